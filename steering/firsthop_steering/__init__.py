@@ -1,0 +1,1 @@
+"""Which relay? The pure core: no sockets, no clocks, no randomness."""

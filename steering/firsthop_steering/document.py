@@ -1,0 +1,305 @@
+"""The declarative document: everything an operator configures, in one value.
+
+`apply`, `export`, revisions, snapshots and `edge --config` share it. This module knows what must
+hold between objects; what must hold within one stands at its model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from firsthop_steering.model import (
+    Model,
+    Override,
+    Region,
+    Relay,
+    Service,
+    Transceiver,
+    TransceiverRegion,
+    Zone,
+)
+
+
+class DocumentError(ValueError):
+    """A document that is refused whole; `problems` says why, one a fault."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault: the field's path (`relays/fra-1/region`), the rule, and the YAML line."""
+
+    field: str
+    rule: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        return f"{where}{self.field}: {self.rule}"
+
+
+class Document(Model):
+    """The configuration of a whole deployment."""
+
+    regions: tuple[Region, ...] = ()
+    relays: tuple[Relay, ...] = ()
+    transceiver_regions: tuple[TransceiverRegion, ...] = ()
+    transceivers: tuple[Transceiver, ...] = ()
+    zones: tuple[Zone, ...] = ()
+    services: tuple[Service, ...] = ()
+    overrides: tuple[Override, ...] = ()
+
+    def canonical(self) -> bytes:
+        """The one JSON text of this value: keys sorted, no spaces."""
+        return json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
+        ).encode()
+
+    def digest(self) -> str:
+        """SHA-256 of `canonical()`, in hex."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+
+def zone_of(name: str, apexes: Iterable[str]) -> str | None:
+    """The most specific apex that `name` lies in, or None."""
+    inside = [apex for apex in apexes if apex == "." or name == apex or name.endswith("." + apex)]
+    return max(inside, key=len, default=None)
+
+
+def problems_in(document: Document) -> list[Problem]:
+    """What does not hold between the document's objects; empty when it may be used."""
+    return [
+        *_duplicates(document),
+        *_relay_problems(document),
+        *_transceiver_problems(document),
+        *_zone_problems(document),
+        *_service_problems(document),
+        *_override_problems(document),
+    ]
+
+
+def checked(document: Document) -> Document:
+    """The same document, or DocumentError with every problem in it."""
+    problems = problems_in(document)
+    if problems:
+        raise DocumentError(problems)
+    return document
+
+
+def _repeated(values: Iterable[Any]) -> set[Any]:
+    return {value for value, times in Counter(values).items() if times > 1}
+
+
+def _duplicates(document: Document) -> Iterator[Problem]:
+    collections: dict[str, Iterable[str]] = {
+        "regions": (each.id for each in document.regions),
+        "relays": (each.id for each in document.relays),
+        "transceiver_regions": (each.id for each in document.transceiver_regions),
+        "transceivers": (each.id for each in document.transceivers),
+        "zones": (each.apex for each in document.zones),
+        "services": (each.id for each in document.services),
+        "overrides": (each.id for each in document.overrides),
+    }
+    for collection, ids in collections.items():
+        for each in sorted(_repeated(ids)):
+            yield Problem(f"{collection}/{each}", "must be unique: it is there more than once")
+
+
+def _relay_problems(document: Document) -> Iterator[Problem]:
+    regions = {region.id for region in document.regions}
+    taken: dict[tuple[object, str, int], str] = {}
+    for relay in document.relays:
+        if relay.region not in regions:
+            yield Problem(f"relays/{relay.id}/region", f"names no region: {relay.region}")
+        for address in (relay.ipv4, relay.ipv6):
+            if address is None:
+                continue
+            for transport, port in (("UDP", relay.udp_port), ("TCP", relay.tcp_port)):
+                if port is None:
+                    continue
+                other = taken.setdefault((address, transport, port), relay.id)
+                if other != relay.id:
+                    yield Problem(
+                        f"relays/{relay.id}/ipv{address.version}",
+                        f"{address} {transport} port {port} is relay {other}'s already",
+                    )
+
+
+def _transceiver_problems(document: Document) -> Iterator[Problem]:
+    regions = {region.id for region in document.transceiver_regions}
+    for each in document.transceivers:
+        if each.region not in regions:
+            yield Problem(
+                f"transceivers/{each.id}/region", f"names no transceiver region: {each.region}"
+            )
+    for collection, values in (
+        ("transceiver_regions", document.transceiver_regions),
+        ("transceivers", document.transceivers),
+    ):
+        ids: dict[int, str] = {}
+        for value in values:
+            if value.wire_id is not None:
+                other = ids.setdefault(value.wire_id, value.id)
+                if other != value.id:
+                    yield Problem(
+                        f"{collection}/{value.id}/wire_id", f"{value.wire_id} is {other}'s already"
+                    )
+    taken: dict[tuple[object, int], str] = {}
+    for each in document.transceivers:
+        other = taken.setdefault((each.host, each.port), each.id)
+        if other != each.id:
+            yield Problem(
+                f"transceivers/{each.id}/port",
+                f"{each.host} port {each.port} is transceiver {other}'s already",
+            )
+
+
+def _zone_problems(document: Document) -> Iterator[Problem]:
+    services = {service.name for service in document.services}
+    for zone in document.zones:
+        types: dict[str, set[str]] = {}
+        for record in zone.records:
+            types.setdefault(record.owner, set()).add(record.type)
+            where = f"zones/{zone.apex}/records/{record.owner}/{record.type}"
+            if zone_of(record.owner, [other.apex for other in document.zones]) != zone.apex:
+                yield Problem(where, f"the owner is not a name of zone {zone.apex}")
+            if record.owner in services:
+                yield Problem(where, "the owner is a steered service, which holds no static record")
+        for owner, present in types.items():
+            cnames = [each for each in zone.records if (each.owner, each.type) == (owner, "CNAME")]
+            where = f"zones/{zone.apex}/records/{owner}/CNAME"
+            if cnames and (len(present) > 1 or owner == zone.apex):
+                yield Problem(where, "a CNAME stands alone at its name (RFC 1034 §3.6.2)")
+            if len({each.rdata for each in cnames}) > 1:
+                yield Problem(where, "a name has one CNAME only (RFC 2181 §10.1)")
+
+
+def _service_problems(document: Document) -> Iterator[Problem]:
+    apexes = [zone.apex for zone in document.zones]
+    relay_regions = {region.id for region in document.regions}
+    transceiver_regions = {region.id for region in document.transceiver_regions}
+    for name in sorted(_repeated(service.name for service in document.services)):
+        yield Problem("services", f"two services have the name {name}")
+    for service in document.services:
+        if zone_of(service.name, apexes) is None:
+            yield Problem(f"services/{service.id}/name", f"{service.name} lies outside every zone")
+        pool = relay_regions if service.pool == "relays" else transceiver_regions
+        for region in service.regions or ():
+            if region not in pool:
+                yield Problem(
+                    f"services/{service.id}/regions", f"names no region of its pool: {region}"
+                )
+        for region in service.transceiver_regions or ():
+            if region not in transceiver_regions:
+                yield Problem(
+                    f"services/{service.id}/transceiver_regions",
+                    f"names no transceiver region: {region}",
+                )
+
+
+def _override_problems(document: Document) -> Iterator[Problem]:
+    services = {service.id: service for service in document.services}
+    relay_regions = {region.id for region in document.regions}
+    transceiver_regions = {region.id for region in document.transceiver_regions}
+    for override in document.overrides:
+        allowed = relay_regions | transceiver_regions
+        if override.service is not None:
+            service = services.get(override.service)
+            if service is None:
+                yield Problem(
+                    f"overrides/{override.id}/service", f"names no service: {override.service}"
+                )
+            else:
+                allowed = relay_regions if service.pool == "relays" else transceiver_regions
+        for region in override.regions:
+            if region not in allowed:
+                yield Problem(f"overrides/{override.id}/regions", f"names no region: {region}")
+    matches = Counter(
+        (each.service, each.cidr or each.asn or each.country or each.continent, each.expires_at)
+        for each in document.overrides
+    )
+    for override in document.overrides:
+        match = override.cidr or override.asn or override.country or override.continent
+        if matches[(override.service, match, override.expires_at)] > 1:
+            yield Problem(
+                f"overrides/{override.id}", f"another override matches {match} as specifically"
+            )
+
+
+def load_yaml(text: str) -> Document:
+    """The document in a YAML text, checked.
+
+    Raises DocumentError whose problems name field, rule and line: of a syntax error, an unknown or
+    repeated key, a value out of its range; references to nothing come without a line.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        rule = f"is not YAML: {getattr(error, 'problem', None) or error}"
+        raise DocumentError([Problem("document", rule, mark.line + 1 if mark else None)]) from None
+    if not isinstance(raw, dict):
+        raise DocumentError([Problem("document", "must be a mapping of collections", 1)])
+    repeated = list(_repeated_keys(node))
+    if repeated:
+        raise DocumentError(repeated)
+    try:
+        return checked(Document.model_validate(raw))
+    except ValidationError as error:
+        raise DocumentError(
+            [
+                Problem(
+                    "/".join(str(part) for part in fault["loc"]) or "document",
+                    _rule(fault),
+                    _line(node, fault["loc"]),
+                )
+                for fault in error.errors()
+            ]
+        ) from None
+
+
+def _rule(fault: Any) -> str:
+    message: str = fault["msg"]
+    return message.removeprefix("Value error, ")
+
+
+def _line(node: yaml.Node | None, path: tuple[int | str, ...]) -> int | None:
+    """The line of the deepest node that exists on `path`."""
+    line = None if node is None else node.start_mark.line + 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            entry = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if entry is None:
+                break
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _repeated_keys(node: yaml.Node | None) -> Iterator[Problem]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield Problem(str(key.value), "key is repeated", key.start_mark.line + 1)
+            seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value)

@@ -1,0 +1,248 @@
+"""The nouns of a plan: regions, relays, transceivers, zones, services, overrides.
+
+One schema serves the admin API, the declarative document, revisions and snapshots, so a field is
+described once, here. What belongs together across objects (references, uniqueness) is checked in
+`firsthop_steering.document`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from firsthop_steering.rdata import domain_name, parse_rdata
+
+Slug = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Short name: lower-case letters, digits and inner hyphens, 1 to 63.",
+        examples=["fra"],
+    ),
+]
+Latitude = Annotated[float, Field(ge=-90, le=90, description="Degrees north.")]
+Longitude = Annotated[float, Field(ge=-180, le=180, description="Degrees east.")]
+Weight = Annotated[
+    int,
+    Field(ge=0, le=100, description="Per cent of those who reach it that it keeps; 0 drains."),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Ttl = Annotated[int, Field(ge=0, le=2**31 - 1, description="Seconds (RFC 2181 §8: 31 bits).")]
+WireId = Annotated[
+    int, Field(ge=1, le=65535, description="16-bit id inside credentials; never reused.")
+]
+
+DomainName = Annotated[
+    str, AfterValidator(domain_name), Field(examples=["relay.edge.example."], max_length=254)
+]
+
+
+class State(StrEnum):
+    """What the operator wants; what is measured stands in the status."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    DISABLED = "disabled"
+
+
+class Model(BaseModel):
+    """A frozen value; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Region(Model):
+    """A place where relays stand."""
+
+    id: Slug
+    name: str = Field(default="", max_length=200)
+    latitude: Latitude
+    longitude: Longitude
+    weight: Weight = 100
+    bias_ms: float = Field(default=0.0, ge=-500, le=500, allow_inf_nan=False)
+    """Milliseconds taken off this region's score: positive draws clients, negative repels."""
+    state: State = State.ACTIVE
+
+
+class Probe(Model):
+    """How one relay's liveness is checked, by every vantage."""
+
+    kind: Literal["stun", "tcp", "http"] = "stun"
+    port: Port | None = None
+    """Port to check; default: the relay's UDP port for stun, its TCP port otherwise."""
+    path: str = Field(default="/", max_length=1024, pattern=r"^/[!-~]*$")
+    expect_status: int = Field(default=200, ge=100, le=599)
+    interval_s: float = Field(default=1.0, ge=0.1, le=3600)
+    timeout_s: float = Field(default=0.8, ge=0.05, le=60)
+    rise: int = Field(default=2, ge=1, le=100)
+    """Successes in a row that turn a vantage's view to up."""
+    fall: int = Field(default=3, ge=1, le=100)
+    """Failures in a row that turn a vantage's view to down."""
+
+
+class Relay(Model):
+    """One address that forwards media, in one region."""
+
+    id: Slug
+    region: Slug
+    kind: Literal["relay", "turn"] = "relay"
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    udp_port: Port = 3478
+    tcp_port: Port | None = None
+    weight: Weight = 100
+    capacity: int | None = Field(default=None, ge=1)
+    """Sessions it can carry; null: not known."""
+    state: State = State.ACTIVE
+    failure_domain: str | None = Field(default=None, max_length=63)
+    """What fails together (rack, site, provider); answers take different ones first."""
+    probe: Probe = Probe()
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Relay:
+        if self.ipv4 is None and self.ipv6 is None:
+            raise ValueError("a relay needs an ipv4 or an ipv6 address")
+        if self.probe.kind != "stun" and self.probe.port is None and self.tcp_port is None:
+            raise ValueError(f"a {self.probe.kind} probe needs probe.port or tcp_port")
+        return self
+
+
+class TransceiverRegion(Model):
+    """A place where sessions end; credentials name it by its wire id."""
+
+    id: Slug
+    wire_id: WireId | None = None
+    """Assigned at random by the control plane when absent."""
+    latitude: Latitude
+    longitude: Longitude
+    weight: Weight = 100
+    bias_ms: float = Field(default=0.0, ge=-500, le=500, allow_inf_nan=False)
+    capacity: int | None = Field(default=None, ge=1)
+    state: State = State.ACTIVE
+
+
+class Transceiver(Model):
+    """One media end inside a transceiver region."""
+
+    id: Slug
+    wire_id: WireId | None = None
+    """Assigned at random by the control plane when absent."""
+    region: Slug
+    host: IPv4Address | IPv6Address
+    port: Port
+    signalling_ipv4: IPv4Address | None = None
+    signalling_ipv6: IPv6Address | None = None
+    signalling_port: Port | None = None
+    weight: Weight = 100
+    state: State = State.ACTIVE
+
+
+class Record(Model):
+    """One static record of a zone, in presentation form."""
+
+    owner: DomainName
+    type: Literal["A", "AAAA", "CNAME", "TXT", "MX", "CAA"]
+    ttl: Ttl = 300
+    rdata: str = Field(min_length=1, max_length=65535)
+
+    @model_validator(mode="after")
+    def _readable(self) -> Record:
+        parse_rdata(self.type, self.rdata)
+        return self
+
+
+class Zone(Model):
+    """A zone that the edge is authoritative for; its serial is the plan's number."""
+
+    apex: DomainName
+    primary: DomainName
+    """Host name of the primary server (SOA MNAME)."""
+    contact: DomainName
+    """Mailbox of the person in charge as a domain name (SOA RNAME)."""
+    refresh: Ttl = 7200
+    retry: Ttl = 900
+    expire: Ttl = 1209600
+    minimum: Ttl = 60
+    """TTL of negative answers (RFC 2308 §4)."""
+    ttl: Ttl = 3600
+    """TTL of the SOA and NS records."""
+    name_servers: tuple[DomainName, ...] = Field(min_length=1, max_length=13)
+    records: tuple[Record, ...] = ()
+
+
+class Service(Model):
+    """A name whose answers are steered."""
+
+    id: Slug
+    name: DomainName
+    pool: Literal["relays", "transceivers"] = "relays"
+    ttl: int = Field(default=30, ge=0, le=86400)
+    ttl_min: int = Field(default=1, ge=0, le=86400)
+    ttl_max: int = Field(default=300, ge=1, le=86400)
+    answers: int = Field(default=1, ge=1, le=8)
+    regions: tuple[Slug, ...] | None = None
+    """Regions of the pool that may answer; null: all."""
+    transceiver_regions: tuple[Slug, ...] | None = None
+    """Where sessions of this service may end; null: all."""
+    when_all_down: Literal["open", "closed", "fallback"] = "open"
+    """With no relay up: ignore health, answer nothing, or answer with `fallback`."""
+    fallback: tuple[IPv4Address | IPv6Address, ...] = Field(default=(), max_length=8)
+    ecs: bool = True
+    """Whether EDNS client subnet is used for this name (RFC 7871)."""
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Service:
+        if self.when_all_down == "fallback" and not self.fallback:
+            raise ValueError("when_all_down: fallback needs at least one address in fallback")
+        if not self.ttl_min <= self.ttl <= self.ttl_max:
+            raise ValueError("ttl must lie within ttl_min and ttl_max")
+        return self
+
+
+def _network(text: object) -> object:
+    return ip_network(text, strict=True) if isinstance(text, str) else text
+
+
+Cidr = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+
+
+class Override(Model):
+    """A rule for some clients; the most specific wins: CIDR, then ASN, country, continent."""
+
+    id: Slug
+    cidr: Cidr | None = None
+    asn: int | None = Field(default=None, ge=1, le=2**32 - 1)
+    country: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
+    continent: Literal["AF", "AN", "AS", "EU", "NA", "OC", "SA"] | None = None
+    regions: tuple[Slug, ...] = Field(min_length=1)
+    mode: Literal["prefer", "only", "avoid"]
+    """prefer: these first, in order; only: these and no others, in order; avoid: never these."""
+    service: Slug | None = None
+    """The service it is for; null: all."""
+    expires_at: AwareDatetime | None = None
+    note: str = Field(default="", max_length=1000)
+
+    @model_validator(mode="after")
+    def _one_match(self) -> Override:
+        matches = (self.cidr, self.asn, self.country, self.continent)
+        if sum(match is not None for match in matches) != 1:
+            raise ValueError("needs exactly one of cidr, asn, country, continent")
+        if isinstance(self.cidr, IPv6Network) and self.cidr.prefixlen > 64:
+            raise ValueError("cidr: IPv6 clients are told apart up to /64")
+        return self
+
+    def active(self, now: datetime) -> bool:
+        """Whether it still holds at `now`."""
+        return self.expires_at is None or now < self.expires_at

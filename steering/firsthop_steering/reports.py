@@ -1,0 +1,72 @@
+"""What probers and agents say to the control plane, and what probers are told to check."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from firsthop_steering.model import Model, Port, Slug
+
+
+class ProbeTarget(Model):
+    """One relay to check, with all that a prober needs to know of it."""
+
+    relay: Slug
+    kind: Literal["stun", "tcp", "http"]
+    address: IPv4Address | IPv6Address
+    port: Port
+    path: str = "/"
+    expect_status: int = 200
+    interval_s: float = Field(ge=0.1, le=3600)
+    timeout_s: float = Field(ge=0.05, le=60)
+    rise: int = Field(ge=1)
+    fall: int = Field(ge=1)
+    ufrag: str | None = None
+    """For stun: a credential minted for the reserved region wire id 0, and its password."""
+    password: str | None = None
+
+
+class ProbeTargets(Model):
+    """All that one prober is to check; it goes on with the last ones while nobody answers."""
+
+    targets: tuple[ProbeTarget, ...]
+
+
+class VantageView(Model):
+    """How one relay looks from one prober, after rise and fall."""
+
+    relay: Slug
+    verdict: Literal["up", "down", "unknown"]
+    since: AwareDatetime
+    checked_at: AwareDatetime
+    duration_ms: float | None = Field(default=None, ge=0)
+    """How long the last successful check took."""
+    reason: str = Field(default="", max_length=200)
+    """Why the last check failed; empty when it succeeded."""
+
+
+class ProbeReport(Model):
+    """Everything that one prober sees now; each report replaces the one before."""
+
+    prober: Slug
+    vantage: Slug
+    """Name of the place it looks from."""
+    sent_at: AwareDatetime
+    views: tuple[VantageView, ...] = Field(max_length=20_000)
+
+
+class RelayReport(Model):
+    """What a relay's own agent says: load, and whether it wants no new sessions."""
+
+    sequence: int = Field(ge=0)
+    """Rises with every report of one agent start."""
+    sent_at: AwareDatetime
+    sessions: int = Field(default=0, ge=0)
+    packets_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    bits_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    cpu: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    """Busy share of the host's processors, 0 to 1."""
+    drops_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    draining: bool = False

@@ -1,0 +1,177 @@
+"""Signed snapshots: what travels from the control plane to the edges, and lies on their disks.
+
+An envelope is one line of JSON. Its `payload` is a string, so what was signed is what is read: no
+canonical form has to be agreed on. A snapshot is accepted whole or refused with a reason.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import AwareDatetime, Field, ValidationError
+
+from firsthop_steering.document import Document, problems_in
+from firsthop_steering.model import Model, Slug
+
+FORMAT = 1
+Kind = Literal["plan", "status", "keys"]
+
+
+class Plan(Model):
+    """What the operators want, as of one revision."""
+
+    number: int = Field(ge=0)
+    """The revision's number; also the serial of every zone."""
+    lineage: str = Field(min_length=1, max_length=64)
+    """The store that numbers these plans: numbers of different stores do not compare."""
+    created_at: AwareDatetime
+    document: Document
+    prices: dict[Slug, float] = Field(default_factory=dict)
+    """Milliseconds that the planner charges a region above its capacity."""
+
+
+class RelayStatus(Model):
+    """What is known of one relay."""
+
+    verdict: Literal["up", "down", "unknown"] = "unknown"
+    """From the probes; `unknown` is never `down`."""
+    since: AwareDatetime | None = None
+    draining: bool = False
+    """Its own agent asks for no new sessions."""
+    sessions: int | None = Field(default=None, ge=0)
+    load: float | None = Field(default=None, ge=0)
+    """Used share of its capacity, 1.0 = full."""
+    reported_at: AwareDatetime | None = None
+    reason: str = ""
+
+
+class Status(Model):
+    """What is measured, newest word on each relay; a relay that is not named is `unknown`."""
+
+    number: int = Field(ge=0)
+    lineage: str = Field(min_length=1, max_length=64)
+    created_at: AwareDatetime
+    relays: dict[Slug, RelayStatus] = Field(default_factory=dict)
+
+
+class CredentialKey(Model):
+    """One generation of secrets: `route` authenticates ufrags, `password` derives passwords."""
+
+    id: int = Field(ge=0, le=63)
+    route: str = Field(pattern=r"^[0-9a-f]{64}$")
+    password: str = Field(pattern=r"^[0-9a-f]{64}$")
+    created_at: AwareDatetime
+
+
+class KeySet(Model):
+    """The credential keys in force; `signing` is the one that new credentials use."""
+
+    number: int = Field(ge=0)
+    lineage: str = Field(min_length=1, max_length=64)
+    created_at: AwareDatetime
+    signing: int = Field(ge=0, le=63)
+    keys: tuple[CredentialKey, ...] = Field(min_length=1)
+
+
+Snapshot = Plan | Status | KeySet
+_MODELS: dict[str, type[Plan] | type[Status] | type[KeySet]] = {
+    "plan": Plan,
+    "status": Status,
+    "keys": KeySet,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A snapshot that was not accepted, and why."""
+
+    reason: str
+
+
+def _message(kind: str, payload: bytes) -> bytes:
+    return b"firsthop snapshot v1\0" + kind.encode() + b"\0" + payload
+
+
+def kind_of(snapshot: Snapshot) -> Kind:
+    """The envelope's word for this snapshot."""
+    if isinstance(snapshot, Plan):
+        return "plan"
+    return "status" if isinstance(snapshot, Status) else "keys"
+
+
+def key_name(key: Ed25519PublicKey) -> str:
+    """The first 16 hex digits of the SHA-256 of a public key: names it in envelopes."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
+
+
+def seal(snapshot: Snapshot, key: Ed25519PrivateKey) -> bytes:
+    """One line (with its newline) that carries `snapshot` signed by `key`."""
+    kind = kind_of(snapshot)
+    payload = json.dumps(
+        snapshot.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
+    ).encode()
+    envelope = {
+        "format": FORMAT,
+        "kind": kind,
+        "key": key_name(key.public_key()),
+        "signature": base64.b64encode(key.sign(_message(kind, payload))).decode(),
+        "payload": payload.decode(),
+    }
+    return json.dumps(envelope, separators=(",", ":")).encode() + b"\n"
+
+
+def unseal(line: bytes, trusted: Ed25519PublicKey) -> Snapshot | Rejected:
+    """The snapshot in `line` if `trusted` signed it and it holds together, else why not.
+
+    A format, a kind or a field that this reader does not know is refused.
+    """
+    try:
+        envelope = json.loads(line)
+        version, kind = envelope["format"], envelope["kind"]
+        signature = base64.b64decode(envelope["signature"], validate=True)
+        payload: bytes = envelope["payload"].encode()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return Rejected(f"not a snapshot envelope: {type(error).__name__}")
+    if version != FORMAT:
+        return Rejected(f"format {version!r} is not {FORMAT}")
+    if not isinstance(kind, str) or kind not in _MODELS:
+        return Rejected(f"kind {kind!r} is not known")
+    try:
+        trusted.verify(signature, _message(kind, payload))
+    except InvalidSignature:
+        return Rejected(f"the signature is not by key {key_name(trusted)}")
+    try:
+        snapshot = _MODELS[kind].model_validate_json(payload)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        return Rejected(f"{kind}: {'/'.join(map(str, fault['loc']))}: {fault['msg']}")
+    if isinstance(snapshot, Plan):
+        problems = problems_in(snapshot.document)
+        if problems:
+            return Rejected(f"plan {snapshot.number}: {problems[0]}")
+    return snapshot
+
+
+def supersedes(new: Snapshot, old: Snapshot | None) -> bool:
+    """Whether `new` may take the place of `old`.
+
+    Within one store numbers only rise, so a replayed snapshot changes nothing. Another store (a
+    fresh database) wins by its clock.
+    """
+    if old is None:
+        return True
+    if new.lineage != old.lineage:
+        return new.created_at > old.created_at
+    return new.number > old.number
+
+
+def age_s(snapshot: Snapshot, now: datetime) -> float:
+    """Seconds since the control plane made it, never below 0."""
+    return max(0.0, (now - snapshot.created_at).total_seconds())
