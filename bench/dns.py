@@ -1,0 +1,232 @@
+"""DNS side by side: CPU per query of Firsthop, gdnsd, Knot and PowerDNS over one country map.
+
+    python bench/dns.py [--quick] [--rounds 5] [--queries 200000] [--servers gdnsd,firsthop]
+
+See bench/README.md for what is measured, and docs/performance.md for figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# This file's folder would make `import dns` find this file instead of dnspython.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from bench.load import Load, Tally
+from bench.peers import PEERS, REFERENCE
+from bench.peers.case import BUNDLED, REGIONS, SERVICE, Case, build_case, unpack
+from bench.peers.process import Absent, Server, StartFailed, cpu_between, pin
+
+START_TIMEOUT_S = 60.0
+READY_SILENCE_S = 0.05
+SCOPE_SAMPLE = 500
+BUDGET = 3.5
+"""Design, §7: the Python path's CPU a query, in multiples of gdnsd's."""
+
+
+@dataclass
+class Result:
+    """What one server did in all rounds."""
+
+    server: Server
+    cpu_us: list[float] = field(default_factory=list)
+    """CPU microseconds a query, one a round."""
+    rates: list[float] = field(default_factory=list)
+    """Queries a second, one a round."""
+    tally: Tally = field(default_factory=Tally)
+    scope: str = "-"
+
+    @property
+    def median(self) -> float:
+        """The figure: median CPU microseconds a query."""
+        return statistics.median(self.cpu_us)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="CPU per DNS query of geo-steering servers, side by side."
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--queries", type=int, default=200_000, help="a server and round")
+    parser.add_argument("--clients", type=int, default=50_000, help="distinct ECS /24s, <= 65536")
+    parser.add_argument("--window", type=int, default=128, help="queries outstanding")
+    parser.add_argument(
+        "--servers", default=",".join(PEERS), help="comma-separated, of: " + ", ".join(PEERS)
+    )
+    parser.add_argument("--database", type=Path, default=BUNDLED, help=".mmdb or .mmdb.xz")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 50,000: a smoke test")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.rounds, chosen.queries = 2, 50_000
+    chosen.servers = [name for name in chosen.servers.split(",") if name]
+    unknown = set(chosen.servers) - set(PEERS)
+    if unknown or min(chosen.rounds, chosen.queries, chosen.clients, chosen.window) < 1:
+        parser.error(f"unknown servers: {', '.join(sorted(unknown))}" if unknown else "must be > 0")
+    return chosen
+
+
+def wait_until_ready(server: Server, load: Load) -> None:
+    """Ask the first query until it is answered right; raises StartFailed."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with load.connect(server.port) as sock:
+        sock.settimeout(READY_SILENCE_S)
+        while time.monotonic() < deadline:
+            server.cpu()  # raises when it has ended
+            try:
+                sock.send(load.query(0))
+                if load.right(sock.recv(4096), 0):
+                    break
+            except OSError:  # refused while the port is closed, silence while it loads
+                pass
+            time.sleep(READY_SILENCE_S)
+        else:
+            raise StartFailed(
+                f"{server.name} gave no right answer in {START_TIMEOUT_S:.0f} s:\n{server.tail()}"
+            )
+
+
+def start_all(names: list[str], case: Case, load: Load, stack: ExitStack, cpu: int | None) -> list[Result]:
+    """Start every server that is there; name the others."""
+    results = []
+    for name in names:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"bench-{name}-")))
+        try:
+            server = PEERS[name](case, folder, cpu)
+        except Absent as reason:
+            print(f"skipped {name}: {reason}")
+            continue
+        stack.callback(server.stop)
+        started = time.monotonic()
+        wait_until_ready(server, load)
+        result = Result(server)
+        with load.connect(server.port) as sock:
+            scopes, unechoed = load.scopes(sock, SCOPE_SAMPLE)
+        result.scope = f"/{statistics.median(scopes.elements()):.0f}" if scopes else "none"
+        print(f"started {name} {server.version} in {time.monotonic() - started:.1f} s", flush=True)
+        if unechoed:
+            print(f"  {name}: {unechoed} of {SCOPE_SAMPLE} answers without their ECS option")
+        results.append(result)
+    return results
+
+
+def measure(result: Result, load: Load, queries: int) -> None:
+    """One round of one server."""
+    tally = Tally()
+    with load.connect(result.server.port) as sock:
+        before = result.server.cpu()
+        while tally.answered < queries:
+            lap = load.lap(sock, queries - tally.answered)
+            tally.add(lap)
+            if not lap.answered:
+                raise StartFailed(f"{result.server.name} is silent:\n{result.server.tail()}")
+        used = cpu_between(before, result.server.cpu())
+    result.cpu_us.append(used / tally.answered * 1e6)
+    result.rates.append(tally.answered / tally.seconds)
+    result.tally.add(tally)
+
+
+def report(results: list[Result]) -> None:
+    """The table, and the budget where both sides of it ran."""
+    reference = next((each for each in results if each.server.name == REFERENCE), None)
+    columns = "{:<10} {:>9} {:>8} {:>15} {:>9} {:>10} {:>6} {:>5} {:>6}"
+    print()
+    heads = ("server", "CPU us/q", "x " + REFERENCE, "min - max", "q/s", "answers")
+    print(columns.format(*heads, "wrong", "lost", "scope"))
+    for each in sorted(results, key=lambda result: result.median):
+        ratio = f"{each.median / reference.median:.2f}" if reference else "-"
+        print(
+            columns.format(
+                each.server.name,
+                f"{each.median:.2f}",
+                ratio,
+                f"{min(each.cpu_us):.2f} - {max(each.cpu_us):.2f}",
+                f"{statistics.median(each.rates):,.0f}",
+                f"{each.tally.answered:,}",
+                each.tally.wrong,
+                each.tally.lost,
+                each.scope,
+            )
+        )
+    by_name = {each.server.name: each.median for each in results}
+    print()
+    if reference and "firsthop" in by_name:
+        ratio = by_name["firsthop"] / reference.median
+        verdict = "met" if ratio <= BUDGET else "MISSED"
+        print(f"budget: firsthop <= {BUDGET} x {REFERENCE}: {ratio:.2f}, {verdict}")
+    if {"firsthop", "powerdns"} <= by_name.keys():
+        verdict = "met" if by_name["firsthop"] < by_name["powerdns"] else "MISSED"
+        print(f"budget: firsthop below powerdns: {verdict}")
+    print("versions: " + ", ".join(f"{each.server.name} {each.server.version}" for each in results))
+    for each in results:
+        for example in each.tally.examples:
+            print(f"wrong, {each.server.name}: {example}")
+
+
+def processors() -> tuple[int | None, int | None]:
+    """One CPU for the servers and another for the load; none is pinned when there is one only."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return (cpus[0], cpus[1]) if len(cpus) > 1 else (None, None)
+
+
+def model_name() -> str:
+    """The processor, as /proc/cpuinfo calls it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    found = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return next(found, platform.machine())
+
+
+def main() -> int:
+    """Run it all; 0 when every answer was right."""
+    options = arguments()
+    began = time.monotonic()
+    server_cpu, load_cpu = processors()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-case-")))
+        folder.chmod(0o755)
+        case = build_case(unpack(options.database, folder), clients=options.clients)
+        load = Load(
+            SERVICE,
+            case.networks,
+            [region.address.packed for region in case.expected],
+            window=options.window,
+            spin=load_cpu is not None,
+        )
+        shares = case.clients_by_region
+        print(f"{model_name()}, {os.cpu_count()} CPUs, Linux {platform.release()}")
+        print(f"servers on CPU {server_cpu}, load on CPU {load_cpu}, {load.window} outstanding")
+        print(
+            f"{load.count:,} ECS /24s of {len(case.clients_by_country)} countries: "
+            + ", ".join(f"{each.id} {shares[each.id]:,}" for each in REGIONS),
+            flush=True,
+        )
+        try:
+            results = start_all(options.servers, case, load, stack, server_cpu)
+            pin(load_cpu)
+            for round_number in range(1, options.rounds + 1):
+                for each in results:
+                    measure(each, load, options.queries)
+                line = ", ".join(f"{each.server.name} {each.cpu_us[-1]:.2f}" for each in results)
+                print(f"round {round_number}: {line}", flush=True)
+        except StartFailed as failure:
+            print(failure, file=sys.stderr)
+            return 1
+        if not results:
+            print("no server to measure", file=sys.stderr)
+            return 1
+        report(results)
+    print(f"took {time.monotonic() - began:.0f} s")
+    return 1 if any(each.tally.wrong or each.tally.lost for each in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,338 @@
+"""A DNS load generator for one core: raw queries, each with its own ECS /24, every answer checked.
+
+Pure Python. Datagrams go through `sendmmsg` and `recvmmsg` (ctypes) between memory that is laid out
+once, and answers are checked with numpy after a lap, so the generator spends under 2 us a query and
+keeps even a C server busy. A window of queries is outstanding at any time; what stays unanswered
+for `LOSS_TIMEOUT_S` is counted as lost and asked again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import dnslib
+import numpy as np
+import numpy.typing as npt
+
+LOSS_TIMEOUT_S = 0.5
+MAX_RETRIES = 5
+ANSWER_BYTES = 512
+"""Room for one answer; a longer one counts as wrong (the right ones take some 90)."""
+SPARE_ANSWERS = 4096
+"""Room for late answers of one lap, beside one a query."""
+SOCKET_BUFFER = 4 << 20
+
+_ECS = 8
+_MSG_DONTWAIT = 0x40
+_OPT_HEAD = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x0b"  # root, OPT, 1232, no flags, 11 bytes
+_ECS_HEAD = b"\x00\x08\x00\x07\x00\x01\x18\x00"  # option 8, 7 bytes, family 1, source 24, scope 0
+
+Bytes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
+
+
+class _IoVec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
+
+
+class _MsgHdr(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("namelen", ctypes.c_uint32),
+        ("iov", ctypes.POINTER(_IoVec)),
+        ("iovlen", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("controllen", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _MMsgHdr(ctypes.Structure):
+    _fields_ = (("hdr", _MsgHdr), ("len", ctypes.c_uint32))
+
+
+_SIZE = ctypes.sizeof(_MMsgHdr)
+_LEN = np.dtype(
+    {
+        "names": ["len"],
+        "formats": [np.uint32],
+        "offsets": [ctypes.sizeof(_MsgHdr)],
+        "itemsize": _SIZE,
+    }
+)
+_libc = ctypes.CDLL(None, use_errno=True)
+_sendmmsg, _recvmmsg = _libc.sendmmsg, _libc.recvmmsg
+_sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+_recvmmsg.argtypes = (*_sendmmsg.argtypes, ctypes.c_void_p)
+
+
+class _Datagrams:
+    """An array of `mmsghdr` over the rows of a matrix."""
+
+    def __init__(self, rows: Bytes) -> None:
+        count, width = rows.shape
+        self.rows = rows
+        self._vectors = (_IoVec * count)()
+        self._headers = (_MMsgHdr * count)()
+        base, step = rows.ctypes.data, rows.strides[0]
+        for index in range(count):
+            self._vectors[index].base = base + index * step
+            self._vectors[index].len = width
+            self._headers[index].hdr.iov = ctypes.pointer(self._vectors[index])
+            self._headers[index].hdr.iovlen = 1
+        self._start = ctypes.addressof(self._headers)
+        self.lengths = np.frombuffer(self._headers, dtype=_LEN)["len"]
+
+    def at(self, index: int) -> int:
+        """The address of the header of a row."""
+        return self._start + index * _SIZE
+
+
+def wire_name(name: str) -> bytes:
+    """A domain name of plain labels in wire form."""
+    labels = [label.encode() for label in name.rstrip(".").split(".")]
+    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+
+@dataclass
+class Tally:
+    """What came of the queries asked so far."""
+
+    answered: int = 0
+    wrong: int = 0
+    lost: int = 0
+    """Unanswered within LOSS_TIMEOUT_S; each was asked again."""
+    late: int = 0
+    """Second answers to a query that had been given up."""
+    seconds: float = 0.0
+    examples: list[str] = field(default_factory=list)
+    """The first few wrong answers, in words."""
+
+    def add(self, other: Tally) -> None:
+        """Count another tally in."""
+        self.answered += other.answered
+        self.wrong += other.wrong
+        self.lost += other.lost
+        self.late += other.late
+        self.seconds += other.seconds
+        self.examples = (self.examples + other.examples)[:3]
+
+
+class Load:
+    """All queries of a case for one name, ready to be sent to any server.
+
+    The query id is the index of the client, so at most 65,536 distinct clients are possible.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        networks: Sequence[int],
+        addresses: Sequence[bytes],
+        *,
+        window: int = 128,
+        spin: bool = True,
+    ) -> None:
+        """`networks` are /24s as 24-bit numbers, `addresses` the four octets each must get.
+
+        With `spin` the receiver polls, so that no server pays for waking it; without, it sleeps
+        (one CPU only).
+        """
+        if len(networks) > 1 << 16:
+            raise ValueError("a query's id names its client: at most 65,536 of them")
+        self.window, self._spin = window, spin
+        self.count = len(networks)
+        self.networks = networks
+        question = wire_name(name) + b"\x00\x01\x00\x01"
+        template = (
+            b"\0\0" + b"\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01" + question + _OPT_HEAD + _ECS_HEAD
+        )
+        queries = np.tile(np.frombuffer(template + b"\0\0\0", np.uint8), (self.count, 1))
+        ids = np.arange(self.count, dtype=">u2")
+        queries[:, 0:2] = ids.view(np.uint8).reshape(-1, 2)
+        clients = np.array(networks, dtype=">u4").view(np.uint8).reshape(-1, 4)
+        queries[:, -3:] = clients[:, 1:]
+        self.expected = np.array([list(each) for each in addresses], dtype=np.uint8)
+        self._queries = _Datagrams(np.ascontiguousarray(queries))
+        capacity = self.count + SPARE_ANSWERS
+        self._answers = _Datagrams(np.zeros((capacity, ANSWER_BYTES), np.uint8))
+        self._capacity = capacity
+        self._question = np.frombuffer(question, np.uint8)
+
+    def connect(self, port: int) -> socket.socket:
+        """A UDP socket to a server on 127.0.0.1."""
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        sock.connect(("127.0.0.1", port))
+        if not self._spin:
+            sock.settimeout(LOSS_TIMEOUT_S)
+        return sock
+
+    def lap(self, sock: socket.socket, count: int | None = None) -> Tally:
+        """Ask the first `count` queries (default all) once, and check every answer."""
+        count = self.count if count is None else min(count, self.count)
+        tally = Tally()
+        started = time.perf_counter()
+        slots = self._exchange(sock, count, tally)
+        tally.seconds = time.perf_counter() - started
+        self._check(slots, count, tally)
+        return tally
+
+    def _exchange(self, sock: socket.socket, count: int, tally: Tally) -> int:
+        """Send all, receive until every query is answered or given up; answers received."""
+        fd = sock.fileno()
+        sent = received = 0
+        target, retries = count, 0
+        while True:
+            sent, received = self._run(fd, sent, received, target, count)
+            missing = self._missing(received, count)
+            if not len(missing):
+                return received
+            if received < target:
+                retries += 1
+                tally.lost += len(missing)
+                if retries > MAX_RETRIES:
+                    return received
+                for start in range(0, len(missing), self.window):
+                    for index in missing[start : start + self.window]:
+                        _sendmmsg(fd, self._queries.at(int(index)), 1, 0)
+                    time.sleep(0.01)
+            # Answers that came twice have filled slots; wait for the ones that are still due.
+            target = min(received + len(missing), self._capacity)
+            if target == received:
+                raise RuntimeError("more late answers than there is room for")
+
+    def _run(
+        self, fd: int, sent: int, received: int, target: int, count: int
+    ) -> tuple[int, int]:
+        """The hot loop: until `target` answers are in, or nothing came for LOSS_TIMEOUT_S."""
+        query_at, answer_at, window = self._queries.at, self._answers.at, self.window
+        send, receive, clock = _sendmmsg, _recvmmsg, time.perf_counter
+        deadline = clock() + LOSS_TIMEOUT_S
+        while received < target:
+            room = min(window - (sent - received), count - sent)
+            if room > 0:
+                done = send(fd, query_at(sent), room, 0)
+                if done > 0:
+                    sent += done
+            got = receive(fd, answer_at(received), min(window, target - received), _MSG_DONTWAIT, 0)
+            if got > 0:
+                received += got
+                deadline = clock() + LOSS_TIMEOUT_S
+                continue
+            problem = ctypes.get_errno()
+            if problem not in (errno.EAGAIN, errno.EINTR):
+                raise OSError(problem, os.strerror(problem))
+            if clock() > deadline:
+                break
+            if not self._spin:
+                time.sleep(0.0002)
+        return sent, received
+
+    def _ids(self, slots: int) -> npt.NDArray[np.int64]:
+        head = self._answers.rows[:slots, 0:2].astype(np.int64)
+        return head[:, 0] << 8 | head[:, 1]
+
+    def _missing(self, slots: int, count: int) -> npt.NDArray[np.int64]:
+        seen = np.zeros(1 << 16, np.bool_)
+        seen[self._ids(slots)] = True
+        return np.flatnonzero(~seen[:count])
+
+    def _check(self, slots: int, count: int, tally: Tally) -> None:
+        """Count right and wrong answers among the first `slots` received."""
+        rows, ids = self._answers.rows[:slots], self._ids(slots)
+        known = ids < count
+        right = np.zeros(slots, np.bool_)
+        right[known] = self._right(rows[known], self._answers.lengths[:slots][known], ids[known])
+        for slot in np.flatnonzero(~right & known):
+            right[slot] = self.right(self._answer(int(slot)), int(ids[slot]))
+        wrong = np.flatnonzero(~right)
+        answered = len(np.unique(ids[known]))
+        tally.answered += answered
+        tally.late += slots - answered
+        tally.wrong += len(wrong)
+        tally.examples += [self._in_words(int(slot), int(ids[slot])) for slot in wrong[:3]]
+
+    def _right(
+        self, rows: Bytes, lengths: npt.NDArray[np.uint32], ids: npt.NDArray[np.int64]
+    ) -> Flags:
+        """Which rows are right: AA, NOERROR, our question, one A record with the address due.
+
+        Only for the usual layout (the owner a pointer to the question); all else is for dnslib.
+        """
+        end = 12 + len(self._question)
+        answer = rows[:, end : end + 16]
+        good: Flags = lengths >= end + 16
+        good &= (rows[:, 2] & 0xFE) == 0x84  # QR, opcode QUERY, AA, not TC; RD as it may be
+        good &= (rows[:, 3] & 0x0F) == 0
+        good &= (rows[:, 4:8] == (0, 1, 0, 1)).all(axis=1)
+        good &= (rows[:, 12:end] == self._question).all(axis=1)
+        good &= (answer[:, 0:6] == (0xC0, 12, 0, 1, 0, 1)).all(axis=1)
+        good &= (answer[:, 10:12] == (0, 4)).all(axis=1)
+        good &= (answer[:, 12:16] == self.expected[ids]).all(axis=1)
+        return good
+
+    def _answer(self, slot: int) -> bytes:
+        return self._answers.rows[slot, : int(self._answers.lengths[slot])].tobytes()
+
+    def right(self, answer: bytes, index: int) -> bool:
+        """Whether an answer is right, by dnslib: some 100 us, for what has another layout."""
+        try:
+            message = dnslib.DNSRecord.parse(answer)
+        except Exception:  # dnslib raises more than DNSError; unreadable is wrong
+            return False
+        header = message.header
+        found = [bytes(rr.rdata.data) for rr in message.rr if rr.rtype == dnslib.QTYPE.A]
+        due = self.expected[index].tobytes()
+        return bool(header.aa and not header.tc and header.rcode == 0 and found == [due])
+
+    def _in_words(self, slot: int, index: int) -> str:
+        try:
+            text = str(dnslib.DNSRecord.parse(self._answer(slot))).replace("\n", " | ")
+        except Exception as error:
+            text = f"unreadable: {error}"
+        if index >= self.count:
+            return f"an id that was not asked: {text}"
+        due = ".".join(map(str, self.expected[index]))
+        return f"for {self.prefix(index)} expected {due}, got {text}"
+
+    def query(self, index: int) -> bytes:
+        """One query as it goes out."""
+        return self._queries.rows[index].tobytes()
+
+    def prefix(self, index: int) -> str:
+        """The client of a query in presentation form."""
+        network = self.networks[index]
+        return f"{network >> 16}.{network >> 8 & 255}.{network & 255}.0/24"
+
+    def scopes(self, sock: socket.socket, count: int) -> tuple[Counter[int], int]:
+        """Ask `count` queries and read their ECS options: scopes, and how many were not echoed.
+
+        RFC 7871 §7.2.2: family, source prefix length and address come back as they were sent.
+        """
+        tally = Tally()
+        slots = self._exchange(sock, min(count, self.count), tally)
+        found: Counter[int] = Counter()
+        bad = 0
+        for slot, index in enumerate(self._ids(slots)):
+            sent = self._queries.rows[int(index), -7:].tobytes()
+            options = [
+                bytes(option.data)
+                for rr in dnslib.DNSRecord.parse(self._answer(slot)).ar
+                if rr.rtype == dnslib.QTYPE.OPT
+                for option in rr.rdata
+                if option.code == _ECS
+            ]
+            if len(options) == 1 and options[0][:3] + options[0][4:] == sent[:3] + sent[4:]:
+                found[options[0][3]] += 1
+            else:
+                bad += 1
+        return found, bad

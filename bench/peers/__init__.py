@@ -1,0 +1,22 @@
+"""The servers that are measured side by side, in the order they take their turns.
+
+A server is a module with `start_server(case, folder, cpu)`, which writes its configuration into
+`folder` (empty, temporary) and starts it as a child, or raises `Absent`. Nothing is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench.peers import firsthop, gdnsd, knot, powerdns
+from bench.peers.case import Case
+from bench.peers.process import Server
+
+PEERS: Mapping[str, Callable[[Case, Path, int | None], Server]] = {
+    "gdnsd": gdnsd.start_server,
+    "knot": knot.start_server,
+    "powerdns": powerdns.start_server,
+    "firsthop": firsthop.start_server,
+}
+REFERENCE = "gdnsd"

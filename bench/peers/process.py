@@ -1,0 +1,177 @@
+"""A server under test as a child process: started, measured by its CPU clock, stopped by its id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STOP_TIMEOUT_S = 10.0
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+class Absent(Exception):
+    """The server is not on this machine; the text says what is missing."""
+
+
+class StartFailed(RuntimeError):
+    """The server did not come up; the text holds the end of its log."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free for UDP and TCP just now."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.bind(("127.0.0.1", 0))
+            port: int = udp.getsockname()[1]
+            with socket.socket() as tcp:
+                try:
+                    tcp.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+                return port
+
+
+def first_line(command: Sequence[str], containing: str = "") -> str:
+    """The first line that a command prints (on either stream) with `containing` in it, or ''."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=20
+    )
+    return next((line.strip() for line in done.stdout.splitlines() if containing in line), "")
+
+
+def pin(cpu: int | None) -> None:
+    """Bind the calling process to one CPU; None leaves it as it is."""
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
+
+
+def _stat_fields(path: str) -> list[str]:
+    """The fields of a stat file after the command name, which may hold spaces."""
+    text = Path(path).read_text()
+    return text[text.rindex(")") + 2 :].split()
+
+
+def tree(root: int) -> list[int]:
+    """`root` and all its living descendants."""
+    parents: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                parent = int(_stat_fields(f"/proc/{entry}/stat")[1])
+            except OSError:
+                continue
+            parents.setdefault(parent, []).append(int(entry))
+    found = [root]
+    for pid in found:
+        found.extend(parents.get(pid, ()))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """Seconds of CPU by thread (user and system together), at one moment."""
+
+    exact: Mapping[tuple[int, int], float]
+    """By (process, thread), from schedstat: nanosecond resolution."""
+    ticks: float
+    """The whole tree's utime + stime, from stat: resolution 1 / CLK_TCK, usually 10 ms."""
+
+
+def cpu_of(pids: Iterable[int]) -> Cpu:
+    """The CPU clocks of these processes and all their threads."""
+    exact: dict[tuple[int, int], float] = {}
+    ticks = 0.0
+    for pid in pids:
+        fields = _stat_fields(f"/proc/{pid}/stat")
+        ticks += (int(fields[11]) + int(fields[12])) * _TICK_S
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            try:
+                text = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text()
+            except OSError:
+                continue
+            exact[pid, int(thread)] = int(text.split()[0]) / 1e9
+    return Cpu(exact=exact, ticks=ticks)
+
+
+def cpu_between(before: Cpu, after: Cpu) -> float:
+    """Seconds of CPU used from `before` to `after`.
+
+    schedstat's clocks, where the kernel has them. They forget a thread that has ended; stat does
+    not, so whichever says more holds, once stat's tick per reading is allowed for.
+    """
+    ticks = after.ticks - before.ticks
+    if not after.exact:
+        return ticks
+    exact = sum(used - before.exact.get(key, 0.0) for key, used in after.exact.items())
+    return exact if exact >= ticks * 0.9 - 2 * _TICK_S else ticks
+
+
+@dataclass
+class Server:
+    """A started server: its name, version, port and process."""
+
+    name: str
+    version: str
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    _pids: list[int] = field(default_factory=list)
+
+    def cpu(self) -> Cpu:
+        """CPU clocks of the whole process tree."""
+        if self.process.poll() is not None:
+            raise StartFailed(f"{self.name} ended by itself:\n{self.tail()}")
+        return cpu_of(tree(self.process.pid))
+
+    def tail(self) -> str:
+        """The end of what it logged."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+    def stop(self) -> None:
+        """End it and whatever it started, by id: asked first, then killed."""
+        pids = tree(self.process.pid)
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        # A child that outlives its parent is in the parent's session, which is ours alone.
+        for pid in pids[1:]:
+            try:
+                if os.getsid(pid) == self.process.pid:
+                    os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def start(
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    version: str,
+    port: int,
+    folder: Path,
+    cpu: int | None,
+    env: Mapping[str, str] | None = None,
+) -> Server:
+    """Start `command` in a session of its own, pinned to `cpu`, its output in `folder`/log."""
+    log = folder / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=folder,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: pin(cpu),
+        )
+    return Server(name=name, version=version, port=port, process=process, log=log)

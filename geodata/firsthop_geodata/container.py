@@ -1,0 +1,112 @@
+"""The file a table is kept in: named sections behind a header that proves them whole.
+
+Layout, little-endian: magic (8 bytes), format version (u32), section count (u32), file length
+(u64), SHA-256 of everything else in the file (32 bytes); then per section its name (16 bytes,
+zero-padded), offset and length (u64 each); then the sections, each on a 64-byte boundary.
+Knows nothing of what the sections mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from firsthop_geodata.errors import GeodataError
+from firsthop_geodata.files import Buffer, write_atomically
+
+MAGIC = b"FHGEO\r\n\x1a"  # as PNG's: a transfer in text mode breaks it visibly
+FORMAT_VERSION = 1
+MAX_SECTIONS = 64
+ALIGNMENT = 64
+
+_HEADER = struct.Struct("<8sIIQ32s")
+_FIXED = struct.Struct("<8sIIQ")
+_ENTRY = struct.Struct("<16sQQ")
+
+
+def _layout(sections: Mapping[str, Buffer]) -> tuple[bytes, list[Buffer], int]:
+    """The directory, the aligned section bodies and the length of the whole file."""
+    directory, body = b"", list[Buffer]()
+    end = _HEADER.size + _ENTRY.size * len(sections)
+    for name, content in sections.items():
+        padding = -end % ALIGNMENT
+        body += [bytes(padding), content]
+        directory += _ENTRY.pack(name.encode(), end + padding, len(content))
+        end += padding + len(content)
+    return directory, body, end
+
+
+def write_sections(path: Path, sections: Mapping[str, Buffer]) -> str:
+    """Write the file atomically and return its digest in hex.
+
+    Contents are bytes (or views of single bytes); equal sections give equal bytes. Raises
+    GeodataError when the file cannot be written.
+    """
+    directory, body, length = _layout(sections)
+    fixed = _FIXED.pack(MAGIC, FORMAT_VERSION, len(sections), length)
+    digest = hashlib.sha256(fixed)
+    for chunk in (directory, *body):
+        digest.update(chunk)
+    write_atomically(path, [fixed, digest.digest(), directory, *body])
+    return digest.hexdigest()
+
+
+class Container:
+    """A verified file, mapped read-only. ``sections`` are views into the mapping."""
+
+    __slots__ = ("digest", "mapping", "path", "sections")
+
+    def __init__(self, path: Path) -> None:
+        """Map and verify ``path``; raises GeodataError naming the file and the rule it broke."""
+        self.path = path
+        try:
+            with path.open("rb") as stream:
+                self.mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise GeodataError(path, f"cannot be mapped: {reason}") from error
+        whole = memoryview(self.mapping)
+        try:
+            self.digest = _verify(path, whole)
+            self.sections = dict(_entries(path, whole))
+        except GeodataError:
+            whole.release()
+            self.mapping.close()
+            raise
+
+    def close(self) -> None:
+        """Forget the sections; the mapping ends now, or with the last view handed out."""
+        self.sections = {}
+        try:
+            self.mapping.close()
+        except BufferError:  # somebody still holds a view: unmapped when that one goes
+            return
+
+
+def _verify(path: Path, whole: memoryview) -> str:
+    if len(whole) < _HEADER.size or whole[: len(MAGIC)] != MAGIC:
+        raise GeodataError(path, "is not a Firsthop geo table (magic bytes differ)")
+    _, version, count, length, expected = _HEADER.unpack_from(whole)
+    if version != FORMAT_VERSION:
+        raise GeodataError(path, f"has format version {version}, not {FORMAT_VERSION}")
+    if length != len(whole):
+        raise GeodataError(path, f"is {len(whole)} bytes long, not {length}: truncated or padded")
+    if count > MAX_SECTIONS or _HEADER.size + count * _ENTRY.size > length:
+        raise GeodataError(path, f"claims {count} sections")
+    digest = hashlib.sha256(whole[: _FIXED.size])
+    digest.update(whole[_HEADER.size :])
+    if digest.digest() != expected:
+        raise GeodataError(path, "does not match its SHA-256 digest: corrupt")
+    return digest.hexdigest()
+
+
+def _entries(path: Path, whole: memoryview) -> Iterator[tuple[str, memoryview]]:
+    count: int = _FIXED.unpack_from(whole)[2]
+    for index in range(count):
+        padded, offset, length = _ENTRY.unpack_from(whole, _HEADER.size + index * _ENTRY.size)
+        if offset + length > len(whole) or offset % ALIGNMENT:
+            raise GeodataError(path, f"section {index} lies outside the file or is misaligned")
+        yield padded.rstrip(b"\0").decode("ascii", "replace"), whole[offset : offset + length]

@@ -1,0 +1,253 @@
+"""Where is this address? The compiled prefix table: sorted ranges to cells, mapped read-only.
+
+Knows addresses, cells and AS numbers; knows neither MMDB nor regions. Ranges of a family
+partition its whole space, adjacent ones differ, and a look-up is one bisection. IPv6 keys are
+the top 64 bits: nothing finer than a /64 is told apart.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from firsthop_geodata.addresses import (
+    Address,
+    Family,
+    around_embedded,
+    normalise,
+    prefix_length,
+)
+from firsthop_geodata.container import Container, write_sections
+from firsthop_geodata.errors import GeodataError
+from firsthop_geodata.files import Buffer
+
+__all__ = ["NO_CELL", "Cell", "GeoTable", "GeodataError", "Location", "normalise", "write_table"]
+
+NO_CELL: Final[int] = 0xFFFFFFFF
+"""The cell of addresses whose place is unknown."""
+
+_U32, _U64, _F64 = np.dtype("<u4"), np.dtype("<u8"), np.dtype("<f8")
+_RANGES = (
+    ("v4_starts", "v4_cells", _U32),
+    ("v6_starts", "v6_cells", _U64),
+    ("v4_asn_starts", "v4_asns", _U32),
+    ("v6_asn_starts", "v6_asns", _U64),
+)
+_TEXTS = ("countries", "continents", "names")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A place addresses share: degrees (WGS 84), ISO 3166 alpha-2 country or "", continent
+    (AF AN AS EU NA OC SA) or "", and the place's English name or ""."""
+
+    latitude: float
+    longitude: float
+    country: str
+    continent: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """The answer for one address.
+
+    ``asn`` is 0 when unknown. ``network`` is the widest aligned block around the address, in
+    the address's own family, of which every address has this same cell and ASN.
+    """
+
+    cell_id: int | None
+    cell: Cell | None
+    asn: int
+    network: IPv4Network | IPv6Network
+
+
+class GeoTable:
+    """A compiled table. Arrays are read-only and indexed by cell id or by range."""
+
+    def __init__(self, container: Container) -> None:
+        """Take over a verified container; raises GeodataError when it holds no geo table."""
+        self._container = container
+        sections, path = container.sections, container.path
+        try:
+            meta = json.loads(bytes(sections["meta"]))
+            self.digest: str = container.digest
+            self.database_type: str = meta["database_type"]
+            self.build_epoch: int = meta["build_epoch"]
+            self.latitudes: NDArray[np.float64] = np.frombuffer(sections["latitudes"], _F64)
+            self.longitudes: NDArray[np.float64] = np.frombuffer(sections["longitudes"], _F64)
+            texts = [bytes(sections[name]).decode().split("\n")[:-1] for name in _TEXTS]
+            self.countries, self.continents, self.names = texts
+            self.v4_starts: NDArray[np.uint32] = np.frombuffer(sections["v4_starts"], _U32)
+            self.v4_cells: NDArray[np.uint32] = np.frombuffer(sections["v4_cells"], _U32)
+            self.v6_starts: NDArray[np.uint64] = np.frombuffer(sections["v6_starts"], _U64)
+            self.v6_cells: NDArray[np.uint32] = np.frombuffer(sections["v6_cells"], _U32)
+            self.v4_asn_starts: NDArray[np.uint32] = np.frombuffer(sections["v4_asn_starts"], _U32)
+            self.v4_asns: NDArray[np.uint32] = np.frombuffer(sections["v4_asns"], _U32)
+            self.v6_asn_starts: NDArray[np.uint64] = np.frombuffer(sections["v6_asn_starts"], _U64)
+            self.v6_asns: NDArray[np.uint32] = np.frombuffer(sections["v6_asns"], _U32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise GeodataError(path, f"holds no geo table: {error!r}") from error
+        _check(path, vars(self))
+        # Bisection reads single elements: a memoryview gives plain ints, thrice as fast as numpy.
+        self._cells = {4: _views(self.v4_starts, self.v4_cells)}
+        self._cells[6] = _views(self.v6_starts, self.v6_cells)
+        self._asns = {4: _views(self.v4_asn_starts, self.v4_asns)}
+        self._asns[6] = _views(self.v6_asn_starts, self.v6_asns)
+
+    @classmethod
+    def open(cls, path: Path | str) -> GeoTable:
+        """Map and verify a file that :func:`write_table` wrote.
+
+        Raises GeodataError naming the file and the rule: missing, foreign, of another version,
+        truncated, or not matching its digest.
+        """
+        return cls(Container(Path(path)))
+
+    def __len__(self) -> int:
+        """The number of cells."""
+        return len(self.countries)
+
+    def cell(self, i: int) -> Cell:
+        """The cell with id ``i``; raises IndexError for an id that is not in this table."""
+        if not 0 <= i < len(self.countries):
+            raise IndexError(f"no cell {i}: the table has {len(self.countries)}")
+        latitude, longitude = float(self.latitudes[i]), float(self.longitudes[i])
+        return Cell(latitude, longitude, self.countries[i], self.continents[i], self.names[i])
+
+    def find_cell(self, family: Family, key: int) -> int:
+        """The cell id for a key of :func:`normalise`, :data:`NO_CELL` if there is none."""
+        starts, cells = self._cells[family]
+        return cells[bisect_right(starts, key) - 1]
+
+    def find_asn(self, family: Family, key: int) -> int:
+        """The AS number for a key of :func:`normalise`, 0 if unknown."""
+        starts, asns = self._asns[family]
+        return asns[bisect_right(starts, key) - 1]
+
+    def locate(self, address: Address) -> Location:
+        """Everything known of an address, and the block it is known for."""
+        family, key, embedded_bits = normalise(address)
+        key_bits = 32 if family == 4 else 64
+        first, last = 0, (1 << key_bits) - 1
+        found = []
+        for starts, values in (self._cells[family], self._asns[family]):
+            index = bisect_right(starts, key)
+            found.append(values[index - 1])
+            first = max(first, starts[index - 1])
+            last = min(last, starts[index] - 1 if index < len(starts) else last)
+        cell_id, asn = found
+        network: IPv4Network | IPv6Network
+        if isinstance(address, IPv6Address):
+            length = embedded_bits + prefix_length(key, first, last, key_bits)
+            if family == 6:
+                whole = around_embedded(int(address), first << 64, (last + 1 << 64) - 1)
+                length = prefix_length(int(address), *whole, 128)
+            network = IPv6Network((int(address), length), strict=False)
+        else:
+            length = prefix_length(key, first, last, key_bits)
+            network = IPv4Network((key, length), strict=False)
+        if cell_id == NO_CELL:
+            return Location(None, None, asn, network)
+        return Location(cell_id, self.cell(cell_id), asn, network)
+
+    def close(self) -> None:
+        """Let go of the file. Arrays handed out stay valid: the mapping goes with the last one.
+
+        The table itself must not be used afterwards. Closing twice does nothing.
+        """
+        for name, value in list(vars(self).items()):
+            if isinstance(value, np.ndarray):
+                setattr(self, name, np.empty(0, value.dtype))
+        self._cells.clear()
+        self._asns.clear()
+        self._container.close()
+
+
+def _views(starts: NDArray[Any], values: NDArray[Any]) -> tuple[Sequence[int], Sequence[int]]:
+    # A copy is made on big-endian machines only, where the file's order is not the native one.
+    native = [array.astype(array.dtype.newbyteorder("="), copy=False) for array in (starts, values)]
+    return cast(Sequence[int], memoryview(native[0])), cast(Sequence[int], memoryview(native[1]))
+
+
+def _check(path: Path, table: dict[str, Any]) -> None:
+    """The invariants look-ups rely on; a violation means a writer's fault, not a torn file."""
+    size = len(table["latitudes"])
+    if any(len(table[name]) != size for name in ("longitudes", *_TEXTS)):
+        raise GeodataError(path, "has cell columns of different lengths")
+    latitudes, longitudes = table["latitudes"], table["longitudes"]
+    if not (np.all(np.abs(latitudes) <= 90) and np.all(np.abs(longitudes) <= 180)):
+        raise GeodataError(path, "has a cell off the globe")
+    if np.any((latitudes == 0) & (longitudes == 0)):
+        raise GeodataError(path, "has a cell at (0, 0)")
+    for starts_name, values_name, _ in _RANGES:
+        starts, values = table[starts_name], table[values_name]
+        if len(starts) == 0 or len(starts) != len(values) or starts[0] != 0:
+            raise GeodataError(path, f"{starts_name} does not begin at 0 with one value a range")
+        if np.any(starts[1:] <= starts[:-1]) or np.any(values[1:] == values[:-1]):
+            raise GeodataError(path, f"{starts_name} is not sorted and merged")
+        if "cells" in values_name and np.any((values >= size) & (values != NO_CELL)):
+            raise GeodataError(path, f"{values_name} names a cell that is not there")
+
+
+def merge_ranges(
+    starts: NDArray[Any], values: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[np.uint32]]:
+    """Drop every range whose value is that of the range before it."""
+    keep = np.ones(len(starts), dtype=bool)
+    keep[1:] = values[1:] != values[:-1]
+    return starts[keep], values[keep].astype(np.uint32, copy=False)
+
+
+Ranges = tuple[ArrayLike, ArrayLike]
+"""Range starts, the first 0 and ascending, and the value of each range."""
+
+
+def write_table(
+    path: Path | str,
+    *,
+    cells: Sequence[Cell],
+    v4: Ranges,
+    v6: Ranges = ((0,), (NO_CELL,)),
+    v4_asn: Ranges = ((0,), (0,)),
+    v6_asn: Ranges = ((0,), (0,)),
+    database_type: str = "",
+    build_epoch: int = 0,
+) -> str:
+    """Write a table atomically (temporary file, fsync, rename) and return its digest in hex.
+
+    ``v4`` and ``v6`` map range starts (IPv4 addresses, top 64 bits of IPv6) to cell ids or
+    :data:`NO_CELL`, ``v4_asn`` and ``v6_asn`` to AS numbers; neighbours with one value are
+    merged. The same content gives the same bytes. Raises GeodataError, and leaves an old file
+    alone, when the content breaks a table's invariants or the file cannot be written.
+    """
+    path = Path(path)
+    table: dict[str, Any] = {
+        "latitudes": np.array([cell.latitude for cell in cells], _F64),
+        "longitudes": np.array([cell.longitude for cell in cells], _F64),
+        "countries": [cell.country for cell in cells],
+        "continents": [cell.continent for cell in cells],
+        "names": [" ".join(cell.name.split()) for cell in cells],
+    }
+    for (starts_name, values_name, key), ranges in zip(
+        _RANGES, (v4, v6, v4_asn, v6_asn), strict=True
+    ):
+        starts, values = merge_ranges(np.asarray(ranges[0], key), np.asarray(ranges[1], _U32))
+        table |= {starts_name: starts, values_name: values.astype(_U32, copy=False)}
+    _check(path, table)
+    meta = {"database_type": database_type, "build_epoch": build_epoch}
+    sections: dict[str, Buffer] = {"meta": json.dumps(meta, sort_keys=True).encode()}
+    for name, column in table.items():
+        if name in _TEXTS:
+            sections[name] = "".join(f"{text}\n" for text in column).encode()
+        else:
+            sections[name] = column.tobytes()
+    return write_sections(path, sections)

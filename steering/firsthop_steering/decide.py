@@ -1,0 +1,326 @@
+"""The decision: one pure function behind DNS, allocator, explain and simulation.
+
+    eligible → score in ms, lowest first → admission by weight → relays of the region
+
+`Steering` binds the inputs that rarely change (atlas, status, the moment that expiries are judged
+by); `decide` then depends on service and client alone. A `Decision` carries every candidate with
+its numbers and what became of it: explain prints it, nothing computes it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_steering.atlas import Atlas, Client, Endpoint, Pool, Rule, Site
+from firsthop_steering.model import Service, State
+from firsthop_steering.rendezvous import bucket, draws, kept, races
+from firsthop_steering.snapshot import RelayStatus, Status
+
+Outcome = Literal["steered", "open", "closed", "fallback"]
+_MEMO_ENTRIES = 65_536
+_UNKNOWN = RelayStatus()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One region as the decision saw it; times in milliseconds, distance in kilometres."""
+
+    site: Site
+    rtt_ms: float
+    rtt_source: Literal["prior", "unlocated"]
+    score_ms: float
+    tier: int
+    """Place in the override's list; equal for all where none speaks."""
+    up: int
+    """Endpoints that may be answered with now."""
+    dropped: str
+    """Why it is not eligible; empty when it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All candidates for clients of one cell and rule: eligible ones first, in order of score."""
+
+    candidates: tuple[Candidate, ...]
+    eligible: int
+    outcome: Outcome
+    rule: Rule | None
+    admits_all: bool
+    """The first keeps everybody and stands alone: no bucket has to be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where one client is sent, and why."""
+
+    service: Service
+    client: Client
+    ranking: Ranking
+    walk: tuple[Candidate, ...]
+    """Eligible candidates in the order in which this client asks them."""
+    chosen: int | None
+    """Index in `walk`; None when no region answers."""
+    bucket: int
+    plan: int
+    status: int
+
+    @property
+    def site(self) -> Site | None:
+        """The region that was chosen."""
+        return None if self.chosen is None else self.walk[self.chosen].site
+
+    @property
+    def reason(self) -> str:
+        """The choice in one sentence."""
+        if self.chosen is None:
+            return f"no region is left; when_all_down is {self.ranking.outcome}"
+        what = "lowest score among the eligible"
+        if self.ranking.rule is not None:
+            what += f" under override {self.ranking.rule.id}"
+        if self.chosen > 0:
+            what = f"kept by weight after {self.chosen} nearer did not keep this client"
+        if self.ranking.outcome == "open":
+            what += "; no relay is up, so health is ignored"
+        return what
+
+    def fate(self, candidate: Candidate) -> str:
+        """What became of one candidate of `ranking`."""
+        if candidate.dropped:
+            return candidate.dropped
+        place = next(i for i, each in enumerate(self.walk) if each is candidate)
+        if place == self.chosen:
+            return "chosen"
+        if self.chosen is None or place > self.chosen:
+            return "eligible, but an earlier one kept the client"
+        return f"weight {candidate.site.weight} does not keep this client's prefix"
+
+
+class Steering:
+    """Decisions under one plan and one status, as of one moment."""
+
+    def __init__(self, atlas: Atlas, status: Status, now: datetime) -> None:
+        self.atlas = atlas
+        self.status = status
+        self.now = now
+        self._up: dict[Pool, list[tuple[Endpoint, ...]]] = {
+            pool: [self.usable(site, ignore_health=False) for site in sites]
+            for pool, sites in atlas.pools.items()
+        }
+        self._rules: dict[tuple[str, Pool], tuple[Rule, ...]] = {}
+        self._memo: dict[object, Ranking] = {}
+
+    def usable(self, site: Site, *, ignore_health: bool) -> tuple[Endpoint, ...]:
+        """The endpoints of `site` that may be answered with; `unknown` is never `down`."""
+        return tuple(
+            each
+            for each in site.endpoints
+            if each.active
+            and each.weight > 0
+            and (ignore_health or not each.probed or self._healthy(each.id))
+        )
+
+    def _healthy(self, relay: str) -> bool:
+        status = self.status.relays.get(relay, _UNKNOWN)
+        return status.verdict != "down" and not status.draining
+
+    def up(self, pool: Pool, site: int) -> tuple[Endpoint, ...]:
+        """`usable` with health, of a site by its index in the pool."""
+        return self._up[pool][site]
+
+    def rules(self, service: Service, pool: Pool) -> tuple[Rule, ...]:
+        """The overrides in force, most specific first."""
+        found = self._rules.get((service.id, pool))
+        if found is None:
+            found = self._rules[(service.id, pool)] = self.atlas.rules(service, pool, self.now)
+        return found
+
+    def why_not(
+        self, service: Service, pool: Pool, rule: Rule | None, *, ignore_health: bool
+    ) -> list[str]:
+        """For each site of the pool the reason why it may not answer; empty where it may."""
+        allowed = service.transceiver_regions if pool == "media" else service.regions
+        reasons = []
+        for index, site in enumerate(self.atlas.pools[pool]):
+            if allowed is not None and site.id not in allowed:
+                reason = "the service does not allow it"
+            elif rule is not None and rule.mode == "only" and site.id not in rule.regions:
+                reason = f"override {rule.id} allows only {', '.join(rule.regions)}"
+            elif rule is not None and rule.mode == "avoid" and site.id in rule.regions:
+                reason = f"override {rule.id} avoids it"
+            elif site.state is not State.ACTIVE:
+                reason = f"its state is {site.state}"
+            elif site.weight == 0:
+                reason = "its weight is 0"
+            elif not self.usable(site, ignore_health=True):
+                reason = "none of its endpoints is active"
+            elif not ignore_health and not self._up[pool][index]:
+                reason = "none of its endpoints is up"
+            else:
+                reason = ""
+            reasons.append(reason)
+        return reasons
+
+    def eligibility(
+        self, service: Service, pool: Pool, rule: Rule | None
+    ) -> tuple[list[str], Outcome]:
+        """`why_not`, and what that means: when nothing is left, `when_all_down` speaks."""
+        reasons = self.why_not(service, pool, rule, ignore_health=False)
+        if not all(reasons):
+            return reasons, "steered"
+        if service.when_all_down == "open" or pool == "media":
+            relaxed = self.why_not(service, pool, rule, ignore_health=True)
+            return (reasons, "closed") if all(relaxed) else (relaxed, "open")
+        return reasons, service.when_all_down
+
+    def decide(self, service: Service, client: Client) -> Decision:
+        """Which region answers this client for this service."""
+        pool: Pool = "relays" if service.pool == "relays" else "signalling"
+        column = -1 if client.cell is None else client.cell
+        rtt = self.atlas.rtt_us(pool)[:, column]
+        source: Literal["prior", "unlocated"] = "unlocated" if column < 0 else "prior"
+        return self._decide(service, client, pool, rtt, source, column)
+
+    def decide_media(self, service: Service, client: Client, relay_region: int) -> Decision:
+        """Which transceiver region takes the session, seen from the relay region's place."""
+        rtt = self.atlas.inner_rtt_us[:, relay_region]
+        return self._decide(service, client, "media", rtt, "prior", relay_region)
+
+    def _decide(
+        self,
+        service: Service,
+        client: Client,
+        pool: Pool,
+        rtt: npt.NDArray[np.int64],
+        source: Literal["prior", "unlocated"],
+        column: int,
+    ) -> Decision:
+        rule = next((r for r in self.rules(service, pool) if r.matches(client)), None)
+        memo = (service.id, pool, column, rule.id if rule else None)
+        ranking = self._memo.get(memo)
+        if ranking is None:
+            if len(self._memo) >= _MEMO_ENTRIES:
+                self._memo.clear()
+            ranking = self._memo[memo] = self._rank(service, pool, rtt, source, rule)
+        drawn = bucket(client.family, client.key)
+        walk = ranking.candidates[: ranking.eligible]
+        chosen: int | None = 0 if walk else None
+        if not ranking.admits_all:
+            walk = tuple(sorted(walk, key=lambda each: _place(each, drawn)))
+            chosen = _admit([each.site for each in walk], drawn)
+        return Decision(
+            service, client, ranking, walk, chosen, drawn, self.atlas.plan.number,
+            self.status.number,
+        )  # fmt: skip
+
+    def _rank(
+        self,
+        service: Service,
+        pool: Pool,
+        rtt: npt.NDArray[np.int64],
+        source: Literal["prior", "unlocated"],
+        rule: Rule | None,
+    ) -> Ranking:
+        reasons, outcome = self.eligibility(service, pool, rule)
+        scores = score_us(self.atlas.pools[pool], rtt)
+        candidates = [
+            Candidate(
+                site,
+                int(rtt[index]) / 1000,
+                source,
+                int(scores[index]) / 1000,
+                tier(rule, site.id),
+                len(self._up[pool][index]),
+                reasons[index],
+            )
+            for index, site in enumerate(self.atlas.pools[pool])
+        ]
+        candidates.sort(key=lambda each: (bool(each.dropped), each.tier, each.score_ms))
+        eligible = sum(not each.dropped for each in candidates)
+        return Ranking(
+            tuple(candidates), eligible, outcome, rule, _admits_all(candidates[:eligible])
+        )
+
+
+def score_us(sites: Sequence[Site], rtt_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """rtt − bias + price in microseconds; `rtt_us` has one row a site."""
+    change = np.array([site.price_us - site.bias_us for site in sites], dtype=np.int64)
+    return rtt_us + change.reshape(-1, *[1] * (rtt_us.ndim - 1))
+
+
+def tier(rule: Rule | None, site: str) -> int:
+    """The place of a region in an override's list; 0 for all where there is no such list."""
+    if rule is None or rule.mode == "avoid":
+        return 0
+    return rule.regions.index(site) if site in rule.regions else len(rule.regions)
+
+
+def choose_endpoints(
+    endpoints: Iterable[Endpoint], drawn: int, answers: int
+) -> tuple[Endpoint, ...]:
+    """Up to `answers` endpoints for a bucket, in proportion to their weights.
+
+    All of them, in order of their ids, when they fit: then every client gets the same answer, and
+    resolvers may share it widely. Otherwise the winners of the bucket's race, different failure
+    domains first.
+    """
+    field = tuple(endpoints)
+    if len(field) <= answers:
+        return field
+    ordered = sorted(field, key=lambda each: (races(each.id, each.weight)[drawn], each.id))
+    return domains_apart(ordered)[:answers]
+
+
+def domains_apart(ordered: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """The same endpoints, the first of every failure domain before the second of any."""
+    seen: dict[str, int] = {}
+    rounds = []
+    for each in ordered:
+        seen[each.domain] = seen.get(each.domain, -1) + 1
+        rounds.append(seen[each.domain])
+    return tuple(
+        each for _, each in sorted(zip(rounds, ordered, strict=True), key=lambda pair: pair[0])
+    )
+
+
+def addresses(
+    endpoints: Sequence[Endpoint], drawn: int, answers: int
+) -> tuple[tuple[Endpoint, ...], tuple[IPv4Address, ...], tuple[IPv6Address, ...]]:
+    """The endpoints that a DNS answer names, and their addresses, chosen apart per family."""
+    four = choose_endpoints((each for each in endpoints if each.ipv4), drawn, answers)
+    six = choose_endpoints((each for each in endpoints if each.ipv6), drawn, answers)
+    named = tuple(dict.fromkeys((*four, *six)))
+    return (
+        named,
+        tuple(each.ipv4 for each in four if each.ipv4),
+        tuple(each.ipv6 for each in six if each.ipv6),
+    )
+
+
+def _place(candidate: Candidate, drawn: int) -> tuple[int, float, int]:
+    return candidate.tier, candidate.score_ms, int(draws(candidate.site.id)[drawn])
+
+
+def _admit(walk: Sequence[Site], drawn: int) -> int | None:
+    """The first site that keeps this bucket; what nobody keeps goes to the first of all."""
+    for index, site in enumerate(walk):
+        if kept(site.id, site.weight)[drawn]:
+            return index
+    return 0 if walk else None
+
+
+def _admits_all(eligible: Sequence[Candidate]) -> bool:
+    if not eligible:
+        return True
+    first = eligible[0]
+    alone = len(eligible) == 1 or (first.tier, first.score_ms) < (
+        eligible[1].tier,
+        eligible[1].score_ms,
+    )
+    return alone and (first.site.weight == 100 or len(eligible) == 1)

@@ -1,0 +1,93 @@
+"""Is a relay up? From single checks to one prober's view, and from many views to one verdict.
+
+Two pure machines. `observe` is a transition table over (verdict, outcome); `combine` is a majority.
+`unknown` means that nobody has seen enough, and is never treated as `down`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from firsthop_steering.reports import VantageView
+
+Liveness = Literal["up", "down", "unknown"]
+Threshold = Literal["once", "rise", "fall"]
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """One target as one prober sees it: the verdict, and outcomes in a row that contradict it."""
+
+    verdict: Liveness = "unknown"
+    against: int = 0
+
+
+# Two rules. An outcome that agrees with the verdict ends the streak against it (None). One that
+# contradicts it counts, and turns the verdict once the threshold is reached. A first success is
+# believed at once, because a relay that answers with our key is there; failures never are.
+_TRANSITIONS: Mapping[tuple[Liveness, bool], tuple[Liveness, Threshold] | None] = {
+    ("unknown", True): ("up", "once"),
+    ("unknown", False): ("down", "fall"),
+    ("up", True): None,
+    ("up", False): ("down", "fall"),
+    ("down", True): ("up", "rise"),
+    ("down", False): None,
+}
+
+
+def observe(state: Streak, ok: bool, rise: int, fall: int) -> Streak:
+    """The streak after one more check; `rise` and `fall` are outcomes in a row, at least 1."""
+    transition = _TRANSITIONS[state.verdict, ok]
+    if transition is None:
+        return Streak(state.verdict)
+    turned, threshold = transition
+    needed = {"once": 1, "rise": rise, "fall": fall}[threshold]
+    if state.against + 1 >= needed:
+        return Streak(turned)
+    return Streak(state.verdict, state.against + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What all probers together say of one relay, and the sentence that explains it."""
+
+    verdict: Liveness
+    reason: str
+
+
+def combine(
+    views: Mapping[str, VantageView],
+    *,
+    now: datetime,
+    previous: Liveness,
+    stale_after_s: float,
+) -> Verdict:
+    """One relay's verdict from the `views` of its probers (prober id to view).
+
+    The majority of the fresh views that are not `unknown` decides. A tie, or nobody to ask, leaves
+    `previous` as it is: verdicts freeze when probers vanish. A view is fresh while `checked_at`
+    lies within `stale_after_s` of `now`, on either side, since probers' clocks run ahead too.
+    """
+    if not views:
+        return Verdict(previous, f"no prober has reported; stays {previous}")
+    fresh = {
+        prober: view
+        for prober, view in views.items()
+        if abs((now - view.checked_at).total_seconds()) <= stale_after_s
+    }
+    if not fresh:
+        return Verdict(previous, f"all {len(views)} views are stale; stays {previous}")
+    up = [prober for prober, view in fresh.items() if view.verdict == "up"]
+    down = {prober: view.reason for prober, view in fresh.items() if view.verdict == "down"}
+    voters = len(up) + len(down)
+    if voters == 0:
+        return Verdict(previous, f"undecided at all {len(fresh)} probers; stays {previous}")
+    if len(up) == len(down):
+        return Verdict(previous, f"up at {len(up)} of {voters} probers; stays {previous}")
+    if len(up) > len(down):
+        return Verdict("up", f"up at {len(up)} of {voters} probers")
+    causes = ", ".join(f"{prober}: {cause}" for prober, cause in sorted(down.items())[:3])
+    return Verdict("down", f"down at {len(down)} of {voters} probers ({causes})")
