@@ -5,11 +5,14 @@
 See bench/README.md for what is measured, and docs/performance.md for figures.
 """
 
+# ruff: noqa: E402  (sys.path is set right before our own imports, see below)
+
 from __future__ import annotations
 
 import argparse
 import os
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -24,13 +27,13 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from bench.load import Load, Tally
 from bench.peers import PEERS, REFERENCE
 from bench.peers.case import BUNDLED, REGIONS, SERVICE, Case, build_case, unpack
-from bench.peers.process import Absent, Server, StartFailed, cpu_between, pin
+from bench.peers.process import AbsentError, Server, StartError, cpu_between, pin
 
 START_TIMEOUT_S = 60.0
 READY_SILENCE_S = 0.05
 SCOPE_SAMPLE = 500
-BUDGET = 3.5
-"""Design, §7: the Python path's CPU a query, in multiples of gdnsd's."""
+BUDGETS = {"gdnsd": 3.5, "powerdns": 1.0}
+"""Design, §7: the Python path's CPU a query, at most, in multiples of these."""
 
 
 @dataclass
@@ -49,6 +52,13 @@ class Result:
     def median(self) -> float:
         """The figure: median CPU microseconds a query."""
         return statistics.median(self.cpu_us)
+
+    def ratio_to(self, other: Result) -> float:
+        """Median over the rounds of this server's figure by the other's in the same round.
+
+        Both sides of a round run within seconds of each other, so a slow minute cancels out.
+        """
+        return statistics.median(a / b for a, b in zip(self.cpu_us, other.cpu_us, strict=True))
 
 
 def arguments() -> argparse.Namespace:
@@ -76,7 +86,7 @@ def arguments() -> argparse.Namespace:
 
 
 def wait_until_ready(server: Server, load: Load) -> None:
-    """Ask the first query until it is answered right; raises StartFailed."""
+    """Ask the first query until it is answered right; raises StartError."""
     deadline = time.monotonic() + START_TIMEOUT_S
     with load.connect(server.port) as sock:
         sock.settimeout(READY_SILENCE_S)
@@ -84,39 +94,48 @@ def wait_until_ready(server: Server, load: Load) -> None:
             server.cpu()  # raises when it has ended
             try:
                 sock.send(load.query(0))
-                if load.right(sock.recv(4096), 0):
+                if load.right(sock.recv(4096), 0) or not server.answers:
                     break
             except OSError:  # refused while the port is closed, silence while it loads
                 pass
             time.sleep(READY_SILENCE_S)
         else:
-            raise StartFailed(
+            raise StartError(
                 f"{server.name} gave no right answer in {START_TIMEOUT_S:.0f} s:\n{server.tail()}"
             )
 
 
-def start_all(names: list[str], case: Case, load: Load, stack: ExitStack, cpu: int | None) -> list[Result]:
+def start_all(
+    names: list[str], case: Case, load: Load, stack: ExitStack, cpu: int | None
+) -> list[Result]:
     """Start every server that is there; name the others."""
     results = []
     for name in names:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"bench-{name}-")))
         try:
             server = PEERS[name](case, folder, cpu)
-        except Absent as reason:
+        except AbsentError as reason:
             print(f"skipped {name}: {reason}")
             continue
         stack.callback(server.stop)
         started = time.monotonic()
         wait_until_ready(server, load)
         result = Result(server)
-        with load.connect(server.port) as sock:
-            scopes, unechoed = load.scopes(sock, SCOPE_SAMPLE)
-        result.scope = f"/{statistics.median(scopes.elements()):.0f}" if scopes else "none"
         print(f"started {name} {server.version} in {time.monotonic() - started:.1f} s", flush=True)
-        if unechoed:
-            print(f"  {name}: {unechoed} of {SCOPE_SAMPLE} answers without their ECS option")
+        if server.answers:
+            read_scopes(result, load)
         results.append(result)
     return results
+
+
+def read_scopes(result: Result, load: Load) -> None:
+    """How wide a block of clients its answers are for, and whether it echoes ECS at all."""
+    with load.connect(result.server.port) as sock:
+        scopes, unechoed = load.scopes(sock, SCOPE_SAMPLE)
+    if scopes:
+        result.scope = f"/{statistics.fmean(scopes.elements()):.1f}"
+    if unechoed:
+        print(f"  {result.server.name}: {unechoed} of {SCOPE_SAMPLE} answers without their ECS")
 
 
 def measure(result: Result, load: Load, queries: int) -> None:
@@ -125,10 +144,10 @@ def measure(result: Result, load: Load, queries: int) -> None:
     with load.connect(result.server.port) as sock:
         before = result.server.cpu()
         while tally.answered < queries:
-            lap = load.lap(sock, queries - tally.answered)
+            lap = load.lap(sock, queries - tally.answered, check=result.server.answers)
             tally.add(lap)
             if not lap.answered:
-                raise StartFailed(f"{result.server.name} is silent:\n{result.server.tail()}")
+                raise StartError(f"{result.server.name} is silent:\n{result.server.tail()}")
         used = cpu_between(before, result.server.cpu())
     result.cpu_us.append(used / tally.answered * 1e6)
     result.rates.append(tally.answered / tally.seconds)
@@ -143,7 +162,7 @@ def report(results: list[Result]) -> None:
     heads = ("server", "CPU us/q", "x " + REFERENCE, "min - max", "q/s", "answers")
     print(columns.format(*heads, "wrong", "lost", "scope"))
     for each in sorted(results, key=lambda result: result.median):
-        ratio = f"{each.median / reference.median:.2f}" if reference else "-"
+        ratio = f"{each.ratio_to(reference):.2f}" if reference else "-"
         print(
             columns.format(
                 each.server.name,
@@ -152,20 +171,19 @@ def report(results: list[Result]) -> None:
                 f"{min(each.cpu_us):.2f} - {max(each.cpu_us):.2f}",
                 f"{statistics.median(each.rates):,.0f}",
                 f"{each.tally.answered:,}",
-                each.tally.wrong,
+                each.tally.wrong if each.server.answers else "-",
                 each.tally.lost,
                 each.scope,
             )
         )
-    by_name = {each.server.name: each.median for each in results}
     print()
-    if reference and "firsthop" in by_name:
-        ratio = by_name["firsthop"] / reference.median
-        verdict = "met" if ratio <= BUDGET else "MISSED"
-        print(f"budget: firsthop <= {BUDGET} x {REFERENCE}: {ratio:.2f}, {verdict}")
-    if {"firsthop", "powerdns"} <= by_name.keys():
-        verdict = "met" if by_name["firsthop"] < by_name["powerdns"] else "MISSED"
-        print(f"budget: firsthop below powerdns: {verdict}")
+    by_name = {each.server.name: each for each in results}
+    ours = by_name.get("firsthop")
+    for other, budget in BUDGETS.items():
+        if ours and other in by_name:
+            measured = ours.ratio_to(by_name[other])
+            verdict = "met" if measured <= budget else "MISSED"
+            print(f"budget: firsthop at most {budget:g} x {other}: {measured:.2f}, {verdict}")
     print("versions: " + ", ".join(f"{each.server.name} {each.server.version}" for each in results))
     for each in results:
         for example in each.tally.examples:
@@ -186,13 +204,13 @@ def model_name() -> str:
 
 
 def main() -> int:
-    """Run it all; 0 when every answer was right."""
+    """Run it all; 0 when every query got its right answer."""
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     began = time.monotonic()
     server_cpu, load_cpu = processors()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-case-")))
-        folder.chmod(0o755)
         case = build_case(unpack(options.database, folder), clients=options.clients)
         load = Load(
             SERVICE,
@@ -211,21 +229,21 @@ def main() -> int:
         )
         try:
             results = start_all(options.servers, case, load, stack, server_cpu)
+            if not results:
+                print("no server to measure", file=sys.stderr)
+                return 1
             pin(load_cpu)
             for round_number in range(1, options.rounds + 1):
                 for each in results:
                     measure(each, load, options.queries)
                 line = ", ".join(f"{each.server.name} {each.cpu_us[-1]:.2f}" for each in results)
                 print(f"round {round_number}: {line}", flush=True)
-        except StartFailed as failure:
+        except StartError as failure:
             print(failure, file=sys.stderr)
-            return 1
-        if not results:
-            print("no server to measure", file=sys.stderr)
             return 1
         report(results)
     print(f"took {time.monotonic() - began:.0f} s")
-    return 1 if any(each.tally.wrong or each.tally.lost for each in results) else 0
+    return 1 if any(each.tally.wrong for each in results) else 0
 
 
 if __name__ == "__main__":

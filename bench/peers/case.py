@@ -104,9 +104,7 @@ def nearest(latitude: float, longitude: float) -> Region:
     """The region nearest to a point."""
     return min(
         REGIONS,
-        key=lambda region: great_circle_km(
-            latitude, longitude, region.latitude, region.longitude
-        ),
+        key=lambda region: great_circle_km(latitude, longitude, region.latitude, region.longitude),
     )
 
 

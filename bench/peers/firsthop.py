@@ -6,6 +6,7 @@ All CPU of the process tree counts: supervisor, DNS worker, allocator.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.peers.case import REGIONS, SERVICE, TTL, ZONE, Case
-from bench.peers.process import Absent, Server, free_port, start
+from bench.peers.process import AbsentError, Server, free_port, start
 
 
 def document() -> str:
@@ -48,21 +49,29 @@ def _program() -> str:
     beside = Path(sys.executable).with_name("firsthop")
     program = str(beside) if beside.exists() else shutil.which("firsthop")
     if program is None:
-        raise Absent("the command firsthop is not installed beside this Python")
-    asked = subprocess.run([program, "edge", "--help"], capture_output=True, check=False)
+        raise AbsentError("the command firsthop is not installed beside this Python")
+    asked = subprocess.run([program, "edge", "--help"], capture_output=True, text=True, check=False)
     if asked.returncode:
-        raise Absent(f"{program} edge does not run")
+        reason = asked.stderr.strip().splitlines()[-1:] or [f"exit {asked.returncode}"]
+        raise AbsentError(f"{program} edge does not run ({reason[0]})")
     return program
 
 
 def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
-    """Write the document and start an edge; raises Absent."""
+    """Write the document and start an edge; raises AbsentError."""
     program = _program()
     port = free_port()
     (folder / "document.yaml").write_text(document())
-    command = [program, "edge", "--config", folder / "document.yaml"]
+    environment = {
+        # What else the caller has set for a deployment of theirs must not reach this edge.
+        **{name: value for name, value in os.environ.items() if not name.startswith("FIRSTHOP_")},
+        "FIRSTHOP_ALLOCATOR_LISTEN": f"127.0.0.1:{free_port()}",
+        "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
+        "FIRSTHOP_GEOIP_CITY": str(case.database),
+        "FIRSTHOP_END_WITH_PARENT": "1",
+    }
+    command: list[str | Path] = [program, "edge", "--config", folder / "document.yaml"]
     command += ["--dns", f"127.0.0.1:{port}", "--dns-workers", "1", "--state-dir", folder / "state"]
-    command += ["--allocator", f"127.0.0.1:{free_port()}", "--metrics", f"127.0.0.1:{free_port()}"]
     return start(
         "firsthop",
         command,
@@ -70,5 +79,5 @@ def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
         port=port,
         folder=folder,
         cpu=cpu,
-        env={"FIRSTHOP_GEOIP_CITY": str(case.database)},
+        env=environment,
     )

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from bench.peers.case import REGIONS, SERVICE, TTL, ZONE, Case
-from bench.peers.process import Absent, Server, first_line, free_port, start
+from bench.peers.process import AbsentError, Server, first_line, free_port, start
 
 
 def config(case: Case, port: int, folder: Path) -> str:
@@ -58,10 +58,10 @@ ns1 {TTL} A 127.0.0.1
 
 
 def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
-    """Write the files and start it; raises Absent."""
+    """Write the files and start it; raises AbsentError."""
     program = shutil.which("gdnsd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
-        raise Absent("gdnsd is not installed (Debian: gdnsd)")
+        raise AbsentError("gdnsd is not installed (Debian: gdnsd)")
     port = free_port()
     (folder / "zones").mkdir()
     (folder / "config").write_text(config(case, port, folder))

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from bench.peers.case import REGIONS, SERVICE, TTL, ZONE, Case
-from bench.peers.process import Absent, Server, first_line, free_port, start
+from bench.peers.process import AbsentError, Server, first_line, free_port, start
 
 
 def config(case: Case, port: int, folder: Path) -> str:
@@ -59,12 +59,12 @@ ns1.{ZONE} {TTL} A 127.0.0.1
 
 
 def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
-    """Write the files and start it; raises Absent."""
+    """Write the files and start it; raises AbsentError."""
     program = shutil.which("knotd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
-        raise Absent("knotd is not installed (Debian: knot and knot-module-geoip)")
+        raise AbsentError("knotd is not installed (Debian: knot and knot-module-geoip)")
     if not any(Path("/usr/lib").glob("*/knot/modules-*/geoip.so")):
-        raise Absent("Knot's module geoip is not installed (Debian: knot-module-geoip)")
+        raise AbsentError("Knot's module geoip is not installed (Debian: knot-module-geoip)")
     port = free_port()
     (folder / "knot.conf").write_text(config(case, port, folder))
     (folder / "geo.conf").write_text(answers(case))

@@ -1,4 +1,4 @@
-"""PowerDNS Authoritative with the geoip backend (YAML zone, MMDB), one receiver, one distributor."""
+"""PowerDNS Authoritative with the geoip backend: YAML zone, MMDB, one receiver thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from bench.peers.case import SERVICE, TTL, ZONE, Case
-from bench.peers.process import Absent, Server, first_line, free_port, start
+from bench.peers.process import AbsentError, Server, first_line, free_port, start
 
 
 def config(case: Case, port: int, folder: Path) -> str:
@@ -63,12 +63,12 @@ def _modules() -> Path | None:
 
 
 def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
-    """Write the files and start it; raises Absent."""
+    """Write the files and start it; raises AbsentError."""
     program = shutil.which("pdns_server", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
-        raise Absent("pdns_server is not installed (Debian: pdns-server and pdns-backend-geoip)")
+        raise AbsentError("pdns_server is not installed (Debian: pdns-server, pdns-backend-geoip)")
     if _modules() is None:
-        raise Absent("PowerDNS's geoip backend is not installed (Debian: pdns-backend-geoip)")
+        raise AbsentError("PowerDNS's geoip backend is not installed (Debian: pdns-backend-geoip)")
     port = free_port()
     (folder / "pdns.conf").write_text(config(case, port, folder))
     (folder / "zone.yaml").write_text(zone(case))

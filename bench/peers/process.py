@@ -6,20 +6,19 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 STOP_TIMEOUT_S = 10.0
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-class Absent(Exception):
+class AbsentError(Exception):
     """The server is not on this machine; the text says what is missing."""
 
 
-class StartFailed(RuntimeError):
+class StartError(RuntimeError):
     """The server did not come up; the text holds the end of its log."""
 
 
@@ -40,7 +39,12 @@ def free_port() -> int:
 def first_line(command: Sequence[str], containing: str = "") -> str:
     """The first line that a command prints (on either stream) with `containing` in it, or ''."""
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=20
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=20,
     )
     return next((line.strip() for line in done.stdout.splitlines() if containing in line), "")
 
@@ -121,12 +125,13 @@ class Server:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
-    _pids: list[int] = field(default_factory=list)
+    answers: bool = True
+    """False for the echo, whose datagrams are no answers and are not checked."""
 
     def cpu(self) -> Cpu:
         """CPU clocks of the whole process tree."""
         if self.process.poll() is not None:
-            raise StartFailed(f"{self.name} ended by itself:\n{self.tail()}")
+            raise StartError(f"{self.name} ended by itself:\n{self.tail()}")
         return cpu_of(tree(self.process.pid))
 
     def tail(self) -> str:
@@ -160,18 +165,22 @@ def start(
     folder: Path,
     cpu: int | None,
     env: Mapping[str, str] | None = None,
+    answers: bool = True,
 ) -> Server:
-    """Start `command` in a session of its own, pinned to `cpu`, its output in `folder`/log."""
+    """Start `command` in a session of its own, pinned to `cpu`, its output in `folder`/log.
+
+    `env` is its whole environment, by default this process's.
+    """
     log = folder / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [str(part) for part in command],
             cwd=folder,
-            env={**os.environ, **(env or {})},
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=lambda: pin(cpu),
         )
-    return Server(name=name, version=version, port=port, process=process, log=log)
+    return Server(name, version, port, process, log, answers)

@@ -13,16 +13,17 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import iptocc
-from mmdb_writer import MMDBWriter, MmdbF64, MmdbU16
+from mmdb_writer import MmdbF64, MmdbU16, MMDBWriter
 from netaddr import IPNetwork, IPSet
 
 from firsthop_geodata.centres import Centre
@@ -37,8 +38,13 @@ SOURCE_DATE_EPOCH (reproducible-builds.org) or an argument replaces it."""
 
 V4_BLOCKS = tuple(range(1, 224))
 """First octets that can hold unicast delegations."""
-V6_BLOCKS = (0x2001, 0x2003, *range(0x2400, 0x2420), *range(0x2600, 0x2640)) + tuple(
-    first + offset for first in (0x2800, 0x2A00, 0x2A10, 0x2C00) for offset in range(16)
+V6_BLOCKS = (
+    *(0x2001, 0x2003),
+    *range(0x2400, 0x2420),
+    *range(0x2600, 0x2640),
+    *range(0x2800, 0x2810),
+    *range(0x2A00, 0x2A20),
+    *range(0x2C00, 0x2C10),
 )
 """First 16 bits of what IANA has given to the registries (IPv6 Global Unicast assignments)."""
 
@@ -189,6 +195,17 @@ def _database(v4: list[Run], v6: list[Run], epoch: int) -> bytes:
         return path.read_bytes()
 
 
+def _scan(
+    scan: Callable[[int], list[Run]], blocks: Sequence[int], processes: int | None
+) -> Iterator[list[Run]]:
+    if processes == 1:
+        yield from map(scan, blocks)
+        return
+    # spawn: a fork of a process that has threads may hang (and warns from Python 3.12 on).
+    with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn")) as pool:
+        yield from pool.map(scan, blocks)
+
+
 def build_database(
     out: Path,
     *,
@@ -205,9 +222,8 @@ def build_database(
     """
     started = time.perf_counter()
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH", BUILD_EPOCH))
-    with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
-        v4 = merge_runs(chain.from_iterable(pool.map(scan_v4, v4_blocks)))
-        v6 = merge_runs(chain.from_iterable(pool.map(scan_v6, v6_blocks)))
+    v4 = merge_runs(chain.from_iterable(_scan(scan_v4, v4_blocks, processes)))
+    v6 = merge_runs(chain.from_iterable(_scan(scan_v6, v6_blocks, processes)))
     try:
         database = _database(v4, v6, epoch if build_epoch is None else build_epoch)
     except ValueError as error:

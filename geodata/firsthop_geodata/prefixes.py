@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from firsthop_geodata.addresses import (
     Address,
@@ -35,7 +35,7 @@ NO_CELL: Final[int] = 0xFFFFFFFF
 """The cell of addresses whose place is unknown."""
 
 _U32, _U64, _F64 = np.dtype("<u4"), np.dtype("<u8"), np.dtype("<f8")
-_RANGES = (
+_RANGES: tuple[tuple[str, str, np.dtype[Any]], ...] = (
     ("v4_starts", "v4_cells", _U32),
     ("v6_starts", "v6_cells", _U64),
     ("v4_asn_starts", "v4_asns", _U32),
@@ -175,7 +175,7 @@ class GeoTable:
 def _views(starts: NDArray[Any], values: NDArray[Any]) -> tuple[Sequence[int], Sequence[int]]:
     # A copy is made on big-endian machines only, where the file's order is not the native one.
     native = [array.astype(array.dtype.newbyteorder("="), copy=False) for array in (starts, values)]
-    return cast(Sequence[int], memoryview(native[0])), cast(Sequence[int], memoryview(native[1]))
+    return cast(Sequence[int], native[0].data), cast(Sequence[int], native[1].data)
 
 
 def _check(path: Path, table: dict[str, Any]) -> None:
@@ -204,10 +204,10 @@ def merge_ranges(
     """Drop every range whose value is that of the range before it."""
     keep = np.ones(len(starts), dtype=bool)
     keep[1:] = values[1:] != values[:-1]
-    return starts[keep], values[keep].astype(np.uint32, copy=False)
+    return starts[keep], values[keep]
 
 
-Ranges = tuple[ArrayLike, ArrayLike]
+Ranges = tuple[Sequence[int] | NDArray[Any], Sequence[int] | NDArray[Any]]
 """Range starts, the first 0 and ascending, and the value of each range."""
 
 
@@ -237,11 +237,10 @@ def write_table(
         "continents": [cell.continent for cell in cells],
         "names": [" ".join(cell.name.split()) for cell in cells],
     }
-    for (starts_name, values_name, key), ranges in zip(
-        _RANGES, (v4, v6, v4_asn, v6_asn), strict=True
-    ):
-        starts, values = merge_ranges(np.asarray(ranges[0], key), np.asarray(ranges[1], _U32))
-        table |= {starts_name: starts, values_name: values.astype(_U32, copy=False)}
+    families: tuple[Ranges, ...] = (v4, v6, v4_asn, v6_asn)
+    for (starts_name, values_name, key), (starts, values) in zip(_RANGES, families, strict=True):
+        starts, values = merge_ranges(np.asarray(starts, key), np.asarray(values, _U32))
+        table |= {starts_name: starts, values_name: values}
     _check(path, table)
     meta = {"database_type": database_type, "build_epoch": build_epoch}
     sections: dict[str, Buffer] = {"meta": json.dumps(meta, sort_keys=True).encode()}

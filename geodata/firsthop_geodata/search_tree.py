@@ -22,8 +22,13 @@ NOTHING = 0
 DATA_SEPARATOR = 16
 """Zero bytes between the tree and the data section; a pointer counts them as data."""
 
+MAX_VISITS_PER_NODE = 4
+"""A tree's node has one parent. Writers may share equal subtrees, but not so often."""
+SMALL_TREE = 1 << 16
+"""Visits that cost nothing worth refusing: below this any sharing is let through."""
+
 U64 = NDArray[np.uint64]
-I64 = NDArray[np.int64]
+U32 = NDArray[np.uint32]
 
 _PRUNED: dict[int, tuple[tuple[int, int], ...]] = {
     16: ((SIX_TO_FOUR << 48, 0),),
@@ -54,7 +59,7 @@ class Leaves:
 
     top: U64
     low: U64
-    pointers: I64
+    pointers: U32
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +67,13 @@ class SearchTree:
     """Nodes as an (n, 2) array of record values, and where the IPv4 part begins."""
 
     path: Path
-    nodes: I64
+    nodes: U32
     ip_version: int
     v4_root: int
 
     def v4_leaves(self) -> Leaves:
         """The networks of the IPv4 tree (in an IPv6 file, what lies below ::/96)."""
-        return self._walk(self.v4_root, 96, alias=-1)
+        return self._walk(self.v4_root, 96, alias=None)
 
     def v6_leaves(self) -> Leaves:
         """The networks of the IPv6 tree down to /64, without anything answered as IPv4.
@@ -77,37 +82,40 @@ class SearchTree:
         """
         if self.ip_version == 4:
             empty = np.zeros(1, np.uint64)
-            return Leaves(empty, empty, np.full(1, NOTHING, np.int64))
-        alias = self.v4_root if self.v4_root < len(self.nodes) else -1
+            return Leaves(empty, empty, np.full(1, NOTHING, np.uint32))
+        alias = self.v4_root if self.v4_root < len(self.nodes) else None
         leaves = self._walk(0, 0, alias=alias)
-        order = np.lexsort((leaves.low, leaves.pointers == NOTHING, leaves.top))
-        top, first = np.unique(leaves.top[order], return_index=True)
+        order = np.arange(len(leaves.top))
+        if np.any(leaves.low):  # else no record is deeper than /64
+            order = np.lexsort((leaves.low, leaves.pointers == NOTHING, leaves.top))
+        first = np.ones(len(order), np.bool_)
+        first[1:] = np.diff(leaves.top[order]) != 0
         chosen = order[first]
-        return Leaves(top, leaves.low[chosen], leaves.pointers[chosen])
+        return Leaves(leaves.top[chosen], leaves.low[chosen], leaves.pointers[chosen])
 
-    def _walk(self, root: int, depth: int, *, alias: int) -> Leaves:
+    def _walk(self, root: int, depth: int, *, alias: int | None) -> Leaves:
         """All leaves below ``root``, which is ``depth`` bits deep; ``alias`` is never entered."""
         count = len(self.nodes)
-        values = np.array([root], np.int64)
+        values = np.array([root], np.uint32)
         top, low = np.zeros(1, np.uint64), np.zeros(1, np.uint64)
-        found: list[tuple[U64, U64, I64]] = []
+        found: list[tuple[U64, U64, U32]] = []
         visited = 0
         while True:
-            stop = (values >= count) | (values == alias) | _pruned(depth, top, low)
-            pointers = np.where(values > count, values, NOTHING)
-            pointers[_pruned(depth, top, low)] = NOTHING
+            pruned = _pruned(depth, top, low)
+            if alias is not None:
+                pruned |= values == alias
+            stop = pruned | (values >= count)
+            pointers = np.where(pruned | (values <= count), np.uint32(NOTHING), values)
             found.append((top[stop], low[stop], pointers[stop]))
             top, low, values = top[~stop], low[~stop], values[~stop]
             visited += len(values)
             if not len(values):
                 return _sorted(found)
-            # Every node of a tree has one parent; more visits than this mean loops.
-            if depth == 128 or visited > 2 * count:
+            if depth == 128 or visited > MAX_VISITS_PER_NODE * count + SMALL_TREE:
                 raise GeodataError(self.path, "has a search tree with loops: corrupt")
-            bit = np.uint64(1 << (127 - depth) % 64)
-            ones = (top | bit, low) if depth < 64 else (top, low | bit)
-            top, low = np.concatenate((top, ones[0])), np.concatenate((low, ones[1]))
-            values = self.nodes[values].T.reshape(-1)
+            top, low, values = np.repeat(top, 2), np.repeat(low, 2), self.nodes[values].reshape(-1)
+            half = top if depth < 64 else low
+            half[1::2] |= np.uint64(1 << (127 - depth) % 64)
             depth += 1
 
 
@@ -118,14 +126,17 @@ def _pruned(depth: int, top: U64, low: U64) -> NDArray[np.bool_]:
     return pruned
 
 
-def _sorted(found: list[tuple[U64, U64, I64]]) -> Leaves:
+def _sorted(found: list[tuple[U64, U64, U32]]) -> Leaves:
     top, low, pointers = (np.concatenate(column) for column in zip(*found, strict=True))
-    order = np.lexsort((low, top))
+    # Each depth is in order already, which a stable sort turns to account.
+    order = np.argsort(low, kind="stable")
+    if np.any(top):
+        order = order[np.argsort(top[order], kind="stable")]
     return Leaves(top[order], low[order], pointers[order])
 
 
-def read_tree(path: Path, metadata: Metadata) -> SearchTree:
-    """Read the tree at the head of the file and check that every record stays inside the file.
+def read_tree(path: Path, content: bytes, metadata: Metadata) -> SearchTree:
+    """Read the tree at the head of a file's content and check that every record stays inside the file.
 
     Raises GeodataError for a size or version the format does not have, a truncated tree, and
     records that point before the data section or past the end.
@@ -136,36 +147,32 @@ def read_tree(path: Path, metadata: Metadata) -> SearchTree:
             path, f"has {count} nodes of record size {size} for IP version {ip_version}"
         )
     length = count * size // 4
-    try:
-        file_size = path.stat().st_size
-        if length + DATA_SEPARATOR > file_size:
-            raise GeodataError(path, "ends inside its search tree: truncated")
-        raw = np.fromfile(path, np.uint8, length).reshape(count, size // 4)
-    except OSError as error:
-        raise GeodataError(path, f"cannot be read: {error.strerror}") from error
-    nodes = _decode(raw, size)
+    if length + DATA_SEPARATOR > len(content):
+        raise GeodataError(path, "ends inside its search tree: truncated")
+    raw = np.frombuffer(content, np.uint8, length).reshape(count, size // 4)
+    nodes = decode_nodes(raw, size)
     pointers = nodes[nodes > count]
     if len(pointers) and not (
-        pointers.min() >= count + DATA_SEPARATOR and pointers.max() - count < file_size - length
+        int(pointers.min()) >= count + DATA_SEPARATOR
+        and int(pointers.max()) - count < len(content) - length
     ):
         raise GeodataError(path, "has a search tree that points outside its data: corrupt")
     return SearchTree(path, nodes, ip_version, _v4_root(nodes, ip_version))
 
 
-def _decode(raw: NDArray[np.uint8], size: int) -> I64:
+def decode_nodes(raw: NDArray[np.uint8], size: int) -> U32:
     """Big-endian record pairs; those of 28 bits share their middle byte, left half first."""
-    if size == 32:
-        return raw.reshape(-1).view(">u4").reshape(-1, 2).astype(np.int64)
-    wide = raw.astype(np.int64)
-    left = wide[:, 0] << 16 | wide[:, 1] << 8 | wide[:, 2]
-    right = wide[:, -3] << 16 | wide[:, -2] << 8 | wide[:, -1]
+    nodes = np.zeros((len(raw), 2), np.uint32)
+    for half, columns in enumerate((range(size // 8), range(-(size // 8), 0))):
+        for column in columns:
+            nodes[:, half] = nodes[:, half] << 8 | raw[:, column]
     if size == 28:
-        left |= wide[:, 3] >> 4 << 24
-        right |= (wide[:, 3] & 15) << 24
-    return np.stack((left, right), axis=1)
+        nodes[:, 0] |= (raw[:, 3].astype(np.uint32) >> 4) << 24
+        nodes[:, 1] |= (raw[:, 3].astype(np.uint32) & 15) << 24
+    return nodes
 
 
-def _v4_root(nodes: I64, ip_version: int) -> int:
+def _v4_root(nodes: U32, ip_version: int) -> int:
     """The record reached by 96 zero bits, or the leaf met on the way."""
     root = 0
     for _ in range(96 if ip_version == 6 else 0):

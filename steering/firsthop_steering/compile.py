@@ -195,7 +195,9 @@ class _Answers:
         if not eligible:
             return np.full(len(cells), self._constant(self._nowhere(outcome)))
         sites = [self._sites[index] for index in eligible]
-        keys = score_us(sites, self._steering.atlas.rtt_us(self._pool)[np.ix_(np.array(eligible), cells)])
+        keys = score_us(
+            sites, self._steering.atlas.rtt_us(self._pool)[np.ix_(np.array(eligible), cells)]
+        )
         keys += np.array([[tier(rule, site.id) * _TIER_STEP] for site in sites])
         walks, which = _walks(keys, np.array([site.weight == 100 for site in sites]))
         decisions = [

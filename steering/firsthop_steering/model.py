@@ -211,6 +211,9 @@ class Service(Model):
         return self
 
 
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+
+
 def _network(text: object) -> object:
     return ip_network(text, strict=True) if isinstance(text, str) else text
 
@@ -241,6 +244,8 @@ class Override(Model):
             raise ValueError("needs exactly one of cidr, asn, country, continent")
         if isinstance(self.cidr, IPv6Network) and self.cidr.prefixlen > 64:
             raise ValueError("cidr: IPv6 clients are told apart up to /64")
+        if isinstance(self.cidr, IPv6Network) and self.cidr.subnet_of(_SIX_TO_FOUR):
+            raise ValueError("cidr: 6to4 clients are IPv4 clients; give their IPv4 network")
         return self
 
     def active(self, now: datetime) -> bool:

@@ -1,6 +1,6 @@
 """A file of named binary sections: written once, mapped by every process that reads it.
 
-    magic 8 | directory length u32 | SHA-256 of all that follows, 32 | directory JSON | sections
+    magic 8 | directory length u32 | SHA-256 of all the rest, 32 | directory JSON | sections
 
 The directory gives `kind`, `meta` and for each section its offset (from the end of the directory,
 64-byte aligned) and length. Numbers are little-endian.
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 MAGIC = b"FHSECT01"
 _HEADER = struct.Struct("<8sI32s")
+_LENGTH = struct.Struct("<I")
 _ALIGNMENT = 64
 
 
@@ -53,7 +54,7 @@ def write_sections(
     body = bytearray(directory)
     for blob in blobs.values():
         body += blob + bytes(-len(blob) % _ALIGNMENT)
-    digest = hashlib.sha256(body)
+    digest = hashlib.sha256(_LENGTH.pack(len(directory)) + body)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with scratch.open("wb") as file:
@@ -86,7 +87,9 @@ class SectionFile:
         magic, length, digest = _HEADER.unpack_from(self._view)
         if magic != MAGIC:
             raise SectionError(f"{path}: does not start with {MAGIC.decode()}")
-        if hashlib.sha256(self._view[_HEADER.size :]).digest() != digest:
+        proof = hashlib.sha256(_LENGTH.pack(length))
+        proof.update(self._view[_HEADER.size :])
+        if proof.digest() != digest:
             raise SectionError(f"{path}: its content does not have the digest it names")
         self._start = _HEADER.size + length
         directory = json.loads(bytes(self._view[_HEADER.size : self._start]))

@@ -78,6 +78,8 @@ class KeySet(Model):
     created_at: AwareDatetime
     signing: int = Field(ge=0, le=63)
     keys: tuple[CredentialKey, ...] = Field(min_length=1)
+    allocator_tokens: dict[str, AwareDatetime | None] = Field(default_factory=dict)
+    """SHA-256 in hex of every bearer token with the allocator role, and when it expires."""
 
 
 Snapshot = Plan | Status | KeySet

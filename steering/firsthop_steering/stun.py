@@ -122,9 +122,11 @@ def peek_username(packet: bytes) -> bytes | None:
     for _ in range(MAX_ATTRIBUTES):
         if at + 4 > end:
             return None
-        size = packet[at + 2] << 8 | packet[at + 3]
-        if packet[at] == 0 and packet[at + 1] == USERNAME:
+        kind, size = packet[at] << 8 | packet[at + 1], packet[at + 2] << 8 | packet[at + 3]
+        if kind == USERNAME:
             return packet[at + 4 : at + 4 + size] if at + 4 + size <= end else None
+        if kind == MESSAGE_INTEGRITY:  # §14.5: what follows is not covered
+            return None
         at += 4 + (size + 3 & ~3)
     return None
 

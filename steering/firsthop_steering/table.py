@@ -68,7 +68,7 @@ class RangeTable:
     decisions: npt.NDArray[np.int32]
 
     def index(self, bits: int) -> npt.NDArray[np.uint32]:
-        """Per value of the top 16 of `bits` the number of starts below it, and one more at the end."""
+        """Per value of the top 16 of `bits` the number of starts below it, and one at the end."""
         tops = np.arange(65536, dtype=np.uint64) << np.uint64(bits - 16)
         below = np.searchsorted(self.starts, tops.astype(self.starts.dtype), side="left")
         return np.append(below, len(self.starts)).astype(np.uint32)

@@ -1,0 +1,15 @@
+# One image, every command: `docker run firsthop edge …`.
+FROM python:3.12-slim AS build
+WORKDIR /src
+COPY . .
+RUN python -m venv /opt/firsthop \
+    && /opt/firsthop/bin/pip install --no-cache-dir --constraint constraints.txt '.[controlplane]'
+
+FROM python:3.12-slim
+COPY --from=build /opt/firsthop /opt/firsthop
+RUN useradd --system --create-home --home-dir /var/lib/firsthop firsthop
+USER firsthop
+WORKDIR /var/lib/firsthop
+ENV PATH=/opt/firsthop/bin:$PATH FIRSTHOP_STATE_DIR=/var/lib/firsthop PYTHONUNBUFFERED=1
+ENTRYPOINT ["firsthop"]
+CMD ["--help"]

@@ -1,0 +1,52 @@
+# The developer's chores. `make up` and `make test` install what they need into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := geodata steering dns allocator healthchecks relay controlplane app
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check format bench bench-dns clean
+
+help: ## List the chores
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: $(VENV)/up.stamp ## Run everything on this machine, with a demo deployment
+	@exec $(BIN)/firsthop up
+
+test: $(VENV)/dev.stamp ## Run all tests (needs nothing but Python; starts its own PostgreSQL)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal \
+		--cov --cov-branch --cov-report term:skip-covered --cov-fail-under 95
+
+check: $(VENV)/dev.stamp ## Format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(patsubst %,-p firsthop_%,$(filter-out app,$(SOURCES))) -p firsthop
+	PYTHONPATH=. $(BIN)/lint-imports --no-cache
+
+format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-dns ## Run the benchmarks beside their peers
+	$(BIN)/python bench/respond.py
+	$(BIN)/python bench/allocate.py
+
+bench-dns: $(VENV)/dev.stamp ## DNS beside gdnsd, Knot and PowerDNS (absent ones are skipped)
+	$(BIN)/python bench/dns.py
+
+clean: ## Remove the environment and the state of `make up`
+	rm -rf $(VENV) .firsthop
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/up.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[all]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/up.stamp

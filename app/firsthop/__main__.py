@@ -1,0 +1,5 @@
+"""`python -m firsthop`."""
+
+from firsthop.cli import main
+
+main()

@@ -1,0 +1,76 @@
+"""`firsthop COMMAND`: each command's module is imported only when it is asked for.
+
+So a relay starts without the libraries of a control plane, and an edge without a database driver.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from importlib import import_module
+
+import typer
+
+from firsthop import logs
+
+COMMANDS = {
+    "up": ("firsthop.commands.up", "up"),
+    "controlplane": ("firsthop.commands.controlplane", "controlplane"),
+    "edge": ("firsthop.commands.edge", "edge"),
+    "edge-worker": ("firsthop.commands.edge_worker", "app"),
+    "prober": ("firsthop.commands.prober", "prober"),
+    "agent": ("firsthop.commands.agent", "agent"),
+    "relay": ("firsthop.commands.relay", "relay"),
+    "migrate": ("firsthop.commands.controlplane", "migrate"),
+    "apply": ("firsthop.commands.controlplane", "apply"),
+    "export": ("firsthop.commands.controlplane", "export"),
+    "token": ("firsthop.commands.controlplane", "token"),
+    "explain": ("firsthop.commands.explain", "explain"),
+    "allocate": ("firsthop.commands.allocate", "allocate"),
+    "geodata": ("firsthop.commands.geodata", "app"),
+}
+_HIDDEN = {"edge-worker"}
+
+
+def build(wanted: str | None = None) -> typer.Typer:
+    """The command line with all commands, or with `wanted` alone."""
+    app = typer.Typer(
+        name="firsthop",
+        help="Geo-steering for real-time media.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    @app.callback()
+    def options(
+        log_level: str = typer.Option("info", envvar="FIRSTHOP_LOG_LEVEL", help="debug … error"),
+    ) -> None:
+        logs.configure(level=log_level)
+
+    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+        module, attribute = COMMANDS[name]
+        command = getattr(import_module(module), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, hidden=name in _HIDDEN)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def main() -> None:
+    """Entry point of the `firsthop` script."""
+    if os.environ.get("FIRSTHOP_END_WITH_PARENT"):
+        _end_with_parent()
+    words = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    build(words[0] if words else None)()
+
+
+def _end_with_parent() -> None:
+    """Asks the kernel for SIGTERM when the process that started this one dies (prctl(2))."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if os.getppid() == 1:
+        sys.exit("the parent is gone already")

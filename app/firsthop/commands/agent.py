@@ -1,0 +1,65 @@
+"""`firsthop agent`: load and drain reporting beside one relay."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from aiohttp import ClientSession
+
+from firsthop.commands.process import bearer_token, http_url, run_until_signal, slug
+from firsthop_healthchecks.agent import Agent, HostCounters, RelayCounters
+from firsthop_healthchecks.controlplane import ControlPlane
+
+
+def _optional_url(value: str | None) -> str | None:
+    return http_url(value) if value else None
+
+
+def agent(
+    api_url: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_API_URL", callback=http_url, help="Root of the control plane's API."
+        ),
+    ],
+    relay_id: Annotated[
+        str, typer.Option(envvar="FIRSTHOP_RELAY_ID", callback=slug, help="The relay beside it.")
+    ],
+    token: Annotated[
+        str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token of this relay.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="FIRSTHOP_TOKEN_FILE", help="File that holds the token."),
+    ] = None,
+    relay_metrics_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FIRSTHOP_RELAY_METRICS_URL",
+            callback=_optional_url,
+            help="The relay's /metrics; default: the host's own network counters.",
+        ),
+    ] = None,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Ask for no new sessions from the start.")
+    ] = False,
+) -> None:
+    """Run the agent of one relay. SIGUSR1 asks for no new sessions, SIGUSR2 takes that back."""
+    secret = bearer_token(token, token_file)
+    run_until_signal(_report(api_url, secret, relay_id, relay_metrics_url, drain))
+
+
+async def _report(
+    api_url: str, token: str, relay_id: str, metrics_url: str | None, draining: bool
+) -> None:
+    async with ControlPlane(api_url, token) as control_plane, ClientSession() as session:
+        counters = RelayCounters(metrics_url, session) if metrics_url else HostCounters()
+        beside = Agent(relay_id, control_plane=control_plane, counters=counters, draining=draining)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, beside.drain, True)
+        loop.add_signal_handler(signal.SIGUSR2, beside.drain, False)
+        await beside.run()

@@ -1,0 +1,33 @@
+"""Reading option texts: each refusal names the option and the rule, and exits with code 2."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+import typer
+
+from firsthop.addresses import Listen, parse_listen
+
+
+def listen_list(text: str, option: str) -> list[Listen]:
+    """The addresses of a comma list; raises typer.BadParameter."""
+    try:
+        return parse_listen(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def listen_one(text: str, option: str) -> Listen:
+    """Exactly one address; raises typer.BadParameter."""
+    addresses = listen_list(text, option)
+    if len(addresses) != 1:
+        raise typer.BadParameter("must be one ADDRESS:PORT", param_hint=option)
+    return addresses[0]
+
+
+def network(text: str, option: str) -> IPv4Network | IPv6Network:
+    """A CIDR; raises typer.BadParameter."""
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None

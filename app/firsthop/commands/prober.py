@@ -1,0 +1,54 @@
+"""`firsthop prober`: active checks from one vantage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from firsthop.commands.process import bearer_token, http_url, run_until_signal, slug
+from firsthop_healthchecks.controlplane import ControlPlane
+from firsthop_healthchecks.prober import Prober, probes_by_kind
+from firsthop_healthchecks.statefile import StateFile
+
+
+def prober(
+    api_url: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_API_URL", callback=http_url, help="Root of the control plane's API."
+        ),
+    ],
+    prober_id: Annotated[
+        str, typer.Option(envvar="FIRSTHOP_PROBER_ID", callback=slug, help="This prober's id.")
+    ],
+    vantage: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_VANTAGE", callback=slug, help="Name of the place it looks from."
+        ),
+    ],
+    token: Annotated[
+        str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token, role prober.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="FIRSTHOP_TOKEN_FILE", help="File that holds the token."),
+    ] = None,
+    state_dir: Annotated[
+        Path,
+        typer.Option(envvar="FIRSTHOP_STATE_DIR", help="Where the last targets are kept."),
+    ] = Path(".firsthop"),
+) -> None:
+    """Run one prober."""
+    secret = bearer_token(token, token_file)
+    state = StateFile(state_dir / f"prober-{prober_id}.json")
+    run_until_signal(_probe(api_url, secret, prober_id, vantage, state))
+
+
+async def _probe(api_url: str, token: str, prober_id: str, vantage: str, state: StateFile) -> None:
+    async with ControlPlane(api_url, token) as control_plane:
+        await Prober(
+            prober_id, vantage, control_plane=control_plane, state=state, probes=probes_by_kind()
+        ).run()

@@ -1,0 +1,64 @@
+"""One asyncio service as a process: quick, clean ends on signals, one line on a bad start."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from firsthop_steering.model import Slug
+
+_SLUG = TypeAdapter(Slug)
+
+
+def run_until_signal(service: Coroutine[None, None, None]) -> None:
+    """Run `service` to its end, or cancel it on SIGTERM or SIGINT and return normally."""
+    asyncio.run(_cancelled_by_signals(service))
+
+
+async def _cancelled_by_signals(service: Coroutine[None, None, None]) -> None:
+    task = asyncio.ensure_future(service)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def fail(message: str) -> typer.Exit:
+    """Say one line on stderr; raise what this gives: exit status 1."""
+    typer.echo(f"firsthop: {message}", err=True)
+    return typer.Exit(1)
+
+
+def slug(value: str) -> str:
+    """Refuse what cannot be an id."""
+    try:
+        return str(_SLUG.validate_python(value))
+    except ValidationError:
+        rule = "must be 1 to 63 lower-case letters, digits and inner hyphens"
+        raise typer.BadParameter(f"{value!r} {rule}") from None
+
+
+def http_url(value: str) -> str:
+    """Refuse what no HTTP client can reach."""
+    if not value.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{value!r} must start with http:// or https://")
+    return value
+
+
+def bearer_token(token: str | None, token_file: Path | None) -> str:
+    """The token itself, or the first line of its file; BadParameter when there is neither."""
+    if token_file is not None:
+        try:
+            token = token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"token file {token_file}: {error}") from error
+    if not token or not token.isprintable() or not token.isascii():
+        raise typer.BadParameter("needs FIRSTHOP_TOKEN or --token-file with a bearer token")
+    return token

@@ -1,0 +1,122 @@
+"""The newest accepted snapshots, in memory and on disk: what an edge starts from.
+
+Each kind is one file of one sealed line. What the disk holds is checked like what the network
+brings: a tampered file is refused, said so, and the feed's word is waited for.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from firsthop_steering.snapshot import (
+    KeySet,
+    Kind,
+    Plan,
+    Rejected,
+    Snapshot,
+    Status,
+    kind_of,
+    supersedes,
+    unseal,
+)
+
+log = structlog.get_logger(__name__)
+
+KINDS: tuple[Kind, ...] = ("plan", "status", "keys")
+
+
+class Shelf:
+    """Holds one snapshot of each kind; `folder` is created with mode 0700."""
+
+    def __init__(self, folder: Path, trusted: Ed25519PublicKey) -> None:
+        self._folder = folder
+        self._trusted = trusted
+        self._held: dict[Kind, Snapshot] = {}
+        self.rejected: dict[str, int] = {}
+        """Refused snapshots, counted by where they came from (disk, feed)."""
+        self.last_rejection = ""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The newest plan."""
+        held = self._held.get("plan")
+        return held if isinstance(held, Plan) else None
+
+    @property
+    def status(self) -> Status | None:
+        """The newest status."""
+        held = self._held.get("status")
+        return held if isinstance(held, Status) else None
+
+    @property
+    def keys(self) -> KeySet | None:
+        """The newest credential keys."""
+        held = self._held.get("keys")
+        return held if isinstance(held, KeySet) else None
+
+    def load(self) -> None:
+        """Takes what lies on disk and is genuine."""
+        for kind in KINDS:
+            path = self._path(kind)
+            try:
+                line = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self._refuse("disk", f"{path}: {error.strerror}")
+                continue
+            snapshot = unseal(line, self._trusted)
+            if isinstance(snapshot, Rejected):
+                self._refuse("disk", f"{path}: {snapshot.reason}")
+            elif kind_of(snapshot) != kind:
+                self._refuse("disk", f"{path}: holds a {kind_of(snapshot)} snapshot")
+            else:
+                self._held[kind] = snapshot
+
+    def accept(self, line: bytes) -> Snapshot | None:
+        """Takes a sealed line from the feed; returns it if it is new, else None."""
+        snapshot = unseal(line, self._trusted)
+        if isinstance(snapshot, Rejected):
+            self._refuse("feed", snapshot.reason)
+            return None
+        kind = kind_of(snapshot)
+        if not supersedes(snapshot, self._held.get(kind)):
+            return None
+        self._held[kind] = snapshot
+        self._write(kind, line)
+        return snapshot
+
+    def numbers(self) -> dict[str, str]:
+        """What is held, as the feed asks for it."""
+        held = {kind: str(snapshot.number) for kind, snapshot in self._held.items()}
+        if self.plan is not None:
+            held["lineage"] = self.plan.lineage
+        return held
+
+    def _path(self, kind: Kind) -> Path:
+        return self._folder / f"{kind}.snapshot"
+
+    def _write(self, kind: Kind, line: bytes) -> None:
+        """Replaces the file whole; a full disk costs the copy, not the service."""
+        path = self._path(kind)
+        scratch = path.with_suffix(".new")
+        try:
+            with os.fdopen(
+                os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
+            ) as f:
+                f.write(line)
+                f.flush()
+                os.fsync(f.fileno())
+            scratch.replace(path)
+        except OSError as error:
+            log.error("snapshot not kept on disk", path=str(path), error=error.strerror)
+
+    def _refuse(self, origin: str, reason: str) -> None:
+        self.rejected[origin] = self.rejected.get(origin, 0) + 1
+        self.last_rejection = f"{origin}: {reason}"
+        log.error("snapshot refused", origin=origin, reason=reason)

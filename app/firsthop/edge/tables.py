@@ -1,0 +1,74 @@
+"""Table files of an edge: compiled off the hot path, named by what went into them, and kept.
+
+So a restart with unchanged snapshots compiles nothing: the file is there already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from firsthop_dns.zone import encode_zones
+
+from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.atlas import Atlas
+from firsthop_steering.compile import compile_table
+from firsthop_steering.decide import Steering
+from firsthop_steering.sections import SectionError
+from firsthop_steering.snapshot import Plan, Status
+from firsthop_steering.table import FORMAT, AnswerTable
+
+log = structlog.get_logger(__name__)
+
+KEPT = 4
+"""Table files that stay on disk: workers may still map the one before the newest."""
+
+
+class TableStore:
+    """Builds and finds table files in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._atlas: Atlas | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def build(self, plan: Plan, status: Status, geo: GeoTable, now: datetime) -> Path:
+        """The table of these inputs; blocks for as long as the compilation takes."""
+        path = self._folder / f"answers-{_inputs_digest(plan, status, geo, now)}.table"
+        if path.exists():
+            try:
+                AnswerTable.open(path)
+                path.touch()
+            except SectionError as error:
+                log.error("kept table refused", reason=str(error))
+            else:
+                return path
+        atlas = self._atlas
+        if atlas is None or atlas.plan is not plan or atlas.geo is not geo:
+            atlas = self._atlas = Atlas(plan, geo)
+        steering = Steering(atlas, status, now)
+        compile_table(
+            steering,
+            path,
+            lambda services: {
+                "dns": encode_zones(plan.document, plan.number & 0xFFFFFFFF, services)
+            },
+        )
+        self._forget_old()
+        return path
+
+    def _forget_old(self) -> None:
+        files = sorted(self._folder.glob("answers-*.table"), key=lambda each: -each.stat().st_mtime)
+        for path in files[KEPT:]:
+            path.unlink(missing_ok=True)
+
+
+def _inputs_digest(plan: Plan, status: Status, geo: GeoTable, now: datetime) -> str:
+    digest = hashlib.sha256(f"{FORMAT}|{geo.digest}|".encode())
+    digest.update(plan.model_dump_json().encode())
+    digest.update(status.model_dump_json().encode())
+    for override in plan.document.overrides:
+        digest.update(b"1" if override.active(now) else b"0")
+    return digest.hexdigest()[:32]

@@ -1,0 +1,127 @@
+"""Worker processes: started, fed over their standard input, listened to, and started again.
+
+A line of JSON goes down for every change (`{"table": …}`), and lines come up: `{"loaded": digest}`
+when it is in use, `{"counters": …}` every second. A worker ends when its standard input does, so
+none outlives its supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+RESTART_PAUSE_S = (0.05, 2.0)
+STOP_GRACE_S = 2.0
+LINE_LIMIT = 2**24
+
+
+class Worker:
+    """One kind of worker, kept running; `state` is what a fresh process is told first."""
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], on_line: Callable[[str, dict[str, Any]], None]
+    ) -> None:
+        self.name = name
+        self._command = [sys.executable, "-m", "firsthop", *arguments]
+        self._on_line = on_line
+        self._state: dict[str, Any] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._outbox: deque[dict[str, Any]] = deque()
+        self._wake = asyncio.Event()
+        self.loaded = ""
+        """Digest of the table that it uses; empty until it has one."""
+        self.failure = ""
+        """What it last said on its way out, for readiness."""
+        self.restarts = 0
+
+    def tell(self, news: dict[str, Any]) -> None:
+        """Passes on what has changed; only the newest value of a key is worth sending."""
+        self._state.update(news)
+        if self._outbox:
+            self._outbox[-1].update(news)
+        else:
+            self._outbox.append(dict(news))
+        self._wake.set()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def run(self) -> None:
+        """Until cancelled; then the process is stopped."""
+        pause = RESTART_PAUSE_S[0]
+        while True:
+            started = asyncio.get_running_loop().time()
+            code = await self._live()
+            self.loaded = ""
+            self.restarts += 1
+            if asyncio.get_running_loop().time() - started > 10:
+                pause = RESTART_PAUSE_S[0]
+            log.error("worker died", worker=self.name, code=code, reason=self.failure)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RESTART_PAUSE_S[1])
+
+    async def _live(self) -> int:
+        process = self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LINE_LIMIT,
+        )
+        self._outbox.clear()
+        if self._state:
+            self._outbox.append(dict(self._state))
+            self._wake.set()
+        feeding = asyncio.create_task(self._feed(process))
+        try:
+            await self._listen(process)
+            return await process.wait()
+        finally:
+            feeding.cancel()
+            await _stop(process)
+
+    async def _feed(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._outbox:
+                    process.stdin.write(json.dumps(self._outbox.popleft()).encode() + b"\n")
+                    await process.stdin.drain()
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            try:
+                said = json.loads(line)
+            except ValueError:
+                log.error("worker said nonsense", worker=self.name)
+                continue
+            self.loaded = said.get("loaded", self.loaded)
+            self.failure = said.get("failure", self.failure)
+            self._on_line(self.name, said)
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """Ends the process by closing its input, and by force if it does not listen."""
+    if process.returncode is not None:
+        return
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(STOP_GRACE_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

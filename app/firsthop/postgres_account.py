@@ -1,0 +1,83 @@
+"""Whom PostgreSQL runs as. It refuses root, and we make no users.
+
+Not root: as ourselves. Root, and `nobody` can reach the folders: as nobody. Root, and a folder on
+the way is closed (0700): inside a user namespace, where our own files are those of user 1000.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NOBODY = 65534
+_NAMESPACE = ("unshare", "-U", "--map-user=1000", "--map-group=1000")
+
+
+class PostgresError(RuntimeError):
+    """PostgreSQL cannot be had; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How to start a child as `uid`: a command prefix, or what subprocess takes."""
+
+    uid: int
+    gid: int
+    prefix: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Keyword arguments of subprocess; empty when nothing is to be changed."""
+        if self.uid == os.geteuid():
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def own(self, folder: Path) -> None:
+        """Make `folder`, which is the server's own, belong to this account alone."""
+        if os.geteuid() == 0:
+            for path in (folder, *_below(folder)):
+                held = path.lstat()
+                if (held.st_uid, held.st_gid) != (self.uid, self.gid):
+                    os.chown(path, self.uid, self.gid, follow_symlinks=False)
+        folder.chmod(0o700)
+
+
+def _below(folder: Path) -> list[Path]:
+    return [Path(top) / name for top, dirs, files in os.walk(folder) for name in (*dirs, *files)]
+
+
+def account_for(home: Path, binaries: Path) -> Account:
+    """Whom to run the `binaries` as over the data in `home`; PostgresError if there is nobody."""
+    if os.geteuid() != 0:
+        return Account(os.geteuid(), os.getegid())
+    closed = _closed(home.parent) or _closed(binaries.resolve())
+    if closed is None:
+        return Account(NOBODY, NOBODY)
+    if _namespaces_work():
+        return Account(0, 0, _NAMESPACE)
+    raise PostgresError(
+        f"PostgreSQL refuses to run as root, user nobody cannot enter {closed}, and user namespaces"
+        " are not allowed here: use a state folder that others may enter, or FIRSTHOP_DATABASE_URL"
+    )
+
+
+def _closed(folder: Path) -> Path | None:
+    """The first folder on the way to `folder`, itself included, that nobody may not enter."""
+    for each in (folder, *folder.parents):
+        status = each.stat()
+        mine = status.st_uid == NOBODY and status.st_mode & stat.S_IXUSR
+        if not mine and not status.st_mode & stat.S_IXOTH:
+            return each
+    return None
+
+
+def _namespaces_work() -> bool:
+    if shutil.which(_NAMESPACE[0]) is None:
+        return False
+    tried = subprocess.run([*_NAMESPACE, "true"], capture_output=True, check=False, timeout=10)  # noqa: S603
+    return tried.returncode == 0

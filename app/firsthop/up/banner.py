@@ -1,0 +1,46 @@
+"""What `firsthop up` says when everything runs."""
+
+from __future__ import annotations
+
+from firsthop.addresses import format_listen
+from firsthop.up.demo import SERVICE, ZONE
+from firsthop.up.settings import UpSettings
+
+
+def banner(settings: UpSettings, allocator_token: str) -> str:
+    """URLs, where the tokens are, and five commands to try."""
+    dns_host, dns_port = settings.dns
+    dig = f"dig @{dns_host} -p {dns_port}"
+    api = f"http://{format_listen(*settings.controlplane)}"
+    allocator = f"http://{format_listen(*settings.allocator)}"
+    admin = settings.state_dir / "admin.token"
+    tokens = settings.state_dir / "machine.tokens"
+    bearer = f'-H "Authorization: Bearer $(cat {admin})"'
+    return f"""
+Firsthop is up.
+
+  DNS         {format_listen(*settings.dns)}  (UDP and TCP), zone {ZONE}
+  allocator   {allocator}
+  API         {api}  (OpenAPI at /openapi.json)
+  metrics     http://{format_listen(*settings.metrics)}/metrics
+  tokens      {admin} (admin), {tokens} (machines)
+  logs        {settings.state_dir / "logs"}
+
+Try, from another terminal:
+
+  1. Ask as a client in Germany, then in Brazil:
+     {dig} {SERVICE} A +subnet=91.0.0.0/24 +short
+     {dig} {SERVICE} A +subnet=200.160.0.0/24 +short
+  2. See how you were seen, and why:
+     {dig} whoami.{ZONE} TXT +subnet=91.0.0.0/24 +short
+     curl -s {bearer} '{api}/v1/explain?service=relay&client=91.0.0.1'
+  3. Get ICE credentials for that client:
+     curl -s -XPOST {allocator}/v1/allocations \\
+       -H 'Authorization: Bearer {allocator_token}' -d '{{"client_ip": "91.0.0.1"}}'
+  4. Kill Frankfurt's relay, ask again, and watch it come back after 20 s:
+     pkill -9 -f 'FIRSTHOP_RELAY={"fra-1"}'
+  5. Take half of Frankfurt's clients away:
+     curl -s -XPATCH {bearer} -H 'If-Match: *' {api}/v1/regions/fra -d '{{"weight": 50}}'
+
+Ctrl-C stops everything; the next start goes on from here.
+"""

@@ -1,0 +1,104 @@
+"""Child processes of `firsthop up`: started, logged to a file each, started again when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+STOP_GRACE_S = 5.0
+
+
+class Child:
+    """`python -m firsthop ARGUMENTS`, kept running until `stop`.
+
+    It leads its own session, so that Ctrl-C reaches the parent alone, and ends with the parent.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        log_dir: Path,
+        environment: Mapping[str, str],
+        restart_after_s: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self.name = name
+        self._arguments = list(arguments)
+        self._log_path = log_dir / f"{name}.log"
+        self._environment = {**os.environ, **environment, "FIRSTHOP_END_WITH_PARENT": "1"}
+        self._restart_after_s = restart_after_s
+        self._say = say
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.exits = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if self._process and running else None
+
+    async def start(self) -> None:
+        """Starts the process and keeps it running."""
+        await self._spawn()
+        self._task = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """Ends the process: SIGTERM, and SIGKILL after a grace period."""
+        self._stopping = True
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(STOP_GRACE_S):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def last_words(self, lines: int = 5) -> str:
+        """The end of its log file."""
+        try:
+            text = self._log_path.read_text(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    async def _spawn(self) -> None:
+        with self._log_path.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "firsthop",
+                *self._arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+
+    async def _keep(self) -> None:
+        while not self._stopping:
+            assert self._process is not None
+            code = await self._process.wait()
+            if self._stopping:
+                return
+            self.exits += 1
+            how = f"by signal {-code}" if code < 0 else f"with code {code}"
+            pause = max(self._restart_after_s, min(5.0, 0.1 * 2**self.exits))
+            self._say(f"{self.name} ended {how}; starting it again in {pause:.0f} s")
+            await asyncio.sleep(pause)
+            if not self._stopping:
+                await self._spawn()
+                self._say(f"{self.name} is running again (pid {self.pid})")

@@ -1,0 +1,281 @@
+"""`firsthop up`: brings up a whole deployment on this machine, and takes it down again.
+
+What is there already starts at once: on a later start the edge answers from its disk while the
+control plane is still coming up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import signal
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from firsthop.addresses import format_listen
+from firsthop.edge.supervisor import check_free
+from firsthop.postgres import EmbeddedPostgres
+from firsthop.secret_files import write_secret
+from firsthop.up.banner import banner
+from firsthop.up.children import Child
+from firsthop.up.demo import SERVICE, demo_document
+from firsthop.up.settings import UpSettings
+from firsthop.up.tokens import Tokens
+from firsthop_steering.document import Document
+from firsthop_steering.snapshot import KeySet, unseal
+from firsthop_steering.ufrag import RouteKeys
+
+RELAY_RESTART_S = 20.0
+"""Long enough to watch the answers move away from a killed relay, and back."""
+VANTAGES = ("vantage-a", "vantage-b", "vantage-c")
+START_DEADLINE_S = 60.0
+LOOPBACK = ip_network("127.0.0.0/8")
+
+
+class UpError(Exception):
+    """Why it could not come up; the message is for the person at the terminal."""
+
+
+class Up:
+    """One run of the whole deployment."""
+
+    def __init__(self, settings: UpSettings, say: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._say = say
+        self._state = settings.state_dir
+        self._tokens = Tokens(self._state / "machine.tokens")
+        self._children: list[Child] = []
+        self._api = f"http://{format_listen(*settings.controlplane)}"
+
+    async def run(self) -> None:
+        """Until SIGINT or SIGTERM. Raises UpError, PortInUseError, or what PostgreSQL raises."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        self._check_ports()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(_locked(self._state / "up.lock"))
+            stack.push_async_callback(self._stop_children)
+            starting = asyncio.create_task(self._start(stack))
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                await starting
+                following = asyncio.create_task(self._follow_keys())
+                await stop.wait()
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            starting.cancel()
+            stopping.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+            self._say("stopping")
+
+    def _check_ports(self) -> None:
+        settings = self._settings
+        check_free([settings.dns], (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+        check_free(
+            [settings.controlplane, settings.allocator, settings.metrics], (socket.SOCK_STREAM,)
+        )
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        settings = self._settings
+        (self._state / "logs").mkdir(parents=True, exist_ok=True)
+        self._tokens.add(
+            [
+                ("edge", "edge", None),
+                ("signalling", "allocator", None),
+                *((vantage, "prober", None) for vantage in VANTAGES),
+            ]
+        )
+        edge_early = (self._state / "snapshot.pub").exists()
+        if edge_early:
+            await self._start_edge()
+        url = settings.database_url
+        if url is None:
+            postgres = EmbeddedPostgres(self._state)
+            stack.push_async_callback(postgres.stop)
+            await postgres.start()
+            url = postgres.url
+        await self._start_control_plane(url)
+        document = await self._seeded_document()
+        self._tokens.add((f"agent-{each.id}", "agent", each.id) for each in document.relays)
+        if not edge_early:
+            await self._start_edge()
+        await self._until("the edge answers DNS", self._dns_answers)
+        await self._start_field(document)
+        self._say(banner(settings, self._tokens["signalling"]))
+
+    async def _start_control_plane(self, database_url: str) -> None:
+        child = self._child(
+            "controlplane",
+            ["controlplane", "--bootstrap-tokens", str(self._tokens.path)],
+            {
+                "FIRSTHOP_DATABASE_URL": database_url,
+                "FIRSTHOP_CONTROLPLANE_LISTEN": format_listen(*self._settings.controlplane),
+                "FIRSTHOP_STATE_DIR": str(self._state),
+            },
+        )
+        await child.start()
+        await self._until("the control plane is ready", self._control_plane_ready, child)
+
+    async def _start_edge(self) -> None:
+        settings = self._settings
+        environment = {
+            "FIRSTHOP_API_URL": self._api,
+            "FIRSTHOP_TOKEN": self._tokens["edge"],
+            "FIRSTHOP_SNAPSHOT_KEY": str(self._state / "snapshot.pub"),
+            "FIRSTHOP_STATE_DIR": str(self._state / "edge"),
+            "FIRSTHOP_DNS_LISTEN": format_listen(*settings.dns),
+            "FIRSTHOP_DNS_WORKERS": str(settings.dns_workers),
+            "FIRSTHOP_ALLOCATOR_LISTEN": format_listen(*settings.allocator),
+            "FIRSTHOP_METRICS_LISTEN": format_listen(*settings.metrics),
+        }
+        if settings.geoip_city:
+            environment["FIRSTHOP_GEOIP_CITY"] = str(settings.geoip_city)
+        if settings.geoip_asn:
+            environment["FIRSTHOP_GEOIP_ASN"] = str(settings.geoip_asn)
+        await self._child("edge", ["edge"], environment).start()
+
+    async def _start_field(self, document: Document) -> None:
+        """Relays and their agents, and the probers."""
+        route_keys = self._state / "route.keys"
+        await self._until("the edge has the credential keys", self._write_route_keys)
+        for relay in document.relays:
+            if relay.ipv4 is None or relay.ipv4 not in LOOPBACK:
+                continue
+            await self._child(
+                relay.id,
+                ["relay"],
+                {
+                    "FIRSTHOP_RELAY_ID": relay.id,
+                    "FIRSTHOP_RELAY_LISTEN": format_listen(str(relay.ipv4), relay.udp_port),
+                    "FIRSTHOP_ROUTE_KEYS": str(route_keys),
+                },
+                restart_after_s=RELAY_RESTART_S,
+            ).start()
+        for vantage in VANTAGES:
+            environment = {
+                "FIRSTHOP_API_URL": self._api,
+                "FIRSTHOP_TOKEN": self._tokens[vantage],
+                "FIRSTHOP_PROBER_ID": vantage,
+                "FIRSTHOP_VANTAGE": vantage,
+                "FIRSTHOP_STATE_DIR": str(self._state / vantage),
+            }
+            await self._child(f"prober-{vantage}", ["prober"], environment).start()
+
+    def _child(
+        self,
+        name: str,
+        arguments: list[str],
+        environment: dict[str, str],
+        restart_after_s: float = 0.0,
+    ) -> Child:
+        child = Child(
+            name,
+            arguments,
+            log_dir=self._state / "logs",
+            environment=environment,
+            restart_after_s=restart_after_s,
+            say=self._say,
+        )
+        self._children.append(child)
+        return child
+
+    async def _stop_children(self) -> None:
+        await asyncio.gather(*(child.stop() for child in self._children))
+
+    async def _until(
+        self, what: str, condition: Callable[[], Any], child: Child | None = None
+    ) -> None:
+        """Waits for a condition; a child that only dies is why it never holds."""
+        deadline = asyncio.get_running_loop().time() + START_DEADLINE_S
+        while not await condition():
+            if child is not None and child.exits >= 3:
+                raise UpError(f"{child.name} does not stay up:\n{child.last_words()}")
+            if asyncio.get_running_loop().time() > deadline:
+                logs = self._state / "logs"
+                raise UpError(f"waited {START_DEADLINE_S:.0f} s until {what}; see {logs}")
+            await asyncio.sleep(0.05)
+
+    async def _control_plane_ready(self) -> bool:
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            async with aiohttp.ClientSession() as session, session.get(f"{self._api}/readyz") as r:
+                return r.status == 200
+        return False
+
+    async def _seeded_document(self) -> Document:
+        """The stored document; the demo's, if nothing was stored yet."""
+        token = (self._state / "admin.token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            async with session.get(f"{self._api}/v1/document") as response:
+                response.raise_for_status()
+                document = Document.model_validate_json(await response.read())
+            if document != Document():
+                return document
+            demo = demo_document(self._settings.relay_network, self._settings.transceiver_network)
+            body = {"document": demo.model_dump(mode="json"), "message": "The demo of firsthop up"}
+            async with session.post(f"{self._api}/v1/changesets", json=body) as response:
+                if response.status >= 400:
+                    raise UpError(f"the demo was refused: {await response.text()}")
+            return demo
+
+    async def _dns_answers(self) -> bool:
+        return await asyncio.to_thread(_answers, self._settings.dns)
+
+    async def _write_route_keys(self) -> bool:
+        """Puts the route keys that the edge follows where the relays read them."""
+        try:
+            line = (self._state / "edge/snapshots/keys.snapshot").read_bytes()
+            public = bytes.fromhex((self._state / "snapshot.pub").read_text())
+        except FileNotFoundError:
+            return False
+        keys = unseal(line, Ed25519PublicKey.from_public_bytes(public))
+        if not isinstance(keys, KeySet):
+            return False
+        text = RouteKeys.from_keyset(keys).to_json()
+        path = self._state / "route.keys"
+        if not path.exists() or path.read_text() != text:
+            write_secret(path, text)
+        return True
+
+    async def _follow_keys(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            await self._write_route_keys()
+
+
+def _answers(dns: tuple[str, int]) -> bool:
+    """Whether a query for the demo service gets an answer with an address."""
+    labels = b"".join(bytes([len(x)]) + x.encode() for x in SERVICE.rstrip(".").split("."))
+    query = struct.pack(">6H", 1, 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
+    family = socket.AF_INET6 if ":" in dns[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        try:
+            client.connect(dns)
+            client.send(query)
+            answer = client.recv(512)
+        except OSError:
+            return False
+    return len(answer) >= 12 and answer[3] & 0x0F in (0, 3)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> AsyncIterator[None]:  # type: ignore[misc]
+    """Holds the state folder; raises UpError when another run does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UpError(f"another firsthop up uses the state folder {path.parent}") from None
+        yield

@@ -1,0 +1,35 @@
+"""The tokens that the processes of one machine know each other by, kept in the state folder."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from firsthop.secret_files import write_secret
+
+
+class Tokens:
+    """One machine token a process, made on first use; file mode 0600.
+
+    The file is what `firsthop controlplane --bootstrap-tokens` reads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tokens: dict[str, dict[str, str | None]] = {}
+        if path.exists():
+            self._tokens = {each["name"]: each for each in json.loads(path.read_text())}
+
+    def add(self, names: Iterable[tuple[str, str, str | None]]) -> None:
+        """Makes the missing ones of these (name, role, scope) and writes the file."""
+        for name, role, scope in names:
+            self._tokens.setdefault(
+                name,
+                {"name": name, "role": role, "scope": scope, "secret": secrets.token_urlsafe(32)},
+            )
+        write_secret(self.path, json.dumps(list(self._tokens.values()), indent=1))
+
+    def __getitem__(self, name: str) -> str:
+        return str(self._tokens[name]["secret"])

@@ -1,0 +1,31 @@
+"""The floor: a C echo compiled from echo.c beside this file, where there is a compiler."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from bench.peers.case import Case
+from bench.peers.process import AbsentError, Server, first_line, free_port, start
+
+SOURCE = Path(__file__).with_name("echo.c")
+
+
+def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
+    """Compile and start it; it needs nothing of the case. Raises AbsentError."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise AbsentError("no C compiler (cc)")
+    program = folder / "echo"
+    subprocess.run([compiler, "-O2", "-o", program, SOURCE], check=True)
+    port = free_port()
+    return start(
+        "echo",
+        [program, str(port)],
+        version=f"(no DNS; {first_line([compiler, '--version'])})",
+        port=port,
+        folder=folder,
+        cpu=cpu,
+        answers=False,
+    )

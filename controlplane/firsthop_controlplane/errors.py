@@ -1,0 +1,75 @@
+"""What can go wrong, by whose fault it is: `Refused` is the caller's, `Unavailable` is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class ControlPlaneError(Exception):
+    """The root of this package's errors."""
+
+
+class Unavailable(ControlPlaneError):  # noqa: N818 - a state, told to the caller as 503
+    """The store cannot be asked now; the same request may succeed later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One broken rule: the field's path and the rule, in words."""
+
+    field: str
+    rule: str
+
+
+class Refused(ControlPlaneError):  # noqa: N818 - an answer, not an accident
+    """A request that is answered with a problem document (RFC 9457)."""
+
+    def __init__(
+        self, status: int, kind: str, title: str, detail: str, errors: Sequence[Fault] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.title = title
+        self.detail = detail
+        self.errors = tuple(errors)
+
+
+def malformed(detail: str, errors: Iterable[Fault] = ()) -> Refused:
+    """400: it cannot be read at all."""
+    return Refused(400, "malformed", "The request cannot be read", detail, tuple(errors))
+
+
+def not_found(detail: str) -> Refused:
+    """404."""
+    return Refused(404, "not-found", "There is no such thing", detail)
+
+
+def conflict(detail: str, errors: Iterable[Fault] = ()) -> Refused:
+    """409: it contradicts what is there."""
+    return Refused(409, "conflict", "It contradicts what is there", detail, tuple(errors))
+
+
+def lost_race(detail: str) -> Refused:
+    """412: If-Match names a version that is no longer the present one."""
+    return Refused(412, "changed-meanwhile", "It was changed meanwhile", detail)
+
+
+def unconditional() -> Refused:
+    """428: a change must say which version it starts from."""
+    return Refused(
+        428,
+        "if-match-required",
+        "If-Match is required",
+        "Send the ETag of the version that you read as If-Match, so that no one's change is lost.",
+    )
+
+
+def invalid(errors: Iterable[Fault]) -> Refused:
+    """422: it can be read, and breaks the rules named."""
+    faults = tuple(errors)
+    detail = "; ".join(f"{fault.field}: {fault.rule}" for fault in faults[:3])
+    if len(faults) > 3:
+        detail += f"; and {len(faults) - 3} more"
+    return Refused(422, "invalid", "It breaks a rule", detail, faults)

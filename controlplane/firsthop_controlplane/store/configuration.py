@@ -1,0 +1,189 @@
+"""The configuration tables read and written as models: rows ↔ one `Document`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from firsthop_controlplane.store.tables import (
+    Configured,
+    OverrideRow,
+    RecordRow,
+    RegionRow,
+    RelayRow,
+    ServiceRow,
+    TransceiverRegionRow,
+    TransceiverRow,
+    ZoneRow,
+)
+from firsthop_steering.document import Document
+from firsthop_steering.model import (
+    Model,
+    Override,
+    Record,
+    Region,
+    Relay,
+    Service,
+    Transceiver,
+    TransceiverRegion,
+    Zone,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """One kind of object: its key in the document, its model and its table."""
+
+    name: str
+    model: type[Model]
+    row: type[Configured]
+    key: str = "id"
+
+    def identity(self, thing: Any) -> str:
+        """The id of a model or of a row."""
+        return str(getattr(thing, self.key))
+
+    def columns(self) -> list[str]:
+        """The fields that are columns; a zone's records have their own table."""
+        return [name for name in self.model.model_fields if name in self.row.__table__.columns]
+
+    def values(self, value: BaseModel) -> dict[str, Any]:
+        """The columns of a model."""
+        return {name: _column(getattr(value, name)) for name in self.columns()}
+
+    def read(self, row: Configured, **more: Any) -> Model:
+        """The model of a row."""
+        return self.model.model_validate({n: getattr(row, n) for n in self.columns()} | more)
+
+    def new(self, value: BaseModel) -> Configured:
+        """A row of a model, not yet in any session."""
+        return self.row(**self.values(value))
+
+    def write(self, row: Configured, value: BaseModel) -> None:
+        """Set what differs, so that a row that stays the same is not touched."""
+        for name, wanted in self.values(value).items():
+            if getattr(row, name) != wanted:
+                setattr(row, name, wanted)
+
+
+def _column(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, tuple):
+        return list(value)
+    return value.value if isinstance(value, Enum) else value
+
+
+REGIONS = Collection("regions", Region, RegionRow)
+RELAYS = Collection("relays", Relay, RelayRow)
+TRANSCEIVER_REGIONS = Collection("transceiver_regions", TransceiverRegion, TransceiverRegionRow)
+TRANSCEIVERS = Collection("transceivers", Transceiver, TransceiverRow)
+ZONES = Collection("zones", Zone, ZoneRow, "apex")
+SERVICES = Collection("services", Service, ServiceRow)
+OVERRIDES = Collection("overrides", Override, OverrideRow)
+COLLECTIONS = (
+    REGIONS,
+    RELAYS,
+    TRANSCEIVER_REGIONS,
+    TRANSCEIVERS,
+    ZONES,
+    SERVICES,
+    OVERRIDES,
+)
+RECORDS = Collection("records", Record, RecordRow)
+"""A part of zones; rows have an id, which the document does not show."""
+
+RecordKey = tuple[str, str, str, str]
+
+
+def record_key(zone: str, record: Record | RecordRow) -> RecordKey:
+    """What tells a record from others: its zone, owner, type and data, not its TTL."""
+    return zone, record.owner, record.type, record.rdata
+
+
+def new_record(zone: str, record: Record) -> RecordRow:
+    """A row with an id of its own."""
+    return RecordRow(id=secrets.token_hex(6), zone=zone, **RECORDS.values(record))
+
+
+async def rows_of(session: AsyncSession, collection: Collection) -> dict[str, Configured]:
+    """All rows by id, in the order of their ids."""
+    column = getattr(collection.row, collection.key)
+    found = await session.scalars(select(collection.row).order_by(column))
+    return {collection.identity(row): row for row in found}
+
+
+async def record_rows(session: AsyncSession) -> dict[str, list[RecordRow]]:
+    """All records by zone, in the order of owner, type and data."""
+    zones: dict[str, list[RecordRow]] = {}
+    rows = await session.scalars(select(RecordRow))
+    for row in sorted(rows, key=lambda row: record_key(row.zone, row)):
+        zones.setdefault(row.zone, []).append(row)
+    return zones
+
+
+async def load_document(session: AsyncSession) -> Document:
+    """The whole configuration, every collection in the order of its ids."""
+    records = await record_rows(session)
+    parts: dict[str, list[Model]] = {}
+    for collection in COLLECTIONS:
+        rows = await rows_of(session, collection)
+        parts[collection.name] = [
+            collection.read(row, records=_records(records.get(identity, ())))
+            if collection is ZONES
+            else collection.read(row)
+            for identity, row in rows.items()
+        ]
+    return Document.model_validate(parts)
+
+
+def _records(rows: Iterable[RecordRow]) -> tuple[Model, ...]:
+    return tuple(RECORDS.read(row) for row in rows)
+
+
+async def replace_document(session: AsyncSession, target: Document) -> None:
+    """Make the tables say what `target` says: rows that stay the same are not touched."""
+    for collection in COLLECTIONS:
+        rows = await rows_of(session, collection)
+        wanted = {collection.identity(each): each for each in getattr(target, collection.name)}
+        for identity, value in wanted.items():
+            row = rows.pop(identity, None)
+            if row is None:
+                session.add(collection.new(value))
+            else:
+                collection.write(row, _with_wire_id(row, value))
+        for row in rows.values():
+            await session.delete(row)
+    await _replace_records(session, target)
+
+
+def _with_wire_id(row: Configured, value: Model) -> Model:
+    """A document may leave a wire id out; what has one keeps it."""
+    if isinstance(value, TransceiverRegion | Transceiver) and value.wire_id is None:
+        kept = row.wire_id  # type: ignore[attr-defined]
+        return value.model_copy(update={"wire_id": kept})
+    return value
+
+
+async def _replace_records(session: AsyncSession, target: Document) -> None:
+    present = {
+        record_key(zone, row): row
+        for zone, rows in (await record_rows(session)).items()
+        for row in rows
+    }
+    for zone in target.zones:
+        for record in zone.records:
+            row = present.pop(record_key(zone.apex, record), None)
+            if row is None:
+                session.add(new_record(zone.apex, record))
+            else:
+                RECORDS.write(row, record)
+    for row in present.values():
+        await session.delete(row)

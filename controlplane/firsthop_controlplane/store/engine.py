@@ -1,0 +1,97 @@
+"""How the database is reached: its URL, the pool, time-outs, and which errors mean "not now"."""
+
+from __future__ import annotations
+
+import asyncpg
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from firsthop_controlplane.errors import ControlPlaneError
+
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 10
+"""Nothing of ours takes a second; what takes ten waits for something broken."""
+LOCK_TIMEOUT_S = 5
+"""A change waits for the changes before it this long, then is refused with 503."""
+_TRY_LATER = (
+    "08",  # connection exception
+    "53",  # insufficient resources
+    "55P03",  # lock not available
+    "57",  # operator intervention: shutdown, starting up, query cancelled by a time-out
+    "40",  # serialization failure, deadlock
+)
+
+
+class BadDatabaseUrl(ControlPlaneError):  # noqa: N818
+    """FIRSTHOP_DATABASE_URL cannot be used as it stands."""
+
+
+def database_url(text: str) -> URL:
+    """The URL for asyncpg, from what libpq, Heroku or SQLAlchemy users write."""
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise BadDatabaseUrl("the database URL cannot be read as a URL") from None
+    if url.drivername.partition("+")[0] not in ("postgres", "postgresql"):
+        raise BadDatabaseUrl(f"the database must be postgresql://…, not {url.drivername}://…")
+    query = dict(url.query)
+    if "sslmode" in query:  # asyncpg's own name for libpq's
+        query["ssl"] = query.pop("sslmode")
+    return url.set(drivername="postgresql+asyncpg", query=query)
+
+
+def create_engine(url: str, *, application: str, statement_timeout_s: float) -> AsyncEngine:
+    """A pool whose sessions have lock and statement time-outs and survive a database restart."""
+    return create_async_engine(
+        database_url(url),
+        pool_size=8,
+        max_overflow=8,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "server_settings": {
+                "application_name": application,
+                "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+                "statement_timeout": f"{int(statement_timeout_s * 1000)}ms",
+                "idle_in_transaction_session_timeout": "60s",
+                "timezone": "UTC",
+            },
+        },
+    )
+
+
+def sqlstate(error: BaseException) -> str:
+    """PostgreSQL's five-letter code of an error, empty where it has none."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(original, "sqlstate", None) or "")
+
+
+def unavailable(error: BaseException) -> bool:
+    """Whether the error means that the database cannot be asked now."""
+    if bad_value(error):
+        return False
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    if sqlstate(error).startswith(_TRY_LATER):
+        return True
+    # OSError: refused, timed out, or no socket where a server should be.
+    lost = (OperationalError, InterfaceError, PoolTimeoutError, asyncpg.InterfaceError, OSError)
+    return isinstance(error, lost)
+
+
+def bad_value(error: BaseException) -> bool:
+    """Whether the database, or its driver, refused a value: the caller's fault."""
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, asyncpg.DataError) or sqlstate(each).startswith("22"):
+            return True
+        each = each.orig if isinstance(each, DBAPIError) else each.__cause__
+    return False

@@ -1,0 +1,76 @@
+"""Bring a database to this release's schema; safe when several processes start at once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from firsthop_controlplane.errors import ControlPlaneError
+from firsthop_controlplane.store.engine import create_engine
+
+MIGRATION_LOCK = 0x66697273746D6967  # "firstmig"
+STATEMENT_TIMEOUT_S = 300
+"""The lock time-out is that of every session: a migration that waits for a table holds up all
+who come after it, so it gives up."""
+TURN_TIMEOUT_S = 120
+"""How long to wait for another process that is migrating."""
+
+
+class MigrationError(ControlPlaneError):
+    """The schema cannot be brought to this release."""
+
+
+def script_folder() -> Path:
+    """Where the migrations are: inside the package of a wheel, at the top of a checkout."""
+    shipped = Path(__file__).parents[1] / "migrations"
+    checkout = Path(__file__).parents[3] / "migrations"
+    for folder in (shipped, checkout):
+        if (folder / "env.py").exists():
+            return folder
+    raise MigrationError(f"no migrations in {shipped} or {checkout}")
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's settings without an ini file."""
+    config = Config()
+    config.set_main_option("script_location", str(script_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+async def migrate(url: str) -> str:
+    """Migrate the database at `url` to the newest schema; returns the schema's revision id."""
+    engine = create_engine(
+        url, application="firsthop-migrate", statement_timeout_s=STATEMENT_TIMEOUT_S
+    )
+    try:
+        async with engine.connect() as guard, engine.connect() as connection:
+            await guard.execution_options(isolation_level="AUTOCOMMIT")
+            await _take_turn(guard)
+            await connection.run_sync(_upgrade)
+            await guard.invalidate()  # its session ends here, and the lock with it
+    finally:
+        await engine.dispose()
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    return head or ""
+
+
+async def _take_turn(connection: AsyncConnection) -> None:
+    deadline = asyncio.get_running_loop().time() + TURN_TIMEOUT_S
+    query = text("SELECT pg_try_advisory_lock(:lock)")
+    while not (await connection.execute(query, {"lock": MIGRATION_LOCK})).scalar_one():
+        if asyncio.get_running_loop().time() > deadline:
+            raise MigrationError(f"another process has been migrating for {TURN_TIMEOUT_S} s")
+        await asyncio.sleep(0.1)
+
+
+def _upgrade(connection: Connection) -> None:
+    command.upgrade(alembic_config(connection), "head")
+
+

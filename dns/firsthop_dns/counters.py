@@ -1,0 +1,94 @@
+"""Counts of everything that came in and went out, as plain integers in one list.
+
+A slot is taken once per set of labels, then `values[slot] += 1` is all that a packet costs. They
+add up: requests = responses + drops. Names and labels are those of design §6; whoever exports them
+adds the values of all workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from firsthop_dns.wire import AAAA, ANY, CAA, CNAME, HINFO, MX, NS, SOA, TXT, A
+
+REQUESTS = "firsthop_dns_requests_total"
+RESPONSES = "firsthop_dns_responses_total"
+DROPPED = "firsthop_dns_dropped_total"
+REGION_ANSWERS = "firsthop_region_answers_total"
+SEND_ERRORS = "firsthop_dns_send_errors_total"
+TCP_CONNECTIONS = "firsthop_dns_tcp_connections_total"
+
+TYPE_LABELS = {
+    A: "A",
+    NS: "NS",
+    CNAME: "CNAME",
+    SOA: "SOA",
+    HINFO: "HINFO",
+    MX: "MX",
+    TXT: "TXT",
+    AAAA: "AAAA",
+    33: "SRV",
+    43: "DS",
+    48: "DNSKEY",
+    64: "SVCB",
+    65: "HTTPS",
+    ANY: "ANY",
+    CAA: "CAA",
+}
+"""All other types share a label: a client chooses the type, and must not grow our metrics."""
+OTHER_TYPE = "other"
+TRANSPORTS = (("udp", "4"), ("udp", "6"), ("tcp", "4"), ("tcp", "6"))
+"""Labels proto and family by `Transport`."""
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class Counters:
+    """Lives as long as its process: tables come and go, and take their slots here."""
+
+    __slots__ = ("_blocks", "_keys", "_slots", "values")
+
+    def __init__(self) -> None:
+        self.values: list[int] = []
+        self._keys: list[Key] = []
+        self._slots: dict[Key, int] = {}
+        self._blocks: dict[tuple[str, str], int] = {}
+
+    def slot(self, metric: str, labels: Mapping[str, str]) -> int:
+        """The index in `values` for one metric with these labels."""
+        key = metric, tuple(labels.items())
+        found = self._slots.get(key)
+        if found is None:
+            found = self._slots[key] = len(self.values)
+            self._keys.append(key)
+            self.values.append(0)
+        return found
+
+    def requests(self, zone: str, kind: str) -> int:
+        """The slot of requests of a zone and type over transport 0; those of the others follow."""
+        found = self._blocks.get((zone, kind))
+        if found is None:
+            found = self._blocks[zone, kind] = len(self.values)
+            for proto, family in TRANSPORTS:
+                self.slot(REQUESTS, {"zone": zone, "proto": proto, "family": family, "type": kind})
+        return found
+
+    def response(self, zone: str, rcode: str) -> int:
+        """The slot of responses of a zone with this rcode."""
+        return self.slot(RESPONSES, {"zone": zone, "rcode": rcode})
+
+    def snapshot(self) -> dict[str, list[tuple[dict[str, str], int]]]:
+        """All values above 0 by metric, ready for JSON and for Prometheus."""
+        found: dict[str, list[tuple[dict[str, str], int]]] = {}
+        for (metric, labels), value in zip(self._keys, self.values, strict=True):
+            if value:
+                found.setdefault(metric, []).append((dict(labels), value))
+        return found
+
+    def total(self, metric: str) -> int:
+        """The sum of one metric over all labels."""
+        return sum(
+            value
+            for (each, _), value in zip(self._keys, self.values, strict=True)
+            if each == metric
+        )

@@ -1,0 +1,40 @@
+"""Domain names on the wire (RFC 1035 §3.1): length-prefixed labels, lower-cased, used as keys.
+
+Lower-casing whole wire names is safe: a length octet is at most 63, below `A`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+ROOT = b"\0"
+LONGEST = 255
+"""Octets of a name with its length octets and root (RFC 1035 §2.3.4)."""
+
+
+def to_wire(name: str) -> bytes:
+    """The wire form of an absolute name without escapes: `a.example.` → 01 a 07 example 00."""
+    labels = [label.encode() for label in name.lower().split(".") if label]
+    return b"".join(bytes([len(label)]) + label for label in labels) + ROOT
+
+
+def parent(name: bytes) -> bytes:
+    """The name without its first label; the root has none and must not be asked."""
+    return name[name[0] + 1 :]
+
+
+def ancestors(name: bytes) -> Iterator[bytes]:
+    """The names above `name`, nearest first, down to the root."""
+    while name != ROOT:
+        name = parent(name)
+        yield name
+
+
+def depth(name: bytes) -> int:
+    """How many labels a name has; the root has none."""
+    return sum(1 for _ in ancestors(name))
+
+
+def within(name: bytes, apex: bytes) -> bool:
+    """Whether `name` is `apex` or lies below it, label by label (RFC 2181 §11)."""
+    return name == apex or apex in ancestors(name)

@@ -1,0 +1,132 @@
+"""The control plane as probers and agents see it: three calls, one error, and patience."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import NoReturn, Self
+
+import structlog
+from aiohttp import ClientError, ClientSession, ClientTimeout
+from pydantic import ValidationError
+
+from firsthop_healthchecks.schedule import backoff_s
+from firsthop_steering.reports import ProbeReport, ProbeTargets, RelayReport
+
+TIMEOUT_S = 3.0  # a half-open connection may not cost a failover more than this
+COALESCE_S = 0.05  # what turns together is said together
+FAULT_LENGTH = 200
+
+log = structlog.get_logger("firsthop.controlplane")
+
+
+class ControlPlaneError(Exception):
+    """It did not answer, or did not answer as agreed; the message says which."""
+
+
+class ControlPlane:
+    """HTTP client of the ingest side of the admin API; use it as an async context manager."""
+
+    def __init__(self, url: str, token: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        """`url` is the API's root without `/v1`; `token` is a bearer token."""
+        self._url = url.rstrip("/")
+        self._token = token
+        self._timeout = ClientTimeout(total=timeout_s)
+        self._session: ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        self._session = ClientSession(headers=headers, timeout=self._timeout)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def probe_targets(self) -> ProbeTargets:
+        """What this prober is to check. Raises ControlPlaneError."""
+        body = await self._call("GET", "/v1/probes/targets")
+        try:
+            return ProbeTargets.model_validate_json(body)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            where = "/".join(map(str, fault["loc"]))
+            raise ControlPlaneError(f"unreadable targets: {where}: {fault['msg']}") from None
+
+    async def send_probe_report(self, report: ProbeReport) -> None:
+        """Replace what this prober said before. Raises ControlPlaneError."""
+        await self._call("POST", "/v1/probes/results", report.model_dump_json().encode())
+
+    async def send_relay_report(self, relay: str, report: RelayReport) -> None:
+        """Say how `relay` is doing. Raises ControlPlaneError."""
+        path = f"/v1/relays/{relay}/reports"
+        await self._call("POST", path, report.model_dump_json().encode())
+
+    async def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        if self._session is None:
+            raise RuntimeError("ControlPlane is used outside `async with`")
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            async with self._session.request(
+                method, self._url + path, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                content = await response.read()
+        except TimeoutError:
+            raise ControlPlaneError(f"no answer in {self._timeout.total:g} s") from None
+        except (ClientError, OSError, ValueError) as error:
+            raise ControlPlaneError(str(error) or type(error).__name__) from None
+        if not 200 <= response.status < 300:
+            fault = content[:FAULT_LENGTH].decode("utf-8", "replace")
+            raise ControlPlaneError(f"status {response.status}: {fault}")
+        return content
+
+
+async def keep_doing(
+    exchange: Callable[[], Awaitable[None]],
+    *,
+    name: str,
+    every_s: float,
+    wake: asyncio.Event | None = None,
+) -> NoReturn:
+    """Do one `exchange` now, and again every `every_s`, or 50 ms after `wake` is set.
+
+    After a ControlPlaneError it waits longer each time, with jitter, up to 5 s, and says once that
+    the control plane is lost and once that it is back. Keeps nothing of what could not be said:
+    the next exchange says what is true then.
+    """
+    loop = asyncio.get_running_loop()
+    failures = 0
+    while True:
+        started = loop.time()
+        if wake is not None:
+            wake.clear()
+        try:
+            await exchange()
+        except ControlPlaneError as error:
+            failures += 1
+            if failures == 1:
+                log.warning("control_plane_lost", exchange=name, reason=str(error))
+            await asyncio.sleep(backoff_s(failures, random.random()))  # noqa: S311
+            continue
+        if failures:
+            log.info("control_plane_back", exchange=name, failures=failures)
+            failures = 0
+        await _pause(started + every_s - loop.time(), wake)
+
+
+async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
+    if wake is None:
+        await asyncio.sleep(seconds)
+        return
+    try:
+        await asyncio.wait_for(wake.wait(), max(0.0, seconds))
+    except TimeoutError:
+        return
+    await asyncio.sleep(COALESCE_S)

@@ -1,0 +1,73 @@
+"""How busy a relay is: from two readings of rising counters to rates. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+# Names in the relay's `/metrics`; a relay of another make may serve the same ones.
+PACKETS = "firsthop_relay_packets_received_total"
+BYTES = "firsthop_relay_bytes_received_total"
+DROPPED = "firsthop_relay_packets_dropped_total"
+SESSIONS = "firsthop_relay_sessions"
+
+
+class MetricsError(ValueError):
+    """A text that is not a relay's metrics; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Counters since some start: packets and bytes received, packets dropped; sessions now."""
+
+    at: float
+    """Seconds of a monotonic clock."""
+    packets: float
+    bytes: float
+    dropped: float
+    sessions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Rates per second between two readings."""
+
+    packets: float = 0.0
+    bits: float = 0.0
+    dropped: float = 0.0
+
+
+def load_between(before: Reading | None, after: Reading) -> Load:
+    """All zero without a reading before; counters that fell started again from zero."""
+    if before is None or after.at <= before.at:
+        return Load()
+    seconds = after.at - before.at
+    return Load(
+        _risen(before.packets, after.packets) / seconds,
+        _risen(before.bytes, after.bytes) * 8 / seconds,
+        _risen(before.dropped, after.dropped) / seconds,
+    )
+
+
+def _risen(before: float, after: float) -> float:
+    return after - before if after >= before else after
+
+
+def read_metrics(text: str, at: float) -> Reading:
+    """The counters in a Prometheus exposition. Raises MetricsError."""
+    sums: dict[str, float] = {}
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name in (PACKETS, BYTES, DROPPED, SESSIONS):
+                    sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    except (ValueError, KeyError, IndexError) as error:
+        raise MetricsError(f"not in the Prometheus text format: {error}") from error
+    missing = [name for name in (PACKETS, BYTES, DROPPED) if name not in sums]
+    if missing:
+        raise MetricsError(f"without {', '.join(missing)}")
+    if not all(math.isfinite(value) and value >= 0 for value in sums.values()):
+        raise MetricsError("with a value that no counter has")
+    return Reading(at, sums[PACKETS], sums[BYTES], sums[DROPPED], int(sums.get(SESSIONS, 0)))

@@ -1,0 +1,125 @@
+"""The prober: active checks of every target from one vantage.
+
+Three loops that do not wait for each other: targets are pulled, each target is checked on its own
+schedule, and the whole view is reported. Without the control plane it goes on with what it knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from firsthop_healthchecks.controlplane import keep_doing
+from firsthop_healthchecks.probes import Probe
+from firsthop_healthchecks.probes.http import HttpProbe
+from firsthop_healthchecks.probes.stun import StunProbe
+from firsthop_healthchecks.probes.tcp import TcpProbe
+from firsthop_healthchecks.statefile import StateFile
+from firsthop_healthchecks.watch import Watch, utc_now
+from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets
+
+PULL_S = 5.0
+REPORT_S = 1.0
+MAX_TARGETS = 20_000  # what one ProbeReport holds
+
+log = structlog.get_logger("firsthop.prober")
+
+
+class ControlPlane(Protocol):
+    """What a prober needs of the control plane; both calls raise ControlPlaneError."""
+
+    async def probe_targets(self) -> ProbeTargets: ...
+
+    async def send_probe_report(self, report: ProbeReport) -> None: ...
+
+
+def probes_by_kind() -> dict[str, Probe]:
+    """A fresh probe of every kind that a target can ask for (`ProbeTarget.kind`)."""
+    return {"stun": StunProbe(), "tcp": TcpProbe(), "http": HttpProbe()}
+
+
+class Prober:
+    """All watches of one prober, and what goes to and fro. One instance runs once."""
+
+    def __init__(
+        self,
+        prober: str,
+        vantage: str,
+        *,
+        control_plane: ControlPlane,
+        state: StateFile,
+        probes: Mapping[str, Probe],
+        wall: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`prober` is its id, `vantage` the place it looks from."""
+        self._prober = prober
+        self._vantage = vantage
+        self._control_plane = control_plane
+        self._state = state
+        self._probes = probes
+        self._wall = wall
+        self._targets: ProbeTargets | None = None
+        self._watches: dict[str, Watch] = {}
+        self._turned = asyncio.Event()
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        try:
+            known = self._state.read()
+            if known is not None:
+                self._follow(known)
+                log.info("targets_from_disk", targets=len(self._watches))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(keep_doing(self._pull, name="targets", every_s=PULL_S))
+                group.create_task(
+                    keep_doing(self._report, name="report", every_s=REPORT_S, wake=self._turned)
+                )
+        finally:
+            stopped = [self._forget(relay) for relay in list(self._watches)]
+            await asyncio.gather(*filter(None, stopped), return_exceptions=True)
+            for probe in self._probes.values():
+                await probe.close()
+
+    def report(self) -> ProbeReport:
+        """Everything seen now; targets that were never checked are left out."""
+        views = (watch.view() for watch in self._watches.values())
+        return ProbeReport(
+            prober=self._prober,
+            vantage=self._vantage,
+            sent_at=self._wall(),
+            views=tuple(view for view in views if view is not None),
+        )
+
+    async def _pull(self) -> None:
+        targets = await self._control_plane.probe_targets()
+        if targets != self._targets:
+            self._follow(targets)
+            self._state.write(targets)
+
+    async def _report(self) -> None:
+        await self._control_plane.send_probe_report(self.report())
+
+    def _follow(self, targets: ProbeTargets) -> None:
+        self._targets = targets
+        if len(targets.targets) > MAX_TARGETS:
+            log.error("too_many_targets", targets=len(targets.targets), taken=MAX_TARGETS)
+        wanted = {target.relay: target for target in targets.targets[:MAX_TARGETS]}
+        for relay in self._watches.keys() - wanted.keys():
+            self._forget(relay)
+        for relay, target in wanted.items():
+            if relay in self._watches:
+                self._watches[relay].retarget(target)
+            else:
+                watch = Watch(target, probe=self._probe, turned=self._turned.set, wall=self._wall)
+                self._watches[relay] = watch
+                watch.start()
+
+    def _forget(self, relay: str) -> asyncio.Task[None] | None:
+        return self._watches.pop(relay).stop()
+
+    def _probe(self, target: ProbeTarget) -> Probe:
+        return self._probes[target.kind]

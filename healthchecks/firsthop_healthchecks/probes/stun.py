@@ -1,0 +1,125 @@
+"""Authenticated STUN through the relay's own media port.
+
+All checks share one UDP socket a family. An answer counts when its transaction id is one that
+waits, it comes from the target's address, and its MESSAGE-INTEGRITY was made with the probe's
+password: so nobody but a holder of the route key can make a dead relay look alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from firsthop_healthchecks.probes import Failed, Outcome, Passed, refused, timed_out
+from firsthop_steering.reports import ProbeTarget
+from firsthop_steering.stun import Kind, Message, StunError, binding_request, parse
+
+BUFFER = 4 * 1024 * 1024  # thousands of checks may be under way at once
+DATAGRAM = 2048
+
+
+@dataclass(slots=True)
+class _Waiting:
+    target: ProbeTarget
+    password: str
+    sent_at: float
+    answer: asyncio.Future[Outcome]
+    silence: Failed
+    """What to say when the time is up."""
+
+
+class StunProbe:
+    """Sends Binding requests (RFC 8489) as an ICE agent would, without retransmission.
+
+    One lost packet is one failed check; `fall` is what makes that harmless.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+        self._waiting: dict[bytes, _Waiting] = {}
+
+    async def check(self, target: ProbeTarget) -> Outcome:
+        """Passed when the relay answered with a right MESSAGE-INTEGRITY."""
+        if target.ufrag is None or target.password is None:
+            return Failed("no credential to probe with")
+        loop = asyncio.get_running_loop()
+        transaction_id = os.urandom(12)
+        username = target.ufrag.encode() + b":probe"
+        packet = binding_request(transaction_id, username, target.password)
+        answer: asyncio.Future[Outcome] = loop.create_future()
+        waiting = _Waiting(target, target.password, loop.time(), answer, timed_out(target))
+        self._waiting[transaction_id] = waiting
+        timer = loop.call_later(target.timeout_s, self._give_up, waiting)
+        try:
+            sock = self._socket(target.address.version)
+            sock.sendto(packet, (str(target.address), target.port))
+            return await answer
+        except OSError as error:
+            return refused(error)
+        finally:
+            timer.cancel()
+            del self._waiting[transaction_id]
+
+    async def close(self) -> None:
+        """Close the shared sockets."""
+        for sock in self._sockets.values():
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+        self._sockets.clear()
+
+    def _socket(self, version: int) -> socket.socket:
+        sock = self._sockets.get(version)
+        if sock is None:
+            family = socket.AF_INET if version == 4 else socket.AF_INET6
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock.setblocking(False)
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+            asyncio.get_running_loop().add_reader(sock, self._drain, sock, 64)
+            self._sockets[version] = sock
+        return sock
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        """Time is up; but after a pause of this very process the answer may lie in the socket."""
+        if not waiting.answer.done():
+            self._drain(self._sockets[waiting.target.address.version])
+        if not waiting.answer.done():
+            waiting.answer.set_result(waiting.silence)
+
+    def _drain(self, sock: socket.socket, limit: int = 100_000) -> None:
+        now = asyncio.get_running_loop().time()
+        for _ in range(limit):
+            try:
+                packet, source = sock.recvfrom(DATAGRAM)
+            except OSError:
+                return
+            self._receive(packet, source, now)
+
+    def _receive(self, packet: bytes, source: tuple[str, int], now: float) -> None:
+        waiting = self._waiting.get(packet[8:20])
+        if waiting is None or waiting.answer.done() or not _same_place(source, waiting.target):
+            return  # late, twice, or not ours
+        try:
+            message = parse(packet)
+            if not message.authentic(waiting.password):
+                waiting.silence = Failed("answer with a wrong MESSAGE-INTEGRITY")
+                return
+            waiting.answer.set_result(_judge(message, (now - waiting.sent_at) * 1000))
+        except StunError as error:
+            waiting.silence = Failed(f"answer is not STUN: {error}")
+
+
+def _judge(message: Message, duration_ms: float) -> Outcome:
+    if message.kind == Kind.SUCCESS and message.mapped_address() is not None:
+        return Passed(duration_ms)
+    code, phrase = message.error() or (0, "not a Binding success")
+    return Failed(f"STUN error {code} {phrase}")
+
+
+def _same_place(source: tuple[str, int], target: ProbeTarget) -> bool:
+    if source[1] != target.port:
+        return False
+    return source[0] == str(target.address) or ip_address(source[0]) == target.address

@@ -1,0 +1,32 @@
+"""TCP: the port accepts a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from firsthop_healthchecks.probes import Outcome, Passed, refused, timed_out
+from firsthop_steering.reports import ProbeTarget
+
+
+class TcpProbe:
+    """Connects and closes; sends nothing."""
+
+    async def check(self, target: ProbeTarget) -> Outcome:
+        """Passed once the handshake is done."""
+        loop = asyncio.get_running_loop()
+        family = socket.AF_INET if target.address.version == 4 else socket.AF_INET6
+        started = loop.time()
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as sock:
+                sock.setblocking(False)
+                async with asyncio.timeout(target.timeout_s):
+                    await loop.sock_connect(sock, (str(target.address), target.port))
+        except TimeoutError:
+            return timed_out(target)
+        except OSError as error:
+            return refused(error)
+        return Passed((loop.time() - started) * 1000)
+
+    async def close(self) -> None:
+        """Nothing is shared."""

@@ -1,0 +1,128 @@
+"""One target under watch: checks on its own schedule, and what they add up to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from firsthop_healthchecks.probes import Outcome, Passed, Probe
+from firsthop_healthchecks.schedule import Schedule
+from firsthop_steering.reports import ProbeTarget, VantageView
+from firsthop_steering.verdicts import Streak, observe
+
+FIRST_CHECK_WITHIN_S = 1.0
+REASON_LENGTH = 200  # VantageView.reason
+
+log = structlog.get_logger("firsthop.prober")
+
+
+def utc_now() -> datetime:
+    """Wall time, for stamps only."""
+    return datetime.now(UTC)
+
+
+class Watch:
+    """Checks one target between `start` and `stop`; `view` is what it has come to."""
+
+    def __init__(
+        self,
+        target: ProbeTarget,
+        *,
+        probe: Callable[[ProbeTarget], Probe],
+        turned: Callable[[], None],
+        wall: Callable[[], datetime] = utc_now,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`probe` gives the probe of a target's kind; `turned` is called when the verdict turns."""
+        self.target = target
+        self.streak = Streak()
+        self._probe = probe
+        self._turned = turned
+        self._wall = wall
+        self._chance = chance
+        self._since: datetime | None = None
+        self._checked_at: datetime | None = None
+        self._duration_ms: float | None = None
+        self._reason = ""
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Check now or within a second, and from then on in every slot."""
+        self._task = asyncio.create_task(self._run())
+
+    def stop(self) -> asyncio.Task[None] | None:
+        """Check no more; gives what to wait for, if it was started."""
+        if self._task is not None:
+            self._task.cancel()
+        return self._task
+
+    def retarget(self, target: ProbeTarget) -> None:
+        """Go on with a changed description; another place or kind of check starts from unknown."""
+        before, self.target = self.target, target
+        if _place(target) != _place(before):
+            self.streak = Streak()
+            self._since = self._checked_at = self._duration_ms = None
+            self._reason = ""
+        if target.interval_s != before.interval_s and self._task is not None:
+            self.stop()
+            self.start()
+
+    def view(self) -> VantageView | None:
+        """What the checks say so far; None before the first."""
+        if self._since is None or self._checked_at is None:
+            return None
+        return VantageView(
+            relay=self.target.relay,
+            verdict=self.streak.verdict,
+            since=self._since,
+            checked_at=self._checked_at,
+            duration_ms=self._duration_ms,
+            reason=self._reason,
+        )
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        interval_s = self.target.interval_s
+        await asyncio.sleep(self._chance() * min(FIRST_CHECK_WITHIN_S, interval_s))
+        schedule = Schedule(loop.time() - self._chance() * interval_s, interval_s)
+        while True:
+            await self.check()
+            now = loop.time()
+            await asyncio.sleep(schedule.next_after(now, self._chance()) - now)
+
+    async def check(self) -> None:
+        """Check once and take note; what was learned of another place is forgotten."""
+        target = self.target
+        try:
+            outcome = await self._probe(target).check(target)
+        except Exception:
+            # Our own fault, not the target's: nothing was observed, and the others go on.
+            log.exception("probe_fault", relay=target.relay, kind=target.kind)
+            return
+        if _place(target) == _place(self.target):
+            self._note(outcome)
+
+    def _note(self, outcome: Outcome) -> None:
+        now = self._wall()
+        passed = isinstance(outcome, Passed)
+        before = self.streak.verdict
+        self.streak = observe(self.streak, passed, self.target.rise, self.target.fall)
+        self._checked_at = now
+        if isinstance(outcome, Passed):
+            self._duration_ms, self._reason = outcome.duration_ms, ""
+        else:
+            self._reason = outcome.reason[:REASON_LENGTH]
+        if self._since is None or self.streak.verdict != before:
+            self._since = now
+        if self.streak.verdict != before:
+            verdict = self.streak.verdict
+            log.info("view_turned", relay=self.target.relay, view=verdict, reason=self._reason)
+            self._turned()
+
+
+def _place(target: ProbeTarget) -> tuple[object, ...]:
+    return target.kind, target.address, target.port

@@ -1,0 +1,23 @@
+"""How Alembic reaches the database: over the connection that `migrate` opened."""
+
+from alembic import context
+from firsthop_controlplane.store import ledger, tables
+from sqlalchemy import Connection
+
+
+def run(connection: Connection) -> None:
+    """Each migration in a transaction of its own, so that one that fails leaves nothing behind."""
+    context.configure(
+        connection=connection,
+        target_metadata=tables.Base.metadata,
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+assert ledger  # its tables are part of the metadata
+connection = context.config.attributes.get("connection")
+if connection is None:
+    raise SystemExit("migrations run by `firsthop migrate`, which takes the lock; see README.md")
+run(connection)

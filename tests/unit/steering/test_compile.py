@@ -1,0 +1,183 @@
+"""The compiled table says what `decide` says, and its scopes keep their promise."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firsthop_geodata.mmdb import open_geodata
+from firsthop_geodata.prefixes import normalise
+from firsthop_steering.atlas import Atlas
+from firsthop_steering.compile import compile_table
+from firsthop_steering.decide import Steering, addresses
+from firsthop_steering.sections import SectionError, SectionFile, write_sections
+from firsthop_steering.table import Answer, AnswerTable, ServiceTable
+from worlds import (
+    NOW,
+    europe_and_america,
+    folder,
+    key_of,
+    plan_of,
+    random_address,
+    random_geo,
+    random_plan,
+    random_status,
+    status_of,
+)
+
+
+def compiled(steering: Steering) -> ServiceTable:
+    path = folder() / "answers.table"
+    compile_table(steering, path)
+    return AnswerTable.open(path).services[0]
+
+
+def decided(steering: Steering, address: IPv4Address | IPv6Address) -> Answer:
+    """The answer that follows from `decide`."""
+    service = next(iter(steering.atlas.services.values()))
+    decision = steering.decide(service, steering.atlas.client(address))
+    outcome = decision.ranking.outcome
+    if decision.site is None:
+        spare = service.fallback if outcome == "fallback" else ()
+        return Answer(
+            "",
+            outcome,
+            (),
+            tuple(each for each in spare if isinstance(each, IPv4Address)),
+            tuple(each for each in spare if isinstance(each, IPv6Address)),
+        )
+    usable = steering.usable(decision.site, ignore_health=outcome == "open")
+    named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
+    return Answer(decision.site.id, outcome, tuple(each.id for each in named), ipv4, ipv6)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_the_table_says_what_decide_says(seed: int) -> None:
+    """For random geo tables, plans, statuses and clients; and all over the scope it names."""
+    rng = random.Random(seed)
+    geo = random_geo(rng, rng.choice([1, 3, 20]))
+    plan = random_plan(rng)
+    steering = Steering(Atlas(plan, geo), random_status(rng, plan), NOW)
+    table = compiled(steering)
+    for _ in range(40):
+        address = random_address(rng, geo)
+        family, key = key_of(address)
+        answer, scope = table.lookup(family, key)
+        assert table.answers[answer] == decided(steering, address)
+        bits = 32 if family == 4 else 64
+        low = key >> bits - scope << bits - scope
+        for _ in range(3):
+            other = low | rng.getrandbits(bits) & (1 << bits - scope) - 1
+            assert table.lookup(family, other) == (answer, scope)
+            if family == 6 and other not in (0, 0x64FF9B << 32):
+                assert normalise(IPv6Address(other << 64))[0] == 6, "scope reaches embedded IPv4"
+
+
+def demo(status: str = "up", **fra: object) -> Steering:
+    plan = plan_of(
+        {
+            "regions": [
+                {"id": "fra", "latitude": 50.1, "longitude": 8.7, **fra},
+                {"id": "iad", "latitude": 39.0, "longitude": -77.5},
+            ],
+            "relays": [
+                {"id": "fra-1", "region": "fra", "ipv4": "192.0.2.1"},
+                {"id": "iad-1", "region": "iad", "ipv4": "192.0.2.2"},
+            ],
+            "services": [{"id": "s", "name": "s.edge.example."}],
+        },
+        number=7,
+    )
+    return Steering(Atlas(plan, europe_and_america()), status_of(3, fra_1=status), NOW)
+
+
+def test_scopes_are_the_widest_blocks_that_fit() -> None:
+    """New York's 20/8 lies among ranges with another answer: scope 8; where a split applies, 24."""
+    table = compiled(demo())
+    assert table.lookup(4, (20 << 24) + 12345)[1] == 8
+    split = compiled(demo(weight=50))
+    assert split.lookup(4, (10 << 24) + 12345)[1] == 24
+    key = 0x2400 << 48
+    assert table.lookup(6, key)[1] <= 12
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_one_region_needs_one_answer_for_all(family: Literal[4, 6]) -> None:
+    """With everything in one place IPv4's scope is 0, the widest there is."""
+    table = compiled(demo(status="down"))
+    _, scope = table.lookup(family, 10 << 24 if family == 4 else 0x2400 << 48)
+    assert scope == (0 if family == 4 else 6), "2000::/5 would hold 2002::/16, which is IPv4's"
+
+
+def test_a_table_knows_what_it_was_made_of() -> None:
+    """Numbers, digest, services and the sections of others are in the file."""
+    path = folder() / "numbers.table"
+    digest = compile_table(demo(), path, lambda services: {"dns": services[0].name.encode()})
+    table = AnswerTable.open(path)
+    assert (table.plan, table.status, table.digest) == (7, 3, digest)
+    assert bytes(table.sections.bytes("dns")) == b"s.edge.example."
+    starts, decisions = table.services[0].ranges(4)
+    assert len(starts) == len(decisions)
+    assert list(starts) == sorted(starts)
+
+
+def test_the_same_inputs_make_the_same_file() -> None:
+    """Two edges that hold the same snapshots serve byte-identical tables."""
+    digests = {compile_table(demo(), folder() / f"same-{n}.table") for n in range(2)}
+    assert len(digests) == 1
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_table_is_refused(data: st.DataObject) -> None:
+    """Cut or changed anywhere, it is a SectionError and nothing else."""
+    path = folder() / "damaged.table"
+    whole = bytearray(_table_bytes())
+    place = data.draw(st.integers(0, len(whole) - 1))
+    if data.draw(st.booleans()):
+        del whole[place:]
+    else:
+        whole[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(whole)
+    with pytest.raises(SectionError, match=r"damaged\.table"):
+        AnswerTable.open(path)
+
+
+def _table_bytes() -> bytes:
+    path = folder() / "whole.table"
+    if not path.exists():
+        compile_table(demo(), path)
+    return path.read_bytes()
+
+
+def test_files_of_another_kind_or_format_are_refused() -> None:
+    """A sound file that is no answer table, or one of the future, is not taken for one."""
+    path = folder() / "other.table"
+    write_sections(path, kind="other", meta={}, sections={"numbers": np.arange(3)})
+    assert SectionFile(path, "other").array("numbers", np.int64).tolist() == [0, 1, 2]
+    with pytest.raises(SectionError, match="is a other file"):
+        AnswerTable.open(path)
+    write_sections(path, kind="answers", meta={"format": 99}, sections={})
+    with pytest.raises(SectionError, match="format 99"):
+        AnswerTable.open(path)
+    assert "absent" not in SectionFile(path, "answers")
+
+
+def test_the_bundled_world_agrees_too() -> None:
+    """On the database that ships, for clients all over both families."""
+    geo = open_geodata(None, None, folder() / "bundled")
+    plan = demo(weight=50).atlas.plan
+    steering = Steering(Atlas(plan, geo), status_of(), NOW)
+    table = compiled(steering)
+    rng = random.Random(7)
+    for _ in range(2000):
+        address = random_address(rng, geo)
+        answer, _ = table.lookup(*key_of(address))
+        assert table.answers[answer] == decided(steering, address)

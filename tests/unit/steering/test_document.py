@@ -1,0 +1,255 @@
+"""What a document may hold, and how its faults are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from firsthop_steering.document import Document, DocumentError, checked, load_yaml, zone_of
+from firsthop_steering.model import Override, Relay, Service
+from firsthop_steering.rdata import CertificationAuthority, MailExchange, domain_name, parse_rdata
+from worlds import ZONE
+
+GOOD: dict[str, Any] = {
+    "regions": [{"id": "fra", "latitude": 50.1, "longitude": 8.7}],
+    "relays": [{"id": "fra-1", "region": "fra", "ipv4": "192.0.2.1"}],
+    "transceiver_regions": [{"id": "eu", "wire_id": 7, "latitude": 50, "longitude": 8}],
+    "transceivers": [{"id": "eu-1", "wire_id": 9, "region": "eu", "host": "192.0.2.9", "port": 1}],
+    "zones": [ZONE],
+    "services": [{"id": "s", "name": "S.Edge.Example"}],
+    "overrides": [{"id": "o", "country": "DE", "mode": "only", "regions": ["fra"]}],
+}
+
+
+def problems(**changes: Any) -> dict[str, str]:
+    """Field → rule of what is wrong with the good document once changed."""
+    try:
+        checked(Document.model_validate({**GOOD, **changes}))
+    except DocumentError as error:
+        return {problem.field: problem.rule for problem in error.problems}
+    return {}
+
+
+def test_a_good_document_is_taken_and_normalised() -> None:
+    """Names become lower-case and absolute."""
+    document = checked(Document.model_validate(GOOD))
+    assert document.services[0].name == "s.edge.example."
+    assert Document.model_validate_json(document.canonical()).digest() == document.digest()
+
+
+def more(collection: str, **fields: Any) -> dict[str, Any]:
+    """The collection with one more object, like the first but for some fields."""
+    first = GOOD[collection][0]
+    return {collection: [first, {**first, **fields}]}
+
+
+def records(*each: tuple[str, str, str]) -> dict[str, Any]:
+    listed = [{"owner": owner, "type": type_, "rdata": rdata} for owner, type_, rdata in each]
+    return {"zones": [{**ZONE, "records": listed}]}
+
+
+REFUSED = [
+    (more("regions"), "regions/fra", "unique"),
+    (more("relays", id="fra-2"), "relays/fra-2/ipv4", "fra-1's already"),
+    (
+        more("relays", id="b", ipv4="192.0.2.2", udp_port=1, region="xx"),
+        "relays/b/region",
+        "no region",
+    ),
+    (more("transceiver_regions", id="us"), "transceiver_regions/us/wire_id", "eu's already"),
+    (more("transceivers", id="b", wire_id=3), "transceivers/b/port", "eu-1's already"),
+    (
+        more("transceivers", id="b", port=2, wire_id=3, region="x"),
+        "transceivers/b/region",
+        "no transceiver region",
+    ),
+    (more("services", id="t"), "services", "two services"),
+    (more("services", id="t", name="t.other."), "services/t/name", "outside every zone"),
+    (more("services", id="t", name="t.edge.example", regions=["x"]), "services/t/regions", "x"),
+    (
+        more("services", id="t", name="t.edge.example", transceiver_regions=["x"]),
+        "services/t/transceiver_regions",
+        "x",
+    ),
+    (
+        more("services", id="t", name="t.edge.example", pool="transceivers", regions=["fra"]),
+        "services/t/regions",
+        "its pool",
+    ),
+    (more("overrides", id="p"), "overrides/p", "as specifically"),
+    (more("overrides", id="p", country="FR", regions=["x"]), "overrides/p/regions", "x"),
+    (more("overrides", id="p", country="FR", service="x"), "overrides/p/service", "no service"),
+    (
+        records(("a.edge.example", "A", "192.0.2.1"), ("a.edge.example", "CNAME", "b.")),
+        "zones/edge.example./records/a.edge.example./CNAME",
+        "alone",
+    ),
+    (
+        records(("a.edge.example", "CNAME", "c."), ("a.edge.example", "CNAME", "b.")),
+        "zones/edge.example./records/a.edge.example./CNAME",
+        "one CNAME",
+    ),
+    (
+        records(("other.", "A", "192.0.2.1")),
+        "zones/edge.example./records/other./A",
+        "not a name of zone",
+    ),
+    (
+        records(("s.edge.example", "A", "192.0.2.1")),
+        "zones/edge.example./records/s.edge.example./A",
+        "steered service",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "field", "rule"), REFUSED, ids=[each[1] for each in REFUSED])
+def test_what_does_not_hold_together_is_refused(
+    change: dict[str, Any], field: str, rule: str
+) -> None:
+    """Each fault is told with its field and its rule."""
+    found = problems(**change)
+    assert rule in found.get(field, ""), found
+
+
+def test_relays_may_share_an_address_on_other_ports() -> None:
+    """Address and port together are what a relay holds alone, per transport."""
+    assert not problems(**more("relays", id="fra-2", udp_port=3479))
+    assert problems(**more("relays", id="fra-2", udp_port=3479, tcp_port=443)) == {}
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "rule"),
+    [
+        (Relay, {"id": "a", "region": "b"}, "needs an ipv4 or an ipv6"),
+        (Relay, {"id": "A", "region": "b", "ipv4": "192.0.2.1"}, "should match pattern"),
+        (
+            Relay,
+            {"id": "a", "region": "b", "ipv4": "192.0.2.1", "probe": {"kind": "tcp"}},
+            "needs probe.port or tcp_port",
+        ),
+        (Service, {"id": "a", "name": "a..b"}, "must be a domain name"),
+        (Service, {"id": "a", "name": "a." * 127 + "b"}, "at most 25"),
+        (Service, {"id": "a", "name": "a.b", "when_all_down": "fallback"}, "needs at least one"),
+        (Service, {"id": "a", "name": "a.b", "ttl": 10, "ttl_max": 5}, "within ttl_min"),
+        (Override, {"id": "a", "mode": "only", "regions": ["b"]}, "exactly one"),
+        (
+            Override,
+            {"id": "a", "mode": "only", "regions": ["b"], "cidr": "10.0.0.1/8"},
+            "host bits set",
+        ),
+        (
+            Override,
+            {"id": "a", "mode": "only", "regions": ["b"], "cidr": "2001:db8::/65"},
+            "up to /64",
+        ),
+        (
+            Override,
+            {"id": "a", "mode": "only", "regions": ["b"], "cidr": "2002:a00::/24"},
+            "IPv4",
+        ),
+    ],
+)
+def test_values_that_break_a_rule_are_refused(model: Any, fields: Any, rule: str) -> None:
+    """Each model names the rule."""
+    with pytest.raises(ValidationError, match=rule):
+        model.model_validate(fields)
+
+
+YAML = """
+regions:
+  - id: fra
+    latitude: 50
+    longitude: 8
+relays:
+  - id: fra-1
+    region: fra
+    ipv4: 192.0.2.1
+"""
+
+
+def yaml_problems(text: str) -> list[str]:
+    with pytest.raises(DocumentError) as caught:
+        load_yaml(text)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_yaml_faults_name_their_line() -> None:
+    """Unknown keys, repeated keys, bad values and bad syntax all say where."""
+    assert load_yaml(YAML).regions[0].id == "fra"
+    assert yaml_problems(YAML.replace("latitude", "latitud"))[0].startswith("line 3: regions/0")
+    assert "line 4" in yaml_problems(YAML.replace("latitude", "latitud"))[1]
+    assert yaml_problems(YAML + "\nregions: []\n") == ["line 11: regions: key is repeated"]
+    assert yaml_problems(YAML.replace("latitude: 50", "latitude: 91"))[0].startswith("line 4:")
+    assert yaml_problems("regions: [")[0].startswith("line 1: document: is not YAML")
+    assert yaml_problems("- 1")[0] == "line 1: document: must be a mapping of collections"
+    assert yaml_problems("")[0].endswith("must be a mapping of collections")
+    assert yaml_problems("regions: 5")[0].startswith("line 1: regions: ")
+    assert "names no region" in yaml_problems(YAML.replace("region: fra", "region: xx"))[0]
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_reader(text: str) -> None:
+    """Any text is a document or a DocumentError."""
+    try:
+        load_yaml(text)
+    except DocumentError as error:
+        assert error.problems
+
+
+def test_the_most_specific_zone_holds_a_name() -> None:
+    """example.com's child zone takes its names; the root takes what is left."""
+    apexes = ["example.", "a.example.", "."]
+    assert zone_of("x.a.example.", apexes) == "a.example."
+    assert zone_of("xa.example.", apexes) == "example."
+    assert zone_of("other.", apexes) == "."
+    assert zone_of("other.", apexes[:2]) is None
+
+
+def test_rdata_in_presentation_form() -> None:
+    """Each static type gives its value; escapes are resolved (RFC 1035 §5.1)."""
+    assert parse_rdata("MX", "10 Mail.Example") == MailExchange(10, "mail.example.")
+    assert parse_rdata("TXT", r'"a b\"c\065" d') == (b'a b"cA', b"d")
+    assert parse_rdata("CAA", '128 ISSUE "ca.example"') == CertificationAuthority(
+        128, "issue", b"ca.example"
+    )
+    assert str(parse_rdata("AAAA", " 2001:db8::1 ")) == "2001:db8::1"
+    assert parse_rdata("CNAME", "WWW.example.") == "www.example."
+    assert domain_name(".") == "."
+
+
+@pytest.mark.parametrize(
+    ("type_", "text"),
+    [
+        ("A", "2001:db8::1"),
+        ("A", "192.0.2.01"),
+        ("AAAA", "fe80::1%1"),
+        ("CNAME", "a b"),
+        ("MX", "mail.example"),
+        ("MX", "65536 mail.example"),
+        ("TXT", '"open'),
+        ("TXT", r"\256"),
+        ("TXT", "x" * 256),
+        ("TXT", "  "),
+        ("CAA", "0 issue"),
+        ("CAA", "256 issue x"),
+        ("CAA", "0 is-sue x"),
+        ("CAA", "0"),
+    ],
+)
+def test_bad_rdata_names_its_type(type_: str, text: str) -> None:
+    """A ValueError that says which type's rule was broken."""
+    with pytest.raises(ValueError, match=f"rdata of {type_}"):
+        parse_rdata(type_, text)
+
+
+@given(st.sampled_from(["A", "AAAA", "CNAME", "MX", "TXT", "CAA"]), st.text(max_size=300))
+def test_no_rdata_breaks_the_parser(type_: str, text: str) -> None:
+    """Any text is a value or a ValueError."""
+    try:
+        parse_rdata(type_, text)
+    except ValueError as error:
+        assert str(error).startswith("rdata of")

@@ -1,0 +1,105 @@
+"""Snapshots are taken whole and signed, or refused with a reason."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firsthop_steering.snapshot import (
+    CredentialKey,
+    KeySet,
+    Rejected,
+    Snapshot,
+    age_s,
+    kind_of,
+    seal,
+    supersedes,
+    unseal,
+)
+from worlds import NOW, plan_of, status_of
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32))
+PLAN = plan_of({"regions": [{"id": "fra", "latitude": 50, "longitude": 8}]})
+KEYS = KeySet(
+    number=1,
+    lineage="test",
+    created_at=NOW,
+    signing=3,
+    keys=(CredentialKey(id=3, route="ab" * 32, password="cd" * 32, created_at=NOW),),
+)
+
+
+@pytest.mark.parametrize("snapshot", [PLAN, status_of(2, fra_1="down"), KEYS], ids=kind_of)
+def test_what_was_sealed_is_what_is_read(snapshot: Snapshot) -> None:
+    """One line each, and the same value again."""
+    line = seal(snapshot, KEY)
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert unseal(line, KEY.public_key()) == snapshot
+
+
+def reason(line: bytes) -> str:
+    result = unseal(line, KEY.public_key())
+    assert isinstance(result, Rejected), result
+    return result.reason
+
+
+def with_field(field: str, value: object) -> bytes:
+    envelope = json.loads(seal(PLAN, KEY))
+    envelope[field] = value
+    return json.dumps(envelope).encode()
+
+
+def test_refusals_say_why() -> None:
+    """Another key, another format, another kind, a changed payload, no envelope at all."""
+    assert "signature is not by key" in reason(seal(PLAN, OTHER))
+    assert "format 2" in reason(with_field("format", 2))
+    assert "kind 'news'" in reason(with_field("kind", "news"))
+    assert "kind ['x']" in reason(with_field("kind", ["x"]))
+    assert "signature" in reason(with_field("kind", "status"))
+    assert "signature" in reason(with_field("payload", "{}"))
+    assert "not a snapshot envelope" in reason(with_field("payload", 5))
+    assert "not a snapshot envelope" in reason(b"")
+    assert "not a snapshot envelope" in reason(b"[" * 100_000)
+
+
+def test_a_signed_plan_that_does_not_hold_together_is_refused() -> None:
+    """The signature says who; it does not say that it can be used."""
+    relay = {"id": "a", "region": "nowhere", "ipv4": "192.0.2.1"}
+    assert "names no region" in reason(seal(plan_of({"relays": [relay]}), KEY))
+    unknown = PLAN.model_dump_json().replace('"number":1', '"number":1,"future":1')
+    assert "signature" in reason(with_field("payload", unknown))
+
+
+@given(st.integers(0, 10**6), st.integers(1, 255))
+@settings(max_examples=200)
+def test_a_turned_bit_is_never_another_plan(place: int, change: int) -> None:
+    """Wherever a sealed line is changed, it is refused or says the same."""
+    line = bytearray(seal(PLAN, KEY))
+    line[place % len(line)] ^= change
+    result = unseal(bytes(line), KEY.public_key())
+    assert isinstance(result, Rejected) or result == PLAN
+
+
+def test_only_newer_snapshots_take_over() -> None:
+    """Numbers within one store; across stores the clock."""
+    newer = PLAN.model_copy(update={"number": 2})
+    assert supersedes(PLAN, None)
+    assert supersedes(newer, PLAN)
+    assert not supersedes(PLAN, newer)
+    assert not supersedes(PLAN, PLAN)
+    fresh = PLAN.model_copy(update={"lineage": "new", "created_at": NOW + timedelta(seconds=1)})
+    assert supersedes(fresh, newer)
+    assert not supersedes(newer, fresh)
+
+
+def test_age_is_never_negative() -> None:
+    """A clock that steps back makes a snapshot new, not from the future."""
+    assert age_s(PLAN, NOW + timedelta(seconds=5)) == 5
+    assert age_s(PLAN, NOW - timedelta(hours=1)) == 0

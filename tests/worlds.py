@@ -1,0 +1,214 @@
+"""Small worlds to test against: geo tables, plans and statuses, by hand or drawn at random."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, normalise, write_table
+from firsthop_steering.document import Document
+from firsthop_steering.snapshot import Plan, RelayStatus, Status
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+CONTINENT = {"DE": "EU", "US": "NA", "BR": "SA", "IN": "AS", "": ""}
+ZONE = {
+    "apex": "edge.example.",
+    "primary": "ns1.edge.example.",
+    "contact": "hostmaster.edge.example.",
+    "name_servers": ["ns1.edge.example."],
+}
+
+
+@cache
+def folder() -> Path:
+    """A scratch folder of this test process."""
+    return Path(mkdtemp(prefix="firsthop-worlds-"))
+
+
+def plan_of(document: dict[str, Any], *, number: int = 1, **fields: Any) -> Plan:
+    """A plan of a document given as plain data; the zone is there by default."""
+    return Plan(
+        number=number,
+        lineage="test",
+        created_at=NOW,
+        document=Document.model_validate({"zones": [ZONE], **document}),
+        **fields,
+    )
+
+
+def status_of(number: int = 1, **relays: str) -> Status:
+    """A status with a verdict for each relay (its hyphens written as underscores)."""
+    return Status(
+        number=number,
+        lineage="test",
+        created_at=NOW,
+        relays={
+            relay.replace("_", "-"): RelayStatus.model_validate({"verdict": verdict})
+            for relay, verdict in relays.items()
+        },
+    )
+
+
+def europe_and_america() -> GeoTable:
+    """10/8 is in Berlin, 20/8 in New York, 30/8 in São Paulo (AS 64500), the rest nowhere.
+
+    IPv6: 2400::/12 is in Mumbai.
+    """
+    path = folder() / "europe-and-america.fhg"
+    write_table(
+        path,
+        cells=[
+            Cell(52.5, 13.4, "DE", "EU", "Berlin"),
+            Cell(40.7, -74.0, "US", "NA", "New York"),
+            Cell(-23.5, -46.6, "BR", "SA", "São Paulo"),
+            Cell(19.1, 72.9, "IN", "AS", "Mumbai"),
+        ],
+        v4=(
+            [0, 10 << 24, 11 << 24, 20 << 24, 21 << 24, 30 << 24, 31 << 24],
+            [NO_CELL, 0, NO_CELL, 1, NO_CELL, 2, NO_CELL],
+        ),
+        v6=([0, 0x2400 << 48, 0x2410 << 48], [NO_CELL, 3, NO_CELL]),
+        v4_asn=([0, 30 << 24, 31 << 24], [0, 64500, 0]),
+    )
+    return GeoTable.open(path)
+
+
+def random_geo(rng: random.Random, cells: int) -> GeoTable:
+    """Ranges with wide and narrow edges over random cells, and random AS numbers 0 to 4."""
+    path = folder() / "random.fhg"
+    countries = [rng.choice(list(CONTINENT)) for _ in range(cells)]
+
+    def starts(bits: int) -> list[int]:
+        wide = {rng.getrandbits(16) << bits - 16 for _ in range(cells)}
+        return sorted({0, *wide, *(rng.getrandbits(bits) for _ in range(cells))})
+
+    def ranges(bits: int, values: list[int]) -> tuple[list[int], list[int]]:
+        edges = starts(bits)
+        return edges, [rng.choice(values) for _ in edges]
+
+    places = [NO_CELL, *range(cells)]
+    write_table(
+        path,
+        cells=[
+            Cell(rng.uniform(-80, 80), rng.uniform(-179, 179), code, CONTINENT[code])
+            for code in countries
+        ],
+        v4=ranges(32, places),
+        v6=ranges(64, places),
+        v4_asn=ranges(32, [0, 1, 2, 3, 4]),
+        v6_asn=ranges(64, [0, 1, 2, 3, 4]),
+    )
+    return GeoTable.open(path)
+
+
+def random_plan(rng: random.Random) -> Plan:
+    """One service `s` over one to nine regions, some at one place, with all that steers."""
+    ids = [f"r{number}" for number in range(rng.choice([1, 2, 5, 9]))]
+    spot = (rng.uniform(-60, 60), rng.uniform(-170, 170))
+    regions = []
+    for id_ in ids:
+        latitude, longitude = spot if rng.random() < 0.3 else (rng.uniform(-60, 60), rng.random())
+        regions.append(
+            {
+                "id": id_,
+                "latitude": latitude,
+                "longitude": longitude,
+                "weight": rng.choice([100, 100, 0, 50, 13]),
+                "bias_ms": rng.choice([0, 0, 100, -30]),
+                "state": rng.choice(["active"] * 5 + ["draining", "disabled"]),
+            }
+        )
+    relays = [
+        {
+            "id": f"{id_}-{k}",
+            "region": id_,
+            "ipv4": f"10.{number}.0.{k + 1}" if rng.random() < 0.8 else None,
+            "ipv6": f"2001:db8:{number}::{k + 1}",
+            "weight": rng.choice([100, 10, 0]),
+            "state": rng.choice(["active"] * 5 + ["disabled"]),
+            "failure_domain": rng.choice([None, "a", "b"]),
+        }
+        for number, id_ in enumerate(ids)
+        for k in range(rng.choice([0, 1, 1, 3, 4]))
+    ]
+    service = {
+        "id": "s",
+        "name": "s.edge.example.",
+        "answers": rng.choice([1, 2, 3]),
+        "when_all_down": rng.choice(["open", "closed", "fallback"]),
+        "fallback": ["192.0.2.9", "2001:db8::9"],
+        "regions": rng.choice([None, rng.sample(ids, rng.randint(1, len(ids)))]),
+    }
+    return plan_of(
+        {
+            "regions": regions,
+            "relays": relays,
+            "services": [service],
+            "overrides": _random_overrides(rng, ids),
+        },
+        prices={id_: rng.choice([0.0, 5.0]) for id_ in ids},
+    )
+
+
+def _random_overrides(rng: random.Random, ids: list[str]) -> list[dict[str, Any]]:
+    overrides: dict[object, dict[str, Any]] = {}
+    for number in range(rng.choice([0, 2, 6])):
+        match: dict[str, Any] = rng.choice(
+            [
+                {"cidr": f"{rng.randrange(200)}.0.0.0/8"},
+                {"cidr": str(ip_network((rng.getrandbits(25) << 7, 25)))},
+                {"cidr": str(ip_network((rng.getrandbits(14) << 114, 14)))},
+                {"asn": rng.randrange(1, 5)},
+                {"country": rng.choice(["DE", "US", "BR"])},
+                {"continent": rng.choice(["EU", "NA", "SA"])},
+            ]
+        )
+        service = rng.choice([None, "s"])
+        overrides[(service, *match.values())] = {
+            "id": f"o{number}",
+            "mode": rng.choice(["prefer", "only", "avoid"]),
+            "regions": rng.sample(ids, rng.randint(1, len(ids))),
+            "service": service,
+            **match,
+        }
+    return list(overrides.values())
+
+
+def random_status(rng: random.Random, plan: Plan) -> Status:
+    """Some relays down, some draining, some never heard of."""
+    return Status(
+        number=1,
+        lineage="test",
+        created_at=NOW,
+        relays={
+            relay.id: RelayStatus.model_validate(
+                {
+                    "verdict": rng.choice(["up", "up", "down", "unknown"]),
+                    "draining": rng.random() < 0.1,
+                }
+            )
+            for relay in plan.document.relays
+            if rng.random() < 0.9
+        },
+    )
+
+
+def random_address(rng: random.Random, geo: GeoTable) -> IPv4Address | IPv6Address:
+    """An address of either family, often right beside an edge of the table."""
+    if rng.random() < 0.5:
+        edge = int(rng.choice(geo.v4_starts)) - rng.randint(0, 1)
+        return IPv4Address(rng.choice([rng.getrandbits(32), edge % 2**32]))
+    edge = rng.choice([int(rng.choice(geo.v6_starts)), 0x64FF9B << 32, 0x2002 << 48, 0x2003 << 48])
+    key = rng.choice([rng.getrandbits(64), (edge - rng.randint(0, 1)) % 2**64])
+    return IPv6Address(key << 64 | 1)
+
+
+def key_of(address: IPv4Address | IPv6Address) -> tuple[Any, int]:
+    """Family and key as the tables take them."""
+    family, key, _ = normalise(address)
+    return family, key
