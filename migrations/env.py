@@ -1,8 +1,9 @@
 """How Alembic reaches the database: over the connection that `migrate` opened."""
 
 from alembic import context
-from firsthop_controlplane.store import ledger, tables
 from sqlalchemy import Connection
+
+from firsthop_controlplane.store import ledger, tables
 
 
 def run(connection: Connection) -> None:

@@ -179,9 +179,7 @@ def steered_service(view: AllocatorView, wanted: str | None) -> Service | Refuse
     return service
 
 
-def _offers(
-    view: AllocatorView, decision: Decision, excluded: frozenset[str]
-) -> tuple[Offer, ...]:
+def _offers(view: AllocatorView, decision: Decision, excluded: frozenset[str]) -> tuple[Offer, ...]:
     """The first relays of the chosen region, then of those that the client would ask next.
 
     Regions that it asked before come last: their weight did not keep it.
@@ -236,7 +234,8 @@ def _mint(
 ) -> Credential | Refused:
     wire_id = view.wire_ids[media]
     if wire_id is None:
-        rule = f"transceiver region {media} has no wire id in plan {view.steering.atlas.plan.number}"
+        plan = view.steering.atlas.plan.number
+        rule = f"transceiver region {media} has no wire id in plan {plan}"
         return Refused("no_wire_id", None, rule)
     expires_at = now + timedelta(seconds=ttl)
     try:

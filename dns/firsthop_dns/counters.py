@@ -46,13 +46,14 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 class Counters:
     """Lives as long as its process: tables come and go, and take their slots here."""
 
-    __slots__ = ("_blocks", "_keys", "_slots", "values")
+    __slots__ = ("_blocks", "_keys", "_responses", "_slots", "values")
 
     def __init__(self) -> None:
         self.values: list[int] = []
         self._keys: list[Key] = []
         self._slots: dict[Key, int] = {}
         self._blocks: dict[tuple[str, str], int] = {}
+        self._responses: dict[tuple[str, str], int] = {}
 
     def slot(self, metric: str, labels: Mapping[str, str]) -> int:
         """The index in `values` for one metric with these labels."""
@@ -75,7 +76,11 @@ class Counters:
 
     def response(self, zone: str, rcode: str) -> int:
         """The slot of responses of a zone with this rcode."""
-        return self.slot(RESPONSES, {"zone": zone, "rcode": rcode})
+        found = self._responses.get((zone, rcode))
+        if found is None:
+            found = self.slot(RESPONSES, {"zone": zone, "rcode": rcode})
+            self._responses[zone, rcode] = found
+        return found
 
     def snapshot(self) -> dict[str, list[tuple[dict[str, str], int]]]:
         """All values above 0 by metric, ready for JSON and for Prometheus."""

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class Town:
     name: str
 
 
+@cache
 def towns_by_country() -> dict[str, list[Town]]:
     """Towns of every country: those above 15,000 people, else above 500, else time-zone places."""
     towns: dict[str, list[Town]] = {}

@@ -79,6 +79,7 @@ class GeoTable:
         sections, path = container.sections, container.path
         try:
             meta = json.loads(bytes(sections["meta"]))
+            self.path: Path = path
             self.digest: str = container.digest
             self.database_type: str = meta["database_type"]
             self.build_epoch: int = meta["build_epoch"]

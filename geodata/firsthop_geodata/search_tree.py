@@ -136,7 +136,7 @@ def _sorted(found: list[tuple[U64, U64, U32]]) -> Leaves:
 
 
 def read_tree(path: Path, content: bytes, metadata: Metadata) -> SearchTree:
-    """Read the tree at the head of a file's content and check that every record stays inside the file.
+    """Read the tree at the head of a file's content; every record must stay inside the file.
 
     Raises GeodataError for a size or version the format does not have, a truncated tree, and
     records that point before the data section or past the end.

@@ -119,9 +119,10 @@ class Watch:
         if self._since is None or self.streak.verdict != before:
             self._since = now
         if self.streak.verdict != before:
-            verdict = self.streak.verdict
-            log.info("view_turned", relay=self.target.relay, view=verdict, reason=self._reason)
             self._turned()
+            if "down" in (before, self.streak.verdict):
+                view, relay = self.streak.verdict, self.target.relay
+                log.info("view_turned", relay=relay, view=view, reason=self._reason)
 
 
 def _place(target: ProbeTarget) -> tuple[object, ...]:

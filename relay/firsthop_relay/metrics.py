@@ -30,6 +30,5 @@ async def serve_metrics(collector: Collector, host: str, port: int) -> web.AppRu
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
         await runner.cleanup()
-        reason = error.strerror or str(error)
-        raise ListenError(f"cannot listen on TCP {host}:{port}: {reason}") from error
+        raise ListenError("TCP", host, port, error) from error
     return runner

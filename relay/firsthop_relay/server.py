@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +19,11 @@ RECEIVE_BUFFER = 4 * 1024 * 1024  # the kernel's default drops bursts; see docs 
 
 class ListenError(Exception):
     """An address that cannot be listened on; the message names it."""
+
+    def __init__(self, transport: str, host: str, port: int, cause: OSError) -> None:
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        reason = os.strerror(cause.errno) if cause.errno else str(cause)
+        super().__init__(f"cannot listen on {transport} {place}: {reason}")
 
 
 def _utc_now() -> datetime:
@@ -51,7 +57,7 @@ class RelayServer:
             sock.bind((host, port))
         except OSError as error:
             sock.close()
-            raise ListenError(f"cannot listen on UDP {host}:{port}: {error.strerror}") from error
+            raise ListenError("UDP", host, port, error) from error
         asyncio.get_running_loop().add_reader(sock, self._drain, sock)
         self._sockets.append(sock)
         bound: tuple[str, int] = sock.getsockname()[:2]

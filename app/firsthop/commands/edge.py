@@ -9,17 +9,18 @@ from typing import Annotated
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from firsthop_geodata.errors import GeodataError
-from firsthop_steering.document import DocumentError
 
 from firsthop.commands.options import listen_list, network
 from firsthop.edge.settings import AllocatorOptions, EdgeSettings, Feed
 from firsthop.edge.supervisor import Edge, PortInUseError
+from firsthop_geodata.errors import GeodataError
+from firsthop_steering.document import DocumentError
 
 
 def edge(
     config: Annotated[
-        Path | None, typer.Option(envvar="FIRSTHOP_CONFIG", help="A YAML document: no control plane.")
+        Path | None,
+        typer.Option(envvar="FIRSTHOP_CONFIG", help="A YAML document: no control plane."),
     ] = None,
     api: Annotated[
         str, typer.Option(envvar="FIRSTHOP_API_URL", help="Control-plane URLs, comma-separated.")

@@ -39,6 +39,8 @@ def relay(
 ) -> None:
     """Run one relay."""
     udp = listen_list(",".join(listen), "--listen")
+    if not udp:
+        raise typer.BadParameter("needs at least one ADDRESS:PORT", param_hint="--listen")
     http = listen_one(metrics, "--metrics") if metrics else None
     try:
         run_until_signal(serve_relay(udp, route_keys, metrics=http))

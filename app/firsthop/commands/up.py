@@ -46,9 +46,7 @@ def up(
     geoip_asn: Annotated[
         Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_ASN", help="An ASN MMDB.")
     ] = None,
-    dns_workers: Annotated[
-        int, typer.Option(envvar="FIRSTHOP_DNS_WORKERS", min=1, max=64)
-    ] = 1,
+    dns_workers: Annotated[int, typer.Option(envvar="FIRSTHOP_DNS_WORKERS", min=1, max=64)] = 1,
 ) -> None:
     """Run everything on this machine: database, control plane, edge, probers, demo relays."""
     settings = UpSettings(

@@ -23,7 +23,7 @@ from aiohttp import web
 from firsthop.addresses import Listen, format_listen
 from firsthop.edge import standalone
 from firsthop.edge.follower import Follower
-from firsthop.edge.observability import create_observability_app
+from firsthop.edge.observability import CounterBoard, create_observability_app
 from firsthop.edge.settings import EdgeSettings, Feed
 from firsthop.edge.shelf import Shelf
 from firsthop.edge.tables import TableStore
@@ -65,8 +65,7 @@ class Edge:
             self.follower = Follower(
                 feed.urls, feed.token, self.shelf, lambda _: self._changed.set()
             )
-        self.counters: dict[str, dict[str, Any]] = {}
-        """The latest counters of every worker, by its name."""
+        self.counters = CounterBoard()
         self.workers = [
             Worker(f"dns-{n}", ["edge-worker", "dns", *_listen(settings.dns)], self._heard)
             for n in range(settings.dns_workers if settings.dns else 0)
@@ -138,9 +137,9 @@ class Edge:
             await asyncio.gather(*tasks, return_exceptions=True)
             await runner.cleanup()
 
-    def _heard(self, worker: str, said: dict[str, Any]) -> None:
+    def _heard(self, worker: Worker, said: dict[str, Any]) -> None:
         if "counters" in said:
-            self.counters[worker] = said["counters"]
+            self.counters.report(worker.name, worker.restarts, said["counters"])
 
     def _allocator_command(self) -> list[str]:
         options = self.settings.allocator_options

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 import structlog
-from firsthop_dns.zone import encode_zones
 
+from firsthop_dns.zone import encode_zones
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.compile import compile_table

@@ -28,7 +28,7 @@ class Worker:
     """One kind of worker, kept running; `state` is what a fresh process is told first."""
 
     def __init__(
-        self, name: str, arguments: Sequence[str], on_line: Callable[[str, dict[str, Any]], None]
+        self, name: str, arguments: Sequence[str], on_line: Callable[[Worker, dict[str, Any]], None]
     ) -> None:
         self.name = name
         self._command = [sys.executable, "-m", "firsthop", *arguments]
@@ -110,7 +110,7 @@ class Worker:
                 continue
             self.loaded = said.get("loaded", self.loaded)
             self.failure = said.get("failure", self.failure)
-            self._on_line(self.name, said)
+            self._on_line(self, said)
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

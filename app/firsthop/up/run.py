@@ -37,6 +37,8 @@ RELAY_RESTART_S = 20.0
 """Long enough to watch the answers move away from a killed relay, and back."""
 VANTAGES = ("vantage-a", "vantage-b", "vantage-c")
 START_DEADLINE_S = 60.0
+AGENT_PORT = 9154
+"""TCP port at a demo relay's own address where its agent reads its counters."""
 LOOPBACK = ip_network("127.0.0.0/8")
 
 
@@ -148,16 +150,14 @@ class Up:
         """Relays and their agents, and the probers."""
         route_keys = self._state / "route.keys"
         await self._until("the edge has the credential keys", self._write_route_keys)
-        for relay in document.relays:
-            if relay.ipv4 is None or relay.ipv4 not in LOOPBACK:
-                continue
+        local = [each for each in document.relays if each.ipv4 and each.ipv4 in LOOPBACK]
+        for relay in local:
             await self._child(
-                relay.id,
-                ["relay"],
+                f"relay-{relay.id}",
+                ["relay", "--listen", format_listen(str(relay.ipv4), relay.udp_port)],
                 {
-                    "FIRSTHOP_RELAY_ID": relay.id,
-                    "FIRSTHOP_RELAY_LISTEN": format_listen(str(relay.ipv4), relay.udp_port),
                     "FIRSTHOP_ROUTE_KEYS": str(route_keys),
+                    "FIRSTHOP_RELAY_METRICS": format_listen(str(relay.ipv4), AGENT_PORT),
                 },
                 restart_after_s=RELAY_RESTART_S,
             ).start()
@@ -170,6 +170,14 @@ class Up:
                 "FIRSTHOP_STATE_DIR": str(self._state / vantage),
             }
             await self._child(f"prober-{vantage}", ["prober"], environment).start()
+        for relay in local:
+            environment = {
+                "FIRSTHOP_API_URL": self._api,
+                "FIRSTHOP_TOKEN": self._tokens[f"agent-{relay.id}"],
+                "FIRSTHOP_RELAY_ID": relay.id,
+                "FIRSTHOP_RELAY_METRICS_URL": f"http://{relay.ipv4}:{AGENT_PORT}/metrics",
+            }
+            await self._child(f"agent-{relay.id}", ["agent"], environment).start()
 
     def _child(
         self,

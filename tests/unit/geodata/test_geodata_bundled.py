@@ -32,7 +32,9 @@ KNOWN = {
     "203.252.1.1": ("KR", "AS"),
     "155.69.1.1": ("SG", "AS"),  # NTU
     "137.158.1.1": ("ZA", "AF"),  # University of Cape Town
-    "196.200.1.1": ("BF", "AF"),
+    "197.210.1.1": ("NG", "AF"),  # MTN Nigeria
+    "197.248.1.1": ("KE", "AF"),  # Safaricom
+    "41.33.1.1": ("EG", "AF"),  # TE Data
     "130.216.1.1": ("NZ", "OC"),  # University of Auckland
     "144.6.1.1": ("AU", "OC"),
     "2001:4860:4860::8888": ("US", "NA"),
@@ -40,7 +42,7 @@ KNOWN = {
     "2001:200::1": ("JP", "AS"),  # WIDE
     "2001:638::1": ("DE", "EU"),  # DFN
     "2001:12ff::1": ("BR", "SA"),  # NIC.br
-    "2001:43f8:90::1": ("ZA", "AF"),
+    "2001:4200::1": ("ZA", "AF"),  # TENET
     "2001:dd8:8::1": ("AU", "OC"),  # APNIC
 }
 UNLOCATED = ("0.0.0.0", "10.1.2.3", "127.0.0.1", "192.168.1.1", "169.254.1.1", "224.0.0.1")
@@ -131,7 +133,7 @@ def test_builds_are_reproducible(tmp_path: Path) -> None:
     builder = pytest.importorskip("firsthop_geodata.builder")
     reports = [
         builder.build_database(
-            tmp_path / name, v4_blocks=[196], v6_blocks=[0x2C0F], processes=1, build_epoch=5
+            tmp_path / name, v4_blocks=[197], v6_blocks=[0x2C0F], processes=1, build_epoch=5
         )
         for name in ("one.mmdb", "two.mmdb.xz")
     ]
@@ -139,9 +141,9 @@ def test_builds_are_reproducible(tmp_path: Path) -> None:
     assert reports[0].countries > 20
     with geoip2.database.Reader(tmp_path / "one.mmdb") as reader:
         assert reader.metadata().build_epoch == 5
-        assert reader.city("196.200.1.1").country.iso_code == "BF"
+        assert reader.city("197.210.1.1").country.iso_code == "NG"
     again = builder.build_database(
-        tmp_path / "two.mmdb.xz", v4_blocks=[196], v6_blocks=[0x2C0F], processes=1, build_epoch=6
+        tmp_path / "two.mmdb.xz", v4_blocks=[197], v6_blocks=[0x2C0F], processes=1, build_epoch=6
     )
     assert again.sha256 != reports[0].sha256
 

@@ -231,7 +231,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
     "flat": (FLAT, "Flat-City", "no record with a country"),
     "flat country": ({"1.0.0.0/8": {"country": "DE"}}, "Flat-Country", "not GeoIP2-shaped"),
     "flat city": ({"1.0.0.0/8": BERLIN | {"city": "Berlin"}}, "Flat-City", "not GeoIP2-shaped"),
-    "not a map": ({"1.0.0.0/8": "DE"}, "Test-City", "corrupt"),
+    "not a map": ({"1.0.0.0/8": "DE"}, "Test-City", "Expected record to be a dict"),
     "empty": ({"1.0.0.0/8": {}}, "Test-City", "no record with a country"),
     "text": ({"1.0.0.0/8": place("DE", "x", 1.0)}, "Test-City", "not on the globe"),  # type: ignore[arg-type]
     "off": ({"1.0.0.0/8": place("DE", 90.5, 1.0)}, "Test-City", "not on the globe"),

@@ -1,0 +1,36 @@
+"""Client addresses as text: one spelling for each, and only those that a client can have."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+Address = IPv4Address | IPv6Address
+
+RULE = "must be the IPv4 or IPv6 address of one host"
+MAX_LENGTH = 45
+"""Characters of the longest spelling, IPv6 with IPv4 at its end."""
+
+
+def plain(address: Address) -> Address:
+    """The same address without scope id; IPv4 where dual-stack sockets say ::ffff:0:0/96."""
+    if isinstance(address, IPv4Address):
+        return address
+    return address.ipv4_mapped or (IPv6Address(int(address)) if address.scope_id else address)
+
+
+def parse_host(text: str) -> Address:
+    """The address in `text`; ValueError for anything but one unicast host.
+
+    Neither prefixes nor scope ids, and neither :: nor multicast, which no client asks from.
+    """
+    try:
+        if len(text) > MAX_LENGTH or "%" in text:
+            raise ValueError(RULE)
+        address = plain(ip_address(text))
+    except ValueError:
+        raise ValueError(RULE) from None
+    value = int(address)
+    multicast = value >> 28 == 0xE if address.version == 4 else value >> 120 == 0xFF
+    if value == 0 or multicast:
+        raise ValueError(RULE)
+    return address

@@ -1,0 +1,242 @@
+"""The allocator over HTTP: routes, and the one place where faults become answers.
+
+Thin: bodies are read by `reading`, callers known by `callers`, allocations made by `allocation`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from time import perf_counter
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from firsthop_allocator import openapi
+from firsthop_allocator.allocation import (
+    DEFAULT_TTL_S,
+    ENTROPY_LENGTH,
+    AllocationRequest,
+    Refused,
+    allocate,
+    steered_service,
+)
+from firsthop_allocator.callers import cors_headers, has_token, subject
+from firsthop_allocator.counts import AllocatorCollector, Counts
+from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.reading import read_body, read_query
+from firsthop_allocator.regions import rank_regions
+from firsthop_allocator.schema import AllocationBody, RegionsQuery
+from firsthop_allocator.settings import (
+    BODY_TIMEOUT_S,
+    MAX_BODY,
+    RETRY_AFTER_S,
+    AllocatorSettings,
+)
+from firsthop_allocator.view import AllocatorView, Holder
+from firsthop_steering.snapshot import age_s
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+_ROUTES = frozenset(
+    ("/v1/allocations", "/v1/regions", "/healthz", "/readyz", "/metrics", "/openapi.json")
+)
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-Id",
+    "Access-Control-Max-Age": "7200",
+}
+_RETRY = {"Retry-After": str(RETRY_AFTER_S)}
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def create_app(
+    holder: Holder,
+    settings: AllocatorSettings,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    entropy: Callable[[int], bytes] = os.urandom,
+    counts: Counts | None = None,
+) -> web.Application:
+    """The application; it answers by whatever view `holder` has when a request comes."""
+    api = _Api(holder, settings, clock, entropy, counts or Counts())
+    app = web.Application(middlewares=[api.border], client_max_size=MAX_BODY)
+    app.router.add_post("/v1/allocations", api.allocations)
+    app.router.add_get("/v1/regions", api.regions)
+    app.router.add_get("/healthz", api.healthz)
+    app.router.add_get("/readyz", api.readyz)
+    app.router.add_get("/metrics", api.metrics)
+    app.router.add_get("/openapi.json", api.openapi)
+    return app
+
+
+class _Api:
+    def __init__(
+        self,
+        holder: Holder,
+        settings: AllocatorSettings,
+        clock: Callable[[], datetime],
+        entropy: Callable[[int], bytes],
+        counts: Counts,
+    ) -> None:
+        self._holder = holder
+        self._settings = settings
+        self._clock = clock
+        self._entropy = entropy
+        self._counts = counts
+        self._registry = CollectorRegistry()
+        self._registry.register(AllocatorCollector(counts, holder, clock))
+        self._openapi = json.dumps(openapi.document()).encode()
+
+    @web.middleware
+    async def border(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Gives every answer its id and CORS fields, and every fault its problem document."""
+        started = perf_counter()
+        given = request.headers.get("X-Request-Id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
+        try:
+            response = await self._answer(request, handler)
+        except Problem as problem:
+            response = _problem(problem, request_id)
+        except Exception:
+            log.exception("allocator failed", path=request.path, request_id=request_id)
+            response = _problem(Problem(500, "an error of ours; it is in our log"), request_id)
+        headers = response.headers
+        headers["X-Request-Id"] = request_id
+        if self._settings.cors_origins:
+            headers.update(cors_headers(request.headers.get("Origin"), self._settings))
+        route = request.path if request.path in _ROUTES else "other"
+        self._counts.requests[route, response.status] += 1
+        if route == "/v1/allocations":
+            self._counts.observe(perf_counter() - started)
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method == "OPTIONS" and request.path in _ROUTES:
+            return web.Response(status=204, headers=_PREFLIGHT)
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+            raise Problem(error.status, error.reason.lower(), headers=headers) from None
+        except (HttpProcessingError, web.RequestPayloadError) as error:
+            raise Problem(400, "the body does not arrive as its header says") from error
+
+    async def allocations(self, request: web.Request) -> web.StreamResponse:
+        trusted = has_token(request.headers, self._settings)
+        body = read_body(await _read(request), AllocationBody)
+        view = self._view()
+        whom = subject(
+            request.headers, _peer(request), body.client_ip, self._settings, trusted=trusted
+        )
+        wanted = AllocationRequest(
+            address=whom.address,
+            source=whom.source,
+            service=body.service,
+            ttl=DEFAULT_TTL_S if body.ttl is None else body.ttl,
+            transceiver_region=body.transceiver_region,
+            exclude_relays=frozenset(body.exclude_relays or ()),
+        )
+        made = allocate(view, wanted, now=self._clock(), entropy=self._entropy(ENTROPY_LENGTH))
+        if isinstance(made, Refused):
+            self._counts.allocations["", "", made.reason] += 1
+            raise _refusal(made)
+        region = made.offers[0].relay.region
+        self._counts.allocations[made.decision.service.id, region, "allocated"] += 1
+        return web.Response(
+            body=made.to_json(),
+            status=201,
+            headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
+        )
+
+    async def regions(self, request: web.Request) -> web.StreamResponse:
+        trusted = has_token(request.headers, self._settings)
+        query = read_query(request.query.items(), RegionsQuery)
+        view = self._view()
+        whom = subject(
+            request.headers, _peer(request), query.client_ip, self._settings, trusted=trusted
+        )
+        service = steered_service(view, query.service)
+        if isinstance(service, Refused):
+            raise _refusal(service)
+        return _json(rank_regions(view, service, whom), status=200)
+
+    async def healthz(self, request: web.Request) -> web.StreamResponse:
+        return _json({"status": "ok"}, status=200)
+
+    async def readyz(self, request: web.Request) -> web.StreamResponse:
+        view = self._holder.view
+        if view is None:
+            return _json({"ready": False, "reason": self._holder.reason}, status=503)
+        now = self._clock()
+        plan, status = view.steering.atlas.plan, view.steering.status
+        ages = {
+            kind: {"number": snapshot.number, "age_s": round(age_s(snapshot, now), 3)}
+            for kind, snapshot in (("plan", plan), ("status", status))
+        }
+        return _json({"ready": True, **ages}, status=200)
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        text = generate_latest(self._registry)
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def openapi(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(body=self._openapi, content_type="application/json")
+
+    def _view(self) -> AllocatorView:
+        view = self._holder.view
+        if view is None:
+            raise Problem(503, self._holder.reason, headers=_RETRY)
+        return view
+
+
+async def _read(request: web.Request) -> bytes:
+    """The body, whole; Problem 408, 413 or 415 when it cannot be had."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise wrong(415, Fault("Content-Encoding", "must not be used"))
+    if (request.content_length or 0) > MAX_BODY:
+        raise Problem(413, f"the body is longer than {MAX_BODY} octets")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await request.read()
+    except TimeoutError:
+        raise Problem(408, f"the body did not arrive within {BODY_TIMEOUT_S} s") from None
+
+
+def _peer(request: web.Request) -> str:
+    """The socket's other end; "" for a Unix socket, or where it has gone."""
+    name = request.transport.get_extra_info("peername") if request.transport else None
+    return str(name[0]) if isinstance(name, tuple) else ""
+
+
+def _refusal(refused: Refused) -> Problem:
+    if refused.field is not None:
+        return wrong(422, Fault(refused.field, refused.rule))
+    return Problem(503, refused.rule, headers=_RETRY)
+
+
+def _problem(problem: Problem, request_id: str) -> web.Response:
+    return _json(
+        problem.to_json(request_id),
+        status=problem.status,
+        headers={**problem.headers, "Content-Type": "application/problem+json"},
+    )
+
+
+def _json(value: object, *, status: int, headers: dict[str, str] | None = None) -> web.Response:
+    fields = {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})}
+    return web.Response(body=json.dumps(value).encode(), status=status, headers=fields)

@@ -1,0 +1,81 @@
+"""GET /v1/regions: all regions as one client's decision ranks them. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firsthop_allocator.callers import Subject
+from firsthop_allocator.view import AllocatorView
+from firsthop_steering.atlas import Site
+from firsthop_steering.decide import Candidate, Decision
+from firsthop_steering.model import Service
+from firsthop_steering.snapshot import RelayStatus
+
+_UNKNOWN = RelayStatus()
+
+
+def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dict[str, Any]:
+    """The answer, JSON-ready: eligible regions in the order in which the client asks them, then
+    those that are out."""
+    client = view.steering.atlas.client(subject.address)
+    decision = view.steering.decide(service, client)
+    place = view.place(client.cell)
+    out = [each for each in decision.ranking.candidates if each.dropped]
+    return {
+        "service": service.id,
+        "client": {
+            "ip": str(subject.address),
+            "country": place.country,
+            "latitude": place.latitude,
+            "longitude": place.longitude,
+            "source": subject.source,
+        },
+        "decision": {
+            "plan": decision.plan,
+            "status": decision.status,
+            "reason": decision.reason,
+        },
+        "regions": [
+            _region(view, decision, candidate, rank)
+            for rank, candidate in enumerate((*decision.walk, *out), start=1)
+        ],
+    }
+
+
+def _region(
+    view: AllocatorView, decision: Decision, candidate: Candidate, rank: int
+) -> dict[str, Any]:
+    site, cell = candidate.site, decision.client.cell
+    ignore_health = decision.ranking.outcome == "open"
+    return {
+        "id": site.id,
+        "rank": rank,
+        "chosen": decision.site is site,
+        "eligible": not candidate.dropped,
+        "reason": decision.fate(candidate),
+        "rtt_ms": candidate.rtt_ms,
+        "rtt_source": candidate.rtt_source,
+        "distance_km": None if cell is None else view.distance_km(site.id, cell),
+        "weight": site.weight,
+        "score_ms": candidate.score_ms,
+        "relays": _relays(view, site, ignore_health=ignore_health),
+    }
+
+
+def _relays(view: AllocatorView, site: Site, *, ignore_health: bool) -> list[dict[str, Any]]:
+    usable = {each.id for each in view.steering.usable(site, ignore_health=ignore_health)}
+    states = []
+    for endpoint in site.endpoints:
+        relay = view.relays.get(endpoint.id)
+        if relay is not None:
+            measured = view.steering.status.relays.get(relay.id, _UNKNOWN)
+            states.append(
+                {
+                    "id": relay.id,
+                    "state": relay.state.value,
+                    "verdict": measured.verdict,
+                    "draining": measured.draining,
+                    "answers": relay.id in usable,
+                }
+            )
+    return states

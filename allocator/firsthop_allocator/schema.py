@@ -1,0 +1,185 @@
+"""Requests and answers as pydantic models: what is checked is what /openapi.json says."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from firsthop_allocator.addresses import MAX_LENGTH, Address, parse_host
+from firsthop_allocator.allocation import (
+    DEFAULT_TTL_S,
+    MAX_EXCLUDED,
+    MAX_TTL_S,
+    MIN_TTL_S,
+    Source,
+)
+from firsthop_steering.model import Slug
+
+
+def _host(value: object) -> Address:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return parse_host(value)
+
+
+_HOST_SCHEMA = {"type": "string", "maxLength": MAX_LENGTH, "examples": ["198.51.100.7"]}
+Host = Annotated[Any, BeforeValidator(_host), WithJsonSchema(_HOST_SCHEMA)]
+ServiceName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=254,
+        pattern=r"^[!-~]+$",
+        description="Id or domain name of the service; default: the first by id.",
+        examples=["relay.edge.example."],
+    ),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class AllocationBody(_Strict):
+    """What POST /v1/allocations takes; every field may be left out or null."""
+
+    service: ServiceName | None = None
+    client_ip: Host | None = None
+    """The client's address, from callers with a token; default: the address they ask from."""
+    ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S)] | None = DEFAULT_TTL_S
+    """Seconds that the credential opens new flows for; rounded up to 16 s of the clock."""
+    transceiver_region: Slug | None = None
+    """Where the session must end; default: steered."""
+    exclude_relays: Annotated[list[Slug], Field(max_length=MAX_EXCLUDED)] | None = None
+    """Relays that the client found to be unreachable."""
+
+
+class RegionsQuery(_Strict):
+    """What GET /v1/regions takes in its query."""
+
+    service: ServiceName | None = None
+    client_ip: Host | None = None
+
+
+class ClientPlace(BaseModel):
+    """The client as it was seen; no coordinates where it cannot be located."""
+
+    ip: str
+    country: str | None
+    latitude: float | None
+    longitude: float | None
+    source: Source
+
+
+class OfferedRelay(BaseModel):
+    """One relay to send media to, best first."""
+
+    id: str
+    region: str
+    ipv4: str | None
+    ipv6: str | None
+    udp_port: int
+    tcp_port: int | None
+    rank: int
+    rtt_ms: float
+    distance_km: float | None
+
+
+class IceParameters(BaseModel):
+    """RFC 8839 §5.3 and §5.4."""
+
+    username_fragment: str = Field(min_length=4, max_length=32)
+    password: str = Field(min_length=22, max_length=256)
+    ice_lite: bool
+
+
+class IceCandidate(BaseModel):
+    """RTCIceCandidateInit in snake case."""
+
+    candidate: str
+    sdp_mid: str
+    sdp_mline_index: int
+    username_fragment: str
+
+
+class DecisionNote(BaseModel):
+    """By which plan and status it was decided, and why."""
+
+    plan: int
+    status: int
+    reason: str
+
+
+class AllocationAnswer(BaseModel):
+    """What POST /v1/allocations gives."""
+
+    id: str
+    created_at: datetime
+    expires_at: datetime
+    ttl: int
+    client: ClientPlace
+    relays: list[OfferedRelay] = Field(min_length=1)
+    transceiver_region: str
+    ice_parameters: IceParameters
+    candidates: list[IceCandidate]
+    sdp: list[str]
+    key_id: int
+    decision: DecisionNote
+
+
+class RelayState(BaseModel):
+    """One relay of a region: what the operator wants, what is measured, and what follows."""
+
+    id: str
+    state: Literal["active", "draining", "disabled"]
+    verdict: Literal["up", "down", "unknown"]
+    draining: bool
+    answers: bool
+    """Whether it may be answered with now."""
+
+
+class RankedRegion(BaseModel):
+    """One region as the caller's decision saw it."""
+
+    id: str
+    rank: int
+    chosen: bool
+    eligible: bool
+    reason: str
+    rtt_ms: float
+    rtt_source: str
+    distance_km: float | None
+    weight: int
+    score_ms: float
+    relays: list[RelayState]
+
+
+class RegionsAnswer(BaseModel):
+    """What GET /v1/regions gives."""
+
+    service: str
+    client: ClientPlace
+    decision: DecisionNote
+    regions: list[RankedRegion]
+
+
+class FieldFault(BaseModel):
+    """One thing that is wrong."""
+
+    field: str
+    rule: str
+
+
+class ProblemAnswer(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldFault]
+    request_id: str

@@ -1,0 +1,52 @@
+"""The allocator as a task of a process: listens, serves, and stops without cutting anybody off."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from aiohttp import web
+
+from firsthop_allocator.app import create_app
+from firsthop_allocator.counts import Counts
+from firsthop_allocator.settings import GRACE_S, KEEPALIVE_S, AllocatorSettings
+from firsthop_allocator.view import Holder
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted while the process is busy."""
+
+
+async def serve(
+    settings: AllocatorSettings,
+    holder: Holder,
+    listen: socket.socket | tuple[str, int],
+    *,
+    stop: asyncio.Event,
+    on_listening: Callable[[str, int], None] = lambda _host, _port: None,
+    counts: Counts | None = None,
+) -> None:
+    """Serves on `listen` (a bound socket, which is closed in the end, or host and port).
+
+    `on_listening` hears the address once connections are accepted. Returns after `stop` is set and
+    the requests under way have ended, or GRACE_S have passed; OSError when it cannot listen.
+    """
+    app = create_app(holder, settings, counts=counts)
+    runner = web.AppRunner(
+        app, access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=GRACE_S
+    )
+    await runner.setup()
+    try:
+        await _site(runner, listen).start()
+        for address in runner.addresses:
+            on_listening(address[0], address[1])
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _site(runner: web.AppRunner, listen: socket.socket | tuple[str, int]) -> web.BaseSite:
+    if isinstance(listen, socket.socket):
+        return web.SockSite(runner, listen, backlog=BACKLOG)
+    host, port = listen
+    return web.TCPSite(runner, host, port, backlog=BACKLOG)

@@ -1,0 +1,84 @@
+"""The allocator's process: lays out what snapshots say, and serves HTTP from it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from firsthop.addresses import Listen
+from firsthop.edge.pipe import news, say
+from firsthop_allocator.counts import Counts
+from firsthop_allocator.settings import AllocatorSettings
+from firsthop_allocator.view import AllocatorView, Holder
+from firsthop_allocator.worker import serve
+from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.atlas import Atlas
+from firsthop_steering.decide import Steering
+from firsthop_steering.snapshot import KeySet, Plan, Status
+from firsthop_steering.ufrag import CredentialKeys
+
+REPORT_INTERVAL_S = 1.0
+
+
+async def run(listen: Sequence[Listen], settings: AllocatorSettings) -> None:
+    """Until the supervisor is gone. Raises OSError when an address cannot be had."""
+    holder, counts, stop = Holder(), Counts(), asyncio.Event()
+    serving = [
+        asyncio.create_task(serve(settings, holder, each, stop=stop, counts=counts))
+        for each in listen
+    ]
+    following = asyncio.create_task(_follow(holder))
+    reporting = asyncio.create_task(_report(counts))
+    done, _ = await asyncio.wait([following, *serving], return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    reporting.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _follow(holder: Holder) -> None:
+    """Makes a new view of every change; atlas and geo table live on while they hold."""
+    plan: Plan | None = None
+    geo: GeoTable | None = None
+    atlas: Atlas | None = None
+    known: dict[str, Any] = {}
+    async for said in news():
+        changed = {key for key, value in said.items() if known.get(key) != value}
+        known.update(said)
+        if "geodata" in changed:
+            geo, atlas = GeoTable.open(Path(known["geodata"])), None
+        if "plan" in changed:
+            plan, atlas = Plan.model_validate_json(known["plan"]), None
+        if plan is None or geo is None:
+            continue
+        if atlas is None:
+            atlas = Atlas(plan, geo)
+        status = Status.model_validate_json(known["status"])
+        if known.get("keys") is None:
+            holder.reason = "no credential keys have arrived yet"
+        else:
+            keys = KeySet.model_validate_json(known["keys"])
+            steering = Steering(atlas, status, datetime.now(UTC))
+            holder.view = AllocatorView(
+                steering, CredentialKeys.from_keyset(keys), keys.allocator_tokens
+            )
+        say(loaded=f"plan {plan.number} status {status.number}")
+
+
+async def _report(counts: Counts) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL_S)
+            say(
+                counters={
+                    "firsthop_allocations_total": [
+                        ({"service": service, "region": region, "result": result}, value)
+                        for (service, region, result), value in counts.allocations.items()
+                    ]
+                }
+            )

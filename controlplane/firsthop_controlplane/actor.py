@@ -1,0 +1,23 @@
+"""On whose behalf something is done: the name in revisions and in the audit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A caller by its token's name, with the address it called from and the request's id."""
+
+    name: str
+    address: IPv4Address | IPv6Address | None = None
+    request: str | None = None
+
+
+def peer_address(remote: str | None) -> IPv4Address | IPv6Address | None:
+    """The address of a peer as sockets tell it; None where there is none (a Unix socket)."""
+    try:
+        return ip_address((remote or "").partition("%")[0])
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""The admin API: operations described once, from which routes and OpenAPI follow."""

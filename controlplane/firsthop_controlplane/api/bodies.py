@@ -1,0 +1,131 @@
+"""JSON bodies, read strictly: what two readers could understand differently is refused.
+
+UTF-8, one object, no repeated key, no NaN, integers that every JSON reader holds exactly (RFC 7493
+§2.2), no NUL and no lone surrogate in strings (PostgreSQL holds neither).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn, TypeVar
+
+from aiohttp import web
+from aiohttp.client_exceptions import ClientError
+from aiohttp.http_exceptions import HttpProcessingError
+from pydantic import BaseModel, ValidationError
+
+from firsthop_controlplane.api.problems import faults
+from firsthop_controlplane.errors import Refused, invalid, malformed
+
+EXACT_INTEGER = 2**53 - 1
+MEDIA_TYPES = ("application/json", "application/merge-patch+json")
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise malformed(f"The body is not JSON: {name} is no JSON number.")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 17 or abs(int(text)) > EXACT_INTEGER:
+        raise malformed("An integer beyond ±(2^53 − 1) is not held exactly (RFC 7493 §2.2).")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise malformed("The body holds a number beyond what a double can.")
+    return value + 0.0  # −0.0 becomes 0.0: JSONB does not keep the sign, digests would differ
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise malformed(f"The key {key!r} is there twice.")
+        found[key] = value
+    for text in (*found, *(value for value in found.values() if isinstance(value, str))):
+        _text(text)
+    for values in found.values():
+        if isinstance(values, list):
+            _texts(values)
+    return found
+
+
+def _texts(values: list[Any]) -> None:
+    for value in values:
+        if isinstance(value, str):
+            _text(value)
+        elif isinstance(value, list):
+            _texts(value)
+
+
+def _text(text: str) -> None:
+    if _NOT_TEXT.search(text):
+        raise malformed("A string holds a NUL or a lone surrogate.")
+
+
+def parse(raw: bytes) -> Any:
+    """The JSON value in `raw`; Refused (400) that says why it is none."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise malformed(f"The body is not UTF-8, from byte {error.start} on.") from None
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_int=_integer,
+            parse_float=_number,
+        )
+    except RecursionError:
+        raise malformed("The body is nested too deeply.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise malformed(f"The body is not JSON: {error.msg} at {where}.") from None
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object in `raw`."""
+    value = parse(raw)
+    if not isinstance(value, dict):
+        raise malformed("The body must be a JSON object.")
+    return value
+
+
+async def json_object(request: web.Request, limit: int) -> dict[str, Any]:
+    """The object in a request's body, of at most `limit` bytes."""
+    if request.content_type not in MEDIA_TYPES:
+        raise Refused(
+            415, "unsupported-media-type", "Unsupported Media Type", "Send application/json."
+        )
+    if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+        raise Refused(415, "unsupported-media-type", "Unsupported Media Type", "Send UTF-8.")
+    return parse_object(await _body(request, limit))
+
+
+async def _body(request: web.Request, limit: int) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                raise Refused(
+                    413, "too-large", "Content Too Large", f"A body here has at most {limit} bytes."
+                )
+    except (ClientError, HttpProcessingError, ValueError) as error:
+        raise malformed(f"The body cannot be read: {type(error).__name__}.") from None
+    return bytes(body)
+
+
+def validated(model: type[M], value: dict[str, Any], prefix: str = "") -> M:
+    """The model in a JSON object, without guessing at types; Refused (422) with every fault."""
+    try:
+        return model.model_validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        raise invalid(faults(error, prefix)) from None

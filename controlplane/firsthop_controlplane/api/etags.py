@@ -1,0 +1,34 @@
+"""Versions as entity tags, and If-Match (RFC 9110 §8.8.3, §13.1.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from firsthop_controlplane.errors import lost_race, malformed, unconditional
+
+_LIST = re.compile(r'\s*(?:(W/)?"([!#-~\x80-\xff]*)"\s*,?\s*)+')
+_TAG = re.compile(r'(W/)?"([!#-~\x80-\xff]*)"')
+
+
+def etag(version: int) -> str:
+    """The tag of a version."""
+    return f'"{version}"'
+
+
+def require(fields: Sequence[str], version: int) -> None:
+    """Let a change pass only if it starts from `version`.
+
+    Raises Refused: 428 without If-Match, 412 when it names other versions, 400 when it is no tag.
+    A weak tag never matches, since If-Match compares strongly.
+    """
+    if not fields:
+        raise unconditional()
+    value = ", ".join(fields).strip()
+    if value == "*":
+        return
+    if not _LIST.fullmatch(value):
+        raise malformed('If-Match must be an entity tag like "17".')
+    strong = {tag for weak, tag in _TAG.findall(value) if not weak}
+    if str(version) not in strong:
+        raise lost_race(f"It is at version {etag(version)} now: read it again, then change it.")

@@ -1,0 +1,150 @@
+"""What an operation of the API is, and how a request becomes a typed call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from firsthop_controlplane.actor import Actor, peer_address
+from firsthop_controlplane.api.bodies import json_object, validated
+from firsthop_controlplane.api.problems import REQUEST_ID, Handler, faults
+from firsthop_controlplane.deps import DEPS, Deps
+from firsthop_controlplane.errors import Refused, malformed
+from firsthop_controlplane.tokens import Principal
+
+M = TypeVar("M", bound=BaseModel)
+Call = Callable[["Calling"], Awaitable[web.StreamResponse]]
+
+
+class Query(BaseModel):
+    """Query parameters; unknown ones are refused, so that a typing error is seen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method on one path; `roles` None means without a token."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    tag: str
+    call: Call
+    roles: frozenset[str] | None
+    body: type[BaseModel] | None = None
+    partial: bool = False
+    """The body may leave out every field (PATCH)."""
+    large: bool = False
+    query: type[Query] = Query
+    answer: type[BaseModel] | Mapping[str, Any] | None = None
+    status: int = 200
+    listed: bool = False
+    etag: bool = False
+    if_match: bool = False
+    media_type: str = "application/json"
+    refusals: tuple[int, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """A request that may be served: who asks, with what."""
+
+    request: web.Request
+    deps: Deps
+    principal: Principal | None
+    query: Any
+    body: dict[str, Any]
+
+    @property
+    def actor(self) -> Actor:
+        name = self.principal.name if self.principal else "nobody"
+        return Actor(name, peer_address(self.request.remote), self.request[REQUEST_ID])
+
+    def part(self, name: str) -> str:
+        """A variable part of the path."""
+        return self.request.match_info[name]
+
+    def read(self, model: type[M]) -> M:
+        """The body as a model."""
+        return validated(model, self.body)
+
+
+def handler_of(operation: Operation) -> Handler:
+    """The aiohttp handler: token, role, query and body, then the operation itself."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        deps = request.app[DEPS]
+        principal = await _authorised(operation, request, deps)
+        query = _query(operation.query, request)
+        body: dict[str, Any] = {}
+        if operation.body is not None:
+            settings = deps.settings
+            limit = settings.changeset_limit if operation.large else settings.body_limit
+            body = await json_object(request, limit)
+        return await operation.call(Calling(request, deps, principal, query, body))
+
+    return handle
+
+
+async def _authorised(
+    operation: Operation, request: web.Request, deps: Deps
+) -> Principal | None:
+    if operation.roles is None:
+        return None
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise _unauthorised("Send a token: Authorization: Bearer …")
+    principal = await deps.principal(secret.strip())
+    if principal is None:
+        raise _unauthorised("This token is not known.")
+    if not principal.valid(deps.now()):
+        raise _unauthorised("This token has expired.")
+    if principal.role not in operation.roles:
+        wanted = ", ".join(sorted(operation.roles))
+        detail = f"A token of role {principal.role} may not do this; it takes {wanted}."
+        raise Refused(403, "forbidden", "Forbidden", detail)
+    return principal
+
+
+def _unauthorised(detail: str) -> Refused:
+    return Refused(401, "unauthorized", "Unauthorized", detail)
+
+
+def _query(model: type[Query], request: web.Request) -> Query:
+    given: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name in given:
+            raise malformed(f"The query parameter {name!r} is there twice.")
+        given[name] = value
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        errors = faults(error)
+        detail = "; ".join(f"{each.field}: {each.rule}" for each in errors[:3])
+        raise malformed(f"Query: {detail}", errors) from None
+
+
+def answer(
+    value: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A model as JSON."""
+    return web.Response(
+        text=value.model_dump_json(),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def answer_json(value: Any, *, status: int = 200) -> web.Response:
+    """Plain values as JSON."""
+    response = web.json_response(value, status=status)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+

@@ -1,0 +1,132 @@
+"""Every error as a problem document (RFC 9457), whatever raised it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from aiohttp import web
+from pydantic import ValidationError
+
+from firsthop_controlplane.errors import Fault, Refused, Unavailable
+from firsthop_controlplane.store.engine import bad_value, unavailable
+
+log = structlog.get_logger(__name__)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:firsthop:problem:"
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+_OFFERED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457).",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "examples": [TYPE_PREFIX + "invalid"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "rule"],
+                "properties": {"field": {"type": "string"}, "rule": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def faults(error: ValidationError, prefix: str = "") -> list[Fault]:
+    """Pydantic's findings as field and rule."""
+    return [
+        Fault(
+            "/".join([*([prefix] if prefix else []), *(str(part) for part in each["loc"])])
+            or "body",
+            each["msg"].removeprefix("Value error, "),
+        )
+        for each in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def problem(
+    refused: Refused, request: web.Request, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """The answer that says so."""
+    document: dict[str, Any] = {
+        "type": TYPE_PREFIX + refused.kind,
+        "title": refused.title,
+        "status": refused.status,
+        "detail": refused.detail,
+        "request_id": request.get(REQUEST_ID, ""),
+    }
+    if refused.errors:
+        document["errors"] = [{"field": f.field, "rule": f.rule} for f in refused.errors]
+    response = web.json_response(document, status=refused.status, content_type=MEDIA_TYPE)
+    response.headers.update(headers or {})
+    return response
+
+
+def _of_http(error: web.HTTPException) -> tuple[Refused, dict[str, str]]:
+    """aiohttp's own: no such path, wrong method, body too large."""
+    phrase = HTTPStatus(error.status).phrase
+    kind = phrase.lower().replace(" ", "-")
+    kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+    detail = {
+        404: "Nothing is at this path; /openapi.json lists what is.",
+        405: f"This path takes {error.headers.get('Allow', 'other methods')}.",
+    }.get(error.status, error.text or phrase)
+    return Refused(error.status, kind, phrase, detail), kept
+
+
+def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str, str]]:
+    if isinstance(error, Refused):
+        headers = {"WWW-Authenticate": 'Bearer realm="firsthop"'} if error.status == 401 else {}
+        return error, headers
+    if isinstance(error, web.HTTPException):
+        return _of_http(error)
+    if bad_value(error):
+        rule = "the database cannot hold a value of it"
+        return Refused(422, "invalid", "It breaks a rule", rule, [Fault("body", rule)]), {}
+    if isinstance(error, Unavailable) or unavailable(error):
+        log.warning("api.unavailable", path=request.path, error=f"{type(error).__name__}: {error}")
+        detail = "The database cannot be asked now. Edges go on with what they have."
+        refused = Refused(503, "unavailable", "Try again later", detail)
+        return refused, {"Retry-After": "1"}
+    log.exception("api.failed", path=request.path, request_id=request.get(REQUEST_ID))
+    detail = "This is our fault; the log has it under the request_id."
+    return Refused(500, "internal", "Something of ours broke", detail), {}
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The outermost layer: gives the request its id, and every error its document."""
+    offered = request.headers.get("X-Request-Id", "")
+    request[REQUEST_ID] = offered if _OFFERED_ID.fullmatch(offered) else secrets.token_hex(8)
+    response: web.StreamResponse
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        response = error if error.status < 400 else _answer(error, request)
+    except Exception as error:
+        response = _answer(error, request)
+    if not response.prepared:
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
+    return response
+
+
+def _answer(error: Exception, request: web.Request) -> web.Response:
+    refused, headers = _refusal(error, request)
+    return problem(refused, request, headers)
+
+
+def unknown(names: Iterable[str], what: str) -> list[Fault]:
+    return [Fault(name, f"is no {what}") for name in names]

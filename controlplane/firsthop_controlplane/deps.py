@@ -1,0 +1,70 @@
+"""The parts that a running control plane is made of, as its handlers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.follower import Follower
+from firsthop_controlplane.keyring import Keyring
+from firsthop_controlplane.measures import Measures
+from firsthop_controlplane.observations import Observations
+from firsthop_controlplane.revisions import Revisions
+from firsthop_controlplane.settings import Settings
+from firsthop_controlplane.status import StatusLoop
+from firsthop_controlplane.store.ledger import TokenRow
+from firsthop_controlplane.tokens import Principal, TokenBook, digest_of
+from firsthop_steering.snapshot import KeySet, Plan, Status
+
+Explain = Callable[[Plan, Status, str, str], Mapping[str, Any]]
+"""`explain(plan, status, service_id, client)`; ValueError when the client cannot be read."""
+MintProbe = Callable[[KeySet, datetime], tuple[str, str]]
+"""`mint_probe(keys, now) -> (ufrag, password)` for the reserved region wire id 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What handlers use. `explain` None: this control plane was started without geo data."""
+
+    settings: Settings
+    engine: AsyncEngine
+    revisions: Revisions
+    feed: Feed
+    keyring: Keyring
+    tokens: TokenBook
+    follower: Follower
+    observations: Observations
+    status_loop: StatusLoop
+    measures: Measures
+    now: Callable[[], datetime]
+    mint_probe: MintProbe
+    explain: Explain | None
+
+    async def principal(self, secret: str) -> Principal | None:
+        """Whose token it is: from memory, so that it works without the database, else from there.
+
+        What is not in memory may have been made a moment ago at another replica.
+        """
+        known = self.tokens.find(secret)
+        if known is not None:
+            return known
+        query = select(TokenRow).where(TokenRow.digest == digest_of(secret))
+        async with self.revisions.session() as session:
+            row = await session.scalar(query)
+        if row is None:
+            return None
+        return Principal(row.id, row.name, row.role, row.scope, row.expires_at)
+
+    async def took_effect(self) -> None:
+        """After a commit: what changed is in force here before its caller hears of it."""
+        await self.follower.refresh()
+
+
+DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

@@ -1,0 +1,141 @@
+"""What other processes changed in the store: plans, keys and tokens, by NOTIFY and by looking.
+
+Goes on with what it has while the database is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import asyncpg
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.keyring import Keyring, store_row
+from firsthop_controlplane.revisions import CHANNEL, newest_number
+from firsthop_controlplane.store.engine import unavailable
+from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
+from firsthop_controlplane.tokens import TokenBook
+from firsthop_steering.document import Document
+from firsthop_steering.snapshot import Plan
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reachable:
+    """Whether the store answered when it was last asked, and if not, why."""
+
+    ok: bool
+    reason: str = ""
+
+
+class Follower:
+    """Keeps a feed and a token book at the store's newest word."""
+
+    def __init__(  # noqa: PLR0913 - its collaborators
+        self,
+        engine: AsyncEngine,
+        feed: Feed,
+        keyring: Keyring,
+        tokens: TokenBook,
+        *,
+        poll_s: float,
+        on_plan: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._feed = feed
+        self._keyring = keyring
+        self._tokens = tokens
+        self._poll_s = poll_s
+        self._on_plan = on_plan
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._seen_audit = -1
+        self.store = Reachable(False, "not asked yet")
+
+    async def refresh(self) -> None:
+        """Take over what is new; raises what the database raises."""
+        async with self._lock, AsyncSession(self._engine) as session:
+            await self._read_plan(session)
+            # Every change to tokens and keys is audited, so the newest entry tells of both.
+            newest = await session.scalar(select(func.max(AuditRow.id))) or 0
+            if newest != self._seen_audit:
+                await self._tokens.load(session)
+                await self._read_keys(session)
+                self._seen_audit = newest
+        self.store = Reachable(True)
+
+    async def _read_plan(self, session: AsyncSession) -> None:
+        present = self._feed.plan
+        number = await newest_number(session)
+        if present is not None and number <= present.number:
+            return
+        store = await store_row(session)
+        row = await session.get(RevisionRow, number) if number else None
+        document = Document.model_validate(row.document) if row else Document()
+        self._feed.publish(
+            Plan(
+                number=number,
+                lineage=store.lineage,
+                created_at=row.created_at if row else store.created_at,
+                document=document,
+            )
+        )
+        self._on_plan()
+
+    async def _read_keys(self, session: AsyncSession) -> None:
+        keys = await self._keyring.load(session)
+        present = self._feed.keys
+        if keys is not None and (present is None or keys.number > present.number):
+            self._feed.publish(keys)
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            try:
+                async with self._listening() as connection:
+                    while not connection.is_closed():
+                        await self.refresh()
+                        await self._nudged()
+            except Exception as error:
+                if not unavailable(error):
+                    log.exception("store.follow_failed")
+                self._away(error)
+                await self._nudged()
+
+    def _away(self, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        if self.store.ok:
+            log.warning("store.away", reason=reason)
+        self.store = Reachable(False, reason)
+
+    async def _nudged(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_s):
+                await self._wake.wait()
+        self._wake.clear()
+
+    @contextlib.asynccontextmanager
+    async def _listening(self) -> AsyncIterator[asyncpg.Connection]:
+        """Be woken by NOTIFY; a lost notification costs one poll."""
+
+        def heard(*_: object) -> None:
+            self._wake.set()
+
+        async with self._engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            driver: asyncpg.Connection = raw.driver_connection
+            await connection.rollback()
+            await driver.add_listener(CHANNEL, heard)
+            try:
+                yield driver
+            finally:
+                with contextlib.suppress(Exception):
+                    await driver.remove_listener(CHANNEL, heard)
+                await connection.invalidate()

@@ -1,0 +1,69 @@
+"""Secrets in files: written whole or not at all, readable by their owner only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from firsthop_controlplane.errors import ControlPlaneError
+
+
+class BadKeyFile(ControlPlaneError):  # noqa: N818
+    """A key file that holds no key."""
+
+
+def write_private(path: Path, content: str, *, replace: bool = True) -> bool:
+    """Write a file of mode 0600; False when it is there already and is not to be replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            draft.replace(path)
+            return True
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)  # fails where another process was first, and changes nothing
+            return True
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _secret(path: Path) -> bytes:
+    """32 bytes kept in hex at `path`, made there on first use."""
+    if not path.exists():
+        write_private(path, secrets.token_hex(32) + "\n", replace=False)
+    try:
+        content = bytes.fromhex(path.read_text())
+    except ValueError:
+        content = b""
+    if len(content) != 32:
+        raise BadKeyFile(f"{path} must hold 64 hex digits")
+    return content
+
+
+def master_key(state_dir: Path) -> bytes:
+    """The key that seals the credential keys in the store: `<state>/master.key`."""
+    return _secret(state_dir / "master.key")
+
+
+def signing_key(state_dir: Path) -> Ed25519PrivateKey:
+    """The key that signs snapshots: `<state>/snapshot.key`; its public part is in `snapshot.pub`.
+
+    Edges hold the public part; replicas share the same private one.
+    """
+    key = Ed25519PrivateKey.from_private_bytes(_secret(state_dir / "snapshot.key"))
+    public = key.public_key().public_bytes_raw().hex() + "\n"
+    path = state_dir / "snapshot.pub"
+    if not path.exists() or path.read_text() != public:
+        write_private(path, public)
+        path.chmod(0o644)
+    return key

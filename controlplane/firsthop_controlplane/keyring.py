@@ -1,0 +1,173 @@
+"""The credential keys: sealed in the store, opened in memory, rotated by generation.
+
+Sealed with AES-256-GCM under the master key, which is in a file and never in the store. The key's
+generation is authenticated with it, so a row cannot stand in for another.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import AwareDatetime, Field
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from firsthop_controlplane.actor import Actor
+from firsthop_controlplane.errors import ControlPlaneError, conflict
+from firsthop_controlplane.revisions import audit, lock, notify
+from firsthop_controlplane.store.ledger import KeyRow, StoreRow
+from firsthop_steering.model import Model
+from firsthop_steering.snapshot import CredentialKey, KeySet
+
+KEY_IDS = 64
+"""6 bits of a ufrag."""
+_NONCE_BYTES = 12
+
+
+class KeysCannotBeOpened(ControlPlaneError):  # noqa: N818
+    """The master key is not the one that sealed the store's keys."""
+
+
+class KeyEntry(Model):
+    """A generation as it is listed: never with its secrets."""
+
+    id: int = Field(ge=0, le=63)
+    signing: bool
+    created_at: AwareDatetime
+    created_by: str
+
+
+class KeyPatch(Model):
+    """Make this generation the one that new credentials use."""
+
+    signing: bool
+
+
+class Keyring:
+    """Reads and changes the key table; `master` is 32 bytes."""
+
+    def __init__(self, master: bytes) -> None:
+        self._cipher = AESGCM(master)
+
+    def seal(self, generation: int, route: str, password: str) -> bytes:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        text = json.dumps({"route": route, "password": password}).encode()
+        return nonce + self._cipher.encrypt(nonce, text, _context(generation))
+
+    def open(self, row: KeyRow) -> CredentialKey:
+        """The key of a row that is not retired; KeysCannotBeOpened under another master key."""
+        sealed = row.sealed or b""
+        try:
+            text = self._cipher.decrypt(
+                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _context(row.generation)
+            )
+        except (InvalidTag, ValueError):
+            raise KeysCannotBeOpened(
+                f"key {row.id} of the store was sealed with another master key: put the"
+                " master.key that belongs to this database back into the state folder"
+            ) from None
+        return CredentialKey(id=row.id, created_at=row.created_at, **json.loads(text))
+
+    async def load(self, session: AsyncSession) -> KeySet | None:
+        """The keys in force, oldest first; None before the first."""
+        store = await store_row(session)
+        rows = await live_keys(session)
+        signing = [row.id for row in rows if row.signing]
+        if not signing:
+            return None
+        return KeySet(
+            number=store.keys_number,
+            lineage=store.lineage,
+            created_at=store.keys_changed_at,
+            signing=signing[0],
+            keys=tuple(self.open(row) for row in rows),
+        )
+
+    async def rotate(self, session: AsyncSession, actor: Actor, now: datetime) -> KeyRow:
+        """Add a generation and sign with it; the old ones stay accepted."""
+        await lock(session)
+        rows = await live_keys(session)
+        generation = (await session.scalar(select(func.max(KeyRow.generation))) or 0) + 1
+        key_id = await _next_id(session, {row.id for row in rows})
+        await _no_signer(session, rows)
+        row = KeyRow(
+            generation=generation,
+            id=key_id,
+            sealed=self.seal(generation, secrets.token_hex(32), secrets.token_hex(32)),
+            signing=True,
+            created_at=now,
+            created_by=actor.name,
+            version=1,
+        )
+        session.add(row)
+        await _changed(session, actor, "created", row, now)
+        return row
+
+    async def sign_with(
+        self, session: AsyncSession, row: KeyRow, actor: Actor, now: datetime
+    ) -> None:
+        """Make `row` the signing one: the way back from a rotation."""
+        if row.signing:
+            return
+        await _no_signer(session, await live_keys(session))
+        row.signing, row.version = True, row.version + 1
+        await _changed(session, actor, "changed", row, now)
+
+    async def retire(self, session: AsyncSession, row: KeyRow, actor: Actor, now: datetime) -> None:
+        """Accept `row` no longer, and forget its secrets."""
+        if row.signing:
+            raise conflict(f"key {row.id} signs new credentials: rotate first")
+        row.sealed, row.retired_at = None, now
+        await _changed(session, actor, "deleted", row, now)
+
+
+def _context(generation: int) -> bytes:
+    return b"firsthop credential key %d" % generation
+
+
+async def store_row(session: AsyncSession) -> StoreRow:
+    return (await session.scalars(select(StoreRow))).one()
+
+
+async def live_keys(session: AsyncSession) -> Sequence[KeyRow]:
+    """The rows in force, oldest first."""
+    query = select(KeyRow).where(KeyRow.retired_at.is_(None)).order_by(KeyRow.generation)
+    return (await session.scalars(query)).all()
+
+
+async def _next_id(session: AsyncSession, taken: set[int]) -> int:
+    """The id after the newest one's: an id comes back only when all others had their turn."""
+    newest = await session.scalar(select(KeyRow.id).order_by(KeyRow.generation.desc()).limit(1))
+    start = 0 if newest is None else newest + 1
+    for step in range(KEY_IDS):
+        if (start + step) % KEY_IDS not in taken:
+            return (start + step) % KEY_IDS
+    raise conflict(f"all {KEY_IDS} key ids are in use: retire some first")
+
+
+async def _no_signer(session: AsyncSession, rows: Sequence[KeyRow]) -> None:
+    for row in rows:
+        if row.signing:
+            row.signing, row.version = False, row.version + 1
+    await session.flush()
+
+
+async def _changed(
+    session: AsyncSession, actor: Actor, action: str, row: KeyRow, now: datetime
+) -> None:
+    store = await store_row(session)
+    store.keys_number += 1
+    store.keys_changed_at = now
+    session.add(audit(actor, action, f"keys/{row.id}", now))
+    await notify(session, "keys")
+
+
+def key_entry(row: KeyRow) -> KeyEntry:
+    return KeyEntry(
+        id=row.id, signing=row.signing, created_at=row.created_at, created_by=row.created_by
+    )

@@ -1,0 +1,189 @@
+"""What probers and agents last said, and the status that follows from it. No clock, no store.
+
+`combine` decides between vantages; this module knows whose word is fresh, what changed, and whether
+a change is urgent (who is up) or only news (how loaded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from firsthop_steering.model import Relay
+from firsthop_steering.reports import ProbeReport, RelayReport, VantageView
+from firsthop_steering.snapshot import RelayStatus
+from firsthop_steering.verdicts import Liveness, Verdict
+
+REASON_LIMIT = 500
+
+
+class Combine(Protocol):
+    """`firsthop_steering.verdicts.combine`."""
+
+    def __call__(
+        self,
+        views: Mapping[str, VantageView],
+        *,
+        now: datetime,
+        previous: Liveness,
+        stale_after_s: float,
+    ) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The verdict on one relay, and since when it is so."""
+
+    verdict: Liveness
+    since: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An agent's last report, and when it came by our clock."""
+
+    report: RelayReport
+    received_at: datetime
+
+
+@dataclass(slots=True)
+class Observations:
+    """Everything heard since the start, on top of the standings that the run before left."""
+
+    combine: Combine
+    started_at: datetime
+    stale_after_s: float
+    report_stale_after_s: float
+    settle_s: float
+    standings: dict[str, Standing] = field(default_factory=dict)
+    heard: dict[str, Heard] = field(default_factory=dict)
+    _views: dict[str, dict[str, VantageView]] = field(default_factory=dict)
+    _reported: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    _inherited: set[str] = field(default_factory=set)
+
+    def inherit(self, standings: Mapping[str, Standing], heard: Mapping[str, Heard]) -> None:
+        """Go on where the run before ended."""
+        self.standings.update(standings)
+        self.heard.update(heard)
+        self._inherited.update(standings)
+
+    def receive_results(self, report: ProbeReport, now: datetime) -> bool:
+        """Take a prober's views in place of its last ones; False when they are older than those.
+
+        Times are moved onto our clock, so that a prober whose clock is off is not thought stale.
+        """
+        if self._overtaken(report, now):
+            return False
+        ahead = report.sent_at - now
+        for views in self._views.values():
+            views.pop(report.prober, None)
+        for view in report.views:
+            own = view.model_copy(
+                update={"checked_at": view.checked_at - ahead, "since": view.since - ahead}
+            )
+            self._views.setdefault(view.relay, {})[report.prober] = own
+        self._reported[report.prober] = report.sent_at, now
+        return True
+
+    def _overtaken(self, report: ProbeReport, now: datetime) -> bool:
+        last = self._reported.get(report.prober)
+        if last is None:
+            return False
+        sent_at, received_at = last
+        # A clock that was set back is believed once its old word no longer counts.
+        recent = now - received_at < timedelta(seconds=self.stale_after_s)
+        return recent and report.sent_at < sent_at
+
+    def receive_report(self, relay: str, report: RelayReport, now: datetime) -> bool:
+        """Take an agent's word in place of its last; False when it is older than that.
+
+        Sequences start again with the agent: a lower one counts when it was sent later.
+        """
+        last = self.heard.get(relay)
+        if last is not None:
+            before = (last.report.sequence, last.report.sent_at)
+            if report.sequence <= before[0] and report.sent_at <= before[1]:
+                return False
+        self.heard[relay] = Heard(report, now)
+        return True
+
+    def evaluate(self, relays: Iterable[Relay], now: datetime) -> set[str]:
+        """Judge every relay again; those whose verdict turned."""
+        turned = set()
+        present = {relay.id: relay for relay in relays}
+        for name, relay in present.items():
+            if not self._settling(name, now) and self._judge(name, relay, now):
+                turned.add(name)
+        for kept in (self.standings, self.heard, self._views):
+            for gone in kept.keys() - present.keys():
+                del kept[gone]  # type: ignore[attr-defined]
+        return turned
+
+    def _settling(self, name: str, now: datetime) -> bool:
+        young = now - self.started_at < timedelta(seconds=self.settle_s)
+        return young and name in self._inherited
+
+    def _judge(self, name: str, relay: Relay, now: datetime) -> bool:
+        standing = self.standings.get(name)
+        previous: Liveness = standing.verdict if standing else "unknown"
+        # Three checks missed, where checks are rarer than the common limit.
+        stale = max(self.stale_after_s, 3 * relay.probe.interval_s + relay.probe.timeout_s)
+        verdict = self.combine(
+            self._views.get(name, {}), now=now, previous=previous, stale_after_s=stale
+        )
+        turned = standing is None or verdict.verdict != previous
+        since = now if standing is None or turned else standing.since
+        self.standings[name] = Standing(verdict.verdict, since, verdict.reason[:REASON_LIMIT])
+        return turned
+
+    def statuses(self, relays: Iterable[Relay], now: datetime) -> dict[str, RelayStatus]:
+        """What edges are told of each relay."""
+        return {relay.id: self._status(relay, now) for relay in relays}
+
+    def _status(self, relay: Relay, now: datetime) -> RelayStatus:
+        standing = self.standings.get(relay.id)
+        measured = (
+            {"verdict": standing.verdict, "since": standing.since, "reason": standing.reason}
+            if standing
+            else {}
+        )
+        heard = self.heard.get(relay.id)
+        if heard is None or not self._fresh(heard, now):
+            return RelayStatus.model_validate(measured)
+        report = heard.report
+        load = report.sessions / relay.capacity if relay.capacity else None
+        return RelayStatus.model_validate(
+            {
+                **measured,
+                "draining": report.draining,
+                "sessions": report.sessions,
+                "load": load,
+                "reported_at": heard.received_at,
+            }
+        )
+
+    def _fresh(self, heard: Heard, now: datetime) -> bool:
+        return now - heard.received_at <= timedelta(seconds=self.report_stale_after_s)
+
+
+Clock = Callable[[], datetime]
+
+
+def urgent(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus]) -> bool:
+    """Whether edges must know at once: another verdict, or another wish to drain."""
+    return _answers(old) != _answers(new)
+
+
+def _answers(statuses: Mapping[str, RelayStatus]) -> dict[str, tuple[str, bool]]:
+    return {name: (each.verdict, each.draining) for name, each in statuses.items()}
+
+
+def news(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus]) -> bool:
+    """Whether anything but the sentence of a reason and the time of a report is different."""
+    quiet = {"reason", "reported_at"}
+    return {name: each.model_dump(exclude=quiet) for name, each in old.items()} != {
+        name: each.model_dump(exclude=quiet) for name, each in new.items()
+    }

@@ -1,0 +1,39 @@
+"""What a control plane is told at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SERVICE = "firsthop-controlplane"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Addresses, limits and intervals; secrets come with `Deps`. Times are seconds."""
+
+    database_url: str
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0: any free port."""
+    body_limit: int = 2**20
+    """Bytes of one request, after decompression."""
+    changeset_limit: int = 32 * 2**20
+    """A whole document is longer than one object."""
+    heartbeat_s: float = 2.0
+    """An idle stream says this often that it lives."""
+    stuck_after_s: float = 30.0
+    """A reader that takes nothing for so long is dropped."""
+    poll_s: float = 1.0
+    """How late a change is seen whose notification was lost."""
+    status_interval_s: float = 1.0
+    """Load alone makes a new status at most this often."""
+    stale_after_s: float = 10.0
+    """How long a prober's view counts, at least; three checks where checks are rarer."""
+    report_stale_after_s: float = 30.0
+    """How long an agent's word counts."""
+    clock_skew_s: float = 300.0
+    """How far an agent's clock may be off."""
+    settle_s: float = 3.0
+    """After a start, verdicts of the run before stand until every prober had time to report."""
+    shutdown_s: float = 1.0
+    """Open requests are given this long."""

@@ -1,0 +1,42 @@
+"""What the shells share: the tables in use, and what is done when answering raises.
+
+That would be a fault of ours. It costs one SERVFAIL and one line of log, never the loop.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from firsthop_dns.clients import Transport
+from firsthop_dns.respond import failure
+from firsthop_dns.tables import Tables
+
+log = structlog.get_logger(__name__)
+
+LOG_PAUSE_S = 10.0
+"""Whoever finds such a packet can send it at line rate."""
+
+
+class Guard:
+    """`tables` is replaced by one assignment; every message is answered from one generation."""
+
+    __slots__ = ("_quiet_until", "tables")
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self._quiet_until = 0.0
+
+    def count(self, metric: str) -> None:
+        """Adds one to a metric without labels."""
+        counters = self.tables.counters
+        counters.values[counters.slot(metric, {})] += 1
+
+    def failed(self, packet: bytes, transport: Transport) -> bytes | None:
+        """The reply to a packet that raised; call it where the exception is handled."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + LOG_PAUSE_S
+            log.exception("dns query failed", packet=packet[:512].hex())
+        return failure(packet, self.tables, transport)

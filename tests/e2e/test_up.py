@@ -1,0 +1,292 @@
+"""The main job, end to end: `firsthop up`, asked as its users ask it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import dns.rcode
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope, until
+
+from firsthop_steering.snapshot import KeySet, unseal
+from firsthop_steering.ufrag import Decoded, RouteKeys, decode
+
+pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("up")]
+
+# Prefixes of national networks, and the demo region nearest to the country.
+PLACES = {
+    "91.0.0.0/24": "fra",  # Germany
+    "80.10.0.0/24": "fra",  # France
+    "131.111.0.0/24": "fra",  # United Kingdom
+    "200.160.0.0/24": "gru",  # Brazil
+    "200.10.0.0/24": None,  # (Argentina or Chile: South America)
+    "196.25.0.0/24": "jnb",  # South Africa
+    "41.222.0.0/24": None,  # Africa
+    "117.192.0.0/24": "bom",  # India
+    "203.116.0.0/24": "sin",  # Singapore
+    "175.136.0.0/24": "sin",  # Malaysia
+    "1.128.0.0/24": "syd",  # Australia
+    "202.27.0.0/24": "syd",  # New Zealand
+    "133.11.0.0/24": None,  # Japan
+}
+GERMANY, BRAZIL = "91.0.0.0/24", "200.160.0.0/24"
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """One running deployment for all tests of this module; each leaves it as it was."""
+    network = 64 + os.getpid() % 128
+    deployment = Deployment(tmp_path_factory.mktemp("up") / "state", network)
+    deployment.start()
+    until(lambda: all_up(deployment), "all relays are up", within=60)
+    yield deployment
+    assert deployment.stop() == 0
+    assert "Traceback" not in deployment.output.read_text()
+
+
+def all_up(up: Deployment) -> bool:
+    """Whether the edge has heard that all eight relays are up."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{up.metrics}/metrics", timeout=5) as response:
+        text = response.read().decode()
+    return len(re.findall(r'^firsthop_verdict\{relay="[^"]+"\} 1\.0$', text, re.MULTILINE)) == 8
+
+
+def nearest(up: Deployment, subnet: str) -> str:
+    """The region that is nearest by great circle to where the edge sees the client."""
+    _, body, _ = up.call("GET", f"/v1/explain?service=relay&client={subnet.split('/')[0]}")
+    return str(min(body["candidates"], key=lambda each: each["distance_km"])["region"])
+
+
+@pytest.mark.parametrize("subnet", PLACES)
+def test_every_place_gets_its_nearest_region(up: Deployment, subnet: str) -> None:
+    """Over UDP, over TCP and for AAAA, with a scope, from thirteen countries."""
+    expected = PLACES[subnet] or nearest(up, subnet)
+    assert nearest(up, subnet) == expected
+    answer = up.ask(subnet)
+    assert REGION_OF_HOST[int(addresses(answer)[0].rpartition(".")[2])] == expected
+    assert scope(answer) not in (None, 0)
+    assert addresses(up.ask(subnet, tcp=True)) == addresses(answer)
+    six = addresses(up.ask(subnet, kind="AAAA"))
+    assert six == [f"2001:db8:10::{addresses(answer)[0].rpartition('.')[2]}"]
+
+
+def test_a_killed_relay_moves_dns_and_allocator_and_back(up: Deployment) -> None:
+    """kill -9 of the answered relay: the next region answers; after its restart it is back."""
+    assert up.region(GERMANY) == "fra"
+    assert up.allocate("91.0.0.1")["relays"][0]["region"] == "fra"
+    up.find("relay", "--listen", f"{up.relays}.4:3478").kill()
+    moved = until(lambda: (r := up.region(GERMANY)) != "fra" and r, "the answer moves", within=20)
+    assert moved == "iad"
+    until(lambda: up.allocate("91.0.0.1")["relays"][0]["region"] == "iad", "the allocator moves")
+    assert up.region(BRAZIL) == "gru"
+    until(lambda: up.region(GERMANY) == "fra", "the answer comes back", within=60)
+    until(
+        lambda: up.allocate("91.0.0.1")["relays"][0]["region"] == "fra", "the allocator comes back"
+    )
+
+
+def test_a_weight_moves_its_share_and_nobody_else(up: Deployment) -> None:
+    """Weight 0 moves Frankfurt's clients only; 50 moves half of its 2,000 prefixes."""
+    before = up.region(BRAZIL)
+    up.patch("/v1/regions/fra", weight=0)
+    until(lambda: up.region(GERMANY) != "fra", "Frankfurt is drained")
+    assert up.region(BRAZIL) == before
+    up.patch("/v1/regions/fra", weight=50)
+    prefixes = [f"{IPv4Address((91 << 24) + (n << 8))}/24" for n in range(2000)]
+    until(lambda: scope(up.ask(GERMANY)) == 24, "the split is in force")
+    kept = sum(up.region(each) == "fra" for each in prefixes)
+    assert kept / 20 == pytest.approx(50, abs=3)
+    up.patch("/v1/regions/fra", weight=100)
+    until(lambda: all(up.region(each) == "fra" for each in prefixes[:50]), "all are back")
+
+
+def route_keys(up: Deployment) -> RouteKeys:
+    public = Ed25519PublicKey.from_public_bytes(
+        bytes.fromhex((up.state / "snapshot.pub").read_text())
+    )
+    keys = unseal((up.state / "edge/snapshots/keys.snapshot").read_bytes(), public)
+    assert isinstance(keys, KeySet)
+    return RouteKeys.from_keyset(keys)
+
+
+def test_an_allocation_names_its_region_and_cannot_be_forged(up: Deployment) -> None:
+    """31 characters that decode to the transceiver region; with any bit turned the tag fails."""
+    body = up.allocate("91.0.0.1")
+    ufrag = body["ice_parameters"]["username_fragment"]
+    assert len(ufrag) == 31
+    keys, now = route_keys(up), datetime.now(UTC)
+    decoded = decode(ufrag, keys, now=now)
+    assert isinstance(decoded, Decoded)
+    _, region, _ = up.call("GET", f"/v1/transceiver-regions/{body['transceiver_region']}")
+    assert decoded.region == region["wire_id"]
+    assert body["transceiver_region"] == "eu-central"
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    for place in range(31):
+        for bit in range(6):
+            turned = alphabet[alphabet.index(ufrag[place]) ^ 1 << bit]
+            forged = ufrag[:place] + turned + ufrag[place + 1 :]
+            assert not isinstance(decode(forged, keys, now=now), Decoded), (place, bit)
+
+
+def test_explain_agrees_with_dns(up: Deployment) -> None:
+    """For 500 random clients; every region is named with its numbers and its fate."""
+    rng = random.Random(2026)
+    for _ in range(500):
+        client = IPv4Address(rng.randrange(1 << 24, 224 << 24))
+        _, said, _ = up.call("GET", f"/v1/explain?service=relay&client={client}")
+        assert said["region"] == up.region(f"{IPv4Address(int(client) & ~0xFF)}/24"), client
+        assert len(said["candidates"]) == 8
+        assert all(each["fate"] and "rtt_ms" in each for each in said["candidates"])
+
+
+def test_whoami_tells_how_the_asker_was_seen(up: Deployment) -> None:
+    """Resolver, client subnet, decision and the numbers of plan and status."""
+    answer = up.ask(GERMANY, name="whoami.edge.example.", kind="TXT")
+    text = " ".join(str(rdata) for rrset in answer.answer for rdata in rrset)
+    for word in ("resolver=127.0.0.1", "91.0.0.0/24", "DE", "fra", "plan=", "status="):
+        assert word in text
+
+
+def test_a_port_in_use_is_named(up: Deployment, tmp_path: Path) -> None:
+    """A second start on the same ports says which one is taken, and leaves the first alone."""
+    environment = {**up.environment, "FIRSTHOP_STATE_DIR": str(tmp_path / "other")}
+    second = subprocess.run(
+        [sys.executable, "-m", "firsthop", "up"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert f"127.0.0.1:{up.dns}" in second.stderr
+    assert "in use" in second.stderr
+    assert up.region(GERMANY) == "fra"
+
+
+def test_restart_goes_on_where_it_was(tmp_path: Path) -> None:
+    """A change made before Ctrl-C is there after the next start; no process is left between."""
+    deployment = Deployment(tmp_path / "state", 192 + os.getpid() % 60)
+    deployment.start()
+    deployment.patch("/v1/regions/fra", bias_ms=7.5)
+    _, revisions, _ = deployment.call("GET", "/v1/revisions")
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        assert deployment.stop() == 0
+        probe.bind(("127.0.0.1", deployment.dns))
+    deployment.start()
+    try:
+        _, region, _ = deployment.call("GET", "/v1/regions/fra")
+        assert region["bias_ms"] == 7.5
+        _, again, _ = deployment.call("GET", "/v1/revisions")
+        assert again == revisions
+    finally:
+        assert deployment.stop() == 0
+
+
+def test_an_edge_outlives_everything_else(up: Deployment, tmp_path: Path) -> None:
+    """With control plane and database gone, an edge restarts from disk and answers the same.
+
+    And a tampered snapshot on its disk is refused and said so.
+    """
+    folder = tmp_path / "edge"
+    (folder / "snapshots").mkdir(parents=True)
+    for kind in ("plan", "status", "keys"):
+        name = f"snapshots/{kind}.snapshot"
+        (folder / name).write_bytes((up.state / "edge" / name).read_bytes())
+    port, metrics = free_port(), free_port()
+    environment = {
+        **up.environment,
+        "FIRSTHOP_API_URL": f"http://127.0.0.1:{free_port()}",
+        "FIRSTHOP_TOKEN": "nobody-is-there",
+        "FIRSTHOP_SNAPSHOT_KEY": str(up.state / "snapshot.pub"),
+        "FIRSTHOP_STATE_DIR": str(folder),
+        "FIRSTHOP_DNS_LISTEN": f"127.0.0.1:{port}",
+        "FIRSTHOP_DNS_WORKERS": "1",
+        "FIRSTHOP_ALLOCATOR_LISTEN": "",
+        "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{metrics}",
+    }
+    subnets = list(PLACES)
+    expected = [addresses(up.ask(each)) for each in subnets]
+    with LoneEdge(environment, metrics, ready=True) as said:
+        assert [addresses(ask(port, each)) for each in subnets] == expected
+        assert said["snapshots"]["plan"]["age_s"] >= 0
+        assert said["feed"]["connected_to"] is None
+    plan = folder / "snapshots/plan.snapshot"
+    plan.write_bytes(plan.read_bytes().replace(b"8.68", b"9.68"))
+    with LoneEdge(environment, metrics, ready=False) as said:
+        assert "signature" in said["refused"]
+
+
+class LoneEdge:
+    """An edge process of its own, until it is ready or has refused what it found."""
+
+    def __init__(self, environment: dict[str, str], metrics: int, *, ready: bool) -> None:
+        self._environment, self._metrics, self._ready = environment, metrics, ready
+
+    def __enter__(self) -> Any:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "firsthop", "edge"], env=self._environment
+        )
+        return until(self._said, "the edge is up")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(timeout=15) == 0
+
+    def _said(self) -> Any:
+        assert self._process.poll() is None
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/readyz") as response:
+                said = json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            said = json.loads(error.read())
+        except OSError:
+            return None
+        return said if said["ready"] == self._ready and (said["ready"] or said["refused"]) else None
+
+
+def test_two_edges_split_the_same_prefixes(up: Deployment, tmp_path: Path) -> None:
+    """A second edge of the same control plane keeps the same half."""
+    port, metrics = free_port(), free_port()
+    environment = {
+        **up.environment,
+        "FIRSTHOP_API_URL": f"http://127.0.0.1:{up.controlplane}",
+        "FIRSTHOP_TOKEN": up.machine_token("edge"),
+        "FIRSTHOP_SNAPSHOT_KEY": str(up.state / "snapshot.pub"),
+        "FIRSTHOP_STATE_DIR": str(tmp_path / "second"),
+        "FIRSTHOP_DNS_LISTEN": f"127.0.0.1:{port}",
+        "FIRSTHOP_DNS_WORKERS": "1",
+        "FIRSTHOP_ALLOCATOR_LISTEN": "",
+        "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{metrics}",
+    }
+    up.patch("/v1/regions/fra", weight=50)
+    until(lambda: scope(up.ask(GERMANY)) == 24, "the split is in force")
+    prefixes = [f"{IPv4Address((91 << 24) + (n << 8))}/24" for n in range(300)]
+    with LoneEdge(environment, metrics, ready=True):
+        until(lambda: scope(ask(port, GERMANY)) == 24, "the second edge has the split")
+        for prefix in prefixes:
+            assert addresses(ask(port, prefix)) == addresses(up.ask(prefix))
+    up.patch("/v1/regions/fra", weight=100)
+    until(lambda: up.region(GERMANY) == "fra", "all are back")
+
+
+def test_unknown_names_are_refused_and_absent_ones_denied(up: Deployment) -> None:
+    """REFUSED outside the zones, NXDOMAIN inside, NODATA for another type."""
+    assert ask(up.dns, name="nowhere.test.").rcode() == dns.rcode.REFUSED
+    assert ask(up.dns, name="absent.edge.example.").rcode() == dns.rcode.NXDOMAIN
+    nodata = ask(up.dns, kind="MX")
+    assert (nodata.rcode(), nodata.answer) == (dns.rcode.NOERROR, [])

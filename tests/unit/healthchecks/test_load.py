@@ -1,0 +1,89 @@
+"""Counters to rates, whatever the counters do."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from firsthop_healthchecks.load import Load, MetricsError, Reading, load_between, read_metrics
+
+counts = st.integers(0, 2**63)
+readings = st.builds(Reading, st.floats(0, 1e9), counts, counts, counts)
+
+TEXT = """\
+# TYPE firsthop_relay_packets_received_total counter
+firsthop_relay_packets_received_total 1000
+firsthop_relay_bytes_received_total 5e4
+firsthop_relay_packets_dropped_total{reason="tag"} 3
+firsthop_relay_packets_dropped_total{reason="length"} 4
+firsthop_relay_sessions 12
+python_info{version="3"} 1
+"""
+
+
+def test_rates_are_differences_over_time() -> None:
+    before, after = Reading(10.0, 100, 1000, 1), Reading(12.0, 300, 5000, 5)
+    assert load_between(before, after) == Load(packets=100, bits=16000, dropped=2)
+
+
+def test_a_restarted_relay_counts_from_zero() -> None:
+    before, after = Reading(10.0, 100, 1000, 1), Reading(12.0, 50, 500, 1)
+    assert load_between(before, after) == Load(packets=25, bits=2000, dropped=0)
+
+
+@given(st.none() | readings, readings)
+def test_rates_are_finite_and_never_negative(before: Reading | None, after: Reading) -> None:
+    load = load_between(before, after)
+    for rate in (load.packets, load.bits, load.dropped):
+        assert rate >= 0
+        assert not math.isnan(rate)
+
+
+def test_the_first_reading_and_a_standing_clock_have_no_rate() -> None:
+    assert load_between(None, Reading(1.0, 5, 5, 5)) == Load()
+    assert load_between(Reading(1.0, 1, 1, 1), Reading(1.0, 5, 5, 5)) == Load()
+
+
+def test_a_relays_metrics_are_read() -> None:
+    assert read_metrics(TEXT, 7.0) == Reading(7.0, 1000, 50000, 7, 12)
+
+
+def test_the_reference_relays_own_metrics_are_read() -> None:
+    """What the relay exports and what the agent reads are one set of names."""
+    from firsthop_relay.counters import Counters
+    from firsthop_relay.responder import Drop
+
+    counters = Counters()
+    counters.received(b"12345")
+    counters.drop(Drop.NOT_A_CHECK)
+    registry = CollectorRegistry()
+    registry.register(counters)
+    assert read_metrics(generate_latest(registry).decode(), 7.0) == Reading(7.0, 1, 5, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "without firsthop_relay_packets_received_total, firsthop_relay_bytes"),
+        (TEXT.replace("1000", "NaN"), "no counter has"),
+        (TEXT.replace("1000", "-1"), "no counter has"),
+        (TEXT.replace("12", "+Inf"), "no counter has"),
+        ("firsthop_relay_sessions x", "text format"),
+        ("<html>", "."),
+    ],
+)
+def test_other_texts_are_refused(text: str, fault: str) -> None:
+    with pytest.raises(MetricsError, match=fault):
+        read_metrics(text, 7.0)
+
+
+@given(st.text(max_size=200))
+def test_no_text_raises_anything_else(text: str) -> None:
+    try:
+        read_metrics(text, 7.0)
+    except MetricsError:
+        return

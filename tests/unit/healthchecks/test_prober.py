@@ -1,0 +1,227 @@
+"""The prober's loops, with a control plane and probes that are objects beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from firsthop_healthchecks import controlplane
+from firsthop_healthchecks.controlplane import ControlPlaneError, keep_doing
+from firsthop_healthchecks.prober import Prober
+from firsthop_healthchecks.probes import Failed, Outcome, Passed
+from firsthop_healthchecks.statefile import StateFile
+from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets
+
+
+def targets(*relays: str, port: int = 3478) -> ProbeTargets:
+    return ProbeTargets(
+        targets=tuple(
+            ProbeTarget(
+                relay=relay,
+                kind="tcp",
+                address=ip_address("192.0.2.1"),
+                port=port,
+                interval_s=0.1,
+                timeout_s=0.1,
+                rise=1,
+                fall=1,
+                password="secret",
+            )
+            for relay in relays
+        )
+    )
+
+
+class World:
+    """A control plane that can be away, and a probe whose dead relays are named."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.told = targets("fra-1", "nyc-1")
+        self.dead: set[str] = set()
+        self.reports: list[ProbeReport] = []
+        self.closed = False
+        self.forgetful = False
+        self._news = asyncio.Event()
+
+    async def probe_targets(self) -> ProbeTargets:
+        if self.away or self.forgetful:
+            raise ControlPlaneError("away")
+        return self.told
+
+    async def send_probe_report(self, report: ProbeReport) -> None:
+        if self.away:
+            raise ControlPlaneError("away")
+        self.reports.append(report)
+        self._news.set()
+
+    async def check(self, target: ProbeTarget) -> Outcome:
+        return Failed("dead") if target.relay in self.dead else Passed(1.0)
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def until(self, verdicts: dict[str, str]) -> ProbeReport:
+        """The first report from now on that says just this."""
+        async with asyncio.timeout(8):
+            while True:
+                self._news.clear()
+                await self._news.wait()
+                report = self.reports[-1]
+                if {view.relay: view.verdict for view in report.views} == verdicts:
+                    return report
+
+
+async def with_prober(world: World, path: Path, story: Callable[[Prober], Awaitable[None]]) -> None:
+    prober = Prober("p-1", "lab", control_plane=world, state=StateFile(path), probes={"tcp": world})
+    running = asyncio.create_task(prober.run())
+    try:
+        await story(prober)
+    finally:
+        running.cancel()
+        await asyncio.wait([running], timeout=5)
+    assert running.cancelled()
+    assert world.closed
+
+
+async def test_views_follow_the_relays(tmp_path: Path) -> None:
+    """Up, down with its reason, and up again."""
+    world = World()
+
+    async def story(prober: Prober) -> None:
+        report = await world.until({"fra-1": "up", "nyc-1": "up"})
+        assert (report.prober, report.vantage) == ("p-1", "lab")
+        world.dead = {"nyc-1"}
+        report = await world.until({"fra-1": "up", "nyc-1": "down"})
+        assert [view.reason for view in report.views] == ["", "dead"]
+        world.dead = set()
+        await world.until({"fra-1": "up", "nyc-1": "up"})
+
+    await with_prober(world, tmp_path / "state", story)
+
+
+async def test_a_start_without_targets_goes_on_from_disk(tmp_path: Path) -> None:
+    world = World()
+    path = tmp_path / "new" / "state"
+    StateFile(path).write(world.told)
+    world.forgetful = True
+
+    async def story(prober: Prober) -> None:
+        await world.until({"fra-1": "up", "nyc-1": "up"})
+
+    await with_prober(world, path, story)
+
+
+async def test_targets_are_kept_on_disk_for_its_owner(tmp_path: Path) -> None:
+    world = World()
+    path = tmp_path / "new" / "state"
+
+    async def story(prober: Prober) -> None:
+        await world.until({"fra-1": "up", "nyc-1": "up"})
+
+    await with_prober(world, path, story)
+    assert StateFile(path).read() == world.told
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_removed_targets_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firsthop_healthchecks.prober.PULL_S", 0.05)
+    world = World()
+
+    async def story(prober: Prober) -> None:
+        await world.until({"fra-1": "up", "nyc-1": "up"})
+        world.told = targets("nyc-1", "sin-1")
+        await world.until({"nyc-1": "up", "sin-1": "up"})
+        world.told = targets()
+        await world.until({})
+
+    await with_prober(world, tmp_path / "state", story)
+
+
+async def test_more_targets_than_a_report_holds_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is an error in the log, not the end of the prober."""
+    monkeypatch.setattr("firsthop_healthchecks.prober.MAX_TARGETS", 2)
+    world = World()
+    world.told = targets("fra-1", "nyc-1", "sin-1")
+
+    async def story(prober: Prober) -> None:
+        await world.until({"fra-1": "up", "nyc-1": "up"})
+
+    await with_prober(world, tmp_path / "state", story)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"targets": [{}]}', b"\xff" * 9])
+def test_a_broken_state_file_is_as_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(content)
+    assert StateFile(path).read() is None
+    assert StateFile(tmp_path / "missing").read() is None
+    assert StateFile(tmp_path).read() is None
+
+
+def test_a_state_file_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
+    """A full disk, or a file where its folder should be; the old content stays."""
+    (tmp_path / "file").write_text("")
+    StateFile(tmp_path / "file" / "state").write(targets("a"))
+    path = tmp_path / "state"
+    StateFile(path).write(targets("a"))
+    (tmp_path / "state.new").mkdir()
+    StateFile(path).write(targets("b"))
+    assert StateFile(path).read() == targets("a")
+
+
+async def test_exchanges_wait_longer_each_time_and_recover(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Failures in a row count; one success ends them."""
+    asked: list[int] = []
+
+    def backoff(failures: int, _: float) -> float:
+        asked.append(failures)
+        return 0.0
+
+    monkeypatch.setattr(controlplane, "backoff_s", backoff)
+    outcomes = iter([True, True, True, False, True, True, False])
+    done = asyncio.Event()
+
+    async def exchange() -> None:
+        failed = next(outcomes, None)
+        if failed is None:
+            done.set()
+        elif failed:
+            raise ControlPlaneError("away")
+
+    task = asyncio.create_task(keep_doing(exchange, name="test", every_s=0.001))
+    async with asyncio.timeout(5):
+        await done.wait()
+    task.cancel()
+    assert asked == [1, 2, 3, 1, 2]
+
+
+async def test_a_wake_brings_the_next_exchange_forward() -> None:
+    """News that come while one is under way are said in the next."""
+    wake, done, exchanges = asyncio.Event(), asyncio.Event(), 0
+
+    async def exchange() -> None:
+        nonlocal exchanges
+        exchanges += 1
+        if exchanges < 4:
+            wake.set()
+        else:
+            done.set()
+
+    task = asyncio.create_task(keep_doing(exchange, name="test", every_s=3600, wake=wake))
+    async with asyncio.timeout(5):
+        await done.wait()
+    task.cancel()
+    assert exchanges == 4
