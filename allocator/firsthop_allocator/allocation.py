@@ -17,7 +17,7 @@ from typing import Literal
 
 from firsthop_allocator.view import AllocatorView, Place, SessionText
 from firsthop_steering import ufrag
-from firsthop_steering.decide import Candidate, Decision
+from firsthop_steering.decision import Candidate, Decision
 from firsthop_steering.model import Relay, Service
 from firsthop_steering.ufrag import Credential
 

@@ -7,7 +7,7 @@ from typing import Any
 from firsthop_allocator.callers import Subject
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering.atlas import Site
-from firsthop_steering.decide import Candidate, Decision
+from firsthop_steering.decision import Candidate, Decision
 from firsthop_steering.model import Service
 from firsthop_steering.snapshot import RelayStatus
 

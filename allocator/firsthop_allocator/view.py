@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from firsthop_allocator.candidates import candidate_lines
-from firsthop_steering.decide import Steering, domains_apart
+from firsthop_steering.decide import Steering
+from firsthop_steering.endpoints import domains_apart
 from firsthop_steering.model import Relay, Service
 from firsthop_steering.rendezvous import races
 from firsthop_steering.ufrag import CredentialKeys

@@ -19,6 +19,7 @@ from firsthop_controlplane.observations import Observations
 from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.status import StatusLoop
+from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_controlplane.tokens import Principal, TokenBook, digest_of
 from firsthop_steering.snapshot import KeySet, Plan, Status
@@ -63,8 +64,15 @@ class Deps:
         return Principal(row.id, row.name, row.role, row.scope, row.expires_at)
 
     async def took_effect(self) -> None:
-        """After a commit: what changed is in force here before its caller hears of it."""
-        await self.follower.refresh()
+        """After a commit: what changed is in force here before its caller hears of it.
+
+        The change stands even if the database went away since; the follower catches up later.
+        """
+        try:
+            await self.follower.refresh()
+        except Exception as error:
+            if not unavailable(error):
+                raise
 
 
 DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

@@ -89,6 +89,7 @@ class Revisions:
             _check(before, after, faults, removes=removes)
             changes = differences(before, after)
             if not changes or dry_run:
+                session.expunge_all()  # what the caller holds stays readable
                 await transaction.rollback()
                 return Outcome(value, changes, None, after)
             at = self._now()

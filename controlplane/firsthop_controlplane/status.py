@@ -137,16 +137,12 @@ class StatusLoop:
         now = self._now()
         for name in self._observations.evaluate(plan.document.relays, now):
             standing = self._observations.standings[name]
-            log.info(
-                "verdict.turned", relay=name, verdict=standing.verdict, reason=standing.reason
-            )
+            log.info("verdict.turned", relay=name, verdict=standing.verdict, reason=standing.reason)
         relays = self._observations.statuses(plan.document.relays, now)
         if status is None or self._due(status.relays, relays, now):
             self._publish(plan, relays, now)
 
-    def _due(
-        self, old: dict[str, RelayStatus], new: dict[str, RelayStatus], now: datetime
-    ) -> bool:
+    def _due(self, old: dict[str, RelayStatus], new: dict[str, RelayStatus], now: datetime) -> bool:
         if urgent(old, new):
             return True
         waited = self._published_at is None or (

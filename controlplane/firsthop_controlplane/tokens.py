@@ -19,9 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_steering.model import Model, Slug
 
-Role = Literal[
-    "viewer", "operator", "admin", "edge", "prober", "agent", "allocator", "transceiver"
-]
+Role = Literal["viewer", "operator", "admin", "edge", "prober", "agent", "allocator", "transceiver"]
 VIEWERS = frozenset({"viewer", "operator", "admin"})
 OPERATORS = frozenset({"operator", "admin"})
 ADMINS = frozenset({"admin"})

@@ -65,7 +65,7 @@ def handle(packet: bytes, source: Source, keys: RouteKeys, now: datetime) -> byt
 
 
 def _answer_probe(packet: bytes, source: Source, password: str) -> bytes | Drop:
-    """A success response of 64 or 76 bytes; the shortest request that gets here has 84."""
+    """A success response of 64 or 76 bytes; the shortest request that gets here has 88."""
     try:
         request = parse(packet)
     except StunError:

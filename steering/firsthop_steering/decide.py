@@ -9,97 +9,22 @@ its numbers and what became of it: explain prints it, nothing computes it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from firsthop_steering.atlas import Atlas, Client, Endpoint, Pool, Rule, Site
+from firsthop_steering.decision import Candidate, Decision, Ranking
 from firsthop_steering.model import Service, State
-from firsthop_steering.rendezvous import bucket, draws, kept, races
+from firsthop_steering.outcome import Outcome
+from firsthop_steering.rendezvous import bucket, draws, kept
 from firsthop_steering.snapshot import RelayStatus, Status
 
-Outcome = Literal["steered", "open", "closed", "fallback"]
 _MEMO_ENTRIES = 65_536
 _UNKNOWN = RelayStatus()
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One region as the decision saw it; times in milliseconds, distance in kilometres."""
-
-    site: Site
-    rtt_ms: float
-    rtt_source: Literal["prior", "unlocated"]
-    score_ms: float
-    tier: int
-    """Place in the override's list; equal for all where none speaks."""
-    up: int
-    """Endpoints that may be answered with now."""
-    dropped: str
-    """Why it is not eligible; empty when it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """All candidates for clients of one cell and rule: eligible ones first, in order of score."""
-
-    candidates: tuple[Candidate, ...]
-    eligible: int
-    outcome: Outcome
-    rule: Rule | None
-    admits_all: bool
-    """The first keeps everybody and stands alone: no bucket has to be looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Where one client is sent, and why."""
-
-    service: Service
-    client: Client
-    ranking: Ranking
-    walk: tuple[Candidate, ...]
-    """Eligible candidates in the order in which this client asks them."""
-    chosen: int | None
-    """Index in `walk`; None when no region answers."""
-    bucket: int
-    plan: int
-    status: int
-
-    @property
-    def site(self) -> Site | None:
-        """The region that was chosen."""
-        return None if self.chosen is None else self.walk[self.chosen].site
-
-    @property
-    def reason(self) -> str:
-        """The choice in one sentence."""
-        if self.chosen is None:
-            return f"no region is left; when_all_down is {self.ranking.outcome}"
-        what = "lowest score among the eligible"
-        if self.ranking.rule is not None:
-            what += f" under override {self.ranking.rule.id}"
-        if self.chosen > 0:
-            what = f"kept by weight after {self.chosen} nearer did not keep this client"
-        if self.ranking.outcome == "open":
-            what += "; no relay is up, so health is ignored"
-        return what
-
-    def fate(self, candidate: Candidate) -> str:
-        """What became of one candidate of `ranking`."""
-        if candidate.dropped:
-            return candidate.dropped
-        place = next(i for i, each in enumerate(self.walk) if each is candidate)
-        if place == self.chosen:
-            return "chosen"
-        if self.chosen is None or place > self.chosen:
-            return "eligible, but an earlier one kept the client"
-        return f"weight {candidate.site.weight} does not keep this client's prefix"
 
 
 class Steering:
@@ -259,48 +184,6 @@ def tier(rule: Rule | None, site: str) -> int:
     if rule is None or rule.mode == "avoid":
         return 0
     return rule.regions.index(site) if site in rule.regions else len(rule.regions)
-
-
-def choose_endpoints(
-    endpoints: Iterable[Endpoint], drawn: int, answers: int
-) -> tuple[Endpoint, ...]:
-    """Up to `answers` endpoints for a bucket, in proportion to their weights.
-
-    All of them, in order of their ids, when they fit: then every client gets the same answer, and
-    resolvers may share it widely. Otherwise the winners of the bucket's race, different failure
-    domains first.
-    """
-    field = tuple(endpoints)
-    if len(field) <= answers:
-        return field
-    ordered = sorted(field, key=lambda each: (races(each.id, each.weight)[drawn], each.id))
-    return domains_apart(ordered)[:answers]
-
-
-def domains_apart(ordered: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """The same endpoints, the first of every failure domain before the second of any."""
-    seen: dict[str, int] = {}
-    rounds = []
-    for each in ordered:
-        seen[each.domain] = seen.get(each.domain, -1) + 1
-        rounds.append(seen[each.domain])
-    return tuple(
-        each for _, each in sorted(zip(rounds, ordered, strict=True), key=lambda pair: pair[0])
-    )
-
-
-def addresses(
-    endpoints: Sequence[Endpoint], drawn: int, answers: int
-) -> tuple[tuple[Endpoint, ...], tuple[IPv4Address, ...], tuple[IPv6Address, ...]]:
-    """The endpoints that a DNS answer names, and their addresses, chosen apart per family."""
-    four = choose_endpoints((each for each in endpoints if each.ipv4), drawn, answers)
-    six = choose_endpoints((each for each in endpoints if each.ipv6), drawn, answers)
-    named = tuple(dict.fromkeys((*four, *six)))
-    return (
-        named,
-        tuple(each.ipv4 for each in four if each.ipv4),
-        tuple(each.ipv6 for each in six if each.ipv6),
-    )
 
 
 def _place(candidate: Candidate, drawn: int) -> tuple[int, float, int]:

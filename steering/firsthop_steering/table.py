@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.decide import Outcome
+from firsthop_steering.outcome import Outcome
 from firsthop_steering.rendezvous import bucket
 from firsthop_steering.sections import SectionError, SectionFile
 

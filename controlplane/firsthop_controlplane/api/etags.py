@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from firsthop_controlplane.errors import lost_race, malformed, unconditional
 
-_LIST = re.compile(r'\s*(?:(W/)?"([!#-~\x80-\xff]*)"\s*,?\s*)+')
 _TAG = re.compile(r'(W/)?"([!#-~\x80-\xff]*)"')
 
 
@@ -27,8 +26,8 @@ def require(fields: Sequence[str], version: int) -> None:
     value = ", ".join(fields).strip()
     if value == "*":
         return
-    if not _LIST.fullmatch(value):
+    tags = [_TAG.fullmatch(part.strip()) for part in value.split(",")]
+    if not all(tags):
         raise malformed('If-Match must be an entity tag like "17".')
-    strong = {tag for weak, tag in _TAG.findall(value) if not weak}
-    if str(version) not in strong:
+    if not any(tag and not tag[1] and tag[2] == str(version) for tag in tags):
         raise lost_race(f"It is at version {etag(version)} now: read it again, then change it.")

@@ -92,9 +92,7 @@ def handler_of(operation: Operation) -> Handler:
     return handle
 
 
-async def _authorised(
-    operation: Operation, request: web.Request, deps: Deps
-) -> Principal | None:
+async def _authorised(operation: Operation, request: web.Request, deps: Deps) -> Principal | None:
     if operation.roles is None:
         return None
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
@@ -147,4 +145,3 @@ def answer_json(value: Any, *, status: int = 200) -> web.Response:
     response = web.json_response(value, status=status)
     response.headers["Cache-Control"] = "no-store"
     return response
-

@@ -187,3 +187,9 @@ async def _replace_records(session: AsyncSession, target: Document) -> None:
                 RECORDS.write(row, record)
     for row in present.values():
         await session.delete(row)
+
+
+async def delete_records(session: AsyncSession, zone: str) -> None:
+    """A zone goes with its records."""
+    for row in await session.scalars(select(RecordRow).where(RecordRow.zone == zone)):
+        await session.delete(row)

@@ -72,5 +72,3 @@ async def _take_turn(connection: AsyncConnection) -> None:
 
 def _upgrade(connection: Connection) -> None:
     command.upgrade(alembic_config(connection), "head")
-
-

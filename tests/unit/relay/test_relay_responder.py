@@ -66,7 +66,7 @@ def test_an_authenticated_probe_is_answered(source: tuple[str, int], sender: byt
     assert (str(address[0]), address[1]) == source
     assert message.authentic(PROBE.password)
     assert message.fingerprinted
-    assert len(answer) <= len(packet)
+    assert len(answer) <= 0.87 * len(packet)
 
 
 def test_what_ice_agents_add_is_understood() -> None:

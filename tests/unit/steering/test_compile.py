@@ -15,7 +15,8 @@ from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import normalise
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering, addresses
+from firsthop_steering.decide import Steering
+from firsthop_steering.endpoints import addresses
 from firsthop_steering.sections import SectionError, SectionFile, write_sections
 from firsthop_steering.table import Answer, AnswerTable, ServiceTable
 from worlds import (

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from firsthop_steering.atlas import Atlas, parse_client
-from firsthop_steering.decide import Decision, Steering, addresses, domains_apart
+from firsthop_steering.decide import Steering
+from firsthop_steering.decision import Decision
+from firsthop_steering.endpoints import addresses, domains_apart
 from firsthop_steering.snapshot import Plan, RelayStatus, Status
 from worlds import NOW, europe_and_america, plan_of, status_of
 

@@ -1,0 +1,215 @@
+"""Whole documents and their history: change sets, revisions, the audit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from pydantic import AwareDatetime, Field
+from sqlalchemy import select
+from sqlalchemy.orm import defer
+
+from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.api.pages import Page, before_number, page_of
+from firsthop_controlplane.differences import Difference
+from firsthop_controlplane.errors import Fault, invalid, not_found
+from firsthop_controlplane.revisions import MESSAGE_LIMIT
+from firsthop_controlplane.store.configuration import load_document
+from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
+from firsthop_controlplane.tokens import OPERATORS, VIEWERS
+from firsthop_steering.document import Document
+from firsthop_steering.model import Model
+
+HIGHEST_NUMBER = 2**63 - 1
+
+
+class Changeset(Model):
+    """The whole configuration as it is to be; what it does not name is deleted."""
+
+    document: Document
+    message: str = Field(default="", max_length=MESSAGE_LIMIT)
+    dry_run: bool = False
+    """Tell what would change, and change nothing."""
+
+
+class Change(Model):
+    """One object that differs."""
+
+    object: str
+    """Its path, like `regions/fra`."""
+    action: str
+    """created, changed or deleted."""
+    fields: tuple[str, ...]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class Applied(Model):
+    """What a change set, or a restored revision, did."""
+
+    revision: int | None
+    """The revision it made; null when nothing differed, or on a dry run."""
+    dry_run: bool
+    changes: tuple[Change, ...]
+
+
+class RevisionEntry(Model):
+    """A revision in the list."""
+
+    number: int
+    parent: int
+    author: str
+    message: str
+    created_at: AwareDatetime
+    digest: str
+
+
+class Revision(RevisionEntry):
+    """A revision with the whole document."""
+
+    document: Document
+
+
+class AuditEntry(Model):
+    """Who did what to which object."""
+
+    id: int
+    at: AwareDatetime
+    author: str
+    address: str | None
+    request: str | None
+    action: str
+    object: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    revision: int | None
+
+
+class AuditQuery(Page):
+    """Which entries."""
+
+    object: str | None = Field(default=None, max_length=1024, pattern=r"^[^\0]*$")
+    """Only those of this object, like `regions/fra`."""
+    revision: int | None = Field(default=None, ge=0, le=HIGHEST_NUMBER)
+
+
+def _change(each: Difference) -> Change:
+    return Change(
+        object=each.object,
+        action=each.action,
+        fields=tuple(each.fields()),
+        before=each.before,
+        after=each.after,
+    )
+
+
+def _applied(
+    changes: tuple[Difference, ...], revision: int | None, *, dry_run: bool
+) -> web.Response:
+    value = Applied(
+        revision=revision, dry_run=dry_run, changes=tuple(_change(each) for each in changes)
+    )
+    return answer(value, status=200 if revision is None else 201)
+
+
+async def _changeset(calling: Calling) -> web.Response:
+    changeset = calling.read(Changeset)
+    outcome = await calling.deps.revisions.apply(
+        changeset.document, calling.actor, message=changeset.message, dry_run=changeset.dry_run
+    )
+    await calling.deps.took_effect()
+    return _applied(outcome.changes, outcome.revision, dry_run=changeset.dry_run)
+
+
+async def _document(calling: Calling) -> web.Response:
+    async with calling.deps.revisions.session() as session:
+        return answer(await load_document(session))
+
+
+async def _revisions(calling: Calling) -> web.Response:
+    page: Page = calling.query
+    query = select(RevisionRow).options(defer(RevisionRow.document))
+    async with calling.deps.revisions.session() as session:
+        rows = await session.scalars(before_number(query, RevisionRow.number, page))  # type: ignore[arg-type]
+        items = [(str(row.number), _fields(RevisionEntry, row)) for row in rows]
+    return page_of(items, page)
+
+
+def _fields(model: type[Model], row: object) -> Model:
+    return model.model_validate({name: getattr(row, name) for name in model.model_fields})
+
+
+def _number(calling: Calling) -> int:
+    text = calling.part("number")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise not_found("revisions are numbered from 1")
+    return int(text)
+
+
+async def _revision(calling: Calling) -> web.Response:
+    number = _number(calling)
+    async with calling.deps.revisions.session() as session:
+        row = await session.get(RevisionRow, number)
+        if row is None:
+            raise not_found(f"there is no revision {number}")
+        return answer(_fields(Revision, row))
+
+
+async def _restore(calling: Calling) -> web.Response:
+    outcome = await calling.deps.revisions.restore(_number(calling), calling.actor)
+    await calling.deps.took_effect()
+    return _applied(outcome.changes, outcome.revision, dry_run=False)
+
+
+async def _audit(calling: Calling) -> web.Response:
+    page: AuditQuery = calling.query
+    query = select(AuditRow)
+    if page.object is not None:
+        if "\0" in page.object:
+            raise invalid([Fault("object", "holds a NUL")])
+        query = query.where(AuditRow.object == page.object)
+    if page.revision is not None:
+        query = query.where(AuditRow.revision == page.revision)
+    async with calling.deps.revisions.session() as session:
+        rows = await session.scalars(before_number(query, AuditRow.id, page))  # type: ignore[arg-type]
+        items = [(str(row.id), _audit_entry(row)) for row in rows]
+    return page_of(items, page)
+
+
+def _audit_entry(row: AuditRow) -> AuditEntry:
+    values = {name: getattr(row, name) for name in AuditEntry.model_fields}
+    address = None if row.address is None else str(row.address)
+    return AuditEntry.model_validate(values | {"address": address})
+
+
+OPERATIONS = (
+    Operation(
+        method="GET", path="/v1/document", name="document", tag="history", roles=VIEWERS,
+        summary="The whole configuration", call=_document, answer=Document,
+    ),
+    Operation(
+        method="POST", path="/v1/changesets", name="changeset", tag="history", roles=OPERATORS,
+        summary="Make the whole configuration what this document says", call=_changeset,
+        body=Changeset, large=True, answer=Applied, status=201, refusals=(422,),
+    ),
+    Operation(
+        method="GET", path="/v1/revisions", name="revisions", tag="history", roles=VIEWERS,
+        summary="Every accepted change, newest first", call=_revisions, query=Page,
+        answer=RevisionEntry, listed=True,
+    ),
+    Operation(
+        method="GET", path="/v1/revisions/{number}", name="revision", tag="history",
+        roles=VIEWERS, summary="One revision, with its document", call=_revision, answer=Revision,
+        refusals=(404,),
+    ),
+    Operation(
+        method="POST", path="/v1/revisions/{number}/restore", name="restore", tag="history",
+        roles=OPERATORS, summary="Make a new revision with an old one's document", call=_restore,
+        answer=Applied, status=201, refusals=(404, 422),
+    ),
+    Operation(
+        method="GET", path="/v1/audit", name="audit", tag="history", roles=VIEWERS,
+        summary="Who did what, newest first", call=_audit, query=AuditQuery, answer=AuditEntry,
+        listed=True,
+    ),
+)  # fmt: skip

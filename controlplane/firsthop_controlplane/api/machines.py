@@ -1,0 +1,111 @@
+"""What agents and probers say and ask. Works while the database is away."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.errors import Fault, Refused, Unavailable, conflict, invalid, not_found
+from firsthop_controlplane.tokens import OPERATORS
+from firsthop_steering.model import Relay, State
+from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
+
+AGENTS = frozenset({"agent"})
+PROBERS = frozenset({"prober"})
+_PROBED = (State.ACTIVE, State.DRAINING)
+
+
+async def _report(calling: Calling) -> web.Response:
+    """An agent's word on its relay."""
+    name, deps = calling.part("id"), calling.deps
+    assert calling.principal is not None
+    if calling.principal.scope != name:
+        detail = f"This token is for relay {calling.principal.scope}."
+        raise Refused(403, "forbidden", "Forbidden", detail)
+    plan = deps.feed.plan
+    if plan is None or all(relay.id != name for relay in plan.document.relays):
+        raise not_found(f"there is no relay {name}")
+    report = calling.read(RelayReport)
+    now = deps.now()
+    ahead = (report.sent_at - now).total_seconds()
+    if abs(ahead) > deps.settings.clock_skew_s:
+        rule = f"is {ahead:+.0f} s off our clock; {deps.settings.clock_skew_s:.0f} s are allowed"
+        raise invalid([Fault("sent_at", rule)])
+    if not deps.observations.receive_report(name, report, now):
+        raise conflict("a newer report of this relay was received", [Fault("sequence", "is old")])
+    deps.status_loop.wake()
+    return web.Response(status=204)
+
+
+async def _results(calling: Calling) -> web.Response:
+    """All that one prober sees, in place of what it said before."""
+    deps, report = calling.deps, calling.read(ProbeReport)
+    scope = calling.principal.scope if calling.principal else None
+    if scope is not None and scope != report.prober:
+        raise Refused(403, "forbidden", "Forbidden", f"This token is for prober {scope}.")
+    if not deps.observations.receive_results(report, deps.now()):
+        raise conflict("newer results were received", [Fault("sent_at", "is old")])
+    deps.status_loop.wake()
+    return web.Response(status=204)
+
+
+async def _targets(calling: Calling) -> web.Response:
+    """What there is to check now, with fresh credentials."""
+    deps = calling.deps
+    plan = deps.feed.plan
+    if plan is None:
+        raise Unavailable("no plan has been read yet")
+    targets = []
+    for relay in plan.document.relays:
+        if relay.state in _PROBED:
+            targets.append(_target(calling, relay))
+        if len(targets) % 100 == 99:
+            await asyncio.sleep(0)  # minting for thousands of relays must not delay the rest
+    return answer(ProbeTargets(targets=tuple(targets)))
+
+
+def _target(calling: Calling, relay: Relay) -> ProbeTarget:
+    probe, deps = relay.probe, calling.deps
+    ufrag = password = None
+    if probe.kind == "stun":
+        if deps.feed.keys is None:
+            raise Unavailable("no credential keys have been read yet")
+        ufrag, password = deps.mint_probe(deps.feed.keys, deps.now())
+    address = relay.ipv4 or relay.ipv6
+    default = relay.udp_port if probe.kind == "stun" else relay.tcp_port
+    assert address is not None  # the model's rule
+    return ProbeTarget(
+        relay=relay.id,
+        kind=probe.kind,
+        address=address,
+        port=probe.port or default or relay.udp_port,
+        path=probe.path,
+        expect_status=probe.expect_status,
+        interval_s=probe.interval_s,
+        timeout_s=probe.timeout_s,
+        rise=probe.rise,
+        fall=probe.fall,
+        ufrag=ufrag,
+        password=password,
+    )
+
+
+OPERATIONS = (
+    Operation(
+        method="POST", path="/v1/relays/{id}/reports", name="report", tag="machines",
+        roles=AGENTS, summary="An agent's word on its relay", call=_report, body=RelayReport,
+        status=204, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="GET", path="/v1/probes/targets", name="probe_targets", tag="machines",
+        roles=PROBERS | OPERATORS, summary="What there is to check", call=_targets,
+        answer=ProbeTargets, refusals=(503,),
+    ),
+    Operation(
+        method="POST", path="/v1/probes/results", name="probe_results", tag="machines",
+        roles=PROBERS, summary="What one prober sees", call=_results, body=ProbeReport,
+        large=True, status=204, refusals=(409, 422),
+    ),
+)  # fmt: skip

@@ -1,0 +1,62 @@
+"""What the process says of itself, to anybody: alive, ready, metrics, and its own description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from firsthop_controlplane.api.operations import Calling, Operation, answer_json
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_READY: dict[str, Any] = {
+    "type": "object",
+    "required": ["ready", "reasons"],
+    "properties": {
+        "ready": {"type": "boolean"},
+        "reasons": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+
+async def _alive(calling: Calling) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+async def _ready(calling: Calling) -> web.Response:
+    deps = calling.deps
+    reasons = []
+    if not deps.follower.store.ok:
+        reasons.append(f"the database does not answer: {deps.follower.store.reason}")
+    for name, snapshot in (
+        ("plan", deps.feed.plan),
+        ("status", deps.feed.status),
+        ("keys", deps.feed.keys),
+    ):
+        if snapshot is None:
+            reasons.append(f"there is no {name} yet")
+    body = {"ready": not reasons, "reasons": reasons}
+    return answer_json(body, status=503 if reasons else 200)
+
+
+async def _metrics(calling: Calling) -> web.Response:
+    headers = {"Content-Type": CONTENT_TYPE_LATEST}
+    return web.Response(body=calling.deps.measures.text(), headers=headers)
+
+
+OPERATIONS = (
+    Operation(
+        method="GET", path="/healthz", name="healthz", tag="process", roles=None,
+        summary="The process lives", call=_alive, answer=_TEXT, media_type="text/plain",
+    ),
+    Operation(
+        method="GET", path="/readyz", name="readyz", tag="process", roles=None,
+        summary="It can serve changes; if not, why not", call=_ready, answer=_READY,
+        refusals=(503,),
+    ),
+    Operation(
+        method="GET", path="/metrics", name="metrics", tag="process", roles=None,
+        summary="Prometheus metrics", call=_metrics, answer=_TEXT, media_type="text/plain",
+    ),
+)  # fmt: skip

@@ -1,0 +1,244 @@
+"""The configured collections: a description each, and the five operations that follow from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+from pydantic import BaseModel, create_model
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from firsthop_controlplane.api.bodies import validated
+from firsthop_controlplane.api.etags import etag, require
+from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.api.pages import Page, after_name, page_of
+from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
+from firsthop_controlplane.store import configuration
+from firsthop_controlplane.store.configuration import Collection
+from firsthop_controlplane.store.tables import Configured
+from firsthop_controlplane.tokens import OPERATORS, VIEWERS
+from firsthop_steering.model import Model, Zone
+from firsthop_steering.rdata import domain_name
+
+_SLUG = re.compile(r"[a-z0-9-]{1,63}")
+
+
+def _zone_without_records() -> type[Model]:
+    fields: dict[str, Any] = {
+        name: (field.annotation, field)
+        for name, field in Zone.model_fields.items()
+        if name != "records"
+    }
+    return create_model(
+        "Zone", __base__=Model, __doc__="A zone; its records are at /records.", **fields
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A collection under a path of its own."""
+
+    path: str
+    noun: str
+    collection: Collection
+    model: type[Model]
+    identify: Callable[[str], str]
+
+    @property
+    def key(self) -> str:
+        return self.collection.key
+
+    def identity(self, calling: Calling) -> str:
+        """The id in the path; Refused (404) for what can be no id."""
+        try:
+            return self.identify(calling.part("id"))
+        except ValueError:
+            raise not_found(f"there is no {self.noun} of this name") from None
+
+    async def row(self, session: AsyncSession, identity: str) -> Configured:
+        row = await session.get(self.collection.row, identity)
+        if row is None:
+            raise not_found(f"there is no {self.noun} {identity}")
+        return row
+
+    def read(self, row: Configured) -> Model:
+        values = {name: getattr(row, name) for name in self.collection.columns()}
+        return self.model.model_validate(values)
+
+    def shown(self, row: Configured, *, status: int = 200) -> web.Response:
+        """The object with its tag, and where it is if it is new."""
+        headers = {"ETag": etag(row.version)}
+        if status == 201:
+            identity = quote(self.collection.identity(row), safe="")
+            headers["Location"] = f"/v1/{self.path}/{identity}"
+        return answer(self.read(row), status=status, headers=headers)
+
+
+def slug(text: str) -> str:
+    """An id as it may stand in a path."""
+    if not _SLUG.fullmatch(text):
+        raise ValueError("no slug")
+    return text
+
+
+RESOURCES = (
+    Resource("regions", "region", configuration.REGIONS, configuration.REGIONS.model, slug),
+    Resource("relays", "relay", configuration.RELAYS, configuration.RELAYS.model, slug),
+    Resource(
+        "transceiver-regions",
+        "transceiver region",
+        configuration.TRANSCEIVER_REGIONS,
+        configuration.TRANSCEIVER_REGIONS.model,
+        slug,
+    ),
+    Resource(
+        "transceivers",
+        "transceiver",
+        configuration.TRANSCEIVERS,
+        configuration.TRANSCEIVERS.model,
+        slug,
+    ),
+    Resource("zones", "zone", configuration.ZONES, _zone_without_records(), domain_name),
+    Resource("services", "service", configuration.SERVICES, configuration.SERVICES.model, slug),
+    Resource("overrides", "override", configuration.OVERRIDES, configuration.OVERRIDES.model, slug),
+)
+
+
+def merged(model: type[BaseModel], present: BaseModel, patch: dict[str, Any], key: str) -> Any:
+    """The object with a patch laid over it: inner objects field by field, null as a value."""
+    if key in patch and patch[key] != getattr(present, key):
+        raise invalid([Fault(key, "cannot be changed: make a new one")])
+    return validated(model, _overlaid(present.model_dump(mode="json"), patch))
+
+
+def _overlaid(present: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    result = dict(present)
+    for name, value in patch.items():
+        inner = result.get(name)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        result[name] = _overlaid(inner, value) if both else value
+    return result
+
+
+def _lister(resource: Resource) -> Any:
+    async def list_all(calling: Calling) -> web.Response:
+        page: Page = calling.query
+        column = getattr(resource.collection.row, resource.key)
+        async with calling.deps.revisions.session() as session:
+            rows = await session.scalars(after_name(select(resource.collection.row), column, page))
+            items = [(resource.collection.identity(row), resource.read(row)) for row in rows]
+        return page_of(items, page)
+
+    return list_all
+
+
+def _creator(resource: Resource) -> Any:
+    async def create(calling: Calling) -> web.Response:
+        value = calling.read(resource.model)
+        identity = resource.collection.identity(value)
+
+        async def add(session: AsyncSession) -> Configured:
+            if await session.get(resource.collection.row, identity) is not None:
+                fault = Fault(resource.key, "is taken")
+                raise conflict(f"there is a {resource.noun} {identity} already", [fault])
+            row = resource.collection.new(value)
+            session.add(row)
+            return row
+
+        outcome = await calling.deps.revisions.change(add, calling.actor)
+        await calling.deps.took_effect()
+        return resource.shown(outcome.value, status=201)
+
+    return create
+
+
+def _reader(resource: Resource) -> Any:
+    async def read(calling: Calling) -> web.Response:
+        async with calling.deps.revisions.session() as session:
+            return resource.shown(await resource.row(session, resource.identity(calling)))
+
+    return read
+
+
+def _changer(resource: Resource) -> Any:
+    async def change(calling: Calling) -> web.Response:
+        identity = resource.identity(calling)
+
+        async def overlay(session: AsyncSession) -> Configured:
+            row = await resource.row(session, identity)
+            require(calling.request.headers.getall("If-Match", []), row.version)
+            value = merged(resource.model, resource.read(row), calling.body, resource.key)
+            resource.collection.write(row, value)
+            return row
+
+        outcome = await calling.deps.revisions.change(overlay, calling.actor)
+        await calling.deps.took_effect()
+        return resource.shown(outcome.value)
+
+    return change
+
+
+def _deleter(resource: Resource) -> Any:
+    async def delete(calling: Calling) -> web.Response:
+        identity = resource.identity(calling)
+
+        async def remove(session: AsyncSession) -> None:
+            row = await resource.row(session, identity)
+            require(calling.request.headers.getall("If-Match", []), row.version)
+            if resource.collection is configuration.ZONES:
+                await configuration.delete_records(session, identity)
+            await session.delete(row)
+
+        await calling.deps.revisions.change(remove, calling.actor, removes=True)
+        await calling.deps.took_effect()
+        return web.Response(status=204)
+
+    return delete
+
+
+def operations_of(resource: Resource) -> list[Operation]:
+    """List, create, read, change and delete."""
+    many, one = f"/v1/{resource.path}", f"/v1/{resource.path}/{{id}}"
+    word = resource.collection.name
+    return [
+        Operation(
+            **_on("GET", many, f"list_{word}", f"List {word}", resource.path, VIEWERS),
+            call=_lister(resource), query=Page, answer=resource.model, listed=True,
+        ),
+        Operation(
+            **_on("POST", many, f"create_{word}", f"Make a {resource.noun}", resource.path, OPERATORS),
+            call=_creator(resource), body=resource.model, answer=resource.model, status=201,
+            etag=True, refusals=(409, 422),
+        ),
+        Operation(
+            **_on("GET", one, f"read_{word}", f"One {resource.noun}", resource.path, VIEWERS),
+            call=_reader(resource), answer=resource.model, etag=True, refusals=(404,),
+        ),
+        Operation(
+            **_on("PATCH", one, f"change_{word}", f"Change a {resource.noun}", resource.path, OPERATORS),
+            call=_changer(resource), body=resource.model, partial=True, answer=resource.model,
+            etag=True, if_match=True, refusals=(404, 422),
+        ),
+        Operation(
+            **_on("DELETE", one, f"delete_{word}", f"Delete a {resource.noun}", resource.path, OPERATORS),
+            call=_deleter(resource), status=204, if_match=True, refusals=(404, 409),
+        ),
+    ]  # fmt: skip
+
+
+def _on(  # noqa: PLR0913
+    method: str, path: str, name: str, summary: str, tag: str, roles: frozenset[str]
+) -> dict[str, Any]:
+    return {
+        "method": method,
+        "path": path,
+        "name": name,
+        "summary": summary,
+        "tag": tag,
+        "roles": roles,
+    }

@@ -1,0 +1,76 @@
+"""What edges are told now, and why a client would be sent where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from pydantic import Field
+
+from firsthop_controlplane.api.operations import Calling, Operation, Query, answer, answer_json
+from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
+from firsthop_controlplane.tokens import VIEWERS
+from firsthop_steering.document import Document
+from firsthop_steering.model import Service
+from firsthop_steering.rdata import domain_name
+from firsthop_steering.snapshot import Status
+
+
+class ExplainQuery(Query):
+    """Whose question is to be explained."""
+
+    service: str = Field(min_length=1, max_length=254)
+    """A service's id, or its name."""
+    client: str = Field(min_length=1, max_length=64)
+    """An address or a prefix."""
+
+
+async def _status(calling: Calling) -> web.Response:
+    status = calling.deps.feed.status
+    if status is None:
+        raise Unavailable("no status has been made yet")
+    return answer(status)
+
+
+async def _explain(calling: Calling) -> web.Response:
+    deps, query = calling.deps, calling.query
+    plan, status = deps.feed.plan, deps.feed.status
+    if deps.explain is None:
+        detail = "This control plane was started without geo data."
+        raise Refused(501, "not-implemented", "Not Implemented", detail)
+    if plan is None or status is None:
+        raise Unavailable("no plan has been read yet")
+    service = find_service(plan.document, query.service)
+    try:
+        explained = deps.explain(plan, status, service.id, query.client)
+    except ValueError as error:
+        raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
+    return answer_json(dict(explained))
+
+
+def find_service(document: Document, word: str) -> Service:
+    """The service of this id or name; Refused (404) when there is none."""
+    names = {word}
+    try:
+        names.add(domain_name(word))
+    except ValueError:
+        pass
+    for service in document.services:
+        if service.id == word or service.name in names:
+            return service
+    raise not_found(f"there is no service {word}")
+
+
+_OBJECT: dict[str, Any] = {"type": "object", "description": "The decision, with every candidate."}
+
+OPERATIONS = (
+    Operation(
+        method="GET", path="/v1/status", name="status", tag="steering", roles=VIEWERS,
+        summary="What is measured of every relay", call=_status, answer=Status, refusals=(503,),
+    ),
+    Operation(
+        method="GET", path="/v1/explain", name="explain", tag="steering", roles=VIEWERS,
+        summary="Why a client is sent where it is sent", call=_explain, query=ExplainQuery,
+        answer=_OBJECT, refusals=(404, 501, 503),
+    ),
+)  # fmt: skip

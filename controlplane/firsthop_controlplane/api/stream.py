@@ -1,0 +1,92 @@
+"""The snapshot stream: sealed snapshots, a line each, for as long as the edge listens.
+
+An empty line says that we live. Works while the database is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import structlog
+from aiohttp import web
+from pydantic import Field
+
+from firsthop_controlplane.api.operations import Calling, Operation, Query
+from firsthop_controlplane.feed import Held, Subscription
+
+log = structlog.get_logger(__name__)
+EDGES = frozenset({"edge"})
+MEDIA_TYPE = "application/x-ndjson"
+_HIGHEST = 2**63 - 1
+
+
+class StreamQuery(Query):
+    """What the edge holds already: those are not sent again."""
+
+    lineage: str | None = Field(default=None, max_length=64)
+    plan: int | None = Field(default=None, ge=0, le=_HIGHEST)
+    status: int | None = Field(default=None, ge=0, le=_HIGHEST)
+    keys: int | None = Field(default=None, ge=0, le=_HIGHEST)
+
+    def held(self) -> Held:
+        numbers = {"plan": self.plan, "status": self.status, "keys": self.keys}
+        return Held(self.lineage, {k: n for k, n in numbers.items() if n is not None})  # type: ignore[misc]
+
+
+async def _stream(calling: Calling) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+    response.content_type = MEDIA_TYPE
+    request, deps = calling.request, calling.deps
+    await response.prepare(request)
+    transport = request.transport
+    if transport is None:
+        return response
+    # A write returns when the kernel has it all: then we know whether the reader keeps up.
+    transport.set_write_buffer_limits(high=0)
+    with deps.feed.subscribe(calling.query.held()) as subscription:
+        try:
+            await _tell(response, subscription, calling)
+        except TimeoutError:
+            deps.measures.stuck_readers.inc()
+            log.warning("stream.stuck", peer=request.remote)
+            transport.abort()
+        except ConnectionError:
+            log.info("stream.ended", peer=request.remote)
+    return response
+
+
+async def _tell(response: web.StreamResponse, subscription: Subscription, calling: Calling) -> None:
+    settings = calling.deps.settings
+    while not subscription.closed:
+        lines = await subscription.next(settings.heartbeat_s)
+        if not _still_allowed(calling):
+            return
+        async with asyncio.timeout(settings.stuck_after_s):
+            await response.write(lines or b"\n")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(settings.shutdown_s):
+            await response.write_eof()
+
+
+def _still_allowed(calling: Calling) -> bool:
+    """A token that was revoked, or has expired, ends its stream."""
+    deps = calling.deps
+    secret = calling.request.headers.get("Authorization", "").partition(" ")[2].strip()
+    principal = deps.tokens.find(secret)
+    return principal is not None and principal.valid(deps.now())
+
+
+_LINES: dict[str, Any] = {
+    "type": "string",
+    "description": "Lines: sealed snapshots (firsthop_steering.snapshot), or empty every 2 s.",
+}
+
+OPERATIONS = (
+    Operation(
+        method="GET", path="/v1/snapshots/stream", name="stream", tag="machines", roles=EDGES,
+        summary="Plan, keys and status, now and as they change", call=_stream, query=StreamQuery,
+        answer=_LINES, media_type=MEDIA_TYPE,
+    ),
+)  # fmt: skip

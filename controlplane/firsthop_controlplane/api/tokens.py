@@ -1,0 +1,159 @@
+"""Tokens over the API: the secret is told once, and somebody always stays admin."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from pydantic import AwareDatetime, Field
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from firsthop_controlplane.api.etags import etag, require
+from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.api.pages import Page, after_name, page_of
+from firsthop_controlplane.api.resources import merged, slug
+from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
+from firsthop_controlplane.revisions import audit, lock, notify
+from firsthop_controlplane.store.ledger import TokenRow
+from firsthop_controlplane.tokens import (
+    ADMINS,
+    TokenCreated,
+    TokenDraft,
+    TokenEntry,
+    entry,
+    new_row,
+    new_secret,
+)
+from firsthop_steering.model import Model
+
+
+class TokenPatch(Model):
+    """What may be changed of a token; for another role, make another token."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[!-~]([ -~]*[!-~])?$")
+    expires_at: AwareDatetime | None = None
+
+
+async def _row(session: AsyncSession, calling: Calling) -> TokenRow:
+    try:
+        row = await session.get(TokenRow, slug(calling.part("id")))
+    except ValueError:
+        row = None
+    if row is None:
+        raise not_found("there is no such token")
+    return row
+
+
+def _shown(row: TokenRow) -> web.Response:
+    return answer(entry(row), headers={"ETag": etag(row.version)})
+
+
+async def _unique_name(session: AsyncSession, name: str, but: str = "") -> None:
+    query = select(TokenRow).where(TokenRow.name == name, TokenRow.id != but)
+    if await session.scalar(query) is not None:
+        raise conflict(f"there is a token {name} already", [Fault("name", "is taken")])
+
+
+async def _an_admin_stays(session: AsyncSession, calling: Calling) -> None:
+    """After what is about to be committed, somebody can still do everything."""
+    await session.flush()
+    now = calling.deps.now()
+    admins = await session.scalars(select(TokenRow).where(TokenRow.role == "admin"))
+    if not any(row.expires_at is None or row.expires_at > now for row in admins):
+        raise conflict("this is the last admin token: make another one first")
+
+
+async def _list(calling: Calling) -> web.Response:
+    page: Page = calling.query
+    async with calling.deps.revisions.session() as session:
+        rows = await session.scalars(after_name(select(TokenRow), TokenRow.id, page))  # type: ignore[arg-type]
+        return page_of([(row.id, entry(row)) for row in rows], page)
+
+
+async def _read(calling: Calling) -> web.Response:
+    async with calling.deps.revisions.session() as session:
+        return _shown(await _row(session, calling))
+
+
+async def _create(calling: Calling) -> web.Response:
+    draft, secret = calling.read(TokenDraft), new_secret()
+    now = calling.deps.now()
+    if draft.expires_at is not None and draft.expires_at <= now:
+        raise invalid([Fault("expires_at", "lies in the past")])
+    async with calling.deps.revisions.session() as session, session.begin():
+        await lock(session)
+        await _unique_name(session, draft.name)
+        row = new_row(draft, secret, calling.actor.name, now)
+        session.add(row)
+        after = entry(row).model_dump(mode="json")
+        session.add(audit(calling.actor, "created", f"tokens/{row.id}", now, None, after))
+        await notify(session, "tokens")
+    await calling.deps.took_effect()
+    created = TokenCreated.model_construct(**dict(entry(row)), secret=secret)
+    headers = {"ETag": etag(row.version), "Location": f"/v1/tokens/{row.id}"}
+    return answer(created, status=201, headers=headers)
+
+
+async def _change(calling: Calling) -> web.Response:
+    async with calling.deps.revisions.session() as session, session.begin():
+        await lock(session)
+        row = await _row(session, calling)
+        require(calling.request.headers.getall("If-Match", []), row.version)
+        before = entry(row).model_dump(mode="json")
+        present = TokenPatch(name=row.name, expires_at=row.expires_at)
+        wanted: TokenPatch = merged(TokenPatch, present, calling.body, "")
+        await _unique_name(session, wanted.name, but=row.id)
+        if wanted != present:
+            row.name, row.expires_at = wanted.name, wanted.expires_at
+            row.version += 1
+            await _an_admin_stays(session, calling)
+            after = entry(row).model_dump(mode="json")
+            now = calling.deps.now()
+            session.add(audit(calling.actor, "changed", f"tokens/{row.id}", now, before, after))
+            await notify(session, "tokens")
+    await calling.deps.took_effect()
+    return _shown(row)
+
+
+async def _delete(calling: Calling) -> web.Response:
+    async with calling.deps.revisions.session() as session, session.begin():
+        await lock(session)
+        row = await _row(session, calling)
+        require(calling.request.headers.getall("If-Match", []), row.version)
+        before = entry(row).model_dump(mode="json")
+        await session.delete(row)
+        await _an_admin_stays(session, calling)
+        now = calling.deps.now()
+        session.add(audit(calling.actor, "deleted", f"tokens/{row.id}", now, before, None))
+        await notify(session, "tokens")
+    await calling.deps.took_effect()
+    return web.Response(status=204)
+
+
+_MANY, _ONE = "/v1/tokens", "/v1/tokens/{id}"
+
+OPERATIONS = (
+    Operation(
+        method="GET", path=_MANY, name="list_tokens", tag="tokens", roles=ADMINS,
+        summary="List tokens, without their secrets", call=_list, query=Page, answer=TokenEntry,
+        listed=True,
+    ),
+    Operation(
+        method="POST", path=_MANY, name="create_tokens", tag="tokens", roles=ADMINS,
+        summary="Make a token; its secret is told this once", call=_create, body=TokenDraft,
+        answer=TokenCreated, status=201, etag=True, refusals=(409, 422),
+    ),
+    Operation(
+        method="GET", path=_ONE, name="read_tokens", tag="tokens", roles=ADMINS,
+        summary="One token, without its secret", call=_read, answer=TokenEntry, etag=True,
+        refusals=(404,),
+    ),
+    Operation(
+        method="PATCH", path=_ONE, name="change_tokens", tag="tokens", roles=ADMINS,
+        summary="Rename a token, or let it end", call=_change, body=TokenPatch, partial=True,
+        answer=TokenEntry, etag=True, if_match=True, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="DELETE", path=_ONE, name="delete_tokens", tag="tokens", roles=ADMINS,
+        summary="Revoke a token", call=_delete, status=204, if_match=True, refusals=(404, 409),
+    ),
+)  # fmt: skip

@@ -1,0 +1,239 @@
+"""The control plane as one aiohttp application: its parts, its routes, its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from firsthop_controlplane import first_start
+from firsthop_controlplane.api import (
+    history,
+    keys,
+    machines,
+    process,
+    records,
+    resources,
+    steering,
+    stream,
+    tokens,
+)
+from firsthop_controlplane.api.openapi import openapi
+from firsthop_controlplane.api.operations import Calling, Operation, answer_json, handler_of
+from firsthop_controlplane.api.problems import Handler, problems
+from firsthop_controlplane.deps import DEPS, Deps, Explain, MintProbe
+from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.follower import Follower
+from firsthop_controlplane.keyring import Keyring
+from firsthop_controlplane.measures import Measures
+from firsthop_controlplane.observations import Combine, Observations
+from firsthop_controlplane.revisions import Revisions
+from firsthop_controlplane.settings import SERVICE, Settings
+from firsthop_controlplane.status import StatusLoop
+from firsthop_controlplane.store.engine import STATEMENT_TIMEOUT_S, create_engine
+from firsthop_controlplane.tokens import BootstrapToken, TokenBook
+from firsthop_steering.snapshot import KeySet
+from firsthop_steering.ufrag import mint_probe_credential
+from firsthop_steering.verdicts import combine as majority
+
+log = structlog.get_logger(__name__)
+PROBE_ENTROPY_BYTES = 7
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def mint_probe(keyset: KeySet, now: datetime) -> tuple[str, str]:
+    """A credential that relays answer by themselves."""
+    entropy = secrets.token_bytes(PROBE_ENTROPY_BYTES)
+    credential = mint_probe_credential(keyset, now=now, entropy=entropy)
+    return credential.ufrag, credential.password
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the composition root hands in."""
+
+    signing_key: Ed25519PrivateKey
+    master_key: bytes
+    explain: Explain | None = None
+    admin_token_file: Path | None = None
+    """Where the first admin token is written; None: nowhere, tokens come from elsewhere."""
+    bootstrap: Sequence[BootstrapToken] = ()
+    mint_probe: MintProbe = mint_probe
+    combine: Combine = majority
+    now: Callable[[], datetime] = utc_now
+
+
+def operations() -> tuple[Operation, ...]:
+    """The whole API but its own description."""
+    return (
+        *process.OPERATIONS,
+        *(each for resource in resources.RESOURCES for each in resources.operations_of(resource)),
+        *records.OPERATIONS,
+        *history.OPERATIONS,
+        *steering.OPERATIONS,
+        *tokens.OPERATIONS,
+        *keys.OPERATIONS,
+        *machines.OPERATIONS,
+        *stream.OPERATIONS,
+    )
+
+
+def create_app(settings: Settings, parts: Parts) -> web.Application:
+    """The application; the database must have been migrated when it starts."""
+    app = web.Application(middlewares=[problems], client_max_size=settings.changeset_limit)
+    deps = app[DEPS] = _deps(settings, parts)
+    table = (*operations(), _described())
+    for operation in table:
+        handler = _counted(operation, handler_of(operation), deps.measures)
+        app.router.add_route(operation.method, operation.path, handler)
+
+    async def running(_: web.Application) -> AsyncIterator[None]:
+        async with _running(deps, parts):
+            yield
+
+    async def end_streams(_: web.Application) -> None:
+        deps.feed.close()
+
+    app.cleanup_ctx.append(running)
+    app.on_shutdown.append(end_streams)
+    return app
+
+
+def _deps(settings: Settings, parts: Parts) -> Deps:
+    engine = create_engine(
+        settings.database_url, application=SERVICE, statement_timeout_s=STATEMENT_TIMEOUT_S
+    )
+    feed, keyring, book = Feed(parts.signing_key), Keyring(parts.master_key), TokenBook()
+    observations = Observations(
+        combine=parts.combine,
+        started_at=parts.now(),
+        stale_after_s=settings.stale_after_s,
+        report_stale_after_s=settings.report_stale_after_s,
+        settle_s=settings.settle_s,
+    )
+    loop = StatusLoop(
+        engine, feed, observations, interval_s=settings.status_interval_s, now=parts.now
+    )
+    follower = Follower(engine, feed, keyring, book, poll_s=settings.poll_s, on_plan=loop.wake)
+    return Deps(
+        settings=settings,
+        engine=engine,
+        revisions=Revisions(engine, parts.now),
+        feed=feed,
+        keyring=keyring,
+        tokens=book,
+        follower=follower,
+        observations=observations,
+        status_loop=loop,
+        measures=Measures(feed),
+        now=parts.now,
+        mint_probe=parts.mint_probe,
+        explain=parts.explain,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
+    """Everything that goes on between requests."""
+    try:
+        await _prepare(deps, parts)
+        async with _tasks(
+            deps.follower.run(), deps.status_loop.run(), deps.status_loop.save_always()
+        ):
+            yield
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(deps.settings.shutdown_s):
+                await deps.status_loop.save()
+                await deps.status_loop.give_back()
+    finally:
+        await _dispose(deps.engine)
+
+
+async def _prepare(deps: Deps, parts: Parts) -> None:
+    now = parts.now()
+    async with deps.revisions.session() as session, session.begin():
+        await first_start.first_keys(session, deps.keyring, now)
+    async with deps.revisions.session() as session, session.begin():
+        await first_start.bootstrap(session, parts.bootstrap, now)
+    if parts.admin_token_file is not None:
+        async with deps.revisions.session() as session, session.begin():
+            await first_start.admin_token(session, parts.admin_token_file, now)
+    await deps.status_loop.start()
+    await deps.follower.refresh()
+    deps.status_loop.evaluate()
+
+
+@contextlib.asynccontextmanager
+async def _tasks(*coroutines: object) -> AsyncIterator[None]:
+    tasks = [asyncio.ensure_future(each) for each in coroutines]  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _dispose(engine: AsyncEngine) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(1):
+            await engine.dispose()
+
+
+def _counted(operation: Operation, handler: Handler, measures: Measures) -> Handler:
+    """The handler, with its outcome in the request counter."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        code = "error"
+        try:
+            response = await handler(request)
+            code = str(response.status)
+            return response
+        except Exception as error:
+            code = str(getattr(error, "status", "5xx"))
+            raise
+        finally:
+            measures.requests.labels(operation.name, code).inc()
+
+    return handle
+
+
+def _described() -> Operation:
+    """/openapi.json, which lists itself too."""
+    cache: dict[str, object] = {}
+
+    async def describe(calling: Calling) -> web.Response:
+        return answer_json(cache)
+
+    operation = Operation(
+        method="GET",
+        path="/openapi.json",
+        name="openapi",
+        summary="This description",
+        tag="process",
+        call=describe,
+        roles=None,
+        answer={"type": "object"},
+    )
+    cache.update(openapi((*operations(), operation), version("firsthop")))
+    return operation
+
+
+def addresses(runner: web.AppRunner) -> Iterator[str]:
+    """Where it can be reached: `http://127.0.0.1:8080`."""
+    for address in runner.addresses:
+        host, port = address[0], address[1]
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

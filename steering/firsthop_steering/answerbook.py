@@ -1,0 +1,130 @@
+"""The distinct answers and decisions of one service, as its table is compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_steering.atlas import Pool, Rule
+from firsthop_steering.decide import Steering, score_us, tier
+from firsthop_steering.endpoints import addresses_by_bucket
+from firsthop_steering.model import Service
+from firsthop_steering.outcome import Outcome
+from firsthop_steering.rendezvous import BUCKETS, draws, kept
+from firsthop_steering.table import Answer
+from firsthop_steering.walks import Ints, Walk, walks_of
+
+_TIER_STEP = 1 << 40
+"""Far above any score in microseconds."""
+
+
+class AnswerBook:
+    """Collects the distinct answers and decisions of one service."""
+
+    def __init__(self, steering: Steering, service: Service, pool: Pool) -> None:
+        self._steering = steering
+        self._service = service
+        self._pool: Pool = pool
+        self._sites = steering.atlas.pools[pool]
+        self._ids: dict[Answer, int] = {}
+        self._walks: dict[tuple[Walk, Outcome], int] = {}
+        self._decision_ids: dict[bytes, int] = {}
+        self._of_site: dict[tuple[int, Outcome], npt.NDArray[np.uint32]] = {}
+        self.decisions: list[int] = []
+        self.rows: list[npt.NDArray[np.uint32]] = []
+
+    @property
+    def answers(self) -> list[Answer]:
+        return list(self._ids)
+
+    def decide(self, rule: Rule | None, cells: Ints) -> Ints:
+        """The decision of each cell's clients under one rule."""
+        reasons, outcome = self._steering.eligibility(self._service, self._pool, rule)
+        eligible = [index for index, reason in enumerate(reasons) if not reason]
+        if not eligible:
+            return np.full(len(cells), self._constant(self._nowhere(outcome)))
+        sites = [self._sites[index] for index in eligible]
+        keys = score_us(
+            sites, self._steering.atlas.rtt_us(self._pool)[np.ix_(np.array(eligible), cells)]
+        )
+        keys += np.array([[tier(rule, site.id) * _TIER_STEP] for site in sites])
+        walks, which = walks_of(keys, np.array([site.weight == 100 for site in sites]))
+        decisions = [
+            self._walk(tuple(tuple(eligible[i] for i in group) for group in walk), outcome)
+            for walk in walks
+        ]
+        return np.array(decisions)[which]
+
+    def _nowhere(self, outcome: Outcome) -> Answer:
+        fallback = self._service.fallback if outcome == "fallback" else ()
+        return Answer(
+            "",
+            outcome,
+            (),
+            tuple(each for each in fallback if each.version == 4),
+            tuple(each for each in fallback if each.version == 6),
+        )
+
+    def _walk(self, walk: Walk, outcome: Outcome) -> int:
+        found = self._walks.get((walk, outcome))
+        if found is None:
+            found = self._walks[(walk, outcome)] = self._decision(self._row(walk, outcome))
+        return found
+
+    def _row(self, walk: Walk, outcome: Outcome) -> npt.NDArray[np.uint32]:
+        """The answer of every bucket; see `decide._admit`."""
+        chosen = np.full(BUCKETS, -1, dtype=np.int64)
+        first = None
+        for group in walk:
+            members = np.array(group)
+            hashes = np.stack([draws(self._sites[index].id) for index in group])
+            for place in np.argsort(hashes, axis=0, kind="stable"):
+                asked = members[place]
+                first = asked if first is None else first
+                for index in group:
+                    site = self._sites[index]
+                    keeps = (asked == index) & (chosen < 0) & kept(site.id, site.weight)
+                    chosen[keeps] = index
+        assert first is not None
+        chosen = np.where(chosen < 0, first, chosen)
+        row = np.empty(BUCKETS, dtype=np.uint32)
+        for index in np.unique(chosen):
+            here = chosen == index
+            row[here] = self._site_answers(int(index), outcome)[here]
+        return row
+
+    def _site_answers(self, index: int, outcome: Outcome) -> npt.NDArray[np.uint32]:
+        """Answer ids of one site, a bucket each."""
+        found = self._of_site.get((index, outcome))
+        if found is None:
+            found = self._of_site[(index, outcome)] = self._choose(index, outcome)
+        return found
+
+    def _choose(self, index: int, outcome: Outcome) -> npt.NDArray[np.uint32]:
+        site = self._sites[index]
+        endpoints = self._steering.usable(site, ignore_health=outcome == "open")
+        distinct, which = addresses_by_bucket(endpoints, self._service.answers)
+        ids = [
+            self._id(Answer(site.id, outcome, tuple(each.id for each in named), ipv4, ipv6))
+            for named, ipv4, ipv6 in distinct
+        ]
+        row: npt.NDArray[np.uint32] = np.array(ids, dtype=np.uint32)[np.array(which)]
+        return row
+
+    def _id(self, answer: Answer) -> int:
+        return self._ids.setdefault(answer, len(self._ids))
+
+    def _constant(self, answer: Answer) -> int:
+        return self._decision(np.full(BUCKETS, self._id(answer), dtype=np.uint32))
+
+    def _decision(self, row: npt.NDArray[np.uint32]) -> int:
+        """The id of the decision with this row; rows of one answer are stored as that answer."""
+        found = self._decision_ids.get(row.tobytes())
+        if found is None:
+            found = self._decision_ids[row.tobytes()] = len(self.decisions)
+            if (row == row[0]).all():
+                self.decisions.append(int(row[0]))
+            else:
+                self.decisions.append(-1 - len(self.rows))
+                self.rows.append(row)
+        return found

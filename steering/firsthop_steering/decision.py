@@ -1,0 +1,84 @@
+"""What a decision is made of: candidates with their numbers, their order, the choice and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from firsthop_steering.atlas import Client, Rule, Site
+from firsthop_steering.model import Service
+from firsthop_steering.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One region as the decision saw it; times in milliseconds, distance in kilometres."""
+
+    site: Site
+    rtt_ms: float
+    rtt_source: Literal["prior", "unlocated"]
+    score_ms: float
+    tier: int
+    """Place in the override's list; equal for all where none speaks."""
+    up: int
+    """Endpoints that may be answered with now."""
+    dropped: str
+    """Why it is not eligible; empty when it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All candidates for clients of one cell and rule: eligible ones first, in order of score."""
+
+    candidates: tuple[Candidate, ...]
+    eligible: int
+    outcome: Outcome
+    rule: Rule | None
+    admits_all: bool
+    """The first keeps everybody and stands alone: no bucket has to be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where one client is sent, and why."""
+
+    service: Service
+    client: Client
+    ranking: Ranking
+    walk: tuple[Candidate, ...]
+    """Eligible candidates in the order in which this client asks them."""
+    chosen: int | None
+    """Index in `walk`; None when no region answers."""
+    bucket: int
+    plan: int
+    status: int
+
+    @property
+    def site(self) -> Site | None:
+        """The region that was chosen."""
+        return None if self.chosen is None else self.walk[self.chosen].site
+
+    @property
+    def reason(self) -> str:
+        """The choice in one sentence."""
+        if self.chosen is None:
+            return f"no region is left; when_all_down is {self.ranking.outcome}"
+        what = "lowest score among the eligible"
+        if self.ranking.rule is not None:
+            what += f" under override {self.ranking.rule.id}"
+        if self.chosen > 0:
+            what = f"kept by weight after {self.chosen} nearer did not keep this client"
+        if self.ranking.outcome == "open":
+            what += "; no relay is up, so health is ignored"
+        return what
+
+    def fate(self, candidate: Candidate) -> str:
+        """What became of one candidate of `ranking`."""
+        if candidate.dropped:
+            return candidate.dropped
+        place = next(i for i, each in enumerate(self.walk) if each is candidate)
+        if place == self.chosen:
+            return "chosen"
+        if self.chosen is None or place > self.chosen:
+            return "eligible, but an earlier one kept the client"
+        return f"weight {candidate.site.weight} does not keep this client's prefix"
