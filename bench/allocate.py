@@ -112,7 +112,9 @@ def pure_us(weight: int, rounds: int) -> dict[str, float]:
     chance = random.Random(2)
     now = datetime.now(UTC)
     requests = [
-        AllocationRequest(address=IPv4Address(chance.randrange(1 << 24, 0xE0 << 24)), source="client_ip")
+        AllocationRequest(
+            address=IPv4Address(chance.randrange(1 << 24, 0xE0 << 24)), source="client_ip"
+        )
         for _ in range(CLIENTS)
     ]
     figures: dict[str, list[float]] = {"cold": [], "allocate": [], "allocate + to_json": []}
@@ -245,7 +247,9 @@ async def load(port: int, status: bytes, seconds: float) -> list[float]:
 
 
 def _request(chance: random.Random) -> bytes:
-    body = json.dumps({"client_ip": str(IPv4Address(chance.randrange(1 << 24, 0xE0 << 24)))}).encode()
+    body = json.dumps(
+        {"client_ip": str(IPv4Address(chance.randrange(1 << 24, 0xE0 << 24)))}
+    ).encode()
     return (
         b"POST /v1/allocations HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
         b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"

@@ -24,15 +24,15 @@ from firsthop_allocator.allocation import (
     DEFAULT_TTL_S,
     ENTROPY_LENGTH,
     AllocationRequest,
-    Refused,
     allocate,
-    steered_service,
 )
 from firsthop_allocator.callers import cors_headers, has_token, subject
 from firsthop_allocator.counts import AllocatorCollector, Counts
 from firsthop_allocator.errors import Fault, Problem, wrong
 from firsthop_allocator.reading import read_body, read_query
 from firsthop_allocator.regions import rank_regions
+from firsthop_allocator.route import Refused
+from firsthop_allocator.routing import steered_service
 from firsthop_allocator.schema import AllocationBody, RegionsQuery
 from firsthop_allocator.settings import (
     BODY_TIMEOUT_S,
@@ -155,8 +155,8 @@ class _Api:
         if isinstance(made, Refused):
             self._counts.allocations["", "", made.reason] += 1
             raise _refusal(made)
-        region = made.offers[0].relay.region
-        self._counts.allocations[made.decision.service.id, region, "allocated"] += 1
+        region = made.route.offers[0].relay.region
+        self._counts.allocations[made.route.service, region, "allocated"] += 1
         return web.Response(
             body=made.to_json(),
             status=201,

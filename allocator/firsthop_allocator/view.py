@@ -1,17 +1,19 @@
 """What allocations need of one plan, one status and one key set, laid out ahead of the requests.
 
 A view is never changed: a new snapshot makes a new one, and the holder's one assignment puts it in
-place. What depends on few things (the relays of a region and bucket, a distance, the SDP lines of a
-set of relays) is computed on first use and kept; every such store is bounded.
+place. What depends on few things (the relays of a region and bucket, a distance, the text of a set
+of relays, a route) is computed on first use and kept; every such store is bounded.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from firsthop_allocator.candidates import candidate_lines
+from firsthop_allocator.route import Place, Route, SessionText
 from firsthop_steering.decide import Steering
 from firsthop_steering.endpoints import domains_apart
 from firsthop_steering.model import Relay, Service
@@ -27,35 +29,10 @@ SDP_MLINE_INDEX = 0
 _UFRAG, _PASSWORD = "{ufrag}", "{password}"
 """Where the credential goes; no slug, address or ICE character is a brace."""
 _ORDERS = 1 << 16  # orders of a region's relays: 32 regions × 1,024 buckets × two outcomes
-_DISTANCES = 1 << 16  # numbers; a miss costs 15 us
+_PLACES = 1 << 16  # small values; a miss costs 15 us
 _RELAY_SETS = 1 << 12  # texts of 3 kB
-
-
-@dataclass(frozen=True, slots=True)
-class SessionText:
-    """The part of an answer that names addresses; all but the credential is there."""
-
-    relays: tuple[str, ...]
-    """A JSON object for each relay, open at its end for rank and distance."""
-    candidates: tuple[str, ...]
-    """The candidate-attributes, without `a=`."""
-    template: str
-    """The JSON members ice_parameters, candidates and sdp."""
-
-    def members(self, ufrag: str, password: str) -> str:
-        """`template` with the credential in its places."""
-        return self.template.replace(_UFRAG, ufrag).replace(_PASSWORD, password)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a client is, as an answer says it; all null when it cannot be located."""
-
-    country: str | None
-    latitude: float | None
-    longitude: float | None
-    text: str
-    """The same as JSON members."""
+_ROUTES = 1 << 15  # distinct ones, of 1 kB
+_ROUTE_KEYS = 1 << 16  # keys that share them, of 0.2 kB
 
 
 class AllocatorView:
@@ -71,13 +48,29 @@ class AllocatorView:
             site.id: index for index, site in enumerate(steering.atlas.pools["relays"])
         }
         self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
-        steered = (each for each in document.services if each.pool == "relays")
+        steered = [each for each in document.services if each.pool == "relays"]
         self.default_service: Service | None = min(steered, key=lambda each: each.id, default=None)
         """The one that a request without a service is for: the first by id."""
+        self.rules = {
+            each.id: (steering.rules(each, "relays"), steering.rules(each, "media"))
+            for each in steered
+        }
+        """The overrides in force for a service: for its relays, and for its media."""
+        self.routes: dict[Hashable, Route] = {}
+        self._distinct: dict[Hashable, Route] = {}
         self.relays_at = lru_cache(_ORDERS)(self._relays_at)
-        self.distance_km = lru_cache(_DISTANCES)(self._distance_km)
+        self.distance_km = lru_cache(_PLACES)(self._distance_km)
+        self.place = lru_cache(_PLACES)(self._place)
         self.session_text = lru_cache(_RELAY_SETS)(self._session_text)
-        self.place = lru_cache(_DISTANCES)(self._place)
+
+    def keep(self, key: Hashable, route: Route) -> Route:
+        """Keeps `route` for `key`; returns the one that equal ones share."""
+        if len(self.routes) >= _ROUTE_KEYS or len(self._distinct) >= _ROUTES:
+            self.routes.clear()
+            self._distinct.clear()
+        content = (route.service, route.relays, route.decision, route.place)
+        shared = self.routes[key] = self._distinct.setdefault(content, route)
+        return shared
 
     def _relays_at(self, region: str, drawn: int, ignore_health: bool) -> tuple[Relay, ...]:
         """The relays of a region in a bucket's order: by weight, failure domains apart first."""
@@ -117,7 +110,8 @@ class AllocatorView:
                 "sdp": _sdp_lines(candidates),
             }
         )
-        return SessionText(tuple(map(_relay_object, relays)), candidates, template[1:-1])
+        pieces = tuple(tuple(part.split(_UFRAG)) for part in template[1:-1].split(_PASSWORD))
+        return SessionText(tuple(map(_relay_object, relays)), candidates, pieces)
 
 
 @dataclass(slots=True)

@@ -61,6 +61,10 @@ def mint_probe(keyset: KeySet, now: datetime) -> tuple[str, str]:
     return credential.ufrag, credential.password
 
 
+BootstrapSource = Callable[[], Sequence[BootstrapToken] | None]
+"""Tokens that the store is to hold; None while they are what they were at the last call."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What the composition root hands in."""
@@ -70,7 +74,7 @@ class Parts:
     explain: Explain | None = None
     admin_token_file: Path | None = None
     """Where the first admin token is written; None: nowhere, tokens come from elsewhere."""
-    bootstrap: Sequence[BootstrapToken] = ()
+    bootstrap: BootstrapSource | None = None
     mint_probe: MintProbe = mint_probe
     combine: Combine = majority
     now: Callable[[], datetime] = utc_now
@@ -151,7 +155,10 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
     try:
         await _prepare(deps, parts)
         async with _tasks(
-            deps.follower.run(), deps.status_loop.run(), deps.status_loop.save_always()
+            deps.follower.run(),
+            deps.status_loop.run(),
+            deps.status_loop.save_always(),
+            _follow_bootstrap(deps, parts),
         ):
             yield
         with contextlib.suppress(Exception):
@@ -166,14 +173,30 @@ async def _prepare(deps: Deps, parts: Parts) -> None:
     now = parts.now()
     async with deps.revisions.session() as session, session.begin():
         await first_start.first_keys(session, deps.keyring, now)
-    async with deps.revisions.session() as session, session.begin():
-        await first_start.bootstrap(session, parts.bootstrap, now)
+    await _bootstrap(deps, parts)
     if parts.admin_token_file is not None:
         async with deps.revisions.session() as session, session.begin():
             await first_start.admin_token(session, parts.admin_token_file, now)
     await deps.status_loop.start()
     await deps.follower.refresh()
     deps.status_loop.evaluate()
+
+
+async def _bootstrap(deps: Deps, parts: Parts) -> None:
+    given = parts.bootstrap() if parts.bootstrap is not None else None
+    if given:
+        async with deps.revisions.session() as session, session.begin():
+            await first_start.bootstrap(session, given, parts.now())
+
+
+async def _follow_bootstrap(deps: Deps, parts: Parts) -> None:
+    """Whoever starts us may learn later which machines there are."""
+    while parts.bootstrap is not None:
+        await asyncio.sleep(deps.settings.poll_s)
+        try:
+            await _bootstrap(deps, parts)
+        except Exception as error:
+            log.warning("bootstrap.failed", reason=str(error))
 
 
 @contextlib.asynccontextmanager

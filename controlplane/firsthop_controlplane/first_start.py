@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from firsthop_controlplane.actor import Actor
 from firsthop_controlplane.errors import ControlPlaneError
-from firsthop_controlplane.keyfiles import write_private
+from firsthop_controlplane.keyfiles import read_secret, write_private
 from firsthop_controlplane.keyring import Keyring, live_keys
 from firsthop_controlplane.revisions import audit, lock, notify
 from firsthop_controlplane.store.ledger import TokenRow
@@ -52,7 +52,8 @@ async def admin_token(session: AsyncSession, file: Path, now: datetime) -> None:
     is not known, so a file is only trusted when the store knows its token.
     """
     await lock(session)
-    if file.exists() and await _known(session, file.read_text().strip()):
+    held = read_secret(file)
+    if held is not None and await _known(session, held):
         return
     first = await session.scalar(select(TokenRow).where(TokenRow.role == "admin")) is None
     secret = new_secret()
@@ -76,7 +77,7 @@ async def _known(session: AsyncSession, secret: str) -> bool:
 
 
 async def bootstrap(session: AsyncSession, given: Sequence[BootstrapToken], now: datetime) -> None:
-    """Make the store's tokens of these names what they are here; those that are so stay untouched."""
+    """Make the store's tokens of these names what they are here; equal ones stay untouched."""
     await lock(session)
     for each in given:
         row = await session.scalar(select(TokenRow).where(TokenRow.name == each.name))
@@ -91,13 +92,12 @@ async def bootstrap(session: AsyncSession, given: Sequence[BootstrapToken], now:
 async def _upsert(
     session: AsyncSession, row: TokenRow | None, given: BootstrapToken, now: datetime
 ) -> None:
-    wanted = (given.role, given.scope, digest_of(given.secret), None)
+    wanted = (given.role, given.scope, digest_of(given.secret), given.expires_at)
     if row is not None and (row.role, row.scope, row.digest, row.expires_at) == wanted:
         return
-    draft = TokenDraft(name=given.name, role=given.role, scope=given.scope)
     before = None
     if row is None:
-        row = new_row(draft, given.secret, BOOTSTRAP.name, now)
+        row = new_row(given, given.secret, BOOTSTRAP.name, now)
         session.add(row)
     else:
         before = entry(row).model_dump(mode="json")

@@ -38,7 +38,7 @@ class Reachable:
 class Follower:
     """Keeps a feed and a token book at the store's newest word."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators
+    def __init__(
         self,
         engine: AsyncEngine,
         feed: Feed,

@@ -37,6 +37,11 @@ def write_private(path: Path, content: str, *, replace: bool = True) -> bool:
         draft.unlink(missing_ok=True)
 
 
+def read_secret(path: Path) -> str | None:
+    """What a file holds, without its newline; None when there is no such file."""
+    return path.read_text().strip() if path.exists() else None
+
+
 def _secret(path: Path) -> bytes:
     """32 bytes kept in hex at `path`, made there on first use."""
     if not path.exists():

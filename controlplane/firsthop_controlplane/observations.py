@@ -119,7 +119,7 @@ class Observations:
                 turned.add(name)
         for kept in (self.standings, self.heard, self._views):
             for gone in kept.keys() - present.keys():
-                del kept[gone]  # type: ignore[attr-defined]
+                del kept[gone]
         return turned
 
     def _settling(self, name: str, now: datetime) -> bool:

@@ -187,7 +187,7 @@ def _audit(
     ]
 
 
-def audit(  # noqa: PLR0913 - a row has that many columns
+def audit(
     actor: Actor,
     action: str,
     name: str,

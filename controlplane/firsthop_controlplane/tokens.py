@@ -62,12 +62,9 @@ class TokenCreated(TokenEntry):
     secret: str
 
 
-class BootstrapToken(Model):
+class BootstrapToken(TokenDraft):
     """A token whose secret its giver chose; upserted by name at every start."""
 
-    name: str = Field(min_length=1, max_length=100)
-    role: Role
-    scope: Slug | None = None
     secret: str = Field(min_length=32, max_length=200, pattern=r"^[!-~]+$")
 
 

@@ -43,14 +43,20 @@ def bind_udp(host: str, port: int, *, reuse_port: bool) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         sock.bind((host, port))
+        if _is_wildcard(sock):
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            else:
+                sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _is_wildcard(sock: socket.socket) -> bool:
+    return sock.getsockname()[0] in ("0.0.0.0", "::")
 
 
 class UdpShell:
@@ -60,7 +66,7 @@ class UdpShell:
         self._sock = sock
         self._guard = guard
         self._transport = UDP6 if sock.family == socket.AF_INET6 else UDP4
-        self._wildcard = sock.getsockname()[0] in ("0.0.0.0", "::")
+        self._wildcard = _is_wildcard(sock)
 
     def start(self) -> None:
         """Begins to answer, in the running loop."""

@@ -15,9 +15,9 @@ import psutil
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
+from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.controlplane import keep_doing
 from firsthop_healthchecks.load import Load, MetricsError, Reading, load_between, read_metrics
-from firsthop_healthchecks.watch import utc_now
 from firsthop_steering.reports import RelayReport
 
 REPORT_S = 2.0

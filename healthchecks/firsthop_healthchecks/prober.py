@@ -13,13 +13,14 @@ from typing import Protocol
 
 import structlog
 
+from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.controlplane import keep_doing
 from firsthop_healthchecks.probes import Probe
 from firsthop_healthchecks.probes.http import HttpProbe
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_healthchecks.statefile import StateFile
-from firsthop_healthchecks.watch import Watch, utc_now
+from firsthop_healthchecks.watch import Watch
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets
 
 PULL_S = 5.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
-from firsthop_healthchecks.probes import Outcome, Passed, Probe
+from firsthop_healthchecks.clock import utc_now
+from firsthop_healthchecks.probes import Failed, Passed, Probe, Unable
 from firsthop_healthchecks.schedule import Schedule
 from firsthop_steering.reports import ProbeTarget, VantageView
 from firsthop_steering.verdicts import Streak, observe
@@ -18,11 +19,6 @@ FIRST_CHECK_WITHIN_S = 1.0
 REASON_LENGTH = 200  # VantageView.reason
 
 log = structlog.get_logger("firsthop.prober")
-
-
-def utc_now() -> datetime:
-    """Wall time, for stamps only."""
-    return datetime.now(UTC)
 
 
 class Watch:
@@ -48,6 +44,7 @@ class Watch:
         self._checked_at: datetime | None = None
         self._duration_ms: float | None = None
         self._reason = ""
+        self._unable = ""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -103,10 +100,19 @@ class Watch:
             # Our own fault, not the target's: nothing was observed, and the others go on.
             log.exception("probe_fault", relay=target.relay, kind=target.kind)
             return
-        if _place(target) == _place(self.target):
+        if isinstance(outcome, Unable):
+            self._say_unable(outcome.reason)
+        elif _place(target) == _place(self.target):
+            self._unable = ""
             self._note(outcome)
 
-    def _note(self, outcome: Outcome) -> None:
+    def _say_unable(self, reason: str) -> None:
+        """Once for each cause: the view grows old, and stops counting, by itself."""
+        if reason != self._unable:
+            self._unable = reason
+            log.warning("probe_unable", relay=self.target.relay, reason=reason)
+
+    def _note(self, outcome: Passed | Failed) -> None:
         now = self._wall()
         passed = isinstance(outcome, Passed)
         before = self.streak.verdict

@@ -7,11 +7,12 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed
+from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable
 from firsthop_healthchecks.probes.http import HttpProbe
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
@@ -146,11 +147,19 @@ async def test_a_forged_answer_does_not_spoil_the_real_one() -> None:
 async def test_stun_needs_a_credential_and_a_way_out() -> None:
     probe = StunProbe()
     bare = stun_target("127.0.0.1", KEYS, ufrag=None)
-    assert await probe.check(bare) == Failed("no credential to probe with")
+    assert await probe.check(bare) == Unable("no credential to probe with")
     nowhere = stun_target("255.255.255.255", KEYS)
-    assert await probe.check(nowhere) == Failed("Permission denied")
+    assert await probe.check(nowhere) == Unable("Permission denied")
     assert not probe._waiting
     await probe.close()
+
+
+async def test_an_expired_credential_votes_nobody_down() -> None:
+    """A day without the control plane makes the prober mute, not the relays dead."""
+    late = StunProbe(wall=lambda: datetime.now(UTC) + timedelta(hours=24))
+    outcome = await late.check(stun_target(own_address(), KEYS))
+    assert outcome == Unable("the credential to probe with has expired")
+    await late.close()
 
 
 async def test_many_checks_share_one_socket() -> None:

@@ -130,7 +130,7 @@ async def _revisions(calling: Calling) -> web.Response:
     page: Page = calling.query
     query = select(RevisionRow).options(defer(RevisionRow.document))
     async with calling.deps.revisions.session() as session:
-        rows = await session.scalars(before_number(query, RevisionRow.number, page))  # type: ignore[arg-type]
+        rows = await session.scalars(before_number(query, RevisionRow.number, page))
         items = [(str(row.number), _fields(RevisionEntry, row)) for row in rows]
     return page_of(items, page)
 
@@ -171,7 +171,7 @@ async def _audit(calling: Calling) -> web.Response:
     if page.revision is not None:
         query = query.where(AuditRow.revision == page.revision)
     async with calling.deps.revisions.session() as session:
-        rows = await session.scalars(before_number(query, AuditRow.id, page))  # type: ignore[arg-type]
+        rows = await session.scalars(before_number(query, AuditRow.id, page))
         items = [(str(row.id), _audit_entry(row)) for row in rows]
     return page_of(items, page)
 

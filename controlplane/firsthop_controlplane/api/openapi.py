@@ -27,7 +27,7 @@ def openapi(operations: Sequence[Operation], version: str) -> Json:
                 models.append((model, "validation"))
     names, shared = models_json_schema(models, ref_template=_REFERENCE)
     schemas: Json = {**shared.get("$defs", {}), "Problem": dict(SCHEMA)}
-    references = {model: schema for (model, _), schema in names.items()}
+    references: dict[Any, Json] = {model: schema for (model, _), schema in names.items()}
     paths: Json = {}
     for operation in operations:
         entry = _operation(operation, references, schemas)
@@ -43,9 +43,7 @@ def openapi(operations: Sequence[Operation], version: str) -> Json:
     }
 
 
-def _operation(
-    operation: Operation, references: Mapping[type[BaseModel], Json], schemas: Json
-) -> Json:
+def _operation(operation: Operation, references: Mapping[Any, Json], schemas: Json) -> Json:
     entry: Json = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -103,7 +101,7 @@ def _query_parameters(model: type[Query]) -> Iterable[Json]:
         yield parameter
 
 
-def _responses(operation: Operation, references: Mapping[type[BaseModel], Json]) -> Json:
+def _responses(operation: Operation, references: Mapping[Any, Json]) -> Json:
     success: Json = {"description": HTTPStatus(operation.status).phrase}
     if operation.etag:
         success["headers"] = {"ETag": {"schema": {"type": "string"}}}
@@ -125,7 +123,7 @@ def _responses(operation: Operation, references: Mapping[type[BaseModel], Json])
     return responses
 
 
-def _answer(operation: Operation, references: Mapping[type[BaseModel], Json]) -> Json:
+def _answer(operation: Operation, references: Mapping[Any, Json]) -> Json:
     if not isinstance(operation.answer, type):
         return dict(operation.answer or {})
     item = references[operation.answer]

@@ -28,7 +28,7 @@ class Page(Query):
 
 
 def after_name(query: Select[Any], column: InstrumentedAttribute[str], page: Page) -> Select[Any]:
-    """Ascending by a text column, from the cursor on; one row more than the page, to see the end."""
+    """Ascending by a text column, from the cursor on; one row more, to see the end."""
     if page.cursor is not None:
         if not _CURSOR.fullmatch(page.cursor):
             raise malformed("cursor: take it from next_cursor.")

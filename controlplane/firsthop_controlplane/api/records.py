@@ -63,7 +63,7 @@ def _shown(row: RecordRow, *, status: int = 200) -> web.Response:
 async def _list(calling: Calling) -> web.Response:
     page: Page = calling.query
     apex = _apex(calling)
-    query = after_name(select(RecordRow).where(RecordRow.zone == apex), RecordRow.id, page)  # type: ignore[arg-type]
+    query = after_name(select(RecordRow).where(RecordRow.zone == apex), RecordRow.id, page)
     async with calling.deps.revisions.session() as session:
         await _zone(session, apex)
         rows = await session.scalars(query)

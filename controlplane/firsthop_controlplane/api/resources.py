@@ -120,8 +120,10 @@ def _overlaid(present: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     result = dict(present)
     for name, value in patch.items():
         inner = result.get(name)
-        both = isinstance(inner, dict) and isinstance(value, dict)
-        result[name] = _overlaid(inner, value) if both else value
+        if isinstance(inner, dict) and isinstance(value, dict):
+            result[name] = _overlaid(inner, value)
+        else:
+            result[name] = value
     return result
 
 
@@ -204,41 +206,30 @@ def _deleter(resource: Resource) -> Any:
 def operations_of(resource: Resource) -> list[Operation]:
     """List, create, read, change and delete."""
     many, one = f"/v1/{resource.path}", f"/v1/{resource.path}/{{id}}"
-    word = resource.collection.name
+    word, noun = resource.collection.name, resource.noun
+    reads: dict[str, Any] = {"tag": resource.path, "roles": VIEWERS, "answer": resource.model}
+    writes: dict[str, Any] = {"tag": resource.path, "roles": OPERATORS}
     return [
         Operation(
-            **_on("GET", many, f"list_{word}", f"List {word}", resource.path, VIEWERS),
-            call=_lister(resource), query=Page, answer=resource.model, listed=True,
+            method="GET", path=many, name=f"list_{word}", summary=f"List {noun}s", **reads,
+            call=_lister(resource), query=Page, listed=True,
         ),
         Operation(
-            **_on("POST", many, f"create_{word}", f"Make a {resource.noun}", resource.path, OPERATORS),
+            method="POST", path=many, name=f"create_{word}", summary=f"Make a {noun}", **writes,
             call=_creator(resource), body=resource.model, answer=resource.model, status=201,
             etag=True, refusals=(409, 422),
         ),
         Operation(
-            **_on("GET", one, f"read_{word}", f"One {resource.noun}", resource.path, VIEWERS),
-            call=_reader(resource), answer=resource.model, etag=True, refusals=(404,),
+            method="GET", path=one, name=f"read_{word}", summary=f"One {noun}", **reads,
+            call=_reader(resource), etag=True, refusals=(404,),
         ),
         Operation(
-            **_on("PATCH", one, f"change_{word}", f"Change a {resource.noun}", resource.path, OPERATORS),
+            method="PATCH", path=one, name=f"change_{word}", summary=f"Change a {noun}", **writes,
             call=_changer(resource), body=resource.model, partial=True, answer=resource.model,
             etag=True, if_match=True, refusals=(404, 422),
         ),
         Operation(
-            **_on("DELETE", one, f"delete_{word}", f"Delete a {resource.noun}", resource.path, OPERATORS),
+            method="DELETE", path=one, name=f"delete_{word}", summary=f"Delete a {noun}", **writes,
             call=_deleter(resource), status=204, if_match=True, refusals=(404, 409),
         ),
     ]  # fmt: skip
-
-
-def _on(  # noqa: PLR0913
-    method: str, path: str, name: str, summary: str, tag: str, roles: frozenset[str]
-) -> dict[str, Any]:
-    return {
-        "method": method,
-        "path": path,
-        "name": name,
-        "summary": summary,
-        "tag": tag,
-        "roles": roles,
-    }

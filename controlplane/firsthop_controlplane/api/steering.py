@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from aiohttp import web
@@ -51,10 +52,8 @@ async def _explain(calling: Calling) -> web.Response:
 def find_service(document: Document, word: str) -> Service:
     """The service of this id or name; Refused (404) when there is none."""
     names = {word}
-    try:
+    with contextlib.suppress(ValueError):
         names.add(domain_name(word))
-    except ValueError:
-        pass
     for service in document.services:
         if service.id == word or service.name in names:
             return service

@@ -65,7 +65,7 @@ async def _an_admin_stays(session: AsyncSession, calling: Calling) -> None:
 async def _list(calling: Calling) -> web.Response:
     page: Page = calling.query
     async with calling.deps.revisions.session() as session:
-        rows = await session.scalars(after_name(select(TokenRow), TokenRow.id, page))  # type: ignore[arg-type]
+        rows = await session.scalars(after_name(select(TokenRow), TokenRow.id, page))
         return page_of([(row.id, entry(row)) for row in rows], page)
 
 

@@ -102,7 +102,10 @@ class KeyRow(Base):
 
 
 class VerdictRow(Base):
-    """The last verdict on a relay: what a restart goes on with. Relays come and go: no reference."""
+    """The last verdict on a relay: what a restart goes on with.
+
+    Relays come and go, so there is no reference to them.
+    """
 
     __tablename__ = "verdict"
     __table_args__ = (CheckConstraint("verdict IN ('up', 'down', 'unknown')", name="verdict"),)

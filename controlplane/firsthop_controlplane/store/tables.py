@@ -1,7 +1,7 @@
 """The tables of what operators configure: one column a field of `firsthop_steering.model`.
 
-Column names are field names, so rows and models are converted without a list of fields. Rules that
-hold within one row stand here as constraints as well; those between rows are deferred to the commit,
+Column names are field names, so rows and models are converted without a list of fields. Rules
+within one row stand here as constraints as well; those between rows are deferred to the commit,
 because a change set may pass through states that break them.
 """
 

@@ -5,6 +5,7 @@ Each kind is one file here; `README.md` one folder up says how to add one.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,7 +27,24 @@ class Failed:
     reason: str
 
 
-Outcome = Passed | Failed
+@dataclass(frozen=True, slots=True)
+class Unable:
+    """Nothing was learned of the target: the fault is on this side. It is no observation."""
+
+    reason: str
+
+
+Outcome = Passed | Failed | Unable
+
+# What the kernel says of this host, not of the target. A vantage without IPv6, or out of sockets,
+# must not vote a relay down.
+_OUR_FAULT = frozenset(
+    {
+        *(errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN),
+        *(errno.EACCES, errno.EPERM),
+    }
+)
 
 
 class Probe(Protocol):
@@ -46,7 +64,7 @@ def timed_out(target: ProbeTarget) -> Failed:
     return Failed(f"no answer in {target.timeout_s:g} s")
 
 
-def refused(error: OSError) -> Failed:
-    """The operating system's words for why the target cannot be reached."""
-    words = os.strerror(error.errno) if error.errno else str(error)
-    return Failed(words or type(error).__name__)
+def not_reached(error: OSError) -> Failed | Unable:
+    """The operating system's words for why the target was not reached, and whose fault that is."""
+    words = (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
+    return Unable(words) if error.errno in _OUR_FAULT else Failed(words)

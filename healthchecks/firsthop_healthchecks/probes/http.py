@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from yarl import URL
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, refused, timed_out
+from firsthop_healthchecks.probes import Failed, Outcome, Passed, not_reached, timed_out
 from firsthop_steering.reports import ProbeTarget
 
 
@@ -34,7 +34,7 @@ class HttpProbe:
         except TimeoutError:
             return timed_out(target)
         except OSError as error:
-            return refused(error)
+            return not_reached(error)
         except (ClientError, ValueError) as error:
             return Failed(str(error) or type(error).__name__)
         if status != target.expect_status:

@@ -10,15 +10,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, refused, timed_out
+from firsthop_healthchecks.clock import utc_now
+from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable, not_reached, timed_out
 from firsthop_steering.reports import ProbeTarget
 from firsthop_steering.stun import Kind, Message, StunError, binding_request, parse
+from firsthop_steering.ufrag import claimed_expiry
 
 BUFFER = 4 * 1024 * 1024  # thousands of checks may be under way at once
 DATAGRAM = 2048
+EXPIRY_MARGIN = timedelta(minutes=1)  # relays judge by their own clocks
 
 
 @dataclass(slots=True)
@@ -37,14 +42,18 @@ class StunProbe:
     One lost packet is one failed check; `fall` is what makes that harmless.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, wall: Callable[[], datetime] = utc_now) -> None:
+        self._wall = wall
         self._sockets: dict[int, socket.socket] = {}
         self._waiting: dict[bytes, _Waiting] = {}
 
     async def check(self, target: ProbeTarget) -> Outcome:
         """Passed when the relay answered with a right MESSAGE-INTEGRITY."""
         if target.ufrag is None or target.password is None:
-            return Failed("no credential to probe with")
+            return Unable("no credential to probe with")
+        expires_at = claimed_expiry(target.ufrag)
+        if expires_at is None or expires_at <= self._wall() + EXPIRY_MARGIN:
+            return Unable("the credential to probe with has expired")
         loop = asyncio.get_running_loop()
         transaction_id = os.urandom(12)
         username = target.ufrag.encode() + b":probe"
@@ -58,7 +67,7 @@ class StunProbe:
             sock.sendto(packet, (str(target.address), target.port))
             return await answer
         except OSError as error:
-            return refused(error)
+            return not_reached(error)
         finally:
             timer.cancel()
             del self._waiting[transaction_id]

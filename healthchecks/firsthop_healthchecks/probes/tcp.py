@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from firsthop_healthchecks.probes import Outcome, Passed, refused, timed_out
+from firsthop_healthchecks.probes import Outcome, Passed, not_reached, timed_out
 from firsthop_steering.reports import ProbeTarget
 
 
@@ -25,7 +25,7 @@ class TcpProbe:
         except TimeoutError:
             return timed_out(target)
         except OSError as error:
-            return refused(error)
+            return not_reached(error)
         return Passed((loop.time() - started) * 1000)
 
     async def close(self) -> None:

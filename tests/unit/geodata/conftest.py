@@ -17,12 +17,12 @@ MakeMmdb = Callable[..., Path]
 
 def _alias(writer: MMDBWriter, network: str) -> None:
     """Make ``network`` of the tree the very node of ::/96, as MaxMind's databases do."""
-    v4 = writer.tree
+    v4: Any = writer.tree
     for _ in range(96):
         v4 = v4.left
     block = ip_network(network)
     bits = f"{int(block[0]):0128b}"[: block.prefixlen]
-    node = writer.tree
+    node: Any = writer.tree
     for bit in bits[:-1]:
         node = node.get_or_create(int(bit))
     node[int(bits[-1])] = v4

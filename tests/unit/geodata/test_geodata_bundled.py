@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
@@ -45,7 +46,14 @@ KNOWN = {
     "2001:4200::1": ("ZA", "AF"),  # TENET
     "2001:dd8:8::1": ("AU", "OC"),  # APNIC
 }
-UNLOCATED = ("0.0.0.0", "10.1.2.3", "127.0.0.1", "192.168.1.1", "169.254.1.1", "224.0.0.1")
+UNLOCATED: tuple[str, ...] = (
+    "0.0.0.0",
+    "10.1.2.3",
+    "127.0.0.1",
+    "192.168.1.1",
+    "169.254.1.1",
+    "224.0.0.1",
+)
 UNLOCATED += ("255.255.255.255", "::", "::1", "fe80::1", "fc00::1", "ff02::1", "2001:db8::1")
 
 
@@ -146,6 +154,20 @@ def test_builds_are_reproducible(tmp_path: Path) -> None:
         tmp_path / "two.mmdb.xz", v4_blocks=[197], v6_blocks=[0x2C0F], processes=1, build_epoch=6
     )
     assert again.sha256 != reports[0].sha256
+
+
+def test_small_delegations_are_seen() -> None:
+    """Where a /24 was delegated in pieces, every single address is as the registries have it."""
+    builder = pytest.importorskip("firsthop_geodata.builder")
+    iptocc = pytest.importorskip("iptocc")
+    runs = builder.scan_v4(193)
+    first = int(IPv4Address("193.34.192.0"))
+    expected = iptocc.country_code([str(IPv4Address(first + offset)) for offset in range(4096)])
+    starts = [start for start, _, _ in runs]
+    for offset, code in enumerate(expected):
+        start, last, found = runs[bisect_right(starts, first + offset) - 1]
+        assert (found if start <= first + offset <= last else None) == code
+    assert any(start % 256 for start in starts)
 
 
 def test_split_range_is_exact() -> None:

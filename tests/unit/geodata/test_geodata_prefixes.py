@@ -74,7 +74,8 @@ def test_round_trip(table: GeoTable) -> None:
     assert table.latitudes.dtype == np.float64
     assert table.v4_starts.tolist() == [0, 0x0A000000, 0x0A000080, 0x0B000000]
     assert table.v4_cells.tolist() == [NO_CELL, 0, 1, NO_CELL]
-    assert (table.v4_starts.dtype, table.v6_starts.dtype) == (np.uint32, np.uint64)
+    assert table.v4_starts.dtype == np.dtype(np.uint32)
+    assert table.v6_starts.dtype == np.dtype(np.uint64)
     assert (table.database_type, table.build_epoch) == ("Test-City", 7)
     assert not table.v4_cells.flags.writeable
     for wrong in (-1, 3, NO_CELL):
@@ -109,7 +110,7 @@ def test_look_ups_agree_with_a_naive_model(
     near = st.sampled_from(sorted(v4) + sorted(v4_asn))
     v4_key = data.draw(st.integers(0, 2**32 - 1) | near)
     v6_key = data.draw(st.integers(0, 2**64 - 1) | st.sampled_from(sorted(v6)))
-    forms = [
+    forms: list[IPv4Address | IPv6Address] = [
         IPv4Address(v4_key),
         IPv6Address(0xFFFF << 32 | v4_key),
         IPv6Address(0x2002 << 112 | v4_key << 80 | 5),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed
+from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable
 from firsthop_healthchecks.watch import Watch
 from firsthop_steering.reports import ProbeTarget
 
@@ -32,7 +32,7 @@ def target(**changes: Any) -> ProbeTarget:
 
 
 class Scripted:
-    """A probe that gives the outcomes it was told: `+`, `-`, or `!` for its own fault."""
+    """A probe that gives the outcomes it was told: `+`, `-`, `?` for unable, or `!` for a bug."""
 
     def __init__(self, outcomes: str) -> None:
         self.outcomes = iter(outcomes)
@@ -46,6 +46,8 @@ class Scripted:
         outcome = next(self.outcomes, "+")
         if outcome == "!":
             raise RuntimeError("a bug of ours")
+        if outcome == "?":
+            return Unable("no network here")
         return Passed(1.5) if outcome == "+" else Failed("x" * 300)
 
     async def close(self) -> None:
@@ -113,8 +115,9 @@ async def test_undecided_is_unknown_and_reported() -> None:
 
 
 async def test_a_fault_of_ours_is_no_observation() -> None:
-    bench = Bench("+!!!!!")
-    assert await bench.after(6) == "up"
+    """The view grows old instead: it stops counting, and votes nobody down."""
+    bench = Bench("+!!!???")
+    assert await bench.after(7) == "up"
     view = bench.watch.view()
     assert view is not None
     assert view.checked_at == START

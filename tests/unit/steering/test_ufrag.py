@@ -21,6 +21,7 @@ from firsthop_steering.ufrag import (
     Decoded,
     Rejected,
     RouteKeys,
+    claimed_expiry,
     decode,
     mint,
     mint_probe_credential,
@@ -160,6 +161,13 @@ def test_expiry_is_exact_and_the_first_instant_out() -> None:
     assert isinstance(decode(credential.ufrag, KEYS.routes, now=last), Decoded)
     late = decode(credential.ufrag, KEYS.routes, now=credential.expires_at)
     assert late == Rejected("expired")
+
+
+def test_a_claimed_expiry_needs_no_key() -> None:
+    """For those who hold a credential and no key: when to stop using it."""
+    credential = minted()
+    assert claimed_expiry(credential.ufrag) == credential.expires_at
+    assert claimed_expiry(credential.ufrag[:-1]) is None
 
 
 def test_expiry_takes_any_time_zone() -> None:

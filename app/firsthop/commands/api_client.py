@@ -1,0 +1,63 @@
+"""Calls of the admin API from the command line."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+TIMEOUT_S = 30.0
+
+
+class ApiError(Exception):
+    """Why a call failed, in lines for the person at the terminal."""
+
+
+def call(
+    method: str,
+    url: str,
+    token: str | None,
+    state_dir: Path,
+    query: dict[str, str] | None = None,
+    *,
+    body: Any = None,
+) -> Any:
+    """The JSON answer; `token` None: the one in `<state_dir>/admin.token`. Raises ApiError."""
+    if not url.startswith(("http://", "https://")):
+        raise ApiError(f"{url} must start with http:// or https://")
+    secret = token or _admin_token(state_dir)
+    address = f"{url}?{urllib.parse.urlencode(query)}" if query else url
+    request = urllib.request.Request(  # noqa: S310 - http and https only
+        address,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {secret}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            return json.loads(response.read() or b"null")
+    except urllib.error.HTTPError as error:
+        raise ApiError(_told(error)) from None
+    except (OSError, ValueError) as error:
+        raise ApiError(f"{url}: {getattr(error, 'reason', None) or error}") from None
+
+
+def _admin_token(state_dir: Path) -> str:
+    path = state_dir / "admin.token"
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise ApiError(f"needs FIRSTHOP_TOKEN, or a token in {path}: {error.strerror}") from None
+
+
+def _told(error: urllib.error.HTTPError) -> str:
+    """A problem document as lines: what, then each field and rule."""
+    try:
+        problem = json.loads(error.read())
+        faults = [f"  {each['field']}: {each['rule']}" for each in problem.get("errors", ())]
+        return "\n".join([f"{error.code} {problem['title']}: {problem['detail']}", *faults])
+    except (ValueError, KeyError, TypeError, OSError):
+        return f"{error.code} {error.reason}"

@@ -1,0 +1,152 @@
+"""`firsthop controlplane`, and what goes with its store: migrate, token, apply, export."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from firsthop.commands.api_client import ApiError, call
+from firsthop.commands.options import listen_one
+from firsthop.commands.process import fail
+from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
+from firsthop.controlplane_store import create_token
+from firsthop_controlplane.errors import ControlPlaneError
+from firsthop_controlplane.settings import Settings
+from firsthop_controlplane.store.migrate import migrate as migrate_store
+from firsthop_steering.document import DocumentError, load_yaml
+
+DatabaseUrl = Annotated[
+    str, typer.Option(envvar="FIRSTHOP_DATABASE_URL", help="postgresql://…", show_envvar=True)
+]
+StateDir = Annotated[Path, typer.Option(envvar="FIRSTHOP_STATE_DIR")]
+ApiUrl = Annotated[str, typer.Option("--api", envvar="FIRSTHOP_API_URL")]
+Token = Annotated[
+    str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Default: admin.token in --state-dir.")
+]
+STATE_DIR = Path(".firsthop")
+API_URL = "http://127.0.0.1:8080"
+
+token = typer.Typer(help="Tokens of people and machines.", no_args_is_help=True)
+
+
+@token.callback()
+def _tokens() -> None:
+    """Tokens of people and machines."""
+
+
+def controlplane(
+    database_url: DatabaseUrl,
+    listen: Annotated[str, typer.Option(envvar="FIRSTHOP_CONTROLPLANE_LISTEN")] = "127.0.0.1:8080",
+    state_dir: StateDir = STATE_DIR,
+    bootstrap_tokens: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FIRSTHOP_BOOTSTRAP_TOKENS",
+            help="JSON [{name, role, scope, secret}]: tokens kept as this file says.",
+        ),
+    ] = None,
+) -> None:
+    """Serve the admin API, ingest and the snapshot feed over a PostgreSQL."""
+    host, port = listen_one(listen, "--listen")
+    options = ControlPlaneOptions(
+        settings=Settings(database_url=database_url, host=host, port=port),
+        state_dir=state_dir,
+        bootstrap_tokens=bootstrap_tokens,
+    )
+    try:
+        run_controlplane(options)
+    except (StartError, OSError) as error:
+        raise fail(f"controlplane: {error}") from None
+
+
+def migrate(database_url: DatabaseUrl) -> None:
+    """Bring the database to this release's schema."""
+    try:
+        head = asyncio.run(migrate_store(database_url))
+    except (ControlPlaneError, OSError) as error:
+        raise fail(f"migrate: {error}") from None
+    typer.echo(f"the schema is at {head}")
+
+
+@token.command("create")
+def create(
+    name: Annotated[str, typer.Option(help="Stands in the audit.")],
+    role: Annotated[str, typer.Option(help="viewer, operator, admin, edge, prober, agent, …")],
+    scope: Annotated[str | None, typer.Option(help="The relay of an agent, …")] = None,
+    expires_at: Annotated[datetime | None, typer.Option(help="UTC; default: never.")] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(envvar="FIRSTHOP_DATABASE_URL", help="Given: written there, without an API."),
+    ] = None,
+    api: ApiUrl = API_URL,
+    api_token: Annotated[str | None, typer.Option("--token", envvar="FIRSTHOP_TOKEN")] = None,
+    state_dir: StateDir = STATE_DIR,
+) -> None:
+    """Make a token and print its secret, once."""
+    draft: dict[str, Any] = {"name": name, "role": role, "scope": scope}
+    if expires_at is not None:
+        draft["expires_at"] = expires_at.replace(tzinfo=UTC).isoformat()
+    try:
+        if database_url:
+            typer.echo(asyncio.run(create_token(database_url, draft)))
+        else:
+            made = call("POST", f"{api}/v1/tokens", api_token, state_dir, body=draft)
+            typer.echo(made["secret"])
+    except (ApiError, ControlPlaneError, OSError) as error:
+        raise fail(f"token create: {error}") from None
+
+
+def apply(
+    file: Annotated[Path, typer.Option("--file", "-f", help="A YAML document; - is stdin.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    message: Annotated[str, typer.Option("--message", "-m")] = "",
+    api: ApiUrl = API_URL,
+    token: Token = None,
+    state_dir: StateDir = STATE_DIR,
+) -> None:
+    """Make the configuration what a document says; what it does not name is deleted."""
+    try:
+        text = typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text()
+        document = load_yaml(text)
+        body = {
+            "document": document.model_dump(mode="json"),
+            "message": message,
+            "dry_run": dry_run,
+        }
+        applied = call("POST", f"{api}/v1/changesets", token, state_dir, body=body)
+    except DocumentError as error:
+        lines = "\n".join(f"  {file}: {problem}" for problem in error.problems)
+        raise fail(f"apply: refused, nothing was changed:\n{lines}") from None
+    except (ApiError, OSError, UnicodeDecodeError) as error:
+        raise fail(f"apply: {error}") from None
+    _tell(applied)
+
+
+def _tell(applied: dict[str, Any]) -> None:
+    for change in applied["changes"]:
+        fields = f": {', '.join(change['fields'])}" if change["action"] == "changed" else ""
+        typer.echo(f"{change['action']:8} {change['object']}{fields}")
+    if applied["dry_run"]:
+        typer.echo(f"dry run: {len(applied['changes'])} changes, nothing was stored")
+    elif applied["revision"] is None:
+        typer.echo("nothing differs")
+    else:
+        typer.echo(f"revision {applied['revision']}")
+
+
+def export(
+    api: ApiUrl = API_URL,
+    token: Token = None,
+    state_dir: StateDir = STATE_DIR,
+) -> None:
+    """Print the configuration as a document that `apply` takes."""
+    try:
+        document = call("GET", f"{api}/v1/document", token, state_dir)
+    except ApiError as error:
+        raise fail(f"export: {error}") from None
+    typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)

@@ -1,0 +1,158 @@
+"""The control plane as a process: secrets from the state folder, migration, listener, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from firsthop_controlplane.api.bodies import parse
+from firsthop_controlplane.app import Parts, addresses, create_app
+from firsthop_controlplane.deps import Explain
+from firsthop_controlplane.errors import ControlPlaneError, Refused
+from firsthop_controlplane.keyfiles import master_key, signing_key
+from firsthop_controlplane.settings import Settings
+from firsthop_controlplane.store.engine import unavailable
+from firsthop_controlplane.store.migrate import migrate
+from firsthop_controlplane.tokens import BootstrapToken
+
+log = structlog.get_logger(__name__)
+DATABASE_PATIENCE_S = 30.0
+"""A database that starts together with us is waited for."""
+_TOKENS = TypeAdapter(tuple[BootstrapToken, ...])
+
+
+class StartError(Exception):
+    """Why it could not start; one line for the person at the terminal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlaneOptions:
+    """What `firsthop controlplane` is told."""
+
+    settings: Settings
+    state_dir: Path
+    bootstrap_tokens: Path | None = None
+
+
+def run_controlplane(options: ControlPlaneOptions, explain: Explain | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError."""
+    asyncio.run(_until_signalled(options, explain))
+
+
+async def _until_signalled(options: ControlPlaneOptions, explain: Explain | None) -> None:
+    serving = asyncio.ensure_future(_serve(options, explain))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
+async def _serve(options: ControlPlaneOptions, explain: Explain | None) -> None:
+    try:
+        async with running_controlplane(options, explain):
+            await asyncio.Event().wait()
+    except ControlPlaneError as error:
+        raise StartError(str(error)) from None
+
+
+@contextlib.asynccontextmanager
+async def running_controlplane(
+    options: ControlPlaneOptions, explain: Explain | None = None
+) -> AsyncIterator[tuple[str, ...]]:
+    """The URLs of a control plane that serves while the context is open."""
+    settings = options.settings
+    options.state_dir.mkdir(parents=True, exist_ok=True)
+    parts = Parts(
+        signing_key=signing_key(options.state_dir),
+        master_key=master_key(options.state_dir),
+        explain=explain,
+        admin_token_file=options.state_dir / "admin.token",
+        bootstrap=_bootstrap_source(options.bootstrap_tokens),
+    )
+    await _migrated(settings.database_url)
+    runner = web.AppRunner(
+        create_app(settings, parts), access_log=None, shutdown_timeout=settings.shutdown_s
+    )
+    try:
+        await runner.setup()
+        await _listen(runner, settings)
+        urls = tuple(addresses(runner))
+        log.info("controlplane.serving", urls=urls)
+        yield urls
+    finally:
+        await runner.cleanup()
+
+
+def _bootstrap_source(path: Path | None) -> BootstrapSource | None:
+    return None if path is None else BootstrapSource(path)
+
+
+class BootstrapSource:
+    """A file of tokens that its writer may extend while we run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    def __call__(self) -> Sequence[BootstrapToken] | None:
+        """The tokens, if the file is not as it was; StartError when it cannot be read."""
+        try:
+            status = self._path.stat()
+            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if seen == self._seen:
+                return None
+            tokens = _TOKENS.validate_python(parse(self._path.read_bytes()))
+        except OSError as error:
+            raise StartError(f"bootstrap tokens {self._path}: {error.strerror}") from None
+        except (ValidationError, Refused) as error:
+            raise StartError(f"bootstrap tokens {self._path}: {_reason(error)}") from None
+        self._seen = seen
+        return tokens
+
+
+def _reason(error: ValidationError | Refused) -> str:
+    """The fault without the secrets that stand beside it."""
+    if isinstance(error, Refused):
+        return error.detail
+    fault = error.errors(include_input=False, include_url=False)[0]
+    return f"{'/'.join(map(str, fault['loc']))}: {fault['msg']}"
+
+
+async def _migrated(url: str) -> None:
+    deadline = asyncio.get_running_loop().time() + DATABASE_PATIENCE_S
+    while True:
+        try:
+            await migrate(url)
+            return
+        except ControlPlaneError:
+            raise
+        except Exception as error:
+            if not unavailable(error):
+                raise StartError(f"the database cannot be used: {_first_line(error)}") from error
+            if asyncio.get_running_loop().time() > deadline:
+                raise StartError(f"the database does not answer: {_first_line(error)}") from None
+            log.info("database.awaited", reason=_first_line(error))
+            await asyncio.sleep(0.5)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, reuse_address=True).start()
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(f"port {settings.port} of {settings.host} is in use") from None
+        raise StartError(f"cannot listen on {where}: {error.strerror}") from None
