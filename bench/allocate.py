@@ -106,16 +106,17 @@ def _keys(now: datetime) -> CredentialKeys:
     )
 
 
+def _address(chance: random.Random) -> IPv4Address:
+    return IPv4Address(chance.randrange(1 << 24, 0xE0 << 24))
+
+
 def pure_us(weight: int, rounds: int) -> dict[str, float]:
     """CPU microseconds of allocate() and of to_json(): first time for each client, and later."""
     view = build_view(weight)
     chance = random.Random(2)
     now = datetime.now(UTC)
     requests = [
-        AllocationRequest(
-            address=IPv4Address(chance.randrange(1 << 24, 0xE0 << 24)), source="client_ip"
-        )
-        for _ in range(CLIENTS)
+        AllocationRequest(address=_address(chance), source="client_ip") for _ in range(CLIENTS)
     ]
     figures: dict[str, list[float]] = {"cold": [], "allocate": [], "allocate + to_json": []}
     for lap in range(rounds + 1):
@@ -247,9 +248,7 @@ async def load(port: int, status: bytes, seconds: float) -> list[float]:
 
 
 def _request(chance: random.Random) -> bytes:
-    body = json.dumps(
-        {"client_ip": str(IPv4Address(chance.randrange(1 << 24, 0xE0 << 24)))}
-    ).encode()
+    body = json.dumps({"client_ip": str(_address(chance))}).encode()
     return (
         b"POST /v1/allocations HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
         b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"

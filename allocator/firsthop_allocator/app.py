@@ -210,6 +210,8 @@ async def _read(request: web.Request) -> bytes:
         raise wrong(415, Fault("Content-Encoding", "must not be used"))
     if (request.content_length or 0) > MAX_BODY:
         raise Problem(413, f"the body is longer than {MAX_BODY} octets")
+    if request.content.is_eof():  # it came with the head, as nearly all do
+        return await request.read()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()

@@ -19,7 +19,7 @@ def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dic
     those that are out."""
     client = view.steering.atlas.client(subject.address)
     decision = view.steering.decide(service, client)
-    place = view.place(client.cell)
+    place = view.tables.place(client.cell)
     out = [each for each in decision.ranking.candidates if each.dropped]
     return {
         "service": service.id,
@@ -55,7 +55,7 @@ def _region(
         "reason": decision.fate(candidate),
         "rtt_ms": candidate.rtt_ms,
         "rtt_source": candidate.rtt_source,
-        "distance_km": None if cell is None else view.distance_km(site.id, cell),
+        "distance_km": None if cell is None else view.tables.distance_km(site.id, cell),
         "weight": site.weight,
         "score_ms": candidate.score_ms,
         "relays": _relays(view, site, ignore_health=ignore_health),
@@ -66,7 +66,7 @@ def _relays(view: AllocatorView, site: Site, *, ignore_health: bool) -> list[dic
     usable = {each.id for each in view.steering.usable(site, ignore_health=ignore_health)}
     states = []
     for endpoint in site.endpoints:
-        relay = view.relays.get(endpoint.id)
+        relay = view.tables.relays.get(endpoint.id)
         if relay is not None:
             measured = view.steering.status.relays.get(relay.id, _UNKNOWN)
             states.append(

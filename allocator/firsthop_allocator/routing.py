@@ -1,8 +1,7 @@
 """Where a session goes: the relays that a client is offered, and the transceiver region.
 
 Regions are chosen by `firsthop_steering.decide`, exactly as for DNS; this module turns two of its
-decisions into a `Route`. A route depends on the client's cell, its bucket and the overrides that
-match it, so the view keeps it under these; a test holds kept routes to fresh ones. Pure.
+decisions into a `Route`. Pure.
 
 Fallback addresses of a service are for DNS: they have no port and route no ufrag, so here
 `when_all_down: fallback` means closed.
@@ -16,19 +15,20 @@ from firsthop_allocator.route import Offer, Refused, Route
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering.atlas import Client
 from firsthop_steering.decision import Candidate, Decision
-from firsthop_steering.model import Service
-from firsthop_steering.rendezvous import bucket
+from firsthop_steering.model import Relay, Service
 
 MAX_RELAYS = 3
 """Answers of the system that Firsthop follows carry three, so that a client races them."""
 
 _NONE: frozenset[str] = frozenset()
 
+Pick = tuple[Relay, Candidate]
+
 
 def steered_service(view: AllocatorView, wanted: str | None) -> Service | Refused:
     """The service of that id or name, or the default one; its pool is relays."""
     if wanted is None:
-        return view.default_service or Refused(
+        return view.tables.default_service or Refused(
             "no_relay", None, "the plan has no service whose pool is relays"
         )
     service = view.steering.atlas.service(wanted)
@@ -49,111 +49,96 @@ def find_route(
     excluded: frozenset[str] = _NONE,
 ) -> Route | Refused:
     """The route of `client`; `pinned` names a transceiver region, `excluded` relays."""
-    if excluded:
-        return fresh_route(view, service, client, pinned, excluded)
-    drawn = bucket(client.family, client.key)
-    key = service.id, client.cell, drawn, _overrides(view, service, client), pinned
-    route = view.routes.get(key)
-    if route is not None:
-        return route
-    fresh = fresh_route(view, service, client, pinned, excluded)
-    return fresh if isinstance(fresh, Refused) else view.keep(key, fresh)
-
-
-def _overrides(view: AllocatorView, service: Service, client: Client) -> tuple[str, ...]:
-    """The ids of the overrides that speak of this client: to the relays, to the media."""
-    relays, media = view.rules[service.id]
-    if not relays and not media:
-        return ()
-    return tuple(
-        next((rule.id for rule in rules if rule.matches(client)), "") for rules in (relays, media)
-    )
-
-
-def fresh_route(
-    view: AllocatorView,
-    service: Service,
-    client: Client,
-    pinned: str | None,
-    excluded: frozenset[str],
-) -> Route | Refused:
-    """`find_route` without its memory."""
     decision = view.steering.decide(service, client)
-    if decision.site is None:
+    if decision.chosen is None:
         return Refused("no_relay", None, f"service {service.id}: {decision.reason}")
-    offers = _offers(view, decision, excluded)
-    if not offers:
+    picks = _pick(view, decision, excluded)
+    if not picks:
         return _nothing_to_offer(service, excluded)
-    entry = view.region_index[offers[0].relay.region]
+    entry = view.tables.region_index[picks[0][0].region]
     media = _media_region(view.steering.decide_media(service, client, entry), pinned)
     if isinstance(media, Refused):
         return media
-    wire_id = view.wire_ids[media]
-    if wire_id is None:
-        rule = f"transceiver region {media} has no wire id in plan {decision.plan}"
-        return Refused("no_wire_id", None, rule)
-    return _route(view, decision, offers, media, wire_id)
+    reason = _reason(decision, picks)
+    # With the view these name all that a route says: the round trips follow from service, cell
+    # and relays.
+    key = (service.id, client.cell, media, reason, *(relay.id for relay, _ in picks))
+    route = view.kept_route(key)
+    if route is None:
+        made = _route(view, decision, picks, media, reason)
+        if isinstance(made, Refused):
+            return made
+        route = made
+        view.keep_route(key, route)
+    return route
+
+
+def _pick(view: AllocatorView, decision: Decision, excluded: frozenset[str]) -> list[Pick]:
+    """The first relays of the chosen region, then of those that the client would ask next.
+
+    Regions that it asked before come last: their weight did not keep it.
+    """
+    walk, chosen = decision.walk, decision.chosen
+    ignore_health = decision.ranking.outcome == "open"
+    picks: list[Pick] = []
+    for candidate in (*walk[chosen:], *walk[:chosen]) if chosen else walk:
+        for relay in view.relays_at(
+            candidate.site.id, decision.bucket, ignore_health=ignore_health
+        ):
+            if relay.id in excluded:
+                continue
+            picks.append((relay, candidate))
+            if len(picks) == MAX_RELAYS:
+                return picks
+    return picks
+
+
+def _reason(decision: Decision, picks: list[Pick]) -> str:
+    """Why these relays; `exclude_relays` may have emptied the region that was chosen."""
+    assert decision.site is not None
+    if picks[0][1].site is decision.site:
+        return decision.reason
+    return f"{decision.reason}; no relay of {decision.site.id} is left for this request"
 
 
 def _route(
-    view: AllocatorView,
-    decision: Decision,
-    offers: tuple[Offer, ...],
-    media: str,
-    wire_id: int,
-) -> Route:
-    text = view.session_text(tuple(offer.relay.id for offer in offers))
+    view: AllocatorView, decision: Decision, picks: list[Pick], media: str, reason: str
+) -> Route | Refused:
+    tables, cell = view.tables, decision.client.cell
+    wire_id = tables.wire_ids[media]
+    if wire_id is None:
+        rule = f"transceiver region {media} has no wire id in plan {decision.plan}"
+        return Refused("no_wire_id", None, rule)
+    offers = tuple(
+        Offer(
+            relay,
+            candidate.rtt_ms,
+            None if cell is None else tables.distance_km(candidate.site.id, cell),
+        )
+        for relay, candidate in picks
+    )
+    text = tables.session_text(tuple(relay.id for relay, _ in picks))
     relays = ",".join(
         f"{opening},{_numbers(rank, offer)}}}"
         for rank, (opening, offer) in enumerate(zip(text.relays, offers, strict=True), start=1)
     )
-    reason = _reason(decision, offers)
     note = {"plan": decision.plan, "status": decision.status, "reason": reason}
     return Route(
-        decision.service.id,
-        offers,
-        media,
-        wire_id,
-        view.place(decision.client.cell),
-        reason,
-        text,
-        f'"relays":[{relays}],"transceiver_region":"{media}"',
-        f'"decision":{json.dumps(note, separators=(",", ":"))}',
+        service=decision.service.id,
+        offers=offers,
+        transceiver_region=media,
+        wire_id=wire_id,
+        place=tables.place(cell),
+        reason=reason,
+        text=text,
+        relays=f'"relays":[{relays}],"transceiver_region":"{media}"',
+        decision=f'"decision":{json.dumps(note, separators=(",", ":"))}',
     )
 
 
 def _numbers(rank: int, offer: Offer) -> str:
     distance = "null" if offer.distance_km is None else offer.distance_km
     return f'"rank":{rank},"rtt_ms":{offer.rtt_ms},"distance_km":{distance}'
-
-
-def _reason(decision: Decision, offers: tuple[Offer, ...]) -> str:
-    """Why these relays; `exclude_relays` may have emptied the region that was chosen."""
-    assert decision.site is not None
-    if offers[0].relay.region == decision.site.id:
-        return decision.reason
-    return f"{decision.reason}; no relay of {decision.site.id} is left for this request"
-
-
-def _offers(view: AllocatorView, decision: Decision, excluded: frozenset[str]) -> tuple[Offer, ...]:
-    """The first relays of the chosen region, then of those that the client would ask next.
-
-    Regions that it asked before come last: their weight did not keep it.
-    """
-    assert decision.chosen is not None
-    walk, chosen, cell = decision.walk, decision.chosen, decision.client.cell
-    ignore_health = decision.ranking.outcome == "open"
-    offers: list[Offer] = []
-    for candidate in (*walk[chosen:], *walk[:chosen]):
-        region = candidate.site.id
-        for relay in view.relays_at(region, decision.bucket, ignore_health):
-            if relay.id in excluded:
-                continue
-            distance = None if cell is None else view.distance_km(region, cell)
-            offers.append(Offer(relay, candidate.rtt_ms, distance))
-            if len(offers) == MAX_RELAYS:
-                return tuple(offers)
-    return tuple(offers)
 
 
 def _nothing_to_offer(service: Service, excluded: frozenset[str]) -> Refused:

@@ -1,23 +1,28 @@
 """What allocations need of one plan, one status and one key set, laid out ahead of the requests.
 
 A view is never changed: a new snapshot makes a new one, and the holder's one assignment puts it in
-place. What depends on few things (the relays of a region and bucket, a distance, the text of a set
-of relays, a route) is computed on first use and kept; every such store is bounded.
+place. What depends on few things (the text of a set of relays, a distance, the order of a region's
+relays) is computed on first use and kept; every such store is bounded. `PlanTables` holds what no
+status changes, so views of one plan share it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
+
+import numpy as np
 
 from firsthop_allocator.candidates import candidate_lines
 from firsthop_allocator.route import Place, Route, SessionText
+from firsthop_steering.atlas import Atlas, Endpoint
 from firsthop_steering.decide import Steering
 from firsthop_steering.endpoints import domains_apart
 from firsthop_steering.model import Relay, Service
-from firsthop_steering.rendezvous import races
+from firsthop_steering.rendezvous import BUCKETS, races
 from firsthop_steering.ufrag import CredentialKeys
 
 ICE_LITE = True
@@ -28,77 +33,65 @@ SDP_MLINE_INDEX = 0
 
 _UFRAG, _PASSWORD = "{ufrag}", "{password}"
 """Where the credential goes; no slug, address or ICE character is a brace."""
-_ORDERS = 1 << 16  # orders of a region's relays: 32 regions × 1,024 buckets × two outcomes
+_ORDERS = 1 << 10  # sets of relays, each with 1,024 references to a few orders
 _PLACES = 1 << 16  # small values; a miss costs 15 us
 _RELAY_SETS = 1 << 12  # texts of 3 kB
-_ROUTES = 1 << 15  # distinct ones, of 1 kB
-_ROUTE_KEYS = 1 << 16  # keys that share them, of 0.2 kB
+_ROUTES = 1 << 15  # texts of 1 kB
+
+Orders = tuple[tuple[Relay, ...], ...]
 
 
-class AllocatorView:
-    """One plan, one status and one key set; see the module."""
+class PlanTables:
+    """What follows from a plan and the geo table alone."""
 
-    def __init__(self, steering: Steering, keys: CredentialKeys) -> None:
-        self.steering = steering
-        self.keys = keys
-        document = steering.atlas.plan.document
+    def __init__(self, atlas: Atlas) -> None:
+        self.atlas = atlas
+        document = atlas.plan.document
         self.relays = {relay.id: relay for relay in document.relays if relay.kind == "relay"}
         """Only these route by ufrag; a TURN server would not understand the credential."""
-        self.region_index = {
-            site.id: index for index, site in enumerate(steering.atlas.pools["relays"])
-        }
+        self.region_index = {site.id: index for index, site in enumerate(atlas.pools["relays"])}
         self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
-        steered = [each for each in document.services if each.pool == "relays"]
+        steered = (each for each in document.services if each.pool == "relays")
         self.default_service: Service | None = min(steered, key=lambda each: each.id, default=None)
         """The one that a request without a service is for: the first by id."""
-        self.rules = {
-            each.id: (steering.rules(each, "relays"), steering.rules(each, "media"))
-            for each in steered
-        }
-        """The overrides in force for a service: for its relays, and for its media."""
-        self.routes: dict[Hashable, Route] = {}
-        self._distinct: dict[Hashable, Route] = {}
-        self.relays_at = lru_cache(_ORDERS)(self._relays_at)
+        self.orders = lru_cache(_ORDERS)(self._orders)
         self.distance_km = lru_cache(_PLACES)(self._distance_km)
         self.place = lru_cache(_PLACES)(self._place)
         self.session_text = lru_cache(_RELAY_SETS)(self._session_text)
 
-    def keep(self, key: Hashable, route: Route) -> Route:
-        """Keeps `route` for `key`; returns the one that equal ones share."""
-        if len(self.routes) >= _ROUTE_KEYS or len(self._distinct) >= _ROUTES:
-            self.routes.clear()
-            self._distinct.clear()
-        content = (route.service, route.relays, route.decision, route.place)
-        shared = self.routes[key] = self._distinct.setdefault(content, route)
-        return shared
-
-    def _relays_at(self, region: str, drawn: int, ignore_health: bool) -> tuple[Relay, ...]:
-        """The relays of a region in a bucket's order: by weight, failure domains apart first."""
-        site = self.steering.atlas.pools["relays"][self.region_index[region]]
-        usable = self.steering.usable(site, ignore_health=ignore_health)
+    def _orders(self, usable: tuple[Endpoint, ...]) -> Orders:
+        """For each bucket the order of these relays: by weight, failure domains apart first."""
         field = [each for each in usable if each.id in self.relays]
-        field.sort(key=lambda each: (races(each.id, each.weight)[drawn], each.id))
-        return tuple(self.relays[each.id] for each in domains_apart(field))
+        if not field:
+            return ((),) * BUCKETS
+        arrivals = np.stack([races(each.id, each.weight) for each in field])
+        kept: dict[tuple[int, ...], tuple[Relay, ...]] = {}
+        orders = []
+        for places in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):
+            if places not in kept:
+                ordered = domains_apart([field[place] for place in places])
+                kept[places] = tuple(self.relays[each.id] for each in ordered)
+            orders.append(kept[places])
+        return tuple(orders)
 
     def _distance_km(self, region: str, cell: int) -> float:
         """Great circle from a cell to a relay region, to 100 m."""
-        site = self.region_index[region]
-        return round(self.steering.atlas.distance_km("relays", site, cell), 1)
+        return round(self.atlas.distance_km("relays", self.region_index[region], cell), 1)
 
     def _place(self, cell: int | None) -> Place:
         """The place of a cell; coordinates to 4 decimals, which is 11 m."""
         country, latitude, longitude = None, None, None
         if cell is not None:
-            geo = self.steering.atlas.geo
+            geo = self.atlas.geo
             country = geo.countries[cell] or None
             latitude = round(float(geo.latitudes[cell]), 4)
             longitude = round(float(geo.longitudes[cell]), 4)
         members = {"country": country, "latitude": latitude, "longitude": longitude}
         return Place(country, latitude, longitude, _dump(members)[1:-1])
 
-    def _session_text(self, relay_ids: tuple[str, ...]) -> SessionText:
-        relays = [self.relays[each] for each in relay_ids]
-        candidates = candidate_lines(relays)
+    def _session_text(self, relays: tuple[str, ...]) -> SessionText:
+        offered = [self.relays[each] for each in relays]
+        candidates = candidate_lines(offered)
         template = _dump(
             {
                 "ice_parameters": {
@@ -111,7 +104,51 @@ class AllocatorView:
             }
         )
         pieces = tuple(tuple(part.split(_UFRAG)) for part in template[1:-1].split(_PASSWORD))
-        return SessionText(tuple(map(_relay_object, relays)), candidates, pieces)
+        return SessionText(tuple(map(_relay_object, offered)), candidates, pieces)
+
+
+class AllocatorView:
+    """One plan, one status and one key set; see the module."""
+
+    def __init__(
+        self,
+        steering: Steering,
+        keys: CredentialKeys,
+        tokens: Mapping[str, datetime | None] | None = None,
+        *,
+        previous: AllocatorView | None = None,
+    ) -> None:
+        """`tokens`: SHA-256 in hex of the bearer tokens with role allocator, and their expiry.
+
+        `previous` lends what it has laid out, where it is of the same plan.
+        """
+        self.steering = steering
+        self.keys = keys
+        self.tokens = dict(tokens or {})
+        lent = previous.tables if previous is not None else None
+        same_plan = lent is not None and lent.atlas is steering.atlas
+        self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.atlas)
+        self._relays: dict[tuple[str, bool], Orders] = {}
+        self._routes: dict[tuple[object, ...], Route] = {}
+
+    def relays_at(self, region: str, drawn: int, *, ignore_health: bool) -> tuple[Relay, ...]:
+        """The relays of a region that may be offered now, in the order of a bucket."""
+        orders = self._relays.get((region, ignore_health))
+        if orders is None:
+            site = self.steering.atlas.pools["relays"][self.tables.region_index[region]]
+            usable = self.steering.usable(site, ignore_health=ignore_health)
+            orders = self._relays[region, ignore_health] = self.tables.orders(usable)
+        return orders[drawn]
+
+    def kept_route(self, key: tuple[object, ...]) -> Route | None:
+        """The route that was kept for `key`."""
+        return self._routes.get(key)
+
+    def keep_route(self, key: tuple[object, ...], route: Route) -> None:
+        """Keeps it, in place of all others when there are too many."""
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        self._routes[key] = route
 
 
 @dataclass(slots=True)

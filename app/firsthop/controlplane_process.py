@@ -76,7 +76,7 @@ async def running_controlplane(
         master_key=master_key(options.state_dir),
         explain=explain,
         admin_token_file=options.state_dir / "admin.token",
-        bootstrap=_bootstrap_source(options.bootstrap_tokens),
+        bootstrap=BootstrapFile(options.bootstrap_tokens) if options.bootstrap_tokens else tuple,
     )
     await _migrated(settings.database_url)
     runner = web.AppRunner(
@@ -92,31 +92,27 @@ async def running_controlplane(
         await runner.cleanup()
 
 
-def _bootstrap_source(path: Path | None) -> BootstrapSource | None:
-    return None if path is None else BootstrapSource(path)
-
-
-class BootstrapSource:
+class BootstrapFile:
     """A file of tokens that its writer may extend while we run."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
+        self._tokens: Sequence[BootstrapToken] = ()
 
-    def __call__(self) -> Sequence[BootstrapToken] | None:
-        """The tokens, if the file is not as it was; StartError when it cannot be read."""
+    def __call__(self) -> Sequence[BootstrapToken]:
+        """The tokens in the file now; StartError when it cannot be read."""
         try:
             status = self._path.stat()
             seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-            if seen == self._seen:
-                return None
-            tokens = _TOKENS.validate_python(parse(self._path.read_bytes()))
+            if seen != self._seen:
+                self._tokens = _TOKENS.validate_python(parse(self._path.read_bytes()))
         except OSError as error:
             raise StartError(f"bootstrap tokens {self._path}: {error.strerror}") from None
         except (ValidationError, Refused) as error:
             raise StartError(f"bootstrap tokens {self._path}: {_reason(error)}") from None
         self._seen = seen
-        return tokens
+        return self._tokens
 
 
 def _reason(error: ValidationError | Refused) -> str:

@@ -61,8 +61,8 @@ def mint_probe(keyset: KeySet, now: datetime) -> tuple[str, str]:
     return credential.ufrag, credential.password
 
 
-BootstrapSource = Callable[[], Sequence[BootstrapToken] | None]
-"""Tokens that the store is to hold; None while they are what they were at the last call."""
+BootstrapSource = Callable[[], Sequence[BootstrapToken]]
+"""Tokens that the store is to hold, as they are now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Parts:
     explain: Explain | None = None
     admin_token_file: Path | None = None
     """Where the first admin token is written; None: nowhere, tokens come from elsewhere."""
-    bootstrap: BootstrapSource | None = None
+    bootstrap: BootstrapSource = tuple
     mint_probe: MintProbe = mint_probe
     combine: Combine = majority
     now: Callable[[], datetime] = utc_now
@@ -173,7 +173,7 @@ async def _prepare(deps: Deps, parts: Parts) -> None:
     now = parts.now()
     async with deps.revisions.session() as session, session.begin():
         await first_start.first_keys(session, deps.keyring, now)
-    await _bootstrap(deps, parts)
+    await _bootstrap(deps, parts.bootstrap(), now)
     if parts.admin_token_file is not None:
         async with deps.revisions.session() as session, session.begin():
             await first_start.admin_token(session, parts.admin_token_file, now)
@@ -182,21 +182,24 @@ async def _prepare(deps: Deps, parts: Parts) -> None:
     deps.status_loop.evaluate()
 
 
-async def _bootstrap(deps: Deps, parts: Parts) -> None:
-    given = parts.bootstrap() if parts.bootstrap is not None else None
+async def _bootstrap(deps: Deps, given: Sequence[BootstrapToken], now: datetime) -> None:
     if given:
         async with deps.revisions.session() as session, session.begin():
-            await first_start.bootstrap(session, given, parts.now())
+            await first_start.bootstrap(session, given, now)
 
 
 async def _follow_bootstrap(deps: Deps, parts: Parts) -> None:
     """Whoever starts us may learn later which machines there are."""
-    while parts.bootstrap is not None:
-        await asyncio.sleep(deps.settings.poll_s)
+    done: Sequence[BootstrapToken] = ()
+    while True:
         try:
-            await _bootstrap(deps, parts)
+            given = parts.bootstrap()
+            if given != done:
+                await _bootstrap(deps, given, parts.now())
+                done = given
         except Exception as error:
-            log.warning("bootstrap.failed", reason=str(error))
+            log.warning("bootstrap.failed", reason=f"{type(error).__name__}: {error}")
+        await asyncio.sleep(deps.settings.poll_s)
 
 
 @contextlib.asynccontextmanager

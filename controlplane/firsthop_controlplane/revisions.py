@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane import wire_ids
@@ -94,7 +94,7 @@ class Revisions:
                 return Outcome(value, changes, None, after)
             at = self._now()
             session.add(_revision(parent, actor, message or summary(changes), after, at))
-            session.add_all(_audit(changes, actor, parent + 1, at))
+            await _add_audit(session, changes, actor, parent + 1, at)
             await notify(session, "revision")
         return Outcome(value, changes, parent + 1, after)
 
@@ -178,15 +178,6 @@ def _revision(
     )
 
 
-def _audit(
-    changes: tuple[Difference, ...], actor: Actor, number: int, at: datetime
-) -> list[AuditRow]:
-    return [
-        audit(actor, each.action, each.object, at, each.before, each.after, number)
-        for each in changes
-    ]
-
-
 def audit(
     actor: Actor,
     action: str,
@@ -208,6 +199,30 @@ def audit(
         after=after,
         revision=revision,
     )
+
+
+async def _add_audit(
+    session: AsyncSession,
+    changes: tuple[Difference, ...],
+    actor: Actor,
+    number: int,
+    at: datetime,
+) -> None:
+    rows = [
+        {
+            "at": at,
+            "author": actor.name,
+            "address": actor.address,
+            "request": actor.request,
+            "action": each.action,
+            "object": each.object,
+            "before": each.before,
+            "after": each.after,
+            "revision": number,
+        }
+        for each in changes
+    ]
+    await session.execute(insert(AuditRow), rows)
 
 
 def _present_wire_ids(target: Document, present: Document) -> Document:

@@ -25,7 +25,11 @@ _KINDS: dict[type, str] = {
 
 async def assign(session: AsyncSession) -> list[Fault]:
     """Give new rows their ids and write all new ids down; faults for those of another owner."""
-    faults = []
+    faults = [
+        Fault(f"{_KINDS[type(row)]}/{row.id}/wire_id", "cannot be taken away")
+        for row in session.dirty
+        if type(row) in _KINDS and row.wire_id is None
+    ]
     for row in sorted(
         (each for each in session.new if type(each) in _KINDS), key=lambda row: str(row.id)
     ):

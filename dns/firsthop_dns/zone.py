@@ -103,6 +103,7 @@ def encode_zones(
 
 def static_zones(document: Document, serial: int) -> bytes:
     """The static part of the section: every name of every zone with its answers."""
+    serial &= 0xFFFFFFFF  # RFC 1982: serials wrap
     nodes = _nodes(document, serial)
     heap = _Heap(document, serial, nodes)
     zones = [heap.zone(zone) for zone in document.zones]

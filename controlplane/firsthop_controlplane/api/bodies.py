@@ -20,6 +20,8 @@ from firsthop_controlplane.errors import Refused, invalid, malformed
 
 EXACT_INTEGER = 2**53 - 1
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
+_READS_ITSELF = frozenset({"cidr"})
+"""Fields whose own validator turns text into what pydantic then thinks is no JSON."""
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 M = TypeVar("M", bound=BaseModel)
@@ -49,7 +51,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise malformed(f"The key {key!r} is there twice.")
         found[key] = value
     for text in (*found, *(value for value in found.values() if isinstance(value, str))):
-        _text(text)
+        check_text(text)
     for values in found.values():
         if isinstance(values, list):
             _texts(values)
@@ -59,12 +61,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _texts(values: list[Any]) -> None:
     for value in values:
         if isinstance(value, str):
-            _text(value)
+            check_text(value)
         elif isinstance(value, list):
             _texts(value)
 
 
-def _text(text: str) -> None:
+def check_text(text: str) -> None:
+    """Refuse (400) what neither UTF-8 nor PostgreSQL holds."""
     if _NOT_TEXT.search(text):
         raise malformed("A string holds a NUL or a lone surrogate.")
 
@@ -125,7 +128,13 @@ async def _body(request: web.Request, limit: int) -> bytes:
 
 def validated(model: type[M], value: dict[str, Any], prefix: str = "") -> M:
     """The model in a JSON object, without guessing at types; Refused (422) with every fault."""
+    text = json.dumps(value)
     try:
-        return model.model_validate_json(json.dumps(value), strict=True)
+        try:
+            return model.model_validate_json(text, strict=True)
+        except ValidationError as error:
+            if not all(_READS_ITSELF.intersection(each["loc"]) for each in error.errors()):
+                raise
+            return model.model_validate_json(text)
     except ValidationError as error:
         raise invalid(faults(error, prefix)) from None

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from firsthop_controlplane.actor import Actor, peer_address
-from firsthop_controlplane.api.bodies import json_object, validated
+from firsthop_controlplane.api.bodies import check_text, json_object, validated
 from firsthop_controlplane.api.problems import REQUEST_ID, Handler, faults
 from firsthop_controlplane.deps import DEPS, Deps
 from firsthop_controlplane.errors import Refused, malformed
@@ -117,6 +117,7 @@ def _unauthorised(detail: str) -> Refused:
 def _query(model: type[Query], request: web.Request) -> Query:
     given: dict[str, str] = {}
     for name, value in request.query.items():
+        check_text(name + value)
         if name in given:
             raise malformed(f"The query parameter {name!r} is there twice.")
         given[name] = value

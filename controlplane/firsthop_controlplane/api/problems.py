@@ -47,14 +47,17 @@ SCHEMA: Mapping[str, Any] = {
 
 def faults(error: ValidationError, prefix: str = "") -> list[Fault]:
     """Pydantic's findings as field and rule."""
-    return [
-        Fault(
-            "/".join([*([prefix] if prefix else []), *(str(part) for part in each["loc"])])
-            or "body",
-            each["msg"].removeprefix("Value error, "),
-        )
+    found = [
+        Fault(_path(prefix, each["loc"]), each["msg"].removeprefix("Value error, "))
         for each in error.errors(include_url=False, include_context=False, include_input=False)
     ]
+    return list(dict.fromkeys(found))
+
+
+def _path(prefix: str, location: tuple[int | str, ...]) -> str:
+    """Without the parts that name a validator of ours instead of a field of theirs."""
+    fields = [str(part) for part in location if not (isinstance(part, str) and "[" in part)]
+    return "/".join([prefix, *fields] if prefix else fields) or "body"
 
 
 def problem(
@@ -94,6 +97,7 @@ def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str,
     if isinstance(error, web.HTTPException):
         return _of_http(error)
     if bad_value(error):
+        log.warning("api.value_refused", path=request.path, error=str(error))
         rule = "the database cannot hold a value of it"
         return Refused(422, "invalid", "It breaks a rule", rule, [Fault("body", rule)]), {}
     if isinstance(error, Unavailable) or unavailable(error):

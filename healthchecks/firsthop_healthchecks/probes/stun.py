@@ -23,6 +23,7 @@ from firsthop_steering.ufrag import claimed_expiry
 
 BUFFER = 4 * 1024 * 1024  # thousands of checks may be under way at once
 DATAGRAM = 2048
+DRAIN = 10_000  # all there is: a smaller share falls behind the timers that send
 EXPIRY_MARGIN = timedelta(minutes=1)  # relays judge by their own clocks
 
 
@@ -87,7 +88,7 @@ class StunProbe:
             sock.setblocking(False)
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
-            asyncio.get_running_loop().add_reader(sock, self._drain, sock, 64)
+            asyncio.get_running_loop().add_reader(sock, self._drain, sock)
             self._sockets[version] = sock
         return sock
 
@@ -98,9 +99,9 @@ class StunProbe:
         if not waiting.answer.done():
             waiting.answer.set_result(waiting.silence)
 
-    def _drain(self, sock: socket.socket, limit: int = 100_000) -> None:
+    def _drain(self, sock: socket.socket) -> None:
         now = asyncio.get_running_loop().time()
-        for _ in range(limit):
+        for _ in range(DRAIN):
             try:
                 packet, source = sock.recvfrom(DATAGRAM)
             except OSError:

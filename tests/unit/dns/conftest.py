@@ -7,9 +7,14 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 
+import dns.edns
+import dns.message
 import pytest
+
+from firsthop_dns.clients import UDP4, Peer
 from firsthop_dns.counters import Counters
 from firsthop_dns.layout import SECTION
+from firsthop_dns.respond import respond
 from firsthop_dns.tables import Tables
 from firsthop_dns.zone import encode_zones
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
@@ -89,3 +94,51 @@ def assert_counters_add_up(counters: Counters) -> None:
     came = counters.total("firsthop_dns_requests_total")
     said = counters.total("firsthop_dns_responses_total")
     assert came == said + counters.total("firsthop_dns_dropped_total")
+
+
+class Asker:
+    """A client without sockets: makes queries, reads answers with dnspython."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.peer: Peer = ("127.0.0.1", 5353)
+        self.transport = UDP4
+
+    def packet(self, packet: bytes) -> bytes | None:
+        """The reply to these octets."""
+        return respond(packet, self.peer, self.tables, 0.0, self.transport)
+
+    def __call__(
+        self,
+        name: str,
+        kind: str = "A",
+        *,
+        subnet: str | None = None,
+        edns: bool = False,
+        payload: int = 1232,
+        dnssec_ok: bool = False,
+    ) -> dns.message.Message:
+        """The answer to one question; `subnet` as `198.51.100.0/24`."""
+        options = []
+        if subnet is not None:
+            address, _, length = subnet.partition("/")
+            options.append(dns.edns.ECSOption(address, int(length), 0))
+        asked = dns.message.make_query(
+            name,
+            kind,
+            use_edns=0 if edns or options or dnssec_ok else False,
+            payload=payload,
+            want_dnssec=dnssec_ok,
+            options=options,
+        )
+        reply = self.packet(asked.to_wire())
+        assert reply is not None
+        answer = dns.message.from_wire(reply)
+        assert asked.is_response(answer)
+        return answer
+
+
+@pytest.fixture
+def ask(tables: Tables) -> Asker:
+    """Asks the sample over UDP from 127.0.0.1."""
+    return Asker(tables)

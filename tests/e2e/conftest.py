@@ -1,0 +1,190 @@
+"""A real PostgreSQL for the session, a database for each test, and control planes over it.
+
+Every run has folders and a server of its own, so xdist workers and two clones never meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from firsthop.controlplane_process import ControlPlaneOptions, running_controlplane
+from firsthop.postgres import EmbeddedPostgres
+from firsthop_controlplane.deps import Explain
+from firsthop_controlplane.settings import Settings
+from firsthop_controlplane.store.migrate import migrate
+
+DEADLINE_S = 20.0
+TEMPLATE = "firsthop_template"
+SPEED_OVER_SAFETY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(scope="session")
+def short_dir() -> Iterator[Path]:
+    """A folder with a short path, which the server's account may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres(short_dir: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """The session's server, with a migrated template database."""
+    async with EmbeddedPostgres(short_dir, settings=SPEED_OVER_SAFETY) as server:
+        await _execute(server, f"CREATE DATABASE {TEMPLATE}")
+        await migrate(server.url_of(TEMPLATE))
+        yield server
+
+
+async def _execute(server: EmbeddedPostgres, statement: str) -> None:
+    connection = await asyncpg.connect(server.url_of("postgres"))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest_asyncio.fixture
+async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A migrated, empty store of this test's own."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield postgres.url_of(name)
+    await _execute(postgres, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, read whole."""
+
+    status: int
+    headers: Any
+    body: Any
+
+    @property
+    def etag(self) -> dict[str, str]:
+        return {"If-Match": self.headers["ETag"]}
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """field → rule of a problem document."""
+        return {each["field"]: each["rule"] for each in self.body["errors"]}
+
+
+@dataclass(slots=True)
+class Api:
+    """A client of one control plane, with its admin token unless told otherwise."""
+
+    url: str
+    state_dir: Path
+    session: aiohttp.ClientSession
+    token: str = field(default="", repr=False)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+        data: bytes | None = None,
+    ) -> Answer:
+        sent = {"Authorization": f"Bearer {token or self.token}"} | (headers or {})
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        async with self.session.request(
+            method, self.url + path, json=json, data=data, headers=sent
+        ) as response:
+            raw = await response.read()
+            is_json = "json" in response.content_type
+            body = await response.json(content_type=None) if raw and is_json else raw
+            return Answer(response.status, response.headers, body)
+
+    async def get(self, path: str, **more: Any) -> Answer:
+        return await self.call("GET", path, **more)
+
+    async def made(self, path: str, json: Any, **more: Any) -> Answer:
+        """POST that must make something."""
+        answer = await self.call("POST", path, json, **more)
+        assert answer.status == 201, answer
+        return answer
+
+    async def patch(self, path: str, json: Any, **more: Any) -> Answer:
+        """PATCH from the version that is there now."""
+        return await self.call("PATCH", path, json, headers=(await self.get(path)).etag, **more)
+
+    async def delete(self, path: str, **more: Any) -> Answer:
+        """DELETE of the version that is there now."""
+        return await self.call("DELETE", path, headers=(await self.get(path)).etag, **more)
+
+    async def token_of(self, role: str, scope: str | None = None) -> str:
+        """The secret of a new token."""
+        body = {"name": f"{role}-{uuid.uuid4().hex[:6]}", "role": role, "scope": scope}
+        return str((await self.made("/v1/tokens", body)).body["secret"])
+
+
+StartApi = Callable[..., Awaitable[Api]]
+
+
+@pytest_asyncio.fixture
+async def start_api(database_url: str, tmp_path: Path) -> AsyncIterator[StartApi]:
+    """Start control planes over this test's store; those of one state folder share its secrets."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(
+            *,
+            url: str = database_url,
+            state_dir: Path = tmp_path / "state",
+            explain: Explain | None = None,
+            bootstrap_tokens: Path | None = None,
+            **settings: Any,
+        ) -> Api:
+            options = ControlPlaneOptions(
+                settings=Settings(database_url=url, port=0, **settings),
+                state_dir=state_dir,
+                bootstrap_tokens=bootstrap_tokens,
+            )
+            serving = running_controlplane(options, explain)
+            (base,) = await stack.enter_async_context(serving)
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            return Api(base, state_dir, session, (state_dir / "admin.token").read_text().strip())
+
+        yield start
+
+
+@pytest_asyncio.fixture
+async def api(start_api: StartApi) -> Api:
+    """One control plane over an empty store."""
+    return await start_api()
+
+
+async def until(
+    condition: Callable[[], Awaitable[Any]], what: str, deadline_s: float = DEADLINE_S
+) -> Any:
+    """The first true value of `condition`; fails with `what` when the deadline passes."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + deadline_s
+    while not (found := await condition()):
+        assert loop.time() < end, f"waited {deadline_s} s in vain: {what}"
+        await asyncio.sleep(0.01)
+    return found
+
+
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[..., Awaitable[Any]]:
+    """`until`, for test modules: conftest is not to be imported."""
+    return until

@@ -1,0 +1,177 @@
+"""The parts of an edge that need no sockets: addresses, counters, the shelf, tables on disk."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from firsthop.addresses import format_listen, parse_listen
+from firsthop.edge.observability import CounterBoard
+from firsthop.edge.shelf import Shelf
+from firsthop.edge.standalone import load_keys, load_plan
+from firsthop.edge.tables import TableStore
+from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.document import DocumentError
+from firsthop_steering.snapshot import Plan, seal
+from worlds import NOW, europe_and_america, plan_of, status_of
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+DOCUMENT = {
+    "regions": [{"id": "fra", "latitude": 50, "longitude": 8}],
+    "relays": [{"id": "fra-1", "region": "fra", "ipv4": "192.0.2.1"}],
+    "services": [{"id": "s", "name": "s.edge.example."}],
+}
+
+
+def test_listening_addresses() -> None:
+    """Lists of ADDRESS:PORT, IPv6 in brackets; and back."""
+    pairs = parse_listen("127.0.0.1:53, [::1]:5300")
+    assert pairs == [("127.0.0.1", 53), ("::1", 5300)]
+    assert [format_listen(*each) for each in pairs] == ["127.0.0.1:53", "[::1]:5300"]
+    assert parse_listen("") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["53", "localhost:53", "127.0.0.1", "::1:53", "[127.0.0.1]:53", "127.0.0.1:65536", ":53"],
+)
+def test_bad_listening_addresses_name_the_entry(text: str) -> None:
+    """The refusal repeats what was given."""
+    with pytest.raises(ValueError, match="must be") as caught:
+        parse_listen(text)
+    assert text in str(caught.value)
+
+
+def test_counters_never_fall_when_a_worker_starts_again() -> None:
+    """What a dead worker counted is kept; its successor's count is added."""
+    board = CounterBoard()
+    labels = {"zone": "z", "rcode": "NOERROR"}
+    board.report("dns-0", 0, {"n": [(labels, 5)]})
+    board.report("dns-1", 0, {"n": [(labels, 2)]})
+    board.report("dns-0", 0, {"n": [(labels, 7)]})
+    key = (("rcode", "NOERROR"), ("zone", "z"))
+    assert board.totals() == {"n": {key: 9}}
+    board.report("dns-0", 1, {"n": [(labels, 1)]})
+    assert board.totals() == {"n": {key: 10}}
+
+
+def test_the_shelf_keeps_what_it_accepted(tmp_path: Path) -> None:
+    """A new shelf over the same folder holds the same snapshots; older ones change nothing."""
+    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    plan = plan_of(DOCUMENT, number=5)
+    assert shelf.accept(seal(plan, KEY)) == plan
+    assert shelf.accept(seal(plan_of(DOCUMENT, number=4), KEY)) is None
+    assert shelf.accept(seal(status_of(2), KEY))
+    again = Shelf(tmp_path / "snapshots", KEY.public_key())
+    again.load()
+    assert (again.plan, again.status, again.keys) == (plan, status_of(2), None)
+    assert again.numbers() == {"plan": "5", "status": "2", "lineage": "test"}
+    assert not again.rejected
+
+
+def test_the_shelf_refuses_what_is_not_genuine(tmp_path: Path) -> None:
+    """Tampered, misplaced and foreign files are counted and told; the rest is used."""
+    folder = tmp_path / "snapshots"
+    shelf = Shelf(folder, KEY.public_key())
+    shelf.accept(seal(plan_of(DOCUMENT), KEY))
+    shelf.accept(seal(status_of(2), KEY))
+    path = folder / "plan.snapshot"
+    path.write_bytes(path.read_bytes().replace(b"192.0.2.1", b"192.0.2.2"))
+    (folder / "keys.snapshot").write_bytes((folder / "status.snapshot").read_bytes())
+    again = Shelf(folder, KEY.public_key())
+    again.load()
+    assert again.plan is None
+    assert again.status == status_of(2)
+    assert again.rejected == {"disk": 2}
+    assert "holds a status snapshot" in again.last_rejection
+    other = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    assert again.accept(seal(plan_of(DOCUMENT), other)) is None
+    assert "feed" in again.last_rejection
+
+
+def test_a_shelf_on_a_full_disk_still_serves(tmp_path: Path) -> None:
+    """When the copy cannot be written the snapshot is used all the same."""
+    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    (tmp_path / "snapshots" / "plan.new").mkdir()
+    plan = plan_of(DOCUMENT)
+    assert shelf.accept(seal(plan, KEY)) == plan
+    assert shelf.plan == plan
+
+
+def build(store: TableStore, plan: Plan, geo: GeoTable, number: int = 1) -> Path:
+    return store.build(plan, status_of(number), geo, NOW)
+
+
+def test_a_table_is_compiled_once_for_the_same_inputs(tmp_path: Path) -> None:
+    """Found again by another process; another status, or an expired override, is another table."""
+    geo, plan = europe_and_america(), plan_of(DOCUMENT)
+    path = build(TableStore(tmp_path), plan, geo)
+    before = path.stat().st_ino
+    assert build(TableStore(tmp_path), plan, geo) == path
+    assert path.stat().st_ino == before
+    assert build(TableStore(tmp_path), plan, geo, number=2) != path
+    expiring = plan_of(
+        {
+            **DOCUMENT,
+            "overrides": [
+                {
+                    "id": "o",
+                    "country": "DE",
+                    "mode": "only",
+                    "regions": ["fra"],
+                    "expires_at": (NOW + timedelta(seconds=1)).isoformat(),
+                }
+            ],
+        }
+    )
+    store = TableStore(tmp_path)
+    early = store.build(expiring, status_of(), geo, NOW)
+    assert store.build(expiring, status_of(), geo, NOW + timedelta(seconds=2)) != early
+
+
+def test_a_damaged_table_is_made_again_and_old_ones_go(tmp_path: Path) -> None:
+    """Damage on disk costs a compilation; the folder does not grow."""
+    geo, plan = europe_and_america(), plan_of(DOCUMENT)
+    store = TableStore(tmp_path)
+    path = build(store, plan, geo)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert build(TableStore(tmp_path), plan, geo).read_bytes() == whole
+    for number in range(10):
+        build(store, plan, geo, number=number)
+    assert len(list(tmp_path.glob("*.table"))) <= 4
+
+
+YAML = """
+transceiver_regions: [{id: eu, latitude: 50, longitude: 8}]
+"""
+
+
+def test_a_document_on_its_own_needs_wire_ids(tmp_path: Path) -> None:
+    """There is no control plane to assign them; a missing file is told too."""
+    path = tmp_path / "edge.yaml"
+    with pytest.raises(DocumentError, match="cannot be read"):
+        load_plan(path)
+    path.write_text(YAML)
+    with pytest.raises(DocumentError, match="transceiver_regions/eu/wire_id: must be given"):
+        load_plan(path)
+    path.write_text(YAML.replace("id: eu", "id: eu, wire_id: 7"))
+    assert load_plan(path).number == int(path.stat().st_mtime)
+
+
+def test_the_example_document_is_good() -> None:
+    """The one that the README starts."""
+    root = Path(__file__).parents[3]
+    assert load_plan(root / "docs/examples/edge.yaml").document.services
+
+
+def test_keys_of_a_lone_edge_are_made_once(tmp_path: Path) -> None:
+    """Made on first use, private, and the same after a restart."""
+    first = load_keys(tmp_path, NOW)
+    assert load_keys(tmp_path, NOW) == first
+    assert len(first.allocator_tokens) == 1
+    for name in ("credential.keys", "allocator.token"):
+        assert (tmp_path / name).stat().st_mode & 0o077 == 0
