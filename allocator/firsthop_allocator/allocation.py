@@ -62,14 +62,24 @@ class Allocation:
         """The response of design §6 as UTF-8."""
         # By hand: json.dumps of the whole takes 20 us, and only the credential is new.
         request, route, credential = self.request, self.route, self.credential
-        return (
+        head = (
             f'{{"id":"{self.id}","created_at":"{_rfc3339(self.created_at)}",'
             f'"expires_at":"{_rfc3339(credential.expires_at)}","ttl":{self.ttl},'
-            f'"client":{{"ip":"{request.address}",{route.place.text},'
-            f'"source":"{request.source}"}},{route.relays},'
-            f"{route.text.members(credential.ufrag, credential.password)},"
-            f'"key_id":{credential.key_id},{route.decision}}}'
-        ).encode()
+            f'"client":{{"ip":"{request.address}",'
+        )
+        return b"".join(
+            (
+                head.encode(),
+                route.place.text,
+                f',"source":"{request.source}"}},'.encode(),
+                route.relays,
+                b",",
+                route.text.members(credential.ufrag.encode(), credential.password.encode()),
+                f',"key_id":{credential.key_id},'.encode(),
+                route.decision,
+                b"}",
+            )
+        )
 
 
 def allocate(

@@ -134,12 +134,11 @@ class _Api:
             headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
             raise Problem(error.status, error.reason.lower(), headers=headers) from None
         except (HttpProcessingError, web.RequestPayloadError) as error:
-            raise Problem(400, "the body does not arrive as its header says") from error
+            raise _unreadable("the body does not arrive as its header says") from error
 
     async def allocations(self, request: web.Request) -> web.StreamResponse:
-        trusted = has_token(request.headers, self._settings)
+        view, trusted = self._admit(request)
         body = read_body(await _read(request), AllocationBody)
-        view = self._view()
         whom = subject(
             request.headers, _peer(request), body.client_ip, self._settings, trusted=trusted
         )
@@ -164,9 +163,8 @@ class _Api:
         )
 
     async def regions(self, request: web.Request) -> web.StreamResponse:
-        trusted = has_token(request.headers, self._settings)
+        view, trusted = self._admit(request)
         query = read_query(request.query.items(), RegionsQuery)
-        view = self._view()
         whom = subject(
             request.headers, _peer(request), query.client_ip, self._settings, trusted=trusted
         )
@@ -197,11 +195,12 @@ class _Api:
     async def openapi(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=self._openapi, content_type="application/json")
 
-    def _view(self) -> AllocatorView:
+    def _admit(self, request: web.Request) -> tuple[AllocatorView, bool]:
+        """The view in force, and whether the caller bears a token; Problem 503 or 401."""
         view = self._holder.view
         if view is None:
-            raise Problem(503, self._holder.reason, headers=_RETRY)
-        return view
+            raise Problem(503, self._holder.reason, kind="not-ready", headers=_RETRY)
+        return view, has_token(request.headers, self._settings, view.tokens, self._clock())
 
 
 async def _read(request: web.Request) -> bytes:
@@ -219,6 +218,10 @@ async def _read(request: web.Request) -> bytes:
         raise Problem(408, f"the body did not arrive within {BODY_TIMEOUT_S} s") from None
 
 
+def _unreadable(detail: str) -> Problem:
+    return Problem(400, detail, kind="malformed")
+
+
 def _peer(request: web.Request) -> str:
     """The socket's other end; "" for a Unix socket, or where it has gone."""
     name = request.transport.get_extra_info("peername") if request.transport else None
@@ -228,7 +231,7 @@ def _peer(request: web.Request) -> str:
 def _refusal(refused: Refused) -> Problem:
     if refused.field is not None:
         return wrong(422, Fault(refused.field, refused.rule))
-    return Problem(503, refused.rule, headers=_RETRY)
+    return Problem(503, refused.rule, kind=refused.reason.replace("_", "-"), headers=_RETRY)
 
 
 def _problem(problem: Problem, request_id: str) -> web.Response:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import ip_address
 from typing import Protocol, cast
 
@@ -33,8 +34,13 @@ class Subject:
     source: Source
 
 
-def has_token(headers: Headers, settings: AllocatorSettings) -> bool:
-    """Whether the caller bears an accepted token.
+def has_token(
+    headers: Headers,
+    settings: AllocatorSettings,
+    tokens: Mapping[str, datetime | None],
+    now: datetime,
+) -> bool:
+    """Whether the caller bears an accepted token: of the settings, or of `tokens` and unexpired.
 
     Raises Problem 401 for none where the allocator is not public, and for a wrong one anywhere: a
     caller who believes to be authorised must learn that it is not.
@@ -47,7 +53,7 @@ def has_token(headers: Headers, settings: AllocatorSettings) -> bool:
     if len(lines) > 1:
         raise wrong(400, Fault("Authorization", "must not be given twice"))
     scheme, _, token = lines[0].partition(" ")
-    if scheme.lower() != "bearer" or not _accepted(token.strip(" "), settings):
+    if scheme.lower() != "bearer" or not _accepted(token.strip(" "), settings, tokens, now):
         raise _unauthorised("the token is not accepted here", _INVALID)
     return True
 
@@ -97,13 +103,22 @@ _EXPOSED = {"Access-Control-Expose-Headers": "Retry-After, X-Request-Id"}
 
 
 def _unauthorised(detail: str, challenge: str) -> Problem:
-    return Problem(401, detail, (Fault("Authorization", detail),), {"WWW-Authenticate": challenge})
+    faults = (Fault("Authorization", detail),)
+    return Problem(401, detail, faults, headers={"WWW-Authenticate": challenge})
 
 
-def _accepted(token: str, settings: AllocatorSettings) -> bool:
+def _accepted(
+    token: str,
+    settings: AllocatorSettings,
+    tokens: Mapping[str, datetime | None],
+    now: datetime,
+) -> bool:
     """Compares with every digest, so time says nothing of which one it was."""
     if not token:
         return False
     digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
     matches = [hmac.compare_digest(digest, each) for each in settings.token_digests]
+    for each, expires_at in tokens.items():
+        in_force = expires_at is None or now < expires_at
+        matches.append(hmac.compare_digest(digest, each) and in_force)
     return any(matches)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+TYPE_PREFIX = "urn:firsthop:problem:"
+_KINDS = {400: "malformed", 422: "invalid"}
+"""As the control plane calls them."""
 MAX_FIELD = 100
 """Characters of a field's name in a problem: an unknown key is the caller's own text."""
 
@@ -29,22 +32,28 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
     status: int
     detail: str
     faults: tuple[Fault, ...] = ()
+    kind: str = ""
+    """Last part of its type; default: the status's phrase."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self, request_id: str) -> dict[str, object]:
-        """The body; `type` is about:blank, so the status says what kind it is (§4.2.1)."""
-        return {
-            "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
+        """The body; `errors` is there when fields are at fault."""
+        title = HTTPStatus(self.status).phrase
+        document: dict[str, object] = {
+            "type": TYPE_PREFIX + (self.kind or title.lower().replace(" ", "-")),
+            "title": title,
             "status": self.status,
             "detail": self.detail,
-            "errors": [
-                {"field": fault.field[:MAX_FIELD], "rule": fault.rule} for fault in self.faults
-            ],
             "request_id": request_id,
         }
+        if self.faults:
+            document["errors"] = [
+                {"field": fault.field[:MAX_FIELD], "rule": fault.rule} for fault in self.faults
+            ]
+        return document
 
 
-def wrong(status: int, *faults: Fault) -> Problem:
+def wrong(status: int, *faults: Fault, kind: str = "") -> Problem:
     """A problem whose detail is its faults."""
-    return Problem(status, "; ".join(f"{f.field[:MAX_FIELD]}: {f.rule}" for f in faults), faults)
+    detail = "; ".join(f"{fault.field[:MAX_FIELD]}: {fault.rule}" for fault in faults)
+    return Problem(status, detail, faults, kind or _KINDS.get(status, ""))

@@ -40,9 +40,9 @@ def read_body(raw: bytes, model: type[_Read]) -> _Read:
     except _RepeatedKeyError as error:
         raise wrong(400, Fault(str(error), "must not be given twice")) from None
     except (ValueError, RecursionError) as error:
-        raise Problem(400, f"the body is not JSON: {_brief(error)}") from None
+        raise _unreadable(f"the body is not JSON: {_brief(error)}") from None
     if not isinstance(value, dict):
-        raise Problem(400, "the body must be a JSON object")
+        raise _unreadable("the body must be a JSON object")
     return _validated(value, model)
 
 
@@ -53,6 +53,10 @@ def read_query(pairs: Iterable[tuple[str, str]], model: type[_Read]) -> _Read:
     except _RepeatedKeyError as error:
         raise wrong(400, Fault(str(error), "must not be given twice")) from None
     return _validated(value, model)
+
+
+def _unreadable(detail: str) -> Problem:
+    return Problem(400, detail, kind="malformed")
 
 
 def _validated(value: dict[str, Any], model: type[_Read]) -> _Read:

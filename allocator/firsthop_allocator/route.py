@@ -27,7 +27,7 @@ class Place:
     country: str | None
     latitude: float | None
     longitude: float | None
-    text: str
+    text: bytes
     """The same as JSON members."""
 
 
@@ -39,10 +39,10 @@ class SessionText:
     """A JSON object for each relay, open at its end for what depends on the client."""
     candidates: tuple[str, ...]
     """The candidate-attributes (RFC 8839 §5.1), without `a=`."""
-    pieces: tuple[tuple[str, ...], ...]
+    pieces: tuple[tuple[bytes, ...], ...]
     """The JSON members ice_parameters, candidates and sdp: cut at the password, then the ufrag."""
 
-    def members(self, ufrag: str, password: str) -> str:
+    def members(self, ufrag: bytes, password: bytes) -> bytes:
         """The JSON members with the credential in its places."""
         return password.join([ufrag.join(parts) for parts in self.pieces])
 
@@ -68,7 +68,7 @@ class Route:
     place: Place
     reason: str
     text: SessionText
-    relays: str
+    relays: bytes
     """The JSON members relays and transceiver_region."""
-    decision: str
+    decision: bytes
     """The JSON member decision."""

@@ -131,8 +131,8 @@ def _route(
         place=tables.place(cell),
         reason=reason,
         text=text,
-        relays=f'"relays":[{relays}],"transceiver_region":"{media}"',
-        decision=f'"decision":{json.dumps(note, separators=(",", ":"))}',
+        relays=f'"relays":[{relays}],"transceiver_region":"{media}"'.encode(),
+        decision=f'"decision":{json.dumps(note, separators=(",", ":"))}'.encode(),
     )
 
 

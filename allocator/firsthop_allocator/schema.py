@@ -181,5 +181,6 @@ class ProblemAnswer(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[FieldFault]
     request_id: str
+    errors: list[FieldFault] | None = None
+    """There when fields are at fault."""

@@ -87,7 +87,7 @@ class PlanTables:
             latitude = round(float(geo.latitudes[cell]), 4)
             longitude = round(float(geo.longitudes[cell]), 4)
         members = {"country": country, "latitude": latitude, "longitude": longitude}
-        return Place(country, latitude, longitude, _dump(members)[1:-1])
+        return Place(country, latitude, longitude, _dump(members)[1:-1].encode())
 
     def _session_text(self, relays: tuple[str, ...]) -> SessionText:
         offered = [self.relays[each] for each in relays]
@@ -103,7 +103,8 @@ class PlanTables:
                 "sdp": _sdp_lines(candidates),
             }
         )
-        pieces = tuple(tuple(part.split(_UFRAG)) for part in template[1:-1].split(_PASSWORD))
+        parts = template[1:-1].encode().split(_PASSWORD.encode())
+        pieces = tuple(tuple(part.split(_UFRAG.encode())) for part in parts)
         return SessionText(tuple(map(_relay_object, offered)), candidates, pieces)
 
 

@@ -26,6 +26,8 @@ PAYLOAD = 1232
 PLAIN_PAYLOAD = 512
 """The most a client without EDNS takes over UDP (RFC 1035 §4.2.1)."""
 DO = 0x8000
+MOST_OPTIONS = 64
+"""Far more than are defined; thousands of empty ones would cost more than a hundred queries."""
 _SUBNET = 8
 _ADDRESS_BITS = {0: 0, 1: 32, 2: 128}
 _PAIR = struct.Struct(">HH")
@@ -60,9 +62,10 @@ def read_opt(payload: int, ttl: int, options: bytes) -> Edns:
     if not options:
         return Edns(payload, dnssec_ok, None, NOERROR)
     subnet = None
-    position, end = 0, len(options)
+    position, end, left = 0, len(options), MOST_OPTIONS
     while position < end:
-        if position + 4 > end:
+        left -= 1
+        if position + 4 > end or left < 0:
             return Edns(payload, dnssec_ok, None, FORMERR)
         code, length = _PAIR.unpack_from(options, position)
         position += 4 + length

@@ -14,8 +14,12 @@ LONGEST = 255
 
 def to_wire(name: str) -> bytes:
     """The wire form of an absolute name without escapes: `a.example.` → 01 a 07 example 00."""
-    labels = [label.encode() for label in name.lower().split(".") if label]
-    return b"".join(bytes([len(label)]) + label for label in labels) + ROOT
+    wire = bytearray()
+    for label in name.lower().encode().split(b"."):
+        if label:
+            wire.append(len(label))
+            wire += label
+    return bytes(wire) + ROOT
 
 
 def parent(name: bytes) -> bytes:
@@ -32,7 +36,10 @@ def ancestors(name: bytes) -> Iterator[bytes]:
 
 def depth(name: bytes) -> int:
     """How many labels a name has; the root has none."""
-    return sum(1 for _ in ancestors(name))
+    found = offset = 0
+    while name[offset]:
+        found, offset = found + 1, offset + name[offset] + 1
+    return found
 
 
 def within(name: bytes, apex: bytes) -> bool:

@@ -24,6 +24,8 @@ LARGEST_BODY = 65_535 - 12 - 259 - 64
 _POINTER_END = 0x4000
 _QUESTION_AT = 12
 _FIXED = struct.Struct(">HHIH")
+_OWNER = b"\xc0\x0c"
+"""A pointer to the question's name."""
 
 
 class ZoneError(ValueError):
@@ -36,7 +38,8 @@ class RRset:
 
     type: int
     ttl: int
-    values: tuple[dnslib.RD, ...]
+    values: tuple[dnslib.RD | bytes, ...]
+    """RDATA: octets, or dnslib's object where it holds names that may be compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,8 @@ class _Buffer(dnslib.DNSBuffer):  # type: ignore[misc]
 
     def encode_name(self, name: object) -> None:
         super().encode_name(name)
-        if self.offset >= _POINTER_END:
-            self.names = {key: at for key, at in self.names.items() if at < _POINTER_END}
+        while self.names and next(reversed(self.names.values())) >= _POINTER_END:
+            self.names.popitem()
 
 
 class BodyWriter:
@@ -78,7 +81,10 @@ class BodyWriter:
             self._buffer.encode_name(label(owner))
             self._buffer.pack("!HHIH", rrset.type, IN, rrset.ttl, 0)
             before = self._buffer.offset
-            value.pack(self._buffer)
+            if isinstance(value, bytes):
+                self._buffer.append(value)
+            else:
+                value.pack(self._buffer)
             self._buffer.update(before - 2, "!H", self._buffer.offset - before)
         self._counts[authority] += len(rrset.values)
 
@@ -108,20 +114,20 @@ def rrsets(records: Iterable[Record]) -> list[RRset]:
     ]
 
 
-def _rdata(value: Rdata) -> dnslib.RD:
+def _rdata(value: Rdata) -> dnslib.RD | bytes:
     match value:
         case IPv4Address():
-            return dnslib.A(tuple(value.packed))
+            return value.packed
         case IPv6Address():
-            return dnslib.AAAA(tuple(value.packed))
+            return value.packed
         case str():
             return dnslib.CNAME(label(value))
         case MailExchange(preference, exchange):
             return dnslib.MX(label(exchange), preference)
         case CertificationAuthority(flags, tag, data):  # RFC 8659 §4.1
-            return dnslib.RD(bytes([flags, len(tag)]) + tag.encode() + data)
+            return bytes([flags, len(tag)]) + tag.encode() + data
         case _:
-            return dnslib.RD(b"".join(bytes([len(string)]) + string for string in value))
+            return b"".join(bytes([len(string)]) + string for string in value)
 
 
 def start_of_authority(zone: Zone, serial: int, *, negative: bool = False) -> RRset:
@@ -137,13 +143,24 @@ def name_servers(zone: Zone) -> RRset:
     return RRset(NS, zone.ttl, tuple(dnslib.NS(label(name)) for name in names))
 
 
+def plain_body(rrset: RRset) -> Body | None:
+    """The body of a question's own RRset without names in it, or None: the common case, quickly."""
+    records = []
+    for value in rrset.values:
+        if not isinstance(value, bytes):
+            return None
+        records.append(_OWNER + _FIXED.pack(rrset.type, IN, rrset.ttl, len(value)) + value)
+    octets = b"".join(records)
+    return Body(0, len(records), 0, octets) if len(octets) <= LARGEST_BODY else None
+
+
 def address_rrset(addresses: Sequence[IPv4Address | IPv6Address], ttl: int) -> bytes:
-    """Steered A or AAAA records, each owned by the question's name (pointer 0xC00C).
+    """Steered A or AAAA records, each owned by the question's name.
 
     Packed by hand: there are thousands of them in every compilation.
     """
     return b"".join(
-        b"\xc0\x0c"
+        _OWNER
         + _FIXED.pack(A if each.version == 4 else AAAA, IN, ttl, len(each.packed))
         + each.packed
         for each in addresses

@@ -36,6 +36,7 @@ from firsthop_dns.rrset import (
     ZoneError,
     address_rrset,
     name_servers,
+    plain_body,
     rrsets,
     start_of_authority,
 )
@@ -107,10 +108,11 @@ def static_zones(document: Document, serial: int) -> bytes:
     nodes = _nodes(document, serial)
     heap = _Heap(document, serial, nodes)
     zones = [heap.zone(zone) for zone in document.zones]
-    places = {name: heap.node(name, node) for name, node in nodes.items()}
+    wires = {name: to_wire(name) for name in nodes}
+    places = {name: heap.node(name, wires[name], node) for name, node in nodes.items()}
     services = [places[service.name] for service in document.services]
-    hashed = sorted((crc32(to_wire(name)), place) for name, place in places.items())
-    deepest = max((depth(to_wire(name)) for name in nodes), default=0)
+    hashed = sorted((crc32(wires[name]), place) for name, place in places.items())
+    deepest = max(map(depth, wires.values()), default=0)
     counts = STATIC.pack(len(zones), len(services), len(hashed), deepest)
     start = len(counts) + 4 * (len(zones) + len(services) + 2 * len(hashed))
     tables = [
@@ -211,10 +213,9 @@ class _Heap:
         head = ZONE.pack(len(apex), len(pieces), ttl) + apex
         return self._put(head + b"".join(PIECE.pack(len(each)) + each for each in pieces))
 
-    def node(self, name: str, node: _Node) -> int:
+    def node(self, name: str, wire: bytes, node: _Node) -> int:
         """Adds a name with the bodies of all its types."""
         types = [(kind, self._put_body(body)) for kind, body in self._bodies(name, node)]
-        wire = to_wire(name)
         service = 0 if node.service is None else node.service + 1
         flags = WHOAMI if node.whoami else 0
         place = self._put(NODE.pack(node.zone, service, flags, len(wire), len(types)) + wire)
@@ -238,7 +239,7 @@ class _Heap:
             yield from self._chain(name, node)
             return
         for rrset in node.rrsets:
-            yield rrset.type, _body(name, [(name, rrset)])
+            yield rrset.type, plain_body(rrset) or _body(name, [(name, rrset)])
 
     def _chain(self, name: str, node: _Node) -> Iterator[tuple[int, Body]]:
         """The bodies of an alias for each type that its end has, and for all others.

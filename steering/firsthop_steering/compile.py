@@ -24,7 +24,6 @@ from firsthop_steering.rendezvous import BUCKETS
 from firsthop_steering.sections import write_sections
 from firsthop_steering.table import (
     FORMAT,
-    KIND,
     CompiledService,
     RangeTable,
     table_sections,
@@ -64,7 +63,7 @@ def compile_table(
     }
     sections: dict[str, bytes | npt.NDArray[Any]] = {**table_sections(services)}
     sections.update(more_sections(services))
-    return write_sections(path, kind=KIND, meta=meta, sections=sections)
+    return write_sections(path, meta=meta, sections=sections)
 
 
 def compile_service(steering: Steering, service: Service) -> CompiledService:

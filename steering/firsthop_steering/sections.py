@@ -1,18 +1,12 @@
-"""A file of named binary sections: written once, mapped by every process that reads it.
+"""Answer tables as files: a container of named sections, with what it was made of as JSON.
 
-    magic 8 | directory length u32 | SHA-256 of all the rest, 32 | directory JSON | sections
-
-The directory gives `kind`, `meta` and for each section its offset (from the end of the directory,
-64-byte aligned) and length. Numbers are little-endian.
+The container (`firsthop_geodata.container`) proves a file whole; it is written once and mapped by
+every process that reads it. Numbers are little-endian.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import mmap
-import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MAGIC = b"FHSECT01"
-_HEADER = struct.Struct("<8sI32s")
-_LENGTH = struct.Struct("<I")
-_ALIGNMENT = 64
+from firsthop_geodata import container
+from firsthop_geodata.errors import GeodataError
+
+_MAGIC = b"FHANS\r\n\x1a"
+_META = "meta"
 
 
 class SectionError(ValueError):
@@ -31,81 +26,42 @@ class SectionError(ValueError):
 
 
 def write_sections(
-    path: Path,
-    *,
-    kind: str,
-    meta: Mapping[str, Any],
-    sections: Mapping[str, bytes | npt.NDArray[Any]],
+    path: Path, *, meta: Mapping[str, Any], sections: Mapping[str, bytes | npt.NDArray[Any]]
 ) -> str:
-    """Writes the file whole or not at all, and returns its digest in hex."""
-    blobs = {
-        name: section if isinstance(section, bytes) else section.tobytes()
-        for name, section in sections.items()
-    }
-    places: dict[str, tuple[int, int]] = {}
-    offset = 0
-    for name, blob in blobs.items():
-        places[name] = (offset, len(blob))
-        offset += -(-len(blob) // _ALIGNMENT) * _ALIGNMENT
-    directory = json.dumps(
-        {"kind": kind, "meta": meta, "sections": places}, sort_keys=True
-    ).encode()
-    directory += b" " * (-(_HEADER.size + len(directory)) % _ALIGNMENT)
-    body = bytearray(directory)
-    for blob in blobs.values():
-        body += blob + bytes(-len(blob) % _ALIGNMENT)
-    digest = hashlib.sha256(_LENGTH.pack(len(directory)) + body)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    """Writes the file whole or not at all, and returns its digest in hex.
+
+    Raises SectionError when it cannot be written.
+    """
+    blobs: dict[str, bytes] = {_META: json.dumps(meta, sort_keys=True).encode()}
+    for name, section in sections.items():
+        blobs[name] = section if isinstance(section, bytes) else section.tobytes()
     try:
-        with scratch.open("wb") as file:
-            file.write(_HEADER.pack(MAGIC, len(directory), digest.digest()))
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    return digest.hexdigest()
+        return container.write_sections(path, blobs, magic=_MAGIC)
+    except GeodataError as error:
+        raise SectionError(str(error)) from None
 
 
 class SectionFile:
     """A mapped file; arrays and bytes are views of it and stay valid while they are held.
 
-    Raises SectionError when the file is truncated, foreign, of another kind, or changed.
+    Raises SectionError when the file is missing, truncated, foreign or changed.
     """
 
-    def __init__(self, path: Path, kind: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as file:
-            try:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except ValueError:
-                raise SectionError(f"{path}: is empty") from None
-        self._view = memoryview(self._map)
-        if len(self._view) < _HEADER.size:
-            raise SectionError(f"{path}: is too short to be a table")
-        magic, length, digest = _HEADER.unpack_from(self._view)
-        if magic != MAGIC:
-            raise SectionError(f"{path}: does not start with {MAGIC.decode()}")
-        proof = hashlib.sha256(_LENGTH.pack(length))
-        proof.update(self._view[_HEADER.size :])
-        if proof.digest() != digest:
-            raise SectionError(f"{path}: its content does not have the digest it names")
-        self._start = _HEADER.size + length
-        directory = json.loads(bytes(self._view[_HEADER.size : self._start]))
-        if directory["kind"] != kind:
-            raise SectionError(f"{path}: is a {directory['kind']} file, not {kind}")
-        self.digest = digest.hex()
-        self.meta: dict[str, Any] = directory["meta"]
-        self._places: dict[str, tuple[int, int]] = directory["sections"]
+        try:
+            self._container = container.Container(path, magic=_MAGIC)
+        except GeodataError as error:
+            raise SectionError(str(error)) from None
+        self.digest = self._container.digest
+        self.meta: dict[str, Any] = json.loads(bytes(self.bytes(_META)))
 
     def __contains__(self, name: str) -> bool:
-        return name in self._places
+        return name in self._container.sections
 
     def bytes(self, name: str) -> memoryview:
         """The octets of a section."""
-        offset, length = self._places[name]
-        return self._view[self._start + offset : self._start + offset + length]
+        return self._container.sections[name]
 
     def array(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """The numbers of a section, one-dimensional and read-only."""

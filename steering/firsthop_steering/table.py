@@ -20,7 +20,6 @@ from firsthop_steering.outcome import Outcome
 from firsthop_steering.rendezvous import bucket
 from firsthop_steering.sections import SectionError, SectionFile
 
-KIND = "answers"
 FORMAT = 1
 SPLIT_SCOPE = {4: 24, 6: 48}
 """Prefix lengths that buckets are drawn from: the narrowest scope that a split can have."""
@@ -179,7 +178,7 @@ class AnswerTable:
     @classmethod
     def open(cls, path: Path) -> AnswerTable:
         """Maps and checks the file at `path`."""
-        return cls(SectionFile(path, KIND))
+        return cls(SectionFile(path))
 
 
 def table_sections(services: Sequence[CompiledService]) -> dict[str, npt.NDArray[Any]]:

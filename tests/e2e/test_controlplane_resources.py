@@ -200,7 +200,9 @@ async def test_wire_ids_are_drawn_kept_and_never_reused(api: Any) -> None:
         assert refused.status == 422
     assert (await api.patch("/v1/transceiver-regions/eu", {"weight": 1})).status == 200
     await api.delete("/v1/transceiver-regions/eu")
-    stolen = await api.call("POST", "/v1/transceiver-regions", MEDIA | {"id": "x", "wire_id": wire_id})
+    stolen = await api.call(
+        "POST", "/v1/transceiver-regions", MEDIA | {"id": "x", "wire_id": wire_id}
+    )
     assert stolen.status == 422
     assert "never reused" in stolen.rules["transceiver_regions/x/wire_id"]
     other = await api.made("/v1/transceiver-regions", MEDIA)

@@ -62,7 +62,7 @@ def _ranges(version: int, regions: list[str]) -> tuple[list[int], list[int]]:
     return starts, cells
 
 
-def _sample(folder: Path) -> tuple[AnswerTable, GeoTable]:
+def _sample(folder: Path, *, number: int = 7) -> tuple[AnswerTable, GeoTable]:
     document = load_yaml((Path(__file__).parent / "sample.yaml").read_text())
     regions = [region.id for region in document.regions]
     write_table(
@@ -73,7 +73,7 @@ def _sample(folder: Path) -> tuple[AnswerTable, GeoTable]:
     )
     geo = GeoTable.open(folder / "geo")
     now = datetime(2026, 11, 1, tzinfo=UTC)
-    plan = Plan(number=7, lineage="sample", created_at=now, document=document)
+    plan = Plan(number=number, lineage="sample", created_at=now, document=document)
     down = {"syd-1": RelayStatus(verdict="down")}
     status = Status(number=3, lineage="sample", created_at=now, relays=down)
     compile_table(
@@ -184,6 +184,13 @@ def running(listen: list[tuple[str, int]], tables: Tables, **options: float) -> 
 def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[AnswerTable, GeoTable]:
     """The sample, compiled."""
     return _sample(tmp_path_factory.mktemp("wire"))
+
+
+@pytest.fixture(scope="session")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """The tables of the next plan."""
+    table, geo = _sample(tmp_path_factory.mktemp("newer"), number=8)
+    return Tables(table, Counters(), geo=geo)
 
 
 MakeServer = Callable[..., Target]

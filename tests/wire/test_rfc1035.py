@@ -92,7 +92,7 @@ def test_labels_hold_any_octets(target: Target, tcp: bool) -> None:
 def test_other_zones_are_refused(target: Target, tcp: bool, name: str) -> None:
     """No authority and no referral upwards (RFC 5358)."""
     answer = target.ask(name, "SOA", tcp=tcp)
-    assert (answer.rcode(), answer.flags) == (dns.rcode.REFUSED, dns.flags.QR)
+    assert answer.flags == 0x8000 | dns.rcode.REFUSED
     assert answer.answer == answer.authority == answer.additional == []
 
 

@@ -59,15 +59,16 @@ def build(
     state_dir: StateDir = Path(".firsthop"),
 ) -> None:
     """Build the default database from registry delegations and city populations (minutes)."""
+    target = out or state_dir / "geodata" / BUNDLED_FILE
     try:
         from firsthop_geodata import builder, population
+
+        with _one_line_errors():
+            report = builder.build_database(target)
+            if centres is not None:
+                population.write_centres(centres)
     except ImportError as error:
         _fail(f"needs the build extra, pip install 'firsthop[geodata-build]' ({error})")
-    target = out or state_dir / "geodata" / BUNDLED_FILE
-    with _one_line_errors():
-        report = builder.build_database(target)
-        if centres is not None:
-            population.write_centres(centres)
     typer.echo(
         f"{report.path}: {report.countries} countries, {report.v4_ranges} IPv4 and "
         f"{report.v6_ranges} IPv6 ranges, {report.file_bytes} bytes "

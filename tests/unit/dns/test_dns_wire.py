@@ -101,6 +101,7 @@ def test_other_opcodes_are_not_implemented(opcode: int) -> None:
         pytest.param(with_opt(opt()[:-1]), id="OPT cut"),
         pytest.param(with_opt(opt(b"\0\x0a\0\x08abc")), id="option beyond RDLEN"),
         pytest.param(with_opt(opt(b"\0\x0a\0")), id="option head cut"),
+        pytest.param(with_opt(opt(b"\xfd\xe9\0\0" * 65)), id="65 options"),
         pytest.param(message(records=opt() * 2, counts=(1, 0, 0, 2)), id="two OPT"),
         pytest.param(message(records=opt() * 9, counts=(1, 0, 0, 9)), id="too many records"),
         pytest.param(

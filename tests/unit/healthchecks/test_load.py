@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -35,6 +35,7 @@ def test_a_restarted_relay_counts_from_zero() -> None:
     assert load_between(before, after) == Load(packets=25, bits=2000, dropped=0)
 
 
+@settings(deadline=None)
 @given(st.none() | readings, readings)
 def test_rates_are_finite_and_never_negative(before: Reading | None, after: Reading) -> None:
     load = load_between(before, after)
@@ -81,6 +82,7 @@ def test_other_texts_are_refused(text: str, fault: str) -> None:
         read_metrics(text, 7.0)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_raises_anything_else(text: str) -> None:
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firsthop_healthchecks.schedule import JITTER, Schedule, backoff_s
@@ -13,6 +13,7 @@ from firsthop_healthchecks.schedule import JITTER, Schedule, backoff_s
 chances = st.floats(0, 1, exclude_max=True)
 
 
+@settings(deadline=None)
 @given(
     st.floats(0, 1e6),
     st.floats(0.1, 3600),
@@ -50,6 +51,7 @@ def test_a_timer_that_fires_early_repeats_no_slot() -> None:
     assert Schedule(0.0, 1.0).next_after(6.9999999, 0.0) == 8.0
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6), chances)
 def test_backoff_is_bounded_and_spread(failures: int, chance: float) -> None:
     assert 0.125 <= backoff_s(failures, chance) <= 5.0

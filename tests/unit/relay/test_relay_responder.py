@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firsthop_relay.counters import Counters
@@ -124,11 +124,13 @@ def test_an_expired_probe_is_dropped() -> None:
     assert handle(request(), SOURCE, KEYS, PROBE.expires_at) is Drop.UFRAG_EXPIRED
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_junk_is_never_answered(packet: bytes) -> None:
     assert isinstance(handle(packet, SOURCE, KEYS, NOW), Drop)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(request()) - 1), st.integers(1, 255))
 def test_a_changed_probe_is_never_answered(at: int, change: int) -> None:
     """No byte of an authenticated request can be another one."""
@@ -142,6 +144,7 @@ def test_a_cut_probe_is_never_answered(size: int) -> None:
     assert isinstance(handle(request()[:size], SOURCE, KEYS, NOW), Drop)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([request(), *(packet for packet, _ in DROPS)])))
 def test_counters_add_up(packets: list[bytes]) -> None:
     """Received is answered plus dropped, in the values and in what is exported."""

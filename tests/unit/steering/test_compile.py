@@ -161,14 +161,17 @@ def _table_bytes() -> bytes:
 def test_files_of_another_kind_or_format_are_refused() -> None:
     """A sound file that is no answer table, or one of the future, is not taken for one."""
     path = folder() / "other.table"
-    write_sections(path, kind="other", meta={}, sections={"numbers": np.arange(3)})
-    assert SectionFile(path, "other").array("numbers", np.int64).tolist() == [0, 1, 2]
-    with pytest.raises(SectionError, match="is a other file"):
-        AnswerTable.open(path)
-    write_sections(path, kind="answers", meta={"format": 99}, sections={})
+    with pytest.raises(SectionError, match="kind FHANS"):
+        AnswerTable.open(europe_and_america().path)
+    write_sections(path, meta={"format": 99}, sections={"numbers": np.arange(3)})
+    assert SectionFile(path).array("numbers", np.int64).tolist() == [0, 1, 2]
+    assert "absent" not in SectionFile(path)
     with pytest.raises(SectionError, match="format 99"):
         AnswerTable.open(path)
-    assert "absent" not in SectionFile(path, "answers")
+    with pytest.raises(SectionError, match="written"):
+        write_sections(path / "below-a-file", meta={}, sections={})
+    with pytest.raises(SectionError, match="cannot be mapped"):
+        AnswerTable.open(folder() / "absent")
 
 
 def test_the_bundled_world_agrees_too() -> None:

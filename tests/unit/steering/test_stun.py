@@ -6,7 +6,7 @@ import hashlib
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firsthop_steering import stun
@@ -109,6 +109,7 @@ def test_every_truncation_is_refused(packet: bytes) -> None:
         parse(packet + b"\0\0\0\0")
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.binary(max_size=180).map(lambda b: framed(b))))
 def test_no_bytes_raise_anything_else(packet: bytes) -> None:
     """A message or a StunError; and what the message holds is bounded too."""
@@ -136,6 +137,7 @@ def is_request(packet: bytes) -> bool:
     return packet[:2] == b"\0\1"
 
 
+@settings(deadline=None)
 @given(st.sampled_from(Kind), tids, attributes, st.none() | passwords)
 def test_what_is_built_is_parsed(
     kind: Kind, tid: bytes, content: list[tuple[int, bytes]], password: str | None
@@ -148,6 +150,7 @@ def test_what_is_built_is_parsed(
     assert message.authentic(password or "") == (password is not None)
 
 
+@settings(deadline=None)
 @given(tids, st.text(min_size=1, max_size=60), passwords)
 def test_requests_round_trip(tid: bytes, username: str, password: str) -> None:
     packet = stun.binding_request(tid, username.encode(), password)
@@ -155,6 +158,7 @@ def test_requests_round_trip(tid: bytes, username: str, password: str) -> None:
     assert parse(packet).authentic(password)
 
 
+@settings(deadline=None)
 @given(tids, st.ip_addresses(), st.integers(0, 65535))
 def test_addresses_round_trip(tid: bytes, host: IPv4Address | IPv6Address, port: int) -> None:
     packet = stun.binding_success(tid, (str(host), port), "password")
@@ -167,6 +171,7 @@ def test_a_scoped_source_has_its_address_without_the_scope() -> None:
     assert parse(packet).mapped_address() == (ip_address("fe80::1"), 5)
 
 
+@settings(deadline=None)
 @given(st.integers(300, 699), st.text(max_size=40))
 def test_errors_round_trip(code: int, phrase: str) -> None:
     packet = stun.binding_error(TID, code, phrase, "password")

@@ -10,7 +10,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firsthop_steering.snapshot import CredentialKey, KeySet
@@ -58,6 +58,7 @@ def minted(
     )
 
 
+@settings(deadline=None)
 @given(
     region=st.integers(1, 65535),
     transceiver=st.integers(0, 65535),
@@ -117,12 +118,14 @@ def test_any_turned_bit_is_rejected(index: int, bit: int) -> None:
     assert decode(forged, KEYS.routes, now=NOW) == Rejected(expected)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(max_size=40), st.binary(max_size=40)))
 def test_no_input_raises(junk: str | bytes) -> None:
     """Junk is rejected, never an exception and never accepted."""
     assert isinstance(decode(junk, KEYS.routes, now=NOW), Rejected)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=ICE, min_size=31, max_size=31))
 def test_random_ufrags_open_nothing(forged: str) -> None:
     """Without the key nobody guesses a tag."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firsthop_steering.reports import VantageView
@@ -50,6 +50,7 @@ def test_one_of_each_turns_at_once() -> None:
     assert after("-+", rise=1, fall=1) == Streak("up")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="+-", max_size=60), st.integers(1, 5), st.integers(1, 5))
 def test_the_machine_obeys_its_two_rules(outcomes: str, rise: int, fall: int) -> None:
     """A streak stays below its threshold, and a verdict turns only behind a full streak."""
@@ -129,6 +130,7 @@ def test_reasons_say_what_happened() -> None:
     assert judged(down).reason == "down at 2 of 2 probers (a: refused, b: no answer)"
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from("abcdefg"),

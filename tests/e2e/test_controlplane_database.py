@@ -1,0 +1,148 @@
+"""The control plane and its database: away, back, migrated twice at once, used by replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from firsthop.postgres import EmbeddedPostgres
+from firsthop_controlplane.store import ledger, tables
+from firsthop_controlplane.store.engine import create_engine
+from firsthop_controlplane.store.migrate import migrate
+
+pytestmark = pytest.mark.database
+FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}
+
+
+@pytest.fixture
+async def own_server() -> AsyncIterator[EmbeddedPostgres]:
+    """A server that this test may stop."""
+    folder = Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp"))
+    folder.chmod(0o755)
+    server = EmbeddedPostgres(folder, settings={"fsync": "off"})
+    await server.start()
+    yield server
+    await server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_the_database_goes_away_and_comes_back(
+    own_server: EmbeddedPostgres, start_api: Any, until: Any
+) -> None:
+    """503 as a problem, the stream and the probers go on, and the API recovers by itself."""
+    api = await start_api(url=own_server.url, poll_s=0.05, heartbeat_s=0.05)
+    await api.made("/v1/regions", FRA)
+    await api.made("/v1/relays", {"id": "fra-1", "region": "fra", "ipv4": "127.0.10.1"})
+    prober, edge = await api.token_of("prober"), await api.token_of("edge")
+    number = (await api.get("/v1/status")).body["number"]
+    await own_server.stop()
+
+    gone = await api.get("/v1/regions")
+    assert (gone.status, gone.body["type"]) == (503, "urn:firsthop:problem:unavailable")
+    assert (await api.call("POST", "/v1/regions", FRA | {"id": "x"})).status == 503
+    assert (await api.get("/v1/regions", token="unknown")).status == 503, "it cannot be told"
+
+    async def not_ready() -> bool:
+        answer = await api.get("/readyz")
+        return answer.status == 503 and "database" in answer.body["reasons"][0]
+
+    await until(not_ready, "readyz says that the database is away")
+    assert (await api.get("/healthz")).status == 200
+
+    headers = {"Authorization": f"Bearer {edge}"}
+    async with api.session.get(f"{api.url}/v1/snapshots/stream", headers=headers) as stream:
+        kinds = [(await stream.content.readuntil(b"\n"))[:30] for _ in range(3)]
+        assert [b"plan" in kinds[0], b"keys" in kinds[1], b"status" in kinds[2]] == [True] * 3
+        now = datetime.now(UTC).isoformat()
+        view = {"relay": "fra-1", "verdict": "up", "since": now, "checked_at": now}
+        report = {"prober": "a", "vantage": "a", "sent_at": now, "views": [view]}
+        told = await api.call("POST", "/v1/probes/results", report, token=prober)
+        assert told.status == 204
+
+        async def turned() -> bool:
+            status = (await api.get("/v1/status")).body
+            return status["number"] > number and status["relays"]["fra-1"]["verdict"] == "up"
+
+        await until(turned, "the verdict turns without the database")
+
+    await own_server.start()
+
+    async def back() -> bool:
+        return (await api.get("/v1/regions")).status == 200
+
+    await until(back, "the API recovers")
+    assert (await api.patch("/v1/regions/fra", {"weight": 1})).status == 200
+    await until(lambda: _is_ready(api), "readyz recovers")
+
+
+async def _is_ready(api: Any) -> bool:
+    return bool((await api.get("/readyz")).status == 200)
+
+
+async def test_many_migrate_at_once(own_server: EmbeddedPostgres) -> None:
+    """Five processes' worth at once, and again: one schema, one store."""
+    heads = await asyncio.gather(*(migrate(own_server.url) for _ in range(5)))
+    assert set(heads) == {await migrate(own_server.url)}
+    engine = create_engine(own_server.url, application="test", statement_timeout_s=5)
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM store"))).scalar_one() == 1
+        timeouts = [
+            (await connection.execute(text(f"SHOW {name}"))).scalar_one()
+            for name in ("lock_timeout", "statement_timeout")
+        ]
+        assert timeouts == ["5s", "5s"]
+    await engine.dispose()
+
+
+async def test_the_migrations_make_what_the_models_say(database_url: str) -> None:
+    """Alembic finds no difference between the migrated database and the typed models."""
+    assert ledger
+    engine = create_engine(database_url, application="test", statement_timeout_s=10)
+
+    def difference(connection: Connection) -> Any:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return compare_metadata(context, tables.Base.metadata)
+
+    async with engine.connect() as connection:
+        assert await connection.run_sync(difference) == []
+    await engine.dispose()
+
+
+async def test_replicas_serve_one_store(start_api: Any) -> None:
+    """What one changes, the other serves; a race between them has one winner."""
+    one, two = await start_api(), await start_api()
+    made = await one.made("/v1/regions", FRA)
+    assert (await two.get("/v1/regions/fra")).body == made.body
+    answers = await asyncio.gather(
+        *(
+            each.call("PATCH", "/v1/regions/fra", {"weight": weight}, headers=made.etag)
+            for weight, each in enumerate([one, two] * 4)
+        )
+    )
+    assert sorted(answer.status for answer in answers) == [200] + [412] * 7
+
+
+async def test_a_change_that_cannot_get_its_turn_is_told_to_try_later(
+    start_api: Any, database_url: str
+) -> None:
+    """The lock time-out ends the wait with 503, not with a request that hangs."""
+    engine = create_engine(database_url, application="test", statement_timeout_s=30)
+    api = await start_api()
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": 0x6669727374686F70}
+        )
+        answer = await api.call("POST", "/v1/regions", FRA)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    await engine.dispose()
+    assert (await api.call("POST", "/v1/regions", FRA)).status == 201

@@ -1,0 +1,180 @@
+"""Probers and agents over HTTP, and the verdicts that follow from what they say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from firsthop_steering.reports import ProbeTargets
+
+pytestmark = pytest.mark.database
+DOCUMENT = {
+    "regions": [{"id": "fra", "latitude": 50.11, "longitude": 8.68}],
+    "relays": [
+        {"id": "fra-1", "region": "fra", "ipv4": "127.0.10.1", "capacity": 200},
+        {"id": "fra-2", "region": "fra", "ipv6": "2001:db8::2", "state": "draining",
+         "tcp_port": 443, "probe": {"kind": "tcp"}},
+        {"id": "fra-3", "region": "fra", "ipv4": "127.0.10.3", "state": "disabled"},
+    ],
+}  # fmt: skip
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _report(prober: str, verdict: str, *relays: str, at: datetime | None = None) -> dict[str, Any]:
+    now = (at or _now()).isoformat()
+    views = [
+        {"relay": each, "verdict": verdict, "since": now, "checked_at": now, "reason": "timeout"}
+        for each in relays
+    ]
+    return {"prober": prober, "vantage": prober, "sent_at": now, "views": views}
+
+
+async def _results(api: Any, secret: str, report: dict[str, Any]) -> int:
+    return int((await api.call("POST", "/v1/probes/results", report, token=secret)).status)
+
+
+async def _relay(api: Any, name: str) -> dict[str, Any]:
+    return dict((await api.get("/v1/status")).body["relays"][name])
+
+
+@pytest.fixture
+async def deployed(api: Any) -> Any:
+    """A control plane with three relays."""
+    await api.made("/v1/changesets", {"document": DOCUMENT})
+    return api
+
+
+async def test_targets_are_what_is_to_be_checked(deployed: Any) -> None:
+    """Active and draining relays, with a fresh credential for each stun check."""
+    secret = await deployed.token_of("prober")
+    body = (await deployed.get("/v1/probes/targets", token=secret)).body
+    one, two = ProbeTargets.model_validate(body).targets
+    assert (one.relay, one.kind, str(one.address), one.port) == (
+        "fra-1",
+        "stun",
+        "127.0.10.1",
+        3478,
+    )
+    assert (len(one.ufrag or ""), len(one.password or "")) == (31, 32)
+    assert (two.relay, two.kind, str(two.address), two.port) == ("fra-2", "tcp", "2001:db8::2", 443)
+    assert two.ufrag is None
+    again = (await deployed.get("/v1/probes/targets", token=secret)).body
+    assert again["targets"][0]["ufrag"] != one.ufrag
+
+
+async def test_the_majority_of_probers_decides(deployed: Any, until: Any) -> None:
+    """Two of three say down: down, and the status number rises by one for each turn."""
+    secret = await deployed.token_of("prober")
+    number = (await deployed.get("/v1/status")).body["number"]
+    for prober in ("a", "b", "c"):
+        assert await _results(deployed, secret, _report(prober, "up", "fra-1")) == 204
+
+    async def is_(verdict: str) -> bool:
+        return (await _relay(deployed, "fra-1"))["verdict"] == verdict
+
+    await until(lambda: is_("up"), "the relay is up")
+    assert (await deployed.get("/v1/status")).body["number"] == number + 1
+    await _results(deployed, secret, _report("a", "down", "fra-1"))
+    assert await is_("up")
+    await _results(deployed, secret, _report("b", "down", "fra-1"))
+    await until(lambda: is_("down"), "the relay is down")
+    assert (await deployed.get("/v1/status")).body["number"] == number + 2
+    assert (await _relay(deployed, "fra-2"))["verdict"] == "unknown"
+
+
+async def test_agents_speak_for_their_own_relay_only(deployed: Any, until: Any) -> None:
+    """Load and draining reach the status; other relays and other roles are refused."""
+    secret = await deployed.token_of("agent", "fra-1")
+    body = {"sequence": 1, "sent_at": _now().isoformat(), "sessions": 50, "draining": True}
+    path = "/v1/relays/fra-1/reports"
+    assert (await deployed.call("POST", path, body, token=secret)).status == 204
+
+    async def told() -> bool:
+        relay = await _relay(deployed, "fra-1")
+        return (relay["draining"], relay["sessions"], relay["load"]) == (True, 50, 0.25)
+
+    await until(told, "the agent's word is in the status", 1.0)
+    other = "/v1/relays/fra-2/reports"
+    assert (await deployed.call("POST", other, body, token=secret)).status == 403
+    assert (await deployed.call("POST", path, body)).status == 403, "an admin is no agent"
+    stranger = await deployed.token_of("agent", "gone")
+    answer = await deployed.call("POST", "/v1/relays/gone/reports", body, token=stranger)
+    assert answer.status == 404
+
+
+async def test_old_reports_and_wrong_clocks_are_refused(deployed: Any) -> None:
+    """An overtaken report is 409; a restarted agent starts its sequence again; clocks ± 5 min."""
+    secret = await deployed.token_of("agent", "fra-1")
+    start = _now()
+
+    async def say(sequence: int, seconds: float) -> int:
+        sent_at = (start + timedelta(seconds=seconds)).isoformat()
+        body = {"sequence": sequence, "sent_at": sent_at}
+        answer = await deployed.call("POST", "/v1/relays/fra-1/reports", body, token=secret)
+        return int(answer.status)
+
+    assert [await say(5, 0), await say(6, 1), await say(5, 0), await say(6, 1)] == [
+        204,
+        204,
+        409,
+        409,
+    ]
+    assert await say(0, 2) == 204, "a restarted agent"
+    assert [await say(9, 330), await say(9, -330), await say(9, 250)] == [422, 422, 204]
+
+
+async def test_an_older_probe_report_does_not_replace_a_newer_one(deployed: Any) -> None:
+    """What overtook it on the way counts."""
+    secret = await deployed.token_of("prober")
+    newer, older = _now(), _now() - timedelta(seconds=2)
+    assert await _results(deployed, secret, _report("a", "up", "fra-1", at=newer)) == 204
+    assert await _results(deployed, secret, _report("a", "down", "fra-1", at=older)) == 409
+
+
+async def test_a_prober_token_with_a_scope_is_for_that_prober(deployed: Any) -> None:
+    """One prober cannot vote as another."""
+    secret = await deployed.token_of("prober", "a")
+    assert await _results(deployed, secret, _report("a", "up", "fra-1")) == 204
+    assert await _results(deployed, secret, _report("b", "up", "fra-1")) == 403
+
+
+async def test_a_prober_whose_clock_is_off_is_heard(deployed: Any, until: Any) -> None:
+    """Views are moved onto our clock: an hour ahead is neither stale nor from the future."""
+    secret = await deployed.token_of("prober")
+    ahead = _now() + timedelta(hours=1)
+    assert await _results(deployed, secret, _report("a", "down", "fra-1", at=ahead)) == 204
+
+    async def down() -> bool:
+        relay = await _relay(deployed, "fra-1")
+        return relay["verdict"] == "down" and relay["since"] < (_now()).isoformat()
+
+    await until(down, "its verdict counts")
+
+
+async def test_a_restart_goes_on_with_the_verdicts_and_never_repeats_a_number(
+    start_api: Any, until: Any, database_url: str
+) -> None:
+    """The next run's first status has the verdict, and a higher number."""
+    first = await start_api()
+    relays = DOCUMENT["relays"][:1]
+    await first.made("/v1/changesets", {"document": DOCUMENT | {"relays": relays}})
+    secret = await first.token_of("prober")
+    await _results(first, secret, _report("a", "down", "fra-1"))
+
+    connection = await asyncpg.connect(database_url)
+
+    async def stored() -> bool:
+        return bool(await connection.fetchval("SELECT verdict FROM verdict") == "down")
+
+    await until(stored, "the verdict is in the store")
+    await connection.close()
+    second, third = await start_api(), await start_api()
+    assert (await _relay(second, "fra-1"))["verdict"] == "down"
+    numbers = [(await each.get("/v1/status")).body["number"] for each in (first, second, third)]
+    assert numbers == sorted(set(numbers))

@@ -1,0 +1,248 @@
+"""Every endpoint, driven from its own description with nonsense: refused with a problem, never 500.
+
+And the description itself: valid, complete, and true of the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import zlib
+from typing import Any
+from urllib.parse import quote
+
+import jsonschema
+import pytest
+
+pytestmark = pytest.mark.database
+
+PROBLEM_KEYS = {"type", "title", "status", "detail"}
+BODIES: list[bytes] = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"1",
+    b'"x"',
+    b"{}",
+    b"\xff\xfe",
+    b'{"id": "\xc3\x28"}',
+    b'{"id": "a", "id": "b"}',
+    b'{"id": "a\\u0000b"}',
+    b'{"id": "\\ud800"}',
+    b'{"id": NaN}',
+    b'{"id": -Infinity}',
+    b'{"weight": 1e999}',
+    b'{"weight": ' + b"9" * 400 + b"}",
+    b'{"weight": ' + b"9" * 10_000 + b"}",
+    b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+    b"[" * 100_000,
+    b"\xef\xbb\xbf{}",
+    b'{"id": "' + b"a" * 100_000 + b'"}',
+    b'{"x": ' + b" " * 2_000_000 + b"1}",
+]
+TYPES = ["application/json; charset=utf-16", "text/plain", "application/xml", ""]
+WORDS = ["x", "%00", "%ff", "..%2f", "a%20b", "9" * 30, "%F0%9F%92%A9", "-1", "0", "A" * 300, "'--"]
+VALUES: list[Any] = [
+    None, True, False, 0, -1, 1, 2**31, 2**53 - 1, -0.0, 1e308, 5e-324, "", " ", "x", "fra", ".",
+    "a" * 300, "'; DROP TABLE region; --", "\u202e", "fe80::1%eth0", "::ffff:1.2.3.4", "1.2.3.4",
+    "1.2.3.4/8", "10.0.0.0/8", "::/0", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59",
+    "2030-02-30", [], [None], ["x"] * 20, {}, {"x": 1}, [[]], "edge.example.", "*.edge.example",
+]  # fmt: skip
+
+
+def _problem(answer: Any, told: object) -> None:
+    """A 4xx or 503 that says so as RFC 9457 asks."""
+    assert answer.status < 500 or answer.status == 501, (told, answer)
+    if answer.status >= 400:
+        assert answer.headers["Content-Type"].startswith("application/problem+json"), told
+        assert answer.body.keys() >= PROBLEM_KEYS, told
+        assert answer.body["status"] == answer.status, told
+
+
+async def _operations(api: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    paths = (await api.get("/openapi.json")).body["paths"]
+    return [
+        (method.upper(), path, operation)
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if path != "/v1/snapshots/stream"
+    ]
+
+
+def _path(path: str, word: str) -> str:
+    for name in ("zone", "id", "number"):
+        path = path.replace("{" + name + "}", word)
+    return path
+
+
+async def _tokens(api: Any) -> list[str]:
+    return [api.token, await api.token_of("prober"), await api.token_of("agent", "x")]
+
+
+async def test_bodies_that_cannot_be_read(api: Any) -> None:
+    """400, 413, 415 or 422, whatever the endpoint; the token's role decides before the body."""
+    tokens = await _tokens(api)
+    for method, path, operation in await _operations(api):
+        if "requestBody" not in operation:
+            continue
+        for token in tokens:
+            for body in BODIES:
+                answer = await api.call(method, _path(path, "x"), data=body, token=token)
+                told = (method, path, body[:40])
+                _problem(answer, told)
+                accepted = body == b"{}" and path == "/v1/keys"
+                assert accepted or answer.status in (400, 403, 404, 413, 415, 422, 428), (
+                    told,
+                    answer,
+                )
+            for media in TYPES:
+                headers = {"Content-Type": media}
+                answer = await api.call(
+                    method, _path(path, "x"), data=b"{}", headers=headers, token=token
+                )
+                assert answer.status in (403, 415), (method, path, media, answer)
+
+
+async def test_values_of_the_wrong_kind(api: Any) -> None:
+    """Objects with the right keys and any values: accepted whole, or refused with field and rule."""
+    chance = random.Random(20260101)
+    document = (await api.get("/openapi.json")).body
+    schemas = document["components"]["schemas"]
+    tokens = await _tokens(api)
+    for method, path, operation in await _operations(api):
+        if "requestBody" not in operation:
+            continue
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        names = list(schemas[schema["$ref"].rpartition("/")[2]]["properties"])
+        for _ in range(25):
+            body = {name: chance.choice(VALUES) for name in names if chance.random() < 0.8}
+            etag = chance.choice(['"1"', "*", '""', "W/x", '"1', "x" * 5000, '"' + "\t," * 500])
+            for token in tokens:
+                answer = await api.call(
+                    method, _path(path, "x"), body, token=token, headers={"If-Match": etag}
+                )
+                _problem(answer, (method, path, body, etag))
+
+
+async def test_mutated_documents(api: Any) -> None:
+    """A right document with one value replaced anywhere: accepted and exported alike, or refused."""
+    chance = random.Random(7)
+    good: dict[str, Any] = {
+        "regions": [{"id": "fra", "latitude": 50.11, "longitude": 8.68, "bias_ms": -1.5}],
+        "relays": [{"id": "fra-1", "region": "fra", "ipv4": "127.0.10.1", "ipv6": "2001:db8::1"}],
+        "transceiver_regions": [{"id": "eu", "latitude": 50, "longitude": 8, "capacity": 9}],
+        "transceivers": [{"id": "eu-1", "region": "eu", "host": "127.0.20.1", "port": 4000}],
+        "zones": [{
+            "apex": "edge.example.", "primary": "n.edge.example.", "contact": "o.edge.example.",
+            "name_servers": ["n.edge.example."],
+            "records": [{"owner": "t.edge.example.", "type": "TXT", "rdata": '"x"'}],
+        }],
+        "services": [{"id": "relay", "name": "relay.edge.example.", "fallback": ["192.0.2.1"]}],
+        "overrides": [{"id": "o", "cidr": "10.0.0.0/8", "regions": ["fra"], "mode": "only",
+                       "expires_at": "2030-01-01T00:00:00Z"}],
+    }  # fmt: skip
+    accepted = 0
+    for _ in range(250):
+        document = json.loads(json.dumps(good))
+        thing = chance.choice(document[chance.choice(list(document))])
+        thing[chance.choice(list(thing))] = chance.choice(VALUES)
+        answer = await api.call("POST", "/v1/changesets", {"document": document})
+        _problem(answer, thing)
+        accepted += answer.status < 300
+        if answer.status < 300:
+            exported = (await api.get("/v1/document")).body
+            again = await api.call("POST", "/v1/changesets", {"document": exported})
+            assert (again.status, again.body["changes"]) == (200, []), thing
+        else:
+            assert answer.status == 422, (thing, answer)
+            assert answer.body["errors"], thing
+    assert 10 < accepted < 240, "the mutations are neither all right nor all wrong"
+
+
+async def test_paths_queries_and_methods_that_are_not_there(api: Any) -> None:
+    """404, 405 with Allow, 400 for queries; as problems, with the request's id."""
+    for method, path, _ in await _operations(api):
+        for word in WORDS:
+            headers = {"If-Match": '"1"'}
+            answer = await api.call(method, _path(path, word), {}, headers=headers)
+            _problem(answer, (method, path, word))
+        for query in ("limit=x", "limit=0", "cursor=%00", "cursor=%ff", "nope=1", "limit=1&limit=2",
+                      "service=%00&client=1", "service=x&client=%ff", "revision=" + "9" * 40):  # fmt: skip
+            answer = await api.call("GET", _path(path, "x") + "?" + query)
+            _problem(answer, (path, query))
+    for method in ("PUT", "TRACE", "OPTIONS", "BREW"):
+        answer = await api.call(method, "/v1/regions")
+        assert (answer.status, answer.body["status"]) == (405, 405)
+        assert "POST" in answer.headers["Allow"]
+    answer = await api.get("/v2/" + quote("höhe"), headers={"X-Request-Id": "abc-1"})
+    assert (answer.status, answer.body["request_id"]) == (404, "abc-1")
+    assert answer.headers["X-Request-Id"] == "abc-1"
+
+
+async def test_a_small_body_that_unpacks_to_a_large_one_is_refused(api: Any) -> None:
+    """The limit is on what would have to be held."""
+    bomb = zlib.compress(b'{"id": "' + b"a" * 50_000_000 + b'"}', 9)
+    headers = {"Content-Encoding": "deflate"}
+    answer = await api.call("POST", "/v1/regions", data=bomb, headers=headers)
+    assert answer.status == 413
+    headers = {"Content-Encoding": "deflate"}
+    answer = await api.call("POST", "/v1/regions", data=b"not deflated", headers=headers)
+    assert answer.status == 400
+
+
+async def test_bytes_that_are_no_http(api: Any) -> None:
+    """The connection ends, the server lives."""
+    host, port = api.url.removeprefix("http://").split(":")
+    for text in (
+        b"\0\0\0\0\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v1/regions HTTP/1.1\r\n" * 3,
+    ):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(text)
+        writer.write_eof()
+        await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+    assert (await api.get("/healthz")).status == 200
+
+
+async def test_the_description_is_valid_complete_and_true(api: Any) -> None:
+    """OpenAPI 3.1: every reference resolves, every schema is a schema, every answer fits."""
+    document = (await api.get("/openapi.json")).body
+    assert document["openapi"] == "3.1.0"
+    schemas = document["components"]["schemas"]
+    for name, schema in schemas.items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        _ = _resolved(document, {"$ref": f"#/components/schemas/{name}"})
+    names = [operation["operationId"] for _, _, operation in await _operations(api)]
+    assert len(names) == len(set(names)) == 59
+    await api.made("/v1/regions", {"id": "fra", "latitude": 1, "longitude": 2})
+    await api.made("/v1/relays", {"id": "x", "region": "fra", "ipv6": "2001:db8::1"})
+    seen = 0
+    for method, path, operation in await _operations(api):
+        word = "fra" if "regions" in path else "x"
+        if method != "GET" or path == "/v1/revisions/{number}" or "zone" in path:
+            continue
+        answer = await api.get(_path(path, word))
+        told = operation["responses"].get(str(answer.status))
+        assert told is not None, (path, answer)
+        media = answer.headers["Content-Type"].partition(";")[0]
+        schema = _resolved(document, told["content"][media]["schema"])
+        if media.endswith("json"):
+            jsonschema.validate(answer.body, schema, cls=jsonschema.Draft202012Validator)
+            seen += 1
+    assert seen > 20
+
+
+def _resolved(document: dict[str, Any], schema: Any) -> Any:
+    """The schema with every reference replaced by what it points at; KeyError if it is nothing."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            target: Any = document
+            for part in schema["$ref"].removeprefix("#/").split("/"):
+                target = target[part]
+            return _resolved(document, target)
+        return {key: _resolved(document, value) for key, value in schema.items()}
+    return [_resolved(document, each) for each in schema] if isinstance(schema, list) else schema

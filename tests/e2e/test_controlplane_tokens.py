@@ -1,0 +1,180 @@
+"""Who may call: roles, secrets, expiry, and that an admin always stays."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.database
+FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}
+
+
+async def test_no_token_a_wrong_one_and_none_at_all(api: Any) -> None:
+    """401 with WWW-Authenticate, as a problem."""
+    for header in ("", "Bearer", "Bearer ", "Bearer nonsense", "Basic Zm9v", "Bearer \u00e9\u00ff"):
+        answer = await api.get("/v1/regions", headers={"Authorization": header})
+        assert (answer.status, answer.body["status"]) == (401, 401), header
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        ("viewer", {("GET", "/v1/regions"), ("GET", "/v1/audit"), ("GET", "/v1/status")}),
+        (
+            "operator",
+            {
+                ("GET", "/v1/regions"),
+                ("GET", "/v1/audit"),
+                ("GET", "/v1/status"),
+                ("POST", "/v1/regions"),
+                ("GET", "/v1/probes/targets"),
+            },
+        ),
+        ("prober", {("GET", "/v1/probes/targets")}),
+        ("edge", set()),
+        ("allocator", set()),
+    ],
+)
+async def test_roles_do_what_they_may_and_no_more(
+    api: Any, role: str, allowed: set[tuple[str, str]]
+) -> None:
+    """403 for everything else."""
+    secret = await api.token_of(role)
+    tried = [
+        ("GET", "/v1/regions"),
+        ("GET", "/v1/audit"),
+        ("GET", "/v1/status"),
+        ("POST", "/v1/regions"),
+        ("GET", "/v1/probes/targets"),
+        ("GET", "/v1/tokens"),
+        ("POST", "/v1/keys"),
+    ]
+    for method, path in tried:
+        body = FRA if method == "POST" else None
+        answer = await api.call(method, path, body, token=secret)
+        assert (answer.status != 403) == ((method, path) in allowed), (method, path, answer)
+    if role != "edge":
+        assert (await api.get("/v1/snapshots/stream", token=secret)).status == 403
+
+
+async def test_a_secret_is_told_once_and_stored_nowhere(api: Any, database_url: str) -> None:
+    """Neither lists nor the audit nor the store have it."""
+    made = await api.made("/v1/tokens", {"name": "ci", "role": "viewer"})
+    secret = made.body["secret"]
+    assert len(secret) == 43
+    everything = [
+        (await api.get(path)).body
+        for path in ("/v1/tokens", f"/v1/tokens/{made.body['id']}", "/v1/audit")
+    ]
+    assert secret not in json.dumps(everything)
+    assert (await api.get("/v1/regions", token=secret)).status == 200
+    assert (await api.call("POST", "/v1/tokens", {"name": "ci", "role": "edge"})).status == 409
+
+
+async def test_a_revoked_or_ended_token_stops_at_once(api: Any) -> None:
+    """The next request with it is refused."""
+    made = await api.made("/v1/tokens", {"name": "a", "role": "viewer"})
+    one, secret = f"/v1/tokens/{made.body['id']}", made.body["secret"]
+    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    assert (await api.patch(one, {"expires_at": past, "name": "b"})).body["name"] == "b"
+    assert (await api.get("/v1/regions", token=secret)).status == 401
+    assert (await api.patch(one, {"expires_at": None})).status == 200
+    assert (await api.get("/v1/regions", token=secret)).status == 200
+    assert (await api.delete(one)).status == 204
+    assert (await api.get("/v1/regions", token=secret)).status == 401
+
+
+async def test_the_last_admin_stays(api: Any) -> None:
+    """Neither deleted nor ended; of two that delete each other at once, one is left."""
+    (first,) = (await api.get("/v1/tokens")).body["items"]
+    one = f"/v1/tokens/{first['id']}"
+    assert (await api.delete(one)).status == 409
+    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    assert (await api.patch(one, {"expires_at": past})).status == 409
+    second = (await api.made("/v1/tokens", {"name": "two", "role": "admin"})).body
+    answers = await asyncio.gather(api.delete(one), api.delete(f"/v1/tokens/{second['id']}"))
+    assert sorted(answer.status for answer in answers) in ([204, 409], [204, 401])
+    left = [
+        t
+        for t in (api.token, second["secret"])
+        if (await api.get("/v1/tokens", token=t)).status == 200
+    ]
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "x", "role": "agent"},
+        {"name": "x", "role": "viewer", "scope": "fra-1"},
+        {"name": "x", "role": "root"},
+        {"name": " x", "role": "viewer"},
+        {"name": "x", "role": "viewer", "expires_at": "2001-01-01T00:00:00Z"},
+        {"name": "x", "role": "viewer", "expires_at": "2100-01-01T00:00:00"},
+    ],
+)
+async def test_tokens_that_make_no_sense_are_refused(api: Any, body: dict[str, str]) -> None:
+    """422 with field and rule."""
+    answer = await api.call("POST", "/v1/tokens", body)
+    assert answer.status == 422
+    assert answer.body["errors"]
+
+
+async def test_the_admin_token_file_is_private_and_made_again_when_lost(start_api: Any) -> None:
+    """A later start keeps it; a lost file gets a new token; the old one still works."""
+    first = await start_api()
+    file = first.state_dir / "admin.token"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert (await start_api()).token == first.token
+    file.unlink()
+    third = await start_api()
+    assert third.token != first.token
+    assert (await third.get("/v1/tokens")).status == 200
+    assert (await third.get("/v1/tokens", token=first.token)).status == 200
+
+
+async def test_bootstrap_tokens_follow_their_file(
+    start_api: Any, tmp_path: Path, until: Any
+) -> None:
+    """Present at the start; later additions and changed secrets are in force within a second."""
+    file = tmp_path / "tokens.json"
+    edge = {"name": "edge", "role": "edge", "scope": None, "secret": "e" * 43}
+    prober = {"name": "p", "role": "prober", "scope": None, "secret": "p" * 43}
+    file.write_text(json.dumps([edge]))
+    api = await start_api(bootstrap_tokens=file, poll_s=0.05)
+    assert (await api.get("/v1/regions", token="e" * 43)).status == 403, "known, of another role"
+    assert (await api.get("/v1/probes/targets", token="p" * 43)).status == 401
+    file.write_text(json.dumps([edge | {"secret": "f" * 43}, prober]))
+
+    async def changed() -> bool:
+        return (await api.get("/v1/probes/targets", token="p" * 43)).status == 200
+
+    await until(changed, "the added token works")
+    assert (await api.get("/v1/regions", token="f" * 43)).status == 403
+    assert (await api.get("/v1/regions", token="e" * 43)).status == 401
+    names = [each["name"] for each in (await api.get("/v1/tokens")).body["items"]]
+    assert sorted(names) == ["admin", "edge", "p"]
+
+
+async def test_keys_rotate_go_back_and_retire(api: Any) -> None:
+    """The newest signs; another may be made to; the signing one stays; secrets never leave."""
+    (first,) = (await api.get("/v1/keys")).body["items"]
+    assert first["signing"] is True
+    second = (await api.made("/v1/keys", {})).body
+    assert second == second | {"id": first["id"] + 1, "signing": True}
+    assert set(second) == {"id", "signing", "created_at", "created_by"}
+    assert (await api.delete(f"/v1/keys/{second['id']}")).status == 409
+    back = await api.patch(f"/v1/keys/{first['id']}", {"signing": True})
+    assert back.body["signing"] is True
+    assert (await api.patch(f"/v1/keys/{first['id']}", {"signing": False})).status == 422
+    assert (await api.delete(f"/v1/keys/{second['id']}")).status == 204
+    assert (await api.get(f"/v1/keys/{second['id']}")).status == 404
+    third = (await api.made("/v1/keys", {})).body
+    assert third["id"] == second["id"] + 1, "an id comes back only after all others"
