@@ -28,7 +28,7 @@ from firsthop_allocator.allocation import (
 )
 from firsthop_allocator.callers import cors_headers, has_token, subject
 from firsthop_allocator.counts import AllocatorCollector, Counts
-from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.errors import Fault, Problem, unreadable, wrong
 from firsthop_allocator.reading import read_body, read_query
 from firsthop_allocator.regions import rank_regions
 from firsthop_allocator.route import Refused
@@ -134,7 +134,7 @@ class _Api:
             headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
             raise Problem(error.status, error.reason.lower(), headers=headers) from None
         except (HttpProcessingError, web.RequestPayloadError) as error:
-            raise _unreadable("the body does not arrive as its header says") from error
+            raise unreadable("the body does not arrive as its header says") from error
 
     async def allocations(self, request: web.Request) -> web.StreamResponse:
         view, trusted = self._admit(request)
@@ -216,10 +216,6 @@ async def _read(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError:
         raise Problem(408, f"the body did not arrive within {BODY_TIMEOUT_S} s") from None
-
-
-def _unreadable(detail: str) -> Problem:
-    return Problem(400, detail, kind="malformed")
 
 
 def _peer(request: web.Request) -> str:

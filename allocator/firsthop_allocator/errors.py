@@ -57,3 +57,8 @@ def wrong(status: int, *faults: Fault, kind: str = "") -> Problem:
     """A problem whose detail is its faults."""
     detail = "; ".join(f"{fault.field[:MAX_FIELD]}: {fault.rule}" for fault in faults)
     return Problem(status, detail, faults, kind or _KINDS.get(status, ""))
+
+
+def unreadable(detail: str) -> Problem:
+    """400, where no field can be named."""
+    return Problem(400, detail, kind=_KINDS[400])

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.errors import Fault, unreadable, wrong
 
 _Read = TypeVar("_Read", bound=BaseModel)
 
@@ -40,9 +40,9 @@ def read_body(raw: bytes, model: type[_Read]) -> _Read:
     except _RepeatedKeyError as error:
         raise wrong(400, Fault(str(error), "must not be given twice")) from None
     except (ValueError, RecursionError) as error:
-        raise _unreadable(f"the body is not JSON: {_brief(error)}") from None
+        raise unreadable(f"the body is not JSON: {_brief(error)}") from None
     if not isinstance(value, dict):
-        raise _unreadable("the body must be a JSON object")
+        raise unreadable("the body must be a JSON object")
     return _validated(value, model)
 
 
@@ -53,10 +53,6 @@ def read_query(pairs: Iterable[tuple[str, str]], model: type[_Read]) -> _Read:
     except _RepeatedKeyError as error:
         raise wrong(400, Fault(str(error), "must not be given twice")) from None
     return _validated(value, model)
-
-
-def _unreadable(detail: str) -> Problem:
-    return Problem(400, detail, kind="malformed")
 
 
 def _validated(value: dict[str, Any], model: type[_Read]) -> _Read:

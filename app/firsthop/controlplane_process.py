@@ -18,7 +18,7 @@ from firsthop_controlplane.api.bodies import parse
 from firsthop_controlplane.app import Parts, addresses, create_app
 from firsthop_controlplane.deps import Explain
 from firsthop_controlplane.errors import ControlPlaneError, Refused
-from firsthop_controlplane.keyfiles import master_key, signing_key
+from firsthop_controlplane.keyfiles import master_key, publish_route_keys, signing_key
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.migrate import migrate
@@ -40,6 +40,8 @@ class ControlPlaneOptions:
 
     settings: Settings
     state_dir: Path
+    publish_dir: Path | None = None
+    """Where `snapshot.pub` and `route.keys` go, for other machines; None: the state folder."""
     bootstrap_tokens: Path | None = None
 
 
@@ -71,10 +73,12 @@ async def running_controlplane(
     """The URLs of a control plane that serves while the context is open."""
     settings = options.settings
     options.state_dir.mkdir(parents=True, exist_ok=True)
+    publish_dir = options.publish_dir or options.state_dir
     parts = Parts(
-        signing_key=signing_key(options.state_dir),
+        signing_key=signing_key(options.state_dir, publish_dir),
         master_key=master_key(options.state_dir),
         explain=explain,
+        on_keys=lambda keys: publish_route_keys(keys, publish_dir),
         admin_token_file=options.state_dir / "admin.token",
         bootstrap=BootstrapFile(options.bootstrap_tokens) if options.bootstrap_tokens else tuple,
     )

@@ -10,7 +10,8 @@ from sqlalchemy import select
 from firsthop_controlplane.actor import Actor
 from firsthop_controlplane.api.bodies import validated
 from firsthop_controlplane.errors import Fault, conflict
-from firsthop_controlplane.revisions import Revisions, audit, lock, notify
+from firsthop_controlplane.keyring import token_changed
+from firsthop_controlplane.revisions import Revisions, lock
 from firsthop_controlplane.store.engine import STATEMENT_TIMEOUT_S, create_engine
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_controlplane.tokens import TokenDraft, entry, new_row, new_secret
@@ -33,8 +34,7 @@ async def create_token(url: str, values: dict[str, Any]) -> str:
             row = new_row(draft, secret, OPERATOR.name, now)
             session.add(row)
             after = entry(row).model_dump(mode="json")
-            session.add(audit(OPERATOR, "created", f"tokens/{row.id}", now, None, after))
-            await notify(session, "tokens")
+            await token_changed(session, OPERATOR, "created", row, now, after=after)
     finally:
         await engine.dispose()
     return secret

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from firsthop_geodata.database import open_geodata
+from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.atlas import Atlas, parse_client
 from firsthop_steering.decide import Steering
 from firsthop_steering.explain import explain

@@ -1,4 +1,4 @@
-"""Where PostgreSQL comes from: a URL that was given, or binaries found here and run as our child.
+"""A PostgreSQL of our own, for where no URL is given: binaries found here, run as our child.
 
 Knows how to run a server without root and without touching the system: no users are made, no mode
 or owner is changed outside the server's own folder, and nothing listens on a network port. Knows
@@ -17,8 +17,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
@@ -37,7 +36,7 @@ START_LIMIT_S = 60.0
 STOP_LIMIT_S = 5.0
 LOG_LIMIT = 8 * 2**20
 
-__all__ = ["EmbeddedPostgres", "PostgresError", "database", "find_binaries"]
+__all__ = ["EmbeddedPostgres", "PostgresError", "find_binaries"]
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -79,16 +78,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return 0.0
-
-
-@asynccontextmanager
-async def database(state_dir: Path, url: str | None = None) -> AsyncIterator[str]:
-    """The URL to use: `url` if given, else that of a server that runs while the context is open."""
-    if url:
-        yield url
-        return
-    async with EmbeddedPostgres(state_dir) as server:
-        yield server.url
 
 
 class EmbeddedPostgres:
@@ -181,7 +170,11 @@ class EmbeddedPostgres:
     def _short_enough(self, account: Account) -> Path:
         if len(os.fsencode(self.home / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_LIMIT:
             return self.home
+        note = self.home / "socket-folder"
+        if note.exists():  # of a run that was killed
+            shutil.rmtree(note.read_text(), ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix="firsthop-", dir="/tmp"))
+        note.write_text(str(folder))
         account.own(folder)
         return folder
 

@@ -75,6 +75,8 @@ class Parts:
     admin_token_file: Path | None = None
     """Where the first admin token is written; None: nowhere, tokens come from elsewhere."""
     bootstrap: BootstrapSource = tuple
+    on_keys: Callable[[KeySet], None] = lambda _: None
+    """Told of every new key set, to hand it to those who do not follow the feed."""
     mint_probe: MintProbe = mint_probe
     combine: Combine = majority
     now: Callable[[], datetime] = utc_now
@@ -131,7 +133,15 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     loop = StatusLoop(
         engine, feed, observations, interval_s=settings.status_interval_s, now=parts.now
     )
-    follower = Follower(engine, feed, keyring, book, poll_s=settings.poll_s, on_plan=loop.wake)
+    follower = Follower(
+        engine,
+        feed,
+        keyring,
+        book,
+        poll_s=settings.poll_s,
+        on_plan=loop.wake,
+        on_keys=parts.on_keys,
+    )
     return Deps(
         settings=settings,
         engine=engine,

@@ -61,6 +61,7 @@ class Deps:
             row = await session.scalar(query)
         if row is None:
             return None
+        await self.took_effect()  # so that a stream opened with it is not ended as unknown
         return Principal(row.id, row.name, row.role, row.scope, row.expires_at)
 
     async def took_effect(self) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from firsthop_controlplane.actor import Actor
 from firsthop_controlplane.errors import ControlPlaneError
 from firsthop_controlplane.keyfiles import read_secret, write_private
-from firsthop_controlplane.keyring import Keyring, live_keys
-from firsthop_controlplane.revisions import audit, lock, notify
+from firsthop_controlplane.keyring import Keyring, live_keys, token_changed
+from firsthop_controlplane.revisions import lock
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_controlplane.tokens import (
     BootstrapToken,
@@ -63,10 +63,14 @@ async def admin_token(session: AsyncSession, file: Path, now: datetime) -> None:
     row = new_row(TokenDraft(name=name, role="admin"), secret, STARTER.name, now)
     session.add(row)
     after = entry(row).model_dump(mode="json")
-    session.add(audit(STARTER, "created", f"tokens/{row.id}", now, None, after))
-    await notify(session, "tokens")
+    await token_changed(session, STARTER, "created", row, now, after=after)
     write_private(file, secret + "\n")
-    log.info("admin_token.written", file=str(file), token=name, because="" if first else "missing")
+    log.info(
+        "admin_token.written",
+        file=str(file),
+        token=name,
+        because="first start" if first else "the file was lost",
+    )
 
 
 async def _known(session: AsyncSession, secret: str) -> bool:
@@ -105,5 +109,4 @@ async def _upsert(
         row.version += 1
     after = entry(row).model_dump(mode="json")
     action = "created" if before is None else "changed"
-    session.add(audit(BOOTSTRAP, action, f"tokens/{row.id}", now, before, after))
-    await notify(session, "tokens")
+    await token_changed(session, BOOTSTRAP, action, row, now, before=before, after=after)

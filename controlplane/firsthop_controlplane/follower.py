@@ -22,7 +22,7 @@ from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_controlplane.tokens import TokenBook
 from firsthop_steering.document import Document
-from firsthop_steering.snapshot import Plan
+from firsthop_steering.snapshot import KeySet, Plan
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +47,7 @@ class Follower:
         *,
         poll_s: float,
         on_plan: Callable[[], None],
+        on_keys: Callable[[KeySet], None],
     ) -> None:
         self._engine = engine
         self._feed = feed
@@ -54,6 +55,7 @@ class Follower:
         self._tokens = tokens
         self._poll_s = poll_s
         self._on_plan = on_plan
+        self._on_keys = on_keys
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self._seen_audit = -1
@@ -94,6 +96,7 @@ class Follower:
         present = self._feed.keys
         if keys is not None and (present is None or keys.number > present.number):
             self._feed.publish(keys)
+            self._on_keys(keys)
 
     async def run(self) -> None:
         """Follow until cancelled."""

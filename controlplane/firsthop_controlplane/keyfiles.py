@@ -10,6 +10,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop_controlplane.errors import ControlPlaneError
+from firsthop_steering.snapshot import KeySet
+from firsthop_steering.ufrag import RouteKeys
 
 
 class BadKeyFile(ControlPlaneError):  # noqa: N818
@@ -60,15 +62,22 @@ def master_key(state_dir: Path) -> bytes:
     return _secret(state_dir / "master.key")
 
 
-def signing_key(state_dir: Path) -> Ed25519PrivateKey:
-    """The key that signs snapshots: `<state>/snapshot.key`; its public part is in `snapshot.pub`.
+def signing_key(state_dir: Path, publish_dir: Path) -> Ed25519PrivateKey:
+    """The key that signs snapshots: `<state>/snapshot.key`; its public part: `snapshot.pub`.
 
     Edges hold the public part; replicas share the same private one.
     """
     key = Ed25519PrivateKey.from_private_bytes(_secret(state_dir / "snapshot.key"))
     public = key.public_key().public_bytes_raw().hex() + "\n"
-    path = state_dir / "snapshot.pub"
+    path = publish_dir / "snapshot.pub"
     if not path.exists() or path.read_text() != public:
         write_private(path, public)
         path.chmod(0o644)
     return key
+
+
+def publish_route_keys(keys: KeySet, publish_dir: Path) -> None:
+    """Puts what relays verify credentials with into `route.keys`: no password keys."""
+    path, text = publish_dir / "route.keys", RouteKeys.from_keyset(keys).to_json()
+    if read_secret(path) != text.strip():
+        write_private(path, text)

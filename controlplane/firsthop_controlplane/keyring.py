@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,13 +21,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from firsthop_controlplane.actor import Actor
 from firsthop_controlplane.errors import ControlPlaneError, conflict
 from firsthop_controlplane.revisions import audit, lock, notify
-from firsthop_controlplane.store.ledger import KeyRow, StoreRow
+from firsthop_controlplane.store.ledger import KeyRow, StoreRow, TokenRow
 from firsthop_steering.model import Model
 from firsthop_steering.snapshot import CredentialKey, KeySet
 
 KEY_IDS = 64
 """6 bits of a ufrag."""
 _NONCE_BYTES = 12
+ALLOCATOR = "allocator"
+"""The role whose tokens edges check by themselves."""
 
 
 class KeysCannotBeOpened(ControlPlaneError):  # noqa: N818
@@ -86,6 +89,7 @@ class Keyring:
             created_at=store.keys_changed_at,
             signing=signing[0],
             keys=tuple(self.open(row) for row in rows),
+            allocator_tokens=await _allocator_tokens(session),
         )
 
     async def rotate(self, session: AsyncSession, actor: Actor, now: datetime) -> KeyRow:
@@ -126,6 +130,13 @@ class Keyring:
         await _changed(session, actor, "deleted", row, now)
 
 
+async def _allocator_tokens(session: AsyncSession) -> dict[str, datetime | None]:
+    rows = await session.scalars(
+        select(TokenRow).where(TokenRow.role == ALLOCATOR).order_by(TokenRow.digest)
+    )
+    return {row.digest.hex(): row.expires_at for row in rows}
+
+
 def _context(generation: int) -> bytes:
     return b"firsthop credential key %d" % generation
 
@@ -160,11 +171,35 @@ async def _no_signer(session: AsyncSession, rows: Sequence[KeyRow]) -> None:
 async def _changed(
     session: AsyncSession, actor: Actor, action: str, row: KeyRow, now: datetime
 ) -> None:
+    await _next_number(session, now)
+    session.add(audit(actor, action, f"keys/{row.id}", now))
+    await notify(session, "keys")
+
+
+async def _next_number(session: AsyncSession, now: datetime) -> None:
     store = await store_row(session)
     store.keys_number += 1
     store.keys_changed_at = now
-    session.add(audit(actor, action, f"keys/{row.id}", now))
-    await notify(session, "keys")
+
+
+async def token_changed(
+    session: AsyncSession,
+    actor: Actor,
+    action: str,
+    row: TokenRow,
+    now: datetime,
+    *,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> None:
+    """Audit a token's change and tell the replicas.
+
+    Tokens with the role allocator travel to the edges with the keys, which get a new number then.
+    """
+    session.add(audit(actor, action, f"tokens/{row.id}", now, before, after))
+    if ALLOCATOR in (row.role, (before or {}).get("role")):
+        await _next_number(session, now)
+    await notify(session, "tokens")
 
 
 def key_entry(row: KeyRow) -> KeyEntry:

@@ -8,6 +8,7 @@ adds the values of all workers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import RLock
 
 from firsthop_dns.wire import AAAA, ANY, CAA, CNAME, HINFO, MX, NS, SOA, TXT, A
 
@@ -40,13 +41,17 @@ OTHER_TYPE = "other"
 TRANSPORTS = (("udp", "4"), ("udp", "6"), ("tcp", "4"), ("tcp", "6"))
 """Labels proto and family by `Transport`."""
 
-Key = tuple[str, tuple[tuple[str, str], ...]]
+Labels = tuple[tuple[str, str], ...]
+Key = tuple[str, Labels]
 
 
 class Counters:
-    """Lives as long as its process: tables come and go, and take their slots here."""
+    """Lives as long as its process: tables come and go, and take their slots here.
 
-    __slots__ = ("_blocks", "_keys", "_responses", "_slots", "values")
+    Slots may be taken by several threads (a new table is loaded off the loop); counting is for one.
+    """
+
+    __slots__ = ("_blocks", "_growing", "_keys", "_responses", "_slots", "values")
 
     def __init__(self) -> None:
         self.values: list[int] = []
@@ -54,24 +59,34 @@ class Counters:
         self._slots: dict[Key, int] = {}
         self._blocks: dict[tuple[str, str], int] = {}
         self._responses: dict[tuple[str, str], int] = {}
+        self._growing = RLock()
 
     def slot(self, metric: str, labels: Mapping[str, str]) -> int:
         """The index in `values` for one metric with these labels."""
         key = metric, tuple(labels.items())
         found = self._slots.get(key)
         if found is None:
-            found = self._slots[key] = len(self.values)
-            self._keys.append(key)
-            self.values.append(0)
+            with self._growing:
+                found = self._slots.get(key)
+                if found is None:
+                    found = len(self._keys)
+                    self.values.append(0)
+                    self._keys.append(key)
+                    self._slots[key] = found  # last: whoever finds it may count at once
         return found
 
     def requests(self, zone: str, kind: str) -> int:
         """The slot of requests of a zone and type over transport 0; those of the others follow."""
         found = self._blocks.get((zone, kind))
         if found is None:
-            found = self._blocks[zone, kind] = len(self.values)
-            for proto, family in TRANSPORTS:
-                self.slot(REQUESTS, {"zone": zone, "proto": proto, "family": family, "type": kind})
+            with self._growing:
+                found, *_ = (
+                    self.slot(
+                        REQUESTS, {"zone": zone, "proto": proto, "family": family, "type": kind}
+                    )
+                    for proto, family in TRANSPORTS
+                )
+            self._blocks[zone, kind] = found
         return found
 
     def response(self, zone: str, rcode: str) -> int:
@@ -85,15 +100,18 @@ class Counters:
     def snapshot(self) -> dict[str, list[tuple[dict[str, str], int]]]:
         """All values above 0 by metric, ready for JSON and for Prometheus."""
         found: dict[str, list[tuple[dict[str, str], int]]] = {}
-        for (metric, labels), value in zip(self._keys, self.values, strict=True):
+        for metric, labels, value in self._rows():
             if value:
                 found.setdefault(metric, []).append((dict(labels), value))
         return found
 
     def total(self, metric: str) -> int:
         """The sum of one metric over all labels."""
-        return sum(
-            value
-            for (each, _), value in zip(self._keys, self.values, strict=True)
-            if each == metric
-        )
+        return sum(value for each, _, value in self._rows() if each == metric)
+
+    def _rows(self) -> list[tuple[str, Labels, int]]:
+        with self._growing:
+            return [
+                (metric, labels, value)
+                for (metric, labels), value in zip(self._keys, self.values, strict=True)
+            ]

@@ -28,7 +28,7 @@ FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}
 async def own_server() -> AsyncIterator[EmbeddedPostgres]:
     """A server that this test may stop."""
     folder = Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp"))
-    folder.chmod(0o755)
+    folder.chmod(0o755)  # noqa: ASYNC240
     server = EmbeddedPostgres(folder, settings={"fsync": "off"})
     await server.start()
     yield server

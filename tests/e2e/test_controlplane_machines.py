@@ -178,3 +178,32 @@ async def test_a_restart_goes_on_with_the_verdicts_and_never_repeats_a_number(
     assert (await _relay(second, "fra-1"))["verdict"] == "down"
     numbers = [(await each.get("/v1/status")).body["number"] for each in (first, second, third)]
     assert numbers == sorted(set(numbers))
+
+
+async def test_explain_answers_for_a_service_by_id_or_name(start_api: Any) -> None:
+    """404 for an unknown service, 400 for a client that cannot be read, else what was decided."""
+    asked: list[tuple[int, str, str]] = []
+
+    def explain(plan: Any, status: Any, service: str, client: str) -> dict[str, str]:
+        if client == "nobody":
+            raise ValueError("is no address")
+        asked.append((plan.number, service, client))
+        return {"region": "fra"}
+
+    api = await start_api(explain=explain)
+    zone = {
+        "apex": "edge.example",
+        "primary": "n.edge.example",
+        "contact": "o.edge.example",
+        "name_servers": ["n.edge.example"],
+    }
+    await api.made("/v1/zones", zone)
+    await api.made("/v1/services", {"id": "relay", "name": "relay.edge.example"})
+    for word in ("relay", "relay.edge.example", "Relay.Edge.Example."):
+        answer = await api.get(f"/v1/explain?service={word}&client=192.0.2.1")
+        assert (answer.status, answer.body) == (200, {"region": "fra"})
+    assert asked == [(2, "relay", "192.0.2.1")] * 3
+    assert (await api.get("/v1/explain?service=x&client=192.0.2.1")).status == 404
+    refused = await api.get("/v1/explain?service=relay&client=nobody")
+    assert (refused.status, refused.rules) == (400, {"client": "is no address"})
+    assert (await api.get("/v1/explain?service=relay")).status == 400

@@ -1,4 +1,6 @@
-"""The commands as processes: start, signals, ports, apply and export, tokens, embedded PostgreSQL."""
+"""The commands as processes: start, signals, ports, apply, export, tokens; and PostgreSQL's."""
+
+# ruff: noqa: ASYNC240 - a test may wait for its own files
 
 from __future__ import annotations
 

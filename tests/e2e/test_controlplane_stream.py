@@ -142,9 +142,8 @@ async def test_a_stuck_reader_is_dropped_and_others_are_served(start_api: Any, u
     stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     host, port = api.url.removeprefix("http://").split(":")
     await asyncio.get_running_loop().run_in_executor(None, stuck.connect, (host, int(port)))
-    stuck.sendall(
-        f"GET /v1/snapshots/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\r\n".encode()
-    )
+    request = ("GET /v1/snapshots/stream HTTP/1.1", "Host: x", f"Authorization: Bearer {secret}")
+    stuck.sendall("\r\n".join((*request, "", "")).encode())
 
     async def metric(name: str) -> float:
         text = (await api.get("/metrics")).body.decode()

@@ -15,9 +15,11 @@ from firsthop.commands.options import listen_one
 from firsthop.commands.process import fail
 from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
 from firsthop.controlplane_store import create_token
+from firsthop.explaining import Explainer
 from firsthop_controlplane.errors import ControlPlaneError
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.migrate import migrate as migrate_store
+from firsthop_geodata.errors import GeodataError
 from firsthop_steering.document import DocumentError, load_yaml
 
 DatabaseUrl = Annotated[
@@ -50,17 +52,32 @@ def controlplane(
             help="JSON [{name, role, scope, secret}]: tokens kept as this file says.",
         ),
     ] = None,
+    publish_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FIRSTHOP_PUBLISH_DIR",
+            help="Where snapshot.pub (edges) and route.keys (relays) go; default: --state-dir.",
+        ),
+    ] = None,
+    geoip_city: Annotated[
+        Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_CITY", help="A City or Country MMDB.")
+    ] = None,
+    geoip_asn: Annotated[
+        Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_ASN", help="An ASN MMDB.")
+    ] = None,
 ) -> None:
     """Serve the admin API, ingest and the snapshot feed over a PostgreSQL."""
     host, port = listen_one(listen, "--listen")
     options = ControlPlaneOptions(
         settings=Settings(database_url=database_url, host=host, port=port),
         state_dir=state_dir,
+        publish_dir=publish_dir,
         bootstrap_tokens=bootstrap_tokens,
     )
     try:
-        run_controlplane(options)
-    except (StartError, OSError) as error:
+        explainer = Explainer(geoip_city, geoip_asn, state_dir / "geodata")
+        run_controlplane(options, explainer)
+    except (StartError, GeodataError, OSError) as error:
         raise fail(f"controlplane: {error}") from None
 
 

@@ -93,7 +93,7 @@ class Shelf:
 
     def numbers(self) -> dict[str, str]:
         """What is held, as the feed asks for it."""
-        held = {kind: str(snapshot.number) for kind, snapshot in self._held.items()}
+        held: dict[str, str] = {kind: str(snapshot.number) for kind, snapshot in self._held.items()}
         if self.plan is not None:
             held["lineage"] = self.plan.lineage
         return held

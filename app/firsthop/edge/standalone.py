@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from firsthop.secret_files import write_secret
 from firsthop_steering.document import Document, DocumentError, Problem, load_yaml
+from firsthop_steering.model import Transceiver, TransceiverRegion
 from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, Status
 
 LINEAGE = "document"
@@ -38,7 +40,7 @@ def load_plan(path: Path) -> Plan:
 
 def _without_wire_id(document: Document) -> list[Problem]:
     rule = "must be given: there is no control plane to assign it"
-    collections = {
+    collections: dict[str, Sequence[TransceiverRegion | Transceiver]] = {
         "transceiver_regions": document.transceiver_regions,
         "transceivers": document.transceivers,
     }

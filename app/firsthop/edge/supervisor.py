@@ -101,7 +101,7 @@ class Edge:
         return bool(self.table_digest) and all(worker.loaded for worker in self.workers)
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT. Raises PortInUseError, GeodataError or DocumentError at start."""
+        """Until SIGTERM or SIGINT. Raises PortInUseError, GeodataError, DocumentError at start."""
         for listen, kinds in (
             (self.settings.dns, (socket.SOCK_DGRAM, socket.SOCK_STREAM)),
             (self.settings.allocator, (socket.SOCK_STREAM,)),

@@ -7,14 +7,14 @@ from firsthop.up.demo import SERVICE, ZONE
 from firsthop.up.settings import UpSettings
 
 
-def banner(settings: UpSettings, allocator_token: str) -> str:
+def banner(settings: UpSettings) -> str:
     """URLs, where the tokens are, and five commands to try."""
     dns_host, dns_port = settings.dns
     dig = f"dig @{dns_host} -p {dns_port}"
     api = f"http://{format_listen(*settings.controlplane)}"
     allocator = f"http://{format_listen(*settings.allocator)}"
     admin = settings.state_dir / "admin.token"
-    tokens = settings.state_dir / "machine.tokens"
+    allocator_token = settings.state_dir / "allocator.token"
     bearer = f'-H "Authorization: Bearer $(cat {admin})"'
     return f"""
 Firsthop is up.
@@ -23,7 +23,7 @@ Firsthop is up.
   allocator   {allocator}
   API         {api}  (OpenAPI at /openapi.json)
   metrics     http://{format_listen(*settings.metrics)}/metrics
-  tokens      {admin} (admin), {tokens} (machines)
+  tokens      {admin} (API), {allocator_token} (allocations)
   logs        {settings.state_dir / "logs"}
 
 Try, from another terminal:
@@ -36,9 +36,9 @@ Try, from another terminal:
      curl -s {bearer} '{api}/v1/explain?service=relay&client=91.0.0.1'
   3. Get ICE credentials for that client:
      curl -s -XPOST {allocator}/v1/allocations \\
-       -H 'Authorization: Bearer {allocator_token}' -d '{{"client_ip": "91.0.0.1"}}'
+       -H "Authorization: Bearer $(cat {allocator_token})" -d '{{"client_ip": "91.0.0.1"}}'
   4. Kill Frankfurt's relay, ask again, and watch it come back after 20 s:
-     pkill -9 -f 'FIRSTHOP_RELAY={"fra-1"}'
+     pkill -9 -f 'relay --listen {settings.relay_network[4]}:'
   5. Take half of Frankfurt's clients away:
      curl -s -XPATCH {bearer} -H 'If-Match: *' {api}/v1/regions/fra -d '{{"weight": 50}}'
 

@@ -12,13 +12,12 @@ import fcntl
 import signal
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
-from ipaddress import ip_network
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.addresses import format_listen
 from firsthop.edge.supervisor import check_free
@@ -30,8 +29,6 @@ from firsthop.up.demo import SERVICE, demo_document
 from firsthop.up.settings import UpSettings
 from firsthop.up.tokens import Tokens
 from firsthop_steering.document import Document
-from firsthop_steering.snapshot import KeySet, unseal
-from firsthop_steering.ufrag import RouteKeys
 
 RELAY_RESTART_S = 20.0
 """Long enough to watch the answers move away from a killed relay, and back."""
@@ -39,7 +36,7 @@ VANTAGES = ("vantage-a", "vantage-b", "vantage-c")
 START_DEADLINE_S = 60.0
 AGENT_PORT = 9154
 """TCP port at a demo relay's own address where its agent reads its counters."""
-LOOPBACK = ip_network("127.0.0.0/8")
+LOOPBACK = IPv4Network("127.0.0.0/8")
 
 
 class UpError(Exception):
@@ -71,10 +68,7 @@ class Up:
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
                 await starting
-                following = asyncio.create_task(self._follow_keys())
                 await stop.wait()
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
             starting.cancel()
             stopping.cancel()
             await asyncio.gather(starting, stopping, return_exceptions=True)
@@ -113,7 +107,8 @@ class Up:
             await self._start_edge()
         await self._until("the edge answers DNS", self._dns_answers)
         await self._start_field(document)
-        self._say(banner(settings, self._tokens["signalling"]))
+        write_secret(self._state / "allocator.token", self._tokens["signalling"] + "\n")
+        self._say(banner(settings))
 
     async def _start_control_plane(self, database_url: str) -> None:
         child = self._child(
@@ -148,15 +143,13 @@ class Up:
 
     async def _start_field(self, document: Document) -> None:
         """Relays and their agents, and the probers."""
-        route_keys = self._state / "route.keys"
-        await self._until("the edge has the credential keys", self._write_route_keys)
         local = [each for each in document.relays if each.ipv4 and each.ipv4 in LOOPBACK]
         for relay in local:
             await self._child(
                 f"relay-{relay.id}",
                 ["relay", "--listen", format_listen(str(relay.ipv4), relay.udp_port)],
                 {
-                    "FIRSTHOP_ROUTE_KEYS": str(route_keys),
+                    "FIRSTHOP_ROUTE_KEYS": str(self._state / "route.keys"),
                     "FIRSTHOP_RELAY_METRICS": format_listen(str(relay.ipv4), AGENT_PORT),
                 },
                 restart_after_s=RELAY_RESTART_S,
@@ -239,27 +232,6 @@ class Up:
     async def _dns_answers(self) -> bool:
         return await asyncio.to_thread(_answers, self._settings.dns)
 
-    async def _write_route_keys(self) -> bool:
-        """Puts the route keys that the edge follows where the relays read them."""
-        try:
-            line = (self._state / "edge/snapshots/keys.snapshot").read_bytes()
-            public = bytes.fromhex((self._state / "snapshot.pub").read_text())
-        except FileNotFoundError:
-            return False
-        keys = unseal(line, Ed25519PublicKey.from_public_bytes(public))
-        if not isinstance(keys, KeySet):
-            return False
-        text = RouteKeys.from_keyset(keys).to_json()
-        path = self._state / "route.keys"
-        if not path.exists() or path.read_text() != text:
-            write_secret(path, text)
-        return True
-
-    async def _follow_keys(self) -> None:
-        while True:
-            await asyncio.sleep(1.0)
-            await self._write_route_keys()
-
 
 def _answers(dns: tuple[str, int]) -> bool:
     """Whether a query for the demo service gets an answer with an address."""
@@ -278,7 +250,7 @@ def _answers(dns: tuple[str, int]) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> AsyncIterator[None]:  # type: ignore[misc]
+def _locked(path: Path) -> Iterator[None]:
     """Holds the state folder; raises UpError when another run does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

@@ -6,6 +6,7 @@ UTF-8, one object, no repeated key, no NaN, integers that every JSON reader hold
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any, NoReturn, TypeVar
@@ -19,6 +20,8 @@ from firsthop_controlplane.api.problems import faults
 from firsthop_controlplane.errors import Refused, invalid, malformed
 
 EXACT_INTEGER = 2**53 - 1
+BODY_TIMEOUT_S = 30
+"""A body that trickles must not hold a handler for ever."""
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 _READS_ITSELF = frozenset({"cidr"})
 """Fields whose own validator turns text into what pydantic then thinks is no JSON."""
@@ -115,13 +118,16 @@ async def json_object(request: web.Request, limit: int) -> dict[str, Any]:
 async def _body(request: web.Request, limit: int) -> bytes:
     body = bytearray()
     try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                raise Refused(
-                    413, "too-large", "Content Too Large", f"A body here has at most {limit} bytes."
-                )
-    except (ClientError, HttpProcessingError, ValueError) as error:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    detail = f"A body here has at most {limit} bytes."
+                    raise Refused(413, "too-large", "Content Too Large", detail)
+    except TimeoutError:
+        detail = f"The body did not come within {BODY_TIMEOUT_S} s."
+        raise Refused(408, "too-slow", "Request Timeout", detail) from None
+    except (web.RequestPayloadError, ClientError, HttpProcessingError, ValueError) as error:
         raise malformed(f"The body cannot be read: {type(error).__name__}.") from None
     return bytes(body)
 

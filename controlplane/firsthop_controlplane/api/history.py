@@ -14,7 +14,6 @@ from firsthop_controlplane.api.pages import Page, before_number, page_of
 from firsthop_controlplane.differences import Difference
 from firsthop_controlplane.errors import not_found
 from firsthop_controlplane.revisions import MESSAGE_LIMIT
-from firsthop_controlplane.store.configuration import load_document
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_controlplane.tokens import OPERATORS, VIEWERS
 from firsthop_steering.document import Document
@@ -122,8 +121,11 @@ async def _changeset(calling: Calling) -> web.Response:
 
 
 async def _document(calling: Calling) -> web.Response:
+    newest = select(RevisionRow).order_by(RevisionRow.number.desc()).limit(1)
     async with calling.deps.revisions.session() as session:
-        return answer(await load_document(session))
+        row = await session.scalar(newest)
+    # From one row: read from the tables it could be half of one revision and half of the next.
+    return answer(Document.model_validate(row.document) if row else Document())
 
 
 async def _revisions(calling: Calling) -> web.Response:

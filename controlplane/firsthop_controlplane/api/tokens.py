@@ -12,7 +12,8 @@ from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.pages import Page, after_name, page_of
 from firsthop_controlplane.api.resources import merged, slug
 from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
-from firsthop_controlplane.revisions import audit, lock, notify
+from firsthop_controlplane.keyring import token_changed
+from firsthop_controlplane.revisions import lock
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_controlplane.tokens import (
     ADMINS,
@@ -85,8 +86,7 @@ async def _create(calling: Calling) -> web.Response:
         row = new_row(draft, secret, calling.actor.name, now)
         session.add(row)
         after = entry(row).model_dump(mode="json")
-        session.add(audit(calling.actor, "created", f"tokens/{row.id}", now, None, after))
-        await notify(session, "tokens")
+        await token_changed(session, calling.actor, "created", row, now, after=after)
     await calling.deps.took_effect()
     created = TokenCreated.model_construct(**dict(entry(row)), secret=secret)
     headers = {"ETag": etag(row.version), "Location": f"/v1/tokens/{row.id}"}
@@ -108,8 +108,9 @@ async def _change(calling: Calling) -> web.Response:
             await _an_admin_stays(session, calling)
             after = entry(row).model_dump(mode="json")
             now = calling.deps.now()
-            session.add(audit(calling.actor, "changed", f"tokens/{row.id}", now, before, after))
-            await notify(session, "tokens")
+            await token_changed(
+                session, calling.actor, "changed", row, now, before=before, after=after
+            )
     await calling.deps.took_effect()
     return _shown(row)
 
@@ -123,8 +124,7 @@ async def _delete(calling: Calling) -> web.Response:
         await session.delete(row)
         await _an_admin_stays(session, calling)
         now = calling.deps.now()
-        session.add(audit(calling.actor, "deleted", f"tokens/{row.id}", now, before, None))
-        await notify(session, "tokens")
+        await token_changed(session, calling.actor, "deleted", row, now, before=before)
     await calling.deps.took_effect()
     return web.Response(status=204)
 

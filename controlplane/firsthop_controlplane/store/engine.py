@@ -57,6 +57,8 @@ def create_engine(url: str, *, application: str, statement_timeout_s: float) -> 
         pool_pre_ping=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
+            # The server's own time-outs do not help when the network swallows its answer.
+            "command_timeout": statement_timeout_s + 5,
             "server_settings": {
                 "application_name": application,
                 "lock_timeout": f"{LOCK_TIMEOUT_S}s",

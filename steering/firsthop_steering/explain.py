@@ -1,0 +1,128 @@
+"""A decision as JSON: every region with its numbers and its fate. Computes nothing again."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from firsthop_steering.atlas import Client, Pool
+from firsthop_steering.decide import Steering
+from firsthop_steering.decision import Candidate, Decision
+from firsthop_steering.endpoints import addresses
+from firsthop_steering.model import Service
+
+
+def explain(
+    steering: Steering, service: Service, address: IPv4Address | IPv6Address
+) -> dict[str, Any]:
+    """Why a client of `service` is answered as it is, by DNS and by the allocator.
+
+    Times are milliseconds, distances kilometres. `media` says the same of the transceiver region;
+    it is null where no relay region is chosen or there is no transceiver region.
+    """
+    client = steering.atlas.client(address)
+    decision = steering.decide(service, client)
+    pool: Pool = "relays" if service.pool == "relays" else "signalling"
+    media: dict[str, Any] | None = None
+    if pool == "relays" and decision.site is not None and steering.atlas.pools["media"]:
+        regions = [site.id for site in steering.atlas.pools["relays"]]
+        chosen = steering.decide_media(service, client, regions.index(decision.site.id))
+        media = _decision(steering, chosen, "media", None)
+    return {
+        "service": service.id,
+        "name": service.name,
+        "client": _client(steering, client, address),
+        "plan": decision.plan,
+        "status": decision.status,
+        "bucket": decision.bucket,
+        **_decision(steering, decision, pool, client.cell),
+        "answer": _answer(steering, decision),
+        "media": media,
+    }
+
+
+def _client(
+    steering: Steering, client: Client, address: IPv4Address | IPv6Address
+) -> dict[str, Any]:
+    geo = steering.atlas.geo
+    located = client.cell is not None
+    return {
+        "address": str(address),
+        "located": located,
+        "latitude": float(geo.latitudes[client.cell]) if located else None,
+        "longitude": float(geo.longitudes[client.cell]) if located else None,
+        "country": client.country or None,
+        "continent": client.continent or None,
+        "asn": client.asn or None,
+    }
+
+
+def _decision(
+    steering: Steering, decision: Decision, pool: Pool, cell: int | None
+) -> dict[str, Any]:
+    rule = decision.ranking.rule
+    return {
+        "region": decision.site.id if decision.site else None,
+        "outcome": decision.ranking.outcome,
+        "reason": decision.reason,
+        "override": {"id": rule.id, "mode": rule.mode} if rule else None,
+        "candidates": [
+            _candidate(steering, decision, each, pool, cell)
+            for each in (*decision.walk, *_dropped(decision))
+        ],
+    }
+
+
+def _dropped(decision: Decision) -> tuple[Candidate, ...]:
+    return decision.ranking.candidates[decision.ranking.eligible :]
+
+
+def _candidate(
+    steering: Steering, decision: Decision, each: Candidate, pool: Pool, cell: int | None
+) -> dict[str, Any]:
+    site = each.site
+    index = next(i for i, other in enumerate(steering.atlas.pools[pool]) if other is site)
+    distance = None if cell is None else round(steering.atlas.distance_km(pool, index, cell), 1)
+    return {
+        "region": site.id,
+        "fate": decision.fate(each),
+        "rtt_ms": each.rtt_ms,
+        "rtt_source": each.rtt_source,
+        "distance_km": distance,
+        "bias_ms": site.bias_us / 1000,
+        "price_ms": site.price_us / 1000,
+        "score_ms": each.score_ms,
+        "weight": site.weight,
+        "state": site.state,
+        "endpoints_up": each.up,
+        "endpoints": {
+            endpoint.id: _verdict(steering, endpoint.id) if endpoint.probed else "not probed"
+            for endpoint in site.endpoints
+        },
+    }
+
+
+def _verdict(steering: Steering, relay: str) -> str:
+    held = steering.status.relays.get(relay)
+    if held is None:
+        return "unknown"
+    return f"{held.verdict}, draining" if held.draining else held.verdict
+
+
+def _answer(steering: Steering, decision: Decision) -> dict[str, list[str]]:
+    """What DNS says: the endpoints named, and the addresses of A and AAAA."""
+    service, outcome = decision.service, decision.ranking.outcome
+    if decision.site is None:
+        spare = service.fallback if outcome == "fallback" else ()
+        return {
+            "endpoints": [],
+            "ipv4": [str(each) for each in spare if each.version == 4],
+            "ipv6": [str(each) for each in spare if each.version == 6],
+        }
+    usable = steering.usable(decision.site, ignore_health=outcome == "open")
+    named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
+    return {
+        "endpoints": [each.id for each in named],
+        "ipv4": [str(each) for each in ipv4],
+        "ipv6": [str(each) for each in ipv6],
+    }
