@@ -7,7 +7,8 @@ RUN python -m venv /opt/firsthop \
 
 FROM python:3.12-slim
 COPY --from=build /opt/firsthop /opt/firsthop
-RUN useradd --system --create-home --home-dir /var/lib/firsthop firsthop
+RUN useradd --uid 1000 --create-home --home-dir /var/lib/firsthop firsthop \
+    && install --directory --owner firsthop /published
 USER firsthop
 WORKDIR /var/lib/firsthop
 ENV PATH=/opt/firsthop/bin:$PATH FIRSTHOP_STATE_DIR=/var/lib/firsthop PYTHONUNBUFFERED=1

@@ -138,7 +138,7 @@ async def test_values_of_the_wrong_kind(api: Any) -> None:
 
 
 async def test_mutated_documents(api: Any) -> None:
-    """A right document with one value replaced anywhere: accepted and exported alike, or refused."""
+    """A right document with one value replaced: accepted and exported alike, or refused."""
     chance = random.Random(7)
     good: dict[str, Any] = {
         "regions": [{"id": "fra", "latitude": 50.11, "longitude": 8.68, "bias_ms": -1.5}],

@@ -71,6 +71,8 @@ def test_truncation(target: Target) -> None:
     assert small.flags & dns.flags.TC
     assert small.edns == 0
     assert not target.ask("big.example.test", "TXT", payload=4096).flags & dns.flags.TC
+    # RFC 9715 §3.2: never what could be fragmented, however much is offered.
+    assert target.ask("huge.example.test", "TXT", payload=4096).flags & dns.flags.TC
 
 
 def test_tcp_gives_it_whole(target: Target) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import dns.message
 import pytest
 
-from firsthop_dns.tcp import MOST_PER_CLIENT
+from firsthop_dns.tcp import IDLE_S, MOST_PER_CLIENT
 
 Target = Any  # conftest.Target
 MakeServer = Callable[..., Any]
@@ -108,6 +108,7 @@ def test_what_is_no_query_ends_the_connection(target: Target) -> None:
     (asked,) = queries(1)
     for bad in (b"", b"\0" * 5, b"\0\0\x80" + bytes(9)):
         with target.connect() as stream:
+            stream.settimeout(IDLE_S / 2)  # at once, and not when idle
             stream.sendall(framed(asked) + framed(bad) + framed(asked))
             assert len(messages(stream, 2)) == 1
 
@@ -139,7 +140,7 @@ def test_slow_readers_end_and_cost_a_bounded_window(serve: MakeServer) -> None:
 
 def test_one_client_has_so_many_connections(serve: MakeServer) -> None:
     """RFC 9210 §4.2: the longest idle makes room, and the newest is answered."""
-    target = serve()
+    target = serve(idle_s=3600.0)
     (asked,) = queries(1)
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(target.connect()) for _ in range(MOST_PER_CLIENT)]

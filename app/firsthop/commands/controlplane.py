@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from pydantic import ValidationError
 
 from firsthop.commands.api_client import ApiError, call
 from firsthop.commands.options import listen_one
@@ -16,9 +17,12 @@ from firsthop.commands.process import fail
 from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
 from firsthop.controlplane_store import create_token
 from firsthop.explaining import Explainer
+from firsthop.machine_tokens import MachineTokens
+from firsthop.secret_files import write_secret
 from firsthop_controlplane.errors import ControlPlaneError
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.migrate import migrate as migrate_store
+from firsthop_controlplane.tokens import TokenDraft
 from firsthop_geodata.errors import GeodataError
 from firsthop_steering.document import DocumentError, load_yaml
 
@@ -116,6 +120,36 @@ def create(
             typer.echo(made["secret"])
     except (ApiError, ControlPlaneError, OSError) as error:
         raise fail(f"token create: {error}") from None
+
+
+@token.command("bootstrap")
+def bootstrap(
+    directory: Annotated[Path, typer.Argument(help="Gets machine.tokens and NAME.token each.")],
+    machines: Annotated[list[str], typer.Argument(help="NAME=ROLE or NAME=ROLE:SCOPE")],
+) -> None:
+    """Make tokens before there is a control plane: it takes them by --bootstrap-tokens."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tokens = MachineTokens(directory / "machine.tokens")
+    wanted = [_machine(each) for each in machines]
+    tokens.add(wanted)
+    for name, _, _ in wanted:
+        write_secret(directory / f"{name}.token", tokens[name] + "\n")
+        typer.echo(directory / f"{name}.token")
+
+
+def _machine(text: str) -> tuple[str, str, str | None]:
+    name, equals, role = text.partition("=")
+    role, colon, scope = role.partition(":")
+    try:
+        TokenDraft.model_validate({"name": name, "role": role, "scope": scope if colon else None})
+    except ValidationError as error:
+        rule = error.errors()[0]["msg"]
+        raise typer.BadParameter(
+            f"{text!r}: must be NAME=ROLE or NAME=ROLE:SCOPE: {rule}"
+        ) from None
+    if not equals or "/" in name:
+        raise typer.BadParameter(f"{text!r}: must be NAME=ROLE or NAME=ROLE:SCOPE")
+    return name, role, scope if colon else None
 
 
 def apply(

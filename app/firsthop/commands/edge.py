@@ -11,6 +11,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.commands.options import listen_list, network
+from firsthop.commands.process import bearer_token
 from firsthop.edge.settings import AllocatorOptions, EdgeSettings, Feed
 from firsthop.edge.supervisor import Edge, PortInUseError
 from firsthop_geodata.errors import GeodataError
@@ -28,6 +29,9 @@ def edge(
     token: Annotated[
         str, typer.Option(envvar="FIRSTHOP_TOKEN", help="A token with the role edge.")
     ] = "",
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="FIRSTHOP_TOKEN_FILE", help="File that holds the token.")
+    ] = None,
     snapshot_key: Annotated[
         Path | None,
         typer.Option(envvar="FIRSTHOP_SNAPSHOT_KEY", help="File of the snapshots' public key."),
@@ -67,7 +71,7 @@ def edge(
 ) -> None:
     """Answer DNS and allocations from snapshots of a control plane, or from a document."""
     settings = EdgeSettings(
-        source=config or _feed(api, token, snapshot_key),
+        source=config or _feed(api, token, token_file, snapshot_key),
         state_dir=state_dir.resolve(),
         dns=listen_list(dns, "--dns"),
         dns_workers=dns_workers or len(os.sched_getaffinity(0)),
@@ -91,9 +95,9 @@ def edge(
         raise typer.Exit(1) from None
 
 
-def _feed(api: str, token: str, snapshot_key: Path | None) -> Feed:
-    if not token or snapshot_key is None:
-        raise typer.BadParameter("give --config, or --token and --snapshot-key for a control plane")
+def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | None) -> Feed:
+    if snapshot_key is None:
+        raise typer.BadParameter("give --config, or a token and --snapshot-key for a control plane")
     try:
         trusted = Ed25519PublicKey.from_public_bytes(bytes.fromhex(snapshot_key.read_text()))
     except (OSError, ValueError) as error:
@@ -101,7 +105,7 @@ def _feed(api: str, token: str, snapshot_key: Path | None) -> Feed:
             f"{snapshot_key}: must hold an Ed25519 public key in hex: {error}",
             param_hint="--snapshot-key",
         ) from None
-    return Feed(urls=_items(api), token=token, trusted=trusted)
+    return Feed(urls=_items(api), token=bearer_token(token, token_file), trusted=trusted)
 
 
 def _items(text: str) -> list[str]:

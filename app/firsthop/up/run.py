@@ -21,13 +21,13 @@ import aiohttp
 
 from firsthop.addresses import format_listen
 from firsthop.edge.supervisor import check_free
+from firsthop.machine_tokens import MachineTokens
 from firsthop.postgres import EmbeddedPostgres
 from firsthop.secret_files import write_secret
 from firsthop.up.banner import banner
 from firsthop.up.children import Child
 from firsthop.up.demo import SERVICE, demo_document
 from firsthop.up.settings import UpSettings
-from firsthop.up.tokens import Tokens
 from firsthop_steering.document import Document
 
 RELAY_RESTART_S = 20.0
@@ -50,7 +50,7 @@ class Up:
         self._settings = settings
         self._say = say
         self._state = settings.state_dir
-        self._tokens = Tokens(self._state / "machine.tokens")
+        self._tokens = MachineTokens(self._state / "machine.tokens")
         self._children: list[Child] = []
         self._api = f"http://{format_listen(*settings.controlplane)}"
 

@@ -285,7 +285,9 @@ def test_names_of_other_zones_are_refused(ask: Ask, name: str) -> None:
 )
 def test_types_that_are_no_data(ask: Ask, kind: str, rcode: int) -> None:
     """Transfers and meta-types; NXNAME is never asked for (RFC 9824 §3.5)."""
-    assert ask("geo.example.test", kind).rcode() == rcode
+    answer = ask("geo.example.test", kind, subnet="198.51.100.0/24")
+    assert answer.rcode() == rcode
+    assert scope(answer) == (None if rcode == dns.rcode.FORMERR else 0)
 
 
 @pytest.mark.parametrize("rdclass", ["CH", "ANY", "NONE", "CLASS0", "HS"])
@@ -322,6 +324,8 @@ def test_truncation(ask: Ask) -> None:
     assert small.flags & dns.flags.TC
     assert small.edns == 0
     assert not ask("big.example.test", "TXT", edns=True, payload=1232).flags & dns.flags.TC
+    # However much the client offers, we send no more than what is never fragmented.
+    assert ask("huge.example.test", "TXT", edns=True, payload=4096).flags & dns.flags.TC
     # A payload below 512 means 512.
     assert not ask("www.example.test", edns=True, payload=0).flags & dns.flags.TC
     ask.transport = TCP4
@@ -378,11 +382,16 @@ def test_port_zero_and_non_queries_are_dropped_and_counted(ask: Ask) -> None:
     assert ask.packet(good[:2] + b"\x81\x80" + good[4:]) is None
     ask.peer = ("127.0.0.1", 0)
     assert ask.packet(good) is None
+    tailored = [dns.edns.ECSOption("198.51.100.0", 24, 0)]
+    assert (
+        ask.packet(dns.message.make_query("geo.example.test", "A", options=tailored).to_wire())
+        is None
+    )
     dropped = ask.tables.counters.snapshot()["firsthop_dns_dropped_total"]
     assert {labels["reason"]: count for labels, count in dropped} == {
         "short": 1,
         "response": 1,
-        "port_zero": 1,
+        "port_zero": 2,
     }
 
 

@@ -131,7 +131,7 @@ def test_long_chains_end() -> None:
 
 def test_bodies_beyond_16_kib_stay_readable() -> None:
     """No pointer reaches past offset 16,383 (RFC 1035 §4.1.4)."""
-    hosts = [f"host-{number:04}.somewhere-{number % 7}.test." for number in range(900)]
+    hosts = [f"host-{number:04}.somewhere-{number // 9}.test." for number in range(900)]
     records = [("big.a.test.", "MX", f"{i} {host}") for i, host in enumerate(hosts)]
     answer = read(zones(zone("a.test.", *records)), "big.a.test.", 15)
     assert sorted(str(each.exchange) for each in answer.answer[0]) == sorted(hosts)

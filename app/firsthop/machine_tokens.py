@@ -1,4 +1,4 @@
-"""The tokens that the processes of one machine know each other by, kept in the state folder."""
+"""Tokens of machines, made before there is a control plane to ask: a file that it reads."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from firsthop.secret_files import write_secret
 
 
-class Tokens:
-    """One machine token a process, made on first use; file mode 0600.
+class MachineTokens:
+    """One token a process, made on first use; file mode 0600.
 
     The file is what `firsthop controlplane --bootstrap-tokens` reads.
     """

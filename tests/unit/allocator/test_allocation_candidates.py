@@ -1,0 +1,81 @@
+"""Candidates by the letter of RFC 8839, RFC 8445 and RFC 6544."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firsthop_allocator.candidates import candidate_lines, priority
+from firsthop_steering.model import Relay
+
+# RFC 8839 §5.1 for host candidates, with RFC 6544 §4.5's tcptype.
+LINE = re.compile(
+    r"candidate:(?P<foundation>[A-Za-z0-9+/]{1,32}) (?P<component>[0-9]{1,3}) "
+    r"(?P<protocol>udp|tcp) (?P<priority>[0-9]{1,10}) (?P<address>[0-9a-f:.]+) "
+    r"(?P<port>[0-9]{1,5}) typ host(?P<tcptype> tcptype passive)?"
+)
+
+
+def fields(line: str) -> dict[str, str]:
+    match = LINE.fullmatch(line)
+    assert match, line
+    return match.groupdict(default="")
+
+
+def relay(n: int, **values: object) -> Relay:
+    return Relay.model_validate(
+        {"id": f"r{n}", "region": "fra", "ipv4": f"192.0.2.{n}", "ipv6": f"2001:db8::{n:x}"}
+        | values
+    )
+
+
+def test_known_lines() -> None:
+    """126 · 2²⁴ + 65535 · 2⁸ + 255 is the highest priority a host candidate can have."""
+    assert priority(126, 65535) == 2130706431
+    assert candidate_lines([relay(1, tcp_port=443)]) == (
+        "candidate:1 1 udp 2130706431 2001:db8::1 3478 typ host",
+        "candidate:2 1 udp 2130706175 192.0.2.1 3478 typ host",
+        "candidate:3 1 tcp 1520435199 2001:db8::1 443 typ host tcptype passive",
+        "candidate:4 1 tcp 1520434943 192.0.2.1 443 typ host tcptype passive",
+    )
+
+
+RELAY_VALUES = st.tuples(
+    st.booleans(), st.booleans(), st.one_of(st.none(), st.integers(1, 65535))
+).filter(lambda each: each[0] or each[1])
+
+
+@given(st.lists(RELAY_VALUES, min_size=1, max_size=3), st.booleans())
+def test_any_relays(values: list[tuple[bool, bool, int | None]], one_host: bool) -> None:
+    """Every line parses; priorities are unique, in rank order, UDP above TCP; equal foundations
+    mean one address and protocol."""
+    relays = []
+    for n, (four, six, tcp_port) in enumerate(values, start=1):
+        changes: dict[str, object] = {"tcp_port": tcp_port, "udp_port": 3000 + n}
+        if not four:
+            changes["ipv4"] = None
+        elif one_host:
+            changes["ipv4"] = "192.0.2.100"
+        if not six:
+            changes["ipv6"] = None
+        relays.append(relay(n, **changes))
+    parsed = [fields(line) for line in candidate_lines(relays)]
+    priorities = [int(each["priority"]) for each in parsed]
+    assert priorities == sorted(set(priorities), reverse=True)
+    assert all(0 < each < 2**31 for each in priorities)
+    protocols = [each["protocol"] for each in parsed]
+    assert protocols == sorted(protocols, reverse=True), "udp before tcp"
+    assert [bool(each["tcptype"]) for each in parsed] == [each == "tcp" for each in protocols]
+    bases = {(each["address"], each["protocol"]): each["foundation"] for each in parsed}
+    assert all(bases[each["address"], each["protocol"]] == each["foundation"] for each in parsed)
+    assert len(set(bases.values())) == len(bases)
+    udp = [(each["address"], int(each["port"])) for each in parsed if each["protocol"] == "udp"]
+    expected = [
+        (str(address), each.udp_port)
+        for each in relays
+        for address in (each.ipv6, each.ipv4)
+        if address is not None
+    ]
+    assert udp == expected

@@ -1,0 +1,247 @@
+"""Which relays and which transceiver region an allocation gets."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from allocator_world import (
+    BERLIN,
+    KEYS,
+    MEDIA,
+    REGIONS,
+    RELAYS,
+    TRANSCEIVERS,
+    allocated,
+    atlas_of,
+    changed,
+    refused,
+    view_of,
+)
+from firsthop_allocator.allocation import Allocation
+from firsthop_allocator.route import Refused
+from firsthop_allocator.routing import MAX_RELAYS, find_route
+from firsthop_allocator.view import AllocatorView
+from firsthop_steering.atlas import Atlas
+from firsthop_steering.decide import Steering
+from firsthop_steering.snapshot import Plan
+from worlds import (
+    NOW,
+    europe_and_america,
+    random_address,
+    random_geo,
+    random_plan,
+    random_status,
+    status_of,
+)
+
+
+def regions(made: Allocation) -> list[str]:
+    return [offer.relay.region for offer in made.route.offers]
+
+
+def ids(made: Allocation) -> list[str]:
+    return [offer.relay.id for offer in made.route.offers]
+
+
+def test_the_chosen_region_comes_first_then_the_next_nearest() -> None:
+    """Two relays of Frankfurt and one of Virginia make three."""
+    assert regions(allocated(view_of())) == ["fra", "fra", "iad"]
+
+
+def test_fewer_relays_make_a_shorter_list() -> None:
+    """One relay in the world is one relay in the answer."""
+    assert ids(allocated(view_of(relays=RELAYS[:1]))) == ["fra-1"]
+
+
+def test_regions_that_did_not_keep_the_client_come_last() -> None:
+    """Weight 1 sends nearly all Germans on; Frankfurt is then their last resort."""
+    view = view_of(regions=changed(REGIONS, fra={"weight": 1}), relays=RELAYS[::2])
+    firsts = Counter(
+        tuple(regions(allocated(view, f"10.{a}.{b}.1"))) for a in range(20) for b in range(20)
+    )
+    assert set(firsts) <= {("iad", "gru", "fra"), ("fra", "iad", "gru")}
+    assert firsts["iad", "gru", "fra"] > 380
+
+
+def test_relays_of_a_region_share_clients_by_weight() -> None:
+    """Weights 30 and 10: three quarters of the prefixes race to the heavier one first."""
+    relays = changed(RELAYS, fra_1={"weight": 30}, fra_2={"weight": 10})
+    view = view_of(relays=relays)
+    clients = [f"10.{a}.{b}.1" for a in range(40) for b in range(50)]
+    firsts = Counter(ids(allocated(view, each))[0] for each in clients)
+    assert firsts["fra-1"] / len(clients) == pytest.approx(0.75, abs=0.04)
+
+
+def test_failure_domains_are_apart() -> None:
+    """Of three relays, two on one rack: the other rack's is never last of the three."""
+    extra = {**RELAYS[0], "id": "fra-3", "ipv4": "192.0.2.99", "ipv6": None}
+    relays = changed(
+        [*RELAYS, extra],
+        fra_1={"failure_domain": "rack-a"},
+        fra_2={"failure_domain": "rack-a"},
+        fra_3={"failure_domain": "rack-b"},
+    )
+    view = view_of(relays=relays)
+    orders = {tuple(ids(allocated(view, f"10.{a}.1.1"))) for a in range(200)}
+    assert len(orders) > 2
+    assert all(order[2] != "fra-3" for order in orders)
+
+
+def test_a_dead_relay_is_not_offered() -> None:
+    """Neither as the first nor as the last resort; a draining region neither."""
+    assert ids(allocated(view_of(status_of(fra_1="down"))))[0] == "fra-2"
+    status = status_of(fra_1="down", fra_2="down", iad_1="down")
+    assert set(regions(allocated(view_of(status)))) == {"iad", "gru"}
+    draining = view_of(regions=changed(REGIONS, iad={"state": "draining"}))
+    assert set(regions(allocated(draining))) == {"fra", "gru"}
+
+
+def test_turn_servers_are_never_offered() -> None:
+    """They do not route by ufrag, even where the decision stands on them."""
+    relays = changed(RELAYS, fra_1={"kind": "turn"}, fra_2={"kind": "turn"})
+    made = allocated(view_of(relays=relays))
+    assert set(regions(made)) == {"iad", "gru"}
+    assert made.route.reason.endswith("no relay of fra is left for this request")
+    only_turn = [{**each, "kind": "turn"} for each in RELAYS]
+    assert refused(view_of(relays=only_turn)).reason == "no_relay"
+
+
+def test_excluded_relays_are_left_out() -> None:
+    """One is skipped; a whole region moves on, and the transceiver region with it."""
+    view = view_of()
+    assert ids(allocated(view, exclude_relays=frozenset(["fra-2"])))[0] == "fra-1"
+    gone = allocated(view, exclude_relays=frozenset(["fra-1", "fra-2", "unheard-of"]))
+    assert regions(gone)[0] == "iad"
+    assert gone.route.transceiver_region == "us"
+    assert "no relay of fra is left" in gone.route.reason
+    assert regions(allocated(view))[0] == "fra", "what was ruled out once is not kept"
+
+
+def test_ruling_out_everything_is_the_callers_fault() -> None:
+    """The refusal names the field."""
+    everything = frozenset(each["id"] for each in RELAYS)
+    made = refused(view_of(), exclude_relays=everything)
+    assert (made.reason, made.field) == ("all_excluded", "exclude_relays")
+
+
+@pytest.mark.parametrize("when", ["closed", "fallback"])
+def test_without_a_live_relay_closed_services_refuse(when: str) -> None:
+    """Fallback addresses are for DNS: they route no ufrag, so they are not offered."""
+    down = status_of(**{str(each["id"]).replace("-", "_"): "down" for each in RELAYS})
+    service = {"when_all_down": when, "fallback": ["192.0.2.200"]}
+    made = refused(view_of(down, service=service))
+    assert (made.reason, made.field) == ("no_relay", None)
+
+
+def test_without_a_live_relay_open_services_offer_all() -> None:
+    """Probers may be wrong about everything at once; the answer says that health is ignored."""
+    down = status_of(**{str(each["id"]).replace("-", "_"): "down" for each in RELAYS})
+    made = allocated(view_of(down))
+    assert regions(made) == ["fra", "fra", "iad"]
+    assert "health is ignored" in made.route.reason
+
+
+def test_a_pin_decides_where_the_session_ends() -> None:
+    """The relays stay the client's own; only the region behind them changes."""
+    view = view_of()
+    assert allocated(view).route.transceiver_region == "eu"
+    pinned = allocated(view, transceiver_region="us")
+    assert regions(pinned)[0] == "fra"
+    assert (pinned.route.transceiver_region, pinned.route.wire_id) == ("us", 300)
+    assert allocated(view).route.transceiver_region == "eu", "a pin is not kept for others"
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"transceiver_regions": MEDIA[:1], "transceivers": TRANSCEIVERS[:1]}, "names no"),
+        ({"service": {"transceiver_regions": ["eu"]}}, "does not allow"),
+        ({"transceiver_regions": changed(MEDIA, us={"state": "draining"})}, "draining"),
+        ({"transceiver_regions": changed(MEDIA, us={"weight": 0})}, "weight is 0"),
+        ({"transceivers": TRANSCEIVERS[:1]}, "none of its endpoints"),
+        ({"transceivers": changed(TRANSCEIVERS, us_t={"state": "disabled"})}, "none of its"),
+        (
+            {"overrides": [{"id": "o", "country": "DE", "mode": "avoid", "regions": ["us"]}]},
+            "override o avoids it",
+        ),
+    ],
+)
+def test_a_pin_that_cannot_be_kept_is_refused(document: dict[str, Any], says: str) -> None:
+    """The refusal names the field and why; nobody is sent elsewhere in silence."""
+    made = refused(view_of(**document), transceiver_region="us")
+    assert (made.reason, made.field) == ("pin_refused", "transceiver_region")
+    assert says in made.rule
+
+
+def test_without_a_transceiver_region_there_is_nothing_to_mint() -> None:
+    """No active one at all; and one whose wire id was never assigned."""
+    asleep = view_of(transceiver_regions=[{**each, "state": "disabled"} for each in MEDIA])
+    assert refused(asleep).reason == "no_transceiver_region"
+    unnumbered = view_of(transceiver_regions=changed(MEDIA, eu={"wire_id": None}))
+    made = refused(unnumbered)
+    assert (made.reason, made.field) == ("no_wire_id", None)
+    assert "eu" in made.rule
+
+
+def test_views_of_one_plan_share_what_no_status_changes() -> None:
+    """A new status keeps the tables and forgets the routes; a new plan starts afresh."""
+    atlas = atlas_of()
+    before = AllocatorView(Steering(atlas, status_of(), NOW), KEYS)
+    assert regions(allocated(before))[0] == "fra"
+    status = status_of(fra_1="down", fra_2="down")
+    after = AllocatorView(Steering(atlas, status, NOW), KEYS, previous=before)
+    assert after.tables is before.tables
+    assert regions(allocated(after))[0] == "iad"
+    other = AllocatorView(Steering(atlas_of(), status, NOW), KEYS, previous=before)
+    assert other.tables is not before.tables
+
+
+def _with_media(plan: Plan) -> Plan:
+    document = plan.document.model_dump(mode="json")
+    document["transceiver_regions"], document["transceivers"] = MEDIA, TRANSCEIVERS
+    return Plan.model_validate({**plan.model_dump(mode="json"), "document": document})
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_first_relay_is_where_the_decision_points(seed: int) -> None:
+    """In random worlds: allocation and decision agree, warm and cold views agree, and only relays
+    that may be answered with are offered."""
+    rng = random.Random(seed)
+    plan = _with_media(random_plan(rng))
+    geo = random_geo(rng, 9) if seed % 2 else europe_and_america()
+    atlas = Atlas(plan, geo)
+    steering = Steering(atlas, random_status(rng, plan), NOW)
+    warm, service = AllocatorView(steering, KEYS), atlas.services["s"]
+    for _ in range(40):
+        client = atlas.client(random_address(rng, geo))
+        decision = steering.decide(service, client)
+        route = find_route(warm, service, client)
+        assert route == find_route(AllocatorView(steering, KEYS), service, client)
+        if decision.site is None:
+            assert isinstance(route, Refused)
+            continue
+        assert not isinstance(route, Refused)
+        offered = [offer.relay for offer in route.offers]
+        assert offered[0].region == decision.site.id
+        assert len({relay.id for relay in offered}) == len(offered) <= MAX_RELAYS
+        open_ = decision.ranking.outcome == "open"
+        usable = {
+            each.id
+            for candidate in decision.walk
+            for each in steering.usable(candidate.site, ignore_health=open_)
+        }
+        assert {relay.id for relay in offered} <= usable
+        assert len(offered) == min(MAX_RELAYS, len(usable))
+
+
+def test_clients_of_one_prefix_get_one_order() -> None:
+    """The bucket is the /24's; the last octet changes nothing."""
+    view = view_of()
+    orders = {tuple(ids(allocated(view, f"10.9.9.{n}"))) for n in range(256)}
+    assert len(orders) == 1
+    assert ip_address(BERLIN) != ip_address("10.9.9.1")
