@@ -14,6 +14,8 @@ BODY_TIMEOUT_S = 5.0
 """For a whole body to arrive, so that slow senders hold nothing for long."""
 KEEPALIVE_S = 30.0
 """For a whole request head to arrive on a connection, and between requests."""
+LINGER_S = 1.0
+"""For the rest of a refused body to arrive, so that its sender reads the answer before the end."""
 GRACE_S = 5.0
 """For requests under way to end when the process stops."""
 RETRY_AFTER_S = 5

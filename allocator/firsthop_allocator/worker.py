@@ -10,7 +10,7 @@ from aiohttp import web
 
 from firsthop_allocator.app import create_app
 from firsthop_allocator.counts import Counts
-from firsthop_allocator.settings import GRACE_S, KEEPALIVE_S, AllocatorSettings
+from firsthop_allocator.settings import GRACE_S, KEEPALIVE_S, LINGER_S, AllocatorSettings
 from firsthop_allocator.view import Holder
 
 BACKLOG = 1024
@@ -33,7 +33,11 @@ async def serve(
     """
     app = create_app(holder, settings, counts=counts)
     runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=GRACE_S
+        app,
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_S,
+        lingering_time=LINGER_S,
+        shutdown_timeout=GRACE_S,
     )
     await runner.setup()
     try:

@@ -1,8 +1,9 @@
 """The file a table is kept in: named sections behind a header that proves them whole.
 
-Layout, little-endian: magic (8 bytes, which say what kind of table it is), format version (u32), section count
-(u32), file length (u64), SHA-256 of everything else in the file (32 bytes); then per section its
-name (24 bytes, zero-padded), offset and length (u64 each); then the sections, each on a 64-byte boundary.
+Layout, little-endian: magic (8 bytes, which say what kind of table it is), format version (u32),
+section count (u32), file length (u64), SHA-256 of everything else in the file (32 bytes); then per
+section its name (24 bytes, zero-padded), offset and length (u64 each); then the sections, each on a
+64-byte boundary.
 Knows nothing of what the sections mean.
 """
 

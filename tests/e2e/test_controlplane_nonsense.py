@@ -130,7 +130,7 @@ async def test_values_of_the_wrong_kind(api: Any) -> None:
         token, where = await tokens.of(operation), _path(path, "x")
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         names = list(schemas[schema["$ref"].rpartition("/")[2]]["properties"])
-        for _ in range(25):
+        for _ in range(12):
             body = {name: chance.choice(VALUES) for name in names if chance.random() < 0.8}
             etag = {"If-Match": chance.choice(ETAGS)}
             answer = await api.call(method, where, body, token=token, headers=etag)
@@ -155,7 +155,7 @@ async def test_mutated_documents(api: Any) -> None:
                        "expires_at": "2030-01-01T00:00:00Z"}],
     }  # fmt: skip
     accepted = 0
-    for _ in range(250):
+    for _ in range(120):
         document = json.loads(json.dumps(good))
         thing = chance.choice(document[chance.choice(list(document))])
         thing[chance.choice(list(thing))] = chance.choice(VALUES)
@@ -169,7 +169,7 @@ async def test_mutated_documents(api: Any) -> None:
         else:
             assert answer.status == 422, (thing, answer)
             assert answer.body["errors"], thing
-    assert 10 < accepted < 240, "the mutations are neither all right nor all wrong"
+    assert 5 < accepted < 115, "the mutations are neither all right nor all wrong"
 
 
 async def test_paths_queries_and_methods_that_are_not_there(api: Any) -> None:

@@ -19,7 +19,10 @@ from typing import Any
 import aiohttp
 import asyncpg
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from firsthop.commands import controlplane as commands
 from firsthop.postgres import EmbeddedPostgres, PostgresError
 from firsthop.postgres_account import account_for
 
@@ -41,18 +44,28 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def _firsthop(
-    *arguments: str, environment: dict[str, str], stdin: str = ""
-) -> tuple[int, str, str]:
+async def _firsthop(*arguments: str, environment: dict[str, str]) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "firsthop", *arguments),
         env={**os.environ, **environment},
-        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(stdin.encode()), DEADLINE_S)
+    out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     return process.returncode or 0, out.decode(), err.decode()
+
+
+async def _command(
+    *arguments: str, environment: dict[str, str], stdin: str = ""
+) -> tuple[int, str, str]:
+    """The same without a process of its own, for what only calls the API."""
+    app = typer.Typer()
+    for name, command in (("apply", commands.apply), ("export", commands.export)):
+        app.command(name)(command)
+    app.add_typer(commands.token, name="token")
+    run = CliRunner().invoke
+    result = await asyncio.to_thread(run, app, arguments, env=environment, input=stdin)
+    return result.exit_code, result.stdout, result.stderr
 
 
 @contextlib.asynccontextmanager
@@ -92,23 +105,23 @@ async def test_the_commands_over_one_store(database_url: str, tmp_path: Path, un
     async with _serving(server, url, until) as process:
         file = tmp_path / "plan.yaml"
         file.write_text(DOCUMENT)
-        code, out, _ = await _firsthop("apply", "-f", str(file), "--dry-run", environment=client)
+        code, out, _ = await _command("apply", "-f", str(file), "--dry-run", environment=client)
         assert (code, out.splitlines()[-1]) == (0, "dry run: 3 changes, nothing was stored")
-        code, out, _ = await _firsthop("apply", "-f", str(file), environment=client)
+        code, out, _ = await _command("apply", "-f", str(file), environment=client)
         assert (code, out.splitlines()[-1]) == (0, "revision 1")
-        code, exported, _ = await _firsthop("export", environment=client)
-        code, out, _ = await _firsthop("apply", "-f", "-", environment=client, stdin=exported)
+        code, exported, _ = await _command("export", environment=client)
+        code, out, _ = await _command("apply", "-f", "-", environment=client, stdin=exported)
         assert (code, out) == (0, "nothing differs\n")
-        code, _, err = await _firsthop(
+        code, _, err = await _command(
             "apply", "-f", "-", environment=client, stdin=DOCUMENT.replace("50.11", "500")
         )
         assert code == 1
         assert "line 2" in err
-        code, secret, _ = await _firsthop(
+        code, secret, _ = await _command(
             *("token", "create", "--name", "e1", "--role", "edge"), environment=client
         )
         assert code == 0
-        code, other, _ = await _firsthop(
+        code, other, _ = await _command(
             *("token", "create", "--name", "e2", "--role", "edge"),
             environment={"FIRSTHOP_DATABASE_URL": database_url},
         )
@@ -137,16 +150,15 @@ async def _ends_quickly_with_a_stream(url: str, secret: str, process: Any) -> No
 
 async def test_a_start_that_cannot_be_says_why_in_one_line(tmp_path: Path) -> None:
     """Exit code 1, no traceback."""
-    for url, reason in (
-        ("mysql://x/y", "must be postgresql://"),
-        ("not a url", "cannot be read"),
+    for command, url, reason in (
+        ("controlplane", "mysql://x/y", "must be postgresql://"),
+        ("migrate", "not a url", "cannot be read"),
     ):
         environment = {"FIRSTHOP_DATABASE_URL": url, "FIRSTHOP_STATE_DIR": str(tmp_path)}
-        for command in ("controlplane", "migrate"):
-            code, _, err = await _firsthop(command, environment=environment)
-            assert code == 1
-            assert reason in err.strip().splitlines()[-1]
-            assert "Traceback" not in err
+        code, _, err = await _firsthop(command, environment=environment)
+        assert code == 1
+        assert reason in err.strip().splitlines()[-1]
+        assert "Traceback" not in err
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from typing import Any
 import dns.rcode
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope, until
 
+from deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope, until
 from firsthop_steering.snapshot import KeySet, unseal
 from firsthop_steering.ufrag import Decoded, RouteKeys, decode
 

@@ -54,7 +54,8 @@ def test_accepted_tokens() -> None:
     "lines",
     [
         (), ("Bearer",), ("Bearer ",), ("Bearer onee",), ("Basic one",), ("one",), ("Bearer One",),
-        ("Bearer one two",), ("Bearer\tone",), ("Bearer \udcff\udcfe",), ("",), ("Bearer " + digest("one"),),
+        ("Bearer one two",), ("Bearer\tone",), ("Bearer \udcff\udcfe",), ("",),
+        ("Bearer " + digest("one"),),
     ],
 )  # fmt: skip
 def test_everything_else_is_401(lines: tuple[str, ...]) -> None:

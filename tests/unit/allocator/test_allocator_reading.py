@@ -77,11 +77,7 @@ def test_what_is_not_one_json_object_is_400(raw: bytes, says: str) -> None:
 )  # fmt: skip
 def test_a_value_out_of_its_rule_is_422_and_named(field: str, value: Any) -> None:
     """No coercion: a bool is no number, a float no integer, a digit of another script no digit."""
-    if value == float("inf"):
-        raw = b'{"ttl":1e400}'
-    else:
-        raw = json.dumps({field: value}).encode()
-    found = problem(raw)
+    found = problem(json.dumps({field: value}).replace("Infinity", "1e400").encode())
     assert found.status == 422
     assert {fault.field.split("/")[0] for fault in found.faults} == {field}
     assert all(fault.rule for fault in found.faults)
