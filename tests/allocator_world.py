@@ -15,7 +15,7 @@ from firsthop_allocator.route import Refused
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
-from firsthop_steering.snapshot import CredentialKey, KeySet, Status
+from firsthop_steering.snapshot import CredentialKey, KeySet, RelayStatus, Status
 from firsthop_steering.ufrag import CredentialKeys
 from worlds import NOW, europe_and_america, plan_of, status_of
 
@@ -79,6 +79,12 @@ def view_of(
     """A view of that plan."""
     steering = Steering(atlas_of(service=service, **document), status or status_of(number=7), NOW)
     return AllocatorView(steering, KEYS)
+
+
+def all_down() -> Status:
+    """Every relay of the world is down."""
+    relays = {str(each["id"]): RelayStatus(verdict="down") for each in RELAYS}
+    return status_of().model_copy(update={"relays": relays})
 
 
 def changed(objects: list[dict[str, Any]], **fields: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from firsthop_allocator.app import create_app
 from firsthop_allocator.counts import Counts
@@ -31,10 +33,12 @@ async def serve(
     `on_listening` hears the address once connections are accepted. Returns after `stop` is set and
     the requests under way have ended, or GRACE_S have passed; OSError when it cannot listen.
     """
+    counts = counts or Counts()
     app = create_app(holder, settings, counts=counts)
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=_protocol_logger(counts),
         keepalive_timeout=KEEPALIVE_S,
         lingering_time=LINGER_S,
         shutdown_timeout=GRACE_S,
@@ -47,6 +51,21 @@ async def serve(
         await stop.wait()
     finally:
         await runner.cleanup()
+
+
+def _protocol_logger(counts: Counts) -> logging.Logger:
+    """For what aiohttp says of broken HTTP: counted, as a traceback for each would fill disks."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        malformed = isinstance(error, HttpProcessingError)
+        counts.requests["malformed", 400] += malformed
+        return not malformed
+
+    logger = logging.Logger("firsthop_allocator.protocol")
+    logger.parent = logging.getLogger()
+    logger.addFilter(keep)
+    return logger
 
 
 def _site(runner: web.AppRunner, listen: socket.socket | tuple[str, int]) -> web.BaseSite:

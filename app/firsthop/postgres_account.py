@@ -6,6 +6,7 @@ the way is closed (0700): inside a user namespace, where our own files are those
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -41,10 +42,14 @@ class Account:
         """Make `folder`, which is the server's own, belong to this account alone."""
         if os.geteuid() == 0:
             for path in (folder, *_below(folder)):
-                held = path.lstat()
-                if (held.st_uid, held.st_gid) != (self.uid, self.gid):
-                    os.chown(path, self.uid, self.gid, follow_symlinks=False)
+                with contextlib.suppress(FileNotFoundError):  # of a server that is going down
+                    self._own_one(path)
         folder.chmod(0o700)
+
+    def _own_one(self, path: Path) -> None:
+        held = path.lstat()
+        if (held.st_uid, held.st_gid) != (self.uid, self.gid):
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
 def _below(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from firsthop_steering.model import Model
 
 Action = Literal["created", "changed", "deleted"]
 Values = dict[str, Any]
+RDATA_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,17 @@ def _objects(document: Document) -> Iterator[Mapping[str, Model]]:
             values = [zone.model_copy(update={"records": ()}) for zone in values]
         yield {f"{collection.name}/{collection.identity(each)}": each for each in values}
     yield {
-        f"zones/{zone.apex}/records/{record.owner}/{record.type}/{record.rdata}": record
+        f"zones/{zone.apex}/records/{record.owner}/{record.type}/{_short(record.rdata)}": record
         for zone in document.zones
         for record in zone.records
     }
+
+
+def _short(rdata: str) -> str:
+    """Long data by its beginning and its digest: names are indexed, and read by people."""
+    if len(rdata) <= RDATA_SHOWN:
+        return rdata
+    return f"{rdata[:RDATA_SHOWN]}…{hashlib.sha256(rdata.encode()).hexdigest()[:16]}"
 
 
 def _json(value: Model | None) -> Values | None:

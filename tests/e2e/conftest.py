@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json as jsonlib
 import shutil
 import tempfile
 import uuid
@@ -107,9 +108,12 @@ class Api:
         sent = {"Authorization": f"Bearer {token or self.token}"} | (headers or {})
         if data is not None:
             sent.setdefault("Content-Type", "application/json")
+        if json is not None:
+            data = jsonlib.dumps(json).encode()
+            sent["Content-Type"] = "application/json"
         body = None if data is None else io.BytesIO(data)
         async with self.session.request(
-            method, self.url + path, json=json, data=body, headers=sent
+            method, self.url + path, data=body, headers=sent
         ) as response:
             raw = await response.read()
             is_json = "json" in response.content_type

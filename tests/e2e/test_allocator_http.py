@@ -70,12 +70,13 @@ class Running:
         async with self.session.get(self.url + path, headers=headers) as response:
             return response.status, await response.json(content_type=None), response.headers
 
-    async def raw(self, octets: bytes) -> bytes:
-        """What the server says to these octets: its first answer, or nothing when it hangs up."""
+    async def raw(self, octets: bytes, *, whole: bool = False) -> bytes:
+        """What the server says to these octets: the head of its answer, or `whole` till it hangs
+        up, which may be at once."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(octets)
         said = b""
-        while b"\r\n\r\n" not in said and (more := await reader.read(2**16)):
+        while (whole or b"\r\n\r\n" not in said) and (more := await reader.read(2**16)):
             said += more
         writer.close()
         return said
@@ -324,7 +325,8 @@ async def test_proxies_are_believed_and_strangers_are_not() -> None:
             assert faulty_fields(document) == {next(iter(headers)).lower()}
         said = await server.raw(
             b"POST /v1/allocations HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-            b"X-Forwarded-For: 10.1.1.1\r\nx-forwarded-for: 30.1.1.1\r\nContent-Length: 0\r\n\r\n"
+            b"X-Forwarded-For: 10.1.1.1\r\nx-forwarded-for: 30.1.1.1\r\nContent-Length: 0\r\n\r\n",
+            whole=True,
         )
         assert b'"ip":"30.1.1.1"' in said
 
@@ -404,6 +406,17 @@ async def test_broken_http_is_refused_and_survived(octets: bytes) -> None:
         status = int(said.split(b" ", 2)[1]) if said.startswith(b"HTTP/1.") else 400
         assert 400 <= status < 500, said
         assert (await server.post({"client_ip": BERLIN}))[0] == 201
+
+
+async def test_broken_http_is_counted_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A traceback for each would let strangers fill the disk."""
+    async with running() as server:
+        for _ in range(3):
+            await server.raw(_HEAD + b"Content-Length: x\r\n\r\n")
+        async with server.session.get(f"{server.url}/metrics") as response:
+            said = 'firsthop_allocator_requests_total{route="malformed",status="400"} 3.0'
+            assert said in await response.text()
+    assert not caplog.records
 
 
 async def test_a_bomb_is_not_unpacked() -> None:

@@ -28,6 +28,7 @@ from firsthop.postgres_account import account_for
 
 pytestmark = [pytest.mark.database, pytest.mark.e2e]
 DEADLINE_S = 20.0
+FAST = {"fsync": "off"}
 DOCUMENT = """\
 regions:
   - {id: fra, latitude: 50.11, longitude: 8.68}
@@ -183,7 +184,7 @@ async def test_the_server_runs_without_root_and_keeps_its_data(folder: Path, mod
     folder.chmod(mode)
     state = folder / "state"
     for number in range(2):
-        async with EmbeddedPostgres(state) as server:
+        async with EmbeddedPostgres(state, settings=FAST) as server:
             assert server.pid is not None
             status = Path(f"/proc/{server.pid}/status").read_text()
             assert "PPid:\t" + str(os.getpid()) in status
@@ -191,7 +192,7 @@ async def test_the_server_runs_without_root_and_keeps_its_data(folder: Path, mod
             await _select(server, "INSERT INTO kept VALUES (1)")
             assert await _select(server, "SELECT count(*) FROM kept") == number + 1
             with pytest.raises(PostgresError, match="in use by another"):
-                await EmbeddedPostgres(state).start()
+                await EmbeddedPostgres(state, settings=FAST).start()
     assert (folder.stat().st_mode & 0o777) == mode, "no mode outside the server's folder changes"
     if os.geteuid() == 0:
         account = account_for(state / "postgres", Path(sys.prefix))
@@ -202,7 +203,7 @@ async def test_a_long_state_path_gets_a_short_socket(folder: Path) -> None:
     """The socket's path has 107 bytes at most, and its folder goes with the server."""
     folder.chmod(0o755)
     state = folder / ("x" * 100)
-    async with EmbeddedPostgres(state) as server:
+    async with EmbeddedPostgres(state, settings=FAST) as server:
         assert await _select(server, "SELECT 1") == 1
         socket_folder = Path((state / "postgres" / "socket-folder").read_text())
         assert (socket_folder / ".s.PGSQL.5432").is_socket()
@@ -214,7 +215,7 @@ import asyncio, sys
 from pathlib import Path
 from firsthop.postgres import EmbeddedPostgres
 async def main():
-    async with EmbeddedPostgres(Path(sys.argv[1])) as server:
+    async with EmbeddedPostgres(Path(sys.argv[1]), settings={'fsync': 'off'}) as server:
         print(server.pid, flush=True)
         await asyncio.Event().wait()
 asyncio.run(main())
@@ -236,7 +237,7 @@ async def test_kill_9_of_the_parent_or_the_server_is_recovered_from(
         os.kill(pid, signal.SIGKILL)
     process.kill()
     await process.wait()
-    async with EmbeddedPostgres(folder) as server:
+    async with EmbeddedPostgres(folder, settings=FAST) as server:
         assert server.pid != pid
         assert await _select(server, "SELECT 1") == 1
     state = Path(f"/proc/{pid}/stat")
@@ -246,22 +247,22 @@ async def test_kill_9_of_the_parent_or_the_server_is_recovered_from(
 async def test_a_stale_pid_file_of_a_stranger_does_not_stop_a_start(folder: Path) -> None:
     """After a reboot the number may be anybody's, ours included."""
     folder.chmod(0o755)
-    async with EmbeddedPostgres(folder):
+    async with EmbeddedPostgres(folder, settings=FAST):
         pass
     file = folder / "postgres" / "data" / "postmaster.pid"
     file.write_text(f"{os.getpid()}\n{file.parent}\n1\n5432\n\n\n\n")
-    async with EmbeddedPostgres(folder) as server:
+    async with EmbeddedPostgres(folder, settings=FAST) as server:
         assert await _select(server, "SELECT 1") == 1
     file.write_text("nonsense")
-    async with EmbeddedPostgres(folder) as server:
+    async with EmbeddedPostgres(folder, settings=FAST) as server:
         assert await _select(server, "SELECT 1") == 1
 
 
 async def test_a_folder_of_another_version_is_refused_by_name(folder: Path) -> None:
     """Not started, not touched."""
     folder.chmod(0o755)
-    async with EmbeddedPostgres(folder):
+    async with EmbeddedPostgres(folder, settings=FAST):
         pass
     (folder / "postgres" / "data" / "PG_VERSION").write_text("9\n")
     with pytest.raises(PostgresError, match="made by PostgreSQL 9"):
-        await EmbeddedPostgres(folder).start()
+        await EmbeddedPostgres(folder, settings=FAST).start()

@@ -179,6 +179,20 @@ async def test_records_have_ids_of_their_own(api: Any) -> None:
     assert len((await api.get(path)).body["items"]) == 1
 
 
+async def test_a_record_may_be_as_long_as_the_dns_allows(api: Any) -> None:
+    """60 kB of text are stored, changed, audited under a short name, and deleted."""
+    await api.made("/v1/zones", ZONE)
+    path = "/v1/zones/edge.example/records"
+    long = " ".join(f'"{"x" * 250}"' for _ in range(240))
+    made = await api.made(path, {"owner": "t.edge.example", "type": "TXT", "rdata": long})
+    one = f"{path}/{made.body['id']}"
+    assert (await api.patch(one, {"ttl": 5})).status == 200
+    assert (await api.patch(one, {"rdata": long + ' "y"'})).body["rdata"] == long + ' "y"'
+    assert (await api.delete(one)).status == 204
+    names = {each["object"] for each in (await api.get("/v1/audit")).body["items"]}
+    assert max(len(name) for name in names) < 500
+
+
 async def test_a_zone_goes_with_its_records_and_is_found_with_or_without_its_dot(api: Any) -> None:
     """`edge.example` and `edge.example.` are one zone."""
     await api.made("/v1/zones", ZONE)

@@ -11,7 +11,7 @@ from typing import Any
 import dns.message
 import pytest
 
-from firsthop_dns.tcp import IDLE_S, MOST_PER_CLIENT
+from firsthop_dns.tcp import BATCH, IDLE_S, MOST_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
 
 Target = Any  # conftest.Target
 MakeServer = Callable[..., Any]
@@ -123,19 +123,51 @@ def test_idle_connections_end(serve: MakeServer) -> None:
         assert ended(silent)
 
 
-def test_slow_readers_end_and_cost_a_bounded_window(serve: MakeServer) -> None:
-    """Others are answered all the while."""
-    target = serve(idle_s=1.0)
-    flood = b"".join(map(framed, queries(2000, "big.example.test")))
+def flood(stream: socket.socket) -> None:
+    """Sends queries with long answers, reads none, until nothing more is taken."""
+    octets = b"".join(map(framed, queries(2000, "big.example.test")))
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stream.settimeout(0.5)
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        for _ in range(400):
+            stream.sendall(octets)
+
+
+def test_a_slow_reader_costs_a_bounded_window(serve: MakeServer) -> None:
+    """Beyond it nothing more is read; others are answered all the while."""
+    target = serve(idle_s=3600.0)
     with target.connect() as greedy:
-        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        greedy.settimeout(0.5)
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            for _ in range(200):
-                greedy.sendall(flood)
+        flood(greedy)
+        (connection,) = target.server._connections._open
+        one_batch = BATCH * 1024
+        assert connection._transport.get_write_buffer_size() < WRITE_WINDOW + one_batch
+        assert len(connection._buffer) <= READ_WINDOW + 256 * 1024
         assert target.ask("geo.example.test", tcp=True).answer
         assert target.ask("geo.example.test").answer
+        greedy.settimeout(DEADLINE_S)
+        assert len(messages(greedy, 5000)) >= 5000
+
+
+def test_slow_readers_end(serve: MakeServer) -> None:
+    """When they have read nothing for as long as a connection may be idle."""
+    target = serve(idle_s=0.3)
+    with target.connect() as greedy:
+        flood(greedy)
         until(lambda: len(target.server._connections) == 0)
+
+
+def test_all_clients_have_so_many_connections(
+    serve: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest idle makes room, whose ever it is."""
+    monkeypatch.setattr("firsthop_dns.tcp.MOST_CONNECTIONS", 8)
+    target = serve(idle_s=3600.0)
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(target.connect()) for _ in range(9)]
+        streams[-1].sendall(framed(queries(1)[0]))
+        assert messages(streams[-1], 1)
+        assert ended(streams[0])
+        assert len(target.server._connections) == 8
 
 
 def test_one_client_has_so_many_connections(serve: MakeServer) -> None:

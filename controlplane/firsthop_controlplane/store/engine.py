@@ -93,7 +93,7 @@ def bad_value(error: BaseException) -> bool:
     """Whether the database, or its driver, refused a value or a row: the caller's fault."""
     each: BaseException | None = error
     while each is not None:
-        if isinstance(each, asyncpg.DataError) or sqlstate(each).startswith(("22", "23")):
+        if isinstance(each, asyncpg.DataError) or sqlstate(each).startswith(("22", "23", "54")):
             return True
         each = each.orig if isinstance(each, DBAPIError) else each.__cause__
     return False

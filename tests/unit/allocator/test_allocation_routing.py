@@ -16,6 +16,7 @@ from allocator_world import (
     REGIONS,
     RELAYS,
     TRANSCEIVERS,
+    all_down,
     allocated,
     atlas_of,
     changed,
@@ -132,16 +133,14 @@ def test_ruling_out_everything_is_the_callers_fault() -> None:
 @pytest.mark.parametrize("when", ["closed", "fallback"])
 def test_without_a_live_relay_closed_services_refuse(when: str) -> None:
     """Fallback addresses are for DNS: they route no ufrag, so they are not offered."""
-    down = status_of(**{str(each["id"]).replace("-", "_"): "down" for each in RELAYS})
     service = {"when_all_down": when, "fallback": ["192.0.2.200"]}
-    made = refused(view_of(down, service=service))
+    made = refused(view_of(all_down(), service=service))
     assert (made.reason, made.field) == ("no_relay", None)
 
 
 def test_without_a_live_relay_open_services_offer_all() -> None:
     """Probers may be wrong about everything at once; the answer says that health is ignored."""
-    down = status_of(**{str(each["id"]).replace("-", "_"): "down" for each in RELAYS})
-    made = allocated(view_of(down))
+    made = allocated(view_of(all_down()))
     assert regions(made) == ["fra", "fra", "iad"]
     assert "health is ignored" in made.route.reason
 

