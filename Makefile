@@ -16,7 +16,7 @@ up: $(VENV)/up.stamp ## Run everything on this machine, with a demo deployment
 	@exec $(BIN)/firsthop up
 
 test: $(VENV)/dev.stamp ## Run all tests (needs nothing but Python; starts its own PostgreSQL)
-	$(BIN)/pytest --numprocesses 2 --dist worksteal \
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup \
 		--cov --cov-branch --cov-report term:skip-covered --cov-fail-under 95
 
 check: $(VENV)/dev.stamp ## Format, lint, types and import contracts
