@@ -1,4 +1,4 @@
-"""What a server leaves when it, or its parent, was killed: processes to end, lock files to remove."""
+"""What a killed server, or parent, leaves: processes to end, lock files to remove."""
 
 from __future__ import annotations
 

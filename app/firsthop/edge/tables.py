@@ -6,19 +6,21 @@ So a restart with unchanged snapshots compiles nothing: the file is there alread
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from firsthop_dns.zone import encode_zones
+from firsthop_dns import layout
+from firsthop_dns.zone import encode_zones, static_zones
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.compile import compile_table
 from firsthop_steering.decide import Steering
 from firsthop_steering.sections import SectionError
 from firsthop_steering.snapshot import Plan, Status
-from firsthop_steering.table import FORMAT, AnswerTable
+from firsthop_steering.table import FORMAT, AnswerTable, CompiledService
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +34,8 @@ class TableStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._atlas: Atlas | None = None
+        self._static: tuple[Plan, bytes] | None = None
+        """The zones' own records, which no status changes."""
         folder.mkdir(parents=True, exist_ok=True)
 
     def build(self, plan: Plan, status: Status, geo: GeoTable, now: datetime) -> Path:
@@ -52,12 +56,16 @@ class TableStore:
         compile_table(
             steering,
             path,
-            lambda services: {
-                "dns": encode_zones(plan.document, plan.number & 0xFFFFFFFF, services)
-            },
+            lambda services: {layout.SECTION: self._zones(plan, services)},
         )
         self._forget_old()
         return path
+
+    def _zones(self, plan: Plan, services: Sequence[CompiledService]) -> bytes:
+        serial = plan.number & 0xFFFFFFFF
+        if self._static is None or self._static[0] is not plan:
+            self._static = plan, static_zones(plan.document, serial)
+        return encode_zones(plan.document, serial, services, static=self._static[1])
 
     def _forget_old(self) -> None:
         files = sorted(self._folder.glob("answers-*.table"), key=lambda each: -each.stat().st_mtime)
@@ -66,7 +74,7 @@ class TableStore:
 
 
 def _inputs_digest(plan: Plan, status: Status, geo: GeoTable, now: datetime) -> str:
-    digest = hashlib.sha256(f"{FORMAT}|{geo.digest}|".encode())
+    digest = hashlib.sha256(f"{FORMAT}|{layout.FORMAT}|{geo.digest}|".encode())
     digest.update(plan.model_dump_json().encode())
     digest.update(status.model_dump_json().encode())
     for override in plan.document.overrides:
