@@ -9,6 +9,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 
 import typer
@@ -52,12 +53,29 @@ def build(wanted: str | None = None) -> typer.Typer:
 
     for name in [wanted] if wanted in COMMANDS else COMMANDS:
         module, attribute = COMMANDS[name]
-        command = getattr(import_module(module), attribute)
+        try:
+            command = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            command = _not_installed(name, error)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, hidden=name in _HIDDEN)
         else:
             app.command(name)(command)
     return app
+
+
+def _not_installed(command: str, error: ModuleNotFoundError) -> Callable[[], None]:
+    """Stands in for a command whose libraries are an extra; a missing room of ours is a bug."""
+    missing = error.name or ""
+    if missing.startswith("firsthop"):
+        raise error
+
+    def unavailable() -> None:
+        typer.echo(f"firsthop {command}: needs {missing}; install firsthop[controlplane]", err=True)
+        raise typer.Exit(1)
+
+    unavailable.__doc__ = "Not installed here: it is in the extra 'controlplane'."
+    return unavailable
 
 
 def main() -> None:

@@ -1,13 +1,15 @@
-"""Whom PostgreSQL runs as. It refuses root, and we make no users.
+"""Whom PostgreSQL runs as. It refuses root and users without a name, and we make no users.
 
 Not root: as ourselves. Root, and `nobody` can reach the folders: as nobody. Root, and a folder on
-the way is closed (0700): inside a user namespace, where our own files are those of user 1000.
+the way is closed (0700), or a user that the system has no name for: inside a user namespace, where
+we are called nobody and our own files stay our own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 NOBODY = 65534
-_NAMESPACE = ("unshare", "-U", "--map-user=1000", "--map-group=1000")
+_NAMESPACE = ("unshare", "-U", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
 
 
 class PostgresError(RuntimeError):
@@ -59,7 +61,7 @@ def _below(folder: Path) -> list[Path]:
 def account_for(home: Path, binaries: Path) -> Account:
     """Whom to run the `binaries` as over the data in `home`; PostgresError if there is nobody."""
     if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid())
+        return _ourselves(os.geteuid(), os.getegid())
     closed = _closed(home.parent) or _closed(binaries.resolve())
     if closed is None:
         return Account(NOBODY, NOBODY)
@@ -68,6 +70,18 @@ def account_for(home: Path, binaries: Path) -> Account:
     raise PostgresError(
         f"PostgreSQL refuses to run as root, user nobody cannot enter {closed}, and user namespaces"
         " are not allowed here: use a state folder that others may enter, or FIRSTHOP_DATABASE_URL"
+    )
+
+
+def _ourselves(uid: int, gid: int) -> Account:
+    with contextlib.suppress(KeyError):
+        pwd.getpwuid(uid)
+        return Account(uid, gid)
+    if _namespaces_work():
+        return Account(uid, gid, _NAMESPACE)
+    raise PostgresError(
+        f"PostgreSQL refuses to run as user {uid}, who is not in the user database, and user"
+        " namespaces are not allowed here: use another user, or FIRSTHOP_DATABASE_URL"
     )
 
 

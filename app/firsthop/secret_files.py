@@ -6,9 +6,15 @@ import os
 from pathlib import Path
 
 
-def write_secret(path: Path, text: str) -> None:
-    """Replaces a file whole, readable by its owner alone."""
-    scratch = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    scratch.replace(path)
+def write_secret(path: Path, content: str | bytes) -> None:
+    """Replaces a file whole, mode 0600, or raises OSError and leaves the old one."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

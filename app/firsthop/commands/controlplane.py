@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from firsthop.commands.api_client import ApiError, call
-from firsthop.commands.options import listen_one
+from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, listen_one
 from firsthop.commands.process import fail
 from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
 from firsthop.controlplane_store import create_token
@@ -29,7 +29,6 @@ from firsthop_steering.document import DocumentError, load_yaml
 DatabaseUrl = Annotated[
     str, typer.Option(envvar="FIRSTHOP_DATABASE_URL", help="postgresql://…", show_envvar=True)
 ]
-StateDir = Annotated[Path, typer.Option(envvar="FIRSTHOP_STATE_DIR")]
 ApiUrl = Annotated[str, typer.Option("--api", envvar="FIRSTHOP_API_URL")]
 Token = Annotated[
     str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Default: admin.token in --state-dir.")
@@ -63,12 +62,8 @@ def controlplane(
             help="Where snapshot.pub (edges) and route.keys (relays) go; default: --state-dir.",
         ),
     ] = None,
-    geoip_city: Annotated[
-        Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_CITY", help="A City or Country MMDB.")
-    ] = None,
-    geoip_asn: Annotated[
-        Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_ASN", help="An ASN MMDB.")
-    ] = None,
+    geoip_city: GeoipCity = None,
+    geoip_asn: GeoipAsn = None,
 ) -> None:
     """Serve the admin API, ingest and the snapshot feed over a PostgreSQL."""
     host, port = listen_one(listen, "--listen")

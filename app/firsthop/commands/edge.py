@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from firsthop.commands.options import listen_list, network
+from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, listen_list, network
 from firsthop.commands.process import bearer_token
 from firsthop.edge.settings import AllocatorOptions, EdgeSettings, Feed
 from firsthop.edge.supervisor import Edge, PortInUseError
@@ -36,7 +36,7 @@ def edge(
         Path | None,
         typer.Option(envvar="FIRSTHOP_SNAPSHOT_KEY", help="File of the snapshots' public key."),
     ] = None,
-    state_dir: Annotated[Path, typer.Option(envvar="FIRSTHOP_STATE_DIR")] = Path(".firsthop/edge"),
+    state_dir: StateDir = Path(".firsthop/edge"),
     dns: Annotated[str, typer.Option(envvar="FIRSTHOP_DNS_LISTEN")] = "127.0.0.1:5300",
     dns_workers: Annotated[
         int, typer.Option(envvar="FIRSTHOP_DNS_WORKERS", min=0, max=256, help="0: one a core.")
@@ -62,12 +62,8 @@ def edge(
         typer.Option(envvar="FIRSTHOP_ALLOWED_ORIGINS", help="Web origins, comma-separated."),
     ] = "",
     metrics: Annotated[str, typer.Option(envvar="FIRSTHOP_METRICS_LISTEN")] = "127.0.0.1:9153",
-    geoip_city: Annotated[
-        Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_CITY", help="A City or Country MMDB.")
-    ] = None,
-    geoip_asn: Annotated[
-        Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_ASN", help="An ASN MMDB.")
-    ] = None,
+    geoip_city: GeoipCity = None,
+    geoip_asn: GeoipAsn = None,
 ) -> None:
     """Answer DNS and allocations from snapshots of a control plane, or from a document."""
     settings = EdgeSettings(

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from firsthop.commands.api_client import ApiError, call
+from firsthop.commands.options import StateDir
 
 
 def explain(
@@ -16,7 +17,7 @@ def explain(
     client: Annotated[str, typer.Argument(help="An address or a prefix.")],
     api: Annotated[str, typer.Option(envvar="FIRSTHOP_API_URL")] = "http://127.0.0.1:8080",
     token: Annotated[str | None, typer.Option(envvar="FIRSTHOP_TOKEN")] = None,
-    state_dir: Annotated[Path, typer.Option(envvar="FIRSTHOP_STATE_DIR")] = Path(".firsthop"),
+    state_dir: StateDir = Path(".firsthop"),
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
 ) -> None:
     """Say which region answers a client, with every region's numbers and its fate."""

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from firsthop.addresses import Listen, parse_listen
+
+StateDir = Annotated[Path, typer.Option(envvar="FIRSTHOP_STATE_DIR")]
+GeoipCity = Annotated[
+    Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_CITY", help="A City or Country MMDB.")
+]
+GeoipAsn = Annotated[Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_ASN", help="An ASN MMDB.")]
 
 
 def listen_list(text: str, option: str) -> list[Listen]:

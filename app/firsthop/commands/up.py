@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from firsthop.commands.options import listen_one, network
+from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, listen_one, network
 from firsthop.edge.supervisor import PortInUseError
 from firsthop.postgres import PostgresError
 from firsthop.up.run import LOOPBACK, Up, UpError
@@ -17,7 +17,7 @@ from firsthop.up.settings import UpSettings
 
 
 def up(
-    state_dir: Annotated[Path, typer.Option(envvar="FIRSTHOP_STATE_DIR")] = Path(".firsthop"),
+    state_dir: StateDir = Path(".firsthop"),
     dns: Annotated[str, typer.Option(envvar="FIRSTHOP_DNS_LISTEN")] = "127.0.0.1:5300",
     allocator: Annotated[str, typer.Option(envvar="FIRSTHOP_ALLOCATOR_LISTEN")] = "127.0.0.1:8081",
     controlplane: Annotated[
@@ -40,12 +40,8 @@ def up(
             envvar="FIRSTHOP_DATABASE_URL", help="A PostgreSQL to use instead of an own one."
         ),
     ] = None,
-    geoip_city: Annotated[
-        Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_CITY", help="A City or Country MMDB.")
-    ] = None,
-    geoip_asn: Annotated[
-        Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_ASN", help="An ASN MMDB.")
-    ] = None,
+    geoip_city: GeoipCity = None,
+    geoip_asn: GeoipAsn = None,
     dns_workers: Annotated[int, typer.Option(envvar="FIRSTHOP_DNS_WORKERS", min=1, max=64)] = 1,
 ) -> None:
     """Run everything on this machine: database, control plane, edge, probers, demo relays."""

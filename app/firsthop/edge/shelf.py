@@ -6,12 +6,12 @@ brings: a tampered file is refused, said so, and the feed's word is waited for.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from firsthop.secret_files import write_secret
 from firsthop_steering.snapshot import (
     KeySet,
     Kind,
@@ -104,15 +104,8 @@ class Shelf:
     def _write(self, kind: Kind, line: bytes) -> None:
         """Replaces the file whole; a full disk costs the copy, not the service."""
         path = self._path(kind)
-        scratch = path.with_suffix(".new")
         try:
-            with os.fdopen(
-                os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
-            ) as f:
-                f.write(line)
-                f.flush()
-                os.fsync(f.fileno())
-            scratch.replace(path)
+            write_secret(path, line)
         except OSError as error:
             log.error("snapshot not kept on disk", path=str(path), error=error.strerror)
 

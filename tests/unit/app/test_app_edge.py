@@ -95,7 +95,7 @@ def test_the_shelf_refuses_what_is_not_genuine(tmp_path: Path) -> None:
 def test_a_shelf_on_a_full_disk_still_serves(tmp_path: Path) -> None:
     """When the copy cannot be written the snapshot is used all the same."""
     shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
-    (tmp_path / "snapshots" / "plan.new").mkdir()
+    (tmp_path / "snapshots" / "plan.snapshot").mkdir()
     plan = plan_of(DOCUMENT)
     assert shelf.accept(seal(plan, KEY)) == plan
     assert shelf.plan == plan
