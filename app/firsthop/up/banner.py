@@ -40,7 +40,8 @@ Try, from another terminal:
   4. Kill Frankfurt's relay, ask again, and watch it come back after 20 s:
      pkill -9 -f 'relay --listen {settings.relay_network[4]}:'
   5. Take half of Frankfurt's clients away:
-     curl -s -XPATCH {bearer} -H 'If-Match: *' {api}/v1/regions/fra -d '{{"weight": 50}}'
+     curl -s -XPATCH {bearer} -H 'If-Match: *' \\
+       -H 'Content-Type: application/json' {api}/v1/regions/fra -d '{{"weight": 50}}'
 
 Ctrl-C stops everything; the next start goes on from here.
 """
