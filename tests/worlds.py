@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import random
+import shutil
 from datetime import UTC, datetime
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -27,7 +29,9 @@ ZONE = {
 @cache
 def folder() -> Path:
     """A scratch folder of this test process."""
-    return Path(mkdtemp(prefix="firsthop-worlds-"))
+    made = Path(mkdtemp(prefix="firsthop-worlds-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def plan_of(document: dict[str, Any], *, number: int = 1, **fields: Any) -> Plan:
@@ -119,7 +123,7 @@ def random_plan(rng: random.Random) -> Plan:
                 "latitude": latitude,
                 "longitude": longitude,
                 "weight": rng.choice([100, 100, 0, 50, 13]),
-                "bias_ms": rng.choice([0, 0, 100, -30]),
+                "bias_ms": rng.choice([0, 0, 100, -30, rng.randint(-500_000, 500_000) / 1000]),
                 "state": rng.choice(["active"] * 5 + ["draining", "disabled"]),
             }
         )

@@ -26,6 +26,7 @@ from firsthop_allocator.allocation import (
     AllocationRequest,
     allocate,
 )
+from firsthop_allocator.answers import RETRY, json_answer, problem_answer, refusal
 from firsthop_allocator.callers import cors_headers, has_token, subject
 from firsthop_allocator.counts import AllocatorCollector, Counts
 from firsthop_allocator.errors import Fault, Problem, unreadable, wrong
@@ -34,12 +35,7 @@ from firsthop_allocator.regions import rank_regions
 from firsthop_allocator.route import Refused
 from firsthop_allocator.routing import steered_service
 from firsthop_allocator.schema import AllocationBody, RegionsQuery
-from firsthop_allocator.settings import (
-    BODY_TIMEOUT_S,
-    MAX_BODY,
-    RETRY_AFTER_S,
-    AllocatorSettings,
-)
+from firsthop_allocator.settings import BODY_TIMEOUT_S, MAX_BODY, AllocatorSettings
 from firsthop_allocator.view import AllocatorView, Holder
 from firsthop_steering.snapshot import age_s
 
@@ -48,15 +44,19 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
-_ROUTES = frozenset(
-    ("/v1/allocations", "/v1/regions", "/healthz", "/readyz", "/metrics", "/openapi.json")
-)
+_METHODS = {
+    "/v1/allocations": "POST",
+    "/v1/regions": "GET,HEAD",
+    "/healthz": "GET,HEAD",
+    "/readyz": "GET,HEAD",
+    "/metrics": "GET,HEAD",
+    "/openapi.json": "GET,HEAD",
+}
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-Id",
     "Access-Control-Max-Age": "7200",
 }
-_RETRY = {"Retry-After": str(RETRY_AFTER_S)}
 
 
 def utc_now() -> datetime:
@@ -74,13 +74,14 @@ def create_app(
 ) -> web.Application:
     """The application; it answers by whatever view `holder` has when a request comes."""
     api = _Api(holder, settings, clock, entropy, counts or Counts())
-    app = web.Application(middlewares=[api.border], client_max_size=MAX_BODY)
-    app.router.add_post("/v1/allocations", api.allocations)
-    app.router.add_get("/v1/regions", api.regions)
-    app.router.add_get("/healthz", api.healthz)
-    app.router.add_get("/readyz", api.readyz)
-    app.router.add_get("/metrics", api.metrics)
-    app.router.add_get("/openapi.json", api.openapi)
+    app = web.Application(client_max_size=MAX_BODY)
+    app.router.add_post("/v1/allocations", api.bordered(api.allocations))
+    app.router.add_get("/v1/regions", api.bordered(api.regions))
+    app.router.add_get("/healthz", api.bordered(api.healthz))
+    app.router.add_get("/readyz", api.bordered(api.readyz))
+    app.router.add_get("/metrics", api.bordered(api.metrics))
+    app.router.add_get("/openapi.json", api.bordered(api.openapi))
+    app.router.add_route("*", "/{elsewhere:.*}", api.bordered(api.elsewhere))
     return app
 
 
@@ -102,8 +103,15 @@ class _Api:
         self._registry.register(AllocatorCollector(counts, holder, clock))
         self._openapi = json.dumps(openapi.document()).encode()
 
-    @web.middleware
-    async def border(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    def bordered(self, handler: Handler) -> Handler:
+        """`handler` with the border round it; as a middleware it would cost 20 us more."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await self._border(request, handler)
+
+        return answer
+
+    async def _border(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Gives every answer its id and CORS fields, and every fault its problem document."""
         started = perf_counter()
         given = request.headers.get("X-Request-Id", "")
@@ -111,28 +119,27 @@ class _Api:
         try:
             response = await self._answer(request, handler)
         except Problem as problem:
-            response = _problem(problem, request_id)
+            response = problem_answer(problem, request_id)
         except Exception:
             log.exception("allocator failed", path=request.path, request_id=request_id)
-            response = _problem(Problem(500, "an error of ours; it is in our log"), request_id)
+            response = problem_answer(Problem(500, "our fault; the log has it"), request_id)
         headers = response.headers
         headers["X-Request-Id"] = request_id
         if self._settings.cors_origins:
             headers.update(cors_headers(request.headers.get("Origin"), self._settings))
-        route = request.path if request.path in _ROUTES else "other"
+        route = request.path if request.path in _METHODS else "other"
         self._counts.requests[route, response.status] += 1
         if route == "/v1/allocations":
             self._counts.observe(perf_counter() - started)
         return response
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method == "OPTIONS" and request.path in _ROUTES:
+        if request.method == "OPTIONS" and request.path in _METHODS:
             return web.Response(status=204, headers=_PREFLIGHT)
         try:
             return await handler(request)
         except web.HTTPException as error:
-            headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-            raise Problem(error.status, error.reason.lower(), headers=headers) from None
+            raise Problem(error.status, error.reason.lower()) from None
         except (HttpProcessingError, web.RequestPayloadError) as error:
             raise unreadable("the body does not arrive as its header says") from error
 
@@ -153,7 +160,7 @@ class _Api:
         made = allocate(view, wanted, now=self._clock(), entropy=self._entropy(ENTROPY_LENGTH))
         if isinstance(made, Refused):
             self._counts.allocations["", "", made.reason] += 1
-            raise _refusal(made)
+            raise refusal(made)
         region = made.route.offers[0].relay.region
         self._counts.allocations[made.route.service, region, "allocated"] += 1
         return web.Response(
@@ -170,23 +177,23 @@ class _Api:
         )
         service = steered_service(view, query.service)
         if isinstance(service, Refused):
-            raise _refusal(service)
-        return _json(rank_regions(view, service, whom), status=200)
+            raise refusal(service)
+        return json_answer(rank_regions(view, service, whom), status=200)
 
     async def healthz(self, request: web.Request) -> web.StreamResponse:
-        return _json({"status": "ok"}, status=200)
+        return json_answer({"status": "ok"}, status=200)
 
     async def readyz(self, request: web.Request) -> web.StreamResponse:
         view = self._holder.view
         if view is None:
-            return _json({"ready": False, "reason": self._holder.reason}, status=503)
+            return json_answer({"ready": False, "reason": self._holder.reason}, status=503)
         now = self._clock()
         plan, status = view.steering.atlas.plan, view.steering.status
         ages = {
             kind: {"number": snapshot.number, "age_s": round(age_s(snapshot, now), 3)}
             for kind, snapshot in (("plan", plan), ("status", status))
         }
-        return _json({"ready": True, **ages}, status=200)
+        return json_answer({"ready": True, **ages}, status=200)
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         text = generate_latest(self._registry)
@@ -195,11 +202,18 @@ class _Api:
     async def openapi(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=self._openapi, content_type="application/json")
 
+    async def elsewhere(self, request: web.Request) -> web.StreamResponse:
+        """404, or 405 where the path is right."""
+        allowed = _METHODS.get(request.path)
+        if allowed is None:
+            raise Problem(404, "nothing is at this path; /openapi.json lists what is")
+        raise Problem(405, f"this path takes {allowed}", headers={"Allow": allowed})
+
     def _admit(self, request: web.Request) -> tuple[AllocatorView, bool]:
         """The view in force, and whether the caller bears a token; Problem 503 or 401."""
         view = self._holder.view
         if view is None:
-            raise Problem(503, self._holder.reason, kind="not-ready", headers=_RETRY)
+            raise Problem(503, self._holder.reason, kind="not-ready", headers=RETRY)
         return view, has_token(request.headers, self._settings, view.tokens, self._clock())
 
 
@@ -214,6 +228,8 @@ async def _read(request: web.Request) -> bytes:
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
+    except ConnectionError:
+        raise unreadable("the caller has gone") from None
     except TimeoutError:
         raise Problem(408, f"the body did not arrive within {BODY_TIMEOUT_S} s") from None
 
@@ -222,22 +238,3 @@ def _peer(request: web.Request) -> str:
     """The socket's other end; "" for a Unix socket, or where it has gone."""
     name = request.transport.get_extra_info("peername") if request.transport else None
     return str(name[0]) if isinstance(name, tuple) else ""
-
-
-def _refusal(refused: Refused) -> Problem:
-    if refused.field is not None:
-        return wrong(422, Fault(refused.field, refused.rule))
-    return Problem(503, refused.rule, kind=refused.reason.replace("_", "-"), headers=_RETRY)
-
-
-def _problem(problem: Problem, request_id: str) -> web.Response:
-    return _json(
-        problem.to_json(request_id),
-        status=problem.status,
-        headers={**problem.headers, "Content-Type": "application/problem+json"},
-    )
-
-
-def _json(value: object, *, status: int, headers: dict[str, str] | None = None) -> web.Response:
-    fields = {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})}
-    return web.Response(body=json.dumps(value).encode(), status=status, headers=fields)

@@ -80,15 +80,16 @@ def _not_installed(command: str, error: ModuleNotFoundError) -> Callable[[], Non
 
 def main() -> None:
     """Entry point of the `firsthop` script."""
-    if os.environ.get("FIRSTHOP_END_WITH_PARENT"):
-        _end_with_parent()
+    parent = os.environ.pop("FIRSTHOP_END_WITH_PARENT", "")
+    if parent:
+        _end_with_parent(int(parent))
     words = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     build(words[0] if words else None)()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """Asks the kernel for SIGTERM when the process that started this one dies (prctl(2))."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-    if os.getppid() == 1:
+    if os.getppid() != parent:
         sys.exit("the parent is gone already")

@@ -13,14 +13,19 @@ from firsthop.secret_files import write_secret
 class MachineTokens:
     """One token a process, made on first use; file mode 0600.
 
-    The file is what `firsthop controlplane --bootstrap-tokens` reads.
+    The file is what `firsthop controlplane --bootstrap-tokens` reads. ValueError names one that
+    does not hold tokens.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._tokens: dict[str, dict[str, str | None]] = {}
         if path.exists():
-            self._tokens = {each["name"]: each for each in json.loads(path.read_text())}
+            try:
+                self._tokens = {each["name"]: each for each in json.loads(path.read_text())}
+            except (ValueError, TypeError, KeyError):
+                rule = "must be a JSON list of tokens; remove it, and new ones are made"
+                raise ValueError(f"{path}: {rule}") from None
 
     def add(self, names: Iterable[tuple[str, str, str | None]]) -> None:
         """Makes the missing ones of these (name, role, scope) and writes the file."""

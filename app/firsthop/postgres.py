@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import ctypes
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -73,6 +74,11 @@ class EmbeddedPostgres:
         """The same server's other database."""
         where = urlencode({"host": str(self._socket_dir), "port": PORT}, safe="/")
         return f"postgresql://{NAME}@/{database}?{where}"
+
+    async def died(self) -> None:
+        """Returns when the server's process has ended, whoever ended it."""
+        if self._process is not None:
+            await self._process.wait()
 
     @property
     def pid(self) -> int | None:
@@ -134,11 +140,14 @@ class EmbeddedPostgres:
     def _short_enough(self, account: Account) -> Path:
         if len(os.fsencode(self.home / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_LIMIT:
             return self.home
-        note = self.home / "socket-folder"
-        if note.exists():  # of a run that was killed
-            shutil.rmtree(note.read_text(), ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix="firsthop-", dir="/tmp"))
-        note.write_text(str(folder))
+        # Named by its state folder, so that a restarted server has the URL that it had.
+        name = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
+        folder = Path("/tmp") / f"firsthop-{name}"  # noqa: S108 - it is ours, or refused
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        held = folder.lstat()
+        if not stat.S_ISDIR(held.st_mode) or held.st_uid not in (os.geteuid(), account.uid):
+            raise PostgresError(f"{folder} must be a folder of ours, for PostgreSQL's socket")
         account.own(folder)
         return folder
 
@@ -191,7 +200,9 @@ class EmbeddedPostgres:
         log = self.home / "log"
         if log.exists() and log.stat().st_size > LOG_LIMIT:
             log.replace(self.home / "log.1")
-        with log.open("ab") as sink:
+        # The folder is the server account's: no link in it may lead us elsewhere.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(log, flags, 0o600), "ab") as sink:
             self._process = await asyncio.create_subprocess_exec(
                 *account.prefix,
                 *(str(binaries / "postgres"), "-D", str(self.home / "data"), *options),

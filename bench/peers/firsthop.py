@@ -68,7 +68,7 @@ def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
         "FIRSTHOP_ALLOCATOR_LISTEN": f"127.0.0.1:{free_port()}",
         "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
         "FIRSTHOP_GEOIP_CITY": str(case.database),
-        "FIRSTHOP_END_WITH_PARENT": "1",
+        "FIRSTHOP_END_WITH_PARENT": str(os.getpid()),
     }
     command: list[str | Path] = [program, "edge", "--config", folder / "document.yaml"]
     command += ["--dns", f"127.0.0.1:{port}", "--dns-workers", "1", "--state-dir", folder / "state"]

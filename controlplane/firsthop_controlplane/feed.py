@@ -29,7 +29,12 @@ class Held:
     def has(self, snapshot: Snapshot) -> bool:
         """Whether sending this would change nothing at the reader."""
         number = (self.numbers or {}).get(kind_of(snapshot))
-        return self.lineage == snapshot.lineage and number is not None and number >= snapshot.number
+        if self.lineage != snapshot.lineage or number is None:
+            return False
+        # Replicas number their statuses apart: another number is another replica's word.
+        return (
+            number == snapshot.number if isinstance(snapshot, Status) else number >= snapshot.number
+        )
 
 
 class Subscription:

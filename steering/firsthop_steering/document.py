@@ -261,6 +261,8 @@ def load_yaml(text: str) -> Document:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         raw = yaml.safe_load(text)
+    except RecursionError:
+        raise DocumentError([Problem("document", "is nested too deeply")]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         rule = f"is not YAML: {getattr(error, 'problem', None) or error}"

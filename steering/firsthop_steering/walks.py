@@ -10,6 +10,8 @@ Walk = tuple[tuple[int, ...], ...]
 """Sites by index, in groups of equal score."""
 
 _TAKEN = np.iinfo(np.int64).max
+_BEFORE_ALL = np.iinfo(np.int64).min
+"""No score: biases make scores negative, so -1 would be one."""
 
 
 def walks_of(keys: Ints, full: npt.NDArray[np.bool_]) -> tuple[list[Walk], Ints]:
@@ -21,7 +23,7 @@ def walks_of(keys: Ints, full: npt.NDArray[np.bool_]) -> tuple[list[Walk], Ints]
     keys = keys.copy()
     columns = np.arange(keys.shape[1])
     steps: list[Ints] = []
-    previous = np.full(len(columns), -1, dtype=np.int64)
+    previous = np.full(len(columns), _BEFORE_ALL, dtype=np.int64)
     ended = np.zeros(len(columns), dtype=bool)
     while len(columns):
         site = keys[:, columns].argmin(axis=0)

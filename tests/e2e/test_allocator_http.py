@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -417,6 +418,21 @@ async def test_broken_http_is_counted_and_not_logged(caplog: pytest.LogCaptureFi
             said = 'firsthop_allocator_requests_total{route="malformed",status="400"} 3.0'
             assert said in await response.text()
     assert not caplog.records
+
+
+async def test_callers_who_leave_are_no_fault_of_ours() -> None:
+    """Half a body and a reset: no traceback, and the next one is served."""
+    with structlog.testing.capture_logs() as logged:
+        async with running() as server:
+            for length in (b"20", b"20000"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(
+                    _HEAD + b"Content-Length: " + length + b"\r\nExpect: 100-continue\r\n\r\n{"
+                )
+                await reader.readline()
+                writer.transport.abort()
+            assert (await server.post({"client_ip": BERLIN}))[0] == 201
+    assert logged == []
 
 
 async def test_a_bomb_is_not_unpacked() -> None:

@@ -109,6 +109,54 @@ def test_a_dead_worker_is_replaced(edge: LoneEdge) -> None:
     assert counted in edge.get("/metrics")
 
 
+def test_a_damaged_table_is_mended(edge: LoneEdge) -> None:
+    """Damage on disk, noticed by the next worker that starts, costs moments."""
+    tables = Path(edge.environment["FIRSTHOP_STATE_DIR"]) / "tables"
+    for path in tables.glob("*.table"):
+        whole = bytearray(path.read_bytes())
+        whole[len(whole) // 2] ^= 1
+        path.unlink()
+        path.write_bytes(whole)
+    for child in psutil.Process(edge.process.pid).children():
+        if "dns" in child.cmdline():
+            child.kill()
+    until(lambda: 'restarts_total{worker="dns-0"} 1.0' in edge.get("/metrics"), "it is noticed")
+    until(lambda: '"ready": true' in edge.get("/readyz"), "the table is made again")
+    assert edge.answer("91.0.0.0/24") == ["192.0.2.10"]
+
+
+def test_a_table_that_cannot_be_made_is_told_and_tried_again(edge: LoneEdge) -> None:
+    """The old answers stay, readiness says why, and nobody has to touch anything afterwards."""
+    tables = Path(edge.environment["FIRSTHOP_STATE_DIR"]) / "tables"
+    tables.rename(tables.with_name("aside"))
+    tables.write_text("in the way")
+    good = edge.document.read_text()
+    edge.document.write_text(good.replace("ipv4: 192.0.2.10,", "ipv4: 192.0.2.77,"))
+    until(lambda: '"table_error": "' in edge.get("/readyz"), "the fault is told")
+    assert "firsthop_table_stale 1.0" in edge.get("/metrics")
+    assert edge.answer("91.0.0.0/24") == ["192.0.2.10"]
+    tables.unlink()
+    tables.mkdir()
+    until(lambda: edge.answer("91.0.0.0/24") == ["192.0.2.77"], "it is made after all")
+    assert "firsthop_table_stale 0.0" in edge.get("/metrics")
+
+
+def test_nothing_in_a_file_ends_a_running_edge(edge: LoneEdge) -> None:
+    """A document nested without end, and keys that are none: refused, told, and survived."""
+    good = edge.document.read_text()
+    edge.document.write_text("regions: " + "[" * 3000)
+    until(lambda: "nested too deeply" in edge.get("/readyz"), "the depth is told")
+    keys = Path(edge.environment["FIRSTHOP_STATE_DIR"]) / "credential.keys"
+    whole = keys.read_text()
+    keys.write_text("junk")
+    edge.document.write_text(good)
+    until(lambda: "credential.keys" in edge.get("/readyz"), "the keys are told")
+    assert edge.answer("91.0.0.0/24") == ["192.0.2.10"]
+    keys.write_text(whole)
+    edge.process.send_signal(signal.SIGHUP)
+    until(lambda: "credential.keys" not in edge.get("/readyz"), "all is well again")
+
+
 def test_a_second_edge_at_the_same_port_is_refused(edge: LoneEdge, tmp_path: Path) -> None:
     """Though workers share their port, two edges must not: the address is named."""
     environment = {**edge.environment, "FIRSTHOP_STATE_DIR": str(tmp_path / "second")}

@@ -142,6 +142,15 @@ def test_an_allocation_names_its_region_and_cannot_be_forged(up: Deployment) -> 
             assert not isinstance(decode(forged, keys, now=now), Decoded), (place, bit)
 
 
+def test_a_dead_database_comes_back(up: Deployment) -> None:
+    """kill -9 of PostgreSQL: DNS goes on, and the API takes changes again soon."""
+    up.find("-D", str(up.state / "postgres/data")).kill()
+    assert up.region(GERMANY) == "fra"
+    until(lambda: "PostgreSQL ended" in up.output.read_text(), "it is noticed")
+    until(lambda: up.call("GET", "/v1/revisions")[0] == 200, "the API reads again", within=60)
+    up.patch("/v1/regions/syd", name="Sydney again")
+
+
 def test_explain_agrees_with_dns(up: Deployment) -> None:
     """For 500 random clients; every region is named with its numbers and its fate."""
     rng = random.Random(2026)

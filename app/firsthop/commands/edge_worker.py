@@ -44,11 +44,9 @@ def allocator(
 
 
 def _run(worker: Coroutine[None, None, None]) -> None:
-    """Runs it; what keeps it from listening goes to the supervisor, who tells the operator."""
-    from firsthop.edge.pipe import say
-
+    """Runs it; what keeps it from listening goes to the log, and the supervisor tries again."""
     try:
         asyncio.run(worker)
     except OSError as error:
-        say(failure=str(error))
+        typer.echo(f"firsthop edge-worker: {error}", err=True)
         raise typer.Exit(1) from None

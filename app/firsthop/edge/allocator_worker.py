@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from firsthop.addresses import Listen
-from firsthop.edge.pipe import news, say
+from firsthop.edge.pipe import SupervisorPipe
 from firsthop_allocator.counts import Counts
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.view import AllocatorView, Holder
 from firsthop_allocator.worker import serve
+from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
@@ -26,13 +26,14 @@ REPORT_INTERVAL_S = 1.0
 
 async def run(listen: Sequence[Listen], settings: AllocatorSettings) -> None:
     """Until the supervisor is gone. Raises OSError when an address cannot be had."""
+    pipe = await SupervisorPipe.open()
     holder, counts, stop = Holder(), Counts(), asyncio.Event()
     serving = [
         asyncio.create_task(serve(settings, holder, each, stop=stop, counts=counts))
         for each in listen
     ]
-    following = asyncio.create_task(_follow(holder))
-    reporting = asyncio.create_task(_report(counts))
+    following = asyncio.create_task(_follow(pipe, holder))
+    reporting = asyncio.create_task(_report(pipe, counts))
     done, _ = await asyncio.wait([following, *serving], return_when=asyncio.FIRST_COMPLETED)
     stop.set()
     reporting.cancel()
@@ -41,17 +42,20 @@ async def run(listen: Sequence[Listen], settings: AllocatorSettings) -> None:
         task.result()
 
 
-async def _follow(holder: Holder) -> None:
+async def _follow(pipe: SupervisorPipe, holder: Holder) -> None:
     """Makes a new view of every change; atlas and geo table live on while they hold."""
     plan: Plan | None = None
     geo: GeoTable | None = None
     atlas: Atlas | None = None
     known: dict[str, Any] = {}
-    async for said in news():
+    async for said in pipe.news():
         changed = {key for key, value in said.items() if known.get(key) != value}
         known.update(said)
-        if "geodata" in changed:
-            geo, atlas = GeoTable.open(Path(known["geodata"])), None
+        if "geodata" in changed or geo is None:
+            try:
+                geo, atlas = GeoTable.open(Path(known["geodata"])), None
+            except GeodataError as error:
+                pipe.say(failure=str(error))
         if "plan" in changed:
             plan, atlas = Plan.model_validate_json(known["plan"]), None
         if plan is None or geo is None:
@@ -67,18 +71,14 @@ async def _follow(holder: Holder) -> None:
             holder.view = AllocatorView(
                 steering, CredentialKeys.from_keyset(keys), keys.allocator_tokens
             )
-        say(loaded=f"plan {plan.number} status {status.number}")
+        pipe.say(failure="", loaded=f"plan {plan.number} status {status.number}")
 
 
-async def _report(counts: Counts) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        while True:
-            await asyncio.sleep(REPORT_INTERVAL_S)
-            say(
-                counters={
-                    "firsthop_allocations_total": [
-                        ({"service": service, "region": region, "result": result}, value)
-                        for (service, region, result), value in counts.allocations.items()
-                    ]
-                }
-            )
+async def _report(pipe: SupervisorPipe, counts: Counts) -> None:
+    while True:
+        await asyncio.sleep(REPORT_INTERVAL_S)
+        allocations = [
+            ({"service": service, "region": region, "result": result}, value)
+            for (service, region, result), value in counts.allocations.items()
+        ]
+        pipe.report(counters={"firsthop_allocations_total": allocations})

@@ -68,6 +68,7 @@ class Follower:
             if response.status != 200:
                 raise ValueError(f"the feed answers {response.status} {response.reason}")
             self.connected_to = url
+            self._shelf.begin_stream()
             log.info("following feed", url=url)
             async for line in _lines(response.content):
                 snapshot = self._shelf.accept(line)

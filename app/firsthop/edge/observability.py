@@ -106,7 +106,7 @@ class EdgeCollector(Collector):
         verdicts = GaugeMetricFamily(
             "firsthop_verdict", "1 up, 0 down, 0.5 unknown", labels=["relay"]
         )
-        plan, status = self._edge.plan, self._edge.status
+        plan, status = self._edge.in_force or (None, None)
         for relay in plan.document.relays if plan else ():
             held = status.relays.get(relay.id) if status else None
             verdict = held.verdict if held else "unknown"
@@ -115,6 +115,11 @@ class EdgeCollector(Collector):
 
     def _processes(self) -> Iterator[Metric]:
         edge = self._edge
+        yield GaugeMetricFamily(
+            "firsthop_table_stale",
+            "The newest snapshots could not be compiled; the table before is in use",
+            value=float(bool(edge.table_error)),
+        )
         yield GaugeMetricFamily(
             "firsthop_ready", "Every worker answers", value=1.0 if edge.ready else 0.0
         )
@@ -131,8 +136,8 @@ class EdgeCollector(Collector):
 
 
 def in_force(edge: Edge) -> list[Snapshot]:
-    """The snapshots that the edge holds."""
-    return [each for each in (edge.plan, edge.status, edge.keys) if each is not None]
+    """What is answered by, which is older than what is held while a table cannot be made."""
+    return [*(edge.in_force or ()), *([edge.keys] if edge.keys else [])]
 
 
 def readiness(edge: Edge) -> dict[str, Any]:
@@ -151,6 +156,7 @@ def readiness(edge: Edge) -> dict[str, Any]:
         if edge.follower
         else None,
         "refused": edge.shelf.last_rejection or None if edge.shelf else None,
+        "table_error": edge.table_error or None,
         "document_error": edge.document_error or None,
         "geodata": {
             "digest": edge.geo.digest if edge.geo else None,

@@ -1,4 +1,7 @@
-"""A worker's end of its supervisor: lines of JSON in on standard input, out on standard output."""
+"""A worker's end of its supervisor: lines of JSON in on standard input, out on standard output.
+
+Writing never waits: a supervisor that is stopped must not silence its workers.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,39 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 LINE_LIMIT = 2**26
+UNREAD_LIMIT = 2**16
+"""With so many octets unread, reports are left out until the supervisor reads again."""
 
 
-async def news() -> AsyncIterator[dict[str, Any]]:
-    """What the supervisor says, until it is gone or ends this worker."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, lambda: None)  # the supervisor's business
-    reader = asyncio.StreamReader(limit=LINE_LIMIT)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        yield json.loads(line)
+class SupervisorPipe:
+    """Open it inside the worker's event loop."""
 
+    def __init__(self, writer: asyncio.WriteTransport) -> None:
+        self._writer = writer
 
-def say(**said: Any) -> None:
-    """One line to the supervisor."""
-    sys.stdout.write(json.dumps(said) + "\n")
-    sys.stdout.flush()
+    @classmethod
+    async def open(cls) -> SupervisorPipe:
+        """Takes over standard output; signals other than SIGTERM are the supervisor's business."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, lambda: None)
+        writer, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout)
+        return cls(writer)
+
+    async def news(self) -> AsyncIterator[dict[str, Any]]:
+        """What the supervisor says, until it is gone or ends this worker."""
+        reader = asyncio.StreamReader(limit=LINE_LIMIT)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+        )
+        while line := await reader.readline():
+            yield json.loads(line)
+
+    def say(self, **said: Any) -> None:
+        """One line that has to arrive."""
+        self._writer.write(json.dumps(said).encode() + b"\n")
+
+    def report(self, **said: Any) -> None:
+        """One line that may be left out, because the next one says it all again."""
+        if self._writer.get_write_buffer_size() < UNREAD_LIMIT:
+            self.say(**said)

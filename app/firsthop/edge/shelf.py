@@ -39,6 +39,7 @@ class Shelf:
         self.rejected: dict[str, int] = {}
         """Refused snapshots, counted by where they came from (disk, feed)."""
         self.last_rejection = ""
+        self._first_status_due = False
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -78,6 +79,13 @@ class Shelf:
             else:
                 self._held[kind] = snapshot
 
+    def begin_stream(self) -> None:
+        """A feed was connected. Its first status holds, whatever its number.
+
+        Replicas of the control plane number their statuses apart; the one that speaks now knows.
+        """
+        self._first_status_due = True
+
     def accept(self, line: bytes) -> Snapshot | None:
         """Takes a sealed line from the feed; returns it if it is new, else None."""
         snapshot = unseal(line, self._trusted)
@@ -85,7 +93,10 @@ class Shelf:
             self._refuse("feed", snapshot.reason)
             return None
         kind = kind_of(snapshot)
-        if not supersedes(snapshot, self._held.get(kind)):
+        held = self._held.get(kind)
+        first_status = kind == "status" and self._first_status_due
+        self._first_status_due &= kind != "status"
+        if snapshot == held or not (first_status or supersedes(snapshot, held)):
             return None
         self._held[kind] = snapshot
         self._write(kind, line)

@@ -60,8 +60,17 @@ def empty_status(now: datetime) -> Status:
 def load_keys(state_dir: Path, now: datetime) -> KeySet:
     """The credential keys of this edge, made on first use: `credential.keys`, `allocator.token`.
 
-    Both files have mode 0600. Relays verify with the keys' `route` part.
+    Both files have mode 0600. Relays verify with the keys' `route` part. Raises DocumentError that
+    names the file that cannot be read or written.
     """
+    try:
+        return _load_keys(state_dir, now)
+    except (OSError, ValueError) as error:
+        rule = str(error).splitlines()[0]
+        raise DocumentError([Problem(str(state_dir / "credential.keys"), rule)]) from None
+
+
+def _load_keys(state_dir: Path, now: datetime) -> KeySet:
     keys_path, token_path = state_dir / "credential.keys", state_dir / "allocator.token"
     if not token_path.exists():
         write_secret(token_path, secrets.token_urlsafe(32))

@@ -26,7 +26,7 @@ from firsthop.edge.follower import Follower
 from firsthop.edge.observability import CounterBoard, create_observability_app
 from firsthop.edge.settings import EdgeSettings, Feed
 from firsthop.edge.shelf import Shelf
-from firsthop.edge.tables import TableStore
+from firsthop.edge.tables import TableStore, forget_old
 from firsthop.edge.workers import Worker
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.mmdb import open_geodata
@@ -36,6 +36,10 @@ from firsthop_steering.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
 
+RETRY_S = 2.0
+"""After what failed for a reason that may pass: a full disk, a damaged file."""
+GEO_TABLES_KEPT = 3
+ALLOCATOR = "allocator"
 WATCH_INTERVAL_S = 1.0
 """How often files and expiries are looked at."""
 
@@ -53,7 +57,11 @@ class Edge:
         self.geo: GeoTable | None = None
         self.geo_error = ""
         self.document_error = ""
-        self.table_digest = ""
+        self.table_error = ""
+        """Why the newest inputs made no table; the old one stays in use."""
+        self.in_force: tuple[Plan, Status] | None = None
+        """What the workers were last told to answer by."""
+        self._table = ""
         self._plan: Plan | None = None
         self._status: Status | None = None
         self._keys: KeySet | None = None
@@ -71,8 +79,9 @@ class Edge:
             for n in range(settings.dns_workers if settings.dns else 0)
         ]
         if settings.allocator:
-            self.workers.append(Worker("allocator", self._allocator_command(), self._heard))
+            self.workers.append(Worker(ALLOCATOR, self._allocator_command(), self._heard))
         self._changed = asyncio.Event()
+        self._retry = asyncio.Event()
         self._stamps: dict[Path, tuple[int, int]] = {}
 
     @property
@@ -98,7 +107,7 @@ class Edge:
     @property
     def ready(self) -> bool:
         """Whether every worker answers by some table."""
-        return bool(self.table_digest) and all(worker.loaded for worker in self.workers)
+        return self.in_force is not None and all(worker.loaded for worker in self.workers)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises PortInUseError, GeodataError, DocumentError at start."""
@@ -112,8 +121,8 @@ class Edge:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
-        self._load_geo()
+        loop.add_signal_handler(signal.SIGHUP, self._retry.set)
+        await self._load_geo()
         if self.shelf is not None:
             self.shelf.load()
         else:
@@ -140,6 +149,9 @@ class Edge:
     def _heard(self, worker: Worker, said: dict[str, Any]) -> None:
         if "counters" in said:
             self.counters.report(worker.name, worker.restarts, said["counters"])
+        if said.get("failure"):
+            log.error("worker cannot use what it was told", worker=worker.name, **said)
+            asyncio.get_running_loop().call_later(RETRY_S, self._retry.set)
 
     def _allocator_command(self) -> list[str]:
         options = self.settings.allocator_options
@@ -160,21 +172,27 @@ class Edge:
             plan, status, geo = self.plan, self.status, self.geo
             if plan is None or status is None or geo is None:
                 continue
+            # The allocator decides without a table, so it hears of the change whatever follows.
+            self._tell_allocator(plan, status, geo)
             now = datetime.now(UTC)
             try:
                 path = await asyncio.to_thread(self.tables.build, plan, status, geo, now)
-            except Exception:
+            except Exception as error:
+                self.table_error = f"{type(error).__name__}: {error}"
                 log.exception("table not compiled", plan=plan.number, status=status.number)
+                asyncio.get_running_loop().call_later(RETRY_S, self._changed.set)
                 continue
-            if self.table_digest != path.stem:
+            if self._table != path.stem:
                 log.info("table in force", table=path.name, plan=plan.number, status=status.number)
-            self.table_digest = path.stem
-            self._tell(path, plan, status, geo)
+            self._table, self.table_error, self.in_force = path.stem, "", (plan, status)
+            for worker in self.workers:
+                if worker.name != ALLOCATOR:
+                    worker.tell({"table": str(path), "geodata": str(geo.path)})
 
-    def _tell(self, table: Path, plan: Plan, status: Status, geo: GeoTable) -> None:
+    def _tell_allocator(self, plan: Plan, status: Status, geo: GeoTable) -> None:
+        keys = self.keys
         for worker in self.workers:
-            if worker.name == "allocator":
-                keys = self.keys
+            if worker.name == ALLOCATOR:
                 worker.tell(
                     {
                         "plan": plan.model_dump_json(),
@@ -183,17 +201,18 @@ class Edge:
                         "geodata": str(geo.path),
                     }
                 )
-            else:
-                worker.tell({"table": str(table), "geodata": str(geo.path)})
 
     async def _watch(self) -> None:
         """Notices changed files and overrides that have expired."""
         known = self._expired()
         self._files_changed()
         while True:
-            await asyncio.sleep(WATCH_INTERVAL_S)
-            if self._files_changed():
-                self._reload()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_INTERVAL_S):
+                    await self._retry.wait()
+            if self._files_changed() or self._retry.is_set():
+                self._retry.clear()
+                await self._reload()
             if (expired := self._expired()) != known:
                 known = expired
                 self._changed.set()
@@ -214,10 +233,10 @@ class Edge:
                 self._stamps[path] = (found.st_mtime_ns, found.st_size)
         return self._stamps != before
 
-    def _reload(self) -> None:
-        """Takes changed files; what is refused leaves the old in use."""
+    async def _reload(self) -> None:
+        """Takes changed files, and mends damaged ones; what is refused leaves the old in use."""
         try:
-            self._load_geo()
+            await self._load_geo()
         except GeodataError as error:
             self.geo_error = str(error)
             log.error("geo data refused, the old stays in use", reason=str(error))
@@ -229,11 +248,13 @@ class Edge:
                 log.error("document refused, the old stays in use", reason=str(error))
         self._changed.set()
 
-    def _load_geo(self) -> None:
+    async def _load_geo(self) -> None:
         settings = self.settings
-        self.geo = open_geodata(
-            settings.geoip_city, settings.geoip_asn, settings.state_dir / "geodata"
-        )
+        cache = settings.state_dir / "geodata"
+        geo = await asyncio.to_thread(open_geodata, settings.geoip_city, settings.geoip_asn, cache)
+        if self.geo is None or self.geo.digest != geo.digest:
+            self.geo = geo
+            forget_old(cache, "geo-*.fhg", GEO_TABLES_KEPT)
         self.geo_error = ""
 
     def _load_document(self) -> None:

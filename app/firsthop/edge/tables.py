@@ -58,7 +58,7 @@ class TableStore:
             path,
             lambda services: {layout.SECTION: self._zones(plan, services)},
         )
-        self._forget_old()
+        forget_old(self._folder, "answers-*.table", KEPT)
         return path
 
     def _zones(self, plan: Plan, services: Sequence[CompiledService]) -> bytes:
@@ -67,10 +67,12 @@ class TableStore:
             self._static = plan, static_zones(plan.document, serial)
         return encode_zones(plan.document, serial, services, static=self._static[1])
 
-    def _forget_old(self) -> None:
-        files = sorted(self._folder.glob("answers-*.table"), key=lambda each: -each.stat().st_mtime)
-        for path in files[KEPT:]:
-            path.unlink(missing_ok=True)
+
+def forget_old(folder: Path, pattern: str, kept: int) -> None:
+    """Removes all but the newest files of a cache; who maps one keeps it."""
+    files = sorted(folder.glob(pattern), key=lambda each: -each.stat().st_mtime)
+    for path in files[kept:]:
+        path.unlink(missing_ok=True)
 
 
 def _inputs_digest(plan: Plan, status: Status, geo: GeoTable, now: datetime) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 STOP_GRACE_S = 5.0
+STEADY_S = 10.0
+"""Who ran for so long starts again at once."""
 
 
 class Child:
@@ -31,13 +33,19 @@ class Child:
         self.name = name
         self._arguments = list(arguments)
         self._log_path = log_dir / f"{name}.log"
-        self._environment = {**os.environ, **environment, "FIRSTHOP_END_WITH_PARENT": "1"}
+        self._environment = {
+            **os.environ,
+            **environment,
+            "FIRSTHOP_END_WITH_PARENT": str(os.getpid()),
+        }
         self._restart_after_s = restart_after_s
         self._say = say
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._started = 0.0
         self.exits = 0
+        """How often it ended, since it last ran for a while."""
 
     @property
     def pid(self) -> int | None:
@@ -75,6 +83,8 @@ class Child:
         return "\n".join(text.splitlines()[-lines:])
 
     async def _spawn(self) -> None:
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._started = asyncio.get_running_loop().time()
         with self._log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -94,11 +104,23 @@ class Child:
             code = await self._process.wait()
             if self._stopping:
                 return
+            if asyncio.get_running_loop().time() - self._started > STEADY_S:
+                self.exits = 0
             self.exits += 1
             how = f"by signal {-code}" if code < 0 else f"with code {code}"
-            pause = max(self._restart_after_s, min(5.0, 0.1 * 2**self.exits))
-            self._say(f"{self.name} ended {how}; starting it again in {pause:.0f} s")
+            pause = max(self._restart_after_s, 0.1 * 2 ** min(self.exits, 6))
+            self._say(f"{self.name} ended {how}; starting it again in {pause:.1f} s")
             await asyncio.sleep(pause)
-            if not self._stopping:
+            await self._spawn_again()
+
+    async def _spawn_again(self) -> None:
+        """Until it works: what keeps a process from starting (a full disk) may pass."""
+        while not self._stopping:
+            try:
                 await self._spawn()
+            except OSError as error:
+                self._say(f"{self.name} cannot be started: {error}")
+                await asyncio.sleep(STOP_GRACE_S)
+            else:
                 self._say(f"{self.name} is running again (pid {self.pid})")
+                return

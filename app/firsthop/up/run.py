@@ -22,7 +22,7 @@ import aiohttp
 from firsthop.addresses import format_listen
 from firsthop.edge.supervisor import check_free
 from firsthop.machine_tokens import MachineTokens
-from firsthop.postgres import EmbeddedPostgres
+from firsthop.postgres import EmbeddedPostgres, PostgresError
 from firsthop.secret_files import write_secret
 from firsthop.up.banner import banner
 from firsthop.up.children import Child
@@ -50,8 +50,13 @@ class Up:
         self._settings = settings
         self._say = say
         self._state = settings.state_dir
-        self._tokens = MachineTokens(self._state / "machine.tokens")
+        try:
+            self._tokens = MachineTokens(self._state / "machine.tokens")
+        except ValueError as error:
+            raise UpError(str(error)) from None
         self._children: list[Child] = []
+        self._postgres: EmbeddedPostgres | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._api = f"http://{format_listen(*settings.controlplane)}"
 
     async def run(self) -> None:
@@ -62,8 +67,9 @@ class Up:
         self._check_ports()
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_locked(self._state / "up.lock"))
+            stack.push_async_callback(self._stop_database)
             stack.push_async_callback(self._stop_children)
-            starting = asyncio.create_task(self._start(stack))
+            starting = asyncio.create_task(self._start())
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
@@ -81,7 +87,7 @@ class Up:
             [settings.controlplane, settings.allocator, settings.metrics], (socket.SOCK_STREAM,)
         )
 
-    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+    async def _start(self) -> None:
         settings = self._settings
         (self._state / "logs").mkdir(parents=True, exist_ok=True)
         self._tokens.add(
@@ -96,10 +102,10 @@ class Up:
             await self._start_edge()
         url = settings.database_url
         if url is None:
-            postgres = EmbeddedPostgres(self._state)
-            stack.push_async_callback(postgres.stop)
-            await postgres.start()
-            url = postgres.url
+            self._postgres = EmbeddedPostgres(self._state)
+            await self._postgres.start()
+            self._keeping = asyncio.create_task(self._keep_database(self._postgres))
+            url = self._postgres.url
         await self._start_control_plane(url)
         document = await self._seeded_document()
         self._tokens.add((f"agent-{each.id}", "agent", each.id) for each in document.relays)
@@ -109,6 +115,28 @@ class Up:
         await self._start_field(document)
         write_secret(self._state / "allocator.token", self._tokens["signalling"] + "\n")
         self._say(banner(settings))
+
+    async def _keep_database(self, postgres: EmbeddedPostgres) -> None:
+        """Starts the server again when it dies."""
+        while True:
+            await postgres.died()
+            self._say("PostgreSQL ended; starting it again")
+            while True:
+                await postgres.stop()
+                try:
+                    await postgres.start()
+                except (PostgresError, OSError) as error:
+                    self._say(f"PostgreSQL cannot be started: {error}")
+                    await asyncio.sleep(5.0)
+                else:
+                    break
+
+    async def _stop_database(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._postgres is not None:
+            await self._postgres.stop()
 
     async def _start_control_plane(self, database_url: str) -> None:
         child = self._child(
@@ -220,8 +248,10 @@ class Up:
             async with session.get(f"{self._api}/v1/document") as response:
                 response.raise_for_status()
                 document = Document.model_validate_json(await response.read())
-            if document != Document():
-                return document
+            async with session.get(f"{self._api}/v1/revisions", params={"limit": "1"}) as response:
+                response.raise_for_status()
+                if (await response.json())["items"]:
+                    return document
             demo = demo_document(self._settings.relay_network, self._settings.transceiver_network)
             body = {"document": demo.model_dump(mode="json"), "message": "The demo of firsthop up"}
             async with session.post(f"{self._api}/v1/changesets", json=body) as response:
@@ -234,7 +264,7 @@ class Up:
 
 
 def _answers(dns: tuple[str, int]) -> bool:
-    """Whether a query for the demo service gets an answer with an address."""
+    """Whether a query for the demo service gets an answer, whatever it says."""
     labels = b"".join(bytes([len(x)]) + x.encode() for x in SERVICE.rstrip(".").split("."))
     query = struct.pack(">6H", 1, 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
     family = socket.AF_INET6 if ":" in dns[0] else socket.AF_INET
@@ -246,7 +276,7 @@ def _answers(dns: tuple[str, int]) -> bool:
             answer = client.recv(512)
         except OSError:
             return False
-    return len(answer) >= 12 and answer[3] & 0x0F in (0, 3)
+    return len(answer) >= 12
 
 
 @contextlib.contextmanager

@@ -92,6 +92,17 @@ def test_the_shelf_refuses_what_is_not_genuine(tmp_path: Path) -> None:
     assert "feed" in again.last_rejection
 
 
+def test_another_replica_s_status_holds_whatever_its_number(tmp_path: Path) -> None:
+    """Replicas number apart: after a change of feed its first status counts, then only newer."""
+    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    shelf.accept(seal(status_of(300, fra_1="up"), KEY))
+    assert shelf.accept(seal(status_of(200, fra_1="down"), KEY)) is None
+    shelf.begin_stream()
+    assert shelf.accept(seal(status_of(200, fra_1="down"), KEY))
+    assert shelf.accept(seal(status_of(199, fra_1="up"), KEY)) is None
+    assert shelf.accept(seal(status_of(201, fra_1="up"), KEY))
+
+
 def test_a_shelf_on_a_full_disk_still_serves(tmp_path: Path) -> None:
     """When the copy cannot be written the snapshot is used all the same."""
     shelf = Shelf(tmp_path / "snapshots", KEY.public_key())

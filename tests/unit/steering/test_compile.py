@@ -19,6 +19,7 @@ from firsthop_steering.decide import Steering
 from firsthop_steering.endpoints import addresses
 from firsthop_steering.sections import SectionError, SectionFile, write_sections
 from firsthop_steering.table import Answer, AnswerTable, ServiceTable
+from firsthop_steering.walks import walks_of
 from worlds import (
     NOW,
     europe_and_america,
@@ -127,6 +128,13 @@ def test_a_table_knows_what_it_was_made_of() -> None:
     starts, decisions = table.services[0].ranges(4)
     assert len(starts) == len(decisions)
     assert list(starts) == sorted(starts)
+
+
+def test_scores_below_zero_are_scores() -> None:
+    """A bias can make any score negative, -1 µs among them, which once was taken for a tie."""
+    keys = np.array([[-1, -5, 3], [7, -5, -1]], dtype=np.int64)
+    walks, which = walks_of(keys, np.array([True, True]))
+    assert [walks[each] for each in which] == [((0,),), ((0, 1),), ((1,),)]
 
 
 def test_the_same_inputs_make_the_same_file() -> None:
