@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from firsthop_controlplane.store.configuration import COLLECTIONS, ZONES
+from firsthop_controlplane.errors import Fault
+from firsthop_controlplane.store.configuration import COLLECTIONS, ZONES, record_key
 from firsthop_steering.document import Document
 from firsthop_steering.model import Model
 
@@ -75,6 +77,18 @@ def _json(value: Model | None) -> Values | None:
     if value is None:
         return None
     return value.model_dump(mode="json", exclude={"records"})
+
+
+def repeated_records(document: Document) -> Iterator[Fault]:
+    """Records that are there twice: an RRset is a set (RFC 2181 §5)."""
+    for zone in document.zones:
+        times = Counter(record_key(zone.apex, record) for record in zone.records)
+        for (apex, owner, type_name, rdata), count in times.items():
+            if count > 1:
+                yield Fault(
+                    f"zones/{apex}/records/{owner}/{type_name}",
+                    f"an RRset is a set (RFC 2181 §5): {rdata} is there more than once",
+                )
 
 
 def summary(changes: tuple[Difference, ...]) -> str:

@@ -19,6 +19,7 @@ from firsthop_controlplane.actor import Actor
 from firsthop_controlplane.differences import (
     Difference,
     differences,
+    repeated_records,
     summary,
 )
 from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
@@ -158,7 +159,7 @@ def _check(before: Document, after: Document, faults: list[Fault], *, removes: b
     if problems and removes:
         users = sorted({"/".join(fault.field.split("/")[:2]) for fault in problems})
         raise conflict(f"it is in use by {', '.join(users)}", problems)
-    faults += [*problems, *wire_ids.changed(before, after)]
+    faults += [*problems, *repeated_records(after), *wire_ids.changed(before, after)]
     if faults:
         raise invalid(faults)
 

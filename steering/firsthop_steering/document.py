@@ -26,7 +26,6 @@ from firsthop_steering.model import (
     TransceiverRegion,
     Zone,
 )
-from firsthop_steering.rdata import parse_rdata
 
 
 class DocumentError(ValueError):
@@ -177,7 +176,6 @@ def _zone_problems(document: Document) -> Iterator[Problem]:
                 yield Problem(where, f"the owner is not a name of zone {zone.apex}")
             if record.owner in services:
                 yield Problem(where, "the owner is a steered service, which holds no static record")
-        yield from _repeated_records(zone)
         for owner, present in types.items():
             cnames = [each for each in zone.records if (each.owner, each.type) == (owner, "CNAME")]
             where = f"zones/{zone.apex}/records/{owner}/CNAME"
@@ -185,19 +183,6 @@ def _zone_problems(document: Document) -> Iterator[Problem]:
                 yield Problem(where, "a CNAME stands alone at its name (RFC 1034 §3.6.2)")
             if len({each.rdata for each in cnames}) > 1:
                 yield Problem(where, "a name has one CNAME only (RFC 2181 §10.1)")
-
-
-def _repeated_records(zone: Zone) -> Iterator[Problem]:
-    """An RRset is a set (RFC 2181 §5): the same data twice, however spelled, is a mistake."""
-    data = Counter(
-        (each.owner, each.type, parse_rdata(each.type, each.rdata)) for each in zone.records
-    )
-    for (owner, type_name, value), times in data.items():
-        if times > 1:
-            yield Problem(
-                f"zones/{zone.apex}/records/{owner}/{type_name}",
-                f"an RRset is a set (RFC 2181 §5): {value} is there more than once",
-            )
 
 
 def _service_problems(document: Document) -> Iterator[Problem]:

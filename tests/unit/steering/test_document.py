@@ -94,13 +94,6 @@ REFUSED = [
         "one CNAME",
     ),
     (
-        records(
-            ("a.edge.example", "AAAA", "2001:db8::1"), ("a.edge.example", "AAAA", "2001:DB8:0::1")
-        ),
-        "zones/edge.example./records/a.edge.example./AAAA",
-        "RRset is a set",
-    ),
-    (
         records(("other.", "A", "192.0.2.1")),
         "zones/edge.example./records/other./A",
         "not a name of zone",
