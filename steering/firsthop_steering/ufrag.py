@@ -22,6 +22,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
 from firsthop_steering.snapshot import KeySet
@@ -136,6 +137,7 @@ class Rejected:
     reason: Reason
 
 
+@lru_cache(maxsize=1024)
 def region_password_key(master: bytes, region: int) -> bytes:
     """32 bytes that a transceiver of `region` holds in place of the master."""
     return hmac.digest(master, region.to_bytes(2, "big"), "sha256")

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import asyncpg
@@ -200,14 +201,38 @@ async def test_the_server_runs_without_root_and_keeps_its_data(folder: Path, mod
 
 
 async def test_a_long_state_path_gets_a_short_socket(folder: Path) -> None:
-    """The socket's path has 107 bytes at most, and its folder goes with the server."""
+    """The socket's path has 107 bytes at most; its folder goes with the server.
+
+    A server that is started again has the URL that it had.
+    """
     folder.chmod(0o755)
     state = folder / ("x" * 100)
+    urls = []
+    for _ in range(2):
+        async with EmbeddedPostgres(state, settings=FAST) as server:
+            assert await _select(server, "SELECT 1") == 1
+            socket_folder = Path(parse_qs(urlsplit(server.url).query)["host"][0])
+            assert (socket_folder / ".s.PGSQL.5432").is_socket()
+            urls.append(server.url)
+        assert not socket_folder.exists()
+    assert urls[0] == urls[1]
+
+
+async def test_a_socket_folder_of_somebody_else_is_refused(folder: Path) -> None:
+    """What lies at its place and is no folder of ours is neither used nor removed."""
+    folder.chmod(0o755)
+    state = folder / ("y" * 100)
     async with EmbeddedPostgres(state, settings=FAST) as server:
-        assert await _select(server, "SELECT 1") == 1
-        socket_folder = Path((state / "postgres" / "socket-folder").read_text())
-        assert (socket_folder / ".s.PGSQL.5432").is_socket()
-    assert not socket_folder.exists()
+        place = Path(parse_qs(urlsplit(server.url).query)["host"][0])
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    place.symlink_to(elsewhere)
+    try:
+        with pytest.raises(PostgresError, match="must be a folder of ours"):
+            await EmbeddedPostgres(state, settings=FAST).start()
+        assert elsewhere.exists()
+    finally:
+        place.unlink()
 
 
 OWNER = """

@@ -69,7 +69,10 @@ async def _follow(pipe: SupervisorPipe, holder: Holder) -> None:
             keys = KeySet.model_validate_json(known["keys"])
             steering = Steering(atlas, status, datetime.now(UTC))
             holder.view = AllocatorView(
-                steering, CredentialKeys.from_keyset(keys), keys.allocator_tokens
+                steering,
+                CredentialKeys.from_keyset(keys),
+                keys.allocator_tokens,
+                previous=holder.view,
             )
         pipe.say(failure="", loaded=f"plan {plan.number} status {status.number}")
 
