@@ -172,13 +172,20 @@ def test_a_second_edge_at_the_same_port_is_refused(edge: LoneEdge, tmp_path: Pat
     assert f"127.0.0.1:{edge.dns} is in use" in second.stderr
 
 
+def _alone(folder: Path) -> dict[str, str]:
+    """A state folder and ports that no other edge has."""
+    listeners = ("FIRSTHOP_DNS_LISTEN", "FIRSTHOP_ALLOCATOR_LISTEN", "FIRSTHOP_METRICS_LISTEN")
+    ports = {name: f"127.0.0.1:{free_port()}" for name in listeners}
+    return {**os.environ, **ports, "FIRSTHOP_STATE_DIR": str(folder / "state")}
+
+
 def test_a_bad_document_at_start_names_its_line(tmp_path: Path) -> None:
     """Nothing is served by half a document."""
     document = tmp_path / "edge.yaml"
     document.write_text(EXAMPLE.read_text().replace("latitude: 50.11", "latitude: 500", 1))
     started = subprocess.run(
         [sys.executable, "-m", "firsthop", "edge", "--config", str(document)],
-        env={**os.environ, "FIRSTHOP_STATE_DIR": str(tmp_path / "state")},
+        env=_alone(tmp_path),
         capture_output=True,
         text=True,
         timeout=60,
@@ -194,11 +201,7 @@ def test_a_foreign_geo_database_is_refused_at_start(tmp_path: Path) -> None:
     foreign.write_bytes(b"not a database" * 100)
     started = subprocess.run(
         [sys.executable, "-m", "firsthop", "edge", "--config", str(EXAMPLE)],
-        env={
-            **os.environ,
-            "FIRSTHOP_STATE_DIR": str(tmp_path / "state"),
-            "FIRSTHOP_GEOIP_CITY": str(foreign),
-        },
+        env={**_alone(tmp_path), "FIRSTHOP_GEOIP_CITY": str(foreign)},
         capture_output=True,
         text=True,
         timeout=60,
