@@ -5,13 +5,17 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 Listen = tuple[str, int]
+NONE = "none"
+"""An empty environment variable counts as unset, so no listener has a word of its own."""
 
 
 def parse_listen(text: str) -> list[Listen]:
-    """The (host, port) pairs of a comma-separated list; an empty text gives none.
+    """The (host, port) pairs of a comma-separated list; `none` (or an empty text) gives none.
 
     Raises ValueError that names the entry and the rule.
     """
+    if text.strip() == NONE:
+        return []
     return [_parse_one(entry.strip()) for entry in text.split(",") if entry.strip()]
 
 

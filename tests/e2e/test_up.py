@@ -225,7 +225,7 @@ def test_an_edge_outlives_everything_else(up: Deployment, tmp_path: Path) -> Non
         "FIRSTHOP_STATE_DIR": str(folder),
         "FIRSTHOP_DNS_LISTEN": f"127.0.0.1:{port}",
         "FIRSTHOP_DNS_WORKERS": "1",
-        "FIRSTHOP_ALLOCATOR_LISTEN": "",
+        "FIRSTHOP_ALLOCATOR_LISTEN": "none",
         "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{metrics}",
     }
     subnets = list(PLACES)
@@ -279,7 +279,7 @@ def test_two_edges_split_the_same_prefixes(up: Deployment, tmp_path: Path) -> No
         "FIRSTHOP_STATE_DIR": str(tmp_path / "second"),
         "FIRSTHOP_DNS_LISTEN": f"127.0.0.1:{port}",
         "FIRSTHOP_DNS_WORKERS": "1",
-        "FIRSTHOP_ALLOCATOR_LISTEN": "",
+        "FIRSTHOP_ALLOCATOR_LISTEN": "none",
         "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{metrics}",
     }
     up.patch("/v1/regions/fra", weight=50)

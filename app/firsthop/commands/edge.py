@@ -42,7 +42,7 @@ def edge(
         int, typer.Option(envvar="FIRSTHOP_DNS_WORKERS", min=0, max=256, help="0: one a core.")
     ] = 0,
     allocator: Annotated[
-        str, typer.Option(envvar="FIRSTHOP_ALLOCATOR_LISTEN", help="Empty: none.")
+        str, typer.Option(envvar="FIRSTHOP_ALLOCATOR_LISTEN", help="`none` for none.")
     ] = "127.0.0.1:8081",
     allocator_public: Annotated[
         bool,

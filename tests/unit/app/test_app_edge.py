@@ -31,7 +31,7 @@ def test_listening_addresses() -> None:
     pairs = parse_listen("127.0.0.1:53, [::1]:5300")
     assert pairs == [("127.0.0.1", 53), ("::1", 5300)]
     assert [format_listen(*each) for each in pairs] == ["127.0.0.1:53", "[::1]:5300"]
-    assert parse_listen("") == []
+    assert parse_listen("none") == parse_listen("") == []
 
 
 @pytest.mark.parametrize(
