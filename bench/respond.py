@@ -28,8 +28,8 @@ from bench.peers.firsthop import document
 
 from firsthop_dns.clients import UDP4
 from firsthop_dns.counters import Counters
+from firsthop_dns.instance import Instance
 from firsthop_dns.layout import SECTION
-from firsthop_dns.names import to_wire
 from firsthop_dns.respond import respond, respond_strictly
 from firsthop_dns.tables import Tables
 from firsthop_dns.wire import parse
@@ -39,6 +39,7 @@ from firsthop_steering.atlas import Atlas
 from firsthop_steering.compile import compile_table
 from firsthop_steering.decide import Steering
 from firsthop_steering.document import load_yaml
+from firsthop_steering.names import to_wire
 from firsthop_steering.snapshot import Plan, Status
 from firsthop_steering.table import AnswerTable
 
@@ -67,7 +68,7 @@ def tables(folder: Path) -> Tables:
         folder / "table",
         lambda services: {SECTION: encode_zones(plan.document, plan.number, services)},
     )
-    return Tables(AnswerTable.open(folder / "table"), Counters())
+    return Tables(AnswerTable.open(folder / "table"), Instance.of(Counters(), {}))
 
 
 def queries(count: int, tail: Callable[[bytes], bytes]) -> list[bytes]:

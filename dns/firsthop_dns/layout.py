@@ -4,7 +4,8 @@
 
     static part   counts | places of zones | places of services' names
                   | hashes of all names, sorted | places of all names | heap
-    answers       counts | first answer of each service | ends of the RRsets | RRsets
+    answers       counts | first answer of each service | ends of the RRsets
+                  | records in each RRset | RRsets
 
 All numbers are little-endian, all places offsets from the start of their part. Names are hashed by
 CRC-32 of their lower-case wire form. So a worker finds a name in a zone of any size without loading
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import struct
 
-FORMAT = 1
+from firsthop_dns.wire import AAAA, HTTPS, SVCB, A
+
+FORMAT = 2
 SECTION = "dns"
 MAGIC = b"FHDNS\0\0" + bytes([FORMAT])
 HEAD = struct.Struct("<8sI")
@@ -23,22 +26,24 @@ STATIC_AT = 64
 
 STATIC = struct.Struct("<IIII")
 """Zones, services, names, labels of the deepest name."""
-ZONE = struct.Struct("<BBI")
-"""Octets of the apex, pieces of the negative SOA, TTL of negative answers; then apex and pieces.
-
-The pieces, each behind a pointer to the apex within the question, are the SOA record that negative
-answers carry; its TTL stands at `NEGATIVE_TTL` of the first.
-"""
-PIECE = struct.Struct("<H")
-NEGATIVE_TTL = slice(4, 8)
+ZONE = struct.Struct("<BI")
+"""Octets of the apex, TTL of negative answers; then the apex, and a `TYPE` whose body denies."""
 NODE = struct.Struct("<HHBBH")
 """Zone, service + 1 or 0, flags, octets of the name, types; then the name and the types."""
-WHOAMI = 1
+WHOAMI, CUT, RENAMES, WILDCARD = 1, 2, 4, 8
+"""Flags of a node: told by whoami, a delegation, has a DNAME, has a wildcard below."""
 TYPE = struct.Struct("<HI")
-"""Type and the place of its body; `OTHER_TYPES` names the body for all that are not listed."""
+"""Type and the place of its body, or one of the two below."""
 OTHER_TYPES = 0
-BODY = struct.Struct("<BxHHI")
-"""Rcode, answers, authorities, octets; then the octets."""
+"""The body for all types that are not listed."""
+REFERRAL = 65535
+"""The body for all types but DS at a delegation, and for all below it."""
+BODY = struct.Struct("<BBHHHHHII")
+"""Rcode, 1 if authoritative, records of the four sections of `rrset`, pointers, octets, and where
+the spare records begin; then the pointers and the octets."""
+POINTER = struct.Struct("<H")
 
 ANSWERS = struct.Struct("<II")
-"""Services, answers; each answer has two RRsets, A and AAAA."""
+"""Services, answers; each answer has an RRset of each steered type, in their order."""
+STEERED = (A, AAAA, HTTPS, SVCB)
+"""Types that a service answers with. Signatures would be RRsets behind these, a kind each."""

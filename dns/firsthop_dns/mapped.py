@@ -7,79 +7,94 @@ takes a new table at once however large its zones are.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
 from firsthop_dns.layout import (
     ANSWERS,
     BODY,
+    CUT,
     HEAD,
     MAGIC,
-    NEGATIVE_TTL,
     NODE,
-    PIECE,
+    POINTER,
+    RENAMES,
     SECTION,
     STATIC,
     STATIC_AT,
+    STEERED,
     TYPE,
     WHOAMI,
+    WILDCARD,
     ZONE,
 )
 from firsthop_dns.names import ROOT, parent
 from firsthop_steering.sections import SectionError
 from firsthop_steering.table import AnswerTable
 
-_QUESTION_AT = 12
+_WILDCARD_LABEL = b"\x01*"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBody:
-    """The records behind a question, and how many."""
+    """The records behind a question; see `rrset.Body`."""
 
     rcode: int
-    answers: int
-    authorities: int
+    authoritative: bool
+    counts: tuple[int, int, int, int]
+    spare_at: int
     octets: bytes
+    pointers: tuple[int, ...]
+
+    def behind(self, longer: int) -> bytes:
+        """The octets for a question that is `longer` octets longer than the body's own name."""
+        if not longer or not self.pointers:
+            return self.octets
+        moved = bytearray(self.octets)
+        for place in self.pointers:
+            pointer = int.from_bytes(moved[place : place + 2], "big") + longer
+            moved[place : place + 2] = pointer.to_bytes(2, "big")
+        return bytes(moved)
 
 
 class ZoneView:
     """What is needed of a zone when a name of it has no data."""
 
-    __slots__ = ("_made", "_pieces", "apex", "label", "negative_ttl")
+    __slots__ = ("apex", "denial", "label", "negative_ttl")
 
-    def __init__(self, apex: bytes, pieces: Sequence[bytes], negative_ttl: int) -> None:
+    def __init__(self, apex: bytes, negative_ttl: int, denial: int) -> None:
         self.apex = apex
-        self._pieces = pieces
         self.negative_ttl = negative_ttl
+        self.denial = denial
+        """The place of the body that denies: the SOA, with the TTL of negative answers."""
         self.label = b".".join(_labels(apex)).decode("ascii", "backslashreplace") + "."
         """The apex as metrics and people write it."""
-        self._made: dict[tuple[int, int], bytes] = {}
-
-    def negative(self, name_length: int, most: int | None = None) -> bytes:
-        """The SOA record for a negative answer about a name of that many octets.
-
-        Its TTL is min(SOA TTL, MINIMUM) (RFC 2308 §5), and no more than `most`.
-        """
-        ttl = self.negative_ttl if most is None else min(most, self.negative_ttl)
-        made = self._made.get((name_length, ttl))
-        if made is None:
-            pointer = 0xC000 | _QUESTION_AT + name_length - len(self.apex)
-            first = bytearray(self._pieces[0])
-            first[NEGATIVE_TTL] = ttl.to_bytes(4, "big")
-            made = pointer.to_bytes(2, "big").join((b"", first, *self._pieces[1:]))
-            self._made[name_length, ttl] = made
-        return made
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """A name that exists. `service` counts in the table's order; `types` gives places of bodies."""
 
+    name: bytes
     zone: ZoneView
     service: int | None
-    whoami: bool
+    flags: int
     types: dict[int, int]
+
+    @property
+    def whoami(self) -> bool:
+        """Told how the asker is seen."""
+        return bool(self.flags & WHOAMI)
+
+    @property
+    def cut(self) -> bool:
+        """A delegation."""
+        return bool(self.flags & CUT)
+
+    @property
+    def renames(self) -> bool:
+        """A DNAME is here: all names below it are others."""
+        return bool(self.flags & RENAMES)
 
 
 class Zones:
@@ -100,7 +115,7 @@ class Zones:
         self._hashes = numbers[zones + services : zones + services + names]
         self._places = numbers[zones + services + names :]
         self.services = tuple(self._read_node(place) for place in numbers[zones : zones + services])
-        """Wire name and node of every service, in the table's order."""
+        """The node of every service, in the table's order."""
         self._nodes: dict[bytes, Node] = {}
         self._bodies: dict[int, StoredBody] = {}
         answers = section[STATIC_AT + length :]
@@ -108,10 +123,11 @@ class Zones:
         if answering != services:
             raise SectionError(f"section {SECTION} answers for {answering} of {services} services")
         start = ANSWERS.size + 4 * (services + 1)
-        end = start + 4 * (2 * count + 1)
+        end = start + 4 * (len(STEERED) * count + 1)
         self._firsts = answers[ANSWERS.size : start].cast("I")
         self._ends = answers[start:end].cast("I")
-        self._rrsets = answers[end:]
+        self._records = answers[end : end + len(STEERED) * count]
+        self._rrsets = answers[end + len(STEERED) * count :]
 
     @classmethod
     def of(cls, table: AnswerTable) -> Zones:
@@ -120,38 +136,54 @@ class Zones:
             raise SectionError(f"{table.sections.path}: holds no section {SECTION}")
         return cls(table.sections.bytes(SECTION))
 
-    def find(self, name: bytes) -> tuple[Node, bool] | None:
-        """The node of `name`, or that of its closest encloser, and whether it is the name itself.
+    def find(self, name: bytes) -> Node | None:
+        """The node of `name`, or else that of its closest encloser (RFC 4592 §3.3.1).
 
-        None when the name lies in no zone (RFC 4592 §3.3.1 has the words). Looks at no more names
-        than the deepest one has labels.
+        None when the name lies in no zone. Looks at no more names than the deepest one has labels.
         """
         node = self._nodes.get(name)
         if node is not None:
-            return node, True
+            return node
         offsets = [0]
         while name[offsets[-1]]:
             offsets.append(offsets[-1] + 1 + name[offsets[-1]])
         for offset in offsets[max(0, len(offsets) - 1 - self._deepest) :]:
             node = self._node(name[offset:])
             if node is not None:
-                return node, not offset
+                return node
         return None
 
+    def wildcard(self, encloser: Node) -> Node | None:
+        """The source of synthesis for names below their closest encloser (RFC 4592 §3.3.1)."""
+        if not encloser.flags & WILDCARD:
+            return None
+        return self._node(_WILDCARD_LABEL + encloser.name)
+
     def body(self, place: int) -> StoredBody:
-        """The body at a place that a node names."""
+        """The body at a place that a node or zone names."""
         body = self._bodies.get(place)
         if body is None:
-            rcode, answers, authorities, length = BODY.unpack_from(self._static, place)
+            rcode, authoritative, *counts, pointers, length, spare_at = BODY.unpack_from(
+                self._static, place
+            )
             start = place + BODY.size
-            octets = bytes(self._static[start : start + length])
-            body = self._bodies[place] = StoredBody(rcode, answers, authorities, octets)
+            end = start + POINTER.size * pointers
+            moving = (each for (each,) in POINTER.iter_unpack(self._static[start:end]))
+            first, second, third, spare = counts
+            body = self._bodies[place] = StoredBody(
+                rcode,
+                bool(authoritative),
+                (first, second, third, spare),
+                spare_at,
+                bytes(self._static[end : end + length]),
+                tuple(moving),
+            )
         return body
 
-    def rrset(self, service: int, answer: int, ipv6: bool) -> bytes:
-        """The A or AAAA records of an answer; empty when it has none."""
-        place = 2 * (self._firsts[service] + answer) + ipv6
-        return bytes(self._rrsets[self._ends[place] : self._ends[place + 1]])
+    def rrset(self, service: int, answer: int, kind: int) -> tuple[int, bytes]:
+        """Count and records of an answer; `kind` is the place of its type in `layout.STEERED`."""
+        place = len(STEERED) * (self._firsts[service] + answer) + kind
+        return self._records[place], bytes(self._rrsets[self._ends[place] : self._ends[place + 1]])
 
     def _node(self, name: bytes) -> Node | None:
         node = self._nodes.get(name)
@@ -160,36 +192,27 @@ class Zones:
         wanted = crc32(name)
         index = bisect_left(self._hashes, wanted)
         while index < len(self._hashes) and self._hashes[index] == wanted:
-            found, node = self._read_node(self._places[index])
-            if found == name:
+            node = self._read_node(self._places[index])
+            if node.name == name:
                 self._nodes[name] = node
                 return node
             index += 1
         return None
 
-    def _read_node(self, place: int) -> tuple[bytes, Node]:
+    def _read_node(self, place: int) -> Node:
         zone, service, flags, length, types = NODE.unpack_from(self._static, place)
         start = place + NODE.size
         name = bytes(self._static[start : start + length])
         end = start + length + types * TYPE.size
         listed = dict(TYPE.iter_unpack(self._static[start + length : end]))
-        node = Node(
-            self.zones[zone], service - 1 if service else None, bool(flags & WHOAMI), listed
-        )
-        return name, node
+        return Node(name, self.zones[zone], service - 1 if service else None, flags, listed)
 
     def _read_zone(self, place: int) -> ZoneView:
-        length, pieces, ttl = ZONE.unpack_from(self._static, place)
-        offset = place + ZONE.size
-        apex = bytes(self._static[offset : offset + length])
-        offset += length
-        found = []
-        for _ in range(pieces):
-            (size,) = PIECE.unpack_from(self._static, offset)
-            offset += PIECE.size
-            found.append(bytes(self._static[offset : offset + size]))
-            offset += size
-        return ZoneView(apex, found, ttl)
+        length, ttl = ZONE.unpack_from(self._static, place)
+        start = place + ZONE.size
+        apex = bytes(self._static[start : start + length])
+        _, denial = TYPE.unpack_from(self._static, start + length)
+        return ZoneView(apex, ttl, denial)
 
 
 def _labels(name: bytes) -> list[bytes]:

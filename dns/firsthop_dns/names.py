@@ -12,16 +12,6 @@ LONGEST = 255
 """Octets of a name with its length octets and root (RFC 1035 §2.3.4)."""
 
 
-def to_wire(name: str) -> bytes:
-    """The wire form of an absolute name without escapes: `a.example.` → 01 a 07 example 00."""
-    wire = bytearray()
-    for label in name.lower().encode().split(b"."):
-        if label:
-            wire.append(len(label))
-            wire += label
-    return bytes(wire) + ROOT
-
-
 def parent(name: bytes) -> bytes:
     """The name without its first label; the root has none and must not be asked."""
     return name[name[0] + 1 :]

@@ -1,31 +1,37 @@
-"""RRsets encoded when a table is compiled; dnslib writes the RDATA, and nothing here sees a packet.
+"""RRsets, and the bodies of answers made of them when a table is compiled; sees no packet.
 
 A body is what follows the question in a message whose question is known, so names in it may point
-into the question (RFC 1035 §4.1.4). dnslib's own message writer is not used: its compression goes
-wrong past offset 16,383, and its TXT and CAA go by text.
+into the question (RFC 1035 §4.1.4). Where the question may be longer than the name that the body
+was made for, it lists the pointers that have to move.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 
-import dnslib
+from firsthop_steering.names import to_text, to_wire
 
-from firsthop_dns.wire import AAAA, CAA, CNAME, IN, MX, NS, SOA, TXT, A
+from firsthop_dns.names import ROOT, parent
+from firsthop_dns.wire import AAAA, CNAME, IN, NS, SOA, A
 from firsthop_steering.model import Record, Zone
-from firsthop_steering.rdata import CertificationAuthority, MailExchange, Rdata, parse_rdata
+from firsthop_steering.rdata import CompressibleName, Rdata
 
-TYPES = {"A": A, "AAAA": AAAA, "CNAME": CNAME, "MX": MX, "TXT": TXT, "CAA": CAA}
-LARGEST_BODY = 65_535 - 12 - 259 - 64
+__all__ = ["ADDRESSES", "Body", "BodyWriter", "RRset", "ZoneError"]
+
+ADDRESSES = (A, AAAA)
+LARGEST_BODY = 65_535 - 12 - 259 - 128
 """So that header, longest question, body and OPT fit a message (RFC 1035 §4.2.2)."""
-_POINTER_END = 0x4000
+_POINTER = 0xC000
+_POINTER_END = 0x4000 - 256
+"""Names behind it are not pointed at: 14 bits, and a question may be 255 octets longer."""
 _QUESTION_AT = 12
 _FIXED = struct.Struct(">HHIH")
 _OWNER = b"\xc0\x0c"
 """A pointer to the question's name."""
+ANSWER, AUTHORITY, ADDITIONAL, SPARE = range(4)
+"""Sections of a body, in order; spare records go into the additional section if there is room."""
 
 
 class ZoneError(ValueError):
@@ -38,130 +44,153 @@ class RRset:
 
     type: int
     ttl: int
-    values: tuple[dnslib.RD | bytes, ...]
-    """RDATA: octets, or dnslib's object where it holds names that may be compressed."""
+    values: tuple[Rdata, ...]
+
+    @property
+    def names(self) -> tuple[bytes, ...]:
+        """The name that each NS, CNAME, PTR or DNAME holds, as a wire name."""
+        return tuple(value.parts[0] for value in self.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What an answer holds behind its question: record counts and octets."""
+    """What an answer holds behind its question.
+
+    `counts` are those of the four sections of this module; the spare records begin at `spare_at`.
+    `pointers` are the places of two-octet pointers to be raised by as many octets as the question
+    is longer than the name that the body was made for; none where it cannot be longer.
+    """
 
     rcode: int
-    answers: int
-    authorities: int
+    authoritative: bool
+    counts: tuple[int, int, int, int]
     octets: bytes
-
-
-class _Buffer(dnslib.DNSBuffer):  # type: ignore[misc]
-    """dnslib's buffer, which here never remembers a name that a pointer cannot reach."""
-
-    names: dict[tuple[bytes, ...], int]
-
-    def encode_name(self, name: object) -> None:
-        super().encode_name(name)
-        while self.names and next(reversed(self.names.values())) >= _POINTER_END:
-            self.names.popitem()
+    spare_at: int
+    pointers: tuple[int, ...] = ()
 
 
 class BodyWriter:
-    """Collects the records of one answer to a question for `owner`."""
+    """Collects the records of one answer to a question for `base`.
 
-    def __init__(self, owner: str) -> None:
-        self._owner = owner
-        self._buffer = _Buffer(bytes(_QUESTION_AT))
-        self._buffer.offset = _QUESTION_AT
-        self._buffer.encode_name(label(owner))
-        self._buffer.pack("!HH", 0, 0)
-        self._start = self._buffer.offset
-        self._counts = [0, 0]
+    `grows` says that the question may be longer: it ends in `base`, or for a wildcard in all but
+    the first label of `base`, whose own records are then owned by the question's name.
+    """
 
-    def add(self, owner: str, rrset: RRset, *, authority: bool = False) -> None:
-        """Appends an RRset; all answers come before the first authority."""
+    def __init__(self, base: bytes, *, grows: bool = False) -> None:
+        self._base = base
+        self._grows = grows
+        self._synthesised = grows and base[:2] == b"\x01*"
+        self._octets = bytearray()
+        self._start = _QUESTION_AT + len(base) + 4
+        self._names: dict[bytes, int] = {}
+        self._pointers: list[int] = []
+        self._counts = [0, 0, 0, 0]
+        self._spare_at = 0
+        self._remember(base, _QUESTION_AT)
+        if self._synthesised:  # `*` in data is a plain name (RFC 4592 §2.1), not the question's
+            self._names.pop(base, None)
+
+    def add(self, owner: bytes, rrset: RRset, section: int = ANSWER) -> None:
+        """Appends an RRset; sections come in their order."""
         for value in rrset.values:
-            self._buffer.encode_name(label(owner))
-            self._buffer.pack("!HHIH", rrset.type, IN, rrset.ttl, 0)
-            before = self._buffer.offset
-            if isinstance(value, bytes):
-                self._buffer.append(value)
+            if owner == self._base and self._synthesised:
+                self._octets += _OWNER
             else:
-                value.pack(self._buffer)
-            self._buffer.update(before - 2, "!H", self._buffer.offset - before)
-        self._counts[authority] += len(rrset.values)
+                self._add_name(owner)
+            self._octets += _FIXED.pack(rrset.type, IN, rrset.ttl, 0)
+            before = len(self._octets)
+            for part in value.parts:
+                if isinstance(part, CompressibleName):
+                    self._add_name(part)
+                else:
+                    self._octets += part
+            self._octets[before - 2 : before] = (len(self._octets) - before).to_bytes(2, "big")
+        self._counts[section] += len(rrset.values)
+        if section != SPARE:
+            self._spare_at = len(self._octets)
 
-    def body(self, rcode: int = 0) -> Body:
+    def body(self, rcode: int = 0, *, authoritative: bool = True) -> Body:
         """What was collected. Raises ZoneError when no message can hold it."""
-        octets = bytes(self._buffer.data[self._start :])
-        if len(octets) > LARGEST_BODY:
-            raise ZoneError(f"{self._owner}: {len(octets)} octets of records fit no message")
-        return Body(rcode, self._counts[0], self._counts[1], octets)
+        if len(self._octets) > LARGEST_BODY:
+            owner = to_text(self._base)
+            raise ZoneError(f"{owner}: {len(self._octets)} octets of records fit no message")
+        first, second, third, spare = self._counts
+        return Body(
+            rcode,
+            authoritative,
+            (first, second, third, spare),
+            bytes(self._octets),
+            self._spare_at,
+            tuple(self._pointers) if self._grows else (),
+        )
+
+    def _add_name(self, name: bytes) -> None:
+        suffix, written = name, 0
+        while suffix != ROOT:
+            place = self._names.get(suffix)
+            if place is not None:
+                self._remember(name, self._start + len(self._octets), until=suffix)
+                self._octets += name[:written]
+                self._pointers.append(len(self._octets))
+                self._octets += (_POINTER | place).to_bytes(2, "big")
+                return
+            written += suffix[0] + 1
+            suffix = parent(suffix)
+        self._remember(name, self._start + len(self._octets))
+        self._octets += name
+
+    def _remember(self, name: bytes, place: int, until: bytes = ROOT) -> None:
+        while name != until and place < _POINTER_END:
+            self._names.setdefault(name, place)
+            place += name[0] + 1
+            name = parent(name)
 
 
-def label(name: str) -> dnslib.DNSLabel:
-    """The name by its labels, so that no character is taken for an escape."""
-    return dnslib.DNSLabel([part.encode() for part in name.split(".") if part])
-
-
-def rrsets(records: Iterable[Record]) -> list[RRset]:
+def rrsets(records: Iterable[Record]) -> dict[int, RRset]:
     """The records of one owner as RRsets; the least TTL of a type stands for all of it."""
     values: dict[int, dict[Rdata, int]] = {}
     for record in records:
-        of_type = values.setdefault(TYPES[record.type], {})
-        value = parse_rdata(record.type, record.rdata)
+        value = record.parsed
+        of_type = values.setdefault(value.type, {})
         of_type[value] = min(record.ttl, of_type.get(value, record.ttl))
-    return [
-        RRset(kind, min(ttls.values()), tuple(_rdata(each) for each in ttls))
-        for kind, ttls in values.items()
-    ]
-
-
-def _rdata(value: Rdata) -> dnslib.RD | bytes:
-    match value:
-        case IPv4Address():
-            return value.packed
-        case IPv6Address():
-            return value.packed
-        case str():
-            return dnslib.CNAME(label(value))
-        case MailExchange(preference, exchange):
-            return dnslib.MX(label(exchange), preference)
-        case CertificationAuthority(flags, tag, data):  # RFC 8659 §4.1
-            return bytes([flags, len(tag)]) + tag.encode() + data
-        case _:
-            return b"".join(bytes([len(string)]) + string for string in value)
+    return {kind: RRset(kind, min(ttls.values()), tuple(ttls)) for kind, ttls in values.items()}
 
 
 def start_of_authority(zone: Zone, serial: int, *, negative: bool = False) -> RRset:
     """The SOA; for negative answers its TTL is at most MINIMUM (RFC 2308 §3)."""
-    times = (serial, zone.refresh, zone.retry, zone.expire, zone.minimum)
+    names = (CompressibleName(to_wire(name)) for name in (zone.primary, zone.contact))
+    times = struct.pack(">5I", serial, zone.refresh, zone.retry, zone.expire, zone.minimum)
     ttl = min(zone.ttl, zone.minimum) if negative else zone.ttl
-    return RRset(SOA, ttl, (dnslib.SOA(label(zone.primary), label(zone.contact), times),))
+    return RRset(SOA, ttl, (Rdata(SOA, (*names, times)),))
 
 
 def name_servers(zone: Zone) -> RRset:
     """The NS RRset of the apex."""
-    names = dict.fromkeys(zone.name_servers)
-    return RRset(NS, zone.ttl, tuple(dnslib.NS(label(name)) for name in names))
+    names = (CompressibleName(to_wire(name)) for name in dict.fromkeys(zone.name_servers))
+    ttl = zone.ttl if zone.name_servers_ttl is None else zone.name_servers_ttl
+    return RRset(NS, ttl, tuple(Rdata(NS, (name,)) for name in names))
+
+
+def alias(owner: bytes, prefix: int, target: bytes, ttl: int) -> RRset | None:
+    """The CNAME that a DNAME makes for `owner`, whose first `prefix` octets go before `target`.
+
+    None when the name would be too long (RFC 6672 §2.2).
+    """
+    name = owner[:prefix] + target
+    if len(name) > 255:
+        return None
+    return RRset(CNAME, ttl, (Rdata(CNAME, (CompressibleName(name),)),))
 
 
 def plain_body(rrset: RRset) -> Body | None:
     """The body of a question's own RRset without names in it, or None: the common case, quickly."""
     records = []
     for value in rrset.values:
-        if not isinstance(value, bytes):
+        parts = value.parts
+        if len(parts) != 1 or isinstance(parts[0], CompressibleName):
             return None
-        records.append(_OWNER + _FIXED.pack(rrset.type, IN, rrset.ttl, len(value)) + value)
+        records.append(_OWNER + _FIXED.pack(rrset.type, IN, rrset.ttl, len(parts[0])) + parts[0])
     octets = b"".join(records)
-    return Body(0, len(records), 0, octets) if len(octets) <= LARGEST_BODY else None
-
-
-def address_rrset(addresses: Sequence[IPv4Address | IPv6Address], ttl: int) -> bytes:
-    """Steered A or AAAA records, each owned by the question's name.
-
-    Packed by hand: there are thousands of them in every compilation.
-    """
-    return b"".join(
-        _OWNER
-        + _FIXED.pack(A if each.version == 4 else AAAA, IN, ttl, len(each.packed))
-        + each.packed
-        for each in addresses
-    )
+    if len(octets) > LARGEST_BODY:
+        return None
+    return Body(0, True, (len(records), 0, 0, 0), octets, len(octets))

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from typing import NamedTuple
 
-from firsthop_dns.clients import Key, Peer, Transport, key_of_peer, key_of_subnet
+from firsthop_dns.clients import Key, Peer, Transport, key_of_peer
 from firsthop_dns.counters import TRANSPORTS
 from firsthop_dns.edns import Subnet
 from firsthop_dns.mapped import ZoneView
@@ -21,26 +22,25 @@ _MOST_SERVICES = 4
 _LONGEST_STRING = 255
 
 
-def whoami_strings(
-    tables: Tables,
-    zone: ZoneView,
-    peer: Peer,
-    transport: Transport,
-    subnet: Subnet | None,
-    now: float,
-) -> list[bytes]:
+class Asker(NamedTuple):
+    """Who asks: the resolver, and the client that it speaks of if its word counts."""
+
+    peer: Peer
+    transport: Transport
+    subnet: Subnet | None
+    client: Key | None
+
+
+def whoami_strings(tables: Tables, zone: ZoneView, asker: Asker, now: float) -> list[bytes]:
     """The character strings, 255 octets each at most; `now` in seconds since 1970."""
-    resolver = key_of_peer(peer, transport)
-    client = key_of_subnet(subnet) if subnet is not None and subnet.source else resolver
-    lines = [f"resolver={peer[0].partition('%')[0]} transport={TRANSPORTS[transport][0]}"]
-    lines.append(f"ecs={_subnet_text(subnet)}")
+    resolver = key_of_peer(asker.peer, asker.transport)
+    host = asker.peer[0].partition("%")[0]
+    lines = [f"resolver={host} transport={TRANSPORTS[asker.transport][0]}"]
+    lines.append(f"ecs={_subnet_text(asker.subnet)}")
     if tables.geo is not None:
-        lines += _place(tables.geo, client)
-    here = [service for service in tables.services if service.zone is zone]
-    lines += [
-        _decision(service, client if service.table.ecs else resolver)
-        for service in here[:_MOST_SERVICES]
-    ]
+        lines += _place(tables.geo, asker.client or resolver)
+    here = [service for service in tables.services if service.node.zone is zone]
+    lines += [_decision(service, asker.client, resolver) for service in here[:_MOST_SERVICES]]
     lines.append(f"plan={tables.plan} status={tables.status} table={tables.digest[:16]}")
     lines.append(f"time={datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}")
     return [line.encode("ascii", "replace")[:_LONGEST_STRING] for line in lines]
@@ -67,11 +67,10 @@ def _place(geo: GeoTable, client: Key) -> Iterator[str]:
     yield f"asn={geo.find_asn(family, key) or 'unknown'}"
 
 
-def _decision(service: SteeredName, client: Key) -> str:
-    family, key, embedded = client
-    answer, scope = service.table.lookup(family, key)
+def _decision(service: SteeredName, client: Key | None, resolver: Key) -> str:
+    answer, scope = service.choose(client, resolver)
     said = service.table.answers[answer]
     return (
         f"service={service.table.id} region={said.region or 'none'} outcome={said.outcome}"
-        f" answer={answer} scope={scope + embedded} relays={','.join(said.relays) or 'none'}"
+        f" answer={answer} scope={scope} relays={','.join(said.relays) or 'none'}"
     )

@@ -1,7 +1,7 @@
 """Queries read off the wire, strictly and in one pass; never raises, work bounded by constants.
 
     Dropped    too short to answer, or itself a response
-    Faulty     to be answered with an rcode and no data
+    Dataless   to be answered with an rcode and no data
     Query      one well-formed question of opcode QUERY
 
 Knows the shape of messages, not what any name means.
@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from firsthop_dns.edns import FORMERR, NOERROR, NOTIMP, OPT, Edns, read_opt
 
-A, NS, CNAME, SOA, HINFO, MX, TXT, AAAA = 1, 2, 5, 6, 13, 15, 16, 28
+A, NS, CNAME, SOA, HINFO, MX, TXT, AAAA, DNAME, DS = 1, 2, 5, 6, 13, 15, 16, 28, 39, 43
+SVCB, HTTPS = 64, 65
 NXNAME, IXFR, AXFR, ANY, CAA = 128, 251, 252, 255, 257
 IN = 1
 
@@ -35,8 +36,11 @@ class Dropped(NamedTuple):
     reason: str
 
 
-class Faulty(NamedTuple):
-    """Answered with `rcode`; `flags` and `identity` as received, `question` empty if unreadable."""
+class Dataless(NamedTuple):
+    """Answered with `rcode` alone: NOERROR where only a cookie was asked for.
+
+    `flags` and `identity` are as received, `question` is empty if it could not be read.
+    """
 
     identity: bytes
     flags: int
@@ -61,7 +65,7 @@ SHORT = Dropped("short")
 RESPONSE = Dropped("response")
 
 
-def parse(packet: bytes) -> Query | Faulty | Dropped:
+def parse(packet: bytes) -> Query | Dataless | Dropped:
     """What `packet` asks, or what has to be said about it."""
     if len(packet) < 12:
         return SHORT
@@ -75,21 +79,23 @@ def parse(packet: bytes) -> Query | Faulty | Dropped:
     if questions == 1:
         end = _end_of_question(packet)
         if not end:
-            return Faulty(identity, flags, NOTIMP if opcode else FORMERR, b"", None)
+            return Dataless(identity, flags, NOTIMP if opcode else FORMERR, b"", None)
         question = packet[12:end]
         name = question[:-4].lower()
         qtype, qclass = _PAIR.unpack_from(question, len(question) - 4)
     elif questions:
-        return Faulty(identity, flags, NOTIMP if opcode else FORMERR, b"", None)
+        return Dataless(identity, flags, NOTIMP if opcode else FORMERR, b"", None)
     well_formed, edns = _read_records(packet, end, answers + authorities, additionals)
     if opcode:  # RFC 8906 §3.1.4: opcode and id go back, nothing else
-        return Faulty(identity, flags, NOTIMP, b"", edns)
+        return Dataless(identity, flags, NOTIMP, b"", edns)
+    if not questions and well_formed and edns is not None and edns.cookie is not None:
+        return Dataless(identity, flags, edns.fault, b"", edns)  # RFC 7873 §5.4
     # RFC 9619 §4: one question; IXFR alone brings a record of its own (RFC 1995 §3).
     brought = 1 if qtype == IXFR and authorities == 1 else 0
     if not well_formed or questions != 1 or answers + authorities != brought:
-        return Faulty(identity, flags, FORMERR, question, edns)
+        return Dataless(identity, flags, FORMERR, question, edns)
     if edns is not None and edns.fault != NOERROR:
-        return Faulty(identity, flags, edns.fault, question, edns)
+        return Dataless(identity, flags, edns.fault, question, edns)
     return Query(identity, flags, name, qtype, qclass, question, edns)
 
 

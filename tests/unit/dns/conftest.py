@@ -13,6 +13,7 @@ import pytest
 
 from firsthop_dns.clients import UDP4, Peer
 from firsthop_dns.counters import Counters
+from firsthop_dns.instance import Instance
 from firsthop_dns.layout import SECTION
 from firsthop_dns.respond import respond
 from firsthop_dns.tables import Tables
@@ -84,7 +85,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[AnswerTable, GeoTa
 @pytest.fixture
 def tables(sample: tuple[AnswerTable, GeoTable]) -> Iterator[Tables]:
     """What `respond` reads, with fresh counters; at the end they must add up."""
-    made = Tables(sample[0], Counters(), geo=sample[1])
+    made = Tables(sample[0], Instance.of(Counters(), {}), geo=sample[1])
     yield made
     assert_counters_add_up(made.counters)
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import dns.message
 import pytest
+from firsthop_steering.names import to_wire
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firsthop_dns.clients import TCP4, TCP6, UDP4, UDP6, Peer
 from firsthop_dns.counters import Counters
-from firsthop_dns.names import to_wire
+from firsthop_dns.instance import Instance
 from firsthop_dns.respond import respond, respond_strictly
 from firsthop_dns.tables import Tables
 from firsthop_geodata.prefixes import GeoTable
@@ -58,7 +59,7 @@ def both(sample: Sample, packets: list[bytes], transport: int = UDP4) -> tuple[A
     """Replies and counters of the two lanes, each with its own tables."""
     outcomes = []
     for act in (respond, respond_strictly):
-        tables = Tables(sample[0], Counters(), geo=sample[1])
+        tables = Tables(sample[0], Instance.of(Counters(), {}), geo=sample[1])
         replies = [act(each, PEERS[transport], tables, 0.0, transport) for each in packets]
         found = tables.counters.snapshot()
         outcomes.append((replies, {key: sorted(map(str, rows)) for key, rows in found.items()}))
@@ -109,7 +110,7 @@ def test_the_common_query_takes_the_fast_lane(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the comparison above would prove nothing."""
-    tables = Tables(sample[0], Counters())
+    tables = Tables(sample[0], Instance.of(Counters(), {}))
     monkeypatch.setattr("firsthop_dns.respond.respond_strictly", lambda *_: b"slow")
     for flags in (0, 0x0100, 0x0120):
         for ttl in (0, 0x8000):
@@ -194,7 +195,7 @@ def test_100_000_mutated_packets(tables: Tables) -> None:
 @given(st.binary(max_size=300), st.sampled_from(list(PEERS)))
 def test_no_octets_make_it_raise(sample: Sample, packet: bytes, transport: int) -> None:
     """Not even a well-formed header with anything behind it."""
-    tables = Tables(sample[0], Counters(), geo=sample[1])
+    tables = Tables(sample[0], Instance.of(Counters(), {}), geo=sample[1])
     respond(packet, PEERS[transport], tables, 0.0, transport)
     head = struct.pack(">6H", 1, 0, 1, 0, 0, 1)
     respond(head + packet, PEERS[transport], tables, 0.0, transport)

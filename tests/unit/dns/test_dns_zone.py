@@ -10,11 +10,12 @@ from zlib import crc32
 import dns.message
 import dns.rrset
 import pytest
+from firsthop_steering.names import to_wire
 
+from firsthop_dns.bodies import LONGEST_CHAIN
 from firsthop_dns.layout import SECTION
-from firsthop_dns.mapped import Zones
-from firsthop_dns.names import to_wire
-from firsthop_dns.zone import LONGEST_CHAIN, ZoneError, encode_zones, static_zones
+from firsthop_dns.mapped import Node, Zones
+from firsthop_dns.zone import ZoneError, encode_zones, static_zones
 from firsthop_steering.document import Document
 from firsthop_steering.model import Record, Service, Zone
 from firsthop_steering.sections import SectionError
@@ -28,7 +29,7 @@ def zone(apex: str = "a.test.", *records: tuple[str, str, str], **more: Any) -> 
         primary="ns.a.test.",
         contact="host.other.test.",
         name_servers=more.pop("name_servers", ("ns.a.test.",)),
-        records=tuple(Record(owner=o, type=t, rdata=r) for o, t, r in records),  # type: ignore[arg-type]
+        records=tuple(Record(owner=o, type=t, rdata=r) for o, t, r in records),
         **more,
     )
 
@@ -38,23 +39,38 @@ def zones(*each: Zone) -> Zones:
     return Zones(memoryview(encode_zones(Document(zones=each), 1, [])))
 
 
-def types(found: Zones, name: str) -> set[int]:
-    """The types listed at a name that exists."""
+def node_of(found: Zones, name: str) -> Node:
+    """The node of a name or of its closest encloser."""
     node = found.find(to_wire(name))
     assert node is not None
-    assert node[1]
-    return set(node[0].types)
+    return node
+
+
+def exact(found: Zones, name: str) -> bool:
+    """Whether a name exists."""
+    return node_of(found, name).name == to_wire(name)
+
+
+def types(found: Zones, name: str) -> set[int]:
+    """The types listed at a name that exists."""
+    assert exact(found, name)
+    return set(node_of(found, name).types)
+
+
+def message(found: Zones, place: int, name: str, base: bytes) -> dns.message.Message:
+    """A body as the answer to a question for `name`, whose end is `base`."""
+    body, question = found.body(place), to_wire(name)
+    answers, authorities, additionals, spare = body.counts
+    counts = (1, answers, authorities, additionals + spare)
+    head = b"\0\0\x84\0" + b"".join(each.to_bytes(2, "big") for each in counts)
+    octets = body.behind(len(question) - len(base))
+    return dns.message.from_wire(head + question + b"\0\1\0\1" + octets)
 
 
 def read(found: Zones, name: str, kind: int) -> dns.message.Message:
     """The body of a name and type as a message."""
-    node = found.find(to_wire(name))
-    assert node is not None
-    body = found.body(node[0].types[kind])
-    counts = (1, body.answers, body.authorities, 0)
-    head = b"\0\0\x84\0" + b"".join(each.to_bytes(2, "big") for each in counts)
-    question = to_wire(name) + kind.to_bytes(2, "big") + b"\0\1"
-    return dns.message.from_wire(head + question + body.octets)
+    node = node_of(found, name)
+    return message(found, node.types[kind], name, node.name)
 
 
 def test_names_above_records_exist_and_others_do_not() -> None:
@@ -62,10 +78,8 @@ def test_names_above_records_exist_and_others_do_not() -> None:
     found = zones(zone("a.test.", ("x.y.z.a.test.", "A", "192.0.2.1")))
     assert types(found, "y.z.a.test.") == set()
     assert types(found, "x.y.z.a.test.") == {1}
-    node, exact = found.find(to_wire("q.y.z.a.test.")) or (None, True)
-    assert not exact
-    assert node is not None
-    assert node.zone.label == "a.test."
+    assert not exact(found, "q.y.z.a.test.")
+    assert node_of(found, "q.y.z.a.test.").zone.label == "a.test."
     assert found.find(to_wire("test.")) is None
     assert found.find(to_wire(".")) is None
 
@@ -83,22 +97,18 @@ def test_the_most_specific_zone_has_a_name() -> None:
         ("x.b.a.test.", "test."),
         ("other.", "other."),
     ]:
-        node = found.find(to_wire(name))
-        assert node is not None
-        assert node[0].zone.label == apex
-        assert node[1] == (not name.startswith("x."))
+        assert node_of(found, name).zone.label == apex
+        assert exact(found, name) == (not name.startswith("x."))
 
 
 def test_a_zone_at_the_root() -> None:
     """Its apex has no labels, and a whoami all the same."""
     found = zones(zone("."))
     assert types(found, ".") == {2, 6}
-    node = found.find(to_wire("whoami."))
-    assert node is not None
-    assert node[0].whoami
-    soa = node[0].zone.negative(len(to_wire("nope.")))
-    message = b"\0\0\x84\0\0\1\0\0\0\1\0\0" + to_wire("nope.") + b"\0\1\0\1" + soa
-    assert dns.message.from_wire(message).authority[0].name == dns.name.root
+    node = node_of(found, "whoami.")
+    assert node.whoami
+    denial = message(found, node.zone.denial, "nope.", b"\0")
+    assert denial.authority[0].name == dns.name.root
 
 
 @pytest.mark.parametrize(("primary", "contact"), [("ns.a.test.", "h.a.test."), ("ns.b.", "h.b.")])
@@ -107,15 +117,12 @@ def test_the_negative_soa_fits_any_question(primary: str, contact: str) -> None:
     made = zone("a.test.", minimum=9, ttl=100).model_copy(
         update={"primary": primary, "contact": contact}
     )
-    (view,) = zones(made).zones
+    found = zones(made)
+    (view,) = found.zones
     for label in ("x", "x" * 63, "x.y", ""):
-        name = to_wire(f"{label}.a.test." if label else "a.test.")
-        for most, ttl in ((None, 9), (3, 3), (50, 9)):
-            soa = view.negative(len(name), most)
-            head = b"\0\0\x84\0\0\1\0\0\0\1\0\0" + name + b"\0\1\0\1"
-            (rrset,) = dns.message.from_wire(head + soa).authority
-            expected = f"a.test. {ttl} IN SOA {primary} {contact} 1 7200 900 1209600 9"
-            assert rrset.to_text() == expected
+        name = f"{label}.a.test." if label else "a.test."
+        (rrset,) = message(found, view.denial, name, view.apex).authority
+        assert rrset.to_text() == f"a.test. 9 IN SOA {primary} {contact} 1 7200 900 1209600 9"
 
 
 def test_long_chains_end() -> None:
@@ -157,9 +164,7 @@ def test_whoami_makes_room() -> None:
         ("whoami.b.test.x.", False),
         ("whoami.whoami.b.test.x.", True),
     ]:
-        node = found.find(to_wire(name))
-        assert node is not None
-        assert (node[0].whoami, node[1]) == (told, True)
+        assert (node_of(found, name).whoami, exact(found, name)) == (told, True)
 
 
 def test_names_of_one_hash_are_told_apart() -> None:
@@ -219,3 +224,56 @@ def test_serials_wrap() -> None:
     """RFC 1982 §3: the next after the largest is the smallest."""
     found = Zones(memoryview(encode_zones(Document(zones=(zone(),)), 2**32 + 5, [])))
     assert " 5 7200 " in read(found, "a.test.", 6).answer[0].to_text()
+
+
+def test_a_wildcard_s_body_fits_any_question_below() -> None:
+    """Pointers to what comes after the question move; `*` in data stays what it is."""
+    found = zones(
+        zone(
+            "a.test.",
+            ("*.w.a.test.", "MX", "5 *.w.a.test."),
+            ("*.w.a.test.", "MX", "7 host.w.a.test."),
+            ("*.w.a.test.", "MX", "9 host.w.a.test."),
+        )
+    )
+    source = found.wildcard(node_of(found, "w.a.test."))
+    assert source is not None
+    for label in ("x", "x" * 63, "x.y.z", "*"):
+        name = f"{label}.w.a.test."
+        (rrset,) = message(found, source.types[15], name, source.name).answer
+        assert rrset.name.to_text() == name
+        said = sorted((each.preference, str(each.exchange)) for each in rrset)
+        assert said == [(5, "*.w.a.test."), (7, "host.w.a.test."), (9, "host.w.a.test.")]
+
+
+def test_random_zones_read_back_as_dnspython_has_them() -> None:
+    """Every record, owner and target, through compression at any depth."""
+    draw = random.Random(11)
+    names = [
+        ".".join(draw.choice(["a", "b", "ns", "x" * 30]) for _ in range(draw.randrange(1, 5)))
+        for _ in range(60)
+    ]
+    records = {
+        (f"{draw.choice(names)}.o{i}.a.test.", "MX", f"{i} {draw.choice(names)}.a.test.")
+        for i in range(300)
+    }
+    found = zones(zone("a.test.", *sorted(records)))
+    for owner in sorted({owner for owner, _, _ in records}):
+        (rrset,) = read(found, owner, 15).answer
+        said = {(owner, "MX", f"{each.preference} {each.exchange}") for each in rrset}
+        assert said == {each for each in records if each[0] == owner}
+
+
+def test_the_parent_s_ds_of_a_zone_that_is_ours_too() -> None:
+    """RFC 4035 §3.1.4.1: DS at the apex comes from above, or its absence does."""
+    ds = "12345 13 2 " + "ab" * 32
+    found = zones(
+        zone("test.", ("a.test.", "NS", "ns.a.test."), ("a.test.", "DS", ds)),
+        zone("a.test."),
+        zone("b.test."),
+    )
+    (rrset,) = read(found, "a.test.", 43).answer
+    assert rrset[0].key_tag == 12345
+    assert read(found, "a.test.", 2).answer[0].ttl == 3600
+    denied = read(found, "b.test.", 43)
+    assert (denied.answer, denied.authority[0].name.to_text()) == ([], "test.")

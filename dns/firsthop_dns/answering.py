@@ -1,0 +1,367 @@
+"""The slow lane: one parsed query and the tables give one reply, whatever is asked.
+
+    parsed query → outcome (rcode, records) → options → size and rate limits → octets
+
+No sockets, no clocks, no logs.
+"""
+
+from __future__ import annotations
+
+import struct
+from socket import AF_INET, AF_INET6, inet_pton
+from typing import NamedTuple
+
+from firsthop_dns import limits
+from firsthop_dns.clients import TCP4, UDP4, UDP6, Key, Peer, Transport, key_of_peer, key_of_subnet
+from firsthop_dns.counters import DROPPED, OTHER_TYPE, SLIPPED, TYPE_LABELS
+from firsthop_dns.edns import (
+    BADCOOKIE,
+    FORMERR,
+    INVALID_QUERY_TYPE,
+    NOERROR,
+    NOT_AUTHORITATIVE,
+    NOT_READY,
+    NOT_SUPPORTED,
+    NXDOMAIN,
+    OPT,
+    PAYLOAD,
+    PLAIN_PAYLOAD,
+    PROHIBITED,
+    RCODE_NAMES,
+    REFUSED,
+    SERVFAIL,
+    YXDOMAIN,
+    Edns,
+    cookie_option,
+    extended_error,
+    keepalive_option,
+    nsid_option,
+    subnet_option,
+    write_opt,
+)
+from firsthop_dns.layout import OTHER_TYPES, REFERRAL, STEERED
+from firsthop_dns.mapped import Node, ZoneView
+from firsthop_dns.tables import Tables
+from firsthop_dns.whoami import Asker, whoami_strings
+from firsthop_dns.wire import (
+    ANY,
+    AXFR,
+    CNAME,
+    DNAME,
+    DS,
+    HINFO,
+    IN,
+    IXFR,
+    NXNAME,
+    TXT,
+    Query,
+)
+
+QR, AA, TC, RD = 0x8000, 0x0400, 0x0200, 0x0100
+HEADER = struct.Struct(">HHHHH")
+"""Flags and the four counts, behind the id."""
+_LARGEST_TCP = 65_535
+_FIRST_META, _LAST_META = 129, 254
+"""QTYPEs and meta-TYPEs that no RRset has (RFC 6895 §3.1): transfers, TSIG, TKEY, MAILB …"""
+_LONGEST_NAME = 255
+_RATE_LIMIT = {"reason": "rate_limit"}
+_MOST_GAIN = 3
+"""Optional records go to strangers only while the reply has at most so many times the query's
+octets: more would make forged questions worth while (RFC 5358 §1)."""
+_RECORD = struct.Struct(">HHHIH")
+_POINTER = 0xC00C
+_TTL = slice(6, 10)
+"""Where the TTL stands in a record whose owner is a pointer."""
+_TARGET = 12
+"""Where the data begins in such a record."""
+_MINIMAL_ANY = _RECORD.pack(_POINTER, HINFO, IN, 3600, 9) + b"\x07RFC8482\x00"
+"""All that ANY is told (RFC 8482 §4.2)."""
+
+
+class Outcome(NamedTuple):
+    """What is said: rcode, AA, counts of answers, authorities and additionals, their octets.
+
+    `spare` are that many additional records at `spare_at`, to be left out where they do not fit.
+    """
+
+    rcode: int
+    authoritative: bool
+    answers: int = 0
+    authorities: int = 0
+    additionals: int = 0
+    octets: bytes = b""
+    spare: int = 0
+    spare_at: int = 0
+    error: int | None = None
+    """An extended error (RFC 8914)."""
+    truncated: bool = False
+
+
+class Answering:
+    """One query."""
+
+    __slots__ = (
+        "_asked",
+        "_genuine",
+        "_now",
+        "_peer",
+        "_query",
+        "_scope",
+        "_slot",
+        "_tables",
+        "_transport",
+        "_zone",
+    )
+
+    def __init__(
+        self,
+        asked: int,
+        query: Query,
+        peer: Peer,
+        tables: Tables,
+        now: float,
+        transport: Transport,
+    ) -> None:
+        self._asked = asked
+        """Octets of the query."""
+        self._query = query
+        self._peer = peer
+        self._tables = tables
+        self._now = now
+        self._transport = transport
+        self._zone = ""
+        self._scope = 0
+        """RFC 7871 §7.2.1: 0 for all that is the same for everybody, negative answers included."""
+        self._slot: int | None = None
+        """Of the region that answers, to be counted when the reply goes out."""
+        self._genuine = False
+        """The asker is surely at the address that the query came from."""
+
+    def reply(self, verdict: int | None = None) -> bytes | None:
+        """The whole answer; None when the rate limit drops it, whose `verdict` may be known."""
+        query, tables = self._query, self._tables
+        cookie, self._genuine = check_cookie(
+            query.edns, self._peer, tables, self._now, self._transport
+        )
+        outcome = self._outcome()
+        if not self._genuine:
+            kind = _kind(outcome)
+            if verdict is None:
+                verdict = tables.limit(kind, self._peer[0], self._transport == UDP6, self._now)
+            if verdict == limits.DROP:
+                count_request(tables, self._transport, self._zone, query.qtype)
+                tables.values[tables.instance.counters.slot(DROPPED, _RATE_LIMIT)] += 1
+                return None
+            if verdict == limits.SLIP and kind != limits.ERROR:
+                outcome = self._slipped(outcome, cookie)
+        return self._message(outcome, cookie)
+
+    def _outcome(self) -> Outcome:
+        query, tables = self._query, self._tables
+        if query.qtype == NXNAME:  # a type that is never asked for (RFC 9824 §3.5)
+            return Outcome(FORMERR, False, error=INVALID_QUERY_TYPE)
+        if query.qclass != IN:
+            return Outcome(REFUSED, False, error=NOT_SUPPORTED)
+        if query.qtype in (AXFR, IXFR):
+            return Outcome(REFUSED, False, error=PROHIBITED)
+        if _FIRST_META <= query.qtype <= _LAST_META or query.qtype in (0, OPT, REFERRAL):
+            return Outcome(REFUSED, False, error=NOT_SUPPORTED)
+        if not tables.ready:
+            return Outcome(SERVFAIL, False, error=NOT_READY)
+        node = tables.zones.find(query.name)
+        if node is None:  # no upward referral (RFC 8906 §3)
+            return Outcome(REFUSED, False, error=NOT_AUTHORITATIVE)
+        self._zone = node.zone.label
+        longer = len(query.name) - len(node.name)
+        if node.cut and (longer or query.qtype != DS):
+            return self._stored(node.types[REFERRAL], longer)
+        if not longer:
+            return self._at(node, 0)
+        if node.renames:
+            return self._renamed(node, longer)
+        source = tables.zones.wildcard(node)
+        if source is None:  # nothing is here or below (RFC 8020 §2)
+            return self._negative(NXDOMAIN, node.zone)
+        return self._at(source, len(query.name) - len(source.name))
+
+    def _at(self, node: Node, longer: int) -> Outcome:
+        """The answer at a name that exists, or that a wildcard makes."""
+        qtype = self._query.qtype
+        if node.service is not None and qtype in STEERED:
+            return self._steered(node, node.service)
+        if node.whoami and qtype == TXT:
+            return self._whoami(node)
+        place = node.types.get(qtype)
+        if place is None and qtype == ANY:
+            place = node.types.get(CNAME)
+            if place is None and (node.types or node.whoami or node.service is not None):
+                return Outcome(NOERROR, True, 1, octets=_MINIMAL_ANY)
+        if place is None:
+            place = node.types.get(OTHER_TYPES)
+        if place is None:
+            return self._negative(NOERROR, node.zone)
+        return self._stored(place, longer)
+
+    def _stored(self, place: int, longer: int) -> Outcome:
+        body = self._tables.zones.body(place)
+        answers, authorities, additionals, spare = body.counts
+        return Outcome(
+            body.rcode,
+            body.authoritative,
+            answers,
+            authorities,
+            additionals,
+            body.behind(longer),
+            spare,
+            body.spare_at,
+        )
+
+    def _steered(self, node: Node, index: int) -> Outcome:
+        service = self._tables.services[index]
+        resolver = key_of_peer(self._peer, self._transport)
+        answer, scope = service.choose(client_of(self._query, self._peer, self._tables), resolver)
+        said = service.table.answers[answer]
+        count, octets = self._tables.zones.rrset(index, answer, STEERED.index(self._query.qtype))
+        if octets or not said.region:
+            self._slot = service.slots[answer]
+        if not octets:
+            # Resolvers take negative answers for everybody's (RFC 7871 §7.4), so not for long.
+            return self._negative(NOERROR, node.zone, said.ttl)
+        self._scope = scope
+        return Outcome(NOERROR, True, count, octets=octets)
+
+    def _whoami(self, node: Node) -> Outcome:
+        """TXT that says how the asker is seen; TTL 0, since it is true for this asker only.
+
+        It is far longer than the query, so over UDP only for those who are surely there.
+        """
+        if not self._genuine:
+            return Outcome(NOERROR, True, truncated=True)
+        subnet = self._query.edns.subnet if self._query.edns else None
+        client = client_of(self._query, self._peer, self._tables)
+        asker = Asker(self._peer, self._transport, subnet, client)
+        strings = whoami_strings(self._tables, node.zone, asker, self._now)
+        data = b"".join(bytes([len(each)]) + each for each in strings)
+        self._scope = subnet.source if subnet else 0
+        record = _RECORD.pack(_POINTER, TXT, IN, 0, len(data)) + data
+        return Outcome(NOERROR, True, 1, octets=record)
+
+    def _renamed(self, node: Node, longer: int) -> Outcome:
+        """A name below a DNAME: the DNAME, and the CNAME that it makes (RFC 6672 §3.1)."""
+        dname = self._tables.zones.body(node.types[DNAME]).behind(longer)
+        target = self._query.name[:longer] + dname[_TARGET:]
+        if len(target) > _LONGEST_NAME:  # RFC 6672 §2.2
+            return Outcome(YXDOMAIN, True, 1, octets=dname)
+        ttl = int.from_bytes(dname[_TTL], "big")
+        cname = _RECORD.pack(_POINTER, CNAME, IN, ttl, len(target)) + target
+        return Outcome(NOERROR, True, 2, octets=dname + cname)
+
+    def _negative(self, rcode: int, zone: ZoneView, most: int | None = None) -> Outcome:
+        """NXDOMAIN or NODATA with the zone's SOA (RFC 2308 §2), to live at most `most` seconds."""
+        body = self._tables.zones.body(zone.denial)
+        octets = body.behind(len(self._query.name) - len(zone.apex))
+        if most is not None and most < zone.negative_ttl:
+            octets = octets[: _TTL.start] + most.to_bytes(4, "big") + octets[_TTL.stop :]
+        return Outcome(rcode, True, 0, 1, octets=octets)
+
+    def _slipped(self, outcome: Outcome, cookie: bytes) -> Outcome:
+        """What a genuine asker among forged ones is told: to come again, by another way."""
+        self._slot, self._scope = None, 0
+        self._tables.values[self._tables.instance.counters.slot(SLIPPED, {})] += 1
+        if cookie:  # it may come again at once, with what proves its address (RFC 7873 §5.2.3)
+            return Outcome(BADCOOKIE, False)
+        return Outcome(outcome.rcode, outcome.authoritative, truncated=True)
+
+    def _message(self, outcome: Outcome, cookie: bytes) -> bytes:
+        query, edns = self._query, self._query.edns
+        rcode, authoritative, answers, authorities, additionals, octets, *_ = outcome
+        opt = b"" if edns is None else self._opt(outcome, cookie)
+        size = 12 + len(query.question) + len(octets) + len(opt)
+        most = self._most()
+        truncated = outcome.truncated
+        if outcome.spare:
+            if size <= most and (self._genuine or size <= _MOST_GAIN * self._asked):
+                additionals += outcome.spare
+            else:
+                size -= len(octets) - outcome.spare_at
+                octets = octets[: outcome.spare_at]
+        if truncated or size > most:
+            # None of an RRset is better than some of it (RFC 2181 §9).
+            truncated, answers, authorities, additionals, octets = True, 0, 0, 0, b""
+        count(self._tables, self._transport, self._zone, query.qtype, rcode)
+        if self._slot is not None:
+            self._tables.values[self._slot] += 1
+        flags = QR | query.flags & RD | rcode & 0xF
+        flags |= AA if authoritative else 0
+        flags |= TC if truncated else 0
+        counts = HEADER.pack(flags, 1, answers, authorities, additionals + (1 if opt else 0))
+        return b"".join((query.identity, counts, query.question, octets, opt))
+
+    def _opt(self, outcome: Outcome, cookie: bytes) -> bytes:
+        query, instance = self._query, self._tables.instance
+        edns = query.edns
+        assert edns is not None
+        options = [instance.notice] if self._slot is not None else []
+        if outcome.error is not None:
+            options.append(extended_error(outcome.error))
+        if edns.nsid and instance.nsid:
+            options.append(nsid_option(instance.nsid))
+        options.append(cookie)
+        if edns.keepalive and self._transport > UDP6:  # RFC 7828 §3.2.1: never over UDP
+            options.append(keepalive_option(instance.tcp_idle_s))
+        if edns.subnet is not None and outcome.rcode != FORMERR:
+            # Once asked, ECS is in every answer but FORMERR (RFC 7871 §7.2.1).
+            options.append(subnet_option(edns.subnet, self._scope))
+        return write_opt(edns.dnssec_ok, outcome.rcode, b"".join(options))
+
+    def _most(self) -> int:
+        """The octets that the reply may have."""
+        if self._transport > UDP6:
+            return _LARGEST_TCP
+        if self._query.edns is None:
+            return PLAIN_PAYLOAD
+        # Below 512 means 512 (RFC 6891 §6.2.3).
+        return max(PLAIN_PAYLOAD, min(self._query.edns.payload, PAYLOAD))
+
+
+def count_request(tables: Tables, transport: Transport, zone: str, qtype: int) -> None:
+    """Counts one request."""
+    kind = TYPE_LABELS.get(qtype, OTHER_TYPE)
+    tables.values[tables.instance.counters.requests(zone, kind) + transport] += 1
+
+
+def count(tables: Tables, transport: Transport, zone: str, qtype: int, rcode: int) -> None:
+    """Counts one request and its response."""
+    count_request(tables, transport, zone, qtype)
+    tables.values[tables.instance.counters.response(zone, RCODE_NAMES[rcode])] += 1
+
+
+def client_of(query: Query, peer: Peer, tables: Tables) -> Key | None:
+    """The client whom a resolver speaks of; None where it does not, or where we do not listen."""
+    subnet = query.edns.subnet if query.edns else None
+    # SOURCE 0 asks not to be told apart (RFC 7871 §7.1.2).
+    if subnet is None or not subnet.source or not tables.instance.takes_subnets_of(peer):
+        return None
+    return key_of_subnet(subnet)
+
+
+def check_cookie(
+    edns: Edns | None, peer: Peer, tables: Tables, now: float, transport: Transport
+) -> tuple[bytes, bool]:
+    """The cookie option that goes back, if one came, and whether the asker is surely at `peer`."""
+    genuine, cookies = transport > UDP6, tables.instance.cookies
+    if edns is None or edns.cookie is None or cookies is None:
+        return b"", genuine
+    family = AF_INET if transport in (UDP4, TCP4) else AF_INET6
+    address = inet_pton(family, peer[0].partition("%")[0])
+    valid, cookie = cookies.check(edns.cookie, address, now)
+    return cookie_option(cookie), genuine or valid
+
+
+def _kind(outcome: Outcome) -> int:
+    """The class that the rate limit counts an outcome in."""
+    if outcome.rcode not in (NOERROR, NXDOMAIN, YXDOMAIN):
+        return limits.ERROR
+    if outcome.answers or outcome.truncated:
+        return limits.ANSWER
+    return limits.NEGATIVE if outcome.authoritative else limits.REFERRAL
