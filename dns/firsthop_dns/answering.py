@@ -17,16 +17,11 @@ from firsthop_dns.counters import DROPPED, OTHER_TYPE, SLIPPED, TYPE_LABELS
 from firsthop_dns.edns import (
     BADCOOKIE,
     FORMERR,
-    INVALID_QUERY_TYPE,
     NOERROR,
-    NOT_AUTHORITATIVE,
-    NOT_READY,
-    NOT_SUPPORTED,
     NXDOMAIN,
     OPT,
     PAYLOAD,
     PLAIN_PAYLOAD,
-    PROHIBITED,
     RCODE_NAMES,
     REFUSED,
     SERVFAIL,
@@ -38,6 +33,13 @@ from firsthop_dns.edns import (
     nsid_option,
     subnet_option,
     write_opt,
+)
+from firsthop_dns.extended_errors import (
+    INVALID_QUERY_TYPE,
+    NOT_AUTHORITATIVE,
+    NOT_READY,
+    NOT_SUPPORTED,
+    PROHIBITED,
 )
 from firsthop_dns.layout import OTHER_TYPES, REFERRAL, STEERED
 from firsthop_dns.mapped import Node, ZoneView

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-STALE_ANSWER = 3
-"""Steered by a status that is too old to trust (RFC 8914 §4.4)."""
 NOT_READY = 14
 """Nothing to answer from yet (RFC 8914 §4.15)."""
 PROHIBITED = 18

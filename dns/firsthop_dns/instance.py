@@ -5,15 +5,16 @@ The options come from the edge's supervisor as JSON; see `firsthop.edge.settings
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from firsthop_dns.clients import Peer
 from firsthop_dns.cookies import Cookies
 from firsthop_dns.counters import Counters
-from firsthop_dns.edns import NO_REACHABLE_AUTHORITY, extended_error
-from firsthop_dns.limits import RateLimit
+from firsthop_dns.edns import extended_error
+from firsthop_dns.extended_errors import NO_REACHABLE_AUTHORITY
+from firsthop_dns.limits import LOOPBACK, RateLimit
 
 TCP_IDLE_S = 10.0
 """Without a whole query for so long a TCP connection ends (RFC 7766 §6.2.3: a few seconds)."""
@@ -50,7 +51,7 @@ class Instance:
         if "nsid" in options:
             self.nsid = options["nsid"].encode()
         if "rate_limit" in options or "rate_limit_exempt" in options:
-            self.limits = RateLimit.of(options.get("rate_limit"), options.get("rate_limit_exempt"))
+            self.limits = _limits(options.get("rate_limit"), options.get("rate_limit_exempt"))
         if "ecs_from" in options:
             networks = options["ecs_from"]
             self.ecs_from = None if networks is None else tuple(map(ip_network, networks))
@@ -67,3 +68,12 @@ class Instance:
             return True
         address = ip_address(peer[0].partition("%")[0])
         return any(address in network for network in self.ecs_from)
+
+
+def _limits(answers: int | None, exempt: Sequence[str] | None) -> RateLimit:
+    """The limits for so many answers a second, others in proportion; 0 is none."""
+    networks = LOOPBACK if exempt is None else tuple(map(ip_network, exempt))
+    if answers is None:
+        return RateLimit(exempt=networks)
+    rarer, errors = (max(1, answers // part) if answers else 0 for part in (10, 20))
+    return RateLimit(answer=answers, negative=rarer, referral=rarer, error=errors, exempt=networks)
