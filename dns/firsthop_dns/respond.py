@@ -112,9 +112,11 @@ def _strictly(
     """The slow lane; `verdict` is that of the rate limit if the fast lane has asked it."""
     parsed = parse(packet)
     if isinstance(parsed, Dropped):
-        return _drop(tables, transport, parsed.reason)
+        _drop(tables, transport, parsed.reason)
+        return None
     if not peer[1]:  # nobody can receive at port 0: forged (RFC 6335 §6)
-        return _drop(tables, transport, "port_zero")
+        _drop(tables, transport, "port_zero")
+        return None
     if isinstance(parsed, Dataless):
         return _reply_without_data(parsed, peer, tables, now, transport)
     return Answering(len(packet), parsed, peer, tables, now, transport).reply(verdict)
@@ -141,7 +143,8 @@ def _reply_without_data(
     if not genuine:
         verdict = tables.limit(limits.ERROR, peer[0], transport == UDP6, now)
         if verdict == limits.DROP:
-            return _drop(tables, transport, "rate_limit")
+            _drop(tables, transport, "rate_limit")
+            return None
     count(tables, transport, "", 0, asked.rcode)
     if asked.rcode == NOTIMP:  # RFC 8906 §3.1.4: opcode copied, every other flag 0
         flags = QR | asked.flags & _OPCODE | NOTIMP

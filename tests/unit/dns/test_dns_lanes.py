@@ -8,7 +8,6 @@ from typing import Any
 
 import dns.message
 import pytest
-from firsthop_steering.names import to_wire
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from firsthop_dns.instance import Instance
 from firsthop_dns.respond import respond, respond_strictly
 from firsthop_dns.tables import Tables
 from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.names import to_wire
 from firsthop_steering.table import AnswerTable
 
 Sample = tuple[AnswerTable, GeoTable]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firsthop_dns.edns import BADVERS, FORMERR, NOTIMP, Subnet
-from firsthop_dns.wire import RESPONSE, SHORT, Faulty, Query, parse
+from firsthop_dns.wire import RESPONSE, SHORT, Dataless, Query, parse
 
 NAME = b"\x03www\x07example\x04test\x00"
 QUESTION = NAME + b"\x00\x01\x00\x01"
@@ -74,7 +74,7 @@ def test_what_is_no_query_is_dropped() -> None:
 def test_other_opcodes_are_not_implemented(opcode: int) -> None:
     """RFC 8906 §3.1.4; OPT is kept so that the reply can have one."""
     read = parse(message(records=opt(), flags=opcode << 11, counts=(1, 0, 0, 1)))
-    assert isinstance(read, Faulty)
+    assert isinstance(read, Dataless)
     assert (read.rcode, read.question) == (NOTIMP, b"")
     assert read.edns is not None
 
@@ -112,7 +112,7 @@ def test_other_opcodes_are_not_implemented(opcode: int) -> None:
 def test_malformed_queries_are_format_errors(packet: bytes) -> None:
     """Checklist rows 7, 8 and 14."""
     read = parse(packet)
-    assert isinstance(read, Faulty)
+    assert isinstance(read, Dataless)
     assert read.rcode == FORMERR
 
 
@@ -135,7 +135,7 @@ def test_malformed_queries_are_format_errors(packet: bytes) -> None:
 def test_malformed_client_subnets_are_format_errors(content: bytes) -> None:
     """RFC 7871 §6 and §7.2.1; the question is kept for the reply, and OPT."""
     read = parse(with_opt(opt(ecs(content))))
-    assert isinstance(read, Faulty)
+    assert isinstance(read, Dataless)
     assert (read.rcode, read.question) == (FORMERR, QUESTION)
     assert read.edns is not None
 
@@ -143,7 +143,7 @@ def test_malformed_client_subnets_are_format_errors(content: bytes) -> None:
 def test_two_client_subnets_are_a_format_error() -> None:
     """Nobody could say which of them the answer is for."""
     read = parse(with_opt(opt(ecs(b"\0\1\x08\0\x0a") * 2)))
-    assert isinstance(read, Faulty)
+    assert isinstance(read, Dataless)
     assert read.rcode == FORMERR
 
 
@@ -167,7 +167,7 @@ def test_client_subnets_of_any_length_are_read(content: bytes, subnet: Subnet) -
 def test_the_version_is_looked_at_before_the_options() -> None:
     """RFC 6891 §6.1.3: a later version may have other options."""
     read = parse(with_opt(opt(ecs(b"nonsense"), ttl=1 << 16)))
-    assert isinstance(read, Faulty)
+    assert isinstance(read, Dataless)
     assert read.rcode == BADVERS
 
 
@@ -179,7 +179,7 @@ def test_records_beside_opt_are_passed_over() -> None:
     ixfr = NAME + b"\x00\xfb\x00\x01"
     soa = b"\xc0\x0c" + struct.pack(">HHIH", 6, 1, 0, 2) + b"\0\0"
     assert isinstance(parse(message(ixfr, soa, counts=(1, 0, 1, 0))), Query)
-    assert isinstance(parse(message(QUESTION, soa, counts=(1, 0, 1, 0))), Faulty)
+    assert isinstance(parse(message(QUESTION, soa, counts=(1, 0, 1, 0))), Dataless)
 
 
 def test_the_longest_name_is_read() -> None:
@@ -195,7 +195,7 @@ def test_the_longest_name_is_read() -> None:
 def test_no_octets_make_it_raise(packet: bytes) -> None:
     """And whatever it read is in the packet."""
     read = parse(packet)
-    if isinstance(read, Query | Faulty):
+    if isinstance(read, Query | Dataless):
         assert read.question in packet
 
 

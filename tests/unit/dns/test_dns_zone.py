@@ -10,7 +10,6 @@ from zlib import crc32
 import dns.message
 import dns.rrset
 import pytest
-from firsthop_steering.names import to_wire
 
 from firsthop_dns.bodies import LONGEST_CHAIN
 from firsthop_dns.layout import SECTION
@@ -18,6 +17,7 @@ from firsthop_dns.mapped import Node, Zones
 from firsthop_dns.zone import ZoneError, encode_zones, static_zones
 from firsthop_steering.document import Document
 from firsthop_steering.model import Record, Service, Zone
+from firsthop_steering.names import to_wire
 from firsthop_steering.sections import SectionError
 from firsthop_steering.table import AnswerTable
 
