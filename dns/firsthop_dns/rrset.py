@@ -14,11 +14,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 import dnslib
 
-from firsthop_dns.wire import AAAA, CAA, CNAME, IN, MX, NS, SOA, TXT, A
+from firsthop_dns.wire import AAAA, IN, MX, NS, SOA, A
 from firsthop_steering.model import Record, Zone
-from firsthop_steering.rdata import CertificationAuthority, MailExchange, Rdata, parse_rdata
+from firsthop_steering.names import to_text, to_wire
+from firsthop_steering.rdata import CompressibleName, Rdata
 
-TYPES = {"A": A, "AAAA": AAAA, "CNAME": CNAME, "MX": MX, "TXT": TXT, "CAA": CAA}
 LARGEST_BODY = 65_535 - 12 - 259 - 64
 """So that header, longest question, body and OPT fit a message (RFC 1035 §4.2.2)."""
 _POINTER_END = 0x4000
@@ -98,16 +98,19 @@ class BodyWriter:
 
 def label(name: str) -> dnslib.DNSLabel:
     """The name by its labels, so that no character is taken for an escape."""
-    return dnslib.DNSLabel([part.encode() for part in name.split(".") if part])
+    wire, labels, at = to_wire(name), [], 0
+    while length := wire[at]:
+        labels.append(wire[at + 1 : at + 1 + length])
+        at += 1 + length
+    return dnslib.DNSLabel(labels)
 
 
 def rrsets(records: Iterable[Record]) -> list[RRset]:
     """The records of one owner as RRsets; the least TTL of a type stands for all of it."""
     values: dict[int, dict[Rdata, int]] = {}
     for record in records:
-        of_type = values.setdefault(TYPES[record.type], {})
-        value = parse_rdata(record.type, record.rdata)
-        of_type[value] = min(record.ttl, of_type.get(value, record.ttl))
+        of_type = values.setdefault(record.parsed.type, {})
+        of_type[record.parsed] = min(record.ttl, of_type.get(record.parsed, record.ttl))
     return [
         RRset(kind, min(ttls.values()), tuple(_rdata(each) for each in ttls))
         for kind, ttls in values.items()
@@ -115,19 +118,13 @@ def rrsets(records: Iterable[Record]) -> list[RRset]:
 
 
 def _rdata(value: Rdata) -> dnslib.RD | bytes:
-    match value:
-        case IPv4Address():
-            return value.packed
-        case IPv6Address():
-            return value.packed
-        case str():
-            return dnslib.CNAME(label(value))
-        case MailExchange(preference, exchange):
-            return dnslib.MX(label(exchange), preference)
-        case CertificationAuthority(flags, tag, data):  # RFC 8659 §4.1
-            return bytes([flags, len(tag)]) + tag.encode() + data
-        case _:
-            return b"".join(bytes([len(string)]) + string for string in value)
+    match value.parts:
+        case (CompressibleName() as target,):
+            return dnslib.CNAME(label(to_text(target)))
+        case (preference, CompressibleName() as exchange) if value.type == MX:
+            return dnslib.MX(label(to_text(exchange)), int.from_bytes(preference, "big"))
+        case parts:
+            return b"".join(parts)
 
 
 def start_of_authority(zone: Zone, serial: int, *, negative: bool = False) -> RRset:
@@ -140,7 +137,8 @@ def start_of_authority(zone: Zone, serial: int, *, negative: bool = False) -> RR
 def name_servers(zone: Zone) -> RRset:
     """The NS RRset of the apex."""
     names = dict.fromkeys(zone.name_servers)
-    return RRset(NS, zone.ttl, tuple(dnslib.NS(label(name)) for name in names))
+    ttl = zone.ttl if zone.name_servers_ttl is None else zone.name_servers_ttl
+    return RRset(NS, ttl, tuple(dnslib.NS(label(name)) for name in names))
 
 
 def plain_body(rrset: RRset) -> Body | None:

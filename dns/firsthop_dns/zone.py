@@ -28,7 +28,7 @@ from firsthop_dns.layout import (
     WHOAMI,
     ZONE,
 )
-from firsthop_dns.names import depth, to_wire, within
+from firsthop_dns.names import depth, within
 from firsthop_dns.rrset import (
     Body,
     BodyWriter,
@@ -43,7 +43,8 @@ from firsthop_dns.rrset import (
 from firsthop_dns.wire import CNAME, IN, SOA
 from firsthop_steering.document import Document, zone_of
 from firsthop_steering.model import Record, Zone
-from firsthop_steering.rdata import domain_name
+from firsthop_steering.names import parent as _above
+from firsthop_steering.names import to_text, to_wire
 
 __all__ = ["LONGEST_CHAIN", "WHOAMI_LABEL", "ZoneError", "encode_zones", "static_zones"]
 
@@ -154,8 +155,8 @@ def _nodes(document: Document, serial: int) -> dict[str, _Node]:
     for owner, records in owners.items():
         if owner in nodes:
             nodes[owner].rrsets = rrsets(records)
-            aliases = [each.rdata for each in records if each.type == "CNAME"]
-            nodes[owner].target = domain_name(aliases[0].strip()) if aliases else None
+            aliases = [each.parsed for each in records if each.type == "CNAME"]
+            nodes[owner].target = to_text(aliases[0].parts[0]) if aliases else None
     for place, service in enumerate(document.services):
         nodes[service.name].service = place
     for zone in document.zones:
@@ -163,10 +164,6 @@ def _nodes(document: Document, serial: int) -> dict[str, _Node]:
         nodes[zone.apex].rrsets += [start, name_servers(zone)]
         _add_whoami(nodes, zone.apex, apexes)
     return nodes
-
-
-def _above(name: str) -> str:
-    return name.partition(".")[2] or "."
 
 
 def _add(nodes: dict[str, _Node], name: str, apexes: dict[str, int]) -> None:
