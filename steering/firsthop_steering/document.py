@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from firsthop_steering.model import (
     TransceiverRegion,
     Zone,
 )
+from firsthop_steering.names import parent
 
 
 class DocumentError(ValueError):
@@ -71,10 +72,13 @@ class Document(Model):
         return hashlib.sha256(self.canonical()).hexdigest()
 
 
-def zone_of(name: str, apexes: Iterable[str]) -> str | None:
-    """The most specific apex that `name` lies in, or None."""
-    inside = [apex for apex in apexes if apex == "." or name == apex or name.endswith("." + apex)]
-    return max(inside, key=len, default=None)
+def zone_of(name: str, apexes: Container[str]) -> str | None:
+    """The most specific apex that `name` (canonical text) lies in, or None."""
+    while name not in apexes:
+        if name == ".":
+            return None
+        name = parent(name)
+    return name
 
 
 def problems_in(document: Document) -> list[Problem]:

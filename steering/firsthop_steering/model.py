@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Annotated, Literal
 
@@ -22,7 +23,9 @@ from pydantic import (
     model_validator,
 )
 
-from firsthop_steering.rdata import domain_name, parse_rdata
+from firsthop_steering.names import LONGEST_TEXT
+from firsthop_steering.rdata import Rdata, domain_name, parse_rdata
+from firsthop_steering.record_types import PATTERN, canonical_type
 
 Slug = Annotated[
     str,
@@ -45,7 +48,21 @@ WireId = Annotated[
 ]
 
 DomainName = Annotated[
-    str, AfterValidator(domain_name), Field(examples=["relay.edge.example."], max_length=254)
+    str,
+    Field(max_length=LONGEST_TEXT, examples=["relay.edge.example."]),
+    AfterValidator(domain_name),
+]
+
+LONGEST_RDATA = 4 * 65536
+"""Characters: every octet of the longest RDATA as `\\DDD`, and quotes."""
+RecordType = Annotated[
+    str,
+    Field(
+        description="Mnemonic of the type, or TYPE and its number (RFC 3597 §5).",
+        examples=["A", "HTTPS", "TYPE65280"],
+        json_schema_extra={"pattern": PATTERN},
+    ),
+    AfterValidator(canonical_type),
 ]
 
 
@@ -153,13 +170,18 @@ class Record(Model):
     """One static record of a zone, in presentation form."""
 
     owner: DomainName
-    type: Literal["A", "AAAA", "CNAME", "TXT", "MX", "CAA"]
+    type: RecordType
     ttl: Ttl = 300
-    rdata: str = Field(min_length=1, max_length=65535)
+    rdata: str = Field(min_length=1, max_length=LONGEST_RDATA)
+
+    @cached_property
+    def parsed(self) -> Rdata:
+        """The data as octets; read once, when the record is made."""
+        return parse_rdata(self.type, self.rdata)
 
     @model_validator(mode="after")
     def _readable(self) -> Record:
-        parse_rdata(self.type, self.rdata)
+        _ = self.parsed
         return self
 
 
@@ -177,7 +199,9 @@ class Zone(Model):
     minimum: Ttl = 60
     """TTL of negative answers (RFC 2308 §4)."""
     ttl: Ttl = 3600
-    """TTL of the SOA and NS records."""
+    """TTL of the SOA record."""
+    name_servers_ttl: Ttl | None = None
+    """TTL of the apex's NS records; null: `ttl`."""
     name_servers: tuple[DomainName, ...] = Field(min_length=1, max_length=13)
     records: tuple[Record, ...] = ()
 

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from firsthop_steering.document import Document, DocumentError, checked, load_yaml, zone_of
 from firsthop_steering.model import Override, Relay, Service
-from firsthop_steering.rdata import CertificationAuthority, MailExchange, domain_name, parse_rdata
 from worlds import ZONE
 
 GOOD: dict[str, Any] = {
@@ -207,49 +206,3 @@ def test_the_most_specific_zone_holds_a_name() -> None:
     assert zone_of("xa.example.", apexes) == "example."
     assert zone_of("other.", apexes) == "."
     assert zone_of("other.", apexes[:2]) is None
-
-
-def test_rdata_in_presentation_form() -> None:
-    """Each static type gives its value; escapes are resolved (RFC 1035 §5.1)."""
-    assert parse_rdata("MX", "10 Mail.Example") == MailExchange(10, "mail.example.")
-    assert parse_rdata("TXT", r'"a b\"c\065" d') == (b'a b"cA', b"d")
-    assert parse_rdata("CAA", '128 ISSUE "ca.example"') == CertificationAuthority(
-        128, "issue", b"ca.example"
-    )
-    assert str(parse_rdata("AAAA", " 2001:db8::1 ")) == "2001:db8::1"
-    assert parse_rdata("CNAME", "WWW.example.") == "www.example."
-    assert domain_name(".") == "."
-
-
-@pytest.mark.parametrize(
-    ("type_", "text"),
-    [
-        ("A", "2001:db8::1"),
-        ("A", "192.0.2.01"),
-        ("AAAA", "fe80::1%1"),
-        ("CNAME", "a b"),
-        ("MX", "mail.example"),
-        ("MX", "65536 mail.example"),
-        ("TXT", '"open'),
-        ("TXT", r"\256"),
-        ("TXT", "x" * 256),
-        ("TXT", "  "),
-        ("CAA", "0 issue"),
-        ("CAA", "256 issue x"),
-        ("CAA", "0 is-sue x"),
-        ("CAA", "0"),
-    ],
-)
-def test_bad_rdata_names_its_type(type_: str, text: str) -> None:
-    """A ValueError that says which type's rule was broken."""
-    with pytest.raises(ValueError, match=f"rdata of {type_}"):
-        parse_rdata(type_, text)
-
-
-@given(st.sampled_from(["A", "AAAA", "CNAME", "MX", "TXT", "CAA"]), st.text(max_size=300))
-def test_no_rdata_breaks_the_parser(type_: str, text: str) -> None:
-    """Any text is a value or a ValueError."""
-    try:
-        parse_rdata(type_, text)
-    except ValueError as error:
-        assert str(error).startswith("rdata of")

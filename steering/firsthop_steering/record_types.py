@@ -1,0 +1,97 @@
+"""Types of records by mnemonic and number, and which of them a zone may not hold, and why."""
+
+from __future__ import annotations
+
+import re
+
+A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, DNAME, DS = 1, 2, 5, 6, 12, 15, 16, 28, 39, 43
+
+TYPES = {
+    "A": A,
+    "NS": NS,
+    "CNAME": CNAME,
+    "PTR": PTR,
+    "HINFO": 13,
+    "MX": MX,
+    "TXT": TXT,
+    "RP": 17,
+    "AAAA": AAAA,
+    "LOC": 29,
+    "SRV": 33,
+    "NAPTR": 35,
+    "CERT": 37,
+    "DNAME": DNAME,
+    "DS": DS,
+    "SSHFP": 44,
+    "TLSA": 52,
+    "SMIMEA": 53,
+    "OPENPGPKEY": 61,
+    "SVCB": 64,
+    "HTTPS": 65,
+    "URI": 256,
+    "CAA": 257,
+}
+"""Mnemonics that records may have; all other types are written `TYPE65280` (RFC 3597 §5)."""
+_MNEMONICS = {code: mnemonic for mnemonic, code in TYPES.items()}
+_SIGNING = {
+    "SIG": 24,
+    "NXT": 30,
+    "RRSIG": 46,
+    "NSEC": 47,
+    "DNSKEY": 48,
+    "NSEC3": 50,
+    "NSEC3PARAM": 51,
+    "CDS": 59,
+    "CDNSKEY": 60,
+}
+_META = {
+    "OPT": 41,
+    "NXNAME": 128,
+    "TKEY": 249,
+    "TSIG": 250,
+    "IXFR": 251,
+    "AXFR": 252,
+    "MAILB": 253,
+    "MAILA": 254,
+    "ANY": 255,
+}
+_REFUSED = {
+    SOA: "its values are fields of the zone",
+    10: "NULL is not allowed in zones (RFC 1035 §3.3.10)",
+    63: "ZONEMD is of one serial, and the serial here is the plan's number",
+    **dict.fromkeys(_SIGNING.values(), "belongs to a signed zone, and zones are not signed here"),
+    **dict.fromkeys((0, 41, *range(128, 256)), "is of questions and messages (RFC 6895 §3.1)"),
+}
+_CODES = {**TYPES, **_SIGNING, **_META, "SOA": SOA, "NULL": 10, "ZONEMD": 63}
+_GENERIC = re.compile(r"TYPE([0-9]{1,5})")
+PATTERN = rf"^({'|'.join(TYPES)}|TYPE[0-9]{{1,5}})$"
+"""What a record's type may look like; some numbers are refused."""
+
+
+def type_code(name: str) -> int:
+    """The number of a type that a record may have, by mnemonic or `TYPE65280`, in any case.
+
+    Raises ValueError that says why a record cannot have it.
+    """
+    upper = name.upper() if name.isascii() else name
+    code = _CODES.get(upper)
+    if code is None:
+        match = _GENERIC.fullmatch(upper)
+        if match is None or int(match[1]) > 65535:
+            raise ValueError(
+                f"{name[:20]} is no type known here; write TYPE and its number (RFC 3597 §5)"
+            )
+        code = int(match[1])
+    if code in _REFUSED:
+        raise ValueError(f"{name}: no record may have this type: it {_REFUSED[code]}")
+    return code
+
+
+def type_name(code: int) -> str:
+    """The mnemonic of a type that records may have, or else `TYPE65280` (RFC 3597 §5)."""
+    return _MNEMONICS.get(code) or f"TYPE{code}"
+
+
+def canonical_type(name: str) -> str:
+    """The one way to write a type: `TYPE1` → `A`. Raises ValueError as `type_code` does."""
+    return type_name(type_code(name))
