@@ -44,6 +44,7 @@ from firsthop_dns.wire import (
     Query,
     parse,
 )
+from firsthop_steering.table import ASK_RESOLVER
 
 _QR, _AA, _TC, _RD = 0x8000, 0x0400, 0x0200, 0x0100
 _OPCODE = 0x7800
@@ -230,15 +231,17 @@ class _Answering:
             answer, scope = service.table.lookup(family, key)
             scope += embedded
         else:  # SOURCE 0 asks not to be told apart (RFC 7871 §7.1.2)
+            answer, scope = ASK_RESOLVER, 0
+        if answer == ASK_RESOLVER:  # also for special-purpose subnets (RFC 7871 §10)
             family, key, _ = key_of_peer(self.peer, self.transport)
-            answer, scope = service.table.lookup(family, key)[0], 0
+            answer = service.table.settle(family, key)
         qtype = self.query.qtype
         octets = self.tables.zones.rrset(index, answer, qtype == AAAA)
         if octets or not service.table.answers[answer].region:
             self.tables.counters.values[service.slots[answer]] += 1
         if not octets:
             # Resolvers take negative answers for everybody's (RFC 7871 §7.4), so not for long.
-            return self._negative(NOERROR, node, service.table.ttl)
+            return self._negative(NOERROR, node, service.table.answers[answer].ttl)
         self.scope = scope
         return self._message(NOERROR, len(octets) // RECORD_SIZE[qtype], 0, octets)
 

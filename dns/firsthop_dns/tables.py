@@ -13,7 +13,7 @@ from firsthop_dns.edns import DO, NOERROR, OPT, PAYLOAD, PLAIN_PAYLOAD, RCODE_NA
 from firsthop_dns.mapped import Zones, ZoneView
 from firsthop_dns.wire import AAAA, IN, A
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.table import AnswerTable, ServiceTable
+from firsthop_steering.table import ASK_RESOLVER, AnswerTable, ServiceTable
 
 RECORD_SIZE = {A: 16, AAAA: 28}
 """Octets of a steered record: pointer, fixed part, address."""
@@ -61,12 +61,15 @@ class Lane:
         self._qtype = qtype
         self._size = 12 + len(steered.name) + 4 + _TAIL_OCTETS
         self.lookup = steered.table.lookup
-        self.variants: list[Variant | None] = [None] * len(steered.table.answers)
+        # One more than there are answers: ASK_RESOLVER is for the slow lane.
+        self.variants: list[Variant | None] = [None] * (len(steered.table.answers) + 1)
         self.requests = counters.requests(steered.zone.label, TYPE_LABELS[qtype])
         self.noerror = counters.response(steered.zone.label, RCODE_NAMES[NOERROR])
 
     def fill(self, answer: int) -> Variant | None:
         """Encodes an answer and keeps it; None if it is empty or does not fit any client."""
+        if answer == ASK_RESOLVER:
+            return None
         rrset = self._zones.rrset(self._steered.index, answer, self._qtype == AAAA)
         if not rrset or self._size + len(rrset) > PLAIN_PAYLOAD:
             return None

@@ -15,6 +15,7 @@ from firsthop_dns.edns import Subnet
 from firsthop_dns.mapped import ZoneView
 from firsthop_dns.tables import SteeredName, Tables
 from firsthop_geodata.prefixes import NO_CELL, GeoTable
+from firsthop_steering.table import ASK_RESOLVER
 
 _MOST_SERVICES = 4
 """Decisions told: the reply is longer than the query, and must not be worth forging one for."""
@@ -38,7 +39,7 @@ def whoami_strings(
         lines += _place(tables.geo, client)
     here = [service for service in tables.services if service.zone is zone]
     lines += [
-        _decision(service, client if service.table.ecs else resolver)
+        _decision(service, client if service.table.ecs else resolver, resolver)
         for service in here[:_MOST_SERVICES]
     ]
     lines.append(f"plan={tables.plan} status={tables.status} table={tables.digest[:16]}")
@@ -67,9 +68,11 @@ def _place(geo: GeoTable, client: Key) -> Iterator[str]:
     yield f"asn={geo.find_asn(family, key) or 'unknown'}"
 
 
-def _decision(service: SteeredName, client: Key) -> str:
+def _decision(service: SteeredName, client: Key, resolver: Key) -> str:
     family, key, embedded = client
     answer, scope = service.table.lookup(family, key)
+    if answer == ASK_RESOLVER:
+        answer = service.table.settle(*resolver[:2])
     said = service.table.answers[answer]
     return (
         f"service={service.table.id} region={said.region or 'none'} outcome={said.outcome}"

@@ -57,6 +57,8 @@ class _Answer(Protocol):
     def ipv4(self) -> tuple[IPv4Address, ...]: ...
     @property
     def ipv6(self) -> tuple[IPv6Address, ...]: ...
+    @property
+    def ttl(self) -> int: ...
 
 
 class SteeredService(Protocol):
@@ -64,8 +66,6 @@ class SteeredService(Protocol):
 
     @property
     def name(self) -> str: ...
-    @property
-    def ttl(self) -> int: ...
     @property
     def answers(self) -> Sequence[_Answer]: ...
 
@@ -128,7 +128,7 @@ def _answers(services: Sequence[SteeredService]) -> bytes:
     for service in services:
         for answer in service.answers:
             for addresses in (answer.ipv4, answer.ipv6):
-                blob += address_rrset(addresses, service.ttl)
+                blob += address_rrset(addresses, answer.ttl)
                 ends.append(len(blob))
         firsts.append(firsts[-1] + len(service.answers))
     counts = ANSWERS.pack(len(services), firsts[-1])
