@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, normalise, write_table
 from firsthop_steering.document import Document
 from firsthop_steering.snapshot import Plan, RelayStatus, Status
@@ -136,6 +137,7 @@ def random_plan(rng: random.Random) -> Plan:
             "weight": rng.choice([100, 10, 0]),
             "state": rng.choice(["active"] * 5 + ["disabled"]),
             "failure_domain": rng.choice([None, "a", "b"]),
+            "probe": {"interval_s": rng.choice([1, 5, 60]), "rise": 2, "fall": 3},
         }
         for number, id_ in enumerate(ids)
         for k in range(rng.choice([0, 1, 1, 3, 4]))
@@ -146,6 +148,7 @@ def random_plan(rng: random.Random) -> Plan:
         "answers": rng.choice([1, 2, 3]),
         "when_all_down": rng.choice(["open", "closed", "fallback"]),
         "fallback": ["192.0.2.9", "2001:db8::9"],
+        "ttl_min": rng.choice([None, 0, 30]),
         "regions": rng.choice([None, rng.sample(ids, rng.randint(1, len(ids)))]),
     }
     return plan_of(
@@ -203,7 +206,11 @@ def random_status(rng: random.Random, plan: Plan) -> Status:
 
 
 def random_address(rng: random.Random, geo: GeoTable) -> IPv4Address | IPv6Address:
-    """An address of either family, often right beside an edge of the table."""
+    """An address of either family, often right beside an edge of the table or in special space."""
+    if rng.random() < 0.2:
+        block = rng.choice(SPECIAL_PURPOSE)
+        inside = int(block[0]) + rng.choice([0, rng.randrange(block.num_addresses), -1])
+        return type(block[0])(max(0, inside))
     if rng.random() < 0.5:
         edge = int(rng.choice(geo.v4_starts)) - rng.randint(0, 1)
         return IPv4Address(rng.choice([rng.getrandbits(32), edge % 2**32]))

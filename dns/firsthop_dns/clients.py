@@ -5,10 +5,12 @@ The same rules as `firsthop_geodata.addresses.normalise`, on octets: no address 
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from socket import AF_INET6, inet_aton, inet_pton
 from typing import Literal
 
 from firsthop_dns.edns import Subnet
+from firsthop_geodata.addresses import normalise
 
 UDP4, UDP6, TCP4, TCP6 = range(4)
 """How a query came; the order is that of `counters.TRANSPORTS`."""
@@ -17,11 +19,13 @@ Transport = int
 Peer = tuple[str, int] | tuple[str, int, int, int]
 """The address of an asker as `socket.recvfrom` gives it."""
 Key = tuple[Literal[4, 6], int, int]
-"""Family and key for `ServiceTable.lookup`, and how many bits stand before an embedded IPv4."""
+"""Family and key for `ServiceTable.lookup`, and the bits to add to the scope (`normalise`)."""
 
 _SIX_TO_FOUR = b"\x20\x02"
 _V4_MAPPED = bytes(10) + b"\xff\xff"
 _NAT64 = b"\x00\x64\xff\x9b" + bytes(8)
+_SHARED = (0, 0x0064_FF9B << 32)
+"""Keys of both: IPv4 addresses and others lie within these /64s."""
 
 
 def key_of_subnet(subnet: Subnet) -> Key:
@@ -43,4 +47,7 @@ def _key_of_ipv6(octets: bytes) -> Key:
         return 4, int.from_bytes(octets[2:6], "big"), 16
     if octets[:12] in (_V4_MAPPED, _NAT64):  # RFC 4291 §2.5.5.2, RFC 6052 §2.1
         return 4, int.from_bytes(octets[12:], "big"), 96
-    return 6, int.from_bytes(octets[:8], "big"), 0
+    key = int.from_bytes(octets[:8], "big")
+    if key in _SHARED:
+        return normalise(IPv6Address(octets))
+    return 6, key, 0

@@ -1,14 +1,15 @@
 """Addresses as table keys: IPv4 hidden in IPv6 made plain, and the block an answer holds for.
 
-Pure integer arithmetic; knows nothing of any table.
+Also which addresses are nobody's place by their nature. Knows nothing of any table.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Literal
 
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 Family = Literal[4, 6]
 
 V4_MAPPED = 0xFFFF
@@ -25,21 +26,62 @@ EMBEDDED_V4: tuple[tuple[int, int], ...] = (
 )
 """First and last address, as 128-bit integers, of the IPv6 blocks answered as IPv4; ascending."""
 
+SPECIAL_PURPOSE: tuple[Network, ...] = tuple(
+    ip_network(block)
+    for block in (
+        "0.0.0.0/8",  # this network (RFC 791)
+        "10.0.0.0/8",  # private (RFC 1918)
+        "100.64.0.0/10",  # between carrier and customer (RFC 6598)
+        "127.0.0.0/8",  # loopback (RFC 1122)
+        "169.254.0.0/16",  # link local (RFC 3927)
+        "172.16.0.0/12",  # private (RFC 1918)
+        "192.0.0.0/24",  # protocol assignments (RFC 6890)
+        "192.168.0.0/16",  # private (RFC 1918)
+        "198.18.0.0/15",  # benchmarks (RFC 2544)
+        "224.0.0.0/4",  # multicast (RFC 5771)
+        "240.0.0.0/4",  # reserved, and limited broadcast (RFC 1112, RFC 8190)
+        "::/64",  # unspecified, loopback, IPv4-compatible (RFC 4291)
+        "64:ff9b:1::/48",  # NAT64 of one's own (RFC 8215)
+        "100::/64",  # discard (RFC 6666)
+        "2001:2::/48",  # benchmarks (RFC 5180)
+        "5f00::/16",  # segment routing (RFC 9602)
+        "fc00::/7",  # unique local (RFC 4193)
+        "fe80::/10",  # link local (RFC 4291)
+        "fec0::/10",  # site local (RFC 3879)
+        "ff00::/8",  # multicast (RFC 4291)
+    )
+)
+"""Blocks that no client of the public internet stands in (registries of RFC 6890), ascending.
+
+Documentation prefixes are not among them: they stand for real clients in examples and tests.
+"""
+
+
+def special_block(address: Address) -> Network | None:
+    """The special-purpose block that the address lies in; of IPv6 that carries IPv4, the IPv4's."""
+    family, key, _ = normalise(address)
+    plain = IPv4Address(key) if family == 4 else IPv6Address(key << 64)
+    return next((block for block in SPECIAL_PURPOSE if plain in block), None)
+
 
 def normalise(address: Address) -> tuple[Family, int, int]:
-    """The table key of an address: (family, key, embedded bits).
+    """The table key of an address: (family, key, bits before it).
 
     IPv4 gives (4, 32-bit integer, 0). IPv6 that carries IPv4 (v4-mapped, NAT64's well-known
     prefix, 6to4) gives (4, 32-bit integer, bits before the IPv4 address). Any other IPv6 gives
-    (6, top 64 bits, 0).
+    (6, top 64 bits, 0), but where its /64 holds a block that is answered as IPv4 the last number
+    is what a scope of 64 lacks to leave that block out.
     """
     if isinstance(address, IPv4Address):
         return 4, int(address), 0
     value = int(address)
     if value >> 112 == SIX_TO_FOUR:
         return 4, value >> 80 & 0xFFFFFFFF, 16
-    if value >> 32 in (V4_MAPPED, NAT64):
-        return 4, value & 0xFFFFFFFF, 96
+    for block in (V4_MAPPED, NAT64):
+        if value >> 32 == block:
+            return 4, value & 0xFFFFFFFF, 96
+        if value >> 64 == block >> 32:
+            return 6, value >> 64, 65 - (value ^ block << 32).bit_length()
     return 6, value >> 64, 0
 
 

@@ -8,10 +8,11 @@ import numpy.typing as npt
 from firsthop_steering.atlas import Pool, Rule
 from firsthop_steering.decide import Steering, score_us, tier
 from firsthop_steering.endpoints import addresses_by_bucket
+from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.model import Service
 from firsthop_steering.outcome import Outcome
 from firsthop_steering.rendezvous import BUCKETS, draws, kept
-from firsthop_steering.table import Answer
+from firsthop_steering.table import ASK_RESOLVER, Answer
 from firsthop_steering.walks import Ints, Walk, walks_of
 
 _TIER_STEP = 1 << 40
@@ -26,12 +27,16 @@ class AnswerBook:
         self._service = service
         self._pool: Pool = pool
         self._sites = steering.atlas.pools[pool]
+        self._lifetimes = Lifetimes(steering, service, pool)
         self._ids: dict[Answer, int] = {}
         self._walks: dict[tuple[Walk, Outcome], int] = {}
         self._decision_ids: dict[bytes, int] = {}
         self._of_site: dict[tuple[int, Outcome], npt.NDArray[np.uint32]] = {}
-        self.decisions: list[int] = []
+        self.decisions: list[int] = [ASK_RESOLVER]
         self.rows: list[npt.NDArray[np.uint32]] = []
+
+    ask_resolver = 0
+    """The decision of clients whose address says nothing about them."""
 
     @property
     def answers(self) -> list[Answer]:
@@ -63,6 +68,7 @@ class AnswerBook:
             (),
             tuple(each for each in fallback if each.version == 4),
             tuple(each for each in fallback if each.version == 6),
+            self._lifetimes.ttl(None),
         )
 
     def _walk(self, walk: Walk, outcome: Outcome) -> int:
@@ -104,8 +110,9 @@ class AnswerBook:
         site = self._sites[index]
         endpoints = self._steering.usable(site, ignore_health=outcome == "open")
         distinct, which = addresses_by_bucket(endpoints, self._service.answers)
+        ttl = self._lifetimes.ttl(site)
         ids = [
-            self._id(Answer(site.id, outcome, tuple(each.id for each in named), ipv4, ipv6))
+            self._id(Answer(site.id, outcome, tuple(each.id for each in named), ipv4, ipv6, ttl))
             for named, ipv4, ipv6 in distinct
         ]
         row: npt.NDArray[np.uint32] = np.array(ids, dtype=np.uint32)[np.array(which)]
@@ -125,6 +132,6 @@ class AnswerBook:
             if (row == row[0]).all():
                 self.decisions.append(int(row[0]))
             else:
-                self.decisions.append(-1 - len(self.rows))
+                self.decisions.append(-2 - len(self.rows))
                 self.rows.append(row)
         return found

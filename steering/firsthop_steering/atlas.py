@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from firsthop_geodata.prefixes import NO_CELL, GeoTable, normalise
 from firsthop_steering.geography import distances_km, prior_us, unit_vectors
-from firsthop_steering.model import Override, Region, Service, State, TransceiverRegion
+from firsthop_steering.model import Override, Probe, Region, Service, State, TransceiverRegion
 from firsthop_steering.snapshot import Plan
 
 Pool = Literal["relays", "signalling", "media"]
@@ -32,8 +32,8 @@ class Endpoint:
     ipv6: IPv6Address | None
     weight: int
     active: bool
-    probed: bool
-    """Whether the status speaks of it."""
+    probe: Probe | None
+    """How it is checked; None where the status does not speak of it."""
     domain: str
     """What fails together with it; its own id where nothing is said."""
 
@@ -231,7 +231,7 @@ def _relay_sites(plan: Plan) -> tuple[Site, ...]:
                 relay.ipv6,
                 relay.weight,
                 relay.state is State.ACTIVE,
-                True,
+                relay.probe,
                 relay.failure_domain or relay.id,
             )
         )
@@ -252,7 +252,7 @@ def _transceiver_sites(plan: Plan, *, signalling: bool) -> tuple[Site, ...]:
             ipv4 = each.host if isinstance(each.host, IPv4Address) else None
             ipv6 = each.host if isinstance(each.host, IPv6Address) else None
         endpoints.setdefault(each.region, []).append(
-            Endpoint(each.id, ipv4, ipv6, each.weight, each.state is State.ACTIVE, False, each.id)
+            Endpoint(each.id, ipv4, ipv6, each.weight, each.state is State.ACTIVE, None, each.id)
         )
     return tuple(
         _site(region, endpoints.get(region.id, ()), 0.0)

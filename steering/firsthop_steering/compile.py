@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL
 from firsthop_steering.answerbook import AnswerBook
 from firsthop_steering.atlas import Pool, Rule, key_range
@@ -54,8 +55,8 @@ def compile_table(
             {
                 "id": each.id,
                 "name": each.name,
-                "ttl": each.ttl,
                 "ecs": each.ecs,
+                "unlocated": each.unlocated,
                 "answers": [answer.to_json() for answer in each.answers],
             }
             for each in services
@@ -74,22 +75,22 @@ def compile_service(steering: Steering, service: Service) -> CompiledService:
     starts4, groups4 = _groups(steering, rules, 4)
     starts6, groups6 = _groups(steering, rules, 6)
     groups, inverse = np.unique(np.concatenate([groups4, groups6]), return_inverse=True)
-    cells, speaking = np.divmod(groups, len(rules) + 1)
-    decision_of_group = np.empty(len(groups), dtype=np.int32)
-    for number in range(len(rules) + 1):
+    cells, speaking = np.divmod(groups, len(rules) + 2)
+    decision_of_group = np.full(len(groups), answers.ask_resolver, dtype=np.int32)
+    for number, rule in enumerate((*rules, None)):
         members = np.flatnonzero(speaking == number)
         if len(members):
-            rule = rules[number] if number < len(rules) else None
             decision_of_group[members] = answers.decide(rule, cells[members])
     decisions = decision_of_group[inverse.reshape(-1)]
+    (unlocated,) = answers.decide(None, np.array([len(steering.atlas.geo.latitudes)]))
     v6 = _merge(starts6, decisions[len(groups4) :], breaks=_EMBEDDED_IPV4)
     v4 = _merge(starts4, decisions[: len(groups4)])
     return CompiledService(
         service.id,
         service.name,
-        service.ttl,
         service.ecs,
         tuple(answers.answers),
+        int(unlocated),
         np.array(answers.decisions, dtype=np.int32),
         np.array(answers.rows, dtype=np.uint32).reshape(-1, BUCKETS),
         v4,
@@ -100,9 +101,10 @@ def compile_service(steering: Steering, service: Service) -> CompiledService:
 def _groups(
     steering: Steering, rules: Sequence[Rule], family: int
 ) -> tuple[npt.NDArray[np.uint64], Ints]:
-    """Range starts of one family, and for each range cell × (rules + 1) + rule.
+    """Range starts of one family, and for each range cell × (rules + 2) + rule.
 
-    The cell after the last stands for "not located", the rule after the last for "none".
+    The cell after the last stands for "not located", the rule after the last for "none", and the
+    one after that for "ask the resolver": a special-purpose block that nobody has placed.
     """
     geo = steering.atlas.geo
     cell_starts, cell_values = (
@@ -119,6 +121,8 @@ def _groups(
     last = (1 << (32 if family == 4 else 64)) - 1
     cuts = [key_range(r.cidr) for r in rules if r.cidr and r.cidr.version == family]
     cuts += [(first, end - 1) for first, end in _EMBEDDED_IPV4] if family == 6 else []
+    special = [key_range(block) for block in SPECIAL_PURPOSE if block.version == family]
+    cuts += special
     points = [point for first, end in cuts for point in (first, end + 1) if point <= last]
     edges.append(np.array(points, dtype=np.uint64))
     starts = np.unique(np.concatenate(edges))
@@ -145,7 +149,10 @@ def _groups(
             speaking[(countries == rule.country)[cells]] = number
         else:
             speaking[(continents == rule.continent)[cells]] = number
-    return starts, cells * (len(rules) + 1) + speaking
+    lows, highs = np.array(special, dtype=np.uint64).T
+    within = starts <= highs[np.searchsorted(lows, starts, side="right") - 1]
+    speaking[within & ~located & (speaking == len(rules))] += 1
+    return starts, cells * (len(rules) + 2) + speaking
 
 
 def _merge(

@@ -48,11 +48,15 @@ class Steering:
             for each in site.endpoints
             if each.active
             and each.weight > 0
-            and (ignore_health or not each.probed or self._healthy(each.id))
+            and (ignore_health or each.probe is None or self._healthy(each.id))
         )
 
+    def relay_status(self, relay: str) -> RelayStatus:
+        """What the status says of a relay; of one it does not name, that it is unknown."""
+        return self.status.relays.get(relay, _UNKNOWN)
+
     def _healthy(self, relay: str) -> bool:
-        status = self.status.relays.get(relay, _UNKNOWN)
+        status = self.relay_status(relay)
         return status.verdict != "down" and not status.draining
 
     def up(self, pool: Pool, site: int) -> tuple[Endpoint, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from firsthop_geodata.addresses import special_block
 from firsthop_steering.atlas import Client, Pool
 from firsthop_steering.decide import Steering
 from firsthop_steering.decision import Candidate, Decision
 from firsthop_steering.endpoints import addresses
+from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.model import Service
 
 
@@ -31,12 +33,15 @@ def explain(
     return {
         "service": service.id,
         "name": service.name,
-        "client": _client(steering, client, address),
+        "client": {
+            **_client(steering, client, address),
+            "as_subnet": _as_subnet(decision, address),
+        },
         "plan": decision.plan,
         "status": decision.status,
         "bucket": decision.bucket,
         **_decision(steering, decision, pool, client.cell),
-        "answer": _answer(steering, decision),
+        "answer": _answer(steering, decision, pool),
         "media": media,
     }
 
@@ -55,6 +60,19 @@ def _client(
         "continent": client.continent or None,
         "asn": client.asn or None,
     }
+
+
+def _as_subnet(decision: Decision, address: IPv4Address | IPv6Address) -> str | None:
+    """What DNS does with a client subnet like this, where it does not decide as it does here."""
+    block = special_block(address)
+    if not decision.service.ecs:
+        return "DNS answers by the resolver's address: the service has ecs off"
+    if block is None or decision.client.cell is not None or decision.ranking.rule is not None:
+        return None
+    return (
+        f"DNS answers by the resolver's address: {block} is special-purpose space, which neither "
+        "the geo data nor an override places (RFC 7871 §10)"
+    )
 
 
 def _decision(
@@ -96,7 +114,7 @@ def _candidate(
         "state": site.state,
         "endpoints_up": each.up,
         "endpoints": {
-            endpoint.id: _verdict(steering, endpoint.id) if endpoint.probed else "not probed"
+            endpoint.id: _verdict(steering, endpoint.id) if endpoint.probe else "not probed"
             for endpoint in site.endpoints
         },
     }
@@ -109,15 +127,17 @@ def _verdict(steering: Steering, relay: str) -> str:
     return f"{held.verdict}, draining" if held.draining else held.verdict
 
 
-def _answer(steering: Steering, decision: Decision) -> dict[str, list[str]]:
-    """What DNS says: the endpoints named, and the addresses of A and AAAA."""
+def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, list[str] | int]:
+    """What DNS says: the endpoints named, the addresses of A and AAAA, and the TTL in seconds."""
     service, outcome = decision.service, decision.ranking.outcome
+    ttl = Lifetimes(steering, service, pool).ttl(decision.site)
     if decision.site is None:
         spare = service.fallback if outcome == "fallback" else ()
         return {
             "endpoints": [],
             "ipv4": [str(each) for each in spare if each.version == 4],
             "ipv6": [str(each) for each in spare if each.version == 6],
+            "ttl": ttl,
         }
     usable = steering.usable(decision.site, ignore_health=outcome == "open")
     named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
@@ -125,4 +145,5 @@ def _answer(steering: Steering, decision: Decision) -> dict[str, list[str]]:
         "endpoints": [each.id for each in named],
         "ipv4": [str(each) for each in ipv4],
         "ipv6": [str(each) for each in ipv6],
+        "ttl": ttl,
     }

@@ -213,8 +213,12 @@ class Service(Model):
     name: DomainName
     pool: Literal["relays", "transceivers"] = "relays"
     ttl: int = Field(default=30, ge=0, le=86400)
-    ttl_min: int = Field(default=1, ge=0, le=86400)
+    """Seconds that an answer is kept, or less: until checks could change it, down to `ttl_min`."""
+    ttl_min: int | None = Field(default=None, ge=0, le=86400)
+    """Least TTL, however soon checks could change the answer; null: half of `ttl`, rounded up, so
+    that quick checks do not have every resolver ask every few seconds."""
     ttl_max: int = Field(default=300, ge=1, le=86400)
+    """What `ttl` may not exceed."""
     answers: int = Field(default=1, ge=1, le=8)
     regions: tuple[Slug, ...] | None = None
     """Regions of the pool that may answer; null: all."""
@@ -230,9 +234,14 @@ class Service(Model):
     def _coherent(self) -> Service:
         if self.when_all_down == "fallback" and not self.fallback:
             raise ValueError("when_all_down: fallback needs at least one address in fallback")
-        if not self.ttl_min <= self.ttl <= self.ttl_max:
+        if not self.shortest_ttl <= self.ttl <= self.ttl_max:
             raise ValueError("ttl must lie within ttl_min and ttl_max")
         return self
+
+    @property
+    def shortest_ttl(self) -> int:
+        """`ttl_min`, or what stands for it."""
+        return (self.ttl + 1) // 2 if self.ttl_min is None else self.ttl_min
 
 
 _SIX_TO_FOUR = IPv6Network("2002::/16")

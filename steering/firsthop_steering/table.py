@@ -20,7 +20,9 @@ from firsthop_steering.outcome import Outcome
 from firsthop_steering.rendezvous import bucket
 from firsthop_steering.sections import SectionError, SectionFile
 
-FORMAT = 1
+FORMAT = 2
+ASK_RESOLVER = -1
+"""In place of an answer id: the subnet says nothing about its client; see `ServiceTable.lookup`."""
 SPLIT_SCOPE = {4: 24, 6: 48}
 """Prefix lengths that buckets are drawn from: the narrowest scope that a split can have."""
 
@@ -35,6 +37,8 @@ class Answer:
     relays: tuple[str, ...]
     ipv4: tuple[IPv4Address, ...]
     ipv6: tuple[IPv6Address, ...]
+    ttl: int
+    """Seconds; no longer than until health could change this answer (`lifetime`)."""
 
     def to_json(self) -> list[Any]:
         """As the table's meta keeps it."""
@@ -44,18 +48,20 @@ class Answer:
             list(self.relays),
             [str(each) for each in self.ipv4],
             [str(each) for each in self.ipv6],
+            self.ttl,
         ]
 
     @classmethod
     def from_json(cls, raw: list[Any]) -> Answer:
         """The inverse of `to_json`."""
-        region, outcome, relays, ipv4, ipv6 = raw
+        region, outcome, relays, ipv4, ipv6, ttl = raw
         return cls(
             region,
             outcome,
             tuple(relays),
             tuple(IPv4Address(each) for each in ipv4),
             tuple(IPv6Address(each) for each in ipv6),
+            ttl,
         )
 
 
@@ -77,14 +83,16 @@ class RangeTable:
 class CompiledService:
     """One service's part of a table before it is written.
 
-    `decisions[d]` is an answer id, or −1 − row of `rows`, whose 1,024 columns are answer ids.
+    `decisions[d]` is an answer id, ASK_RESOLVER, or −2 − row of `rows`, whose 1,024 columns are
+    answer ids.
     """
 
     id: str
     name: str
-    ttl: int
     ecs: bool
     answers: tuple[Answer, ...]
+    unlocated: int
+    """The decision of clients that cannot be located, where no override speaks of them."""
     decisions: npt.NDArray[np.int32]
     rows: npt.NDArray[np.uint32]
     v4: RangeTable
@@ -97,22 +105,22 @@ class ServiceTable:
     __slots__ = (
         "_decisions",
         "_rows",
+        "_unlocated",
         "_v4",
         "_v6",
         "answers",
         "ecs",
         "id",
         "name",
-        "ttl",
     )
 
     def __init__(self, meta: dict[str, Any], sections: SectionFile, place: int) -> None:
         self.id: str = meta["id"]
         self.name: str = meta["name"]
-        self.ttl: int = meta["ttl"]
         self.ecs: bool = meta["ecs"]
         self.answers: Sequence[Answer] = tuple(map(Answer.from_json, meta["answers"]))
         self._decisions: list[int] = sections.array(f"{place}.decisions", "<i4").tolist()
+        self._unlocated: int = self._decisions[meta["unlocated"]]
         self._rows = sections.bytes(f"{place}.rows").cast("I")
         self._v4 = _views(sections, f"{place}.v4", "I")
         self._v6 = _views(sections, f"{place}.v6", "Q")
@@ -124,6 +132,10 @@ class ServiceTable:
         (`firsthop_geodata.prefixes.normalise`). Returns (answer id, scope prefix length): within
         the scope, which is the widest aligned block inside the client's range, every client of
         this table gets this answer (RFC 7871 §7.2.1).
+
+        The answer is ASK_RESOLVER for a special-purpose address that neither the geo table nor an
+        override places: DNS then answers by the resolver's address, and the scope is that of the
+        special-purpose block (RFC 7871 §10).
         """
         if family == 4:
             (starts, decisions, index), bits, top = self._v4, 32, key >> 16
@@ -136,11 +148,24 @@ class ServiceTable:
         before = first - 1 if first else 1 << bits
         scope = bits + 1 - min((key ^ before).bit_length(), (key ^ after).bit_length())
         answer = self._decisions[decisions[place - 1]]
-        if answer < 0:
-            answer = self._rows[~answer << 10 | bucket(family, key)]
+        if answer < ASK_RESOLVER:
+            answer = self._rows[-2 - answer << 10 | bucket(family, key)]
             split = SPLIT_SCOPE[family]
             scope = split if scope < split else scope
         return answer, scope
+
+    def settle(self, family: Literal[4, 6], key: int) -> int:
+        """The answer id for one who stands at this very address, a resolver for instance.
+
+        As `decide` says: where `lookup` gives ASK_RESOLVER they count as not located.
+        """
+        answer, _ = self.lookup(family, key)
+        if answer != ASK_RESOLVER:
+            return answer
+        answer = self._unlocated
+        if answer < 0:
+            answer = self._rows[-2 - answer << 10 | bucket(family, key)]
+        return answer
 
     def ranges(self, family: Literal[4, 6]) -> tuple[Sequence[int], Sequence[int]]:
         """Range starts and their decisions, for those who count or draw them."""

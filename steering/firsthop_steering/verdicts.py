@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from firsthop_steering.model import Probe
 from firsthop_steering.reports import VantageView
 
 Liveness = Literal["up", "down", "unknown"]
@@ -48,6 +49,17 @@ def observe(state: Streak, ok: bool, rise: int, fall: int) -> Streak:
     if state.against + 1 >= needed:
         return Streak(turned)
     return Streak(state.verdict, state.against + 1)
+
+
+def next_change_s(verdict: Liveness, probe: Probe) -> float:
+    """Seconds until checks can turn a relay between up and down at the earliest.
+
+    The outcomes in a row that this takes, times the time from one check to the next; unknown
+    counts as up, as it does for answers. An answer that is kept no longer has not been overtaken
+    by what was measured when it was given (the rule is that of gdnsd's monitors). A streak that
+    has begun is not known here, so the first failure may be that much older.
+    """
+    return (probe.rise if verdict == "down" else probe.fall) * probe.interval_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,7 @@ class ServiceRow(Configured):
     name: Mapped[str]
     pool: Mapped[str]
     ttl: Mapped[int]
-    ttl_min: Mapped[int]
+    ttl_min: Mapped[int | None]
     ttl_max: Mapped[int]
     answers: Mapped[int]
     regions: Mapped[list[str] | None] = mapped_column(ARRAY(Text))

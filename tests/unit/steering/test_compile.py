@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firsthop_geodata.addresses import special_block
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import normalise
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.compile import compile_table
 from firsthop_steering.decide import Steering
 from firsthop_steering.endpoints import addresses
+from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.sections import SectionError, SectionFile, write_sections
-from firsthop_steering.table import Answer, AnswerTable, ServiceTable
+from firsthop_steering.table import ASK_RESOLVER, Answer, AnswerTable, ServiceTable
 from firsthop_steering.walks import walks_of
 from worlds import (
     NOW,
@@ -45,6 +47,7 @@ def decided(steering: Steering, address: IPv4Address | IPv6Address) -> Answer:
     service = next(iter(steering.atlas.services.values()))
     decision = steering.decide(service, steering.atlas.client(address))
     outcome = decision.ranking.outcome
+    ttl = Lifetimes(steering, service, "relays").ttl(decision.site)
     if decision.site is None:
         spare = service.fallback if outcome == "fallback" else ()
         return Answer(
@@ -53,10 +56,19 @@ def decided(steering: Steering, address: IPv4Address | IPv6Address) -> Answer:
             (),
             tuple(each for each in spare if isinstance(each, IPv4Address)),
             tuple(each for each in spare if isinstance(each, IPv6Address)),
+            ttl,
         )
     usable = steering.usable(decision.site, ignore_health=outcome == "open")
     named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
-    return Answer(decision.site.id, outcome, tuple(each.id for each in named), ipv4, ipv6)
+    return Answer(decision.site.id, outcome, tuple(each.id for each in named), ipv4, ipv6, ttl)
+
+
+def unplaced(steering: Steering, address: IPv4Address | IPv6Address) -> bool:
+    """Whether nobody has placed it, and nobody will: special-purpose space."""
+    service = next(iter(steering.atlas.services.values()))
+    client = steering.atlas.client(address)
+    ranking = steering.decide(service, client).ranking
+    return client.cell is None and ranking.rule is None and special_block(address) is not None
 
 
 @given(st.integers(0, 2**32))
@@ -72,7 +84,9 @@ def test_the_table_says_what_decide_says(seed: int) -> None:
         address = random_address(rng, geo)
         family, key = key_of(address)
         answer, scope = table.lookup(family, key)
-        assert table.answers[answer] == decided(steering, address)
+        assert table.answers[table.settle(family, key)] == decided(steering, address)
+        assert (answer == ASK_RESOLVER) == unplaced(steering, address)
+        assert answer in (ASK_RESOLVER, table.settle(family, key))
         bits = 32 if family == 4 else 64
         low = key >> bits - scope << bits - scope
         for _ in range(3):
@@ -112,10 +126,10 @@ def test_scopes_are_the_widest_blocks_that_fit() -> None:
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_one_region_needs_one_answer_for_all(family: Literal[4, 6]) -> None:
-    """With everything in one place IPv4's scope is 0, the widest there is."""
+    """With everything in one place scopes end only where special-purpose space begins."""
     table = compiled(demo(status="down"))
     _, scope = table.lookup(family, 10 << 24 if family == 4 else 0x2400 << 48)
-    assert scope == (0 if family == 4 else 6), "2000::/5 would hold 2002::/16, which is IPv4's"
+    assert scope == (5 if family == 4 else 6), "0/4 holds 0/8, 2000::/5 holds 2002::/16"
 
 
 def test_a_table_knows_what_it_was_made_of() -> None:
@@ -191,5 +205,5 @@ def test_the_bundled_world_agrees_too() -> None:
     rng = random.Random(7)
     for _ in range(2000):
         address = random_address(rng, geo)
-        answer, _ = table.lookup(*key_of(address))
+        answer = table.settle(*key_of(address))
         assert table.answers[answer] == decided(steering, address)

@@ -59,6 +59,7 @@ def test_every_region_is_named_with_its_numbers_and_its_fate() -> None:
         "endpoints": ["fra-1"],
         "ipv4": ["192.0.2.1"],
         "ipv6": ["2001:db8::1"],
+        "ttl": 30,
     }
     assert found["client"]["country"] == "DE"
     assert found["media"]["region"] == "eu"

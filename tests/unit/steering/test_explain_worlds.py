@@ -13,6 +13,7 @@ from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.endpoints import addresses
 from firsthop_steering.explain import explain
+from firsthop_steering.lifetime import Lifetimes
 from worlds import NOW, random_address, random_geo, random_plan, random_status, status_of
 
 
@@ -44,6 +45,7 @@ def test_it_says_what_is_decided(seed: int) -> None:
                 "endpoints": [each.id for each in named],
                 "ipv4": list(map(str, ipv4)),
                 "ipv6": list(map(str, ipv6)),
+                "ttl": Lifetimes(steering, service, "relays").ttl(decision.site),
             }
 
 

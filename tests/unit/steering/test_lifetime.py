@@ -1,0 +1,174 @@
+"""An answer is kept no longer than until health could change it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firsthop_steering.atlas import Atlas, Client
+from firsthop_steering.decide import Steering
+from firsthop_steering.endpoints import addresses
+from firsthop_steering.lifetime import Lifetimes
+from firsthop_steering.model import Probe, Service
+from firsthop_steering.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.verdicts import Liveness, Streak, next_change_s, observe
+from worlds import (
+    NOW,
+    europe_and_america,
+    plan_of,
+    random_address,
+    random_geo,
+    random_plan,
+    random_status,
+    status_of,
+)
+
+
+def ttls(status: Status, service: dict[str, Any] | None = None) -> dict[str, int]:
+    """The TTL of each region's answers, and under "" of those in which none answers.
+
+    `fra` is probed every 4 s, `iad` every 10 s, both with rise 2 and fall 3.
+    """
+    plan = plan_of(
+        {
+            "regions": [
+                {"id": "fra", "latitude": 50.1, "longitude": 8.7},
+                {"id": "iad", "latitude": 39.0, "longitude": -77.5},
+                {"id": "old", "latitude": 1, "longitude": 2, "state": "draining"},
+            ],
+            "relays": [
+                {"id": "fra-1", "region": "fra", "ipv4": "192.0.2.1", "probe": {"interval_s": 4}},
+                {"id": "fra-2", "region": "fra", "ipv4": "192.0.2.2", "state": "disabled"},
+                {"id": "iad-1", "region": "iad", "ipv4": "192.0.2.3", "probe": {"interval_s": 10}},
+                {"id": "old-1", "region": "old", "ipv4": "192.0.2.4"},
+            ],
+            "services": [
+                {"id": "s", "name": "s.edge.example.", "ttl": 60, "ttl_min": 0, **(service or {})}
+            ],
+        }
+    )
+    steering = Steering(Atlas(plan, europe_and_america()), status, NOW)
+    lifetimes = Lifetimes(steering, plan.document.services[0], "relays")
+    sites = steering.atlas.pools["relays"]
+    return {site.id: lifetimes.ttl(site) for site in sites[:2]} | {"": lifetimes.ttl(None)}
+
+
+def test_what_is_up_may_fall() -> None:
+    """Three failures of its own relay; what the other region does is no matter."""
+    assert ttls(status_of(fra_1="up", iad_1="up")) == {"fra": 12, "iad": 30, "": 60}
+
+
+def test_what_is_down_may_rise_and_take_clients_back() -> None:
+    """Two successes of fra-1 would move clients of every other answer."""
+    assert ttls(status_of(fra_1="down", iad_1="up")) == {"fra": 8, "iad": 8, "": 8}
+    only = {"regions": ["iad"]}
+    assert ttls(status_of(fra_1="down", iad_1="up"), only)["iad"] == 30
+
+
+def test_with_all_down_the_first_to_rise_counts() -> None:
+    """Whatever `when_all_down` says: any relay that comes back changes the answer."""
+    assert set(ttls(status_of(fra_1="down", iad_1="down")).values()) == {8}
+
+
+def test_a_relay_that_wants_no_sessions_does_not_turn_by_probes() -> None:
+    """A region that drains is no region that may come back in so and so many checks."""
+    status = Status(
+        number=1,
+        lineage="test",
+        created_at=NOW,
+        relays={"fra-1": RelayStatus(verdict="down", draining=True), "iad-1": RelayStatus()},
+    )
+    assert ttls(status)["iad"] == 30
+
+
+def test_where_nobody_measures_nothing_changes() -> None:
+    """A lone edge without probers gives the whole TTL; so does one whose probers know nothing."""
+    for status in (status_of(0), status_of(fra_1="unknown", iad_1="unknown")):
+        assert set(ttls(status).values()) == {60}
+    assert ttls(status_of(fra_1="unknown", iad_1="up"))["fra"] == 12, "unknown may fall"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ({"ttl_min": None}, 30),
+        ({"ttl_min": None, "ttl": 7}, 7),
+        ({"ttl_min": None, "ttl": 25}, 13),
+        ({"ttl_min": 20}, 20),
+        ({"ttl_min": 0, "ttl": 5}, 5),
+    ],
+)
+def test_the_bounds_hold(bounds: dict[str, int | None], expected: int) -> None:
+    """Without `ttl_min` a TTL is not pressed below half of it, rounded up."""
+    assert ttls(status_of(fra_1="up", iad_1="up"), bounds)["fra"] == expected
+
+
+VERDICTS: st.SearchStrategy[Liveness] = st.sampled_from(["up", "down", "unknown"])
+
+
+@given(VERDICTS, st.integers(1, 6), st.integers(1, 6), st.lists(st.booleans(), max_size=30))
+def test_no_outcomes_turn_a_relay_sooner(
+    verdict: Liveness, rise: int, fall: int, outcomes: list[bool]
+) -> None:
+    """Whatever checks say; and when all contradict, it turns just then."""
+    probe = Probe(interval_s=2.0, rise=rise, fall=fall)
+    checks = next_change_s(verdict, probe) / probe.interval_s
+    streak = Streak(verdict)
+    for count, ok in enumerate(outcomes, start=1):
+        streak = observe(streak, ok, rise, fall)
+        if (streak.verdict == "down") != (verdict == "down"):
+            assert count >= checks
+            break
+    streak = Streak(verdict)
+    for count in range(1, round(checks) + 1):
+        streak = observe(streak, verdict == "down", rise, fall)
+        assert ((streak.verdict == "down") != (verdict == "down")) == (count == checks)
+
+
+def turned(plan: Plan, status: Status, within_s: float) -> Iterator[Status]:
+    """What the status may be before `within_s` have gone: up to two relays turned."""
+    quick = [
+        relay.id
+        for relay in plan.document.relays
+        if next_change_s(status.relays.get(relay.id, RelayStatus()).verdict, relay.probe) < within_s
+    ]
+    for few in (*combinations(quick, 1), *combinations(quick, 2)):
+        changed = dict(status.relays)
+        for relay in few:
+            before = changed.get(relay, RelayStatus())
+            verdict = "up" if before.verdict == "down" else "down"
+            changed[relay] = before.model_copy(update={"verdict": verdict})
+        yield status.model_copy(update={"relays": changed})
+
+
+def answered(steering: Steering, service: Service, client: Client) -> tuple[object, ...]:
+    decision = steering.decide(service, client)
+    if decision.site is None:
+        return (decision.ranking.outcome,)
+    usable = steering.usable(decision.site, ignore_health=decision.ranking.outcome == "open")
+    return decision.ranking.outcome, addresses(usable, decision.bucket, service.answers)
+
+
+@given(st.integers(0, 2**32))
+def test_no_turn_within_the_ttl_changes_the_answer(seed: int) -> None:
+    """In random worlds: before the TTL is over no relay can have turned whose turn matters."""
+    rng = random.Random(seed)
+    plan, geo = random_plan(rng), random_geo(rng, 5)
+    atlas, status = Atlas(plan, geo), random_status(rng, plan)
+    if all(each.verdict == "unknown" for each in status.relays.values()):
+        return
+    service = atlas.services["s"].model_copy(update={"ttl": 300, "ttl_min": 0})
+    steering = Steering(atlas, status, NOW)
+    lifetimes = Lifetimes(steering, service, "relays")
+    clients = [atlas.client(random_address(rng, geo)) for _ in range(4)]
+    for client in clients:
+        ttl = lifetimes.ttl(steering.decide(service, client).site)
+        before = answered(steering, service, client)
+        for later in turned(plan, status, ttl):
+            assert answered(Steering(atlas, later, NOW), service, client) == before
