@@ -11,11 +11,10 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from firsthop_steering.names import to_text, to_wire
-
 from firsthop_dns.names import ROOT, parent
 from firsthop_dns.wire import AAAA, CNAME, IN, NS, SOA, A
 from firsthop_steering.model import Record, Zone
+from firsthop_steering.names import to_text, to_wire
 from firsthop_steering.rdata import CompressibleName, Rdata
 
 __all__ = ["ADDRESSES", "Body", "BodyWriter", "RRset", "ZoneError"]

@@ -10,8 +10,6 @@ import struct
 from collections.abc import Sequence
 from zlib import crc32
 
-from firsthop_steering.names import to_wire
-
 from firsthop_dns.bodies import Bodies
 from firsthop_dns.layout import (
     ANSWERS,
@@ -37,6 +35,7 @@ from firsthop_dns.rrset import Body, ZoneError
 from firsthop_dns.steered import Endpoints, SteeredService, answer_rrsets
 from firsthop_dns.wire import DNAME
 from firsthop_steering.document import Document
+from firsthop_steering.names import to_wire
 
 __all__ = ["ZoneError", "encode_zones", "static_zones"]
 

@@ -183,7 +183,7 @@ def test_extended_errors(sample: Sample, name: str, kind: str, rcode: str, code:
 
 
 def test_steered_answers_say_that_they_are_old(sample: Sample) -> None:
-    """Extended error 22 while nobody tells the edge anything new, on both lanes; not static ones."""
+    """Extended error 22 while nobody tells the edge anything new; static ones say nothing."""
     edge = Edge(sample, stale=True)
     for edge.lane in (respond, respond_strictly):
         answer = edge.ask("geo.example.test", "A", SUBNET)
