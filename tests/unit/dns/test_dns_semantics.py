@@ -1,0 +1,259 @@
+"""Zone semantics: every answer of random zones is what the algorithm of RFC 1034 §4.3.2 gives.
+
+The algorithm stands here once more, as plainly as it can be written, over text.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import pytest
+
+from firsthop_dns.bodies import LONGEST_CHAIN
+from firsthop_dns.clients import TCP4, UDP4
+from firsthop_dns.counters import Counters
+from firsthop_dns.instance import Instance
+from firsthop_dns.layout import SECTION
+from firsthop_dns.respond import respond
+from firsthop_dns.tables import Tables
+from firsthop_dns.zone import encode_zones
+from firsthop_steering.atlas import Atlas
+from firsthop_steering.compile import compile_table
+from firsthop_steering.decide import Steering
+from firsthop_steering.document import Document, problems_in
+from firsthop_steering.snapshot import Plan, Status
+from firsthop_steering.table import AnswerTable
+from worlds import NOW, europe_and_america
+
+APEX = "t."
+Records = dict[str, dict[str, list[str]]]
+
+
+def tables(folder: Path, *zones: dict[str, Any]) -> Tables:
+    """What answers for these zones; there are no services."""
+    document = Document.model_validate({"zones": zones})
+    assert problems_in(document) == []
+    plan = Plan(number=1, lineage="test", created_at=NOW, document=document)
+    status = Status(number=1, lineage="test", created_at=NOW)
+    compile_table(
+        Steering(Atlas(plan, europe_and_america()), status, NOW),
+        folder / "table",
+        lambda services: {SECTION: encode_zones(document, 1, services)},
+    )
+    return Tables(AnswerTable.open(folder / "table"), Instance.of(Counters(), {"rate_limit": 0}))
+
+
+def zone(apex: str, records: Records) -> dict[str, Any]:
+    """A zone as the document has it."""
+    return {
+        "apex": apex,
+        "primary": f"ns.{apex}",
+        "contact": f"host.{apex}",
+        "name_servers": [f"ns.{apex}"],
+        "records": [
+            {"owner": owner, "type": kind, "rdata": rdata}
+            for owner, types in records.items()
+            for kind, values in types.items()
+            for rdata in values
+        ],
+    }
+
+
+def ask(made: Tables, name: str, kind: str, transport: int = TCP4) -> dns.message.Message:
+    """The answer to a question without EDNS."""
+    asked = dns.message.make_query(name, kind)
+    reply = respond(asked.to_wire(), ("192.0.2.1", 53), made, 0.0, transport)
+    assert reply is not None
+    answer = dns.message.from_wire(reply)
+    assert asked.is_response(answer)
+    return answer
+
+
+@dataclass
+class Expected:
+    """What an answer must hold: (owner, type, rdata) of each section, but SOA as a flag."""
+
+    rcode: str = "NOERROR"
+    authoritative: bool = True
+    answers: set[tuple[str, str, str]] = field(default_factory=set)
+    referral: str = ""
+    soa: bool = False
+
+
+def above(name: str) -> str:
+    """The name without its first label."""
+    return name.partition(".")[2] or "."
+
+
+def below(name: str, other: str) -> bool:
+    """Whether `name` lies strictly below `other`."""
+    return name.endswith("." + other)
+
+
+class Algorithm:
+    """RFC 1034 §4.3.2 with RFC 4592 §3.3 and RFC 6672 §3.2, for one zone."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.cuts = {name for name, types in records.items() if "NS" in types}
+        own = [name for name in records if not any(below(name, cut) for cut in self.cuts)]
+        self.exist = {APEX, f"whoami.{APEX}"}
+        for name in own:
+            while name != ".":
+                self.exist.add(name)
+                name = above(name)
+
+    def answer(self, name: str, kind: str) -> Expected:
+        """The whole answer."""
+        found = Expected()
+        for hop in range(LONGEST_CHAIN + 2):
+            cut = next((cut for cut in self.cuts if name == cut or below(name, cut)), "")
+            if cut and hop:  # a chain ends before it
+                return found
+            if cut and (name != cut or kind != "DS"):
+                found.authoritative, found.referral = False, cut
+                return found
+            types = self.types(name, found)
+            if types is None:
+                return found
+            if "CNAME" not in types or (kind == "CNAME" and "DNAME" not in types):
+                found.answers |= {(name, kind, rdata) for rdata in types.get(kind, [])}
+                found.soa = kind not in types
+                return found
+            link = (name, "CNAME", types["CNAME"][0])
+            if link in found.answers or hop >= LONGEST_CHAIN:
+                return found
+            found.answers.add(link)
+            name = types["CNAME"][0]
+            if "DNAME" in types and not hop:  # what we do not follow at query time
+                return found
+            if name != APEX and not below(name, APEX):
+                return found
+        return found
+
+    def types(self, name: str, found: Expected) -> dict[str, list[str]] | None:
+        """The records of a name, or those made for it; None when it does not exist."""
+        if name in self.exist:
+            return self.records.get(name, {})
+        encloser = above(name)
+        while encloser not in self.exist:
+            encloser = above(encloser)
+        renamed = self.records.get(encloser, {}).get("DNAME")
+        if renamed:
+            found.answers.add((encloser, "DNAME", renamed[0]))
+            return {"CNAME": [name[: -len(encloser)] + renamed[0]], "DNAME": []}
+        source = f"*.{encloser}"
+        if source in self.exist:
+            return self.records.get(source, {})
+        found.rcode, found.soa = "NXDOMAIN", True
+        return None
+
+
+LABELS = ["a", "b", "*", "xyz"]
+
+
+def random_name(draw: random.Random, most: int = 3) -> str:
+    return ".".join(draw.choice(LABELS) for _ in range(draw.randrange(1, most + 1))) + "." + APEX
+
+
+def random_zone(draw: random.Random) -> Records:
+    """Records that the loader takes: no data beside a CNAME, or below a cut or a DNAME."""
+    records: Records = {}
+    for _ in range(draw.randrange(1, 10)):
+        name, kind = random_name(draw), draw.choice(["A", "A", "TXT", "CNAME", "NS", "DNAME", "MX"])
+        wild = name.startswith("*.")
+        if name in records or (wild and kind in ("NS", "DNAME")):
+            continue
+        rdata = {"A": "192.0.2.1", "TXT": '"x"', "MX": f"5 {random_name(draw)}"}.get(kind)
+        if kind == "DNAME":
+            rdata = f"d{random_name(draw, 1)}"
+        records[name] = {kind: [rdata or random_name(draw)]}
+        if kind == "CNAME" and draw.random() < 0.1:
+            records[name] = {kind: ["else.where."]}
+    for name in list(records):
+        tops = [
+            other
+            for other, types in records.items()
+            if below(name, other) and ("NS" in types or "DNAME" in types)
+        ]
+        if tops:
+            del records[name]
+    return records
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_zones_answer_by_the_algorithm(tmp_path: Path, seed: int) -> None:
+    """For every name of three labels: rcode, AA, answer, referral, SOA."""
+    draw = random.Random(seed)
+    records = random_zone(draw)
+    made, algorithm = tables(tmp_path, zone(APEX, records)), Algorithm(records)
+    names = {random_name(draw, 4) for _ in range(60)} | set(records)
+    for name in sorted(names):
+        for kind in ("A", "TXT", "CNAME", "DNAME", "MX", "DS"):
+            expected, answer = algorithm.answer(name, kind), ask(made, name, kind)
+            said = {
+                (str(rrset.name), dns.rdatatype.to_text(rrset.rdtype), str(rdata))
+                for rrset in answer.answer
+                for rdata in rrset
+            }
+            referral = [str(each.name) for each in answer.authority if each.rdtype == 2]
+            soa = [each for each in answer.authority if each.rdtype == 6]
+            told = Expected(
+                dns.rcode.to_text(answer.rcode()),
+                bool(answer.flags & dns.flags.AA),
+                said,
+                referral[0] if referral else "",
+                bool(soa),
+            )
+            assert told == expected, (name, kind, records)
+
+
+def test_glue_inside_the_cut_is_told_whole_or_not_at_all(tmp_path: Path) -> None:
+    """RFC 9471 §2: in-domain glue or TC; glue of others only where it adds little."""
+    hosts = [f"ns{number}.sub.t." for number in range(12)]
+    records: Records = {host: {"A": ["192.0.2.9"], "AAAA": ["2001:db8::9"]} for host in hosts}
+    records["sub.t."] = {"NS": hosts}
+    records["other.t."] = {"NS": ["ns1.sub.t.", "ns.t."]}
+    records["ns.t."] = {"A": ["192.0.2.53"]}
+    made = tables(tmp_path, zone(APEX, records))
+    whole = ask(made, "x.sub.t.", "A")
+    assert sum(len(rrset) for rrset in whole.additional) == 24
+    cut_short = ask(made, "x.sub.t.", "A", UDP4)
+    assert cut_short.flags & dns.flags.TC
+    assert (cut_short.answer, cut_short.authority, cut_short.additional) == ([], [], [])
+    siblings = {str(each.name) for each in ask(made, "x.other.t.", "A").additional}
+    assert siblings == {"ns1.sub.t.", "ns.t."}
+    assert ask(made, "x.other.t.", "A", UDP4).additional == []
+
+
+def test_a_name_too_long_for_its_dname(tmp_path: Path) -> None:
+    """RFC 6672 §2.2: YXDOMAIN, with the DNAME."""
+    target = ".".join(["y" * 63] * 3) + "."
+    made = tables(tmp_path, zone(APEX, {"d.t.": {"DNAME": [target]}}))
+    answer = ask(made, "x" * 63 + ".d.t.", "A")
+    assert dns.rcode.to_text(answer.rcode()) == "YXDOMAIN"
+    assert [each.rdtype for each in answer.answer] == [dns.rdatatype.DNAME]
+    assert answer.flags & dns.flags.AA
+    assert len(ask(made, "x" * 60 + ".d.t.", "A").answer) == 2
+
+
+def test_a_service_binding_brings_its_target_s_addresses(tmp_path: Path) -> None:
+    """RFC 9460 §4.1; to strangers over UDP only while the reply stays small."""
+    records: Records = {
+        "web.t.": {"HTTPS": ["1 pool.t. alpn=h2"], "A": ["192.0.2.1"]},
+        "pool.t.": {"A": [f"192.0.2.{n}" for n in range(20)]},
+        "self.t.": {"HTTPS": ["1 . alpn=h2"], "A": ["192.0.2.1"]},
+    }
+    made = tables(tmp_path, zone(APEX, records))
+    assert len(ask(made, "web.t.", "HTTPS").additional[0]) == 20
+    assert ask(made, "web.t.", "HTTPS", UDP4).additional == []
+    assert [str(each.name) for each in ask(made, "self.t.", "HTTPS", UDP4).additional] == [
+        "self.t."
+    ]
