@@ -25,6 +25,7 @@ from firsthop_dns.edns import (
     REFUSED,
     SERVFAIL,
     Edns,
+    subnet_option,
     write_opt,
 )
 from firsthop_dns.layout import OTHER_TYPES
@@ -164,7 +165,7 @@ def _reply_to_faulty(faulty: Faulty, tables: Tables, transport: Transport) -> by
         flags = _QR | faulty.flags & _RD | faulty.rcode & 0xF
     opt = b""
     if faulty.edns is not None:
-        opt = write_opt(faulty.edns.dnssec_ok, faulty.rcode, None, 0)
+        opt = write_opt(faulty.edns.dnssec_ok, faulty.rcode, b"")
     counts = _HEADER.pack(flags, 1 if faulty.question else 0, 0, 0, 1 if opt else 0)
     return faulty.identity + counts + faulty.question + opt
 
@@ -267,7 +268,8 @@ class _Answering:
         if edns is not None:
             # Once asked, ECS is in every answer but FORMERR (RFC 7871 §7.2.1).
             subnet = None if rcode == FORMERR else edns.subnet
-            opt = write_opt(edns.dnssec_ok, rcode, subnet, self.scope)
+            options = b"" if subnet is None else subnet_option(subnet, self.scope)
+            opt = write_opt(edns.dnssec_ok, rcode, options)
         flags = _QR | query.flags & _RD | rcode & 0xF
         if rcode in (NOERROR, NXDOMAIN):
             flags |= _AA

@@ -1,0 +1,126 @@
+"""Response-rate limiting: how many replies of a kind a network gets within one second.
+
+Whoever forges the sender's address makes us answer a victim. Each /24 or /56 (the parts in which
+networks are handed out) has a count per kind of reply in windows of one second. Beyond the limit
+half of the replies are dropped; the other half are to be sent truncated, or as BADCOOKIE, so that
+an honest resolver comes back over TCP or with a cookie, and is then not limited. Knows no
+messages, no cookies and no clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from socket import AF_INET6, inet_pton
+
+ANSWER, NEGATIVE, REFERRAL, ERROR = range(4)
+"""Kinds of replies: with data; NXDOMAIN or NODATA; to a delegation; any other rcode."""
+PASS, SLIP, DROP = range(3)
+"""Verdicts: send it; send its short form, truncated or BADCOOKIE; send nothing."""
+
+MOST_PREFIXES = 16_384
+"""Prefixes of a kind that are told apart within a window. Further ones share as many counts, by a
+hash that nobody outside can foresee. So a flood of forged senders costs a few megabytes and half a
+millisecond a second at most, and cannot hide another flood."""
+
+Network = IPv4Network | IPv6Network
+LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+"""A reply to loopback leaves no machine."""
+
+_Prefix = str | bytes | int
+"""Of IPv4 the text before the last dot, of IPv6 seven octets, of a shared count its number."""
+_PREFIX_BITS = {4: 24, 6: 56}
+_EXEMPT = -(1 << 60)
+"""A count that reaches no limit within a second."""
+
+
+class RateLimit:
+    """Counts the replies of one worker; a network's packets spread over all workers of an edge.
+
+    Limits are replies a second and prefix, 0 for none. Those of NEGATIVE and REFERRAL are NSD's
+    default `rrl-ratelimit`. ANSWER is NSD's default `rrl-whitelist-ratelimit`, since a public
+    resolver that sends client subnets asks once a TTL for each of many networks. ERROR is less:
+    an honest resolver that is told REFUSED does not ask on.
+
+    Members of an exempt network are never limited. If it is narrower than a prefix, they still use
+    up the share of their neighbours.
+    """
+
+    __slots__ = ("_counts", "_end", "_limits", "_narrow", "_start", "_wide")
+
+    def __init__(
+        self,
+        *,
+        answer: int = 2000,
+        negative: int = 200,
+        referral: int = 200,
+        error: int = 100,
+        exempt: Iterable[Network] = LOOPBACK,
+    ) -> None:
+        self._limits = (answer, negative, referral, error)
+        if min(self._limits) < 0:
+            raise ValueError("a limit is a number of replies, or 0 for none")
+        self._counts: tuple[dict[_Prefix, int], ...] = ({}, {}, {}, {})
+        self._start = self._end = 0.0
+        self._wide: list[Network] = []
+        self._narrow: dict[_Prefix, list[Network]] = {}
+        for network in exempt:
+            if network.prefixlen <= _PREFIX_BITS[network.version]:
+                self._wide.append(network)
+            else:
+                prefix = _prefix(str(network.network_address), network.version == 6)
+                self._narrow.setdefault(prefix, []).append(network)
+
+    def verdict(self, kind: int, peer_host: str, ipv6: bool, now: float) -> int:
+        """What becomes of a reply of `kind` to the address `peer_host` at `now`, in seconds.
+
+        Every call counts. A clock that jumps, either way, begins a new window.
+        """
+        limit = self._limits[kind]
+        if not limit:
+            return PASS
+        if not self._start <= now < self._end:
+            self._begin(now)
+        counts = self._counts[kind]
+        # The expression for IPv4 is `_prefix` without a call: most packets pass here.
+        prefix = _prefix(peer_host, ipv6) if ipv6 else peer_host.rpartition(".")[0]
+        count = counts.get(prefix, 0) + 1
+        if count == 1 and len(counts) >= MOST_PREFIXES:
+            prefix = hash(prefix) % MOST_PREFIXES
+            count = counts.get(prefix, 0) + 1
+        counts[prefix] = count
+        if count <= limit:
+            return PASS
+        return self._beyond(counts, prefix, count - limit, (peer_host, ipv6))
+
+    def _beyond(
+        self, counts: dict[_Prefix, int], prefix: _Prefix, excess: int, peer: tuple[str, bool]
+    ) -> int:
+        """The verdict beyond the limit: only here it matters whether the peer is exempt."""
+        own = _prefix(*peer)
+        if excess == 1 or own != prefix:  # so once a window, but for shared counts
+            address = ip_address(peer[0])
+            if any(address in network for network in self._wide):
+                counts[prefix] = _EXEMPT if own == prefix else counts[prefix] - 1
+                return PASS
+        narrow = self._narrow.get(own)
+        if narrow is not None:
+            address = ip_address(peer[0])
+            if any(address in network for network in narrow):
+                counts[prefix] -= 1
+                return PASS
+        return SLIP if excess % 2 else DROP
+
+    def _begin(self, now: float) -> None:
+        self._start = math.floor(now)
+        self._end = self._start + 1
+        for counts in self._counts:
+            counts.clear()
+
+
+def _prefix(host: str, ipv6: bool) -> _Prefix:
+    """The /24 or /56 of an address; of a link-local one without its zone (RFC 4007 §11)."""
+    if ipv6:
+        return inet_pton(AF_INET6, host.partition("%")[0])[:7]
+    return host.rpartition(".")[0]
