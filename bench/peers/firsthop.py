@@ -11,24 +11,25 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.peers.case import REGIONS, SERVICE, TTL, ZONE, Case
+from bench.peers.case import REGIONS, SERVICE, TTL, ZONE, Case, Region
 from bench.peers.process import AbsentError, Server, free_port, start
 
 
-def document() -> str:
-    """The declarative document; JSON is YAML."""
+def document(regions: Sequence[Region] = REGIONS) -> str:
+    """The declarative document, one relay a region; JSON is YAML."""
     return json.dumps(
         {
             "regions": [
                 {"id": each.id, "latitude": each.latitude, "longitude": each.longitude}
-                for each in REGIONS
+                for each in regions
             ],
             "relays": [
                 {"id": f"{each.id}-1", "region": each.id, "ipv4": str(each.address)}
-                for each in REGIONS
+                for each in regions
             ],
             "zones": [
                 {
@@ -58,16 +59,23 @@ def _program() -> str:
 
 
 def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
-    """Write the document and start an edge; raises AbsentError."""
+    """Write the document of the case and start an edge; raises AbsentError."""
+    return start_edge(case.database, REGIONS, folder, cpu=cpu)
+
+
+def start_edge(
+    database: Path, regions: Sequence[Region], folder: Path, *, cpu: int | None = None
+) -> Server:
+    """Write the document of these regions and start an edge; raises AbsentError."""
     program = _program()
     port = free_port()
-    (folder / "document.yaml").write_text(document())
+    (folder / "document.yaml").write_text(document(regions))
     environment = {
         # What else the caller has set for a deployment of theirs must not reach this edge.
         **{name: value for name, value in os.environ.items() if not name.startswith("FIRSTHOP_")},
         "FIRSTHOP_ALLOCATOR_LISTEN": f"127.0.0.1:{free_port()}",
         "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
-        "FIRSTHOP_GEOIP_CITY": str(case.database),
+        "FIRSTHOP_GEOIP_CITY": str(database),
         "FIRSTHOP_END_WITH_PARENT": str(os.getpid()),
     }
     command: list[str | Path] = [program, "edge", "--config", folder / "document.yaml"]

@@ -1,21 +1,22 @@
-"""gdnsd with its geoip plugin: an explicit country map, one datacentre a country.
+"""gdnsd with its geoip plugin: an explicit country map, or the nearest datacentres by itself.
 
-One datacentre a list (no failover order) lets gdnsd merge networks as far as its answers allow,
-which is its best case; one UDP thread, as every server here has one.
+In the country map a list has one datacentre (no failover order), which lets gdnsd merge networks as
+far as its answers allow: its best case. One UDP thread, as every server here has one.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from bench.peers.case import REGIONS, SERVICE, TTL, ZONE, Case
+from bench.peers.case import REGIONS, SERVICE, TTL, ZONE, Case, Region
 from bench.peers.process import AbsentError, Server, first_line, free_port, start
 
 
-def config(case: Case, port: int, folder: Path) -> str:
-    """The text of gdnsd's `config`."""
+def country_map(case: Case) -> str:
+    """The map of bench/dns.py: every country to its region."""
     rows = sorted(case.countries, key=lambda country: (country.continent, country.code))
     continents = "\n".join(
         f"      {continent} => {{ "
@@ -23,6 +24,18 @@ def config(case: Case, port: int, folder: Path) -> str:
         + " }"
         for continent, group in groupby(rows, key=lambda country: country.continent)
     )
+    return f"map => {{\n{continents}\n    }}"
+
+
+def nearest_map(regions: Sequence[Region], limit: int) -> str:
+    """Each address to its `limit` nearest regions, in order; the first regions where it has no
+    place."""
+    places = ", ".join(f"{each.id} => [{each.latitude}, {each.longitude}]" for each in regions)
+    return f"auto_dc_coords => {{ {places} }}\n    auto_dc_limit => {limit}"
+
+
+def config(database: Path, regions: Sequence[Region], world: str, port: int, folder: Path) -> str:
+    """The text of gdnsd's `config`; `world` is what its map holds beside database and regions."""
     return f"""options => {{
   listen => [ 127.0.0.1:{port} ]
   udp_threads = 1
@@ -33,16 +46,14 @@ def config(case: Case, port: int, folder: Path) -> str:
 }}
 plugins => {{ geoip => {{
   maps => {{ world => {{
-    geoip2_db => {case.database}
-    datacenters => [ {", ".join(region.id for region in REGIONS)} ]
-    map => {{
-{continents}
-    }}
+    geoip2_db => {database}
+    datacenters => [ {", ".join(region.id for region in regions)} ]
+    {world}
   }} }}
   resources => {{ relay => {{
     map => world
     service_types => up
-    dcmap => {{ {", ".join(f"{region.id} => {region.address}" for region in REGIONS)} }}
+    dcmap => {{ {", ".join(f"{region.id} => {region.address}" for region in regions)} }}
   }} }}
 }} }}
 """
@@ -58,13 +69,20 @@ ns1 {TTL} A 127.0.0.1
 
 
 def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
-    """Write the files and start it; raises AbsentError."""
+    """Write the files and start it over the case's country map; raises AbsentError."""
+    return start_map(case.database, REGIONS, country_map(case), folder, cpu=cpu)
+
+
+def start_map(
+    database: Path, regions: Sequence[Region], world: str, folder: Path, *, cpu: int | None = None
+) -> Server:
+    """Write the files and start it over a map of these regions; raises AbsentError."""
     program = shutil.which("gdnsd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         raise AbsentError("gdnsd is not installed (Debian: gdnsd)")
     port = free_port()
     (folder / "zones").mkdir()
-    (folder / "config").write_text(config(case, port, folder))
+    (folder / "config").write_text(config(database, regions, world, port, folder))
     (folder / "zones" / ZONE.rstrip(".")).write_text(zone())
     return start(
         "gdnsd",

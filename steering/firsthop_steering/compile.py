@@ -74,15 +74,18 @@ def compile_service(steering: Steering, service: Service) -> CompiledService:
     answers = AnswerBook(steering, service, pool)
     starts4, groups4 = _groups(steering, rules, 4)
     starts6, groups6 = _groups(steering, rules, 6)
-    groups, inverse = np.unique(np.concatenate([groups4, groups6]), return_inverse=True)
+    unlocated = len(steering.atlas.geo.latitudes)
+    groups, inverse = _distinct(
+        np.concatenate([groups4, groups6]), (unlocated + 1) * (len(rules) + 2)
+    )
     cells, speaking = np.divmod(groups, len(rules) + 2)
     decision_of_group = np.full(len(groups), answers.ask_resolver, dtype=np.int32)
     for number, rule in enumerate((*rules, None)):
         members = np.flatnonzero(speaking == number)
         if len(members):
             decision_of_group[members] = answers.decide(rule, cells[members])
-    decisions = decision_of_group[inverse.reshape(-1)]
-    (unlocated,) = answers.decide(None, np.array([len(steering.atlas.geo.latitudes)]))
+    decisions = decision_of_group[inverse]
+    (unlocated_decision,) = answers.decide(None, np.array([unlocated]))
     v6 = _merge(starts6, decisions[len(groups4) :], breaks=_EMBEDDED_IPV4)
     v4 = _merge(starts4, decisions[: len(groups4)])
     return CompiledService(
@@ -90,7 +93,7 @@ def compile_service(steering: Steering, service: Service) -> CompiledService:
         service.name,
         service.ecs,
         tuple(answers.answers),
-        int(unlocated),
+        int(unlocated_decision),
         np.array(answers.decisions, dtype=np.int32),
         np.array(answers.rows, dtype=np.uint32).reshape(-1, BUCKETS),
         v4,
@@ -113,19 +116,19 @@ def _groups(
     asn_starts, asn_values = (
         (geo.v4_asn_starts, geo.v4_asns) if family == 4 else (geo.v6_asn_starts, geo.v6_asns)
     )
-    edges = [cell_starts.astype(np.uint64)]
     wanted = [rule.asn for rule in rules if rule.asn is not None]
-    if wanted:
-        hit = np.isin(asn_values, wanted)
-        edges.append(asn_starts[hit | np.roll(hit, 1)].astype(np.uint64))
-    last = (1 << (32 if family == 4 else 64)) - 1
+    hit = np.isin(asn_values, wanted)
+    special = [key_range(block) for block in SPECIAL_PURPOSE if block.version == family]
     cuts = [key_range(r.cidr) for r in rules if r.cidr and r.cidr.version == family]
     cuts += [(first, end - 1) for first, end in _EMBEDDED_IPV4] if family == 6 else []
-    special = [key_range(block) for block in SPECIAL_PURPOSE if block.version == family]
-    cuts += special
-    points = [point for first, end in cuts for point in (first, end + 1) if point <= last]
-    edges.append(np.array(points, dtype=np.uint64))
-    starts = np.unique(np.concatenate(edges))
+    last = (1 << (32 if family == 4 else 64)) - 1
+    points = [
+        point for first, end in (*cuts, *special) for point in (first, end + 1) if point <= last
+    ]
+    starts = _with_edges(
+        cell_starts.astype(np.uint64),
+        [asn_starts[hit | np.roll(hit, 1)], np.array(points, dtype=np.uint64)],
+    )
     cells = cell_values[np.searchsorted(cell_starts, starts, side="right") - 1].astype(np.int64)
     located = cells != NO_CELL
     unlocated = len(geo.latitudes)
@@ -138,10 +141,7 @@ def _groups(
         rule = rules[number]
         if rule.cidr is not None:
             if rule.cidr.version == family:
-                first, end = key_range(rule.cidr)
-                low, high = np.searchsorted(starts, np.array([first, end], dtype=np.uint64))
-                high += int(high < len(starts) and starts[high] == end)
-                speaking[low:high] = number
+                speaking[_span(starts, *key_range(rule.cidr))] = number
         elif rule.asn is not None:
             assert asns is not None
             speaking[asns == rule.asn] = number
@@ -149,10 +149,40 @@ def _groups(
             speaking[(countries == rule.country)[cells]] = number
         else:
             speaking[(continents == rule.continent)[cells]] = number
-    lows, highs = np.array(special, dtype=np.uint64).T
-    within = starts <= highs[np.searchsorted(lows, starts, side="right") - 1]
-    speaking[within & ~located & (speaking == len(rules))] += 1
+    for block in special:
+        here = _span(starts, *block)
+        speaking[here][~located[here] & (speaking[here] == len(rules))] += 1
     return starts, cells * (len(rules) + 2) + speaking
+
+
+def _with_edges(
+    starts: npt.NDArray[np.uint64], more: Sequence[npt.NDArray[Any]]
+) -> npt.NDArray[np.uint64]:
+    """Ascending `starts`, cut at the edges in `more` as well; of those there may be few."""
+    edges = np.unique(np.concatenate([each.astype(np.uint64) for each in more]))
+    places = np.searchsorted(starts, edges)
+    new = starts[np.minimum(places, len(starts) - 1)] != edges
+    return np.insert(starts, places[new], edges[new])
+
+
+def _span(starts: npt.NDArray[np.uint64], first: int, last: int) -> slice:
+    """The ranges that begin from `first` to `last`."""
+    low = np.searchsorted(starts, np.uint64(first))
+    return slice(int(low), int(np.searchsorted(starts, np.uint64(last), side="right")))
+
+
+def _distinct(groups: Ints, limit: int) -> tuple[Ints, Ints]:
+    """The distinct groups, ascending, and the place of each group among them.
+
+    All are below `limit`. Marking each is several times as fast as sorting millions of them, but
+    takes memory for `limit`, so it is not for many rules.
+    """
+    if limit > 4 * len(groups):
+        distinct, places = np.unique(groups, return_inverse=True)
+        return distinct, places.reshape(-1)
+    seen = np.zeros(limit, dtype=bool)
+    seen[groups] = True
+    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[groups]
 
 
 def _merge(

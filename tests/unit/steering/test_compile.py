@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from ipaddress import IPv4Address, IPv6Address
+from string import ascii_uppercase
 from typing import Literal
 
 import numpy as np
@@ -154,6 +155,25 @@ def test_scores_below_zero_are_scores() -> None:
 def test_the_same_inputs_make_the_same_file() -> None:
     """Two edges that hold the same snapshots serve byte-identical tables."""
     digests = {compile_table(demo(), folder() / f"same-{n}.table") for n in range(2)}
+    assert len(digests) == 1
+
+
+def test_overrides_that_speak_of_nobody_change_nothing() -> None:
+    """However many there are: the file is the same to the octet."""
+    steering = demo(weight=50)
+    nowhere = [
+        {"id": f"o{n}", "country": f"{a}{b}", "mode": "only", "regions": ["iad"]}
+        for n, (a, b) in enumerate((a, b) for a in "QXZ" for b in ascii_uppercase)
+    ]
+    document = steering.atlas.plan.document.model_dump()
+    busy = plan_of({**document, "overrides": nowhere}, number=7)
+    digests = {
+        compile_table(Steering(Atlas(plan, steering.atlas.geo), steering.status, NOW), path)
+        for plan, path in (
+            (steering.atlas.plan, folder() / "calm.table"),
+            (busy, folder() / "busy.table"),
+        )
+    }
     assert len(digests) == 1
 
 
