@@ -27,6 +27,7 @@ COMMANDS = {
     "migrate": ("firsthop.commands.controlplane", "migrate"),
     "apply": ("firsthop.commands.controlplane", "apply"),
     "export": ("firsthop.commands.controlplane", "export"),
+    "zones": ("firsthop.commands.zones", "app"),
     "token": ("firsthop.commands.controlplane", "token"),
     "explain": ("firsthop.commands.explain", "explain"),
     "allocate": ("firsthop.commands.allocate", "allocate"),

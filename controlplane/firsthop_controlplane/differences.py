@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from firsthop_controlplane.errors import Fault
-from firsthop_controlplane.store.configuration import COLLECTIONS, ZONES, record_key
+from firsthop_controlplane.store.configuration import COLLECTIONS, ZONES
 from firsthop_steering.document import Document
 from firsthop_steering.model import Model
 
@@ -80,14 +80,16 @@ def _json(value: Model | None) -> Values | None:
 
 
 def repeated_records(document: Document) -> Iterator[Fault]:
-    """Records that are there twice: an RRset is a set (RFC 2181 §5)."""
+    """Records that are there twice, however they are written: an RRset is a set (RFC 2181 §5)."""
     for zone in document.zones:
-        times = Counter(record_key(zone.apex, record) for record in zone.records)
-        for (apex, owner, type_name, rdata), count in times.items():
-            if count > 1:
+        times = Counter((record.owner, record.parsed) for record in zone.records)
+        if len(times) == len(zone.records):
+            continue
+        for record in zone.records:
+            if times.pop((record.owner, record.parsed), 1) > 1:
                 yield Fault(
-                    f"zones/{apex}/records/{owner}/{type_name}",
-                    f"an RRset is a set (RFC 2181 §5): {rdata} is there more than once",
+                    f"zones/{zone.apex}/records/{record.owner}/{record.type}",
+                    f"an RRset is a set (RFC 2181 §5): {record.rdata} is there more than once",
                 )
 
 

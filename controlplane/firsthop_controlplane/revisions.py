@@ -99,11 +99,23 @@ class Revisions:
         return Outcome(value, changes, parent + 1, after)
 
     async def apply(
-        self, target: Document, actor: Actor, *, message: str = "", dry_run: bool = False
+        self,
+        target: Document,
+        actor: Actor,
+        *,
+        message: str = "",
+        dry_run: bool = False,
+        base: Callable[[int], None] | None = None,
     ) -> Outcome[None]:
-        """Make the configuration `target`, whole."""
+        """Make the configuration `target`, whole.
+
+        `base` is given the newest revision's number and raises Refused if `target` was not made
+        from that one.
+        """
 
         async def replace(session: AsyncSession) -> None:
+            if base is not None:
+                base(await newest_number(session))
             await replace_document(session, target)
 
         return await self.change(replace, actor, message=message, dry_run=dry_run)

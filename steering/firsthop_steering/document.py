@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -26,28 +25,20 @@ from firsthop_steering.model import (
     TransceiverRegion,
     Zone,
 )
-from firsthop_steering.names import parent
+from firsthop_steering.problems import DocumentError, Problem
+from firsthop_steering.zone_rules import zone_of, zone_problems, zone_warnings
+from firsthop_steering.zonefile import read_zone
 
-
-class DocumentError(ValueError):
-    """A document that is refused whole; `problems` says why, one a fault."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("; ".join(str(problem) for problem in problems))
-        self.problems = problems
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One fault: the field's path (`relays/fra-1/region`), the rule, and the YAML line."""
-
-    field: str
-    rule: str
-    line: int | None = None
-
-    def __str__(self) -> str:
-        where = f"line {self.line}: " if self.line else ""
-        return f"{where}{self.field}: {self.rule}"
+__all__ = [
+    "Document",
+    "DocumentError",
+    "Problem",
+    "checked",
+    "load_yaml",
+    "problems_in",
+    "warnings_in",
+    "zone_of",
+]
 
 
 class Document(Model):
@@ -72,25 +63,21 @@ class Document(Model):
         return hashlib.sha256(self.canonical()).hexdigest()
 
 
-def zone_of(name: str, apexes: Container[str]) -> str | None:
-    """The most specific apex that `name` (canonical text) lies in, or None."""
-    while name not in apexes:
-        if name == ".":
-            return None
-        name = parent(name)
-    return name
-
-
 def problems_in(document: Document) -> list[Problem]:
     """What does not hold between the document's objects; empty when it may be used."""
     return [
         *_duplicates(document),
         *_relay_problems(document),
         *_transceiver_problems(document),
-        *_zone_problems(document),
+        *zone_problems(document.zones, document.services),
         *_service_problems(document),
         *_override_problems(document),
     ]
+
+
+def warnings_in(document: Document) -> list[Problem]:
+    """What may be used, but is hardly meant: name servers without an address."""
+    return list(zone_warnings(document.zones, document.services))
 
 
 def checked(document: Document) -> Document:
@@ -169,35 +156,12 @@ def _transceiver_problems(document: Document) -> Iterator[Problem]:
             )
 
 
-def _zone_problems(document: Document) -> Iterator[Problem]:
-    services = {service.name for service in document.services}
-    for zone in document.zones:
-        types: dict[str, set[str]] = {}
-        for record in zone.records:
-            types.setdefault(record.owner, set()).add(record.type)
-            where = f"zones/{zone.apex}/records/{record.owner}/{record.type}"
-            if zone_of(record.owner, [other.apex for other in document.zones]) != zone.apex:
-                yield Problem(where, f"the owner is not a name of zone {zone.apex}")
-            if record.owner in services:
-                yield Problem(where, "the owner is a steered service, which holds no static record")
-        for owner, present in types.items():
-            cnames = [each for each in zone.records if (each.owner, each.type) == (owner, "CNAME")]
-            where = f"zones/{zone.apex}/records/{owner}/CNAME"
-            if cnames and (len(present) > 1 or owner == zone.apex):
-                yield Problem(where, "a CNAME stands alone at its name (RFC 1034 §3.6.2)")
-            if len({each.rdata for each in cnames}) > 1:
-                yield Problem(where, "a name has one CNAME only (RFC 2181 §10.1)")
-
-
 def _service_problems(document: Document) -> Iterator[Problem]:
-    apexes = [zone.apex for zone in document.zones]
     relay_regions = {region.id for region in document.regions}
     transceiver_regions = {region.id for region in document.transceiver_regions}
     for name in sorted(_repeated(service.name for service in document.services)):
         yield Problem("services", f"two services have the name {name}")
     for service in document.services:
-        if zone_of(service.name, apexes) is None:
-            yield Problem(f"services/{service.id}/name", f"{service.name} lies outside every zone")
         pool = relay_regions if service.pool == "relays" else transceiver_regions
         for region in service.regions or ():
             if region not in pool:
@@ -241,11 +205,13 @@ def _override_problems(document: Document) -> Iterator[Problem]:
             )
 
 
-def load_yaml(text: str) -> Document:
+def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Document:
     """The document in a YAML text, checked.
 
-    Raises DocumentError whose problems name field, rule and line: of a syntax error, an unknown or
-    repeated key, a value out of its range; references to nothing come without a line.
+    A zone may be `{file: path}`: `read_file` gives the text of a zone file by its path, and raises
+    OSError or UnicodeDecodeError; without it such zones are refused. Raises DocumentError whose
+    problems name field, rule and line: of a syntax error, an unknown or repeated key, a value out
+    of its range, a line of a zone file; references to nothing come without a line.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -261,6 +227,7 @@ def load_yaml(text: str) -> Document:
     repeated = list(_repeated_keys(node))
     if repeated:
         raise DocumentError(repeated)
+    _read_zone_files(raw, node, read_file)
     try:
         return checked(Document.model_validate(raw))
     except ValidationError as error:
@@ -274,6 +241,44 @@ def load_yaml(text: str) -> Document:
                 for fault in error.errors()
             ]
         ) from None
+
+
+def _read_zone_files(
+    raw: dict[str, Any], node: yaml.Node | None, read_file: Callable[[str], str] | None
+) -> None:
+    """Puts zones in the place of `file:`."""
+    problems: list[Problem] = []
+    zones = raw.get("zones")
+    if not isinstance(zones, list):
+        return
+    for place, zone in enumerate(zones):
+        if not isinstance(zone, dict) or "file" not in zone:
+            continue
+        try:
+            zones[place] = _zone_file(zone, read_file)
+        except DocumentError as error:
+            problems += error.problems
+        except ValueError as error:
+            path = ("zones", place, "file")
+            field = "/".join(map(str, path))
+            problems.append(Problem(field, str(error), _line(node, path)))
+    if problems:
+        raise DocumentError(problems)
+
+
+def _zone_file(zone: dict[str, Any], read_file: Callable[[str], str] | None) -> Zone:
+    path, apex = zone["file"], zone.get("apex")
+    if read_file is None:
+        raise ValueError("names a file, and none is read here: write the zone out")
+    if not isinstance(path, str) or not isinstance(apex, str | None):
+        raise ValueError("must be a path, and apex beside it a name")
+    if others := sorted(map(str, zone.keys() - {"file", "apex"})):
+        raise ValueError(f"only apex may stand beside it, not {', '.join(others)}")
+    try:
+        text = read_file(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    return read_zone(text, source=path, apex=apex)
 
 
 def _rule(fault: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, DNAME, DS = 1, 2, 5, 6, 12, 15, 16, 28, 39, 43
 
@@ -68,6 +69,7 @@ PATTERN = rf"^({'|'.join(TYPES)}|TYPE[0-9]{{1,5}})$"
 """What a record's type may look like; some numbers are refused."""
 
 
+@lru_cache(maxsize=256)  # asked three times a record
 def type_code(name: str) -> int:
     """The number of a type that a record may have, by mnemonic or `TYPE65280`, in any case.
 

@@ -15,6 +15,11 @@ TIMEOUT_S = 30.0
 class ApiError(Exception):
     """Why a call failed, in lines for the person at the terminal."""
 
+    def __init__(self, told: str, status: int | None = None) -> None:
+        super().__init__(told)
+        self.status = status
+        """Of the answer, if there was one."""
+
 
 def call(
     method: str,
@@ -24,23 +29,44 @@ def call(
     query: dict[str, str] | None = None,
     *,
     body: Any = None,
+    if_match: str | None = None,
 ) -> Any:
     """The JSON answer; `token` None: the one in `<state_dir>/admin.token`. Raises ApiError."""
+    return _exchange(method, url, token, state_dir, query, body, if_match)[0]
+
+
+def call_for_tag(url: str, token: str | None, state_dir: Path) -> tuple[Any, str]:
+    """The JSON answer to a GET, and its ETag. Raises ApiError."""
+    return _exchange("GET", url, token, state_dir, None, None, None)
+
+
+def _exchange(
+    method: str,
+    url: str,
+    token: str | None,
+    state_dir: Path,
+    query: dict[str, str] | None,
+    body: Any,
+    if_match: str | None,
+) -> tuple[Any, str]:
     if not url.startswith(("http://", "https://")):
         raise ApiError(f"{url} must start with http:// or https://")
     secret = token or _admin_token(state_dir)
     address = f"{url}?{urllib.parse.urlencode(query)}" if query else url
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+    if if_match is not None:
+        headers["If-Match"] = if_match
     request = urllib.request.Request(  # noqa: S310 - http and https only
         address,
         method=method,
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {secret}", "Content-Type": "application/json"},
+        headers=headers,
     )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
-            return json.loads(response.read() or b"null")
+            return json.loads(response.read() or b"null"), response.headers.get("ETag", "")
     except urllib.error.HTTPError as error:
-        raise ApiError(_told(error)) from None
+        raise ApiError(_told(error), error.code) from None
     except (OSError, ValueError) as error:
         raise ApiError(f"{url}: {getattr(error, 'reason', None) or error}") from None
 

@@ -16,6 +16,7 @@ from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, listen_one
 from firsthop.commands.process import fail
 from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
 from firsthop.controlplane_store import create_token
+from firsthop.document_files import DocumentFiles
 from firsthop.explaining import Explainer
 from firsthop.machine_tokens import MachineTokens
 from firsthop.secret_files import write_secret
@@ -24,7 +25,7 @@ from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.migrate import migrate as migrate_store
 from firsthop_controlplane.tokens import TokenDraft
 from firsthop_geodata.errors import GeodataError
-from firsthop_steering.document import DocumentError, load_yaml
+from firsthop_steering.document import Document, DocumentError, load_yaml
 
 DatabaseUrl = Annotated[
     str, typer.Option(envvar="FIRSTHOP_DATABASE_URL", help="postgresql://…", show_envvar=True)
@@ -157,8 +158,7 @@ def apply(
 ) -> None:
     """Make the configuration what a document says; what it does not name is deleted."""
     try:
-        text = typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text()
-        document = load_yaml(text)
+        document = _from_stdin() if str(file) == "-" else DocumentFiles(file).load()
         body = {
             "document": document.model_dump(mode="json"),
             "message": message,
@@ -170,10 +170,19 @@ def apply(
         raise fail(f"apply: refused, nothing was changed:\n{lines}") from None
     except (ApiError, OSError, UnicodeDecodeError) as error:
         raise fail(f"apply: {error}") from None
-    _tell(applied)
+    tell(applied)
 
 
-def _tell(applied: dict[str, Any]) -> None:
+def _from_stdin() -> Document:
+    """Zone files are looked for in the current folder."""
+    text = typer.get_text_stream("stdin").read()
+    return load_yaml(text, lambda name: Path(name).read_text(encoding="utf-8"))
+
+
+def tell(applied: dict[str, Any]) -> None:
+    """Print what a change set did, and on standard error what is hardly meant."""
+    for warning in applied["warnings"]:
+        typer.echo(f"warning: {warning['field']}: {warning['rule']}", err=True)
     for change in applied["changes"]:
         fields = f": {', '.join(change['fields'])}" if change["action"] == "changed" else ""
         typer.echo(f"{change['action']:8} {change['object']}{fields}")

@@ -8,32 +8,34 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from firsthop.document_files import DocumentFiles
 from firsthop.secret_files import write_secret
-from firsthop_steering.document import Document, DocumentError, Problem, load_yaml
+from firsthop_steering.document import Document, DocumentError, Problem
 from firsthop_steering.model import Transceiver, TransceiverRegion
 from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, Status
 
 LINEAGE = "document"
-"""Numbers of this lineage are the document's modification time in seconds."""
+"""Numbers of this lineage are when the newest of the document's files was modified, in seconds."""
 
 
-def load_plan(path: Path) -> Plan:
-    """The plan in the document at `path`.
+def load_plan(path: Path, files: DocumentFiles | None = None) -> Plan:
+    """The plan in the document at `path` and in the zone files that it names.
 
-    Raises DocumentError as `load_yaml` does, and when a wire id is missing: nobody assigns it here.
+    `files`, made for the same path, tells afterwards which files were read. Raises DocumentError as
+    `load_yaml` does, and when a wire id is missing: nobody assigns it here.
     """
+    files = files or DocumentFiles(path)
     try:
-        text, modified = path.read_text(encoding="utf-8"), path.stat().st_mtime
+        document = files.load()
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError([Problem(str(path), f"cannot be read: {error}")]) from None
-    document = load_yaml(text)
     missing = [*_without_wire_id(document)]
     if missing:
         raise DocumentError(missing)
     return Plan(
-        number=int(modified),
+        number=files.modified_ns // 10**9,
         lineage=LINEAGE,
-        created_at=datetime.fromtimestamp(modified, UTC),
+        created_at=datetime.fromtimestamp(files.modified_ns / 1e9, UTC),
         document=document,
     )
 

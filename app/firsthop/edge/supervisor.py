@@ -21,6 +21,7 @@ import structlog
 from aiohttp import web
 
 from firsthop.addresses import Listen, format_listen
+from firsthop.document_files import DocumentFiles
 from firsthop.edge import standalone
 from firsthop.edge.follower import Follower
 from firsthop.edge.observability import CounterBoard, create_observability_app
@@ -83,6 +84,7 @@ class Edge:
         self._changed = asyncio.Event()
         self._retry = asyncio.Event()
         self._stamps: dict[Path, tuple[int, int]] = {}
+        self._document_files: list[Path] = []
 
     @property
     def plan(self) -> Plan | None:
@@ -224,8 +226,7 @@ class Edge:
 
     def _files_changed(self) -> bool:
         watched = [self.settings.geoip_city, self.settings.geoip_asn]
-        if isinstance(self.settings.source, Path):
-            watched.append(self.settings.source)
+        watched += self._document_files
         before = dict(self._stamps)
         for path in filter(None, watched):
             with contextlib.suppress(OSError):
@@ -260,7 +261,12 @@ class Edge:
     def _load_document(self) -> None:
         assert isinstance(self.settings.source, Path)
         now = datetime.now(UTC)
-        self._plan = standalone.load_plan(self.settings.source)
+        files = DocumentFiles(self.settings.source)
+        try:
+            self._plan = standalone.load_plan(self.settings.source, files)
+        finally:  # what is refused is watched too: it may be mended
+            self._document_files = [*files.stamps]
+            self._stamps |= files.stamps
         self._status = standalone.empty_status(now)
         self._keys = standalone.load_keys(self.settings.state_dir, now)
         self.document_error = ""

@@ -9,14 +9,15 @@ from pydantic import AwareDatetime, Field
 from sqlalchemy import select
 from sqlalchemy.orm import defer
 
+from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.pages import Page, before_number, page_of
 from firsthop_controlplane.differences import Difference
 from firsthop_controlplane.errors import not_found
-from firsthop_controlplane.revisions import MESSAGE_LIMIT
+from firsthop_controlplane.revisions import MESSAGE_LIMIT, Outcome
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_controlplane.tokens import OPERATORS, VIEWERS
-from firsthop_steering.document import Document
+from firsthop_steering.document import Document, warnings_in
 from firsthop_steering.model import Model
 
 HIGHEST_NUMBER = 2**63 - 1
@@ -43,6 +44,14 @@ class Change(Model):
     after: dict[str, Any] | None
 
 
+class Warned(Model):
+    """What was taken, but is hardly meant."""
+
+    field: str
+    """Its path, like `zones/edge.example./name_servers`."""
+    rule: str
+
+
 class Applied(Model):
     """What a change set, or a restored revision, did."""
 
@@ -50,6 +59,8 @@ class Applied(Model):
     """The revision it made; null when nothing differed, or on a dry run."""
     dry_run: bool
     changes: tuple[Change, ...]
+    warnings: tuple[Warned, ...]
+    """Of the configuration as it is after the change: name servers without an address."""
 
 
 class RevisionEntry(Model):
@@ -102,22 +113,29 @@ def _change(each: Difference) -> Change:
     )
 
 
-def _applied(
-    changes: tuple[Difference, ...], revision: int | None, *, dry_run: bool
-) -> web.Response:
+def _applied(outcome: Outcome[None], *, dry_run: bool) -> web.Response:
+    warnings = warnings_in(outcome.document)
     value = Applied(
-        revision=revision, dry_run=dry_run, changes=tuple(_change(each) for each in changes)
+        revision=outcome.revision,
+        dry_run=dry_run,
+        changes=tuple(_change(each) for each in outcome.changes),
+        warnings=tuple(Warned(field=each.field, rule=each.rule) for each in warnings),
     )
-    return answer(value, status=200 if revision is None else 201)
+    return answer(value, status=200 if outcome.revision is None else 201)
 
 
 async def _changeset(calling: Calling) -> web.Response:
     changeset = calling.read(Changeset)
+    tags = calling.request.headers.getall("If-Match", [])
     outcome = await calling.deps.revisions.apply(
-        changeset.document, calling.actor, message=changeset.message, dry_run=changeset.dry_run
+        changeset.document,
+        calling.actor,
+        message=changeset.message,
+        dry_run=changeset.dry_run,
+        base=(lambda newest: require(tags, newest)) if tags else None,
     )
     await calling.deps.took_effect()
-    return _applied(outcome.changes, outcome.revision, dry_run=changeset.dry_run)
+    return _applied(outcome, dry_run=changeset.dry_run)
 
 
 async def _document(calling: Calling) -> web.Response:
@@ -125,7 +143,8 @@ async def _document(calling: Calling) -> web.Response:
     async with calling.deps.revisions.session() as session:
         row = await session.scalar(newest)
     # From one row: read from the tables it could be half of one revision and half of the next.
-    return answer(Document.model_validate(row.document) if row else Document())
+    headers = {"ETag": etag(row.number if row else 0)}
+    return answer(Document.model_validate(row.document) if row else Document(), headers=headers)
 
 
 async def _revisions(calling: Calling) -> web.Response:
@@ -160,7 +179,7 @@ async def _revision(calling: Calling) -> web.Response:
 async def _restore(calling: Calling) -> web.Response:
     outcome = await calling.deps.revisions.restore(_number(calling), calling.actor)
     await calling.deps.took_effect()
-    return _applied(outcome.changes, outcome.revision, dry_run=False)
+    return _applied(outcome, dry_run=False)
 
 
 async def _audit(calling: Calling) -> web.Response:
@@ -185,12 +204,12 @@ def _audit_entry(row: AuditRow) -> AuditEntry:
 OPERATIONS = (
     Operation(
         method="GET", path="/v1/document", name="document", tag="history", roles=VIEWERS,
-        summary="The whole configuration", call=_document, answer=Document,
+        summary="The whole configuration", call=_document, answer=Document, etag=True,
     ),
     Operation(
         method="POST", path="/v1/changesets", name="changeset", tag="history", roles=OPERATORS,
         summary="Make the whole configuration what this document says", call=_changeset,
-        body=Changeset, large=True, answer=Applied, status=201, refusals=(422,),
+        body=Changeset, large=True, answer=Applied, status=201, if_match="may", refusals=(422,),
     ),
     Operation(
         method="GET", path="/v1/revisions", name="revisions", tag="history", roles=VIEWERS,

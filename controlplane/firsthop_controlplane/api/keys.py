@@ -113,11 +113,11 @@ OPERATIONS = (
     Operation(
         method="PATCH", path=_ONE, name="change_keys", tag="keys", roles=ADMINS,
         summary="Sign with this key: the way back from a rotation", call=_change, body=KeyPatch,
-        answer=KeyEntry, etag=True, if_match=True, refusals=(404, 422),
+        answer=KeyEntry, etag=True, if_match="must", refusals=(404, 422),
     ),
     Operation(
         method="DELETE", path=_ONE, name="delete_keys", tag="keys", roles=ADMINS,
         summary="Retire a key: credentials under it are refused", call=_retire, status=204,
-        if_match=True, refusals=(404, 409),
+        if_match="must", refusals=(404, 409),
     ),
 )  # fmt: skip

@@ -85,7 +85,7 @@ def _parameters(operation: Operation) -> Iterable[Json]:
         yield {
             "name": "If-Match",
             "in": "header",
-            "required": True,
+            "required": operation.if_match == "must",
             "description": "The ETag of the version that was read.",
             "schema": {"type": "string"},
         }
@@ -117,7 +117,7 @@ def _responses(operation: Operation, references: Mapping[Any, Json]) -> Json:
     if operation.body is not None:
         refused |= {413, 415, 422}
     if operation.if_match:
-        refused |= {412, 428}
+        refused |= {412, 428} if operation.if_match == "must" else {412}
     for status in sorted(refused):
         responses[str(status)] = _refusal(operation, status)
     return responses

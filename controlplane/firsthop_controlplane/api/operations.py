@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -46,7 +46,8 @@ class Operation:
     status: int = 200
     listed: bool = False
     etag: bool = False
-    if_match: bool = False
+    if_match: Literal["must", "may"] | None = None
+    """Whether a change names the version it starts from."""
     media_type: str = "application/json"
     refusals: tuple[int, ...] = field(default=())
 

@@ -133,10 +133,10 @@ OPERATIONS = (
     Operation(
         method="PATCH", path=_ONE, name="change_records", summary="Change a record", **_TAG,
         roles=OPERATORS, call=_change, body=Record, partial=True, answer=RecordEntry, etag=True,
-        if_match=True, refusals=(404, 422),
+        if_match="must", refusals=(404, 422),
     ),
     Operation(
         method="DELETE", path=_ONE, name="delete_records", summary="Delete a record", **_TAG,
-        roles=OPERATORS, call=_delete, status=204, if_match=True, refusals=(404,),
+        roles=OPERATORS, call=_delete, status=204, if_match="must", refusals=(404,),
     ),
 )  # fmt: skip

@@ -226,10 +226,10 @@ def operations_of(resource: Resource) -> list[Operation]:
         Operation(
             method="PATCH", path=one, name=f"change_{word}", summary=f"Change a {noun}", **writes,
             call=_changer(resource), body=resource.model, partial=True, answer=resource.model,
-            etag=True, if_match=True, refusals=(404, 422),
+            etag=True, if_match="must", refusals=(404, 422),
         ),
         Operation(
             method="DELETE", path=one, name=f"delete_{word}", summary=f"Delete a {noun}", **writes,
-            call=_deleter(resource), status=204, if_match=True, refusals=(404, 409),
+            call=_deleter(resource), status=204, if_match="must", refusals=(404, 409),
         ),
     ]  # fmt: skip

@@ -150,10 +150,10 @@ OPERATIONS = (
     Operation(
         method="PATCH", path=_ONE, name="change_tokens", tag="tokens", roles=ADMINS,
         summary="Rename a token, or let it end", call=_change, body=TokenPatch, partial=True,
-        answer=TokenEntry, etag=True, if_match=True, refusals=(404, 409, 422),
+        answer=TokenEntry, etag=True, if_match="must", refusals=(404, 409, 422),
     ),
     Operation(
         method="DELETE", path=_ONE, name="delete_tokens", tag="tokens", roles=ADMINS,
-        summary="Revoke a token", call=_delete, status=204, if_match=True, refusals=(404, 409),
+        summary="Revoke a token", call=_delete, status=204, if_match="must", refusals=(404, 409),
     ),
 )  # fmt: skip

@@ -202,13 +202,14 @@ class ZoneRow(Configured):
     expire: Mapped[int]
     minimum: Mapped[int]
     ttl: Mapped[int]
+    name_servers_ttl: Mapped[int | None]
     name_servers: Mapped[list[str]] = mapped_column(ARRAY(Text))
 
 
 class RecordRow(Configured):
     __tablename__ = "record"
     __table_args__ = (
-        CheckConstraint("type IN ('A', 'AAAA', 'CNAME', 'TXT', 'MX', 'CAA')", name="type"),
+        CheckConstraint("type ~ '^[A-Z][A-Z0-9]*$'", name="type"),
         Index("ix_record_owner", "zone", "owner"),
     )
 

@@ -1,0 +1,32 @@
+"""The files of a declarative document: itself, and the zone files that it names beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from firsthop_steering.document import Document, load_yaml
+
+
+class DocumentFiles:
+    """Reads a document; `stamps` are of every file it took for that, readable or not."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.stamps: dict[Path, tuple[int, int]] = {}
+        """Modification time in ns and size, from before the file was read; zeros: not there."""
+
+    @property
+    def modified_ns(self) -> int:
+        """When the newest of them was modified, in ns since 1970."""
+        return max((modified for modified, _ in self.stamps.values()), default=0)
+
+    def load(self) -> Document:
+        """The document, whole. Raises OSError, UnicodeDecodeError, DocumentError."""
+        self.stamps.clear()
+        return load_yaml(self._read(self._path), lambda name: self._read(self._path.parent / name))
+
+    def _read(self, path: Path) -> str:
+        self.stamps[path] = (0, 0)
+        found = path.stat()
+        self.stamps[path] = (found.st_mtime_ns, found.st_size)
+        return path.read_text(encoding="utf-8")

@@ -1,0 +1,86 @@
+"""Zone files as entries of words (RFC 1035 §5.1): lines, parentheses, quotes, comments.
+
+Knows nothing of what the words mean. Written by hand for speed: dnspython's reader takes 7 s for
+100,000 names, goes by characters, and leaves out names that are not of the zone without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_SIMPLE = re.compile(r"[\t !#-'*-:<-\[\]-~]*")
+"""A line without quotes, escapes, parentheses and comments: nearly all of them."""
+_PIECE = re.compile(
+    r"""[ \t]*(?:
+      (?P<comment>;.*)
+    | (?P<bracket>[()])
+    | (?P<word>"(?:[^"\\]|\\.)*"
+      | (?:[^ \t;()"\\]|\\.)(?:[^ \t;()"\\]|\\.|"(?:[^"\\]|\\.)*")*)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+_BLANKS = " \t"
+
+
+class ZoneSyntaxError(ValueError):
+    """A line that cannot be taken apart; `line` counts from 1."""
+
+    def __init__(self, line: int, rule: str) -> None:
+        super().__init__(rule)
+        self.line = line
+        self.rule = rule
+
+
+class Entry(NamedTuple):
+    """One record or directive, whatever number of lines it takes."""
+
+    line: int
+    """Its first, from 1."""
+    owned: bool
+    """Whether it begins with an owner, or leaves out the last one's."""
+    words: list[str]
+    """As written, with quotes and escapes."""
+
+
+def entries(text: str) -> Iterator[Entry]:
+    """All entries that hold words. Raises ZoneSyntaxError."""
+    words: list[str] = []
+    depth = start = 0
+    owned = False
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.removesuffix("\r")
+        if not depth:
+            start, owned, words = number, line[:1] not in _BLANKS, []
+        if _SIMPLE.fullmatch(line):
+            words += line.split()
+        else:
+            depth = _take_apart(line, number, words, depth)
+        if words and not depth:
+            yield Entry(start, owned, words)
+    if depth:
+        raise ZoneSyntaxError(start, "a parenthesis is left open")
+
+
+def _take_apart(line: str, number: int, words: list[str], depth: int) -> int:
+    """Adds the words of a line; returns how many parentheses are open after it."""
+    at, end = 0, len(line.rstrip(_BLANKS))
+    while at < end:
+        match = _PIECE.match(line, at)
+        if match is None:
+            raise ZoneSyntaxError(number, _fault(line[at:].lstrip(_BLANKS)))
+        at = match.end()
+        if match["word"] is not None:
+            words.append(match["word"])
+        elif match["bracket"] is not None:
+            depth += 1 if match["bracket"] == "(" else -1
+            if depth < 0:
+                raise ZoneSyntaxError(number, "a parenthesis is closed that was not opened")
+    return depth
+
+
+def _fault(rest: str) -> str:
+    if rest.startswith('"'):
+        return "a quote is left open: it must close on its line"
+    return "a backslash ends the line"
