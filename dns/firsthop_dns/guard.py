@@ -10,6 +10,7 @@ import time
 import structlog
 
 from firsthop_dns.clients import Transport
+from firsthop_dns.counters import DROPPED, OTHER_TYPE
 from firsthop_dns.respond import failure
 from firsthop_dns.tables import Tables
 
@@ -32,6 +33,12 @@ class Guard:
         """Adds one to a metric without labels."""
         counters = self.tables.counters
         counters.values[counters.slot(metric, {})] += 1
+
+    def drop(self, reason: str, transport: Transport) -> None:
+        """Counts a message that a shell leaves unanswered: a request, and why it got nothing."""
+        counters = self.tables.counters
+        counters.values[counters.requests("", OTHER_TYPE) + transport] += 1
+        counters.values[counters.slot(DROPPED, {"reason": reason})] += 1
 
     def failed(self, packet: bytes, transport: Transport) -> bytes | None:
         """The reply to a packet that raised; call it where the exception is handled."""

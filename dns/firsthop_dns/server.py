@@ -6,34 +6,30 @@ Several processes may listen at the same addresses (SO_REUSEPORT): the kernel sp
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import socket
 from collections.abc import Sequence
 
+from firsthop_dns.accept import TcpAcceptor
 from firsthop_dns.guard import Guard
+from firsthop_dns.listening import Pair
 from firsthop_dns.tables import Tables
-from firsthop_dns.tcp import IDLE_S, TcpConnections, bind_tcp
-from firsthop_dns.udp import UdpShell, bind_udp
+from firsthop_dns.tcp import IDLE_S, TcpConnections
+from firsthop_dns.udp import UdpShell
 
-_PORT_ATTEMPTS = 50
 STOP_S = 2.0
-"""Connections that have answers to send get so long when the server stops."""
+"""What has been asked already is answered for so long when the server stops."""
 
 
 class DnsServer:
-    """Answers at `listen` from `tables` between `start` and `stop`."""
+    """Answers at the sockets of `pairs` from `tables` between `start` and `stop`; owns them."""
 
-    def __init__(
-        self, listen: Sequence[tuple[str, int]], tables: Tables, *, idle_s: float = IDLE_S
-    ) -> None:
-        self._listen = listen
+    def __init__(self, pairs: Sequence[Pair], tables: Tables, *, idle_s: float = IDLE_S) -> None:
+        self._pairs = pairs
         self._guard = Guard(tables)
         self._connections = TcpConnections(self._guard, idle_s=idle_s)
         self._udp: list[UdpShell] = []
-        self._tcp: list[asyncio.Server] = []
-        self.addresses: list[tuple[str, int]] = []
-        """Where it listens, in the order of `listen`; a port 0 has become a real one."""
+        self._tcp: list[TcpAcceptor] = []
+        self.addresses = [pair.address for pair in pairs]
+        """Where it listens, in the order of `pairs`."""
 
     @property
     def tables(self) -> Tables:
@@ -45,55 +41,21 @@ class DnsServer:
         self._guard.tables = tables
 
     async def start(self) -> None:
-        """Binds every address or none; raises OSError that names the one that cannot be had."""
-        pairs: list[tuple[socket.socket, socket.socket]] = []
-        try:
-            for host, port in self._listen:
-                pairs.append(_bind(host, port))
-        except OSError:
-            for pair in pairs:
-                for sock in pair:
-                    sock.close()
-            raise
-        loop = asyncio.get_running_loop()
-        for udp, tcp in pairs:
-            shell = UdpShell(udp, self._guard)
+        """Begins to answer, what is queued already first."""
+        own = frozenset(self.addresses)
+        self._udp = [UdpShell(pair.udp, self._guard, own) for pair in self._pairs]
+        self._tcp = [TcpAcceptor(pair.tcp, self._connections) for pair in self._pairs]
+        for shell in self._udp:
             shell.start()
-            self._udp.append(shell)
-            self._tcp.append(await loop.create_server(self._connections.connect, sock=tcp))
-            self.addresses.append(udp.getsockname()[:2])
+        for acceptor in self._tcp:
+            acceptor.start()
 
     async def stop(self) -> None:
         """Answers what has arrived, then closes everything; stopping twice does nothing."""
-        loop = asyncio.get_running_loop()
-        for server in self._tcp:
-            server.close()
-        for shell in self._udp:
-            shell.stop(loop)
-        self._udp.clear()
-        self._tcp.clear()
-        self._connections.end_all()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_S):
-                await self._connections.none_open.wait()
-        self._connections.abort_all()
-
-
-def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """UDP and TCP at one port; port 0 takes any that both can have, for this process alone."""
-    attempts = 1 if port else _PORT_ATTEMPTS
-    for left in reversed(range(attempts)):
-        what = "tcp"
-        tcp: socket.socket | None = None
-        try:
-            tcp = bind_tcp(host, port, reuse_port=bool(port))
-            what = "udp"
-            return bind_udp(host, tcp.getsockname()[1], reuse_port=bool(port)), tcp
-        except OSError as error:
-            if tcp is not None:
-                tcp.close()
-            if error.errno != errno.EADDRINUSE or not left:
-                raise OSError(
-                    error.errno, f"{host} port {port}/{what}: {error.strerror}"
-                ) from error
-    raise AssertionError("the last attempt returns or raises")
+        deadline = asyncio.get_running_loop().time() + STOP_S
+        udp, tcp, self._udp, self._tcp = self._udp, self._tcp, [], []
+        await asyncio.gather(
+            *(shell.finish(deadline) for shell in udp),
+            *(acceptor.finish(deadline) for acceptor in tcp),
+        )
+        await self._connections.finish(deadline)

@@ -31,26 +31,10 @@ WRITE_WINDOW: Final = 256 * 1024
 """Octets of answers that wait for a slow reader before it is read from no more."""
 READ_WINDOW: Final = 2 + 65_535 + 256 * 1024
 """One message and one read of asyncio: nothing more is ever kept."""
-BACKLOG: Final = 512
-
-
-def bind_tcp(host: str, port: int, *, reuse_port: bool) -> socket.socket:
-    """A listening socket; raises OSError when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, port))
-        sock.listen(BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+QUIET_S: Final = 0.5
+"""A connection that is silent for so long is closed when the server stops."""
+FLUSH_S: Final = 0.5
+"""For the last answers of those that ask on until the server has stopped."""
 
 
 class TcpConnections:
@@ -74,9 +58,9 @@ class TcpConnections:
     def admit(self, connection: TcpConnection, client: str) -> None:
         """Takes a connection in; at a limit the longest idle one makes room."""
         if self._per_client[client] >= MOST_PER_CLIENT:
-            self._end_first(client)
+            self.end_longest_idle(client)
         elif len(self._open) >= MOST_CONNECTIONS:
-            self._end_first(None)
+            self.end_longest_idle()
         self._open[connection] = client
         self._per_client[client] += 1
         self.none_open.clear()
@@ -98,17 +82,28 @@ class TcpConnections:
             if not self._open:
                 self.none_open.set()
 
-    def end_all(self) -> None:
-        """Closes each after what it has been answered already is sent."""
+    async def finish(self, deadline: float) -> None:
+        """Closes each once it is quiet; those that are not by `deadline` (loop time) as they are.
+
+        Who has just connected gets to ask, and all are answered what they have asked.
+        """
+        self.idle_s = min(self.idle_s, QUIET_S)
+        for connection in list(self._open):
+            connection.finish()
+        await self._all_closed(deadline)
         for connection in list(self._open):
             connection.end()
-
-    def abort_all(self) -> None:
-        """Closes each at once."""
+        await self._all_closed(asyncio.get_running_loop().time() + FLUSH_S)
         for connection in list(self._open):
             connection.abort()
 
-    def _end_first(self, client: str | None) -> None:
+    async def _all_closed(self, deadline: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self.none_open.wait()
+
+    def end_longest_idle(self, client: str | None = None) -> None:
+        """Makes room: of this client's connections, or of all."""
         for connection, owner in self._open.items():
             if client is None or owner == client:
                 connection.abort()
@@ -127,6 +122,7 @@ class TcpConnection(asyncio.Protocol):
         self._kind = TCP4
         self._writable = True
         self._ended = False
+        self._finishing = False
         self._scheduled = False
         self._last_query = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -178,8 +174,16 @@ class TcpConnection(asyncio.Protocol):
             self._timer.cancel()
         self._connections.forget(self)
 
+    def finish(self) -> None:
+        """The server stops: quietness counts from now, and then ends it in good order."""
+        self._finishing = True
+        self._last_query = self._loop.time()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._check_idle()
+
     def end(self) -> None:
-        """No more queries; what was answered is still sent, for as long as idleness is allowed."""
+        """No more queries; what was answered is still sent."""
         self._ended = True
         self._buffer.clear()
         self._transport.close()
@@ -237,10 +241,12 @@ class TcpConnection(asyncio.Protocol):
 
     def _check_idle(self) -> None:
         left = self._last_query + self._connections.idle_s - self._loop.time()
-        if left <= 0:
-            self.abort()  # nothing it could lose: a slow reader has been given as long
-        else:
+        if left > 0:
             self._timer = self._loop.call_later(left, self._check_idle)
+        elif self._finishing:
+            self.end()
+        else:
+            self.abort()  # nothing it could lose: a slow reader has been given as long
 
 
 def _client(peer: Peer, kind: int) -> str:

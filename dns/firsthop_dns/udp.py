@@ -6,7 +6,6 @@ That is five times as fast as a DatagramProtocol, and one busy socket still lets
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 import time
@@ -15,80 +14,65 @@ from typing import Final
 from firsthop_dns.clients import UDP4, UDP6, Peer
 from firsthop_dns.counters import SEND_ERRORS
 from firsthop_dns.guard import Guard
+from firsthop_dns.listening import IP_PKTINFO
 from firsthop_dns.respond import respond
 
 BATCH: Final = 64
 BUFFER_SIZE: Final = 4096
 """Queries are far shorter; one that is cut here ends as FORMERR."""
-RECEIVE_BUFFER: Final = 4 * 1024 * 1024
-"""At 1,024 outstanding queries the default of 208 KiB loses packets; this does not."""
+OWN_ADDRESS: Final = "own_address"
+"""Why a datagram is dropped that claims to come from where we listen: we would ask ourselves."""
 
-# Linux's numbers; Python names them from 3.14 on.
-_IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
-_SO_RCVBUFFORCE = getattr(socket, "SO_RCVBUFFORCE", 33)
 _PKTINFO4 = struct.Struct("=I4s4s")
 _CONTROL_SIZE = 128
-
-
-def bind_udp(host: str, port: int, *, reuse_port: bool) -> socket.socket:
-    """A socket for `UdpShell`; raises OSError when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        with contextlib.suppress(OSError):  # above the system's limit, where we may
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, port))
-        if _is_wildcard(sock):
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            else:
-                sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _is_wildcard(sock: socket.socket) -> bool:
-    return sock.getsockname()[0] in ("0.0.0.0", "::")
+Control = list[tuple[int, int, bytes]]
 
 
 class UdpShell:
-    """Answers what comes in at one socket until it is closed; owns the socket."""
+    """Answers what comes in at one socket until it is closed; owns the socket.
 
-    def __init__(self, sock: socket.socket, guard: Guard) -> None:
+    `own` are all addresses that the server listens at.
+    """
+
+    def __init__(
+        self, sock: socket.socket, guard: Guard, own: frozenset[tuple[str, int]] = frozenset()
+    ) -> None:
         self._sock = sock
         self._guard = guard
+        self._own = own
+        self._own_ports = frozenset(port for _, port in own)
         self._transport = UDP6 if sock.family == socket.AF_INET6 else UDP4
-        self._wildcard = _is_wildcard(sock)
+        wildcard = sock.getsockname()[0] in ("0.0.0.0", "::")
+        self._drain = self._drain_wildcard if wildcard else self._drain_one_address
 
     def start(self) -> None:
         """Begins to answer, in the running loop."""
-        drain = self._drain_wildcard if self._wildcard else self._drain
-        asyncio.get_running_loop().add_reader(self._sock, drain)
+        asyncio.get_running_loop().add_reader(self._sock, self._drain)
 
-    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Answers a last batch of what has come in, then closes."""
+    async def finish(self, deadline: float) -> None:
+        """Answers all that has come in, for no longer than `deadline` (loop time), then closes."""
+        loop = asyncio.get_running_loop()
         loop.remove_reader(self._sock)
-        (self._drain_wildcard if self._wildcard else self._drain)()
+        while loop.time() < deadline:
+            if not self._drain():
+                break
+            await asyncio.sleep(0)
         self._sock.close()
 
-    def _drain(self) -> None:
+    def _drain_one_address(self) -> bool:
+        """Answers a batch; False when nothing is left."""
         receive, send = self._sock.recvfrom, self._sock.sendto
-        guard, transport = self._guard, self._transport
+        guard, transport, own_ports = self._guard, self._transport, self._own_ports
         tables, now = guard.tables, time.time()
         for _ in range(BATCH):
             try:
                 packet, peer = receive(BUFFER_SIZE)
             except BlockingIOError:
-                return
+                return False
             except OSError:  # an ICMP error of an earlier reply
+                continue
+            if peer[1] in own_ports and peer[:2] in self._own:
+                guard.drop(OWN_ADDRESS, transport)
                 continue
             try:
                 reply = respond(packet, peer, tables, now, transport)
@@ -99,18 +83,22 @@ class UdpShell:
                     send(reply, peer)
                 except OSError:  # full buffer, unreachable peer: a lost datagram, as on the way
                     guard.count(SEND_ERRORS)
+        return True
 
-    def _drain_wildcard(self) -> None:
+    def _drain_wildcard(self) -> bool:
         """The same for 0.0.0.0 and ::, where a reply must leave from the address that was asked
         (RFC 2181 §4.1): a client would not know one from another."""
-        guard, transport = self._guard, self._transport
+        guard, transport, own_ports = self._guard, self._transport, self._own_ports
         tables, now = guard.tables, time.time()
         for _ in range(BATCH):
             try:
                 packet, control, _, peer = self._sock.recvmsg(BUFFER_SIZE, _CONTROL_SIZE)
             except BlockingIOError:
-                return
+                return False
             except OSError:
+                continue
+            if peer[1] in own_ports and (peer[:2] in self._own or _sent_to_itself(control, peer)):
+                guard.drop(OWN_ADDRESS, transport)
                 continue
             try:
                 reply = respond(packet, peer, tables, now, transport)
@@ -118,16 +106,27 @@ class UdpShell:
                 reply = guard.failed(packet, transport)
             if reply is not None:
                 self._send_from(reply, control, peer)
+        return True
 
-    def _send_from(self, reply: bytes, control: list[tuple[int, int, bytes]], peer: Peer) -> None:
+    def _send_from(self, reply: bytes, control: Control, peer: Peer) -> None:
         back = []
         for level, kind, data in control:
             if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
                 back.append((level, kind, data))
-            elif level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+            elif level == socket.IPPROTO_IP and kind == IP_PKTINFO:
                 _, local, _ = _PKTINFO4.unpack(data)
                 back.append((level, kind, _PKTINFO4.pack(0, local, bytes(4))))
         try:
             self._sock.sendmsg([reply], back, 0, peer)
         except OSError:
             self._guard.count(SEND_ERRORS)
+
+
+def _sent_to_itself(control: Control, peer: Peer) -> bool:
+    """Whether a datagram names one address as its source and as its destination."""
+    for level, kind, data in control:
+        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+            return data[:16] == socket.inet_pton(socket.AF_INET6, peer[0].partition("%")[0])
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
+            return data[8:12] == socket.inet_aton(peer[0])
+    return False

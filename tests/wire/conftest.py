@@ -23,6 +23,7 @@ import pytest
 
 from firsthop_dns.counters import Counters
 from firsthop_dns.layout import SECTION
+from firsthop_dns.listening import bind
 from firsthop_dns.server import DnsServer
 from firsthop_dns.tables import Tables
 from firsthop_dns.zone import encode_zones
@@ -167,7 +168,7 @@ def _exactly(stream: socket.socket, count: int) -> bytes:
 def running(listen: list[tuple[str, int]], tables: Tables, **options: float) -> Iterator[DnsServer]:
     """A server in a thread of its own."""
     loop = asyncio.new_event_loop()
-    server = DnsServer(listen, tables, **options)
+    server = DnsServer(bind(listen), tables, **options)
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
+import resource
 import socket
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dns.message
 import pytest
 
+from firsthop_dns.accept import ACCEPT_FAILURES
+from firsthop_dns.listening import bind, bind_pair, join_pair
+from firsthop_dns.server import DnsServer
 from firsthop_dns.tcp import BATCH, IDLE_S, MOST_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
 
 Target = Any  # conftest.Target
@@ -123,6 +130,23 @@ def test_idle_connections_end(serve: MakeServer) -> None:
         assert ended(silent)
 
 
+def test_a_dribbling_client_ends_at_the_same_deadline(serve: MakeServer) -> None:
+    """An octet now and then is no query either: it does not move the deadline."""
+    target = serve(idle_s=0.3)
+    octets = framed(queries(1)[0])
+    sent = 0
+    with target.connect() as slow, contextlib.suppress(ConnectionError):
+        slow.settimeout(0.05)
+        for octet in octets:
+            slow.sendall(bytes([octet]))
+            sent += 1
+            with contextlib.suppress(TimeoutError):
+                assert slow.recv(1) == b""
+                break
+    assert sent < len(octets)
+    until(lambda: len(target.server._connections) == 0)
+
+
 def flood(stream: socket.socket) -> None:
     """Sends queries with long answers, reads none, until nothing more is taken."""
     octets = b"".join(map(framed, queries(2000, "big.example.test")))
@@ -145,6 +169,7 @@ def test_a_slow_reader_costs_a_bounded_window(serve: MakeServer) -> None:
         assert target.ask("geo.example.test", tcp=True).answer
         assert target.ask("geo.example.test").answer
         greedy.settimeout(DEADLINE_S)
+        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         assert len(messages(greedy, 5000)) >= 5000
 
 
@@ -185,6 +210,132 @@ def test_one_client_has_so_many_connections(serve: MakeServer) -> None:
         assert ended(streams[1])
         streams[0].sendall(framed(asked))
         assert messages(streams[0], 1)
+
+
+def test_a_storm_of_connections_from_one_address_harms_no_other(serve: MakeServer) -> None:
+    """10,000 attempts: their client keeps its share, everybody else's connections live on."""
+    target = serve(idle_s=3600.0)
+    (asked,) = queries(1)
+    attempts: deque[socket.socket] = deque()
+    with target.connect() as other:
+        other.sendall(framed(asked))
+        assert messages(other, 1)
+        for number in range(10_000):
+            storming = socket.socket()
+            storming.setblocking(False)
+            storming.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            storming.bind(("127.0.0.5", 0))
+            with contextlib.suppress(BlockingIOError):
+                storming.connect((target.host, target.port))
+            attempts.append(storming)
+            if len(attempts) > 2 * MOST_PER_CLIENT:
+                attempts.popleft().close()
+            if number % 1000 == 0:
+                assert target.ask("geo.example.test").answer
+                assert len(target.server._connections) <= MOST_PER_CLIENT + 1
+        other.sendall(framed(asked))
+        assert messages(other, 1)
+    for storming in attempts:
+        storming.close()
+
+
+@contextlib.contextmanager
+def files_left(count: int) -> Iterator[None]:
+    """This process may open so many more files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = {int(each) for each in os.listdir("/proc/self/fd")}
+    free = [number for number in range(max(used) + count + 2) if number not in used]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[count - 1] + 1, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_full_file_table_costs_the_longest_idle(serve: MakeServer) -> None:
+    """accept(2) fails, but neither spins nor stays deaf: the newest client is answered."""
+    target = serve(idle_s=3600.0)
+    (asked,) = queries(1)
+    counters = target.server.tables.counters
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(socket.socket()) for _ in range(8)]
+        datagrams = stack.enter_context(target.datagrams())
+        with files_left(4):
+            for stream in streams:
+                stream.settimeout(DEADLINE_S)
+                stream.connect((target.host, target.port))
+            until(lambda: counters.total(ACCEPT_FAILURES) >= 2)
+            streams[-1].sendall(framed(asked))
+            assert messages(streams[-1], 1)
+            datagrams.send(asked)
+            assert datagrams.recv(4096)
+            assert ended(streams[0])
+        assert counters.total(ACCEPT_FAILURES) < 100
+
+
+async def test_a_server_that_stops_answers_what_has_come(serve: MakeServer) -> None:
+    """Datagrams in its queue, connections nobody has accepted yet, and who is about to ask."""
+    tables = serve().server.tables
+    server = DnsServer(bind([("127.0.0.1", 0)]), tables)
+    address = server.addresses[0]
+    await server.start()
+    asked = queries(200)
+    with contextlib.ExitStack() as stack:
+        udp = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        udp.connect(address)
+        eager, late, silent = (
+            stack.enter_context(socket.create_connection(address)) for _ in range(3)
+        )
+        for packet in asked:  # the loop has not run since the start
+            udp.send(packet)
+        eager.sendall(b"".join(map(framed, asked)))
+        stopping = asyncio.create_task(server.stop())
+        for _ in range(1000):  # turns of the loop
+            if len(server._connections) == 3:
+                break
+            await asyncio.sleep(0)
+        late.sendall(framed(asked[0]))
+        await stopping
+        ids = {int.from_bytes(udp.recv(4096)[:2], "big") for _ in asked}
+        assert ids == set(range(200))
+        assert len(messages(eager, 200)) == 200
+        assert len(messages(late, 1)) == 1
+        assert ended(silent)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+
+
+def test_a_pair_of_sockets_is_joined_only_knowingly() -> None:
+    """Another server's address cannot be had by accident; our own workers share it."""
+    first = bind_pair("127.0.0.1", 0)
+    with pytest.raises(OSError, match=f"127.0.0.1:{first.address[1]} is in use") as caught:
+        bind([("127.0.0.1", 0), first.address])
+    assert "UDP" in str(caught.value)
+    second = join_pair(first)
+    assert second.address == first.address
+    first.close()
+    with pytest.raises(OSError, match="is in use"):
+        bind([second.address])
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "::1"), ("::", "::1")],
+)
+def test_we_do_not_answer_ourselves(serve: MakeServer, host: str, asked: str) -> None:
+    """A datagram that claims to come from where we listen is dropped and counted."""
+    target = serve(host)
+    target.host = asked
+    counters = target.server.tables.counters
+    target.server._udp[0]._sock.sendto(queries(1)[0], (asked, target.port))
+    until(lambda: counters.total("firsthop_dns_dropped_total") == 1)
+    assert target.ask("geo.example.test").answer
+    assert counters.total("firsthop_dns_responses_total") == 1
+    assert counters.total("firsthop_dns_requests_total") == 2
+    ((labels, _),) = counters.snapshot()["firsthop_dns_dropped_total"]
+    assert labels == {"reason": "own_address"}
 
 
 def test_resets_cost_nothing(serve: MakeServer) -> None:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, listen_list, network
+from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, items, listen_list, networks
 from firsthop.commands.process import bearer_token
-from firsthop.edge.settings import AllocatorOptions, EdgeSettings, Feed
-from firsthop.edge.supervisor import Edge, PortInUseError
+from firsthop.edge.settings import (
+    COOKIE_SECRET_OCTETS,
+    AllocatorOptions,
+    DnsOptions,
+    EdgeSettings,
+    Feed,
+)
+from firsthop.edge.sockets import PortInUseError
+from firsthop.edge.supervisor import Edge
+from firsthop.edge.takeover import TakeOverError
 from firsthop_geodata.errors import GeodataError
 from firsthop_steering.document import DocumentError
+
+MOST_NSID = 128
+"""Octets; it goes into every answer to who asks for it."""
 
 
 def edge(
@@ -41,6 +53,40 @@ def edge(
     dns_workers: Annotated[
         int, typer.Option(envvar="FIRSTHOP_DNS_WORKERS", min=0, max=256, help="0: one a core.")
     ] = 0,
+    nsid: Annotated[
+        str, typer.Option(envvar="FIRSTHOP_DNS_NSID", help="Told to who asks for NSID (RFC 5001).")
+    ] = "",
+    rate_limit: Annotated[
+        int | None,
+        typer.Option(
+            envvar="FIRSTHOP_DNS_RATE_LIMIT",
+            min=0,
+            help="Responses per second and client prefix; 0: no limit.",
+        ),
+    ] = None,
+    rate_limit_exempt: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_DNS_RATE_LIMIT_EXEMPT",
+            help="Comma-separated networks without that limit; `none` for none.",
+        ),
+    ] = "127.0.0.0/8,::1/128",
+    ecs_from: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_DNS_ECS_FROM",
+            help="Comma-separated networks of resolvers whose client subnet is used;"
+            " default: all, `none` for none.",
+        ),
+    ] = "",
+    cookie_secrets: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FIRSTHOP_DNS_COOKIE_SECRETS",
+            help="File of one or two lines of 32 hex digits, the signing one first;"
+            " default: made from the credential keys.",
+        ),
+    ] = None,
     allocator: Annotated[
         str, typer.Option(envvar="FIRSTHOP_ALLOCATOR_LISTEN", help="`none` for none.")
     ] = "127.0.0.1:8081",
@@ -64,6 +110,14 @@ def edge(
     metrics: Annotated[str, typer.Option(envvar="FIRSTHOP_METRICS_LISTEN")] = "127.0.0.1:9153",
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            envvar="FIRSTHOP_TAKE_OVER",
+            help="Take the place of an edge that runs on the same state folder, if there is one.",
+        ),
+    ] = False,
 ) -> None:
     """Answer DNS and allocations from snapshots of a control plane, or from a document."""
     settings = EdgeSettings(
@@ -77,16 +131,22 @@ def edge(
         geoip_asn=geoip_asn,
         allocator_options=AllocatorOptions(
             public=allocator_public,
-            trusted_proxies=tuple(
-                network(each, "--trusted-proxies") for each in _items(trusted_proxies)
-            ),
-            origins=tuple(_items(allowed_origins)),
+            trusted_proxies=networks(trusted_proxies, "--trusted-proxies"),
+            origins=tuple(items(allowed_origins)),
         ),
+        dns_options=DnsOptions(
+            nsid=_nsid(nsid),
+            rate_limit=rate_limit,
+            rate_limit_exempt=networks(rate_limit_exempt, "--rate-limit-exempt"),
+            ecs_from=networks(ecs_from, "--ecs-from") if ecs_from.strip() else None,
+            cookie_secrets=_cookie_secrets(cookie_secrets),
+        ),
+        take_over=take_over,
     )
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     try:
         asyncio.run(Edge(settings).run())
-    except (PortInUseError, GeodataError, DocumentError, OSError) as error:
+    except (PortInUseError, TakeOverError, GeodataError, DocumentError, OSError) as error:
         typer.echo(f"firsthop edge: {error}", err=True)
         raise typer.Exit(1) from None
 
@@ -101,8 +161,27 @@ def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | No
             f"{snapshot_key}: must hold an Ed25519 public key in hex: {error}",
             param_hint="--snapshot-key",
         ) from None
-    return Feed(urls=_items(api), token=bearer_token(token, token_file), trusted=trusted)
+    return Feed(urls=items(api), token=bearer_token(token, token_file), trusted=trusted)
 
 
-def _items(text: str) -> list[str]:
-    return [each.strip() for each in text.split(",") if each.strip()]
+def _nsid(text: str) -> str:
+    if len(text.encode(errors="surrogateescape")) > MOST_NSID or not text.isprintable():
+        rule = f"must be printable text of at most {MOST_NSID} octets"
+        raise typer.BadParameter(rule, param_hint="--nsid")
+    return text
+
+
+def _cookie_secrets(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        secrets = path.read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path}: {error}", param_hint="--cookie-secrets") from None
+    digits = 2 * COOKIE_SECRET_OCTETS
+    if not 1 <= len(secrets) <= 2 or not all(
+        re.fullmatch(rf"[0-9A-Fa-f]{{{digits}}}", each) for each in secrets
+    ):
+        rule = f"{path}: must hold one or two lines of {digits} hex digits"
+        raise typer.BadParameter(rule, param_hint="--cookie-secrets")
+    return tuple(each.lower() for each in secrets)

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Coroutine
 from ipaddress import ip_network
 from typing import Annotated
 
 import typer
 
-from firsthop.commands.options import listen_list
-
 app = typer.Typer(no_args_is_help=True, help="A worker process of an edge.")
 
-Listening = Annotated[list[str], typer.Option("--listen")]
+Inherited = Annotated[str, typer.Option("--sockets", help="File descriptors, comma-separated.")]
 
 
 @app.command()
-def dns(listen: Listening) -> None:
-    """Answer DNS."""
+def dns(sockets: Inherited) -> None:
+    """Answer DNS at sockets that come in pairs, UDP and TCP."""
     from firsthop.edge import dns_worker  # each worker imports its own half
+    from firsthop_dns.listening import Pair
 
-    _run(dns_worker.run(listen_list(",".join(listen), "--listen")))
+    inherited = _inherited(sockets)
+    _run(dns_worker.run([*map(Pair, inherited[::2], inherited[1::2])]))
 
 
 @app.command()
 def allocator(
-    listen: Listening,
+    sockets: Inherited,
     public: Annotated[bool, typer.Option("--public")] = False,
     trusted_proxy: Annotated[list[str] | None, typer.Option("--trusted-proxy")] = None,
     origin: Annotated[list[str] | None, typer.Option("--origin")] = None,
@@ -40,11 +41,15 @@ def allocator(
         trusted_proxies=tuple(ip_network(each) for each in trusted_proxy or ()),
         cors_origins=tuple(origin or ()),
     )
-    _run(allocator_worker.run(listen_list(",".join(listen), "--listen"), settings))
+    _run(allocator_worker.run(_inherited(sockets), settings))
+
+
+def _inherited(files: str) -> list[socket.socket]:
+    return [socket.socket(fileno=int(each)) for each in files.split(",")]
 
 
 def _run(worker: Coroutine[None, None, None]) -> None:
-    """Runs it; what keeps it from listening goes to the log, and the supervisor tries again."""
+    """Runs it; what ends it early goes to the log, and the supervisor tries again."""
     try:
         asyncio.run(worker)
     except OSError as error:

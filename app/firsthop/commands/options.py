@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from firsthop.addresses import Listen, parse_listen
+from firsthop.addresses import NONE, Listen, parse_listen
 
 StateDir = Annotated[Path, typer.Option(envvar="FIRSTHOP_STATE_DIR")]
 GeoipCity = Annotated[
@@ -39,3 +39,15 @@ def network(text: str, option: str) -> IPv4Network | IPv6Network:
         return ip_network(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def networks(text: str, option: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """The CIDRs of a comma list; `none` gives none."""
+    if text.strip() == NONE:
+        return ()
+    return tuple(network(each, option) for each in items(text))
+
+
+def items(text: str) -> list[str]:
+    """What stands between the commas of a list."""
+    return [each.strip() for each in text.split(",") if each.strip()]

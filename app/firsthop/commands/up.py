@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, listen_one, network
-from firsthop.edge.supervisor import PortInUseError
+from firsthop.edge.sockets import PortInUseError
 from firsthop.postgres import PostgresError
 from firsthop.up.run import LOOPBACK, Up, UpError
 from firsthop.up.settings import UpSettings

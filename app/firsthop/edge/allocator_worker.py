@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from firsthop.addresses import Listen
 from firsthop.edge.pipe import SupervisorPipe
 from firsthop_allocator.counts import Counts
 from firsthop_allocator.settings import AllocatorSettings
@@ -24,16 +24,24 @@ from firsthop_steering.ufrag import CredentialKeys
 REPORT_INTERVAL_S = 1.0
 
 
-async def run(listen: Sequence[Listen], settings: AllocatorSettings) -> None:
-    """Until the supervisor is gone. Raises OSError when an address cannot be had."""
+async def run(sockets: Sequence[socket.socket], settings: AllocatorSettings) -> None:
+    """Until the supervisor is gone.
+
+    Requests wait in the sockets until there is what to answer by, or the supervisor says that there
+    is nothing to wait for (`unready`).
+    """
     pipe = await SupervisorPipe.open()
-    holder, counts, stop = Holder(), Counts(), asyncio.Event()
+    holder, counts, stop, begin = Holder(), Counts(), asyncio.Event(), asyncio.Event()
+    following = asyncio.create_task(_follow(pipe, holder, begin))
+    reporting = asyncio.create_task(_report(pipe, counts))
+    beginning = asyncio.create_task(begin.wait())
+    await asyncio.wait([following, beginning], return_when=asyncio.FIRST_COMPLETED)
+    beginning.cancel()
     serving = [
         asyncio.create_task(serve(settings, holder, each, stop=stop, counts=counts))
-        for each in listen
+        for each in sockets
+        if begin.is_set()
     ]
-    following = asyncio.create_task(_follow(pipe, holder))
-    reporting = asyncio.create_task(_report(pipe, counts))
     done, _ = await asyncio.wait([following, *serving], return_when=asyncio.FIRST_COMPLETED)
     stop.set()
     reporting.cancel()
@@ -42,7 +50,7 @@ async def run(listen: Sequence[Listen], settings: AllocatorSettings) -> None:
         task.result()
 
 
-async def _follow(pipe: SupervisorPipe, holder: Holder) -> None:
+async def _follow(pipe: SupervisorPipe, holder: Holder, begin: asyncio.Event) -> None:
     """Makes a new view of every change; atlas and geo table live on while they hold."""
     plan: Plan | None = None
     geo: GeoTable | None = None
@@ -51,7 +59,7 @@ async def _follow(pipe: SupervisorPipe, holder: Holder) -> None:
     async for said in pipe.news():
         changed = {key for key, value in said.items() if known.get(key) != value}
         known.update(said)
-        if "geodata" in changed or geo is None:
+        if "geodata" in changed or ("geodata" in known and geo is None):
             try:
                 geo, atlas = GeoTable.open(Path(known["geodata"])), None
             except GeodataError as error:
@@ -59,6 +67,8 @@ async def _follow(pipe: SupervisorPipe, holder: Holder) -> None:
         if "plan" in changed:
             plan, atlas = Plan.model_validate_json(known["plan"]), None
         if plan is None or geo is None:
+            if "unready" in known:
+                begin.set()
             continue
         if atlas is None:
             atlas = Atlas(plan, geo)
@@ -75,6 +85,7 @@ async def _follow(pipe: SupervisorPipe, holder: Holder) -> None:
                 previous=holder.view,
             )
         pipe.say(failure="", loaded=f"plan {plan.number} status {status.number}")
+        begin.set()
 
 
 async def _report(pipe: SupervisorPipe, counts: Counts) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
-from firsthop.addresses import Listen
 from firsthop.edge.pipe import SupervisorPipe
 from firsthop_dns.counters import Counters
+from firsthop_dns.listening import Pair
 from firsthop_dns.server import DnsServer
 from firsthop_dns.tables import Tables
 from firsthop_geodata.errors import GeodataError
@@ -20,37 +22,80 @@ from firsthop_steering.table import AnswerTable
 REPORT_INTERVAL_S = 1.0
 
 
-async def run(listen: Sequence[Listen]) -> None:
-    """Until the supervisor is gone. A table that cannot be had leaves the old one in use."""
+class Instance:
+    """Stands in for `firsthop_dns.instance.Instance`: what a worker keeps across tables."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.counters = counters
+
+    def update(self, options: Mapping[str, Any]) -> None:
+        """Takes options that have changed."""
+
+
+async def run(pairs: Sequence[Pair]) -> None:
+    """Until the supervisor is gone. A table that cannot be had leaves the old one in use.
+
+    Queries wait in their sockets until there is a table, or the supervisor says that there is none
+    to wait for (`unready`).
+    """
     pipe = await SupervisorPipe.open()
-    counters = Counters()
+    instance = Instance(Counters())
+    reporting = asyncio.create_task(_report(pipe, instance.counters))
+    known: dict[str, Any] = {}
     server: DnsServer | None = None
-    reporting = asyncio.create_task(_report(pipe, counters))
     try:
         async for said in pipe.news():
-            try:
-                tables = await asyncio.to_thread(_load, said["table"], said["geodata"], counters)
-                if server is None:
-                    starting = DnsServer(listen, tables)
-                    await starting.start()
-                    server = starting
-                else:
-                    server.swap(tables)
-            except (SectionError, GeodataError, OSError) as error:
-                pipe.say(failure=str(error))
-                continue
-            gc.collect()
-            gc.freeze()  # what a table holds is never garbage; collections need not look at it
-            pipe.say(loaded=tables.digest, failure="")
+            options = _changed(known, said)
+            instance.update(options)
+            known |= said
+            tables = None
+            if "table" in said or options:
+                tables = await _tables(instance, known, pipe)
+            if server is not None and tables is not None:
+                server.swap(tables)
+            elif server is None and (tables is not None or known.get("unready")):
+                server = DnsServer(pairs, tables or _unready(instance))
+                await server.start()
+            if tables is not None:
+                gc.collect()
+                gc.freeze()  # a table is never garbage; collections need not look at it
+                pipe.say(loaded=tables.digest, failure="")
     finally:
         reporting.cancel()
         if server is not None:
             await server.stop()
 
 
-def _load(table: str, geodata: str, counters: Counters) -> Tables:
+def _changed(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that differ from those before: limits start afresh when they are set again."""
+    before = known.get("options", {})
+    return {
+        name: value
+        for name, value in said.get("options", {}).items()
+        if name not in before or before[name] != value
+    }
+
+
+async def _tables(
+    instance: Instance, known: Mapping[str, Any], pipe: SupervisorPipe
+) -> Tables | None:
+    """Those of the table in force; None if there is none, which the supervisor hears of."""
+    if "table" not in known:
+        return None
+    try:
+        return await asyncio.to_thread(_load, known["table"], known["geodata"], instance)
+    except (SectionError, GeodataError, OSError) as error:
+        pipe.say(failure=str(error))
+        return None
+
+
+def _load(table: str, geodata: str, instance: Instance) -> Tables:
     geo = GeoTable.open(Path(geodata))
-    return Tables(AnswerTable.open(Path(table)), counters, geo=geo)
+    return Tables(AnswerTable.open(Path(table)), instance.counters, geo=geo)
+
+
+def _unready(instance: Instance) -> Tables:
+    return cast(Tables, SimpleNamespace(counters=instance.counters))
 
 
 async def _report(pipe: SupervisorPipe, counters: Counters) -> None:

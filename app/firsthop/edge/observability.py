@@ -130,7 +130,7 @@ class EdgeCollector(Collector):
         restarts = CounterMetricFamily(
             "firsthop_worker_restarts_total", "Workers that died", labels=["worker"]
         )
-        for worker in edge.workers:
+        for worker in edge.crew.workers:
             restarts.add_metric([worker.name], worker.restarts)
         yield restarts
 
@@ -169,7 +169,7 @@ def readiness(edge: Edge) -> dict[str, Any]:
                 "loaded": worker.loaded or None,
                 "failure": worker.failure or None,
             }
-            for worker in edge.workers
+            for worker in edge.crew.workers
         },
     }
 

@@ -33,11 +33,16 @@ class SupervisorPipe:
         return cls(writer)
 
     async def news(self) -> AsyncIterator[dict[str, Any]]:
-        """What the supervisor says, until it is gone or ends this worker."""
+        """What the supervisor says, until it is gone or ends this worker.
+
+        SIGTERM ends it too: whoever stops all processes of a service at once cuts no answer off.
+        """
+        loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=LINE_LIMIT)
-        await asyncio.get_running_loop().connect_read_pipe(
+        incoming, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
         )
+        loop.add_signal_handler(signal.SIGTERM, incoming.close)
         while line := await reader.readline():
             yield json.loads(line)
 

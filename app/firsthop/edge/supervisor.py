@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 import signal
-import socket
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,14 +16,16 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from firsthop.addresses import Listen, format_listen
 from firsthop.document_files import DocumentFiles
 from firsthop.edge import standalone
+from firsthop.edge.crew import Crew
 from firsthop.edge.follower import Follower
 from firsthop.edge.observability import CounterBoard, create_observability_app
 from firsthop.edge.settings import EdgeSettings, Feed
 from firsthop.edge.shelf import Shelf
+from firsthop.edge.sockets import METRICS, ListeningSockets
 from firsthop.edge.tables import TableStore, forget_old
+from firsthop.edge.takeover import READY_WITHIN_S, Place, TakeOverError, claim
 from firsthop.edge.workers import Worker
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.mmdb import open_geodata
@@ -40,13 +38,12 @@ log = structlog.get_logger(__name__)
 RETRY_S = 2.0
 """After what failed for a reason that may pass: a full disk, a damaged file."""
 GEO_TABLES_KEPT = 3
-ALLOCATOR = "allocator"
 WATCH_INTERVAL_S = 1.0
 """How often files and expiries are looked at."""
-
-
-class PortInUseError(Exception):
-    """A listening address is taken; the message names it."""
+UNREADY_AFTER_S = 1.0
+"""Queries wait so long for a first table, which on disk takes less; then they hear of it."""
+STALE_AFTER_S = 60.0
+"""Answers are called stale when the control plane has not been heard for so long."""
 
 
 class Edge:
@@ -75,12 +72,11 @@ class Edge:
                 feed.urls, feed.token, self.shelf, lambda _: self._changed.set()
             )
         self.counters = CounterBoard()
-        self.workers = [
-            Worker(f"dns-{n}", ["edge-worker", "dns", *_listen(settings.dns)], self._heard)
-            for n in range(settings.dns_workers if settings.dns else 0)
-        ]
-        if settings.allocator:
-            self.workers.append(Worker(ALLOCATOR, self._allocator_command(), self._heard))
+        self.crew: Crew
+        self._said_ready = asyncio.Event()
+        """A worker has said something that readiness may follow from."""
+        self._heard_at = 0.0
+        """When the control plane was last connected, in loop time."""
         self._changed = asyncio.Event()
         self._retry = asyncio.Event()
         self._stamps: dict[Path, tuple[int, int]] = {}
@@ -109,73 +105,102 @@ class Edge:
     @property
     def ready(self) -> bool:
         """Whether every worker answers by some table."""
-        return self.in_force is not None and all(worker.loaded for worker in self.workers)
+        return self.in_force is not None and all(worker.loaded for worker in self.crew.workers)
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT. Raises PortInUseError, GeodataError, DocumentError at start."""
-        for listen, kinds in (
-            (self.settings.dns, (socket.SOCK_DGRAM, socket.SOCK_STREAM)),
-            (self.settings.allocator, (socket.SOCK_STREAM,)),
-            (self.settings.metrics, (socket.SOCK_STREAM,)),
-        ):
-            check_free(listen, kinds)
+        """Until SIGTERM or SIGINT, or until another edge has taken over.
+
+        Raises PortInUseError, TakeOverError, GeodataError, DocumentError at start.
+        """
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._retry.set)
-        await self._load_geo()
-        if self.shelf is not None:
-            self.shelf.load()
-        else:
-            self._load_document()
+        place = await claim(self.settings.state_dir, take_over=self.settings.take_over)
+        with contextlib.closing(place):
+            sockets = ListeningSockets(place.inherited)
+            with contextlib.closing(sockets):
+                sockets.bind(self.settings)
+                await self._load_geo()
+                if self.shelf is not None:
+                    self.shelf.load()
+                else:
+                    self._load_document()
+                await self._serve(place, sockets, stop)
+
+    async def _serve(self, place: Place, sockets: ListeningSockets, stop: asyncio.Event) -> None:
+        self.crew = Crew(self.settings, sockets, on_line=self._heard)
+        self._heard_at = asyncio.get_running_loop().time()
+        self._tell_options()
         self._changed.set()
         runner = web.AppRunner(create_observability_app(self), access_log=None)
         await runner.setup()
-        for host, port in self.settings.metrics:
-            await web.TCPSite(runner, host, port).start()
-        coroutines = [self._rebuild(), self._watch(), *(worker.run() for worker in self.workers)]
+        coroutines = [
+            self._rebuild(),
+            self._watch(),
+            *(worker.run() for worker in self.crew.workers),
+        ]
         if self.follower is not None:
             coroutines.append(self.follower.run())
+        coroutines.append(self._be_in(place, sockets, runner))
         tasks = [asyncio.create_task(each) for each in (*coroutines, stop.wait())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
+            # Before the workers stop: what they close last is then closed for good.
+            sockets.close()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await runner.cleanup()
+            await asyncio.gather(runner.cleanup(), *tasks, return_exceptions=True)
+
+    async def _be_in(self, place: Place, sockets: ListeningSockets, runner: web.AppRunner) -> None:
+        """Takes the place of a predecessor, if there is one; returns when a successor has it."""
+        if place.predecessor is not None:
+            try:
+                async with asyncio.timeout(READY_WITHIN_S):
+                    while not self.ready:
+                        await self._said_ready.wait()
+                        self._said_ready.clear()
+            except TimeoutError:
+                rule = f"not ready within {READY_WITHIN_S:.0f} s, so the other edge goes on"
+                raise TakeOverError(f"{rule}: {self.table_error or 'no table'}") from None
+            await place.take()
+            log.info("taken over")
+        for sock in sockets.of(METRICS):
+            await web.SockSite(runner, sock.dup()).start()
+        asyncio.get_running_loop().call_later(UNREADY_AFTER_S, self.crew.tell_unready)
+        await place.give(sockets.files())
+        log.info("handed over")
+
+    def _tell_options(self) -> None:
+        """Passes on what has changed of them: keys, or the silence of the control plane."""
+        now = asyncio.get_running_loop().time()
+        if self.follower is None or self.follower.connected_to:
+            self._heard_at = now
+        self.crew.tell_options(self.keys, stale=now - self._heard_at > STALE_AFTER_S)
 
     def _heard(self, worker: Worker, said: dict[str, Any]) -> None:
+        self._said_ready.set()
         if "counters" in said:
             self.counters.report(worker.name, worker.restarts, said["counters"])
         if said.get("failure"):
             log.error("worker cannot use what it was told", worker=worker.name, **said)
             asyncio.get_running_loop().call_later(RETRY_S, self._retry.set)
 
-    def _allocator_command(self) -> list[str]:
-        options = self.settings.allocator_options
-        command = ["edge-worker", "allocator", *_listen(self.settings.allocator)]
-        if options.public:
-            command.append("--public")
-        for network in options.trusted_proxies:
-            command += ["--trusted-proxy", str(network)]
-        for origin in options.origins:
-            command += ["--origin", origin]
-        return command
-
     async def _rebuild(self) -> None:
         """Makes tables as long as something changes; one at a time, always of the newest inputs."""
         while True:
             await self._changed.wait()
             self._changed.clear()
+            self._tell_options()
             plan, status, geo = self.plan, self.status, self.geo
             if plan is None or status is None or geo is None:
                 continue
             # The allocator decides without a table, so it hears of the change whatever follows.
-            self._tell_allocator(plan, status, geo)
+            self.crew.tell_snapshots(plan, status, self.keys, geo=geo)
             now = datetime.now(UTC)
             try:
                 path = await asyncio.to_thread(self.tables.build, plan, status, geo, now)
@@ -187,31 +212,17 @@ class Edge:
             if self._table != path.stem:
                 log.info("table in force", table=path.name, plan=plan.number, status=status.number)
             self._table, self.table_error, self.in_force = path.stem, "", (plan, status)
-            for worker in self.workers:
-                if worker.name != ALLOCATOR:
-                    worker.tell({"table": str(path), "geodata": str(geo.path)})
-
-    def _tell_allocator(self, plan: Plan, status: Status, geo: GeoTable) -> None:
-        keys = self.keys
-        for worker in self.workers:
-            if worker.name == ALLOCATOR:
-                worker.tell(
-                    {
-                        "plan": plan.model_dump_json(),
-                        "status": status.model_dump_json(),
-                        "keys": keys.model_dump_json() if keys else None,
-                        "geodata": str(geo.path),
-                    }
-                )
+            self.crew.tell_table(path, geo)
 
     async def _watch(self) -> None:
-        """Notices changed files and overrides that have expired."""
+        """Notices changed files, overrides that have expired, and that the feed is silent."""
         known = self._expired()
         self._files_changed()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_INTERVAL_S):
                     await self._retry.wait()
+            self._tell_options()
             if self._files_changed() or self._retry.is_set():
                 self._retry.clear()
                 await self._reload()
@@ -270,32 +281,3 @@ class Edge:
         self._status = standalone.empty_status(now)
         self._keys = standalone.load_keys(self.settings.state_dir, now)
         self.document_error = ""
-
-
-def check_free(listen: Sequence[Listen], kinds: Sequence[socket.SocketKind]) -> None:
-    """Raises PortInUseError for an address that another process listens on.
-
-    Workers share their port by SO_REUSEPORT, which would let two edges share it unnoticed.
-    """
-    for host, port in listen:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        for kind in kinds:
-            with socket.socket(family, kind) as probe:
-                if kind == socket.SOCK_STREAM:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host, port))
-                except OSError as error:
-                    transport = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
-                    what = (
-                        "is in use by another process"
-                        if error.errno == errno.EADDRINUSE
-                        else os.strerror(error.errno or 0)
-                    )
-                    raise PortInUseError(
-                        f"{transport} {format_listen(host, port)} {what}"
-                    ) from None
-
-
-def _listen(addresses: Sequence[Listen]) -> list[str]:
-    return [part for host, port in addresses for part in ("--listen", format_listen(host, port))]

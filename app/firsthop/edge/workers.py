@@ -20,17 +20,27 @@ import structlog
 log = structlog.get_logger(__name__)
 
 RESTART_PAUSE_S = (0.05, 2.0)
-STOP_GRACE_S = 2.0
+STOP_GRACE_S = 6.0
+"""More than DNS (2.5 s) and allocator (5 s) take to finish what they have begun."""
 LINE_LIMIT = 2**24
 
 
 class Worker:
-    """One kind of worker, kept running; `state` is what a fresh process is told first."""
+    """One kind of worker, kept running; what it was ever told a fresh process is told first.
+
+    `files` are descriptors (listening sockets) that each of its processes inherits.
+    """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], on_line: Callable[[Worker, dict[str, Any]], None]
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        files: Sequence[int],
+        on_line: Callable[[Worker, dict[str, Any]], None],
     ) -> None:
         self.name = name
+        self._files = files
         self._command = [sys.executable, "-m", "firsthop", *arguments]
         self._on_line = on_line
         self._state: dict[str, Any] = {}
@@ -77,6 +87,7 @@ class Worker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_LIMIT,
+            pass_fds=self._files,
         )
         self._outbox.clear()
         if self._state:

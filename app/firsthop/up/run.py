@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 
 from firsthop.addresses import format_listen
-from firsthop.edge.supervisor import check_free
+from firsthop.edge.sockets import check_free
 from firsthop.machine_tokens import MachineTokens
 from firsthop.postgres import EmbeddedPostgres, PostgresError
 from firsthop.secret_files import write_secret
@@ -28,6 +28,7 @@ from firsthop.up.banner import banner
 from firsthop.up.children import Child
 from firsthop.up.demo import SERVICE, demo_document
 from firsthop.up.settings import UpSettings
+from firsthop_dns.edns import SERVFAIL
 from firsthop_steering.document import Document
 
 RELAY_RESTART_S = 20.0
@@ -264,7 +265,7 @@ class Up:
 
 
 def _answers(dns: tuple[str, int]) -> bool:
-    """Whether a query for the demo service gets an answer, whatever it says."""
+    """Whether a query for the demo service gets an answer other than SERVFAIL: a table is there."""
     labels = b"".join(bytes([len(x)]) + x.encode() for x in SERVICE.rstrip(".").split("."))
     query = struct.pack(">6H", 1, 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
     family = socket.AF_INET6 if ":" in dns[0] else socket.AF_INET
@@ -276,7 +277,7 @@ def _answers(dns: tuple[str, int]) -> bool:
             answer = client.recv(512)
         except OSError:
             return False
-    return len(answer) >= 12
+    return len(answer) >= 12 and answer[3] & 0xF != SERVFAIL
 
 
 @contextlib.contextmanager

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
 
+from firsthop import cli
 from firsthop.addresses import format_listen, parse_listen
+from firsthop.edge.crew import Crew
 from firsthop.edge.observability import CounterBoard
+from firsthop.edge.settings import DnsOptions, EdgeSettings, Feed
 from firsthop.edge.shelf import Shelf
+from firsthop.edge.sockets import ListeningSockets
 from firsthop.edge.standalone import load_keys, load_plan
+from firsthop.edge.supervisor import STALE_AFTER_S, Edge
 from firsthop.edge.tables import TableStore
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.document import DocumentError
-from firsthop_steering.snapshot import Plan, seal
+from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, seal
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -186,3 +196,118 @@ def test_keys_of_a_lone_edge_are_made_once(tmp_path: Path) -> None:
     assert len(first.allocator_tokens) == 1
     for name in ("credential.keys", "allocator.token"):
         assert (tmp_path / name).stat().st_mode & 0o077 == 0
+
+
+def keys_of(*ids: int, signing: int) -> KeySet:
+    """Keys whose route part is their id over and over, made a day apart."""
+    keys = tuple(
+        CredentialKey(
+            id=each,
+            route=f"{each:02x}" * 32,
+            password="00" * 32,
+            created_at=NOW + timedelta(days=each),
+        )
+        for each in ids
+    )
+    return KeySet(number=1, lineage="test", created_at=NOW, signing=signing, keys=keys)
+
+
+def test_dns_options_as_workers_are_told_them() -> None:
+    """The JSON form, whose cookie secrets are those of the file if there is one."""
+    options = DnsOptions(
+        nsid="fra-1",
+        rate_limit=50,
+        rate_limit_exempt=(ip_network("192.0.2.0/24"),),
+        ecs_from=(ip_network("2001:db8::/32"),),
+        cookie_secrets=("ab" * 16,),
+    )
+    assert options.told(keys_of(1, signing=1), stale=True) == {
+        "nsid": "fra-1",
+        "rate_limit": 50,
+        "rate_limit_exempt": ["192.0.2.0/24"],
+        "ecs_from": ["2001:db8::/32"],
+        "cookie_secrets": ["ab" * 16],
+        "stale": True,
+    }
+    assert "ab" * 16 not in repr(options)
+    by_default = DnsOptions().told(None, stale=False)
+    assert by_default["rate_limit_exempt"] == ["127.0.0.0/8", "::1/128"]
+    assert by_default["cookie_secrets"] == []
+    assert by_default["ecs_from"] is by_default["rate_limit"] is None
+
+
+def test_cookie_secrets_of_a_fleet_follow_its_keys() -> None:
+    """The signing key's first, then that of the newest other: a change of keys breaks no cookie."""
+
+    def secrets(keys: KeySet) -> Any:
+        return DnsOptions().told(keys, stale=False)["cookie_secrets"]
+
+    one, two, three = (secrets(keys_of(each, signing=each))[0] for each in (1, 2, 3))
+    assert len({one, two, three}) == 3
+    assert all(len(bytes.fromhex(each)) == 16 for each in (one, two, three))
+    assert secrets(keys_of(1, 2, 3, signing=3)) == [three, two]
+    assert secrets(keys_of(1, 2, 3, signing=1)) == [one, three]
+    assert keys_of(1, signing=1).keys[0].route not in one
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("--nsid", "x" * 129, "at most 128 octets"),
+        ("--nsid", "é" * 65, "at most 128 octets"),
+        ("--nsid", "a\nb", "printable"),
+        ("--rate-limit", "-1", "greater than or equal to 0"),
+        ("--rate-limit-exempt", "127.0.0.1/8", "host bits"),
+        ("--ecs-from", "resolvers", "does not appear to be"),
+        ("--cookie-secrets", "/nonexistent", "No such file"),
+        ("--cookie-secrets", __file__, "one or two lines of 32 hex digits"),
+    ],
+)
+def test_a_bad_option_is_refused(tmp_path: Path, option: str, value: str, rule: str) -> None:
+    """With its name and the rule, before anything is started."""
+    state = tmp_path / "state"
+    command = ["edge", "--config", "none.yaml", "--state-dir", str(state), option, value]
+    result = CliRunner().invoke(cli.build("edge"), command, env={"COLUMNS": "500"})
+    assert result.exit_code == 2
+    assert option in result.output
+    assert rule in result.output
+    assert not state.exists()
+
+
+def feed_settings(folder: Path) -> EdgeSettings:
+    """Of an edge that follows a control plane and listens nowhere."""
+    return EdgeSettings(
+        source=Feed(urls=["http://127.0.0.1:1"], token="t", trusted=KEY.public_key()),
+        state_dir=folder,
+        dns=[],
+        dns_workers=0,
+        allocator=[],
+        metrics=[],
+    )
+
+
+async def test_answers_are_stale_when_the_control_plane_is_silent(tmp_path: Path) -> None:
+    """After a minute without it, until it is heard again."""
+    edge = Edge(feed_settings(tmp_path))
+    told: list[bool] = []
+    edge.crew = SimpleNamespace(tell_options=lambda _, stale: told.append(stale))  # type: ignore[assignment]
+    now = asyncio.get_running_loop().time()
+    for silence in (STALE_AFTER_S - 5, STALE_AFTER_S + 5):
+        edge._heard_at = now - silence
+        edge._tell_options()
+    assert edge.follower is not None
+    edge.follower.connected_to = "http://127.0.0.1:1"
+    edge._tell_options()
+    edge.follower.connected_to = ""
+    edge._tell_options()
+    assert told == [False, True, False, False]
+
+
+def test_options_are_told_when_they_change(tmp_path: Path) -> None:
+    """Once each: keys that change bring other secrets."""
+    crew = Crew(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
+    told: list[dict[str, Any]] = []
+    crew._dns = [SimpleNamespace(tell=told.append)]  # type: ignore[list-item]
+    for keys in (None, None, keys_of(1, signing=1), keys_of(1, signing=1)):
+        crew.tell_options(keys, stale=False)
+    assert [len(each["options"]["cookie_secrets"]) for each in told] == [0, 1]

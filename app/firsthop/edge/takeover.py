@@ -1,0 +1,248 @@
+"""One edge takes the place of another on the same state folder, and no query is lost.
+
+    successor                              edge in place
+    connects to `edge.sock`            →
+                                       ←   every listening socket, its lock and this one's listener
+    its workers start to answer, too
+    "ready", when all of them do       →
+                                       ←   "yours", to one successor; then it drains and ends
+
+Until "yours" the edge in place answers as ever: a successor that fails or is killed costs nothing.
+Files travel as SCM_RIGHTS (unix(7)), to whom may connect: the socket has mode 0600.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from firsthop.edge.sockets import Key
+
+log = structlog.get_logger(__name__)
+
+SOCKET: Final = "edge.sock"
+LOCK: Final = "edge.lock"
+"""Held (flock) by whoever runs on the state folder; the hold goes over with the sockets."""
+READY: Final = b"ready"
+YOURS: Final = b"yours"
+READY_WITHIN_S: Final = 60.0
+"""A successor that does not answer by then gives up."""
+PATIENCE_S: Final = READY_WITHIN_S + 10.0
+"""And so long the edge in place waits for it."""
+ANSWER_S: Final = 5.0
+"""For the other side to say something that it has at hand; also for one that just stops to end."""
+_FILES_PER_RECORD = 128
+"""Linux takes 253 in one message (SCM_MAX_FD, unix(7))."""
+_RECORD = 65_536
+_THE_LISTENER = Key("takeover", SOCKET, "unix")
+_THE_LOCK = Key("takeover", LOCK, "file")
+
+
+class TakeOverError(Exception):
+    """The place on a state folder cannot be had; the message says why."""
+
+
+class Place:
+    """The right to be the edge of a state folder, from its predecessor until its successor."""
+
+    def __init__(
+        self,
+        lock: int,
+        listener: socket.socket,
+        *,
+        predecessor: socket.socket | None = None,
+        inherited: Sequence[tuple[Key, int]] = (),
+    ) -> None:
+        self._lock = lock
+        self._listener = listener
+        self.predecessor = predecessor
+        """The conversation with who still answers; None once the place is ours."""
+        self.inherited = inherited
+        """Its listening sockets."""
+
+    async def take(self) -> None:
+        """Tells the predecessor to stop, and returns when it has agreed or is gone.
+
+        However long that takes: once it has been told, only its word says who is in place.
+        """
+        if self.predecessor is None:
+            return
+        loop = asyncio.get_running_loop()
+        said = b""
+        with self.predecessor as predecessor:
+            predecessor.setblocking(False)
+            with contextlib.suppress(OSError):  # gone: nobody else holds its sockets
+                await loop.sock_sendall(predecessor, READY)
+                said = await loop.sock_recv(predecessor, _RECORD)
+        if said not in (YOURS, b""):
+            raise TakeOverError(json.loads(said)["refused"])
+        self.predecessor = None
+
+    async def give(self, files: Sequence[tuple[Key, int]]) -> None:
+        """Hands over to whoever asks; returns when one has taken the place."""
+        files = [*files, (_THE_LISTENER, self._listener.fileno()), (_THE_LOCK, self._lock)]
+        conversation: asyncio.Task[bool] | None = None
+        waiting = asyncio.create_task(self._next())
+        try:
+            while True:
+                tasks = {waiting} if conversation is None else {waiting, conversation}
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if conversation is not None and conversation.done():
+                    if conversation.result():
+                        return
+                    conversation = None
+                if waiting.done():
+                    asking = waiting.result()
+                    waiting = asyncio.create_task(self._next())
+                    if conversation is None:
+                        conversation = asyncio.create_task(_converse(asking, files))
+                    else:
+                        _refuse(asking, "another edge is taking over just now")
+                        asking.close()
+        finally:
+            waiting.cancel()
+            if conversation is not None:
+                conversation.cancel()
+
+    async def _next(self) -> socket.socket:
+        while True:
+            try:
+                asking, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+            except OSError as error:
+                log.error("cannot hear a successor", reason=error.strerror)
+                await asyncio.sleep(1.0)
+            else:
+                return asking
+
+    def close(self) -> None:
+        """Gives the folder up, unless a successor holds it by now."""
+        self._listener.close()
+        if self.predecessor is not None:
+            self.predecessor.close()
+        os.close(self._lock)
+
+
+async def claim(state_dir: Path, *, take_over: bool) -> Place:
+    """The place on `state_dir`, free or (with `take_over`) inherited. Raises TakeOverError.
+
+    With `take_over`, an edge that is just ending is waited for, for ANSWER_S.
+    """
+    lock = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + ANSWER_S
+    folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
+    # Whatever the length of the folder's path: an address of unix(7) has 107 octets.
+    address = f"/proc/self/fd/{folder}/{SOCKET}"
+    try:
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (state_dir / SOCKET).unlink(missing_ok=True)
+                return Place(lock, _listen(address))
+            if not take_over:
+                raise TakeOverError(
+                    f"another edge runs on the state folder {state_dir}; "
+                    "--take-over takes its place without losing a query"
+                )
+            with contextlib.suppress(OSError):  # nobody there, or somebody who just ends
+                place = await asyncio.to_thread(_inherit, address)
+                os.close(lock)
+                return place
+            if loop.time() > deadline:
+                raise TakeOverError(f"the edge on {state_dir} neither hands over nor ends")
+            await asyncio.sleep(0.05)
+    except BaseException:
+        os.close(lock)
+        raise
+    finally:
+        os.close(folder)
+
+
+def _listen(address: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.setblocking(False)
+    os.fchmod(listener.fileno(), 0o600)  # before bind: never open to others
+    listener.bind(address)
+    listener.listen()
+    return listener
+
+
+def _inherit(address: str) -> Place:
+    """Everything the edge in place holds. Raises OSError, TakeOverError."""
+    predecessor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        predecessor.settimeout(ANSWER_S)
+        predecessor.connect(address)
+        files = _receive_files(predecessor)
+    except BaseException:
+        predecessor.close()
+        raise
+    ours = {key: file for key, file in files if key in (_THE_LISTENER, _THE_LOCK)}
+    return Place(
+        ours[_THE_LOCK],
+        socket.socket(fileno=ours[_THE_LISTENER]),
+        predecessor=predecessor,
+        inherited=[(key, file) for key, file in files if key not in ours],
+    )
+
+
+def _receive_files(predecessor: socket.socket) -> list[tuple[Key, int]]:
+    files: list[tuple[Key, int]] = []
+    while True:
+        record, came, flags, _ = socket.recv_fds(
+            predecessor, _RECORD, _FILES_PER_RECORD, socket.MSG_CMSG_CLOEXEC
+        )
+        if not record:
+            raise ConnectionResetError
+        said: dict[str, Any] = json.loads(record)
+        if "refused" in said:
+            raise TakeOverError(said["refused"])
+        keys = [Key(*each) for each in said["files"]]
+        if flags & socket.MSG_CTRUNC or len(keys) != len(came):
+            raise TakeOverError("the sockets do not fit: this process may not open enough files")
+        files += zip(keys, came, strict=True)
+        if said["last"]:
+            return files
+
+
+async def _converse(successor: socket.socket, files: Sequence[tuple[Key, int]]) -> bool:
+    """Whether this successor has taken over."""
+    loop = asyncio.get_running_loop()
+    with successor:
+        try:
+            log.info("handing over")
+            _send_files(successor, files)
+            async with asyncio.timeout(PATIENCE_S):
+                said = await loop.sock_recv(successor, _RECORD)
+            if said == READY:
+                successor.send(YOURS)
+                return True
+            log.warning("the successor gave up")
+        except TimeoutError:
+            log.warning("the successor was too slow")
+            _refuse(successor, f"not ready within {PATIENCE_S:.0f} s")
+        except OSError as error:
+            log.warning("the successor is gone", reason=error.strerror)
+    return False
+
+
+def _send_files(successor: socket.socket, files: Sequence[tuple[Key, int]]) -> None:
+    for first in range(0, len(files), _FILES_PER_RECORD):
+        some = files[first : first + _FILES_PER_RECORD]
+        last = first + _FILES_PER_RECORD >= len(files)
+        record = json.dumps({"files": [key for key, _ in some], "last": last})
+        socket.send_fds(successor, [record.encode()], [file for _, file in some])
+
+
+def _refuse(successor: socket.socket, why: str) -> None:
+    with contextlib.suppress(OSError):
+        successor.send(json.dumps({"refused": why}).encode())
