@@ -31,6 +31,7 @@ _STAMPED = struct.Struct(">8sBxxxI")
 """Client part, version, reserved zeros, time: what is hashed, with the address behind it."""
 _STAMP = struct.Struct(">I")
 _LABEL = b"firsthop dns cookie v1"
+_DAY_S = 86_400
 
 
 class Cookies:
@@ -80,13 +81,19 @@ def _hash(octets: bytes, secret: bytes) -> bytes:
     return value
 
 
-def derived_secrets(keys: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Secrets out of keys that all edges of a fleet share, for the first two of `keys`.
+def derived_secrets(key: bytes, now: float) -> tuple[bytes, bytes]:
+    """Today's secret and yesterday's, out of a key that all edges of a fleet share.
 
-    Newest first, so that edges behind one anycast address agree without being configured. While a
-    new key spreads, edges without it refuse its cookies: their clients are treated as new ones.
+    So edges behind one anycast address agree without being configured, and no secret is used for
+    much longer than a day (RFC 7873 §7.1). While a new key spreads, edges without it refuse its
+    cookies: their clients are treated as new ones.
     """
-    return tuple(hmac_digest(key, _LABEL, sha256)[:SECRET] for key in keys[:MOST_SECRETS])
+    day = int(now) // _DAY_S
+    today, yesterday = (
+        hmac_digest(key, _LABEL + each.to_bytes(4, "big"), sha256)[:SECRET]
+        for each in (day, day - 1)
+    )
+    return today, yesterday
 
 
 def read_secrets(text: str) -> tuple[bytes, ...]:

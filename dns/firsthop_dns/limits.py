@@ -24,6 +24,7 @@ MOST_PREFIXES = 16_384
 hash that nobody outside can foresee: so a flood of forged senders cannot hide another flood, and
 costs at most 11 MB, and 3 ms at the end of a window."""
 
+ANSWERS_A_SECOND = 2000
 Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 """A reply to loopback leaves no machine."""
@@ -53,7 +54,7 @@ class RateLimit:
     def __init__(
         self,
         *,
-        answer: int = 2000,
+        answer: int = ANSWERS_A_SECOND,
         negative: int = 200,
         referral: int = 200,
         error: int = 100,

@@ -12,7 +12,7 @@ from firsthop_dns.accept import TcpAcceptor
 from firsthop_dns.guard import Guard
 from firsthop_dns.listening import Pair
 from firsthop_dns.tables import Tables
-from firsthop_dns.tcp import IDLE_S, TcpConnections
+from firsthop_dns.tcp import TcpConnections
 from firsthop_dns.udp import UdpShell
 
 STOP_S = 2.0
@@ -22,10 +22,10 @@ STOP_S = 2.0
 class DnsServer:
     """Answers at the sockets of `pairs` from `tables` between `start` and `stop`; owns them."""
 
-    def __init__(self, pairs: Sequence[Pair], tables: Tables, *, idle_s: float = IDLE_S) -> None:
+    def __init__(self, pairs: Sequence[Pair], tables: Tables) -> None:
         self._pairs = pairs
         self._guard = Guard(tables)
-        self._connections = TcpConnections(self._guard, idle_s=idle_s)
+        self._connections = TcpConnections(self._guard, idle_s=tables.instance.tcp_idle_s)
         self._udp: list[UdpShell] = []
         self._tcp: list[TcpAcceptor] = []
         self.addresses = [pair.address for pair in pairs]

@@ -19,8 +19,6 @@ from firsthop_dns.counters import TCP_CONNECTIONS
 from firsthop_dns.guard import Guard
 from firsthop_dns.respond import respond
 
-IDLE_S: Final = 10.0
-"""Without a whole query for so long a connection ends (RFC 7766 §6.2.3: a few seconds)."""
 MOST_CONNECTIONS: Final = 512
 """Well below the 1,024 files that a process may usually open."""
 MOST_PER_CLIENT: Final = 64
@@ -40,7 +38,7 @@ FLUSH_S: Final = 0.5
 class TcpConnections:
     """All connections of one server, the longest idle first."""
 
-    def __init__(self, guard: Guard, *, idle_s: float = IDLE_S) -> None:
+    def __init__(self, guard: Guard, *, idle_s: float) -> None:
         self.guard = guard
         self.idle_s = idle_s
         self._open: dict[TcpConnection, str] = {}

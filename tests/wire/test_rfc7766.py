@@ -18,7 +18,8 @@ import pytest
 from firsthop_dns.accept import ACCEPT_FAILURES
 from firsthop_dns.listening import bind, bind_pair, join_pair
 from firsthop_dns.server import DnsServer
-from firsthop_dns.tcp import BATCH, IDLE_S, MOST_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
+from firsthop_dns.instance import TCP_IDLE_S
+from firsthop_dns.tcp import BATCH, MOST_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
 
 Target = Any  # conftest.Target
 MakeServer = Callable[..., Any]
@@ -115,7 +116,7 @@ def test_what_is_no_query_ends_the_connection(target: Target) -> None:
     (asked,) = queries(1)
     for bad in (b"", b"\0" * 5, b"\0\0\x80" + bytes(9)):
         with target.connect() as stream:
-            stream.settimeout(IDLE_S / 2)  # at once, and not when idle
+            stream.settimeout(TCP_IDLE_S / 2)  # at once, and not when idle
             stream.sendall(framed(asked) + framed(bad) + framed(asked))
             assert len(messages(stream, 2)) == 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, items, listen_list, networks
 from firsthop.commands.process import bearer_token
 from firsthop.edge.settings import (
-    COOKIE_SECRET_OCTETS,
     AllocatorOptions,
     DnsOptions,
     EdgeSettings,
@@ -23,6 +21,8 @@ from firsthop.edge.settings import (
 from firsthop.edge.sockets import PortInUseError
 from firsthop.edge.supervisor import Edge
 from firsthop.edge.takeover import TakeOverError
+from firsthop_dns.cookies import read_secrets
+from firsthop_dns.limits import ANSWERS_A_SECOND
 from firsthop_geodata.errors import GeodataError
 from firsthop_steering.document import DocumentError
 
@@ -57,13 +57,13 @@ def edge(
         str, typer.Option(envvar="FIRSTHOP_DNS_NSID", help="Told to who asks for NSID (RFC 5001).")
     ] = "",
     rate_limit: Annotated[
-        int | None,
+        int,
         typer.Option(
             envvar="FIRSTHOP_DNS_RATE_LIMIT",
             min=0,
-            help="Responses per second and client prefix; 0: no limit.",
+            help="Answers per second and /24 or /56, others in proportion; 0: no limit.",
         ),
-    ] = None,
+    ] = ANSWERS_A_SECOND,
     rate_limit_exempt: Annotated[
         str,
         typer.Option(
@@ -175,13 +175,6 @@ def _cookie_secrets(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        secrets = path.read_text().split()
-    except (OSError, UnicodeDecodeError) as error:
+        return tuple(each.hex() for each in read_secrets(path.read_text()))
+    except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{path}: {error}", param_hint="--cookie-secrets") from None
-    digits = 2 * COOKIE_SECRET_OCTETS
-    if not 1 <= len(secrets) <= 2 or not all(
-        re.fullmatch(rf"[0-9A-Fa-f]{{{digits}}}", each) for each in secrets
-    ):
-        rule = f"{path}: must hold one or two lines of {digits} hex digits"
-        raise typer.BadParameter(rule, param_hint="--cookie-secrets")
-    return tuple(each.lower() for each in secrets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ class Crew:
 
     def tell_options(self, keys: KeySet | None, *, stale: bool) -> None:
         """How DNS is answered; says nothing when nothing has changed."""
-        options = self._settings.dns_options.told(keys, stale=stale)
+        options = self._settings.dns_options.told(
+            keys, stale=stale, workers=max(1, len(self._dns)), now=datetime.now(UTC)
+        )
         if options != self._options:
             self._options = options
             for worker in self._dns:

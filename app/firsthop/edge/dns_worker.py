@@ -6,11 +6,11 @@ import asyncio
 import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from firsthop.edge.pipe import SupervisorPipe
 from firsthop_dns.counters import Counters
+from firsthop_dns.instance import Instance
 from firsthop_dns.listening import Pair
 from firsthop_dns.server import DnsServer
 from firsthop_dns.tables import Tables
@@ -22,16 +22,6 @@ from firsthop_steering.table import AnswerTable
 REPORT_INTERVAL_S = 1.0
 
 
-class Instance:
-    """Stands in for `firsthop_dns.instance.Instance`: what a worker keeps across tables."""
-
-    def __init__(self, counters: Counters) -> None:
-        self.counters = counters
-
-    def update(self, options: Mapping[str, Any]) -> None:
-        """Takes options that have changed."""
-
-
 async def run(pairs: Sequence[Pair]) -> None:
     """Until the supervisor is gone. A table that cannot be had leaves the old one in use.
 
@@ -39,7 +29,7 @@ async def run(pairs: Sequence[Pair]) -> None:
     to wait for (`unready`).
     """
     pipe = await SupervisorPipe.open()
-    instance = Instance(Counters())
+    instance = Instance.of(Counters(), {})
     reporting = asyncio.create_task(_report(pipe, instance.counters))
     known: dict[str, Any] = {}
     server: DnsServer | None = None
@@ -54,7 +44,7 @@ async def run(pairs: Sequence[Pair]) -> None:
             if server is not None and tables is not None:
                 server.swap(tables)
             elif server is None and (tables is not None or known.get("unready")):
-                server = DnsServer(pairs, tables or _unready(instance))
+                server = DnsServer(pairs, tables or Tables.unready(instance))
                 await server.start()
             if tables is not None:
                 gc.collect()
@@ -91,11 +81,7 @@ async def _tables(
 
 def _load(table: str, geodata: str, instance: Instance) -> Tables:
     geo = GeoTable.open(Path(geodata))
-    return Tables(AnswerTable.open(Path(table)), instance.counters, geo=geo)
-
-
-def _unready(instance: Instance) -> Tables:
-    return cast(Tables, SimpleNamespace(counters=instance.counters))
+    return Tables(AnswerTable.open(Path(table)), instance, geo=geo)
 
 
 async def _report(pipe: SupervisorPipe, counters: Counters) -> None:

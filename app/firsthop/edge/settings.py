@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.addresses import Listen
+from firsthop_dns.cookies import derived_secrets
+from firsthop_dns.limits import ANSWERS_A_SECOND, LOOPBACK, Network
 from firsthop_steering.snapshot import KeySet
 
-Network = IPv4Network | IPv6Network
-LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
-COOKIE_SECRET_OCTETS = 16
-"""RFC 9018 §4.4: the key of SipHash-2-4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,42 +50,39 @@ class DnsOptions:
 
     nsid: str = ""
     """What the option NSID is answered with (RFC 5001); empty: nothing."""
-    rate_limit: int | None = None
-    """Responses per second and prefix; None: as many as the limiter's default, 0: no limit."""
+    rate_limit: int = ANSWERS_A_SECOND
+    """Answers per second and prefix, and other replies in proportion; 0: no limit."""
     rate_limit_exempt: tuple[Network, ...] = LOOPBACK
     ecs_from: tuple[Network, ...] | None = None
     """Resolvers whose client subnet is used; None: all."""
     cookie_secrets: tuple[str, ...] = field(default=(), repr=False)
-    """In hex, the first one signs; none: made from the credential keys."""
+    """In hex, the first one signs; none: made from the credential key that signs."""
 
-    def told(self, keys: KeySet | None, *, stale: bool) -> dict[str, Any]:
-        """The JSON form; `stale` says that the control plane has long not been heard."""
+    def told(
+        self, keys: KeySet | None, *, stale: bool, workers: int, now: datetime
+    ) -> dict[str, Any]:
+        """The JSON form for one of so many workers, over whom the kernel spreads all queries.
+
+        `stale` says that the control plane has long not been heard.
+        """
         exempt, ecs_from = self.rate_limit_exempt, self.ecs_from
         return {
             "nsid": self.nsid,
-            "rate_limit": self.rate_limit,
+            "rate_limit": -(-self.rate_limit // workers),
             "rate_limit_exempt": [str(each) for each in exempt],
             "ecs_from": None if ecs_from is None else [str(each) for each in ecs_from],
-            "cookie_secrets": [*(self.cookie_secrets or _secrets_from(keys))],
+            "cookie_secrets": [*(self.cookie_secrets or _secrets_from(keys, now))],
             "stale": stale,
         }
 
 
-def _secrets_from(keys: KeySet | None) -> tuple[str, ...]:
-    """The same on all edges of a fleet: of the key that signs, and of the newest before it.
-
-    So a resolver's cookie holds at every edge, and through a change of keys (RFC 9018 §5).
-    """
-    if keys is None:
-        return ()
-    newest_first = sorted(
-        keys.keys, key=lambda each: (each.id == keys.signing, each.created_at), reverse=True
-    )
+def _secrets_from(keys: KeySet | None, now: datetime) -> tuple[str, ...]:
+    """The same on all edges of a fleet, so that a resolver's cookie holds at every one."""
+    signing = [each for each in keys.keys if each.id == keys.signing] if keys else []
     return tuple(
-        hmac.new(bytes.fromhex(key.route), b"firsthop dns cookie v1", hashlib.sha256)
-        .digest()[:COOKIE_SECRET_OCTETS]
-        .hex()
-        for key in newest_first[:2]
+        secret.hex()
+        for key in signing
+        for secret in derived_secrets(bytes.fromhex(key.route), now.timestamp())
     )
 
 
