@@ -3,7 +3,7 @@
     python tests/wire/compare.py [--servers Knot,NSD,BIND,gdnsd,Firsthop] [--all] > table.md
 
 Servers that are not installed are left out. A row is a test function over all its parameters, UDP
-and TCP; without --all only rows in which somebody does not pass are shown. README.md has the legend.
+and TCP; without --all only rows in which somebody does not pass are shown (legend: README.md).
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, as in bench/dns.py)
@@ -28,8 +28,8 @@ sys.path.insert(1, str(TESTS.parent))
 import dns.exception
 import dns.message
 import dns.query
-
 from bench.peers.process import AbsentError, StartError
+
 from wire.servers import SERVERS
 
 OURS = "Firsthop"
@@ -61,9 +61,9 @@ def run(port: int | None, lacks: frozenset[str]) -> Column:
         environment["FIRSTHOP_WIRE_TARGET"] = f"127.0.0.1:{port}"
         environment["FIRSTHOP_WIRE_LACKS"] = " ".join(sorted(lacks))
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
+        pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist"]
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:warnings", str(TESTS / "wire")]
-            + ["-p", "no:xdist", f"--junitxml={report.name}"],
+            [*pytest, f"--junitxml={report.name}", str(TESTS / "wire")],
             env=environment,
             cwd=TESTS.parent,
             stdout=subprocess.DEVNULL,

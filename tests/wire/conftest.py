@@ -1,6 +1,6 @@
 """A server to ask: our own over the sample document, or FIRSTHOP_WIRE_TARGET=host:port.
 
-The tests speak only wire, so any server with the sample zone can be put to them; README.md says how.
+The tests speak only wire, so any server that has the sample zone can be put to them (README.md).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from wire.target import Target, negative_ttl
     [
         (65280, b"\x0a\0\0\1"),
         pytest.param(65281, b"", marks=pytest.mark.needs("empty-rdata")),
-        (65282, b"\3www\7exAmple\4test\0"),
+        (65282, b"\3www\7Example\4test\0"),
     ],
 )
 def test_unknown_types_are_octets(target: Target, tcp: bool, number: int, octets: bytes) -> None:

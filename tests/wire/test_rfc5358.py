@@ -36,16 +36,15 @@ def test_a_refusal_is_hardly_longer_than_the_question(
 
 @pytest.mark.parametrize("edns", [False, True])
 def test_errors_are_no_longer_than_the_question(target: Target, edns: bool) -> None:
-    """[65]: NOTIMP, BADVERS and FORMERR bring no data."""
+    """[65]: NOTIMP and BADVERS bring no data."""
     query = dns.message.make_query("www.example.test", "A", use_edns=0 if edns else False)
     query.set_opcode(dns.opcode.STATUS)
     later = dns.message.make_query("www.example.test", "A", use_edns=1)
-    broken = bytearray(dns.message.make_query("www.example.test", "A").to_wire())
-    broken[5] = 2
-    for packet in (query.to_wire(), later.to_wire(), bytes(broken)):
+    for packet in (query.to_wire(), later.to_wire()):
         assert len(target.octets(packet)) <= len(packet) + 32 * edns
 
 
+@pytest.mark.decision("ANY is never worth more than four times the question")
 @pytest.mark.parametrize("name", ["example.test", "www.example.test", "big.example.test"])
 def test_any_is_no_lever(target: Target, name: str) -> None:
     """RFC 8482 §1 [31, 65]: at most four times the question."""

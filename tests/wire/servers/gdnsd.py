@@ -1,7 +1,8 @@
 """gdnsd on what it can read of the sample zone.
 
-It has no DNAME and no DS, no names below an asterisk, refuses CNAMEs that loop or are long, and takes types that it does not know in the
-generic form of RFC 3597 alone; data of no octets ends it (version 3.8.1).
+It has no DNAME and no DS, no names below an asterisk, refuses CNAMEs that loop or are long, and
+takes types that it does not know in the generic form of RFC 3597 alone. Data of no octets ends its
+process (version 3.8.1).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ database:
 mod-cookies:
   - id: all
     secret: 0x{COOKIE_SECRET}
-    badcookie-slip: 1000
+    badcookie-slip: 1
 template:
   - id: default
     global-module: mod-cookies/all

@@ -28,6 +28,7 @@ def config(port: int, folder: Path) -> str:
     cookie-secret-file: "{folder}/secrets"
     hide-version: yes
     refuse-any: yes
+    rrl-ratelimit: 0
     minimal-responses: no
 remote-control:
     control-enable: no
