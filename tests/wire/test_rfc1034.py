@@ -33,18 +33,16 @@ def test_eight_links_are_followed_to_the_end(target: Target, tcp: bool) -> None:
     assert data(answer, "A") == ["192.0.2.98"]
 
 
-@pytest.mark.needs("long-chain")
 def test_a_long_chain_ends_somewhere(target: Target, tcp: bool) -> None:
     """[26]: what is given is the chain from its start, each link once."""
     answer = target.ask("long.example.test", tcp=tcp)
     count = len(answer.answer)
-    names = ["long", *(f"long{number}" for number in range(2, 22))]
-    kinds = ["CNAME"] * 20 + ["A"]
+    names = ["long", *(f"long{number}" for number in range(2, 13))]
+    kinds = ["CNAME"] * 11 + ["A"]
     assert count >= 1
     assert owners(answer) == [f"{a} {b}" for a, b in zip(names, kinds, strict=True)][:count]
 
 
-@pytest.mark.needs("long-chain")
 @pytest.mark.decision("a chain that is too long is no error: NOERROR, and the resolver asks on")
 def test_a_long_chain_is_noerror(target: Target, tcp: bool) -> None:
     """[26]."""
