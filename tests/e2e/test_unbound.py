@@ -20,8 +20,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
-
 from bench.peers.process import AbsentError
+
 from wire import sample
 from wire.servers import unbound
 from wire.target import Target

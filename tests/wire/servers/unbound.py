@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.peers.process import AbsentError, Server, first_line, free_port, start
+
 from wire.servers.same import program
 
 
