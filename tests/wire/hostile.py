@@ -59,8 +59,8 @@ def replay_udp(address: tuple[str, int], packets: Sequence[Packet], rate: int) -
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         sock.connect(address)
         sock.settimeout(PATIENCE_S)
+        places: dict[bytes, int] = {}  # kept, for some servers answer late
         for first in range(0, len(packets), BATCH):
-            places = {}
             for at in range(first, min(first + BATCH, len(packets))):
                 identity = (at % 0xFFFF + 1).to_bytes(2, "big")
                 places[identity] = at
