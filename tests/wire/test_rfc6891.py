@@ -1,81 +1,128 @@
-"""RFC 6891, 2181 §9, 9715: EDNS(0), sizes, truncation."""
+"""RFC 6891: EDNS(0)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import dns.edns
 import dns.flags
 import dns.message
+import dns.opcode
 import dns.rcode
 import pytest
 
-Target = Any  # conftest.Target
+from wire.octets import walk
+from wire.target import Target
+
+NAMES = ["www.example.test", "nosuch.example.test", "nosuch.invalid", "x.sub.example.test"]
+OPT = 41
 
 
-@pytest.mark.parametrize("name", ["www.example.test", "nosuch.example.test", "nosuch.invalid"])
+@pytest.mark.parametrize("name", NAMES)
 def test_opt_exactly_when_asked(target: Target, tcp: bool, name: str) -> None:
-    """§6.1.1, §7: in errors too."""
+    """§6.1.1, §7 [10]: in errors and referrals too; one, of the root, version 0."""
     assert target.ask(name, edns=False, tcp=tcp).edns == -1
-    answer = target.ask(name, tcp=tcp)
-    assert (answer.edns, answer.ednsflags & 0xFFFF) == (0, 0)
-    assert 512 <= answer.payload <= 1400
+    packet = dns.message.make_query(name, "A", use_edns=0).to_wire()
+    message = walk(target.octets(packet, tcp=tcp))
+    found = [each for each in message.records if each.kind == OPT]
+    assert [each.owner.labels for each in found] == [()]
+    assert found[0] in message.additional
+    assert found[0].ttl == 0
+    assert found[0].rdclass >= 512
 
 
-def test_later_versions(target: Target, tcp: bool) -> None:
-    """§6.1.3: BADVERS, our version, no answer; options are not looked at."""
-    junk = [dns.edns.GenericOption(8, b"junk")]
-    asked = dns.message.make_query("example.test", "SOA", use_edns=1, options=junk)
+def test_opt_when_the_opcode_is_unknown(target: Target, tcp: bool) -> None:
+    """§7 [5, 10]: also with NOTIMP."""
+    asked = dns.message.make_query("example.test", "SOA", use_edns=0)
+    asked.set_opcode(15)
+    answer = target.exchange(asked.to_wire(), tcp=tcp)
+    assert (answer.rcode(), answer.edns) == (dns.rcode.NOTIMP, 0)
+
+
+@pytest.mark.parametrize("version", [1, 2, 255])
+def test_later_versions(target: Target, tcp: bool, version: int) -> None:
+    """§6.1.3 [11]: BADVERS, our version, no answer."""
+    asked = dns.message.make_query("example.test", "SOA", use_edns=version)
     answer = target.exchange(asked.to_wire(), tcp=tcp)
     assert (answer.rcode(), answer.edns, answer.answer) == (dns.rcode.BADVERS, 0, [])
     assert not answer.flags & dns.flags.AA
 
 
-def test_unknown_options_and_flags(target: Target, tcp: bool) -> None:
-    """§6.1.2, §6.1.4: neither refused nor echoed; DO alone is copied (RFC 3225)."""
+@pytest.mark.decision("the version comes before any look at the options")
+def test_options_of_later_versions_are_not_read(target: Target, tcp: bool) -> None:
+    """§6.1.3 [11]: they may mean something else."""
+    junk = [dns.edns.GenericOption(8, b"junk")]
+    asked = dns.message.make_query("example.test", "SOA", use_edns=1, options=junk)
+    assert target.exchange(asked.to_wire(), tcp=tcp).rcode() == dns.rcode.BADVERS
+
+
+def test_unknown_options(target: Target, tcp: bool) -> None:
+    """§6.1.2 [12]: neither refused nor echoed; also of no length, also the last."""
     unknown = [dns.edns.GenericOption(65001, b"abcd"), dns.edns.GenericOption(65002, b"")]
-    asked = dns.message.make_query("example.test", "SOA", use_edns=0, options=unknown)
-    asked.ednsflags = 0x80FF & ~0x4000
-    answer = target.exchange(asked.to_wire(), tcp=tcp)
+    answer = target.ask("example.test", "SOA", tcp=tcp, options=unknown)
     assert (answer.rcode(), answer.options) == (dns.rcode.NOERROR, ())
-    assert answer.ednsflags & 0xFFFF == dns.flags.DO
     assert answer.answer
+
+
+@pytest.mark.parametrize("flag", [1 << bit for bit in range(14)])
+def test_unknown_flags(target: Target, tcp: bool, flag: int) -> None:
+    """§6.1.4 [13]: zero in the answer; DO alone is copied (RFC 3225 §3)."""
+    asked = dns.message.make_query("example.test", "SOA", use_edns=0)
+    asked.ednsflags = flag | dns.flags.DO
+    answer = target.exchange(asked.to_wire(), tcp=tcp)
+    assert (answer.rcode(), answer.ednsflags & 0xFFFF) == (dns.rcode.NOERROR, dns.flags.DO)
+    asked.ednsflags = flag
+    assert target.exchange(asked.to_wire(), tcp=tcp).ednsflags & 0xFFFF == 0
 
 
 @pytest.mark.parametrize(
     "records",
     [
         pytest.param("0002 00 0029 04d0 00000000 0000" + "00 0029 04d0 00000000 0000", id="two"),
-        pytest.param("0001 0161 00 0029 04d0 00000000 0000", id="owner"),
         pytest.param("0001 00 0029 04d0 00000000 0004 000a 0008", id="overrun"),
         pytest.param("0001 00 0029 04d0 00000000 0003 000a 00", id="half an option"),
-        pytest.param("0001 00 0029 04d0 00000000 0000 ff", id="junk behind"),
+        pytest.param("0001 00 0029 04d0 00000000 0009 fde9 0002 abcd ffff 00", id="junk inside"),
     ],
 )
 def test_malformed_opt(target: Target, tcp: bool, records: str) -> None:
-    """§6.1.1."""
+    """§6.1.1, §6.1.2 [14]: FORMERR."""
     counts, rest = bytes.fromhex(records[:4]), bytes.fromhex(records[4:])
     question = b"\x07example\x04test\0\0\6\0\1"
     packet = b"\x12\x34\0\0\0\1\0\0\0\0" + counts + question + rest
     assert target.octets(packet, tcp=tcp)[3] & 0xF == dns.rcode.FORMERR
 
 
-def test_truncation(target: Target) -> None:
-    """RFC 1035 §4.2.1: 512 without EDNS; TC, the question, and no part of an RRset."""
-    octets = target.octets(dns.message.make_query("big.example.test", "TXT").to_wire())
-    answer = dns.message.from_wire(octets)
+@pytest.mark.decision("an OPT that is not one is told so: FORMERR")
+@pytest.mark.parametrize(
+    "records",
+    [
+        pytest.param("0001 0161 00 0029 04d0 00000000 0000", id="owner"),
+        pytest.param("0001 00 0029 04d0 00000000 0000 ff", id="junk behind"),
+    ],
+)
+def test_odd_opt(target: Target, tcp: bool, records: str) -> None:
+    """§6.1.2 [14]: the owner MUST be the root; nothing stands behind the last record."""
+    test_malformed_opt(target, tcp, records)
+
+
+@pytest.mark.parametrize("payload", [0, 1, 511, 512])
+def test_less_than_512_octets_means_512(target: Target, payload: int) -> None:
+    """§6.2.3 [15]."""
+    answer = target.ask("www.example.test", payload=payload)
+    assert not answer.flags & dns.flags.TC
+    packet = dns.message.make_query("big.example.test", "TXT", use_edns=0, payload=payload)
+    octets = target.octets(packet.to_wire())
     assert len(octets) <= 512
+    assert dns.message.from_wire(octets).flags & dns.flags.TC
+
+
+def test_a_truncated_answer_keeps_question_and_opt(target: Target) -> None:
+    """§7 [10, 16]."""
+    answer = target.ask("big.example.test", "TXT", payload=512)
     assert answer.flags & dns.flags.TC
-    assert (len(answer.question), answer.answer) == (1, [])
-    small = target.ask("big.example.test", "TXT", payload=512)
-    assert small.flags & dns.flags.TC
-    assert small.edns == 0
-    assert not target.ask("big.example.test", "TXT", payload=4096).flags & dns.flags.TC
-    # RFC 9715 §3.2: never what could be fragmented, however much is offered.
-    assert target.ask("huge.example.test", "TXT", payload=4096).flags & dns.flags.TC
+    assert (len(answer.question), answer.edns) == (1, 0)
 
 
-def test_tcp_gives_it_whole(target: Target) -> None:
-    """RFC 7766 §5."""
-    (rrset,) = target.ask("big.example.test", "TXT", tcp=True, edns=False).answer
-    assert len(rrset) == 3
+def test_what_fits_is_sent(target: Target) -> None:
+    """§6.2.3 [15]: 700 octets to a client that takes 1232."""
+    answer = target.ask("big.example.test", "TXT", payload=1232)
+    assert not answer.flags & dns.flags.TC
+    assert len(answer.answer[0]) == 3

@@ -16,9 +16,9 @@ import dns.message
 import pytest
 
 from firsthop_dns.accept import ACCEPT_FAILURES
+from firsthop_dns.instance import TCP_IDLE_S
 from firsthop_dns.listening import bind, bind_pair, join_pair
 from firsthop_dns.server import DnsServer
-from firsthop_dns.instance import TCP_IDLE_S
 from firsthop_dns.tcp import BATCH, MOST_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
 
 Target = Any  # conftest.Target

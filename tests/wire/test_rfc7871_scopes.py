@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from firsthop_dns.counters import Counters
+from firsthop_dns.instance import Instance
 from firsthop_dns.layout import SECTION
 from firsthop_dns.names import to_wire
 from firsthop_dns.tables import Tables
@@ -207,7 +208,7 @@ def test_an_answer_holds_inside_its_scope_and_scopes_do_not_overlap(
 ) -> None:
     """First, last and random addresses of a scope get the same records with the same scope."""
     target = serve(host)
-    target.server.swap(Tables(world, Counters()))
+    target.server.swap(Tables(world, Instance.of(Counters(), {})))
     rng = random.Random(SEED)
     blocks: dict[int, set[tuple[int, int]]] = {32: set(), 128: set()}
     with target.datagrams() as sock:
@@ -235,7 +236,7 @@ def test_special_purpose_subnets_are_answered_by_the_resolvers_address(
 ) -> None:
     """§10; SCOPE is the special-purpose block, and the records are those of one without ECS."""
     target = serve("127.0.0.1")
-    target.server.swap(Tables(world, Counters()))
+    target.server.swap(Tables(world, Instance.of(Counters(), {})))
     address = ip_address(client)
     with target.datagrams() as sock:
         bits = address.max_prefixlen

@@ -16,7 +16,6 @@ from firsthop_dns.limits import ANSWERS_A_SECOND, LOOPBACK, Network
 from firsthop_steering.snapshot import KeySet
 
 
-
 @dataclass(frozen=True, slots=True)
 class Feed:
     """The control plane's replicas, and whom to believe."""

@@ -221,33 +221,34 @@ def test_dns_options_as_workers_are_told_them() -> None:
         ecs_from=(ip_network("2001:db8::/32"),),
         cookie_secrets=("ab" * 16,),
     )
-    assert options.told(keys_of(1, signing=1), stale=True) == {
+    assert options.told(keys_of(1, signing=1), stale=True, workers=4, now=NOW) == {
         "nsid": "fra-1",
-        "rate_limit": 50,
+        "rate_limit": 13,
         "rate_limit_exempt": ["192.0.2.0/24"],
         "ecs_from": ["2001:db8::/32"],
         "cookie_secrets": ["ab" * 16],
         "stale": True,
     }
     assert "ab" * 16 not in repr(options)
-    by_default = DnsOptions().told(None, stale=False)
+    by_default = DnsOptions().told(None, stale=False, workers=2, now=NOW)
     assert by_default["rate_limit_exempt"] == ["127.0.0.0/8", "::1/128"]
     assert by_default["cookie_secrets"] == []
-    assert by_default["ecs_from"] is by_default["rate_limit"] is None
+    assert (by_default["ecs_from"], by_default["rate_limit"]) == (None, 1000)
 
 
-def test_cookie_secrets_of_a_fleet_follow_its_keys() -> None:
-    """The signing key's first, then that of the newest other: a change of keys breaks no cookie."""
+def test_cookie_secrets_of_a_fleet_follow_its_key_and_the_day() -> None:
+    """The signing key's, today's first: a new day breaks no cookie."""
 
-    def secrets(keys: KeySet) -> Any:
-        return DnsOptions().told(keys, stale=False)["cookie_secrets"]
+    def secrets(keys: KeySet, days: int = 0) -> Any:
+        now = NOW + timedelta(days=days)
+        return DnsOptions().told(keys, stale=False, workers=1, now=now)["cookie_secrets"]
 
-    one, two, three = (secrets(keys_of(each, signing=each))[0] for each in (1, 2, 3))
-    assert len({one, two, three}) == 3
-    assert all(len(bytes.fromhex(each)) == 16 for each in (one, two, three))
-    assert secrets(keys_of(1, 2, 3, signing=3)) == [three, two]
-    assert secrets(keys_of(1, 2, 3, signing=1)) == [one, three]
-    assert keys_of(1, signing=1).keys[0].route not in one
+    today, yesterday = secrets(keys_of(1, 2, signing=2))
+    assert secrets(keys_of(2, signing=2), days=1)[1] == today
+    assert secrets(keys_of(2, signing=2), days=-1)[0] == yesterday
+    assert not {today, yesterday} & {*secrets(keys_of(1, 2, signing=1))}
+    assert all(len(bytes.fromhex(each)) == 16 for each in (today, yesterday))
+    assert keys_of(2, signing=2).keys[0].route not in today
 
 
 @pytest.mark.parametrize(

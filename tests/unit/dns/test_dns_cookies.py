@@ -186,17 +186,16 @@ def test_other_than_one_or_two_whole_secrets_are_refused(secrets: list[bytes]) -
 
 
 def test_edges_with_the_same_keys_agree() -> None:
-    """Derived one way, from the newest two keys, and not the keys themselves."""
-    keys = [b"k" * 32, b"l" * 32, b"m" * 32]
-    secrets = derived_secrets(keys)
-    assert secrets == tuple(
-        hmac.new(key, b"firsthop dns cookie v1", hashlib.sha256).digest()[:16] for key in keys[:2]
+    """Derived one way, from key and day; what was signed yesterday is taken today."""
+    key, noon = b"k" * 32, 20_000 * 86_400 + 43_200
+    label = b"firsthop dns cookie v1"
+    assert derived_secrets(key, noon) == tuple(
+        hmac.new(key, label + day.to_bytes(4, "big"), hashlib.sha256).digest()[:16]
+        for day in (20_000, 19_999)
     )
-    assert derived_secrets(keys[:1]) == secrets[:1]
-    assert derived_secrets([]) == ()
-    first = Cookies(derived_secrets(keys[1:]))
-    second = Cookies(derived_secrets(keys))
-    assert second.check(learn(first), V4, NOW)[0]
+    today, tomorrow = (Cookies(derived_secrets(key, noon + hours * 3600)) for hours in (11, 13))
+    assert tomorrow.check(learn(today), V4, NOW)[0]
+    assert not Cookies(derived_secrets(b"l" * 32, noon)).check(learn(today), V4, NOW)[0]
 
 
 def test_shared_secrets_are_read_from_lines() -> None:
