@@ -12,6 +12,7 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import NamedTuple
 
 from firsthop_dns import limits
+from firsthop_dns.chains import Trail
 from firsthop_dns.clients import TCP4, UDP4, UDP6, Key, Peer, Transport, key_of_peer, key_of_subnet
 from firsthop_dns.counters import DROPPED, OTHER_TYPE, SLIPPED, TYPE_LABELS
 from firsthop_dns.edns import (
@@ -49,7 +50,6 @@ from firsthop_dns.wire import (
     ANY,
     AXFR,
     CNAME,
-    DNAME,
     DS,
     HINFO,
     IN,
@@ -65,7 +65,6 @@ HEADER = struct.Struct(">HHHHH")
 _LARGEST_TCP = 65_535
 _FIRST_META, _LAST_META = 129, 254
 """QTYPEs and meta-TYPEs that no RRset has (RFC 6895 §3.1): transfers, TSIG, TKEY, MAILB …"""
-_LONGEST_NAME = 255
 _RATE_LIMIT = {"reason": "rate_limit"}
 _MOST_GAIN = 3
 """Optional records go to strangers only while the reply has at most so many times the query's
@@ -74,8 +73,6 @@ _RECORD = struct.Struct(">HHHIH")
 _POINTER = 0xC00C
 _TTL = slice(6, 10)
 """Where the TTL stands in a record whose owner is a pointer."""
-_TARGET = 12
-"""Where the data begins in such a record."""
 _MINIMAL_ANY = _RECORD.pack(_POINTER, HINFO, IN, 3600, 9) + b"\x07RFC8482\x00"
 """All that ANY is told (RFC 8482 §4.2)."""
 
@@ -174,19 +171,19 @@ class Answering:
         if node is None:  # no upward referral (RFC 8906 §3)
             return Outcome(REFUSED, False, error=NOT_AUTHORITATIVE)
         self._zone = node.zone.label
-        longer = len(query.name) - len(node.name)
+        longer = len(query.name) != len(node.name)
         if node.cut and (longer or query.qtype != DS):
-            return self._stored(node.types[REFERRAL], longer)
+            return self._stored(node.types[REFERRAL], node)
         if not longer:
-            return self._at(node, 0)
+            return self._at(node)
         if node.renames:
-            return self._renamed(node, longer)
+            return self._followed(node)
         source = tables.zones.wildcard(node)
         if source is None:  # nothing is here or below (RFC 8020 §2)
             return self._negative(NXDOMAIN, node.zone)
-        return self._at(source, len(query.name) - len(source.name))
+        return self._at(source)
 
-    def _at(self, node: Node, longer: int) -> Outcome:
+    def _at(self, node: Node) -> Outcome:
         """The answer at a name that exists, or that a wildcard makes."""
         qtype = self._query.qtype
         if node.service is not None and qtype in STEERED:
@@ -200,11 +197,13 @@ class Answering:
                 return Outcome(NOERROR, True, 1, octets=_MINIMAL_ANY)
         if place is None:
             place = node.types.get(OTHER_TYPES)
-        if place is None:
-            return self._negative(NOERROR, node.zone)
-        return self._stored(place, longer)
+        if place is not None:
+            return self._stored(place, node)
+        if CNAME in node.types:  # a wildcard's
+            return self._followed(node)
+        return self._negative(NOERROR, node.zone)
 
-    def _stored(self, place: int, longer: int) -> Outcome:
+    def _stored(self, place: int, node: Node) -> Outcome:
         body = self._tables.zones.body(place)
         answers, authorities, additionals, spare = body.counts
         return Outcome(
@@ -213,9 +212,17 @@ class Answering:
             answers,
             authorities,
             additionals,
-            body.behind(longer),
+            body.behind(node.name, len(self._query.name)),
             spare,
             body.spare_at,
+        )
+
+    def _followed(self, node: Node) -> Outcome:
+        query = self._query
+        trail = Trail(self._tables.zones, node.zone, query.name, query.qtype)
+        trail.follow(node)
+        return Outcome(
+            trail.rcode, True, trail.answers, trail.authorities, trail.additionals, trail.octets
         )
 
     def _steered(self, node: Node, index: int) -> Outcome:
@@ -248,20 +255,10 @@ class Answering:
         record = _RECORD.pack(_POINTER, TXT, IN, 0, len(data)) + data
         return Outcome(NOERROR, True, 1, octets=record)
 
-    def _renamed(self, node: Node, longer: int) -> Outcome:
-        """A name below a DNAME: the DNAME, and the CNAME that it makes (RFC 6672 §3.1)."""
-        dname = self._tables.zones.body(node.types[DNAME]).behind(longer)
-        target = self._query.name[:longer] + dname[_TARGET:]
-        if len(target) > _LONGEST_NAME:  # RFC 6672 §2.2
-            return Outcome(YXDOMAIN, True, 1, octets=dname)
-        ttl = int.from_bytes(dname[_TTL], "big")
-        cname = _RECORD.pack(_POINTER, CNAME, IN, ttl, len(target)) + target
-        return Outcome(NOERROR, True, 2, octets=dname + cname)
-
     def _negative(self, rcode: int, zone: ZoneView, most: int | None = None) -> Outcome:
         """NXDOMAIN or NODATA with the zone's SOA (RFC 2308 §2), to live at most `most` seconds."""
         body = self._tables.zones.body(zone.denial)
-        octets = body.behind(len(self._query.name) - len(zone.apex))
+        octets = body.behind(zone.apex, len(self._query.name))
         if most is not None and most < zone.negative_ttl:
             octets = octets[: _TTL.start] + most.to_bytes(4, "big") + octets[_TTL.stop :]
         return Outcome(rcode, True, 0, 1, octets=octets)

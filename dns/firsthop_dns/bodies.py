@@ -1,6 +1,6 @@
 """The bodies of all answers that do not depend on the asker, made when a table is compiled.
 
-CNAME chains are followed here and not per query, as far as they lead through static names.
+CNAME chains are followed here and not per query, as far as their names are known here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from firsthop_dns.edns import NOERROR, NXDOMAIN, YXDOMAIN
 from firsthop_dns.layout import OTHER_TYPES, REFERRAL
 from firsthop_dns.names import ROOT, within
-from firsthop_dns.nodes import WILDCARD, Node, Tree, alias_target, dname_target
+from firsthop_dns.nodes import WILDCARD, Node, Tree
 from firsthop_dns.rrset import (
     ADDITIONAL,
     AUTHORITY,
@@ -23,6 +23,7 @@ from firsthop_dns.rrset import (
     start_of_authority,
 )
 from firsthop_dns.wire import CNAME, DNAME, DS, HTTPS, NS, SVCB
+from firsthop_steering.rdata import Rdata
 
 LONGEST_CHAIN = 8
 """CNAMEs put into one answer; a resolver asks on from the last."""
@@ -38,30 +39,28 @@ class Bodies:
 
     def negative(self, apex: bytes, zone: int) -> Body:
         """The SOA that says what a zone has not, for any name at or below its apex."""
-        writer = BodyWriter(apex, grows=True)
+        writer = BodyWriter(apex)
         writer.add(apex, self._negative[zone], AUTHORITY)
         return writer.body()
 
     def of(self, name: bytes, node: Node) -> Iterator[tuple[int, Body]]:
         """A node's bodies by type; see `layout.TYPE` for those that stand for no one type."""
-        grows = name.startswith(WILDCARD)
         if node.cut:
             yield REFERRAL, self._referral(name, node)
             if DS in node.rrsets:  # the parent's own (RFC 4035 §3.1.4.1)
-                yield DS, _body(name, [(name, node.rrsets[DS])], grows=False)
+                yield DS, _body(name, [(name, node.rrsets[DS])])
             return
-        if alias_target(node) is not None:
-            yield CNAME, _body(name, [(name, node.rrsets[CNAME])], grows=grows)
-            yield from self._chain(name, node, grows)
+        if CNAME in node.rrsets:
+            yield from self._alias(name, node)
             return
         for kind, rrset in node.rrsets.items():
-            plain = None if grows or kind in (DNAME, HTTPS, SVCB) else plain_body(rrset)
-            yield kind, plain or self._own(name, rrset, grows)
+            plain = None if kind in (DNAME, HTTPS, SVCB) else plain_body(rrset)
+            yield kind, plain or self._own(name, rrset)
         if node.parent is not None:
             yield DS, self._delegated(name, node, node.parent)
 
-    def _own(self, name: bytes, rrset: RRset, grows: bool) -> Body:
-        writer = BodyWriter(name, grows=grows or rrset.type == DNAME)
+    def _own(self, name: bytes, rrset: RRset) -> Body:
+        writer = BodyWriter(name)
         writer.add(name, rrset)
         if rrset.type in (HTTPS, SVCB):  # RFC 9460 §4.1
             targets = (_service_target(value.parts[0]) for value in rrset.values)
@@ -78,21 +77,33 @@ class Bodies:
     def _delegated(self, name: bytes, node: Node, zone: int) -> Body:
         """The DS of a zone whose parent is ours too, or the parent's word that there is none."""
         if node.delegated is None:
-            return self._ending(name, [], zone, False, NOERROR)
-        return _body(name, [(name, node.delegated)], grows=False)
+            return self._ending(name, [], zone, NOERROR)
+        return _body(name, [(name, node.delegated)])
 
     def _referral(self, name: bytes, node: Node) -> Body:
+        writer = BodyWriter(name)
+        self._delegate(writer, name, node)
+        return writer.body(authoritative=False)
+
+    def _delegate(self, writer: BodyWriter, cut: bytes, node: Node) -> None:
         """NS of the cut; all in-domain glue, then what else is known (RFC 9471 §2)."""
-        writer = BodyWriter(name, grows=True)
-        writer.add(name, node.rrsets[NS], AUTHORITY)
+        writer.add(cut, node.rrsets[NS], AUTHORITY)
         targets = dict.fromkeys(node.rrsets[NS].names)
         for section, inside in ((ADDITIONAL, True), (SPARE, False)):
             for target in targets:
-                if within(target, name) == inside and self._tree.zone_of(target) == node.zone:
+                if within(target, cut) == inside and self._tree.zone_of(target) == node.zone:
                     self._add_addresses(writer, target, section)
-        return writer.body(authoritative=False)
 
-    def _chain(self, name: bytes, node: Node, grows: bool) -> Iterator[tuple[int, Body]]:
+    def _alias(self, name: bytes, node: Node) -> Iterator[tuple[int, Body]]:
+        link = node.rrsets[CNAME]
+        if name.startswith(WILDCARD):  # followed when it is asked for (`chains`)
+            whole = tuple(Rdata(CNAME, (bytes(target),)) for target in link.names)
+            yield CNAME, _body(name, [(name, RRset(CNAME, link.ttl, whole))])
+            return
+        yield CNAME, _body(name, [(name, link)])
+        yield from self._chain(name, node)
+
+    def _chain(self, name: bytes, node: Node) -> Iterator[tuple[int, Body]]:
         """The bodies of an alias for each type that its end has, and for all others.
 
         The chain is followed inside the zone (RFC 1034 §4.3.2) and ends before a steered name,
@@ -100,27 +111,33 @@ class Bodies:
         name (RFC 6604 §3).
         """
         links: list[Link] = [(name, node.rrsets[CNAME])]
-        end = node.rrsets[CNAME].names[0]
+        rcode, found = NOERROR, None
         while True:
-            step = self._step(end, node.zone)
+            end = links[-1][1].names[0]
+            looped = any(owner == end for owner, rrset in links if rrset.type == CNAME)
+            step = None if looped else self._step(end, node.zone)
             if step is None or (step[0] and len(links) >= LONGEST_CHAIN):
-                yield OTHER_TYPES, _body(name, links, grows=grows)
+                yield OTHER_TYPES, self._left(name, links, end, node.zone)
                 return
-            more, rcode, source = step
-            if not more:
-                break
-            if _closes_a_loop(links, end, more[0], grows):
-                yield OTHER_TYPES, _body(name, links, grows=grows)
-                return
+            more, rcode, found = step
             links += more
-            if rcode != NOERROR:
-                yield OTHER_TYPES, _body(name, links, grows=grows, rcode=rcode)
-                return
-            end = more[-1][1].names[0]
-        yield OTHER_TYPES, self._ending(name, links, node.zone, grows, rcode)
-        if source is not None:
-            for kind, rrset in source.rrsets.items():
-                yield kind, _body(name, [*links, (end, rrset)], grows=grows)
+            if not more or rcode != NOERROR:
+                break
+        if rcode == YXDOMAIN:
+            yield OTHER_TYPES, _body(name, links, rcode=rcode)
+            return
+        yield OTHER_TYPES, self._ending(name, links, node.zone, rcode)
+        for kind, rrset in found.rrsets.items() if found else ():
+            yield kind, _body(name, [*links, (end, rrset)])
+
+    def _left(self, name: bytes, links: list[Link], end: bytes, zone: int) -> Body:
+        """A chain that others have to follow, with their names if we delegate to them."""
+        writer = _writer(name, links)
+        if self._tree.zone_of(end) == zone:
+            cut = self._tree.closest(end)
+            if self._tree.nodes[cut].cut:
+                self._delegate(writer, cut, self._tree.nodes[cut])
+        return writer.body()
 
     def _step(self, name: bytes, zone: int) -> tuple[list[Link], int, Node | None] | None:
         """Where a chain goes on from `name`: further links and an rcode, or the node of its end.
@@ -151,33 +168,27 @@ class Bodies:
         self, name: bytes, owner: bytes, node: Node
     ) -> tuple[list[Link], int, Node | None]:
         rrset = node.rrsets[DNAME]
-        target = dname_target(node)
-        assert target is not None
-        made = alias(name, len(name) - len(owner), target, rrset.ttl)
+        made = alias(name, len(name) - len(owner), rrset.names[0], rrset.ttl)
         if made is None:
             return [(owner, rrset)], YXDOMAIN, None
         return [(owner, rrset), (name, made)], NOERROR, None
 
-    def _ending(self, name: bytes, links: list[Link], zone: int, grows: bool, rcode: int) -> Body:
-        writer = BodyWriter(name, grows=grows)
-        for owner, rrset in links:
-            writer.add(owner, rrset)
+    def _ending(self, name: bytes, links: list[Link], zone: int, rcode: int) -> Body:
+        writer = _writer(name, links)
         apex = next(apex for apex, index in self._tree.apexes.items() if index == zone)
         writer.add(apex, self._negative[zone], AUTHORITY)
         return writer.body(rcode)
 
 
-def _closes_a_loop(links: list[Link], end: bytes, following: Link, grows: bool) -> bool:
-    if any(owner == end for owner, rrset in links if rrset.type == CNAME):
-        return True
-    return grows and following[1] is links[0][1]  # the wildcard's target is the wildcard again
-
-
-def _body(name: bytes, links: Iterable[Link], *, grows: bool, rcode: int = NOERROR) -> Body:
-    writer = BodyWriter(name, grows=grows)
+def _writer(name: bytes, links: Iterable[Link]) -> BodyWriter:
+    writer = BodyWriter(name)
     for owner, rrset in links:
         writer.add(owner, rrset)
-    return writer.body(rcode)
+    return writer
+
+
+def _body(name: bytes, links: Iterable[Link], *, rcode: int = NOERROR) -> Body:
+    return _writer(name, links).body(rcode)
 
 
 def _service_target(rdata: bytes) -> bytes:

@@ -40,7 +40,7 @@ REFERRAL = 65535
 """The body for all types but DS at a delegation, and for all below it."""
 BODY = struct.Struct("<BBHHHHHII")
 """Rcode, 1 if authoritative, records of the four sections of `rrset`, pointers, octets, and where
-the spare records begin; then the pointers and the octets."""
+the spare records begin; then the places of the pointers, and the octets."""
 POINTER = struct.Struct("<H")
 
 ANSWERS = struct.Struct("<II")

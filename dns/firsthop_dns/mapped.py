@@ -33,6 +33,7 @@ from firsthop_steering.sections import SectionError
 from firsthop_steering.table import AnswerTable
 
 _WILDCARD_LABEL = b"\x01*"
+_QUESTION_AT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,31 @@ class StoredBody:
     octets: bytes
     pointers: tuple[int, ...]
 
-    def behind(self, longer: int) -> bytes:
-        """The octets for a question that is `longer` octets longer than the body's own name."""
-        if not longer or not self.pointers:
-            return self.octets
+    def moved(self, base: bytes, name_at: int, name: int, body_at: int) -> bytes:
+        """The octets where the question's place is taken by a longer name, or one elsewhere.
+
+        `base` is the name that the body was made for. What is asked for ends in it, has `name`
+        octets and stands at `name_at` of the message; the body is to stand at `body_at`.
+        """
         moved = bytearray(self.octets)
+        owner = name_at if base.startswith(_WILDCARD_LABEL) else name_at + name - len(base)
+        inside, behind = name_at + name - len(base), body_at - len(base) - 4
         for place in self.pointers:
-            pointer = int.from_bytes(moved[place : place + 2], "big") + longer
-            moved[place : place + 2] = pointer.to_bytes(2, "big")
+            pointer = (moved[place] & 0x3F) << 8 | moved[place + 1]
+            if pointer == _QUESTION_AT:
+                pointer = owner
+            elif pointer < _QUESTION_AT + len(base):
+                pointer += inside - _QUESTION_AT
+            else:
+                pointer += behind - _QUESTION_AT
+            moved[place : place + 2] = (0xC000 | pointer).to_bytes(2, "big")
         return bytes(moved)
+
+    def behind(self, base: bytes, name: int) -> bytes:
+        """The octets behind a question for a name of so many octets that ends in `base`."""
+        if name == len(base) or not self.pointers:
+            return self.octets
+        return self.moved(base, _QUESTION_AT, name, _QUESTION_AT + name + 4)
 
 
 class ZoneView:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from firsthop_steering.names import to_wire
-
 from firsthop_dns.names import ROOT, parent
 from firsthop_dns.rrset import ADDRESSES, RRset, ZoneError, name_servers, rrsets, start_of_authority
-from firsthop_dns.wire import CNAME, DNAME, DS, NS
+from firsthop_dns.wire import DNAME, DS, NS
 from firsthop_steering.document import Document
 from firsthop_steering.model import Record, Zone
+from firsthop_steering.names import to_wire
 
 WHOAMI = b"\x06whoami"
 WILDCARD = b"\x01*"
@@ -123,18 +122,6 @@ class Tree:
         if len(name) <= 255 and name not in self.apexes and not renamed:
             node = self.nodes.setdefault(name, Node(index))
             node.whoami = not node.rrsets and node.service is None
-
-
-def alias_target(node: Node) -> bytes | None:
-    """Where a node's CNAME leads, if it has one; then it has nothing else."""
-    rrset = node.rrsets.get(CNAME)
-    return rrset.names[0] if rrset is not None else None
-
-
-def dname_target(node: Node) -> bytes | None:
-    """Where all names below a node lead, if it has a DNAME (RFC 6672 §2.3)."""
-    rrset = node.rrsets.get(DNAME)
-    return rrset.names[0] if rrset is not None else None
 
 
 def _above(name: bytes, cuts: Collection[bytes], apex: bytes) -> bytes | None:

@@ -23,8 +23,8 @@ ADDRESSES = (A, AAAA)
 LARGEST_BODY = 65_535 - 12 - 259 - 128
 """So that header, longest question, body and OPT fit a message (RFC 1035 §4.2.2)."""
 _POINTER = 0xC000
-_POINTER_END = 0x4000 - 256
-"""Names behind it are not pointed at: 14 bits, and a question may be 255 octets longer."""
+_POINTER_END = 0x4000 - 4096
+"""Names behind it are not pointed at: a pointer has 14 bits, and the body may be moved back."""
 _QUESTION_AT = 12
 _FIXED = struct.Struct(">HHIH")
 _OWNER = b"\xc0\x0c"
@@ -56,8 +56,7 @@ class Body:
     """What an answer holds behind its question.
 
     `counts` are those of the four sections of this module; the spare records begin at `spare_at`.
-    `pointers` are the places of two-octet pointers to be raised by as many octets as the question
-    is longer than the name that the body was made for; none where it cannot be longer.
+    `pointers` are the places of all compression pointers, for those who move the body.
     """
 
     rcode: int
@@ -65,20 +64,18 @@ class Body:
     counts: tuple[int, int, int, int]
     octets: bytes
     spare_at: int
-    pointers: tuple[int, ...] = ()
+    pointers: tuple[int, ...]
 
 
 class BodyWriter:
-    """Collects the records of one answer to a question for `base`.
+    """Collects the records of one answer to a question for `base`, or for names below it.
 
-    `grows` says that the question may be longer: it ends in `base`, or for a wildcard in all but
-    the first label of `base`, whose own records are then owned by the question's name.
+    The records of a wildcard are owned by the question's name, whatever it is.
     """
 
-    def __init__(self, base: bytes, *, grows: bool = False) -> None:
+    def __init__(self, base: bytes) -> None:
         self._base = base
-        self._grows = grows
-        self._synthesised = grows and base[:2] == b"\x01*"
+        self._synthesised = base[:2] == b"\x01*"
         self._octets = bytearray()
         self._start = _QUESTION_AT + len(base) + 4
         self._names: dict[bytes, int] = {}
@@ -93,6 +90,7 @@ class BodyWriter:
         """Appends an RRset; sections come in their order."""
         for value in rrset.values:
             if owner == self._base and self._synthesised:
+                self._pointers.append(len(self._octets))
                 self._octets += _OWNER
             else:
                 self._add_name(owner)
@@ -120,7 +118,7 @@ class BodyWriter:
             (first, second, third, spare),
             bytes(self._octets),
             self._spare_at,
-            tuple(self._pointers) if self._grows else (),
+            tuple(self._pointers),
         )
 
     def _add_name(self, name: bytes) -> None:
@@ -183,13 +181,17 @@ def alias(owner: bytes, prefix: int, target: bytes, ttl: int) -> RRset | None:
 
 def plain_body(rrset: RRset) -> Body | None:
     """The body of a question's own RRset without names in it, or None: the common case, quickly."""
-    records = []
+    records: list[bytes] = []
+    pointers = []
+    place = 0
     for value in rrset.values:
         parts = value.parts
         if len(parts) != 1 or isinstance(parts[0], CompressibleName):
             return None
+        pointers.append(place)
+        place += 12 + len(parts[0])
         records.append(_OWNER + _FIXED.pack(rrset.type, IN, rrset.ttl, len(parts[0])) + parts[0])
     octets = b"".join(records)
     if len(octets) > LARGEST_BODY:
         return None
-    return Body(0, True, (len(records), 0, 0, 0), octets, len(octets))
+    return Body(0, True, (len(records), 0, 0, 0), octets, len(octets), tuple(pointers))

@@ -196,8 +196,8 @@ def test_a_chain_ends_before_a_steered_name(target: Target, tcp: bool) -> None:
         ("127.0.0.1/32", 8),
         ("169.254.9.0/24", 16),
         ("100.64.1.0/24", 10),
-        ("fd00:1234::/48", 8),
-        ("fe80::/64", 16),
+        ("fd00:1234::/48", 7),
+        ("fe80::/64", 9),
     ],
 )
 def test_addresses_that_are_nowhere(target: Target, tcp: bool, subnet: str, most: int) -> None:

@@ -21,7 +21,6 @@ import pytest
 from firsthop_dns.counters import Counters
 from firsthop_dns.instance import Instance
 from firsthop_dns.layout import SECTION
-from firsthop_dns.names import to_wire
 from firsthop_dns.tables import Tables
 from firsthop_dns.zone import encode_zones
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
@@ -30,6 +29,7 @@ from firsthop_steering.atlas import Atlas
 from firsthop_steering.compile import compile_table
 from firsthop_steering.decide import Steering
 from firsthop_steering.document import Document
+from firsthop_steering.names import to_wire
 from firsthop_steering.snapshot import Plan, RelayStatus, Status
 from firsthop_steering.table import AnswerTable
 

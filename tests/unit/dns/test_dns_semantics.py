@@ -115,15 +115,13 @@ class Algorithm:
         found = Expected()
         for hop in range(LONGEST_CHAIN + 2):
             cut = next((cut for cut in self.cuts if name == cut or below(name, cut)), "")
-            if cut and hop:  # a chain ends before it
-                return found
-            if cut and (name != cut or kind != "DS"):
-                found.authoritative, found.referral = False, cut
+            if cut and (hop or name != cut or kind != "DS"):
+                found.authoritative, found.referral = bool(hop), cut
                 return found
             types = self.types(name, found)
             if types is None:
                 return found
-            if "CNAME" not in types or (kind == "CNAME" and "DNAME" not in types):
+            if "CNAME" not in types:
                 found.answers |= {(name, kind, rdata) for rdata in types.get(kind, [])}
                 found.soa = kind not in types
                 return found
@@ -132,7 +130,7 @@ class Algorithm:
                 return found
             found.answers.add(link)
             name = types["CNAME"][0]
-            if "DNAME" in types and not hop:  # what we do not follow at query time
+            if kind == "CNAME":
                 return found
             if name != APEX and not below(name, APEX):
                 return found

@@ -63,7 +63,7 @@ def message(found: Zones, place: int, name: str, base: bytes) -> dns.message.Mes
     answers, authorities, additionals, spare = body.counts
     counts = (1, answers, authorities, additionals + spare)
     head = b"\0\0\x84\0" + b"".join(each.to_bytes(2, "big") for each in counts)
-    octets = body.behind(len(question) - len(base))
+    octets = body.behind(base, len(question))
     return dns.message.from_wire(head + question + b"\0\1\0\1" + octets)
 
 
