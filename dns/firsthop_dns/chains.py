@@ -86,8 +86,8 @@ class Trail:
                 self._deny(NXDOMAIN)
                 return None
             node = source
-            if CNAME in node.types:
-                return node
+        if CNAME in node.types and OTHER_TYPES not in node.types:
+            return node  # a wildcard's alias, whose chain is not known beforehand
         if node.service is not None or (node.whoami and self._qtype == TXT):
             return None  # a tailored answer is cached by itself (RFC 7871 §7.2.1)
         place = node.types.get(self._qtype, node.types.get(OTHER_TYPES))
