@@ -32,6 +32,8 @@ format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 bench: bench-dns ## Run the benchmarks beside their peers
 	$(BIN)/python bench/respond.py
 	$(BIN)/python bench/allocate.py
+	$(BIN)/python bench/ecs_cache.py
+	$(BIN)/python bench/compile.py
 
 bench-dns: $(VENV)/dev.stamp ## DNS beside gdnsd, Knot and PowerDNS (absent ones are skipped)
 	$(BIN)/python bench/dns.py
