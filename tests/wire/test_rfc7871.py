@@ -197,7 +197,7 @@ def test_a_chain_ends_before_a_steered_name(target: Target, tcp: bool) -> None:
         ("169.254.9.0/24", 16),
         ("100.64.1.0/24", 10),
         ("fd00:1234::/48", 7),
-        ("fe80::/64", 10),
+        ("fe80::/64", 9),
     ],
 )
 def test_addresses_that_are_nowhere(target: Target, tcp: bool, subnet: str, block: int) -> None:
