@@ -188,7 +188,7 @@ def test_a_chain_ends_before_a_steered_name(target: Target, tcp: bool) -> None:
 
 @pytest.mark.steered
 @pytest.mark.parametrize(
-    ("subnet", "most"),
+    ("subnet", "block"),
     [
         ("10.1.2.0/24", 8),
         ("172.16.5.0/24", 12),
@@ -200,14 +200,14 @@ def test_a_chain_ends_before_a_steered_name(target: Target, tcp: bool) -> None:
         ("fe80::/64", 9),
     ],
 )
-def test_addresses_that_are_nowhere(target: Target, tcp: bool, subnet: str, most: int) -> None:
+def test_addresses_that_are_nowhere(target: Target, tcp: bool, subnet: str, block: int) -> None:
     """§10 [45]: the resolver's address decides; SCOPE covers no more than the private block."""
     answer = target.ask("geo.example.test", subnet=subnet, tcp=tcp)
     option = subnet_of(answer)
     assert answer.answer == target.ask("geo.example.test", tcp=tcp).answer
     assert option is not None
     assert f"{option.address}/{option.srclen}" == subnet
-    assert option.scopelen >= most
+    assert option.scopelen >= block
 
 
 @pytest.mark.steered
