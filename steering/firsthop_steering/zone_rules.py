@@ -121,7 +121,8 @@ def _faults(
     if home != apex:
         rule = f"the owner is not a name of zone {apex}"
         rule += f": it lies in {home}" if home else ""
-        yield from ((code, rule) for code in sorted(types))
+        allowed = _of_a_zone_inside(contents, owner, home, apexes, servers)
+        yield from ((code, rule) for code in sorted(types - allowed))
         return
     if owner in steered:
         rule = "the owner is a steered service, which holds no static record"
@@ -135,6 +136,20 @@ def _faults(
         for code in sorted(types & _NOT_AT_WILDCARDS):
             yield code, "does not stand at a wildcard (RFC 4592 §4)"
     yield from _below_faults(contents, owner, types, servers)
+
+
+def _of_a_zone_inside(
+    contents: _Contents,
+    owner: str,
+    home: str | None,
+    apexes: Container[str],
+    servers: Container[str],
+) -> frozenset[int]:
+    """What a zone may say at names of a zone inside it that is served here too: its delegation."""
+    if home in (None, ".") or zone_of(parent(home), apexes) != contents.zone.apex:
+        return _NOTHING
+    allowed = _AT_A_CUT if owner == home and owner in contents.cuts else _NOTHING
+    return allowed | _ADDRESSES if owner in servers else allowed
 
 
 def _alias_faults(contents: _Contents, owner: str, types: set[int]) -> Iterator[tuple[int, str]]:

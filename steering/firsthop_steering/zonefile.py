@@ -80,7 +80,7 @@ class _Reader:
         if self.owner is None:
             raise ValueError("the first record needs an owner")
         ttl, at = self._ttl_and_class(words)
-        if at == len(words):
+        if at + 1 >= len(words):
             raise ValueError("a record needs a type and data")
         if ttl is None:
             ttl = self.stated_ttl if self.default_ttl is None else self.default_ttl
@@ -207,6 +207,8 @@ def _zone(lines: list[_Line], expected: str | None, source: str) -> Zone:
     problems: list[Problem] = []
     records = _records(rest, start.owner, source, problems)
     at_apex = _records(servers, start.owner, source, problems)
+    if not servers:
+        problems.append(Problem(source, f"the apex {start.owner} has no NS", start.line))
     _raise(problems)
     zone = _made(start, at_apex, records, source)
     _raise([*_broken_rules(zone, rest, source)])

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 
 from firsthop.postgres import EmbeddedPostgres
 from firsthop_controlplane.store import ledger, tables
 from firsthop_controlplane.store.engine import create_engine
-from firsthop_controlplane.store.migrate import migrate
+from firsthop_controlplane.store.migrate import alembic_config, migrate
 
 pytestmark = pytest.mark.database
 FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}
@@ -146,3 +148,46 @@ async def test_a_change_that_cannot_get_its_turn_is_told_to_try_later(
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
     await engine.dispose()
     assert (await api.call("POST", "/v1/regions", FRA)).status == 201
+
+
+async def test_a_store_of_the_first_schema_is_kept(
+    own_server: EmbeddedPostgres, start_api: Any
+) -> None:
+    """Migrated with its rows; names that now have escapes are written with them."""
+    engine = create_engine(own_server.url, application="test", statement_timeout_s=30)
+
+    def first(connection: Connection) -> None:
+        command.upgrade(alembic_config(connection), "0001")
+
+    async with engine.connect() as connection:
+        await connection.run_sync(first)
+    async with engine.begin() as connection:
+        for statement in (
+            'INSERT INTO zone (apex, "primary", contact, refresh, retry, expire, minimum, ttl,'
+            " name_servers, version) VALUES ('a.test.', 'ns.a.test.', 'host@a.test.', 1, 1, 1, 60,"
+            " 300, '{ns.a.test.,$x.a.test.}', 1)",
+            "INSERT INTO record (id, zone, owner, type, ttl, rdata, version) VALUES"
+            " ('r1', 'a.test.', 'ns.a.test.', 'A', 300, '192.0.2.1', 1),"
+            " ('r2', 'a.test.', '(x).a.test.', 'TXT', 60, '\"y\"', 1)",
+            "INSERT INTO service (id, name, pool, ttl, ttl_min, ttl_max, answers, when_all_down,"
+            " fallback, ecs, version) VALUES"
+            " ('s', 's.a.test.', 'relays', 30, 1, 300, 1, 'open', '{}', true, 1)",
+        ):
+            await connection.execute(text(statement))
+    api = await start_api(url=own_server.url)
+    zone = (await api.get("/v1/zones/a.test.")).body
+    assert zone["contact"] == r"host\@a.test."
+    assert zone["name_servers"] == ["ns.a.test.", r"\$x.a.test."]
+    assert zone["name_servers_ttl"] is None
+    records = (await api.get("/v1/zones/a.test./records")).body["items"]
+    assert [(each["id"], each["owner"], each["ttl"]) for each in records] == [
+        ("r1", "ns.a.test.", 300),
+        ("r2", r"\(x\).a.test.", 60),
+    ]
+    body = {"owner": "x.a.test.", "type": "TYPE65280", "rdata": r"\# 1 ff"}
+    await api.made("/v1/zones/a.test./records", body)
+    async with engine.begin() as connection:  # half of ttl, which ttl_max still bounds
+        await connection.execute(text("UPDATE service SET ttl_min = NULL"))
+        with pytest.raises(IntegrityError, match="ck_service_ttl"):
+            await connection.execute(text("UPDATE service SET ttl = 301"))
+    await engine.dispose()

@@ -38,7 +38,9 @@ class LoneEdge:
         self.dns, self.allocator, self.metrics = free_port(), free_port(), free_port()
         self.environment = {
             **os.environ,
-            "PYTHONPATH": str(folder / "no-drivers"),
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, (str(folder / "no-drivers"), os.environ.get("PYTHONPATH")))
+            ),
             "FIRSTHOP_CONFIG": str(self.document),
             "FIRSTHOP_STATE_DIR": str(folder / "state"),
             "FIRSTHOP_DNS_LISTEN": f"127.0.0.1:{self.dns},[::1]:{self.dns}",
@@ -90,6 +92,36 @@ def test_it_answers_and_takes_a_changed_document(edge: LoneEdge) -> None:
     edge.document.write_text(good.replace("ipv4: 192.0.2.10,", "ipv4: 192.0.2.77,"))
     until(lambda: edge.answer("91.0.0.0/24") == ["192.0.2.77"], "the change is in force")
     assert "names no region" not in edge.get("/readyz")
+
+
+ZONE_FILE = """$ORIGIN files.example.
+$TTL 300
+@ SOA ns1 host 1 7200 900 1209600 60
+@ NS ns1
+ns1 A 192.0.2.1
+www A 192.0.2.2
+"""
+
+
+def test_it_takes_a_changed_zone_file(edge: LoneEdge) -> None:
+    """One that is refused is told by file, line and rule; the old one stays until it is mended."""
+    zone = edge.document.with_name("files.zone")
+
+    def www() -> list[str]:
+        return addresses(ask(edge.dns, name="www.files.example."))
+
+    good = edge.document.read_text()
+    edge.document.write_text(good.replace("\nzones:\n", "\nzones:\n  - file: files.zone\n"))
+    until(lambda: "files.zone cannot be read" in edge.get("/readyz"), "the lack is told")
+    zone.write_text(ZONE_FILE)
+    until(lambda: www() == ["192.0.2.2"], "the zone is in force")
+    zone.write_text(ZONE_FILE + "www CNAME x\n")
+    rule = "line 7: files.zone: www.files.example. CNAME: a CNAME stands alone"
+    until(lambda: rule in edge.get("/readyz"), "the fault is told")
+    assert www() == ["192.0.2.2"]
+    zone.write_text(ZONE_FILE.replace("192.0.2.2", "192.0.2.3"))
+    until(lambda: www() == ["192.0.2.3"], "the mended file is in force")
+    assert "files.zone" not in edge.get("/readyz")
 
 
 def test_a_dead_worker_is_replaced(edge: LoneEdge) -> None:

@@ -101,6 +101,7 @@ def test_cookies_of_other_servers_are_taken(target: Target, own_address: str, ag
     assert found[:8] == CLIENT
 
 
+@pytest.mark.decision("a fresh cookie is not renewed; others make a new one for every answer")
 def test_a_fresh_cookie_comes_back_as_it_is(target: Target, own_address: str) -> None:
     """§4.3 [36]: renewed after half an hour, not at every query."""
     made = server_cookie(CLIENT, own_address, int(time.time()) - 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from firsthop import cli
 from firsthop.addresses import format_listen, parse_listen
+from firsthop.document_files import DocumentFiles
 from firsthop.edge.crew import Crew
 from firsthop.edge.observability import CounterBoard
 from firsthop.edge.settings import DnsOptions, EdgeSettings, Feed
@@ -181,6 +183,35 @@ def test_a_document_on_its_own_needs_wire_ids(tmp_path: Path) -> None:
         load_plan(path)
     path.write_text(YAML.replace("id: eu", "id: eu, wire_id: 7"))
     assert load_plan(path).number == int(path.stat().st_mtime)
+
+
+ZONE_FILE = """$ORIGIN a.test.
+$TTL 300
+@ SOA ns1 host 1 7200 900 1209600 60
+@ NS ns1
+ns1 A 192.0.2.1
+"""
+
+
+def test_a_document_is_as_new_as_its_newest_file(tmp_path: Path) -> None:
+    """Zone files beside it count, since their serial is the plan's number; all are told."""
+    path, zone = tmp_path / "edge.yaml", tmp_path / "zones/a.zone"
+    path.write_text("zones: [{file: zones/a.zone}]\n")
+    os.utime(path, (1_000_000, 1_000_000))
+    files = DocumentFiles(path)
+    with pytest.raises(DocumentError, match=r"zones/a\.zone cannot be read"):
+        load_plan(path, files)
+    assert files.stamps.keys() == {path, zone}
+    zone.parent.mkdir()
+    zone.write_text(ZONE_FILE)
+    os.utime(zone, (2_000_000, 2_000_000))
+    plan = load_plan(path, files)
+    assert (plan.number, plan.created_at.timestamp()) == (2_000_000, 2_000_000)
+    assert plan.document.zones[0].records[0].owner == "ns1.a.test."
+    assert files.stamps[zone] == (2_000_000 * 10**9, len(ZONE_FILE))
+    zone.write_text(ZONE_FILE + "ns1 CNAME x\n")
+    with pytest.raises(DocumentError, match=r"line 6: zones/a\.zone: ns1\.a\.test\. CNAME: "):
+        load_plan(path)
 
 
 def test_the_example_document_is_good() -> None:

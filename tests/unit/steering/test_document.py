@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from firsthop_steering.document import Document, DocumentError, checked, load_yaml, zone_of
+from firsthop_steering.document import Document, DocumentError, checked, load_yaml
 from firsthop_steering.model import Override, Relay, Service
 from worlds import ZONE
 
@@ -197,12 +197,3 @@ def test_no_text_breaks_the_reader(text: str) -> None:
         load_yaml(text)
     except DocumentError as error:
         assert error.problems
-
-
-def test_the_most_specific_zone_holds_a_name() -> None:
-    """example.com's child zone takes its names; the root takes what is left."""
-    apexes = ["example.", "a.example.", "."]
-    assert zone_of("x.a.example.", apexes) == "a.example."
-    assert zone_of("xa.example.", apexes) == "example."
-    assert zone_of("other.", apexes) == "."
-    assert zone_of("other.", apexes[:2]) is None

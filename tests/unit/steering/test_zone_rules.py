@@ -1,0 +1,244 @@
+"""What may stand beside, below and above what, in a document's zones."""
+
+from __future__ import annotations
+
+from time import process_time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firsthop_steering.document import Document, problems_in, warnings_in, zone_of
+from worlds import ZONE
+
+A = ("A", "192.0.2.1")
+TXT = ("TXT", "x")
+DS = ("DS", "1 13 2 " + "ab" * 32)
+NS_OUT = ("NS", "ns.other.")
+
+Records = list[tuple[str, str, str]]
+
+
+def document(*zones: tuple[str, Records], services: dict[str, str] | None = None) -> Document:
+    """Zones by apex and their records, owners relative to it; services by id and full name."""
+    return Document.model_validate(
+        {
+            "zones": [
+                ZONE
+                | {
+                    "apex": apex,
+                    "name_servers": ["ns.elsewhere."],
+                    "records": [
+                        {"owner": f"{owner}.{apex}" if owner else apex, "type": t, "rdata": r}
+                        for owner, t, r in records
+                    ],
+                }
+                for apex, records in zones
+            ],
+            "services": [{"id": i, "name": name} for i, name in (services or {}).items()],
+        }
+    )
+
+
+def told(*records: tuple[str, str, str], **services: str) -> dict[str, str]:
+    """What is wrong with these records of a.test. and services in it: place → rule."""
+    found = problems_in(document(("a.test.", list(records)), services=services))
+    return {each.field.removeprefix("zones/a.test./records/"): each.rule for each in found}
+
+
+GOOD: dict[str, Records] = {
+    "a delegation with glue of its own": [
+        ("sub", "NS", "ns.sub.a.test."),
+        ("sub", "NS", "ns.other."),
+        ("sub", *DS),
+        ("ns.sub", *A),
+        ("ns.sub", "AAAA", "2001:db8::1"),
+    ],
+    "a server at the cut itself": [("sub", "NS", "sub.a.test."), ("sub", *A)],
+    "glue of a sibling": [
+        ("one", "NS", "ns.two.a.test."),
+        ("two", "NS", "ns.other."),
+        ("ns.two", *A),
+    ],
+    "a DNAME beside what is no alias": [("d", "DNAME", "x."), ("d", *A), ("d", *TXT)],
+    "a DNAME at the apex": [("", "DNAME", "x."), ("", *TXT)],
+    "one CNAME written twice": [("c", "CNAME", "X.other."), ("c", "CNAME", "x.other")],
+    "a wildcard": [("*", *A), ("*", *TXT), ("x.*", *A), ("*.sub", "CNAME", "x.")],
+    "a name that only looks like one below": [("sub", *NS_OUT), (r"x\.sub", *A), ("xsub", *A)],
+    "unknown types": [("u", "TYPE65280", r"\# 1 00"), ("u", *A)],
+}
+
+
+@pytest.mark.parametrize("records", GOOD.values(), ids=GOOD)
+def test_what_may_stand(records: Records) -> None:
+    """No problem is found."""
+    assert told(*records) == {}
+
+
+BAD: list[tuple[Records, str, str]] = [
+    ([("", "NS", "ns.other.")], "a.test./NS", "name_servers"),
+    ([("", *DS)], "a.test./DS", "RFC 4035 §2.4"),
+    ([("x", *DS)], "x.a.test./DS", "RFC 4035 §2.4"),
+    ([("", "CNAME", "x.")], "a.test./CNAME", "alone"),
+    ([("c", "CNAME", "x."), ("c", *TXT)], "c.a.test./CNAME", "alone"),
+    ([("c", "CNAME", "x."), ("c", "CNAME", "y.")], "c.a.test./CNAME", "one CNAME"),
+    ([("d", "DNAME", "x."), ("d", "CNAME", "x.")], "d.a.test./CNAME", "alone"),
+    ([("d", "DNAME", "x."), ("d", "DNAME", "y.")], "d.a.test./DNAME", "one DNAME"),
+    ([("d", "DNAME", "x."), ("b.d", *A)], "b.d.a.test./A", "below the DNAME of d.a.test."),
+    ([("", "DNAME", "x."), ("c.b", *TXT)], "c.b.a.test./TXT", "below the DNAME of a.test."),
+    ([("sub", *NS_OUT), ("sub", *TXT)], "sub.a.test./TXT", "sub.a.test. is delegated"),
+    ([("sub", *NS_OUT), ("sub", *A)], "sub.a.test./A", "sub.a.test. is delegated"),
+    ([("sub", *NS_OUT), ("x.y.sub", *A)], "x.y.sub.a.test./A", "sub.a.test. is delegated"),
+    ([("sub", *NS_OUT), ("b.sub", *NS_OUT)], "b.sub.a.test./NS", "sub.a.test. is delegated"),
+    (
+        [("sub", "NS", "ns.sub.a.test."), ("ns.sub", *TXT)],
+        "ns.sub.a.test./TXT",
+        "sub.a.test. is delegated",
+    ),
+    ([("sub", *NS_OUT), ("sub", "DNAME", "x.")], "sub.a.test./DNAME", "delegated"),
+    ([("*", *NS_OUT)], "*.a.test./NS", "RFC 4592 §4"),
+    ([("*.x", "DNAME", "x.")], "*.x.a.test./DNAME", "RFC 4592 §4"),
+]
+
+
+@pytest.mark.parametrize(("records", "place", "rule"), BAD, ids=[each[1] for each in BAD])
+def test_what_may_not_stand(records: Records, place: str, rule: str) -> None:
+    """It is told at the record that is one too many, and at no other."""
+    found = told(*records)
+    assert found.keys() == {place}
+    assert rule in found[place]
+
+
+def test_a_wildcard_is_no_delegation() -> None:
+    """Neither its NS nor its DS may stand."""
+    assert told(("*", *NS_OUT), ("*", *DS)).keys() == {"*.a.test./NS", "*.a.test./DS"}
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("t.a.test.", "no static record"),
+        ("sub.a.test.", "no static record"),
+        ("x.sub.a.test.", "sub.a.test. is delegated"),
+        ("x.d.a.test.", "below the DNAME of d.a.test."),
+        ("*.a.test.", "cannot be a wildcard"),
+        ("b.test.", "outside every zone"),
+    ],
+)
+def test_services_have_a_name_to_themselves(name: str, rule: str) -> None:
+    """Not of another zone, not below an alias, not many names at once."""
+    records = [("t", *TXT), ("sub", *NS_OUT), ("d", "DNAME", "x.")]
+    assert any(rule in each for each in told(*records, s=name).values())
+
+
+def test_services_stand_between_and_below_other_names() -> None:
+    """At the apex, at an empty non-terminal, below a static name or a wildcard's sibling."""
+    names = {"p": "a.test.", "q": "b.a.test.", "r": "x.t.a.test.", "u": "y.a.test."}
+    assert told(("t", *TXT), ("c.b", *A), ("*", *TXT), **names) == {}
+
+
+def test_a_name_belongs_to_its_most_specific_zone() -> None:
+    """A document's zone below another's delegation is that delegation's business."""
+    inner = ("c.b.a.test.", [("x", *A)])
+    assert not problems_in(document(("a.test.", [("b", *NS_OUT)]), inner))
+    (problem,) = problems_in(document(("a.test.", [("x.c.b", *A)]), inner))
+    assert problem.field == "zones/a.test./records/x.c.b.a.test./A"
+    assert "it lies in c.b.a.test." in problem.rule
+    service = document(("a.test.", [("b", *NS_OUT)]), inner, services={"s": "s.c.b.a.test."})
+    assert not problems_in(service)
+
+
+def test_the_zone_of_a_name_goes_by_labels() -> None:
+    """An escaped dot parts no labels."""
+    apexes = {"example.", "a.example.", "."}
+    assert zone_of("x.a.example.", apexes) == "a.example."
+    assert zone_of(r"x\.a.example.", apexes) == "example."
+    assert zone_of(r"x\.example.", apexes) == "."
+    assert zone_of("xa.example.", apexes) == "example."
+    assert zone_of("other.", apexes) == "."
+    assert zone_of("other.", apexes - {"."}) is None
+
+
+def warned(name_servers: list[str], *records: tuple[str, str, str], **services: str) -> list[str]:
+    made: dict[str, Any] = document(("a.test.", list(records)), services=services).model_dump()
+    made["zones"][0]["name_servers"] = name_servers
+    checked = Document.model_validate(made)
+    assert not problems_in(checked)
+    return [f"{each.field}: {each.rule}" for each in warnings_in(checked)]
+
+
+def test_name_servers_without_an_address_are_warned_of() -> None:
+    """Those in a zone here that nothing but this zone could tell the address of."""
+    apex = "zones/a.test./name_servers: ns.a.test. has no address in the zone"
+    assert warned(["ns.a.test."]) == [apex]
+    assert warned(["ns.a.test."], ("ns", *TXT)) == [apex]
+    assert warned(["ns.a.test.", "ns.other."], ("ns", "AAAA", "2001:db8::1")) == []
+    assert warned(["ns.a.test."], s="ns.a.test.") == []
+    lost = "zones/a.test./records/sub.a.test./NS: ns.sub.a.test. has no address in the zone"
+    found = warned(["ns.other."], ("sub", "NS", "ns.sub.a.test."), ("sub", *NS_OUT))
+    assert found == [f"{lost}: its delegation lacks glue"]
+    assert warned(["ns.other."], ("sub", "NS", "ns.sub.a.test."), ("ns.sub", *A)) == []
+    assert warned(["ns.other."], ("sub", "NS", "ns.b.a.test."), ("b", *NS_OUT)) == [], "b knows"
+
+
+LABELS = st.sampled_from(["a", "b", "*", r"x\.y"])
+OWNERS = st.lists(LABELS, max_size=4).map(".".join)
+VALUES = st.sampled_from([A, TXT, DS, NS_OUT, ("NS", "a.b.a.test."), ("CNAME", "x."),
+                          ("DNAME", "y.")])  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(OWNERS, VALUES), max_size=8),
+    st.lists(OWNERS, max_size=2),
+    st.booleans(),
+)
+def test_problems_go_away_with_what_they_name(
+    values: list[tuple[str, tuple[str, str]]], services: list[str], inner: bool
+) -> None:
+    """Any records are taken or told, and without all that is told the rest may stand."""
+    records = {(owner, *value): None for owner, value in values}
+    steered = {f"s{n}": f"{owner}.a.test.".lstrip(".") for n, owner in enumerate(set(services))}
+    zones = [("b.a.test.", [("x", *A)])] if inner else []
+    for _ in range(9):
+        made = document(("a.test.", list(records)), *zones, services=steered)
+        problems = problems_in(made)
+        warnings_in(made)
+        if not problems:
+            return
+        for problem in problems:
+            kind, _, rest = problem.field.partition("/")
+            if kind == "services":
+                steered.pop(rest.split("/")[0], None)
+                continue
+            where = rest.removeprefix("a.test./records/")
+            for owner, type_, rdata in list(records):
+                if f"{owner}.a.test./{type_}".lstrip(".") == where:
+                    records.pop((owner, type_, rdata))
+    raise AssertionError(problems)
+
+
+def test_every_name_is_looked_at_once() -> None:
+    """Rules cost no more a name in a large zone than in a small one."""
+
+    def cost(count: int) -> float:
+        records = [(f"n{n}", *NS_OUT) for n in range(count)]
+        made = document(("a.test.", records), ("n7.n6.a.test.", []))
+        started = process_time()
+        assert not problems_in(made)
+        return process_time() - started
+
+    small = min(cost(2_000) for _ in range(3))
+    assert cost(40_000) < 20 * 5 * small
+
+
+def test_a_zone_may_delegate_to_one_that_is_served_here_too() -> None:
+    """With NS, DS and glue, as its file has them; anything else there is the inner zone's."""
+    records: Records = [("sub", "NS", "ns.sub.a.test."), ("sub", *DS), ("ns.sub", *A)]
+    inner = ("sub.a.test.", [("ns", *A)])
+    assert problems_in(document(("a.test.", records), inner)) == []
+    for extra in (("sub", *TXT), ("x.sub", *A), ("ns.sub", *TXT)):
+        (problem,) = problems_in(document(("a.test.", [*records, extra]), inner))
+        assert problem.rule == "the owner is not a name of zone a.test.: it lies in sub.a.test."
+    problems = problems_in(document(("a.test.", [("sub", *DS)]), inner))
+    assert len(problems) == 1
