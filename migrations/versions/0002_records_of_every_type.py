@@ -2,6 +2,7 @@
 
 Revision 0002: after 0001, which knew six types and names without escapes. `service.ttl_min` may be
 NULL, which stands for half of `ttl`; its check stays, since a comparison with NULL refuses nothing.
+The old default of 1 had no effect until now; it becomes NULL, or every TTL would fall to seconds.
 """
 
 import sqlalchemy as sa
@@ -29,6 +30,8 @@ def _escaped(text: sa.ColumnElement[str]) -> sa.Function[str]:
 def upgrade() -> None:
     op.add_column("zone", sa.Column("name_servers_ttl", sa.Integer(), nullable=True))
     op.alter_column("service", "ttl_min", existing_type=sa.Integer(), nullable=True)
+    service = sa.table("service", sa.column("ttl_min", sa.Integer()))
+    op.execute(service.update().where(service.c.ttl_min == 1).values(ttl_min=None))
     op.drop_constraint("ck_record_type", "record", type_="check")
     for name, column in NAMES:
         table = sa.table(name, sa.column(column, sa.Text()))

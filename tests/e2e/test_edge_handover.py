@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -20,76 +18,18 @@ import dns.message
 import psutil
 import pytest
 
-from deployment import addresses, ask, free_port, until
+from deployment import free_port, until
+from edges import DNS_WORKERS, NAME, Edges
 from firsthop_dns.edns import NOERROR
 
 pytestmark = pytest.mark.e2e
 
-NAME = "relay.media.example."
-EXAMPLE = Path(__file__).parents[2] / "docs/examples/edge.yaml"
 RATE = 2000
 """Queries a second."""
 SOCKETS = 16
 """So that the kernel's hash gives some to every worker."""
 PATIENCE_S = 20.0
 """For the last answers, on a busy machine."""
-DNS_WORKERS = 2
-
-
-class Edges:
-    """One place for an edge, and the processes that have held it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.document = folder / "edge.yaml"
-        self.document.write_text(EXAMPLE.read_text())
-        # Longer than an address of unix(7) may be.
-        self.state = folder / ("a-state-folder-with-a-long-name-" * 4)
-        self.dns, self.allocator, self.metrics = free_port(), free_port(), free_port()
-        self.environment = {
-            **os.environ,
-            "FIRSTHOP_CONFIG": str(self.document),
-            "FIRSTHOP_STATE_DIR": str(self.state),
-            "FIRSTHOP_DNS_LISTEN": f"127.0.0.1:{self.dns}",
-            "FIRSTHOP_DNS_WORKERS": str(DNS_WORKERS),
-            "FIRSTHOP_DNS_RATE_LIMIT": "0",
-            "FIRSTHOP_ALLOCATOR_LISTEN": f"127.0.0.1:{self.allocator}",
-            "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{self.metrics}",
-        }
-        self.log = folder / "edges.log"
-        self.started: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """One more process."""
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "firsthop", "edge", *arguments],
-                env={**self.environment, **environment},
-                stdout=log,
-                stderr=log,
-            )
-        self.started.append(process)
-        return process
-
-    def get(self, path: str, port: int | None = None) -> str:
-        """What the edge in place says, or nothing."""
-        url = f"http://127.0.0.1:{port or self.metrics}{path}"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as response:
-                return str(response.read().decode())
-        except OSError:
-            return ""
-
-    def wait_ready(self) -> None:
-        """Until the edge in place says so."""
-        until(lambda: '"ready": true' in self.get("/readyz"), "the edge is ready")
-
-    def answer(self) -> list[str]:
-        """Where a client in Germany is sent."""
-        return addresses(ask(self.dns, "91.0.0.0/24", name=NAME))
-
-    def said(self, words: str) -> bool:
-        """Whether any of them has logged this."""
-        return words in self.log.read_text()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,8 @@ from firsthop_steering.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
 
+GC_THRESHOLDS = (100_000, 50, 100)
+"""A document of 100,000 records is no garbage; looking for some would take a third of its time."""
 RETRY_S = 2.0
 """After what failed for a reason that may pass: a full disk, a damaged file."""
 GEO_TABLES_KEPT = 3
@@ -112,6 +115,7 @@ class Edge:
 
         Raises PortInUseError, TakeOverError, GeodataError, DocumentError at start.
         """
+        gc.set_threshold(*GC_THRESHOLDS)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
