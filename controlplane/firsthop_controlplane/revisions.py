@@ -30,7 +30,7 @@ from firsthop_controlplane.store.configuration import (
     replace_document,
 )
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
-from firsthop_controlplane.store.tables import Configured
+from firsthop_controlplane.store.tables import Configured, RecordRow
 from firsthop_steering.document import Document, problems_in
 from firsthop_steering.model import Model
 
@@ -85,7 +85,7 @@ class Revisions:
             value = await operation(session)
             faults = await wire_ids.assign(session)
             _stamp(session, parent + 1)
-            after = await _flushed(session, faults)
+            after = await _flushed(session, before, faults)
             _check(before, after, faults, removes=removes)
             changes = differences(before, after)
             if not changes or dry_run:
@@ -157,13 +157,15 @@ def _stamp(session: AsyncSession, number: int) -> None:
             row.version = number
 
 
-async def _flushed(session: AsyncSession, faults: list[Fault]) -> Document:
+async def _flushed(session: AsyncSession, before: Document, faults: list[Fault]) -> Document:
     """The document after the change, as the database has it."""
     if faults:
         raise invalid(faults)
     await session.flush()
-    session.expire_all()
-    return await load_document(session)
+    for row in [*session]:
+        if not isinstance(row, RecordRow):  # records are read as values, and stay as written
+            session.expire(row)
+    return await load_document(session, before)
 
 
 def _check(before: Document, after: Document, faults: list[Fault], *, removes: bool) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 30.0
+CHANGE_TIMEOUT_S = 600.0
+"""A change of 100,000 records takes a control plane a while, and is better waited for."""
 
 
 class ApiError(Exception):
@@ -63,7 +65,8 @@ def _exchange(
         headers=headers,
     )
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+        timeout = TIMEOUT_S if body is None else CHANGE_TIMEOUT_S
+        with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
             return json.loads(response.read() or b"null"), response.headers.get("ETag", "")
     except urllib.error.HTTPError as error:
         raise ApiError(_told(error), error.code) from None

@@ -31,7 +31,7 @@ from firsthop.edge.workers import Worker
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.document import DocumentError
+from firsthop_steering.document import DocumentError, warnings_in
 from firsthop_steering.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
@@ -282,6 +282,8 @@ class Edge:
         finally:  # what is refused is watched too: it may be mended
             self._document_files = [*files.stamps]
             self._stamps |= files.stamps
+        for warning in warnings_in(self._plan.document):
+            log.warning("hardly meant", field=warning.field, rule=warning.rule)
         self._status = standalone.empty_status(now)
         self._keys = standalone.load_keys(self.settings.state_dir, now)
         self.document_error = ""
