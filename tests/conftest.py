@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("firsthop", deadline=None, print_blob=True)
 settings.load_profile("firsthop")
+
+
+@pytest.fixture(autouse=True)
+def _commands_leave_logging_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command run in this process would tie all later log lines to a stream that is closed."""
+    monkeypatch.setattr("firsthop.logs.configure", lambda **_: None)

@@ -164,7 +164,7 @@ def test_explain_agrees_with_dns(up: Deployment) -> None:
 
 def test_whoami_tells_how_the_asker_was_seen(up: Deployment) -> None:
     """Resolver, client subnet, decision and the numbers of plan and status."""
-    answer = up.ask(GERMANY, name="whoami.edge.example.", kind="TXT")
+    answer = up.ask(GERMANY, name="whoami.edge.example.", kind="TXT", tcp=True)
     text = " ".join(str(rdata) for rrset in answer.answer for rdata in rrset)
     for word in ("resolver=127.0.0.1", "91.0.0.0/24", "DE", "fra", "plan=", "status="):
         assert word in text

@@ -18,6 +18,7 @@ from wire.target import Target
         ("ent.example.test", dns.rcode.NOERROR),
         ("out.example.test", dns.rcode.NOERROR),
         ("intosub.example.test", dns.rcode.NOERROR),
+        pytest.param("x.dname.example.test", dns.rcode.NXDOMAIN, marks=pytest.mark.needs("DNAME")),
         pytest.param("x.dout.example.test", dns.rcode.NOERROR, marks=pytest.mark.needs("DNAME")),
     ],
 )
