@@ -8,13 +8,12 @@ No sockets, no clocks, no logs.
 from __future__ import annotations
 
 import struct
-from socket import AF_INET, AF_INET6, inet_pton
-from typing import NamedTuple
 
 from firsthop_dns import limits
+from firsthop_dns.askers import check_cookie, client_of
 from firsthop_dns.chains import Trail
-from firsthop_dns.clients import TCP4, UDP4, UDP6, Key, Peer, Transport, key_of_peer, key_of_subnet
-from firsthop_dns.counters import DROPPED, OTHER_TYPE, SLIPPED, TYPE_LABELS
+from firsthop_dns.clients import UDP6, Peer, Transport, key_of_peer
+from firsthop_dns.counters import SLIPPED
 from firsthop_dns.edns import (
     BADCOOKIE,
     FORMERR,
@@ -23,12 +22,8 @@ from firsthop_dns.edns import (
     OPT,
     PAYLOAD,
     PLAIN_PAYLOAD,
-    RCODE_NAMES,
     REFUSED,
     SERVFAIL,
-    YXDOMAIN,
-    Edns,
-    cookie_option,
     extended_error,
     keepalive_option,
     nsid_option,
@@ -44,6 +39,7 @@ from firsthop_dns.extended_errors import (
 )
 from firsthop_dns.layout import OTHER_TYPES, REFERRAL, STEERED
 from firsthop_dns.mapped import Node, ZoneView
+from firsthop_dns.outcome import Outcome, kind_of
 from firsthop_dns.tables import Tables
 from firsthop_dns.whoami import Asker, whoami_strings
 from firsthop_dns.wire import (
@@ -65,7 +61,6 @@ HEADER = struct.Struct(">HHHHH")
 _LARGEST_TCP = 65_535
 _FIRST_META, _LAST_META = 129, 254
 """QTYPEs and meta-TYPEs that no RRset has (RFC 6895 §3.1): transfers, TSIG, TKEY, MAILB …"""
-_RATE_LIMIT = {"reason": "rate_limit"}
 _MOST_GAIN = 3
 """Optional records go to strangers only while the reply has at most so many times the query's
 octets: more would make forged questions worth while (RFC 5358 §1)."""
@@ -75,25 +70,6 @@ _TTL = slice(6, 10)
 """Where the TTL stands in a record whose owner is a pointer."""
 _MINIMAL_ANY = _RECORD.pack(_POINTER, HINFO, IN, 3600, 9) + b"\x07RFC8482\x00"
 """All that ANY is told (RFC 8482 §4.2)."""
-
-
-class Outcome(NamedTuple):
-    """What is said: rcode, AA, counts of answers, authorities and additionals, their octets.
-
-    `spare` are that many additional records at `spare_at`, to be left out where they do not fit.
-    """
-
-    rcode: int
-    authoritative: bool
-    answers: int = 0
-    authorities: int = 0
-    additionals: int = 0
-    octets: bytes = b""
-    spare: int = 0
-    spare_at: int = 0
-    error: int | None = None
-    """An extended error (RFC 8914)."""
-    truncated: bool = False
 
 
 class Answering:
@@ -140,16 +116,16 @@ class Answering:
         """The whole answer; None when the rate limit drops it, whose `verdict` may be known."""
         query, tables = self._query, self._tables
         cookie, self._genuine = check_cookie(
-            query.edns, self._peer, tables, self._now, self._transport
+            query.edns, self._peer, self._transport, self._now, cookies=tables.instance.cookies
         )
         outcome = self._outcome()
         if not self._genuine:
-            kind = _kind(outcome)
+            kind = kind_of(outcome)
             if verdict is None:
                 verdict = tables.limit(kind, self._peer[0], self._transport == UDP6, self._now)
             if verdict == limits.DROP:
-                count_request(tables, self._transport, self._zone, query.qtype)
-                tables.values[tables.instance.counters.slot(DROPPED, _RATE_LIMIT)] += 1
+                tables.counters.asked(self._zone, query.qtype, self._transport)
+                tables.counters.dropped("rate_limit")
                 return None
             if verdict == limits.SLIP and kind != limits.ERROR:
                 outcome = self._slipped(outcome, cookie)
@@ -228,7 +204,9 @@ class Answering:
     def _steered(self, node: Node, index: int) -> Outcome:
         service = self._tables.services[index]
         resolver = key_of_peer(self._peer, self._transport)
-        answer, scope = service.choose(client_of(self._query, self._peer, self._tables), resolver)
+        answer, scope = service.choose(
+            client_of(self._query, self._peer, self._tables.instance), resolver
+        )
         said = service.table.answers[answer]
         count, octets = self._tables.zones.rrset(index, answer, STEERED.index(self._query.qtype))
         if octets or not said.region:
@@ -247,7 +225,7 @@ class Answering:
         if not self._genuine:
             return Outcome(NOERROR, True, truncated=True)
         subnet = self._query.edns.subnet if self._query.edns else None
-        client = client_of(self._query, self._peer, self._tables)
+        client = client_of(self._query, self._peer, self._tables.instance)
         asker = Asker(self._peer, self._transport, subnet, client)
         strings = whoami_strings(self._tables, node.zone, asker, self._now)
         data = b"".join(bytes([len(each)]) + each for each in strings)
@@ -266,7 +244,7 @@ class Answering:
     def _slipped(self, outcome: Outcome, cookie: bytes) -> Outcome:
         """What a genuine asker among forged ones is told: to come again, by another way."""
         self._slot, self._scope = None, 0
-        self._tables.values[self._tables.instance.counters.slot(SLIPPED, {})] += 1
+        self._tables.counters.count(SLIPPED)
         if cookie:  # it may come again at once, with what proves its address (RFC 7873 §5.2.3)
             return Outcome(BADCOOKIE, False)
         return Outcome(outcome.rcode, outcome.authoritative, truncated=True)
@@ -287,7 +265,8 @@ class Answering:
         if truncated or size > most:
             # None of an RRset is better than some of it (RFC 2181 §9).
             truncated, answers, authorities, additionals, octets = True, 0, 0, 0, b""
-        count(self._tables, self._transport, self._zone, query.qtype, rcode)
+        self._tables.counters.asked(self._zone, query.qtype, self._transport)
+        self._tables.counters.answered(self._zone, rcode)
         if self._slot is not None:
             self._tables.values[self._slot] += 1
         flags = QR | query.flags & RD | rcode & 0xF
@@ -321,46 +300,3 @@ class Answering:
             return PLAIN_PAYLOAD
         # Below 512 means 512 (RFC 6891 §6.2.3).
         return max(PLAIN_PAYLOAD, min(self._query.edns.payload, PAYLOAD))
-
-
-def count_request(tables: Tables, transport: Transport, zone: str, qtype: int) -> None:
-    """Counts one request."""
-    kind = TYPE_LABELS.get(qtype, OTHER_TYPE)
-    tables.values[tables.instance.counters.requests(zone, kind) + transport] += 1
-
-
-def count(tables: Tables, transport: Transport, zone: str, qtype: int, rcode: int) -> None:
-    """Counts one request and its response."""
-    count_request(tables, transport, zone, qtype)
-    tables.values[tables.instance.counters.response(zone, RCODE_NAMES[rcode])] += 1
-
-
-def client_of(query: Query, peer: Peer, tables: Tables) -> Key | None:
-    """The client whom a resolver speaks of; None where it does not, or where we do not listen."""
-    subnet = query.edns.subnet if query.edns else None
-    # SOURCE 0 asks not to be told apart (RFC 7871 §7.1.2).
-    if subnet is None or not subnet.source or not tables.instance.takes_subnets_of(peer):
-        return None
-    return key_of_subnet(subnet)
-
-
-def check_cookie(
-    edns: Edns | None, peer: Peer, tables: Tables, now: float, transport: Transport
-) -> tuple[bytes, bool]:
-    """The cookie option that goes back, if one came, and whether the asker is surely at `peer`."""
-    genuine, cookies = transport > UDP6, tables.instance.cookies
-    if edns is None or edns.cookie is None or cookies is None:
-        return b"", genuine
-    family = AF_INET if transport in (UDP4, TCP4) else AF_INET6
-    address = inet_pton(family, peer[0].partition("%")[0])
-    valid, cookie = cookies.check(edns.cookie, address, now)
-    return cookie_option(cookie), genuine or valid
-
-
-def _kind(outcome: Outcome) -> int:
-    """The class that the rate limit counts an outcome in."""
-    if outcome.rcode not in (NOERROR, NXDOMAIN, YXDOMAIN):
-        return limits.ERROR
-    if outcome.answers or outcome.truncated:
-        return limits.ANSWER
-    return limits.NEGATIVE if outcome.authoritative else limits.REFERRAL

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from threading import RLock
 
+from firsthop_dns.edns import RCODE_NAMES
 from firsthop_dns.wire import AAAA, ANY, CAA, CNAME, HINFO, MX, NS, SOA, TXT, A
 
 REQUESTS = "firsthop_dns_requests_total"
@@ -97,6 +98,23 @@ class Counters:
             found = self.slot(RESPONSES, {"zone": zone, "rcode": rcode})
             self._responses[zone, rcode] = found
         return found
+
+    def asked(self, zone: str, qtype: int, transport: int) -> None:
+        """One more request; the zone is empty where it lies in none of ours."""
+        kind = TYPE_LABELS.get(qtype, OTHER_TYPE)
+        self.values[self.requests(zone, kind) + transport] += 1
+
+    def answered(self, zone: str, rcode: int) -> None:
+        """One more response."""
+        self.values[self.response(zone, RCODE_NAMES[rcode])] += 1
+
+    def dropped(self, reason: str) -> None:
+        """One more request that stays without an answer."""
+        self.values[self.slot(DROPPED, {"reason": reason})] += 1
+
+    def count(self, metric: str) -> None:
+        """One more of a metric without labels."""
+        self.values[self.slot(metric, {})] += 1
 
     def snapshot(self) -> dict[str, list[tuple[dict[str, str], int]]]:
         """All values above 0 by metric, ready for JSON and for Prometheus."""

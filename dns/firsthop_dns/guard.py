@@ -10,7 +10,6 @@ import time
 import structlog
 
 from firsthop_dns.clients import Transport
-from firsthop_dns.counters import DROPPED, OTHER_TYPE
 from firsthop_dns.respond import failure
 from firsthop_dns.tables import Tables
 
@@ -31,14 +30,12 @@ class Guard:
 
     def count(self, metric: str) -> None:
         """Adds one to a metric without labels."""
-        counters = self.tables.counters
-        counters.values[counters.slot(metric, {})] += 1
+        self.tables.counters.count(metric)
 
     def drop(self, reason: str, transport: Transport) -> None:
         """Counts a message that a shell leaves unanswered: a request, and why it got nothing."""
-        counters = self.tables.counters
-        counters.values[counters.requests("", OTHER_TYPE) + transport] += 1
-        counters.values[counters.slot(DROPPED, {"reason": reason})] += 1
+        self.tables.counters.asked("", 0, transport)
+        self.tables.counters.dropped(reason)
 
     def failed(self, packet: bytes, transport: Transport) -> bytes | None:
         """The reply to a packet that raised; call it where the exception is handled."""

@@ -11,18 +11,9 @@ from __future__ import annotations
 import struct
 
 from firsthop_dns import limits
-from firsthop_dns.answering import (
-    AA,
-    HEADER,
-    QR,
-    RD,
-    Answering,
-    check_cookie,
-    count,
-    count_request,
-)
+from firsthop_dns.answering import AA, HEADER, QR, RD, Answering
+from firsthop_dns.askers import check_cookie
 from firsthop_dns.clients import UDP6, Peer, Transport
-from firsthop_dns.counters import DROPPED
 from firsthop_dns.edns import DO, NOTIMP, SERVFAIL, write_opt
 from firsthop_dns.tables import Tables
 from firsthop_dns.wire import Dataless, Dropped, parse
@@ -124,28 +115,31 @@ def _strictly(
 
 def failure(packet: bytes, tables: Tables, transport: Transport) -> bytes:
     """SERVFAIL for a packet on which `respond` raised: our fault, told rather than silent."""
-    count(tables, transport, "", 0, SERVFAIL)
+    tables.counters.asked("", 0, transport)
+    tables.counters.answered("", SERVFAIL)
     flags = QR | SERVFAIL | int.from_bytes(packet[2:4], "big") & RD
     return packet[:2] + HEADER.pack(flags, 0, 0, 0, 0)
 
 
 def _drop(tables: Tables, transport: Transport, reason: str) -> None:
-    counters = tables.instance.counters
-    count_request(tables, transport, "", 0)
-    counters.values[counters.slot(DROPPED, {"reason": reason})] += 1
+    tables.counters.asked("", 0, transport)
+    tables.counters.dropped(reason)
 
 
 def _reply_without_data(
     asked: Dataless, peer: Peer, tables: Tables, now: float, transport: Transport
 ) -> bytes | None:
     """An rcode without data; OPT goes back whenever one came (RFC 6891 §6.1.1, §7)."""
-    cookie, genuine = check_cookie(asked.edns, peer, tables, now, transport)
+    cookie, genuine = check_cookie(
+        asked.edns, peer, transport, now, cookies=tables.instance.cookies
+    )
     if not genuine:
         verdict = tables.limit(limits.ERROR, peer[0], transport == UDP6, now)
         if verdict == limits.DROP:
             _drop(tables, transport, "rate_limit")
             return None
-    count(tables, transport, "", 0, asked.rcode)
+    tables.counters.asked("", 0, transport)
+    tables.counters.answered("", asked.rcode)
     if asked.rcode == NOTIMP:  # RFC 8906 §3.1.4: opcode copied, every other flag 0
         flags = QR | asked.flags & _OPCODE | NOTIMP
     else:

@@ -53,9 +53,9 @@ def zone() -> dns.zone.Zone:
     return dns.zone.from_file(str(ZONE_FILE), APEX, relativize=False)
 
 
-def document() -> Document:
-    """The document that says `file: zones/example.test.zone`."""
-    text = (FOLDER / "suite.yaml").read_text()
+def document(name: str) -> Document:
+    """A document of this folder; `suite.yaml` says `file: zones/example.test.zone`."""
+    text = (FOLDER / name).read_text()
     return load_yaml(text, read_file=lambda path: (FOLDER / path).read_text())
 
 
@@ -72,9 +72,9 @@ def _ranges(version: int, regions: list[str]) -> tuple[list[int], list[int]]:
     return starts, cells
 
 
-def compiled(folder: Path, *, number: int = 7) -> Compiled:
-    """Plan `number` of the sample with region syd down."""
-    sample = document()
+def compiled(folder: Path, *, name: str = "suite.yaml", number: int = 7) -> Compiled:
+    """Plan `number` of a document with region syd down."""
+    sample = document(name)
     regions = [region.id for region in sample.regions]
     write_table(
         folder / "geo",
