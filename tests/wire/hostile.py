@@ -39,6 +39,8 @@ ATTEMPTS = 5
 MOST_SECONDS = 900.0
 """For each transport; a run that is slower ends early and says so."""
 _FAULTS = ("Traceback", "dns query failed", "Exception", "assertion", "ASSERT", "core dumped")
+_ANSWERED = (0, 3, 6)
+"""NOERROR, NXDOMAIN, YXDOMAIN: what an error is not."""
 _MARK = dns.message.make_query("www.example.test", "A", id=0)
 
 
@@ -46,12 +48,12 @@ class DeadError(RuntimeError):
     """It does not answer an ordinary query any more."""
 
 
-def replay_udp(address: tuple[str, int], packets: Sequence[Packet], rate: int) -> list[int]:
-    """Octets of the answer to each packet, 0 for none.
+def replay_udp(address: tuple[str, int], packets: Sequence[Packet], rate: int) -> list[bytes]:
+    """The answer to each packet, empty for none.
 
     After each batch an ordinary query is asked; its answer shows that the batch was read.
     """
-    answers = [0] * len(packets)
+    answers = [b""] * len(packets)
     started = time.monotonic()
     with socket.socket(
         socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM
@@ -78,7 +80,7 @@ def _named(packet: Packet, identity: bytes) -> bytes:
     return identity + packet.octets[2:] if len(packet.octets) > 1 else packet.octets
 
 
-def _read_batch(sock: socket.socket, places: dict[bytes, int], answers: list[int]) -> None:
+def _read_batch(sock: socket.socket, places: dict[bytes, int], answers: list[bytes]) -> None:
     for _ in range(ATTEMPTS):
         sock.send(_MARK.to_wire())
         try:
@@ -88,15 +90,15 @@ def _read_batch(sock: socket.socket, places: dict[bytes, int], answers: list[int
                     if dns.message.from_wire(reply).answer:
                         return
                 elif reply[:2] in places:
-                    answers[places[reply[:2]]] = len(reply)
+                    answers[places[reply[:2]]] = reply
         except TimeoutError:
             continue
     raise DeadError("no answer over UDP")
 
 
-def replay_tcp(address: tuple[str, int], packets: Sequence[Packet]) -> list[int]:
+def replay_tcp(address: tuple[str, int], packets: Sequence[Packet]) -> list[bytes]:
     """The same over TCP; where the server ends a connection, the next goes on behind it."""
-    answers = [0] * len(packets)
+    answers = [b""] * len(packets)
     started, at, idle = time.monotonic(), 0, 0
     while at < len(packets):
         end = min(at + BATCH, len(packets))
@@ -105,7 +107,7 @@ def replay_tcp(address: tuple[str, int], packets: Sequence[Packet]) -> list[int]
         got, whole = _exchange_tcp(address, messages)
         for reply in got:
             if reply[:2] in places:
-                answers[places[reply[:2]]] = len(reply)
+                answers[places[reply[:2]]] = reply
         silent = next((n for n in range(at, end) if not answers[n]), end)
         idle = 0 if got else idle + 1
         if idle > 200:
@@ -136,26 +138,37 @@ def _exchange_tcp(address: tuple[str, int], messages: Sequence[bytes]) -> tuple[
     return replies, False
 
 
-def report(transport: str, packets: Sequence[Packet], answers: Sequence[int]) -> None:
-    """Amplification: octets out by octets in, by packet."""
+def report(transport: str, packets: Sequence[Packet], answers: Sequence[bytes]) -> None:
+    """Amplification: octets out by octets in, by packet.
+
+    Those that still are questions after all that get what any question gets; what is given for the
+    others, an error or nothing, is the server's own doing.
+    """
+    everything = range(len(packets))
+    spoiled = [n for n in everything if packets[n].mutation != "none"]
+    refused = [n for n in spoiled if not answers[n] or answers[n][3] & 0xF not in _ANSWERED]
+    still = [n for n in everything if answers[n] and answers[n][3] & 0xF in _ANSWERED]
     for label, chosen in (
-        ("all", range(len(packets))),
-        ("as they were", [n for n, each in enumerate(packets) if each.mutation == "none"]),
-        ("spoiled", [n for n, each in enumerate(packets) if each.mutation != "none"]),
+        ("all", everything),
+        ("spoiled", spoiled),
+        ("spoiled, and no question any more", refused),
+        ("questions", still),
     ):
-        ratios = sorted(answers[n] / max(1, len(packets[n].octets)) for n in chosen)
+        ratios = sorted(len(answers[n]) / max(1, len(packets[n].octets)) for n in chosen)
         silent = sum(not answers[n] for n in chosen)
-        sent = sum(len(packets[n].octets) for n in chosen)
+        total = sum(len(answers[n]) for n in chosen) / sum(len(packets[n].octets) for n in chosen)
         print(
             f"{transport} {label}: {len(ratios)} packets, {silent} unanswered, octets out/in: "
             f"p50 {ratios[len(ratios) // 2]:.2f}, p99 {ratios[len(ratios) * 99 // 100]:.2f}, "
-            f"max {ratios[-1]:.2f}, total {sum(answers[n] for n in chosen) / sent:.2f}"
+            f"max {ratios[-1]:.2f}, total {total:.2f}"
         )
-    worst = sorted(range(len(packets)), key=lambda n: -answers[n] / max(1, len(packets[n].octets)))
-    for place in worst[:5]:
+    for place in sorted(
+        everything, key=lambda n: -len(answers[n]) / max(1, len(packets[n].octets))
+    )[:3]:
         packet = packets[place]
         print(
-            f"  {len(packet.octets)} -> {answers[place]} [{packet.mutation}] {packet.octets.hex()}"
+            f"  {len(packet.octets)} -> {len(answers[place])} [{packet.mutation}]"
+            f" {packet.octets.hex()}"
         )
 
 
