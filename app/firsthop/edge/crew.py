@@ -44,11 +44,14 @@ class Crew:
     def tell_snapshots(
         self, plan: Plan, status: Status, keys: KeySet | None, *, geo: GeoTable
     ) -> None:
-        """From now on allocations are made by these."""
+        """From now on allocations are made by these; zones' records are no business of theirs."""
+        zones = tuple(zone.model_copy(update={"records": ()}) for zone in plan.document.zones)
+        document = plan.document.model_copy(update={"zones": zones})
+        bare = plan.model_copy(update={"document": document})
         for worker in self._allocator:
             worker.tell(
                 {
-                    "plan": plan.model_dump_json(),
+                    "plan": bare.model_dump_json(),
                     "status": status.model_dump_json(),
                     "keys": keys.model_dump_json() if keys else None,
                     "geodata": str(geo.path),

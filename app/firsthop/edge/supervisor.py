@@ -258,7 +258,7 @@ class Edge:
             log.error("geo data refused, the old stays in use", reason=str(error))
         if self.shelf is None:
             try:
-                self._load_document()
+                await asyncio.to_thread(self._load_document)
             except DocumentError as error:
                 self.document_error = str(error)
                 log.error("document refused, the old stays in use", reason=str(error))
