@@ -34,6 +34,7 @@ bench: bench-dns ## Run the benchmarks beside their peers
 	$(BIN)/python bench/allocate.py
 	$(BIN)/python bench/ecs_cache.py
 	$(BIN)/python bench/compile.py
+	$(BIN)/python bench/zone_size.py
 
 bench-dns: $(VENV)/dev.stamp ## DNS beside gdnsd, Knot and PowerDNS (absent ones are skipped)
 	$(BIN)/python bench/dns.py
