@@ -115,9 +115,10 @@ class Answering:
     def reply(self, verdict: int | None = None) -> bytes | None:
         """The whole answer; None when the rate limit drops it, whose `verdict` may be known."""
         query, tables = self._query, self._tables
-        cookie, self._genuine = check_cookie(
+        cookie, valid = check_cookie(
             query.edns, self._peer, self._transport, self._now, cookies=tables.instance.cookies
         )
+        self._genuine = valid or self._transport > UDP6
         outcome = self._outcome()
         if not self._genuine:
             kind = kind_of(outcome)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from socket import AF_INET, AF_INET6, inet_pton
 
-from firsthop_dns.clients import TCP4, UDP4, UDP6, Key, Peer, Transport, key_of_subnet
+from firsthop_dns.clients import TCP4, UDP4, Key, Peer, Transport, key_of_subnet
 from firsthop_dns.cookies import Cookies
 from firsthop_dns.edns import Edns, cookie_option
 from firsthop_dns.instance import Instance
@@ -28,11 +28,10 @@ def check_cookie(
     *,
     cookies: Cookies | None,
 ) -> tuple[bytes, bool]:
-    """The cookie option that goes back, if one came, and whether the asker is surely at `peer`."""
-    genuine = transport > UDP6
+    """The cookie option that goes back, if one came, and whether its server part is ours."""
     if edns is None or edns.cookie is None or cookies is None:
-        return b"", genuine
+        return b"", False
     family = AF_INET if transport in (UDP4, TCP4) else AF_INET6
     address = inet_pton(family, peer[0].partition("%")[0])
     valid, cookie = cookies.check(edns.cookie, address, now)
-    return cookie_option(cookie), genuine or valid
+    return cookie_option(cookie), valid

@@ -24,7 +24,8 @@ FUTURE_S = 300
 RENEWED_S = 1800
 """Older cookies are replaced (RFC 9018 §4.3)."""
 
-_CLIENT = 8
+CLIENT_PART = 8
+"""Octets (RFC 7873 §4.1)."""
 _WHOLE = 24
 _VERSION = 1
 _STAMPED = struct.Struct(">8sBxxxI")
@@ -55,7 +56,7 @@ class Cookies:
         16 octets in network order; `now` in seconds since 1970. Never raises for any octets.
         """
         moment = int(now) & 0xFFFFFFFF
-        if len(cookie) == _WHOLE and cookie[_CLIENT] == _VERSION:
+        if len(cookie) == _WHOLE and cookie[CLIENT_PART] == _VERSION:
             # Differences of serial numbers (RFC 1982 §3.2): time wraps in 2106.
             age = moment - _STAMP.unpack_from(cookie, 12)[0] & 0xFFFFFFFF
             if age <= OLDEST_S or age >= 0x1_0000_0000 - FUTURE_S:
@@ -71,7 +72,7 @@ class Cookies:
 
     def _signed(self, cookie: bytes, address: bytes, moment: int) -> bytes:
         """The client part of `cookie` with a server part of version 1 (RFC 9018 §4)."""
-        stamped = _STAMPED.pack(cookie[:_CLIENT], _VERSION, moment)
+        stamped = _STAMPED.pack(cookie[:CLIENT_PART], _VERSION, moment)
         return stamped + _hash(stamped + address, self._signing)
 
 

@@ -14,7 +14,8 @@ from firsthop_dns import limits
 from firsthop_dns.answering import AA, HEADER, QR, RD, Answering
 from firsthop_dns.askers import check_cookie
 from firsthop_dns.clients import UDP6, Peer, Transport
-from firsthop_dns.edns import DO, NOTIMP, SERVFAIL, write_opt
+from firsthop_dns.cookies import CLIENT_PART
+from firsthop_dns.edns import BADCOOKIE, DO, FORMERR, NOERROR, NOTIMP, SERVFAIL, write_opt
 from firsthop_dns.tables import Tables
 from firsthop_dns.wire import Dataless, Dropped, parse
 
@@ -130,22 +131,26 @@ def _reply_without_data(
     asked: Dataless, peer: Peer, tables: Tables, now: float, transport: Transport
 ) -> bytes | None:
     """An rcode without data; OPT goes back whenever one came (RFC 6891 §6.1.1, §7)."""
-    cookie, genuine = check_cookie(
-        asked.edns, peer, transport, now, cookies=tables.instance.cookies
-    )
-    if not genuine:
+    rcode = asked.rcode
+    cookie, valid = check_cookie(asked.edns, peer, transport, now, cookies=tables.instance.cookies)
+    if rcode == NOERROR:  # a cookie and nothing else (RFC 7873 §5.4)
+        if not cookie:
+            rcode = FORMERR
+        elif not valid and asked.edns and len(asked.edns.cookie or b"") > CLIENT_PART:
+            rcode = BADCOOKIE
+    if not valid and transport <= UDP6:
         verdict = tables.limit(limits.ERROR, peer[0], transport == UDP6, now)
         if verdict == limits.DROP:
             _drop(tables, transport, "rate_limit")
             return None
     tables.counters.asked("", 0, transport)
-    tables.counters.answered("", asked.rcode)
-    if asked.rcode == NOTIMP:  # RFC 8906 §3.1.4: opcode copied, every other flag 0
+    tables.counters.answered("", rcode)
+    if rcode == NOTIMP:  # RFC 8906 §3.1.4: opcode copied, every other flag 0
         flags = QR | asked.flags & _OPCODE | NOTIMP
     else:
-        flags = QR | asked.flags & RD | asked.rcode & 0xF
+        flags = QR | asked.flags & RD | rcode & 0xF
     opt = b""
     if asked.edns is not None:
-        opt = write_opt(asked.edns.dnssec_ok, asked.rcode, cookie)
+        opt = write_opt(asked.edns.dnssec_ok, rcode, cookie)
     counts = HEADER.pack(flags, 1 if asked.question else 0, 0, 0, 1 if opt else 0)
     return asked.identity + counts + asked.question + opt

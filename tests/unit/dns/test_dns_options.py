@@ -95,6 +95,12 @@ def test_a_query_for_a_cookie_alone(sample: Sample) -> None:
     opt = bytes.fromhex("00 0029 04d0 00000000 000c 000a 0008") + b"abcdefgh"
     answer = dns.message.from_wire(respond(head + opt, PEER, edge.tables, 0.0, UDP4) or b"")
     assert (answer.rcode(), answer.question, len(options(answer)[10])) == (0, [], 24)
+    forged = bytes.fromhex("00 0029 04d0 00000000 001c 000a 0018") + b"abcdefgh" + bytes(16)
+    answer = dns.message.from_wire(respond(head + forged, PEER, edge.tables, 0.0, UDP4) or b"")
+    assert (answer.rcode(), len(options(answer)[10])) == (dns.rcode.BADCOOKIE, 24)
+    without = Edge(sample, cookie_secrets=[]).tables
+    answer = dns.message.from_wire(respond(head + opt, PEER, without, 0.0, UDP4) or b"")
+    assert (answer.rcode(), answer.options) == (dns.rcode.FORMERR, ())
     bare = bytes.fromhex("00 0029 04d0 00000000 0000")
     answer = dns.message.from_wire(respond(head + bare, PEER, edge.tables, 0.0, UDP4) or b"")
     assert answer.rcode() == dns.rcode.FORMERR
