@@ -23,8 +23,9 @@ ADDRESSES = (A, AAAA)
 LARGEST_BODY = 65_535 - 12 - 259 - 128
 """So that header, longest question, body and OPT fit a message (RFC 1035 §4.2.2)."""
 _POINTER = 0xC000
-_POINTER_END = 0x4000 - 4096
-"""Names behind it are not pointed at: a pointer has 14 bits, and the body may be moved back."""
+_POINTER_END = 0x2000
+"""Names behind it are not pointed at. A pointer reaches to 0x3FFF, and a body may come to stand
+behind `chains.LONGEST` links of a DNAME and a CNAME each, some 4,500 octets."""
 _QUESTION_AT = 12
 _FIXED = struct.Struct(">HHIH")
 _OWNER = b"\xc0\x0c"

@@ -137,10 +137,19 @@ def test_long_chains_end() -> None:
 
 
 def test_bodies_beyond_16_kib_stay_readable() -> None:
-    """No pointer reaches past offset 16,383 (RFC 1035 §4.1.4)."""
+    """No pointer reaches past offset 16,383 (RFC 1035 §4.1.4), wherever the body is moved."""
     hosts = [f"host-{number:04}.somewhere-{number // 9}.test." for number in range(900)]
     records = [("big.a.test.", "MX", f"{i} {host}") for i, host in enumerate(hosts)]
-    answer = read(zones(zone("a.test.", *records)), "big.a.test.", 15)
+    found = zones(zone("a.test.", *records))
+    body = found.body(node_of(found, "big.a.test.").types[15])
+    name = to_wire("big.a.test.")
+    moved = body.moved(name, 5000, len(name), 5000 + len(name))
+    assert all(int.from_bytes(moved[at : at + 2], "big") >= 0xC000 + 12 for at in body.pointers)
+    shift = 5000 + len(name) - (12 + len(name) + 4)
+    for at in body.pointers:
+        before, after = (int.from_bytes(each[at : at + 2], "big") for each in (body.octets, moved))
+        assert after - before in (shift, 5000 - 12)
+    answer = read(found, "big.a.test.", 15)
     assert sorted(str(each.exchange) for each in answer.answer[0]) == sorted(hosts)
 
 
