@@ -4,112 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import json
-import random
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import Any
 
-import aiohttp
 import pytest
-import structlog
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
+from allocator_server import (
+    BEARER,
+    DIGESTS,
+    HEAD,
+    LOOPBACK,
+    SETTINGS,
+    TOKEN,
+    faulty_fields,
+    running,
+)
 from allocator_world import BERLIN, KEYS, NOWHERE, SAO_PAULO, view_of
-from firsthop_allocator import app as app_module
 from firsthop_allocator.app import create_app
 from firsthop_allocator.schema import AllocationAnswer, ProblemAnswer, RegionsAnswer
 from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
 from firsthop_allocator.view import Holder
-from firsthop_allocator.worker import serve
 from firsthop_steering.ufrag import Decoded, decode
 from worlds import NOW, status_of
 
 pytestmark = pytest.mark.e2e
-
-DEADLINE_S = 20.0
-TOKEN = "a-token-for-tests"
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
-DIGESTS = frozenset([hashlib.sha256(TOKEN.encode()).hexdigest()])
-SETTINGS = AllocatorSettings(token_digests=DIGESTS)
-LOOPBACK = (ip_network("127.0.0.0/8"),)
-
-
-@dataclass
-class Running:
-    """A server on a port of its own, and a client of it."""
-
-    port: int
-    holder: Holder
-    session: aiohttp.ClientSession
-    stop: asyncio.Event
-    task: asyncio.Task[None]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def post(
-        self, body: Any = None, headers: Mapping[str, str] = BEARER, **options: Any
-    ) -> tuple[int, dict[str, Any], Mapping[str, str]]:
-        """Status, document and header fields of one allocation."""
-        data = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
-        async with self.session.post(
-            f"{self.url}/v1/allocations", data=data, headers=headers, **options
-        ) as response:
-            return response.status, await response.json(content_type=None), response.headers
-
-    async def get(
-        self, path: str, headers: Mapping[str, str] = BEARER
-    ) -> tuple[int, Any, Mapping[str, str]]:
-        async with self.session.get(self.url + path, headers=headers) as response:
-            return response.status, await response.json(content_type=None), response.headers
-
-    async def raw(self, octets: bytes, *, whole: bool = False) -> bytes:
-        """What the server says to these octets: the head of its answer, or `whole` till it hangs
-        up, which may be at once."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(octets)
-        said = b""
-        while (whole or b"\r\n\r\n" not in said) and (more := await reader.read(2**16)):
-            said += more
-        writer.close()
-        return said
-
-
-@asynccontextmanager
-async def running(
-    settings: AllocatorSettings = SETTINGS,
-    *,
-    ready: bool = True,
-    listen: socket.socket | tuple[str, int] = ("127.0.0.1", 0),
-) -> AsyncIterator[Running]:
-    holder = Holder(view_of() if ready else None)
-    stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(
-        serve(
-            settings,
-            holder,
-            listen,
-            stop=stop,
-            on_listening=lambda _host, port: listening.set_result(port),
-        )
-    )
-    async with asyncio.timeout(DEADLINE_S), aiohttp.ClientSession() as session:
-        port = await listening
-        yield Running(port, holder, session, stop, task)
-        stop.set()
-        await task
-
-
-def faulty_fields(document: Mapping[str, Any]) -> set[str]:
-    return {each["field"] for each in document["errors"]}
 
 
 async def test_an_allocation() -> None:
@@ -370,134 +292,12 @@ async def test_request_ids_are_taken_over_when_they_are_plain() -> None:
             assert headers["X-Request-Id"] != odd
 
 
-_HEAD = b"POST /v1/allocations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a-token-for-tests\r\n"
-
-
-@pytest.mark.parametrize(
-    "octets",
-    [
-        _HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-        _HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
-        _HEAD + b"Content-Length: +2\r\n\r\n{}",
-        _HEAD + b"Content-Length: -1\r\n\r\n",
-        _HEAD + b"Content-Length: 2_0\r\n\r\n{}",
-        _HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
-        _HEAD + b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
-        _HEAD + b"Transfer-Encoding: chunked, identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-        _HEAD + b"Transfer-Encoding : chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-        _HEAD + b"X: a\x00b\r\nContent-Length: 0\r\n\r\n",
-        _HEAD + b"X-Forwarded-For\r\nContent-Length: 0\r\n\r\n",
-        _HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
-        _HEAD + b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}",
-        _HEAD + b"Expect: nonsense\r\nContent-Length: 2\r\n\r\n{}",
-        _HEAD + b"Y: " + b"y" * 70_000 + b"\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
-        b"GET\r\n\r\n",
-        b"GET /v1/regions?client_ip=%00%ff HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET http://evil/../../v1/regions HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-    ],
-)
-async def test_broken_http_is_refused_and_survived(octets: bytes) -> None:
-    """Lengths that two readers read in two ways, odd encodings, other protocols: 4xx or the door,
-    never 201, never 500; and the next caller is served."""
-    async with running() as server:
-        said = await server.raw(octets)
-        status = int(said.split(b" ", 2)[1]) if said.startswith(b"HTTP/1.") else 400
-        assert 400 <= status < 500, said
-        assert (await server.post({"client_ip": BERLIN}))[0] == 201
-
-
-async def test_broken_http_is_counted_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """A traceback for each would let strangers fill the disk."""
-    async with running() as server:
-        for _ in range(3):
-            await server.raw(_HEAD + b"Content-Length: x\r\n\r\n")
-        async with server.session.get(f"{server.url}/metrics") as response:
-            said = 'firsthop_allocator_requests_total{route="malformed",status="400"} 3.0'
-            assert said in await response.text()
-    assert not caplog.records
-
-
-async def test_callers_who_leave_are_no_fault_of_ours() -> None:
-    """Half a body and a reset: no traceback, and the next one is served."""
-    with structlog.testing.capture_logs() as logged:
-        async with running() as server:
-            for length in (b"20", b"20000"):
-                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-                writer.write(
-                    _HEAD + b"Content-Length: " + length + b"\r\nExpect: 100-continue\r\n\r\n{"
-                )
-                await reader.readline()
-                writer.transport.abort()
-            assert (await server.post({"client_ip": BERLIN}))[0] == 201
-    assert logged == []
-
-
-async def test_a_bomb_is_not_unpacked() -> None:
-    """One megabyte of zeros in a kilobyte of gzip is refused by its header."""
-    async with running() as server:
-        bomb = gzip.compress(bytes(2**20))
-        assert len(bomb) < MAX_BODY
-        assert (await server.post(bomb, {**BEARER, "Content-Encoding": "gzip"}))[0] == 415
-
-
-async def test_a_long_body_without_a_length_is_cut_off() -> None:
-    """Chunked uploads are bounded as well."""
-    sent = 0
-
-    async def endless() -> AsyncIterator[bytes]:
-        nonlocal sent
-        while sent < 64 * MAX_BODY:
-            sent += MAX_BODY // 4
-            yield b" " * (MAX_BODY // 4)
-
-    async with running() as server:
-        async with server.session.post(
-            f"{server.url}/v1/allocations", data=endless(), headers=BEARER
-        ) as response:
-            assert response.status == 413
-        assert (await server.post({}))[0] == 201
-
-
-async def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sends an octet now and then gets 408 and holds nothing."""
-    monkeypatch.setattr(app_module, "BODY_TIMEOUT_S", 0.05)
-    async with running() as server:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(_HEAD + b"Content-Length: 20\r\n\r\n{")
-        assert b" 408 " in await reader.readline()
-        writer.close()
-
-
-async def test_random_bodies_never_break_it() -> None:
-    """A valid body with octets turned, cut, doubled and shuffled: 201, 400 or 422."""
-    rng = random.Random(1)
-    seed = json.dumps(
-        {"client_ip": BERLIN, "ttl": 3600, "exclude_relays": ["fra-1"], "service": None}
-    ).encode()
-    tokens = [b'"', b"{", b"[", b"\\u0000", b"1e999", b"-", b"NaN", b"\xff", b"true", b'"ttl":']
-    seen = set()
-    async with running() as server:
-        for _ in range(400):
-            body = bytearray(seed)
-            for _ in range(rng.randint(1, 4)):
-                place = rng.randrange(len(body))
-                end = place + rng.choice([0, 1, 1, 5])
-                body[place:end] = rng.choice([*tokens, bytes([rng.randrange(256)])])
-            status, _, _ = await server.post(bytes(body))
-            assert status in (201, 400, 422), bytes(body)
-            seen.add(status)
-    assert seen == {201, 400, 422}
-
-
 async def test_stopping_lets_requests_end() -> None:
     """A request whose body is still to come is answered; then nobody listens any more."""
     async with running() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(
-            _HEAD + b"Content-Length: 2\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n"
+            HEAD + b"Content-Length: 2\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n"
         )
         assert b" 100 " in await reader.readline()
         assert await reader.readline() == b"\r\n"
