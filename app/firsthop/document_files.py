@@ -6,14 +6,26 @@ from pathlib import Path
 
 from firsthop_steering.document import Document, load_yaml
 
+Stamp = tuple[int, int]
+"""Modification time in ns since 1970 and size; zeros for a file that is not there."""
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What tells a changed file from an unchanged one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
 
 class DocumentFiles:
     """Reads a document; `stamps` are of every file it took for that, readable or not."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.stamps: dict[Path, tuple[int, int]] = {}
-        """Modification time in ns and size, from before the file was read; zeros: not there."""
+        self.stamps: dict[Path, Stamp] = {}
+        """From before each file was read."""
 
     @property
     def modified_ns(self) -> int:
@@ -26,7 +38,5 @@ class DocumentFiles:
         return load_yaml(self._read(self._path), lambda name: self._read(self._path.parent / name))
 
     def _read(self, path: Path) -> str:
-        self.stamps[path] = (0, 0)
-        found = path.stat()
-        self.stamps[path] = (found.st_mtime_ns, found.st_size)
-        return path.read_text(encoding="utf-8")
+        self.stamps[path] = stamp_of(path)
+        return path.read_text(encoding="utf-8-sig")

@@ -39,6 +39,7 @@ from firsthop_dns.extended_errors import (
 )
 from firsthop_dns.layout import OTHER_TYPES, REFERRAL, STEERED
 from firsthop_dns.mapped import Node, ZoneView
+from firsthop_dns.names import behind_owner
 from firsthop_dns.outcome import Outcome, kind_of
 from firsthop_dns.tables import Tables
 from firsthop_dns.whoami import Asker, whoami_strings
@@ -66,8 +67,8 @@ _MOST_GAIN = 3
 octets: more would make forged questions worth while (RFC 5358 §1)."""
 _RECORD = struct.Struct(">HHHIH")
 _POINTER = 0xC00C
-_TTL = slice(6, 10)
-"""Where the TTL stands in a record whose owner is a pointer."""
+_TTL = 4
+"""Where the TTL stands, counted from the type of a record."""
 _MINIMAL_ANY = _RECORD.pack(_POINTER, HINFO, IN, 3600, 9) + b"\x07RFC8482\x00"
 """All that ANY is told (RFC 8482 §4.2)."""
 
@@ -239,7 +240,8 @@ class Answering:
         body = self._tables.zones.body(zone.denial)
         octets = body.behind(zone.apex, len(self._query.name))
         if most is not None and most < zone.negative_ttl:
-            octets = octets[: _TTL.start] + most.to_bytes(4, "big") + octets[_TTL.stop :]
+            ttl = behind_owner(octets) + _TTL
+            octets = octets[:ttl] + most.to_bytes(4, "big") + octets[ttl + 4 :]
         return Outcome(rcode, True, 0, 1, octets=octets)
 
     def _slipped(self, outcome: Outcome, cookie: bytes) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from firsthop_dns.edns import NOERROR, NXDOMAIN, YXDOMAIN
-from firsthop_dns.layout import OTHER_TYPES, REFERRAL
+from firsthop_dns.layout import LONGEST_CHAIN, OTHER_TYPES, REFERRAL
 from firsthop_dns.names import ROOT, within
 from firsthop_dns.nodes import WILDCARD, Node, Tree
 from firsthop_dns.rrset import (
@@ -25,8 +25,6 @@ from firsthop_dns.rrset import (
 from firsthop_dns.wire import CNAME, DNAME, DS, HTTPS, NS, SVCB
 from firsthop_steering.rdata import Rdata
 
-LONGEST_CHAIN = 8
-"""CNAMEs put into one answer; a resolver asks on from the last."""
 Link = tuple[bytes, RRset]
 
 
@@ -118,6 +116,9 @@ class Bodies:
             step = None if looped else self._step(end, node.zone)
             if step is None or (step[0] and len(links) >= LONGEST_CHAIN):
                 yield OTHER_TYPES, self._left(name, links, end, node.zone)
+                delegated = None if looped else self._tree.nodes.get(end)
+                if delegated is not None and delegated.cut and delegated.zone == node.zone:
+                    yield DS, self._delegation_signer(name, links, end, delegated)
                 return
             more, rcode, found = step
             links += more
@@ -129,6 +130,12 @@ class Bodies:
         yield OTHER_TYPES, self._ending(name, links, node.zone, rcode)
         for kind, rrset in found.rrsets.items() if found else ():
             yield kind, _body(name, [*links, (end, rrset)])
+
+    def _delegation_signer(self, name: bytes, links: list[Link], cut: bytes, node: Node) -> Body:
+        """DS is the parent's, at the end of a chain as well (RFC 4035 §3.1.4.1)."""
+        if DS in node.rrsets:
+            return _body(name, [*links, (cut, node.rrsets[DS])])
+        return self._ending(name, links, node.zone, NOERROR)
 
     def _left(self, name: bytes, links: list[Link], end: bytes, zone: int) -> Body:
         """A chain that others have to follow, with their names if we delegate to them."""

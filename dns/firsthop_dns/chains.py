@@ -10,17 +10,15 @@ from __future__ import annotations
 import struct
 
 from firsthop_dns.edns import NOERROR, NXDOMAIN, YXDOMAIN
-from firsthop_dns.layout import OTHER_TYPES, REFERRAL
+from firsthop_dns.layout import LONGEST_CHAIN, OTHER_TYPES, REFERRAL
 from firsthop_dns.mapped import Node, Zones, ZoneView
-from firsthop_dns.wire import ANY, CNAME, DNAME, IN, TXT
+from firsthop_dns.names import behind_owner
+from firsthop_dns.wire import ANY, CNAME, DNAME, DS, IN, TXT
 
-LONGEST = 8
-"""Links added to one answer; a resolver asks on from the last."""
 _LONGEST_NAME = 255
 _RECORD = struct.Struct(">HHHIH")
-_TTL = slice(6, 10)
-_DATA = 12
-"""Where TTL and data stand in a record whose owner is a pointer."""
+_TTL, _DATA = 4, 10
+"""Where TTL and data stand, counted from the type of a record."""
 
 
 class Trail:
@@ -39,7 +37,7 @@ class Trail:
 
     def follow(self, node: Node) -> None:
         """From the name asked for, which lies below `node` or is what a wildcard `node` makes."""
-        for _ in range(LONGEST):
+        for _ in range(LONGEST_CHAIN):
             if not self._link(node) or self._qtype in (CNAME, ANY) or self._name in self._seen:
                 return
             self._seen.add(self._name)
@@ -55,14 +53,16 @@ class Trail:
         """Adds the link from the present name; False where the next name would be too long."""
         if not node.renames:
             alias = self._add(node, node.types[CNAME])
-            self._go(alias[_DATA:], len(self.octets) - len(alias) + _DATA)
+            data = behind_owner(alias) + _DATA
+            self._go(alias[data:], len(self.octets) - len(alias) + data)
             return True
         dname = self._add(node, node.types[DNAME])
-        target = self._name[: len(self._name) - len(node.name)] + dname[_DATA:]
+        fields = behind_owner(dname)
+        target = self._name[: len(self._name) - len(node.name)] + dname[fields + _DATA :]
         if len(target) > _LONGEST_NAME:  # RFC 6672 §2.2
             self.rcode = YXDOMAIN
             return False
-        ttl = int.from_bytes(dname[_TTL], "big")
+        ttl = int.from_bytes(dname[fields + _TTL : fields + _TTL + 4], "big")
         owner = 0xC000 | self._name_at
         self.octets += _RECORD.pack(owner, CNAME, IN, ttl, len(target)) + target
         self.answers += 1
@@ -75,7 +75,7 @@ class Trail:
     def _leads_on(self, node: Node) -> Node | None:
         """The node of the next link; None at the end, whose records have been added."""
         longer = len(self._name) != len(node.name)
-        if node.cut:
+        if node.cut and (longer or self._qtype != DS):
             self._add(node, node.types[REFERRAL])
             return None
         if longer:

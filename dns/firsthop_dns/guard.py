@@ -37,7 +37,7 @@ class Guard:
         self.tables.counters.asked("", 0, transport)
         self.tables.counters.dropped(reason)
 
-    def failed(self, packet: bytes, transport: Transport) -> bytes | None:
+    def failed(self, packet: bytes, transport: Transport) -> bytes:
         """The reply to a packet that raised; call it where the exception is handled."""
         now = time.monotonic()
         if now >= self._quiet_until:

@@ -45,5 +45,7 @@ POINTER = struct.Struct("<H")
 
 ANSWERS = struct.Struct("<II")
 """Services, answers; each answer has an RRset of each steered type, in their order."""
+LONGEST_CHAIN = 8
+"""Links put into one answer; a resolver asks on from the last."""
 STEERED = (A, AAAA, HTTPS, SVCB)
 """Types that a service answers with. Signatures would be RRsets behind these, a kind each."""

@@ -24,6 +24,11 @@ def ancestors(name: bytes) -> Iterator[bytes]:
         yield name
 
 
+def behind_owner(record: bytes) -> int:
+    """Where the type stands in a record whose owner is a pointer, or the root, which is none."""
+    return 2 if record[0] else 1
+
+
 def depth(name: bytes) -> int:
     """How many labels a name has; the root has none."""
     found = offset = 0

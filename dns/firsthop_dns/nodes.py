@@ -118,8 +118,8 @@ class Tree:
     def _add_whoami(self, apex: bytes, index: int) -> None:
         """The name that tells askers how they are seen, unless the zone says something there."""
         name = WHOAMI + apex
-        renamed = DNAME in self.nodes[apex].rrsets
-        if len(name) <= 255 and name not in self.apexes and not renamed:
+        covered = DNAME in self.nodes[apex].rrsets or WILDCARD + apex in self.nodes
+        if len(name) <= 255 and name not in self.apexes and not covered:
             node = self.nodes.setdefault(name, Node(index))
             node.whoami = not node.rrsets and node.service is None
 

@@ -25,7 +25,7 @@ LARGEST_BODY = 65_535 - 12 - 259 - 128
 _POINTER = 0xC000
 _POINTER_END = 0x2000
 """Names behind it are not pointed at. A pointer reaches to 0x3FFF, and a body may come to stand
-behind `chains.LONGEST` links of a DNAME and a CNAME each, some 4,500 octets."""
+behind `layout.LONGEST_CHAIN` links of a DNAME and a CNAME each, some 4,500 octets."""
 _QUESTION_AT = 12
 _FIXED = struct.Struct(">HHIH")
 _OWNER = b"\xc0\x0c"
@@ -88,7 +88,11 @@ class BodyWriter:
             self._names.pop(base, None)
 
     def add(self, owner: bytes, rrset: RRset, section: int = ANSWER) -> None:
-        """Appends an RRset; sections come in their order."""
+        """Appends an RRset; sections come in their order, and spare records only if they fit."""
+        if section == SPARE:
+            size = sum(len(owner) + 10 + sum(map(len, each.parts)) for each in rrset.values)
+            if len(self._octets) + size > LARGEST_BODY:
+                return
         for value in rrset.values:
             if owner == self._base and self._synthesised:
                 self._pointers.append(len(self._octets))

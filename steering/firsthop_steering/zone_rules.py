@@ -17,6 +17,8 @@ from firsthop_steering.record_types import AAAA, CNAME, DNAME, DS, NS, A, type_n
 
 _ADDRESSES = frozenset((A, AAAA))
 _AT_A_CUT = frozenset((NS, DS))
+LARGEST_RRSET = 60_000
+"""Octets of RDATA and 12 for each record: a message holds it, behind a chain of aliases too."""
 _NOT_AT_WILDCARDS = frozenset((NS, DS, DNAME))
 
 
@@ -40,6 +42,8 @@ class _Contents:
     cuts: dict[str, set[str]] = field(default_factory=dict)
     """Delegated names and their servers."""
     dnames: set[str] = field(default_factory=set)
+    sizes: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Octets by owner and type."""
 
     @classmethod
     def of(cls, zone: Zone) -> _Contents:
@@ -54,12 +58,22 @@ class _Contents:
             self.types[owner] = {value.type}
         else:
             present.add(value.type)
+        where = owner, value.type
+        self.sizes[where] = self.sizes.get(where, 0) + 12 + sum(map(len, value.parts))
         if value.type in (CNAME, DNAME):
             self.aliases.setdefault((owner, value.type), set()).add(value)
         if value.type == DNAME:
             self.dnames.add(owner)
         if value.type == NS and owner != self.zone.apex:
             self.cuts.setdefault(owner, set()).add(to_text(value.parts[0]))
+
+    def octets(self, owner: str, code: int) -> int:
+        """Those of an RRset, at a delegation with the addresses of its servers."""
+        found = self.sizes[owner, code]
+        if code == NS and owner in self.cuts:
+            for server in self.cuts[owner]:
+                found += sum(self.sizes.get((server, kind), 0) for kind in _ADDRESSES)
+        return found
 
     def cut_over(self, name: str) -> str | None:
         """The highest delegated name at or above `name`."""
@@ -128,6 +142,9 @@ def _faults(
         rule = "the owner is a steered service, which holds no static record"
         yield from ((code, rule) for code in sorted(types))
     yield from _alias_faults(contents, owner, types)
+    for code in sorted(types):
+        if contents.octets(owner, code) > LARGEST_RRSET:
+            yield code, f"its records have more than {LARGEST_RRSET:,} octets: they fit no message"
     if owner == apex and NS in types:
         yield NS, "the servers of the apex are the zone's name_servers"
     if DS in types and owner not in contents.cuts:

@@ -65,7 +65,7 @@ def _read(files: list[Path], apex: str | None) -> dict[str, Zone]:
     told: list[str] = []
     for file in files:
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
             zone = read_zone(text, source=str(file), apex=apex)
         except (OSError, UnicodeDecodeError) as error:
             told.append(f"  {file}: cannot be read: {error}")

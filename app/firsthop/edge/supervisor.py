@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from firsthop.document_files import DocumentFiles
+from firsthop.document_files import DocumentFiles, Stamp, stamp_of
 from firsthop.edge import standalone
 from firsthop.edge.crew import Crew
 from firsthop.edge.follower import Follower
@@ -82,7 +82,10 @@ class Edge:
         """When the control plane was last connected, in loop time."""
         self._changed = asyncio.Event()
         self._retry = asyncio.Event()
-        self._stamps: dict[Path, tuple[int, int]] = {}
+        self._stamps: dict[Path, Stamp] = {}
+        """What files looked like when they were read."""
+        self._seen: dict[Path, Stamp] = {}
+        """What files looked like a moment ago."""
         self._document_files: list[Path] = []
 
     @property
@@ -205,18 +208,32 @@ class Edge:
                 continue
             # The allocator decides without a table, so it hears of the change whatever follows.
             self.crew.tell_snapshots(plan, status, self.keys, geo=geo)
-            now = datetime.now(UTC)
-            try:
-                path = await asyncio.to_thread(self.tables.build, plan, status, geo, now)
-            except Exception as error:
-                self.table_error = f"{type(error).__name__}: {error}"
+            former = self.in_force[0] if self.in_force else plan
+            if not await self._compile(plan, status, geo) and former is not plan:
+                # Who is up must not wait for a plan that cannot be had.
+                await self._compile(former, status, geo, instead=True)
+
+    async def _compile(
+        self, plan: Plan, status: Status, geo: GeoTable, *, instead: bool = False
+    ) -> bool:
+        """Puts the table of these in force; False if it cannot be made, to be tried again."""
+        now = datetime.now(UTC)
+        try:
+            path = await asyncio.to_thread(self.tables.build, plan, status, geo, now)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            if reason != self.table_error:
                 log.exception("table not compiled", plan=plan.number, status=status.number)
-                asyncio.get_running_loop().call_later(RETRY_S, self._changed.set)
-                continue
-            if self._table != path.stem:
-                log.info("table in force", table=path.name, plan=plan.number, status=status.number)
-            self._table, self.table_error, self.in_force = path.stem, "", (plan, status)
-            self.crew.tell_table(path, geo)
+            self.table_error = reason
+            asyncio.get_running_loop().call_later(RETRY_S, self._changed.set)
+            return False
+        if self._table != path.stem:
+            log.info("table in force", table=path.name, plan=plan.number, status=status.number)
+        self._table, self.in_force = path.stem, (plan, status)
+        if not instead:
+            self.table_error = ""
+        self.crew.tell_table(path, geo)
+        return True
 
     async def _watch(self) -> None:
         """Notices changed files, overrides that have expired, and that the feed is silent."""
@@ -242,11 +259,12 @@ class Edge:
     def _files_changed(self) -> bool:
         watched = [self.settings.geoip_city, self.settings.geoip_asn]
         watched += self._document_files
-        before = dict(self._stamps)
-        for path in filter(None, watched):
-            with contextlib.suppress(OSError):
-                found = path.stat()
-                self._stamps[path] = (found.st_mtime_ns, found.st_size)
+        seen = self._seen
+        self._seen = {path: stamp_of(path) for path in filter(None, watched)}
+        if self._seen != seen:  # somebody may still be writing
+            return False
+        before = self._seen | self._stamps  # a database was read before it was first looked at
+        self._stamps = before | self._seen
         return self._stamps != before
 
     async def _reload(self) -> None:

@@ -16,11 +16,10 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from firsthop_dns.bodies import LONGEST_CHAIN
 from firsthop_dns.clients import TCP4, UDP4
 from firsthop_dns.counters import Counters
 from firsthop_dns.instance import Instance
-from firsthop_dns.layout import SECTION
+from firsthop_dns.layout import LONGEST_CHAIN, SECTION
 from firsthop_dns.respond import respond
 from firsthop_dns.tables import Tables
 from firsthop_dns.zone import encode_zones
@@ -54,9 +53,9 @@ def zone(apex: str, records: Records) -> dict[str, Any]:
     """A zone as the document has it."""
     return {
         "apex": apex,
-        "primary": f"ns.{apex}",
-        "contact": f"host.{apex}",
-        "name_servers": [f"ns.{apex}"],
+        "primary": "ns.t.",
+        "contact": "host.t.",
+        "name_servers": ["ns.t."],
         "records": [
             {"owner": owner, "type": kind, "rdata": rdata}
             for owner, types in records.items()
@@ -104,7 +103,7 @@ class Algorithm:
         self.records = records
         self.cuts = {name for name, types in records.items() if "NS" in types}
         own = [name for name in records if not any(below(name, cut) for cut in self.cuts)]
-        self.exist = {APEX, f"whoami.{APEX}"}
+        self.exist = {APEX} if f"*.{APEX}" in records else {APEX, f"whoami.{APEX}"}
         for name in own:
             while name != ".":
                 self.exist.add(name)
@@ -115,7 +114,7 @@ class Algorithm:
         found = Expected()
         for hop in range(LONGEST_CHAIN + 2):
             cut = next((cut for cut in self.cuts if name == cut or below(name, cut)), "")
-            if cut and (hop or name != cut or kind != "DS"):
+            if cut and (name != cut or kind != "DS"):
                 found.authoritative, found.referral = bool(hop), cut
                 return found
             types = self.types(name, found)
@@ -255,3 +254,28 @@ def test_a_service_binding_brings_its_target_s_addresses(tmp_path: Path) -> None
     assert [str(each.name) for each in ask(made, "self.t.", "HTTPS", UDP4).additional] == [
         "self.t."
     ]
+
+
+def test_a_zone_at_the_root_renames_and_denies(tmp_path: Path) -> None:
+    """The root is written whole and not pointed at, so fields stand an octet earlier."""
+    made = tables(tmp_path, zone(".", {".": {"DNAME": ["o.test."]}}))
+    answer = ask(made, "foo.", "A")
+    assert [str(each) for each in answer.answer[1]] == ["foo.o.test."]
+    assert answer.answer[1].ttl == 300
+
+
+def test_ds_at_the_end_of_an_alias(tmp_path: Path) -> None:
+    """RFC 4035 §3.1.4.1: the parent's, whether the chain was known beforehand or not."""
+    records: Records = {
+        "sub.t.": {"NS": ["ns.sub.t."], "DS": ["7 13 2 " + "ab" * 32]},
+        "bare.t.": {"NS": ["ns.sub.t."]},
+        "one.t.": {"CNAME": ["sub.t."]},
+        "two.t.": {"CNAME": ["bare.t."]},
+        "all.t.": {"DNAME": ["t."]},
+    }
+    made = tables(tmp_path, zone(APEX, records))
+    for name in ("one.t.", "sub.all.t."):
+        assert ask(made, name, "DS").answer[-1].rdtype == dns.rdatatype.DS
+        assert ask(made, name, "A").authority[0].rdtype == dns.rdatatype.NS
+    for name in ("two.t.", "bare.all.t."):
+        assert ask(made, name, "DS").authority[0].rdtype == dns.rdatatype.SOA

@@ -11,8 +11,7 @@ import dns.message
 import dns.rrset
 import pytest
 
-from firsthop_dns.bodies import LONGEST_CHAIN
-from firsthop_dns.layout import SECTION
+from firsthop_dns.layout import LONGEST_CHAIN, SECTION
 from firsthop_dns.mapped import Node, Zones
 from firsthop_dns.zone import ZoneError, encode_zones, static_zones
 from firsthop_steering.document import Document

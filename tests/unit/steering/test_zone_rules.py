@@ -227,3 +227,13 @@ def test_a_zone_may_delegate_to_one_that_is_served_here_too() -> None:
         assert problem.rule == "the owner is not a name of zone a.test.: it lies in sub.a.test."
     problems = problems_in(document(("a.test.", [("sub", *DS)]), inner))
     assert len(problems) == 1
+
+
+def test_what_fits_no_message_is_refused() -> None:
+    """Before it is stored: an edge could not put it on the wire (RFC 1035 §4.2.2)."""
+    texts: Records = [("big", "TXT", f'"{n} {"x" * 240}"') for n in range(260)]
+    assert list(told(*texts)) == ["big.a.test./TXT"]
+    assert told(*texts[:200]) == {}
+    servers: Records = [("sub", "NS", f"ns{n}.sub.a.test.") for n in range(1200)]
+    glue: Records = [(f"ns{n}.sub", "AAAA", f"2001:db8::{n:x}") for n in range(1200)]
+    assert list(told(*servers, *glue)) == ["sub.a.test./NS"]
