@@ -122,6 +122,9 @@ def test_it_takes_a_changed_zone_file(edge: LoneEdge) -> None:
     zone.write_text(ZONE_FILE.replace("192.0.2.2", "192.0.2.3"))
     until(lambda: www() == ["192.0.2.3"], "the mended file is in force")
     assert "files.zone" not in edge.get("/readyz")
+    zone.unlink()
+    until(lambda: "files.zone cannot be read" in edge.get("/readyz"), "that it is gone is told")
+    assert www() == ["192.0.2.3"]
 
 
 def test_a_dead_worker_is_replaced(edge: LoneEdge) -> None:

@@ -27,7 +27,7 @@ from firsthop.edge.supervisor import STALE_AFTER_S, Edge
 from firsthop.edge.tables import TableStore
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.document import DocumentError
-from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, seal
+from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, Status, seal
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -333,6 +333,46 @@ async def test_answers_are_stale_when_the_control_plane_is_silent(tmp_path: Path
     edge.follower.connected_to = ""
     edge._tell_options()
     assert told == [False, True, False, False]
+
+
+async def test_who_is_up_does_not_wait_for_a_plan_that_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest status goes with the last plan that could be compiled, and readiness says why."""
+    edge = Edge(feed_settings(tmp_path))
+    told: list[str] = []
+    edge.crew = SimpleNamespace(  # type: ignore[assignment]
+        tell_options=lambda *_, **__: None,
+        tell_snapshots=lambda *_, **__: None,
+        tell_table=lambda path, _: told.append(path.stem),
+    )
+    edge.geo = europe_and_america()
+
+    def build(plan: Plan, status: Status, *_: object) -> Path:
+        if plan.number == 2:
+            raise ValueError("no message holds it")
+        return Path(f"plan-{plan.number}-status-{status.number}.table")
+
+    monkeypatch.setattr(edge.tables, "build", build)
+    rebuilding = asyncio.create_task(edge._rebuild())
+    tables = []
+    for plan, status in ((1, 1), (2, 1), (2, 2), (3, 3)):
+        edge.shelf = SimpleNamespace(  # type: ignore[assignment]
+            plan=plan_of({}, number=plan), status=status_of(status), keys=None
+        )
+        edge._changed.set()
+        async with asyncio.timeout(20):
+            while len(told) == len(tables):
+                await asyncio.sleep(0)
+        tables = list(told)
+    rebuilding.cancel()
+    assert tables == [
+        "plan-1-status-1",
+        "plan-1-status-1",
+        "plan-1-status-2",
+        "plan-3-status-3",
+    ]
+    assert edge.table_error == ""
 
 
 def test_options_are_told_when_they_change(tmp_path: Path) -> None:
