@@ -340,11 +340,11 @@ async def test_who_is_up_does_not_wait_for_a_plan_that_cannot_be_had(
 ) -> None:
     """The newest status goes with the last plan that could be compiled, and readiness says why."""
     edge = Edge(feed_settings(tmp_path))
-    told: list[str] = []
+    told: asyncio.Queue[str] = asyncio.Queue()
     edge.crew = SimpleNamespace(  # type: ignore[assignment]
         tell_options=lambda *_, **__: None,
         tell_snapshots=lambda *_, **__: None,
-        tell_table=lambda path, _: told.append(path.stem),
+        tell_table=lambda path, _: told.put_nowait(path.stem),
     )
     edge.geo = europe_and_america()
 
@@ -362,9 +362,7 @@ async def test_who_is_up_does_not_wait_for_a_plan_that_cannot_be_had(
         )
         edge._changed.set()
         async with asyncio.timeout(20):
-            while len(told) == len(tables):
-                await asyncio.sleep(0)
-        tables = list(told)
+            tables.append(await told.get())
     rebuilding.cancel()
     assert tables == [
         "plan-1-status-1",
