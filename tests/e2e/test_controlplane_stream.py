@@ -156,7 +156,7 @@ async def test_a_stuck_reader_is_dropped_and_others_are_served(start_api: Any, u
             return await metric("firsthop_feed_readers ") == 2
 
         await until(two, "both are reading")
-        strings = " ".join(f'"{"x" * 250}"' for _ in range(240))
+        strings = " ".join(f'"{"x" * 250}"' for _ in range(238))
         records = [
             {"owner": f"x{n}.edge.example", "type": "TXT", "rdata": strings} for n in range(50)
         ]
