@@ -79,10 +79,14 @@ def hold(
     """
     if verdict == "up" and previous == "down":
         return _hold_up(_not_ahead(state, now), counted, now)
-    if verdict == "down" and previous == "up" and _on_probation(state, now):
-        if restlessness(counted, now) > UNSETTLED_ABOVE and not fails_outright(counted, fall):
-            return Held(state, "on probation, and does not fail outright")
-    return None
+    unproven = (
+        verdict == "down"
+        and previous == "up"
+        and _on_probation(state, now)
+        and restlessness(counted, now) > UNSETTLED_ABOVE
+        and not fails_outright(counted, fall)
+    )
+    return Held(state, "on probation until it fails outright") if unproven else None
 
 
 def _not_ahead(state: Damping, now: float) -> Damping:

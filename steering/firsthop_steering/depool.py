@@ -35,9 +35,7 @@ def limit(share: float, relays: int) -> int:
     return max(1, int(share * relays))
 
 
-def guarded(
-    fallen: Iterable[Fallen], relays: Mapping[str, int], shares: Shares
-) -> dict[str, str]:
+def guarded(fallen: Iterable[Fallen], relays: Mapping[str, int], shares: Shares) -> dict[str, str]:
     """Which of the `fallen` may not turn, and why; `relays` counts all relays of each region.
 
     Those that fell first turn first, equals by id, so the order of `fallen` does not matter.

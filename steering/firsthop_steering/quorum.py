@@ -52,7 +52,7 @@ class Sighting(NamedTuple):
 def sight(
     before: Sighting | None, verdict: Liveness, *, checked_at: float, cause: str, is_new: bool
 ) -> Sighting:
-    """The sighting after a report; `is_new` says whether it tells of another check than `before`."""
+    """The sighting after a report; `is_new`: it tells of another check than `before`."""
     failed = bool(cause)
     if before is None:
         return Sighting(verdict, checked_at, cause, int(failed), failed and verdict == "down")

@@ -1,7 +1,8 @@
 """Is a relay up? From single checks to one prober's view; of other probers it knows nothing.
 
-`observe` is a transition table over (verdict, outcome). `unknown` means that nobody has seen enough,
-and is never treated as `down`. Many views become one verdict in `quorum`, `damping` and `depool`.
+`observe` is a transition table over (verdict, outcome). `unknown` means that nobody has seen
+enough, and is never treated as `down`. Many views become one verdict in `quorum`, `damping` and
+`depool`.
 """
 
 from __future__ import annotations
