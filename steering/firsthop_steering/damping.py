@@ -97,7 +97,7 @@ def _not_ahead(state: Damping, now: float) -> Damping:
 def _hold_up(state: Damping, counted: Sequence[Sighting], now: float) -> Held | None:
     penalty = decayed(state.penalty, HALF_LIFE_S, elapsed_s(state.at, now))
     level = restlessness(counted, now)
-    if penalty >= REUSE_BELOW and (state.held or penalty > SUPPRESS_ABOVE):
+    if penalty > REUSE_BELOW and (state.held or penalty > SUPPRESS_ABOVE):
         wait = HALF_LIFE_S * math.log2(state.penalty / REUSE_BELOW)
         until = datetime.fromtimestamp(math.ceil(state.at + wait), UTC)
         return Held(state._replace(held=True), f"damped until {until:%H:%M:%S} UTC")

@@ -176,22 +176,15 @@ def count(words: Mapping[str, Sighting], excluded: frozenset[str], previous: Liv
         return Count(previous, f"no vantage counts; frozen as {previous}{aside}", "", ())
     down = [name for name, word in counted.items() if word.verdict == "down"]
     up = sum(word.verdict == "up" for word in counted.values())
-    said, kept = tuple(counted.values()), ""
     verdict: Liveness = previous
     if 2 * up > total:
-        verdict = "up"
+        verdict, votes = "up", f"up at {up} of {total} vantages"
     elif 2 * len(down) > total:
-        verdict = "down"
+        verdict, votes = "down", f"down at {len(down)} of {total} vantages"
     else:
-        kept = f"; stays {previous}"
-    if not down or verdict == "up":
-        votes = f"up at {up} of {total} vantages"
-    elif verdict == "down" and not kept:
-        votes = f"down at {len(down)} of {total} vantages"
-    else:
-        votes = f"up at {up}, down at {len(down)} of {total} vantages"
+        votes = f"up at {up}, down at {len(down)} of {total} vantages; stays {previous}"
     causes = ", ".join(
         f"{name}: {counted[name].cause[:CAUSE_LENGTH] or 'last check passed'}"
         for name in sorted(down)[:CAUSES_SHOWN]
     )
-    return Count(verdict, votes + kept + aside, causes, said)
+    return Count(verdict, votes + aside, causes, tuple(counted.values()))
