@@ -34,17 +34,18 @@ from firsthop_controlplane.api.problems import Handler, problems
 from firsthop_controlplane.deps import DEPS, Deps, Explain, MintProbe
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
+from firsthop_controlplane.judgement import Judgement
 from firsthop_controlplane.keyring import Keyring
 from firsthop_controlplane.measures import Measures
-from firsthop_controlplane.observations import Combine, Observations
+from firsthop_controlplane.observations import Observations
 from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import SERVICE, Settings
 from firsthop_controlplane.status import StatusLoop
 from firsthop_controlplane.store.engine import STATEMENT_TIMEOUT_S, create_engine
 from firsthop_controlplane.tokens import BootstrapToken, TokenBook
+from firsthop_steering.depool import Shares
 from firsthop_steering.snapshot import KeySet
 from firsthop_steering.ufrag import mint_probe_credential
-from firsthop_steering.verdicts import combine as majority
 
 log = structlog.get_logger(__name__)
 PROBE_ENTROPY_BYTES = 7
@@ -78,7 +79,6 @@ class Parts:
     on_keys: Callable[[KeySet], None] = lambda _: None
     """Told of every new key set, to hand it to those who do not follow the feed."""
     mint_probe: MintProbe = mint_probe
-    combine: Combine = majority
     now: Callable[[], datetime] = utc_now
 
 
@@ -124,9 +124,10 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     )
     feed, keyring, book = Feed(parts.signing_key), Keyring(parts.master_key), TokenBook()
     observations = Observations(
-        combine=parts.combine,
+        judgement=Judgement(
+            settings.stale_after_s, Shares(settings.depool_region_share, settings.depool_share)
+        ),
         started_at=parts.now(),
-        stale_after_s=settings.stale_after_s,
         report_stale_after_s=settings.report_stale_after_s,
         settle_s=settings.settle_s,
     )

@@ -1,7 +1,7 @@
 """What probers and agents last said, and the status that follows from it. No clock, no store.
 
-`combine` decides between vantages; this module knows whose word is fresh, what changed, and whether
-a change is urgent (who is up) or only news (how loaded).
+`judgement` decides who is up; this module knows whose reports come in order, since when a verdict
+stands, and whether a change is urgent (who is up) or only news (how loaded).
 """
 
 from __future__ import annotations
@@ -9,27 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
 
+from firsthop_controlplane.judgement import Judgement
 from firsthop_steering.model import Relay
-from firsthop_steering.reports import ProbeReport, RelayReport, VantageView
+from firsthop_steering.reports import ProbeReport, RelayReport
 from firsthop_steering.snapshot import RelayStatus
-from firsthop_steering.verdicts import Liveness, Verdict
+from firsthop_steering.verdicts import Liveness
 
 REASON_LIMIT = 500
-
-
-class Combine(Protocol):
-    """`firsthop_steering.verdicts.combine`."""
-
-    def __call__(
-        self,
-        views: Mapping[str, VantageView],
-        *,
-        now: datetime,
-        previous: Liveness,
-        stale_after_s: float,
-    ) -> Verdict: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +40,12 @@ class Heard:
 class Observations:
     """Everything heard since the start, on top of the standings that the run before left."""
 
-    combine: Combine
+    judgement: Judgement
     started_at: datetime
-    stale_after_s: float
     report_stale_after_s: float
     settle_s: float
     standings: dict[str, Standing] = field(default_factory=dict)
     heard: dict[str, Heard] = field(default_factory=dict)
-    _views: dict[str, dict[str, VantageView]] = field(default_factory=dict)
     _reported: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _inherited: set[str] = field(default_factory=set)
 
@@ -77,14 +62,7 @@ class Observations:
         """
         if self._overtaken(report, now):
             return False
-        ahead = report.sent_at - now
-        for views in self._views.values():
-            views.pop(report.prober, None)
-        for view in report.views:
-            own = view.model_copy(
-                update={"checked_at": view.checked_at - ahead, "since": view.since - ahead}
-            )
-            self._views.setdefault(view.relay, {})[report.prober] = own
+        self.judgement.take(report, ahead_s=(report.sent_at - now).total_seconds())
         self._reported[report.prober] = report.sent_at, now
         return True
 
@@ -94,7 +72,7 @@ class Observations:
             return False
         sent_at, received_at = last
         # A clock that was set back is believed once its old word no longer counts.
-        recent = now - received_at < timedelta(seconds=self.stale_after_s)
+        recent = now - received_at < timedelta(seconds=self.judgement.stale_after_s)
         return recent and report.sent_at < sent_at
 
     def receive_report(self, relay: str, report: RelayReport, now: datetime) -> bool:
@@ -112,32 +90,30 @@ class Observations:
 
     def evaluate(self, relays: Iterable[Relay], now: datetime) -> set[str]:
         """Judge every relay again; those whose verdict turned."""
-        turned = set()
         present = {relay.id: relay for relay in relays}
-        for name, relay in present.items():
-            if not self._settling(name, now) and self._judge(name, relay, now):
-                turned.add(name)
-        for kept in (self.standings, self.heard, self._views):
+        for kept in (self.standings, self.heard):
             for gone in kept.keys() - present.keys():
                 del kept[gone]
-        return turned
-
-    def _settling(self, name: str, now: datetime) -> bool:
-        young = now - self.started_at < timedelta(seconds=self.settle_s)
-        return young and name in self._inherited
-
-    def _judge(self, name: str, relay: Relay, now: datetime) -> bool:
-        standing = self.standings.get(name)
-        previous: Liveness = standing.verdict if standing else "unknown"
-        # Three checks missed, where checks are rarer than the common limit.
-        stale = max(self.stale_after_s, 3 * relay.probe.interval_s + relay.probe.timeout_s)
-        verdict = self.combine(
-            self._views.get(name, {}), now=now, previous=previous, stale_after_s=stale
+        before = self.standings
+        opinions = self.judgement.judge(
+            present,
+            {name: standing.verdict for name, standing in before.items()},
+            settling=self._settling(now),
+            now=now,
         )
-        turned = standing is None or verdict.verdict != previous
-        since = now if standing is None or turned else standing.since
-        self.standings[name] = Standing(verdict.verdict, since, verdict.reason[:REASON_LIMIT])
+        turned = set()
+        for name, (verdict, reason) in opinions.items():
+            standing, reason = before.get(name), reason[:REASON_LIMIT]
+            if standing is None or standing.verdict != verdict:
+                turned.add(name)
+                self.standings[name] = Standing(verdict, now, reason)
+            elif standing.reason != reason:
+                self.standings[name] = Standing(verdict, standing.since, reason)
         return turned
+
+    def _settling(self, now: datetime) -> frozenset[str]:
+        young = now - self.started_at < timedelta(seconds=self.settle_s)
+        return frozenset(self._inherited) if young else frozenset()
 
     def statuses(self, relays: Iterable[Relay], now: datetime) -> dict[str, RelayStatus]:
         """What edges are told of each relay."""

@@ -73,6 +73,8 @@ class StatusLoop:
         self._saved: dict[str, Standing] = {}
         self._saved_reports: dict[str, Heard] = {}
         self._exhausted = False
+        self._guarded: set[str] = set()
+        self._excluded: frozenset[str] = frozenset()
 
     def wake(self) -> None:
         self._wake.set()
@@ -138,9 +140,23 @@ class StatusLoop:
         for name in self._observations.evaluate(plan.document.relays, now):
             standing = self._observations.standings[name]
             log.info("verdict.turned", relay=name, verdict=standing.verdict, reason=standing.reason)
+        self._tell_doubts()
         relays = self._observations.statuses(plan.document.relays, now)
         if status is None or self._due(status.relays, relays, now):
             self._publish(plan, relays, now)
+
+    def _tell_doubts(self) -> None:
+        """Where measurements are not believed, operators have to look: once for each change."""
+        judgement = self._observations.judgement
+        for name in sorted(judgement.guarded.keys() - self._guarded):
+            log.warning("verdict.guarded", relay=name, reason=judgement.guarded[name])
+        for name in sorted(self._guarded - judgement.guarded.keys()):
+            log.info("verdict.guard_ended", relay=name)
+        for vantage in sorted(judgement.excluded - self._excluded):
+            log.warning("vantage.excluded", vantage=vantage, hint="it sees most relays down, alone")
+        for vantage in sorted(self._excluded - judgement.excluded):
+            log.info("vantage.counts_again", vantage=vantage)
+        self._guarded, self._excluded = set(judgement.guarded), judgement.excluded
 
     def _due(self, old: dict[str, RelayStatus], new: dict[str, RelayStatus], now: datetime) -> bool:
         if urgent(old, new):

@@ -1,18 +1,17 @@
-"""Is a relay up? From single checks to one prober's view, and from many views to one verdict.
+"""Is a relay up? From single checks to one prober's view; of other probers it knows nothing.
 
-Two pure machines. `observe` is a transition table over (verdict, outcome); `combine` is a majority.
-`unknown` means that nobody has seen enough, and is never treated as `down`.
+`observe` is a transition table over (verdict, outcome). `unknown` means that nobody has seen
+enough, and is never treated as `down`. Many views become one verdict in `quorum`, `damping` and
+`depool`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from firsthop_steering.model import Probe
-from firsthop_steering.reports import VantageView
 
 Liveness = Literal["up", "down", "unknown"]
 Threshold = Literal["once", "rise", "fall"]
@@ -60,46 +59,3 @@ def next_change_s(verdict: Liveness, probe: Probe) -> float:
     has begun is not known here, so the first failure may be that much older.
     """
     return (probe.rise if verdict == "down" else probe.fall) * probe.interval_s
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What all probers together say of one relay, and the sentence that explains it."""
-
-    verdict: Liveness
-    reason: str
-
-
-def combine(
-    views: Mapping[str, VantageView],
-    *,
-    now: datetime,
-    previous: Liveness,
-    stale_after_s: float,
-) -> Verdict:
-    """One relay's verdict from the `views` of its probers (prober id to view).
-
-    The majority of the fresh views that are not `unknown` decides. A tie, or nobody to ask, leaves
-    `previous` as it is: verdicts freeze when probers vanish. A view is fresh while `checked_at`
-    lies within `stale_after_s` of `now`, on either side, since probers' clocks run ahead too.
-    """
-    if not views:
-        return Verdict(previous, f"no prober has reported; stays {previous}")
-    fresh = {
-        prober: view
-        for prober, view in views.items()
-        if abs((now - view.checked_at).total_seconds()) <= stale_after_s
-    }
-    if not fresh:
-        return Verdict(previous, f"all {len(views)} views are stale; stays {previous}")
-    up = [prober for prober, view in fresh.items() if view.verdict == "up"]
-    down = {prober: view.reason for prober, view in fresh.items() if view.verdict == "down"}
-    voters = len(up) + len(down)
-    if voters == 0:
-        return Verdict(previous, f"undecided at all {len(fresh)} probers; stays {previous}")
-    if len(up) == len(down):
-        return Verdict(previous, f"up at {len(up)} of {voters} probers; stays {previous}")
-    if len(up) > len(down):
-        return Verdict("up", f"up at {len(up)} of {voters} probers")
-    causes = ", ".join(f"{prober}: {cause}" for prober, cause in sorted(down.items())[:3])
-    return Verdict("down", f"down at {len(down)} of {voters} probers ({causes})")

@@ -7,11 +7,13 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from firsthop_controlplane.judgement import Judgement
 from firsthop_controlplane.observations import Heard, Observations, Standing, news, urgent
+from firsthop_steering.depool import Shares
 from firsthop_steering.model import Probe, Relay
 from firsthop_steering.reports import ProbeReport, RelayReport, VantageView
 from firsthop_steering.snapshot import RelayStatus
-from firsthop_steering.verdicts import Liveness, combine
+from firsthop_steering.verdicts import Liveness
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 RELAY = Relay(id="r", region="fra", ipv4=IPv4Address("192.0.2.1"), capacity=100)
@@ -23,9 +25,8 @@ def _at(seconds: float) -> datetime:
 
 def _observations(started: float = 0) -> Observations:
     return Observations(
-        combine=combine,
+        judgement=Judgement(10, Shares()),
         started_at=_at(started),
-        stale_after_s=10,
         report_stale_after_s=30,
         settle_s=3,
     )
