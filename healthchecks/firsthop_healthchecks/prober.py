@@ -16,9 +16,6 @@ import structlog
 from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.controlplane import keep_doing
 from firsthop_healthchecks.probes import Probe
-from firsthop_healthchecks.probes.http import HttpProbe
-from firsthop_healthchecks.probes.stun import StunProbe
-from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_healthchecks.statefile import StateFile
 from firsthop_healthchecks.watch import Watch
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets
@@ -36,11 +33,6 @@ class ControlPlane(Protocol):
     async def probe_targets(self) -> ProbeTargets: ...
 
     async def send_probe_report(self, report: ProbeReport) -> None: ...
-
-
-def probes_by_kind() -> dict[str, Probe]:
-    """A fresh probe of every kind that a target can ask for (`ProbeTarget.kind`)."""
-    return {"stun": StunProbe(), "tcp": TcpProbe(), "http": HttpProbe()}
 
 
 class Prober:

@@ -96,8 +96,8 @@ class Region(Model):
 
 
 ProbeKind = Literal["stun", "tcp", "tls", "http", "https", "dns", "icmp"]
-_HTTP = ("http", "https")
-_TLS = ("tls", "https")
+_HTTP: tuple[ProbeKind, ...] = ("http", "https")
+_TLS: tuple[ProbeKind, ...] = ("tls", "https")
 _PROBE_FIELDS: dict[str, tuple[ProbeKind, ...]] = {
     "port": ("stun", "tcp", "tls", "http", "https", "dns"),
     "path": _HTTP,
