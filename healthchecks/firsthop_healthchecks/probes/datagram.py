@@ -32,7 +32,7 @@ async def exchange(
     try:
         async with asyncio.timeout(target.timeout_s):
             with open_socket() as sock:
-                await loop.sock_connect(sock, (str(target.address), target.port))
+                sock.connect((str(target.address), target.port))  # sends nothing, so never waits
                 await loop.sock_sendall(sock, packet)
                 while True:
                     found = judge(await loop.sock_recv(sock, DATAGRAM))
