@@ -58,9 +58,11 @@ class Prober:
         self._targets: ProbeTargets | None = None
         self._watches: dict[str, Watch] = {}
         self._turned = asyncio.Event()
+        self._start = 0.0
 
     async def run(self) -> None:
         """Probe until cancelled."""
+        self._start = asyncio.get_running_loop().time()
         try:
             known = self._state.read()
             if known is not None:
@@ -107,9 +109,18 @@ class Prober:
             if relay in self._watches:
                 self._watches[relay].retarget(target)
             else:
-                watch = Watch(target, probe=self._probe, turned=self._turned.set, wall=self._wall)
-                self._watches[relay] = watch
+                watch = self._watches[relay] = self._watch(target)
                 watch.start()
+
+    def _watch(self, target: ProbeTarget) -> Watch:
+        return Watch(
+            target,
+            probe=self._probe,
+            turned=self._turned.set,
+            key=f"{self._prober} {target.relay}",  # so that probers do not check in step
+            start=self._start,
+            wall=self._wall,
+        )
 
     def _forget(self, relay: str) -> asyncio.Task[None] | None:
         return self._watches.pop(relay).stop()
