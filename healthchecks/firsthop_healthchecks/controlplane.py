@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from pydantic import ValidationError
 
 from firsthop_healthchecks.schedule import backoff_s
-from firsthop_steering.reports import ProbeReport, ProbeTargets, RelayReport
+from firsthop_healthchecks.slices import unhurried
+from firsthop_steering.model import Model
+from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
 
 TIMEOUT_S = 3.0  # a half-open connection may not cost a failover more than this
 COALESCE_S = 0.05  # what turns together is said together
@@ -52,13 +55,7 @@ class ControlPlane:
 
     async def probe_targets(self) -> ProbeTargets:
         """What this prober is to check. Raises ControlPlaneError."""
-        body = await self._call("GET", "/v1/probes/targets")
-        try:
-            return ProbeTargets.model_validate_json(body)
-        except ValidationError as error:
-            fault = error.errors(include_url=False, include_input=False)[0]
-            where = "/".join(map(str, fault["loc"]))
-            raise ControlPlaneError(f"unreadable targets: {where}: {fault['msg']}") from None
+        return await read_targets(await self._call("GET", "/v1/probes/targets"))
 
     async def send_probe_report(self, report: ProbeReport) -> None:
         """Replace what this prober said before. Raises ControlPlaneError."""
@@ -86,6 +83,33 @@ class ControlPlane:
             fault = content[:FAULT_LENGTH].decode("utf-8", "replace")
             raise ControlPlaneError(f"status {response.status}: {fault}")
         return content
+
+
+async def read_targets(body: bytes) -> ProbeTargets:
+    """The targets in `body`, read in slices between which checks go on. Raises ControlPlaneError.
+
+    Five thousand at once would hold up everything for 60 ms.
+    """
+    targets: list[ProbeTarget] = []
+    at: tuple[str | int, ...] = ()
+    try:
+        whole = _Untyped.model_validate(json.loads(body))
+        async for each in unhurried(whole.targets):
+            at = "targets", len(targets)
+            targets.append(ProbeTarget.model_validate(each))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = "/".join(map(str, at + fault["loc"]))
+        raise ControlPlaneError(f"unreadable targets: {where}: {fault['msg']}") from None
+    except (ValueError, RecursionError) as error:
+        raise ControlPlaneError(f"unreadable targets: {error}") from None
+    return ProbeTargets(targets=tuple(targets))
+
+
+class _Untyped(Model):
+    """`ProbeTargets` before its targets are read."""
+
+    targets: tuple[dict[str, Any], ...]
 
 
 async def keep_doing(

@@ -16,12 +16,10 @@ import structlog
 from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.controlplane import keep_doing
 from firsthop_healthchecks.probes import Probe
-from firsthop_healthchecks.probes.http import HttpProbe
-from firsthop_healthchecks.probes.stun import StunProbe
-from firsthop_healthchecks.probes.tcp import TcpProbe
+from firsthop_healthchecks.slices import unhurried
 from firsthop_healthchecks.statefile import StateFile
 from firsthop_healthchecks.watch import Watch
-from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets
+from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, VantageView
 
 PULL_S = 5.0
 REPORT_S = 1.0
@@ -36,11 +34,6 @@ class ControlPlane(Protocol):
     async def probe_targets(self) -> ProbeTargets: ...
 
     async def send_probe_report(self, report: ProbeReport) -> None: ...
-
-
-def probes_by_kind() -> dict[str, Probe]:
-    """A fresh probe of every kind that a target can ask for (`ProbeTarget.kind`)."""
-    return {"stun": StunProbe(), "tcp": TcpProbe(), "http": HttpProbe()}
 
 
 class Prober:
@@ -66,13 +59,15 @@ class Prober:
         self._targets: ProbeTargets | None = None
         self._watches: dict[str, Watch] = {}
         self._turned = asyncio.Event()
+        self._start = 0.0
 
     async def run(self) -> None:
         """Probe until cancelled."""
+        self._start = asyncio.get_running_loop().time()
         try:
             known = self._state.read()
             if known is not None:
-                self._follow(known)
+                await self._follow(known)
                 log.info("targets_from_disk", targets=len(self._watches))
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_doing(self._pull, name="targets", every_s=PULL_S))
@@ -85,39 +80,52 @@ class Prober:
             for probe in self._probes.values():
                 await probe.close()
 
-    def report(self) -> ProbeReport:
+    async def report(self) -> ProbeReport:
         """Everything seen now; targets that were never checked are left out."""
-        views = (watch.view() for watch in self._watches.values())
+        views: list[VantageView] = []
+        async for watch in unhurried(list(self._watches.values())):
+            view = watch.view()
+            if view is not None:
+                views.append(view)
         return ProbeReport(
             prober=self._prober,
             vantage=self._vantage,
             sent_at=self._wall(),
-            views=tuple(view for view in views if view is not None),
+            views=tuple(views),
         )
 
     async def _pull(self) -> None:
         targets = await self._control_plane.probe_targets()
         if targets != self._targets:
-            self._follow(targets)
-            self._state.write(targets)
+            await self._follow(targets)
+            await asyncio.to_thread(self._state.write, targets)
 
     async def _report(self) -> None:
-        await self._control_plane.send_probe_report(self.report())
+        await self._control_plane.send_probe_report(await self.report())
 
-    def _follow(self, targets: ProbeTargets) -> None:
+    async def _follow(self, targets: ProbeTargets) -> None:
         self._targets = targets
         if len(targets.targets) > MAX_TARGETS:
             log.error("too_many_targets", targets=len(targets.targets), taken=MAX_TARGETS)
         wanted = {target.relay: target for target in targets.targets[:MAX_TARGETS]}
         for relay in self._watches.keys() - wanted.keys():
             self._forget(relay)
-        for relay, target in wanted.items():
+        async for relay, target in unhurried(wanted.items()):
             if relay in self._watches:
                 self._watches[relay].retarget(target)
             else:
-                watch = Watch(target, probe=self._probe, turned=self._turned.set, wall=self._wall)
-                self._watches[relay] = watch
+                watch = self._watches[relay] = self._watch(target)
                 watch.start()
+
+    def _watch(self, target: ProbeTarget) -> Watch:
+        return Watch(
+            target,
+            probe=self._probe,
+            turned=self._turned.set,
+            key=f"{self._prober} {target.relay}",  # so that probers do not check in step
+            start=self._start,
+            wall=self._wall,
+        )
 
     def _forget(self, relay: str) -> asyncio.Task[None] | None:
         return self._watches.pop(relay).stop()

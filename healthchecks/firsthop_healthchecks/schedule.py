@@ -1,31 +1,54 @@
-"""When to do it again: slots that never drift, and pauses after failures. Pure."""
+"""When to do it again: rounds that never drift, and pauses after failures. Pure."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from hashlib import blake2b
 
-JITTER = 0.1  # share of the interval that a slot may come late, so that probers do not beat in step
+JITTER = 0.05  # share of the interval by which a round comes early or late
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MAX_S = 5.0
-_EARLY = 1e-6  # share of an interval by which a timer may fire too early
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Slots at `start` + k × `interval_s`, each up to a tenth of the interval late.
+    """Round n at `start` + (phase + n ± 0.05) × `interval_s`; phase and jitter are hashes.
 
-    Times are seconds of a monotonic clock. Slots are absolute: what a check took, and how late a
-    timer was, moves no later slot; slots that have passed are left out.
+    Times are seconds of a monotonic clock. Every round has its place from the start on: what a
+    check took, and how late a timer was, moves no other round. The phase in [0, 1) is a hash of
+    `key` alone, so that many keys spread evenly over the interval; the jitter is one of key and
+    round, so that nobody can keep step with it by chance.
     """
 
     start: float
     interval_s: float
+    phase: float
+    salt: bytes
 
-    def next_after(self, now: float, chance: float) -> float:
-        """The time of the first slot that begins after `now`; `chance` is uniform in [0, 1)."""
-        slot = math.floor((now - self.start) / self.interval_s + _EARLY) + 1
-        return self.start + (slot + JITTER * chance) * self.interval_s
+    @classmethod
+    def of(cls, key: str, *, start: float, interval_s: float) -> Schedule:
+        """The schedule of `key`, the same one whenever it is asked for."""
+        digest = blake2b(key.encode(), digest_size=16).digest()
+        return cls(start, interval_s, _share(digest[:4]), digest[4:])
+
+    def at(self, number: int) -> float:
+        """The time of a round (0 is the first)."""
+        name = number.to_bytes(8, "big", signed=True)
+        jitter = JITTER * (2 * _share(blake2b(name, key=self.salt, digest_size=4).digest()) - 1)
+        return self.start + (self.phase + number + jitter) * self.interval_s
+
+    def next_round(self, last: int, now: float) -> int:
+        """The first round behind `last` whose time is not over at `now`: others are left out."""
+        number = math.floor((now - self.start) / self.interval_s - self.phase - JITTER)
+        number = max(number, last + 1)
+        while self.at(number) < now:
+            number += 1
+        return number
+
+
+def _share(digest: bytes) -> float:
+    return int.from_bytes(digest, "big") / (1 << 8 * len(digest))
 
 
 def backoff_s(failures: int, chance: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from datetime import datetime
 
@@ -30,16 +29,21 @@ class Watch:
         *,
         probe: Callable[[ProbeTarget], Probe],
         turned: Callable[[], None],
+        key: str,
+        start: float,
         wall: Callable[[], datetime] = utc_now,
-        chance: Callable[[], float] = random.random,
     ) -> None:
-        """`probe` gives the probe of a target's kind; `turned` is called when the verdict turns."""
+        """`probe` gives the probe of a target's kind; `turned` is called when the verdict turns.
+
+        Checks follow the `Schedule` of `key` from `start` on, a time of the loop.
+        """
         self.target = target
         self.streak = Streak()
         self._probe = probe
         self._turned = turned
         self._wall = wall
-        self._chance = chance
+        self._key = key
+        self._start = start
         self._since: datetime | None = None
         self._checked_at: datetime | None = None
         self._duration_ms: float | None = None
@@ -48,7 +52,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Check now or within a second, and from then on in every slot."""
+        """Check now or within a second, and from then on in every round."""
         self._task = asyncio.create_task(self._run())
 
     def stop(self) -> asyncio.Task[None] | None:
@@ -84,12 +88,16 @@ class Watch:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         interval_s = self.target.interval_s
-        await asyncio.sleep(self._chance() * min(FIRST_CHECK_WITHIN_S, interval_s))
-        schedule = Schedule(loop.time() - self._chance() * interval_s, interval_s)
-        while True:
+        schedule = Schedule.of(self._key, start=self._start, interval_s=interval_s)
+        if interval_s > FIRST_CHECK_WITHIN_S:
+            await asyncio.sleep(schedule.phase * FIRST_CHECK_WITHIN_S)
             await self.check()
+        number = -1
+        while True:
             now = loop.time()
-            await asyncio.sleep(schedule.next_after(now, self._chance()) - now)
+            number = schedule.next_round(number, now)
+            await asyncio.sleep(schedule.at(number) - now)
+            await self.check()
 
     async def check(self) -> None:
         """Check once and take note; what was learned of another place is forgotten."""

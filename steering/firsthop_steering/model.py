@@ -20,6 +20,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -93,20 +95,60 @@ class Region(Model):
     state: State = State.ACTIVE
 
 
+ProbeKind = Literal["stun", "tcp", "tls", "http", "https", "dns", "icmp"]
+_HTTP: tuple[ProbeKind, ...] = ("http", "https")
+_TLS: tuple[ProbeKind, ...] = ("tls", "https")
+_PROBE_FIELDS: dict[str, tuple[ProbeKind, ...]] = {
+    "port": ("stun", "tcp", "tls", "http", "https", "dns"),
+    "path": _HTTP,
+    "expect_status": _HTTP,
+    "expect_body": _HTTP,
+    "host": ("http", "https", "tls"),
+    "verify": _TLS,
+    "min_valid_days": ("tls",),
+    "dns_name": ("dns",),
+}
+"""The kinds of probe that read a field; those that all of them read are not named."""
+
+
 class Probe(Model):
     """How one relay's liveness is checked, by every vantage."""
 
-    kind: Literal["stun", "tcp", "http"] = "stun"
+    kind: ProbeKind = "stun"
     port: Port | None = None
-    """Port to check; default: the relay's UDP port for stun, its TCP port otherwise."""
+    """Port to check; default: the UDP port for stun, 53 for dns, the relay's TCP port otherwise."""
     path: str = Field(default="/", max_length=1024, pattern=r"^/[!-~]*$")
     expect_status: int = Field(default=200, ge=100, le=599)
+    expect_body: str | None = Field(default=None, min_length=1, max_length=1000)
+    """For http and https: text that the first 64 KiB of the body must hold (as UTF-8)."""
+    host: str | None = Field(
+        default=None, max_length=253, pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$"
+    )
+    """Name to ask for: the Host header of http and https, the server name (SNI) of TLS."""
+    verify: bool = False
+    """For tls and https: the certificate must be trusted by the prober's system, and be for `host`,
+    or for the address when there is none."""
+    min_valid_days: int = Field(default=0, ge=0, le=3650)
+    """For tls: fail so many days before the certificate expires; 0: when it has."""
+    dns_name: Annotated[DomainName | None, Field(validate_default=True)] = None
+    """For dns: the name to ask an A record of."""
     interval_s: float = Field(default=1.0, ge=0.1, le=3600)
     timeout_s: float = Field(default=0.8, ge=0.05, le=60)
     rise: int = Field(default=2, ge=1, le=100)
     """Successes in a row that turn a vantage's view to up."""
     fall: int = Field(default=3, ge=1, le=100)
     """Failures in a row that turn a vantage's view to down."""
+
+    @field_validator(*_PROBE_FIELDS)
+    @classmethod
+    def _read_by_its_kind(cls, value: object, about: ValidationInfo) -> object:
+        kind, name = about.data.get("kind"), str(about.field_name)
+        if kind == "dns" and name == "dns_name" and value is None:
+            raise ValueError("a dns probe needs a name to ask for")
+        given = value != cls.model_fields[name].default
+        if given and kind is not None and kind not in _PROBE_FIELDS[name]:
+            raise ValueError(f"not of {kind} probes; only for {', '.join(_PROBE_FIELDS[name])}")
+        return value
 
 
 class Relay(Model):
@@ -131,7 +173,8 @@ class Relay(Model):
     def _reachable(self) -> Relay:
         if self.ipv4 is None and self.ipv6 is None:
             raise ValueError("a relay needs an ipv4 or an ipv6 address")
-        if self.probe.kind != "stun" and self.probe.port is None and self.tcp_port is None:
+        by_tcp = self.probe.kind not in ("stun", "dns", "icmp")
+        if by_tcp and self.probe.port is None and self.tcp_port is None:
             raise ValueError(f"a {self.probe.kind} probe needs probe.port or tcp_port")
         return self
 

@@ -7,18 +7,27 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from firsthop_steering.model import Model, Port, Slug
+from firsthop_steering.model import Model, Port, ProbeKind, Slug
 
 
 class ProbeTarget(Model):
-    """One relay to check, with all that a prober needs to know of it."""
+    """One relay to check, with all that a prober needs to know of it.
+
+    The fields from `path` to `fall` are those of `firsthop_steering.model.Probe`.
+    """
 
     relay: Slug
-    kind: Literal["stun", "tcp", "http"]
+    kind: ProbeKind
     address: IPv4Address | IPv6Address
     port: Port
+    """An icmp check uses none."""
     path: str = "/"
     expect_status: int = 200
+    expect_body: str | None = None
+    host: str | None = None
+    verify: bool = False
+    min_valid_days: int = 0
+    dns_name: str | None = None
     interval_s: float = Field(ge=0.1, le=3600)
     timeout_s: float = Field(ge=0.05, le=60)
     rise: int = Field(ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,10 @@ import typer
 
 from firsthop.commands.process import bearer_token, http_url, run_until_signal, slug
 from firsthop_healthchecks.controlplane import ControlPlane
-from firsthop_healthchecks.prober import Prober, probes_by_kind
+from firsthop_healthchecks.prober import Prober
+from firsthop_healthchecks.probes import Probe
+from firsthop_healthchecks.probes.kinds import probes_by_kind
+from firsthop_healthchecks.source import Source
 from firsthop_healthchecks.statefile import StateFile
 
 
@@ -40,15 +44,33 @@ def prober(
         Path,
         typer.Option(envvar="FIRSTHOP_STATE_DIR", help="Where the last targets are kept."),
     ] = Path(".firsthop"),
+    source: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_PROBE_SOURCE",
+            help="Address that checks are sent from: IPv4, IPv6, or both with a comma between.",
+        ),
+    ] = "",
 ) -> None:
     """Run one prober."""
     secret = bearer_token(token, token_file)
     state = StateFile(state_dir / f"prober-{prober_id}.json")
-    run_until_signal(_probe(api_url, secret, prober_id, vantage, state))
+    try:
+        probes = probes_by_kind(Source.parse(source))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--source") from None
+    run_until_signal(_probe(api_url, secret, prober_id, vantage, state, probes))
 
 
-async def _probe(api_url: str, token: str, prober_id: str, vantage: str, state: StateFile) -> None:
+async def _probe(
+    api_url: str,
+    token: str,
+    prober_id: str,
+    vantage: str,
+    state: StateFile,
+    probes: Mapping[str, Probe],
+) -> None:
     async with ControlPlane(api_url, token) as control_plane:
         await Prober(
-            prober_id, vantage, control_plane=control_plane, state=state, probes=probes_by_kind()
+            prober_id, vantage, control_plane=control_plane, state=state, probes=probes
         ).run()

@@ -14,6 +14,7 @@ from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, Re
 
 AGENTS = frozenset({"agent"})
 PROBERS = frozenset({"prober"})
+DNS_PORT = 53
 _PROBED = (State.ACTIVE, State.DRAINING)
 
 
@@ -74,21 +75,15 @@ def _target(calling: Calling, relay: Relay) -> ProbeTarget:
             raise Unavailable("no credential keys have been read yet")
         ufrag, password = deps.mint_probe(deps.feed.keys, deps.now())
     address = relay.ipv4 or relay.ipv6
-    default = relay.udp_port if probe.kind == "stun" else relay.tcp_port
     assert address is not None  # the model's rule
+    own = {"stun": relay.udp_port, "dns": DNS_PORT}.get(probe.kind, relay.tcp_port)
     return ProbeTarget(
         relay=relay.id,
-        kind=probe.kind,
         address=address,
-        port=probe.port or default or relay.udp_port,
-        path=probe.path,
-        expect_status=probe.expect_status,
-        interval_s=probe.interval_s,
-        timeout_s=probe.timeout_s,
-        rise=probe.rise,
-        fall=probe.fall,
+        port=probe.port or own or relay.udp_port,
         ufrag=ufrag,
         password=password,
+        **probe.model_dump(exclude={"port"}),
     )
 
 

@@ -1,62 +1,101 @@
-"""HTTP: one GET gives the expected status."""
+"""HTTP and HTTPS: one GET gives the expected status, and a body that holds the expected text."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import (
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientSSLError,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+)
 from yarl import URL
 
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, not_reached, timed_out
+from firsthop_healthchecks.probes.certificates import context, handshake_failed
+from firsthop_healthchecks.source import ANY, Source
 from firsthop_steering.reports import ProbeTarget
+
+BODY = 64 * 1024  # octets of a body that are read, and only for a body rule
 
 
 class HttpProbe:
     """A new connection for every check, so that accepting one is checked too.
 
-    Redirects are not followed and bodies are not read.
+    Redirects are not followed, and nothing is decompressed. Serves the kinds http and https.
     """
 
-    def __init__(self) -> None:
-        self._session: ClientSession | None = None
+    def __init__(self, source: Source = ANY) -> None:
+        self._source = source
+        self._sessions: dict[int, ClientSession] = {}
 
     async def check(self, target: ProbeTarget) -> Outcome:
-        """Passed when the headers have come with `target.expect_status`."""
+        """Passed when the headers have come with `expect_status`, and `expect_body` is found."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            async with self._open().get(
+            async with self._session(target.address.version).get(
                 _url(target),
+                headers={} if target.host is None else {"Host": target.host},
+                ssl=context(target.verify) if target.kind == "https" else True,
+                server_hostname=target.host if target.kind == "https" else None,
                 allow_redirects=False,
                 timeout=ClientTimeout(total=target.timeout_s),
             ) as response:
-                status = response.status
+                wrong = await _judge(response, target)
         except TimeoutError:
             return timed_out(target)
         except OSError as error:
-            return not_reached(error)
+            return _not_reached(error)
         except (ClientError, ValueError) as error:
             return Failed(str(error) or type(error).__name__)
-        if status != target.expect_status:
-            return Failed(f"status {status}, expected {target.expect_status}")
-        return Passed((loop.time() - started) * 1000)
+        return wrong or Passed((loop.time() - started) * 1000)
 
     async def close(self) -> None:
-        """Close the session."""
-        if self._session is not None:
-            await self._session.close()
+        """Close the sessions."""
+        for session in self._sessions.values():
+            await session.close()
 
-    def _open(self) -> ClientSession:
-        if self._session is None:
-            self._session = ClientSession(
-                connector=TCPConnector(force_close=True, limit=0),
+    def _session(self, version: int) -> ClientSession:
+        if version not in self._sessions:
+            own = self._source.of(version)
+            self._sessions[version] = ClientSession(
+                connector=TCPConnector(
+                    force_close=True, limit=0, local_addr=None if own is None else (own, 0)
+                ),
                 cookie_jar=DummyCookieJar(),
-                headers={"User-Agent": "firsthop-prober"},
+                headers={"User-Agent": "firsthop-prober", "Accept-Encoding": "identity"},
                 auto_decompress=False,
             )
-        return self._session
+        return self._sessions[version]
+
+
+async def _judge(response: ClientResponse, target: ProbeTarget) -> Failed | None:
+    if response.status != target.expect_status:
+        return Failed(f"status {response.status}, expected {target.expect_status}")
+    if target.expect_body is None:
+        return None
+    wanted, body = target.expect_body.encode(), b""
+    while len(body) < BODY and wanted not in body:
+        more = await response.content.read(BODY - len(body))
+        if not more:
+            break
+        body += more
+    return None if wanted in body else Failed("body without the expected text")
+
+
+def _not_reached(error: OSError) -> Outcome:
+    cause = error.__cause__
+    if isinstance(error, ClientSSLError) and isinstance(cause, ssl.SSLError):
+        return handshake_failed(cause)
+    return not_reached(error)
 
 
 def _url(target: ProbeTarget) -> URL:
     host = f"[{target.address}]" if target.address.version == 6 else str(target.address)
-    return URL(f"http://{host}:{target.port}{target.path}", encoded=True)
+    return URL(f"{target.kind}://{host}:{target.port}{target.path}", encoded=True)

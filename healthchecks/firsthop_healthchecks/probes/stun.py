@@ -17,6 +17,7 @@ from ipaddress import ip_address
 
 from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable, not_reached, timed_out
+from firsthop_healthchecks.source import ANY, Source
 from firsthop_steering.reports import ProbeTarget
 from firsthop_steering.stun import Kind, Message, StunError, binding_request, parse
 from firsthop_steering.ufrag import claimed_expiry
@@ -43,7 +44,8 @@ class StunProbe:
     One lost packet is one failed check; `fall` is what makes that harmless.
     """
 
-    def __init__(self, *, wall: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, source: Source = ANY, *, wall: Callable[[], datetime] = utc_now) -> None:
+        self._source = source
         self._wall = wall
         self._sockets: dict[int, socket.socket] = {}
         self._waiting: dict[bytes, _Waiting] = {}
@@ -83,9 +85,7 @@ class StunProbe:
     def _socket(self, version: int) -> socket.socket:
         sock = self._sockets.get(version)
         if sock is None:
-            family = socket.AF_INET if version == 4 else socket.AF_INET6
-            sock = socket.socket(family, socket.SOCK_DGRAM)
-            sock.setblocking(False)
+            sock = self._source.new_socket(version, socket.SOCK_DGRAM)
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
             asyncio.get_running_loop().add_reader(sock, self._drain, sock)

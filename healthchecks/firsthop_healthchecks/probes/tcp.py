@@ -6,20 +6,22 @@ import asyncio
 import socket
 
 from firsthop_healthchecks.probes import Outcome, Passed, not_reached, timed_out
+from firsthop_healthchecks.source import ANY, Source
 from firsthop_steering.reports import ProbeTarget
 
 
 class TcpProbe:
     """Connects and closes; sends nothing."""
 
+    def __init__(self, source: Source = ANY) -> None:
+        self._source = source
+
     async def check(self, target: ProbeTarget) -> Outcome:
         """Passed once the handshake is done."""
         loop = asyncio.get_running_loop()
-        family = socket.AF_INET if target.address.version == 4 else socket.AF_INET6
         started = loop.time()
         try:
-            with socket.socket(family, socket.SOCK_STREAM) as sock:
-                sock.setblocking(False)
+            with self._source.new_socket(target.address.version, socket.SOCK_STREAM) as sock:
                 async with asyncio.timeout(target.timeout_s):
                     await loop.sock_connect(sock, (str(target.address), target.port))
         except TimeoutError:

@@ -180,6 +180,46 @@ def test_a_state_file_that_cannot_be_written_is_no_failure(tmp_path: Path) -> No
     assert StateFile(path).read() == targets("a")
 
 
+async def test_a_forgotten_relay_is_not_reported(tmp_path: Path) -> None:
+    """Also by a report that is being put together while the targets change."""
+    world = World()
+    world.told = targets(*(f"r-{n}" for n in range(250)))
+
+    async def story(prober: Prober) -> None:
+        await world.until({f"r-{n}": "up" for n in range(250)})
+        world.told = targets("r-0")
+        reporting = asyncio.create_task(prober.report())
+        await asyncio.sleep(0)
+        await prober._pull()
+        await reporting
+        assert [view.relay for view in (await prober.report()).views] == ["r-0"]
+
+    await with_prober(world, tmp_path / "state", story)
+
+
+async def test_targets_are_read_as_the_model_reads_them() -> None:
+    told = targets(*(f"r-{n}" for n in range(250)))
+    assert await controlplane.read_targets(told.model_dump_json().encode()) == told
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"targets": [{}]}', "targets/0/relay: Field required"),
+        (b'{"targets": [], "more": 1}', "more: Extra inputs"),
+        (b'{"targets": 7}', "targets: Input should be"),
+        (b"[]", "Input should be"),
+        (b"{", "Expecting property name"),
+        (b"\xff\xff\xff\xff", "decode"),
+        (b"[" * 100_000, "recursion"),
+    ],
+)
+async def test_unreadable_targets_say_what_is_wrong(body: bytes, reason: str) -> None:
+    with pytest.raises(ControlPlaneError, match="unreadable targets: ") as caught:
+        await controlplane.read_targets(body)
+    assert reason in str(caught.value)
+
+
 async def test_exchanges_wait_longer_each_time_and_recover(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import itertools
+import selectors
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable
+from firsthop_healthchecks.schedule import Schedule
 from firsthop_healthchecks.watch import Watch
 from firsthop_steering.reports import ProbeTarget
 
@@ -66,7 +69,8 @@ class Bench:
             probe=lambda _: self.probe,
             turned=self.turn,
             wall=lambda: next(self.clock),
-            chance=lambda: 0.0,
+            key="fra-1",
+            start=0.0,
         )
 
     def turn(self) -> None:
@@ -157,7 +161,92 @@ async def test_a_check_under_way_does_not_speak_for_another_place() -> None:
     assert bench.watch.view() is None
 
 
-async def test_it_checks_in_every_slot_until_stopped() -> None:
+class Instant(selectors.SelectSelector):
+    """Waits for nothing: the loop's clock goes on instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+class Timed:
+    """A probe that takes so long, by the loop's clock, and notes when it began."""
+
+    def __init__(self, takes_s: Callable[[int], float]) -> None:
+        self.takes_s = takes_s
+        self.began: list[float] = []
+        self.under_way = self.most_under_way = 0
+
+    async def check(self, target: ProbeTarget) -> Outcome:
+        self.began.append(asyncio.get_running_loop().time())
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await asyncio.sleep(self.takes_s(len(self.began)))
+        self.under_way -= 1
+        return Passed(1.0)
+
+    async def close(self) -> None:
+        return
+
+
+def hours_of(seconds: float, probe: Timed, **changes: Any) -> list[float]:
+    """When checks began, on a loop whose hours pass at once and a wall clock that jumps about."""
+    selector = Instant()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.time = lambda: selector.now  # type: ignore[method-assign]
+    steps = itertools.cycle([0, 1, -1])
+
+    async def story() -> None:
+        watch = Watch(
+            target(**changes),
+            probe=lambda _: probe,
+            turned=lambda: None,
+            key="fra-1",
+            start=1000.0,
+            wall=lambda: START + timedelta(hours=next(steps)),
+        )
+        watch.start()
+        await asyncio.sleep(seconds)
+        task = watch.stop()
+        assert task is not None
+        await asyncio.wait([task])
+
+    try:
+        loop.run_until_complete(story())
+    finally:
+        loop.close()
+    return probe.began
+
+
+def test_an_hour_later_checks_are_where_they_belong() -> None:
+    """Whatever checks took and wall clocks did: round n is at its own place, and none is lost."""
+    schedule = Schedule.of("fra-1", start=1000.0, interval_s=1.0)
+    began = hours_of(3600, Timed(lambda n: 0.7 * (n % 7) / 7))
+    assert began == pytest.approx([schedule.at(n) for n in range(len(began))], abs=1e-6)
+    assert 3599 <= len(began) <= 3600
+
+
+def test_checks_that_outlast_the_interval_skip_rounds() -> None:
+    """They never pile up, and those that are made are on time."""
+    schedule = Schedule.of("fra-1", start=1000.0, interval_s=1.0)
+    probe = Timed(lambda _: 2.5)
+    began = hours_of(300, probe)
+    assert probe.most_under_way == 1
+    assert began == pytest.approx([schedule.at(n) for n in range(0, 300, 3)], abs=1e-6)
+
+
+def test_rare_checks_begin_within_a_second() -> None:
+    began = hours_of(3 * 600, Timed(lambda _: 0.1), interval_s=600)
+    assert began[0] <= 1001.0
+    schedule = Schedule.of("fra-1", start=1000.0, interval_s=600)
+    assert began[1:] == pytest.approx([schedule.at(n) for n in range(3)], abs=1e-6)
+
+
+async def test_it_checks_in_every_round_until_stopped() -> None:
     """Also after the interval changed from an hour to a tenth of a second."""
     bench = Bench("+" * 1000, interval_s=3600)
     bench.watch.start()

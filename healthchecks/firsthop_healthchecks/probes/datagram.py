@@ -1,0 +1,47 @@
+"""One datagram out, one answer in, over a connected socket: what dns and icmp have in common.
+
+The kernel drops what comes from elsewhere; what the target itself sends is judged by the kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from firsthop_healthchecks.probes import Failed, Outcome, Passed, not_reached, timed_out
+from firsthop_steering.reports import ProbeTarget
+
+DATAGRAM = 65535
+
+Judge = Callable[[bytes], "Failed | str | None"]
+"""None: the answer, and right; Failed: the answer, and wrong; words: why it is not the answer."""
+
+
+async def exchange(
+    target: ProbeTarget, open_socket: Callable[[], socket.socket], *, packet: bytes, judge: Judge
+) -> Outcome:
+    """Send `packet` once and wait for its answer until the target's time is up.
+
+    Packets that are not the answer end nothing, for anybody may send them; the last one's fault
+    is told when no answer follows.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    silence = timed_out(target)
+    try:
+        async with asyncio.timeout(target.timeout_s):
+            with open_socket() as sock:
+                sock.connect((str(target.address), target.port))  # sends nothing, so never waits
+                await loop.sock_sendall(sock, packet)
+                while True:
+                    found = judge(await loop.sock_recv(sock, DATAGRAM))
+                    if found is None:
+                        return Passed((loop.time() - started) * 1000)
+                    if isinstance(found, Failed):
+                        return found
+                    silence = Failed(found)
+    except TimeoutError:
+        return silence
+    except OSError as error:
+        return not_reached(error)

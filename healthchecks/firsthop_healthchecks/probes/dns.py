@@ -1,0 +1,58 @@
+"""DNS: the name server answers one question with at least one record."""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rcode
+
+from firsthop_healthchecks.probes import Failed, Outcome, Unable
+from firsthop_healthchecks.probes.datagram import exchange
+from firsthop_healthchecks.source import ANY, Source
+from firsthop_steering.reports import ProbeTarget
+
+PAYLOAD = 1232  # what passes every path unfragmented
+
+
+class DnsProbe:
+    """Asks over UDP for A of `target.dns_name`, with EDNS (RFC 6891), once.
+
+    Id and source port are random, and the question must come back: so a stranger cannot answer.
+    """
+
+    def __init__(self, source: Source = ANY) -> None:
+        self._source = source
+
+    async def check(self, target: ProbeTarget) -> Outcome:
+        """Passed on NOERROR with a record in the answer section."""
+        if target.dns_name is None:
+            return Unable("no name to ask for")
+        query = dns.message.make_query(target.dns_name, "A", use_edns=0, payload=PAYLOAD)
+        return await exchange(
+            target,
+            partial(self._source.new_socket, target.address.version, socket.SOCK_DGRAM),
+            packet=query.to_wire(),
+            judge=partial(judge, query),
+        )
+
+    async def close(self) -> None:
+        """Nothing is shared."""
+
+
+def judge(query: dns.message.Message, packet: bytes) -> Failed | str | None:
+    """What `packet` is to `query` (see `datagram.Judge`)."""
+    try:
+        answer = dns.message.from_wire(packet)
+    except (dns.exception.DNSException, ValueError):
+        return "answer is not DNS"
+    if not query.is_response(answer):  # QR, id, opcode and question (RFC 5452 §4.2, §4.3)
+        return "answer to another question"
+    if answer.rcode() != dns.rcode.NOERROR:
+        return Failed(f"answer is {dns.rcode.to_text(answer.rcode())}")
+    if not answer.answer:
+        return Failed("truncated" if answer.flags & dns.flags.TC else "answer without a record")
+    return None

@@ -1,0 +1,60 @@
+"""ICMP echo, where the system lets everybody send it (ping sockets of Linux and macOS).
+
+Says that a host is there and nothing of the relay on it: the weakest of all kinds.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from functools import partial
+
+from firsthop_healthchecks.probes import Outcome, Unable
+from firsthop_healthchecks.probes.datagram import exchange
+from firsthop_healthchecks.source import ANY, Source
+from firsthop_steering.reports import ProbeTarget
+
+PING_SOCKETS = "no ping sockets here (see net.ipv4.ping_group_range)"
+# Request and reply, of ICMP (RFC 792) and of ICMPv6 (RFC 4443 §4.1, §4.2)
+TYPES = {4: (8, 0), 6: (128, 129)}
+PROTOCOLS = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
+_HEADER = struct.Struct(">BBHHH")  # type, code, checksum, identifier, sequence number
+
+
+class IcmpProbe:
+    """Sends one echo request; the kernel fills in checksum and identifier, and sorts the replies.
+
+    16 random octets come back in the right reply only.
+    """
+
+    def __init__(self, source: Source = ANY) -> None:
+        self._source = source
+
+    async def check(self, target: ProbeTarget) -> Outcome:
+        """Passed on the echo reply; Unable where the system has no ping sockets for us."""
+        version = target.address.version
+        kind = socket.SOCK_DGRAM
+        try:
+            sock = self._source.new_socket(version, kind, PROTOCOLS[version])
+        except OSError as error:
+            refused = error.errno in _REFUSALS
+            return Unable(PING_SOCKETS if refused else os.strerror(error.errno or errno.EIO))
+        request, reply = TYPES[version]
+        nonce = os.urandom(16)
+        packet = _HEADER.pack(request, 0, 0, 0, 1) + nonce
+        return await exchange(
+            target, lambda: sock, packet=packet, judge=partial(judge, reply, nonce)
+        )
+
+    async def close(self) -> None:
+        """Nothing is shared."""
+
+
+def judge(reply: int, nonce: bytes, packet: bytes) -> str | None:
+    """Whether `packet` is the echo reply with our octets (see `datagram.Judge`)."""
+    if len(packet) < _HEADER.size or packet[0] != reply:
+        return "answer is no echo reply"
+    return None if packet[_HEADER.size :] == nonce else "echo of something else"

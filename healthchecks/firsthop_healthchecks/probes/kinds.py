@@ -1,0 +1,30 @@
+"""The table of all kinds: what a target may ask for (`ProbeTarget.kind`), and who does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from firsthop_healthchecks.probes import Probe
+from firsthop_healthchecks.probes.dns import DnsProbe
+from firsthop_healthchecks.probes.http import HttpProbe
+from firsthop_healthchecks.probes.icmp import IcmpProbe
+from firsthop_healthchecks.probes.stun import StunProbe
+from firsthop_healthchecks.probes.tcp import TcpProbe
+from firsthop_healthchecks.probes.tls import TlsProbe
+from firsthop_healthchecks.source import ANY, Source
+from firsthop_steering.model import ProbeKind
+
+KINDS: Mapping[ProbeKind, Callable[[Source], Probe]] = {
+    "stun": StunProbe,
+    "tcp": TcpProbe,
+    "tls": TlsProbe,
+    "http": HttpProbe,
+    "https": HttpProbe,
+    "dns": DnsProbe,
+    "icmp": IcmpProbe,
+}
+
+
+def probes_by_kind(source: Source = ANY) -> dict[str, Probe]:
+    """A fresh probe of every kind; their checks set out from `source`."""
+    return {kind: make(source) for kind, make in KINDS.items()}

@@ -1,0 +1,52 @@
+"""Where a new kind of probe starts: copy this file, and follow `README.md` one folder up.
+
+It is a whole kind, tested like the others, that nobody can ask for as it stands in no table: UDP
+echo (RFC 862), which sends a few octets and wants the same ones back.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import partial
+
+from firsthop_healthchecks.probes import Outcome
+from firsthop_healthchecks.probes.datagram import exchange
+from firsthop_healthchecks.source import ANY, Source
+from firsthop_steering.reports import ProbeTarget
+
+
+class SkeletonProbe:
+    """Say what is sent, what is read, and what is left alone. One instance serves all targets.
+
+    What all checks share (a socket, a session) is made at the first check and kept here.
+    """
+
+    def __init__(self, source: Source = ANY) -> None:
+        """Make no socket here: there may be no loop yet, and nobody to ask for this kind."""
+        self._source = source
+
+    async def check(self, target: ProbeTarget) -> Outcome:
+        """Check once: Passed with milliseconds, Failed with a reason, or Unable.
+
+        The rules: end within `target.timeout_s`; measure with the loop's time; raise nothing, so
+        map OSError by `not_reached`, which knows whose fault an errno is; say Unable when nothing
+        was learned of the target; name neither target nor time in a reason; treat every octet
+        that comes back as hostile, and read no more of them than the check needs. `exchange`
+        keeps all of them for kinds of one datagram, `tcp.py` shows them for a connection.
+        """
+        nonce = os.urandom(16)
+        return await exchange(
+            target,
+            partial(self._source.new_socket, target.address.version, socket.SOCK_DGRAM),
+            packet=nonce,
+            judge=partial(judge, nonce),
+        )
+
+    async def close(self) -> None:
+        """Give back what the checks shared; here it is nothing."""
+
+
+def judge(nonce: bytes, packet: bytes) -> str | None:
+    """Keep the reading of answers pure: a unit test can then feed it anything."""
+    return None if packet == nonce else "echo of something else"
