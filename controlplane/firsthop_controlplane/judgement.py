@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 from firsthop_steering.damping import Damping, hold, turned
 from firsthop_steering.depool import Fallen, Shares, guarded
-from firsthop_steering.model import Relay, State
+from firsthop_steering.model import Liveness, Relay, State
 from firsthop_steering.quorum import Count, Sighting, count, self_excluded, sight, vantage_words
 from firsthop_steering.reports import ProbeReport
-from firsthop_steering.verdicts import Liveness
 
 
 class Opinion(NamedTuple):

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from firsthop_controlplane.judgement import Judgement
-from firsthop_steering.model import Relay
+from firsthop_steering.model import Liveness, Relay
 from firsthop_steering.reports import ProbeReport, RelayReport
 from firsthop_steering.snapshot import RelayStatus
-from firsthop_steering.verdicts import Liveness
 
 REASON_LIMIT = 500
 

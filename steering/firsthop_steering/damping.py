@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from firsthop_steering.model import Liveness
 from firsthop_steering.quorum import (
     ALTERNATION_HALF_LIFE_S,
     Sighting,
@@ -18,7 +19,6 @@ from firsthop_steering.quorum import (
     elapsed_s,
     lower_median,
 )
-from firsthop_steering.verdicts import Liveness
 
 TURN_PENALTY = 1.0
 HALF_LIFE_S = 60.0

@@ -111,6 +111,24 @@ _PROBE_FIELDS: dict[str, tuple[ProbeKind, ...]] = {
 """The kinds of probe that read a field; those that all of them read are not named."""
 
 
+Family = Literal["ipv4", "ipv6"]
+Liveness = Literal["up", "down", "unknown"]
+"""`unknown`: nobody has seen enough. It is never treated as `down`."""
+
+
+class Forced(Model):
+    """An operator's word on a relay, beside what is measured and stronger than that."""
+
+    verdict: Literal["up", "down"]
+    until: AwareDatetime | None = None
+    """When measurement has the word again; null: when the operator takes it back."""
+    note: str = Field(default="", max_length=1000)
+
+    def active(self, now: datetime) -> bool:
+        """Whether it still holds at `now`."""
+        return self.until is None or now < self.until
+
+
 class Probe(Model):
     """How one relay's liveness is checked, by every vantage."""
 
@@ -138,6 +156,10 @@ class Probe(Model):
     """Successes in a row that turn a vantage's view to up."""
     fall: int = Field(default=3, ge=1, le=100)
     """Failures in a row that turn a vantage's view to down."""
+    families: tuple[Family, ...] | None = Field(default=None, min_length=1, max_length=2)
+    """Which of the relay's addresses are checked, each with a verdict of its own; null: all."""
+    slow_start_s: float = Field(default=10.0, ge=0, le=3600)
+    """Seconds over which a relay that comes back from being down gets its whole share again."""
 
     @field_validator(*_PROBE_FIELDS)
     @classmethod
@@ -168,6 +190,7 @@ class Relay(Model):
     failure_domain: str | None = Field(default=None, max_length=63)
     """What fails together (rack, site, provider); answers take different ones first."""
     probe: Probe = Probe()
+    forced: Forced | None = None
 
     @model_validator(mode="after")
     def _reachable(self) -> Relay:
@@ -176,6 +199,9 @@ class Relay(Model):
         by_tcp = self.probe.kind not in ("stun", "dns", "icmp")
         if by_tcp and self.probe.port is None and self.tcp_port is None:
             raise ValueError(f"a {self.probe.kind} probe needs probe.port or tcp_port")
+        for family in self.probe.families or ():
+            if getattr(self, family) is None:
+                raise ValueError(f"probe.families names {family}, but there is no {family} address")
         return self
 
 
@@ -272,6 +298,9 @@ class Service(Model):
     fallback: tuple[IPv4Address | IPv6Address, ...] = Field(default=(), max_length=8)
     ecs: bool = True
     """Whether EDNS client subnet is used for this name (RFC 7871)."""
+    view: Literal["global", "local"] = "global"
+    """Whose verdict on relays an edge goes by: that of all vantages, or first that of the vantage
+    which bears the name of the edge's own region."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Service:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from firsthop_steering.verdicts import Liveness
+from firsthop_steering.model import Liveness
 
 EXCLUDED_FROM_SHARE = 0.6
 """A vantage that sees this share of all its targets down may be what is broken."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from firsthop_steering.model import Model, Port, ProbeKind, Slug
+from firsthop_steering.model import Family, Liveness, Model, Port, ProbeKind, Slug
 
 
 class ProbeTarget(Model):
@@ -17,6 +16,8 @@ class ProbeTarget(Model):
     """
 
     relay: Slug
+    family: Family = "ipv4"
+    """Of `address`: what is found is said of this family alone."""
     kind: ProbeKind
     address: IPv4Address | IPv6Address
     port: Port
@@ -35,6 +36,8 @@ class ProbeTarget(Model):
     ufrag: str | None = None
     """For stun: a credential minted for the reserved region wire id 0, and its password."""
     password: str | None = None
+    nudge: int = Field(default=0, ge=0)
+    """When it is another number than before, check at once: something may have happened."""
 
 
 class ProbeTargets(Model):
@@ -44,10 +47,11 @@ class ProbeTargets(Model):
 
 
 class VantageView(Model):
-    """How one relay looks from one prober, after rise and fall."""
+    """How one address of a relay looks from one prober, after rise and fall."""
 
     relay: Slug
-    verdict: Literal["up", "down", "unknown"]
+    family: Family = "ipv4"
+    verdict: Liveness
     since: AwareDatetime
     checked_at: AwareDatetime
     duration_ms: float | None = Field(default=None, ge=0)
@@ -79,3 +83,7 @@ class RelayReport(Model):
     """Busy share of the host's processors, 0 to 1."""
     drops_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     draining: bool = False
+    stops_at: AwareDatetime | None = None
+    """When the relay goes down; it takes no new sessions until then."""
+    crashed: bool = False
+    """The agent finds nobody where the relay should be."""

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import AwareDatetime, Field, ValidationError
 
 from firsthop_steering.document import Document, problems_in
-from firsthop_steering.model import Model, Slug
+from firsthop_steering.model import Family, Liveness, Model, Slug
 
 FORMAT = 1
 Kind = Literal["plan", "status", "keys"]
@@ -37,14 +37,34 @@ class Plan(Model):
     """Milliseconds that the planner charges a region above its capacity."""
 
 
+class Word(Model):
+    """What one vantage says of one relay, while its views are fresh."""
+
+    verdict: Liveness
+    since: AwareDatetime
+    families: dict[Family, Liveness] = Field(default_factory=dict)
+
+
 class RelayStatus(Model):
     """What is known of one relay."""
 
-    verdict: Literal["up", "down", "unknown"] = "unknown"
-    """From the probes; `unknown` is never `down`."""
+    verdict: Liveness = "unknown"
+    """From the probes of all vantages, the better of both families."""
     since: AwareDatetime | None = None
+    families: dict[Family, Liveness] = Field(default_factory=dict)
+    """The verdict on each address that is checked."""
+    vantages: dict[Slug, Word] = Field(default_factory=dict)
+    """What each vantage says by itself; one whose views are stale, or that is excluded, is not
+    named."""
+    share: int = Field(default=100, ge=1, le=100)
+    """Per cent of its weight while it starts slowly after it was down."""
     draining: bool = False
     """Its own agent asks for no new sessions."""
+    stops_at: AwareDatetime | None = None
+    """When it goes down, as its agent says; it drains until then."""
+    crashed: bool = False
+    """Its own agent says that it is not there. Nothing an agent says makes a relay better than the
+    probes find it."""
     sessions: int | None = Field(default=None, ge=0)
     load: float | None = Field(default=None, ge=0)
     """Used share of its capacity, 1.0 = full."""

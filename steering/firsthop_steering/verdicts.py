@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from firsthop_steering.model import Probe
+from firsthop_steering.model import Liveness, Probe
 
-Liveness = Literal["up", "down", "unknown"]
 Threshold = Literal["once", "rise", "fall"]
 
 

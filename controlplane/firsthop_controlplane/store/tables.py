@@ -126,6 +126,7 @@ class RelayRow(Configured):
     state: Mapped[str]
     failure_domain: Mapped[str | None]
     probe: Mapped[dict[str, Any]]
+    forced: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class TransceiverRegionRow(Configured):
@@ -227,6 +228,7 @@ class ServiceRow(Configured):
         CheckConstraint("pool IN ('relays', 'transceivers')", name="pool"),
         CheckConstraint("when_all_down IN ('open', 'closed', 'fallback')", name="when_all_down"),
         CheckConstraint("ttl BETWEEN ttl_min AND ttl_max", name="ttl"),
+        CheckConstraint("view IN ('global', 'local')", name="view"),
         _within("answers", 1, 8),
         _unique("name"),
     )
@@ -243,6 +245,7 @@ class ServiceRow(Configured):
     when_all_down: Mapped[str]
     fallback: Mapped[list[Address]] = mapped_column(ARRAY(INET))
     ecs: Mapped[bool]
+    view: Mapped[str]
 
 
 class OverrideRow(Configured):
