@@ -6,6 +6,7 @@ import asyncio
 import signal
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from aiohttp import ClientSession
@@ -13,6 +14,7 @@ from aiohttp import ClientSession
 from firsthop.commands.process import bearer_token, http_url, run_until_signal, slug
 from firsthop_healthchecks.agent import Agent, HostCounters, RelayCounters
 from firsthop_healthchecks.controlplane import ControlPlane
+from firsthop_healthchecks.presence import watch_presence
 
 
 def _optional_url(value: str | None) -> str | None:
@@ -47,14 +49,28 @@ def agent(
     drain: Annotated[
         bool, typer.Option("--drain", help="Ask for no new sessions from the start.")
     ] = False,
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            envvar="FIRSTHOP_AGENT_GRACE_S",
+            min=0,
+            max=86400,
+            help="The relay ends so many seconds after this agent is asked to: say so on SIGTERM.",
+        ),
+    ] = None,
 ) -> None:
     """Run the agent of one relay. SIGUSR1 asks for no new sessions, SIGUSR2 takes that back."""
     secret = bearer_token(token, token_file)
-    run_until_signal(_report(api_url, secret, relay_id, relay_metrics_url, drain))
+    run_until_signal(_report(api_url, secret, relay_id, relay_metrics_url, drain, grace))
 
 
 async def _report(
-    api_url: str, token: str, relay_id: str, metrics_url: str | None, draining: bool
+    api_url: str,
+    token: str,
+    relay_id: str,
+    metrics_url: str | None,
+    draining: bool,
+    grace_s: float | None,
 ) -> None:
     async with ControlPlane(api_url, token) as control_plane, ClientSession() as session:
         counters = RelayCounters(metrics_url, session) if metrics_url else HostCounters()
@@ -62,4 +78,13 @@ async def _report(
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, beside.drain, True)
         loop.add_signal_handler(signal.SIGUSR2, beside.drain, False)
-        await beside.run()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(beside.run())
+                if metrics_url:
+                    place = urlsplit(metrics_url)
+                    port = place.port or (443 if place.scheme == "https" else 80)
+                    group.create_task(watch_presence(place.hostname or "", port, beside.found))
+        finally:
+            if grace_s is not None:
+                await beside.stop(grace_s)
