@@ -104,6 +104,19 @@ def test_the_shelf_refuses_what_is_not_genuine(tmp_path: Path) -> None:
     assert "feed" in again.last_rejection
 
 
+def test_what_requires_the_unknown_leaves_the_old_in_force(tmp_path: Path) -> None:
+    """A newer control plane's plan that this edge cannot read rightly is refused by name."""
+    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    plan = plan_of(DOCUMENT, number=5)
+    shelf.accept(seal(plan, KEY))
+    assert shelf.accept(seal(plan_of(DOCUMENT, number=6), KEY, ("tides",))) is None
+    assert shelf.plan == plan
+    assert "requires tides" in shelf.last_rejection
+    again = Shelf(tmp_path / "snapshots", KEY.public_key())
+    again.load()
+    assert (again.plan, again.rejected) == (plan, {})
+
+
 def test_another_replica_s_status_holds_whatever_its_number(tmp_path: Path) -> None:
     """Replicas number apart: after a change of feed its first status counts, then only newer."""
     shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
