@@ -29,6 +29,8 @@ class StreamQuery(Query):
     plan: int | None = Field(default=None, ge=0, le=_HIGHEST)
     status: int | None = Field(default=None, ge=0, le=_HIGHEST)
     keys: int | None = Field(default=None, ge=0, le=_HIGHEST)
+    deltas: bool = False
+    """Send what changed since the status before, where the reader is not too far behind."""
 
     def held(self) -> Held:
         numbers = {"plan": self.plan, "status": self.status, "keys": self.keys}
@@ -45,7 +47,8 @@ async def _stream(calling: Calling) -> web.StreamResponse:
         return response
     # A write returns when the kernel has it all: then we know whether the reader keeps up.
     transport.set_write_buffer_limits(high=0)
-    with deps.feed.subscribe(calling.query.held()) as subscription:
+    query: StreamQuery = calling.query
+    with deps.feed.subscribe(query.held(), deltas=query.deltas) as subscription:
         try:
             await _tell(response, subscription, calling)
         except TimeoutError:
