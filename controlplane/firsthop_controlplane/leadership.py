@@ -12,7 +12,8 @@ leader, so nothing that a former one says can pass for news.
 | standby | taken, the lease is stale | standby | end the holder's session, look again |
 | leader | renewed | leader | |
 | leader | nothing, it is away | leader | look again |
-| leader | the lease is another's, or of a higher term | standby | follow the holder |
+| leader | the lease is ours, the lock is with a session that we lost | leader | end that session |
+| leader | the lease is another's | standby | follow the holder |
 | either | a peer knows a higher term | standby | look again |
 
 The second rule is `may_publish`: a leader that was stopped or starved has to look again first.
@@ -56,7 +57,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """They are another's; of no use to us even if the lease should bear our name."""
+    """The lock is with another session; the lease says whose."""
 
     lease: Lease
 
@@ -93,6 +94,7 @@ class Leader:
     lease: Lease
     asked_at: float
     renewed_at: float
+    """When the database last said so."""
 
     @property
     def term(self) -> int:
@@ -112,8 +114,14 @@ def after(state: State, finding: Finding, asked_at: float) -> tuple[State, Step]
         return (Standby() if finding.term > known else state), "wait"
     if isinstance(finding, Away):
         return (replace(state, asked_at=asked_at) if isinstance(state, Leader) else state), "wait"
-    stale = finding.lease.age_s > STALE_S
-    return Standby(finding.lease), "end holder" if stale else "wait"
+    lease = finding.lease
+    if isinstance(state, Leader) and (lease.term, lease.holder) == _name(state.lease):
+        return replace(state, asked_at=asked_at), "end holder"
+    return Standby(lease), "end holder" if lease.age_s > STALE_S else "wait"
+
+
+def _name(lease: Lease) -> tuple[int, str]:
+    return lease.term, lease.holder
 
 
 def may_publish(state: State, now: float) -> bool:
