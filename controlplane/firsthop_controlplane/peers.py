@@ -136,24 +136,38 @@ class Peers:
                     election.before = None
 
     async def forward(self, request: web.Request, body: bytes) -> web.Response:
-        """The leader's answer to a call that only it can serve. Raises NoLeader."""
+        """The leader's answer to a call that only it can serve. Raises NoLeader.
+
+        Whoever waits for a leader that is no more is told at once, and asks again.
+        """
         url = self._election.leader_url()
-        if not url or FORWARDED in request.headers or self._session is None:
+        if not url or FORWARDED in request.headers:
             raise NoLeader("no leader is known")
-        headers = {FORWARDED: "1", "Authorization": request.headers.get("Authorization", "")}
-        headers["Content-Type"] = request.headers.get("Content-Type", "application/json")
+        calling = asyncio.create_task(self._call(url, request, body))
         try:
-            async with self._session.request(
-                request.method,
-                url.rstrip("/") + request.path_qs,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=FORWARD_S),
-            ) as answer:
-                kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
-                return web.Response(
-                    body=await answer.read() or None, status=answer.status, headers=kept
-                )
+            while not calling.done():
+                await asyncio.wait({calling}, timeout=LOOK_S)
+                if not calling.done() and self._election.leader_url() != url:
+                    raise NoLeader("another leads now")
+            return calling.result()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoLeader(f"the leader {url}: {str(error) or type(error).__name__}") from None
+        finally:
+            calling.cancel()
+
+    async def _call(self, url: str, request: web.Request, body: bytes) -> web.Response:
+        assert self._session is not None
+        headers = {FORWARDED: "1", "Authorization": request.headers.get("Authorization", "")}
+        headers["Content-Type"] = request.headers.get("Content-Type", "application/json")
+        async with self._session.request(
+            request.method,
+            url.rstrip("/") + request.path_qs,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=FORWARD_S),
+        ) as answer:
+            kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+            return web.Response(
+                body=await answer.read() or None, status=answer.status, headers=kept
+            )
