@@ -1,18 +1,22 @@
 """The newest accepted snapshots, in memory and on disk: what an edge starts from.
 
-Each kind is one file of one sealed line. What the disk holds is checked like what the network
-brings: a tampered file is refused, said so, and the feed's word is waited for.
+Each kind is one file of one sealed line; the status has a second file, of the deltas since. What
+the disk holds is checked like what the network brings: a tampered file is refused, said so, and
+the feed's word is waited for.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.secret_files import write_secret
+from firsthop_steering.deltas import applied, follows
 from firsthop_steering.snapshot import (
+    Delta,
     KeySet,
     Kind,
     Plan,
@@ -27,6 +31,13 @@ from firsthop_steering.snapshot import (
 log = structlog.get_logger(__name__)
 
 KINDS: tuple[Kind, ...] = ("plan", "status", "keys")
+DELTAS_KEPT = 400
+"""More since the last whole status are not kept: a whole one is asked for. The feed sends one
+of its own accord four times as often."""
+
+
+class FeedGapError(ValueError):
+    """A delta that does not start from the status that is held: a whole one is needed."""
 
 
 class Shelf:
@@ -39,7 +50,10 @@ class Shelf:
         self.rejected: dict[str, int] = {}
         """Refused snapshots, counted by where they came from (disk, feed)."""
         self.last_rejection = ""
-        self._first_status_due = False
+        self.gaps = 0
+        """How often a whole status had to be asked for."""
+        self._whole_due = False
+        self._deltas_kept = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -64,12 +78,8 @@ class Shelf:
         """Takes what lies on disk and is genuine."""
         for kind in KINDS:
             path = self._path(kind)
-            try:
-                line = path.read_bytes()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                self._refuse("disk", f"{path}: {error.strerror}")
+            line = self._read(path)
+            if line is None:
                 continue
             snapshot = unseal(line, self._trusted)
             if isinstance(snapshot, Rejected):
@@ -78,33 +88,80 @@ class Shelf:
                 self._refuse("disk", f"{path}: holds a {kind_of(snapshot)} snapshot")
             else:
                 self._held[kind] = snapshot
+        self._load_deltas()
 
-    def begin_stream(self) -> None:
-        """A feed was connected. Its first status holds, whatever its number.
+    def _load_deltas(self) -> None:
+        """As far as they are genuine and follow each other; what is behind that is refused."""
+        for line in (self._read(self._deltas) or b"").splitlines():
+            delta, status = unseal(line, self._trusted), self.status
+            if isinstance(delta, Rejected):
+                fault = delta.reason
+            elif not isinstance(delta, Delta):
+                fault = f"holds a {kind_of(delta)} snapshot"
+            elif status is not None and not supersedes(delta, status):
+                continue  # from before the whole status: a crash left them
+            elif status is None or not follows(delta, status):
+                fault = f"delta {delta.number} does not follow what is before it"
+            else:
+                self._held["status"] = applied(delta, status)
+                self._deltas_kept += 1
+                continue
+            self._refuse("disk", f"{self._deltas}: {fault}")
+            self._whole_due = True
+            return
 
-        Replicas of the control plane number their statuses apart; the one that speaks now knows.
-        """
-        self._first_status_due = True
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._refuse("disk", f"{path}: {error.strerror}")
+            return None
 
     def accept(self, line: bytes) -> Snapshot | None:
-        """Takes a sealed line from the feed; returns it if it is new, else None."""
+        """Takes a sealed line from the feed; returns it if it is new, else None.
+
+        Raises FeedGapError when the feed is to be asked for a whole status.
+        """
         snapshot = unseal(line, self._trusted)
         if isinstance(snapshot, Rejected):
             self._refuse("feed", snapshot.reason)
             return None
-        kind = kind_of(snapshot)
+        kind: Kind = "status" if isinstance(snapshot, Delta) else kind_of(snapshot)
         held = self._held.get(kind)
-        first_status = kind == "status" and self._first_status_due
-        self._first_status_due &= kind != "status"
-        if snapshot == held or not (first_status or supersedes(snapshot, held)):
+        if self._whole_due and snapshot == held:
+            self._write(kind, line)  # held already, but not on disk in one piece
+        if not supersedes(snapshot, held):
             return None
-        self._held[kind] = snapshot
-        self._write(kind, line)
+        if isinstance(snapshot, Delta):
+            self._apply(snapshot, line)
+        else:
+            self._held[kind] = snapshot
+            self._write(kind, line)
         return snapshot
+
+    def _apply(self, delta: Delta, line: bytes) -> None:
+        status = self.status
+        if status is None or not follows(delta, status):
+            held = status.number if status else None
+            raise self._gap(f"delta {delta.number} follows status {delta.base}, not {held}")
+        self._held["status"] = applied(delta, status)
+        if self._deltas_kept >= DELTAS_KEPT:
+            raise self._gap(f"{DELTAS_KEPT} deltas since the last whole status")
+        self._append(line)
+
+    def _gap(self, reason: str) -> FeedGapError:
+        self.gaps += 1
+        self._whole_due = True
+        log.warning("whole status needed", reason=reason)
+        return FeedGapError(reason)
 
     def numbers(self) -> dict[str, str]:
         """What is held, as the feed asks for it."""
         held: dict[str, str] = {kind: str(snapshot.number) for kind, snapshot in self._held.items()}
+        if self._whole_due:
+            held.pop("status", None)
         if self.plan is not None:
             held["lineage"] = self.plan.lineage
         return held
@@ -112,13 +169,45 @@ class Shelf:
     def _path(self, kind: Kind) -> Path:
         return self._folder / f"{kind}.snapshot"
 
+    @property
+    def _deltas(self) -> Path:
+        return self._folder / "status.deltas"
+
     def _write(self, kind: Kind, line: bytes) -> None:
         """Replaces the file whole; a full disk costs the copy, not the service."""
-        path = self._path(kind)
+        path, is_status = self._path(kind), kind == "status"
         try:
             write_secret(path, line)
+            if is_status:
+                self._deltas.unlink(missing_ok=True)
         except OSError as error:
-            log.error("snapshot not kept on disk", path=str(path), error=error.strerror)
+            self._not_kept(path, error)
+            self._whole_due |= is_status
+        else:
+            if is_status:
+                self._whole_due, self._deltas_kept = False, 0
+
+    def _append(self, line: bytes) -> None:
+        """Keeps a delta behind the ones before it.
+
+        After a failure none is kept until a whole status: what follows a torn line is of no use.
+        """
+        if self._whole_due:
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        try:
+            with os.fdopen(os.open(self._deltas, flags, 0o600), "ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self._not_kept(self._deltas, error)
+            self._whole_due = True
+        else:
+            self._deltas_kept += 1
+
+    def _not_kept(self, path: Path, error: OSError) -> None:
+        log.error("snapshot not kept on disk", path=str(path), error=error.strerror)
 
     def _refuse(self, origin: str, reason: str) -> None:
         self.rejected[origin] = self.rejected.get(origin, 0) + 1
