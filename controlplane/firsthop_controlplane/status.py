@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.judgement import Excluded, Guarded
 from firsthop_controlplane.leadership import first_number
 from firsthop_controlplane.observations import Clock, Heard, Observations, Standing, news, urgent
 from firsthop_controlplane.store.engine import unavailable
@@ -60,8 +61,8 @@ class StatusLoop:
         self._published_at: datetime | None = None
         self._saved: dict[str, Standing] = {}
         self._saved_reports: dict[str, Heard] = {}
-        self._guarded: set[str] = set()
-        self._excluded: frozenset[str] = frozenset()
+        self._guarded: set[Guarded] = set()
+        self._excluded: frozenset[Excluded] = frozenset()
 
     def wake(self) -> None:
         self._wake.set()
@@ -109,24 +110,33 @@ class StatusLoop:
             self._save_soon.set()
         self._tell_doubts()
         relays = self.observations.statuses(plan.document.relays, now)
-        if status is None or self._due(status.relays, relays, now):
+        local = any(service.view == "local" for service in plan.document.services)
+        if status is None or self._due(status.relays, relays, now, local=local):
             self._publish(plan, relays, now)
 
     def _tell_doubts(self) -> None:
         """Where measurements are not believed, operators have to look: once for each change."""
         judgement = self.observations.judgement
-        for name in sorted(judgement.guarded.keys() - self._guarded):
-            log.warning("verdict.guarded", relay=name, reason=judgement.guarded[name])
-        for name in sorted(self._guarded - judgement.guarded.keys()):
-            log.info("verdict.guard_ended", relay=name)
+        for each in sorted(judgement.guarded.keys() - self._guarded):
+            log.warning("verdict.guarded", **each._asdict(), reason=judgement.guarded[each])
+        for each in sorted(self._guarded - judgement.guarded.keys()):
+            log.info("verdict.guard_ended", **each._asdict())
         for vantage in sorted(judgement.excluded - self._excluded):
-            log.warning("vantage.excluded", vantage=vantage, hint="it sees most relays down, alone")
+            hint = "it sees most relays down, alone"
+            log.warning("vantage.excluded", **vantage._asdict(), hint=hint)
         for vantage in sorted(self._excluded - judgement.excluded):
-            log.info("vantage.counts_again", vantage=vantage)
+            log.info("vantage.counts_again", **vantage._asdict())
         self._guarded, self._excluded = set(judgement.guarded), judgement.excluded
 
-    def _due(self, old: dict[str, RelayStatus], new: dict[str, RelayStatus], now: datetime) -> bool:
-        if self._published_at is None or urgent(old, new):
+    def _due(
+        self,
+        old: dict[str, RelayStatus],
+        new: dict[str, RelayStatus],
+        now: datetime,
+        *,
+        local: bool,
+    ) -> bool:
+        if self._published_at is None or urgent(old, new, local=local):
             return True  # a new leader is heard at once, even if it has no news
         waited_s = abs((now - self._published_at).total_seconds())
         return waited_s >= self._interval_s and news(old, new)
