@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from firsthop_controlplane.judgement import Judgement, Opinion
+from firsthop_controlplane.nudges import Nudges
 from firsthop_steering.model import Family, Liveness, Relay
 from firsthop_steering.reports import ProbeReport, RelayReport
 from firsthop_steering.slow_start import share
@@ -47,6 +48,7 @@ class Observations:
     settle_s: float
     standings: dict[str, Standing] = field(default_factory=dict)
     heard: dict[str, Heard] = field(default_factory=dict)
+    nudges: Nudges = field(default_factory=Nudges)
     _reported: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _inherited: set[str] = field(default_factory=set)
     _returned: dict[str, datetime] = field(default_factory=dict)
@@ -89,6 +91,9 @@ class Observations:
             before = (last.report.sequence, last.report.sent_at)
             if report.sequence <= before[0] and report.sent_at <= before[1]:
                 return False
+        crashed = last is not None and last.report.crashed
+        if report.crashed != crashed:
+            self.nudges.nudge(relay, now.timestamp())
         self.heard[relay] = Heard(report, now)
         return True
 
@@ -98,6 +103,11 @@ class Observations:
         for kept in (self.standings, self.heard):
             for gone in kept.keys() - present.keys():
                 del kept[gone]
+        self.nudges.forget_all_but(present)
+        silence = {
+            name: (now - each.received_at).total_seconds() for name, each in self.heard.items()
+        }
+        self.nudges.listen(silence, now.timestamp())
         opinions = self.judgement.judge(
             present,
             {
@@ -174,6 +184,8 @@ class Observations:
             {
                 **measured,
                 "draining": report.draining,
+                "stops_at": report.stops_at,
+                "crashed": report.crashed,
                 "sessions": report.sessions,
                 "load": load,
                 "reported_at": heard.received_at,
@@ -188,7 +200,7 @@ Clock = Callable[[], datetime]
 
 
 def urgent(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus], *, local: bool) -> bool:
-    """Whether edges must know at once: another verdict, share, or wish to drain.
+    """Whether edges must know at once: another verdict, share, or notice of its agent.
 
     What single vantages say is urgent where some edge decides by it (`local`).
     """
@@ -202,6 +214,8 @@ def _answers(statuses: Mapping[str, RelayStatus], local: bool) -> dict[str, tupl
             each.families,
             each.share,
             each.draining,
+            each.stops_at,
+            each.crashed,
             each.vantages if local else None,
         )
         for name, each in statuses.items()

@@ -159,6 +159,8 @@ class Peers:
         assert self._session is not None
         headers = {FORWARDED: "1", "Authorization": request.headers.get("Authorization", "")}
         headers["Content-Type"] = request.headers.get("Content-Type", "application/json")
+        if "If-None-Match" in request.headers:
+            headers["If-None-Match"] = request.headers["If-None-Match"]
         async with self._session.request(
             request.method,
             url.rstrip("/") + request.path_qs,

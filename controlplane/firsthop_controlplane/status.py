@@ -16,6 +16,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from firsthop_controlplane.bell import Bell
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.judgement import Excluded, Guarded
 from firsthop_controlplane.leadership import first_number
@@ -51,6 +52,8 @@ class StatusLoop:
         self._interval_s = interval_s
         self._now = now
         self.observations = observe(now())
+        self.evaluated = Bell()
+        """Rung after every look at the observations, which may have nudged somebody."""
         self.may_publish: Callable[[], bool] = lambda: False
         """Whether this replica leads, and is sure of it."""
         self._term = 0
@@ -93,6 +96,7 @@ class StatusLoop:
                 self.evaluate()
             except Exception:
                 log.exception("status.evaluation_failed")
+            self.evaluated.ring()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._wake.wait()

@@ -19,6 +19,7 @@ from firsthop_steering.model import Model
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
 
 TIMEOUT_S = 3.0  # a half-open connection may not cost a failover more than this
+WAIT_S = 2.0  # for targets to change; well below the time-out
 COALESCE_S = 0.05  # what turns together is said together
 FAULT_LENGTH = 200
 
@@ -56,6 +57,7 @@ class ControlPlane:
         self._at = int(chance() * len(self._urls))
         self._token = token
         self._timeout = ClientTimeout(total=timeout_s)
+        self._tag = ""
         self._session: ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -72,9 +74,23 @@ class ControlPlane:
         if self._session is not None:
             await self._session.close()
 
-    async def probe_targets(self) -> ProbeTargets:
-        """What this prober is to check. Raises ControlPlaneError."""
-        return await read_targets(await self._call("GET", "/v1/probes/targets"))
+    async def probe_targets(self) -> ProbeTargets | None:
+        """What this prober is to check, as soon as it is something else than last time.
+
+        None when it is not within 2 s. Raises ControlPlaneError.
+        """
+        path = f"/v1/probes/targets?wait={WAIT_S:g}"
+        content, tag = await self._call("GET", path, seen=self._tag)
+        if content is None:
+            return None
+        targets = await read_targets(content)
+        self._tag = tag
+        return targets
+
+    @property
+    def waits(self) -> bool:
+        """Whether the control plane answers when targets change: it need not be asked in turns."""
+        return bool(self._tag)
 
     async def send_probe_report(self, report: ProbeReport) -> None:
         """Replace what this prober said before. Raises ControlPlaneError."""
@@ -90,19 +106,26 @@ class ControlPlane:
         """The replica that is asked next."""
         return self._urls[self._at]
 
-    async def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+    async def _call(
+        self, method: str, path: str, body: bytes | None = None, *, seen: str = ""
+    ) -> tuple[bytes | None, str]:
+        """The content and its tag; None instead of a content whose tag was `seen`."""
         url = self.url
         try:
-            return await self._call_one(url, method, path, body)
+            return await self._call_one(url, method, path, body, seen)
         except _NotServed as error:
             if url == self.url:  # two calls that fail at once move on by one
                 self._at = (self._at + 1) % len(self._urls)
             raise ControlPlaneError(str(error)) from None
 
-    async def _call_one(self, url: str, method: str, path: str, body: bytes | None) -> bytes:
+    async def _call_one(
+        self, url: str, method: str, path: str, body: bytes | None, seen: str
+    ) -> tuple[bytes | None, str]:
         if self._session is None:
             raise RuntimeError("ControlPlane is used outside `async with`")
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if seen:
+            headers["If-None-Match"] = seen
         try:
             async with self._session.request(
                 method, url + path, data=body, headers=headers, allow_redirects=False
@@ -114,9 +137,11 @@ class ControlPlane:
             raise _NotServed(str(error) or type(error).__name__) from None
         if response.status >= 500:
             raise _NotServed(f"status {response.status}: {_said(content)}")
+        if seen and response.status == 304:
+            return None, seen
         if not 200 <= response.status < 300:
             raise ControlPlaneError(f"status {response.status}: {_said(content)}")
-        return content
+        return content, response.headers.get("ETag", "")
 
 
 def _said(content: bytes) -> str:
