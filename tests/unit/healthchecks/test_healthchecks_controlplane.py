@@ -33,7 +33,7 @@ class Session:
         async def read() -> bytes:
             return b'{"targets": []}'
 
-        yield SimpleNamespace(status=answer, read=read)
+        yield SimpleNamespace(status=answer, read=read, headers={})
 
 
 def asking(session: Session, chance: float) -> ControlPlane:

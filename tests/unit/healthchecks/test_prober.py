@@ -50,7 +50,9 @@ class World:
         self.forgetful = False
         self._news = asyncio.Event()
 
-    async def probe_targets(self) -> ProbeTargets:
+    waits = False
+
+    async def probe_targets(self) -> ProbeTargets | None:
         if self.away or self.forgetful:
             raise ControlPlaneError("away")
         return self.told
