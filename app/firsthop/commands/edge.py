@@ -11,7 +11,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, items, listen_list, networks
-from firsthop.commands.process import bearer_token
+from firsthop.commands.process import bearer_token, optional_slug
 from firsthop.edge.settings import (
     AllocatorOptions,
     DnsOptions,
@@ -22,11 +22,11 @@ from firsthop.edge.sockets import PortInUseError
 from firsthop.edge.supervisor import Edge
 from firsthop.edge.takeover import TakeOverError
 from firsthop_dns.cookies import read_secrets
-from firsthop_dns.limits import ANSWERS_A_SECOND
+from firsthop_dns.instance import MOST_NSID
+from firsthop_dns.limits import TAILORED_A_SECOND
 from firsthop_geodata.errors import GeodataError
 from firsthop_steering.document import DocumentError
 
-MOST_NSID = 128
 """Octets; it goes into every answer to who asks for it."""
 
 
@@ -61,9 +61,9 @@ def edge(
         typer.Option(
             envvar="FIRSTHOP_DNS_RATE_LIMIT",
             min=0,
-            help="Answers per second and /24 or /56, others in proportion; 0: no limit.",
+            help="Steered answers per second and /24 or /56, others in proportion; 0: no limit.",
         ),
-    ] = ANSWERS_A_SECOND,
+    ] = TAILORED_A_SECOND,
     rate_limit_exempt: Annotated[
         str,
         typer.Option(
@@ -110,6 +110,14 @@ def edge(
     metrics: Annotated[str, typer.Option(envvar="FIRSTHOP_METRICS_LISTEN")] = "127.0.0.1:9153",
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FIRSTHOP_EDGE_REGION",
+            callback=optional_slug,
+            help="The vantage here: its word on relays goes first where a service's view is local.",
+        ),
+    ] = None,
     take_over: Annotated[
         bool,
         typer.Option(
@@ -141,6 +149,7 @@ def edge(
             ecs_from=networks(ecs_from, "--ecs-from") if ecs_from.strip() else None,
             cookie_secrets=_cookie_secrets(cookie_secrets),
         ),
+        region=region,
         take_over=take_over,
     )
     settings.state_dir.mkdir(parents=True, exist_ok=True)
