@@ -1,22 +1,28 @@
-"""What probers see, and the verdict on each relay that follows: quorum, damping, depool guard.
+"""What vantages say, and the verdict on each relay that follows: quorum, damping, depool guard.
 
-Drives the pure machines of `firsthop_steering` and keeps their states in memory. What stood before
-is handed in, and nothing is known of agents, the store or the clock.
+Each address of a relay is judged by itself, and the relay by its addresses. Drives the pure
+machines of `firsthop_steering` and keeps their states in memory. What stood before is handed in,
+and nothing is known of agents, the store or the clock.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import NamedTuple
+from datetime import datetime
+from typing import Literal, NamedTuple
 
+from firsthop_controlplane.guard import Guard
+from firsthop_controlplane.sightings import NOBODY, Address, Sightings
 from firsthop_steering.damping import Damping, hold, turned
-from firsthop_steering.depool import Fallen, Shares, guarded
-from firsthop_steering.model import Liveness, Relay, State
-from firsthop_steering.quorum import Count, Sighting, count, self_excluded, sight, vantage_words
+from firsthop_steering.depool import Shares
+from firsthop_steering.families import probed, together
+from firsthop_steering.model import Family, Liveness, Relay, State
+from firsthop_steering.quorum import Count, count
 from firsthop_steering.reports import ProbeReport
+from firsthop_steering.snapshot import Word
+
+REASON_LIMIT = 500
+FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
 
 class Opinion(NamedTuple):
@@ -24,49 +30,63 @@ class Opinion(NamedTuple):
 
     verdict: Liveness
     reason: str
+    families: Mapping[Family, Liveness] = {}
+    """On each address that is checked; empty: none was judged by itself so far."""
 
 
-@dataclass(slots=True)
+class Guarded(NamedTuple):
+    """What the depool guard keeps from turning down."""
+
+    relay: str
+    family: Family | Literal["all"]
+
+
+class Excluded(NamedTuple):
+    """A vantage whose network of one family is broken."""
+
+    vantage: str
+    family: Family
+
+
+class _Measured(NamedTuple):
+    """One address."""
+
+    verdict: Liveness
+    reason: str
+    is_seen: bool
+    """Some vantage speaks of it, and counts."""
+
+
+_Found = dict[str, dict[Family, _Measured]]
+
+
 class Judgement:
     """Everything that probers said, and how the relays' verdicts turned of late."""
 
-    stale_after_s: float
-    shares: Shares
-    excluded: frozenset[str] = frozenset()
-    """Vantages whose own network is broken, as of the last `judge`."""
-    guarded: dict[str, str] = field(default_factory=dict)
-    """Relays that the depool guard keeps from turning down, and why."""
-    _views: dict[str, dict[str, Sighting]] = field(default_factory=dict)
-    """Of each relay, by prober."""
-    _words: dict[str, dict[str, Sighting]] = field(default_factory=dict)
-    """Of each relay, by vantage, as of the last `judge`."""
-    _vantage_of: dict[str, str] = field(default_factory=dict)
-    _checks: dict[str, dict[str, datetime]] = field(default_factory=dict)
-    """When a prober last checked each relay, by its own clock: tells a new check from an old."""
-    _damping: dict[str, Damping] = field(default_factory=dict)
-    _fallen_at: dict[str, float] = field(default_factory=dict)
-    """Relays measured down that have not turned."""
+    def __init__(self, stale_after_s: float, shares: Shares) -> None:
+        """A view counts for `stale_after_s`, at least; no more than `shares` may be down."""
+        self.stale_after_s = stale_after_s
+        self.excluded: frozenset[Excluded] = frozenset()
+        """As of the last `judge`."""
+        self.guarded: dict[Guarded, str] = {}
+        """Who is kept from turning down, and why."""
+        self._sightings = Sightings(stale_after_s)
+        self._damping: dict[Address, Damping] = {}
+        self._relays = Guard("relays", shares)
+        self._addresses = {family: Guard(f"{family} addresses", shares) for family in FAMILIES}
 
     def take(self, report: ProbeReport, *, ahead_s: float) -> None:
         """A prober's views in place of its last ones; its clock is `ahead_s` ahead of ours."""
-        prober = report.prober
-        old = {relay: views.pop(prober, None) for relay, views in self._views.items()}
-        checks = self._checks.get(prober, {})
-        for view in report.views:
-            self._views.setdefault(view.relay, {})[prober] = sight(
-                old.get(view.relay),
-                view.verdict,
-                checked_at=view.checked_at.timestamp() - ahead_s,
-                cause=view.reason,
-                is_new=checks.get(view.relay) != view.checked_at,
-            )
-        self._checks[prober] = {view.relay: view.checked_at for view in report.views}
-        self._vantage_of[prober] = report.vantage
+        self._sightings.take(report, ahead_s=ahead_s)
+
+    def words(self, relay: str) -> Mapping[str, Word]:
+        """What each vantage that counts says of a relay by itself, as of the last `judge`."""
+        return self._sightings.said.get(relay, {})
 
     def judge(
         self,
         relays: Mapping[str, Relay],
-        previous: Mapping[str, Liveness],
+        previous: Mapping[str, Opinion],
         *,
         settling: frozenset[str],
         now: datetime,
@@ -76,45 +96,48 @@ class Judgement:
         A relay that is `settling` is left as it is, and not in the answer.
         """
         at = now.timestamp()
-        self._forget_all_but(relays)
-        self._words = {name: self._heard(name, relay, at) for name, relay in relays.items()}
-        self.excluded = self_excluded(self._words.values())
-        opinions = {}
-        for name in relays.keys() - settling:
-            opinions[name] = self._opinion(relays[name], previous.get(name, "unknown"), at)
-        self._guard(relays, previous, opinions, at)
-        for name, opinion in opinions.items():
-            before = previous.get(name, "unknown")
-            if opinion.verdict != before:
-                state = self._damping.get(name, Damping())
-                self._damping[name] = turned(state, opinion.verdict, before, now=at)
-        return opinions
-
-    def _forget_all_but(self, relays: Mapping[str, Relay]) -> None:
-        for kept in (self._views, self._damping, self._fallen_at):
-            for gone in kept.keys() - relays.keys():
-                del kept[gone]
-
-    def _heard(self, name: str, relay: Relay, at: float) -> dict[str, Sighting]:
-        probe = relay.probe
-        return vantage_words(
-            self._views.get(name, {}),
-            self._vantage_of,
-            before=self._words.get(name, {}),
-            now=at,
-            # Three checks missed, where checks are rarer than the common limit.
-            stale_after_s=max(self.stale_after_s, 3 * probe.interval_s + probe.timeout_s),
+        self._sightings.hear(relays, now)
+        self.excluded = frozenset(
+            Excluded(vantage, family)
+            for family, vantages in self._sightings.excluded.items()
+            for vantage in vantages
         )
+        for gone in self._damping.keys() - self._sightings.words.keys():
+            del self._damping[gone]
+        found: _Found = {}
+        for name in relays.keys() - settling:
+            found[name] = self._measure(relays[name], previous.get(name), at)
+        kept = self._guard(relays, previous, found, at)
+        for name, addresses in found.items():
+            self._note_turns(name, addresses, previous.get(name), at)
+        return {
+            name: _opinion(addresses, previous.get(name), kept.get(name))
+            for name, addresses in found.items()
+        }
 
-    def _opinion(self, relay: Relay, previous: Liveness, at: float) -> Opinion:
+    def _measure(
+        self, relay: Relay, previous: Opinion | None, at: float
+    ) -> dict[Family, _Measured]:
+        return {
+            family: self._measure_one(relay, family, _stood(previous, family), at)
+            for family in probed(relay)
+        }
+
+    def _measure_one(
+        self, relay: Relay, family: Family, previous: Liveness, at: float
+    ) -> _Measured:
         """What is measured, unless it has to wait."""
-        name = relay.id
-        counted = count(self._words[name], self.excluded, previous)
+        address = relay.id, family
+        counted = count(
+            self._sightings.words[address],
+            self._sightings.excluded.get(family, NOBODY),
+            previous,
+        )
         if not counted.counted:
-            return Opinion(previous, self._frozen(name, counted))
+            return _Measured(previous, self._frozen(address, counted), False)
         if counted.verdict != previous:
             held = hold(
-                self._damping.get(name, Damping()),
+                self._damping.get(address, Damping()),
                 counted.verdict,
                 previous=previous,
                 counted=counted.counted,
@@ -122,55 +145,156 @@ class Judgement:
                 now=at,
             )
             if held is not None:
-                self._damping[name] = held.state
+                self._damping[address] = held.state
                 reason = f"{counted.said}; stays {previous}, {held.why}"
-                return Opinion(previous, _with_causes(reason, counted))
-        return Opinion(counted.verdict, _with_causes(counted.said, counted))
+                return _Measured(previous, _with_causes(reason, counted), True)
+        return _Measured(counted.verdict, _with_causes(counted.said, counted), True)
 
-    def _frozen(self, name: str, counted: Count) -> str:
-        views = self._views.get(name)
-        if not views:
+    def _frozen(self, address: Address, counted: Count) -> str:
+        last = self._sightings.last_check(address)
+        if last is None:
             return f"{counted.said}, as no prober has reported"
-        last = datetime.fromtimestamp(max(view.checked_at for view in views.values()), UTC)
         return f"{counted.said}; last check at {last:%Y-%m-%d %H:%M:%S} UTC"
+
+    def _note_turns(
+        self,
+        name: str,
+        addresses: Mapping[Family, _Measured],
+        previous: Opinion | None,
+        at: float,
+    ) -> None:
+        for family, (verdict, _, _) in addresses.items():
+            stood = _stood(previous, family)
+            if verdict != stood:
+                state = self._damping.get((name, family), Damping())
+                self._damping[name, family] = turned(state, verdict, stood, now=at)
 
     def _guard(
         self,
         relays: Mapping[str, Relay],
-        previous: Mapping[str, Liveness],
-        opinions: dict[str, Opinion],
+        previous: Mapping[str, Opinion],
+        found: _Found,
         at: float,
-    ) -> None:
-        """Take back turns to down that would leave too few; only active relays count."""
-        active = [relay for relay in relays.values() if relay.state is State.ACTIVE]
-        fallen = self._fallen(active, previous, opinions, at)
-        self._fallen_at = {each.relay: each.since for each in fallen if not each.is_down}
-        self.guarded = {}
-        if not self._fallen_at:
-            return
-        of_region = Counter(relay.region for relay in active)
-        self.guarded = guarded(fallen, of_region, self.shares)
-        for name, why in self.guarded.items():
-            stays = previous.get(name, "unknown")
-            reason = opinions[name].reason
-            opinions[name] = Opinion(stays, f"stays {stays}, {why}; measured: {reason}")
+    ) -> dict[str, str]:
+        """Take back turns to down that would leave too few; only active relays count.
 
-    def _fallen(
+        First of relays, then of the addresses of each family: the IPv6 of a whole fleet does not
+        fall either, though every relay is up by its IPv4. The relays that stay, and why.
+        """
+        active = [relay for relay in relays.values() if relay.state is State.ACTIVE]
+        self.guarded = {}
+        kept = self._guard_relays(active, previous, found, at)
+        for family in FAMILIES:
+            self._guard_addresses(family, active, previous, found, at)
+        return kept
+
+    def _guard_relays(
         self,
         active: Sequence[Relay],
-        previous: Mapping[str, Liveness],
-        opinions: Mapping[str, Opinion],
+        previous: Mapping[str, Opinion],
+        found: _Found,
         at: float,
-    ) -> list[Fallen]:
-        found = []
+    ) -> dict[str, str]:
+        fallen = {}
         for relay in active:
+            name, before = relay.id, previous.get(relay.id)
+            was_down = before is not None and before.verdict == "down"
+            if _verdict(found[name], before) == "down" if name in found else was_down:
+                fallen[name] = was_down
+        kept = self._relays.refused(fallen, active, at)
+        for name, why in kept.items():
+            self.guarded[Guarded(name, "all")] = why
+            for family, measured in found[name].items():
+                if measured.verdict == "down":
+                    stood = _stood(previous.get(name), family)
+                    found[name][family] = measured._replace(verdict=stood)
+        return kept
+
+    def _guard_addresses(
+        self,
+        family: Family,
+        active: Sequence[Relay],
+        previous: Mapping[str, Opinion],
+        found: _Found,
+        at: float,
+    ) -> None:
+        present = [relay for relay in active if (relay.id, family) in self._sightings.words]
+        fallen = {}
+        for relay in present:
             name = relay.id
-            was_down = previous.get(name) == "down"
-            opinion = opinions.get(name)
-            if opinion.verdict == "down" if opinion else was_down:
-                since = 0.0 if was_down else self._fallen_at.get(name, at)
-                found.append(Fallen(name, relay.region, since, was_down))
-        return found
+            was_down = _stood(previous.get(name), family) == "down"
+            if found[name][family].verdict == "down" if name in found else was_down:
+                fallen[name] = was_down
+        for name, why in self._addresses[family].refused(fallen, present, at).items():
+            self.guarded[Guarded(name, family)] = why
+            stood = _stood(previous.get(name), family)
+            reason = f"stays {stood}, {why}; measured: {found[name][family].reason}"
+            found[name][family] = _Measured(stood, reason, True)
+
+
+def _stood(previous: Opinion | None, family: Family) -> Liveness:
+    """The verdict on one address before.
+
+    Of what the run before left only the relay's is known: it is taken for each of its addresses
+    until they are judged. An address that is new beside others starts as unknown.
+    """
+    if previous is None:
+        return "unknown"
+    return previous.families.get(family, "unknown") if previous.families else previous.verdict
+
+
+def _verdict(addresses: Mapping[Family, _Measured], previous: Opinion | None) -> Liveness:
+    """A relay's, from its addresses; one that no vantage ever saw says nothing beside another.
+
+    Otherwise a relay with an IPv6 address that no prober can reach would never be down.
+    """
+    was_judged = previous is not None and bool(previous.families)
+    seen = [
+        verdict
+        for verdict, _, is_seen in addresses.values()
+        if is_seen or (was_judged and verdict != "unknown")
+    ]
+    return together(seen or [each.verdict for each in addresses.values()])
+
+
+def _opinion(
+    addresses: Mapping[Family, _Measured], previous: Opinion | None, kept: str | None
+) -> Opinion:
+    verdict, reason = _verdict(addresses, previous), _sentence(addresses)
+    if kept is not None:
+        verdict = previous.verdict if previous else "unknown"
+        reason = f"stays {verdict}, {kept}; measured: {reason}"
+    return Opinion(verdict, reason[:REASON_LIMIT], _families(addresses, previous))
+
+
+def _families(
+    addresses: Mapping[Family, _Measured], previous: Opinion | None
+) -> dict[Family, Liveness]:
+    """Each by itself; what was only taken from the relay's verdict does not pass for measured."""
+    if previous is not None and previous.families:
+        return {family: verdict for family, (verdict, _, _) in addresses.items()}
+    if not any(is_seen for _, _, is_seen in addresses.values()):
+        return {}
+    return {
+        family: verdict if is_seen else "unknown"
+        for family, (verdict, _, is_seen) in addresses.items()
+    }
+
+
+_WORST_FIRST = {"down": 0, "unknown": 1, "up": 2}
+
+
+def _sentence(addresses: Mapping[Family, _Measured]) -> str:
+    """What is said of the one address, or of both, the worse first; neither hides the other."""
+    parts = [f"{family}: {reason}" for family, (_, reason, _) in addresses.items()]
+    if len(parts) == 1:
+        return next(iter(addresses.values())).reason
+    first, second = addresses.values()
+    if _WORST_FIRST[second.verdict] < _WORST_FIRST[first.verdict]:
+        parts.reverse()
+    if sum(map(len, parts)) > REASON_LIMIT - 2:
+        parts = [part[: REASON_LIMIT // 2 - 1] for part in parts]
+    return "; ".join(parts)
 
 
 def _with_causes(said: str, counted: Count) -> str:

@@ -1,7 +1,8 @@
 """What probers and agents last said, and the status that follows from it. No clock, no store.
 
 `judgement` decides who is up; this module knows whose reports come in order, since when a verdict
-stands, and whether a change is urgent (who is up) or only news (how loaded).
+stands, how far a relay's slow start has come, and whether a change is urgent (who is up) or only
+news (how loaded).
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from firsthop_controlplane.judgement import Judgement
-from firsthop_steering.model import Liveness, Relay
+from firsthop_controlplane.judgement import Judgement, Opinion
+from firsthop_steering.model import Family, Liveness, Relay
 from firsthop_steering.reports import ProbeReport, RelayReport
+from firsthop_steering.slow_start import share
 from firsthop_steering.snapshot import RelayStatus
-
-REASON_LIMIT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Standing:
     verdict: Liveness
     since: datetime
     reason: str
+    families: Mapping[Family, Liveness] = field(default_factory=dict)
+    """On each address that is checked; empty: as the relay's, none was judged by itself yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ class Observations:
     heard: dict[str, Heard] = field(default_factory=dict)
     _reported: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _inherited: set[str] = field(default_factory=set)
+    _returned: dict[str, datetime] = field(default_factory=dict)
+    """Since when a relay that was down is up again, while it starts slowly."""
+    _evaluated_at: datetime | None = None
 
     def inherit(self, standings: Mapping[str, Standing], heard: Mapping[str, Heard]) -> None:
         """Go on where the run before ended."""
@@ -93,22 +98,52 @@ class Observations:
         for kept in (self.standings, self.heard):
             for gone in kept.keys() - present.keys():
                 del kept[gone]
-        before = self.standings
         opinions = self.judgement.judge(
             present,
-            {name: standing.verdict for name, standing in before.items()},
+            {
+                name: Opinion(standing.verdict, standing.reason, standing.families)
+                for name, standing in self.standings.items()
+            },
             settling=self._settling(now),
             now=now,
         )
-        turned = set()
-        for name, (verdict, reason) in opinions.items():
-            standing, reason = before.get(name), reason[:REASON_LIMIT]
-            if standing is None or standing.verdict != verdict:
-                turned.add(name)
-                self.standings[name] = Standing(verdict, now, reason)
-            elif standing.reason != reason:
-                self.standings[name] = Standing(verdict, standing.since, reason)
+        self._follow_clock(now)
+        turned = {name for name, opinion in opinions.items() if self._stand(name, opinion, now)}
+        self._end_slow_starts(present, now)
         return turned
+
+    def _stand(self, name: str, opinion: Opinion, now: datetime) -> bool:
+        """Take over an opinion; whether it turned the verdict."""
+        verdict, reason, families = opinion
+        standing = self.standings.get(name)
+        if standing is None or standing.verdict != verdict:
+            self.standings[name] = Standing(verdict, now, reason, families)
+            if verdict == "up" and standing is not None and standing.verdict == "down":
+                self._returned[name] = now
+            return True
+        if (standing.reason, standing.families) != (reason, families):
+            self.standings[name] = Standing(verdict, standing.since, reason, families)
+        return False
+
+    def _follow_clock(self, now: datetime) -> None:
+        """When the clock is set back slow starts go on from where they are: none takes longer."""
+        if self._evaluated_at is not None and now < self._evaluated_at:
+            step = self._evaluated_at - now
+            self._returned = {name: at - step for name, at in self._returned.items()}
+        self._evaluated_at = now
+
+    def _end_slow_starts(self, present: Mapping[str, Relay], now: datetime) -> None:
+        for name in list(self._returned):
+            standing = self.standings.get(name)
+            is_up = standing is not None and standing.verdict == "up"
+            if not is_up or self._share(present[name], now) == 100:
+                del self._returned[name]
+
+    def _share(self, relay: Relay, now: datetime) -> int:
+        returned = self._returned.get(relay.id)
+        if returned is None:
+            return 100
+        return share(returned.timestamp(), now.timestamp(), relay.probe.slow_start_s)
 
     def _settling(self, now: datetime) -> frozenset[str]:
         young = now - self.started_at < timedelta(seconds=self.settle_s)
@@ -120,11 +155,16 @@ class Observations:
 
     def _status(self, relay: Relay, now: datetime) -> RelayStatus:
         standing = self.standings.get(relay.id)
-        measured = (
-            {"verdict": standing.verdict, "since": standing.since, "reason": standing.reason}
-            if standing
-            else {}
-        )
+        measured: dict[str, object] = {}
+        if standing:
+            measured = {
+                "verdict": standing.verdict,
+                "since": standing.since,
+                "reason": standing.reason,
+                "families": standing.families,
+                "vantages": self.judgement.words(relay.id),
+                "share": self._share(relay, now),
+            }
         heard = self.heard.get(relay.id)
         if heard is None or not self._fresh(heard, now):
             return RelayStatus.model_validate(measured)
@@ -147,18 +187,36 @@ class Observations:
 Clock = Callable[[], datetime]
 
 
-def urgent(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus]) -> bool:
-    """Whether edges must know at once: another verdict, or another wish to drain."""
-    return _answers(old) != _answers(new)
+def urgent(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus], *, local: bool) -> bool:
+    """Whether edges must know at once: another verdict, share, or wish to drain.
+
+    What single vantages say is urgent where some edge decides by it (`local`).
+    """
+    return _answers(old, local) != _answers(new, local)
 
 
-def _answers(statuses: Mapping[str, RelayStatus]) -> dict[str, tuple[str, bool]]:
-    return {name: (each.verdict, each.draining) for name, each in statuses.items()}
+def _answers(statuses: Mapping[str, RelayStatus], local: bool) -> dict[str, tuple[object, ...]]:
+    return {
+        name: (
+            each.verdict,
+            each.families,
+            each.share,
+            each.draining,
+            each.vantages if local else None,
+        )
+        for name, each in statuses.items()
+    }
+
+
+_QUIET = frozenset({"reason", "reported_at"})
 
 
 def news(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus]) -> bool:
     """Whether anything but the sentence of a reason and the time of a report is different."""
-    quiet = {"reason", "reported_at"}
-    return {name: each.model_dump(exclude=quiet) for name, each in old.items()} != {
-        name: each.model_dump(exclude=quiet) for name, each in new.items()
+    return {name: _told(each) for name, each in old.items()} != {
+        name: _told(each) for name, each in new.items()
     }
+
+
+def _told(status: RelayStatus) -> dict[str, object]:
+    return {name: value for name, value in vars(status).items() if name not in _QUIET}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from firsthop_steering.depool import Shares
+
 SERVICE = "firsthop-controlplane"
 
 
@@ -35,9 +37,9 @@ class Settings:
     """How far an agent's clock may be off."""
     settle_s: float = 3.0
     """After a start, verdicts of the run before stand until every prober had time to report."""
-    depool_region_share: float = 0.5
+    depool_region_share: float = Shares().region
     """At most this share of a region's active relays may be down by measurement, but always one."""
-    depool_share: float = 0.5
+    depool_share: float = Shares().all
     """The same of all active relays."""
     shutdown_s: float = 1.0
     """Open requests are given this long."""

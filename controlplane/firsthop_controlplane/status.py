@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.judgement import Excluded, Guarded
 from firsthop_controlplane.observations import Clock, Heard, Observations, Standing, news, urgent
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import RelayStatusRow, StoreRow, VerdictRow
@@ -73,8 +74,8 @@ class StatusLoop:
         self._saved: dict[str, Standing] = {}
         self._saved_reports: dict[str, Heard] = {}
         self._exhausted = False
-        self._guarded: set[str] = set()
-        self._excluded: frozenset[str] = frozenset()
+        self._guarded: set[Guarded] = set()
+        self._excluded: frozenset[Excluded] = frozenset()
 
     def wake(self) -> None:
         self._wake.set()
@@ -142,25 +143,31 @@ class StatusLoop:
             log.info("verdict.turned", relay=name, verdict=standing.verdict, reason=standing.reason)
         self._tell_doubts()
         relays = self._observations.statuses(plan.document.relays, now)
-        if status is None or self._due(status.relays, relays, now):
+        local = any(service.view == "local" for service in plan.document.services)
+        if (
+            status is None
+            or urgent(status.relays, relays, local=local)
+            or self._is_news(status.relays, relays, now)
+        ):
             self._publish(plan, relays, now)
 
     def _tell_doubts(self) -> None:
         """Where measurements are not believed, operators have to look: once for each change."""
         judgement = self._observations.judgement
-        for name in sorted(judgement.guarded.keys() - self._guarded):
-            log.warning("verdict.guarded", relay=name, reason=judgement.guarded[name])
-        for name in sorted(self._guarded - judgement.guarded.keys()):
-            log.info("verdict.guard_ended", relay=name)
+        for each in sorted(judgement.guarded.keys() - self._guarded):
+            log.warning("verdict.guarded", **each._asdict(), reason=judgement.guarded[each])
+        for each in sorted(self._guarded - judgement.guarded.keys()):
+            log.info("verdict.guard_ended", **each._asdict())
         for vantage in sorted(judgement.excluded - self._excluded):
-            log.warning("vantage.excluded", vantage=vantage, hint="it sees most relays down, alone")
+            hint = "it sees most relays down, alone"
+            log.warning("vantage.excluded", **vantage._asdict(), hint=hint)
         for vantage in sorted(self._excluded - judgement.excluded):
-            log.info("vantage.counts_again", vantage=vantage)
+            log.info("vantage.counts_again", **vantage._asdict())
         self._guarded, self._excluded = set(judgement.guarded), judgement.excluded
 
-    def _due(self, old: dict[str, RelayStatus], new: dict[str, RelayStatus], now: datetime) -> bool:
-        if urgent(old, new):
-            return True
+    def _is_news(
+        self, old: dict[str, RelayStatus], new: dict[str, RelayStatus], now: datetime
+    ) -> bool:
         waited = self._published_at is None or (
             abs((now - self._published_at).total_seconds()) >= self._interval_s
         )

@@ -19,11 +19,15 @@ from firsthop_healthchecks.probes import Probe
 from firsthop_healthchecks.slices import unhurried
 from firsthop_healthchecks.statefile import StateFile
 from firsthop_healthchecks.watch import Watch
+from firsthop_steering.model import Family
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, VantageView
 
 PULL_S = 5.0
 REPORT_S = 1.0
-MAX_TARGETS = 20_000  # what one ProbeReport holds
+MAX_TARGETS = 20_000  # what one ProbeReport holds: addresses, so half as many relays with both
+
+Address = tuple[str, Family]
+"""A relay's id, and which of its addresses."""
 
 log = structlog.get_logger("firsthop.prober")
 
@@ -57,7 +61,7 @@ class Prober:
         self._probes = probes
         self._wall = wall
         self._targets: ProbeTargets | None = None
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[Address, Watch] = {}
         self._turned = asyncio.Event()
         self._start = 0.0
 
@@ -75,7 +79,7 @@ class Prober:
                     keep_doing(self._report, name="report", every_s=REPORT_S, wake=self._turned)
                 )
         finally:
-            stopped = [self._forget(relay) for relay in list(self._watches)]
+            stopped = [self._forget(address) for address in list(self._watches)]
             await asyncio.gather(*filter(None, stopped), return_exceptions=True)
             for probe in self._probes.values():
                 await probe.close()
@@ -107,14 +111,14 @@ class Prober:
         self._targets = targets
         if len(targets.targets) > MAX_TARGETS:
             log.error("too_many_targets", targets=len(targets.targets), taken=MAX_TARGETS)
-        wanted = {target.relay: target for target in targets.targets[:MAX_TARGETS]}
-        for relay in self._watches.keys() - wanted.keys():
-            self._forget(relay)
-        async for relay, target in unhurried(wanted.items()):
-            if relay in self._watches:
-                self._watches[relay].retarget(target)
+        wanted = {(each.relay, each.family): each for each in targets.targets[:MAX_TARGETS]}
+        for gone in self._watches.keys() - wanted.keys():
+            self._forget(gone)
+        async for address, target in unhurried(wanted.items()):
+            if address in self._watches:
+                self._watches[address].retarget(target)
             else:
-                watch = self._watches[relay] = self._watch(target)
+                watch = self._watches[address] = self._watch(target)
                 watch.start()
 
     def _watch(self, target: ProbeTarget) -> Watch:
@@ -122,13 +126,14 @@ class Prober:
             target,
             probe=self._probe,
             turned=self._turned.set,
-            key=f"{self._prober} {target.relay}",  # so that probers do not check in step
+            # So that neither probers nor a relay's two addresses are checked in step.
+            key=f"{self._prober} {target.relay} {target.family}",
             start=self._start,
             wall=self._wall,
         )
 
-    def _forget(self, relay: str) -> asyncio.Task[None] | None:
-        return self._watches.pop(relay).stop()
+    def _forget(self, address: Address) -> asyncio.Task[None] | None:
+        return self._watches.pop(address).stop()
 
     def _probe(self, target: ProbeTarget) -> Probe:
         return self._probes[target.kind]

@@ -78,6 +78,7 @@ class Watch:
             return None
         return VantageView(
             relay=self.target.relay,
+            family=self.target.family,
             verdict=self.streak.verdict,
             since=self._since,
             checked_at=self._checked_at,
@@ -106,7 +107,7 @@ class Watch:
             outcome = await self._probe(target).check(target)
         except Exception:
             # Our own fault, not the target's: nothing was observed, and the others go on.
-            log.exception("probe_fault", relay=target.relay, kind=target.kind)
+            log.exception("probe_fault", relay=target.relay, family=target.family, kind=target.kind)
             return
         if isinstance(outcome, Unable):
             self._say_unable(outcome.reason)
@@ -118,7 +119,8 @@ class Watch:
         """Once for each cause: the view grows old, and stops counting, by itself."""
         if reason != self._unable:
             self._unable = reason
-            log.warning("probe_unable", relay=self.target.relay, reason=reason)
+            relay, family = self.target.relay, self.target.family
+            log.warning("probe_unable", relay=relay, family=family, reason=reason)
 
     def _note(self, outcome: Passed | Failed) -> None:
         now = self._wall()
@@ -135,8 +137,14 @@ class Watch:
         if self.streak.verdict != before:
             self._turned()
             if "down" in (before, self.streak.verdict):
-                view, relay = self.streak.verdict, self.target.relay
-                log.info("view_turned", relay=relay, view=view, reason=self._reason)
+                view, target = self.streak.verdict, self.target
+                log.info(
+                    "view_turned",
+                    relay=target.relay,
+                    family=target.family,
+                    view=view,
+                    reason=self._reason,
+                )
 
 
 def _place(target: ProbeTarget) -> tuple[object, ...]:

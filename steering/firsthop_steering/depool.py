@@ -1,6 +1,7 @@
 """How many relays may be down by measurement: beyond that, it is the measurement that is doubted.
 
-Knows relays, their regions and since when they are measured down; not who measured it.
+Knows relays (or their addresses of one family), their regions and since when they are measured
+down; not who measured it.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ def limit(share: float, relays: int) -> int:
     return max(1, int(share * relays))
 
 
-def guarded(fallen: Iterable[Fallen], relays: Mapping[str, int], shares: Shares) -> dict[str, str]:
-    """Which of the `fallen` may not turn, and why; `relays` counts all relays of each region.
+def guarded(
+    fallen: Iterable[Fallen], relays: Mapping[str, int], shares: Shares, *, of: str = "relays"
+) -> dict[str, str]:
+    """Which of the `fallen` may not turn, and why; `relays` counts all `of` each region.
 
     Those that fell first turn first, equals by id, so the order of `fallen` does not matter.
     """
@@ -48,9 +51,9 @@ def guarded(fallen: Iterable[Fallen], relays: Mapping[str, int], shares: Shares)
         if not each.is_down:
             of_region = relays[each.region]
             if down[each.region] >= limit(shares.region, of_region):
-                refused[each.relay] = f"{down[each.region]} of {of_region} in {each.region}"
+                refused[each.relay] = f"{down[each.region]} of {of_region} {of} in {each.region}"
             elif down.total() >= most:
-                refused[each.relay] = f"{down.total()} of {total} relays"
+                refused[each.relay] = f"{down.total()} of {total} {of}"
             if each.relay in refused:
                 continue
         down[each.region] += 1

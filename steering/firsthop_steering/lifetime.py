@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from firsthop_steering.atlas import Endpoint, Pool, Site
 from firsthop_steering.decide import Steering
 from firsthop_steering.model import Service, State
-from firsthop_steering.slow_start import step_s
+from firsthop_steering.slow_start import next_step_s
 from firsthop_steering.standing import Standing
 from firsthop_steering.verdicts import next_change_s
 
@@ -66,9 +66,9 @@ class Lifetimes:
     def _step_s(self, endpoint: Endpoint) -> float:
         """Seconds from one step of a slow start to the next; infinite for who has its share."""
         stands: Standing = self._roster.standings[endpoint.id]
-        if stands.share == 100 or endpoint.probe is None or not stands.takes:
+        if endpoint.probe is None or not stands.takes:
             return math.inf
-        return step_s(endpoint.probe.slow_start_s)
+        return next_step_s(stands.share, endpoint.probe.slow_start_s)
 
 
 def _may_answer(service: Service, site: Site) -> bool:

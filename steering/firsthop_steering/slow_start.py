@@ -1,25 +1,29 @@
-"""How much of its weight a relay has after it was down: it is given back in steps. Pure."""
+"""How much of its weight a relay gets that has just come back from being down.
+
+Five levels, each as long as the others: whoever was down is cold, and may fall again.
+"""
 
 from __future__ import annotations
 
 import math
 
-STEPS = 5
-"""So a return makes five statuses, and five times tables are compiled, however long it takes."""
+LEVEL = 20
+"""Per cent between one level and the next, and of the first."""
+STEPS = 100 // LEVEL - 1
 
 
-def share(back_for_s: float, slow_start_s: float) -> int:
-    """Per cent of its weight for a relay that is back for `back_for_s` seconds.
+def share(returned_at: float | None, now: float, slow_start_s: float) -> int:
+    """Per cent of its weight, 20 to 100, at `now`; None: it did not return from being down.
 
-    A fifth at once, the whole after `slow_start_s`; with 0 the whole at once. A clock that was set
-    back starts again from a fifth.
+    The whole again `slow_start_s` after `returned_at`, at once if that is 0. Seconds on one clock;
+    a `now` before the return counts as the return.
     """
-    if slow_start_s <= 0 or back_for_s >= slow_start_s:
+    if returned_at is None or slow_start_s <= 0:
         return 100
-    step = math.floor(max(0.0, back_for_s) * (STEPS - 1) / slow_start_s)
-    return (step + 1) * 100 // STEPS
+    passed = max(now - returned_at, 0.0) / slow_start_s
+    return min(LEVEL * (1 + int(passed * STEPS)), 100)
 
 
-def step_s(slow_start_s: float) -> float:
-    """Seconds from one step to the next."""
-    return slow_start_s / (STEPS - 1)
+def next_step_s(share: int, slow_start_s: float) -> float:
+    """Seconds that a share lasts before it rises; infinite for 100."""
+    return slow_start_s / STEPS if share < 100 else math.inf

@@ -21,6 +21,7 @@ from firsthop.commands.options import (
     StateDir,
     Token,
     listen_one,
+    share_of_relays,
 )
 from firsthop.commands.process import fail
 from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
@@ -34,6 +35,7 @@ from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.migrate import migrate as migrate_store
 from firsthop_controlplane.tokens import TokenDraft
 from firsthop_geodata.errors import GeodataError
+from firsthop_steering.depool import Shares
 from firsthop_steering.document import Document, DocumentError, load_yaml
 
 DatabaseUrl = Annotated[
@@ -66,13 +68,30 @@ def controlplane(
             help="Where snapshot.pub (edges) and route.keys (relays) go; default: --state-dir.",
         ),
     ] = None,
+    depool_region_share: Annotated[
+        float,
+        typer.Option(
+            envvar="FIRSTHOP_DEPOOL_REGION_SHARE",
+            help="Largest share of a region's relays that may be down by measurement.",
+        ),
+    ] = Shares().region,
+    depool_share: Annotated[
+        float,
+        typer.Option(envvar="FIRSTHOP_DEPOOL_SHARE", help="The same of all relays; 1: no limit."),
+    ] = Shares().all,
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
 ) -> None:
     """Serve the admin API, ingest and the snapshot feed over a PostgreSQL."""
     host, port = listen_one(listen, "--listen")
     options = ControlPlaneOptions(
-        settings=Settings(database_url=database_url, host=host, port=port),
+        settings=Settings(
+            database_url=database_url,
+            host=host,
+            port=port,
+            depool_region_share=share_of_relays(depool_region_share, "--depool-region-share"),
+            depool_share=share_of_relays(depool_share, "--depool-share"),
+        ),
         state_dir=state_dir,
         publish_dir=publish_dir,
         bootstrap_tokens=bootstrap_tokens,

@@ -54,6 +54,13 @@ def networks(text: str, option: str) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(network(each, option) for each in items(text))
 
 
+def share_of_relays(share: float, option: str) -> float:
+    """Above 0, as one relay may always be down, and at most 1; raises typer.BadParameter."""
+    if not 0 < share <= 1:
+        raise typer.BadParameter(f"{share:g} is not above 0 and at most 1", param_hint=option)
+    return share
+
+
 def items(text: str) -> list[str]:
     """What stands between the commas of a list."""
     return [each.strip() for each in text.split(",") if each.strip()]

@@ -25,7 +25,7 @@ TRANSCEIVER_REGIONS = (("us-east", 39.04, -77.49), ("eu-central", 50.11, 8.68))
 def demo_document(relays: IPv4Network, transceivers: IPv4Network) -> Document:
     """Relay N of 8 at host N of `relays`, UDP 3478; transceiver N of 2 at host N of `transceivers`.
 
-    IPv6 addresses are of the documentation prefix (RFC 3849) and not bound.
+    IPv6 addresses are of the documentation prefix (RFC 3849) and not bound, so not probed either.
     """
     return Document.model_validate(
         {
@@ -40,6 +40,7 @@ def demo_document(relays: IPv4Network, transceivers: IPv4Network) -> Document:
                     "ipv4": relays[number],
                     "ipv6": f"2001:db8:10::{number}",
                     "capacity": 1000,
+                    "probe": {"families": ["ipv4"]},
                 }
                 for number, (id_, *_) in enumerate(REGIONS, start=1)
             ],

@@ -9,7 +9,8 @@ from aiohttp import web
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, conflict, invalid, not_found
 from firsthop_controlplane.tokens import OPERATORS
-from firsthop_steering.model import Relay, State
+from firsthop_steering.families import probed
+from firsthop_steering.model import Family, Relay, State
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
 
 AGENTS = frozenset({"agent"})
@@ -59,26 +60,27 @@ async def _targets(calling: Calling) -> web.Response:
     if plan is None:
         raise Unavailable("no plan has been read yet")
     targets = []
-    for relay in plan.document.relays:
+    for number, relay in enumerate(plan.document.relays, start=1):
         if relay.state in _PROBED:
-            targets.append(_target(calling, relay))
-        if len(targets) % 100 == 99:
+            targets += [_target(calling, relay, family) for family in probed(relay)]
+        if number % 100 == 0:
             await asyncio.sleep(0)  # minting for thousands of relays must not delay the rest
     return answer(ProbeTargets(targets=tuple(targets)))
 
 
-def _target(calling: Calling, relay: Relay) -> ProbeTarget:
+def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
     probe, deps = relay.probe, calling.deps
     ufrag = password = None
     if probe.kind == "stun":
         if deps.feed.keys is None:
             raise Unavailable("no credential keys have been read yet")
         ufrag, password = deps.mint_probe(deps.feed.keys, deps.now())
-    address = relay.ipv4 or relay.ipv6
-    assert address is not None  # the model's rule
+    address = relay.ipv4 if family == "ipv4" else relay.ipv6
+    assert address is not None  # such are probed
     own = {"stun": relay.udp_port, "dns": DNS_PORT}.get(probe.kind, relay.tcp_port)
     return ProbeTarget(
         relay=relay.id,
+        family=family,
         address=address,
         port=probe.port or own or relay.udp_port,
         ufrag=ufrag,

@@ -137,9 +137,9 @@ def test_only_verdicts_and_draining_are_urgent() -> None:
     loaded = up.model_copy(update={"sessions": 2})
     assert not news({"r": up}, {"r": same})
     assert news({"r": up}, {"r": loaded})
-    assert not urgent({"r": up}, {"r": loaded})
+    assert not urgent({"r": up}, {"r": loaded}, local=False)
     for changed in ({"verdict": "down"}, {"draining": True}):
-        assert urgent({"r": up}, {"r": up.model_copy(update=changed)})
-    assert urgent({"r": up}, {})
+        assert urgent({"r": up}, {"r": up.model_copy(update=changed)}, local=False)
+    assert urgent({"r": up}, {}, local=False)
     heard = Heard(RelayReport(sequence=1, sent_at=_at(0)), _at(0))
     assert heard.report.sessions == 0

@@ -18,7 +18,7 @@ from firsthop_steering.decide import Steering
 from firsthop_steering.endpoints import addresses
 from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.model import Probe, Service
-from firsthop_steering.slow_start import step_s
+from firsthop_steering.slow_start import next_step_s
 from firsthop_steering.snapshot import Plan, RelayStatus, Status
 from firsthop_steering.verdicts import Liveness, Streak, next_change_s, observe
 from worlds import (
@@ -143,7 +143,7 @@ def turned(plan: Plan, status: Status, within_s: float) -> Iterator[Status]:
         for verdict in {held.verdict, *held.families.values()}:
             if next_change_s(verdict, relay.probe) < within_s:
                 due.append((relay.id, partial(_flipped, verdict=verdict)))
-        if held.share < 100 and step_s(relay.probe.slow_start_s) < within_s:
+        if next_step_s(held.share, relay.probe.slow_start_s) < within_s:
             due.append((relay.id, _one_step_on))
     for few in (*combinations(due, 1), *combinations(due, 2)):
         changed = dict(status.relays)

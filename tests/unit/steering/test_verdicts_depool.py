@@ -44,8 +44,8 @@ def test_a_region_keeps_half_of_its_relays() -> None:
     regions = {"fra": 3, "iad": 9}
     fallen = fall("fra-2", "fra-1", "iad-1", "fra-3")
     assert guarded(fallen, regions, HALF) == {
-        "fra-1": "guarded, as 1 of 3 in fra are down by measurement",
-        "fra-3": "guarded, as 1 of 3 in fra are down by measurement",
+        "fra-1": "guarded, as 1 of 3 relays in fra are down by measurement",
+        "fra-3": "guarded, as 1 of 3 relays in fra are down by measurement",
     }
     assert not guarded(fallen, regions, Shares(1.0, 1.0))
 
