@@ -248,41 +248,50 @@ def _verdict(addresses: Mapping[Family, _Measured], previous: Opinion | None) ->
 
     Otherwise a relay with an IPv6 address that no prober can reach would never be down.
     """
+    was_judged = previous is not None and bool(previous.families)
     seen = [
-        each.verdict for each in addresses.values() if each.is_seen or _is_judged(each, previous)
+        verdict
+        for verdict, _, is_seen in addresses.values()
+        if is_seen or (was_judged and verdict != "unknown")
     ]
     return together(seen or [each.verdict for each in addresses.values()])
-
-
-def _is_judged(address: _Measured, previous: Opinion | None) -> bool:
-    return address.verdict != "unknown" and previous is not None and bool(previous.families)
 
 
 def _opinion(
     addresses: Mapping[Family, _Measured], previous: Opinion | None, kept: str | None
 ) -> Opinion:
-    reason = _sentence(addresses)
+    verdict, reason = _verdict(addresses, previous), _sentence(addresses)
     if kept is not None:
-        stays = previous.verdict if previous else "unknown"
-        reason = f"stays {stays}, {kept}; measured: {reason}"
-        verdict: Liveness = stays
-    else:
-        verdict = _verdict(addresses, previous)
-    families: dict[Family, Liveness] = {}
-    if (previous and previous.families) or any(each.is_seen for each in addresses.values()):
-        is_first = previous is None or not previous.families
-        for family, each in addresses.items():
-            families[family] = "unknown" if is_first and not each.is_seen else each.verdict
-    return Opinion(verdict, reason[:REASON_LIMIT], families)
+        verdict = previous.verdict if previous else "unknown"
+        reason = f"stays {verdict}, {kept}; measured: {reason}"
+    return Opinion(verdict, reason[:REASON_LIMIT], _families(addresses, previous))
+
+
+def _families(
+    addresses: Mapping[Family, _Measured], previous: Opinion | None
+) -> dict[Family, Liveness]:
+    """Each by itself; what was only taken from the relay's verdict does not pass for measured."""
+    if previous is not None and previous.families:
+        return {family: verdict for family, (verdict, _, _) in addresses.items()}
+    if not any(is_seen for _, _, is_seen in addresses.values()):
+        return {}
+    return {
+        family: verdict if is_seen else "unknown"
+        for family, (verdict, _, is_seen) in addresses.items()
+    }
+
+
+_WORST_FIRST = {"down": 0, "unknown": 1, "up": 2}
 
 
 def _sentence(addresses: Mapping[Family, _Measured]) -> str:
-    """What is said of the one address, or of both, what is worse first; neither hides the other."""
-    if len(addresses) == 1:
-        return next(each.reason for each in addresses.values())
-    worst = {"down": 0, "unknown": 1, "up": 2}
-    ranked = sorted(addresses.items(), key=lambda item: worst[item[1].verdict])
-    parts = [f"{family}: {each.reason}" for family, each in ranked]
+    """What is said of the one address, or of both, the worse first; neither hides the other."""
+    parts = [f"{family}: {reason}" for family, (_, reason, _) in addresses.items()]
+    if len(parts) == 1:
+        return next(iter(addresses.values())).reason
+    first, second = addresses.values()
+    if _WORST_FIRST[second.verdict] < _WORST_FIRST[first.verdict]:
+        parts.reverse()
     if sum(map(len, parts)) > REASON_LIMIT - 2:
         parts = [part[: REASON_LIMIT // 2 - 1] for part in parts]
     return "; ".join(parts)

@@ -222,6 +222,9 @@ def _answers(statuses: Mapping[str, RelayStatus], local: bool) -> dict[str, tupl
     }
 
 
+_QUIET = frozenset({"reason", "reported_at"})
+
+
 def news(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus]) -> bool:
     """Whether anything but the sentence of a reason and the time of a report is different."""
     return {name: _told(each) for name, each in old.items()} != {
@@ -230,4 +233,4 @@ def news(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus]) -> bool
 
 
 def _told(status: RelayStatus) -> dict[str, object]:
-    return {name: value for name, value in status if name not in ("reason", "reported_at")}
+    return {name: value for name, value in vars(status).items() if name not in _QUIET}

@@ -34,6 +34,8 @@ class Sightings:
     """Of each relay, by vantage; the excluded are not heard."""
     _views: dict[Address, dict[str, Sighting]] = field(default_factory=dict)
     """Of each address, by prober."""
+    _votes: dict[Address, dict[str, Liveness]] = field(default_factory=dict)
+    """Of each address, by vantage that counts."""
     _vantage_of: dict[str, str] = field(default_factory=dict)
     _checks: dict[str, dict[Address, datetime]] = field(default_factory=dict)
     """When a prober last checked each address, by its own clock: tells a new check from an old."""
@@ -69,7 +71,7 @@ class Sightings:
             for address, relay in addresses.items()
         }
         self.excluded = self._self_excluded()
-        self.said = self._by_relay(now)
+        self._say(now)
 
     def _heard(
         self, address: Address, relay: Relay, before: Mapping[str, Sighting], at: float
@@ -91,22 +93,35 @@ class Sightings:
             by_family.setdefault(family, []).append(words)
         return {family: self_excluded(words) for family, words in by_family.items()}
 
-    def _by_relay(self, now: datetime) -> dict[str, dict[str, Word]]:
-        heard: dict[str, dict[str, dict[Family, Liveness]]] = {}
-        for (name, family), words in self.words.items():
-            of_relay = heard.setdefault(name, {})
-            out = self.excluded[family]
-            for vantage, sighting in words.items():
-                if vantage not in out:
-                    of_relay.setdefault(vantage, {})[family] = sighting.verdict
-        said = {}
-        for name, of_relay in heard.items():
-            before = self.said.get(name, {})
-            said[name] = {
-                vantage: _word(before.get(vantage), families, now)
-                for vantage, families in of_relay.items()
-            }
-        return said
+    def _say(self, now: datetime) -> None:
+        """Renew what is said of those relays of which some vantage says something else now."""
+        before = self._votes
+        self._votes = {
+            address: _verdicts(words, self.excluded[address[1]])
+            for address, words in self.words.items()
+        }
+        changed = {address[0] for address in before.keys() - self._votes.keys()}
+        of_relay: dict[str, list[Family]] = {}
+        for address, votes in self._votes.items():
+            name, family = address
+            of_relay.setdefault(name, []).append(family)
+            if before.get(address) != votes:
+                changed.add(name)
+        self.said = {
+            name: self._words_on(name, families, now) if name in changed else self.said[name]
+            for name, families in of_relay.items()
+        }
+
+    def _words_on(self, name: str, families: list[Family], now: datetime) -> dict[str, Word]:
+        heard: dict[str, dict[Family, Liveness]] = {}
+        for family in families:
+            for vantage, verdict in self._votes[name, family].items():
+                heard.setdefault(vantage, {})[family] = verdict
+        before = self.said.get(name, {})
+        return {
+            vantage: _word(before.get(vantage), verdicts, now)
+            for vantage, verdicts in heard.items()
+        }
 
     def last_check(self, address: Address) -> datetime | None:
         """When any prober last checked this address, by our clock; None: nobody speaks of it."""
@@ -114,6 +129,10 @@ class Sightings:
         if not views:
             return None
         return datetime.fromtimestamp(max(view.checked_at for view in views.values()), UTC)
+
+
+def _verdicts(words: Mapping[str, Sighting], out: frozenset[str]) -> dict[str, Liveness]:
+    return {vantage: word.verdict for vantage, word in words.items() if vantage not in out}
 
 
 def _word(before: Word | None, families: dict[Family, Liveness], now: datetime) -> Word:

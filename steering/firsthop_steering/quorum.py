@@ -174,8 +174,9 @@ def count(words: Mapping[str, Sighting], excluded: frozenset[str], previous: Liv
     total = len(counted)
     if not total:
         return Count(previous, f"no vantage counts; frozen as {previous}{aside}", "", ())
+    said = [word.verdict for word in counted.values()]
+    up = said.count("up")
     down = [name for name, word in counted.items() if word.verdict == "down"]
-    up = sum(word.verdict == "up" for word in counted.values())
     verdict: Liveness = previous
     if 2 * up > total:
         verdict, votes = "up", f"up at {up} of {total} vantages"

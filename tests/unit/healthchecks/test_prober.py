@@ -15,6 +15,7 @@ from firsthop_healthchecks import controlplane
 from firsthop_healthchecks.controlplane import ControlPlaneError, keep_doing
 from firsthop_healthchecks.prober import Prober
 from firsthop_healthchecks.probes import Failed, Outcome, Passed
+from firsthop_healthchecks.schedule import Schedule
 from firsthop_healthchecks.statefile import StateFile
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets
 
@@ -45,6 +46,7 @@ class World:
         self.away = False
         self.told = targets("fra-1", "nyc-1")
         self.dead: set[str] = set()
+        self.dead_addresses: set[str] = set()
         self.reports: list[ProbeReport] = []
         self.closed = False
         self.forgetful = False
@@ -64,20 +66,29 @@ class World:
         self._news.set()
 
     async def check(self, target: ProbeTarget) -> Outcome:
-        return Failed("dead") if target.relay in self.dead else Passed(1.0)
+        dead = target.relay in self.dead or str(target.address) in self.dead_addresses
+        return Failed("dead") if dead else Passed(1.0)
 
     async def close(self) -> None:
         self.closed = True
 
     async def until(self, verdicts: dict[str, str]) -> ProbeReport:
         """The first report from now on that says just this."""
+
+        def said() -> bool:
+            return {view.relay: view.verdict for view in self.reports[-1].views} == verdicts
+
+        await self.next(said)
+        return self.reports[-1]
+
+    async def next(self, holds: Callable[[], bool]) -> None:
+        """Wait for the first report from now on with which it holds."""
         async with asyncio.timeout(8):
             while True:
                 self._news.clear()
                 await self._news.wait()
-                report = self.reports[-1]
-                if {view.relay: view.verdict for view in report.views} == verdicts:
-                    return report
+                if holds():
+                    return
 
 
 async def with_prober(world: World, path: Path, story: Callable[[Prober], Awaitable[None]]) -> None:
@@ -106,6 +117,43 @@ async def test_views_follow_the_relays(tmp_path: Path) -> None:
         await world.until({"fra-1": "up", "nyc-1": "up"})
 
     await with_prober(world, tmp_path / "state", story)
+
+
+async def test_two_addresses_of_a_relay_are_seen_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with a view of its own; the one that is no longer probed is forgotten alone."""
+    monkeypatch.setattr("firsthop_healthchecks.prober.PULL_S", 0.05)
+    world = World()
+    four = targets("fra-1").targets[0]
+    six = four.model_copy(update={"family": "ipv6", "address": ip_address("2001:db8::1")})
+    world.told = ProbeTargets(targets=(four, six))
+    world.dead_addresses = {"2001:db8::1"}
+
+    def said() -> dict[str, str]:
+        return {view.family: view.verdict for view in world.reports[-1].views}
+
+    async def story(prober: Prober) -> None:
+        await world.next(lambda: said() == {"ipv4": "up", "ipv6": "down"})
+        world.told = ProbeTargets(targets=(six,))
+        await world.next(lambda: said() == {"ipv6": "down"})
+
+    await with_prober(world, tmp_path / "state", story)
+    assert StateFile(tmp_path / "state").read() == world.told
+
+
+async def test_the_addresses_of_a_relay_are_not_checked_in_step() -> None:
+    """Each has a phase of its own within the interval."""
+    world = World()
+    four = targets("fra-1").targets[0]
+    prober = Prober(
+        "p", "lab", control_plane=world, state=StateFile(Path("unused")), probes={"tcp": world}
+    )
+    keys = {
+        prober._watch(four)._key,
+        prober._watch(four.model_copy(update={"family": "ipv6"}))._key,
+    }
+    assert len({Schedule.of(key, start=0.0, interval_s=1.0).phase for key in keys}) == 2
 
 
 async def test_a_start_without_targets_goes_on_from_disk(tmp_path: Path) -> None:

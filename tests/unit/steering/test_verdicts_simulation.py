@@ -5,12 +5,14 @@ The pure machines alone, a check a second from three vantages, with the default 
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from firsthop_steering.damping import Damping, hold, turned
+from firsthop_steering.families import together
 from firsthop_steering.model import Probe
 from firsthop_steering.quorum import Sighting, count, sight
 from firsthop_steering.verdicts import Liveness, Streak, observe
@@ -80,6 +82,24 @@ def test_a_relay_that_fails_three_of_ten_checks_does_not_flap() -> None:
         turns.append(len(relay.turns))
     assert max(turns) <= 2
     assert turns.count(1) > 0.9 * SEEDS
+
+
+def test_a_relay_with_two_addresses_that_fail_three_of_ten_checks_does_not_flap() -> None:
+    """Each has dice of its own; by both together it turns at most twice, and goes down for most."""
+    fallen = 0
+    for seed in range(SEEDS // 4):
+        addresses = Simulated(), Simulated()
+        dice = [losing(0.3, random.Random(f"{seed} {family}")) for family in (4, 6)]
+        said: list[Liveness] = []
+        for second in range(610):
+            for address, passes in zip(addresses, dice, strict=True):
+                address.run(1, passes if second >= 10 else lambda: True)
+            said.append(together([address.verdict for address in addresses]))
+        turns = sum(before != after for before, after in itertools.pairwise(said[10:]))
+        assert turns <= 2, seed
+        assert all(len(address.turns) <= 2 for address in addresses), seed
+        fallen += turns > 0
+    assert fallen > 0.9 * (SEEDS // 4)
 
 
 @pytest.mark.parametrize("loss", [0.3, 0.5, 0.8])
