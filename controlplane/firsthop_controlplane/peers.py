@@ -25,6 +25,8 @@ SILENCE_S = 5.0
 RETRY_S = 0.2
 LOOK_S = 0.1
 """How late it is seen that another leads."""
+TELL_S = 2.0
+"""Between two attempts to tell a former leader that it is one."""
 FORWARD_S = 2.5
 """A prober gives a call 3 s."""
 MAX_LINE = 64 * 2**20
@@ -48,6 +50,7 @@ class Peers:
         self._trusted = trusted
         self._authorization = {"Authorization": f"Bearer {secret}"}
         self._session: aiohttp.ClientSession | None = None
+        self._told_at = -TELL_S
         self.connected_to = ""
         """The leader whose stream is followed; empty while none is."""
         self.last_error = ""
@@ -121,9 +124,12 @@ class Peers:
 
     async def _tell_the_one_before(self) -> None:
         """It may be cut off from the database, and think that it leads."""
-        election, before = self._election, self._election.before
+        election, before, now = self._election, self._election.before, self._election.clock()
         if before is None or not election.leads or election.lease is None or not before.url:
             return
+        if now - self._told_at < TELL_S:
+            return
+        self._told_at = now
         assert self._session is not None
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
             async with self._session.post(

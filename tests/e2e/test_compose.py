@@ -129,13 +129,14 @@ def test_every_service_runs_and_they_find_each_other(compose: Compose) -> None:
         assert made.stat().st_mode & 0o077 == 0
     compose.start("controlplane")
     until(lambda: compose.healthy("controlplane"), "the control plane is healthy")
+    compose.start("controlplane-b")
+    until(lambda: compose.healthy("controlplane-b"), "the other control plane is healthy")
     subprocess.run(
         compose.command("apply"), env=compose.environment("apply"), check=True, capture_output=True
     )
     for service in ours:
-        if service not in ("controlplane", "apply"):
+        if service not in ("controlplane", "controlplane-b", "apply"):
             compose.start(service)
-    until(lambda: compose.healthy("controlplane-b"), "the other control plane is healthy")
     relays = [f"{compose._network}11", f"{compose._network}12"]
     for edge in ("4", "5"):
         until(lambda edge=edge: ask(compose._network + edge), f"edge {edge} answers")

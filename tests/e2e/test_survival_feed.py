@@ -154,8 +154,8 @@ async def test_a_database_restart_leaves_one_leader_and_the_feed_goes_on(
                 return len(await made.leaders()) == 1
 
             await until(one, "one leads")
-            assert await made.report(leader, fra_1="up") == 204
-            await asyncio.gather(*(edge.sees(fra_1="up") for edge in edges))
+            assert await made.report(leader, fra_2="up") == 204
+            await asyncio.gather(*(edge.sees(fra_2="up") for edge in edges))
             for edge in edges:
                 assert edge.seen == sorted({*edge.seen})
 
