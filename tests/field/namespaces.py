@@ -34,7 +34,7 @@ def why_not() -> str:
     try:
         _run("ip", "netns", "add", name)
         _run("ip", "-n", name, "link", "add", "bridge", "type", "bridge")
-        _run("ip", "netns", "exec", name, "nft", "add", "table", "inet", "probe")
+        _run("ip", "netns", "exec", name, "nft", "add", "table", "bridge", "probe")
     except RuntimeError as error:
         return f"no network namespaces here: {error}"
     finally:
@@ -86,20 +86,28 @@ class Place:
         _run("ip", "-n", self._switch, "link", "set", self.name, "down")
 
     def drop(self, *others: str) -> None:
-        """Lose every packet from and to these addresses without a word; none given: all packets."""
-        rules = ["table inet drop", "delete table inet drop", "table inet drop {"]
-        for hook, interface, field in (("input", "iifname", "saddr"), ("output", "oifname", "daddr")):
-            which = f"ip {field} {{ {', '.join(others)} }}" if others else f'{interface} != "lo"'
-            rules.append(f"chain {hook} {{ type filter hook {hook} priority 0; {which} drop; }}")
-        self._nft("\n".join([*rules, "}"]))
+        """Lose every packet from and to these addresses without a word; none given: all packets.
+
+        On the bridge, so that nobody is told: a drop on one's own way out would be an error.
+        """
+        told = (f'iifname "{self.name}"', "daddr"), (f'oifname "{self.name}"', "saddr")
+        rules = [
+            f"{way} ip {field} {{ {', '.join(others)} }} drop" if others else f"{way} drop"
+            for way, field in told
+        ]
+        table = f"table bridge {self.name}"
+        hook = "type filter hook forward priority 0"
+        chain = "\n".join(["chain lost {", hook, *rules, "}"])
+        self._nft(f"{table}\ndelete {table}\n{table} {{\n{chain}\n}}")
 
     def mend(self) -> None:
         """Undo `cut` and `drop`."""
-        self._nft("table inet drop\ndelete table inet drop")
+        table = f"table bridge {self.name}"
+        self._nft(f"{table}\ndelete {table}")
         _run("ip", "-n", self._switch, "link", "set", self.name, "up")
 
     def _nft(self, rules: str) -> None:
-        _run("ip", "netns", "exec", self._netns, "nft", "-f", "-", said=rules + "\n")
+        _run("ip", "netns", "exec", self._switch, "nft", "-f", "-", said=rules + "\n")
 
 
 class Switch:

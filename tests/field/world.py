@@ -187,10 +187,19 @@ class Field:
                 for region, query in self._queries.items()
             }
 
+    def etag(self, path: str) -> str:
+        """The version of an object, for `If-Match`."""
+        return self._exchange("GET", path, None, "", {})[2]
+
     def call(
         self, method: str, path: str, body: Any = None, *, at: str = "", **headers: str
     ) -> tuple[int, Any]:
         """An admin's call to a control plane, the first that answers: status and JSON."""
+        return self._exchange(method, path, body, at, headers)[:2]
+
+    def _exchange(
+        self, method: str, path: str, body: Any, at: str, headers: dict[str, str]
+    ) -> tuple[int, Any, str]:
         secret = (self.secrets / "admin.token").read_text().strip()
         sent = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json", **headers}
         data = None if body is None else json.dumps(body).encode()
@@ -200,9 +209,10 @@ class Field:
             request = urllib.request.Request(url, method=method, data=data, headers=sent)
             try:
                 with self.clients.entered(), urllib.request.urlopen(request, timeout=5) as answer:
-                    return answer.status, json.loads(answer.read() or b"null")
+                    said = json.loads(answer.read() or b"null")
+                    return answer.status, said, answer.headers.get("ETag", "")
             except urllib.error.HTTPError as error:
-                return error.code, json.loads(error.read() or b"null")
+                return error.code, json.loads(error.read() or b"null"), ""
             except OSError as error:
                 failure = error
         raise AssertionError(f"no control plane answers: {failure}")
