@@ -39,6 +39,9 @@ class Shelf:
         self.rejected: dict[str, int] = {}
         """Refused snapshots, counted by where they came from (disk, feed)."""
         self.last_rejection = ""
+        self.disk_error = ""
+        """Why the newest snapshots are not all on disk; empty when they are."""
+        self._unkept: dict[Kind, bytes] = {}
         self._first_status_due = False
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -114,11 +117,24 @@ class Shelf:
 
     def _write(self, kind: Kind, line: bytes) -> None:
         """Replaces the file whole; a full disk costs the copy, not the service."""
-        path = self._path(kind)
-        try:
-            write_secret(path, line)
-        except OSError as error:
-            log.error("snapshot not kept on disk", path=str(path), error=error.strerror)
+        self._unkept[kind] = line
+        self.keep()
+
+    def keep(self) -> None:
+        """Writes what the disk did not take before; says so once when it does not."""
+        for kind, line in list(self._unkept.items()):
+            path = self._path(kind)
+            try:
+                write_secret(path, line)
+            except OSError as error:
+                if not self.disk_error:
+                    log.error("snapshot not kept on disk", path=str(path), error=error.strerror)
+                self.disk_error = f"{path}: {error.strerror}"
+                return
+            del self._unkept[kind]
+        if self.disk_error:
+            log.info("snapshots kept on disk again")
+        self.disk_error = ""
 
     def _refuse(self, origin: str, reason: str) -> None:
         self.rejected[origin] = self.rejected.get(origin, 0) + 1

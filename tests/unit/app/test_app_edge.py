@@ -28,6 +28,7 @@ from firsthop.edge.tables import TableStore
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.document import DocumentError
 from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, Status, seal
+from firsthop_steering.table import AnswerTable
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -122,6 +123,41 @@ def test_a_shelf_on_a_full_disk_still_serves(tmp_path: Path) -> None:
     plan = plan_of(DOCUMENT)
     assert shelf.accept(seal(plan, KEY)) == plan
     assert shelf.plan == plan
+
+
+def test_a_snapshot_that_the_disk_did_not_take_is_kept_later(tmp_path: Path) -> None:
+    """The newest one, when there is room again; until then the shelf says what is wrong."""
+    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    in_the_way = tmp_path / "snapshots" / "plan.snapshot"
+    in_the_way.mkdir()
+    for number in (1, 2):
+        shelf.accept(seal(plan_of(DOCUMENT, number=number), KEY))
+        assert str(in_the_way) in shelf.disk_error
+    in_the_way.rmdir()
+    shelf.keep()
+    assert shelf.disk_error == ""
+    again = Shelf(tmp_path / "snapshots", KEY.public_key())
+    again.load()
+    assert again.plan == plan_of(DOCUMENT, number=2)
+
+
+def test_tables_that_the_disk_does_not_take_are_in_memory(tmp_path: Path) -> None:
+    """The same octets; the two newest stay open, and what the disk takes again is a file."""
+    geo, plan = europe_and_america(), plan_of(DOCUMENT)
+    whole = build(TableStore(tmp_path / "good"), plan, geo).read_bytes()
+    folder = tmp_path / "tables"
+    store = TableStore(folder)
+    folder.rmdir()
+    folder.write_text("in the way")
+    path = build(store, plan, geo)
+    assert path.read_bytes() == whole
+    assert str(folder) in store.disk_error
+    newer = [build(store, plan, geo, number=number) for number in range(2, 9)]
+    assert len({*newer}) <= 2
+    assert AnswerTable.open(newer[-1]).digest != AnswerTable.open(newer[-2]).digest
+    folder.unlink()
+    path = build(store, plan, geo)
+    assert (path.parent, store.disk_error) == (folder, "")
 
 
 def build(store: TableStore, plan: Plan, geo: GeoTable, number: int = 1) -> Path:
