@@ -2,9 +2,9 @@
 
     python bench/failover.py [--trials 200] [--seed N] [--causes kill,hole,drain,patch]
 
-A whole deployment in network namespaces (tests/field): three vantages at 1 s, three edges, one relay
-a region. Every trial breaks one relay at a random phase of the checks, asks every edge 125 times a
-second for a client that is nearest to it, and mends it again. Needs root.
+A whole deployment in network namespaces (tests/field): three vantages at 1 s, three edges, one
+relay a region. Every trial breaks one relay at a random phase of the checks, asks every edge 125
+times a second for a client that is nearest to it, and mends it again. Needs root.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -213,10 +213,11 @@ class Bench:
                 edge: [right(h.address) for h in heard if h.edge == edge and h.at >= recent]
                 for edge in self._field.edges
             }
-            if all(len(each) > SETTLED_ANSWERS and all(each) for each in of_edge.values()):
-                if heard[0].at < recent:
-                    return heard
-        raise RuntimeError(f"{region}: not settled within {GIVE_UP_S:.0f} s: {self._field.status()}")
+            settled = all(len(told) > SETTLED_ANSWERS and all(told) for told in of_edge.values())
+            if settled and heard[0].at < recent:
+                return heard
+        status = self._field.status()
+        raise RuntimeError(f"{region}: not settled within {GIVE_UP_S:.0f} s: {status}")
 
     def _status_known(self, region: str, *, draining: bool) -> float:
         end = time.time() + GIVE_UP_S

@@ -108,9 +108,7 @@ class Field:
             relay |= {"ipv6": None, "probe": {"slow_start_s": 0}}
         return document
 
-    def _program(
-        self, name: str, place: Place, command: str, environment: dict[str, str]
-    ) -> None:
+    def _program(self, name: str, place: Place, command: str, environment: dict[str, str]) -> None:
         environment = {"FIRSTHOP_STATE_DIR": str(self.folder / name), **environment}
         log = self.folder / f"{name}.log"
         self.programs[name] = Program(name, place, [command], environment, log)

@@ -26,8 +26,7 @@ def main() -> int:
     if reason := why_not():
         print(f"soak: {reason}", file=sys.stderr)
         return 1
-    print(f"seed {given.seed}; again: python -m soak --seed {given.seed} --seconds {given.seconds:g}",
-          flush=True)  # fmt: skip
+    print(f"seed {given.seed}: --seed {given.seed} --seconds {given.seconds:g}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="fh-soak-"))
     folder.chmod(0o755)  # PostgreSQL runs as somebody else
     print(f"logs in {folder}", flush=True)
@@ -47,9 +46,11 @@ def _tell(soaked: Soaked) -> int:
     for title, found in (("UNANSWERED", findings.unanswered), ("WRONG", findings.wrong)):
         for each in found[:20]:
             print(f"  {title} {_line(each)}")
-    print(f"{len(soaked.spans)} faults, {findings.asked} queries: {len(findings.unanswered)} without"
-          f" an answer, {len(findings.wrong)} wrong of {findings.judged} that could be;"
-          f" converged {soaked.converged_s:.1f} s after the last fault")  # fmt: skip
+    print(
+        f"{len(soaked.spans)} faults, {findings.asked} queries: {len(findings.unanswered)} not"
+        f" answered, {len(findings.wrong)} wrong of {findings.judged} that could be;"
+        f" converged {soaked.converged_s:.1f} s after the last fault"
+    )
     return 1 if findings.unanswered or findings.wrong else 0
 
 

@@ -15,7 +15,7 @@ PERIOD_S = STORM_S + LULL_S
 FAULTS_A_STORM = (6, 10)
 SHORTEST_S = 1.0
 REST_S = 120.0
-"""Between two faults of one relay: sooner, and damping (docs/health.md) keeps it down on purpose."""
+"""Between two faults of one relay: sooner, and damping (docs/health.md) would keep it down."""
 RELAYS_AT_ONCE = 2
 """Of seven: the depool guard would keep the others from being down."""
 EDGES_AT_ONCE = 2
@@ -70,7 +70,7 @@ def schedule(seed: int, targets: Sequence[str], seconds: float) -> list[Fault]:
 
 def _period(rng: random.Random, targets: Sequence[str], start: float) -> Iterator[Fault]:
     relays = [each for each in targets if group(each) == "relay"]
-    for relay in rng.sample(relays, len(relays))[:3]:  # the first that has rested
+    for relay in rng.sample(relays, len(relays)):  # the first that has rested is taken
         at = rng.uniform(STORM_S - 4.0, STORM_S)
         end = PERIOD_S - rng.uniform(1.0, 3.0)
         yield Fault(start + at, end - at, relay, rng.choice(KINDS["relay"]))
