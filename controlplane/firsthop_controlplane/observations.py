@@ -16,6 +16,7 @@ from firsthop_steering.reports import ProbeReport, RelayReport
 from firsthop_steering.snapshot import RelayStatus
 
 REASON_LIMIT = 500
+_NONE = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,9 @@ class Observations:
         if last is None:
             return False
         sent_at, received_at = last
-        # A clock that was set back is believed once its old word no longer counts.
-        recent = now - received_at < timedelta(seconds=self.judgement.stale_after_s)
+        # A clock that was set back is believed once its old word no longer counts; at once if it
+        # was ours, for then the same clock may have set both.
+        recent = _NONE <= now - received_at < timedelta(seconds=self.judgement.stale_after_s)
         return recent and report.sent_at < sent_at
 
     def receive_report(self, relay: str, report: RelayReport, now: datetime) -> bool:
@@ -111,7 +113,8 @@ class Observations:
         return turned
 
     def _settling(self, now: datetime) -> frozenset[str]:
-        young = now - self.started_at < timedelta(seconds=self.settle_s)
+        # A clock that was set back to before the start does not make us young again.
+        young = _NONE <= now - self.started_at < timedelta(seconds=self.settle_s)
         return frozenset(self._inherited) if young else frozenset()
 
     def statuses(self, relays: Iterable[Relay], now: datetime) -> dict[str, RelayStatus]:
