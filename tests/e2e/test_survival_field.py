@@ -1,0 +1,115 @@
+"""A whole deployment loses a part: probers cut off, probers gone, anybody killed at any time."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from deployment import until
+from field.world import CONTROLPLANES, EDGES, VANTAGES, Field
+
+pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("field")]
+
+PATIENCE_S = 60.0
+
+
+def relay_status(field: Field, region: str) -> Any:
+    return field.status()["relays"][f"{region}-1"]
+
+
+def all_send(field: Field, region: str, *, to: str, but: str) -> bool:
+    """Whether every edge sends a region's client to some other relay, or to its own."""
+    answers = {edge: field.answers(edge)[region] for edge in EDGES}
+    return all(each and (each == to if to else each != but) for each in answers.values())
+
+
+def until_moved(field: Field, region: str) -> None:
+    own = field.relays[region]
+    until(lambda: all_send(field, region, to="", but=own), f"{region} is left", within=PATIENCE_S)
+
+
+def test_a_prober_that_is_cut_off_changes_nothing(field: Field) -> None:
+    """Its vantage stops counting, the others notice a dead relay, and it is heard again."""
+    field.programs[VANTAGES[0]].place.cut()
+    dead = field.programs["relay-gru"]
+    try:
+        reasons = lambda: [each["reason"] for each in field.status()["relays"].values()]  # noqa: E731
+        until(
+            lambda: all("of 3 vantages" not in each for each in reasons()),
+            "its views are stale",
+            within=PATIENCE_S,
+        )
+        assert not any(r["verdict"] == "down" for r in field.status()["relays"].values())
+        dead.kill()
+        until_moved(field, "gru")
+        assert relay_status(field, "gru")["verdict"] == "down"
+        assert "of 2 vantages" in relay_status(field, "gru")["reason"]
+    finally:
+        field.programs[VANTAGES[0]].place.mend()
+        dead.start()
+    field.settle(within=PATIENCE_S)
+    until(
+        lambda: "of 3 vantages" in relay_status(field, "fra")["reason"],
+        "three vantages count again",
+        within=PATIENCE_S,
+    )
+
+
+def test_with_all_probers_gone_verdicts_freeze_and_say_since_when(field: Field) -> None:
+    """What was up stays up, although it dies; when one prober is back, it is found out."""
+    dead = field.programs["relay-bom"]
+    for name in VANTAGES:
+        field.programs[name].kill()
+    try:
+        until(
+            lambda: "frozen as up" in relay_status(field, "bom")["reason"],
+            "verdicts are frozen",
+            within=PATIENCE_S,
+        )
+        assert "last check at 20" in relay_status(field, "bom")["reason"]
+        dead.kill()
+        for edge in EDGES:
+            assert field.answers(edge)["bom"] == field.relays["bom"], "nobody can know"
+            assert field.ready(edge)["snapshots"]["status"]["age_s"] >= 0
+        for name in VANTAGES:
+            field.programs[name].start()
+        until_moved(field, "bom")
+    finally:
+        for name in VANTAGES:
+            field.programs[name].start()
+        dead.start()
+    field.settle(within=PATIENCE_S)
+
+
+KILLED = [CONTROLPLANES[0], EDGES[0], "worker", VANTAGES[0], "relay-sin", "agent-sin", "database"]
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_kill_9_of_anything_is_survived(field: Field, name: str) -> None:
+    """The other edges answer on as if nothing had happened; started again, all is as before."""
+    others = EDGES[1:]
+    regions = [each for each in field.regions if name != f"relay-{each}"]
+    before = {edge: field.answers(edge) for edge in others}
+    if name == "worker":
+        worker = field.programs[EDGES[0]].child("edge-worker", "dns")
+        assert worker is not None
+        worker.kill()
+    elif name == "database":
+        field.database.kill()
+    else:
+        field.programs[name].send(signal.SIGKILL)
+    for _ in range(5):
+        for edge in others:
+            answers = field.answers(edge)
+            assert {each: answers[each] for each in regions} == {
+                each: before[edge][each] for each in regions
+            }
+    if name == "relay-sin":
+        until_moved(field, "sin")
+    until(lambda: name in ("worker", "database") or not field.programs[name].alive, "it is dead")
+    field.tend()
+    field.settle(within=PATIENCE_S)
+    if name == "worker":
+        until(lambda: field.answers(EDGES[0]) == before[others[0]], "another worker answers")
