@@ -62,7 +62,7 @@ class Place:
         _run(*inside, "link", "add", "eth0", "type", "veth", "peer", "name", name, "netns", switch)
         _run(*inside, "address", "add", f"{address}/16", "dev", "eth0")
         _run(*inside, "link", "set", "eth0", "up")
-        _run("ip", "-n", switch, "link", "set", name, "master", "bridge", "up")
+        _run("ip", "-n", switch, "link", "set", "dev", name, "master", "bridge", "up")
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -83,7 +83,7 @@ class Place:
 
     def cut(self) -> None:
         """Pull its cable."""
-        _run("ip", "-n", self._switch, "link", "set", self.name, "down")
+        _run("ip", "-n", self._switch, "link", "set", "dev", self.name, "down")
 
     def drop(self, *others: str) -> None:
         """Lose every packet from and to these addresses without a word; none given: all packets.
@@ -104,7 +104,7 @@ class Place:
         """Undo `cut` and `drop`."""
         table = f"table bridge {self.name}"
         self._nft(f"{table}\ndelete {table}")
-        _run("ip", "-n", self._switch, "link", "set", self.name, "up")
+        _run("ip", "-n", self._switch, "link", "set", "dev", self.name, "up")
 
     def _nft(self, rules: str) -> None:
         _run("ip", "netns", "exec", self._switch, "nft", "-f", "-", said=rules + "\n")
