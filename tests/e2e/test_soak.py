@@ -22,5 +22,6 @@ def test_half_a_minute_of_chaos(field: Field, seed: int) -> None:
     soaked = soak(field, seed, SECONDS, converge_within_s=CONVERGE_S)
     assert soaked.findings.unanswered == ()
     assert soaked.findings.wrong == ()
+    assert soaked.broken == {}
     assert len(soaked.spans) == len(soaked.faults) > 3
     assert soaked.findings.judged > 0, "no answer could have been wrong"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 
 import pytest
 
 from deployment import until
-from field.world import CONTROLPLANES, EDGES, VANTAGES, Field
+from field.asking import Poller
+from field.programs import Program
+from field.world import CLIENTS, CONTROLPLANES, EDGES, SERVICE, VANTAGES, Field
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("field")]
 
@@ -55,6 +58,32 @@ def test_a_prober_that_is_cut_off_changes_nothing(field: Field) -> None:
         "three vantages count again",
         within=PATIENCE_S,
     )
+
+
+def test_a_vantage_that_alone_sees_a_relay_down_changes_no_answer(field: Field) -> None:
+    """Packets between the two are lost: one lies, two know better."""
+    prober, relay = field.programs[VANTAGES[1]], field.relays["syd"]
+    since = time.time()
+    asking = Poller(field.clients, field.edges, SERVICE, {"syd": CLIENTS["syd"]}, every_s=0.02)
+    asking.start()
+    try:
+        prober.place.drop(relay)
+        until(lambda: turned(prober, since, "down"), "it says down", within=PATIENCE_S)
+        told = time.time() + 2.0  # its next report is a second away at most
+        until(lambda: {e.edge for e in asking.heard if e.at > told} == set(EDGES), "all answer")
+        prober.place.mend()
+        until(lambda: turned(prober, since, "up"), "it says up again", within=PATIENCE_S)
+    finally:
+        prober.place.mend()
+        asking.end()
+    assert {each.address for each in asking.heard} == {relay}
+    assert {each.edge for each in asking.heard} == set(EDGES)
+
+
+def turned(prober: Program, since: float, view: str) -> bool:
+    """Whether a prober has said that its view of the relay in Sydney turned."""
+    said = prober.said("view_turned", since)
+    return any((each["relay"], each["view"]) == ("syd-1", view) for each in said)
 
 
 def test_with_all_probers_gone_verdicts_freeze_and_say_since_when(field: Field) -> None:

@@ -20,6 +20,7 @@ from firsthop.machine_tokens import MachineTokens
 from firsthop.up.demo import SERVICE, demo_document
 
 API_PORT, METRICS_PORT, RELAY_PORT, COUNTERS_PORT = 8080, 9153, 3478, 9154
+TRACEBACK = "Traceback (most recent call last)"
 VANTAGES = ("vantage-a", "vantage-b", "vantage-c")
 EDGES = ("edge-1", "edge-2", "edge-3")
 CONTROLPLANES = ("controlplane-1",)
@@ -174,6 +175,11 @@ class Field:
     def _end(self) -> None:
         for program in self.programs.values():
             program.kill()
+
+    def broken(self) -> dict[str, str]:
+        """Of every program that has met a fault of its own, the log from there on."""
+        logs = {name: program.log.read_text() for name, program in self.programs.items()}
+        return {n: log[log.index(TRACEBACK) :] for n, log in logs.items() if TRACEBACK in log}
 
     # Asking and telling.
 

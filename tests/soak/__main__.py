@@ -46,12 +46,14 @@ def _tell(soaked: Soaked) -> int:
     for title, found in (("UNANSWERED", findings.unanswered), ("WRONG", findings.wrong)):
         for each in found[:20]:
             print(f"  {title} {_line(each)}")
+    for name, words in soaked.broken.items():
+        print(f"  BROKEN {name}: {words[:2000]}")
     print(
         f"{len(soaked.spans)} faults, {findings.asked} queries: {len(findings.unanswered)} not"
         f" answered, {len(findings.wrong)} wrong of {findings.judged} that could be;"
         f" converged {soaked.converged_s:.1f} s after the last fault"
     )
-    return 1 if findings.unanswered or findings.wrong else 0
+    return 1 if findings.unanswered or findings.wrong or soaked.broken else 0
 
 
 def _line(asked: Asked) -> str:

@@ -20,6 +20,8 @@ class Soaked:
     faults: list[Fault]
     spans: list[Span]
     findings: Findings
+    broken: dict[str, str]
+    """Programs that met a fault of their own, and their words on it."""
     converged_s: float
     """From the end of the last fault until all was as before the first."""
 
@@ -39,4 +41,5 @@ def soak(field: Field, seed: int, seconds: float, *, converge_within_s: float) -
             client.end()
     relay_of = {address: f"relay-{region}" for region, address in field.relays.items()}
     asked = sorted(each for client in clients for each in client.asked)
-    return Soaked(faults, chaos.spans, judge(asked, chaos.spans, relay_of), converged_s)
+    findings = judge(asked, chaos.spans, relay_of)
+    return Soaked(faults, chaos.spans, findings, field.broken(), converged_s)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 STORM_S, LULL_S = 12.0, 18.0
 PERIOD_S = STORM_S + LULL_S
-FAULTS_A_STORM = (6, 10)
+FAULTS_A_STORM = (10, 16)
+"""Of which about a third fall to the rules below."""
 SHORTEST_S = 1.0
 REST_S = 120.0
 """Between two faults of one relay: sooner, and damping (docs/health.md) would keep it down."""
