@@ -31,7 +31,8 @@ sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
 
 from field.asking import Heard, Poller
 from field.namespaces import why_not
-from field.world import CLIENTS, SERVICE, Field
+from field.world import CLIENTS, Field
+from firsthop.up.demo import SERVICE
 
 POLL_S = 0.008
 SETTLED_S = 0.5  # so long every edge has to answer alike before a change is over

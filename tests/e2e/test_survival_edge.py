@@ -12,7 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,14 +121,16 @@ def test_an_edge_starts_from_snapshots_that_are_days_old(tmp_path: Path) -> None
     public = tmp_path / "snapshot.pub"
     public.write_text(key.public_key().public_bytes_raw().hex())
     edge = FedEdge(tmp_path, api=f"http://127.0.0.1:{free_port()}", token="nobody", key=public)
-    relays = {"fra-1": "down", "iad-1": "up"}
     snapshots: tuple[Snapshot, ...] = (
         Plan(number=7, lineage="a", created_at=old, document=Document.model_validate(DOCUMENT)),
         Status(
             number=90,
             lineage="a",
             created_at=old,
-            relays={name: RelayStatus(verdict=said, since=old) for name, said in relays.items()},
+            relays={
+                "fra-1": RelayStatus(verdict="down", since=old),
+                "iad-1": RelayStatus(verdict="up", since=old),
+            },
         ),
         keyset().model_copy(update={"lineage": "a", "created_at": old}),
     )
@@ -178,7 +180,7 @@ def fill(folder: Path) -> Path:
 
 
 @pytest.fixture
-async def deployed(start_api: Any) -> AsyncIterator[Any]:
+async def deployed(start_api: Any) -> Any:
     """A control plane with two relays."""
     api = await start_api()
     await api.made("/v1/changesets", {"document": DOCUMENT})

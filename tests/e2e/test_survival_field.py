@@ -11,7 +11,8 @@ import pytest
 from deployment import until
 from field.asking import Poller
 from field.programs import Program
-from field.world import CLIENTS, CONTROLPLANES, EDGES, SERVICE, VANTAGES, Field
+from field.world import CLIENTS, CONTROLPLANES, EDGES, VANTAGES, Field
+from firsthop.up.demo import SERVICE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("field")]
 
@@ -20,6 +21,10 @@ PATIENCE_S = 60.0
 
 def relay_status(field: Field, region: str) -> Any:
     return field.status()["relays"][f"{region}-1"]
+
+
+def reasons(field: Field) -> list[str]:
+    return [str(relay["reason"]) for relay in field.status()["relays"].values()]
 
 
 def all_send(field: Field, region: str, *, to: str, but: str) -> bool:
@@ -38,9 +43,8 @@ def test_a_prober_that_is_cut_off_changes_nothing(field: Field) -> None:
     field.programs[VANTAGES[0]].place.cut()
     dead = field.programs["relay-gru"]
     try:
-        reasons = lambda: [each["reason"] for each in field.status()["relays"].values()]  # noqa: E731
         until(
-            lambda: all("of 3 vantages" not in each for each in reasons()),
+            lambda: all("of 3 vantages" not in each for each in reasons(field)),
             "its views are stale",
             within=PATIENCE_S,
         )

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from field.asking import Query, ask_once
 from field.namespaces import Place
-from field.world import CLIENTS, SERVICE
+from field.world import CLIENTS
+from firsthop.up.demo import SERVICE
 from soak.truth import Asked
 
 PATIENCE_S = (0.4, 0.8, 1.6)
