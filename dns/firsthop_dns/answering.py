@@ -13,10 +13,11 @@ from firsthop_dns import limits
 from firsthop_dns.askers import check_cookie, client_of
 from firsthop_dns.chains import Trail
 from firsthop_dns.clients import UDP6, Peer, Transport, key_of_peer
-from firsthop_dns.counters import SLIPPED
+from firsthop_dns.counters import SLIPPED, WITHHELD
 from firsthop_dns.edns import (
     BADCOOKIE,
     FORMERR,
+    MOST_GAIN,
     NOERROR,
     NXDOMAIN,
     OPT,
@@ -62,9 +63,6 @@ HEADER = struct.Struct(">HHHHH")
 _LARGEST_TCP = 65_535
 _FIRST_META, _LAST_META = 129, 254
 """QTYPEs and meta-TYPEs that no RRset has (RFC 6895 §3.1): transfers, TSIG, TKEY, MAILB …"""
-_MOST_GAIN = 3
-"""Optional records go to strangers only while the reply has at most so many times the query's
-octets: more would make forged questions worth while (RFC 5358 §1)."""
 _RECORD = struct.Struct(">HHHIH")
 _POINTER = 0xC00C
 _TTL = 4
@@ -217,7 +215,7 @@ class Answering:
             # Resolvers take negative answers for everybody's (RFC 7871 §7.4), so not for long.
             return self._negative(NOERROR, node.zone, said.ttl)
         self._scope = scope
-        return Outcome(NOERROR, True, count, octets=octets)
+        return Outcome(NOERROR, True, count, octets=octets, tailored=service.table.ecs)
 
     def _whoami(self, node: Node) -> Outcome:
         """TXT that says how the asker is seen; TTL 0, since it is true for this asker only.
@@ -257,15 +255,19 @@ class Answering:
         rcode, authoritative, answers, authorities, additionals, octets, *_ = outcome
         opt = b"" if edns is None else self._opt(outcome, cookie)
         size = 12 + len(query.question) + len(octets) + len(opt)
-        most = self._most()
+        room = self._room()
+        most = room if self._genuine else min(room, MOST_GAIN * self._asked)
         truncated = outcome.truncated
         if outcome.spare:
-            if size <= most and (self._genuine or size <= _MOST_GAIN * self._asked):
+            if size <= most:
                 additionals += outcome.spare
             else:
                 size -= len(octets) - outcome.spare_at
                 octets = octets[: outcome.spare_at]
         if truncated or size > most:
+            if not truncated and size <= room:
+                self._tables.counters.count(WITHHELD)
+            self._slot = None  # nothing of the region goes out
             # None of an RRset is better than some of it (RFC 2181 §9).
             truncated, answers, authorities, additionals, octets = True, 0, 0, 0, b""
         self._tables.counters.asked(self._zone, query.qtype, self._transport)
@@ -295,8 +297,8 @@ class Answering:
             options.append(subnet_option(edns.subnet, self._scope))
         return write_opt(edns.dnssec_ok, outcome.rcode, b"".join(options))
 
-    def _most(self) -> int:
-        """The octets that the reply may have."""
+    def _room(self) -> int:
+        """The octets that the asker has room for."""
         if self._transport > UDP6:
             return _LARGEST_TCP
         if self._query.edns is None:

@@ -29,6 +29,9 @@ PAYLOAD = 1232
 """The UDP payload we offer and never exceed: fits every path unfragmented (RFC 9715 §3.2)."""
 PLAIN_PAYLOAD = 512
 """The most a client without EDNS takes over UDP (RFC 1035 §4.2.1)."""
+MOST_GAIN = 3
+"""A stranger, who may have forged the address that we answer, gets over UDP at most so many times
+the octets that came: what QUIC sends to an address not yet validated (RFC 9000 §8.1)."""
 DO = 0x8000
 MOST_OPTIONS = 64
 """Far more than are defined; thousands of empty ones would cost more than a hundred queries."""

@@ -18,6 +18,9 @@ from firsthop_dns.limits import LOOPBACK, RateLimit
 
 TCP_IDLE_S = 10.0
 """Without a whole query for so long a TCP connection ends (RFC 7766 §6.2.3: a few seconds)."""
+MOST_NSID = 58
+"""Octets of `nsid`: with so many, a refusal of the shortest question that asks for it is three
+times as long as that question, the most that a stranger may get (`edns.MOST_GAIN`)."""
 _Network = IPv4Network | IPv6Network
 
 
@@ -32,7 +35,7 @@ class Instance:
         self.cookies: Cookies | None = None
         """None: no secret, so cookies are ignored."""
         self.nsid = b""
-        """What NSID tells (RFC 5001); nothing when empty."""
+        """What NSID tells (RFC 5001); nothing when empty, at most MOST_NSID octets."""
         self.ecs_from: tuple[_Network, ...] | None = None
         """Resolvers whose client subnet is used; None: all."""
         self.tcp_idle_s = TCP_IDLE_S
@@ -70,10 +73,17 @@ class Instance:
         return any(address in network for network in self.ecs_from)
 
 
-def _limits(answers: int | None, exempt: Sequence[str] | None) -> RateLimit:
-    """The limits for so many answers a second, others in proportion; 0 is none."""
+def _limits(tailored: int | None, exempt: Sequence[str] | None) -> RateLimit:
+    """The limits for so many tailored answers a second, others in proportion; 0 is none."""
     networks = LOOPBACK if exempt is None else tuple(map(ip_network, exempt))
-    if answers is None:
+    if tailored is None:
         return RateLimit(exempt=networks)
-    rarer, errors = (max(1, answers // part) if answers else 0 for part in (10, 20))
-    return RateLimit(answer=answers, negative=rarer, referral=rarer, error=errors, exempt=networks)
+    rarer, errors = (max(1, tailored // part) if tailored else 0 for part in (10, 20))
+    return RateLimit(
+        tailored=tailored,
+        answer=rarer,
+        negative=rarer,
+        referral=rarer,
+        error=errors,
+        exempt=networks,
+    )

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from socket import AF_INET6, inet_aton, inet_pton
 
-ANSWER, NEGATIVE, REFERRAL, ERROR = range(4)
-"""Kinds of replies: with data; NXDOMAIN or NODATA; to a delegation; any other rcode."""
+TAILORED, ANSWER, NEGATIVE, REFERRAL, ERROR = range(5)
+"""Kinds of replies: with data for a client subnet; with data that is everybody's; NXDOMAIN or
+NODATA; to a delegation; any other rcode."""
 PASS, SLIP, DROP = range(3)
 """Verdicts: send it; send its short form, truncated or BADCOOKIE; send nothing."""
 
@@ -24,7 +25,7 @@ MOST_PREFIXES = 16_384
 hash that nobody outside can foresee: so a flood of forged senders cannot hide another flood, and
 costs at most 11 MB, and 3 ms at the end of a window."""
 
-ANSWERS_A_SECOND = 2000
+TAILORED_A_SECOND = 2000
 Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 """A reply to loopback leaves no machine."""
@@ -40,10 +41,11 @@ _EXEMPT = -(1 << 60)
 class RateLimit:
     """Counts the replies of one worker; a network's packets spread over all workers of an edge.
 
-    Limits are replies a second and prefix, 0 for none. Those of NEGATIVE and REFERRAL are NSD's
-    default `rrl-ratelimit`. ANSWER is NSD's default `rrl-whitelist-ratelimit`, since a public
-    resolver that sends client subnets asks once a TTL for each of many networks. ERROR is less:
-    an honest resolver that is told REFUSED does not ask on.
+    Limits are replies a second and prefix, 0 for none. Those of ANSWER, NEGATIVE and REFERRAL are
+    NSD's default `rrl-ratelimit`: a resolver asks for them once a TTL. TAILORED is NSD's default
+    `rrl-whitelist-ratelimit`, since a public resolver that sends client subnets asks once a TTL
+    for each of many networks. ERROR is less: an honest resolver that is told REFUSED does not ask
+    on.
 
     Members of an exempt network are never limited. If it is narrower than a prefix, they still use
     up the share of their neighbours.
@@ -54,16 +56,17 @@ class RateLimit:
     def __init__(
         self,
         *,
-        answer: int = ANSWERS_A_SECOND,
+        tailored: int = TAILORED_A_SECOND,
+        answer: int = 200,
         negative: int = 200,
         referral: int = 200,
         error: int = 100,
         exempt: Iterable[Network] = LOOPBACK,
     ) -> None:
-        self._limits = (answer, negative, referral, error)
+        self._limits = (tailored, answer, negative, referral, error)
         if min(self._limits) < 0:
             raise ValueError("a limit is a number of replies, or 0 for none")
-        self._counts: tuple[dict[_Prefix, int], ...] = ({}, {}, {}, {})
+        self._counts: tuple[dict[_Prefix, int], ...] = tuple({} for _ in self._limits)
         self._start = self._end = 0.0
         self._wide: tuple[list[_Block], list[_Block]] = ([], [])
         self._narrow: dict[_Prefix, list[_Block]] = {}

@@ -25,12 +25,16 @@ class Outcome(NamedTuple):
     error: int | None = None
     """An extended error (RFC 8914)."""
     truncated: bool = False
+    tailored: bool = False
+    """Made for a client subnet, so that a resolver asks once for each of many networks."""
 
 
 def kind_of(outcome: Outcome) -> int:
     """The class that the rate limit counts an outcome in."""
     if outcome.rcode not in (NOERROR, NXDOMAIN, YXDOMAIN):
         return limits.ERROR
+    if outcome.tailored:
+        return limits.TAILORED
     if outcome.answers or outcome.truncated:
         return limits.ANSWER
     return limits.NEGATIVE if outcome.authoritative else limits.REFERRAL

@@ -66,7 +66,7 @@ def respond(
                 variant = lane.variants[answer] or lane.fill(answer)
                 if variant is not None:
                     if transport <= UDP6:
-                        verdict = tables.limit(limits.ANSWER, peer[0], transport == UDP6, now)
+                        verdict = tables.limit(limits.TAILORED, peer[0], transport == UDP6, now)
                         if verdict != limits.PASS:
                             return _strictly(packet, peer, tables, now, transport, verdict)
                     values = tables.values

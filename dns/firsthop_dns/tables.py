@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from firsthop_dns.clients import Key
 from firsthop_dns.counters import REGION_ANSWERS, TYPE_LABELS, Counters
-from firsthop_dns.edns import DO, NOERROR, OPT, PAYLOAD, PLAIN_PAYLOAD, RCODE_NAMES
+from firsthop_dns.edns import DO, MOST_GAIN, NOERROR, OPT, PAYLOAD, PLAIN_PAYLOAD, RCODE_NAMES
 from firsthop_dns.instance import Instance
 from firsthop_dns.layout import STEERED
 from firsthop_dns.mapped import Node, Zones
@@ -57,8 +57,8 @@ class Lane:
 
     __slots__ = (
         "_kind",
+        "_most",
         "_notice",
-        "_size",
         "_steered",
         "_zones",
         "lookup",
@@ -72,8 +72,10 @@ class Lane:
         self._steered = steered
         self._kind = STEERED.index(qtype)
         self._notice = instance.notice
-        fixed = 12 + 4 + _OPT_OCTETS + _SUBNET_24_OCTETS
-        self._size = fixed + len(steered.node.name) + len(self._notice)
+        asked = 12 + len(steered.node.name) + 4 + _OPT_OCTETS + _SUBNET_24_OCTETS
+        longest = min(PLAIN_PAYLOAD, MOST_GAIN * asked)
+        self._most = longest - asked - len(self._notice)
+        """Octets of the longest RRset that every client may have, strangers too."""
         self.lookup = steered.table.lookup
         self.variants: list[Variant | None] = [None] * (len(steered.table.answers) + 1)
         """By answer; the last stays None: it is that of `ASK_RESOLVER`."""
@@ -82,11 +84,11 @@ class Lane:
         self.noerror = instance.counters.response(label, RCODE_NAMES[NOERROR])
 
     def fill(self, answer: int) -> Variant | None:
-        """Encodes an answer and keeps it; None if it is none, or does not fit any client."""
+        """Encodes an answer and keeps it; None if it is none, or not for every client."""
         if answer < 0:
             return None
         count, rrset = self._zones.rrset(self._steered.index, answer, self._kind)
-        if not rrset or self._size + len(rrset) > PLAIN_PAYLOAD:
+        if not rrset or len(rrset) > self._most:
             return None
         options = len(self._notice) + _SUBNET_24_OCTETS
         plain, dnssec_ok = (

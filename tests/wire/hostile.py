@@ -2,6 +2,7 @@
 many octets does it give for one?
 
     python tests/wire/hostile.py [--server Firsthop|Knot|NSD|BIND|gdnsd] [--count 100000] [--seed 1]
+    python tests/wire/hostile.py --limited       # ours, with the rate limits that strangers have
     python tests/wire/hostile.py --target 127.0.0.1:5300 [--log FILE]
 
 Exit code 1 when it died, answers wrongly afterwards, or logged an exception.
@@ -24,6 +25,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[0] = str(TESTS)
 sys.path.insert(1, str(TESTS.parent))
 
+import dns.edns
 import dns.message
 import structlog.testing
 
@@ -31,6 +33,7 @@ from wire import sample
 from wire.compare import OURS, wait_until_ready
 from wire.corpus import Packet, corpus
 from wire.servers import SERVERS
+from wire.target import COOKIE, Target, options_of
 
 BATCH = 48
 """Packets outstanding: few enough for every receive buffer."""
@@ -41,17 +44,29 @@ MOST_SECONDS = 900.0
 _FAULTS = ("Traceback", "dns query failed", "Exception", "assertion", "ASSERT", "core dumped")
 _ANSWERED = (0, 3, 6)
 """NOERROR, NXDOMAIN, YXDOMAIN: what an error is not."""
-_MARK = dns.message.make_query("www.example.test", "A", id=0)
+_CLIENT = dns.edns.GenericOption(COOKIE, b"hostile?")
 
 
 class DeadError(RuntimeError):
     """It does not answer an ordinary query any more."""
 
 
-def replay_udp(address: tuple[str, int], packets: Sequence[Packet], rate: int) -> list[bytes]:
+def ordinary(address: tuple[str, int]) -> bytes:
+    """A query that any server answers: with its cookie, if it gives one, no limit holds it back."""
+    first = Target(*address, patience_s=PATIENCE_S).ask("www.example.test", options=[_CLIENT])
+    known = [dns.edns.GenericOption(COOKIE, each) for each in options_of(first, COOKIE)]
+    edns = 0 if known else False
+    return dns.message.make_query(
+        "www.example.test", "A", id=0, use_edns=edns, options=known
+    ).to_wire()
+
+
+def replay_udp(
+    address: tuple[str, int], packets: Sequence[Packet], mark: bytes, rate: int
+) -> list[bytes]:
     """The answer to each packet, empty for none.
 
-    After each batch an ordinary query is asked; its answer shows that the batch was read.
+    After each batch `mark` is asked; its answer shows that the batch was read.
     """
     answers = [b""] * len(packets)
     started = time.monotonic()
@@ -67,12 +82,13 @@ def replay_udp(address: tuple[str, int], packets: Sequence[Packet], rate: int) -
                 identity = (at % 0xFFFF + 1).to_bytes(2, "big")
                 places[identity] = at
                 sock.send(_named(packets[at], identity))
-            _read_batch(sock, places, answers)
+            _read_batch(sock, places, answers, mark)
             ahead = (first + BATCH) / rate - (time.monotonic() - started)
             if ahead > 0:
                 time.sleep(ahead)
             if time.monotonic() - started > MOST_SECONDS:
                 raise TimeoutError(f"only {first} packets in {MOST_SECONDS:.0f} s")
+    print(f"UDP: {len(packets) / (time.monotonic() - started):.0f} packets a second")
     return answers
 
 
@@ -80,9 +96,11 @@ def _named(packet: Packet, identity: bytes) -> bytes:
     return identity + packet.octets[2:] if len(packet.octets) > 1 else packet.octets
 
 
-def _read_batch(sock: socket.socket, places: dict[bytes, int], answers: list[bytes]) -> None:
+def _read_batch(
+    sock: socket.socket, places: dict[bytes, int], answers: list[bytes], mark: bytes
+) -> None:
     for _ in range(ATTEMPTS):
-        sock.send(_MARK.to_wire())
+        sock.send(mark)
         try:
             while True:
                 reply = sock.recv(65535)
@@ -96,7 +114,7 @@ def _read_batch(sock: socket.socket, places: dict[bytes, int], answers: list[byt
     raise DeadError("no answer over UDP")
 
 
-def replay_tcp(address: tuple[str, int], packets: Sequence[Packet]) -> list[bytes]:
+def replay_tcp(address: tuple[str, int], packets: Sequence[Packet], mark: bytes) -> list[bytes]:
     """The same over TCP; where the server ends a connection, the next goes on behind it."""
     answers = [b""] * len(packets)
     started, at, idle = time.monotonic(), 0, 0
@@ -104,7 +122,7 @@ def replay_tcp(address: tuple[str, int], packets: Sequence[Packet]) -> list[byte
         end = min(at + BATCH, len(packets))
         places = {(n % 0xFFFF + 1).to_bytes(2, "big"): n for n in range(at, end)}
         messages = [_named(packets[place], name) for name, place in places.items()]
-        got, whole = _exchange_tcp(address, messages)
+        got, whole = _exchange_tcp(address, messages, mark)
         for reply in got:
             if reply[:2] in places:
                 answers[places[reply[:2]]] = reply
@@ -118,9 +136,10 @@ def replay_tcp(address: tuple[str, int], packets: Sequence[Packet]) -> list[byte
     return answers
 
 
-def _exchange_tcp(address: tuple[str, int], messages: Sequence[bytes]) -> tuple[list[bytes], bool]:
+def _exchange_tcp(
+    address: tuple[str, int], messages: Sequence[bytes], mark: bytes
+) -> tuple[list[bytes], bool]:
     """The replies to these and a mark, and whether the mark's was among them."""
-    mark = _MARK.to_wire()
     framed = b"".join(len(each).to_bytes(2, "big") + each for each in [*messages, mark])
     data, replies = b"", []
     with socket.create_connection(address, timeout=PATIENCE_S) as stream:
@@ -181,11 +200,18 @@ def faults(log: Path) -> list[str]:
 def run(address: tuple[str, int], chosen: argparse.Namespace) -> None:
     """Both transports, then one right answer of each; raises DeadError."""
     packets = list(corpus(chosen.count, seed=chosen.seed))
-    report("UDP", packets, replay_udp(address, packets, chosen.rate))
-    report("TCP", packets, replay_tcp(address, packets))
-    ordinary = [Packet(_MARK.to_wire(), "none")]
-    if not all(replay_udp(address, ordinary, chosen.rate) + replay_tcp(address, ordinary)):
-        raise DeadError("no answer after it all")
+    mark = ordinary(address)
+    report("UDP", packets, replay_udp(address, packets, mark, chosen.rate))
+    report("TCP", packets, replay_tcp(address, packets, mark))
+    target = Target(*address, patience_s=PATIENCE_S)
+    try:
+        right = all(
+            dns.message.from_wire(target.octets(mark, tcp=tcp)).answer for tcp in (False, True)
+        )
+    except OSError:
+        right = False
+    if not right:
+        raise DeadError("no right answer after it all")
 
 
 def main() -> int:
@@ -193,6 +219,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Replay hostile packets.")
     parser.add_argument("--server", default=OURS, choices=[OURS, *SERVERS])
     parser.add_argument("--target", help="host:port of a running server instead")
+    parser.add_argument("--limited", action="store_true", help="ours: limit loopback too")
     parser.add_argument("--log", type=Path, help="its log, searched for exceptions")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
@@ -207,7 +234,8 @@ def main() -> int:
             host, _, port = chosen.target.rpartition(":")
             address, log = (host.strip("[]"), int(port)), chosen.log or folder / "none"
         elif chosen.server == OURS:
-            tables = sample.tables(sample.compiled(folder))
+            limits = {"rate_limit_exempt": []} if chosen.limited else {}
+            tables = sample.tables(sample.compiled(folder), **limits)
             server = stack.enter_context(sample.running([("127.0.0.1", 0)], tables))
             address, log = server.addresses[0], folder / "none"
         else:

@@ -20,6 +20,9 @@ DEADLINE_S = 20.0
 """For a busy machine; nothing waits that long when all is well."""
 FOREIGN_DEADLINE_S = 2.0
 """A foreign server that is silent is so on purpose."""
+COOKIE = 10
+TC = 0x02
+"""In the third octet of a message."""
 
 
 @dataclass
@@ -75,6 +78,32 @@ class Target:
         answer = self.exchange(asked.to_wire(), tcp=tcp)
         assert asked.is_response(answer)
         return answer
+
+    def whole(self, packet: bytes, *, tcp: bool = False) -> bytes:
+        """What a resolver gets: as `octets`, and again over TCP what is truncated over UDP."""
+        octets = self.octets(packet, tcp=tcp)
+        return self.octets(packet, tcp=True) if octets[2] & TC else octets
+
+    def resolve(
+        self,
+        name: str,
+        kind: str = "A",
+        *,
+        tcp: bool = False,
+        edns: bool = True,
+        options: Sequence[dns.edns.Option] = (),
+    ) -> dns.message.Message:
+        """What a resolver gets: as `ask`, and again over TCP what is truncated over UDP."""
+        answer = self.ask(name, kind, tcp=tcp, edns=edns, options=options)
+        if answer.flags & dns.flags.TC:
+            return self.ask(name, kind, tcp=True, edns=edns, options=options)
+        return answer
+
+    def known(self) -> list[dns.edns.Option]:
+        """A cookie that this server takes, which shows our address; none if it gives none."""
+        first = dns.edns.GenericOption(COOKIE, b"resolver")
+        given = options_of(self.ask("www.example.test", options=[first]), COOKIE)
+        return [dns.edns.GenericOption(COOKIE, each) for each in given]
 
     @property
     def family(self) -> socket.AddressFamily:

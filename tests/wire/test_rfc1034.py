@@ -28,14 +28,14 @@ def test_the_alias_itself_is_not_followed(target: Target, tcp: bool) -> None:
 @pytest.mark.decision("eight links go into one answer; the resolver asks on from the last")
 def test_eight_links_are_followed_to_the_end(target: Target, tcp: bool) -> None:
     """[26]: so many are useful."""
-    answer = target.ask("eight.example.test", tcp=tcp)
+    answer = target.resolve("eight.example.test", tcp=tcp)
     assert len(answer.answer) == 9
     assert data(answer, "A") == ["192.0.2.98"]
 
 
 def test_a_long_chain_ends_somewhere(target: Target, tcp: bool) -> None:
     """[26]: what is given is the chain from its start, each link once."""
-    answer = target.ask("long.example.test", tcp=tcp)
+    answer = target.resolve("long.example.test", tcp=tcp)
     count = len(answer.answer)
     names = ["long", *(f"long{number}" for number in range(2, 13))]
     kinds = ["CNAME"] * 11 + ["A"]
@@ -83,7 +83,7 @@ def test_an_alias_out_of_the_zone_is_left_to_the_resolver(target: Target, tcp: b
 @pytest.mark.parametrize("name", ["sub.example.test", "x.y.sub.example.test"])
 def test_a_delegation_refers(target: Target, tcp: bool, name: str, kind: str) -> None:
     """§4.3.2 step 3b [28]: at the cut and below it, whatever is asked for."""
-    answer = target.ask(name, kind, tcp=tcp)
+    answer = target.resolve(name, kind, tcp=tcp)
     assert is_referral(answer, "sub.example.test.")
     names = sorted(str(each) for each in answer.authority[0])
     assert names == ["ns.sub.example.test.", "ns2.sub.example.test."]
@@ -92,7 +92,9 @@ def test_a_delegation_refers(target: Target, tcp: bool, name: str, kind: str) ->
 def test_glue_is_no_answer(target: Target, tcp: bool) -> None:
     """§4.2.1 [1, 28]: addresses below the cut help to find the servers, and are not ours."""
     for kind in ("A", "AAAA", "TXT"):
-        assert is_referral(target.ask("ns.sub.example.test", kind, tcp=tcp), "sub.example.test.")
+        assert is_referral(
+            target.resolve("ns.sub.example.test", kind, tcp=tcp), "sub.example.test."
+        )
 
 
 def test_a_delegation_without_glue(target: Target, tcp: bool) -> None:
@@ -104,7 +106,7 @@ def test_a_delegation_without_glue(target: Target, tcp: bool) -> None:
 
 def test_an_alias_into_a_delegation(target: Target, tcp: bool) -> None:
     """§4.3.2 [26, 28]: the alias with authority, then a referral."""
-    answer = target.ask("intosub.example.test", tcp=tcp)
+    answer = target.resolve("intosub.example.test", tcp=tcp)
     assert owners(answer) == ["intosub CNAME"]
     assert answer.flags & dns.flags.AA
     assert answer.rcode() == dns.rcode.NOERROR
@@ -115,14 +117,14 @@ def test_an_alias_into_a_delegation(target: Target, tcp: bool) -> None:
 @pytest.mark.decision("the servers of the cut come along, which saves the resolver a question")
 def test_an_alias_into_a_delegation_names_its_servers(target: Target, tcp: bool) -> None:
     """§4.3.2 step 3b [28]."""
-    answer = target.ask("intosub.example.test", tcp=tcp)
+    answer = target.resolve("intosub.example.test", tcp=tcp)
     assert [str(each.name) for each in answer.authority] == ["sub.example.test."]
 
 
 def test_nothing_below_a_cut_is_ever_denied(target: Target, tcp: bool) -> None:
     """§4.3.2 [28]: NXDOMAIN would be a lie about another's zone."""
     for name in ("nosuch.sub.example.test", "a.b.c.sub.example.test", "x.ns.sub.example.test"):
-        assert is_referral(target.ask(name, tcp=tcp), "sub.example.test.")
+        assert is_referral(target.resolve(name, tcp=tcp), "sub.example.test.")
 
 
 @pytest.mark.steered

@@ -181,8 +181,8 @@ def test_owners_point_at_the_question(target: Target) -> None:
 
 def test_txt_escapes(target: Target, tcp: bool) -> None:
     r"""§5.1 [56]: `\"`, `\DDD`, bare words, empty strings: octets, not text."""
-    (rrset,) = target.ask("www.example.test", "TXT", tcp=tcp).answer
+    (rrset,) = target.resolve("www.example.test", "TXT", tcp=tcp).answer
     assert rrset[0].strings == (b'say "hi"', b"bare", b"\xff\x00x")
-    (rrset,) = target.ask("strings.example.test", "TXT", tcp=tcp).answer
+    (rrset,) = target.resolve("strings.example.test", "TXT", tcp=tcp).answer
     strings = (b"", b"semi;colon", b"back\\slash", b"tab\tbed", b"255 octets follow", b"z" * 255)
     assert rrset[0].strings == strings

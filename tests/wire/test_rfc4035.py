@@ -28,7 +28,7 @@ def test_no_ds_is_nodata(target: Target, tcp: bool) -> None:
 
 def test_ds_below_a_cut_is_a_referral(target: Target, tcp: bool) -> None:
     """§3.1.4.1 [28, 29]: only at the cut does the parent know."""
-    assert is_referral(target.ask("x.sub.example.test", "DS", tcp=tcp), "sub.example.test.")
+    assert is_referral(target.resolve("x.sub.example.test", "DS", tcp=tcp), "sub.example.test.")
 
 
 def test_ds_elsewhere_is_nodata(target: Target, tcp: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dns.flags
 import dns.message
 import dns.name
 import dns.opcode
@@ -42,6 +43,37 @@ def test_errors_are_no_longer_than_the_question(target: Target, edns: bool) -> N
     later = dns.message.make_query("www.example.test", "A", use_edns=1)
     for packet in (query.to_wire(), later.to_wire()):
         assert len(target.octets(packet)) <= len(packet) + 32 * edns
+
+
+LONG = [
+    ("big.example.test", "TXT"),
+    ("strings.example.test", "TXT"),
+    ("sub.example.test", "A"),
+    ("www.manyns.example.test", "A"),
+    ("eight.example.test", "A"),
+    pytest.param("x.dsub.example.test", "A", marks=pytest.mark.needs("DNAME")),
+    ("_dns.example.test", "SVCB"),
+]
+
+
+@pytest.mark.decision("strangers get over UDP at most three times what they sent; others get TC")
+@pytest.mark.parametrize("edns", [False, True])
+@pytest.mark.parametrize(("name", "kind"), LONG)
+def test_a_reply_to_a_stranger_is_at_most_three_times_the_question(
+    target: Target, name: str, kind: str, edns: bool
+) -> None:
+    """§1 [65]: as RFC 9000 §8.1 has it, until the address is shown to be the asker's."""
+    asked = dns.message.make_query(name, kind, use_edns=0 if edns else False).to_wire()
+    assert len(target.octets(asked)) <= 3 * len(asked)
+
+
+@pytest.mark.parametrize(("name", "kind"), LONG)
+def test_what_is_withheld_comes_over_tcp(target: Target, name: str, kind: str) -> None:
+    """RFC 7766 §5 [16, 17]: TC is an invitation, and TCP keeps it."""
+    told = target.resolve(name, kind)
+    assert told.rcode() == dns.rcode.NOERROR
+    assert not told.flags & dns.flags.TC
+    assert told.answer or told.authority
 
 
 @pytest.mark.decision("ANY is never worth more than four times the question")

@@ -24,7 +24,7 @@ from wire.target import Target
 )
 def test_the_rcode_of_the_last_name(target: Target, tcp: bool, name: str, rcode: int) -> None:
     """§3 [26]: of the last one that this server knows about."""
-    answer = target.ask(name, tcp=tcp)
+    answer = target.resolve(name, tcp=tcp)
     assert answer.rcode() == rcode
     assert answer.answer
 

@@ -36,7 +36,7 @@ def test_the_owner_does_not_move(target: Target, tcp: bool) -> None:
 
 def test_names_that_are_not_there_after_the_move(target: Target, tcp: bool) -> None:
     """§3.2, RFC 6604 §3: NXDOMAIN of the end, with DNAME, CNAME and SOA."""
-    answer = target.ask("a.b.dname.example.test", tcp=tcp)
+    answer = target.resolve("a.b.dname.example.test", tcp=tcp)
     assert owners(answer) == ["dname DNAME", "a.b.dname CNAME"]
     assert data(answer, "CNAME") == ["a.b.tree.example.test."]
     assert answer.rcode() == dns.rcode.NXDOMAIN
@@ -45,7 +45,7 @@ def test_names_that_are_not_there_after_the_move(target: Target, tcp: bool) -> N
 
 def test_an_alias_behind_a_dname(target: Target, tcp: bool) -> None:
     """§3.2 [26]: the search goes on."""
-    answer = target.ask("alias.dname.example.test", tcp=tcp)
+    answer = target.resolve("alias.dname.example.test", tcp=tcp)
     assert owners(answer) == ["dname DNAME", "alias.dname CNAME", "alias.tree CNAME", "www A"]
 
 
@@ -72,7 +72,7 @@ def test_a_dname_out_of_the_zone(target: Target, tcp: bool) -> None:
 
 def test_a_dname_into_a_delegation(target: Target, tcp: bool) -> None:
     """§3.2 [28]: authority for the DNAME alone."""
-    answer = target.ask("x.dsub.example.test", tcp=tcp)
+    answer = target.resolve("x.dsub.example.test", tcp=tcp)
     assert owners(answer) == ["dsub DNAME", "x.dsub CNAME"]
     assert answer.rcode() == dns.rcode.NOERROR
     assert answer.flags & dns.flags.AA
@@ -91,22 +91,22 @@ def test_a_name_that_just_fits(target: Target, tcp: bool) -> None:
     """§2.2: 255 octets are a name."""
     room = 255 - len(dns.name.from_text("a" * 60 + "." + "b" * 60 + "." + "c" * 60).to_wire())
     room -= len(b"\4tree\7example\4test")
-    answer = target.ask("x" * (room - 1) + ".dlong.example.test", tcp=tcp)
+    answer = target.resolve("x" * (room - 1) + ".dlong.example.test", tcp=tcp)
     assert answer.rcode() == dns.rcode.NXDOMAIN
     assert len(answer.answer) == 2
-    longer = target.ask("x" * room + ".dlong.example.test", tcp=tcp)
+    longer = target.resolve("x" * room + ".dlong.example.test", tcp=tcp)
     assert longer.rcode() == YXDOMAIN
 
 
 def test_dnames_in_a_circle_end(target: Target, tcp: bool) -> None:
     """§3.2 [26]: at once."""
-    answer = target.ask("x.dloop1.example.test", tcp=tcp)
+    answer = target.resolve("x.dloop1.example.test", tcp=tcp)
     assert owners(answer)[:2] == ["dloop1 DNAME", "x.dloop1 CNAME"]
 
 
 def test_the_target_is_not_shortened(target: Target, tcp: bool) -> None:
     """§2.5 [21]: nor is the synthesised owner anything but the name that was asked for."""
     packet = dns.message.make_query("hOsT.dname.example.test", "A").to_wire()
-    message = walk(target.octets(packet, tcp=tcp))
+    message = walk(target.whole(packet, tcp=tcp))
     assert message.answer[0].data == b"\4tree\7example\4test\0"
     assert message.answer[1].owner.labels[0] == b"hOsT"

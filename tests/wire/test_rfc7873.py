@@ -9,9 +9,8 @@ import dns.message
 import dns.rcode
 import pytest
 
-from wire.target import Target, options_of
+from wire.target import COOKIE, Target, is_referral, options_of
 
-COOKIE = 10
 CLIENT = bytes.fromhex("0102030405060708")
 BADCOOKIE = 23
 
@@ -50,6 +49,13 @@ def test_a_known_cookie(target: Target, tcp: bool) -> None:
     assert answer.rcode() == dns.rcode.NOERROR
     assert answer.answer
     assert cookie_of(answer)[:8] == CLIENT
+
+
+def test_a_known_client_is_told_at_once(target: Target) -> None:
+    """§1, §3 [36, 65]: what a stranger might have to ask for again over TCP comes over UDP."""
+    answer = target.ask("sub.example.test", options=target.known())
+    assert is_referral(answer, "sub.example.test.")
+    assert len(target.ask("big.example.test", "TXT", options=target.known()).answer[0]) == 3
 
 
 def test_tcp_never_says_badcookie(target: Target) -> None:

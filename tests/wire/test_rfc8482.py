@@ -55,7 +55,7 @@ def test_any_where_nothing_is(target: Target, tcp: bool, kind: str) -> None:
 def test_any_at_a_cut_is_a_referral(target: Target, tcp: bool) -> None:
     """RFC 1034 §4.3.2 [28, 31]."""
     for name in ("sub.example.test", "x.sub.example.test"):
-        assert is_referral(target.ask(name, "ANY", tcp=tcp), "sub.example.test.")
+        assert is_referral(target.resolve(name, "ANY", tcp=tcp), "sub.example.test.")
 
 
 @pytest.mark.parametrize("name", ["example.test", "www.example.test", "huge.example.test"])

@@ -44,7 +44,7 @@ def test_ns_below_a_wildcard(target: Target, tcp: bool, name: str) -> None:
 def test_steps_down_to_a_cut(target: Target, tcp: bool) -> None:
     """§2.3 [28, 60]: a referral at the cut and at each name below."""
     for name in ("sub.example.test", "c.sub.example.test", "b.c.sub.example.test"):
-        assert is_referral(target.ask(name, "NS", tcp=tcp), "sub.example.test.")
+        assert is_referral(target.resolve(name, "NS", tcp=tcp), "sub.example.test.")
 
 
 def test_the_apex_is_where_it_is_said_to_be(target: Target, tcp: bool) -> None:

@@ -16,7 +16,7 @@ from wire.target import Target, negative_ttl
 def records(target: Target, name: str, kind: str, *, tcp: bool = True) -> list[WireRecord]:
     """Those of the answer section."""
     packet = dns.message.make_query(f"{name}.example.test", kind).to_wire()
-    return list(walk(target.octets(packet, tcp=tcp)).answer)
+    return list(walk(target.whole(packet, tcp=tcp)).answer)
 
 
 def parameters(record: WireRecord) -> Iterator[tuple[int, bytes]]:

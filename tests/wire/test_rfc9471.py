@@ -20,7 +20,7 @@ def glue(answer: dns.message.Message) -> set[tuple[str, str]]:
 
 def test_in_domain_glue_is_complete(target: Target, tcp: bool) -> None:
     """§3.1 [28]: every address of every server inside the delegated zone."""
-    answer = target.ask("www.sub.example.test", tcp=tcp)
+    answer = target.resolve("www.sub.example.test", tcp=tcp)
     assert is_referral(answer, "sub.example.test.")
     assert glue(answer) == {
         ("ns.sub", "192.0.2.101"),
@@ -31,7 +31,7 @@ def test_in_domain_glue_is_complete(target: Target, tcp: bool) -> None:
 
 def test_glue_for_who_asks_without_edns(target: Target, tcp: bool) -> None:
     """§3.1 [28]."""
-    assert len(glue(target.ask("www.sub.example.test", tcp=tcp, edns=False))) == 3
+    assert len(glue(target.resolve("www.sub.example.test", tcp=tcp, edns=False))) == 3
 
 
 def test_glue_that_does_not_fit_is_told(target: Target) -> None:
@@ -52,7 +52,7 @@ def test_tcp_has_all_glue(target: Target) -> None:
 
 def test_sibling_glue(target: Target, tcp: bool) -> None:
     """§3.2 [28]: addresses that lie below another cut of this zone, where they fit."""
-    answer = target.ask("www.sibling.example.test", tcp=tcp)
+    answer = target.resolve("www.sibling.example.test", tcp=tcp)
     assert is_referral(answer, "sibling.example.test.")
     assert glue(answer) == {("ns.cousin", "192.0.2.103")}
 

@@ -37,9 +37,29 @@ def call(
     return _exchange(method, url, token, state_dir, query, body, if_match)[0]
 
 
-def call_for_tag(url: str, token: str | None, state_dir: Path) -> tuple[Any, str]:
-    """The JSON answer to a GET, and its ETag. Raises ApiError."""
-    return _exchange("GET", url, token, state_dir, None, None, None)
+def call_for_tag(
+    url: str,
+    token: str | None,
+    state_dir: Path,
+    *,
+    method: str = "GET",
+    body: Any = None,
+    if_match: str | None = None,
+) -> tuple[Any, str]:
+    """The JSON answer, and its ETag. Raises ApiError."""
+    return _exchange(method, url, token, state_dir, None, body, if_match)
+
+
+def pages(url: str, token: str | None, state_dir: Path) -> list[dict[str, Any]]:
+    """All items of a list, page by page. Raises ApiError."""
+    items: list[dict[str, Any]] = []
+    query: dict[str, str] = {}
+    while True:
+        page = call("GET", url, token, state_dir, query)
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        query = {"cursor": page["next_cursor"]}
 
 
 def _exchange(

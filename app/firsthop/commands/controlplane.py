@@ -12,7 +12,16 @@ import yaml
 from pydantic import ValidationError
 
 from firsthop.commands.api_client import ApiError, call
-from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, listen_one
+from firsthop.commands.options import (
+    API_URL,
+    STATE_DIR,
+    ApiUrl,
+    GeoipAsn,
+    GeoipCity,
+    StateDir,
+    Token,
+    listen_one,
+)
 from firsthop.commands.process import fail
 from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
 from firsthop.controlplane_store import create_token
@@ -30,12 +39,6 @@ from firsthop_steering.document import Document, DocumentError, load_yaml
 DatabaseUrl = Annotated[
     str, typer.Option(envvar="FIRSTHOP_DATABASE_URL", help="postgresql://…", show_envvar=True)
 ]
-ApiUrl = Annotated[str, typer.Option("--api", envvar="FIRSTHOP_API_URL")]
-Token = Annotated[
-    str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Default: admin.token in --state-dir.")
-]
-STATE_DIR = Path(".firsthop")
-API_URL = "http://127.0.0.1:8080"
 
 token = typer.Typer(help="Tokens of people and machines.", no_args_is_help=True)
 

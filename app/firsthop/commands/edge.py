@@ -22,11 +22,11 @@ from firsthop.edge.sockets import PortInUseError
 from firsthop.edge.supervisor import Edge
 from firsthop.edge.takeover import TakeOverError
 from firsthop_dns.cookies import read_secrets
-from firsthop_dns.limits import ANSWERS_A_SECOND
+from firsthop_dns.instance import MOST_NSID
+from firsthop_dns.limits import TAILORED_A_SECOND
 from firsthop_geodata.errors import GeodataError
 from firsthop_steering.document import DocumentError
 
-MOST_NSID = 128
 """Octets; it goes into every answer to who asks for it."""
 
 
@@ -61,9 +61,9 @@ def edge(
         typer.Option(
             envvar="FIRSTHOP_DNS_RATE_LIMIT",
             min=0,
-            help="Answers per second and /24 or /56, others in proportion; 0: no limit.",
+            help="Steered answers per second and /24 or /56, others in proportion; 0: no limit.",
         ),
-    ] = ANSWERS_A_SECOND,
+    ] = TAILORED_A_SECOND,
     rate_limit_exempt: Annotated[
         str,
         typer.Option(

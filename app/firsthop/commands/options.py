@@ -11,6 +11,12 @@ import typer
 from firsthop.addresses import NONE, Listen, parse_listen
 
 StateDir = Annotated[Path, typer.Option(envvar="FIRSTHOP_STATE_DIR")]
+STATE_DIR = Path(".firsthop")
+ApiUrl = Annotated[str, typer.Option("--api", envvar="FIRSTHOP_API_URL")]
+API_URL = "http://127.0.0.1:8080"
+Token = Annotated[
+    str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Default: admin.token in --state-dir.")
+]
 GeoipCity = Annotated[
     Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_CITY", help="A City or Country MMDB.")
 ]

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from firsthop.commands.api_client import ApiError, call, call_for_tag
-from firsthop.commands.controlplane import API_URL, STATE_DIR, ApiUrl, Token, tell
-from firsthop.commands.options import StateDir
+from firsthop.commands.controlplane import tell
+from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, StateDir, Token
 from firsthop.commands.process import fail
 from firsthop_controlplane.revisions import MESSAGE_LIMIT
 from firsthop_steering.document import DocumentError

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.addresses import Listen
 from firsthop_dns.cookies import derived_secrets
-from firsthop_dns.limits import ANSWERS_A_SECOND, LOOPBACK, Network
+from firsthop_dns.limits import LOOPBACK, TAILORED_A_SECOND, Network
 from firsthop_steering.snapshot import KeySet
 
 
@@ -49,8 +49,8 @@ class DnsOptions:
 
     nsid: str = ""
     """What the option NSID is answered with (RFC 5001); empty: nothing."""
-    rate_limit: int = ANSWERS_A_SECOND
-    """Answers per second and prefix, and other replies in proportion; 0: no limit."""
+    rate_limit: int = TAILORED_A_SECOND
+    """Tailored answers per second and prefix, other replies in proportion; 0: no limit."""
     rate_limit_exempt: tuple[Network, ...] = LOOPBACK
     ecs_from: tuple[Network, ...] | None = None
     """Resolvers whose client subnet is used; None: all."""

@@ -321,8 +321,8 @@ def test_cookie_secrets_of_a_fleet_follow_its_key_and_the_day() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "rule"),
     [
-        ("--nsid", "x" * 129, "at most 128 octets"),
-        ("--nsid", "é" * 65, "at most 128 octets"),
+        ("--nsid", "x" * 59, "at most 58 octets"),
+        ("--nsid", "é" * 30, "at most 58 octets"),
         ("--nsid", "a\nb", "printable"),
         ("--rate-limit", "-1", "greater than or equal to 0"),
         ("--rate-limit-exempt", "127.0.0.1/8", "host bits"),

@@ -29,7 +29,15 @@ PEERS: dict[int, Peer] = {
 }
 NAMES = ["geo.example.test", "GEO.eXample.test", "plain.example.test", "closed.example.test"]
 NAMES += ["spare.example.test", "apex.test", "www.example.test", "example.test", "invalid", "."]
-NAMES += ["whoami.example.test", "big.example.test", "loop1.example.test", "x.deep.example.test"]
+# Four AAAA are just three times the query, unless it is told that they are old; eight only here.
+WIDE = ["some.example.test", "many.example.test", "many4.example.test", "l" * 63 + ".example.test"]
+NAMES += [
+    *WIDE,
+    "whoami.example.test",
+    "big.example.test",
+    "loop1.example.test",
+    "x.deep.example.test",
+]
 
 
 def wire_name(name: str) -> bytes:
@@ -55,11 +63,13 @@ def query(
     )
 
 
-def both(sample: Sample, packets: list[bytes], transport: int = UDP4) -> tuple[Any, Any]:
+def both(
+    sample: Sample, packets: list[bytes], transport: int = UDP4, **options: Any
+) -> tuple[Any, Any]:
     """Replies and counters of the two lanes, each with its own tables."""
     outcomes = []
     for act in (respond, respond_strictly):
-        tables = Tables(sample[0], Instance.of(Counters(), {}), geo=sample[1])
+        tables = Tables(sample[0], Instance.of(Counters(), options), geo=sample[1])
         replies = [act(each, PEERS[transport], tables, 0.0, transport) for each in packets]
         found = tables.counters.snapshot()
         outcomes.append((replies, {key: sorted(map(str, rows)) for key, rows in found.items()}))
@@ -106,6 +116,25 @@ def test_both_lanes_give_the_same_octets_and_counts(
     assert fast == slow
 
 
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize("transport", PEERS)
+def test_both_lanes_give_strangers_the_same_of_long_answers(
+    sample: Sample, transport: int, stale: bool
+) -> None:
+    """Just three times the query, and a record more; over TCP all of it."""
+    packets = [
+        query(name, kind, flags, 1232, ttl, b"\0\1\x18\0\xc6\x33\x64")
+        for name in WIDE
+        for kind in (1, 28)
+        for flags in (0, 0x0100)
+        for ttl in (0, 0x8000)
+    ]
+    fast, slow = both(sample, packets * 2, transport, stale=stale)
+    assert fast == slow
+    whole = [reply[2] & 2 == 0 for reply in fast[0]]
+    assert all(whole) if transport >= TCP4 else True in whole and False in whole
+
+
 def test_the_common_query_takes_the_fast_lane(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,8 +145,15 @@ def test_the_common_query_takes_the_fast_lane(
         for ttl in (0, 0x8000):
             packet = query("Geo.example.test", 1, flags, 1232, ttl, b"\0\1\x18\0\xc6\x33\x64")
             assert respond(packet, PEERS[UDP4], tables, 0.0, UDP4) != b"slow"
-    packet = query("plain.example.test", 1, 0, 1232, 0, b"\0\1\x18\0\xc6\x33\x64")
-    assert respond(packet, PEERS[UDP4], tables, 0.0, UDP4) == b"slow"
+    for name, kind, slow in [
+        ("plain.example.test", 1, True),
+        ("some.example.test", 28, False),
+        ("many.example.test", 28, True),
+        ("many4.example.test", 1, True),
+        ("l" * 63 + ".example.test", 28, False),
+    ]:
+        packet = query(name, kind, 0, 1232, 0, b"\0\1\x18\0\xc6\x33\x64")
+        assert (respond(packet, PEERS[UDP4], tables, 0.0, UDP4) == b"slow") is slow
 
 
 def test_every_prefix_of_the_map_gets_the_same_on_both_lanes(sample: Sample) -> None:
@@ -166,7 +202,8 @@ def mutated(draw: random.Random, packet: bytes) -> bytes:
 
 
 def test_100_000_mutated_packets(tables: Tables) -> None:
-    """None raises; errors are no longer than what was asked, and no UDP reply is above 1,232.
+    """None raises; errors are no longer than what was asked, and no UDP reply is above 1,232 or
+    three times what was asked.
 
     The fixture checks that requests = responses + drops.
     """
@@ -185,7 +222,7 @@ def test_100_000_mutated_packets(tables: Tables) -> None:
         if rcode not in (0, 3):
             assert len(reply) <= max(len(packet), 12) + 11
         if transport < TCP4:
-            assert len(reply) <= 1232
+            assert len(reply) <= min(1232, 3 * len(packet))
         if number % 7 == 0:
             dns.message.from_wire(reply)
     total = tables.counters.total("firsthop_dns_requests_total")

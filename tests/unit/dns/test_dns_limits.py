@@ -20,18 +20,21 @@ from firsthop_dns.limits import (
     PASS,
     REFERRAL,
     SLIP,
+    TAILORED,
     Network,
     RateLimit,
 )
 
-KINDS = ANSWER, NEGATIVE, REFERRAL, ERROR
+KINDS = TAILORED, ANSWER, NEGATIVE, REFERRAL, ERROR
 NOW = 1_790_000_000.25
 HOST, NEIGHBOUR, OTHER = "198.51.100.7", "198.51.100.250", "198.51.101.7"
 
 
 def limits(each: int, exempt: Iterable[Network] = LOOPBACK) -> RateLimit:
     """The same limit for every kind."""
-    return RateLimit(answer=each, negative=each, referral=each, error=each, exempt=exempt)
+    return RateLimit(
+        tailored=each, answer=each, negative=each, referral=each, error=each, exempt=exempt
+    )
 
 
 def ask(
@@ -51,16 +54,16 @@ def test_so_many_pass_and_no_more(kind: int, host: str) -> None:
 
 def test_every_kind_has_its_own_limit_and_count() -> None:
     """Many errors do not stop the answers."""
-    limit = RateLimit(answer=4, negative=3, referral=2, error=1)
-    for kind, most in ((ERROR, 1), (NEGATIVE, 3), (ANSWER, 4), (REFERRAL, 2)):
+    limit = RateLimit(tailored=5, answer=4, negative=3, referral=2, error=1)
+    for kind, most in ((ERROR, 1), (NEGATIVE, 3), (TAILORED, 5), (ANSWER, 4), (REFERRAL, 2)):
         assert ask(limit, 6, kind=kind).count(PASS) == most
 
 
 def test_defaults_let_steered_answers_be_frequent() -> None:
-    """In one second: 2000 answers, 200 without data or referred, 100 errors."""
+    """In one second: 2000 for client subnets, 200 static, denied or referred, 100 errors."""
     limit = RateLimit()
     passed = [ask(limit, 2500, kind=kind).count(PASS) for kind in KINDS]
-    assert passed == [2000, 200, 200, 100]
+    assert passed == [2000, 200, 200, 200, 100]
 
 
 def test_a_limit_of_zero_is_none() -> None:

@@ -1,0 +1,23 @@
+"""`firsthop status`: what is measured of every relay."""
+
+from __future__ import annotations
+
+import typer
+
+from firsthop.commands.api_client import call
+from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, StateDir, Token
+from firsthop.commands.resources import print_table, with_api
+
+COLUMNS = ("relay", "verdict", "since", "draining", "sessions", "load", "reason")
+
+
+def status(api: ApiUrl = API_URL, token: Token = None, state_dir: StateDir = STATE_DIR) -> None:
+    """Say of every relay whether it is up, since when, how loaded it is, and why."""
+
+    def tell() -> None:
+        said = call("GET", f"{api}/v1/status", token, state_dir)
+        rows = [{"relay": name, **each} for name, each in sorted(said["relays"].items())]
+        print_table(rows, COLUMNS)
+        typer.echo(f"status {said['number']} of {said['created_at']}")
+
+    with_api(tell)
