@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -29,12 +29,31 @@ class ControlPlaneError(Exception):
     """It did not answer, or did not answer as agreed; the message says which."""
 
 
-class ControlPlane:
-    """HTTP client of the ingest side of the admin API; use it as an async context manager."""
+class _NotServed(ControlPlaneError):  # noqa: N818 - the caller hears the error above
+    """This replica cannot serve the call; another may."""
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """`url` is the API's root without `/v1`; `token` is a bearer token."""
-        self._url = url.rstrip("/")
+
+class ControlPlane:
+    """HTTP client of the ingest side of the admin API; use it as an async context manager.
+
+    Stays with one replica until that does not answer or cannot serve; the next call goes to the
+    next one.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        token: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`urls` are roots of the replicas' APIs without `/v1`; `token` is a bearer token.
+
+        `chance` gives a number in [0, 1): which replica is the first.
+        """
+        self._urls = [url.rstrip("/") for url in urls]
+        self._at = int(chance() * len(self._urls))
         self._token = token
         self._timeout = ClientTimeout(total=timeout_s)
         self._session: ClientSession | None = None
@@ -66,37 +85,57 @@ class ControlPlane:
         path = f"/v1/relays/{relay}/reports"
         await self._call("POST", path, report.model_dump_json().encode())
 
+    @property
+    def url(self) -> str:
+        """The replica that is asked next."""
+        return self._urls[self._at]
+
     async def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        url = self.url
+        try:
+            return await self._call_one(url, method, path, body)
+        except _NotServed as error:
+            if url == self.url:  # two calls that fail at once move on by one
+                self._at = (self._at + 1) % len(self._urls)
+            raise ControlPlaneError(str(error)) from None
+
+    async def _call_one(self, url: str, method: str, path: str, body: bytes | None) -> bytes:
         if self._session is None:
             raise RuntimeError("ControlPlane is used outside `async with`")
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
             async with self._session.request(
-                method, self._url + path, data=body, headers=headers, allow_redirects=False
+                method, url + path, data=body, headers=headers, allow_redirects=False
             ) as response:
                 content = await response.read()
         except TimeoutError:
-            raise ControlPlaneError(f"no answer in {self._timeout.total:g} s") from None
+            raise _NotServed(f"no answer in {self._timeout.total:g} s") from None
         except (ClientError, OSError, ValueError) as error:
-            raise ControlPlaneError(str(error) or type(error).__name__) from None
+            raise _NotServed(str(error) or type(error).__name__) from None
+        if response.status >= 500:
+            raise _NotServed(f"status {response.status}: {_said(content)}")
         if not 200 <= response.status < 300:
-            fault = content[:FAULT_LENGTH].decode("utf-8", "replace")
-            raise ControlPlaneError(f"status {response.status}: {fault}")
+            raise ControlPlaneError(f"status {response.status}: {_said(content)}")
         return content
+
+
+def _said(content: bytes) -> str:
+    return content[:FAULT_LENGTH].decode("utf-8", "replace")
 
 
 async def read_targets(body: bytes) -> ProbeTargets:
     """The targets in `body`, read in slices between which checks go on. Raises ControlPlaneError.
 
-    Five thousand at once would hold up everything for 60 ms.
+    Fields that this release does not know are ignored. Five thousand targets at once would hold
+    up everything for 60 ms.
     """
     targets: list[ProbeTarget] = []
     at: tuple[str | int, ...] = ()
     try:
-        whole = _Untyped.model_validate(json.loads(body))
+        whole = _Untyped.model_validate(json.loads(body), extra="ignore")
         async for each in unhurried(whole.targets):
             at = "targets", len(targets)
-            targets.append(ProbeTarget.model_validate(each))
+            targets.append(ProbeTarget.model_validate(each, extra="ignore"))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = "/".join(map(str, at + fault["loc"]))

@@ -112,6 +112,8 @@ class Api:
     url: str
     state_dir: Path
     session: aiohttp.ClientSession
+    stop: Callable[[], Awaitable[None]]
+    """Ends the control plane, as SIGTERM does."""
     token: str = field(default="", repr=False)
 
     async def call(
@@ -183,10 +185,11 @@ async def start_api(database_url: str, tmp_path: Path) -> AsyncIterator[StartApi
                 state_dir=state_dir,
                 bootstrap_tokens=bootstrap_tokens,
             )
-            serving = running_controlplane(options, explain)
-            (base,) = await stack.enter_async_context(serving)
+            own = await stack.enter_async_context(contextlib.AsyncExitStack())
+            (base,) = await own.enter_async_context(running_controlplane(options, explain))
             session = await stack.enter_async_context(aiohttp.ClientSession())
-            return Api(base, state_dir, session, (state_dir / "admin.token").read_text().strip())
+            token = (state_dir / "admin.token").read_text().strip()
+            return Api(base, state_dir, session, own.aclose, token)
 
         yield start
 

@@ -23,7 +23,7 @@ API_PORT, METRICS_PORT, RELAY_PORT, COUNTERS_PORT = 8080, 9153, 3478, 9154
 TRACEBACK = "Traceback (most recent call last)"
 VANTAGES = ("vantage-a", "vantage-b", "vantage-c")
 EDGES = ("edge-1", "edge-2", "edge-3")
-CONTROLPLANES = ("controlplane-1",)
+CONTROLPLANES = ("controlplane-1", "controlplane-2")
 CLIENTS = {
     "iad": "63.251.128.0/24",
     "fra": "91.0.0.0/24",

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from aiohttp import ClientSession
 
-from firsthop.commands.process import bearer_token, http_url, run_until_signal, slug
+from firsthop.commands.options import items
+from firsthop.commands.process import bearer_token, http_url, http_urls, run_until_signal, slug
 from firsthop_healthchecks.agent import Agent, HostCounters, RelayCounters
 from firsthop_healthchecks.controlplane import ControlPlane
 
@@ -23,7 +24,9 @@ def agent(
     api_url: Annotated[
         str,
         typer.Option(
-            envvar="FIRSTHOP_API_URL", callback=http_url, help="Root of the control plane's API."
+            envvar="FIRSTHOP_API_URL",
+            callback=http_urls,
+            help="Roots of the control planes' APIs, comma-separated.",
         ),
     ],
     relay_id: Annotated[
@@ -56,7 +59,7 @@ def agent(
 async def _report(
     api_url: str, token: str, relay_id: str, metrics_url: str | None, draining: bool
 ) -> None:
-    async with ControlPlane(api_url, token) as control_plane, ClientSession() as session:
+    async with ControlPlane(items(api_url), token) as control_plane, ClientSession() as session:
         counters = RelayCounters(metrics_url, session) if metrics_url else HostCounters()
         beside = Agent(relay_id, control_plane=control_plane, counters=counters, draining=draining)
         loop = asyncio.get_running_loop()

@@ -22,7 +22,7 @@ from firsthop.commands.options import (
     Token,
     listen_one,
 )
-from firsthop.commands.process import fail
+from firsthop.commands.process import fail, http_url
 from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
 from firsthop.controlplane_store import create_token
 from firsthop.document_files import DocumentFiles
@@ -51,6 +51,14 @@ def _tokens() -> None:
 def controlplane(
     database_url: DatabaseUrl,
     listen: Annotated[str, typer.Option(envvar="FIRSTHOP_CONTROLPLANE_LISTEN")] = "127.0.0.1:8080",
+    advertise: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_ADVERTISE_URL",
+            callback=lambda url: url and http_url(url),
+            help="Where other control planes reach this one; default: where it listens.",
+        ),
+    ] = "",
     state_dir: StateDir = STATE_DIR,
     bootstrap_tokens: Annotated[
         Path | None,
@@ -72,7 +80,7 @@ def controlplane(
     """Serve the admin API, ingest and the snapshot feed over a PostgreSQL."""
     host, port = listen_one(listen, "--listen")
     options = ControlPlaneOptions(
-        settings=Settings(database_url=database_url, host=host, port=port),
+        settings=Settings(database_url=database_url, host=host, port=port, advertise_url=advertise),
         state_dir=state_dir,
         publish_dir=publish_dir,
         bootstrap_tokens=bootstrap_tokens,

@@ -132,6 +132,18 @@ class EdgeCollector(Collector):
         yield GaugeMetricFamily(
             "firsthop_feed_connected", "The snapshot stream is open", value=float(connected)
         )
+        source = GaugeMetricFamily(
+            "firsthop_feed_source", "1: the replica that feeds this edge", labels=["url"]
+        )
+        if edge.follower:
+            for url in edge.follower.urls:
+                source.add_metric([url], float(edge.follower.connected_to == url))
+        yield source
+        yield CounterMetricFamily(
+            "firsthop_feed_gaps_total",
+            "Whole statuses asked for, because deltas were missed or too many",
+            value=edge.shelf.gaps if edge.shelf else 0,
+        )
         restarts = CounterMetricFamily(
             "firsthop_worker_restarts_total", "Workers that died", labels=["worker"]
         )

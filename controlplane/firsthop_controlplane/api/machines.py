@@ -1,4 +1,4 @@
-"""What agents and probers say and ask. Works while the database is away."""
+"""What agents and probers say and ask. Works while the database is away, at the leader."""
 
 from __future__ import annotations
 
@@ -91,16 +91,16 @@ OPERATIONS = (
     Operation(
         method="POST", path="/v1/relays/{id}/reports", name="report", tag="machines",
         roles=AGENTS, summary="An agent's word on its relay", call=_report, body=RelayReport,
-        status=204, refusals=(404, 409, 422),
+        status=204, refusals=(404, 409, 422, 503), leader_only=True,
     ),
     Operation(
         method="GET", path="/v1/probes/targets", name="probe_targets", tag="machines",
         roles=PROBERS | OPERATORS, summary="What there is to check", call=_targets,
-        answer=ProbeTargets, refusals=(503,),
+        answer=ProbeTargets, refusals=(503,), leader_only=True,
     ),
     Operation(
         method="POST", path="/v1/probes/results", name="probe_results", tag="machines",
         roles=PROBERS, summary="What one prober sees", call=_results, body=ProbeReport,
-        large=True, status=204, refusals=(409, 422),
+        large=True, status=204, refusals=(409, 422, 503), leader_only=True,
     ),
 )  # fmt: skip

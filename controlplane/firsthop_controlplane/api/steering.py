@@ -9,10 +9,11 @@ from aiohttp import web
 from pydantic import Field
 
 from firsthop_controlplane.api.operations import Calling, Operation, Query, answer, answer_json
+from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
 from firsthop_controlplane.tokens import VIEWERS
 from firsthop_steering.document import Document
-from firsthop_steering.model import Service
+from firsthop_steering.model import Model, Service
 from firsthop_steering.rdata import domain_name
 from firsthop_steering.snapshot import Status
 
@@ -26,11 +27,46 @@ class ExplainQuery(Query):
     """An address or a prefix."""
 
 
+class LeaderView(Model):
+    """Who leads, as this control plane knows it."""
+
+    here: bool
+    """Whether it leads itself."""
+    url: str
+    """Where the leader is; empty while that is not known."""
+    term: int | None
+    """Rises with every leader; status numbers are made of it."""
+    lease_age_s: float | None
+    """Seconds since the leader renewed its lease."""
+    followed: bool
+    """Whether this control plane hears the leader: its own word, or an open stream."""
+
+
+class StatusAnswer(Status):
+    """The status, and who made it."""
+
+    leader: LeaderView
+
+
+def leader_view(deps: Deps) -> LeaderView:
+    """Who leads, how long ago it said so, and whether it is heard here."""
+    election, age_s = deps.election, deps.election.lease_age_s()
+    lease = election.lease
+    return LeaderView(
+        here=election.leads,
+        url=lease.url if lease else "",
+        term=lease.term if lease else None,
+        lease_age_s=None if age_s is None else round(age_s, 3),
+        followed=election.leads or bool(deps.peers.connected_to),
+    )
+
+
 async def _status(calling: Calling) -> web.Response:
     status = calling.deps.feed.status
     if status is None:
         raise Unavailable("no status has been made yet")
-    return answer(status)
+    leader = leader_view(calling.deps)
+    return answer(StatusAnswer.model_construct(**dict(status), leader=leader))
 
 
 async def _explain(calling: Calling) -> web.Response:
@@ -65,7 +101,8 @@ _OBJECT: dict[str, Any] = {"type": "object", "description": "The decision, with 
 OPERATIONS = (
     Operation(
         method="GET", path="/v1/status", name="status", tag="steering", roles=VIEWERS,
-        summary="What is measured of every relay", call=_status, answer=Status, refusals=(503,),
+        summary="What is measured of every relay, and who leads", call=_status,
+        answer=StatusAnswer, refusals=(503,),
     ),
     Operation(
         method="GET", path="/v1/explain", name="explain", tag="steering", roles=VIEWERS,

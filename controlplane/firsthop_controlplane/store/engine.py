@@ -12,6 +12,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from firsthop_controlplane.errors import ControlPlaneError
 
@@ -55,19 +56,32 @@ def create_engine(url: str, *, application: str, statement_timeout_s: float) -> 
         max_overflow=8,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_S,
-            # The server's own time-outs do not help when the network swallows its answer.
-            "command_timeout": statement_timeout_s + 5,
-            "server_settings": {
-                "application_name": application,
-                "lock_timeout": f"{LOCK_TIMEOUT_S}s",
-                "statement_timeout": f"{int(statement_timeout_s * 1000)}ms",
-                "idle_in_transaction_session_timeout": "60s",
-                "timezone": "UTC",
-            },
-        },
+        connect_args=_session(application, statement_timeout_s),
     )
+
+
+def create_lone_engine(url: str, *, application: str, statement_timeout_s: float) -> AsyncEngine:
+    """Sessions without a pool, for one that is held for as long as its holder lives."""
+    return create_async_engine(
+        database_url(url),
+        poolclass=NullPool,
+        connect_args=_session(application, statement_timeout_s),
+    )
+
+
+def _session(application: str, statement_timeout_s: float) -> dict[str, object]:
+    return {
+        "timeout": CONNECT_TIMEOUT_S,
+        # The server's own time-outs do not help when the network swallows its answer.
+        "command_timeout": statement_timeout_s + 5,
+        "server_settings": {
+            "application_name": application,
+            "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+            "statement_timeout": f"{int(statement_timeout_s * 1000)}ms",
+            "idle_in_transaction_session_timeout": "60s",
+            "timezone": "UTC",
+        },
+    }
 
 
 def sqlstate(error: BaseException) -> str:
