@@ -258,13 +258,21 @@ class Field:
             if not self._serves(name):
                 yield f"{name} is not ready"
                 return
-        for name, relay in self.status()["relays"].items():
+        told = [self.status(at=name) for name in CONTROLPLANES]
+        leading = [each["leader"]["here"] for each in told]
+        if sum(leading) != 1:
+            yield f"of the control planes these lead: {leading}"
+        if len(numbers := {each["number"] for each in told}) > 1:
+            yield f"the control planes tell statuses {numbers}"
+        for name, relay in told[0]["relays"].items():
             if relay["verdict"] != "up" or relay["draining"]:
                 yield f"{name} is {relay['verdict']}: {relay['reason']}"
         for edge in EDGES:
             said = self.ready(edge)
             if said is None or not said["feed"]["connected_to"]:
                 yield f"{edge} is not fed"
+            elif (number := said["snapshots"]["status"]["number"]) not in numbers:
+                yield f"{edge} answers by status {number}, not {numbers}"
             for region, address in self.answers(edge).items():
                 if address != self.relays[region]:
                     yield f"{edge} sends {region} to {address or 'nobody'}"
