@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import random
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
@@ -14,11 +14,20 @@ from typing import Any
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, normalise, write_table
+from firsthop_steering.atlas import Endpoint, Pool, Site
+from firsthop_steering.decide import Steering
 from firsthop_steering.document import Document
 from firsthop_steering.snapshot import Plan, RelayStatus, Status
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONTINENT = {"DE": "EU", "US": "NA", "BR": "SA", "IN": "AS", "": ""}
+VANTAGE = "here"
+"""The place of the edge that random worlds are answered from."""
+FORCED: list[object] = [
+    {"verdict": "up"},
+    {"verdict": "down", "until": (NOW + timedelta(seconds=90)).isoformat()},
+    {"verdict": "down", "until": (NOW - timedelta(seconds=1)).isoformat()},
+]
 ZONE = {
     "apex": "edge.example.",
     "primary": "ns1.edge.example.",
@@ -138,6 +147,7 @@ def random_plan(rng: random.Random) -> Plan:
             "state": rng.choice(["active"] * 5 + ["disabled"]),
             "failure_domain": rng.choice([None, "a", "b"]),
             "probe": {"interval_s": rng.choice([1, 5, 60]), "rise": 2, "fall": 3},
+            "forced": rng.choice([None] * 8 + FORCED),
         }
         for number, id_ in enumerate(ids)
         for k in range(rng.choice([0, 1, 1, 3, 4]))
@@ -150,6 +160,7 @@ def random_plan(rng: random.Random) -> Plan:
         "fallback": ["192.0.2.9", "2001:db8::9"],
         "ttl_min": rng.choice([None, 0, 30]),
         "regions": rng.choice([None, rng.sample(ids, rng.randint(1, len(ids)))]),
+        "view": rng.choice(["global", "local"]),
     }
     return plan_of(
         {
@@ -187,7 +198,7 @@ def _random_overrides(rng: random.Random, ids: list[str]) -> list[dict[str, Any]
 
 
 def random_status(rng: random.Random, plan: Plan) -> Status:
-    """Some relays down, some draining, some never heard of."""
+    """Some relays down, in one family or from here only, some starting, some never heard of."""
     return Status(
         number=1,
         lineage="test",
@@ -195,14 +206,43 @@ def random_status(rng: random.Random, plan: Plan) -> Status:
         relays={
             relay.id: RelayStatus.model_validate(
                 {
-                    "verdict": rng.choice(["up", "up", "down", "unknown"]),
+                    **_random_word(rng),
                     "draining": rng.random() < 0.1,
+                    "crashed": rng.random() < 0.05,
+                    "share": rng.choice([100, 100, 100, 20, 60]),
+                    "vantages": {
+                        name: {"since": NOW, **_random_word(rng)}
+                        for name in (VANTAGE, "elsewhere")
+                        if rng.random() < 0.6
+                    },
                 }
             )
             for relay in plan.document.relays
             if rng.random() < 0.9
         },
     )
+
+
+def _random_word(rng: random.Random) -> dict[str, Any]:
+    """A verdict, sometimes with one for each family."""
+    families = {
+        family: rng.choice(["up", "up", "down", "unknown"])
+        for family in ("ipv4", "ipv6")
+        if rng.random() < 0.3
+    }
+    ranked = [each for each in ("up", "unknown", "down") if each in families.values()]
+    verdict = ranked[0] if ranked else rng.choice(["up", "up", "down", "unknown"])
+    return {"verdict": verdict, "families": families}
+
+
+def usable_of(
+    steering: Steering, site: Site, *, ignore_health: bool = False
+) -> tuple[Endpoint, ...]:
+    """The endpoints of a site that the first service may answer with."""
+    service = next(iter(steering.atlas.services.values()))
+    pool: Pool = "relays" if service.pool == "relays" else "signalling"
+    place = steering.atlas.pools[pool].index(site)
+    return steering.usable(service, pool, place, ignore_health=ignore_health)
 
 
 def random_address(rng: random.Random, geo: GeoTable) -> IPv4Address | IPv6Address:

@@ -56,14 +56,21 @@ def _region(
         "rtt_ms": candidate.rtt_ms,
         "rtt_source": candidate.rtt_source,
         "distance_km": None if cell is None else view.tables.distance_km(site.id, cell),
-        "weight": site.weight,
+        "weight": candidate.weight,
         "score_ms": candidate.score_ms,
-        "relays": _relays(view, site, ignore_health=ignore_health),
+        "relays": _relays(view, decision.service, site, ignore_health=ignore_health),
     }
 
 
-def _relays(view: AllocatorView, site: Site, *, ignore_health: bool) -> list[dict[str, Any]]:
-    usable = {each.id for each in view.steering.usable(site, ignore_health=ignore_health)}
+def _relays(
+    view: AllocatorView, service: Service, site: Site, *, ignore_health: bool
+) -> list[dict[str, Any]]:
+    steering, index = view.steering, view.tables.region_index[site.id]
+    usable = {
+        each.id: each
+        for each in steering.usable(service, "relays", index, ignore_health=ignore_health)
+    }
+    standings = steering.roster(service, "relays").standings
     states = []
     for endpoint in site.endpoints:
         relay = view.tables.relays.get(endpoint.id)
@@ -73,9 +80,12 @@ def _relays(view: AllocatorView, site: Site, *, ignore_health: bool) -> list[dic
                 {
                     "id": relay.id,
                     "state": relay.state.value,
-                    "verdict": measured.verdict,
+                    "verdict": standings[relay.id].verdict,
+                    "by": standings[relay.id].source,
                     "draining": measured.draining,
                     "answers": relay.id in usable,
+                    "answers_ipv4": relay.id in usable and usable[relay.id].ipv4 is not None,
+                    "answers_ipv6": relay.id in usable and usable[relay.id].ipv6 is not None,
                 }
             )
     return states

@@ -12,17 +12,17 @@ from __future__ import annotations
 import json
 
 from firsthop_allocator.route import Offer, Refused, Route
-from firsthop_allocator.view import AllocatorView
+from firsthop_allocator.view import AllocatorView, Reachable
 from firsthop_steering.atlas import Client
 from firsthop_steering.decision import Candidate, Decision
-from firsthop_steering.model import Relay, Service
+from firsthop_steering.model import Service
 
 MAX_RELAYS = 3
 """Answers of the system that Firsthop follows carry three, so that a client races them."""
 
 _NONE: frozenset[str] = frozenset()
 
-Pick = tuple[Relay, Candidate]
+Pick = tuple[Reachable, Candidate]
 
 
 def steered_service(view: AllocatorView, wanted: str | None) -> Service | Refused:
@@ -55,14 +55,14 @@ def find_route(
     picks = _pick(view, decision, excluded)
     if not picks:
         return _nothing_to_offer(service, excluded)
-    entry = view.tables.region_index[picks[0][0].region]
+    entry = view.tables.region_index[picks[0][0].relay.region]
     media = _media_region(view.steering.decide_media(service, client, entry), pinned)
     if isinstance(media, Refused):
         return media
     reason = _reason(decision, picks)
     # With the view these name all that a route says: the round trips follow from service, cell
     # and relays.
-    key = (service.id, client.cell, media, reason, *(relay.id for relay, _ in picks))
+    key = (service.id, client.cell, media, reason, *(name for (name, _), _ in picks))
     route = view.kept_route(key)
     if route is None:
         made = _route(view, decision, picks, media, reason)
@@ -82,12 +82,12 @@ def _pick(view: AllocatorView, decision: Decision, excluded: frozenset[str]) -> 
     ignore_health = decision.ranking.outcome == "open"
     picks: list[Pick] = []
     for candidate in (*walk[chosen:], *walk[:chosen]) if chosen else walk:
-        for relay in view.relays_at(
-            candidate.site.id, decision.bucket, ignore_health=ignore_health
+        for each in view.relays_at(
+            decision.service, candidate.site.id, decision.bucket, ignore_health=ignore_health
         ):
-            if relay.id in excluded:
+            if each.relay.id in excluded:
                 continue
-            picks.append((relay, candidate))
+            picks.append((each, candidate))
             if len(picks) == MAX_RELAYS:
                 return picks
     return picks
@@ -111,13 +111,13 @@ def _route(
         return Refused("no_wire_id", None, rule)
     offers = tuple(
         Offer(
-            relay,
+            each.relay,
             candidate.rtt_ms,
             None if cell is None else tables.distance_km(candidate.site.id, cell),
         )
-        for relay, candidate in picks
+        for each, candidate in picks
     )
-    text = tables.session_text(tuple(relay.id for relay, _ in picks))
+    text = tables.session_text(tuple(name for (name, _), _ in picks))
     relays = ",".join(
         f"{opening},{_numbers(rank, offer)}}}"
         for rank, (opening, offer) in enumerate(zip(text.relays, offers, strict=True), start=1)

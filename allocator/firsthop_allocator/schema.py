@@ -137,9 +137,13 @@ class RelayState(BaseModel):
     id: str
     state: Literal["active", "draining", "disabled"]
     verdict: Literal["up", "down", "unknown"]
+    by: Literal["operator", "agent", "local", "global"]
+    """Whose word the verdict is: local is that of the edge's own region."""
     draining: bool
     answers: bool
     """Whether it may be answered with now."""
+    answers_ipv4: bool
+    answers_ipv6: bool
 
 
 class RankedRegion(BaseModel):

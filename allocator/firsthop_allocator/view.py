@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from firsthop_steering.decide import Steering
 from firsthop_steering.endpoints import domains_apart
 from firsthop_steering.model import Relay, Service
 from firsthop_steering.rendezvous import BUCKETS, races
+from firsthop_steering.standing import FAMILIES
 from firsthop_steering.ufrag import CredentialKeys
 
 ICE_LITE = True
@@ -38,7 +40,16 @@ _PLACES = 1 << 16  # small values; a miss costs 15 us
 _RELAY_SETS = 1 << 12  # texts of 3 kB
 _ROUTES = 1 << 15  # texts of 1 kB
 
-Orders = tuple[tuple[Relay, ...], ...]
+
+class Reachable(NamedTuple):
+    """A relay with those of its addresses that may be offered now."""
+
+    name: str
+    """Its id, and which address, when it is one of two."""
+    relay: Relay
+
+
+Orders = tuple[tuple[Reachable, ...], ...]
 
 
 class PlanTables:
@@ -49,6 +60,8 @@ class PlanTables:
         document = atlas.plan.document
         self.relays = {relay.id: relay for relay in document.relays if relay.kind == "relay"}
         """Only these route by ufrag; a TURN server would not understand the credential."""
+        self._offered: dict[str, Relay] = {}
+        """Of each name of a `Reachable` its relay: at most three a relay."""
         self.region_index = {site.id: index for index, site in enumerate(atlas.pools["relays"])}
         self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
         steered = (each for each in document.services if each.pool == "relays")
@@ -65,14 +78,23 @@ class PlanTables:
         if not field:
             return ((),) * BUCKETS
         arrivals = np.stack([races(each.id, each.weight) for each in field])
-        kept: dict[tuple[int, ...], tuple[Relay, ...]] = {}
+        kept: dict[tuple[int, ...], tuple[Reachable, ...]] = {}
         orders = []
         for places in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):
             if places not in kept:
                 ordered = domains_apart([field[place] for place in places])
-                kept[places] = tuple(self.relays[each.id] for each in ordered)
+                kept[places] = tuple(self._reachable(each) for each in ordered)
             orders.append(kept[places])
         return tuple(orders)
+
+    def _reachable(self, endpoint: Endpoint) -> Reachable:
+        """The relay of `endpoint` without the address that it does not have."""
+        name, relay = endpoint.id, self.relays[endpoint.id]
+        for family in FAMILIES:
+            if getattr(relay, family) is not None and getattr(endpoint, family) is None:
+                name, relay = f"{name} not {family}", relay.model_copy(update={family: None})
+        self._offered[name] = relay
+        return Reachable(name, relay)
 
     def _distance_km(self, region: str, cell: int) -> float:
         """Great circle from a cell to a relay region, to 100 m."""
@@ -90,7 +112,7 @@ class PlanTables:
         return Place(country, latitude, longitude, _dump(members)[1:-1].encode())
 
     def _session_text(self, relays: tuple[str, ...]) -> SessionText:
-        offered = [self.relays[each] for each in relays]
+        offered = [self._offered[each] for each in relays]
         candidates = candidate_lines(offered)
         template = _dump(
             {
@@ -129,16 +151,19 @@ class AllocatorView:
         lent = previous.tables if previous is not None else None
         same_plan = lent is not None and lent.atlas is steering.atlas
         self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.atlas)
-        self._relays: dict[tuple[str, bool], Orders] = {}
+        self._relays: dict[tuple[str, bool, str], Orders] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
 
-    def relays_at(self, region: str, drawn: int, *, ignore_health: bool) -> tuple[Relay, ...]:
-        """The relays of a region that may be offered now, in the order of a bucket."""
-        orders = self._relays.get((region, ignore_health))
+    def relays_at(
+        self, service: Service, region: str, drawn: int, *, ignore_health: bool
+    ) -> tuple[Reachable, ...]:
+        """The relays of a region that a service may offer now, in the order of a bucket."""
+        orders = self._relays.get((region, ignore_health, service.view))
         if orders is None:
-            site = self.steering.atlas.pools["relays"][self.tables.region_index[region]]
-            usable = self.steering.usable(site, ignore_health=ignore_health)
-            orders = self._relays[region, ignore_health] = self.tables.orders(usable)
+            site = self.tables.region_index[region]
+            usable = self.steering.usable(service, "relays", site, ignore_health=ignore_health)
+            orders = self.tables.orders(usable)
+            self._relays[region, ignore_health, service.view] = orders
         return orders[drawn]
 
     def kept_route(self, key: tuple[object, ...]) -> Route | None:

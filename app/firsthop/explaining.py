@@ -25,12 +25,15 @@ class Explainer:
         self._atlas: Atlas | None = None
 
     def __call__(
-        self, plan: Plan, status: Status, service_id: str, client: str
+        self, plan: Plan, status: Status, service_id: str, client: str, vantage: str | None
     ) -> Mapping[str, Any]:
-        """As `/v1/explain` answers; ValueError when the client cannot be read."""
+        """As `/v1/explain` answers, for an edge at `vantage`.
+
+        Raises ValueError when the client cannot be read.
+        """
         address = parse_client(client)
         atlas = self._atlas
         if atlas is None or atlas.plan is not plan:
             atlas = self._atlas = Atlas(plan, self._geo)
-        steering = Steering(atlas, status, datetime.now(UTC))
+        steering = Steering(atlas, status, datetime.now(UTC), vantage=vantage)
         return explain(steering, atlas.services[service_id], address)

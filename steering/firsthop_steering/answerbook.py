@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -49,11 +51,12 @@ class AnswerBook:
         if not eligible:
             return np.full(len(cells), self._constant(self._nowhere(outcome)))
         sites = [self._sites[index] for index in eligible]
+        weights = self._weights(outcome)
         keys = score_us(
             sites, self._steering.atlas.rtt_us(self._pool)[np.ix_(np.array(eligible), cells)]
         )
         keys += np.array([[tier(rule, site.id) * _TIER_STEP] for site in sites])
-        walks, which = walks_of(keys, np.array([site.weight == 100 for site in sites]))
+        walks, which = walks_of(keys, np.array([weights[index] == 100 for index in eligible]))
         decisions = [
             self._walk(tuple(tuple(eligible[i] for i in group) for group in walk), outcome)
             for walk in walks
@@ -80,7 +83,7 @@ class AnswerBook:
     def _row(self, walk: Walk, outcome: Outcome) -> npt.NDArray[np.uint32]:
         """The answer of every bucket; see `decide._admit`."""
         chosen = np.full(BUCKETS, -1, dtype=np.int64)
-        first = None
+        first, weights = None, self._weights(outcome)
         for group in walk:
             members = np.array(group)
             hashes = np.stack([draws(self._sites[index].id) for index in group])
@@ -88,8 +91,8 @@ class AnswerBook:
                 asked = members[place]
                 first = asked if first is None else first
                 for index in group:
-                    site = self._sites[index]
-                    keeps = (asked == index) & (chosen < 0) & kept(site.id, site.weight)
+                    keeps = kept(self._sites[index].id, weights[index])
+                    keeps = (asked == index) & (chosen < 0) & keeps
                     chosen[keeps] = index
         assert first is not None
         chosen = np.where(chosen < 0, first, chosen)
@@ -98,6 +101,9 @@ class AnswerBook:
             here = chosen == index
             row[here] = self._site_answers(int(index), outcome)[here]
         return row
+
+    def _weights(self, outcome: Outcome) -> Sequence[int]:
+        return self._steering.weights(self._service, self._pool, ignore_health=outcome == "open")
 
     def _site_answers(self, index: int, outcome: Outcome) -> npt.NDArray[np.uint32]:
         """Answer ids of one site, a bucket each."""
@@ -108,7 +114,9 @@ class AnswerBook:
 
     def _choose(self, index: int, outcome: Outcome) -> npt.NDArray[np.uint32]:
         site = self._sites[index]
-        endpoints = self._steering.usable(site, ignore_health=outcome == "open")
+        endpoints = self._steering.usable(
+            self._service, self._pool, index, ignore_health=outcome == "open"
+        )
         distinct, which = addresses_by_bucket(endpoints, self._service.answers)
         ttl = self._lifetimes.ttl(site)
         ids = [

@@ -17,7 +17,15 @@ import numpy.typing as npt
 
 from firsthop_geodata.prefixes import NO_CELL, GeoTable, normalise
 from firsthop_steering.geography import distances_km, prior_us, unit_vectors
-from firsthop_steering.model import Override, Probe, Region, Service, State, TransceiverRegion
+from firsthop_steering.model import (
+    Forced,
+    Override,
+    Probe,
+    Region,
+    Service,
+    State,
+    TransceiverRegion,
+)
 from firsthop_steering.snapshot import Plan
 
 Pool = Literal["relays", "signalling", "media"]
@@ -30,12 +38,13 @@ class Endpoint:
     id: str
     ipv4: IPv4Address | None
     ipv6: IPv6Address | None
-    weight: int
+    weight: float
     active: bool
     probe: Probe | None
     """How it is checked; None where the status does not speak of it."""
     domain: str
     """What fails together with it; its own id where nothing is said."""
+    forced: Forced | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +242,7 @@ def _relay_sites(plan: Plan) -> tuple[Site, ...]:
                 relay.state is State.ACTIVE,
                 relay.probe,
                 relay.failure_domain or relay.id,
+                relay.forced,
             )
         )
     return tuple(

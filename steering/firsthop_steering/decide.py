@@ -21,47 +21,49 @@ from firsthop_steering.decision import Candidate, Decision, Ranking
 from firsthop_steering.model import Service, State
 from firsthop_steering.outcome import Outcome
 from firsthop_steering.rendezvous import bucket, draws, kept
-from firsthop_steering.snapshot import RelayStatus, Status
+from firsthop_steering.roster import Roster, roster
+from firsthop_steering.snapshot import Status
 
 _MEMO_ENTRIES = 65_536
-_UNKNOWN = RelayStatus()
 
 
 class Steering:
-    """Decisions under one plan and one status, as of one moment."""
+    """Decisions under one plan and one status, as of one moment, at one place."""
 
-    def __init__(self, atlas: Atlas, status: Status, now: datetime) -> None:
+    def __init__(
+        self, atlas: Atlas, status: Status, now: datetime, *, vantage: str | None = None
+    ) -> None:
+        """`vantage` is the place of whoever answers: for services whose view is local."""
         self.atlas = atlas
         self.status = status
         self.now = now
-        self._up: dict[Pool, list[tuple[Endpoint, ...]]] = {
-            pool: [self.usable(site, ignore_health=False) for site in sites]
-            for pool, sites in atlas.pools.items()
-        }
+        self.vantage = vantage
+        self._rosters: dict[tuple[Pool, str | None], Roster] = {}
         self._rules: dict[tuple[str, Pool], tuple[Rule, ...]] = {}
         self._memo: dict[object, Ranking] = {}
 
-    def usable(self, site: Site, *, ignore_health: bool) -> tuple[Endpoint, ...]:
-        """The endpoints of `site` that may be answered with; `unknown` is never `down`."""
-        return tuple(
-            each
-            for each in site.endpoints
-            if each.active
-            and each.weight > 0
-            and (ignore_health or each.probe is None or self._healthy(each.id))
-        )
+    def roster(self, service: Service, pool: Pool) -> Roster:
+        """Who may be answered with, in the view of this service."""
+        vantage = self.vantage if service.view == "local" else None
+        found = self._rosters.get((pool, vantage))
+        if found is None:
+            sites = self.atlas.pools[pool]
+            found = roster(sites, self.status, vantage=vantage, now=self.now)
+            self._rosters[pool, vantage] = found
+        return found
 
-    def relay_status(self, relay: str) -> RelayStatus:
-        """What the status says of a relay; of one it does not name, that it is unknown."""
-        return self.status.relays.get(relay, _UNKNOWN)
+    def usable(
+        self, service: Service, pool: Pool, site: int, *, ignore_health: bool
+    ) -> tuple[Endpoint, ...]:
+        """The endpoints of a site, by its index in the pool, that may be answered with."""
+        field = self.roster(service, pool)
+        return field.anyhow[site] if ignore_health else field.up[site]
 
-    def _healthy(self, relay: str) -> bool:
-        status = self.relay_status(relay)
-        return status.verdict != "down" and not status.draining
-
-    def up(self, pool: Pool, site: int) -> tuple[Endpoint, ...]:
-        """`usable` with health, of a site by its index in the pool."""
-        return self._up[pool][site]
+    def weights(self, service: Service, pool: Pool, *, ignore_health: bool) -> Sequence[int]:
+        """What each site of the pool keeps, in per cent of those who reach it."""
+        if ignore_health:
+            return [site.weight for site in self.atlas.pools[pool]]
+        return self.roster(service, pool).weights
 
     def rules(self, service: Service, pool: Pool) -> tuple[Rule, ...]:
         """The overrides in force, most specific first."""
@@ -75,6 +77,7 @@ class Steering:
     ) -> list[str]:
         """For each site of the pool the reason why it may not answer; empty where it may."""
         allowed = service.transceiver_regions if pool == "media" else service.regions
+        field = self.roster(service, pool)
         reasons = []
         for index, site in enumerate(self.atlas.pools[pool]):
             if allowed is not None and site.id not in allowed:
@@ -87,9 +90,9 @@ class Steering:
                 reason = f"its state is {site.state}"
             elif site.weight == 0:
                 reason = "its weight is 0"
-            elif not self.usable(site, ignore_health=True):
+            elif not field.anyhow[index]:
                 reason = "none of its endpoints is active"
-            elif not ignore_health and not self._up[pool][index]:
+            elif not ignore_health and not field.up[index]:
                 reason = "none of its endpoints is up"
             else:
                 reason = ""
@@ -142,7 +145,7 @@ class Steering:
         chosen: int | None = 0 if walk else None
         if not ranking.admits_all:
             walk = tuple(sorted(walk, key=lambda each: _place(each, drawn)))
-            chosen = _admit([each.site for each in walk], drawn)
+            chosen = _admit(walk, drawn)
         return Decision(
             service, client, ranking, walk, chosen, drawn, self.atlas.plan.number,
             self.status.number,
@@ -158,6 +161,8 @@ class Steering:
     ) -> Ranking:
         reasons, outcome = self.eligibility(service, pool, rule)
         scores = score_us(self.atlas.pools[pool], rtt)
+        up = self.roster(service, pool).up
+        weights = self.weights(service, pool, ignore_health=outcome == "open")
         candidates = [
             Candidate(
                 site,
@@ -165,7 +170,8 @@ class Steering:
                 source,
                 int(scores[index]) / 1000,
                 tier(rule, site.id),
-                len(self._up[pool][index]),
+                weights[index],
+                len(up[index]),
                 reasons[index],
             )
             for index, site in enumerate(self.atlas.pools[pool])
@@ -194,10 +200,10 @@ def _place(candidate: Candidate, drawn: int) -> tuple[int, float, int]:
     return candidate.tier, candidate.score_ms, int(draws(candidate.site.id)[drawn])
 
 
-def _admit(walk: Sequence[Site], drawn: int) -> int | None:
+def _admit(walk: Sequence[Candidate], drawn: int) -> int | None:
     """The first site that keeps this bucket; what nobody keeps goes to the first of all."""
-    for index, site in enumerate(walk):
-        if kept(site.id, site.weight)[drawn]:
+    for index, each in enumerate(walk):
+        if kept(each.site.id, each.weight)[drawn]:
             return index
     return 0 if walk else None
 
@@ -210,4 +216,4 @@ def _admits_all(eligible: Sequence[Candidate]) -> bool:
         eligible[1].tier,
         eligible[1].score_ms,
     )
-    return alone and (first.site.weight == 100 or len(eligible) == 1)
+    return alone and (first.weight == 100 or len(eligible) == 1)

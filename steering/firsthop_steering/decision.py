@@ -20,6 +20,9 @@ class Candidate:
     score_ms: float
     tier: int
     """Place in the override's list; equal for all where none speaks."""
+    weight: int
+    """Per cent that it keeps of those who reach it: less than its own while its relays start
+    slowly."""
     up: int
     """Endpoints that may be answered with now."""
     dropped: str
@@ -81,4 +84,4 @@ class Decision:
             return "chosen"
         if self.chosen is None or place > self.chosen:
             return "eligible, but an earlier one kept the client"
-        return f"weight {candidate.site.weight} does not keep this client's prefix"
+        return f"weight {candidate.weight} does not keep this client's prefix"

@@ -6,12 +6,16 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from firsthop_geodata.addresses import special_block
-from firsthop_steering.atlas import Client, Pool
+from firsthop_steering.atlas import Client, Endpoint, Pool
 from firsthop_steering.decide import Steering
 from firsthop_steering.decision import Candidate, Decision
 from firsthop_steering.endpoints import addresses
 from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.model import Service
+from firsthop_steering.snapshot import RelayStatus
+from firsthop_steering.standing import Standing
+
+_UNKNOWN = RelayStatus()
 
 
 def explain(
@@ -39,11 +43,21 @@ def explain(
         },
         "plan": decision.plan,
         "status": decision.status,
+        "view": _view(steering, service),
         "bucket": decision.bucket,
         **_decision(steering, decision, pool, client.cell),
         "answer": _answer(steering, decision, pool),
         "media": media,
     }
+
+
+def _view(steering: Steering, service: Service) -> str:
+    """Whose word on relays is believed first."""
+    if service.view == "global":
+        return "global"
+    if steering.vantage is None:
+        return "global, as no place of an edge was named"
+    return f"local: that of {steering.vantage}, then that of all"
 
 
 def _client(
@@ -100,6 +114,7 @@ def _candidate(
 ) -> dict[str, Any]:
     site = each.site
     index = next(i for i, other in enumerate(steering.atlas.pools[pool]) if other is site)
+    standings = steering.roster(decision.service, pool).standings
     distance = None if cell is None else round(steering.atlas.distance_km(pool, index, cell), 1)
     return {
         "region": site.id,
@@ -111,20 +126,39 @@ def _candidate(
         "price_ms": site.price_us / 1000,
         "score_ms": each.score_ms,
         "weight": site.weight,
+        "weight_now": each.weight,
         "state": site.state,
         "endpoints_up": each.up,
         "endpoints": {
-            endpoint.id: _verdict(steering, endpoint.id) if endpoint.probe else "not probed"
+            endpoint.id: _words(steering, endpoint, standings[endpoint.id])
             for endpoint in site.endpoints
         },
     }
 
 
-def _verdict(steering: Steering, relay: str) -> str:
-    held = steering.status.relays.get(relay)
-    if held is None:
-        return "unknown"
-    return f"{held.verdict}, draining" if held.draining else held.verdict
+def _words(steering: Steering, endpoint: Endpoint, stands: Standing) -> str:
+    """The standing of an endpoint, whose word that is, and what is measured beside it."""
+    if endpoint.probe is None:
+        return "not probed"
+    held = steering.status.relays.get(endpoint.id, _UNKNOWN)
+    words: list[str] = [stands.verdict]
+    words += [f"{family} {verdict}" for family, verdict in sorted(stands.families.items())]
+    if stands.source == "operator" and endpoint.forced is not None:
+        until = endpoint.forced.until
+        words += [f"forced until {until:%Y-%m-%d %H:%M:%S} UTC" if until else "forced"]
+        words += [f"measured {held.verdict}"]
+    elif held.crashed:
+        words += ["crashed, as its agent says", f"measured {held.verdict}"]
+    elif held.stops_at is not None:
+        words += [f"goes down at {held.stops_at:%H:%M:%S} UTC"]
+    elif held.draining:
+        words += ["draining"]
+    if stands.source == "local":
+        since = f" since {stands.since:%H:%M:%S} UTC" if stands.since else ""
+        words += [f"seen from {steering.vantage}{since}", f"from all {held.verdict}"]
+    if stands.share < 100 and stands.verdict != "down":
+        words += [f"starting with {stands.share} % of its weight"]
+    return ", ".join(words)
 
 
 def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, list[str] | int]:
@@ -139,7 +173,8 @@ def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, lis
             "ipv6": [str(each) for each in spare if each.version == 6],
             "ttl": ttl,
         }
-    usable = steering.usable(decision.site, ignore_health=outcome == "open")
+    place = steering.atlas.pools[pool].index(decision.site)
+    usable = steering.usable(service, pool, place, ignore_health=outcome == "open")
     named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
     return {
         "endpoints": [each.id for each in named],

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from firsthop_steering.atlas import Pool, Site
+from firsthop_steering.atlas import Endpoint, Pool, Site
 from firsthop_steering.decide import Steering
 from firsthop_steering.model import Service, State
+from firsthop_steering.slow_start import step_s
+from firsthop_steering.standing import Standing
 from firsthop_steering.verdicts import next_change_s
 
 
@@ -17,37 +19,56 @@ class Lifetimes:
     def __init__(self, steering: Steering, service: Service, pool: Pool) -> None:
         self._steering = steering
         self._service = service
+        self._roster = steering.roster(service, pool)
         self._measured = any(each.verdict != "unknown" for each in steering.status.relays.values())
-        self._revival_s = self._soonest_s(
-            site
+        sites = [
+            (site, self._roster.up[index])
             for index, site in enumerate(steering.atlas.pools[pool])
-            if not steering.up(pool, index) and _may_answer(service, site)
-        )
+            if _may_answer(service, site)
+        ]
+        down = self._soonest_s(site for site, up in sites if not up)
+        steps = (self._step_s(each) for site, _ in sites for each in site.endpoints)
+        rising = min(steps, default=math.inf)
+        self._gain_s = min(down, rising)
+        """Until a region could take clients that it has not: one that is down, or starts slowly."""
 
     def ttl(self, site: Site | None) -> int:
         """Seconds for answers of `site`; None stands for those in which no region answers.
 
-        They change when a relay of this region turns, or when one comes back in a region that has
-        none and takes the client; never because of what turns elsewhere. Draining, disabled and
-        unprobed endpoints do not turn by probes, and where nobody probes nothing does.
+        They change when a relay of this region turns, or when another region takes the client
+        because a relay comes back there or gets more of its share; never because of what falls
+        elsewhere. Draining, disabled and unprobed endpoints do not turn by probes, forced ones
+        when the operator's word ends, and where nobody probes nothing does.
         """
         own_s = math.inf if site is None else self._soonest_s((site,))
-        certain_s = min(self._service.ttl, own_s, self._revival_s)
+        certain_s = min(self._service.ttl, own_s, self._gain_s)
         return max(self._service.shortest_ttl, math.floor(certain_s))
 
     def _soonest_s(self, sites: Iterable[Site]) -> float:
-        if not self._measured:
-            return math.inf
-        held = self._steering.relay_status
         return min(
-            (
-                next_change_s(held(each.id).verdict, each.probe)
-                for site in sites
-                for each in site.endpoints
-                if each.active and each.weight and each.probe and not held(each.id).draining
-            ),
-            default=math.inf,
+            (self._turn_s(each) for site in sites for each in site.endpoints), default=math.inf
         )
+
+    def _turn_s(self, endpoint: Endpoint) -> float:
+        """Seconds until this endpoint could be answered with, or no longer, at the earliest."""
+        stands = self._roster.standings[endpoint.id]
+        if not (endpoint.active and endpoint.weight and endpoint.probe):
+            return math.inf
+        if stands.source == "operator":
+            until = endpoint.forced.until if endpoint.forced else None
+            return math.inf if until is None else (until - self._steering.now).total_seconds()
+        if not (self._measured and stands.takes):
+            return math.inf
+        verdicts = set(stands.families.values()) or {stands.verdict}
+        soonest = min(next_change_s(verdict, endpoint.probe) for verdict in verdicts)
+        return min(soonest, self._step_s(endpoint))
+
+    def _step_s(self, endpoint: Endpoint) -> float:
+        """Seconds from one step of a slow start to the next; infinite for who has its share."""
+        stands: Standing = self._roster.standings[endpoint.id]
+        if stands.share == 100 or endpoint.probe is None or not stands.takes:
+            return math.inf
+        return step_s(endpoint.probe.slow_start_s)
 
 
 def _may_answer(service: Service, site: Site) -> bool:

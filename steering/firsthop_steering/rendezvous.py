@@ -53,7 +53,7 @@ def kept(name: str, weight: int) -> npt.NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=16384)
-def races(name: str, weight: int) -> npt.NDArray[np.float64]:
+def races(name: str, weight: float) -> npt.NDArray[np.float64]:
     """Arrival time of `name` in each bucket's race; the first wins in proportion to its weight.
 
     Exponential draws of rate `weight`: P(first) = weight / sum of weights.

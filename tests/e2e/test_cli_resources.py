@@ -105,3 +105,17 @@ async def test_status_names_every_relay(api: Any) -> None:
             pass
     row = next(line for line in told.splitlines() if line.startswith("fra-1"))
     assert row.split()[1] == "unknown"
+
+
+async def test_an_operators_word_on_a_relay_is_kept_and_taken_back(api: Any) -> None:
+    """Whole or not at all, and null takes it away."""
+    await _done(api, "regions", "create", "fra", *REGION)
+    await _done(api, "relays", "create", "fra-1", "region=fra", "ipv4=192.0.2.1")
+    word = '{"verdict": "down", "until": "2031-01-01T00:00:00Z", "note": "rack move"}'
+    await _done(api, "relays", "set", "fra-1", f"forced={word}")
+    shown = yaml.safe_load(await _done(api, "relays", "show", "fra-1"))
+    assert (shown["forced"]["verdict"], shown["forced"]["note"]) == ("down", "rack move")
+    code, _, error = await _firsthop(api, "relays", "set", "fra-1", "forced.verdict=maybe")
+    assert (code, "forced/verdict" in error) == (1, True), error
+    await _done(api, "relays", "set", "fra-1", "forced=null")
+    assert yaml.safe_load(await _done(api, "relays", "show", "fra-1"))["forced"] is None

@@ -11,7 +11,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, items, listen_list, networks
-from firsthop.commands.process import bearer_token, http_urls
+from firsthop.commands.process import bearer_token, http_urls, optional_slug
 from firsthop.edge.settings import (
     AllocatorOptions,
     DnsOptions,
@@ -115,6 +115,14 @@ def edge(
     metrics: Annotated[str, typer.Option(envvar="FIRSTHOP_METRICS_LISTEN")] = "127.0.0.1:9153",
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FIRSTHOP_EDGE_REGION",
+            callback=optional_slug,
+            help="The vantage here: its word on relays goes first where a service's view is local.",
+        ),
+    ] = None,
     take_over: Annotated[
         bool,
         typer.Option(
@@ -146,6 +154,7 @@ def edge(
             ecs_from=networks(ecs_from, "--ecs-from") if ecs_from.strip() else None,
             cookie_secrets=_cookie_secrets(cookie_secrets),
         ),
+        region=region,
         take_over=take_over,
     )
     settings.state_dir.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ def allocator(
     public: Annotated[bool, typer.Option("--public")] = False,
     trusted_proxy: Annotated[list[str] | None, typer.Option("--trusted-proxy")] = None,
     origin: Annotated[list[str] | None, typer.Option("--origin")] = None,
+    region: Annotated[str | None, typer.Option("--region")] = None,
 ) -> None:
     """Answer allocations."""
     from firsthop.edge import allocator_worker
@@ -41,7 +42,7 @@ def allocator(
         trusted_proxies=tuple(ip_network(each) for each in trusted_proxy or ()),
         cors_origins=tuple(origin or ()),
     )
-    _run(allocator_worker.run(_inherited(sockets), settings))
+    _run(allocator_worker.run(_inherited(sockets), settings, vantage=region))
 
 
 def _inherited(files: str) -> list[socket.socket]:

@@ -15,16 +15,20 @@ from firsthop.commands.process import fail
 def explain(
     service: Annotated[str, typer.Argument(help="Its id or its name.")],
     client: Annotated[str, typer.Argument(help="An address or a prefix.")],
+    vantage: Annotated[
+        str | None, typer.Option(help="Place of the edge that answers, where views are local.")
+    ] = None,
     api: ApiUrl = API_URL,
     token: Token = None,
     state_dir: StateDir = STATE_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
 ) -> None:
     """Say which region answers a client, with every region's numbers and its fate."""
+    query = {"service": service, "client": client}
+    if vantage is not None:
+        query["vantage"] = vantage
     try:
-        said = call(
-            "GET", f"{api}/v1/explain", token, state_dir, {"service": service, "client": client}
-        )
+        said = call("GET", f"{api}/v1/explain", token, state_dir, query)
     except ApiError as error:
         raise fail(f"explain: {error}") from None
     typer.echo(json.dumps(said, indent=2))

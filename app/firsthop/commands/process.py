@@ -46,6 +46,11 @@ def slug(value: str) -> str:
         raise typer.BadParameter(f"{value!r} {rule}") from None
 
 
+def optional_slug(value: str | None) -> str | None:
+    """The same, where there may be none: an empty variable counts as unset."""
+    return slug(value) if value else None
+
+
 def http_url(value: str) -> str:
     """Refuse what no HTTP client can reach."""
     if not value.startswith(("http://", "https://")):

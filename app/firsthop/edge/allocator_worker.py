@@ -24,15 +24,17 @@ from firsthop_steering.ufrag import CredentialKeys
 REPORT_INTERVAL_S = 1.0
 
 
-async def run(sockets: Sequence[socket.socket], settings: AllocatorSettings) -> None:
-    """Until the supervisor is gone.
+async def run(
+    sockets: Sequence[socket.socket], settings: AllocatorSettings, *, vantage: str | None
+) -> None:
+    """Until the supervisor is gone; `vantage` is the edge's own region.
 
     Requests wait in the sockets until there is what to answer by, or the supervisor says that there
     is nothing to wait for (`unready`).
     """
     pipe = await SupervisorPipe.open()
     holder, counts, stop, begin = Holder(), Counts(), asyncio.Event(), asyncio.Event()
-    following = asyncio.create_task(_follow(pipe, holder, begin))
+    following = asyncio.create_task(_follow(pipe, holder, begin, vantage))
     reporting = asyncio.create_task(_report(pipe, counts))
     beginning = asyncio.create_task(begin.wait())
     await asyncio.wait([following, beginning], return_when=asyncio.FIRST_COMPLETED)
@@ -50,7 +52,9 @@ async def run(sockets: Sequence[socket.socket], settings: AllocatorSettings) -> 
         task.result()
 
 
-async def _follow(pipe: SupervisorPipe, holder: Holder, begin: asyncio.Event) -> None:
+async def _follow(
+    pipe: SupervisorPipe, holder: Holder, begin: asyncio.Event, vantage: str | None
+) -> None:
     """Makes a new view of every change; atlas and geo table live on while they hold."""
     plan: Plan | None = None
     geo: GeoTable | None = None
@@ -77,7 +81,7 @@ async def _follow(pipe: SupervisorPipe, holder: Holder, begin: asyncio.Event) ->
             holder.reason = "no credential keys have arrived yet"
         else:
             keys = KeySet.model_validate_json(known["keys"])
-            steering = Steering(atlas, status, datetime.now(UTC))
+            steering = Steering(atlas, status, datetime.now(UTC), vantage=vantage)
             holder.view = AllocatorView(
                 steering,
                 CredentialKeys.from_keyset(keys),

@@ -84,6 +84,8 @@ class Crew:
         if self._settings.allocator:
             files = [sock.fileno() for sock in self._sockets.of(ALLOCATOR)]
             arguments = self._settings.allocator_options.arguments()
+            if self._settings.region is not None:
+                arguments += ["--region", self._settings.region]
             yield self._worker(ALLOCATOR, ["allocator", *arguments], files)
 
     def _worker(self, name: str, arguments: Sequence[str], files: Sequence[int]) -> Worker:

@@ -99,5 +99,7 @@ class EdgeSettings:
     geoip_asn: Path | None = None
     allocator_options: AllocatorOptions = field(default_factory=AllocatorOptions)
     dns_options: DnsOptions = field(default_factory=DnsOptions)
+    region: str | None = None
+    """The vantage here, whose word on relays goes first where a service's view is local."""
     take_over: bool = False
     """Whether it takes the place of an edge that runs on the same state folder."""

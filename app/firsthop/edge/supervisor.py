@@ -25,7 +25,7 @@ from firsthop.edge.observability import CounterBoard, create_observability_app
 from firsthop.edge.settings import EdgeSettings, Feed
 from firsthop.edge.shelf import Shelf
 from firsthop.edge.sockets import METRICS, ListeningSockets
-from firsthop.edge.tables import TableStore, forget_old
+from firsthop.edge.tables import TableStore, ended, forget_old
 from firsthop.edge.takeover import READY_WITHIN_S, Place, TakeOverError, claim
 from firsthop.edge.workers import Worker
 from firsthop_geodata.errors import GeodataError
@@ -56,7 +56,7 @@ class Edge:
 
     def __init__(self, settings: EdgeSettings) -> None:
         self.settings = settings
-        self.tables = TableStore(settings.state_dir / "tables")
+        self.tables = TableStore(settings.state_dir / "tables", vantage=settings.region)
         self.geo: GeoTable | None = None
         self.geo_error = ""
         self.document_error = ""
@@ -245,7 +245,7 @@ class Edge:
         return True
 
     async def _watch(self) -> None:
-        """Notices changed files, overrides that have expired, and that the feed is silent."""
+        """Notices changed files, what has expired, and that the feed is silent."""
         known = self._expired()
         self._files_changed()
         while True:
@@ -263,9 +263,7 @@ class Edge:
                 self._changed.set()
 
     def _expired(self) -> frozenset[str]:
-        now, plan = datetime.now(UTC), self.plan
-        overrides = plan.document.overrides if plan else ()
-        return frozenset(each.id for each in overrides if not each.active(now))
+        return ended(self.plan, datetime.now(UTC)) if self.plan else frozenset()
 
     def _files_changed(self) -> bool:
         watched = [self.settings.geoip_city, self.settings.geoip_asn]

@@ -37,10 +37,12 @@ KEPT_IN_MEMORY = 2
 class TableStore:
     """Builds and finds table files in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, vantage: str | None = None) -> None:
+        """`vantage`: the edge's own region, for services whose view is local."""
         self.disk_error = ""
         """Why the newest table is in memory only; empty when it is on disk."""
         self._folder = folder
+        self._vantage = vantage
         self._in_memory: deque[int] = deque()
         """Descriptors of tables without a file."""
         self._atlas: Atlas | None = None
@@ -50,7 +52,8 @@ class TableStore:
 
     def build(self, plan: Plan, status: Status, geo: GeoTable, now: datetime) -> Path:
         """The table of these inputs; blocks for as long as the compilation takes."""
-        path = self._folder / f"answers-{_inputs_digest(plan, status, geo, now)}.table"
+        digest = _inputs_digest(plan, status, geo, now, self._vantage)
+        path = self._folder / f"answers-{digest}.table"
         if path.exists():
             try:
                 AnswerTable.open(path)
@@ -63,7 +66,7 @@ class TableStore:
         atlas = self._atlas
         if atlas is None or atlas.plan is not plan or atlas.geo is not geo:
             atlas = self._atlas = Atlas(plan, geo)
-        steering = Steering(atlas, status, now)
+        steering = Steering(atlas, status, now, vantage=self._vantage)
         try:
             self._compile(steering, path, write_atomically)
         except SectionError as error:
@@ -108,10 +111,23 @@ def forget_old(folder: Path, pattern: str, kept: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def _inputs_digest(plan: Plan, status: Status, geo: GeoTable, now: datetime) -> str:
-    digest = hashlib.sha256(f"{FORMAT}|{layout.FORMAT}|{geo.digest}|".encode())
+def _inputs_digest(
+    plan: Plan, status: Status, geo: GeoTable, now: datetime, vantage: str | None
+) -> str:
+    formats = f"{FORMAT}|{layout.FORMAT}|{geo.digest}|{vantage or ''}|"
+    digest = hashlib.sha256(formats.encode())
     digest.update(plan.model_dump_json().encode())
     digest.update(status.model_dump_json().encode())
-    for override in plan.document.overrides:
-        digest.update(b"1" if override.active(now) else b"0")
+    digest.update("|".join(sorted(ended(plan, now))).encode())
     return digest.hexdigest()[:32]
+
+
+def ended(plan: Plan, now: datetime) -> frozenset[str]:
+    """The overrides and the operators' words on relays that hold no more at `now`."""
+    overrides = (f"override {each.id}" for each in plan.document.overrides if not each.active(now))
+    words = (
+        f"relay {each.id}"
+        for each in plan.document.relays
+        if each.forced is not None and not each.forced.active(now)
+    )
+    return frozenset((*overrides, *words))

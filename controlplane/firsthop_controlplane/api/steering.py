@@ -13,7 +13,7 @@ from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
 from firsthop_controlplane.tokens import VIEWERS
 from firsthop_steering.document import Document
-from firsthop_steering.model import Model, Service
+from firsthop_steering.model import Model, Service, Slug
 from firsthop_steering.rdata import domain_name
 from firsthop_steering.snapshot import Status
 
@@ -25,6 +25,8 @@ class ExplainQuery(Query):
     """A service's id, or its name."""
     client: str = Field(min_length=1, max_length=64)
     """An address or a prefix."""
+    vantage: Slug | None = None
+    """The place of the edge that answers, for services whose view is local."""
 
 
 class LeaderView(Model):
@@ -79,7 +81,7 @@ async def _explain(calling: Calling) -> web.Response:
         raise Unavailable("no plan has been read yet")
     service = find_service(plan.document, query.service)
     try:
-        explained = deps.explain(plan, status, service.id, query.client)
+        explained = deps.explain(plan, status, service.id, query.client, query.vantage)
     except ValueError as error:
         raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
     return answer_json(dict(explained))

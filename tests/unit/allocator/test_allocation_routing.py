@@ -32,12 +32,14 @@ from firsthop_steering.decide import Steering
 from firsthop_steering.snapshot import Plan
 from worlds import (
     NOW,
+    VANTAGE,
     europe_and_america,
     random_address,
     random_geo,
     random_plan,
     random_status,
     status_of,
+    usable_of,
 )
 
 
@@ -214,7 +216,7 @@ def test_the_first_relay_is_where_the_decision_points(seed: int) -> None:
     plan = _with_media(random_plan(rng))
     geo = random_geo(rng, 9) if seed % 2 else europe_and_america()
     atlas = Atlas(plan, geo)
-    steering = Steering(atlas, random_status(rng, plan), NOW)
+    steering = Steering(atlas, random_status(rng, plan), NOW, vantage=VANTAGE)
     warm, service = AllocatorView(steering, KEYS), atlas.services["s"]
     for _ in range(40):
         client = atlas.client(random_address(rng, geo))
@@ -232,7 +234,7 @@ def test_the_first_relay_is_where_the_decision_points(seed: int) -> None:
         usable = {
             each.id
             for candidate in decision.walk
-            for each in steering.usable(candidate.site, ignore_health=open_)
+            for each in usable_of(steering, candidate.site, ignore_health=open_)
         }
         assert {relay.id for relay in offered} <= usable
         assert len(offered) == min(MAX_RELAYS, len(usable))

@@ -25,6 +25,7 @@ from firsthop_steering.table import ASK_RESOLVER, Answer, AnswerTable, ServiceTa
 from firsthop_steering.walks import walks_of
 from worlds import (
     NOW,
+    VANTAGE,
     europe_and_america,
     folder,
     key_of,
@@ -34,6 +35,7 @@ from worlds import (
     random_plan,
     random_status,
     status_of,
+    usable_of,
 )
 
 
@@ -59,7 +61,7 @@ def decided(steering: Steering, address: IPv4Address | IPv6Address) -> Answer:
             tuple(each for each in spare if isinstance(each, IPv6Address)),
             ttl,
         )
-    usable = steering.usable(decision.site, ignore_health=outcome == "open")
+    usable = usable_of(steering, decision.site, ignore_health=outcome == "open")
     named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
     return Answer(decision.site.id, outcome, tuple(each.id for each in named), ipv4, ipv6, ttl)
 
@@ -79,7 +81,7 @@ def test_the_table_says_what_decide_says(seed: int) -> None:
     rng = random.Random(seed)
     geo = random_geo(rng, rng.choice([1, 3, 20]))
     plan = random_plan(rng)
-    steering = Steering(Atlas(plan, geo), random_status(rng, plan), NOW)
+    steering = Steering(Atlas(plan, geo), random_status(rng, plan), NOW, vantage=VANTAGE)
     table = compiled(steering)
     for _ in range(40):
         address = random_address(rng, geo)

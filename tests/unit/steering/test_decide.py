@@ -13,7 +13,7 @@ from firsthop_steering.decide import Steering
 from firsthop_steering.decision import Decision
 from firsthop_steering.endpoints import addresses, domains_apart
 from firsthop_steering.snapshot import Plan, RelayStatus, Status
-from worlds import NOW, europe_and_america, plan_of, status_of
+from worlds import NOW, europe_and_america, plan_of, status_of, usable_of
 
 REGIONS = [
     {"id": "fra", "latitude": 50.1, "longitude": 8.7},
@@ -269,7 +269,7 @@ def test_relays_of_a_region_share_by_weight_and_domains_stand_apart() -> None:
     ]
     steering = world(relays=relays)
     site = next(each for each in steering.atlas.pools["relays"] if each.id == "fra")
-    usable = steering.usable(site, ignore_health=False)
+    usable = usable_of(steering, site)
     assert [each.id for each in usable] == ["a", "b"]
     first = [addresses(usable, drawn, 1)[0][0].id for drawn in range(1024)]
     assert first.count("a") / 10.24 == pytest.approx(75, abs=4)
@@ -277,7 +277,7 @@ def test_relays_of_a_region_share_by_weight_and_domains_stand_apart() -> None:
     three = world(relays=spread)
     site = next(each for each in three.atlas.pools["relays"] if each.id == "fra")
     for drawn in range(0, 1024, 37):
-        chosen = addresses(three.usable(site, ignore_health=False), drawn, 2)[0]
+        chosen = addresses(usable_of(three, site), drawn, 2)[0]
         assert {each.domain for each in chosen} == {"x", "y"}
     assert domains_apart(()) == ()
 
@@ -335,7 +335,7 @@ def test_a_signalling_service_steers_to_transceiver_regions() -> None:
         decision = decide(steering, client)
         assert decision.site is not None
         assert decision.site.id == "eu", "the other has no signalling address"
-        named = addresses(steering.usable(decision.site, ignore_health=False), 0, 1)
+        named = addresses(usable_of(steering, decision.site), 0, 1)
         assert named[1] == (IPv4Address("192.0.2.51"),)
 
 

@@ -14,7 +14,16 @@ from firsthop_steering.decide import Steering
 from firsthop_steering.endpoints import addresses
 from firsthop_steering.explain import explain
 from firsthop_steering.lifetime import Lifetimes
-from worlds import NOW, random_address, random_geo, random_plan, random_status, status_of
+from worlds import (
+    NOW,
+    VANTAGE,
+    random_address,
+    random_geo,
+    random_plan,
+    random_status,
+    status_of,
+    usable_of,
+)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -23,7 +32,10 @@ def test_it_says_what_is_decided(seed: int) -> None:
     rng = random.Random(seed)
     plan, geo = random_plan(rng), random_geo(rng, 9)
     atlas = Atlas(plan, geo)
-    steering, service = Steering(atlas, random_status(rng, plan), NOW), atlas.services["s"]
+    steering, service = (
+        Steering(atlas, random_status(rng, plan), NOW, vantage=VANTAGE),
+        atlas.services["s"],
+    )
     for _ in range(25):
         address = random_address(rng, geo)
         decision = steering.decide(service, atlas.client(address))
@@ -39,7 +51,7 @@ def test_it_says_what_is_decided(seed: int) -> None:
         assert (said["client"]["latitude"], said["client"]["longitude"]) != (0, 0)
         if decision.site is not None:
             open_ = decision.ranking.outcome == "open"
-            usable = steering.usable(decision.site, ignore_health=open_)
+            usable = usable_of(steering, decision.site, ignore_health=open_)
             named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
             assert said["answer"] == {
                 "endpoints": [each.id for each in named],

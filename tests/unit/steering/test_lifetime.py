@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -16,6 +18,7 @@ from firsthop_steering.decide import Steering
 from firsthop_steering.endpoints import addresses
 from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.model import Probe, Service
+from firsthop_steering.slow_start import step_s
 from firsthop_steering.snapshot import Plan, RelayStatus, Status
 from firsthop_steering.verdicts import Liveness, Streak, next_change_s, observe
 from worlds import (
@@ -27,6 +30,7 @@ from worlds import (
     random_plan,
     random_status,
     status_of,
+    usable_of,
 )
 
 
@@ -132,26 +136,41 @@ def test_no_outcomes_turn_a_relay_sooner(
 
 
 def turned(plan: Plan, status: Status, within_s: float) -> Iterator[Status]:
-    """What the status may be before `within_s` have gone: up to two relays turned."""
-    quick = [
-        relay.id
-        for relay in plan.document.relays
-        if next_change_s(status.relays.get(relay.id, RelayStatus()).verdict, relay.probe) < within_s
-    ]
-    for few in (*combinations(quick, 1), *combinations(quick, 2)):
+    """What the status may be before `within_s` have gone: up to two changes that are due."""
+    due: list[tuple[str, Callable[[RelayStatus], RelayStatus]]] = []
+    for relay in plan.document.relays:
+        held = status.relays.get(relay.id, RelayStatus())
+        for verdict in {held.verdict, *held.families.values()}:
+            if next_change_s(verdict, relay.probe) < within_s:
+                due.append((relay.id, partial(_flipped, verdict=verdict)))
+        if held.share < 100 and step_s(relay.probe.slow_start_s) < within_s:
+            due.append((relay.id, _one_step_on))
+    for few in (*combinations(due, 1), *combinations(due, 2)):
         changed = dict(status.relays)
-        for relay in few:
-            before = changed.get(relay, RelayStatus())
-            verdict = "up" if before.verdict == "down" else "down"
-            changed[relay] = before.model_copy(update={"verdict": verdict})
+        for name, change in few:
+            changed[name] = change(changed.get(name, RelayStatus()))
         yield status.model_copy(update={"relays": changed})
+
+
+def _flipped(held: RelayStatus, verdict: Liveness) -> RelayStatus:
+    """What was `verdict`, of both families or of one, is the opposite."""
+    other = "up" if verdict == "down" else "down"
+    families = {name: other if each == verdict else each for name, each in held.families.items()}
+    whole = other if held.verdict == verdict and not held.families else held.verdict
+    ranked = [each for each in ("up", "unknown", "down") if each in families.values()]
+    return held.model_copy(update={"families": families, "verdict": ranked[0] if ranked else whole})
+
+
+def _one_step_on(held: RelayStatus) -> RelayStatus:
+    return held.model_copy(update={"share": min(100, held.share + 20)})
 
 
 def answered(steering: Steering, service: Service, client: Client) -> tuple[object, ...]:
     decision = steering.decide(service, client)
     if decision.site is None:
         return (decision.ranking.outcome,)
-    usable = steering.usable(decision.site, ignore_health=decision.ranking.outcome == "open")
+    ignore_health = decision.ranking.outcome == "open"
+    usable = usable_of(steering, decision.site, ignore_health=ignore_health)
     return decision.ranking.outcome, addresses(usable, decision.bucket, service.answers)
 
 
@@ -170,5 +189,6 @@ def test_no_turn_within_the_ttl_changes_the_answer(seed: int) -> None:
     for client in clients:
         ttl = lifetimes.ttl(steering.decide(service, client).site)
         before = answered(steering, service, client)
-        for later in turned(plan, status, ttl):
-            assert answered(Steering(atlas, later, NOW), service, client) == before
+        end = NOW + timedelta(seconds=ttl, milliseconds=-1)
+        for later in (status, *turned(plan, status, ttl)):
+            assert answered(Steering(atlas, later, end), service, client) == before

@@ -1,0 +1,81 @@
+"""Who of one pool may be answered with, by one view: of each site its endpoints and its weight.
+
+A relay whose one address is down is listed without that address. A relay that starts slowly has
+less weight, and so has a site whose relays all do: the rest of its clients walk on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from firsthop_steering.atlas import Endpoint, Site
+from firsthop_steering.snapshot import RelayStatus, Status
+from firsthop_steering.standing import Standing, standing
+
+_UNKNOWN = RelayStatus()
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """By the index of each site in its pool."""
+
+    up: tuple[tuple[Endpoint, ...], ...]
+    """Those that are up, with the addresses that are, and the weights that they have now."""
+    anyhow: tuple[tuple[Endpoint, ...], ...]
+    """Those that operators want, whatever their health."""
+    weights: tuple[int, ...]
+    """Per cent of clients that each site keeps of those who reach it."""
+    standings: dict[str, Standing]
+    """Of each endpoint by id."""
+
+    @property
+    def empty(self) -> bool:
+        """Nobody is up."""
+        return not any(self.up)
+
+
+def roster(sites: Sequence[Site], status: Status, *, vantage: str | None, now: datetime) -> Roster:
+    """The roster of `sites`. The word of `vantage` goes first, unless by it nobody is left."""
+    found = _roster(sites, status, vantage, now)
+    if vantage is not None and found.empty:
+        return _roster(sites, status, None, now)
+    return found
+
+
+def _roster(sites: Sequence[Site], status: Status, vantage: str | None, now: datetime) -> Roster:
+    standings = {
+        each.id: standing(each, status.relays.get(each.id, _UNKNOWN), vantage=vantage, now=now)
+        for site in sites
+        for each in site.endpoints
+    }
+    anyhow = tuple(
+        tuple(each for each in site.endpoints if each.active and each.weight > 0) for site in sites
+    )
+    up = tuple(
+        tuple(filter(None, (_as_it_is(each, standings[each.id]) for each in field)))
+        for field in anyhow
+    )
+    weights = tuple(_weight(site, field, standings) for site, field in zip(sites, up, strict=True))
+    return Roster(up, anyhow, weights, standings)
+
+
+def _as_it_is(endpoint: Endpoint, stands: Standing) -> Endpoint | None:
+    """The endpoint with the addresses that are up; None when there is none."""
+    ipv4 = endpoint.ipv4 if stands.answers("ipv4") else None
+    ipv6 = endpoint.ipv6 if stands.answers("ipv6") else None
+    if ipv4 is None and ipv6 is None:
+        return None
+    if ipv4 is endpoint.ipv4 and ipv6 is endpoint.ipv6 and stands.share == 100:
+        return endpoint
+    return replace(endpoint, ipv4=ipv4, ipv6=ipv6, weight=endpoint.weight * stands.share / 100)
+
+
+def _weight(site: Site, up: Sequence[Endpoint], standings: dict[str, Standing]) -> int:
+    """The site's weight; of one where every relay starts slowly, the largest share of that.
+
+    A relay that comes back beside one that was there takes nothing from their region.
+    """
+    share = max((standings[each.id].share for each in up), default=100)
+    return site.weight if share == 100 else -(-site.weight * share // 100)

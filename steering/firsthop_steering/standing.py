@@ -1,0 +1,61 @@
+"""What a relay is good for now, and by whose word: the operator's, its agent's, a vantage's, all's.
+
+The first of these that speaks is believed. Knows one relay at a time, and no probes: verdicts are
+in the status already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from firsthop_steering.atlas import Endpoint
+from firsthop_steering.model import Family, Liveness
+from firsthop_steering.snapshot import RelayStatus
+
+Source = Literal["operator", "agent", "local", "global"]
+FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
+
+
+class Standing(NamedTuple):
+    """One relay as answers see it."""
+
+    source: Source
+    verdict: Liveness
+    """Of both addresses together."""
+    families: Mapping[Family, Liveness]
+    """Of each address where they are told apart."""
+    takes: bool
+    """Whether it takes new sessions at all."""
+    share: int
+    """Per cent of its weight."""
+    since: datetime | None
+    """Since when this word stands."""
+
+    def answers(self, family: Family) -> bool:
+        """Whether its address of this family may be answered with; `unknown` is never `down`."""
+        return self.takes and self.families.get(family, self.verdict) != "down"
+
+
+NOT_PROBED = Standing("global", "unknown", {}, True, 100, None)
+"""Of endpoints that no status speaks of."""
+
+
+def standing(
+    endpoint: Endpoint, status: RelayStatus, *, vantage: str | None, now: datetime
+) -> Standing:
+    """The standing of `endpoint`; `vantage` is whose word goes before that of all, if any's."""
+    if endpoint.probe is None:
+        return NOT_PROBED
+    forced = endpoint.forced
+    if forced is not None and forced.active(now):
+        up = forced.verdict == "up"
+        return Standing("operator", forced.verdict, {}, up, 100, None)
+    if status.crashed:
+        return Standing("agent", "down", {}, False, status.share, status.reported_at)
+    takes = not status.draining
+    word = status.vantages.get(vantage) if vantage is not None else None
+    if word is not None and word.verdict != "unknown":
+        return Standing("local", word.verdict, word.families, takes, status.share, word.since)
+    return Standing("global", status.verdict, status.families, takes, status.share, status.since)
