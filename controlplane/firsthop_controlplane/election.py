@@ -150,11 +150,9 @@ class Election:
             self._on_sure()
         return step
 
-    async def outranked(self, term: int) -> bool:
-        """A peer says who leads in `term`; whether that ended our own leadership."""
-        led = self.leads
-        await self._become(Outranked(term), self.clock())
-        return led and not self.leads
+    async def outranked(self, term: int, url: str) -> None:
+        """A peer says that it leads in `term`: we do not, if ours is lower."""
+        await self._become(Outranked(Lease(term, "", url)), self.clock())
 
     async def _become(self, finding: Finding, asked_at: float) -> Step:
         old = self.state

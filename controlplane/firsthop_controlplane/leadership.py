@@ -14,7 +14,7 @@ leader, so nothing that a former one says can pass for news.
 | leader | nothing, it is away | leader | look again |
 | leader | the lease is ours, the lock is with a session that we lost | leader | end that session |
 | leader | the lease is another's | standby | follow the holder |
-| either | a peer knows a higher term | standby | look again |
+| either | a peer leads in a higher term | standby | follow it |
 
 The second rule is `may_publish`: a leader that was stopped or starved has to look again first.
 """
@@ -71,9 +71,9 @@ class Away:
 
 @dataclass(frozen=True, slots=True)
 class Outranked:
-    """A peer knows of a leader in this term."""
+    """A peer says that it leads."""
 
-    term: int
+    lease: Lease
 
 
 Finding = Held | Taken | Away | Outranked
@@ -111,7 +111,7 @@ def after(state: State, finding: Finding, asked_at: float) -> tuple[State, Step]
         return Leader(finding.lease, asked_at, asked_at), "wait"
     if isinstance(finding, Outranked):
         known = state.lease.term if state.lease else 0
-        return (Standby() if finding.term > known else state), "wait"
+        return (Standby(finding.lease) if finding.lease.term > known else state), "wait"
     if isinstance(finding, Away):
         return (replace(state, asked_at=asked_at) if isinstance(state, Leader) else state), "wait"
     lease = finding.lease

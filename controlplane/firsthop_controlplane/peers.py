@@ -128,7 +128,7 @@ class Peers:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
             async with self._session.post(
                 f"{before.url.rstrip('/')}/v1/replicas/leader",
-                json={"term": election.lease.term},
+                json={"term": election.lease.term, "url": election.url},
                 headers=self._authorization,
                 timeout=aiohttp.ClientTimeout(total=1.0),
             ) as response:

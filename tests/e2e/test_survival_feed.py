@@ -12,11 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from firsthop.edge.shelf import Shelf
 from firsthop.postgres import EmbeddedPostgres
 from firsthop_controlplane.leadership import first_number
 from firsthop_controlplane.peers import replica_secret
-from replicas import Replica, Replicas, replicas, until
+from firsthop_steering.deltas import delta_between
+from firsthop_steering.snapshot import Status, seal
+from replicas import FollowingEdge, Replica, Replicas, replicas, until
+from worlds import status_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 HAND_OVER_S = 3.0
@@ -263,12 +269,66 @@ async def test_a_leader_steps_down_when_a_peer_outranks_it(start_api: Any) -> No
     api = await start_api()
     secret = replica_secret(bytes.fromhex((api.state_dir / "master.key").read_text()))
     path = "/v1/replicas/leader"
-    assert (await api.call("POST", path, {"term": 9})).status == 403
+    url = "http://127.0.0.1:1"
+    assert (await api.call("POST", path, {"term": 9, "url": url})).status == 403
     for term, here in ((1, True), (9, False)):
-        assert (await api.call("POST", path, {"term": term}, token=secret)).status == 204
+        told = await api.call("POST", path, {"term": term, "url": url}, token=secret)
+        assert told.status == 204
         assert (await api.get("/readyz")).body["leader"]["here"] is here
 
     async def again() -> bool:
         return bool((await api.get("/readyz")).body["leader"]["here"])
 
     await until(again, "it leads again: the database knows of nobody else")
+
+
+class FaultyFeed:
+    """A feed that loses a delta on its first stream, and keeps what it is asked with."""
+
+    def __init__(self, first: list[bytes], then: list[bytes]) -> None:
+        self._streams = [first, then]
+        self.asked: list[dict[str, str]] = []
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(dict(request.query))
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for line in self._streams[min(len(self.asked), len(self._streams)) - 1]:
+            await response.write(line)
+        await asyncio.Event().wait()
+        return response
+
+
+async def test_a_gap_in_the_deltas_is_closed_by_a_whole_status(tmp_path: Path) -> None:
+    """The edge says so, asks again without a number, and goes on with deltas."""
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    one, two, three, four, five = (status_of(n, a=("up", "down")[n % 2]) for n in range(1, 6))
+
+    def delta(old: Status, new: Status) -> bytes:
+        return seal(delta_between(old, new), key)
+
+    feed = FaultyFeed(
+        [seal(one, key), delta(one, two), delta(three, four)], [seal(four, key), delta(four, five)]
+    )
+    app = web.Application()
+    app.router.add_get("/v1/snapshots/stream", feed.serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    shelf = Shelf(tmp_path / "snapshots", key.public_key())
+    edge = FollowingEdge(shelf, [f"http://{host}:{port}"], "token", 0.0)
+    async with edge.running():
+
+        async def there() -> bool:
+            return shelf.status == five
+
+        await until(there, "the edge has the newest status")
+    await runner.cleanup()
+    assert edge.seen == [1, 2, 4, 5]
+    assert shelf.gaps == 1
+    assert feed.asked == [{"deltas": "true"}, {"deltas": "true"}]
+    again = Shelf(tmp_path / "snapshots", key.public_key())
+    again.load()
+    assert again.status == five

@@ -11,13 +11,16 @@ from firsthop_steering.model import Model
 
 
 class LeaderNotice(Model):
-    """Somebody leads in this term."""
+    """Its sender leads."""
 
     term: int = Field(ge=0, lt=2**53)
+    url: str = Field(max_length=1000)
+    """Where it is reached."""
 
 
 async def _leader(calling: Calling) -> web.Response:
-    await calling.deps.election.outranked(calling.read(LeaderNotice).term)
+    notice = calling.read(LeaderNotice)
+    await calling.deps.election.outranked(notice.term, notice.url)
     return web.Response(status=204)
 
 

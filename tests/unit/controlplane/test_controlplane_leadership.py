@@ -43,10 +43,10 @@ STANDBY = Standby(THEIRS)
         (LEADER, Taken(OURS), Leader(OURS, 11.0, 10.0), "end holder"),
         (LEADER, Taken(THEIRS), STANDBY, "wait"),
         (LEADER, Taken(OLD), Standby(OLD), "end holder"),
-        (LEADER, Outranked(3), LEADER, "wait"),
-        (LEADER, Outranked(4), Standby(), "wait"),
-        (STANDBY, Outranked(4), STANDBY, "wait"),
-        (STANDBY, Outranked(5), Standby(), "wait"),
+        (LEADER, Outranked(Lease(3, "", "http://x")), LEADER, "wait"),
+        (LEADER, Outranked(THEIRS), STANDBY, "wait"),
+        (STANDBY, Outranked(Lease(4, "", "http://x")), STANDBY, "wait"),
+        (Standby(), Outranked(THEIRS), STANDBY, "wait"),
     ],
 )
 def test_the_table(state: State, finding: Finding, then: State, step: str) -> None:
@@ -85,7 +85,7 @@ FINDINGS = st.one_of(
         Taken, st.builds(Lease, TERMS, st.sampled_from(["us", "them"]), age_s=st.floats(0, 9))
     ),
     st.builds(Away),
-    st.builds(Outranked, TERMS),
+    st.builds(Outranked, st.builds(Lease, TERMS, st.just("them"))),
 )
 
 

@@ -87,7 +87,7 @@ def test_a_token_is_found_by_its_secret_alone() -> None:
     """Neither its id nor its digest opens anything; odd characters are just unknown."""
     secret = new_secret()
     row = new_row(TokenDraft(name="x", role="viewer"), secret, "me", T0)
-    book = TokenBook()
+    book = TokenBook("of replicas")
     book.replace([row])
     found = book.find(secret)
     assert found is not None
