@@ -18,6 +18,8 @@ from firsthop_steering.reports import ProbeReport, RelayReport
 from firsthop_steering.slow_start import share
 from firsthop_steering.snapshot import RelayStatus
 
+_NONE = timedelta(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -77,8 +79,9 @@ class Observations:
         if last is None:
             return False
         sent_at, received_at = last
-        # A clock that was set back is believed once its old word no longer counts.
-        recent = now - received_at < timedelta(seconds=self.judgement.stale_after_s)
+        # A clock that was set back is believed once its old word no longer counts; at once if it
+        # was ours, for then the same clock may have set both.
+        recent = _NONE <= now - received_at < timedelta(seconds=self.judgement.stale_after_s)
         return recent and report.sent_at < sent_at
 
     def receive_report(self, relay: str, report: RelayReport, now: datetime) -> bool:
@@ -156,7 +159,8 @@ class Observations:
         return share(returned.timestamp(), now.timestamp(), relay.probe.slow_start_s)
 
     def _settling(self, now: datetime) -> frozenset[str]:
-        young = now - self.started_at < timedelta(seconds=self.settle_s)
+        # A clock that was set back to before the start does not make us young again.
+        young = _NONE <= now - self.started_at < timedelta(seconds=self.settle_s)
         return frozenset(self._inherited) if young else frozenset()
 
     def statuses(self, relays: Iterable[Relay], now: datetime) -> dict[str, RelayStatus]:

@@ -22,6 +22,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from field.namespaces import why_not
+from field.world import Field
 from firsthop.controlplane_process import ControlPlaneOptions, running_controlplane
 from firsthop.postgres import EmbeddedPostgres
 from firsthop_controlplane.deps import Explain
@@ -40,6 +42,23 @@ def short_dir() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", name="field")
+def field_fixture() -> Iterator[Field]:
+    """One deployment in network namespaces for all tests of the group `field`.
+
+    Each leaves it as it was. Only here, as other workers of a run would make one of their own.
+    """
+    if reason := why_not():
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp"))
+    folder.chmod(0o755)
+    with Field(folder) as made:
+        yield made
+        broken = made.broken()
+    shutil.rmtree(folder, ignore_errors=True)
+    assert not broken
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

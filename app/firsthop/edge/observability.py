@@ -121,6 +121,11 @@ class EdgeCollector(Collector):
             value=float(bool(edge.table_error)),
         )
         yield GaugeMetricFamily(
+            "firsthop_disk_failed",
+            "What is in force could not be kept on disk; a restart begins with older data",
+            value=float(bool(edge.disk_error)),
+        )
+        yield GaugeMetricFamily(
             "firsthop_ready", "Every worker answers", value=1.0 if edge.ready else 0.0
         )
         connected = bool(edge.follower and edge.follower.connected_to)
@@ -169,6 +174,7 @@ def readiness(edge: Edge) -> dict[str, Any]:
         else None,
         "refused": edge.shelf.last_rejection or None if edge.shelf else None,
         "table_error": edge.table_error or None,
+        "disk_error": edge.disk_error or None,
         "document_error": edge.document_error or None,
         "geodata": {
             "digest": edge.geo.digest if edge.geo else None,

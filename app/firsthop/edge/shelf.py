@@ -52,8 +52,12 @@ class Shelf:
         self.last_rejection = ""
         self.gaps = 0
         """How often a whole status had to be asked for."""
+        self.disk_error = ""
+        """Why the newest snapshots are not all on disk; empty when they are."""
+        self._lines: dict[Kind, list[bytes]] = {}
+        """What is held, as it came: a line each, of the status the whole and the deltas since."""
+        self._unkept: set[Kind] = set()
         self._whole_due = False
-        self._deltas_kept = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -87,7 +91,7 @@ class Shelf:
             elif kind_of(snapshot) != kind:
                 self._refuse("disk", f"{path}: holds a {kind_of(snapshot)} snapshot")
             else:
-                self._held[kind] = snapshot
+                self._held[kind], self._lines[kind] = snapshot, [line]
         self._load_deltas()
 
     def _load_deltas(self) -> None:
@@ -104,7 +108,7 @@ class Shelf:
                 fault = f"delta {delta.number} does not follow what is before it"
             else:
                 self._held["status"] = applied(delta, status)
-                self._deltas_kept += 1
+                self._lines["status"].append(line + b"\n")
                 continue
             self._refuse("disk", f"{self._deltas}: {fault}")
             self._whole_due = True
@@ -124,6 +128,7 @@ class Shelf:
 
         Raises FeedGapError when the feed is to be asked for a whole status.
         """
+        line = line.rstrip(b"\n") + b"\n"  # a stream is read without its line ends
         snapshot = unseal(line, self._trusted)
         if isinstance(snapshot, Rejected):
             self._refuse("feed", snapshot.reason)
@@ -147,7 +152,7 @@ class Shelf:
             held = status.number if status else None
             raise self._gap(f"delta {delta.number} follows status {delta.base}, not {held}")
         self._held["status"] = applied(delta, status)
-        if self._deltas_kept >= DELTAS_KEPT:
+        if len(self._lines["status"]) > DELTAS_KEPT:
             raise self._gap(f"{DELTAS_KEPT} deltas since the last whole status")
         self._append(line)
 
@@ -175,24 +180,17 @@ class Shelf:
 
     def _write(self, kind: Kind, line: bytes) -> None:
         """Replaces the file whole; a full disk costs the copy, not the service."""
-        path, is_status = self._path(kind), kind == "status"
-        try:
-            write_secret(path, line)
-            if is_status:
-                self._deltas.unlink(missing_ok=True)
-        except OSError as error:
-            self._not_kept(path, error)
-            self._whole_due |= is_status
-        else:
-            if is_status:
-                self._whole_due, self._deltas_kept = False, 0
+        self._lines[kind] = [line]
+        if kind == "status":
+            self._whole_due = False
+        self._unkept.add(kind)
+        self.keep()
 
     def _append(self, line: bytes) -> None:
-        """Keeps a delta behind the ones before it.
-
-        After a failure none is kept until a whole status: what follows a torn line is of no use.
-        """
-        if self._whole_due:
+        """Keeps a delta behind the ones before it, unless what lies there has to be mended."""
+        self._lines["status"].append(line)
+        if self._whole_due or "status" in self._unkept:
+            self._unkept.add("status")
             return
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
@@ -201,13 +199,34 @@ class Shelf:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
+            self._unkept.add("status")
             self._not_kept(self._deltas, error)
-            self._whole_due = True
-        else:
-            self._deltas_kept += 1
+
+    def keep(self) -> None:
+        """Writes what the disk did not take before; says so once when it does not."""
+        for kind in sorted(self._unkept):
+            try:
+                self._put(kind)
+            except OSError as error:
+                return self._not_kept(self._path(kind), error)
+            self._unkept.discard(kind)
+        if self.disk_error:
+            log.info("snapshots kept on disk again")
+        self.disk_error = ""
+        return None
+
+    def _put(self, kind: Kind) -> None:
+        whole, *deltas = self._lines[kind]
+        write_secret(self._path(kind), whole)
+        if deltas:
+            write_secret(self._deltas, b"".join(deltas))
+        elif kind == "status":
+            self._deltas.unlink(missing_ok=True)
 
     def _not_kept(self, path: Path, error: OSError) -> None:
-        log.error("snapshot not kept on disk", path=str(path), error=error.strerror)
+        if not self.disk_error:
+            log.error("snapshot not kept on disk", path=str(path), error=error.strerror)
+        self.disk_error = f"{path}: {error.strerror}"
 
     def _refuse(self, origin: str, reason: str) -> None:
         self.rejected[origin] = self.rejected.get(origin, 0) + 1

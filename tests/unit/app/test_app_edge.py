@@ -31,6 +31,7 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.deltas import delta_between
 from firsthop_steering.document import DocumentError
 from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, Status, seal
+from firsthop_steering.table import AnswerTable
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -121,7 +122,8 @@ def test_what_requires_the_unknown_leaves_the_old_in_force(tmp_path: Path) -> No
 
 
 def delta(old: Status, new: Status) -> bytes:
-    return seal(delta_between(old, new), KEY)
+    """As a stream is read, without its line end."""
+    return seal(delta_between(old, new), KEY).rstrip(b"\n")
 
 
 def test_the_shelf_starts_from_deltas_as_well(tmp_path: Path) -> None:
@@ -203,23 +205,26 @@ def test_a_whole_status_is_asked_for_when_the_deltas_are_too_many(tmp_path: Path
     assert (again.status, again.rejected) == (newest, {})
 
 
-def test_deltas_that_cannot_be_kept_are_used_and_the_rest_is_not_kept(tmp_path: Path) -> None:
-    """A full disk: what lies there stays sound, if old, until a whole status can be kept."""
+def test_deltas_that_cannot_be_kept_are_used_and_kept_later(tmp_path: Path) -> None:
+    """A full disk: what lies there stays sound, if old, until there is room again."""
     shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
     statuses = [status_of(number, a="up") for number in range(4)]
     shelf.accept(seal(statuses[0], KEY))
     path = tmp_path / "snapshots/status.deltas"
     path.mkdir()
     assert shelf.accept(delta(statuses[0], statuses[1]))
+    assert "status" in shelf.disk_error
     path.rmdir()
     assert shelf.accept(delta(statuses[1], statuses[2]))
     assert shelf.status == statuses[2]
     again = Shelf(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.status, again.rejected) == (statuses[0], {})
-    assert shelf.accept(seal(statuses[3], KEY))
+    shelf.keep()
+    assert shelf.disk_error == ""
+    assert shelf.accept(delta(statuses[2], statuses[3]))
     again.load()
-    assert again.status == statuses[3]
+    assert (again.status, again.rejected) == (statuses[3], {})
 
 
 def test_a_shelf_on_a_full_disk_still_serves(tmp_path: Path) -> None:
@@ -229,6 +234,41 @@ def test_a_shelf_on_a_full_disk_still_serves(tmp_path: Path) -> None:
     plan = plan_of(DOCUMENT)
     assert shelf.accept(seal(plan, KEY)) == plan
     assert shelf.plan == plan
+
+
+def test_a_snapshot_that_the_disk_did_not_take_is_kept_later(tmp_path: Path) -> None:
+    """The newest one, when there is room again; until then the shelf says what is wrong."""
+    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    in_the_way = tmp_path / "snapshots" / "plan.snapshot"
+    in_the_way.mkdir()
+    for number in (1, 2):
+        shelf.accept(seal(plan_of(DOCUMENT, number=number), KEY))
+        assert str(in_the_way) in shelf.disk_error
+    in_the_way.rmdir()
+    shelf.keep()
+    assert shelf.disk_error == ""
+    again = Shelf(tmp_path / "snapshots", KEY.public_key())
+    again.load()
+    assert again.plan == plan_of(DOCUMENT, number=2)
+
+
+def test_tables_that_the_disk_does_not_take_are_in_memory(tmp_path: Path) -> None:
+    """The same octets; the two newest stay open, and what the disk takes again is a file."""
+    geo, plan = europe_and_america(), plan_of(DOCUMENT)
+    whole = build(TableStore(tmp_path / "good"), plan, geo).read_bytes()
+    folder = tmp_path / "tables"
+    store = TableStore(folder)
+    folder.rmdir()
+    folder.write_text("in the way")
+    path = build(store, plan, geo)
+    assert path.read_bytes() == whole
+    assert str(folder) in store.disk_error
+    newer = [build(store, plan, geo, number=number) for number in range(2, 9)]
+    assert len({*newer}) <= 2
+    assert AnswerTable.open(newer[-1]).digest != AnswerTable.open(newer[-2]).digest
+    folder.unlink()
+    path = build(store, plan, geo)
+    assert (path.parent, store.disk_error) == (folder, "")
 
 
 def build(store: TableStore, plan: Plan, geo: GeoTable, number: int = 1) -> Path:
