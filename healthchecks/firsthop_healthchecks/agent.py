@@ -118,10 +118,6 @@ class Agent:
         if there == self._crashed:
             self._crashed = not there
             self._changed.set()
-            if there:
-                log.info("relay_back", relay=self._relay)
-            else:
-                log.warning("relay_gone", relay=self._relay)
 
     async def stop(self, grace_s: float) -> None:
         """Say that the relay goes down in so many seconds, if somebody hears it within two."""

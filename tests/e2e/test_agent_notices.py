@@ -91,7 +91,7 @@ async def test_a_crash_is_told_by_the_agent_and_looked_into_by_probers(
             relay.send(signal.SIGKILL)
             await until(lambda: field.is_(crashed=True), "the agent says that it is gone")
             await until(lambda: field.is_(verdict="down"), "probers have looked")
-            await agent.said("relay_gone")
+            await agent.said("relay_is_gone")
         async with field.relay():
             await until(lambda: field.is_(crashed=False), "the agent says that it is back")
             # Its probers may have been nudged less than five seconds ago; silence nudges again.

@@ -15,7 +15,7 @@ from firsthop.commands.options import items
 from firsthop.commands.process import bearer_token, http_url, http_urls, run_until_signal, slug
 from firsthop_healthchecks.agent import Agent, HostCounters, RelayCounters
 from firsthop_healthchecks.controlplane import ControlPlane
-from firsthop_healthchecks.presence import watch_presence
+from firsthop_healthchecks.presence import Presence
 
 
 def _optional_url(value: str | None) -> str | None:
@@ -81,13 +81,18 @@ async def _report(
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, beside.drain, True)
         loop.add_signal_handler(signal.SIGUSR2, beside.drain, False)
+        tasks = [asyncio.create_task(beside.run())]
+        if metrics_url:
+            place = urlsplit(metrics_url)
+            port = place.port or (443 if place.scheme == "https" else 80)
+            presence = Presence(place.hostname or "", port)
+            tasks.append(asyncio.create_task(presence.run(beside.found)))
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(beside.run())
-                if metrics_url:
-                    place = urlsplit(metrics_url)
-                    port = place.port or (443 if place.scheme == "https" else 80)
-                    group.create_task(watch_presence(place.hostname or "", port, beside.found))
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
+            for task in tasks:
+                task.cancel()
             if grace_s is not None:
                 await beside.stop(grace_s)

@@ -10,6 +10,7 @@ import typer
 
 from firsthop.commands.options import items
 from firsthop.commands.process import bearer_token, http_urls, run_until_signal, slug
+from firsthop_healthchecks.collection import collect_seldom
 from firsthop_healthchecks.controlplane import ControlPlane
 from firsthop_healthchecks.prober import Prober
 from firsthop_healthchecks.probes import Probe
@@ -62,6 +63,7 @@ def prober(
         probes = probes_by_kind(Source.parse(source))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--source") from None
+    collect_seldom()
     run_until_signal(_probe(api_url, secret, prober_id, vantage, state, probes))
 
 
