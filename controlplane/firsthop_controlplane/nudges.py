@@ -24,23 +24,31 @@ class Nudges:
     """How often any was raised."""
     _raised_at: dict[str, float] = field(default_factory=dict)
     _silent: set[str] = field(default_factory=set)
+    _owed: set[str] = field(default_factory=set)
 
     def nudge(self, relay: str, now: float) -> None:
-        """Have `relay` checked now, unless that was asked for a moment ago."""
+        """Have `relay` checked now; if that was asked for a moment ago, when the pause is over."""
         if abs(now - self._raised_at.get(relay, -LEAST_PAUSE_S)) < LEAST_PAUSE_S:
+            self._owed.add(relay)
             return
+        self._owed.discard(relay)
         self._raised_at[relay] = now
         self.numbers[relay] = self.numbers.get(relay, 0) + 1
         self.raised += 1
 
     def listen(self, silent_for_s: Mapping[str, float], now: float) -> None:
-        """Nudge every relay whose agent has just become silent; times since its last report."""
+        """Nudge every relay whose agent has just become silent, and those that had to wait.
+
+        Times are those since each agent's last report. Called every second.
+        """
         silent = {name for name, age_s in silent_for_s.items() if age_s > SILENT_AFTER_S}
-        for name in silent - self._silent:
+        for name in (silent - self._silent) | self._owed:
             self.nudge(name, now)
         self._silent = silent
 
     def forget_all_but(self, relays: Iterable[str]) -> None:
         """Relays that are no more."""
-        for gone in self.numbers.keys() - set(relays):
+        present = set(relays)
+        self._owed &= present
+        for gone in self.numbers.keys() - present:
             del self.numbers[gone], self._raised_at[gone]

@@ -28,6 +28,18 @@ def test_a_flapping_agent_makes_no_storm() -> None:
     assert (nudges.numbers["fra-2"], nudges.raised) == (1, 3)
 
 
+def test_what_happens_within_the_pause_is_looked_into_after_it() -> None:
+    """A relay that came and went at once must not wait for its next check."""
+    nudges = Nudges()
+    nudges.nudge("fra-1", 10.0)
+    nudges.nudge("fra-1", 11.0)
+    nudges.listen({}, 12.0)
+    assert nudges.numbers["fra-1"] == 1
+    nudges.listen({}, 10.0 + LEAST_PAUSE_S)
+    nudges.listen({}, 100.0)
+    assert nudges.numbers["fra-1"] == 2
+
+
 def test_a_clock_that_is_set_back_silences_nobody() -> None:
     """The pause is counted on either side."""
     nudges = Nudges()
