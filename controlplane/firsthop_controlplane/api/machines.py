@@ -83,7 +83,7 @@ def _target(calling: Calling, relay: Relay) -> ProbeTarget:
         port=probe.port or own or relay.udp_port,
         ufrag=ufrag,
         password=password,
-        **probe.model_dump(exclude={"port"}),
+        **probe.model_dump(exclude={"port", "families", "slow_start_s"}),
     )
 
 
