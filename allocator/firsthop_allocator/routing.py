@@ -73,6 +73,29 @@ def find_route(
     return route
 
 
+def find_relays(
+    view: AllocatorView, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
+) -> tuple[Relay, ...] | Refused:
+    """The relays of `client` alone, for a session whose end is settled."""
+    decision = view.steering.decide(service, client)
+    if decision.chosen is None:
+        return Refused("no_relay", None, f"service {service.id}: {decision.reason}")
+    picks = _pick(view, decision, excluded)
+    if not picks:
+        return _nothing_to_offer(service, excluded)
+    return tuple(relay for relay, _ in picks)
+
+
+def media_regions(
+    view: AllocatorView, service: Service, client: Client, route: Route
+) -> tuple[str, ...]:
+    """Ids of the transceiver regions that may take a session of `route`, the chosen one first."""
+    entry = view.tables.region_index[route.offers[0].relay.region]
+    decision = view.steering.decide_media(service, client, entry)
+    walk, chosen = decision.walk, decision.chosen or 0
+    return tuple(each.site.id for each in (*walk[chosen:], *walk[:chosen]))
+
+
 def _pick(view: AllocatorView, decision: Decision, excluded: frozenset[str]) -> list[Pick]:
     """The first relays of the chosen region, then of those that the client would ask next.
 

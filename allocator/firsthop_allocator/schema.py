@@ -58,6 +58,23 @@ class AllocationBody(_Strict):
     """Relays that the client found to be unreachable."""
 
 
+class SessionQuery(_Strict):
+    """What POST and PATCH of /v1/sessions take in their query, as `AllocationBody` has it."""
+
+    service: ServiceName | None = None
+    client_ip: Host | None = None
+    ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S, strict=False)] = DEFAULT_TTL_S
+    """Seconds that the credential opens new flows for; rounded up to 16 s of the clock."""
+    transceiver_region: Slug | None = None
+    exclude_relays: Annotated[str, Field(max_length=MAX_EXCLUDED * 64)] = ""
+    """Ids of relays that the client found to be unreachable, with commas between them."""
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """`exclude_relays` as a set."""
+        return frozenset(filter(None, self.exclude_relays.split(",")))
+
+
 class RegionsQuery(_Strict):
     """What GET /v1/regions takes in its query."""
 

@@ -9,7 +9,7 @@ status changes, so views of one plan share it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -20,8 +20,9 @@ from firsthop_allocator.candidates import candidate_lines
 from firsthop_allocator.route import Place, Route, SessionText
 from firsthop_steering.atlas import Atlas, Endpoint
 from firsthop_steering.decide import Steering
+from firsthop_steering.document import Document
 from firsthop_steering.endpoints import domains_apart
-from firsthop_steering.model import Relay, Service
+from firsthop_steering.model import Relay, Service, State, Transceiver
 from firsthop_steering.rendezvous import BUCKETS, races
 from firsthop_steering.ufrag import CredentialKeys
 
@@ -52,6 +53,10 @@ class PlanTables:
         self.region_index = {site.id: index for index, site in enumerate(atlas.pools["relays"])}
         self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
         steered = (each for each in document.services if each.pool == "relays")
+        self.transceivers = _by_region(document.transceivers)
+        """Those that new sessions may be asked of, by region."""
+        self.transceiver_at = _by_wire_ids(document)
+        """All that can be asked, by the wire ids of their region and their own."""
         self.default_service: Service | None = min(steered, key=lambda each: each.id, default=None)
         """The one that a request without a service is for: the first by id."""
         self.orders = lru_cache(_ORDERS)(self._orders)
@@ -159,6 +164,29 @@ class Holder:
     view: AllocatorView | None = None
     reason: str = "no snapshot has arrived yet"
     """Why there is no view, for readiness."""
+
+
+def _by_region(transceivers: Iterable[Transceiver]) -> dict[str, tuple[Transceiver, ...]]:
+    found: dict[str, tuple[Transceiver, ...]] = {}
+    for each in transceivers:
+        if each.state is State.ACTIVE and each.weight and each.wire_id and _can_be_asked(each):
+            found[each.region] = (*found.get(each.region, ()), each)
+    return found
+
+
+def _by_wire_ids(document: Document) -> dict[tuple[int, int], Transceiver]:
+    regions = {region.id: region.wire_id for region in document.transceiver_regions}
+    return {
+        (region, each.wire_id): each
+        for each in document.transceivers
+        if (region := regions[each.region]) and each.wire_id and _can_be_asked(each)
+    }
+
+
+def _can_be_asked(transceiver: Transceiver) -> bool:
+    """Whether the plan says where its HTTP door is."""
+    address = transceiver.signalling_ipv4 or transceiver.signalling_ipv6
+    return address is not None and transceiver.signalling_port is not None
 
 
 def _candidate_object(line: str) -> dict[str, object]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "prober": ("firsthop.commands.prober", "prober"),
     "agent": ("firsthop.commands.agent", "agent"),
     "relay": ("firsthop.commands.relay", "relay"),
+    "transceiver": ("firsthop.commands.transceiver", "transceiver"),
     "migrate": ("firsthop.commands.controlplane", "migrate"),
     "apply": ("firsthop.commands.controlplane", "apply"),
     "export": ("firsthop.commands.controlplane", "export"),
@@ -43,6 +44,8 @@ COMMANDS = {
     "geodata": ("firsthop.commands.geodata", "app"),
 }
 _HIDDEN = {"edge-worker"}
+_EXTRAS = {"transceiver": "transceiver"}
+"""Where a command's libraries are, if not in `controlplane`."""
 
 
 def build(wanted: str | None = None) -> typer.Typer:
@@ -81,10 +84,11 @@ def _not_installed(command: str, error: ModuleNotFoundError) -> Callable[[], Non
         raise error
 
     def unavailable() -> None:
-        typer.echo(f"firsthop {command}: needs {missing}; install firsthop[controlplane]", err=True)
+        typer.echo(f"firsthop {command}: needs {missing}; install firsthop[{extra}]", err=True)
         raise typer.Exit(1)
 
-    unavailable.__doc__ = "Not installed here: it is in the extra 'controlplane'."
+    extra = _EXTRAS.get(command, "controlplane")
+    unavailable.__doc__ = f"Not installed here: it is in the extra '{extra}'."
     return unavailable
 
 

@@ -1,10 +1,12 @@
-"""The relay's route keys on disk: read with care, and again when they change."""
+"""Keys on disk: read with care, and again when they change."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from firsthop_steering.ufrag import RouteKeys
 
@@ -12,20 +14,22 @@ MAX_SIZE = 64 * 1024  # 64 keys take 5 KiB
 _TOO_OPEN = 0o027  # group may read (mounted secrets), others may not even that
 
 Stamp = tuple[int, int, int]
+Keys = TypeVar("Keys")
 
 
 class KeyFileError(Exception):
     """A key file that cannot be used, and why; keys already loaded stay in force."""
 
 
-class KeyFile:
-    """One JSON file of route keys (`RouteKeys.from_json`), mode 0600 or 0640."""
+class SecretFile(Generic[Keys]):
+    """One file of mode 0600 or 0640; `read` makes keys of it, or ValueError says what is wrong."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read: Callable[[bytes], Keys]) -> None:
         self.path = path
+        self._read = read
         self._stamp: Stamp | None = None
 
-    def load(self) -> RouteKeys:
+    def load(self) -> Keys:
         """Read it now. Raises KeyFileError that names the file and the fault."""
         try:
             with self.path.open("rb") as file:
@@ -36,7 +40,7 @@ class KeyFile:
                 mode = stat.S_IMODE(status.st_mode)
                 if mode & _TOO_OPEN:
                     raise KeyFileError(f"{self.path}: mode {mode:04o} is too open, use 0600")
-                return RouteKeys.from_json(file.read(MAX_SIZE))
+                return self._read(file.read(MAX_SIZE))
         except OSError as error:
             raise KeyFileError(f"{self.path}: {error.strerror}") from error
         except ValueError as error:
@@ -50,6 +54,13 @@ class KeyFile:
             return False  # the keys in force stay while it is missing
         before, self._stamp = self._stamp, stamp
         return stamp != before
+
+
+class KeyFile(SecretFile[RouteKeys]):
+    """One JSON file of route keys (`RouteKeys.from_json`)."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, RouteKeys.from_json)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

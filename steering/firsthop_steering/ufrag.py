@@ -204,10 +204,16 @@ def decode(ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime) -> Decod
     return decoded if now < decoded.expires_at else Rejected("expired")
 
 
+def claims(ufrag: str | bytes) -> Decoded | None:
+    """What `ufrag` says, believed without a key and past its expiry; None if it is none of ours."""
+    raw = _raw(ufrag)
+    return None if isinstance(raw, Rejected) else _unpack(raw)
+
+
 def claimed_expiry(ufrag: str | bytes) -> datetime | None:
     """When `ufrag` says that it expires, believed without a key; None if it is no ufrag of ours."""
-    raw = _raw(ufrag)
-    return None if isinstance(raw, Rejected) else _unpack(raw).expires_at
+    claimed = claims(ufrag)
+    return None if claimed is None else claimed.expires_at
 
 
 def _raw(ufrag: str | bytes) -> bytes | Rejected:

@@ -1,0 +1,104 @@
+"""One transceiver process: its port, its HTTP door, keys that are read again when they change."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from firsthop_relay.keyfile import KeyFileError, SecretFile
+from firsthop_relay.transceiver.counts import Counts
+from firsthop_relay.transceiver.http import serve_http
+from firsthop_relay.transceiver.port import Port
+from firsthop_relay.transceiver.sessions import Sessions
+from firsthop_steering.region_keys import RegionKeys
+
+KEY_CHECK_S = 1.0
+
+log = structlog.get_logger("firsthop.transceiver")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransceiverSettings:
+    """What `firsthop transceiver` is told."""
+
+    listen: tuple[str, int]
+    """UDP, for all sessions."""
+    signalling: tuple[str, int]
+    """TCP, for allocators and operators."""
+    keys: Path
+    """The region's password keys."""
+    wire_id: int
+    """This transceiver's own, as the plan has it; ufrags for another one are refused."""
+    sessions: int
+    """The most at a time."""
+
+
+async def serve_transceiver(settings: TransceiverSettings) -> None:
+    """Run until cancelled. Raises ListenError or KeyFileError when it cannot start.
+
+    SIGUSR1 has it take no new sessions, SIGUSR2 takes that back. SIGHUP, or a change of the key
+    file, loads the keys again; a bad file is said so and the keys in force stay.
+    """
+    key_file = SecretFile(settings.keys, RegionKeys.from_json)
+    port = Port(Counts())
+    sessions = Sessions(
+        port,
+        key_file.load(),
+        most=settings.sessions,
+        wire_id=settings.wire_id,
+        clock=lambda: datetime.now(UTC),
+    )
+    bound = port.listen(*settings.listen)
+    log.info("transceiver_listening", host=bound[0], port=bound[1], region=sessions.keys.region)
+    runner = None
+    try:
+        runner = await serve_http(sessions, *settings.signalling)
+        log.info("transceiver_signalling", host=settings.signalling[0], port=settings.signalling[1])
+        await _keep(key_file, sessions)
+    finally:
+        if runner is not None:
+            await runner.cleanup()
+        await sessions.close()
+        port.close()
+
+
+async def _keep(key_file: SecretFile[RegionKeys], sessions: Sessions) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, _reload, key_file, sessions)
+    loop.add_signal_handler(signal.SIGUSR1, _drain, sessions, True)
+    loop.add_signal_handler(signal.SIGUSR2, _drain, sessions, False)
+    sweeping = asyncio.create_task(sessions.sweep())
+    try:
+        while True:
+            await asyncio.wait([sweeping], timeout=KEY_CHECK_S)
+            if sweeping.done():
+                sweeping.result()
+            if key_file.changed():
+                _reload(key_file, sessions)
+    finally:
+        sweeping.cancel()
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            loop.remove_signal_handler(number)
+
+
+def _drain(sessions: Sessions, wanted: bool) -> None:
+    sessions.draining = wanted
+    log.info("transceiver_drains" if wanted else "transceiver_accepts")
+
+
+def _reload(key_file: SecretFile[RegionKeys], sessions: Sessions) -> None:
+    try:
+        keys = key_file.load()
+    except KeyFileError as error:
+        log.error("region_keys_refused", reason=str(error))
+        return
+    if keys.region != sessions.keys.region:
+        log.error("region_keys_refused", reason=f"they are for region {keys.region}")
+        return
+    sessions.keys = keys
+    log.info("region_keys_loaded", ids=sorted(keys.by_id))
