@@ -10,7 +10,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop_controlplane.errors import ControlPlaneError
-from firsthop_steering.snapshot import KeySet
+from firsthop_steering.region_keys import RegionKeys
+from firsthop_steering.snapshot import KeySet, Plan
 from firsthop_steering.ufrag import RouteKeys
 
 
@@ -74,6 +75,22 @@ def signing_key(state_dir: Path, publish_dir: Path) -> Ed25519PrivateKey:
         write_private(path, public)
         path.chmod(0o644)
     return key
+
+
+def publish_region_keys(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
+    """Puts what transceivers hold into `regions/<region id>.keys`, and takes away what is stale."""
+    folder = publish_dir / "regions"
+    wanted = {
+        f"{region.id}.keys": RegionKeys.from_keyset(keys, region.wire_id).to_json()
+        for region in plan.document.transceiver_regions
+        if region.wire_id is not None
+    }
+    for name, text in wanted.items():
+        if read_secret(folder / name) != text:
+            write_private(folder / name, text)
+    for path in folder.glob("*.keys"):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
 
 
 def publish_route_keys(keys: KeySet, publish_dir: Path) -> None:

@@ -63,7 +63,8 @@ def controlplane(
         Path | None,
         typer.Option(
             envvar="FIRSTHOP_PUBLISH_DIR",
-            help="Where snapshot.pub (edges) and route.keys (relays) go; default: --state-dir.",
+            help="Where snapshot.pub (edges), route.keys (relays) and regions/*.keys (transceivers)"
+            " go; default: --state-dir.",
         ),
     ] = None,
     geoip_city: GeoipCity = None,
