@@ -21,6 +21,8 @@ from firsthop_steering.region_keys import RegionKeys
 from firsthop_steering.stun import peek_username, split_username
 from standin import Process, own_address
 
+CALL_S = 60.0
+"""For a whole call under test, with the start of a browser on a busy machine."""
 MEDIA_PORT, SIGNALLING_PORT, RELAY_PORT = 3479, 8082, 3478
 WIRE_IDS = {"eu": 7, "us": 300}
 MEDIA: list[dict[str, Any]] = [
@@ -189,7 +191,7 @@ async def world(
             await stack.enter_async_context(transceiver(folder, region, n))
             for n, region in enumerate(regions, start=1)
         ]
-        allocator = await stack.enter_async_context(running_allocator(settings))
+        allocator = await stack.enter_async_context(running_allocator(settings, within=CALL_S))
         made = World(allocator, ends)
         forwarder = None
         if through:

@@ -18,7 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from firsthop_allocator import openapi
+from firsthop_allocator import demo, openapi
 from firsthop_allocator.allocation import (
     DEFAULT_TTL_S,
     ENTROPY_LENGTH,
@@ -94,6 +94,9 @@ def create_app(
     app.router.add_get("/readyz", api.bordered(api.readyz))
     app.router.add_get("/metrics", api.bordered(api.metrics))
     app.router.add_get("/openapi.json", api.bordered(api.openapi))
+    if settings.demo:
+        for path in demo.PATHS:
+            app.router.add_get(path, api.bordered(api.demo))
     app.router.add_route("*", "/{elsewhere:.*}", api.bordered(api.elsewhere))
     return app
 
@@ -228,6 +231,9 @@ class _Api:
 
     async def openapi(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=self._openapi, content_type="application/json")
+
+    async def demo(self, request: web.Request) -> web.StreamResponse:
+        return demo.answer(request.path)
 
     async def elsewhere(self, request: web.Request) -> web.StreamResponse:
         """404, or 405 where the path is right."""

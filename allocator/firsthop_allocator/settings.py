@@ -40,6 +40,9 @@ class AllocatorSettings:
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may read the answers; `*` is all."""
 
+    demo: bool = False
+    """Whether the page at /demo is served."""
+
     def __post_init__(self) -> None:
         """Raise AllocatorError naming the setting and the rule it breaks."""
         for digest in self.token_digests:

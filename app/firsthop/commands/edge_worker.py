@@ -31,6 +31,7 @@ def allocator(
     public: Annotated[bool, typer.Option("--public")] = False,
     trusted_proxy: Annotated[list[str] | None, typer.Option("--trusted-proxy")] = None,
     origin: Annotated[list[str] | None, typer.Option("--origin")] = None,
+    demo: Annotated[bool, typer.Option("--demo")] = False,
 ) -> None:
     """Answer allocations."""
     from firsthop.edge import allocator_worker
@@ -40,6 +41,7 @@ def allocator(
         public=public,
         trusted_proxies=tuple(ip_network(each) for each in trusted_proxy or ()),
         cors_origins=tuple(origin or ()),
+        demo=demo,
     )
     _run(allocator_worker.run(_inherited(sockets), settings))
 

@@ -116,7 +116,7 @@ class Up:
         await self._until("the edge answers DNS", self._dns_answers)
         await self._start_field(document)
         write_secret(self._state / "allocator.token", self._tokens["signalling"] + "\n")
-        self._say(banner(settings))
+        self._say(banner(settings, self._tokens["signalling"] if _has_transceivers() else None))
 
     async def _keep_database(self, postgres: EmbeddedPostgres) -> None:
         """Starts the server again when it dies."""
@@ -163,6 +163,7 @@ class Up:
             "FIRSTHOP_DNS_LISTEN": format_listen(*settings.dns),
             "FIRSTHOP_DNS_WORKERS": str(settings.dns_workers),
             "FIRSTHOP_ALLOCATOR_LISTEN": format_listen(*settings.allocator),
+            "FIRSTHOP_ALLOCATOR_DEMO": "1",
             "FIRSTHOP_METRICS_LISTEN": format_listen(*settings.metrics),
         }
         if settings.geoip_city:
@@ -184,7 +185,7 @@ class Up:
                 },
                 restart_after_s=RELAY_RESTART_S,
             ).start()
-        if find_spec("aiortc") is not None:
+        if _has_transceivers():
             await self._start_transceivers(document)
         for vantage in VANTAGES:
             environment = {
@@ -288,6 +289,11 @@ class Up:
 
     async def _dns_answers(self) -> bool:
         return await asyncio.to_thread(_answers, self._settings.dns)
+
+
+def _has_transceivers() -> bool:
+    """Whether the extra `transceiver` is installed."""
+    return find_spec("aiortc") is not None
 
 
 def _exists(path: Path) -> Callable[[], Awaitable[bool]]:
