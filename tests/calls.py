@@ -86,8 +86,8 @@ async def transceiver(
 class Forwarder:
     """Stands in for a relay: one upstream socket for each client address, in this process."""
 
-    def __init__(self, upstream: tuple[str, int]) -> None:
-        self.address = own_address()
+    def __init__(self, upstream: tuple[str, int], address: str = "") -> None:
+        self.address = address or own_address()
         self.packets = {"in": 0, "out": 0}
         self.ufrags: set[str] = set()
         """Those of the checks that came in."""

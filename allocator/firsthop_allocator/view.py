@@ -16,9 +16,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from firsthop_allocator.candidates import candidate_lines
 from firsthop_allocator.route import Place, Route, SessionText
 from firsthop_steering.atlas import Atlas, Endpoint
+from firsthop_steering.candidates import candidate_lines
 from firsthop_steering.decide import Steering
 from firsthop_steering.document import Document
 from firsthop_steering.endpoints import domains_apart

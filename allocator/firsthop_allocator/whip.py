@@ -16,7 +16,6 @@ from firsthop_allocator.allocation import AllocationRequest
 from firsthop_allocator.answers import RETRY, refusal
 from firsthop_allocator.bodies import read_octets
 from firsthop_allocator.callers import Subject
-from firsthop_allocator.candidates import candidate_lines
 from firsthop_allocator.counts import Counts
 from firsthop_allocator.errors import Fault, Problem, wrong
 from firsthop_allocator.route import Refused
@@ -34,6 +33,7 @@ from firsthop_allocator.settings import MAX_OFFER
 from firsthop_allocator.transceivers import Said, Transceivers
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering import ufrag
+from firsthop_steering.candidates import candidate_lines
 from firsthop_steering.sdp import (
     FRAGMENT_TYPE,
     MEDIA_TYPE,

@@ -7,17 +7,20 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
 from allocator_server import BEARER, Running
-from calls import SIGNALLING_PORT, World, transceiver, world
+from allocator_world import KEYS
+from calls import RELAY_PORT, SIGNALLING_PORT, Forwarder, World, transceiver, world
 from firsthop_steering.session_token import read_token, sign_call
-from firsthop_steering.ufrag import claims
+from firsthop_steering.ufrag import Decoded, claims, decode
 from standin import own_address
 
 pytestmark = pytest.mark.e2e
@@ -290,7 +293,7 @@ async def test_keys_of_a_region_change_while_it_runs(tmp_path: Path) -> None:
     async with world(tmp_path) as (here, _), client() as caller:
         process, keys = here.transceivers[0].process, tmp_path / "eu.keys"
         good = keys.read_text()
-        for bad, words in (("broken", "JSON"), (good.replace("7,", "8,"), "region 8")):
+        for bad, words in (("broken", "JSON"), (good.replace(": 7,", ": 8,"), "region 8")):
             keys.write_text(bad)
             process.send(signal.SIGHUP)
             assert words in await process.said(words)
@@ -301,3 +304,46 @@ async def test_keys_of_a_region_change_while_it_runs(tmp_path: Path) -> None:
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
         assert "Traceback" not in process.log
+
+
+async def test_a_transceiver_whose_signalling_is_steered_needs_no_allocator(
+    tmp_path: Path,
+) -> None:
+    """It mints for itself: the relay's place in the answer, restart and end by the Location."""
+    routes = tmp_path / "route.keys"
+    routes.write_text(KEYS.routes.to_json())
+    routes.chmod(0o600)
+    relay = own_address()
+    async with (
+        transceiver(
+            tmp_path, "eu", 9, "--route-keys", str(routes), "--relays", f"{relay}:{RELAY_PORT}"
+        ) as end,
+        Forwarder(end.media, relay) as forwarder,
+        client() as caller,
+        ClientSession(f"http://{end.address}:{SIGNALLING_PORT}") as http,
+    ):
+        offer = await caller.offer()
+        async with http.post("/v1/sessions", data=offer, headers=OFFER_TYPE) as response:
+            assert response.status == 201
+            location, answer = response.headers["Location"], await response.text()
+        await caller.take(answer)
+        await caller.echo("without an allocator")
+        assert re.findall(r"a=candidate:.* (\S+ \d+) typ", answer) == [f"{relay} {RELAY_PORT}"]
+        decoded = decode(ufrag_of(answer), KEYS.routes, now=datetime.now(UTC))
+        assert isinstance(decoded, Decoded)
+        assert (decoded.region, decoded.transceiver) == (7, 9)
+        assert forwarder.ufrags == {ufrag_of(answer)}
+        fields = {**FRAGMENT_TYPE, "If-Match": "*"}
+        async with http.patch(location, data=FRAGMENT, headers=fields) as response:
+            assert response.status == 200
+            fragment = await response.text()
+        assert f"{relay} {RELAY_PORT} typ host" in fragment
+        assert ufrag_of(fragment) != ufrag_of(answer)
+        async with http.delete("/v1/sessions/" + "x" * 52) as response:
+            assert response.status == 404
+        async with http.delete(location) as response:
+            assert response.status == 200
+    async with transceiver(tmp_path, "us", 9) as end, ClientSession() as http:
+        url = f"http://{end.address}:{SIGNALLING_PORT}/v1/sessions"
+        async with http.post(url, data=offer, headers=OFFER_TYPE) as response:
+            assert response.status == 401

@@ -1,7 +1,9 @@
 """The transceiver's HTTP door: sessions for allocators, `/metrics`, `/healthz` and `/readyz`.
 
 An allocator asks `PUT`, `PATCH` and `DELETE` of `/v1/sessions/{token}`, every one signed
-(`firsthop_steering.session_token`); descriptions go in and out without candidates.
+(`firsthop_steering.session_token`); descriptions go in and out without candidates. Where the
+transceiver mints by itself, clients may ask as WHIP has it (RFC 9725): `POST /v1/sessions`, and
+`PATCH` and `DELETE` of the Location that they got.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from firsthop_steering.sdp import (
     MAX_LENGTH,
     MEDIA_TYPE,
     SdpError,
+    answer_with,
+    fragment_with,
     read_fragment,
     stripped_offer,
 )
@@ -43,6 +47,7 @@ def create_app(sessions: Sessions) -> web.Application:
     app = web.Application(middlewares=[door.border], client_max_size=MAX_LENGTH)
     app.add_routes(
         [
+            web.post("/v1/sessions", door.post),
             web.put("/v1/sessions/{token}", door.put),
             web.patch("/v1/sessions/{token}", door.patch),
             web.delete("/v1/sessions/{token}", door.delete),
@@ -91,6 +96,16 @@ class _Door:
         except web.HTTPException as error:
             return _problem(error.status, error.reason.lower())
 
+    async def post(self, request: web.Request) -> web.StreamResponse:
+        """A new session for the client itself, under a credential of our own making."""
+        ufrag = self._sessions.fresh_ufrag()
+        offer = stripped_offer(_text(await _read(request, MEDIA_TYPE)))
+        token = self._sessions.token(ufrag)
+        answer, tag = await self._sessions.open(token, offer)
+        response = _said(answer_with(answer, self._candidates), MEDIA_TYPE, tag, status=201)
+        response.headers["Location"] = f"/v1/sessions/{token}"
+        return response
+
     async def put(self, request: web.Request) -> web.StreamResponse:
         """A new session: the offer in, the answer out."""
         token = request.match_info["token"]
@@ -100,20 +115,24 @@ class _Door:
         return _said(answer, MEDIA_TYPE, tag, status=201)
 
     async def patch(self, request: web.Request) -> web.StreamResponse:
-        """ICE restarted under the ufrag that the allocator minted."""
+        """ICE restarted under a ufrag that the allocator minted, or we."""
         body = await _read(request, FRAGMENT_TYPE)
-        ufrag = self._check(request, body)
-        fragment, tag = self._sessions.restart(
-            request.match_info["token"],
-            ufrag,
-            read_fragment(_text(body)),
-            request.headers.get("If-Match"),
-        )
+        token, signed = request.match_info["token"], SIGNATURE in request.headers
+        if signed:
+            ufrag = self._check(request, body)
+        else:
+            ufrag = self._sessions.fresh_ufrag()
+            self._sessions.named(token)
+        asked = read_fragment(_text(body))
+        fragment, tag = self._sessions.restart(token, ufrag, asked, request.headers.get("If-Match"))
+        if not signed:
+            fragment = fragment_with(fragment, self._candidates)
         return _said(fragment, FRAGMENT_TYPE, tag, status=200)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """The session's end."""
-        self._check(request, b"")
+        if SIGNATURE in request.headers or self._sessions.mint is None:
+            self._check(request, b"")
         await self._sessions.end(request.match_info["token"])
         return web.Response(status=200)
 
@@ -131,6 +150,10 @@ class _Door:
         """Whether it takes sessions."""
         draining = self._sessions.draining
         return web.json_response({"ready": not draining}, status=503 if draining else 200)
+
+    @property
+    def _candidates(self) -> tuple[str, ...]:
+        return self._sessions.mint.candidates if self._sessions.mint else ()
 
     def _check(self, request: web.Request, body: bytes) -> str:
         """The ufrag that an allocator names, "" for none; SessionError for anybody else."""

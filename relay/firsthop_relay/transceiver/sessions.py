@@ -14,11 +14,12 @@ import structlog
 
 from firsthop_relay.transceiver.counts import Counts
 from firsthop_relay.transceiver.errors import SessionError
+from firsthop_relay.transceiver.minting import Mint
 from firsthop_relay.transceiver.port import Port
 from firsthop_relay.transceiver.session import Session
 from firsthop_steering.region_keys import RegionKeys
 from firsthop_steering.sdp import Fragment, write_fragment
-from firsthop_steering.session_token import SessionName, call_is_genuine, read_token
+from firsthop_steering.session_token import SessionName, call_is_genuine, make_token, read_token
 from firsthop_steering.ufrag import claims
 
 log = structlog.get_logger("firsthop.transceiver")
@@ -37,8 +38,11 @@ class Sessions:
         most: int,
         wire_id: int,
         clock: Callable[[], datetime],
+        mint: Mint | None = None,
     ) -> None:
-        """`most`: sessions at a time. `wire_id`: this transceiver's own."""
+        """`most`: sessions at a time. `wire_id`: this transceiver's own. `mint`: for sessions that
+        no allocator asks for."""
+        self.mint = mint
         self.keys = keys
         self.draining = False
         self._port = port
@@ -70,6 +74,16 @@ class Sessions:
         key = self.keys.by_id[self.named(token).claimed.key_id]
         if not call_is_genuine(signature, key, method, token, ufrag, body):
             raise SessionError(401, "this is not signed with a key of this region", "signature")
+
+    def fresh_ufrag(self) -> str:
+        """One of our own making; SessionError 401 where sessions are for allocators to ask."""
+        if self.mint is None:
+            raise SessionError(401, "sessions are asked for at an allocator", "signature")
+        return self.mint.ufrag(self.keys, self._wire_id)
+
+    def token(self, ufrag: str) -> str:
+        """The token of the session that begins with `ufrag`, a fresh one."""
+        return make_token(ufrag, self.keys.by_id[self.keys.signing])
 
     async def open(self, token: str, offer: str) -> tuple[str, str]:
         """The answer, without candidates, and the entity-tag. Raises SessionError.

@@ -90,7 +90,7 @@ def test_a_region_derives_the_passwords_of_its_own_ufrags_alone() -> None:
     elsewhere = mint(KEYS, region=8, expires_at=NOW + timedelta(hours=1), entropy=b"entropy")
     assert keys.password(elsewhere.ufrag) is None
     assert keys.password("nonsense") is None
-    rotated = RegionKeys(7, {4: keys.by_id[4]})
+    rotated = RegionKeys(7, 4, {4: keys.by_id[4]})
     assert rotated.password(CREDENTIAL.ufrag) is None
     claimed = claims(CREDENTIAL.ufrag)
     assert claimed is not None
@@ -110,13 +110,15 @@ def test_region_keys_go_into_a_file_and_back() -> None:
     [
         ("", "JSON"),
         ("[]", "JSON"),
-        ('{"region": 7}', "JSON"),
-        ('{"region": true, "password_keys": {}}', "region"),
-        ('{"region": 0, "password_keys": {"1": "' + "ab" * 32 + '"}}', "region"),
-        ('{"region": 7, "password_keys": {}}', "at least one"),
-        ('{"region": 7, "password_keys": {"x": "' + "ab" * 32 + '"}}', "key id"),
-        ('{"region": 7, "password_keys": {"64": "' + "ab" * 32 + '"}}', "key id"),
-        ('{"region": 7, "password_keys": {"1": "AB"}}', "hex"),
+        ('{"region": 7, "signing": 1}', "JSON"),
+        ('{"region": true, "signing": 1, "password_keys": {}}', "region"),
+        ('{"region": 7, "signing": "1", "password_keys": {}}', "signing"),
+        ('{"region": 0, "signing": 1, "password_keys": {"1": "' + "ab" * 32 + '"}}', "region"),
+        ('{"region": 7, "signing": 2, "password_keys": {"1": "' + "ab" * 32 + '"}}', "signing"),
+        ('{"region": 7, "signing": 1, "password_keys": {}}', "at least one"),
+        ('{"region": 7, "signing": 1, "password_keys": {"x": "' + "ab" * 32 + '"}}', "key id"),
+        ('{"region": 7, "signing": 1, "password_keys": {"64": "' + "ab" * 32 + '"}}', "key id"),
+        ('{"region": 7, "signing": 1, "password_keys": {"1": "AB"}}', "hex"),
     ],
 )
 def test_a_broken_key_file_names_its_fault(text: str, rule: str) -> None:
