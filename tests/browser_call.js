@@ -76,6 +76,15 @@
       each.requestsSent + each.bytesSent > 0).map((each) => remotes.get(each.remoteCandidateId)))];
   };
 
+  // Types of the local candidates of those pairs.
+  window.local_kinds = async () => {
+    const all = await stats(window.call.connection);
+    const kinds = new Map(all.filter((each) => each.type === "local-candidate")
+      .map((each) => [each.id, each.candidateType]));
+    return [...new Set(all.filter((each) => each.type === "candidate-pair" &&
+      each.requestsSent + each.bytesSent > 0).map((each) => kinds.get(each.localCandidateId)))];
+  };
+
   // Restarts ICE as RFC 9725 §4.3.3 has it; gives the response's ETag and the new server ufrag.
   window.restart_ice = async () => {
     const { connection, answer, location, headers } = window.call;

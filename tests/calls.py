@@ -89,6 +89,7 @@ class Forwarder:
     def __init__(self, upstream: tuple[str, int], address: str = "") -> None:
         self.address = address or own_address()
         self.packets = {"in": 0, "out": 0}
+        self.clients: set[str] = set()
         self.ufrags: set[str] = set()
         """Those of the checks that came in."""
         self._news = asyncio.Event()
@@ -121,6 +122,7 @@ class Forwarder:
 
     def _forward(self) -> None:
         packet, client = self._front.recvfrom(2048)
+        self.clients.add(client[0])
         username = peek_username(packet)
         if username is not None:
             self.ufrags.add(split_username(username)[0].decode())
@@ -159,16 +161,16 @@ class World:
     def url(self) -> str:
         return f"{self.allocator.url}/v1/sessions"
 
-    def plan(self, relays: Sequence[tuple[str, int]], **document: Any) -> None:
-        """Put a plan in force: these relays, in Frankfurt, and all transceivers."""
-        self.relays = list(relays)
+    def plan(self, at: Sequence[tuple[str, int]], **document: Any) -> None:
+        """Put a plan in force: relays at these addresses, in Frankfurt, and all transceivers."""
+        self.relays = list(at)
         self.allocator.holder.view = view_of(
             regions=[REGIONS[0]],
-            relays=[
-                {"id": f"fra-{n}", "region": "fra", "ipv4": host, "udp_port": port}
-                for n, (host, port) in enumerate(relays, start=1)
-            ],
             **{
+                "relays": [
+                    {"id": f"fra-{n}", "region": "fra", "ipv4": host, "udp_port": port}
+                    for n, (host, port) in enumerate(at, start=1)
+                ],
                 "transceiver_regions": MEDIA,
                 "transceivers": [each.planned() for each in self.transceivers],
                 **document,

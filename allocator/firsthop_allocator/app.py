@@ -179,8 +179,7 @@ class _Api:
         if isinstance(made, Refused):
             self._counts.allocations["", "", made.reason] += 1
             raise refusal(made)
-        region = made.route.offers[0].relay.region
-        self._counts.allocations[made.route.service, region, "allocated"] += 1
+        self._counts.allocations[made.route.service, made.route.entry, "allocated"] += 1
         return web.Response(
             body=made.to_json(),
             status=201,

@@ -123,6 +123,14 @@ class IceCandidate(BaseModel):
     username_fragment: str
 
 
+class IceServer(BaseModel):
+    """RTCIceServer; the credential ends with the allocation."""
+
+    urls: list[str]
+    username: str
+    credential: str
+
+
 class DecisionNote(BaseModel):
     """By which plan and status it was decided, and why."""
 
@@ -139,11 +147,14 @@ class AllocationAnswer(BaseModel):
     expires_at: datetime
     ttl: int
     client: ClientPlace
-    relays: list[OfferedRelay] = Field(min_length=1)
+    relays: list[OfferedRelay]
+    """Empty only where the plan's relays are all TURN servers."""
     transceiver_region: str
     ice_parameters: IceParameters
     candidates: list[IceCandidate]
     sdp: list[str]
+    ice_servers: list[IceServer]
+    """The nearest healthy TURN servers; empty where the plan has none."""
     key_id: int
     decision: DecisionNote
 

@@ -7,7 +7,7 @@ transceiver again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,7 +17,8 @@ from firsthop_allocator.routing import find_route, media_regions, steered_servic
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering import ufrag
 from firsthop_steering.atlas import Client
-from firsthop_steering.model import Service, Transceiver
+from firsthop_steering.candidates import candidate_lines
+from firsthop_steering.model import Relay, Service, Transceiver
 from firsthop_steering.rendezvous import BUCKETS, races
 from firsthop_steering.session_token import SessionName, make_token, read_token
 from firsthop_steering.ufrag import Credential, region_password_key
@@ -129,6 +130,21 @@ def _mint(
         key = region_password_key(view.keys.masters[credential.key_id], route.wire_id)
         token = make_token(credential.ufrag, key)
         yield Opening(transceiver, route, credential, token, key)
+
+
+def candidates(relays: Sequence[Relay], transceiver: Transceiver) -> tuple[str, ...]:
+    """Where the client sends to: the relays, or, where all it has are TURN servers, the transceiver
+    itself, which they must reach."""
+    if relays:
+        return candidate_lines(relays)
+    family = "ipv4" if transceiver.host.version == 4 else "ipv6"
+    end = {
+        "id": transceiver.id,
+        "region": transceiver.region,
+        family: transceiver.host,
+        "udp_port": transceiver.port,
+    }
+    return candidate_lines([Relay.model_validate(end)])
 
 
 @dataclass(frozen=True, slots=True)

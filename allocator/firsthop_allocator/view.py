@@ -24,6 +24,7 @@ from firsthop_steering.document import Document
 from firsthop_steering.endpoints import domains_apart
 from firsthop_steering.model import Relay, Service, State, Transceiver
 from firsthop_steering.rendezvous import BUCKETS, races
+from firsthop_steering.turn import turn_secret
 from firsthop_steering.ufrag import CredentialKeys
 
 ICE_LITE = True
@@ -50,6 +51,7 @@ class PlanTables:
         document = atlas.plan.document
         self.relays = {relay.id: relay for relay in document.relays if relay.kind == "relay"}
         """Only these route by ufrag; a TURN server would not understand the credential."""
+        self.turn_servers = {each.id: each for each in document.relays if each.kind == "turn"}
         self.region_index = {site.id: index for index, site in enumerate(atlas.pools["relays"])}
         self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
         steered = (each for each in document.services if each.pool == "relays")
@@ -64,9 +66,11 @@ class PlanTables:
         self.place = lru_cache(_PLACES)(self._place)
         self.session_text = lru_cache(_RELAY_SETS)(self._session_text)
 
-    def _orders(self, usable: tuple[Endpoint, ...]) -> Orders:
-        """For each bucket the order of these relays: by weight, failure domains apart first."""
-        field = [each for each in usable if each.id in self.relays]
+    def _orders(self, usable: tuple[Endpoint, ...], turn: bool) -> Orders:
+        """For each bucket the order of these relays, or TURN servers: by weight, failure domains
+        apart first."""
+        named = self.turn_servers if turn else self.relays
+        field = [each for each in usable if each.id in named]
         if not field:
             return ((),) * BUCKETS
         arrivals = np.stack([races(each.id, each.weight) for each in field])
@@ -75,7 +79,7 @@ class PlanTables:
         for places in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):
             if places not in kept:
                 ordered = domains_apart([field[place] for place in places])
-                kept[places] = tuple(self.relays[each.id] for each in ordered)
+                kept[places] = tuple(named[each.id] for each in ordered)
             orders.append(kept[places])
         return tuple(orders)
 
@@ -134,16 +138,21 @@ class AllocatorView:
         lent = previous.tables if previous is not None else None
         same_plan = lent is not None and lent.atlas is steering.atlas
         self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.atlas)
-        self._relays: dict[tuple[str, bool], Orders] = {}
+        self.turn_secret = turn_secret(keys.masters[keys.signing])
+        self._relays: dict[tuple[str, bool, bool], Orders] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
 
-    def relays_at(self, region: str, drawn: int, *, ignore_health: bool) -> tuple[Relay, ...]:
-        """The relays of a region that may be offered now, in the order of a bucket."""
-        orders = self._relays.get((region, ignore_health))
+    def relays_at(
+        self, region: str, drawn: int, *, ignore_health: bool, turn: bool = False
+    ) -> tuple[Relay, ...]:
+        """The relays of a region that may be offered now, in the order of a bucket; or those of
+        kind turn."""
+        orders = self._relays.get((region, ignore_health, turn))
         if orders is None:
             site = self.steering.atlas.pools["relays"][self.tables.region_index[region]]
             usable = self.steering.usable(site, ignore_health=ignore_health)
-            orders = self._relays[region, ignore_health] = self.tables.orders(usable)
+            orders = self.tables.orders(usable, turn)
+            self._relays[region, ignore_health, turn] = orders
         return orders[drawn]
 
     def kept_route(self, key: tuple[object, ...]) -> Route | None:

@@ -25,6 +25,7 @@ from firsthop_allocator.session import (
     ENTROPY_LENGTH,
     Opening,
     Whereabouts,
+    candidates,
     openings,
     renewed,
     whereabouts,
@@ -33,7 +34,6 @@ from firsthop_allocator.settings import MAX_OFFER
 from firsthop_allocator.transceivers import Said, Transceivers
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering import ufrag
-from firsthop_steering.candidates import candidate_lines
 from firsthop_steering.sdp import (
     FRAGMENT_TYPE,
     MEDIA_TYPE,
@@ -123,10 +123,11 @@ class Whip:
         if said.status != 201:
             self._counts.allocations[route.service, "", "offer_refused"] += 1
             raise _passed_on(said)
-        self._counts.allocations[route.service, route.offers[0].relay.region, "session"] += 1
+        self._counts.allocations[route.service, route.entry, "session"] += 1
+        relays = [offer.relay for offer in route.offers]
         suffix = f"?service={query.service}" if query.service else ""
         return _answer(
-            answer_with(said.body, route.text.candidates),
+            answer_with(said.body, candidates(relays, opening.transceiver)),
             MEDIA_TYPE,
             said.tag,
             status=201,
@@ -158,7 +159,7 @@ class Whip:
             view, at, ttl=query.ttl, now=now, entropy=self._entropy(ufrag.ENTROPY_LENGTH)
         )
         said = await self._ask(request, at, "PATCH", body=body, ufrag=fresh.ufrag)
-        fragment = fragment_with(said.body, candidate_lines(relays))
+        fragment = fragment_with(said.body, candidates(relays, at.transceiver))
         return _answer(fragment, FRAGMENT_TYPE, said.tag, status=200, headers={})
 
     async def end(self, request: web.Request, view: AllocatorView) -> web.Response:

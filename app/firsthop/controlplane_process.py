@@ -22,6 +22,7 @@ from firsthop_controlplane.keyfiles import (
     master_key,
     publish_region_keys,
     publish_route_keys,
+    publish_turn_secrets,
     signing_key,
 )
 from firsthop_controlplane.settings import Settings
@@ -104,9 +105,10 @@ async def running_controlplane(
 
 
 def _publish(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
-    """What relays and transceivers hold of the secrets, and nothing more."""
+    """What relays, transceivers and TURN servers hold of the secrets, and nothing more."""
     publish_route_keys(keys, publish_dir)
     publish_region_keys(plan, keys, publish_dir)
+    publish_turn_secrets(keys, publish_dir)
 
 
 class BootstrapFile:

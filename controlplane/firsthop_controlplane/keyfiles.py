@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from firsthop_controlplane.errors import ControlPlaneError
 from firsthop_steering.region_keys import RegionKeys
 from firsthop_steering.snapshot import KeySet, Plan
+from firsthop_steering.turn import secrets_file
 from firsthop_steering.ufrag import RouteKeys
 
 
@@ -91,6 +92,13 @@ def publish_region_keys(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
     for path in folder.glob("*.keys"):
         if path.name not in wanted:
             path.unlink(missing_ok=True)
+
+
+def publish_turn_secrets(keys: KeySet, publish_dir: Path) -> None:
+    """Puts what TURN servers hold into `turn.secrets`, to be included in their configuration."""
+    path, text = publish_dir / "turn.secrets", secrets_file(keys)
+    if read_secret(path) != text.strip():
+        write_private(path, text)
 
 
 def publish_route_keys(keys: KeySet, publish_dir: Path) -> None:
