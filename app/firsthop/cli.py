@@ -24,6 +24,7 @@ COMMANDS = {
     "prober": ("firsthop.commands.prober", "prober"),
     "agent": ("firsthop.commands.agent", "agent"),
     "relay": ("firsthop.commands.relay", "relay"),
+    "relay-worker": ("firsthop.commands.relay_worker", "relay_worker"),
     "transceiver": ("firsthop.commands.transceiver", "transceiver"),
     "migrate": ("firsthop.commands.controlplane", "migrate"),
     "apply": ("firsthop.commands.controlplane", "apply"),
@@ -43,7 +44,7 @@ COMMANDS = {
     "allocate": ("firsthop.commands.allocate", "allocate"),
     "geodata": ("firsthop.commands.geodata", "app"),
 }
-_HIDDEN = {"edge-worker"}
+_HIDDEN = {"edge-worker", "relay-worker"}
 _EXTRAS = {"transceiver": "transceiver"}
 """Where a command's libraries are, if not in `controlplane`."""
 
@@ -73,7 +74,7 @@ def build(wanted: str | None = None) -> typer.Typer:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, hidden=name in _HIDDEN)
         else:
-            app.command(name)(command)
+            app.command(name, hidden=name in _HIDDEN)(command)
     return app
 
 

@@ -22,6 +22,7 @@ from firsthop_controlplane.keyfiles import (
     master_key,
     publish_region_keys,
     publish_route_keys,
+    publish_routes,
     publish_turn_secrets,
     signing_key,
 )
@@ -29,6 +30,7 @@ from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.migrate import migrate
 from firsthop_controlplane.tokens import BootstrapToken
+from firsthop_relay.routes import routes_of
 from firsthop_steering.snapshot import KeySet, Plan
 
 log = structlog.get_logger(__name__)
@@ -48,8 +50,8 @@ class ControlPlaneOptions:
     settings: Settings
     state_dir: Path
     publish_dir: Path | None = None
-    """Where `snapshot.pub`, `route.keys` and `regions/` go, for other machines; None: the state
-    folder."""
+    """Where `snapshot.pub`, `route.keys`, `routes.json`, `regions/` and `turn.secrets` go, for
+    other machines; None: the state folder."""
     bootstrap_tokens: Path | None = None
 
 
@@ -105,7 +107,9 @@ async def running_controlplane(
 
 
 def _publish(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
-    """What relays, transceivers and TURN servers hold of the secrets, and nothing more."""
+    """What relays, transceivers and TURN servers hold of the secrets, and nothing more; and the
+    relays' routes, which are none."""
+    publish_routes(routes_of(plan.document).to_json(), publish_dir)
     publish_route_keys(keys, publish_dir)
     publish_region_keys(plan, keys, publish_dir)
     publish_turn_secrets(keys, publish_dir)

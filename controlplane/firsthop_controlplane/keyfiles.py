@@ -101,6 +101,14 @@ def publish_turn_secrets(keys: KeySet, publish_dir: Path) -> None:
         write_private(path, text)
 
 
+def publish_routes(text: str, publish_dir: Path) -> None:
+    """Puts the relays' table of transceivers into `routes.json`; there is no secret in it."""
+    path = publish_dir / "routes.json"
+    if read_secret(path) != text:
+        write_private(path, text)
+        path.chmod(0o644)
+
+
 def publish_route_keys(keys: KeySet, publish_dir: Path) -> None:
     """Puts what relays verify credentials with into `route.keys`: no password keys."""
     path, text = publish_dir / "route.keys", RouteKeys.from_keyset(keys).to_json()

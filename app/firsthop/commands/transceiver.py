@@ -9,9 +9,9 @@ import typer
 
 from firsthop.commands.options import listen_list, listen_one
 from firsthop.commands.process import fail, run_until_signal
-from firsthop_relay.keyfile import KeyFileError
-from firsthop_relay.server import ListenError
+from firsthop_relay.listening import ListenError
 from firsthop_relay.transceiver.service import TransceiverSettings, serve_transceiver
+from firsthop_relay.watched import FileError
 
 MOST_RELAYS = 3
 MOST_SESSIONS = 100
@@ -85,5 +85,5 @@ def transceiver(
     )
     try:
         run_until_signal(serve_transceiver(settings))
-    except (ListenError, KeyFileError) as error:
+    except (ListenError, FileError) as error:
         raise fail(str(error)) from None

@@ -175,12 +175,15 @@ class Up:
     async def _start_field(self, document: Document) -> None:
         """Relays and their agents, and the probers."""
         local = [each for each in document.relays if each.ipv4 and each.ipv4 in LOOPBACK]
+        routes = self._state / "routes.json"
+        await self._until("the relays' routes are published", _exists(routes))
         for relay in local:
             await self._child(
                 f"relay-{relay.id}",
                 ["relay", "--listen", format_listen(str(relay.ipv4), relay.udp_port)],
                 {
                     "FIRSTHOP_ROUTE_KEYS": str(self._state / "route.keys"),
+                    "FIRSTHOP_ROUTES": str(routes),
                     "FIRSTHOP_RELAY_METRICS": format_listen(str(relay.ipv4), AGENT_PORT),
                 },
                 restart_after_s=RELAY_RESTART_S,

@@ -16,8 +16,8 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
+from firsthop_relay.listening import ListenError
 from firsthop_relay.metrics import CONTENT_TYPE
-from firsthop_relay.server import ListenError
 from firsthop_relay.transceiver.errors import SessionError
 from firsthop_relay.transceiver.sessions import Sessions
 from firsthop_steering.sdp import (

@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from firsthop_relay.server import DATAGRAM, DRAIN, RECEIVE_BUFFER, ListenError
+from firsthop_relay.listening import bind_udp
 from firsthop_relay.transceiver.checks import Answered, Drop, Source, answer_check
 from firsthop_relay.transceiver.counts import Counts
 from firsthop_relay.transceiver.path import Path
 
+DRAIN = 64
+"""Datagrams a wake-up, so that sessions and timers get their turn."""
+DATAGRAM = 65_535
 _FIRST_OF_STUN = 3
 """First octets 0 to 3 are STUN (RFC 7983 §7)."""
 MAX_UFRAGS = 2
@@ -49,18 +52,7 @@ class Port:
 
     def listen(self, host: str, port: int) -> tuple[str, int]:
         """Bind and start to read in the running loop. Gives the address; raises ListenError."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                sock.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((host, port))
-        except OSError as error:
-            sock.close()
-            raise ListenError("UDP", host, port, error) from error
+        sock = bind_udp(host, port)
         asyncio.get_running_loop().add_reader(sock, self._drain, sock)
         self._socket = sock
         bound: tuple[str, int] = sock.getsockname()[:2]

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import structlog
 
-from firsthop_relay.keyfile import KeyFile, KeyFileError, SecretFile
 from firsthop_relay.transceiver.counts import Counts
 from firsthop_relay.transceiver.http import serve_http
 from firsthop_relay.transceiver.minting import Mint
 from firsthop_relay.transceiver.port import Port
 from firsthop_relay.transceiver.sessions import Sessions
+from firsthop_relay.watched import FileError, KeyFile, RegionKeyFile
 from firsthop_steering.candidates import candidate_lines
 from firsthop_steering.model import Relay
-from firsthop_steering.region_keys import RegionKeys
 
 KEY_CHECK_S = 1.0
 
@@ -46,12 +45,12 @@ class TransceiverSettings:
 
 
 async def serve_transceiver(settings: TransceiverSettings) -> None:
-    """Run until cancelled. Raises ListenError or KeyFileError when it cannot start.
+    """Run until cancelled. Raises ListenError or FileError when it cannot start.
 
     SIGUSR1 has it take no new sessions, SIGUSR2 takes that back. SIGHUP, or a change of the key
     file, loads the keys again; a bad file is said so and the keys in force stay.
     """
-    key_file = SecretFile(settings.keys, RegionKeys.from_json)
+    key_file = RegionKeyFile(settings.keys)
     route_file = KeyFile(settings.route_keys) if settings.route_keys else None
     mint = None
     if route_file is not None:
@@ -93,9 +92,7 @@ def _candidates(relays: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
     return candidate_lines(named)
 
 
-async def _keep(
-    key_file: SecretFile[RegionKeys], route_file: KeyFile | None, sessions: Sessions
-) -> None:
+async def _keep(key_file: RegionKeyFile, route_file: KeyFile | None, sessions: Sessions) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, _reload_all, key_file, route_file, sessions)
     loop.add_signal_handler(signal.SIGUSR1, _drain, sessions, True)
@@ -121,9 +118,7 @@ def _drain(sessions: Sessions, wanted: bool) -> None:
     log.info("transceiver_drains" if wanted else "transceiver_accepts")
 
 
-def _reload_all(
-    key_file: SecretFile[RegionKeys], route_file: KeyFile | None, sessions: Sessions
-) -> None:
+def _reload_all(key_file: RegionKeyFile, route_file: KeyFile | None, sessions: Sessions) -> None:
     _reload(key_file, sessions)
     if route_file is not None:
         _reload_routes(route_file, sessions)
@@ -133,16 +128,16 @@ def _reload_routes(route_file: KeyFile, sessions: Sessions) -> None:
     assert sessions.mint is not None
     try:
         sessions.mint.route_keys = route_file.load()
-    except KeyFileError as error:
+    except FileError as error:
         log.error("route_keys_refused", reason=str(error))
     else:
         log.info("route_keys_loaded", ids=sorted(sessions.mint.route_keys.by_id))
 
 
-def _reload(key_file: SecretFile[RegionKeys], sessions: Sessions) -> None:
+def _reload(key_file: RegionKeyFile, sessions: Sessions) -> None:
     try:
         keys = key_file.load()
-    except KeyFileError as error:
+    except FileError as error:
         log.error("region_keys_refused", reason=str(error))
         return
     if keys.region != sessions.keys.region:
