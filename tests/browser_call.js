@@ -107,6 +107,28 @@
     return { etag: response.headers.get("ETag"), ufrag: of("ice-ufrag", fragment), fragment };
   };
 
+  // Follows the audio that comes back, for `largest_gap`.
+  window.watch_gaps = () => {
+    const receiver = window.call.connection.getReceivers().find((each) => each.track.kind === "audio");
+    const watch = window.call.watch = { gap: 0, last: 0, seen: 0 };
+    setInterval(() => {
+      const [source] = receiver.getSynchronizationSources();
+      if (!source || source.rtpTimestamp === watch.last) return;
+      const step = (source.rtpTimestamp - watch.last) >>> 0;
+      if (watch.seen++ > 0 && step < 2 ** 31) watch.gap = Math.max(watch.gap, step / 48000);
+      watch.last = source.rtpTimestamp;
+    }, 5);
+  };
+
+  // The largest step between two RTP timestamps that were heard one after the other, in seconds,
+  // once `more` have been heard from now on.
+  window.largest_gap = async (more, within) => {
+    const { watch } = window.call;
+    const wanted = watch.seen + more;
+    await until(() => watch.seen >= wanted, `${more} more packets of audio`, within);
+    return watch.gap;
+  };
+
   window.hang_up = async () => {
     const { connection, location, headers } = window.call;
     const response = await fetch(location, { method: "DELETE", headers });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,6 +25,7 @@ from standin import Process, own_address
 CALL_S = 60.0
 """For a whole call under test, with the start of a browser on a busy machine."""
 MEDIA_PORT, SIGNALLING_PORT, RELAY_PORT = 3479, 8082, 3478
+RELAY_TCP_PORT, METRICS_PORT = 3480, 9000
 WIRE_IDS = {"eu": 7, "us": 300}
 MEDIA: list[dict[str, Any]] = [
     {"id": "eu", "wire_id": 7, "latitude": 50.0, "longitude": 8.0},
@@ -59,10 +61,26 @@ class Transceiver:
     async def counts(self) -> dict[str, float]:
         """Its metrics by name and labels, without the prefix."""
         url = f"http://{self.address}:{SIGNALLING_PORT}/metrics"
-        async with ClientSession() as session, session.get(url) as response:
-            text = await response.text()
-        lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
-        return {name.removeprefix("firsthop_transceiver_"): float(v) for name, v in lines}
+        return await _counts(url, "firsthop_transceiver_")
+
+
+@dataclass
+class Relay:
+    """One relay process."""
+
+    address: str
+    process: Process
+
+    async def counts(self) -> dict[str, float]:
+        """Its metrics by name and labels, without the prefix."""
+        return await _counts(f"http://{self.address}:{METRICS_PORT}/metrics", "firsthop_relay_")
+
+
+async def _counts(url: str, prefix: str) -> dict[str, float]:
+    async with ClientSession() as session, session.get(url) as response:
+        text = await response.text()
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    return {name.removeprefix(prefix): float(value) for name, value in lines}
 
 
 @asynccontextmanager
@@ -83,11 +101,50 @@ async def transceiver(
         yield Transceiver(region, wire_id, address, process)
 
 
-class Forwarder:
-    """Stands in for a relay: one upstream socket for each client address, in this process."""
+@asynccontextmanager
+async def relay(
+    folder: Path,
+    ends: Sequence[Transceiver],
+    *arguments: str,
+    address: str = "",
+) -> AsyncIterator[Relay]:
+    """`firsthop relay` before these transceivers."""
+    keys, routes = folder / "route.keys", folder / "routes.yaml"
+    keys.write_text(KEYS.routes.to_json())
+    keys.chmod(0o600)
+    by_region: dict[str, list[Transceiver]] = {}
+    for end in ends:
+        by_region.setdefault(end.region, []).append(end)
+    table = [
+        {
+            "region": WIRE_IDS[region],
+            "upstreams": [
+                {"host": end.address, "port": MEDIA_PORT, "wire_id": end.wire_id} for end in here
+            ],
+        }
+        for region, here in by_region.items()
+    ]
+    routes.write_text(json.dumps({"routes": table}))
+    address = address or own_address()
+    async with standin.running(
+        "relay",
+        *("--listen", f"{address}:{RELAY_PORT}", "--listen-tcp", f"{address}:{RELAY_TCP_PORT}"),
+        *("--route-keys", str(keys), "--routes", str(routes)),
+        *("--metrics", f"{address}:{METRICS_PORT}", *arguments),
+    ) as process:
+        await process.said("relay_listening")
+        yield Relay(address, process)
 
-    def __init__(self, upstream: tuple[str, int], address: str = "") -> None:
+
+class Forwarder:
+    """Stands in for a relay: one upstream socket for each client address, in this process.
+
+    Or for a NAT before a relay: then every packet opens a way out, and `rebind` changes it.
+    """
+
+    def __init__(self, upstream: tuple[str, int], address: str = "", *, nat: bool = False) -> None:
         self.address = address or own_address()
+        self._nat = nat
         self.packets = {"in": 0, "out": 0}
         self.clients: set[str] = set()
         self.ufrags: set[str] = set()
@@ -120,6 +177,13 @@ class Forwarder:
             flow.close()
         self._flows.clear()
 
+    def rebind(self) -> None:
+        """Another source port for every client, as a NAT that has lost its table gives."""
+        clients = list(self._flows)
+        self.forget()
+        for client in clients:
+            self._open(client)
+
     def _forward(self) -> None:
         packet, client = self._front.recvfrom(2048)
         self.clients.add(client[0])
@@ -129,13 +193,17 @@ class Forwarder:
             self._news.set()
         flow = self._flows.get(client)
         if flow is None:
-            if packet[0] > 3:  # as a relay: only a check opens a flow
+            if packet[0] > 3 and not self._nat:  # as a relay: only a check opens a flow
                 return
-            flow = self._flows[client] = _bound(self.address, 0)
-            flow.connect(self._upstream)
-            asyncio.get_running_loop().add_reader(flow, self._return, flow, client)
+            flow = self._open(client)
         self.packets["in"] += 1
         flow.send(packet)
+
+    def _open(self, client: tuple[str, int]) -> socket.socket:
+        flow = self._flows[client] = _bound(self.address, 0)
+        flow.connect(self._upstream)
+        asyncio.get_running_loop().add_reader(flow, self._return, flow, client)
+        return flow
 
     def _return(self, flow: socket.socket, client: tuple[str, int]) -> None:
         self.packets["out"] += 1
