@@ -36,8 +36,8 @@ class Path:
     def check(self, source: Source, now: float, *, nominated: bool) -> Source | None:
         """A genuine check came from `source`; gives the address that is given up for it, if any.
 
-        The peer chooses with USE-CANDIDATE (RFC 8445 §8.1.1). One that nominates once only (aioice,
-        Firefox) and then comes from another address, because its relay or NAT forgot it, is
+        The peer chooses with USE-CANDIDATE (RFC 8445 §8.1.1). One that nominates once only, as
+        aioice does, and then comes from another address, because its relay or NAT forgot it, is
         followed as soon as the address it had is silent.
         """
         self._sources.pop(source, None)
