@@ -46,7 +46,6 @@ from firsthop_steering.ufrag import (
 )
 
 STUN_BELOW = 4  # RFC 7983 §7: a first byte of 0 to 3 is STUN
-LOOKS_AN_IDLE_TIME = 4
 AT_ONCE = 512  # flows looked at in one call of `handle_timer`
 _SUCCESS = Kind.SUCCESS.to_bytes(2, "big")
 _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
@@ -217,7 +216,7 @@ class FlowTable:
         if self.census.refusal(prefix, len(self._by_ufrag.get(ufrag, ()))) is not None:
             return None
         flow = Flow(lane, source, ufrag, upstream, now - age_s, prefix, quiet_since=now)
-        self._enter(flow, now + self._look_s)
+        self._enter(flow, now + self.limits.look_s)
         self._count_confirmed(flow)
         flow.current = True
         lane.current[source] = flow
@@ -250,10 +249,6 @@ class FlowTable:
 
     # Time
 
-    @property
-    def _look_s(self) -> float:
-        return self.limits.idle_s / LOOKS_AN_IDLE_TIME
-
     def get_timer(self) -> float | None:
         """When `handle_timer` has something to do, in the time of `now`."""
         return self._timers[0][0] if self._timers else None
@@ -275,7 +270,7 @@ class FlowTable:
                 active.append(flow)
             ending = self._ending(flow, now)
             if ending is None:
-                heappush(self._timers, (now + self._look_s, next(self._serial), flow))
+                heappush(self._timers, (now + self.limits.look_s, next(self._serial), flow))
             else:
                 self.close(flow, ending)
         return [flow for flow in active if flow.confirmed and not flow.closed]

@@ -13,6 +13,7 @@ FLOWS_PER_SOURCE = 4
 """Of one address and port: the one in use, those before it, and an ICE restart."""
 ADDRESSES_PER_UFRAG = 8
 """A client has as many candidate pairs with one relay: families, interfaces, UDP and TCP."""
+LOOKS_AN_IDLE_TIME = 4
 TRANSACTIONS = 16
 """Checks of a flow that may be under way: whose answer confirms it."""
 
@@ -37,6 +38,11 @@ class Limits:
         for name in ("flows", "unconfirmed", "flows_per_prefix", "idle_s", "lifetime_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0")
+
+    @property
+    def look_s(self) -> float:
+        """Seconds between two looks at a flow: so late its idle time may be noticed."""
+        return self.idle_s / LOOKS_AN_IDLE_TIME
 
     def shared_by(self, workers: int) -> Limits:
         """What each of so many processes may hold: the kernel spreads clients over all."""

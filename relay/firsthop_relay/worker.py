@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -16,7 +17,9 @@ import structlog
 from firsthop_relay import handover
 from firsthop_relay.counters import Reading
 from firsthop_relay.flows import FlowTable
+from firsthop_relay.journal import Journal, JournalError
 from firsthop_relay.limits import Limits
+from firsthop_relay.restoring import restore
 from firsthop_relay.routes import read_routes
 from firsthop_relay.server import RelayServer
 from firsthop_relay.upstreams import RESERVE, raise_file_limit
@@ -36,6 +39,7 @@ class RelayWorker:
         sockets: Sequence[socket.socket],
         *,
         limits: Limits,
+        journal: Path | None = None,
         predecessors: Sequence[socket.socket] = (),
         successor: socket.socket | None = None,
     ) -> None:
@@ -44,6 +48,8 @@ class RelayWorker:
         self.server = RelayServer(self.table, most_files=most)
         self._predecessors = predecessors
         self._successor = successor
+        self._journal_path = journal
+        self._journal: Journal | None = None
         self._serving: asyncio.Task[None] | None = None
         for sock in sockets:
             self.server.listen(sock)
@@ -69,7 +75,20 @@ class RelayWorker:
                 log.exception("relay_flows_not_inherited")
             else:
                 log.info("relay_flows_inherited", flows=flows)
+        if self._journal_path is not None:
+            await self._open_journal(self._journal_path)
         self.server.start()
+
+    async def _open_journal(self, path: Path) -> None:
+        """Flows that are here already are not restored over; a broken journal costs only itself."""
+        try:
+            journal = await asyncio.to_thread(Journal, path, self.table.limits.flows)
+        except JournalError as error:
+            log.error("relay_journal_not_opened", reason=str(error))
+            return
+        flows = restore(self.server, journal)
+        self._journal = journal
+        log.info("relay_flows_restored", flows=flows)
 
     async def hand_over(self) -> None:
         """Give all flows to the successor, and stop."""
@@ -92,3 +111,7 @@ class RelayWorker:
         if self._serving is not None:
             self._serving.cancel()
         self.server.close()
+        if self._journal is not None:
+            self.server.keepers.clear()
+            self._journal.close()
+            self._journal = None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -14,7 +12,6 @@ import pytest
 from media import (
     RTP,
     Client,
-    FarEnd,
     TcpClient,
     adds_up,
     check,
@@ -23,38 +20,10 @@ from media import (
     far_end,
     write_routes,
 )
-from standin import Process, keyset, own_address, running, write_route_keys
+from relays import CLIENTS, Options, counted_by, started, workers_of
+from standin import keyset, running, write_route_keys
 
 pytestmark = pytest.mark.e2e
-CLIENTS = 24
-"""So that the kernel's hash gives some to every worker."""
-
-
-class Options:
-    """The command line of a relay and, later, of its successor."""
-
-    def __init__(self, tmp_path: Path, *, workers: int) -> None:
-        self.host = own_address()
-        self.address, self.metrics, self.tcp = (
-            (self.host, 3478),
-            (self.host, 9000),
-            (self.host, 443),
-        )
-        self.arguments = [
-            "--listen", f"{self.host}:3478", "--metrics", f"{self.host}:9000",
-            "--listen-tcp", f"{self.host}:443", "--route-keys", str(tmp_path / "keys"),
-            "--routes", str(tmp_path / "routes.yaml"), "--workers", str(workers),
-            "--state-dir", str(tmp_path / "state"),
-        ]  # fmt: skip
-
-
-@asynccontextmanager
-async def started(options: Options, tmp_path: Path, far: FarEnd) -> AsyncIterator[Process]:
-    """A relay that leads to `far`."""
-    write_routes(tmp_path / "routes.yaml", far)
-    async with running("relay", *options.arguments) as relay:
-        await relay.said("relay_listening")
-        yield relay
 
 
 async def talk(clients: list[Client], sent: list[int], stop: asyncio.Event) -> list[int]:
@@ -111,15 +80,6 @@ async def test_a_successor_takes_over_without_losing_a_packet(tmp_path: Path, wo
         by_tcp.close()
 
 
-async def counted_by(options: Options, *, sessions: int) -> dict[str, float]:
-    """The counters once the workers have reported so many sessions."""
-    async with asyncio.timeout(20):
-        while True:
-            counted = await counters(options.metrics)
-            if counted["sessions"] == sessions:
-                return counted
-
-
 async def test_flows_stay_with_their_worker_and_counters_add_up(tmp_path: Path) -> None:
     """Three workers at one address: each client's packets reach the one that knows it."""
     keys, options = keyset(), Options(tmp_path, workers=3)
@@ -141,12 +101,6 @@ async def test_flows_stay_with_their_worker_and_counters_add_up(tmp_path: Path) 
         assert all(share > 1 for share in shares), shares
         for client in clients:
             client.close()
-
-
-def workers_of(options: Options) -> list[psutil.Process]:
-    """The worker processes of a relay."""
-    (relay,) = [p for p in psutil.Process().children() if f"{options.host}:3478" in p.cmdline()]
-    return [each for each in relay.children() if "relay-worker" in each.cmdline()]
 
 
 def workers_sockets(process: psutil.Process) -> int:

@@ -65,7 +65,7 @@ def relay(
         Path | None,
         typer.Option(
             envvar="FIRSTHOP_RELAY_STATE_DIR",
-            help="Folder of this one relay, for --take-over.",
+            help="Folder of this one relay, for its flow journal and --take-over; default: none.",
         ),
     ] = None,
     take_over: Annotated[

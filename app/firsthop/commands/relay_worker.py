@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,12 +21,14 @@ def relay_worker(
     limits: Annotated[str, typer.Option(help="`Limits` as JSON.")],
     successor: Annotated[int, typer.Option(help="Where the flows go in the end.")],
     predecessors: Files = "",
+    journal: Annotated[Path | None, typer.Option(help="Where its flows are written down.")] = None,
 ) -> None:
     """Read some sockets of a relay."""
     asyncio.run(
         worker_process.run(
             _inherited(sockets),
             limits=Limits(**json.loads(limits)),
+            journal=journal,
             predecessors=_inherited(predecessors),
             successor=socket.socket(fileno=successor),
         )

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 from firsthop.edge.workers import Worker
@@ -15,6 +16,11 @@ from firsthop_relay.counters import Reading, add, counted_only
 from firsthop_relay.worker import RelayWorker
 
 HAND_OVER_WITHIN_S = 10.0
+
+
+def journal_path(settings: RelaySettings, worker: int) -> Path | None:
+    """Where a worker writes its flows down."""
+    return settings.state_dir / f"flows-{worker}.journal" if settings.state_dir else None
 
 
 class Crew(Protocol):
@@ -43,6 +49,7 @@ class Alone:
         self._worker = RelayWorker(
             [sock.dup() for sock in sockets.share(0, 1)],
             limits=settings.limits,
+            journal=journal_path(settings, 0),
             predecessors=[sock.dup() for sock in sockets.predecessors],
             successor=sockets.channel(0).dup(),
         )
@@ -72,17 +79,21 @@ class Processes:
     def __init__(self, settings: RelaySettings, sockets: RelaySockets) -> None:
         count = settings.workers
         limits = json.dumps(asdict(settings.limits.shared_by(count)))
-        self._workers = [self._worker(number, sockets, count, limits) for number in range(count)]
+        self._workers = []
+        for number in range(count):
+            journal = journal_path(settings, number)
+            options = ["--limits", limits, *(["--journal", str(journal)] if journal else [])]
+            self._workers.append(self._worker(number, sockets, count, options))
         self._heard = asyncio.Event()
         self._handed_over: set[str] = set()
         self._readings: dict[str, tuple[int, Reading]] = {}
         self._buried: list[Reading] = []
 
-    def _worker(self, number: int, sockets: RelaySockets, count: int, limits: str) -> Worker:
+    def _worker(self, number: int, sockets: RelaySockets, count: int, options: list[str]) -> Worker:
         reads = [sock.fileno() for sock in sockets.share(number, count)]
         predecessors = [sock.fileno() for sock in sockets.predecessors_of(number, count)]
         successor = sockets.channel(number).fileno()
-        command = ["relay-worker", "--limits", limits, "--successor", str(successor)]
+        command = ["relay-worker", *options, "--successor", str(successor)]
         command += ["--sockets", ",".join(map(str, reads))]
         if predecessors:
             command += ["--predecessors", ",".join(map(str, predecessors))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 from firsthop.edge.pipe import SupervisorPipe
 from firsthop_relay.limits import Limits
@@ -17,12 +18,15 @@ async def run(
     sockets: Sequence[socket.socket],
     *,
     limits: Limits,
+    journal: Path | None,
     predecessors: Sequence[socket.socket],
     successor: socket.socket,
 ) -> None:
     """Until the supervisor is gone."""
     pipe = await SupervisorPipe.open()
-    worker = RelayWorker(sockets, limits=limits, predecessors=predecessors, successor=successor)
+    worker = RelayWorker(
+        sockets, limits=limits, journal=journal, predecessors=predecessors, successor=successor
+    )
     reporting = asyncio.create_task(_report(pipe, worker))
     try:
         async for news in pipe.news():
