@@ -37,6 +37,8 @@ from firsthop_healthchecks.probes import Failed, Outcome, Passed, Probe
 from firsthop_healthchecks.probes.kinds import probes_by_kind
 from firsthop_healthchecks.schedule import Schedule
 from firsthop_healthchecks.statefile import StateFile
+from firsthop_relay.flows import FlowTable
+from firsthop_relay.listening import bind_udp
 from firsthop_relay.server import RelayServer
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets
 from firsthop_steering.snapshot import CredentialKey, KeySet
@@ -95,7 +97,9 @@ def answer(count: int, kind: str, pipe: Connection) -> None:
         return web.Response(status=204)
 
     async def serve() -> None:
-        RelayServer(RouteKeys.from_keyset(keys)).listen(ADDRESS, RELAY_PORT)
+        relay = RelayServer(FlowTable(keys=RouteKeys.from_keyset(keys)), most_files=1)
+        relay.listen(bind_udp(ADDRESS, RELAY_PORT))
+        relay.start()
         await asyncio.start_server(lambda _, w: w.close(), ADDRESS, RELAY_PORT, backlog=4096)
         app = web.Application(client_max_size=1 << 25)
         app.add_routes(

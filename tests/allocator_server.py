@@ -76,6 +76,7 @@ async def running(
     *,
     ready: bool = True,
     listen: socket.socket | tuple[str, int] = ("127.0.0.1", 0),
+    within: float = DEADLINE_S,
 ) -> AsyncIterator[Running]:
     holder = Holder(view_of() if ready else None)
     stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
@@ -88,7 +89,7 @@ async def running(
             on_listening=lambda _host, port: listening.set_result(port),
         )
     )
-    async with asyncio.timeout(DEADLINE_S), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(within), aiohttp.ClientSession() as session:
         port = await listening
         yield Running(port, holder, session, stop, task)
         stop.set()

@@ -12,6 +12,7 @@ from firsthop_allocator.route import Refused, Route
 from firsthop_allocator.routing import find_route, steered_service
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering import ufrag
+from firsthop_steering.turn import TurnCredential, turn_credential
 from firsthop_steering.ufrag import Credential
 
 DEFAULT_TTL_S = 3600
@@ -58,6 +59,8 @@ class Allocation:
     request: AllocationRequest
     route: Route
     credential: Credential
+    turn: TurnCredential | None
+    """For the TURN servers of the route, if it has some."""
 
     @property
     def ttl(self) -> int:
@@ -81,11 +84,19 @@ class Allocation:
                 route.relays,
                 b",",
                 route.text.members(credential.ufrag.encode(), credential.password.encode()),
+                self._ice_servers(),
                 f',"key_id":{credential.key_id},'.encode(),
                 route.decision,
                 b"}",
             )
         )
+
+    def _ice_servers(self) -> bytes:
+        """The JSON member ice_servers, as RTCPeerConnection takes it."""
+        if self.turn is None:
+            return b',"ice_servers":[]'
+        given = f'"username":"{self.turn.username}","credential":"{self.turn.password}"'
+        return b',"ice_servers":[{"urls":' + self.route.turn_urls + f",{given}}}]".encode()
 
 
 def allocate(
@@ -119,7 +130,12 @@ def allocate(
         return Refused("clock", None, f"this allocator's clock cannot be right: {error}")
     created_s, expires_s = int(now.timestamp()), int(credential.expires_at.timestamp())
     identity = entropy[ufrag.ENTROPY_LENGTH :].hex()
-    return Allocation(identity, created_s, expires_s, request, route, credential)
+    turn = None
+    if route.turn_urls:
+        turn = turn_credential(
+            view.turn_secret, expires_at=credential.expires_at, name=str(route.wire_id)
+        )
+    return Allocation(identity, created_s, expires_s, request, route, credential, turn)
 
 
 @lru_cache(4096)

@@ -5,11 +5,10 @@ Thin: bodies are read by `reading`, callers known by `callers`, allocations made
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -19,7 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from firsthop_allocator import openapi
+from firsthop_allocator import demo, openapi
 from firsthop_allocator.allocation import (
     DEFAULT_TTL_S,
     ENTROPY_LENGTH,
@@ -27,19 +26,26 @@ from firsthop_allocator.allocation import (
     allocate,
 )
 from firsthop_allocator.answers import RETRY, json_answer, problem_answer, refusal
-from firsthop_allocator.callers import cors_headers, has_token, subject
+from firsthop_allocator.bodies import read_octets
+from firsthop_allocator.callers import Subject, cors_headers, has_token, subject
 from firsthop_allocator.counts import AllocatorCollector, Counts
-from firsthop_allocator.errors import Fault, Problem, unreadable, wrong
+from firsthop_allocator.errors import Problem, unreadable
 from firsthop_allocator.reading import read_body, read_query
 from firsthop_allocator.regions import rank_regions
 from firsthop_allocator.route import Refused
 from firsthop_allocator.routing import steered_service
-from firsthop_allocator.schema import AllocationBody, RegionsQuery
-from firsthop_allocator.settings import BODY_TIMEOUT_S, MAX_BODY, AllocatorSettings
+from firsthop_allocator.schema import AllocationBody, RegionsQuery, SessionQuery
+from firsthop_allocator.settings import MAX_OFFER, AllocatorSettings
+from firsthop_allocator.transceivers import Transceivers
 from firsthop_allocator.view import AllocatorView, Holder
+from firsthop_allocator.whip import PATH as SESSIONS
+from firsthop_allocator.whip import Whip
+from firsthop_steering.sdp import MEDIA_TYPE
 from firsthop_steering.snapshot import age_s
 
 log = structlog.get_logger(__name__)
+
+_CLIENT = web.AppKey("transceivers", Transceivers)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -47,14 +53,17 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _METHODS = {
     "/v1/allocations": "POST",
     "/v1/regions": "GET,HEAD",
+    SESSIONS: "POST",
     "/healthz": "GET,HEAD",
     "/readyz": "GET,HEAD",
     "/metrics": "GET,HEAD",
     "/openapi.json": "GET,HEAD",
 }
+_SESSION = f"{SESSIONS}/{{token}}"
+_OF_SESSION = "PATCH,DELETE"
 _PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-Id",
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, X-Request-Id",
     "Access-Control-Max-Age": "7200",
 }
 
@@ -74,13 +83,20 @@ def create_app(
 ) -> web.Application:
     """The application; it answers by whatever view `holder` has when a request comes."""
     api = _Api(holder, settings, clock, entropy, counts or Counts())
-    app = web.Application(client_max_size=MAX_BODY)
+    app = web.Application(client_max_size=MAX_OFFER)
+    app.cleanup_ctx.append(_transceivers)
     app.router.add_post("/v1/allocations", api.bordered(api.allocations))
     app.router.add_get("/v1/regions", api.bordered(api.regions))
+    app.router.add_post(SESSIONS, api.bordered(api.open_session))
+    app.router.add_patch(_SESSION, api.bordered(api.restart_session))
+    app.router.add_delete(_SESSION, api.bordered(api.end_session))
     app.router.add_get("/healthz", api.bordered(api.healthz))
     app.router.add_get("/readyz", api.bordered(api.readyz))
     app.router.add_get("/metrics", api.bordered(api.metrics))
     app.router.add_get("/openapi.json", api.bordered(api.openapi))
+    if settings.demo:
+        for path in demo.PATHS:
+            app.router.add_get(path, api.bordered(api.demo))
     app.router.add_route("*", "/{elsewhere:.*}", api.bordered(api.elsewhere))
     return app
 
@@ -101,6 +117,7 @@ class _Api:
         self._counts = counts
         self._registry = CollectorRegistry()
         self._registry.register(AllocatorCollector(counts, holder, clock))
+        self._whip = Whip(lambda request: request.app[_CLIENT], clock, entropy, counts)
         self._openapi = json.dumps(openapi.document()).encode()
 
     def bordered(self, handler: Handler) -> Handler:
@@ -127,15 +144,16 @@ class _Api:
         headers["X-Request-Id"] = request_id
         if self._settings.cors_origins:
             headers.update(cors_headers(request.headers.get("Origin"), self._settings))
-        route = request.path if request.path in _METHODS else "other"
+        route = _route(request.path)
         self._counts.requests[route, response.status] += 1
         if route == "/v1/allocations":
             self._counts.observe(perf_counter() - started)
         return response
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method == "OPTIONS" and request.path in _METHODS:
-            return web.Response(status=204, headers=_PREFLIGHT)
+        if request.method == "OPTIONS" and _allowed(request.path):
+            posts = {"Accept-Post": MEDIA_TYPE} if request.path == SESSIONS else {}
+            return web.Response(status=204, headers={**_PREFLIGHT, **posts})
         try:
             return await handler(request)
         except web.HTTPException as error:
@@ -145,7 +163,7 @@ class _Api:
 
     async def allocations(self, request: web.Request) -> web.StreamResponse:
         view, trusted = self._admit(request)
-        body = read_body(await _read(request), AllocationBody)
+        body = read_body(await read_octets(request), AllocationBody)
         whom = subject(
             request.headers, _peer(request), body.client_ip, self._settings, trusted=trusted
         )
@@ -161,13 +179,24 @@ class _Api:
         if isinstance(made, Refused):
             self._counts.allocations["", "", made.reason] += 1
             raise refusal(made)
-        region = made.route.offers[0].relay.region
-        self._counts.allocations[made.route.service, region, "allocated"] += 1
+        self._counts.allocations[made.route.service, made.route.entry, "allocated"] += 1
         return web.Response(
             body=made.to_json(),
             status=201,
             headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
         )
+
+    async def open_session(self, request: web.Request) -> web.StreamResponse:
+        view, query, whom = self._about_session(request)
+        return await self._whip.open(request, view, query, whom)
+
+    async def restart_session(self, request: web.Request) -> web.StreamResponse:
+        view, query, whom = self._about_session(request)
+        return await self._whip.restart(request, view, query, whom)
+
+    async def end_session(self, request: web.Request) -> web.StreamResponse:
+        view, _ = self._admit(request)
+        return await self._whip.end(request, view)
 
     async def regions(self, request: web.Request) -> web.StreamResponse:
         view, trusted = self._admit(request)
@@ -202,12 +231,23 @@ class _Api:
     async def openapi(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=self._openapi, content_type="application/json")
 
+    async def demo(self, request: web.Request) -> web.StreamResponse:
+        return demo.answer(request.path)
+
     async def elsewhere(self, request: web.Request) -> web.StreamResponse:
         """404, or 405 where the path is right."""
-        allowed = _METHODS.get(request.path)
+        allowed = _allowed(request.path)
         if allowed is None:
             raise Problem(404, "nothing is at this path; /openapi.json lists what is")
         raise Problem(405, f"this path takes {allowed}", headers={"Allow": allowed})
+
+    def _about_session(self, request: web.Request) -> tuple[AllocatorView, SessionQuery, Subject]:
+        view, trusted = self._admit(request)
+        query = read_query(request.query.items(), SessionQuery)
+        whom = subject(
+            request.headers, _peer(request), query.client_ip, self._settings, trusted=trusted
+        )
+        return view, query, whom
 
     def _admit(self, request: web.Request) -> tuple[AllocatorView, bool]:
         """The view in force, and whether the caller bears a token; Problem 503 or 401."""
@@ -217,21 +257,24 @@ class _Api:
         return view, has_token(request.headers, self._settings, view.tokens, self._clock())
 
 
-async def _read(request: web.Request) -> bytes:
-    """The body, whole; Problem 408, 413 or 415 when it cannot be had."""
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise wrong(415, Fault("Content-Encoding", "must not be used"))
-    if (request.content_length or 0) > MAX_BODY:
-        raise Problem(413, f"the body is longer than {MAX_BODY} octets")
-    if request.content.is_eof():  # it came with the head, as nearly all do
-        return await request.read()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await request.read()
-    except ConnectionError:
-        raise unreadable("the caller has gone") from None
-    except TimeoutError:
-        raise Problem(408, f"the body did not arrive within {BODY_TIMEOUT_S} s") from None
+async def _transceivers(app: web.Application) -> AsyncIterator[None]:
+    """The client of transceivers, while the application runs."""
+    app[_CLIENT] = client = Transceivers()
+    yield
+    await client.close()
+
+
+def _allowed(path: str) -> str | None:
+    """The methods that a path takes; None where nothing is."""
+    return _OF_SESSION if _route(path) == _SESSION else _METHODS.get(path)
+
+
+def _route(path: str) -> str:
+    """The path as metrics name it."""
+    if path in _METHODS:
+        return path
+    inside, _, token = path.rpartition("/")
+    return _SESSION if inside == SESSIONS and token else "other"
 
 
 def _peer(request: web.Request) -> str:

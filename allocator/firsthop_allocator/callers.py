@@ -99,7 +99,9 @@ def cors_headers(origin: str | None, settings: AllocatorSettings) -> Mapping[str
     return {"Access-Control-Allow-Origin": origin, "Vary": "Origin", **_EXPOSED}
 
 
-_EXPOSED = {"Access-Control-Expose-Headers": "Retry-After, X-Request-Id"}
+_EXPOSED = {
+    "Access-Control-Expose-Headers": "ETag, Firsthop-Route, Location, Retry-After, X-Request-Id"
+}
 
 
 def _unauthorised(detail: str, challenge: str) -> Problem:

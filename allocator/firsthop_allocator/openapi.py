@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from firsthop_allocator.schema import (
@@ -13,9 +14,12 @@ from firsthop_allocator.schema import (
     ProblemAnswer,
     RegionsAnswer,
     RegionsQuery,
+    SessionQuery,
 )
+from firsthop_steering.sdp import FRAGMENT_TYPE, MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
+_TOKEN = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
 _FAULTS = (400, 401, 403, 408, 413, 415, 422, 503)
 
 
@@ -41,6 +45,8 @@ def document() -> dict[str, Any]:
         "paths": {
             "/v1/allocations": {"post": _allocate()},
             "/v1/regions": {"get": _regions()},
+            "/v1/sessions": {"post": _open_session()},
+            "/v1/sessions/{token}": {"patch": _restart_session(), "delete": _end_session()},
             "/healthz": {"get": _plain("health", "The process runs", 200)},
             "/readyz": {"get": _plain("readiness", "Ready to allocate, or why not", 200, 503)},
             "/metrics": {"get": _plain("metrics", "Prometheus metrics", 200)},
@@ -71,15 +77,59 @@ def _allocate() -> dict[str, Any]:
     }
 
 
+def _open_session() -> dict[str, Any]:
+    return {
+        "operationId": "openSession",
+        "summary": "An offer answered by way of the relays nearest to the client (RFC 9725)",
+        "parameters": _query(SessionQuery),
+        "requestBody": {"required": True, "content": _sdp(MEDIA_TYPE)},
+        "responses": {
+            "201": {
+                "description": "The answer",
+                "headers": {
+                    "Location": _header("The session's URL"),
+                    "ETag": _header("Names the ICE session"),
+                    "Firsthop-Route": _header("JSON: relays, transceiver, and why"),
+                },
+                "content": _sdp(MEDIA_TYPE),
+            },
+            **_problems(_FAULTS),
+        },
+    }
+
+
+def _restart_session() -> dict[str, Any]:
+    if_match = {"name": "If-Match", "in": "header", "required": True, "schema": {"const": "*"}}
+    return {
+        "operationId": "restartSession",
+        "summary": "ICE restarted on the same route (RFC 9725 §4.3.3); candidates are not taken",
+        "parameters": [_TOKEN, if_match, *_query(SessionQuery)],
+        "requestBody": {"required": True, "content": _sdp(FRAGMENT_TYPE)},
+        "responses": {
+            "200": {
+                "description": "The new credential, and the relays of now",
+                "headers": {"ETag": _header("Names the new ICE session")},
+                "content": _sdp(FRAGMENT_TYPE),
+            },
+            **_problems((400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 428, 503)),
+        },
+    }
+
+
+def _end_session() -> dict[str, Any]:
+    return {
+        "operationId": "endSession",
+        "summary": "The session's end",
+        "parameters": [_TOKEN],
+        "responses": {"200": {"description": "Ended"}, **_problems((401, 404, 503))},
+    }
+
+
 def _regions() -> dict[str, Any]:
-    properties = RegionsQuery.model_json_schema()["properties"]
     return {
         "operationId": "rankRegions",
         "summary": "All regions as they are ranked for one client",
-        "parameters": [
-            {"name": name, "in": "query", "required": False, "schema": _not_null(schema)}
-            for name, schema in properties.items()
-        ],
+        "parameters": _query(RegionsQuery),
         "responses": {
             "200": {"description": "Ranked", "content": _json("RegionsAnswer")},
             **_problems((400, 401, 403, 422, 503)),
@@ -97,6 +147,22 @@ def _problems(statuses: tuple[int, ...]) -> dict[str, Any]:
     return {
         str(each): {"description": HTTPStatus(each).phrase, "content": content} for each in statuses
     }
+
+
+def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
+    properties = model.model_json_schema()["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": _not_null(schema)}
+        for name, schema in properties.items()
+    ]
+
+
+def _sdp(media_type: str) -> dict[str, Any]:
+    return {media_type: {"schema": {"type": "string"}}}
+
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "required": True, "schema": {"type": "string"}}
 
 
 def _json(model: str) -> dict[str, Any]:

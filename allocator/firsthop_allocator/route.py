@@ -72,3 +72,7 @@ class Route:
     """The JSON members relays and transceiver_region."""
     decision: bytes
     """The JSON member decision."""
+    entry: str
+    """The region of the first relay, or of the first TURN server where there is none."""
+    turn_urls: bytes
+    """The URLs of TURN servers as a JSON array (RFC 7065); empty where there are none."""

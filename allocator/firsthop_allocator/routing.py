@@ -10,13 +10,16 @@ Fallback addresses of a service are for DNS: they have no port and route no ufra
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from firsthop_allocator.route import Offer, Refused, Route
 from firsthop_allocator.view import AllocatorView, Reachable
 from firsthop_steering.atlas import Client
 from firsthop_steering.decision import Candidate, Decision
-from firsthop_steering.model import Service
+from firsthop_steering.model import Relay, Service
 
+MAX_TURN = 2
+"""Browsers warn of slow starts with five or more TURN and STUN servers."""
 MAX_RELAYS = 3
 """Answers of the system that Firsthop follows carry three, so that a client races them."""
 
@@ -53,19 +56,21 @@ def find_route(
     if decision.chosen is None:
         return Refused("no_relay", None, f"service {service.id}: {decision.reason}")
     picks = _pick(view, decision, excluded)
-    if not picks:
+    turn = _pick(view, decision, excluded, turn=True) if view.tables.turn_servers else []
+    if not picks and not turn:
         return _nothing_to_offer(service, excluded)
-    entry = view.tables.region_index[picks[0][0].relay.region]
+    entry = view.tables.region_index[(picks or turn)[0][0].relay.region]
     media = _media_region(view.steering.decide_media(service, client, entry), pinned)
     if isinstance(media, Refused):
         return media
-    reason = _reason(decision, picks)
+    reason = _reason(decision, picks or turn)
     # With the view these name all that a route says: the round trips follow from service, cell
     # and relays.
-    key = (service.id, client.cell, media, reason, *(name for (name, _), _ in picks))
+    named = (name for (name, _), _ in (*picks, *turn))
+    key = (service.id, client.cell, media, reason, len(picks), *named)
     route = view.kept_route(key)
     if route is None:
-        made = _route(view, decision, picks, media, reason)
+        made = _route(view, decision, (picks, turn), media, reason)
         if isinstance(made, Refused):
             return made
         route = made
@@ -73,8 +78,34 @@ def find_route(
     return route
 
 
-def _pick(view: AllocatorView, decision: Decision, excluded: frozenset[str]) -> list[Pick]:
-    """The first relays of the chosen region, then of those that the client would ask next.
+def find_relays(
+    view: AllocatorView, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
+) -> tuple[Relay, ...] | Refused:
+    """The relays of `client` alone, for a session whose end is settled."""
+    decision = view.steering.decide(service, client)
+    if decision.chosen is None:
+        return Refused("no_relay", None, f"service {service.id}: {decision.reason}")
+    picks = _pick(view, decision, excluded)
+    if not picks and not view.tables.turn_servers:
+        return _nothing_to_offer(service, excluded)
+    return tuple(each.relay for each, _ in picks)
+
+
+def media_regions(
+    view: AllocatorView, service: Service, client: Client, route: Route
+) -> tuple[str, ...]:
+    """Ids of the transceiver regions that may take a session of `route`, the chosen one first."""
+    entry = view.tables.region_index[route.entry]
+    decision = view.steering.decide_media(service, client, entry)
+    walk, chosen = decision.walk, decision.chosen or 0
+    return tuple(each.site.id for each in (*walk[chosen:], *walk[:chosen]))
+
+
+def _pick(
+    view: AllocatorView, decision: Decision, excluded: frozenset[str], *, turn: bool = False
+) -> list[Pick]:
+    """The first relays of the chosen region, then of those that the client would ask next; or
+    those of kind turn.
 
     Regions that it asked before come last: their weight did not keep it.
     """
@@ -83,12 +114,16 @@ def _pick(view: AllocatorView, decision: Decision, excluded: frozenset[str]) -> 
     picks: list[Pick] = []
     for candidate in (*walk[chosen:], *walk[:chosen]) if chosen else walk:
         for each in view.relays_at(
-            decision.service, candidate.site.id, decision.bucket, ignore_health=ignore_health
+            decision.service,
+            candidate.site.id,
+            decision.bucket,
+            ignore_health=ignore_health,
+            turn=turn,
         ):
             if each.relay.id in excluded:
                 continue
             picks.append((each, candidate))
-            if len(picks) == MAX_RELAYS:
+            if len(picks) == (MAX_TURN if turn else MAX_RELAYS):
                 return picks
     return picks
 
@@ -102,8 +137,14 @@ def _reason(decision: Decision, picks: list[Pick]) -> str:
 
 
 def _route(
-    view: AllocatorView, decision: Decision, picks: list[Pick], media: str, reason: str
+    view: AllocatorView,
+    decision: Decision,
+    chosen: tuple[list[Pick], list[Pick]],
+    media: str,
+    reason: str,
 ) -> Route | Refused:
+    """`chosen` are the relays and the TURN servers."""
+    picks, turn = chosen
     tables, cell = view.tables, decision.client.cell
     wire_id = tables.wire_ids[media]
     if wire_id is None:
@@ -133,7 +174,23 @@ def _route(
         text=text,
         relays=f'"relays":[{relays}],"transceiver_region":"{media}"'.encode(),
         decision=f'"decision":{json.dumps(note, separators=(",", ":"))}'.encode(),
+        entry=(picks or turn)[0][0].relay.region,
+        turn_urls=_turn_urls(each.relay for each, _ in turn),
     )
+
+
+def _turn_urls(servers: Iterable[Relay]) -> bytes:
+    """RFC 7065, UDP before TCP; empty for none."""
+    found = list(servers)
+    transports = [("udp", each.udp_port, each) for each in found]
+    transports += [("tcp", each.tcp_port, each) for each in found if each.tcp_port]
+    urls = [
+        f"turn:{host}:{port}?transport={protocol}"
+        for protocol, port, each in transports
+        for host in (each.ipv6 and f"[{each.ipv6}]", each.ipv4)
+        if host
+    ]
+    return json.dumps(urls, separators=(",", ":")).encode() if urls else b""
 
 
 def _numbers(rank: int, offer: Offer) -> str:

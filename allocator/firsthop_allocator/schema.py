@@ -58,6 +58,23 @@ class AllocationBody(_Strict):
     """Relays that the client found to be unreachable."""
 
 
+class SessionQuery(_Strict):
+    """What POST and PATCH of /v1/sessions take in their query, as `AllocationBody` has it."""
+
+    service: ServiceName | None = None
+    client_ip: Host | None = None
+    ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S, strict=False)] = DEFAULT_TTL_S
+    """Seconds that the credential opens new flows for; rounded up to 16 s of the clock."""
+    transceiver_region: Slug | None = None
+    exclude_relays: Annotated[str, Field(max_length=MAX_EXCLUDED * 64)] = ""
+    """Ids of relays that the client found to be unreachable, with commas between them."""
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """`exclude_relays` as a set."""
+        return frozenset(filter(None, self.exclude_relays.split(",")))
+
+
 class RegionsQuery(_Strict):
     """What GET /v1/regions takes in its query."""
 
@@ -106,6 +123,14 @@ class IceCandidate(BaseModel):
     username_fragment: str
 
 
+class IceServer(BaseModel):
+    """RTCIceServer; the credential ends with the allocation."""
+
+    urls: list[str]
+    username: str
+    credential: str
+
+
 class DecisionNote(BaseModel):
     """By which plan and status it was decided, and why."""
 
@@ -122,11 +147,14 @@ class AllocationAnswer(BaseModel):
     expires_at: datetime
     ttl: int
     client: ClientPlace
-    relays: list[OfferedRelay] = Field(min_length=1)
+    relays: list[OfferedRelay]
+    """Empty only where the plan's relays are all TURN servers."""
     transceiver_region: str
     ice_parameters: IceParameters
     candidates: list[IceCandidate]
     sdp: list[str]
+    ice_servers: list[IceServer]
+    """The nearest healthy TURN servers; empty where the plan has none."""
     key_id: int
     decision: DecisionNote
 

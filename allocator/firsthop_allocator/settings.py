@@ -10,6 +10,8 @@ from firsthop_allocator.errors import AllocatorError
 
 MAX_BODY = 16 * 1024
 """Octets of a request body; the longest sensible one names 64 relays, under 5 KiB."""
+MAX_OFFER = 64 * 1024
+"""Octets of a session description; `firsthop_steering.sdp` allows as many characters."""
 BODY_TIMEOUT_S = 5.0
 """For a whole body to arrive, so that slow senders hold nothing for long."""
 KEEPALIVE_S = 30.0
@@ -37,6 +39,9 @@ class AllocatorSettings:
     """Peers whose Forwarded and X-Forwarded-For fields are believed."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may read the answers; `*` is all."""
+
+    demo: bool = False
+    """Whether the page at /demo is served."""
 
     def __post_init__(self) -> None:
         """Raise AllocatorError naming the setting and the rule it breaks."""

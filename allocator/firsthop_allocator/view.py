@@ -9,7 +9,7 @@ status changes, so views of one plan share it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -17,14 +17,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firsthop_allocator.candidates import candidate_lines
 from firsthop_allocator.route import Place, Route, SessionText
 from firsthop_steering.atlas import Atlas, Endpoint
+from firsthop_steering.candidates import candidate_lines
 from firsthop_steering.decide import Steering
+from firsthop_steering.document import Document
 from firsthop_steering.endpoints import domains_apart
-from firsthop_steering.model import Relay, Service
+from firsthop_steering.model import Relay, Service, State, Transceiver
 from firsthop_steering.rendezvous import BUCKETS, races
 from firsthop_steering.standing import FAMILIES
+from firsthop_steering.turn import turn_secret
 from firsthop_steering.ufrag import CredentialKeys
 
 ICE_LITE = True
@@ -62,9 +64,14 @@ class PlanTables:
         """Only these route by ufrag; a TURN server would not understand the credential."""
         self._offered: dict[str, Relay] = {}
         """Of each name of a `Reachable` its relay: at most three a relay."""
+        self.turn_servers = {each.id: each for each in document.relays if each.kind == "turn"}
         self.region_index = {site.id: index for index, site in enumerate(atlas.pools["relays"])}
         self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
         steered = (each for each in document.services if each.pool == "relays")
+        self.transceivers = _by_region(document.transceivers)
+        """Those that new sessions may be asked of, by region."""
+        self.transceiver_at = _by_wire_ids(document)
+        """All that can be asked, by the wire ids of their region and their own."""
         self.default_service: Service | None = min(steered, key=lambda each: each.id, default=None)
         """The one that a request without a service is for: the first by id."""
         self.orders = lru_cache(_ORDERS)(self._orders)
@@ -72,9 +79,11 @@ class PlanTables:
         self.place = lru_cache(_PLACES)(self._place)
         self.session_text = lru_cache(_RELAY_SETS)(self._session_text)
 
-    def _orders(self, usable: tuple[Endpoint, ...]) -> Orders:
-        """For each bucket the order of these relays: by weight, failure domains apart first."""
-        field = [each for each in usable if each.id in self.relays]
+    def _orders(self, usable: tuple[Endpoint, ...], turn: bool) -> Orders:
+        """For each bucket the order of these relays, or TURN servers: by weight, failure domains
+        apart first."""
+        named = self.turn_servers if turn else self.relays
+        field = [each for each in usable if each.id in named]
         if not field:
             return ((),) * BUCKETS
         arrivals = np.stack([races(each.id, each.weight) for each in field])
@@ -83,13 +92,13 @@ class PlanTables:
         for places in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):
             if places not in kept:
                 ordered = domains_apart([field[place] for place in places])
-                kept[places] = tuple(self._reachable(each) for each in ordered)
+                kept[places] = tuple(self._reachable(each, named) for each in ordered)
             orders.append(kept[places])
         return tuple(orders)
 
-    def _reachable(self, endpoint: Endpoint) -> Reachable:
+    def _reachable(self, endpoint: Endpoint, named: Mapping[str, Relay]) -> Reachable:
         """The relay of `endpoint` without the address that it does not have."""
-        name, relay = endpoint.id, self.relays[endpoint.id]
+        name, relay = endpoint.id, named[endpoint.id]
         for family in FAMILIES:
             if getattr(relay, family) is not None and getattr(endpoint, family) is None:
                 name, relay = f"{name} not {family}", relay.model_copy(update={family: None})
@@ -151,19 +160,27 @@ class AllocatorView:
         lent = previous.tables if previous is not None else None
         same_plan = lent is not None and lent.atlas is steering.atlas
         self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.atlas)
-        self._relays: dict[tuple[str, bool, str], Orders] = {}
+        self.turn_secret = turn_secret(keys.masters[keys.signing])
+        self._relays: dict[tuple[str, bool, str, bool], Orders] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
 
     def relays_at(
-        self, service: Service, region: str, drawn: int, *, ignore_health: bool
+        self,
+        service: Service,
+        region: str,
+        drawn: int,
+        *,
+        ignore_health: bool,
+        turn: bool = False,
     ) -> tuple[Reachable, ...]:
-        """The relays of a region that a service may offer now, in the order of a bucket."""
-        orders = self._relays.get((region, ignore_health, service.view))
+        """The relays of a region that a service may offer now, in the order of a bucket; or those
+        of kind turn."""
+        key = region, ignore_health, service.view, turn
+        orders = self._relays.get(key)
         if orders is None:
             site = self.tables.region_index[region]
             usable = self.steering.usable(service, "relays", site, ignore_health=ignore_health)
-            orders = self.tables.orders(usable)
-            self._relays[region, ignore_health, service.view] = orders
+            orders = self._relays[key] = self.tables.orders(usable, turn)
         return orders[drawn]
 
     def kept_route(self, key: tuple[object, ...]) -> Route | None:
@@ -184,6 +201,29 @@ class Holder:
     view: AllocatorView | None = None
     reason: str = "no snapshot has arrived yet"
     """Why there is no view, for readiness."""
+
+
+def _by_region(transceivers: Iterable[Transceiver]) -> dict[str, tuple[Transceiver, ...]]:
+    found: dict[str, tuple[Transceiver, ...]] = {}
+    for each in transceivers:
+        if each.state is State.ACTIVE and each.weight and each.wire_id and _can_be_asked(each):
+            found[each.region] = (*found.get(each.region, ()), each)
+    return found
+
+
+def _by_wire_ids(document: Document) -> dict[tuple[int, int], Transceiver]:
+    regions = {region.id: region.wire_id for region in document.transceiver_regions}
+    return {
+        (region, each.wire_id): each
+        for each in document.transceivers
+        if (region := regions[each.region]) and each.wire_id and _can_be_asked(each)
+    }
+
+
+def _can_be_asked(transceiver: Transceiver) -> bool:
+    """Whether the plan says where its HTTP door is."""
+    address = transceiver.signalling_ipv4 or transceiver.signalling_ipv6
+    return address is not None and transceiver.signalling_port is not None
 
 
 def _candidate_object(line: str) -> dict[str, object]:

@@ -24,6 +24,8 @@ COMMANDS = {
     "prober": ("firsthop.commands.prober", "prober"),
     "agent": ("firsthop.commands.agent", "agent"),
     "relay": ("firsthop.commands.relay", "relay"),
+    "relay-worker": ("firsthop.commands.relay_worker", "relay_worker"),
+    "transceiver": ("firsthop.commands.transceiver", "transceiver"),
     "migrate": ("firsthop.commands.controlplane", "migrate"),
     "apply": ("firsthop.commands.controlplane", "apply"),
     "export": ("firsthop.commands.controlplane", "export"),
@@ -42,7 +44,9 @@ COMMANDS = {
     "allocate": ("firsthop.commands.allocate", "allocate"),
     "geodata": ("firsthop.commands.geodata", "app"),
 }
-_HIDDEN = {"edge-worker"}
+_HIDDEN = {"edge-worker", "relay-worker"}
+_EXTRAS = {"transceiver": "transceiver"}
+"""Where a command's libraries are, if not in `controlplane`."""
 
 
 def build(wanted: str | None = None) -> typer.Typer:
@@ -70,7 +74,7 @@ def build(wanted: str | None = None) -> typer.Typer:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, hidden=name in _HIDDEN)
         else:
-            app.command(name)(command)
+            app.command(name, hidden=name in _HIDDEN)(command)
     return app
 
 
@@ -81,10 +85,11 @@ def _not_installed(command: str, error: ModuleNotFoundError) -> Callable[[], Non
         raise error
 
     def unavailable() -> None:
-        typer.echo(f"firsthop {command}: needs {missing}; install firsthop[controlplane]", err=True)
+        typer.echo(f"firsthop {command}: needs {missing}; install firsthop[{extra}]", err=True)
         raise typer.Exit(1)
 
-    unavailable.__doc__ = "Not installed here: it is in the extra 'controlplane'."
+    extra = _EXTRAS.get(command, "controlplane")
+    unavailable.__doc__ = f"Not installed here: it is in the extra '{extra}'."
     return unavailable
 
 

@@ -18,11 +18,20 @@ from firsthop_controlplane.api.bodies import parse
 from firsthop_controlplane.app import Parts, addresses, create_app
 from firsthop_controlplane.deps import DEPS, Explain
 from firsthop_controlplane.errors import ControlPlaneError, Refused
-from firsthop_controlplane.keyfiles import master_key, publish_route_keys, signing_key
+from firsthop_controlplane.keyfiles import (
+    master_key,
+    publish_region_keys,
+    publish_route_keys,
+    publish_routes,
+    publish_turn_secrets,
+    signing_key,
+)
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.migrate import migrate
 from firsthop_controlplane.tokens import BootstrapToken
+from firsthop_relay.routes import routes_of
+from firsthop_steering.snapshot import KeySet, Plan
 
 log = structlog.get_logger(__name__)
 DATABASE_PATIENCE_S = 30.0
@@ -41,7 +50,8 @@ class ControlPlaneOptions:
     settings: Settings
     state_dir: Path
     publish_dir: Path | None = None
-    """Where `snapshot.pub` and `route.keys` go, for other machines; None: the state folder."""
+    """Where `snapshot.pub`, `route.keys`, `routes.json`, `regions/` and `turn.secrets` go, for
+    other machines; None: the state folder."""
     bootstrap_tokens: Path | None = None
 
 
@@ -78,7 +88,7 @@ async def running_controlplane(
         signing_key=signing_key(options.state_dir, publish_dir),
         master_key=master_key(options.state_dir),
         explain=explain,
-        on_keys=lambda keys: publish_route_keys(keys, publish_dir),
+        publish=lambda plan, keys: _publish(plan, keys, publish_dir),
         admin_token_file=options.state_dir / "admin.token",
         bootstrap=BootstrapFile(options.bootstrap_tokens) if options.bootstrap_tokens else tuple,
     )
@@ -94,6 +104,15 @@ async def running_controlplane(
         yield urls
     finally:
         await runner.cleanup()
+
+
+def _publish(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
+    """What relays, transceivers and TURN servers hold of the secrets, and nothing more; and the
+    relays' routes, which are none."""
+    publish_routes(routes_of(plan.document).to_json(), publish_dir)
+    publish_route_keys(keys, publish_dir)
+    publish_region_keys(plan, keys, publish_dir)
+    publish_turn_secrets(keys, publish_dir)
 
 
 class BootstrapFile:

@@ -52,7 +52,7 @@ from firsthop_controlplane.store.engine import (
 )
 from firsthop_controlplane.tokens import BootstrapToken, TokenBook
 from firsthop_steering.depool import Shares
-from firsthop_steering.snapshot import KeySet
+from firsthop_steering.snapshot import KeySet, Plan
 from firsthop_steering.ufrag import mint_probe_credential
 
 log = structlog.get_logger(__name__)
@@ -84,8 +84,8 @@ class Parts:
     admin_token_file: Path | None = None
     """Where the first admin token is written; None: nowhere, tokens come from elsewhere."""
     bootstrap: BootstrapSource = tuple
-    on_keys: Callable[[KeySet], None] = lambda _: None
-    """Told of every new key set, to hand it to those who do not follow the feed."""
+    publish: Callable[[Plan, KeySet], None] = lambda *_: None
+    """Told of every new plan and key set, for those who do not follow the feed."""
     mint_probe: MintProbe = mint_probe
     now: Callable[[], datetime] = utc_now
 
@@ -158,7 +158,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         book,
         poll_s=settings.poll_s,
         on_plan=loop.wake,
-        on_keys=parts.on_keys,
+        publish=parts.publish,
     )
     return Deps(
         settings=settings,

@@ -47,7 +47,7 @@ class Follower:
         *,
         poll_s: float,
         on_plan: Callable[[], None],
-        on_keys: Callable[[KeySet], None],
+        publish: Callable[[Plan, KeySet], None],
     ) -> None:
         self._engine = engine
         self._feed = feed
@@ -55,7 +55,7 @@ class Follower:
         self._tokens = tokens
         self._poll_s = poll_s
         self._on_plan = on_plan
-        self._on_keys = on_keys
+        self._publish = publish
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self._seen_audit = -1
@@ -64,6 +64,7 @@ class Follower:
     async def refresh(self) -> None:
         """Take over what is new; raises what the database raises."""
         async with self._lock, AsyncSession(self._engine) as session:
+            before = self._feed.plan, self._feed.keys
             await self._read_plan(session)
             # Every change to tokens and keys is audited, so the newest entry tells of both.
             newest = await session.scalar(select(func.max(AuditRow.id))) or 0
@@ -71,6 +72,9 @@ class Follower:
                 await self._tokens.load(session)
                 await self._read_keys(session)
                 self._seen_audit = newest
+            plan, keys = self._feed.plan, self._feed.keys
+            if plan is not None and keys is not None and before != (plan, keys):
+                self._publish(plan, keys)
         self.store = Reachable(True)
 
     async def _read_plan(self, session: AsyncSession) -> None:
@@ -96,7 +100,6 @@ class Follower:
         present = self._feed.keys
         if keys is not None and (present is None or keys.number > present.number):
             self._feed.publish(keys)
-            self._on_keys(keys)
 
     async def run(self) -> None:
         """Follow until cancelled."""

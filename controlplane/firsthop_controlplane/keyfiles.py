@@ -10,7 +10,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop_controlplane.errors import ControlPlaneError
-from firsthop_steering.snapshot import KeySet
+from firsthop_steering.region_keys import RegionKeys
+from firsthop_steering.snapshot import KeySet, Plan
+from firsthop_steering.turn import secrets_file
 from firsthop_steering.ufrag import RouteKeys
 
 
@@ -74,6 +76,37 @@ def signing_key(state_dir: Path, publish_dir: Path) -> Ed25519PrivateKey:
         write_private(path, public)
         path.chmod(0o644)
     return key
+
+
+def publish_region_keys(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
+    """Puts what transceivers hold into `regions/<region id>.keys`, and takes away what is stale."""
+    folder = publish_dir / "regions"
+    wanted = {
+        f"{region.id}.keys": RegionKeys.from_keyset(keys, region.wire_id).to_json()
+        for region in plan.document.transceiver_regions
+        if region.wire_id is not None
+    }
+    for name, text in wanted.items():
+        if read_secret(folder / name) != text:
+            write_private(folder / name, text)
+    for path in folder.glob("*.keys"):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
+
+
+def publish_turn_secrets(keys: KeySet, publish_dir: Path) -> None:
+    """Puts what TURN servers hold into `turn.secrets`, to be included in their configuration."""
+    path, text = publish_dir / "turn.secrets", secrets_file(keys)
+    if read_secret(path) != text.strip():
+        write_private(path, text)
+
+
+def publish_routes(text: str, publish_dir: Path) -> None:
+    """Puts the relays' table of transceivers into `routes.json`; there is no secret in it."""
+    path = publish_dir / "routes.json"
+    if read_secret(path) != text:
+        write_private(path, text)
+        path.chmod(0o644)
 
 
 def publish_route_keys(keys: KeySet, publish_dir: Path) -> None:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable, Iterator
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from firsthop_relay.server import ListenError
+from firsthop_relay.counters import Reading, families
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def serve_metrics(collector: Collector, host: str, port: int) -> web.AppRunner:
-    """Serve on `host`:`port` until the runner's `cleanup()`. Raises ListenError."""
+class _Read(Collector):
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def collect(self) -> Iterator[Metric]:
+        return families(self._reading)
+
+
+def exposition(reading: Reading) -> bytes:
+    """The text of `/metrics`."""
     registry = CollectorRegistry()
-    registry.register(collector)
+    registry.register(_Read(reading))
+    return generate_latest(registry)
+
+
+async def serve_metrics(reading: Callable[[], Reading], sock: socket.socket) -> web.AppRunner:
+    """Serve on a socket that listens until the runner's `cleanup()`."""
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=exposition(reading()), headers={"Content-Type": CONTENT_TYPE})
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -26,9 +43,5 @@ async def serve_metrics(collector: Collector, host: str, port: int) -> web.AppRu
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        await runner.cleanup()
-        raise ListenError("TCP", host, port, error) from error
+    await web.SockSite(runner, sock).start()
     return runner

@@ -1,29 +1,38 @@
-"""The relay's UDP shell: sockets in a drain loop round the pure responder."""
+"""The relay's shell: sockets, the loop and its timers round the pure flow table."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
-from firsthop_relay.counters import Counters
-from firsthop_relay.responder import Drop, handle
-from firsthop_steering.ufrag import RouteKeys
+from firsthop_relay.counters import Counters, Reading
+from firsthop_relay.drops import Drop
+from firsthop_relay.flow import Confirmed, Ending, Flow, Lane, Source
+from firsthop_relay.flows import STUN_BELOW, FlowTable
+from firsthop_relay.routes import Address
+from firsthop_relay.streams import StreamListener
+from firsthop_relay.upstreams import Upstreams
 
-DRAIN = 64  # datagrams a wake-up, so that other sockets and timers get their turn
-DATAGRAM = 2048  # above any path MTU that media uses; what is longer is cut and fails its checks
-RECEIVE_BUFFER = 4 * 1024 * 1024  # the kernel's default drops bursts; see docs on rmem_max
+DRAIN = 64  # datagrams a wake-up and listener, so that other sockets and timers get their turn
+DRAIN_UPSTREAMS = 256  # for all upstreams together
+DATAGRAM = 65_535
+SHORTEST_PAUSE_S = 0.05  # between two looks at the timers
 
 
-class ListenError(Exception):
-    """An address that cannot be listened on; the message names it."""
+class Keeper(Protocol):
+    """Who remembers confirmed flows for the next process."""
 
-    def __init__(self, transport: str, host: str, port: int, cause: OSError) -> None:
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        reason = os.strerror(cause.errno) if cause.errno else str(cause)
-        super().__init__(f"cannot listen on {transport} {place}: {reason}")
+    def keep(self, flow: Flow) -> None:
+        """A flow was confirmed."""
+
+    def touch(self, flow: Flow) -> None:
+        """Its client was active of late."""
+
+    def forget(self, flow: Flow) -> None:
+        """It has ended."""
 
 
 def _utc_now() -> datetime:
@@ -31,65 +40,256 @@ def _utc_now() -> datetime:
 
 
 class RelayServer:
-    """UDP sockets that share one set of keys and one set of counters.
+    """Listening sockets that share one table, one set of upstreams and one set of counters."""
 
-    `keys` may be replaced at any time; the next datagram is judged by the new ones.
-    """
-
-    def __init__(self, keys: RouteKeys, *, clock: Callable[[], datetime] = _utc_now) -> None:
-        self.keys = keys
+    def __init__(
+        self, table: FlowTable, *, most_files: int, clock: Callable[[], datetime] = _utc_now
+    ) -> None:
+        self.table = table
         self.counters = Counters()
+        self.upstreams = Upstreams()
+        self.keepers: list[Keeper] = []
+        self.udp: dict[socket.socket, Lane] = {}
+        self.tcp: list[StreamListener] = []
+        self._most = most_files
         self._clock = clock
-        self._sockets: list[socket.socket] = []
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._reading = False
 
-    def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Bind `host` (an IPv4 or IPv6 address) and start to answer in the running loop.
+    def listen(self, sock: socket.socket) -> None:
+        """Serve a bound UDP socket, or a TCP socket that listens, once `start` was called."""
+        sock.setblocking(False)  # it may come from another process
+        if sock.type == socket.SOCK_STREAM:
+            self.tcp.append(StreamListener(self, sock))
+        else:
+            self.udp[sock] = Lane()
 
-        Gives the address and port bound (port 0 takes a free one). Raises ListenError.
-        """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((host, port))
-        except OSError as error:
-            sock.close()
-            raise ListenError("UDP", host, port, error) from error
-        asyncio.get_running_loop().add_reader(sock, self._drain, sock)
-        self._sockets.append(sock)
-        bound: tuple[str, int] = sock.getsockname()[:2]
-        return bound
+    def start(self) -> None:
+        """Read from all sockets."""
+        self._reading = True
+        self._loop.add_reader(self.upstreams.fileno(), self._drain_upstreams)
+        for sock, lane in self.udp.items():
+            self._loop.add_reader(sock, self._drain, sock, lane)
+        for listener in self.tcp:
+            listener.start()
+        self._arm()
+
+    def pause(self) -> None:
+        """Read from none; the kernel keeps what comes."""
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self.upstreams.fileno())
+            for sock in self.udp:
+                self._loop.remove_reader(sock)
+            for listener in self.tcp:
+                listener.pause()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
     def close(self) -> None:
-        """Stop listening."""
-        for sock in self._sockets:
-            asyncio.get_running_loop().remove_reader(sock)
+        """Stop, and close all sockets."""
+        self.pause()
+        for listener in self.tcp:
+            listener.close()
+        for sock in self.udp:
             sock.close()
-        self._sockets.clear()
+        self.upstreams.close_all()
 
-    def _drain(self, sock: socket.socket) -> None:
-        now = self._clock()
+    def reading(self) -> Reading:
+        """All counters and gauges."""
+        census = self.table.census
+        return self.counters.reading() | {
+            "sessions": {"": self.table.sessions},
+            "flows": {
+                "confirmed": census.total - census.unconfirmed,
+                "unconfirmed": census.unconfirmed,
+            },
+            "streams": {"": self._streams()},
+            "draining": {"": int(self.table.draining)},
+        }
+
+    def has_room(self) -> bool:
+        """Whether one more socket leaves the reserve of descriptors untouched."""
+        return len(self.upstreams) + self._streams() < self._most
+
+    def _streams(self) -> int:
+        return sum(len(each.streams) for each in self.tcp)
+
+    # From clients
+
+    def _drain(self, sock: socket.socket, lane: Lane) -> None:
+        """The hot path: a look-up and a send for what belongs to a flow and is not STUN."""
+        receive, current = sock.recvfrom, lane.current.get
+        packets = size = forwarded = 0
         for _ in range(DRAIN):
             try:
-                packet, source = sock.recvfrom(DATAGRAM)
+                packet, source = receive(DATAGRAM)
             except OSError:  # empty, or the ICMP error of an earlier answer: wait for the next
-                return
-            self._serve(sock, packet, source, now)
+                break
+            packets += 1
+            size += len(packet)
+            flow = current(source)
+            if flow is not None and packet and packet[0] >= STUN_BELOW:
+                flow.taken += 1
+                try:
+                    flow.send(packet)
+                except OSError:
+                    self.counters.dropped[Drop.UPSTREAM] += 1
+                else:
+                    forwarded += 1
+            else:
+                self.handle(lane, packet, source, sock.sendto)
+        self.counters.packets_received += packets
+        self.counters.bytes_received += size
+        self.counters.to_upstream += forwarded
 
-    def _serve(
-        self, sock: socket.socket, packet: bytes, source: tuple[str, int], now: datetime
-    ) -> None:
-        self.counters.received(packet)
-        outcome = handle(packet, source, self.keys, now)
-        if not isinstance(outcome, bytes):
-            self.counters.drop(outcome)
-            return
-        try:
-            sock.sendto(outcome, source)
-        except OSError:
-            self.counters.drop(Drop.SEND)
+    def handle(
+        self, lane: Lane, packet: bytes, source: Source, reply: Callable[[bytes, Source], object]
+    ) -> Drop | None:
+        """What the table says of a packet from a client, done; why it was dropped, if it was.
+
+        The packet has been counted as received. `reply` is the way back.
+        """
+        now = self._loop.time()
+        outcome = self.table.receive(lane, packet, source, now=now, wall=self._clock())
+        drop: Drop | None
+        if isinstance(outcome, Flow):
+            drop = self._forward(outcome, packet, reply)
+        elif isinstance(outcome, bytes):
+            drop = self._answer(outcome, source, reply)
         else:
-            self.counters.answered(outcome)
+            drop = outcome
+        if drop is not None:
+            self.counters.dropped[drop] += 1
+        return drop
+
+    def _forward(
+        self, flow: Flow, packet: bytes, reply: Callable[[bytes, Source], object]
+    ) -> Drop | None:
+        if flow.leg is None:
+            self.counters.flows_opened += 1
+            if not (self.has_room() and self.upstreams.open(flow)):
+                self.end(flow, "socket")
+                return Drop.NO_SOCKET
+            flow.reply = reply
+            self._arm()
+        try:
+            flow.send(packet)
+        except OSError:
+            return Drop.UPSTREAM
+        self.counters.to_upstream += 1
+        return None
+
+    def _answer(
+        self, answer: bytes, source: Source, reply: Callable[[bytes, Source], object]
+    ) -> Drop | None:
+        try:
+            reply(answer, source)
+        except OSError:
+            return Drop.SEND
+        self.counters.packets_answered += 1
+        self.counters.bytes_answered += len(answer)
+        return None
+
+    # From upstreams
+
+    def _drain_upstreams(self) -> None:
+        """One datagram of every ready socket in turn, as long as there are some."""
+        poll, flows = self.upstreams.poll, self.upstreams.flows.get
+        left = DRAIN_UPSTREAMS
+        packets = size = forwarded = 0
+        while left > 0:
+            ready = poll(0, left)
+            if not ready:
+                break
+            left -= len(ready)
+            for file, _ in ready:
+                flow = flows(file)
+                if flow is None:
+                    continue
+                try:
+                    packet = flow.take(DATAGRAM)
+                except OSError:  # the ICMP error of an earlier packet
+                    continue
+                packets += 1
+                size += len(packet)
+                if not flow.current and self._held_back(flow, packet):
+                    continue
+                try:
+                    flow.reply(packet, flow.source)
+                except OSError:
+                    self.counters.dropped[Drop.SEND] += 1
+                else:
+                    forwarded += 1
+        self.counters.packets_received += packets
+        self.counters.bytes_received += size
+        self.counters.to_client += forwarded
+
+    def _held_back(self, flow: Flow, packet: bytes) -> bool:
+        reason = self.table.returned(flow, packet, now=self._loop.time())
+        self._follow_events()
+        if reason is not None:
+            self.counters.dropped[reason] += 1
+        return reason is not None
+
+    # Flows that begin and end
+
+    def restore(
+        self,
+        lane: Lane,
+        source: Source,
+        ufrag: bytes,
+        upstream: Address,
+        *,
+        age_s: float,
+        reply: Callable[[bytes, Source], object],
+    ) -> Flow | None:
+        """A flow that another process confirmed; the caller sees to its socket."""
+        now = self._loop.time()
+        flow = self.table.restore(lane, source, ufrag, upstream, age_s=age_s, now=now)
+        if flow is not None:
+            flow.reply = reply
+            self.counters.flows_restored += 1
+        return flow
+
+    def end(self, flow: Flow, reason: Ending) -> None:
+        """Close a flow and what belongs to it."""
+        self.table.close(flow, reason)
+        self._follow_events()
+
+    def _follow_events(self) -> None:
+        while (event := self.table.next_event()) is not None:
+            flow = event.flow
+            if isinstance(event, Confirmed):
+                self.counters.flows_confirmed += not event.again
+                for keeper in self.keepers:
+                    keeper.keep(flow)
+                continue
+            self.counters.flows_closed[event.reason] += 1
+            for keeper in self.keepers:
+                keeper.forget(flow)
+            self.upstreams.close(flow)
+            for listener in self.tcp:
+                listener.flow_ended(flow)
+
+    def _arm(self) -> None:
+        """Wake up when the table wants to be."""
+        due = self.table.get_timer()
+        if due is None or not self._reading:
+            return
+        due = max(due, self._loop.time() + SHORTEST_PAUSE_S)
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        for flow in self.table.handle_timer(now=self._loop.time()):
+            for keeper in self.keepers:
+                keeper.touch(flow)
+        self._follow_events()
+        self._arm()

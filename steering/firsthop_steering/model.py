@@ -95,11 +95,11 @@ class Region(Model):
     state: State = State.ACTIVE
 
 
-ProbeKind = Literal["stun", "tcp", "tls", "http", "https", "dns", "icmp"]
+ProbeKind = Literal["stun", "tcp", "tls", "http", "https", "dns", "icmp", "turn"]
 _HTTP: tuple[ProbeKind, ...] = ("http", "https")
 _TLS: tuple[ProbeKind, ...] = ("tls", "https")
 _PROBE_FIELDS: dict[str, tuple[ProbeKind, ...]] = {
-    "port": ("stun", "tcp", "tls", "http", "https", "dns"),
+    "port": ("stun", "tcp", "tls", "http", "https", "dns", "turn"),
     "path": _HTTP,
     "expect_status": _HTTP,
     "expect_body": _HTTP,
@@ -134,7 +134,7 @@ class Probe(Model):
 
     kind: ProbeKind = "stun"
     port: Port | None = None
-    """Port to check; default: the UDP port for stun, 53 for dns, the relay's TCP port otherwise."""
+    """Port to check; default: the UDP port for stun and turn, 53 for dns, else the TCP port."""
     path: str = Field(default="/", max_length=1024, pattern=r"^/[!-~]*$")
     expect_status: int = Field(default=200, ge=100, le=599)
     expect_body: str | None = Field(default=None, min_length=1, max_length=1000)
@@ -192,11 +192,23 @@ class Relay(Model):
     probe: Probe = Probe()
     forced: Forced | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _probed_as_what_it_is(cls, data: object) -> object:
+        """A TURN server has no relay's key, so a stun probe would find it dead for ever."""
+        if not isinstance(data, dict) or data.get("kind") != "turn":
+            return data
+        probe = data.get("probe", {})
+        fields = probe.model_dump() if isinstance(probe, Probe) else probe
+        if isinstance(fields, dict) and fields.get("kind", "stun") == "stun":
+            return {**data, "probe": {**fields, "kind": "turn"}}
+        return data
+
     @model_validator(mode="after")
     def _reachable(self) -> Relay:
         if self.ipv4 is None and self.ipv6 is None:
             raise ValueError("a relay needs an ipv4 or an ipv6 address")
-        by_tcp = self.probe.kind not in ("stun", "dns", "icmp")
+        by_tcp = self.probe.kind not in ("stun", "dns", "icmp", "turn")
         if by_tcp and self.probe.port is None and self.tcp_port is None:
             raise ValueError(f"a {self.probe.kind} probe needs probe.port or tcp_port")
         for family in self.probe.families or ():

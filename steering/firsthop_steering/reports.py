@@ -34,7 +34,8 @@ class ProbeTarget(Model):
     rise: int = Field(ge=1)
     fall: int = Field(ge=1)
     ufrag: str | None = None
-    """For stun: a credential minted for the reserved region wire id 0, and its password."""
+    """For stun: a credential minted for the reserved region wire id 0, and its password. For turn:
+    username and password."""
     password: str | None = None
     nudge: int = Field(default=0, ge=0)
     """When it is another number than before, check at once: something may have happened."""

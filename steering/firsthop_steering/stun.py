@@ -57,7 +57,8 @@ class Message:
     `attributes` are type and value in order, without those that stand behind MESSAGE-INTEGRITY.
     """
 
-    kind: Kind
+    kind: IntEnum
+    """`Kind`, or another method's where `parse` was asked to read that."""
     transaction_id: bytes
     attributes: tuple[tuple[int, bytes], ...]
     packet: bytes
@@ -131,14 +132,14 @@ def peek_username(packet: bytes) -> bytes | None:
     return None
 
 
-def parse(packet: bytes) -> Message:
+def parse(packet: bytes, *, kinds: type[IntEnum] = Kind) -> Message:
     """The Binding message that `packet` is from its first byte to its last; StunError says why not.
 
-    Refused: other methods, a wrong length or cookie (§5), attributes that do not fit or more than
-    32, a USERNAME that is not UTF-8, MESSAGE-INTEGRITY of another size, and a FINGERPRINT that is
-    wrong or not last (§14.7).
+    `kinds` are the message types that it may have. Refused: other methods, a wrong length or
+    cookie (§5), attributes that do not fit or more than 32, a USERNAME that is not UTF-8,
+    MESSAGE-INTEGRITY of another size, and a FINGERPRINT that is wrong or not last (§14.7).
     """
-    kind, transaction_id = _read_header(packet)
+    kind, transaction_id = _read_header(packet, kinds)
     attributes: list[tuple[int, bytes]] = []
     integrity_at, at, count = None, HEADER_LENGTH, 0
     while at < len(packet):
@@ -154,7 +155,7 @@ def parse(packet: bytes) -> Message:
     return Message(kind, transaction_id, tuple(attributes), packet, integrity_at)
 
 
-def _read_header(packet: bytes) -> tuple[Kind, bytes]:
+def _read_header(packet: bytes, kinds: type[IntEnum]) -> tuple[IntEnum, bytes]:
     if len(packet) < HEADER_LENGTH:
         raise StunError("shorter than a header")
     message_type, length, cookie, transaction_id = _HEADER.unpack_from(packet)
@@ -163,9 +164,10 @@ def _read_header(packet: bytes) -> tuple[Kind, bytes]:
     if length % 4 or length != len(packet) - HEADER_LENGTH:
         raise StunError("wrong length")
     try:
-        return Kind(message_type), transaction_id
+        return kinds(message_type), transaction_id
     except ValueError:
-        raise StunError("not a Binding message") from None
+        method = "Binding" if kinds is Kind else "TURN"
+        raise StunError(f"not a {method} message") from None
 
 
 def _read_attribute(packet: bytes, at: int) -> tuple[int, bytes]:
@@ -193,7 +195,7 @@ def _utf8(value: bytes) -> None:
 
 
 def build(
-    kind: Kind,
+    kind: IntEnum,
     transaction_id: bytes,
     attributes: Iterable[tuple[int, bytes]] = (),
     *,

@@ -168,13 +168,33 @@ def mint(
     `expires_at` is rounded up to 16 s; `entropy` is 7 random bytes, never used twice.
     Raises ValueError naming the rule that an argument breaks.
     """
+    ufrag, ends_at = mint_ufrag(
+        keys.routes.by_id[keys.signing],
+        keys.signing,
+        region=region,
+        transceiver=transceiver,
+        expires_at=expires_at,
+        entropy=entropy,
+    )
+    password = password_for(ufrag, region_password_key(keys.masters[keys.signing], region))
+    return Credential(ufrag, password, keys.signing, ends_at)
+
+
+def mint_ufrag(
+    route_key: bytes,
+    key_id: int,
+    *,
+    region: int,
+    transceiver: int = 0,
+    expires_at: datetime,
+    entropy: bytes,
+) -> tuple[str, datetime]:
+    """A ufrag alone, for who derives its password elsewhere, and when it ends; errors as `mint`."""
     if not 1 <= region <= 0xFFFF:
         raise ValueError(f"region wire id {region} is not within 1 to 65535 (0 is for probes)")
-    route_key = keys.routes.by_id[keys.signing]
     units = _expiry_units(expires_at)
-    ufrag = _pack(route_key, keys.signing, (region, transceiver), units, entropy)
-    password = password_for(ufrag, region_password_key(keys.masters[keys.signing], region))
-    return Credential(ufrag, password, keys.signing, EPOCH + units * EXPIRY_UNIT)
+    ufrag = _pack(route_key, key_id, (region, transceiver), units, entropy)
+    return ufrag, EPOCH + units * EXPIRY_UNIT
 
 
 def mint_probe_credential(keyset: KeySet, *, now: datetime, entropy: bytes) -> Credential:
@@ -204,10 +224,16 @@ def decode(ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime) -> Decod
     return decoded if now < decoded.expires_at else Rejected("expired")
 
 
+def claims(ufrag: str | bytes) -> Decoded | None:
+    """What `ufrag` says, believed without a key and past its expiry; None if it is none of ours."""
+    raw = _raw(ufrag)
+    return None if isinstance(raw, Rejected) else _unpack(raw)
+
+
 def claimed_expiry(ufrag: str | bytes) -> datetime | None:
     """When `ufrag` says that it expires, believed without a key; None if it is no ufrag of ours."""
-    raw = _raw(ufrag)
-    return None if isinstance(raw, Rejected) else _unpack(raw).expires_at
+    claimed = claims(ufrag)
+    return None if claimed is None else claimed.expires_at
 
 
 def _raw(ufrag: str | bytes) -> bytes | Rejected:

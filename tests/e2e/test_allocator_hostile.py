@@ -17,7 +17,7 @@ from allocator_server import (
     running,
 )
 from allocator_world import BERLIN
-from firsthop_allocator import app as app_module
+from firsthop_allocator import bodies
 from firsthop_allocator.settings import MAX_BODY
 
 pytestmark = pytest.mark.e2e
@@ -113,7 +113,7 @@ async def test_a_long_body_without_a_length_is_cut_off() -> None:
 
 async def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever sends an octet now and then gets 408 and holds nothing."""
-    monkeypatch.setattr(app_module, "BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.05)
     async with running() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(HEAD + b"Content-Length: 20\r\n\r\n{")

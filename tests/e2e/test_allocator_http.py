@@ -226,7 +226,8 @@ async def test_openapi_describes_what_is_served() -> None:
         assert (status, document["openapi"]) == (200, "3.1.0")
         for path, operations in document["paths"].items():
             for method in operations:
-                async with server.session.request(method, server.url + path) as response:
+                url = server.url + path.replace("{token}", "x")
+                async with server.session.request(method, url) as response:
                     assert response.status not in (404, 405)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -21,6 +22,8 @@ import dns.rcode
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from browsers import page
+from browsers import why_not as no_browser
 from deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope, until
 from firsthop_steering.snapshot import KeySet, unseal
 from firsthop_steering.ufrag import Decoded, RouteKeys, decode
@@ -291,6 +294,35 @@ def test_two_edges_split_the_same_prefixes(up: Deployment, tmp_path: Path) -> No
             assert addresses(ask(port, prefix)) == addresses(up.ask(prefix))
     up.patch("/v1/regions/fra", weight=100)
     until(lambda: up.region(GERMANY) == "fra", "all are back")
+
+
+@pytest.mark.skipif(bool(no_browser()), reason=no_browser())
+def test_a_browser_talks_to_itself_through_the_nearest_relay(up: Deployment) -> None:
+    """The demo page, as a client in Brazil: its relay, and the transceiver region behind it."""
+    asyncio.run(_talk(up))
+
+
+async def _talk(up: Deployment) -> None:
+    from playwright.async_api import expect
+
+    url = f"http://127.0.0.1:{up.allocator}/demo#token={up.machine_token('signalling')}"
+    async with page(url) as tab:
+
+        async def shown(place: str) -> str:
+            return str(await tab.text_content(f"#{place}"))
+
+        await tab.select_option("#place", "200.160.0.1")
+        await tab.click("#start")
+        await expect(tab.locator("#echo")).to_have_text(re.compile(r"\d+"), timeout=30_000)
+        await expect(tab.locator("#way-relay")).to_contain_text("gru-1 (gru)", timeout=30_000)
+        assert await shown("way-relay") == f"gru-1 (gru) {up.relays}.3:3478"
+        assert await shown("way-end") == "us-east-1 (us-east)"
+        decoded = decode(await shown("ufrag"), route_keys(up), now=datetime.now(UTC))
+        assert isinstance(decoded, Decoded)
+        _, region, _ = up.call("GET", "/v1/transceiver-regions/us-east")
+        assert decoded.region == region["wire_id"]
+        await tab.click("#stop:enabled")
+        await tab.wait_for_selector("#start:enabled")
 
 
 def test_unknown_names_are_refused_and_absent_ones_denied(up: Deployment) -> None:

@@ -73,7 +73,8 @@ def controlplane(
         Path | None,
         typer.Option(
             envvar="FIRSTHOP_PUBLISH_DIR",
-            help="Where snapshot.pub (edges) and route.keys (relays) go; default: --state-dir.",
+            help="Where snapshot.pub (edges), route.keys and routes.json (relays), regions/*.keys"
+            " (transceivers) and turn.secrets (TURN servers) go; default: --state-dir.",
         ),
     ] = None,
     depool_region_share: Annotated[

@@ -112,6 +112,12 @@ def edge(
         str,
         typer.Option(envvar="FIRSTHOP_ALLOWED_ORIGINS", help="Web origins, comma-separated."),
     ] = "",
+    allocator_demo: Annotated[
+        bool,
+        typer.Option(
+            envvar="FIRSTHOP_ALLOCATOR_DEMO", help="Serve /demo: a call to oneself, in a browser."
+        ),
+    ] = False,
     metrics: Annotated[str, typer.Option(envvar="FIRSTHOP_METRICS_LISTEN")] = "127.0.0.1:9153",
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
@@ -146,6 +152,7 @@ def edge(
             public=allocator_public,
             trusted_proxies=networks(trusted_proxies, "--trusted-proxies"),
             origins=tuple(items(allowed_origins)),
+            demo=allocator_demo,
         ),
         dns_options=DnsOptions(
             nsid=_nsid(nsid),

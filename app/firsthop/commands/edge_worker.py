@@ -32,6 +32,7 @@ def allocator(
     trusted_proxy: Annotated[list[str] | None, typer.Option("--trusted-proxy")] = None,
     origin: Annotated[list[str] | None, typer.Option("--origin")] = None,
     region: Annotated[str | None, typer.Option("--region")] = None,
+    demo: Annotated[bool, typer.Option("--demo")] = False,
 ) -> None:
     """Answer allocations."""
     from firsthop.edge import allocator_worker
@@ -41,6 +42,7 @@ def allocator(
         public=public,
         trusted_proxies=tuple(ip_network(each) for each in trusted_proxy or ()),
         cors_origins=tuple(origin or ()),
+        demo=demo,
     )
     _run(allocator_worker.run(_inherited(sockets), settings, vantage=region))
 

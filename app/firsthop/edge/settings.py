@@ -32,10 +32,12 @@ class AllocatorOptions:
     public: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     origins: tuple[str, ...] = ()
+    demo: bool = False
 
     def arguments(self) -> list[str]:
         """For the command line of the allocator's process."""
         arguments = ["--public"] if self.public else []
+        arguments += ["--demo"] if self.demo else []
         for network in self.trusted_proxies:
             arguments += ["--trusted-proxy", str(network)]
         for origin in self.origins:

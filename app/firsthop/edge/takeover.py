@@ -1,4 +1,4 @@
-"""One edge takes the place of another on the same state folder, and no query is lost.
+"""One process takes the place of another on the same state folder, and no packet is lost.
 
     successor                              edge in place
     connects to `edge.sock`            →
@@ -21,7 +21,7 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import structlog
 
@@ -29,9 +29,9 @@ from firsthop.edge.sockets import Key
 
 log = structlog.get_logger(__name__)
 
-SOCKET: Final = "edge.sock"
-LOCK: Final = "edge.lock"
-"""Held (flock) by whoever runs on the state folder; the hold goes over with the sockets."""
+Who = Literal["edge", "relay"]
+"""Names the files in the state folder: `edge.sock`, and `edge.lock`, which is held (flock) by
+whoever runs there; the hold goes over with the sockets."""
 READY: Final = b"ready"
 YOURS: Final = b"yours"
 READY_WITHIN_S: Final = 60.0
@@ -43,8 +43,8 @@ ANSWER_S: Final = 5.0
 _FILES_PER_RECORD = 128
 """Linux takes 253 in one message (SCM_MAX_FD, unix(7))."""
 _RECORD = 65_536
-_THE_LISTENER = Key("takeover", SOCKET, "unix")
-_THE_LOCK = Key("takeover", LOCK, "file")
+_THE_LISTENER = Key("takeover", "socket", "unix")
+_THE_LOCK = Key("takeover", "lock", "file")
 
 
 class TakeOverError(Exception):
@@ -52,16 +52,18 @@ class TakeOverError(Exception):
 
 
 class Place:
-    """The right to be the edge of a state folder, from its predecessor until its successor."""
+    """The right to run on a state folder, from the predecessor until the successor."""
 
     def __init__(
         self,
         lock: int,
         listener: socket.socket,
         *,
+        who: Who,
         predecessor: socket.socket | None = None,
         inherited: Sequence[tuple[Key, int]] = (),
     ) -> None:
+        self._who = who
         self._lock = lock
         self._listener = listener
         self.predecessor = predecessor
@@ -106,7 +108,7 @@ class Place:
                     if conversation is None:
                         conversation = asyncio.create_task(_converse(asking, files))
                     else:
-                        _refuse(asking, "another edge is taking over just now")
+                        _refuse(asking, f"another {self._who} is taking over just now")
                         asking.close()
         finally:
             waiting.cancel()
@@ -131,34 +133,34 @@ class Place:
         os.close(self._lock)
 
 
-async def claim(state_dir: Path, *, take_over: bool) -> Place:
+async def claim(state_dir: Path, *, take_over: bool, who: Who = "edge") -> Place:
     """The place on `state_dir`, free or (with `take_over`) inherited. Raises TakeOverError.
 
-    With `take_over`, an edge that is just ending is waited for, for ANSWER_S.
+    With `take_over`, one that is just ending is waited for, for ANSWER_S.
     """
-    lock = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(state_dir / f"{who}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + ANSWER_S
     folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
     # Whatever the length of the folder's path: an address of unix(7) has 107 octets.
-    address = f"/proc/self/fd/{folder}/{SOCKET}"
+    address = f"/proc/self/fd/{folder}/{who}.sock"
     try:
         while True:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                (state_dir / SOCKET).unlink(missing_ok=True)
-                return Place(lock, _listen(address))
+                (state_dir / f"{who}.sock").unlink(missing_ok=True)
+                return Place(lock, _listen(address), who=who)
             if not take_over:
                 raise TakeOverError(
-                    f"another edge runs on the state folder {state_dir}; "
-                    "--take-over takes its place without losing a query"
+                    f"another {who} runs on the state folder {state_dir}; "
+                    "--take-over takes its place without losing a packet"
                 )
             with contextlib.suppress(OSError):  # nobody there, or somebody who just ends
-                place = await asyncio.to_thread(_inherit, address)
+                place = await asyncio.to_thread(_inherit, address, who)
                 os.close(lock)
                 return place
             if loop.time() > deadline:
-                raise TakeOverError(f"the edge on {state_dir} neither hands over nor ends")
+                raise TakeOverError(f"the {who} on {state_dir} neither hands over nor ends")
             await asyncio.sleep(0.05)
     except BaseException:
         os.close(lock)
@@ -176,8 +178,8 @@ def _listen(address: str) -> socket.socket:
     return listener
 
 
-def _inherit(address: str) -> Place:
-    """Everything the edge in place holds. Raises OSError, TakeOverError."""
+def _inherit(address: str, who: Who) -> Place:
+    """Everything that who is in place holds. Raises OSError, TakeOverError."""
     predecessor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         predecessor.settimeout(ANSWER_S)
@@ -190,6 +192,7 @@ def _inherit(address: str) -> Place:
     return Place(
         ours[_THE_LOCK],
         socket.socket(fileno=ours[_THE_LISTENER]),
+        who=who,
         predecessor=predecessor,
         inherited=[(key, file) for key, file in files if key not in ours],
     )

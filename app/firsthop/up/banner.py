@@ -7,8 +7,8 @@ from firsthop.up.demo import SERVICE, ZONE
 from firsthop.up.settings import UpSettings
 
 
-def banner(settings: UpSettings) -> str:
-    """URLs, where the tokens are, and five commands to try."""
+def banner(settings: UpSettings, allocator_secret: str | None) -> str:
+    """URLs, where the tokens are, and what to try; with a secret also the demo's page."""
     dns_host, dns_port = settings.dns
     dig = f"dig @{dns_host} -p {dns_port}"
     api = f"http://{format_listen(*settings.controlplane)}"
@@ -16,6 +16,10 @@ def banner(settings: UpSettings) -> str:
     admin = settings.state_dir / "admin.token"
     allocator_token = settings.state_dir / "allocator.token"
     bearer = f'-H "Authorization: Bearer $(cat {admin})"'
+    talk = f"""
+  6. Talk to yourself through the nearest relay, in a browser on this machine:
+     {allocator}/demo#token={allocator_secret}
+"""
     return f"""
 Firsthop is up.
 
@@ -42,6 +46,6 @@ Try, from another terminal:
   5. Take half of Frankfurt's clients away:
      curl -s -XPATCH {bearer} -H 'If-Match: *' \\
        -H 'Content-Type: application/json' {api}/v1/regions/fra -d '{{"weight": 50}}'
-
+{talk if allocator_secret else ""}
 Ctrl-C stops everything; the next start goes on from here.
 """

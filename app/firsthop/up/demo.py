@@ -8,6 +8,7 @@ from firsthop_steering.document import Document
 
 ZONE = "edge.example."
 SERVICE = "relay.edge.example."
+SIGNALLING = "signal.edge.example."
 
 REGIONS = (
     ("iad", "Ashburn", 39.04, -77.49),
@@ -23,7 +24,8 @@ TRANSCEIVER_REGIONS = (("us-east", 39.04, -77.49), ("eu-central", 50.11, 8.68))
 
 
 def demo_document(relays: IPv4Network, transceivers: IPv4Network) -> Document:
-    """Relay N of 8 at host N of `relays`, UDP 3478; transceiver N of 2 at host N of `transceivers`.
+    """Relay N of 8 at host N of `relays`, UDP 3478; transceiver N of 2 at host N of `transceivers`,
+    UDP 3479 and HTTP 8082.
 
     IPv6 addresses are of the documentation prefix (RFC 3849) and not bound, so not probed either.
     """
@@ -49,7 +51,14 @@ def demo_document(relays: IPv4Network, transceivers: IPv4Network) -> Document:
                 for id_, latitude, longitude in TRANSCEIVER_REGIONS
             ],
             "transceivers": [
-                {"id": f"{id_}-1", "region": id_, "host": transceivers[number], "port": 3479}
+                {
+                    "id": f"{id_}-1",
+                    "region": id_,
+                    "host": transceivers[number],
+                    "port": 3479,
+                    "signalling_ipv4": transceivers[number],
+                    "signalling_port": 8082,
+                }
                 for number, (id_, *_) in enumerate(TRANSCEIVER_REGIONS, start=1)
             ],
             "zones": [
@@ -69,6 +78,9 @@ def demo_document(relays: IPv4Network, transceivers: IPv4Network) -> Document:
                     ],
                 }
             ],
-            "services": [{"id": "relay", "name": SERVICE, "ttl": 30}],
+            "services": [
+                {"id": "relay", "name": SERVICE, "ttl": 30},
+                {"id": "signal", "name": SIGNALLING, "pool": "transceivers", "ttl": 30},
+            ],
         }
     )

@@ -12,7 +12,8 @@ import fcntl
 import signal
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from importlib.util import find_spec
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ class Up:
         await self._until("the edge answers DNS", self._dns_answers)
         await self._start_field(document)
         write_secret(self._state / "allocator.token", self._tokens["signalling"] + "\n")
-        self._say(banner(settings))
+        self._say(banner(settings, self._tokens["signalling"] if _has_transceivers() else None))
 
     async def _keep_database(self, postgres: EmbeddedPostgres) -> None:
         """Starts the server again when it dies."""
@@ -162,6 +163,7 @@ class Up:
             "FIRSTHOP_DNS_LISTEN": format_listen(*settings.dns),
             "FIRSTHOP_DNS_WORKERS": str(settings.dns_workers),
             "FIRSTHOP_ALLOCATOR_LISTEN": format_listen(*settings.allocator),
+            "FIRSTHOP_ALLOCATOR_DEMO": "1",
             "FIRSTHOP_METRICS_LISTEN": format_listen(*settings.metrics),
         }
         if settings.geoip_city:
@@ -173,16 +175,21 @@ class Up:
     async def _start_field(self, document: Document) -> None:
         """Relays and their agents, and the probers."""
         local = [each for each in document.relays if each.ipv4 and each.ipv4 in LOOPBACK]
+        routes = self._state / "routes.json"
+        await self._until("the relays' routes are published", _exists(routes))
         for relay in local:
             await self._child(
                 f"relay-{relay.id}",
                 ["relay", "--listen", format_listen(str(relay.ipv4), relay.udp_port)],
                 {
                     "FIRSTHOP_ROUTE_KEYS": str(self._state / "route.keys"),
+                    "FIRSTHOP_ROUTES": str(routes),
                     "FIRSTHOP_RELAY_METRICS": format_listen(str(relay.ipv4), AGENT_PORT),
                 },
                 restart_after_s=RELAY_RESTART_S,
             ).start()
+        if _has_transceivers():
+            await self._start_transceivers(document)
         for vantage in VANTAGES:
             environment = {
                 "FIRSTHOP_API_URL": self._api,
@@ -200,6 +207,25 @@ class Up:
                 "FIRSTHOP_RELAY_METRICS_URL": f"http://{relay.ipv4}:{AGENT_PORT}/metrics",
             }
             await self._child(f"agent-{relay.id}", ["agent"], environment).start()
+
+    async def _start_transceivers(self, document: Document) -> None:
+        for each in document.transceivers:
+            door = each.signalling_ipv4
+            if each.host not in LOOPBACK or door is None or door not in LOOPBACK:
+                continue
+            keys = self._state / "regions" / f"{each.region}.keys"
+            await self._until(f"the keys of {each.region} are published", _exists(keys))
+            await self._child(
+                f"transceiver-{each.id}",
+                ["transceiver", "--listen", format_listen(str(each.host), each.port)],
+                {
+                    "FIRSTHOP_TRANSCEIVER_SIGNALLING": format_listen(
+                        str(door), each.signalling_port or 0
+                    ),
+                    "FIRSTHOP_TRANSCEIVER_WIRE_ID": str(each.wire_id),
+                    "FIRSTHOP_REGION_KEYS": str(keys),
+                },
+            ).start()
 
     def _child(
         self,
@@ -246,9 +272,7 @@ class Up:
         token = (self._state / "admin.token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
         async with aiohttp.ClientSession(headers=headers) as session:
-            async with session.get(f"{self._api}/v1/document") as response:
-                response.raise_for_status()
-                document = Document.model_validate_json(await response.read())
+            document = await self._document(session)
             async with session.get(f"{self._api}/v1/revisions", params={"limit": "1"}) as response:
                 response.raise_for_status()
                 if (await response.json())["items"]:
@@ -258,10 +282,28 @@ class Up:
             async with session.post(f"{self._api}/v1/changesets", json=body) as response:
                 if response.status >= 400:
                     raise UpError(f"the demo was refused: {await response.text()}")
-            return demo
+            return await self._document(session)
+
+    async def _document(self, session: aiohttp.ClientSession) -> Document:
+        """The stored one, in which every wire id is assigned."""
+        async with session.get(f"{self._api}/v1/document") as response:
+            response.raise_for_status()
+            return Document.model_validate_json(await response.read())
 
     async def _dns_answers(self) -> bool:
         return await asyncio.to_thread(_answers, self._settings.dns)
+
+
+def _has_transceivers() -> bool:
+    """Whether the extra `transceiver` is installed."""
+    return find_spec("aiortc") is not None
+
+
+def _exists(path: Path) -> Callable[[], Awaitable[bool]]:
+    async def there() -> bool:
+        return await asyncio.to_thread(path.exists)
+
+    return there
 
 
 def _answers(dns: tuple[str, int]) -> bool:

@@ -16,6 +16,8 @@ from firsthop_controlplane.tokens import OPERATORS
 from firsthop_steering.families import probed
 from firsthop_steering.model import Family, Relay, State
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
+from firsthop_steering.turn import probe_credential
+from firsthop_steering.ufrag import PROBE_LIFETIME
 
 AGENTS = frozenset({"agent"})
 PROBERS = frozenset({"prober"})
@@ -106,13 +108,18 @@ def _tag(deps: Deps) -> str:
 def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
     probe, deps = relay.probe, calling.deps
     ufrag = password = None
-    if probe.kind == "stun":
+    if probe.kind in ("stun", "turn"):
         if deps.feed.keys is None:
             raise Unavailable("no credential keys have been read yet")
-        ufrag, password = deps.mint_probe(deps.feed.keys, deps.now())
+        if probe.kind == "stun":
+            ufrag, password = deps.mint_probe(deps.feed.keys, deps.now())
+        else:
+            made = probe_credential(deps.feed.keys, expires_at=deps.now() + PROBE_LIFETIME)
+            ufrag, password = made.username, made.password
     address = relay.ipv4 if family == "ipv4" else relay.ipv6
     assert address is not None  # such are probed
-    own = {"stun": relay.udp_port, "dns": DNS_PORT}.get(probe.kind, relay.tcp_port)
+    udp = relay.udp_port
+    own = {"stun": udp, "turn": udp, "dns": DNS_PORT}.get(probe.kind, relay.tcp_port)
     return ProbeTarget(
         relay=relay.id,
         family=family,

@@ -11,6 +11,7 @@ from firsthop_healthchecks.probes.icmp import IcmpProbe
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_healthchecks.probes.tls import TlsProbe
+from firsthop_healthchecks.probes.turn import TurnProbe
 from firsthop_healthchecks.source import ANY, Source
 from firsthop_steering.model import ProbeKind
 
@@ -22,6 +23,7 @@ KINDS: Mapping[ProbeKind, Callable[[Source], Probe]] = {
     "https": HttpProbe,
     "dns": DnsProbe,
     "icmp": IcmpProbe,
+    "turn": TurnProbe,
 }
 
 

@@ -37,7 +37,7 @@ from worlds import NOW
 VIEW = view_of(relays=changed(RELAYS, fra_1={"tcp_port": 443}))
 TOP = {
     "id", "created_at", "expires_at", "ttl", "client", "relays", "transceiver_region",
-    "ice_parameters", "candidates", "sdp", "key_id", "decision",
+    "ice_parameters", "candidates", "sdp", "ice_servers", "key_id", "decision",
 }  # fmt: skip
 DOCUMENTED = {
     "client": {"ip", "country", "latitude", "longitude", "source"},

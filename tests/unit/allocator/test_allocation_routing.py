@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 import random
+from base64 import b64encode
 from collections import Counter
 from ipaddress import ip_address
 from typing import Any
@@ -26,6 +29,7 @@ from allocator_world import (
 from firsthop_allocator.allocation import Allocation
 from firsthop_allocator.route import Refused
 from firsthop_allocator.routing import MAX_RELAYS, find_route
+from firsthop_allocator.schema import AllocationAnswer
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
@@ -104,14 +108,45 @@ def test_a_dead_relay_is_not_offered() -> None:
     assert set(regions(allocated(draining))) == {"fra", "gru"}
 
 
-def test_turn_servers_are_never_offered() -> None:
+def test_turn_servers_are_no_relays() -> None:
     """They do not route by ufrag, even where the decision stands on them."""
     relays = changed(RELAYS, fra_1={"kind": "turn"}, fra_2={"kind": "turn"})
     made = allocated(view_of(relays=relays))
     assert set(regions(made)) == {"iad", "gru"}
     assert made.route.reason.endswith("no relay of fra is left for this request")
-    only_turn = [{**each, "kind": "turn"} for each in RELAYS]
-    assert refused(view_of(relays=only_turn)).reason == "no_relay"
+    only_turn = allocated(view_of(relays=[{**each, "kind": "turn"} for each in RELAYS]))
+    assert (only_turn.route.offers, only_turn.route.entry) == ((), "fra")
+
+
+def test_turn_servers_are_given_beside_the_relays() -> None:
+    """The nearest healthy ones, two at most, with a credential that ends with the allocation."""
+    turn = changed(
+        RELAYS,
+        **{f"{each}_2": {"kind": "turn", "tcp_port": 443} for each in ("fra", "iad", "gru")},
+    )
+    view = view_of(relays=turn)
+    made = allocated(view)
+    (given,) = json.loads(made.to_json())["ice_servers"]
+    assert given["urls"] == [
+        "turn:[2001:db8::12]:3480?transport=udp",
+        "turn:192.0.2.12:3480?transport=udp",
+        "turn:[2001:db8::22]:3480?transport=udp",
+        "turn:192.0.2.22:3480?transport=udp",
+        "turn:[2001:db8::12]:443?transport=tcp",
+        "turn:192.0.2.12:443?transport=tcp",
+        "turn:[2001:db8::22]:443?transport=tcp",
+        "turn:192.0.2.22:443?transport=tcp",
+    ]
+    assert given["username"] == f"{made.expires_s}:7"
+    digest = hmac.digest(view.turn_secret.encode(), given["username"].encode(), "sha1")
+    assert given["credential"] == b64encode(digest).decode()
+    AllocationAnswer.model_validate_json(made.to_json())
+    moved = allocated(view_of(status_of(fra_2="down"), relays=turn))
+    (given,) = json.loads(moved.to_json())["ice_servers"]
+    assert not any(".12:" in url for url in given["urls"])
+    gone = allocated(view, exclude_relays=frozenset(["fra-2", "iad-2", "gru-2"]))
+    assert json.loads(gone.to_json())["ice_servers"] == []
+    assert json.loads(allocated(view_of()).to_json())["ice_servers"] == []
 
 
 def test_excluded_relays_are_left_out() -> None:

@@ -7,7 +7,6 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
 
 from firsthop_healthchecks.load import Load, MetricsError, Reading, load_between, read_metrics
 
@@ -56,14 +55,13 @@ def test_a_relays_metrics_are_read() -> None:
 def test_the_reference_relays_own_metrics_are_read() -> None:
     """What the relay exports and what the agent reads are one set of names."""
     from firsthop_relay.counters import Counters
-    from firsthop_relay.responder import Drop
+    from firsthop_relay.drops import Drop
+    from firsthop_relay.metrics import exposition
 
-    counters = Counters()
-    counters.received(b"12345")
-    counters.drop(Drop.NOT_A_CHECK)
-    registry = CollectorRegistry()
-    registry.register(counters)
-    assert read_metrics(generate_latest(registry).decode(), 7.0) == Reading(7.0, 1, 5, 1, 0)
+    counters = Counters(packets_received=1, bytes_received=5)
+    counters.dropped[Drop.NOT_A_CHECK] = 1
+    reading = counters.reading() | {"sessions": {"": 3}}
+    assert read_metrics(exposition(reading).decode(), 7.0) == Reading(7.0, 1, 5, 1, 3)
 
 
 @pytest.mark.parametrize(

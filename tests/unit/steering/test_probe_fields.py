@@ -19,6 +19,7 @@ WHOLE: list[dict[str, Any]] = [
     {"kind": "https", "port": 443, "expect_body": 'größer: "ok"\n', "verify": True},
     {"kind": "dns", "dns_name": "a.example."},
     {"kind": "icmp"},
+    {"kind": "turn", "port": 3479},
 ]
 
 
@@ -78,3 +79,14 @@ def test_what_another_kind_reads_may_stand_at_its_default() -> None:
 def test_dns_and_icmp_need_no_tcp_port(probe: dict[str, Any]) -> None:
     fields = {"id": "a", "region": "b", "ipv4": "192.0.2.1", "probe": probe}
     assert Relay.model_validate(fields).probe.kind == probe["kind"]
+
+
+@pytest.mark.parametrize("probe", [None, {}, {"kind": "stun", "fall": 5}, Probe(fall=5)])
+def test_a_turn_server_is_probed_as_one(probe: Any) -> None:
+    """It has no relay's key, so a stun probe would find it dead for ever."""
+    fields = {"id": "fra-1", "region": "fra", "ipv4": "192.0.2.1", "kind": "turn"}
+    relay = Relay.model_validate(fields if probe is None else {**fields, "probe": probe})
+    assert relay.probe.kind == "turn"
+    assert relay.probe.fall == (5 if probe else 3)
+    other = Relay.model_validate({**fields, "probe": {"kind": "icmp"}})
+    assert other.probe.kind == "icmp"

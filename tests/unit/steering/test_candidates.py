@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_allocator.candidates import candidate_lines, priority
+from firsthop_steering.candidates import candidate_lines, priority
 from firsthop_steering.model import Relay
 
 # RFC 8839 §5.1 for host candidates, with RFC 6544 §4.5's tcptype.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthop_relay.keyfile import KeyFile, KeyFileError
+from firsthop_relay.watched import FileError, KeyFile
 from firsthop_steering.ufrag import RouteKeys
 
 OLD = RouteKeys({1: b"1" * 32})
@@ -28,20 +28,20 @@ def test_a_private_file_is_read(tmp_path: Path, mode: int) -> None:
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o666, 0o602])
 def test_a_file_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> None:
     path = written(tmp_path / "keys", OLD, mode)
-    with pytest.raises(KeyFileError, match=f"keys: mode {mode:04o} is too open"):
+    with pytest.raises(FileError, match=f"keys: mode {mode:04o} is too open"):
         KeyFile(path).load()
 
 
 def test_what_is_no_key_file_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match="missing: No such file"):
+    with pytest.raises(FileError, match="missing: No such file"):
         KeyFile(tmp_path / "missing").load()
-    with pytest.raises(KeyFileError, match="Is a directory"):
+    with pytest.raises(FileError, match="Is a directory"):
         KeyFile(tmp_path).load()
-    with pytest.raises(KeyFileError, match="null: not a regular file"):
+    with pytest.raises(FileError, match="null: not a regular file"):
         KeyFile(Path("/dev/null")).load()
     broken = written(tmp_path / "broken", OLD)
     broken.write_text(broken.read_text()[:-5])
-    with pytest.raises(KeyFileError, match="broken: is not JSON"):
+    with pytest.raises(FileError, match="broken: is not JSON"):
         KeyFile(broken).load()
 
 
@@ -57,7 +57,7 @@ def test_a_change_is_seen_once(tmp_path: Path) -> None:
     assert not keys.changed()
     path.write_text("junk")
     assert keys.changed()
-    with pytest.raises(KeyFileError):
+    with pytest.raises(FileError):
         keys.load()
     assert not keys.changed()
     path.unlink()

@@ -1,0 +1,31 @@
+"""Request bodies as octets, whole, in time and of a bounded size."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from firsthop_allocator.errors import Fault, Problem, unreadable, wrong
+from firsthop_allocator.settings import BODY_TIMEOUT_S, MAX_BODY
+
+
+async def read_octets(request: web.Request, limit: int = MAX_BODY) -> bytes:
+    """The body, whole; Problem 408, 413 or 415 when it cannot be had."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise wrong(415, Fault("Content-Encoding", "must not be used"))
+    if (request.content_length or 0) > limit:
+        raise Problem(413, f"the body is longer than {limit} octets")
+    try:
+        if request.content.is_eof():  # it came with the head, as nearly all do
+            body = await request.read()
+        else:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await request.read()
+    except ConnectionError:
+        raise unreadable("the caller has gone") from None
+    except TimeoutError:
+        raise Problem(408, f"the body did not arrive within {BODY_TIMEOUT_S} s") from None
+    if len(body) > limit:  # of a length that was not said before
+        raise Problem(413, f"the body is longer than {limit} octets")
+    return body

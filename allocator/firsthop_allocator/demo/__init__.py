@@ -1,0 +1,31 @@
+"""The demo page: a call to oneself by way of the nearest relay, in a browser.
+
+Files of our own alone; a content security policy says so to the browser.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from aiohttp import web
+
+PATHS = {
+    "/demo": ("page.html", "text/html"),
+    "/demo/style.css": ("style.css", "text/css"),
+    "/demo/script.js": ("script.js", "text/javascript"),
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " connect-src 'self'; img-src data:; media-src 'self' blob:; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+def answer(path: str) -> web.Response:
+    """The file at one of `PATHS`."""
+    name, media_type = PATHS[path]
+    body = files(__package__).joinpath(name).read_bytes()
+    return web.Response(body=body, content_type=media_type, charset="utf-8", headers=_HEADERS)

@@ -1,0 +1,137 @@
+"""The workers of a relay: one within this process, or several processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from firsthop.edge.workers import Worker
+from firsthop.relay.settings import RelaySettings
+from firsthop.relay.sockets import RelaySockets
+from firsthop_relay.counters import Reading, add, counted_only
+from firsthop_relay.worker import RelayWorker
+
+HAND_OVER_WITHIN_S = 10.0
+
+
+def journal_path(settings: RelaySettings, worker: int) -> Path | None:
+    """Where a worker writes its flows down."""
+    return settings.state_dir / f"flows-{worker}.journal" if settings.state_dir else None
+
+
+class Crew(Protocol):
+    """What a supervisor knows of its workers."""
+
+    def tell(self, news: Mapping[str, Any]) -> None:
+        """See `RelayWorker.tell`."""
+
+    def reading(self) -> Reading:
+        """The sum of all."""
+
+    async def ready(self) -> None:
+        """Return when all have come up."""
+
+    async def hand_over(self) -> None:
+        """Return when all have given their flows away, and stopped."""
+
+    async def run(self) -> None:
+        """Until cancelled; then all have stopped."""
+
+
+class Alone:
+    """The one worker lives in this process."""
+
+    def __init__(self, settings: RelaySettings, sockets: RelaySockets) -> None:
+        self._worker = RelayWorker(
+            [sock.dup() for sock in sockets.share(0, 1)],
+            limits=settings.limits,
+            journal=journal_path(settings, 0),
+            predecessors=[sock.dup() for sock in sockets.predecessors],
+            successor=sockets.channel(0).dup(),
+        )
+
+    def tell(self, news: Mapping[str, Any]) -> None:
+        self._worker.tell(news)
+
+    def reading(self) -> Reading:
+        return self._worker.reading()
+
+    async def ready(self) -> None:
+        """It is."""
+
+    async def hand_over(self) -> None:
+        await self._worker.hand_over()
+
+    async def run(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._worker.close()
+
+
+class Processes:
+    """Several; a dead one is started again, and finds its flows in its journal."""
+
+    def __init__(self, settings: RelaySettings, sockets: RelaySockets) -> None:
+        count = settings.workers
+        limits = json.dumps(asdict(settings.limits.shared_by(count)))
+        self._workers = []
+        for number in range(count):
+            journal = journal_path(settings, number)
+            options = ["--limits", limits, *(["--journal", str(journal)] if journal else [])]
+            self._workers.append(self._worker(number, sockets, count, options))
+        self._heard = asyncio.Event()
+        self._handed_over: set[str] = set()
+        self._readings: dict[str, tuple[int, Reading]] = {}
+        self._buried: list[Reading] = []
+
+    def _worker(self, number: int, sockets: RelaySockets, count: int, options: list[str]) -> Worker:
+        reads = [sock.fileno() for sock in sockets.share(number, count)]
+        predecessors = [sock.fileno() for sock in sockets.predecessors_of(number, count)]
+        successor = sockets.channel(number).fileno()
+        command = ["relay-worker", *options, "--successor", str(successor)]
+        command += ["--sockets", ",".join(map(str, reads))]
+        if predecessors:
+            command += ["--predecessors", ",".join(map(str, predecessors))]
+        files = [*reads, *predecessors, successor]
+        return Worker(f"relay-{number}", command, files=files, on_line=self._on_line)
+
+    def tell(self, news: Mapping[str, Any]) -> None:
+        for worker in self._workers:
+            worker.tell(dict(news))
+
+    def reading(self) -> Reading:
+        return add([*self._buried, *(reading for _, reading in self._readings.values())])
+
+    async def ready(self) -> None:
+        while not all(worker.loaded for worker in self._workers):
+            await self._news()
+
+    async def hand_over(self) -> None:
+        self.tell({"hand_over": True})
+        while self._handed_over < {worker.name for worker in self._workers}:
+            await self._news()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for worker in self._workers:
+                group.create_task(worker.run())
+
+    async def _news(self) -> None:
+        await self._heard.wait()
+        self._heard.clear()
+
+    def _on_line(self, worker: Worker, said: dict[str, Any]) -> None:
+        self._heard.set()
+        if "handed_over" in said:
+            self._handed_over.add(worker.name)
+        if "counters" in said:
+            before = self._readings.get(worker.name)
+            if before is not None and before[0] != worker.restarts:
+                self._buried.append(counted_only(before[1]))
+                self._buried = [add(self._buried)]
+            self._readings[worker.name] = worker.restarts, said["counters"]

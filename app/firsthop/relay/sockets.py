@@ -1,0 +1,108 @@
+"""The sockets of a relay: bound once, read by its workers, handed to its successor."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+
+from firsthop.addresses import Listen, format_listen
+from firsthop.edge.sockets import Key
+from firsthop.relay.settings import RelaySettings
+from firsthop_relay.listening import bind_tcp, bind_udp
+
+UDP, TCP, METRICS, FLOWS = "udp", "tcp", "metrics", "flows"
+
+
+class RelaySockets:
+    """All of them by use and address; starts with those of a predecessor, if there was one.
+
+    Every worker has a Unix socket, too, through which its flows go to a successor; the other end
+    is among the files that the successor gets.
+    """
+
+    def __init__(self, inherited: Iterable[tuple[Key, int]] = ()) -> None:
+        self._held: dict[tuple[str, str], list[socket.socket]] = {}
+        self.predecessors: list[socket.socket] = []
+        """Where the flows of a predecessor's workers come from."""
+        self._channels: list[tuple[socket.socket, socket.socket]] = []
+        for key, file in inherited:
+            sock = socket.socket(fileno=file)
+            if key.use == FLOWS:
+                self.predecessors.append(sock)
+            else:
+                self._held.setdefault((key.use, key.address), []).append(sock)
+
+    def bind(self, settings: RelaySettings) -> None:
+        """Bind what is wanted and missing, close what is not wanted. Raises ListenError."""
+        wanted: set[tuple[str, str]] = set()
+        for use, listen, count in (
+            (UDP, settings.udp, settings.workers),
+            (TCP, settings.tcp, settings.workers),
+            (METRICS, [settings.metrics] if settings.metrics else [], 1),
+        ):
+            wanted |= {(use, format_listen(*each)) for each in listen}
+            self._bind(use, listen, count)
+        for key in self._held.keys() - wanted:
+            for sock in self._held.pop(key):
+                sock.close()
+        for _ in range(settings.workers):
+            self._channels.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+
+    def _bind(self, use: str, listen: Sequence[Listen], count: int) -> None:
+        bind = bind_udp if use == UDP else bind_tcp
+        for each in listen:
+            sockets = self._held.setdefault((use, format_listen(*each)), [])
+            while len(sockets) < count:
+                if sockets:
+                    host, port = sockets[0].getsockname()[:2]
+                    sockets.append(bind(host, port, shared=True))
+                else:
+                    sockets.append(bind(*each))
+
+    def share(self, worker: int, workers: int) -> list[socket.socket]:
+        """What one of so many workers reads: of every address at least one socket."""
+        return [
+            sock
+            for (use, _), sockets in self._held.items()
+            if use in (UDP, TCP)
+            for sock in sockets[worker::workers]
+        ]
+
+    def predecessors_of(self, worker: int, workers: int) -> list[socket.socket]:
+        """Whose flows this worker takes: of the same sockets."""
+        return self.predecessors[worker::workers]
+
+    def channel(self, worker: int) -> socket.socket:
+        """The end that the worker writes its flows into."""
+        return self._channels[worker][0]
+
+    @property
+    def metrics(self) -> socket.socket | None:
+        """The one of the metrics."""
+        return next((each[0] for (use, _), each in self._held.items() if use == METRICS), None)
+
+    def bound(self) -> list[tuple[str, str, int]]:
+        """Transport, host and port of every address, for the log."""
+        return [
+            (use, *sockets[0].getsockname()[:2])
+            for (use, _), sockets in self._held.items()
+            if use != METRICS
+        ]
+
+    def files(self) -> list[tuple[Key, int]]:
+        """File descriptors of all, for a successor."""
+        files = [
+            (Key(use, address, UDP if use == UDP else TCP), sock.fileno())
+            for (use, address), sockets in self._held.items()
+            for sock in sockets
+        ]
+        ends = enumerate(other for _, other in self._channels)
+        return files + [(Key(FLOWS, str(number), "unix"), end.fileno()) for number, end in ends]
+
+    def close(self) -> None:
+        """Close them in this process."""
+        for sockets in self._held.values():
+            for sock in sockets:
+                sock.close()
+        for sock in (*self.predecessors, *(end for pair in self._channels for end in pair)):
+            sock.close()

@@ -1,0 +1,132 @@
+"""One relay: its files, its workers, its metrics, and who takes its place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from firsthop.edge.takeover import READY_WITHIN_S, Place, TakeOverError, claim
+from firsthop.relay.crew import HAND_OVER_WITHIN_S, Alone, Crew, Processes
+from firsthop.relay.settings import RelaySettings
+from firsthop.relay.sockets import RelaySockets
+from firsthop_relay.metrics import serve_metrics
+from firsthop_relay.watched import FileError, KeyFile, RouteFile
+
+FILE_CHECK_S = 1.0
+
+log = structlog.get_logger("firsthop.relay")
+
+
+async def serve(settings: RelaySettings) -> None:
+    """Run until cancelled, or until a successor has taken over.
+
+    Raises ListenError, FileError, TakeOverError when it cannot start.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        place = None
+        if settings.state_dir is not None:
+            settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            place = await claim(settings.state_dir, take_over=settings.take_over, who="relay")
+            stack.callback(place.close)
+        sockets = RelaySockets(place.inherited if place else ())
+        stack.callback(sockets.close)
+        await _Relay(settings, sockets, place).run()
+
+
+class _Relay:
+    def __init__(self, settings: RelaySettings, sockets: RelaySockets, place: Place | None) -> None:
+        self._keys = KeyFile(settings.route_keys)
+        self._routes = RouteFile(settings.routes) if settings.routes else None
+        # Before anything is bound: a relay that cannot read its files says only that.
+        first = self._load_keys() | self._load_routes()
+        sockets.bind(settings)
+        self._sockets = sockets
+        self._place = place
+        many = settings.workers > 1
+        self._crew: Crew = Processes(settings, sockets) if many else Alone(settings, sockets)
+        self._crew.tell(first)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        crew = asyncio.create_task(self._crew.run())
+        runner = None
+        try:
+            await self._take_over()
+            self._crew.tell({"serve": True})
+            for transport, host, port in self._sockets.bound():
+                log.info("relay_listening", transport=transport, host=host, port=port)
+            if self._sockets.metrics is not None:
+                runner = await serve_metrics(self._crew.reading, self._sockets.metrics.dup())
+            loop.add_signal_handler(signal.SIGHUP, self._reload, True)
+            for number, draining in ((signal.SIGUSR1, True), (signal.SIGUSR2, False)):
+                loop.add_signal_handler(number, self._drain, draining)
+            await self._until_handed_over()
+        finally:
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                loop.remove_signal_handler(number)
+            if runner is not None:
+                await runner.cleanup()
+            crew.cancel()
+            await asyncio.gather(crew, return_exceptions=True)
+
+    async def _take_over(self) -> None:
+        """Tell a predecessor to stop, once the workers are there; its packets wait for them."""
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                await self._crew.ready()
+        except TimeoutError:
+            raise TakeOverError(f"workers not ready within {READY_WITHIN_S:.0f} s") from None
+        if self._place is not None and self._place.predecessor is not None:
+            await self._place.take()
+            log.info("relay_taken_over")
+
+    async def _until_handed_over(self) -> None:
+        watching = asyncio.create_task(self._watch())
+        try:
+            if self._place is None:
+                await watching
+            else:
+                await self._place.give(self._sockets.files())
+                async with asyncio.timeout(HAND_OVER_WITHIN_S):
+                    await self._crew.hand_over()
+                log.info("relay_handed_over")
+        except TimeoutError:
+            log.error("relay_flows_not_handed_over", reason="the workers do not answer")
+        finally:
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(FILE_CHECK_S)
+            self._reload(False)
+
+    def _reload(self, asked: bool) -> None:
+        """Read again what has changed, or all that is there when asked to."""
+        if asked or self._keys.changed():
+            self._tell(self._load_keys, "route_keys")
+        if self._routes is not None and (asked or self._routes.changed()):
+            self._tell(self._load_routes, "routes")
+
+    def _tell(self, load: Callable[[], dict[str, Any]], what: str) -> None:
+        try:
+            news = load()
+        except FileError as error:
+            log.error(f"{what}_refused", reason=str(error))
+        else:
+            self._crew.tell(news)
+            log.info(f"{what}_loaded")
+
+    def _load_keys(self) -> dict[str, Any]:
+        return {"route_keys": self._keys.load().to_json()}
+
+    def _load_routes(self) -> dict[str, Any]:
+        return {"routes": self._routes.load().to_json()} if self._routes else {}
+
+    def _drain(self, draining: bool) -> None:
+        self._crew.tell({"draining": draining})
+        log.info("relay_draining" if draining else "relay_open")

@@ -1,0 +1,46 @@
+"""One worker of a relay as a process: told what holds over its standard input."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from firsthop.edge.pipe import SupervisorPipe
+from firsthop_relay.limits import Limits
+from firsthop_relay.worker import RelayWorker
+
+REPORT_INTERVAL_S = 1.0
+
+
+async def run(
+    sockets: Sequence[socket.socket],
+    *,
+    limits: Limits,
+    journal: Path | None,
+    predecessors: Sequence[socket.socket],
+    successor: socket.socket,
+) -> None:
+    """Until the supervisor is gone."""
+    pipe = await SupervisorPipe.open()
+    worker = RelayWorker(
+        sockets, limits=limits, journal=journal, predecessors=predecessors, successor=successor
+    )
+    reporting = asyncio.create_task(_report(pipe, worker))
+    try:
+        async for news in pipe.news():
+            worker.tell(news)
+            pipe.say(loaded="yes")
+            if "hand_over" in news:
+                await worker.hand_over()
+                pipe.say(handed_over=True, counters=worker.reading())
+    finally:
+        reporting.cancel()
+        worker.close()
+
+
+async def _report(pipe: SupervisorPipe, worker: RelayWorker) -> None:
+    while True:
+        pipe.report(counters=worker.reading())
+        await asyncio.sleep(REPORT_INTERVAL_S)

@@ -1,0 +1,128 @@
+"""The one place that reaches into aiortc (1.16): an ICE-lite agent of ours in place of its ICE.
+
+aiortc makes its gatherer, and so its ICE credential and its sockets, inside `RTCPeerConnection`,
+and takes no arguments for them. So the gatherer's class is replaced once, by one that takes the
+connection which `ice_of` has laid ready in a context variable; without one it is aiortc's own.
+
+The connection sends no checks and believes no candidate of the peer's: it has one placeholder as
+candidate of its own (aiortc starts nothing without), and sends where the `Path` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import aiortc.rtcpeerconnection
+from aioice import Candidate, Connection
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection
+from aiortc.rtcconfiguration import RTCIceServer, RTCIceTransportPolicy
+from aiortc.rtcicetransport import RTCIceGatherer
+
+from firsthop_relay.transceiver.path import Path
+from firsthop_relay.transceiver.port import Port
+
+MAX_QUEUE = 512
+"""Datagrams that a session may leave unread: five seconds of audio and video."""
+_PLACEHOLDER = Candidate(
+    foundation="1", component=1, transport="udp", priority=1, host="0.0.0.0", port=9, type="host"
+)
+"""RFC 8840 §4.1.1: the address of a section whose candidates are said elsewhere."""
+
+
+class LiteConnection(Connection):
+    """An ICE-lite agent behind a shared port, in the place of aioice's full one."""
+
+    def __init__(self, port: Port, ufrag: str, password: str) -> None:
+        super().__init__(ice_controlling=False, local_username=ufrag, local_password=password)
+        self.path = Path(began=port.clock())
+        self._port = port
+        self._ready = asyncio.Event()
+        port.admit(self, ufrag, password)
+
+    def restart(self, ufrag: str, password: str) -> None:
+        """One more credential; DTLS and media go on over the path that it brings."""
+        self._local_username, self._local_password = ufrag, password
+        self._port.admit(self, ufrag, password)
+
+    def chosen(self) -> None:
+        """The peer has chosen an address: ICE is done (RFC 8445 §8.1.2)."""
+        self._ready.set()
+
+    def take(self, packet: bytes) -> bool:
+        """One datagram for DTLS or SRTP."""
+        if self._queue.qsize() >= MAX_QUEUE:
+            return False
+        self.data_received(packet, 1)
+        return True
+
+    async def gather_candidates(self) -> None:
+        """There is nothing to gather: clients are given the relays' addresses."""
+        self._local_candidates = [_PLACEHOLDER]
+
+    async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
+        """A peer's own word on its addresses is not used; its checks say where it is."""
+
+    async def connect(self) -> None:
+        """Until the peer has chosen an address; ConnectionError when closed before."""
+        await self._ready.wait()
+        if self._closing:
+            raise ConnectionError("closed before the peer has chosen an address")
+
+    async def recvfrom(self) -> tuple[bytes, int]:
+        """The next datagram, and the component, always 1; ConnectionError once closed."""
+        if self._closing:
+            raise ConnectionError("closed")
+        received = await self._queue.get()
+        if received is None:
+            raise ConnectionError("closed while receiving")
+        return received
+
+    async def sendto(self, data: bytes, component: int) -> None:
+        """One datagram to where the peer is; ConnectionError where it has not chosen or is gone."""
+        if self._closing or self.path.selected is None:
+            raise ConnectionError("there is nobody to send to")
+        self._port.send(data, self.path.selected)
+
+    async def close(self) -> None:
+        """The session's end, as aiortc or the sweep of sessions wants it."""
+        self._closing = True
+        self._ready.set()
+        self._port.forget(self)
+        await super().close()
+
+
+_laid_ready: ContextVar[LiteConnection | None] = ContextVar("laid_ready", default=None)
+
+
+class _Gatherer(RTCIceGatherer):
+    def __init__(
+        self,
+        iceServers: list[RTCIceServer] | None = None,  # noqa: N803 - aiortc's names
+        iceTransportPolicy: RTCIceTransportPolicy = RTCIceTransportPolicy.ALL,  # noqa: N803
+        local_username: str | None = None,
+        local_password: str | None = None,
+    ) -> None:
+        super().__init__(iceServers, iceTransportPolicy, local_username, local_password)
+        ready = _laid_ready.get()
+        if ready is not None:
+            self._connection = ready
+
+
+aiortc.rtcpeerconnection.RTCIceGatherer = _Gatherer  # type: ignore[attr-defined]
+
+
+@contextmanager
+def ice_of(connection: LiteConnection) -> Iterator[RTCPeerConnection]:
+    """A peer connection over `connection`; describe it within the context, before any await of
+    others' making: all media are bundled, so it makes exactly one gatherer."""
+    token = _laid_ready.set(connection)
+    try:
+        # No servers: the default asks a public STUN server.
+        yield RTCPeerConnection(
+            RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        )
+    finally:
+        _laid_ready.reset(token)

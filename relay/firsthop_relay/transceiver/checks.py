@@ -1,0 +1,95 @@
+"""What an ICE-lite agent does with one connectivity check (RFC 8445 §2.5, §7.3). Pure.
+
+It answers those who know the password of a ufrag, and nobody else; it never checks by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from firsthop_steering.stun import (
+    Kind,
+    Message,
+    StunError,
+    binding_error,
+    binding_success,
+    parse,
+    peek_username,
+    split_username,
+)
+
+Source = tuple[str, int]
+
+USE_CANDIDATE = 0x0025
+ICE_CONTROLLED = 0x8029
+
+
+class Drop(StrEnum):
+    """Why a datagram went nowhere; each is a counter."""
+
+    UFRAG = "ufrag"
+    """A check for a ufrag that no session has."""
+    STUN = "stun"
+    """STUN, but no Binding request with a USERNAME."""
+    MALFORMED = "malformed"
+    NO_FINGERPRINT = "no_fingerprint"
+    INTEGRITY = "integrity"
+    NOT_UNDERSTOOD = "not_understood"
+    SOURCE = "source"
+    """Not STUN, and from an address that no check has vouched for."""
+    QUEUE = "queue"
+    """Its session has too much to read already."""
+    SEND = "send"
+    """The answer could not be sent; set by the shell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A genuine check: what goes back, and whether the peer chose this address by it."""
+
+    ufrag: bytes
+    answer: bytes
+    accepted: bool
+    nominated: bool
+
+
+def answer_check(
+    packet: bytes, source: Source, password_of: Callable[[bytes], str | None]
+) -> Answered | Drop:
+    """The answer to a check from `source`; `password_of` knows the ufrags of open sessions.
+
+    Raises nothing, whatever the bytes. A peer that believes to be controlled is told to switch
+    (§7.3.1.1): a lite agent never controls.
+    """
+    username = peek_username(packet)
+    if username is None:
+        return Drop.STUN
+    ufrag, _ = split_username(username)
+    password = password_of(ufrag)
+    if password is None:
+        return Drop.UFRAG
+    request = _genuine(packet, password)
+    if isinstance(request, Drop):
+        return request
+    if request.get(ICE_CONTROLLED) is not None:
+        conflict = binding_error(request.transaction_id, 487, "Role Conflict", password)
+        return Answered(ufrag, conflict, accepted=False, nominated=False)
+    answer = binding_success(request.transaction_id, source, password)
+    nominated = request.get(USE_CANDIDATE) is not None
+    return Answered(ufrag, answer, accepted=True, nominated=nominated)
+
+
+def _genuine(packet: bytes, password: str) -> Message | Drop:
+    try:
+        request = parse(packet)
+    except StunError:
+        return Drop.MALFORMED
+    if request.kind is not Kind.REQUEST:
+        return Drop.STUN
+    if not request.fingerprinted:
+        return Drop.NO_FINGERPRINT
+    if not request.authentic(password):
+        return Drop.INTEGRITY
+    return Drop.NOT_UNDERSTOOD if request.not_understood else request

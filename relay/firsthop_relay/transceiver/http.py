@@ -1,0 +1,193 @@
+"""The transceiver's HTTP door: sessions for allocators, `/metrics`, `/healthz` and `/readyz`.
+
+An allocator asks `PUT`, `PATCH` and `DELETE` of `/v1/sessions/{token}`, every one signed
+(`firsthop_steering.session_token`); descriptions go in and out without candidates. Where the
+transceiver mints by itself, clients may ask as WHIP has it (RFC 9725): `POST /v1/sessions`, and
+`PATCH` and `DELETE` of the Location that they got.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+from firsthop_relay.listening import ListenError
+from firsthop_relay.metrics import CONTENT_TYPE
+from firsthop_relay.transceiver.errors import SessionError
+from firsthop_relay.transceiver.sessions import Sessions
+from firsthop_steering.sdp import (
+    FRAGMENT_TYPE,
+    MAX_LENGTH,
+    MEDIA_TYPE,
+    SdpError,
+    answer_with,
+    fragment_with,
+    read_fragment,
+    stripped_offer,
+)
+
+log = structlog.get_logger("firsthop.transceiver")
+
+SIGNATURE = "Firsthop-Signature"
+UFRAG = "Firsthop-Ufrag"
+GRACE_S = 2.0
+KEEPALIVE_S = 30.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def create_app(sessions: Sessions) -> web.Application:
+    """The application over these sessions."""
+    door = _Door(sessions)
+    app = web.Application(middlewares=[door.border], client_max_size=MAX_LENGTH)
+    app.add_routes(
+        [
+            web.post("/v1/sessions", door.post),
+            web.put("/v1/sessions/{token}", door.put),
+            web.patch("/v1/sessions/{token}", door.patch),
+            web.delete("/v1/sessions/{token}", door.delete),
+            web.get("/metrics", door.metrics),
+            web.get("/healthz", door.healthz),
+            web.get("/readyz", door.readyz),
+        ]
+    )
+    return app
+
+
+async def serve_http(sessions: Sessions, host: str, port: int) -> web.AppRunner:
+    """Serve on `host`:`port` until the runner's `cleanup()`. Raises ListenError."""
+    runner = web.AppRunner(
+        create_app(sessions),
+        access_log=None,
+        shutdown_timeout=GRACE_S,
+        keepalive_timeout=KEEPALIVE_S,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise ListenError("TCP", host, port, error) from error
+    return runner
+
+
+class _Door:
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._registry = CollectorRegistry()
+        self._registry.register(sessions.counts)
+
+    @web.middleware
+    async def border(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Makes problem documents (RFC 9457) of refusals."""
+        try:
+            return await handler(request)
+        except SessionError as error:
+            self._sessions.counts.sessions[f"refused_{error.kind}"] += 1
+            return _problem(error.status, error.detail)
+        except SdpError as error:
+            self._sessions.counts.sessions["refused_offer"] += 1
+            return _problem(422, f"the description {error}")
+        except web.HTTPException as error:
+            return _problem(error.status, error.reason.lower())
+
+    async def post(self, request: web.Request) -> web.StreamResponse:
+        """A new session for the client itself, under a credential of our own making."""
+        ufrag = self._sessions.fresh_ufrag()
+        offer = stripped_offer(_text(await _read(request, MEDIA_TYPE)))
+        token = self._sessions.token(ufrag)
+        answer, tag = await self._sessions.open(token, offer)
+        response = _said(answer_with(answer, self._candidates), MEDIA_TYPE, tag, status=201)
+        response.headers["Location"] = f"/v1/sessions/{token}"
+        return response
+
+    async def put(self, request: web.Request) -> web.StreamResponse:
+        """A new session: the offer in, the answer out."""
+        token = request.match_info["token"]
+        body = await _read(request, MEDIA_TYPE)
+        self._check(request, body)
+        answer, tag = await self._sessions.open(token, stripped_offer(_text(body)))
+        return _said(answer, MEDIA_TYPE, tag, status=201)
+
+    async def patch(self, request: web.Request) -> web.StreamResponse:
+        """ICE restarted under a ufrag that the allocator minted, or we."""
+        body = await _read(request, FRAGMENT_TYPE)
+        token, signed = request.match_info["token"], SIGNATURE in request.headers
+        if signed:
+            ufrag = self._check(request, body)
+        else:
+            ufrag = self._sessions.fresh_ufrag()
+            self._sessions.named(token)
+        asked = read_fragment(_text(body))
+        fragment, tag = self._sessions.restart(token, ufrag, asked, request.headers.get("If-Match"))
+        if not signed:
+            fragment = fragment_with(fragment, self._candidates)
+        return _said(fragment, FRAGMENT_TYPE, tag, status=200)
+
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        """The session's end."""
+        if SIGNATURE in request.headers or self._sessions.mint is None:
+            self._check(request, b"")
+        await self._sessions.end(request.match_info["token"])
+        return web.Response(status=200)
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """For Prometheus."""
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE}
+        )
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """The process runs."""
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """Whether it takes sessions."""
+        draining = self._sessions.draining
+        return web.json_response({"ready": not draining}, status=503 if draining else 200)
+
+    @property
+    def _candidates(self) -> tuple[str, ...]:
+        return self._sessions.mint.candidates if self._sessions.mint else ()
+
+    def _check(self, request: web.Request, body: bytes) -> str:
+        """The ufrag that an allocator names, "" for none; SessionError for anybody else."""
+        ufrag = request.headers.get(UFRAG, "")
+        self._sessions.check_call(
+            request.headers.get(SIGNATURE, ""),
+            request.method,
+            request.match_info["token"],
+            ufrag=ufrag,
+            body=body,
+        )
+        return ufrag
+
+
+async def _read(request: web.Request, media_type: str) -> bytes:
+    if request.content_type != media_type:
+        raise SessionError(415, f"the body must be {media_type}", "media_type")
+    return await request.read()
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SdpError("is not UTF-8 (RFC 8866 §5)") from None
+
+
+def _said(text: str, media_type: str, tag: str, *, status: int) -> web.Response:
+    headers = {"Content-Type": media_type, "ETag": tag, "Cache-Control": "no-store"}
+    return web.Response(body=text.encode(), status=status, headers=headers)
+
+
+def _problem(status: int, detail: str) -> web.Response:
+    title = HTTPStatus(status).phrase
+    value = {"title": title, "status": status, "detail": detail}
+    headers = {"Content-Type": "application/problem+json"}
+    return web.Response(body=json.dumps(value).encode(), status=status, headers=headers)

@@ -1,0 +1,153 @@
+"""The one UDP port of all sessions: a drain loop, and who a datagram is for.
+
+A STUN request is led by its ufrag, whatever address it comes from: a restart of ICE, another relay
+or a rebound NAT brings known sessions from new addresses. All else is led by the address that the
+last genuine check came from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from firsthop_relay.listening import bind_udp
+from firsthop_relay.transceiver.checks import Answered, Drop, Source, answer_check
+from firsthop_relay.transceiver.counts import Counts
+from firsthop_relay.transceiver.path import Path
+
+DRAIN = 64
+"""Datagrams a wake-up, so that sessions and timers get their turn."""
+DATAGRAM = 65_535
+_FIRST_OF_STUN = 3
+"""First octets 0 to 3 are STUN (RFC 7983 §7)."""
+MAX_UFRAGS = 2
+"""Of one session: after a restart the old one is good until the next (RFC 8445 §9)."""
+
+
+class Peer(Protocol):
+    """One session, as the port sees it."""
+
+    path: Path
+
+    def chosen(self) -> None:
+        """The path has an address to send to."""
+
+    def take(self, packet: bytes) -> bool:
+        """DTLS, SRTP or SRTCP from the peer; False when there is no room for it."""
+
+
+class Port:
+    """A bound socket and the sessions behind it."""
+
+    def __init__(self, counts: Counts, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts = counts
+        self.clock = clock
+        self._socket: socket.socket | None = None
+        self._by_ufrag: dict[bytes, tuple[Peer, str]] = {}
+        self._by_source: dict[Source, Peer] = {}
+        self._ufrags: dict[int, list[bytes]] = {}
+
+    def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Bind and start to read in the running loop. Gives the address; raises ListenError."""
+        sock = bind_udp(host, port)
+        asyncio.get_running_loop().add_reader(sock, self._drain, sock)
+        self._socket = sock
+        bound: tuple[str, int] = sock.getsockname()[:2]
+        return bound
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def admit(self, peer: Peer, ufrag: str, password: str) -> None:
+        """Checks for `ufrag` are this peer's from now on; older ufrags of it than the last go."""
+        ufrags = self._ufrags.setdefault(id(peer), [])
+        ufrags.append(ufrag.encode())
+        self._by_ufrag[ufrags[-1]] = peer, password
+        while len(ufrags) > MAX_UFRAGS:
+            del self._by_ufrag[ufrags.pop(0)]
+
+    def knows(self, ufrag: str) -> bool:
+        """Whether some peer has been admitted under this ufrag."""
+        return ufrag.encode() in self._by_ufrag
+
+    def forget(self, peer: Peer) -> None:
+        """Nothing is this peer's any more."""
+        for ufrag in self._ufrags.pop(id(peer), ()):
+            del self._by_ufrag[ufrag]
+        for source in peer.path.sources:
+            self._release(source, peer)
+
+    def send(self, packet: bytes, destination: Source) -> None:
+        """One datagram; one that the kernel does not take is counted and lost, as on any way."""
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto(packet, destination)
+        except OSError:
+            self.counts.unsent += 1
+        else:
+            self.counts.sent(packet)
+
+    def receive(self, packet: bytes, source: Source) -> Answered | Drop | None:
+        """What one datagram means; None for media and data, which are passed on."""
+        now = self.clock()
+        if packet and packet[0] <= _FIRST_OF_STUN:
+            answered = answer_check(packet, source, self._password_of)
+            if isinstance(answered, Answered) and answered.accepted:
+                self._vouched(source, answered, now)
+            return answered
+        peer = self._by_source.get(source)
+        if peer is None:
+            return Drop.SOURCE
+        peer.path.heard(source, now)
+        return None if peer.take(packet) else Drop.QUEUE
+
+    def _vouched(self, source: Source, answered: Answered, now: float) -> None:
+        peer, _ = self._by_ufrag[answered.ufrag]
+        before = self._by_source.get(source)
+        if before is not peer:
+            self._by_source[source] = peer
+        given_up = peer.path.check(source, now, nominated=answered.nominated)
+        if given_up is not None:
+            self._release(given_up, peer)
+        if peer.path.selected is not None:
+            peer.chosen()
+
+    def _release(self, source: Source, peer: Peer) -> None:
+        if self._by_source.get(source) is peer:
+            del self._by_source[source]
+
+    def _password_of(self, ufrag: bytes) -> str | None:
+        found = self._by_ufrag.get(ufrag)
+        return None if found is None else found[1]
+
+    def _drain(self, sock: socket.socket) -> None:
+        for _ in range(DRAIN):
+            try:
+                packet, address = sock.recvfrom(DATAGRAM)
+            except OSError:  # empty, or the ICMP error of an earlier packet
+                return
+            source = address[0], address[1]
+            self.counts.received(packet)
+            outcome = self.receive(packet, source)
+            if isinstance(outcome, Answered):
+                self._answer(sock, outcome.answer, source)
+            elif outcome is None:
+                self.counts.passed_on += 1
+            else:
+                self.counts.dropped[outcome] += 1
+
+    def _answer(self, sock: socket.socket, answer: bytes, source: Source) -> None:
+        try:
+            sock.sendto(answer, source)
+        except OSError:
+            self.counts.dropped[Drop.SEND] += 1
+        else:
+            self.counts.answered += 1

@@ -1,0 +1,89 @@
+"""One session: an offer answered, its ICE restarted, its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from aiortc import RTCPeerConnection, RTCSessionDescription
+
+from firsthop_relay.transceiver.aiortc_ice import LiteConnection, ice_of
+from firsthop_relay.transceiver.echo import consume_unsent, echo
+from firsthop_relay.transceiver.errors import SessionError
+from firsthop_relay.transceiver.port import Port
+
+log = structlog.get_logger("firsthop.transceiver")
+
+CONNECT_S = 30.0
+"""From the answer to a DTLS handshake that has ended; RFC 8445 gives checks about 40 s at worst."""
+
+
+class Session:
+    """A peer connection behind the shared port; `ufrag` is the one of its last ICE restart."""
+
+    def __init__(self, port: Port, ufrag: str, password: str) -> None:
+        self.ufrag = ufrag
+        self.connected = False
+        self._port = port
+        self._ice = LiteConnection(port, ufrag, password)
+        self._peer: RTCPeerConnection | None = None
+        self._began = port.clock()
+        self._readers: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    async def answer(self, offer: str, on_connected: Callable[[], None]) -> str:
+        """The answer to `offer`, without candidates of any use. Raises SessionError 422."""
+        with ice_of(self._ice) as peer:
+            self._peer = peer
+            echo(peer)
+            peer.on("connectionstatechange", lambda: self._changed(peer, on_connected))
+            try:
+                await peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+                await peer.setLocalDescription(await peer.createAnswer())
+            except Exception as error:
+                # aiortc lets its parser's own faults out: ValueError, KeyError, AssertionError …
+                log.info("offer_refused", fault=type(error).__name__, reason=str(error))
+                raise SessionError(
+                    422, f"the offer cannot be answered: {error}", "offer"
+                ) from error
+        self._readers = consume_unsent(peer)
+        return str(peer.localDescription.sdp)
+
+    def restart(self, ufrag: str, password: str) -> bool:
+        """Take checks for `ufrag` too; what was agreed on media holds (RFC 9725 §4.3.3).
+
+        False, and nothing is changed, for a ufrag that some session has already.
+        """
+        if self._port.knows(ufrag):
+            return False
+        self.ufrag = ufrag
+        self._ice.restart(ufrag, password)
+        return True
+
+    def why_over(self) -> str:
+        """Why the session is to be closed now; empty while it is not."""
+        if self._peer is not None and self._peer.connectionState in ("failed", "closed"):
+            return "failed"
+        if self._ice.path.expired(self._port.clock()):
+            return "silent" if self.connected else "never_connected"
+        if not self.connected and self._port.clock() - self._began > CONNECT_S:
+            return "never_connected"
+        return ""
+
+    async def close(self) -> None:
+        """End it; nothing is sent to the peer after that, and nothing of it is taken."""
+        if self._closed:
+            return
+        self._closed = True
+        for reader in self._readers:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        if self._peer is not None:
+            await self._peer.close()
+        await self._ice.close()
+
+    def _changed(self, peer: RTCPeerConnection, on_connected: Callable[[], None]) -> None:
+        if peer.connectionState == "connected" and not self.connected:
+            self.connected = True
+            on_connected()

@@ -1,0 +1,177 @@
+"""The sessions of a transceiver, by token: opened, restarted, ended, and swept when they are over.
+
+Who may ask for what is settled here, from the region's password keys alone: nothing is looked up
+anywhere else, and a credential that some allocator of the deployment minted is as good as any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from firsthop_relay.transceiver.counts import Counts
+from firsthop_relay.transceiver.errors import SessionError
+from firsthop_relay.transceiver.minting import Mint
+from firsthop_relay.transceiver.port import Port
+from firsthop_relay.transceiver.session import Session
+from firsthop_steering.region_keys import RegionKeys
+from firsthop_steering.sdp import Fragment, write_fragment
+from firsthop_steering.session_token import SessionName, call_is_genuine, make_token, read_token
+from firsthop_steering.ufrag import claims
+
+log = structlog.get_logger("firsthop.transceiver")
+
+SWEEP_S = 1.0
+
+
+class Sessions:
+    """All sessions behind one port. `keys` may be replaced at any time."""
+
+    def __init__(
+        self,
+        port: Port,
+        keys: RegionKeys,
+        *,
+        most: int,
+        wire_id: int,
+        clock: Callable[[], datetime],
+        mint: Mint | None = None,
+    ) -> None:
+        """`most`: sessions at a time. `wire_id`: this transceiver's own. `mint`: for sessions that
+        no allocator asks for."""
+        self.mint = mint
+        self.keys = keys
+        self.draining = False
+        self._port = port
+        self._most = most
+        self._wire_id = wire_id
+        self._clock = clock
+        self._open: dict[str, Session] = {}
+        self.counts.open_sessions = lambda: len(self._open)
+        self.counts.accepting = lambda: not self.draining
+
+    @property
+    def counts(self) -> Counts:
+        """The port's counters, which are the transceiver's."""
+        return self._port.counts
+
+    def named(self, token: str) -> SessionName:
+        """What `token` says, proved by a key of this region. Raises SessionError 404."""
+        name = read_token(token)
+        key = None if name is None else self.keys.by_id.get(name.claimed.key_id)
+        mine = name is not None and name.claimed.region == self.keys.region
+        if name is None or key is None or not mine or not name.genuine(key):
+            raise SessionError(404, "there is no such session here", "unknown")
+        return name
+
+    def check_call(
+        self, signature: str, method: str, token: str, *, ufrag: str, body: bytes
+    ) -> None:
+        """That an allocator asks; SessionError 401 for anybody else, 404 for a foreign token."""
+        key = self.keys.by_id[self.named(token).claimed.key_id]
+        if not call_is_genuine(signature, key, method, token, ufrag, body):
+            raise SessionError(401, "this is not signed with a key of this region", "signature")
+
+    def fresh_ufrag(self) -> str:
+        """One of our own making; SessionError 401 where sessions are for allocators to ask."""
+        if self.mint is None:
+            raise SessionError(401, "sessions are asked for at an allocator", "signature")
+        return self.mint.ufrag(self.keys, self._wire_id)
+
+    def token(self, ufrag: str) -> str:
+        """The token of the session that begins with `ufrag`, a fresh one."""
+        return make_token(ufrag, self.keys.by_id[self.keys.signing])
+
+    async def open(self, token: str, offer: str) -> tuple[str, str]:
+        """The answer, without candidates, and the entity-tag. Raises SessionError.
+
+        `offer` has gone through `stripped_offer`. The session's first ufrag is in the token.
+        """
+        name = self.named(token)
+        if self.draining or len(self._open) >= self._most:
+            why = "drains" if self.draining else f"has {self._most} sessions, and takes no more"
+            raise SessionError(503, f"this transceiver {why}", "full")
+        if token in self._open:
+            raise SessionError(409, "this session is open already", "open_already")
+        session = Session(self._port, name.ufrag, self._password(name.ufrag))
+        self._open[token] = session
+        try:
+            answer = await session.answer(offer, self._on_connected)
+        except BaseException:
+            await self._end(token, "")
+            raise
+        self.counts.sessions["opened"] += 1
+        return answer, etag(session.ufrag)
+
+    def restart(
+        self, token: str, ufrag: str, asked: Fragment, if_match: str | None
+    ) -> tuple[str, str]:
+        """The fragment with the new credential, without candidates, and the new entity-tag.
+
+        RFC 9725 §4.3: without If-Match 428; `*` restarts; anything else is trickle, which is
+        refused: 412 for another tag than the session's, else 422.
+        """
+        session = self._open.get(token)
+        if session is None:
+            raise SessionError(404, "there is no such session here", "unknown")
+        if if_match is None:
+            raise SessionError(428, "If-Match is needed", "precondition")
+        if if_match.strip() != "*":
+            if if_match.strip() != etag(session.ufrag):
+                raise SessionError(412, "the session has another entity-tag", "precondition")
+            rule = "candidates are not taken: the relays learn a client's addresses from its checks"
+            raise SessionError(422, rule, "trickle")
+        password = self._password(ufrag)
+        if not session.restart(ufrag, password):
+            raise SessionError(409, "the ufrag is in use already", "ufrag")
+        self.counts.sessions["restarted"] += 1
+        return write_fragment(ufrag, password, asked), etag(ufrag)
+
+    async def end(self, token: str) -> None:
+        """The client's DELETE. Raises SessionError 404."""
+        self.named(token)
+        if token not in self._open:
+            raise SessionError(404, "there is no such session here", "unknown")
+        await self._end(token, "deleted")
+
+    async def sweep(self) -> None:
+        """End sessions whose peers are gone, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for token, session in list(self._open.items()):
+                why = session.why_over()
+                if why:
+                    await self._end(token, why)
+
+    async def close(self) -> None:
+        """End all of them."""
+        await asyncio.gather(*(self._end(token, "stopped") for token in list(self._open)))
+
+    def _password(self, ufrag: str) -> str:
+        """The password of a ufrag that names this region and this transceiver, or none."""
+        claimed = claims(ufrag)
+        password = self.keys.password(ufrag)
+        if claimed is None or password is None or claimed.transceiver not in (0, self._wire_id):
+            raise SessionError(422, "the ufrag is not for this transceiver", "ufrag")
+        if self._clock() >= claimed.expires_at:
+            raise SessionError(422, "the ufrag has expired", "ufrag")
+        return password
+
+    async def _end(self, token: str, why: str) -> None:
+        session = self._open.pop(token, None)
+        if session is not None:
+            if why:
+                self.counts.sessions[why] += 1
+                log.info("session_ended", why=why)
+            await session.close()
+
+    def _on_connected(self) -> None:
+        self.counts.sessions["connected"] += 1
+
+
+def etag(ufrag: str) -> str:
+    """Names one ICE session (RFC 9725 §4.3.1): another one after every restart."""
+    return f'"{ufrag}"'

@@ -1,0 +1,117 @@
+"""One worker of a relay: what it is told, and the life of its server.
+
+It comes up silent: packets wait in its sockets until it has keys and is told to serve, so that the
+flows of a predecessor are there first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from firsthop_relay import handover
+from firsthop_relay.counters import Reading
+from firsthop_relay.flows import FlowTable
+from firsthop_relay.journal import Journal, JournalError
+from firsthop_relay.limits import Limits
+from firsthop_relay.restoring import restore
+from firsthop_relay.routes import read_routes
+from firsthop_relay.server import RelayServer
+from firsthop_relay.upstreams import RESERVE, raise_file_limit
+from firsthop_steering.ufrag import RouteKeys
+
+log = structlog.get_logger("firsthop.relay")
+
+
+class RelayWorker:
+    """Make it inside a running loop; it owns the sockets that it is given.
+
+    `predecessors` are where flows come from, `successor` is where they go to: Unix sockets.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        *,
+        limits: Limits,
+        journal: Path | None = None,
+        predecessors: Sequence[socket.socket] = (),
+        successor: socket.socket | None = None,
+    ) -> None:
+        most = raise_file_limit() - RESERVE
+        self.table = FlowTable(limits=limits)
+        self.server = RelayServer(self.table, most_files=most)
+        self._predecessors = predecessors
+        self._successor = successor
+        self._journal_path = journal
+        self._journal: Journal | None = None
+        self._serving: asyncio.Task[None] | None = None
+        for sock in sockets:
+            self.server.listen(sock)
+
+    def tell(self, news: Mapping[str, Any]) -> None:
+        """What has changed: `route_keys` and `routes` as text, `draining`, `serve`, `hand_over`."""
+        if "route_keys" in news:
+            self.table.keys = RouteKeys.from_json(news["route_keys"])
+        if "routes" in news:
+            self.table.routes = read_routes(news["routes"])
+        if "draining" in news:
+            self.table.draining = news["draining"]
+        if "serve" in news and self._serving is None:
+            self._serving = asyncio.create_task(self._serve())
+
+    async def _serve(self) -> None:
+        for channel in self._predecessors:
+            batches = await asyncio.to_thread(handover.receive, channel)
+            channel.close()
+            try:
+                flows = handover.adopt(self.server, batches)
+            except (ValueError, LookupError, TypeError):  # a predecessor that speaks otherwise
+                log.exception("relay_flows_not_inherited")
+            else:
+                log.info("relay_flows_inherited", flows=flows)
+        if self._journal_path is not None:
+            await self._open_journal(self._journal_path)
+        self.server.start()
+
+    async def _open_journal(self, path: Path) -> None:
+        """Flows that are here already are not restored over; a broken journal costs only itself."""
+        try:
+            journal = await asyncio.to_thread(Journal, path, self.table.limits.flows)
+        except JournalError as error:
+            log.error("relay_journal_not_opened", reason=str(error))
+            return
+        flows = restore(self.server, journal)
+        self._journal = journal
+        log.info("relay_flows_restored", flows=flows)
+
+    async def hand_over(self) -> None:
+        """Give all flows to the successor, and stop."""
+        self.server.pause()
+        if self._successor is not None:
+            try:
+                flows = await asyncio.to_thread(handover.give, self.server, self._successor)
+                log.info("relay_flows_handed_over", flows=flows)
+            except OSError as error:
+                log.error("relay_flows_not_handed_over", reason=str(error))
+            self._successor.close()
+        self.close()
+
+    def reading(self) -> Reading:
+        """All counters and gauges."""
+        return self.server.reading()
+
+    def close(self) -> None:
+        """Stop, and close everything."""
+        if self._serving is not None:
+            self._serving.cancel()
+        self.server.close()
+        if self._journal is not None:
+            self.server.keepers.clear()
+            self._journal.close()
+            self._journal = None

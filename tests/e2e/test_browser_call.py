@@ -1,0 +1,72 @@
+"""A real browser's packets reach the chosen region: Debian's Chromium through a relay's place."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator_server import BEARER
+from browsers import page, why_not
+from calls import world
+from firsthop_steering.ufrag import claims
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+    pytest.mark.xdist_group("browser"),
+]
+
+
+async def test_message_and_audio_go_by_the_relay_and_come_back(
+    tmp_path: Path, until: Callable[..., Awaitable[Any]]
+) -> None:
+    """Audio has energy, no pair goes anywhere else, and a restart of ICE keeps the call."""
+    async with (
+        world(tmp_path, through=True) as (here, relay),
+        page(f"{here.allocator.url}/healthz") as tab,
+    ):
+        assert relay is not None
+        made = await tab.evaluate(
+            "([url, headers]) => open_call(url, headers, {audio: true})", [here.url, BEARER]
+        )
+        ufrag = made["etag"].strip('"')
+        name = claims(ufrag)
+        assert name is not None
+        assert name.region == 7
+        assert await tab.evaluate("echo('hello')") < 5000
+        assert (await tab.evaluate("heard()"))["energy"] > 0
+        assert await tab.evaluate("remote_ends()") == [f"{relay.address}:3478"]
+        assert relay.ufrags == {ufrag}
+
+        restarted = await tab.evaluate("restart_ice()")
+        assert await tab.evaluate("echo('after the restart')") < 5000
+        await relay.checked(restarted["ufrag"])
+        again = claims(restarted["ufrag"])
+        assert again is not None
+        assert (again.region, again.transceiver) == (name.region, name.transceiver)
+
+        assert await tab.evaluate("hang_up()") == 200
+        assert relay.packets["in"] > 30
+
+        async def all_came_by_the_relay() -> bool:
+            counted = await here.transceivers[0].counts()
+            return counted["packets_received_total"] == relay.packets["in"]
+
+        await until(all_came_by_the_relay, "the transceiver has got what the relay has sent it")
+
+
+async def test_a_relay_that_forgets_the_call_is_no_end_of_it(tmp_path: Path) -> None:
+    """The browser's next check makes the flow anew, from another address, and media go on."""
+    async with (
+        world(tmp_path, through=True) as (here, relay),
+        page(f"{here.allocator.url}/healthz") as tab,
+    ):
+        assert relay is not None
+        await tab.evaluate("([url, headers]) => open_call(url, headers)", [here.url, BEARER])
+        await tab.evaluate("echo('before')")
+        relay.forget()
+        await tab.evaluate("echo('after', 10000)")
+        assert (await here.transceivers[0].counts())['sessions_total{result="opened"}'] == 1

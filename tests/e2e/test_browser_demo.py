@@ -1,0 +1,78 @@
+"""The demo page in a real browser: it calls, shows the way, restarts, hangs up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator_server import DIGESTS, SETTINGS, TOKEN
+from allocator_server import running as running_allocator
+from browsers import page, why_not
+from calls import RELAY_PORT, world
+from firsthop_allocator.settings import AllocatorSettings
+
+DEMO = AllocatorSettings(token_digests=DIGESTS, demo=True)
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.xdist_group("browser"),
+]
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+async def test_the_page_calls_shows_the_way_and_hangs_up(
+    tmp_path: Path, until: Callable[..., Awaitable[Any]]
+) -> None:
+    """All as a visitor does it; nothing is written to the console as an error."""
+    async with (
+        world(tmp_path, through=True, settings=DEMO) as (here, relay),
+        page(f"{here.allocator.url}/demo#token={TOKEN}") as tab,
+    ):
+        assert relay is not None
+        faults: list[str] = []
+        tab.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+
+        async def shown(place: str, words: str) -> bool:
+            return str(await tab.text_content(f"#{place}")).startswith(words)
+
+        await tab.click("#start")
+        await until(lambda: shown("said", "Connected"), "connected")
+        await until(
+            lambda: tab.evaluate("Number(document.querySelector('#echo').textContent) > 0"),
+            "a message came back",
+        )
+        await until(
+            lambda: tab.evaluate("document.querySelector('#heard').value > 0"), "sound came back"
+        )
+        assert await shown("way-relay", f"fra-1 (fra) {relay.address}:{RELAY_PORT}")
+        assert await shown("way-end", "eu-1 (eu)")
+        ufrag = await tab.text_content("#ufrag")
+        assert relay.ufrags == {ufrag}
+        fields = await tab.text_content("#fields")
+        assert "7 = eu" in fields
+        assert "1 = eu-1" in fields
+        await tab.click("#restart:enabled")
+        await until(lambda: shown("said", "Connected under a new credential"), "restarted")
+        assert not await shown("ufrag", ufrag)
+        await relay.checked(await tab.text_content("#ufrag"))
+        await tab.click("#stop:enabled")
+        await tab.wait_for_selector("#start:enabled")
+        assert await tab.text_content("#said") == "Not connected."
+        assert (await here.transceivers[0].counts())["open_sessions"] == 0
+        assert faults == []
+
+
+async def test_the_page_is_there_only_when_it_is_wanted() -> None:
+    """And it may load nothing from anywhere else."""
+    async with running_allocator(DEMO) as server:
+        for path in ("/demo", "/demo/style.css", "/demo/script.js"):
+            async with server.session.get(server.url + path) as response:
+                assert response.status == 200
+                assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+                assert "http://" not in await response.text()
+    async with running_allocator(SETTINGS) as server:
+        assert (await server.get("/demo"))[0] == 404

@@ -1,0 +1,58 @@
+"""Relays as processes under test: command lines, successors, workers, counters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+
+from media import FarEnd, counters, write_routes
+from standin import Process, own_address, running
+
+CLIENTS = 24
+"""So that the kernel's hash gives some to every worker."""
+
+
+class Options:
+    """The command line of a relay and, later, of its successor."""
+
+    def __init__(self, tmp_path: Path, *, workers: int) -> None:
+        self.host = own_address()
+        self.address, self.metrics, self.tcp = (
+            (self.host, 3478),
+            (self.host, 9000),
+            (self.host, 443),
+        )
+        self.arguments = [
+            "--listen", f"{self.host}:3478", "--metrics", f"{self.host}:9000",
+            "--listen-tcp", f"{self.host}:443", "--route-keys", str(tmp_path / "keys"),
+            "--routes", str(tmp_path / "routes.yaml"), "--workers", str(workers),
+            "--state-dir", str(tmp_path / "state"),
+        ]  # fmt: skip
+
+
+@asynccontextmanager
+async def started(options: Options, tmp_path: Path, far: FarEnd) -> AsyncIterator[Process]:
+    """A relay that leads to `far`."""
+    write_routes(tmp_path / "routes.yaml", far)
+    async with running("relay", *options.arguments) as relay:
+        await relay.said("relay_listening")
+        yield relay
+
+
+async def counted_by(options: Options, *, sessions: int) -> dict[str, float]:
+    """The counters once the workers have reported so many sessions."""
+    async with asyncio.timeout(20):
+        while True:
+            counted = await counters(options.metrics)
+            if counted["sessions"] == sessions:
+                return counted
+
+
+def workers_of(options: Options) -> list[psutil.Process]:
+    """The worker processes of a relay."""
+    (relay,) = [p for p in psutil.Process().children() if f"{options.host}:3478" in p.cmdline()]
+    return [each for each in relay.children() if "relay-worker" in each.cmdline()]

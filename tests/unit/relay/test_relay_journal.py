@@ -1,0 +1,195 @@
+"""The flow journal: what is written is what is read, and nothing else is believed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firsthop_relay import journal as journal_module
+from firsthop_relay.flow import Flow, Lane, Source
+from firsthop_relay.journal import Journal, JournalError
+from firsthop_relay.records import SLOT, Record, decode, encode
+from relay_world import UPSTREAM
+
+LISTENER = ("192.0.2.10", 3478)
+SOURCES: list[Source] = [
+    ("198.51.100.7", 40000),
+    ("2001:db8::7", 1, 0, 0),
+    (f"fe80::7%{socket.if_indextoname(1)}", 1, 0, 1),
+]
+UFRAG = b"BavNEjQBAgNlbnRyb3B5P64b3uEFMec"
+RECORD = Record(LISTENER, SOURCES[0], UFRAG, UPSTREAM, 50000, 10.0, 20.0)
+
+
+class Leg:
+    """As much of an upstream socket as a journal asks for."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def getsockname(self) -> tuple[str, int]:
+        return "192.0.2.10", self._port
+
+
+def flow_of(lane: Lane, source: Source = SOURCES[0], *, port: int = 50000) -> Flow:
+    flow = Flow(lane, source, UFRAG, UPSTREAM, time.monotonic() - 5, b"", confirmed=True)
+    flow.leg = Leg(port)
+    return flow
+
+
+@pytest.fixture
+def lane() -> Lane:
+    return Lane()
+
+
+def opened(path: Path, lane: Lane, *, slots: int = 4, **options: Any) -> Journal:
+    journal = Journal(path, slots, **options)
+    journal.serve(lane, LISTENER)
+    return journal
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("upstream", [UPSTREAM, ("2001:db8::9", 65535)])
+@pytest.mark.parametrize("listener", [LISTENER, ("2001:db8::1", 1)])
+def test_a_record_survives_its_slot(source: Source, upstream: Any, listener: Any) -> None:
+    record = Record(listener, source, UFRAG, upstream, 65535, 0.5, 1e9)
+    assert len(encode(record)) == SLOT
+    assert decode(encode(record)) == record
+
+
+@given(st.integers(0, SLOT - 1), st.integers(1, 255))
+def test_a_torn_record_is_ignored(at: int, change: int) -> None:
+    slot = bytearray(encode(RECORD))
+    slot[at] ^= change
+    assert decode(bytes(slot)) is None
+
+
+@given(st.binary(max_size=2 * SLOT))
+def test_junk_is_no_record(junk: bytes) -> None:
+    assert decode(junk) is None
+    assert decode(junk[:SLOT].ljust(SLOT, b"\0")) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "alive"),
+    [(20.0, True), (49.9, True), (50.0, False), (19.9, False), (9.0, False), (20.1, True)],
+)
+def test_a_record_is_alive_for_its_idle_time(now: float, alive: bool) -> None:
+    """Never before it was written."""
+    assert RECORD.alive(now, idle_s=30, lifetime_s=100) == alive
+    assert not RECORD.alive(now, idle_s=30, lifetime_s=5)
+
+
+def test_what_was_kept_is_there_for_the_next(tmp_path: Path, lane: Lane) -> None:
+    journal = opened(tmp_path / "flows", lane, clock=lambda: 100.0)
+    for number, source in enumerate(SOURCES):
+        journal.keep(flow_of(lane, source, port=50000 + number))
+    journal.close()
+    records = [*opened(tmp_path / "flows", lane).records()]
+    assert {each.source: each.port for each in records} == {
+        source: 50000 + number for number, source in enumerate(SOURCES)
+    }
+    assert {each.seen_at for each in records} == {100.0}
+    assert [*{round(each.opened_at) for each in records}] == [95]
+
+
+def test_a_process_that_is_killed_loses_nothing(tmp_path: Path, lane: Lane) -> None:
+    """Without close, without flush: another one maps the same pages."""
+    child = os.fork()
+    if child == 0:
+        opened(tmp_path / "flows", lane).keep(flow_of(lane))
+        os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    assert [each.source for each in opened(tmp_path / "flows", lane).records()] == [SOURCES[0]]
+
+
+def test_records_are_read_once(tmp_path: Path, lane: Lane) -> None:
+    """A flow that was not restored must not come back after the next crash."""
+    journal = opened(tmp_path / "flows", lane)
+    journal.keep(flow_of(lane))
+    journal.close()
+    again = opened(tmp_path / "flows", lane)
+    assert len([*again.records()]) == 1
+    assert not [*again.records()]
+
+
+def test_a_source_has_one_slot(tmp_path: Path, lane: Lane) -> None:
+    """The current flow takes the former one's; the former one's end changes nothing."""
+    journal = opened(tmp_path / "flows", lane, slots=1)
+    former, current = flow_of(lane, port=1), flow_of(lane, port=2)
+    for flow in (former, current):
+        journal.keep(flow)
+    journal.forget(former)
+    journal.touch(former)
+    journal.close()
+    assert [each.port for each in opened(tmp_path / "flows", lane, slots=1).records()] == [2]
+
+
+def test_it_is_bounded_and_slots_come_back(tmp_path: Path, lane: Lane) -> None:
+    journal = opened(tmp_path / "flows", lane, slots=2)
+    flows = [flow_of(lane, ("198.51.100.1", port)) for port in range(3)]
+    for flow in flows:
+        journal.keep(flow)
+    journal.forget(flows[0])
+    journal.forget(flows[2])
+    journal.keep(flows[2])
+    assert (tmp_path / "flows").stat().st_size == 64 + 2 * SLOT
+    journal.close()
+    records = opened(tmp_path / "flows", lane, slots=2).records()
+    assert {each.source[1] for each in records} == {1, 2}
+
+
+def test_streams_are_not_kept(tmp_path: Path, lane: Lane) -> None:
+    journal = opened(tmp_path / "flows", lane)
+    other = flow_of(Lane())
+    journal.keep(other)
+    journal.touch(other)
+    journal.forget(other)
+    assert not [*journal.records()]
+
+
+def test_another_boot_or_size_begins_anew(tmp_path: Path, lane: Lane) -> None:
+    for options in ({"boot_id": b"1"}, {"boot_id": b"2"}, {"boot_id": b"2", "slots": 5}):
+        journal = opened(tmp_path / "flows", lane, **options)
+        assert not [*journal.records()]
+        journal.keep(flow_of(lane))
+        journal.close()
+
+
+def test_a_damaged_file_gives_what_is_whole(tmp_path: Path, lane: Lane) -> None:
+    path = tmp_path / "flows"
+    journal = opened(path, lane)
+    for port in range(3):
+        journal.keep(flow_of(lane, ("198.51.100.1", port)))
+    journal.close()
+    data = bytearray(path.read_bytes())
+    data[64 + SLOT + 40] ^= 1
+    path.write_bytes(data)
+    journal = opened(path, lane)
+    assert {each.source[1] for each in journal.records()} == {0, 2}
+    journal.close()
+    path.write_bytes(b"\xff" * 1000)
+    assert not [*opened(path, lane).records()]
+
+
+def test_what_cannot_be_a_journal_is_refused_by_name(
+    tmp_path: Path, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "LOCK_WITHIN_S", 0.05)
+    with pytest.raises(JournalError, match="missing/flows: No such file"):
+        opened(tmp_path / "missing" / "flows", lane)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(JournalError, match="link"):
+        opened(tmp_path / "link", lane)
+    journal = opened(tmp_path / "flows", lane)
+    with pytest.raises(JournalError, match="Resource temporarily unavailable"):
+        opened(tmp_path / "flows", lane)
+    journal.close()
+    opened(tmp_path / "flows", lane).close()
