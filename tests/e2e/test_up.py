@@ -104,6 +104,10 @@ def test_a_killed_relay_moves_dns_and_allocator_and_back(up: Deployment) -> None
 
 def test_a_weight_moves_its_share_and_nobody_else(up: Deployment) -> None:
     """Weight 0 moves Frankfurt's clients only; 50 moves half of its 2,000 prefixes."""
+    until(
+        lambda: up.call("GET", "/v1/status")[1]["relays"]["fra-1"]["share"] == 100,
+        "its relay has its whole share again, if it was down before",
+    )
     before = up.region(BRAZIL)
     up.patch("/v1/regions/fra", weight=0)
     until(lambda: up.region(GERMANY) != "fra", "Frankfurt is drained")
