@@ -9,6 +9,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
     OperationalError,
+    ResourceClosedError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -27,6 +28,16 @@ _TRY_LATER = (
     "55P03",  # lock not available
     "57",  # operator intervention: shutdown, starting up, query cancelled by a time-out
     "40",  # serialization failure, deadlock
+)
+
+
+_LOST = (
+    OperationalError,
+    InterfaceError,
+    PoolTimeoutError,
+    ResourceClosedError,  # a session that was ended while it was used
+    asyncpg.InterfaceError,
+    OSError,  # refused, timed out, or no socket where a server should be
 )
 
 
@@ -98,9 +109,7 @@ def unavailable(error: BaseException) -> bool:
         return True
     if sqlstate(error).startswith(_TRY_LATER):
         return True
-    # OSError: refused, timed out, or no socket where a server should be.
-    lost = (OperationalError, InterfaceError, PoolTimeoutError, asyncpg.InterfaceError, OSError)
-    return isinstance(error, lost)
+    return isinstance(error, _LOST)
 
 
 def bad_value(error: BaseException) -> bool:
