@@ -192,17 +192,13 @@ class Relay(Model):
     probe: Probe = Probe()
     forced: Forced | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _probed_as_what_it_is(cls, data: object) -> object:
+    @model_validator(mode="after")
+    def _probed_as_what_it_is(self) -> Relay:
         """A TURN server has no relay's key, so a stun probe would find it dead for ever."""
-        if not isinstance(data, dict) or data.get("kind") != "turn":
-            return data
-        probe = data.get("probe", {})
-        fields = probe.model_dump() if isinstance(probe, Probe) else probe
-        if isinstance(fields, dict) and fields.get("kind", "stun") == "stun":
-            return {**data, "probe": {**fields, "kind": "turn"}}
-        return data
+        if self.kind == "turn" and self.probe.kind == "stun":
+            # Not before the fields are read: what such a validator hands on is no JSON any more.
+            object.__setattr__(self, "probe", self.probe.model_copy(update={"kind": "turn"}))
+        return self
 
     @model_validator(mode="after")
     def _reachable(self) -> Relay:
