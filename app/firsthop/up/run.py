@@ -184,6 +184,7 @@ class Up:
                 {
                     "FIRSTHOP_ROUTE_KEYS": str(self._state / "route.keys"),
                     "FIRSTHOP_ROUTES": str(routes),
+                    "FIRSTHOP_RELAY_STATE_DIR": str(self._state / f"relay-{relay.id}"),
                     "FIRSTHOP_RELAY_METRICS": format_listen(str(relay.ipv4), AGENT_PORT),
                 },
                 restart_after_s=RELAY_RESTART_S,
