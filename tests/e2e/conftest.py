@@ -44,9 +44,9 @@ def short_dir() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session", name="field")
+@pytest.fixture(scope="module", name="field")
 def field_fixture() -> Iterator[Field]:
-    """One deployment in network namespaces for all tests of the group `field`.
+    """One deployment in network namespaces for the tests of a module; whole deployments share a worker.
 
     Each leaves it as it was. Only here, as other workers of a run would make one of their own.
     """

@@ -7,7 +7,7 @@ import pytest
 from field.world import Field
 from soak.run import soak
 
-pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("field")]
+pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
 
 SECONDS = 30.0
 SEEDS = (11, 16)

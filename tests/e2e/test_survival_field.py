@@ -14,7 +14,7 @@ from field.programs import Program
 from field.world import CLIENTS, CONTROLPLANES, EDGES, VANTAGES, Field
 from firsthop.up.demo import SERVICE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("field")]
+pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
 
 PATIENCE_S = 60.0
 

@@ -28,7 +28,7 @@ from deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, sc
 from firsthop_steering.snapshot import KeySet, unseal
 from firsthop_steering.ufrag import Decoded, RouteKeys, decode
 
-pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("up")]
+pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
 
 # Prefixes of national networks, and the demo region nearest to the country.
 PLACES = {
@@ -65,6 +65,9 @@ def all_up(up: Deployment) -> bool:
     """Whether the edge has heard that all eight relays are up."""
     with urllib.request.urlopen(f"http://127.0.0.1:{up.metrics}/metrics", timeout=5) as response:
         text = response.read().decode()
+    relays = up.call("GET", "/v1/status")[1]["relays"].values()
+    if any(each["crashed"] or each["share"] < 100 for each in relays):
+        return False
     return len(re.findall(r'^firsthop_verdict\{relay="[^"]+"\} 1\.0$', text, re.MULTILINE)) == 8
 
 
