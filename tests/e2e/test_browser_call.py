@@ -16,7 +16,7 @@ from firsthop_steering.ufrag import claims
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
-    pytest.mark.xdist_group("browser"),
+    pytest.mark.xdist_group("deployment"),
 ]
 
 

@@ -18,7 +18,7 @@ DEMO = AllocatorSettings(token_digests=DIGESTS, demo=True)
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.xdist_group("browser"),
+    pytest.mark.xdist_group("deployment"),
 ]
 
 

@@ -76,7 +76,7 @@ async def test_a_probe_allocates_as_a_client_does(
 
 
 @pytest.mark.skipif(bool(no_browser()), reason=no_browser())
-@pytest.mark.xdist_group("browser")
+@pytest.mark.xdist_group("deployment")
 async def test_a_browser_goes_by_the_allocations_turn_server(tmp_path: Path) -> None:
     """With iceTransportPolicy "relay": browser, coturn, relay, transceiver; and a server that is
     found dead is not in the next allocation."""
@@ -121,7 +121,7 @@ async def test_a_browser_goes_by_the_allocations_turn_server(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(bool(no_browser()), reason=no_browser())
-@pytest.mark.xdist_group("browser")
+@pytest.mark.xdist_group("deployment")
 async def test_a_fleet_of_turn_servers_alone_carries_a_call(tmp_path: Path) -> None:
     """No relay of ours in between: coturn sends to the transceiver itself."""
     async with (
