@@ -46,7 +46,7 @@ def short_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="module", name="field")
 def field_fixture() -> Iterator[Field]:
-    """One deployment in network namespaces for the tests of a module; whole deployments share a worker.
+    """One deployment in network namespaces for all tests of a module.
 
     Each leaves it as it was. Only here, as other workers of a run would make one of their own.
     """
