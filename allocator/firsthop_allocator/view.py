@@ -151,19 +151,19 @@ class AllocatorView:
         lent = previous.tables if previous is not None else None
         same_plan = lent is not None and lent.atlas is steering.atlas
         self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.atlas)
-        self._relays: dict[tuple[str, bool, str], Orders] = {}
+        self._relays: dict[tuple[str, str, bool], Orders] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
 
     def relays_at(
         self, service: Service, region: str, drawn: int, *, ignore_health: bool
     ) -> tuple[Reachable, ...]:
         """The relays of a region that a service may offer now, in the order of a bucket."""
-        orders = self._relays.get((region, ignore_health, service.view))
+        orders = self._relays.get((service.id, region, ignore_health))
         if orders is None:
             site = self.tables.region_index[region]
             usable = self.steering.usable(service, "relays", site, ignore_health=ignore_health)
             orders = self.tables.orders(usable)
-            self._relays[region, ignore_health, service.view] = orders
+            self._relays[service.id, region, ignore_health] = orders
         return orders[drawn]
 
     def kept_route(self, key: tuple[object, ...]) -> Route | None:

@@ -29,8 +29,10 @@ class Lifetimes:
         down = self._soonest_s(site for site, up in sites if not up)
         steps = (self._step_s(each) for site, _ in sites for each in site.endpoints)
         rising = min(steps, default=math.inf)
-        self._gain_s = min(down, rising)
-        """Until a region could take clients that it has not: one that is down, or starts slowly."""
+        doubted = self._doubted_s(site for site, _ in sites)
+        self._gain_s = min(down, rising, doubted)
+        """Until a region could take clients that it has not: one that is down, starts slowly, or is
+        seen from here again, where the vantage here is not believed."""
 
     def ttl(self, site: Site | None) -> int:
         """Seconds for answers of `site`; None stands for those in which no region answers.
@@ -62,6 +64,13 @@ class Lifetimes:
         verdicts = set(stands.families.values()) or {stands.verdict}
         soonest = min(next_change_s(verdict, endpoint.probe) for verdict in verdicts)
         return min(soonest, self._step_s(endpoint))
+
+    def _doubted_s(self, sites: Iterable[Site]) -> float:
+        """Seconds until the vantage here could be believed again, if it is not."""
+        if not self._roster.unheard:
+            return math.inf
+        probes = (each.probe for site in sites for each in site.endpoints if each.active)
+        return min((next_change_s("down", probe) for probe in probes if probe), default=math.inf)
 
     def _step_s(self, endpoint: Endpoint) -> float:
         """Seconds from one step of a slow start to the next; infinite for who has its share."""
