@@ -12,7 +12,7 @@ from firsthop_controlplane.api.operations import Calling, Operation, Query, answ
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
 from firsthop_controlplane.tokens import VIEWERS
 from firsthop_steering.document import Document
-from firsthop_steering.model import Service, Slug
+from firsthop_steering.model import Forced, Service, Slug
 from firsthop_steering.rdata import domain_name
 from firsthop_steering.snapshot import Status
 
@@ -28,11 +28,24 @@ class ExplainQuery(Query):
     """The place of the edge that answers, for services whose view is local."""
 
 
+class StatusAnswer(Status):
+    """What edges are told, and what operators say instead."""
+
+    forced: dict[Slug, Forced] = Field(default_factory=dict)
+    """Operators' words that are in force: they go before what is measured and reported."""
+
+
 async def _status(calling: Calling) -> web.Response:
-    status = calling.deps.feed.status
+    deps, now = calling.deps, calling.deps.now()
+    plan, status = deps.feed.plan, deps.feed.status
     if status is None:
         raise Unavailable("no status has been made yet")
-    return answer(status)
+    forced = {
+        relay.id: relay.forced
+        for relay in (plan.document.relays if plan else ())
+        if relay.forced is not None and relay.forced.active(now)
+    }
+    return answer(StatusAnswer.model_construct(**dict(status), forced=forced))
 
 
 async def _explain(calling: Calling) -> web.Response:
@@ -67,7 +80,8 @@ _OBJECT: dict[str, Any] = {"type": "object", "description": "The decision, with 
 OPERATIONS = (
     Operation(
         method="GET", path="/v1/status", name="status", tag="steering", roles=VIEWERS,
-        summary="What is measured of every relay", call=_status, answer=Status, refusals=(503,),
+        summary="What is measured of every relay", call=_status,
+        answer=StatusAnswer, refusals=(503,),
     ),
     Operation(
         method="GET", path="/v1/explain", name="explain", tag="steering", roles=VIEWERS,
