@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
@@ -19,10 +19,11 @@ from firsthop_steering.endpoints import addresses
 from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.model import Probe, Service
 from firsthop_steering.slow_start import next_step_s
-from firsthop_steering.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.snapshot import Plan, RelayStatus, Status, Word
 from firsthop_steering.verdicts import Liveness, Streak, next_change_s, observe
 from worlds import (
     NOW,
+    VANTAGE,
     europe_and_america,
     plan_of,
     random_address,
@@ -135,6 +136,9 @@ def test_no_outcomes_turn_a_relay_sooner(
         assert ((streak.verdict == "down") != (verdict == "down")) == (count == checks)
 
 
+Said = TypeVar("Said", RelayStatus, Word)
+
+
 def turned(plan: Plan, status: Status, within_s: float) -> Iterator[Status]:
     """What the status may be before `within_s` have gone: up to two changes that are due."""
     due: list[tuple[str, Callable[[RelayStatus], RelayStatus]]] = []
@@ -143,6 +147,10 @@ def turned(plan: Plan, status: Status, within_s: float) -> Iterator[Status]:
         for verdict in {held.verdict, *held.families.values()}:
             if next_change_s(verdict, relay.probe) < within_s:
                 due.append((relay.id, partial(_flipped, verdict=verdict)))
+        seen = held.vantages.get(VANTAGE)
+        for verdict in {seen.verdict, *seen.families.values()} - {"unknown"} if seen else ():
+            if next_change_s(verdict, relay.probe) < within_s:
+                due.append((relay.id, partial(_seen_otherwise, verdict=verdict)))
         if next_step_s(held.share, relay.probe.slow_start_s) < within_s:
             due.append((relay.id, _one_step_on))
     for few in (*combinations(due, 1), *combinations(due, 2)):
@@ -152,7 +160,12 @@ def turned(plan: Plan, status: Status, within_s: float) -> Iterator[Status]:
         yield status.model_copy(update={"relays": changed})
 
 
-def _flipped(held: RelayStatus, verdict: Liveness) -> RelayStatus:
+def _seen_otherwise(held: RelayStatus, verdict: Liveness) -> RelayStatus:
+    words = held.vantages | {VANTAGE: _flipped(held.vantages[VANTAGE], verdict)}
+    return held.model_copy(update={"vantages": words})
+
+
+def _flipped(held: Said, verdict: Liveness) -> Said:
     """What was `verdict`, of both families or of one, is the opposite."""
     other = "up" if verdict == "down" else "down"
     families = {name: other if each == verdict else each for name, each in held.families.items()}
@@ -183,7 +196,7 @@ def test_no_turn_within_the_ttl_changes_the_answer(seed: int) -> None:
     if all(each.verdict == "unknown" for each in status.relays.values()):
         return
     service = atlas.services["s"].model_copy(update={"ttl": 300, "ttl_min": 0})
-    steering = Steering(atlas, status, NOW)
+    steering = Steering(atlas, status, NOW, vantage=VANTAGE)
     lifetimes = Lifetimes(steering, service, "relays")
     clients = [atlas.client(random_address(rng, geo)) for _ in range(4)]
     for client in clients:
@@ -191,4 +204,5 @@ def test_no_turn_within_the_ttl_changes_the_answer(seed: int) -> None:
         before = answered(steering, service, client)
         end = NOW + timedelta(seconds=ttl, milliseconds=-1)
         for later in (status, *turned(plan, status, ttl)):
-            assert answered(Steering(atlas, later, end), service, client) == before
+            then = Steering(atlas, later, end, vantage=VANTAGE)
+            assert answered(then, service, client) == before
