@@ -7,10 +7,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := geodata steering dns allocator healthchecks relay controlplane app
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench bench-dns clean
+.PHONY: help up test check format bench bench-dns bench-failover soak clean
 
 help: ## List the chores
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(VENV)/up.stamp ## Run everything on this machine, with a demo deployment
 	@exec $(BIN)/firsthop up
@@ -38,6 +38,12 @@ bench: bench-dns ## Run the benchmarks beside their peers
 
 bench-dns: $(VENV)/dev.stamp ## DNS beside gdnsd, Knot and PowerDNS (absent ones are skipped)
 	$(BIN)/python bench/dns.py
+
+bench-failover: $(VENV)/dev.stamp ## How long wrong answers last after a fault (20 min; needs root)
+	$(BIN)/python bench/failover.py $(ARGUMENTS)
+
+soak: $(VENV)/dev.stamp ## Random faults for 5 min, and what must hold (needs root; ARGUMENTS='--seed 7')
+	PYTHONPATH=tests $(BIN)/python -m soak $(ARGUMENTS)
 
 clean: ## Remove the environment and the state of `make up`
 	rm -rf $(VENV) .firsthop

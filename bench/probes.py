@@ -159,7 +159,7 @@ async def probe(kind: str, seconds: float) -> dict[str, float | str]:
     """Run the prober for so long, and say how it went."""
     watched = Watched(probes_by_kind()[kind])
     with tempfile.TemporaryDirectory() as folder:
-        async with ControlPlane(f"http://{ADDRESS}:{API_PORT}", "bench") as control_plane:
+        async with ControlPlane([f"http://{ADDRESS}:{API_PORT}"], "bench") as control_plane:
             prober = Prober(
                 *("bench", "bench"),
                 control_plane=control_plane,

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from firsthop_controlplane.api.bodies import parse
 from firsthop_controlplane.app import Parts, addresses, create_app
-from firsthop_controlplane.deps import Explain
+from firsthop_controlplane.deps import DEPS, Explain
 from firsthop_controlplane.errors import ControlPlaneError, Refused
 from firsthop_controlplane.keyfiles import master_key, publish_route_keys, signing_key
 from firsthop_controlplane.settings import Settings
@@ -83,13 +83,13 @@ async def running_controlplane(
         bootstrap=BootstrapFile(options.bootstrap_tokens) if options.bootstrap_tokens else tuple,
     )
     await _migrated(settings.database_url)
-    runner = web.AppRunner(
-        create_app(settings, parts), access_log=None, shutdown_timeout=settings.shutdown_s
-    )
+    app = create_app(settings, parts)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_s)
     try:
         await runner.setup()
         await _listen(runner, settings)
         urls = tuple(addresses(runner))
+        app[DEPS].election.url = settings.advertise_url or urls[0]
         log.info("controlplane.serving", urls=urls)
         yield urls
     finally:

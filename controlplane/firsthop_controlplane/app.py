@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from firsthop_controlplane.api import (
     machines,
     process,
     records,
+    replicas,
     resources,
     steering,
     stream,
@@ -32,16 +34,22 @@ from firsthop_controlplane.api.openapi import openapi
 from firsthop_controlplane.api.operations import Calling, Operation, answer_json, handler_of
 from firsthop_controlplane.api.problems import Handler, problems
 from firsthop_controlplane.deps import DEPS, Deps, Explain, MintProbe
+from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
 from firsthop_controlplane.judgement import Judgement
 from firsthop_controlplane.keyring import Keyring
 from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
+from firsthop_controlplane.peers import Peers, replica_secret
 from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import SERVICE, Settings
 from firsthop_controlplane.status import StatusLoop
-from firsthop_controlplane.store.engine import STATEMENT_TIMEOUT_S, create_engine
+from firsthop_controlplane.store.engine import (
+    STATEMENT_TIMEOUT_S,
+    create_engine,
+    create_lone_engine,
+)
 from firsthop_controlplane.tokens import BootstrapToken, TokenBook
 from firsthop_steering.depool import Shares
 from firsthop_steering.snapshot import KeySet
@@ -94,6 +102,7 @@ def operations() -> tuple[Operation, ...]:
         *keys.OPERATIONS,
         *machines.OPERATIONS,
         *stream.OPERATIONS,
+        *replicas.OPERATIONS,
     )
 
 
@@ -122,18 +131,26 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     engine = create_engine(
         settings.database_url, application=SERVICE, statement_timeout_s=STATEMENT_TIMEOUT_S
     )
-    feed, keyring, book = Feed(parts.signing_key), Keyring(parts.master_key), TokenBook()
-    observations = Observations(
-        judgement=Judgement(
-            settings.stale_after_s, Shares(settings.depool_region_share, settings.depool_share)
-        ),
-        started_at=parts.now(),
-        report_stale_after_s=settings.report_stale_after_s,
-        settle_s=settings.settle_s,
-    )
+    secret = replica_secret(parts.master_key)
+    feed, keyring, book = Feed(parts.signing_key), Keyring(parts.master_key), TokenBook(secret)
     loop = StatusLoop(
-        engine, feed, observations, interval_s=settings.status_interval_s, now=parts.now
+        engine,
+        feed,
+        lambda now: _observations(settings, now),
+        interval_s=settings.status_interval_s,
+        now=parts.now,
     )
+    election = Election(
+        create_lone_engine(
+            settings.database_url, application=SERVICE, statement_timeout_s=STATEMENT_TIMEOUT_S
+        ),
+        url=settings.advertise_url,
+        clock=time.monotonic,
+        on_lead=loop.lead,
+        on_sure=loop.wake,
+    )
+    loop.may_publish = election.may_publish
+    peers = Peers(election, feed, parts.signing_key.public_key(), secret)
     follower = Follower(
         engine,
         feed,
@@ -151,12 +168,25 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         keyring=keyring,
         tokens=book,
         follower=follower,
-        observations=observations,
+        election=election,
+        peers=peers,
         status_loop=loop,
-        measures=Measures(feed),
+        measures=Measures(feed, election),
         now=parts.now,
         mint_probe=parts.mint_probe,
         explain=parts.explain,
+    )
+
+
+def _observations(settings: Settings, now: datetime) -> Observations:
+    """Nothing seen yet."""
+    return Observations(
+        judgement=Judgement(
+            settings.stale_after_s, Shares(settings.depool_region_share, settings.depool_share)
+        ),
+        started_at=now,
+        report_stale_after_s=settings.report_stale_after_s,
+        settle_s=settings.settle_s,
     )
 
 
@@ -165,18 +195,23 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
     """Everything that goes on between requests."""
     try:
         await _prepare(deps, parts)
-        async with _tasks(
-            deps.follower.run(),
-            deps.status_loop.run(),
-            deps.status_loop.save_always(),
-            _follow_bootstrap(deps, parts),
+        async with (
+            deps.peers.session(),
+            _tasks(
+                deps.election.run(),
+                deps.peers.run(),
+                deps.follower.run(),
+                deps.status_loop.run(),
+                deps.status_loop.save_always(),
+                _follow_bootstrap(deps, parts),
+            ),
         ):
             yield
         with contextlib.suppress(Exception):
             async with asyncio.timeout(deps.settings.shutdown_s):
                 await deps.status_loop.save()
-                await deps.status_loop.give_back()
     finally:
+        await deps.election.resign()
         await _dispose(deps.engine)
 
 
@@ -188,8 +223,8 @@ async def _prepare(deps: Deps, parts: Parts) -> None:
     if parts.admin_token_file is not None:
         async with deps.revisions.session() as session, session.begin():
             await first_start.admin_token(session, parts.admin_token_file, now)
-    await deps.status_loop.start()
     await deps.follower.refresh()
+    await deps.election.look()
     deps.status_loop.evaluate()
 
 

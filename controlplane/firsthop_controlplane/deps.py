@@ -11,11 +11,13 @@ from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
 from firsthop_controlplane.keyring import Keyring
 from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
+from firsthop_controlplane.peers import Peers
 from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.status import StatusLoop
@@ -42,12 +44,18 @@ class Deps:
     keyring: Keyring
     tokens: TokenBook
     follower: Follower
-    observations: Observations
+    election: Election
+    peers: Peers
     status_loop: StatusLoop
     measures: Measures
     now: Callable[[], datetime]
     mint_probe: MintProbe
     explain: Explain | None
+
+    @property
+    def observations(self) -> Observations:
+        """What is seen under the present leadership; empty where another leads."""
+        return self.status_loop.observations
 
     async def principal(self, secret: str) -> Principal | None:
         """Whose token it is: from memory, so that it works without the database, else from there.

@@ -14,6 +14,10 @@ class Unavailable(ControlPlaneError):  # noqa: N818 - a state, told to the calle
     """The store cannot be asked now; the same request may succeed later."""
 
 
+class NoLeader(ControlPlaneError):  # noqa: N818 - the same
+    """This replica does not lead, and nobody who does can be reached."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One broken rule: the field's path and the rule, in words."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
 
 _VERDICT_VALUES = {"up": 1.0, "down": 0.0, "unknown": -1.0}
 
 
-class _FeedCollector(Collector):
-    """The present snapshots, as numbers."""
+class _Collector(Collector):
+    """The present snapshots and who leads, as numbers."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, election: Election) -> None:
         self._feed = feed
+        self._election = election
 
     def collect(self) -> Iterator[Metric]:
         feed = self._feed
@@ -37,14 +39,35 @@ class _FeedCollector(Collector):
         for name, relay in (feed.status.relays if feed.status else {}).items():
             verdicts.add_metric([name], _VERDICT_VALUES[relay.verdict])
         yield verdicts
+        yield from self._leadership()
+
+    def _leadership(self) -> Iterator[Metric]:
+        election = self._election
+        yield GaugeMetricFamily(
+            "firsthop_leader", "1: this control plane leads.", value=float(election.leads)
+        )
+        if election.lease is not None:
+            yield GaugeMetricFamily(
+                "firsthop_leader_term", "Term of the leader last seen.", value=election.lease.term
+            )
+        age_s = election.lease_age_s()
+        if age_s is not None:
+            yield GaugeMetricFamily(
+                "firsthop_leader_lease_age_seconds", "Since the leader renewed.", value=age_s
+            )
+        yield CounterMetricFamily(
+            "firsthop_leaderships_total",
+            "How often this control plane began to lead.",
+            value=election.hand_overs,
+        )
 
 
 class Measures:
     """One application's metrics; two in one process do not meet."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, election: Election) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_FeedCollector(feed))
+        self._registry.register(_Collector(feed, election))
         self.requests = Counter(
             "firsthop_api_requests",
             "Requests by operation and status.",

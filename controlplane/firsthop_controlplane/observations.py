@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from firsthop_controlplane.judgement import Judgement, Opinion
+from firsthop_controlplane.nudges import Nudges
 from firsthop_steering.model import Family, Liveness, Relay
 from firsthop_steering.reports import ProbeReport, RelayReport
 from firsthop_steering.slow_start import share
 from firsthop_steering.snapshot import RelayStatus
+
+_NONE = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Observations:
     settle_s: float
     standings: dict[str, Standing] = field(default_factory=dict)
     heard: dict[str, Heard] = field(default_factory=dict)
+    nudges: Nudges = field(default_factory=Nudges)
     _reported: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _inherited: set[str] = field(default_factory=set)
     _returned: dict[str, datetime] = field(default_factory=dict)
@@ -75,8 +79,9 @@ class Observations:
         if last is None:
             return False
         sent_at, received_at = last
-        # A clock that was set back is believed once its old word no longer counts.
-        recent = now - received_at < timedelta(seconds=self.judgement.stale_after_s)
+        # A clock that was set back is believed once its old word no longer counts; at once if it
+        # was ours, for then the same clock may have set both.
+        recent = _NONE <= now - received_at < timedelta(seconds=self.judgement.stale_after_s)
         return recent and report.sent_at < sent_at
 
     def receive_report(self, relay: str, report: RelayReport, now: datetime) -> bool:
@@ -89,6 +94,9 @@ class Observations:
             before = (last.report.sequence, last.report.sent_at)
             if report.sequence <= before[0] and report.sent_at <= before[1]:
                 return False
+        crashed = last is not None and last.report.crashed
+        if report.crashed != crashed:
+            self.nudges.nudge(relay, now.timestamp())
         self.heard[relay] = Heard(report, now)
         return True
 
@@ -98,6 +106,11 @@ class Observations:
         for kept in (self.standings, self.heard):
             for gone in kept.keys() - present.keys():
                 del kept[gone]
+        self.nudges.forget_all_but(present)
+        silence = {
+            name: (now - each.received_at).total_seconds() for name, each in self.heard.items()
+        }
+        self.nudges.listen(silence, now.timestamp())
         opinions = self.judgement.judge(
             present,
             {
@@ -146,7 +159,8 @@ class Observations:
         return share(returned.timestamp(), now.timestamp(), relay.probe.slow_start_s)
 
     def _settling(self, now: datetime) -> frozenset[str]:
-        young = now - self.started_at < timedelta(seconds=self.settle_s)
+        # A clock that was set back to before the start does not make us young again.
+        young = _NONE <= now - self.started_at < timedelta(seconds=self.settle_s)
         return frozenset(self._inherited) if young else frozenset()
 
     def statuses(self, relays: Iterable[Relay], now: datetime) -> dict[str, RelayStatus]:
@@ -174,6 +188,8 @@ class Observations:
             {
                 **measured,
                 "draining": report.draining,
+                "stops_at": report.stops_at,
+                "crashed": report.crashed,
                 "sessions": report.sessions,
                 "load": load,
                 "reported_at": heard.received_at,
@@ -188,7 +204,7 @@ Clock = Callable[[], datetime]
 
 
 def urgent(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus], *, local: bool) -> bool:
-    """Whether edges must know at once: another verdict, share, or wish to drain.
+    """Whether edges must know at once: another verdict, share, or notice of its agent.
 
     What single vantages say is urgent where some edge decides by it (`local`).
     """
@@ -202,6 +218,8 @@ def _answers(statuses: Mapping[str, RelayStatus], local: bool) -> dict[str, tupl
             each.families,
             each.share,
             each.draining,
+            each.stops_at,
+            each.crashed,
             each.vantages if local else None,
         )
         for name, each in statuses.items()

@@ -17,6 +17,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     """0: any free port."""
+    advertise_url: str = ""
+    """Where other control planes reach this one; empty: where it listens."""
     body_limit: int = 2**20
     """Bytes of one request, after decompression."""
     changeset_limit: int = 32 * 2**20

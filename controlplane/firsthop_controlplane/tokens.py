@@ -6,6 +6,7 @@ A token is 32 random bytes; the store keeps their SHA-256, which is enough becau
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ Role = Literal["viewer", "operator", "admin", "edge", "prober", "agent", "alloca
 VIEWERS = frozenset({"viewer", "operator", "admin"})
 OPERATORS = frozenset({"operator", "admin"})
 ADMINS = frozenset({"admin"})
+REPLICAS = frozenset({"replica"})
+"""Other control planes; there is no token of this role, its secret follows from the master key."""
 SCOPED = {"agent": "a relay", "transceiver": "a transceiver region"}
 """Roles that mean nothing without the one thing they are for."""
 MAY_BE_SCOPED = frozenset({*SCOPED, "prober", "edge", "allocator"})
@@ -113,9 +116,10 @@ def entry(row: TokenRow) -> TokenEntry:
 
 
 class TokenBook:
-    """Every token by its digest, as of the last look at the store."""
+    """Every token by its digest, as of the last look at the store, and the replicas' secret."""
 
-    def __init__(self) -> None:
+    def __init__(self, replica_secret: str) -> None:
+        self._replica = digest_of(replica_secret)
         self._by_digest: dict[bytes, Principal] = {}
 
     async def load(self, session: AsyncSession) -> None:
@@ -126,7 +130,10 @@ class TokenBook:
 
     def find(self, secret: str) -> Principal | None:
         """Whose secret it is; expiry is the caller's to check, against its own clock."""
-        return self._by_digest.get(digest_of(secret))
+        digest = digest_of(secret)
+        if hmac.compare_digest(digest, self._replica):
+            return Principal("replica", "replica", "replica", None, None)
+        return self._by_digest.get(digest)
 
 
 def _principal(row: TokenRow) -> Principal:

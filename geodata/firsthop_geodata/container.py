@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from firsthop_geodata.errors import GeodataError
-from firsthop_geodata.files import Buffer, write_atomically
+from firsthop_geodata.files import Buffer, Writer, write_atomically
 
 GEO_MAGIC = b"FHGEO\r\n\x1a"  # as PNG's: a transfer in text mode breaks it visibly
 FORMAT_VERSION = 2
@@ -40,8 +40,14 @@ def _layout(sections: Mapping[str, Buffer]) -> tuple[bytes, list[Buffer], int]:
     return directory, body, end
 
 
-def write_sections(path: Path, sections: Mapping[str, Buffer], *, magic: bytes = GEO_MAGIC) -> str:
-    """Write the file atomically and return its digest in hex.
+def write_sections(
+    path: Path,
+    sections: Mapping[str, Buffer],
+    *,
+    magic: bytes = GEO_MAGIC,
+    write: Writer = write_atomically,
+) -> str:
+    """Write the file (atomically, by default) and return its digest in hex.
 
     Contents are bytes (or views of single bytes); equal sections give equal bytes. Raises
     GeodataError when the file cannot be written.
@@ -51,7 +57,7 @@ def write_sections(path: Path, sections: Mapping[str, Buffer], *, magic: bytes =
     digest = hashlib.sha256(fixed)
     for chunk in (directory, *body):
         digest.update(chunk)
-    write_atomically(path, [fixed, digest.digest(), directory, *body])
+    write(path, [fixed, digest.digest(), directory, *body])
     return digest.hexdigest()
 
 

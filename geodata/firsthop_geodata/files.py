@@ -10,6 +10,8 @@ from pathlib import Path
 from firsthop_geodata.errors import GeodataError
 
 Buffer = bytes | memoryview
+Writer = Callable[[Path, Iterable[Buffer]], None]
+"""Puts chunks at a path, whole; raises GeodataError."""
 
 
 def write_atomically(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644) -> None:
@@ -25,6 +27,19 @@ def write_atomically(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644)
                 stream.write(chunk)
 
     replace_atomically(path, fill, mode=mode)
+
+
+def write_through(path: Path, chunks: Iterable[Buffer]) -> None:
+    """Write ``chunks`` into what ``path`` names, such as an open file under /proc.
+
+    Nobody may read it before this returns. Raises :class:`GeodataError`.
+    """
+    try:
+        with path.open("wb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+    except OSError as error:
+        raise GeodataError(path, f"cannot be written: {error.strerror or error}") from error
 
 
 def replace_atomically(path: Path, fill: Callable[[Path], None], *, mode: int = 0o644) -> None:

@@ -1,4 +1,4 @@
-"""The agent beside one relay: says how busy it is, and that it wants no new sessions.
+"""The agent beside one relay: says how busy it is, that it wants no new sessions, that it is gone.
 
 It reads the relay's own `/metrics` where there is one, and the host's counters otherwise; the
 processors' load is always the host's. Its silence is nobody's verdict.
@@ -7,8 +7,9 @@ processors' load is always the host's. Its silence is nobody's verdict.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
 
 import psutil
@@ -16,12 +17,13 @@ import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.controlplane import keep_doing
+from firsthop_healthchecks.controlplane import ControlPlaneError, keep_doing
 from firsthop_healthchecks.load import Load, MetricsError, Reading, load_between, read_metrics
 from firsthop_steering.reports import RelayReport
 
 REPORT_S = 2.0
 METRICS_TIMEOUT_S = 1.0
+GOODBYE_S = 2.0
 
 log = structlog.get_logger("firsthop.agent")
 
@@ -91,6 +93,8 @@ class Agent:
         self._control_plane = control_plane
         self._counters = counters
         self._draining = draining
+        self._stops_at: datetime | None = None
+        self._crashed = False
         self._wall = wall
         self._cpu_percent = cpu_percent
         self._sequence = int(wall().timestamp() * 1000)
@@ -108,6 +112,20 @@ class Agent:
             self._draining = draining
             self._changed.set()
             log.info("draining" if draining else "not_draining", relay=self._relay)
+
+    def found(self, there: bool) -> None:
+        """Somebody is where the relay should be, or nobody."""
+        if there == self._crashed:
+            self._crashed = not there
+            self._changed.set()
+
+    async def stop(self, grace_s: float) -> None:
+        """Say that the relay goes down in so many seconds, if somebody hears it within two."""
+        self._draining, self._stops_at = True, self._wall() + timedelta(seconds=grace_s)
+        with contextlib.suppress(ControlPlaneError, TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                await self._report()
+                log.info("stop_said", relay=self._relay, stops_at=self._stops_at.isoformat())
 
     async def _report(self) -> None:
         await self._control_plane.send_relay_report(self._relay, await self.report())
@@ -127,4 +145,6 @@ class Agent:
             cpu=min(1.0, max(0.0, self._cpu_percent() / 100)),
             drops_per_second=load.dropped,
             draining=self._draining,
+            stops_at=self._stops_at,
+            crashed=self._crashed,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -19,6 +19,7 @@ from firsthop_steering.model import Model
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
 
 TIMEOUT_S = 3.0  # a half-open connection may not cost a failover more than this
+WAIT_S = 2.0  # for targets to change; well below the time-out
 COALESCE_S = 0.05  # what turns together is said together
 FAULT_LENGTH = 200
 
@@ -29,14 +30,34 @@ class ControlPlaneError(Exception):
     """It did not answer, or did not answer as agreed; the message says which."""
 
 
-class ControlPlane:
-    """HTTP client of the ingest side of the admin API; use it as an async context manager."""
+class _NotServed(ControlPlaneError):  # noqa: N818 - the caller hears the error above
+    """This replica cannot serve the call; another may."""
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """`url` is the API's root without `/v1`; `token` is a bearer token."""
-        self._url = url.rstrip("/")
+
+class ControlPlane:
+    """HTTP client of the ingest side of the admin API; use it as an async context manager.
+
+    Stays with one replica until that does not answer or cannot serve; the next call goes to the
+    next one.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        token: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`urls` are roots of the replicas' APIs without `/v1`; `token` is a bearer token.
+
+        `chance` gives a number in [0, 1): which replica is the first.
+        """
+        self._urls = [url.rstrip("/") for url in urls]
+        self._at = int(chance() * len(self._urls))
         self._token = token
         self._timeout = ClientTimeout(total=timeout_s)
+        self._tag = ""
         self._session: ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -53,9 +74,23 @@ class ControlPlane:
         if self._session is not None:
             await self._session.close()
 
-    async def probe_targets(self) -> ProbeTargets:
-        """What this prober is to check. Raises ControlPlaneError."""
-        return await read_targets(await self._call("GET", "/v1/probes/targets"))
+    async def probe_targets(self) -> ProbeTargets | None:
+        """What this prober is to check, as soon as it is something else than last time.
+
+        None when it is not within 2 s. Raises ControlPlaneError.
+        """
+        path = f"/v1/probes/targets?wait={WAIT_S:g}"
+        content, tag = await self._call("GET", path, seen=self._tag)
+        if content is None:
+            return None
+        targets = await read_targets(content)
+        self._tag = tag
+        return targets
+
+    @property
+    def waits(self) -> bool:
+        """Whether the control plane answers when targets change: it need not be asked in turns."""
+        return bool(self._tag)
 
     async def send_probe_report(self, report: ProbeReport) -> None:
         """Replace what this prober said before. Raises ControlPlaneError."""
@@ -66,37 +101,66 @@ class ControlPlane:
         path = f"/v1/relays/{relay}/reports"
         await self._call("POST", path, report.model_dump_json().encode())
 
-    async def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+    @property
+    def url(self) -> str:
+        """The replica that is asked next."""
+        return self._urls[self._at]
+
+    async def _call(
+        self, method: str, path: str, body: bytes | None = None, *, seen: str = ""
+    ) -> tuple[bytes | None, str]:
+        """The content and its tag; None instead of a content whose tag was `seen`."""
+        url = self.url
+        try:
+            return await self._call_one(url, method, path, body, seen)
+        except _NotServed as error:
+            if url == self.url:  # two calls that fail at once move on by one
+                self._at = (self._at + 1) % len(self._urls)
+            raise ControlPlaneError(str(error)) from None
+
+    async def _call_one(
+        self, url: str, method: str, path: str, body: bytes | None, seen: str
+    ) -> tuple[bytes | None, str]:
         if self._session is None:
             raise RuntimeError("ControlPlane is used outside `async with`")
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if seen:
+            headers["If-None-Match"] = seen
         try:
             async with self._session.request(
-                method, self._url + path, data=body, headers=headers, allow_redirects=False
+                method, url + path, data=body, headers=headers, allow_redirects=False
             ) as response:
                 content = await response.read()
         except TimeoutError:
-            raise ControlPlaneError(f"no answer in {self._timeout.total:g} s") from None
+            raise _NotServed(f"no answer in {self._timeout.total:g} s") from None
         except (ClientError, OSError, ValueError) as error:
-            raise ControlPlaneError(str(error) or type(error).__name__) from None
+            raise _NotServed(str(error) or type(error).__name__) from None
+        if response.status >= 500:
+            raise _NotServed(f"status {response.status}: {_said(content)}")
+        if seen and response.status == 304:
+            return None, seen
         if not 200 <= response.status < 300:
-            fault = content[:FAULT_LENGTH].decode("utf-8", "replace")
-            raise ControlPlaneError(f"status {response.status}: {fault}")
-        return content
+            raise ControlPlaneError(f"status {response.status}: {_said(content)}")
+        return content, response.headers.get("ETag", "")
+
+
+def _said(content: bytes) -> str:
+    return content[:FAULT_LENGTH].decode("utf-8", "replace")
 
 
 async def read_targets(body: bytes) -> ProbeTargets:
     """The targets in `body`, read in slices between which checks go on. Raises ControlPlaneError.
 
-    Five thousand at once would hold up everything for 60 ms.
+    Fields that this release does not know are ignored. Five thousand targets at once would hold
+    up everything for 60 ms.
     """
     targets: list[ProbeTarget] = []
     at: tuple[str | int, ...] = ()
     try:
-        whole = _Untyped.model_validate(json.loads(body))
+        whole = _Untyped.model_validate(json.loads(body), extra="ignore")
         async for each in unhurried(whole.targets):
             at = "targets", len(targets)
-            targets.append(ProbeTarget.model_validate(each))
+            targets.append(ProbeTarget.model_validate(each, extra="ignore"))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = "/".join(map(str, at + fault["loc"]))
@@ -150,7 +214,8 @@ async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
         await asyncio.sleep(seconds)
         return
     try:
-        await asyncio.wait_for(wake.wait(), max(0.0, seconds))
+        async with asyncio.timeout(max(0.0, seconds)):  # wait_for may swallow a cancellation
+            await wake.wait()
     except TimeoutError:
         return
     await asyncio.sleep(COALESCE_S)

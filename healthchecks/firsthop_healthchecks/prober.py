@@ -35,7 +35,12 @@ log = structlog.get_logger("firsthop.prober")
 class ControlPlane(Protocol):
     """What a prober needs of the control plane; both calls raise ControlPlaneError."""
 
-    async def probe_targets(self) -> ProbeTargets: ...
+    @property
+    def waits(self) -> bool:
+        """Whether `probe_targets` answers when they change, or only when it is asked."""
+        ...
+
+    async def probe_targets(self) -> ProbeTargets | None: ...
 
     async def send_probe_report(self, report: ProbeReport) -> None: ...
 
@@ -63,6 +68,7 @@ class Prober:
         self._targets: ProbeTargets | None = None
         self._watches: dict[Address, Watch] = {}
         self._turned = asyncio.Event()
+        self._pull_again = asyncio.Event()
         self._start = 0.0
 
     async def run(self) -> None:
@@ -74,7 +80,9 @@ class Prober:
                 await self._follow(known)
                 log.info("targets_from_disk", targets=len(self._watches))
             async with asyncio.TaskGroup() as group:
-                group.create_task(keep_doing(self._pull, name="targets", every_s=PULL_S))
+                group.create_task(
+                    keep_doing(self._pull, name="targets", every_s=PULL_S, wake=self._pull_again)
+                )
                 group.create_task(
                     keep_doing(self._report, name="report", every_s=REPORT_S, wake=self._turned)
                 )
@@ -100,9 +108,11 @@ class Prober:
 
     async def _pull(self) -> None:
         targets = await self._control_plane.probe_targets()
-        if targets != self._targets:
+        if targets is not None and targets != self._targets:
             await self._follow(targets)
             await asyncio.to_thread(self._state.write, targets)
+        if self._control_plane.waits:
+            self._pull_again.set()
 
     async def _report(self) -> None:
         await self._control_plane.send_probe_report(await self.report())

@@ -26,7 +26,7 @@ class StateFile:
     def read(self) -> ProbeTargets | None:
         """What was last written; None, and a line in the log unless it is missing, otherwise."""
         try:
-            return ProbeTargets.model_validate_json(self.path.read_bytes())
+            return ProbeTargets.model_validate_json(self.path.read_bytes(), extra="ignore")
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:

@@ -15,6 +15,8 @@ from firsthop_steering.reports import ProbeTarget, VantageView
 from firsthop_steering.verdicts import Streak, observe
 
 FIRST_CHECK_WITHIN_S = 1.0
+CLOSE_LOOK_S = 0.2
+"""Between checks of a target that something may have happened to."""
 REASON_LENGTH = 200  # VantageView.reason
 
 log = structlog.get_logger("firsthop.prober")
@@ -50,6 +52,7 @@ class Watch:
         self._reason = ""
         self._unable = ""
         self._task: asyncio.Task[None] | None = None
+        self._closely: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Check now or within a second, and from then on in every round."""
@@ -57,6 +60,8 @@ class Watch:
 
     def stop(self) -> asyncio.Task[None] | None:
         """Check no more; gives what to wait for, if it was started."""
+        if self._closely is not None:
+            self._closely.cancel()
         if self._task is not None:
             self._task.cancel()
         return self._task
@@ -71,6 +76,18 @@ class Watch:
         if target.interval_s != before.interval_s and self._task is not None:
             self.stop()
             self.start()
+        busy = self._closely is not None and not self._closely.done()
+        if target.nudge != before.nudge and self._task is not None and not busy:
+            self._closely = asyncio.create_task(self._look_closely())
+
+    async def _look_closely(self) -> None:
+        """Check every 0.2 s until the verdict stands, beside the rounds of the schedule."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.target.rise + self.target.fall):
+                check = group.create_task(self.check())
+                await asyncio.wait({check}, timeout=CLOSE_LOOK_S)
+                if check.done() and not self.streak.against and self.streak.verdict != "unknown":
+                    return
 
     def view(self) -> VantageView | None:
         """What the checks say so far; None before the first."""

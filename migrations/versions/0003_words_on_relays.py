@@ -1,6 +1,6 @@
-"""An operator's word on a relay, whose verdict a service's edges go by, and verdicts by address.
+"""An operator's word on a relay, and whose verdict a service's edges go by.
 
-Revision 0003: after 0002. The columns may be absent from rows that the release before writes.
+Revision 0003: after 0002. Both columns may be absent from rows that the release before writes.
 """
 
 import sqlalchemy as sa
@@ -15,4 +15,3 @@ def upgrade() -> None:
     op.add_column("relay", sa.Column("forced", JSONB(none_as_null=True), nullable=True))
     op.add_column("service", sa.Column("view", sa.Text(), nullable=False, server_default="global"))
     op.create_check_constraint("ck_service_view", "service", "view IN ('global', 'local')")
-    op.add_column("verdict", sa.Column("families", JSONB(), nullable=False, server_default="{}"))

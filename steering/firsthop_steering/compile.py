@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
+from firsthop_geodata.files import Writer, write_atomically
 from firsthop_geodata.prefixes import NO_CELL
 from firsthop_steering.answerbook import AnswerBook
 from firsthop_steering.atlas import Pool, Rule, key_range
@@ -43,10 +44,13 @@ def compile_table(
     steering: Steering,
     path: Path,
     more_sections: Callable[[Sequence[CompiledService]], dict[str, bytes]] = lambda _: {},
+    *,
+    write: Writer = write_atomically,
 ) -> str:
     """Writes the table of all services to `path`; returns its digest.
 
-    `more_sections` adds what others keep in the same file (the zones, by dns).
+    `more_sections` adds what others keep in the same file (the zones, by dns). Raises SectionError
+    when it cannot be written.
     """
     services = [compile_service(steering, service) for service in steering.atlas.services.values()]
     meta = {
@@ -68,7 +72,7 @@ def compile_table(
     }
     sections: dict[str, bytes | npt.NDArray[Any]] = {**table_sections(services)}
     sections.update(more_sections(services))
-    return write_sections(path, meta=meta, sections=sections)
+    return write_sections(path, meta=meta, sections=sections, write=write)
 
 
 def compile_service(steering: Steering, service: Service) -> CompiledService:

@@ -174,10 +174,6 @@ def count(words: Mapping[str, Sighting], excluded: frozenset[str], previous: Liv
     More than half of those that count, the undecided ones included, have to agree; otherwise
     `previous` stays, and so it does when nobody is left.
     """
-    verdicts = [word.verdict for word in words.values()]
-    if not excluded and verdicts and verdicts.count("up") == len(verdicts):  # as nearly always
-        whole = f"up at {len(verdicts)} of {len(verdicts)} vantages"
-        return Count("up", whole, "", tuple(words.values()))
     out = sorted(excluded & words.keys()) if excluded else []
     counted = {name: word for name, word in words.items() if name not in out} if out else words
     aside = f"; excluded: {', '.join(out[:CAUSES_SHOWN])}" if out else ""
@@ -186,7 +182,9 @@ def count(words: Mapping[str, Sighting], excluded: frozenset[str], previous: Liv
         return Count(previous, f"no vantage counts; frozen as {previous}{aside}", "", ())
     said = [word.verdict for word in counted.values()]
     up = said.count("up")
-    down = [name for name, word in counted.items() if word.verdict == "down"]
+    down: list[str] = []
+    if up < total:  # of thousands nearly all are up everywhere
+        down = [name for name, word in counted.items() if word.verdict == "down"]
     verdict: Liveness = previous
     if 2 * up > total:
         verdict, votes = "up", f"up at {up} of {total} vantages"
@@ -194,8 +192,12 @@ def count(words: Mapping[str, Sighting], excluded: frozenset[str], previous: Liv
         verdict, votes = "down", f"down at {len(down)} of {total} vantages"
     else:
         votes = f"up at {up}, down at {len(down)} of {total} vantages; stays {previous}"
-    causes = ", ".join(
-        f"{name}: {counted[name].cause[:CAUSE_LENGTH] or 'last check passed'}"
+    causes = _causes(counted, down) if down else ""
+    return Count(verdict, votes + aside, causes, tuple(counted.values()))
+
+
+def _causes(words: Mapping[str, Sighting], down: Iterable[str]) -> str:
+    return ", ".join(
+        f"{name}: {words[name].cause[:CAUSE_LENGTH] or 'last check passed'}"
         for name in sorted(down)[:CAUSES_SHOWN]
     )
-    return Count(verdict, votes + aside, causes, tuple(counted.values()))

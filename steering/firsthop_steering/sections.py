@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from firsthop_geodata import container
 from firsthop_geodata.errors import GeodataError
+from firsthop_geodata.files import Writer, write_atomically
 
 _MAGIC = b"FHANS\r\n\x1a"
 _META = "meta"
@@ -26,9 +27,13 @@ class SectionError(ValueError):
 
 
 def write_sections(
-    path: Path, *, meta: Mapping[str, Any], sections: Mapping[str, bytes | npt.NDArray[Any]]
+    path: Path,
+    *,
+    meta: Mapping[str, Any],
+    sections: Mapping[str, bytes | npt.NDArray[Any]],
+    write: Writer = write_atomically,
 ) -> str:
-    """Writes the file whole or not at all, and returns its digest in hex.
+    """Writes the file (whole or not at all, by default), and returns its digest in hex.
 
     Raises SectionError when it cannot be written.
     """
@@ -36,7 +41,7 @@ def write_sections(
     for name, section in sections.items():
         blobs[name] = section if isinstance(section, bytes) else section.tobytes()
     try:
-        return container.write_sections(path, blobs, magic=_MAGIC)
+        return container.write_sections(path, blobs, magic=_MAGIC, write=write)
     except GeodataError as error:
         raise SectionError(str(error)) from None
 

@@ -20,8 +20,8 @@ def share(returned_at: float | None, now: float, slow_start_s: float) -> int:
     """
     if returned_at is None or slow_start_s <= 0:
         return 100
-    passed = min(max(now - returned_at, 0.0) / slow_start_s, 1.0)
-    return LEVEL * (1 + int(passed * STEPS))
+    passed = max(now - returned_at, 0.0) / slow_start_s
+    return 100 if passed >= 1 else LEVEL * (1 + int(passed * STEPS))
 
 
 def next_step_s(share: int, slow_start_s: float) -> float:

@@ -2,6 +2,9 @@
 
 An envelope is one line of JSON. Its `payload` is a string, so what was signed is what is read: no
 canonical form has to be agreed on. A snapshot is accepted whole or refused with a reason.
+
+A reader may be older than what it reads: fields that it does not know are ignored at every depth,
+and what cannot be read rightly without knowing them names a feature in `requires`.
 """
 
 from __future__ import annotations
@@ -9,6 +12,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -21,7 +26,10 @@ from firsthop_steering.document import Document, problems_in
 from firsthop_steering.model import Family, Liveness, Model, Slug
 
 FORMAT = 1
-Kind = Literal["plan", "status", "keys"]
+Kind = Literal["plan", "status", "keys", "delta"]
+FEATURES: frozenset[str] = frozenset()
+"""What `requires` may name: features beyond format 1 that this reader knows."""
+_FEATURE = re.compile(r"[a-z0-9-]{1,63}")
 
 
 class Plan(Model):
@@ -81,6 +89,18 @@ class Status(Model):
     relays: dict[Slug, RelayStatus] = Field(default_factory=dict)
 
 
+class Delta(Model):
+    """What is different in the status `number` from the status `base` of the same lineage."""
+
+    number: int = Field(ge=0)
+    base: int = Field(ge=0)
+    lineage: str = Field(min_length=1, max_length=64)
+    created_at: AwareDatetime
+    relays: dict[Slug, RelayStatus] = Field(default_factory=dict)
+    """New or changed ones, whole."""
+    gone: tuple[Slug, ...] = ()
+
+
 class CredentialKey(Model):
     """One generation of secrets: `route` authenticates ufrags, `password` derives passwords."""
 
@@ -102,11 +122,12 @@ class KeySet(Model):
     """SHA-256 in hex of every bearer token with the allocator role, and when it expires."""
 
 
-Snapshot = Plan | Status | KeySet
-_MODELS: dict[str, type[Plan] | type[Status] | type[KeySet]] = {
+Snapshot = Plan | Status | KeySet | Delta
+_MODELS: dict[Kind, type[Plan] | type[Status] | type[KeySet] | type[Delta]] = {
     "plan": Plan,
     "status": Status,
     "keys": KeySet,
+    "delta": Delta,
 }
 
 
@@ -117,15 +138,14 @@ class Rejected:
     reason: str
 
 
-def _message(kind: str, payload: bytes) -> bytes:
-    return b"firsthop snapshot v1\0" + kind.encode() + b"\0" + payload
+def _message(kind: str, requires: Sequence[str], payload: bytes) -> bytes:
+    """What is signed; neither a kind nor a feature holds a space or a NUL."""
+    return b"firsthop snapshot v1\0" + " ".join((kind, *requires)).encode() + b"\0" + payload
 
 
 def kind_of(snapshot: Snapshot) -> Kind:
     """The envelope's word for this snapshot."""
-    if isinstance(snapshot, Plan):
-        return "plan"
-    return "status" if isinstance(snapshot, Status) else "keys"
+    return next(kind for kind, model in _MODELS.items() if isinstance(snapshot, model))
 
 
 def key_name(key: Ed25519PublicKey) -> str:
@@ -133,8 +153,11 @@ def key_name(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
-def seal(snapshot: Snapshot, key: Ed25519PrivateKey) -> bytes:
-    """One line (with its newline) that carries `snapshot` signed by `key`."""
+def seal(snapshot: Snapshot, key: Ed25519PrivateKey, requires: Sequence[str] = ()) -> bytes:
+    """One line (with its newline) that carries `snapshot` signed by `key`.
+
+    `requires` names, in order, the features that a reader must know to read it rightly.
+    """
     kind = kind_of(snapshot)
     payload = json.dumps(
         snapshot.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
@@ -142,8 +165,9 @@ def seal(snapshot: Snapshot, key: Ed25519PrivateKey) -> bytes:
     envelope = {
         "format": FORMAT,
         "kind": kind,
+        "requires": [*requires],
         "key": key_name(key.public_key()),
-        "signature": base64.b64encode(key.sign(_message(kind, payload))).decode(),
+        "signature": base64.b64encode(key.sign(_message(kind, requires, payload))).decode(),
         "payload": payload.decode(),
     }
     return json.dumps(envelope, separators=(",", ":")).encode() + b"\n"
@@ -152,11 +176,12 @@ def seal(snapshot: Snapshot, key: Ed25519PrivateKey) -> bytes:
 def unseal(line: bytes, trusted: Ed25519PublicKey) -> Snapshot | Rejected:
     """The snapshot in `line` if `trusted` signed it and it holds together, else why not.
 
-    A format, a kind or a field that this reader does not know is refused.
+    A format, a kind or a required feature that this reader does not know is refused; a field that
+    it does not know is ignored.
     """
     try:
         envelope = json.loads(line)
-        version, kind = envelope["format"], envelope["kind"]
+        version, kind, requires = envelope["format"], envelope["kind"], _requires(envelope)
         signature = base64.b64decode(envelope["signature"], validate=True)
         payload: bytes = envelope["payload"].encode()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -166,11 +191,30 @@ def unseal(line: bytes, trusted: Ed25519PublicKey) -> Snapshot | Rejected:
     if not isinstance(kind, str) or kind not in _MODELS:
         return Rejected(f"kind {kind!r} is not known")
     try:
-        trusted.verify(signature, _message(kind, payload))
+        trusted.verify(signature, _message(kind, requires, payload))
     except InvalidSignature:
         return Rejected(f"the signature is not by key {key_name(trusted)}")
+    unknown = [each for each in requires if each not in FEATURES]
+    if unknown:
+        return Rejected(f"{kind}: requires {', '.join(unknown)}, which this release does not know")
+    return _read(_MODELS[kind], kind, payload)
+
+
+def _requires(envelope: dict[str, object]) -> list[str]:
+    """An envelope without the list requires nothing. Raises TypeError."""
+    given = envelope.get("requires", [])
+    if not isinstance(given, list):
+        raise TypeError
+    if not all(isinstance(each, str) and _FEATURE.fullmatch(each) for each in given):
+        raise TypeError
+    return given
+
+
+def _read(
+    model: type[Plan] | type[Status] | type[KeySet] | type[Delta], kind: str, payload: bytes
+) -> Snapshot | Rejected:
     try:
-        snapshot = _MODELS[kind].model_validate_json(payload)
+        snapshot: Snapshot = model.model_validate_json(payload, extra="ignore")
     except ValidationError as error:
         fault = error.errors()[0]
         return Rejected(f"{kind}: {'/'.join(map(str, fault['loc']))}: {fault['msg']}")

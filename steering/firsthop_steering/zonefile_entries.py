@@ -13,15 +13,16 @@ from typing import NamedTuple
 _SIMPLE = re.compile(r"[\t !#-'*-:<-\[\]-~]*")
 """A line without quotes, escapes, parentheses and comments: nearly all of them."""
 _PIECE = re.compile(
-    r"""[ \t]*(?:
+    r"""[ \t\r]*(?:
       (?P<comment>;.*)
     | (?P<bracket>[()])
     | (?P<word>"(?:[^"\\]|\\.)*"
-      | (?:[^ \t;()"\\]|\\.)(?:[^ \t;()"\\]|\\.|"(?:[^"\\]|\\.)*")*)
+      | (?:[^ \t\r;()"\\]|\\.)(?:[^ \t\r;()"\\]|\\.|"(?:[^"\\]|\\.)*")*)
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_BLANKS = " \t"
+_BLANKS = " \t\r"
+"""Carriage returns end lines or stand somewhere by mistake; no word holds one unquoted."""
 
 
 class ZoneSyntaxError(ValueError):
@@ -50,7 +51,7 @@ def entries(text: str) -> Iterator[Entry]:
     depth = start = 0
     owned = False
     for number, raw in enumerate(text.split("\n"), 1):
-        line = raw.removesuffix("\r")
+        line = raw.rstrip("\r")
         if not depth:
             start, owned, words = number, line[:1] not in _BLANKS, []
         if _SIMPLE.fullmatch(line):

@@ -22,6 +22,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from field.namespaces import why_not
+from field.world import Field
 from firsthop.controlplane_process import ControlPlaneOptions, running_controlplane
 from firsthop.postgres import EmbeddedPostgres
 from firsthop_controlplane.deps import Explain
@@ -40,6 +42,23 @@ def short_dir() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", name="field")
+def field_fixture() -> Iterator[Field]:
+    """One deployment in network namespaces for all tests of a module.
+
+    Each leaves it as it was. Only here, as other workers of a run would make one of their own.
+    """
+    if reason := why_not():
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp"))
+    folder.chmod(0o755)
+    with Field(folder) as made:
+        yield made
+        broken = made.broken()
+    shutil.rmtree(folder, ignore_errors=True)
+    assert not broken
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -93,6 +112,8 @@ class Api:
     url: str
     state_dir: Path
     session: aiohttp.ClientSession
+    stop: Callable[[], Awaitable[None]]
+    """Ends the control plane, as SIGTERM does."""
     token: str = field(default="", repr=False)
 
     async def call(
@@ -164,10 +185,11 @@ async def start_api(database_url: str, tmp_path: Path) -> AsyncIterator[StartApi
                 state_dir=state_dir,
                 bootstrap_tokens=bootstrap_tokens,
             )
-            serving = running_controlplane(options, explain)
-            (base,) = await stack.enter_async_context(serving)
+            own = await stack.enter_async_context(contextlib.AsyncExitStack())
+            (base,) = await own.enter_async_context(running_controlplane(options, explain))
             session = await stack.enter_async_context(aiohttp.ClientSession())
-            return Api(base, state_dir, session, (state_dir / "admin.token").read_text().strip())
+            token = (state_dir / "admin.token").read_text().strip()
+            return Api(base, state_dir, session, own.aclose, token)
 
         yield start
 

@@ -44,11 +44,18 @@ class Compose:
         """A text of the file, as it must read on this machine."""
         text = re.sub(r"^postgresql://.*$", lambda _: self._database_url, text)
         text = text.replace("172.30.0.", self._network)
-        text = text.replace("/var/lib/firsthop", str(self._folder / service))
+        text = text.replace("/var/lib/firsthop", str(self._folder / self._volume(service)))
         text = text.replace("/etc/firsthop/document.yaml", str(self._folder / "document.yaml"))
         for mounted in ("published", "run/secrets"):
             text = text.replace(f"/{mounted}", str(self._folder / mounted))
         return text
+
+    def _volume(self, service: str) -> str:
+        """What is mounted as the service's state; probers keep theirs in the container."""
+        for mount in self.file["services"][service].get("volumes", ()):
+            if mount.endswith(":/var/lib/firsthop"):
+                return str(mount.partition(":")[0])
+        return service
 
     def environment(self, service: str) -> dict[str, str]:
         variables = self.file["services"][service].get("environment", {})
@@ -108,17 +115,27 @@ def test_every_service_runs_and_they_find_each_other(compose: Compose) -> None:
     """From the secrets that the header tells to make, to two edges that answer alike."""
     services = compose.file["services"]
     ours = [name for name, each in services.items() if each.get("image") == "firsthop"]
-    assert {"controlplane", "edge-a", "edge-b", "prober-a", "prober-b", "prober-c"} <= {*ours}
+    assert {
+        "controlplane",
+        "controlplane-b",
+        "edge-a",
+        "edge-b",
+        "prober-a",
+        "prober-b",
+        "prober-c",
+    } <= {*ours}
     for secret in compose.file["secrets"].values():
         made = compose._folder / "run/secrets" / Path(secret["file"]).name
         assert made.stat().st_mode & 0o077 == 0
     compose.start("controlplane")
     until(lambda: compose.healthy("controlplane"), "the control plane is healthy")
+    compose.start("controlplane-b")
+    until(lambda: compose.healthy("controlplane-b"), "the other control plane is healthy")
     subprocess.run(
         compose.command("apply"), env=compose.environment("apply"), check=True, capture_output=True
     )
     for service in ours:
-        if service not in ("controlplane", "apply"):
+        if service not in ("controlplane", "controlplane-b", "apply"):
             compose.start(service)
     relays = [f"{compose._network}11", f"{compose._network}12"]
     for edge in ("4", "5"):

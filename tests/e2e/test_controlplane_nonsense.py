@@ -15,6 +15,8 @@ from urllib.parse import quote
 import jsonschema
 import pytest
 
+from firsthop_controlplane.peers import replica_secret
+
 pytestmark = pytest.mark.database
 
 PROBLEM_KEYS = {"type", "title", "status", "detail"}
@@ -92,6 +94,8 @@ class Tokens:
 
     async def of(self, operation: dict[str, Any]) -> str:
         roles = operation.get("description", "Roles: admin.")
+        if "replica" in roles and "admin" not in roles:
+            return replica_secret(bytes.fromhex((self._api.state_dir / "master.key").read_text()))
         for role, scope in (("prober", None), ("agent", "x")):
             if role in roles and "admin" not in roles:
                 if role not in self._secrets:

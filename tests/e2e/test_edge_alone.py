@@ -160,20 +160,25 @@ def test_a_damaged_table_is_mended(edge: LoneEdge) -> None:
     assert edge.answer("91.0.0.0/24") == ["192.0.2.10"]
 
 
-def test_a_table_that_cannot_be_made_is_told_and_tried_again(edge: LoneEdge) -> None:
-    """The old answers stay, readiness says why, and nobody has to touch anything afterwards."""
+def test_a_table_that_the_disk_does_not_take_is_answered_by_all_the_same(edge: LoneEdge) -> None:
+    """It stays in memory, readiness says why, and the disk is tried again by itself."""
     tables = Path(edge.environment["FIRSTHOP_STATE_DIR"]) / "tables"
     tables.rename(tables.with_name("aside"))
     tables.write_text("in the way")
     good = edge.document.read_text()
     edge.document.write_text(good.replace("ipv4: 192.0.2.10,", "ipv4: 192.0.2.77,"))
-    until(lambda: '"table_error": "' in edge.get("/readyz"), "the fault is told")
-    assert "firsthop_table_stale 1.0" in edge.get("/metrics")
-    assert edge.answer("91.0.0.0/24") == ["192.0.2.10"]
+    until(lambda: edge.answer("91.0.0.0/24") == ["192.0.2.77"], "the change is in force")
+    until(lambda: '"disk_error": "' in edge.get("/readyz"), "the fault is told")
+    assert "firsthop_disk_failed 1.0" in edge.get("/metrics")
+    worker = next(w for w in psutil.Process(edge.process.pid).children() if "dns" in w.cmdline())
+    worker.kill()
+    until(lambda: 'restarts_total{worker="dns-' in edge.get("/metrics"), "a worker is replaced")
+    until(lambda: '"ready": true' in edge.get("/readyz"), "it is given the table too")
     tables.unlink()
     tables.mkdir()
-    until(lambda: edge.answer("91.0.0.0/24") == ["192.0.2.77"], "it is made after all")
-    assert "firsthop_table_stale 0.0" in edge.get("/metrics")
+    until(lambda: list(tables.glob("*.table")), "it is on disk after all")
+    until(lambda: "firsthop_disk_failed 0.0" in edge.get("/metrics"), "that is told")
+    assert edge.answer("91.0.0.0/24") == ["192.0.2.77"]
 
 
 def test_nothing_in_a_file_ends_a_running_edge(edge: LoneEdge) -> None:

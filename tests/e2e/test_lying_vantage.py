@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import dns.exception
 import pytest
 
@@ -113,12 +115,15 @@ class Field:
     async def answers(self) -> list[list[str]]:
         """Of the edge, to all clients, in both families."""
         return await asyncio.to_thread(
-            lambda: [
-                addresses(ask(self.port, client, name=f"relay.{APEX}.", kind=kind))
-                for client in CLIENTS
-                for kind in ("A", "AAAA")
-            ]
+            lambda: [self._answer(client, kind) for client in CLIENTS for kind in ("A", "AAAA")]
         )
+
+    def _answer(self, client: str, kind: str) -> list[str]:
+        """Asked again when it is late: on a busy machine that is no other answer."""
+        for _ in range(4):
+            with contextlib.suppress(OSError, dns.exception.Timeout):
+                return addresses(ask(self.port, client, name=f"relay.{APEX}.", kind=kind))
+        return []
 
     async def verdicts(self) -> dict[str, tuple[Any, ...]]:
         relays = (await self.api.get("/v1/status")).body["relays"]
@@ -152,15 +157,19 @@ async def test_one_lying_vantage_of_three_never_changes_an_answer(
     )
     field = Field(api, tokens, port)
 
+    async def ready() -> bool:
+        with contextlib.suppress(aiohttp.ClientError):
+            async with api.session.get(f"http://127.0.0.1:{metrics}/readyz") as answer:
+                return answer.status == 200
+        return False
+
     async def right() -> bool:
         for prober in "abc":
             await field.report(prober, truth(prober))
-        try:
-            return await field.answers() == RIGHT
-        except (OSError, dns.exception.Timeout):
-            return False
+        return await field.answers() == RIGHT
 
     async with edge:
+        await until(ready, "the edge is ready")
         await until(right, "the edge answers with who is alive")
         before = await field.verdicts()
         for name, lie in LIES.items():

@@ -25,7 +25,7 @@ from deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, sc
 from firsthop_steering.snapshot import KeySet, unseal
 from firsthop_steering.ufrag import Decoded, RouteKeys, decode
 
-pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("up")]
+pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
 
 # Prefixes of national networks, and the demo region nearest to the country.
 PLACES = {
@@ -53,6 +53,13 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     deployment = Deployment(tmp_path_factory.mktemp("up") / "state", network)
     deployment.start()
     until(lambda: all_up(deployment), "all relays are up", within=60)
+    # Agents are started last: until they have seen their relays these may count as gone.
+    known = [(subnet, region) for subnet, region in PLACES.items() if region]
+    until(
+        lambda: all(deployment.region(subnet) == region for subnet, region in known),
+        "every place gets its region",
+        within=60,
+    )
     yield deployment
     assert deployment.stop() == 0
     assert "Traceback" not in deployment.output.read_text()
@@ -62,6 +69,9 @@ def all_up(up: Deployment) -> bool:
     """Whether the edge has heard that all eight relays are up."""
     with urllib.request.urlopen(f"http://127.0.0.1:{up.metrics}/metrics", timeout=5) as response:
         text = response.read().decode()
+    relays = up.call("GET", "/v1/status")[1]["relays"].values()
+    if any(each["crashed"] or each["share"] < 100 for each in relays):
+        return False
     return len(re.findall(r'^firsthop_verdict\{relay="[^"]+"\} 1\.0$', text, re.MULTILINE)) == 8
 
 
@@ -101,6 +111,10 @@ def test_a_killed_relay_moves_dns_and_allocator_and_back(up: Deployment) -> None
 
 def test_a_weight_moves_its_share_and_nobody_else(up: Deployment) -> None:
     """Weight 0 moves Frankfurt's clients only; 50 moves half of its 2,000 prefixes."""
+    until(
+        lambda: up.call("GET", "/v1/status")[1]["relays"]["fra-1"]["share"] == 100,
+        "its relay has its whole share again, if it was down before",
+    )
     before = up.region(BRAZIL)
     up.patch("/v1/regions/fra", weight=0)
     until(lambda: up.region(GERMANY) != "fra", "Frankfurt is drained")

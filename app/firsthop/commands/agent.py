@@ -6,13 +6,16 @@ import asyncio
 import signal
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from aiohttp import ClientSession
 
-from firsthop.commands.process import bearer_token, http_url, run_until_signal, slug
+from firsthop.commands.options import items
+from firsthop.commands.process import bearer_token, http_url, http_urls, run_until_signal, slug
 from firsthop_healthchecks.agent import Agent, HostCounters, RelayCounters
 from firsthop_healthchecks.controlplane import ControlPlane
+from firsthop_healthchecks.presence import Presence
 
 
 def _optional_url(value: str | None) -> str | None:
@@ -23,7 +26,9 @@ def agent(
     api_url: Annotated[
         str,
         typer.Option(
-            envvar="FIRSTHOP_API_URL", callback=http_url, help="Root of the control plane's API."
+            envvar="FIRSTHOP_API_URL",
+            callback=http_urls,
+            help="Roots of the control planes' APIs, comma-separated.",
         ),
     ],
     relay_id: Annotated[
@@ -47,19 +52,47 @@ def agent(
     drain: Annotated[
         bool, typer.Option("--drain", help="Ask for no new sessions from the start.")
     ] = False,
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            envvar="FIRSTHOP_AGENT_GRACE_S",
+            min=0,
+            max=86400,
+            help="The relay ends so many seconds after this agent is asked to: say so on SIGTERM.",
+        ),
+    ] = None,
 ) -> None:
     """Run the agent of one relay. SIGUSR1 asks for no new sessions, SIGUSR2 takes that back."""
     secret = bearer_token(token, token_file)
-    run_until_signal(_report(api_url, secret, relay_id, relay_metrics_url, drain))
+    run_until_signal(_report(api_url, secret, relay_id, relay_metrics_url, drain, grace))
 
 
 async def _report(
-    api_url: str, token: str, relay_id: str, metrics_url: str | None, draining: bool
+    api_url: str,
+    token: str,
+    relay_id: str,
+    metrics_url: str | None,
+    draining: bool,
+    grace_s: float | None,
 ) -> None:
-    async with ControlPlane(api_url, token) as control_plane, ClientSession() as session:
+    async with ControlPlane(items(api_url), token) as control_plane, ClientSession() as session:
         counters = RelayCounters(metrics_url, session) if metrics_url else HostCounters()
         beside = Agent(relay_id, control_plane=control_plane, counters=counters, draining=draining)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, beside.drain, True)
         loop.add_signal_handler(signal.SIGUSR2, beside.drain, False)
-        await beside.run()
+        tasks = [asyncio.create_task(beside.run())]
+        if metrics_url:
+            place = urlsplit(metrics_url)
+            port = place.port or (443 if place.scheme == "https" else 80)
+            presence = Presence(place.hostname or "", port)
+            tasks.append(asyncio.create_task(presence.run(beside.found)))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            if grace_s is not None:
+                await beside.stop(grace_s)

@@ -23,7 +23,7 @@ from firsthop.commands.options import (
     listen_one,
     share_of_relays,
 )
-from firsthop.commands.process import fail
+from firsthop.commands.process import fail, http_url
 from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
 from firsthop.controlplane_store import create_token
 from firsthop.document_files import DocumentFiles
@@ -53,6 +53,14 @@ def _tokens() -> None:
 def controlplane(
     database_url: DatabaseUrl,
     listen: Annotated[str, typer.Option(envvar="FIRSTHOP_CONTROLPLANE_LISTEN")] = "127.0.0.1:8080",
+    advertise: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_ADVERTISE_URL",
+            callback=lambda url: url and http_url(url),
+            help="Where other control planes reach this one; default: where it listens.",
+        ),
+    ] = "",
     state_dir: StateDir = STATE_DIR,
     bootstrap_tokens: Annotated[
         Path | None,
@@ -89,6 +97,7 @@ def controlplane(
             database_url=database_url,
             host=host,
             port=port,
+            advertise_url=advertise,
             depool_region_share=share_of_relays(depool_region_share, "--depool-region-share"),
             depool_share=share_of_relays(depool_share, "--depool-share"),
         ),

@@ -11,7 +11,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, items, listen_list, networks
-from firsthop.commands.process import bearer_token, optional_slug
+from firsthop.commands.process import bearer_token, http_urls, optional_slug
 from firsthop.edge.settings import (
     AllocatorOptions,
     DnsOptions,
@@ -36,7 +36,12 @@ def edge(
         typer.Option(envvar="FIRSTHOP_CONFIG", help="A YAML document: no control plane."),
     ] = None,
     api: Annotated[
-        str, typer.Option(envvar="FIRSTHOP_API_URL", help="Control-plane URLs, comma-separated.")
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_API_URL",
+            callback=http_urls,
+            help="Control-plane URLs, comma-separated.",
+        ),
     ] = "http://127.0.0.1:8080",
     token: Annotated[
         str, typer.Option(envvar="FIRSTHOP_TOKEN", help="A token with the role edge.")

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from firsthop.commands.process import bearer_token, http_url, run_until_signal, slug
+from firsthop.commands.options import items
+from firsthop.commands.process import bearer_token, http_urls, run_until_signal, slug
+from firsthop_healthchecks.collection import collect_seldom
 from firsthop_healthchecks.controlplane import ControlPlane
 from firsthop_healthchecks.prober import Prober
 from firsthop_healthchecks.probes import Probe
@@ -21,7 +23,9 @@ def prober(
     api_url: Annotated[
         str,
         typer.Option(
-            envvar="FIRSTHOP_API_URL", callback=http_url, help="Root of the control plane's API."
+            envvar="FIRSTHOP_API_URL",
+            callback=http_urls,
+            help="Roots of the control planes' APIs, comma-separated.",
         ),
     ],
     prober_id: Annotated[
@@ -59,6 +63,7 @@ def prober(
         probes = probes_by_kind(Source.parse(source))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--source") from None
+    collect_seldom()
     run_until_signal(_probe(api_url, secret, prober_id, vantage, state, probes))
 
 
@@ -70,7 +75,7 @@ async def _probe(
     state: StateFile,
     probes: Mapping[str, Probe],
 ) -> None:
-    async with ControlPlane(api_url, token) as control_plane:
+    async with ControlPlane(items(api_url), token) as control_plane:
         await Prober(
             prober_id, vantage, control_plane=control_plane, state=state, probes=probes
         ).run()

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from firsthop.commands.options import items
 from firsthop_steering.model import Slug
 
 _SLUG = TypeAdapter(Slug)
@@ -54,6 +55,16 @@ def http_url(value: str) -> str:
     """Refuse what no HTTP client can reach."""
     if not value.startswith(("http://", "https://")):
         raise typer.BadParameter(f"{value!r} must start with http:// or https://")
+    return value
+
+
+def http_urls(value: str) -> str:
+    """The same for every URL of a comma list, and refuse an empty one."""
+    urls = items(value)
+    for url in urls:
+        http_url(url)
+    if not urls:
+        raise typer.BadParameter("needs at least one URL")
     return value
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import aiohttp
 import structlog
 
-from firsthop.edge.shelf import Shelf
+from firsthop.edge.shelf import FeedGapError, Shelf
 from firsthop_steering.snapshot import Snapshot, kind_of
 
 log = structlog.get_logger(__name__)
@@ -18,7 +18,8 @@ SILENCE_S = 7.0
 """The feed sends a heartbeat every 2 s; after this long without a byte the connection is dead."""
 MAX_LINE = 64 * 2**20
 """A longer line is no snapshot; bounds memory against a broken feed."""
-BACKOFF_S = (0.1, 5.0)
+BACKOFF_S = (0.1, 3.3)
+"""Pauses between attempts, the first and the longest; with jitter of a half, up to 5 s."""
 
 
 class Follower:
@@ -30,11 +31,15 @@ class Follower:
         token: str,
         shelf: Shelf,
         on_change: Callable[[Snapshot], None],
+        *,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        self._urls = list(urls)
+        """`chance` gives numbers in [0, 1): which replica is the first, and jitter."""
+        self.urls = list(urls)
         self._token = token
         self._shelf = shelf
         self._on_change = on_change
+        self._chance = chance
         self.connected_to = ""
         """The replica that feeds this edge; empty while there is none."""
         self.last_error = ""
@@ -42,33 +47,35 @@ class Follower:
     async def run(self) -> None:
         """Until cancelled; every failure leads to the next replica after a jittered pause."""
         timeout = aiohttp.ClientTimeout(total=None, connect=3.0, sock_read=SILENCE_S)
-        pause, attempt = BACKOFF_S[0], 0
+        pause, attempt = BACKOFF_S[0], int(self._chance() * len(self.urls))
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
-                url = self._urls[attempt % len(self._urls)]
+                url = self.urls[attempt % len(self.urls)]
                 attempt += 1
                 try:
                     await self._follow(session, url)
                     self.last_error = "the feed ended the stream"
+                except FeedGapError as error:
+                    self.last_error = f"{url}: {error}"
+                    attempt -= 1  # it is as good as any to ask for a whole status
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     self.last_error = f"{url}: {str(error) or type(error).__name__}"
                 if self.connected_to:
                     log.warning("feed lost", url=self.connected_to, reason=self.last_error)
                     pause = BACKOFF_S[0]
                 self.connected_to = ""
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+                await asyncio.sleep(pause * (0.5 + self._chance()))
                 pause = min(pause * 2, BACKOFF_S[1])
 
     async def _follow(self, session: aiohttp.ClientSession, url: str) -> None:
         async with session.get(
             f"{url.rstrip('/')}/v1/snapshots/stream",
-            params=self._shelf.numbers(),
+            params=self._shelf.numbers() | {"deltas": "true"},
             headers={"Authorization": f"Bearer {self._token}"},
         ) as response:
             if response.status != 200:
                 raise ValueError(f"the feed answers {response.status} {response.reason}")
             self.connected_to = url
-            self._shelf.begin_stream()
             log.info("following feed", url=url)
             async for line in _lines(response.content):
                 snapshot = self._shelf.accept(line)

@@ -121,11 +121,28 @@ class EdgeCollector(Collector):
             value=float(bool(edge.table_error)),
         )
         yield GaugeMetricFamily(
+            "firsthop_disk_failed",
+            "What is in force could not be kept on disk; a restart begins with older data",
+            value=float(bool(edge.disk_error)),
+        )
+        yield GaugeMetricFamily(
             "firsthop_ready", "Every worker answers", value=1.0 if edge.ready else 0.0
         )
         connected = bool(edge.follower and edge.follower.connected_to)
         yield GaugeMetricFamily(
             "firsthop_feed_connected", "The snapshot stream is open", value=float(connected)
+        )
+        source = GaugeMetricFamily(
+            "firsthop_feed_source", "1: the replica that feeds this edge", labels=["url"]
+        )
+        if edge.follower:
+            for url in edge.follower.urls:
+                source.add_metric([url], float(edge.follower.connected_to == url))
+        yield source
+        yield CounterMetricFamily(
+            "firsthop_feed_gaps_total",
+            "Whole statuses asked for, because deltas were missed or too many",
+            value=edge.shelf.gaps if edge.shelf else 0,
         )
         restarts = CounterMetricFamily(
             "firsthop_worker_restarts_total", "Workers that died", labels=["worker"]
@@ -157,6 +174,7 @@ def readiness(edge: Edge) -> dict[str, Any]:
         else None,
         "refused": edge.shelf.last_rejection or None if edge.shelf else None,
         "table_error": edge.table_error or None,
+        "disk_error": edge.disk_error or None,
         "document_error": edge.document_error or None,
         "geodata": {
             "digest": edge.geo.digest if edge.geo else None,

@@ -40,6 +40,8 @@ GC_THRESHOLDS = (100_000, 50, 100)
 """A document of 100,000 records is no garbage; looking for some would take a third of its time."""
 RETRY_S = 2.0
 """After what failed for a reason that may pass: a full disk, a damaged file."""
+DISK_RETRY_S = 10.0
+"""How often a table in memory is made again, to see whether the disk takes it."""
 GEO_TABLES_KEPT = 3
 WATCH_INTERVAL_S = 1.0
 """How often files and expiries are looked at."""
@@ -107,6 +109,11 @@ class Edge:
     def keys(self) -> KeySet | None:
         """The credential keys that should be in force."""
         return self.shelf.keys if self.shelf else self._keys
+
+    @property
+    def disk_error(self) -> str:
+        """Why a restart would not begin with what is in force now; empty when it would."""
+        return (self.shelf.disk_error if self.shelf else "") or self.tables.disk_error
 
     @property
     def ready(self) -> bool:
@@ -233,6 +240,8 @@ class Edge:
         if not instead:
             self.table_error = ""
         self.crew.tell_table(path, geo)
+        if self.tables.disk_error:
+            asyncio.get_running_loop().call_later(DISK_RETRY_S, self._changed.set)
         return True
 
     async def _watch(self) -> None:
@@ -244,6 +253,8 @@ class Edge:
                 async with asyncio.timeout(WATCH_INTERVAL_S):
                     await self._retry.wait()
             self._tell_options()
+            if self.shelf is not None:
+                self.shelf.keep()
             if self._files_changed() or self._retry.is_set():
                 self._retry.clear()
                 await self._reload()

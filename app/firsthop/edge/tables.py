@@ -1,11 +1,14 @@
 """Table files of an edge: compiled off the hot path, named by what went into them, and kept.
 
-So a restart with unchanged snapshots compiles nothing: the file is there already.
+So a restart with unchanged snapshots compiles nothing: the file is there already. A table that the
+disk does not take is kept in memory, and answered by all the same.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +17,7 @@ import structlog
 
 from firsthop_dns import layout
 from firsthop_dns.zone import encode_zones, static_zones
+from firsthop_geodata.files import Writer, write_atomically, write_through
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.compile import compile_table
@@ -26,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 KEPT = 4
 """Table files that stay on disk: workers may still map the one before the newest."""
+KEPT_IN_MEMORY = 2
+"""The newest, and the one that a worker may be about to open."""
 
 
 class TableStore:
@@ -33,8 +39,12 @@ class TableStore:
 
     def __init__(self, folder: Path, *, vantage: str | None = None) -> None:
         """`vantage`: the edge's own region, for services whose view is local."""
+        self.disk_error = ""
+        """Why the newest table is in memory only; empty when it is on disk."""
         self._folder = folder
         self._vantage = vantage
+        self._in_memory: deque[int] = deque()
+        """Descriptors of tables without a file."""
         self._atlas: Atlas | None = None
         self._static: tuple[Plan, bytes] | None = None
         """The zones' own records, which no status changes."""
@@ -48,21 +58,44 @@ class TableStore:
             try:
                 AnswerTable.open(path)
                 path.touch()
-            except SectionError as error:
+            except (SectionError, OSError) as error:
                 log.error("kept table refused", reason=str(error))
             else:
+                self.disk_error = ""
                 return path
         atlas = self._atlas
         if atlas is None or atlas.plan is not plan or atlas.geo is not geo:
             atlas = self._atlas = Atlas(plan, geo)
         steering = Steering(atlas, status, now, vantage=self._vantage)
+        try:
+            self._compile(steering, path, write_atomically)
+        except SectionError as error:
+            if not self.disk_error:
+                log.error("table not kept on disk", reason=str(error))
+            self.disk_error = str(error)
+            return self._compiled_in_memory(steering)
+        self.disk_error = ""
+        forget_old(self._folder, "answers-*.table", KEPT)
+        return path
+
+    def _compiled_in_memory(self, steering: Steering) -> Path:
+        """A table that lives as long as this process keeps it; workers open it by our number."""
+        while len(self._in_memory) >= KEPT_IN_MEMORY:
+            os.close(self._in_memory.popleft())
+        descriptor = os.memfd_create("firsthop-table")
+        self._in_memory.append(descriptor)
+        path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+        self._compile(steering, path, write_through)
+        return path
+
+    def _compile(self, steering: Steering, path: Path, write: Writer) -> None:
+        plan = steering.atlas.plan
         compile_table(
             steering,
             path,
             lambda services: {layout.SECTION: self._zones(plan, services)},
+            write=write,
         )
-        forget_old(self._folder, "answers-*.table", KEPT)
-        return path
 
     def _zones(self, plan: Plan, services: Sequence[CompiledService]) -> bytes:
         serial = plan.number & 0xFFFFFFFF

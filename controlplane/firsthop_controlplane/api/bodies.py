@@ -112,10 +112,11 @@ async def json_object(request: web.Request, limit: int) -> dict[str, Any]:
         )
     if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
         raise Refused(415, "unsupported-media-type", "Unsupported Media Type", "Send UTF-8.")
-    return parse_object(await _body(request, limit))
+    return parse_object(await raw_body(request, limit))
 
 
-async def _body(request: web.Request, limit: int) -> bytes:
+async def raw_body(request: web.Request, limit: int) -> bytes:
+    """A request's body, of at most `limit` bytes."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):

@@ -1,12 +1,16 @@
-"""What agents and probers say and ask. Works while the database is away."""
+"""What agents and probers say and ask. Works while the database is away, at the leader."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 
 from aiohttp import web
+from pydantic import Field
 
-from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.api.operations import Calling, Operation, Query, answer
+from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, conflict, invalid, not_found
 from firsthop_controlplane.tokens import OPERATORS
 from firsthop_steering.families import probed
@@ -16,6 +20,7 @@ from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, Re
 AGENTS = frozenset({"agent"})
 PROBERS = frozenset({"prober"})
 DNS_PORT = 53
+FRESH_CREDENTIALS_S = 60.0
 _PROBED = (State.ACTIVE, State.DRAINING)
 
 
@@ -53,9 +58,23 @@ async def _results(calling: Calling) -> web.Response:
     return web.Response(status=204)
 
 
+class TargetsQuery(Query):
+    """How long the answer may take."""
+
+    wait: float = Field(default=0.0, ge=0, le=25)
+    """Seconds to wait for a change, for a caller who names in If-None-Match what it has."""
+
+
 async def _targets(calling: Calling) -> web.Response:
-    """What there is to check now, with fresh credentials."""
-    deps = calling.deps
+    """What there is to check now, with fresh credentials; 304 where nothing has changed."""
+    deps, seen = calling.deps, calling.request.headers.get("If-None-Match", "")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(calling.query.wait):
+            while seen and _tag(deps) == seen:
+                await deps.status_loop.evaluated.heard()
+    tag = _tag(deps)
+    if tag == seen:
+        return web.Response(status=304, headers={"ETag": tag})
     plan = deps.feed.plan
     if plan is None:
         raise Unavailable("no plan has been read yet")
@@ -65,7 +84,23 @@ async def _targets(calling: Calling) -> web.Response:
             targets += [_target(calling, relay, family) for family in probed(relay)]
         if number % 100 == 0:
             await asyncio.sleep(0)  # minting for thousands of relays must not delay the rest
-    return answer(ProbeTargets(targets=tuple(targets)))
+    return answer(ProbeTargets(targets=tuple(targets)), headers={"ETag": tag})
+
+
+def _tag(deps: Deps) -> str:
+    """Of the present targets: another one whenever a prober should read them again.
+
+    That is also before their credentials grow old.
+    """
+    plan, keys, observations = deps.feed.plan, deps.feed.keys, deps.observations
+    parts = (
+        plan.number if plan else None,
+        keys.number if keys else None,
+        observations.nudges.raised,
+        observations.started_at.timestamp(),
+        int(deps.now().timestamp() // FRESH_CREDENTIALS_S),
+    )
+    return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}"'
 
 
 def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
@@ -84,6 +119,7 @@ def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
         address=address,
         port=probe.port or own or relay.udp_port,
         ufrag=ufrag,
+        nudge=deps.observations.nudges.numbers.get(relay.id, 0),
         password=password,
         **probe.model_dump(exclude={"port", "families", "slow_start_s"}),
     )
@@ -93,16 +129,16 @@ OPERATIONS = (
     Operation(
         method="POST", path="/v1/relays/{id}/reports", name="report", tag="machines",
         roles=AGENTS, summary="An agent's word on its relay", call=_report, body=RelayReport,
-        status=204, refusals=(404, 409, 422),
+        status=204, refusals=(404, 409, 422, 503), leader_only=True,
     ),
     Operation(
         method="GET", path="/v1/probes/targets", name="probe_targets", tag="machines",
         roles=PROBERS | OPERATORS, summary="What there is to check", call=_targets,
-        answer=ProbeTargets, refusals=(503,),
+        query=TargetsQuery, answer=ProbeTargets, refusals=(503,), leader_only=True,
     ),
     Operation(
         method="POST", path="/v1/probes/results", name="probe_results", tag="machines",
         roles=PROBERS, summary="What one prober sees", call=_results, body=ProbeReport,
-        large=True, status=204, refusals=(409, 422),
+        large=True, status=204, refusals=(409, 422, 503), leader_only=True,
     ),
 )  # fmt: skip

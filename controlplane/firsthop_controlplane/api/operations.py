@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from firsthop_controlplane.actor import Actor, peer_address
-from firsthop_controlplane.api.bodies import check_text, json_object, validated
+from firsthop_controlplane.api.bodies import check_text, json_object, raw_body, validated
 from firsthop_controlplane.api.problems import REQUEST_ID, Handler, faults
 from firsthop_controlplane.deps import DEPS, Deps
 from firsthop_controlplane.errors import Refused, malformed
@@ -50,6 +50,8 @@ class Operation:
     """Whether a change names the version it starts from."""
     media_type: str = "application/json"
     refusals: tuple[int, ...] = field(default=())
+    leader_only: bool = False
+    """Takes what only the leader has: others pass the call on to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,9 @@ def handler_of(operation: Operation) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         deps = request.app[DEPS]
         principal = await _authorised(operation, request, deps)
+        if operation.leader_only and not deps.election.leads:
+            limit = deps.settings.changeset_limit
+            return await deps.peers.forward(request, await raw_body(request, limit))
         query = _query(operation.query, request)
         body: dict[str, Any] = {}
         if operation.body is not None:

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
-from firsthop_controlplane.errors import Fault, Refused, Unavailable
+from firsthop_controlplane.errors import Fault, NoLeader, Refused, Unavailable
 from firsthop_controlplane.store.engine import bad_value, unavailable
 
 log = structlog.get_logger(__name__)
@@ -100,6 +100,10 @@ def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str,
         log.warning("api.value_refused", path=request.path, error=str(error))
         rule = "the database cannot hold a value of it"
         return Refused(422, "invalid", "It breaks a rule", rule, [Fault("body", rule)]), {}
+    if isinstance(error, NoLeader):
+        log.warning("api.no_leader", path=request.path, error=str(error))
+        detail = "No control plane that leads can be reached now; ask again, here or elsewhere."
+        return Refused(503, "no-leader", "Try again later", detail), {"Retry-After": "1"}
     if isinstance(error, Unavailable) or unavailable(error):
         log.warning("api.unavailable", path=request.path, error=f"{type(error).__name__}: {error}")
         detail = "The database cannot be asked now. Edges go on with what they have."

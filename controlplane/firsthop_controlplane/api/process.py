@@ -8,14 +8,16 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from firsthop_controlplane.api.operations import Calling, Operation, answer_json
+from firsthop_controlplane.api.steering import leader_view
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _READY: dict[str, Any] = {
     "type": "object",
-    "required": ["ready", "reasons"],
+    "required": ["ready", "reasons", "leader"],
     "properties": {
         "ready": {"type": "boolean"},
         "reasons": {"type": "array", "items": {"type": "string"}},
+        "leader": {"type": "object", "description": "Who leads, as GET /v1/status says it."},
     },
 }
 
@@ -36,7 +38,10 @@ async def _ready(calling: Calling) -> web.Response:
     ):
         if snapshot is None:
             reasons.append(f"there is no {name} yet")
-    body = {"ready": not reasons, "reasons": reasons}
+    if not deps.election.leads and not deps.peers.connected_to:
+        reasons.append(f"no leader is followed: {deps.peers.last_error or 'none is known'}")
+    leader = leader_view(deps).model_dump(mode="json")
+    body = {"ready": not reasons, "reasons": reasons, "leader": leader}
     return answer_json(body, status=503 if reasons else 200)
 
 

@@ -9,10 +9,11 @@ from aiohttp import web
 from pydantic import Field
 
 from firsthop_controlplane.api.operations import Calling, Operation, Query, answer, answer_json
+from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
 from firsthop_controlplane.tokens import VIEWERS
 from firsthop_steering.document import Document
-from firsthop_steering.model import Forced, Service, Slug
+from firsthop_steering.model import Forced, Model, Service, Slug
 from firsthop_steering.rdata import domain_name
 from firsthop_steering.snapshot import Status
 
@@ -28,11 +29,40 @@ class ExplainQuery(Query):
     """The place of the edge that answers, for services whose view is local."""
 
 
-class StatusAnswer(Status):
-    """What edges are told, and what operators say instead."""
+class LeaderView(Model):
+    """Who leads, as this control plane knows it."""
 
+    here: bool
+    """Whether it leads itself."""
+    url: str
+    """Where the leader is; empty while that is not known."""
+    term: int | None
+    """Rises with every leader; status numbers are made of it."""
+    lease_age_s: float | None
+    """Seconds since the leader renewed its lease."""
+    followed: bool
+    """Whether this control plane hears the leader: its own word, or an open stream."""
+
+
+class StatusAnswer(Status):
+    """What edges are told, who made it, and what operators say instead."""
+
+    leader: LeaderView
     forced: dict[Slug, Forced] = Field(default_factory=dict)
     """Operators' words that are in force: they go before what is measured and reported."""
+
+
+def leader_view(deps: Deps) -> LeaderView:
+    """Who leads, how long ago it said so, and whether it is heard here."""
+    election, age_s = deps.election, deps.election.lease_age_s()
+    lease = election.lease
+    return LeaderView(
+        here=election.leads,
+        url=lease.url if lease else "",
+        term=lease.term if lease else None,
+        lease_age_s=None if age_s is None else round(age_s, 3),
+        followed=election.leads or bool(deps.peers.connected_to),
+    )
 
 
 async def _status(calling: Calling) -> web.Response:
@@ -45,7 +75,8 @@ async def _status(calling: Calling) -> web.Response:
         for relay in (plan.document.relays if plan else ())
         if relay.forced is not None and relay.forced.active(now)
     }
-    return answer(StatusAnswer.model_construct(**dict(status), forced=forced))
+    leader = leader_view(deps)
+    return answer(StatusAnswer.model_construct(**dict(status), leader=leader, forced=forced))
 
 
 async def _explain(calling: Calling) -> web.Response:
@@ -80,7 +111,7 @@ _OBJECT: dict[str, Any] = {"type": "object", "description": "The decision, with 
 OPERATIONS = (
     Operation(
         method="GET", path="/v1/status", name="status", tag="steering", roles=VIEWERS,
-        summary="What is measured of every relay", call=_status,
+        summary="What is measured of every relay, and who leads", call=_status,
         answer=StatusAnswer, refusals=(503,),
     ),
     Operation(

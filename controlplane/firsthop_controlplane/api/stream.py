@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from typing import Any
 
 import structlog
@@ -14,10 +15,12 @@ from aiohttp import web
 from pydantic import Field
 
 from firsthop_controlplane.api.operations import Calling, Operation, Query
+from firsthop_controlplane.errors import NoLeader
 from firsthop_controlplane.feed import Held, Subscription
+from firsthop_controlplane.tokens import REPLICAS
 
 log = structlog.get_logger(__name__)
-EDGES = frozenset({"edge"})
+READERS = REPLICAS | {"edge"}
 MEDIA_TYPE = "application/x-ndjson"
 _HIGHEST = 2**63 - 1
 
@@ -29,6 +32,8 @@ class StreamQuery(Query):
     plan: int | None = Field(default=None, ge=0, le=_HIGHEST)
     status: int | None = Field(default=None, ge=0, le=_HIGHEST)
     keys: int | None = Field(default=None, ge=0, le=_HIGHEST)
+    deltas: bool = False
+    """Send what changed since the status before, where the reader is not too far behind."""
 
     def held(self) -> Held:
         numbers = {"plan": self.plan, "status": self.status, "keys": self.keys}
@@ -36,6 +41,8 @@ class StreamQuery(Query):
 
 
 async def _stream(calling: Calling) -> web.StreamResponse:
+    if not _still_allowed(calling):
+        raise NoLeader("a replica asked one that does not lead")
     response = web.StreamResponse(headers={"Cache-Control": "no-store"})
     response.content_type = MEDIA_TYPE
     request, deps = calling.request, calling.deps
@@ -45,7 +52,8 @@ async def _stream(calling: Calling) -> web.StreamResponse:
         return response
     # A write returns when the kernel has it all: then we know whether the reader keeps up.
     transport.set_write_buffer_limits(high=0)
-    with deps.feed.subscribe(calling.query.held()) as subscription:
+    query: StreamQuery = calling.query
+    with deps.feed.subscribe(query.held(), deltas=query.deltas) as subscription:
         try:
             await _tell(response, subscription, calling)
         except TimeoutError:
@@ -60,7 +68,9 @@ async def _stream(calling: Calling) -> web.StreamResponse:
 async def _tell(response: web.StreamResponse, subscription: Subscription, calling: Calling) -> None:
     settings = calling.deps.settings
     while not subscription.closed:
-        lines = await subscription.next(settings.heartbeat_s)
+        # Not all in one moment, though all were told of the same status.
+        patience_s = settings.heartbeat_s * random.uniform(0.7, 1.0)  # noqa: S311
+        lines = await subscription.next(patience_s)
         if not _still_allowed(calling):
             return
         async with asyncio.timeout(settings.stuck_after_s):
@@ -71,8 +81,13 @@ async def _tell(response: web.StreamResponse, subscription: Subscription, callin
 
 
 def _still_allowed(calling: Calling) -> bool:
-    """A token that was revoked, or has expired, ends its stream."""
+    """A token that was revoked, or has expired, ends its stream.
+
+    So does the end of our leadership for replicas, which are to follow the leader itself.
+    """
     deps = calling.deps
+    if calling.principal is not None and calling.principal.role in REPLICAS:
+        return deps.election.leads
     secret = calling.request.headers.get("Authorization", "").partition(" ")[2].strip()
     principal = deps.tokens.find(secret)
     return principal is not None and principal.valid(deps.now())
@@ -85,7 +100,7 @@ _LINES: dict[str, Any] = {
 
 OPERATIONS = (
     Operation(
-        method="GET", path="/v1/snapshots/stream", name="stream", tag="machines", roles=EDGES,
+        method="GET", path="/v1/snapshots/stream", name="stream", tag="machines", roles=READERS,
         summary="Plan, keys and status, now and as they change", call=_stream, query=StreamQuery,
         answer=_LINES, media_type=MEDIA_TYPE,
     ),

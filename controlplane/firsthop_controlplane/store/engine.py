@@ -9,9 +9,11 @@ from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
     OperationalError,
+    ResourceClosedError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from firsthop_controlplane.errors import ControlPlaneError
 
@@ -26,6 +28,16 @@ _TRY_LATER = (
     "55P03",  # lock not available
     "57",  # operator intervention: shutdown, starting up, query cancelled by a time-out
     "40",  # serialization failure, deadlock
+)
+
+
+_LOST = (
+    OperationalError,
+    InterfaceError,
+    PoolTimeoutError,
+    ResourceClosedError,  # a session that was ended while it was used
+    asyncpg.InterfaceError,
+    OSError,  # refused, timed out, or no socket where a server should be
 )
 
 
@@ -55,19 +67,32 @@ def create_engine(url: str, *, application: str, statement_timeout_s: float) -> 
         max_overflow=8,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_S,
-            # The server's own time-outs do not help when the network swallows its answer.
-            "command_timeout": statement_timeout_s + 5,
-            "server_settings": {
-                "application_name": application,
-                "lock_timeout": f"{LOCK_TIMEOUT_S}s",
-                "statement_timeout": f"{int(statement_timeout_s * 1000)}ms",
-                "idle_in_transaction_session_timeout": "60s",
-                "timezone": "UTC",
-            },
-        },
+        connect_args=_session(application, statement_timeout_s),
     )
+
+
+def create_lone_engine(url: str, *, application: str, statement_timeout_s: float) -> AsyncEngine:
+    """Sessions without a pool, for one that is held for as long as its holder lives."""
+    return create_async_engine(
+        database_url(url),
+        poolclass=NullPool,
+        connect_args=_session(application, statement_timeout_s),
+    )
+
+
+def _session(application: str, statement_timeout_s: float) -> dict[str, object]:
+    return {
+        "timeout": CONNECT_TIMEOUT_S,
+        # The server's own time-outs do not help when the network swallows its answer.
+        "command_timeout": statement_timeout_s + 5,
+        "server_settings": {
+            "application_name": application,
+            "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+            "statement_timeout": f"{int(statement_timeout_s * 1000)}ms",
+            "idle_in_transaction_session_timeout": "60s",
+            "timezone": "UTC",
+        },
+    }
 
 
 def sqlstate(error: BaseException) -> str:
@@ -84,9 +109,7 @@ def unavailable(error: BaseException) -> bool:
         return True
     if sqlstate(error).startswith(_TRY_LATER):
         return True
-    # OSError: refused, timed out, or no socket where a server should be.
-    lost = (OperationalError, InterfaceError, PoolTimeoutError, asyncpg.InterfaceError, OSError)
-    return isinstance(error, lost)
+    return isinstance(error, _LOST)
 
 
 def bad_value(error: BaseException) -> bool:

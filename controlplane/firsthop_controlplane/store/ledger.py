@@ -21,10 +21,25 @@ class StoreRow(Base):
     one: Mapped[bool] = mapped_column(primary_key=True, default=True)
     lineage: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    status_number: Mapped[int] = mapped_column(BigInteger)
-    """The highest status number that any process has reserved."""
     keys_number: Mapped[int] = mapped_column(BigInteger)
     keys_changed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class LeaderRow(Base):
+    """One row: the lease of the control plane that leads."""
+
+    __tablename__ = "leader"
+    __table_args__ = (CheckConstraint("one", name="one_row"),)
+
+    one: Mapped[bool] = mapped_column(primary_key=True, default=True)
+    term: Mapped[int] = mapped_column(BigInteger)
+    """Rises with every leader."""
+    holder: Mapped[str]
+    """A name that each process makes for itself."""
+    url: Mapped[str]
+    pid: Mapped[int]
+    """The database session that holds the lock."""
+    renewed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
 class RevisionRow(Base):

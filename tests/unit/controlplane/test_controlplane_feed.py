@@ -10,10 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop_controlplane import feed as feed_module
-from firsthop_controlplane.feed import Feed, Held
-from firsthop_controlplane.status import Numbers
+from firsthop_controlplane.feed import RECENT, WHOLE_EVERY, Feed, Held, Subscription
 from firsthop_steering.document import Document
-from firsthop_steering.snapshot import Plan, Snapshot, Status, kind_of, seal, unseal
+from firsthop_steering.snapshot import Delta, Plan, Snapshot, Status, kind_of, seal, unseal
+from worlds import status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -103,8 +103,78 @@ async def test_a_waiting_reader_is_woken_and_closing_ends_all() -> None:
         assert late.closed
 
 
-def test_numbers_are_given_once_and_never_beyond_the_block() -> None:
-    """A block that is used up gives None."""
-    numbers = Numbers(5, 7)
-    assert [numbers.take() for _ in range(5)] == [5, 6, 7, None, None]
-    assert Numbers().take() is None
+def _seen(number: int, **relays: str) -> Status:
+    return status_of(number, **relays)
+
+
+async def _told(reader: Subscription) -> list[Snapshot]:
+    lines = (await reader.next(0)).splitlines()
+    found = [unseal(line, KEY.public_key()) for line in lines]
+    return [each for each in found if isinstance(each, Snapshot)]
+
+
+async def test_a_reader_that_keeps_up_is_told_what_changed() -> None:
+    """The whole status first, then deltas that lead from one to the next."""
+    feed = Feed(KEY)
+    feed.publish(_seen(1, a="up", b="up"))
+    with feed.subscribe(Held(), deltas=True) as reader, feed.subscribe(Held()) as old:
+        assert await _told(reader) == [_seen(1, a="up", b="up")]
+        feed.publish(_seen(2, a="up", b="down"))
+        (delta,) = await _told(reader)
+        assert isinstance(delta, Delta)
+        assert (delta.base, delta.number, [*delta.relays]) == (1, 2, ["b"])
+        assert await _told(old) == [_seen(2, a="up", b="down")], "one that did not ask for deltas"
+
+
+async def test_a_slow_reader_is_told_of_many_changes_by_one_delta() -> None:
+    """Merged from what it has to what is; whole when it is too far behind."""
+    feed = Feed(KEY)
+    feed.publish(_seen(1))
+    with feed.subscribe(Held(), deltas=True) as reader:
+        await _told(reader)
+        for number in range(2, 2 + RECENT):
+            feed.publish(_seen(number, a="up", b="up" if number % 2 else "down"))
+        (delta,) = await _told(reader)
+        assert isinstance(delta, Delta)
+        assert (delta.base, delta.number, {*delta.relays}) == (1, 1 + RECENT, {"a", "b"})
+        for number in range(2 + RECENT, 3 + 2 * RECENT):
+            feed.publish(_seen(number, a="up"))
+        (whole,) = await _told(reader)
+        assert whole == _seen(2 + 2 * RECENT, a="up")
+        assert await _told(reader) == []
+
+
+async def test_a_reader_that_comes_back_goes_on_from_what_it_holds() -> None:
+    """Of another lineage, or unknown here, it gets all; what is newer than ours stays."""
+    feed = Feed(KEY)
+    for number in (1, 2, 3):
+        feed.publish(_seen(number, a="up" if number == 3 else "down"))
+
+    async def first(held: Held) -> list[str]:
+        with feed.subscribe(held, deltas=True) as reader:
+            return [kind_of(each) for each in await _told(reader)]
+
+    assert await first(Held("test", {"status": 1})) == ["delta"]
+    assert await first(Held("test", {"status": 3})) == []
+    assert await first(Held("test", {"status": 4})) == []
+    assert await first(Held("test", {"status": 0})) == ["status"]
+    assert await first(Held("another", {"status": 1})) == ["status"]
+    assert await first(Held("test", {})) == ["status"]
+
+
+async def test_a_whole_status_comes_among_the_deltas_not_for_all_at_once() -> None:
+    """So that what an edge keeps is bounded, and a thousand are not sent much in one moment."""
+    feed = Feed(KEY)
+    feed.publish(_seen(0))
+    with (
+        feed.subscribe(Held("test", {"status": 0}), deltas=True) as one,
+        feed.subscribe(Held("test", {"status": 0}), deltas=True) as two,
+    ):
+        wholes: dict[Subscription, list[int]] = {one: [], two: []}
+        for number in range(1, 3 * WHOLE_EVERY):
+            feed.publish(_seen(number))
+            for reader, seen in wholes.items():
+                seen += [each.number for each in await _told(reader) if isinstance(each, Status)]
+    assert len(wholes[one]) == len(wholes[two]) == 2
+    assert not {*wholes[one]} & {*wholes[two]}
+    assert wholes[one][1] - wholes[one][0] == WHOLE_EVERY + 1

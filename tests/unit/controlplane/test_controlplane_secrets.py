@@ -87,11 +87,14 @@ def test_a_token_is_found_by_its_secret_alone() -> None:
     """Neither its id nor its digest opens anything; odd characters are just unknown."""
     secret = new_secret()
     row = new_row(TokenDraft(name="x", role="viewer"), secret, "me", T0)
-    book = TokenBook()
+    book = TokenBook("of replicas")
     book.replace([row])
     found = book.find(secret)
     assert found is not None
     assert (found.name, found.role) == ("x", "viewer")
+    replica = book.find("of replicas")
+    assert replica is not None
+    assert replica.role == "replica"
     for other in (row.id, row.digest.hex(), secret[:-1], "\udcff", ""):
         assert book.find(other) is None
     assert Principal("i", "n", "viewer", None, T0).valid(T0 - timedelta(seconds=1))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from firsthop_healthchecks.agent import Agent, HostCounters
+from firsthop_healthchecks.controlplane import ControlPlaneError
 from firsthop_healthchecks.load import Reading
 from firsthop_steering.reports import RelayReport
 
@@ -76,6 +77,40 @@ async def test_a_drain_is_said_at_once() -> None:
         assert not (await world.reports.get())[1].draining
     running.cancel()
     assert world.reports.empty()
+
+
+async def test_a_relay_that_is_gone_is_said_at_once() -> None:
+    """Once, however often it is looked for; and that it is back."""
+    world = World()
+    beside = agent(world)
+    running = asyncio.create_task(beside.run())
+    async with asyncio.timeout(1.5):
+        assert not (await world.reports.get())[1].crashed
+        for there in (False, True):
+            beside.found(there)
+            assert (await world.reports.get())[1].crashed is not there
+            beside.found(there)
+        running.cancel()
+    assert world.reports.empty()
+
+
+async def test_a_stop_is_announced_with_its_time() -> None:
+    """No new sessions from now on."""
+    world = World()
+    await agent(world).stop(30.0)
+    _, report = await world.reports.get()
+    assert report.draining
+    assert report.stops_at == NOW + timedelta(seconds=30)
+
+
+async def test_a_stop_that_nobody_hears_is_no_fault() -> None:
+    """The agent ends all the same."""
+
+    class Away(World):
+        async def send_relay_report(self, relay: str, report: RelayReport) -> None:
+            raise ControlPlaneError("away")
+
+    await agent(Away()).stop(0.0)
 
 
 async def test_an_agent_may_start_draining() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import timedelta
 
@@ -10,8 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firsthop_steering import snapshot as snapshots
 from firsthop_steering.snapshot import (
     CredentialKey,
+    Delta,
     KeySet,
     Rejected,
     Snapshot,
@@ -33,9 +36,10 @@ KEYS = KeySet(
     signing=3,
     keys=(CredentialKey(id=3, route="ab" * 32, password="cd" * 32, created_at=NOW),),
 )
+DELTA = Delta(number=3, base=2, lineage="test", created_at=NOW, gone=("fra-1",))
 
 
-@pytest.mark.parametrize("snapshot", [PLAN, status_of(2, fra_1="down"), KEYS], ids=kind_of)
+@pytest.mark.parametrize("snapshot", [PLAN, status_of(2, fra_1="down"), KEYS, DELTA], ids=kind_of)
 def test_what_was_sealed_is_what_is_read(snapshot: Snapshot) -> None:
     """One line each, and the same value again."""
     line = seal(snapshot, KEY)
@@ -75,6 +79,55 @@ def test_a_signed_plan_that_does_not_hold_together_is_refused() -> None:
     assert "names no region" in reason(seal(plan_of({"relays": [relay]}), KEY))
     unknown = PLAN.model_dump_json().replace('"number":1', '"number":1,"future":1')
     assert "signature" in reason(with_field("payload", unknown))
+
+
+def signed(kind: str, payload: dict[str, object], requires: list[str] | None = None) -> bytes:
+    """What a control plane of another release may send."""
+    text = json.dumps(payload).encode()
+    message = (
+        b"firsthop snapshot v1\0" + " ".join([kind, *(requires or [])]).encode() + b"\0" + text
+    )
+    envelope = {
+        "format": 1,
+        "kind": kind,
+        "signature": base64.b64encode(KEY.sign(message)).decode(),
+        "payload": text.decode(),
+    }
+    return json.dumps(envelope if requires is None else envelope | {"requires": requires}).encode()
+
+
+def test_fields_of_a_newer_release_are_ignored_at_every_depth() -> None:
+    """An old edge reads what a newer control plane says, but for what it cannot know."""
+    payload = PLAN.model_dump(mode="json") | {"future": 1}
+    payload["document"]["future"] = {"x": []}
+    payload["document"]["regions"][0]["future"] = "x"
+    assert unseal(signed("plan", payload), KEY.public_key()) == PLAN
+    status = status_of(2, fra_1="down").model_dump(mode="json")
+    status["relays"]["fra-1"]["future"] = {"deep": {"deeper": 1}}
+    assert unseal(signed("status", status, []), KEY.public_key()) == status_of(2, fra_1="down")
+
+
+def test_a_required_feature_that_is_not_known_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All that are not known are named; a reader that knows them takes the snapshot."""
+    line = seal(PLAN, KEY, ("shards", "tides"))
+    assert reason(line) == "plan: requires shards, tides, which this release does not know"
+    monkeypatch.setattr(snapshots, "FEATURES", frozenset({"shards"}))
+    assert reason(line) == "plan: requires tides, which this release does not know"
+    monkeypatch.setattr(snapshots, "FEATURES", frozenset({"shards", "tides"}))
+    assert unseal(line, KEY.public_key()) == PLAN
+
+
+def test_what_is_required_is_signed() -> None:
+    """Nobody on the way adds a feature or takes one away."""
+    envelope = json.loads(seal(PLAN, KEY, ("tides",)))
+    for requires in ([], ["shards"], ["tides", "shards"]):
+        assert "signature" in reason(json.dumps(envelope | {"requires": requires}).encode())
+    del envelope["requires"]
+    assert "signature" in reason(json.dumps(envelope).encode())
+    for bad in ("tides", [1], ["a b"], None):
+        assert "not a snapshot envelope" in reason(with_field("requires", bad))
 
 
 @given(st.integers(0, 10**6), st.integers(1, 255))

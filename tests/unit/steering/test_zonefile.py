@@ -7,7 +7,7 @@ from typing import Any
 import dns.rdatatype
 import dns.zone
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from firsthop_steering.document import DocumentError, load_yaml
@@ -213,6 +213,8 @@ PIECES = [
 ]
 
 
+@example([" TXT ", "@", "\r", "\r"], True)
+@example([" TXT (", "@", "\r", ")"], True)
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=30), st.booleans())
 def test_no_text_breaks_the_reader(pieces: list[str], start: bool) -> None:
     """Any text is a zone, or a DocumentError with rules; what is read is read again the same."""

@@ -1,0 +1,122 @@
+"""Is there a process where the relay should be? One TCP connection that is held knows at once.
+
+When a process dies the kernel ends its connections, and refuses new ones in its place. Only such a
+refusal is taken for absence: what does not answer, or answers slowly, is for probes to judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import NoReturn
+
+import structlog
+
+LOOK_S = 0.2  # at least, from one connection to the next
+CONNECT_S = 1.0
+BACK_FIRST_S = 0.5
+BACK_MAX_S = 32.0
+STEADY_S = 60.0
+
+log = structlog.get_logger("firsthop.agent")
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Presence:
+    """Watches `host`:`port` and tells of every change; at first it is thought to be there.
+
+    A relay that crashes again and again does not come and go with every start: it is back when it
+    has stood for half a second, and for twice as long after each crash within a minute, up to 32 s.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._there = True
+        self._back_since: float | None = None
+        self._back_after_s = BACK_FIRST_S
+        self._crashed_at = float("-inf")
+
+    async def run(self, found: Callable[[bool], None]) -> NoReturn:
+        """Watch until cancelled; `found` is told whether it is there whenever that changes."""
+        loop = asyncio.get_running_loop()
+        while True:
+            next_at = loop.time() + LOOK_S
+            try:
+                connection = await self._connect()
+            except ConnectionRefusedError:
+                self._refused(found)
+            except (OSError, TimeoutError):
+                pass  # a full queue, a lost route: nothing is known of the relay
+            else:
+                await self._hold(connection, found)
+            await asyncio.sleep(next_at - loop.time())
+
+    async def _connect(self) -> Connection:
+        """Raises ConnectionRefusedError when every address of the host refuses; else OSError."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_S):
+            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            return await _first_of(dict.fromkeys(str(each[4][0]) for each in found), self._port)
+
+    async def _hold(self, connection: Connection, found: Callable[[bool], None]) -> None:
+        """Until the connection ends, by whomever."""
+        reader, writer = connection
+        try:
+            if not self._there:
+                if not await self._lasts(reader):
+                    return
+                self._there, self._back_since = True, None
+                log.info("relay_is_back", host=self._host, port=self._port)
+                found(True)
+            await _end_of(reader)
+        finally:
+            writer.close()
+
+    async def _lasts(self, reader: asyncio.StreamReader) -> bool:
+        """Whether this connection is there when the relay has stood long enough to be back."""
+        try:
+            async with asyncio.timeout_at(self._back_at()):
+                await _end_of(reader)
+        except TimeoutError:
+            return True
+        return False
+
+    def _back_at(self) -> float:
+        now = asyncio.get_running_loop().time()
+        if self._back_since is None:
+            self._back_since = now
+        return self._back_since + self._back_after_s
+
+    def _refused(self, found: Callable[[bool], None]) -> None:
+        self._back_since = None
+        if not self._there:
+            return
+        now = asyncio.get_running_loop().time()
+        restless = now - self._crashed_at < STEADY_S
+        self._back_after_s = min(BACK_MAX_S, self._back_after_s * 2) if restless else BACK_FIRST_S
+        self._there, self._crashed_at = False, now
+        log.warning("relay_is_gone", host=self._host, port=self._port)
+        found(False)
+
+
+async def _first_of(addresses: Iterable[str], port: int) -> Connection:
+    fault: OSError = ConnectionRefusedError()
+    for address in addresses:
+        try:
+            return await asyncio.open_connection(address, port)
+        except ConnectionRefusedError:
+            continue
+        except OSError as error:
+            fault = error
+    raise fault
+
+
+async def _end_of(reader: asyncio.StreamReader) -> None:
+    """Nobody was asked, so there is nothing to read but the end."""
+    with suppress(OSError):
+        while await reader.read(4096):
+            pass

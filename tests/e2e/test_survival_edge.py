@@ -1,0 +1,241 @@
+"""An edge outlives what it depends on: control planes gone for days, a disk without room."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dns.edns
+import dns.exception
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from deployment import addresses, ask, free_port, until
+from firsthop_steering.document import Document
+from firsthop_steering.snapshot import Plan, RelayStatus, Snapshot, Status, kind_of, seal
+from standin import keyset
+
+pytestmark = [pytest.mark.e2e, pytest.mark.database]
+
+NAME, GERMANY = "relay.edge.example.", "91.0.0.0/24"
+FRA, IAD = "127.0.10.1", "127.0.10.2"
+DOCUMENT: dict[str, Any] = {
+    "regions": [
+        {"id": "fra", "latitude": 50.11, "longitude": 8.68},
+        {"id": "iad", "latitude": 39.04, "longitude": -77.49},
+    ],
+    "relays": [
+        {"id": "fra-1", "region": "fra", "ipv4": FRA, "probe": {"slow_start_s": 0}},
+        {"id": "iad-1", "region": "iad", "ipv4": IAD, "probe": {"slow_start_s": 0}},
+    ],
+    "zones": [
+        {
+            "apex": "edge.example.",
+            "primary": "ns1.edge.example.",
+            "contact": "hostmaster.edge.example.",
+            "name_servers": ["ns1.edge.example."],
+        }
+    ],
+    "services": [{"id": "relay", "name": NAME}],
+}
+
+
+class FedEdge:
+    """One `firsthop edge` that follows a control plane, or would like to."""
+
+    def __init__(self, folder: Path, *, api: str, token: str, key: Path) -> None:
+        self.state = folder / "edge"
+        self.state.mkdir(exist_ok=True)
+        self.log = folder / "edge.log"
+        self.dns, self.metrics = free_port(), free_port()
+        self.environment = {
+            **os.environ,
+            "FIRSTHOP_API_URL": api,
+            "FIRSTHOP_TOKEN": token,
+            "FIRSTHOP_SNAPSHOT_KEY": str(key),
+            "FIRSTHOP_STATE_DIR": str(self.state),
+            "FIRSTHOP_DNS_LISTEN": f"127.0.0.1:{self.dns}",
+            "FIRSTHOP_DNS_WORKERS": "1",
+            "FIRSTHOP_ALLOCATOR_LISTEN": "none",
+            "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{self.metrics}",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @contextmanager
+    def running(self, *before: str, **environment: str) -> Iterator[FedEdge]:
+        """While the context is open; `before` is a command that becomes the edge."""
+        with self.log.open("ab") as log:
+            command = [*before, sys.executable, "-m", "firsthop", "edge"]
+            environment = {**self.environment, **environment}
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            yield self
+            self.process.send_signal(signal.SIGTERM)
+            assert self.process.wait(timeout=15) == 0, self.log.read_text()
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+    def said(self) -> Any:
+        """What /readyz says; an empty answer while nobody is there."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/readyz") as response:
+                return json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            return json.loads(error.read())
+        except OSError:
+            return {}
+
+    def ready(self) -> bool:
+        """Whether every worker answers."""
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        return bool(self.said().get("ready"))
+
+    def answer(self) -> list[str]:
+        """Where a client in Germany is sent; nowhere while a worker is started."""
+        try:
+            return addresses(ask(self.dns, GERMANY, name=NAME))
+        except dns.exception.Timeout:
+            return []
+
+
+IMPATIENT = """
+import firsthop.edge.supervisor
+firsthop.edge.supervisor.STALE_AFTER_S = 1.0
+"""
+
+
+def test_an_edge_starts_from_snapshots_that_are_days_old(tmp_path: Path) -> None:
+    """It answers by their verdicts, tells their age and why nobody feeds it, and marks answers."""
+    key, old = Ed25519PrivateKey.generate(), datetime.now(UTC) - timedelta(days=9)
+    public = tmp_path / "snapshot.pub"
+    public.write_text(key.public_key().public_bytes_raw().hex())
+    edge = FedEdge(tmp_path, api=f"http://127.0.0.1:{free_port()}", token="nobody", key=public)
+    snapshots: tuple[Snapshot, ...] = (
+        Plan(number=7, lineage="a", created_at=old, document=Document.model_validate(DOCUMENT)),
+        Status(
+            number=90,
+            lineage="a",
+            created_at=old,
+            relays={
+                "fra-1": RelayStatus(verdict="down", since=old),
+                "iad-1": RelayStatus(verdict="up", since=old),
+            },
+        ),
+        keyset().model_copy(update={"lineage": "a", "created_at": old}),
+    )
+    (edge.state / "snapshots").mkdir()
+    for each in snapshots:
+        (edge.state / f"snapshots/{kind_of(each)}.snapshot").write_bytes(seal(each, key))
+    # A minute without a control plane is long for a test: one second is as good.
+    (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
+    with edge.running(PYTHONPATH=str(tmp_path)):
+        until(edge.ready, "the edge is ready")
+        assert edge.answer() == [IAD]
+        said = edge.said()
+        days = 9 * 86400
+        numbers = {kind: each["number"] for kind, each in said["snapshots"].items()}
+        assert (numbers["plan"], numbers["status"]) == (7, 90)
+        assert all(days <= each["age_s"] < days + 600 for each in said["snapshots"].values())
+        until(lambda: edge.said()["feed"]["last_error"], "why nobody feeds it is told")
+        until(lambda: stale(edge.dns), "answers are marked")
+        assert edge.answer() == [IAD]
+
+
+def stale(port: int) -> bool:
+    """Whether an answer carries the extended error 22, No Reachable Authority (RFC 8914 §4.23)."""
+    options = ask(port, GERMANY, name=NAME).options
+    return any(isinstance(each, dns.edns.EDEOption) and each.code == 22 for each in options)
+
+
+def no_mounts() -> str:
+    """Why no file system can be mounted for one process alone; empty when it can."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return "a tmpfs of a test's own needs root and unshare"
+    done = subprocess.run(["unshare", "--mount", "true"], capture_output=True, text=True)
+    return done.stderr.strip()
+
+
+def fill(folder: Path) -> Path:
+    """A file that leaves no room."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as stream:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while True:
+                    stream.write(bytes(size))
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+    return filler
+
+
+@pytest.fixture
+async def deployed(start_api: Any) -> Any:
+    """A control plane with two relays."""
+    api = await start_api()
+    await api.made("/v1/changesets", {"document": DOCUMENT})
+    return api
+
+
+async def tell(api: Any, secret: str, **verdicts: str) -> None:
+    """What three vantages see."""
+    now = datetime.now(UTC).isoformat()
+    for vantage in ("a", "b", "c"):
+        views = [
+            {"relay": name.replace("_", "-"), "verdict": said, "since": now, "checked_at": now}
+            for name, said in verdicts.items()
+        ]
+        report = {"prober": vantage, "vantage": vantage, "sent_at": now, "views": views}
+        assert (await api.call("POST", "/v1/probes/results", report, token=secret)).status == 204
+
+
+@pytest.mark.skipif(bool(no_mounts()), reason=no_mounts())
+async def test_an_edge_with_a_full_disk_takes_new_statuses(deployed: Any, tmp_path: Path) -> None:
+    """It answers by each, also after kill -9 of its worker, says what is wrong, and recovers."""
+    secret = await deployed.token_of("prober")
+    await tell(deployed, secret, fra_1="up", iad_1="up")
+    edge = FedEdge(
+        tmp_path,
+        api=deployed.url,
+        token=await deployed.token_of("edge"),
+        key=deployed.state_dir / "snapshot.pub",
+    )
+    script = 'mount -t tmpfs -o size=64m tmpfs "$0" && exec "$@"'
+    before = ("unshare", "--mount", "--propagation", "private", "sh", "-c", script)
+
+    async def holds(condition: Callable[[], Any], what: str) -> None:
+        await asyncio.to_thread(until, condition, what, within=60.0)
+
+    with edge.running(*before, str(edge.state)):
+        await holds(edge.ready, "the edge is ready")
+        await holds(lambda: edge.answer() == [FRA], "the nearest answers")
+        assert edge.process is not None
+        disk = Path(f"/proc/{edge.process.pid}/root{edge.state}")
+        filler = await asyncio.to_thread(fill, disk)
+        await tell(deployed, secret, fra_1="down", iad_1="up")
+        await holds(lambda: edge.answer() == [IAD], "the status is in force")
+        await holds(lambda: "No space left" in (edge.said()["disk_error"] or ""), "it is told")
+        assert "No space left" in edge.log.read_text()
+        os.kill(edge.said()["workers"]["dns-0"]["pid"], signal.SIGKILL)
+        await holds(lambda: edge.answer() == [IAD], "another worker answers the same")
+        await tell(deployed, secret, fra_1="up", iad_1="up")
+        await holds(lambda: edge.answer() == [FRA], "so is the next one")
+        filler.unlink()
+        await holds(lambda: edge.said()["disk_error"] is None, "all is on disk again")
+        assert edge.said()["ready"]
+        numbers = {each.name for each in (disk / "snapshots").iterdir()}
+        assert {"plan.snapshot", "status.snapshot", "keys.snapshot"} <= numbers

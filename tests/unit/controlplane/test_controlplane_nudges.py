@@ -1,0 +1,58 @@
+"""When probers are to look at once."""
+
+from __future__ import annotations
+
+from firsthop_controlplane.nudges import LEAST_PAUSE_S, SILENT_AFTER_S, Nudges
+
+
+def test_silence_nudges_once() -> None:
+    """When it begins, not as long as it lasts; and again when the agent spoke in between."""
+    nudges = Nudges()
+    nudges.listen({"fra-1": SILENT_AFTER_S, "fra-2": 0.0}, 100.0)
+    assert nudges.numbers == {}
+    nudges.listen({"fra-1": SILENT_AFTER_S + 1}, 101.0)
+    nudges.listen({"fra-1": SILENT_AFTER_S + 60}, 160.0)
+    assert nudges.numbers == {"fra-1": 1}
+    nudges.listen({"fra-1": 0.0}, 161.0)
+    nudges.listen({"fra-1": SILENT_AFTER_S + 1}, 170.0)
+    assert nudges.numbers == {"fra-1": 2}
+
+
+def test_a_flapping_agent_makes_no_storm() -> None:
+    """At most one nudge in five seconds for a relay; others are not held up."""
+    nudges = Nudges()
+    for at in range(100):
+        nudges.nudge("fra-1", at / 10)
+    assert nudges.numbers["fra-1"] == 10 / LEAST_PAUSE_S
+    nudges.nudge("fra-2", 9.9)
+    assert (nudges.numbers["fra-2"], nudges.raised) == (1, 3)
+
+
+def test_what_happens_within_the_pause_is_looked_into_after_it() -> None:
+    """A relay that came and went at once must not wait for its next check."""
+    nudges = Nudges()
+    nudges.nudge("fra-1", 10.0)
+    nudges.nudge("fra-1", 11.0)
+    nudges.listen({}, 12.0)
+    assert nudges.numbers["fra-1"] == 1
+    nudges.listen({}, 10.0 + LEAST_PAUSE_S)
+    nudges.listen({}, 100.0)
+    assert nudges.numbers["fra-1"] == 2
+
+
+def test_a_clock_that_is_set_back_silences_nobody() -> None:
+    """The pause is counted on either side."""
+    nudges = Nudges()
+    nudges.nudge("fra-1", 10_000.0)
+    nudges.nudge("fra-1", 6_400.0)
+    assert nudges.numbers["fra-1"] == 2
+
+
+def test_what_is_gone_is_forgotten() -> None:
+    """And a relay of the same name begins anew."""
+    nudges = Nudges()
+    nudges.nudge("fra-1", 1.0)
+    nudges.forget_all_but(["fra-2"])
+    nudges.nudge("fra-1", 1.5)
+    assert nudges.numbers == {"fra-1": 1}
+    assert nudges.raised == 2

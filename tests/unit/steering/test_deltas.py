@@ -1,0 +1,34 @@
+"""A delta turns the status that it starts from into the next one, and no other."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firsthop_steering.deltas import applied, delta_between, follows
+from worlds import status_of
+
+VERDICTS = st.sampled_from(["up", "down", "unknown"])
+RELAYS = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), VERDICTS)
+
+
+@given(RELAYS, RELAYS)
+def test_what_a_delta_is_applied_to_becomes_the_next_status(
+    old: dict[str, str], new: dict[str, str]
+) -> None:
+    """Relays that came, went and changed; and nothing else travels."""
+    before, after = status_of(4, **old), status_of(9, **new)
+    delta = delta_between(before, after)
+    assert follows(delta, before)
+    assert applied(delta, before) == after
+    assert list(applied(delta, before).relays) == sorted(new)
+    assert delta.relays.keys() == {name for name in new if old.get(name) != new[name]}
+    assert set(delta.gone) == old.keys() - new.keys()
+
+
+def test_a_delta_follows_only_its_base() -> None:
+    """Another number, another store, nothing at all: something is missing."""
+    delta = delta_between(status_of(1), status_of(2, a="up"))
+    assert not follows(delta, None)
+    assert not follows(delta, status_of(2))
+    assert not follows(delta, status_of(1).model_copy(update={"lineage": "another"}))
