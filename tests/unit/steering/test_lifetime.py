@@ -58,7 +58,7 @@ def ttls(status: Status, service: dict[str, Any] | None = None) -> dict[str, int
             ],
         }
     )
-    steering = Steering(Atlas(plan, europe_and_america()), status, NOW)
+    steering = Steering(Atlas(plan, europe_and_america()), status, NOW, vantage=VANTAGE)
     lifetimes = Lifetimes(steering, plan.document.services[0], "relays")
     sites = steering.atlas.pools["relays"]
     return {site.id: lifetimes.ttl(site) for site in sites[:2]} | {"": lifetimes.ttl(None)}
@@ -90,6 +90,30 @@ def test_a_relay_that_wants_no_sessions_does_not_turn_by_probes() -> None:
         relays={"fra-1": RelayStatus(verdict="down", draining=True), "iad-1": RelayStatus()},
     )
     assert ttls(status)["iad"] == 30
+
+
+def seen(**words: str) -> Status:
+    """All relays are up by the word of all; from here they are as `words` say."""
+    return Status(
+        number=1,
+        lineage="test",
+        created_at=NOW,
+        relays={
+            name.replace("_", "-"): RelayStatus.model_validate(
+                {"verdict": "up", "vantages": {VANTAGE: {"verdict": word, "since": NOW}}}
+            )
+            for name, word in words.items()
+        },
+    )
+
+
+def test_a_vantage_may_be_believed_again_or_no_longer() -> None:
+    """Cut off, it is believed as soon as one relay rises; when the last one falls it is cut off."""
+    local = {"view": "local"}
+    assert ttls(seen(fra_1="down", iad_1="down"))["iad"] == 30, "of no concern to a global view"
+    assert ttls(seen(fra_1="down", iad_1="down"), local) == {"fra": 8, "iad": 8, "": 8}
+    assert ttls(seen(fra_1="up", iad_1="up"), local) == {"fra": 12, "iad": 30, "": 30}
+    assert ttls(seen(fra_1="up", iad_1="unknown"), local)["iad"] == 30
 
 
 def test_where_nobody_measures_nothing_changes() -> None:
