@@ -37,7 +37,8 @@ class ProbeTarget(Model):
     """For stun: a credential minted for the reserved region wire id 0, and its password."""
     password: str | None = None
     nudge: int = Field(default=0, ge=0)
-    """When it is another number than before, check at once: something may have happened."""
+    """When it is another number than before, check at once: something may have happened. 0 asks
+    nothing."""
 
 
 class ProbeTargets(Model):

@@ -260,3 +260,20 @@ async def test_it_checks_in_every_round_until_stopped() -> None:
     assert task is not None
     await asyncio.wait([task], timeout=5)
     assert task.cancelled()
+
+
+async def test_a_nudge_has_it_checked_at_once_until_the_verdict_stands() -> None:
+    """Long before its next round; a number that it had already asks nothing, and neither does 0."""
+    bench = Bench("+---", interval_s=1000.0)
+    bench.watch.start()
+    try:
+        async with asyncio.timeout(20):
+            while bench.watch.streak.verdict != "up":
+                await asyncio.sleep(0.01)
+            bench.watch.retarget(target(interval_s=1000.0, nudge=0))
+            assert bench.watch.streak.verdict == "up"
+            bench.watch.retarget(target(interval_s=1000.0, nudge=5))
+            while bench.watch.streak.verdict != "down":
+                await asyncio.sleep(0.01)
+    finally:
+        bench.watch.stop()
