@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from firsthop_allocator.callers import Subject
@@ -82,6 +83,8 @@ def _relays(
                     "state": relay.state.value,
                     "verdict": standings[relay.id].verdict,
                     "by": standings[relay.id].source,
+                    "since": _time(standings[relay.id].since),
+                    "share": standings[relay.id].share,
                     "draining": measured.draining,
                     "answers": relay.id in usable,
                     "answers_ipv4": relay.id in usable and usable[relay.id].ipv4 is not None,
@@ -89,3 +92,7 @@ def _relays(
                 }
             )
     return states
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"

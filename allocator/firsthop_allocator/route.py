@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from firsthop_steering.model import Relay
+from firsthop_steering.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Offer:
     rtt_ms: float
     distance_km: float | None
     """None where the client cannot be located."""
+    standing: Standing
+    """Why it is offered: whose word that is, and since when."""
 
 
 @dataclass(frozen=True, slots=True)

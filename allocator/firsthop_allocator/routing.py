@@ -150,11 +150,13 @@ def _route(
     if wire_id is None:
         rule = f"transceiver region {media} has no wire id in plan {decision.plan}"
         return Refused("no_wire_id", None, rule)
+    standings = view.steering.roster(decision.service, "relays").standings
     offers = tuple(
         Offer(
             each.relay,
             candidate.rtt_ms,
             None if cell is None else tables.distance_km(candidate.site.id, cell),
+            standings[each.relay.id],
         )
         for each, candidate in picks
     )
@@ -195,7 +197,12 @@ def _turn_urls(servers: Iterable[Relay]) -> bytes:
 
 def _numbers(rank: int, offer: Offer) -> str:
     distance = "null" if offer.distance_km is None else offer.distance_km
-    return f'"rank":{rank},"rtt_ms":{offer.rtt_ms},"distance_km":{distance}'
+    stands = offer.standing
+    since = f'"{stands.since:%Y-%m-%dT%H:%M:%SZ}"' if stands.since else "null"
+    return (
+        f'"rank":{rank},"rtt_ms":{offer.rtt_ms},"distance_km":{distance},'
+        f'"by":"{stands.source}","since":{since}'
+    )
 
 
 def _nothing_to_offer(service: Service, excluded: frozenset[str]) -> Refused:

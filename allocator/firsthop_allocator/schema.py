@@ -15,6 +15,7 @@ from firsthop_allocator.allocation import (
     MIN_TTL_S,
     Source,
 )
+from firsthop_steering import standing
 from firsthop_steering.model import Slug
 
 
@@ -24,6 +25,10 @@ def _host(value: object) -> Address:
     return parse_host(value)
 
 
+By = Annotated[
+    standing.Source,
+    Field(description="Whose word the verdict is: local is that of the edge's own region."),
+]
 _HOST_SCHEMA = {"type": "string", "maxLength": MAX_LENGTH, "examples": ["198.51.100.7"]}
 Host = Annotated[Any, BeforeValidator(_host), WithJsonSchema(_HOST_SCHEMA)]
 ServiceName = Annotated[
@@ -104,6 +109,8 @@ class OfferedRelay(BaseModel):
     rank: int
     rtt_ms: float
     distance_km: float | None
+    by: By
+    since: datetime | None
 
 
 class IceParameters(BaseModel):
@@ -165,8 +172,10 @@ class RelayState(BaseModel):
     id: str
     state: Literal["active", "draining", "disabled"]
     verdict: Literal["up", "down", "unknown"]
-    by: Literal["operator", "agent", "local", "global"]
-    """Whose word the verdict is: local is that of the edge's own region."""
+    by: By
+    since: datetime | None
+    share: int
+    """Per cent of its weight, while it starts slowly after it was down."""
     draining: bool
     answers: bool
     """Whether it may be answered with now."""

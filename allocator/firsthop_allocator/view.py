@@ -161,7 +161,7 @@ class AllocatorView:
         same_plan = lent is not None and lent.atlas is steering.atlas
         self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.atlas)
         self.turn_secret = turn_secret(keys.masters[keys.signing])
-        self._relays: dict[tuple[str, bool, str, bool], Orders] = {}
+        self._relays: dict[tuple[str, str, bool, bool], Orders] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
 
     def relays_at(
@@ -175,7 +175,7 @@ class AllocatorView:
     ) -> tuple[Reachable, ...]:
         """The relays of a region that a service may offer now, in the order of a bucket; or those
         of kind turn."""
-        key = region, ignore_health, service.view, turn
+        key = service.id, region, ignore_health, turn
         orders = self._relays.get(key)
         if orders is None:
             site = self.tables.region_index[region]

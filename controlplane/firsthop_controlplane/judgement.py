@@ -107,7 +107,7 @@ class Judgement:
         found: _Found = {}
         for name in relays.keys() - settling:
             found[name] = self._measure(relays[name], previous.get(name), at)
-        kept = self._guard(relays, previous, found, at)
+        kept = self._guard(relays, previous, found, now)
         for name, addresses in found.items():
             self._note_turns(name, addresses, previous.get(name), at)
         return {
@@ -174,14 +174,17 @@ class Judgement:
         relays: Mapping[str, Relay],
         previous: Mapping[str, Opinion],
         found: _Found,
-        at: float,
+        now: datetime,
     ) -> dict[str, str]:
-        """Take back turns to down that would leave too few; only active relays count.
+        """Take back turns to down that would leave too few.
+
+        Only active relays count, and of those none that an operator forces: its verdict changes no
+        answer, so it must neither use up what may fall nor be kept.
 
         First of relays, then of the addresses of each family: the IPv6 of a whole fleet does not
         fall either, though every relay is up by its IPv4. The relays that stay, and why.
         """
-        active = [relay for relay in relays.values() if relay.state is State.ACTIVE]
+        active, at = [each for each in relays.values() if _is_measured(each, now)], now.timestamp()
         self.guarded = {}
         kept = self._guard_relays(active, previous, found, at)
         for family in FAMILIES:
@@ -230,6 +233,12 @@ class Judgement:
             stood = _stood(previous.get(name), family)
             reason = f"stays {stood}, {why}; measured: {found[name][family].reason}"
             found[name][family] = _Measured(stood, reason, True)
+
+
+def _is_measured(relay: Relay, now: datetime) -> bool:
+    """Whether it is by measurement that this relay is answered with or not."""
+    forced = relay.forced is not None and relay.forced.active(now)
+    return relay.state is State.ACTIVE and not forced
 
 
 def _stood(previous: Opinion | None, family: Family) -> Liveness:

@@ -17,7 +17,7 @@ LEAST_PAUSE_S = 5.0
 
 @dataclass(slots=True)
 class Nudges:
-    """The numbers since a leader began; a new leader's are other ones."""
+    """The numbers since a leader began: milliseconds since 1970, so a new leader's are others."""
 
     numbers: dict[str, int] = field(default_factory=dict)
     raised: int = 0
@@ -33,7 +33,7 @@ class Nudges:
             return
         self._owed.discard(relay)
         self._raised_at[relay] = now
-        self.numbers[relay] = self.numbers.get(relay, 0) + 1
+        self.numbers[relay] = max(int(now * 1000), self.numbers.get(relay, 0) + 1)
         self.raised += 1
 
     def listen(self, silent_for_s: Mapping[str, float], now: float) -> None:

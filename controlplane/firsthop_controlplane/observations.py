@@ -108,7 +108,9 @@ class Observations:
                 del kept[gone]
         self.nudges.forget_all_but(present)
         silence = {
-            name: (now - each.received_at).total_seconds() for name, each in self.heard.items()
+            # Who was heard by the leader before us has had no time to speak to us.
+            name: (now - max(each.received_at, self.started_at)).total_seconds()
+            for name, each in self.heard.items()
         }
         self.nudges.listen(silence, now.timestamp())
         opinions = self.judgement.judge(
@@ -197,6 +199,10 @@ class Observations:
         )
 
     def _fresh(self, heard: Heard, now: datetime) -> bool:
+        """Whether the agent's word counts: for a while, and that it goes down until it has."""
+        stops_at = heard.report.stops_at
+        if stops_at is not None and now < stops_at:
+            return True
         return now - heard.received_at <= timedelta(seconds=self.report_stale_after_s)
 
 

@@ -76,7 +76,7 @@ class StatusLoop:
             verdicts = (await session.scalars(select(VerdictRow))).all()
             reports = (await session.scalars(select(RelayStatusRow))).all()
         self._saved = {
-            row.relay: Standing(row.verdict, row.since, row.reason)  # type: ignore[arg-type]
+            row.relay: Standing(row.verdict, row.since, row.reason, row.families)  # type: ignore[arg-type]
             for row in verdicts
         }
         self._saved_reports = {
@@ -187,7 +187,13 @@ async def _save_verdicts(
     session: AsyncSession, old: dict[str, Standing], new: dict[str, Standing]
 ) -> None:
     rows = [
-        {"relay": name, "verdict": each.verdict, "since": each.since, "reason": each.reason}
+        {
+            "relay": name,
+            "verdict": each.verdict,
+            "since": each.since,
+            "reason": each.reason,
+            "families": dict(each.families),
+        }
         for name, each in sorted(new.items())
         if old.get(name) != each
     ]

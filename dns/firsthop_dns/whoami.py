@@ -16,6 +16,7 @@ from firsthop_dns.edns import Subnet
 from firsthop_dns.mapped import ZoneView
 from firsthop_dns.tables import SteeredName, Tables
 from firsthop_geodata.prefixes import NO_CELL, GeoTable
+from firsthop_steering.table import Word
 
 _MOST_SERVICES = 4
 """Decisions told: the reply is longer than the query, and must not be worth forging one for."""
@@ -40,7 +41,7 @@ def whoami_strings(tables: Tables, zone: ZoneView, asker: Asker, now: float) -> 
     if tables.geo is not None:
         lines += _place(tables.geo, asker.client or resolver)
     here = [service for service in tables.services if service.node.zone is zone]
-    lines += [_decision(service, asker.client, resolver) for service in here[:_MOST_SERVICES]]
+    lines += [_decision(service, asker.client, resolver, now) for service in here[:_MOST_SERVICES]]
     lines.append(f"plan={tables.plan} status={tables.status} table={tables.digest[:16]}")
     lines.append(f"time={datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}")
     return [line.encode("ascii", "replace")[:_LONGEST_STRING] for line in lines]
@@ -67,10 +68,19 @@ def _place(geo: GeoTable, client: Key) -> Iterator[str]:
     yield f"asn={geo.find_asn(family, key) or 'unknown'}"
 
 
-def _decision(service: SteeredName, client: Key | None, resolver: Key) -> str:
+def _decision(service: SteeredName, client: Key | None, resolver: Key, now: float) -> str:
     answer, scope = service.choose(client, resolver)
     said = service.table.answers[answer]
+    words = [_word(service.table.standings[relay], now) for relay in said.relays]
     return (
         f"service={service.table.id} region={said.region or 'none'} outcome={said.outcome}"
         f" answer={answer} scope={scope} relays={','.join(said.relays) or 'none'}"
+        f" by={','.join(words) or 'none'}"
     )
+
+
+def _word(word: Word, now: float) -> str:
+    """Whose word a relay is answered by, and for how long it stands: `local/12s`."""
+    if word.since is None:
+        return word.source
+    return f"{word.source}/{max(0, int(now - word.since))}s"

@@ -214,7 +214,8 @@ async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
         await asyncio.sleep(seconds)
         return
     try:
-        await asyncio.wait_for(wake.wait(), max(0.0, seconds))
+        async with asyncio.timeout(max(0.0, seconds)):  # wait_for may swallow a cancellation
+            await wake.wait()
     except TimeoutError:
         return
     await asyncio.sleep(COALESCE_S)

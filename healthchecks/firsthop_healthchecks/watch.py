@@ -77,7 +77,8 @@ class Watch:
             self.stop()
             self.start()
         busy = self._closely is not None and not self._closely.done()
-        if target.nudge != before.nudge and self._task is not None and not busy:
+        nudged = target.nudge not in (0, before.nudge)
+        if nudged and self._task is not None and not busy:
             self._closely = asyncio.create_task(self._look_closely())
 
     async def _look_closely(self) -> None:

@@ -8,7 +8,7 @@ merged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,13 @@ from firsthop_steering.decide import Steering
 from firsthop_steering.model import Service
 from firsthop_steering.rendezvous import BUCKETS
 from firsthop_steering.sections import write_sections
+from firsthop_steering.standing import Standing
 from firsthop_steering.table import (
     FORMAT,
+    Answer,
     CompiledService,
     RangeTable,
+    Word,
     table_sections,
 )
 from firsthop_steering.walks import Ints
@@ -62,6 +65,7 @@ def compile_table(
                 "ecs": each.ecs,
                 "unlocated": each.unlocated,
                 "answers": [answer.to_json() for answer in each.answers],
+                "standings": each.standings,
             }
             for each in services
         ],
@@ -102,7 +106,17 @@ def compile_service(steering: Steering, service: Service) -> CompiledService:
         np.array(answers.rows, dtype=np.uint32).reshape(-1, BUCKETS),
         v4,
         v6,
+        _standings(steering.roster(service, pool).standings, answers.answers),
     )
+
+
+def _standings(known: Mapping[str, Standing], answers: Iterable[Answer]) -> dict[str, Word]:
+    """Whose word it is that the relays of these answers are there."""
+    named = {relay: known[relay] for answer in answers for relay in answer.relays}
+    return {
+        relay: Word(stands.source, stands.since.timestamp() if stands.since else None)
+        for relay, stands in sorted(named.items())
+    }
 
 
 def _groups(

@@ -38,18 +38,19 @@ class Steering:
         self.status = status
         self.now = now
         self.vantage = vantage
-        self._rosters: dict[tuple[Pool, str | None], Roster] = {}
+        self._rosters: dict[tuple[Pool, str | None, tuple[str, ...] | None], Roster] = {}
         self._rules: dict[tuple[str, Pool], tuple[Rule, ...]] = {}
         self._memo: dict[object, Ranking] = {}
 
     def roster(self, service: Service, pool: Pool) -> Roster:
         """Who may be answered with, in the view of this service."""
-        vantage = self.vantage if service.view == "local" else None
-        found = self._rosters.get((pool, vantage))
+        local = service.view == "local" and self.vantage is not None
+        vantage, allowed = (self.vantage, service.regions) if local else (None, None)
+        found = self._rosters.get((pool, vantage, allowed))
         if found is None:
             sites = self.atlas.pools[pool]
-            found = roster(sites, self.status, vantage=vantage, now=self.now)
-            self._rosters[pool, vantage] = found
+            found = roster(sites, self.status, vantage=vantage, now=self.now, allowed=allowed)
+            self._rosters[pool, vantage, allowed] = found
         return found
 
     def usable(

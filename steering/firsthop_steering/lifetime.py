@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from firsthop_steering.atlas import Endpoint, Pool, Site
 from firsthop_steering.decide import Steering
 from firsthop_steering.model import Service, State
 from firsthop_steering.slow_start import next_step_s
-from firsthop_steering.standing import Standing
+from firsthop_steering.standing import FAMILIES, Standing
 from firsthop_steering.verdicts import next_change_s
 
 
@@ -29,8 +29,10 @@ class Lifetimes:
         down = self._soonest_s(site for site, up in sites if not up)
         steps = (self._step_s(each) for site, _ in sites for each in site.endpoints)
         rising = min(steps, default=math.inf)
-        self._gain_s = min(down, rising)
-        """Until a region could take clients that it has not: one that is down, or starts slowly."""
+        doubted = self._doubted_s(sites)
+        self._gain_s = min(down, rising, doubted)
+        """Until a region could take clients that it has not: one that is down, starts slowly, or is
+        judged by others when the vantage here is believed again, or no longer."""
 
     def ttl(self, site: Site | None) -> int:
         """Seconds for answers of `site`; None stands for those in which no region answers.
@@ -62,6 +64,21 @@ class Lifetimes:
         verdicts = set(stands.families.values()) or {stands.verdict}
         soonest = min(next_change_s(verdict, endpoint.probe) for verdict in verdicts)
         return min(soonest, self._step_s(endpoint))
+
+    def _doubted_s(self, sites: Sequence[tuple[Site, Sequence[Endpoint]]]) -> float:
+        """Seconds until the vantage here is believed again, or no longer, of addresses elsewhere.
+
+        Again when one comes back by its word; no longer when the last has gone.
+        """
+        roster, soonest = self._roster, math.inf
+        if roster.unheard:
+            probes = (each.probe for site, _ in sites for each in site.endpoints if each.active)
+            soonest = min((next_change_s("down", each) for each in probes if each), default=soonest)
+        if any(stands.source == "local" for stands in roster.standings.values()):
+            for family in FAMILIES:
+                there = [each for _, up in sites for each in up if getattr(each, family)]
+                soonest = min(soonest, max(map(self._turn_s, there), default=math.inf))
+        return soonest
 
     def _step_s(self, endpoint: Endpoint) -> float:
         """Seconds from one step of a slow start to the next; infinite for who has its share."""

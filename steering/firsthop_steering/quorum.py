@@ -130,24 +130,30 @@ def self_excluded(words: Iterable[Mapping[str, Sighting]]) -> frozenset[str]:
     Such a one sees most of all its targets down, while of more than half of those the others
     together say that they are up. Where the others agree, or are split, it is believed.
     """
-    known: Counter[str] = Counter()
+    every = list(words)
     down: Counter[str] = Counter()
     contradicted: Counter[str] = Counter()
-    for said in words:
-        ups = [vantage for vantage, word in said.items() if word.verdict == "up"]
-        downs = [vantage for vantage, word in said.items() if word.verdict == "down"]
-        known.update(ups)
-        if downs:
-            known.update(downs)
+    for said in every:
+        verdicts = [word.verdict for word in said.values()]
+        if "down" in verdicts:
+            downs = [vantage for vantage, word in said.items() if word.verdict == "down"]
             down.update(downs)
-            if len(ups) > len(downs) - 1:
+            if verdicts.count("up") > len(downs) - 1:
                 contradicted.update(downs)
+    suspects = {vantage for vantage, count in down.items() if 2 * contradicted[vantage] > count}
+    if not suspects:  # as nearly always: what is dead is dead for all
+        return frozenset()
+    known = Counter(
+        vantage
+        for said in every
+        for vantage in suspects & said.keys()
+        if said[vantage].verdict != "unknown"
+    )
     return frozenset(
         vantage
-        for vantage, count in down.items()
+        for vantage in suspects
         if known[vantage] >= EXCLUDED_FROM_TARGETS
-        and count >= EXCLUDED_FROM_SHARE * known[vantage]
-        and 2 * contradicted[vantage] > count
+        and down[vantage] >= EXCLUDED_FROM_SHARE * known[vantage]
     )
 
 

@@ -38,7 +38,8 @@ class ProbeTarget(Model):
     username and password."""
     password: str | None = None
     nudge: int = Field(default=0, ge=0)
-    """When it is another number than before, check at once: something may have happened."""
+    """When it is another number than before, check at once: something may have happened. 0 asks
+    nothing."""
 
 
 class ProbeTargets(Model):

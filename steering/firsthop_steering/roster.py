@@ -6,13 +6,14 @@ less weight, and so has a site whose relays all do: the rest of its clients walk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from firsthop_steering.atlas import Endpoint, Site
+from firsthop_steering.model import Family, State
 from firsthop_steering.snapshot import RelayStatus, Status
-from firsthop_steering.standing import Standing, standing
+from firsthop_steering.standing import FAMILIES, Standing, standing
 
 _UNKNOWN = RelayStatus()
 
@@ -29,24 +30,64 @@ class Roster:
     """Per cent of clients that each site keeps of those who reach it."""
     standings: dict[str, Standing]
     """Of each endpoint by id."""
-
-    @property
-    def empty(self) -> bool:
-        """Nobody is up."""
-        return not any(self.up)
+    unheard: frozenset[Family] = frozenset()
+    """Of which addresses the vantage here is not believed, as by its word none would be left."""
 
 
-def roster(sites: Sequence[Site], status: Status, *, vantage: str | None, now: datetime) -> Roster:
-    """The roster of `sites`. The word of `vantage` goes first, unless by it nobody is left."""
-    found = _roster(sites, status, vantage, now)
-    if vantage is not None and found.empty:
-        return _roster(sites, status, None, now)
-    return found
+def roster(
+    sites: Sequence[Site],
+    status: Status,
+    *,
+    vantage: str | None,
+    now: datetime,
+    allowed: Container[str] | None = None,
+) -> Roster:
+    """The roster of `sites`. The word of `vantage` goes first, unless by it nobody is left.
+
+    That is seen of each family by itself, among the sites in `allowed` (None: all) that operators
+    want: a vantage that is cut off empties no service.
+    """
+    found = _roster(sites, status, vantage, now, frozenset())
+    if vantage is None:
+        return found
+    wanted = [
+        index
+        for index, site in enumerate(sites)
+        if (allowed is None or site.id in allowed)
+        and site.state is State.ACTIVE
+        and site.weight > 0
+    ]
+    missed = _families(found.anyhow[index] for index in wanted)
+    missed -= _families(found.up[index] for index in wanted)
+    return _roster(sites, status, vantage, now, missed) if missed else found
 
 
-def _roster(sites: Sequence[Site], status: Status, vantage: str | None, now: datetime) -> Roster:
+def _families(fields: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
+    """Of which families there is any address."""
+    return frozenset(
+        family
+        for field in fields
+        for each in field
+        for family in FAMILIES
+        if getattr(each, family) is not None
+    )
+
+
+def _roster(
+    sites: Sequence[Site],
+    status: Status,
+    vantage: str | None,
+    now: datetime,
+    unheard: frozenset[Family],
+) -> Roster:
     standings = {
-        each.id: standing(each, status.relays.get(each.id, _UNKNOWN), vantage=vantage, now=now)
+        each.id: standing(
+            each,
+            status.relays.get(each.id, _UNKNOWN),
+            vantage=vantage,
+            now=now,
+            unheard=unheard,
+        )
         for site in sites
         for each in site.endpoints
     }
@@ -58,7 +99,7 @@ def _roster(sites: Sequence[Site], status: Status, vantage: str | None, now: dat
         for field in anyhow
     )
     weights = tuple(_weight(site, field, standings) for site, field in zip(sites, up, strict=True))
-    return Roster(up, anyhow, weights, standings)
+    return Roster(up, anyhow, weights, standings, unheard)
 
 
 def _as_it_is(endpoint: Endpoint, stands: Standing) -> Endpoint | None:

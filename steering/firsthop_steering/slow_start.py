@@ -21,7 +21,7 @@ def share(returned_at: float | None, now: float, slow_start_s: float) -> int:
     if returned_at is None or slow_start_s <= 0:
         return 100
     passed = max(now - returned_at, 0.0) / slow_start_s
-    return min(LEVEL * (1 + int(passed * STEPS)), 100)
+    return 100 if passed >= 1 else LEVEL * (1 + int(passed * STEPS))
 
 
 def next_step_s(share: int, slow_start_s: float) -> float:

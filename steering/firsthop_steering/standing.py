@@ -6,13 +6,14 @@ in the status already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from firsthop_steering.atlas import Endpoint
+from firsthop_steering.families import together
 from firsthop_steering.model import Family, Liveness
-from firsthop_steering.snapshot import RelayStatus
+from firsthop_steering.snapshot import RelayStatus, Word
 
 Source = Literal["operator", "agent", "local", "global"]
 FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
@@ -43,9 +44,17 @@ NOT_PROBED = Standing("global", "unknown", {}, True, 100, None)
 
 
 def standing(
-    endpoint: Endpoint, status: RelayStatus, *, vantage: str | None, now: datetime
+    endpoint: Endpoint,
+    status: RelayStatus,
+    *,
+    vantage: str | None,
+    now: datetime,
+    unheard: Collection[Family] = (),
 ) -> Standing:
-    """The standing of `endpoint`; `vantage` is whose word goes before that of all, if any's."""
+    """The standing of `endpoint`; `vantage` is whose word goes before that of all, if any's.
+
+    Of the families in `unheard` that vantage is not believed.
+    """
     if endpoint.probe is None:
         return NOT_PROBED
     forced = endpoint.forced
@@ -54,8 +63,23 @@ def standing(
         return Standing("operator", forced.verdict, {}, up, 100, None)
     if status.crashed:
         return Standing("agent", "down", {}, False, status.share, status.reported_at)
-    takes = not status.draining
+    takes = not status.draining and status.stops_at is None
     word = status.vantages.get(vantage) if vantage is not None else None
-    if word is not None and word.verdict != "unknown":
-        return Standing("local", word.verdict, word.families, takes, status.share, word.since)
-    return Standing("global", status.verdict, status.families, takes, status.share, status.since)
+    said = _said(word, unheard) if word is not None else {}
+    if word is None or not said:
+        return Standing(
+            "global", status.verdict, status.families, takes, status.share, status.since
+        )
+    families = {**status.families, **said} if word.families or unheard else {}
+    verdict = together(families.values()) if families else word.verdict
+    return Standing("local", verdict, families, takes, status.share, word.since)
+
+
+def _said(word: Word, unheard: Collection[Family]) -> dict[Family, Liveness]:
+    """What a vantage knows, address by address: where it knows nothing all the others are asked."""
+    families = word.families or dict.fromkeys(FAMILIES, word.verdict)
+    return {
+        family: verdict
+        for family, verdict in families.items()
+        if verdict != "unknown" and family not in unheard
+    }

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,21 @@ import numpy.typing as npt
 from firsthop_steering.outcome import Outcome
 from firsthop_steering.rendezvous import bucket
 from firsthop_steering.sections import SectionError, SectionFile
+from firsthop_steering.standing import Source
 
-FORMAT = 2
+FORMAT = 3
 ASK_RESOLVER = -1
 """In place of an answer id: the subnet says nothing about its client; see `ServiceTable.lookup`."""
 SPLIT_SCOPE = {4: 24, 6: 48}
 """Prefix lengths that buckets are drawn from: the narrowest scope that a split can have."""
+
+
+class Word(NamedTuple):
+    """Why a relay is answered with: whose word that is."""
+
+    source: Source
+    since: float | None
+    """Seconds since 1970; None where nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,8 @@ class CompiledService:
     rows: npt.NDArray[np.uint32]
     v4: RangeTable
     v6: RangeTable
+    standings: dict[str, Word] = field(default_factory=dict)
+    """Of the relays in `answers`."""
 
 
 class ServiceTable:
@@ -112,6 +123,7 @@ class ServiceTable:
         "ecs",
         "id",
         "name",
+        "standings",
     )
 
     def __init__(self, meta: dict[str, Any], sections: SectionFile, place: int) -> None:
@@ -119,6 +131,7 @@ class ServiceTable:
         self.name: str = meta["name"]
         self.ecs: bool = meta["ecs"]
         self.answers: Sequence[Answer] = tuple(map(Answer.from_json, meta["answers"]))
+        self.standings = {relay: Word(*word) for relay, word in meta["standings"].items()}
         self._decisions: list[int] = sections.array(f"{place}.decisions", "<i4").tolist()
         self._unlocated: int = self._decisions[meta["unlocated"]]
         self._rows = sections.bytes(f"{place}.rows").cast("I")

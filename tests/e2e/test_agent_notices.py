@@ -152,5 +152,6 @@ async def test_targets_are_waited_for(field: Field) -> None:
     assert said.status == 204
     async with asyncio.timeout(10):
         changed = await waiting
-    assert (changed.status, changed.body["targets"][0]["nudge"]) == (200, 1)
+    assert changed.status == 200
+    assert changed.body["targets"][0]["nudge"] > first.body["targets"][0]["nudge"] == 0
     assert changed.headers["ETag"] != first.headers["ETag"]

@@ -56,6 +56,13 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     deployment = Deployment(tmp_path_factory.mktemp("up") / "state", network)
     deployment.start()
     until(lambda: all_up(deployment), "all relays are up", within=60)
+    # Agents are started last: until they have seen their relays these may count as gone.
+    known = [(subnet, region) for subnet, region in PLACES.items() if region]
+    until(
+        lambda: all(deployment.region(subnet) == region for subnet, region in known),
+        "every place gets its region",
+        within=60,
+    )
     yield deployment
     assert deployment.stop() == 0
     assert "Traceback" not in deployment.output.read_text()

@@ -13,7 +13,7 @@ from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
 from firsthop_controlplane.tokens import VIEWERS
 from firsthop_steering.document import Document
-from firsthop_steering.model import Model, Service, Slug
+from firsthop_steering.model import Forced, Model, Service, Slug
 from firsthop_steering.rdata import domain_name
 from firsthop_steering.snapshot import Status
 
@@ -45,9 +45,11 @@ class LeaderView(Model):
 
 
 class StatusAnswer(Status):
-    """The status, and who made it."""
+    """What edges are told, who made it, and what operators say instead."""
 
     leader: LeaderView
+    forced: dict[Slug, Forced] = Field(default_factory=dict)
+    """Operators' words that are in force: they go before what is measured and reported."""
 
 
 def leader_view(deps: Deps) -> LeaderView:
@@ -64,11 +66,17 @@ def leader_view(deps: Deps) -> LeaderView:
 
 
 async def _status(calling: Calling) -> web.Response:
-    status = calling.deps.feed.status
+    deps, now = calling.deps, calling.deps.now()
+    plan, status = deps.feed.plan, deps.feed.status
     if status is None:
         raise Unavailable("no status has been made yet")
-    leader = leader_view(calling.deps)
-    return answer(StatusAnswer.model_construct(**dict(status), leader=leader))
+    forced = {
+        relay.id: relay.forced
+        for relay in (plan.document.relays if plan else ())
+        if relay.forced is not None and relay.forced.active(now)
+    }
+    leader = leader_view(deps)
+    return answer(StatusAnswer.model_construct(**dict(status), leader=leader, forced=forced))
 
 
 async def _explain(calling: Calling) -> web.Response:

@@ -129,6 +129,8 @@ class VerdictRow(Base):
     verdict: Mapped[str]
     since: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     reason: Mapped[str]
+    families: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    """Of each address that is checked; empty: not known."""
 
 
 class RelayStatusRow(Base):

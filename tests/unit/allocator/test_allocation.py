@@ -43,6 +43,7 @@ DOCUMENTED = {
     "client": {"ip", "country", "latitude", "longitude", "source"},
     "relays": {
         "id", "region", "ipv4", "ipv6", "udp_port", "tcp_port", "rank", "rtt_ms", "distance_km",
+        "by", "since",
     },
     "ice_parameters": {"username_fragment", "password", "ice_lite"},
     "candidates": {"candidate", "sdp_mid", "sdp_mline_index", "username_fragment"},

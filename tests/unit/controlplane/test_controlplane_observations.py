@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from firsthop_controlplane.judgement import Judgement
+from firsthop_controlplane.nudges import SILENT_AFTER_S
 from firsthop_controlplane.observations import Heard, Observations, Standing, news, urgent
 from firsthop_steering.depool import Shares
 from firsthop_steering.model import Probe, Relay
@@ -143,3 +144,23 @@ def test_only_verdicts_and_draining_are_urgent() -> None:
     assert urgent({"r": up}, {}, local=False)
     heard = Heard(RelayReport(sequence=1, sent_at=_at(0)), _at(0))
     assert heard.report.sessions == 0
+
+
+def test_a_stop_that_was_announced_is_not_forgotten_before_it_comes() -> None:
+    """However long the grace is; after that the agent is as silent as any other."""
+    observations = _observations()
+    said = RelayReport(sequence=1, sent_at=_at(0), draining=True, stops_at=_at(100))
+    observations.receive_report("r", said, _at(0))
+    assert observations.statuses([RELAY], _at(99))["r"].draining
+    assert not observations.statuses([RELAY], _at(101))["r"].draining
+
+
+def test_a_new_leader_gives_agents_time_before_they_are_silent() -> None:
+    """What was heard by the leader before is old, and no reason to check every relay at once."""
+    observations = _observations(started=60)
+    report = RelayReport(sequence=1, sent_at=_at(0))
+    observations.inherit({}, {"r": Heard(report, _at(0))})
+    observations.evaluate([RELAY], _at(61))
+    assert observations.nudges.raised == 0
+    observations.evaluate([RELAY], _at(60 + SILENT_AFTER_S + 1))
+    assert observations.nudges.raised == 1

@@ -62,6 +62,7 @@ class Bench:
 
     def __init__(self, outcomes: str, **changes: Any) -> None:
         self.turns = 0
+        self.turned = asyncio.Event()
         self.probe = Scripted(outcomes)
         self.clock: Iterator[datetime] = iter(START + timedelta(seconds=n) for n in range(10**6))
         self.watch = Watch(
@@ -75,6 +76,13 @@ class Bench:
 
     def turn(self) -> None:
         self.turns += 1
+        self.turned.set()
+
+    async def until(self, verdict: str) -> None:
+        """The watch has come to this."""
+        while self.watch.streak.verdict != verdict:
+            self.turned.clear()
+            await self.turned.wait()
 
     async def after(self, checks: int) -> str | None:
         for _ in range(checks):
@@ -260,3 +268,18 @@ async def test_it_checks_in_every_round_until_stopped() -> None:
     assert task is not None
     await asyncio.wait([task], timeout=5)
     assert task.cancelled()
+
+
+async def test_a_nudge_has_it_checked_at_once_until_the_verdict_stands() -> None:
+    """Long before its next round; a number that it had already asks nothing, and neither does 0."""
+    bench = Bench("+---", interval_s=1000.0)
+    bench.watch.start()
+    try:
+        async with asyncio.timeout(20):
+            await bench.until("up")
+            bench.watch.retarget(target(interval_s=1000.0, nudge=0))
+            assert bench.watch.streak.verdict == "up"
+            bench.watch.retarget(target(interval_s=1000.0, nudge=5))
+            await bench.until("down")
+    finally:
+        bench.watch.stop()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
@@ -19,10 +19,11 @@ from firsthop_steering.endpoints import addresses
 from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.model import Probe, Service
 from firsthop_steering.slow_start import next_step_s
-from firsthop_steering.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.snapshot import Plan, RelayStatus, Status, Word
 from firsthop_steering.verdicts import Liveness, Streak, next_change_s, observe
 from worlds import (
     NOW,
+    VANTAGE,
     europe_and_america,
     plan_of,
     random_address,
@@ -57,7 +58,7 @@ def ttls(status: Status, service: dict[str, Any] | None = None) -> dict[str, int
             ],
         }
     )
-    steering = Steering(Atlas(plan, europe_and_america()), status, NOW)
+    steering = Steering(Atlas(plan, europe_and_america()), status, NOW, vantage=VANTAGE)
     lifetimes = Lifetimes(steering, plan.document.services[0], "relays")
     sites = steering.atlas.pools["relays"]
     return {site.id: lifetimes.ttl(site) for site in sites[:2]} | {"": lifetimes.ttl(None)}
@@ -89,6 +90,30 @@ def test_a_relay_that_wants_no_sessions_does_not_turn_by_probes() -> None:
         relays={"fra-1": RelayStatus(verdict="down", draining=True), "iad-1": RelayStatus()},
     )
     assert ttls(status)["iad"] == 30
+
+
+def seen(**words: str) -> Status:
+    """All relays are up by the word of all; from here they are as `words` say."""
+    return Status(
+        number=1,
+        lineage="test",
+        created_at=NOW,
+        relays={
+            name.replace("_", "-"): RelayStatus.model_validate(
+                {"verdict": "up", "vantages": {VANTAGE: {"verdict": word, "since": NOW}}}
+            )
+            for name, word in words.items()
+        },
+    )
+
+
+def test_a_vantage_may_be_believed_again_or_no_longer() -> None:
+    """Cut off, it is believed as soon as one relay rises; when the last one falls it is cut off."""
+    local = {"view": "local"}
+    assert ttls(seen(fra_1="down", iad_1="down"))["iad"] == 30, "of no concern to a global view"
+    assert ttls(seen(fra_1="down", iad_1="down"), local) == {"fra": 8, "iad": 8, "": 8}
+    assert ttls(seen(fra_1="up", iad_1="up"), local) == {"fra": 12, "iad": 30, "": 30}
+    assert ttls(seen(fra_1="up", iad_1="unknown"), local)["iad"] == 30
 
 
 def test_where_nobody_measures_nothing_changes() -> None:
@@ -135,6 +160,9 @@ def test_no_outcomes_turn_a_relay_sooner(
         assert ((streak.verdict == "down") != (verdict == "down")) == (count == checks)
 
 
+Said = TypeVar("Said", RelayStatus, Word)
+
+
 def turned(plan: Plan, status: Status, within_s: float) -> Iterator[Status]:
     """What the status may be before `within_s` have gone: up to two changes that are due."""
     due: list[tuple[str, Callable[[RelayStatus], RelayStatus]]] = []
@@ -143,6 +171,10 @@ def turned(plan: Plan, status: Status, within_s: float) -> Iterator[Status]:
         for verdict in {held.verdict, *held.families.values()}:
             if next_change_s(verdict, relay.probe) < within_s:
                 due.append((relay.id, partial(_flipped, verdict=verdict)))
+        seen = held.vantages.get(VANTAGE)
+        for verdict in {seen.verdict, *seen.families.values()} - {"unknown"} if seen else ():
+            if next_change_s(verdict, relay.probe) < within_s:
+                due.append((relay.id, partial(_seen_otherwise, verdict=verdict)))
         if next_step_s(held.share, relay.probe.slow_start_s) < within_s:
             due.append((relay.id, _one_step_on))
     for few in (*combinations(due, 1), *combinations(due, 2)):
@@ -152,7 +184,12 @@ def turned(plan: Plan, status: Status, within_s: float) -> Iterator[Status]:
         yield status.model_copy(update={"relays": changed})
 
 
-def _flipped(held: RelayStatus, verdict: Liveness) -> RelayStatus:
+def _seen_otherwise(held: RelayStatus, verdict: Liveness) -> RelayStatus:
+    words = held.vantages | {VANTAGE: _flipped(held.vantages[VANTAGE], verdict)}
+    return held.model_copy(update={"vantages": words})
+
+
+def _flipped(held: Said, verdict: Liveness) -> Said:
     """What was `verdict`, of both families or of one, is the opposite."""
     other = "up" if verdict == "down" else "down"
     families = {name: other if each == verdict else each for name, each in held.families.items()}
@@ -183,7 +220,7 @@ def test_no_turn_within_the_ttl_changes_the_answer(seed: int) -> None:
     if all(each.verdict == "unknown" for each in status.relays.values()):
         return
     service = atlas.services["s"].model_copy(update={"ttl": 300, "ttl_min": 0})
-    steering = Steering(atlas, status, NOW)
+    steering = Steering(atlas, status, NOW, vantage=VANTAGE)
     lifetimes = Lifetimes(steering, service, "relays")
     clients = [atlas.client(random_address(rng, geo)) for _ in range(4)]
     for client in clients:
@@ -191,4 +228,5 @@ def test_no_turn_within_the_ttl_changes_the_answer(seed: int) -> None:
         before = answered(steering, service, client)
         end = NOW + timedelta(seconds=ttl, milliseconds=-1)
         for later in (status, *turned(plan, status, ttl)):
-            assert answered(Steering(atlas, later, end), service, client) == before
+            then = Steering(atlas, later, end, vantage=VANTAGE)
+            assert answered(then, service, client) == before

@@ -73,6 +73,7 @@ def addresses_of(steering: Steering, region: str) -> list[str]:
     return [str(address) for each in found for address in (each.ipv4, each.ipv6) if address]
 
 
+LOCAL = {"view": "local"}
 HERE = {"since": NOW.isoformat()}
 PAIR = [relay("fra-1", 1), relay("iad-1", 2)]
 
@@ -120,22 +121,22 @@ def test_the_operators_word_goes_before_all_others_until_it_ends(measured: str) 
 
 def test_an_agent_lowers_and_never_raises() -> None:
     """Crashed or draining, a relay is left out; saying nothing raises none that is down."""
-    for said in ({"crashed": True}, {"draining": True}):
+    stops = {"stops_at": (NOW + timedelta(minutes=1)).isoformat()}
+    for said in ({"crashed": True}, {"draining": True}, stops):
         assert answered(world(PAIR, fra_1={"verdict": "up", **said})) == "iad"
     assert answered(world(PAIR, fra_1={"verdict": "down", "crashed": False})) == "iad"
 
 
 def test_the_own_vantage_goes_first_where_the_view_is_local() -> None:
     """In both directions; elsewhere, in other services and without its word all vantages count."""
-    local = {"view": "local"}
     unreachable = {"verdict": "up", "vantages": {"here": {**HERE, "verdict": "down"}}}
     reachable = {"verdict": "down", "vantages": {"here": {**HERE, "verdict": "up"}}}
     silent = {"verdict": "up", "vantages": {"here": {**HERE, "verdict": "unknown"}}}
-    assert answered(world(PAIR, vantage="here", service=local, fra_1=unreachable)) == "iad"
-    assert answered(world(PAIR, vantage="here", service=local, fra_1=reachable)) == "fra"
-    assert answered(world(PAIR, vantage="here", service=local, fra_1=silent)) == "fra"
-    assert answered(world(PAIR, vantage="there", service=local, fra_1=unreachable)) == "fra"
-    assert answered(world(PAIR, vantage=None, service=local, fra_1=unreachable)) == "fra"
+    assert answered(world(PAIR, vantage="here", service=LOCAL, fra_1=unreachable)) == "iad"
+    assert answered(world(PAIR, vantage="here", service=LOCAL, fra_1=reachable)) == "fra"
+    assert answered(world(PAIR, vantage="here", service=LOCAL, fra_1=silent)) == "fra"
+    assert answered(world(PAIR, vantage="there", service=LOCAL, fra_1=unreachable)) == "fra"
+    assert answered(world(PAIR, vantage=None, service=LOCAL, fra_1=unreachable)) == "fra"
     assert answered(world(PAIR, vantage="here", fra_1=unreachable)) == "fra"
 
 
@@ -148,6 +149,49 @@ def test_a_vantage_that_sees_nothing_does_not_empty_a_service() -> None:
         steering.decide(steering.atlas.services["s"], steering.atlas.client(BERLIN)).ranking.outcome
         == "steered"
     )
+
+
+def test_a_vantage_is_asked_of_each_address_by_itself() -> None:
+    """Where its IPv6 knows nothing, be it stale or excluded, all the others have the word."""
+    no_ipv6 = {**HERE, "verdict": "up", "families": {"ipv4": "up", "ipv6": "unknown"}}
+    dead = {"verdict": "up", "families": {"ipv4": "up", "ipv6": "down"}}
+    for word in (no_ipv6, {**no_ipv6, "families": {"ipv4": "up"}}):
+        steering = world(
+            PAIR, vantage="here", service=LOCAL, fra_1={**dead, "vantages": {"here": word}}
+        )
+        assert addresses_of(steering, "fra") == ["192.0.2.1"]
+    alive = {"verdict": "up", "families": {"ipv4": "up", "ipv6": "up"}}
+    cut_off = {**HERE, "verdict": "down", "families": {"ipv4": "down"}}
+    steering = world(
+        PAIR, vantage="here", service=LOCAL, fra_1={**alive, "vantages": {"here": cut_off}}
+    )
+    assert addresses_of(steering, "fra") == ["2001:db8::1"]
+
+
+def test_a_vantage_without_ipv6_takes_none_away() -> None:
+    """Of IPv4 it is believed all the same."""
+    both = {"verdict": "up", "families": {"ipv4": "up", "ipv6": "up"}}
+    no_ipv6 = {**HERE, "verdict": "up", "families": {"ipv4": "up", "ipv6": "down"}}
+    unreachable = {**HERE, "verdict": "down", "families": {"ipv4": "down", "ipv6": "down"}}
+    steering = world(
+        PAIR,
+        vantage="here",
+        service=LOCAL,
+        fra_1={**both, "vantages": {"here": unreachable}},
+        iad_1={**both, "vantages": {"here": no_ipv6}},
+    )
+    assert addresses_of(steering, "iad") == ["192.0.2.2", "2001:db8::2"]
+    assert addresses_of(steering, "fra") == ["2001:db8::1"]
+    assert steering.roster(steering.atlas.services["s"], "relays").unheard == {"ipv6"}
+
+
+def test_a_vantage_does_not_empty_a_service_of_some_regions() -> None:
+    """Relays that the service may not answer with are no reason to believe it."""
+    cut_off = {"verdict": "up", "vantages": {"here": {**HERE, "verdict": "down"}}}
+    only = world(PAIR, vantage="here", service={**LOCAL, "regions": ["fra"]}, fra_1=cut_off)
+    decision = only.decide(only.atlas.services["s"], only.atlas.client(BERLIN))
+    assert (answered(only), decision.ranking.outcome) == ("fra", "steered")
+    assert answered(world(PAIR, vantage="here", service=LOCAL, fra_1=cut_off)) == "iad"
 
 
 def test_explain_says_whose_word_it_is() -> None:

@@ -51,6 +51,7 @@ def table_of(family: Family, starts: list[int], decisions: list[int]) -> Service
                 "ecs": True,
                 "unlocated": 1,
                 "answers": [each.to_json() for each in answers],
+                "standings": {},
             }
         ],
     }

@@ -16,6 +16,7 @@ def test_a_fifth_at_once_and_the_whole_at_the_end() -> None:
     assert [share(100, 100 + at, 10) for at in seconds] == [20, 20, 40, 60, 80, 80, 100]
     assert next_step_s(20, 10) == 2.5
     assert (share(0, 0, 0), share(None, 0, 10), next_step_s(100, 10)) == (100, 100, math.inf)
+    assert share(0, 1, 5e-324) == 100, "the least that a plan may name"
 
 
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9), st.floats(0, 3600))
