@@ -24,10 +24,12 @@ from relays import CLIENTS, Options, counted_by, started, workers_of
 from standin import keyset, running, write_route_keys
 
 pytestmark = pytest.mark.e2e
+PACE_S = 0.02
+"""Of a packet of audio."""
 
 
 async def talk(clients: list[Client], sent: list[int], stop: asyncio.Event) -> list[int]:
-    """Every client sends numbered packets all the while; how many echoes each has missed."""
+    """Every client sends numbered packets at the pace of audio; how many echoes each has missed."""
 
     async def one(client: Client) -> int:
         missed = 0
@@ -37,6 +39,7 @@ async def talk(clients: list[Client], sent: list[int], stop: asyncio.Event) -> l
             packet = RTP + number.to_bytes(4, "big")
             missed += await client.ask(packet, 5) != packet
             sent[0] += 1
+            await asyncio.sleep(PACE_S)
         return missed
 
     return await asyncio.gather(*map(one, clients))

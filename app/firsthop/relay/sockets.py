@@ -27,6 +27,9 @@ class RelaySockets:
         self._channels: list[tuple[socket.socket, socket.socket]] = []
         for key, file in inherited:
             sock = socket.socket(fileno=file)
+            # Said to Python, too: its dup() would else make them block, here and where they come
+            # from, as the flag belongs to what both share.
+            sock.setblocking(False)
             if key.use == FLOWS:
                 self.predecessors.append(sock)
             else:
