@@ -22,6 +22,7 @@ KINDS: Mapping[ProbeKind, Callable[[Source], Probe]] = {
     "https": HttpProbe,
     "dns": DnsProbe,
     "icmp": IcmpProbe,
+    "path": StunProbe,  # the same packets: only its credential leads further
 }
 
 
