@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from media import FarEnd, counters, write_routes
-from standin import Process, own_address, running
+from firsthop_steering.snapshot import KeySet
+from media import FarEnd, counters, far_end, write_routes
+from standin import Process, keyset, own_address, running, write_route_keys
 
 CLIENTS = 24
 """So that the kernel's hash gives some to every worker."""
@@ -32,6 +34,45 @@ class Options:
             "--routes", str(tmp_path / "routes.yaml"), "--workers", str(workers),
             "--state-dir", str(tmp_path / "state"),
         ]  # fmt: skip
+
+
+METRICS = 9000
+
+
+@dataclass(slots=True)
+class Site:
+    """A relay under test, its far end, and its files."""
+
+    address: tuple[str, int]
+    keys: KeySet
+    far: FarEnd
+    routes: Path
+    relay: Process
+
+    async def counted(self) -> dict[str, float]:
+        return await counters((self.address[0], METRICS))
+
+
+@asynccontextmanager
+async def site(
+    tmp_path: Path, *options: str, far_host: str = "127.0.0.1", **environment: str
+) -> AsyncIterator[Site]:
+    keys, host = keyset(), own_address()
+    write_route_keys(tmp_path / "keys", keys)
+    async with far_end(keys, far_host) as far:
+        routes = write_routes(tmp_path / "routes.yaml", far)
+        arguments = ("--listen", f"{host}:3478", "--metrics", f"{host}:{METRICS}")
+        files = ("--route-keys", str(tmp_path / "keys"), "--routes", str(routes))
+        async with running("relay", *arguments, *files, *options, **environment) as relay:
+            await relay.said("relay_listening")
+            yield Site((host, 3478), keys, far, routes, relay)
+
+
+def process_of(there: Site) -> psutil.Process:
+    """The relay's own."""
+    listen = f"{there.address[0]}:{there.address[1]}"
+    (found,) = [each for each in psutil.Process().children() if listen in each.cmdline()]
+    return found
 
 
 @asynccontextmanager

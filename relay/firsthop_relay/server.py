@@ -35,6 +35,13 @@ class Keeper(Protocol):
         """It has ended."""
 
 
+_ELSEWHERE = (Drop.NOT_A_CHECK, Drop.UFRAG_EXPIRED)
+
+
+def _nobody(_: Lane, __: Source) -> None:
+    """Flows are this process's alone."""
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -49,6 +56,9 @@ class RelayServer:
         self.counters = Counters()
         self.upstreams = Upstreams()
         self.keepers: list[Keeper] = []
+        self.ask: Callable[[Lane, Source], None] = _nobody
+        """Told of a source that has no flow here, or whose credential has expired: it may have one
+        elsewhere."""
         self.udp: dict[socket.socket, Lane] = {}
         self.tcp: list[StreamListener] = []
         self._most = most_files
@@ -163,6 +173,8 @@ class RelayServer:
             drop = outcome
         if drop is not None:
             self.counters.dropped[drop] += 1
+            if drop in _ELSEWHERE:
+                self.ask(lane, source)
         return drop
 
     def _forward(

@@ -22,6 +22,7 @@ from firsthop_relay.limits import Limits
 from firsthop_relay.restoring import restore
 from firsthop_relay.routes import read_routes
 from firsthop_relay.server import RelayServer
+from firsthop_relay.shared import SharedFlows, connect
 from firsthop_relay.upstreams import RESERVE, raise_file_limit
 from firsthop_steering.ufrag import RouteKeys
 
@@ -50,18 +51,22 @@ class RelayWorker:
         self._successor = successor
         self._journal_path = journal
         self._journal: Journal | None = None
+        self._flow_store = ""
+        self._sharing: asyncio.Task[None] | None = None
         self._serving: asyncio.Task[None] | None = None
         for sock in sockets:
             self.server.listen(sock)
 
     def tell(self, news: Mapping[str, Any]) -> None:
-        """What has changed: `route_keys` and `routes` as text, `draining`, `serve`, `hand_over`."""
+        """What has changed: `route_keys`, `routes` (texts), `draining`, `flow_store`, `serve`."""
         if "route_keys" in news:
             self.table.keys = RouteKeys.from_json(news["route_keys"])
         if "routes" in news:
             self.table.routes = read_routes(news["routes"])
         if "draining" in news:
             self.table.draining = news["draining"]
+        if "flow_store" in news:
+            self._flow_store = news["flow_store"]
         if "serve" in news and self._serving is None:
             self._serving = asyncio.create_task(self._serve())
 
@@ -77,6 +82,11 @@ class RelayWorker:
                 log.info("relay_flows_inherited", flows=flows)
         if self._journal_path is not None:
             await self._open_journal(self._journal_path)
+        if self._flow_store:
+            shared = SharedFlows(self.server, connect(self._flow_store))
+            self.server.keepers.append(shared)
+            self.server.ask = shared.ask
+            self._sharing = asyncio.create_task(shared.run())
         self.server.start()
 
     async def _open_journal(self, path: Path) -> None:
@@ -110,6 +120,8 @@ class RelayWorker:
         """Stop, and close everything."""
         if self._serving is not None:
             self._serving.cancel()
+        if self._sharing is not None:
+            self._sharing.cancel()
         self.server.close()
         if self._journal is not None:
             self.server.keepers.clear()

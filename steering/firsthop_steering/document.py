@@ -109,10 +109,16 @@ def _duplicates(document: Document) -> Iterator[Problem]:
 
 def _relay_problems(document: Document) -> Iterator[Problem]:
     regions = {region.id for region in document.regions}
+    transceiver_regions = {region.id for region in document.transceiver_regions}
     taken: dict[tuple[object, str, int], str] = {}
     for relay in document.relays:
         if relay.region not in regions:
             yield Problem(f"relays/{relay.id}/region", f"names no region: {relay.region}")
+        far = relay.probe.transceiver_region
+        if far is not None and far not in transceiver_regions:
+            yield Problem(
+                f"relays/{relay.id}/probe/transceiver_region", f"names no transceiver region: {far}"
+            )
         for address in (relay.ipv4, relay.ipv6):
             if address is None:
                 continue

@@ -95,11 +95,11 @@ class Region(Model):
     state: State = State.ACTIVE
 
 
-ProbeKind = Literal["stun", "tcp", "tls", "http", "https", "dns", "icmp", "turn"]
+ProbeKind = Literal["stun", "tcp", "tls", "http", "https", "dns", "icmp", "turn", "path"]
 _HTTP: tuple[ProbeKind, ...] = ("http", "https")
 _TLS: tuple[ProbeKind, ...] = ("tls", "https")
 _PROBE_FIELDS: dict[str, tuple[ProbeKind, ...]] = {
-    "port": ("stun", "tcp", "tls", "http", "https", "dns", "turn"),
+    "port": ("stun", "tcp", "tls", "http", "https", "dns", "turn", "path"),
     "path": _HTTP,
     "expect_status": _HTTP,
     "expect_body": _HTTP,
@@ -107,6 +107,7 @@ _PROBE_FIELDS: dict[str, tuple[ProbeKind, ...]] = {
     "verify": _TLS,
     "min_valid_days": ("tls",),
     "dns_name": ("dns",),
+    "transceiver_region": ("path",),
 }
 """The kinds of probe that read a field; those that all of them read are not named."""
 
@@ -134,7 +135,7 @@ class Probe(Model):
 
     kind: ProbeKind = "stun"
     port: Port | None = None
-    """Port to check; default: the UDP port for stun and turn, 53 for dns, else the TCP port."""
+    """Default: the UDP port for stun, turn and path, 53 for dns, else the TCP port."""
     path: str = Field(default="/", max_length=1024, pattern=r"^/[!-~]*$")
     expect_status: int = Field(default=200, ge=100, le=599)
     expect_body: str | None = Field(default=None, min_length=1, max_length=1000)
@@ -150,6 +151,8 @@ class Probe(Model):
     """For tls: fail so many days before the certificate expires; 0: when it has."""
     dns_name: Annotated[DomainName | None, Field(validate_default=True)] = None
     """For dns: the name to ask an A record of."""
+    transceiver_region: Annotated[Slug | None, Field(validate_default=True)] = None
+    """For path: where the check is led through the relay; a transceiver there must answer it."""
     interval_s: float = Field(default=1.0, ge=0.1, le=3600)
     timeout_s: float = Field(default=0.8, ge=0.05, le=60)
     rise: int = Field(default=2, ge=1, le=100)
@@ -167,6 +170,8 @@ class Probe(Model):
         kind, name = about.data.get("kind"), str(about.field_name)
         if kind == "dns" and name == "dns_name" and value is None:
             raise ValueError("a dns probe needs a name to ask for")
+        if kind == "path" and name == "transceiver_region" and value is None:
+            raise ValueError("a path probe needs a transceiver region to lead to")
         given = value != cls.model_fields[name].default
         if given and kind is not None and kind not in _PROBE_FIELDS[name]:
             raise ValueError(f"not of {kind} probes; only for {', '.join(_PROBE_FIELDS[name])}")
@@ -204,7 +209,7 @@ class Relay(Model):
     def _reachable(self) -> Relay:
         if self.ipv4 is None and self.ipv6 is None:
             raise ValueError("a relay needs an ipv4 or an ipv6 address")
-        by_tcp = self.probe.kind not in ("stun", "dns", "icmp", "turn")
+        by_tcp = self.probe.kind not in ("stun", "dns", "icmp", "turn", "path")
         if by_tcp and self.probe.port is None and self.tcp_port is None:
             raise ValueError(f"a {self.probe.kind} probe needs probe.port or tcp_port")
         for family in self.probe.families or ():

@@ -29,13 +29,14 @@ class ProbeTarget(Model):
     verify: bool = False
     min_valid_days: int = 0
     dns_name: str | None = None
+    transceiver_region: str | None = None
     interval_s: float = Field(ge=0.1, le=3600)
     timeout_s: float = Field(ge=0.05, le=60)
     rise: int = Field(ge=1)
     fall: int = Field(ge=1)
     ufrag: str | None = None
-    """For stun: a credential minted for the reserved region wire id 0, and its password. For turn:
-    username and password."""
+    """For stun: a credential minted for the reserved region wire id 0, and its password; for path,
+    one of a session in the transceiver region; for turn, username and password."""
     password: str | None = None
     nudge: int = Field(default=0, ge=0)
     """When it is another number than before, check at once: something may have happened. 0 asks

@@ -70,9 +70,11 @@ def answer_with(text: str, candidates: Sequence[str]) -> str:
     They go into the first section, the answerer-tagged one of the bundle (RFC 9143 §7.3), and
     `a=ice-lite` into the session (RFC 8839 §5.3). Raises SdpError.
     """
-    session, first, *others = _sections(
-        [line for line in _lines(text) if not line.startswith((*_CLIENTS_OWN, "a=ice-lite"))]
-    )
+    kept = [line for line in _lines(text) if not line.startswith((*_CLIENTS_OWN, "a=ice-lite"))]
+    session, *sections = _sections(kept)
+    if not sections:
+        raise SdpError("answers no media section")
+    first, *others = sections
     offered = [*(f"a={each}" for each in candidates), "a=end-of-candidates"]
     lite = [*session, "a=ice-lite"]
     return _text([*lite, *first, *offered, *(line for section in others for line in section)])

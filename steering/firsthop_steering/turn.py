@@ -13,7 +13,7 @@ import hashlib
 import hmac
 from base64 import b64encode
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 
 from firsthop_steering.snapshot import KeySet
@@ -70,10 +70,15 @@ def turn_credential(secret: str, *, expires_at: datetime, name: str) -> TurnCred
 
 
 def probe_credential(keys: KeySet, *, expires_at: datetime) -> TurnCredential:
-    """What probers allocate with, under the signing key."""
+    """What probers allocate with, under the signing key; it ends with the hour of `expires_at`.
+
+    So it stays the same for an hour: a server that still knows a prober's port by another username
+    refuses it (437).
+    """
     master = next(key.password for key in keys.keys if key.id == keys.signing)
     secret = turn_secret(bytes.fromhex(master))
-    return turn_credential(secret, expires_at=expires_at, name=PROBE_REALM)
+    begun = expires_at.replace(minute=0, second=0, microsecond=0)
+    return turn_credential(secret, expires_at=begun + timedelta(hours=1), name=PROBE_REALM)
 
 
 def secrets_file(keys: KeySet) -> str:

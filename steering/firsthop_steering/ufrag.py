@@ -207,6 +207,20 @@ def mint_probe_credential(keyset: KeySet, *, now: datetime, entropy: bytes) -> C
     return Credential(ufrag, password, keys.signing, EPOCH + units * EXPIRY_UNIT)
 
 
+def mint_path_credential(keyset: KeySet, *, region: int, holder: str, now: datetime) -> Credential:
+    """One of a session in `region` (1..65535) for probes through a relay to there and back.
+
+    The same one for `holder` within an hour, so that its checks stay one flow at each relay; good
+    for 24 h more. Errors as `mint`.
+    """
+    keys = CredentialKeys.from_keyset(keyset)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    seed = f"firsthop path v1 {region} {int(hour.timestamp())} {holder}".encode()
+    entropy = hmac.digest(keys.routes.by_id[keys.signing], seed, "sha256")[:ENTROPY_LENGTH]
+    expires_at = hour + timedelta(hours=1) + PROBE_LIFETIME
+    return mint(keys, region=region, expires_at=expires_at, entropy=entropy)
+
+
 def decode(ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime) -> Decoded | Rejected:
     """What `ufrag` says if a key of `route_keys` signed it and it holds at `now`, else why not.
 

@@ -68,6 +68,27 @@ async def test_targets_are_what_is_to_be_checked(deployed: Any) -> None:
     assert again["targets"][0]["ufrag"] != one.ufrag
 
 
+async def test_a_path_probe_leads_to_its_transceiver_region(api: Any) -> None:
+    """With one credential of a session there for each prober, the same one every time."""
+    far = {"id": "eu", "latitude": 50.11, "longitude": 8.68}
+    probe = {"kind": "path", "transceiver_region": "eu"}
+    relay = {"id": "fra-1", "region": "fra", "ipv4": "127.0.10.1", "probe": probe}
+    document = {"regions": DOCUMENT["regions"], "relays": [relay]}
+    refused = await api.call("POST", "/v1/changesets", {"document": document})
+    assert refused.status == 422
+    assert "names no transceiver region: eu" in str(refused.body)
+    await api.made("/v1/changesets", {"document": document | {"transceiver_regions": [far]}})
+    targets = []
+    one, other = await api.token_of("prober"), await api.token_of("prober")
+    for secret in (one, one, other):
+        body = (await api.get("/v1/probes/targets", token=secret)).body
+        targets += ProbeTargets.model_validate(body).targets
+    assert {(each.kind, each.port, each.transceiver_region) for each in targets} == {
+        ("path", 3478, "eu")
+    }
+    assert targets[0].ufrag == targets[1].ufrag != targets[2].ufrag
+
+
 async def test_the_majority_of_probers_decides(deployed: Any, until: Any) -> None:
     """Two of three say down: down, and the status number rises by one for each turn."""
     secret = await deployed.token_of("prober")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,12 @@ from aiortc.mediastreams import AudioStreamTrack
 
 from allocator_server import BEARER, Running
 from allocator_world import KEYS
-from calls import RELAY_PORT, SIGNALLING_PORT, Forwarder, World, transceiver, world
+from calls import RELAY_PORT, SIGNALLING_PORT, Forwarder, World, relay, transceiver, world
+from firsthop_healthchecks.probes import Failed, Passed
+from firsthop_healthchecks.probes.stun import StunProbe
+from firsthop_steering.reports import ProbeTarget
 from firsthop_steering.session_token import read_token, sign_call
-from firsthop_steering.ufrag import Decoded, claims, decode
+from firsthop_steering.ufrag import Decoded, claims, decode, mint
 from standin import own_address
 
 pytestmark = pytest.mark.e2e
@@ -313,12 +318,12 @@ async def test_a_transceiver_whose_signalling_is_steered_needs_no_allocator(
     routes = tmp_path / "route.keys"
     routes.write_text(KEYS.routes.to_json())
     routes.chmod(0o600)
-    relay = own_address()
+    front = own_address()
     async with (
         transceiver(
-            tmp_path, "eu", 9, "--route-keys", str(routes), "--relays", f"{relay}:{RELAY_PORT}"
+            tmp_path, "eu", 9, "--route-keys", str(routes), "--relays", f"{front}:{RELAY_PORT}"
         ) as end,
-        Forwarder(end.media, relay) as forwarder,
+        Forwarder(end.media, front) as forwarder,
         client() as caller,
         ClientSession(f"http://{end.address}:{SIGNALLING_PORT}") as http,
     ):
@@ -328,7 +333,7 @@ async def test_a_transceiver_whose_signalling_is_steered_needs_no_allocator(
             location, answer = response.headers["Location"], await response.text()
         await caller.take(answer)
         await caller.echo("without an allocator")
-        assert re.findall(r"a=candidate:.* (\S+ \d+) typ", answer) == [f"{relay} {RELAY_PORT}"]
+        assert re.findall(r"a=candidate:.* (\S+ \d+) typ", answer) == [f"{front} {RELAY_PORT}"]
         decoded = decode(ufrag_of(answer), KEYS.routes, now=datetime.now(UTC))
         assert isinstance(decoded, Decoded)
         assert (decoded.region, decoded.transceiver) == (7, 9)
@@ -337,7 +342,7 @@ async def test_a_transceiver_whose_signalling_is_steered_needs_no_allocator(
         async with http.patch(location, data=FRAGMENT, headers=fields) as response:
             assert response.status == 200
             fragment = await response.text()
-        assert f"{relay} {RELAY_PORT} typ host" in fragment
+        assert f"{front} {RELAY_PORT} typ host" in fragment
         assert ufrag_of(fragment) != ufrag_of(answer)
         async with http.delete("/v1/sessions/" + "x" * 52) as response:
             assert response.status == 404
@@ -347,3 +352,24 @@ async def test_a_transceiver_whose_signalling_is_steered_needs_no_allocator(
         url = f"http://{end.address}:{SIGNALLING_PORT}/v1/sessions"
         async with http.post(url, data=offer, headers=OFFER_TYPE) as response:
             assert response.status == 401
+
+
+async def test_a_probe_goes_by_a_relay_to_a_transceiver_and_back(tmp_path: Path) -> None:
+    """Of kind path: no session is opened for it, and a dead transceiver fails it."""
+    async with (
+        transceiver(tmp_path) as end,
+        relay(tmp_path, [end]) as between,
+    ):
+        expiry = datetime.now(UTC) + timedelta(hours=1)
+        made = mint(KEYS, region=7, transceiver=0, expires_at=expiry, entropy=os.urandom(7))
+        target = ProbeTarget(
+            relay="fra-1", kind="path", address=ip_address(between.address), port=RELAY_PORT,
+            interval_s=1, timeout_s=5, rise=1, fall=1, ufrag=made.ufrag, password=made.password,
+        )  # fmt: skip
+        probe = StunProbe()
+        assert isinstance(await probe.check(target), Passed)
+        counted = await end.counts()
+        assert (counted["checks_answered_total"], counted["open_sessions"]) == (1, 0)
+        await end.process.kill()
+        assert isinstance(await probe.check(target.model_copy(update={"timeout_s": 0.3})), Failed)
+        await probe.close()

@@ -29,11 +29,12 @@ pytestmark = [
 ]
 
 SECRET = turn_secret(KEYS.masters[KEYS.signing])
+EXPIRY = datetime.now(UTC) + timedelta(hours=1)
 SECRETS = f"use-auth-secret\nstatic-auth-secret={SECRET}\n"
 
 
 def target(address: str, secret: str = SECRET, **fields: Any) -> ProbeTarget:
-    made = turn_credential(secret, expires_at=datetime.now(UTC) + timedelta(hours=1), name="probe")
+    made = turn_credential(secret, expires_at=EXPIRY, name="probe")
     values = {
         "relay": "fra-1",
         "kind": "turn",

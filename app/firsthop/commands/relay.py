@@ -15,6 +15,7 @@ from firsthop.relay.settings import RelaySettings
 from firsthop.relay.supervisor import serve
 from firsthop_relay.limits import Limits
 from firsthop_relay.listening import ListenError
+from firsthop_relay.shared import connect
 from firsthop_relay.watched import FileError
 
 _DEFAULTS = Limits()
@@ -76,6 +77,13 @@ def relay(
             help="Take the place of a relay that runs on the same state folder, flows and all.",
         ),
     ] = False,
+    flow_store: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_FLOW_STORE",
+            help="redis:// URL where relays behind one address share their flows; default: none.",
+        ),
+    ] = "",
     max_flows: Annotated[
         int,
         typer.Option(envvar="FIRSTHOP_RELAY_MAX_FLOWS", min=1, help="Of all workers together."),
@@ -124,9 +132,23 @@ def relay(
         workers=workers or len(os.sched_getaffinity(0)),
         limits=Limits(max_flows, max_unconfirmed, max_flows_per_prefix, flow_idle, flow_lifetime),
         state_dir=state_dir,
+        flow_store=_redis(flow_store),
         take_over=take_over,
     )
     try:
         run_until_signal(serve(settings))
     except (ListenError, FileError, TakeOverError) as error:
         raise fail(str(error)) from None
+
+
+def _redis(url: str) -> str:
+    """Refuse what no client of Redis can use, before the workers try."""
+    if url:
+        try:
+            connect(url)
+        except ImportError:
+            rule = "needs the Redis client; install firsthop[redis]"
+            raise typer.BadParameter(rule, param_hint="--flow-store") from None
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--flow-store") from None
+    return url

@@ -24,5 +24,7 @@ class RelaySettings:
     """For all workers together."""
     state_dir: Path | None = None
     """Holds the flow journal; None: no journal, and nobody can take over."""
+    flow_store: str = field(default="", repr=False)
+    """URL of a Redis that a fleet shares its flows in; empty: none."""
     take_over: bool = False
     """Whether it takes the place of a relay that runs on the same state folder."""

@@ -49,12 +49,16 @@ class _Relay:
         self._place = place
         many = settings.workers > 1
         self._crew: Crew = Processes(settings, sockets) if many else Alone(settings, sockets)
-        self._crew.tell(first)
+        self._crew.tell(first | {"flow_store": settings.flow_store})
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         crew = asyncio.create_task(self._crew.run())
         runner = None
+        # Before anybody is told that it runs: unhandled, each of them would end the process.
+        loop.add_signal_handler(signal.SIGHUP, self._reload, True)
+        for number, draining in ((signal.SIGUSR1, True), (signal.SIGUSR2, False)):
+            loop.add_signal_handler(number, self._drain, draining)
         try:
             await self._take_over()
             self._crew.tell({"serve": True})
@@ -62,9 +66,6 @@ class _Relay:
                 log.info("relay_listening", transport=transport, host=host, port=port)
             if self._sockets.metrics is not None:
                 runner = await serve_metrics(self._crew.reading, self._sockets.metrics.dup())
-            loop.add_signal_handler(signal.SIGHUP, self._reload, True)
-            for number, draining in ((signal.SIGUSR1, True), (signal.SIGUSR2, False)):
-                loop.add_signal_handler(number, self._drain, draining)
             await self._until_handed_over()
         finally:
             for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):

@@ -14,10 +14,10 @@ from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, conflict, invalid, not_found
 from firsthop_controlplane.tokens import OPERATORS
 from firsthop_steering.families import probed
-from firsthop_steering.model import Family, Relay, State
+from firsthop_steering.model import Family, Probe, Relay, State
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
 from firsthop_steering.turn import probe_credential
-from firsthop_steering.ufrag import PROBE_LIFETIME
+from firsthop_steering.ufrag import PROBE_LIFETIME, mint_path_credential
 
 AGENTS = frozenset({"agent"})
 PROBERS = frozenset({"prober"})
@@ -106,20 +106,12 @@ def _tag(deps: Deps) -> str:
 
 
 def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
-    probe, deps = relay.probe, calling.deps
-    ufrag = password = None
-    if probe.kind in ("stun", "turn"):
-        if deps.feed.keys is None:
-            raise Unavailable("no credential keys have been read yet")
-        if probe.kind == "stun":
-            ufrag, password = deps.mint_probe(deps.feed.keys, deps.now())
-        else:
-            made = probe_credential(deps.feed.keys, expires_at=deps.now() + PROBE_LIFETIME)
-            ufrag, password = made.username, made.password
+    probe = relay.probe
+    ufrag, password = _credential(calling, probe)
     address = relay.ipv4 if family == "ipv4" else relay.ipv6
     assert address is not None  # such are probed
-    udp = relay.udp_port
-    own = {"stun": udp, "turn": udp, "dns": DNS_PORT}.get(probe.kind, relay.tcp_port)
+    by_udp = dict.fromkeys(("stun", "path", "turn"), relay.udp_port)
+    own = {**by_udp, "dns": DNS_PORT}.get(probe.kind, relay.tcp_port)
     return ProbeTarget(
         relay=relay.id,
         family=family,
@@ -130,6 +122,27 @@ def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
         password=password,
         **probe.model_dump(exclude={"port", "families", "slow_start_s"}),
     )
+
+
+def _credential(calling: Calling, probe: Probe) -> tuple[str, str] | tuple[None, None]:
+    """The ufrag and password to probe with, for the kinds that take one."""
+    deps = calling.deps
+    if probe.kind not in ("stun", "path", "turn"):
+        return None, None
+    if deps.feed.keys is None or deps.feed.plan is None:
+        raise Unavailable("no credential keys have been read yet")
+    if probe.kind == "stun":
+        return deps.mint_probe(deps.feed.keys, deps.now())
+    if probe.kind == "turn":
+        turn = probe_credential(deps.feed.keys, expires_at=deps.now() + PROBE_LIFETIME)
+        return turn.username, turn.password
+    regions = deps.feed.plan.document.transceiver_regions
+    wire_id = next((each.wire_id for each in regions if each.id == probe.transceiver_region), None)
+    if wire_id is None:
+        return None, None
+    holder = calling.principal.id if calling.principal else ""
+    made = mint_path_credential(deps.feed.keys, region=wire_id, holder=holder, now=deps.now())
+    return made.ufrag, made.password
 
 
 OPERATIONS = (

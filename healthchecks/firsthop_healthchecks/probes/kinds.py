@@ -24,6 +24,7 @@ KINDS: Mapping[ProbeKind, Callable[[Source], Probe]] = {
     "dns": DnsProbe,
     "icmp": IcmpProbe,
     "turn": TurnProbe,
+    "path": StunProbe,  # the same packets: only its credential leads further
 }
 
 

@@ -112,7 +112,8 @@ def judge(
         return wanted
     if message.kind != TurnKind.ALLOCATED:
         code, phrase = error or (0, "not an Allocate success")
-        return Failed(f"TURN error {code} {phrase}")
+        words = phrase.rstrip("\0")  # coturn counts its padding
+        return Failed(f"TURN error {code} {words}")
     if challenge is None:
         return Failed("it relays for anybody, without a credential")
     if not message.authentic(integrity_key(credential, challenge)):

@@ -30,7 +30,7 @@ class Drop(StrEnum):
     """Why a datagram went nowhere; each is a counter."""
 
     UFRAG = "ufrag"
-    """A check for a ufrag that no session has."""
+    """A check for a ufrag of no session and of no key of this region, or that has expired."""
     STUN = "stun"
     """STUN, but no Binding request with a USERNAME."""
     MALFORMED = "malformed"
@@ -58,7 +58,7 @@ class Answered:
 def answer_check(
     packet: bytes, source: Source, password_of: Callable[[bytes], str | None]
 ) -> Answered | Drop:
-    """The answer to a check from `source`; `password_of` knows the ufrags of open sessions.
+    """The answer to a check from `source`; `password_of` knows the ufrags that are answered.
 
     Raises nothing, whatever the bytes. A peer that believes to be controlled is told to switch
     (§7.3.1.1): a lite agent never controls.

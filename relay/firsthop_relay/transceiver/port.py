@@ -45,6 +45,9 @@ class Port:
     def __init__(self, counts: Counts, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts = counts
         self.clock = clock
+        self.derive: Callable[[bytes], str | None] = lambda _: None
+        """The password of a ufrag that no session has, from keys alone: a probe through a relay to
+        here and back is answered, and opens nothing."""
         self._socket: socket.socket | None = None
         self._by_ufrag: dict[bytes, tuple[Peer, str]] = {}
         self._by_source: dict[Source, Peer] = {}
@@ -100,7 +103,8 @@ class Port:
         now = self.clock()
         if packet and packet[0] <= _FIRST_OF_STUN:
             answered = answer_check(packet, source, self._password_of)
-            if isinstance(answered, Answered) and answered.accepted:
+            of_session = isinstance(answered, Answered) and answered.ufrag in self._by_ufrag
+            if isinstance(answered, Answered) and of_session and answered.accepted:
                 self._vouched(source, answered, now)
             return answered
         peer = self._by_source.get(source)
@@ -126,7 +130,7 @@ class Port:
 
     def _password_of(self, ufrag: bytes) -> str | None:
         found = self._by_ufrag.get(ufrag)
-        return None if found is None else found[1]
+        return self.derive(ufrag) if found is None else found[1]
 
     def _drain(self, sock: socket.socket) -> None:
         for _ in range(DRAIN):

@@ -50,6 +50,7 @@ class Sessions:
         self._wire_id = wire_id
         self._clock = clock
         self._open: dict[str, Session] = {}
+        port.derive = self._derived
         self.counts.open_sessions = lambda: len(self._open)
         self.counts.accepting = lambda: not self.draining
 
@@ -151,14 +152,19 @@ class Sessions:
         await asyncio.gather(*(self._end(token, "stopped") for token in list(self._open)))
 
     def _password(self, ufrag: str) -> str:
-        """The password of a ufrag that names this region and this transceiver, or none."""
-        claimed = claims(ufrag)
-        password = self.keys.password(ufrag)
-        if claimed is None or password is None or claimed.transceiver not in (0, self._wire_id):
-            raise SessionError(422, "the ufrag is not for this transceiver", "ufrag")
-        if self._clock() >= claimed.expires_at:
-            raise SessionError(422, "the ufrag has expired", "ufrag")
+        """The password of a ufrag in force that names this region and this transceiver, or none."""
+        password = self._derived(ufrag)
+        if password is None:
+            rule = "the ufrag is not for this transceiver, or has expired"
+            raise SessionError(422, rule, "ufrag")
         return password
+
+    def _derived(self, ufrag: str | bytes) -> str | None:
+        """The same, where None is no fault of anybody's."""
+        claimed = claims(ufrag)
+        if claimed is None or claimed.transceiver not in (0, self._wire_id):
+            return None
+        return self.keys.password(ufrag) if self._clock() < claimed.expires_at else None
 
     async def _end(self, token: str, why: str) -> None:
         session = self._open.pop(token, None)

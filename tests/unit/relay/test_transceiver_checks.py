@@ -187,6 +187,17 @@ def test_a_forged_check_moves_nothing(port: Port, peer: StubPeer, clock: Clock) 
     assert port.receive(MEDIA, AWAY) is Drop.SOURCE
 
 
+def test_a_probe_from_keys_alone_is_answered_and_opens_nothing(port: Port, peer: StubPeer) -> None:
+    """Its ufrag has no session: the way there and back is proved, and no address vouched for."""
+    port.derive = lambda ufrag: PASSWORD if ufrag == b"probe" else None
+    outcome = port.receive(check(ufrag="probe", nominate=True), HOME)
+    assert isinstance(outcome, Answered)
+    assert parse(outcome.answer).authentic(PASSWORD)
+    assert port.receive(MEDIA, HOME) is Drop.SOURCE
+    assert peer.path.selected is None
+    assert port.receive(check(ufrag="other"), HOME) is Drop.UFRAG
+
+
 def test_addresses_of_a_session_are_bounded(port: Port, peer: StubPeer) -> None:
     """The oldest goes, and is led nowhere any more; the chosen one stays."""
     port.receive(check(nominate=True), HOME)

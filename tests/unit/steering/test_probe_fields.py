@@ -20,6 +20,7 @@ WHOLE: list[dict[str, Any]] = [
     {"kind": "dns", "dns_name": "a.example."},
     {"kind": "icmp"},
     {"kind": "turn", "port": 3479},
+    {"kind": "path", "transceiver_region": "eu"},
 ]
 
 
@@ -32,7 +33,10 @@ def test_each_kind_survives_a_document(fields: dict[str, Any]) -> None:
     """Export and apply give the same probe, and so does the JSON that the database keeps."""
     relay = {"id": "fra-1", "region": "fra", "ipv4": "192.0.2.1", "probe": fields}
     region = {"id": "fra", "latitude": 50, "longitude": 8}
-    text = yaml.safe_dump({"regions": [region], "relays": [relay]}, allow_unicode=True)
+    far = region | {"id": "eu"}
+    text = yaml.safe_dump(
+        {"regions": [region], "relays": [relay], "transceiver_regions": [far]}, allow_unicode=True
+    )
     exported = yaml.safe_dump(load_yaml(text).model_dump(mode="json"))
     document = load_yaml(exported)
     assert document.relays[0].probe == Probe(**fields)
@@ -51,6 +55,8 @@ def test_each_kind_survives_a_document(fields: dict[str, Any]) -> None:
         ({"kind": "icmp", "port": 7}, "port", "not of icmp probes"),
         ({"kind": "http", "dns_name": "a.example"}, "dns_name", "only for dns"),
         ({"kind": "dns"}, "dns_name", "needs a name to ask for"),
+        ({"kind": "path"}, "transceiver_region", "needs a transceiver region"),
+        ({"kind": "stun", "transceiver_region": "eu"}, "transceiver_region", "only for path"),
         ({"kind": "dns", "dns_name": "a..b"}, "dns_name", "must be a domain name"),
         ({"kind": "http", "expect_body": ""}, "expect_body", "at least 1 char"),
         ({"kind": "http", "expect_body": "x" * 1001}, "expect_body", "at most 1000 char"),

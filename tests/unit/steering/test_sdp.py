@@ -93,6 +93,12 @@ def test_an_answer_has_the_relays_candidates_and_no_others() -> None:
     assert answer.count("a=end-of-candidates") == 1
 
 
+def test_an_answer_without_media_is_none() -> None:
+    """A transceiver that says so has failed."""
+    with pytest.raises(SdpError, match="no media section"):
+        answer_with(text(SESSION), RELAYS)
+
+
 def test_an_ice_restart_goes_there_and_back() -> None:
     """The section is the client's own, credential and candidates are ours."""
     sent = ["a=ice-ufrag:wxyz", "a=ice-pwd:abcdefghijklmnopqrstuv", "m=audio 9 X/Y 0", "a=mid:7"]

@@ -85,9 +85,11 @@ def test_servers_are_given_the_secrets_of_all_keys() -> None:
     probing = probe_credential(KEYS, expires_at=NOW + timedelta(hours=24))
     assert probing.username.endswith(":probe")
     again = turn_credential(
-        turn_secret(masters[1]), expires_at=NOW + timedelta(hours=24), name="probe"
+        turn_secret(masters[1]), expires_at=NOW + timedelta(hours=25), name="probe"
     )
     assert probing == again
+    later = probe_credential(KEYS, expires_at=NOW + timedelta(hours=24, minutes=59))
+    assert probing == later, "a prober's username does not change with every second"
 
 
 def test_requests_are_signed_once_there_is_a_challenge() -> None:

@@ -24,6 +24,7 @@ from firsthop_steering.ufrag import (
     claimed_expiry,
     decode,
     mint,
+    mint_path_credential,
     mint_probe_credential,
     password_for,
     probe_password,
@@ -237,6 +238,24 @@ def test_probe_credentials_live_a_day_under_the_route_key_alone() -> None:
     assert credential.expires_at - NOW < timedelta(hours=24, seconds=16)
     by_master = password_for(credential.ufrag, region_password_key(KEYS.masters[5], 0))
     assert credential.password != by_master
+
+
+def test_path_credentials_are_a_session_of_their_region_and_last_an_hour_unchanged() -> None:
+    """So that a prober's checks stay one flow at a relay; each prober has its own."""
+
+    def made(holder: str = "p-1", region: int = 77, **later: int) -> Credential:
+        now = NOW + timedelta(**later)
+        return mint_path_credential(keyset(), region=region, holder=holder, now=now)
+
+    first = made()
+    decoded = decode(first.ufrag, KEYS.routes, now=NOW + timedelta(hours=24))
+    assert isinstance(decoded, Decoded)
+    assert (decoded.region, decoded.transceiver) == (77, 0)
+    key = region_password_key(KEYS.masters[5], 77)
+    assert first.password == password_for(first.ufrag, key)
+    assert made(minutes=59 - NOW.minute) == first
+    others = [made(minutes=60 - NOW.minute), made("p-2"), made(region=78)]
+    assert len({each.ufrag for each in (first, *others)}) == 4
 
 
 def test_route_keys_travel_as_json() -> None:

@@ -1,0 +1,8 @@
+"""Relays to measure side by side: each starts one and opens flows through it."""
+
+from __future__ import annotations
+
+from bench.relays import coturn, firsthop, plain
+
+PEERS = {"firsthop": firsthop.start_peer, "coturn": coturn.start_peer, "plain": plain.start_peer}
+REFERENCE = "coturn"

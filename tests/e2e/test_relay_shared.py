@@ -1,0 +1,217 @@
+"""Flows shared by a fleet: one relay goes, another takes its address over, and the call goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firsthop_relay.drops import Drop
+from firsthop_relay.flows import FlowTable
+from firsthop_relay.listening import bind_udp
+from firsthop_relay.routes import read_routes
+from firsthop_relay.server import RelayServer
+from firsthop_relay.shared import ASKED_A_TICK, SharedFlows
+from firsthop_steering.snapshot import KeySet
+from firsthop_steering.ufrag import RouteKeys
+from media import PATIENCE_S, REGION, RTP, Client, FarEnd, credential, far_end, until
+from relays import Options, counted_by, started
+from standin import keyset, own_address, write_route_keys
+
+pytestmark = pytest.mark.e2e
+
+
+class Memory:
+    """A Redis in this process, which may be told to fail."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, str] = {}
+        self.down = False
+        self.asked: list[int] = []
+        """How many keys each look-up was for."""
+        self._writes: dict[str, str] = {}
+
+    def pipeline(self, transaction: bool = True) -> Memory:
+        self._writes = {}
+        return self
+
+    def set(self, name: str, value: str, *, ex: int) -> None:
+        assert 0 < ex < 60
+        self._writes[name] = value
+
+    async def execute(self) -> None:
+        self._fail()
+        self.keys |= self._writes
+
+    async def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        self._fail()
+        self.asked.append(len(keys))
+        return [self.keys[key].encode() if key in self.keys else None for key in keys]
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    def _fail(self) -> None:
+        if self.down:
+            raise ConnectionError("refused")
+
+
+@asynccontextmanager
+async def relay(
+    host: str, keys: KeySet, far: FarEnd, memory: Memory, *, later: float = 0
+) -> AsyncIterator[RelayServer]:
+    """One of a fleet, in this process; its clock is `later` by so many seconds."""
+    name, port = far.address
+    route = f"{{region: {REGION}, upstreams: [{{host: {name}, port: {port}}}]}}"
+    table = FlowTable(keys=RouteKeys.from_keyset(keys), routes=read_routes(f"routes: [{route}]"))
+    server = RelayServer(
+        table, most_files=100, clock=lambda: datetime.now(UTC) + timedelta(seconds=later)
+    )
+    server.listen(bind_udp(host, 3478))
+    shared = SharedFlows(server, memory)
+    server.keepers.append(shared)
+    server.ask = shared.ask
+    running = asyncio.create_task(shared.run())
+    server.start()
+    try:
+        yield server
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        server.close()
+
+
+async def until_echoed(client: Client) -> None:
+    """Media alone, without any check, until it comes back."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await client.echo(within=0.1):
+            pass
+
+
+async def test_another_relay_knows_the_flow_and_its_port(tmp_path: Path) -> None:
+    """Before the client's next check, and the far end sees the address that it knows."""
+    keys, host, memory = keyset(), own_address(), Memory()
+    async with far_end(keys) as far:
+        client = Client((host, 3478))
+        async with relay(host, keys, far, memory):
+            await client.connect(credential(keys))
+            await until(lambda: memory.keys, "a flow is kept")
+        async with relay(host, keys, far, memory) as second:
+            await until_echoed(client)
+            assert len(far.sources) == 1
+            assert second.counters.flows_restored == 1
+        client.close()
+
+
+async def test_a_call_outlives_its_credential_also_there(tmp_path: Path) -> None:
+    """A check with an expired credential is the flow's, once the flow is known."""
+    keys, host, memory = keyset(), own_address(), Memory()
+    async with far_end(keys) as far:
+        client, session = Client((host, 3478)), credential(keys, lifetime=60)
+        async with relay(host, keys, far, memory):
+            await client.connect(session)
+            await until(lambda: memory.keys, "a flow is kept")
+        async with relay(host, keys, far, memory, later=3600) as second:
+            await client.connect(session)
+            assert second.counters.dropped[Drop.UFRAG_EXPIRED] >= 1
+        client.close()
+
+
+async def test_it_may_vanish_and_come_back(tmp_path: Path) -> None:
+    """Calls do not notice; what could not be written is written later."""
+    keys, host, memory = keyset(), own_address(), Memory()
+    memory.down = True
+    async with far_end(keys) as far:
+        client, stranger = Client((host, 3478)), Client((host, 3478))
+        async with relay(host, keys, far, memory):
+            await client.connect(credential(keys))
+            assert await client.echo()
+            assert await stranger.ask(RTP, 0.1) is None
+            assert not memory.keys
+            memory.down = False
+            await until(lambda: memory.keys, "a flow is kept")
+        client.close()
+        stranger.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"upstream": ["192.0.2.99", 3479]},
+        {"upstream": "x"},
+        {"port": None},
+        {"opened": 0},
+        {"opened": "x"},
+    ],
+)
+async def test_what_it_holds_is_not_believed(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Upstreams are those of the table; what is no record is nothing."""
+    keys, host, memory = keyset(), own_address(), Memory()
+    async with far_end(keys) as far:
+        client = Client((host, 3478))
+        async with relay(host, keys, far, memory):
+            await client.connect(credential(keys))
+            await until(lambda: memory.keys, "a flow is kept")
+        memory.keys = {k: json.dumps(json.loads(v) | change) for k, v in memory.keys.items()}
+        async with relay(host, keys, far, memory) as second:
+            assert await client.ask(RTP) is None
+            assert memory.asked, "it was looked up"
+            assert second.counters.flows_restored == 0
+            assert not second.table.census.total
+        client.close()
+
+
+async def test_junk_asks_for_little() -> None:
+    """However many sources: so many keys a tick, and each source once in a while."""
+    keys, host, memory = keyset(), own_address(), Memory()
+    async with far_end(keys) as far, relay(host, keys, far, memory) as server:
+        (lane,) = server.udp.values()
+        for number in range(10_000):
+            server.handle(lane, RTP, ("203.0.113.1", number), lambda *_: None)
+        await until(lambda: memory.asked, "the store is asked")
+        for _ in range(10):
+            server.handle(lane, RTP, ("203.0.113.1", 0), lambda *_: None)
+            await asyncio.sleep(0.06)
+        assert memory.asked == [ASKED_A_TICK]
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")
+async def test_a_real_redis(tmp_path: Path) -> None:
+    """One relay process is killed; another, with no journal of it, goes on with the call."""
+    keys, options = keyset(), Options(tmp_path, workers=2)
+    socket = tmp_path / "redis.sock"
+    options.arguments += ["--flow-store", f"unix://{socket}"]
+    write_route_keys(tmp_path / "keys", keys)
+    redis = await asyncio.create_subprocess_exec(
+        "redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir",
+        str(tmp_path), stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await until(socket.exists, "Redis is there")
+        async with far_end(keys) as far:
+            client, session = Client(options.address), credential(keys)
+            async with started(options, tmp_path, far) as first:
+                await client.connect(session)
+                await counted_by(options, sessions=1)
+                await first.kill()
+            shutil.rmtree(tmp_path / "state")
+            async with started(options, tmp_path, far):
+                await until_echoed(client)
+                counted = await counted_by(options, sessions=1)
+                assert counted["flows_restored_total"] == 1
+                redis.kill()
+                await redis.wait()
+                assert await client.echo()
+            client.close()
+    finally:
+        if redis.returncode is None:
+            redis.kill()
+            await redis.wait()
