@@ -118,7 +118,7 @@ def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
         address=address,
         port=probe.port or own or relay.udp_port,
         ufrag=ufrag,
-        nudge=deps.observations.nudges.numbers.get(relay.id, 0),
+        nudge=calling.deps.observations.nudges.numbers.get(relay.id, 0),
         password=password,
         **probe.model_dump(exclude={"port", "families", "slow_start_s"}),
     )
