@@ -1,6 +1,6 @@
 """How long wrong answers last: from a fault to the last wrong answer of every edge, and back again.
 
-    python bench/failover.py [--trials 200] [--seed N] [--causes kill,hole,drain,patch]
+    python bench/failover.py [--trials 200] [--seed N] [--causes crash,kill,hole,drain,patch]
 
 A whole deployment in network namespaces (tests/field): three vantages at 1 s, three edges, one
 relay a region. Every trial breaks one relay at a random phase of the checks, asks every edge 125
@@ -31,6 +31,7 @@ sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
 
 from field.asking import Heard, Poller
 from field.namespaces import why_not
+from field.programs import Program
 from field.world import CLIENTS, Field
 from firsthop.up.demo import SERVICE
 
@@ -50,8 +51,24 @@ class Cause(NamedTuple):
     break_: Callable[[Field, str], float]
     """Gives the moment from which on answers with the relay are wrong, in seconds since 1970."""
     mend: Callable[[Field, str], float]
-    known: Literal["verdict", "status", "plan"]
-    """What tells that the control plane knows."""
+    known: Literal["verdict", "crashed", "draining", "plan"]
+    """What tells that the control plane knows: a turn of the verdict, a word of the relay's agent,
+    or the answer to an operator."""
+
+
+def crash(field: Field, region: str) -> float:
+    """The relay's process dies; its agent lives and says so."""
+    at = time.time()
+    field.programs[f"relay-{region}"].kill()
+    return at
+
+
+def start(field: Field, region: str) -> float:
+    """The relay's process is started again, and counts from the moment at which it listens."""
+    relay = field.programs[f"relay-{region}"]
+    since = time.time()
+    relay.start()
+    return _listening(relay, since)
 
 
 def kill(field: Field, region: str) -> float:
@@ -63,11 +80,15 @@ def kill(field: Field, region: str) -> float:
 
 
 def restart(field: Field, region: str) -> float:
-    """From the moment at which the relay listens."""
+    """The host is back, and counts from the moment at which the relay listens."""
     relay = field.programs[f"relay-{region}"]
     since = time.time()
     relay.start()
     field.programs[f"agent-{region}"].start()
+    return _listening(relay, since)
+
+
+def _listening(relay: Program, since: float) -> float:
     while True:
         for line in relay.said("relay_listening", since):
             return float(line["at"])
@@ -115,9 +136,10 @@ def weight(field: Field, region: str, value: int) -> float:
 
 
 CAUSES = {
-    "kill": Cause("`kill -9` of the relay", kill, restart, "verdict"),
+    "crash": Cause("`kill -9` of the relay, its agent lives", crash, start, "crashed"),
+    "kill": Cause("`kill -9` of the relay and its agent", kill, restart, "verdict"),
     "hole": Cause("black-hole before the relay", hole, fill, "verdict"),
-    "drain": Cause("its agent drains it", drain, undrain, "status"),
+    "drain": Cause("its agent drains it", drain, undrain, "draining"),
     "patch": Cause(
         "`PATCH` of the region's weight",
         lambda field, region: weight(field, region, 0),
@@ -165,7 +187,7 @@ class Bench:
             time.sleep(self._rng.uniform(0.0, 1.0))
             self._poller.watch([region])
             yield self._measured(name, region, phase, change)
-        if cause.known == "verdict":
+        if cause.known in ("verdict", "crashed"):
             self._fell_at[region] = time.time()
 
     def _rested(self) -> str:
@@ -182,8 +204,8 @@ class Bench:
         right = (lambda a: a not in (relay, "")) if phase == "failure" else (lambda a: a == relay)
         started = change(self._field, region)
         known = time.time() if cause.known == "plan" else 0.0
-        if cause.known == "status":
-            known = self._status_known(region, draining=phase == "failure")
+        if cause.known in ("crashed", "draining"):
+            known = self._word_known(region, cause.known, phase == "failure")
         heard = self._await(region, started, right)
         if cause.known == "verdict":
             since = self._field.status()["relays"][f"{region}-1"]["since"]
@@ -220,11 +242,11 @@ class Bench:
         status = self._field.status()
         raise RuntimeError(f"{region}: not settled within {GIVE_UP_S:.0f} s: {status}")
 
-    def _status_known(self, region: str, *, draining: bool) -> float:
+    def _word_known(self, region: str, word: str, said: bool) -> float:
         end = time.time() + GIVE_UP_S
         while time.time() < end:
             status = self._field.status()
-            if status["relays"][f"{region}-1"]["draining"] == draining:
+            if status["relays"][f"{region}-1"][word] == said:
                 return datetime.fromisoformat(status["created_at"]).timestamp()
             time.sleep(0.02)
         raise RuntimeError(f"{region}: the notice never came")
@@ -242,7 +264,7 @@ def rank(values: Sequence[float], share: float) -> float:
 
 
 COLUMNS = ("detection", "propagation", "answer", "first_right", "last_wrong")
-BUDGETS_S = {"kill": 6.0, "hole": 6.0, "drain": 1.0, "patch": 1.0}
+BUDGETS_S = {"crash": 1.0, "kill": 6.0, "hole": 6.0, "drain": 1.0, "patch": 1.0}
 
 
 def report(trials: Sequence[Trial]) -> bool:
