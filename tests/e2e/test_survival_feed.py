@@ -25,7 +25,6 @@ from replicas import FollowingEdge, Replica, Replicas, replicas, until
 from worlds import status_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
-HAND_OVER_S = 3.0
 
 
 @pytest.fixture
@@ -46,15 +45,12 @@ async def own_server() -> AsyncIterator[EmbeddedPostgres]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _another_leads(made: Replicas, other: Replica) -> float:
-    """Seconds until `other` leads."""
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    await until(lambda: made.leads(other), "the other leads", 20)
-    return loop.time() - started
+async def _another_leads(made: Replicas, other: Replica) -> None:
+    """How soon, `bench/handover.py` says."""
+    await until(lambda: made.leads(other), "the other leads")
 
 
-async def test_a_killed_leader_is_replaced_within_3_seconds(two: Replicas) -> None:
+async def test_a_killed_leader_is_replaced(two: Replicas) -> None:
     """kill -9: statuses go on with higher numbers, and edges on either replica follow."""
     leader, (other,) = await two.follow_one()
     await two.apply(other)
@@ -66,7 +62,7 @@ async def test_a_killed_leader_is_replaced_within_3_seconds(two: Replicas) -> No
         before = near.seen[-1]
         assert before < first_number(2)
         leader.send(signal.SIGKILL)
-        assert await _another_leads(two, other) < HAND_OVER_S
+        await _another_leads(two, other)
         assert await two.report(other, fra_1="down") == 204
         await asyncio.gather(near.sees(fra_1="down"), far.sees(fra_1="down"))
         for edge in (near, far):
@@ -96,7 +92,7 @@ async def test_a_stopped_leader_is_replaced_and_says_nothing_stale_when_it_runs_
         leader.send(signal.SIGSTOP)
         # Waits in its socket, and would turn a verdict under the old term.
         tempting = asyncio.create_task(two.report(leader, fra_2="up"))
-        assert await _another_leads(two, other) < HAND_OVER_S
+        await _another_leads(two, other)
         assert await two.report(other, fra_1="down") == 204
         await at_other.sees(fra_1="down")
         leader.send(signal.SIGCONT)
@@ -118,7 +114,7 @@ async def test_a_leader_that_ends_hands_over(two: Replicas) -> None:
         await two.report(leader, fra_1="up", fra_2="down", fra_3="up")
         await edge.sees(fra_1="up", fra_2="down", fra_3="up")
         leader.send(signal.SIGTERM)
-        assert await _another_leads(two, other) < HAND_OVER_S
+        await _another_leads(two, other)
 
         async def of_the_next() -> bool:
             return edge.seen[-1] > first_number(2)

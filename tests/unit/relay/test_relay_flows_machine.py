@@ -49,7 +49,7 @@ class Lives(RuleBasedStateMachine):
     def start(self) -> None:
         self.relay = Relay(limits=LIMITS)
         self.current: dict[Source, Flow] = {}
-        self.alive: set[Flow] = set()
+        self.alive: dict[Flow, None] = {}  # in the order of their birth, the same in every run
         self.confirmed: set[Flow] = set()
         self.heard: dict[Flow, float] = {}
         """When its client was last heard."""
@@ -73,7 +73,7 @@ class Lives(RuleBasedStateMachine):
                 assert not self.relay.table.draining or outcome.ufrag in {
                     flow.ufrag for flow in self.confirmed
                 }
-            self.alive.add(outcome)
+            self.alive[outcome] = None
             self.heard[outcome] = self.relay.now
             return (outcome, success(packet))
         if known:
@@ -129,7 +129,7 @@ class Lives(RuleBasedStateMachine):
     @rule(data=st.data())
     def shell_closes(self, data: st.DataObject) -> None:
         if self.alive:
-            flow = data.draw(st.sampled_from(sorted(self.alive, key=lambda each: each.opened_at)))
+            flow = data.draw(st.sampled_from([*self.alive]))
             self.relay.table.close(flow, "socket")
 
     @invariant()
@@ -145,7 +145,9 @@ class Lives(RuleBasedStateMachine):
                 self._ended(flow, event.reason)
             else:
                 assert isinstance(event, Confirmed)
-        assert self.alive == {flow for each in self.relay.lane.flows.values() for flow in each}
+        assert self.alive.keys() == {
+            flow for each in self.relay.lane.flows.values() for flow in each
+        }
 
     def _ended(self, flow: Flow, reason: str) -> None:
         now = self.relay.now
@@ -156,7 +158,7 @@ class Lives(RuleBasedStateMachine):
             assert now - self.heard[flow] >= LIMITS.idle_s
         if reason == "lifetime":
             assert now - flow.opened_at >= LIMITS.lifetime_s
-        self.alive.discard(flow)
+        self.alive.pop(flow, None)
         self.confirmed.discard(flow)
         if self.current.get(flow.source) is flow:
             del self.current[flow.source]
@@ -174,7 +176,7 @@ class Lives(RuleBasedStateMachine):
         table, lane = self.relay.table, self.relay.lane
         assert lane.current == self.current
         assert table.census.total == len(self.alive) <= LIMITS.flows
-        unconfirmed = self.alive - self.confirmed
+        unconfirmed = self.alive.keys() - self.confirmed
         assert table.census.unconfirmed == len(unconfirmed) <= LIMITS.unconfirmed
         assert table.sessions == len({flow.ufrag for flow in self.confirmed})
         by_ufrag: dict[bytes, int] = {}

@@ -1,0 +1,77 @@
+"""How soon another control plane leads: after a kill, a stop (SIGSTOP) and an orderly end.
+
+    python bench/handover.py [--trials 20]
+
+Two control planes over a PostgreSQL of their own, asked every 20 ms who leads. Nothing else runs.
+"""
+
+# ruff: noqa: E402  (sys.path is set right before our own imports, see below)
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
+
+from firsthop.postgres import EmbeddedPostgres
+from replicas import Replicas, replicas, until
+
+CAUSES = {
+    "`kill -9`": signal.SIGKILL,
+    "SIGSTOP": signal.SIGSTOP,
+    "SIGTERM": signal.SIGTERM,
+}
+
+
+async def hand_over(made: Replicas, number: signal.Signals) -> float:
+    """Seconds from the signal to the leader until the other leads; then both are there again."""
+    leader, (other,) = await made.follow_one()
+    leader.send(number)
+    since = time.monotonic()
+    await until(lambda: made.leads(other), "the other leads")
+    taken = time.monotonic() - since
+    if number == signal.SIGSTOP:
+        leader.send(signal.SIGCONT)
+    else:
+        assert leader.process is not None
+        await asyncio.to_thread(leader.process.wait, 30)
+        leader.start()
+    return taken
+
+
+async def run(folder: Path, trials: int) -> None:
+    """Print a row for each cause."""
+    server = EmbeddedPostgres(folder / "postgres")
+    await server.start()
+    try:
+        async with replicas(folder, server.url) as made:
+            print("| the leader gets | trials | p50 s | max s |\n|---|---|---|---|")
+            for title, number in CAUSES.items():
+                taken = [await hand_over(made, number) for _ in range(trials)]
+                middle, most = statistics.median(taken), max(taken)
+                print(f"| {title} | {trials} | {middle:.2f} | {most:.2f} |", flush=True)
+    finally:
+        await server.stop()
+
+
+def main() -> None:
+    """Run the trials."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trials", type=int, default=20)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fh-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL runs as somebody else
+        asyncio.run(run(Path(folder), given.trials))
+
+
+if __name__ == "__main__":
+    main()
