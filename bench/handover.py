@@ -41,11 +41,16 @@ async def hand_over(made: Replicas, number: signal.Signals) -> float:
     taken = time.monotonic() - since
     if number == signal.SIGSTOP:
         leader.send(signal.SIGCONT)
+        await until(lambda: _one(made), "the stopped one has heard that it leads no more")
     else:
         assert leader.process is not None
         await asyncio.to_thread(leader.process.wait, 30)
         leader.start()
     return taken
+
+
+async def _one(made: Replicas) -> bool:
+    return len(await made.leaders()) == 1
 
 
 async def run(folder: Path, trials: int) -> None:
