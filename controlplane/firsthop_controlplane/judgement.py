@@ -83,6 +83,12 @@ class Judgement:
         """What each vantage that counts says of a relay by itself, as of the last `judge`."""
         return self._sightings.said.get(relay, {})
 
+    def certificate_ends(self, relay: str) -> datetime | None:
+        """When the first certificate of a relay expires; None where none was shown."""
+        known = self._sightings.certificates
+        ends = [known[relay, family] for family in FAMILIES if (relay, family) in known]
+        return min(ends, default=None)
+
     def judge(
         self,
         relays: Mapping[str, Relay],

@@ -32,6 +32,8 @@ class Sightings:
     """Vantages whose own network of that family is broken."""
     said: dict[str, dict[str, Word]] = field(default_factory=dict)
     """Of each relay, by vantage; the excluded are not heard."""
+    certificates: dict[Address, datetime] = field(default_factory=dict)
+    """When the certificate at an address expires, by the last prober that was shown one."""
     _views: dict[Address, dict[str, Sighting]] = field(default_factory=dict)
     """Of each address, by prober."""
     _votes: dict[Address, dict[str, Liveness]] = field(default_factory=dict)
@@ -56,6 +58,8 @@ class Sightings:
                 is_new=before.get(address) != view.checked_at,
             )
             checks[address] = view.checked_at
+            if view.certificate_ends is not None:
+                self.certificates[address] = view.certificate_ends
         self._vantage_of[prober] = report.vantage
 
     def hear(self, relays: Mapping[str, Relay], now: datetime) -> None:
@@ -65,6 +69,7 @@ class Sightings:
         }
         for gone in self._views.keys() - addresses.keys():
             del self._views[gone]
+            self.certificates.pop(gone, None)
         at, before = now.timestamp(), self.words
         self.words = {
             address: self._heard(address, relay, before.get(address, {}), at)

@@ -91,12 +91,17 @@ class StatusLoop:
 
     async def run(self) -> None:
         """Evaluate until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
                 self.evaluate()
             except Exception:
                 log.exception("status.evaluation_failed")
             self.evaluated.ring()
+            # As long a rest as the look took: many probers of many relays leave half of the time
+            # to everything else.
+            await asyncio.sleep(loop.time() - began)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._wake.wait()

@@ -49,6 +49,7 @@ class Watch:
         self._since: datetime | None = None
         self._checked_at: datetime | None = None
         self._duration_ms: float | None = None
+        self._certificate_ends: datetime | None = None
         self._reason = ""
         self._unable = ""
         self._task: asyncio.Task[None] | None = None
@@ -71,7 +72,7 @@ class Watch:
         before, self.target = self.target, target
         if _place(target) != _place(before):
             self.streak = Streak()
-            self._since = self._checked_at = self._duration_ms = None
+            self._since = self._checked_at = self._duration_ms = self._certificate_ends = None
             self._reason = ""
         if target.interval_s != before.interval_s and self._task is not None:
             self.stop()
@@ -101,6 +102,7 @@ class Watch:
             since=self._since,
             checked_at=self._checked_at,
             duration_ms=self._duration_ms,
+            certificate_ends=self._certificate_ends,
             reason=self._reason,
         )
 
@@ -148,6 +150,7 @@ class Watch:
         self._checked_at = now
         if isinstance(outcome, Passed):
             self._duration_ms, self._reason = outcome.duration_ms, ""
+            self._certificate_ends = outcome.certificate_ends
         else:
             self._reason = outcome.reason[:REASON_LENGTH]
         if self._since is None or self.streak.verdict != before:

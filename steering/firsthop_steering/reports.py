@@ -59,6 +59,8 @@ class VantageView(Model):
     checked_at: AwareDatetime
     duration_ms: float | None = Field(default=None, ge=0)
     """How long the last successful check took."""
+    certificate_ends: AwareDatetime | None = None
+    """When the certificate expires that the last successful check of kind tls was shown."""
     reason: str = Field(default="", max_length=200)
     """Why the last check failed; empty when it succeeded."""
 

@@ -129,6 +129,24 @@ async def test_agents_speak_for_their_own_relay_only(deployed: Any, until: Any) 
     assert answer.status == 404
 
 
+async def test_operators_see_what_agents_report_and_when_certificates_end(deployed: Any) -> None:
+    """Edges need neither."""
+    agent = await deployed.token_of("agent", scope="fra-1")
+    body = {"sequence": 1, "sent_at": _now().isoformat(), "cpu": 0.25, "drops_per_second": 2.0}
+    path = "/v1/relays/fra-1/reports"
+    assert (await deployed.call("POST", path, body, token=agent)).status == 204
+    prober = await deployed.token_of("prober")
+    seen = _report("a", "up", "fra-1", "fra-2")
+    ends = (_now() + timedelta(days=9)).isoformat()
+    seen["views"][1] |= {"family": "ipv6", "certificate_ends": ends}
+    assert await _results(deployed, prober, seen) == 204
+    status = (await deployed.get("/v1/status")).body
+    assert {name: each["cpu"] for name, each in status["reports"].items()} == {"fra-1": 0.25}
+    assert status["reports"]["fra-1"]["drops_per_second"] == 2.0
+    assert [*status["certificates"]] == ["fra-2"]
+    assert datetime.fromisoformat(status["certificates"]["fra-2"]) == datetime.fromisoformat(ends)
+
+
 async def test_old_reports_and_wrong_clocks_are_refused(deployed: Any) -> None:
     """An overtaken report is 409; a restarted agent starts its sequence again; clocks ± 5 min."""
     secret = await deployed.token_of("agent", "fra-1")

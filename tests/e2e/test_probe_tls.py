@@ -54,6 +54,8 @@ async def test_tls_passes_with_a_certificate_of_ones_own(tmp_path: Path) -> None
     outcome = await tls_outcome(served)
     assert isinstance(outcome, Passed)
     assert 0 < outcome.duration_ms < 5000
+    assert outcome.certificate_ends is not None
+    assert outcome.certificate_ends > datetime.now(UTC)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from firsthop_controlplane.api.operations import Calling, Operation, Query, answer, answer_json
 from firsthop_controlplane.deps import Deps
@@ -15,6 +16,7 @@ from firsthop_controlplane.tokens import VIEWERS
 from firsthop_steering.document import Document
 from firsthop_steering.model import Forced, Model, Service, Slug
 from firsthop_steering.rdata import domain_name
+from firsthop_steering.reports import RelayReport
 from firsthop_steering.snapshot import Status
 
 
@@ -50,6 +52,11 @@ class StatusAnswer(Status):
     leader: LeaderView
     forced: dict[Slug, Forced] = Field(default_factory=dict)
     """Operators' words that are in force: they go before what is measured and reported."""
+    reports: dict[Slug, RelayReport] = Field(default_factory=dict)
+    """What each relay's agent last said, as the leader heard it; empty at others."""
+    certificates: dict[Slug, AwareDatetime] = Field(default_factory=dict)
+    """When the certificate of a relay that is checked by tls expires, the first of its addresses;
+    known to the leader."""
 
 
 def leader_view(deps: Deps) -> LeaderView:
@@ -76,7 +83,28 @@ async def _status(calling: Calling) -> web.Response:
         if relay.forced is not None and relay.forced.active(now)
     }
     leader = leader_view(deps)
-    return answer(StatusAnswer.model_construct(**dict(status), leader=leader, forced=forced))
+    heard, ends = _own_knowledge(deps, status) if leader.here else ({}, {})
+    return answer(
+        StatusAnswer.model_construct(
+            **dict(status),
+            leader=leader,
+            forced=forced,
+            reports=heard,
+            certificates=ends,
+        )
+    )
+
+
+def _own_knowledge(
+    deps: Deps, status: Status
+) -> tuple[dict[Slug, RelayReport], dict[Slug, datetime]]:
+    """Agents' last reports and the ends of certificates, which edges are not told."""
+    observed = deps.observations
+    ends = {name: observed.judgement.certificate_ends(name) for name in status.relays}
+    return (
+        {name: each.report for name, each in sorted(observed.heard.items())},
+        {name: each for name, each in ends.items() if each is not None},
+    )
 
 
 async def _explain(calling: Calling) -> web.Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from firsthop_steering.reports import ProbeTarget
@@ -18,6 +19,8 @@ class Passed:
     """The target answered as it should, after so many milliseconds."""
 
     duration_ms: float
+    certificate_ends: datetime | None = None
+    """When the certificate that was shown expires."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ def handshake_failed(error: ssl.SSLError) -> Failed:
     return Failed(f"TLS: {words}")
 
 
-def validity(der: bytes, now: datetime, min_valid_days: int) -> Failed | None:
-    """None when it is valid now and for so many days more; a reason with the date otherwise."""
+def validity(der: bytes, now: datetime, min_valid_days: int) -> Failed | datetime:
+    """Its end when it is valid now and for so many days more; a reason with the date otherwise."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
@@ -42,4 +42,4 @@ def validity(der: bytes, now: datetime, min_valid_days: int) -> Failed | None:
         return Failed(f"certificate is not valid before {first:%Y-%m-%d}")
     if now + timedelta(days=min_valid_days) >= last:
         return Failed(f"certificate expires on {last:%Y-%m-%d}, within {min_valid_days} days")
-    return None
+    return last

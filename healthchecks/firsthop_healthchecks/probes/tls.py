@@ -41,7 +41,8 @@ class TlsProbe:
         if der is None:
             return Failed("no certificate")
         duration_ms = (loop.time() - started) * 1000
-        return validity(der, self._wall(), target.min_valid_days) or Passed(duration_ms)
+        ends = validity(der, self._wall(), target.min_valid_days)
+        return ends if isinstance(ends, Failed) else Passed(duration_ms, ends)
 
     async def close(self) -> None:
         """Nothing is shared."""
