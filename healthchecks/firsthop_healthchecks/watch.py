@@ -56,7 +56,10 @@ class Watch:
         self._closely: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Check now or within a second, and from then on in every round."""
+        """Check now or within a second, and from then on in every round.
+
+        Where rounds are rarer than a second the first checks follow each other within one.
+        """
         self._task = asyncio.create_task(self._run())
 
     def stop(self) -> asyncio.Task[None] | None:
@@ -112,13 +115,22 @@ class Watch:
         schedule = Schedule.of(self._key, start=self._start, interval_s=interval_s)
         if interval_s > FIRST_CHECK_WITHIN_S:
             await asyncio.sleep(schedule.phase * FIRST_CHECK_WITHIN_S)
-            await self.check()
+            await self._come_to_know()
         number = -1
         while True:
             now = loop.time()
             number = schedule.next_round(number, now)
             await asyncio.sleep(schedule.at(number) - now)
             await self.check()
+
+    async def _come_to_know(self) -> None:
+        """Check every second at first: a target that is checked rarely is not unknown for long."""
+        for _ in range(self.target.fall - 1):
+            await self.check()
+            if self.streak.verdict != "unknown":
+                return
+            await asyncio.sleep(FIRST_CHECK_WITHIN_S)
+        await self.check()
 
     async def check(self) -> None:
         """Check once and take note; what was learned of another place is forgotten."""

@@ -184,8 +184,9 @@ class Instant(selectors.SelectSelector):
 class Timed:
     """A probe that takes so long, by the loop's clock, and notes when it began."""
 
-    def __init__(self, takes_s: Callable[[int], float]) -> None:
+    def __init__(self, takes_s: Callable[[int], float], *, passes: bool = True) -> None:
         self.takes_s = takes_s
+        self.outcome = Passed(1.0) if passes else Failed("refused")
         self.began: list[float] = []
         self.under_way = self.most_under_way = 0
 
@@ -195,7 +196,7 @@ class Timed:
         self.most_under_way = max(self.most_under_way, self.under_way)
         await asyncio.sleep(self.takes_s(len(self.began)))
         self.under_way -= 1
-        return Passed(1.0)
+        return self.outcome
 
     async def close(self) -> None:
         return
@@ -252,6 +253,14 @@ def test_rare_checks_begin_within_a_second() -> None:
     assert began[0] <= 1001.0
     schedule = Schedule.of("fra-1", start=1000.0, interval_s=600)
     assert began[1:] == pytest.approx([schedule.at(n) for n in range(3)], abs=1e-6)
+
+
+def test_a_dead_target_that_is_checked_rarely_is_known_within_seconds() -> None:
+    """`fall` checks a second apart; from then on it keeps to its rounds."""
+    began = hours_of(3 * 600, Timed(lambda _: 0.1, passes=False), interval_s=600, fall=3)
+    assert began[2] - began[0] == pytest.approx(2 * 1.1, abs=1e-6)
+    schedule = Schedule.of("fra-1", start=1000.0, interval_s=600)
+    assert began[3:] == pytest.approx([schedule.at(n) for n in range(3)], abs=1e-6)
 
 
 async def test_it_checks_in_every_round_until_stopped() -> None:
