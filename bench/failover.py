@@ -176,7 +176,8 @@ class Bench:
     def trial(self, name: str) -> Iterator[Trial]:
         """Break and mend one relay; gives a trial each."""
         cause = CAUSES[name]
-        region = self._rested()
+        falls = cause.known in ("verdict", "crashed")
+        region = self._rested() if falls else self._rng.choice(self._field.regions)
         self._poller.watch([region])
         self._await(region, time.time(), lambda answer: answer == self._field.relays[region])
         phases: tuple[tuple[Phase, Callable[[Field, str], float]], ...] = (
@@ -187,7 +188,7 @@ class Bench:
             time.sleep(self._rng.uniform(0.0, 1.0))
             self._poller.watch([region])
             yield self._measured(name, region, phase, change)
-        if cause.known in ("verdict", "crashed"):
+        if falls:
             self._fell_at[region] = time.time()
 
     def _rested(self) -> str:
@@ -313,8 +314,9 @@ def main() -> int:
             for number, name in zip(range(given.trials), _order(given.causes, rng), strict=False):
                 for trial in bench.trial(name):
                     trials.append(trial)
-                    print(f"{number + 1}/{given.trials} {name} {trial.phase}:"
-                          f" last wrong {trial.last_wrong:.2f} s", file=sys.stderr)  # fmt: skip
+                    figures = (f"{each} {getattr(trial, each):.2f}" for each in COLUMNS)
+                    title = f"{number + 1}/{given.trials} {name} {trial.phase}"
+                    print(f"{title}: {', '.join(figures)}", file=sys.stderr, flush=True)
             poller.end()
     return 0 if report(trials) else 1
 
