@@ -10,11 +10,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 
 import typer
 
 from firsthop import logs
+from firsthop_relay.log import before_first_line
 
 COMMANDS = {
     "up": ("firsthop.commands.up", "up"),
@@ -45,6 +47,8 @@ COMMANDS = {
     "geodata": ("firsthop.commands.geodata", "app"),
 }
 _HIDDEN = {"edge-worker", "relay-worker"}
+_FIRST_THINGS_FIRST = {"relay", "relay-worker"}
+"""Their logs are set up with the first line: a call waits for a relay that restarts."""
 _EXTRAS = {"transceiver": "transceiver"}
 """Where a command's libraries are, if not in `controlplane`."""
 
@@ -63,7 +67,10 @@ def build(wanted: str | None = None) -> typer.Typer:
     def options(
         log_level: str = typer.Option("info", envvar="FIRSTHOP_LOG_LEVEL", help="debug … error"),
     ) -> None:
-        logs.configure(level=log_level)
+        if wanted in _FIRST_THINGS_FIRST:
+            before_first_line(partial(logs.configure, level=log_level))
+        else:
+            logs.configure(level=log_level)
 
     for name in [wanted] if wanted in COMMANDS else COMMANDS:
         module, attribute = COMMANDS[name]

@@ -11,7 +11,8 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, items, listen_list, networks
-from firsthop.commands.process import bearer_token, http_urls, optional_slug
+from firsthop.commands.process import bearer_token, http_urls
+from firsthop.commands.slugs import optional_slug
 from firsthop.edge.settings import (
     AllocatorOptions,
     DnsOptions,

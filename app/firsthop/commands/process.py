@@ -9,12 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from firsthop.commands.options import items
-from firsthop_steering.model import Slug
-
-_SLUG = TypeAdapter(Slug)
 
 
 def run_until_signal(service: Coroutine[None, None, None]) -> None:
@@ -35,20 +31,6 @@ def fail(message: str) -> typer.Exit:
     """Say one line on stderr; raise what this gives: exit status 1."""
     typer.echo(f"firsthop: {message}", err=True)
     return typer.Exit(1)
-
-
-def slug(value: str) -> str:
-    """Refuse what cannot be an id."""
-    try:
-        return str(_SLUG.validate_python(value))
-    except ValidationError:
-        rule = "must be 1 to 63 lower-case letters, digits and inner hyphens"
-        raise typer.BadParameter(f"{value!r} {rule}") from None
-
-
-def optional_slug(value: str | None) -> str | None:
-    """The same, where there may be none: an empty variable counts as unset."""
-    return slug(value) if value else None
 
 
 def http_url(value: str) -> str:
