@@ -18,7 +18,7 @@ from firsthop_relay.flows import FlowTable
 from firsthop_relay.journal import Journal, JournalError
 from firsthop_relay.limits import Limits
 from firsthop_relay.restoring import restore
-from firsthop_relay.routes import read_routes
+from firsthop_relay.route_text import read_routes
 from firsthop_relay.server import RelayServer
 from firsthop_relay.shared import SharedFlows, connect
 from firsthop_relay.upstreams import RESERVE, raise_file_limit

@@ -15,21 +15,19 @@ from typing import Annotated, Literal
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from firsthop_steering.fields import Model as Model
-from firsthop_steering.fields import Port as Port
-from firsthop_steering.fields import State as State
-from firsthop_steering.fields import Weight as Weight
-from firsthop_steering.fields import WireId as WireId
 from firsthop_steering.names import LONGEST_TEXT
 from firsthop_steering.rdata import Rdata, domain_name, parse_rdata
 from firsthop_steering.record_types import PATTERN, canonical_type
+from firsthop_steering.state import State as State
 
 Slug = Annotated[
     str,
@@ -41,7 +39,15 @@ Slug = Annotated[
 ]
 Latitude = Annotated[float, Field(ge=-90, le=90, description="Degrees north.")]
 Longitude = Annotated[float, Field(ge=-180, le=180, description="Degrees east.")]
+Weight = Annotated[
+    int,
+    Field(ge=0, le=100, description="Per cent of those who reach it that it keeps; 0 drains."),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
 Ttl = Annotated[int, Field(ge=0, le=2**31 - 1, description="Seconds (RFC 2181 §8: 31 bits).")]
+WireId = Annotated[
+    int, Field(ge=1, le=65535, description="16-bit id inside credentials; never reused.")
+]
 
 DomainName = Annotated[
     str,
@@ -60,6 +66,12 @@ RecordType = Annotated[
     ),
     AfterValidator(canonical_type),
 ]
+
+
+class Model(BaseModel):
+    """A frozen value; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Region(Model):

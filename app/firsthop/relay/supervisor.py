@@ -15,6 +15,7 @@ from firsthop.relay.crew import HAND_OVER_WITHIN_S, Alone, Crew, Processes
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
 from firsthop_relay import log
+from firsthop_relay.route_text import write_routes
 from firsthop_relay.watched import FileError, KeyFile, RouteFile
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class _Relay:
         return {"route_keys": self._keys.load().to_json()}
 
     def _load_routes(self) -> dict[str, Any]:
-        return {"routes": self._routes.load().to_json()} if self._routes else {}
+        return {"routes": write_routes(self._routes.load())} if self._routes else {}
 
     def _drain(self, draining: bool) -> None:
         self._crew.tell({"draining": draining})
