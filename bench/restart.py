@@ -38,8 +38,9 @@ MODES = {
 }
 BUDGET_S = {"journal": 0.5, "nothing": 3.0, "redis": 3.0}
 """Issue D, must show 2: of every run."""
-SETTLED = 100  # packets of audio between two deaths, 2 s
+SETTLED = 60  # packets of audio between two deaths, over a second
 WITHIN_MS = 30_000
+MOST_S = 600.0
 BUSY = "while True: pass"
 
 
@@ -68,8 +69,9 @@ async def store(folder: Path) -> AsyncIterator[str]:
         await server.wait()
 
 
-async def gaps(mode: str, runs: int) -> list[tuple[float, float]]:
-    """Silence, and time until the new process said that it listens, of each run; seconds."""
+async def gaps(mode: str, runs: int) -> list[tuple[float, float, float]]:
+    """Of each run, in seconds: the gap by RTP timestamps, the silence by the clock, and how long
+    until the new process said that it listens."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-restart-")))
         options: tuple[str, ...] = ()
@@ -77,7 +79,7 @@ async def gaps(mode: str, runs: int) -> list[tuple[float, float]]:
             options = "--state-dir", str(folder / "relay")
         elif mode == "redis":
             options = "--flow-store", await stack.enter_async_context(store(folder))
-        here, _ = await stack.enter_async_context(world(folder))
+        here, _ = await stack.enter_async_context(world(folder, within=MOST_S))
         life = await stack.enter_async_context(AsyncExitStack())
         between = await life.enter_async_context(relay(folder, here.transceivers, *options))
         tab = await stack.enter_async_context(page(f"{here.allocator.url}/healthz"))
@@ -90,29 +92,31 @@ async def gaps(mode: str, runs: int) -> list[tuple[float, float]]:
         found = []
         for _ in range(runs):
             await tab.evaluate(f"largest_gap({SETTLED}, {WITHIN_MS})")
-            await tab.evaluate("window.call.watch.gap = 0")
+            await tab.evaluate("window.call.watch.gap = window.call.watch.quiet = 0")
             died = time.monotonic()
             await between.process.kill()
             between = await life.enter_async_context(
                 relay(folder, here.transceivers, *options, address=between.address)
             )
             down = time.monotonic() - died
-            found.append((await tab.evaluate(f"largest_gap({SETTLED}, {WITHIN_MS})"), down))
+            gap = await tab.evaluate(f"largest_gap({SETTLED}, {WITHIN_MS})")
+            found.append((gap, await tab.evaluate("window.call.watch.quiet"), down))
         return found
 
 
-def report(mode: str, found: list[tuple[float, float]]) -> bool:
-    """One line; whether every run was within the budget."""
-    silent, down = sorted(gap for gap, _ in found), [each for _, each in found]
-    met = silent[-1] <= BUDGET_S[mode]
-    print(
-        f"{mode} ({MODES[mode]}): {len(found)} deaths, silent for"
-        f" {silent[0]:.2f} s at least, {statistics.median(silent):.2f} s at p50,"
-        f" {silent[-1]:.2f} s at most; the new process said that it listens after"
-        f" {statistics.median(down):.2f} s; budget {BUDGET_S[mode]:g} s"
-        f" {'met' if met else 'MISSED'}"
-    )
-    print("  " + " ".join(f"{gap:.2f}" for gap in silent), flush=True)
+def report(mode: str, found: list[tuple[float, float, float]]) -> bool:
+    """The figures of one mode; whether every run was within the budget."""
+    gap, quiet, down = (sorted(column) for column in zip(*found, strict=True))
+    met = max(gap[-1], quiet[-1]) <= BUDGET_S[mode]
+    print(f"{mode} ({MODES[mode]}), {len(found)} deaths:")
+    for name, column in (
+        ("gap by RTP timestamps", gap),
+        ("silence by the clock", quiet),
+        ("until the new process said that it listens", down),
+    ):
+        print(f"  {name}: {statistics.median(column):.2f} s at p50, {column[-1]:.2f} s at most")
+    print("  gaps: " + " ".join(f"{each:.2f}" for each in gap))
+    print(f"  budget {BUDGET_S[mode]:g} s {'met' if met else 'MISSED'}", flush=True)
     return met
 
 
