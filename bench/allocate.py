@@ -30,7 +30,7 @@ from pathlib import Path
 import psutil
 
 # This file's folder would make `import dns` find its dns.py instead of dnspython.
-del sys.path[0]
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from aiohttp import web
 

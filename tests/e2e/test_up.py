@@ -312,7 +312,8 @@ def test_two_edges_split_the_same_prefixes(up: Deployment, tmp_path: Path) -> No
 
 @pytest.mark.skipif(bool(no_browser()), reason=no_browser())
 def test_a_browser_talks_to_itself_through_the_nearest_relay(up: Deployment) -> None:
-    """The demo page, as a client in Brazil: its relay, and the transceiver region behind it."""
+    """The demo page, as a client in Brazil: its relay, the transceiver region behind it, and what
+    happens to the call when that relay is killed by its button."""
     asyncio.run(_talk(up))
 
 
@@ -335,8 +336,14 @@ async def _talk(up: Deployment) -> None:
         assert isinstance(decoded, Decoded)
         _, region, _ = up.call("GET", "/v1/transceiver-regions/us-east")
         assert decoded.region == region["wire_id"]
+        victim = up.find("relay", "--listen", f"{up.relays}.3:3478")
+        await tab.click("#kill:enabled")
+        await expect(tab.locator("#said")).to_contain_text("gru-1 is dead", timeout=30_000)
+        assert not victim.is_running()
+        await expect(tab.locator("#way-relay")).not_to_contain_text("gru-1", timeout=30_000)
         await tab.click("#stop:enabled")
         await tab.wait_for_selector("#start:enabled")
+    until(lambda: up.region(BRAZIL) == "gru", "its relay is back", within=60)
 
 
 def test_unknown_names_are_refused_and_absent_ones_denied(up: Deployment) -> None:

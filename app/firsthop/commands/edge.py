@@ -119,6 +119,10 @@ def edge(
             envvar="FIRSTHOP_ALLOCATOR_DEMO", help="Serve /demo: a call to oneself, in a browser."
         ),
     ] = False,
+    allocator_demo_stage: Annotated[
+        Path | None,
+        typer.Option(envvar="FIRSTHOP_ALLOCATOR_DEMO_STAGE", hidden=True),  # of `firsthop up`
+    ] = None,
     metrics: Annotated[str, typer.Option(envvar="FIRSTHOP_METRICS_LISTEN")] = "127.0.0.1:9153",
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
@@ -154,6 +158,7 @@ def edge(
             trusted_proxies=networks(trusted_proxies, "--trusted-proxies"),
             origins=tuple(items(allowed_origins)),
             demo=allocator_demo,
+            demo_stage=allocator_demo_stage,
         ),
         dns_options=DnsOptions(
             nsid=_nsid(nsid),
