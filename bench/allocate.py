@@ -6,6 +6,8 @@ Servers are processes of their own; rounds alternate between them. The figure is
 of *server CPU*, which a busy machine disturbs far less than requests per second of clock.
 """
 
+# ruff: noqa: E402  (sys.path is set right before our own imports, see below)
+
 from __future__ import annotations
 
 import argparse
@@ -16,6 +18,7 @@ import os
 import random
 import socket
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +28,10 @@ from multiprocessing import Process
 from pathlib import Path
 
 import psutil
+
+# This file's folder would make `import dns` find its dns.py instead of dnspython.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from aiohttp import web
 
 from firsthop_allocator.allocation import ENTROPY_LENGTH, AllocationRequest, allocate

@@ -107,16 +107,22 @@
     return { etag: response.headers.get("ETag"), ufrag: of("ice-ufrag", fragment), fragment };
   };
 
-  // Follows the audio that comes back, for `largest_gap`.
+  // Follows the audio that comes back, for `largest_gap`: `gap` by its RTP timestamps, `quiet` by
+  // the clock, both in seconds.
   window.watch_gaps = () => {
     const receiver = window.call.connection.getReceivers().find((each) => each.track.kind === "audio");
-    const watch = window.call.watch = { gap: 0, last: 0, seen: 0 };
+    const watch = window.call.watch = { gap: 0, quiet: 0, last: 0, at: 0, seen: 0 };
     setInterval(() => {
       const [source] = receiver.getSynchronizationSources();
       if (!source || source.rtpTimestamp === watch.last) return;
       const step = (source.rtpTimestamp - watch.last) >>> 0;
-      if (watch.seen++ > 0 && step < 2 ** 31) watch.gap = Math.max(watch.gap, step / 48000);
+      const now = performance.now();
+      if (watch.seen++ > 0) {
+        if (step < 2 ** 31) watch.gap = Math.max(watch.gap, step / 48000);
+        watch.quiet = Math.max(watch.quiet, (now - watch.at) / 1000);
+      }
       watch.last = source.rtpTimestamp;
+      watch.at = now;
     }, 5);
   };
 

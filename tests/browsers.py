@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,19 @@ def why_not() -> str:
 
 
 @asynccontextmanager
-async def page(url: str) -> AsyncIterator[Any]:
-    """A fresh Chromium at `url`, with the functions of `browser_call.js` in its page."""
+async def page(
+    url: str, *flags: str, where: AbstractContextManager[None] | None = None
+) -> AsyncIterator[Any]:
+    """A fresh Chromium at `url`, with the functions of `browser_call.js` in its page.
+
+    `where` is entered while it starts: a network namespace, which its processes then keep.
+    """
     from playwright.async_api import async_playwright
 
-    async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
+    async with AsyncExitStack() as stack:
+        with where or nullcontext():
+            driver = await stack.enter_async_context(async_playwright())
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
         try:
             opened = await browser.new_page()
             await opened.goto(url)

@@ -253,6 +253,8 @@ async def world(
     through: bool = False,
     settings: AllocatorSettings = SETTINGS,
     regions: Sequence[str] = ("eu",),
+    within: float = CALL_S,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[tuple[World, Forwarder | None]]:
     """One transceiver a region, and an allocator whose one relay is a forwarder to the first, or,
     without, the first itself."""
@@ -261,7 +263,9 @@ async def world(
             await stack.enter_async_context(transceiver(folder, region, n))
             for n, region in enumerate(regions, start=1)
         ]
-        allocator = await stack.enter_async_context(running_allocator(settings, within=CALL_S))
+        allocator = await stack.enter_async_context(
+            running_allocator(settings, within=within, listen=(host, 0))
+        )
         made = World(allocator, ends)
         forwarder = None
         if through:

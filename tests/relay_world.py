@@ -8,7 +8,8 @@ from itertools import count
 from firsthop_relay.flow import Flow, Lane, Source
 from firsthop_relay.flows import FlowTable
 from firsthop_relay.limits import Limits
-from firsthop_relay.routes import RouteTable, read_routes
+from firsthop_relay.route_text import read_routes
+from firsthop_relay.routes import RouteTable
 from firsthop_steering.snapshot import CredentialKey, KeySet
 from firsthop_steering.stun import USERNAME, Kind, binding_success, build
 from firsthop_steering.ufrag import (

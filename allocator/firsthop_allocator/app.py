@@ -27,8 +27,9 @@ from firsthop_allocator.allocation import (
 )
 from firsthop_allocator.answers import RETRY, json_answer, problem_answer, refusal
 from firsthop_allocator.bodies import read_octets
-from firsthop_allocator.callers import Subject, cors_headers, has_token, subject
+from firsthop_allocator.callers import Subject, cors_headers, has_token, needs_token, subject
 from firsthop_allocator.counts import AllocatorCollector, Counts
+from firsthop_allocator.demo import stage
 from firsthop_allocator.errors import Problem, unreadable
 from firsthop_allocator.reading import read_body, read_query
 from firsthop_allocator.regions import rank_regions
@@ -97,6 +98,8 @@ def create_app(
     if settings.demo:
         for path in demo.PATHS:
             app.router.add_get(path, api.bordered(api.demo))
+        if settings.demo_stage is not None:
+            app.router.add_post(stage.PATH, api.bordered(api.kill_relay))
     app.router.add_route("*", "/{elsewhere:.*}", api.bordered(api.elsewhere))
     return app
 
@@ -232,7 +235,16 @@ class _Api:
         return web.Response(body=self._openapi, content_type="application/json")
 
     async def demo(self, request: web.Request) -> web.StreamResponse:
-        return demo.answer(request.path)
+        return demo.answer(request.path, stage=self._settings.demo_stage is not None)
+
+    async def kill_relay(self, request: web.Request) -> web.StreamResponse:
+        """For whoever bears a token, even where allocations are public."""
+        _, trusted = self._admit(request)
+        if not trusted:
+            raise needs_token()
+        assert self._settings.demo_stage is not None
+        done = await stage.kill(self._settings.demo_stage, request.match_info["relay"])
+        return json_answer(done, status=200)
 
     async def elsewhere(self, request: web.Request) -> web.StreamResponse:
         """404, or 405 where the path is right."""

@@ -49,13 +49,18 @@ def has_token(
     if not lines:
         if settings.public:
             return False
-        raise _unauthorised("a bearer token with role allocator is needed", _CHALLENGE)
+        raise needs_token()
     if len(lines) > 1:
         raise wrong(400, Fault("Authorization", "must not be given twice"))
     scheme, _, token = lines[0].partition(" ")
     if scheme.lower() != "bearer" or not _accepted(token.strip(" "), settings, tokens, now):
         raise _unauthorised("the token is not accepted here", _INVALID)
     return True
+
+
+def needs_token() -> Problem:
+    """401 for who bears none."""
+    return _unauthorised("a bearer token with role allocator is needed", _CHALLENGE)
 
 
 def subject(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 
 from firsthop_allocator.errors import AllocatorError
 
@@ -42,6 +43,8 @@ class AllocatorSettings:
 
     demo: bool = False
     """Whether the page at /demo is served."""
+    demo_stage: Path | None = None
+    """The Unix socket of who may kill a relay for that page; None: nobody, and no such route."""
 
     def __post_init__(self) -> None:
         """Raise AllocatorError naming the setting and the rule it breaks."""

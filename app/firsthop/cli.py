@@ -1,96 +1,27 @@
-"""`firsthop COMMAND`: each command's module is imported only when it is asked for.
+"""`firsthop COMMAND`: a relay is started at once, all else by the whole command line.
 
-So a relay starts without the libraries of a control plane, and an edge without a database driver.
+A call waits for a relay that restarts, and what reads the options of the other commands, and sets
+up logs, takes twice as long to import as a relay takes until it forwards.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 
-import typer
-
 from firsthop import logs
+from firsthop_relay.log import before_first_line
 
-COMMANDS = {
-    "up": ("firsthop.commands.up", "up"),
-    "controlplane": ("firsthop.commands.controlplane", "controlplane"),
-    "edge": ("firsthop.commands.edge", "edge"),
-    "edge-worker": ("firsthop.commands.edge_worker", "app"),
-    "prober": ("firsthop.commands.prober", "prober"),
-    "agent": ("firsthop.commands.agent", "agent"),
-    "relay": ("firsthop.commands.relay", "relay"),
-    "relay-worker": ("firsthop.commands.relay_worker", "relay_worker"),
-    "transceiver": ("firsthop.commands.transceiver", "transceiver"),
-    "migrate": ("firsthop.commands.controlplane", "migrate"),
-    "apply": ("firsthop.commands.controlplane", "apply"),
-    "export": ("firsthop.commands.controlplane", "export"),
-    "regions": ("firsthop.commands.resources", "regions"),
-    "relays": ("firsthop.commands.resources", "relays"),
-    "transceiver-regions": ("firsthop.commands.resources", "transceiver_regions"),
-    "transceivers": ("firsthop.commands.resources", "transceivers"),
-    "services": ("firsthop.commands.resources", "services"),
-    "overrides": ("firsthop.commands.resources", "overrides"),
-    "zones": ("firsthop.commands.zones", "app"),
-    "drain": ("firsthop.commands.resources", "drain"),
-    "status": ("firsthop.commands.status", "status"),
-    "keys": ("firsthop.commands.keys", "app"),
-    "token": ("firsthop.commands.controlplane", "token"),
-    "explain": ("firsthop.commands.explain", "explain"),
-    "allocate": ("firsthop.commands.allocate", "allocate"),
-    "geodata": ("firsthop.commands.geodata", "app"),
+AT_ONCE = {
+    "relay": "firsthop.commands.relay",
+    "relay-worker": "firsthop.commands.relay_worker",
 }
-_HIDDEN = {"edge-worker", "relay-worker"}
-_EXTRAS = {"transceiver": "transceiver"}
-"""Where a command's libraries are, if not in `controlplane`."""
-
-
-def build(wanted: str | None = None) -> typer.Typer:
-    """The command line with all commands, or with `wanted` alone."""
-    app = typer.Typer(
-        name="firsthop",
-        help="Geo-steering for real-time media.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-    )
-
-    @app.callback()
-    def options(
-        log_level: str = typer.Option("info", envvar="FIRSTHOP_LOG_LEVEL", help="debug … error"),
-    ) -> None:
-        logs.configure(level=log_level)
-
-    for name in [wanted] if wanted in COMMANDS else COMMANDS:
-        module, attribute = COMMANDS[name]
-        try:
-            command = getattr(import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            command = _not_installed(name, error)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name, hidden=name in _HIDDEN)
-        else:
-            app.command(name, hidden=name in _HIDDEN)(command)
-    return app
-
-
-def _not_installed(command: str, error: ModuleNotFoundError) -> Callable[[], None]:
-    """Stands in for a command whose libraries are an extra; a missing room of ours is a bug."""
-    missing = error.name or ""
-    if missing.startswith("firsthop"):
-        raise error
-
-    def unavailable() -> None:
-        typer.echo(f"firsthop {command}: needs {missing}; install firsthop[{extra}]", err=True)
-        raise typer.Exit(1)
-
-    extra = _EXTRAS.get(command, "controlplane")
-    unavailable.__doc__ = f"Not installed here: it is in the extra '{extra}'."
-    return unavailable
+"""Modules whose `main` reads the options that follow."""
 
 
 def main() -> None:
@@ -98,8 +29,21 @@ def main() -> None:
     parent = os.environ.pop("FIRSTHOP_END_WITH_PARENT", "")
     if parent:
         _end_with_parent(int(parent))
+    if len(sys.argv) > 1 and sys.argv[1] in AT_ONCE:
+        before_first_line(partial(logs.configure, level=_log_level()))
+        import_module(AT_ONCE[sys.argv[1]]).main(sys.argv[2:])
+        return
+    from firsthop.command_line import build
+
     words = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     build(words[0] if words else None)()
+
+
+def _log_level() -> str:
+    level = os.environ.get("FIRSTHOP_LOG_LEVEL") or "info"
+    if level.upper() not in logging.getLevelNamesMapping():
+        sys.exit(f"firsthop: FIRSTHOP_LOG_LEVEL: {level} is not one of debug, info, warning, error")
+    return level
 
 
 def _end_with_parent(parent: int) -> None:

@@ -30,6 +30,7 @@ from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.migrate import migrate
 from firsthop_controlplane.tokens import BootstrapToken
+from firsthop_relay.route_text import write_routes
 from firsthop_relay.routes import routes_of
 from firsthop_steering.snapshot import KeySet, Plan
 
@@ -109,7 +110,7 @@ async def running_controlplane(
 def _publish(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
     """What relays, transceivers and TURN servers hold of the secrets, and nothing more; and the
     relays' routes, which are none."""
-    publish_routes(routes_of(plan.document).to_json(), publish_dir)
+    publish_routes(write_routes(routes_of(plan.document)), publish_dir)
     publish_route_keys(keys, publish_dir)
     publish_region_keys(plan, keys, publish_dir)
     publish_turn_secrets(keys, publish_dir)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 
-import structlog
-
 
 def configure(*, level: str = "info", json: bool | None = None) -> None:
     """Sends structlog and the standard library's loggers to stderr.
 
     `json`: one JSON object a line; default: unless stderr is a terminal.
     """
+    import structlog  # a relay forwards before it has something to say
+
     as_json = not sys.stderr.isatty() if json is None else json
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()

@@ -7,11 +7,9 @@ A reading is a value that travels from a worker to its supervisor, which adds re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, get_args
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from firsthop_relay.drops import Drop
 from firsthop_relay.flow import Ending
@@ -19,7 +17,7 @@ from firsthop_relay.flow import Ending
 Reading = dict[str, dict[str, int]]
 """Family → value of its label → count; a family without a label has the one value ``."""
 
-_COUNTERS: Final = (
+COUNTERS: Final = (
     ("packets_received", "", "Packets that came in, from clients and upstreams."),
     ("bytes_received", "", "Their payload."),
     ("packets_forwarded", "to", "Packets passed on, to upstreams and to clients."),
@@ -33,7 +31,7 @@ _COUNTERS: Final = (
     ("streams_accepted", "", "TCP connections of clients."),
     ("streams_refused", "reason", "TCP connections closed before they had a flow."),
 )
-_GAUGES: Final = (
+GAUGES: Final = (
     ("sessions", "", "Sessions with a confirmed flow."),
     ("flows", "state", "Flows there are."),
     ("streams", "", "TCP connections there are."),
@@ -90,14 +88,4 @@ def add(readings: Iterable[Reading]) -> Reading:
 
 def counted_only(reading: Reading) -> Reading:
     """What stays true of a process that has ended: its counters, not its gauges."""
-    return {family: reading[family] for family, *_ in _COUNTERS if family in reading}
-
-
-def families(reading: Reading) -> Iterator[Metric]:
-    """The families of `/metrics`."""
-    for made, entries in ((CounterMetricFamily, _COUNTERS), (GaugeMetricFamily, _GAUGES)):
-        for name, label, meaning in entries:
-            family = made(f"firsthop_relay_{name}", meaning, labels=[label] if label else [])
-            for value, count in reading.get(name, {}).items():
-                family.add_metric([value] if label else [], count)
-            yield family
+    return {family: reading[family] for family, *_ in COUNTERS if family in reading}

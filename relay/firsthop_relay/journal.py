@@ -21,6 +21,7 @@ from firsthop_relay.upstreams import local_port
 
 _MAGIC = b"firsthop flows 1"
 _HEADER = 64
+_EMPTY = bytes(SLOT)
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOCK_WITHIN_S = 5.0
 LOCK_PAUSE_S = 0.01
@@ -89,8 +90,8 @@ class Journal:
         """What an earlier process wrote down. Its slots are free from now on."""
         for at in range(_HEADER, len(self._map), SLOT):
             slot = self._map[at : at + SLOT]
-            if any(slot):
-                self._map[at : at + SLOT] = bytes(SLOT)
+            if slot != _EMPTY:
+                self._map[at : at + SLOT] = _EMPTY
                 record = decode(slot)
                 if record is not None:
                     yield record
@@ -125,7 +126,7 @@ class Journal:
         if slot is None or self._owner[slot] is not flow:
             return
         del self._slot_of[key], self._owner[slot]
-        self._put(slot, bytes(SLOT))
+        self._put(slot, _EMPTY)
         self._free.append(slot)
 
     def close(self) -> None:

@@ -7,12 +7,22 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from firsthop_relay.counters import Reading, families
+from firsthop_relay.counters import COUNTERS, GAUGES, Reading
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def families(reading: Reading) -> Iterator[Metric]:
+    """The families of `/metrics`."""
+    for made, entries in ((CounterMetricFamily, COUNTERS), (GaugeMetricFamily, GAUGES)):
+        for name, label, meaning in entries:
+            family = made(f"firsthop_relay_{name}", meaning, labels=[label] if label else [])
+            for value, count in reading.get(name, {}).items():
+                family.add_metric([value] if label else [], count)
+            yield family
 
 
 class _Read(Collector):

@@ -2,71 +2,51 @@
 
 A region leads to transceivers, each with its wire id, or to further relays (without one), which
 route by the transceiver's wire id in their turn. So a global and a cluster relay are one program.
-No address ever comes from a packet.
+No address ever comes from a packet. `route_text` reads and writes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
-from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from firsthop_steering.race import BUCKETS, arrival
+from firsthop_steering.state import State
 
-from firsthop_steering.document import Document
-from firsthop_steering.model import Model, Port, State, Weight, WireId
-from firsthop_steering.rendezvous import BUCKETS, races
+if TYPE_CHECKING:  # a relay reads no plan
+    from firsthop_steering.document import Document
 
 Address = tuple[str, int]
 """Address text and port."""
 
 
-class Upstream(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
     """One next hop of a region."""
 
-    host: IPv4Address | IPv6Address
-    port: Port
-    wire_id: WireId | None = None
-    """The transceiver's; null: a relay, which takes all transceivers of the region."""
-    weight: Weight = 100
+    host: str
+    """Address text, as `ipaddress` writes it."""
+    port: int
+    wire_id: int | None = None
+    """The transceiver's; None: a relay, which takes all transceivers of the region."""
+    weight: int = 100
     state: State = State.ACTIVE
     """Draining: only for who names it; disabled: for nobody."""
 
     @property
     def address(self) -> Address:
         """For a socket."""
-        return str(self.host), self.port
+        return self.host, self.port
 
 
-class Route(Model):
-    """The next hops of one transceiver region."""
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The next hops of one transceiver region, by its wire id."""
 
-    region: WireId
-    upstreams: tuple[Upstream, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _told_apart(self) -> Route:
-        named = [each.wire_id for each in self.upstreams if each.wire_id is not None]
-        if len(set(named)) != len(named):
-            raise ValueError(f"region {self.region}: a transceiver's wire_id stands twice")
-        return self
-
-
-class RouteFile(Model):
-    """What `--routes` names: YAML, so JSON as well."""
-
-    routes: tuple[Route, ...] = ()
-
-    @model_validator(mode="after")
-    def _told_apart(self) -> RouteFile:
-        if len({each.region for each in self.routes}) != len(self.routes):
-            raise ValueError("a region stands twice")
-        return self
-
-
-class RouteError(ValueError):
-    """A text that is no route table; the message names the field and the rule."""
+    region: int
+    upstreams: tuple[Upstream, ...]
 
 
 class RouteTable:
@@ -88,6 +68,11 @@ class RouteTable:
     def __contains__(self, address: Address) -> bool:
         """Whether anything may be sent there at all."""
         return address in self._allowed
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All of them."""
+        return tuple(self._by_region.values())
 
     def resolve(self, region: int, transceiver: int, ufrag: bytes) -> Address | None:
         """The next hop for a ufrag with these wire ids, None without a route.
@@ -114,29 +99,10 @@ class RouteTable:
         spot = int.from_bytes(blake2b(ufrag, digest_size=2).digest()) % BUCKETS
         return min(able, key=lambda each: _arrival(each, spot)).address
 
-    def to_json(self) -> str:
-        """The text that `read_routes` reads."""
-        return RouteFile(routes=tuple(self._by_region.values())).model_dump_json()
-
 
 def _arrival(upstream: Upstream, spot: int) -> tuple[float, Address]:
     host, port = upstream.address
-    return float(races(f"{host} {port}", upstream.weight)[spot]), (host, port)
-
-
-def read_routes(text: str | bytes) -> RouteTable:
-    """The table in a YAML or JSON text. Raises RouteError."""
-    try:
-        held = yaml.safe_load(text)
-        return RouteTable(RouteFile.model_validate({} if held is None else held).routes)
-    except yaml.YAMLError as error:
-        raise RouteError(f"is not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise RouteError("is nested too deeply") from None
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"]))
-        raise RouteError(f"{place}: {fault['msg']}" if place else fault["msg"]) from None
+    return arrival(f"{host} {port}", upstream.weight, spot), (host, port)
 
 
 def routes_of(document: Document) -> RouteTable:
@@ -148,7 +114,7 @@ def routes_of(document: Document) -> RouteTable:
     for region in document.transceiver_regions:
         upstreams = tuple(
             Upstream(
-                host=each.host,
+                host=str(each.host),
                 port=each.port,
                 wire_id=each.wire_id,
                 weight=each.weight,
@@ -158,5 +124,5 @@ def routes_of(document: Document) -> RouteTable:
             if each.region == region.id and each.wire_id is not None
         )
         if region.wire_id is not None and upstreams and region.state != State.DISABLED:
-            routes.append(Route(region=region.wire_id, upstreams=upstreams))
+            routes.append(Route(region.wire_id, upstreams))
     return RouteTable(routes)

@@ -13,13 +13,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import structlog
-
+from firsthop_relay import log
 from firsthop_relay.flow import Flow, Lane, Source
 from firsthop_relay.server import RelayServer
 from firsthop_relay.upstreams import local_port
-
-log = structlog.get_logger("firsthop.relay")
 
 PREFIX = "firsthop:flow:"
 TICK_S = 0.05

@@ -6,7 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from firsthop_relay.routes import RouteError, RouteTable, read_routes
+from firsthop_relay.route_text import RouteError, read_routes
+from firsthop_relay.routes import RouteTable
 from firsthop_steering.region_keys import RegionKeys
 from firsthop_steering.ufrag import RouteKeys
 

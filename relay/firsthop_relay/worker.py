@@ -12,21 +12,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import structlog
-
-from firsthop_relay import handover
+from firsthop_relay import handover, log
 from firsthop_relay.counters import Reading
 from firsthop_relay.flows import FlowTable
 from firsthop_relay.journal import Journal, JournalError
 from firsthop_relay.limits import Limits
 from firsthop_relay.restoring import restore
-from firsthop_relay.routes import read_routes
+from firsthop_relay.route_text import read_routes
 from firsthop_relay.server import RelayServer
 from firsthop_relay.shared import SharedFlows, connect
 from firsthop_relay.upstreams import RESERVE, raise_file_limit
 from firsthop_steering.ufrag import RouteKeys
-
-log = structlog.get_logger("firsthop.relay")
 
 
 class RelayWorker:
@@ -71,6 +67,8 @@ class RelayWorker:
             self._serving = asyncio.create_task(self._serve())
 
     async def _serve(self) -> None:
+        if self._predecessors:
+            await log.ready()
         for channel in self._predecessors:
             batches = await asyncio.to_thread(handover.receive, channel)
             channel.close()
@@ -80,25 +78,34 @@ class RelayWorker:
                 log.exception("relay_flows_not_inherited")
             else:
                 log.info("relay_flows_inherited", flows=flows)
+        restored: int | JournalError | None = None
         if self._journal_path is not None:
-            await self._open_journal(self._journal_path)
+            restored = await self._open_journal(self._journal_path)
         if self._flow_store:
             shared = SharedFlows(self.server, connect(self._flow_store))
             self.server.keepers.append(shared)
             self.server.ask = shared.ask
             self._sharing = asyncio.create_task(shared.run())
         self.server.start()
+        await log.ready()
+        if isinstance(restored, JournalError):
+            log.error("relay_journal_not_opened", reason=str(restored))
+        elif restored is not None:
+            log.info("relay_flows_restored", flows=restored)
 
-    async def _open_journal(self, path: Path) -> None:
-        """Flows that are here already are not restored over; a broken journal costs only itself."""
+    async def _open_journal(self, path: Path) -> int | JournalError:
+        """How many flows go on; flows that are here already are not restored over."""
         try:
             journal = await asyncio.to_thread(Journal, path, self.table.limits.flows)
-        except JournalError as error:
-            log.error("relay_journal_not_opened", reason=str(error))
-            return
-        flows = restore(self.server, journal)
+        except JournalError as error:  # costs only itself
+            return error
         self._journal = journal
-        log.info("relay_flows_restored", flows=flows)
+        return restore(self.server, journal)
+
+    async def serving(self) -> None:
+        """Return when it forwards, once it was told to."""
+        if self._serving is not None:
+            await asyncio.shield(self._serving)
 
     async def hand_over(self) -> None:
         """Give all flows to the successor, and stop."""

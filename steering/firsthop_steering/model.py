@@ -8,7 +8,6 @@ described once, here. What belongs together across objects (references, uniquene
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Annotated, Literal
@@ -28,6 +27,7 @@ from pydantic import (
 from firsthop_steering.names import LONGEST_TEXT
 from firsthop_steering.rdata import Rdata, domain_name, parse_rdata
 from firsthop_steering.record_types import PATTERN, canonical_type
+from firsthop_steering.state import State as State
 
 Slug = Annotated[
     str,
@@ -66,14 +66,6 @@ RecordType = Annotated[
     ),
     AfterValidator(canonical_type),
 ]
-
-
-class State(StrEnum):
-    """What the operator wants; what is measured stands in the status."""
-
-    ACTIVE = "active"
-    DRAINING = "draining"
-    DISABLED = "disabled"
 
 
 class Model(BaseModel):

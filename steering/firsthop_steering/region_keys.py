@@ -9,8 +9,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from firsthop_steering.snapshot import KeySet
 from firsthop_steering.ufrag import (
     KEY_LENGTH,
     CredentialKeys,
@@ -18,6 +18,9 @@ from firsthop_steering.ufrag import (
     password_for,
     region_password_key,
 )
+
+if TYPE_CHECKING:
+    from firsthop_steering.snapshot import KeySet
 
 _HEX_KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _FORM = 'is not JSON of the form {"region": 7, "signing": 1, "password_keys": {"1": "hex"}}'

@@ -14,27 +14,27 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-BUCKETS = 1024
-_MASK = 2**64 - 1
-_ODD_1 = 0x9E3779B97F4A7C15
-_ODD_2 = 0xD1342543DE82EF95
+from firsthop_steering.race import BUCKETS as BUCKETS
+from firsthop_steering.race import MASK, MIX_1, MIX_2, STEP
+
+_ODD = 0xD1342543DE82EF95
 
 
 def bucket(family: int, key: int) -> int:
     """The bucket of a client: `key` is an IPv4 address or the top 64 bits of an IPv6 address."""
     prefix = key >> 8 if family == 4 else (key >> 16) + (1 << 48)
-    mixed = prefix * _ODD_1 & _MASK
-    return ((mixed ^ mixed >> 32) * _ODD_2 & _MASK) >> 54
+    mixed = prefix * STEP & MASK
+    return ((mixed ^ mixed >> 32) * _ODD & MASK) >> 54
 
 
 @lru_cache(maxsize=4096)
 def draws(name: str) -> npt.NDArray[np.uint64]:
     """1,024 uniform 64-bit draws of `name`, one a bucket (splitmix64 from a BLAKE2b seed)."""
     seed = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
-    steps = np.arange(1, BUCKETS + 1, dtype=np.uint64) * np.uint64(_ODD_1)
+    steps = np.arange(1, BUCKETS + 1, dtype=np.uint64) * np.uint64(STEP)
     z = steps + np.uint64(seed)
-    z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    z = (z ^ z >> np.uint64(30)) * np.uint64(MIX_1)
+    z = (z ^ z >> np.uint64(27)) * np.uint64(MIX_2)
     return z ^ z >> np.uint64(31)
 
 

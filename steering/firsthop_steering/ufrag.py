@@ -23,9 +23,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from firsthop_steering.snapshot import KeySet
+if TYPE_CHECKING:  # a relay starts without what reads snapshots
+    from firsthop_steering.snapshot import KeySet
 
 VERSION = 0
 UFRAG_LENGTH = 31  # RFC 8839 §5.4: at most 32 when sending; some stacks keep 32-byte buffers

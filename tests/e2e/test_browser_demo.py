@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from allocator_server import DIGESTS, SETTINGS, TOKEN
+from allocator_server import BEARER, DIGESTS, SETTINGS, TOKEN
 from allocator_server import running as running_allocator
 from browsers import page, why_not
 from calls import RELAY_PORT, world
+from firsthop.up.children import Child
+from firsthop.up.stage import Stage
 from firsthop_allocator.settings import AllocatorSettings
 
 DEMO = AllocatorSettings(token_digests=DIGESTS, demo=True)
@@ -76,3 +78,44 @@ async def test_the_page_is_there_only_when_it_is_wanted() -> None:
                 assert "http://" not in await response.text()
     async with running_allocator(SETTINGS) as server:
         assert (await server.get("/demo"))[0] == 404
+
+
+async def test_a_relay_is_killed_only_where_there_is_a_stage(tmp_path: Path) -> None:
+    """By who bears a token, and only one that the stage has; the button is there with the route."""
+    killed = []
+
+    class Sleeper(Child):
+        def __init__(self) -> None:
+            self.restart_after_s = 20.0
+
+        def kill(self) -> int | None:
+            killed.append(self)
+            return 4711 if len(killed) == 1 else None
+
+    relays: dict[str, Child] = {"fra-1": Sleeper()}
+    stage = Stage(tmp_path, relays.get)
+    staged = AllocatorSettings(token_digests=DIGESTS, demo=True, demo_stage=stage.path, public=True)
+
+    async def kill(url: str, relay: str, headers: dict[str, str] = BEARER) -> tuple[int, Any]:
+        there = f"{url}/demo/relays/{relay}/kill"
+        async with server.session.post(there, headers=headers) as response:
+            return response.status, await response.json()
+
+    async with running_allocator(DEMO) as server:
+        assert (await kill(server.url, "fra-1"))[0] == 404
+        async with server.session.get(f"{server.url}/demo") as response:
+            assert 'hidden id="kill"' in await response.text()
+    async with running_allocator(staged) as server:
+        async with server.session.get(f"{server.url}/demo") as response:
+            assert '<button id="kill"' in await response.text()
+        assert (await kill(server.url, "fra-1"))[0] == 503
+        await stage.start()
+        assert (await kill(server.url, "fra-1", {}))[0] == 401
+        assert killed == []
+        status, document = await kill(server.url, "iad-1")
+        assert (status, document["detail"]) == (404, "relay iad-1 does not run on this machine")
+        said = {"killed": "fra-1", "pid": 4711, "back_in_s": 20.0}
+        assert await kill(server.url, "fra-1") == (200, said)
+        status, document = await kill(server.url, "fra-1")
+        assert (status, document["detail"]) == (404, "relay fra-1 is dead already")
+        await stage.stop()

@@ -16,7 +16,7 @@ from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_relay.drops import Drop
 from firsthop_relay.flows import FlowTable
 from firsthop_relay.listening import bind_udp
-from firsthop_relay.routes import read_routes
+from firsthop_relay.route_text import read_routes
 from firsthop_relay.server import RelayServer
 from firsthop_steering.ufrag import RouteKeys
 from media import (

@@ -16,7 +16,7 @@ import pytest
 from firsthop_relay.drops import Drop
 from firsthop_relay.flows import FlowTable
 from firsthop_relay.listening import bind_udp
-from firsthop_relay.routes import read_routes
+from firsthop_relay.route_text import read_routes
 from firsthop_relay.server import RelayServer
 from firsthop_relay.shared import ASKED_A_TICK, SharedFlows
 from firsthop_steering.snapshot import KeySet

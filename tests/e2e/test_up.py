@@ -27,6 +27,8 @@ from browsers import why_not as no_browser
 from deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope, until
 from firsthop_steering.snapshot import KeySet, unseal
 from firsthop_steering.ufrag import Decoded, RouteKeys, decode
+from turn_server import turn_server
+from turn_server import why_not as no_turn
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
 
@@ -312,7 +314,8 @@ def test_two_edges_split_the_same_prefixes(up: Deployment, tmp_path: Path) -> No
 
 @pytest.mark.skipif(bool(no_browser()), reason=no_browser())
 def test_a_browser_talks_to_itself_through_the_nearest_relay(up: Deployment) -> None:
-    """The demo page, as a client in Brazil: its relay, and the transceiver region behind it."""
+    """The demo page, as a client in Brazil: its relay, the transceiver region behind it, and what
+    happens to the call when that relay is killed by its button."""
     asyncio.run(_talk(up))
 
 
@@ -335,8 +338,61 @@ async def _talk(up: Deployment) -> None:
         assert isinstance(decoded, Decoded)
         _, region, _ = up.call("GET", "/v1/transceiver-regions/us-east")
         assert decoded.region == region["wire_id"]
+        victim = up.find("relay", "--listen", f"{up.relays}.3:3478")
+        await tab.click("#kill:enabled")
+        await expect(tab.locator("#said")).to_contain_text("gru-1 is dead", timeout=30_000)
+        assert not victim.is_running()
+        await expect(tab.locator("#way-relay")).not_to_contain_text("gru-1", timeout=30_000)
         await tab.click("#stop:enabled")
         await tab.wait_for_selector("#start:enabled")
+    until(lambda: up.region(BRAZIL) == "gru", "its relay is back", within=60)
+
+
+@pytest.mark.skipif(bool(no_browser()), reason=no_browser())
+@pytest.mark.skipif(bool(no_turn()), reason=no_turn())
+def test_a_killed_turn_server_moves_the_next_allocation(up: Deployment, tmp_path: Path) -> None:
+    """Two coturns in the fleet: a browser calls by the nearest alone; once the probers have seen it
+    die, nobody is sent there."""
+    asyncio.run(_call_by_turn(up, tmp_path))
+    until(lambda: not up.allocate("200.160.0.1")["ice_servers"], "the fleet is as before")
+
+
+async def _call_by_turn(up: Deployment, folder: Path) -> None:
+    secrets = (up.state / "turn.secrets").read_text()
+
+    def first_server() -> str:
+        servers = up.allocate("200.160.0.1")["ice_servers"]
+        return str(servers[0]["urls"][0]).split(":")[1] if servers else ""
+
+    async with turn_server(folder, secrets) as near, turn_server(folder, secrets) as far:
+        fleet = {"turn-gru": ("gru", near), "turn-syd": ("syd", far)}
+        try:
+            for name, (region, server) in fleet.items():
+                body = {"id": name, "region": region, "kind": "turn", "ipv4": server.address}
+                status, said, _ = up.call("POST", "/v1/relays", body)
+                assert status == 201, said
+            until(lambda: first_server() == near.address, "the near one is given")
+            made = up.allocate("200.160.0.1")
+            sessions = f"http://127.0.0.1:{up.allocator}/v1/sessions"
+            bearer = {"Authorization": f"Bearer {up.machine_token('signalling')}"}
+            async with page(f"http://127.0.0.1:{up.allocator}/healthz") as tab:
+                await tab.evaluate(
+                    "([url, headers, servers]) =>"
+                    " open_call(url, headers, {audio: true, policy: 'relay', servers})",
+                    [f"{sessions}?client_ip=200.160.0.1", bearer, made["ice_servers"]],
+                )
+                await tab.evaluate("echo('by way of coturn')")
+                assert (await tab.evaluate("heard()"))["energy"] > 0
+                # As the transceiver's answers show it, its own end is the relay's way on.
+                assert await tab.evaluate("local_kinds()") in (["relay"], ["prflx"])
+                assert await tab.evaluate("remote_ends()") == [f"{up.relays}.3:3478"]
+                await tab.evaluate("hang_up()")
+            await near.kill()
+            until(lambda: first_server() == far.address, "the other one is given")
+        finally:
+            for name in fleet:
+                _, _, headers = up.call("GET", f"/v1/relays/{name}")
+                up.call("DELETE", f"/v1/relays/{name}", headers={"If-Match": headers["ETag"]})
 
 
 def test_unknown_names_are_refused_and_absent_ones_denied(up: Deployment) -> None:

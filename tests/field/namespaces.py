@@ -50,6 +50,19 @@ def sweep() -> None:
             _delete(path.name)
 
 
+@contextmanager
+def nothing_but_loopback() -> Iterator[None]:
+    """This thread's sockets and child processes are alone in the world, as by `unshare -n`."""
+    name = f"{PREFIX}{os.getpid()}-{next(_runs)}-alone"
+    _run("ip", "netns", "add", name)
+    try:
+        _run("ip", "-n", name, "link", "set", "lo", "up")
+        with _within(name):
+            yield
+    finally:
+        _delete(name)
+
+
 class Place:
     """One namespace with one address on the bridge."""
 
@@ -57,29 +70,21 @@ class Place:
         self.name, self.address = name, address
         self._switch, self._netns = switch, f"{run}-{name}"
         _run("ip", "netns", "add", self._netns)
-        inside = ("ip", "-n", self._netns)
-        _run(*inside, "link", "set", "lo", "up")
-        _run(*inside, "link", "add", "eth0", "type", "veth", "peer", "name", name, "netns", switch)
-        _run(*inside, "address", "add", f"{address}/16", "dev", "eth0")
-        _run(*inside, "link", "set", "eth0", "up")
-        _run("ip", "-n", switch, "link", "set", "dev", name, "master", "bridge", "up")
+        _run("ip", "-n", self._netns, "link", "set", "lo", "up")
+        self._join(switch, "eth0", address)
+
+    def _join(self, switch: str, device: str, address: str) -> None:
+        inside, peer = ("ip", "-n", self._netns), ("peer", "name", self.name, "netns", switch)
+        _run(*inside, "link", "add", device, "type", "veth", *peer)
+        _run(*inside, "address", "add", f"{address}/16", "dev", device)
+        _run(*inside, "link", "set", device, "up")
+        _run("ip", "-n", switch, "link", "set", "dev", self.name, "master", "bridge", "up")
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """This thread's sockets and child processes are of this place meanwhile."""
-        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        try:
-            there = os.open(_NAMED / self._netns, os.O_RDONLY)
-            try:
-                _enter(there)
-            finally:
-                os.close(there)
-            try:
-                yield
-            finally:
-                _enter(own)
-        finally:
-            os.close(own)
+        with _within(self._netns):
+            yield
 
     def cut(self) -> None:
         """Pull its cable."""
@@ -100,11 +105,32 @@ class Place:
         chain = "\n".join(["chain lost {", hook, *rules, "}"])
         self._nft(f"{table}\ndelete {table}\n{table} {{\n{chain}\n}}")
 
+    def translate(self, home: Switch, address: str) -> None:
+        """Be the NAT of another bridge, there by `address`: who leaves gets a random port here."""
+        self._join(home.name, "eth1", address)
+        self._here("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        hook = "type nat hook postrouting priority 100"
+        rule = 'oifname "eth0" masquerade fully-random'
+        rules = "\n".join(["table ip nat {", "chain out {", hook, rule, "}", "}", ""])
+        self._here("nft", "-f", "-", said=rules)
+
+    def rebind(self) -> None:
+        """Forget who had which port: Linux drops what it masquerades with the link."""
+        for state in ("down", "up"):
+            _run("ip", "-n", self._netns, "link", "set", "dev", "eth0", state)
+
+    def leave_by(self, gateway: str) -> None:
+        """The way to everywhere else."""
+        _run("ip", "-n", self._netns, "route", "add", "default", "via", gateway)
+
     def mend(self) -> None:
         """Undo `cut` and `drop`."""
         table = f"table bridge {self.name}"
         self._nft(f"{table}\ndelete {table}")
         _run("ip", "-n", self._switch, "link", "set", "dev", self.name, "up")
+
+    def _here(self, *command: str, said: str | None = None) -> None:
+        _run("ip", "netns", "exec", self._netns, *command, said=said)
 
     def _nft(self, rules: str) -> None:
         _run("ip", "netns", "exec", self._switch, "nft", "-f", "-", said=rules + "\n")
@@ -116,14 +142,14 @@ class Switch:
     def __init__(self) -> None:
         sweep()
         self._run = f"{PREFIX}{os.getpid()}-{next(_runs)}"
-        self._name = f"{self._run}-switch"
-        _run("ip", "netns", "add", self._name)
-        _run("ip", "-n", self._name, "link", "add", "bridge", "type", "bridge")
-        _run("ip", "-n", self._name, "link", "set", "bridge", "up")
+        self.name = f"{self._run}-switch"
+        _run("ip", "netns", "add", self.name)
+        _run("ip", "-n", self.name, "link", "add", "bridge", "type", "bridge")
+        _run("ip", "-n", self.name, "link", "set", "bridge", "up")
 
     def place(self, name: str, address: str) -> Place:
         """A new place with an IPv4 address; `name` has at most 15 characters."""
-        return Place(self._name, self._run, name, address)
+        return Place(self.name, self._run, name, address)
 
     def __enter__(self) -> Switch:
         return self
@@ -142,6 +168,23 @@ def _delete(name: str) -> None:
         with suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
     subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+@contextmanager
+def _within(name: str) -> Iterator[None]:
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        there = os.open(_NAMED / name, os.O_RDONLY)
+        try:
+            _enter(there)
+        finally:
+            os.close(there)
+        try:
+            yield
+        finally:
+            _enter(own)
+    finally:
+        os.close(own)
 
 
 def _enter(namespace: int) -> None:

@@ -24,8 +24,13 @@ _HEADERS = {
 }
 
 
-def answer(path: str) -> web.Response:
-    """The file at one of `PATHS`."""
+_HIDDEN = b' hidden id="kill"'
+
+
+def answer(path: str, *, stage: bool) -> web.Response:
+    """The file at one of `PATHS`; `stage` shows the button that kills a relay."""
     name, media_type = PATHS[path]
     body = files(__package__).joinpath(name).read_bytes()
+    if stage:
+        body = body.replace(_HIDDEN, b' id="kill"')
     return web.Response(body=body, content_type=media_type, charset="utf-8", headers=_HEADERS)

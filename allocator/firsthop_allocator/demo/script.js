@@ -133,6 +133,14 @@ async function measure() {
     (each) => each.ipv4 === relay.address || each.ipv6 === relay.address);
   const name = known ? `${known.id} (${known.region})` : "";
   show("way-relay", `${name} ${relay.address}:${relay.port}`);
+  call.relay = known?.id;
+}
+
+// Only `firsthop up` can do it. The browser finds its next way among the answer's relays by itself.
+async function kill() {
+  const { text } = await request("POST", `/demo/relays/${encodeURIComponent(call.relay)}/kill`);
+  const { killed, back_in_s } = JSON.parse(text);
+  say(`${killed} is dead, and comes back in ${back_in_s} s. Watch the way; new calls go elsewhere.`);
 }
 
 function showRoute() {
@@ -204,7 +212,7 @@ async function stop() {
 
 function buttons(busy) {
   at("start").disabled = busy || call !== null;
-  at("restart").disabled = at("stop").disabled = busy || call === null;
+  for (const id of ["restart", "stop", "kill"]) at(id).disabled = busy || call === null;
 }
 
 // One thing at a time; what goes wrong is said.
@@ -228,6 +236,7 @@ at("restart").addEventListener("click", () => doing("Restarting ICE …", async 
   await restart();
   say("Connected under a new credential.");
 }));
+at("kill").addEventListener("click", () => doing("Killing the relay …", kill));
 at("stop").addEventListener("click", () => doing("Hanging up …", async () => {
   await stop();
   say("Not connected.");

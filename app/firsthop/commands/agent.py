@@ -12,7 +12,9 @@ import typer
 from aiohttp import ClientSession
 
 from firsthop.commands.options import items
-from firsthop.commands.process import bearer_token, http_url, http_urls, run_until_signal, slug
+from firsthop.commands.process import bearer_token, http_url, http_urls
+from firsthop.commands.running import run_until_signal
+from firsthop.commands.slugs import slug
 from firsthop_healthchecks.agent import Agent, HostCounters, RelayCounters
 from firsthop_healthchecks.controlplane import ControlPlane
 from firsthop_healthchecks.presence import Presence

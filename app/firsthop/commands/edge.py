@@ -11,7 +11,8 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, items, listen_list, networks
-from firsthop.commands.process import bearer_token, http_urls, optional_slug
+from firsthop.commands.process import bearer_token, http_urls
+from firsthop.commands.slugs import optional_slug
 from firsthop.edge.settings import (
     AllocatorOptions,
     DnsOptions,
@@ -118,6 +119,10 @@ def edge(
             envvar="FIRSTHOP_ALLOCATOR_DEMO", help="Serve /demo: a call to oneself, in a browser."
         ),
     ] = False,
+    allocator_demo_stage: Annotated[
+        Path | None,
+        typer.Option(envvar="FIRSTHOP_ALLOCATOR_DEMO_STAGE", hidden=True),  # of `firsthop up`
+    ] = None,
     metrics: Annotated[str, typer.Option(envvar="FIRSTHOP_METRICS_LISTEN")] = "127.0.0.1:9153",
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
@@ -153,6 +158,7 @@ def edge(
             trusted_proxies=networks(trusted_proxies, "--trusted-proxies"),
             origins=tuple(items(allowed_origins)),
             demo=allocator_demo,
+            demo_stage=allocator_demo_stage,
         ),
         dns_options=DnsOptions(
             nsid=_nsid(nsid),

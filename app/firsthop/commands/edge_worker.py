@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Coroutine
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,6 +34,7 @@ def allocator(
     origin: Annotated[list[str] | None, typer.Option("--origin")] = None,
     region: Annotated[str | None, typer.Option("--region")] = None,
     demo: Annotated[bool, typer.Option("--demo")] = False,
+    demo_stage: Annotated[Path | None, typer.Option("--demo-stage")] = None,
 ) -> None:
     """Answer allocations."""
     from firsthop.edge import allocator_worker
@@ -43,6 +45,7 @@ def allocator(
         trusted_proxies=tuple(ip_network(each) for each in trusted_proxy or ()),
         cors_origins=tuple(origin or ()),
         demo=demo,
+        demo_stage=demo_stage,
     )
     _run(allocator_worker.run(_inherited(sockets), settings, vantage=region))
 

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from firsthop.commands.options import items
-from firsthop.commands.process import bearer_token, http_urls, run_until_signal, slug
+from firsthop.commands.process import bearer_token, http_urls
+from firsthop.commands.running import run_until_signal
+from firsthop.commands.slugs import slug
 from firsthop_healthchecks.collection import collect_seldom
 from firsthop_healthchecks.controlplane import ControlPlane
 from firsthop_healthchecks.prober import Prober

@@ -1,54 +1,18 @@
-"""One asyncio service as a process: quick, clean ends on signals, one line on a bad start."""
+"""A process that cannot start says why in one line; texts of options that several commands have."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Coroutine
-from contextlib import suppress
 from pathlib import Path
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from firsthop.commands.options import items
-from firsthop_steering.model import Slug
-
-_SLUG = TypeAdapter(Slug)
-
-
-def run_until_signal(service: Coroutine[None, None, None]) -> None:
-    """Run `service` to its end, or cancel it on SIGTERM or SIGINT and return normally."""
-    asyncio.run(_cancelled_by_signals(service))
-
-
-async def _cancelled_by_signals(service: Coroutine[None, None, None]) -> None:
-    task = asyncio.ensure_future(service)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def fail(message: str) -> typer.Exit:
     """Say one line on stderr; raise what this gives: exit status 1."""
     typer.echo(f"firsthop: {message}", err=True)
     return typer.Exit(1)
-
-
-def slug(value: str) -> str:
-    """Refuse what cannot be an id."""
-    try:
-        return str(_SLUG.validate_python(value))
-    except ValidationError:
-        rule = "must be 1 to 63 lower-case letters, digits and inner hyphens"
-        raise typer.BadParameter(f"{value!r} {rule}") from None
-
-
-def optional_slug(value: str | None) -> str | None:
-    """The same, where there may be none: an empty variable counts as unset."""
-    return slug(value) if value else None
 
 
 def http_url(value: str) -> str:

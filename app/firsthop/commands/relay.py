@@ -3,152 +3,130 @@
 from __future__ import annotations
 
 import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from firsthop.commands.options import listen_list, listen_one
-from firsthop.commands.process import fail, run_until_signal
+from firsthop.commands.arguments import listen_list, number, option, switch
+from firsthop.commands.running import run_until_signal
 from firsthop.edge.takeover import TakeOverError
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.supervisor import serve
 from firsthop_relay.limits import Limits
 from firsthop_relay.listening import ListenError
-from firsthop_relay.shared import connect
 from firsthop_relay.watched import FileError
 
 _DEFAULTS = Limits()
 
 
-def relay(
-    listen: Annotated[
-        list[str],
-        typer.Option(
-            envvar="FIRSTHOP_RELAY_LISTEN",
-            help="UDP address and port, ADDRESS:PORT or [ADDRESS]:PORT; repeat, or use commas.",
-        ),
-    ],
-    route_keys: Annotated[
-        Path,
-        typer.Option(
-            envvar="FIRSTHOP_ROUTE_KEYS",
-            help="JSON file of route keys, mode 0600; read again on SIGHUP and when it changes.",
-        ),
-    ],
-    routes: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="FIRSTHOP_ROUTES",
-            help="YAML file of regions and their upstreams; read again on SIGHUP and when it"
-            " changes. Without it only probes are answered.",
-        ),
-    ] = None,
-    listen_tcp: Annotated[
-        str,
-        typer.Option(
-            envvar="FIRSTHOP_RELAY_LISTEN_TCP",
-            help="Addresses and ports for ICE-TCP (RFC 6544), comma-separated; default: none.",
-        ),
-    ] = "",
-    metrics: Annotated[
-        str,
-        typer.Option(
-            envvar="FIRSTHOP_RELAY_METRICS",
-            help="HTTP ADDRESS:PORT for /metrics and /healthz; default: none.",
-        ),
-    ] = "",
-    workers: Annotated[
-        int,
-        typer.Option(envvar="FIRSTHOP_RELAY_WORKERS", min=0, max=256, help="0: one a core."),
-    ] = 1,
-    state_dir: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="FIRSTHOP_RELAY_STATE_DIR",
-            help="Folder of this one relay, for its flow journal and --take-over; default: none.",
-        ),
-    ] = None,
-    take_over: Annotated[
-        bool,
-        typer.Option(
-            "--take-over",
-            envvar="FIRSTHOP_RELAY_TAKE_OVER",
-            help="Take the place of a relay that runs on the same state folder, flows and all.",
-        ),
-    ] = False,
-    flow_store: Annotated[
-        str,
-        typer.Option(
-            envvar="FIRSTHOP_FLOW_STORE",
-            help="redis:// URL where relays behind one address share their flows; default: none.",
-        ),
-    ] = "",
-    max_flows: Annotated[
-        int,
-        typer.Option(envvar="FIRSTHOP_RELAY_MAX_FLOWS", min=1, help="Of all workers together."),
-    ] = _DEFAULTS.flows,
-    max_unconfirmed: Annotated[
-        int,
-        typer.Option(
-            envvar="FIRSTHOP_RELAY_MAX_UNCONFIRMED", min=1, help="Of them, not yet confirmed."
-        ),
-    ] = _DEFAULTS.unconfirmed,
-    max_flows_per_prefix: Annotated[
-        int,
-        typer.Option(
-            envvar="FIRSTHOP_RELAY_MAX_FLOWS_PER_PREFIX", min=1, help="Of one /24 or IPv6 /56."
-        ),
-    ] = _DEFAULTS.flows_per_prefix,
-    flow_idle: Annotated[
-        float,
-        typer.Option(
-            envvar="FIRSTHOP_RELAY_FLOW_IDLE",
-            min=1,
-            help="Seconds without a packet from the client after which a flow ends.",
-        ),
-    ] = _DEFAULTS.idle_s,
-    flow_lifetime: Annotated[
-        float,
-        typer.Option(
-            envvar="FIRSTHOP_RELAY_FLOW_LIFETIME",
-            min=1,
-            help="Seconds after which a flow ends, however busy.",
-        ),
-    ] = _DEFAULTS.lifetime_s,
-) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run one relay: SIGUSR1 drains it, SIGUSR2 takes that back."""
-    udp = listen_list(",".join(listen), "--listen")
-    if not udp:
-        raise typer.BadParameter("needs at least one ADDRESS:PORT", param_hint="--listen")
-    if take_over and state_dir is None:
-        raise typer.BadParameter("needs --state-dir", param_hint="--take-over")
-    settings = RelaySettings(
-        udp=udp,
-        tcp=listen_list(listen_tcp, "--listen-tcp"),
-        route_keys=route_keys,
-        routes=routes,
-        metrics=listen_one(metrics, "--metrics") if metrics else None,
-        workers=workers or len(os.sched_getaffinity(0)),
-        limits=Limits(max_flows, max_unconfirmed, max_flows_per_prefix, flow_idle, flow_lifetime),
-        state_dir=state_dir,
-        flow_store=_redis(flow_store),
-        take_over=take_over,
-    )
+    settings = _settings(arguments)
     try:
         run_until_signal(serve(settings))
     except (ListenError, FileError, TakeOverError) as error:
-        raise fail(str(error)) from None
+        sys.exit(f"firsthop: {error}")
 
 
-def _redis(url: str) -> str:
+def _settings(arguments: Sequence[str]) -> RelaySettings:
+    options = _options()
+    given = options.parse_args(arguments)
+    if not given.listen:
+        options.error("argument --listen: needs at least one ADDRESS:PORT")
+    if len(given.metrics) > 1:
+        options.error("argument --metrics: must be one ADDRESS:PORT")
+    if given.take_over and given.state_dir is None:
+        options.error("argument --take-over: needs --state-dir")
+    _check_redis(options, given.flow_store)
+    return RelaySettings(
+        udp=given.listen,
+        tcp=given.listen_tcp,
+        route_keys=given.route_keys,
+        routes=given.routes,
+        metrics=given.metrics[0] if given.metrics else None,
+        workers=given.workers or len(os.sched_getaffinity(0)),
+        limits=Limits(
+            given.max_flows,
+            given.max_unconfirmed,
+            given.max_flows_per_prefix,
+            given.flow_idle,
+            given.flow_lifetime,
+        ),
+        state_dir=given.state_dir,
+        flow_store=given.flow_store,
+        take_over=given.take_over,
+    )
+
+
+def _options() -> ArgumentParser:
+    options = ArgumentParser("firsthop relay", description=main.__doc__, allow_abbrev=False)
+    option(
+        options, "--listen", "FIRSTHOP_RELAY_LISTEN",
+        "UDP address and port, ADDRESS:PORT or [ADDRESS]:PORT; repeat, or use commas.",
+        read=listen_list, required=True,
+    )  # fmt: skip
+    option(
+        options, "--route-keys", "FIRSTHOP_ROUTE_KEYS",
+        "JSON file of route keys, mode 0600; read again on SIGHUP and when it changes.",
+        read=Path, required=True,
+    )  # fmt: skip
+    option(
+        options, "--routes", "FIRSTHOP_ROUTES",
+        "YAML file of regions and their upstreams; read again on SIGHUP and when it changes."
+        " Without it only probes are answered.",
+        read=Path,
+    )  # fmt: skip
+    option(
+        options, "--listen-tcp", "FIRSTHOP_RELAY_LISTEN_TCP",
+        "Addresses and ports for ICE-TCP (RFC 6544), like --listen; default: none.",
+        read=listen_list, default=[],
+    )  # fmt: skip
+    option(
+        options, "--metrics", "FIRSTHOP_RELAY_METRICS",
+        "HTTP ADDRESS:PORT for /metrics and /healthz; default: none.",
+        read=listen_list, default=[],
+    )  # fmt: skip
+    option(
+        options, "--workers", "FIRSTHOP_RELAY_WORKERS", "0: one a core; default: 1.",
+        read=number(int, 0, 256), default=1,
+    )  # fmt: skip
+    option(
+        options, "--state-dir", "FIRSTHOP_RELAY_STATE_DIR",
+        "Folder of this one relay, for its flow journal and --take-over; default: none.",
+        read=Path,
+    )  # fmt: skip
+    switch(
+        options, "--take-over", "FIRSTHOP_RELAY_TAKE_OVER",
+        "Take the place of a relay that runs on the same state folder, flows and all.",
+    )  # fmt: skip
+    option(
+        options, "--flow-store", "FIRSTHOP_FLOW_STORE",
+        "redis:// URL where relays behind one address share their flows; default: none.",
+        default="",
+    )  # fmt: skip
+    for flag, what, least, default in (
+        ("--max-flows", "Of all workers together", 1, _DEFAULTS.flows),
+        ("--max-unconfirmed", "Of them, not yet confirmed", 1, _DEFAULTS.unconfirmed),
+        ("--max-flows-per-prefix", "Of one /24 or IPv6 /56", 1, _DEFAULTS.flows_per_prefix),
+        ("--flow-idle", "Seconds a flow lives without its client", 1.0, _DEFAULTS.idle_s),
+        ("--flow-lifetime", "Seconds a flow lives, however busy", 1.0, _DEFAULTS.lifetime_s),
+    ):
+        variable = f"FIRSTHOP_RELAY_{flag.removeprefix('--').replace('-', '_').upper()}"
+        meaning = f"{what}; default: {default:g}."
+        read = number(type(default), least)
+        option(options, flag, variable, meaning, read=read, default=default)
+    return options
+
+
+def _check_redis(options: ArgumentParser, url: str) -> None:
     """Refuse what no client of Redis can use, before the workers try."""
     if url:
+        from firsthop_relay.shared import connect
+
         try:
             connect(url)
         except ImportError:
-            rule = "needs the Redis client; install firsthop[redis]"
-            raise typer.BadParameter(rule, param_hint="--flow-store") from None
+            options.error("argument --flow-store: install firsthop[redis], the Redis client")
         except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--flow-store") from None
-    return url
+            options.error(f"argument --flow-store: {error}")

@@ -5,32 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from firsthop.relay import worker_process
 from firsthop_relay.limits import Limits
 
-Files = Annotated[str, typer.Option(help="File descriptors, comma-separated.")]
 
-
-def relay_worker(
-    sockets: Files,
-    limits: Annotated[str, typer.Option(help="`Limits` as JSON.")],
-    successor: Annotated[int, typer.Option(help="Where the flows go in the end.")],
-    predecessors: Files = "",
-    journal: Annotated[Path | None, typer.Option(help="Where its flows are written down.")] = None,
-) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Read some sockets of a relay."""
+    options = ArgumentParser("firsthop relay-worker", description=main.__doc__, allow_abbrev=False)
+    files = "File descriptors, comma-separated."
+    options.add_argument("--sockets", required=True, type=_inherited, help=files)
+    options.add_argument("--limits", required=True, help="`Limits` as JSON.")
+    options.add_argument("--successor", required=True, type=int, help="Where the flows go.")
+    options.add_argument("--predecessors", default=[], type=_inherited, help=files)
+    options.add_argument("--journal", type=Path, help="Where its flows are written down.")
+    given = options.parse_args(arguments)
     asyncio.run(
         worker_process.run(
-            _inherited(sockets),
-            limits=Limits(**json.loads(limits)),
-            journal=journal,
-            predecessors=_inherited(predecessors),
-            successor=socket.socket(fileno=successor),
+            given.sockets,
+            limits=Limits(**json.loads(given.limits)),
+            journal=given.journal,
+            predecessors=given.predecessors,
+            successor=socket.socket(fileno=given.successor),
         )
     )
 

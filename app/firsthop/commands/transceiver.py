@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from firsthop.commands.options import listen_list, listen_one
-from firsthop.commands.process import fail, run_until_signal
+from firsthop.commands.process import fail
+from firsthop.commands.running import run_until_signal
 from firsthop_relay.listening import ListenError
 from firsthop_relay.transceiver.service import TransceiverSettings, serve_transceiver
 from firsthop_relay.watched import FileError

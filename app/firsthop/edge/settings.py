@@ -33,11 +33,13 @@ class AllocatorOptions:
     trusted_proxies: tuple[Network, ...] = ()
     origins: tuple[str, ...] = ()
     demo: bool = False
+    demo_stage: Path | None = None
 
     def arguments(self) -> list[str]:
         """For the command line of the allocator's process."""
         arguments = ["--public"] if self.public else []
         arguments += ["--demo"] if self.demo else []
+        arguments += ["--demo-stage", str(self.demo_stage)] if self.demo_stage else []
         for network in self.trusted_proxies:
             arguments += ["--trusted-proxy", str(network)]
         for origin in self.origins:

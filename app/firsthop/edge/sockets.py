@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from firsthop.addresses import Listen, format_listen
 from firsthop.edge.settings import EdgeSettings
+from firsthop.edge.takeover import Key
 from firsthop_dns.listening import Pair, bind_pair, bind_tcp, bind_udp, join_pair
 
 DNS, ALLOCATOR, METRICS = "dns", "allocator", "metrics"
@@ -18,16 +18,6 @@ DNS, ALLOCATOR, METRICS = "dns", "allocator", "metrics"
 
 class PortInUseError(Exception):
     """A listening address is taken; the message names it."""
-
-
-class Key(NamedTuple):
-    """What a socket is for."""
-
-    use: str
-    address: str
-    """As the settings write it: a port 0 stays 0."""
-    transport: str
-    """`udp` or `tcp`."""
 
 
 class ListeningSockets:

@@ -21,13 +21,7 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
-
-import structlog
-
-from firsthop.edge.sockets import Key
-
-log = structlog.get_logger(__name__)
+from typing import Any, Final, Literal, NamedTuple
 
 Who = Literal["edge", "relay"]
 """Names the files in the state folder: `edge.sock`, and `edge.lock`, which is held (flock) by
@@ -43,6 +37,18 @@ ANSWER_S: Final = 5.0
 _FILES_PER_RECORD = 128
 """Linux takes 253 in one message (SCM_MAX_FD, unix(7))."""
 _RECORD = 65_536
+
+
+class Key(NamedTuple):
+    """What a socket is for."""
+
+    use: str
+    address: str
+    """As the settings write it: a port 0 stays 0."""
+    transport: str
+    """`udp` or `tcp`."""
+
+
 _THE_LISTENER = Key("takeover", "socket", "unix")
 _THE_LOCK = Key("takeover", "lock", "file")
 
@@ -120,7 +126,7 @@ class Place:
             try:
                 asking, _ = await asyncio.get_running_loop().sock_accept(self._listener)
             except OSError as error:
-                log.error("cannot hear a successor", reason=error.strerror)
+                _log().error("cannot hear a successor", reason=error.strerror)
                 await asyncio.sleep(1.0)
             else:
                 return asking
@@ -222,19 +228,19 @@ async def _converse(successor: socket.socket, files: Sequence[tuple[Key, int]]) 
     loop = asyncio.get_running_loop()
     with successor:
         try:
-            log.info("handing over")
+            _log().info("handing over")
             _send_files(successor, files)
             async with asyncio.timeout(PATIENCE_S):
                 said = await loop.sock_recv(successor, _RECORD)
             if said == READY:
                 successor.send(YOURS)
                 return True
-            log.warning("the successor gave up")
+            _log().warning("the successor gave up")
         except TimeoutError:
-            log.warning("the successor was too slow")
+            _log().warning("the successor was too slow")
             _refuse(successor, f"not ready within {PATIENCE_S:.0f} s")
         except OSError as error:
-            log.warning("the successor is gone", reason=error.strerror)
+            _log().warning("the successor is gone", reason=error.strerror)
     return False
 
 
@@ -249,3 +255,9 @@ def _send_files(successor: socket.socket, files: Sequence[tuple[Key, int]]) -> N
 def _refuse(successor: socket.socket, why: str) -> None:
     with contextlib.suppress(OSError):
         successor.send(json.dumps({"refused": why}).encode())
+
+
+def _log() -> Any:
+    import structlog  # it takes longer than a claim, which seldom has anything to say
+
+    return structlog.get_logger(__name__)

@@ -15,10 +15,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import structlog
-
-log = structlog.get_logger(__name__)
-
 RESTART_PAUSE_S = (0.05, 2.0)
 STOP_GRACE_S = 6.0
 """More than DNS (2.5 s) and allocator (5 s) take to finish what they have begun."""
@@ -77,7 +73,7 @@ class Worker:
             self.restarts += 1
             if asyncio.get_running_loop().time() - started > 10:
                 pause = RESTART_PAUSE_S[0]
-            log.error("worker died", worker=self.name, code=code, reason=self.failure)
+            _log().error("worker died", worker=self.name, code=code, reason=self.failure)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RESTART_PAUSE_S[1])
 
@@ -117,7 +113,7 @@ class Worker:
             try:
                 said = json.loads(line)
             except ValueError:
-                log.error("worker said nonsense", worker=self.name)
+                _log().error("worker said nonsense", worker=self.name)
                 continue
             self.loaded = said.get("loaded", self.loaded)
             self.failure = said.get("failure", self.failure)
@@ -136,3 +132,9 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+def _log() -> Any:
+    import structlog  # a relay starts its workers without it
+
+    return structlog.get_logger(__name__)

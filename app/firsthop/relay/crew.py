@@ -35,6 +35,9 @@ class Crew(Protocol):
     async def ready(self) -> None:
         """Return when all have come up."""
 
+    async def serving(self) -> None:
+        """Return when those that live in this process forward."""
+
     async def hand_over(self) -> None:
         """Return when all have given their flows away, and stopped."""
 
@@ -62,6 +65,9 @@ class Alone:
 
     async def ready(self) -> None:
         """It is."""
+
+    async def serving(self) -> None:
+        await self._worker.serving()
 
     async def hand_over(self) -> None:
         await self._worker.hand_over()
@@ -110,6 +116,9 @@ class Processes:
     async def ready(self) -> None:
         while not all(worker.loaded for worker in self._workers):
             await self._news()
+
+    async def serving(self) -> None:
+        """None does."""
 
     async def hand_over(self) -> None:
         self.tell({"hand_over": True})

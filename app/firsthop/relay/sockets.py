@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable, Sequence
 
 from firsthop.addresses import Listen, format_listen
-from firsthop.edge.sockets import Key
+from firsthop.edge.takeover import Key
 from firsthop.relay.settings import RelaySettings
 from firsthop_relay.listening import bind_tcp, bind_udp
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Callable
-from typing import Any
-
-import structlog
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from firsthop.edge.takeover import READY_WITHIN_S, Place, TakeOverError, claim
 from firsthop.relay.crew import HAND_OVER_WITHIN_S, Alone, Crew, Processes
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
-from firsthop_relay.metrics import serve_metrics
+from firsthop_relay import log
+from firsthop_relay.route_text import write_routes
 from firsthop_relay.watched import FileError, KeyFile, RouteFile
 
-FILE_CHECK_S = 1.0
+if TYPE_CHECKING:
+    from aiohttp.web import AppRunner
 
-log = structlog.get_logger("firsthop.relay")
+FILE_CHECK_S = 1.0
 
 
 async def serve(settings: RelaySettings) -> None:
@@ -62,10 +64,12 @@ class _Relay:
         try:
             await self._take_over()
             self._crew.tell({"serve": True})
+            await self._crew.serving()
+            await log.ready()
             for transport, host, port in self._sockets.bound():
                 log.info("relay_listening", transport=transport, host=host, port=port)
             if self._sockets.metrics is not None:
-                runner = await serve_metrics(self._crew.reading, self._sockets.metrics.dup())
+                runner = await self._serve_metrics(self._sockets.metrics.dup())
             await self._until_handed_over()
         finally:
             for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -74,6 +78,13 @@ class _Relay:
                 await runner.cleanup()
             crew.cancel()
             await asyncio.gather(crew, return_exceptions=True)
+
+    async def _serve_metrics(self, sock: socket.socket) -> AppRunner:
+        """Its libraries are imported beside the loop, which forwards meanwhile."""
+        await asyncio.to_thread(import_module, "firsthop_relay.metrics")
+        from firsthop_relay.metrics import serve_metrics
+
+        return await serve_metrics(self._crew.reading, sock)
 
     async def _take_over(self) -> None:
         """Tell a predecessor to stop, once the workers are there; its packets wait for them."""
@@ -126,7 +137,7 @@ class _Relay:
         return {"route_keys": self._keys.load().to_json()}
 
     def _load_routes(self) -> dict[str, Any]:
-        return {"routes": self._routes.load().to_json()} if self._routes else {}
+        return {"routes": write_routes(self._routes.load())} if self._routes else {}
 
     def _drain(self, draining: bool) -> None:
         self._crew.tell({"draining": draining})

@@ -38,7 +38,7 @@ class Child:
             **environment,
             "FIRSTHOP_END_WITH_PARENT": str(os.getpid()),
         }
-        self._restart_after_s = restart_after_s
+        self.restart_after_s = restart_after_s
         self._say = say
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -74,6 +74,13 @@ class Child:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def kill(self) -> int | None:
+        """`kill -9`, after which it is started again as after a crash; its pid, if it ran."""
+        pid = self.pid
+        if pid is not None and self._process is not None:
+            self._process.kill()
+        return pid
+
     def last_words(self, lines: int = 5) -> str:
         """The end of its log file."""
         try:
@@ -108,7 +115,7 @@ class Child:
                 self.exits = 0
             self.exits += 1
             how = f"by signal {-code}" if code < 0 else f"with code {code}"
-            pause = max(self._restart_after_s, 0.1 * 2 ** min(self.exits, 6))
+            pause = max(self.restart_after_s, 0.1 * 2 ** min(self.exits, 6))
             self._say(f"{self.name} ended {how}; starting it again in {pause:.1f} s")
             await asyncio.sleep(pause)
             await self._spawn_again()

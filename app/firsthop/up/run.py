@@ -29,6 +29,7 @@ from firsthop.up.banner import banner
 from firsthop.up.children import Child
 from firsthop.up.demo import SERVICE, demo_document
 from firsthop.up.settings import UpSettings
+from firsthop.up.stage import Stage
 from firsthop_dns.edns import SERVFAIL
 from firsthop_steering.document import Document
 
@@ -57,6 +58,7 @@ class Up:
         except ValueError as error:
             raise UpError(str(error)) from None
         self._children: list[Child] = []
+        self._stage = Stage(self._state, self._relay)
         self._postgres: EmbeddedPostgres | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._api = f"http://{format_listen(*settings.controlplane)}"
@@ -71,6 +73,7 @@ class Up:
             stack.enter_context(_locked(self._state / "up.lock"))
             stack.push_async_callback(self._stop_database)
             stack.push_async_callback(self._stop_children)
+            stack.push_async_callback(self._stage.stop)
             starting = asyncio.create_task(self._start())
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -99,6 +102,7 @@ class Up:
                 *((vantage, "prober", None) for vantage in VANTAGES),
             ]
         )
+        await self._stage.start()
         edge_early = (self._state / "snapshot.pub").exists()
         if edge_early:
             await self._start_edge()
@@ -164,6 +168,7 @@ class Up:
             "FIRSTHOP_DNS_WORKERS": str(settings.dns_workers),
             "FIRSTHOP_ALLOCATOR_LISTEN": format_listen(*settings.allocator),
             "FIRSTHOP_ALLOCATOR_DEMO": "1",
+            "FIRSTHOP_ALLOCATOR_DEMO_STAGE": str(self._stage.path.resolve()),
             "FIRSTHOP_METRICS_LISTEN": format_listen(*settings.metrics),
         }
         if settings.geoip_city:
@@ -245,6 +250,10 @@ class Up:
         )
         self._children.append(child)
         return child
+
+    def _relay(self, relay: str) -> Child | None:
+        name = f"relay-{relay}"
+        return next((each for each in self._children if each.name == name), None)
 
     async def _stop_children(self) -> None:
         await asyncio.gather(*(child.stop() for child in self._children))

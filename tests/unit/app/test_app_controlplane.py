@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from firsthop import cli
+from firsthop import command_line
 from firsthop.commands import controlplane
 from firsthop.controlplane_process import ControlPlaneOptions
 
@@ -25,7 +25,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[ControlPlaneOptions]:
 def start(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
     command = [*BASE, "--state-dir", str(folder), *options]
     result = CliRunner().invoke(
-        cli.build("controlplane"), command, env={"COLUMNS": "500", **environment}
+        command_line.build("controlplane"), command, env={"COLUMNS": "500", **environment}
     )
     return result.exit_code, result.output
 

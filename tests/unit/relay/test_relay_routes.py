@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from firsthop_relay.routes import RouteError, RouteTable, read_routes, routes_of
+from firsthop_relay.route_text import RouteError, read_routes, write_routes
+from firsthop_relay.routes import RouteTable, routes_of
 from firsthop_steering.document import Document
 from relay_world import CLUSTER, OTHER, REGION, RELAY, ROUTES, UNKNOWN_REGION, UPSTREAM
 
@@ -68,8 +69,8 @@ def test_states(fields: str, by_name: bool, as_any: bool) -> None:
 
 
 def test_a_table_survives_its_own_text() -> None:
-    again = read_routes(ROUTES.to_json())
-    assert again.to_json() == ROUTES.to_json()
+    again = read_routes(write_routes(ROUTES))
+    assert again.routes == ROUTES.routes
     assert again.resolve(REGION, 2, b"") == OTHER
     assert len(read_routes("")) == 0
 
@@ -79,11 +80,28 @@ def test_a_table_survives_its_own_text() -> None:
     [
         ("routes: [", "is not YAML"),
         ("[" * 10_000, "nested too deeply"),
-        ("[]", "valid dictionary"),
-        ("route: []", "route: Extra"),
+        ("[]", "must be a mapping"),
+        ("routes: 1", "routes: must be a list"),
+        ("routes: [1]", "routes.0: must be a mapping"),
+        ("routes: [{region: 1}]", "routes.0.upstreams: is missing"),
+        ("route: []", "route: is not a field"),
         ("routes: [{region: 0, upstreams: [{host: 192.0.2.1, port: 1}]}]", "routes.0.region"),
         ("routes: [{region: 1, upstreams: []}]", "routes.0.upstreams"),
         ("routes: [{region: 1, upstreams: [{host: a.example, port: 1}]}]", "upstreams.0.host"),
+        ("routes: [{region: 1, upstreams: [{host: 1, port: 1}]}]", "upstreams.0.host"),
+        ("routes: [{region: 1, upstreams: [{host: 192.0.2.1, port: x}]}]", "upstreams.0.port"),
+        (
+            "routes: [{region: 1, upstreams: [{host: 192.0.2.1, port: 1, weight: 101}]}]",
+            "upstreams.0.weight: must be a whole number from 0 to 100",
+        ),
+        (
+            "routes: [{region: 1, upstreams: [{host: 192.0.2.1, port: 1, wire_id: true}]}]",
+            "upstreams.0.wire_id",
+        ),
+        (
+            "routes: [{region: 1, upstreams: [{host: 192.0.2.1, port: 1, state: up}]}]",
+            "upstreams.0.state: must be active, draining, disabled",
+        ),
         (
             "routes: [{region: 1, upstreams: [{host: 192.0.2.1, port: 1, wire_id: 1},"
             " {host: 192.0.2.1, port: 2, wire_id: 1}]}]",

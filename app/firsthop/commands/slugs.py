@@ -1,0 +1,24 @@
+"""Options that are ids of a plan."""
+
+from __future__ import annotations
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from firsthop_steering.model import Slug
+
+_SLUG = TypeAdapter(Slug)
+
+
+def slug(value: str) -> str:
+    """Refuse what cannot be an id."""
+    try:
+        return str(_SLUG.validate_python(value))
+    except ValidationError:
+        rule = "must be 1 to 63 lower-case letters, digits and inner hyphens"
+        raise typer.BadParameter(f"{value!r} {rule}") from None
+
+
+def optional_slug(value: str | None) -> str | None:
+    """The same, where there may be none: an empty variable counts as unset."""
+    return slug(value) if value else None

@@ -1,0 +1,46 @@
+"""The relay's log: structlog, which comes with the first line.
+
+A relay that restarts forwards first: structlog, with what it looks for in turn, takes as long to
+import as all that a relay needs before its first packet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib import import_module
+
+_before_first: list[Callable[[], None]] = []
+
+
+def before_first_line(prepare: Callable[[], None]) -> None:
+    """Called once, when there is something to say."""
+    _before_first.append(prepare)
+
+
+async def ready() -> None:
+    """Import what a line needs beside the loop, which goes on forwarding."""
+    await asyncio.to_thread(import_module, "structlog")
+
+
+def info(event: str, **keys: object) -> None:
+    """An event that an operator may want to know of."""
+    _say("info", event, keys)
+
+
+def error(event: str, **keys: object) -> None:
+    """One that an operator should look after."""
+    _say("error", event, keys)
+
+
+def exception(event: str, **keys: object) -> None:
+    """The same, with the exception that is being handled."""
+    _say("exception", event, keys)
+
+
+def _say(level: str, event: str, keys: dict[str, object]) -> None:
+    import structlog
+
+    while _before_first:
+        _before_first.pop()()
+    getattr(structlog.get_logger("firsthop.relay"), level)(event, **keys)
