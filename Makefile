@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := geodata steering dns allocator healthchecks relay controlplane app
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench bench-dns clean
+.PHONY: help up test check format bench bench-dns bench-steering clean
 
 help: ## List the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-dns ## Run the benchmarks beside their peers
+bench: bench-dns bench-steering ## Run the benchmarks beside their peers
 	$(BIN)/python bench/respond.py
 	$(BIN)/python bench/allocate.py
 	$(BIN)/python bench/ecs_cache.py
@@ -38,6 +38,9 @@ bench: bench-dns ## Run the benchmarks beside their peers
 
 bench-dns: $(VENV)/dev.stamp ## DNS beside gdnsd, Knot and PowerDNS (absent ones are skipped)
 	$(BIN)/python bench/dns.py
+
+bench-steering: $(VENV)/dev.stamp ## Learned RTT beside distance, capacity, and load through caches
+	$(BIN)/python bench/steering.py
 
 clean: ## Remove the environment and the state of `make up`
 	rm -rf $(VENV) .firsthop
