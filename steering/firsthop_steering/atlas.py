@@ -246,7 +246,7 @@ def _relay_sites(plan: Plan) -> tuple[Site, ...]:
             )
         )
     return tuple(
-        _site(region, endpoints.get(region.id, ()), plan.prices.get(region.id, 0.0))
+        _site(region, endpoints.get(region.id, ()), 0.0)
         for region in sorted(plan.document.regions, key=lambda each: each.id)
     )
 

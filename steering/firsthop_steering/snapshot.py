@@ -16,17 +16,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import AwareDatetime, Field, ValidationError
 
 from firsthop_steering.document import Document, problems_in
+from firsthop_steering.geography import PRIOR_MS_PER_KM
 from firsthop_steering.model import Family, Liveness, Model, Slug
 
 FORMAT = 1
-Kind = Literal["plan", "status", "keys", "delta"]
+MOST_PRICE_MS = 1000.0
+Kind = Literal["plan", "status", "keys", "delta", "prices", "latency"]
 FEATURES: frozenset[str] = frozenset()
 """What `requires` may name: features beyond format 1 that this reader knows."""
 _FEATURE = re.compile(r"[a-z0-9-]{1,63}")
@@ -41,8 +43,6 @@ class Plan(Model):
     """The store that numbers these plans: numbers of different stores do not compare."""
     created_at: AwareDatetime
     document: Document
-    prices: dict[Slug, float] = Field(default_factory=dict)
-    """Milliseconds that the planner charges a region above its capacity."""
 
 
 class Word(Model):
@@ -101,6 +101,42 @@ class Delta(Model):
     gone: tuple[Slug, ...] = ()
 
 
+class Prices(Model):
+    """What the planner charges relay regions, in ms; one that is not named costs nothing."""
+
+    number: int = Field(ge=0)
+    lineage: str = Field(min_length=1, max_length=64)
+    created_at: AwareDatetime
+    now: dict[Slug, Annotated[float, Field(ge=0, le=MOST_PRICE_MS)]] = Field(default_factory=dict)
+    without: dict[Slug, dict[Slug, Annotated[float, Field(ge=0, le=MOST_PRICE_MS)]]] = Field(
+        default_factory=dict
+    )
+    """What holds while the region of this name has no relay up: ready before it is lost."""
+
+
+class Latency(Model):
+    """What is learned of round trips to relay regions; see `firsthop_steering.rtt`.
+
+    For a client it is the row of its prefix; else the prior of each region, to which its country
+    adds so many of the spreads that a path of that length has. A region that is not in `regions`,
+    and a place without a number, has the geographic prior.
+    """
+
+    number: int = Field(ge=0)
+    lineage: str = Field(min_length=1, max_length=64)
+    created_at: AwareDatetime
+    regions: tuple[Slug, ...] = ()
+    """What the columns below stand for."""
+    ms_per_km: float = Field(default=PRIOR_MS_PER_KM, ge=0)
+    base_ms: tuple[float, ...] = ()
+    scale: float = Field(default=1.0, ge=0)
+    """How much wider paths scatter than `firsthop_steering.rtt.prior.spread_ms` expects."""
+    countries: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    """ISO 3166 code → deviation from the prior, in spreads of a path."""
+    prefixes: dict[str, tuple[int | None, ...]] = Field(default_factory=dict)
+    """`192.0.2.0/24` or `2001:db8::/48` → RTT in tenths of a millisecond."""
+
+
 class CredentialKey(Model):
     """One generation of secrets: `route` authenticates ufrags, `password` derives passwords."""
 
@@ -122,12 +158,15 @@ class KeySet(Model):
     """SHA-256 in hex of every bearer token with the allocator role, and when it expires."""
 
 
-Snapshot = Plan | Status | KeySet | Delta
-_MODELS: dict[Kind, type[Plan] | type[Status] | type[KeySet] | type[Delta]] = {
+Snapshot = Plan | Status | KeySet | Delta | Prices | Latency
+_Models = type[Plan] | type[Status] | type[KeySet] | type[Delta] | type[Prices] | type[Latency]
+_MODELS: dict[Kind, _Models] = {
     "plan": Plan,
     "status": Status,
     "keys": KeySet,
     "delta": Delta,
+    "prices": Prices,
+    "latency": Latency,
 }
 
 
@@ -210,9 +249,7 @@ def _requires(envelope: dict[str, object]) -> list[str]:
     return given
 
 
-def _read(
-    model: type[Plan] | type[Status] | type[KeySet] | type[Delta], kind: str, payload: bytes
-) -> Snapshot | Rejected:
+def _read(model: _Models, kind: str, payload: bytes) -> Snapshot | Rejected:
     try:
         snapshot: Snapshot = model.model_validate_json(payload, extra="ignore")
     except ValidationError as error:
