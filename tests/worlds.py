@@ -169,7 +169,6 @@ def random_plan(rng: random.Random) -> Plan:
             "services": [service],
             "overrides": _random_overrides(rng, ids),
         },
-        prices={id_: rng.choice([0.0, 5.0]) for id_ in ids},
     )
 
 
