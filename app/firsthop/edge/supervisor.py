@@ -239,8 +239,11 @@ class Edge:
                 if not self.tables.has_mapped(plan, geo, guidance.latency):
                     guidance = known
                     self._changed.set()
+            instead = guidance != self.guidance
             try:
-                made = await self._compile(plan, status, geo, guidance, give_way=not urgent)
+                made = await self._compile(
+                    plan, status, geo, guidance, instead=instead, give_way=not urgent
+                )
             except SupersededError:
                 continue
             if not made and (former is not plan or known != guidance):
