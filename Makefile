@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := geodata steering dns allocator healthchecks relay controlplane app
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench bench-dns bench-failover bench-relay soak clean
+.PHONY: help up test check format bench bench-dns bench-failover bench-relay bench-steering soak clean
 
 help: ## List the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-dns bench-relay ## Run the benchmarks beside their peers
+bench: bench-dns bench-relay bench-steering ## Run the benchmarks beside their peers
 	$(BIN)/python bench/respond.py
 	$(BIN)/python bench/allocate.py
 	$(BIN)/python bench/ecs_cache.py
@@ -47,6 +47,9 @@ soak: $(VENV)/dev.stamp ## Random faults for 5 min, and what must hold (needs ro
 
 bench-relay: $(VENV)/dev.stamp ## Relay beside coturn and a plain C forwarder (absent ones are skipped)
 	$(BIN)/python bench/relay.py
+
+bench-steering: $(VENV)/dev.stamp ## Learned RTT beside distance, capacity, and load through caches
+	$(BIN)/python bench/steering.py
 
 clean: ## Remove the environment and the state of `make up`
 	rm -rf $(VENV) .firsthop

@@ -16,17 +16,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from firsthop_steering.document import Document, problems_in
+from firsthop_steering.geography import PRIOR_MS_PER_KM
 from firsthop_steering.model import Family, Liveness, Model, Slug
+from firsthop_steering.rtt.samples import parse_prefix
 
 FORMAT = 1
-Kind = Literal["plan", "status", "keys", "delta"]
+MOST_PRICE_MS = 1000.0
+MOST_MS = 10_000.0
+"""No round trip of two hosts on this planet takes longer; in size, for a base may be below 0."""
+MOST_LEARNED = 50_000
+"""Prefixes with a row of their own: with 50 regions a line of 13 MB, and 0.4 s to read."""
+Kind = Literal["plan", "status", "keys", "delta", "prices", "latency"]
 FEATURES: frozenset[str] = frozenset()
 """What `requires` may name: features beyond format 1 that this reader knows."""
 _FEATURE = re.compile(r"[a-z0-9-]{1,63}")
@@ -41,8 +48,6 @@ class Plan(Model):
     """The store that numbers these plans: numbers of different stores do not compare."""
     created_at: AwareDatetime
     document: Document
-    prices: dict[Slug, float] = Field(default_factory=dict)
-    """Milliseconds that the planner charges a region above its capacity."""
 
 
 class Word(Model):
@@ -101,6 +106,61 @@ class Delta(Model):
     gone: tuple[Slug, ...] = ()
 
 
+class Prices(Model):
+    """What the planner charges relay regions, in ms; one that is not named costs nothing."""
+
+    number: int = Field(ge=0)
+    lineage: str = Field(min_length=1, max_length=64)
+    created_at: AwareDatetime
+    now: dict[Slug, Annotated[float, Field(ge=0, le=MOST_PRICE_MS)]] = Field(default_factory=dict)
+    without: dict[Slug, dict[Slug, Annotated[float, Field(ge=0, le=MOST_PRICE_MS)]]] = Field(
+        default_factory=dict
+    )
+    """What holds while the region of this name has no relay up: ready before it is lost."""
+
+
+class Latency(Model):
+    """What is learned of round trips to relay regions; see `firsthop_steering.rtt`.
+
+    For a client it is the row of its prefix; else the prior of each region, to which its country
+    adds so many of the spreads that a path of that length has. A region that is not in `regions`,
+    and a place without a number, has the geographic prior.
+    """
+
+    number: int = Field(ge=0)
+    lineage: str = Field(min_length=1, max_length=64)
+    created_at: AwareDatetime
+    regions: tuple[Slug, ...] = ()
+    """What the columns below stand for."""
+    ms_per_km: float = Field(default=PRIOR_MS_PER_KM, ge=0, le=1)
+    base_ms: tuple[Annotated[float, Field(ge=-MOST_MS, le=MOST_MS)], ...] = ()
+    scale: float = Field(default=1.0, ge=0, le=100)
+    """How much wider paths scatter than `firsthop_steering.rtt.prior.spread_ms` expects."""
+    countries: dict[str, tuple[Annotated[float, Field(ge=-100, le=100)], ...]] = Field(
+        default_factory=dict
+    )
+    """ISO 3166 code → deviation from the prior, in spreads of a path."""
+    prefixes: dict[str, tuple[Annotated[int, Field(ge=0, le=100_000)] | None, ...]] = Field(
+        default_factory=dict, max_length=MOST_LEARNED
+    )
+    """`192.0.2.0/24` or `2001:db8::/48` → RTT in tenths of a millisecond."""
+
+    @model_validator(mode="after")
+    def _has_a_number_a_region(self) -> Latency:
+        count = len(self.regions)
+        if len(set(self.regions)) != count:
+            raise ValueError("regions: each must be named once")
+        if len(self.base_ms) != count:
+            raise ValueError(f"base_ms: must have {count} numbers, one a region")
+        for name, rows in (("countries", self.countries), ("prefixes", self.prefixes)):
+            odd = next((key for key, row in rows.items() if len(row) != count), None)
+            if odd is not None:
+                raise ValueError(f"{name}/{odd}: must have {count} numbers, one a region")
+        for prefix in self.prefixes:
+            parse_prefix(prefix)
+        return self
+
+
 class CredentialKey(Model):
     """One generation of secrets: `route` authenticates ufrags, `password` derives passwords."""
 
@@ -122,12 +182,15 @@ class KeySet(Model):
     """SHA-256 in hex of every bearer token with the allocator role, and when it expires."""
 
 
-Snapshot = Plan | Status | KeySet | Delta
-_MODELS: dict[Kind, type[Plan] | type[Status] | type[KeySet] | type[Delta]] = {
+Snapshot = Plan | Status | KeySet | Delta | Prices | Latency
+_Models = type[Plan] | type[Status] | type[KeySet] | type[Delta] | type[Prices] | type[Latency]
+_MODELS: dict[Kind, _Models] = {
     "plan": Plan,
     "status": Status,
     "keys": KeySet,
     "delta": Delta,
+    "prices": Prices,
+    "latency": Latency,
 }
 
 
@@ -210,9 +273,7 @@ def _requires(envelope: dict[str, object]) -> list[str]:
     return given
 
 
-def _read(
-    model: type[Plan] | type[Status] | type[KeySet] | type[Delta], kind: str, payload: bytes
-) -> Snapshot | Rejected:
+def _read(model: _Models, kind: str, payload: bytes) -> Snapshot | Rejected:
     try:
         snapshot: Snapshot = model.model_validate_json(payload, extra="ignore")
     except ValidationError as error:

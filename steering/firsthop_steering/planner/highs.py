@@ -1,0 +1,79 @@
+"""The transport problem as a linear programme, by HiGHS. The only module that knows highspy.
+
+    minimise   sum f_gr cost_gr + OVERLOAD_MS sum over_r
+    subject to sum_r f_gr = demand_g,   sum_g f_gr - over_r <= limit_r,   f, over >= 0
+
+The dual of a region's row is what one more place there would save: its price. Most pairs of group
+and region are never used, so they come in only as their reduced costs ask for it (column
+generation): the optimum is that of the whole programme.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_steering.planner.ascent import MOST_PRICE_MS
+from firsthop_steering.planner.problem import Problem
+from firsthop_steering.rtt.samples import Floats
+
+NEAR_MS = 4.0
+"""Pairs that come in at first: as good as the group's best at the starting prices, or nearly."""
+EXACT_MS = 1e-4
+MOST_S = 2.0
+"""For one solution: a planner that comes late is worse than one that is not exact."""
+_ROUNDS = 12
+
+
+class NoSolverError(Exception):
+    """highspy is not installed (it comes with the extra `planner`), or found no optimum."""
+
+
+def lp_prices(problem: Problem, start: Floats) -> Floats:
+    """Every region's price in ms; `start` is where to look first. Raises NoSolverError."""
+    score = problem.cost_ms + start
+    inside = score <= score.min(axis=1, keepdims=True) + NEAR_MS
+    prices = start
+    for _ in range(_ROUNDS):
+        prices, worth = _solve(problem, inside)
+        reduced = problem.cost_ms + prices - worth[:, None]
+        missing = (reduced < -EXACT_MS) & ~inside
+        if not missing.any():
+            break
+        inside |= missing
+    return np.clip(prices, 0.0, MOST_PRICE_MS)
+
+
+def _solve(problem: Problem, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """The duals of regions (as prices) and of groups, with the pairs of a mask."""
+    try:
+        import highspy
+    except ImportError:
+        raise NoSolverError("highspy is not installed") from None
+    groups, regions = problem.cost_ms.shape
+    group, region = np.nonzero(inside)
+    unit = max(float(problem.demand.mean()), 1e-12)
+    flows, columns = len(group), len(group) + regions
+    rows = np.column_stack([group, groups + region]).ravel()
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = columns, groups + regions
+    model.col_cost_ = np.append(problem.cost_ms[group, region], np.full(regions, MOST_PRICE_MS))
+    model.col_lower_ = np.zeros(columns)
+    model.col_upper_ = np.full(columns, highspy.kHighsInf)
+    model.row_lower_ = np.append(problem.demand / unit, np.full(regions, -highspy.kHighsInf))
+    model.row_upper_ = np.append(problem.demand, problem.limits) / unit
+    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    starts = np.append(2 * np.arange(flows), 2 * flows + np.arange(regions + 1))
+    model.a_matrix_.start_ = starts.astype(np.int32)
+    model.a_matrix_.index_ = np.append(rows, groups + np.arange(regions)).astype(np.int32)
+    model.a_matrix_.value_ = np.append(np.ones(2 * flows), np.full(regions, -1.0))
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]
+    solver.setOptionValue("output_flag", False)
+    solver.setOptionValue("threads", 1)
+    solver.setOptionValue("time_limit", MOST_S)
+    solver.passModel(model)
+    solver.run()
+    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        raise NoSolverError(f"HiGHS ends with {solver.getModelStatus()}")
+    duals = np.asarray(solver.getSolution().row_dual)
+    return -duals[groups:], duals[:groups]

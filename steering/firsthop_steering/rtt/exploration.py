@@ -1,0 +1,106 @@
+"""Which region a client may try beside its own, so that estimates can be wrong only for a while.
+
+Exploration is bounded (a share of all allocations), directed (only to regions whose lower
+confidence bound beats the incumbent) and harmless (never to a region that is loaded, draining or
+down; as an extra candidate that the client races).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_steering.rtt.estimates import Estimates
+from firsthop_steering.rtt.samples import Floats, Ints
+
+SHARE = 0.03
+"""Of all allocations."""
+FIRST_SHARE = 0.6
+"""Of the budget, for better first regions; the rest and what that leaves is for second ones, which
+clients need at once when a region dies."""
+MOST_OF_GROUP = 0.2
+"""Of one group's allocations, however much the others leave over."""
+CONFIDENCE = 1.645
+"""Standard deviations: the bound is above the truth in one case of twenty."""
+
+
+def lower_bounds_ms(estimates: Estimates) -> Floats:
+    """The least RTT to believe in: by confidence, and never faster than light."""
+    return np.maximum(estimates.rtt_ms - CONFIDENCE * estimates.deviation_ms, estimates.least_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """What may be found out: per group a rate (share of its allocations) and each region's pull."""
+
+    rates: Floats
+    promise_ms: Floats
+
+
+def explore(
+    bounds_ms: Floats,
+    rtt_ms: Floats,
+    held: Ints,
+    open_regions: npt.NDArray[np.bool_],
+    demand: Floats,
+    share: float = SHARE,
+) -> Exploration:
+    """Where to look, for groups whose order of regions is `held` (best first).
+
+    A group looks for what may beat its first region. Those that can find nothing there share what
+    the others leave of the budget, and look whether their second is what it seems, or another
+    beats it: it is where they go when the first one dies. `open_regions` says for each group and
+    region whether it may be tried.
+    """
+    may = open_regions.copy()
+    np.put_along_axis(may, held[:, :1], False, axis=1)
+    first = _promise_ms(bounds_ms, rtt_ms, held[:, 0], may)
+    rates = _rates(first, demand, FIRST_SHARE * share * float(demand.sum()))
+    if held.shape[1] < 2:
+        return Exploration(rates, first)
+    left = share * float(demand.sum()) - float((rates * demand).sum())
+    content = first.max(axis=1) <= 0
+    second = _promise_ms(bounds_ms, rtt_ms, held[:, 1], may & content[:, None])
+    return Exploration(rates + _rates(second, demand, max(left, 0.0)), first + second)
+
+
+def _promise_ms(
+    bounds_ms: Floats, rtt_ms: Floats, holders: Ints, may: npt.NDArray[np.bool_]
+) -> Floats:
+    """By how much the bound of each region that may be tried beats the holder's estimate, else 0.
+
+    For the holder itself, where it may be tried, that is how uncertain it is.
+    """
+    incumbent = np.take_along_axis(rtt_ms, holders[:, None], axis=1)
+    return np.where(may, np.maximum(incumbent - bounds_ms, 0.0), 0.0)
+
+
+def _rates(promise: Floats, demand: Floats, budget: float) -> Floats:
+    """The budget goes to groups by demand and by what is at stake, their greatest promise.
+
+    What a group cannot use (MOST_OF_GROUP) goes to the others in the same way.
+    """
+    stake = promise.max(axis=1) * demand
+    rates = np.zeros(len(demand))
+    for _ in range(4):
+        wanting = (rates < MOST_OF_GROUP) & (stake > 0)
+        left = budget - float((rates * demand).sum())
+        total = float(stake[wanting].sum())
+        if total <= 0 or left <= 0:
+            break
+        share = left * stake[wanting] / total / demand[wanting]
+        rates[wanting] = np.minimum(rates[wanting] + share, MOST_OF_GROUP)
+    return rates
+
+
+def choose(promise: Floats, chance: Floats) -> Ints:
+    """One region a group, drawn in proportion to its promise squared; −1 where nothing promises.
+
+    `chance` is uniform in [0, 1), one a group. Drawing (rather than the best of all) lets many
+    clients of one cell look at several regions at the same time.
+    """
+    total = np.cumsum(promise**2, axis=1)
+    drawn = (total <= (chance * total[:, -1])[:, None]).sum(axis=1)
+    return np.where(total[:, -1] > 0, np.minimum(drawn, promise.shape[1] - 1), -1)

@@ -1,0 +1,130 @@
+"""Samples of round-trip times, and how a batch of them becomes one value a prefix and region.
+
+Knows columns and robust statistics; knows nothing of places or of what was learned before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+
+REGION_BITS = 10
+MAX_REGIONS = 1 << REGION_BITS
+MIN_RTT_MS, MAX_RTT_MS = 0.05, 5000.0
+"""Outside it is no round trip of two hosts on this planet, but a clock or a unit gone wrong."""
+_FAMILY_6 = 1 << 48
+
+
+def prefix_of(family: int, key: int) -> int:
+    """The number of the /24 or /48 that a key (IPv4 address, or top 64 bits of IPv6) lies in."""
+    return key >> 8 if family == 4 else _FAMILY_6 | key >> 16
+
+
+def parse_prefix(text: str) -> int:
+    """The number of the /24 or /48 written so, without host bits.
+
+    Raises ValueError that says so for anything else.
+    """
+    try:
+        if ":" in text:
+            six = IPv6Network(text)
+            if six.prefixlen == 48:
+                return prefix_of(6, int(six.network_address) >> 64)
+        else:
+            four = IPv4Network(text)
+            if four.prefixlen == 24:
+                return prefix_of(4, int(four.network_address))
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} must be an IPv4 /24 or an IPv6 /48")
+
+
+def keys_of_prefixes(prefixes: Keys, family: int) -> tuple[npt.NDArray[np.bool_], Keys]:
+    """Which prefixes are of `family`, and the first key of each of those."""
+    six = prefixes >= np.uint64(_FAMILY_6)
+    if family == 4:
+        return ~six, prefixes[~six] << np.uint64(8)
+    return six, (prefixes[six] & np.uint64(_FAMILY_6 - 1)) << np.uint64(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A batch, one element a sample. `sources` says who reports: a token, not a client."""
+
+    prefixes: Keys
+    regions: Ints
+    sources: Ints
+    rtt_ms: Floats
+
+    def __len__(self) -> int:
+        return len(self.rtt_ms)
+
+    def take(self, which: npt.NDArray[np.bool_]) -> Samples:
+        """Those of a mask."""
+        return Samples(
+            self.prefixes[which], self.regions[which], self.sources[which], self.rtt_ms[which]
+        )
+
+    @property
+    def keys(self) -> Keys:
+        """Prefix and region in one number, which sorts by prefix first."""
+        return self.prefixes << np.uint64(REGION_BITS) | self.regions.astype(np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """One value a key, ascending keys: the median of what the sources said, and how many did."""
+
+    keys: Keys
+    value: Floats
+    count: Floats
+
+
+def by_source(samples: Samples) -> Samples:
+    """One sample a (prefix, region, source): the lower quartile of those that it reports.
+
+    Queueing and retransmission only ever add time, so a low value is nearer to the path's own;
+    the minimum itself would lie lower the more samples there are, and favour the busy region.
+    """
+    order = np.lexsort((samples.rtt_ms, samples.sources, samples.keys))
+    keys, sources, rtt = samples.keys[order], samples.sources[order], samples.rtt_ms[order]
+    first = np.ones(len(keys), dtype=bool)
+    first[1:] = (keys[1:] != keys[:-1]) | (sources[1:] != sources[:-1])
+    starts = np.flatnonzero(first)
+    sizes = np.diff(np.append(starts, len(keys)))
+    picked = order[starts + (sizes - 1) // 4]
+    return Samples(
+        samples.prefixes[picked],
+        samples.regions[picked],
+        samples.sources[picked],
+        rtt[starts + (sizes - 1) // 4],
+    )
+
+
+def digest(samples: Samples, weights: Floats) -> Digest:
+    """The weighted lower median over the sources of each key; no weight, no say."""
+    heard = weights > 0
+    samples, weights = samples.take(heard), weights[heard]
+    order = np.lexsort((samples.rtt_ms, samples.keys))
+    keys, rtt, weights = samples.keys[order], samples.rtt_ms[order], weights[order]
+    first = np.ones(len(keys), dtype=bool)
+    first[1:] = keys[1:] != keys[:-1]
+    starts = np.flatnonzero(first)
+    if not len(starts):
+        return Digest(keys, rtt, weights)
+    total = np.add.reduceat(weights, starts)
+    sizes = np.diff(np.append(starts, len(keys)))
+    so_far = np.cumsum(weights)
+    before = np.repeat(so_far[starts] - weights[starts], sizes)
+    short = (so_far - before) * 2 < np.repeat(total, sizes) - 1e-9
+    median = np.minimum(
+        starts + np.add.reduceat(short.astype(np.int64), starts), starts + sizes - 1
+    )
+    return Digest(keys[starts], rtt[median], total)
