@@ -21,7 +21,7 @@ class Explainer:
     """
 
     def __init__(self, city: Path | None, asn: Path | None, cache_dir: Path) -> None:
-        self._geo = open_geodata(city, asn, cache_dir)
+        self.geo = open_geodata(city, asn, cache_dir)
         self._atlas: Atlas | None = None
 
     def __call__(
@@ -34,6 +34,6 @@ class Explainer:
         address = parse_client(client)
         atlas = self._atlas
         if atlas is None or atlas.plan is not plan:
-            atlas = self._atlas = Atlas(plan, self._geo)
+            atlas = self._atlas = Atlas(plan, self.geo)
         steering = Steering(atlas, status, datetime.now(UTC), vantage=vantage)
         return explain(steering, atlas.services[service_id], address)

@@ -15,6 +15,7 @@ from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
 from firsthop_controlplane.keyring import Keyring
+from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
 from firsthop_controlplane.peers import Peers
@@ -47,6 +48,7 @@ class Deps:
     election: Election
     peers: Peers
     status_loop: StatusLoop
+    latency: LatencyLoop
     measures: Measures
     now: Callable[[], datetime]
     mint_probe: MintProbe

@@ -31,6 +31,8 @@ class Settings:
     """How late a change is seen whose notification was lost."""
     status_interval_s: float = 1.0
     """Load alone makes a new status at most this often."""
+    learn_interval_s: float = 30.0
+    """How often samples are learned from, and learned latency published, at most."""
     stale_after_s: float = 10.0
     """How long a prober's view counts, at least; three checks where checks are rarer."""
     report_stale_after_s: float = 30.0
