@@ -89,16 +89,17 @@ class LatencyLoop:
         """Until cancelled."""
         while True:
             try:
-                await self._turn()
+                await self.turn()
             except Exception as error:
                 if not unavailable(error):
                     log.exception("latency.failed")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(OBSERVE_S):
+                async with asyncio.timeout(min(OBSERVE_S, self._learn_s)):
                     await self._wake.wait()
             self._wake.clear()
 
-    async def _turn(self) -> None:
+    async def turn(self) -> None:
+        """What there is to do now."""
         if not self.leads():
             self.memory = self.learned = None
         if not self.may_publish():

@@ -151,7 +151,9 @@ def test_outdated_parts_are_not_kept_for_ever() -> None:
     assert memory.is_long()
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", pack(Part(Ledger(1).rows(), (), {}, {}))[:9]])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", pack(Part(Ledger(1).rows(), (), {}, {}))[:9]]
+)
 def test_a_damaged_part_is_refused(content: bytes) -> None:
     """Whatever is wrong with it, as a ValueError."""
     with pytest.raises(ValueError, match=r"no part|Error"):
