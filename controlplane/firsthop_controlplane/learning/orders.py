@@ -137,4 +137,5 @@ def _still(
     near = (~said | (np.abs(before - now) <= band)).all(axis=1)
     ranked = np.take_along_axis(np.where(before == UNSAID, np.iinfo(np.int32).max, before), held, 1)
     in_order = (ranked[:, 1:] >= ranked[:, :-1]).all(axis=1)
-    return np.logical_and(near, in_order)
+    still: npt.NDArray[np.bool_] = np.logical_and(near, in_order)
+    return still

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
 import numpy as np
 
@@ -12,12 +12,11 @@ from firsthop_controlplane.learning.ground import Ground
 from firsthop_controlplane.learning.orders import UNSAID, Orders, joined
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.prior import spread_ms
-from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, prefix_of
-from firsthop_steering.snapshot import Latency
+from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix
+from firsthop_steering.snapshot import MOST_LEARNED, Latency
 
-MOST_PREFIXES = 200_000
-MOST_NUMBERS = 4_000_000
-"""Prefixes × regions: some 20 MB of JSON, which an edge takes in one line."""
+MOST_NUMBERS = 2_500_000
+"""Prefixes × regions: some 13 MB of JSON, which an edge takes in one line."""
 _CHUNK = 2000
 _ASN = 2
 """Code of `Estimates.source`: what rests on less is what the country says already."""
@@ -96,7 +95,7 @@ class Publication:
         """Goes on from what another published."""
         count = len(latency.regions)
         names = [*latency.prefixes]
-        keys = np.array([key_of_prefix(name) for name in names], dtype=np.uint64)
+        keys = np.array([parse_prefix(name) for name in names], dtype=np.uint64)
         order = np.argsort(keys)
         rows = [latency.prefixes[names[place]] for place in order.tolist()]
         tenths = np.array(
@@ -182,7 +181,7 @@ def _worth_a_row(learned: Learned, ground: Ground, told: Told) -> Ints:
     if not found:
         return np.empty(0, dtype=np.int64)
     places, gain = np.concatenate(found), np.concatenate(gains)
-    most = min(MOST_PREFIXES, MOST_NUMBERS // max(len(ground.regions), 1))
+    most = min(MOST_LEARNED, MOST_NUMBERS // max(len(ground.regions), 1))
     if len(places) > most:
         places = places[np.argpartition(-gain, most - 1)[:most]]
     return np.sort(places)
@@ -194,10 +193,3 @@ def _names(prefixes: Keys) -> Iterator[str]:
         yield str(IPv4Network((key, 24)))
     for key in keys_of_prefixes(prefixes, 6)[1].tolist():
         yield str(IPv6Network((key << 64, 48)))
-
-
-def key_of_prefix(text: str) -> int:
-    """The number of a /24 or /48, as the model counts them."""
-    network = ip_network(text)
-    key = int(network.network_address)
-    return prefix_of(4, key) if network.version == 4 else prefix_of(6, key >> 64)
