@@ -23,6 +23,7 @@ from firsthop_controlplane.api import (
     keys,
     machines,
     measurements,
+    planning,
     process,
     records,
     replicas,
@@ -44,6 +45,7 @@ from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
 from firsthop_controlplane.peers import Peers, replica_secret
+from firsthop_controlplane.planning.loop import PlannerLoop
 from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import SERVICE, Settings
 from firsthop_controlplane.status import StatusLoop
@@ -107,6 +109,7 @@ def operations() -> tuple[Operation, ...]:
         *keys.OPERATIONS,
         *machines.OPERATIONS,
         *measurements.OPERATIONS,
+        *planning.OPERATIONS,
         *stream.OPERATIONS,
         *replicas.OPERATIONS,
     )
@@ -154,10 +157,21 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         clock=time.monotonic,
         learn_s=settings.learn_interval_s,
     )
+    planner = PlannerLoop(
+        engine,
+        feed,
+        latency,
+        parts.geo,
+        now=parts.now,
+        clock=time.monotonic,
+        plan_s=settings.plan_interval_s,
+        warm_up_s=settings.plan_warm_up_s,
+    )
 
     async def lead(term: int) -> None:
         await loop.lead(term)
         latency.lead(term)
+        planner.lead(term)
 
     election = Election(
         create_lone_engine(
@@ -168,7 +182,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         on_lead=lead,
         on_sure=loop.wake,
     )
-    loop.may_publish = latency.may_publish = election.may_publish
+    loop.may_publish = latency.may_publish = planner.may_publish = election.may_publish
     latency.leads = lambda: election.leads
     peers = Peers(election, feed, parts.signing_key.public_key(), secret)
     follower = Follower(
@@ -192,6 +206,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         peers=peers,
         status_loop=loop,
         latency=latency,
+        planner=planner,
         measures=Measures(feed, election, latency),
         now=parts.now,
         mint_probe=parts.mint_probe,
@@ -225,6 +240,7 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
                 deps.status_loop.run(),
                 deps.status_loop.save_always(),
                 deps.latency.run(),
+                deps.planner.run(),
                 _follow_bootstrap(deps, parts),
             ),
         ):

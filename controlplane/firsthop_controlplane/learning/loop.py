@@ -24,6 +24,7 @@ from firsthop_controlplane.observations import Clock
 from firsthop_controlplane.store import learned as store
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.model import Region
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.snapshot import Latency, Plan, supersedes
 
@@ -67,7 +68,7 @@ class LatencyLoop:
         self.memory: Memory | None = None
         """None while another leads, and until what it left is read."""
         self.ground: Ground | None = None
-        self._ground_of: Plan | None = None
+        self._regions: tuple[Region, ...] = ()
         self.learned: Learned | None = None
         """As of the last time."""
         self.learned_at: datetime | None = None
@@ -173,10 +174,7 @@ class LatencyLoop:
         plan = self._feed.plan
         if plan is None or self._geo is None or not plan.document.regions:
             return
-        if self._ground_of is None or self._ground_of.document.regions != plan.document.regions:
-            self.ground = await asyncio.to_thread(Ground.of, plan, self._geo)
-        ground, self._ground_of = self.ground, plan
-        assert ground is not None
+        ground = await self.ground_of(plan, self._geo)
         learned = await asyncio.to_thread(memory.learn, ground)
         self.learned, self.learned_at = learned, self._now()
         is_news = await asyncio.to_thread(self.publication.round, learned, ground)
@@ -187,6 +185,14 @@ class LatencyLoop:
             log.info("latency.published", number=latency.number, prefixes=len(latency.prefixes))
             with contextlib.suppress(Exception):  # the next one is saved; samples are safe
                 await store.save_snapshot(self._engine, self._term, latency)
+
+    async def ground_of(self, plan: Plan, geo: GeoTable) -> Ground:
+        """What a plan's regions stand on; the last one is kept."""
+        regions = plan.document.regions
+        if self.ground is None or self._regions != regions:
+            ground = await asyncio.to_thread(Ground.of, plan, geo)
+            self.ground, self._regions = ground, regions
+        return self.ground
 
     def _made(self, number: int, lineage: str) -> Latency:
         told = self.publication.told
