@@ -21,6 +21,8 @@ ALLOCATION_S = 300.0
 as what agents report says how many sessions there are in all."""
 MOST_ENTRIES = 50_000
 """Services × groups; of more, the half with most demand is kept and stands for the rest."""
+LEAST_HEARD_S = 60.0
+"""The first reports tell of more time than has passed since anybody was heard."""
 _TAU_S = HALF_LIFE_S / math.log(2)
 
 
@@ -64,7 +66,7 @@ class Demand:
     def clients(self, now: float) -> Clients:
         """Everything known, as rates of late times how long an answer lasts."""
         mass = dict(self._mass)
-        heard_s = max(now - self.began_at, 1.0)
+        heard_s = max(now - self.began_at, LEAST_HEARD_S)
         # What began to be heard ten minutes ago is half of what will be heard in the long run.
         whole = _TAU_S * (1 - math.exp(-heard_s / _TAU_S))
         scale = 2 ** (-max(now - self._epoch, 0.0) / HALF_LIFE_S) / whole
