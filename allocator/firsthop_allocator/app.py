@@ -182,7 +182,7 @@ class _Api:
         if isinstance(made, Refused):
             self._counts.allocations["", "", made.reason] += 1
             raise refusal(made)
-        self._counts.allocations[made.route.service, made.route.entry, "allocated"] += 1
+        self._counts.granted(made.route, "allocated", whom)
         return web.Response(
             body=made.to_json(),
             status=201,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import accumulate
+from typing import Literal
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -16,7 +17,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from firsthop_allocator.callers import Subject
+from firsthop_allocator.route import Route
 from firsthop_allocator.view import Holder
+from firsthop_geodata.prefixes import normalise
+from firsthop_steering.demand import Survey
 from firsthop_steering.snapshot import age_s
 
 BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
@@ -31,8 +36,16 @@ class Counts:
         """By route and status."""
         self.allocations: Counter[tuple[str, str, str]] = Counter()
         """By service, region of the first relay and result; "" where it did not come so far."""
+        self.survey = Survey()
+        """Clients, by service and region."""
         self._durations = [0] * (len(BOUNDS_S) + 1)
         self._seconds = 0.0
+
+    def granted(self, route: Route, result: Literal["allocated", "session"], whom: Subject) -> None:
+        """One more allocation, and who got it."""
+        self.allocations[route.service, route.entry, result] += 1
+        family, key, _ = normalise(whom.address)
+        self.survey.note((route.service, route.entry), family, key)
 
     def observe(self, seconds: float) -> None:
         """How long one allocation request took, from its head to its answer."""

@@ -105,7 +105,7 @@ class Whip:
                 media_type=MEDIA_TYPE,
             )
             if said is not None and said.status not in _ASK_ANOTHER:
-                return self._opened(view, query, opening, said)
+                return self._opened(view, query, opening, said, whom)
             log.warning(
                 "transceiver_passed_over",
                 transceiver=opening.transceiver.id,
@@ -117,13 +117,13 @@ class Whip:
         raise Problem(503, detail, kind="no-transceiver", headers=RETRY)
 
     def _opened(
-        self, view: AllocatorView, query: SessionQuery, opening: Opening, said: Said
+        self, view: AllocatorView, query: SessionQuery, opening: Opening, said: Said, whom: Subject
     ) -> web.Response:
         route = opening.route
         if said.status != 201:
             self._counts.allocations[route.service, "", "offer_refused"] += 1
             raise _passed_on(said)
-        self._counts.allocations[route.service, route.entry, "session"] += 1
+        self._counts.granted(route, "session", whom)
         relays = [offer.relay for offer in route.offers]
         suffix = f"?service={query.service}" if query.service else ""
         return _answer(

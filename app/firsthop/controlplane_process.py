@@ -14,9 +14,10 @@ import structlog
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
+from firsthop.explaining import Explainer
 from firsthop_controlplane.api.bodies import parse
 from firsthop_controlplane.app import Parts, addresses, create_app
-from firsthop_controlplane.deps import DEPS, Explain
+from firsthop_controlplane.deps import DEPS
 from firsthop_controlplane.errors import ControlPlaneError, Refused
 from firsthop_controlplane.keyfiles import (
     master_key,
@@ -56,22 +57,22 @@ class ControlPlaneOptions:
     bootstrap_tokens: Path | None = None
 
 
-def run_controlplane(options: ControlPlaneOptions, explain: Explain | None = None) -> None:
+def run_controlplane(options: ControlPlaneOptions, explainer: Explainer | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartError."""
-    asyncio.run(_until_signalled(options, explain))
+    asyncio.run(_until_signalled(options, explainer))
 
 
-async def _until_signalled(options: ControlPlaneOptions, explain: Explain | None) -> None:
-    serving = asyncio.ensure_future(_serve(options, explain))
+async def _until_signalled(options: ControlPlaneOptions, explainer: Explainer | None) -> None:
+    serving = asyncio.ensure_future(_serve(options, explainer))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await serving
 
 
-async def _serve(options: ControlPlaneOptions, explain: Explain | None) -> None:
+async def _serve(options: ControlPlaneOptions, explainer: Explainer | None) -> None:
     try:
-        async with running_controlplane(options, explain):
+        async with running_controlplane(options, explainer):
             await asyncio.Event().wait()
     except ControlPlaneError as error:
         raise StartError(str(error)) from None
@@ -79,7 +80,7 @@ async def _serve(options: ControlPlaneOptions, explain: Explain | None) -> None:
 
 @contextlib.asynccontextmanager
 async def running_controlplane(
-    options: ControlPlaneOptions, explain: Explain | None = None
+    options: ControlPlaneOptions, explainer: Explainer | None = None
 ) -> AsyncIterator[tuple[str, ...]]:
     """The URLs of a control plane that serves while the context is open."""
     settings = options.settings
@@ -88,7 +89,8 @@ async def running_controlplane(
     parts = Parts(
         signing_key=signing_key(options.state_dir, publish_dir),
         master_key=master_key(options.state_dir),
-        explain=explain,
+        explain=explainer,
+        geo=explainer.geo if explainer else None,
         publish=lambda plan, keys: _publish(plan, keys, publish_dir),
         admin_token_file=options.state_dir / "admin.token",
         bootstrap=BootstrapFile(options.bootstrap_tokens) if options.bootstrap_tokens else tuple,

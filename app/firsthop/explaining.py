@@ -23,7 +23,7 @@ class Explainer:
     """
 
     def __init__(self, city: Path | None, asn: Path | None, cache_dir: Path) -> None:
-        self._geo = open_geodata(city, asn, cache_dir)
+        self.geo = open_geodata(city, asn, cache_dir)
         self._rtt: RttMap | None = None
 
     def __call__(
@@ -44,7 +44,7 @@ class Explainer:
         rtt = self._rtt
         if rtt is None or rtt.atlas.plan is not plan or rtt.latency is not known.latency:
             same = rtt is not None and rtt.atlas.plan is plan
-            atlas = rtt.atlas if rtt is not None and same else Atlas(plan, self._geo)
+            atlas = rtt.atlas if rtt is not None and same else Atlas(plan, self.geo)
             rtt = self._rtt = RttMap(atlas, known.latency)
         now = datetime.now(UTC)
         steering = Steering(rtt.atlas, status, now, vantage=vantage, rtt=rtt, prices=known.prices)

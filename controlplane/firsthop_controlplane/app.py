@@ -22,6 +22,8 @@ from firsthop_controlplane.api import (
     history,
     keys,
     machines,
+    measurements,
+    planning,
     process,
     records,
     replicas,
@@ -39,9 +41,11 @@ from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
 from firsthop_controlplane.judgement import Judgement
 from firsthop_controlplane.keyring import Keyring
+from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
 from firsthop_controlplane.peers import Peers, replica_secret
+from firsthop_controlplane.planning.loop import PlannerLoop
 from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import SERVICE, Settings
 from firsthop_controlplane.status import StatusLoop
@@ -51,6 +55,7 @@ from firsthop_controlplane.store.engine import (
     create_lone_engine,
 )
 from firsthop_controlplane.tokens import BootstrapToken, TokenBook
+from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.depool import Shares
 from firsthop_steering.snapshot import KeySet, Plan
 from firsthop_steering.ufrag import mint_probe_credential
@@ -81,6 +86,8 @@ class Parts:
     signing_key: Ed25519PrivateKey
     master_key: bytes
     explain: Explain | None = None
+    geo: GeoTable | None = None
+    """Where clients are, for what is learned of their round trips; None: nothing is learned."""
     admin_token_file: Path | None = None
     """Where the first admin token is written; None: nowhere, tokens come from elsewhere."""
     bootstrap: BootstrapSource = tuple
@@ -101,6 +108,8 @@ def operations() -> tuple[Operation, ...]:
         *tokens.OPERATIONS,
         *keys.OPERATIONS,
         *machines.OPERATIONS,
+        *measurements.OPERATIONS,
+        *planning.OPERATIONS,
         *stream.OPERATIONS,
         *replicas.OPERATIONS,
     )
@@ -140,16 +149,41 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         interval_s=settings.status_interval_s,
         now=parts.now,
     )
+    latency = LatencyLoop(
+        engine,
+        feed,
+        parts.geo,
+        now=parts.now,
+        clock=time.monotonic,
+        learn_s=settings.learn_interval_s,
+    )
+    planner = PlannerLoop(
+        engine,
+        feed,
+        latency,
+        parts.geo,
+        now=parts.now,
+        clock=time.monotonic,
+        plan_s=settings.plan_interval_s,
+        warm_up_s=settings.plan_warm_up_s,
+    )
+
+    async def lead(term: int) -> None:
+        await loop.lead(term)
+        latency.lead(term)
+        planner.lead(term)
+
     election = Election(
         create_lone_engine(
             settings.database_url, application=SERVICE, statement_timeout_s=STATEMENT_TIMEOUT_S
         ),
         url=settings.advertise_url,
         clock=time.monotonic,
-        on_lead=loop.lead,
+        on_lead=lead,
         on_sure=loop.wake,
     )
-    loop.may_publish = election.may_publish
+    loop.may_publish = latency.may_publish = planner.may_publish = election.may_publish
+    latency.leads = lambda: election.leads
     peers = Peers(election, feed, parts.signing_key.public_key(), secret)
     follower = Follower(
         engine,
@@ -171,7 +205,9 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         election=election,
         peers=peers,
         status_loop=loop,
-        measures=Measures(feed, election),
+        latency=latency,
+        planner=planner,
+        measures=Measures(feed, election, latency),
         now=parts.now,
         mint_probe=parts.mint_probe,
         explain=parts.explain,
@@ -203,6 +239,8 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
                 deps.follower.run(),
                 deps.status_loop.run(),
                 deps.status_loop.save_always(),
+                deps.latency.run(),
+                deps.planner.run(),
                 _follow_bootstrap(deps, parts),
             ),
         ):
@@ -210,6 +248,7 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(deps.settings.shutdown_s):
                 await deps.status_loop.save()
+                await deps.latency.save()
     finally:
         await deps.election.resign()
         await _dispose(deps.engine)

@@ -15,9 +15,11 @@ from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
 from firsthop_controlplane.keyring import Keyring
+from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
 from firsthop_controlplane.peers import Peers
+from firsthop_controlplane.planning.loop import PlannerLoop
 from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.status import StatusLoop
@@ -48,6 +50,8 @@ class Deps:
     election: Election
     peers: Peers
     status_loop: StatusLoop
+    latency: LatencyLoop
+    planner: PlannerLoop
     measures: Measures
     now: Callable[[], datetime]
     mint_probe: MintProbe

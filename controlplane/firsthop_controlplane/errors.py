@@ -40,6 +40,14 @@ class Refused(ControlPlaneError):  # noqa: N818 - an answer, not an accident
         self.errors = tuple(errors)
 
 
+class TooMany(Refused):
+    """429: a limit on one caller; the same request may be made again after a while."""
+
+    def __init__(self, detail: str, *, retry_after_s: int) -> None:
+        super().__init__(429, "too-many", "Too Many Requests", detail)
+        self.retry_after_s = retry_after_s
+
+
 def malformed(detail: str, errors: Iterable[Fault] = ()) -> Refused:
     """400: it cannot be read at all."""
     return Refused(400, "malformed", "The request cannot be read", detail, tuple(errors))

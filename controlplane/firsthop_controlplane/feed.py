@@ -91,8 +91,15 @@ class Feed:
     def readers(self) -> int:
         return len(self._readers)
 
-    def publish(self, snapshot: Plan | Status | KeySet | Prices | Latency) -> None:
-        """Make this the present one of its kind, and tell every reader."""
+    def sealed(self, snapshot: Snapshot) -> bytes:
+        """Its line; changes nothing, so that a long one can be made in a thread."""
+        return seal(snapshot, self._key)
+
+    def publish(self, snapshot: Snapshot, line: bytes | None = None) -> None:
+        """Make this the present one of its kind, and tell every reader.
+
+        `line` is the snapshot sealed, if that was done already.
+        """
         kind = kind_of(snapshot)
         if isinstance(snapshot, Status):
             if self.status is not None:
@@ -100,6 +107,8 @@ class Feed:
             self._deltas.clear()
         self._current[kind] = snapshot
         self._lines.pop(kind, None)
+        if line is not None:
+            self._lines[kind] = line
         for reader in self._readers:
             reader.wake()
 

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import ORDER, Feed
+from firsthop_controlplane.learning.loop import LatencyLoop
 
 _VERDICT_VALUES = {"up": 1.0, "down": 0.0, "unknown": -1.0}
 
@@ -17,9 +18,10 @@ _VERDICT_VALUES = {"up": 1.0, "down": 0.0, "unknown": -1.0}
 class _Collector(Collector):
     """The present snapshots and who leads, as numbers."""
 
-    def __init__(self, feed: Feed, election: Election) -> None:
+    def __init__(self, feed: Feed, election: Election, latency: LatencyLoop) -> None:
         self._feed = feed
         self._election = election
+        self._latency = latency
 
     def collect(self) -> Iterator[Metric]:
         feed = self._feed
@@ -41,6 +43,31 @@ class _Collector(Collector):
             verdicts.add_metric([name], _VERDICT_VALUES[relay.verdict])
         yield verdicts
         yield from self._leadership()
+        yield from self._samples()
+
+    def _samples(self) -> Iterator[Metric]:
+        memory = self._latency.memory
+        if memory is None:
+            return
+        samples = CounterMetricFamily(
+            "firsthop_rtt_samples_total", "Samples by what became of them.", labels=["outcome"]
+        )
+        ledger = memory.model.ledger
+        doubted = memory.model.counts["doubted_source"]
+        for outcome, count in {**memory.intake.counts, "doubted": doubted}.items():
+            samples.add_metric([outcome], count)
+        yield samples
+        yield GaugeMetricFamily(
+            "firsthop_rtt_entries", "Prefixes × regions of which something is known.", len(ledger)
+        )
+        yield CounterMetricFamily(
+            "firsthop_rtt_evicted_total", "Entries dropped as there were too many.", ledger.evicted
+        )
+        yield GaugeMetricFamily(
+            "firsthop_rtt_unsaved",
+            "1: the last save failed.",
+            float(bool(self._latency.save_error)),
+        )
 
     def _leadership(self) -> Iterator[Metric]:
         election = self._election
@@ -66,9 +93,9 @@ class _Collector(Collector):
 class Measures:
     """One application's metrics; two in one process do not meet."""
 
-    def __init__(self, feed: Feed, election: Election) -> None:
+    def __init__(self, feed: Feed, election: Election, latency: LatencyLoop) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Collector(feed, election))
+        self._registry.register(_Collector(feed, election, latency))
         self.requests = Counter(
             "firsthop_api_requests",
             "Requests by operation and status.",

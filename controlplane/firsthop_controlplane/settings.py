@@ -31,6 +31,12 @@ class Settings:
     """How late a change is seen whose notification was lost."""
     status_interval_s: float = 1.0
     """Load alone makes a new status at most this often."""
+    learn_interval_s: float = 30.0
+    """How often samples are learned from, and learned latency published, at most."""
+    plan_interval_s: float = 15.0
+    """How often prices are planned; also when a region is lost or the plan changes."""
+    plan_warm_up_s: float = 60.0
+    """A new leader holds the prices in force until it has heard demand for so long."""
     stale_after_s: float = 10.0
     """How long a prober's view counts, at least; three checks where checks are rarer."""
     report_stale_after_s: float = 30.0

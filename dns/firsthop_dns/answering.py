@@ -12,7 +12,7 @@ import struct
 from firsthop_dns import limits
 from firsthop_dns.askers import check_cookie, client_of
 from firsthop_dns.chains import Trail
-from firsthop_dns.clients import UDP6, Peer, Transport, key_of_peer
+from firsthop_dns.clients import UDP6, Key, Peer, Transport, key_of_peer
 from firsthop_dns.counters import SLIPPED, WITHHELD
 from firsthop_dns.edns import (
     BADCOOKIE,
@@ -56,6 +56,7 @@ from firsthop_dns.wire import (
     TXT,
     Query,
 )
+from firsthop_steering.demand import SAMPLED
 
 QR, AA, TC, RD = 0x8000, 0x0400, 0x0200, 0x0100
 HEADER = struct.Struct(">HHHHH")
@@ -76,6 +77,7 @@ class Answering:
 
     __slots__ = (
         "_asked",
+        "_client",
         "_genuine",
         "_now",
         "_peer",
@@ -108,6 +110,8 @@ class Answering:
         """RFC 7871 §7.2.1: 0 for all that is the same for everybody, negative answers included."""
         self._slot: int | None = None
         """Of the region that answers, to be counted when the reply goes out."""
+        self._client: Key | None = None
+        """Who is answered with that region."""
         self._genuine = False
         """The asker is surely at the address that the query came from."""
 
@@ -204,9 +208,9 @@ class Answering:
     def _steered(self, node: Node, index: int) -> Outcome:
         service = self._tables.services[index]
         resolver = key_of_peer(self._peer, self._transport)
-        answer, scope = service.choose(
-            client_of(self._query, self._peer, self._tables.instance), resolver
-        )
+        client = client_of(self._query, self._peer, self._tables.instance)
+        answer, scope = service.choose(client, resolver)
+        self._client = client if client is not None and service.table.ecs else resolver
         said = service.table.answers[answer]
         count, octets = self._tables.zones.rrset(index, answer, STEERED.index(self._query.qtype))
         if octets or not said.region:
@@ -273,12 +277,20 @@ class Answering:
         self._tables.counters.asked(self._zone, query.qtype, self._transport)
         self._tables.counters.answered(self._zone, rcode)
         if self._slot is not None:
-            self._tables.values[self._slot] += 1
+            self._count(self._slot)
         flags = QR | query.flags & RD | rcode & 0xF
         flags |= AA if authoritative else 0
         flags |= TC if truncated else 0
         counts = HEADER.pack(flags, 1, answers, authorities, additionals + (1 if opt else 0))
         return b"".join((query.identity, counts, query.question, octets, opt))
+
+    def _count(self, slot: int) -> None:
+        """One more answer of a region, and now and then who got it."""
+        values = self._tables.values
+        values[slot] += 1
+        if not values[slot] & SAMPLED and self._client is not None:
+            family, key, _ = self._client
+            self._tables.survey.note(slot, family, key)
 
     def _opt(self, outcome: Outcome, cookie: bytes) -> bytes:
         query, instance = self._query, self._tables.instance

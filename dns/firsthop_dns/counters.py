@@ -78,6 +78,10 @@ class Counters:
                     self._slots[key] = found  # last: whoever finds it may count at once
         return found
 
+    def labels(self, slot: int) -> dict[str, str]:
+        """Of the metric that is counted there."""
+        return dict(self._keys[slot][1])
+
     def requests(self, zone: str, kind: str) -> int:
         """The slot of requests of a zone and type over transport 0; those of the others follow."""
         found = self._blocks.get((zone, kind))

@@ -15,6 +15,7 @@ from firsthop_dns.counters import Counters
 from firsthop_dns.edns import extended_error
 from firsthop_dns.extended_errors import NO_REACHABLE_AUTHORITY
 from firsthop_dns.limits import LOOPBACK, RateLimit
+from firsthop_steering.demand import Survey
 
 TCP_IDLE_S = 10.0
 """Without a whole query for so long a TCP connection ends (RFC 7766 §6.2.3: a few seconds)."""
@@ -27,10 +28,21 @@ _Network = IPv4Network | IPv6Network
 class Instance:
     """Lives as long as its process; `update` takes options that have changed."""
 
-    __slots__ = ("cookies", "counters", "ecs_from", "limits", "notice", "nsid", "tcp_idle_s")
+    __slots__ = (
+        "cookies",
+        "counters",
+        "ecs_from",
+        "limits",
+        "notice",
+        "nsid",
+        "survey",
+        "tcp_idle_s",
+    )
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
+        self.survey = Survey()
+        """Some of the clients, by the slot of the region that they were answered with."""
         self.limits = RateLimit()
         self.cookies: Cookies | None = None
         """None: no secret, so cookies are ignored."""

@@ -18,6 +18,7 @@ from firsthop_dns.cookies import CLIENT_PART
 from firsthop_dns.edns import BADCOOKIE, DO, FORMERR, NOERROR, NOTIMP, SERVFAIL, write_opt
 from firsthop_dns.tables import Tables
 from firsthop_dns.wire import Dataless, Dropped, parse
+from firsthop_steering.demand import SAMPLED
 
 _OPCODE = 0x7800
 _TAIL = struct.Struct(">IHIQBI")
@@ -72,7 +73,9 @@ def respond(
                     values = tables.values
                     values[lane.requests + transport] += 1
                     values[lane.noerror] += 1
-                    values[variant[3]] += 1
+                    values[variant[3]] = count = values[variant[3]] + 1
+                    if not count & SAMPLED:
+                        tables.survey.note(variant[3], 4, address << 8)
                     return b"".join(
                         (
                             packet[:2],

@@ -135,6 +135,7 @@ class Tables:
         self.instance = instance
         self.counters = instance.counters
         self.values = instance.counters.values
+        self.survey = instance.survey
         self.limit = instance.limits.verdict
 
     @classmethod

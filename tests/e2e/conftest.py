@@ -25,8 +25,8 @@ import pytest_asyncio
 from field.namespaces import why_not
 from field.world import Field
 from firsthop.controlplane_process import ControlPlaneOptions, running_controlplane
+from firsthop.explaining import Explainer
 from firsthop.postgres import EmbeddedPostgres
-from firsthop_controlplane.deps import Explain
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.migrate import migrate
 
@@ -176,7 +176,7 @@ async def start_api(database_url: str, tmp_path: Path) -> AsyncIterator[StartApi
             *,
             url: str = database_url,
             state_dir: Path = tmp_path / "state",
-            explain: Explain | None = None,
+            explain: Explainer | None = None,
             bootstrap_tokens: Path | None = None,
             **settings: Any,
         ) -> Api:

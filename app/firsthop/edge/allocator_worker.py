@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from firsthop.edge.pipe import SupervisorPipe
 from firsthop_allocator.counts import Counts
@@ -18,6 +18,7 @@ from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
+from firsthop_steering.demand import prefix_text
 from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.snapshot import KeySet, Latency, Plan, Prices, Status
 from firsthop_steering.ufrag import CredentialKeys
@@ -161,4 +162,8 @@ async def _report(pipe: SupervisorPipe, counts: Counts) -> None:
             ({"service": service, "region": region, "result": result}, value)
             for (service, region, result), value in counts.allocations.items()
         ]
-        pipe.report(counters={"firsthop_allocations_total": allocations})
+        clients = [
+            (*cast(tuple[str, str], place), prefix_text(prefix), count)
+            for (place, prefix), count in counts.survey.take().items()
+        ]
+        pipe.report(counters={"firsthop_allocations_total": allocations}, clients=clients)

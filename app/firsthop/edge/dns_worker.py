@@ -6,7 +6,7 @@ import asyncio
 import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from firsthop.edge.pipe import SupervisorPipe
 from firsthop_dns.counters import Counters
@@ -16,6 +16,7 @@ from firsthop_dns.server import DnsServer
 from firsthop_dns.tables import Tables
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.demand import prefix_text
 from firsthop_steering.sections import SectionError
 from firsthop_steering.table import AnswerTable
 
@@ -30,7 +31,7 @@ async def run(pairs: Sequence[Pair]) -> None:
     """
     pipe = await SupervisorPipe.open()
     instance = Instance.of(Counters(), {})
-    reporting = asyncio.create_task(_report(pipe, instance.counters))
+    reporting = asyncio.create_task(_report(pipe, instance))
     known: dict[str, Any] = {}
     server: DnsServer | None = None
     try:
@@ -84,7 +85,13 @@ def _load(table: str, geodata: str, instance: Instance) -> Tables:
     return Tables(AnswerTable.open(Path(table)), instance, geo=geo)
 
 
-async def _report(pipe: SupervisorPipe, counters: Counters) -> None:
+async def _report(pipe: SupervisorPipe, instance: Instance) -> None:
+    counters = instance.counters
     while True:
         await asyncio.sleep(REPORT_INTERVAL_S)
-        pipe.report(counters=counters.snapshot())
+        clients = [
+            (labels["service"], labels["region"], prefix_text(prefix), count)
+            for (slot, prefix), count in instance.survey.take().items()
+            for labels in (counters.labels(cast(int, slot)),)
+        ]
+        pipe.report(counters=counters.snapshot(), clients=clients)

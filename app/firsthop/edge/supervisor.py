@@ -20,11 +20,12 @@ from aiohttp import web
 from firsthop.document_files import DocumentFiles, Stamp, stamp_of
 from firsthop.edge import standalone
 from firsthop.edge.crew import Crew
+from firsthop.edge.demand import DemandBoard, DemandReporter, Source
 from firsthop.edge.follower import Follower
 from firsthop.edge.observability import CounterBoard, create_observability_app
 from firsthop.edge.settings import EdgeSettings, Feed
 from firsthop.edge.shelf import Shelf
-from firsthop.edge.sockets import METRICS, ListeningSockets
+from firsthop.edge.sockets import ALLOCATOR, METRICS, ListeningSockets
 from firsthop.edge.tables import TableStore, ended, forget_old
 from firsthop.edge.takeover import READY_WITHIN_S, Place, TakeOverError, claim
 from firsthop.edge.workers import Worker
@@ -83,6 +84,7 @@ class Edge:
                 feed.urls, feed.token, self.shelf, lambda _: self._changed.set()
             )
         self.counters = CounterBoard()
+        self.demand = DemandBoard()
         self.crew: Crew
         self._said_ready = asyncio.Event()
         """A worker has said something that readiness may follow from."""
@@ -170,6 +172,7 @@ class Edge:
         ]
         if self.follower is not None:
             coroutines.append(self.follower.run())
+            coroutines.append(self._reporter(self.follower).run())
         coroutines.append(self._be_in(place, sockets, runner))
         tasks = [asyncio.create_task(each) for each in (*coroutines, stop.wait())]
         try:
@@ -182,6 +185,15 @@ class Edge:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(runner.cleanup(), *tasks, return_exceptions=True)
+
+    def _reporter(self, follower: Follower) -> DemandReporter:
+        assert isinstance(self.settings.source, Feed)
+        return DemandReporter(
+            self.settings.source.token,
+            self.demand,
+            self.counters.totals,
+            lambda: follower.connected_to,
+        )
 
     async def _be_in(self, place: Place, sockets: ListeningSockets, runner: web.AppRunner) -> None:
         """Takes the place of a predecessor, if there is one; returns when a successor has it."""
@@ -213,6 +225,9 @@ class Edge:
         self._said_ready.set()
         if "counters" in said:
             self.counters.report(worker.name, worker.restarts, said["counters"])
+        if said.get("clients"):
+            source: Source = "allocations" if worker.name == ALLOCATOR else "dns"
+            self.demand.note(source, said["clients"])
         if said.get("failure"):
             log.error("worker cannot use what it was told", worker=worker.name, **said)
             asyncio.get_running_loop().call_later(RETRY_S, self._retry.set)

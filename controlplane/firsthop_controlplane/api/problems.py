@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
-from firsthop_controlplane.errors import Fault, NoLeader, Refused, Unavailable
+from firsthop_controlplane.errors import Fault, NoLeader, Refused, TooMany, Unavailable
 from firsthop_controlplane.store.engine import bad_value, unavailable
 
 log = structlog.get_logger(__name__)
@@ -91,6 +91,8 @@ def _of_http(error: web.HTTPException) -> tuple[Refused, dict[str, str]]:
 
 
 def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str, str]]:
+    if isinstance(error, TooMany):
+        return error, {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, Refused):
         headers = {"WWW-Authenticate": 'Bearer realm="firsthop"'} if error.status == 401 else {}
         return error, headers

@@ -141,3 +141,23 @@ class RelayStatusRow(Base):
     relay: Mapped[str] = mapped_column(Slug, primary_key=True)
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     report: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class RttPartRow(Base):
+    """A part of what is known of round trips; all of them in their order are the whole."""
+
+    __tablename__ = "rtt_part"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    written_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class SteeringSnapshotRow(Base):
+    """The last prices, and the last latency, that a leader published: JSON, compressed."""
+
+    __tablename__ = "steering_snapshot"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    written_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    content: Mapped[bytes] = mapped_column(LargeBinary)

@@ -38,6 +38,27 @@ class Entries:
     noise_ms: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Entries as they are kept, undecayed, ascending by key: what is saved and read again."""
+
+    keys: Keys
+    count: npt.NDArray[np.float32]
+    mean_ms: npt.NDArray[np.float32]
+    spread_ms: npt.NDArray[np.float32]
+    touched: npt.NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, which: slice | npt.NDArray[np.bool_]) -> Rows:
+        """Those of a slice or a mask."""
+        return Rows(
+            self.keys[which], self.count[which], self.mean_ms[which], self.spread_ms[which],
+            self.touched[which],
+        )  # fmt: skip
+
+
 def noise_ms(mean_ms: Floats) -> Floats:
     """The standard deviation of a sample where none was measured."""
     return NOISE_BASE_MS + NOISE_SHARE * mean_ms
@@ -76,7 +97,7 @@ class Ledger:
 
     def add(self, batch: Digest, *, now: int) -> None:
         """Takes a batch in; its keys are distinct and ascending."""
-        self._make_room(batch, now)
+        self._make_room(batch.keys, now=now)
         place = np.searchsorted(self._keys, batch.keys)
         count = self._decayed(place, now)
         mean = self._mean[place].astype(np.float64)
@@ -106,6 +127,23 @@ class Ledger:
             self._noise(everywhere[alive]),
         )
 
+    def rows(self, *, since: int = 0) -> Rows:
+        """Those that were written at `since` or later."""
+        everything = Rows(self._keys, self._count, self._mean, self._spread, self._touched)
+        return everything.take(self._touched >= since)
+
+    def put(self, rows: Rows) -> None:
+        """Takes saved rows back, each in place of what is there of its key."""
+        self._make_room(rows.keys, now=0)
+        place = np.searchsorted(self._keys, rows.keys)
+        self._count[place], self._mean[place] = rows.count, rows.mean_ms
+        self._spread[place], self._touched[place] = rows.spread_ms, rows.touched
+
+    def forget(self, regions: Ints) -> None:
+        """Drops what is known of these regions, by number."""
+        of = (self._keys & np.uint64((1 << REGION_BITS) - 1)).astype(np.int64)
+        self._keep(~np.isin(of, regions))
+
     def _noise(self, place: Ints) -> Floats:
         """Seen and expected deviation, by the samples behind each."""
         count = self._count[place].astype(np.float64)
@@ -119,20 +157,20 @@ class Ledger:
         decayed: Floats = self._count[place].astype(np.float64) * np.exp2(-age_s / HALF_LIFE_S)
         return decayed
 
-    def _make_room(self, batch: Digest, now: int) -> None:
+    def _make_room(self, keys: Keys, *, now: int) -> None:
         """Entries for new keys; beyond the bound the longest untouched ones make way."""
-        place = np.searchsorted(self._keys, batch.keys)
+        place = np.searchsorted(self._keys, keys)
         held = np.minimum(place, max(len(self._keys) - 1, 0))
-        new = self._keys[held] != batch.keys if len(self._keys) else np.ones(len(place), dtype=bool)
+        new = self._keys[held] != keys if len(self._keys) else np.ones(len(place), dtype=bool)
         where = place[new]
-        self._keys = np.insert(self._keys, where, batch.keys[new])
+        self._keys = np.insert(self._keys, where, keys[new])
         self._count = np.insert(self._count, where, np.float32(0))
         self._mean = np.insert(self._mean, where, np.float32(0))
         self._spread = np.insert(self._spread, where, np.float32(0))
         self._touched = np.insert(self._touched, where, np.uint32(now))
         over = len(self._keys) - self.most
         if over > 0:
-            self._evict(over, batch.keys)
+            self._evict(over, keys)
 
     def _evict(self, over: int, coming: Keys) -> None:
         """Drops `over` entries, none of those that are written now."""
@@ -143,5 +181,8 @@ class Ledger:
         stay[np.argpartition(age, over - 1)[:over]] = False
         stay |= written
         self.evicted += int((~stay).sum())
+        self._keep(stay)
+
+    def _keep(self, stay: npt.NDArray[np.bool_]) -> None:
         self._keys, self._count, self._mean = self._keys[stay], self._count[stay], self._mean[stay]
         self._spread, self._touched = self._spread[stay], self._touched[stay]

@@ -6,6 +6,7 @@ sources of the batch where there are any, else with what is known already.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,14 @@ class Trust:
         if held is None or held.comparisons < FEW:
             return 1.0
         return float(np.clip((UNSOUND - held.distance) / (UNSOUND - SOUND), 0.0, 1.0))
+
+    def records(self) -> dict[int, tuple[float, float]]:
+        """Comparisons and mean distance of each source: what is saved."""
+        return {source: (each.comparisons, each.distance) for source, each in self._records.items()}
+
+    def restore(self, records: Mapping[int, tuple[float, float]]) -> None:
+        """Takes saved records in place of all there are."""
+        self._records = {source: _Record(*each) for source, each in records.items()}
 
     def weigh(self, samples: Samples, ledger: Ledger) -> Floats:
         """Weights for a batch with one sample a source and key; the records learn from it."""

@@ -1,0 +1,235 @@
+"""Samples of round-trip times in, and what is known of a client out. At the leader."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network
+
+import numpy as np
+from aiohttp import web
+from pydantic import Field
+
+from firsthop_controlplane.api.operations import Calling, Operation, Query, answer
+from firsthop_controlplane.deps import Deps
+from firsthop_controlplane.errors import (
+    Fault,
+    Refused,
+    TooMany,
+    Unavailable,
+    invalid,
+    malformed,
+    not_found,
+)
+from firsthop_controlplane.learning.ground import Ground
+from firsthop_controlplane.learning.intake import (
+    AHEAD_S,
+    BURST,
+    OLDEST_S,
+    SAMPLES_PER_S,
+    batch_name,
+    source_number,
+)
+from firsthop_controlplane.learning.memory import Memory
+from firsthop_controlplane.tokens import OPERATORS, VIEWERS, Principal
+from firsthop_geodata.prefixes import normalise
+from firsthop_steering.atlas import parse_client
+from firsthop_steering.measurements import Sample, SampleBatch, SamplesTaken
+from firsthop_steering.model import Model, Slug
+from firsthop_steering.rtt.estimates import SOURCES
+from firsthop_steering.rtt.learned import Learned
+from firsthop_steering.rtt.samples import MAX_REGIONS, Samples, prefix_of
+from firsthop_steering.snapshot import Plan
+
+MEASURERS = OPERATORS | {"allocator", "transceiver", "agent"}
+MOST_FAULTS = 20
+
+
+async def _measurements(calling: Calling) -> web.Response:
+    """A batch, taken whole or not at all."""
+    deps, principal = calling.deps, calling.principal
+    assert principal is not None
+    memory, plan = _memory(deps), deps.feed.plan
+    if plan is None:
+        raise Unavailable("no plan has been read yet")
+    batch = calling.read(SampleBatch)
+    name, count = batch_name(principal.id, batch.batch), len(batch.samples)
+    counts, now = memory.intake.counts, deps.now()
+    if memory.intake.is_repeated(name):
+        counts["repeated"] += count
+        return answer(SamplesTaken(batch=batch.batch, samples=0, repeated=True))
+    try:
+        samples = _samples(batch, principal, plan, memory, now)
+    except Refused:
+        counts["refused"] += count
+        raise
+    wait_s = memory.intake.wait_s(source_number(principal.id), count, now.timestamp())
+    if wait_s > 0:
+        counts["limited"] += count
+        detail = f"A token may bring {SAMPLES_PER_S} samples a second, and {BURST} at once."
+        raise TooMany(detail, retry_after_s=int(wait_s))
+    memory.intake.take(name, samples, now.timestamp())
+    return answer(SamplesTaken(batch=batch.batch, samples=count, repeated=False))
+
+
+def _memory(deps: Deps) -> Memory:
+    memory = deps.latency.memory
+    if memory is None:
+        raise Unavailable("what the leader before learned is not read yet")
+    return memory
+
+
+def _samples(
+    batch: SampleBatch, principal: Principal, plan: Plan, memory: Memory, now: datetime
+) -> Samples:
+    """As columns; Refused (403, 422) for what this token may not say, or what cannot be."""
+    regions = {relay.id: relay.region for relay in plan.document.relays}
+    present = {region.id for region in plan.document.regions}
+    oldest, newest = now - timedelta(seconds=OLDEST_S), now + timedelta(seconds=AHEAD_S)
+    faults: list[Fault] = []
+    prefixes, numbers = [], []
+    for place, sample in enumerate(batch.samples):
+        fault, region = _checked(sample, regions, present, oldest, newest)
+        if fault is None and principal.role == "agent" and sample.relay != principal.scope:
+            detail = f"samples/{place}/relay: this token is for relay {principal.scope}."
+            raise Refused(403, "forbidden", "Forbidden", detail)
+        number = memory.numbers.number(region, present) if fault is None else None
+        if fault is None and number is None:
+            fault = Fault("region", f"more than {MAX_REGIONS} regions are not learned of")
+        if fault is not None:
+            faults.append(Fault(f"samples/{place}/{fault.field}", fault.rule))
+            if len(faults) >= MOST_FAULTS:
+                break
+            continue
+        family, key, _ = normalise(sample.client)
+        prefixes.append(prefix_of(family, key))
+        numbers.append(number)
+    if faults:
+        raise invalid(faults)
+    return Samples(
+        np.array(prefixes, dtype=np.uint64),
+        np.array(numbers, dtype=np.int64),
+        np.full(len(prefixes), source_number(principal.id), dtype=np.int64),
+        np.array([sample.rtt_ms for sample in batch.samples]),
+    )
+
+
+def _checked(
+    sample: Sample, regions: dict[str, str], present: set[str], oldest: datetime, newest: datetime
+) -> tuple[Fault | None, str]:
+    """What is wrong with a sample against plan and clock, or the region that it is of."""
+    if sample.relay is not None and sample.relay not in regions:
+        return Fault("relay", f"there is no relay {sample.relay}"), ""
+    region = regions[sample.relay] if sample.relay is not None else str(sample.region)
+    if region not in present:
+        return Fault("region", f"there is no region {region}"), ""
+    if sample.at < oldest:
+        return Fault("at", f"is more than {OLDEST_S / 60:.0f} minutes ago"), ""
+    if sample.at > newest:
+        return Fault("at", f"is more than {AHEAD_S:.0f} s in the future"), ""
+    return None, region
+
+
+class LatencyQuery(Query):
+    """Of whom."""
+
+    client: str = Field(min_length=1, max_length=64)
+    """An address or a prefix."""
+
+
+class LatencyToRegion(Model):
+    """What a client may expect of a region's relays."""
+
+    region: Slug
+    rtt_ms: float
+    deviation_ms: float
+    """Standard deviation of the estimate."""
+    source: str
+    """What it mostly rests on: prefix, asn (AS × cell), country or prior."""
+    samples: float
+    """Of this prefix, older ones counting for less: half after a day."""
+    published_ms: float | None
+    """What edges hold; null where they go by country and distance."""
+
+
+class LatencyOfClient(Model):
+    """What is known of the round trips of a client's prefix, best first."""
+
+    client: str
+    prefix: str
+    country: str
+    """ISO 3166; empty: not known."""
+    learned_at: datetime | None
+    regions: tuple[LatencyToRegion, ...]
+
+
+async def _latency(calling: Calling) -> web.Response:
+    """What is known of one client."""
+    loop = calling.deps.latency
+    _memory(calling.deps)
+    text = calling.query.client
+    try:
+        family, key, _ = normalise(parse_client(text))
+    except ValueError as error:
+        raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
+    learned, ground = loop.learned, loop.ground
+    if learned is None or ground is None:
+        raise not_found("nothing has been learned yet")
+    number = prefix_of(family, key)
+    known = await asyncio.to_thread(_known, learned, ground, number, loop.publication.row(number))
+    network: IPv4Network | IPv6Network
+    if family == 4:
+        network = IPv4Network((key >> 8 << 8, 24))
+    else:
+        network = IPv6Network((key >> 16 << 80, 48))
+    cell = int(ground.locate(np.array([number], dtype=np.uint64))[0][0])
+    return answer(
+        LatencyOfClient(
+            client=text,
+            prefix=str(network),
+            country=ground.nations[ground.terrain.countries[cell]],
+            learned_at=loop.learned_at,
+            regions=tuple(sorted(known, key=lambda each: each.rtt_ms)),
+        )
+    )
+
+
+def _known(
+    learned: Learned, ground: Ground, prefix: int, published: dict[str, float]
+) -> list[LatencyToRegion]:
+    place = int(np.searchsorted(learned.prefixes, np.uint64(prefix)))
+    is_known = place < len(learned.prefixes) and int(learned.prefixes[place]) == prefix
+    counts = np.zeros(len(ground.regions))
+    if is_known:
+        estimates = learned.of_prefixes(slice(place, place + 1))
+        here = np.flatnonzero(learned.which == place)
+        counts[learned.entries.regions[here]] = learned.entries.count[here]
+    else:
+        cells, asns = ground.locate(np.array([prefix], dtype=np.uint64))
+        estimates = learned.of_groups(cells, asns)
+    return [
+        LatencyToRegion(
+            region=region,
+            rtt_ms=round(float(estimates.rtt_ms[0, column]), 2),
+            deviation_ms=round(float(estimates.deviation_ms[0, column]), 2),
+            source=SOURCES[int(estimates.source[0, column])],
+            samples=round(float(counts[column]), 2),
+            published_ms=published.get(region),
+        )
+        for column, region in enumerate(ground.regions)
+    ]
+
+
+OPERATIONS = (
+    Operation(
+        method="POST", path="/v1/measurements", name="measurements", tag="machines",
+        roles=MEASURERS, summary="Round-trip times that a machine measured", call=_measurements,
+        body=SampleBatch, answer=SamplesTaken, refusals=(422, 429, 503),
+        leader_only=True,
+    ),
+    Operation(
+        method="GET", path="/v1/latency", name="latency", tag="steering", roles=VIEWERS,
+        summary="What is learned of a client's round trips", call=_latency, query=LatencyQuery,
+        answer=LatencyOfClient, refusals=(404, 503), leader_only=True,
+    ),
+)  # fmt: skip

@@ -1,0 +1,113 @@
+"""What edges answered, in; what the planner makes of it, out. At the leader."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+from aiohttp import web
+
+from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.errors import Fault, invalid
+from firsthop_controlplane.tokens import VIEWERS
+from firsthop_steering.demand import DemandReport
+from firsthop_steering.model import Model, Slug
+from firsthop_steering.rtt.samples import parse_prefix
+
+EDGES = frozenset({"edge"})
+
+
+async def _demand(calling: Calling) -> web.Response:
+    """What one edge answered since its last report."""
+    deps, report = calling.deps, calling.read(DemandReport)
+    off_s = (report.until - deps.now()).total_seconds()
+    if abs(off_s) > deps.settings.clock_skew_s:
+        rule = f"is {off_s:+.0f} s off our clock; {deps.settings.clock_skew_s:.0f} s are allowed"
+        raise invalid([Fault("until", rule)])
+    for place, each in enumerate(report.answers):
+        for text in each.clients:
+            try:
+                parse_prefix(text)
+            except ValueError as error:
+                raise invalid([Fault(f"answers/{place}/clients", str(error))]) from None
+    await deps.planner.take(report)
+    return web.Response(status=204)
+
+
+class PricedRegion(Model):
+    """One region as the planner sees it."""
+
+    region: Slug
+    price_ms: float
+    """In force while every region has a relay up, or as many as now."""
+    load: float
+    """Sessions that the plan brings it."""
+    capacity: float | None
+    """Sessions; null: not stated, so there is always room."""
+    factor: float
+    """By how much it carries more than predicted; its capacity counts for so much less."""
+
+
+class PricesView(Model):
+    """Prices, and why. All empty while nobody states a capacity, or demand is not known yet."""
+
+    number: int
+    published_at: datetime | None
+    answers: int
+    """That edges reported under this leader."""
+    demand: float
+    """Sessions wanted at once."""
+    scale: float
+    """Sessions that a client of the reports stands for, by what agents say."""
+    worst: float
+    """The greatest load over limit that the plan comes to; above 1 there is no room."""
+    method: str
+    regions: tuple[PricedRegion, ...]
+    without: dict[Slug, dict[Slug, float]]
+    """What will be charged while a region is lost."""
+
+
+async def _prices(calling: Calling) -> web.Response:
+    planner = calling.deps.planner
+    prices, view = planner.published, planner.rounds.view
+    regions = (
+        ()
+        if view is None
+        else tuple(
+            PricedRegion(
+                region=name,
+                price_ms=planner.rounds.now.get(name, 0.0),
+                load=round(load, 2),
+                capacity=view.capacity[name] if np.isfinite(view.capacity[name]) else None,
+                factor=round(view.factors.get(name, 1.0), 3),
+            )
+            for name, load in view.load.items()
+        )
+    )
+    return answer(
+        PricesView(
+            number=prices.number if prices else 0,
+            published_at=prices.created_at if prices else None,
+            answers=planner.demand.answers,
+            demand=round(view.demand, 2) if view else 0.0,
+            scale=view.scale if view else 1.0,
+            worst=round(view.worst, 4) if view else 0.0,
+            method=view.method if view else "",
+            regions=regions,
+            without=dict(prices.without) if prices else {},
+        )
+    )
+
+
+OPERATIONS = (
+    Operation(
+        method="POST", path="/v1/demand", name="demand", tag="machines", roles=EDGES,
+        summary="What an edge answered", call=_demand, body=DemandReport, status=204,
+        refusals=(422, 503), leader_only=True,
+    ),
+    Operation(
+        method="GET", path="/v1/prices", name="prices", tag="steering", roles=VIEWERS,
+        summary="What regions are charged, and why", call=_prices, answer=PricesView,
+        refusals=(503,), leader_only=True,
+    ),
+)  # fmt: skip

@@ -1,0 +1,116 @@
+"""What one term of a leader knows of round trips: samples that came in, and what they come to.
+
+No clock and no store: times are whole seconds, saved parts are handed in and out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from firsthop_controlplane.learning.ground import Ground
+from firsthop_controlplane.learning.intake import Drained, Intake
+from firsthop_controlplane.learning.numbers import RegionNumbers
+from firsthop_controlplane.learning.parts import Part, pack, unpack
+from firsthop_steering.rtt.learned import Learned, learn
+from firsthop_steering.rtt.ledger import Entries
+from firsthop_steering.rtt.model import RttModel
+
+ROWS_A_PART = 250_000
+"""6 MB: of these the whole is made when it is written anew."""
+_SLACK_ROWS, _MOST_PARTS = 100_000, 500
+
+
+@dataclass(slots=True)
+class Memory:
+    """Samples are observed and learned from in one thread at a time; `intake` is the loop's."""
+
+    intake: Intake = field(default_factory=Intake)
+    model: RttModel = field(default_factory=RttModel)
+    numbers: RegionNumbers = field(default_factory=RegionNumbers)
+    parts: int = 0
+    """How many are in the store."""
+    logged: int = 0
+    """Rows in them, the outdated ones too."""
+    saved_to: int = 0
+    _now: int = 0
+    _unsaved: dict[str, float] = field(default_factory=dict)
+    _remembered: dict[str, float] = field(default_factory=dict)
+    """Batches of the last half hour: the whole has to name them all."""
+
+    def restore(self, contents: Iterable[bytes]) -> None:
+        """Takes saved parts, oldest first. Raises ValueError for one that is none."""
+        for content in contents:
+            part = unpack(content)
+            self.model.ledger.put(part.rows)
+            self.model.trust.restore(part.trust)
+            self.numbers = RegionNumbers(part.regions)
+            self._remembered |= part.batches
+            self.parts += 1
+            self.logged += len(part.rows)
+            self._now = max(self._now, int(part.rows.touched.max(initial=0)))
+        self.intake.remember(self._remembered)
+        self.saved_to = self._now
+
+    def observe(self, drained: Drained, *, now: float, kept_s: float) -> None:
+        """Samples into the ledger; a clock that goes back does not make anything younger.
+
+        Names of batches are kept for `kept_s`."""
+        self._now = max(self._now, int(now))
+        if self.numbers.freed:
+            self.model.ledger.forget(np.array(self.numbers.freed))
+            self.numbers.freed.clear()
+        if len(drained.samples):
+            self.model.observe(drained.samples, now=self._now)
+        self._unsaved |= drained.batches
+        self._remembered |= drained.batches
+        for name, at in list(self._remembered.items()):
+            if now - at < kept_s:
+                break
+            del self._remembered[name]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is something to save."""
+        return bool(self._unsaved)
+
+    def is_long(self) -> bool:
+        """Whether the parts hold so much that is outdated that the whole is better written."""
+        return self.parts > _MOST_PARTS or self.logged > 2 * len(self.model.ledger) + _SLACK_ROWS
+
+    def changes(self) -> tuple[bytes, int]:
+        """What changed since the last save, packed, and how many rows that is."""
+        rows = self.model.ledger.rows(since=self.saved_to)
+        part = Part(rows, self.numbers.names, self._unsaved, self.model.trust.records())
+        return pack(part), len(rows)
+
+    def whole(self) -> Iterator[tuple[bytes, int]]:
+        """Everything, in parts."""
+        rows, trust = self.model.ledger.rows(), self.model.trust.records()
+        for first in range(0, max(len(rows), 1), ROWS_A_PART):
+            some = rows.take(slice(first, first + ROWS_A_PART))
+            batches = {} if first else self._remembered
+            yield pack(Part(some, self.numbers.names, batches, trust)), len(some)
+
+    def saved(self, sizes: Iterable[int], *, anew: bool) -> None:
+        """It is in the store: parts of these sizes, beside those that were there or in their place.
+
+        Rows written later in this very second are saved again next time."""
+        sizes = list(sizes)
+        self.parts = len(sizes) + (0 if anew else self.parts)
+        self.logged = sum(sizes) + (0 if anew else self.logged)
+        self.saved_to, self._unsaved = self._now, {}
+
+    def learn(self, ground: Ground) -> Learned:
+        """Everything that the samples of the plan's regions say as of now."""
+        entries = self.model.ledger.entries(now=self._now)
+        places = self.numbers.places(ground.regions)
+        regions = places[entries.regions] if len(places) else entries.regions
+        here = regions >= 0
+        entries = Entries(
+            entries.prefixes[here], regions[here], entries.count[here], entries.mean_ms[here],
+            entries.noise_ms[here],
+        )  # fmt: skip
+        return learn(entries, ground.terrain, ground.locate)

@@ -1,0 +1,79 @@
+"""What is learned from, as octets: a part holds what changed since the part before.
+
+Parts in their order, each over the ones before, are the whole. A batch of samples and its name are
+in the same part, so a batch that is repeated to the next leader is taken once, or was never.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_steering.rtt.ledger import Rows
+
+FORMAT = 1
+_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("keys", "<u8"),
+    ("count", "<f4"),
+    ("mean_ms", "<f4"),
+    ("spread_ms", "<f4"),
+    ("touched", "<u4"),
+)
+_LEVEL = 1
+"""Of zlib: half the size in a tenth of the time that the default takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that changed; region names by number, and the sources' records, as of then."""
+
+    rows: Rows
+    regions: Sequence[str]
+    batches: Mapping[str, float]
+    trust: Mapping[int, tuple[float, float]]
+
+
+def pack(part: Part) -> bytes:
+    """A part as it is stored."""
+    head = {
+        "format": FORMAT,
+        "rows": len(part.rows),
+        "regions": list(part.regions),
+        "batches": dict(part.batches),
+        "trust": [[source, *record] for source, record in part.trust.items()],
+    }
+    columns = [np.asarray(getattr(part.rows, name), kind).tobytes() for name, kind in _COLUMNS]
+    return zlib.compress(b"".join([json.dumps(head).encode(), b"\n", *columns]), _LEVEL)
+
+
+def unpack(content: bytes) -> Part:
+    """The inverse of `pack`. Raises ValueError for anything else."""
+    try:
+        raw = zlib.decompress(content)
+        line, _, body = raw.partition(b"\n")
+        head: dict[str, Any] = json.loads(line)
+        if head["format"] != FORMAT:
+            raise ValueError(f"format {head['format']!r} is not {FORMAT}")
+        count, at, columns = int(head["rows"]), 0, {}
+        for name, kind in _COLUMNS:
+            columns[name] = _column(body, kind, count, at)
+            at += columns[name].nbytes
+        return Part(
+            Rows(**columns),
+            tuple(head["regions"]),
+            head["batches"],
+            {int(source): (float(n), float(d)) for source, n, d in head["trust"]},
+        )
+    except (zlib.error, KeyError, TypeError) as error:
+        raise ValueError(f"no part of what is learned: {error!r}") from None
+
+
+def _column(body: bytes, kind: str, count: int, at: int) -> npt.NDArray[Any]:
+    column = np.frombuffer(body, kind, count, at)
+    return column.astype(column.dtype.newbyteorder("="))

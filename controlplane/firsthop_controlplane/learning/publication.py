@@ -1,0 +1,195 @@
+"""What edges are told of learned latency, and when that is worth telling. No clock, no store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+
+import numpy as np
+
+from firsthop_controlplane.learning.ground import Ground
+from firsthop_controlplane.learning.orders import UNSAID, Orders, joined
+from firsthop_steering.rtt.learned import Learned
+from firsthop_steering.rtt.prior import spread_ms
+from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix
+from firsthop_steering.snapshot import MOST_LEARNED, Latency
+
+MOST_NUMBERS = 2_500_000
+"""Prefixes × regions: some 13 MB of JSON, which an edge takes in one line."""
+_CHUNK = 2000
+_ASN = 2
+"""Code of `Estimates.source`: what rests on less is what the country says already."""
+PRIOR_STILL_MS, COUNTRY_STILL = 1.0, 0.1
+"""Prior and countries are published anew when some number moved by so much: ms at a usual
+distance, and spreads of a path."""
+_USUAL_KM = 2000.0
+_FAINT = 0.02
+"""Spreads: a country that deviates by less everywhere is not named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The part that all prefixes share: prior, its spread, and the countries that deviate."""
+
+    ms_per_km: float
+    base_ms: tuple[float, ...]
+    scale: float
+    countries: Mapping[str, tuple[float, ...]]
+
+    @classmethod
+    def of(cls, learned: Learned, ground: Ground) -> Told:
+        """What is learned, rounded as it is published."""
+        deviations = np.round(learned.tree.countries.mean, 3)
+        named = {
+            ground.nations[number]: tuple(row.tolist())
+            for number, row in enumerate(deviations)
+            if ground.nations[number] and np.abs(row).max(initial=0.0) > _FAINT
+        }
+        return cls(
+            round(learned.prior.ms_per_km, 6),
+            tuple(np.round(learned.prior.base_ms, 2).tolist()),
+            round(learned.scale, 3),
+            named,
+        )
+
+    def is_still(self, before: Told) -> bool:
+        """Whether `before` may stay in its place."""
+        slope = abs(self.ms_per_km - before.ms_per_km) * _USUAL_KM
+        if len(self.base_ms) != len(before.base_ms) or slope > PRIOR_STILL_MS:
+            return False
+        pairs = zip(self.base_ms, before.base_ms, strict=True)
+        if any(abs(now - then) > PRIOR_STILL_MS for now, then in pairs):
+            return False
+        nothing = (0.0,) * len(self.base_ms)
+        return abs(self.scale - before.scale) <= COUNTRY_STILL and all(
+            abs(now - then) <= COUNTRY_STILL
+            for name in self.countries.keys() | before.countries.keys()
+            for now, then in zip(
+                self.countries.get(name, nothing), before.countries.get(name, nothing), strict=True
+            )
+        )
+
+    def expected_ms(self, cells: Ints, ground: Ground) -> Floats:
+        """What a reader takes for cells without a row of their own: cells × regions."""
+        terrain = ground.terrain
+        prior = np.asarray(self.base_ms) + self.ms_per_km * terrain.distances_km[cells]
+        table = np.zeros((len(ground.nations), len(self.base_ms)))
+        for number, name in enumerate(ground.nations):
+            table[number] = self.countries.get(name, 0.0)
+        deviations: Floats = table[terrain.countries[cells]]
+        expected: Floats = prior + deviations * spread_ms(prior) * self.scale
+        return expected
+
+
+@dataclass(slots=True)
+class Publication:
+    """What was published last, and how the next one follows from it."""
+
+    regions: tuple[str, ...] = ()
+    told: Told | None = None
+    orders: Orders = field(default_factory=lambda: Orders.empty(0))
+
+    @classmethod
+    def resumed(cls, latency: Latency) -> Publication:
+        """Goes on from what another published."""
+        count = len(latency.regions)
+        names = [*latency.prefixes]
+        keys = np.array([parse_prefix(name) for name in names], dtype=np.uint64)
+        order = np.argsort(keys)
+        rows = [latency.prefixes[names[place]] for place in order.tolist()]
+        tenths = np.array(
+            [[UNSAID if each is None else each for each in row] for row in rows], dtype=np.int32
+        ).reshape(len(rows), count)
+        told = Told(latency.ms_per_km, latency.base_ms, latency.scale, latency.countries)
+        return cls(latency.regions, told, Orders.published(keys[order], tenths))
+
+    def round(self, learned: Learned, ground: Ground) -> bool:
+        """Takes in what is learned now; whether there is something to publish."""
+        moved = ground.regions != self.regions
+        if moved:
+            at = {name: column for column, name in enumerate(self.regions)}
+            self.orders = self.orders.moved([at.get(name, -1) for name in ground.regions])
+            self.regions = ground.regions
+        told = Told.of(learned, ground)
+        if not moved and self.told is not None and told.is_still(self.told):
+            told = self.told
+        before, former = self.orders, self.told
+        self.orders = self._next(learned, ground, told, _worth_a_row(learned, ground, told))
+        self.told = told
+        return (
+            moved
+            or told is not former
+            or not np.array_equal(before.prefixes, self.orders.prefixes)
+            or not np.array_equal(before.tenths, self.orders.tenths)
+        )
+
+    def _next(self, learned: Learned, ground: Ground, told: Told, wanted: Ints) -> Orders:
+        parts = []
+        for first in range(0, len(learned.prefixes), _CHUNK):
+            here = wanted[(wanted >= first) & (wanted < first + _CHUNK)]
+            if len(here):
+                estimates = learned.of_prefixes(slice(first, first + _CHUNK))
+                at = here - first
+                parts.append(
+                    self.orders.next(
+                        learned.prefixes[here],
+                        estimates.rtt_ms[at],
+                        estimates.deviation_ms[at],
+                        told.expected_ms(learned.cells[here], ground),
+                    )
+                )
+        return joined(parts, len(ground.regions))
+
+    def row(self, prefix: int) -> dict[str, float]:
+        """What is published of one prefix: ms by region."""
+        orders, regions = self.orders, self.regions
+        place = int(np.searchsorted(orders.prefixes, np.uint64(prefix)))
+        if place == len(orders.prefixes) or int(orders.prefixes[place]) != prefix:
+            return {}
+        tenths = orders.tenths[place].tolist()
+        return {
+            region: each / 10 for region, each in zip(regions, tenths, strict=True) if each >= 0
+        }
+
+    def rows(self) -> dict[str, tuple[int | None, ...]]:
+        """By prefix, as a snapshot has them."""
+        return {
+            name: tuple(None if each == UNSAID else each for each in row)
+            for name, row in zip(
+                _names(self.orders.prefixes), self.orders.tenths.tolist(), strict=True
+            )
+        }
+
+
+def _worth_a_row(learned: Learned, ground: Ground, told: Told) -> Ints:
+    """Places of the prefixes to publish, ascending: those of which more is known than a country.
+
+    Where they are too many, those go first that gain most by a row of their own: milliseconds,
+    times samples, which stand for clients.
+    """
+    found, gains = [], []
+    heard = np.bincount(learned.which, learned.entries.count, len(learned.prefixes))
+    for first in range(0, len(learned.prefixes), _CHUNK):
+        estimates = learned.of_prefixes(slice(first, first + _CHUNK))
+        own = estimates.rtt_ms
+        at = np.flatnonzero((estimates.source >= _ASN).any(axis=1))
+        expected = told.expected_ms(learned.cells[at + first], ground)
+        without = own[at, expected.argmin(axis=1)]
+        found.append(at + first)
+        gains.append((without - own[at].min(axis=1) + 0.1) * heard[at + first])
+    if not found:
+        return np.empty(0, dtype=np.int64)
+    places, gain = np.concatenate(found), np.concatenate(gains)
+    most = min(MOST_LEARNED, MOST_NUMBERS // max(len(ground.regions), 1))
+    if len(places) > most:
+        places = places[np.argpartition(-gain, most - 1)[:most]]
+    return np.sort(places)
+
+
+def _names(prefixes: Keys) -> Iterator[str]:
+    """Ascending prefixes as text; IPv4 comes first."""
+    for key in keys_of_prefixes(prefixes, 4)[1].tolist():
+        yield str(IPv4Network((key, 24)))
+    for key in keys_of_prefixes(prefixes, 6)[1].tolist():
+        yield str(IPv6Network((key << 64, 48)))

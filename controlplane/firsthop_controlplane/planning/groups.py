@@ -1,0 +1,214 @@
+"""Clients who decide alike, and what each region costs them: the planner's problem.
+
+A group is a prefix where something is known of it alone (a row of learned latency, an override by
+CIDR or AS), else a cell of the geo data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_controlplane.learning.ground import Ground
+from firsthop_controlplane.learning.orders import UNSAID
+from firsthop_controlplane.learning.publication import Publication, Told
+from firsthop_controlplane.planning.demand import Clients
+from firsthop_steering.atlas import Client, Rule, key_range
+from firsthop_steering.decide import Steering
+from firsthop_steering.decide import tier as tier_of
+from firsthop_steering.geography import PRIOR_BASE_MS, PRIOR_MS_PER_KM
+from firsthop_steering.model import Service
+from firsthop_steering.planner.problem import Problem
+from firsthop_steering.roster import roster
+from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes
+from firsthop_steering.snapshot import Plan
+
+CELL = 1 << 60
+"""Marks a group that is a cell; the rest of the number is the cell's."""
+MOST_GROUPS = 5000
+_MOST_SPLITS = 4
+"""Regions of a weight below 100 that are reckoned with, the lightest first: 16 kinds of client."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Charted:
+    """Where groups are: the ground, and what edges were last told of its latency."""
+
+    ground: Ground
+    told: Told
+    prefixes: Keys
+    tenths: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, ground: Ground, publication: Publication) -> Charted:
+        """As edges see it; by the geographic prior where they were told nothing."""
+        told, orders, count = publication.told, publication.orders, len(ground.regions)
+        if told is None or publication.regions != ground.regions:
+            prior = Told(PRIOR_MS_PER_KM, (PRIOR_BASE_MS,) * count, 1.0, {})
+            nothing = np.empty((0, count), dtype=np.int32)
+            return cls(ground, prior, np.empty(0, dtype=np.uint64), nothing)
+        return cls(ground, told, orders.prefixes, orders.tenths)
+
+    def groups_of(self, prefixes: Keys, plan: Plan) -> Keys:
+        """The group of each prefix."""
+        cells, asns = self.ground.locate(prefixes)
+        alone = np.isin(prefixes, self.prefixes)
+        spoken = [each.asn for each in plan.document.overrides if each.asn is not None]
+        alone |= np.isin(asns, spoken)
+        for each in plan.document.overrides:
+            if each.cidr is not None:
+                version, (first, last) = each.cidr.version, key_range(each.cidr)
+                mask, keys = keys_of_prefixes(prefixes, version)
+                alone[np.flatnonzero(mask)[(keys >= first) & (keys <= last)]] = True
+        return np.where(alone, prefixes, cells.astype(np.uint64) | np.uint64(CELL))
+
+    def rtt_ms(self, groups: Keys) -> tuple[Floats, list[Client]]:
+        """What each group expects of each region, and a client who stands for it."""
+        is_cell = groups >= np.uint64(CELL)
+        cells, asns = self.ground.locate(np.where(is_cell, np.uint64(0), groups))
+        cells = np.where(is_cell, (groups & np.uint64(CELL - 1)).astype(np.int64), cells)
+        cells = np.minimum(cells, len(self.ground.geo))
+        rtt = self.told.expected_ms(cells, self.ground)
+        if len(self.prefixes):
+            place = np.minimum(np.searchsorted(self.prefixes, groups), len(self.prefixes) - 1)
+            known = self.prefixes[place] == groups
+            own = self.tenths[place[known]]
+            rtt[known] = np.where(own == UNSAID, rtt[known], own / 10)
+        clients = [
+            self._client(group, cell, asn, alone=group < CELL)
+            for group, cell, asn in zip(groups.tolist(), cells.tolist(), asns.tolist(), strict=True)
+        ]
+        return rtt, clients
+
+    def _client(self, group: int, cell: int, asn: int, *, alone: bool) -> Client:
+        geo = self.ground.geo
+        located = cell < len(geo)
+        country = geo.countries[cell] if located else ""
+        continent = geo.continents[cell] if located else ""
+        where = cell if located else None
+        if not alone:
+            return Client(4, -1, where, country, continent, 0)
+        mask, keys = keys_of_prefixes(np.array([group], dtype=np.uint64), 6)
+        if mask[0]:
+            return Client(6, int(keys[0]), where, country, continent, asn)
+        return Client(4, group << 8, where, country, continent, asn)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Groups × regions: `cost_ms` is rtt − bias, infinite where the group may not go."""
+
+    cost_ms: Floats
+    clients: Floats
+
+
+def rows_of(clients: Clients, charted: Charted, steering: Steering) -> Rows:
+    """The costs of all that want relays now; those whom nobody may serve are left out."""
+    costs, counts = [np.empty((0, len(charted.ground.regions)))], [np.empty(0)]
+    names = np.array(clients.services)
+    bias = np.array([site.bias_us / 1000 for site in steering.atlas.pools["relays"]])
+    for name in sorted(set(clients.services)):
+        service = steering.atlas.services.get(name)
+        if service is None or service.pool != "relays":
+            continue
+        here = names == name
+        rtt, who = charted.rtt_ms(clients.groups[here])
+        rules = steering.rules(service, "relays")
+        speaking = [next((rule for rule in rules if rule.matches(each)), None) for each in who]
+        for rule in {id(each): each for each in speaking}.values():
+            which = np.array([each is rule for each in speaking])
+            for share, mask in _kinds(steering, service, rule):
+                costs.append(np.where(mask, rtt[which] - bias, np.inf))
+                counts.append(clients.count[here][which] * share)
+    return _bounded(Rows(np.concatenate(costs), np.concatenate(counts)))
+
+
+def _kinds(steering: Steering, service: Service, rule: Rule | None) -> list[tuple[float, Mask]]:
+    """Kinds of clients by where they may go, and each kind's share: weights split them.
+
+    A region keeps its weight of those who reach it; to the others it is as if it were not there.
+    """
+    sites = steering.atlas.pools["relays"]
+    reasons, outcome = steering.eligibility(service, "relays", rule)
+    allowed = np.array([not reason for reason in reasons], dtype=bool)
+    if not allowed.any():
+        return []
+    weights = steering.weights(service, "relays", ignore_health=outcome == "open")
+    light = sorted(
+        (weights[at], at) for at in np.flatnonzero(allowed).tolist() if weights[at] < 100
+    )
+    kinds = [(1.0, allowed)]
+    for weight, at in light[:_MOST_SPLITS]:
+        without = np.arange(len(sites)) != at
+        kinds = [
+            kind
+            for share, mask in kinds
+            for kind in ((share * weight / 100, mask), (share * (1 - weight / 100), mask & without))
+        ]
+    tiers = np.array([tier_of(rule, site.id) for site in sites])
+    return [
+        (share, _first_tier(mask if mask.any() else allowed, tiers))
+        for share, mask in kinds
+        if share > 0
+    ]
+
+
+def _first_tier(mask: Mask, tiers: Ints) -> Mask:
+    """An override's list is gone through in its order, whatever the prices."""
+    first: Mask = mask & (tiers == tiers[mask].min())
+    return first
+
+
+def _bounded(rows: Rows) -> Rows:
+    """At most MOST_GROUPS: small ones join the largest whose nearest region is theirs."""
+    if len(rows.clients) <= MOST_GROUPS:
+        return rows
+    order = np.argsort(-rows.clients, kind="stable")
+    kept, rest = order[:MOST_GROUPS], order[MOST_GROUPS:]
+    nearest = rows.cost_ms.argmin(axis=1)
+    heirs = np.zeros(rows.cost_ms.shape[1], dtype=np.int64)
+    heirs[nearest[kept[::-1]]] = np.arange(MOST_GROUPS)[::-1]
+    counts = rows.clients[kept].copy()
+    np.add.at(counts, heirs[nearest[rest]], rows.clients[rest])
+    return Rows(rows.cost_ms[kept], counts)
+
+
+def problem_of(rows: Rows, capacity: Floats, scale: float = 1.0) -> Problem:
+    """`capacity` is infinite where none is stated: there is always room then."""
+    demand = rows.clients * scale
+    plenty = 10 * float(demand.sum()) + 1
+    return Problem(rows.cost_ms, demand, np.where(np.isfinite(capacity), capacity, plenty))
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Of each region in their order: capacity (infinite: not stated), sessions that its relays
+    report (NaN: not all of them do), and whether it has no relay up."""
+
+    regions: Sequence[str]
+    capacity: Floats
+    sessions: Floats
+    lost: Mask
+
+
+def supply_of(plan: Plan, steering: Steering) -> Supply:
+    """What relays can carry and carry now."""
+    sites = steering.atlas.pools["relays"]
+    stated = {relay.id: relay.capacity for relay in plan.document.relays}
+    told = steering.status.relays
+    field = roster(sites, steering.status, vantage=None, now=steering.now)
+    capacity, sessions = np.zeros(len(sites)), np.zeros(len(sites))
+    for at, up in enumerate(field.up):
+        for each in up:
+            own, heard = stated[each.id], told.get(each.id)
+            share = heard.share / 100 if heard else 1.0
+            capacity[at] += np.inf if own is None else own * share
+            carried = heard.sessions if heard else None
+            sessions[at] += np.nan if carried is None else carried
+    lost = np.array([not up for up in field.up], dtype=bool)
+    return Supply([site.id for site in sites], capacity, sessions, lost)

@@ -1,0 +1,185 @@
+"""From one planning round to the next: which prices hold, and which lie ready for a loss.
+
+Pure, but for the clock that bounds how long a round may take. Regions are indices; what edges make
+of prices while regions are lost is `firsthop_steering.charges.prices_in_force`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from firsthop_controlplane.planning.groups import Rows, Supply, problem_of
+from firsthop_steering.planner.market import outcome, reliefs
+from firsthop_steering.planner.plan import corrected, eased, plan_prices, prices_without
+from firsthop_steering.planner.problem import Problem
+from firsthop_steering.rtt.samples import Floats
+from firsthop_steering.snapshot import Prices
+
+RETURN_MS = 30.0
+"""What a region that is lost will be charged when it is back: that falls by 5 ms a TTL, so its
+clients return within three minutes at 30 s, not all at once."""
+LEAST_MS = 0.05
+"""A price below it is none."""
+NEWS_MS, SPARE_NEWS_MS = 0.1, 2.0
+"""Prices are published when one differs by more from what was published; of those that only lie
+ready, by more than the second: every change costs all edges a compilation."""
+BUDGET_S = 3.0
+"""After so long in one round the prices for further losses are left to the next."""
+MOST_SCALE = 1000.0
+
+Sheet = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the last round made of things, for operators. By region, clients at once."""
+
+    demand: float
+    scale: float
+    """Sessions that a client stands for, by what agents report; 1 where they do not."""
+    load: Mapping[str, float]
+    capacity: Mapping[str, float]
+    """Infinite where none is stated."""
+    factors: Mapping[str, float]
+    worst: float
+    """The greatest load over limit that the wanted prices come to."""
+    method: str
+
+
+@dataclass(slots=True)
+class Rounds:
+    """Prices in force by region id; `without` has those that lie ready for the loss of one."""
+
+    now: dict[str, float] = field(default_factory=dict)
+    without: dict[str, dict[str, float]] = field(default_factory=dict)
+    factors: dict[str, float] = field(default_factory=dict)
+    view: View | None = None
+    _next: int = 0
+    """From which region the prices for losses are worked out."""
+
+    def in_force(self, lost: set[str]) -> dict[str, float]:
+        """What edges charge while these regions are lost."""
+        rows = [self.without[each] for each in sorted(lost) if each in self.without]
+        if len(rows) != 1:
+            rows.append(self.now)
+        names = {name for row in rows for name in row}
+        return {name: max(row.get(name, 0.0) for row in rows) for name in names}
+
+    def round(
+        self,
+        rows: Rows,
+        supply: Supply,
+        *,
+        elapsed_s: float,
+        ttl_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """Plans, and eases what holds towards the plan.
+
+        `elapsed_s` is the time since the last round.
+        """
+        if not np.isfinite(supply.capacity[supply.capacity > 0]).any():
+            self.now, self.without, self.view = {}, {}, None  # nobody says what is too much
+            return
+        names = list(supply.regions)
+        lost = {name for name, gone in zip(names, supply.lost, strict=True) if gone}
+        held = self._vector(self.in_force(lost), names)
+        scale = self._learn_load(rows, supply, held, names)
+        factors = self._vector(self.factors, names, nothing=1.0)
+        problem = problem_of(rows, supply.capacity / factors, scale)
+        started = clock()
+        found = plan_prices(problem, names, held)
+        eased_to = eased(held, found.prices, elapsed_s=elapsed_s, ttl_s=ttl_s)
+        self._hold(eased_to, names, lost)
+        self._prepare(problem, names, lost, found.prices, lambda: clock() - started > BUDGET_S)
+        load = outcome(problem, found.prices, reliefs(names)).load
+        self.view = View(
+            float(problem.demand.sum()),
+            scale,
+            dict(zip(names, load.tolist(), strict=True)),
+            dict(zip(names, supply.capacity.tolist(), strict=True)),
+            dict(self.factors),
+            found.worst,
+            found.method,
+        )
+
+    def is_news(self, told: Prices | None) -> bool:
+        """Whether edges have to hear of it, who were told that."""
+        now, without = (told.now, told.without) if told else ({}, {})
+        return _differ(now, self.now, NEWS_MS) or any(
+            _differ(without.get(name, {}), self.without.get(name, {}), SPARE_NEWS_MS)
+            for name in without.keys() | self.without.keys()
+        )
+
+    def _learn_load(self, rows: Rows, supply: Supply, held: Floats, names: list[str]) -> float:
+        """How many sessions a client stands for; and which regions carry more than predicted."""
+        heard = np.isfinite(supply.sessions) & (supply.capacity > 0)
+        problem = problem_of(rows, supply.capacity)
+        predicted = outcome(problem, held, reliefs(names)).load
+        told, expected = float(supply.sessions[heard].sum()), float(predicted[heard].sum())
+        if told <= 0 or expected <= 0:
+            self.factors = {}
+            return 1.0
+        scale = min(told / expected, MOST_SCALE)
+        before = self._vector(self.factors, names, nothing=1.0)
+        reported = np.where(heard, supply.sessions, predicted * scale)
+        after = corrected(before, reported, predicted * scale)
+        self.factors = {
+            name: factor
+            for name, factor in zip(names, after.tolist(), strict=True)
+            if factor > 1.0005
+        }
+        return scale
+
+    def _hold(self, prices: Floats, names: list[str], lost: set[str]) -> None:
+        """These are in force from now on; a lost region comes back dear."""
+        gone = np.array([name in lost for name in names], dtype=bool)
+        self.now = _sheet(np.where(gone, np.maximum(prices, RETURN_MS), prices), names)
+        for name in lost:
+            self.without[name] = _sheet(prices, names)
+
+    def _prepare(
+        self,
+        problem: Problem,
+        names: list[str],
+        lost: set[str],
+        start: Floats,
+        is_late: Callable[[], bool],
+    ) -> None:
+        """What will hold when one more region is lost, for as many as there is time for."""
+        present = {*names}
+        self.without = {name: row for name, row in self.without.items() if name in present}
+        for offset in range(len(names)):
+            at = (self._next + offset) % len(names)
+            if names[at] not in lost and problem.capacity[at] > 0:
+                # From what lies ready: where that still does, it stays, and nobody has to be told.
+                ready = self.without.get(names[at])
+                begin = start if ready is None else self._vector(ready, names)
+                found = prices_without(problem, names, begin, at)
+                self.without[names[at]] = _sheet(found.prices, names)
+            if is_late():
+                self._next = at + 1
+                return
+        self._next = 0
+
+    @staticmethod
+    def _vector(sheet: Sheet, names: list[str], nothing: float = 0.0) -> Floats:
+        return np.array([sheet.get(name, nothing) for name in names])
+
+
+def _sheet(prices: Floats, names: list[str]) -> dict[str, float]:
+    return {
+        name: round(price, 2)
+        for name, price in zip(names, prices.tolist(), strict=True)
+        if price >= LEAST_MS
+    }
+
+
+def _differ(before: Sheet, now: Sheet, by_ms: float) -> bool:
+    return any(
+        abs(before.get(name, 0.0) - now.get(name, 0.0)) > by_ms
+        for name in before.keys() | now.keys()
+    )

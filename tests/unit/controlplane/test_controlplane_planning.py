@@ -1,0 +1,285 @@
+"""The planner's problem out of demand, plan and status; and prices from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from firsthop_controlplane.learning.ground import Ground
+from firsthop_controlplane.learning.orders import Orders
+from firsthop_controlplane.learning.publication import Publication, Told
+from firsthop_controlplane.planning import groups
+from firsthop_controlplane.planning.demand import Clients
+from firsthop_controlplane.planning.groups import CELL, Charted, Rows, Supply, rows_of, supply_of
+from firsthop_controlplane.planning.rounds import RETURN_MS, Rounds
+from firsthop_steering.atlas import Atlas
+from firsthop_steering.decide import Steering
+from firsthop_steering.planner.market import outcome, reliefs
+from firsthop_steering.planner.plan import MOST_FALL_MS, MOST_RISE_MS
+from firsthop_steering.planner.problem import Problem
+from firsthop_steering.rtt.samples import parse_prefix
+from firsthop_steering.snapshot import Prices, Status
+from worlds import NOW, europe_and_america, plan_of, status_of
+
+GEO = europe_and_america()
+BERLIN, NEW_YORK, NOWHERE = CELL, CELL + 1, CELL + 4
+REGIONS: list[dict[str, Any]] = [
+    {"id": "fra", "latitude": 50.11, "longitude": 8.68},
+    {"id": "gru", "latitude": -23.4, "longitude": -46.5},
+    {"id": "nyc", "latitude": 40.71, "longitude": -74.01},
+]
+RELAYS = [
+    {"id": f"{region['id']}-{n}", "region": region["id"], "ipv4": f"192.0.2.{place * 2 + n}",
+     "capacity": 100}
+    for place, region in enumerate(REGIONS) for n in (1, 2)
+]  # fmt: skip
+SERVICE = {"id": "relay", "name": "relay.edge.example."}
+
+
+def steering_of(status: Status | None = None, **document: Any) -> Steering:
+    base = {"regions": REGIONS, "relays": RELAYS, "services": [SERVICE]}
+    atlas = Atlas(plan_of({**base, **document}), GEO)
+    return Steering(atlas, status or status_of(), NOW)
+
+
+def chart(publication: Publication | None = None) -> Charted:
+    ground = Ground.of(steering_of().atlas.plan, GEO)
+    return Charted.of(ground, publication or Publication())
+
+
+def rows(steering: Steering, *wanted: tuple[int, float], charted: Charted | None = None) -> Rows:
+    """Of clients of the service: group and count."""
+    clients = Clients(
+        ("relay",) * len(wanted),
+        np.array([group for group, _ in wanted], dtype=np.uint64),
+        np.array([count for _, count in wanted]),
+    )
+    return rows_of(clients, charted or chart(), steering)
+
+
+def fields(found: Rows) -> list[list[int]]:
+    """Where each row may go."""
+    return [np.flatnonzero(np.isfinite(row)).tolist() for row in found.cost_ms]
+
+
+def test_costs_are_what_edges_rank_by() -> None:
+    """The same round trips less the same bias, to the microsecond's rounding."""
+    region = {**REGIONS[0], "bias_ms": 7.0}
+    steering = steering_of(regions=[region, *REGIONS[1:]])
+    found = rows(steering, (BERLIN, 5.0), (NEW_YORK, 2.0), (NOWHERE, 1.0))
+    assert found.clients.tolist() == [5.0, 2.0, 1.0]
+    for row, cell in zip(found.cost_ms, (0, 1, 4), strict=True):
+        expected = steering.atlas.rtt_us("relays")[:, cell] / 1000 - [7.0, 0.0, 0.0]
+        np.testing.assert_allclose(row, expected, atol=0.001)
+
+
+def test_a_learned_prefix_is_a_group_with_its_own_costs() -> None:
+    """Where its row says nothing its cell does."""
+    prefix = parse_prefix("10.1.2.0/24")
+    told = Told(0.015, (4.0,) * 3, 1.0, {})
+    tenths = np.array([[900, -1, 100]], dtype=np.int32)
+    orders = Orders.published(np.array([prefix], dtype=np.uint64), tenths)
+    charted = chart(Publication(("fra", "gru", "nyc"), told, orders))
+    steering = steering_of()
+    some = np.array([prefix, parse_prefix("10.1.3.0/24")], dtype=np.uint64)
+    assert charted.groups_of(some, steering.atlas.plan).tolist() == [prefix, BERLIN]
+    found = rows(steering, (prefix, 1.0), (BERLIN, 1.0), charted=charted)
+    assert found.cost_ms[0, [0, 2]].tolist() == [90.0, 10.0]
+    assert found.cost_ms[0, 1] == pytest.approx(found.cost_ms[1, 1])
+
+
+def test_of_whom_overrides_speak_is_a_group_of_its_own() -> None:
+    """By CIDR and by AS number; a country is what cells know themselves."""
+    overrides = [
+        {"id": "net", "cidr": "10.7.0.0/16", "mode": "avoid", "regions": ["fra"]},
+        {"id": "as", "asn": 64500, "mode": "only", "regions": ["nyc", "gru"]},
+        {"id": "us", "country": "US", "mode": "prefer", "regions": ["gru"]},
+    ]
+    steering = steering_of(overrides=overrides)
+    nets = [parse_prefix(text) for text in ("10.7.1.0/24", "30.1.1.0/24", "10.8.1.0/24")]
+    found = chart().groups_of(np.array(nets, dtype=np.uint64), steering.atlas.plan).tolist()
+    assert found == [*nets[:2], BERLIN]
+    wanted = [(group, 1.0) for group in (*found, NEW_YORK)]
+    assert sorted(fields(rows(steering, *wanted))) == [[0, 1, 2], [1], [1, 2], [2]]
+
+
+def test_who_may_not_serve_costs_infinitely_much() -> None:
+    """By the service, by the region's state, and with all relays down."""
+    service = {**SERVICE, "regions": ["fra", "gru"]}
+    assert fields(rows(steering_of(services=[service]), (BERLIN, 1.0))) == [[0, 1]]
+    draining = [{**REGIONS[0], "state": "draining"}, *REGIONS[1:]]
+    assert fields(rows(steering_of(regions=draining), (BERLIN, 1.0))) == [[1, 2]]
+    down = status_of(nyc_1="down", nyc_2="down", fra_1="down")
+    assert fields(rows(steering_of(down), (BERLIN, 1.0))) == [[0, 1]]
+    closed = {**SERVICE, "when_all_down": "closed", "regions": ["nyc"]}
+    assert fields(rows(steering_of(down, services=[closed]), (BERLIN, 1.0))) == []
+
+
+def test_a_weight_splits_the_clients() -> None:
+    """To those whom a region does not keep it is as if it were not there."""
+    light = [{**REGIONS[0], "weight": 25}, *REGIONS[1:]]
+    found = rows(steering_of(regions=light), (BERLIN, 8.0))
+    assert fields(found) == [[0, 1, 2], [1, 2]]
+    assert found.clients.tolist() == [2.0, 6.0]
+
+
+def test_small_groups_join_the_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose nearest region is theirs; nobody is lost."""
+    monkeypatch.setattr(groups, "MOST_GROUPS", 2)
+    wanted = [(BERLIN, 9.0), (NEW_YORK, 5.0), (NOWHERE, 1.0), (CELL + 2, 2.0)]
+    found = rows(steering_of(), *wanted)
+    assert len(found.clients) == 2
+    assert found.clients.sum() == 17.0
+
+
+def test_supply_is_what_is_up_and_what_it_carries() -> None:
+    """A relay that starts slowly counts by its share; one without capacity has room for all."""
+    told = {
+        "fra-1": {"verdict": "up", "share": 40, "sessions": 7},
+        "fra-2": {"verdict": "up", "sessions": 5},
+        "gru-1": {"verdict": "down", "sessions": 9},
+        "gru-2": {"verdict": "up", "sessions": 3},
+        "nyc-1": {"verdict": "up", "sessions": 1},
+    }
+    status = Status.model_validate(
+        {"number": 1, "lineage": "test", "created_at": NOW, "relays": told}
+    )
+    relays = [{**each, "capacity": None} if each["id"] == "nyc-2" else each for each in RELAYS]
+    supply = supply_of((steering := steering_of(status, relays=relays)).atlas.plan, steering)
+    assert supply.capacity.tolist() == [140.0, 100.0, np.inf]
+    assert supply.sessions[:2].tolist() == [12.0, 3.0]
+    assert np.isnan(supply.sessions[2])
+    assert not supply.lost.any()
+    gone = steering_of(status_of(nyc_1="down", nyc_2="down"))
+    assert supply_of(gone.atlas.plan, gone).lost.tolist() == [False, False, True]
+
+
+NAMES = ["fra", "gru", "nyc"]
+WANTED = Rows(
+    np.array([[10.0, 40.0, 60.0], [20.0, 30.0, 60.0], [90.0, 60.0, 10.0]]),
+    np.array([100.0, 40.0, 50.0]),
+)
+
+
+def supply(
+    *capacity: float, sessions: Sequence[float] = (np.nan,) * 3, lost: Sequence[int] = ()
+) -> Supply:
+    gone = np.isin(np.arange(3), lost)
+    return Supply(NAMES, np.where(gone, 0, capacity), np.array(sessions), gone)
+
+
+def turn(rounds: Rounds, given: Supply, *, times: int = 1, wanted: Rows = WANTED) -> None:
+    """Rounds a TTL apart."""
+    wanted = Rows(np.where(given.lost, np.inf, wanted.cost_ms), wanted.clients)
+    for _ in range(times):
+        rounds.round(wanted, given, elapsed_s=30.0, ttl_s=30.0, clock=lambda: 0.0)
+
+
+def load(prices: dict[str, float], given: Supply) -> list[float]:
+    cost = np.where(given.lost, np.inf, WANTED.cost_ms)
+    vector = np.array([prices.get(name, 0.0) for name in NAMES])
+    return outcome(
+        Problem(cost, WANTED.clients, given.capacity), vector, reliefs(NAMES)
+    ).load.tolist()
+
+
+def test_without_any_capacity_nothing_is_charged() -> None:
+    """Whoever states none wants the nearest."""
+    rounds = Rounds({"fra": 5.0}, {"nyc": {"fra": 3.0}})
+    turn(rounds, supply(np.inf, np.inf, np.inf))
+    assert (rounds.now, rounds.without, rounds.view) == ({}, {}, None)
+
+
+def test_no_region_is_above_its_limit() -> None:
+    """Where one would be, it is charged for; regions with room are free."""
+    given = supply(100.0, 80.0, np.inf)
+    rounds = Rounds()
+    turn(rounds, given, times=8)
+    assert load({}, given)[0] == 140.0
+    found = load(rounds.now, given)
+    assert found[0] <= 85.5
+    assert found[1] <= 68.5
+    assert "nyc" not in rounds.now
+    assert rounds.view is not None
+    assert rounds.view.worst < 1.01
+
+
+def test_prices_for_every_single_loss_lie_ready() -> None:
+    """With them no region left is above its capacity."""
+    rounds = Rounds()
+    turn(rounds, supply(200.0, 120.0, 140.0), times=8)
+    for at, name in enumerate(NAMES):
+        given = supply(200.0, 120.0, 140.0, lost=[at])
+        found = load(rounds.in_force({name}), given)
+        room = given.capacity
+        assert all(each <= most * 1.01 for each, most in zip(found, room, strict=True))
+
+
+def test_prices_rise_fast_and_fall_slowly() -> None:
+    """By what caches can follow in a TTL."""
+    rounds, given = Rounds(), supply(60.0, 200.0, 200.0)
+    turn(rounds, given)
+    assert 0 < rounds.now["fra"] <= MOST_RISE_MS
+    turn(rounds, given, times=5)
+    high = rounds.now["fra"]
+    turn(rounds, supply(200.0, 200.0, 200.0))
+    assert rounds.now["fra"] == pytest.approx(high - MOST_FALL_MS, abs=0.02)
+
+
+def test_a_lost_region_comes_back_dear_and_becomes_cheap() -> None:
+    """So its clients return little by little."""
+    rounds = Rounds()
+    turn(rounds, supply(200.0, 200.0, 200.0), times=3)
+    assert "fra" not in rounds.now
+    gone = supply(200.0, 200.0, 200.0, lost=[0])
+    turn(rounds, gone, times=2)
+    assert rounds.now["fra"] == RETURN_MS
+    assert rounds.in_force({"fra"}) == rounds.without["fra"]
+    assert load(rounds.in_force({"fra"}), gone)[1] <= 171
+    turn(rounds, supply(200.0, 200.0, 200.0))
+    assert rounds.now["fra"] == pytest.approx(RETURN_MS - MOST_FALL_MS)
+    turn(rounds, supply(200.0, 200.0, 200.0), times=6)
+    assert "fra" not in rounds.now
+
+
+def test_demand_is_scaled_to_the_sessions_that_agents_report() -> None:
+    """Two sessions for a client of the reports; one region does not report."""
+    rounds = Rounds()
+    turn(rounds, supply(300.0, 300.0, 300.0, sessions=[280.0, np.nan, 100.0]))
+    assert rounds.view is not None
+    assert rounds.view.scale == pytest.approx(2.0)
+    assert rounds.view.demand == pytest.approx(380.0)
+    assert rounds.now["fra"] > 0
+
+
+def test_a_region_that_carries_more_than_predicted_is_planned_with_less_room() -> None:
+    """A tenth of the difference a round; others are not touched."""
+    rounds = Rounds()
+    turn(rounds, supply(400.0, 400.0, 400.0, sessions=[190.0, 0.0, 0.0]))
+    assert rounds.factors.keys() == {"fra"}
+    assert 1.0 < rounds.factors["fra"] < 1.1
+
+
+def test_only_what_matters_is_news() -> None:
+    """Compared with what was published, so that nothing creeps."""
+    told = Prices(number=1, lineage="a", created_at=NOW, now={"fra": 5.0}, without={"nyc": {}})
+    assert not Rounds({"fra": 5.09}, {"nyc": {"fra": 1.9}}).is_news(told)
+    assert Rounds({"fra": 5.2}, {}).is_news(told)
+    assert Rounds({"fra": 5.0}, {"nyc": {"fra": 2.1}}).is_news(told)
+    assert Rounds().is_news(told)
+    assert not Rounds().is_news(None)
+
+
+def test_a_round_that_takes_long_leaves_losses_to_the_next() -> None:
+    """Each has its turn."""
+    rounds, time = Rounds(), iter(range(0, 10_000, 10))
+    given = supply(100.0, 80.0, np.inf)
+    seen = []
+    for _ in range(3):
+        rounds.without.clear()
+        rounds.round(WANTED, given, elapsed_s=30, ttl_s=30, clock=lambda: float(next(time)))
+        seen += [*rounds.without]
+    assert seen == NAMES
