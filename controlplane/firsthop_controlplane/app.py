@@ -37,6 +37,7 @@ from firsthop_controlplane.deps import DEPS, Deps, Explain, MintProbe
 from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
+from firsthop_controlplane.foresight import Foresight
 from firsthop_controlplane.judgement import Judgement
 from firsthop_controlplane.keyring import Keyring
 from firsthop_controlplane.measures import Measures
@@ -160,10 +161,17 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         on_plan=loop.wake,
         publish=parts.publish,
     )
+    foresight = Foresight(
+        feed,
+        parts.explain.effects if parts.explain else None,
+        guard_share=settings.guard_share,
+        now=parts.now,
+    )
     return Deps(
         settings=settings,
         engine=engine,
-        revisions=Revisions(engine, parts.now),
+        revisions=Revisions(engine, parts.now, foresight),
+        foresight=foresight,
         feed=feed,
         keyring=keyring,
         tokens=book,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from firsthop_steering.depool import Shares
 
 SERVICE = "firsthop-controlplane"
+GUARD_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,5 +44,7 @@ class Settings:
     """At most this share of a region's active relays may be down by measurement, but always one."""
     depool_share: float = Shares().all
     """The same of all active relays."""
+    guard_share: float = GUARD_SHARE
+    """A change that moves more of a service's clients has to be forced; 1: none has."""
     shutdown_s: float = 1.0
     """Open requests are given this long."""

@@ -38,21 +38,36 @@ class Crowd:
 
 
 def everybody(geo: GeoTable, family: Literal[4, 6], tables: Iterable[RangeTable]) -> Crowd:
-    """All keys that the geo table places, in ranges that lie within one range of each table."""
+    """All keys that the geo table places, in ranges that lie within one range of each table.
+
+    An IPv4 address weighs 1. How much IPv6 space somebody has says nothing of how many they are, so
+    the IPv6 ranges of a cell weigh as much as its IPv4 addresses do, in proportion to their sizes.
+    """
     starts, cells = (geo.v4_starts, geo.v4_cells) if family == 4 else (geo.v6_starts, geo.v6_cells)
-    end = 1 << 32 if family == 4 else 1 << 64
     keys = _cut(starts.astype(np.uint64), [each.starts.astype(np.uint64) for each in tables])
-    sizes = np.diff(keys.astype(np.float64), append=float(end))
     found = cells[np.searchsorted(starts, keys.astype(starts.dtype), side="right") - 1]
     located = found != NO_CELL
-    count = int(located.sum())
-    return Crowd(
-        family,
-        keys[located],
-        sizes[located],
-        found[located].astype(np.int64),
-        np.full(count, SPREAD, dtype=np.int64),
-    )
+    places = found[located].astype(np.int64)
+    sizes = _sizes(keys, family)[located]
+    if family == 6:
+        space = np.bincount(places, weights=sizes, minlength=len(geo))
+        sizes = sizes * (_addresses(geo) / np.maximum(space, 1))[places]
+    spread = np.full(len(places), SPREAD, dtype=np.int64)
+    return Crowd(family, keys[located], sizes, places, spread)
+
+
+def _addresses(geo: GeoTable) -> npt.NDArray[np.float64]:
+    """IPv4 addresses of each cell."""
+    located = geo.v4_cells != NO_CELL
+    sizes = _sizes(geo.v4_starts.astype(np.uint64), 4)[located]
+    counted = np.bincount(geo.v4_cells[located].astype(np.int64), sizes, minlength=len(geo))
+    return counted.astype(np.float64)
+
+
+def _sizes(starts: npt.NDArray[np.uint64], family: Literal[4, 6]) -> npt.NDArray[np.float64]:
+    """Keys of each range."""
+    end = float(1 << (32 if family == 4 else 64))
+    return np.diff(starts.astype(np.float64), append=end)
 
 
 def listed(

@@ -62,7 +62,8 @@ class Simulation(Model):
     gained: Share
     """Who had none and gets one."""
     moved_ipv6: Share | None
-    """Of the located IPv6 space; null where single clients are asked for."""
+    """The same of IPv6 clients, of whom a place has as many as it has IPv4 addresses; null where
+    single clients are asked for."""
     rtt_before: Rtt
     rtt_after: Rtt
     moves: tuple[Move, ...]

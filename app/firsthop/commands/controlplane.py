@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +17,13 @@ from firsthop.commands.options import (
     API_URL,
     STATE_DIR,
     ApiUrl,
+    Force,
     GeoipAsn,
     GeoipCity,
     StateDir,
     Token,
     listen_one,
+    share_of_clients,
     share_of_relays,
 )
 from firsthop.commands.process import fail, http_url
@@ -31,7 +34,7 @@ from firsthop.explaining import Explainer
 from firsthop.machine_tokens import MachineTokens
 from firsthop.secret_files import write_secret
 from firsthop_controlplane.errors import ControlPlaneError
-from firsthop_controlplane.settings import Settings
+from firsthop_controlplane.settings import GUARD_SHARE, Settings
 from firsthop_controlplane.store.migrate import migrate as migrate_store
 from firsthop_controlplane.tokens import TokenDraft
 from firsthop_geodata.errors import GeodataError
@@ -88,6 +91,14 @@ def controlplane(
         float,
         typer.Option(envvar="FIRSTHOP_DEPOOL_SHARE", help="The same of all relays; 1: no limit."),
     ] = Shares().all,
+    guard_share: Annotated[
+        float,
+        typer.Option(
+            envvar="FIRSTHOP_GUARD_SHARE",
+            help="Largest share of a service's clients that a change may move without force;"
+            " 1: no limit.",
+        ),
+    ] = GUARD_SHARE,
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
 ) -> None:
@@ -101,6 +112,7 @@ def controlplane(
             advertise_url=advertise,
             depool_region_share=share_of_relays(depool_region_share, "--depool-region-share"),
             depool_share=share_of_relays(depool_share, "--depool-share"),
+            guard_share=share_of_clients(guard_share, "--guard-share"),
         ),
         state_dir=state_dir,
         publish_dir=publish_dir,
@@ -184,6 +196,7 @@ def apply(
     file: Annotated[Path, typer.Option("--file", "-f", help="A YAML document; - is stdin.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     message: Annotated[str, typer.Option("--message", "-m")] = "",
+    force: Force = False,
     api: ApiUrl = API_URL,
     token: Token = None,
     state_dir: StateDir = STATE_DIR,
@@ -195,6 +208,7 @@ def apply(
             "document": document.model_dump(mode="json"),
             "message": message,
             "dry_run": dry_run,
+            "force": force,
         }
         applied = call("POST", f"{api}/v1/changesets", token, state_dir, body=body)
     except DocumentError as error:
@@ -218,12 +232,30 @@ def tell(applied: dict[str, Any]) -> None:
     for change in applied["changes"]:
         fields = f": {', '.join(change['fields'])}" if change["action"] == "changed" else ""
         typer.echo(f"{change['action']:8} {change['object']}{fields}")
+    tell_effects(applied["effects"] or ())
     if applied["dry_run"]:
         typer.echo(f"dry run: {len(applied['changes'])} changes, nothing was stored")
     elif applied["revision"] is None:
         typer.echo("nothing differs")
     else:
         typer.echo(f"revision {applied['revision']}")
+
+
+def tell_effects(effects: Sequence[dict[str, Any]]) -> None:
+    """Print of each service how many clients move, from where to where, and their round trips."""
+    for each in effects:
+        before, after = (each[side]["mean_ms"] for side in ("rtt_before", "rtt_after"))
+        typer.echo(
+            f"{each['service']}: {each['moved']:.1%} of clients move, "
+            f"mean round trip {_ms(before)} -> {_ms(after)}"
+        )
+        for move in each["moves"]:
+            way = f"{move['source'] or '-'} -> {move['target'] or '-'}"
+            typer.echo(f"  {way:24} {move['share']:7.1%}")
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
 
 
 def export(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 from ipaddress import IPv4Address, ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from firsthop_geodata.prefixes import NO_CELL
+from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.model import Region
@@ -181,14 +182,18 @@ def test_utilisation_is_told_where_all_relays_state_a_capacity() -> None:
     assert {each.utilisation_after for each in silent.regions} == {None}
 
 
-def test_ipv6_has_a_share_of_its_own() -> None:
-    """A change that no IPv4 client notices is seen."""
+def test_ipv6_clients_of_a_place_count_as_its_ipv4_addresses_do(tmp_path: Path) -> None:
+    """Little space or much; a change that no IPv4 client notices is seen."""
+    cells = [Cell(52.5, 13.4, "DE", "EU"), Cell(40.7, -74.0, "US", "NA")]
+    v4 = ([0, 3 << 30], [0, 1])
+    v6 = ([0, 0x2400 << 48, 0x2500 << 48, 0x2500 << 48 | 1 << 40], [NO_CELL, 0, 1, NO_CELL])
+    write_table(tmp_path / "geo", cells=cells, v4=v4, v6=v6)
+    geo = GeoTable.open(tmp_path / "geo")
     after = small().document.model_dump(mode="json")
-    after["overrides"] = [
-        {"id": "o", "cidr": "2400::/12", "regions": ["nyc"], "mode": "only"},
-    ]
-    told = compared(small(), plan_of(after))
-    assert (told.moved, told.moved_ipv6, told.upset) == (0, 1, 1)
+    after["overrides"] = [{"id": "o", "cidr": "2500::/16", "regions": ["gru"], "mode": "only"}]
+    old, new = (steering_of(plan, status_of(), geo) for plan in (small(), plan_of(after)))
+    told = simulate(old, new, NAME)
+    assert (told.moved, told.moved_ipv6, told.upset) == (0, 0.25, 0.25)
 
 
 def test_clients_of_both_families_are_one_list() -> None:

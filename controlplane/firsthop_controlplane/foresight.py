@@ -1,0 +1,92 @@
+"""What a change of the configuration would do to clients, and whether it may do so much."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from firsthop_controlplane.errors import Fault, Refused
+from firsthop_controlplane.feed import Feed
+from firsthop_steering.document import Document
+from firsthop_steering.simulation import Simulation
+from firsthop_steering.snapshot import Plan, Status
+
+_STEERS = ("regions", "relays", "transceiver_regions", "transceivers", "services", "overrides")
+"""The collections that a decision depends on; zones are not among them."""
+_MOVES_TOLD = 3
+
+
+class Effects(Protocol):
+    """What becomes of the clients of every service between two moments."""
+
+    def __call__(
+        self, before: tuple[Plan, Status], after: tuple[Plan, Status], /
+    ) -> tuple[Simulation, ...]: ...
+
+
+class Foresight:
+    """Compares documents under the status of now."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        effects: Effects | None,
+        *,
+        guard_share: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        """`effects` None: there is no geo data here, so nothing is foreseen and all is allowed."""
+        self._feed = feed
+        self._effects = effects
+        self._guard_share = guard_share
+        self._now = now
+
+    async def compare(
+        self, before: Document, after: Document, number: int
+    ) -> tuple[Simulation, ...] | None:
+        """The effect on every service; `before` is revision `number`. None: it cannot be told."""
+        if self._effects is None:
+            return None
+        if all(getattr(before, name) == getattr(after, name) for name in _STEERS):
+            return ()
+        present = self._feed.plan
+        if present is None or present.number != number:
+            present = self.plan(before, number)
+        status = self.status()
+        then = self.plan(after, number + 1)
+        return await asyncio.to_thread(self._effects, (present, status), (then, status))
+
+    def plan(self, document: Document, number: int) -> Plan:
+        """A plan to compare by, which is sealed for nobody."""
+        return Plan(number=number, lineage="foresight", created_at=self._now(), document=document)
+
+    def status(self) -> Status:
+        """What is measured now; nothing at first."""
+        nothing = Status(number=0, lineage="foresight", created_at=self._now())
+        return self._feed.status or nothing
+
+    def guard(self, effects: tuple[Simulation, ...] | None) -> None:
+        """Raises Refused (409) when more clients of a service would move than the guard allows."""
+        beyond = [each for each in effects or () if each.upset > self._guard_share]
+        if beyond:
+            rules = [Fault(f"services/{each.service}", _rule(each)) for each in beyond]
+            detail = (
+                f"{rules[0].field}: {rules[0].rule}; the guard allows {self._guard_share:.0%}. "
+                "Nothing was changed; send force if it is meant."
+            )
+            raise Refused(409, "guarded", "It moves too many clients", detail, rules)
+
+
+def _rule(effect: Simulation) -> str:
+    """How many move, from where to where."""
+    said = f"would move {effect.moved:.1%} of the clients"
+    if effect.moved_ipv6 is not None and effect.moved_ipv6 > effect.moved:
+        said += f", {effect.moved_ipv6:.1%} of those with IPv6"
+    moves = [
+        f"{each.source} to {each.target or 'nowhere'} {each.share:.1%}"
+        for each in effect.moves
+        if each.source is not None
+    ]
+    return f"{said} ({', '.join(moves[:_MOVES_TOLD])})" if moves else said
