@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from firsthop_controlplane.api.bodies import parse
 from firsthop_controlplane.app import Parts, addresses, create_app
-from firsthop_controlplane.deps import DEPS, Explain
+from firsthop_controlplane.deps import DEPS
 from firsthop_controlplane.errors import ControlPlaneError, Refused
+from firsthop_controlplane.foresight import Explain
 from firsthop_controlplane.keyfiles import (
     master_key,
     publish_region_keys,

@@ -26,6 +26,7 @@ from firsthop_controlplane.api import (
     records,
     replicas,
     resources,
+    simulate,
     steering,
     stream,
     tokens,
@@ -33,11 +34,11 @@ from firsthop_controlplane.api import (
 from firsthop_controlplane.api.openapi import openapi
 from firsthop_controlplane.api.operations import Calling, Operation, answer_json, handler_of
 from firsthop_controlplane.api.problems import Handler, problems
-from firsthop_controlplane.deps import DEPS, Deps, Explain, MintProbe
+from firsthop_controlplane.deps import DEPS, Deps, MintProbe
 from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
-from firsthop_controlplane.foresight import Foresight
+from firsthop_controlplane.foresight import Explain, Foresight
 from firsthop_controlplane.judgement import Judgement
 from firsthop_controlplane.keyring import Keyring
 from firsthop_controlplane.measures import Measures
@@ -99,6 +100,7 @@ def operations() -> tuple[Operation, ...]:
         *records.OPERATIONS,
         *history.OPERATIONS,
         *steering.OPERATIONS,
+        *simulate.OPERATIONS,
         *tokens.OPERATIONS,
         *keys.OPERATIONS,
         *machines.OPERATIONS,
@@ -163,7 +165,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     )
     foresight = Foresight(
         feed,
-        parts.explain.effects if parts.explain else None,
+        parts.explain,
         guard_share=settings.guard_share,
         now=parts.now,
     )

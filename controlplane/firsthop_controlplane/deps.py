@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Protocol
 
 from aiohttp import web
 from sqlalchemy import select
@@ -15,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
-from firsthop_controlplane.foresight import Foresight
+from firsthop_controlplane.foresight import Explain, Foresight
 from firsthop_controlplane.keyring import Keyring
 from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
@@ -26,34 +24,7 @@ from firsthop_controlplane.status import StatusLoop
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_controlplane.tokens import Principal, TokenBook, digest_of
-from firsthop_steering.simulation import Simulation
-from firsthop_steering.snapshot import KeySet, Plan, Status
-
-
-class Explain(Protocol):
-    """What knows where clients are."""
-
-    def __call__(
-        self, plan: Plan, status: Status, service_id: str, client: str, vantage: str | None, /
-    ) -> Mapping[str, Any]:
-        """Why a client is answered as it is; `vantage` is the place of the edge that answers.
-
-        ValueError when the client cannot be read.
-        """
-
-    def effects(
-        self,
-        before: tuple[Plan, Status],
-        after: tuple[Plan, Status],
-        clients: Sequence[IPv4Address | IPv6Address] | None = None,
-        *,
-        service: str | None = None,
-    ) -> tuple[Simulation, ...]:
-        """What becomes of the clients of each service, or of the one of this name.
-
-        `clients` None: of all addresses that have a place.
-        """
-
+from firsthop_steering.snapshot import KeySet
 
 MintProbe = Callable[[KeySet, datetime], tuple[str, str]]
 """`mint_probe(keys, now) -> (ufrag, password)` for the reserved region wire id 0."""

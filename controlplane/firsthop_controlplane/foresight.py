@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Protocol
 
 from firsthop_controlplane.errors import Fault, Refused
 from firsthop_controlplane.feed import Feed
@@ -18,12 +19,28 @@ _STEERS = ("regions", "relays", "transceiver_regions", "transceivers", "services
 _MOVES_TOLD = 3
 
 
-class Effects(Protocol):
-    """What becomes of the clients of every service between two moments."""
+Moment = tuple[Plan, Status]
+Clients = Sequence[IPv4Address | IPv6Address] | None
+
+
+class Explain(Protocol):
+    """What knows where clients are."""
 
     def __call__(
-        self, before: tuple[Plan, Status], after: tuple[Plan, Status], /
-    ) -> tuple[Simulation, ...]: ...
+        self, plan: Plan, status: Status, service_id: str, client: str, vantage: str | None, /
+    ) -> Mapping[str, Any]:
+        """Why a client is answered as it is; `vantage` is the place of the edge that answers.
+
+        ValueError when the client cannot be read.
+        """
+
+    def effects(
+        self, before: Moment, after: Moment, clients: Clients = None, *, service: str | None = None
+    ) -> tuple[Simulation, ...]:
+        """What becomes of the clients of each service, or of the one of this name.
+
+        `clients` None: of all addresses that have a place.
+        """
 
 
 class Foresight:
@@ -32,22 +49,23 @@ class Foresight:
     def __init__(
         self,
         feed: Feed,
-        effects: Effects | None,
+        explain: Explain | None,
         *,
         guard_share: float,
         now: Callable[[], datetime],
     ) -> None:
-        """`effects` None: there is no geo data here, so nothing is foreseen and all is allowed."""
+        """`explain` None: there is no geo data here, so nothing is foreseen and all is allowed."""
         self._feed = feed
-        self._effects = effects
+        self._explain = explain
         self._guard_share = guard_share
         self._now = now
+        self._turn = asyncio.Lock()
 
     async def compare(
         self, before: Document, after: Document, number: int
     ) -> tuple[Simulation, ...] | None:
         """The effect on every service; `before` is revision `number`. None: it cannot be told."""
-        if self._effects is None:
+        if self._explain is None:
             return None
         if all(getattr(before, name) == getattr(after, name) for name in _STEERS):
             return ()
@@ -56,7 +74,18 @@ class Foresight:
             present = self.plan(before, number)
         status = self.status()
         then = self.plan(after, number + 1)
-        return await asyncio.to_thread(self._effects, (present, status), (then, status))
+        return await asyncio.to_thread(self._explain.effects, (present, status), (then, status))
+
+    async def simulate(
+        self, before: Moment, after: Moment, clients: Clients, *, service: str | None
+    ) -> tuple[Simulation, ...]:
+        """As `Explain.effects`, one at a time: each may keep a core busy for seconds."""
+        if self._explain is None:
+            return ()
+        async with self._turn:
+            return await asyncio.to_thread(
+                self._explain.effects, before, after, clients, service=service
+            )
 
     def plan(self, document: Document, number: int) -> Plan:
         """A plan to compare by, which is sealed for nobody."""

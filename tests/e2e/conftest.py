@@ -26,7 +26,7 @@ from field.namespaces import why_not
 from field.world import Field
 from firsthop.controlplane_process import ControlPlaneOptions, running_controlplane
 from firsthop.postgres import EmbeddedPostgres
-from firsthop_controlplane.deps import Explain
+from firsthop_controlplane.foresight import Explain
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.migrate import migrate
 

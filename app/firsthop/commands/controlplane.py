@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,9 +26,10 @@ from firsthop.commands.options import (
     share_of_relays,
 )
 from firsthop.commands.process import fail, http_url
+from firsthop.commands.simulate import tell_effects
 from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
 from firsthop.controlplane_store import create_token
-from firsthop.document_files import DocumentFiles
+from firsthop.document_files import read_document
 from firsthop.explaining import Explainer
 from firsthop.machine_tokens import MachineTokens
 from firsthop.secret_files import write_secret
@@ -39,7 +39,7 @@ from firsthop_controlplane.store.migrate import migrate as migrate_store
 from firsthop_controlplane.tokens import TokenDraft
 from firsthop_geodata.errors import GeodataError
 from firsthop_steering.depool import Shares
-from firsthop_steering.document import Document, DocumentError, load_yaml
+from firsthop_steering.document import DocumentError
 
 DatabaseUrl = Annotated[
     str, typer.Option(envvar="FIRSTHOP_DATABASE_URL", help="postgresql://…", show_envvar=True)
@@ -203,7 +203,7 @@ def apply(
 ) -> None:
     """Make the configuration what a document says; what it does not name is deleted."""
     try:
-        document = _from_stdin() if str(file) == "-" else DocumentFiles(file).load()
+        document = read_document(file)
         body = {
             "document": document.model_dump(mode="json"),
             "message": message,
@@ -217,12 +217,6 @@ def apply(
     except (ApiError, OSError, UnicodeDecodeError) as error:
         raise fail(f"apply: {error}") from None
     tell(applied)
-
-
-def _from_stdin() -> Document:
-    """Zone files are looked for in the current folder."""
-    text = typer.get_text_stream("stdin").read()
-    return load_yaml(text, lambda name: Path(name).read_text(encoding="utf-8"))
 
 
 def tell(applied: dict[str, Any]) -> None:
@@ -239,23 +233,6 @@ def tell(applied: dict[str, Any]) -> None:
         typer.echo("nothing differs")
     else:
         typer.echo(f"revision {applied['revision']}")
-
-
-def tell_effects(effects: Sequence[dict[str, Any]]) -> None:
-    """Print of each service how many clients move, from where to where, and their round trips."""
-    for each in effects:
-        before, after = (each[side]["mean_ms"] for side in ("rtt_before", "rtt_after"))
-        typer.echo(
-            f"{each['service']}: {each['moved']:.1%} of clients move, "
-            f"mean round trip {_ms(before)} -> {_ms(after)}"
-        )
-        for move in each["moves"]:
-            way = f"{move['source'] or '-'} -> {move['target'] or '-'}"
-            typer.echo(f"  {way:24} {move['share']:7.1%}")
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} ms"
 
 
 def export(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
@@ -12,7 +13,6 @@ from firsthop_controlplane.api.operations import Calling, Operation, Query, answ
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
 from firsthop_controlplane.tokens import VIEWERS
-from firsthop_steering.document import Document
 from firsthop_steering.model import Forced, Model, Service, Slug
 from firsthop_steering.rdata import domain_name
 from firsthop_steering.snapshot import Status
@@ -83,11 +83,10 @@ async def _explain(calling: Calling) -> web.Response:
     deps, query = calling.deps, calling.query
     plan, status = deps.feed.plan, deps.feed.status
     if deps.explain is None:
-        detail = "This control plane was started without geo data."
-        raise Refused(501, "not-implemented", "Not Implemented", detail)
+        raise no_geo_data()
     if plan is None or status is None:
         raise Unavailable("no plan has been read yet")
-    service = find_service(plan.document, query.service)
+    service = find_service(plan.document.services, query.service)
     try:
         explained = deps.explain(plan, status, service.id, query.client, query.vantage)
     except ValueError as error:
@@ -95,12 +94,18 @@ async def _explain(calling: Calling) -> web.Response:
     return answer_json(dict(explained))
 
 
-def find_service(document: Document, word: str) -> Service:
+def no_geo_data() -> Refused:
+    """501: nobody's place is known here."""
+    detail = "This control plane was started without geo data."
+    return Refused(501, "not-implemented", "Not Implemented", detail)
+
+
+def find_service(services: Iterable[Service], word: str) -> Service:
     """The service of this id or name; Refused (404) when there is none."""
     names = {word}
     with contextlib.suppress(ValueError):
         names.add(domain_name(word))
-    for service in document.services:
+    for service in services:
         if service.id == word or service.name in names:
             return service
     raise not_found(f"there is no service {word}")
