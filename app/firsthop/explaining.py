@@ -28,14 +28,21 @@ class Explainer:
         self._atlases: tuple[Atlas, ...] = ()
 
     def __call__(
-        self, plan: Plan, status: Status, service_id: str, client: str, vantage: str | None
+        self,
+        plan: Plan,
+        status: Status,
+        service_id: str,
+        client: str,
+        vantage: str | None,
+        *,
+        now: datetime,
     ) -> Mapping[str, Any]:
         """As `/v1/explain` answers, for an edge at `vantage`.
 
         Raises ValueError when the client cannot be read.
         """
         address = parse_client(client)
-        steering = self._steering(plan, status, datetime.now(UTC), vantage)
+        steering = self._steering(plan, status, now, vantage)
         return explain(steering, steering.atlas.services[service_id], address)
 
     def effects(

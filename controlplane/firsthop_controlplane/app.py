@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -43,6 +43,7 @@ from firsthop_controlplane.judgement import Judgement
 from firsthop_controlplane.keyring import Keyring
 from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
+from firsthop_controlplane.past import Past
 from firsthop_controlplane.peers import Peers, replica_secret
 from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import SERVICE, Settings
@@ -142,6 +143,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         lambda now: _observations(settings, now),
         interval_s=settings.status_interval_s,
         now=parts.now,
+        past=Past(timedelta(days=settings.status_kept_days)),
     )
     election = Election(
         create_lone_engine(

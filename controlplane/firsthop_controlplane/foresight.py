@@ -27,9 +27,17 @@ class Explain(Protocol):
     """What knows where clients are."""
 
     def __call__(
-        self, plan: Plan, status: Status, service_id: str, client: str, vantage: str | None, /
+        self,
+        plan: Plan,
+        status: Status,
+        service_id: str,
+        client: str,
+        vantage: str | None,
+        /,
+        *,
+        now: datetime,
     ) -> Mapping[str, Any]:
-        """Why a client is answered as it is; `vantage` is the place of the edge that answers.
+        """Why a client is answered as it is, at `now`, by an edge whose place is `vantage`.
 
         ValueError when the client cannot be read.
         """
@@ -93,8 +101,11 @@ class Foresight:
 
     def status(self) -> Status:
         """What is measured now; nothing at first."""
-        nothing = Status(number=0, lineage="foresight", created_at=self._now())
-        return self._feed.status or nothing
+        return self._feed.status or self.nothing()
+
+    def nothing(self) -> Status:
+        """A status that knows no relay."""
+        return Status(number=0, lineage="foresight", created_at=self._now())
 
     def guard(self, effects: tuple[Simulation, ...] | None) -> None:
         """Raises Refused (409) when more clients of a service would move than the guard allows."""

@@ -8,6 +8,7 @@ from firsthop_steering.depool import Shares
 
 SERVICE = "firsthop-controlplane"
 GUARD_SHARE = 0.25
+STATUS_KEPT_DAYS = 7.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,5 +47,7 @@ class Settings:
     """The same of all active relays."""
     guard_share: float = GUARD_SHARE
     """A change that moves more of a service's clients has to be forced; 1: none has."""
+    status_kept_days: float = STATUS_KEPT_DAYS
+    """For how long it is known how relays stood, to explain past answers."""
     shutdown_s: float = 1.0
     """Open requests are given this long."""

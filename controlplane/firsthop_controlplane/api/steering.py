@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import Field
 
+from firsthop_controlplane.api.moments import moment
 from firsthop_controlplane.api.operations import Calling, Operation, Query, answer, answer_json
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
@@ -27,6 +28,8 @@ class ExplainQuery(Query):
     """An address or a prefix."""
     vantage: Slug | None = None
     """The place of the edge that answers, for services whose view is local."""
+    at: str | None = Field(default=None, min_length=1, max_length=64)
+    """A past moment: a time (RFC 3339), or the number of a revision, for when it was made."""
 
 
 class LeaderView(Model):
@@ -81,17 +84,23 @@ async def _status(calling: Calling) -> web.Response:
 
 async def _explain(calling: Calling) -> web.Response:
     deps, query = calling.deps, calling.query
-    plan, status = deps.feed.plan, deps.feed.status
+    plan, status, now = deps.feed.plan, deps.feed.status, deps.now()
     if deps.explain is None:
         raise no_geo_data()
+    then = await moment(deps, query.at) if query.at is not None else None
+    if then is not None:
+        plan, status, now = then.plan, then.status or deps.foresight.nothing(), then.time
     if plan is None or status is None:
         raise Unavailable("no plan has been read yet")
     service = find_service(plan.document.services, query.service)
     try:
-        explained = deps.explain(plan, status, service.id, query.client, query.vantage)
+        said = deps.explain(plan, status, service.id, query.client, query.vantage, now=now)
     except ValueError as error:
         raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
-    return answer_json(dict(explained))
+    if then is None:
+        return answer_json(dict(said))
+    number = "unknown" if then.status is None else then.status.number
+    return answer_json({**said, "at": then.told(), "status": number})
 
 
 def no_geo_data() -> Refused:
