@@ -20,14 +20,19 @@ from typing import Annotated, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from firsthop_steering.document import Document, problems_in
 from firsthop_steering.geography import PRIOR_MS_PER_KM
 from firsthop_steering.model import Family, Liveness, Model, Slug
+from firsthop_steering.rtt.samples import parse_prefix
 
 FORMAT = 1
 MOST_PRICE_MS = 1000.0
+MOST_MS = 10_000.0
+"""No round trip of two hosts on this planet takes longer; in size, for a base may be below 0."""
+MOST_LEARNED = 50_000
+"""Prefixes with a row of their own: with 50 regions a line of 13 MB, and 0.4 s to read."""
 Kind = Literal["plan", "status", "keys", "delta", "prices", "latency"]
 FEATURES: frozenset[str] = frozenset()
 """What `requires` may name: features beyond format 1 that this reader knows."""
@@ -127,14 +132,33 @@ class Latency(Model):
     created_at: AwareDatetime
     regions: tuple[Slug, ...] = ()
     """What the columns below stand for."""
-    ms_per_km: float = Field(default=PRIOR_MS_PER_KM, ge=0)
-    base_ms: tuple[float, ...] = ()
-    scale: float = Field(default=1.0, ge=0)
+    ms_per_km: float = Field(default=PRIOR_MS_PER_KM, ge=0, le=1)
+    base_ms: tuple[Annotated[float, Field(ge=-MOST_MS, le=MOST_MS)], ...] = ()
+    scale: float = Field(default=1.0, ge=0, le=100)
     """How much wider paths scatter than `firsthop_steering.rtt.prior.spread_ms` expects."""
-    countries: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    countries: dict[str, tuple[Annotated[float, Field(ge=-100, le=100)], ...]] = Field(
+        default_factory=dict
+    )
     """ISO 3166 code → deviation from the prior, in spreads of a path."""
-    prefixes: dict[str, tuple[int | None, ...]] = Field(default_factory=dict)
+    prefixes: dict[str, tuple[Annotated[int, Field(ge=0, le=100_000)] | None, ...]] = Field(
+        default_factory=dict, max_length=MOST_LEARNED
+    )
     """`192.0.2.0/24` or `2001:db8::/48` → RTT in tenths of a millisecond."""
+
+    @model_validator(mode="after")
+    def _has_a_number_a_region(self) -> Latency:
+        count = len(self.regions)
+        if len(set(self.regions)) != count:
+            raise ValueError("regions: each must be named once")
+        if len(self.base_ms) != count:
+            raise ValueError(f"base_ms: must have {count} numbers, one a region")
+        for name, rows in (("countries", self.countries), ("prefixes", self.prefixes)):
+            odd = next((key for key, row in rows.items() if len(row) != count), None)
+            if odd is not None:
+                raise ValueError(f"{name}/{odd}: must have {count} numbers, one a region")
+        for prefix in self.prefixes:
+            parse_prefix(prefix)
+        return self
 
 
 class CredentialKey(Model):

@@ -1,8 +1,6 @@
 """What clients do at given prices, and the prices at which no region is too full.
 
-A client pays the price less up to RELIEF_MS, drawn by its bucket and the region. So a group leaves
-a region little by little as the price rises, not all at once: any load can be reached by prices
-alone, however large a single group is, and a small change of a price moves few.
+A client pays the price less a relief of up to RELIEF_MS; see `firsthop_steering.charges`.
 """
 
 from __future__ import annotations
@@ -12,14 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firsthop_steering.charges import LEVELS, RELIEF_MS, relief_levels
 from firsthop_steering.planner.ascent import Ascent, Look, Market, approach, ascend
 from firsthop_steering.planner.problem import Problem
-from firsthop_steering.rendezvous import draws
 from firsthop_steering.rtt.samples import Floats, Ints
 
-RELIEF_MS = 3.0
-"""Wide enough that a step of a price is a small share of it, and far below what makes an RTT
-worse to anybody."""
 _STRIDE = 8
 """Every how many buckets stand for a group in the search for prices; all of them for a big one."""
 _BIG = 0.02
@@ -33,7 +28,7 @@ _COARSE, _APPROACH = 16, 40
 
 def reliefs(regions: Sequence[str]) -> Floats:
     """Buckets × regions, uniform in [0, 1): the share of the relief, by the region's name alone."""
-    return np.stack([draws(name).astype(np.float64) / 2.0**64 for name in regions], axis=1)
+    return np.stack([relief_levels(name) / LEVELS for name in regions], axis=1)
 
 
 def charged_ms(prices: Floats, relief: Floats) -> Floats:

@@ -6,6 +6,7 @@ Knows columns and robust statistics; knows nothing of places or of what was lear
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,25 @@ _FAMILY_6 = 1 << 48
 def prefix_of(family: int, key: int) -> int:
     """The number of the /24 or /48 that a key (IPv4 address, or top 64 bits of IPv6) lies in."""
     return key >> 8 if family == 4 else _FAMILY_6 | key >> 16
+
+
+def parse_prefix(text: str) -> int:
+    """The number of the /24 or /48 written so, without host bits.
+
+    Raises ValueError that says so for anything else.
+    """
+    try:
+        if ":" in text:
+            six = IPv6Network(text)
+            if six.prefixlen == 48:
+                return prefix_of(6, int(six.network_address) >> 64)
+        else:
+            four = IPv4Network(text)
+            if four.prefixlen == 24:
+                return prefix_of(4, int(four.network_address))
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} must be an IPv4 /24 or an IPv6 /48")
 
 
 def keys_of_prefixes(prefixes: Keys, family: int) -> tuple[npt.NDArray[np.bool_], Keys]:
