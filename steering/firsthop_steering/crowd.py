@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_geodata.prefixes import NO_CELL, GeoTable, normalise
-from firsthop_steering.atlas import Atlas
+from firsthop_steering.atlas import Atlas, Pool
 from firsthop_steering.rendezvous import BUCKETS, bucket
+from firsthop_steering.rtt_map import Pieces, RttMap
 from firsthop_steering.table import ASK_RESOLVER, CompiledService, RangeTable
 from firsthop_steering.walks import Ints
 
@@ -22,6 +23,8 @@ NOWHERE = -1
 """The code of a client that no region answers."""
 SPREAD = -1
 """The bucket of a range: its clients are in all buckets alike."""
+
+_LAST = {4: (1 << 32) - 1, 6: (1 << 64) - 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +39,32 @@ class Crowd:
     """-1 where not located."""
     buckets: Ints
 
+    def columns(self, rtt: RttMap, pool: Pool) -> Ints:
+        """The column of each, as `RttMap.column` says it."""
+        columns = np.where(self.cells < 0, rtt.unlocated, self.cells)
+        pieces = rtt.pieces(pool, self.family)
+        if len(pieces.firsts):
+            place = np.maximum(np.searchsorted(pieces.firsts, self.keys, side="right") - 1, 0)
+            within = (pieces.firsts[place] <= self.keys) & (self.keys <= pieces.lasts[place])
+            columns = np.where(within, pieces.columns[place], columns)
+        return columns
 
-def everybody(geo: GeoTable, family: Literal[4, 6], tables: Iterable[RangeTable]) -> Crowd:
+
+def everybody(
+    geo: GeoTable, family: Literal[4, 6], tables: Sequence[RangeTable], pieces: Sequence[Pieces]
+) -> Crowd:
     """All keys that the geo table places, in ranges that lie within one range of each table.
+
+    And within or without each of the pieces, whose round trips are their own.
 
     An IPv4 address weighs 1. How much IPv6 space somebody has says nothing of how many they are, so
     the IPv6 ranges of a cell weigh as much as its IPv4 addresses do, in proportion to their sizes.
     """
     starts, cells = (geo.v4_starts, geo.v4_cells) if family == 4 else (geo.v6_starts, geo.v6_cells)
-    keys = _cut(starts.astype(np.uint64), [each.starts.astype(np.uint64) for each in tables])
+    edges = [each.starts.astype(np.uint64) for each in tables]
+    for each in pieces:
+        edges += [each.firsts, each.lasts[each.lasts < _LAST[family]] + np.uint64(1)]
+    keys = _cut(starts.astype(np.uint64), edges)
     found = cells[np.searchsorted(starts, keys.astype(starts.dtype), side="right") - 1]
     located = found != NO_CELL
     places = found[located].astype(np.int64)
@@ -66,8 +86,7 @@ def _addresses(geo: GeoTable) -> npt.NDArray[np.float64]:
 
 def _sizes(starts: npt.NDArray[np.uint64], family: Literal[4, 6]) -> npt.NDArray[np.float64]:
     """Keys of each range."""
-    end = float(1 << (32 if family == 4 else 64))
-    return np.diff(starts.astype(np.float64), append=end)
+    return np.diff(starts.astype(np.float64), append=float(_LAST[family] + 1))
 
 
 def listed(

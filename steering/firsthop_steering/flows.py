@@ -18,6 +18,8 @@ class Flows(NamedTuple):
 
     weights: Floats
     cells: Ints
+    old_columns: Ints
+    new_columns: Ints
     sources: Codes
     targets: Codes
 
@@ -48,23 +50,27 @@ def together(one: Flows, other: Flows) -> Flows:
     return Flows(
         np.concatenate([one.weights, other.weights]),
         np.concatenate([one.cells, other.cells]),
+        np.concatenate([one.old_columns, other.old_columns]),
+        np.concatenate([one.new_columns, other.new_columns]),
         np.concatenate([one.sources, other.sources]),
         np.concatenate([one.targets, other.targets]),
     )
 
 
-def flows_of(crowd: Crowd, before: Regions, after: Regions) -> Flows:
+def flows_of(crowd: Crowd, before: Regions, after: Regions, columns: tuple[Ints, Ints]) -> Flows:
     """A range whose clients are told apart by buckets becomes an element for each pair of regions.
 
     What both decisions do to a bucket is known exactly; that a range has as many clients in one
-    bucket as in another is an approximation for ranges of few prefixes.
+    bucket as in another is an approximation for ranges of few prefixes. `columns` are those of the
+    crowd in either's map of round trips.
     """
     pairs = before.decisions(crowd) * len(after.rows) + after.decisions(crowd)
     distinct, which = _distinct(pairs, len(before.rows) * len(after.rows))
     old, new = np.divmod(distinct, len(after.rows))
     if (crowd.buckets != SPREAD).any():
         sources = before.rows[old[which], crowd.buckets]
-        return Flows(crowd.weights, crowd.cells, sources, after.rows[new[which], crowd.buckets])
+        targets = after.rows[new[which], crowd.buckets]
+        return Flows(crowd.weights, crowd.cells, *columns, sources, targets)
     shares = [_shares(before.rows[b], after.rows[a]) for b, a in zip(old, new, strict=True)]
     parts = np.array([len(each) for each in shares], dtype=np.int64)
     sources, targets, share = np.array([row for each in shares for row in each]).reshape(-1, 3).T
@@ -72,6 +78,8 @@ def flows_of(crowd: Crowd, before: Regions, after: Regions) -> Flows:
     return Flows(
         crowd.weights[element] * share[row],
         crowd.cells[element],
+        columns[0][element],
+        columns[1][element],
         sources.astype(np.int16)[row],
         targets.astype(np.int16)[row],
     )

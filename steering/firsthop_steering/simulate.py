@@ -48,14 +48,18 @@ def simulate(
     sides = _Side.of(before, name), _Side.of(after, name)
     codes = {region: code for code, region in enumerate(_regions(sides))}
     compiled = [each.compiled for each in sides]
-    regions = [Regions(each, codes) for each in compiled]
+    was, then = (Regions(each, codes) for each in compiled)
 
     def flows(family: Literal[4, 6]) -> Flows:
         if clients is not None:
-            return flows_of(listed(after.atlas, clients, family), *regions)
-        known = [each for each in compiled if each is not None]
-        tables = [each.v4 if family == 4 else each.v6 for each in known]
-        return flows_of(everybody(after.atlas.geo, family, tables), *regions)
+            crowd = listed(after.atlas, clients, family)
+        else:
+            known = [each for each in compiled if each is not None]
+            tables = [each.v4 if family == 4 else each.v6 for each in known]
+            pieces = [each.steering.rtt.pieces(each.pool, family) for each in sides]
+            crowd = everybody(after.atlas.geo, family, tables, pieces)
+        old, new = (crowd.columns(each.steering.rtt, each.pool) for each in sides)
+        return flows_of(crowd, was, then, (old, new))
 
     ipv4, ipv6 = flows(4), flows(6)
     if clients is None:
@@ -92,17 +96,17 @@ class _Side:
     def pool(self) -> Pool:
         return "relays" if self.service is None or self.service.pool == "relays" else "signalling"
 
-    def rtt(self, regions: Codes, flows: Flows, codes: dict[str, int]) -> Rtt:
+    def rtt(self, regions: Codes, columns: Ints, weights: Floats, codes: dict[str, int]) -> Rtt:
         """Over those whom a region answers."""
         place = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
         for index, site in enumerate(self.steering.atlas.pools[self.pool]):
             if site.id in codes:
                 place[codes[site.id]] = index
-        there = (regions != NOWHERE) & (flows.weights > 0)
+        there = (regions != NOWHERE) & (weights > 0)
         if not there.any():
             return Rtt(mean_ms=None, p50_ms=None, p95_ms=None)
-        rtt_us = self.steering.atlas.rtt_us(self.pool)[place[regions[there]], flows.cells[there]]
-        return _distribution(rtt_us, flows.weights[there])
+        rtt_us = self.steering.rtt.rtt_us(self.pool)[place[regions[there]], columns[there]]
+        return _distribution(rtt_us, weights[there])
 
     def capacity(self, region: str) -> int | None:
         """Sessions that the relays of a region which are up can carry."""
@@ -150,8 +154,8 @@ def _told(
         lost=_share(matrix[:-1, -1].sum()),
         gained=_share(matrix[-1, :-1].sum()),
         moved_ipv6=moved_ipv6,
-        rtt_before=before.rtt(flows.sources, flows, codes),
-        rtt_after=after.rtt(flows.targets, flows, codes),
+        rtt_before=before.rtt(flows.sources, flows.old_columns, flows.weights, codes),
+        rtt_after=after.rtt(flows.targets, flows.new_columns, flows.weights, codes),
         moves=_moves(matrix, [*codes, None]),
         regions=tuple(
             _load(region, matrix[code].sum(), matrix[:, code].sum(), sides, sessions)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from collections import Counter
 from ipaddress import IPv4Address, ip_address
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.model import Region
+from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.simulate import simulate, taken_as_lost
 from firsthop_steering.simulation import Simulation
 from firsthop_steering.snapshot import Plan, Status
@@ -24,8 +28,9 @@ from worlds import (
     plan_of,
     random_address,
     random_geo,
+    random_latency,
     random_plan,
-    random_status,
+    random_steering,
     status_of,
 )
 
@@ -62,32 +67,40 @@ def compared(before: Plan, after: Plan, **more: Any) -> Simulation:
     return simulate(old, new, NAME, **more)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_single_clients_go_where_decide_sends_them(seed: int) -> None:
-    """Any two plans and statuses, any clients: every move is one of two decisions."""
+    """Any plans, statuses, prices and learned latency, any clients: each move is two decisions."""
     rng = random.Random(seed)
     geo = random_geo(rng, 9)
-    plans = random_plan(rng), random_plan(rng)
-    old, new = (steering_of(plan, random_status(rng, plan), geo) for plan in plans)
+    old, new = random_steering(rng, geo), random_steering(rng, geo)
     clients = [random_address(rng, geo) for _ in range(200)]
     told = simulate(old, new, NAME, clients)
     moves: Counter[tuple[str | None, str | None]] = Counter()
+    round_trips: list[float] = []
     for address in clients:
         pair = []
         for each in (old, new):
-            site = each.decide(each.atlas.services["s"], each.atlas.client(address)).site
-            pair.append(site.id if site else None)
+            decision = each.decide(each.atlas.services["s"], each.atlas.client(address))
+            pair.append(decision.site.id if decision.site else None)
         moves[pair[0], pair[1]] += 1
+        if decision.chosen is not None:
+            round_trips.append(decision.walk[decision.chosen].rtt_ms)
     wanted = {pair: count for pair, count in moves.items() if pair[0] != pair[1]}
     assert {(m.source, m.target): round(m.share * 200) for m in told.moves} == wanted
     assert round(told.moved * 200) == sum(n for (old_, _), n in wanted.items() if old_)
     assert round(told.lost * 200) == sum(n for (_, new_), n in wanted.items() if not new_)
     assert round(told.gained * 200) == sum(n for (old_, _), n in wanted.items() if not old_)
     for each in told.regions:
-        assert round(each.after * 200) == sum(
-            n for (_, to), n in moves.items() if to == each.region
-        )
+        here = sum(n for (_, to), n in moves.items() if to == each.region)
+        assert round(each.after * 200) == here
     assert (told.clients, told.moved_ipv6) == (200, None)
+    if round_trips:
+        assert told.rtt_after.mean_ms == pytest.approx(mean(round_trips), abs=0.001)
+        for p, place in ((told.rtt_after.p50_ms, 0.5), (told.rtt_after.p95_ms, 0.95)):
+            exact = sorted(round_trips)[ceil(place * len(round_trips)) - 1]
+            assert p == pytest.approx(exact, abs=0.0101)
+    else:
+        assert told.rtt_after.mean_ms is None
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -106,22 +119,32 @@ def test_everybody_is_every_located_address(seed: int) -> None:
         ]
         document = plan.document.model_copy(update={"regions": tuple(whole), "overrides": ()})
         plan = plan.model_copy(update={"document": document})
-        sides.append(steering_of(plan, Status.model_validate(status_of()), geo))
-    moved, total = 0, 0
-    edges = [*map(int, geo.v4_starts), 1 << 32]
-    for first, cell, end in zip(edges, geo.v4_cells.tolist(), edges[1:], strict=False):
-        if cell == NO_CELL:
+        atlas = Atlas(plan, geo)
+        rtt = RttMap(atlas, random_latency(rng, plan, geo))
+        sides.append(Steering(atlas, status_of(), NOW, rtt=rtt))
+    edges = {*map(int, geo.v4_starts), 1 << 32}
+    for each in sides:
+        pieces = each.rtt.pieces("relays", 4)
+        edges |= {*pieces.firsts.tolist(), *(last + 1 for last in pieces.lasts.tolist())}
+    moved, total, spent = 0, 0, 0.0
+    for first, end in pairwise(sorted(edges)):
+        decisions = [
+            each.decide(each.atlas.services["s"], each.atlas.client(IPv4Address(first)))
+            for each in sides
+        ]
+        if decisions[0].client.cell is None:
             continue
-        places = []
-        for each in sides:
-            client = each.atlas.client(IPv4Address(first))
-            site = each.decide(each.atlas.services["s"], client).site
-            places.append(site.id if site else None)
+        old, new = (each.site.id if each.site else None for each in decisions)
         total += end - first
-        moved += (end - first) * (places[0] is not None and places[0] != places[1])
-    told = simulate(*sides, NAME)
+        moved += (end - first) * (old is not None and old != new)
+        if decisions[1].chosen is not None:
+            spent += (end - first) * decisions[1].walk[decisions[1].chosen].rtt_ms
+    told = simulate(sides[0], sides[1], NAME)
     assert told.clients == total
     assert told.moved == pytest.approx(moved / total, abs=1e-6)
+    if told.rtt_after.mean_ms is not None:
+        answered = sum(each.after for each in told.regions)
+        assert told.rtt_after.mean_ms * answered == pytest.approx(spent / total, abs=0.01)
 
 
 def test_half_a_weight_moves_half_of_that_regions_clients() -> None:
