@@ -10,6 +10,7 @@ from typing import Any
 
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.atlas import Atlas, parse_client
+from firsthop_steering.counterfactual import counterfactual
 from firsthop_steering.decide import Steering
 from firsthop_steering.explain import explain
 from firsthop_steering.simulate import simulate
@@ -36,6 +37,7 @@ class Explainer:
         vantage: str | None,
         *,
         now: datetime,
+        want: str | None = None,
     ) -> Mapping[str, Any]:
         """As `/v1/explain` answers, for an edge at `vantage`.
 
@@ -43,7 +45,12 @@ class Explainer:
         """
         address = parse_client(client)
         steering = self._steering(plan, status, now, vantage)
-        return explain(steering, steering.atlas.services[service_id], address)
+        service = steering.atlas.services[service_id]
+        said = explain(steering, service, address)
+        if want is not None:
+            client = steering.atlas.client(address)
+            said["want"] = counterfactual(steering, service, client, want)
+        return said
 
     def effects(
         self,

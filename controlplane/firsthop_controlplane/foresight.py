@@ -36,9 +36,11 @@ class Explain(Protocol):
         /,
         *,
         now: datetime,
+        want: str | None = None,
     ) -> Mapping[str, Any]:
         """Why a client is answered as it is, at `now`, by an edge whose place is `vantage`.
 
+        And what would put it on the region `want`, which must be one of the service's pool.
         ValueError when the client cannot be read.
         """
 

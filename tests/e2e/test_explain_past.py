@@ -124,6 +124,26 @@ async def test_a_past_answer_is_explained(
     }
 
 
+async def test_what_would_put_a_client_elsewhere(start_api: Any, tmp_path: Path) -> None:
+    """The bias that is told moves the client; a region of no such pool is refused."""
+    api = await start_api(explain=Explainer(None, None, tmp_path / "geodata"))
+    await api.made("/v1/changesets", {"document": DOCUMENT})
+    said = (await api.get(f"{EXPLAIN}&want=iad")).body
+    (change,) = said["want"]["changes"]
+    assert (said["region"], said["want"]["enough"]) == ("fra", True)
+    assert (change["object"], change["field"], change["value"]) == ("regions/iad", "bias_ms", 0)
+    tag = (await api.get("/v1/regions/iad")).etag
+    path, body = "/v1/regions/iad?force=true", {change["field"]: change["needed"]}
+    assert (await api.call("PATCH", path, body, headers=tag)).status == 200
+    assert (await api.get(f"{EXPLAIN}&want=iad")).body["want"]["changes"] == []
+    assert (await api.get(EXPLAIN)).body["region"] == "iad"
+    refused = await api.get(f"{EXPLAIN}&want=nope")
+    assert (refused.status, refused.rules) == (
+        400,
+        {"want": "names no region of the pool of relay"},
+    )
+
+
 async def test_what_is_overtaken_is_forgotten(database_url: str) -> None:
     """Of rows before a time the last one of each relay stays, as it stood then."""
     engine = create_engine(database_url, application="test", statement_timeout_s=10)

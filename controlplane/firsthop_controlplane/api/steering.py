@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,7 @@ from firsthop_controlplane.api.operations import Calling, Operation, Query, answ
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
 from firsthop_controlplane.tokens import VIEWERS
+from firsthop_steering.document import Document
 from firsthop_steering.model import Forced, Model, Service, Slug
 from firsthop_steering.rdata import domain_name
 from firsthop_steering.snapshot import Status
@@ -28,6 +30,8 @@ class ExplainQuery(Query):
     """An address or a prefix."""
     vantage: Slug | None = None
     """The place of the edge that answers, for services whose view is local."""
+    want: Slug | None = None
+    """A region: tell what would put the client there."""
     at: str | None = Field(default=None, min_length=1, max_length=64)
     """A past moment: a time (RFC 3339), or the number of a revision, for when it was made."""
 
@@ -93,14 +97,26 @@ async def _explain(calling: Calling) -> web.Response:
     if plan is None or status is None:
         raise Unavailable("no plan has been read yet")
     service = find_service(plan.document.services, query.service)
+    if query.want is not None:
+        _check_wanted(plan.document, service, query.want)
     try:
-        said = deps.explain(plan, status, service.id, query.client, query.vantage, now=now)
+        said = await asyncio.to_thread(
+            deps.explain, plan, status, service.id, query.client, query.vantage,
+            now=now, want=query.want,
+        )  # fmt: skip
     except ValueError as error:
         raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
     if then is None:
         return answer_json(dict(said))
     number = "unknown" if then.status is None else then.status.number
     return answer_json({**said, "at": then.told(), "status": number})
+
+
+def _check_wanted(document: Document, service: Service, want: str) -> None:
+    regions = document.regions if service.pool == "relays" else document.transceiver_regions
+    if want not in {each.id for each in regions}:
+        rule = f"names no region of the pool of {service.id}"
+        raise malformed(f"want: {rule}", [Fault("want", rule)])
 
 
 def no_geo_data() -> Refused:
