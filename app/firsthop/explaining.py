@@ -48,8 +48,8 @@ class Explainer:
         service = steering.atlas.services[service_id]
         said = explain(steering, service, address)
         if want is not None:
-            client = steering.atlas.client(address)
-            said["want"] = counterfactual(steering, service, client, want)
+            asker = steering.atlas.client(address)
+            said["want"] = counterfactual(steering, service, asker, want)
         return said
 
     def effects(
