@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
+from firsthop_controlplane.situation import Situation
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.atlas import Atlas, parse_client
 from firsthop_steering.counterfactual import counterfactual
 from firsthop_steering.decide import Steering
 from firsthop_steering.explain import explain
+from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.simulate import simulate
 from firsthop_steering.simulation import Simulation
-from firsthop_steering.snapshot import Plan, Status
+from firsthop_steering.snapshot import Latency, Plan, Status
 
 
 class Explainer:
-    """Over one geo table; keeps the atlases of the last two plans.
+    """Over one geo table; keeps the RTT maps of the last two plans.
 
     Raises GeodataError at its making when the databases cannot be used.
     """
 
     def __init__(self, city: Path | None, asn: Path | None, cache_dir: Path) -> None:
         self.geo = open_geodata(city, asn, cache_dir)
-        self._atlases: tuple[Atlas, ...] = ()
+        self._maps: tuple[RttMap, ...] = ()
 
     def __call__(
         self,
-        plan: Plan,
-        status: Status,
+        situation: Situation,
         service_id: str,
         client: str,
         vantage: str | None,
         *,
-        now: datetime,
         want: str | None = None,
     ) -> Mapping[str, Any]:
         """As `/v1/explain` answers, for an edge at `vantage`.
@@ -44,7 +43,7 @@ class Explainer:
         Raises ValueError when the client cannot be read.
         """
         address = parse_client(client)
-        steering = self._steering(plan, status, now, vantage)
+        steering = self._steering(situation, vantage)
         service = steering.atlas.services[service_id]
         said = explain(steering, service, address)
         if want is not None:
@@ -54,8 +53,8 @@ class Explainer:
 
     def effects(
         self,
-        before: tuple[Plan, Status],
-        after: tuple[Plan, Status],
+        before: Situation,
+        after: Situation,
         clients: Sequence[IPv4Address | IPv6Address] | None = None,
         *,
         service: str | None = None,
@@ -64,9 +63,8 @@ class Explainer:
 
         `clients` None: of all that the geo table places.
         """
-        now = datetime.now(UTC)
-        old, new = (self._steering(*each, now, None) for each in (before, after))
-        sessions = _sessions(before[1])
+        old, new = (self._steering(each, None) for each in (before, after))
+        sessions = _sessions(before.status)
         names = {each.name for side in (old, new) for each in side.atlas.services.values()}
         return tuple(
             simulate(old, new, name, clients, sessions=sessions)
@@ -74,12 +72,28 @@ class Explainer:
             if service in (None, name)
         )
 
-    def _steering(self, plan: Plan, status: Status, now: datetime, vantage: str | None) -> Steering:
-        atlas = next((each for each in self._atlases if each.plan is plan), None)
-        if atlas is None:
-            atlas = Atlas(plan, self.geo)
-            self._atlases = (*self._atlases[-1:], atlas)
-        return Steering(atlas, status, now, vantage=vantage)
+    def _steering(self, situation: Situation, vantage: str | None) -> Steering:
+        known = situation.guidance.within(situation.plan.lineage)
+        rtt = self._map(situation.plan, known.latency)
+        return Steering(
+            rtt.atlas,
+            situation.status,
+            situation.now,
+            vantage=vantage,
+            rtt=rtt,
+            prices=known.prices,
+        )
+
+    def _map(self, plan: Plan, latency: Latency | None) -> RttMap:
+        """Kept by identity: neither plans nor what is learned ever change."""
+        of_plan = [each for each in self._maps if each.atlas.plan is plan]
+        found = next((each for each in of_plan if each.latency is latency), None)
+        if found is None:
+            atlas = of_plan[0].atlas if of_plan else Atlas(plan, self.geo)
+            found = RttMap(atlas, latency)
+            others = [each for each in self._maps if each.atlas.plan is not plan]
+            self._maps = (*others[-1:], found)
+        return found
 
 
 def _sessions(status: Status) -> int | None:

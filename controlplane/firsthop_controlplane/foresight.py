@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
 from firsthop_controlplane.errors import Fault, Refused
 from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.situation import Situation
 from firsthop_steering.document import Document
 from firsthop_steering.simulation import Simulation
 from firsthop_steering.snapshot import Plan, Status
@@ -19,33 +21,35 @@ _STEERS = ("regions", "relays", "transceiver_regions", "transceivers", "services
 _MOVES_TOLD = 3
 
 
-Moment = tuple[Plan, Status]
 Clients = Sequence[IPv4Address | IPv6Address] | None
 
 
 class Explain(Protocol):
-    """What knows where clients are."""
+    """What knows where clients are. Called in a thread."""
 
     def __call__(
         self,
-        plan: Plan,
-        status: Status,
+        situation: Situation,
         service_id: str,
         client: str,
         vantage: str | None,
         /,
         *,
-        now: datetime,
         want: str | None = None,
     ) -> Mapping[str, Any]:
-        """Why a client is answered as it is, at `now`, by an edge whose place is `vantage`.
+        """Why a client is answered as it is by an edge whose place is `vantage`.
 
         And what would put it on the region `want`, which must be one of the service's pool.
         ValueError when the client cannot be read.
         """
 
     def effects(
-        self, before: Moment, after: Moment, clients: Clients = None, *, service: str | None = None
+        self,
+        before: Situation,
+        after: Situation,
+        clients: Clients = None,
+        *,
+        service: str | None = None,
     ) -> tuple[Simulation, ...]:
         """What becomes of the clients of each service, or of the one of this name.
 
@@ -82,12 +86,12 @@ class Foresight:
         present = self._feed.plan
         if present is None or present.number != number:
             present = self.plan(before, number)
-        status = self.status()
-        then = self.plan(after, number + 1)
-        return await asyncio.to_thread(self._explain.effects, (present, status), (then, status))
+        was = self.under(present)
+        then = replace(was, plan=self.plan(after, number + 1))
+        return await asyncio.to_thread(self._explain.effects, was, then)
 
     async def simulate(
-        self, before: Moment, after: Moment, clients: Clients, *, service: str | None
+        self, before: Situation, after: Situation, clients: Clients, *, service: str | None
     ) -> tuple[Simulation, ...]:
         """As `Explain.effects`, one at a time: each may keep a core busy for seconds."""
         if self._explain is None:
@@ -99,11 +103,14 @@ class Foresight:
 
     def plan(self, document: Document, number: int) -> Plan:
         """A plan to compare by, which is sealed for nobody."""
-        return Plan(number=number, lineage="foresight", created_at=self._now(), document=document)
+        present = self._feed.plan
+        lineage = present.lineage if present else "foresight"
+        return Plan(number=number, lineage=lineage, created_at=self._now(), document=document)
 
-    def status(self) -> Status:
-        """What is measured now; nothing at first."""
-        return self._feed.status or self.nothing()
+    def under(self, plan: Plan) -> Situation:
+        """This plan under what is measured, learned and charged now; nothing at first."""
+        status = self._feed.status or self.nothing()
+        return Situation(plan, status, self._now(), self._feed.guidance)
 
     def nothing(self) -> Status:
         """A status that knows no relay."""

@@ -47,14 +47,19 @@ def compile_table(
     more_sections: Callable[[Sequence[CompiledService]], dict[str, bytes]] = lambda _: {},
     *,
     write: Writer = write_atomically,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> str:
     """Writes the table of all services to `path`; returns its digest.
 
-    `more_sections` adds what others keep in the same file (the zones, by dns). Raises SectionError
-    when it cannot be written.
+    `more_sections` adds what others keep in the same file (the zones, by dns). `checkpoint` is
+    called between the steps of the work, and ends it by raising. Raises SectionError when the table
+    cannot be written.
     """
-    services = [compile_service(steering, service) for service in steering.atlas.services.values()]
-    meta = {
+    services = [
+        compile_service(steering, service, checkpoint)
+        for service in steering.atlas.services.values()
+    ]
+    meta: dict[str, Any] = {
         "format": FORMAT,
         "plan": steering.atlas.plan.number,
         "status": steering.status.number,
@@ -71,18 +76,26 @@ def compile_table(
             for each in services
         ],
     }
+    guidance = {"prices": steering.prices, "latency": steering.rtt.latency}
+    numbers = {kind: each.number for kind, each in guidance.items() if each is not None}
+    if numbers:
+        meta["guidance"] = numbers
     sections: dict[str, bytes | npt.NDArray[Any]] = {**table_sections(services)}
     sections.update(more_sections(services))
     return write_sections(path, meta=meta, sections=sections, write=write)
 
 
-def compile_service(steering: Steering, service: Service) -> CompiledService:
+def compile_service(
+    steering: Steering, service: Service, checkpoint: Callable[[], None] = lambda: None
+) -> CompiledService:
     """One service's ranges, decisions and answers."""
     pool: Pool = "relays" if service.pool == "relays" else "signalling"
     rules = steering.rules(service, pool)
     answers = AnswerBook(steering, service, pool)
     starts4, groups4 = _groups(steering, pool, rules, 4)
+    checkpoint()
     starts6, groups6 = _groups(steering, pool, rules, 6)
+    checkpoint()
     groups, inverse = _distinct(
         np.concatenate([groups4, groups6]),
         steering.rtt.rtt_us(pool).shape[1] * (len(rules) + 2),
@@ -92,8 +105,10 @@ def compile_service(steering: Steering, service: Service) -> CompiledService:
     for number, rule in enumerate((*rules, None)):
         members = np.flatnonzero(speaking == number)
         if len(members):
+            checkpoint()
             decision_of_group[members] = answers.decide(rule, columns[members])
     decisions = decision_of_group[inverse]
+    checkpoint()
     (unlocated_decision,) = answers.decide(None, np.array([steering.rtt.unlocated]))
     v6 = _merge(starts6, decisions[len(groups4) :], breaks=_EMBEDDED_IPV4)
     v4 = _merge(starts4, decisions[: len(groups4)])

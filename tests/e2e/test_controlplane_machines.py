@@ -212,11 +212,11 @@ async def test_explain_answers_for_a_service_by_id_or_name(start_api: Any) -> No
 
     class Told:
         def __call__(
-            self, plan: Any, status: Any, service: str, client: str, *_: Any, **__: Any
+            self, situation: Any, service: str, client: str, *_: Any, **__: Any
         ) -> dict[str, str]:
             if client == "nobody":
                 raise ValueError("is no address")
-            asked.append((plan.number, service, client))
+            asked.append((situation.plan.number, service, client))
             return {"region": "fra"}
 
         def effects(self, *_: Any, **__: Any) -> tuple[()]:

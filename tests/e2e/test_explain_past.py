@@ -88,7 +88,12 @@ async def test_a_past_answer_is_explained(
         assert (await _explained(api))["outcome"] == "closed"
         then = await _explained(api, well)
         assert (then["region"], then["plan"]) == ("fra", 1)
-        assert then["at"] == {"time": well.isoformat(), "revision": 1, "status_known": True}
+        assert then["at"] == {
+            "time": well.isoformat(),
+            "revision": 1,
+            "status_known": True,
+            "guidance_known": False,
+        }
         later = await _explained(api, crashed)
         assert (later["region"], later["plan"]) == ("iad", 1)
         assert later["status"] > then["status"]

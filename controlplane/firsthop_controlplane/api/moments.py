@@ -30,11 +30,12 @@ class Moment:
     """None: not known any more, or not yet."""
 
     def told(self) -> dict[str, Any]:
-        """As answers name it."""
+        """As answers name it; prices and learned round trips of then are not kept."""
         return {
             "time": self.time.isoformat(),
             "revision": self.plan.number,
             "status_known": self.status is not None,
+            "guidance_known": False,
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated
 
@@ -50,7 +51,7 @@ class Foreseen(Model):
 
 async def _simulate(calling: Calling) -> web.Response:
     deps, supposed = calling.deps, calling.read(Supposed)
-    present, status = deps.feed.plan, deps.foresight.status()
+    present = deps.feed.plan
     if deps.explain is None:
         raise no_geo_data()
     if present is None:
@@ -70,13 +71,15 @@ async def _simulate(calling: Calling) -> web.Response:
     if supposed.service is not None:
         both = (*present.document.services, *then.document.services)
         name = find_service(both, supposed.service).name
+    was = deps.foresight.under(present)
+    lost = taken_as_lost(was.status, then, supposed.lost_relays, supposed.lost_regions)
     effects = await deps.foresight.simulate(
-        (present, status),
-        (then, taken_as_lost(status, then, supposed.lost_relays, supposed.lost_regions)),
+        was,
+        replace(was, plan=then, status=lost),
         None if clients is None else [each for each in clients if not isinstance(each, Fault)],
         service=name,
     )
-    return answer(Foreseen(plan=present.number, status=status.number, effects=effects))
+    return answer(Foreseen(plan=present.number, status=was.status.number, effects=effects))
 
 
 def _clients(texts: Iterable[str]) -> Iterator[IPv4Address | IPv6Address | Fault]:

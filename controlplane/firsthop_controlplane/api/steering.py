@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 from pydantic import Field
 
-from firsthop_controlplane.api.moments import moment
+from firsthop_controlplane.api.moments import Moment, moment
 from firsthop_controlplane.api.operations import Calling, Operation, Query, answer, answer_json
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
+from firsthop_controlplane.situation import Situation
 from firsthop_controlplane.tokens import VIEWERS
 from firsthop_steering.document import Document
 from firsthop_steering.model import Forced, Model, Service, Slug
@@ -88,28 +90,35 @@ async def _status(calling: Calling) -> web.Response:
 
 async def _explain(calling: Calling) -> web.Response:
     deps, query = calling.deps, calling.query
-    plan, status, now = deps.feed.plan, deps.feed.status, deps.now()
     if deps.explain is None:
         raise no_geo_data()
     then = await moment(deps, query.at) if query.at is not None else None
-    if then is not None:
-        plan, status, now = then.plan, then.status or deps.foresight.nothing(), then.time
-    if plan is None or status is None:
-        raise Unavailable("no plan has been read yet")
-    service = find_service(plan.document.services, query.service)
+    situation = _present(deps) if then is None else _past(deps, then)
+    document = situation.plan.document
+    service = find_service(document.services, query.service)
     if query.want is not None:
-        _check_wanted(plan.document, service, query.want)
+        _check_wanted(document, service, query.want)
+    explain = partial(deps.explain, want=query.want)
     try:
-        said = await asyncio.to_thread(
-            deps.explain, plan, status, service.id, query.client, query.vantage,
-            now=now, want=query.want,
-        )  # fmt: skip
+        said = await asyncio.to_thread(explain, situation, service.id, query.client, query.vantage)
     except ValueError as error:
         raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
     if then is None:
         return answer_json(dict(said))
     number = "unknown" if then.status is None else then.status.number
     return answer_json({**said, "at": then.told(), "status": number})
+
+
+def _present(deps: Deps) -> Situation:
+    plan, status = deps.feed.plan, deps.feed.status
+    if plan is None or status is None:
+        raise Unavailable("no plan has been read yet")
+    return Situation(plan, status, deps.now(), deps.feed.guidance)
+
+
+def _past(deps: Deps, then: Moment) -> Situation:
+    """Without guidance: what was charged and learned then is not kept, and today's would lie."""
+    return Situation(then.plan, then.status or deps.foresight.nothing(), then.time)
 
 
 def _check_wanted(document: Document, service: Service, want: str) -> None:

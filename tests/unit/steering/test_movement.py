@@ -20,8 +20,6 @@ SITES = {
     "par": (48.9, 2.4), "sin": (1.3, 103.8), "waw": (52.2, 21.0),
 }  # fmt: skip
 CELLS = [(latitude, longitude) for latitude in range(47, 56, 2) for longitude in range(-5, 25, 3)]
-    (47 + latitude, longitude) for latitude in range(0, 9, 2) for longitude in range(-5, 25, 3)
-]
 PRICES = {"ams": 4.0, "lon": 1.5}
 """What is charged: some cells are divided between neighbours."""
 
