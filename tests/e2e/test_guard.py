@@ -115,3 +115,19 @@ async def test_without_geo_data_nothing_is_foreseen(api: Any) -> None:
     made = await api.made("/v1/changesets", {"document": DOCUMENT})
     assert made.body["effects"] is None
     assert (await api.call("POST", "/v1/changesets", {"document": {}})).status == 201
+
+
+async def test_a_service_may_want_several_failure_domains(api: Any) -> None:
+    """More than there are is refused; while fewer are there than wanted, the status says so."""
+    await api.made("/v1/changesets", {"document": DOCUMENT})
+    assert (await api.get("/v1/services/relay")).body["min_candidates"] == 1
+    refused = await api.patch("/v1/services/relay", {"min_candidates": 5})
+    assert (refused.status, list(refused.rules)) == (422, ["services/relay/min_candidates"])
+    assert (await api.patch("/v1/services/relay", {"min_candidates": 4})).status == 200
+    assert (await api.get("/v1/status")).body["warnings"] == []
+    assert (await api.patch("/v1/regions/gru", {"state": "draining"})).status == 200
+    (warning,) = (await api.get("/v1/status")).body["warnings"]
+    assert warning == {
+        "field": "services/relay/min_candidates",
+        "rule": "for all clients there are now 3 failure domains, and 4 are wanted",
+    }

@@ -12,6 +12,7 @@ from sqlalchemy.orm import defer
 from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Forcing, Operation, answer
 from firsthop_controlplane.api.pages import Page, before_number, page_of
+from firsthop_controlplane.api.steering import Warned
 from firsthop_controlplane.differences import Difference
 from firsthop_controlplane.errors import not_found
 from firsthop_controlplane.revisions import MESSAGE_LIMIT, Outcome
@@ -45,14 +46,6 @@ class Change(Model):
     fields: tuple[str, ...]
     before: dict[str, Any] | None
     after: dict[str, Any] | None
-
-
-class Warned(Model):
-    """What was taken, but is hardly meant."""
-
-    field: str
-    """Its path, like `zones/edge.example./name_servers`."""
-    rule: str
 
 
 class Applied(Model):

@@ -18,6 +18,7 @@ from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed,
 from firsthop_controlplane.situation import Situation
 from firsthop_controlplane.tokens import VIEWERS
 from firsthop_steering.document import Document
+from firsthop_steering.endangered import endangered
 from firsthop_steering.model import Forced, Model, Service, Slug
 from firsthop_steering.rdata import domain_name
 from firsthop_steering.snapshot import Status
@@ -36,6 +37,14 @@ class ExplainQuery(Query):
     """A region: tell what would put the client there."""
     at: str | None = Field(default=None, min_length=1, max_length=64)
     """A past moment: a time (RFC 3339), or the number of a revision, for when it was made."""
+
+
+class Warned(Model):
+    """What is taken as it is, but hardly meant."""
+
+    field: str
+    """Its path, like `zones/edge.example./name_servers`."""
+    rule: str
 
 
 class LeaderView(Model):
@@ -59,6 +68,8 @@ class StatusAnswer(Status):
     leader: LeaderView
     forced: dict[Slug, Forced] = Field(default_factory=dict)
     """Operators' words that are in force: they go before what is measured and reported."""
+    warnings: tuple[Warned, ...] = ()
+    """Services that have fewer failure domains up than their min_candidates."""
 
 
 def leader_view(deps: Deps) -> LeaderView:
@@ -84,8 +95,14 @@ async def _status(calling: Calling) -> web.Response:
         for relay in (plan.document.relays if plan else ())
         if relay.forced is not None and relay.forced.active(now)
     }
-    leader = leader_view(deps)
-    return answer(StatusAnswer.model_construct(**dict(status), leader=leader, forced=forced))
+    found = endangered(plan, status, now) if plan else ()
+    said = StatusAnswer.model_construct(
+        **dict(status),
+        leader=leader_view(deps),
+        forced=forced,
+        warnings=tuple(Warned(field=each.field, rule=each.rule) for each in found),
+    )
+    return answer(said)
 
 
 async def _explain(calling: Calling) -> web.Response:
