@@ -9,6 +9,7 @@ from typing import Any
 
 from firsthop_controlplane.situation import Situation
 from firsthop_geodata.mmdb import open_geodata
+from firsthop_steering.affected import affected
 from firsthop_steering.atlas import Atlas, parse_client
 from firsthop_steering.counterfactual import counterfactual
 from firsthop_steering.decide import Steering
@@ -71,6 +72,12 @@ class Explainer:
             for name in sorted(names)
             if service in (None, name)
         )
+
+    def changes(self, before: Situation, after: Situation) -> tuple[Simulation, ...]:
+        """The same of every service whose clients may move, under the same guidance."""
+        old, new = (self._steering(each, None) for each in (before, after))
+        sessions = _sessions(before.status)
+        return tuple(simulate(old, new, name, sessions=sessions) for name in affected(old, new))
 
     def _steering(self, situation: Situation, vantage: str | None) -> Steering:
         known = situation.guidance.within(situation.plan.lineage)

@@ -56,6 +56,9 @@ class Explain(Protocol):
         `clients` None: of all addresses that have a place.
         """
 
+    def changes(self, before: Situation, after: Situation, /) -> tuple[Simulation, ...]:
+        """The same of each service whose clients may move at all."""
+
 
 class Foresight:
     """Compares documents under the status of now."""
@@ -78,7 +81,10 @@ class Foresight:
     async def compare(
         self, before: Document, after: Document, number: int
     ) -> tuple[Simulation, ...] | None:
-        """The effect on every service; `before` is revision `number`. None: it cannot be told."""
+        """What becomes of the clients of each service that `after` may move.
+
+        `before` is revision `number`. None: it cannot be told.
+        """
         if self._explain is None:
             return None
         if all(getattr(before, name) == getattr(after, name) for name in _STEERS):
@@ -88,7 +94,7 @@ class Foresight:
             present = self.plan(before, number)
         was = self.under(present)
         then = replace(was, plan=self.plan(after, number + 1))
-        return await asyncio.to_thread(self._explain.effects, was, then)
+        return await asyncio.to_thread(self._explain.changes, was, then)
 
     async def simulate(
         self, before: Situation, after: Situation, clients: Clients, *, service: str | None

@@ -222,6 +222,8 @@ async def test_explain_answers_for_a_service_by_id_or_name(start_api: Any) -> No
         def effects(self, *_: Any, **__: Any) -> tuple[()]:
             return ()
 
+        changes = effects
+
     api = await start_api(explain=Told())
     zone = {
         "apex": "edge.example",

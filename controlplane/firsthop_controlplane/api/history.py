@@ -58,8 +58,8 @@ class Applied(Model):
     warnings: tuple[Warned, ...]
     """Of the configuration as it is after the change: name servers without an address."""
     effects: tuple[Simulation, ...] | None
-    """What becomes of the clients of each service; empty where nothing that steers was changed,
-    null where there is no geo data to tell it by."""
+    """What becomes of the clients of each service that may have moved some; null where there is no
+    geo data to tell it by."""
 
 
 class RevisionEntry(Model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
@@ -59,7 +60,9 @@ async def _simulate(calling: Calling) -> web.Response:
     then = present
     if supposed.document is not None:
         then = deps.foresight.plan(supposed.document, present.number)
-    clients = None if supposed.clients is None else tuple(_clients(supposed.clients))
+    clients = None
+    if supposed.clients is not None:
+        clients = await asyncio.to_thread(lambda texts: [*_clients(texts)], supposed.clients)
     faults = [
         *(Fault(each.field, each.rule) for each in problems_in(then.document)),
         *_unknown(supposed, then.document),
