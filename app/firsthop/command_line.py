@@ -37,6 +37,7 @@ COMMANDS = {
     "keys": ("firsthop.commands.keys", "app"),
     "token": ("firsthop.commands.controlplane", "token"),
     "explain": ("firsthop.commands.explain", "explain"),
+    "simulate": ("firsthop.commands.simulate", "simulate"),
     "allocate": ("firsthop.commands.allocate", "allocate"),
     "geodata": ("firsthop.commands.geodata", "app"),
 }
