@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from firsthop.explaining import Explainer
 from firsthop_controlplane.api.bodies import parse
 from firsthop_controlplane.app import Parts, addresses, create_app
-from firsthop_controlplane.deps import DEPS
+from firsthop_controlplane.deps import DEPS, Explain
 from firsthop_controlplane.errors import ControlPlaneError, Refused
 from firsthop_controlplane.keyfiles import (
     master_key,
@@ -31,6 +31,7 @@ from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.migrate import migrate
 from firsthop_controlplane.tokens import BootstrapToken
+from firsthop_geodata.prefixes import GeoTable
 from firsthop_relay.routes import routes_of
 from firsthop_steering.snapshot import KeySet, Plan
 
@@ -56,12 +57,12 @@ class ControlPlaneOptions:
     bootstrap_tokens: Path | None = None
 
 
-def run_controlplane(options: ControlPlaneOptions, explainer: Explainer | None = None) -> None:
+def run_controlplane(options: ControlPlaneOptions, explainer: Explainer) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartError."""
     asyncio.run(_until_signalled(options, explainer))
 
 
-async def _until_signalled(options: ControlPlaneOptions, explainer: Explainer | None) -> None:
+async def _until_signalled(options: ControlPlaneOptions, explainer: Explainer) -> None:
     serving = asyncio.ensure_future(_serve(options, explainer))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
@@ -69,9 +70,9 @@ async def _until_signalled(options: ControlPlaneOptions, explainer: Explainer | 
         await serving
 
 
-async def _serve(options: ControlPlaneOptions, explainer: Explainer | None) -> None:
+async def _serve(options: ControlPlaneOptions, explainer: Explainer) -> None:
     try:
-        async with running_controlplane(options, explainer):
+        async with running_controlplane(options, explainer, explainer.geo):
             await asyncio.Event().wait()
     except ControlPlaneError as error:
         raise StartError(str(error)) from None
@@ -79,7 +80,7 @@ async def _serve(options: ControlPlaneOptions, explainer: Explainer | None) -> N
 
 @contextlib.asynccontextmanager
 async def running_controlplane(
-    options: ControlPlaneOptions, explainer: Explainer | None = None
+    options: ControlPlaneOptions, explain: Explain | None = None, geo: GeoTable | None = None
 ) -> AsyncIterator[tuple[str, ...]]:
     """The URLs of a control plane that serves while the context is open."""
     settings = options.settings
@@ -88,8 +89,8 @@ async def running_controlplane(
     parts = Parts(
         signing_key=signing_key(options.state_dir, publish_dir),
         master_key=master_key(options.state_dir),
-        explain=explainer,
-        geo=explainer.geo if explainer else None,
+        explain=explain,
+        geo=geo,
         publish=lambda plan, keys: _publish(plan, keys, publish_dir),
         admin_token_file=options.state_dir / "admin.token",
         bootstrap=BootstrapFile(options.bootstrap_tokens) if options.bootstrap_tokens else tuple,
