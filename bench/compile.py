@@ -1,9 +1,11 @@
 """Time to compile an answer table: the bundled country data, and a made-up city database.
 
-    python bench/compile.py [--regions 50] [--rounds 5]
+    python bench/compile.py [--regions 50] [--rounds 5] [--prefixes 0] [--priced 0]
 
 The city database has 100,000 places, 3 million IPv4 and a million IPv6 ranges, drawn at random. The
-slowest round is the first, which also works out the RTT of every place.
+slowest round is the first, which also works out the RTT of every place. `--prefixes` are learned
+ones, three in four of IPv4, whose round trips are those of some place but for some milliseconds;
+`--priced` regions have prices of 1 to 20 ms.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from ipaddress import IPv6Network
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +35,9 @@ from firsthop_steering.atlas import Atlas
 from firsthop_steering.compile import compile_table
 from firsthop_steering.decide import Steering
 from firsthop_steering.document import load_yaml
-from firsthop_steering.snapshot import Plan, Status
+from firsthop_steering.geography import distances_km, prior_us, unit_vectors
+from firsthop_steering.rtt_map import RttMap
+from firsthop_steering.snapshot import Latency, Plan, Prices, Status
 
 PLACES = 100_000
 V4_RANGES, V6_RANGES = 3_000_000, 1_000_000
@@ -67,11 +72,46 @@ def city_table(path: Path) -> GeoTable:
     return GeoTable.open(path)
 
 
+def learned(plan: Plan, count: int) -> Latency:
+    """Rows for `count` prefixes anywhere: by distance from a random place, and up to 5 ms more."""
+    draw = np.random.default_rng(2)
+    regions = plan.document.regions
+    latitudes = np.degrees(np.arcsin(draw.uniform(-0.9, 0.9, count)))
+    places = unit_vectors(latitudes, draw.uniform(-179, 179, count))
+    sites = unit_vectors([r.latitude for r in regions], [r.longitude for r in regions])
+    expected = prior_us(distances_km(places, sites)) / 1000
+    tenths = np.rint((expected + draw.uniform(0, 5, expected.shape)) * 10).astype(int)
+    four = draw.integers(1 << 16, 200 << 16, count)
+    six = draw.integers(0x2001 << 32, 0x3000 << 32, count)
+    names = [
+        f"{n >> 16}.{n >> 8 & 255}.{n & 255}.0/24" if place % 4 else str(IPv6Network((m << 80, 48)))
+        for place, (n, m) in enumerate(zip(four.tolist(), six.tolist(), strict=True))
+    ]
+    return Latency(
+        number=1,
+        lineage="bench",
+        created_at=plan.created_at,
+        regions=tuple(region.id for region in regions),
+        base_ms=(4.0,) * len(regions),
+        prefixes=dict(zip(names, map(tuple, tenths.tolist()), strict=True)),
+    )
+
+
+def charged(plan: Plan, count: int) -> Prices:
+    """Prices of 1 to 20 ms for every so-manieth region."""
+    regions = [region.id for region in plan.document.regions]
+    draw = np.random.default_rng(3)
+    now = {id_: float(draw.uniform(1, 20)) for id_ in regions[:: len(regions) // count][:count]}
+    return Prices(number=1, lineage="bench", created_at=plan.created_at, now=now)
+
+
 def main() -> None:
     """Prints a line a database."""
     options = argparse.ArgumentParser(description="Time to compile an answer table.")
     options.add_argument("--regions", type=int, default=50, help=f"up to {len(CITIES)}")
     options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--prefixes", type=int, default=0, help="learned ones")
+    options.add_argument("--priced", type=int, default=0, help="regions that have a price")
     chosen = options.parse_args()
     now = datetime.now(UTC)
     plan = Plan(
@@ -81,6 +121,8 @@ def main() -> None:
         document=load_yaml(document(CITIES[: chosen.regions])),
     )
     status = Status(number=0, lineage="bench", created_at=now)
+    latency = learned(plan, chosen.prefixes) if chosen.prefixes else None
+    prices = charged(plan, chosen.priced) if chosen.priced else None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         databases = {
@@ -89,16 +131,21 @@ def main() -> None:
         }
         for kind, geo in databases.items():
             atlas, times, spent = Atlas(plan, geo), [], []
+            before = time.process_time()
+            rtt = RttMap(atlas, latency)
+            mapped = time.process_time() - before
             for _ in range(chosen.rounds):
                 started, before = time.perf_counter(), time.process_time()
-                compile_table(Steering(atlas, status, now), folder / "table")
+                steering = Steering(atlas, status, now, rtt=rtt, prices=prices)
+                compile_table(steering, folder / "table")
                 times.append(time.perf_counter() - started)
                 spent.append(time.process_time() - before)
             size = (folder / "table").stat().st_size / 1e6
             print(
                 f"{kind:8} {len(geo):>7,} cells x {chosen.regions} regions: "
                 f"{min(times):.2f} - {max(times):.2f} s, "
-                f"CPU {min(spent):.2f} - {max(spent):.2f} s, {size:.1f} MB"
+                f"CPU {min(spent):.2f} - {max(spent):.2f} s, {size:.1f} MB; "
+                f"RTT map CPU {mapped:.2f} s"
             )
 
 

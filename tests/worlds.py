@@ -14,10 +14,11 @@ from typing import Any
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, normalise, write_table
-from firsthop_steering.atlas import Endpoint, Pool, Site
+from firsthop_steering.atlas import Atlas, Endpoint, Pool, Site
 from firsthop_steering.decide import Steering
 from firsthop_steering.document import Document
-from firsthop_steering.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.rtt_map import RttMap
+from firsthop_steering.snapshot import Latency, Plan, Prices, RelayStatus, Status
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONTINENT = {"DE": "EU", "US": "NA", "BR": "SA", "IN": "AS", "": ""}
@@ -121,19 +122,27 @@ def random_geo(rng: random.Random, cells: int) -> GeoTable:
 
 
 def random_plan(rng: random.Random) -> Plan:
-    """One service `s` over one to nine regions, some at one place, with all that steers."""
+    """One service `s` over one to nine regions, some at one place, with all that steers.
+
+    In some plans most regions are much alike, so that little decides between them.
+    """
+    alike = rng.random() < 0.4
     ids = [f"r{number}" for number in range(rng.choice([1, 2, 5, 9]))]
     spot = (rng.uniform(-60, 60), rng.uniform(-170, 170))
     regions = []
     for id_ in ids:
-        latitude, longitude = spot if rng.random() < 0.3 else (rng.uniform(-60, 60), rng.random())
+        latitude, longitude = (
+            spot if rng.random() < (0.8 if alike else 0.3) else (rng.uniform(-60, 60), rng.random())
+        )
         regions.append(
             {
                 "id": id_,
                 "latitude": latitude,
                 "longitude": longitude,
                 "weight": rng.choice([100, 100, 0, 50, 13]),
-                "bias_ms": rng.choice([0, 0, 100, -30, rng.randint(-500_000, 500_000) / 1000]),
+                "bias_ms": rng.choice([0, 0, rng.randint(-2000, 2000) / 1000])
+                if alike
+                else rng.choice([0, 0, 100, -30, rng.randint(-500_000, 500_000) / 1000]),
                 "state": rng.choice(["active"] * 5 + ["draining", "disabled"]),
             }
         )
@@ -169,7 +178,6 @@ def random_plan(rng: random.Random) -> Plan:
             "services": [service],
             "overrides": _random_overrides(rng, ids),
         },
-        prices={id_: rng.choice([0.0, 5.0]) for id_ in ids},
     )
 
 
@@ -235,6 +243,66 @@ def _random_word(rng: random.Random) -> dict[str, Any]:
     return {"verdict": verdict, "families": families}
 
 
+def prices_of(*, without: dict[str, dict[str, float]] | None = None, **now: float) -> Prices:
+    """Prices in ms; `without` holds while the region that it names is lost."""
+    return Prices(number=5, lineage="test", created_at=NOW, now=now, without=without or {})
+
+
+def random_prices(rng: random.Random, plan: Plan) -> Prices:
+    """Some regions are priced, a little or much, and some losses are planned for."""
+    ids = [region.id for region in plan.document.regions]
+
+    def row() -> dict[str, float]:
+        return {
+            id_: rng.choice([0.0, rng.uniform(0, 4), rng.uniform(0, 40), 7.5])
+            for id_ in ids
+            if rng.random() < 0.7
+        }
+
+    return prices_of(without={id_: row() for id_ in ids if rng.random() < 0.5}, **row())
+
+
+def random_latency(rng: random.Random, plan: Plan, geo: GeoTable) -> Latency:
+    """Some regions are known, some countries, and prefixes at edges of the geo table and anywhere.
+
+    Numbers are often near each other, so that prices decide, and some are missing.
+    """
+    ids = [region.id for region in plan.document.regions if rng.random() < 0.9]
+    ids += rng.choice([[], ["elsewhere"]])
+    prefixes = {}
+    for _ in range(rng.choice([0, 3, 30])):
+        family, key = key_of(random_address(rng, geo))
+        network = (key >> 8 << 8, 24) if family == 4 else (key >> 16 << 80, 48)
+        near = rng.choice([0, 30, 500])
+        prefixes[str(ip_network(network))] = tuple(
+            rng.choice([None, 200, 200 + rng.randint(0, near), rng.randint(0, 3000)]) for _ in ids
+        )
+    return Latency(
+        number=9,
+        lineage="test",
+        created_at=NOW,
+        regions=tuple(ids),
+        ms_per_km=rng.choice([0.0, 0.0, 0.01]),
+        base_ms=tuple(4 + rng.choice([0, rng.uniform(0, 4), rng.uniform(-20, 20)]) for _ in ids),
+        scale=rng.choice([0.0, rng.uniform(0, 2)]),
+        countries={
+            code: tuple(rng.uniform(-3, 3) for _ in ids)
+            for code in ("DE", "US", "")
+            if rng.random() < 0.5
+        },
+        prefixes=prefixes,
+    )
+
+
+def random_steering(rng: random.Random, geo: GeoTable) -> Steering:
+    """A random plan and status, and mostly prices and learned latency as well."""
+    plan = random_plan(rng)
+    status, atlas = random_status(rng, plan), Atlas(plan, geo)
+    latency = random_latency(rng, plan, geo) if rng.random() < 0.8 else None
+    prices = random_prices(rng, plan) if rng.random() < 0.8 else None
+    return Steering(atlas, status, NOW, vantage=VANTAGE, rtt=RttMap(atlas, latency), prices=prices)
+
+
 def usable_of(
     steering: Steering, site: Site, *, ignore_health: bool = False
 ) -> tuple[Endpoint, ...]:
@@ -257,6 +325,17 @@ def random_address(rng: random.Random, geo: GeoTable) -> IPv4Address | IPv6Addre
     edge = rng.choice([int(rng.choice(geo.v6_starts)), 0x64FF9B << 32, 0x2002 << 48, 0x2003 << 48])
     key = rng.choice([rng.getrandbits(64), (edge - rng.randint(0, 1)) % 2**64])
     return IPv6Address(key << 64 | 1)
+
+
+def random_asker(rng: random.Random, steering: Steering) -> IPv4Address | IPv6Address:
+    """As `random_address`, and as often in a learned prefix, or right beside it."""
+    learned = steering.rtt.latency.prefixes if steering.rtt.latency else {}
+    if not learned or rng.random() < 0.5:
+        return random_address(rng, steering.atlas.geo)
+    network = ip_network(rng.choice([*learned]))
+    last = network.num_addresses - 1
+    place = int(network[0]) + rng.choice([0, last, rng.randint(0, last), -1, last + 1])
+    return type(network[0])(min(max(place, 0), (1 << network.max_prefixlen) - 1))
 
 
 def key_of(address: IPv4Address | IPv6Address) -> tuple[Any, int]:

@@ -57,8 +57,10 @@ def _region(
         "rtt_ms": candidate.rtt_ms,
         "rtt_source": candidate.rtt_source,
         "distance_km": None if cell is None else view.tables.distance_km(site.id, cell),
+        "price_ms": candidate.price_us / 1000,
+        "charged_ms": decision.charged_ms(candidate),
+        "score_ms": decision.score_ms(candidate),
         "weight": candidate.weight,
-        "score_ms": candidate.score_ms,
         "relays": _relays(view, decision.service, site, ignore_health=ignore_health),
     }
 

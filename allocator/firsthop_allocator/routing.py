@@ -64,10 +64,10 @@ def find_route(
     if isinstance(media, Refused):
         return media
     reason = _reason(decision, picks or turn)
-    # With the view these name all that a route says: the round trips follow from service, cell
-    # and relays.
+    # With the view these name all that a route says: the round trips follow from service, column
+    # and relays, and a column has one cell.
     named = (name for (name, _), _ in (*picks, *turn))
-    key = (service.id, client.cell, media, reason, len(picks), *named)
+    key = (service.id, decision.column, media, reason, len(picks), *named)
     route = view.kept_route(key)
     if route is None:
         made = _route(view, decision, (picks, turn), media, reason)

@@ -194,8 +194,10 @@ class RankedRegion(BaseModel):
     rtt_ms: float
     rtt_source: str
     distance_km: float | None
-    weight: int
+    price_ms: float
+    charged_ms: float
     score_ms: float
+    weight: int
     relays: list[RelayState]
 
 

@@ -26,11 +26,12 @@ from firsthop_controlplane.status import StatusLoop
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_controlplane.tokens import Principal, TokenBook, digest_of
+from firsthop_steering.guidance import Guidance
 from firsthop_steering.snapshot import KeySet, Plan, Status
 
-Explain = Callable[[Plan, Status, str, str, str | None], Mapping[str, Any]]
-"""`explain(plan, status, service_id, client, vantage)`, `vantage` being the place of the edge that
-would answer; ValueError when the client cannot be read."""
+Explain = Callable[[Plan, Status, str, str, str | None, Guidance], Mapping[str, Any]]
+"""`explain(plan, status, service_id, client, vantage, guidance)`, `vantage` being the place of the
+edge that would answer; ValueError when the client cannot be read. Called in a thread."""
 MintProbe = Callable[[KeySet, datetime], tuple[str, str]]
 """`mint_probe(keys, now) -> (ufrag, password)` for the reserved region wire id 0."""
 

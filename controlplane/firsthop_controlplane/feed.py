@@ -9,17 +9,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop_steering.deltas import delta_between
-from firsthop_steering.snapshot import KeySet, Kind, Plan, Snapshot, Status, kind_of, seal
+from firsthop_steering.guidance import Guidance
+from firsthop_steering.snapshot import (
+    KeySet,
+    Kind,
+    Latency,
+    Plan,
+    Prices,
+    Snapshot,
+    Status,
+    kind_of,
+    seal,
+)
 
-ORDER: tuple[Kind, ...] = ("plan", "keys", "status")
-"""A status without its plan says nothing, so plans go first."""
+ORDER: tuple[Kind, ...] = ("plan", "keys", "status", "prices", "latency")
+"""A status without its plan says nothing, so plans go first; last what is large, and waits."""
+ASKED_FOR: frozenset[Kind] = frozenset({"prices", "latency"})
+"""Sent only to readers that ask for them: those of older releases refuse what they do not know."""
 RECENT = 32
 """Statuses of which readers may be told by a delta; who is further behind gets a whole one."""
 WHOLE_EVERY = 100
@@ -35,7 +48,7 @@ class Held:
 
 
 class Feed:
-    """The present plan, keys and status, and their readers."""
+    """The present snapshot of each kind, and their readers."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
@@ -66,6 +79,15 @@ class Feed:
         return snapshot if isinstance(snapshot, KeySet) else None
 
     @property
+    def guidance(self) -> Guidance:
+        """The present prices and learned round trips."""
+        prices, latency = self._current.get("prices"), self._current.get("latency")
+        return Guidance(
+            prices if isinstance(prices, Prices) else None,
+            latency if isinstance(latency, Latency) else None,
+        )
+
+    @property
     def readers(self) -> int:
         return len(self._readers)
 
@@ -73,7 +95,9 @@ class Feed:
         """Its line; changes nothing, so that a long one can be made in a thread."""
         return seal(snapshot, self._key)
 
-    def publish(self, snapshot: Snapshot, line: bytes | None = None) -> None:
+    def publish(
+        self, snapshot: Plan | Status | KeySet | Prices | Latency, line: bytes | None = None
+    ) -> None:
         """Make this the present one of its kind, and tell every reader.
 
         `line` is the snapshot sealed, if that was done already.
@@ -113,12 +137,15 @@ class Feed:
         return None
 
     @contextmanager
-    def subscribe(self, held: Held, *, deltas: bool = False) -> Iterator[Subscription]:
-        """A reader that is first told what it does not hold."""
+    def subscribe(
+        self, held: Held, *, deltas: bool = False, kinds: Container[str] = ()
+    ) -> Iterator[Subscription]:
+        """A reader that is first told what it does not hold; of `ASKED_FOR` it takes `kinds`."""
         self._opened += 1
         # Where they begin to count is spread, so that not all get a whole status at once.
         sent = self._opened % WHOLE_EVERY
-        subscription = Subscription(self, held, deltas=deltas, deltas_sent=sent)
+        taken = [kind for kind in ORDER if kind not in ASKED_FOR or kind in kinds]
+        subscription = Subscription(self, held, taken, deltas=deltas, deltas_sent=sent)
         if self._closed:
             subscription.close()
         self._readers.add(subscription)
@@ -137,8 +164,11 @@ class Feed:
 class Subscription:
     """One reader: what it was told last, and so what it is to be told next."""
 
-    def __init__(self, feed: Feed, held: Held, *, deltas: bool, deltas_sent: int) -> None:
+    def __init__(
+        self, feed: Feed, held: Held, kinds: Sequence[Kind], *, deltas: bool, deltas_sent: int
+    ) -> None:
         self._feed = feed
+        self._kinds = kinds
         self._numbers = {(held.lineage, kind): n for kind, n in (held.numbers or {}).items()}
         self._takes_deltas = deltas
         self._deltas_sent = deltas_sent
@@ -169,7 +199,7 @@ class Subscription:
 
     def _news(self) -> bytes:
         self._wake.clear()
-        return b"".join(self._line(kind) for kind in ORDER)
+        return b"".join(self._line(kind) for kind in self._kinds)
 
     def _line(self, kind: Kind) -> bytes:
         """What brings the reader to the present one of this kind; empty if it is there."""

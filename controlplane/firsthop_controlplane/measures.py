@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from firsthop_controlplane.election import Election
-from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.feed import ORDER, Feed
 from firsthop_controlplane.learning.loop import LatencyLoop
 
 _VERDICT_VALUES = {"up": 1.0, "down": 0.0, "unknown": -1.0}
@@ -31,7 +31,8 @@ class _Collector(Collector):
         numbers = GaugeMetricFamily(
             "firsthop_snapshot_number", "Number of the newest snapshot.", labels=["kind"]
         )
-        for snapshot, kind in ((feed.plan, "plan"), (feed.status, "status"), (feed.keys, "keys")):
+        for kind in ORDER:
+            snapshot = feed.present(kind)
             if snapshot is not None:
                 numbers.add_metric([kind], snapshot.number)
         yield numbers

@@ -17,7 +17,16 @@ from firsthop_controlplane.election import Election
 from firsthop_controlplane.errors import NoLeader
 from firsthop_controlplane.feed import Feed
 from firsthop_steering.deltas import applied, follows
-from firsthop_steering.snapshot import Delta, Rejected, Status, supersedes, unseal
+from firsthop_steering.snapshot import (
+    Delta,
+    Latency,
+    Prices,
+    Rejected,
+    Status,
+    kind_of,
+    supersedes,
+    unseal,
+)
 
 log = structlog.get_logger(__name__)
 SILENCE_S = 5.0
@@ -88,9 +97,11 @@ class Peers:
 
     async def _follow(self, url: str) -> None:
         assert self._session is not None
-        status, query = self._feed.status, {"deltas": "true"}
-        if status is not None:
-            query |= {"lineage": status.lineage, "status": str(status.number)}
+        query = {"deltas": "true", "kinds": "prices,latency"}
+        held = (self._feed.status, self._feed.guidance.prices, self._feed.guidance.latency)
+        for each in held:
+            if each is not None and each.lineage == query.setdefault("lineage", each.lineage):
+                query[kind_of(each)] = str(each.number)
         timeout = aiohttp.ClientTimeout(total=None, connect=2.0, sock_read=SILENCE_S)
         async with self._session.get(
             f"{url.rstrip('/')}/v1/snapshots/stream",
@@ -107,13 +118,16 @@ class Peers:
                     self.accept(line)
 
     def accept(self, line: bytes) -> None:
-        """Take a status, whole or by delta; plans and keys come from the store.
+        """Take a status, whole or by delta, and guidance; plans and keys come from the store.
 
         Raises ValueError where a delta does not follow: the stream is asked again.
         """
         snapshot, present = unseal(line, self._trusted), self._feed.status
         if isinstance(snapshot, Rejected):
             log.error("leader.snapshot_refused", reason=snapshot.reason)
+        elif isinstance(snapshot, Prices | Latency):
+            if supersedes(snapshot, self._feed.present(kind_of(snapshot))):
+                self._feed.publish(snapshot)
         elif isinstance(snapshot, Status | Delta) and supersedes(snapshot, present):
             if isinstance(snapshot, Status):
                 self._feed.publish(snapshot)

@@ -119,6 +119,7 @@ class Tables:
         """For whoami alone: what is known of the asker's place."""
         self.plan = table.plan
         self.status = table.status
+        self.guidance = table.guidance
         self.digest = table.digest
         self.zones = Zones.of(table)
         self._attach(instance)

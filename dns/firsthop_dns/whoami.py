@@ -42,7 +42,8 @@ def whoami_strings(tables: Tables, zone: ZoneView, asker: Asker, now: float) -> 
         lines += _place(tables.geo, asker.client or resolver)
     here = [service for service in tables.services if service.node.zone is zone]
     lines += [_decision(service, asker.client, resolver, now) for service in here[:_MOST_SERVICES]]
-    lines.append(f"plan={tables.plan} status={tables.status} table={tables.digest[:16]}")
+    guidance = "".join(f" {kind}={number}" for kind, number in tables.guidance.items())
+    lines.append(f"plan={tables.plan} status={tables.status}{guidance} table={tables.digest[:16]}")
     lines.append(f"time={datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}")
     return [line.encode("ascii", "replace")[:_LONGEST_STRING] for line in lines]
 

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_steering.atlas import Pool, Rule
-from firsthop_steering.decide import Steering, score_us, tier
+from firsthop_steering.charges import MOST_LEVEL, charged_us, charges_us
+from firsthop_steering.contests import Field, chosen_by_bucket, contested
+from firsthop_steering.decide import Steering, base_us, tier
 from firsthop_steering.endpoints import addresses_by_bucket
 from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.model import Service
@@ -29,6 +31,7 @@ class AnswerBook:
         self._service = service
         self._pool: Pool = pool
         self._sites = steering.atlas.pools[pool]
+        self._prices = steering.prices_us(service, pool)
         self._lifetimes = Lifetimes(steering, service, pool)
         self._ids: dict[Answer, int] = {}
         self._walks: dict[tuple[Walk, Outcome], int] = {}
@@ -44,24 +47,61 @@ class AnswerBook:
     def answers(self) -> list[Answer]:
         return list(self._ids)
 
-    def decide(self, rule: Rule | None, cells: Ints) -> Ints:
-        """The decision of each cell's clients under one rule."""
+    def decide(self, rule: Rule | None, columns: Ints) -> Ints:
+        """The decision of each column's clients under one rule."""
         reasons, outcome = self._steering.eligibility(self._service, self._pool, rule)
         eligible = [index for index, reason in enumerate(reasons) if not reason]
         if not eligible:
-            return np.full(len(cells), self._constant(self._nowhere(outcome)))
+            return np.full(len(columns), self._constant(self._nowhere(outcome)))
         sites = [self._sites[index] for index in eligible]
         weights = self._weights(outcome)
-        keys = score_us(
-            sites, self._steering.atlas.rtt_us(self._pool)[np.ix_(np.array(eligible), cells)]
-        )
+        rtt = self._steering.rtt.rtt_us(self._pool)
+        keys = base_us(sites, rtt[np.ix_(np.array(eligible), columns)])
         keys += np.array([[tier(rule, site.id) * _TIER_STEP] for site in sites])
-        walks, which = walks_of(keys, np.array([weights[index] == 100 for index in eligible]))
+        listed = [self._prices[index] for index in eligible]
+        prices = np.array(listed)
+        keys += prices[:, None]
+        full = np.array([weights[index] == 100 for index in eligible])
+        least = np.array([charged_us(price, MOST_LEVEL) for price in listed])
+        torn = contested(keys, prices - least, full)
+        if not torn.any():
+            return self._calm(keys, full, eligible, outcome)
+        decisions = np.empty(len(columns), dtype=np.int64)
+        decisions[torn] = self._torn(keys[:, torn] - prices[:, None], eligible, outcome)
+        if not torn.all():
+            decisions[~torn] = self._calm(keys[:, ~torn], full, eligible, outcome)
+        return decisions
+
+    def _calm(
+        self, keys: Ints, full: npt.NDArray[np.bool_], eligible: Sequence[int], outcome: Outcome
+    ) -> Ints:
+        """Of columns in which all buckets walk alike, but for equal scores."""
+        walks, which = walks_of(keys, full)
         decisions = [
             self._walk(tuple(tuple(eligible[i] for i in group) for group in walk), outcome)
             for walk in walks
         ]
         return np.array(decisions)[which]
+
+    def _torn(self, keys: Ints, eligible: Sequence[int], outcome: Outcome) -> Ints:
+        """Of columns in which what buckets pay decides; `keys` are without prices."""
+        weights, names = self._weights(outcome), [self._sites[index].id for index in eligible]
+        sites = [*zip(eligible, names, strict=True)]
+        field = Field(
+            np.stack([charges_us(name, self._prices[index]) for index, name in sites]),
+            np.stack([draws(name) for name in names]),
+            np.stack([kept(name, weights[index]) for index, name in sites]),
+            np.array([weights[index] == 100 for index in eligible]),
+        )
+        rows: dict[bytes, int] = {}
+        decisions = []
+        for chosen in chosen_by_bucket(keys, field):
+            found = rows.get(chosen.tobytes())
+            if found is None:
+                row = self._row_of(np.array(eligible)[chosen], outcome)
+                found = rows[chosen.tobytes()] = self._decision(row)
+            decisions.append(found)
+        return np.array(decisions)
 
     def _nowhere(self, outcome: Outcome) -> Answer:
         fallback = self._service.fallback if outcome == "fallback" else ()
@@ -95,7 +135,10 @@ class AnswerBook:
                     keeps = (asked == index) & (chosen < 0) & keeps
                     chosen[keeps] = index
         assert first is not None
-        chosen = np.where(chosen < 0, first, chosen)
+        return self._row_of(np.where(chosen < 0, first, chosen), outcome)
+
+    def _row_of(self, chosen: Ints, outcome: Outcome) -> npt.NDArray[np.uint32]:
+        """The answer of every bucket, whose site is chosen."""
         row = np.empty(BUCKETS, dtype=np.uint32)
         for index in np.unique(chosen):
             here = chosen == index

@@ -56,7 +56,6 @@ class Site:
     longitude: float
     weight: int
     bias_us: int
-    price_us: int
     state: State
     endpoints: tuple[Endpoint, ...]
 
@@ -127,16 +126,19 @@ class Atlas:
         """Media site × relay site, in microseconds."""
 
     def rtt_us(self, pool: Pool) -> npt.NDArray[np.int64]:
-        """Site × cell in microseconds; the last column is for clients that cannot be located.
+        """The geographic prior, site × cell in microseconds; see `firsthop_steering.rtt_map`.
 
-        Such a client is given each site's mean over all cells, so it goes to the site that is
-        nearest to everybody.
+        The last column is for clients that cannot be located: each site's mean over all cells.
         """
         if pool not in self._rtt:
             located = prior_us(distances_km(self._vectors[pool], self._cells))
             mean = located.mean(axis=1) if located.shape[1] else np.zeros(len(located))
             self._rtt[pool] = np.column_stack([located, np.rint(mean).astype(np.int64)])
         return self._rtt[pool]
+
+    def distances_km(self, pool: Pool, sites: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Great circles from these sites of a pool, by index, to every cell."""
+        return distances_km(self._vectors[pool][sites], self._cells)
 
     def distance_km(self, pool: Pool, site: int, cell: int) -> float:
         """Great circle from a cell to a site."""
@@ -215,16 +217,13 @@ def _rule(override: Override) -> Rule:
     )
 
 
-def _site(
-    region: Region | TransceiverRegion, endpoints: Sequence[Endpoint], price_ms: float
-) -> Site:
+def _site(region: Region | TransceiverRegion, endpoints: Sequence[Endpoint]) -> Site:
     return Site(
         id=region.id,
         latitude=region.latitude,
         longitude=region.longitude,
         weight=region.weight,
         bias_us=round(region.bias_ms * 1000),
-        price_us=round(price_ms * 1000),
         state=region.state,
         endpoints=tuple(sorted(endpoints, key=lambda each: each.id)),
     )
@@ -246,7 +245,7 @@ def _relay_sites(plan: Plan) -> tuple[Site, ...]:
             )
         )
     return tuple(
-        _site(region, endpoints.get(region.id, ()), 0.0)
+        _site(region, endpoints.get(region.id, ()))
         for region in sorted(plan.document.regions, key=lambda each: each.id)
     )
 
@@ -265,6 +264,6 @@ def _transceiver_sites(plan: Plan, *, signalling: bool) -> tuple[Site, ...]:
             Endpoint(each.id, ipv4, ipv6, each.weight, each.state is State.ACTIVE, None, each.id)
         )
     return tuple(
-        _site(region, endpoints.get(region.id, ()), 0.0)
+        _site(region, endpoints.get(region.id, ()))
         for region in sorted(plan.document.transceiver_regions, key=lambda each: each.id)
     )

@@ -13,8 +13,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.rendezvous import BUCKETS, standing
+from firsthop_steering.rendezvous import BUCKETS, places
 from firsthop_steering.snapshot import Prices
+
+Ints = npt.NDArray[np.int64]
 
 RELIEF_MS = 3.0
 """Wide enough that a step of a price is a small share of it, and far below what makes an RTT
@@ -23,27 +25,28 @@ LEVELS = 60
 """Reliefs that buckets draw, 17 or 18 buckets each. With steps of 50 µs many places share a split,
 which the answer table stores once; with a relief of its own for each bucket every place had its
 own."""
+MOST_LEVEL = LEVELS - 1
 _RELIEF_US = round(RELIEF_MS * 1000)
 
 
 @lru_cache(maxsize=4096)
-def relief_levels(region: str) -> npt.NDArray[np.int64]:
+def relief_levels(region: str) -> Ints:
     """For each bucket 0 to 59: the sixtieths of the relief that it is spared, by name alone.
 
     The order of buckets is another than the one that weights keep by, or that breaks ties: a
     region of weight 50 keeps half of those whom its price leaves.
     """
-    return standing(f"relief of {region}") * LEVELS // BUCKETS
+    return places(f"relief of {region}") * LEVELS // BUCKETS
 
 
-def charged_us(price_us: int, levels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """What is added to the score of clients with these levels: the price itself at level 0."""
-    return price_us - min(price_us, _RELIEF_US) * levels // LEVELS
+def charged_us(price_us: int, level: int) -> int:
+    """What is added to the score of a client with this level: the price itself at level 0."""
+    return price_us - min(price_us, _RELIEF_US) * level // LEVELS
 
 
-def least_charged_us(price_us: int) -> int:
-    """What a client pays at the highest level."""
-    return price_us - min(price_us, _RELIEF_US) * (LEVELS - 1) // LEVELS
+def charges_us(region: str, price_us: int) -> Ints:
+    """The same for every bucket."""
+    return price_us - min(price_us, _RELIEF_US) * relief_levels(region) // LEVELS
 
 
 def prices_in_force(
@@ -56,7 +59,9 @@ def prices_in_force(
     """
     if prices is None:
         return (0,) * len(regions)
-    rows: list[Mapping[str, float]] = [prices.without[each] for each in lost if each in prices.without]
+    rows: list[Mapping[str, float]] = [
+        prices.without[each] for each in lost if each in prices.without
+    ]
     if len(rows) != 1:
         rows.append(prices.now)
     return tuple(round(max(row.get(each, 0.0) for row in rows) * 1000) for each in regions)

@@ -1,9 +1,9 @@
 """From an atlas and a status to the answer table, for all addresses at once.
 
 The same rules as `firsthop_steering.decide`, over arrays: a property test holds the two together.
-Clients are grouped by (cell, rule); each group has a *walk*, the candidates in order up to the one
-that keeps everybody; equal walks share one decision; neighbouring ranges of one decision are
-merged.
+Clients are grouped by (column of the RTT map, rule); each group has a *walk*, the candidates in
+order up to the one that keeps everybody; equal walks share one decision; neighbouring ranges of one
+decision are merged.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from firsthop_steering.atlas import Pool, Rule, key_range
 from firsthop_steering.decide import Steering
 from firsthop_steering.model import Service
 from firsthop_steering.rendezvous import BUCKETS
+from firsthop_steering.rtt_map import Pieces
 from firsthop_steering.sections import write_sections
 from firsthop_steering.standing import Standing
 from firsthop_steering.table import (
@@ -46,14 +47,19 @@ def compile_table(
     more_sections: Callable[[Sequence[CompiledService]], dict[str, bytes]] = lambda _: {},
     *,
     write: Writer = write_atomically,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> str:
     """Writes the table of all services to `path`; returns its digest.
 
-    `more_sections` adds what others keep in the same file (the zones, by dns). Raises SectionError
-    when it cannot be written.
+    `more_sections` adds what others keep in the same file (the zones, by dns). `checkpoint` is
+    called between the steps of the work, and ends it by raising. Raises SectionError when the table
+    cannot be written.
     """
-    services = [compile_service(steering, service) for service in steering.atlas.services.values()]
-    meta = {
+    services = [
+        compile_service(steering, service, checkpoint)
+        for service in steering.atlas.services.values()
+    ]
+    meta: dict[str, Any] = {
         "format": FORMAT,
         "plan": steering.atlas.plan.number,
         "status": steering.status.number,
@@ -70,30 +76,40 @@ def compile_table(
             for each in services
         ],
     }
+    guidance = {"prices": steering.prices, "latency": steering.rtt.latency}
+    numbers = {kind: each.number for kind, each in guidance.items() if each is not None}
+    if numbers:
+        meta["guidance"] = numbers
     sections: dict[str, bytes | npt.NDArray[Any]] = {**table_sections(services)}
     sections.update(more_sections(services))
     return write_sections(path, meta=meta, sections=sections, write=write)
 
 
-def compile_service(steering: Steering, service: Service) -> CompiledService:
+def compile_service(
+    steering: Steering, service: Service, checkpoint: Callable[[], None] = lambda: None
+) -> CompiledService:
     """One service's ranges, decisions and answers."""
     pool: Pool = "relays" if service.pool == "relays" else "signalling"
     rules = steering.rules(service, pool)
     answers = AnswerBook(steering, service, pool)
-    starts4, groups4 = _groups(steering, rules, 4)
-    starts6, groups6 = _groups(steering, rules, 6)
-    unlocated = len(steering.atlas.geo.latitudes)
+    starts4, groups4 = _groups(steering, pool, rules, 4)
+    checkpoint()
+    starts6, groups6 = _groups(steering, pool, rules, 6)
+    checkpoint()
     groups, inverse = _distinct(
-        np.concatenate([groups4, groups6]), (unlocated + 1) * (len(rules) + 2)
+        np.concatenate([groups4, groups6]),
+        steering.rtt.rtt_us(pool).shape[1] * (len(rules) + 2),
     )
-    cells, speaking = np.divmod(groups, len(rules) + 2)
+    columns, speaking = np.divmod(groups, len(rules) + 2)
     decision_of_group = np.full(len(groups), answers.ask_resolver, dtype=np.int32)
     for number, rule in enumerate((*rules, None)):
         members = np.flatnonzero(speaking == number)
         if len(members):
-            decision_of_group[members] = answers.decide(rule, cells[members])
+            checkpoint()
+            decision_of_group[members] = answers.decide(rule, columns[members])
     decisions = decision_of_group[inverse]
-    (unlocated_decision,) = answers.decide(None, np.array([unlocated]))
+    checkpoint()
+    (unlocated_decision,) = answers.decide(None, np.array([steering.rtt.unlocated]))
     v6 = _merge(starts6, decisions[len(groups4) :], breaks=_EMBEDDED_IPV4)
     v4 = _merge(starts4, decisions[: len(groups4)])
     return CompiledService(
@@ -120,12 +136,12 @@ def _standings(known: Mapping[str, Standing], answers: Iterable[Answer]) -> dict
 
 
 def _groups(
-    steering: Steering, rules: Sequence[Rule], family: int
+    steering: Steering, pool: Pool, rules: Sequence[Rule], family: int
 ) -> tuple[npt.NDArray[np.uint64], Ints]:
-    """Range starts of one family, and for each range cell × (rules + 2) + rule.
+    """Range starts of one family, and for each range column × (rules + 2) + rule.
 
-    The cell after the last stands for "not located", the rule after the last for "none", and the
-    one after that for "ask the resolver": a special-purpose block that nobody has placed.
+    The rule after the last stands for "none", and the one after that for "ask the resolver": a
+    special-purpose block that nobody has placed.
     """
     geo = steering.atlas.geo
     cell_starts, cell_values = (
@@ -139,18 +155,23 @@ def _groups(
     special = [key_range(block) for block in SPECIAL_PURPOSE if block.version == family]
     cuts = [key_range(r.cidr) for r in rules if r.cidr and r.cidr.version == family]
     cuts += [(first, end - 1) for first, end in _EMBEDDED_IPV4] if family == 6 else []
+    pieces = steering.rtt.pieces(pool, family)
     last = (1 << (32 if family == 4 else 64)) - 1
     points = [
         point for first, end in (*cuts, *special) for point in (first, end + 1) if point <= last
     ]
     starts = _with_edges(
         cell_starts.astype(np.uint64),
-        [asn_starts[hit | np.roll(hit, 1)], np.array(points, dtype=np.uint64)],
+        [
+            asn_starts[hit | np.roll(hit, 1)],
+            np.array(points, dtype=np.uint64),
+            pieces.firsts,
+            pieces.lasts[pieces.lasts < last] + np.uint64(1),
+        ],
     )
     cells = cell_values[np.searchsorted(cell_starts, starts, side="right") - 1].astype(np.int64)
     located = cells != NO_CELL
-    unlocated = len(geo.latitudes)
-    cells[~located] = unlocated
+    cells[~located] = steering.rtt.unlocated
     asns = asn_values[np.searchsorted(asn_starts, starts, side="right") - 1] if wanted else None
     countries = np.array([*geo.countries, ""])
     continents = np.array([*geo.continents, ""])
@@ -170,7 +191,17 @@ def _groups(
     for block in special:
         here = _span(starts, *block)
         speaking[here][~located[here] & (speaking[here] == len(rules))] += 1
-    return starts, cells * (len(rules) + 2) + speaking
+    return starts, _columns(starts, cells, pieces) * (len(rules) + 2) + speaking
+
+
+def _columns(starts: npt.NDArray[np.uint64], cells: Ints, pieces: Pieces) -> Ints:
+    """The column of every range: that of the piece it lies in, else that of its cell."""
+    low = np.searchsorted(starts, pieces.firsts)
+    counts = np.searchsorted(starts, pieces.lasts, side="right") - low
+    inside = np.arange(counts.sum()) + np.repeat(low - (np.cumsum(counts) - counts), counts)
+    columns = cells.copy()
+    columns[inside] = np.repeat(pieces.columns, counts)
+    return columns
 
 
 def _with_edges(

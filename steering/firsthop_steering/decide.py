@@ -2,27 +2,30 @@
 
     eligible → score in ms, lowest first → admission by weight → relays of the region
 
-`Steering` binds the inputs that rarely change (atlas, status, the moment that expiries are judged
-by); `decide` then depends on service and client alone. A `Decision` carries every candidate with
-its numbers and what became of it: explain prints it, nothing computes it again.
+`Steering` binds the inputs that rarely change (atlas, status, what is learned and charged, the
+moment that expiries are judged by); `decide` then depends on service and client alone. A `Decision`
+carries every candidate with its numbers and what became of it: explain prints it, nothing computes
+it again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from firsthop_steering.atlas import Atlas, Client, Endpoint, Pool, Rule, Site
+from firsthop_steering.charges import prices_in_force
 from firsthop_steering.decision import Candidate, Decision, Ranking
 from firsthop_steering.model import Service, State
 from firsthop_steering.outcome import Outcome
 from firsthop_steering.rendezvous import bucket, draws, kept
 from firsthop_steering.roster import Roster, roster
-from firsthop_steering.snapshot import Status
+from firsthop_steering.rtt_map import RttMap, Source
+from firsthop_steering.snapshot import Prices, Status
 
 _MEMO_ENTRIES = 65_536
 
@@ -31,15 +34,28 @@ class Steering:
     """Decisions under one plan and one status, as of one moment, at one place."""
 
     def __init__(
-        self, atlas: Atlas, status: Status, now: datetime, *, vantage: str | None = None
+        self,
+        atlas: Atlas,
+        status: Status,
+        now: datetime,
+        *,
+        vantage: str | None = None,
+        rtt: RttMap | None = None,
+        prices: Prices | None = None,
     ) -> None:
-        """`vantage` is the place of whoever answers: for services whose view is local."""
+        """`vantage` is the place of whoever answers: for services whose view is local.
+
+        `rtt` is a map of this atlas; by default nothing is learned, and nothing charged.
+        """
         self.atlas = atlas
         self.status = status
         self.now = now
         self.vantage = vantage
+        self.rtt = rtt or RttMap(atlas)
+        self.prices = prices
         self._rosters: dict[tuple[Pool, str | None, tuple[str, ...] | None], Roster] = {}
         self._rules: dict[tuple[str, Pool], tuple[Rule, ...]] = {}
+        self._charges: dict[tuple[str, Pool], tuple[int, ...]] = {}
         self._memo: dict[object, Ranking] = {}
 
     def roster(self, service: Service, pool: Pool) -> Roster:
@@ -65,6 +81,17 @@ class Steering:
         if ignore_health:
             return [site.weight for site in self.atlas.pools[pool]]
         return self.roster(service, pool).weights
+
+    def prices_us(self, service: Service, pool: Pool) -> tuple[int, ...]:
+        """The list price of each site, in microseconds; only relay regions have prices."""
+        found = self._charges.get((service.id, pool))
+        if found is None:
+            sites = [site.id for site in self.atlas.pools[pool]]
+            up = self.roster(service, pool).up
+            lost = [site for site, endpoints in zip(sites, up, strict=True) if not endpoints]
+            prices = self.prices if pool == "relays" else None
+            found = self._charges[service.id, pool] = prices_in_force(prices, sites, lost)
+        return found
 
     def rules(self, service: Service, pool: Pool) -> tuple[Rule, ...]:
         """The overrides in force, most specific first."""
@@ -115,61 +142,46 @@ class Steering:
     def decide(self, service: Service, client: Client) -> Decision:
         """Which region answers this client for this service."""
         pool: Pool = "relays" if service.pool == "relays" else "signalling"
-        column = -1 if client.cell is None else client.cell
-        rtt = self.atlas.rtt_us(pool)[:, column]
-        source: Literal["prior", "unlocated"] = "unlocated" if column < 0 else "prior"
-        return self._decide(service, client, pool, rtt, source, column)
+        column = self.rtt.column(pool, client)
+        return self._decide(service, client, pool, column)
 
     def decide_media(self, service: Service, client: Client, relay_region: int) -> Decision:
         """Which transceiver region takes the session, seen from the relay region's place."""
-        rtt = self.atlas.inner_rtt_us[:, relay_region]
-        return self._decide(service, client, "media", rtt, "prior", relay_region)
+        return self._decide(service, client, "media", relay_region)
 
-    def _decide(
-        self,
-        service: Service,
-        client: Client,
-        pool: Pool,
-        rtt: npt.NDArray[np.int64],
-        source: Literal["prior", "unlocated"],
-        column: int,
-    ) -> Decision:
+    def _decide(self, service: Service, client: Client, pool: Pool, column: int) -> Decision:
         rule = next((r for r in self.rules(service, pool) if r.matches(client)), None)
         memo = (service.id, pool, column, rule.id if rule else None)
         ranking = self._memo.get(memo)
         if ranking is None:
             if len(self._memo) >= _MEMO_ENTRIES:
                 self._memo.clear()
-            ranking = self._memo[memo] = self._rank(service, pool, rtt, source, rule)
+            ranking = self._memo[memo] = self._rank(service, pool, column, rule)
         drawn = bucket(client.family, client.key)
         walk = ranking.candidates[: ranking.eligible]
         chosen: int | None = 0 if walk else None
         if not ranking.admits_all:
-            walk = tuple(sorted(walk, key=lambda each: _place(each, drawn)))
+            walk = _in_order(walk, ranking.ties, drawn)
             chosen = _admit(walk, drawn)
         return Decision(
-            service, client, ranking, walk, chosen, drawn, self.atlas.plan.number,
+            service, client, column, ranking, walk, chosen, drawn, self.atlas.plan.number,
             self.status.number,
         )  # fmt: skip
 
-    def _rank(
-        self,
-        service: Service,
-        pool: Pool,
-        rtt: npt.NDArray[np.int64],
-        source: Literal["prior", "unlocated"],
-        rule: Rule | None,
-    ) -> Ranking:
+    def _rank(self, service: Service, pool: Pool, column: int, rule: Rule | None) -> Ranking:
         reasons, outcome = self.eligibility(service, pool, rule)
-        scores = score_us(self.atlas.pools[pool], rtt)
+        rtt, sources = self._rtt(pool, column)
+        base = base_us(self.atlas.pools[pool], rtt).tolist()
+        prices = self.prices_us(service, pool)
         up = self.roster(service, pool).up
         weights = self.weights(service, pool, ignore_health=outcome == "open")
         candidates = [
             Candidate(
                 site,
                 int(rtt[index]) / 1000,
-                source,
-                int(scores[index]) / 1000,
+                sources[index],
+                base[index],
+                prices[index],
                 tier(rule, site.id),
                 weights[index],
                 len(up[index]),
@@ -177,17 +189,24 @@ class Steering:
             )
             for index, site in enumerate(self.atlas.pools[pool])
         ]
-        candidates.sort(key=lambda each: (bool(each.dropped), each.tier, each.score_ms))
-        eligible = sum(not each.dropped for each in candidates)
+        candidates.sort(key=lambda each: (bool(each.dropped), each.tier, each.scores_us()[1]))
+        eligible = candidates[: sum(not each.dropped for each in candidates)]
+        ties = _ties(eligible)
         return Ranking(
-            tuple(candidates), eligible, outcome, rule, _admits_all(candidates[:eligible])
+            tuple(candidates), len(eligible), outcome, rule, ties, _admits_all(eligible, ties)
         )
 
+    def _rtt(self, pool: Pool, column: int) -> tuple[npt.NDArray[np.int64], Sequence[Source]]:
+        """One number a site, and where it comes from."""
+        if pool == "media":
+            return self.atlas.inner_rtt_us[:, column], ["prior"] * len(self.atlas.pools[pool])
+        return self.rtt.rtt_us(pool)[:, column], self.rtt.sources(pool, column)
 
-def score_us(sites: Sequence[Site], rtt_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """rtt − bias + price in microseconds; `rtt_us` has one row a site."""
-    change = np.array([site.price_us - site.bias_us for site in sites], dtype=np.int64)
-    return rtt_us + change.reshape(-1, *[1] * (rtt_us.ndim - 1))
+
+def base_us(sites: Sequence[Site], rtt_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """rtt − bias in microseconds, the score before prices; `rtt_us` has one row a site."""
+    bias = np.array([site.bias_us for site in sites], dtype=np.int64)
+    return rtt_us - bias.reshape(-1, *[1] * (rtt_us.ndim - 1))
 
 
 def tier(rule: Rule | None, site: str) -> int:
@@ -197,8 +216,31 @@ def tier(rule: Rule | None, site: str) -> int:
     return rule.regions.index(site) if site in rule.regions else len(rule.regions)
 
 
-def _place(candidate: Candidate, drawn: int) -> tuple[int, float, int]:
-    return candidate.tier, candidate.score_ms, int(draws(candidate.site.id)[drawn])
+def _ties(eligible: Sequence[Candidate]) -> tuple[slice, ...]:
+    """Runs of candidates whose ranges of scores touch; `eligible` is in order of the highest."""
+    lows, highs = ([(each.tier, each.scores_us()[end]) for each in eligible] for end in (0, 1))
+    behind = [*accumulate(reversed(lows), min)][::-1]
+    """The lowest of each and all behind it."""
+    cuts = [place for place in range(1, len(eligible)) if highs[place - 1] < behind[place]]
+    runs = pairwise((0, *cuts, len(eligible)))
+    return tuple(slice(first, end) for first, end in runs if end - first > 1)
+
+
+def _in_order(
+    walk: tuple[Candidate, ...], ties: Sequence[slice], drawn: int
+) -> tuple[Candidate, ...]:
+    """The order in which clients of a bucket ask; equal scores by what the regions draw."""
+    ordered = [*walk]
+    for run in ties:
+        ordered[run] = sorted(
+            walk[run],
+            key=lambda each: (
+                each.tier,
+                each.base_us + each.charged_us(drawn),
+                int(draws(each.site.id)[drawn]),
+            ),
+        )
+    return tuple(ordered)
 
 
 def _admit(walk: Sequence[Candidate], drawn: int) -> int | None:
@@ -209,12 +251,10 @@ def _admit(walk: Sequence[Candidate], drawn: int) -> int | None:
     return 0 if walk else None
 
 
-def _admits_all(eligible: Sequence[Candidate]) -> bool:
+def _admits_all(eligible: Sequence[Candidate], ties: Sequence[slice]) -> bool:
     if not eligible:
         return True
-    first = eligible[0]
-    alone = len(eligible) == 1 or (first.tier, first.score_ms) < (
-        eligible[1].tier,
-        eligible[1].score_ms,
-    )
-    return alone and (first.weight == 100 or len(eligible) == 1)
+    if any(each.price_us for run in ties for each in eligible[run]):
+        return False
+    alone = not ties or ties[0].start > 0
+    return alone and (eligible[0].weight == 100 or len(eligible) == 1)

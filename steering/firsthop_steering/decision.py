@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from firsthop_steering.atlas import Client, Rule, Site
+from firsthop_steering.charges import MOST_LEVEL, charged_us, relief_levels
 from firsthop_steering.model import Service
 from firsthop_steering.outcome import Outcome
+from firsthop_steering.rtt_map import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,11 @@ class Candidate:
 
     site: Site
     rtt_ms: float
-    rtt_source: Literal["prior", "unlocated"]
-    score_ms: float
+    rtt_source: Source
+    base_us: int
+    """RTT less bias, in microseconds: the score before prices."""
+    price_us: int
+    """The list price; what a client pays of it is for its bucket to say."""
     tier: int
     """Place in the override's list; equal for all where none speaks."""
     weight: int
@@ -28,17 +32,32 @@ class Candidate:
     dropped: str
     """Why it is not eligible; empty when it is."""
 
+    def charged_us(self, drawn: int) -> int:
+        """What clients of this bucket pay."""
+        if not self.price_us:
+            return 0
+        return charged_us(self.price_us, int(relief_levels(self.site.id)[drawn]))
+
+    def scores_us(self) -> tuple[int, int]:
+        """The lowest and the highest score of any bucket."""
+        least = charged_us(self.price_us, MOST_LEVEL)
+        return self.base_us + least, self.base_us + self.price_us
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All candidates for clients of one cell and rule: eligible ones first, in order of score."""
+    """All candidates for clients of one column and rule: eligible ones first, in order of score at
+    list prices."""
 
     candidates: tuple[Candidate, ...]
     eligible: int
     outcome: Outcome
     rule: Rule | None
+    ties: tuple[slice, ...]
+    """Eligible ones, neighbours in `candidates`, whose order depends on the bucket."""
     admits_all: bool
-    """The first keeps everybody and stands alone: no bucket has to be looked at."""
+    """The first keeps everybody and stands alone, and no price reorders those behind it: no bucket
+    has to be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +66,8 @@ class Decision:
 
     service: Service
     client: Client
+    column: int
+    """Of `firsthop_steering.rtt_map`: all clients in it have the same round trips and cell."""
     ranking: Ranking
     walk: tuple[Candidate, ...]
     """Eligible candidates in the order in which this client asks them."""
@@ -60,6 +81,14 @@ class Decision:
     def site(self) -> Site | None:
         """The region that was chosen."""
         return None if self.chosen is None else self.walk[self.chosen].site
+
+    def charged_ms(self, candidate: Candidate) -> float:
+        """What this client pays of a candidate's price."""
+        return candidate.charged_us(self.bucket) / 1000
+
+    def score_ms(self, candidate: Candidate) -> float:
+        """RTT − bias + what this client pays."""
+        return (candidate.base_us + candidate.charged_us(self.bucket)) / 1000
 
     @property
     def reason(self) -> str:

@@ -39,17 +39,17 @@ def draws(name: str) -> npt.NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=4096)
-def standing(name: str) -> npt.NDArray[np.int64]:
+def places(name: str) -> npt.NDArray[np.int64]:
     """The place of each bucket (0 to 1,023) in the order of `name`."""
-    standing = np.empty(BUCKETS, dtype=np.int64)
-    standing[np.argsort(draws(name), kind="stable")] = np.arange(BUCKETS)
-    return standing
+    place = np.empty(BUCKETS, dtype=np.int64)
+    place[np.argsort(draws(name), kind="stable")] = np.arange(BUCKETS)
+    return place
 
 
 @lru_cache(maxsize=4096)
 def kept(name: str, weight: int) -> npt.NDArray[np.bool_]:
     """Which buckets `name` keeps at `weight` per cent; raising the weight only adds buckets."""
-    return standing(name) * 100 < weight * BUCKETS
+    return places(name) * 100 < weight * BUCKETS
 
 
 @lru_cache(maxsize=16384)

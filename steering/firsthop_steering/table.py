@@ -208,6 +208,8 @@ class AnswerTable:
         self.digest = sections.digest
         self.plan: int = meta["plan"]
         self.status: int = meta["status"]
+        self.guidance: dict[str, int] = meta.get("guidance", {})
+        """Numbers of the prices and the learned latency that it was made by, where there were."""
         self.geodata: str = meta["geodata"]
         self.services = tuple(
             ServiceTable(each, sections, place) for place, each in enumerate(meta["services"])

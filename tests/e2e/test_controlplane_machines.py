@@ -211,7 +211,7 @@ async def test_explain_answers_for_a_service_by_id_or_name(start_api: Any) -> No
     asked: list[tuple[int, str, str]] = []
 
     def explain(
-        plan: Any, status: Any, service: str, client: str, vantage: str | None
+        plan: Any, status: Any, service: str, client: str, vantage: str | None, _: object
     ) -> dict[str, str]:
         if client == "nobody":
             raise ValueError("is no address")

@@ -19,7 +19,8 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.demand import prefix_text
-from firsthop_steering.snapshot import KeySet, Plan, Status
+from firsthop_steering.rtt_map import RttMap
+from firsthop_steering.snapshot import KeySet, Latency, Plan, Prices, Status
 from firsthop_steering.ufrag import CredentialKeys
 
 REPORT_INTERVAL_S = 1.0
@@ -56,41 +57,102 @@ async def run(
 async def _follow(
     pipe: SupervisorPipe, holder: Holder, begin: asyncio.Event, vantage: str | None
 ) -> None:
-    """Makes a new view of every change; atlas and geo table live on while they hold."""
-    plan: Plan | None = None
-    geo: GeoTable | None = None
-    atlas: Atlas | None = None
-    known: dict[str, Any] = {}
-    async for said in pipe.news():
+    """Makes a new view of every change."""
+    views = _Views(pipe, holder, begin, vantage)
+    try:
+        async for said in pipe.news():
+            await views.hear(said)
+    finally:
+        views.close()
+
+
+class _Views:
+    """Lays out what the supervisor says; what holds longer lives on: geo table, atlas, RTT map.
+
+    New round trips are laid out in a thread. Meanwhile the former ones hold, so that who is up does
+    not wait for them; a new plan does.
+    """
+
+    def __init__(
+        self, pipe: SupervisorPipe, holder: Holder, begin: asyncio.Event, vantage: str | None
+    ) -> None:
+        self._pipe, self._holder, self._begin, self._vantage = pipe, holder, begin, vantage
+        self._known: dict[str, Any] = {}
+        self._geo: GeoTable | None = None
+        self._plan: Plan | None = None
+        self._prices: Prices | None = None
+        self._latency: Latency | None = None
+        self._rtt: RttMap | None = None
+        self._mapping: asyncio.Task[None] | None = None
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        if self._mapping is not None:
+            self._mapping.cancel()
+
+    async def hear(self, said: dict[str, Any]) -> None:
+        """Takes what has changed into use."""
+        known = self._known
         changed = {key for key, value in said.items() if known.get(key) != value}
         known.update(said)
-        if "geodata" in changed or ("geodata" in known and geo is None):
+        if "geodata" in changed or ("geodata" in known and self._geo is None):
             try:
-                geo, atlas = GeoTable.open(Path(known["geodata"])), None
+                self._geo, self._rtt = GeoTable.open(Path(known["geodata"])), None
             except GeodataError as error:
-                pipe.say(failure=str(error))
+                self._pipe.say(failure=str(error))
         if "plan" in changed:
-            plan, atlas = Plan.model_validate_json(known["plan"]), None
-        if plan is None or geo is None:
+            self._plan, self._rtt = Plan.model_validate_json(known["plan"]), None
+        if "prices" in changed:
+            text = known["prices"]
+            self._prices = Prices.model_validate_json(text) if text else None
+        if "latency" in changed:
+            text = known["latency"]
+            reading = asyncio.to_thread(Latency.model_validate_json, text) if text else None
+            self._latency = await reading if reading else None
+        if self._plan is None or self._geo is None:
             if "unready" in known:
-                begin.set()
-            continue
-        if atlas is None:
-            atlas = Atlas(plan, geo)
+                self._begin.set()
+            return
+        if self._rtt is None:
+            atlas = Atlas(self._plan, self._geo)
+            self._rtt = await asyncio.to_thread(RttMap, atlas, self._latency)
+        elif self._rtt.latency is not self._latency and self._mapping is None:
+            self._mapping = asyncio.create_task(self._map())
+        self._show()
+
+    async def _map(self) -> None:
+        """Until what is in use is the newest."""
+        try:
+            while self._rtt is not None and self._rtt.latency is not self._latency:
+                before = self._rtt
+                made = await asyncio.to_thread(RttMap, before.atlas, self._latency)
+                if self._rtt is before:
+                    self._rtt = made
+                    self._show()
+        finally:
+            self._mapping = None
+
+    def _show(self) -> None:
+        known, plan, rtt = self._known, self._plan, self._rtt
+        assert plan is not None
+        assert rtt is not None
         status = Status.model_validate_json(known["status"])
         if known.get("keys") is None:
-            holder.reason = "no credential keys have arrived yet"
+            self._holder.reason = "no credential keys have arrived yet"
         else:
             keys = KeySet.model_validate_json(known["keys"])
-            steering = Steering(atlas, status, datetime.now(UTC), vantage=vantage)
-            holder.view = AllocatorView(
+            now = datetime.now(UTC)
+            steering = Steering(
+                rtt.atlas, status, now, vantage=self._vantage, rtt=rtt, prices=self._prices
+            )
+            self._holder.view = AllocatorView(
                 steering,
                 CredentialKeys.from_keyset(keys),
                 keys.allocator_tokens,
-                previous=holder.view,
+                previous=self._holder.view,
             )
-        pipe.say(failure="", loaded=f"plan {plan.number} status {status.number}")
-        begin.set()
+        self._pipe.say(failure="", loaded=f"plan {plan.number} status {status.number}")
+        self._begin.set()
 
 
 async def _report(pipe: SupervisorPipe, counts: Counts) -> None:

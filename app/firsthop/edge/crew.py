@@ -11,6 +11,7 @@ from firsthop.edge.settings import EdgeSettings
 from firsthop.edge.sockets import ALLOCATOR, ListeningSockets
 from firsthop.edge.workers import Worker
 from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.guidance import NO_GUIDANCE, Guidance
 from firsthop_steering.snapshot import KeySet, Plan, Status
 
 
@@ -30,6 +31,8 @@ class Crew:
         self._dns = [*self._dns_workers()]
         self._allocator = [*self._allocator_worker()]
         self._options: dict[str, Any] = {}
+        self._guidance = NO_GUIDANCE
+        """What the allocator was told of it."""
 
     @property
     def workers(self) -> list[Worker]:
@@ -42,21 +45,31 @@ class Crew:
             worker.tell({"table": str(path), "geodata": str(geo.path)})
 
     def tell_snapshots(
-        self, plan: Plan, status: Status, keys: KeySet | None, *, geo: GeoTable
+        self,
+        plan: Plan,
+        status: Status,
+        keys: KeySet | None,
+        *,
+        geo: GeoTable,
+        guidance: Guidance,
     ) -> None:
         """From now on allocations are made by these; zones' records are no business of theirs."""
         zones = tuple(zone.model_copy(update={"records": ()}) for zone in plan.document.zones)
         document = plan.document.model_copy(update={"zones": zones})
         bare = plan.model_copy(update={"document": document})
+        news = {
+            "plan": bare.model_dump_json(),
+            "status": status.model_dump_json(),
+            "keys": keys.model_dump_json() if keys else None,
+            "geodata": str(geo.path),
+        }
+        for kind in ("prices", "latency"):  # may be of megabytes, so only when it has changed
+            told = getattr(guidance, kind)
+            if told is not getattr(self._guidance, kind):
+                news[kind] = told.model_dump_json() if told else None
+        self._guidance = guidance
         for worker in self._allocator:
-            worker.tell(
-                {
-                    "plan": bare.model_dump_json(),
-                    "status": status.model_dump_json(),
-                    "keys": keys.model_dump_json() if keys else None,
-                    "geodata": str(geo.path),
-                }
-            )
+            worker.tell(news)
 
     def tell_options(self, keys: KeySet | None, *, stale: bool) -> None:
         """How DNS is answered; says nothing when nothing has changed."""

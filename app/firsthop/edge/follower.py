@@ -14,6 +14,8 @@ from firsthop_steering.snapshot import Snapshot, kind_of
 
 log = structlog.get_logger(__name__)
 
+TAKEN = "prices,latency"
+"""Kinds that this release takes, and that the feed sends to who asks for them only."""
 SILENCE_S = 7.0
 """The feed sends a heartbeat every 2 s; after this long without a byte the connection is dead."""
 MAX_LINE = 64 * 2**20
@@ -70,7 +72,7 @@ class Follower:
     async def _follow(self, session: aiohttp.ClientSession, url: str) -> None:
         async with session.get(
             f"{url.rstrip('/')}/v1/snapshots/stream",
-            params=self._shelf.numbers() | {"deltas": "true"},
+            params=self._shelf.numbers() | {"deltas": "true", "kinds": TAKEN},
             headers={"Authorization": f"Bearer {self._token}"},
         ) as response:
             if response.status != 200:

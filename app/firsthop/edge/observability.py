@@ -154,7 +154,9 @@ class EdgeCollector(Collector):
 
 def in_force(edge: Edge) -> list[Snapshot]:
     """What is answered by, which is older than what is held while a table cannot be made."""
-    return [*(edge.in_force or ()), *([edge.keys] if edge.keys else [])]
+    guidance = edge.guidance_in_force
+    held = (*(edge.in_force or ()), edge.keys, guidance.prices, guidance.latency)
+    return [each for each in held if each is not None]
 
 
 def readiness(edge: Edge) -> dict[str, Any]:

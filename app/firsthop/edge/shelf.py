@@ -15,11 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.secret_files import write_secret
 from firsthop_steering.deltas import applied, follows
+from firsthop_steering.guidance import Guidance
 from firsthop_steering.snapshot import (
     Delta,
     KeySet,
     Kind,
+    Latency,
     Plan,
+    Prices,
     Rejected,
     Snapshot,
     Status,
@@ -30,7 +33,7 @@ from firsthop_steering.snapshot import (
 
 log = structlog.get_logger(__name__)
 
-KINDS: tuple[Kind, ...] = ("plan", "status", "keys")
+KINDS: tuple[Kind, ...] = ("plan", "status", "keys", "prices", "latency")
 DELTAS_KEPT = 400
 """More since the last whole status are not kept: a whole one is asked for. The feed sends one
 of its own accord four times as often."""
@@ -77,6 +80,15 @@ class Shelf:
         """The newest credential keys."""
         held = self._held.get("keys")
         return held if isinstance(held, KeySet) else None
+
+    @property
+    def guidance(self) -> Guidance:
+        """The newest prices and learned round trips; they hold for as long as no others come."""
+        prices, latency = self._held.get("prices"), self._held.get("latency")
+        return Guidance(
+            prices if isinstance(prices, Prices) else None,
+            latency if isinstance(latency, Latency) else None,
+        )
 
     def load(self) -> None:
         """Takes what lies on disk and is genuine."""
@@ -164,11 +176,16 @@ class Shelf:
 
     def numbers(self) -> dict[str, str]:
         """What is held, as the feed asks for it."""
-        held: dict[str, str] = {kind: str(snapshot.number) for kind, snapshot in self._held.items()}
+        plan = self.plan
+        held: dict[str, str] = {
+            kind: str(snapshot.number)
+            for kind, snapshot in self._held.items()
+            if plan is None or snapshot.lineage == plan.lineage
+        }
         if self._whole_due:
             held.pop("status", None)
-        if self.plan is not None:
-            held["lineage"] = self.plan.lineage
+        if plan is not None:
+            held["lineage"] = plan.lineage
         return held
 
     def _path(self, kind: Kind) -> Path:

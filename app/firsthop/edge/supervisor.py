@@ -33,6 +33,7 @@ from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.document import DocumentError, warnings_in
+from firsthop_steering.guidance import NO_GUIDANCE, Guidance
 from firsthop_steering.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,10 @@ STALE_AFTER_S = 60.0
 """Answers are called stale when the control plane has not been heard for so long."""
 
 
+class SupersededError(Exception):
+    """A table that is being made for new guidance only: plan or status have changed meanwhile."""
+
+
 class Edge:
     """All of one edge but its queries."""
 
@@ -65,6 +70,7 @@ class Edge:
         """Why the newest inputs made no table; the old one stays in use."""
         self.in_force: tuple[Plan, Status] | None = None
         """What the workers were last told to answer by."""
+        self.guidance_in_force = NO_GUIDANCE
         self._table = ""
         self._plan: Plan | None = None
         self._status: Status | None = None
@@ -111,6 +117,13 @@ class Edge:
     def keys(self) -> KeySet | None:
         """The credential keys that should be in force."""
         return self.shelf.keys if self.shelf else self._keys
+
+    @property
+    def guidance(self) -> Guidance:
+        """The prices and round trips that should be in force; a document of one's own has none."""
+        if self.shelf is None or self.shelf.plan is None:
+            return NO_GUIDANCE
+        return self.shelf.guidance.within(self.shelf.plan.lineage)
 
     @property
     def disk_error(self) -> str:
@@ -220,28 +233,64 @@ class Edge:
             asyncio.get_running_loop().call_later(RETRY_S, self._retry.set)
 
     async def _rebuild(self) -> None:
-        """Makes tables as long as something changes; one at a time, always of the newest inputs."""
+        """Makes tables as long as something changes; one at a time, always of the newest inputs.
+
+        Plan and status do not wait for new guidance: while that is not laid out yet a table by the
+        former goes first, and one that is made for its sake alone gives way to them.
+        """
         while True:
             await self._changed.wait()
             self._changed.clear()
             self._tell_options()
-            plan, status, geo = self.plan, self.status, self.geo
+            plan, status, geo, guidance = self.plan, self.status, self.geo, self.guidance
             if plan is None or status is None or geo is None:
                 continue
             # The allocator decides without a table, so it hears of the change whatever follows.
-            self.crew.tell_snapshots(plan, status, self.keys, geo=geo)
-            former = self.in_force[0] if self.in_force else plan
-            if not await self._compile(plan, status, geo) and former is not plan:
-                # Who is up must not wait for a plan that cannot be had.
-                await self._compile(former, status, geo, instead=True)
+            self.crew.tell_snapshots(plan, status, self.keys, geo=geo, guidance=guidance)
+            former, known = self.in_force[0] if self.in_force else plan, self.guidance_in_force
+            urgent = self.in_force is None or self.in_force != (plan, status)
+            if urgent and self.in_force is not None:
+                known = known.within(plan.lineage)
+                if not self.tables.has_mapped(plan, geo, guidance.latency):
+                    guidance = known
+                    self._changed.set()
+            instead = guidance != self.guidance
+            try:
+                made = await self._compile(
+                    plan, status, geo, guidance, instead=instead, give_way=not urgent
+                )
+            except SupersededError:
+                continue
+            if not made and (former is not plan or known != guidance):
+                # Who is up must not wait for a plan, or for guidance, that cannot be had.
+                await self._compile(former, status, geo, known, instead=True)
 
     async def _compile(
-        self, plan: Plan, status: Status, geo: GeoTable, *, instead: bool = False
+        self,
+        plan: Plan,
+        status: Status,
+        geo: GeoTable,
+        guidance: Guidance,
+        *,
+        instead: bool = False,
+        give_way: bool = False,
     ) -> bool:
-        """Puts the table of these in force; False if it cannot be made, to be tried again."""
+        """Puts the table of these in force; False if it cannot be made, to be tried again.
+
+        Raises SupersededError when it is to give way and there is another plan or status.
+        """
         now = datetime.now(UTC)
+
+        def checkpoint() -> None:
+            if give_way and (self.plan is not plan or self.status != status):
+                raise SupersededError
+
         try:
-            path = await asyncio.to_thread(self.tables.build, plan, status, geo, now)
+            path = await asyncio.to_thread(
+                self.tables.build, plan, status, geo, now, guidance, checkpoint=checkpoint
+            )
+        except SupersededError:
+            raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             if reason != self.table_error:
@@ -252,6 +301,7 @@ class Edge:
         if self._table != path.stem:
             log.info("table in force", table=path.name, plan=plan.number, status=status.number)
         self._table, self.in_force = path.stem, (plan, status)
+        self.guidance_in_force = guidance
         if not instead:
             self.table_error = ""
         self.crew.tell_table(path, geo)

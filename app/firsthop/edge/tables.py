@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -22,8 +22,10 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.compile import compile_table
 from firsthop_steering.decide import Steering
+from firsthop_steering.guidance import NO_GUIDANCE, Guidance
+from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.sections import SectionError
-from firsthop_steering.snapshot import Plan, Status
+from firsthop_steering.snapshot import Latency, Plan, Prices, Status, kind_of
 from firsthop_steering.table import FORMAT, AnswerTable, CompiledService
 
 log = structlog.get_logger(__name__)
@@ -45,15 +47,36 @@ class TableStore:
         self._vantage = vantage
         self._in_memory: deque[int] = deque()
         """Descriptors of tables without a file."""
-        self._atlas: Atlas | None = None
+        self._rtt: RttMap | None = None
+        """With its atlas: both outlive what changes more often."""
+        self._digests: dict[str, tuple[Prices | Latency, str]] = {}
+        """By kind, of the newest: one may be of megabytes."""
         self._static: tuple[Plan, bytes] | None = None
         """The zones' own records, which no status changes."""
         folder.mkdir(parents=True, exist_ok=True)
 
-    def build(self, plan: Plan, status: Status, geo: GeoTable, now: datetime) -> Path:
-        """The table of these inputs; blocks for as long as the compilation takes."""
-        digest = _inputs_digest(plan, status, geo, now, self._vantage)
-        path = self._folder / f"answers-{digest}.table"
+    def has_mapped(self, plan: Plan, geo: GeoTable, latency: Latency | None) -> bool:
+        """Whether what is learned is laid out already, or would be whatever is learned."""
+        rtt = self._rtt
+        if rtt is None or rtt.atlas.plan is not plan or rtt.atlas.geo is not geo:
+            return True
+        return rtt.latency is latency
+
+    def build(
+        self,
+        plan: Plan,
+        status: Status,
+        geo: GeoTable,
+        now: datetime,
+        guidance: Guidance = NO_GUIDANCE,
+        *,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> Path:
+        """The table of these inputs; blocks for as long as the compilation takes.
+
+        `checkpoint` is called every now and then, and ends it by raising what it likes.
+        """
+        path = self._folder / f"answers-{self._name(plan, status, geo, now, guidance)}.table"
         if path.exists():
             try:
                 AnswerTable.open(path)
@@ -63,39 +86,77 @@ class TableStore:
             else:
                 self.disk_error = ""
                 return path
-        atlas = self._atlas
-        if atlas is None or atlas.plan is not plan or atlas.geo is not geo:
-            atlas = self._atlas = Atlas(plan, geo)
-        steering = Steering(atlas, status, now, vantage=self._vantage)
+        rtt = self._map(plan, geo, guidance.latency)
+        checkpoint()
+        steering = Steering(
+            rtt.atlas, status, now, vantage=self._vantage, rtt=rtt, prices=guidance.prices
+        )
         try:
-            self._compile(steering, path, write_atomically)
+            self._compile(steering, path, write_atomically, checkpoint)
         except SectionError as error:
             if not self.disk_error:
                 log.error("table not kept on disk", reason=str(error))
             self.disk_error = str(error)
-            return self._compiled_in_memory(steering)
+            return self._compiled_in_memory(steering, checkpoint)
         self.disk_error = ""
         forget_old(self._folder, "answers-*.table", KEPT)
         return path
 
-    def _compiled_in_memory(self, steering: Steering) -> Path:
+    def _map(self, plan: Plan, geo: GeoTable, latency: Latency | None) -> RttMap:
+        atlas = self._rtt.atlas if self._rtt else None
+        if atlas is None or atlas.plan is not plan or atlas.geo is not geo:
+            self._rtt, atlas = None, Atlas(plan, geo)
+        if self._rtt is None or self._rtt.latency is not latency:
+            self._rtt = RttMap(atlas, latency)
+        return self._rtt
+
+    def _compiled_in_memory(self, steering: Steering, checkpoint: Callable[[], None]) -> Path:
         """A table that lives as long as this process keeps it; workers open it by our number."""
         while len(self._in_memory) >= KEPT_IN_MEMORY:
             os.close(self._in_memory.popleft())
         descriptor = os.memfd_create("firsthop-table")
         self._in_memory.append(descriptor)
         path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-        self._compile(steering, path, write_through)
+        self._compile(steering, path, write_through, checkpoint)
         return path
 
-    def _compile(self, steering: Steering, path: Path, write: Writer) -> None:
+    def _compile(
+        self,
+        steering: Steering,
+        path: Path,
+        write: Writer,
+        checkpoint: Callable[[], None],
+    ) -> None:
         plan = steering.atlas.plan
         compile_table(
             steering,
             path,
             lambda services: {layout.SECTION: self._zones(plan, services)},
             write=write,
+            checkpoint=checkpoint,
         )
+
+    def _name(
+        self, plan: Plan, status: Status, geo: GeoTable, now: datetime, guidance: Guidance
+    ) -> str:
+        """The digest of all that goes in."""
+        formats = f"{FORMAT}|{layout.FORMAT}|{geo.digest}|{self._vantage or ''}|"
+        digest = hashlib.sha256(formats.encode())
+        digest.update(plan.model_dump_json().encode())
+        digest.update(status.model_dump_json().encode())
+        digest.update("|".join(sorted(ended(plan, now))).encode())
+        for each in (guidance.prices, guidance.latency):
+            if each is not None:
+                digest.update(self._digest(each).encode())
+        return digest.hexdigest()[:32]
+
+    def _digest(self, snapshot: Prices | Latency) -> str:
+        kind = kind_of(snapshot)
+        held = self._digests.get(kind)
+        if held is None or held[0] is not snapshot:
+            text = f"{kind} {snapshot.model_dump_json()}"
+            held = self._digests[kind] = snapshot, hashlib.sha256(text.encode()).hexdigest()
+        return held[1]
 
     def _zones(self, plan: Plan, services: Sequence[CompiledService]) -> bytes:
         serial = plan.number & 0xFFFFFFFF
@@ -109,17 +170,6 @@ def forget_old(folder: Path, pattern: str, kept: int) -> None:
     files = sorted(folder.glob(pattern), key=lambda each: -each.stat().st_mtime)
     for path in files[kept:]:
         path.unlink(missing_ok=True)
-
-
-def _inputs_digest(
-    plan: Plan, status: Status, geo: GeoTable, now: datetime, vantage: str | None
-) -> str:
-    formats = f"{FORMAT}|{layout.FORMAT}|{geo.digest}|{vantage or ''}|"
-    digest = hashlib.sha256(formats.encode())
-    digest.update(plan.model_dump_json().encode())
-    digest.update(status.model_dump_json().encode())
-    digest.update("|".join(sorted(ended(plan, now))).encode())
-    return digest.hexdigest()[:32]
 
 
 def ended(plan: Plan, now: datetime) -> frozenset[str]:

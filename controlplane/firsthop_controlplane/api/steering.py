@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -89,7 +90,10 @@ async def _explain(calling: Calling) -> web.Response:
         raise Unavailable("no plan has been read yet")
     service = find_service(plan.document, query.service)
     try:
-        explained = deps.explain(plan, status, service.id, query.client, query.vantage)
+        explained = await asyncio.to_thread(
+            deps.explain,
+            plan, status, service.id, query.client, query.vantage, deps.feed.guidance,
+        )  # fmt: skip
     except ValueError as error:
         raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
     return answer_json(dict(explained))

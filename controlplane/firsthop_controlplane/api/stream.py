@@ -32,11 +32,17 @@ class StreamQuery(Query):
     plan: int | None = Field(default=None, ge=0, le=_HIGHEST)
     status: int | None = Field(default=None, ge=0, le=_HIGHEST)
     keys: int | None = Field(default=None, ge=0, le=_HIGHEST)
+    prices: int | None = Field(default=None, ge=0, le=_HIGHEST)
+    latency: int | None = Field(default=None, ge=0, le=_HIGHEST)
+    kinds: str = Field(default="", max_length=200, pattern=r"^[a-z,]*$")
+    """What the reader takes beside plan, status and keys: `prices`, `latency`, separated by commas.
+    A kind that is not known here is not sent."""
     deltas: bool = False
     """Send what changed since the status before, where the reader is not too far behind."""
 
     def held(self) -> Held:
-        numbers = {"plan": self.plan, "status": self.status, "keys": self.keys}
+        kinds = ("plan", "status", "keys", "prices", "latency")
+        numbers = {kind: getattr(self, kind) for kind in kinds}
         return Held(self.lineage, {k: n for k, n in numbers.items() if n is not None})  # type: ignore[misc]
 
 
@@ -53,7 +59,8 @@ async def _stream(calling: Calling) -> web.StreamResponse:
     # A write returns when the kernel has it all: then we know whether the reader keeps up.
     transport.set_write_buffer_limits(high=0)
     query: StreamQuery = calling.query
-    with deps.feed.subscribe(query.held(), deltas=query.deltas) as subscription:
+    taken = query.kinds.split(",")
+    with deps.feed.subscribe(query.held(), deltas=query.deltas, kinds=taken) as subscription:
         try:
             await _tell(response, subscription, calling)
         except TimeoutError:
@@ -101,7 +108,7 @@ _LINES: dict[str, Any] = {
 OPERATIONS = (
     Operation(
         method="GET", path="/v1/snapshots/stream", name="stream", tag="machines", roles=READERS,
-        summary="Plan, keys and status, now and as they change", call=_stream, query=StreamQuery,
-        answer=_LINES, media_type=MEDIA_TYPE,
+        summary="Plan, keys, status and the kinds asked for, now and as they change",
+        call=_stream, query=StreamQuery, answer=_LINES, media_type=MEDIA_TYPE,
     ),
 )  # fmt: skip

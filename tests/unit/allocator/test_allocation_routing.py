@@ -33,14 +33,17 @@ from firsthop_allocator.schema import AllocationAnswer
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
+from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.snapshot import Plan
 from worlds import (
     NOW,
     VANTAGE,
     europe_and_america,
-    random_address,
+    random_asker,
     random_geo,
+    random_latency,
     random_plan,
+    random_prices,
     random_status,
     status_of,
     usable_of,
@@ -251,10 +254,12 @@ def test_the_first_relay_is_where_the_decision_points(seed: int) -> None:
     plan = _with_media(random_plan(rng))
     geo = random_geo(rng, 9) if seed % 2 else europe_and_america()
     atlas = Atlas(plan, geo)
-    steering = Steering(atlas, random_status(rng, plan), NOW, vantage=VANTAGE)
+    rtt = RttMap(atlas, random_latency(rng, plan, geo))
+    status, prices = random_status(rng, plan), random_prices(rng, plan)
+    steering = Steering(atlas, status, NOW, vantage=VANTAGE, rtt=rtt, prices=prices)
     warm, service = AllocatorView(steering, KEYS), atlas.services["s"]
     for _ in range(40):
-        client = atlas.client(random_address(rng, geo))
+        client = atlas.client(random_asker(rng, steering))
         decision = steering.decide(service, client)
         route = find_route(warm, service, client)
         assert route == find_route(AllocatorView(steering, KEYS), service, client)

@@ -30,6 +30,7 @@ from firsthop.edge.tables import TableStore
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.deltas import delta_between
 from firsthop_steering.document import DocumentError
+from firsthop_steering.guidance import NO_GUIDANCE
 from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, Status, seal
 from firsthop_steering.table import AnswerTable
 from worlds import NOW, europe_and_america, plan_of, status_of
@@ -495,7 +496,7 @@ async def test_who_is_up_does_not_wait_for_a_plan_that_cannot_be_had(
     )
     edge.geo = europe_and_america()
 
-    def build(plan: Plan, status: Status, *_: object) -> Path:
+    def build(plan: Plan, status: Status, *_: object, **__: object) -> Path:
         if plan.number == 2:
             raise ValueError("no message holds it")
         return Path(f"plan-{plan.number}-status-{status.number}.table")
@@ -505,7 +506,10 @@ async def test_who_is_up_does_not_wait_for_a_plan_that_cannot_be_had(
     tables = []
     for plan, status in ((1, 1), (2, 1), (2, 2), (3, 3)):
         edge.shelf = SimpleNamespace(  # type: ignore[assignment]
-            plan=plan_of({}, number=plan), status=status_of(status), keys=None
+            plan=plan_of({}, number=plan),
+            status=status_of(status),
+            keys=None,
+            guidance=NO_GUIDANCE,
         )
         edge._changed.set()
         async with asyncio.timeout(20):

@@ -12,7 +12,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from firsthop_controlplane import feed as feed_module
 from firsthop_controlplane.feed import RECENT, WHOLE_EVERY, Feed, Held, Subscription
 from firsthop_steering.document import Document
-from firsthop_steering.snapshot import Delta, Plan, Snapshot, Status, kind_of, seal, unseal
+from firsthop_steering.snapshot import (
+    Delta,
+    Latency,
+    Plan,
+    Prices,
+    Snapshot,
+    Status,
+    kind_of,
+    seal,
+    unseal,
+)
 from worlds import status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -84,6 +94,28 @@ async def test_numbers_count_within_their_lineage(held: Held, told: bool) -> Non
     feed.publish(_plan(7))
     with feed.subscribe(held) as reader:
         assert (await reader.next(0) != b"") is told
+
+
+async def test_prices_and_latency_go_to_who_asks_for_them() -> None:
+    """Once, after what is urgent, only the newest; a reader of an older release is spared them."""
+    feed = Feed(KEY)
+    latency = Latency(number=1, lineage="a", created_at=T0)
+    with (
+        feed.subscribe(Held()) as old,
+        feed.subscribe(Held(), kinds=["prices", "latency", "tides"]) as new,
+        feed.subscribe(Held("a", {"latency": 2}), kinds=["latency"]) as one,
+    ):
+        for number in (1, 2):
+            feed.publish(latency.model_copy(update={"number": number}))
+            feed.publish(Prices(number=number, lineage="a", created_at=T0))
+        feed.publish(_plan(1))
+        feed.publish(_status(1))
+        assert _read(await old.next(0)) == [("plan", 1), ("status", 1)]
+        told = [("plan", 1), ("status", 1), ("prices", 2), ("latency", 2)]
+        assert _read(await new.next(0)) == told
+        assert await new.next(0) == b""
+        assert _read(await one.next(0)) == [("plan", 1), ("status", 1)]
+    assert feed.guidance.latency == latency.model_copy(update={"number": 2})
 
 
 async def test_a_waiting_reader_is_woken_and_closing_ends_all() -> None:

@@ -25,15 +25,14 @@ from firsthop_steering.table import ASK_RESOLVER, Answer, AnswerTable, ServiceTa
 from firsthop_steering.walks import walks_of
 from worlds import (
     NOW,
-    VANTAGE,
     europe_and_america,
     folder,
     key_of,
     plan_of,
     random_address,
+    random_asker,
     random_geo,
-    random_plan,
-    random_status,
+    random_steering,
     status_of,
     usable_of,
 )
@@ -77,14 +76,13 @@ def unplaced(steering: Steering, address: IPv4Address | IPv6Address) -> bool:
 @given(st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
 def test_the_table_says_what_decide_says(seed: int) -> None:
-    """For random geo tables, plans, statuses and clients; and all over the scope it names."""
+    """For random geo tables, plans, statuses, prices, round trips and clients; and all over the
+    scope it names."""
     rng = random.Random(seed)
-    geo = random_geo(rng, rng.choice([1, 3, 20]))
-    plan = random_plan(rng)
-    steering = Steering(Atlas(plan, geo), random_status(rng, plan), NOW, vantage=VANTAGE)
+    steering = random_steering(rng, random_geo(rng, rng.choice([1, 3, 20])))
     table = compiled(steering)
     for _ in range(40):
-        address = random_address(rng, geo)
+        address = random_asker(rng, steering)
         family, key = key_of(address)
         answer, scope = table.lookup(family, key)
         assert table.answers[table.settle(family, key)] == decided(steering, address)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from firsthop_steering.atlas import Atlas, parse_client
+from firsthop_steering.charges import RELIEF_MS
 from firsthop_steering.decide import Steering
 from firsthop_steering.decision import Decision
 from firsthop_steering.endpoints import addresses, domains_apart
 from firsthop_steering.snapshot import Plan, RelayStatus, Status
-from worlds import NOW, europe_and_america, plan_of, status_of, usable_of
+from worlds import NOW, europe_and_america, plan_of, prices_of, status_of, usable_of
 
 REGIONS = [
     {"id": "fra", "latitude": 50.1, "longitude": 8.7},
@@ -102,10 +103,8 @@ def test_bias_and_price_are_milliseconds_of_the_score() -> None:
     between = gap[1].rtt_ms - gap[0].rtt_ms
     assert region(world(regions=changed(iad={"bias_ms": between - 1})), BERLIN) == "fra"
     assert region(world(regions=changed(iad={"bias_ms": between + 1})), BERLIN) == "iad"
-    plan = plan_of(
-        {"regions": REGIONS, "relays": RELAYS, "services": [SERVICE]}, prices={"fra": between + 1}
-    )
-    priced = Steering(Atlas(plan, europe_and_america()), status_of(), NOW)
+    atlas = world().atlas
+    priced = Steering(atlas, status_of(), NOW, prices=prices_of(fra=between + RELIEF_MS))
     assert region(priced, BERLIN) == "iad"
 
 

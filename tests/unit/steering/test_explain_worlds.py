@@ -9,18 +9,20 @@ from ipaddress import ip_address
 import pytest
 
 from allocator_world import MEDIA, TRANSCEIVERS, atlas_of
-from firsthop_steering.atlas import Atlas
+from firsthop_steering.charges import RELIEF_MS
+from firsthop_steering.compile import compile_table
 from firsthop_steering.decide import Steering
 from firsthop_steering.endpoints import addresses
 from firsthop_steering.explain import explain
 from firsthop_steering.lifetime import Lifetimes
+from firsthop_steering.table import AnswerTable
 from worlds import (
     NOW,
-    VANTAGE,
-    random_address,
+    folder,
+    key_of,
+    random_asker,
     random_geo,
-    random_plan,
-    random_status,
+    random_steering,
     status_of,
     usable_of,
 )
@@ -28,16 +30,17 @@ from worlds import (
 
 @pytest.mark.parametrize("seed", range(40))
 def test_it_says_what_is_decided(seed: int) -> None:
-    """Every region is there once with a fate, one is chosen if any, and the answer is DNS's."""
+    """Every region is there once with a fate, one is chosen if any, the score is the sum of what
+    is shown, and the answer is that of the table."""
     rng = random.Random(seed)
-    plan, geo = random_plan(rng), random_geo(rng, 9)
-    atlas = Atlas(plan, geo)
-    steering, service = (
-        Steering(atlas, random_status(rng, plan), NOW, vantage=VANTAGE),
-        atlas.services["s"],
-    )
+    steering = random_steering(rng, random_geo(rng, 9))
+    atlas = steering.atlas
+    plan, service = atlas.plan, atlas.services["s"]
+    path = folder() / "explained.table"
+    compile_table(steering, path)
+    table = AnswerTable.open(path).services[0]
     for _ in range(25):
-        address = random_address(rng, geo)
+        address = random_asker(rng, steering)
         decision = steering.decide(service, atlas.client(address))
         said = explain(steering, service, address)
         json.dumps(said)
@@ -59,6 +62,14 @@ def test_it_says_what_is_decided(seed: int) -> None:
                 "ipv6": list(map(str, ipv6)),
                 "ttl": Lifetimes(steering, service, "relays").ttl(decision.site),
             }
+        for each in said["candidates"]:
+            total = each["rtt_ms"] - each["bias_ms"] + each["charged_ms"]
+            assert each["score_ms"] == pytest.approx(total, abs=1e-6)
+            assert 0 <= each["price_ms"] - each["charged_ms"] <= min(each["price_ms"], RELIEF_MS)
+        answer = table.answers[table.settle(*key_of(address))]
+        assert (said["region"] or "") == answer.region
+        assert said["answer"]["ipv4"] == list(map(str, answer.ipv4))
+        assert said["answer"]["ipv6"] == list(map(str, answer.ipv6))
 
 
 def test_a_signalling_service_has_no_second_choice() -> None:

@@ -1,0 +1,83 @@
+"""The answer table against the decision, in many random worlds: every answer must be the same.
+
+    python bench/equality.py [--cases 100000] [--seed 0]
+
+A world is drawn by `tests/worlds.py`: geo table, plan with weights, biases and overrides, status,
+prices with rows for losses, learned countries and prefixes. A case is one client of it, whose
+answer by table, by `decide` and by `explain` is compared. Ends with 1 at the first that differs.
+"""
+
+# ruff: noqa: E402  (sys.path is set right before our own imports, see below)
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+sys.path[0] = str(ROOT / "tests")
+
+from firsthop_steering.compile import compile_table
+from firsthop_steering.explain import explain
+from firsthop_steering.table import AnswerTable
+from worlds import folder, key_of, random_asker, random_geo, random_steering
+
+CLIENTS = 50
+"""Of each world."""
+
+
+def main() -> None:
+    """Prints how many cases there were, and of which kinds."""
+    options = argparse.ArgumentParser(description="Table, decision and explanation compared.")
+    options.add_argument("--cases", type=int, default=100_000)
+    options.add_argument("--seed", type=int, default=0)
+    chosen = options.parse_args()
+    started, kinds = time.process_time(), Counter[str]()
+    for world in range(-(-chosen.cases // CLIENTS)):
+        _world(chosen.seed * 1_000_000 + world, kinds)
+    print(f"{kinds['cases']:,} cases in {time.process_time() - started:.0f} s of CPU; of these")
+    for kind, count in sorted(kinds.items()):
+        print(f"  {kind:32} {count:>8,}")
+
+
+def _world(seed: int, kinds: Counter[str]) -> None:
+    rng = random.Random(seed)
+    steering = random_steering(rng, random_geo(rng, rng.choice([1, 3, 20])))
+    service = steering.atlas.services["s"]
+    path = folder() / "equality.table"
+    compile_table(steering, path)
+    table = AnswerTable.open(path).services[0]
+    for _ in range(CLIENTS):
+        address = random_asker(rng, steering)
+        decision = steering.decide(service, steering.atlas.client(address))
+        answer = table.answers[table.settle(*key_of(address))]
+        said = explain(steering, service, address)
+        by_table = (answer.region or None, answer.outcome, answer.relays, answer.ttl)
+        told = said["answer"]
+        by_explain = (said["region"], said["outcome"], tuple(told["endpoints"]), told["ttl"])
+        region = decision.site.id if decision.site else None
+        if by_table != by_explain or by_table[0] != region:
+            sys.exit(f"seed {seed}, client {address}: {by_table} by table, {by_explain} by explain")
+        kinds["cases"] += 1
+        kinds[f"outcome {answer.outcome}"] += 1
+        kinds["override"] += decision.ranking.rule is not None
+        kinds["kept by weight"] += bool(decision.chosen)
+        if decision.walk:
+            kinds[f"RTT by {decision.walk[0].rtt_source}"] += 1
+        ties = decision.ranking.ties
+        priced = any(each.price_us for each in decision.walk)
+        kinds["priced"] += priced
+        kinds["order by what the bucket pays"] += bool(priced and ties)
+        lost = {site.id for site, up in zip(
+            steering.atlas.pools["relays"], steering.roster(service, "relays").up, strict=True
+        ) if not up}  # fmt: skip
+        kinds["prices of a loss"] += bool(steering.prices and lost & steering.prices.without.keys())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""Prices and learned latency at an edge: kept, in force, and never in the way of who is up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from firsthop.edge.allocator_worker import _Views
+from firsthop.edge.crew import Crew
+from firsthop.edge.observability import in_force
+from firsthop.edge.settings import EdgeSettings, Feed
+from firsthop.edge.shelf import Shelf
+from firsthop.edge.sockets import ListeningSockets
+from firsthop.edge.supervisor import Edge
+from firsthop.edge.tables import TableStore
+from firsthop_allocator.view import Holder
+from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.guidance import NO_GUIDANCE, Guidance
+from firsthop_steering.snapshot import Latency, Plan, Prices, Status, kind_of, seal
+from firsthop_steering.table import AnswerTable
+from standin import keyset
+from worlds import NOW, europe_and_america, plan_of, prices_of, status_of
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+REGIONS = [
+    {"id": "fra", "latitude": 50, "longitude": 8},
+    {"id": "iad", "latitude": 39, "longitude": -77},
+]
+DOCUMENT = {
+    "regions": REGIONS,
+    "relays": [
+        {"id": "fra-1", "region": "fra", "ipv4": "192.0.2.1"},
+        {"id": "iad-1", "region": "iad", "ipv4": "192.0.2.2"},
+    ],
+    "services": [{"id": "s", "name": "s.edge.example."}],
+}
+BERLIN = 10 << 24
+
+
+def latency_of(number: int = 9, rtt: int = 3000, **fields: Any) -> Latency:
+    """Berlin's first /24 is `rtt` tenths of a millisecond from Frankfurt."""
+    given: dict[str, Any] = {"lineage": "test", "created_at": NOW, **fields}
+    rows = {"10.0.0.0/24": (rtt, 900)}
+    bases = {"regions": ("fra", "iad"), "base_ms": (4.0, 4.0)}
+    return Latency(number=number, prefixes=rows, **bases, **given)
+
+
+def region(path: Path) -> str:
+    """Where Berlin's first /24 goes by this table."""
+    table = AnswerTable.open(path).services[0]
+    return table.answers[table.settle(4, BERLIN)].region
+
+
+def test_the_shelf_keeps_guidance(tmp_path: Path) -> None:
+    """A new shelf over the same folder steers by the same prices and round trips."""
+    shelf = Shelf(tmp_path, KEY.public_key())
+    prices, latency = prices_of(fra=7.5), latency_of()
+    for snapshot in (plan_of(DOCUMENT), prices, latency):
+        assert shelf.accept(seal(snapshot, KEY))
+    assert shelf.accept(seal(latency_of(number=8), KEY)) is None
+    again = Shelf(tmp_path, KEY.public_key())
+    again.load()
+    assert again.guidance == Guidance(prices, latency)
+    assert again.numbers() == {"plan": "1", "prices": "5", "latency": "9", "lineage": "test"}
+
+
+def test_guidance_of_another_store_does_not_count(tmp_path: Path) -> None:
+    """Its regions only share their names with ours; the feed is asked for ours."""
+    edge = Edge(feed_settings(tmp_path))
+    assert edge.shelf is not None
+    edge.shelf.accept(seal(latency_of(lineage="former"), KEY))
+    edge.shelf.accept(seal(prices_of(fra=7.5), KEY))
+    assert edge.guidance == NO_GUIDANCE
+    edge.shelf.accept(seal(plan_of(DOCUMENT), KEY))
+    assert edge.guidance == Guidance(prices_of(fra=7.5))
+    assert "latency" not in edge.shelf.numbers()
+
+
+def test_tables_are_named_by_guidance_too(tmp_path: Path) -> None:
+    """Each kind makes another table, which says by what it was made; without any nothing is new."""
+    store, geo = TableStore(tmp_path), europe_and_america()
+    plan, status = plan_of(DOCUMENT), status_of()
+
+    def build(*guidance: Guidance) -> Path:
+        return store.build(plan, status, geo, NOW, *guidance)
+
+    made = {
+        name: build(*each)
+        for name, each in {
+            "plain": [],
+            "none": [NO_GUIDANCE],
+            "prices": [Guidance(prices_of(fra=500.0))],
+            "latency": [Guidance(latency=latency_of())],
+            "other": [Guidance(latency=latency_of(rtt=1))],
+        }.items()
+    }
+    assert made["plain"] == made["none"]
+    assert len({*made.values()}) == 4
+    assert {name: region(path) for name, path in made.items() if path.exists()} == {
+        "plain": "fra", "none": "fra", "prices": "iad", "latency": "iad", "other": "fra",
+    }  # fmt: skip
+    assert AnswerTable.open(made["plain"]).guidance == {}
+    assert AnswerTable.open(made["prices"]).guidance == {"prices": 5}
+    assert AnswerTable.open(made["latency"]).guidance == {"latency": 9}
+    again = TableStore(tmp_path).build(plan, status, geo, NOW, Guidance(latency=latency_of()))
+    assert again == made["latency"], "found, though everything is another object"
+
+
+def feed_settings(folder: Path) -> EdgeSettings:
+    """Of an edge that follows a control plane and listens nowhere."""
+    return EdgeSettings(
+        source=Feed(urls=["http://127.0.0.1:1"], token="t", trusted=KEY.public_key()),
+        state_dir=folder,
+        dns=[],
+        dns_workers=0,
+        allocator=[],
+        metrics=[],
+    )
+
+
+Made = tuple[int, int, int, int]
+"""Numbers of plan, status, prices and latency (0: none) of a table."""
+
+
+class Rebuilding:
+    """An edge whose tables are recorded; `latency` numbers in `failing` cannot be compiled."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.edge = Edge(feed_settings(folder))
+        self.edge.geo = europe_and_america()
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+        self.edge.crew = SimpleNamespace(  # type: ignore[assignment]
+            tell_options=lambda *_, **__: None,
+            tell_snapshots=lambda *_, **__: None,
+            tell_table=lambda path, _: self.told.put_nowait(path.stem),
+        )
+        self.failing: set[int] = set()
+        self.held: set[int] = set()
+        """Latencies whose compilation waits for `go`, after its map is there."""
+        self.mapped: set[int] = {0}
+        self.reached, self.go = asyncio.Event(), threading.Event()
+        self._loop = asyncio.get_running_loop()
+        monkeypatch.setattr(self.edge.tables, "build", self._build)
+        monkeypatch.setattr(self.edge.tables, "has_mapped", self._has_mapped)
+
+    def _has_mapped(self, _: Plan, __: GeoTable, latency: Latency | None) -> bool:
+        return (latency.number if latency else 0) in self.mapped
+
+    def _build(
+        self,
+        plan: Plan,
+        status: Status,
+        _: GeoTable,
+        __: datetime,
+        guidance: Guidance,
+        *,
+        checkpoint: Callable[[], None],
+    ) -> Path:
+        prices, latency = guidance.prices, guidance.latency
+        number = latency.number if latency else 0
+        if number in self.failing:
+            raise ValueError("it cannot be had")
+        self.mapped.add(number)
+        if number in self.held:
+            self.held.discard(number)
+            self._loop.call_soon_threadsafe(self.reached.set)
+            assert self.go.wait(20)
+        checkpoint()
+        return Path(f"{plan.number} {status.number} {prices.number if prices else 0} {number}.t")
+
+    def change(self, *snapshots: Prices | Latency | Plan | Status) -> None:
+        """As the follower does."""
+        assert self.edge.shelf is not None
+        for each in snapshots:
+            assert self.edge.shelf.accept(seal(each, KEY)) is not None
+        self.edge._changed.set()
+
+    async def next(self) -> str:
+        """The next table that workers are told of."""
+        async with asyncio.timeout(20):
+            return await self.told.get()
+
+
+@pytest.fixture
+async def rebuilding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rebuilding]:
+    made = Rebuilding(tmp_path, monkeypatch)
+    task = asyncio.create_task(made.edge._rebuild())
+    yield made
+    made.go.set()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_start_is_by_all_that_is_kept(rebuilding: Rebuilding) -> None:
+    """So that the table on disk is found; and what is in force is told."""
+    rebuilding.change(plan_of(DOCUMENT), status_of(1), prices_of(fra=1.0), latency_of(2))
+    assert await rebuilding.next() == "1 1 5 2"
+    kinds = [kind_of(each) for each in in_force(rebuilding.edge)]
+    assert kinds == ["plan", "status", "prices", "latency"]
+
+
+async def test_a_status_goes_before_round_trips_that_come_with_it(rebuilding: Rebuilding) -> None:
+    """Laying them out takes longer than a table; then they follow at once."""
+    rebuilding.change(plan_of(DOCUMENT), status_of(1))
+    assert await rebuilding.next() == "1 1 0 0"
+    rebuilding.change(status_of(2), latency_of(2))
+    assert await rebuilding.next() == "1 2 0 0"
+    assert await rebuilding.next() == "1 2 0 2"
+
+
+async def test_a_table_for_guidance_alone_gives_way_to_a_status(rebuilding: Rebuilding) -> None:
+    """It is left in the middle; the table of the status has the new round trips by then."""
+    rebuilding.change(plan_of(DOCUMENT), status_of(1))
+    assert await rebuilding.next() == "1 1 0 0"
+    rebuilding.held.add(2)
+    rebuilding.change(latency_of(2))
+    async with asyncio.timeout(20):
+        await rebuilding.reached.wait()
+    rebuilding.change(status_of(2))
+    rebuilding.go.set()
+    assert await rebuilding.next() == "1 2 0 2"
+
+
+async def test_guidance_that_cannot_be_had_keeps_no_status_waiting(rebuilding: Rebuilding) -> None:
+    """The former stays in use, and it is said that the newest is not."""
+    rebuilding.failing.add(3)
+    rebuilding.change(plan_of(DOCUMENT), status_of(1), latency_of(2))
+    assert await rebuilding.next() == "1 1 0 2"
+    rebuilding.change(latency_of(3), status_of(2))
+    assert await rebuilding.next() == "1 2 0 2"
+    rebuilding.change(status_of(3))
+    while (table := await rebuilding.next()) != "1 3 0 2":
+        assert table == "1 2 0 2"
+    assert "it cannot be had" in rebuilding.edge.table_error
+
+
+async def test_an_edge_starts_without_guidance_that_cannot_be_had(rebuilding: Rebuilding) -> None:
+    """By distance, which is better than not at all."""
+    rebuilding.failing.add(3)
+    rebuilding.change(plan_of(DOCUMENT), status_of(1), latency_of(3))
+    assert await rebuilding.next() == "1 1 0 0"
+
+
+def test_the_allocator_is_sent_guidance_once(tmp_path: Path) -> None:
+    """Not again with every status: round trips may be of megabytes."""
+    crew = Crew(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
+    told: list[dict[str, Any]] = []
+    crew._allocator = [SimpleNamespace(tell=told.append)]  # type: ignore[list-item]
+    geo, plan = europe_and_america(), plan_of(DOCUMENT)
+    for number, guidance in enumerate(
+        (NO_GUIDANCE, Guidance(prices_of(fra=1.0)), Guidance(prices_of(fra=1.0)), NO_GUIDANCE)
+    ):
+        same = Guidance(crew._guidance.prices) if number == 2 else guidance
+        crew.tell_snapshots(plan, status_of(number), None, geo=geo, guidance=same)
+    assert [each.get("prices", "absent") is not None for each in told] == [True, True, True, False]
+    assert ["prices" in each for each in told] == [False, True, False, True]
+
+
+async def test_the_allocator_steers_by_guidance() -> None:
+    """A status is in force while new round trips are laid out, and then these are too."""
+    holder, begin = Holder(), asyncio.Event()
+    said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    pipe: Any = SimpleNamespace(say=lambda **news: said.put_nowait(news))
+    views = _Views(pipe, holder, begin, None)
+    news = {
+        "plan": plan_of(DOCUMENT).model_dump_json(),
+        "status": status_of(1).model_dump_json(),
+        "keys": keyset().model_dump_json(),
+        "geodata": str(europe_and_america().path),
+    }
+
+    def chosen() -> str:
+        assert holder.view is not None
+        steering = holder.view.steering
+        geo_client = steering.atlas.client(ip_address(BERLIN))
+        site = steering.decide(steering.atlas.services["s"], geo_client).site
+        return site.id if site else ""
+
+    await views.hear(news)
+    assert (chosen(), begin.is_set()) == ("fra", True)
+    await views.hear({**news, "prices": prices_of(fra=500.0).model_dump_json()})
+    assert chosen() == "iad"
+    await views.hear({**news, "prices": None})
+    assert chosen() == "fra"
+    status = status_of(2).model_dump_json()
+    await views.hear({**news, "status": status, "latency": latency_of().model_dump_json()})
+    assert holder.view is not None
+    assert holder.view.steering.status.number == 2
+    async with asyncio.timeout(20):
+        while chosen() != "iad":
+            assert (await said.get())["failure"] == ""
+    await views.hear({**news, "plan": plan_of(DOCUMENT, number=2).model_dump_json()})
+    assert chosen() == "iad", "a new plan is laid out with what is learned"
+    views.close()
