@@ -1,6 +1,6 @@
 """How relays stood at past moments, so that past answers can be explained.
 
-Revision 0007: after 0005. A row is written when something changes that answers depend on.
+Revision 0007: after 0006. A row is written when something changes that answers depend on.
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 
 def upgrade() -> None:

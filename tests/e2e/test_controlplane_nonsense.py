@@ -96,7 +96,7 @@ class Tokens:
         roles = operation.get("description", "Roles: admin.")
         if "replica" in roles and "admin" not in roles:
             return replica_secret(bytes.fromhex((self._api.state_dir / "master.key").read_text()))
-        for role, scope in (("prober", None), ("agent", "x")):
+        for role, scope in (("prober", None), ("agent", "x"), ("edge", None)):
             if role in roles and "admin" not in roles:
                 if role not in self._secrets:
                     self._secrets[role] = await self._api.token_of(role, scope)

@@ -56,7 +56,7 @@ def _batch(*samples: dict[str, Any]) -> dict[str, Any]:
 async def deployed(start_api: Any, tmp_path: Path, until: Any) -> Any:
     """A control plane with geo data, two regions, and what it needs to take samples."""
     explainer = Explainer(None, None, tmp_path / "geodata")
-    api = await start_api(explain=explainer, learn_interval_s=0.2)
+    api = await start_api(explain=explainer, geo=explainer.geo, learn_interval_s=0.2)
     await api.made("/v1/changesets", {"document": DOCUMENT})
 
     async def takes() -> bool:

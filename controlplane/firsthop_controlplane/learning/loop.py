@@ -197,7 +197,7 @@ class LatencyLoop:
     def _made(self, number: int, lineage: str) -> Latency:
         told = self.publication.told
         assert told is not None
-        return Latency(
+        return Latency.model_construct(  # to validate so many numbers once more would take long
             number=number,
             lineage=lineage,
             created_at=self._now(),
