@@ -5,83 +5,97 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from bench.internet import Floats, World
 
-from firsthop_steering.planner.highs import NoSolverError
+from firsthop_steering.planner.highs import optimum
 from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.plan import plan_prices, prices_without
 from firsthop_steering.planner.problem import Problem
 
+SPARE = 0.02
+"""Of all demand: what the rest has room for beyond it, when the largest region is lost."""
+
+Build = Literal["as needed", "misjudged"]
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Shares above capacity (nearest only, by prices, worst single loss), RTTs, CPU seconds."""
+    """Shares of the demand above capacity, mean RTTs, CPU seconds."""
 
     nearest_over: float
     over: float
     loss_over: float
+    """The worst of all single losses."""
     loss_at_once: float
     """When a region dies and its clients walk on under prices that do not know of it yet."""
+    fullest: float
+    """Highest utilisation, losses included."""
     nearest_ms: float
+    optimum_ms: float
+    """The linear programme's, within the same limits."""
     mean_ms: float
-    method: str
-    cpu_s: float
+    cold_s: float
     again_s: float
     """From those prices, after every group's demand has changed by 10 %."""
-    loss_s: float
-    worst: float
-    """Highest utilisation, losses included."""
+    losses_s: float
+    """For the losses of all regions, one after another."""
 
 
-def _no_solver(problem: Problem, start: Floats) -> Floats:
-    raise NoSolverError("left out")
+def capacity_of(nearest: Floats, times: float, build: Build, draw: np.random.Generator) -> Floats:
+    """What each region can bear, `times` all demand in total.
+
+    *As needed*: by the demand that is nearest to it, but none so much that the others could not
+    bear all demand and SPARE; what that leaves over goes to the others in proportion.
+    *Misjudged*: that demand times a lognormal factor (sigma 0.25), at least a tenth of the mean and
+    at most 6 % of all, far below the need of the greatest.
+    """
+    count, total = len(nearest), float(nearest.sum())
+    if build == "as needed":
+        wanted, most = np.maximum(nearest, total / count / 100), 1 - (1 + SPARE) / times
+    else:
+        wanted = np.maximum(nearest * draw.lognormal(0, 0.25, count), total / count / 10)
+        most = 0.06
+    for _ in range(100):
+        wanted = np.minimum(wanted / wanted.sum(), most)
+    return wanted * times * total / wanted.sum()
 
 
 def plan_world(
-    world: World, names: Sequence[str], *, times: float, seed: int, losses: int, solver: bool = True
+    world: World, names: Sequence[str], *, times: float, build: Build, seed: int
 ) -> Planned:
-    """Lognormal demand (sigma 1) over the prefixes; capacity is `times` all of it in total.
-
-    A region's share of the capacity is what nearest-only brings it, times a lognormal factor
-    (sigma 0.25), at least a tenth of the mean and at most 6 % of all: planned by hand, wrong by a
-    quarter, and such that the rest can bear a loss.
-    """
+    """Lognormal demand (sigma 1) over the prefixes, one group each, and every single loss."""
     draw = np.random.default_rng(seed)
     count = len(names)
     demand = draw.lognormal(0, 1, len(world.rtt_ms))
-    nearest = np.bincount(world.rtt_ms.argmin(axis=1), demand, count)
-    capacity = np.maximum(nearest * draw.lognormal(0, 0.25, count), demand.sum() / count / 10)
-    for _ in range(30):
-        capacity = np.minimum(capacity / capacity.sum(), 0.06)
-    capacity *= times * demand.sum() / capacity.sum()
+    nearest = np.bincount(world.rtt_ms.argmin(axis=1), demand, count).astype(np.float64)
+    capacity = capacity_of(nearest, times, build, draw)
     problem = Problem(world.rtt_ms, demand, capacity)
     relief = reliefs(names)
-    options = {} if solver else {"solver": _no_solver}
     began = time.process_time()
-    planned = plan_prices(problem, names, np.zeros(count), **options)
-    cpu_s = time.process_time() - began
+    prices = plan_prices(problem, names, np.zeros(count)).prices
+    cold_s = time.process_time() - began
     shaken = Problem(world.rtt_ms, demand * draw.lognormal(0, 0.1, len(demand)), capacity)
     began = time.process_time()
-    plan_prices(shaken, names, planned.prices, **options)
+    plan_prices(shaken, names, prices)
     again_s = time.process_time() - began
-    found = outcome(problem, planned.prices, relief)
-    free = outcome(problem, np.zeros(count), relief)
-    used = [float((found.load / capacity).max())]
-    overs, at_once, spent = [0.0], [0.0], [0.0]
-    for lost in np.argsort(-found.load)[:losses].tolist():
+    began = time.process_time()
+    ready = [prices_without(problem, names, prices, lost).prices for lost in range(count)]
+    losses_s = time.process_time() - began
+    found, free = outcome(problem, prices, relief), outcome(problem, np.zeros(count), relief)
+    overs, at_once, used = [], [], [float((found.load / capacity).max())]
+    for lost, spare in enumerate(ready):
         rest = problem.without(lost)
-        began = time.process_time()
-        prices = prices_without(problem, names, planned.prices, lost, **options).prices
-        spent.append(time.process_time() - began)
-        load = outcome(rest, prices, relief).load
+        load = outcome(rest, spare, relief).load
         overs.append(_over(load, rest.capacity))
-        at_once.append(_over(outcome(rest, planned.prices, relief).load, rest.capacity))
-        used.append(float((load / np.maximum(rest.capacity, 1e-9))[rest.capacity > 0].max()))
+        at_once.append(_over(outcome(rest, prices, relief).load, rest.capacity))
+        used.append(float(np.delete(load / capacity, lost).max()))
     return Planned(
         _over(free.load, capacity), _over(found.load, capacity), max(overs), max(at_once),
-        free.mean_ms, found.mean_ms, planned.method, cpu_s, again_s, max(spent), max(used),
+        max(used), free.mean_ms, optimum(problem, prices).mean_ms, found.mean_ms,
+        cold_s, again_s, losses_s,
     )  # fmt: skip
 
 

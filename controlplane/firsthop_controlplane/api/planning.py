@@ -61,7 +61,6 @@ class PricesView(Model):
     """Sessions that a client of the reports stands for, by what agents say."""
     worst: float
     """The greatest load over limit that the plan comes to; above 1 there is no room."""
-    method: str
     regions: tuple[PricedRegion, ...]
     without: dict[Slug, dict[Slug, float]]
     """What will be charged while a region is lost."""
@@ -92,7 +91,6 @@ async def _prices(calling: Calling) -> web.Response:
             demand=round(view.demand, 2) if view else 0.0,
             scale=view.scale if view else 1.0,
             worst=round(view.worst, 4) if view else 0.0,
-            method=view.method if view else "",
             regions=regions,
             without=dict(prices.without) if prices else {},
         )

@@ -15,7 +15,7 @@ from firsthop_controlplane.planning.groups import Rows, Supply, problem_of
 from firsthop_steering.charges import prices_in_force
 from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.plan import corrected, eased, plan_prices, prices_without
-from firsthop_steering.planner.problem import Problem
+from firsthop_steering.planner.problem import Problem, merged
 from firsthop_steering.rtt.samples import Floats
 from firsthop_steering.snapshot import Prices
 
@@ -47,7 +47,6 @@ class View:
     factors: Mapping[str, float]
     worst: float
     """The greatest load over limit that the wanted prices come to."""
-    method: str
 
 
 @dataclass(slots=True)
@@ -87,7 +86,7 @@ class Rounds:
         held = self.in_force(names, lost)
         scale = self._learn_load(rows, supply, held, names)
         factors = self._vector(self.factors, names, nothing=1.0)
-        problem = problem_of(rows, supply.capacity / factors, scale)
+        problem, _ = merged(problem_of(rows, supply.capacity / factors, scale))
         started = clock()
         found = plan_prices(problem, names, held)
         eased_to = eased(held, found.prices, elapsed_s=elapsed_s, ttl_s=ttl_s)
@@ -101,7 +100,6 @@ class Rounds:
             dict(zip(names, supply.capacity.tolist(), strict=True)),
             dict(self.factors),
             found.worst,
-            found.method,
         )
 
     def is_news(self, told: Prices | None) -> bool:

@@ -1,4 +1,4 @@
-"""The transport problem as a linear programme, by HiGHS. The only module that knows highspy.
+"""The transport problem as a linear programme, by HiGHS: the optimum that prices are held against.
 
     minimise   sum f_gr cost_gr + OVERLOAD_MS sum over_r
     subject to sum_r f_gr = demand_g,   sum_g f_gr - over_r <= limit_r,   f, over >= 0
@@ -6,22 +6,27 @@
 The dual of a region's row is what one more place there would save: its price. Most pairs of group
 and region are never used, so they come in only as their reduced costs ask for it (column
 generation): the optimum is that of the whole programme.
+
+The planner's loop does without: the duals alone overload (all of a group on the margin goes to one
+side), and Newton's method is there sooner. Tests and `bench/steering.py` compare. The only module
+that knows highspy.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.planner.ascent import MOST_PRICE_MS
-from firsthop_steering.planner.problem import Problem
+from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
 from firsthop_steering.rtt.samples import Floats
 
 NEAR_MS = 4.0
 """Pairs that come in at first: as good as the group's best at the starting prices, or nearly."""
 EXACT_MS = 1e-4
-MOST_S = 2.0
-"""For one solution: a planner that comes late is worse than one that is not exact."""
+MOST_S = 120.0
+"""For one solution."""
 _ROUNDS = 12
 
 
@@ -29,19 +34,27 @@ class NoSolverError(Exception):
     """highspy is not installed (it comes with the extra `planner`), or found no optimum."""
 
 
-def lp_prices(problem: Problem, start: Floats) -> Floats:
-    """Every region's price in ms; `start` is where to look first. Raises NoSolverError."""
+@dataclass(frozen=True, slots=True)
+class Optimum:
+    """Every region's price in ms, and what a client costs in the mean (overload included)."""
+
+    prices: Floats
+    mean_ms: float
+
+
+def optimum(problem: Problem, start: Floats) -> Optimum:
+    """The optimum; `start` are prices near which to look first. Raises NoSolverError."""
     score = problem.cost_ms + start
     inside = score <= score.min(axis=1, keepdims=True) + NEAR_MS
-    prices = start
+    prices, worth = start, np.zeros(len(problem.demand))
     for _ in range(_ROUNDS):
         prices, worth = _solve(problem, inside)
-        reduced = problem.cost_ms + prices - worth[:, None]
-        missing = (reduced < -EXACT_MS) & ~inside
+        missing = (problem.cost_ms + prices - worth[:, None] < -EXACT_MS) & ~inside
         if not missing.any():
             break
         inside |= missing
-    return np.clip(prices, 0.0, MOST_PRICE_MS)
+    spent = float(worth @ problem.demand - prices @ problem.limits)  # by strong duality
+    return Optimum(np.clip(prices, 0.0, MOST_PRICE_MS), spent / float(problem.demand.sum()))
 
 
 def _solve(problem: Problem, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:

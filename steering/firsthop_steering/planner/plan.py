@@ -1,20 +1,31 @@
-"""From a problem to prices: one call for the planner's loop, with and without HiGHS."""
+"""From a problem to prices: one call for the planner's loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from firsthop_steering.planner.highs import NoSolverError, lp_prices
-from firsthop_steering.planner.market import approached, balance, reliefs
-from firsthop_steering.planner.problem import Problem, merged
+from firsthop_steering.planner.market import outcome, reliefs
+from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
+from firsthop_steering.planner.smooth import Smoothed
 from firsthop_steering.rtt.samples import Floats
 
-_FEW_LOOKS = 8
-"""Looks that go on from the prices in force, before everything is worked out anew."""
+_ROUNDS = 8
+"""How often prices are corrected by what real clients make of them."""
+_LEAST_OVER, _MOST_OVER = 0.001, 0.02
+"""Of a limit: half of the way to the capacity does no harm, and finer than the first it cannot be
+told, for a sixtieth of a large group moves at a time."""
+_SURE = 3
+"""Corrections that are taken whole; later ones are halved, lest they go back and forth over such a
+step."""
+_LEAST_TARGET = 0.01
+"""Of a limit: a region is aimed at no less."""
+_IDLE = 0.04
+"""A priced region may stay so much below its limit: prices need not be exact, only right."""
+_FAINT_MS = 3.0
+"""Below it a price that is not needed does little harm."""
 
 FEEDBACK = 0.1
 """Share of a difference that one planning round corrects."""
@@ -26,53 +37,62 @@ left, so it may take its time."""
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """In ms, a region each; the greatest load over limit that they come to, and how found."""
+    """In ms, a region each; and the greatest load over limit that they come to."""
 
     prices: Floats
     worst: float
-    method: Literal["highs", "ascent"]
 
 
-def plan_prices(
-    problem: Problem,
-    regions: Sequence[str],
-    start: Floats,
-    solver: Callable[[Problem, Floats], Floats] = lp_prices,
-) -> Prices:
+def plan_prices(problem: Problem, regions: Sequence[str], start: Floats) -> Prices:
     """Prices for these regions, looked for from `start`, the ones in force.
 
-    Where few steps from there are enough, these are taken: the fewest clients move. Else the way
-    is made anew; and where that does not settle either, the linear programme says where the top
-    is, and the balance sees to it that clients, who choose by bucket, do what it found.
+    Where these still do, they stay: nobody moves. Else they are worked out for clients who choose
+    smoothly, and corrected by what the real ones, who choose by bucket, make of them: what the
+    smooth ones are aimed at gives way by as much as these differ.
     """
-    problem, _ = merged(problem)
     relief = reliefs(regions)
-    near = balance(problem, start, relief, looks=_FEW_LOOKS)
-    if near.settled:
-        return Prices(near.prices, near.worst, "ascent")
-    anew = balance(problem, approached(problem, start, relief), relief)
-    if anew.settled:
-        return Prices(anew.prices, anew.worst, "ascent")
-    best = min(near, anew, key=lambda each: each.worst)
-    try:
-        exact = balance(problem, solver(problem, anew.prices), relief)
-    except NoSolverError:
-        return Prices(best.prices, best.worst, "ascent")
-    if best.worst < exact.worst:
-        return Prices(best.prices, best.worst, "ascent")
-    return Prices(exact.prices, exact.worst, "highs")
+    here = best = _tried(problem, relief, np.clip(start, 0.0, MOST_PRICE_MS))
+    if here.settled:
+        return Prices(here.prices, here.worst)
+    smooth = Smoothed.of(problem)
+    limits = np.maximum(problem.limits, 1e-9)
+    astray = np.zeros(len(limits))
+    for count in range(_ROUNDS):
+        differs = here.load - smooth.load(here.prices)
+        astray += (differs - astray) * (1.0 if count < _SURE else 0.5)
+        targets = np.maximum(limits - astray, _LEAST_TARGET * limits)
+        here = _tried(problem, relief, smooth.settle(here.prices, targets))
+        best = min(best, here, key=lambda each: (not each.settled, each.worst))
+        if here.settled:
+            break
+    return Prices(best.prices, best.worst)
 
 
-def prices_without(
-    problem: Problem,
-    regions: Sequence[str],
-    start: Floats,
-    lost: int,
-    solver: Callable[[Problem, Floats], Floats] = lp_prices,
-) -> Prices:
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """Prices, the load that they come to, the greatest over its limit, and whether they do."""
+
+    prices: Floats
+    load: Floats
+    worst: float
+    settled: bool
+    """No price has to change: that is optimal, by complementary slackness, but for tolerances."""
+
+
+def _tried(problem: Problem, relief: Floats, prices: Floats) -> _Tried:
+    load = outcome(problem, prices, relief).load
+    limits = np.maximum(problem.limits, 1e-9)
+    excess = np.where(problem.capacity > 0, load / limits - 1, 0.0)
+    room = np.where(problem.capacity > limits, problem.capacity / limits - 1, _MOST_OVER)
+    over = (excess > np.clip(room / 2, _LEAST_OVER, _MOST_OVER)) & (prices < MOST_PRICE_MS)
+    idle = (prices > _FAINT_MS) & (excess < -_IDLE)
+    return _Tried(prices, load, float(excess.max()) + 1, not (over | idle).any())
+
+
+def prices_without(problem: Problem, regions: Sequence[str], start: Floats, lost: int) -> Prices:
     """The prices to charge while a region is lost, so that its clients overload no other (N−1)."""
     start = np.where(np.arange(len(start)) == lost, 0.0, start)
-    return plan_prices(problem.without(lost), regions, start, solver)
+    return plan_prices(problem.without(lost), regions, start)
 
 
 def corrected(factors: Floats, reported: Floats, predicted: Floats) -> Floats:

@@ -12,6 +12,9 @@ TARGET_UTILISATION = 0.85
 """What a region is filled to: the rest is for noise, for the time until the next plan, and for a
 region that dies."""
 
+MOST_PRICE_MS = 500.0
+"""Worse than any detour on this planet: beyond, nobody has anywhere to go."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
