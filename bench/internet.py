@@ -1,6 +1,6 @@
-"""Worlds for bench/steering.py: a synthetic internet, or a measured mesh from a file.
+"""A synthetic internet for bench/steering.py; `bench/mesh.py` makes a world of a measured one.
 
-The synthetic one has real cities (GeoNames, by population); everything else is drawn:
+It has real cities (GeoNames, by population); everything else is drawn:
 
 * true RTT = light in glass × inflation + last mile. Inflation is at least 1.05: a lognormal factor
   each for (country, region), (AS, region) and (metro, region), and a detour over a third city
@@ -11,17 +11,12 @@ The synthetic one has real cities (GeoNames, by population); everything else is 
 * drift: each path swings by 5 % over a day, and one path in fifty changes for good by 30 %;
 * geo data: one prefix in ten is placed in another city (half of these in another country), one in
   four only in its country, at that country's population-weighted centre.
-
-A mesh gives true RTTs; there the client's place is right unless `--misplaced` says otherwise.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -153,74 +148,3 @@ def _believed(home: Ints, countries: Ints, people: Floats, draw: np.random.Gener
     vague = (kind >= 0.10) & (kind < 0.35)
     believed[vague] = len(people) + countries[home[vague]]
     return believed
-
-
-def mesh(path: Path, *, relays: int, per_site: int, misplaced: float, seed: int) -> World:
-    """A measured mesh; see bench/README.md for both formats.
-
-    Relays are those that the file names, else `relays` sites spread out by farthest point. A site
-    is a client with `per_site` prefixes in one AS, unless it is a relay.
-    """
-    sites, names, rtt = _read_json(path) if path.suffix == ".json" else _read_csv(path)
-    draw = np.random.default_rng(seed)
-    chosen = names if names is not None else _spread_out(sites, relays)
-    measured = rtt if names is not None and rtt.shape[1] == len(chosen) else rtt[:, chosen]
-    usable = np.isfinite(measured).all(axis=1) & ~np.isin(np.arange(len(sites)), chosen)
-    homes = np.flatnonzero(usable)
-    if not len(homes):
-        raise SystemExit(f"{path}: no site has an RTT to every relay")
-    home = np.repeat(homes, per_site)
-    _, countries = np.unique([each[2] for each in sites], return_inverse=True)
-    _, asns = np.unique([each[3] for each in sites], return_inverse=True)
-    wrong = draw.random(len(home)) < misplaced
-    believed = np.where(wrong, draw.choice(homes, len(home)), home)
-    positions = np.array([[each[0], each[1]] for each in sites])
-    return World(
-        positions[chosen], positions, countries, believed, asns[home], measured[home],
-        draw.uniform(0.5, 3, len(home)), np.empty(0),
-        np.zeros((len(home), len(chosen)), dtype=bool),
-    )  # fmt: skip
-
-
-_Site = tuple[float, float, str, str]
-_Read = tuple[list[_Site], Ints | None, Floats]
-
-
-def _read_json(path: Path) -> _Read:
-    raw = json.loads(path.read_text())
-    ids = [str(each.get("id", place)) for place, each in enumerate(raw["sites"])]
-    sites = [
-        (
-            float(each["latitude"]), float(each["longitude"]), str(each.get("country", "")),
-            str(each.get("asn", ids[place])),
-        )
-        for place, each in enumerate(raw["sites"])
-    ]  # fmt: skip
-    rtt = np.array(
-        [[np.nan if cell is None else cell for cell in row] for row in raw["rtt_ms"]], dtype=float
-    )
-    named = raw.get("relays")
-    return sites, None if named is None else np.array([ids.index(str(n)) for n in named]), rtt
-
-
-def _read_csv(path: Path) -> _Read:
-    """`id,latitude,longitude,country,asn` and then a column for every relay, by its site's id."""
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
-    heads = rows[0][5:]
-    ids = [row[0] for row in rows[1:]]
-    sites = [(float(row[1]), float(row[2]), row[3], row[4] or row[0]) for row in rows[1:]]
-    rtt = np.array([[float(cell) if cell else np.nan for cell in row[5:]] for row in rows[1:]])
-    everybody = heads == ids
-    return sites, None if everybody else np.array([ids.index(name) for name in heads]), rtt
-
-
-def _spread_out(sites: list[_Site], count: int) -> Ints:
-    """The first site and then always the one that is farthest from all chosen."""
-    vectors = unit_vectors([each[0] for each in sites], [each[1] for each in sites])
-    chosen = [0]
-    nearest = distances_km(vectors[:1], vectors)[0]
-    while len(chosen) < min(count, len(sites) - 1):
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, distances_km(vectors[chosen[-1:]], vectors)[0])
-    return np.array(chosen)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from bench.internet import Floats, Ints, World
 
+from firsthop_steering.planner.local import adjusted
 from firsthop_steering.planner.market import charged_ms, outcome, reliefs
 from firsthop_steering.planner.plan import corrected, eased, plan_prices
 from firsthop_steering.planner.problem import Problem
@@ -21,6 +22,8 @@ from firsthop_steering.rendezvous import BUCKETS
 
 TTL_S, REPORT_S, PLAN_S, HOUR_S, STEP_S = 30, 5, 10, 3600, 1
 SURGE_AT_S, SURGE_S = 600, 60
+CUT_AT_S, CUT_S = 570, 1800
+"""Half an hour without a planner, from just before the surge on."""
 RESOLVERS = 20
 LOAD = 0.65
 """Of all capacity, before the surge."""
@@ -59,6 +62,20 @@ def by_prices(world: World, capacity: Floats, names: Sequence[str]) -> Controlle
             problem = Problem(world.rtt_ms, demand, capacity / factors)
             wanted = plan_prices(problem, names, prices).prices
             prices = eased(prices, wanted, elapsed_s=PLAN_S, ttl_s=TTL_S)
+        return prices, np.zeros(len(capacity))
+
+    return control
+
+
+def cut_off(planner: Controller, capacity: Floats, *, local: bool) -> Controller:
+    """The planner is not heard for half an hour; edges hold its last prices, or, `local`, adjust
+    them by the load that relays report."""
+
+    def control(second: int, demand: Floats, load: Floats, prices: Floats) -> tuple[Floats, Floats]:
+        if not CUT_AT_S <= second < CUT_AT_S + CUT_S:
+            return planner(second, demand, load, prices)
+        if local:
+            prices = adjusted(prices, load / capacity, elapsed_s=REPORT_S, ttl_s=TTL_S)
         return prices, np.zeros(len(capacity))
 
     return control

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 320, 56, 44, 16, 190
-COLOURS = ("#1b6ca8", "#c8553d", "#5a8f3d", "#7b4fa3")
+COLOURS = ("#1b6ca8", "#c8553d", "#5a8f3d", "#7b4fa3", "#b58900")
 
 
 def chart(

@@ -25,8 +25,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.capacity import Build, plan_world
 from bench.ecs_cache import CITIES
-from bench.internet import Floats, Ints, World, mesh, synthetic
-from bench.loop import Hour, by_draining, by_prices, simulate, uncontrolled
+from bench.internet import Floats, Ints, World, synthetic
+from bench.loop import Hour, by_draining, by_prices, cut_off, simulate, uncontrolled
+from bench.mesh import MeshError, mesh
 from bench.plots import chart
 
 from firsthop_steering.rtt import exploration, hysteresis
@@ -110,12 +111,13 @@ class Life:
         regions = self.order.held[prefixes, 0]
         curious = np.flatnonzero(self.draw.random(len(prefixes)) < self.exploration.rates[prefixes])
         extra = exploration.choose(
-            self.exploration.promise_ms[prefixes[curious]], self.draw.random(len(curious))
+            self.exploration.promise_ms[prefixes[curious]],
+            self.draw.random((len(curious), exploration.CANDIDATES)),
         )
-        curious, extra = curious[extra >= 0], extra[extra >= 0]
-        self.explored += len(curious)
-        prefixes = np.concatenate([prefixes, prefixes[curious]])
-        regions = np.concatenate([regions, extra])
+        self.explored += int((extra[:, 0] >= 0).sum())
+        place, turn = np.nonzero(extra >= 0)
+        prefixes = np.concatenate([prefixes, prefixes[curious[place]]])
+        regions = np.concatenate([regions, extra[place, turn]])
         self.model.observe(
             Samples(
                 prefixes.astype(np.uint64), regions, self.draw.integers(0, 50, len(prefixes)),
@@ -192,7 +194,7 @@ def learn_and_compare(world: World, seed: int) -> History:
             life.round(number, rounds)
     total = len(life.prefixes) * AT[-1]
     print(
-        f"explored {life.explored / total:.2%} of the answers; "
+        f"{life.explored / total:.2%} of the answers tried {exploration.CANDIDATES} more regions; "
         f"{life.changes / len(life.prefixes):.2f} changes of the first region a prefix; "
         f"{life.learned.lost.sum()} of {len(life.prefixes)} prefixes placed anew; "
         f"a plan takes {np.median(life.learn_s):.3f} s"
@@ -232,9 +234,9 @@ def memory(prefixes: int) -> None:
 def capacity_table(seed: int) -> None:
     """The planner on 5,000 groups and 50 regions, and on 24 regions; every single loss."""
     print(
-        f"\ncapacity, seed {seed}: share of the demand above it (nearest only, planned, worst loss, "
-        "worst loss\nnot planned for), highest use; mean RTT in ms (nearest, optimum, planned); CPU "
-        "s (cold, again, all losses)"
+        f"\ncapacity, seed {seed}: share of the demand above it (nearest only, planned, worst loss,"
+        "\nworst loss not planned for), highest use; mean RTT in ms (nearest, optimum, planned); "
+        "\nCPU s (cold, again, all losses)"
     )
     for groups, count in ((5000, 50), (2000, 24)):
         names = [each.id for each in CITIES[:count]]
@@ -269,6 +271,8 @@ def loop_table(seed: int) -> dict[str, Hour]:
         ("nearest", uncontrolled(capacity)),
         ("on/off drain", by_draining(capacity)),
         ("prices", by_prices(world, capacity, names)),
+        ("cut off, held", cut_off(by_prices(world, capacity, names), capacity, local=False)),
+        ("cut off, local", cut_off(by_prices(world, capacity, names), capacity, local=True)),
     ):
         hour = hours[name] = simulate(world, capacity, names, control, seed)
         print(
@@ -336,11 +340,16 @@ def _world(chosen: argparse.Namespace, seed: int) -> World:
     if chosen.mesh is None:
         print(f"\nsynthetic internet {seed}: {chosen.prefixes} prefixes, {len(places)} regions")
         return synthetic(places, prefixes=chosen.prefixes, seed=seed, rough=chosen.rough)
-    print(f"\n{chosen.mesh.name}, seed {seed}")
-    return mesh(
-        chosen.mesh, relays=chosen.regions, per_site=chosen.per_site,
-        misplaced=chosen.misplaced, seed=seed,
-    )  # fmt: skip
+    try:
+        world = mesh(
+            chosen.mesh, relays=chosen.regions, per_site=chosen.per_site,
+            misplaced=chosen.misplaced, seed=seed,
+        )  # fmt: skip
+    except MeshError as wrong:
+        raise SystemExit(f"{chosen.mesh}: {wrong}") from None
+    print(f"\n{chosen.mesh.name}, seed {seed}: {len(world.believed)} prefixes, ", end="")
+    print(f"{len(world.regions)} relays")
+    return world
 
 
 if __name__ == "__main__":

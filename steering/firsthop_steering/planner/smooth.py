@@ -110,7 +110,8 @@ class Smoothed:
         rows = np.zeros((blocks * _BLOCK, regions), np.float32)
         rows[:groups] = shares * np.sqrt(self.demand)[:, None]
         rows = rows.reshape(blocks, _BLOCK, regions)
-        return np.matmul(rows.transpose(0, 2, 1), rows).sum(axis=0, dtype=np.float64)
+        total: Floats = np.matmul(rows.transpose(0, 2, 1), rows).sum(axis=0, dtype=np.float64)
+        return total
 
 
 def without_relief(prices: Floats) -> Floats:

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from firsthop_steering.rtt.estimates import Estimates
 from firsthop_steering.rtt.exploration import (
+    CANDIDATES,
     MOST_OF_GROUP,
     SHARE,
     choose,
@@ -37,14 +38,17 @@ def test_the_budget_holds_and_closed_regions_are_left_alone(
     assert (found.rates[(found.promise_ms <= 0).all(axis=1)] == 0).all()
 
 
-@given(_RTT, arrays(np.float64, 6, elements=st.floats(0, 1, exclude_max=True)))
-def test_a_draw_falls_on_a_promise(promise: np.ndarray, chance: np.ndarray) -> None:
-    """Or on nothing where there is none."""
+@given(_RTT, arrays(np.float64, (6, CANDIDATES), elements=st.floats(0, 1, exclude_max=True)))
+def test_draws_fall_on_different_promises(promise: np.ndarray, chance: np.ndarray) -> None:
+    """Or on nothing where there is none, or no further one."""
     promise[0] = 0
+    promise[1, 1:] = 0
     promise[:, 2] = 0
     chosen = choose(promise, chance)
-    assert chosen[0] == -1
-    assert (promise[np.arange(1, 6), chosen[1:]] > 0).all()
+    assert (chosen[0] == -1).all()
+    assert chosen[1].tolist() == [0, -1]
+    assert (np.take_along_axis(promise, chosen, axis=1)[2:] > 0).all()
+    assert (chosen[2:, 0] != chosen[2:, 1]).all()
 
 
 def test_a_bound_is_never_faster_than_light() -> None:
