@@ -45,19 +45,19 @@ class Planned:
 
 
 def capacity_of(nearest: Floats, times: float, build: Build, draw: np.random.Generator) -> Floats:
-    """What each region can bear, `times` all demand in total.
+    """What each region can bear, `times` all demand in total, and at least a tenth of the mean.
 
     *As needed*: by the demand that is nearest to it, but none so much that the others could not
     bear all demand and SPARE; what that leaves over goes to the others in proportion.
-    *Misjudged*: that demand times a lognormal factor (sigma 0.25), at least a tenth of the mean and
-    at most 6 % of all, far below the need of the greatest.
+    *Misjudged*: that demand times a lognormal factor (sigma 0.25), and at most 6 % of all, far
+    below the need of the greatest.
     """
     count, total = len(nearest), float(nearest.sum())
     if build == "as needed":
-        wanted, most = np.maximum(nearest, total / count / 100), 1 - (1 + SPARE) / times
+        wanted, most = nearest, 1 - (1 + SPARE) / times
     else:
-        wanted = np.maximum(nearest * draw.lognormal(0, 0.25, count), total / count / 10)
-        most = 0.06
+        wanted, most = nearest * draw.lognormal(0, 0.25, count), 0.06
+    wanted = np.maximum(wanted, total / count / 10)
     for _ in range(100):
         wanted = np.minimum(wanted / wanted.sum(), most)
     return wanted * times * total / wanted.sum()

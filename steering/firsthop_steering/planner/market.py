@@ -35,6 +35,9 @@ class Outcome:
 
     load: Floats
     mean_ms: float
+    step: Floats
+    """How much of a region's load moves at a time, for reliefs have LEVELS levels: that share of
+    the largest group which is divided between it and others."""
 
 
 def outcome(problem: Problem, prices: Floats, relief: Floats) -> Outcome:
@@ -42,7 +45,10 @@ def outcome(problem: Problem, prices: Floats, relief: Floats) -> Outcome:
     group, region, flow = _flows(problem, prices, relief)
     load = np.bincount(region, flow, len(prices)).astype(np.float64)
     spent = float(flow @ problem.cost_ms[group, region])
-    return Outcome(load, spent / max(float(problem.demand.sum()), 1e-12))
+    step = np.zeros(len(prices))
+    divided = flow < problem.demand[group]
+    np.maximum.at(step, region[divided], problem.demand[group[divided]] / LEVELS)
+    return Outcome(load, spent / max(float(problem.demand.sum()), 1e-12), step)
 
 
 def _flows(problem: Problem, prices: Floats, relief: Floats) -> tuple[Ints, Ints, Floats]:

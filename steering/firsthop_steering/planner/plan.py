@@ -12,18 +12,16 @@ from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
 from firsthop_steering.planner.smooth import Smoothed
 from firsthop_steering.rtt.samples import Floats
 
-_ROUNDS = 8
+_ROUNDS = 12
 """How often prices are corrected by what real clients make of them."""
 _LEAST_OVER, _MOST_OVER = 0.001, 0.02
 """Of a limit: half of the way to the capacity does no harm, and finer than the first it cannot be
 told, for a sixtieth of a large group moves at a time."""
-_SURE = 3
-"""Corrections that are taken whole; later ones are halved, lest they go back and forth over such a
-step."""
 _LEAST_TARGET = 0.01
 """Of a limit: a region is aimed at no less."""
 _IDLE = 0.04
-"""A priced region may stay so much below its limit: prices need not be exact, only right."""
+"""A priced region may stay so much below its limit, and a step more: prices need not be exact, only
+right."""
 _FAINT_MS = 3.0
 """Below it a price that is not needed does little harm."""
 
@@ -48,7 +46,9 @@ def plan_prices(problem: Problem, regions: Sequence[str], start: Floats) -> Pric
 
     Where these still do, they stay: nobody moves. Else they are worked out for clients who choose
     smoothly, and corrected by what the real ones, who choose by bucket, make of them: what the
-    smooth ones are aimed at gives way by as much as these differ.
+    smooth ones are aimed at gives way by as much as these differ, and by half as much for a region
+    each time that this turns, for the real ones move in steps. For the same reason a region is
+    aimed at half a step below its limit.
     """
     relief = reliefs(regions)
     here = best = _tried(problem, relief, np.clip(start, 0.0, MOST_PRICE_MS))
@@ -56,11 +56,14 @@ def plan_prices(problem: Problem, regions: Sequence[str], start: Floats) -> Pric
         return Prices(here.prices, here.worst)
     smooth = Smoothed.of(problem)
     limits = np.maximum(problem.limits, 1e-9)
-    astray = np.zeros(len(limits))
-    for count in range(_ROUNDS):
-        differs = here.load - smooth.load(here.prices)
-        astray += (differs - astray) * (1.0 if count < _SURE else 0.5)
-        targets = np.maximum(limits - astray, _LEAST_TARGET * limits)
+    astray, change = np.zeros((2, len(limits)))
+    share = np.ones(len(limits))
+    for _ in range(_ROUNDS):
+        before, change = change, here.load - smooth.load(here.prices) - astray
+        share = np.where(before * change < 0, share / 2, share)
+        astray += share * change
+        aims = limits - np.minimum(here.step, limits) / 2
+        targets = np.maximum(aims - astray, _LEAST_TARGET * limits)
         here = _tried(problem, relief, smooth.settle(here.prices, targets))
         best = min(best, here, key=lambda each: (not each.settled, each.worst))
         if here.settled:
@@ -70,23 +73,26 @@ def plan_prices(problem: Problem, regions: Sequence[str], start: Floats) -> Pric
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """Prices, the load that they come to, the greatest over its limit, and whether they do."""
+    """Prices, the load that they come to and its steps, the greatest load over its limit, and
+    whether the prices do."""
 
     prices: Floats
     load: Floats
+    step: Floats
     worst: float
     settled: bool
     """No price has to change: that is optimal, by complementary slackness, but for tolerances."""
 
 
 def _tried(problem: Problem, relief: Floats, prices: Floats) -> _Tried:
-    load = outcome(problem, prices, relief).load
+    found = outcome(problem, prices, relief)
     limits = np.maximum(problem.limits, 1e-9)
-    excess = np.where(problem.capacity > 0, load / limits - 1, 0.0)
+    excess = np.where(problem.capacity > 0, found.load / limits - 1, 0.0)
     room = np.where(problem.capacity > limits, problem.capacity / limits - 1, _MOST_OVER)
     over = (excess > np.clip(room / 2, _LEAST_OVER, _MOST_OVER)) & (prices < MOST_PRICE_MS)
-    idle = (prices > _FAINT_MS) & (excess < -_IDLE)
-    return _Tried(prices, load, float(excess.max()) + 1, not (over | idle).any())
+    idle = (prices > _FAINT_MS) & (excess < -_IDLE - found.step / limits)
+    settled = not (over | idle).any()
+    return _Tried(prices, found.load, found.step, float(excess.max()) + 1, settled)
 
 
 def prices_without(problem: Problem, regions: Sequence[str], start: Floats, lost: int) -> Prices:

@@ -17,7 +17,7 @@ from firsthop_steering.rtt.samples import Floats, Ints
 
 SHARE = 0.03
 """Of all allocations."""
-FIRST_SHARE = 0.6
+FIRST_SHARE = 0.75
 """Of the budget, for better first regions; the rest and what that leaves is for second ones, which
 clients need at once when a region dies."""
 MOST_OF_GROUP = 0.2
