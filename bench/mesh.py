@@ -48,7 +48,7 @@ def mesh(path: Path, *, relays: int, per_site: int, misplaced: float, seed: int)
     """
     read = read_mesh(path)
     draw = np.random.default_rng(seed)
-    chosen = _spread_out(read.positions, relays) if read.relays is None else read.relays
+    chosen = spread_out(read.positions, relays) if read.relays is None else read.relays
     measured = read.rtt_ms[:, chosen] if read.relays is None else read.rtt_ms
     clients = np.setdiff1d(np.arange(len(read.positions)), chosen)
     rows, columns = _complete(measured[clients])
@@ -181,7 +181,7 @@ def _complete(rtt: Floats) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]
     return rows, columns
 
 
-def _spread_out(positions: Floats, count: int) -> Ints:
+def spread_out(positions: Floats, count: int) -> Ints:
     """The first site and then always the one that is farthest from all chosen."""
     vectors = unit_vectors(*positions.T)
     chosen = [0]
