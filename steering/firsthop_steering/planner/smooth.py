@@ -32,7 +32,8 @@ a choice."""
 _MOST_STEP_MS = 60.0
 _LEAST_STRIDE = 1e-3
 _OVERSHOT = 0.5
-"""A step is halved until the slope along it, turned back, is at most so much of what it was."""
+"""A step may end where it goes down again if that is gently, at most so much of how it went up, and
+is higher all the same. Else it is halved."""
 _BLOCK = 128
 """Rows that are multiplied at a time: BLAS would start threads for more, which cost many times what
 they save."""
@@ -56,14 +57,14 @@ class Smoothed:
 
     def load(self, prices: Floats) -> Floats:
         """Of each region, at list prices."""
-        return self._load(self._shares(without_relief(prices)))
+        return self._load(self._choices(without_relief(prices))[0])
 
     def settle(self, start: Floats, targets: Floats) -> Floats:
         """The list prices at which no region has more than its target, and less only where it is
         not charged for. They do not depend on the start."""
         mean = without_relief(np.clip(start, 0.0, MOST_PRICE_MS))
         most = float(without_relief(np.array(MOST_PRICE_MS)))
-        shares = self._shares(mean)
+        shares, paid = self._choices(mean)
         slope = self._load(shares) - targets
         for _ in range(_STEPS):
             free = self.open & ((mean > 0) | (slope > 0)) & ((mean < most) | (slope < 0))
@@ -73,21 +74,27 @@ class Smoothed:
             stride = 1.0
             while True:
                 there = np.clip(mean + stride * step, 0.0, most)
-                shares = self._shares(there)
+                shares, then_paid = self._choices(there)
                 after = self._load(shares) - targets
                 along = there - mean
-                if after @ along >= -_OVERSHOT * (slope @ along) or stride < _LEAST_STRIDE:
+                rises = then_paid - paid > targets @ along
+                least = -_OVERSHOT * (slope @ along) if rises else 0.0
+                if after @ along >= least or stride < _LEAST_STRIDE:
                     break
                 stride /= 2
-            mean, slope = there, after
+            mean, slope, paid = there, after, then_paid
         return with_relief(mean)
 
-    def _shares(self, mean: Floats) -> Singles:
+    def _choices(self, mean: Floats) -> tuple[Singles, float]:
+        """Groups × regions: the share of each group that chooses each; and what all pay."""
         score = (self.cost_ms + mean.astype(np.float32)) * np.float32(-1 / SOFTNESS_MS)
-        score -= score.max(axis=1, keepdims=True)
+        best = score.max(axis=1, keepdims=True)
+        score -= best
         np.exp(score, out=score)
-        score /= score.sum(axis=1, keepdims=True)
-        return score
+        total = score.sum(axis=1, keepdims=True)
+        score /= total
+        paid = (best + np.log(total))[:, 0].astype(np.float64) @ self.demand.astype(np.float64)
+        return score, float(-SOFTNESS_MS * paid)
 
     def _load(self, shares: Singles) -> Floats:
         return (self.demand @ shares).astype(np.float64)

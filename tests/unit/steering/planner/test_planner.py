@@ -136,6 +136,23 @@ def test_limits_leave_room_to_choose() -> None:
     assert heavy.limits == pytest.approx([47.5, 47.5])
 
 
+@given(wish=st.floats(4, 30), room=st.floats(5, 40), share=st.floats(0.5, 0.9))
+@settings(max_examples=40, deadline=None)
+def test_a_group_much_larger_than_a_region_does_not_overload_it(
+    wish: float, room: float, share: float
+) -> None:
+    """A sixtieth of it moves at a time, which may be a third of the region: it is filled to the
+    step below its limit."""
+    cost = np.array([[10.0, 10.0 + wish, 60.0], [40.0, 11.0, 10.0], [50.0, 10.0, 50.0]])
+    demand = np.array([100.0, 20.0, 10.0])
+    rest = demand.sum() / share - room
+    problem = Problem(cost, demand, np.array([room, 0.9 * rest, 0.1 * rest]))
+    found = plan_prices(problem, ("a", "b", "c"), np.zeros(3)).prices
+    load = outcome(problem, found, reliefs(("a", "b", "c"))).load
+    assert (load <= problem.capacity).all()
+    assert load[0] >= problem.limits[0] * 0.96 - 2 * 100 / 60
+
+
 def test_who_may_go_nowhere_else_costs_the_others_nothing() -> None:
     """A rule ties more demand to region 0 than it takes: it is dear at once, and the rest, who have
     room, are served as near as before."""
