@@ -6,7 +6,6 @@ import as all that a relay needs before its first packet.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from importlib import import_module
 
@@ -20,6 +19,8 @@ def before_first_line(prepare: Callable[[], None]) -> None:
 
 async def ready() -> None:
     """Import what a line needs beside the loop, which goes on forwarding, and set it up."""
+    import asyncio  # sockets are bound before it is imported
+
     await asyncio.to_thread(import_module, "structlog")
     _prepare()
 
