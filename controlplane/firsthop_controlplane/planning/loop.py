@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -152,7 +153,11 @@ class PlannerLoop:
 
     async def _begin(self) -> None:
         """The prices that the leader before left hold until there is reason for others."""
-        prices = await store.load_snapshot(self._engine, "prices", Prices)
+        prices: Prices | None = None
+        try:
+            prices = await store.load_snapshot(self._engine, "prices", Prices)
+        except (ValueError, zlib.error) as error:  # plan anew rather than never
+            log.error("prices.store_refused", reason=str(error))
         if prices is not None and supersedes(prices, self._feed.present("prices")):
             self._feed.publish(prices)
         self.published = prices
