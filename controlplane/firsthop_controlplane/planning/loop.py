@@ -119,7 +119,7 @@ class PlannerLoop:
             await self._begin()
         charted = await self._chart(plan, self._geo)
         steering = Steering(charted.rtt.atlas, status, self._now(), rtt=charted.rtt)
-        supply = supply_of(plan, steering)
+        supply = await asyncio.to_thread(supply_of, plan, steering)
         about = plan.number, tuple(supply.lost.tolist())
         elapsed_s = self._clock() - self._planned_at
         if elapsed_s < self._plan_s and about == self._planned:
