@@ -280,6 +280,28 @@ async def test_a_former_leader_writes_nothing(engine: AsyncEngine, tmp_path: Pat
     assert second.latency is None
 
 
+async def test_what_cannot_be_read_is_written_anew(
+    engine: AsyncEngine, tmp_path: Path, database_url: str
+) -> None:
+    """A damaged row does not keep a leader from learning."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("INSERT INTO rtt_part (written_at, content) VALUES (now(), 'junk')")
+    await connection.execute("INSERT INTO steering_snapshot VALUES ('latency', now(), 'junk')")
+    await connection.close()
+    geo = open_geodata(None, None, tmp_path / "geodata")
+    leader = Leader(engine, geo, 7)
+    await leader.loop.turn()
+    leader.bring("batch-1", (_prefix("8.8.8.0"), "fra", 20.0))
+    await leader.loop.turn()
+    await leader.loop.save()
+    assert leader.latency is not None
+    second = Leader(engine, geo, 7)
+    await second.loop.turn()
+    assert second.latency == leader.latency
+    assert second.loop.memory is not None
+    assert len(second.loop.memory.model.ledger) == 1
+
+
 async def test_samples_are_learned_from_while_the_database_is_away(
     engine: AsyncEngine, tmp_path: Path, postgres: Any, database_url: str
 ) -> None:

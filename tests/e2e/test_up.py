@@ -181,6 +181,20 @@ def test_explain_agrees_with_dns(up: Deployment) -> None:
         assert all(each["fate"] and "rtt_ms" in each for each in said["candidates"])
 
 
+def test_the_control_plane_hears_who_is_answered(up: Deployment) -> None:
+    """Answers and allocations reach the planner within two reports of the edge."""
+    before = up.call("GET", "/v1/prices")[1]["answers"]
+    for _ in range(32):
+        up.region(GERMANY)
+    for _ in range(3):
+        up.allocate("91.0.0.7")
+
+    def heard() -> bool:
+        return bool(up.call("GET", "/v1/prices")[1]["answers"] >= before + 35)
+
+    until(heard, "the edge has told of its answers", within=40)
+
+
 def test_whoami_tells_how_the_asker_was_seen(up: Deployment) -> None:
     """Resolver, client subnet, decision and the numbers of plan and status."""
     answer = up.ask(GERMANY, name="whoami.edge.example.", kind="TXT", tcp=True)
