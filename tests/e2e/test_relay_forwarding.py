@@ -189,6 +189,7 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
         process = process_of(there)
         first, second = Client(there.address), Client(there.address)
         await first.connect(credential(there.keys))
+        await there.counted()  # it has opened all files that it needs
         soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
         process.rlimit(psutil.RLIMIT_NOFILE, (highest_file(process) + 1, hard))
         session = credential(there.keys)
