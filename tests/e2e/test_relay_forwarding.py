@@ -178,9 +178,10 @@ async def test_a_transceiver_that_is_gone_costs_only_its_packets(tmp_path: Path)
         other_one.close()
 
 
-def highest_file(process: psutil.Process) -> int:
-    """The highest descriptor in use."""
-    return max(int(each.name) for each in Path(f"/proc/{process.pid}/fd").iterdir())
+def lowest_free(process: psutil.Process) -> int:
+    """The descriptor that it would be given next."""
+    used = {int(each.name) for each in Path(f"/proc/{process.pid}/fd").iterdir()}
+    return min({*range(len(used) + 1)} - used)
 
 
 async def test_no_descriptor_is_left(tmp_path: Path) -> None:
@@ -188,10 +189,10 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         process = process_of(there)
         first, second = Client(there.address), Client(there.address)
-        await first.connect(credential(there.keys))
         await there.counted()  # it has opened all files that it needs
+        await first.connect(credential(there.keys))
         soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
-        process.rlimit(psutil.RLIMIT_NOFILE, (highest_file(process) + 1, hard))
+        process.rlimit(psutil.RLIMIT_NOFILE, (lowest_free(process), hard))
         session = credential(there.keys)
         assert not await second.check(session)
         assert await first.echo()
