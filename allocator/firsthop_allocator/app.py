@@ -31,11 +31,18 @@ from firsthop_allocator.callers import Subject, cors_headers, has_token, needs_t
 from firsthop_allocator.counts import AllocatorCollector, Counts
 from firsthop_allocator.demo import stage
 from firsthop_allocator.errors import Problem, unreadable
+from firsthop_allocator.racing import RACES, SAMPLES, SNIPPET, Racing, snippet
 from firsthop_allocator.reading import read_body, read_query
 from firsthop_allocator.regions import rank_regions
 from firsthop_allocator.route import Refused
 from firsthop_allocator.routing import steered_service
-from firsthop_allocator.schema import AllocationBody, RegionsQuery, SessionQuery
+from firsthop_allocator.schema import (
+    AllocationBody,
+    RaceBody,
+    RegionsQuery,
+    SamplesBody,
+    SessionQuery,
+)
 from firsthop_allocator.settings import MAX_OFFER, AllocatorSettings
 from firsthop_allocator.transceivers import Transceivers
 from firsthop_allocator.view import AllocatorView, Holder
@@ -55,6 +62,9 @@ _METHODS = {
     "/v1/allocations": "POST",
     "/v1/regions": "GET,HEAD",
     SESSIONS: "POST",
+    RACES: "POST",
+    SAMPLES: "POST",
+    SNIPPET: "GET,HEAD",
     "/healthz": "GET,HEAD",
     "/readyz": "GET,HEAD",
     "/metrics": "GET,HEAD",
@@ -91,6 +101,9 @@ def create_app(
     app.router.add_post(SESSIONS, api.bordered(api.open_session))
     app.router.add_patch(_SESSION, api.bordered(api.restart_session))
     app.router.add_delete(_SESSION, api.bordered(api.end_session))
+    app.router.add_post(RACES, api.bordered(api.races))
+    app.router.add_post(SAMPLES, api.bordered(api.samples))
+    app.router.add_get(SNIPPET, api.bordered(api.snippet))
     app.router.add_get("/healthz", api.bordered(api.healthz))
     app.router.add_get("/readyz", api.bordered(api.readyz))
     app.router.add_get("/metrics", api.bordered(api.metrics))
@@ -121,6 +134,7 @@ class _Api:
         self._registry = CollectorRegistry()
         self._registry.register(AllocatorCollector(counts, holder, clock))
         self._whip = Whip(lambda request: request.app[_CLIENT], clock, entropy, counts)
+        self._racing = Racing(clock, entropy, counts.samples)
         self._openapi = json.dumps(openapi.document()).encode()
 
     def bordered(self, handler: Handler) -> Handler:
@@ -201,6 +215,24 @@ class _Api:
         view, _ = self._admit(request)
         return await self._whip.end(request, view)
 
+    async def races(self, request: web.Request) -> web.StreamResponse:
+        view, trusted = self._admit(request)
+        body = read_body(await read_octets(request), RaceBody)
+        whom = subject(
+            request.headers, _peer(request), body.client_ip, self._settings, trusted=trusted
+        )
+        return json_answer(self._racing.ticket(view, body, whom), status=201)
+
+    async def samples(self, request: web.Request) -> web.StreamResponse:
+        """From who has a ticket; no token is needed, as a beacon can bear none."""
+        view = self._view()
+        body = read_body(await read_octets(request), SamplesBody)
+        whom = subject(request.headers, _peer(request), None, self._settings, trusted=False)
+        return json_answer(self._racing.take(view, body, whom), status=202)
+
+    async def snippet(self, request: web.Request) -> web.StreamResponse:
+        return snippet()
+
     async def regions(self, request: web.Request) -> web.StreamResponse:
         view, trusted = self._admit(request)
         query = read_query(request.query.items(), RegionsQuery)
@@ -263,10 +295,14 @@ class _Api:
 
     def _admit(self, request: web.Request) -> tuple[AllocatorView, bool]:
         """The view in force, and whether the caller bears a token; Problem 503 or 401."""
-        view = self._holder.view
-        if view is None:
-            raise Problem(503, self._holder.reason, kind="not-ready", headers=RETRY)
+        view = self._view()
         return view, has_token(request.headers, self._settings, view.tokens, self._clock())
+
+    def _view(self) -> AllocatorView:
+        """The view in force; Problem 503."""
+        if self._holder.view is None:
+            raise Problem(503, self._holder.reason, kind="not-ready", headers=RETRY)
+        return self._holder.view
 
 
 async def _transceivers(app: web.Application) -> AsyncIterator[None]:
