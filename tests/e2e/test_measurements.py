@@ -171,7 +171,7 @@ async def test_a_token_that_brings_too_much_is_told_when_to_come_again(deployed:
         ("transceiver", "eu", 200),
         ("operator", None, 200),
         ("viewer", None, 403),
-        ("edge", None, 403),
+        ("edge", None, 200),
         ("prober", None, 403),
     ],
 )

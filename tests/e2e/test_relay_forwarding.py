@@ -289,6 +289,12 @@ async def test_ice_tcp(tmp_path: Path) -> None:
         async with asyncio.timeout(20):
             while (await there.counted())["streams"] or (await there.counted())["sessions"]:
                 pass
+        # Measured when the flow opened and when the connection ended; strangers are not.
+        measured = await there.measured(0.0)
+        assert [each["client"] for each in measured] == ["127.0.0.0/24"] * 2
+        assert all(0 < each["rtt_ms"] < 1000 for each in measured)
+        assert await there.measured(measured[0]["at"]) == measured[1:]
+        assert await there.measured(measured[1]["at"]) == []
 
 
 @pytest.mark.parametrize("opening", [b"GET / HTTP/1.1\r\n\r\n", b"\0\0", b"\0\x02ab", b"\xff\xff"])
