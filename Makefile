@@ -31,6 +31,7 @@ format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 
 bench: bench-dns bench-relay bench-steering ## Run the benchmarks beside their peers
 	$(BIN)/python bench/respond.py
+	$(BIN)/python bench/credentials.py
 	$(BIN)/python bench/allocate.py
 	$(BIN)/python bench/ecs_cache.py
 	$(BIN)/python bench/compile.py

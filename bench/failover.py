@@ -130,7 +130,7 @@ def weight(field: Field, region: str, value: int) -> float:
     path = f"/v1/regions/{region}"
     tag = field.etag(path)
     at = time.time()
-    status, said = field.call("PATCH", path, {"weight": value}, **{"If-Match": tag})
+    status, said = field.call("PATCH", f"{path}?force=true", {"weight": value}, **{"If-Match": tag})
     assert status == 200, said
     return at
 

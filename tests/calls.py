@@ -85,13 +85,13 @@ async def _counts(url: str, prefix: str) -> dict[str, float]:
 
 @asynccontextmanager
 async def transceiver(
-    folder: Path, region: str = "eu", wire_id: int = 1, *arguments: str
+    folder: Path, region: str = "eu", wire_id: int = 1, *arguments: str, address: str = ""
 ) -> AsyncIterator[Transceiver]:
     """`firsthop transceiver` of a region of the world."""
     keys = folder / f"{region}.keys"
     keys.write_text(RegionKeys.of(KEYS, WIRE_IDS[region]).to_json())
     keys.chmod(0o600)
-    address = own_address()
+    address = address or own_address()
     async with standin.running(
         "transceiver",
         *("--listen", f"{address}:{MEDIA_PORT}", "--signalling", f"{address}:{SIGNALLING_PORT}"),
@@ -257,10 +257,13 @@ async def world(
     host: str = "127.0.0.1",
 ) -> AsyncIterator[tuple[World, Forwarder | None]]:
     """One transceiver a region, and an allocator whose one relay is a forwarder to the first, or,
-    without, the first itself."""
+    without, the first itself. `host` is where the allocator is, and the only transceiver where
+    that is no loopback address."""
     async with AsyncExitStack() as stack:
         ends = [
-            await stack.enter_async_context(transceiver(folder, region, n))
+            await stack.enter_async_context(
+                transceiver(folder, region, n, address="" if host == "127.0.0.1" else host)
+            )
             for n, region in enumerate(regions, start=1)
         ]
         allocator = await stack.enter_async_context(

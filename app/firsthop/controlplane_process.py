@@ -19,6 +19,7 @@ from firsthop_controlplane.api.bodies import parse
 from firsthop_controlplane.app import Parts, addresses, create_app
 from firsthop_controlplane.deps import DEPS
 from firsthop_controlplane.errors import ControlPlaneError, Refused
+from firsthop_controlplane.foresight import Explain
 from firsthop_controlplane.keyfiles import (
     master_key,
     publish_region_keys,
@@ -31,6 +32,7 @@ from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.migrate import migrate
 from firsthop_controlplane.tokens import BootstrapToken
+from firsthop_geodata.prefixes import GeoTable
 from firsthop_relay.route_text import write_routes
 from firsthop_relay.routes import routes_of
 from firsthop_steering.snapshot import KeySet, Plan
@@ -57,12 +59,12 @@ class ControlPlaneOptions:
     bootstrap_tokens: Path | None = None
 
 
-def run_controlplane(options: ControlPlaneOptions, explainer: Explainer | None = None) -> None:
+def run_controlplane(options: ControlPlaneOptions, explainer: Explainer) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartError."""
     asyncio.run(_until_signalled(options, explainer))
 
 
-async def _until_signalled(options: ControlPlaneOptions, explainer: Explainer | None) -> None:
+async def _until_signalled(options: ControlPlaneOptions, explainer: Explainer) -> None:
     serving = asyncio.ensure_future(_serve(options, explainer))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
@@ -70,9 +72,9 @@ async def _until_signalled(options: ControlPlaneOptions, explainer: Explainer | 
         await serving
 
 
-async def _serve(options: ControlPlaneOptions, explainer: Explainer | None) -> None:
+async def _serve(options: ControlPlaneOptions, explainer: Explainer) -> None:
     try:
-        async with running_controlplane(options, explainer):
+        async with running_controlplane(options, explainer, explainer.geo):
             await asyncio.Event().wait()
     except ControlPlaneError as error:
         raise StartError(str(error)) from None
@@ -80,7 +82,7 @@ async def _serve(options: ControlPlaneOptions, explainer: Explainer | None) -> N
 
 @contextlib.asynccontextmanager
 async def running_controlplane(
-    options: ControlPlaneOptions, explainer: Explainer | None = None
+    options: ControlPlaneOptions, explain: Explain | None = None, geo: GeoTable | None = None
 ) -> AsyncIterator[tuple[str, ...]]:
     """The URLs of a control plane that serves while the context is open."""
     settings = options.settings
@@ -89,8 +91,8 @@ async def running_controlplane(
     parts = Parts(
         signing_key=signing_key(options.state_dir, publish_dir),
         master_key=master_key(options.state_dir),
-        explain=explainer,
-        geo=explainer.geo if explainer else None,
+        explain=explain,
+        geo=geo,
         publish=lambda plan, keys: _publish(plan, keys, publish_dir),
         admin_token_file=options.state_dir / "admin.token",
         bootstrap=BootstrapFile(options.bootstrap_tokens) if options.bootstrap_tokens else tuple,

@@ -11,7 +11,7 @@ from firsthop_controlplane.actor import Actor
 from firsthop_controlplane.api.bodies import validated
 from firsthop_controlplane.errors import Fault, conflict
 from firsthop_controlplane.keyring import token_changed
-from firsthop_controlplane.revisions import Revisions, lock
+from firsthop_controlplane.revisions import lock, open_session
 from firsthop_controlplane.store.engine import STATEMENT_TIMEOUT_S, create_engine
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_controlplane.tokens import TokenDraft, entry, new_row, new_secret
@@ -27,7 +27,7 @@ async def create_token(url: str, values: dict[str, Any]) -> str:
         url, application="firsthop-token", statement_timeout_s=STATEMENT_TIMEOUT_S
     )
     try:
-        async with Revisions(engine, lambda: now).session() as session, session.begin():
+        async with open_session(engine) as session, session.begin():
             await lock(session)
             if await session.scalar(select(TokenRow).where(TokenRow.name == draft.name)):
                 raise conflict(f"there is a token {draft.name} already", [Fault("name", "taken")])

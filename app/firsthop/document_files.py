@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from firsthop_steering.document import Document, load_yaml
@@ -40,3 +41,13 @@ class DocumentFiles:
     def _read(self, path: Path) -> str:
         self.stamps[path] = stamp_of(path)
         return path.read_text(encoding="utf-8-sig")
+
+
+def read_document(path: Path) -> Document:
+    """The document in a file, or of standard input (`-`), whose zone files are looked for here.
+
+    Raises OSError, UnicodeDecodeError, DocumentError.
+    """
+    if str(path) != "-":
+        return DocumentFiles(path).load()
+    return load_yaml(sys.stdin.read(), lambda name: Path(name).read_text(encoding="utf-8"))

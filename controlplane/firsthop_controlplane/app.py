@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from firsthop_controlplane.api import (
     records,
     replicas,
     resources,
+    simulate,
     steering,
     stream,
     tokens,
@@ -35,15 +36,17 @@ from firsthop_controlplane.api import (
 from firsthop_controlplane.api.openapi import openapi
 from firsthop_controlplane.api.operations import Calling, Operation, answer_json, handler_of
 from firsthop_controlplane.api.problems import Handler, problems
-from firsthop_controlplane.deps import DEPS, Deps, Explain, MintProbe
+from firsthop_controlplane.deps import DEPS, Deps, MintProbe
 from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
+from firsthop_controlplane.foresight import Explain, Foresight
 from firsthop_controlplane.judgement import Judgement
 from firsthop_controlplane.keyring import Keyring
 from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
+from firsthop_controlplane.past import Past
 from firsthop_controlplane.peers import Peers, replica_secret
 from firsthop_controlplane.planning.loop import PlannerLoop
 from firsthop_controlplane.revisions import Revisions
@@ -105,6 +108,7 @@ def operations() -> tuple[Operation, ...]:
         *records.OPERATIONS,
         *history.OPERATIONS,
         *steering.OPERATIONS,
+        *simulate.OPERATIONS,
         *tokens.OPERATIONS,
         *keys.OPERATIONS,
         *machines.OPERATIONS,
@@ -148,6 +152,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         lambda now: _observations(settings, now),
         interval_s=settings.status_interval_s,
         now=parts.now,
+        past=Past(timedelta(days=settings.status_kept_days)),
     )
     latency = LatencyLoop(
         engine,
@@ -194,10 +199,17 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         on_plan=loop.wake,
         publish=parts.publish,
     )
+    foresight = Foresight(
+        feed,
+        parts.explain,
+        guard_share=settings.guard_share,
+        now=parts.now,
+    )
     return Deps(
         settings=settings,
         engine=engine,
-        revisions=Revisions(engine, parts.now),
+        revisions=Revisions(engine, parts.now, foresight),
+        foresight=foresight,
         feed=feed,
         keyring=keyring,
         tokens=book,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from aiohttp import web
 from sqlalchemy import select
@@ -14,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.follower import Follower
+from firsthop_controlplane.foresight import Explain, Foresight
 from firsthop_controlplane.keyring import Keyring
 from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.measures import Measures
@@ -26,12 +26,8 @@ from firsthop_controlplane.status import StatusLoop
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_controlplane.tokens import Principal, TokenBook, digest_of
-from firsthop_steering.guidance import Guidance
-from firsthop_steering.snapshot import KeySet, Plan, Status
+from firsthop_steering.snapshot import KeySet
 
-Explain = Callable[[Plan, Status, str, str, str | None, Guidance], Mapping[str, Any]]
-"""`explain(plan, status, service_id, client, vantage, guidance)`, `vantage` being the place of the
-edge that would answer; ValueError when the client cannot be read. Called in a thread."""
 MintProbe = Callable[[KeySet, datetime], tuple[str, str]]
 """`mint_probe(keys, now) -> (ufrag, password)` for the reserved region wire id 0."""
 
@@ -43,6 +39,7 @@ class Deps:
     settings: Settings
     engine: AsyncEngine
     revisions: Revisions
+    foresight: Foresight
     feed: Feed
     keyring: Keyring
     tokens: TokenBook

@@ -95,7 +95,9 @@ class Feed:
         """Its line; changes nothing, so that a long one can be made in a thread."""
         return seal(snapshot, self._key)
 
-    def publish(self, snapshot: Snapshot, line: bytes | None = None) -> None:
+    def publish(
+        self, snapshot: Plan | Status | KeySet | Prices | Latency, line: bytes | None = None
+    ) -> None:
         """Make this the present one of its kind, and tell every reader.
 
         `line` is the snapshot sealed, if that was done already.

@@ -214,22 +214,22 @@ def urgent(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus], *, lo
 
     What single vantages say is urgent where some edge decides by it (`local`).
     """
-    return _answers(old, local) != _answers(new, local)
-
-
-def _answers(statuses: Mapping[str, RelayStatus], local: bool) -> dict[str, tuple[object, ...]]:
-    return {
-        name: (
-            each.verdict,
-            each.families,
-            each.share,
-            each.draining,
-            each.stops_at,
-            each.crashed,
-            each.vantages if local else None,
-        )
-        for name, each in statuses.items()
+    return {name: steers(each, local=local) for name, each in old.items()} != {
+        name: steers(each, local=local) for name, each in new.items()
     }
+
+
+def steers(status: RelayStatus, *, local: bool) -> tuple[object, ...]:
+    """All of a relay's status that answers depend on."""
+    return (
+        status.verdict,
+        status.families,
+        status.share,
+        status.draining,
+        status.stops_at,
+        status.crashed,
+        status.vantages if local else None,
+    )
 
 
 _QUIET = frozenset({"reason", "reported_at"})

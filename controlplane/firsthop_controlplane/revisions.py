@@ -23,6 +23,7 @@ from firsthop_controlplane.differences import (
     summary,
 )
 from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
+from firsthop_controlplane.foresight import Foresight
 from firsthop_controlplane.store.configuration import (
     TRANSCEIVER_REGIONS,
     TRANSCEIVERS,
@@ -33,6 +34,7 @@ from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_controlplane.store.tables import Configured, RecordRow
 from firsthop_steering.document import Document, problems_in
 from firsthop_steering.model import Model
+from firsthop_steering.simulation import Simulation
 
 CHANNEL = "firsthop"
 """Of NOTIFY; the payload says what changed: revision, tokens or keys."""
@@ -51,18 +53,23 @@ class Outcome(Generic[T]):
     changes: tuple[Difference, ...]
     revision: int | None
     document: Document
+    effects: tuple[Simulation, ...] | None
+    """On clients; None where they cannot be told."""
 
 
 class Revisions:
     """The history of one store."""
 
-    def __init__(self, engine: AsyncEngine, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, engine: AsyncEngine, now: Callable[[], datetime], foresight: Foresight
+    ) -> None:
         self._engine = engine
         self._now = now
+        self._foresight = foresight
 
     def session(self) -> AsyncSession:
-        """A session whose rows stay readable after the commit, and that never flushes by itself."""
-        return AsyncSession(self._engine, expire_on_commit=False, autoflush=False)
+        """A session of this store; see `open_session`."""
+        return open_session(self._engine)
 
     async def change(
         self,
@@ -72,11 +79,12 @@ class Revisions:
         message: str = "",
         dry_run: bool = False,
         removes: bool = False,
+        force: bool = False,
     ) -> Outcome[T]:
         """Run `operation` on the tables and keep what it did as a revision.
 
         Raises Refused: 422 with every broken rule; 409 when the operation `removes` something and
-        others still name it.
+        others still name it, or when it moves too many clients and nobody wants it by `force`.
         """
         async with self.session() as session, session.begin() as transaction:
             await lock(session)
@@ -88,15 +96,18 @@ class Revisions:
             after = await _flushed(session, before, faults)
             _check(before, after, faults, removes=removes)
             changes = differences(before, after)
+            effects = await self._foresight.compare(before, after, parent)
             if not changes or dry_run:
                 session.expunge_all()  # what the caller holds stays readable
                 await transaction.rollback()
-                return Outcome(value, changes, None, after)
+                return Outcome(value, changes, None, after, effects)
+            if not force:
+                self._foresight.guard(effects)
             at = self._now()
             session.add(_revision(parent, actor, message or summary(changes), after, at))
             await _add_audit(session, changes, actor, parent + 1, at)
             await notify(session, "revision")
-        return Outcome(value, changes, parent + 1, after)
+        return Outcome(value, changes, parent + 1, after, effects)
 
     async def apply(
         self,
@@ -105,6 +116,7 @@ class Revisions:
         *,
         message: str = "",
         dry_run: bool = False,
+        force: bool = False,
         base: Callable[[int], None] | None = None,
     ) -> Outcome[None]:
         """Make the configuration `target`, whole.
@@ -118,9 +130,9 @@ class Revisions:
                 base(await newest_number(session))
             await replace_document(session, target)
 
-        return await self.change(replace, actor, message=message, dry_run=dry_run)
+        return await self.change(replace, actor, message=message, dry_run=dry_run, force=force)
 
-    async def restore(self, number: int, actor: Actor) -> Outcome[None]:
+    async def restore(self, number: int, actor: Actor, *, force: bool = False) -> Outcome[None]:
         """Make the configuration what it was at revision `number`; wire ids stay what they are."""
 
         async def replace(session: AsyncSession) -> None:
@@ -130,7 +142,13 @@ class Revisions:
             target = Document.model_validate(row.document)
             await replace_document(session, _present_wire_ids(target, await load_document(session)))
 
-        return await self.change(replace, actor, message=f"restore revision {number}")
+        message = f"restore revision {number}"
+        return await self.change(replace, actor, message=message, force=force)
+
+
+def open_session(engine: AsyncEngine) -> AsyncSession:
+    """A session whose rows stay readable after the commit, and that never flushes by itself."""
+    return AsyncSession(engine, expire_on_commit=False, autoflush=False)
 
 
 async def lock(session: AsyncSession) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from firsthop_steering.depool import Shares
 
 SERVICE = "firsthop-controlplane"
+GUARD_SHARE = 0.25
+STATUS_KEPT_DAYS = 7.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,5 +51,9 @@ class Settings:
     """At most this share of a region's active relays may be down by measurement, but always one."""
     depool_share: float = Shares().all
     """The same of all active relays."""
+    guard_share: float = GUARD_SHARE
+    """A change that moves more of a service's clients has to be forced; 1: none has."""
+    status_kept_days: float = STATUS_KEPT_DAYS
+    """For how long it is known how relays stood, to explain past answers."""
     shutdown_s: float = 1.0
     """Open requests are given this long."""

@@ -21,6 +21,7 @@ from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.judgement import Excluded, Guarded
 from firsthop_controlplane.leadership import first_number
 from firsthop_controlplane.observations import Clock, Heard, Observations, Standing, news, urgent
+from firsthop_controlplane.past import Past
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import LeaderRow, RelayStatusRow, VerdictRow
 from firsthop_steering.reports import RelayReport
@@ -44,8 +45,10 @@ class StatusLoop:
         *,
         interval_s: float,
         now: Clock,
+        past: Past,
     ) -> None:
         """`observe` makes observations that begin at a time: a new leader knows nothing yet."""
+        self._past = past
         self._engine = engine
         self._feed = feed
         self._observe = observe
@@ -75,6 +78,7 @@ class StatusLoop:
         async with AsyncSession(self._engine) as session:
             verdicts = (await session.scalars(select(VerdictRow))).all()
             reports = (await session.scalars(select(RelayStatusRow))).all()
+            await self._past.load(session)
         self._saved = {
             row.relay: Standing(row.verdict, row.since, row.reason, row.families)  # type: ignore[arg-type]
             for row in verdicts
@@ -121,7 +125,7 @@ class StatusLoop:
         relays = self.observations.statuses(plan.document.relays, now)
         local = any(service.view == "local" for service in plan.document.services)
         if status is None or self._due(status.relays, relays, now, local=local):
-            self._publish(plan, relays, now)
+            self._publish(plan, relays, now, local=local)
 
     def _tell_doubts(self) -> None:
         """Where measurements are not believed, operators have to look: once for each change."""
@@ -150,11 +154,13 @@ class StatusLoop:
         waited_s = abs((now - self._published_at).total_seconds())
         return waited_s >= self._interval_s and news(old, new)
 
-    def _publish(self, plan: Plan, relays: dict[str, RelayStatus], now: datetime) -> None:
+    def _publish(
+        self, plan: Plan, relays: dict[str, RelayStatus], now: datetime, *, local: bool
+    ) -> None:
         self._number += 1
-        self._feed.publish(
-            Status(number=self._number, lineage=plan.lineage, created_at=now, relays=relays)
-        )
+        status = Status(number=self._number, lineage=plan.lineage, created_at=now, relays=relays)
+        self._feed.publish(status)
+        self._past.note(status, local=local)
         self._published_at = now
 
     async def save_always(self) -> None:
@@ -178,13 +184,16 @@ class StatusLoop:
         if not self.may_publish():
             return
         standings, heard = dict(self.observations.standings), dict(self.observations.heard)
-        if standings == self._saved and heard == self._saved_reports:
+        changes = self._past.pending
+        if standings == self._saved and heard == self._saved_reports and not changes:
             return
         async with AsyncSession(self._engine) as session, session.begin():
             if await session.scalar(select(LeaderRow.term)) != self._term:
                 return
             await _save_verdicts(session, self._saved, standings)
             await _save_reports(session, self._saved_reports, heard)
+            await self._past.write(session, changes, self._now())
+        self._past.written(changes)
         self._saved, self._saved_reports = standings, heard
 
 

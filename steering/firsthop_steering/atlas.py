@@ -111,9 +111,9 @@ class Atlas:
         self.geo = geo
         self.services = {service.id: service for service in plan.document.services}
         self.pools: dict[Pool, tuple[Site, ...]] = {
-            "relays": _relay_sites(plan),
-            "signalling": _transceiver_sites(plan, signalling=True),
-            "media": _transceiver_sites(plan, signalling=False),
+            "relays": pool_sites(plan, "relays"),
+            "signalling": pool_sites(plan, "signalling"),
+            "media": pool_sites(plan, "media"),
         }
         self._cells = unit_vectors(geo.latitudes, geo.longitudes)
         self._vectors = {
@@ -179,6 +179,13 @@ class Atlas:
             and not ids.isdisjoint(each.regions)
         ]
         return tuple(_rule(each) for each in sorted(speaking, key=_specificity))
+
+
+def pool_sites(plan: Plan, pool: Pool) -> tuple[Site, ...]:
+    """The regions of a pool with what stands there, in the order of their ids."""
+    if pool == "relays":
+        return _relay_sites(plan)
+    return _transceiver_sites(plan, signalling=pool == "signalling")
 
 
 def parse_client(text: str) -> IPv4Address | IPv6Address:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from firsthop_steering.fairness import impossible
 from firsthop_steering.model import (
     Model,
     Override,
@@ -72,6 +73,12 @@ def problems_in(document: Document) -> list[Problem]:
         *zone_problems(document.zones, document.services),
         *_service_problems(document),
         *_override_problems(document),
+        *impossible(
+            document.services,
+            document.overrides,
+            (document.regions, document.relays),
+            (document.transceiver_regions, document.transceivers),
+        ),
     ]
 
 

@@ -294,6 +294,9 @@ class Service(Model):
     ttl_max: int = Field(default=300, ge=1, le=86400)
     """What `ttl` may not exceed."""
     answers: int = Field(default=1, ge=1, le=8)
+    min_candidates: int = Field(default=1, ge=1, le=8)
+    """Failure domains that each group of clients is to have: those of no override, and those of
+    each. A document that cannot give so many is refused; while fewer are up, the status warns."""
     regions: tuple[Slug, ...] | None = None
     """Regions of the pool that may answer; null: all."""
     transceiver_regions: tuple[Slug, ...] | None = None

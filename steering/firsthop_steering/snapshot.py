@@ -36,6 +36,7 @@ MOST_LEARNED = 50_000
 Kind = Literal["plan", "status", "keys", "delta", "prices", "latency"]
 FEATURES: frozenset[str] = frozenset()
 """What `requires` may name: features beyond format 1 that this reader knows."""
+_ROWS_AT_ONCE = 500
 _FEATURE = re.compile(r"[a-z0-9-]{1,63}")
 
 
@@ -216,15 +217,31 @@ def key_name(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
+def payload_of(snapshot: Snapshot) -> str:
+    """A snapshot as JSON.
+
+    Many rows of latency are written a few at a time, so that a thread which does it gives way.
+    """
+    rows = snapshot.prefixes if isinstance(snapshot, Latency) else {}
+    fields = snapshot.model_dump(mode="json", exclude={"prefixes"} if rows else None)
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    if not rows:
+        return text
+    items = [*rows.items()]
+    parts = [
+        json.dumps(dict(items[first : first + _ROWS_AT_ONCE]), separators=(",", ":"))[1:-1]
+        for first in range(0, len(items), _ROWS_AT_ONCE)
+    ]
+    return f'{text[:-1]},"prefixes":{{{",".join(parts)}}}}}'
+
+
 def seal(snapshot: Snapshot, key: Ed25519PrivateKey, requires: Sequence[str] = ()) -> bytes:
     """One line (with its newline) that carries `snapshot` signed by `key`.
 
     `requires` names, in order, the features that a reader must know to read it rightly.
     """
     kind = kind_of(snapshot)
-    payload = json.dumps(
-        snapshot.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
-    ).encode()
+    payload = payload_of(snapshot).encode()
     envelope = {
         "format": FORMAT,
         "kind": kind,

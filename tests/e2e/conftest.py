@@ -25,10 +25,11 @@ import pytest_asyncio
 from field.namespaces import why_not
 from field.world import Field
 from firsthop.controlplane_process import ControlPlaneOptions, running_controlplane
-from firsthop.explaining import Explainer
 from firsthop.postgres import EmbeddedPostgres
+from firsthop_controlplane.deps import Explain
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.migrate import migrate
+from firsthop_geodata.prefixes import GeoTable
 
 DEADLINE_S = 20.0
 TEMPLATE = "firsthop_template"
@@ -176,7 +177,8 @@ async def start_api(database_url: str, tmp_path: Path) -> AsyncIterator[StartApi
             *,
             url: str = database_url,
             state_dir: Path = tmp_path / "state",
-            explain: Explainer | None = None,
+            explain: Explain | None = None,
+            geo: GeoTable | None = None,
             bootstrap_tokens: Path | None = None,
             **settings: Any,
         ) -> Api:
@@ -186,7 +188,7 @@ async def start_api(database_url: str, tmp_path: Path) -> AsyncIterator[StartApi
                 bootstrap_tokens=bootstrap_tokens,
             )
             own = await stack.enter_async_context(contextlib.AsyncExitStack())
-            (base,) = await own.enter_async_context(running_controlplane(options, explain))
+            (base,) = await own.enter_async_context(running_controlplane(options, explain, geo))
             session = await stack.enter_async_context(aiohttp.ClientSession())
             token = (state_dir / "admin.token").read_text().strip()
             return Api(base, state_dir, session, own.aclose, token)

@@ -228,15 +228,21 @@ async def test_explain_answers_for_a_service_by_id_or_name(start_api: Any) -> No
     """404 for an unknown service, 400 for a client that cannot be read, else what was decided."""
     asked: list[tuple[int, str, str]] = []
 
-    def explain(
-        plan: Any, status: Any, service: str, client: str, vantage: str | None, _: object
-    ) -> dict[str, str]:
-        if client == "nobody":
-            raise ValueError("is no address")
-        asked.append((plan.number, service, client))
-        return {"region": "fra"}
+    class Told:
+        def __call__(
+            self, situation: Any, service: str, client: str, *_: Any, **__: Any
+        ) -> dict[str, str]:
+            if client == "nobody":
+                raise ValueError("is no address")
+            asked.append((situation.plan.number, service, client))
+            return {"region": "fra"}
 
-    api = await start_api(explain=explain)
+        def effects(self, *_: Any, **__: Any) -> tuple[()]:
+            return ()
+
+        changes = effects
+
+    api = await start_api(explain=Told())
     zone = {
         "apex": "edge.example",
         "primary": "n.edge.example",

@@ -56,7 +56,7 @@ def _batch(*samples: dict[str, Any]) -> dict[str, Any]:
 async def deployed(start_api: Any, tmp_path: Path, until: Any) -> Any:
     """A control plane with geo data, two regions, and what it needs to take samples."""
     explainer = Explainer(None, None, tmp_path / "geodata")
-    api = await start_api(explain=explainer, learn_interval_s=0.2)
+    api = await start_api(explain=explainer, geo=explainer.geo, learn_interval_s=0.2)
     await api.made("/v1/changesets", {"document": DOCUMENT})
 
     async def takes() -> bool:
@@ -278,6 +278,28 @@ async def test_a_former_leader_writes_nothing(engine: AsyncEngine, tmp_path: Pat
     assert second.loop.memory is not None
     assert len(second.loop.memory.model.ledger) == 0
     assert second.latency is None
+
+
+async def test_what_cannot_be_read_is_written_anew(
+    engine: AsyncEngine, tmp_path: Path, database_url: str
+) -> None:
+    """A damaged row does not keep a leader from learning."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("INSERT INTO rtt_part (written_at, content) VALUES (now(), 'junk')")
+    await connection.execute("INSERT INTO steering_snapshot VALUES ('latency', now(), 'junk')")
+    await connection.close()
+    geo = open_geodata(None, None, tmp_path / "geodata")
+    leader = Leader(engine, geo, 7)
+    await leader.loop.turn()
+    leader.bring("batch-1", (_prefix("8.8.8.0"), "fra", 20.0))
+    await leader.loop.turn()
+    await leader.loop.save()
+    assert leader.latency is not None
+    second = Leader(engine, geo, 7)
+    await second.loop.turn()
+    assert second.latency == leader.latency
+    assert second.loop.memory is not None
+    assert len(second.loop.memory.model.ledger) == 1
 
 
 async def test_samples_are_learned_from_while_the_database_is_away(

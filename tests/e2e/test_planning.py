@@ -58,7 +58,7 @@ def start(start_api: Any, tmp_path: Path) -> Any:
     async def begin(**settings: Any) -> Any:
         explainer = Explainer(None, None, tmp_path / "geodata")
         options = {"plan_interval_s": 0.1, "plan_warm_up_s": 0.0, **settings}
-        return await start_api(explain=explainer, **options)
+        return await start_api(explain=explainer, geo=explainer.geo, **options)
 
     return begin
 

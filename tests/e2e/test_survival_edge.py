@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,95 +18,13 @@ import dns.exception
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deployment import addresses, ask, free_port, until
+from deployment import ask, free_port, until
+from fed_edge import DOCUMENT, FRA, GERMANY, IAD, NAME, FedEdge
 from firsthop_steering.document import Document
 from firsthop_steering.snapshot import Plan, RelayStatus, Snapshot, Status, kind_of, seal
 from standin import keyset
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
-
-NAME, GERMANY = "relay.edge.example.", "91.0.0.0/24"
-FRA, IAD = "127.0.10.1", "127.0.10.2"
-DOCUMENT: dict[str, Any] = {
-    "regions": [
-        {"id": "fra", "latitude": 50.11, "longitude": 8.68},
-        {"id": "iad", "latitude": 39.04, "longitude": -77.49},
-    ],
-    "relays": [
-        {"id": "fra-1", "region": "fra", "ipv4": FRA, "probe": {"slow_start_s": 0}},
-        {"id": "iad-1", "region": "iad", "ipv4": IAD, "probe": {"slow_start_s": 0}},
-    ],
-    "zones": [
-        {
-            "apex": "edge.example.",
-            "primary": "ns1.edge.example.",
-            "contact": "hostmaster.edge.example.",
-            "name_servers": ["ns1.edge.example."],
-        }
-    ],
-    "services": [{"id": "relay", "name": NAME}],
-}
-
-
-class FedEdge:
-    """One `firsthop edge` that follows a control plane, or would like to."""
-
-    def __init__(self, folder: Path, *, api: str, token: str, key: Path) -> None:
-        self.state = folder / "edge"
-        self.state.mkdir(exist_ok=True)
-        self.log = folder / "edge.log"
-        self.dns, self.metrics = free_port(), free_port()
-        self.environment = {
-            **os.environ,
-            "FIRSTHOP_API_URL": api,
-            "FIRSTHOP_TOKEN": token,
-            "FIRSTHOP_SNAPSHOT_KEY": str(key),
-            "FIRSTHOP_STATE_DIR": str(self.state),
-            "FIRSTHOP_DNS_LISTEN": f"127.0.0.1:{self.dns}",
-            "FIRSTHOP_DNS_WORKERS": "1",
-            "FIRSTHOP_ALLOCATOR_LISTEN": "none",
-            "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{self.metrics}",
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @contextmanager
-    def running(self, *before: str, **environment: str) -> Iterator[FedEdge]:
-        """While the context is open; `before` is a command that becomes the edge."""
-        with self.log.open("ab") as log:
-            command = [*before, sys.executable, "-m", "firsthop", "edge"]
-            environment = {**self.environment, **environment}
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        try:
-            yield self
-            self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(timeout=15) == 0, self.log.read_text()
-        finally:
-            self.process.kill()
-            self.process.wait()
-
-    def said(self) -> Any:
-        """What /readyz says; an empty answer while nobody is there."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/readyz") as response:
-                return json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            return json.loads(error.read())
-        except OSError:
-            return {}
-
-    def ready(self) -> bool:
-        """Whether every worker answers."""
-        assert self.process is not None
-        assert self.process.poll() is None, self.log.read_text()
-        return bool(self.said().get("ready"))
-
-    def answer(self) -> list[str]:
-        """Where a client in Germany is sent; nowhere while a worker is started."""
-        try:
-            return addresses(ask(self.dns, GERMANY, name=NAME))
-        except dns.exception.Timeout:
-            return []
-
 
 IMPATIENT = """
 import firsthop.edge.supervisor

@@ -328,7 +328,7 @@ async def test_a_gap_in_the_deltas_is_closed_by_a_whole_status(tmp_path: Path) -
     await runner.cleanup()
     assert edge.seen == [1, 2, 4, 5]
     assert shelf.gaps == 1
-    assert feed.asked == [{"deltas": "true"}, {"deltas": "true"}]
+    assert feed.asked == [{"deltas": "true", "kinds": "prices,latency"}] * 2
     again = Shelf(tmp_path / "snapshots", key.public_key())
     again.load()
     assert again.status == five

@@ -181,6 +181,40 @@ def test_explain_agrees_with_dns(up: Deployment) -> None:
         assert all(each["fate"] and "rtt_ms" in each for each in said["candidates"])
 
 
+def test_the_control_plane_hears_who_is_answered(up: Deployment) -> None:
+    """Answers and allocations reach the planner within two reports of the edge."""
+    before = up.call("GET", "/v1/prices")[1]["answers"]
+    for _ in range(32):
+        up.region(GERMANY)
+    for _ in range(3):
+        up.allocate("91.0.0.7")
+
+    def heard() -> bool:
+        return bool(up.call("GET", "/v1/prices")[1]["answers"] >= before + 35)
+
+    until(heard, "the edge has told of its answers", within=40)
+
+
+def test_a_client_goes_where_it_was_measured_to_be_near(up: Deployment) -> None:
+    """Samples of one /24 move its answers, and those of no other."""
+    subnet, secret = "91.7.7.0/24", up.machine_token("signalling")
+    assert up.region(subnet) == "fra"
+    for batch in range(5):
+        at = datetime.now(UTC).isoformat()
+        samples = [
+            {"client": subnet, "region": region, "rtt_ms": rtt, "at": at}
+            for region, rtt in (("fra", 150), ("iad", 12))
+        ]
+        body = {"batch": f"measured-{batch}", "samples": samples}
+        status, told, _ = up.call("POST", "/v1/measurements", body, token=secret)
+        assert (status, told["samples"]) == (200, 2)
+    until(lambda: up.region(subnet) == "iad", "the edge goes by what was measured", within=90)
+    assert up.region(GERMANY) == "fra"
+    _, said, _ = up.call("GET", "/v1/explain?service=relay&client=91.7.7.9")
+    assert said["region"] == "iad"
+    assert {each["region"]: each["rtt_source"] for each in said["candidates"]}["iad"] == "prefix"
+
+
 def test_whoami_tells_how_the_asker_was_seen(up: Deployment) -> None:
     """Resolver, client subnet, decision and the numbers of plan and status."""
     answer = up.ask(GERMANY, name="whoami.edge.example.", kind="TXT", tcp=True)

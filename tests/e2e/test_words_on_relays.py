@@ -213,7 +213,9 @@ async def test_the_operators_word_holds_until_it_is_taken_back_or_ends(
             await until(right, f"answers {wanted}", PATIENCE_S)
 
         async def say(word: Any) -> None:
-            answer = await world.api.patch("/v1/relays/fra-1", {"forced": word})
+            tag = (await world.api.get("/v1/relays/fra-1")).etag
+            path = "/v1/relays/fra-1?force=true"  # it moves everybody here
+            answer = await world.api.call("PATCH", path, {"forced": word}, headers=tag)
             assert answer.status == 200, answer
 
         await answers(FRA)

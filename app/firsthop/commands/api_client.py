@@ -43,11 +43,12 @@ def call_for_tag(
     state_dir: Path,
     *,
     method: str = "GET",
+    query: dict[str, str] | None = None,
     body: Any = None,
     if_match: str | None = None,
 ) -> tuple[Any, str]:
     """The JSON answer, and its ETag. Raises ApiError."""
-    return _exchange(method, url, token, state_dir, None, body, if_match)
+    return _exchange(method, url, token, state_dir, query, body, if_match)
 
 
 def pages(url: str, token: str | None, state_dir: Path) -> list[dict[str, Any]]:

@@ -16,27 +16,30 @@ from firsthop.commands.options import (
     API_URL,
     STATE_DIR,
     ApiUrl,
+    Force,
     GeoipAsn,
     GeoipCity,
     StateDir,
     Token,
     listen_one,
+    share_of_clients,
     share_of_relays,
 )
 from firsthop.commands.process import fail, http_url
+from firsthop.commands.simulate import tell_effects
 from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
 from firsthop.controlplane_store import create_token
-from firsthop.document_files import DocumentFiles
+from firsthop.document_files import read_document
 from firsthop.explaining import Explainer
 from firsthop.machine_tokens import MachineTokens
 from firsthop.secret_files import write_secret
 from firsthop_controlplane.errors import ControlPlaneError
-from firsthop_controlplane.settings import Settings
+from firsthop_controlplane.settings import GUARD_SHARE, STATUS_KEPT_DAYS, Settings
 from firsthop_controlplane.store.migrate import migrate as migrate_store
 from firsthop_controlplane.tokens import TokenDraft
 from firsthop_geodata.errors import GeodataError
 from firsthop_steering.depool import Shares
-from firsthop_steering.document import Document, DocumentError, load_yaml
+from firsthop_steering.document import DocumentError
 
 DatabaseUrl = Annotated[
     str, typer.Option(envvar="FIRSTHOP_DATABASE_URL", help="postgresql://…", show_envvar=True)
@@ -88,6 +91,22 @@ def controlplane(
         float,
         typer.Option(envvar="FIRSTHOP_DEPOOL_SHARE", help="The same of all relays; 1: no limit."),
     ] = Shares().all,
+    guard_share: Annotated[
+        float,
+        typer.Option(
+            envvar="FIRSTHOP_GUARD_SHARE",
+            help="Largest share of a service's clients that a change may move without force;"
+            " 1: no limit.",
+        ),
+    ] = GUARD_SHARE,
+    status_kept_days: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            envvar="FIRSTHOP_STATUS_KEPT_DAYS",
+            help="How far back explain --at knows relays.",
+        ),
+    ] = STATUS_KEPT_DAYS,
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
 ) -> None:
@@ -101,6 +120,8 @@ def controlplane(
             advertise_url=advertise,
             depool_region_share=share_of_relays(depool_region_share, "--depool-region-share"),
             depool_share=share_of_relays(depool_share, "--depool-share"),
+            guard_share=share_of_clients(guard_share, "--guard-share"),
+            status_kept_days=status_kept_days,
         ),
         state_dir=state_dir,
         publish_dir=publish_dir,
@@ -184,17 +205,19 @@ def apply(
     file: Annotated[Path, typer.Option("--file", "-f", help="A YAML document; - is stdin.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     message: Annotated[str, typer.Option("--message", "-m")] = "",
+    force: Force = False,
     api: ApiUrl = API_URL,
     token: Token = None,
     state_dir: StateDir = STATE_DIR,
 ) -> None:
     """Make the configuration what a document says; what it does not name is deleted."""
     try:
-        document = _from_stdin() if str(file) == "-" else DocumentFiles(file).load()
+        document = read_document(file)
         body = {
             "document": document.model_dump(mode="json"),
             "message": message,
             "dry_run": dry_run,
+            "force": force,
         }
         applied = call("POST", f"{api}/v1/changesets", token, state_dir, body=body)
     except DocumentError as error:
@@ -205,12 +228,6 @@ def apply(
     tell(applied)
 
 
-def _from_stdin() -> Document:
-    """Zone files are looked for in the current folder."""
-    text = typer.get_text_stream("stdin").read()
-    return load_yaml(text, lambda name: Path(name).read_text(encoding="utf-8"))
-
-
 def tell(applied: dict[str, Any]) -> None:
     """Print what a change set did, and on standard error what is hardly meant."""
     for warning in applied["warnings"]:
@@ -218,6 +235,7 @@ def tell(applied: dict[str, Any]) -> None:
     for change in applied["changes"]:
         fields = f": {', '.join(change['fields'])}" if change["action"] == "changed" else ""
         typer.echo(f"{change['action']:8} {change['object']}{fields}")
+    tell_effects(applied["effects"] or ())
     if applied["dry_run"]:
         typer.echo(f"dry run: {len(applied['changes'])} changes, nothing was stored")
     elif applied["revision"] is None:

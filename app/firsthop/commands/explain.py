@@ -18,6 +18,12 @@ def explain(
     vantage: Annotated[
         str | None, typer.Option(help="Place of the edge that answers, where views are local.")
     ] = None,
+    want: Annotated[
+        str | None, typer.Option(help="A region: say what would put the client there.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="A past time (RFC 3339), or a revision's number.")
+    ] = None,
     api: ApiUrl = API_URL,
     token: Token = None,
     state_dir: StateDir = STATE_DIR,
@@ -27,6 +33,10 @@ def explain(
     query = {"service": service, "client": client}
     if vantage is not None:
         query["vantage"] = vantage
+    if want is not None:
+        query["want"] = want
+    if at is not None:
+        query["at"] = at
     try:
         said = call("GET", f"{api}/v1/explain", token, state_dir, query)
     except ApiError as error:

@@ -17,6 +17,9 @@ API_URL = "http://127.0.0.1:8080"
 Token = Annotated[
     str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Default: admin.token in --state-dir.")
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Even if it moves more clients than the guard allows.")
+]
 GeoipCity = Annotated[
     Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_CITY", help="A City or Country MMDB.")
 ]
@@ -58,6 +61,13 @@ def share_of_relays(share: float, option: str) -> float:
     """Above 0, as one relay may always be down, and at most 1; raises typer.BadParameter."""
     if not 0 < share <= 1:
         raise typer.BadParameter(f"{share:g} is not above 0 and at most 1", param_hint=option)
+    return share
+
+
+def share_of_clients(share: float, option: str) -> float:
+    """At least 0, where nobody may move, and at most 1; raises typer.BadParameter."""
+    if not 0 <= share <= 1:
+        raise typer.BadParameter(f"{share:g} is not from 0 to 1", param_hint=option)
     return share
 
 

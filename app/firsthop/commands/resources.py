@@ -17,7 +17,7 @@ import typer
 import yaml
 
 from firsthop.commands.api_client import ApiError, call, call_for_tag, pages
-from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, StateDir, Token
+from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, Force, StateDir, Token
 from firsthop.commands.process import fail
 
 COLUMNS = {
@@ -62,32 +62,35 @@ def collection(path: str) -> typer.Typer:
     def set_(
         identity: Identity,
         fields: Fields,
+        force: Force = False,
         api: ApiUrl = API_URL,
         token: Token = None,
         state_dir: StateDir = STATE_DIR,
     ) -> None:
         patch = read_fields(fields)
-        with_api(lambda: change(_one(api, path, identity), patch, token, state_dir))
+        with_api(lambda: change(_one(api, path, identity), patch, token, state_dir, force=force))
 
     @app.command("create", help=f"Make a {noun}.")
     def create(
         identity: Identity,
         fields: Fields,
+        force: Force = False,
         api: ApiUrl = API_URL,
         token: Token = None,
         state_dir: StateDir = STATE_DIR,
     ) -> None:
-        body = {"id": identity, **read_fields(fields)}
-        with_api(lambda: _print(call("POST", f"{api}/v1/{path}", token, state_dir, body=body)))
+        body, url = {"id": identity, **read_fields(fields)}, f"{api}/v1/{path}"
+        with_api(lambda: _print(call("POST", url, token, state_dir, forcing(force), body=body)))
 
     @app.command("delete", help=f"Delete one {noun}.")
     def delete(
         identity: Identity,
+        force: Force = False,
         api: ApiUrl = API_URL,
         token: Token = None,
         state_dir: StateDir = STATE_DIR,
     ) -> None:
-        with_api(lambda: _delete(_one(api, path, identity), token, state_dir))
+        with_api(lambda: _delete(_one(api, path, identity), token, state_dir, force=force))
 
     return app
 
@@ -96,6 +99,7 @@ def drain(
     what: Annotated[str, typer.Argument(metavar="COLLECTION", help=", ".join(DRAINABLE))],
     identity: Identity,
     undo: Annotated[bool, typer.Option("--undo", help="Take clients again.")] = False,
+    force: Force = False,
     api: ApiUrl = API_URL,
     token: Token = None,
     state_dir: StateDir = STATE_DIR,
@@ -104,13 +108,18 @@ def drain(
     if what not in DRAINABLE:
         raise typer.BadParameter(f"must be one of {', '.join(DRAINABLE)}", param_hint="COLLECTION")
     patch = {"state": "active" if undo else "draining"}
-    with_api(lambda: change(_one(api, what, identity), patch, token, state_dir))
+    with_api(lambda: change(_one(api, what, identity), patch, token, state_dir, force=force))
 
 
-def change(url: str, patch: dict[str, Any], token: str | None, state_dir: Path) -> None:
+def change(
+    url: str, patch: dict[str, Any], token: str | None, state_dir: Path, *, force: bool
+) -> None:
     """Lay `patch` over the object at `url`, and print each field's value before and after."""
     before, tag = call_for_tag(url, token, state_dir)
-    after, version = call_for_tag(url, token, state_dir, method="PATCH", body=patch, if_match=tag)
+    query = forcing(force)
+    after, version = call_for_tag(
+        url, token, state_dir, method="PATCH", query=query, body=patch, if_match=tag
+    )
     told = [
         f"{name}: {json.dumps(before.get(name))} -> {json.dumps(value)}"
         for name, value in after.items()
@@ -156,9 +165,14 @@ def _one(api: str, path: str, identity: str) -> str:
     return f"{api}/v1/{path}/{quote(identity, safe='')}"
 
 
-def _delete(url: str, token: str | None, state_dir: Path) -> None:
+def forcing(force: bool) -> dict[str, str]:
+    """The query that overrules the guard."""
+    return {"force": "true"} if force else {}
+
+
+def _delete(url: str, token: str | None, state_dir: Path, *, force: bool) -> None:
     _, tag = call_for_tag(url, token, state_dir)
-    call("DELETE", url, token, state_dir, if_match=tag)
+    call("DELETE", url, token, state_dir, forcing(force), if_match=tag)
     typer.echo("deleted")
 
 

@@ -18,6 +18,8 @@ def status(api: ApiUrl = API_URL, token: Token = None, state_dir: StateDir = STA
         said = call("GET", f"{api}/v1/status", token, state_dir)
         rows = [{"relay": name, **each} for name, each in sorted(said["relays"].items())]
         print_table(rows, COLUMNS)
+        for each in said["warnings"]:
+            typer.echo(f"warning: {each['field']}: {each['rule']}", err=True)
         typer.echo(f"status {said['number']} of {said['created_at']}")
 
     with_api(tell)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from firsthop.edge.workers import Worker
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
+from firsthop_relay import log
 from firsthop_relay.counters import Reading, add, counted_only
 from firsthop_relay.round_trips import RoundTrips, Row
 from firsthop_relay.worker import RelayWorker
@@ -138,6 +139,7 @@ class Processes:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(log.ready())  # for the death of a worker
             for worker in self._workers:
                 group.create_task(worker.run())
 

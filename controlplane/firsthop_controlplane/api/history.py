@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import defer
 
 from firsthop_controlplane.api.etags import etag, require
-from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.api.operations import Calling, Forcing, Operation, answer
 from firsthop_controlplane.api.pages import Page, before_number, page_of
+from firsthop_controlplane.api.steering import Warned
 from firsthop_controlplane.differences import Difference
 from firsthop_controlplane.errors import not_found
 from firsthop_controlplane.revisions import MESSAGE_LIMIT, Outcome
@@ -19,6 +20,7 @@ from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_controlplane.tokens import OPERATORS, VIEWERS
 from firsthop_steering.document import Document, warnings_in
 from firsthop_steering.model import Model
+from firsthop_steering.simulation import Simulation
 
 HIGHEST_NUMBER = 2**63 - 1
 
@@ -30,6 +32,8 @@ class Changeset(Model):
     message: str = Field(default="", max_length=MESSAGE_LIMIT)
     dry_run: bool = False
     """Tell what would change, and change nothing."""
+    force: bool = False
+    """Change it, however many clients that moves."""
 
 
 class Change(Model):
@@ -44,14 +48,6 @@ class Change(Model):
     after: dict[str, Any] | None
 
 
-class Warned(Model):
-    """What was taken, but is hardly meant."""
-
-    field: str
-    """Its path, like `zones/edge.example./name_servers`."""
-    rule: str
-
-
 class Applied(Model):
     """What a change set, or a restored revision, did."""
 
@@ -61,6 +57,9 @@ class Applied(Model):
     changes: tuple[Change, ...]
     warnings: tuple[Warned, ...]
     """Of the configuration as it is after the change: name servers without an address."""
+    effects: tuple[Simulation, ...] | None
+    """What becomes of the clients of each service that may have moved some; null where there is no
+    geo data to tell it by."""
 
 
 class RevisionEntry(Model):
@@ -120,6 +119,7 @@ def _applied(outcome: Outcome[None], *, dry_run: bool) -> web.Response:
         dry_run=dry_run,
         changes=tuple(_change(each) for each in outcome.changes),
         warnings=tuple(Warned(field=each.field, rule=each.rule) for each in warnings),
+        effects=outcome.effects,
     )
     return answer(value, status=200 if outcome.revision is None else 201)
 
@@ -132,6 +132,7 @@ async def _changeset(calling: Calling) -> web.Response:
         calling.actor,
         message=changeset.message,
         dry_run=changeset.dry_run,
+        force=changeset.force,
         base=(lambda newest: require(tags, newest)) if tags else None,
     )
     await calling.deps.took_effect()
@@ -177,7 +178,9 @@ async def _revision(calling: Calling) -> web.Response:
 
 
 async def _restore(calling: Calling) -> web.Response:
-    outcome = await calling.deps.revisions.restore(_number(calling), calling.actor)
+    outcome = await calling.deps.revisions.restore(
+        _number(calling), calling.actor, force=calling.query.force
+    )
     await calling.deps.took_effect()
     return _applied(outcome, dry_run=False)
 
@@ -209,7 +212,8 @@ OPERATIONS = (
     Operation(
         method="POST", path="/v1/changesets", name="changeset", tag="history", roles=OPERATORS,
         summary="Make the whole configuration what this document says", call=_changeset,
-        body=Changeset, large=True, answer=Applied, status=201, if_match="may", refusals=(422,),
+        body=Changeset, large=True, answer=Applied, status=201, if_match="may",
+        refusals=(409, 422),
     ),
     Operation(
         method="GET", path="/v1/revisions", name="revisions", tag="history", roles=VIEWERS,
@@ -224,7 +228,7 @@ OPERATIONS = (
     Operation(
         method="POST", path="/v1/revisions/{number}/restore", name="restore", tag="history",
         roles=OPERATORS, summary="Make a new revision with an old one's document", call=_restore,
-        answer=Applied, status=201, refusals=(404, 422),
+        query=Forcing, answer=Applied, status=201, refusals=(404, 409, 422),
     ),
     Operation(
         method="GET", path="/v1/audit", name="audit", tag="history", roles=VIEWERS,

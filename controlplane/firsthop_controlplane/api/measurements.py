@@ -59,7 +59,7 @@ async def _measurements(calling: Calling) -> web.Response:
         counts["repeated"] += count
         return answer(SamplesTaken(batch=batch.batch, samples=0, repeated=True))
     try:
-        samples = _samples(batch, principal, plan, memory, now)
+        samples = samples_of(batch, principal, plan, memory, now)
     except Refused:
         counts["refused"] += count
         raise
@@ -79,7 +79,7 @@ def _memory(deps: Deps) -> Memory:
     return memory
 
 
-def _samples(
+def samples_of(
     batch: SampleBatch, principal: Principal, plan: Plan, memory: Memory, now: datetime
 ) -> Samples:
     """As columns; Refused (403, 422) for what this token may not say, or what cannot be."""

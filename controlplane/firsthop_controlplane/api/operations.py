@@ -26,6 +26,13 @@ class Query(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class Forcing(Query):
+    """Of changes that move clients."""
+
+    force: bool = False
+    """Make the change, even if it moves more clients than the guard allows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One method on one path; `roles` None means without a token."""

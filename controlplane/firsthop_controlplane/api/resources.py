@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from firsthop_controlplane.api.bodies import validated
 from firsthop_controlplane.api.etags import etag, require
-from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.api.operations import Calling, Forcing, Operation, answer
 from firsthop_controlplane.api.pages import Page, after_name, page_of
 from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
 from firsthop_controlplane.store import configuration
@@ -152,7 +152,7 @@ def _creator(resource: Resource) -> Any:
             session.add(row)
             return row
 
-        outcome = await calling.deps.revisions.change(add, calling.actor)
+        outcome = await calling.deps.revisions.change(add, calling.actor, force=calling.query.force)
         await calling.deps.took_effect()
         return resource.shown(outcome.value, status=201)
 
@@ -178,7 +178,9 @@ def _changer(resource: Resource) -> Any:
             resource.collection.write(row, value)
             return row
 
-        outcome = await calling.deps.revisions.change(overlay, calling.actor)
+        outcome = await calling.deps.revisions.change(
+            overlay, calling.actor, force=calling.query.force
+        )
         await calling.deps.took_effect()
         return resource.shown(outcome.value)
 
@@ -196,7 +198,9 @@ def _deleter(resource: Resource) -> Any:
                 await configuration.delete_records(session, identity)
             await session.delete(row)
 
-        await calling.deps.revisions.change(remove, calling.actor, removes=True)
+        await calling.deps.revisions.change(
+            remove, calling.actor, removes=True, force=calling.query.force
+        )
         await calling.deps.took_effect()
         return web.Response(status=204)
 
@@ -208,7 +212,7 @@ def operations_of(resource: Resource) -> list[Operation]:
     many, one = f"/v1/{resource.path}", f"/v1/{resource.path}/{{id}}"
     word, noun = resource.collection.name, resource.noun
     reads: dict[str, Any] = {"tag": resource.path, "roles": VIEWERS, "answer": resource.model}
-    writes: dict[str, Any] = {"tag": resource.path, "roles": OPERATORS}
+    writes: dict[str, Any] = {"tag": resource.path, "roles": OPERATORS, "query": Forcing}
     return [
         Operation(
             method="GET", path=many, name=f"list_{word}", summary=f"List {noun}s", **reads,
@@ -226,7 +230,7 @@ def operations_of(resource: Resource) -> list[Operation]:
         Operation(
             method="PATCH", path=one, name=f"change_{word}", summary=f"Change a {noun}", **writes,
             call=_changer(resource), body=resource.model, partial=True, answer=resource.model,
-            etag=True, if_match="must", refusals=(404, 422),
+            etag=True, if_match="must", refusals=(404, 409, 422),
         ),
         Operation(
             method="DELETE", path=one, name=f"delete_{word}", summary=f"Delete a {noun}", **writes,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 from pydantic import AwareDatetime, Field
 
+from firsthop_controlplane.api.moments import Moment, moment
 from firsthop_controlplane.api.operations import Calling, Operation, Query, answer, answer_json
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
+from firsthop_controlplane.situation import Situation
 from firsthop_controlplane.tokens import VIEWERS
 from firsthop_steering.document import Document
+from firsthop_steering.endangered import endangered
 from firsthop_steering.model import Forced, Model, Service, Slug
 from firsthop_steering.rdata import domain_name
 from firsthop_steering.reports import RelayReport
@@ -30,6 +35,18 @@ class ExplainQuery(Query):
     """An address or a prefix."""
     vantage: Slug | None = None
     """The place of the edge that answers, for services whose view is local."""
+    want: Slug | None = None
+    """A region: tell what would put the client there."""
+    at: str | None = Field(default=None, min_length=1, max_length=64)
+    """A past moment: a time (RFC 3339), or the number of a revision, for when it was made."""
+
+
+class Warned(Model):
+    """What is taken as it is, but hardly meant."""
+
+    field: str
+    """Its path, like `zones/edge.example./name_servers`."""
+    rule: str
 
 
 class LeaderView(Model):
@@ -58,6 +75,8 @@ class StatusAnswer(Status):
     certificates: dict[Slug, AwareDatetime] = Field(default_factory=dict)
     """When the certificate of a relay that is checked by tls expires, the first of its addresses;
     known to the leader."""
+    warnings: tuple[Warned, ...] = ()
+    """Services that have fewer failure domains up than their min_candidates."""
 
 
 def leader_view(deps: Deps) -> LeaderView:
@@ -85,6 +104,7 @@ async def _status(calling: Calling) -> web.Response:
     }
     leader = leader_view(deps)
     heard, ends = _own_knowledge(deps, status) if leader.here else ({}, {})
+    found = endangered(plan, status, now) if plan else ()
     return answer(
         StatusAnswer.model_construct(
             **dict(status),
@@ -92,6 +112,7 @@ async def _status(calling: Calling) -> web.Response:
             forced=forced,
             reports=heard,
             certificates=ends,
+            warnings=tuple(Warned(field=each.field, rule=each.rule) for each in found),
         )
     )
 
@@ -110,29 +131,56 @@ def _own_knowledge(
 
 async def _explain(calling: Calling) -> web.Response:
     deps, query = calling.deps, calling.query
-    plan, status = deps.feed.plan, deps.feed.status
     if deps.explain is None:
-        detail = "This control plane was started without geo data."
-        raise Refused(501, "not-implemented", "Not Implemented", detail)
-    if plan is None or status is None:
-        raise Unavailable("no plan has been read yet")
-    service = find_service(plan.document, query.service)
+        raise no_geo_data()
+    then = await moment(deps, query.at) if query.at is not None else None
+    situation = _present(deps) if then is None else _past(deps, then)
+    document = situation.plan.document
+    service = find_service(document.services, query.service)
+    if query.want is not None:
+        _check_wanted(document, service, query.want)
+    explain = partial(deps.explain, want=query.want)
     try:
-        explained = await asyncio.to_thread(
-            deps.explain,
-            plan, status, service.id, query.client, query.vantage, deps.feed.guidance,
-        )  # fmt: skip
+        said = await asyncio.to_thread(explain, situation, service.id, query.client, query.vantage)
     except ValueError as error:
         raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
-    return answer_json(dict(explained))
+    if then is None:
+        return answer_json(dict(said))
+    number = "unknown" if then.status is None else then.status.number
+    return answer_json({**said, "at": then.told(), "status": number})
 
 
-def find_service(document: Document, word: str) -> Service:
+def _present(deps: Deps) -> Situation:
+    plan, status = deps.feed.plan, deps.feed.status
+    if plan is None or status is None:
+        raise Unavailable("no plan has been read yet")
+    return Situation(plan, status, deps.now(), deps.feed.guidance)
+
+
+def _past(deps: Deps, then: Moment) -> Situation:
+    """Without guidance: what was charged and learned then is not kept, and today's would lie."""
+    return Situation(then.plan, then.status or deps.foresight.nothing(), then.time)
+
+
+def _check_wanted(document: Document, service: Service, want: str) -> None:
+    regions = document.regions if service.pool == "relays" else document.transceiver_regions
+    if want not in {each.id for each in regions}:
+        rule = f"names no region of the pool of {service.id}"
+        raise malformed(f"want: {rule}", [Fault("want", rule)])
+
+
+def no_geo_data() -> Refused:
+    """501: nobody's place is known here."""
+    detail = "This control plane was started without geo data."
+    return Refused(501, "not-implemented", "Not Implemented", detail)
+
+
+def find_service(services: Iterable[Service], word: str) -> Service:
     """The service of this id or name; Refused (404) when there is none."""
     names = {word}
     with contextlib.suppress(ValueError):
         names.add(domain_name(word))
-    for service in document.services:
+    for service in services:
         if service.id == word or service.name in names:
             return service
     raise not_found(f"there is no service {word}")

@@ -154,12 +154,13 @@ class Publication:
 
     def rows(self) -> dict[str, tuple[int | None, ...]]:
         """By prefix, as a snapshot has them."""
-        return {
-            name: tuple(None if each == UNSAID else each for each in row)
-            for name, row in zip(
-                _names(self.orders.prefixes), self.orders.tenths.tolist(), strict=True
-            )
-        }
+        rows: dict[str, tuple[int | None, ...]] = {}
+        names = _names(self.orders.prefixes)
+        for first in range(0, len(self.orders.prefixes), _CHUNK):  # a thread gives way between
+            some = self.orders.tenths[first : first + _CHUNK].tolist()
+            for row in some:
+                rows[next(names)] = tuple(None if each == UNSAID else each for each in row)
+        return rows
 
 
 def _worth_a_row(learned: Learned, ground: Ground, told: Told) -> Ints:

@@ -13,17 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_controlplane.learning.ground import Ground
-from firsthop_controlplane.learning.orders import UNSAID
-from firsthop_controlplane.learning.publication import Publication, Told
 from firsthop_controlplane.planning.demand import Clients
 from firsthop_steering.atlas import Client, Rule, key_range
 from firsthop_steering.decide import Steering
 from firsthop_steering.decide import tier as tier_of
-from firsthop_steering.geography import PRIOR_BASE_MS, PRIOR_MS_PER_KM
 from firsthop_steering.model import Service
 from firsthop_steering.planner.problem import Problem
 from firsthop_steering.roster import roster
-from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes
+from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix
+from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.snapshot import Plan
 
 CELL = 1 << 60
@@ -37,22 +35,18 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Charted:
-    """Where groups are: the ground, and what edges were last told of its latency."""
+    """Where groups are, and what edges were last told of their round trips."""
 
     ground: Ground
-    told: Told
+    rtt: RttMap
     prefixes: Keys
-    tenths: npt.NDArray[np.int32]
+    """Those with a row of their own, ascending."""
 
     @classmethod
-    def of(cls, ground: Ground, publication: Publication) -> Charted:
-        """As edges see it; by the geographic prior where they were told nothing."""
-        told, orders, count = publication.told, publication.orders, len(ground.regions)
-        if told is None or publication.regions != ground.regions:
-            prior = Told(PRIOR_MS_PER_KM, (PRIOR_BASE_MS,) * count, 1.0, {})
-            nothing = np.empty((0, count), dtype=np.int32)
-            return cls(ground, prior, np.empty(0, dtype=np.uint64), nothing)
-        return cls(ground, told, orders.prefixes, orders.tenths)
+    def of(cls, ground: Ground, rtt: RttMap) -> Charted:
+        """Both are of one plan."""
+        rows = rtt.latency.prefixes if rtt.latency else ()
+        return cls(ground, rtt, np.array(sorted(map(parse_prefix, rows)), dtype=np.uint64))
 
     def groups_of(self, prefixes: Keys, plan: Plan) -> Keys:
         """The group of each prefix."""
@@ -73,17 +67,12 @@ class Charted:
         cells, asns = self.ground.locate(np.where(is_cell, np.uint64(0), groups))
         cells = np.where(is_cell, (groups & np.uint64(CELL - 1)).astype(np.int64), cells)
         cells = np.minimum(cells, len(self.ground.geo))
-        rtt = self.told.expected_ms(cells, self.ground)
-        if len(self.prefixes):
-            place = np.minimum(np.searchsorted(self.prefixes, groups), len(self.prefixes) - 1)
-            known = self.prefixes[place] == groups
-            own = self.tenths[place[known]]
-            rtt[known] = np.where(own == UNSAID, rtt[known], own / 10)
         clients = [
             self._client(group, cell, asn, alone=group < CELL)
             for group, cell, asn in zip(groups.tolist(), cells.tolist(), asns.tolist(), strict=True)
         ]
-        return rtt, clients
+        columns = [self.rtt.column("relays", client) for client in clients]
+        return self.rtt.rtt_us("relays")[:, columns].T / 1000, clients
 
     def _client(self, group: int, cell: int, asn: int, *, alone: bool) -> Client:
         geo = self.ground.geo
@@ -91,7 +80,7 @@ class Charted:
         country = geo.countries[cell] if located else ""
         continent = geo.continents[cell] if located else ""
         where = cell if located else None
-        if not alone:
+        if not alone:  # of no prefix: no override by CIDR speaks of it, and no learned row
             return Client(4, -1, where, country, continent, 0)
         mask, keys = keys_of_prefixes(np.array([group], dtype=np.uint64), 6)
         if mask[0]:
@@ -188,7 +177,7 @@ def problem_of(rows: Rows, capacity: Floats, scale: float = 1.0) -> Problem:
 @dataclass(frozen=True, slots=True)
 class Supply:
     """Of each region in their order: capacity (infinite: not stated), sessions that its relays
-    report (NaN: not all of them do), and whether it has no relay up."""
+    report (NaN: not all of them do), and whether it has relays, and none of them is up."""
 
     regions: Sequence[str]
     capacity: Floats
@@ -210,5 +199,8 @@ def supply_of(plan: Plan, steering: Steering) -> Supply:
             capacity[at] += np.inf if own is None else own * share
             carried = heard.sessions if heard else None
             sessions[at] += np.nan if carried is None else carried
-    lost = np.array([not up for up in field.up], dtype=bool)
+    lost = np.array(
+        [bool(wanted) and not up for wanted, up in zip(field.anyhow, field.up, strict=True)],
+        dtype=bool,
+    )
     return Supply([site.id for site in sites], capacity, sessions, lost)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -24,7 +25,8 @@ from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.demand import DemandReport
 from firsthop_steering.rtt.samples import parse_prefix
-from firsthop_steering.snapshot import Plan, Prices, Status, supersedes
+from firsthop_steering.rtt_map import RttMap
+from firsthop_steering.snapshot import Plan, Prices, supersedes
 
 log = structlog.get_logger(__name__)
 PLAN_S = 15.0
@@ -69,7 +71,7 @@ class PlannerLoop:
         self.demand = Demand(clock())
         self.rounds = Rounds()
         self.published: Prices | None = None
-        self._atlas: Atlas | None = None
+        self._charted: Charted | None = None
         self._planned_at = 0.0
         self._planned: tuple[object, ...] = ()
         """Plan and lost regions of the last round."""
@@ -85,8 +87,7 @@ class PlannerLoop:
         if plan is None or self._geo is None:
             return
         lasts = {each.id: each.ttl for each in plan.document.services if each.pool == "relays"}
-        ground = await self._latency.ground_of(plan, self._geo)
-        charted, now = Charted.of(ground, self._latency.publication), self._clock()
+        charted, now = await self._chart(plan, self._geo), self._clock()
         for each in report.answers:
             if each.service not in lasts:
                 continue
@@ -116,8 +117,9 @@ class PlannerLoop:
             return
         if not self._begun:
             await self._begin()
-        steering = await self._steering(plan, status, self._geo)
-        supply = supply_of(plan, steering)
+        charted = await self._chart(plan, self._geo)
+        steering = Steering(charted.rtt.atlas, status, self._now(), rtt=charted.rtt)
+        supply = await asyncio.to_thread(supply_of, plan, steering)
         about = plan.number, tuple(supply.lost.tolist())
         elapsed_s = self._clock() - self._planned_at
         if elapsed_s < self._plan_s and about == self._planned:
@@ -128,8 +130,7 @@ class PlannerLoop:
         services = [each for each in plan.document.services if each.pool == "relays"]
         self.demand.keep_only(each.id for each in services)
         clients = self.demand.clients(self._clock())
-        ground = await self._latency.ground_of(plan, self._geo)
-        charted, rounds = Charted.of(ground, self._latency.publication), self.rounds
+        rounds = self.rounds
 
         def plan_it() -> None:
             rows = rows_of(clients, charted, steering)
@@ -152,7 +153,11 @@ class PlannerLoop:
 
     async def _begin(self) -> None:
         """The prices that the leader before left hold until there is reason for others."""
-        prices = await store.load_snapshot(self._engine, "prices", Prices)
+        prices: Prices | None = None
+        try:
+            prices = await store.load_snapshot(self._engine, "prices", Prices)
+        except (ValueError, zlib.error) as error:  # plan anew rather than never
+            log.error("prices.store_refused", reason=str(error))
         if prices is not None and supersedes(prices, self._feed.present("prices")):
             self._feed.publish(prices)
         self.published = prices
@@ -161,10 +166,20 @@ class PlannerLoop:
             self.rounds.without = {name: dict(row) for name, row in prices.without.items()}
         self._begun = True
 
-    async def _steering(self, plan: Plan, status: Status, geo: GeoTable) -> Steering:
-        if self._atlas is None or self._atlas.plan is not plan:
-            self._atlas = await asyncio.to_thread(Atlas, plan, geo)
-        return Steering(self._atlas, status, self._now())
+    async def _chart(self, plan: Plan, geo: GeoTable) -> Charted:
+        """What edges go by, and where groups are in it; the last one is kept."""
+        latency, chart = self._feed.guidance.within(plan.lineage).latency, self._charted
+        is_same = chart is not None and chart.rtt.atlas.plan is plan
+        if chart is not None and is_same and chart.rtt.latency is latency:
+            return chart
+        ground = await self._latency.ground_of(plan, geo)
+
+        def make() -> Charted:
+            atlas = chart.rtt.atlas if chart is not None and is_same else Atlas(plan, geo)
+            return Charted.of(ground, RttMap(atlas, latency))
+
+        self._charted = chart = await asyncio.to_thread(make)
+        return chart
 
     async def _publish(self, plan: Plan) -> None:
         self._number += 1

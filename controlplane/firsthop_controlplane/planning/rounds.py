@@ -6,12 +6,13 @@ of prices while regions are lost is `firsthop_steering.charges.prices_in_force`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from firsthop_controlplane.planning.groups import Rows, Supply, problem_of
+from firsthop_steering.charges import prices_in_force
 from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.plan import corrected, eased, plan_prices, prices_without
 from firsthop_steering.planner.problem import Problem
@@ -60,13 +61,10 @@ class Rounds:
     _next: int = 0
     """From which region the prices for losses are worked out."""
 
-    def in_force(self, lost: set[str]) -> dict[str, float]:
-        """What edges charge while these regions are lost."""
-        rows = [self.without[each] for each in sorted(lost) if each in self.without]
-        if len(rows) != 1:
-            rows.append(self.now)
-        names = {name for row in rows for name in row}
-        return {name: max(row.get(name, 0.0) for row in rows) for name in names}
+    def in_force(self, names: Sequence[str], lost: Sequence[str]) -> Floats:
+        """What edges charge for each region while these are lost."""
+        held = Prices.model_construct(now=self.now, without=self.without)
+        return np.array(prices_in_force(held, names, lost)) / 1000
 
     def round(
         self,
@@ -85,8 +83,8 @@ class Rounds:
             self.now, self.without, self.view = {}, {}, None  # nobody says what is too much
             return
         names = list(supply.regions)
-        lost = {name for name, gone in zip(names, supply.lost, strict=True) if gone}
-        held = self._vector(self.in_force(lost), names)
+        lost = [name for name, gone in zip(names, supply.lost, strict=True) if gone]
+        held = self.in_force(names, lost)
         scale = self._learn_load(rows, supply, held, names)
         factors = self._vector(self.factors, names, nothing=1.0)
         problem = problem_of(rows, supply.capacity / factors, scale)
@@ -134,7 +132,7 @@ class Rounds:
         }
         return scale
 
-    def _hold(self, prices: Floats, names: list[str], lost: set[str]) -> None:
+    def _hold(self, prices: Floats, names: list[str], lost: Sequence[str]) -> None:
         """These are in force from now on; a lost region comes back dear."""
         gone = np.array([name in lost for name in names], dtype=bool)
         self.now = _sheet(np.where(gone, np.maximum(prices, RETURN_MS), prices), names)
@@ -145,7 +143,7 @@ class Rounds:
         self,
         problem: Problem,
         names: list[str],
-        lost: set[str],
+        lost: Sequence[str],
         start: Floats,
         is_late: Callable[[], bool],
     ) -> None:

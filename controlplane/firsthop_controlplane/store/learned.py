@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane.store.ledger import LeaderRow, RttPartRow, SteeringSnapshotRow
-from firsthop_steering.snapshot import Kind, Latency, Prices, kind_of
+from firsthop_steering.snapshot import Kind, Latency, Prices, kind_of, payload_of
 
 T = TypeVar("T", Latency, Prices)
 
@@ -73,7 +73,7 @@ async def _leads(session: AsyncSession, term: int) -> bool:
 
 
 def _packed(snapshot: Latency | Prices) -> bytes:
-    return zlib.compress(snapshot.model_dump_json().encode(), 1)
+    return zlib.compress(payload_of(snapshot).encode(), 1)
 
 
 def _unpacked(content: bytes, model: type[T]) -> T:

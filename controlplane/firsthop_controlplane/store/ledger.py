@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, LargeBinary, SmallInteger, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    text,
+)
 from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -131,6 +140,20 @@ class VerdictRow(Base):
     reason: Mapped[str]
     families: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     """Of each address that is checked; empty: not known."""
+
+
+class RelayPastRow(Base):
+    """What a relay was from a moment on, until its next row; null: it was no longer there."""
+
+    __tablename__ = "relay_past"
+    __table_args__ = (Index("ix_relay_past_relay_at", "relay", "at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    relay: Mapped[str] = mapped_column(Slug)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    number: Mapped[int] = mapped_column(BigInteger)
+    """Of the status that said so first."""
+    status: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class RelayStatusRow(Base):

@@ -230,6 +230,7 @@ class ServiceRow(Configured):
         CheckConstraint("ttl BETWEEN ttl_min AND ttl_max", name="ttl"),
         CheckConstraint("view IN ('global', 'local')", name="view"),
         _within("answers", 1, 8),
+        _within("min_candidates", 1, 8),
         _unique("name"),
     )
 
@@ -240,6 +241,7 @@ class ServiceRow(Configured):
     ttl_min: Mapped[int | None]
     ttl_max: Mapped[int]
     answers: Mapped[int]
+    min_candidates: Mapped[int]
     regions: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     transceiver_regions: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     when_all_down: Mapped[str]

@@ -48,3 +48,14 @@ def test_a_share_is_above_0_and_at_most_1(
     assert option in output
     assert "is not above 0 and at most 1" in output
     assert not started
+
+
+def test_the_guard_share_of_a_change(tmp_path: Path, started: list[ControlPlaneOptions]) -> None:
+    """A quarter unless told otherwise; none and all are shares too."""
+    start(tmp_path)
+    start(tmp_path, "--guard-share", "0")
+    start(tmp_path, FIRSTHOP_GUARD_SHARE="1")
+    assert [each.settings.guard_share for each in started] == [0.25, 0.0, 1.0]
+    code, output = start(tmp_path, "--guard-share", "1.5")
+    assert (code, len(started)) == (2, 3)
+    assert "1.5 is not from 0 to 1" in output

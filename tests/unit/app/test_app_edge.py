@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
-from firsthop import cli
+from firsthop import command_line
 from firsthop.addresses import format_listen, parse_listen
 from firsthop.document_files import DocumentFiles
 from firsthop.edge.crew import Crew
@@ -447,7 +447,7 @@ def test_a_bad_option_is_refused(tmp_path: Path, option: str, value: str, rule: 
     """With its name and the rule, before anything is started."""
     state = tmp_path / "state"
     command = ["edge", "--config", "none.yaml", "--state-dir", str(state), option, value]
-    result = CliRunner().invoke(cli.build("edge"), command, env={"COLUMNS": "500"})
+    result = CliRunner().invoke(command_line.build("edge"), command, env={"COLUMNS": "500"})
     assert result.exit_code == 2
     assert option in result.output
     assert rule in result.output

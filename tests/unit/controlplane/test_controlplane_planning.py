@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from firsthop_controlplane.learning.ground import Ground
-from firsthop_controlplane.learning.orders import Orders
-from firsthop_controlplane.learning.publication import Publication, Told
 from firsthop_controlplane.planning import groups
 from firsthop_controlplane.planning.demand import Clients
 from firsthop_controlplane.planning.groups import CELL, Charted, Rows, Supply, rows_of, supply_of
@@ -21,7 +19,8 @@ from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.plan import MOST_FALL_MS, MOST_RISE_MS
 from firsthop_steering.planner.problem import Problem
 from firsthop_steering.rtt.samples import parse_prefix
-from firsthop_steering.snapshot import Prices, Status
+from firsthop_steering.rtt_map import RttMap
+from firsthop_steering.snapshot import Latency, Prices, Status
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 GEO = europe_and_america()
@@ -45,9 +44,9 @@ def steering_of(status: Status | None = None, **document: Any) -> Steering:
     return Steering(atlas, status or status_of(), NOW)
 
 
-def chart(publication: Publication | None = None) -> Charted:
-    ground = Ground.of(steering_of().atlas.plan, GEO)
-    return Charted.of(ground, publication or Publication())
+def chart(latency: Latency | None = None) -> Charted:
+    atlas = steering_of().atlas
+    return Charted.of(Ground.of(atlas.plan, GEO), RttMap(atlas, latency))
 
 
 def rows(steering: Steering, *wanted: tuple[int, float], charted: Charted | None = None) -> Rows:
@@ -79,10 +78,16 @@ def test_costs_are_what_edges_rank_by() -> None:
 def test_a_learned_prefix_is_a_group_with_its_own_costs() -> None:
     """Where its row says nothing its cell does."""
     prefix = parse_prefix("10.1.2.0/24")
-    told = Told(0.015, (4.0,) * 3, 1.0, {})
-    tenths = np.array([[900, -1, 100]], dtype=np.int32)
-    orders = Orders.published(np.array([prefix], dtype=np.uint64), tenths)
-    charted = chart(Publication(("fra", "gru", "nyc"), told, orders))
+    charted = chart(
+        Latency(
+            number=1,
+            lineage="test",
+            created_at=NOW,
+            regions=("fra", "gru", "nyc"),
+            base_ms=(4.0,) * 3,
+            prefixes={"10.1.2.0/24": (900, None, 100)},
+        )
+    )
     steering = steering_of()
     some = np.array([prefix, parse_prefix("10.1.3.0/24")], dtype=np.uint64)
     assert charted.groups_of(some, steering.atlas.plan).tolist() == [prefix, BERLIN]
@@ -153,8 +158,11 @@ def test_supply_is_what_is_up_and_what_it_carries() -> None:
     assert supply.sessions[:2].tolist() == [12.0, 3.0]
     assert np.isnan(supply.sessions[2])
     assert not supply.lost.any()
-    gone = steering_of(status_of(nyc_1="down", nyc_2="down"))
-    assert supply_of(gone.atlas.plan, gone).lost.tolist() == [False, False, True]
+    away = [each for each in RELAYS if each["region"] != "gru"]
+    gone = steering_of(status_of(nyc_1="down", nyc_2="down"), relays=away)
+    supply = supply_of(gone.atlas.plan, gone)
+    assert supply.lost.tolist() == [False, False, True], "where none should be, none is missed"
+    assert supply.capacity.tolist() == [200.0, 0.0, 0.0]
 
 
 NAMES = ["fra", "gru", "nyc"]
@@ -176,6 +184,10 @@ def turn(rounds: Rounds, given: Supply, *, times: int = 1, wanted: Rows = WANTED
     wanted = Rows(np.where(given.lost, np.inf, wanted.cost_ms), wanted.clients)
     for _ in range(times):
         rounds.round(wanted, given, elapsed_s=30.0, ttl_s=30.0, clock=lambda: 0.0)
+
+
+def in_force(rounds: Rounds, *lost: str) -> dict[str, float]:
+    return dict(zip(NAMES, rounds.in_force(NAMES, lost).tolist(), strict=True))
 
 
 def load(prices: dict[str, float], given: Supply) -> list[float]:
@@ -213,7 +225,7 @@ def test_prices_for_every_single_loss_lie_ready() -> None:
     turn(rounds, supply(200.0, 120.0, 140.0), times=8)
     for at, name in enumerate(NAMES):
         given = supply(200.0, 120.0, 140.0, lost=[at])
-        found = load(rounds.in_force({name}), given)
+        found = load(in_force(rounds, name), given)
         room = given.capacity
         assert all(each <= most * 1.01 for each, most in zip(found, room, strict=True))
 
@@ -237,8 +249,8 @@ def test_a_lost_region_comes_back_dear_and_becomes_cheap() -> None:
     gone = supply(200.0, 200.0, 200.0, lost=[0])
     turn(rounds, gone, times=2)
     assert rounds.now["fra"] == RETURN_MS
-    assert rounds.in_force({"fra"}) == rounds.without["fra"]
-    assert load(rounds.in_force({"fra"}), gone)[1] <= 171
+    assert in_force(rounds, "fra") == {**dict.fromkeys(NAMES, 0.0), **rounds.without["fra"]}
+    assert load(in_force(rounds, "fra"), gone)[1] <= 171
     turn(rounds, supply(200.0, 200.0, 200.0))
     assert rounds.now["fra"] == pytest.approx(RETURN_MS - MOST_FALL_MS)
     turn(rounds, supply(200.0, 200.0, 200.0), times=6)

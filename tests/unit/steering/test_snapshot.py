@@ -16,6 +16,7 @@ from firsthop_steering.snapshot import (
     CredentialKey,
     Delta,
     KeySet,
+    Latency,
     Rejected,
     Snapshot,
     age_s,
@@ -156,3 +157,17 @@ def test_age_is_never_negative() -> None:
     """A clock that steps back makes a snapshot new, not from the future."""
     assert age_s(PLAN, NOW + timedelta(seconds=5)) == 5
     assert age_s(PLAN, NOW - timedelta(hours=1)) == 0
+
+
+def test_many_rows_of_latency_are_sealed_as_few_are() -> None:
+    """They are written some at a time, which nobody sees who reads them."""
+    for count in (0, 1, 500, 501, 1700):
+        latency = Latency(
+            number=1,
+            lineage="store",
+            created_at=NOW,
+            regions=("fra", "nyc"),
+            base_ms=(4.0, 4.5),
+            prefixes={f"10.{n // 256}.{n % 256}.0/24": (n, None) for n in range(count)},
+        )
+        assert unseal(seal(latency, KEY), KEY.public_key()) == latency

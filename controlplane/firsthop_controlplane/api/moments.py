@@ -1,0 +1,86 @@
+"""A past moment as it was: the plan of then, and how relays stood, where that is still known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from sqlalchemy import select
+
+from firsthop_controlplane.deps import Deps
+from firsthop_controlplane.errors import Fault, Unavailable, malformed, not_found
+from firsthop_controlplane.past import relays_at
+from firsthop_controlplane.store.ledger import RevisionRow
+from firsthop_steering.document import Document
+from firsthop_steering.snapshot import Plan, Status
+
+_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_LONGEST_NUMBER = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What held at a time."""
+
+    time: datetime
+    plan: Plan
+    status: Status | None
+    """None: not known any more, or not yet."""
+
+    def told(self) -> dict[str, Any]:
+        """As answers name it; prices and learned round trips of then are not kept."""
+        return {
+            "time": self.time.isoformat(),
+            "revision": self.plan.number,
+            "status_known": self.status is not None,
+            "guidance_known": False,
+        }
+
+
+async def moment(deps: Deps, text: str) -> Moment:
+    """The moment of a revision's number, which is when it was made, or of a time (RFC 3339).
+
+    Raises Refused: 400 where it is neither, or lies ahead; 404 where there was no plan.
+    """
+    present = deps.feed.plan
+    if present is None:
+        raise Unavailable("no plan has been read yet")
+    query = select(RevisionRow).order_by(RevisionRow.number.desc()).limit(1)
+    time: datetime | None = None
+    if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER:
+        query = query.where(RevisionRow.number == int(text))
+    else:
+        time = _time(text, deps.now())
+        query = query.where(RevisionRow.created_at <= time)
+    async with deps.revisions.session() as session:
+        row = await session.scalar(query)
+        if row is None:
+            there_is = f"no revision {text}" if time is None else f"no revision as old as {text}"
+            raise not_found(f"there is {there_is}")
+        time = time or row.created_at
+        since = deps.now() - timedelta(days=deps.settings.status_kept_days)
+        known = await relays_at(session, time) if time >= since else None
+    plan = Plan(
+        number=row.number,
+        lineage=present.lineage,
+        created_at=row.created_at,
+        document=Document.model_validate(row.document),
+    )
+    if known is None:
+        return Moment(time, plan, None)
+    number, relays = known
+    status = Status(number=number, lineage=present.lineage, created_at=time, relays=dict(relays))
+    return Moment(time, plan, status)
+
+
+def _time(text: str, now: datetime) -> datetime:
+    try:
+        time = _TIME.validate_python(text)
+    except ValidationError:
+        rule = "must be a revision's number, or a time with its offset from UTC (RFC 3339)"
+        raise malformed(f"at: {rule}", [Fault("at", rule)]) from None
+    if time > now:
+        raise malformed("at: lies ahead", [Fault("at", "lies ahead")])
+    return time

@@ -1,0 +1,214 @@
+"""Two steerings compared, for every client at once: who moves, and what it costs them.
+
+Goes by the compiled tables, which are what edges answer from; so it knows everything that decides
+(weights, overrides, health, prices) and repeats none of it. Regions are compared, not relays: who
+gets another relay of the same region has not moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+import numpy as np
+
+from firsthop_steering.atlas import Pool
+from firsthop_steering.compile import compile_service
+from firsthop_steering.crowd import NOWHERE, Codes, Regions, everybody, listed
+from firsthop_steering.decide import Steering
+from firsthop_steering.flows import Floats, Flows, flows_of, together
+from firsthop_steering.model import Service
+from firsthop_steering.simulation import CountryMove, Move, RegionLoad, Rtt, Simulation
+from firsthop_steering.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.table import CompiledService
+from firsthop_steering.walks import Ints
+
+COUNTRIES = 10
+"""How many are named."""
+_RTT_STEP_US = 10
+"""How finely percentiles are told."""
+
+
+def simulate(
+    before: Steering,
+    after: Steering,
+    name: str,
+    clients: Sequence[IPv4Address | IPv6Address] | None = None,
+    *,
+    sessions: int | None = None,
+) -> Simulation:
+    """The service of that domain name under both.
+
+    `clients` None: all IPv4 addresses that the geo table places, and beside them the share of IPv6
+    that moves. `sessions` is how many there are in all, for utilisation. A name that is no service
+    answers nobody.
+    """
+    sides = _Side.of(before, name), _Side.of(after, name)
+    codes = {region: code for code, region in enumerate(_regions(sides))}
+    compiled = [each.compiled for each in sides]
+    was, then = (Regions(each, codes) for each in compiled)
+
+    def flows(family: Literal[4, 6]) -> Flows:
+        if clients is not None:
+            crowd = listed(after.atlas, clients, family)
+        else:
+            known = [each for each in compiled if each is not None]
+            tables = [each.v4 if family == 4 else each.v6 for each in known]
+            pieces = [each.steering.rtt.pieces(each.pool, family) for each in sides]
+            crowd = everybody(after.atlas.geo, family, tables, pieces)
+        old, new = (crowd.columns(each.steering.rtt, each.pool) for each in sides)
+        return flows_of(crowd, was, then, (old, new))
+
+    ipv4, ipv6 = flows(4), flows(6)
+    if clients is None:
+        return _told(sides, ipv4, codes, sessions, name=name, moved_ipv6=_share(ipv6.moved))
+    return _told(sides, together(ipv4, ipv6), codes, sessions, name=name, moved_ipv6=None)
+
+
+def taken_as_lost(
+    status: Status, plan: Plan, relays: Collection[str], regions: Collection[str]
+) -> Status:
+    """The status if these relays, and those of these regions, were found down by all."""
+    down = {
+        each.id: RelayStatus(verdict="down", reason="taken as lost")
+        for each in plan.document.relays
+        if each.id in relays or each.region in regions
+    }
+    return status.model_copy(update={"relays": {**status.relays, **down}})
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of the two, for one service."""
+
+    steering: Steering
+    service: Service | None
+    compiled: CompiledService | None
+
+    @classmethod
+    def of(cls, steering: Steering, name: str) -> _Side:
+        service = next((s for s in steering.atlas.services.values() if s.name == name), None)
+        return cls(steering, service, compile_service(steering, service) if service else None)
+
+    @property
+    def pool(self) -> Pool:
+        return "relays" if self.service is None or self.service.pool == "relays" else "signalling"
+
+    def rtt(self, regions: Codes, columns: Ints, weights: Floats, codes: dict[str, int]) -> Rtt:
+        """Over those whom a region answers."""
+        place = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
+        for index, site in enumerate(self.steering.atlas.pools[self.pool]):
+            if site.id in codes:
+                place[codes[site.id]] = index
+        there = (regions != NOWHERE) & (weights > 0)
+        if not there.any():
+            return Rtt(mean_ms=None, p50_ms=None, p95_ms=None)
+        rtt_us = self.steering.rtt.rtt_us(self.pool)[place[regions[there]], columns[there]]
+        return _distribution(rtt_us, weights[there])
+
+    def capacity(self, region: str) -> int | None:
+        """Sessions that the relays of a region which are up can carry."""
+        if self.service is None or self.pool != "relays":
+            return None
+        sites = [site.id for site in self.steering.atlas.pools["relays"]]
+        if region not in sites:
+            return None
+        up = self.steering.roster(self.service, "relays").up[sites.index(region)]
+        stated = {r.id: r.capacity for r in self.steering.atlas.plan.document.relays}
+        found = [stated[each.id] for each in up]
+        known = [each for each in found if each is not None]
+        return sum(known) if len(known) == len(found) else None
+
+
+def _regions(sides: tuple[_Side, _Side]) -> list[str]:
+    """The regions of either's pool, by name."""
+    return sorted({s.id for side in sides for s in side.steering.atlas.pools[side.pool]})
+
+
+def _distribution(rtt_us: Ints, weights: Floats) -> Rtt:
+    counts = np.bincount(rtt_us // _RTT_STEP_US, weights=weights)
+    reached = np.cumsum(counts) / counts.sum()
+    p50, p95 = (int(np.searchsorted(reached, q)) * _RTT_STEP_US / 1000 for q in (0.5, 0.95))
+    mean = float(np.average(rtt_us, weights=weights)) / 1000
+    return Rtt(mean_ms=round(mean, 3), p50_ms=p50, p95_ms=p95)
+
+
+def _told(
+    sides: tuple[_Side, _Side],
+    flows: Flows,
+    codes: dict[str, int],
+    sessions: int | None,
+    *,
+    name: str,
+    moved_ipv6: float | None,
+) -> Simulation:
+    before, after = sides
+    total = float(flows.weights.sum())
+    matrix = flows.matrix(len(codes)) / (total or 1.0)
+    return Simulation(
+        service=name,
+        clients=round(total),
+        moved=_share(flows.moved),
+        lost=_share(matrix[:-1, -1].sum()),
+        gained=_share(matrix[-1, :-1].sum()),
+        moved_ipv6=moved_ipv6,
+        rtt_before=before.rtt(flows.sources, flows.old_columns, flows.weights, codes),
+        rtt_after=after.rtt(flows.targets, flows.new_columns, flows.weights, codes),
+        moves=_moves(matrix, [*codes, None]),
+        regions=tuple(
+            _load(region, matrix[code].sum(), matrix[:, code].sum(), sides, sessions)
+            for region, code in codes.items()
+        ),
+        countries=_countries(flows, after.steering.atlas.geo.countries, total),
+    )
+
+
+def _share(value: float) -> float:
+    return round(min(max(float(value), 0.0), 1.0), 6)
+
+
+def _moves(matrix: Floats, names: Sequence[str | None]) -> tuple[Move, ...]:
+    found = [
+        Move(source=names[i], target=names[j], share=_share(matrix[i, j]))
+        for i, j in np.argwhere(matrix > 0).tolist()
+        if i != j
+    ]
+    return tuple(sorted(found, key=lambda each: -each.share))
+
+
+def _load(
+    region: str, old: float, new: float, sides: tuple[_Side, _Side], sessions: int | None
+) -> RegionLoad:
+    was, now = (side.capacity(region) for side in sides)
+    return RegionLoad(
+        region=region,
+        before=_share(old),
+        after=_share(new),
+        capacity=now,
+        utilisation_before=_utilisation(old, was, sessions),
+        utilisation_after=_utilisation(new, now, sessions),
+    )
+
+
+def _utilisation(share: float, capacity: int | None, sessions: int | None) -> float | None:
+    if not capacity or sessions is None:
+        return None
+    return round(float(share) * sessions / capacity, 4)
+
+
+def _countries(flows: Flows, of_cell: Sequence[str], total: float) -> tuple[CountryMove, ...]:
+    names, code = np.unique(np.array([*of_cell, ""]), return_inverse=True)
+    mine = code[flows.cells]
+    everyone = np.bincount(mine, weights=flows.weights, minlength=len(names))
+    movers = np.bincount(mine, weights=flows.weights * flows.moving, minlength=len(names))
+    return tuple(
+        CountryMove(
+            country=str(names[each]),
+            share=_share(movers[each] / total),
+            of_country=_share(movers[each] / everyone[each]),
+        )
+        for each in np.argsort(-movers, kind="stable")[:COUNTRIES].tolist()
+        if movers[each] > 0
+    )

@@ -1,0 +1,50 @@
+"""Firefox ESR takes the ufrag, and its packets reach the region that it names."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from allocator_server import BEARER
+from calls import RELAY_PORT, relay, world
+from field.namespaces import Switch
+from field.namespaces import why_not as no_namespaces
+from firefox import page, why_not
+from firsthop_steering.ufrag import UFRAG_LENGTH, claims
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+    pytest.mark.skipif(bool(no_namespaces()), reason=no_namespaces()),
+    pytest.mark.xdist_group("deployment"),
+]
+
+
+async def test_firefox_calls_through_the_relay(tmp_path: Path) -> None:
+    """Data and audio come back, and the relay has had them. In a place of its own, for Firefox
+    refuses a pair whose mapped address is a loopback one."""
+    with ExitStack() as stack:
+        place = stack.enter_context(Switch()).place("site", "10.77.0.1")
+        stack.enter_context(place.entered())
+        async with (
+            world(tmp_path, host=place.address) as (here, _),
+            relay(tmp_path, here.transceivers, address=place.address) as between,
+            page(f"http://{place.address}:{here.allocator.port}/healthz") as tab,
+        ):
+            here.plan([(between.address, RELAY_PORT)])
+            url = f"http://{place.address}:{here.allocator.port}/v1/sessions"
+            made = await tab.evaluate(
+                "([url, headers]) => open_call(url, headers, {audio: true})", [url, BEARER]
+            )
+            ufrag = made["etag"].strip('"')
+            name = claims(ufrag)
+            assert name is not None
+            assert (len(ufrag), name.region) == (UFRAG_LENGTH, 7)
+            await tab.evaluate("echo('hello')")
+            assert (await tab.evaluate("heard()"))["packets"] > 20
+            counted = await between.counts()
+            assert counted["sessions"] == 1
+            assert counted['packets_forwarded_total{to="upstream"}'] > 20
+            assert await tab.evaluate("hang_up()") == 200
