@@ -346,6 +346,17 @@ def test_two_edges_split_the_same_prefixes(up: Deployment, tmp_path: Path) -> No
     until(lambda: up.region(GERMANY) == "fra", "all are back")
 
 
+def measured(up: Deployment) -> set[str]:
+    """The regions that clients on this machine have measured, as the control plane has learned.
+
+    They are the demo page's own address, 127.0.0.1: whom the page says it is only picks relays.
+    """
+    status, known, _ = up.call("GET", "/v1/latency?client=127.0.0.1")
+    if status != 200:
+        return set()
+    return {each["region"] for each in known["regions"] if each["samples"] > 0}
+
+
 @pytest.mark.skipif(bool(no_browser()), reason=no_browser())
 def test_a_browser_talks_to_itself_through_the_nearest_relay(up: Deployment) -> None:
     """The demo page, as a client in Brazil: its relay, the transceiver region behind it, and what
@@ -372,6 +383,11 @@ async def _talk(up: Deployment) -> None:
         assert isinstance(decoded, Decoded)
         _, region, _ = up.call("GET", "/v1/transceiver-regions/us-east")
         assert decoded.region == region["wire_id"]
+        await expect(tab.locator("#measured")).to_contain_text("5 of 5", timeout=30_000)
+        await expect(tab.locator("#relays")).to_contain_text("gru-1 (gru)")
+        known = await asyncio.to_thread(until, lambda: measured(up), "its samples are learned from")
+        assert "gru" in known
+        assert len(known) == 5
         victim = up.find("relay", "--listen", f"{up.relays}.3:3478")
         await tab.click("#kill:enabled")
         await expect(tab.locator("#said")).to_contain_text("gru-1 is dead", timeout=30_000)

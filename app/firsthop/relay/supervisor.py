@@ -85,7 +85,7 @@ class _Relay:
         await asyncio.to_thread(import_module, "firsthop_relay.metrics")
         from firsthop_relay.metrics import serve_metrics
 
-        return await serve_metrics(self._crew.reading, sock)
+        return await serve_metrics(self._crew.reading, self._crew.round_trips, sock)
 
     async def _take_over(self) -> None:
         """Tell a predecessor to stop, once the workers are there; its packets wait for them."""
