@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
+from aiohttp import ClientSession
 
 from firsthop_steering.snapshot import KeySet
 from media import FarEnd, counters, far_end, write_routes
@@ -51,6 +53,14 @@ class Site:
 
     async def counted(self) -> dict[str, float]:
         return await counters((self.address[0], METRICS))
+
+    async def measured(self, since: float) -> list[dict[str, Any]]:
+        """Round trips of its clients by TCP, noted later than that."""
+        url = f"http://{self.address[0]}:{METRICS}/samples?since={since!r}"
+        async with ClientSession() as session, session.get(url) as response:
+            assert response.status == 200
+            rows: list[dict[str, Any]] = (await response.json())["samples"]
+            return rows
 
 
 @asynccontextmanager

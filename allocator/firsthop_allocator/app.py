@@ -31,11 +31,25 @@ from firsthop_allocator.callers import Subject, cors_headers, has_token, needs_t
 from firsthop_allocator.counts import AllocatorCollector, Counts
 from firsthop_allocator.demo import stage
 from firsthop_allocator.errors import Problem, unreadable
+from firsthop_allocator.paths import (
+    ALLOCATIONS,
+    REGIONS,
+    SESSION,
+    allowed_methods,
+    route_of,
+)
+from firsthop_allocator.racing import RACES, SAMPLES, SNIPPET, Racing, snippet
 from firsthop_allocator.reading import read_body, read_query
 from firsthop_allocator.regions import rank_regions
 from firsthop_allocator.route import Refused
 from firsthop_allocator.routing import steered_service
-from firsthop_allocator.schema import AllocationBody, RegionsQuery, SessionQuery
+from firsthop_allocator.schema import (
+    AllocationBody,
+    RaceBody,
+    RegionsQuery,
+    SamplesBody,
+    SessionQuery,
+)
 from firsthop_allocator.settings import MAX_OFFER, AllocatorSettings
 from firsthop_allocator.transceivers import Transceivers
 from firsthop_allocator.view import AllocatorView, Holder
@@ -51,17 +65,6 @@ _CLIENT = web.AppKey("transceivers", Transceivers)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
-_METHODS = {
-    "/v1/allocations": "POST",
-    "/v1/regions": "GET,HEAD",
-    SESSIONS: "POST",
-    "/healthz": "GET,HEAD",
-    "/readyz": "GET,HEAD",
-    "/metrics": "GET,HEAD",
-    "/openapi.json": "GET,HEAD",
-}
-_SESSION = f"{SESSIONS}/{{token}}"
-_OF_SESSION = "PATCH,DELETE"
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, X-Request-Id",
@@ -86,11 +89,14 @@ def create_app(
     api = _Api(holder, settings, clock, entropy, counts or Counts())
     app = web.Application(client_max_size=MAX_OFFER)
     app.cleanup_ctx.append(_transceivers)
-    app.router.add_post("/v1/allocations", api.bordered(api.allocations))
-    app.router.add_get("/v1/regions", api.bordered(api.regions))
+    app.router.add_post(ALLOCATIONS, api.bordered(api.allocations))
+    app.router.add_get(REGIONS, api.bordered(api.regions))
     app.router.add_post(SESSIONS, api.bordered(api.open_session))
-    app.router.add_patch(_SESSION, api.bordered(api.restart_session))
-    app.router.add_delete(_SESSION, api.bordered(api.end_session))
+    app.router.add_patch(SESSION, api.bordered(api.restart_session))
+    app.router.add_delete(SESSION, api.bordered(api.end_session))
+    app.router.add_post(RACES, api.bordered(api.races))
+    app.router.add_post(SAMPLES, api.bordered(api.samples))
+    app.router.add_get(SNIPPET, api.bordered(api.snippet))
     app.router.add_get("/healthz", api.bordered(api.healthz))
     app.router.add_get("/readyz", api.bordered(api.readyz))
     app.router.add_get("/metrics", api.bordered(api.metrics))
@@ -121,6 +127,7 @@ class _Api:
         self._registry = CollectorRegistry()
         self._registry.register(AllocatorCollector(counts, holder, clock))
         self._whip = Whip(lambda request: request.app[_CLIENT], clock, entropy, counts)
+        self._racing = Racing(clock, entropy, counts.samples)
         self._openapi = json.dumps(openapi.document()).encode()
 
     def bordered(self, handler: Handler) -> Handler:
@@ -147,14 +154,14 @@ class _Api:
         headers["X-Request-Id"] = request_id
         if self._settings.cors_origins:
             headers.update(cors_headers(request.headers.get("Origin"), self._settings))
-        route = _route(request.path)
+        route = route_of(request.path)
         self._counts.requests[route, response.status] += 1
-        if route == "/v1/allocations":
+        if route == ALLOCATIONS:
             self._counts.observe(perf_counter() - started)
         return response
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method == "OPTIONS" and _allowed(request.path):
+        if request.method == "OPTIONS" and allowed_methods(request.path):
             posts = {"Accept-Post": MEDIA_TYPE} if request.path == SESSIONS else {}
             return web.Response(status=204, headers={**_PREFLIGHT, **posts})
         try:
@@ -200,6 +207,24 @@ class _Api:
     async def end_session(self, request: web.Request) -> web.StreamResponse:
         view, _ = self._admit(request)
         return await self._whip.end(request, view)
+
+    async def races(self, request: web.Request) -> web.StreamResponse:
+        view, trusted = self._admit(request)
+        body = read_body(await read_octets(request), RaceBody)
+        whom = subject(
+            request.headers, _peer(request), body.client_ip, self._settings, trusted=trusted
+        )
+        return json_answer(self._racing.ticket(view, body, whom), status=201)
+
+    async def samples(self, request: web.Request) -> web.StreamResponse:
+        """From who has a ticket; no token is needed, as a beacon can bear none."""
+        view = self._view()
+        body = read_body(await read_octets(request), SamplesBody)
+        whom = subject(request.headers, _peer(request), None, self._settings, trusted=False)
+        return json_answer(self._racing.take(view, body, whom), status=202)
+
+    async def snippet(self, request: web.Request) -> web.StreamResponse:
+        return snippet()
 
     async def regions(self, request: web.Request) -> web.StreamResponse:
         view, trusted = self._admit(request)
@@ -248,7 +273,7 @@ class _Api:
 
     async def elsewhere(self, request: web.Request) -> web.StreamResponse:
         """404, or 405 where the path is right."""
-        allowed = _allowed(request.path)
+        allowed = allowed_methods(request.path)
         if allowed is None:
             raise Problem(404, "nothing is at this path; /openapi.json lists what is")
         raise Problem(405, f"this path takes {allowed}", headers={"Allow": allowed})
@@ -263,10 +288,14 @@ class _Api:
 
     def _admit(self, request: web.Request) -> tuple[AllocatorView, bool]:
         """The view in force, and whether the caller bears a token; Problem 503 or 401."""
-        view = self._holder.view
-        if view is None:
-            raise Problem(503, self._holder.reason, kind="not-ready", headers=RETRY)
+        view = self._view()
         return view, has_token(request.headers, self._settings, view.tokens, self._clock())
+
+    def _view(self) -> AllocatorView:
+        """The view in force; Problem 503."""
+        if self._holder.view is None:
+            raise Problem(503, self._holder.reason, kind="not-ready", headers=RETRY)
+        return self._holder.view
 
 
 async def _transceivers(app: web.Application) -> AsyncIterator[None]:
@@ -274,19 +303,6 @@ async def _transceivers(app: web.Application) -> AsyncIterator[None]:
     app[_CLIENT] = client = Transceivers()
     yield
     await client.close()
-
-
-def _allowed(path: str) -> str | None:
-    """The methods that a path takes; None where nothing is."""
-    return _OF_SESSION if _route(path) == _SESSION else _METHODS.get(path)
-
-
-def _route(path: str) -> str:
-    """The path as metrics name it."""
-    if path in _METHODS:
-        return path
-    inside, _, token = path.rpartition("/")
-    return _SESSION if inside == SESSIONS and token else "other"
 
 
 def _peer(request: web.Request) -> str:

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from firsthop_allocator.callers import Subject
 from firsthop_allocator.route import Route
+from firsthop_allocator.samples import SampleQueue
 from firsthop_allocator.view import Holder
 from firsthop_geodata.prefixes import normalise
 from firsthop_steering.demand import Survey
@@ -38,6 +39,8 @@ class Counts:
         """By service, region of the first relay and result; "" where it did not come so far."""
         self.survey = Survey()
         """Clients, by service and region."""
+        self.samples = SampleQueue()
+        """Round trips that browsers measured."""
         self._durations = [0] * (len(BOUNDS_S) + 1)
         self._seconds = 0.0
 
@@ -81,6 +84,14 @@ class AllocatorCollector(Collector):
         for labels, value in list(self._counts.allocations.items()):
             allocations.add_metric(labels, value)
         yield allocations
+        samples = CounterMetricFamily(
+            "firsthop_client_samples",
+            "Round trips that browsers reported; overflowed ones were taken before",
+            labels=("result",),
+        )
+        for result, value in self._counts.samples.results.items():
+            samples.add_metric((result,), value)
+        yield samples
         buckets, total = self._counts.durations()
         yield HistogramMetricFamily(
             "firsthop_allocation_duration_seconds",

@@ -12,8 +12,12 @@ from firsthop_allocator.schema import (
     AllocationAnswer,
     AllocationBody,
     ProblemAnswer,
+    RaceAnswer,
+    RaceBody,
     RegionsAnswer,
     RegionsQuery,
+    SamplesAnswer,
+    SamplesBody,
     SessionQuery,
 )
 from firsthop_steering.sdp import FRAGMENT_TYPE, MEDIA_TYPE
@@ -30,6 +34,10 @@ def document() -> dict[str, Any]:
             (AllocationBody, "validation"),
             (AllocationAnswer, "serialization"),
             (RegionsAnswer, "serialization"),
+            (RaceBody, "validation"),
+            (RaceAnswer, "serialization"),
+            (SamplesBody, "validation"),
+            (SamplesAnswer, "serialization"),
             (ProblemAnswer, "serialization"),
         ],
         ref_template=_REF,
@@ -47,6 +55,9 @@ def document() -> dict[str, Any]:
             "/v1/regions": {"get": _regions()},
             "/v1/sessions": {"post": _open_session()},
             "/v1/sessions/{token}": {"patch": _restart_session(), "delete": _end_session()},
+            "/v1/races": {"post": _race()},
+            "/v1/samples": {"post": _samples()},
+            "/v1/race.js": {"get": _snippet()},
             "/healthz": {"get": _plain("health", "The process runs", 200)},
             "/readyz": {"get": _plain("readiness", "Ready to allocate, or why not", 200, 503)},
             "/metrics": {"get": _plain("metrics", "Prometheus metrics", 200)},
@@ -137,6 +148,46 @@ def _regions() -> dict[str, Any]:
     }
 
 
+def _race() -> dict[str, Any]:
+    return {
+        "operationId": "race",
+        "summary": "Relays for a browser to measure, and a credential for that",
+        "requestBody": {"content": _json("RaceBody")},
+        "responses": {
+            "201": {"description": "A ticket", "content": _json("RaceAnswer")},
+            **_problems(_FAULTS),
+        },
+    }
+
+
+def _samples() -> dict[str, Any]:
+    content = _json("SamplesBody")
+    return {
+        "operationId": "reportSamples",
+        "summary": "Round trips that a browser measured with a ticket, which is its credential",
+        "security": [],
+        "requestBody": {"required": True, "content": content | _as("SamplesBody", "text/plain")},
+        "responses": {
+            "202": {"description": "Taken", "content": _json("SamplesAnswer")},
+            **_problems((400, 403, 408, 413, 415, 422, 429, 503)),
+        },
+    }
+
+
+def _snippet() -> dict[str, Any]:
+    return {
+        "operationId": "snippet",
+        "summary": "A module for web pages: races, and reports",
+        "security": [],
+        "responses": {
+            "200": {
+                "description": "JavaScript",
+                "content": {"text/javascript": {"schema": {"type": "string"}}},
+            }
+        },
+    }
+
+
 def _plain(name: str, summary: str, *statuses: int) -> dict[str, Any]:
     responses = {str(each): {"description": HTTPStatus(each).phrase} for each in statuses}
     return {"operationId": name, "summary": summary, "security": [], "responses": responses}
@@ -166,7 +217,11 @@ def _header(description: str) -> dict[str, Any]:
 
 
 def _json(model: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(model=model)}}}
+    return _as(model, "application/json")
+
+
+def _as(model: str, media_type: str) -> dict[str, Any]:
+    return {media_type: {"schema": {"$ref": _REF.format(model=model)}}}
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:

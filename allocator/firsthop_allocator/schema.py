@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+)
 
 from firsthop_allocator.addresses import MAX_LENGTH, Address, parse_host
 from firsthop_allocator.allocation import (
@@ -16,7 +23,11 @@ from firsthop_allocator.allocation import (
     Source,
 )
 from firsthop_steering import standing
+from firsthop_steering.measurements import MOST_RTT_MS
 from firsthop_steering.model import Slug
+
+MAX_SAMPLES = 16
+"""Of one report; a ticket names five relays."""
 
 
 def _host(value: object) -> Address:
@@ -85,6 +96,36 @@ class RegionsQuery(_Strict):
 
     service: ServiceName | None = None
     client_ip: Host | None = None
+
+
+class RaceBody(_Strict):
+    """What POST /v1/races takes, as `AllocationBody` has it."""
+
+    service: ServiceName | None = None
+    client_ip: Host | None = None
+
+
+class MeasuredRelay(_Strict):
+    """The least round trip of some checks to one relay."""
+
+    relay: Slug
+    rtt_ms: Annotated[float, Field(gt=0, le=MOST_RTT_MS, allow_inf_nan=False)]
+
+
+class SamplesBody(_Strict):
+    """What POST /v1/samples takes; the media type does not matter, as a beacon says text/plain."""
+
+    username_fragment: Annotated[str, Field(max_length=32)]
+    """Of the ticket."""
+    password: Annotated[str, Field(max_length=64)]
+    samples: Annotated[list[MeasuredRelay], Field(min_length=1, max_length=MAX_SAMPLES)]
+
+    @field_validator("samples")
+    @classmethod
+    def _each_once(cls, samples: list[MeasuredRelay]) -> list[MeasuredRelay]:
+        if len({each.relay for each in samples}) < len(samples):
+            raise ValueError("must name each relay once")
+        return samples
 
 
 class ClientPlace(BaseModel):
@@ -208,6 +249,33 @@ class RegionsAnswer(BaseModel):
     client: ClientPlace
     decision: DecisionNote
     regions: list[RankedRegion]
+
+
+class RacedRelay(BaseModel):
+    """One relay to measure."""
+
+    id: str
+    region: str
+    rtt_ms: float
+    """What is expected."""
+    sdp: str
+    """The answer to give to a peer connection of its own that offers one data channel."""
+
+
+class RaceAnswer(BaseModel):
+    """Who is to be measured, and the credential that samples are believed by."""
+
+    expires_at: datetime
+    username_fragment: str
+    password: str
+    relays: list[RacedRelay]
+
+
+class SamplesAnswer(BaseModel):
+    """What became of the samples."""
+
+    samples: int
+    """How many were taken: all."""
 
 
 class FieldFault(BaseModel):

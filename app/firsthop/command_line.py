@@ -66,9 +66,6 @@ def build(wanted: str | None = None) -> typer.Typer:
     ) -> None:
         logs.configure(level=log_level)
 
-    for name in AT_ONCE:
-        if wanted not in COMMANDS:
-            app.command(name, hidden=name in _HIDDEN, **_WHATEVER_FOLLOWS)(_at_once(name))
     for name in [wanted] if wanted in COMMANDS else COMMANDS:
         module, attribute = COMMANDS[name]
         try:
@@ -79,6 +76,9 @@ def build(wanted: str | None = None) -> typer.Typer:
             app.add_typer(command, name=name, hidden=name in _HIDDEN)
         else:
             app.command(name, hidden=name in _HIDDEN)(command)
+    if wanted not in COMMANDS:
+        for name in AT_ONCE:
+            app.command(name, hidden=name in _HIDDEN, **_WHATEVER_FOLLOWS)(_at_once(name))
     return app
 
 

@@ -1,4 +1,4 @@
-"""The control plane as probers and agents see it: three calls, one error, and patience."""
+"""The control plane as probers and agents see it: four calls, one error, and patience."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from firsthop_healthchecks.schedule import backoff_s
 from firsthop_healthchecks.slices import unhurried
+from firsthop_steering.measurements import SampleBatch
 from firsthop_steering.model import Model
 from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
 
@@ -100,6 +101,10 @@ class ControlPlane:
         """Say how `relay` is doing. Raises ControlPlaneError."""
         path = f"/v1/relays/{relay}/reports"
         await self._call("POST", path, report.model_dump_json().encode())
+
+    async def send_samples(self, batch: SampleBatch) -> None:
+        """Bring round trips of clients; again is harmless. Raises ControlPlaneError."""
+        await self._call("POST", "/v1/measurements", batch.model_dump_json().encode())
 
     @property
     def url(self) -> str:

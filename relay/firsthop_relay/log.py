@@ -6,7 +6,6 @@ import as all that a relay needs before its first packet.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from importlib import import_module
 
@@ -14,13 +13,16 @@ _before_first: list[Callable[[], None]] = []
 
 
 def before_first_line(prepare: Callable[[], None]) -> None:
-    """Called once, when there is something to say."""
+    """Called once, when there is something to say, or may soon be."""
     _before_first.append(prepare)
 
 
 async def ready() -> None:
-    """Import what a line needs beside the loop, which goes on forwarding."""
+    """Import what a line needs beside the loop, which goes on forwarding, and set it up."""
+    import asyncio  # sockets are bound before it is imported
+
     await asyncio.to_thread(import_module, "structlog")
+    _prepare()
 
 
 def info(event: str, **keys: object) -> None:
@@ -38,9 +40,13 @@ def exception(event: str, **keys: object) -> None:
     _say("exception", event, keys)
 
 
+def _prepare() -> None:
+    while _before_first:
+        _before_first.pop()()
+
+
 def _say(level: str, event: str, keys: dict[str, object]) -> None:
     import structlog
 
-    while _before_first:
-        _before_first.pop()()
+    _prepare()
     getattr(structlog.get_logger("firsthop.relay"), level)(event, **keys)

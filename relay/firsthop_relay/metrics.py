@@ -1,4 +1,4 @@
-"""The relay's own HTTP door for operators and its agent: `/metrics` and `/healthz`."""
+"""The relay's own HTTP door for operators and its agent: `/metrics`, `/healthz`, `/samples`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from firsthop_relay.counters import COUNTERS, GAUGES, Reading
+from firsthop_relay.round_trips import Row
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -40,8 +41,15 @@ def exposition(reading: Reading) -> bytes:
     return generate_latest(registry)
 
 
-async def serve_metrics(reading: Callable[[], Reading], sock: socket.socket) -> web.AppRunner:
-    """Serve on a socket that listens until the runner's `cleanup()`."""
+async def serve_metrics(
+    reading: Callable[[], Reading],
+    round_trips: Callable[[float], list[Row]],
+    sock: socket.socket,
+) -> web.AppRunner:
+    """Serve on a socket that listens until the runner's `cleanup()`.
+
+    `round_trips` gives those that were measured after a time, in seconds since 1970.
+    """
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=exposition(reading()), headers={"Content-Type": CONTENT_TYPE})
@@ -49,8 +57,18 @@ async def serve_metrics(reading: Callable[[], Reading], sock: socket.socket) -> 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
+    async def samples(request: web.Request) -> web.Response:
+        try:
+            since = float(request.query.get("since", "0"))
+        except ValueError:
+            return web.Response(status=400, text="since: must be seconds since 1970\n")
+        names = "client", "rtt_ms", "at"
+        rows = [dict(zip(names, row, strict=True)) for row in round_trips(since)]
+        return web.json_response({"samples": rows})
+
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz)])
+    app.add_routes([web.get("/samples", samples)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.SockSite(runner, sock).start()

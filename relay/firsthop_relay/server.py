@@ -12,6 +12,7 @@ from firsthop_relay.counters import Counters, Reading
 from firsthop_relay.drops import Drop
 from firsthop_relay.flow import Confirmed, Ending, Flow, Lane, Source
 from firsthop_relay.flows import STUN_BELOW, FlowTable
+from firsthop_relay.round_trips import RoundTrips
 from firsthop_relay.routes import Address
 from firsthop_relay.streams import StreamListener
 from firsthop_relay.upstreams import Upstreams
@@ -54,6 +55,8 @@ class RelayServer:
     ) -> None:
         self.table = table
         self.counters = Counters()
+        self.round_trips = RoundTrips()
+        """To clients that come by TCP."""
         self.upstreams = Upstreams()
         self.keepers: list[Keeper] = []
         self.ask: Callable[[Lane, Source], None] = _nobody

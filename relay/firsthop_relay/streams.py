@@ -15,6 +15,7 @@ from firsthop_relay.census import Prefix, prefix_of
 from firsthop_relay.flow import Flow, Lane, Source
 from firsthop_relay.framing import FramingError, Unframer, frame
 from firsthop_relay.limits import UNCONFIRMED_S
+from firsthop_relay.round_trips import least_rtt_ms
 
 if TYPE_CHECKING:
     from firsthop_relay.server import RelayServer
@@ -179,6 +180,7 @@ class StreamListener:
         if stream.source in self.lane.flows:
             stream.unframer.trusted = True
             self._known(stream)
+            self._measure(stream)
         elif drop is None:  # a probe has no more to say
             self._end(stream)
         else:
@@ -207,12 +209,20 @@ class StreamListener:
 
     def _forget(self, stream: Stream) -> None:
         self._known(stream)
+        if stream.unframer.trusted:
+            self._measure(stream)
         if self.streams.get(stream.source) is stream:
             del self.streams[stream.source]
             self._loop.remove_reader(stream.sock)
             self._loop.remove_writer(stream.sock)
         with contextlib.suppress(OSError):
             stream.sock.close()
+
+    def _measure(self, stream: Stream) -> None:
+        """Its round trip, once it has a flow and when it ends: strangers teach nothing."""
+        rtt_ms = least_rtt_ms(stream.sock)
+        if rtt_ms is not None:
+            self._server.round_trips.note(stream.source[0], rtt_ms)
 
     def _known(self, stream: Stream) -> None:
         """It is no stranger any more, or no more at all."""

@@ -18,6 +18,7 @@ from firsthop_relay.flows import FlowTable
 from firsthop_relay.journal import Journal, JournalError
 from firsthop_relay.limits import Limits
 from firsthop_relay.restoring import restore
+from firsthop_relay.round_trips import Row
 from firsthop_relay.route_text import read_routes
 from firsthop_relay.server import RelayServer
 from firsthop_relay.shared import SharedFlows, connect
@@ -122,6 +123,10 @@ class RelayWorker:
     def reading(self) -> Reading:
         """All counters and gauges."""
         return self.server.reading()
+
+    def round_trips(self, since: float) -> list[Row]:
+        """To clients by TCP, noted after `since`, in seconds since 1970."""
+        return self.server.round_trips.since(since)
 
     def close(self) -> None:
         """Stop, and close everything."""

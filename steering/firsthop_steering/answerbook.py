@@ -15,7 +15,7 @@ from firsthop_steering.endpoints import addresses_by_bucket
 from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.model import Service
 from firsthop_steering.outcome import Outcome
-from firsthop_steering.rendezvous import BUCKETS, draws, kept
+from firsthop_steering.rendezvous import BUCKETS, kept, tie_draws
 from firsthop_steering.table import ASK_RESOLVER, Answer
 from firsthop_steering.walks import Ints, Walk, walks_of
 
@@ -89,7 +89,7 @@ class AnswerBook:
         sites = [*zip(eligible, names, strict=True)]
         field = Field(
             np.stack([charges_us(name, self._prices[index]) for index, name in sites]),
-            np.stack([draws(name) for name in names]),
+            np.stack([tie_draws(name) for name in names]),
             np.stack([kept(name, weights[index]) for index, name in sites]),
             np.array([weights[index] == 100 for index in eligible]),
         )
@@ -126,7 +126,7 @@ class AnswerBook:
         first, weights = None, self._weights(outcome)
         for group in walk:
             members = np.array(group)
-            hashes = np.stack([draws(self._sites[index].id) for index in group])
+            hashes = np.stack([tie_draws(self._sites[index].id) for index in group])
             for place in np.argsort(hashes, axis=0, kind="stable"):
                 asked = members[place]
                 first = asked if first is None else first

@@ -15,7 +15,7 @@ from firsthop_steering.charges import charged_us, relief_levels
 from firsthop_steering.decide import Steering
 from firsthop_steering.decision import Candidate
 from firsthop_steering.model import Service, State
-from firsthop_steering.rendezvous import draws, kept
+from firsthop_steering.rendezvous import kept, tie_draws
 from firsthop_steering.supposition import Supposition
 
 MOST_BIAS_MS = 500.0
@@ -204,7 +204,7 @@ def _reordered(question: Supposition, because: str) -> _Found:
 def _gap_us(mine: Candidate, chosen: Candidate, drawn: int) -> int:
     """By how many microseconds the score has to fall to be asked before the chosen one."""
     scores = [each.base_us + each.charged_us(drawn) for each in (mine, chosen)]
-    wins_ties = draws(mine.site.id)[drawn] < draws(chosen.site.id)[drawn]
+    wins_ties = tie_draws(mine.site.id)[drawn] < tie_draws(chosen.site.id)[drawn]
     return scores[0] - scores[1] + (0 if wins_ties else 1)
 
 

@@ -22,7 +22,7 @@ from firsthop_steering.charges import prices_in_force
 from firsthop_steering.decision import Candidate, Decision, Ranking
 from firsthop_steering.model import Service, State
 from firsthop_steering.outcome import Outcome
-from firsthop_steering.rendezvous import bucket, draws, kept
+from firsthop_steering.rendezvous import bucket, kept, tie_draws
 from firsthop_steering.roster import Roster, roster
 from firsthop_steering.rtt_map import RttMap, Source
 from firsthop_steering.snapshot import Prices, Status
@@ -237,7 +237,7 @@ def _in_order(
             key=lambda each: (
                 each.tier,
                 each.base_us + each.charged_us(drawn),
-                int(draws(each.site.id)[drawn]),
+                int(tie_draws(each.site.id)[drawn]),
             ),
         )
     return tuple(ordered)

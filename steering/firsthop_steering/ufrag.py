@@ -199,10 +199,15 @@ def mint_ufrag(
 
 
 def mint_probe_credential(keyset: KeySet, *, now: datetime, entropy: bytes) -> Credential:
-    """A credential that relays answer by themselves for the next 24 h; errors as `mint`."""
+    """One of a probe for the next 24 h; errors as `mint`."""
     keys = CredentialKeys.from_keyset(keyset)
+    return mint_probe(keys, expires_at=now + PROBE_LIFETIME, entropy=entropy)
+
+
+def mint_probe(keys: CredentialKeys, *, expires_at: datetime, entropy: bytes) -> Credential:
+    """A credential that relays answer by themselves; arguments and errors as for `mint`."""
     route_key = keys.routes.by_id[keys.signing]
-    units = _expiry_units(now + PROBE_LIFETIME)
+    units = _expiry_units(expires_at)
     ufrag = _pack(route_key, keys.signing, (PROBE_REGION, 0), units, entropy)
     password = probe_password(ufrag, route_key)
     return Credential(ufrag, password, keys.signing, EPOCH + units * EXPIRY_UNIT)

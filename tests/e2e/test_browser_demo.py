@@ -53,7 +53,7 @@ async def test_the_page_calls_shows_the_way_and_hangs_up(
         assert await shown("way-relay", f"fra-1 (fra) {relay.address}:{RELAY_PORT}")
         assert await shown("way-end", "eu-1 (eu)")
         ufrag = await tab.text_content("#ufrag")
-        assert relay.ufrags == {ufrag}
+        assert ufrag in relay.ufrags
         fields = await tab.text_content("#fields")
         assert "7 = eu" in fields
         assert "1 = eu-1" in fields

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from firsthop.cli import build
+from firsthop.command_line import build
 
 pytestmark = pytest.mark.database
 

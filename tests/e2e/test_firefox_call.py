@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from allocator_server import BEARER
+from allocator_server import BEARER, DIGESTS
 from calls import RELAY_PORT, relay, world
 from field.namespaces import Switch
 from field.namespaces import why_not as no_namespaces
 from firefox import page, why_not
+from firsthop_allocator.settings import AllocatorSettings
 from firsthop_steering.ufrag import UFRAG_LENGTH, claims
 
 pytestmark = [
@@ -48,3 +49,21 @@ async def test_firefox_calls_through_the_relay(tmp_path: Path) -> None:
             assert counted["sessions"] == 1
             assert counted['packets_forwarded_total{to="upstream"}'] > 20
             assert await tab.evaluate("hang_up()") == 200
+
+
+async def test_firefox_measures_a_relay(tmp_path: Path) -> None:
+    """With the allocator's snippet, as Chromium does."""
+    public = AllocatorSettings(token_digests=DIGESTS, public=True)
+    with ExitStack() as stack:
+        place = stack.enter_context(Switch()).place("site", "10.77.0.1")
+        stack.enter_context(place.entered())
+        async with (
+            world(tmp_path, host=place.address, settings=public) as (here, _),
+            relay(tmp_path, [], address=place.address) as measured,
+            page(f"http://{place.address}:{here.allocator.port}/healthz") as tab,
+        ):
+            here.plan([(measured.address, RELAY_PORT)])
+            samples = await tab.evaluate("import('/v1/race.js').then(({ race }) => race())")
+            assert [each["relay"] for each in samples] == ["fra-1"]
+            assert 0 < samples[0]["rtt_ms"] < 1000
+            assert (await measured.counts())["packets_answered_total"] >= 1

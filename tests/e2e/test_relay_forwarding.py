@@ -10,14 +10,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from aiohttp import ClientSession
 
 from firsthop_healthchecks.probes import Passed
 from firsthop_healthchecks.probes.stun import StunProbe
+from firsthop_healthchecks.round_trips import RoundTrips
 from firsthop_relay.drops import Drop
 from firsthop_relay.flows import FlowTable
 from firsthop_relay.listening import bind_udp
 from firsthop_relay.route_text import read_routes
 from firsthop_relay.server import RelayServer
+from firsthop_steering.measurements import SampleBatch
 from firsthop_steering.ufrag import RouteKeys
 from media import (
     REGION,
@@ -178,9 +181,10 @@ async def test_a_transceiver_that_is_gone_costs_only_its_packets(tmp_path: Path)
         other_one.close()
 
 
-def highest_file(process: psutil.Process) -> int:
-    """The highest descriptor in use."""
-    return max(int(each.name) for each in Path(f"/proc/{process.pid}/fd").iterdir())
+def lowest_free(process: psutil.Process) -> int:
+    """The descriptor that it would be given next."""
+    used = {int(each.name) for each in Path(f"/proc/{process.pid}/fd").iterdir()}
+    return min({*range(len(used) + 1)} - used)
 
 
 async def test_no_descriptor_is_left(tmp_path: Path) -> None:
@@ -188,9 +192,10 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         process = process_of(there)
         first, second = Client(there.address), Client(there.address)
+        await there.counted()  # it has opened all files that it needs
         await first.connect(credential(there.keys))
         soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
-        process.rlimit(psutil.RLIMIT_NOFILE, (highest_file(process) + 1, hard))
+        process.rlimit(psutil.RLIMIT_NOFILE, (lowest_free(process), hard))
         session = credential(there.keys)
         assert not await second.check(session)
         assert await first.echo()
@@ -289,6 +294,37 @@ async def test_ice_tcp(tmp_path: Path) -> None:
         async with asyncio.timeout(20):
             while (await there.counted())["streams"] or (await there.counted())["sessions"]:
                 pass
+        # Measured when the flow opened and when the connection ended; strangers are not.
+        measured = await there.measured(0.0)
+        assert [each["client"] for each in measured] == ["127.0.0.0/24"] * 2
+        assert all(0 < each["rtt_ms"] < 1000 for each in measured)
+        assert await there.measured(measured[0]["at"]) == measured[1:]
+        assert await there.measured(measured[1]["at"]) == []
+
+
+async def test_an_agent_passes_on_what_several_workers_measured(tmp_path: Path) -> None:
+    """Each connection twice, at its flow's begin and at its end, and none of them twice over."""
+    host, sent = own_address(), []
+
+    class ControlPlane:
+        async def send_samples(self, batch: SampleBatch) -> None:
+            sent.extend(batch.samples)
+
+    options = ("--listen-tcp", f"{host}:443", "--workers", "2")
+    async with site(tmp_path, *options) as there, ClientSession() as session:
+        url = f"http://{there.address[0]}:9000/samples"
+        agent = RoundTrips("fra-1", url, session, control_plane=ControlPlane())
+        for _ in range(6):
+            client = await TcpClient.connect((host, 443))
+            assert await client.ask(check(credential(there.keys))) is not None
+            client.close()
+        async with asyncio.timeout(20):
+            while len(sent) < 12:
+                await agent.tell()
+        assert len(await there.measured(0.0)) == 12
+        await agent.tell()
+        assert len(sent) == 12
+        assert {(str(each.client), each.relay) for each in sent} == {("127.0.0.0", "fra-1")}
 
 
 @pytest.mark.parametrize("opening", [b"GET / HTTP/1.1\r\n\r\n", b"\0\0", b"\0\x02ab", b"\xff\xff"])

@@ -12,7 +12,7 @@ import pytest_asyncio
 import yaml
 from typer.testing import CliRunner
 
-from firsthop.cli import build
+from firsthop.command_line import build
 from firsthop.explaining import Explainer
 
 pytestmark = pytest.mark.database

@@ -181,6 +181,40 @@ def test_explain_agrees_with_dns(up: Deployment) -> None:
         assert all(each["fate"] and "rtt_ms" in each for each in said["candidates"])
 
 
+def test_the_control_plane_hears_who_is_answered(up: Deployment) -> None:
+    """Answers and allocations reach the planner within two reports of the edge."""
+    before = up.call("GET", "/v1/prices")[1]["answers"]
+    for _ in range(32):
+        up.region(GERMANY)
+    for _ in range(3):
+        up.allocate("91.0.0.7")
+
+    def heard() -> bool:
+        return bool(up.call("GET", "/v1/prices")[1]["answers"] >= before + 35)
+
+    until(heard, "the edge has told of its answers", within=40)
+
+
+def test_a_client_goes_where_it_was_measured_to_be_near(up: Deployment) -> None:
+    """Samples of one /24 move its answers, and those of no other."""
+    subnet, secret = "91.7.7.0/24", up.machine_token("signalling")
+    assert up.region(subnet) == "fra"
+    for batch in range(5):
+        at = datetime.now(UTC).isoformat()
+        samples = [
+            {"client": subnet, "region": region, "rtt_ms": rtt, "at": at}
+            for region, rtt in (("fra", 150), ("iad", 12))
+        ]
+        body = {"batch": f"measured-{batch}", "samples": samples}
+        status, told, _ = up.call("POST", "/v1/measurements", body, token=secret)
+        assert (status, told["samples"]) == (200, 2)
+    until(lambda: up.region(subnet) == "iad", "the edge goes by what was measured", within=90)
+    assert up.region(GERMANY) == "fra"
+    _, said, _ = up.call("GET", "/v1/explain?service=relay&client=91.7.7.9")
+    assert said["region"] == "iad"
+    assert {each["region"]: each["rtt_source"] for each in said["candidates"]}["iad"] == "prefix"
+
+
 def test_whoami_tells_how_the_asker_was_seen(up: Deployment) -> None:
     """Resolver, client subnet, decision and the numbers of plan and status."""
     answer = up.ask(GERMANY, name="whoami.edge.example.", kind="TXT", tcp=True)
@@ -312,6 +346,17 @@ def test_two_edges_split_the_same_prefixes(up: Deployment, tmp_path: Path) -> No
     until(lambda: up.region(GERMANY) == "fra", "all are back")
 
 
+def measured(up: Deployment) -> set[str]:
+    """The regions that clients on this machine have measured, as the control plane has learned.
+
+    They are the demo page's own address, 127.0.0.1: whom the page says it is only picks relays.
+    """
+    status, known, _ = up.call("GET", "/v1/latency?client=127.0.0.1")
+    if status != 200:
+        return set()
+    return {each["region"] for each in known["regions"] if each["samples"] > 0}
+
+
 @pytest.mark.skipif(bool(no_browser()), reason=no_browser())
 def test_a_browser_talks_to_itself_through_the_nearest_relay(up: Deployment) -> None:
     """The demo page, as a client in Brazil: its relay, the transceiver region behind it, and what
@@ -338,6 +383,11 @@ async def _talk(up: Deployment) -> None:
         assert isinstance(decoded, Decoded)
         _, region, _ = up.call("GET", "/v1/transceiver-regions/us-east")
         assert decoded.region == region["wire_id"]
+        await expect(tab.locator("#measured")).to_contain_text("5 of 5", timeout=30_000)
+        await expect(tab.locator("#relays")).to_contain_text("gru-1 (gru)")
+        known = await asyncio.to_thread(until, lambda: measured(up), "its samples are learned from")
+        assert "gru" in known
+        assert len(known) == 5
         victim = up.find("relay", "--listen", f"{up.relays}.3:3478")
         await tab.click("#kill:enabled")
         await expect(tab.locator("#said")).to_contain_text("gru-1 is dead", timeout=30_000)

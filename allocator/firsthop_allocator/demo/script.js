@@ -1,5 +1,7 @@
 // The demo's call: WHIP (RFC 9725) against the allocator that serves this page, and what it shows.
 
+import { race } from "/v1/race.js";
+
 const SESSIONS = "/v1/sessions";
 const SHOW_EVERY_MS = 500;
 const FALL = 0.95; // of a meter, from one frame to the next
@@ -103,6 +105,7 @@ function changed(peer) {
     call.connected = performance.now();
     show("connected", Math.round(call.connected - call.began));
     call.timer = setInterval(measure, SHOW_EVERY_MS);
+    measureRelays().catch((error) => show("measured", error.message));
   }
   const words = {
     connected: "Connected. What you say comes back.",
@@ -134,6 +137,21 @@ async function measure() {
   const name = known ? `${known.id} (${known.region})` : "";
   show("way-relay", `${name} ${relay.address}:${relay.port}`);
   call.relay = known?.id;
+}
+
+// The same snippet that any page may load; it also tells the allocator what it measured.
+async function measureRelays() {
+  const whom = at("place").value ? { client_ip: at("place").value } : {};
+  const { text } = await request("POST", "/v1/races", "application/json", JSON.stringify(whom));
+  const ticket = JSON.parse(text);
+  show("measured", "Measuring …");
+  const samples = await race("", ticket);
+  fill("relays", ticket.relays.map(({ id, region, rtt_ms }) => {
+    const found = samples.find((each) => each.relay === id);
+    const said = found ? `${found.rtt_ms.toFixed(1)} ms` : "no answer";
+    return [`${id} (${region})`, `${said}, expected ${rtt_ms.toFixed(1)} ms`];
+  }));
+  show("measured", `${samples.length} of ${ticket.relays.length} answered this browser's checks.`);
 }
 
 // Only `firsthop up` can do it. The browser finds its next way among the answer's relays by itself.
@@ -168,7 +186,11 @@ function showUfrag(description) {
     ["tag, which relays check", hex(15, 23)],
   ];
   show("ufrag", ufrag);
-  at("fields").replaceChildren(...rows.map(([name, value]) => {
+  fill("fields", rows);
+}
+
+function fill(id, rows) {
+  at(id).replaceChildren(...rows.map(([name, value]) => {
     const row = document.createElement("tr");
     const head = document.createElement("th");
     head.scope = "row";

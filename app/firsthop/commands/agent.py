@@ -6,7 +6,7 @@ import asyncio
 import signal
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import typer
 from aiohttp import ClientSession
@@ -18,6 +18,7 @@ from firsthop.commands.slugs import slug
 from firsthop_healthchecks.agent import Agent, HostCounters, RelayCounters
 from firsthop_healthchecks.controlplane import ControlPlane
 from firsthop_healthchecks.presence import Presence
+from firsthop_healthchecks.round_trips import RoundTrips
 
 
 def _optional_url(value: str | None) -> str | None:
@@ -89,6 +90,10 @@ async def _report(
             port = place.port or (443 if place.scheme == "https" else 80)
             presence = Presence(place.hostname or "", port)
             tasks.append(asyncio.create_task(presence.run(beside.found)))
+            measured = RoundTrips(
+                relay_id, urljoin(metrics_url, "samples"), session, control_plane=control_plane
+            )
+            tasks.append(asyncio.create_task(measured.run()))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from firsthop.commands.arguments import listen_list, number, option, switch
-from firsthop.commands.running import run_until_signal
-from firsthop.edge.takeover import TakeOverError
+from firsthop.relay.early import bind_early
 from firsthop.relay.settings import RelaySettings
-from firsthop.relay.supervisor import serve
 from firsthop_relay.limits import Limits
 from firsthop_relay.listening import ListenError
-from firsthop_relay.watched import FileError
 
 _DEFAULTS = Limits()
 
@@ -23,8 +20,14 @@ _DEFAULTS = Limits()
 def main(arguments: Sequence[str]) -> None:
     """Run one relay: SIGUSR1 drains it, SIGUSR2 takes that back."""
     settings = _settings(arguments)
+    early = bind_early(settings)
+    from firsthop.commands.running import run_until_signal  # all of asyncio: two thirds of a start
+    from firsthop.edge.takeover import TakeOverError
+    from firsthop.relay.supervisor import serve
+    from firsthop_relay.watched import FileError
+
     try:
-        run_until_signal(serve(settings))
+        run_until_signal(serve(settings, early))
     except (ListenError, FileError, TakeOverError) as error:
         sys.exit(f"firsthop: {error}")
 

@@ -24,6 +24,8 @@ from firsthop_steering.snapshot import KeySet, Latency, Plan, Prices, Status
 from firsthop_steering.ufrag import CredentialKeys
 
 REPORT_INTERVAL_S = 1.0
+SAMPLES_A_LINE = 500
+"""Of 80 octets each."""
 
 
 async def run(
@@ -166,4 +168,7 @@ async def _report(pipe: SupervisorPipe, counts: Counts) -> None:
             (*cast(tuple[str, str], place), prefix_text(prefix), count)
             for (place, prefix), count in counts.survey.take().items()
         ]
-        pipe.report(counters={"firsthop_allocations_total": allocations}, clients=clients)
+        counters = {"firsthop_allocations_total": allocations}
+        samples = counts.samples.first(SAMPLES_A_LINE)
+        if pipe.report(counters=counters, clients=clients, samples=samples):
+            counts.samples.passed(len(samples))

@@ -9,17 +9,12 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
-import aiohttp
-import structlog
-
+from firsthop.edge.posting import Poster
 from firsthop_steering.demand import MOST_CLIENTS, AnswersOfRegion, DemandReport
 
-log = structlog.get_logger(__name__)
-
 REPORT_S = 10.0
-TIMEOUT_S = 5.0
 OLDEST_S = 60.0
 """What could not be told for so long is of no use any more."""
 
@@ -100,54 +95,31 @@ def _counts(totals: Totals) -> Iterator[tuple[Place, float]]:
 class DemandReporter:
     """Tells the control plane that feeds this edge."""
 
-    def __init__(
-        self, token: str, board: DemandBoard, totals: Callable[[], Totals], url: Callable[[], str]
-    ) -> None:
-        """`url` says which control plane is followed; empty while none is."""
-        self._headers = {"Authorization": f"Bearer {token}"}
+    def __init__(self, poster: Poster, board: DemandBoard, totals: Callable[[], Totals]) -> None:
+        self._poster = poster
         self._board = board
         self._totals = totals
-        self._url = url
-        self.last_error = ""
-        """Why the last report was not taken; empty when it was."""
 
     async def run(self) -> None:
         """Until cancelled."""
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         since = datetime.now(UTC)
-        async with aiohttp.ClientSession(headers=self._headers, timeout=timeout) as session:
-            while True:
-                await asyncio.sleep(REPORT_S * random.uniform(0.9, 1.1))  # noqa: S311
-                until = datetime.now(UTC)
-                if (until - since).total_seconds() > OLDEST_S:
-                    self._board.forget(self._totals())
-                    since = until
-                elif await self._tell(session, since, until):
-                    since = until
+        while True:
+            await asyncio.sleep(REPORT_S * random.uniform(0.9, 1.1))  # noqa: S311
+            until = datetime.now(UTC)
+            if (until - since).total_seconds() > OLDEST_S:
+                self._board.forget(self._totals())
+                since = until
+            elif await self._tell(since, until):
+                since = until
 
-    async def _tell(self, session: aiohttp.ClientSession, since: datetime, until: datetime) -> bool:
+    async def _tell(self, since: datetime, until: datetime) -> bool:
         """Whether there is nothing left to tell of the time until now."""
-        answers, url = self._board.due(self._totals()), self._url()
+        answers = self._board.due(self._totals())
         if not answers:
             return True
-        if not url:
-            self.last_error = "no control plane is followed"
-            return False
         report = DemandReport(since=since, until=max(since, until), answers=answers)
-        error = await self._post(session, f"{url.rstrip('/')}/v1/demand", report.model_dump_json())
-        if error and not self.last_error:
-            log.warning("demand not told", url=url, reason=error)
-        self.last_error = error
-        if error:
+        posted = await self._poster.post("/v1/demand", report.model_dump_json())
+        if posted.error:
             return False
         self._board.told(answers)
         return True
-
-    async def _post(self, session: aiohttp.ClientSession, url: str, body: str) -> str:
-        """Why it was not taken; empty when it was."""
-        headers: dict[str, Any] = {"Content-Type": "application/json"}
-        try:
-            async with session.post(url, data=body, headers=headers) as response:
-                return "" if response.status < 300 else f"answers {response.status}"
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return str(error) or type(error).__name__

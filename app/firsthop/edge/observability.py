@@ -144,6 +144,19 @@ class EdgeCollector(Collector):
             "Whole statuses asked for, because deltas were missed or too many",
             value=edge.shelf.gaps if edge.shelf else 0,
         )
+        samples = CounterMetricFamily(
+            "firsthop_samples_total",
+            "Round trips that clients measured, by what became of them",
+            labels=["result"],
+        )
+        for result, count in edge.samples.results.items():
+            samples.add_metric([result], count)
+        yield samples
+        yield GaugeMetricFamily(
+            "firsthop_samples_waiting",
+            "Round trips that the control plane is still to be told",
+            value=edge.samples.waiting,
+        )
         restarts = CounterMetricFamily(
             "firsthop_worker_restarts_total", "Workers that died", labels=["worker"]
         )

@@ -50,7 +50,9 @@ class SupervisorPipe:
         """One line that has to arrive."""
         self._writer.write(json.dumps(said).encode() + b"\n")
 
-    def report(self, **said: Any) -> None:
-        """One line that may be left out, because the next one says it all again."""
-        if self._writer.get_write_buffer_size() < UNREAD_LIMIT:
-            self.say(**said)
+    def report(self, **said: Any) -> bool:
+        """One line that may be left out, because the next one says it all again; False if so."""
+        if self._writer.get_write_buffer_size() >= UNREAD_LIMIT:
+            return False
+        self.say(**said)
+        return True

@@ -23,6 +23,8 @@ from firsthop.edge.crew import Crew
 from firsthop.edge.demand import DemandBoard, DemandReporter, Source
 from firsthop.edge.follower import Follower
 from firsthop.edge.observability import CounterBoard, create_observability_app
+from firsthop.edge.posting import Poster
+from firsthop.edge.samples import SampleBoard, SampleReporter
 from firsthop.edge.settings import EdgeSettings, Feed
 from firsthop.edge.shelf import Shelf
 from firsthop.edge.sockets import ALLOCATOR, METRICS, ListeningSockets
@@ -85,6 +87,7 @@ class Edge:
             )
         self.counters = CounterBoard()
         self.demand = DemandBoard()
+        self.samples = SampleBoard()
         self.crew: Crew
         self._said_ready = asyncio.Event()
         """A worker has said something that readiness may follow from."""
@@ -172,7 +175,7 @@ class Edge:
         ]
         if self.follower is not None:
             coroutines.append(self.follower.run())
-            coroutines.append(self._reporter(self.follower).run())
+            coroutines.append(self._report(self.follower))
         coroutines.append(self._be_in(place, sockets, runner))
         tasks = [asyncio.create_task(each) for each in (*coroutines, stop.wait())]
         try:
@@ -186,14 +189,13 @@ class Edge:
                 task.cancel()
             await asyncio.gather(runner.cleanup(), *tasks, return_exceptions=True)
 
-    def _reporter(self, follower: Follower) -> DemandReporter:
+    async def _report(self, follower: Follower) -> None:
+        """Tells the control plane that is followed what was answered, and measured by clients."""
         assert isinstance(self.settings.source, Feed)
-        return DemandReporter(
-            self.settings.source.token,
-            self.demand,
-            self.counters.totals,
-            lambda: follower.connected_to,
-        )
+        async with Poster(self.settings.source.token, lambda: follower.connected_to) as poster:
+            demand = DemandReporter(poster, self.demand, self.counters.totals)
+            samples = SampleReporter(poster, self.samples, now=lambda: datetime.now(UTC))
+            await asyncio.gather(demand.run(), samples.run())
 
     async def _be_in(self, place: Place, sockets: ListeningSockets, runner: web.AppRunner) -> None:
         """Takes the place of a predecessor, if there is one; returns when a successor has it."""
@@ -228,6 +230,8 @@ class Edge:
         if said.get("clients"):
             source: Source = "allocations" if worker.name == ALLOCATOR else "dns"
             self.demand.note(source, said["clients"])
+        if said.get("samples"):
+            self.samples.note(said["samples"])
         if said.get("failure"):
             log.error("worker cannot use what it was told", worker=worker.name, **said)
             asyncio.get_running_loop().call_later(RETRY_S, self._retry.set)

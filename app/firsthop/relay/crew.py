@@ -12,7 +12,9 @@ from typing import Any, Protocol
 from firsthop.edge.workers import Worker
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
+from firsthop_relay import log
 from firsthop_relay.counters import Reading, add, counted_only
+from firsthop_relay.round_trips import RoundTrips, Row
 from firsthop_relay.worker import RelayWorker
 
 HAND_OVER_WITHIN_S = 10.0
@@ -31,6 +33,9 @@ class Crew(Protocol):
 
     def reading(self) -> Reading:
         """The sum of all."""
+
+    def round_trips(self, since: float) -> list[Row]:
+        """Of all; see `RelayWorker.round_trips`."""
 
     async def ready(self) -> None:
         """Return when all have come up."""
@@ -63,6 +68,9 @@ class Alone:
     def reading(self) -> Reading:
         return self._worker.reading()
 
+    def round_trips(self, since: float) -> list[Row]:
+        return self._worker.round_trips(since)
+
     async def ready(self) -> None:
         """It is."""
 
@@ -94,6 +102,7 @@ class Processes:
         self._handed_over: set[str] = set()
         self._readings: dict[str, tuple[int, Reading]] = {}
         self._buried: list[Reading] = []
+        self._round_trips = RoundTrips()
 
     def _worker(self, number: int, sockets: RelaySockets, count: int, options: list[str]) -> Worker:
         reads = [sock.fileno() for sock in sockets.share(number, count)]
@@ -113,6 +122,9 @@ class Processes:
     def reading(self) -> Reading:
         return add([*self._buried, *(reading for _, reading in self._readings.values())])
 
+    def round_trips(self, since: float) -> list[Row]:
+        return self._round_trips.since(since)
+
     async def ready(self) -> None:
         while not all(worker.loaded for worker in self._workers):
             await self._news()
@@ -127,6 +139,7 @@ class Processes:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(log.ready())  # for the death of a worker
             for worker in self._workers:
                 group.create_task(worker.run())
 
@@ -136,6 +149,8 @@ class Processes:
 
     def _on_line(self, worker: Worker, said: dict[str, Any]) -> None:
         self._heard.set()
+        for prefix, rtt_ms, _ in said.get("round_trips", ()):
+            self._round_trips.note(prefix, rtt_ms)
         if "handed_over" in said:
             self._handed_over.add(worker.name)
         if "counters" in said:

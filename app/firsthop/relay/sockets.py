@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from firsthop.addresses import Listen, format_listen
 from firsthop.edge.takeover import Key
@@ -20,8 +21,14 @@ class RelaySockets:
     is among the files that the successor gets.
     """
 
-    def __init__(self, inherited: Iterable[tuple[Key, int]] = ()) -> None:
-        self._held: dict[tuple[str, str], list[socket.socket]] = {}
+    def __init__(
+        self,
+        inherited: Iterable[tuple[Key, int]] = (),
+        early: Mapping[str, socket.socket] = MappingProxyType({}),
+    ) -> None:
+        self._held: dict[tuple[str, str], list[socket.socket]] = {
+            (UDP, address): [sock] for address, sock in early.items()
+        }
         self.predecessors: list[socket.socket] = []
         """Where the flows of a predecessor's workers come from."""
         self._channels: list[tuple[socket.socket, socket.socket]] = []

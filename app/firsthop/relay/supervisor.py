@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from firsthop.edge.takeover import READY_WITHIN_S, Place, TakeOverError, claim
 from firsthop.relay.crew import HAND_OVER_WITHIN_S, Alone, Crew, Processes
+from firsthop.relay.early import Early
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
 from firsthop_relay import log
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 FILE_CHECK_S = 1.0
 
 
-async def serve(settings: RelaySettings) -> None:
-    """Run until cancelled, or until a successor has taken over.
+async def serve(settings: RelaySettings, early: Early) -> None:
+    """Run until cancelled, or until a successor has taken over; `early` sockets are bound already.
 
     Raises ListenError, FileError, TakeOverError when it cannot start.
     """
@@ -35,7 +36,7 @@ async def serve(settings: RelaySettings) -> None:
             settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             place = await claim(settings.state_dir, take_over=settings.take_over, who="relay")
             stack.callback(place.close)
-        sockets = RelaySockets(place.inherited if place else ())
+        sockets = RelaySockets(place.inherited if place else (), early)
         stack.callback(sockets.close)
         await _Relay(settings, sockets, place).run()
 
@@ -84,7 +85,7 @@ class _Relay:
         await asyncio.to_thread(import_module, "firsthop_relay.metrics")
         from firsthop_relay.metrics import serve_metrics
 
-        return await serve_metrics(self._crew.reading, sock)
+        return await serve_metrics(self._crew.reading, self._crew.round_trips, sock)
 
     async def _take_over(self) -> None:
         """Tell a predecessor to stop, once the workers are there; its packets wait for them."""

@@ -41,6 +41,9 @@ async def run(
 
 
 async def _report(pipe: SupervisorPipe, worker: RelayWorker) -> None:
+    told = 0.0
     while True:
-        pipe.report(counters=worker.reading())
+        measured = worker.round_trips(told)
+        if pipe.report(counters=worker.reading(), round_trips=measured) and measured:
+            told = measured[-1][2]
         await asyncio.sleep(REPORT_INTERVAL_S)

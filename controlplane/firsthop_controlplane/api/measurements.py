@@ -41,7 +41,7 @@ from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.samples import MAX_REGIONS, Samples, prefix_of
 from firsthop_steering.snapshot import Plan
 
-MEASURERS = OPERATORS | {"allocator", "transceiver", "agent"}
+MEASURERS = OPERATORS | {"edge", "allocator", "transceiver", "agent"}
 MOST_FAULTS = 20
 
 

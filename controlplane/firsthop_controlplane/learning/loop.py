@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import zlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -122,9 +123,14 @@ class LatencyLoop:
     async def _begin(self) -> Memory:
         """Reads what the leader before left, and goes on from there."""
         term, memory = self._term, Memory()
-        latency = await store.load_snapshot(self._engine, "latency", Latency)
-        contents = await store.load_parts(self._engine)
-        await asyncio.to_thread(memory.restore, contents)
+        latency: Latency | None = None
+        try:
+            latency = await store.load_snapshot(self._engine, "latency", Latency)
+            await asyncio.to_thread(memory.restore, await store.load_parts(self._engine))
+        except (ValueError, zlib.error) as error:  # begin anew rather than never
+            log.error("latency.store_refused", reason=str(error))
+            memory = Memory()
+            memory.begin_anew()
         if latency is not None:
             present = self._feed.present("latency")
             if supersedes(latency, present):

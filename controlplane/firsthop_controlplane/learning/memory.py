@@ -54,6 +54,10 @@ class Memory:
         self.intake.remember(self._remembered)
         self.saved_to = self._now
 
+    def begin_anew(self) -> None:
+        """What is in the store cannot be used: the next save takes its place."""
+        self.parts = _MOST_PARTS + 1
+
     def observe(self, drained: Drained, *, now: float, kept_s: float) -> None:
         """Samples into the ledger; a clock that goes back does not make anything younger.
 

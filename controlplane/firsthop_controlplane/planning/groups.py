@@ -177,7 +177,7 @@ def problem_of(rows: Rows, capacity: Floats, scale: float = 1.0) -> Problem:
 @dataclass(frozen=True, slots=True)
 class Supply:
     """Of each region in their order: capacity (infinite: not stated), sessions that its relays
-    report (NaN: not all of them do), and whether it has no relay up."""
+    report (NaN: not all of them do), and whether it has relays, and none of them is up."""
 
     regions: Sequence[str]
     capacity: Floats
@@ -199,5 +199,8 @@ def supply_of(plan: Plan, steering: Steering) -> Supply:
             capacity[at] += np.inf if own is None else own * share
             carried = heard.sessions if heard else None
             sessions[at] += np.nan if carried is None else carried
-    lost = np.array([not up for up in field.up], dtype=bool)
+    lost = np.array(
+        [bool(wanted) and not up for wanted, up in zip(field.anyhow, field.up, strict=True)],
+        dtype=bool,
+    )
     return Supply([site.id for site in sites], capacity, sessions, lost)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -118,7 +119,7 @@ class PlannerLoop:
             await self._begin()
         charted = await self._chart(plan, self._geo)
         steering = Steering(charted.rtt.atlas, status, self._now(), rtt=charted.rtt)
-        supply = supply_of(plan, steering)
+        supply = await asyncio.to_thread(supply_of, plan, steering)
         about = plan.number, tuple(supply.lost.tolist())
         elapsed_s = self._clock() - self._planned_at
         if elapsed_s < self._plan_s and about == self._planned:
@@ -152,7 +153,11 @@ class PlannerLoop:
 
     async def _begin(self) -> None:
         """The prices that the leader before left hold until there is reason for others."""
-        prices = await store.load_snapshot(self._engine, "prices", Prices)
+        prices: Prices | None = None
+        try:
+            prices = await store.load_snapshot(self._engine, "prices", Prices)
+        except (ValueError, zlib.error) as error:  # plan anew rather than never
+            log.error("prices.store_refused", reason=str(error))
         if prices is not None and supersedes(prices, self._feed.present("prices")):
             self._feed.publish(prices)
         self.published = prices

@@ -162,6 +162,8 @@ class Ledger:
         place = np.searchsorted(self._keys, keys)
         held = np.minimum(place, max(len(self._keys) - 1, 0))
         new = self._keys[held] != keys if len(self._keys) else np.ones(len(place), dtype=bool)
+        if not new.any():
+            return
         where = place[new]
         self._keys = np.insert(self._keys, where, keys[new])
         self._count = np.insert(self._count, where, np.float32(0))

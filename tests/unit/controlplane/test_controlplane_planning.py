@@ -158,8 +158,11 @@ def test_supply_is_what_is_up_and_what_it_carries() -> None:
     assert supply.sessions[:2].tolist() == [12.0, 3.0]
     assert np.isnan(supply.sessions[2])
     assert not supply.lost.any()
-    gone = steering_of(status_of(nyc_1="down", nyc_2="down"))
-    assert supply_of(gone.atlas.plan, gone).lost.tolist() == [False, False, True]
+    away = [each for each in RELAYS if each["region"] != "gru"]
+    gone = steering_of(status_of(nyc_1="down", nyc_2="down"), relays=away)
+    supply = supply_of(gone.atlas.plan, gone)
+    assert supply.lost.tolist() == [False, False, True], "where none should be, none is missed"
+    assert supply.capacity.tolist() == [200.0, 0.0, 0.0]
 
 
 NAMES = ["fra", "gru", "nyc"]

@@ -10,7 +10,7 @@ import pytest
 from firsthop_geodata.prefixes import Cell, GeoTable, write_table
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
-from firsthop_steering.rendezvous import BUCKETS, bucket
+from firsthop_steering.rendezvous import BUCKETS, bucket, kept, tie_draws
 from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.snapshot import Latency
 from worlds import NOW, folder, plan_of, prices_of, status_of
@@ -109,3 +109,12 @@ def test_a_region_that_comes_or_goes_moves_its_own_clients_only(
     own = sum(each == region for each in with_it.values())
     moved = sum(with_it[client] != without[client] for client in CLIENTS)
     assert own <= moved <= own + 0.01 * len(CLIENTS)
+
+
+@pytest.mark.parametrize("twins", [("ams", "ams-b"), ("fra", "fra-b"), ("sin", "sin-b")])
+def test_half_the_weight_moves_half_also_between_twins(twins: tuple[str, str]) -> None:
+    """Two regions with equal scores share by other draws than weights keep by."""
+    one, other = twins
+    own = tie_draws(one) < tie_draws(other)
+    assert own.sum() == pytest.approx(BUCKETS / 2, rel=0.1)
+    assert kept(one, 50)[own].mean() == pytest.approx(0.5, abs=0.05)

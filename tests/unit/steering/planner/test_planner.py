@@ -60,12 +60,12 @@ def test_nobody_is_above_capacity_after_any_loss(seed: int, lost: int) -> None:
 @given(seed=st.integers(0, 2**32), times=st.sampled_from([1.1, 1.25, 2.0]))
 @settings(max_examples=15, deadline=None)
 def test_nobody_goes_farther_than_the_optimum_asks(seed: int, times: float) -> None:
-    """The mean cost is that of the linear programme, within 1 %: clients who choose by bucket pay
+    """The mean cost is that of the linear programme, within 2 %: clients who choose by bucket pay
     up to 3 ms less than the price, and a region may be 4 % below its limit."""
     problem = world(seed, times=times)
     found = plan_prices(problem, NAMES, np.zeros(len(NAMES)))
     best = optimum(problem, found.prices).mean_ms
-    assert outcome(problem, found.prices, RELIEF).mean_ms <= best * 1.01
+    assert outcome(problem, found.prices, RELIEF).mean_ms <= best * 1.02
 
 
 @given(seed=st.integers(0, 2**32))

@@ -1,0 +1,148 @@
+"""Tickets to measure relays by: whom they name, what their credential is good for; no sockets."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Any
+
+from allocator_world import BERLIN, KEYS, NEW_YORK, all_down, view_of
+from firsthop_allocator.pace import Pace
+from firsthop_allocator.samples import MOST_WAITING, SampleQueue, prefix_number
+from firsthop_allocator.ticket import (
+    ENTROPY_LENGTH,
+    LIFETIME,
+    NEAREST,
+    RACED,
+    Ticket,
+    refusal_of,
+    ticket,
+)
+from firsthop_allocator.view import AllocatorView
+from firsthop_relay.responder import answer_probe
+from firsthop_steering.stun import binding_request, parse
+from firsthop_steering.ufrag import decode, mint, probe_password
+from worlds import NOW, status_of
+
+MANY: list[dict[str, Any]] = [
+    {"id": f"r{n}", "latitude": 50.0, "longitude": 8.0 + 5 * n} for n in range(12)
+]
+RELAYS: list[dict[str, Any]] = [
+    {"id": f"r{n}-1", "region": f"r{n}", "ipv4": f"192.0.2.{n + 1}", "tcp_port": 443}
+    for n in range(12)
+]
+
+
+def made(view: AllocatorView, client: str = BERLIN, seed: int = 0) -> Ticket:
+    service = view.tables.default_service
+    assert service is not None
+    where = view.steering.atlas.client(ip_address(client))
+    entropy = seed.to_bytes(2, "big") + bytes(range(ENTROPY_LENGTH - 2))
+    found = ticket(view, service, where, now=NOW, entropy=entropy)
+    assert isinstance(found, Ticket), found
+    return found
+
+
+def ids(found: Ticket) -> list[str]:
+    return [relay.id for relay, _ in found.relays]
+
+
+def test_the_nearest_regions_and_one_other() -> None:
+    """One relay of each; over many tickets every region is measured from everywhere."""
+    view = view_of(regions=MANY, relays=RELAYS)
+    tickets = [ids(made(view, seed=seed)) for seed in range(60)]
+    assert {len(set(each)) for each in tickets} == {RACED}
+    assert len({tuple(each[:NEAREST]) for each in tickets}) == 1
+    assert {each[NEAREST] for each in tickets} == {f"r{n}-1" for n in range(12)} - set(
+        tickets[0][:NEAREST]
+    )
+    few = view_of()
+    assert [each[:3] for each in ids(made(few))] == ["fra", "iad", "gru"]
+    assert ids(made(few, NEW_YORK))[0][:3] == "iad"
+
+
+def test_a_relay_that_is_down_is_not_measured() -> None:
+    """And without any there is no ticket."""
+    down = view_of(status_of(fra_1="down", fra_2="down"))
+    assert [each[:3] for each in ids(made(down))] == ["iad", "gru"]
+    view = view_of(all_down(), service={"when_all_down": "closed"})
+    service = view.tables.default_service
+    assert service is not None
+    where = view.steering.atlas.client(ip_address(BERLIN))
+    refused = ticket(view, service, where, now=NOW, entropy=bytes(ENTROPY_LENGTH))
+    assert not isinstance(refused, Ticket)
+    assert refused.reason == "no_relay"
+
+
+def test_relays_answer_its_checks_by_themselves() -> None:
+    """A check as a browser makes it of the description; TCP is left out, where a probe ends it."""
+    found = made(view_of(regions=MANY, relays=RELAYS))
+    answer = found.to_json()
+    name, password = answer["username_fragment"], answer["password"]
+    check = binding_request(b"transaction!", f"{name}:brow".encode(), password)
+    key = KEYS.routes.by_id[KEYS.signing]
+    said = answer_probe(check, ("198.51.100.7", 4711), probe_password(name, key))
+    assert isinstance(said, bytes)
+    assert parse(said).authentic(password)
+    for each, (relay, rtt_ms) in zip(answer["relays"], found.relays, strict=True):
+        lines = each["sdp"].split("\r\n")
+        assert [line for line in lines if line.startswith("a=candidate")] == [
+            f"a=candidate:1 1 udp 2130706431 {relay.ipv4} 3478 typ host"
+        ]
+        assert f"a=ice-ufrag:{name}" in lines
+        assert f"a=ice-pwd:{password}" in lines
+        assert (each["id"], each["rtt_ms"]) == (relay.id, rtt_ms)
+
+
+def test_only_a_ticket_in_force_proves_anything() -> None:
+    """Not a session's credential, not another's password, not yesterday's."""
+    view = view_of()
+    genuine, other = made(view).credential, made(view, seed=9)
+    assert refusal_of(view, genuine.ufrag, genuine.password, NOW) is None
+    later = NOW + LIFETIME + timedelta(seconds=16)
+    assert refusal_of(view, genuine.ufrag, genuine.password, later) == (
+        "username_fragment", "has expired",
+    )  # fmt: skip
+    assert other.credential == genuine, "the region drawn is no part of the credential"
+    forged = genuine.password[:-1] + ("A" if genuine.password[-1] != "A" else "B")
+    for password in (forged, "", "é" * 32, "\ud800"):
+        refused = refusal_of(view, genuine.ufrag, password, NOW)
+        assert refused is not None
+        assert refused[0] == "password"
+    for name in ("", "x" * 31, genuine.ufrag[:-1] + "é", genuine.ufrag[::-1]):
+        refused = refusal_of(view, name, genuine.password, NOW)
+        assert refused is not None
+        assert refused[0] == "username_fragment"
+    session = mint(KEYS, region=7, expires_at=NOW + LIFETIME, entropy=bytes(7))
+    refused = refusal_of(view, session.ufrag, session.password, NOW)
+    assert refused is not None
+    assert refused[0] == "username_fragment"
+    assert decode(session.ufrag, KEYS.routes, now=NOW)
+
+
+def test_pace() -> None:
+    """So many at once, then one by one; a clock that steps back gives nothing away."""
+    pace = Pace(at_once=2, every_s=8.0, most_keys=2)
+    assert [pace.wait_s("a", 100.0) for _ in range(3)] == [0, 0, 8]
+    assert pace.wait_s("a", 50.0) == 8
+    assert pace.wait_s("a", 56.0) == 2
+    assert [pace.wait_s("a", 58.0) for _ in range(2)] == [0, 8]
+    pace.wait_s("b", 58.0)
+    pace.wait_s("c", 58.0)
+    assert pace.wait_s("a", 58.0) == 0, "who was silent longest is forgotten"
+
+
+def test_the_queue_keeps_the_newest_and_prefixes_only() -> None:
+    """Whoever asks again for what was not passed on gets the same."""
+    queue = SampleQueue()
+    for n in range(MOST_WAITING + 3):
+        client = ip_address("198.51.100.7" if n % 2 else "2001:db8:1:2::3")
+        queue.put(prefix_number(client), [("fra-1", n + 1.0)], 0.0)
+    first = queue.first(2)
+    assert first == queue.first(2) == [
+        ("198.51.100.0/24", "fra-1", 4.0, 0.0),
+        ("2001:db8:1::/48", "fra-1", 5.0, 0.0),
+    ]  # fmt: skip
+    queue.passed(2)
+    assert queue.first(1)[0][2] == 6.0
+    assert dict(queue.results) == {"taken": MOST_WAITING + 3, "limited": 0, "overflowed": 3}

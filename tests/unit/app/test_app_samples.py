@@ -1,0 +1,108 @@
+"""What browsers measured, told by an edge: nothing twice, nothing for ever, nothing unbounded."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import cast
+
+import pytest
+
+from firsthop.edge.posting import Posted, Poster
+from firsthop.edge.samples import MOST_WAITING, OLDEST_S, Row, SampleBoard, SampleReporter
+from firsthop_steering.measurements import MOST_SAMPLES, SampleBatch
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+AWAY, WRONG, TAKEN = Posted("no answer"), Posted("answers 422", refused=True), Posted("")
+
+
+class ControlPlane:
+    """Answers as it is told, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.says = TAKEN
+        self.sent: list[SampleBatch] = []
+
+    async def post(self, path: str, body: str) -> Posted:
+        assert path == "/v1/measurements"
+        self.sent.append(SampleBatch.model_validate_json(body))
+        return self.says
+
+
+def rows(many: int, at: datetime = NOW) -> list[Row]:
+    return [
+        ("192.0.2.0/24", "fra-1", 1.0 + n, at.timestamp()) for n, _ in zip(count(), range(many))
+    ]
+
+
+@pytest.fixture
+def told() -> tuple[ControlPlane, SampleBoard, SampleReporter]:
+    control_plane, board = ControlPlane(), SampleBoard()
+    reporter = SampleReporter(cast(Poster, control_plane), board, now=lambda: NOW)
+    return control_plane, board, reporter
+
+
+async def test_all_is_told_once_in_batches_that_are_taken_whole(told: tuple) -> None:
+    control_plane, board, reporter = told
+    await reporter.tell()
+    assert control_plane.sent == []
+    board.note(rows(2 * MOST_SAMPLES + 5))
+    await reporter.tell()
+    await reporter.tell()
+    assert [len(each.samples) for each in control_plane.sent] == [MOST_SAMPLES, MOST_SAMPLES, 5]
+    assert len({each.batch for each in control_plane.sent}) == 3
+    first = control_plane.sent[0].samples[0]
+    assert (str(first.client), first.relay, first.rtt_ms, first.at) == (
+        "192.0.2.0", "fra-1", 1.0, NOW,
+    )  # fmt: skip
+    assert (board.results["told"], board.waiting) == (2 * MOST_SAMPLES + 5, 0)
+
+
+async def test_a_batch_that_may_have_arrived_is_told_under_its_name(told: tuple) -> None:
+    """An answer that was lost: the control plane knows the name, and counts nothing twice."""
+    control_plane, board, reporter = told
+    control_plane.says = AWAY
+    board.note(rows(3))
+    await reporter.tell()
+    board.note(rows(4))
+    assert board.waiting == 7
+    control_plane.says = TAKEN
+    await reporter.tell()
+    lost, again, rest = control_plane.sent
+    assert lost == again
+    assert len(rest.samples) == 4
+    assert (board.results["told"], board.waiting) == (7, 0)
+
+
+async def test_what_is_wrong_is_not_told_for_ever(told: tuple) -> None:
+    """One batch of a relay that is gone does not stop the next."""
+    control_plane, board, reporter = told
+    board.note(rows(MOST_SAMPLES + 1))
+    control_plane.says = WRONG
+    await reporter.tell()
+    assert (board.results["refused"], board.waiting) == (MOST_SAMPLES + 1, 0)
+
+
+async def test_after_an_hour_away_what_is_too_old_is_left_out(told: tuple) -> None:
+    """The control plane would refuse a whole batch for it."""
+    control_plane, board, reporter = told
+    control_plane.says = AWAY
+    board.note(rows(2, NOW - timedelta(seconds=OLDEST_S - 1)))
+    await reporter.tell()
+    later = NOW + timedelta(seconds=2)
+    board.note(rows(3, NOW - timedelta(seconds=OLDEST_S - 1)))
+    board.note(rows(4))
+    batch = board.due(later)
+    assert batch is not None
+    assert len(batch.samples) == 4
+    assert (board.results["old"], board.waiting) == (5, 4)
+
+
+def test_the_oldest_make_room() -> None:
+    """However long the control plane is away; every sample is counted somewhere."""
+    board = SampleBoard()
+    board.note(rows(MOST_WAITING + 10))
+    assert (board.waiting, board.results["overflowed"]) == (MOST_WAITING, 10)
+    batch = board.due(NOW)
+    assert batch is not None
+    assert batch.samples[0].rtt_ms == 11.0
