@@ -10,6 +10,7 @@ import contextlib
 import io
 import json as jsonlib
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -21,12 +22,13 @@ import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
+import structlog
 
 from field.namespaces import why_not
 from field.world import Field
 from firsthop.controlplane_process import ControlPlaneOptions, running_controlplane
 from firsthop.postgres import EmbeddedPostgres
-from firsthop_controlplane.deps import Explain
+from firsthop_controlplane.foresight import Explain
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.migrate import migrate
 from firsthop_geodata.prefixes import GeoTable
@@ -34,6 +36,14 @@ from firsthop_geodata.prefixes import GeoTable
 DEADLINE_S = 20.0
 TEMPLATE = "firsthop_template"
 SPEED_OVER_SAFETY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(autouse=True)
+def _log_beside_stdout() -> Iterator[None]:
+    """What a control plane of this process logs is no part of what a command prints meanwhile."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

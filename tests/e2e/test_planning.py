@@ -79,20 +79,25 @@ async def test_demand_and_capacity_make_prices(start: Any, until: Any, database_
     view = await until(settled, "a plan without overload is found")
     assert view["answers"] == 27_000
     weights = np.array([*CLIENTS.values()], dtype=np.float64)
-    demand = weights / weights.sum() * view["demand"]
-    problem = Problem(await _costs(api), demand, np.full(3, float(CAPACITY)))
+    costs, room = await _costs(api), np.full(3, float(CAPACITY))
+
+    def problem_of(demand: float) -> Problem:
+        return Problem(costs, weights / weights.sum() * demand, room)
+
+    problem = problem_of(view["demand"])
     assert outcome(problem, np.zeros(3), reliefs(NAMES)).load.max() > CAPACITY
 
     async def planned() -> Prices | None:
         """What is published, once it has risen far enough and is in the store."""
-        number, prices = (await api.get("/v1/prices")).body["number"], await _stored(database_url)
-        if prices is None or prices.number != number or set(prices.without) != set(NAMES):
+        told, prices = (await api.get("/v1/prices")).body, await _stored(database_url)
+        if prices is None or prices.number != told["number"] or set(prices.without) != set(NAMES):
             return None
+        problem = problem_of(told["demand"])  # which fades, and prices with it
         vector = np.array([prices.now.get(name, 0.0) for name in NAMES])
         load = outcome(problem, vector, reliefs(NAMES)).load
         return prices if load.max() <= problem.limits.max() * 1.02 else None
 
-    await until(planned, "no region is above its limit")
+    await until(planned, "no region is above its limit", 60.0)
     await api.stop()
     prices = await _stored(database_url)
     assert prices is not None
