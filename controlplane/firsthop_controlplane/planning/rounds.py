@@ -88,18 +88,24 @@ class Rounds:
         factors = self._vector(self.factors, names, nothing=1.0)
         problem, _ = merged(problem_of(rows, supply.capacity / factors, scale))
         started = clock()
-        found = plan_prices(problem, names, held)
-        eased_to = eased(held, found.prices, elapsed_s=elapsed_s, ttl_s=ttl_s)
-        self._hold(eased_to, names, lost)
-        self._prepare(problem, names, lost, found.prices, lambda: clock() - started > BUDGET_S)
-        load = outcome(problem, found.prices, reliefs(names)).load
+        if scale:
+            found = plan_prices(problem, names, held)
+            wanted, worst = found.prices, found.worst
+        else:
+            wanted, worst = np.zeros(len(names)), 0.0
+        self._hold(eased(held, wanted, elapsed_s=elapsed_s, ttl_s=ttl_s), names, lost)
+        if scale:
+            self._prepare(problem, names, lost, wanted, lambda: clock() - started > BUDGET_S)
+        else:
+            self.without = {name: self.without[name] for name in lost}
+        load = outcome(problem, wanted, reliefs(names)).load
         self.view = View(
             float(problem.demand.sum()),
             scale,
             dict(zip(names, load.tolist(), strict=True)),
             dict(zip(names, supply.capacity.tolist(), strict=True)),
             dict(self.factors),
-            found.worst,
+            worst,
         )
 
     def is_news(self, told: Prices | None) -> bool:
@@ -117,8 +123,9 @@ class Rounds:
         predicted = outcome(problem, held, reliefs(names)).load
         told, expected = float(supply.sessions[heard].sum()), float(predicted[heard].sum())
         if told <= 0 or expected <= 0:
+            # Whoever counts sessions and has none is believed: questions alone move nobody.
             self.factors = {}
-            return 1.0
+            return 0.0 if heard.any() and expected > 0 else 1.0
         scale = min(told / expected, MOST_SCALE)
         before = self._vector(self.factors, names, nothing=1.0)
         reported = np.where(heard, supply.sessions, predicted * scale)

@@ -267,6 +267,18 @@ def test_demand_is_scaled_to_the_sessions_that_agents_report() -> None:
     assert rounds.now["fra"] > 0
 
 
+def test_questions_without_sessions_move_nobody() -> None:
+    """Anybody can ask: where agents count no sessions, what was charged fades away."""
+    rounds, full = Rounds(), supply(60.0, 200.0, 200.0)
+    turn(rounds, full, times=6)
+    assert rounds.now["fra"] > 0
+    turn(rounds, supply(60.0, 200.0, 200.0, sessions=[0.0, np.nan, 0.0]), times=30)
+    assert rounds.now == {}
+    assert rounds.without == {}
+    assert rounds.view is not None
+    assert (rounds.view.scale, rounds.view.demand, rounds.view.worst) == (0.0, 0.0, 0.0)
+
+
 def test_a_region_that_carries_more_than_predicted_is_planned_with_less_room() -> None:
     """A tenth of the difference a round; others are not touched."""
     rounds = Rounds()
