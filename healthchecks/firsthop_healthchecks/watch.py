@@ -52,6 +52,8 @@ class Watch:
         self._certificate_ends: datetime | None = None
         self._reason = ""
         self._unable = ""
+        self._noted = float("-inf")
+        """When the last check began that counted."""
         self._task: asyncio.Task[None] | None = None
         self._closely: asyncio.Task[None] | None = None
 
@@ -133,8 +135,12 @@ class Watch:
         await self.check()
 
     async def check(self) -> None:
-        """Check once and take note; what was learned of another place is forgotten."""
-        target = self.target
+        """Check once and take note; what was learned of another place is forgotten.
+
+        Close looks overlap: a check that fails later than a younger one ended is old news, and
+        would turn the verdict back.
+        """
+        target, began = self.target, asyncio.get_running_loop().time()
         try:
             outcome = await self._probe(target).check(target)
         except Exception:
@@ -143,8 +149,8 @@ class Watch:
             return
         if isinstance(outcome, Unable):
             self._say_unable(outcome.reason)
-        elif _place(target) == _place(self.target):
-            self._unable = ""
+        elif _place(target) == _place(self.target) and began >= self._noted:
+            self._unable, self._noted = "", began
             self._note(outcome)
 
     def _say_unable(self, reason: str) -> None:

@@ -57,6 +57,23 @@ class Scripted:
         return
 
 
+class Slow:
+    """The first check fails once `late` is set; those after it pass at once."""
+
+    def __init__(self) -> None:
+        self.began, self.late = asyncio.Event(), asyncio.Event()
+
+    async def check(self, target: ProbeTarget) -> Outcome:
+        if self.began.is_set():
+            return Passed(1.0)
+        self.began.set()
+        await self.late.wait()
+        return Failed("silence")
+
+    async def close(self) -> None:
+        return
+
+
 class Bench:
     """A watch with a scripted probe and a wall clock that ticks a second a look."""
 
@@ -156,6 +173,21 @@ async def test_all_else_keeps_the_streak(changes: dict[str, Any]) -> None:
     bench.watch.retarget(target(**changes))
     assert bench.watch.streak == before
     assert bench.watch.view() is not None
+
+
+async def test_an_old_check_that_ends_late_is_old_news() -> None:
+    """Checks overlap in a close look: what began before the last that counted does not count."""
+    slow = Slow()
+    watch = Watch(
+        target(rise=1, fall=1), probe=lambda _: slow, turned=lambda: None, key="fra-1", start=0.0
+    )
+    first = asyncio.create_task(watch.check())
+    await slow.began.wait()
+    await watch.check()
+    assert watch.streak.verdict == "up"
+    slow.late.set()
+    await first
+    assert watch.streak.verdict == "up"
 
 
 async def test_a_check_under_way_does_not_speak_for_another_place() -> None:
