@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from bench.internet import Floats, World
 
-from firsthop_steering.planner.highs import optimum
 from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.plan import plan_prices, prices_without
 from firsthop_steering.planner.problem import Problem
+from optimum import optimum
 
 SPARE = 0.02
 """Of all demand: what the rest has room for beyond it, when the largest region is lost."""

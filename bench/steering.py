@@ -21,7 +21,8 @@ from typing import get_args
 import numpy as np
 
 # This file's folder would make `import dns` find dns.py beside it instead of dnspython.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
 
 from bench.capacity import Build, plan_world
 from bench.ecs_cache import CITIES

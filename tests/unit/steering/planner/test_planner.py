@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_steering.planner.highs import optimum
 from firsthop_steering.planner.market import RELIEF_MS, charged_ms, outcome, reliefs
 from firsthop_steering.planner.plan import (
     MOST_FALL_MS,
@@ -19,6 +18,7 @@ from firsthop_steering.planner.plan import (
 )
 from firsthop_steering.planner.problem import TARGET_UTILISATION, Problem, merged
 from firsthop_steering.planner.smooth import Smoothed
+from optimum import optimum
 
 NAMES = tuple(f"r{number}" for number in range(6))
 RELIEF = reliefs(NAMES)

@@ -8,14 +8,14 @@ and region are never used, so they come in only as their reduced costs ask for i
 generation): the optimum is that of the whole programme.
 
 The planner's loop does without: the duals alone overload (all of a group on the margin goes to one
-side), and Newton's method is there sooner. Tests and `bench/steering.py` compare. The only module
-that knows highspy.
+side), and Newton's method is there sooner. Tests and `bench/steering.py` compare.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import highspy
 import numpy as np
 import numpy.typing as npt
 
@@ -30,10 +30,6 @@ MOST_S = 120.0
 _ROUNDS = 12
 
 
-class NoSolverError(Exception):
-    """highspy is not installed (it comes with the extra `planner`), or found no optimum."""
-
-
 @dataclass(frozen=True, slots=True)
 class Optimum:
     """Every region's price in ms, and what a client costs in the mean (overload included)."""
@@ -43,7 +39,8 @@ class Optimum:
 
 
 def optimum(problem: Problem, start: Floats) -> Optimum:
-    """The optimum; `start` are prices near which to look first. Raises NoSolverError."""
+    """The optimum; `start` are prices near which to look first. Raises RuntimeError
+    where there is none."""
     score = problem.cost_ms + start
     inside = score <= score.min(axis=1, keepdims=True) + NEAR_MS
     prices, worth = start, np.zeros(len(problem.demand))
@@ -59,10 +56,6 @@ def optimum(problem: Problem, start: Floats) -> Optimum:
 
 def _solve(problem: Problem, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """The duals of regions (as prices) and of groups, with the pairs of a mask."""
-    try:
-        import highspy
-    except ImportError:
-        raise NoSolverError("highspy is not installed") from None
     groups, regions = problem.cost_ms.shape
     group, region = np.nonzero(inside)
     unit = max(float(problem.demand.mean()), 1e-12)
@@ -87,6 +80,6 @@ def _solve(problem: Problem, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Flo
     solver.passModel(model)
     solver.run()
     if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        raise NoSolverError(f"HiGHS ends with {solver.getModelStatus()}")
+        raise RuntimeError(f"HiGHS ends with {solver.getModelStatus()}")
     duals = np.asarray(solver.getSolution().row_dual)
     return -duals[groups:], duals[:groups]
