@@ -90,6 +90,18 @@ async def _execute(server: EmbeddedPostgres, statement: str) -> None:
 
 
 @pytest_asyncio.fixture
+async def own_server() -> AsyncIterator[EmbeddedPostgres]:
+    """A server that this test may stop."""
+    folder = Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp"))
+    folder.chmod(0o755)  # noqa: ASYNC240
+    server = EmbeddedPostgres(folder, settings={"fsync": "off"})
+    await server.start()
+    yield server
+    await server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest_asyncio.fixture
 async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """A migrated, empty store of this test's own."""
     name = f"test_{uuid.uuid4().hex[:12]}"

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,18 +20,6 @@ from firsthop_controlplane.store.migrate import alembic_config, migrate
 
 pytestmark = pytest.mark.database
 FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}
-
-
-@pytest.fixture
-async def own_server() -> AsyncIterator[EmbeddedPostgres]:
-    """A server that this test may stop."""
-    folder = Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp"))
-    folder.chmod(0o755)  # noqa: ASYNC240
-    server = EmbeddedPostgres(folder, settings={"fsync": "off"})
-    await server.start()
-    yield server
-    await server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def test_the_database_goes_away_and_comes_back(

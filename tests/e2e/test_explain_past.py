@@ -15,28 +15,12 @@ from firsthop.explaining import Explainer
 from firsthop_controlplane.past import forget
 from firsthop_controlplane.revisions import open_session
 from firsthop_controlplane.store.engine import create_engine
+from placed import document_of
 
 pytestmark = pytest.mark.database
 
 PLACES = {"fra": (50.1, 8.7), "iad": (39.0, -77.5)}
-DOCUMENT: dict[str, Any] = {
-    "regions": [
-        {"id": id_, "latitude": latitude, "longitude": longitude}
-        for id_, (latitude, longitude) in PLACES.items()
-    ],
-    "relays": [
-        {"id": f"{id_}-1", "region": id_, "ipv4": f"192.0.2.{n}"} for n, id_ in enumerate(PLACES, 1)
-    ],
-    "zones": [
-        {
-            "apex": "edge.example.",
-            "primary": "ns1.edge.example.",
-            "contact": "ops.edge.example.",
-            "name_servers": ["ns1.edge.example."],
-        }
-    ],
-    "services": [{"id": "relay", "name": "relay.edge.example."}],
-}
+DOCUMENT = document_of(PLACES)
 EXPLAIN = "/v1/explain?service=relay&client=91.0.0.1"
 
 

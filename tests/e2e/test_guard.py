@@ -8,30 +8,12 @@ from typing import Any
 import pytest
 
 from firsthop.explaining import Explainer
+from placed import NAME, document_of
 
 pytestmark = pytest.mark.database
 
-NAME = "relay.edge.example."
 PLACES = {"fra": (50.1, 8.7), "iad": (39.0, -77.5), "sin": (1.35, 103.8), "gru": (-23.5, -46.6)}
-DOCUMENT: dict[str, Any] = {
-    "regions": [
-        {"id": id_, "latitude": latitude, "longitude": longitude}
-        for id_, (latitude, longitude) in PLACES.items()
-    ],
-    "relays": [
-        {"id": f"{id_}-1", "region": id_, "ipv4": f"192.0.2.{n}", "capacity": 1000}
-        for n, id_ in enumerate(PLACES, 1)
-    ],
-    "zones": [
-        {
-            "apex": "edge.example.",
-            "primary": "ns1.edge.example.",
-            "contact": "ops.edge.example.",
-            "name_servers": ["ns1.edge.example."],
-        }
-    ],
-    "services": [{"id": "relay", "name": NAME}],
-}
+DOCUMENT = document_of(PLACES)
 
 
 @pytest.fixture(name="seeing")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -31,18 +29,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.database]
 async def two(tmp_path: Path, database_url: str) -> AsyncIterator[Replicas]:
     async with replicas(tmp_path, database_url) as made:
         yield made
-
-
-@pytest.fixture
-async def own_server() -> AsyncIterator[EmbeddedPostgres]:
-    """A server that this test may stop."""
-    folder = Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp"))
-    folder.chmod(0o755)  # noqa: ASYNC240
-    server = EmbeddedPostgres(folder, settings={"fsync": "off"})
-    await server.start()
-    yield server
-    await server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _another_leads(made: Replicas, other: Replica) -> None:

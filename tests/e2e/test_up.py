@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +14,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
 
 import dns.rcode
 import pytest
@@ -27,6 +24,7 @@ from browsers import why_not as no_browser
 from deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope, until
 from firsthop_steering.snapshot import KeySet, unseal
 from firsthop_steering.ufrag import Decoded, RouteKeys, decode
+from lone_edge import LoneEdge
 from turn_server import turn_server
 from turn_server import why_not as no_turn
 
@@ -291,34 +289,6 @@ def test_an_edge_outlives_everything_else(up: Deployment, tmp_path: Path) -> Non
     plan.write_bytes(plan.read_bytes().replace(b"8.68", b"9.68"))
     with LoneEdge(environment, metrics, ready=False) as said:
         assert "signature" in said["refused"]
-
-
-class LoneEdge:
-    """An edge process of its own, until it is ready or has refused what it found."""
-
-    def __init__(self, environment: dict[str, str], metrics: int, *, ready: bool) -> None:
-        self._environment, self._metrics, self._ready = environment, metrics, ready
-
-    def __enter__(self) -> Any:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "firsthop", "edge"], env=self._environment
-        )
-        return until(self._said, "the edge is up")
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        assert self._process.wait(timeout=15) == 0
-
-    def _said(self) -> Any:
-        assert self._process.poll() is None
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/readyz") as response:
-                said = json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            said = json.loads(error.read())
-        except OSError:
-            return None
-        return said if said["ready"] == self._ready and (said["ready"] or said["refused"]) else None
 
 
 def test_two_edges_split_the_same_prefixes(up: Deployment, tmp_path: Path) -> None:
