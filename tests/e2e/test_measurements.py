@@ -135,6 +135,16 @@ async def test_nonsense_is_refused_by_name(
     assert 'outcome="taken"} 0.0' in metrics
 
 
+async def test_a_list_is_not_called_short_for_its_faulty_items(deployed: Any) -> None:
+    """One rule was broken, so one is named."""
+    secret = await deployed.token_of("allocator")
+    batch = _batch(_sample(client="0.0.0.0/0"))
+    answer = await deployed.call("POST", PATH, batch, token=secret)
+    assert [*answer.rules] == ["samples/0/client"]
+    answer = await deployed.call("POST", PATH, _batch(), token=secret)
+    assert [*answer.rules] == ["samples"]
+
+
 async def test_batches_are_bounded_and_named(deployed: Any) -> None:
     """By the number of samples, and by the name that makes a repetition harmless."""
     secret = await deployed.token_of("allocator")

@@ -81,6 +81,8 @@ async def test_what_cannot_be_supposed_is_named(seeing: Any) -> None:
     }
     assert (await seeing.call("POST", "/v1/simulate", {"service": "nope"})).status == 404
     assert (await seeing.call("POST", "/v1/simulate", {"clients": 1})).status == 422
+    empty = await seeing.call("POST", "/v1/simulate", {"clients": [], "lost_regions": ["fra"]})
+    assert (empty.status, [each["field"] for each in empty.body["errors"]]) == (422, ["clients"])
 
 
 async def test_without_geo_data_nothing_is_simulated(api: Any) -> None:

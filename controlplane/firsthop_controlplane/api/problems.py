@@ -46,10 +46,16 @@ SCHEMA: Mapping[str, Any] = {
 
 
 def faults(error: ValidationError, prefix: str = "") -> list[Fault]:
-    """Pydantic's findings as field and rule."""
+    """Pydantic's findings as field and rule.
+
+    It counts only good items: that a list is too short is no news where its items are at fault.
+    """
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    within = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
     found = [
         Fault(_path(prefix, each["loc"]), each["msg"].removeprefix("Value error, "))
-        for each in error.errors(include_url=False, include_context=False, include_input=False)
+        for each in errors
+        if each["type"] != "too_short" or each["loc"] not in within
     ]
     return list(dict.fromkeys(found))
 

@@ -35,10 +35,10 @@ class Supposed(Model):
     service: str | None = Field(default=None, min_length=1, max_length=254)
     """A service's id, or its name; null: each."""
     clients: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
-        default=None, max_length=MOST_CLIENTS
+        default=None, min_length=1, max_length=MOST_CLIENTS
     )
     """Addresses, or prefixes by their first address, which count once each; null: every address
-    that has a place."""
+    that has a place. An empty list would find that nothing moves, and is refused."""
 
 
 class Foreseen(Model):
