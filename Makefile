@@ -40,7 +40,7 @@ bench: bench-dns bench-relay bench-steering ## Run the benchmarks beside their p
 bench-dns: $(VENV)/dev.stamp ## DNS beside gdnsd, Knot and PowerDNS (absent ones are skipped)
 	$(BIN)/python bench/dns.py
 
-bench-failover: $(VENV)/dev.stamp ## How long wrong answers last after a fault (20 min; needs root)
+bench-failover: $(VENV)/dev.stamp ## How long wrong answers last after a fault (30 min; needs root)
 	$(BIN)/python bench/failover.py $(ARGUMENTS)
 
 soak: $(VENV)/dev.stamp ## Random faults for 5 min, and what must hold (needs root; ARGUMENTS='--seed 7')
