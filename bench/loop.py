@@ -1,82 +1,166 @@
-"""Steering by load through caching resolvers: a simulated hour, for bench/steering.py.
+"""Steering by load through caching resolvers: 70 simulated minutes, for bench/steering.py.
 
-Clients ask 20 resolvers a group; a resolver keeps its answer for the TTL and asks again. So a
-price reaches clients only little by little, and load is seen late: the two delays on which on/off
-drains swing. Demand of one region's clients doubles within a minute and stays so; everybody's
-demand also wanders.
+Clients sit behind resolvers, the more of them the more of a group's demand there is; a resolver
+keeps its answer for the TTL and asks its edge again. So a price reaches clients little by little,
+load is seen late, and a surge shows in no count of answers: resolvers ask as often as before. What
+planners know is what they know in service: answers, of which every eighth is noted, reported every
+10 s, and the sessions of each region every 5 s. `Demand`, `Rounds` and `Calibration` are the
+product's own.
+
+Demand of one region's clients doubles within a minute, and stays so for half an hour; then that of
+another region's does. Everybody's demand also wanders.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from bench.internet import Floats, Ints, World
 
-from firsthop_steering.planner.local import adjusted
-from firsthop_steering.planner.market import charged_ms, outcome, reliefs
-from firsthop_steering.planner.plan import corrected, eased, plan_prices
-from firsthop_steering.planner.problem import Problem
+from firsthop_steering.demand import SAMPLED
+from firsthop_steering.planner.demand import Demand
+from firsthop_steering.planner.groups import Rows, Supply
+from firsthop_steering.planner.market import charged_ms, reliefs
+from firsthop_steering.planner.planner import PLAN_S
+from firsthop_steering.planner.rounds import BUDGET_S, Rounds
 from firsthop_steering.rendezvous import BUCKETS
 
-TTL_S, REPORT_S, PLAN_S, HOUR_S, STEP_S = 30, 5, 10, 3600, 1
-SURGE_AT_S, SURGE_S = 600, 60
-CUT_AT_S, CUT_S = 570, 1800
-"""Half an hour without a planner, from just before the surge on."""
+TTL_S, LOADS_S, ANSWERS_S, END_S = 30, 5, 10, 4200
+SURGES_S, SURGE_LASTS_S, RISE_S = (600, 2400), 1800, 60
+EDGES = 3
+CUT_AT_S, ALONE_AFTER_S = 570, 30
+"""Edges lose the planner for the hour that is left, and plan for themselves so much later."""
 RESOLVERS = 20
+"""A group, on average."""
 LOAD = 0.65
 """Of all capacity, before the surge."""
 DRAIN_ABOVE, RETURN_BELOW = 0.95, 0.80
+SETTLED_S = 120
+"""After a surge began: by then it should be answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """What came of it: utilisations (seconds × regions) and the figures."""
+    """What came of it."""
 
     utilisation: Floats
-    overload: float
-    """Share of the demand above capacity, from two minutes after the surge on."""
+    """Seconds × regions."""
+    overload: Floats
+    """Share of all demand that is above capacity, by seconds from the first surge on."""
     moved: float
-    """Populations that changed their region in the hour."""
-    swings: float
-    """Turns of a region's utilisation by 10 points or more, a region, in the hour after the surge
-    has been answered."""
+    """Populations that changed their region."""
+
+    @property
+    def answered(self) -> Floats:
+        """Overload at the seconds that are not within two minutes of the beginning of a surge."""
+        second = SURGES_S[0] + np.arange(len(self.overload))
+        fresh = [(second >= at) & (second < at + SETTLED_S) for at in SURGES_S]
+        found: Floats = self.overload[~np.any(fresh, axis=0)]
+        return found
+
+    @property
+    def swings(self) -> float:
+        """Turns of a region's utilisation by 10 points or more, a region, from ten minutes after
+        the first surge to the second."""
+        turns = 0
+        for series in self.utilisation[SURGES_S[0] + 600 : SURGES_S[1]].T:
+            last, direction = series[0], 0
+            for value in series:
+                if direction >= 0 and value < last - 0.1:
+                    turns += direction > 0
+                    last, direction = value, -1
+                elif direction <= 0 and value > last + 0.1:
+                    turns += direction < 0
+                    last, direction = value, 1
+                elif (direction >= 0 and value > last) or (direction < 0 and value < last):
+                    last = value
+        return turns / self.utilisation.shape[1]
 
 
-Controller = Callable[[int, Floats, Floats, Floats], tuple[Floats, Floats]]
-"""From (second, reported demand of groups, reported load, prices) to (prices, drained regions)."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What can be known at a second: answers so far of each group by edge, and load by region."""
+
+    second: int
+    noted: Ints
+    """Edges × groups: how many of the last ANSWERS_S's answers were noted; empty in between."""
+    answers: Ints
+    """Of each edge in the same time."""
+    load: Floats
 
 
-def by_prices(world: World, capacity: Floats, names: Sequence[str]) -> Controller:
-    """Firsthop's planner."""
-
-    factors = np.ones(len(capacity))
-    relief = reliefs(names)
-
-    def control(second: int, demand: Floats, load: Floats, prices: Floats) -> tuple[Floats, Floats]:
-        nonlocal factors
-        if second % PLAN_S == 0:
-            predicted = outcome(Problem(world.rtt_ms, demand, capacity), prices, relief).load
-            factors = corrected(factors, load, predicted)
-            problem = Problem(world.rtt_ms, demand, capacity / factors)
-            wanted = plan_prices(problem, names, prices).prices
-            prices = eased(prices, wanted, elapsed_s=PLAN_S, ttl_s=TTL_S)
-        return prices, np.zeros(len(capacity))
-
-    return control
+Controller = Callable[[Seen, Floats], tuple[Floats, Floats]]
+"""From what is seen and the prices (edges × regions) to new prices and drained regions."""
 
 
-def cut_off(planner: Controller, capacity: Floats, *, local: bool) -> Controller:
-    """The planner is not heard for half an hour; edges hold its last prices, or, `local`, adjust
-    them by the load that relays report."""
+class OnePlanner:
+    """The product's planner, over the answers of some edges."""
 
-    def control(second: int, demand: Floats, load: Floats, prices: Floats) -> tuple[Floats, Floats]:
-        if not CUT_AT_S <= second < CUT_AT_S + CUT_S:
-            return planner(second, demand, load, prices)
-        if local:
-            prices = adjusted(prices, load / capacity, elapsed_s=REPORT_S, ttl_s=TTL_S)
-        return prices, np.zeros(len(capacity))
+    def __init__(self, world: World, capacity: Floats, names: Sequence[str]) -> None:
+        self.rounds = Rounds()
+        self._demand = Demand(0.0)
+        self._cost = world.rtt_ms
+        self._supply = Supply(names, capacity, capacity, np.zeros(len(capacity), dtype=bool))
+        self._planned_at = 0
+
+    def hear(self, seen: Seen, edge: int) -> None:
+        """A report of an edge."""
+        groups = np.flatnonzero(seen.noted[edge])
+        if len(groups):
+            noted = dict(zip(groups.tolist(), seen.noted[edge, groups].tolist(), strict=True))
+            answers, now = int(seen.answers[edge]), float(seen.second)
+            self._demand.take("relay", noted, answers=answers, lasts_s=TTL_S, now=now)
+
+    def plan(self, seen: Seen, prices: Floats) -> Floats:
+        """Prices after a round."""
+        clients = self._demand.clients(float(seen.second))
+        cost = self._cost[clients.groups.astype(np.int64)]
+        supply = self._supply
+        given = Supply(supply.regions, supply.capacity, seen.load, supply.lost)
+        late = count(step=BUDGET_S + 1)  # prices for losses are the capacity bench's
+        self.rounds.round(
+            Rows(cost, clients.count, cost.argmin(axis=1)),
+            given,
+            elapsed_s=seen.second - self._planned_at,
+            ttl_s=TTL_S,
+            clock=lambda: float(next(late)),
+        )
+        self._planned_at = seen.second
+        return np.array([self.rounds.now.get(name, 0.0) for name in supply.regions])
+
+
+def by_prices(
+    world: World, capacity: Floats, names: Sequence[str], alone: int = 0, *, held: bool = False
+) -> Controller:
+    """Firsthop's planner. It is not heard from CUT_AT_S on by the first `alone` edges: they plan
+    for themselves, or hold the last prices (`held`)."""
+    leader = OnePlanner(world, capacity, names)
+    edges = [OnePlanner(world, capacity, names) for _ in range(alone)]
+    nothing = np.zeros(len(capacity))
+
+    def control(seen: Seen, prices: Floats) -> tuple[Floats, Floats]:
+        prices = prices.copy()
+        cut = seen.second >= CUT_AT_S
+        for edge in range(EDGES):
+            if edge < alone:
+                edges[edge].hear(seen, edge)
+            if not (cut and edge < alone):
+                leader.hear(seen, edge)
+        if seen.second % int(PLAN_S):
+            return prices, nothing
+        following = range(alone if cut else 0, EDGES)
+        if following:
+            prices[following] = leader.plan(seen, prices[following[0]])
+        for edge in range(alone if cut and not held else 0):
+            own = edges[edge]
+            if seen.second == CUT_AT_S:
+                own.rounds.now = dict(leader.rounds.now)
+            if seen.second >= CUT_AT_S + ALONE_AFTER_S:
+                prices[edge] = own.plan(seen, prices[edge])
+        return prices, nothing
 
     return control
 
@@ -85,8 +169,8 @@ def by_draining(capacity: Floats) -> Controller:
     """On/off: a region above 95 % is taken out of the answers, until it is below 80 %."""
     drained = np.zeros(len(capacity))
 
-    def control(second: int, demand: Floats, load: Floats, prices: Floats) -> tuple[Floats, Floats]:
-        used = load / capacity
+    def control(seen: Seen, prices: Floats) -> tuple[Floats, Floats]:
+        used = seen.load / capacity
         drained[used > DRAIN_ABOVE] = 1
         drained[used < RETURN_BELOW] = 0
         if drained.all():
@@ -98,71 +182,71 @@ def by_draining(capacity: Floats) -> Controller:
 
 def uncontrolled(capacity: Floats) -> Controller:
     """Nearest only."""
-    return lambda second, demand, load, prices: (prices, np.zeros(len(capacity)))
+    return lambda seen, prices: (prices, np.zeros(len(capacity)))
 
 
 def simulate(
-    world: World, capacity: Floats, names: Sequence[str], control: Controller, seed: int
+    world: World,
+    capacity: Floats,
+    names: Sequence[str],
+    control: Controller,
+    seed: int,
+    *,
+    session_s: float = 0.0,
 ) -> Hour:
-    """An hour."""
+    """What comes of it. Sessions stay where they began, and last for `session_s` on average; 0:
+    clients go where their resolver was last told."""
     draw = np.random.default_rng(seed)
     groups, regions = world.rtt_ms.shape
     base = draw.lognormal(0, 1, groups)
     base *= LOAD * capacity.sum() / base.sum()
-    group = np.repeat(np.arange(groups), RESOLVERS)
-    share = draw.dirichlet(np.ones(RESOLVERS), groups).ravel()
+    behind = np.maximum(np.round(base / base.sum() * RESOLVERS * groups), 1).astype(np.int64)
+    group = np.repeat(np.arange(groups), behind)
+    share = draw.lognormal(0, 1, len(group))
+    share /= np.bincount(group, share, groups)[group]
     bucket = draw.integers(0, BUCKETS, len(group))
+    edge = draw.integers(0, EDGES, len(group))
     asks_at = draw.integers(0, TTL_S, len(group))
     relief = reliefs(names)
-    prices, drained = np.zeros(regions), np.zeros(regions)
-    surging = (
-        world.rtt_ms.argmin(axis=1)
-        == np.bincount(world.rtt_ms.argmin(axis=1), base, regions).argmax()
-    )
+    prices, drained = np.zeros((EDGES, regions)), np.zeros(regions)
+    surges = _surges(world, base)
     answer = np.full(len(group), -1)
     walk = np.zeros(groups)
-    used, over, total, moved, load = [], 0.0, 0.0, 0.0, np.zeros(regions)
-    for second in range(0, HOUR_S, STEP_S):
+    noted = np.zeros((EDGES, groups), dtype=np.int64)
+    used, over, moved, load = [], [], 0.0, np.zeros(regions)
+    for second in range(END_S):
         walk = 0.999 * walk + draw.normal(0, 0.002, groups)
-        surge = 1 + np.clip((second - SURGE_AT_S) / SURGE_S, 0, 1) * surging
-        demand = base * surge * np.exp(walk)
-        if second % REPORT_S == 0 and second:
-            prices, drained = control(second, demand, load, prices)
+        demand = base * np.exp(walk)
+        for at, who in surges:
+            up = min((second - at) / RISE_S, 1.0, (at + SURGE_LASTS_S - second) / RISE_S)
+            demand = demand * (1 + max(up, 0.0) * who)
+        if second % LOADS_S == 0 and second:
+            tells = second % ANSWERS_S == 0
+            answers = noted.sum(axis=1)
+            sample = draw.binomial(noted, 1 / (SAMPLED + 1)) if tells else np.zeros_like(noted)
+            prices, drained = control(Seen(second, sample, answers, load), prices)
+            if tells:
+                noted[:] = 0
         due = np.flatnonzero((second % TTL_S == asks_at) | (answer < 0))
+        np.add.at(noted, (edge[due], group[due]), 1)
         before = answer[due].copy()
-        answer[due] = _answers(world, group[due], bucket[due], prices, drained, relief)
+        charged = charged_ms(prices[edge[due]], relief[bucket[due]])
+        answer[due] = (world.rtt_ms[group[due]] + charged + 1e6 * drained).argmin(axis=1)
         weight = share * demand[group]
         changed = (before >= 0) & (before != answer[due])
         moved += float(weight[due][changed].sum())
-        load = np.bincount(answer, weight, regions).astype(np.float64)
+        wanted = np.bincount(answer, weight, regions).astype(np.float64)
+        load = load + (wanted - load) / session_s if session_s and second else wanted
         used.append(load / capacity)
-        if second >= SURGE_AT_S + 120:
-            over += float(np.maximum(load - capacity, 0).sum())
-            total += float(demand.sum())
-    utilisation = np.array(used)
-    mean_demand = float(base.sum())
-    return Hour(utilisation, over / total, moved / mean_demand, _swings(utilisation))
+        over.append(float(np.maximum(load - capacity, 0).sum() / demand.sum()))
+    return Hour(np.array(used), np.array(over[SURGES_S[0] :]), moved / float(base.sum()))
 
 
-def _answers(
-    world: World, group: Ints, bucket: Ints, prices: Floats, drained: Floats, relief: Floats
-) -> Ints:
-    charged = charged_ms(prices, relief)[bucket]
-    return (world.rtt_ms[group] + charged + 1e6 * drained).argmin(axis=1)
-
-
-def _swings(utilisation: Floats) -> float:
-    """Turning points with at least 10 points between them, from ten minutes after the surge on."""
-    turns = 0
-    for series in utilisation[SURGE_AT_S + 600 :].T:
-        last, direction = series[0], 0
-        for value in series:
-            if direction >= 0 and value < last - 0.1:
-                turns += direction > 0
-                last, direction = value, -1
-            elif direction <= 0 and value > last + 0.1:
-                turns += direction < 0
-                last, direction = value, 1
-            elif (direction >= 0 and value > last) or (direction < 0 and value < last):
-                last = value
-    return turns / utilisation.shape[1]
+def _surges(world: World, base: Floats) -> list[tuple[int, Floats]]:
+    """When, and whose demand doubles: the clients of the largest region, then of the next."""
+    nearest = world.rtt_ms.argmin(axis=1)
+    largest = np.argsort(-np.bincount(nearest, base, world.rtt_ms.shape[1]), kind="stable")
+    return [
+        (at, (nearest == region).astype(np.float64))
+        for at, region in zip(SURGES_S, largest, strict=False)
+    ]

@@ -29,7 +29,6 @@ import numpy as np
 
 from firsthop_controlplane.api.bodies import parse_object, validated
 from firsthop_controlplane.api.measurements import samples_of
-from firsthop_controlplane.learning.ground import Ground
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
@@ -37,6 +36,7 @@ from firsthop_controlplane.tokens import Principal
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.document import Document
 from firsthop_steering.measurements import MOST_SAMPLES, SampleBatch
+from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.snapshot import Plan
 
 T = TypeVar("T")

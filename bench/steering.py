@@ -27,10 +27,21 @@ sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
 from bench.capacity import Build, plan_world
 from bench.ecs_cache import CITIES
 from bench.internet import Floats, Ints, World, synthetic
-from bench.loop import Hour, by_draining, by_prices, cut_off, simulate, uncontrolled
+from bench.loop import (
+    EDGES,
+    END_S,
+    TTL_S,
+    Controller,
+    Hour,
+    by_draining,
+    by_prices,
+    simulate,
+    uncontrolled,
+)
 from bench.mesh import MeshError, mesh
 from bench.plots import chart
 
+from firsthop_steering.planner.planner import PLAN_S
 from firsthop_steering.rtt import exploration, hysteresis
 from firsthop_steering.rtt.estimates import Terrain
 from firsthop_steering.rtt.learned import Learned
@@ -255,7 +266,7 @@ def capacity_table(seed: int) -> None:
 
 
 def loop_table(seed: int) -> dict[str, Hour]:
-    """A simulated hour without control, by on/off drains, and by prices."""
+    """Without control, by on/off drains, and by prices, of the leader or of edges left alone."""
     count = 24
     names = [each.id for each in CITIES[:count]]
     world = synthetic(
@@ -266,19 +277,31 @@ def loop_table(seed: int) -> dict[str, Hour]:
         world.rtt_ms.argmin(axis=1), np.random.default_rng(seed).lognormal(0, 1, 400), count
     )
     capacity = np.maximum(nearest * draw.lognormal(0, 0.3, count), nearest.sum() / count / 5)
+    capacity *= 1e5 / capacity.sum()  # sessions
     hours = {}
-    print(f"\nan hour through caches (TTL 30 s, reports every 5 s, plans every 10 s), seed {seed}")
-    for name, control in (
-        ("nearest", uncontrolled(capacity)),
-        ("on/off drain", by_draining(capacity)),
-        ("prices", by_prices(world, capacity, names)),
-        ("cut off, held", cut_off(by_prices(world, capacity, names), capacity, local=False)),
-        ("cut off, local", cut_off(by_prices(world, capacity, names), capacity, local=True)),
+    print(f"\n70 minutes through caches (TTL {TTL_S} s, plans every {PLAN_S:.0f} s), seed {seed}")
+    print(
+        "above capacity but for two minutes after a surge: mean, worst; worst of all; moved; swings"
+    )
+
+    def by(alone: int = 0, *, held: bool = False) -> Controller:
+        return by_prices(world, capacity, names, alone, held=held)
+
+    for name, control, session_s in (
+        ("nearest", uncontrolled(capacity), 0.0),
+        ("on/off drain", by_draining(capacity), 0.0),
+        ("prices", by(), 0.0),
+        ("all cut off, held", by(EDGES, held=True), 0.0),
+        ("all cut off, alone", by(EDGES), 0.0),
+        ("one of three cut off, alone", by(1), 0.0),
+        ("prices, sessions of 5 min", by(), 300.0),
+        ("all alone, sessions of 5 min", by(EDGES), 300.0),
     ):
-        hour = hours[name] = simulate(world, capacity, names, control, seed)
+        hour = hours[name] = simulate(world, capacity, names, control, seed, session_s=session_s)
         print(
-            f"{name:14} above capacity after two minutes {hour.overload:6.2%}, moved "
-            f"{hour.moved:6.2f} populations, {hour.swings:6.2f} swings a region"
+            f"{name:28} {hour.answered.mean():6.2%} {hour.answered.max():6.2%} "
+            f"{hour.overload.max():6.2%} {hour.moved:6.2f} {hour.swings:6.2f}",
+            flush=True,
         )
     return hours
 
@@ -299,7 +322,7 @@ def write_plots(folder: Path, histories: list[History], hours: list[dict[str, Ho
             chart(lines, history.answers, across="answers a prefix", up="mean excess, ms")
         )
     if hours:
-        minutes = [second / 60 for second in range(0, 3600, 10)]
+        minutes = [second / 60 for second in range(0, END_S, 10)]
         lines = {
             name: hour.utilisation[::10].max(axis=1).tolist() for name, hour in hours[0].items()
         }

@@ -48,7 +48,7 @@ from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
 from firsthop_controlplane.past import Past
 from firsthop_controlplane.peers import Peers, replica_secret
-from firsthop_controlplane.planning.loop import PlannerLoop
+from firsthop_controlplane.planning import PlannerLoop
 from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import SERVICE, Settings
 from firsthop_controlplane.status import StatusLoop
@@ -165,7 +165,6 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     planner = PlannerLoop(
         engine,
         feed,
-        latency,
         parts.geo,
         now=parts.now,
         clock=time.monotonic,
@@ -218,7 +217,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         peers=peers,
         status_loop=loop,
         latency=latency,
-        planner=planner,
+        planning=planner,
         measures=Measures(feed, election, latency),
         now=parts.now,
         mint_probe=parts.mint_probe,
@@ -252,7 +251,7 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
                 deps.status_loop.run(),
                 deps.status_loop.save_always(),
                 deps.latency.run(),
-                deps.planner.run(),
+                deps.planning.run(),
                 _follow_bootstrap(deps, parts),
             ),
         ):

@@ -19,7 +19,7 @@ from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.measures import Measures
 from firsthop_controlplane.observations import Observations
 from firsthop_controlplane.peers import Peers
-from firsthop_controlplane.planning.loop import PlannerLoop
+from firsthop_controlplane.planning import PlannerLoop
 from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.status import StatusLoop
@@ -48,7 +48,7 @@ class Deps:
     peers: Peers
     status_loop: StatusLoop
     latency: LatencyLoop
-    planner: PlannerLoop
+    planning: PlannerLoop
     measures: Measures
     now: Callable[[], datetime]
     mint_probe: MintProbe

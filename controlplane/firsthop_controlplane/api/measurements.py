@@ -21,7 +21,6 @@ from firsthop_controlplane.errors import (
     malformed,
     not_found,
 )
-from firsthop_controlplane.learning.ground import Ground
 from firsthop_controlplane.learning.intake import (
     AHEAD_S,
     BURST,
@@ -37,6 +36,7 @@ from firsthop_steering.atlas import parse_client
 from firsthop_steering.measurements import Sample, SampleBatch, SamplesTaken
 from firsthop_steering.model import Model, Slug
 from firsthop_steering.rtt.estimates import SOURCES
+from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.samples import MAX_REGIONS, Samples, prefix_of
 from firsthop_steering.snapshot import Plan

@@ -30,7 +30,7 @@ async def _demand(calling: Calling) -> web.Response:
                 parse_prefix(text)
             except ValueError as error:
                 raise invalid([Fault(f"answers/{place}/clients", str(error))]) from None
-    await deps.planner.take(report)
+    await deps.planning.take(report)
     return web.Response(status=204)
 
 
@@ -45,7 +45,7 @@ class PricedRegion(Model):
     capacity: float | None
     """Sessions; null: not stated, so there is always room."""
     factor: float
-    """By how much it carries more than predicted; its capacity counts for so much less."""
+    """Sessions that a client whose home it is stands for, beside the mean (`scale`)."""
 
 
 class PricesView(Model):
@@ -67,8 +67,8 @@ class PricesView(Model):
 
 
 async def _prices(calling: Calling) -> web.Response:
-    planner = calling.deps.planner
-    prices, view = planner.published, planner.rounds.view
+    prices, planner = calling.deps.planning.published, calling.deps.planning.planner
+    view = planner.rounds.view
     regions = (
         ()
         if view is None

@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.leadership import first_number
-from firsthop_controlplane.learning.ground import Ground
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
@@ -26,6 +25,7 @@ from firsthop_controlplane.store import learned as store
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.model import Region
+from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.snapshot import Latency, Plan, supersedes
 

@@ -8,8 +8,8 @@ from ipaddress import IPv4Network, IPv6Network
 
 import numpy as np
 
-from firsthop_controlplane.learning.ground import Ground
 from firsthop_controlplane.learning.orders import UNSAID, Orders, joined
+from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix

@@ -42,7 +42,7 @@ class Outcome:
 
 def outcome(problem: Problem, prices: Floats, relief: Floats) -> Outcome:
     """Where everybody goes; `relief` are the `reliefs` of all buckets."""
-    group, region, flow = _flows(problem, prices, relief)
+    group, region, flow = flows(problem, prices, relief)
     load = np.bincount(region, flow, len(prices)).astype(np.float64)
     spent = float(flow @ problem.cost_ms[group, region])
     step = np.zeros(len(prices))
@@ -51,7 +51,7 @@ def outcome(problem: Problem, prices: Floats, relief: Floats) -> Outcome:
     return Outcome(load, spent / max(float(problem.demand.sum()), 1e-12), step)
 
 
-def _flows(problem: Problem, prices: Floats, relief: Floats) -> tuple[Ints, Ints, Floats]:
+def flows(problem: Problem, prices: Floats, relief: Floats) -> tuple[Ints, Ints, Floats]:
     """Groups, regions and the demand that goes from one to the other, flat.
 
     A region has clients of a group only if, with the whole relief, it is as good as the group's

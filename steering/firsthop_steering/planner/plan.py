@@ -25,9 +25,6 @@ right."""
 _FAINT_MS = 3.0
 """Below it a price that is not needed does little harm."""
 
-FEEDBACK = 0.1
-"""Share of a difference that one planning round corrects."""
-
 MOST_RISE_MS, MOST_FALL_MS = 60.0, 5.0
 """A price's way within one TTL. Rising is a region's relief; falling brings back clients who have
 left, so it may take its time."""
@@ -41,8 +38,13 @@ class Prices:
     worst: float
 
 
-def plan_prices(problem: Problem, regions: Sequence[str], start: Floats) -> Prices:
+def plan_prices(
+    problem: Problem, regions: Sequence[str], start: Floats, least: Floats | None = None
+) -> Prices:
     """Prices for these regions, looked for from `start`, the ones in force.
+
+    `least` is what each is charged at least, for prices fall slowly (`lowest`): whoever is kept
+    away so for a while must not overload others. None: 0.
 
     Where these still do, they stay: nobody moves. Else they are worked out for clients who choose
     smoothly, and corrected by what the real ones, who choose by bucket, make of them: what the
@@ -51,7 +53,8 @@ def plan_prices(problem: Problem, regions: Sequence[str], start: Floats) -> Pric
     aimed at half a step below its limit.
     """
     relief = reliefs(regions)
-    here = best = _tried(problem, relief, np.clip(start, 0.0, MOST_PRICE_MS))
+    least = np.zeros(len(start)) if least is None else least
+    here = best = _tried(problem, relief, np.clip(start, least, MOST_PRICE_MS), least)
     if here.settled:
         return Prices(here.prices, here.worst)
     smooth = Smoothed.of(problem)
@@ -64,7 +67,7 @@ def plan_prices(problem: Problem, regions: Sequence[str], start: Floats) -> Pric
         astray += share * change
         aims = limits - np.minimum(here.step, limits) / 2
         targets = np.maximum(aims - astray, _LEAST_TARGET * limits)
-        here = _tried(problem, relief, smooth.settle(here.prices, targets))
+        here = _tried(problem, relief, smooth.settle(here.prices, targets, least), least)
         best = min(best, here, key=lambda each: (not each.settled, each.worst))
         if here.settled:
             break
@@ -81,16 +84,16 @@ class _Tried:
     step: Floats
     worst: float
     settled: bool
-    """No price has to change: that is optimal, by complementary slackness, but for tolerances."""
+    """No price has to change, or can: that is optimal, by complementary slackness, but for tolerances."""
 
 
-def _tried(problem: Problem, relief: Floats, prices: Floats) -> _Tried:
+def _tried(problem: Problem, relief: Floats, prices: Floats, least: Floats) -> _Tried:
     found = outcome(problem, prices, relief)
     limits = np.maximum(problem.limits, 1e-9)
     excess = np.where(problem.capacity > 0, found.load / limits - 1, 0.0)
     room = np.where(problem.capacity > limits, problem.capacity / limits - 1, _MOST_OVER)
     over = (excess > np.clip(room / 2, _LEAST_OVER, _MOST_OVER)) & (prices < MOST_PRICE_MS)
-    idle = (prices > _FAINT_MS) & (excess < -_IDLE - found.step / limits)
+    idle = (prices > np.maximum(least, _FAINT_MS)) & (excess < -_IDLE - found.step / limits)
     settled = not (over | idle).any()
     return _Tried(prices, found.load, found.step, float(excess.max()) + 1, settled)
 
@@ -101,19 +104,14 @@ def prices_without(problem: Problem, regions: Sequence[str], start: Floats, lost
     return plan_prices(problem.without(lost), regions, start)
 
 
-def corrected(factors: Floats, reported: Floats, predicted: Floats) -> Floats:
-    """Each region's load by its reports, over what the plan makes of the reported demand.
-
-    Few large resolvers are not spread over the buckets as a plan assumes, nor do they all keep to
-    the TTL. So what a region reports beyond the prediction makes its capacity count for less:
-    divide by the factor. It follows slowly, for reports lag, and is never below 1, for a region
-    that is still being filled also reports less than predicted.
-    """
-    ratio = np.where(predicted > 0, reported / np.maximum(predicted, 1e-9), 1.0)
-    return np.clip(factors + FEEDBACK * (np.clip(ratio, 0.5, 1.5) - factors), 1.0, 1.5)
+def lowest(before: Floats, *, elapsed_s: float, ttl_s: float) -> Floats:
+    """What prices fall to at most, so long after those were in force."""
+    share = min(elapsed_s / max(ttl_s, 1e-9), 1.0)
+    return np.clip(before - MOST_FALL_MS * share, 0.0, MOST_PRICE_MS)
 
 
 def eased(before: Floats, wanted: Floats, *, elapsed_s: float, ttl_s: float) -> Floats:
     """The prices to publish: on the way to the wanted ones, no faster than caches follow."""
+    least = lowest(before, elapsed_s=elapsed_s, ttl_s=ttl_s)
     share = min(elapsed_s / max(ttl_s, 1e-9), 1.0)
-    return np.clip(wanted, before - MOST_FALL_MS * share, before + MOST_RISE_MS * share)
+    return np.clip(wanted, least, before + MOST_RISE_MS * share)

@@ -11,7 +11,6 @@ from firsthop_steering.planner.market import RELIEF_MS, charged_ms, outcome, rel
 from firsthop_steering.planner.plan import (
     MOST_FALL_MS,
     MOST_RISE_MS,
-    corrected,
     eased,
     plan_prices,
     prices_without,
@@ -75,8 +74,11 @@ def test_prices_do_not_depend_on_where_they_come_from(seed: int) -> None:
     tenth of a per cent of the limits, which is a millisecond where few clients are torn."""
     problem = world(seed, times=1.2)
     smooth, limits = Smoothed.of(problem), problem.limits
-    cold = smooth.settle(np.zeros(len(NAMES)), limits)
-    np.testing.assert_allclose(smooth.settle(np.full(len(NAMES), 80.0), limits), cold, atol=2.0)
+    free = np.zeros(len(NAMES))
+    cold = smooth.settle(free, limits, free)
+    np.testing.assert_allclose(
+        smooth.settle(np.full(len(NAMES), 80.0), limits, free), cold, atol=2.0
+    )
     assert (smooth.load(cold) <= limits * 1.002).all()
 
 
@@ -209,14 +211,3 @@ def test_prices_move_no_faster_than_caches() -> None:
     assert eased(before, wanted, elapsed_s=3000, ttl_s=30) == pytest.approx(
         [MOST_RISE_MS, 50 - MOST_FALL_MS, 12.0]
     )
-
-
-def test_a_region_that_reports_more_than_predicted_gets_less_room() -> None:
-    """It converges to what is reported, and forgets it as slowly; never below 1."""
-    factors = np.ones(2)
-    for _ in range(100):
-        factors = corrected(factors, np.array([120.0, 60.0]), np.array([100.0, 100.0]))
-    assert factors == pytest.approx([1.2, 1.0], abs=1e-3)
-    for _ in range(100):
-        factors = corrected(factors, np.array([100.0, 0.0]), np.array([100.0, 0.0]))
-    assert factors == pytest.approx([1.0, 1.0], abs=1e-3)

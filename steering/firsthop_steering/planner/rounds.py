@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 
-from firsthop_controlplane.planning.groups import Rows, Supply, problem_of
 from firsthop_steering.charges import prices_in_force
-from firsthop_steering.planner.market import outcome, reliefs
-from firsthop_steering.planner.plan import corrected, eased, plan_prices, prices_without
+from firsthop_steering.planner.calibration import Calibration
+from firsthop_steering.planner.groups import Rows, Supply, problem_of
+from firsthop_steering.planner.market import flows, outcome, reliefs
+from firsthop_steering.planner.plan import eased, lowest, plan_prices, prices_without
 from firsthop_steering.planner.problem import Problem, merged
 from firsthop_steering.rtt.samples import Floats
 from firsthop_steering.snapshot import Prices
@@ -29,7 +31,6 @@ NEWS_MS, SPARE_NEWS_MS = 0.1, 2.0
 ready, by more than the second: every change costs all edges a compilation."""
 BUDGET_S = 3.0
 """After so long in one round the prices for further losses are left to the next."""
-MOST_SCALE = 1000.0
 
 Sheet = Mapping[str, float]
 
@@ -40,11 +41,12 @@ class View:
 
     demand: float
     scale: float
-    """Sessions that a client stands for, by what agents report; 1 where they do not."""
+    """Sessions that a client stands for, by what relays report; 1 where they do not."""
     load: Mapping[str, float]
     capacity: Mapping[str, float]
     """Infinite where none is stated."""
     factors: Mapping[str, float]
+    """The same for the clients whose home each region is, over `scale`; see `calibration`."""
     worst: float
     """The greatest load over limit that the wanted prices come to."""
 
@@ -55,10 +57,22 @@ class Rounds:
 
     now: dict[str, float] = field(default_factory=dict)
     without: dict[str, dict[str, float]] = field(default_factory=dict)
-    factors: dict[str, float] = field(default_factory=dict)
     view: View | None = None
+    _calibration: Calibration = field(default_factory=Calibration)
     _next: int = 0
     """From which region the prices for losses are worked out."""
+
+    def hold(self, prices: Prices) -> None:
+        """These are in force, whoever worked them out."""
+        self.now = dict(prices.now)
+        self.without = {name: dict(row) for name, row in prices.without.items()}
+
+    def snapshot(self, number: int, *, lineage: str, created_at: datetime) -> Prices:
+        """What edges have to know."""
+        rows = {name: dict(row) for name, row in self.without.items()}
+        return Prices(
+            number=number, lineage=lineage, created_at=created_at, now=dict(self.now), without=rows
+        )
 
     def in_force(self, names: Sequence[str], lost: Sequence[str]) -> Floats:
         """What edges charge for each region while these are lost."""
@@ -84,27 +98,29 @@ class Rounds:
         names = list(supply.regions)
         lost = [name for name, gone in zip(names, supply.lost, strict=True) if gone]
         held = self.in_force(names, lost)
-        scale = self._learn_load(rows, supply, held, names)
-        factors = self._vector(self.factors, names, nothing=1.0)
-        problem, _ = merged(problem_of(rows, supply.capacity / factors, scale))
+        each = self._learn_load(rows, supply, held, elapsed_s=elapsed_s, lag_s=ttl_s)
+        problem, _ = merged(problem_of(rows, supply.capacity, each))
+        wants = float(problem.demand.sum())
         started = clock()
-        if scale:
-            found = plan_prices(problem, names, held)
+        if wants:
+            least = lowest(held, elapsed_s=elapsed_s, ttl_s=ttl_s)
+            found = plan_prices(problem, names, held, least)
             wanted, worst = found.prices, found.worst
         else:
             wanted, worst = np.zeros(len(names)), 0.0
         self._hold(eased(held, wanted, elapsed_s=elapsed_s, ttl_s=ttl_s), names, lost)
-        if scale:
+        if wants:
             self._prepare(problem, names, lost, wanted, lambda: clock() - started > BUDGET_S)
         else:
             self.without = {name: self.without[name] for name in lost}
         load = outcome(problem, wanted, reliefs(names)).load
+        scale = wants / float(rows.clients.sum())
         self.view = View(
-            float(problem.demand.sum()),
+            wants,
             scale,
             dict(zip(names, load.tolist(), strict=True)),
             dict(zip(names, supply.capacity.tolist(), strict=True)),
-            dict(self.factors),
+            {names[at]: float(each[at]) / scale for at in np.flatnonzero(each)} if scale else {},
             worst,
         )
 
@@ -116,26 +132,29 @@ class Rounds:
             for name in without.keys() | self.without.keys()
         )
 
-    def _learn_load(self, rows: Rows, supply: Supply, held: Floats, names: list[str]) -> float:
-        """How many sessions a client stands for; and which regions carry more than predicted."""
+    def _learn_load(
+        self, rows: Rows, supply: Supply, held: Floats, *, elapsed_s: float, lag_s: float
+    ) -> Floats:
+        """How many sessions a client stands for, by its home."""
+        names, count = supply.regions, len(supply.regions)
         heard = np.isfinite(supply.sessions) & (supply.capacity > 0)
-        problem = problem_of(rows, supply.capacity)
-        predicted = outcome(problem, held, reliefs(names)).load
-        told, expected = float(supply.sessions[heard].sum()), float(predicted[heard].sum())
-        if told <= 0 or expected <= 0:
+        problem = problem_of(rows, supply.capacity, np.ones(count))
+        group, region, clients = flows(problem, held, reliefs(names))
+        expected = np.bincount(region, clients, count)[heard].sum()
+        if not heard.any() or expected <= 0:
+            return np.ones(count)
+        if supply.sessions[heard].sum() <= 0:
             # Whoever counts sessions and has none is believed: questions alone move nobody.
-            self.factors = {}
-            return 0.0 if heard.any() and expected > 0 else 1.0
-        scale = min(told / expected, MOST_SCALE)
-        before = self._vector(self.factors, names, nothing=1.0)
-        reported = np.where(heard, supply.sessions, predicted * scale)
-        after = corrected(before, reported, predicted * scale)
-        self.factors = {
-            name: factor
-            for name, factor in zip(names, after.tolist(), strict=True)
-            if factor > 1.0005
-        }
-        return scale
+            self._calibration = Calibration()
+            return np.zeros(count)
+        lead = np.bincount(rows.homes[group] * count + region, clients, count * count) * 1.0
+        return self._calibration.learn(
+            names,
+            lead.reshape(count, count),
+            np.where(heard, supply.sessions, np.nan),
+            elapsed_s=elapsed_s,
+            lag_s=lag_s,
+        )
 
     def _hold(self, prices: Floats, names: list[str], lost: Sequence[str]) -> None:
         """These are in force from now on; a lost region comes back dear."""

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_controlplane.learning.ground import Ground
-from firsthop_controlplane.planning.demand import Clients
 from firsthop_steering.atlas import Client, Rule, key_range
 from firsthop_steering.decide import Steering
 from firsthop_steering.decide import tier as tier_of
 from firsthop_steering.model import Service
+from firsthop_steering.planner.demand import Clients
 from firsthop_steering.planner.problem import Problem
 from firsthop_steering.roster import roster
+from firsthop_steering.rtt.ground import locate
 from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix
 from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.snapshot import Plan
@@ -35,26 +35,28 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Charted:
-    """Where groups are, and what edges were last told of their round trips."""
+    """What edges were last told of round trips, as the planner needs it."""
 
-    ground: Ground
     rtt: RttMap
     prefixes: Keys
     """Those with a row of their own, ascending."""
 
     @classmethod
-    def of(cls, ground: Ground, rtt: RttMap) -> Charted:
-        """Both are of one plan."""
+    def of(cls, rtt: RttMap) -> Charted:
         rows = rtt.latency.prefixes if rtt.latency else ()
-        return cls(ground, rtt, np.array(sorted(map(parse_prefix, rows)), dtype=np.uint64))
+        return cls(rtt, np.array(sorted(map(parse_prefix, rows)), dtype=np.uint64))
 
-    def groups_of(self, prefixes: Keys, plan: Plan) -> Keys:
+    @property
+    def plan(self) -> Plan:
+        return self.rtt.atlas.plan
+
+    def groups_of(self, prefixes: Keys) -> Keys:
         """The group of each prefix."""
-        cells, asns = self.ground.locate(prefixes)
+        overrides = self.plan.document.overrides
+        cells, asns = locate(self.rtt.atlas.geo, prefixes)
         alone = np.isin(prefixes, self.prefixes)
-        spoken = [each.asn for each in plan.document.overrides if each.asn is not None]
-        alone |= np.isin(asns, spoken)
-        for each in plan.document.overrides:
+        alone |= np.isin(asns, [each.asn for each in overrides if each.asn is not None])
+        for each in overrides:
             if each.cidr is not None:
                 version, (first, last) = each.cidr.version, key_range(each.cidr)
                 mask, keys = keys_of_prefixes(prefixes, version)
@@ -64,9 +66,10 @@ class Charted:
     def rtt_ms(self, groups: Keys) -> tuple[Floats, list[Client]]:
         """What each group expects of each region, and a client who stands for it."""
         is_cell = groups >= np.uint64(CELL)
-        cells, asns = self.ground.locate(np.where(is_cell, np.uint64(0), groups))
+        geo = self.rtt.atlas.geo
+        cells, asns = locate(geo, np.where(is_cell, np.uint64(0), groups))
         cells = np.where(is_cell, (groups & np.uint64(CELL - 1)).astype(np.int64), cells)
-        cells = np.minimum(cells, len(self.ground.geo))
+        cells = np.minimum(cells, len(geo))
         clients = [
             self._client(group, cell, asn, alone=group < CELL)
             for group, cell, asn in zip(groups.tolist(), cells.tolist(), asns.tolist(), strict=True)
@@ -75,7 +78,7 @@ class Charted:
         return self.rtt.rtt_us("relays")[:, columns].T / 1000, clients
 
     def _client(self, group: int, cell: int, asn: int, *, alone: bool) -> Client:
-        geo = self.ground.geo
+        geo = self.rtt.atlas.geo
         located = cell < len(geo)
         country = geo.countries[cell] if located else ""
         continent = geo.continents[cell] if located else ""
@@ -94,11 +97,14 @@ class Rows:
 
     cost_ms: Floats
     clients: Floats
+    homes: Ints
+    """The region of the least rtt − bias, wherever the group may go."""
 
 
 def rows_of(clients: Clients, charted: Charted, steering: Steering) -> Rows:
     """The costs of all that want relays now; those whom nobody may serve are left out."""
-    costs, counts = [np.empty((0, len(charted.ground.regions)))], [np.empty(0)]
+    costs, counts = [np.empty((0, len(steering.atlas.pools["relays"])))], [np.empty(0)]
+    homes = [np.empty(0, dtype=np.int64)]
     names = np.array(clients.services)
     bias = np.array([site.bias_us / 1000 for site in steering.atlas.pools["relays"]])
     for name in sorted(set(clients.services)):
@@ -107,14 +113,16 @@ def rows_of(clients: Clients, charted: Charted, steering: Steering) -> Rows:
             continue
         here = names == name
         rtt, who = charted.rtt_ms(clients.groups[here])
+        cost, nearest = rtt - bias, (rtt - bias).argmin(axis=1)
         rules = steering.rules(service, "relays")
         speaking = [next((rule for rule in rules if rule.matches(each)), None) for each in who]
         for rule in {id(each): each for each in speaking}.values():
             which = np.array([each is rule for each in speaking])
             for share, mask in _kinds(steering, service, rule):
-                costs.append(np.where(mask, rtt[which] - bias, np.inf))
+                costs.append(np.where(mask, cost[which], np.inf))
                 counts.append(clients.count[here][which] * share)
-    return _bounded(Rows(np.concatenate(costs), np.concatenate(counts)))
+                homes.append(nearest[which])
+    return _bounded(Rows(np.concatenate(costs), np.concatenate(counts), np.concatenate(homes)))
 
 
 def _kinds(steering: Steering, service: Service, rule: Rule | None) -> list[tuple[float, Mask]]:
@@ -164,12 +172,13 @@ def _bounded(rows: Rows) -> Rows:
     heirs[nearest[kept[::-1]]] = np.arange(MOST_GROUPS)[::-1]
     counts = rows.clients[kept].copy()
     np.add.at(counts, heirs[nearest[rest]], rows.clients[rest])
-    return Rows(rows.cost_ms[kept], counts)
+    return Rows(rows.cost_ms[kept], counts, rows.homes[kept])
 
 
-def problem_of(rows: Rows, capacity: Floats, scale: float = 1.0) -> Problem:
-    """`capacity` is infinite where none is stated: there is always room then."""
-    demand = rows.clients * scale
+def problem_of(rows: Rows, capacity: Floats, each: Floats) -> Problem:
+    """`each`: the sessions that a client of each home stands for. `capacity` is infinite where
+    none is stated: there is always room then."""
+    demand = rows.clients * each[rows.homes]
     plenty = 10 * float(demand.sum()) + 1
     return Problem(rows.cost_ms, demand, np.where(np.isfinite(capacity), capacity, plenty))
 
@@ -185,9 +194,9 @@ class Supply:
     lost: Mask
 
 
-def supply_of(plan: Plan, steering: Steering) -> Supply:
+def supply_of(steering: Steering) -> Supply:
     """What relays can carry and carry now."""
-    sites = steering.atlas.pools["relays"]
+    plan, sites = steering.atlas.plan, steering.atlas.pools["relays"]
     stated = {relay.id: relay.capacity for relay in plan.document.relays}
     told = steering.status.relays
     field = roster(sites, steering.status, vantage=None, now=steering.now)

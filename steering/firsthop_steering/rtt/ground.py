@@ -40,19 +40,23 @@ class Ground:
         )
 
     def locate(self, prefixes: Keys) -> tuple[Ints, Ints]:
-        """The cell and the AS number of each prefix; the last cell is for those without a place."""
-        cells = np.empty(len(prefixes), dtype=np.int64)
-        asns = np.empty(len(prefixes), dtype=np.int64)
-        geo = self.geo
-        _, four = keys_of_prefixes(prefixes, 4)
-        mask, six = keys_of_prefixes(prefixes, 6)
-        for where, keys, starts, found, as_starts, as_found in (
-            (~mask, four, geo.v4_starts, geo.v4_cells, geo.v4_asn_starts, geo.v4_asns),
-            (mask, six, geo.v6_starts, geo.v6_cells, geo.v6_asn_starts, geo.v6_asns),
-        ):
-            cells[where] = found[_places(starts, keys)]
-            asns[where] = as_found[_places(as_starts, keys)]
-        return np.where(cells == NO_CELL, len(geo), cells), asns
+        """`locate` of this geo data."""
+        return locate(self.geo, prefixes)
+
+
+def locate(geo: GeoTable, prefixes: Keys) -> tuple[Ints, Ints]:
+    """The cell and the AS number of each prefix; the last cell is for those without a place."""
+    cells = np.empty(len(prefixes), dtype=np.int64)
+    asns = np.empty(len(prefixes), dtype=np.int64)
+    _, four = keys_of_prefixes(prefixes, 4)
+    mask, six = keys_of_prefixes(prefixes, 6)
+    for where, keys, starts, found, as_starts, as_found in (
+        (~mask, four, geo.v4_starts, geo.v4_cells, geo.v4_asn_starts, geo.v4_asns),
+        (mask, six, geo.v6_starts, geo.v6_cells, geo.v6_asn_starts, geo.v6_asns),
+    ):
+        cells[where] = found[_places(starts, keys)]
+        asns[where] = as_found[_places(as_starts, keys)]
+    return np.where(cells == NO_CELL, len(geo), cells), asns
 
 
 def _places(starts: npt.NDArray[np.unsignedinteger], keys: Keys) -> Ints:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from firsthop_controlplane.planning import demand
-from firsthop_controlplane.planning.demand import HALF_LIFE_S, Demand
+from firsthop_steering.planner import demand
+from firsthop_steering.planner.demand import HALF_LIFE_S, Demand
 
 
 def total(known: Demand, now: float) -> float:

@@ -1,1 +1,0 @@
-"""Prices: from what edges answer and relays can carry to what each region is charged."""

@@ -1,0 +1,81 @@
+"""Who plans: from what edges report of their answers to the prices that hold.
+
+The leader of the control planes is one, and so is an edge that has been left alone. Pure; the
+clock is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from firsthop_steering.decide import Steering
+from firsthop_steering.demand import DemandReport
+from firsthop_steering.planner.demand import ALLOCATION_S, Demand
+from firsthop_steering.planner.groups import Charted, Supply, rows_of
+from firsthop_steering.planner.rounds import Rounds
+from firsthop_steering.rtt.samples import parse_prefix
+
+PLAN_S = 15.0
+"""From one round to the next, if nothing happens meanwhile."""
+WARM_UP_S = 60.0
+"""Whoever begins holds the prices in force until it has heard of demand for so long."""
+LEAST_ANSWERS = 100
+"""Nothing is planned on fewer."""
+
+
+class Planner:
+    """Since one began, in seconds of a monotonic clock."""
+
+    def __init__(self, began_at: float, *, warm_up_s: float = WARM_UP_S) -> None:
+        self.demand = Demand(began_at)
+        self.rounds = Rounds()
+        self._warm_up_s = warm_up_s
+        self._at = 0.0
+        self._about: tuple[object, ...] = ()
+        """Plan and lost regions of the last round."""
+
+    def take(self, report: DemandReport, charted: Charted, now: float) -> None:
+        """What one edge answered. Services that the plan does not know want nothing."""
+        services = charted.plan.document.services
+        lasts = {each.id: each.ttl for each in services if each.pool == "relays"}
+        for each in report.answers:
+            if each.service not in lasts:
+                continue
+            prefixes = np.array([parse_prefix(text) for text in each.clients], dtype=np.uint64)
+            groups = charted.groups_of(prefixes).tolist()
+            noted: dict[int, int] = {}
+            for group, count in zip(groups, each.clients.values(), strict=True):
+                noted[group] = noted.get(group, 0) + count
+            lasts_s = ALLOCATION_S if each.source == "allocations" else max(lasts[each.service], 1)
+            self.demand.take(each.service, noted, answers=each.answers, lasts_s=lasts_s, now=now)
+        self.demand.reports += 1
+
+    def due(self, steering: Steering, supply: Supply, now: float, plan_s: float = PLAN_S) -> bool:
+        """Whether a round is: after `plan_s`, or because a region was lost or the plan changed."""
+        about = steering.atlas.plan.number, tuple(supply.lost.tolist())
+        return now - self._at >= plan_s or about != self._about
+
+    def round(
+        self, steering: Steering, charted: Charted, supply: Supply, clock: Callable[[], float]
+    ) -> Callable[[], None] | None:
+        """What there is to work out, which takes seconds: call it in a thread. None where not
+        enough is known of demand. Reports that are taken meanwhile count in the next round."""
+        now = clock()
+        elapsed_s, self._at = now - self._at, now
+        self._about = steering.atlas.plan.number, tuple(supply.lost.tolist())
+        heard_s = now - self.demand.began_at
+        if heard_s < self._warm_up_s or self.demand.answers < LEAST_ANSWERS:
+            return None
+        services = [each for each in charted.plan.document.services if each.pool == "relays"]
+        self.demand.keep_only(each.id for each in services)
+        clients, rounds = self.demand.clients(now), self.rounds
+        ttl_s = max([each.ttl for each in services], default=1)
+
+        def work() -> None:
+            rows = rows_of(clients, charted, steering)
+            if len(rows.clients):
+                rounds.round(rows, supply, elapsed_s=elapsed_s, ttl_s=ttl_s, clock=clock)
+
+        return work
