@@ -12,7 +12,7 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -78,11 +78,60 @@ def askable(plan: Plan, roster: Roster) -> list[Askable]:
     return [found[relay] for relay in sorted(found)]
 
 
+class LoadBoard:
+    """What was asked of each relay and what it said. Pure: it holds one question and one answer of
+    each relay that it was last told of."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter(asked=0, not_sent=0, heard=0, stray=0)
+        """Questions by whether they were sent, datagrams by what they were: `heard`, `stray` (no
+        answer to what waits) or a reason of `NoLoad`."""
+        self._questions: dict[bytes, _Question] = {}
+        """Those that wait, by transaction id."""
+        self._newest: dict[str, bytes] = {}
+        """The transaction id of each relay's last question."""
+        self._heard: dict[str, Heard] = {}
+
+    def question(self, askable: Askable, credential: Credential, transaction_id: bytes) -> bytes:
+        """The datagram to send; an answer to an earlier one of this relay comes too late now."""
+        relay, address, port = askable
+        self._questions.pop(self._newest.get(relay, b""), None)
+        self._newest[relay] = transaction_id
+        self._questions[transaction_id] = _Question(relay, address, port, credential.password)
+        return load_request(transaction_id, credential)
+
+    def receive(self, packet: bytes, source: tuple[str, int], now: float) -> None:
+        """A datagram from an address and port. Raises nothing, whatever the bytes."""
+        transaction_id = packet[8 : 8 + TRANSACTION_ID_LENGTH]
+        question = self._questions.get(transaction_id)
+        if question is None or not question.is_of(source):
+            self.outcomes["stray"] += 1
+            return
+        said = read_load(packet, question.password)
+        if isinstance(said, RelayLoad):
+            self._heard[question.relay] = Heard(said.sessions, said.draining, now)
+            self.outcomes["heard"] += 1
+            del self._questions[transaction_id]
+        else:  # anybody's word, perhaps: the answer may be still to come
+            self.outcomes[said.reason] += 1
+
+    def forget_all_but(self, relays: Set[str]) -> None:
+        """Drop what belongs to any other relay."""
+        for relay in self._newest.keys() - relays:
+            self._questions.pop(self._newest.pop(relay), None)
+        for relay in self._heard.keys() - relays:
+            del self._heard[relay]
+
+    def loads(self, now: float) -> dict[str, Heard]:
+        """What is known of each relay by id; who was not heard for 15 s is not in it."""
+        return {relay: each for relay, each in self._heard.items() if each.at >= now - KNOWN_S}
+
+
 class LoadWatch:
     """Asks every relay about every five seconds, spread over them, while it is told to.
 
     At 500 datagrams a second a round of more than some 2,000 relays takes longer than five seconds,
-    and of more than 6,000 some are unknown between. It holds one question and one answer of each.
+    and of more than 6,000 some are unknown between.
     """
 
     def __init__(
@@ -93,26 +142,16 @@ class LoadWatch:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        uniform: Callable[[float, float], float] = random.uniform,
-        entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Both are asked before every round; without keys no relay is."""
-        self.outcomes: Counter[str] = Counter(asked=0, not_sent=0, heard=0, stray=0)
-        """Questions by whether they were sent, datagrams by what they were: `heard`, `stray` (no
-        answer to what waits) or a reason of `NoLoad`."""
+        self.board = LoadBoard()
         self._relays = relays
         self._keys = keys
         self._clock = clock
         self._wall = wall
         self._sleep = sleep
-        self._uniform = uniform
-        self._entropy = entropy
         self._told = asyncio.Event()
         self._sockets: dict[int, socket.socket] = {}
-        self._questions: dict[bytes, _Question] = {}
-        self._newest: dict[str, bytes] = {}
-        """The transaction id of each relay's question that waits."""
-        self._heard: dict[str, Heard] = {}
         self._keys_error = ""
 
     def start(self) -> None:
@@ -125,8 +164,7 @@ class LoadWatch:
 
     def loads(self) -> dict[str, Heard]:
         """What is known of each relay by id; who was not heard for 15 s is not in it."""
-        oldest = self._clock() - KNOWN_S
-        return {relay: heard for relay, heard in self._heard.items() if heard.at >= oldest}
+        return self.board.loads(self._clock())
 
     async def run(self) -> None:
         """Until cancelled, and asks between `start` and `stop`. Raises what its callables raise."""
@@ -141,10 +179,10 @@ class LoadWatch:
 
     async def _round(self) -> None:
         relays = list(self._relays())
-        self._forget_all_but({relay for relay, _, _ in relays})
+        self.board.forget_all_but({relay for relay, _, _ in relays})
         credential = self._credential() if relays else None
         due = self._clock()
-        pause = self._uniform(1 - JITTER, 1 + JITTER) * INTERVAL_S
+        pause = random.uniform(1 - JITTER, 1 + JITTER) * INTERVAL_S  # noqa: S311
         if credential is None:
             await self._sleep(pause)
             return
@@ -155,19 +193,13 @@ class LoadWatch:
             due += pause / len(relays)
             await self._sleep(max(due - self._clock(), SHORTEST_PAUSE_S))
 
-    def _forget_all_but(self, relays: set[str]) -> None:
-        for relay in self._newest.keys() - relays:
-            self._questions.pop(self._newest.pop(relay), None)
-        for relay in self._heard.keys() - relays:
-            del self._heard[relay]
-
     def _credential(self) -> Credential | None:
         """One for a round; None without keys, or where they or the clock cannot be right."""
         keys = self._keys()
         if keys is None:
             return None
         expires_at = self._wall() + CREDENTIAL_LIFETIME
-        entropy = self._entropy(ENTROPY_LENGTH)
+        entropy = os.urandom(ENTROPY_LENGTH)
         error, credential = "", None
         try:
             signing = CredentialKeys.from_keyset(keys)
@@ -182,34 +214,15 @@ class LoadWatch:
         return credential
 
     def _ask(self, askable: Askable, credential: Credential) -> None:
-        relay, address, port = askable
-        transaction_id = self._entropy(TRANSACTION_ID_LENGTH)
-        self._questions.pop(self._newest.get(relay, b""), None)
-        self._newest[relay] = transaction_id
-        self._questions[transaction_id] = _Question(relay, address, port, credential.password)
+        _, address, port = askable
+        transaction_id = os.urandom(TRANSACTION_ID_LENGTH)
+        packet = self.board.question(askable, credential, transaction_id)
         try:
-            packet = load_request(transaction_id, credential)
             self._socket(address.version).sendto(packet, (str(address), port))
         except OSError:  # no way there now, or no such family here: it stays unknown
-            self.outcomes["not_sent"] += 1
+            self.board.outcomes["not_sent"] += 1
         else:
-            self.outcomes["asked"] += 1
-
-    # Answers
-
-    def _receive(self, packet: bytes, source: tuple[str, int]) -> None:
-        transaction_id = packet[8 : 8 + TRANSACTION_ID_LENGTH]
-        question = self._questions.get(transaction_id)
-        if question is None or not question.is_of(source):
-            self.outcomes["stray"] += 1
-            return
-        said = read_load(packet, question.password)
-        if isinstance(said, RelayLoad):
-            self._heard[question.relay] = Heard(said.sessions, said.draining, self._clock())
-            self.outcomes["heard"] += 1
-            del self._questions[transaction_id]
-        else:  # the answer may be still to come
-            self.outcomes[said.reason] += 1
+            self.board.outcomes["asked"] += 1
 
     def _drain(self, sock: socket.socket) -> None:
         for _ in range(DRAIN):
@@ -217,7 +230,7 @@ class LoadWatch:
                 packet, source = sock.recvfrom(DATAGRAM)
             except OSError:  # empty, or the ICMP error of a question: wait for the next
                 return
-            self._receive(packet, source)
+            self.board.receive(packet, source, self._clock())
 
     def _socket(self, version: int) -> socket.socket:
         sock = self._sockets.get(version)
@@ -234,5 +247,3 @@ class LoadWatch:
             asyncio.get_running_loop().remove_reader(sock)
             sock.close()
         self._sockets.clear()
-        self._questions.clear()
-        self._newest.clear()
