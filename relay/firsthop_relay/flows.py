@@ -27,6 +27,7 @@ from firsthop_relay.limits import (
 )
 from firsthop_relay.responder import answer_probe
 from firsthop_relay.routes import Address, RouteTable
+from firsthop_steering.relay_load import RelayLoad
 from firsthop_steering.stun import (
     HEADER_LENGTH,
     MAGIC_COOKIE,
@@ -37,6 +38,7 @@ from firsthop_steering.stun import (
     split_username,
 )
 from firsthop_steering.ufrag import (
+    LOAD_READER,
     PROBE_REGION,
     Decoded,
     Rejected,
@@ -54,7 +56,8 @@ _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 class FlowTable:
     """All flows of one process.
 
-    `keys`, `routes` and `draining` may be replaced at any time; flows that there are live on.
+    `keys`, `routes`, `draining` and `sessions_elsewhere` may be replaced at any time; flows that
+    there are live on.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class FlowTable:
         self.census = Census(self.limits)
         self.sessions = 0
         """Distinct ufrags with a confirmed flow."""
+        self.sessions_elsewhere = 0
+        """Those of the relay's other processes, by their last word."""
         self._by_ufrag: dict[bytes, list[Flow]] = {}
         self._timers: list[tuple[float, int, Flow]] = []
         self._serial = count()
@@ -128,8 +133,9 @@ class FlowTable:
         if isinstance(decoded, Rejected):
             return Drop("ufrag_" + decoded.reason)
         if decoded.region == PROBE_REGION:
-            route_key = self.keys.by_id[decoded.key_id]
-            return answer_probe(packet, source[:2], probe_password(ufrag, route_key))
+            password = probe_password(ufrag, self.keys.by_id[decoded.key_id])
+            load = self._load() if decoded.transceiver == LOAD_READER else None
+            return answer_probe(packet, source[:2], password, load=load)
         fault = _ill_formed(packet)
         if fault is not None:
             return fault
@@ -148,6 +154,9 @@ class FlowTable:
         flow = Flow(lane, source, ufrag, upstream, now, prefix)
         self._enter(flow, now + UNCONFIRMED_S)
         return self._checked(flow, packet)
+
+    def _load(self) -> RelayLoad:
+        return RelayLoad(self.sessions + self.sessions_elsewhere, self.draining)
 
     def _upstream(self, ufrag: bytes, decoded: Decoded) -> Address | None:
         """Where its session is already, else where the table leads."""

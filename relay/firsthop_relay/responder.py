@@ -7,13 +7,17 @@ nobody can use a relay as a reflector.
 from __future__ import annotations
 
 from firsthop_relay.drops import Drop
+from firsthop_steering.relay_load import RELAY_LOAD, RelayLoad, load_attribute
 from firsthop_steering.stun import StunError, binding_success, parse
 
 
-def answer_probe(packet: bytes, source: tuple[str, int], password: str) -> bytes | Drop:
+def answer_probe(
+    packet: bytes, source: tuple[str, int], password: str, *, load: RelayLoad | None = None
+) -> bytes | Drop:
     """A success response of 64 or 76 bytes; the shortest request that gets one has 88.
 
-    `source` is address text and port. Raises nothing, whatever the bytes.
+    A request that asks for the `load` and may have it (None: it may not) has 92 at least, and gets
+    76 or 88. `source` is address text and port. Raises nothing, whatever the bytes.
     """
     try:
         request = parse(packet)
@@ -25,4 +29,6 @@ def answer_probe(packet: bytes, source: tuple[str, int], password: str) -> bytes
         return Drop.INTEGRITY
     if request.not_understood:
         return Drop.NOT_UNDERSTOOD
-    return binding_success(request.transaction_id, source, password)
+    if load is None or request.get(RELAY_LOAD) is None:
+        return binding_success(request.transaction_id, source, password)
+    return binding_success(request.transaction_id, source, password, [load_attribute(load)])

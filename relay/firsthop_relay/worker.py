@@ -55,13 +55,16 @@ class RelayWorker:
             self.server.listen(sock)
 
     def tell(self, news: Mapping[str, Any]) -> None:
-        """What has changed: `route_keys`, `routes` (texts), `draining`, `flow_store`, `serve`."""
+        """What has changed: `route_keys`, `routes` (texts), `draining`, `sessions_elsewhere`,
+        `flow_store`, `serve`."""
         if "route_keys" in news:
             self.table.keys = RouteKeys.from_json(news["route_keys"])
         if "routes" in news:
             self.table.routes = read_routes(news["routes"])
         if "draining" in news:
             self.table.draining = news["draining"]
+        if "sessions_elsewhere" in news:
+            self.table.sessions_elsewhere = news["sessions_elsewhere"]
         if "flow_store" in news:
             self._flow_store = news["flow_store"]
         if "serve" in news and self._serving is None:

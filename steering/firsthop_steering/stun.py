@@ -224,10 +224,19 @@ def binding_request(transaction_id: bytes, username: bytes, password: str) -> by
     return build(Kind.REQUEST, transaction_id, [(USERNAME, username)], password=password)
 
 
-def binding_success(transaction_id: bytes, source: tuple[str, int], password: str | bytes) -> bytes:
-    """The answer: `source` as address text and port; 64 bytes for IPv4, 76 for IPv6."""
+def binding_success(
+    transaction_id: bytes,
+    source: tuple[str, int],
+    password: str | bytes,
+    attributes: Iterable[tuple[int, bytes]] = (),
+) -> bytes:
+    """The answer: `source` as address text and port, then `attributes`.
+
+    Without these, 64 bytes for IPv4, 76 for IPv6.
+    """
     value = _address_value(ip_address(source[0]), source[1], transaction_id)
-    return build(Kind.SUCCESS, transaction_id, [(XOR_MAPPED_ADDRESS, value)], password=password)
+    attributes = [(XOR_MAPPED_ADDRESS, value), *attributes]
+    return build(Kind.SUCCESS, transaction_id, attributes, password=password)
 
 
 def binding_error(transaction_id: bytes, code: int, phrase: str, password: str | None) -> bytes:

@@ -4,7 +4,7 @@ A ufrag is base64 without padding of 23 bytes, big-endian (`docs/credentials.md`
 
     0       format version (high 2 bits), key id (low 6 bits)
     1..2    transceiver region wire id; 0 is reserved for probes, answered by the relay itself
-    3..4    transceiver wire id; 0 is any of the region
+    3..4    transceiver wire id; 0 is any of the region. In a probe: 1 may ask for a relay's load
     5..7    expiry, units of 16 s since 2026-01-01T00:00Z
     8..14   56 random bits
     15..22  first 8 bytes of HMAC-SHA256(route key, "firsthop ufrag v1" + bytes 0..14)
@@ -34,6 +34,7 @@ PASSWORD_LENGTH = 32  # RFC 8839 §5.4: 22 to 256
 ENTROPY_LENGTH = 7
 KEY_LENGTH = 32
 PROBE_REGION = 0
+LOAD_READER = 1  # stands for the transceiver in a probe's ufrag
 PROBE_LIFETIME = timedelta(hours=24)  # so that probers outlive the control plane for a day
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 EXPIRY_UNIT = timedelta(seconds=16)
@@ -204,11 +205,17 @@ def mint_probe_credential(keyset: KeySet, *, now: datetime, entropy: bytes) -> C
     return mint_probe(keys, expires_at=now + PROBE_LIFETIME, entropy=entropy)
 
 
-def mint_probe(keys: CredentialKeys, *, expires_at: datetime, entropy: bytes) -> Credential:
-    """A credential that relays answer by themselves; arguments and errors as for `mint`."""
+def mint_probe(
+    keys: CredentialKeys, *, expires_at: datetime, entropy: bytes, reads_load: bool = False
+) -> Credential:
+    """A credential that relays answer by themselves; arguments and errors as for `mint`.
+
+    One that `reads_load` is told how many sessions they carry, so it is given to nobody else.
+    """
     route_key = keys.routes.by_id[keys.signing]
     units = _expiry_units(expires_at)
-    ufrag = _pack(route_key, keys.signing, (PROBE_REGION, 0), units, entropy)
+    wire_ids = PROBE_REGION, LOAD_READER if reads_load else 0
+    ufrag = _pack(route_key, keys.signing, wire_ids, units, entropy)
     password = probe_password(ufrag, route_key)
     return Credential(ufrag, password, keys.signing, EPOCH + units * EXPIRY_UNIT)
 
