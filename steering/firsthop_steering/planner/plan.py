@@ -84,7 +84,8 @@ class _Tried:
     step: Floats
     worst: float
     settled: bool
-    """No price has to change, or can: that is optimal, by complementary slackness, but for tolerances."""
+    """No price has to change, or can: that is optimal, by complementary slackness, but for
+    tolerances."""
 
 
 def _tried(problem: Problem, relief: Floats, prices: Floats, least: Floats) -> _Tried:
