@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import psutil
 import pytest
 
 from firsthop.edge.loads import Askable, Heard, LoadWatch
@@ -102,6 +103,7 @@ async def test_the_sessions_of_all_workers_are_added_up(tmp_path: Path) -> None:
 
 async def test_sessions_come_and_go(tmp_path: Path) -> None:
     """In one process they are there at once."""
+    process = psutil.Process()
     async with site(tmp_path, "--flow-idle", "1") as there:
         client = Client(there.address)
         await client.connect(credential(there.keys))
@@ -110,6 +112,10 @@ async def test_sessions_come_and_go(tmp_path: Path) -> None:
             await until(lambda: sessions(watch.loads().get("fra-1")) == 1, "a session")
             client.close()
             await until(lambda: sessions(watch.loads().get("fra-1")) == 0, "that it has ended")
+            own = process.num_fds()
+            watch.stop()
+            await until(lambda: process.num_fds() < own, "its sockets closed")
+            assert sessions(watch.loads().get("fra-1")) == 0, "known until it is too old"
 
 
 async def test_who_cannot_answer_keeps_nobody_from_being_heard(tmp_path: Path) -> None:
@@ -130,6 +136,7 @@ async def test_who_cannot_answer_keeps_nobody_from_being_heard(tmp_path: Path) -
             await until(lambda: watch.board.outcomes["heard"] >= 5, "five answers")
             assert set(watch.loads()) == {"good"}
             assert watch.board.outcomes["not_sent"] >= 5
+            assert watch.board.outcomes["asked"] >= watch.board.outcomes["heard"]
 
 
 async def test_by_ipv6(tmp_path: Path) -> None:
