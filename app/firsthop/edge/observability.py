@@ -128,6 +128,11 @@ class EdgeCollector(Collector):
         yield GaugeMetricFamily(
             "firsthop_ready", "Every worker answers", value=1.0 if edge.ready else 0.0
         )
+        yield GaugeMetricFamily(
+            "firsthop_edge_alone",
+            "No control plane for a minute or more: it plans prices for itself",
+            value=float(edge.lone.alone),
+        )
         connected = bool(edge.follower and edge.follower.connected_to)
         yield GaugeMetricFamily(
             "firsthop_feed_connected", "The snapshot stream is open", value=float(connected)
@@ -187,6 +192,7 @@ def readiness(edge: Edge) -> dict[str, Any]:
         }
         if edge.follower
         else None,
+        "alone": edge.lone.alone,
         "refused": edge.shelf.last_rejection or None if edge.shelf else None,
         "table_error": edge.table_error or None,
         "disk_error": edge.disk_error or None,

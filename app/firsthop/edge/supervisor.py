@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import gc
 import signal
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,11 @@ from aiohttp import web
 
 from firsthop.document_files import DocumentFiles, Stamp, stamp_of
 from firsthop.edge import standalone
+from firsthop.edge.alone import SILENT_S, LonePlanner, Seen
 from firsthop.edge.crew import Crew
 from firsthop.edge.demand import DemandBoard, DemandReporter, Source
 from firsthop.edge.follower import Follower
+from firsthop.edge.loads import Askable, LoadWatch, askable
 from firsthop.edge.observability import CounterBoard, create_observability_app
 from firsthop.edge.posting import Poster
 from firsthop.edge.samples import SampleBoard, SampleReporter
@@ -34,8 +38,10 @@ from firsthop.edge.workers import Worker
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.atlas import pool_sites
 from firsthop_steering.document import DocumentError, warnings_in
 from firsthop_steering.guidance import NO_GUIDANCE, Guidance
+from firsthop_steering.roster import roster
 from firsthop_steering.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
@@ -51,8 +57,6 @@ WATCH_INTERVAL_S = 1.0
 """How often files and expiries are looked at."""
 UNREADY_AFTER_S = 1.0
 """Queries wait so long for a first table, which on disk takes less; then they hear of it."""
-STALE_AFTER_S = 60.0
-"""Answers are called stale when the control plane has not been heard for so long."""
 
 
 class SupersededError(Exception):
@@ -87,6 +91,15 @@ class Edge:
             )
         self.counters = CounterBoard()
         self.demand = DemandBoard()
+        self._own_demand = DemandBoard()
+        self.loads = LoadWatch(self._askable, lambda: self.keys)
+        self.lone = LonePlanner(
+            self._own_demand,
+            self.counters.totals,
+            self.loads,
+            clock=time.monotonic,
+            on_change=lambda: self._changed.set(),
+        )
         self.samples = SampleBoard()
         self.crew: Crew
         self._said_ready = asyncio.Event()
@@ -126,7 +139,10 @@ class Edge:
         """The prices and round trips that should be in force; a document of one's own has none."""
         if self.shelf is None or self.shelf.plan is None:
             return NO_GUIDANCE
-        return self.shelf.guidance.within(self.shelf.plan.lineage)
+        guidance = self.shelf.guidance
+        if self.lone.prices is not None:
+            guidance = replace(guidance, prices=self.lone.prices)
+        return guidance.within(self.shelf.plan.lineage)
 
     @property
     def disk_error(self) -> str:
@@ -176,6 +192,8 @@ class Edge:
         if self.follower is not None:
             coroutines.append(self.follower.run())
             coroutines.append(self._report(self.follower))
+            coroutines.append(self.loads.run())
+            coroutines.append(self.lone.run(self._circumstances))
         coroutines.append(self._be_in(place, sockets, runner))
         tasks = [asyncio.create_task(each) for each in (*coroutines, stop.wait())]
         try:
@@ -196,6 +214,26 @@ class Edge:
             demand = DemandReporter(poster, self.demand, self.counters.totals)
             samples = SampleReporter(poster, self.samples, now=lambda: datetime.now(UTC))
             await asyncio.gather(demand.run(), samples.run())
+
+    def _circumstances(self) -> Seen:
+        plan, status = self.in_force or (None, None)
+        return Seen(
+            plan,
+            status,
+            self.geo,
+            self.guidance_in_force.latency,
+            self.tables.rtt,
+            received=self.shelf.guidance.prices if self.shelf else None,
+            fed=self.follower is not None and bool(self.follower.connected_to),
+        )
+
+    def _askable(self) -> list[Askable]:
+        """The relays that tell how much they carry, while this edge is alone."""
+        if self.in_force is None:
+            return []
+        plan, status = self.in_force
+        sites = pool_sites(plan, "relays")
+        return askable(plan, roster(sites, status, vantage=None, now=datetime.now(UTC)))
 
     async def _be_in(self, place: Place, sockets: ListeningSockets, runner: web.AppRunner) -> None:
         """Takes the place of a predecessor, if there is one; returns when a successor has it."""
@@ -221,7 +259,7 @@ class Edge:
         now = asyncio.get_running_loop().time()
         if self.follower is None or self.follower.connected_to:
             self._heard_at = now
-        self.crew.tell_options(self.keys, stale=now - self._heard_at > STALE_AFTER_S)
+        self.crew.tell_options(self.keys, stale=now - self._heard_at > SILENT_S)
 
     def _heard(self, worker: Worker, said: dict[str, Any]) -> None:
         self._said_ready.set()
@@ -229,7 +267,8 @@ class Edge:
             self.counters.report(worker.name, worker.restarts, said["counters"])
         if said.get("clients"):
             source: Source = "allocations" if worker.name == ALLOCATOR else "dns"
-            self.demand.note(source, said["clients"])
+            for board in (self.demand, self._own_demand):
+                board.note(source, said["clients"])
         if said.get("samples"):
             self.samples.note(said["samples"])
         if said.get("failure"):

@@ -55,6 +55,11 @@ class TableStore:
         """The zones' own records, which no status changes."""
         folder.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def rtt(self) -> RttMap | None:
+        """What the newest table was made by; None before the first that was compiled."""
+        return self._rtt
+
     def has_mapped(self, plan: Plan, geo: GeoTable, latency: Latency | None) -> bool:
         """Whether what is learned is laid out already, or would be whatever is learned."""
         rtt = self._rtt

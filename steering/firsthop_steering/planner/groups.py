@@ -6,7 +6,7 @@ CIDR or AS), else a cell of the geo data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -194,8 +194,9 @@ class Supply:
     lost: Mask
 
 
-def supply_of(steering: Steering) -> Supply:
-    """What relays can carry and carry now."""
+def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Supply:
+    """What relays can carry and carry now: by the status, or, where somebody asked them, by what
+    was heard of them alone (sessions by relay)."""
     plan, sites = steering.atlas.plan, steering.atlas.pools["relays"]
     stated = {relay.id: relay.capacity for relay in plan.document.relays}
     told = steering.status.relays
@@ -203,10 +204,11 @@ def supply_of(steering: Steering) -> Supply:
     capacity, sessions = np.zeros(len(sites)), np.zeros(len(sites))
     for at, up in enumerate(field.up):
         for each in up:
-            own, heard = stated[each.id], told.get(each.id)
-            share = heard.share / 100 if heard else 1.0
+            own, said = stated[each.id], told.get(each.id)
+            share = said.share / 100 if said else 1.0
             capacity[at] += np.inf if own is None else own * share
-            carried = heard.sessions if heard else None
+            reported = said.sessions if said else None
+            carried = reported if heard is None else heard.get(each.id)
             sessions[at] += np.nan if carried is None else carried
     lost = np.array(
         [bool(wanted) and not up for wanted, up in zip(field.anyhow, field.up, strict=True)],

@@ -147,10 +147,11 @@ class Rounds:
             # Whoever counts sessions and has none is believed: questions alone move nobody.
             self._calibration = Calibration()
             return np.zeros(count)
-        lead = np.bincount(rows.homes[group] * count + region, clients, count * count) * 1.0
+        lead = np.zeros((count, count))
+        np.add.at(lead, (rows.homes[group], region), clients)
         return self._calibration.learn(
             names,
-            lead.reshape(count, count),
+            lead,
             np.where(heard, supply.sessions, np.nan),
             elapsed_s=elapsed_s,
             lag_s=lag_s,

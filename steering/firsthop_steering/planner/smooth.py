@@ -63,7 +63,7 @@ class Smoothed:
         """The list prices at which no region has more than its target, and less only where it is
         charged the `least` that it may be. They do not depend on the start."""
         floor = without_relief(least)
-        mean = without_relief(np.clip(start, least, MOST_PRICE_MS))
+        mean: Floats = without_relief(np.clip(start, least, MOST_PRICE_MS))
         most = float(without_relief(np.array(MOST_PRICE_MS)))
         shares, paid = self._choices(mean)
         slope = self._load(shares) - targets

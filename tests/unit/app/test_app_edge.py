@@ -17,12 +17,13 @@ from typer.testing import CliRunner
 from firsthop import command_line
 from firsthop.addresses import format_listen, parse_listen
 from firsthop.document_files import DocumentFiles
+from firsthop.edge.alone import SILENT_S
 from firsthop.edge.crew import Crew
 from firsthop.edge.observability import CounterBoard
 from firsthop.edge.settings import DnsOptions, EdgeSettings, Feed
 from firsthop.edge.sockets import ListeningSockets
 from firsthop.edge.standalone import load_keys, load_plan
-from firsthop.edge.supervisor import STALE_AFTER_S, Edge
+from firsthop.edge.supervisor import Edge
 from firsthop.edge.tables import TableStore
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.document import DocumentError
@@ -290,7 +291,7 @@ async def test_answers_are_stale_when_the_control_plane_is_silent(tmp_path: Path
     told: list[bool] = []
     edge.crew = SimpleNamespace(tell_options=lambda _, stale: told.append(stale))  # type: ignore[assignment]
     now = asyncio.get_running_loop().time()
-    for silence in (STALE_AFTER_S - 5, STALE_AFTER_S + 5):
+    for silence in (SILENT_S - 5, SILENT_S + 5):
         edge._heard_at = now - silence
         edge._tell_options()
     assert edge.follower is not None
