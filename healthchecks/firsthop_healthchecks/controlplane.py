@@ -31,6 +31,10 @@ class ControlPlaneError(Exception):
     """It did not answer, or did not answer as agreed; the message says which."""
 
 
+class Refused(ControlPlaneError):  # noqa: N818 - the caller hears the error above
+    """What was sent is wrong, so it would not be taken later either."""
+
+
 class _NotServed(ControlPlaneError):  # noqa: N818 - the caller hears the error above
     """This replica cannot serve the call; another may."""
 
@@ -103,7 +107,10 @@ class ControlPlane:
         await self._call("POST", path, report.model_dump_json().encode())
 
     async def send_samples(self, batch: SampleBatch) -> None:
-        """Bring round trips of clients; again is harmless. Raises ControlPlaneError."""
+        """Bring round trips of clients; again is harmless. Raises ControlPlaneError.
+
+        That is Refused when it would never be taken.
+        """
         await self._call("POST", "/v1/measurements", batch.model_dump_json().encode())
 
     @property
@@ -145,7 +152,8 @@ class ControlPlane:
         if seen and response.status == 304:
             return None, seen
         if not 200 <= response.status < 300:
-            raise ControlPlaneError(f"status {response.status}: {_said(content)}")
+            kind = Refused if response.status in (400, 413, 422) else ControlPlaneError
+            raise kind(f"status {response.status}: {_said(content)}")
         return content, response.headers.get("ETag", "")
 
 

@@ -103,6 +103,25 @@ async def test_samples_are_learned_from_and_say_so(deployed: Any, until: Any) ->
     assert "firsthop_rtt_entries 2.0" in metrics
 
 
+async def test_representatives_are_no_clients(deployed: Any, until: Any) -> None:
+    """They are kept apart: of one token's clients and representatives each count as one."""
+    secret = await deployed.token_of("agent", "fra-1")
+    batch = _batch(
+        *(_sample(rtt_ms=120.0) for _ in range(9)),
+        *(_sample(rtt_ms=60.0, representative=True) for _ in range(9)),
+    )
+    answer = await deployed.call("POST", PATH, batch, token=secret)
+    assert (answer.status, answer.body["samples"]) == (200, 18)
+
+    async def learned() -> bool:
+        return (await _told(deployed, "198.51.100.200")).get("fra", {}).get("source") == "prefix"
+
+    await until(learned, "the samples are learned from")
+    told = (await _told(deployed, "198.51.100.200"))["fra"]
+    assert told["samples"] == pytest.approx(2.0, abs=0.01)
+    assert 60 < told["rtt_ms"] < 120
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "rule"),
     [

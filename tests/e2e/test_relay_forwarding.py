@@ -15,12 +15,14 @@ from aiohttp import ClientSession
 from firsthop_healthchecks.probes import Passed
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.round_trips import RoundTrips
+from firsthop_healthchecks.samples import SampleReporter
 from firsthop_relay.drops import Drop
 from firsthop_relay.flows import FlowTable
 from firsthop_relay.listening import bind_udp
 from firsthop_relay.route_text import read_routes
 from firsthop_relay.server import RelayServer
 from firsthop_steering.measurements import SampleBatch
+from firsthop_steering.sample_board import SampleBoard
 from firsthop_steering.ufrag import RouteKeys
 from media import (
     REGION,
@@ -304,7 +306,7 @@ async def test_ice_tcp(tmp_path: Path) -> None:
 
 async def test_an_agent_passes_on_what_several_workers_measured(tmp_path: Path) -> None:
     """Each connection twice, at its flow's begin and at its end, and none of them twice over."""
-    host, sent = own_address(), []
+    host, sent, board = own_address(), [], SampleBoard()
 
     class ControlPlane:
         async def send_samples(self, batch: SampleBatch) -> None:
@@ -312,17 +314,19 @@ async def test_an_agent_passes_on_what_several_workers_measured(tmp_path: Path) 
 
     options = ("--listen-tcp", f"{host}:443", "--workers", "2")
     async with site(tmp_path, *options) as there, ClientSession() as session:
-        url = f"http://{there.address[0]}:9000/samples"
-        agent = RoundTrips("fra-1", url, session, control_plane=ControlPlane())
+        agent = RoundTrips("fra-1", f"http://{there.address[0]}:9000/samples", session, board=board)
+        reporter = SampleReporter(ControlPlane(), board)
         for _ in range(6):
             client = await TcpClient.connect((host, 443))
             assert await client.ask(check(credential(there.keys))) is not None
             client.close()
         async with asyncio.timeout(20):
             while len(sent) < 12:
-                await agent.tell()
+                await agent.read()
+                await reporter.tell()
         assert len(await there.measured(0.0)) == 12
-        await agent.tell()
+        await agent.read()
+        await reporter.tell()
         assert len(sent) == 12
         assert {(str(each.client), each.relay) for each in sent} == {("127.0.0.0", "fra-1")}
 

@@ -28,7 +28,7 @@ from firsthop.edge.follower import Follower
 from firsthop.edge.loads import Askable, LoadWatch, askable
 from firsthop.edge.observability import CounterBoard, create_observability_app
 from firsthop.edge.posting import Poster
-from firsthop.edge.samples import SampleBoard, SampleReporter
+from firsthop.edge.samples import SampleReporter
 from firsthop.edge.settings import EdgeSettings, Feed
 from firsthop.edge.shelf import Shelf
 from firsthop.edge.sockets import ALLOCATOR, METRICS, ListeningSockets
@@ -42,6 +42,7 @@ from firsthop_steering.atlas import pool_sites
 from firsthop_steering.document import DocumentError, warnings_in
 from firsthop_steering.guidance import NO_GUIDANCE, Guidance
 from firsthop_steering.roster import roster
+from firsthop_steering.sample_board import Row, SampleBoard
 from firsthop_steering.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
@@ -270,7 +271,7 @@ class Edge:
             for board in (self.demand, self._own_demand):
                 board.note(source, said["clients"])
         if said.get("samples"):
-            self.samples.note(said["samples"])
+            self.samples.note(Row(*each) for each in said["samples"])
         if said.get("failure"):
             log.error("worker cannot use what it was told", worker=worker.name, **said)
             asyncio.get_running_loop().call_later(RETRY_S, self._retry.set)

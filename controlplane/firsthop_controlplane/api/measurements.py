@@ -38,6 +38,7 @@ from firsthop_steering.model import Model, Slug
 from firsthop_steering.rtt.estimates import SOURCES
 from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
+from firsthop_steering.rtt.representatives import represented
 from firsthop_steering.rtt.samples import MAX_REGIONS, Samples, prefix_of
 from firsthop_steering.snapshot import Plan
 
@@ -102,7 +103,8 @@ def samples_of(
                 break
             continue
         family, key, _ = normalise(sample.client)
-        prefixes.append(prefix_of(family, key))
+        prefix = prefix_of(family, key)
+        prefixes.append(represented(prefix) if sample.representative else prefix)
         numbers.append(number)
     if faults:
         raise invalid(faults)

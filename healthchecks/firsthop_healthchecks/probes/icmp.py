@@ -36,12 +36,10 @@ class IcmpProbe:
     async def check(self, target: ProbeTarget) -> Outcome:
         """Passed on the echo reply; Unable where the system has no ping sockets for us."""
         version = target.address.version
-        kind = socket.SOCK_DGRAM
         try:
-            sock = self._source.new_socket(version, kind, PROTOCOLS[version])
+            sock = _new_socket(version, self._source)
         except OSError as error:
-            refused = error.errno in _REFUSALS
-            return Unable(PING_SOCKETS if refused else os.strerror(error.errno or errno.EIO))
+            return Unable(_words(error))
         request, reply = TYPES[version]
         nonce = os.urandom(16)
         packet = _HEADER.pack(request, 0, 0, 0, 1) + nonce
@@ -51,6 +49,24 @@ class IcmpProbe:
 
     async def close(self) -> None:
         """Nothing is shared."""
+
+
+def no_ping_sockets(version: int) -> str | None:
+    """Why this process has no ping sockets of IP version 4 or 6; None when it has."""
+    try:
+        _new_socket(version, ANY).close()
+    except OSError as error:
+        return _words(error)
+    return None
+
+
+def _new_socket(version: int, source: Source) -> socket.socket:
+    return source.new_socket(version, socket.SOCK_DGRAM, PROTOCOLS[version])
+
+
+def _words(error: OSError) -> str:
+    refused = error.errno in _REFUSALS
+    return PING_SOCKETS if refused else os.strerror(error.errno or errno.EIO)
 
 
 def judge(reply: int, nonce: bytes, packet: bytes) -> str | None:

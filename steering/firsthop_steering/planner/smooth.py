@@ -63,7 +63,7 @@ class Smoothed:
         """The list prices at which no region has more than its target, and less only where it is
         charged the `least` that it may be. They do not depend on the start."""
         floor = without_relief(least)
-        mean: Floats = without_relief(np.clip(start, least, MOST_PRICE_MS))
+        mean = without_relief(np.clip(start, least, MOST_PRICE_MS))
         most = float(without_relief(np.array(MOST_PRICE_MS)))
         shares, paid = self._choices(mean)
         slope = self._load(shares) - targets
@@ -79,8 +79,8 @@ class Smoothed:
                 after = self._load(shares) - targets
                 along = there - mean
                 rises = then_paid - paid > targets @ along
-                least = -_OVERSHOT * (slope @ along) if rises else 0.0
-                if after @ along >= least or stride < _LEAST_STRIDE:
+                mildest = -_OVERSHOT * (slope @ along) if rises else 0.0
+                if after @ along >= mildest or stride < _LEAST_STRIDE:
                     break
                 stride /= 2
             mean, slope, paid = there, after, then_paid

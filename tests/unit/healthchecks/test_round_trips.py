@@ -1,4 +1,4 @@
-"""What an agent passes on of the round trips that its relay measured."""
+"""What an agent takes over of the round trips that its relay measured."""
 
 from __future__ import annotations
 
@@ -7,26 +7,38 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-import pytest
 from aiohttp import ClientError, ClientSession
 
-from firsthop_healthchecks.controlplane import ControlPlaneError
-from firsthop_healthchecks.round_trips import OLDEST_S, RoundTrips
-from firsthop_steering.measurements import SampleBatch
+from firsthop_healthchecks.round_trips import RoundTrips
+from firsthop_steering.sample_board import OLDEST_S, Row, SampleBoard
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 654321, tzinfo=UTC)
 
 
+class Board(SampleBoard):
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.noted: list[Row] = []
+
+    def note(self, rows: Any) -> None:
+        self.noted.extend(rows)
+
+    @property
+    def round_trips(self) -> list[tuple[str, float]]:
+        assert {(each.relay, each.representative) for each in self.noted} <= {("fra-1", False)}
+        return [(each.client, each.rtt_ms) for each in self.noted]
+
+
 class World:
-    """A relay that answers what is newer, and a control plane that may be away."""
+    """A relay that answers what is newer."""
 
     def __init__(self) -> None:
         self.now = NOW
         self.rows: list[Any] = []
-        self.away = False
-        self.sent: list[SampleBatch] = []
+        self.board = Board()
         self.agent = RoundTrips(
-            "fra-1", "http://relay/samples", cast(ClientSession, self), control_plane=self,
+            "fra-1", "http://relay/samples", cast(ClientSession, self), board=self.board,
             wall=lambda: self.now,
         )  # fmt: skip
 
@@ -46,53 +58,26 @@ class World:
 
         yield Response()
 
-    async def send_samples(self, batch: SampleBatch) -> None:
-        self.sent.append(batch)
-        if self.away:
-            raise ControlPlaneError("away")
 
-
-async def test_every_round_trip_is_told_once() -> None:
+async def test_every_round_trip_is_taken_once() -> None:
     """However finely the relay's clock counts; and nothing where there is nothing new."""
     world = World()
-    await world.agent.tell()
+    await world.agent.read()
     world.measured(12.5)
     world.measured(14.0, "2001:db8:1::/48")
-    await world.agent.tell()
-    await world.agent.tell()
-    (batch,) = world.sent
-    assert [(each.relay, each.rtt_ms) for each in batch.samples] == [
-        ("fra-1", 12.5), ("fra-1", 14.0),
-    ]  # fmt: skip
+    await world.agent.read()
+    await world.agent.read()
+    assert world.board.round_trips == [("192.0.2.0", 12.5), ("2001:db8:1::", 14.0)]
 
 
-async def test_what_was_not_taken_is_told_again_under_its_name() -> None:
-    """What came meanwhile is told after it."""
+async def test_what_is_too_old_is_not_taken() -> None:
+    """The control plane would refuse it."""
     world = World()
-    world.away = True
     world.measured(1.0)
-    with pytest.raises(ControlPlaneError):
-        await world.agent.tell()
-    world.measured(2.0, after_s=3.0)
-    world.away = False
-    await world.agent.tell()
-    await world.agent.tell()
-    lost, again, rest = world.sent
-    assert lost == again
-    assert [each.rtt_ms for each in rest.samples] == [2.0]
-
-
-async def test_what_is_too_old_is_not_told_for_ever() -> None:
-    """The control plane would refuse it each time."""
-    world = World()
-    world.away = True
-    world.measured(1.0)
-    with pytest.raises(ControlPlaneError):
-        await world.agent.tell()
-    world.away, world.now = False, NOW + timedelta(seconds=OLDEST_S + 5)
+    world.now = NOW + timedelta(seconds=OLDEST_S + 5)
     world.measured(2.0)
-    await world.agent.tell()
-    assert [each.rtt_ms for each in world.sent[-1].samples] == [2.0]
+    await world.agent.read()
+    assert [rtt_ms for _, rtt_ms in world.board.round_trips] == [2.0]
 
 
 async def test_a_relay_of_another_make_says_nothing() -> None:
@@ -102,8 +87,8 @@ async def test_a_relay_of_another_make_says_nothing() -> None:
         world.measured(odd)
     world.rows.append({"at": world.now.timestamp() + 2})
     world.measured(3.0, after_s=3.0)
-    await world.agent.tell()
-    assert [each.rtt_ms for each in world.sent[0].samples] == [3.0]
+    await world.agent.read()
+    assert [rtt_ms for _, rtt_ms in world.board.round_trips] == [3.0]
 
     class Dead(World):
         @asynccontextmanager
@@ -112,5 +97,5 @@ async def test_a_relay_of_another_make_says_nothing() -> None:
             yield
 
     dead = Dead()
-    await dead.agent.tell()
-    assert dead.sent == []
+    await dead.agent.read()
+    assert dead.board.noted == []
