@@ -1,0 +1,153 @@
+"""An edge without a control plane plans its own prices, by its answers and by what relays say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from firsthop.edge.alone import LISTEN_S, RETURNED_S, SILENT_S, LonePlanner, Seen, Solitude
+from firsthop.edge.demand import DemandBoard, Totals
+from firsthop.edge.loads import Heard, LoadWatch
+from firsthop_steering.planner.planner import PLAN_S
+from firsthop_steering.snapshot import Prices
+from worlds import europe_and_america, plan_of, prices_of, status_of
+
+GEO = europe_and_america()
+BERLIN, NEW_YORK = "10.1.1.0/24", "20.1.1.0/24"
+REGIONS: list[dict[str, Any]] = [
+    {"id": "fra", "latitude": 50.11, "longitude": 8.68},
+    {"id": "nyc", "latitude": 40.71, "longitude": -74.01},
+]
+RELAYS = [
+    {"id": "fra-1", "region": "fra", "ipv4": "192.0.2.1", "capacity": 1000},
+    {"id": "nyc-1", "region": "nyc", "ipv4": "192.0.2.2", "capacity": 1000},
+]
+SERVICE = {"id": "relay", "name": "relay.edge.example.", "ttl": 30}
+
+
+class Rig:
+    """A planner, its clock, and what surrounds it."""
+
+    def __init__(self, *, capacity: bool = True) -> None:
+        relays = RELAYS if capacity else [{**each, "capacity": None} for each in RELAYS]
+        document = {"regions": REGIONS, "relays": relays, "services": [SERVICE]}
+        self.plan = plan_of(document)
+        self.now = 1000.0
+        self.fed = True
+        self.received: Prices | None = None
+        self.heard: dict[str, int] = {}
+        self.asking = False
+        self.changes = 0
+        self.board = DemandBoard()
+        self._answers = {"fra": 0, "nyc": 0}
+        self.lone = LonePlanner(
+            self.board, self._totals, self._watch(), clock=lambda: self.now, on_change=self._changed
+        )
+
+    def _watch(self) -> LoadWatch:
+        def loads() -> dict[str, Heard]:
+            known = self.heard if self.asking else {}
+            return {relay: Heard(each, draining=False, at=0.0) for relay, each in known.items()}
+
+        def ask(*, now: bool) -> None:
+            self.asking = now
+
+        return cast(
+            "LoadWatch",
+            SimpleNamespace(start=lambda: ask(now=True), stop=lambda: ask(now=False), loads=loads),
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def _totals(self) -> Totals:
+        return {
+            "firsthop_region_answers_total": {
+                (("region", region), ("service", "relay")): float(count)
+                for region, count in self._answers.items()
+            }
+        }
+
+    async def seconds(self, count: float, *, asked: bool = True) -> None:
+        """Ten answers a second to Berlin, four to New York."""
+        for _ in range(int(count)):
+            if asked:
+                for region, prefix, answers in (("fra", BERLIN, 10), ("nyc", NEW_YORK, 4)):
+                    self._answers[region] += answers
+                    self.board.note("dns", [("relay", region, prefix, 1)])
+            self.now += 1
+            await self.lone.turn(
+                Seen(
+                    self.plan, status_of(fra_1="up", nyc_1="up"), GEO, None, None,
+                    self.received, fed=self.fed,
+                )
+            )  # fmt: skip
+
+
+def test_alone_is_who_was_not_fed_for_a_minute_until_he_is_for_a_while() -> None:
+    """A gap, or a feed that comes and goes, is neither."""
+    solitude, now = Solitude(0.0), 0.0
+
+    def look(*, fed: bool, seconds: float) -> list[bool]:
+        nonlocal now
+        found = []
+        for _ in range(int(seconds)):
+            now += 1
+            solitude.look(fed=fed, now=now)
+            found.append(solitude.alone)
+        return found
+
+    assert not any(look(fed=True, seconds=600) + look(fed=False, seconds=SILENT_S - 1))
+    assert not any(look(fed=True, seconds=1) + look(fed=False, seconds=SILENT_S - 1))
+    assert all(look(fed=False, seconds=3600)[1:])
+    assert all(look(fed=True, seconds=RETURNED_S - 1) + look(fed=False, seconds=2))
+    assert all(look(fed=True, seconds=RETURNED_S - 1))
+    assert not any(look(fed=True, seconds=600)[1:])
+
+
+async def test_alone_a_full_region_is_charged_for_and_fed_again_it_is_not() -> None:
+    """What was received holds before and after."""
+    rig = Rig()
+    rig.heard = {"fra-1": 1500, "nyc-1": 400}
+    await rig.seconds(120)
+    rig.fed = False
+    await rig.seconds(SILENT_S - 1)
+    assert (rig.lone.alone, rig.asking, rig.lone.prices) == (False, False, None)
+    await rig.seconds(1 + LISTEN_S + PLAN_S)
+    assert (rig.lone.alone, rig.asking) == (True, True)
+    assert rig.lone.prices is not None
+    assert rig.lone.prices.now["fra"] > 0
+    assert rig.changes > 0
+    rig.fed = True
+    await rig.seconds(RETURNED_S + 1)
+    assert (rig.lone.alone, rig.asking, rig.lone.prices) == (False, False, None)
+
+
+async def test_alone_it_goes_on_from_what_was_received() -> None:
+    """A price that is not needed any more falls little by little."""
+    rig = Rig()
+    rig.received = prices_of(nyc=40.0)
+    rig.heard = {"fra-1": 300, "nyc-1": 120}
+    await rig.seconds(120)
+    rig.fed = False
+    await rig.seconds(SILENT_S + LISTEN_S + 1)
+    assert rig.lone.prices is not None
+    assert rig.lone.prices.number == rig.received.number
+    assert 34 <= rig.lone.prices.now["nyc"] < 40
+    await rig.seconds(600)
+    assert rig.lone.prices.now.get("nyc", 0.0) <= 3.0, "what is left does little harm"
+
+
+@pytest.mark.parametrize("case", ["no relay says anything", "nobody asks", "no capacity"])
+async def test_where_too_little_is_known_what_was_received_holds(case: str) -> None:
+    """Its own answers alone say nothing of how many there are."""
+    rig = Rig(capacity=case != "no capacity")
+    rig.received = prices_of(nyc=40.0) if case != "no capacity" else None
+    rig.heard = {} if case == "no relay says anything" else {"fra-1": 1500, "nyc-1": 400}
+    rig.fed = False
+    await rig.seconds(600, asked=case != "nobody asks")
+    assert rig.lone.alone
+    assert rig.lone.prices is None
+    assert rig.changes == 0
