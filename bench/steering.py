@@ -281,7 +281,7 @@ def loop_table(seed: int) -> dict[str, Hour]:
     hours = {}
     print(f"\n70 minutes through caches (TTL {TTL_S} s, plans every {PLAN_S:.0f} s), seed {seed}")
     print(
-        "above capacity but for two minutes after a surge: mean, worst; worst of all; moved; swings"
+        "above capacity: mean and worst from two minutes after a surge on, worst of all; moved; swings"
     )
 
     def by(alone: int = 0, *, held: bool = False) -> Controller:
@@ -324,7 +324,8 @@ def write_plots(folder: Path, histories: list[History], hours: list[dict[str, Ho
     if hours:
         minutes = [second / 60 for second in range(0, END_S, 10)]
         lines = {
-            name: hour.utilisation[::10].max(axis=1).tolist() for name, hour in hours[0].items()
+            name: hours[0][name].utilisation[::10].max(axis=1).tolist()
+            for name in ("nearest", "all cut off, held", "all cut off, alone", "prices")
         }
         (folder / "surge.svg").write_text(
             chart(lines, minutes, across="minutes", up="use of the fullest region", most=3.0)

@@ -85,6 +85,18 @@ def test_guidance_of_another_store_does_not_count(tmp_path: Path) -> None:
     assert "latency" not in edge.shelf.numbers()
 
 
+def test_prices_of_its_own_stand_for_those_received(tmp_path: Path) -> None:
+    """While an edge is alone; beside the round trips that it was told last."""
+    edge = Edge(feed_settings(tmp_path))
+    assert edge.shelf is not None
+    for snapshot in (plan_of(DOCUMENT), prices_of(fra=7.5), latency_of()):
+        edge.shelf.accept(seal(snapshot, KEY))
+    edge.lone.prices = prices_of(iad=3.0)
+    assert edge.guidance == Guidance(prices_of(iad=3.0), latency_of())
+    edge.lone.prices = None
+    assert edge.guidance == Guidance(prices_of(fra=7.5), latency_of())
+
+
 def test_tables_are_named_by_guidance_too(tmp_path: Path) -> None:
     """Each kind makes another table, which says by what it was made; without any nothing is new."""
     store, geo = TableStore(tmp_path), europe_and_america()
