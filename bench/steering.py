@@ -281,7 +281,7 @@ def loop_table(seed: int) -> dict[str, Hour]:
     hours = {}
     print(f"\n70 minutes through caches (TTL {TTL_S} s, plans every {PLAN_S:.0f} s), seed {seed}")
     print(
-        "above capacity: mean and worst from two minutes after a surge on, worst of all; moved; swings"
+        "above capacity: mean, worst from two minutes after a surge on; worst of all; moved; swings"
     )
 
     def by(alone: int = 0, *, held: bool = False) -> Controller:
