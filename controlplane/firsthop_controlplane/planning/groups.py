@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_controlplane.learning.exploring import Wanted
 from firsthop_controlplane.learning.ground import Ground
 from firsthop_controlplane.planning.demand import Clients
 from firsthop_steering.atlas import Client, Rule, key_range
@@ -86,6 +87,15 @@ class Charted:
         if mask[0]:
             return Client(6, int(keys[0]), where, country, continent, asn)
         return Client(4, group << 8, where, country, continent, asn)
+
+
+def wanted_of(clients: Clients) -> Wanted:
+    """The clients of all services together, by prefix and by cell."""
+    groups, which = np.unique(clients.groups, return_inverse=True)
+    count = np.bincount(which, clients.count, len(groups)).astype(np.float64)
+    cells = groups >= np.uint64(CELL)
+    numbers = (groups[cells] & np.uint64(CELL - 1)).astype(np.int64)
+    return Wanted(groups[~cells], count[~cells], numbers, count[cells])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.leadership import first_number
+from firsthop_controlplane.learning.exploring import Wanted
 from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.observations import Clock
 from firsthop_controlplane.planning.demand import ALLOCATION_S, Demand
-from firsthop_controlplane.planning.groups import Charted, rows_of, supply_of
+from firsthop_controlplane.planning.groups import Charted, rows_of, supply_of, wanted_of
 from firsthop_controlplane.planning.rounds import Rounds
 from firsthop_controlplane.store import learned as store
 from firsthop_controlplane.store.engine import unavailable
@@ -99,6 +100,10 @@ class PlannerLoop:
             lasts_s = ALLOCATION_S if each.source == "allocations" else max(lasts[each.service], 1)
             self.demand.take(each.service, noted, answers=each.answers, lasts_s=lasts_s, now=now)
         self.demand.reports += 1
+
+    def wanted(self) -> Wanted:
+        """Where clients are, as far as this leader has heard."""
+        return wanted_of(self.demand.clients(self._clock()))
 
     async def run(self) -> None:
         """Until cancelled."""
