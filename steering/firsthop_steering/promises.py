@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from firsthop_steering.model import Model, Slug
+from firsthop_steering.rtt.exploration import MOST_OF_GROUP
 from firsthop_steering.rtt.samples import parse_prefix
 
 MOST_SHARE = 0.2
@@ -25,7 +26,7 @@ MOST_GAIN_MS = 10_000.0
 class Promise(Model):
     """What clients of one group may find out."""
 
-    rate: float = Field(gt=0, le=1)
+    rate: float = Field(gt=0, le=MOST_OF_GROUP)
     """Share of the group's allocations that look further."""
     gain_ms: dict[Slug, Annotated[float, Field(gt=0, le=MOST_GAIN_MS)]] = Field(
         min_length=1, max_length=MOST_PROMISED

@@ -146,9 +146,7 @@ def _promise(rate: float, gain_ms: Floats, regions: tuple[str, ...]) -> Promise 
     return Promise(rate=round(rate, 4), gain_ms=gains) if gains else None
 
 
-def _groups(
-    learned: Learned, ground: Ground, publication: Publication, wanted: Wanted
-) -> _Groups:
+def _groups(learned: Learned, ground: Ground, publication: Publication, wanted: Wanted) -> _Groups:
     """Those with any demand."""
     orders, told = publication.orders, publication.told
     assert told is not None
