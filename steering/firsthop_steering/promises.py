@@ -16,10 +16,11 @@ from firsthop_steering.rtt.samples import parse_prefix
 
 MOST_SHARE = 0.2
 """Of all allocations; more is no exploration, but another way to steer."""
-MOST_PROMISED = 3
-"""Regions that one promise names, those that may gain most."""
+MOST_PROMISED = 6
+"""Regions that one promise names, those that may gain most: an allocation carries up to three and a
+ticket four by themselves, so there is one more for each in any case."""
 MOST_PROMISES = 5000
-"""Of prefixes, and as many of places: 70 octets each."""
+"""Of prefixes and places together; 100 octets each."""
 MOST_GAIN_MS = 10_000.0
 
 

@@ -194,6 +194,16 @@ class Exploring:
         """Goes on from what another told."""
         self.told, self.now, self.rounds = told, told, 0
 
+    def of(self, prefix: str, cell: int, ground: Ground, *, has_row: bool) -> Promise | None:
+        """What was told of a prefix in a cell, as allocators find it."""
+        if has_row:
+            return self.told.prefixes.get(prefix)
+        geo = ground.geo
+        if cell >= len(geo):
+            return None
+        name = place_name(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
+        return self.told.places.get(name)
+
     def round(self, now: Promises) -> bool:
         """Takes `now` in; whether it is worth telling by itself."""
         self.now, self.rounds = now, self.rounds + 1

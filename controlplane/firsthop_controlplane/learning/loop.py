@@ -46,7 +46,7 @@ SAVE_S = 20.0
 LEARN_S = 30.0
 REST = 4.0
 """Learning rests at least so many times as long as it took."""
-LOOK_S = 300.0
+LOOK_S = 60.0
 """Without new samples it is looked so often where clients may explore: demand moves."""
 
 
