@@ -20,7 +20,8 @@ MOST_PROMISED = 6
 """Regions that one promise names, those that may gain most: an allocation carries up to three and a
 ticket four by themselves, so there is one more for each in any case."""
 MOST_PROMISES = 5000
-"""Of prefixes and places together; 100 octets each."""
+"""Of prefixes and places together, as the leader makes them: 100 octets each. A reader takes as
+many of either."""
 MOST_GAIN_MS = 10_000.0
 
 

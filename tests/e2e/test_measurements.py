@@ -27,6 +27,7 @@ from firsthop_steering.document import Document
 from firsthop_steering.measurements import MOST_SAMPLES
 from firsthop_steering.rtt.samples import Samples
 from firsthop_steering.snapshot import Latency, Plan
+from worlds import ZONE
 
 pytestmark = pytest.mark.database
 DOCUMENT = {
@@ -108,9 +109,7 @@ async def test_demand_alone_makes_edges_look_round(deployed: Any, until: Any) ->
     more = {"id": "lon", "latitude": 51.5, "longitude": -0.12}
     await deployed.made("/v1/regions", more)
     await deployed.made("/v1/relays", {"id": "lon-1", "region": "lon", "ipv4": "127.0.10.3"})
-    zone = {"apex": "edge.example.", "primary": "ns1.edge.example.",
-            "contact": "hostmaster.edge.example.", "name_servers": ["ns1.edge.example."]}  # fmt: skip
-    await deployed.made("/v1/zones", zone)
+    await deployed.made("/v1/zones", ZONE)
     await deployed.made("/v1/services", {"id": "relay", "name": "relay.edge.example."})
     client = "194.109.6.0/24"  # Amsterdam, by the bundled data somewhere in the Netherlands
     told = {"service": "relay", "source": "allocations", "region": "fra", "answers": 900,
