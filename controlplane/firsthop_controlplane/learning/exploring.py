@@ -26,7 +26,7 @@ from firsthop_steering.promises import (
 from firsthop_steering.rtt.exploration import explore, lower_bounds_ms
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.samples import Floats, Ints, Keys
-from firsthop_steering.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.snapshot import Plan, Prices, RelayStatus, Status
 from firsthop_steering.standing import may_be_explored
 
 Mask = npt.NDArray[np.bool_]
@@ -94,10 +94,12 @@ class _Groups:
                 yield place_name(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
 
 
-def open_regions(plan: Plan, status: Status | None, regions: tuple[str, ...]) -> Mask:
+def open_regions(
+    plan: Plan, status: Status | None, prices: Prices | None, regions: tuple[str, ...]
+) -> Mask:
     """Which of the regions somebody may be sent to just to learn of them, as far as is known here:
     allocators look once more."""
-    told = status.relays if status else {}
+    told, charged = status.relays if status else {}, prices.now if prices else {}
     open_ones = {
         each.region
         for each in plan.document.relays
@@ -109,7 +111,8 @@ def open_regions(plan: Plan, status: Status | None, regions: tuple[str, ...]) ->
     wanted = {
         each.id for each in plan.document.regions if each.state is State.ACTIVE and each.weight > 0
     }
-    return np.array([each in open_ones & wanted for each in regions], dtype=np.bool_)
+    free = {each for each in open_ones & wanted if not charged.get(each)}
+    return np.array([each in free for each in regions], dtype=np.bool_)
 
 
 def promises(

@@ -206,7 +206,8 @@ class LatencyLoop:
         ground = await self.ground_of(plan, self._geo)
         learned = await asyncio.to_thread(memory.learn, ground)
         self.learned, self.learned_at = learned, self._now()
-        is_open = open_regions(plan, self._feed.status, ground.regions)
+        prices = self._feed.guidance.within(plan.lineage).prices
+        is_open = open_regions(plan, self._feed.status, prices, ground.regions)
         is_news = await asyncio.to_thread(self._round, learned, ground, self.wanted(), is_open)
         if is_news and self.may_publish() and memory is self.memory:
             self._number += 1

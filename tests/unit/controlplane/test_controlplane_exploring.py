@@ -40,7 +40,7 @@ from firsthop_steering.promises import Promise, Promises
 from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, SHARE
 from firsthop_steering.rtt.samples import Samples, parse_prefix
 from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Latency, RelayStatus, Status
+from firsthop_steering.snapshot import Latency, Prices, RelayStatus, Status
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 START = 1_800_000_000
@@ -175,7 +175,7 @@ def test_what_is_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_only_open_regions_are_looked_at() -> None:
     """A region needs one relay that is well and has room; what operators want goes first."""
-    assert open_regions(PLAN, None, GROUND.regions).all()
+    assert open_regions(PLAN, None, None, GROUND.regions).all()
     status = status_of().model_copy(
         update={
             "relays": {
@@ -187,12 +187,15 @@ def test_only_open_regions_are_looked_at() -> None:
             }
         }
     )
-    assert open_regions(PLAN, status, GROUND.regions).tolist() == [False] * 4 + [True] * 2
+    assert open_regions(PLAN, status, None, GROUND.regions).tolist() == [False] * 4 + [True] * 2
+    prices = Prices(number=1, lineage="test", created_at=NOW, now={"fra": 0.2, "nyc": 0.0})
+    charged = open_regions(PLAN, None, prices, GROUND.regions).tolist()
+    assert charged == [True, False, True, True, True, True]
     shut = [{**REGIONS[0], "state": "draining"}, {**REGIONS[1], "weight": 0}, *REGIONS[2:]]
     relays = [*RELAYS[:2], {**RELAYS[2], "state": "disabled"}, {**RELAYS[3], "kind": "turn"}]
     plan = plan_of({**DOCUMENT, "regions": shut, "relays": [*relays, *RELAYS[4:]]})
-    assert open_regions(plan, None, GROUND.regions).tolist() == [False] * 4 + [True] * 2
-    is_open = open_regions(PLAN, status, GROUND.regions)
+    assert open_regions(plan, None, None, GROUND.regions).tolist() == [False] * 4 + [True] * 2
+    is_open = open_regions(PLAN, status, None, GROUND.regions)
     assert set(found(cells(1.0), is_open=is_open).places[BERLIN].gain_ms) == {"sto"}
 
 
