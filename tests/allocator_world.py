@@ -15,7 +15,15 @@ from firsthop_allocator.route import Refused
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
-from firsthop_steering.snapshot import CredentialKey, KeySet, RelayStatus, Status
+from firsthop_steering.rtt_map import RttMap
+from firsthop_steering.snapshot import (
+    CredentialKey,
+    KeySet,
+    Latency,
+    Prices,
+    RelayStatus,
+    Status,
+)
 from firsthop_steering.ufrag import CredentialKeys
 from worlds import NOW, europe_and_america, plan_of, status_of
 
@@ -74,10 +82,17 @@ def atlas_of(*, service: dict[str, Any] | None = None, **document: Any) -> Atlas
 
 
 def view_of(
-    status: Status | None = None, *, service: dict[str, Any] | None = None, **document: Any
+    status: Status | None = None,
+    *,
+    service: dict[str, Any] | None = None,
+    latency: Latency | None = None,
+    prices: Prices | None = None,
+    **document: Any,
 ) -> AllocatorView:
     """A view of that plan."""
-    steering = Steering(atlas_of(service=service, **document), status or status_of(number=7), NOW)
+    atlas = atlas_of(service=service, **document)
+    rtt = RttMap(atlas, latency)
+    steering = Steering(atlas, status or status_of(number=7), NOW, rtt=rtt, prices=prices)
     return AllocatorView(steering, KEYS)
 
 

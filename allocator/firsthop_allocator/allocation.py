@@ -8,6 +8,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
+from firsthop_allocator.exploring import CHANCE_LENGTH
 from firsthop_allocator.route import Refused, Route
 from firsthop_allocator.routing import find_route, steered_service
 from firsthop_allocator.view import AllocatorView
@@ -25,7 +26,8 @@ MAX_EXCLUDED = 64
 """Relays that one request may rule out: more than a client can have tried."""
 ID_ENTROPY_LENGTH = 12
 """Octets of an allocation's id: 10^12 allocations meet by chance once in 10^5 such sets."""
-ENTROPY_LENGTH = ufrag.ENTROPY_LENGTH + ID_ENTROPY_LENGTH
+_ID_END = ufrag.ENTROPY_LENGTH + ID_ENTROPY_LENGTH
+ENTROPY_LENGTH = _ID_END + CHANCE_LENGTH
 
 Source = Literal["client_ip", "peer", "forwarded", "x-forwarded-for"]
 
@@ -45,6 +47,13 @@ class AllocationRequest:
     """Ends the session there, and nowhere else."""
     exclude_relays: frozenset[str] = frozenset()
     """Ids that the client found to be unreachable; unknown ones rule out nothing."""
+    may_explore: bool = False
+    """Whether there is some allowance left; not used where a region or relays are named."""
+
+    def chance(self, drawn: bytes) -> bytes | None:
+        """`drawn` for who may explore: nobody who is pinned, or has trouble already."""
+        free = self.transceiver_region is None and not self.exclude_relays
+        return drawn if self.may_explore and free else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,7 @@ def allocate(
         view.steering.atlas.client(request.address),
         pinned=request.transceiver_region,
         excluded=request.exclude_relays,
+        chance=request.chance(entropy[_ID_END:]),
     )
     if isinstance(route, Refused):
         return route
@@ -129,7 +139,7 @@ def allocate(
     except ValueError as error:  # the only argument that the world can spoil is the time
         return Refused("clock", None, f"this allocator's clock cannot be right: {error}")
     created_s, expires_s = int(now.timestamp()), int(credential.expires_at.timestamp())
-    identity = entropy[ufrag.ENTROPY_LENGTH :].hex()
+    identity = entropy[ufrag.ENTROPY_LENGTH : _ID_END].hex()
     turn = None
     if route.turn_urls:
         turn = turn_credential(

@@ -184,12 +184,13 @@ class _Api:
             ttl=DEFAULT_TTL_S if body.ttl is None else body.ttl,
             transceiver_region=body.transceiver_region,
             exclude_relays=frozenset(body.exclude_relays or ()),
+            may_explore=self._counts.allowance.is_left,
         )
         made = allocate(view, wanted, now=self._clock(), entropy=self._entropy(ENTROPY_LENGTH))
         if isinstance(made, Refused):
             self._counts.allocations["", "", made.reason] += 1
             raise refusal(made)
-        self._counts.granted(made.route, "allocated", whom)
+        self._counts.granted(made.route, "allocated", whom, view.exploration_share)
         return web.Response(
             body=made.to_json(),
             status=201,

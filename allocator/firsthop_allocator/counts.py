@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from firsthop_allocator.callers import Subject
+from firsthop_allocator.exploring import Allowance
 from firsthop_allocator.route import Route
 from firsthop_allocator.samples import SampleQueue
 from firsthop_allocator.view import Holder
@@ -37,6 +38,10 @@ class Counts:
         """By route and status."""
         self.allocations: Counter[tuple[str, str, str]] = Counter()
         """By service, region of the first relay and result; "" where it did not come so far."""
+        self.explored: Counter[tuple[str, str]] = Counter()
+        """Allocations that carried a relay just to learn of it, by service and its region."""
+        self.allowance = Allowance()
+        """How many more may."""
         self.survey = Survey()
         """Clients, by service and region."""
         self.samples = SampleQueue()
@@ -44,9 +49,13 @@ class Counts:
         self._durations = [0] * (len(BOUNDS_S) + 1)
         self._seconds = 0.0
 
-    def granted(self, route: Route, result: Literal["allocated", "session"], whom: Subject) -> None:
-        """One more allocation, and who got it."""
+    def granted(
+        self, route: Route, result: Literal["allocated", "session"], whom: Subject, share: float
+    ) -> None:
+        """One more allocation, and who got it; `share` of them may explore."""
         self.allocations[route.service, route.entry, result] += 1
+        self.explored.update((route.service, region) for region in route.explored)
+        self.allowance.count(share, explores=bool(route.explored))
         family, key, _ = normalise(whom.address)
         self.survey.note((route.service, route.entry), family, key)
 
@@ -84,6 +93,14 @@ class AllocatorCollector(Collector):
         for labels, value in list(self._counts.allocations.items()):
             allocations.add_metric(labels, value)
         yield allocations
+        explored = CounterMetricFamily(
+            "firsthop_allocations_explored",
+            "Allocations that carried a relay just to learn of it, by its region",
+            labels=("service", "region"),
+        )
+        for place, value in list(self._counts.explored.items()):
+            explored.add_metric(place, value)
+        yield explored
         samples = CounterMetricFamily(
             "firsthop_client_samples",
             "Round trips that browsers reported; overflowed ones were taken before",

@@ -70,6 +70,8 @@ class Route:
     wire_id: int
     place: Place
     reason: str
+    explored: tuple[str, ...]
+    """Regions of the last relays, which are there to be learned of."""
     text: SessionText
     relays: bytes
     """The JSON members relays and transceiver_region."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from firsthop_allocator.exploring import Pick, explored
 from firsthop_allocator.route import Offer, Refused, Route
-from firsthop_allocator.view import AllocatorView, Reachable
+from firsthop_allocator.view import AllocatorView
 from firsthop_steering.atlas import Client
 from firsthop_steering.decision import Candidate, Decision
 from firsthop_steering.model import Relay, Service
@@ -24,8 +25,6 @@ MAX_RELAYS = 3
 """Answers of the system that Firsthop follows carry three, so that a client races them."""
 
 _NONE: frozenset[str] = frozenset()
-
-Pick = tuple[Reachable, Candidate]
 
 
 def steered_service(view: AllocatorView, wanted: str | None) -> Service | Refused:
@@ -50,8 +49,12 @@ def find_route(
     *,
     pinned: str | None = None,
     excluded: frozenset[str] = _NONE,
+    chance: bytes | None = None,
 ) -> Route | Refused:
-    """The route of `client`; `pinned` names a transceiver region, `excluded` relays."""
+    """The route of `client`; `pinned` names a transceiver region, `excluded` relays.
+
+    By `chance`, CHANCE_LENGTH random octets, it may get relays to explore at the end of the list.
+    """
     decision = view.steering.decide(service, client)
     if decision.chosen is None:
         return Refused("no_relay", None, f"service {service.id}: {decision.reason}")
@@ -63,14 +66,17 @@ def find_route(
     media = _media_region(view.steering.decide_media(service, client, entry), pinned)
     if isinstance(media, Refused):
         return media
+    extra: tuple[Pick, ...] = ()
+    if chance is not None and picks:
+        extra = explored(view, decision, {each.relay.region for each, _ in picks}, chance)
     reason = _reason(decision, picks or turn)
     # With the view these name all that a route says: the round trips follow from service, column
     # and relays, and a column has one cell.
-    named = (name for (name, _), _ in (*picks, *turn))
-    key = (service.id, decision.column, media, reason, len(picks), *named)
+    named = (name for (name, _), _ in (*picks, *extra, *turn))
+    key = (service.id, decision.column, media, reason, len(picks), len(extra), *named)
     route = view.kept_route(key)
     if route is None:
-        made = _route(view, decision, (picks, turn), media, reason)
+        made = _route(view, decision, (picks, extra, turn), media, reason)
         if isinstance(made, Refused):
             return made
         route = made
@@ -139,12 +145,13 @@ def _reason(decision: Decision, picks: list[Pick]) -> str:
 def _route(
     view: AllocatorView,
     decision: Decision,
-    chosen: tuple[list[Pick], list[Pick]],
+    chosen: tuple[list[Pick], tuple[Pick, ...], list[Pick]],
     media: str,
     reason: str,
 ) -> Route | Refused:
-    """`chosen` are the relays and the TURN servers."""
-    picks, turn = chosen
+    """`chosen` are the relays, those to explore, and the TURN servers."""
+    picks, extra, turn = chosen
+    picks = [*picks, *extra]
     tables, cell = view.tables, decision.client.cell
     wire_id = tables.wire_ids[media]
     if wire_id is None:
@@ -165,7 +172,13 @@ def _route(
         f"{opening},{_numbers(rank, offer)}}}"
         for rank, (opening, offer) in enumerate(zip(text.relays, offers, strict=True), start=1)
     )
-    note = {"plan": decision.plan, "status": decision.status, "reason": reason}
+    regions = tuple(each.relay.region for each, _ in extra)
+    note = {
+        "plan": decision.plan,
+        "status": decision.status,
+        "reason": reason,
+        "explored": regions,
+    }
     return Route(
         service=decision.service.id,
         offers=offers,
@@ -173,6 +186,7 @@ def _route(
         wire_id=wire_id,
         place=tables.place(cell),
         reason=reason,
+        explored=regions,
         text=text,
         relays=f'"relays":[{relays}],"transceiver_region":"{media}"'.encode(),
         decision=f'"decision":{json.dumps(note, separators=(",", ":"))}'.encode(),

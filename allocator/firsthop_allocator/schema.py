@@ -187,6 +187,14 @@ class DecisionNote(BaseModel):
     reason: str
 
 
+class AllocationNote(DecisionNote):
+    """The same, and what else the client may try."""
+
+    explored: list[Slug]
+    """Regions of the last relays: they are there to be measured, as they may be better than it is
+    thought; mostly none."""
+
+
 class AllocationAnswer(BaseModel):
     """What POST /v1/allocations gives."""
 
@@ -204,7 +212,7 @@ class AllocationAnswer(BaseModel):
     ice_servers: list[IceServer]
     """The nearest healthy TURN servers; empty where the plan has none."""
     key_id: int
-    decision: DecisionNote
+    decision: AllocationNote
 
 
 class RelayState(BaseModel):

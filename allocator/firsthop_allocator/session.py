@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from firsthop_allocator.allocation import AllocationRequest
+from firsthop_allocator.exploring import CHANCE_LENGTH
 from firsthop_allocator.route import Refused, Route
 from firsthop_allocator.routing import find_route, media_regions, steered_service
 from firsthop_allocator.view import AllocatorView
@@ -25,7 +26,7 @@ from firsthop_steering.ufrag import Credential, region_password_key
 
 MAX_ATTEMPTS = 4
 """Transceivers that one request may ask: with one that is dead the next is asked, not all."""
-ENTROPY_LENGTH = 2 + MAX_ATTEMPTS * ufrag.ENTROPY_LENGTH
+ENTROPY_LENGTH = 2 + MAX_ATTEMPTS * ufrag.ENTROPY_LENGTH + CHANCE_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Opening:
             "plan": view.steering.atlas.plan.number,
             "status": view.steering.status.number,
             "reason": self.route.reason,
+            "explored": self.route.explored,
         }
         return json.dumps(value, separators=(",", ":"))
 
@@ -116,8 +118,10 @@ def _mint(
     entropy: bytes,
 ) -> Iterator[Opening]:
     size = ufrag.ENTROPY_LENGTH
+    chance = request.chance(entropy[MAX_ATTEMPTS * size :])
     for place, (region, transceiver) in enumerate(asked):
-        route = find_route(view, service, client, pinned=region, excluded=request.exclude_relays)
+        excluded = request.exclude_relays
+        route = find_route(view, service, client, pinned=region, excluded=excluded, chance=chance)
         if isinstance(route, Refused):  # a region without a wire id
             continue
         credential = ufrag.mint(

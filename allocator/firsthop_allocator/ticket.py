@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from firsthop_allocator.exploring import drawn, promise_of
 from firsthop_allocator.route import Refused
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering import ufrag
 from firsthop_steering.atlas import Client
 from firsthop_steering.candidates import candidate_lines
-from firsthop_steering.decision import Candidate
+from firsthop_steering.decision import Candidate, Decision
 from firsthop_steering.model import Relay, Service
 from firsthop_steering.ufrag import PROBE_REGION, Credential, Rejected, mint_probe, probe_password
 
 NEAREST = 4
 """Relays of the regions that come first for the client, one each."""
 RACED = NEAREST + 1
-"""And one of any other region: what the map has in the wrong place is found by such."""
+"""And one of another region: one that is promised to be better, else any, for what the map has in
+the wrong place is found by such."""
 LIFETIME = timedelta(minutes=5)
 """For a page to be loaded and its browser to measure; rounded up to 16 s."""
 ENTROPY_LENGTH = 2 + ufrag.ENTROPY_LENGTH
@@ -37,6 +39,8 @@ _ANSWER = (
 """RFC 8841. The far end would open DTLS (RFC 8842 §5.3) and never does, so the browser sends checks
 and nothing else."""
 _NOBODY = ":".join(["00"] * 32)
+
+Raced = tuple[Relay, Candidate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def ticket(
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
     decision = view.steering.decide(service, client)
     ignore_health = decision.ranking.outcome == "open"
-    firsts: list[tuple[Relay, Candidate]] = []
+    firsts: list[Raced] = []
     for candidate in decision.walk:
         reachable = view.relays_at(
             service, candidate.site.id, decision.bucket, ignore_health=ignore_health
@@ -86,12 +90,25 @@ def ticket(
         return Refused("no_relay", None, f"service {service.id}: no relay can be measured")
     near, rest = firsts[:NEAREST], firsts[NEAREST:]
     if rest:
-        near.append(rest[int.from_bytes(entropy[:2], "big") % len(rest)])
+        near.append(_another(view, decision, near, rest, int.from_bytes(entropy[:2], "big")))
     try:
         credential = mint_probe(view.keys, expires_at=now + LIFETIME, entropy=entropy[2:])
     except ValueError as error:  # the only argument that the world can spoil is the time
         return Refused("clock", None, f"this allocator's clock cannot be right: {error}")
     return Ticket(credential, tuple((relay, each.rtt_ms) for relay, each in near))
+
+
+def _another(
+    view: AllocatorView, decision: Decision, near: list[Raced], rest: list[Raced], chance: int
+) -> Raced:
+    """By `chance`, 16 bits: a region that is promised to the client and may be looked at, else one
+    of `rest`. So a ticket names no more relays for what is promised."""
+    promise = promise_of(view, decision)
+    if promise is not None:
+        held = {candidate.site.id for _, candidate in near}
+        for (_, relay), candidate in drawn(view, decision, promise, held, [chance / 2**16]):
+            return relay, candidate
+    return rest[chance % len(rest)]
 
 
 def refusal_of(

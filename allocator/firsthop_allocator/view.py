@@ -164,6 +164,12 @@ class AllocatorView:
         self._relays: dict[tuple[str, str, bool, bool], Orders] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
 
+    @property
+    def exploration_share(self) -> float:
+        """The share of allocations that may carry a relay just to learn of it."""
+        latency = self.steering.rtt.latency
+        return latency.explore.share if latency else 0.0
+
     def relays_at(
         self,
         service: Service,

@@ -82,6 +82,7 @@ class Whip:
             ttl=query.ttl,
             transceiver_region=query.transceiver_region,
             exclude_relays=query.excluded,
+            may_explore=self._counts.allowance.is_left,
         )
         client, now = self._transceivers(request), self._clock()
         choice = openings(
@@ -123,7 +124,7 @@ class Whip:
         if said.status != 201:
             self._counts.allocations[route.service, "", "offer_refused"] += 1
             raise _passed_on(said)
-        self._counts.granted(route, "session", whom)
+        self._counts.granted(route, "session", whom, view.exploration_share)
         relays = [offer.relay for offer in route.offers]
         suffix = f"?service={query.service}" if query.service else ""
         return _answer(

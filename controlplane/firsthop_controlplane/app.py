@@ -161,6 +161,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         now=parts.now,
         clock=time.monotonic,
         learn_s=settings.learn_interval_s,
+        exploration_share=settings.exploration_share,
     )
     planner = PlannerLoop(
         engine,
@@ -188,6 +189,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     )
     loop.may_publish = latency.may_publish = planner.may_publish = election.may_publish
     latency.leads = lambda: election.leads
+    latency.wanted = planner.wanted
     peers = Peers(election, feed, parts.signing_key.public_key(), secret)
     follower = Follower(
         engine,

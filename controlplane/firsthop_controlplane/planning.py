@@ -19,7 +19,7 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.demand import DemandReport
-from firsthop_steering.planner.groups import Charted, supply_of
+from firsthop_steering.planner.groups import Charted, Wanted, supply_of, wanted_of
 from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S, Planner
 from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.snapshot import Plan, Prices, supersedes
@@ -71,6 +71,10 @@ class PlannerLoop:
         plan = self._feed.plan
         if plan is not None and self._geo is not None:
             self.planner.take(report, await self._chart(plan, self._geo), self._clock())
+
+    def wanted(self) -> Wanted:
+        """Where clients are, as far as this leader has heard."""
+        return wanted_of(self.planner.demand.clients(self._clock()))
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from firsthop_steering.depool import Shares
+from firsthop_steering.rtt.exploration import SHARE
 
 SERVICE = "firsthop-controlplane"
 GUARD_SHARE = 0.25
@@ -35,6 +36,8 @@ class Settings:
     """Load alone makes a new status at most this often."""
     learn_interval_s: float = 30.0
     """How often samples are learned from, and learned latency published, at most."""
+    exploration_share: float = SHARE
+    """Of all allocations: so many may carry a relay just to learn of it; 0: none does."""
     plan_interval_s: float = 15.0
     """How often prices are planned; also when a region is lost or the plan changes."""
     plan_warm_up_s: float = 60.0

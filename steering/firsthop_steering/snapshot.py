@@ -25,6 +25,7 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 from firsthop_steering.document import Document, problems_in
 from firsthop_steering.geography import PRIOR_MS_PER_KM
 from firsthop_steering.model import Family, Liveness, Model, Slug
+from firsthop_steering.promises import Promises
 from firsthop_steering.rtt.samples import parse_prefix
 
 FORMAT = 1
@@ -145,6 +146,8 @@ class Latency(Model):
         default_factory=dict, max_length=MOST_LEARNED
     )
     """`192.0.2.0/24` or `2001:db8::/48` → RTT in tenths of a millisecond."""
+    explore: Promises = Field(default_factory=Promises)
+    """Where clients may look for better ones. Allocators go by it; answer tables do not."""
 
     @model_validator(mode="after")
     def _has_a_number_a_region(self) -> Latency:

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 from firsthop_steering.atlas import Endpoint
 from firsthop_steering.families import together
-from firsthop_steering.model import Family, Liveness
+from firsthop_steering.model import Family, Liveness, Relay
+from firsthop_steering.planner.problem import TARGET_UTILISATION
 from firsthop_steering.snapshot import RelayStatus, Word
 
 Source = Literal["operator", "agent", "local", "global"]
@@ -39,6 +40,8 @@ class Standing(NamedTuple):
         return self.takes and self.families.get(family, self.verdict) != "down"
 
 
+EXPLORED_BELOW = TARGET_UTILISATION
+"""Used share of its capacity up to which nobody is sent to a relay just to learn of it."""
 NOT_PROBED = Standing("global", "unknown", {}, True, 100, None)
 """Of endpoints that no status speaks of."""
 
@@ -83,3 +86,14 @@ def _said(word: Word, unheard: Collection[Family]) -> dict[Family, Liveness]:
         for family, verdict in families.items()
         if verdict != "unknown" and family not in unheard
     }
+
+
+def may_be_explored(relay: Relay, status: RelayStatus) -> bool:
+    """Whether clients may be sent to it just to learn of it: not one that is down, drains, starts
+    slowly, or is as full as it ought to be. Where no load is told, it is not known to have any."""
+    load = status.load
+    if load is None and status.sessions is not None and relay.capacity:
+        load = status.sessions / relay.capacity
+    leaves = status.draining or status.crashed or status.stops_at is not None
+    well = status.verdict != "down" and status.share == 100 and not leaves
+    return well and (load is None or load < EXPLORED_BELOW)

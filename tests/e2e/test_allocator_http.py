@@ -23,11 +23,14 @@ from allocator_server import (
     faulty_fields,
     running,
 )
-from allocator_world import BERLIN, KEYS, NOWHERE, SAO_PAULO, view_of
+from allocator_world import BERLIN, KEYS, NOWHERE, RELAYS, SAO_PAULO, view_of
 from firsthop_allocator.app import create_app
 from firsthop_allocator.schema import AllocationAnswer, ProblemAnswer, RegionsAnswer
 from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
 from firsthop_allocator.view import Holder
+from firsthop_steering.promises import Promise, Promises
+from firsthop_steering.rtt.exploration import MOST_OF_GROUP
+from firsthop_steering.snapshot import Latency
 from firsthop_steering.ufrag import Decoded, decode
 from worlds import NOW, status_of
 
@@ -172,6 +175,28 @@ async def test_readiness_and_health() -> None:
         assert (status, said["ready"]) == (200, True)
         assert (said["plan"]["number"], said["status"]["number"]) == (41, 7)
         assert said["plan"]["age_s"] >= 0
+
+
+async def test_the_share_explores_and_is_counted() -> None:
+    """Nobody before the share is earned; then one, which says what it carries."""
+    gain = {"iad": 5.0}
+    promise = Promise(rate=MOST_OF_GROUP, gain_ms=gain)
+    explore = Promises(share=0.2, places={"52.5000,13.4000": promise})
+    latency = Latency(number=1, lineage="test", created_at=NOW, explore=explore)
+    near = [{**each, "region": "fra"} if each["region"] == "gru" else each for each in RELAYS]
+    async with running() as server:
+        server.holder.view = view_of(latency=latency, relays=near)
+        bodies = [(await server.post({"client_ip": BERLIN}))[1] for _ in range(200)]
+        explored = [each["decision"]["explored"] for each in bodies]
+        assert not any(explored[:5])
+        assert 0 < explored.count(["iad"]) <= 0.2 * len(bodies)
+        assert explored.count([]) + explored.count(["iad"]) == len(bodies)
+        regions = {tuple(each["region"] for each in body["relays"]) for body in bodies}
+        assert regions == {("fra", "fra", "fra"), ("fra", "fra", "fra", "iad")}
+        async with server.session.get(f"{server.url}/metrics") as response:
+            text = await response.text()
+        line = 'firsthop_allocations_explored_total{region="iad",service="relay"}'
+        assert f"{line} {explored.count(['iad']):.1f}" in text
 
 
 async def test_metrics() -> None:

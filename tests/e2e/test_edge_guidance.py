@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,10 +16,11 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deployment import ask, until
+from deployment import ask, free_port, until
 from fed_edge import DOCUMENT, FRA, GERMANY, IAD, FedEdge
 from firsthop_controlplane.feed import Feed, Held
 from firsthop_steering.document import Document
+from firsthop_steering.promises import Promise, Promises
 from firsthop_steering.snapshot import Latency, Plan, Prices, RelayStatus, Status
 from standin import keyset, own_address
 
@@ -104,3 +107,59 @@ async def test_an_edge_steers_by_prices_and_round_trips(tmp_path: Path) -> None:
         await holds(lambda: edge.answer() == [IAD], "it goes on by what it kept")
         assert edge.answer(NEIGHBOUR) == [FRA]
         assert "refused" not in edge.log.read_text()
+
+
+async def test_an_edges_allocator_explores_what_is_promised(tmp_path: Path) -> None:
+    """As soon as it is told, while DNS and tables stay as they are; also when it is cut off."""
+    key, token = Ed25519PrivateKey.generate(), "an-allocators-token"
+    public = tmp_path / "snapshot.pub"
+    public.write_text(key.public_key().public_bytes_raw().hex())
+    more = [{"id": f"fra-{n}", "region": "fra", "ipv4": f"127.0.10.{n + 5}"} for n in (2, 3)]
+    media = {"id": "eu", "wire_id": 7, "latitude": 50.0, "longitude": 8.0}
+    document = Document.model_validate(
+        {
+            **DOCUMENT,
+            "relays": [*DOCUMENT["relays"], *more],
+            "transceiver_regions": [media],
+            "transceivers": [{"id": "eu-1", "region": "eu", "host": "127.0.20.1", "port": 4000}],
+        }
+    )
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    keys = {"lineage": "a", "allocator_tokens": {digest: None}}
+    up = {each.id: RelayStatus(verdict="up") for each in document.relays}
+    feed = Feed(key)
+    feed.publish(Plan(document=document, **made(1)))
+    feed.publish(Status(relays=up, **made(1)))
+    feed.publish(keyset().model_copy(update=keys))
+    promise = Promise(rate=0.2, gain_ms={"iad": 5.0})
+    explore = Promises(share=0.2, prefixes={GERMANY: promise})
+    rows = {"regions": ("fra", "iad"), "base_ms": (4.0, 4.0), "prefixes": {GERMANY: (100, 1000)}}
+    port = free_port()
+    body = json.dumps({"client_ip": GERMANY.split("/")[0]}).encode()
+
+    def explored() -> bool:
+        wanted = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/allocations", data=body, headers=wanted
+        )
+        with urllib.request.urlopen(asked) as response:
+            answer = json.loads(response.read())
+        extra = [each["region"] for each in answer["relays"][3:]]
+        assert extra == answer["decision"]["explored"]
+        return bool(extra == ["iad"])
+
+    def counted() -> bool:
+        return "firsthop_allocations_explored_total{" in metrics(edge)
+
+    async with streaming(feed) as url:
+        edge = FedEdge(tmp_path, api=url, token="t", key=public)
+        with edge.running(FIRSTHOP_ALLOCATOR_LISTEN=f"127.0.0.1:{port}"):
+            await asyncio.to_thread(until, edge.ready, "the edge is ready")
+            assert not await asyncio.to_thread(lambda: any(explored() for _ in range(20)))
+            feed.publish(Latency(explore=explore, **rows, **made(7)))
+            await asyncio.to_thread(until, explored, "an allocation explores")
+            await asyncio.to_thread(until, counted, "and is counted")
+            assert set(edge.answer()) <= {each["ipv4"] for each in more} | {FRA}
+    with edge.running(FIRSTHOP_ALLOCATOR_LISTEN=f"127.0.0.1:{port}"):
+        await asyncio.to_thread(until, edge.ready, "the edge is ready again")
+        await asyncio.to_thread(until, explored, "it goes on by what it kept")

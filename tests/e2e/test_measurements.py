@@ -27,6 +27,7 @@ from firsthop_steering.document import Document
 from firsthop_steering.measurements import MOST_SAMPLES
 from firsthop_steering.rtt.samples import Samples
 from firsthop_steering.snapshot import Latency, Plan
+from worlds import ZONE
 
 pytestmark = pytest.mark.database
 DOCUMENT = {
@@ -120,6 +121,32 @@ async def test_representatives_are_no_clients(deployed: Any, until: Any) -> None
     told = (await _told(deployed, "198.51.100.200"))["fra"]
     assert told["samples"] == pytest.approx(2.0, abs=0.01)
     assert 60 < told["rtt_ms"] < 120
+
+
+async def test_demand_alone_makes_edges_look_round(deployed: Any, until: Any) -> None:
+    """Without one sample: where many are whom two regions may serve equally well."""
+    more = {"id": "lon", "latitude": 51.5, "longitude": -0.12}
+    await deployed.made("/v1/regions", more)
+    await deployed.made("/v1/relays", {"id": "lon-1", "region": "lon", "ipv4": "127.0.10.3"})
+    await deployed.made("/v1/zones", ZONE)
+    await deployed.made("/v1/services", {"id": "relay", "name": "relay.edge.example."})
+    client = "194.109.6.0/24"  # Amsterdam, by the bundled data somewhere in the Netherlands
+    told = {"service": "relay", "source": "allocations", "region": "fra", "answers": 900,
+            "clients": {client: 900}}  # fmt: skip
+    secret = await deployed.token_of("edge")
+    now = datetime.now(UTC)
+    since = (now - timedelta(seconds=10)).isoformat()
+    report = {"since": since, "until": now.isoformat(), "answers": [told]}
+    assert (await deployed.call("POST", "/v1/demand", report, token=secret)).status == 204
+
+    async def looks() -> Any:
+        answer = await deployed.get(f"/v1/latency?client={client.split('/')[0]}")
+        return answer.body.get("explore")
+
+    promise = await until(looks, "a promise is published")
+    assert promise["rate"] == pytest.approx(0.03 * 0.75, abs=0.001)
+    assert promise["gain_ms"].keys() <= {"fra", "lon"}
+    assert "firsthop_rtt_entries 0.0" in (await deployed.get("/metrics")).body.decode()
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ from firsthop_controlplane.tokens import TokenDraft
 from firsthop_geodata.errors import GeodataError
 from firsthop_steering.depool import Shares
 from firsthop_steering.document import DocumentError
+from firsthop_steering.promises import MOST_SHARE
+from firsthop_steering.rtt.exploration import SHARE
 
 DatabaseUrl = Annotated[
     str, typer.Option(envvar="FIRSTHOP_DATABASE_URL", help="postgresql://…", show_envvar=True)
@@ -99,6 +101,14 @@ def controlplane(
             " 1: no limit.",
         ),
     ] = GUARD_SHARE,
+    exploration_share: Annotated[
+        float,
+        typer.Option(
+            envvar="FIRSTHOP_EXPLORATION_SHARE",
+            help="Share of allocations that may carry a relay just to learn of it; 0: none,"
+            " at most 0.2.",
+        ),
+    ] = SHARE,
     status_kept_days: Annotated[
         float,
         typer.Option(
@@ -121,6 +131,7 @@ def controlplane(
             depool_region_share=share_of_relays(depool_region_share, "--depool-region-share"),
             depool_share=share_of_relays(depool_share, "--depool-share"),
             guard_share=share_of_clients(guard_share, "--guard-share"),
+            exploration_share=_share_to_explore(exploration_share),
             status_kept_days=status_kept_days,
         ),
         state_dir=state_dir,
@@ -132,6 +143,13 @@ def controlplane(
         run_controlplane(options, explainer)
     except (StartError, GeodataError, OSError) as error:
         raise fail(f"controlplane: {error}") from None
+
+
+def _share_to_explore(share: float) -> float:
+    if not 0 <= share <= MOST_SHARE:
+        rule = f"{share:g} is not from 0 to {MOST_SHARE:g}"
+        raise typer.BadParameter(rule, param_hint="--exploration-share")
+    return share
 
 
 def migrate(database_url: DatabaseUrl) -> None:

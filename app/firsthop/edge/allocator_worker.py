@@ -168,7 +168,14 @@ async def _report(pipe: SupervisorPipe, counts: Counts) -> None:
             (*cast(tuple[str, str], place), prefix_text(prefix), count)
             for (place, prefix), count in counts.survey.take().items()
         ]
-        counters = {"firsthop_allocations_total": allocations}
+        explored = [
+            ({"service": service, "region": region}, value)
+            for (service, region), value in counts.explored.items()
+        ]
+        counters = {
+            "firsthop_allocations_total": allocations,
+            "firsthop_allocations_explored_total": explored,
+        }
         samples = counts.samples.first(SAMPLES_A_LINE)
         if pipe.report(counters=counters, clients=clients, samples=samples):
             counts.samples.passed(len(samples))

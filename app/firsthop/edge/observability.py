@@ -30,6 +30,7 @@ HELP = {
     "firsthop_dns_dropped_total": "DNS messages that got no answer, and why",
     "firsthop_region_answers_total": "Answers that named a region of a service",
     "firsthop_allocations_total": "Allocation requests by result",
+    "firsthop_allocations_explored_total": "Allocations with a relay just to learn of it",
 }
 
 

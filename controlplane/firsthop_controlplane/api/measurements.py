@@ -35,6 +35,7 @@ from firsthop_geodata.prefixes import normalise
 from firsthop_steering.atlas import parse_client
 from firsthop_steering.measurements import Sample, SampleBatch, SamplesTaken
 from firsthop_steering.model import Model, Slug
+from firsthop_steering.promises import Promise
 from firsthop_steering.rtt.estimates import SOURCES
 from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
@@ -162,6 +163,8 @@ class LatencyOfClient(Model):
     country: str
     """ISO 3166; empty: not known."""
     learned_at: datetime | None
+    explore: Promise | None
+    """Where allocators may look for better ones; null: nothing is to be found."""
     regions: tuple[LatencyToRegion, ...]
 
 
@@ -178,7 +181,8 @@ async def _latency(calling: Calling) -> web.Response:
     if learned is None or ground is None:
         raise not_found("nothing has been learned yet")
     number = prefix_of(family, key)
-    known = await asyncio.to_thread(_known, learned, ground, number, loop.publication.row(number))
+    row = loop.publication.row(number)
+    known = await asyncio.to_thread(_known, learned, ground, number, row)
     network: IPv4Network | IPv6Network
     if family == 4:
         network = IPv4Network((key >> 8 << 8, 24))
@@ -191,6 +195,7 @@ async def _latency(calling: Calling) -> web.Response:
             prefix=str(network),
             country=ground.nations[ground.terrain.countries[cell]],
             learned_at=loop.learned_at,
+            explore=loop.exploring.of(str(network), cell, ground, has_row=bool(row)),
             regions=tuple(sorted(known, key=lambda each: each.rtt_ms)),
         )
     )

@@ -17,6 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.leadership import first_number
+from firsthop_controlplane.learning.exploring import (
+    Exploring,
+    Mask,
+    open_regions,
+    promises,
+)
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
@@ -25,6 +31,8 @@ from firsthop_controlplane.store import learned as store
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.model import Region
+from firsthop_steering.planner.groups import NOBODY, Wanted
+from firsthop_steering.rtt.exploration import SHARE
 from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.snapshot import Latency, Plan, supersedes
@@ -37,6 +45,8 @@ SAVE_S = 20.0
 LEARN_S = 30.0
 REST = 4.0
 """Learning rests at least so many times as long as it took."""
+LOOK_S = 60.0
+"""Without new samples it is looked so often where clients may explore: demand moves."""
 
 
 class LatencyLoop:
@@ -51,9 +61,10 @@ class LatencyLoop:
         now: Clock,
         clock: Callable[[], float],
         learn_s: float = LEARN_S,
+        exploration_share: float = SHARE,
     ) -> None:
         """`now` is the time of day and `clock` is monotonic, in seconds. Without geo data samples
-        are kept, and not learned from."""
+        are kept, and not learned from. `exploration_share` is of all allocations; 0: none."""
         self._engine = engine
         self._feed = feed
         self._geo = geo
@@ -63,6 +74,8 @@ class LatencyLoop:
         self.leads: Callable[[], bool] = lambda: False
         self.may_publish: Callable[[], bool] = lambda: False
         """Whether this replica leads, and is sure of it."""
+        self.wanted: Callable[[], Wanted] = lambda: NOBODY
+        """Where clients are, as far as they were heard of."""
         self._term = 0
         self._number = 0
         self._wake = asyncio.Event()
@@ -74,10 +87,11 @@ class LatencyLoop:
         """As of the last time."""
         self.learned_at: datetime | None = None
         self.publication = Publication()
+        self.exploring = Exploring(exploration_share)
         self.saved_at: datetime | None = None
         self.save_error = ""
         """Why the last save failed; empty when it did not."""
-        self._learn_at = self._save_at = 0.0
+        self._learn_at = self._save_at = self._look_at = 0.0
         self._is_new = False
         """Samples came since the last time that something was learned."""
 
@@ -113,12 +127,18 @@ class LatencyLoop:
         if self._clock() >= self._save_at:
             self._save_at = self._clock() + SAVE_S
             await self.save()
-        if self._is_new and self._clock() >= self._learn_at:
+        if self._clock() >= self._learn_at and (self._is_new or self._looks_anew()):
             started = self._clock()
             self._is_new = False
             await self._learn(memory)
             took = self._clock() - started
             self._learn_at = started + took + max(self._learn_s - took, REST * took)
+            self._look_at = started + LOOK_S
+
+    def _looks_anew(self) -> bool:
+        """Whether there may be somebody to explore without that samples came."""
+        due = self.exploring.share > 0 and self._clock() >= self._look_at
+        return due and len(self.wanted()) > 0
 
     async def _begin(self) -> Memory:
         """Reads what the leader before left, and goes on from there."""
@@ -136,11 +156,13 @@ class LatencyLoop:
             if supersedes(latency, present):
                 await self._publish(latency)
             self.publication = await asyncio.to_thread(Publication.resumed, latency)
+            self.exploring.resume(latency.explore)
         else:
             self.publication = Publication()
+            self.exploring = Exploring(self.exploring.share)
         if term == self._term:
             self.memory = memory
-            self._learn_at = self._clock()
+            self._learn_at = self._look_at = self._clock()
             self._save_at = self._clock() + SAVE_S
             self._is_new = len(memory.model.ledger) > 0
             log.info("latency.begun", entries=len(memory.model.ledger), parts=memory.parts)
@@ -183,7 +205,9 @@ class LatencyLoop:
         ground = await self.ground_of(plan, self._geo)
         learned = await asyncio.to_thread(memory.learn, ground)
         self.learned, self.learned_at = learned, self._now()
-        is_news = await asyncio.to_thread(self.publication.round, learned, ground)
+        prices = self._feed.guidance.within(plan.lineage).prices
+        is_open = open_regions(plan, self._feed.status, prices, ground.regions)
+        is_news = await asyncio.to_thread(self._round, learned, ground, self.wanted(), is_open)
         if is_news and self.may_publish() and memory is self.memory:
             self._number += 1
             latency = await asyncio.to_thread(self._made, self._number, plan.lineage)
@@ -191,6 +215,12 @@ class LatencyLoop:
             log.info("latency.published", number=latency.number, prefixes=len(latency.prefixes))
             with contextlib.suppress(Exception):  # the next one is saved; samples are safe
                 await store.save_snapshot(self._engine, self._term, latency)
+
+    def _round(self, learned: Learned, ground: Ground, wanted: Wanted, is_open: Mask) -> bool:
+        """Whether there is something to publish."""
+        is_news, share = self.publication.round(learned, ground), self.exploring.share
+        now = promises(learned, ground, self.publication, wanted, is_open, share)
+        return self.exploring.round(now) or is_news
 
     async def ground_of(self, plan: Plan, geo: GeoTable) -> Ground:
         """What a plan's regions stand on; the last one is kept."""
@@ -213,6 +243,7 @@ class LatencyLoop:
             scale=told.scale,
             countries=dict(told.countries),
             prefixes=self.publication.rows(),
+            explore=self.exploring.telling(),
         )
 
     async def _publish(self, latency: Latency) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 import numpy as np
+import numpy.typing as npt
 
 from firsthop_controlplane.learning.orders import UNSAID, Orders, joined
+from firsthop_steering.rtt.exploration import lower_bounds_ms
 from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.prior import spread_ms
@@ -89,6 +91,10 @@ class Publication:
     regions: tuple[str, ...] = ()
     told: Told | None = None
     orders: Orders = field(default_factory=lambda: Orders.empty(0))
+    bounds_ms: npt.NDArray[np.float32] = field(
+        default_factory=lambda: np.empty((0, 0), dtype=np.float32)
+    )
+    """The least to believe in, for each row of `orders`, as of the last round."""
 
     @classmethod
     def resumed(cls, latency: Latency) -> Publication:
@@ -125,12 +131,13 @@ class Publication:
         )
 
     def _next(self, learned: Learned, ground: Ground, told: Told, wanted: Ints) -> Orders:
-        parts = []
+        parts, bounds = [], [np.empty((0, len(ground.regions)), dtype=np.float32)]
         for first in range(0, len(learned.prefixes), _CHUNK):
             here = wanted[(wanted >= first) & (wanted < first + _CHUNK)]
             if len(here):
                 estimates = learned.of_prefixes(slice(first, first + _CHUNK))
                 at = here - first
+                bounds.append(lower_bounds_ms(estimates)[at].astype(np.float32))
                 parts.append(
                     self.orders.next(
                         learned.prefixes[here],
@@ -139,6 +146,7 @@ class Publication:
                         told.expected_ms(learned.cells[here], ground),
                     )
                 )
+        self.bounds_ms = np.concatenate(bounds)
         return joined(parts, len(ground.regions))
 
     def row(self, prefix: int) -> dict[str, float]:

@@ -92,6 +92,31 @@ class Charted:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Clients at once, of prefixes and of cells; each is named once."""
+
+    prefixes: Keys
+    of_prefixes: Floats
+    cells: Ints
+    of_cells: Floats
+
+    def __len__(self) -> int:
+        return len(self.prefixes) + len(self.cells)
+
+
+NOBODY = Wanted(np.empty(0, np.uint64), np.empty(0), np.empty(0, np.int64), np.empty(0))
+
+
+def wanted_of(clients: Clients) -> Wanted:
+    """The clients of all services together, by prefix and by cell."""
+    groups, which = np.unique(clients.groups, return_inverse=True)
+    count = np.bincount(which, clients.count, len(groups)).astype(np.float64)
+    cells = groups >= np.uint64(CELL)
+    numbers = (groups[cells] & np.uint64(CELL - 1)).astype(np.int64)
+    return Wanted(groups[~cells], count[~cells], numbers, count[cells])
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """Groups × regions: `cost_ms` is rtt − bias, infinite where the group may not go."""
 

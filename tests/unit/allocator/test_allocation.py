@@ -23,6 +23,7 @@ from allocator_world import (
     view_of,
 )
 from firsthop_allocator.allocation import (
+    ENTROPY_LENGTH,
     MAX_TTL_S,
     MIN_TTL_S,
     Allocation,
@@ -47,7 +48,7 @@ DOCUMENTED = {
     },
     "ice_parameters": {"username_fragment", "password", "ice_lite"},
     "candidates": {"candidate", "sdp_mid", "sdp_mline_index", "username_fragment"},
-    "decision": {"plan", "status", "reason"},
+    "decision": {"plan", "status", "reason", "explored"},
 }  # fmt: skip
 
 
@@ -145,8 +146,8 @@ def test_a_client_without_a_place_has_no_coordinates() -> None:
 def test_the_id_tells_nothing_of_the_nonce() -> None:
     """Each has random bytes of its own."""
     made = allocated(VIEW)
-    assert made.id == ENTROPY[7:].hex()
-    with pytest.raises(ValueError, match="19 bytes"):
+    assert made.id == ENTROPY[7:19].hex()
+    with pytest.raises(ValueError, match=f"{ENTROPY_LENGTH} bytes"):
         allocated(VIEW, entropy=b"short")
 
 
@@ -182,8 +183,8 @@ def test_services_are_found_by_id_and_name_and_the_first_is_the_default() -> Non
 
 def test_two_clients_share_what_is_laid_out_and_nothing_else() -> None:
     """A kept route carries neither the first client's address nor its credential."""
-    first = json.loads(allocated(VIEW, "10.1.1.1", entropy=b"a" * 19).to_json())
-    second = json.loads(allocated(VIEW, "10.1.1.2", entropy=b"b" * 19).to_json())
+    first = json.loads(allocated(VIEW, "10.1.1.1", entropy=b"a" * ENTROPY_LENGTH).to_json())
+    second = json.loads(allocated(VIEW, "10.1.1.2", entropy=b"b" * ENTROPY_LENGTH).to_json())
     assert first["relays"] == second["relays"]
     assert first["client"]["ip"] != second["client"]["ip"]
     assert first["ice_parameters"] != second["ice_parameters"]

@@ -59,3 +59,16 @@ def test_the_guard_share_of_a_change(tmp_path: Path, started: list[ControlPlaneO
     code, output = start(tmp_path, "--guard-share", "1.5")
     assert (code, len(started)) == (2, 3)
     assert "1.5 is not from 0 to 1" in output
+
+
+def test_the_share_that_explores(tmp_path: Path, started: list[ControlPlaneOptions]) -> None:
+    """Three per cent unless told otherwise; none is a share too, and a fifth is the most."""
+    start(tmp_path)
+    start(tmp_path, "--exploration-share", "0")
+    start(tmp_path, FIRSTHOP_EXPLORATION_SHARE="0.2")
+    assert [each.settings.exploration_share for each in started] == [0.03, 0.0, 0.2]
+    for share in ("0.21", "-0.01", "nan"):
+        code, output = start(tmp_path, "--exploration-share", share)
+        assert (code, len(started)) == (2, 3)
+        assert "--exploration-share" in output
+        assert "is not from 0 to 0.2" in output

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from firsthop_steering import snapshot as snapshots
+from firsthop_steering.promises import Promise, Promises, place_name
 from firsthop_steering.snapshot import (
     CredentialKey,
     Delta,
@@ -171,3 +174,34 @@ def test_many_rows_of_latency_are_sealed_as_few_are() -> None:
             prefixes={f"10.{n // 256}.{n % 256}.0/24": (n, None) for n in range(count)},
         )
         assert unseal(seal(latency, KEY), KEY.public_key()) == latency
+
+
+def test_what_is_promised_travels_with_latency() -> None:
+    """A reader and a writer that know nothing of it have nothing to explore."""
+    promise = Promise(rate=0.05, gain_ms={"fra": 4.2})
+    explore = Promises(
+        share=0.03,
+        prefixes={"10.1.2.0/24": promise, "2001:db8::/48": promise},
+        places={place_name(50.1109, -8.6821): promise},
+    )
+    latency = Latency(number=1, lineage="store", created_at=NOW, explore=explore)
+    assert unseal(seal(latency, KEY), KEY.public_key()) == latency
+    assert [*explore.places] == ["50.1109,-8.6821"]
+    old = latency.model_dump(exclude={"explore"})
+    assert Latency.model_validate(old).explore == Promises()
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"share": 0.21}, "less than or equal to 0.2"),
+        ({"prefixes": {"10.1.2.0/23": {"rate": 0.1, "gain_ms": {"fra": 1}}}}, "/24"),
+        ({"places": {"here": {"rate": 0.3, "gain_ms": {"fra": 1}}}}, "less than or equal to 0.2"),
+        ({"places": {"here": {"rate": 0.1, "gain_ms": {}}}}, "at least 1"),
+        ({"places": {"here": {"rate": 0.1, "gain_ms": {"fra": 0}}}}, "greater than 0"),
+    ],
+)
+def test_promises_are_bounded(fields: dict[str, Any], rule: str) -> None:
+    """Nobody can have edges explore without end."""
+    with pytest.raises(ValidationError, match=rule):
+        Promises.model_validate(fields)

@@ -1,0 +1,221 @@
+"""Where clients are to look for better regions, and when edges are told. No clock, no store.
+
+Groups are the prefixes that have a row of their own, and places for all others. They are weighed by
+demand; where nobody has told any, by samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_controlplane.learning.publication import Publication
+from firsthop_steering.demand import prefix_text
+from firsthop_steering.model import State
+from firsthop_steering.planner.groups import Wanted
+from firsthop_steering.promises import (
+    MOST_PROMISED,
+    MOST_PROMISES,
+    Promise,
+    Promises,
+    place_name,
+)
+from firsthop_steering.rtt.exploration import explore, lower_bounds_ms
+from firsthop_steering.rtt.ground import Ground
+from firsthop_steering.rtt.learned import Learned
+from firsthop_steering.rtt.samples import Floats, Ints, Keys
+from firsthop_steering.snapshot import Plan, Prices, RelayStatus, Status
+from firsthop_steering.standing import may_be_explored
+
+Mask = npt.NDArray[np.bool_]
+
+MOST_WEIGHED = 20_000
+"""Groups among which the budget is shared out, those with most demand: 64 MB for 50 regions."""
+LEAST_RATE = 0.0005
+"""What is tried less often than once in 2,000 allocations is not named."""
+REST_ROUNDS = 10
+"""So many rounds pass before edges are told of nothing but where to look."""
+CHANGED = 0.5
+"""And only if at least half of the budget would go elsewhere."""
+_UNKNOWN = RelayStatus()
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Rows of prefixes, and after them places: what each holds, and how much it may be off.
+
+    Floats are groups × regions, `demand` has one number a group."""
+
+    prefixes: Keys
+    cells: Ints
+    bounds_ms: Floats
+    rtt_ms: Floats
+    held: Ints
+    demand: Floats
+
+    def most_wanted(self) -> _Groups:
+        """Those with most demand, where there are too many."""
+        if len(self.demand) <= MOST_WEIGHED:
+            return self
+        kept = np.sort(np.argpartition(-self.demand, MOST_WEIGHED - 1)[:MOST_WEIGHED])
+        count = len(self.prefixes)
+        rows, cells = kept[kept < count], kept[kept >= count] - count
+        return _Groups(
+            self.prefixes[rows], self.cells[cells], self.bounds_ms[kept], self.rtt_ms[kept],
+            self.held[kept], self.demand[kept],
+        )  # fmt: skip
+
+    def names(self, ground: Ground, which: Ints) -> Iterator[str]:
+        """Of the groups in `which`, as `Promises` has them."""
+        geo, count = ground.geo, len(self.prefixes)
+        for each in which.tolist():
+            if each < count:
+                yield prefix_text(int(self.prefixes[each]))
+            else:
+                cell = int(self.cells[each - count])
+                yield place_name(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
+
+
+def open_regions(
+    plan: Plan, status: Status | None, prices: Prices | None, regions: tuple[str, ...]
+) -> Mask:
+    """Which of the regions somebody may be sent to just to learn of them, as far as is known here:
+    allocators look once more."""
+    told, charged = status.relays if status else {}, prices.now if prices else {}
+    open_ones = {
+        each.region
+        for each in plan.document.relays
+        if each.kind == "relay"
+        and each.state is State.ACTIVE
+        and each.weight > 0
+        and may_be_explored(each, told.get(each.id, _UNKNOWN))
+    }
+    wanted = {
+        each.id for each in plan.document.regions if each.state is State.ACTIVE and each.weight > 0
+    }
+    free = {each for each in open_ones & wanted if not charged.get(each)}
+    return np.array([each in free for each in regions], dtype=np.bool_)
+
+
+def promises(
+    learned: Learned,
+    ground: Ground,
+    publication: Publication,
+    wanted: Wanted,
+    is_open: Mask,
+    share: float,
+) -> Promises:
+    """What to look for after a round of `publication`."""
+    groups = _groups(learned, ground, publication, wanted).most_wanted()
+    if not share or not len(groups.demand) or not is_open.any():
+        return Promises()
+    may = np.broadcast_to(is_open, groups.rtt_ms.shape)
+    found = explore(groups.bounds_ms, groups.rtt_ms, groups.held, may, groups.demand, share)
+    named = np.flatnonzero(found.rates >= LEAST_RATE)
+    spent = found.rates[named] * groups.demand[named]
+    named = np.sort(named[np.argsort(-spent, kind="stable")[:MOST_PROMISES]])
+    made: tuple[dict[str, Promise], dict[str, Promise]] = {}, {}
+    for each, name in zip(named.tolist(), groups.names(ground, named), strict=True):
+        promise = _promise(float(found.rates[each]), found.promise_ms[each], ground.regions)
+        if promise is not None:
+            made[each >= len(groups.prefixes)][name] = promise
+    if not any(made):
+        return Promises()
+    return Promises(share=share, prefixes=made[0], places=made[1])
+
+
+def _promise(rate: float, gain_ms: Floats, regions: tuple[str, ...]) -> Promise | None:
+    best = np.argsort(-gain_ms, kind="stable")[:MOST_PROMISED].tolist()
+    gains = {regions[each]: round(float(gain_ms[each]), 1) for each in best}
+    gains = {region: gain for region, gain in gains.items() if gain > 0}
+    return Promise(rate=round(rate, 4), gain_ms=gains) if gains else None
+
+
+def _groups(learned: Learned, ground: Ground, publication: Publication, wanted: Wanted) -> _Groups:
+    """Those with any demand."""
+    orders, told = publication.orders, publication.told
+    assert told is not None
+    if len(wanted):
+        of_rows = _of(orders.prefixes, wanted.prefixes, wanted.of_prefixes)
+    else:
+        counts = learned.entries.count
+        heard = np.bincount(learned.which, counts, len(learned.prefixes)).astype(np.float64)
+        of_rows = _of(orders.prefixes, learned.prefixes, heard)
+    rows = np.flatnonzero(of_rows > 0)
+    here = (wanted.cells < len(ground.geo)) & (wanted.of_cells > 0)
+    cells = wanted.cells[here]
+    estimates = learned.of_groups(cells, np.zeros(len(cells), dtype=np.int64))
+    held = np.argsort(told.expected_ms(cells, ground), axis=1, kind="stable")
+    return _Groups(
+        orders.prefixes[rows],
+        cells,
+        np.vstack([publication.bounds_ms[rows], lower_bounds_ms(estimates)]).astype(np.float64),
+        np.vstack([orders.rtt_ms[rows], estimates.rtt_ms]).astype(np.float64),
+        np.vstack([orders.held[rows], held]).astype(np.int64),
+        np.concatenate([of_rows[rows], wanted.of_cells[here]]),
+    )
+
+
+def _of(prefixes: Keys, among: Keys, values: Floats) -> Floats:
+    """The value of each of `prefixes` among ascending ones; 0 where it is not there."""
+    if not len(among):
+        return np.zeros(len(prefixes))
+    place = np.minimum(np.searchsorted(among, prefixes), len(among) - 1)
+    return np.where(among[place] == prefixes, values[place], 0.0)
+
+
+@dataclass(slots=True)
+class Exploring:
+    """What edges were told, and what they would be told now."""
+
+    share: float
+    """Of all allocations; 0: nobody looks anywhere."""
+    told: Promises = field(default_factory=Promises)
+    now: Promises = field(default_factory=Promises)
+    rounds: int = REST_ROUNDS
+    """Since edges were told: at the beginning there is nothing to wait for."""
+
+    def resume(self, told: Promises) -> None:
+        """Goes on from what another told."""
+        self.told, self.now, self.rounds = told, told, 0
+
+    def of(self, prefix: str, cell: int, ground: Ground, *, has_row: bool) -> Promise | None:
+        """What was told of a prefix in a cell, as allocators find it."""
+        if has_row:
+            return self.told.prefixes.get(prefix)
+        geo = ground.geo
+        if cell >= len(geo):
+            return None
+        name = place_name(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
+        return self.told.places.get(name)
+
+    def round(self, now: Promises) -> bool:
+        """Takes `now` in; whether it is worth telling by itself."""
+        self.now, self.rounds = now, self.rounds + 1
+        if self.told.share > self.share:  # an operator wants less of it
+            return True
+        return self.rounds > REST_ROUNDS and _is_changed(self.told, now)
+
+    def telling(self) -> Promises:
+        """What the next snapshot says."""
+        self.told, self.rounds = self.now, 0
+        return self.now
+
+
+def _is_changed(before: Promises, now: Promises) -> bool:
+    old, new = _tries(before), _tries(now)
+    off = sum(abs(new.get(each, 0.0) - old.get(each, 0.0)) for each in old.keys() | new.keys())
+    return off > CHANGED * max(sum(old.values()), sum(new.values()))
+
+
+def _tries(promises: Promises) -> dict[tuple[str, str], float]:
+    """How often each group tries each region, as `rtt.exploration.choose` draws the first."""
+    tries = {}
+    for name, each in (*promises.prefixes.items(), *promises.places.items()):
+        whole = sum(gain**2 for gain in each.gain_ms.values())
+        for region, gain in each.gain_ms.items():
+            tries[name, region] = each.rate * gain**2 / whole
+    return tries
