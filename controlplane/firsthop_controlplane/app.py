@@ -26,6 +26,7 @@ from firsthop_controlplane.api import (
     planning,
     process,
     records,
+    registration,
     replicas,
     resources,
     simulate,
@@ -60,11 +61,18 @@ from firsthop_controlplane.store.engine import (
 from firsthop_controlplane.tokens import BootstrapToken, TokenBook
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.depool import Shares
+from firsthop_steering.pace import Pace
+from firsthop_steering.registration import MOST_REGISTERED
 from firsthop_steering.snapshot import KeySet, Plan
 from firsthop_steering.ufrag import mint_probe_credential
 
 log = structlog.get_logger(__name__)
 PROBE_ENTROPY_BYTES = 7
+REGISTER_EVERY_S = 10.0
+"""Changes of place by one token: a whole region at once, then one in so long. Each is a revision,
+and the history is kept for ever."""
+MOST_REGISTERING = 10_000
+"""Tokens whose pace is known."""
 
 
 def utc_now() -> datetime:
@@ -112,6 +120,7 @@ def operations() -> tuple[Operation, ...]:
         *tokens.OPERATIONS,
         *keys.OPERATIONS,
         *machines.OPERATIONS,
+        *registration.OPERATIONS,
         *measurements.OPERATIONS,
         *planning.OPERATIONS,
         *stream.OPERATIONS,
@@ -220,6 +229,9 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         latency=latency,
         planner=planner,
         measures=Measures(feed, election, latency),
+        registering=Pace(
+            at_once=MOST_REGISTERED, every_s=REGISTER_EVERY_S, most_keys=MOST_REGISTERING
+        ),
         now=parts.now,
         mint_probe=parts.mint_probe,
         explain=parts.explain,

@@ -1,0 +1,136 @@
+"""Transceivers register themselves at a real control plane, over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.database
+PATH = "/v1/transceivers/eu-1"
+HERE = {
+    "region": "eu",
+    "host": "127.0.20.1",
+    "port": 3479,
+    "signalling_ipv4": "127.0.20.1",
+    "signalling_port": 8082,
+}
+DOCUMENT = {
+    "transceiver_regions": [
+        {"id": "eu", "latitude": 50.1, "longitude": 8.7, "networks": ["127.0.20.0/24"]},
+        {"id": "us", "latitude": 39.0, "longitude": -77.5},
+    ],
+    "transceivers": [
+        {"id": "us-1", "region": "us", "host": "127.0.30.1", "port": 3479, "wire_id": 9},
+    ],
+}
+
+
+@pytest.fixture
+async def deployed(api: Any) -> Any:
+    await api.made("/v1/changesets", {"document": DOCUMENT})
+    return api
+
+
+async def put(api: Any, token: str, path: str = PATH, **changes: Any) -> Any:
+    return await api.call("PUT", path, HERE | changes, token=token)
+
+
+async def revision(api: Any) -> Any:
+    return (await api.get("/v1/revisions?limit=1")).body["items"][0]
+
+
+async def test_a_registration_is_a_revision_once(deployed: Any) -> None:
+    """201 and a wire id; the same again 200 and nothing new; another place a revision."""
+    token = await deployed.token_of("transceiver", "eu")
+    made = await put(deployed, token)
+    assert (made.status, made.body["registered"]) == (201, True)
+    newest = await revision(deployed)
+    assert newest["message"] == "transceivers/eu-1 created"
+    assert newest["author"].startswith("transceiver-")
+    again = await put(deployed, token)
+    assert (again.status, again.body) == (200, made.body)
+    again = await put(deployed, token, wire_id=made.body["wire_id"])
+    assert (again.status, again.body) == (200, made.body)
+    assert await revision(deployed) == newest
+    moved = await put(deployed, token, port=4000)
+    assert (moved.status, moved.body["wire_id"]) == (200, made.body["wire_id"])
+    newest = await revision(deployed)
+    assert newest["message"] == "transceivers/eu-1: port changed"
+    routes = json.loads((deployed.state_dir / "routes.json").read_text())["routes"]
+    hops = {each["host"]: each["port"] for route in routes for each in route["upstreams"]}
+    assert hops == {"127.0.20.1": 4000, "127.0.30.1": 3479}
+
+
+async def test_a_token_reaches_no_further_than_its_region(deployed: Any) -> None:
+    token = await deployed.token_of("transceiver", "eu")
+    refused = await put(deployed, token, region="us")
+    assert (refused.status, refused.rules) == (
+        403,
+        {"region": "this token is for transceiver region eu"},
+    )
+    refused = await put(deployed, token, host="192.0.2.1")
+    assert (refused.status, set(refused.rules)) == (422, {"host"})
+    refused = await put(deployed, token, "/v1/transceivers/us-1")
+    assert (refused.status, refused.rules) == (409, {"id": "is a transceiver of region us"})
+    other = await deployed.token_of("transceiver", "us")
+    refused = await put(deployed, other, "/v1/transceivers/us-2", region="us")
+    assert (refused.status, set(refused.rules)) == (422, {"region"})
+    gone = await deployed.token_of("transceiver", "asia")
+    refused = await put(deployed, gone, "/v1/transceivers/a-1", region="asia")
+    assert (refused.status, set(refused.rules)) == (422, {"region"})
+    assert (await put(deployed, deployed.token)).status == 403, "an admin is no transceiver"
+    assert (await put(deployed, token, wire_id=9)).status == 422, "it is another's"
+    assert len((await deployed.get("/v1/transceivers")).body["items"]) == 1
+
+
+async def test_what_operators_configured_is_confirmed_only(deployed: Any) -> None:
+    token = await deployed.token_of("transceiver", "us")
+    before = await revision(deployed)
+    where = {"region": "us", "host": "127.0.30.1", "port": 3479}
+    path = "/v1/transceivers/us-1"
+    answer = await deployed.call("PUT", path, where, token=token)
+    assert (answer.status, answer.body["wire_id"]) == (200, 9)
+    answer = await deployed.call("PUT", path, where | {"port": 4000}, token=token)
+    assert (answer.status, answer.rules) == (409, {"port": "is configured by operators as 3479"})
+    assert await revision(deployed) == before
+
+
+async def test_documents_of_operators_leave_registered_ones_alone(deployed: Any) -> None:
+    """Unless they name it, which takes it over, or their region is gone."""
+    token = await deployed.token_of("transceiver", "eu")
+    made = (await put(deployed, token)).body
+    again = await deployed.call("POST", "/v1/changesets", {"document": DOCUMENT})
+    assert (again.status, again.body["changes"]) == (200, [])
+    named = [*DOCUMENT["transceivers"], {"id": "eu-1", **HERE}]
+    document = DOCUMENT | {"transceivers": named}
+    await deployed.made("/v1/changesets", {"document": document})
+    taken = (await deployed.get(PATH)).body
+    assert taken == made | {"registered": False}
+    assert (await put(deployed, token, port=4000)).status == 409
+    await deployed.patch(PATH, {"registered": True})
+    gone = DOCUMENT | {"transceiver_regions": DOCUMENT["transceiver_regions"][1:]}
+    await deployed.made("/v1/changesets", {"document": gone})
+    assert (await deployed.get(PATH)).status == 404
+    assert (await put(deployed, token)).status == 422
+    await deployed.made("/v1/changesets", {"document": DOCUMENT})
+    back = await put(deployed, token)
+    assert (back.status, back.body) == (201, made), "and it has its wire id again"
+
+
+async def test_a_region_holds_so_many_and_a_token_may_change_so_much(deployed: Any) -> None:
+    """A stolen token neither fills the plan nor writes history without end."""
+    token = await deployed.token_of("transceiver", "eu")
+    many = [
+        {"id": f"eu-{n}", "region": "eu", "host": "127.0.20.9", "port": n, "registered": True}
+        for n in range(1000, 1255)
+    ]
+    document = DOCUMENT | {"transceivers": [*DOCUMENT["transceivers"], *many]}
+    await deployed.made("/v1/changesets", {"document": document})
+    assert (await put(deployed, token)).status == 201
+    refused = await put(deployed, token, "/v1/transceivers/one-more", port=3480)
+    assert (refused.status, set(refused.rules)) == (409, {"region"})
+    codes = [(await put(deployed, token, host="192.0.2.1")).status for _ in range(256)]
+    assert set(codes) == {422, 429}
+    assert (await put(deployed, token)).status == 200, "what changes nothing always may"
