@@ -37,6 +37,7 @@ from firsthop_controlplane.api import (
 from firsthop_controlplane.api.openapi import openapi
 from firsthop_controlplane.api.operations import Calling, Operation, answer_json, handler_of
 from firsthop_controlplane.api.problems import Handler, problems
+from firsthop_controlplane.departures import Departures
 from firsthop_controlplane.deps import DEPS, Deps, MintProbe
 from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
@@ -250,6 +251,16 @@ def _observations(settings: Settings, now: datetime) -> Observations:
     )
 
 
+def _departures(deps: Deps) -> Departures:
+    return Departures(
+        deps.revisions,
+        deps.feed,
+        lambda: deps.observations,
+        may_remove=deps.election.may_publish,
+        now=deps.now,
+    )
+
+
 @contextlib.asynccontextmanager
 async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
     """Everything that goes on between requests."""
@@ -265,6 +276,7 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
                 deps.status_loop.save_always(),
                 deps.latency.run(),
                 deps.planner.run(),
+                _departures(deps).run(),
                 _follow_bootstrap(deps, parts),
             ),
         ):

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from firsthop_controlplane.departures import Departures
+from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.foresight import Foresight
+from firsthop_controlplane.judgement import Judgement
+from firsthop_controlplane.observations import Observations
+from firsthop_controlplane.revisions import Revisions
+from firsthop_controlplane.store.engine import create_engine
+from firsthop_steering.depool import Shares
+from firsthop_steering.document import Document
+from firsthop_steering.reports import TransceiverReport
+from firsthop_steering.snapshot import Plan
 
 pytestmark = pytest.mark.database
 PATH = "/v1/transceivers/eu-1"
@@ -134,3 +148,102 @@ async def test_a_region_holds_so_many_and_a_token_may_change_so_much(deployed: A
     codes = [(await put(deployed, token, host="192.0.2.1")).status for _ in range(256)]
     assert set(codes) == {422, 429}
     assert (await put(deployed, token)).status == 200, "what changes nothing always may"
+
+
+def report(sequence: int, **said: Any) -> dict[str, Any]:
+    return {"sequence": sequence, "sent_at": datetime.now(UTC).isoformat(), **said}
+
+
+async def test_a_transceiver_speaks_for_itself_and_others_of_its_region(
+    deployed: Any, until: Any
+) -> None:
+    """Its word is in the status, under the rules of an agent's."""
+    token = await deployed.token_of("transceiver", "eu")
+    path = f"{PATH}/reports"
+    early = await deployed.call("POST", path, report(1), token=token)
+    assert early.status == 404, "it has not registered"
+    assert (await put(deployed, token, capacity=40)).status == 201
+    said = report(7, sessions=10, cpu=0.5, draining=True)
+    assert (await deployed.call("POST", path, said, token=token)).status == 204
+
+    async def told() -> bool:
+        known = (await deployed.get("/v1/status")).body["transceivers"].get("eu-1", {})
+        wanted = {"verdict": "up", "draining": True, "sessions": 10, "load": 0.25}
+        return bool(wanted.items() <= known.items())
+
+    await until(told, "its word is in the status")
+    status = (await deployed.get("/v1/status")).body
+    assert status["transceiver_reports"]["eu-1"]["cpu"] == 0.5
+    again = await deployed.call("POST", path, said, token=token)
+    assert (again.status, again.rules) == (409, {"sequence": "is old"})
+    late = report(8) | {"sent_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}
+    skewed = await deployed.call("POST", path, late, token=token)
+    assert (skewed.status, set(skewed.rules)) == (422, {"sent_at"})
+    other = await deployed.call("POST", "/v1/transceivers/us-1/reports", report(1), token=token)
+    assert (other.status, set(other.rules)) == (403, {"region"})
+    metrics = (await deployed.get("/metrics")).body.decode()
+    assert 'firsthop_transceiver_verdict{transceiver="eu-1"} 1.0' in metrics
+    assert 'firsthop_transceiver_draining{transceiver="eu-1"} 1.0' in metrics
+    assert 'firsthop_transceiver_load{transceiver="eu-1"} 0.25' in metrics
+
+
+async def test_what_was_said_outlives_the_control_plane(start_api: Any, until: Any) -> None:
+    """The next one knows how every transceiver stood."""
+    first = await start_api()
+    await first.made("/v1/changesets", {"document": DOCUMENT})
+    token = await first.token_of("transceiver", "eu")
+    assert (await put(first, token)).status == 201
+    said = report(1, sessions=3)
+    assert (await first.call("POST", f"{PATH}/reports", said, token=token)).status == 204
+
+    async def stands(api: Any, **wanted: Any) -> bool:
+        known = (await api.get("/v1/status")).body["transceivers"].get("eu-1", {})
+        return bool(wanted.items() <= known.items())
+
+    await until(lambda: stands(first, verdict="up", sessions=3), "it is heard")
+    await first.stop()
+    second = await start_api()
+    assert await stands(second, verdict="up", sessions=3)
+    again = await second.call("POST", f"{PATH}/reports", said, token=token)
+    assert again.status == 409, "what was said is not said again"
+
+
+async def test_who_registered_and_is_gone_leaves_the_plan(
+    deployed: Any, database_url: str, until: Any
+) -> None:
+    """In one revision by nobody's hand; its wire id stays its own."""
+    token = await deployed.token_of("transceiver", "eu")
+    made = (await put(deployed, token)).body
+    now = datetime.now(UTC) + timedelta(days=2)
+    observed = Observations(
+        judgement=Judgement(10.0, Shares()),
+        started_at=now - timedelta(hours=1),
+        report_stale_after_s=30.0,
+        settle_s=3.0,
+    )
+    old = TransceiverReport(sequence=1, sent_at=now - timedelta(hours=25))
+    observed.attendance.hearing.receive("eu-1", old, now - timedelta(hours=25))
+    database = create_engine(database_url, application="test", statement_timeout_s=5)
+    feed = Feed(Ed25519PrivateKey.generate())
+    plan = (await deployed.get("/v1/document")).body
+    feed.publish(
+        Plan(number=1, lineage="a", created_at=now, document=Document.model_validate(plan))
+    )
+    foresight = Foresight(feed, None, guard_share=0.25, now=lambda: now)
+    departures = Departures(
+        Revisions(database, lambda: now, foresight),
+        feed,
+        lambda: observed,
+        may_remove=lambda: True,
+        now=lambda: now,
+    )
+    await departures.look()
+    await database.dispose()
+
+    async def gone() -> bool:
+        return bool((await deployed.get(PATH)).status == 404)
+
+    await until(gone, "it is no longer in the plan")
+    assert (await revision(deployed))["message"] == "not heard for a day: eu-1"
+    assert (await revision(deployed))["author"] == "firsthop"
+    assert (await put(deployed, token)).body == made

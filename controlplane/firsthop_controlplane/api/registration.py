@@ -14,7 +14,7 @@ from firsthop_controlplane.store.tables import TransceiverRow
 from firsthop_steering.model import Transceiver
 from firsthop_steering.registration import Registration, entered, problems_of
 
-TRANSCEIVER_ROLE = frozenset({"transceiver"})
+TRANSCEIVERS_ONLY = frozenset({"transceiver"})
 
 
 async def _register(calling: Calling) -> web.Response:
@@ -74,7 +74,7 @@ def _already_there(calling: Calling, name: str, given: Registration) -> Transcei
 OPERATIONS = (
     Operation(
         method="PUT", path="/v1/transceivers/{id}", name="register_transceiver", tag="machines",
-        roles=TRANSCEIVER_ROLE, summary="A transceiver says where it is", call=_register,
+        roles=TRANSCEIVERS_ONLY, summary="A transceiver says where it is", call=_register,
         body=Registration, answer=Transceiver, refusals=(404, 409, 422, 429),
     ),
 )  # fmt: skip
