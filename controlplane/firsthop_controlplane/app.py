@@ -64,7 +64,8 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.depool import Shares
 from firsthop_steering.pace import Pace
 from firsthop_steering.registration import MOST_REGISTERED
-from firsthop_steering.snapshot import KeySet, Plan
+from firsthop_steering.snapshot import KeySet, Plan, Status
+from firsthop_steering.standing import unwilling
 from firsthop_steering.ufrag import mint_probe_credential
 
 log = structlog.get_logger(__name__)
@@ -103,8 +104,9 @@ class Parts:
     admin_token_file: Path | None = None
     """Where the first admin token is written; None: nowhere, tokens come from elsewhere."""
     bootstrap: BootstrapSource = tuple
-    publish: Callable[[Plan, KeySet], None] = lambda *_: None
-    """Told of every new plan and key set, for those who do not follow the feed."""
+    publish: Callable[[Plan, KeySet, Status | None], None] = lambda *_: None
+    """Told of every new plan and key set, and when other transceivers take sessions: for those who
+    do not follow the feed."""
     mint_probe: MintProbe = mint_probe
     now: Callable[[], datetime] = utc_now
 
@@ -277,6 +279,7 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
                 deps.latency.run(),
                 deps.planner.run(),
                 _departures(deps).run(),
+                _follow_transceivers(deps, parts),
                 _follow_bootstrap(deps, parts),
             ),
         ):
@@ -321,6 +324,20 @@ async def _follow_bootstrap(deps: Deps, parts: Parts) -> None:
         except Exception as error:
             log.warning("bootstrap.failed", reason=f"{type(error).__name__}: {error}")
         await asyncio.sleep(deps.settings.poll_s)
+
+
+async def _follow_transceivers(deps: Deps, parts: Parts) -> None:
+    """Relays read what is published, and no statuses."""
+    feed, known = deps.feed, frozenset[str]()
+    while True:
+        plan, keys, status = feed.plan, feed.keys, feed.status
+        if plan and keys and status and unwilling(status) != known:
+            try:
+                parts.publish(plan, keys, status)
+                known = unwilling(status)
+            except Exception as error:
+                log.warning("publication.failed", reason=f"{type(error).__name__}: {error}")
+        await feed.published.heard()
 
 
 @contextlib.asynccontextmanager
