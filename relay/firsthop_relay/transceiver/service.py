@@ -138,14 +138,18 @@ async def _serve(
 
 @contextlib.asynccontextmanager
 async def _speaking(speaker: Speaker | None) -> AsyncIterator[None]:
-    """It speaks meanwhile; its last word is that this transceiver is gone."""
+    """It speaks meanwhile; its last word is that this transceiver is gone. Its fault ends us."""
     if speaker is None:
         yield
         return
-    speaking = asyncio.create_task(speaker.run())
+    serving, speaking = asyncio.current_task(), asyncio.create_task(speaker.run())
+    assert serving is not None
+    speaking.add_done_callback(lambda done: None if done.cancelled() else serving.cancel())
     try:
         yield
     finally:
+        if speaking.done():
+            speaking.result()
         speaking.cancel()
         await asyncio.gather(speaking, return_exceptions=True)
         await speaker.end(_utc_now())
