@@ -32,7 +32,10 @@ async def enter(session: AsyncSession, name: str, given: Registration) -> Transc
     refuse(problems_of(given, region, present), present)
     value = entered(name, given, present)
     if row is None:
-        await _check_room(session, region.id)
+        registered = select(func.count()).where(
+            TransceiverRow.region == region.id, TransceiverRow.registered
+        )
+        check_room(region.id, await session.scalar(registered) or 0)
         if value.wire_id is None:
             known = await wire_ids.had(session, name)
             value = value.model_copy(update={"wire_id": known})
@@ -43,11 +46,9 @@ async def enter(session: AsyncSession, name: str, given: Registration) -> Transc
     return row
 
 
-async def _check_room(session: AsyncSession, region: str) -> None:
-    registered = select(func.count()).where(
-        TransceiverRow.region == region, TransceiverRow.registered
-    )
-    if (await session.scalar(registered) or 0) >= MOST_REGISTERED:
+def check_room(region: str, registered: int) -> None:
+    """Raises Refused (409) where a region holds as many as it may."""
+    if registered >= MOST_REGISTERED:
         rule = f"{region} has {MOST_REGISTERED} registered transceivers, the most"
         raise conflict(f"there is no room: {rule}", [Fault("region", rule)])
 

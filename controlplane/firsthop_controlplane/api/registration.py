@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.resources import slug
 from firsthop_controlplane.errors import Fault, Refused, TooMany, not_found
-from firsthop_controlplane.registrations import enter
+from firsthop_controlplane.registrations import check_room, enter, refuse
 from firsthop_controlplane.store.configuration import TRANSCEIVERS
 from firsthop_controlplane.store.tables import TransceiverRow
 from firsthop_steering.model import Transceiver
@@ -25,7 +25,7 @@ async def _register(calling: Calling) -> web.Response:
         raise not_found("there is no transceiver of this name") from None
     given, deps = calling.read(Registration), calling.deps
     check_region(calling, given.region)
-    known = _already_there(calling, name, given)
+    known = _told_by_plan(calling, name, given)
     if known is not None:
         return answer(known)
     assert calling.principal is not None
@@ -54,21 +54,26 @@ def check_region(calling: Calling, region: str) -> None:
         raise Refused(403, "forbidden", "Forbidden", detail, [Fault("region", rule)])
 
 
-def _already_there(calling: Calling, name: str, given: Registration) -> Transceiver | None:
-    """What the plan has, if `given` would change nothing of it: most registrations are restarts.
+def _told_by_plan(calling: Calling, name: str, given: Registration) -> Transceiver | None:
+    """What the plan has, if `given` changes nothing of it: most registrations are restarts.
 
-    Needs no database, so that a transceiver starts also while that is away.
+    That needs no database, and neither it nor a refusal counts for what a token may change: one
+    transceiver with a wrong address must not use up what the others of its region may do.
     """
     plan = calling.deps.feed.plan
-    known = plan.document.transceivers if plan else ()
-    present = next((each for each in known if each.id == name), None)
-    if plan is None or present is None:
+    regions = plan.document.transceiver_regions if plan else ()
+    region = next((each for each in regions if each.id == given.region), None)
+    if plan is None or region is None:
         return None
-    regions = plan.document.transceiver_regions
-    region = next(each for each in regions if each.id == present.region)
-    if any(problems_of(given, region, present)):
-        return None
-    return present if entered(name, given, present) == present else None
+    transceivers = plan.document.transceivers
+    present = next((each for each in transceivers if each.id == name), None)
+    refuse(problems_of(given, region, present), present)
+    if present is not None:
+        return present if entered(name, given, present) == present else None
+    check_room(
+        region.id, sum(each.registered and each.region == region.id for each in transceivers)
+    )
+    return None
 
 
 OPERATIONS = (
