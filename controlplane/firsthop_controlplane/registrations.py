@@ -63,6 +63,8 @@ def refuse(problems: Iterable[Problem], present: Transceiver | None) -> None:
     faults = [Fault(each.field, each.rule) for each in problems]
     if not faults:
         return
-    if (present is not None and not present.registered) or faults[0].field == "id":
-        raise conflict("another transceiver has this id", faults)
+    if faults[0].field == "id":
+        raise conflict("a transceiver of another region has this id", faults)
+    if present is not None and not present.registered:
+        raise conflict("operators configured this transceiver otherwise", faults)
     raise invalid(faults)
