@@ -16,13 +16,13 @@ from aiohttp import web
 from firsthop_allocator.answers import refusal
 from firsthop_allocator.callers import Subject
 from firsthop_allocator.errors import Fault, Problem, wrong
-from firsthop_allocator.pace import Pace
 from firsthop_allocator.route import Refused
 from firsthop_allocator.routing import steered_service
 from firsthop_allocator.samples import SampleQueue, prefix_number
 from firsthop_allocator.schema import RaceBody, SamplesBody
 from firsthop_allocator.ticket import ENTROPY_LENGTH, refusal_of, ticket
 from firsthop_allocator.view import AllocatorView
+from firsthop_steering.pace import Pace
 
 RACES, SAMPLES, SNIPPET = "/v1/races", "/v1/samples", "/v1/race.js"
 REPORT_EVERY_S = 60.0

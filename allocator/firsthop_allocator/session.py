@@ -22,6 +22,8 @@ from firsthop_steering.candidates import candidate_lines
 from firsthop_steering.model import Relay, Service, Transceiver
 from firsthop_steering.rendezvous import BUCKETS, races
 from firsthop_steering.session_token import SessionName, make_token, read_token
+from firsthop_steering.snapshot import Status
+from firsthop_steering.standing import unwilling
 from firsthop_steering.ufrag import Credential, region_password_key
 
 MAX_ATTEMPTS = 4
@@ -74,6 +76,8 @@ def openings(
 ) -> tuple[Opening, ...] | Refused:
     """Whom to ask for the session of `request`, the best first; `resting` are asked last.
 
+    So are those that say they drain or are full, or say nothing any more.
+
     The regions in the order of the decision, each region's transceivers in a race by weight that
     every session draws anew. `entropy` is ENTROPY_LENGTH random bytes, never used twice.
     """
@@ -100,12 +104,19 @@ def openings(
     if not asked:
         rule = "no transceiver of an eligible region has a signalling address and a wire id"
         return Refused("no_transceiver_region", None, rule)
-    asked.sort(key=lambda pair: pair[1].id in resting)
+    last = resting | _unlikely(view.steering.status)
+    asked.sort(key=lambda pair: pair[1].id in last)
     try:
         made = _mint(view, request, service, client, asked[:MAX_ATTEMPTS], now, entropy[2:])
         return tuple(made)
     except ValueError as error:  # the only argument that the world can spoil is the time
         return Refused("clock", None, f"this allocator's clock cannot be right: {error}")
+
+
+def _unlikely(status: Status) -> frozenset[str]:
+    """Who would not take a session, by what was last heard: that may have changed meanwhile."""
+    full = {name for name, each in status.transceivers.items() if (each.load or 0) >= 1}
+    return unwilling(status) | full
 
 
 def _mint(

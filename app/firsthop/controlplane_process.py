@@ -35,7 +35,8 @@ from firsthop_controlplane.tokens import BootstrapToken
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_relay.route_text import write_routes
 from firsthop_relay.routes import routes_of
-from firsthop_steering.snapshot import KeySet, Plan
+from firsthop_steering.snapshot import KeySet, Plan, Status
+from firsthop_steering.standing import unwilling
 
 log = structlog.get_logger(__name__)
 DATABASE_PATIENCE_S = 30.0
@@ -93,7 +94,7 @@ async def running_controlplane(
         master_key=master_key(options.state_dir),
         explain=explain,
         geo=geo,
-        publish=lambda plan, keys: _publish(plan, keys, publish_dir),
+        publish=lambda plan, keys, status: _publish(plan, keys, status, publish_dir),
         admin_token_file=options.state_dir / "admin.token",
         bootstrap=BootstrapFile(options.bootstrap_tokens) if options.bootstrap_tokens else tuple,
     )
@@ -111,10 +112,11 @@ async def running_controlplane(
         await runner.cleanup()
 
 
-def _publish(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
+def _publish(plan: Plan, keys: KeySet, status: Status | None, publish_dir: Path) -> None:
     """What relays, transceivers and TURN servers hold of the secrets, and nothing more; and the
     relays' routes, which are none."""
-    publish_routes(write_routes(routes_of(plan.document)), publish_dir)
+    drained = unwilling(status) if status is not None else frozenset[str]()
+    publish_routes(write_routes(routes_of(plan.document, drained)), publish_dir)
     publish_route_keys(keys, publish_dir)
     publish_region_keys(plan, keys, publish_dir)
     publish_turn_secrets(keys, publish_dir)

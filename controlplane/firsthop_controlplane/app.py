@@ -26,6 +26,7 @@ from firsthop_controlplane.api import (
     planning,
     process,
     records,
+    registration,
     replicas,
     resources,
     simulate,
@@ -36,6 +37,7 @@ from firsthop_controlplane.api import (
 from firsthop_controlplane.api.openapi import openapi
 from firsthop_controlplane.api.operations import Calling, Operation, answer_json, handler_of
 from firsthop_controlplane.api.problems import Handler, problems
+from firsthop_controlplane.departures import Departures
 from firsthop_controlplane.deps import DEPS, Deps, MintProbe
 from firsthop_controlplane.election import Election
 from firsthop_controlplane.feed import Feed
@@ -60,11 +62,19 @@ from firsthop_controlplane.store.engine import (
 from firsthop_controlplane.tokens import BootstrapToken, TokenBook
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.depool import Shares
-from firsthop_steering.snapshot import KeySet, Plan
+from firsthop_steering.pace import Pace
+from firsthop_steering.registration import MOST_REGISTERED
+from firsthop_steering.snapshot import KeySet, Plan, Status
+from firsthop_steering.standing import unwilling
 from firsthop_steering.ufrag import mint_probe_credential
 
 log = structlog.get_logger(__name__)
 PROBE_ENTROPY_BYTES = 7
+REGISTER_EVERY_S = 10.0
+"""Changes of place by one token: a whole region at once, then one in so long. Each is a revision,
+and the history is kept for ever."""
+MOST_REGISTERING = 10_000
+"""Tokens whose pace is known."""
 
 
 def utc_now() -> datetime:
@@ -94,8 +104,9 @@ class Parts:
     admin_token_file: Path | None = None
     """Where the first admin token is written; None: nowhere, tokens come from elsewhere."""
     bootstrap: BootstrapSource = tuple
-    publish: Callable[[Plan, KeySet], None] = lambda *_: None
-    """Told of every new plan and key set, for those who do not follow the feed."""
+    publish: Callable[[Plan, KeySet, Status | None], None] = lambda *_: None
+    """Told of every new plan and key set, and when other transceivers take sessions: for those who
+    do not follow the feed."""
     mint_probe: MintProbe = mint_probe
     now: Callable[[], datetime] = utc_now
 
@@ -112,6 +123,7 @@ def operations() -> tuple[Operation, ...]:
         *tokens.OPERATIONS,
         *keys.OPERATIONS,
         *machines.OPERATIONS,
+        *registration.OPERATIONS,
         *measurements.OPERATIONS,
         *planning.OPERATIONS,
         *stream.OPERATIONS,
@@ -221,6 +233,9 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         latency=latency,
         planning=planner,
         measures=Measures(feed, election, latency),
+        registering=Pace(
+            at_once=MOST_REGISTERED, every_s=REGISTER_EVERY_S, most_keys=MOST_REGISTERING
+        ),
         now=parts.now,
         mint_probe=parts.mint_probe,
         explain=parts.explain,
@@ -239,6 +254,16 @@ def _observations(settings: Settings, now: datetime) -> Observations:
     )
 
 
+def _departures(deps: Deps) -> Departures:
+    return Departures(
+        deps.revisions,
+        deps.feed,
+        lambda: deps.observations,
+        may_remove=deps.election.may_publish,
+        now=deps.now,
+    )
+
+
 @contextlib.asynccontextmanager
 async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
     """Everything that goes on between requests."""
@@ -254,6 +279,8 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
                 deps.status_loop.save_always(),
                 deps.latency.run(),
                 deps.planning.run(),
+                _departures(deps).run(),
+                _follow_transceivers(deps, parts),
                 _follow_bootstrap(deps, parts),
             ),
         ):
@@ -298,6 +325,20 @@ async def _follow_bootstrap(deps: Deps, parts: Parts) -> None:
         except Exception as error:
             log.warning("bootstrap.failed", reason=f"{type(error).__name__}: {error}")
         await asyncio.sleep(deps.settings.poll_s)
+
+
+async def _follow_transceivers(deps: Deps, parts: Parts) -> None:
+    """Relays read what is published, and no statuses."""
+    feed, known = deps.feed, frozenset[str]()
+    while True:
+        plan, keys, status = feed.plan, feed.keys, feed.status
+        if plan and keys and status and unwilling(status) != known:
+            try:
+                parts.publish(plan, keys, status)
+                known = unwilling(status)
+            except Exception as error:
+                log.warning("publication.failed", reason=f"{type(error).__name__}: {error}")
+        await feed.published.heard()
 
 
 @contextlib.asynccontextmanager

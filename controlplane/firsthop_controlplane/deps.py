@@ -26,6 +26,7 @@ from firsthop_controlplane.status import StatusLoop
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_controlplane.tokens import Principal, TokenBook, digest_of
+from firsthop_steering.pace import Pace
 from firsthop_steering.snapshot import KeySet
 
 MintProbe = Callable[[KeySet, datetime], tuple[str, str]]
@@ -50,6 +51,8 @@ class Deps:
     latency: LatencyLoop
     planning: PlannerLoop
     measures: Measures
+    registering: Pace
+    """How often one token may change where its transceivers are."""
     now: Callable[[], datetime]
     mint_probe: MintProbe
     explain: Explain | None

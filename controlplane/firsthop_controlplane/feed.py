@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from firsthop_controlplane.bell import Bell
 from firsthop_steering.deltas import delta_between
 from firsthop_steering.guidance import Guidance
 from firsthop_steering.snapshot import (
@@ -62,6 +63,8 @@ class Feed:
         self._readers: set[Subscription] = set()
         self._opened = 0
         self._closed = False
+        self.published = Bell()
+        """Rung with every snapshot, for those in this process."""
 
     @property
     def plan(self) -> Plan | None:
@@ -113,6 +116,7 @@ class Feed:
             self._lines[kind] = line
         for reader in self._readers:
             reader.wake()
+        self.published.ring()
 
     def present(self, kind: Kind) -> Snapshot | None:
         """The newest of this kind."""

@@ -22,7 +22,7 @@ from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_controlplane.tokens import TokenBook
 from firsthop_steering.document import Document
-from firsthop_steering.snapshot import KeySet, Plan
+from firsthop_steering.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class Follower:
         *,
         poll_s: float,
         on_plan: Callable[[], None],
-        publish: Callable[[Plan, KeySet], None],
+        publish: Callable[[Plan, KeySet, Status | None], None],
     ) -> None:
         self._engine = engine
         self._feed = feed
@@ -74,7 +74,7 @@ class Follower:
                 self._seen_audit = newest
             plan, keys = self._feed.plan, self._feed.keys
             if plan is not None and keys is not None and before != (plan, keys):
-                self._publish(plan, keys)
+                self._publish(plan, keys, self._feed.status)
         self.store = Reachable(True)
 
     async def _read_plan(self, session: AsyncSession) -> None:

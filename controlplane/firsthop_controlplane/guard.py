@@ -1,4 +1,4 @@
-"""The depool guard over time: who fell first, of all relays or of the addresses of one family."""
+"""The depool guard over time: who fell first, of all relays, of one family, of transceivers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from firsthop_steering.depool import Fallen, Shares, guarded
-from firsthop_steering.model import Relay
+from firsthop_steering.model import Relay, Transceiver
 
 
 @dataclass(slots=True)
@@ -15,14 +15,14 @@ class Guard:
     """Keeps in mind since when those are measured down that have not turned."""
 
     of: str
-    """What it counts: relays, ipv6 addresses."""
+    """What it counts: relays, ipv6 addresses, transceivers."""
     shares: Shares
     _fallen_at: dict[str, float] = field(default_factory=dict)
 
     def refused(
-        self, fallen: Mapping[str, bool], present: Iterable[Relay], at: float
+        self, fallen: Mapping[str, bool], present: Iterable[Relay | Transceiver], at: float
     ) -> dict[str, str]:
-        """Which of the relays may not turn, and why.
+        """Which of those present may not turn, and why.
 
         `fallen` has those of `present` that are measured down, True: and have turned already.
         """

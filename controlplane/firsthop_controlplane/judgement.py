@@ -66,6 +66,7 @@ class Judgement:
     def __init__(self, stale_after_s: float, shares: Shares) -> None:
         """A view counts for `stale_after_s`, at least; no more than `shares` may be down."""
         self.stale_after_s = stale_after_s
+        self.shares = shares
         self.excluded: frozenset[Excluded] = frozenset()
         """As of the last `judge`."""
         self.guarded: dict[Guarded, str] = {}

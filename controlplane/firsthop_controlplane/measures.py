@@ -42,8 +42,27 @@ class _Collector(Collector):
         for name, relay in (feed.status.relays if feed.status else {}).items():
             verdicts.add_metric([name], _VERDICT_VALUES[relay.verdict])
         yield verdicts
+        yield from self._transceivers()
         yield from self._leadership()
         yield from self._samples()
+
+    def _transceivers(self) -> Iterator[Metric]:
+        known = self._feed.status.transceivers if self._feed.status else {}
+        verdicts = GaugeMetricFamily(
+            "firsthop_transceiver_verdict", "1 up, 0 down, -1 unknown.", labels=["transceiver"]
+        )
+        loads = GaugeMetricFamily(
+            "firsthop_transceiver_load", "Used share of its capacity.", labels=["transceiver"]
+        )
+        draining = GaugeMetricFamily(
+            "firsthop_transceiver_draining", "1: it wants no new sessions.", labels=["transceiver"]
+        )
+        for name, each in known.items():
+            verdicts.add_metric([name], _VERDICT_VALUES[each.verdict])
+            draining.add_metric([name], float(each.draining))
+            if each.load is not None:
+                loads.add_metric([name], each.load)
+        yield from (verdicts, loads, draining)
 
     def _samples(self) -> Iterator[Metric]:
         memory = self._latency.memory

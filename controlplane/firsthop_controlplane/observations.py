@@ -1,4 +1,4 @@
-"""What probers and agents last said, and the status that follows from it. No clock, no store.
+"""What probers and machines last said, and the status that follows from it. No clock, no store.
 
 `judgement` decides who is up; this module knows whose reports come in order, since when a verdict
 stands, how far a relay's slow start has come, and whether a change is urgent (who is up) or only
@@ -11,33 +11,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from firsthop_controlplane.attendance import Attendance
+from firsthop_controlplane.hearing import Heard, Hearing
 from firsthop_controlplane.judgement import Judgement, Opinion
 from firsthop_controlplane.nudges import Nudges
-from firsthop_steering.model import Family, Liveness, Relay
+from firsthop_controlplane.standings import Standing
+from firsthop_steering.model import Relay
 from firsthop_steering.reports import ProbeReport, RelayReport
 from firsthop_steering.slow_start import share
 from firsthop_steering.snapshot import RelayStatus
 
 _NONE = timedelta(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """The verdict on one relay, and since when it is so."""
-
-    verdict: Liveness
-    since: datetime
-    reason: str
-    families: Mapping[Family, Liveness] = field(default_factory=dict)
-    """On each address that is checked; empty: as the relay's, none was judged by itself yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """An agent's last report, and when it came by our clock."""
-
-    report: RelayReport
-    received_at: datetime
 
 
 @dataclass(slots=True)
@@ -49,7 +33,10 @@ class Observations:
     report_stale_after_s: float
     settle_s: float
     standings: dict[str, Standing] = field(default_factory=dict)
-    heard: dict[str, Heard] = field(default_factory=dict)
+    hearing: Hearing[RelayReport] = field(init=False)
+    """Agents."""
+    attendance: Attendance = field(init=False)
+    """Transceivers."""
     nudges: Nudges = field(default_factory=Nudges)
     _reported: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _inherited: set[str] = field(default_factory=set)
@@ -57,7 +44,20 @@ class Observations:
     """Since when a relay that was down is up again, while it starts slowly."""
     _evaluated_at: datetime | None = None
 
-    def inherit(self, standings: Mapping[str, Standing], heard: Mapping[str, Heard]) -> None:
+    def __post_init__(self) -> None:
+        self.hearing = Hearing(self.started_at, self.report_stale_after_s)
+        self.attendance = Attendance(
+            self.started_at, self.report_stale_after_s, self.judgement.shares
+        )
+
+    @property
+    def heard(self) -> dict[str, Heard[RelayReport]]:
+        """Each agent's last report."""
+        return self.hearing.heard
+
+    def inherit(
+        self, standings: Mapping[str, Standing], heard: Mapping[str, Heard[RelayReport]]
+    ) -> None:
         """Go on where the run before ended."""
         self.standings.update(standings)
         self.heard.update(heard)
@@ -85,33 +85,24 @@ class Observations:
         return recent and report.sent_at < sent_at
 
     def receive_report(self, relay: str, report: RelayReport, now: datetime) -> bool:
-        """Take an agent's word in place of its last; False when it is older than that.
-
-        Sequences start again with the agent: a lower one counts when it was sent later.
-        """
+        """Take an agent's word in place of its last; False when it is older than that."""
         last = self.heard.get(relay)
-        if last is not None:
-            before = (last.report.sequence, last.report.sent_at)
-            if report.sequence <= before[0] and report.sent_at <= before[1]:
-                return False
+        if not self.hearing.receive(relay, report, now):
+            return False
         crashed = last is not None and last.report.crashed
         if report.crashed != crashed:
             self.nudges.nudge(relay, now.timestamp())
-        self.heard[relay] = Heard(report, now)
         return True
 
     def evaluate(self, relays: Iterable[Relay], now: datetime) -> set[str]:
         """Judge every relay again; those whose verdict turned."""
         present = {relay.id: relay for relay in relays}
-        for kept in (self.standings, self.heard):
-            for gone in kept.keys() - present.keys():
-                del kept[gone]
+        for gone in self.standings.keys() - present.keys():
+            del self.standings[gone]
+        self.hearing.forget_all_but(present)
+        self.hearing.follow_clock(now)
         self.nudges.forget_all_but(present)
-        silence = {
-            # Who was heard by the leader before us has had no time to speak to us.
-            name: (now - max(each.received_at, self.started_at)).total_seconds()
-            for name, each in self.heard.items()
-        }
+        silence = {name: self.hearing.silence_s(name, now) for name in self.heard}
         self.nudges.listen(silence, now.timestamp())
         opinions = self.judgement.judge(
             present,
@@ -181,8 +172,8 @@ class Observations:
                 "vantages": self.judgement.words(relay.id),
                 "share": self._share(relay, now),
             }
-        heard = self.heard.get(relay.id)
-        if heard is None or not self._fresh(heard, now):
+        heard = self.hearing.fresh(relay.id, now)
+        if heard is None:
             return RelayStatus.model_validate(measured)
         report = heard.report
         load = report.sessions / relay.capacity if relay.capacity else None
@@ -197,13 +188,6 @@ class Observations:
                 "reported_at": heard.received_at,
             }
         )
-
-    def _fresh(self, heard: Heard, now: datetime) -> bool:
-        """Whether the agent's word counts: for a while, and that it goes down until it has."""
-        stops_at = heard.report.stops_at
-        if stops_at is not None and now < stops_at:
-            return True
-        return now - heard.received_at <= timedelta(seconds=self.report_stale_after_s)
 
 
 Clock = Callable[[], datetime]

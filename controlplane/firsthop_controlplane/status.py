@@ -12,26 +12,26 @@ from collections.abc import Callable
 from datetime import datetime
 
 import structlog
-from sqlalchemy import delete, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane.bell import Bell
 from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.hearing import Heard
 from firsthop_controlplane.judgement import Excluded, Guarded
 from firsthop_controlplane.leadership import first_number
-from firsthop_controlplane.observations import Clock, Heard, Observations, Standing, news, urgent
+from firsthop_controlplane.observations import Clock, Observations, news, urgent
 from firsthop_controlplane.past import Past
+from firsthop_controlplane.standings import Standing
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import LeaderRow, RelayStatusRow, VerdictRow
+from firsthop_controlplane.store.seen import Attended, load_attendance, save_attendance, upsert
 from firsthop_steering.reports import RelayReport
-from firsthop_steering.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.snapshot import Status
 
 log = structlog.get_logger(__name__)
 TICK_S = 1.0
 SAVE_S = 1.0
-ROWS_AT_ONCE = 1000
-"""A statement has at most 32,767 parameters."""
 
 
 class StatusLoop:
@@ -66,7 +66,8 @@ class StatusLoop:
         self._save_soon = asyncio.Event()
         self._published_at: datetime | None = None
         self._saved: dict[str, Standing] = {}
-        self._saved_reports: dict[str, Heard] = {}
+        self._saved_reports: dict[str, Heard[RelayReport]] = {}
+        self._saved_attendance: Attended = {}
         self._guarded: set[Guarded] = set()
         self._excluded: frozenset[Excluded] = frozenset()
 
@@ -78,6 +79,7 @@ class StatusLoop:
         async with AsyncSession(self._engine) as session:
             verdicts = (await session.scalars(select(VerdictRow))).all()
             reports = (await session.scalars(select(RelayStatusRow))).all()
+            attended = await load_attendance(session)
             await self._past.load(session)
         self._saved = {
             row.relay: Standing(row.verdict, row.since, row.reason, row.families)  # type: ignore[arg-type]
@@ -91,6 +93,8 @@ class StatusLoop:
         }
         self.observations = self._observe(self._now())
         self.observations.inherit(self._saved, self._saved_reports)
+        self.observations.attendance.inherit(attended)
+        self._saved_attendance = attended
         self._term, self._number, self._published_at = term, first_number(term), None
 
     async def run(self) -> None:
@@ -112,20 +116,31 @@ class StatusLoop:
             self._wake.clear()
 
     def evaluate(self) -> None:
-        """Judge all relays of the present plan, and publish a status if one is due."""
+        """Judge all relays and transceivers of the plan, and publish a status if one is due."""
         plan, status = self._feed.plan, self._feed.status
         if plan is None or not self.may_publish():
             return
-        now = self._now()
-        for name in self.observations.evaluate(plan.document.relays, now):
-            standing = self.observations.standings[name]
-            log.info("verdict.turned", relay=name, verdict=standing.verdict, reason=standing.reason)
-            self._save_soon.set()
+        now, document = self._now(), plan.document
+        for name in self.observations.evaluate(document.relays, now):
+            self._tell_turned(self.observations.standings[name], relay=name)
+        attendance = self.observations.attendance
+        for name in attendance.evaluate(document.transceivers, now):
+            self._tell_turned(attendance.standings[name], transceiver=name)
         self._tell_doubts()
-        relays = self.observations.statuses(plan.document.relays, now)
-        local = any(service.view == "local" for service in plan.document.services)
-        if status is None or self._due(status.relays, relays, now, local=local):
-            self._publish(plan, relays, now, local=local)
+        new = Status(
+            number=self._number + 1,
+            lineage=plan.lineage,
+            created_at=now,
+            relays=self.observations.statuses(document.relays, now),
+            transceivers=attendance.statuses(document.transceivers, now),
+        )
+        local = any(service.view == "local" for service in document.services)
+        if status is None or self._due(status, new, local=local):
+            self._publish(new, local=local)
+
+    def _tell_turned(self, standing: Standing, **name: str) -> None:
+        log.info("verdict.turned", **name, verdict=standing.verdict, reason=standing.reason)
+        self._save_soon.set()
 
     def _tell_doubts(self) -> None:
         """Where measurements are not believed, operators have to look: once for each change."""
@@ -141,27 +156,18 @@ class StatusLoop:
             log.info("vantage.counts_again", **vantage._asdict())
         self._guarded, self._excluded = set(judgement.guarded), judgement.excluded
 
-    def _due(
-        self,
-        old: dict[str, RelayStatus],
-        new: dict[str, RelayStatus],
-        now: datetime,
-        *,
-        local: bool,
-    ) -> bool:
-        if self._published_at is None or urgent(old, new, local=local):
+    def _due(self, old: Status, new: Status, *, local: bool) -> bool:
+        both = (old.relays, new.relays), (old.transceivers, new.transceivers)
+        if self._published_at is None or any(urgent(*each, local=local) for each in both):
             return True  # a new leader is heard at once, even if it has no news
-        waited_s = abs((now - self._published_at).total_seconds())
-        return waited_s >= self._interval_s and news(old, new)
+        waited_s = abs((new.created_at - self._published_at).total_seconds())
+        return waited_s >= self._interval_s and any(news(*each) for each in both)
 
-    def _publish(
-        self, plan: Plan, relays: dict[str, RelayStatus], now: datetime, *, local: bool
-    ) -> None:
-        self._number += 1
-        status = Status(number=self._number, lineage=plan.lineage, created_at=now, relays=relays)
+    def _publish(self, status: Status, *, local: bool) -> None:
+        self._number = status.number
         self._feed.publish(status)
         self._past.note(status, local=local)
-        self._published_at = now
+        self._published_at = status.created_at
 
     async def save_always(self) -> None:
         """Keep the store's copy of verdicts and reports near ours: who leads next goes on with it.
@@ -184,17 +190,21 @@ class StatusLoop:
         if not self.may_publish():
             return
         standings, heard = dict(self.observations.standings), dict(self.observations.heard)
+        attended = self.observations.attendance.attended()
         changes = self._past.pending
-        if standings == self._saved and heard == self._saved_reports and not changes:
+        saved = self._saved, self._saved_reports, self._saved_attendance
+        if (standings, heard, attended) == saved and not changes:
             return
         async with AsyncSession(self._engine) as session, session.begin():
             if await session.scalar(select(LeaderRow.term)) != self._term:
                 return
             await _save_verdicts(session, self._saved, standings)
             await _save_reports(session, self._saved_reports, heard)
+            await save_attendance(session, self._saved_attendance, attended)
             await self._past.write(session, changes, self._now())
         self._past.written(changes)
         self._saved, self._saved_reports = standings, heard
+        self._saved_attendance = attended
 
 
 async def _save_verdicts(
@@ -211,11 +221,11 @@ async def _save_verdicts(
         for name, each in sorted(new.items())
         if old.get(name) != each
     ]
-    await _upsert(session, VerdictRow, rows, old.keys() - new.keys())
+    await upsert(session, VerdictRow, rows, old.keys() - new.keys())
 
 
 async def _save_reports(
-    session: AsyncSession, old: dict[str, Heard], new: dict[str, Heard]
+    session: AsyncSession, old: dict[str, Heard[RelayReport]], new: dict[str, Heard[RelayReport]]
 ) -> None:
     rows = [
         {
@@ -226,20 +236,4 @@ async def _save_reports(
         for name, each in sorted(new.items())
         if old.get(name) != each
     ]
-    await _upsert(session, RelayStatusRow, rows, old.keys() - new.keys())
-
-
-async def _upsert(
-    session: AsyncSession,
-    table: type[VerdictRow] | type[RelayStatusRow],
-    rows: list[dict[str, object]],
-    gone: set[str],
-) -> None:
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        statement = insert(table).values(rows[start : start + ROWS_AT_ONCE])
-        changed = {name: statement.excluded[name] for name in rows[0] if name != "relay"}
-        await session.execute(
-            statement.on_conflict_do_update(index_elements=["relay"], set_=changed)
-        )
-    if gone:
-        await session.execute(delete(table).where(table.relay.in_(sorted(gone))))
+    await upsert(session, RelayStatusRow, rows, old.keys() - new.keys())

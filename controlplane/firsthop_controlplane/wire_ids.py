@@ -58,6 +58,14 @@ async def _given(session: AsyncSession, kind: str) -> list[WireIdRow]:
     return stored + added
 
 
+async def had(session: AsyncSession, transceiver: str) -> int | None:
+    """A wire id that a transceiver of this name had, if there was one: its own for ever."""
+    row = WireIdRow
+    query = select(row.number).where(row.kind == "transceivers", row.owner == transceiver)
+    found: int | None = await session.scalar(query.order_by(row.number).limit(1))
+    return found
+
+
 def _draw(kind: str, taken: object) -> int:
     free = [number for number in range(1, HIGHEST + 1) if number not in taken]  # type: ignore[operator]
     if not free:

@@ -19,6 +19,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.controlplane import ControlPlaneError, keep_doing
 from firsthop_healthchecks.load import Load, MetricsError, Reading, load_between, read_metrics
+from firsthop_healthchecks.notices import Notices
 from firsthop_steering.reports import RelayReport
 
 REPORT_S = 2.0
@@ -76,7 +77,7 @@ class RelayCounters:
 
 
 class Agent:
-    """Reports of one relay. `sequence` rises over restarts, since it starts from the clock."""
+    """Reports of one relay."""
 
     def __init__(
         self,
@@ -92,40 +93,37 @@ class Agent:
         self._relay = relay
         self._control_plane = control_plane
         self._counters = counters
-        self._draining = draining
-        self._stops_at: datetime | None = None
+        self._notices = Notices(wall, draining=draining)
         self._crashed = False
         self._wall = wall
         self._cpu_percent = cpu_percent
-        self._sequence = int(wall().timestamp() * 1000)
         self._before: Reading | None = None
-        self._changed = asyncio.Event()
         cpu_percent()  # psutil measures from call to call; the first one means nothing
 
     async def run(self) -> NoReturn:
         """Report until cancelled: every 2 s, and at once when draining changes."""
-        await keep_doing(self._report, name="relay report", every_s=REPORT_S, wake=self._changed)
+        changed = self._notices.changed
+        await keep_doing(self._report, name="relay report", every_s=REPORT_S, wake=changed)
 
     def drain(self, draining: bool) -> None:
         """Ask for no new sessions, or for sessions again."""
-        if draining != self._draining:
-            self._draining = draining
-            self._changed.set()
+        if self._notices.drain(draining):
             log.info("draining" if draining else "not_draining", relay=self._relay)
 
     def found(self, there: bool) -> None:
         """Somebody is where the relay should be, or nobody."""
         if there == self._crashed:
             self._crashed = not there
-            self._changed.set()
+            self._notices.changed.set()
 
     async def stop(self, grace_s: float) -> None:
         """Say that the relay goes down in so many seconds, if somebody hears it within two."""
-        self._draining, self._stops_at = True, self._wall() + timedelta(seconds=grace_s)
+        stops_at = self._wall() + timedelta(seconds=grace_s)
+        self._notices.stop(stops_at)
         with contextlib.suppress(ControlPlaneError, TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 await self._report()
-                log.info("stop_said", relay=self._relay, stops_at=self._stops_at.isoformat())
+                log.info("stop_said", relay=self._relay, stops_at=stops_at.isoformat())
 
     async def _report(self) -> None:
         await self._control_plane.send_relay_report(self._relay, await self.report())
@@ -135,16 +133,12 @@ class Agent:
         reading = await self._counters.read(asyncio.get_running_loop().time())
         load = Load() if reading is None else load_between(self._before, reading)
         self._before = reading
-        self._sequence += 1
         return RelayReport(
-            sequence=self._sequence,
-            sent_at=self._wall(),
+            **self._notices.stamp(),
             sessions=0 if reading is None else reading.sessions,
             packets_per_second=load.packets,
             bits_per_second=load.bits,
             cpu=min(1.0, max(0.0, self._cpu_percent() / 100)),
             drops_per_second=load.dropped,
-            draining=self._draining,
-            stops_at=self._stops_at,
             crashed=self._crashed,
         )

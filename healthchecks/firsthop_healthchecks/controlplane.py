@@ -1,4 +1,4 @@
-"""The control plane as probers and agents see it: four calls, one error, and patience."""
+"""The control plane as probers, agents and transceivers see it: a few calls, and patience."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ from pydantic import ValidationError
 from firsthop_healthchecks.schedule import backoff_s
 from firsthop_healthchecks.slices import unhurried
 from firsthop_steering.measurements import SampleBatch
-from firsthop_steering.model import Model
-from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
+from firsthop_steering.model import Model, Transceiver
+from firsthop_steering.registration import Registration
+from firsthop_steering.reports import (
+    ProbeReport,
+    ProbeTarget,
+    ProbeTargets,
+    RelayReport,
+    TransceiverReport,
+)
 
 TIMEOUT_S = 3.0  # a half-open connection may not cost a failover more than this
 WAIT_S = 2.0  # for targets to change; well below the time-out
@@ -33,6 +40,10 @@ class ControlPlaneError(Exception):
 
 class Refused(ControlPlaneError):  # noqa: N818 - the caller hears the error above
     """What was sent is wrong, so it would not be taken later either."""
+
+
+class NotKnownError(ControlPlaneError):
+    """It does not know whom this is about."""
 
 
 class _NotServed(ControlPlaneError):  # noqa: N818 - the caller hears the error above
@@ -106,6 +117,20 @@ class ControlPlane:
         path = f"/v1/relays/{relay}/reports"
         await self._call("POST", path, report.model_dump_json().encode())
 
+    async def register_transceiver(self, name: str, given: Registration) -> Transceiver:
+        """Say where it is; what the plan then has of it. Raises ControlPlaneError."""
+        body = given.model_dump_json().encode()
+        content, _ = await self._call("PUT", f"/v1/transceivers/{name}", body)
+        try:
+            return Transceiver.model_validate_json(content or b"", extra="ignore")
+        except ValidationError as error:
+            raise ControlPlaneError(f"unreadable answer: {error.errors()[0]['msg']}") from None
+
+    async def send_transceiver_report(self, name: str, report: TransceiverReport) -> None:
+        """Say how transceiver `name` is doing. Raises ControlPlaneError."""
+        path = f"/v1/transceivers/{name}/reports"
+        await self._call("POST", path, report.model_dump_json().encode())
+
     async def send_samples(self, batch: SampleBatch) -> None:
         """Bring round trips of clients; again is harmless. Raises ControlPlaneError.
 
@@ -151,6 +176,8 @@ class ControlPlane:
             raise _NotServed(f"status {response.status}: {_said(content)}")
         if seen and response.status == 304:
             return None, seen
+        if response.status == 404:
+            raise NotKnownError(f"status 404: {_said(content)}")
         if not 200 <= response.status < 300:
             kind = Refused if response.status in (400, 413, 422) else ControlPlaneError
             raise kind(f"status {response.status}: {_said(content)}")

@@ -7,7 +7,7 @@ No address ever comes from a packet. `route_text` reads and writes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -105,23 +105,33 @@ def _arrival(upstream: Upstream, spot: int) -> tuple[float, Address]:
     return arrival(f"{host} {port}", upstream.weight, spot), (host, port)
 
 
-def routes_of(document: Document) -> RouteTable:
+def routes_of(document: Document, unwilling: Container[str] = frozenset()) -> RouteTable:
     """The table that a plan's document means: each region straight to its transceivers.
 
     A region that drains still gets the sessions that were sent there; a disabled one gets none.
+    Transceivers in `unwilling` (ids) take no new sessions now: they are as if operators drained
+    them, unless by that nobody were left in their region.
     """
     routes = []
     for region in document.transceiver_regions:
+        held = [
+            each
+            for each in document.transceivers
+            if each.region == region.id and each.wire_id is not None
+        ]
+        active = [each for each in held if each.state == State.ACTIVE and each.weight > 0]
+        some_left = any(each.id not in unwilling for each in active)
         upstreams = tuple(
             Upstream(
                 host=str(each.host),
                 port=each.port,
                 wire_id=each.wire_id,
                 weight=each.weight,
-                state=each.state,
+                state=State.DRAINING
+                if some_left and each in active and each.id in unwilling
+                else each.state,
             )
-            for each in document.transceivers
-            if each.region == region.id and each.wire_id is not None
+            for each in held
         )
         if region.wire_id is not None and upstreams and region.state != State.DISABLED:
             routes.append(Route(region.wire_id, upstreams))

@@ -41,7 +41,7 @@ class Endpoint:
     weight: float
     active: bool
     probe: Probe | None
-    """How it is checked; None where the status does not speak of it."""
+    """How it is checked; None for a transceiver, of which only its own word is known."""
     domain: str
     """What fails together with it; its own id where nothing is said."""
     forced: Forced | None = None
@@ -58,6 +58,8 @@ class Site:
     bias_us: int
     state: State
     endpoints: tuple[Endpoint, ...]
+    capacity: int | None = None
+    """Sessions that its endpoints may carry together, where operators say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,7 @@ def _site(region: Region | TransceiverRegion, endpoints: Sequence[Endpoint]) -> 
         bias_us=round(region.bias_ms * 1000),
         state=region.state,
         endpoints=tuple(sorted(endpoints, key=lambda each: each.id)),
+        capacity=region.capacity if isinstance(region, TransceiverRegion) else None,
     )
 
 

@@ -151,7 +151,7 @@ def _down(question: Supposition) -> _Found:
     stands = field.standings[wanted[0].id]
     word = stands.verdict if stands.takes or stands.verdict == "down" else "takes no new sessions"
     change = Change(
-        f"relays/{wanted[0].id}", "status", word, "up", "none of its endpoints is up"
+        f"{question.endpoints}/{wanted[0].id}", "status", word, "up", "none of its endpoints is up"
     )  # fmt: skip
     return change, question.found_up(wanted[0].id)
 

@@ -28,6 +28,8 @@ from firsthop_steering.rtt_map import RttMap, Source
 from firsthop_steering.snapshot import Prices, Status
 
 _MEMO_ENTRIES = 65_536
+_FULL_TIER = 1 << 32
+"""Behind every region of an override's list."""
 
 
 class Steering:
@@ -173,7 +175,9 @@ class Steering:
         rtt, sources = self._rtt(pool, column)
         base = base_us(self.atlas.pools[pool], rtt).tolist()
         prices = self.prices_us(service, pool)
-        up = self.roster(service, pool).up
+        field = self.roster(service, pool)
+        # Only a session is refused where there is no room; what DNS says may be kept for long.
+        full = field.full if pool == "media" else (False,) * len(field.full)
         weights = self.weights(service, pool, ignore_health=outcome == "open")
         candidates = [
             Candidate(
@@ -182,10 +186,11 @@ class Steering:
                 sources[index],
                 base[index],
                 prices[index],
-                tier(rule, site.id),
+                tier(rule, site.id) + full[index] * _FULL_TIER,
                 weights[index],
-                len(up[index]),
+                len(field.up[index]),
                 reasons[index],
+                full[index],
             )
             for index, site in enumerate(self.atlas.pools[pool])
         ]

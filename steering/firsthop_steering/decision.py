@@ -31,6 +31,8 @@ class Candidate:
     """Endpoints that may be answered with now."""
     dropped: str
     """Why it is not eligible; empty when it is."""
+    full: bool = False
+    """It is asked after all others, as it has no room for more sessions."""
 
     def charged_us(self, drawn: int) -> int:
         """What clients of this bucket pay."""
@@ -111,6 +113,8 @@ class Decision:
         place = next(i for i, each in enumerate(self.walk) if each is candidate)
         if place == self.chosen:
             return "chosen"
+        if candidate.full:
+            return "eligible, but full, so others are asked first"
         if self.chosen is None or place > self.chosen:
             return "eligible, but an earlier one kept the client"
         return f"weight {candidate.weight} does not keep this client's prefix"

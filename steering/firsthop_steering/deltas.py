@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from firsthop_steering.snapshot import Delta, Status
+from collections.abc import Collection, Mapping
+
+from firsthop_steering.snapshot import Delta, RelayStatus, Status
+
+_Statuses = Mapping[str, RelayStatus]
 
 
 def delta_between(old: Status, new: Status) -> Delta:
     """What a holder of `old` has to be told to hold `new`, of the same lineage."""
-    changed = {name: each for name, each in new.relays.items() if old.relays.get(name) != each}
     return Delta(
         number=new.number,
         base=old.number,
         lineage=new.lineage,
         created_at=new.created_at,
-        relays=changed,
-        gone=tuple(sorted(old.relays.keys() - new.relays.keys())),
+        relays=_changed(old.relays, new.relays),
+        gone=_gone(old.relays, new.relays),
+        transceivers=_changed(old.transceivers, new.transceivers),
+        gone_transceivers=_gone(old.transceivers, new.transceivers),
     )
 
 
@@ -25,12 +30,24 @@ def follows(delta: Delta, status: Status | None) -> bool:
 
 def applied(delta: Delta, status: Status) -> Status:
     """The status after `delta`, which `follows` it."""
-    relays = {name: each for name, each in status.relays.items() if name not in delta.gone}
-    relays |= delta.relays
     return Status(
         number=delta.number,
         lineage=delta.lineage,
         created_at=delta.created_at,
-        # In the order of a sealed status: an edge names its tables by what it reads.
-        relays=dict(sorted(relays.items())),
+        relays=_after(status.relays, delta.relays, delta.gone),
+        transceivers=_after(status.transceivers, delta.transceivers, delta.gone_transceivers),
     )
+
+
+def _changed(old: _Statuses, new: _Statuses) -> dict[str, RelayStatus]:
+    return {name: each for name, each in new.items() if old.get(name) != each}
+
+
+def _gone(old: _Statuses, new: _Statuses) -> tuple[str, ...]:
+    return tuple(sorted(old.keys() - new.keys()))
+
+
+def _after(old: _Statuses, changed: _Statuses, gone: Collection[str]) -> dict[str, RelayStatus]:
+    """In the order of a sealed status: an edge names its tables by what it reads."""
+    kept = {name: each for name, each in old.items() if name not in gone}
+    return dict(sorted({**kept, **changed}.items()))

@@ -12,10 +12,7 @@ from firsthop_steering.decision import Candidate, Decision
 from firsthop_steering.endpoints import addresses
 from firsthop_steering.lifetime import Lifetimes
 from firsthop_steering.model import Service
-from firsthop_steering.snapshot import RelayStatus
-from firsthop_steering.standing import Standing
-
-_UNKNOWN = RelayStatus()
+from firsthop_steering.standing import Standing, told
 
 
 def explain(
@@ -139,9 +136,9 @@ def _candidate(
 
 def _words(steering: Steering, endpoint: Endpoint, stands: Standing) -> str:
     """The standing of an endpoint, whose word that is, and what is measured beside it."""
-    if endpoint.probe is None:
+    held = told(endpoint, steering.status)
+    if endpoint.probe is None and held.verdict == "unknown":
         return "not probed"
-    held = steering.status.relays.get(endpoint.id, _UNKNOWN)
     words: list[str] = [stands.verdict]
     words += [f"{family} {verdict}" for family, verdict in sorted(stands.families.items())]
     if stands.source == "operator" and endpoint.forced is not None:

@@ -210,6 +210,13 @@ class Relay(Model):
         return self
 
 
+def _network(text: object) -> object:
+    return ip_network(text, strict=True) if isinstance(text, str) else text
+
+
+Cidr = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+
+
 class TransceiverRegion(Model):
     """A place where sessions end; credentials name it by its wire id."""
 
@@ -221,7 +228,11 @@ class TransceiverRegion(Model):
     weight: Weight = 100
     bias_ms: float = Field(default=0.0, ge=-500, le=500, allow_inf_nan=False)
     capacity: int | None = Field(default=None, ge=1)
+    """Sessions that all its transceivers may carry together; null: what they say themselves."""
     state: State = State.ACTIVE
+    networks: tuple[Cidr, ...] = Field(default=(), max_length=64)
+    """Where transceivers may register themselves: all their addresses must lie in these. With none
+    they are for operators alone to name."""
 
 
 class Transceiver(Model):
@@ -237,7 +248,12 @@ class Transceiver(Model):
     signalling_ipv6: IPv6Address | None = None
     signalling_port: Port | None = None
     weight: Weight = 100
+    capacity: int | None = Field(default=None, ge=1)
+    """Sessions it can carry; null: what it says itself, if it does."""
     state: State = State.ACTIVE
+    registered: bool = False
+    """It registered itself, and may change its addresses and capacity; a document that leaves it
+    out does not delete it."""
 
 
 class Record(Model):
@@ -325,13 +341,6 @@ class Service(Model):
 
 
 _SIX_TO_FOUR = IPv6Network("2002::/16")
-
-
-def _network(text: object) -> object:
-    return ip_network(text, strict=True) if isinstance(text, str) else text
-
-
-Cidr = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 
 class Override(Model):

@@ -1,4 +1,4 @@
-"""What probers and agents say to the control plane, and what probers are told to check."""
+"""What probers, agents and transceivers say to the control plane, and what probers are to check."""
 
 from __future__ import annotations
 
@@ -75,20 +75,32 @@ class ProbeReport(Model):
     views: tuple[VantageView, ...] = Field(max_length=20_000)
 
 
-class RelayReport(Model):
-    """What a relay's own agent says: load, and whether it wants no new sessions."""
+class Report(Model):
+    """What a machine says of itself: load, and whether it wants no new sessions."""
 
     sequence: int = Field(ge=0)
-    """Rises with every report of one agent start."""
+    """Rises with every report of one start."""
     sent_at: AwareDatetime
     sessions: int = Field(default=0, ge=0)
-    packets_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    bits_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     cpu: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     """Busy share of the host's processors, 0 to 1."""
-    drops_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     draining: bool = False
     stops_at: AwareDatetime | None = None
-    """When the relay goes down; it takes no new sessions until then."""
+    """When it goes down; it takes no new sessions until then."""
+
+
+class TransceiverReport(Report):
+    """What a transceiver says of itself; nobody else speaks for it."""
+
+    capacity: int | None = Field(default=None, ge=1)
+    """Sessions it can carry; null: as the plan says."""
+
+
+class RelayReport(Report):
+    """What a relay's own agent says of it."""
+
+    packets_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    bits_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    drops_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     crashed: bool = False
     """The agent finds nobody where the relay should be."""

@@ -1,7 +1,8 @@
 """Who of one pool may be answered with, by one view: of each site its endpoints and its weight.
 
 A relay whose one address is down is listed without that address. A relay that starts slowly has
-less weight, and so has a site whose relays all do: the rest of its clients walk on.
+less weight, and so has a site whose relays all do: the rest of its clients walk on. A transceiver
+that drains, or is silent, is not listed.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from datetime import datetime
 
 from firsthop_steering.atlas import Endpoint, Site
 from firsthop_steering.model import Family, State
-from firsthop_steering.snapshot import RelayStatus, Status
-from firsthop_steering.standing import FAMILIES, Standing, standing
-
-_UNKNOWN = RelayStatus()
+from firsthop_steering.snapshot import Status
+from firsthop_steering.standing import FAMILIES, Standing, standing, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,8 @@ class Roster:
     """Per cent of clients that each site keeps of those who reach it."""
     standings: dict[str, Standing]
     """Of each endpoint by id."""
+    full: tuple[bool, ...]
+    """Whether a site has no room for more sessions, as its transceivers say."""
     unheard: frozenset[Family] = frozenset()
     """Of which addresses the vantage here is not believed, as by its word none would be left."""
 
@@ -83,7 +84,7 @@ def _roster(
     standings = {
         each.id: standing(
             each,
-            status.relays.get(each.id, _UNKNOWN),
+            told(each, status),
             vantage=vantage,
             now=now,
             unheard=unheard,
@@ -99,7 +100,21 @@ def _roster(
         for field in anyhow
     )
     weights = tuple(_weight(site, field, standings) for site, field in zip(sites, up, strict=True))
-    return Roster(up, anyhow, weights, standings, unheard)
+    full = tuple(_full(site, field, status) for site, field in zip(sites, up, strict=True))
+    return Roster(up, anyhow, weights, standings, full, unheard)
+
+
+def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
+    """Every transceiver that is up has all the sessions that it can carry, or the region has.
+
+    One that does not say what it can carry may have room.
+    """
+    if site.capacity is not None:
+        carried = (told(each, status).sessions or 0 for each in site.endpoints)
+        if sum(carried) >= site.capacity:
+            return True
+    loads = [told(each, status).load for each in up if each.probe is None]
+    return bool(loads) and all(load is not None and load >= 1 for load in loads)
 
 
 def _as_it_is(endpoint: Endpoint, stands: Standing) -> Endpoint | None:

@@ -61,10 +61,11 @@ class Word(Model):
 
 
 class RelayStatus(Model):
-    """What is known of one relay."""
+    """What is known of one relay, or of a transceiver by its own word."""
 
     verdict: Liveness = "unknown"
-    """From the probes of all vantages, the better of both families."""
+    """From the probes of all vantages, the better of both families; of a transceiver, whether it is
+    heard."""
     since: AwareDatetime | None = None
     families: dict[Family, Liveness] = Field(default_factory=dict)
     """The verdict on each address that is checked."""
@@ -94,6 +95,8 @@ class Status(Model):
     lineage: str = Field(min_length=1, max_length=64)
     created_at: AwareDatetime
     relays: dict[Slug, RelayStatus] = Field(default_factory=dict)
+    transceivers: dict[Slug, RelayStatus] = Field(default_factory=dict)
+    """Those that report; the others are `unknown` as well."""
 
 
 class Delta(Model):
@@ -106,6 +109,8 @@ class Delta(Model):
     relays: dict[Slug, RelayStatus] = Field(default_factory=dict)
     """New or changed ones, whole."""
     gone: tuple[Slug, ...] = ()
+    transceivers: dict[Slug, RelayStatus] = Field(default_factory=dict)
+    gone_transceivers: tuple[Slug, ...] = ()
 
 
 class Prices(Model):

@@ -1,7 +1,7 @@
 """What a relay is good for now, and by whose word: the operator's, its agent's, a vantage's, all's.
 
-The first of these that speaks is believed. Knows one relay at a time, and no probes: verdicts are
-in the status already.
+The first of these that speaks is believed; of a transceiver there is only its own word. Knows one
+at a time, and no probes: verdicts are in the status already.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from firsthop_steering.atlas import Endpoint
 from firsthop_steering.families import together
 from firsthop_steering.model import Family, Liveness, Relay
 from firsthop_steering.planner.problem import TARGET_UTILISATION
-from firsthop_steering.snapshot import RelayStatus, Word
+from firsthop_steering.snapshot import RelayStatus, Status, Word
 
 Source = Literal["operator", "agent", "local", "global"]
 FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
@@ -42,8 +42,26 @@ class Standing(NamedTuple):
 
 EXPLORED_BELOW = TARGET_UTILISATION
 """Used share of its capacity up to which nobody is sent to a relay just to learn of it."""
-NOT_PROBED = Standing("global", "unknown", {}, True, 100, None)
-"""Of endpoints that no status speaks of."""
+_UNKNOWN = RelayStatus()
+
+
+def told(endpoint: Endpoint, status: Status) -> RelayStatus:
+    """What a status says of `endpoint`: relays and transceivers have ids of their own."""
+    known = status.relays if endpoint.probe is not None else status.transceivers
+    return known.get(endpoint.id, _UNKNOWN)
+
+
+def unwilling(status: Status) -> frozenset[str]:
+    """The transceivers that no new session is to be sent to, by their own word or silence."""
+    return frozenset(
+        name
+        for name, each in status.transceivers.items()
+        if each.verdict == "down" or not _takes(each)
+    )
+
+
+def _takes(status: RelayStatus) -> bool:
+    return not status.draining and status.stops_at is None
 
 
 def standing(
@@ -58,15 +76,15 @@ def standing(
 
     Of the families in `unheard` that vantage is not believed.
     """
-    if endpoint.probe is None:
-        return NOT_PROBED
     forced = endpoint.forced
     if forced is not None and forced.active(now):
         up = forced.verdict == "up"
         return Standing("operator", forced.verdict, {}, up, 100, None)
     if status.crashed:
         return Standing("agent", "down", {}, False, status.share, status.reported_at)
-    takes = not status.draining and status.stops_at is None
+    takes = _takes(status)
+    if endpoint.probe is None and status.verdict != "unknown":
+        return Standing("agent", status.verdict, {}, takes, status.share, status.since)
     word = status.vantages.get(vantage) if vantage is not None else None
     said = _said(word, unheard) if word is not None else {}
     if word is None or not said:

@@ -78,15 +78,16 @@ class Supposition:
         left = tuple(each for each in document.overrides if each.id != id_)
         return self._under(document.model_copy(update={"overrides": left}))
 
-    def found_up(self, relay: str) -> Supposition:
-        """As if a relay were measured up, and no operator said otherwise."""
-        old = self.steering
-        relays = {**old.status.relays, relay: RelayStatus(verdict="up")}
-        status = old.status.model_copy(update={"relays": relays})
+    def found_up(self, endpoint: str) -> Supposition:
+        """As if a relay were measured up and not forced, or a transceiver heard."""
+        old, kind = self.steering, self.endpoints
+        known = {**getattr(old.status, kind), endpoint: RelayStatus(verdict="up")}
+        status = old.status.model_copy(update={kind: known})
         steering = Steering(
             old.atlas, status, old.now, vantage=old.vantage, rtt=old.rtt, prices=old.prices
         )
-        return replace(self, steering=steering).changed("relays", relay, forced=None)
+        found = replace(self, steering=steering)
+        return found.changed(kind, endpoint, forced=None) if kind == "relays" else found
 
     def _under(self, document: Document) -> Supposition:
         old = self.steering

@@ -1,4 +1,4 @@
-"""`firsthop status`: what is measured of every relay."""
+"""`firsthop status`: what is known of every relay and transceiver."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from firsthop.commands.api_client import call
 from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, StateDir, Token
 from firsthop.commands.resources import print_table, with_api
 
-COLUMNS = ("relay", "verdict", "since", "draining", "sessions", "load", "reason")
+COLUMNS = ("verdict", "since", "draining", "sessions", "load", "reason")
 
 
 def status(api: ApiUrl = API_URL, token: Token = None, state_dir: StateDir = STATE_DIR) -> None:
-    """Say of every relay whether it is up, since when, how loaded it is, and why."""
+    """Say of every relay, and transceiver that reports, whether it is up, since when, and why."""
 
     def tell() -> None:
         said = call("GET", f"{api}/v1/status", token, state_dir)
-        rows = [{"relay": name, **each} for name, each in sorted(said["relays"].items())]
-        print_table(rows, COLUMNS)
+        for kind in ("relay", "transceiver"):
+            known = sorted(said[f"{kind}s"].items())
+            if known or kind == "relay":
+                print_table([{kind: name, **each} for name, each in known], (kind, *COLUMNS))
         for each in said["warnings"]:
             typer.echo(f"warning: {each['field']}: {each['rule']}", err=True)
         typer.echo(f"status {said['number']} of {said['created_at']}")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
-from firsthop.commands.options import listen_list, listen_one
-from firsthop.commands.process import fail
+from firsthop.addresses import Listen
+from firsthop.commands.options import items, listen_list, listen_one
+from firsthop.commands.process import bearer_token, fail, http_urls
 from firsthop.commands.running import run_until_signal
+from firsthop.commands.slugs import optional_slug
+from firsthop_healthchecks.controlplane import ControlPlane
+from firsthop_healthchecks.transceiver import Enrolment
 from firsthop_relay.listening import ListenError
 from firsthop_relay.transceiver.service import TransceiverSettings, serve_transceiver
 from firsthop_relay.watched import FileError
+from firsthop_steering.registration import Registration
 
 MOST_RELAYS = 3
 MOST_SESSIONS = 100
@@ -43,14 +50,14 @@ def transceiver(
         ),
     ],
     wire_id: Annotated[
-        int,
+        int | None,
         typer.Option(
             envvar="FIRSTHOP_TRANSCEIVER_WIRE_ID",
             min=1,
             max=65535,
-            help="This transceiver's wire id, as the plan has it.",
+            help="This transceiver's wire id, as the plan has it; one that registers may be told.",
         ),
-    ],
+    ] = None,
     route_keys: Annotated[
         Path | None,
         typer.Option(
@@ -69,6 +76,62 @@ def transceiver(
     sessions: Annotated[
         int, typer.Option(envvar="FIRSTHOP_TRANSCEIVER_SESSIONS", min=1, help="The most at a time.")
     ] = MOST_SESSIONS,
+    transceiver_id: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            envvar="FIRSTHOP_TRANSCEIVER_ID",
+            callback=optional_slug,
+            help="Its id in the plan: register there, and report. Needs --region, --api-url and a"
+            " token.",
+        ),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FIRSTHOP_TRANSCEIVER_REGION",
+            callback=optional_slug,
+            help="Id of its transceiver region.",
+        ),
+    ] = None,
+    api_url: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_API_URL", help="Roots of the control planes' APIs, comma-separated."
+        ),
+    ] = "",
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token of its region."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="FIRSTHOP_TOKEN_FILE", help="File that holds the token."),
+    ] = None,
+    announce: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_TRANSCEIVER_ANNOUNCE",
+            help="ADDRESS:PORT where relays reach it; default: --listen.",
+        ),
+    ] = "",
+    announce_signalling: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_TRANSCEIVER_ANNOUNCE_SIGNALLING",
+            help="ADDRESS:PORT where allocators reach it; default: --signalling.",
+        ),
+    ] = "",
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            envvar="FIRSTHOP_TRANSCEIVER_GRACE_S",
+            min=0,
+            max=86400,
+            help="On SIGTERM take no more sessions, and end with the last one, or after so many"
+            " seconds; a second SIGTERM ends it at once.",
+        ),
+    ] = None,
 ) -> None:
     """Run one transceiver. SIGUSR1 has it take no new sessions, SIGUSR2 takes that back."""
     named = listen_list(relays, "--relays")
@@ -83,8 +146,61 @@ def transceiver(
         sessions=sessions,
         route_keys=route_keys,
         relays=tuple(named),
+        grace_s=grace,
     )
+    if transceiver_id is None:
+        if wire_id is None:
+            raise typer.BadParameter("is needed without --id", param_hint="--wire-id")
+        service = serve_transceiver(settings)
+    else:
+        if region is None:
+            raise typer.BadParameter("is needed with --id", param_hint="--region")
+        media = _announced(announce, settings.listen, "--announce")
+        door = _announced(announce_signalling, settings.signalling, "--announce-signalling")
+        registration = _registration(region, media, door, sessions, wire_id)
+        urls, secret = items(http_urls(api_url)), bearer_token(token, token_file)
+        service = _enrolled(settings, transceiver_id, registration, urls, secret)
     try:
-        run_until_signal(serve_transceiver(settings))
+        run_until_signal(service)
     except (ListenError, FileError) as error:
         raise fail(str(error)) from None
+
+
+async def _enrolled(
+    settings: TransceiverSettings,
+    name: str,
+    registration: Registration,
+    urls: list[str],
+    token: str,
+) -> None:
+    async with ControlPlane(urls, token) as control_plane:
+        enrolment = Enrolment(name, registration, control_plane=control_plane)
+        await serve_transceiver(settings, enrolment)
+
+
+def _announced(text: str, listen: Listen, option: str) -> Listen:
+    """Where others reach it; raises typer.BadParameter where that cannot be told."""
+    host, port = listen_one(text, option) if text else listen
+    if ip_address(host).is_unspecified or port == 0:
+        rule = f"must name an address and a port that others reach, not {host} port {port}"
+        raise typer.BadParameter(rule, param_hint=option)
+    return host, port
+
+
+def _registration(
+    region: str, media: Listen, door: Listen, sessions: int, wire_id: int | None
+) -> Registration:
+    family = "signalling_ipv6" if ":" in door[0] else "signalling_ipv4"
+    said = {
+        "region": region,
+        "host": media[0],
+        "port": media[1],
+        family: door[0],
+        "signalling_port": door[1],
+        "capacity": sessions,
+        "wire_id": wire_id,
+    }
+    try:
+        return Registration.model_validate(said)
+    except ValidationError as error:  # an address with a scope, say
+        raise typer.BadParameter(error.errors()[0]["msg"], param_hint="--announce") from None

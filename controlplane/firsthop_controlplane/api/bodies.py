@@ -23,7 +23,7 @@ EXACT_INTEGER = 2**53 - 1
 BODY_TIMEOUT_S = 30
 """A body that trickles must not hold a handler for ever."""
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
-_READS_ITSELF = frozenset({"cidr"})
+_READS_ITSELF = frozenset({"cidr", "networks"})
 """Fields whose own validator turns text into what pydantic then thinks is no JSON."""
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 

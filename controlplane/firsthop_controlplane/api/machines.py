@@ -1,21 +1,30 @@
-"""What agents and probers say and ask. Works while the database is away, at the leader."""
+"""What agents, transceivers and probers say and ask: at the leader, also without the database."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import hashlib
+from datetime import datetime
 
 from aiohttp import web
 from pydantic import Field
 
 from firsthop_controlplane.api.operations import Calling, Operation, Query, answer
+from firsthop_controlplane.api.registration import TRANSCEIVERS_ONLY, check_region
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, conflict, invalid, not_found
 from firsthop_controlplane.tokens import OPERATORS
 from firsthop_steering.families import probed
 from firsthop_steering.model import Family, Probe, Relay, State
-from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
+from firsthop_steering.reports import (
+    ProbeReport,
+    ProbeTarget,
+    ProbeTargets,
+    RelayReport,
+    Report,
+    TransceiverReport,
+)
 from firsthop_steering.turn import probe_credential
 from firsthop_steering.ufrag import PROBE_LIFETIME, mint_path_credential
 
@@ -36,14 +45,35 @@ async def _report(calling: Calling) -> web.Response:
     plan = deps.feed.plan
     if plan is None or all(relay.id != name for relay in plan.document.relays):
         raise not_found(f"there is no relay {name}")
-    report = calling.read(RelayReport)
-    now = deps.now()
+    report, now = calling.read(RelayReport), deps.now()
+    _check_clock(report, now, deps)
+    return _taken(deps, deps.observations.receive_report(name, report, now))
+
+
+async def _transceiver_report(calling: Calling) -> web.Response:
+    """A transceiver's word on itself."""
+    name, deps = calling.part("id"), calling.deps
+    known = deps.feed.plan.document.transceivers if deps.feed.plan else ()
+    transceiver = next((each for each in known if each.id == name), None)
+    if transceiver is None:
+        raise not_found(f"there is no transceiver {name}")
+    check_region(calling, transceiver.region)
+    report, now = calling.read(TransceiverReport), deps.now()
+    _check_clock(report, now, deps)
+    hearing = deps.observations.attendance.hearing
+    return _taken(deps, hearing.receive(name, report, now))
+
+
+def _check_clock(report: Report, now: datetime, deps: Deps) -> None:
     ahead = (report.sent_at - now).total_seconds()
     if abs(ahead) > deps.settings.clock_skew_s:
         rule = f"is {ahead:+.0f} s off our clock; {deps.settings.clock_skew_s:.0f} s are allowed"
         raise invalid([Fault("sent_at", rule)])
-    if not deps.observations.receive_report(name, report, now):
-        raise conflict("a newer report of this relay was received", [Fault("sequence", "is old")])
+
+
+def _taken(deps: Deps, is_newer: bool) -> web.Response:
+    if not is_newer:
+        raise conflict("a newer report was received", [Fault("sequence", "is old")])
     deps.status_loop.wake()
     return web.Response(status=204)
 
@@ -150,6 +180,12 @@ OPERATIONS = (
         method="POST", path="/v1/relays/{id}/reports", name="report", tag="machines",
         roles=AGENTS, summary="An agent's word on its relay", call=_report, body=RelayReport,
         status=204, refusals=(404, 409, 422, 503), leader_only=True,
+    ),
+    Operation(
+        method="POST", path="/v1/transceivers/{id}/reports", name="transceiver_report",
+        tag="machines", roles=TRANSCEIVERS_ONLY, summary="A transceiver's word on itself",
+        call=_transceiver_report, body=TransceiverReport, status=204, refusals=(404, 409, 422, 503),
+        leader_only=True,
     ),
     Operation(
         method="GET", path="/v1/probes/targets", name="probe_targets", tag="machines",

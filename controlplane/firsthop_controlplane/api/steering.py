@@ -22,7 +22,7 @@ from firsthop_steering.document import Document
 from firsthop_steering.endangered import endangered
 from firsthop_steering.model import Forced, Model, Service, Slug
 from firsthop_steering.rdata import domain_name
-from firsthop_steering.reports import RelayReport
+from firsthop_steering.reports import RelayReport, TransceiverReport
 from firsthop_steering.snapshot import Status
 
 
@@ -72,6 +72,8 @@ class StatusAnswer(Status):
     """Operators' words that are in force: they go before what is measured and reported."""
     reports: dict[Slug, RelayReport] = Field(default_factory=dict)
     """What each relay's agent last said, as the leader heard it; empty at others."""
+    transceiver_reports: dict[Slug, TransceiverReport] = Field(default_factory=dict)
+    """The same of transceivers."""
     certificates: dict[Slug, AwareDatetime] = Field(default_factory=dict)
     """When the certificate of a relay that is checked by tls expires, the first of its addresses;
     known to the leader."""
@@ -103,7 +105,7 @@ async def _status(calling: Calling) -> web.Response:
         if relay.forced is not None and relay.forced.active(now)
     }
     leader = leader_view(deps)
-    heard, ends = _own_knowledge(deps, status) if leader.here else ({}, {})
+    heard, spoken, ends = _own_knowledge(deps, status) if leader.here else ({}, {}, {})
     found = endangered(plan, status, now) if plan else ()
     return answer(
         StatusAnswer.model_construct(
@@ -111,6 +113,7 @@ async def _status(calling: Calling) -> web.Response:
             leader=leader,
             forced=forced,
             reports=heard,
+            transceiver_reports=spoken,
             certificates=ends,
             warnings=tuple(Warned(field=each.field, rule=each.rule) for each in found),
         )
@@ -119,12 +122,14 @@ async def _status(calling: Calling) -> web.Response:
 
 def _own_knowledge(
     deps: Deps, status: Status
-) -> tuple[dict[Slug, RelayReport], dict[Slug, datetime]]:
-    """Agents' last reports and the ends of certificates, which edges are not told."""
+) -> tuple[dict[Slug, RelayReport], dict[Slug, TransceiverReport], dict[Slug, datetime]]:
+    """The last reports of agents and transceivers, and the ends of certificates: not for edges."""
     observed = deps.observations
+    spoken = observed.attendance.hearing.heard
     ends = {name: observed.judgement.certificate_ends(name) for name in status.relays}
     return (
         {name: each.report for name, each in sorted(observed.heard.items())},
+        {name: each.report for name, each in sorted(spoken.items())},
         {name: each for name, each in ends.items() if each is not None},
     )
 
@@ -191,7 +196,7 @@ _OBJECT: dict[str, Any] = {"type": "object", "description": "The decision, with 
 OPERATIONS = (
     Operation(
         method="GET", path="/v1/status", name="status", tag="steering", roles=VIEWERS,
-        summary="What is measured of every relay, and who leads", call=_status,
+        summary="What is known of every relay and transceiver, and who leads", call=_status,
         answer=StatusAnswer, refusals=(503,),
     ),
     Operation(

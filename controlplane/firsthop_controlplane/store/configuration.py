@@ -156,7 +156,11 @@ async def _records(session: AsyncSession, like: Document | None) -> dict[str, li
 
 
 async def replace_document(session: AsyncSession, target: Document) -> None:
-    """Make the tables say what `target` says: rows that stay the same are not touched."""
+    """Make the tables say what `target` says: rows that stay the same are not touched.
+
+    Transceivers that registered themselves stay, where their region does: no document of operators
+    can know them all.
+    """
     for collection in COLLECTIONS:
         rows = await rows_of(session, collection)
         wanted = {collection.identity(each): each for each in getattr(target, collection.name)}
@@ -167,8 +171,15 @@ async def replace_document(session: AsyncSession, target: Document) -> None:
             else:
                 collection.write(row, _with_wire_id(row, value))
         for row in rows.values():
-            await session.delete(row)
+            if not _registered_itself(row, target):
+                await session.delete(row)
     await _replace_records(session, target)
+
+
+def _registered_itself(row: Configured, target: Document) -> bool:
+    if not isinstance(row, TransceiverRow) or not row.registered:
+        return False
+    return any(each.id == row.region for each in target.transceiver_regions)
 
 
 def _with_wire_id(row: Configured, value: Model) -> Model:

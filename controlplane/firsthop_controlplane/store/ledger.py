@@ -166,6 +166,20 @@ class RelayStatusRow(Base):
     report: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
+class TransceiverStatusRow(Base):
+    """A transceiver's last report, and the verdict on it."""
+
+    __tablename__ = "transceiver_status"
+    __table_args__ = (CheckConstraint("verdict IN ('up', 'down', 'unknown')", name="verdict"),)
+
+    transceiver: Mapped[str] = mapped_column(Slug, primary_key=True)
+    received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    report: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    verdict: Mapped[str]
+    since: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    reason: Mapped[str]
+
+
 class RttPartRow(Base):
     """A part of what is known of round trips; all of them in their order are the whole."""
 

@@ -150,6 +150,7 @@ class TransceiverRegionRow(Configured):
     bias_ms: Mapped[float]
     capacity: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str]
+    networks: Mapped[list[Network]] = mapped_column(ARRAY(CIDR))
 
 
 class TransceiverRow(Configured):
@@ -161,6 +162,7 @@ class TransceiverRow(Configured):
         CheckConstraint("family(signalling_ipv4) = 4", name="signalling_ipv4"),
         CheckConstraint("family(signalling_ipv6) = 6", name="signalling_ipv6"),
         _within("weight", 0, 100),
+        CheckConstraint("capacity >= 1", name="capacity"),
         _state(),
         _unique("wire_id"),
         _unique("host", "port"),
@@ -175,7 +177,9 @@ class TransceiverRow(Configured):
     signalling_ipv6: Mapped[Address | None] = mapped_column(INET())
     signalling_port: Mapped[int | None]
     weight: Mapped[int]
+    capacity: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str]
+    registered: Mapped[bool]
 
 
 class WireIdRow(Base):

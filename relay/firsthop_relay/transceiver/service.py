@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -20,6 +23,10 @@ from firsthop_steering.candidates import candidate_lines
 from firsthop_steering.model import Relay
 
 KEY_CHECK_S = 1.0
+LINGER_S = 3.0
+"""After it is said that it drains: until every edge and relay has heard it."""
+LOOK_S = 0.1
+"""How often a transceiver that drains looks whether its last session has ended."""
 
 log = structlog.get_logger("firsthop.transceiver")
 
@@ -34,18 +41,41 @@ class TransceiverSettings:
     """TCP, for allocators and operators."""
     keys: Path
     """The region's password keys."""
-    wire_id: int
-    """This transceiver's own, as the plan has it; ufrags for another one are refused."""
+    wire_id: int | None
+    """This transceiver's own, as the plan has it; ufrags for another one are refused. None: to be
+    told at its registration."""
     sessions: int
     """The most at a time."""
     route_keys: Path | None = None
     """For minting by itself, so that clients need no allocator."""
     relays: tuple[tuple[str, int], ...] = ()
     """Whom it then names in answers, best first."""
+    grace_s: float | None = None
+    """How long open sessions may go on when it is to end; None: not at all."""
 
 
-async def serve_transceiver(settings: TransceiverSettings) -> None:
+class Speaker(Protocol):
+    """Says to the control plane how this transceiver is doing."""
+
+    async def run(self) -> None: ...
+
+    async def wire_id(self) -> int: ...
+
+    def begin(self, sessions: Callable[[], int]) -> None: ...
+
+    def drain(self, draining: bool) -> None: ...
+
+    def stop(self, at: datetime) -> None: ...
+
+    async def end(self, now: datetime) -> None: ...
+
+
+async def serve_transceiver(settings: TransceiverSettings, speaker: Speaker | None = None) -> None:
     """Run until cancelled. Raises ListenError or FileError when it cannot start.
+
+    With a `speaker` it is told its wire id, and what there is to say. When it is cancelled and has
+    a grace, it takes no more sessions and ends with its last one, or when that time is over; a
+    second cancellation ends it at once.
 
     SIGUSR1 has it take no new sessions, SIGUSR2 takes that back. SIGHUP, or a change of the key
     file, loads the keys again; a bad file is said so and the keys in force stay.
@@ -55,12 +85,28 @@ async def serve_transceiver(settings: TransceiverSettings) -> None:
     mint = None
     if route_file is not None:
         mint = Mint(route_file.load(), _candidates(settings.relays), _utc_now)
+    async with _speaking(speaker):
+        wire_id = settings.wire_id
+        if wire_id is None:
+            assert speaker is not None
+            wire_id = await speaker.wire_id()
+        await _serve(settings, wire_id, speaker, (key_file, route_file), mint)
+
+
+async def _serve(
+    settings: TransceiverSettings,
+    wire_id: int,
+    speaker: Speaker | None,
+    files: tuple[RegionKeyFile, KeyFile | None],
+    mint: Mint | None,
+) -> None:
+    key_file, route_file = files
     port = Port(Counts())
     sessions = Sessions(
         port,
         key_file.load(),
         most=settings.sessions,
-        wire_id=settings.wire_id,
+        wire_id=wire_id,
         clock=_utc_now,
         mint=mint,
     )
@@ -70,12 +116,57 @@ async def serve_transceiver(settings: TransceiverSettings) -> None:
     try:
         runner = await serve_http(sessions, *settings.signalling)
         log.info("transceiver_signalling", host=settings.signalling[0], port=settings.signalling[1])
-        await _keep(key_file, route_file, sessions)
+        if speaker is not None:
+            speaker.begin(sessions.counts.open_sessions)
+        keeping = asyncio.create_task(_keep(key_file, route_file, sessions, speaker))
+        try:
+            await asyncio.wait([keeping])
+            keeping.result()
+        except asyncio.CancelledError:
+            if settings.grace_s is not None:
+                await _drain_out(sessions, speaker, settings.grace_s)
+            raise
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
     finally:
         if runner is not None:
             await runner.cleanup()
         await sessions.close()
         port.close()
+
+
+@contextlib.asynccontextmanager
+async def _speaking(speaker: Speaker | None) -> AsyncIterator[None]:
+    """It speaks meanwhile; its last word is that this transceiver is gone. Its fault ends us."""
+    if speaker is None:
+        yield
+        return
+    serving, speaking = asyncio.current_task(), asyncio.create_task(speaker.run())
+    assert serving is not None
+    speaking.add_done_callback(lambda done: None if done.cancelled() else serving.cancel())
+    try:
+        yield
+    finally:
+        if speaking.done():
+            speaking.result()
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
+        await speaker.end(_utc_now())
+
+
+async def _drain_out(sessions: Sessions, speaker: Speaker | None, grace_s: float) -> None:
+    """Take no new sessions, and wait for the end of those there are."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    _drain(sessions, speaker, True)
+    if speaker is not None:
+        speaker.stop(_utc_now() + timedelta(seconds=grace_s))
+    linger_s = LINGER_S if speaker is not None else 0.0
+    while (waited_s := loop.time() - began) < grace_s:
+        if waited_s >= linger_s and not sessions.counts.open_sessions():
+            return
+        await asyncio.sleep(LOOK_S)
 
 
 def _utc_now() -> datetime:
@@ -92,11 +183,16 @@ def _candidates(relays: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
     return candidate_lines(named)
 
 
-async def _keep(key_file: RegionKeyFile, route_file: KeyFile | None, sessions: Sessions) -> None:
+async def _keep(
+    key_file: RegionKeyFile,
+    route_file: KeyFile | None,
+    sessions: Sessions,
+    speaker: Speaker | None,
+) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, _reload_all, key_file, route_file, sessions)
-    loop.add_signal_handler(signal.SIGUSR1, _drain, sessions, True)
-    loop.add_signal_handler(signal.SIGUSR2, _drain, sessions, False)
+    loop.add_signal_handler(signal.SIGUSR1, _drain, sessions, speaker, True)
+    loop.add_signal_handler(signal.SIGUSR2, _drain, sessions, speaker, False)
     sweeping = asyncio.create_task(sessions.sweep())
     try:
         while True:
@@ -113,8 +209,10 @@ async def _keep(key_file: RegionKeyFile, route_file: KeyFile | None, sessions: S
             loop.remove_signal_handler(number)
 
 
-def _drain(sessions: Sessions, wanted: bool) -> None:
+def _drain(sessions: Sessions, speaker: Speaker | None, wanted: bool) -> None:
     sessions.draining = wanted
+    if speaker is not None:
+        speaker.drain(wanted)
     log.info("transceiver_drains" if wanted else "transceiver_accepts")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from allocator_world import BERLIN, KEYS, MEDIA, NEW_YORK, all_down, changed, view_of
-from firsthop_allocator.allocation import AllocationRequest
+from firsthop_allocator.allocation import ENTROPY_LENGTH as ALLOCATION_ENTROPY
+from firsthop_allocator.allocation import Allocation, AllocationRequest, allocate
 from firsthop_allocator.route import Refused
 from firsthop_allocator.session import (
     ENTROPY_LENGTH,
@@ -22,8 +23,9 @@ from firsthop_allocator.session import (
 )
 from firsthop_allocator.view import AllocatorView
 from firsthop_steering.session_token import make_token
+from firsthop_steering.snapshot import RelayStatus, Status
 from firsthop_steering.ufrag import Decoded, decode, mint, region_password_key
-from worlds import NOW
+from worlds import NOW, status_of
 
 ENDS: list[dict[str, Any]] = [
     {
@@ -39,8 +41,8 @@ ENDS: list[dict[str, Any]] = [
 ]
 
 
-def world(**document: Any) -> AllocatorView:
-    return view_of(**{"transceivers": ENDS, **document})
+def world(status: Status | None = None, **document: Any) -> AllocatorView:
+    return view_of(status, **{"transceivers": ENDS, **document})
 
 
 def ask(
@@ -70,6 +72,77 @@ def test_the_nearest_region_is_asked_first_and_the_next_when_it_is_dead() -> Non
     """Every transceiver of the chosen region before any of the next one."""
     assert [each[:2] for each in ids(asked(world()))] == ["eu", "eu", "us"]
     assert [each[:2] for each in ids(asked(world(), NEW_YORK))] == ["us", "eu", "eu"]
+
+
+def spoken(**transceivers: dict[str, Any]) -> Status:
+    """A status in which these transceivers (hyphens as underscores) say something."""
+    known = {
+        name.replace("_", "-"): RelayStatus.model_validate({"verdict": "up", "since": NOW, **said})
+        for name, said in transceivers.items()
+    }
+    return status_of().model_copy(update={"transceivers": known})
+
+
+UNWILLING: list[dict[str, Any]] = [
+    {"draining": True},
+    {"stops_at": NOW + timedelta(seconds=30)},
+    {"verdict": "down"},
+]
+
+
+@pytest.mark.parametrize("said", [*UNWILLING, {"load": 1.0}, {"load": 1.2}])
+def test_who_would_take_no_session_is_asked_last(said: dict[str, Any]) -> None:
+    """It may have changed its mind meanwhile, so it is asked before nobody."""
+    orders = [ids(asked(world(spoken(eu_1=said)), seed=seed)) for seed in range(20)]
+    assert all(order == ["eu-2", "us-1", "eu-1"] for order in orders)
+
+
+@pytest.mark.parametrize("said", UNWILLING)
+def test_a_region_whose_transceivers_all_drain_is_not_chosen(said: dict[str, Any]) -> None:
+    """Unless that is so everywhere: then what is said is ignored, as it is of relays."""
+    assert asked(world(spoken(eu_1=said)))[0].route.transceiver_region == "eu"
+    away = world(spoken(eu_1=said, eu_2=said))
+    assert {each.route.transceiver_region for each in asked(away)} == {"us"}
+    refused = ask(away, transceiver_region="eu")
+    assert isinstance(refused, Refused)
+    assert refused.rule == "eu takes no sessions: none of its endpoints is up"
+    nowhere = world(spoken(eu_1=said, eu_2=said, us_1=said))
+    assert asked(nowhere)[0].route.transceiver_region == "eu"
+
+
+def region(status: Status, client: str = BERLIN, **document: Any) -> str:
+    made = allocate(
+        world(status, **document),
+        AllocationRequest(address=ip_address(client), source="client_ip"),
+        now=NOW,
+        entropy=bytes(ALLOCATION_ENTROPY),
+    )
+    assert isinstance(made, Allocation)
+    return made.route.transceiver_region
+
+
+def test_a_full_region_comes_after_all_others() -> None:
+    """Full is every transceiver that is up; one that does not say what it carries has room."""
+    full, room, silent = {"load": 1.0}, {"load": 0.99}, {"sessions": 1000}
+    assert region(spoken(eu_1=full, eu_2=room)) == "eu"
+    assert region(spoken(eu_1=full, eu_2=silent)) == "eu"
+    assert region(spoken(eu_1=full)) == "eu"
+    assert region(spoken(eu_1=full, eu_2=full)) == "us"
+    assert region(spoken(eu_1=full, eu_2={"draining": True, "load": 0.1})) == "us"
+    assert region(spoken(eu_1=full, eu_2=full, us_1=full)) == "eu", "all are full: the nearest"
+
+
+def test_a_region_is_full_at_what_operators_say_as_well() -> None:
+    small = changed(MEDIA, eu={"capacity": 30})
+    carries = {"sessions": 15}
+    assert region(spoken(eu_1=carries, eu_2={"sessions": 14}), transceiver_regions=small) == "eu"
+    assert region(spoken(eu_1=carries, eu_2=carries), transceiver_regions=small) == "us"
+
+
+def test_a_full_region_is_after_those_that_an_override_would_not_prefer() -> None:
+    rule = {"id": "o", "country": "DE", "mode": "prefer", "regions": ["eu"]}
+    full = {"load": 1.0}
+    assert region(spoken(eu_1=full, eu_2=full), overrides=[rule]) == "us"
 
 
 def test_every_credential_names_whom_it_is_for() -> None:

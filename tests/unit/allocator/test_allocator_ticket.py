@@ -7,7 +7,6 @@ from ipaddress import ip_address
 from typing import Any
 
 from allocator_world import BERLIN, KEYS, NEW_YORK, all_down, view_of
-from firsthop_allocator.pace import Pace
 from firsthop_allocator.samples import MOST_WAITING, SampleQueue, prefix_number
 from firsthop_allocator.ticket import (
     ENTROPY_LENGTH,
@@ -20,6 +19,7 @@ from firsthop_allocator.ticket import (
 )
 from firsthop_allocator.view import AllocatorView
 from firsthop_relay.responder import answer_probe
+from firsthop_steering.pace import Pace
 from firsthop_steering.stun import binding_request, parse
 from firsthop_steering.ufrag import decode, mint, probe_password
 from worlds import NOW, status_of

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from firsthop_controlplane.judgement import Judgement
-from firsthop_controlplane.observations import Observations, Standing
+from firsthop_controlplane.observations import Observations
+from firsthop_controlplane.standings import Standing
 from firsthop_steering.depool import Shares
 from firsthop_steering.model import Relay
 from firsthop_steering.reports import ProbeReport, RelayReport, VantageView

@@ -9,7 +9,8 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from firsthop_controlplane.judgement import REASON_LIMIT, Excluded, Guarded, Judgement
-from firsthop_controlplane.observations import Observations, Standing, news, urgent
+from firsthop_controlplane.observations import Observations, news, urgent
+from firsthop_controlplane.standings import Standing
 from firsthop_steering.depool import Shares
 from firsthop_steering.model import Family, Liveness, Probe, Relay
 from firsthop_steering.reports import ProbeReport, VantageView

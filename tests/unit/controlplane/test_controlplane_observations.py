@@ -7,9 +7,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from firsthop_controlplane.hearing import Heard
 from firsthop_controlplane.judgement import Judgement
 from firsthop_controlplane.nudges import SILENT_AFTER_S
-from firsthop_controlplane.observations import Heard, Observations, Standing, news, urgent
+from firsthop_controlplane.observations import Observations, news, urgent
+from firsthop_controlplane.standings import Standing
 from firsthop_steering.depool import Shares
 from firsthop_steering.model import Probe, Relay
 from firsthop_steering.reports import ProbeReport, RelayReport, VantageView

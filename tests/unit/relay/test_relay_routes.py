@@ -144,3 +144,31 @@ def test_the_table_of_a_plan() -> None:
     assert len(routes) == 2
     assert routes.resolve(7, 1, b"") == routes.resolve(7, 0, b"") == ("192.0.2.1", 1)
     assert routes.resolve(8, 1, b"") == ("192.0.2.2", 1)
+
+
+def test_who_is_unwilling_gets_no_new_sessions_but_those_that_name_it() -> None:
+    """By its own word as by an operator's; not where nobody else is left."""
+    place = {"latitude": 0, "longitude": 0}
+    hosts = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    document = Document.model_validate(
+        {
+            "transceiver_regions": [{"id": "eu", "wire_id": 7, **place}],
+            "transceivers": [
+                {"id": f"eu-{n}", "wire_id": n, "region": "eu", "host": host, "port": 1}
+                for n, host in enumerate(hosts, start=1)
+            ],
+        }
+    )
+    ufrags = [bytes([n]) * 31 for n in range(64)]
+
+    def chosen(*unwilling: str) -> list[object]:
+        routes = routes_of(document, unwilling)
+        assert routes.resolve(7, 1, b"") == ("192.0.2.1", 1)
+        return [routes.resolve(7, 0, each) for each in ufrags]
+
+    before, after = chosen(), chosen("eu-1")
+    assert set(before) == {(host, 1) for host in hosts}
+    assert ("192.0.2.1", 1) not in after
+    stayed = [pair for pair in zip(before, after, strict=True) if pair[0] != ("192.0.2.1", 1)]
+    assert all(old == new for old, new in stayed), "nobody else is moved"
+    assert chosen("eu-1", "eu-2", "eu-3") == before

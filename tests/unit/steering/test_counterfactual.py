@@ -162,6 +162,24 @@ def test_what_no_change_of_a_field_brings_is_said() -> None:
     assert "no bias is more than 500 ms" in said["changes"][0]["because"]
 
 
+def test_a_silent_transceiver_would_have_to_be_heard() -> None:
+    """It is named as what it is, and nothing else is asked of operators."""
+    transceivers = [{**each, "signalling_ipv4": "192.0.2.77"} for each in TRANSCEIVERS]
+    atlas = atlas_of(transceivers=transceivers, service={"pool": "transceivers"})
+    service, client = atlas.services["relay"], atlas.client(parse_client("10.1.1.1"))
+    nearest = Steering(atlas, status_of(), NOW).decide(service, client).site
+    assert nearest is not None
+    (end,) = nearest.endpoints
+    status = status_of().model_copy(
+        update={"transceivers": {end.id: RelayStatus(verdict="down", since=NOW)}}
+    )
+    said = counterfactual(Steering(atlas, status, NOW), service, client, nearest.id)
+    assert [(each["object"], each["field"]) for each in said["changes"]] == [
+        (f"transceivers/{end.id}", "status")
+    ]
+    assert said["enough"]
+
+
 def test_signalling_has_transceiver_regions() -> None:
     transceivers = [{**each, "signalling_ipv4": "192.0.2.77"} for each in TRANSCEIVERS]
     atlas = atlas_of(transceivers=transceivers, service={"pool": "transceivers"})

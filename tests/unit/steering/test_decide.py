@@ -338,6 +338,42 @@ def test_a_signalling_service_steers_to_transceiver_regions() -> None:
         assert named[1] == (IPv4Address("192.0.2.51"),)
 
 
+def test_steered_signalling_leaves_out_who_drains_or_is_silent() -> None:
+    """By the transceivers' own words; a relay of the same id has nothing to do with it."""
+    ends = [
+        {"id": name, "region": region, "host": host, "port": 9, "signalling_ipv4": host}
+        for name, region, host in (
+            ("eu-1", "eu", "192.0.2.51"),
+            ("eu-2", "eu", "192.0.2.52"),
+            ("fra-1", "us", "192.0.2.61"),
+        )
+    ]
+    regions = [
+        {"id": "eu", "wire_id": 1, "latitude": 50, "longitude": 8},
+        {"id": "us", "wire_id": 2, "latitude": 39, "longitude": -77},
+    ]
+
+    def told(*words: dict[str, Any]) -> tuple[str, set[str]]:
+        known = {
+            name: RelayStatus.model_validate({"verdict": "up", "since": NOW, **said})
+            for name, said in zip(("eu-1", "eu-2"), words, strict=False)
+        }
+        relays = {"eu-1": RelayStatus(verdict="down"), "fra-1": RelayStatus(verdict="down")}
+        status = status_of().model_copy(update={"transceivers": known, "relays": relays})
+        service = {"pool": "transceivers", "answers": 2}
+        steering = world(status, service=service, transceiver_regions=regions, transceivers=ends)
+        site = decide(steering, BERLIN).site
+        assert site is not None
+        named = addresses(usable_of(steering, site), 0, 2)
+        return site.id, {str(each) for each in named[1]}
+
+    both = {"192.0.2.51", "192.0.2.52"}
+    assert told() == told({}, {}) == told({"load": 1.5}, {"load": 1.5}) == ("eu", both)
+    for unwilling in ({"draining": True}, {"stops_at": NOW}, {"verdict": "down"}):
+        assert told(unwilling) == ("eu", {"192.0.2.52"})
+        assert told(unwilling, unwilling) == ("us", {"192.0.2.61"})
+
+
 def test_embedded_ipv4_is_the_ipv4_client() -> None:
     """v4-mapped, NAT64 and 6to4 clients are where their IPv4 address is."""
     for form in ("::ffff:20.1.1.1", "64:ff9b::20.1.1.1", "2002:1401:0101::1", "20.1.1.0/24"):

@@ -1,0 +1,85 @@
+"""Transceivers enter themselves into the configuration."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.api.resources import slug
+from firsthop_controlplane.errors import Fault, Refused, TooMany, not_found
+from firsthop_controlplane.registrations import check_room, enter, refuse
+from firsthop_controlplane.store.configuration import TRANSCEIVERS
+from firsthop_controlplane.store.tables import TransceiverRow
+from firsthop_steering.model import Transceiver
+from firsthop_steering.registration import Registration, entered, problems_of
+
+TRANSCEIVERS_ONLY = frozenset({"transceiver"})
+
+
+async def _register(calling: Calling) -> web.Response:
+    """The transceiver as the plan has it; a new or another place makes a revision."""
+    try:
+        name = slug(calling.part("id"))
+    except ValueError:
+        raise not_found("there is no transceiver of this name") from None
+    given, deps = calling.read(Registration), calling.deps
+    check_region(calling, given.region)
+    known = _told_by_plan(calling, name, given)
+    if known is not None:
+        return answer(known)
+    assert calling.principal is not None
+    wait_s = deps.registering.wait_s(calling.principal.id, deps.now().timestamp())
+    if wait_s:
+        detail = "this token has registered often enough for now"
+        raise TooMany(detail, retry_after_s=wait_s)
+
+    async def add(session: AsyncSession) -> TransceiverRow:
+        return await enter(session, name, given)
+
+    # Not guarded: operators said where transceivers may stand, and a machine cannot be asked back.
+    outcome = await deps.revisions.change(add, calling.actor, force=True)
+    await deps.took_effect()
+    is_new = any(each.action == "created" for each in outcome.changes)
+    made = TRANSCEIVERS.read(outcome.value)
+    return answer(made, status=201 if is_new else 200)
+
+
+def check_region(calling: Calling, region: str) -> None:
+    """Refused (403) for another region than that of the caller's token."""
+    scope = calling.principal.scope if calling.principal else None
+    if scope != region:
+        rule = f"this token is for transceiver region {scope}"
+        detail = f"region: {rule}"
+        raise Refused(403, "forbidden", "Forbidden", detail, [Fault("region", rule)])
+
+
+def _told_by_plan(calling: Calling, name: str, given: Registration) -> Transceiver | None:
+    """What the plan has, if `given` changes nothing of it: most registrations are restarts.
+
+    That needs no database, and neither it nor a refusal counts for what a token may change: one
+    transceiver with a wrong address must not use up what the others of its region may do.
+    """
+    plan = calling.deps.feed.plan
+    regions = plan.document.transceiver_regions if plan else ()
+    region = next((each for each in regions if each.id == given.region), None)
+    if plan is None or region is None:
+        return None
+    transceivers = plan.document.transceivers
+    present = next((each for each in transceivers if each.id == name), None)
+    refuse(problems_of(given, region, present), present)
+    if present is not None:
+        return present if entered(name, given, present) == present else None
+    check_room(
+        region.id, sum(each.registered and each.region == region.id for each in transceivers)
+    )
+    return None
+
+
+OPERATIONS = (
+    Operation(
+        method="PUT", path="/v1/transceivers/{id}", name="register_transceiver", tag="machines",
+        roles=TRANSCEIVERS_ONLY, summary="A transceiver says where it is", call=_register,
+        body=Registration, answer=Transceiver, refusals=(404, 409, 422, 429),
+    ),
+)  # fmt: skip

@@ -1,0 +1,43 @@
+"""What a machine's reports say beside its load: their order, that it drains, when it goes down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+
+class Notices:
+    """`sequence` rises over restarts, since it starts from the clock."""
+
+    def __init__(self, wall: Callable[[], datetime], *, draining: bool = False) -> None:
+        self.draining = draining
+        self.stops_at: datetime | None = None
+        self.changed = asyncio.Event()
+        """Set when something is to be said at once."""
+        self._wall = wall
+        self._sequence = int(wall().timestamp() * 1000)
+
+    def drain(self, draining: bool) -> bool:
+        """Ask for no new sessions, or for sessions again; whether that is news."""
+        if draining == self.draining:
+            return False
+        self.draining = draining
+        self.changed.set()
+        return True
+
+    def stop(self, at: datetime) -> None:
+        """It goes down then, and takes no new sessions until it has."""
+        self.draining, self.stops_at = True, at
+        self.changed.set()
+
+    def stamp(self) -> dict[str, Any]:
+        """The fields of the next report."""
+        self._sequence += 1
+        return {
+            "sequence": self._sequence,
+            "sent_at": self._wall(),
+            "draining": self.draining,
+            "stops_at": self.stops_at,
+        }
