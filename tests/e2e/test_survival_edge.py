@@ -27,8 +27,8 @@ from standin import keyset
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 
 IMPATIENT = """
-import firsthop.edge.supervisor
-firsthop.edge.supervisor.STALE_AFTER_S = 1.0
+import firsthop.edge.alone
+firsthop.edge.alone.SILENT_S = 1.0
 """
 
 
@@ -66,6 +66,7 @@ def test_an_edge_starts_from_snapshots_that_are_days_old(tmp_path: Path) -> None
         assert all(days <= each["age_s"] < days + 600 for each in said["snapshots"].values())
         until(lambda: edge.said()["feed"]["last_error"], "why nobody feeds it is told")
         until(lambda: stale(edge.dns), "answers are marked")
+        until(lambda: edge.said()["alone"], "it plans for itself")
         assert edge.answer() == [IAD]
 
 
