@@ -93,7 +93,7 @@ class LonePlanner:
         self._clock = clock
         self._on_change = on_change
         self._solitude = Solitude(clock())
-        self._planner = Planner(clock())
+        self._planner = Planner(clock(), warm_up_s=WARM_UP_S)
         self._counted_at = self._alone_at = clock()
         self._charted: Charted | None = None
 
