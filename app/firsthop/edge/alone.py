@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
 import structlog
 
 from firsthop.edge.demand import REPORT_S, DemandBoard, Totals
@@ -20,6 +21,7 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.demand import DemandReport
+from firsthop_steering.planner.demand import Demand
 from firsthop_steering.planner.groups import Charted, supply_of
 from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S, Planner
 from firsthop_steering.planner.rounds import Rounds
@@ -35,6 +37,8 @@ RETURNED_S = WARM_UP_S + 2 * PLAN_S
 """A leader that is new as well plans after so long. Its prices hold from then on."""
 LISTEN_S = 2 * INTERVAL_S
 """By then every relay that can be heard has been."""
+HEARD_SHARE = 0.5
+"""Of all capacity: where less is heard of, the last prices hold."""
 LOOK_S = 1.0
 
 
@@ -117,6 +121,7 @@ class LonePlanner:
         if self._solitude.look(fed=seen.fed, now=now):
             self._change(seen.received, now)
         if seen.plan is None or seen.status is None or seen.geo is None:
+            self._board.forget(self._totals())
             return
         charted = await self._chart(seen.plan, seen.geo, seen)
         if now - self._counted_at >= REPORT_S:
@@ -140,9 +145,13 @@ class LonePlanner:
             rtt = seen.rtt if is_seen(seen.rtt) else None
             return Charted.of(rtt or RttMap(Atlas(plan, geo), seen.latency))
 
-        if self._charted is None or not is_seen(self._charted.rtt):
-            self._charted = await asyncio.to_thread(make)
-        return self._charted
+        before = self._charted
+        if before is not None and is_seen(before.rtt):
+            return before
+        self._charted = charted = await asyncio.to_thread(make)
+        if before is not None and before.rtt.atlas.geo is not geo:
+            self._planner.demand = Demand(self._clock())  # it was of other cells
+        return charted
 
     def _change(self, received: Prices | None, now: float) -> None:
         self._planner.rounds = Rounds()
@@ -169,11 +178,13 @@ class LonePlanner:
 
     async def _plan(self, charted: Charted, status: Status, held: Prices | None) -> None:
         heard = {relay: each.sessions for relay, each in self._loads.loads().items()}
-        if not heard:
-            return  # it answers only some of all clients: their number alone says nothing
+        # It answers only some of all clients: without what relays say their number says nothing.
         now = datetime.now(UTC)
         steering = Steering(charted.rtt.atlas, status, now, rtt=charted.rtt)
         supply = await asyncio.to_thread(supply_of, steering, heard)
+        room = np.where(np.isfinite(supply.capacity), supply.capacity, 0.0)
+        if room[np.isfinite(supply.sessions)].sum() < HEARD_SHARE * room.sum():
+            return
         if not self._planner.due(steering, supply, self._clock()):
             return
         work = self._planner.round(steering, charted, supply, self._clock)

@@ -77,19 +77,26 @@ class Follower:
         ) as response:
             if response.status != 200:
                 raise ValueError(f"the feed answers {response.status} {response.reason}")
-            self.connected_to = url
-            log.info("following feed", url=url)
-            async for line in _lines(response.content):
+            async for line in _lines(response.content, lambda: self._hear(url)):
                 snapshot = self._shelf.accept(line)
                 if snapshot is not None:
                     log.info("snapshot accepted", kind=kind_of(snapshot), number=snapshot.number)
                     self._on_change(snapshot)
 
+    def _hear(self, url: str) -> None:
+        """Whoever sends nothing, not even a heartbeat, feeds nobody."""
+        if self.connected_to != url:
+            self.connected_to = url
+            log.info("following feed", url=url)
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The lines that hold something; empty ones are heartbeats."""
+
+async def _lines(
+    content: aiohttp.StreamReader, on_octets: Callable[[], None]
+) -> AsyncIterator[bytes]:
+    """The lines that hold something; empty ones are heartbeats, but `on_octets` hears of all."""
     buffer = bytearray()
     async for chunk in content.iter_any():
+        on_octets()
         buffer += chunk
         *lines, rest = buffer.split(b"\n")
         for line in lines:

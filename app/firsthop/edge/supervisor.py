@@ -218,13 +218,16 @@ class Edge:
 
     def _circumstances(self) -> Seen:
         plan, status = self.in_force or (None, None)
+        received = None
+        if self.shelf is not None and plan is not None:
+            received = self.shelf.guidance.within(plan.lineage).prices
         return Seen(
             plan,
             status,
             self.geo,
             self.guidance_in_force.latency,
             self.tables.rtt,
-            received=self.shelf.guidance.prices if self.shelf else None,
+            received=received,
             fed=self.follower is not None and bool(self.follower.connected_to),
         )
 
@@ -266,7 +269,7 @@ class Edge:
         self._said_ready.set()
         if "counters" in said:
             self.counters.report(worker.name, worker.restarts, said["counters"])
-        if said.get("clients"):
+        if said.get("clients") and self.follower is not None:
             source: Source = "allocations" if worker.name == ALLOCATOR else "dns"
             for board in (self.demand, self._own_demand):
                 board.note(source, said["clients"])

@@ -27,6 +27,8 @@ from firsthop_steering.snapshot import Plan
 CELL = 1 << 60
 """Marks a group that is a cell; the rest of the number is the cell's."""
 MOST_GROUPS = 5000
+MOST_CARRIED = 2.0
+"""Of what a relay can carry."""
 _MOST_SPLITS = 4
 """Regions of a weight below 100 that are reckoned with, the lightest first: 16 kinds of client."""
 
@@ -56,11 +58,15 @@ class Charted:
         cells, asns = locate(self.rtt.atlas.geo, prefixes)
         alone = np.isin(prefixes, self.prefixes)
         alone |= np.isin(asns, [each.asn for each in overrides if each.asn is not None])
-        for each in overrides:
-            if each.cidr is not None:
-                version, (first, last) = each.cidr.version, key_range(each.cidr)
-                mask, keys = keys_of_prefixes(prefixes, version)
-                alone[np.flatnonzero(mask)[(keys >= first) & (keys <= last)]] = True
+        for version in (4, 6):
+            mask, keys = keys_of_prefixes(prefixes, version)
+            order = np.argsort(keys)
+            places = np.flatnonzero(mask)[order]
+            for each in overrides:
+                if each.cidr is not None and each.cidr.version == version:
+                    first, last = key_range(each.cidr)
+                    low, high = np.searchsorted(keys, [first, last + 1], sorter=order)
+                    alone[places[low:high]] = True
         return np.where(alone, prefixes, cells.astype(np.uint64) | np.uint64(CELL))
 
     def rtt_ms(self, groups: Keys) -> tuple[Floats, list[Client]]:
@@ -217,26 +223,35 @@ class Supply:
     capacity: Floats
     sessions: Floats
     lost: Mask
+    stated: bool = True
+    """Whether any relay of the plan says how much it can carry."""
 
 
 def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Supply:
     """What relays can carry and carry now: by the status, or, where somebody asked them, by what
-    was heard of them alone (sessions by relay)."""
+    was heard of them alone (sessions by relay). There, one that is silent beside others of its
+    region is taken to carry what they do. None is believed to carry twice what it can."""
     plan, sites = steering.atlas.plan, steering.atlas.pools["relays"]
     stated = {relay.id: relay.capacity for relay in plan.document.relays}
     told = steering.status.relays
     field = roster(sites, steering.status, vantage=None, now=steering.now)
     capacity, sessions = np.zeros(len(sites)), np.zeros(len(sites))
     for at, up in enumerate(field.up):
+        carried = []
         for each in up:
             own, said = stated[each.id], told.get(each.id)
             share = said.share / 100 if said else 1.0
             capacity[at] += np.inf if own is None else own * share
             reported = said.sessions if said else None
-            carried = reported if heard is None else heard.get(each.id)
-            sessions[at] += np.nan if carried is None else carried
+            word = reported if heard is None else heard.get(each.id)
+            most = np.inf if own is None else MOST_CARRIED * own
+            carried.append(np.nan if word is None else min(float(word), most))
+        if heard is not None and not np.isnan(carried).all():
+            carried = [float(np.nanmean(carried))] * len(carried)
+        sessions[at] = sum(carried)
     lost = np.array(
         [bool(wanted) and not up for wanted, up in zip(field.anyhow, field.up, strict=True)],
         dtype=bool,
     )
-    return Supply([site.id for site in sites], capacity, sessions, lost)
+    is_stated = any(each is not None for each in stated.values())
+    return Supply([site.id for site in sites], capacity, sessions, lost, is_stated)

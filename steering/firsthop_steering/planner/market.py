@@ -15,6 +15,8 @@ from firsthop_steering.charges import LEVELS, RELIEF_MS, relief_levels
 from firsthop_steering.planner.problem import Problem
 from firsthop_steering.rtt.samples import Floats, Ints
 
+_TIE_MS = 1e-3
+"""Equal scores are drawn apart at edges, by bucket. So they are here, by draws of the same kind."""
 _CHUNK = 1 << 17
 """Clients that are looked at together: what fits the processor's cache."""
 
@@ -63,7 +65,8 @@ def flows(problem: Problem, prices: Floats, relief: Floats) -> tuple[Ints, Ints,
     contenders = contends.sum(axis=1)
     calm = np.flatnonzero(contenders == 1)
     parts = [(calm, contends[calm].argmax(axis=1), problem.demand[calm])]
-    charged = np.ascontiguousarray(charged_ms(prices, relief).T.astype(np.float32))
+    drawn = charged_ms(prices, relief) - _TIE_MS * relief
+    charged = np.ascontiguousarray(drawn.T.astype(np.float32))
     at_once = max(_CHUNK // len(relief), 1)
     for count in np.unique(contenders[contenders > 1]).tolist():
         torn = np.flatnonzero(contenders == count)

@@ -21,6 +21,11 @@ PLAN_S = 15.0
 """From one round to the next, if nothing happens meanwhile."""
 WARM_UP_S = 60.0
 """Whoever begins holds the prices in force until it has heard of demand for so long."""
+MOST_TTL_S = 600.0
+"""Prices wait no longer for caches, or one service that is kept for a day would stop them all."""
+MOST_SHARE, LEAST_NOTES = 0.05, 8
+"""Of one report's clients of a region no prefix counts for more than the first share of them all,
+nor than the mean, unless it was noted less often than the second: a crowd is behind many."""
 LEAST_ANSWERS = 100
 """Nothing is planned on fewer."""
 
@@ -45,11 +50,15 @@ class Planner:
                 continue
             prefixes = np.array([parse_prefix(text) for text in each.clients], dtype=np.uint64)
             groups = charted.groups_of(prefixes).tolist()
+            counts, answers = list(each.clients.values()), each.answers
+            if each.source == "dns":
+                before, counts = sum(counts), fair(counts)
+                answers = max(round(answers * sum(counts) / before), 1)
             noted: dict[int, int] = {}
-            for group, count in zip(groups, each.clients.values(), strict=True):
+            for group, count in zip(groups, counts, strict=True):
                 noted[group] = noted.get(group, 0) + count
             lasts_s = ALLOCATION_S if each.source == "allocations" else max(lasts[each.service], 1)
-            self.demand.take(each.service, noted, answers=each.answers, lasts_s=lasts_s, now=now)
+            self.demand.take(each.service, noted, answers=answers, lasts_s=lasts_s, now=now)
         self.demand.reports += 1
 
     def due(self, steering: Steering, supply: Supply, now: float, plan_s: float = PLAN_S) -> bool:
@@ -66,12 +75,12 @@ class Planner:
         elapsed_s, self._at = now - self._at, now
         self._about = steering.atlas.plan.number, tuple(supply.lost.tolist())
         heard_s = now - self.demand.began_at
-        if heard_s < self._warm_up_s or self.demand.answers < LEAST_ANSWERS:
+        if heard_s < self._warm_up_s or self.demand.answers < LEAST_ANSWERS or not supply.regions:
             return None
         services = [each for each in charted.plan.document.services if each.pool == "relays"]
         self.demand.keep_only(each.id for each in services)
         clients, rounds = self.demand.clients(now), self.rounds
-        ttl_s = max([each.ttl for each in services], default=1)
+        ttl_s = min(max([each.ttl for each in services], default=1), MOST_TTL_S)
 
         def work() -> None:
             rows = rows_of(clients, charted, steering)
@@ -79,3 +88,14 @@ class Planner:
                 rounds.round(rows, supply, elapsed_s=elapsed_s, ttl_s=ttl_s, clock=clock)
 
         return work
+
+
+def fair(counts: list[int]) -> list[int]:
+    """How often each prefix counts that was noted so often: by MOST_SHARE and LEAST_NOTES."""
+    most = max(max(counts), 1)
+    while True:
+        total = sum(min(each, most) for each in counts)
+        cap = int(max(MOST_SHARE * total, total / len(counts), LEAST_NOTES))
+        if cap >= most:
+            return [min(each, most) for each in counts]
+        most = cap

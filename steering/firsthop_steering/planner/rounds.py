@@ -13,7 +13,7 @@ from datetime import datetime
 import numpy as np
 
 from firsthop_steering.charges import prices_in_force
-from firsthop_steering.planner.calibration import Calibration
+from firsthop_steering.planner.calibration import Calibrated, Calibration
 from firsthop_steering.planner.groups import Rows, Supply, problem_of
 from firsthop_steering.planner.market import flows, outcome, reliefs
 from firsthop_steering.planner.plan import eased, lowest, plan_prices, prices_without
@@ -29,6 +29,8 @@ LEAST_MS = 0.05
 NEWS_MS, SPARE_NEWS_MS = 0.1, 2.0
 """Prices are published when one differs by more from what was published; of those that only lie
 ready, by more than the second: every change costs all edges a compilation."""
+LEAST_ROOM = 0.02
+"""Of its capacity: a region full of clients whom others lead is planned with no less."""
 BUDGET_S = 3.0
 """After so long in one round the prices for further losses are left to the next."""
 
@@ -92,14 +94,19 @@ class Rounds:
 
         `elapsed_s` is the time since the last round.
         """
-        if not np.isfinite(supply.capacity[supply.capacity > 0]).any():
+        if not supply.stated:
             self.now, self.without, self.view = {}, {}, None  # nobody says what is too much
             return
+        if not (supply.capacity > 0).any():
+            return  # nobody is served, so nothing is learned of what is too much
         names = list(supply.regions)
         lost = [name for name, gone in zip(names, supply.lost, strict=True) if gone]
         held = self.in_force(names, lost)
-        each = self._learn_load(rows, supply, held, elapsed_s=elapsed_s, lag_s=ttl_s)
-        problem, _ = merged(problem_of(rows, supply.capacity, each))
+        known = self._learn_load(rows, supply, held, elapsed_s=elapsed_s, lag_s=ttl_s)
+        each = known.each
+        room = np.where(supply.capacity > 0, supply.capacity - known.unseen, 0.0)
+        room = np.maximum(room, LEAST_ROOM * supply.capacity)
+        problem, _ = merged(problem_of(rows, room, each))
         wants = float(problem.demand.sum())
         started = clock()
         if wants:
@@ -134,7 +141,7 @@ class Rounds:
 
     def _learn_load(
         self, rows: Rows, supply: Supply, held: Floats, *, elapsed_s: float, lag_s: float
-    ) -> Floats:
+    ) -> Calibrated:
         """How many sessions a client stands for, by its home."""
         names, count = supply.regions, len(supply.regions)
         heard = np.isfinite(supply.sessions) & (supply.capacity > 0)
@@ -142,11 +149,11 @@ class Rounds:
         group, region, clients = flows(problem, held, reliefs(names))
         expected = np.bincount(region, clients, count)[heard].sum()
         if not heard.any() or expected <= 0:
-            return np.ones(count)
+            return Calibrated(np.ones(count), np.zeros(count))
         if supply.sessions[heard].sum() <= 0:
             # Whoever counts sessions and has none is believed: questions alone move nobody.
             self._calibration = Calibration()
-            return np.zeros(count)
+            return Calibrated(np.zeros(count), np.zeros(count))
         lead = np.zeros((count, count))
         np.add.at(lead, (rows.homes[group], region), clients)
         return self._calibration.learn(
