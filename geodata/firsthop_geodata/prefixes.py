@@ -171,9 +171,7 @@ class GeoTable:
             return Location(None, None, asn, network)
         return Location(cell_id, self.cell(cell_id), asn, network)
 
-    def cut(
-        self, family: Family, firsts: NDArray[np.uint64], lasts: NDArray[np.uint64]
-    ) -> Pieces:
+    def cut(self, family: Family, firsts: NDArray[np.uint64], lasts: NDArray[np.uint64]) -> Pieces:
         """The ranges from each of ``firsts`` to each of ``lasts``, cut where the cell changes."""
         starts, values = (
             (self.v4_starts, self.v4_cells) if family == 4 else (self.v6_starts, self.v6_cells)

@@ -55,12 +55,15 @@ class AnswerBook:
             return np.full(len(columns), self._constant(self._nowhere(outcome)))
         sites = [self._sites[index] for index in eligible]
         weights = self._weights(outcome)
-        rtt = self._steering.rtt.rtt_us(self._pool)
-        keys = base_us(sites, rtt[np.ix_(np.array(eligible), columns)])
-        keys += np.array([[tier(rule, site.id) * _TIER_STEP] for site in sites])
         listed = [self._prices[index] for index in eligible]
         prices = np.array(listed)
-        keys += prices[:, None]
+        added = base_us(sites, prices)
+        added += np.array([tier(rule, site.id) * _TIER_STEP for site in sites])
+        rtt = self._steering.rtt.rtt_us(self._pool)
+        keys = np.empty((len(eligible), len(columns)), dtype=np.int64)
+        for row, index in enumerate(eligible):
+            np.take(rtt[index], columns, out=keys[row], mode="clip")
+            keys[row] += added[row]
         full = np.array([weights[index] == 100 for index in eligible])
         least = np.array([charged_us(price, MOST_LEVEL) for price in listed])
         torn = contested(keys, prices - least, full)

@@ -19,7 +19,7 @@ from firsthop_steering.answerbook import AnswerBook
 from firsthop_steering.atlas import Pool, key_range
 from firsthop_steering.decide import Steering
 from firsthop_steering.model import Service
-from firsthop_steering.walks import Ints
+from firsthop_steering.walks import Ints, numbered
 
 Keys = npt.NDArray[np.uint64]
 LAST_KEY = {4: (1 << 32) - 1, 6: (1 << 64) - 1}
@@ -82,7 +82,8 @@ class Cohorts:
 
     def settled(self, cohorts: Ints) -> Ints:
         """The same, where nobody asks a resolver: such clients count as not located."""
-        return cohorts - (cohorts % self._step == self._step - 1)
+        settled: Ints = cohorts - (cohorts % self._step == self._step - 1)
+        return settled
 
     def columns(self, cohorts: Ints) -> Ints:
         """The column of the RTT map that each cohort is in."""
@@ -133,20 +134,6 @@ class Cohorts:
         columns = places.copy()
         columns[inside] = np.repeat(pieces.columns, counts)
         return columns
-
-
-def numbered(values: Ints, limit: int) -> tuple[Ints, Ints]:
-    """The distinct values, ascending, and the place of each value among them.
-
-    All are below `limit`. Marking each is several times as fast as sorting millions of them, but
-    takes memory for `limit`.
-    """
-    if limit > 4 * len(values):
-        distinct, places = np.unique(values, return_inverse=True)
-        return distinct, places.reshape(-1)
-    seen = np.zeros(limit, dtype=bool)
-    seen[values] = True
-    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]
 
 
 def _span(keys: Keys, first: int, last: int) -> slice:
