@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
-from firsthop_geodata.prefixes import NO_CELL
+from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.atlas import Atlas, Client, Pool, key_range
 from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
-from firsthop_steering.snapshot import Latency
+from firsthop_steering.snapshot import Latency, Plan
 
 Ints = npt.NDArray[np.int64]
 Source = Literal["prefix", "country", "prior", "unlocated"]
@@ -61,6 +62,27 @@ class RttMap:
             self._relays = self._learned(latency)
             self._firsts = {f: array("Q", p.firsts.tolist()) for f, p in self._pieces.items()}
             self._lasts = {f: array("Q", p.lasts.tolist()) for f, p in self._pieces.items()}
+
+    @classmethod
+    def following(
+        cls, former: RttMap | None, plan: Plan, geo: GeoTable, latency: Latency | None
+    ) -> RttMap:
+        """The map of a plan; what still holds of the former one is not worked out again.
+
+        That is all of it where sites stay where they are, and nothing over another geo table.
+        """
+        if former is None or former.atlas.geo is not geo:
+            return cls(Atlas(plan, geo), latency)
+        old, is_taught = former.atlas, former.latency is latency
+        if old.plan is plan:
+            return former if is_taught else cls(old, latency)
+        atlas = Atlas(plan, geo, old)
+        before, now = ([(s.id, s.spot) for s in each.pools["relays"]] for each in (old, atlas))
+        if latency is None or not is_taught or before != now:
+            return cls(atlas, latency)
+        same = copy(former)
+        same.atlas = atlas
+        return same
 
     def rtt_us(self, pool: Pool) -> Ints:
         """Site × column in microseconds; pools other than relays have no learned columns.
