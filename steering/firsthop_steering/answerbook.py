@@ -19,8 +19,8 @@ from firsthop_steering.rendezvous import BUCKETS, kept, tie_draws
 from firsthop_steering.table import ASK_RESOLVER, Answer
 from firsthop_steering.walks import Ints, Walk, walks_of
 
-_TIER_STEP = 1 << 40
-"""Far above any score in microseconds."""
+_TIER_STEP = 1 << 36
+"""19 hours in microseconds, above any score; `walks_of` has room for 8,000 tiers of 8,000 sites."""
 
 
 class AnswerBook:
@@ -143,7 +143,7 @@ class AnswerBook:
     def _row_of(self, chosen: Ints, outcome: Outcome) -> npt.NDArray[np.uint32]:
         """The answer of every bucket, whose site is chosen."""
         row = np.empty(BUCKETS, dtype=np.uint32)
-        for index in np.unique(chosen):
+        for index in np.flatnonzero(np.bincount(chosen)):
             here = chosen == index
             row[here] = self._site_answers(int(index), outcome)[here]
         return row

@@ -20,24 +20,26 @@ def walks_of(keys: Ints, full: npt.NDArray[np.bool_]) -> tuple[list[Walk], Ints]
     """The distinct walks of many clients, and which one each has.
 
     `keys` has one row a site and one column a client, lowest first; `full` says which sites keep
-    everybody, after whose group no further one is ever asked.
+    everybody, after whose group no further one is ever asked. Keys times sites stay below 2^62.
     """
-    keys = keys.copy()
     sites, clients = keys.shape
+    bits = sites.bit_length()
+    asked = keys << bits  # score and site in one number: its least is both, and quickly found
+    asked |= np.arange(sites)[:, None]
     columns = np.arange(clients)
     which = np.zeros(clients, dtype=np.int64)
     walked: list[tuple[int, ...]] = [()]
     previous = np.full(clients, _BEFORE_ALL, dtype=np.int64)
     ended = np.zeros(clients, dtype=bool)
     while True:
-        site = keys.argmin(axis=0)
-        key = keys[site, np.arange(len(columns))]
+        least = asked.min(axis=0)
+        site, key = least & (1 << bits) - 1, least >> bits
         tied = key == previous
-        going = (key != _TAKEN) & (tied | ~ended)
+        going = (least != _TAKEN) & (tied | ~ended)
         if not going.any():
             break
         if not going.all():
-            keys = keys[:, going]
+            asked = asked[:, going]
             columns, site, key, tied, ended = (
                 values[going] for values in (columns, site, key, tied, ended)
             )
@@ -45,7 +47,7 @@ def walks_of(keys: Ints, full: npt.NDArray[np.bool_]) -> tuple[list[Walk], Ints]
         distinct, places = numbered(steps, len(walked) * sites * 2)
         which[columns] = len(walked) + places
         walked += [(*walked[step // (2 * sites)], step % (2 * sites)) for step in distinct.tolist()]
-        keys[site, np.arange(len(columns))] = _TAKEN
+        asked[site, np.arange(len(columns))] = _TAKEN
         ended |= full[site]
         previous = key
     used = sorted(np.unique(which).tolist(), key=walked.__getitem__)
