@@ -3,9 +3,10 @@
     python bench/compile.py [--regions 50] [--rounds 5] [--prefixes 0] [--priced 0]
 
 The city database has 100,000 places, 3 million IPv4 and a million IPv6 ranges, drawn at random. The
-slowest round is the first, which also works out the RTT of every place. `--prefixes` are learned
-ones, three in four of IPv4, whose round trips are those of some place but for some milliseconds;
-`--priced` regions have prices of 1 to 20 ms.
+slowest round is the first, which also works out the RTT of every place; each has a plan of its own,
+whose sites are where they were. `--prefixes` are learned ones, three in four of IPv4, whose round
+trips are those of some place but for some milliseconds; `--priced` regions have prices of 1 to
+20 ms.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -130,13 +131,15 @@ def main() -> None:
             "city": city_table(folder / "city"),
         }
         for kind, geo in databases.items():
-            atlas, times, spent = Atlas(plan, geo), [], []
+            times, spent = [], []
             before = time.process_time()
-            rtt = RttMap(atlas, latency)
+            rtt = RttMap(Atlas(plan, geo), latency)
             mapped = time.process_time() - before
-            for _ in range(chosen.rounds):
+            for number in range(chosen.rounds):
+                newest = plan.model_copy(update={"number": number})
                 started, before = time.perf_counter(), time.process_time()
-                steering = Steering(atlas, status, now, rtt=rtt, prices=prices)
+                rtt = RttMap.following(rtt, newest, geo, latency)
+                steering = Steering(rtt.atlas, status, now, rtt=rtt, prices=prices)
                 compile_table(steering, folder / "table")
                 times.append(time.perf_counter() - started)
                 spent.append(time.process_time() - before)

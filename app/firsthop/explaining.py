@@ -10,7 +10,7 @@ from typing import Any
 from firsthop_controlplane.situation import Situation
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.affected import affected
-from firsthop_steering.atlas import Atlas, parse_client
+from firsthop_steering.atlas import parse_client
 from firsthop_steering.counterfactual import counterfactual
 from firsthop_steering.decide import Steering
 from firsthop_steering.explain import explain
@@ -96,8 +96,9 @@ class Explainer:
         of_plan = [each for each in self._maps if each.atlas.plan is plan]
         found = next((each for each in of_plan if each.latency is latency), None)
         if found is None:
-            atlas = of_plan[0].atlas if of_plan else Atlas(plan, self.geo)
-            found = RttMap(atlas, latency)
+            taught = [each for each in self._maps if each.latency is latency]
+            former = next(iter((*of_plan, *taught, *self._maps)), None)
+            found = RttMap.following(former, plan, self.geo, latency)
             others = [each for each in self._maps if each.atlas.plan is not plan]
             self._maps = (*others[-1:], found)
         return found

@@ -16,7 +16,6 @@ from firsthop_controlplane.observations import Clock
 from firsthop_controlplane.store import learned as store
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.demand import DemandReport
 from firsthop_steering.planner.groups import Charted, Wanted, supply_of, wanted_of
@@ -129,8 +128,8 @@ class PlannerLoop:
             return chart
 
         def make() -> Charted:
-            atlas = chart.rtt.atlas if chart is not None and is_same else Atlas(plan, geo)
-            return Charted.of(RttMap(atlas, latency))
+            former = chart.rtt if chart is not None else None
+            return Charted.of(RttMap.following(former, plan, geo, latency))
 
         self._charted = chart = await asyncio.to_thread(make)
         return chart

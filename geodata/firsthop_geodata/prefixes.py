@@ -11,9 +11,10 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,16 @@ class Cell:
     country: str
     continent: str
     name: str = ""
+
+
+class Pieces(NamedTuple):
+    """Key ranges cut where their cell changes: one element a piece."""
+
+    firsts: NDArray[np.uint64]
+    lasts: NDArray[np.uint64]
+    cells: NDArray[np.uint32]
+    ranges: NDArray[np.int64]
+    """The range that each is a piece of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +171,41 @@ class GeoTable:
             return Location(None, None, asn, network)
         return Location(cell_id, self.cell(cell_id), asn, network)
 
+    def cut(self, family: Family, firsts: NDArray[np.uint64], lasts: NDArray[np.uint64]) -> Pieces:
+        """The ranges from each of ``firsts`` to each of ``lasts``, cut where the cell changes."""
+        starts, values = (
+            (self.v4_starts, self.v4_cells) if family == 4 else (self.v6_starts, self.v6_cells)
+        )
+        low = np.searchsorted(starts, firsts.astype(starts.dtype), side="right") - 1
+        counts = np.searchsorted(starts, lasts.astype(starts.dtype), side="right") - low
+        which = np.repeat(np.arange(len(firsts)), counts)
+        place = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts) + low[which]
+        begin = np.maximum(firsts[which], starts[place].astype(np.uint64))
+        following = starts[np.minimum(place + 1, len(starts) - 1)].astype(np.uint64)
+        ends = place + 1 == len(starts)
+        end = np.where(ends, lasts[which], np.minimum(lasts[which], following - np.uint64(1)))
+        return Pieces(begin, end, values[place], which)
+
+    @cached_property
+    def v4_sizes(self) -> NDArray[np.float64]:
+        """IPv4 addresses in each cell."""
+        return _sizes(self.v4_starts, self.v4_cells, 32, len(self))
+
+    @cached_property
+    def v6_sizes(self) -> NDArray[np.float64]:
+        """IPv6 keys in each cell."""
+        return _sizes(self.v6_starts, self.v6_cells, 64, len(self))
+
+    @cached_property
+    def country_codes(self) -> tuple[Sequence[str], NDArray[np.int64]]:
+        """The distinct countries, ascending, and the place of each cell's among them."""
+        return _numbered(self.countries)
+
+    @cached_property
+    def continent_codes(self) -> tuple[Sequence[str], NDArray[np.int64]]:
+        """The distinct continents, ascending, and the place of each cell's among them."""
+        return _numbered(self.continents)
+
     def close(self) -> None:
         """Let go of the file. Arrays handed out stay valid: the mapping goes with the last one.
 
@@ -171,6 +217,21 @@ class GeoTable:
         self._cells.clear()
         self._asns.clear()
         self._container.close()
+
+
+def _sizes(
+    starts: NDArray[Any], cells: NDArray[np.uint32], bits: int, count: int
+) -> NDArray[np.float64]:
+    sizes = np.diff(starts.astype(np.float64), append=float(1 << bits))
+    located = cells != NO_CELL
+    counted = np.bincount(cells[located].astype(np.int64), sizes[located], minlength=count)
+    return counted.astype(np.float64)
+
+
+def _numbered(texts: Sequence[str]) -> tuple[Sequence[str], NDArray[np.int64]]:
+    distinct = sorted(set(texts))
+    places = {text: place for place, text in enumerate(distinct)}
+    return distinct, np.array([places[text] for text in texts], dtype=np.int64)
 
 
 def _views(starts: NDArray[Any], values: NDArray[Any]) -> tuple[Sequence[int], Sequence[int]]:

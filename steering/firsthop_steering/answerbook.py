@@ -19,8 +19,8 @@ from firsthop_steering.rendezvous import BUCKETS, kept, tie_draws
 from firsthop_steering.table import ASK_RESOLVER, Answer
 from firsthop_steering.walks import Ints, Walk, walks_of
 
-_TIER_STEP = 1 << 40
-"""Far above any score in microseconds."""
+_TIER_STEP = 1 << 36
+"""19 hours in microseconds, above any score; `walks_of` has room for 8,000 tiers of 8,000 sites."""
 
 
 class AnswerBook:
@@ -55,12 +55,15 @@ class AnswerBook:
             return np.full(len(columns), self._constant(self._nowhere(outcome)))
         sites = [self._sites[index] for index in eligible]
         weights = self._weights(outcome)
-        rtt = self._steering.rtt.rtt_us(self._pool)
-        keys = base_us(sites, rtt[np.ix_(np.array(eligible), columns)])
-        keys += np.array([[tier(rule, site.id) * _TIER_STEP] for site in sites])
         listed = [self._prices[index] for index in eligible]
         prices = np.array(listed)
-        keys += prices[:, None]
+        added = base_us(sites, prices)
+        added += np.array([tier(rule, site.id) * _TIER_STEP for site in sites])
+        rtt = self._steering.rtt.rtt_us(self._pool)
+        keys = np.empty((len(eligible), len(columns)), dtype=np.int64)
+        for row, index in enumerate(eligible):
+            np.take(rtt[index], columns, out=keys[row], mode="clip")
+            keys[row] += added[row]
         full = np.array([weights[index] == 100 for index in eligible])
         least = np.array([charged_us(price, MOST_LEVEL) for price in listed])
         torn = contested(keys, prices - least, full)
@@ -140,7 +143,7 @@ class AnswerBook:
     def _row_of(self, chosen: Ints, outcome: Outcome) -> npt.NDArray[np.uint32]:
         """The answer of every bucket, whose site is chosen."""
         row = np.empty(BUCKETS, dtype=np.uint32)
-        for index in np.unique(chosen):
+        for index in np.flatnonzero(np.bincount(chosen)):
             here = chosen == index
             row[here] = self._site_answers(int(index), outcome)[here]
         return row

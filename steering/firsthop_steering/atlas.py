@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_geodata.prefixes import NO_CELL, GeoTable, normalise
-from firsthop_steering.geography import distances_km, prior_us, unit_vectors
+from firsthop_steering.geography import Vectors, distances_km, prior_us, unit_vectors
 from firsthop_steering.model import (
     Forced,
     Override,
@@ -60,6 +60,11 @@ class Site:
     endpoints: tuple[Endpoint, ...]
     capacity: int | None = None
     """Sessions that its endpoints may carry together, where operators say so."""
+
+    @property
+    def spot(self) -> tuple[float, float]:
+        """Latitude and longitude."""
+        return self.latitude, self.longitude
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,8 @@ def key_range(network: IPv4Network | IPv6Network) -> tuple[int, int]:
 class Atlas:
     """The lasting half of every decision; see the module."""
 
-    def __init__(self, plan: Plan, geo: GeoTable) -> None:
+    def __init__(self, plan: Plan, geo: GeoTable, former: Atlas | None = None) -> None:
+        """`former` is one of the same geo table, whose round trips hold where a site still is."""
         self.plan = plan
         self.geo = geo
         self.services = {service.id: service for service in plan.document.services}
@@ -117,7 +123,9 @@ class Atlas:
             "signalling": pool_sites(plan, "signalling"),
             "media": pool_sites(plan, "media"),
         }
-        self._cells = unit_vectors(geo.latitudes, geo.longitudes)
+        self._cells: Vectors = (
+            former._cells if former else unit_vectors(geo.latitudes, geo.longitudes)
+        )
         self._vectors = {
             pool: unit_vectors([s.latitude for s in sites], [s.longitude for s in sites])
             for pool, sites in self.pools.items()
@@ -126,6 +134,9 @@ class Atlas:
         between = distances_km(self._vectors["media"], self._vectors["relays"])
         self.inner_rtt_us = prior_us(between)
         """Media site × relay site, in microseconds."""
+        if former is not None:
+            for pool in former._rtt:
+                self._rtt[pool] = self._taken_over(pool, former)
 
     def rtt_us(self, pool: Pool) -> npt.NDArray[np.int64]:
         """The geographic prior, site × cell in microseconds; see `firsthop_steering.rtt_map`.
@@ -133,10 +144,28 @@ class Atlas:
         The last column is for clients that cannot be located: each site's mean over all cells.
         """
         if pool not in self._rtt:
-            located = prior_us(distances_km(self._vectors[pool], self._cells))
-            mean = located.mean(axis=1) if located.shape[1] else np.zeros(len(located))
-            self._rtt[pool] = np.column_stack([located, np.rint(mean).astype(np.int64)])
+            self._rtt[pool] = self._prior_us(pool, np.arange(len(self.pools[pool])))
         return self._rtt[pool]
+
+    def _prior_us(self, pool: Pool, sites: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The rows of these sites."""
+        located = prior_us(self.distances_km(pool, sites))
+        mean = located.mean(axis=1) if located.shape[1] else np.zeros(len(located))
+        return np.column_stack([located, np.rint(mean).astype(np.int64)])
+
+    def _taken_over(self, pool: Pool, former: Atlas) -> npt.NDArray[np.int64]:
+        """The former's rows of all sites that are where one was, and only the others anew."""
+        old, new = ([s.spot for s in each.pools[pool]] for each in (former, self))
+        if old == new:
+            return former._rtt[pool]
+        row = {spot: place for place, spot in enumerate(old)}
+        rtt_us = np.empty((len(new), len(self._cells) + 1), dtype=np.int64)
+        for place, spot in enumerate(new):
+            if spot in row:
+                rtt_us[place] = former._rtt[pool][row[spot]]
+        moved = np.array([n for n, spot in enumerate(new) if spot not in row], dtype=np.int64)
+        rtt_us[moved] = self._prior_us(pool, moved)
+        return rtt_us
 
     def distances_km(self, pool: Pool, sites: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Great circles from these sites of a pool, by index, to every cell."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.crowd import NOWHERE, SPREAD, Codes, Crowd, Regions
-from firsthop_steering.walks import Ints
+from firsthop_steering.crowd import SPREAD, Crowd
+from firsthop_steering.side import NOWHERE, Codes, Sent
+from firsthop_steering.walks import Ints, numbered
 
 Floats = npt.NDArray[np.float64]
+_Part = tuple[int, int, float]
+"""Source, target, and the share of the buckets that goes from one to the other."""
 
 
 class Flows(NamedTuple):
     """Clients by where they were and where they are then; one element each."""
 
     weights: Floats
-    cells: Ints
+    cells: npt.NDArray[np.uint32]
+    """NO_CELL where not located."""
     old_columns: Ints
     new_columns: Ints
     sources: Codes
@@ -45,33 +50,51 @@ class Flows(NamedTuple):
         return counted.astype(np.float64).reshape(size, size)
 
 
-def together(one: Flows, other: Flows) -> Flows:
-    """The clients of both."""
-    return Flows(
-        np.concatenate([one.weights, other.weights]),
-        np.concatenate([one.cells, other.cells]),
-        np.concatenate([one.old_columns, other.old_columns]),
-        np.concatenate([one.new_columns, other.new_columns]),
-        np.concatenate([one.sources, other.sources]),
-        np.concatenate([one.targets, other.targets]),
-    )
+def together(flows: Sequence[Flows]) -> Flows:
+    """The clients of all."""
+    return Flows(*(np.concatenate(each) for each in zip(*flows, strict=True)))
 
 
-def flows_of(crowd: Crowd, before: Regions, after: Regions, columns: tuple[Ints, Ints]) -> Flows:
+def flows_of(crowds: Sequence[Crowd], before: Sent, after: Sent) -> list[Flows]:
+    """For each crowd where its clients were and are then."""
+    known: dict[int, list[_Part]] = {}
+    return [
+        _flows(
+            crowd,
+            (before.rows, after.rows),
+            (before.decisions[place], after.decisions[place]),
+            (before.columns[place], after.columns[place]),
+            known,
+        )
+        for place, crowd in enumerate(crowds)
+    ]
+
+
+def _flows(
+    crowd: Crowd,
+    rows: tuple[Codes, Codes],
+    decisions: tuple[Ints, Ints],
+    columns: tuple[Ints, Ints],
+    known: dict[int, list[_Part]],
+) -> Flows:
     """A range whose clients are told apart by buckets becomes an element for each pair of regions.
 
     What both decisions do to a bucket is known exactly; that a range has as many clients in one
-    bucket as in another is an approximation for ranges of few prefixes. `columns` are those of the
-    crowd in either's map of round trips.
+    bucket as in another is an approximation for ranges of few prefixes. `known` keeps the parts of
+    pairs of decisions that were met before.
     """
-    pairs = before.decisions(crowd) * len(after.rows) + after.decisions(crowd)
-    distinct, which = _distinct(pairs, len(before.rows) * len(after.rows))
-    old, new = np.divmod(distinct, len(after.rows))
     if (crowd.buckets != SPREAD).any():
-        sources = before.rows[old[which], crowd.buckets]
-        targets = after.rows[new[which], crowd.buckets]
+        sources, targets = (
+            row[chosen, crowd.buckets] for row, chosen in zip(rows, decisions, strict=True)
+        )
         return Flows(crowd.weights, crowd.cells, *columns, sources, targets)
-    shares = [_shares(before.rows[b], after.rows[a]) for b, a in zip(old, new, strict=True)]
+    pairs = decisions[0] * len(rows[1]) + decisions[1]
+    distinct, which = numbered(pairs, len(rows[0]) * len(rows[1]))
+    for pair in distinct.tolist():
+        if pair not in known:
+            old, new = divmod(pair, len(rows[1]))
+            known[pair] = _shares(rows[0][old], rows[1][new])
+    shares = [known[pair] for pair in distinct.tolist()]
     parts = np.array([len(each) for each in shares], dtype=np.int64)
     sources, targets, share = np.array([row for each in shares for row in each]).reshape(-1, 3).T
     element, row = _repeated(parts, which)
@@ -85,16 +108,6 @@ def flows_of(crowd: Crowd, before: Regions, after: Regions, columns: tuple[Ints,
     )
 
 
-def _distinct(pairs: Ints, limit: int) -> tuple[Ints, Ints]:
-    """The distinct pairs, all below `limit`, and the place of each among them."""
-    if limit > 4 * len(pairs):
-        distinct, places = np.unique(pairs, return_inverse=True)
-        return distinct, places.reshape(-1)
-    seen = np.zeros(limit, dtype=bool)
-    seen[pairs] = True
-    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[pairs]
-
-
 def _repeated(parts: Ints, which: Ints) -> tuple[Ints, Ints]:
     """Each element once for every part of its pair: the element, and the part's row."""
     firsts = np.cumsum(parts) - parts
@@ -106,7 +119,7 @@ def _repeated(parts: Ints, which: Ints) -> tuple[Ints, Ints]:
     return element, firsts[which[element]] + nth
 
 
-def _shares(before: Codes, after: Codes) -> list[tuple[int, int, float]]:
+def _shares(before: Codes, after: Codes) -> list[_Part]:
     """(source, target, share of the buckets) of one pair of decisions."""
     packed = (before.astype(np.int64) << 16) + (after.astype(np.int64) - NOWHERE)
     pairs, counts = np.unique(packed, return_counts=True)

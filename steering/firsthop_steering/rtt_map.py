@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
-from firsthop_geodata.prefixes import NO_CELL
+from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.atlas import Atlas, Client, Pool, key_range
 from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
-from firsthop_steering.snapshot import Latency
+from firsthop_steering.snapshot import Latency, Plan
 
 Ints = npt.NDArray[np.int64]
 Source = Literal["prefix", "country", "prior", "unlocated"]
@@ -61,6 +62,27 @@ class RttMap:
             self._relays = self._learned(latency)
             self._firsts = {f: array("Q", p.firsts.tolist()) for f, p in self._pieces.items()}
             self._lasts = {f: array("Q", p.lasts.tolist()) for f, p in self._pieces.items()}
+
+    @classmethod
+    def following(
+        cls, former: RttMap | None, plan: Plan, geo: GeoTable, latency: Latency | None
+    ) -> RttMap:
+        """The map of a plan; what still holds of the former one is not worked out again.
+
+        That is all of it where sites stay where they are, and nothing over another geo table.
+        """
+        if former is None or former.atlas.geo is not geo:
+            return cls(Atlas(plan, geo), latency)
+        old, is_taught = former.atlas, former.latency is latency
+        if old.plan is plan:
+            return former if is_taught else cls(old, latency)
+        atlas = Atlas(plan, geo, old)
+        before, now = ([(s.id, s.spot) for s in each.pools["relays"]] for each in (old, atlas))
+        if latency is None or not is_taught or before != now:
+            return cls(atlas, latency)
+        same = copy(former)
+        same.atlas = atlas
+        return same
 
     def rtt_us(self, pool: Pool) -> Ints:
         """Site × column in microseconds; pools other than relays have no learned columns.
@@ -143,7 +165,8 @@ class RttMap:
         rows = np.array(list(latency.prefixes.values()), dtype=np.float64)[order][:, told]
         found, measured, parents = [], [], []
         made = self.unlocated + 1
-        for family in (4, 6):
+        families: tuple[Literal[4, 6], ...] = (4, 6)
+        for family in families:
             here, firsts = keys_of_prefixes(numbers[order], family)
             pieces, parent, which = _cut(self.atlas, family, firsts, made)
             self._pieces[family] = pieces
@@ -160,31 +183,22 @@ class RttMap:
 
 
 def _cut(
-    atlas: Atlas, family: int, firsts: npt.NDArray[np.uint64], made: int
+    atlas: Atlas, family: Literal[4, 6], firsts: npt.NDArray[np.uint64], made: int
 ) -> tuple[Pieces, Ints, Ints]:
     """Prefixes cut where their cell changes; of each piece the column without it, and its prefix.
 
     What lies in special-purpose space and is not located stays out: DNS answers such a subnet by
     the resolver's address (RFC 7871 §10), and a round trip says nothing of where it is.
     """
-    geo = atlas.geo
-    starts, values = (geo.v4_starts, geo.v4_cells) if family == 4 else (geo.v6_starts, geo.v6_cells)
-    starts = starts.astype(np.uint64)
     lasts = firsts + np.uint64((1 << (8 if family == 4 else 16)) - 1)
-    low = np.searchsorted(starts, firsts, side="right") - 1
-    counts = np.searchsorted(starts, lasts, side="right") - low
-    which = np.repeat(np.arange(len(firsts)), counts)
-    place = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts) + low[which]
-    begin = np.maximum(firsts[which], starts[place])
-    after = np.append(starts, np.uint64(0))[place + 1] - np.uint64(1)  # the last wraps to the end
-    end = np.minimum(lasts[which], after)
-    nowhere = values[place] == NO_CELL
+    begin, end, cells, which = atlas.geo.cut(family, firsts, lasts)
+    nowhere = cells == NO_CELL
     kept = np.ones(len(which), dtype=np.bool_)
     for block in SPECIAL_PURPOSE:
         if block.version == family:
             first, last = (np.uint64(each) for each in key_range(block))
             kept &= ~(nowhere & (begin <= last) & (end >= first))
-    parent = np.where(nowhere, len(geo.latitudes), values[place]).astype(np.int64)
+    parent = np.where(nowhere, len(atlas.geo), cells).astype(np.int64)
     pieces = Pieces(begin[kept], end[kept], made + np.arange(int(kept.sum())))
     return pieces, parent[kept], which[kept]
 

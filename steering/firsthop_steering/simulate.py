@@ -1,30 +1,28 @@
 """Two steerings compared, for every client at once: who moves, and what it costs them.
 
-Goes by the compiled tables, which are what edges answer from; so it knows everything that decides
-(weights, overrides, health, prices) and repeats none of it. Regions are compared, not relays: who
-gets another relay of the same region has not moved.
+Goes by the cohorts and decisions that tables are compiled of, which are what edges answer from; so
+it knows everything that decides (weights, overrides, health, prices) and repeats none of it.
+Regions are compared, not relays: who gets another relay of the same region has not moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 import numpy as np
 
-from firsthop_steering.atlas import Pool
-from firsthop_steering.compile import compile_service
-from firsthop_steering.crowd import NOWHERE, Codes, Regions, everybody, listed
+from firsthop_geodata.prefixes import NO_CELL, GeoTable
+from firsthop_steering.crowd import Crowd, everybody, listed
 from firsthop_steering.decide import Steering
 from firsthop_steering.flows import Floats, Flows, flows_of, together
-from firsthop_steering.model import Service
+from firsthop_steering.side import NOWHERE, Codes, Side
 from firsthop_steering.simulation import CountryMove, Move, RegionLoad, Rtt, Simulation
 from firsthop_steering.snapshot import Plan, RelayStatus, Status
-from firsthop_steering.table import CompiledService
 from firsthop_steering.walks import Ints
 
+FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
 COUNTRIES = 10
 """How many are named."""
 _RTT_STEP_US = 10
@@ -45,26 +43,21 @@ def simulate(
     that moves. `sessions` is how many there are in all, for utilisation. A name that is no service
     answers nobody.
     """
-    sides = _Side.of(before, name), _Side.of(after, name)
+    sides = Side.of(before, name), Side.of(after, name)
     codes = {region: code for code, region in enumerate(_regions(sides))}
-    compiled = [each.compiled for each in sides]
-    was, then = (Regions(each, codes) for each in compiled)
-
-    def flows(family: Literal[4, 6]) -> Flows:
-        if clients is not None:
-            crowd = listed(after.atlas, clients, family)
-        else:
-            known = [each for each in compiled if each is not None]
-            tables = [each.v4 if family == 4 else each.v6 for each in known]
-            pieces = [each.steering.rtt.pieces(each.pool, family) for each in sides]
-            crowd = everybody(after.atlas.geo, family, tables, pieces)
-        old, new = (crowd.columns(each.steering.rtt, each.pool) for each in sides)
-        return flows_of(crowd, was, then, (old, new))
-
-    ipv4, ipv6 = flows(4), flows(6)
+    four: tuple[Crowd, ...]
+    six: tuple[Crowd, ...]
     if clients is None:
+        geo = after.atlas.geo
+        four, six = (everybody(geo, f, [each.told_apart(f) for each in sides]) for f in FAMILIES)
+    else:
+        four, six = ((listed(after.atlas, clients, f),) for f in FAMILIES)
+    crowds = (*four, *six)
+    flows = flows_of(crowds, *(each.sends(crowds, codes) for each in sides))
+    if clients is None:
+        ipv4, ipv6 = together(flows[: len(four)]), together(flows[len(four) :])
         return _told(sides, ipv4, codes, sessions, name=name, moved_ipv6=_share(ipv6.moved))
-    return _told(sides, together(ipv4, ipv6), codes, sessions, name=name, moved_ipv6=None)
+    return _told(sides, together(flows), codes, sessions, name=name, moved_ipv6=None)
 
 
 def taken_as_lost(
@@ -79,52 +72,23 @@ def taken_as_lost(
     return status.model_copy(update={"relays": {**status.relays, **down}})
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One of the two, for one service."""
-
-    steering: Steering
-    service: Service | None
-    compiled: CompiledService | None
-
-    @classmethod
-    def of(cls, steering: Steering, name: str) -> _Side:
-        service = next((s for s in steering.atlas.services.values() if s.name == name), None)
-        return cls(steering, service, compile_service(steering, service) if service else None)
-
-    @property
-    def pool(self) -> Pool:
-        return "relays" if self.service is None or self.service.pool == "relays" else "signalling"
-
-    def rtt(self, regions: Codes, columns: Ints, weights: Floats, codes: dict[str, int]) -> Rtt:
-        """Over those whom a region answers."""
-        place = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
-        for index, site in enumerate(self.steering.atlas.pools[self.pool]):
-            if site.id in codes:
-                place[codes[site.id]] = index
-        there = (regions != NOWHERE) & (weights > 0)
-        if not there.any():
-            return Rtt(mean_ms=None, p50_ms=None, p95_ms=None)
-        rtt_us = self.steering.rtt.rtt_us(self.pool)[place[regions[there]], columns[there]]
-        return _distribution(rtt_us, weights[there])
-
-    def capacity(self, region: str) -> int | None:
-        """Sessions that the relays of a region which are up can carry."""
-        if self.service is None or self.pool != "relays":
-            return None
-        sites = [site.id for site in self.steering.atlas.pools["relays"]]
-        if region not in sites:
-            return None
-        up = self.steering.roster(self.service, "relays").up[sites.index(region)]
-        stated = {r.id: r.capacity for r in self.steering.atlas.plan.document.relays}
-        found = [stated[each.id] for each in up]
-        known = [each for each in found if each is not None]
-        return sum(known) if len(known) == len(found) else None
-
-
-def _regions(sides: tuple[_Side, _Side]) -> list[str]:
+def _regions(sides: tuple[Side, Side]) -> list[str]:
     """The regions of either's pool, by name."""
     return sorted({s.id for side in sides for s in side.steering.atlas.pools[side.pool]})
+
+
+def _rtt(
+    side: Side, regions: Codes, columns: Ints, weights: Floats, codes: Mapping[str, int]
+) -> Rtt:
+    """Over those whom a region answers."""
+    place = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
+    for index, site in enumerate(side.steering.atlas.pools[side.pool]):
+        place[codes[site.id]] = index
+    there = (regions != NOWHERE) & (weights > 0)
+    if not there.any():
+        return Rtt(mean_ms=None, p50_ms=None, p95_ms=None)
+    rtt_us = side.steering.rtt.rtt_us(side.pool)[place[regions[there]], columns[there]]
+    return _distribution(rtt_us, weights[there])
 
 
 def _distribution(rtt_us: Ints, weights: Floats) -> Rtt:
@@ -136,7 +100,7 @@ def _distribution(rtt_us: Ints, weights: Floats) -> Rtt:
 
 
 def _told(
-    sides: tuple[_Side, _Side],
+    sides: tuple[Side, Side],
     flows: Flows,
     codes: dict[str, int],
     sessions: int | None,
@@ -154,14 +118,14 @@ def _told(
         lost=_share(matrix[:-1, -1].sum()),
         gained=_share(matrix[-1, :-1].sum()),
         moved_ipv6=moved_ipv6,
-        rtt_before=before.rtt(flows.sources, flows.old_columns, flows.weights, codes),
-        rtt_after=after.rtt(flows.targets, flows.new_columns, flows.weights, codes),
+        rtt_before=_rtt(before, flows.sources, flows.old_columns, flows.weights, codes),
+        rtt_after=_rtt(after, flows.targets, flows.new_columns, flows.weights, codes),
         moves=_moves(matrix, [*codes, None]),
         regions=tuple(
             _load(region, matrix[code].sum(), matrix[:, code].sum(), sides, sessions)
             for region, code in codes.items()
         ),
-        countries=_countries(flows, after.steering.atlas.geo.countries, total),
+        countries=_countries(flows, after.steering.atlas.geo, total),
     )
 
 
@@ -179,7 +143,7 @@ def _moves(matrix: Floats, names: Sequence[str | None]) -> tuple[Move, ...]:
 
 
 def _load(
-    region: str, old: float, new: float, sides: tuple[_Side, _Side], sessions: int | None
+    region: str, old: float, new: float, sides: tuple[Side, Side], sessions: int | None
 ) -> RegionLoad:
     was, now = (side.capacity(region) for side in sides)
     return RegionLoad(
@@ -198,14 +162,18 @@ def _utilisation(share: float, capacity: int | None, sessions: int | None) -> fl
     return round(float(share) * sessions / capacity, 4)
 
 
-def _countries(flows: Flows, of_cell: Sequence[str], total: float) -> tuple[CountryMove, ...]:
-    names, code = np.unique(np.array([*of_cell, ""]), return_inverse=True)
-    mine = code[flows.cells]
+def _countries(flows: Flows, geo: GeoTable, total: float) -> tuple[CountryMove, ...]:
+    known, code = geo.country_codes
+    names = [*known, ""]  # of the unlocated, where the table has no "" itself
+    nowhere = names.index("")
+    mine = np.full(len(flows.cells), nowhere, dtype=np.int64)
+    located = flows.cells != NO_CELL
+    mine[located] = code[flows.cells[located]]
     everyone = np.bincount(mine, weights=flows.weights, minlength=len(names))
     movers = np.bincount(mine, weights=flows.weights * flows.moving, minlength=len(names))
     return tuple(
         CountryMove(
-            country=str(names[each]),
+            country=names[each],
             share=_share(movers[each] / total),
             of_country=_share(movers[each] / everyone[each]),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,38 +20,59 @@ def walks_of(keys: Ints, full: npt.NDArray[np.bool_]) -> tuple[list[Walk], Ints]
     """The distinct walks of many clients, and which one each has.
 
     `keys` has one row a site and one column a client, lowest first; `full` says which sites keep
-    everybody, after whose group no further one is ever asked.
+    everybody, after whose group no further one is ever asked. Keys times sites stay below 2^62.
     """
-    keys = keys.copy()
-    columns = np.arange(keys.shape[1])
-    steps: list[Ints] = []
-    previous = np.full(len(columns), _BEFORE_ALL, dtype=np.int64)
-    ended = np.zeros(len(columns), dtype=bool)
-    while len(columns):
-        site = keys[:, columns].argmin(axis=0)
-        key = keys[site, columns]
+    sites, clients = keys.shape
+    bits = sites.bit_length()
+    asked = keys << bits  # score and site in one number: its least is both, and quickly found
+    asked |= np.arange(sites)[:, None]
+    columns = np.arange(clients)
+    which = np.zeros(clients, dtype=np.int64)
+    walked: list[tuple[int, ...]] = [()]
+    previous = np.full(clients, _BEFORE_ALL, dtype=np.int64)
+    ended = np.zeros(clients, dtype=bool)
+    while True:
+        least = asked.min(axis=0)
+        site, key = least & (1 << bits) - 1, least >> bits
         tied = key == previous
-        going = (key != _TAKEN) & (tied | ~ended)
-        columns, site, key, tied, ended = (
-            values[going] for values in (columns, site, key, tied, ended)
-        )
-        if not len(columns):
+        going = (least != _TAKEN) & (tied | ~ended)
+        if not going.any():
             break
-        step = np.full(keys.shape[1], -1, dtype=np.int64)
-        step[columns] = site * 2 + tied
-        steps.append(step)
-        keys[site, columns] = _TAKEN
+        if not going.all():
+            asked = asked[:, going]
+            columns, site, key, tied, ended = (
+                values[going] for values in (columns, site, key, tied, ended)
+            )
+        steps = (which[columns] * sites + site) * 2 + tied
+        distinct, places = numbered(steps, len(walked) * sites * 2)
+        which[columns] = len(walked) + places
+        walked += [(*walked[step // (2 * sites)], step % (2 * sites)) for step in distinct.tolist()]
+        asked[site, np.arange(len(columns))] = _TAKEN
         ended |= full[site]
         previous = key
-    distinct, which = np.unique(np.stack(steps, axis=1), axis=0, return_inverse=True)
-    return [_decode(row) for row in distinct.tolist()], which.reshape(-1)
+    used = sorted(np.unique(which).tolist(), key=walked.__getitem__)
+    place = np.zeros(len(walked), dtype=np.int64)
+    place[used] = np.arange(len(used))
+    return [_decode(walked[each]) for each in used], place[which]
 
 
-def _decode(row: list[int]) -> Walk:
+def numbered(values: Ints, limit: int) -> tuple[Ints, Ints]:
+    """The distinct values, ascending, and the place of each value among them.
+
+    All are below `limit`. Marking each is several times as fast as sorting millions of them, but
+    takes memory for `limit`.
+    """
+    if limit > 4 * len(values):
+        distinct, places = np.unique(values, return_inverse=True)
+        return distinct, places.reshape(-1)
+    seen = np.zeros(limit, dtype=bool)
+    seen[values] = True
+    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]
+
+
+def _decode(steps: Sequence[int]) -> Walk:
     groups: list[list[int]] = []
-    for step in row:
-        if step < 0:
-            break
+    for step in steps:
         if step & 1:
             groups[-1].append(step >> 1)
         else:

@@ -16,7 +16,6 @@ from firsthop_allocator.view import AllocatorView, Holder
 from firsthop_allocator.worker import serve
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.demand import prefix_text
 from firsthop_steering.rtt_map import RttMap
@@ -97,6 +96,7 @@ class _Views:
         known = self._known
         changed = {key for key, value in said.items() if known.get(key) != value}
         known.update(said)
+        former = self._rtt
         if "geodata" in changed or ("geodata" in known and self._geo is None):
             try:
                 self._geo, self._rtt = GeoTable.open(Path(known["geodata"])), None
@@ -116,8 +116,9 @@ class _Views:
                 self._begin.set()
             return
         if self._rtt is None:
-            atlas = Atlas(self._plan, self._geo)
-            self._rtt = await asyncio.to_thread(RttMap, atlas, self._latency)
+            self._rtt = await asyncio.to_thread(
+                RttMap.following, former, self._plan, self._geo, self._latency
+            )
         elif self._rtt.latency is not self._latency and self._mapping is None:
             self._mapping = asyncio.create_task(self._map())
         self._show()

@@ -18,7 +18,6 @@ import structlog
 from firsthop.edge.demand import REPORT_S, DemandBoard, Totals
 from firsthop.edge.loads import INTERVAL_S, LoadWatch
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.demand import DemandReport
 from firsthop_steering.planner.demand import Demand
@@ -142,8 +141,7 @@ class LonePlanner:
             )
 
         def make() -> Charted:
-            rtt = seen.rtt if is_seen(seen.rtt) else None
-            return Charted.of(rtt or RttMap(Atlas(plan, geo), seen.latency))
+            return Charted.of(RttMap.following(seen.rtt, plan, geo, seen.latency))
 
         before = self._charted
         if before is not None and is_seen(before.rtt):

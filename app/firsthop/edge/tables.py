@@ -19,7 +19,6 @@ from firsthop_dns import layout
 from firsthop_dns.zone import encode_zones, static_zones
 from firsthop_geodata.files import Writer, write_atomically, write_through
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.atlas import Atlas
 from firsthop_steering.compile import compile_table
 from firsthop_steering.decide import Steering
 from firsthop_steering.guidance import NO_GUIDANCE, Guidance
@@ -108,11 +107,7 @@ class TableStore:
         return path
 
     def _map(self, plan: Plan, geo: GeoTable, latency: Latency | None) -> RttMap:
-        atlas = self._rtt.atlas if self._rtt else None
-        if atlas is None or atlas.plan is not plan or atlas.geo is not geo:
-            self._rtt, atlas = None, Atlas(plan, geo)
-        if self._rtt is None or self._rtt.latency is not latency:
-            self._rtt = RttMap(atlas, latency)
+        self._rtt = RttMap.following(self._rtt, plan, geo, latency)
         return self._rtt
 
     def _compiled_in_memory(self, steering: Steering, checkpoint: Callable[[], None]) -> Path:

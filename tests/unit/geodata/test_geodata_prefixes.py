@@ -257,3 +257,31 @@ def test_unwritable_places(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(GeodataError, match="cannot be written"):
         write(tmp_path / "file" / "t.fhg", {0: 0}, {0: 0})
+
+
+def test_ranges_are_cut_where_the_cell_changes(tmp_path: Path) -> None:
+    """From the first key of the space to its last, and the sizes of cells are what is in them."""
+    cells = [Cell(1.0, 2.0, "DE", "EU"), Cell(3.0, 4.0, "BR", "SA"), Cell(5.0, 6.0, "BR", "SA")]
+    write_table(
+        tmp_path / "t",
+        cells=cells,
+        v4=([0, 16, 32, 48], [0, NO_CELL, 1, 0]),
+        v6=([0, 1 << 63], [NO_CELL, 1]),
+    )
+    table = GeoTable.open(tmp_path / "t")
+    last = 2**32 - 1
+    firsts, lasts = (np.array(each, np.uint64) for each in ([0, 8, 40], [last, 33, last]))
+    assert [*zip(*(each.tolist() for each in table.cut(4, firsts, lasts)), strict=True)] == [
+        (0, 15, 0, 0), (16, 31, NO_CELL, 0), (32, 47, 1, 0), (48, last, 0, 0),
+        (8, 15, 0, 1), (16, 31, NO_CELL, 1), (32, 33, 1, 1),
+        (40, 47, 1, 2), (48, last, 0, 2),
+    ]  # fmt: skip
+    whole = np.array([0], np.uint64), np.array([2**64 - 1], np.uint64)
+    assert [each.tolist() for each in table.cut(6, *whole)][:2] == [
+        [0, 1 << 63], [(1 << 63) - 1, 2**64 - 1],
+    ]  # fmt: skip
+    assert table.v4_sizes.tolist() == [16 + 2**32 - 48, 16, 0]
+    assert table.v6_sizes.tolist() == [0, 2**63, 0]
+    assert table.country_codes[0] == ["BR", "DE"]
+    assert table.country_codes[1].tolist() == [1, 0, 0]
+    assert table.continent_codes[0] == ["EU", "SA"]
