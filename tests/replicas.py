@@ -133,6 +133,15 @@ class Replicas:
         body = {"document": document or DOCUMENT}
         status, answer = await self.call(replica, "POST", "/v1/changesets", body)
         assert status == 201, answer
+        if document is None:
+            await until(self._is_judged, "the leader has heard of the relays")
+
+    async def _is_judged(self) -> bool:
+        """A prober's word on a relay that the leader does not know yet counts for nothing."""
+        path = "/v1/probes/targets"
+        status, body = await self.call(self.all[0], "GET", path, role="prober")
+        wanted = {each["id"] for each in DOCUMENT["relays"]}
+        return status == 200 and wanted <= {each["relay"] for each in body["targets"]}
 
     async def report(self, replica: Replica, **views: str) -> int:
         """A prober's views, `fra_1="up"`; the HTTP status."""
