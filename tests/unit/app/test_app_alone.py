@@ -22,7 +22,7 @@ REGIONS: list[dict[str, Any]] = [
 ]
 RELAYS = [
     {"id": "fra-1", "region": "fra", "ipv4": "192.0.2.1", "capacity": 1000},
-    {"id": "nyc-1", "region": "nyc", "ipv4": "192.0.2.2", "capacity": 1000},
+    {"id": "nyc-1", "region": "nyc", "ipv4": "192.0.2.2", "capacity": 900},
 ]
 SERVICE = {"id": "relay", "name": "relay.edge.example.", "ttl": 30}
 
@@ -140,12 +140,16 @@ async def test_alone_it_goes_on_from_what_was_received() -> None:
     assert rig.lone.prices.now.get("nyc", 0.0) <= 3.0, "what is left does little harm"
 
 
-@pytest.mark.parametrize("case", ["no relay says anything", "nobody asks", "no capacity"])
+@pytest.mark.parametrize(
+    "case", ["no relay says anything", "hardly any does", "nobody asks", "no capacity"]
+)
 async def test_where_too_little_is_known_what_was_received_holds(case: str) -> None:
     """Its own answers alone say nothing of how many there are."""
     rig = Rig(capacity=case != "no capacity")
     rig.received = prices_of(nyc=40.0) if case != "no capacity" else None
-    rig.heard = {} if case == "no relay says anything" else {"fra-1": 1500, "nyc-1": 400}
+    rig.heard = {"fra-1": 1500, "nyc-1": 400}
+    if case in ("no relay says anything", "hardly any does"):
+        rig.heard = {} if case == "no relay says anything" else {"nyc-1": 0}
     rig.fed = False
     await rig.seconds(600, asked=case != "nobody asks")
     assert rig.lone.alone

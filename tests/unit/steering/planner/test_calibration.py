@@ -69,6 +69,25 @@ def test_where_nothing_is_reported_clients_count_as_they_do_elsewhere() -> None:
     assert each == pytest.approx([10, 10, 10], rel=0.03)
 
 
+def test_what_no_answer_tells_of_is_nobodys_doing() -> None:
+    """Whoever sees Frankfurt's clients alone finds that New York is full of others."""
+    known = Calibration()
+    seen = np.diag([100.0, 0.0, 0.0])
+    for _ in range(20):
+        found = known.learn(NAMES, seen, np.array([1000, 0, 900]), elapsed_s=15, lag_s=30)
+    assert found.each[0] == pytest.approx(10, rel=0.05)
+    assert found.unseen[2] == pytest.approx(900, rel=0.1)
+    assert found.unseen[0] < 30
+
+
+def test_a_home_without_sessions_is_not_blind_for_long() -> None:
+    """After a night without any, a morning's are seen within two minutes."""
+    known = Calibration()
+    learn(known, HOME, [1000, 500, 0], seconds=36_000)
+    each = learn(known, HOME, [1000, 500, 200], seconds=120)
+    assert each[2] == pytest.approx(10, rel=0.3)
+
+
 def test_homes_come_and_go() -> None:
     """Without clients a home stands for nothing; when they are back they count as before."""
     known = Calibration()

@@ -301,3 +301,41 @@ def test_a_round_that_takes_long_leaves_losses_to_the_next() -> None:
         rounds.round(WANTED, given, elapsed_s=30, ttl_s=30, clock=lambda: float(next(time)))
         seen += [*rounds.without]
     assert seen == NAMES
+
+
+def closed_loop(rounds: Rounds, wanted: Rows, given: Supply, sessions: np.ndarray) -> np.ndarray:
+    """Half an hour in which everybody goes where prices lead him; the load at the end."""
+    names, problem = given.regions, Problem(wanted.cost_ms, sessions, given.capacity)
+    for _ in range(120):
+        prices = rounds.in_force(names, [])
+        load = outcome(problem, prices, reliefs(names)).load
+        told = Supply(names, given.capacity, load, given.lost)
+        rounds.round(wanted, told, elapsed_s=15, ttl_s=30, clock=lambda: 0.0)
+    return load
+
+
+def test_two_regions_at_one_place_share() -> None:
+    """Edges draw equal scores apart; a planner that gives the first all would charge nobody."""
+    cost = np.array([[10.0, 10.0, 90.0]] * 20)
+    wanted = Rows(cost, np.ones(20), np.zeros(20, dtype=np.int64))
+    given = Supply(NAMES, np.array([1000.0] * 3), np.zeros(3), np.zeros(3, dtype=bool))
+    load = closed_loop(Rounds(), wanted, given, np.full(20, 105.0))
+    assert load.max() < 950
+    assert load[2] > 300
+
+
+def test_who_is_still_kept_away_overloads_nobody() -> None:
+    """A price that is not needed any more falls slowly; its clients are where they were led."""
+    rounds = Rounds({"fra": 60.0})
+    given = supply(200.0, 110.0, 200.0, sessions=[0.0, 140.0, 50.0])
+    turn(rounds, given, times=1)
+    found = {name: rounds.now.get(name, 0.0) for name in NAMES}
+    assert found["fra"] == pytest.approx(60.0 - MOST_FALL_MS, abs=0.1)
+    assert found["gru"] > 20, "as dear as it takes, while Frankfurt is"
+
+
+def test_a_moment_without_any_relay_up_is_no_reason_to_charge_nothing() -> None:
+    """What was charged holds until there is something to learn from."""
+    rounds = Rounds({"fra": 40.0}, {"nyc": {"fra": 3.0}})
+    turn(rounds, supply(100.0, 100.0, 100.0, lost=[0, 1, 2]))
+    assert (rounds.now, rounds.without) == ({"fra": 40.0}, {"nyc": {"fra": 3.0}})

@@ -1,0 +1,116 @@
+"""What a planner makes of reports: whom they stand for, and when a round is due."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firsthop_steering.atlas import Atlas
+from firsthop_steering.decide import Steering
+from firsthop_steering.demand import AnswersOfRegion, DemandReport
+from firsthop_steering.planner.groups import Charted, supply_of
+from firsthop_steering.planner.planner import LEAST_NOTES, MOST_SHARE, PLAN_S, Planner, fair
+from firsthop_steering.rtt_map import RttMap
+from firsthop_steering.snapshot import RelayStatus, Status
+from worlds import NOW, europe_and_america, plan_of, status_of
+
+GEO = europe_and_america()
+REGIONS: list[dict[str, Any]] = [
+    {"id": "fra", "latitude": 50.11, "longitude": 8.68},
+    {"id": "nyc", "latitude": 40.71, "longitude": -74.01},
+]
+RELAYS = [
+    {"id": f"{region}-{number}", "region": region, "ipv4": f"192.0.2.{place}", "capacity": 100}
+    for place, (region, number) in enumerate((r, n) for r in ("fra", "nyc") for n in (1, 2))
+]
+SERVICE = {"id": "relay", "name": "relay.edge.example.", "ttl": 30}
+DOCUMENT: dict[str, Any] = {"regions": REGIONS, "relays": RELAYS, "services": [SERVICE]}
+
+
+def charted(document: dict[str, Any] = DOCUMENT) -> Charted:
+    return Charted.of(RttMap(Atlas(plan_of(document), GEO), None))
+
+
+def report(answers: int, clients: dict[str, int], source: Any = "dns") -> DemandReport:
+    told = AnswersOfRegion(
+        service="relay", source=source, region="fra", answers=answers, clients=clients
+    )
+    return DemandReport(since=NOW, until=NOW, answers=(told,))
+
+
+def crowd(count: int) -> dict[str, int]:
+    return {f"10.{number // 250}.{number % 250}.0/24": 1 for number in range(count)}
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=200))
+def test_no_prefix_counts_for_a_crowd(counts: list[int]) -> None:
+    """More than its share it counts only where all are few; nobody counts for more than he is."""
+    found = fair(counts)
+    most = max(MOST_SHARE * sum(found), sum(found) / len(found), LEAST_NOTES)
+    assert all(each <= most + 1 for each in found)
+    assert all(0 < each <= before for each, before in zip(found, counts, strict=True))
+    small = [each for each in counts if each <= LEAST_NOTES]
+    assert [each for each, before in zip(found, counts, strict=True) if before in small] == small
+
+
+def test_one_that_asks_as_much_as_all_others_is_not_half_of_them() -> None:
+    """By DNS, where anybody may ask; who allocates has shown a token, or opens sessions."""
+    for source, share in (("dns", 0.05), ("allocations", 0.5)):
+        planner = Planner(0.0)
+        clients = crowd(200) | {"20.1.1.0/24": 200}
+        planner.take(report(4000, clients, source), charted(), 0.0)
+        found = planner.demand.clients(60.0)
+        largest = found.count.min() / found.count.sum()  # New York's; the crowd is one cell
+        assert largest == pytest.approx(share, rel=0.2)
+
+
+def test_a_round_is_due_when_a_region_is_lost_or_the_plan_is_another() -> None:
+    """And every fifteen seconds."""
+    planner = Planner(0.0)
+    planner.take(report(4000, crowd(100)), charted(), 0.0)
+    map_ = charted()
+
+    def steering(status: Status) -> Steering:
+        return Steering(map_.rtt.atlas, status, NOW, rtt=map_.rtt)
+
+    well = steering(status_of())
+    assert planner.due(well, supply_of(well), 100.0)
+    assert planner.round(well, map_, supply_of(well), lambda: 100.0) is not None
+    assert not planner.due(well, supply_of(well), 101.0)
+    assert planner.due(well, supply_of(well), 100.0 + PLAN_S)
+    lost = steering(status_of(fra_1="down", fra_2="down"))
+    assert planner.due(lost, supply_of(lost), 101.0)
+    other = charted({**DOCUMENT, "regions": REGIONS[:1], "relays": RELAYS[:2]})
+    plan = plan_of(DOCUMENT, number=2)
+    changed = Steering(Atlas(plan, GEO), status_of(), NOW, rtt=RttMap(Atlas(plan, GEO), None))
+    assert planner.due(changed, supply_of(changed), 101.0)
+    assert other.plan.number == 1
+
+
+def test_a_plan_without_regions_wants_no_round() -> None:
+    """Nobody can be sent anywhere."""
+    planner = Planner(0.0)
+    planner.take(report(4000, crowd(100)), charted(), 0.0)
+    bare = charted({"services": [SERVICE]})
+    nowhere = Steering(bare.rtt.atlas, status_of(), NOW, rtt=bare.rtt)
+    assert planner.round(nowhere, bare, supply_of(nowhere), lambda: 100.0) is None
+
+
+def test_what_was_heard_of_relays_themselves() -> None:
+    """A silent one carries what others of its region do; none is believed to carry twice its
+    capacity; where all are silent nothing is known."""
+    relays = {each["id"]: RelayStatus(verdict="up", sessions=1) for each in RELAYS}
+    map_ = charted()
+    status = status_of().model_copy(update={"relays": relays})
+    here = Steering(map_.rtt.atlas, status, NOW, rtt=map_.rtt)
+    assert supply_of(here).sessions.tolist() == [2.0, 2.0]
+    assert supply_of(here, {"fra-1": 70, "nyc-1": 10**9, "nyc-2": 0}).sessions.tolist() == [
+        140.0, 200.0,
+    ]  # fmt: skip
+    only = supply_of(here, {"fra-1": 70})
+    assert only.sessions[0] == 140.0
+    assert np.isnan(only.sessions[1])
