@@ -36,11 +36,11 @@ MUNICH = "127.0.10.9"
 
 
 def write_snapshots(edge: FedEdge, relay: str, keys: Snapshot, key: Ed25519PrivateKey) -> None:
-    """Frankfurt, where two thirds of the sessions have room, and Munich, where all have."""
+    """Frankfurt, where two thirds of the sessions have room, and Munich, which states no limit."""
     regions = [DOCUMENT["regions"][0], {"id": "muc", "latitude": 48.14, "longitude": 11.58}]
     relays = [
         {"id": "fra-1", "region": "fra", "ipv4": relay, "capacity": CLIENTS * 2 // 3},
-        {"id": "muc-1", "region": "muc", "ipv4": MUNICH, "capacity": CLIENTS * 10},
+        {"id": "muc-1", "region": "muc", "ipv4": MUNICH},
     ]
     document: dict[str, Any] = {**DOCUMENT, "regions": regions, "relays": relays}
     yesterday = datetime.now(UTC) - timedelta(days=1)
