@@ -101,10 +101,19 @@ async def test_a_named_host_is_measured_and_learned_of(
         assert len(callers) == 3
 
 
-async def test_a_line_that_is_wrong_is_named_at_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        (b"10.0.0.1", "line 2: 10.0.0.1 is private or special-purpose"),
+        (b"\xff\xfe", "line 2: not UTF-8"),
+    ],
+)
+async def test_a_line_that_is_wrong_is_named_at_the_start(
+    tmp_path: Path, line: bytes, rule: str
+) -> None:
     """And nobody is measured."""
     listing = tmp_path / "representatives"
-    listing.write_text("8.8.8.8\n10.0.0.1\n")
+    listing.write_bytes(b"8.8.8.8\n" + line + b"\n")
     async with running(
         "agent",
         *("--representatives", str(listing)),
@@ -114,5 +123,5 @@ async def test_a_line_that_is_wrong_is_named_at_the_start(tmp_path: Path) -> Non
         COLUMNS="300",
     ) as agent:
         assert await agent.ended() == 2
-    assert "line 2: 10.0.0.1 is private or special-purpose" in agent.log
+    assert rule in agent.log
     assert "--representatives" in agent.log

@@ -112,10 +112,13 @@ def agent(
 def _named(path: Path) -> tuple[Representative, ...]:
     option = "--representatives"
     try:
-        return read_listing(path.read_text())
+        return read_listing(path.read_text(encoding="utf-8"))
     except ListingError as error:
         raise typer.BadParameter(f"{path}: {error}", param_hint=option) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise typer.BadParameter(f"{path}: line {line}: not UTF-8", param_hint=option) from None
+    except OSError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
