@@ -117,6 +117,8 @@ class OnePlanner:
     def plan(self, seen: Seen, prices: Floats) -> Floats:
         """Prices after a round."""
         clients = self._demand.clients(float(seen.second))
+        if not len(clients.count):
+            return prices
         cost = self._cost[clients.groups.astype(np.int64)]
         supply = self._supply
         given = Supply(supply.regions, supply.capacity, seen.load, supply.lost)

@@ -7,25 +7,30 @@ which regions the clients of a home go to instead. So a number of sessions for e
 home is looked for that explains what all regions carry, by the multiplicative rule of Richardson
 (1972) and Lucy (1974): expectation maximisation for counts (Shepp and Vardi 1982). Numbers stay
 positive, where nothing is reported nothing changes, and a home that asks much without any session
-counts for less. What a region carries beyond all that, unseen clients bring.
+counts for less. What a region carries beyond all that, unseen clients bring: those whom somebody
+else leads, and those of a home whom its mean does not tell of, for the caches that go to one
+region may have more behind them than the others.
 
-Prices take a TTL to reach clients, and load as long to show it: what is expected follows with
-the same lag, or every correction would be made twice.
+Prices take a TTL to reach clients: those are, in equal parts, where prices led them in each moment
+of the last TTL. Without that every correction would be made twice.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from firsthop_steering.rtt.samples import Floats
 
-HALF_S = 20.0
-"""In which half of a difference is corrected: within two minutes a surge is known that no count
-shows, and sessions of 20 minutes that stay where they are do not make it swing."""
+HALF_S = 5.0
+"""In which half of a difference is corrected: a surge that no count shows is known after three
+reports. That some of a difference is chance moves nobody, for prices stay as long as they do."""
+UNSEEN_HALF_S, FORGOTTEN_HALF_S = 60.0, 600.0
+"""In which half of what no home can answer for is taken for unseen clients', and half of these for
+the homes' that can answer for them."""
 NOISE = 10.0
 """Sessions that are added to both sides of a comparison: small numbers differ by chance."""
 MOST_RATIO, LEAST_RATIO = 10.0, 0.25
@@ -40,6 +45,7 @@ MOST_EACH = 10_000.0
 """Sessions for a client."""
 FIRST_STEPS = 50
 """At the first report, when there is nothing to go by."""
+_MOMENT_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,9 @@ class Calibration:
         self._each = np.empty(0)
         """NaN for homes where nobody was seen."""
         self._unseen = np.empty(0)
-        self._shares = np.empty((0, 0))
-        """Homes × regions: where the clients of a home are."""
+        self._led = deque[tuple[Floats, float]]()
+        """Where prices led the clients of each home (homes × regions), and for how many seconds;
+        the latest is first."""
 
     def learn(
         self,
@@ -73,44 +80,65 @@ class Calibration:
     ) -> Calibrated:
         """After one more report.
 
-        `flows` (homes × regions) are the clients that prices in force lead from a home to a
-        region; `sessions` are reported, NaN where they are not. There is something in both.
+        `flows` (homes × regions) are the clients that prices lead from a home to a region, those
+        that were in force for `elapsed_s`, since the report before; answers are kept for `lag_s`.
+        `sessions` are reported, NaN where they are not. There is something in both.
         """
         clients = flows.sum(axis=1)
-        peopled = clients > 0
-        heard = np.isfinite(sessions)
+        peopled, heard = np.asarray(clients > 0), np.isfinite(sessions)
         now = flows / np.where(peopled, clients, 1.0)[:, None]
         is_first = tuple(names) != self._names
         if is_first:
             self._names = tuple(names)
-            self._each, self._shares = np.full(len(clients), np.nan), now
+            self._each = np.full(len(clients), np.nan)
+            self._led.clear()
             self._unseen = np.where(heard, sessions, 0.0) * UNSEEN
         fresh = peopled & np.isnan(self._each)
-        self._shares[fresh] = now[fresh]
-        follows = 1 - np.exp(-elapsed_s / max(lag_s, 1e-9))
-        self._shares[peopled] += follows * (now - self._shares)[peopled]
-        expected = clients @ self._shares
+        shares = self._follow(now, elapsed_s, lag_s)
+        expected = clients @ shares
         overall = float(sessions[heard].sum()) / max(float(expected[heard].sum()), 1e-9)
         self._each[fresh] = min(overall, MOST_EACH)
-        gain = 1 - 2 ** (-elapsed_s / HALF_S)
+        step = 1.0 if is_first else _corrected(HALF_S, elapsed_s)
         for _ in range(FIRST_STEPS if is_first else 1):
-            self._step(clients, peopled, sessions, 1.0 if is_first else gain, overall * FAINTEST)
-        return Calibrated(np.where(peopled, self._each, 0.0), self._unseen.copy())
-
-    def _step(
-        self,
-        clients: Floats,
-        peopled: npt.NDArray[np.bool_],
-        sessions: Floats,
-        gain: float,
-        least: float,
-    ) -> None:
+            found = np.where(peopled, self._each, 0.0) * clients @ shares + self._unseen
+            told = np.where(heard, sessions, found)
+            ratio = np.clip((told + NOISE) / (found + NOISE), LEAST_RATIO, MOST_RATIO)
+            pulled = self._each * (shares @ ratio) ** step
+            np.clip(pulled, overall * FAINTEST, MOST_EACH, out=self._each, where=peopled)
         each = np.where(peopled, self._each, 0.0)
-        expected = (each * clients) @ self._shares + self._unseen
-        reported = np.where(np.isfinite(sessions), sessions, expected)
-        ratio = np.clip((reported + NOISE) / (expected + NOISE), LEAST_RATIO, MOST_RATIO)
-        pull = (self._shares @ ratio)[peopled] ** gain
-        self._each[peopled] = np.clip(self._each[peopled] * pull, least, MOST_EACH)
-        # Never nothing, or it could not grow again.
-        grown = np.maximum(self._unseen, UNSEEN * NOISE) * ratio**gain
-        self._unseen = np.where(np.isfinite(sessions), np.minimum(grown, reported), 0.0)
+        if not is_first:
+            self._learn_unseen((each * clients)[:, None] * shares, shares, sessions, elapsed_s)
+        return Calibrated(each, self._unseen.copy())
+
+    def _learn_unseen(
+        self, there: Floats, shares: Floats, sessions: Floats, elapsed_s: float
+    ) -> None:
+        """By what the sessions that homes have in each region leave unexplained."""
+        led = there.sum(axis=0)
+        # How much homes can answer for: all, where all of their clients are in one region; nothing,
+        # where those that are there are few of theirs.
+        theirs = (there * shares).sum(axis=0) / np.maximum(led, 1e-9)
+        kept = self._unseen * 2 ** (-elapsed_s * theirs / FORGOTTEN_HALF_S)
+        left = sessions - led - kept
+        taken = _corrected(UNSEEN_HALF_S, elapsed_s) * np.where(left > 0, 1 - theirs, 1.0)
+        unseen = np.clip(kept + taken * left, 0.0, sessions)
+        self._unseen = np.where(np.isfinite(sessions), unseen, 0.0)
+
+    def _follow(self, now: Floats, elapsed_s: float, lag_s: float) -> Floats:
+        """Homes × regions: which share of a home's clients is where, who ask again once a lag."""
+        self._led.appendleft((now, max(elapsed_s, _MOMENT_S)))
+        lag_s = max(lag_s, _MOMENT_S)
+        shares, since_s = np.zeros(now.shape), 0.0
+        for at, (led, lasted_s) in enumerate(self._led):
+            part_s = min(lasted_s, lag_s - since_s)
+            shares += np.where(led.any(axis=1, keepdims=True), led, now) * part_s
+            since_s += part_s
+            if since_s >= lag_s:
+                while len(self._led) > at + 1:
+                    self._led.pop()
+                break
+        return shares / since_s
+
+
+def _corrected(half_s: float, elapsed_s: float) -> float:
+    return 1 - 2 ** (-elapsed_s / half_s)

@@ -208,10 +208,12 @@ def _bounded(rows: Rows) -> Rows:
 
 def problem_of(rows: Rows, capacity: Floats, each: Floats) -> Problem:
     """`each`: the sessions that a client of each home stands for. `capacity` is infinite where
-    none is stated: there is always room then."""
+    none is stated: there is always room then. A client that was counted is a cache which asks, so
+    what one stands for goes together."""
     demand = rows.clients * each[rows.homes]
-    plenty = 10 * float(demand.sum()) + 1
-    return Problem(rows.cost_ms, demand, np.where(np.isfinite(capacity), capacity, plenty))
+    wants = float(demand.sum())
+    room = np.where(np.isfinite(capacity), capacity, 10 * wants + 1)
+    return Problem(rows.cost_ms, demand, room, wants / max(float(rows.clients.sum()), 1e-9))
 
 
 @dataclass(frozen=True, slots=True)

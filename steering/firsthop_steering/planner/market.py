@@ -15,6 +15,8 @@ from firsthop_steering.charges import LEVELS, RELIEF_MS, relief_levels
 from firsthop_steering.planner.problem import Problem
 from firsthop_steering.rtt.samples import Floats, Ints
 
+SIGMAS = 2.0
+"""Standard deviations that are allowed for."""
 _TIE_MS = 1e-3
 """Equal scores are drawn apart at edges, by bucket. So they are here, by draws of the same kind."""
 _CHUNK = 1 << 17
@@ -37,9 +39,11 @@ class Outcome:
 
     load: Floats
     mean_ms: float
-    step: Floats
-    """How much of a region's load moves at a time, for reliefs have LEVELS levels: that share of
-    the largest group which is divided between it and others."""
+    margin: Floats
+    """By how much chance may make a region's load more, because of groups that are divided between
+    it and others. They move in steps, for reliefs have LEVELS levels: half a step of the largest.
+    And who is behind one cache goes together (`Problem.grain`): SIGMAS standard deviations, where
+    each cache is for the region with the same chance. The greater of both."""
 
 
 def outcome(problem: Problem, prices: Floats, relief: Floats) -> Outcome:
@@ -47,10 +51,13 @@ def outcome(problem: Problem, prices: Floats, relief: Floats) -> Outcome:
     group, region, flow = flows(problem, prices, relief)
     load = np.bincount(region, flow, len(prices)).astype(np.float64)
     spent = float(flow @ problem.cost_ms[group, region])
+    divided = np.flatnonzero(flow < problem.demand[group])
+    to, demand, part = region[divided], problem.demand[group[divided]], flow[divided]
     step = np.zeros(len(prices))
-    divided = flow < problem.demand[group]
-    np.maximum.at(step, region[divided], problem.demand[group[divided]] / LEVELS)
-    return Outcome(load, spent / max(float(problem.demand.sum()), 1e-12), step)
+    np.maximum.at(step, to, demand / LEVELS)
+    variance = np.bincount(to, part * (1 - part / demand), len(prices)) * problem.grain
+    margin = np.maximum(step / 2, SIGMAS * np.sqrt(variance))
+    return Outcome(load, spent / max(float(problem.demand.sum()), 1e-12), margin)
 
 
 def flows(problem: Problem, prices: Floats, relief: Floats) -> tuple[Ints, Ints, Floats]:

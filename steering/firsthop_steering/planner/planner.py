@@ -17,7 +17,7 @@ from firsthop_steering.planner.groups import Charted, Supply, rows_of
 from firsthop_steering.planner.rounds import Rounds
 from firsthop_steering.rtt.samples import parse_prefix
 
-PLAN_S = 15.0
+PLAN_S = 10.0
 """From one round to the next, if nothing happens meanwhile."""
 WARM_UP_S = 60.0
 """Whoever begins holds the prices in force until it has heard of demand for so long."""

@@ -24,6 +24,8 @@ class Problem:
     cost_ms: Floats
     demand: Floats
     capacity: Floats
+    grain: float = 0.0
+    """Demand that decides as one: the sessions behind one cache. 0: each client by himself."""
 
     @property
     def limits(self) -> Floats:
@@ -45,7 +47,9 @@ class Problem:
         capacity[region] = 0.0
         stranded = ~np.isfinite(cost).any(axis=1)
         cost[stranded] = np.where(np.arange(cost.shape[1]) == region, np.inf, 0.0)
-        return Problem(cost, np.where(stranded, 0.0, self.demand), capacity)
+        return replace(
+            self, cost_ms=cost, demand=np.where(stranded, 0.0, self.demand), capacity=capacity
+        )
 
 
 def merged(problem: Problem) -> tuple[Problem, Ints]:

@@ -36,7 +36,9 @@ def test_a_surge_is_seen_wherever_prices_have_led_it() -> None:
     led = np.array([[50.0, 0.0, 50.0], [0.0, 50.0, 0.0], [0.0, 0.0, 20.0]])
     known = Calibration()
     learn(known, led, [50_000, 50_000, 70_000], seconds=60)
-    each = learn(known, led, [100_000, 50_000, 120_000], seconds=600)
+    each = learn(known, led, [100_000, 50_000, 120_000], seconds=120)
+    assert each[0] == pytest.approx(2000, rel=0.1)
+    each = learn(known, led, [100_000, 50_000, 120_000], seconds=1200)
     assert each == pytest.approx([2000, 1000, 1000], rel=0.2)
 
 
@@ -46,7 +48,7 @@ def test_new_prices_are_no_news_before_clients_can_have_heard_them() -> None:
     before = learn(known, HOME, [1000, 500, 200], seconds=600)
     led = np.array([[50.0, 0.0, 50.0], [0.0, 50.0, 0.0], [0.0, 0.0, 20.0]])
     for second in range(15, 90, 15):
-        left = np.exp(-second / 30)
+        left = max(1 - second / 30, 0.0)
         carried = [500 + 500 * left, 500, 700 - 500 * left]
         each = known.learn(NAMES, led, np.array(carried), elapsed_s=15, lag_s=30).each
         assert each == pytest.approx(before, rel=0.03)
@@ -78,6 +80,30 @@ def test_what_no_answer_tells_of_is_nobodys_doing() -> None:
     assert found.each[0] == pytest.approx(10, rel=0.05)
     assert found.unseen[2] == pytest.approx(900, rel=0.1)
     assert found.unseen[0] < 30
+
+
+def test_caches_with_more_behind_them_than_the_mean_are_found_where_they_are() -> None:
+    """New York has one of a hundred clients of Frankfurt, who brings three times as much: that is
+    no reason to expect more of the others, and it is known within three minutes."""
+    led = np.array([[99.0, 0.0, 1.0], [0.0, 50.0, 0.0], [0.0, 0.0, 0.0]])
+    known = Calibration()
+    for _ in range(18):
+        found = known.learn(NAMES, led, np.array([990, 500, 30]), elapsed_s=10, lag_s=30)
+    assert found.each[:2] == pytest.approx([10, 10], rel=0.05)
+    assert found.unseen[2] + found.each[0] == pytest.approx(30, rel=0.1)
+
+
+def test_what_homes_can_answer_for_is_not_held_for_unseen_for_long() -> None:
+    """Frankfurt's clients are away at first; when all are at home the load there is theirs."""
+    away = np.array([[10.0, 0.0, 90.0], [0.0, 50.0, 0.0], [0.0, 0.0, 20.0]])
+    known = Calibration()
+    for _ in range(30):
+        found = known.learn(NAMES, away, np.array([400, 500, 1100]), elapsed_s=10, lag_s=30)
+    assert found.unseen[0] > 100
+    for _ in range(120):
+        found = known.learn(NAMES, HOME, np.array([1000, 500, 200]), elapsed_s=10, lag_s=30)
+    assert found.unseen[0] < 100
+    assert found.each[0] * 100 + found.unseen[0] == pytest.approx(1000, rel=0.02)
 
 
 def test_a_home_without_sessions_is_not_blind_for_long() -> None:

@@ -15,8 +15,10 @@ from firsthop_steering.planner.demand import Clients
 from firsthop_steering.planner.groups import CELL, Charted, Rows, Supply, rows_of, supply_of
 from firsthop_steering.planner.market import charged_ms, outcome, reliefs
 from firsthop_steering.planner.plan import MOST_FALL_MS, MOST_RISE_MS
+from firsthop_steering.planner.planner import PLAN_S
 from firsthop_steering.planner.problem import Problem
 from firsthop_steering.planner.rounds import RETURN_MS, Rounds
+from firsthop_steering.rendezvous import BUCKETS
 from firsthop_steering.rtt.samples import parse_prefix
 from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.snapshot import Latency, Prices, Status
@@ -310,6 +312,40 @@ def real_load(cost: np.ndarray, sessions: np.ndarray, prices: np.ndarray) -> np.
     picked = (cost[:, None, :] + charged_ms(prices, relief) + tie).argmin(axis=2)
     each = np.repeat(sessions / len(relief), len(relief))
     return np.bincount(picked.ravel(), each, len(NAMES))
+
+
+def test_a_surge_behind_caches_is_answered_within_two_minutes_and_for_good() -> None:
+    """Demand of one region's clients doubles. Caches ask once a TTL as before, and all that a
+    planner sees is what regions carry: nobody is above capacity two minutes later, and little moves
+    then."""
+    draw = np.random.default_rng(7)
+    cost = np.abs(draw.uniform(0, 100, 80)[:, None] - [10.0, 50.0, 90.0]) + 5
+    homes, group = cost.argmin(axis=1), np.repeat(np.arange(80), 20)
+    caches = Rows(cost, np.full(80, 20.0), homes)
+    behind, asks_at = draw.exponential(10, len(group)), draw.integers(0, 30, len(group))
+    bucket = draw.integers(0, BUCKETS, len(group))
+    nearest = np.bincount(homes[group], behind, 3)
+    capacity = np.array([1.3 * nearest[0], 1.8 * nearest.max(), 1.8 * nearest.max()])
+    rounds, relief, region = Rounds(), reliefs(NAMES), homes[group]
+    used, moved = [], []
+    for second in range(1200):
+        surge = np.clip((second - 300) / 60, 0, 1) if second < 900 else 0.0
+        wants = behind * (1 + surge * (homes[group] == 0))
+        load = np.bincount(region, wants, 3)
+        if second and second % int(PLAN_S) == 0:
+            told = Supply(NAMES, capacity, load, np.zeros(3, dtype=bool))
+            rounds.round(caches, told, elapsed_s=PLAN_S, ttl_s=30, clock=lambda: 0.0)
+        due = np.flatnonzero(second % 30 == asks_at)
+        charged = charged_ms(rounds.in_force(NAMES, []), relief[bucket[due]])
+        then = (cost[group[due]] + charged).argmin(axis=1)
+        moved.append(wants[due][then != region[due]].sum() / wants.sum())
+        region[due] = then
+        used.append(load / capacity)
+    assert np.array(used)[300:420].max() > 1
+    assert np.array(used)[420:].max() <= 1
+    assert sum(moved[:300]) == 0, "where nobody is above a limit nobody moves"
+    assert sum(moved[480:900]) < 0.05
+    assert sum(moved) < 0.6
 
 
 def test_two_regions_at_one_place_share() -> None:
