@@ -281,7 +281,8 @@ def loop_table(seed: int) -> dict[str, Hour]:
     hours = {}
     print(f"\n70 minutes through caches (TTL {TTL_S} s, plans every {PLAN_S:.0f} s), seed {seed}")
     print(
-        "above capacity: mean, worst from two minutes after a surge on; worst of all; moved; swings"
+        "above capacity from two minutes after a surge on: mean, worst, seconds with any; "
+        "worst of all; moved; swings"
     )
 
     def by(alone: int = 0, *, held: bool = False) -> Controller:
@@ -299,7 +300,8 @@ def loop_table(seed: int) -> dict[str, Hour]:
     ):
         hour = hours[name] = simulate(world, capacity, names, control, seed, session_s=session_s)
         print(
-            f"{name:28} {hour.answered.mean():6.2%} {hour.answered.max():6.2%} "
+            f"{name:28} {hour.answered.mean():7.3%} {hour.answered.max():6.2%} "
+            f"{np.count_nonzero(hour.answered):5} "
             f"{hour.overload.max():6.2%} {hour.moved:6.2f} {hour.swings:6.2f}",
             flush=True,
         )

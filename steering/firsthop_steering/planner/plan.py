@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
 from firsthop_steering.planner.smooth import Smoothed
 from firsthop_steering.rtt.samples import Floats
-
-Mask = npt.NDArray[np.bool_]
 
 _ROUNDS = 12
 """How often prices are corrected by what real clients make of them."""
@@ -23,10 +20,9 @@ told, for a sixtieth of a large group moves at a time."""
 _LEAST_TARGET = 0.01
 """Of a limit: a region is aimed at no less."""
 _IDLE, _IDLE_HELD = 0.04, 0.1
-"""A region whose price is looked for may end so much below its limit, and both ways of chance more:
-prices need not be exact, only right. One whose price is in force may come to the second before
-anybody is moved for it: else the few caches that make a small region full or not would go to and
-fro for ever."""
+"""New prices may leave a priced region so much below its limit, and both ways of chance more: they
+need not be exact, only right. Prices in force may leave it the second before anybody is moved for
+it, or the few caches that make a small region full would go to and fro for ever."""
 _FAINT_MS = 3.0
 """Below it a price that is not needed does little harm."""
 
@@ -51,18 +47,16 @@ def plan_prices(
     `least` is what each is charged at least, for prices fall slowly (`lowest`): whoever is kept
     away so for a while must not overload others. None: 0.
 
-    A price that still does stays: nobody moves. One that does not is worked out for clients who
-    choose smoothly, and corrected by what the real ones, who choose by bucket, make of it: what the
+    Where these still do, they stay: nobody moves. Else they are worked out for clients who choose
+    smoothly, and corrected by what the real ones, who choose by bucket, make of them: what the
     smooth ones are aimed at gives way by as much as these differ, and by half as much for a region
     each time that this turns, for the real ones move in steps. A region is aimed below its limit
-    by what chance may bring. Where others do not do any more because of it, they are worked out
-    too.
+    by what chance may bring.
     """
     relief = reliefs(regions)
     least = np.zeros(len(start)) if least is None else least
     held = np.clip(start, least, MOST_PRICE_MS)
-    moving = np.zeros(len(start), dtype=bool)
-    here = best = _tried(problem, relief, held, least, moving)
+    here = best = _tried(problem, relief, held, least, _IDLE_HELD)
     if here.settled:
         return Prices(here.prices, here.worst)
     smooth = Smoothed.of(problem)
@@ -70,15 +64,13 @@ def plan_prices(
     astray, change = np.zeros((2, len(limits)))
     share = np.ones(len(limits))
     for _ in range(_ROUNDS):
-        moving = moving | here.amiss
         before, change = change, here.load - smooth.load(here.prices) - astray
         share = np.where(before * change < 0, share / 2, share)
         astray += share * change
         aims = limits - np.minimum(here.margin, limits / 2)
         targets = np.maximum(aims - astray, _LEAST_TARGET * limits)
-        lowest, highest = np.where(moving, least, held), np.where(moving, MOST_PRICE_MS, held)
-        prices = smooth.settle(here.prices, targets, lowest, highest)
-        here = _tried(problem, relief, prices, least, moving)
+        prices = smooth.settle(here.prices, targets, least)
+        here = _tried(problem, relief, prices, least, _IDLE)
         best = min(best, here, key=lambda each: (not each.settled, each.worst))
         if here.settled:
             break
@@ -88,30 +80,27 @@ def plan_prices(
 @dataclass(frozen=True, slots=True)
 class _Tried:
     """Prices, the load that they come to and what chance may bring, the greatest load over its
-    limit, and the regions whose price does not do."""
+    limit, and whether the prices do."""
 
     prices: Floats
     load: Floats
     margin: Floats
     worst: float
-    amiss: Mask
-
-    @property
-    def settled(self) -> bool:
-        """No price has to change, or can: that is optimal, by complementary slackness, but for
-        tolerances."""
-        return not self.amiss.any()
+    settled: bool
+    """No price has to change, or can: that is optimal, by complementary slackness, but for
+    tolerances."""
 
 
-def _tried(problem: Problem, relief: Floats, prices: Floats, least: Floats, moving: Mask) -> _Tried:
+def _tried(problem: Problem, relief: Floats, prices: Floats, least: Floats, spare: float) -> _Tried:
     found = outcome(problem, prices, relief)
     limits = np.maximum(problem.limits, 1e-9)
     excess = np.where(problem.capacity > 0, found.load / limits - 1, 0.0)
     room = np.where(problem.capacity > limits, problem.capacity / limits - 1, _MOST_OVER)
     over = (excess > np.clip(room / 2, _LEAST_OVER, _MOST_OVER)) & (prices < MOST_PRICE_MS)
-    spare = np.where(moving, _IDLE, _IDLE_HELD) + 2 * found.margin / limits
-    idle = (prices > np.maximum(least, _FAINT_MS)) & (excess < -spare)
-    return _Tried(prices, found.load, found.margin, float(excess.max()) + 1, over | idle)
+    idle_by = spare + 2 * found.margin / limits
+    idle = (prices > np.maximum(least, _FAINT_MS)) & (excess < -idle_by)
+    settled = not (over | idle).any()
+    return _Tried(prices, found.load, found.margin, float(excess.max()) + 1, settled)
 
 
 def prices_without(problem: Problem, regions: Sequence[str], start: Floats, lost: int) -> Prices:

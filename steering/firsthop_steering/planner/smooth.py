@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_steering.charges import RELIEF_MS
-from firsthop_steering.planner.problem import Problem
+from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
 from firsthop_steering.rtt.samples import Floats
 
 Singles = npt.NDArray[np.float32]
@@ -59,22 +59,22 @@ class Smoothed:
         """Of each region, at list prices."""
         return self._load(self._choices(without_relief(prices))[0])
 
-    def settle(self, start: Floats, targets: Floats, least: Floats, most: Floats) -> Floats:
-        """The list prices at which no region has more than its target but where it is charged the
-        `most` that it may be, and less only where it is charged the `least`. They do not depend on
-        the start."""
-        floor, ceiling = without_relief(least), without_relief(most)
-        mean = without_relief(np.clip(start, least, most))
+    def settle(self, start: Floats, targets: Floats, least: Floats) -> Floats:
+        """The list prices at which no region has more than its target, and less only where it is
+        charged the `least` that it may be. They do not depend on the start."""
+        floor = without_relief(least)
+        mean = without_relief(np.clip(start, least, MOST_PRICE_MS))
+        most = float(without_relief(np.array(MOST_PRICE_MS)))
         shares, paid = self._choices(mean)
         slope = self._load(shares) - targets
         for _ in range(_STEPS):
-            free = self.open & ((mean > floor) | (slope > 0)) & ((mean < ceiling) | (slope < 0))
+            free = self.open & ((mean > floor) | (slope > 0)) & ((mean < most) | (slope < 0))
             if not free.any() or (np.abs(slope) / targets)[free].max() < _NEAR:
                 break
             step = self._newton(shares, slope, targets, free)
             stride = 1.0
             while True:
-                there = np.clip(mean + stride * step, floor, ceiling)
+                there = np.clip(mean + stride * step, floor, most)
                 shares, then_paid = self._choices(there)
                 after = self._load(shares) - targets
                 along = there - mean
