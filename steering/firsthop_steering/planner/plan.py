@@ -14,21 +14,30 @@ from firsthop_steering.rtt.samples import Floats
 
 _ROUNDS = 12
 """How often prices are corrected by what real clients make of them."""
-_LEAST_OVER, _MOST_OVER = 0.001, 0.02
-"""Of a limit: half of the way to the capacity does no harm, and finer than the first it cannot be
-told, for a sixtieth of a large group moves at a time."""
+_LEAST_OVER = 0.001
+"""Of a limit: finer it cannot be told, for a sixtieth of a large group moves at a time."""
 _LEAST_TARGET = 0.01
 """Of a limit: a region is aimed at no less."""
-_IDLE, _IDLE_HELD = 0.04, 0.1
-"""New prices may leave a priced region so much below its limit, and both ways of chance more: they
-need not be exact, only right. Prices in force may leave it the second before anybody is moved for
-it, or the few caches that make a small region full would go to and fro for ever."""
 _FAINT_MS = 3.0
 """Below it a price that is not needed does little harm."""
 
 MOST_RISE_MS, MOST_FALL_MS = 60.0, 5.0
 """A price's way within one TTL. Rising is a region's relief; falling brings back clients who have
 left, so it may take its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tolerance:
+    """By how much of its limit a region may be above it (half of the way to its capacity at most),
+    and below it while it has a price (and both ways of chance more)."""
+
+    over: float
+    idle: float
+
+
+_NEW, _HELD = _Tolerance(0.02, 0.04), _Tolerance(0.03, 0.1)
+"""New prices need not be exact, only right. For less than the second nobody is moved, or the few
+caches that make a small region full would go to and fro for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ def plan_prices(
     relief = reliefs(regions)
     least = np.zeros(len(start)) if least is None else least
     held = np.clip(start, least, MOST_PRICE_MS)
-    here = best = _tried(problem, relief, held, least, _IDLE_HELD)
+    here = best = _tried(problem, relief, held, least, _HELD)
     if here.settled:
         return Prices(here.prices, here.worst)
     smooth = Smoothed.of(problem)
@@ -70,7 +79,7 @@ def plan_prices(
         aims = limits - np.minimum(here.margin, limits / 2)
         targets = np.maximum(aims - astray, _LEAST_TARGET * limits)
         prices = smooth.settle(here.prices, targets, least)
-        here = _tried(problem, relief, prices, least, _IDLE)
+        here = _tried(problem, relief, prices, least, _NEW)
         best = min(best, here, key=lambda each: (not each.settled, each.worst))
         if here.settled:
             break
@@ -91,14 +100,16 @@ class _Tried:
     tolerances."""
 
 
-def _tried(problem: Problem, relief: Floats, prices: Floats, least: Floats, spare: float) -> _Tried:
+def _tried(
+    problem: Problem, relief: Floats, prices: Floats, least: Floats, may: _Tolerance
+) -> _Tried:
     found = outcome(problem, prices, relief)
     limits = np.maximum(problem.limits, 1e-9)
     excess = np.where(problem.capacity > 0, found.load / limits - 1, 0.0)
-    room = np.where(problem.capacity > limits, problem.capacity / limits - 1, _MOST_OVER)
-    over = (excess > np.clip(room / 2, _LEAST_OVER, _MOST_OVER)) & (prices < MOST_PRICE_MS)
-    idle_by = spare + 2 * found.margin / limits
-    idle = (prices > np.maximum(least, _FAINT_MS)) & (excess < -idle_by)
+    room = np.where(problem.capacity > limits, problem.capacity / limits - 1, may.over)
+    over = (excess > np.clip(room / 2, _LEAST_OVER, may.over)) & (prices < MOST_PRICE_MS)
+    idle = excess < -may.idle - 2 * found.margin / limits
+    idle &= prices > np.maximum(least, _FAINT_MS)
     settled = not (over | idle).any()
     return _Tried(prices, found.load, found.margin, float(excess.max()) + 1, settled)
 
