@@ -28,12 +28,12 @@ from firsthop_steering.rtt.samples import Floats
 HALF_S = 5.0
 """In which half of a difference is corrected: a surge that no count shows is known after three
 reports. That some of a difference is chance moves nobody, for prices stay as long as they do."""
-UNSEEN_HALF_S, FORGOTTEN_HALF_S = 60.0, 600.0
+UNSEEN_HALF_S, FORGOTTEN_HALF_S = 30.0, 600.0
 """In which half of what no home can answer for is taken for unseen clients', and half of these for
 the homes' that can answer for them."""
 NOISE = 10.0
 """Sessions that are added to both sides of a comparison: small numbers differ by chance."""
-MOST_RATIO, LEAST_RATIO = 10.0, 0.25
+MOST_RATIO, LEAST_RATIO = 10.0, 0.5
 """No report is believed to be further off in one step."""
 UNSEEN = 0.02
 """Of what a region carries, to begin with: clients of whom no answer tells. Who sees only a part of
@@ -122,7 +122,7 @@ class Calibration:
         left = sessions - led - kept
         taken = _corrected(UNSEEN_HALF_S, elapsed_s) * np.where(left > 0, 1 - theirs, 1.0)
         unseen = np.clip(kept + taken * left, 0.0, sessions)
-        self._unseen = np.where(np.isfinite(sessions), unseen, 0.0)
+        self._unseen = np.where(np.isfinite(sessions), unseen, self._unseen)
 
     def _follow(self, now: Floats, elapsed_s: float, lag_s: float) -> Floats:
         """Homes × regions: which share of a home's clients is where, who ask again once a lag."""

@@ -50,7 +50,8 @@ def outcome(problem: Problem, prices: Floats, relief: Floats) -> Outcome:
     """Where everybody goes; `relief` are the `reliefs` of all buckets."""
     group, region, flow = flows(problem, prices, relief)
     load = np.bincount(region, flow, len(prices)).astype(np.float64)
-    spent = float(flow @ problem.cost_ms[group, region])
+    some = flow > 0
+    spent = float(flow[some] @ problem.cost_ms[group[some], region[some]])
     divided = np.flatnonzero(flow < problem.demand[group])
     to, demand, part = region[divided], problem.demand[group[divided]], flow[divided]
     step = np.zeros(len(prices))

@@ -18,6 +18,8 @@ _LEAST_OVER = 0.001
 """Of a limit: finer it cannot be told, for a sixtieth of a large group moves at a time."""
 _LEAST_TARGET = 0.01
 """Of a limit: a region is aimed at no less."""
+_FEW = 0.01
+"""Of all limits: room that is not worth a search."""
 _FAINT_MS = 3.0
 """Below it a price that is not needed does little harm."""
 
@@ -29,13 +31,15 @@ left, so it may take its time."""
 @dataclass(frozen=True, slots=True)
 class _Tolerance:
     """By how much of its limit a region may be above it (half of the way to its capacity at most),
-    and below it while it has a price (and both ways of chance more)."""
+    and below it while it has a price (and both ways of chance more); and which share of all room
+    may be where there is a price: regions that are all dear hold each other up."""
 
     over: float
     idle: float
+    dear: float
 
 
-_NEW, _HELD = _Tolerance(0.02, 0.04), _Tolerance(0.03, 0.1)
+_NEW, _HELD = _Tolerance(0.02, 0.04, np.inf), _Tolerance(0.03, 0.1, 0.15)
 """New prices need not be exact, only right. For less than the second nobody is moved, or the few
 caches that make a small region full would go to and fro for ever."""
 
@@ -70,13 +74,14 @@ def plan_prices(
         return Prices(here.prices, here.worst)
     smooth = Smoothed.of(problem)
     limits = np.maximum(problem.limits, 1e-9)
+    slack = _slack(problem)
     astray, change = np.zeros((2, len(limits)))
     share = np.ones(len(limits))
     for _ in range(_ROUNDS):
         before, change = change, here.load - smooth.load(here.prices) - astray
         share = np.where(before * change < 0, share / 2, share)
         astray += share * change
-        aims = limits - np.minimum(here.margin, limits / 2)
+        aims = limits - _left_for_chance(here.margin, limits, slack)
         targets = np.maximum(aims - astray, _LEAST_TARGET * limits)
         prices = smooth.settle(here.prices, targets, least)
         here = _tried(problem, relief, prices, least, _NEW)
@@ -108,10 +113,24 @@ def _tried(
     excess = np.where(problem.capacity > 0, found.load / limits - 1, 0.0)
     room = np.where(problem.capacity > limits, problem.capacity / limits - 1, may.over)
     over = (excess > np.clip(room / 2, _LEAST_OVER, may.over)) & (prices < MOST_PRICE_MS)
-    idle = excess < -may.idle - 2 * found.margin / limits
-    idle &= prices > np.maximum(least, _FAINT_MS)
-    settled = not (over | idle).any()
+    priced = prices > np.maximum(least, _FAINT_MS)
+    idle = priced & (excess < -may.idle - 2 * found.margin / limits)
+    slack = _slack(problem)
+    unused = np.maximum(-excess * limits - _left_for_chance(found.margin, limits, slack), 0.0)
+    is_dear = unused[priced].sum() > max(may.dear * slack, _FEW * limits.sum())
+    settled = not (is_dear or (over | idle).any())
     return _Tried(prices, found.load, found.margin, float(excess.max()) + 1, settled)
+
+
+def _slack(problem: Problem) -> float:
+    return max(float(problem.limits.sum() - problem.demand.sum()), 0.0)
+
+
+def _left_for_chance(margin: Floats, limits: Floats, slack: float) -> Floats:
+    """How much below its limit a region is aimed: by what chance may bring, but no more than half
+    of it, nor, in all, than half of the room that there is, or no prices would do."""
+    margin = np.minimum(margin, limits / 2)
+    return margin * min(slack / 2 / max(float(margin.sum()), 1e-9), 1.0)
 
 
 def prices_without(problem: Problem, regions: Sequence[str], start: Floats, lost: int) -> Prices:

@@ -22,8 +22,8 @@ from firsthop_steering.rtt.samples import Floats
 from firsthop_steering.snapshot import Prices
 
 RETURN_MS = 30.0
-"""What a region that is lost will be charged when it is back: that falls by 5 ms a TTL, so its
-clients return within three minutes at 30 s, not all at once."""
+"""What a region that is lost will be charged when it is back, above all others: that falls by 5 ms
+a TTL, so its clients return within three minutes at 30 s, not all at once."""
 LEAST_MS = 0.05
 """A price below it is none."""
 NEWS_MS, SPARE_NEWS_MS = 0.1, 2.0
@@ -167,7 +167,8 @@ class Rounds:
     def _hold(self, prices: Floats, names: list[str], lost: Sequence[str]) -> None:
         """These are in force from now on; a lost region comes back dear."""
         gone = np.array([name in lost for name in names], dtype=bool)
-        self.now = _sheet(np.where(gone, np.maximum(prices, RETURN_MS), prices), names)
+        back = RETURN_MS + max(prices[~gone].tolist(), default=0.0)
+        self.now = _sheet(np.where(gone, np.maximum(prices, back), prices), names)
         for name in lost:
             self.without[name] = _sheet(prices, names)
 

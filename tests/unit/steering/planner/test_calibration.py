@@ -38,7 +38,7 @@ def test_a_surge_is_seen_wherever_prices_have_led_it() -> None:
     learn(known, led, [50_000, 50_000, 70_000], seconds=60)
     each = learn(known, led, [100_000, 50_000, 120_000], seconds=120)
     assert each[0] == pytest.approx(2000, rel=0.1)
-    each = learn(known, led, [100_000, 50_000, 120_000], seconds=1200)
+    each = learn(known, led, [100_000, 50_000, 120_000], seconds=2400)
     assert each == pytest.approx([2000, 1000, 1000], rel=0.2)
 
 
@@ -91,6 +91,23 @@ def test_caches_with_more_behind_them_than_the_mean_are_found_where_they_are() -
         found = known.learn(NAMES, led, np.array([990, 500, 30]), elapsed_s=10, lag_s=30)
     assert found.each[:2] == pytest.approx([10, 10], rel=0.05)
     assert found.unseen[2] + found.each[0] == pytest.approx(30, rel=0.1)
+
+
+def test_a_report_that_is_missing_or_absurd_undoes_little() -> None:
+    """Others fill New York, whose relays say nothing once; then Frankfurt's restart, and say 0."""
+    known, seen = Calibration(), np.diag([100.0, 0.0, 0.0])
+
+    def report(fra: float, nyc: float) -> tuple[float, float]:
+        found = known.learn(NAMES, seen, np.array([fra, 0, nyc]), elapsed_s=10, lag_s=30)
+        return found.each[0], found.unseen[2]
+
+    for _ in range(60):
+        report(1000, 900)
+    assert report(1000, np.nan)[1] == pytest.approx(900, rel=0.02)
+    assert report(0, 900)[0] > 5
+    for _ in range(3):
+        each, _ = report(1000, 900)
+    assert each == pytest.approx(10, rel=0.1)
 
 
 def test_what_homes_can_answer_for_is_not_held_for_unseen_for_long() -> None:

@@ -117,6 +117,29 @@ def test_a_region_with_a_little_room_moves_nobody() -> None:
         assert (found.tolist() == held.tolist()) is stays
 
 
+@pytest.mark.parametrize("load", [0.9, 0.95, 0.98, 1.1])
+def test_chance_leaves_prices_where_there_is_hardly_room(load: float) -> None:
+    """A hundred caches, and demand of nearly all capacity, or more: if all regions were aimed so
+    low that they take less than that, all would be as dear as can be, and nobody steered."""
+    problem = world(5, times=1 / load)
+    problem = replace(problem, grain=float(problem.demand.sum()) / 100)
+    found = plan_prices(problem, NAMES, np.zeros(len(NAMES))).prices
+    used = outcome(problem, found, RELIEF).load / problem.capacity
+    assert used.max() < max(load * 1.03, 1.0)
+    assert found.min() < 3
+
+
+def test_regions_that_are_all_dear_do_not_hold_each_other_up() -> None:
+    """After a surge all have a little room, which is no reason to charge all of them."""
+    problem = world(6, times=1 / 0.78)
+    fair = plan_prices(problem, NAMES, np.zeros(len(NAMES)))
+    dear = plan_prices(problem, NAMES, fair.prices + 300).prices
+    assert dear.min() < 3
+    assert outcome(problem, dear, RELIEF).mean_ms == pytest.approx(
+        outcome(problem, fair.prices, RELIEF).mean_ms, rel=0.02
+    )
+
+
 def test_chance_is_allowed_for() -> None:
     """Four hundred caches with ten sessions each, of which a small region may have some: they go to
     it by bucket, so it is aimed lower than by what each client would do for himself."""

@@ -261,6 +261,14 @@ def test_a_lost_region_comes_back_dear_and_becomes_cheap() -> None:
     assert "fra" not in rounds.now
 
 
+def test_a_lost_region_comes_back_dearer_than_all_others() -> None:
+    """Where they are dear themselves it would take everybody at once."""
+    rounds = Rounds()
+    turn(rounds, supply(200.0, 100.0, 100.0, lost=[0]), times=8)
+    assert rounds.now["gru"] > 10
+    assert rounds.now["fra"] == pytest.approx(rounds.now["gru"] + RETURN_MS, abs=0.02)
+
+
 def test_demand_is_scaled_to_the_sessions_that_agents_report() -> None:
     """Two sessions for a client of the reports; one region does not report."""
     rounds = Rounds()
