@@ -24,7 +24,7 @@ from firsthop_steering.demand import SAMPLED
 from firsthop_steering.planner.demand import Demand
 from firsthop_steering.planner.groups import Rows, Supply
 from firsthop_steering.planner.market import charged_ms, reliefs
-from firsthop_steering.planner.planner import PLAN_S
+from firsthop_steering.planner.planner import FULL_PLAN_S, PLAN_S
 from firsthop_steering.planner.rounds import BUDGET_S, Rounds
 from firsthop_steering.rendezvous import BUCKETS
 
@@ -151,7 +151,8 @@ def by_prices(
                 edges[edge].hear(seen, edge)
             if not (cut and edge < alone):
                 leader.hear(seen, edge)
-        if seen.second % int(PLAN_S):
+        plan_s = FULL_PLAN_S if (seen.load > capacity).any() else PLAN_S
+        if seen.second % int(plan_s):
             return prices, nothing
         following = range(alone if cut else 0, EDGES)
         if following:

@@ -28,7 +28,7 @@ from firsthop_steering.rtt.samples import Floats
 HALF_S = 5.0
 """In which half of a difference is corrected: a surge that no count shows is known after three
 reports. That some of a difference is chance moves nobody, for prices stay as long as they do."""
-UNSEEN_HALF_S, FORGOTTEN_HALF_S = 30.0, 600.0
+UNSEEN_HALF_S, FORGOTTEN_HALF_S = 20.0, 600.0
 """In which half of what no home can answer for is taken for unseen clients', and half of these for
 the homes' that can answer for them."""
 NOISE = 10.0

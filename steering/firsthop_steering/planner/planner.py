@@ -19,6 +19,8 @@ from firsthop_steering.rtt.samples import parse_prefix
 
 PLAN_S = 10.0
 """From one round to the next, if nothing happens meanwhile."""
+FULL_PLAN_S = 5.0
+"""While a region carries more than it can: as often as loads are reported."""
 WARM_UP_S = 60.0
 """Whoever begins holds the prices in force until it has heard of demand for so long."""
 MOST_TTL_S = 600.0
@@ -62,8 +64,11 @@ class Planner:
         self.demand.reports += 1
 
     def due(self, steering: Steering, supply: Supply, now: float, plan_s: float = PLAN_S) -> bool:
-        """Whether a round is: after `plan_s`, or because a region was lost or the plan changed."""
+        """Whether a round is: after `plan_s`, sooner where a region is above its capacity, or
+        because one was lost or the plan changed."""
         about = steering.atlas.plan.number, tuple(supply.lost.tolist())
+        if (supply.sessions > supply.capacity).any():
+            plan_s = min(plan_s, FULL_PLAN_S)
         return now - self._at >= plan_s or about != self._about
 
     def round(

@@ -32,14 +32,16 @@ def test_clients_of_each_home_count_for_what_is_carried() -> None:
 
 
 def test_a_surge_is_seen_wherever_prices_have_led_it() -> None:
-    """Half of Frankfurt's clients are in New York by now: that both carry more is their doing."""
+    """Half of Frankfurt's clients are in New York by now: that both carry more is their doing: of
+    50,000 sessions more in New York a sixth is taken for its own clients' after ten minutes."""
     led = np.array([[50.0, 0.0, 50.0], [0.0, 50.0, 0.0], [0.0, 0.0, 20.0]])
     known = Calibration()
     learn(known, led, [50_000, 50_000, 70_000], seconds=60)
     each = learn(known, led, [100_000, 50_000, 120_000], seconds=120)
     assert each[0] == pytest.approx(2000, rel=0.1)
-    each = learn(known, led, [100_000, 50_000, 120_000], seconds=2400)
-    assert each == pytest.approx([2000, 1000, 1000], rel=0.2)
+    each = learn(known, led, [100_000, 50_000, 120_000], seconds=600)
+    assert each[:2] == pytest.approx([2000, 1000], rel=0.1)
+    assert each[2] < 1000 + 50_000 / 6 / 20
 
 
 def test_new_prices_are_no_news_before_clients_can_have_heard_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_one_that_asks_as_much_as_all_others_is_not_half_of_them() -> None:
 
 
 def test_a_round_is_due_when_a_region_is_lost_or_the_plan_is_another() -> None:
-    """And every fifteen seconds."""
+    """And every ten seconds; every five while one is above its capacity."""
     planner = Planner(0.0)
     planner.take(report(4000, crowd(100)), charted(), 0.0)
     map_ = charted()
@@ -82,6 +83,9 @@ def test_a_round_is_due_when_a_region_is_lost_or_the_plan_is_another() -> None:
     assert planner.round(well, map_, supply_of(well), lambda: 100.0) is not None
     assert not planner.due(well, supply_of(well), 101.0)
     assert planner.due(well, supply_of(well), 100.0 + PLAN_S)
+    full = replace(supply_of(well), sessions=supply_of(well).capacity + 1)
+    assert not planner.due(well, full, 104.9)
+    assert planner.due(well, full, 105.0)
     lost = steering(status_of(fra_1="down", fra_2="down"))
     assert planner.due(lost, supply_of(lost), 101.0)
     other = charted({**DOCUMENT, "regions": REGIONS[:1], "relays": RELAYS[:2]})
