@@ -361,7 +361,7 @@ async def _talk(up: Deployment) -> None:
         victim = up.find("relay", "--listen", f"{up.relays}.3:3478")
         await tab.click("#kill:enabled")
         await expect(tab.locator("#said")).to_contain_text("gru-1 is dead", timeout=30_000)
-        await asyncio.to_thread(victim.wait, 30)  # until whoever started it has taken note
+        await asyncio.to_thread(victim.wait, 30)  # its parent has reaped it
         await expect(tab.locator("#way-relay")).not_to_contain_text("gru-1", timeout=30_000)
         await tab.click("#stop:enabled")
         await tab.wait_for_selector("#start:enabled")

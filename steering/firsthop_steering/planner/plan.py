@@ -18,7 +18,7 @@ _LEAST_OVER = 0.001
 """Of a limit: finer it cannot be told, for a sixtieth of a large group moves at a time."""
 _LEAST_TARGET = 0.01
 """Of a limit: a region is aimed at no less."""
-_FEW = 0.01
+_LITTLE = 0.01
 """Of all limits: room that is not worth a search."""
 _FAINT_MS = 3.0
 """Below it a price that is not needed does little harm."""
@@ -117,7 +117,7 @@ def _tried(
     idle = priced & (excess < -may.idle - 2 * found.margin / limits)
     slack = _slack(problem)
     unused = np.maximum(-excess * limits - _left_for_chance(found.margin, limits, slack), 0.0)
-    is_dear = unused[priced].sum() > max(may.dear * slack, _FEW * limits.sum())
+    is_dear = unused[priced].sum() > max(may.dear * slack, _LITTLE * limits.sum())
     settled = not (is_dear or (over | idle).any())
     return _Tried(prices, found.load, found.margin, float(excess.max()) + 1, settled)
 

@@ -32,8 +32,8 @@ def test_clients_of_each_home_count_for_what_is_carried() -> None:
 
 
 def test_a_surge_is_seen_wherever_prices_have_led_it() -> None:
-    """Half of Frankfurt's clients are in New York by now: that both carry more is their doing: of
-    50,000 sessions more in New York a sixth is taken for its own clients' after ten minutes."""
+    """Half of Frankfurt's clients are in New York by now: it is their doing that both carry more.
+    Of 50,000 sessions more in New York a sixth is taken for its own clients' after ten minutes."""
     led = np.array([[50.0, 0.0, 50.0], [0.0, 50.0, 0.0], [0.0, 0.0, 20.0]])
     known = Calibration()
     learn(known, led, [50_000, 50_000, 70_000], seconds=60)
