@@ -17,6 +17,22 @@ from firsthop.up.stage import Stage
 from firsthop_allocator.settings import AllocatorSettings
 
 DEMO = AllocatorSettings(token_digests=DIGESTS, demo=True)
+STATISTICS_WAIT = """
+() => {
+  const released = new Promise((release) => Object.assign(window, { release, faults: [] }));
+  window.addEventListener("unhandledrejection", ({ reason }) => faults.push(String(reason)));
+  const prototype = RTCPeerConnection.prototype;
+  const given = prototype.getStats;
+  prototype.getStats = async function () {
+    const statistics = await given.call(this);
+    window.asked ||= [...statistics.values()].some((each) => each.selectedCandidatePairId);
+    await released;
+    requestIdleCallback(() => { window.answered = true; });
+    return statistics;
+  };
+}
+"""
+"""So that the call is hung up while the page asks for them."""
 
 pytestmark = [
     pytest.mark.e2e,
@@ -61,8 +77,13 @@ async def test_the_page_calls_shows_the_way_and_hangs_up(
         await until(lambda: shown("said", "Connected under a new credential"), "restarted")
         assert not await shown("ufrag", ufrag)
         await relay.checked(await tab.text_content("#ufrag"))
+        await tab.evaluate(STATISTICS_WAIT)
+        await until(lambda: tab.evaluate("window.asked === true"), "statistics are asked for")
         await tab.click("#stop:enabled")
         await tab.wait_for_selector("#start:enabled")
+        await tab.evaluate("release()")
+        await until(lambda: tab.evaluate("window.answered === true"), "they are there, too late")
+        assert await tab.evaluate("faults") == []
         assert await tab.text_content("#said") == "Not connected."
         assert (await here.transceivers[0].counts())["open_sessions"] == 0
         assert faults == []

@@ -27,6 +27,8 @@ from standin import keyset, own_address, running, write_route_keys
 pytestmark = pytest.mark.e2e
 SOCKETS = 16
 """So that the kernel's hash lets every worker answer."""
+ROUNDS = 50
+"""Of all sockets: more than two seconds."""
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +91,11 @@ async def test_the_sessions_of_all_workers_are_added_up(tmp_path: Path) -> None:
         await counted_by(options, sessions=CLIENTS)  # what its agent would report
         victim = workers_of(options)[0]
         victim.kill()
-        await relay.said("relay_flows_restored")
+        restored = asyncio.create_task(relay.said("relay_flows_restored"))
+        after = 0
+        while after < ROUNDS:  # workers tell each other every second
+            after += restored.done()
+            assert await told(options.address, keys) <= {RelayLoad(CLIENTS, draining=False), None}
         await until_told(options.address, keys, RelayLoad(CLIENTS, draining=False))
         fra = ("fra-1", ip_address(options.host), 3478)
         async with watching([fra], keys) as watch:

@@ -60,11 +60,11 @@ async function request(method, url, type, body, more = {}) {
 async function start() {
   const began = performance.now();
   const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers: [] });
-  call = { peer, began, meters: [], pings: new Map() };
-  const channel = call.channel = peer.createDataChannel("echo");
-  channel.onmessage = ({ data }) => {
-    show("echo", Math.round(performance.now() - call.pings.get(data)));
-    call.pings.delete(data);
+  const pings = new Map();
+  call = { peer, began, pings, meters: [], channel: peer.createDataChannel("echo") };
+  call.channel.onmessage = ({ data }) => {
+    show("echo", Math.round(performance.now() - pings.get(data)));
+    pings.delete(data);
   };
   if (at("microphone").checked) await addMicrophone(peer);
   peer.onconnectionstatechange = () => changed(peer);
@@ -86,20 +86,19 @@ async function addMicrophone(peer) {
   const media = await navigator.mediaDevices.getUserMedia({
     audio: { echoCancellation: true },
   });
-  call.media = media;
+  const mine = Object.assign(call, { media, context: new AudioContext(), player: new Audio() });
   requestAnimationFrame(showMeters);
-  const context = call.context = new AudioContext();
-  call.meters.push(new Meter(context, media, at("sent")));
+  mine.meters.push(new Meter(mine.context, media, at("sent")));
   for (const track of media.getTracks()) peer.addTrack(track, media);
   peer.ontrack = ({ streams: [stream] }) => {
-    call.player = new Audio();
-    call.player.srcObject = stream;
-    call.player.play();
-    call.meters.push(new Meter(context, stream, at("heard")));
+    mine.player.srcObject = stream;
+    mine.player.play();
+    mine.meters.push(new Meter(mine.context, stream, at("heard")));
   };
 }
 
 function changed(peer) {
+  if (call?.peer !== peer) return; // hung up meanwhile
   const state = peer.connectionState;
   if (state === "connected" && !call.connected) {
     call.connected = performance.now();
@@ -117,21 +116,23 @@ function changed(peer) {
 }
 
 async function measure() {
-  const { peer, channel, pings } = call;
+  const mine = call;
+  const { peer, channel, pings } = mine;
   if (channel.readyState === "open" && pings.size < 8) {
     const ping = String(performance.now());
     pings.set(ping, performance.now());
     channel.send(ping);
   }
   const all = [...(await peer.getStats()).values()];
+  if (call !== mine) return; // hung up meanwhile
   const transport = all.find((each) => each.type === "transport");
   const pair = all.find((each) => each.id === transport?.selectedCandidatePairId);
   if (!pair) return;
   show("rtt", Math.round(pair.currentRoundTripTime * 1000));
   const end = (id) => all.find((each) => each.id === id) ?? {};
-  const mine = end(pair.localCandidateId);
+  const here = end(pair.localCandidateId);
   const relay = end(pair.remoteCandidateId);
-  show("way-you", `${mine.address ?? "this browser"}, ${mine.protocol}`);
+  show("way-you", `${here.address ?? "this browser"}, ${here.protocol}`);
   const known = call.route.relays.find(
     (each) => each.ipv4 === relay.address || each.ipv6 === relay.address);
   const name = known ? `${known.id} (${known.region})` : "";
@@ -227,8 +228,8 @@ async function stop() {
   clearInterval(timer);
   media?.getTracks().forEach((track) => track.stop());
   if (player) player.srcObject = null;
-  await context?.close();
   peer.close();
+  await context?.close();
   if (url) await request("DELETE", url);
 }
 

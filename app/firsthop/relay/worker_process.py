@@ -27,20 +27,26 @@ async def run(
     worker = RelayWorker(
         sockets, limits=limits, journal=journal, predecessors=predecessors, successor=successor
     )
-    reporting = asyncio.create_task(_report(pipe, worker))
+    reporting: asyncio.Task[None] | None = None
     try:
         async for news in pipe.news():
             worker.tell(news)
             pipe.say(loaded="yes")
+            if "serve" in news and reporting is None:
+                reporting = asyncio.create_task(_report(pipe, worker))
             if "hand_over" in news:
                 await worker.hand_over()
                 pipe.say(handed_over=True, counters=worker.reading())
     finally:
-        reporting.cancel()
+        if reporting is not None:
+            reporting.cancel()
         worker.close()
 
 
 async def _report(pipe: SupervisorPipe, worker: RelayWorker) -> None:
+    """Every second, once it has the flows of the process before it: until then it has none, and
+    the other workers would be told of none."""
+    await worker.serving()
     told = 0.0
     while True:
         measured = worker.round_trips(told)
