@@ -1,4 +1,4 @@
-"""The leader's planning: every fifteen seconds, and when a region is lost or the plan changes."""
+"""The leader's planning: every ten seconds, sooner if a region is full or lost, or the plan new."""
 
 from __future__ import annotations
 

@@ -205,8 +205,12 @@ async def test_batches_are_bounded_and_named(deployed: Any) -> None:
         assert list(answer.rules) == [field]
 
 
-async def test_a_token_that_brings_too_much_is_told_when_to_come_again(deployed: Any) -> None:
+async def test_a_token_that_brings_too_much_is_told_when_to_come_again(
+    deployed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And its batch was not taken: it may be sent again."""
+    a_second = 10  # less than a busy machine brings
+    monkeypatch.setattr("firsthop_controlplane.learning.intake.SAMPLES_PER_S", a_second)
     secret = await deployed.token_of("transceiver", "eu")
     answers = [
         await deployed.call("POST", PATH, _batch(*[_sample()] * MOST_SAMPLES), token=secret)
@@ -214,7 +218,7 @@ async def test_a_token_that_brings_too_much_is_told_when_to_come_again(deployed:
     ]
     refused = next(each for each in answers if each.status == 429)
     assert str(BURST) in refused.body["detail"]
-    assert int(refused.headers["Retry-After"]) == 1
+    assert 1 <= int(refused.headers["Retry-After"]) <= MOST_SAMPLES / a_second
     other = await deployed.token_of("allocator")
     assert (await deployed.call("POST", PATH, _batch(_sample()), token=other)).status == 200
 
