@@ -158,13 +158,14 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     )
     secret = replica_secret(parts.master_key)
     feed, keyring, book = Feed(parts.signing_key), Keyring(parts.master_key), TokenBook(secret)
+    kept = timedelta(days=settings.past_kept_days)
     loop = StatusLoop(
         engine,
         feed,
         lambda now: _observations(settings, now),
         interval_s=settings.status_interval_s,
         now=parts.now,
-        past=Past(timedelta(days=settings.status_kept_days)),
+        past=Past(kept),
     )
     latency = LatencyLoop(
         engine,
@@ -174,6 +175,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         clock=time.monotonic,
         learn_s=settings.learn_interval_s,
         exploration_share=settings.exploration_share,
+        kept=kept,
     )
     planner = PlannerLoop(
         engine,
@@ -183,6 +185,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         clock=time.monotonic,
         plan_s=settings.plan_interval_s,
         warm_up_s=settings.plan_warm_up_s,
+        kept=kept,
     )
 
     async def lead(term: int) -> None:
@@ -289,6 +292,7 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
             async with asyncio.timeout(deps.settings.shutdown_s):
                 await deps.status_loop.save()
                 await deps.latency.save()
+                await deps.planning.save()
     finally:
         await deps.election.resign()
         await _dispose(deps.engine)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import Callable
+from datetime import timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from firsthop_controlplane.feed import Feed
 from firsthop_controlplane.leadership import first_number
 from firsthop_controlplane.observations import Clock
-from firsthop_controlplane.store import learned as store
 from firsthop_controlplane.store.engine import unavailable
+from firsthop_controlplane.store.guidance import GuidanceLog
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.decide import Steering
 from firsthop_steering.demand import DemandReport
@@ -26,6 +27,8 @@ from firsthop_steering.snapshot import Plan, Prices, supersedes
 log = structlog.get_logger(__name__)
 LOOK_S = 0.5
 """How late a lost region is seen; edges have prices ready for it."""
+SAVE_S = 20.0
+"""Prices that could not be saved are tried again."""
 
 
 class PlannerLoop:
@@ -39,12 +42,13 @@ class PlannerLoop:
         *,
         now: Clock,
         clock: Callable[[], float],
+        kept: timedelta,
         plan_s: float = PLAN_S,
         warm_up_s: float = WARM_UP_S,
     ) -> None:
         """`now` is the time of day and `clock` is monotonic, in seconds. Without geo data nothing
-        is planned."""
-        self._engine = engine
+        is planned. What was published is known for so long."""
+        self._log = GuidanceLog(engine, "prices", Prices, kept)
         self._feed = feed
         self._geo = geo
         self._now = now
@@ -59,10 +63,12 @@ class PlannerLoop:
         self.planner = Planner(clock(), warm_up_s=warm_up_s)
         self.published: Prices | None = None
         self._charted: Charted | None = None
+        self._save_at = 0.0
 
     def lead(self, term: int) -> None:
         """Begin a term: demand is to be heard anew, the prices in force are read by `run`."""
         self._term, self._number, self._begun = term, first_number(term), False
+        self._save_at = 0.0
         self.planner = Planner(self._clock(), warm_up_s=self._warm_up_s)
 
     async def take(self, report: DemandReport) -> None:
@@ -87,11 +93,15 @@ class PlannerLoop:
 
     async def turn(self) -> None:
         """A round, if one is due."""
-        plan, status = self._feed.plan, self._feed.status
-        if not self.may_publish() or plan is None or status is None or self._geo is None:
+        if not self.may_publish():
             return
         if not self._begun:
             await self._begin()
+        if not self._log.is_saved and self._clock() >= self._save_at:
+            await self.save()
+        plan, status = self._feed.plan, self._feed.status
+        if plan is None or status is None or self._geo is None:
+            return
         charted = await self._chart(plan, self._geo)
         steering = Steering(charted.rtt.atlas, status, self._now(), rtt=charted.rtt)
         supply = await asyncio.to_thread(supply_of, steering)
@@ -110,7 +120,7 @@ class PlannerLoop:
         """The prices that the leader before left hold until there is reason for others."""
         prices: Prices | None = None
         try:
-            prices = await store.load_snapshot(self._engine, "prices", Prices)
+            prices = await self._log.begin(self._now())
         except (ValueError, zlib.error) as error:  # plan anew rather than never
             log.error("prices.store_refused", reason=str(error))
         if prices is not None and supersedes(prices, self._feed.present("prices")):
@@ -140,5 +150,11 @@ class PlannerLoop:
         self.published = rounds.snapshot(self._number, lineage=plan.lineage, created_at=now)
         self._feed.publish(self.published)
         log.info("prices.published", number=self._number, now=self.published.now)
-        with contextlib.suppress(Exception):  # the next ones are saved
-            await store.save_snapshot(self._engine, self._term, self.published)
+        await self._log.note(self.published)
+        await self.save()
+
+    async def save(self) -> None:
+        """Write down what was published; while the database is away, that is tried again."""
+        self._save_at = self._clock() + SAVE_S
+        with contextlib.suppress(Exception):
+            await self._log.save(self._term, self._now())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from firsthop_steering.depool import Shares
+from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S
 from firsthop_steering.rtt.exploration import SHARE
 
 SERVICE = "firsthop-controlplane"
 GUARD_SHARE = 0.25
-STATUS_KEPT_DAYS = 7.0
+PAST_KEPT_DAYS = 7.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +39,9 @@ class Settings:
     """How often samples are learned from, and learned latency published, at most."""
     exploration_share: float = SHARE
     """Of all allocations: so many may carry a relay just to learn of it; 0: none does."""
-    plan_interval_s: float = 15.0
-    """How often prices are planned; also when a region is lost or the plan changes."""
-    plan_warm_up_s: float = 60.0
+    plan_interval_s: float = PLAN_S
+    """How often prices are planned; sooner when a region is full or lost, or the plan changes."""
+    plan_warm_up_s: float = WARM_UP_S
     """A new leader holds the prices in force until it has heard demand for so long."""
     stale_after_s: float = 10.0
     """How long a prober's view counts, at least; three checks where checks are rarer."""
@@ -56,7 +57,8 @@ class Settings:
     """The same of all active relays."""
     guard_share: float = GUARD_SHARE
     """A change that moves more of a service's clients has to be forced; 1: none has."""
-    status_kept_days: float = STATUS_KEPT_DAYS
-    """For how long it is known how relays stood, to explain past answers."""
+    past_kept_days: float = PAST_KEPT_DAYS
+    """For how long it is known how relays stood and what edges were told, to explain past answers.
+    """
     shutdown_s: float = 1.0
     """Open requests are given this long."""

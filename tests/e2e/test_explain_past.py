@@ -43,6 +43,14 @@ async def _rows(database_url: str) -> int:
         await connection.close()
 
 
+async def _guidance_rows(database_url: str, rows: int) -> bool:
+    connection = await asyncpg.connect(database_url)
+    try:
+        return bool(await connection.fetchval("SELECT count(*) FROM guidance_past") == rows)
+    finally:
+        await connection.close()
+
+
 async def test_a_past_answer_is_explained(
     start_api: Any, database_url: str, until: Any, tmp_path: Path
 ) -> None:
@@ -60,6 +68,7 @@ async def test_a_past_answer_is_explained(
         await until(there, f"{rows} rows are written")
         return _now()
 
+    await until(lambda: _guidance_rows(database_url, 2), "that nothing is charged or learned")
     well = await written(2)
     report = {"sequence": 1, "sent_at": _now().isoformat(), "crashed": True}
     said = await api.call("POST", "/v1/relays/fra-1/reports", report, token=token)
@@ -76,7 +85,8 @@ async def test_a_past_answer_is_explained(
             "time": well.isoformat(),
             "revision": 1,
             "status_known": True,
-            "guidance_known": False,
+            "prices_known": True,
+            "latency_known": True,
         }
         later = await _explained(api, crashed)
         assert (later["region"], later["plan"]) == ("iad", 1)
@@ -104,7 +114,7 @@ async def test_a_past_answer_is_explained(
         assert rule in refused.body["detail"]
     await other.stop()
 
-    short = await start_api(explain=explainer, status_kept_days=0.0)
+    short = await start_api(explain=explainer, past_kept_days=0.0)
     unknown = await _explained(short, crashed)
     assert (unknown["status"], unknown["at"]["status_known"]) == ("unknown", False)
     assert unknown["region"] == "fra", "not by what relays are now, nor by what they were later"

@@ -269,7 +269,12 @@ class Leader:
             )
         )
         self.loop = LatencyLoop(
-            engine, self.feed, geo, now=lambda: datetime.now(UTC), clock=time.monotonic
+            engine,
+            self.feed,
+            geo,
+            now=lambda: datetime.now(UTC),
+            clock=time.monotonic,
+            kept=timedelta(days=7),
         )
         self.loop.leads = self.loop.may_publish = lambda: True
         self.loop.lead(term)
@@ -347,7 +352,7 @@ async def test_what_cannot_be_read_is_written_anew(
     """A damaged row does not keep a leader from learning."""
     connection = await asyncpg.connect(database_url)
     await connection.execute("INSERT INTO rtt_part (written_at, content) VALUES (now(), 'junk')")
-    await connection.execute("INSERT INTO steering_snapshot VALUES ('latency', now(), 'junk')")
+    await connection.execute("INSERT INTO guidance_past VALUES ('latency', 1, now(), true, 'junk')")
     await connection.close()
     geo = open_geodata(None, None, tmp_path / "geodata")
     leader = Leader(engine, geo, 7)

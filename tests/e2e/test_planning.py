@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import asyncpg
 import numpy as np
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from firsthop.explaining import Explainer
+from firsthop_controlplane.store.engine import create_engine
+from firsthop_controlplane.store.guidance import told_at
 from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.problem import Problem
 from firsthop_steering.snapshot import Prices
@@ -38,6 +40,7 @@ DOCUMENT: dict[str, Any] = {
 }  # fmt: skip
 CLIENTS = {"5.1.1.0/24": 6, "2.1.1.0/24": 2, "145.1.1.0/24": 1}
 """Hardly anybody is nearest to Amsterdam, and most of all to one region."""
+EXPLAIN = "/v1/explain?service=relay&client=5.1.1.0"
 
 
 def _report(answers: int = 9000, **fields: Any) -> dict[str, Any]:
@@ -98,6 +101,8 @@ async def test_demand_and_capacity_make_prices(start: Any, until: Any, database_
         return prices if load.max() <= problem.limits.max() * 1.02 else None
 
     await until(planned, "no region is above its limit", 60.0)
+    live, at = await until(lambda: _explained(api), "an answer is explained under known prices")
+    assert max(each["price_ms"] for each in live["candidates"]) > 0
     await api.stop()
     prices = await _stored(database_url)
     assert prices is not None
@@ -109,17 +114,35 @@ async def test_demand_and_capacity_make_prices(start: Any, until: Any, database_
 
     await until(resumed, "the next leader has the prices in force")
     assert (await heir.get("/v1/prices")).body["without"] == prices.without
+    said = (await heir.get(f"{EXPLAIN}&at={quote(at.isoformat())}")).body
+    assert said.pop("at") == {
+        "time": at.isoformat(),
+        "revision": 1,
+        "status_known": True,
+        "prices_known": True,
+        "latency_known": True,
+    }
+    assert {**said, "status": live["status"]} == live, "as it was live, at another control plane"
+    at_first = (await heir.get(f"{EXPLAIN}&at=1")).body
+    assert {each["price_ms"] for each in at_first["candidates"]} == {0.0}
+
+
+async def _explained(api: Any) -> tuple[dict[str, Any], datetime] | None:
+    """Why a client is answered as it is, and a time when just these prices were in force."""
+    before = (await api.get("/v1/prices")).body["number"]
+    said, at = (await api.get(EXPLAIN)).body, datetime.now(UTC)
+    return (said, at) if (await api.get("/v1/prices")).body["number"] == before > 0 else None
 
 
 async def _stored(database_url: str) -> Prices | None:
-    connection = await asyncpg.connect(database_url)
+    engine = create_engine(database_url, application="test", statement_timeout_s=10)
     try:
-        content = await connection.fetchval(
-            "SELECT content FROM steering_snapshot WHERE kind = 'prices'"
-        )
+        async with AsyncSession(engine) as session:
+            told = await told_at(session, "prices", Prices, datetime.now(UTC))
     finally:
-        await connection.close()
-    return Prices.model_validate_json(zlib.decompress(content)) if content else None
+        await engine.dispose()
+    assert told.snapshot is None or isinstance(told.snapshot, Prices)
+    return told.snapshot
 
 
 async def _costs(api: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -34,7 +34,7 @@ from firsthop.explaining import Explainer
 from firsthop.machine_tokens import MachineTokens
 from firsthop.secret_files import write_secret
 from firsthop_controlplane.errors import ControlPlaneError
-from firsthop_controlplane.settings import GUARD_SHARE, STATUS_KEPT_DAYS, Settings
+from firsthop_controlplane.settings import GUARD_SHARE, PAST_KEPT_DAYS, Settings
 from firsthop_controlplane.store.migrate import migrate as migrate_store
 from firsthop_controlplane.tokens import TokenDraft
 from firsthop_geodata.errors import GeodataError
@@ -109,14 +109,14 @@ def controlplane(
             " at most 0.2.",
         ),
     ] = SHARE,
-    status_kept_days: Annotated[
+    past_kept_days: Annotated[
         float,
         typer.Option(
             min=0,
-            envvar="FIRSTHOP_STATUS_KEPT_DAYS",
-            help="How far back explain --at knows relays.",
+            envvar="FIRSTHOP_PAST_KEPT_DAYS",
+            help="How far back explain --at knows relays, prices and learned round trips.",
         ),
-    ] = STATUS_KEPT_DAYS,
+    ] = PAST_KEPT_DAYS,
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
 ) -> None:
@@ -132,7 +132,7 @@ def controlplane(
             depool_share=share_of_relays(depool_share, "--depool-share"),
             guard_share=share_of_clients(guard_share, "--guard-share"),
             exploration_share=_share_to_explore(exploration_share),
-            status_kept_days=status_kept_days,
+            past_kept_days=past_kept_days,
         ),
         state_dir=state_dir,
         publish_dir=publish_dir,

@@ -1,4 +1,5 @@
-"""A past moment as it was: the plan of then, and how relays stood, where that is still known."""
+"""A past moment as it was: the plan of then, how relays stood, and what was charged and learned,
+where that is still known."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ from sqlalchemy import select
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Unavailable, malformed, not_found
 from firsthop_controlplane.past import relays_at
+from firsthop_controlplane.store.guidance import UNKNOWN, Told, told_at
 from firsthop_controlplane.store.ledger import RevisionRow
 from firsthop_steering.document import Document
-from firsthop_steering.snapshot import Plan, Status
+from firsthop_steering.guidance import Guidance
+from firsthop_steering.snapshot import Latency, Plan, Prices, Status
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 _LONGEST_NUMBER = 18
@@ -28,14 +31,26 @@ class Moment:
     plan: Plan
     status: Status | None
     """None: not known any more, or not yet."""
+    prices: Told
+    latency: Told
+
+    @property
+    def guidance(self) -> Guidance:
+        """What edges went by beside plan and status, as far as it is known."""
+        prices, latency = self.prices.snapshot, self.latency.snapshot
+        return Guidance(
+            prices if isinstance(prices, Prices) else None,
+            latency if isinstance(latency, Latency) else None,
+        )
 
     def told(self) -> dict[str, Any]:
-        """As answers name it; prices and learned round trips of then are not kept."""
+        """As answers name it."""
         return {
             "time": self.time.isoformat(),
             "revision": self.plan.number,
             "status_known": self.status is not None,
-            "guidance_known": False,
+            "prices_known": self.prices.known,
+            "latency_known": self.latency.known,
         }
 
 
@@ -60,19 +75,25 @@ async def moment(deps: Deps, text: str) -> Moment:
             there_is = f"no revision {text}" if time is None else f"no revision as old as {text}"
             raise not_found(f"there is {there_is}")
         time = time or row.created_at
-        since = deps.now() - timedelta(days=deps.settings.status_kept_days)
-        known = await relays_at(session, time) if time >= since else None
+        since = deps.now() - timedelta(days=deps.settings.past_kept_days)
+        known, prices, latency = None, UNKNOWN, UNKNOWN
+        if time >= since:
+            known = await relays_at(session, time)
+            prices = await told_at(session, "prices", Prices, time)
+            latency = await told_at(session, "latency", Latency, time)
     plan = Plan(
         number=row.number,
         lineage=present.lineage,
         created_at=row.created_at,
         document=Document.model_validate(row.document),
     )
-    if known is None:
-        return Moment(time, plan, None)
-    number, relays = known
-    status = Status(number=number, lineage=present.lineage, created_at=time, relays=dict(relays))
-    return Moment(time, plan, status)
+    status = None
+    if known is not None:
+        number, relays = known
+        status = Status(
+            number=number, lineage=present.lineage, created_at=time, relays=dict(relays)
+        )
+    return Moment(time, plan, status, prices, latency)
 
 
 def _time(text: str, now: datetime) -> datetime:

@@ -163,8 +163,9 @@ def _present(deps: Deps) -> Situation:
 
 
 def _past(deps: Deps, then: Moment) -> Situation:
-    """Without guidance: what was charged and learned then is not kept, and today's would lie."""
-    return Situation(then.plan, then.status or deps.foresight.nothing(), then.time)
+    """What is not known of then is left out: today's would lie."""
+    status = then.status or deps.foresight.nothing()
+    return Situation(then.plan, status, then.time, then.guidance)
 
 
 def _check_wanted(document: Document, service: Service, want: str) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -29,6 +29,7 @@ from firsthop_controlplane.learning.publication import Publication
 from firsthop_controlplane.observations import Clock
 from firsthop_controlplane.store import learned as store
 from firsthop_controlplane.store.engine import unavailable
+from firsthop_controlplane.store.guidance import GuidanceLog
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.model import Region
 from firsthop_steering.planner.groups import NOBODY, Wanted
@@ -60,12 +61,15 @@ class LatencyLoop:
         *,
         now: Clock,
         clock: Callable[[], float],
+        kept: timedelta,
         learn_s: float = LEARN_S,
         exploration_share: float = SHARE,
     ) -> None:
         """`now` is the time of day and `clock` is monotonic, in seconds. Without geo data samples
-        are kept, and not learned from. `exploration_share` is of all allocations; 0: none."""
+        are kept, and not learned from. `exploration_share` is of all allocations; 0: none. What
+        was published is known for so long."""
         self._engine = engine
+        self._log = GuidanceLog(engine, "latency", Latency, kept)
         self._feed = feed
         self._geo = geo
         self._now = now
@@ -145,7 +149,8 @@ class LatencyLoop:
         term, memory = self._term, Memory()
         latency: Latency | None = None
         try:
-            latency = await store.load_snapshot(self._engine, "latency", Latency)
+            latency = await self._log.begin(self._now())
+            await self._save_told()
             await asyncio.to_thread(memory.restore, await store.load_parts(self._engine))
         except (ValueError, zlib.error) as error:  # begin anew rather than never
             log.error("latency.store_refused", reason=str(error))
@@ -177,7 +182,10 @@ class LatencyLoop:
     async def save(self) -> None:
         """Writes what changed since the last time, or the whole where the parts have grown long."""
         memory = self.memory
-        if memory is None or not memory.is_changed or not self.may_publish():
+        if memory is None or not self.may_publish():
+            return
+        await self._save_told()
+        if not memory.is_changed:
             return
         anew = memory.is_long()
         if anew:
@@ -197,6 +205,11 @@ class LatencyLoop:
             memory.saved([size for _, size in parts], anew=anew)
             self.saved_at, self.save_error = now, ""
 
+    async def _save_told(self) -> None:
+        """While the database is away, it waits for the next save."""
+        with contextlib.suppress(Exception):
+            await self._log.save(self._term, self._now())
+
     async def _learn(self, memory: Memory) -> None:
         """A round: everything that is known now, and a snapshot if that says something new."""
         plan = self._feed.plan
@@ -213,8 +226,8 @@ class LatencyLoop:
             latency = await asyncio.to_thread(self._made, self._number, plan.lineage)
             await self._publish(latency)
             log.info("latency.published", number=latency.number, prefixes=len(latency.prefixes))
-            with contextlib.suppress(Exception):  # the next one is saved; samples are safe
-                await store.save_snapshot(self._engine, self._term, latency)
+            await self._log.note(latency)
+            await self._save_told()
 
     def _round(self, learned: Learned, ground: Ground, wanted: Wanted, is_open: Mask) -> bool:
         """Whether there is something to publish."""

@@ -190,11 +190,21 @@ class RttPartRow(Base):
     content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class SteeringSnapshotRow(Base):
-    """The last prices, and the last latency, that a leader published: JSON, compressed."""
+class GuidancePastRow(Base):
+    """Prices or latency that edges were told from a moment on: JSON, compressed, either whole or
+    what changed since the row of the number before it; null: what they were told is not known.
+    """
 
-    __tablename__ = "steering_snapshot"
+    __tablename__ = "guidance_past"
+    __table_args__ = (
+        CheckConstraint("kind IN ('prices', 'latency')", name="kind"),
+        CheckConstraint("whole OR content IS NOT NULL", name="content"),
+        Index("ix_guidance_past_kind_at", "kind", "at"),
+    )
 
     kind: Mapped[str] = mapped_column(primary_key=True)
-    written_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    content: Mapped[bytes] = mapped_column(LargeBinary)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """Of the snapshot; 0: none was in force."""
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    whole: Mapped[bool]
+    content: Mapped[bytes | None] = mapped_column(LargeBinary)
