@@ -40,7 +40,7 @@ DATAGRAM = 2048
 DRAIN = 64
 
 Askable = tuple[str, IPv4Address | IPv6Address, int]
-"""A relay's id, the address to ask, and its port."""
+"""A relay's id, an address to ask, and its port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +67,22 @@ class _Question:
 def askable(plan: Plan, roster: Roster) -> list[Askable]:
     """The relays of `plan` that are up, in the order of their ids; TURN servers are none.
 
-    `roster` is of the plan's relays. The address is IPv4 where that is up, else IPv6.
+    `roster` is of the plan's relays. One with two addresses that are up is there by both, for an
+    edge may have only one of the families.
     """
     relays = {relay.id: relay for relay in plan.document.relays if relay.kind == "relay"}
-    found: dict[str, Askable] = {}
+    found: dict[str, list[Askable]] = {}
     for endpoint in (each for field in roster.up for each in field):
-        relay, address = relays.get(endpoint.id), endpoint.ipv4 or endpoint.ipv6
-        if relay is not None and address is not None:
-            found[relay.id] = relay.id, address, relay.udp_port
-    return [found[relay] for relay in sorted(found)]
+        relay = relays.get(endpoint.id)
+        if relay is not None:
+            both = endpoint.ipv4, endpoint.ipv6
+            found[relay.id] = [(relay.id, each, relay.udp_port) for each in both if each]
+    return [each for relay in sorted(found) for each in found[relay]]
 
 
 class LoadBoard:
-    """What was asked of each relay and what it said. Pure: it holds one question and one answer of
-    each relay that it was last told of."""
+    """What was asked of each relay and what it said. Pure: it holds one question for each address
+    and one answer of each relay that it was last told of."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter(asked=0, not_sent=0, heard=0, stray=0)
@@ -88,15 +90,15 @@ class LoadBoard:
         answer to what waits) or a reason of `NoLoad`."""
         self._questions: dict[bytes, _Question] = {}
         """Those that wait, by transaction id."""
-        self._newest: dict[str, bytes] = {}
-        """The transaction id of each relay's last question."""
+        self._newest: dict[Askable, bytes] = {}
+        """The transaction id of the last question to each."""
         self._heard: dict[str, Heard] = {}
 
     def question(self, askable: Askable, credential: Credential, transaction_id: bytes) -> bytes:
-        """The datagram to send; an answer to an earlier one of this relay comes too late now."""
+        """The datagram to send; an answer to an earlier one from there comes too late now."""
         relay, address, port = askable
-        self._questions.pop(self._newest.get(relay, b""), None)
-        self._newest[relay] = transaction_id
+        self._questions.pop(self._newest.get(askable, b""), None)
+        self._newest[askable] = transaction_id
         self._questions[transaction_id] = _Question(relay, address, port, credential.password)
         return load_request(transaction_id, credential)
 
@@ -115,11 +117,11 @@ class LoadBoard:
         else:  # anybody's word, perhaps: the answer may be still to come
             self.outcomes[said.reason] += 1
 
-    def forget_all_but(self, relays: Set[str]) -> None:
-        """Drop what belongs to any other relay."""
-        for relay in self._newest.keys() - relays:
-            self._questions.pop(self._newest.pop(relay), None)
-        for relay in self._heard.keys() - relays:
+    def forget_all_but(self, askables: Set[Askable]) -> None:
+        """Drop what belongs to any other."""
+        for askable in self._newest.keys() - askables:
+            self._questions.pop(self._newest.pop(askable), None)
+        for relay in self._heard.keys() - {relay for relay, _, _ in askables}:
             del self._heard[relay]
 
     def loads(self, now: float) -> dict[str, Heard]:
@@ -130,8 +132,8 @@ class LoadBoard:
 class LoadWatch:
     """Asks every relay about every five seconds, spread over them, while it is told to.
 
-    At 500 datagrams a second a round of more than some 2,000 relays takes longer than five seconds,
-    and of more than 6,000 some are unknown between.
+    At 500 datagrams a second a round of more than some 2,000 addresses takes longer than five
+    seconds, and of more than 6,000 some are unknown between.
     """
 
     def __init__(
@@ -179,7 +181,7 @@ class LoadWatch:
 
     async def _round(self) -> None:
         relays = list(self._relays())
-        self.board.forget_all_but({relay for relay, _, _ in relays})
+        self.board.forget_all_but(set(relays))
         credential = self._credential() if relays else None
         due = self._clock()
         pause = random.uniform(1 - JITTER, 1 + JITTER) * INTERVAL_S  # noqa: S311
