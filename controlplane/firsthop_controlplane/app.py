@@ -59,6 +59,7 @@ from firsthop_controlplane.store.engine import (
     create_engine,
     create_lone_engine,
 )
+from firsthop_controlplane.store.guidance import GuidancePast
 from firsthop_controlplane.tokens import BootstrapToken, TokenBook
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.depool import Shares
@@ -226,6 +227,8 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         engine=engine,
         revisions=Revisions(engine, parts.now, foresight),
         foresight=foresight,
+        guidance_past=GuidancePast(engine),
+        explaining_past=asyncio.Lock(),
         feed=feed,
         keyring=keyring,
         tokens=book,
@@ -281,7 +284,9 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
                 deps.status_loop.run(),
                 deps.status_loop.save_always(),
                 deps.latency.run(),
+                deps.latency.history.run(),
                 deps.planning.run(),
+                deps.planning.history.run(),
                 _departures(deps).run(),
                 _follow_transceivers(deps, parts),
                 _follow_bootstrap(deps, parts),
@@ -291,8 +296,9 @@ async def _running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(deps.settings.shutdown_s):
                 await deps.status_loop.save()
+                await deps.latency.history.save()
+                await deps.planning.history.save()
                 await deps.latency.save()
-                await deps.planning.save()
     finally:
         await deps.election.resign()
         await _dispose(deps.engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.status import StatusLoop
 from firsthop_controlplane.store.engine import unavailable
+from firsthop_controlplane.store.guidance import GuidancePast
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_controlplane.tokens import Principal, TokenBook, digest_of
 from firsthop_steering.pace import Pace
@@ -41,6 +43,10 @@ class Deps:
     engine: AsyncEngine
     revisions: Revisions
     foresight: Foresight
+    guidance_past: GuidancePast
+    """Prices and latency of past moments."""
+    explaining_past: asyncio.Lock
+    """Past answers are explained one at a time: each may need a map of round trips of its own."""
     feed: Feed
     keyring: Keyring
     tokens: TokenBook

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import zlib
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -27,8 +25,6 @@ from firsthop_steering.snapshot import Plan, Prices, supersedes
 log = structlog.get_logger(__name__)
 LOOK_S = 0.5
 """How late a lost region is seen; edges have prices ready for it."""
-SAVE_S = 20.0
-"""Prices that could not be saved are tried again."""
 
 
 class PlannerLoop:
@@ -47,8 +43,9 @@ class PlannerLoop:
         warm_up_s: float = WARM_UP_S,
     ) -> None:
         """`now` is the time of day and `clock` is monotonic, in seconds. Without geo data nothing
-        is planned. What was published is known for so long."""
-        self._log = GuidanceLog(engine, "prices", Prices, kept)
+        is planned. What was published is forgotten when it is older than `kept`."""
+        self.history = GuidanceLog(engine, Prices, now=now, kept=kept)
+        """What was published."""
         self._feed = feed
         self._geo = geo
         self._now = now
@@ -63,12 +60,10 @@ class PlannerLoop:
         self.planner = Planner(clock(), warm_up_s=warm_up_s)
         self.published: Prices | None = None
         self._charted: Charted | None = None
-        self._save_at = 0.0
 
     def lead(self, term: int) -> None:
         """Begin a term: demand is to be heard anew, the prices in force are read by `run`."""
         self._term, self._number, self._begun = term, first_number(term), False
-        self._save_at = 0.0
         self.planner = Planner(self._clock(), warm_up_s=self._warm_up_s)
 
     async def take(self, report: DemandReport) -> None:
@@ -93,15 +88,13 @@ class PlannerLoop:
 
     async def turn(self) -> None:
         """A round, if one is due."""
-        if not self.may_publish():
+        plan, status = self._feed.plan, self._feed.status
+        if not self.may_publish() or plan is None or status is None or self._geo is None:
             return
         if not self._begun:
-            await self._begin()
-        if not self._log.is_saved and self._clock() >= self._save_at:
-            await self.save()
-        plan, status = self._feed.plan, self._feed.status
-        if plan is None or status is None or self._geo is None:
-            return
+            await self._begin(plan)
+            if not self._begun:
+                return
         charted = await self._chart(plan, self._geo)
         steering = Steering(charted.rtt.atlas, status, self._now(), rtt=charted.rtt)
         supply = await asyncio.to_thread(supply_of, steering)
@@ -116,13 +109,12 @@ class PlannerLoop:
         if is_ours and planner.rounds.is_news(self.published):
             await self._publish(plan)
 
-    async def _begin(self) -> None:
+    async def _begin(self, plan: Plan) -> None:
         """The prices that the leader before left hold until there is reason for others."""
-        prices: Prices | None = None
-        try:
-            prices = await self._log.begin(self._now())
-        except (ValueError, zlib.error) as error:  # plan anew rather than never
-            log.error("prices.store_refused", reason=str(error))
+        term, heard = self._term, self._feed.guidance.within(plan.lineage).prices
+        prices = await self.history.begin(heard)
+        if term != self._term:
+            return
         if prices is not None and supersedes(prices, self._feed.present("prices")):
             self._feed.publish(prices)
         self.published = prices
@@ -150,11 +142,4 @@ class PlannerLoop:
         self.published = rounds.snapshot(self._number, lineage=plan.lineage, created_at=now)
         self._feed.publish(self.published)
         log.info("prices.published", number=self._number, now=self.published.now)
-        await self._log.note(self.published)
-        await self.save()
-
-    async def save(self) -> None:
-        """Write down what was published; while the database is away, that is tried again."""
-        self._save_at = self._clock() + SAVE_S
-        with contextlib.suppress(Exception):
-            await self._log.save(self._term, self._now())
+        await self.history.note(self.published)

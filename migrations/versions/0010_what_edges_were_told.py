@@ -1,7 +1,8 @@
 """All prices and latency that edges were told, not only the last, so that past answers can be
 explained.
 
-Revision 0010: after 0009. What was told last is the first row of its kind.
+Revision 0010: after 0009. What was told last is the first row of its kind. The table that held it
+goes at once, for no release had it.
 """
 
 import json

@@ -56,7 +56,7 @@ async def test_a_past_answer_is_explained(
 ) -> None:
     """By plan and status of then, at another control plane too; what is not known is said."""
     explainer = Explainer(None, None, tmp_path / "geodata")
-    api = await start_api(explain=explainer)
+    api = await start_api(explain=explainer, geo=explainer.geo)
     before = _now()
     await api.made("/v1/changesets", {"document": DOCUMENT})
     token = await api.token_of("agent", "fra-1")
@@ -97,8 +97,10 @@ async def test_a_past_answer_is_explained(
         assert (await _explained(api, empty))["plan"] == 2
 
     await check(api)
+    many = await asyncio.gather(*(_explained(api, crashed) for _ in range(40)))
+    assert all(each == many[0] for each in many), "more at once than the database is asked at once"
     await api.stop()
-    other = await start_api(explain=explainer)
+    other = await start_api(explain=explainer, geo=explainer.geo)
     await check(other)
     assert await _rows(database_url) == 5, "who leads next writes nothing again"
 

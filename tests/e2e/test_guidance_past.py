@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import random
 import zlib
 from collections.abc import AsyncIterator
@@ -14,11 +14,18 @@ import pytest
 from alembic import command
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from structlog.testing import capture_logs
 
 from firsthop.postgres import EmbeddedPostgres
 from firsthop_controlplane.leadership import first_number
 from firsthop_controlplane.store.engine import create_engine
-from firsthop_controlplane.store.guidance import UNKNOWN, GuidanceLog, Told, forget, told_at
+from firsthop_controlplane.store.guidance import (
+    LEAST_CHANGED,
+    GuidanceLog,
+    GuidancePast,
+    Told,
+    forget,
+)
 from firsthop_controlplane.store.migrate import alembic_config
 from firsthop_steering.snapshot import Latency, Prices, payload_of
 
@@ -26,22 +33,16 @@ pytestmark = pytest.mark.database
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 KEPT = timedelta(days=7)
+UNKNOWN: Told[Any] = Told(known=False)
 REGIONS = ("ams", "fra", "iad", "sin")
 
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """The store of this test, whose leader has term 7."""
+    """The store of this test."""
     made = create_engine(database_url, application="test", statement_timeout_s=10)
-    async with made.begin() as connection:
-        await connection.execute(text("UPDATE leader SET term = 7"))
     yield made
     await made.dispose()
-
-
-async def _begin_term(engine: AsyncEngine, term: int) -> None:
-    async with engine.begin() as connection:
-        await connection.execute(text("UPDATE leader SET term = :term"), {"term": term})
 
 
 def _at(seconds: float) -> datetime:
@@ -64,13 +65,12 @@ def _latency(number: int, second: float, rows: dict[str, tuple[int | None, ...]]
     )
 
 
-def _prices_log(engine: AsyncEngine) -> GuidanceLog[Prices]:
-    return GuidanceLog(engine, "prices", Prices, KEPT)
+def _log_of(engine: AsyncEngine, model: Any = Prices, second: float = 0.0) -> GuidanceLog[Any]:
+    return GuidanceLog(engine, model, now=lambda: _at(second), kept=KEPT)
 
 
-async def _told(engine: AsyncEngine, second: float) -> Told:
-    async with AsyncSession(engine) as session:
-        return await told_at(session, "prices", Prices, _at(second))
+async def _told(engine: AsyncEngine, second: float, model: Any = Prices) -> Told[Any]:
+    return await GuidancePast(engine).told(model, _at(second), None)
 
 
 async def test_every_moment_of_two_terms_is_known(engine: AsyncEngine) -> None:
@@ -78,10 +78,8 @@ async def test_every_moment_of_two_terms_is_known(engine: AsyncEngine) -> None:
     draw = random.Random(6)
     told: dict[int, Prices] = {}
     for term in (7, 8):
-        await _begin_term(engine, term)
-        log = _prices_log(engine)
-        before = await log.begin(_at(1000 * term - 1))
-        assert before == (told[7999] if told else None)
+        log = _log_of(engine, second=1000 * term - 1)
+        assert await log.begin(None) == (told[7999] if told else None)
         for each in range(1000):
             now = {name: round(draw.uniform(0, 90), 2) for name in draw.sample(REGIONS, 3)}
             second = 1000 * term + each
@@ -89,23 +87,26 @@ async def test_every_moment_of_two_terms_is_known(engine: AsyncEngine) -> None:
             told[second] = snapshot
             await log.note(snapshot)
             if each % 7 == 0 or each == 999:
-                await log.save(term, _at(second))
+                assert await log.save()
     assert await _told(engine, 6998) == UNKNOWN
     assert await _told(engine, 6999.5) == Told(known=True, snapshot=None), "there was none"
     for second in (7000, 7499, 7999, 8000, 8001, 8500, 8999, *draw.sample(sorted(told), 100)):
         assert (await _told(engine, second + 0.5)).snapshot == told[second]
     async with engine.connect() as connection:
-        rows = (await connection.execute(text("SELECT whole FROM guidance_past"))).scalars().all()
+        query = "SELECT whole, length(content) FROM guidance_past"
+        rows = (await connection.execute(text(query))).all()
     assert len(rows) == 2001
-    assert 2 < sum(rows) < 500, "most of them are changes"
+    wholes = [size for whole, size in rows if whole]
+    assert 2 < len(wholes) < 500, "most of them are changes"
+    assert sum(size for _, size in rows) < 2 * sum(max(size, LEAST_CHANGED) for size in wholes)
 
 
 async def test_learned_rows_come_and_go(engine: AsyncEngine) -> None:
     """In the order of a published snapshot, by which edges name their tables."""
-    log = GuidanceLog(engine, "latency", Latency, KEPT)
-    await log.begin(_at(0))
+    log = _log_of(engine, Latency)
+    await log.begin(None)
     rows: dict[str, tuple[int | None, ...]] = {
-        f"10.{n}.9.0/24": (n, None, 2 * n, 7) for n in range(200)
+        f"10.{n % 250}.{n // 250}.0/24": (n, None, 2 * n, 7) for n in range(3000)
     }
     first = _latency(1, 10, rows)
     more = {**rows, "9.0.0.0/24": (1, 2, 3, 4), "2001:db8::/48": (1, None, None, None)}
@@ -114,92 +115,139 @@ async def test_learned_rows_come_and_go(engine: AsyncEngine) -> None:
     second = _latency(2, 20, more)
     for each in (first, second):
         await log.note(each)
-        await log.save(7, each.created_at)
-    async with AsyncSession(engine) as session:
-        known = [
-            (await told_at(session, "latency", Latency, _at(second))).snapshot
-            for second in (15, 25)
-        ]
-    assert known == [first, second]
-    heir = await GuidanceLog(engine, "latency", Latency, KEPT).begin(_at(30))
+        assert await log.save()
+    assert (await _told(engine, 15, Latency)).snapshot == first
+    assert (await _told(engine, 25, Latency)).snapshot == second
+    heir = await _log_of(engine, Latency).begin(None)
     assert heir == second
-    assert list(heir.prefixes)[:2] == ["9.0.0.0/24", "10.0.9.0/24"]
+    assert list(heir.prefixes)[:2] == ["9.0.0.0/24", "10.0.0.0/24"]
     assert list(heir.prefixes)[-1] == "2001:db8::/48"
 
 
-async def test_a_former_leader_cannot_spoil_what_its_successor_tells(engine: AsyncEngine) -> None:
-    """What it still writes at its end is of before; once the other leads, it writes nothing."""
-    former = _prices_log(engine)
-    await former.begin(_at(0))
-    for each in (1, 2):
+async def test_what_a_former_leader_writes_late_is_of_its_own_time(engine: AsyncEngine) -> None:
+    """Its outage is known afterwards; what its successor tells is not touched."""
+    former, heir = _log_of(engine), _log_of(engine)
+    await former.begin(None)
+    for each in (1, 2, 3):
         await former.note(_prices(first_number(7) + each, each, ams=float(each)))
-    await former.save(7, _at(2))
-    late = _prices(first_number(7) + 3, 3, ams=3.0, fra=3.0)
-    await former.note(late)
-    heir = _prices_log(engine)
-    assert (await heir.begin(_at(4))) == _prices(first_number(7) + 2, 2, ams=2.0)
-    await heir.note(_prices(first_number(8) + 1, 5, ams=5.0))
-    await _begin_term(engine, 8)
-    await heir.save(8, _at(5))
-    await _begin_term(engine, 7)  # as if it had looked before the other began
-    await former.save(7, _at(5))
-    await _begin_term(engine, 8)
-    last = _prices(first_number(8) + 2, 6, ams=5.0, sin=6.0)
-    await heir.note(last)
-    await heir.save(8, _at(6))
-    await former.note(_prices(first_number(7) + 4, 7, ams=7.0))
-    await former.save(7, _at(7))
-    assert former.is_saved, "it gives up"
-    assert (await _told(engine, 3.5)).snapshot == late
-    assert (await _told(engine, 9)).snapshot == last
-    assert (await _prices_log(engine).begin(_at(9))) == last
+        if each == 2:
+            assert await former.save()
+    assert await heir.begin(None) == _prices(first_number(7) + 2, 2, ams=2.0)
+    told = [_prices(first_number(8) + n, 4 + n, ams=5.0, sin=float(n)) for n in (1, 2)]
+    await heir.note(told[0])
+    assert await heir.save()
+    assert (await _told(engine, 4)).snapshot == _prices(first_number(7) + 2, 2, ams=2.0)
+    assert await former.save()
+    await heir.note(told[1])
+    assert await heir.save()
+    assert (await _told(engine, 4)).snapshot == _prices(first_number(7) + 3, 3, ams=3.0)
+    assert [(await _told(engine, 4 + n)).snapshot for n in (1, 2)] == told
+    assert await _log_of(engine).begin(None) == told[1]
 
 
-async def test_what_could_not_be_written_is_not_known(
-    engine: AsyncEngine, postgres: Any, database_url: str, monkeypatch: pytest.MonkeyPatch
+async def test_what_was_heard_of_a_leader_that_died_counts(engine: AsyncEngine) -> None:
+    """It was not written, yet edges have it; and damaged rows keep no leader from beginning."""
+    former, heir = _log_of(engine), _log_of(engine)
+    await former.begin(None)
+    stored, heard, more = (_prices(first_number(7) + n, n, ams=float(n)) for n in (1, 2, 3))
+    await former.note(stored)
+    assert await former.save()
+    for each in (heard, more):
+        await former.note(each)
+    assert await heir.begin(stored) == stored
+    assert await heir.begin(heard) == heard
+    await heir.note(_prices(first_number(8) + 1, 5, ams=5.0, fra=5.0))
+    assert await heir.save()
+    assert await former.save(), "not dead after all"
+    assert [(await _told(engine, n + 0.5)).snapshot for n in (1, 2, 3)] == [stored, heard, more]
+    assert (await _told(engine, 6)).snapshot == _prices(first_number(8) + 1, 5, ams=5.0, fra=5.0)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE guidance_past SET content = 'junk'"))
+    assert await _told(engine, 6) == UNKNOWN
+    assert await _log_of(engine).begin(None) is None
+    assert await _log_of(engine).begin(heard) == heard
+
+
+async def test_numbers_decide_where_clocks_do_not_agree(engine: AsyncEngine) -> None:
+    """As they do for edges: a clock that was set back, and an heir's that is behind."""
+    log = _log_of(engine)
+    await log.begin(None)
+    for number, second in ((1, 3600), (2, 10), (3, 20)):
+        await log.note(_prices(number, second, ams=float(number)))
+    assert await log.save()
+    known = [(await _told(engine, second)).snapshot for second in (15, 25, 5000)]
+    assert [each and each.number for each in known] == [2, 3, 3]
+
+
+async def test_what_could_not_be_written_waits(
+    engine: AsyncEngine, postgres: Any, database_url: str, until: Any
 ) -> None:
-    """While the database is away rows wait; of too many it is written down that they are lost."""
-    log = _prices_log(engine)
-    await log.begin(_at(0))
+    """While the database is away nobody is kept from planning, and it is said once."""
+    log = _log_of(engine)
+    await log.begin(None)
     await log.note(_prices(1, 1, ams=1.0))
-    await log.save(7, _at(1))
+    assert await log.save()
     name = make_url(database_url).database
     admin = await asyncpg.connect(postgres.url_of("postgres"))
-    try:
-        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
-        )
-        await log.note(_prices(2, 2, ams=2.0))
-        with pytest.raises(Exception, match=r".+"):
-            await log.save(7, _at(2))
-        assert not log.is_saved
-    finally:
-        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        await admin.close()
-    await log.save(7, _at(3))
-    assert log.is_saved
-    assert (await _told(engine, 2)).snapshot == _prices(2, 2, ams=2.0)
-    await log.note(_prices(3, 3, ams=3.0))
-    monkeypatch.setattr("firsthop_controlplane.store.guidance.MOST_PENDING", 10)
-    await log.note(_prices(4, 4, ams=4.0))
+    with capture_logs() as said:
+        try:
+            await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            )
+            for number in range(2, 1000):
+                await log.note(_prices(number, number, ams=float(number)))
+            assert not await log.save()
+            assert not await log.save()
+        finally:
+            await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            await admin.close()
+        assert await log.save()
+    events = [each["event"] for each in said]
+    assert events == ["guidance.not_saved", "guidance.saved"]
+    for number in (2, 500, 999):
+        assert (await _told(engine, number)).snapshot == _prices(number, number, ams=float(number))
+    running = asyncio.create_task(log.run())
+    await log.note(_prices(1000, 1000, fra=9.0))
+
+    async def written() -> bool:
+        return (await _told(engine, 1000)).snapshot == _prices(1000, 1000, fra=9.0)
+
+    await until(written, "what is noted is written by itself")
+    running.cancel()
+
+
+async def test_of_too_much_it_is_said_that_it_is_not_known(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the newest is kept all the same, also where a save was done whose answer was lost."""
+    log = _log_of(engine)
+    await log.begin(None)
+    for number in (1, 2):
+        await log.note(_prices(number, number, ams=float(number)))
+    waiting = log._pending
+    assert await log.save()
+    log._pending = waiting[2:]
+    monkeypatch.setattr("firsthop_controlplane.store.guidance.MOST_PENDING", 300)
+    for number in range(3, 9):
+        await log.note(_prices(number, number, **dict.fromkeys(REGIONS, float(number))))
     monkeypatch.undo()
-    await log.note(_prices(5, 5, ams=5.0))
-    await log.save(7, _at(5))
-    assert (await _told(engine, 2.5)).snapshot == _prices(2, 2, ams=2.0)
-    assert await _told(engine, 3) == UNKNOWN
-    assert await _told(engine, 4.5) == UNKNOWN
-    assert (await _told(engine, 5)).snapshot == _prices(5, 5, ams=5.0)
+    assert await log.save()
+    assert await _log_of(engine).begin(None) == log._last
+    assert (await _told(engine, 1.5)).snapshot == _prices(1, 1, ams=1.0)
+    assert await _told(engine, 2.5) == UNKNOWN
+    assert await _told(engine, 7.5) == UNKNOWN
+    assert (await _told(engine, 8)).snapshot == log._last
 
 
 async def test_what_is_too_old_is_forgotten(engine: AsyncEngine) -> None:
     """And what is needed to know the first moment that is kept stays."""
-    log = _prices_log(engine)
-    await log.begin(_at(0))
+    log = _log_of(engine)
+    await log.begin(None)
     told = [_prices(n, n, ams=float(n), fra=1.0) for n in range(1, 400)]
     for each in told:
         await log.note(each)
-    await log.save(7, _at(400))
+    assert await log.save()
     async with AsyncSession(engine) as session, session.begin():
         before = len((await session.execute(text("SELECT 1 FROM guidance_past"))).all())
         await forget(session, "prices", _at(300))
@@ -210,7 +258,7 @@ async def test_what_is_too_old_is_forgotten(engine: AsyncEngine) -> None:
     assert await _told(engine, 1) == UNKNOWN
 
 
-async def test_the_last_word_of_an_older_release_is_kept(own_server: EmbeddedPostgres) -> None:
+async def test_the_last_word_of_an_older_store_is_kept(own_server: EmbeddedPostgres) -> None:
     """Migrated from the table that held no more than that; a damaged row is left behind."""
     engine = create_engine(own_server.url, application="test", statement_timeout_s=30)
 
@@ -219,17 +267,16 @@ async def test_the_last_word_of_an_older_release_is_kept(own_server: EmbeddedPos
 
     async with engine.connect() as connection:
         await connection.run_sync(upgrade, "0009")
-    prices = _prices(7_000_000_001, 5, ams=4.0)
-    content = zlib.compress(payload_of(prices).encode())
-    assert json.loads(zlib.decompress(content))["number"] == prices.number
+    latency = _latency(7_000_000_001, 5, {"9.0.0.0/24": (1, 2, None, 4)})
+    content = zlib.compress(payload_of(latency).encode())
     async with engine.begin() as connection:
-        for kind, each in (("prices", content), ("latency", b"junk")):
+        for kind, each in (("latency", content), ("prices", b"junk")):
             await connection.execute(
                 text("INSERT INTO steering_snapshot VALUES (:kind, :at, :content)"),
                 {"kind": kind, "at": _at(5), "content": each},
             )
     async with engine.connect() as connection:
         await connection.run_sync(upgrade, "head")
-    assert (await _prices_log(engine).begin(_at(9))) == prices
-    assert (await GuidanceLog(engine, "latency", Latency, KEPT).begin(_at(9))) is None
+    assert await _log_of(engine, Latency).begin(None) == latency
+    assert await _log_of(engine).begin(None) is None
     await engine.dispose()

@@ -322,6 +322,7 @@ async def test_the_next_leader_publishes_what_the_one_before_did(
     assert first.latency.regions == ("fra", "nyc")
     assert len(first.latency.prefixes) == 40
     await first.loop.save()
+    assert await first.loop.history.save()
     second = Leader(engine, geo, 7)
     await second.loop.turn()
     assert second.latency == first.latency
@@ -360,6 +361,7 @@ async def test_what_cannot_be_read_is_written_anew(
     leader.bring("batch-1", (_prefix("8.8.8.0"), "fra", 20.0))
     await leader.loop.turn()
     await leader.loop.save()
+    assert await leader.loop.history.save()
     assert leader.latency is not None
     second = Leader(engine, geo, 7)
     await second.loop.turn()

@@ -9,11 +9,10 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from firsthop.explaining import Explainer
 from firsthop_controlplane.store.engine import create_engine
-from firsthop_controlplane.store.guidance import told_at
+from firsthop_controlplane.store.guidance import GuidancePast
 from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.problem import Problem
 from firsthop_steering.snapshot import Prices
@@ -137,11 +136,9 @@ async def _explained(api: Any) -> tuple[dict[str, Any], datetime] | None:
 async def _stored(database_url: str) -> Prices | None:
     engine = create_engine(database_url, application="test", statement_timeout_s=10)
     try:
-        async with AsyncSession(engine) as session:
-            told = await told_at(session, "prices", Prices, datetime.now(UTC))
+        told = await GuidancePast(engine).told(Prices, datetime.now(UTC), None)
     finally:
         await engine.dispose()
-    assert told.snapshot is None or isinstance(told.snapshot, Prices)
     return told.snapshot
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Unavailable, malformed, not_found
 from firsthop_controlplane.past import relays_at
-from firsthop_controlplane.store.guidance import UNKNOWN, Told, told_at
+from firsthop_controlplane.store.guidance import Told
 from firsthop_controlplane.store.ledger import RevisionRow
 from firsthop_steering.document import Document
 from firsthop_steering.guidance import Guidance
@@ -31,17 +31,13 @@ class Moment:
     plan: Plan
     status: Status | None
     """None: not known any more, or not yet."""
-    prices: Told
-    latency: Told
+    prices: Told[Prices]
+    latency: Told[Latency]
 
     @property
     def guidance(self) -> Guidance:
         """What edges went by beside plan and status, as far as it is known."""
-        prices, latency = self.prices.snapshot, self.latency.snapshot
-        return Guidance(
-            prices if isinstance(prices, Prices) else None,
-            latency if isinstance(latency, Latency) else None,
-        )
+        return Guidance(self.prices.snapshot, self.latency.snapshot)
 
     def told(self) -> dict[str, Any]:
         """As answers name it."""
@@ -76,17 +72,21 @@ async def moment(deps: Deps, text: str) -> Moment:
             raise not_found(f"there is {there_is}")
         time = time or row.created_at
         since = deps.now() - timedelta(days=deps.settings.past_kept_days)
-        known, prices, latency = None, UNKNOWN, UNKNOWN
-        if time >= since:
-            known = await relays_at(session, time)
-            prices = await told_at(session, "prices", Prices, time)
-            latency = await told_at(session, "latency", Latency, time)
-    plan = Plan(
-        number=row.number,
-        lineage=present.lineage,
-        created_at=row.created_at,
-        document=Document.model_validate(row.document),
-    )
+        known = await relays_at(session, time) if time >= since else None
+    prices: Told[Prices] = Told(known=False)
+    latency: Told[Latency] = Told(known=False)
+    if time >= since:
+        guidance = deps.feed.guidance.within(present.lineage)
+        prices = await deps.guidance_past.told(Prices, time, guidance.prices)
+        latency = await deps.guidance_past.told(Latency, time, guidance.latency)
+    plan = present
+    if row.number != present.number:
+        plan = Plan(
+            number=row.number,
+            lineage=present.lineage,
+            created_at=row.created_at,
+            document=Document.model_validate(row.document),
+        )
     status = None
     if known is not None:
         number, relays = known

@@ -138,8 +138,18 @@ async def _explain(calling: Calling) -> web.Response:
     deps, query = calling.deps, calling.query
     if deps.explain is None:
         raise no_geo_data()
-    then = await moment(deps, query.at) if query.at is not None else None
-    situation = _present(deps) if then is None else _past(deps, then)
+    if query.at is None:
+        return answer_json(await _explained(calling, _present(deps)))
+    async with deps.explaining_past:
+        then = await moment(deps, query.at)
+        said = await _explained(calling, _past(deps, then))
+    number = "unknown" if then.status is None else then.status.number
+    return answer_json({**said, "at": then.told(), "status": number})
+
+
+async def _explained(calling: Calling, situation: Situation) -> dict[str, Any]:
+    deps, query = calling.deps, calling.query
+    assert deps.explain is not None
     document = situation.plan.document
     service = find_service(document.services, query.service)
     if query.want is not None:
@@ -149,10 +159,7 @@ async def _explain(calling: Calling) -> web.Response:
         said = await asyncio.to_thread(explain, situation, service.id, query.client, query.vantage)
     except ValueError as error:
         raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
-    if then is None:
-        return answer_json(dict(said))
-    number = "unknown" if then.status is None else then.status.number
-    return answer_json({**said, "at": then.told(), "status": number})
+    return dict(said)
 
 
 def _present(deps: Deps) -> Situation:

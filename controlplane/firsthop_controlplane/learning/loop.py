@@ -67,9 +67,10 @@ class LatencyLoop:
     ) -> None:
         """`now` is the time of day and `clock` is monotonic, in seconds. Without geo data samples
         are kept, and not learned from. `exploration_share` is of all allocations; 0: none. What
-        was published is known for so long."""
+        was published is forgotten when it is older than `kept`."""
         self._engine = engine
-        self._log = GuidanceLog(engine, "latency", Latency, kept)
+        self.history = GuidanceLog(engine, Latency, now=now, kept=kept)
+        """What was published."""
         self._feed = feed
         self._geo = geo
         self._now = now
@@ -147,10 +148,10 @@ class LatencyLoop:
     async def _begin(self) -> Memory:
         """Reads what the leader before left, and goes on from there."""
         term, memory = self._term, Memory()
-        latency: Latency | None = None
+        plan, guidance = self._feed.plan, self._feed.guidance
+        heard = guidance.within(plan.lineage).latency if plan is not None else None
+        latency = await self.history.begin(heard)
         try:
-            latency = await self._log.begin(self._now())
-            await self._save_told()
             await asyncio.to_thread(memory.restore, await store.load_parts(self._engine))
         except (ValueError, zlib.error) as error:  # begin anew rather than never
             log.error("latency.store_refused", reason=str(error))
@@ -182,10 +183,7 @@ class LatencyLoop:
     async def save(self) -> None:
         """Writes what changed since the last time, or the whole where the parts have grown long."""
         memory = self.memory
-        if memory is None or not self.may_publish():
-            return
-        await self._save_told()
-        if not memory.is_changed:
+        if memory is None or not memory.is_changed or not self.may_publish():
             return
         anew = memory.is_long()
         if anew:
@@ -205,11 +203,6 @@ class LatencyLoop:
             memory.saved([size for _, size in parts], anew=anew)
             self.saved_at, self.save_error = now, ""
 
-    async def _save_told(self) -> None:
-        """While the database is away, it waits for the next save."""
-        with contextlib.suppress(Exception):
-            await self._log.save(self._term, self._now())
-
     async def _learn(self, memory: Memory) -> None:
         """A round: everything that is known now, and a snapshot if that says something new."""
         plan = self._feed.plan
@@ -226,8 +219,7 @@ class LatencyLoop:
             latency = await asyncio.to_thread(self._made, self._number, plan.lineage)
             await self._publish(latency)
             log.info("latency.published", number=latency.number, prefixes=len(latency.prefixes))
-            await self._log.note(latency)
-            await self._save_told()
+            await self.history.note(latency)
 
     def _round(self, learned: Learned, ground: Ground, wanted: Wanted, is_open: Mask) -> bool:
         """Whether there is something to publish."""

@@ -191,8 +191,8 @@ class RttPartRow(Base):
 
 
 class GuidancePastRow(Base):
-    """Prices or latency that edges were told from a moment on: JSON, compressed, either whole or
-    what changed since the row of the number before it; null: what they were told is not known.
+    """Prices or latency that edges were told from a moment on: a whole snapshot, or what changed
+    since the row of the same kind before it, as `firsthop_controlplane.store.guidance` writes it.
     """
 
     __tablename__ = "guidance_past"
@@ -208,3 +208,4 @@ class GuidancePastRow(Base):
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     whole: Mapped[bool]
     content: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Null, in a row that is whole: what they were told from then on is not known."""
