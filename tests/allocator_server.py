@@ -19,7 +19,7 @@ from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.view import Holder
 from firsthop_allocator.worker import serve
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 TOKEN = "a-token-for-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 DIGESTS = frozenset([hashlib.sha256(TOKEN.encode()).hexdigest()])

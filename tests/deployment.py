@@ -24,7 +24,7 @@ import psutil
 SERVICE = "relay.edge.example."
 
 
-def until(condition: Callable[[], Any], what: str, *, within: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], what: str, *, within: float = 60.0) -> Any:
     """The first truthy value of `condition`; fails with `what` after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
@@ -60,7 +60,7 @@ def ask(
     options = [dns.edns.ECSOption.from_text(subnet)] if subnet else []
     query = dns.message.make_query(name, kind, use_edns=0, options=options)
     send = dns.query.tcp if tcp else dns.query.udp
-    return send(query, "127.0.0.1", port=port, timeout=3)
+    return send(query, "127.0.0.1", port=port, timeout=10)
 
 
 def addresses(message: dns.message.Message) -> list[str]:
@@ -180,7 +180,7 @@ class Deployment:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=30) as response:
                 text = response.read()
                 return response.status, json.loads(text or b"null"), dict(response.headers)
         except urllib.error.HTTPError as error:

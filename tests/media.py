@@ -27,7 +27,7 @@ from firsthop_steering.ufrag import (
 )
 
 REGION = 7
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 LOST_S = 0.3
 """After so long a datagram on loopback is taken to be dropped."""
 RTP = b"\x80\x6f" + bytes(158)

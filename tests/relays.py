@@ -96,7 +96,7 @@ async def started(options: Options, tmp_path: Path, far: FarEnd) -> AsyncIterato
 
 async def counted_by(options: Options, *, sessions: int) -> dict[str, float]:
     """The counters once the workers have reported so many sessions."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             counted = await counters(options.metrics)
             if counted["sessions"] == sessions:

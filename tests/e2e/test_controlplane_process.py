@@ -28,7 +28,7 @@ from firsthop.postgres import EmbeddedPostgres, PostgresError
 from firsthop.postgres_account import account_for
 
 pytestmark = [pytest.mark.database, pytest.mark.e2e]
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 FAST = {"fsync": "off"}
 DOCUMENT = """\
 regions:
