@@ -132,12 +132,13 @@ class Client:
         """Whether a check was answered by who can derive its password."""
         packet = check(of)
         answer = await self.ask(packet, within)
-        if answer is None:
-            return False
-        message = parse(answer)
-        assert message.kind == Kind.SUCCESS
-        assert message.transaction_id == packet[8:20]
-        return message.authentic(of.password)
+        while answer is not None:
+            message = parse(answer)
+            assert message.kind == Kind.SUCCESS
+            if message.transaction_id == packet[8:20]:
+                return message.authentic(of.password)
+            answer = await self.hear(within)  # that was to an earlier one, and late
+        return False
 
     async def connect(self, of: Credential) -> None:
         """Check, as agents do, until one is answered."""

@@ -122,11 +122,12 @@ class Replicas:
     async def follow_one(self) -> tuple[Replica, list[Replica]]:
         """The leader and the others, once all are ready."""
 
-        async def all_ready() -> bool:
-            return all([await self.ready(each) for each in self.all])
+        async def one_leads() -> list[Replica]:
+            ready = all([await self.ready(each) for each in self.all])
+            leaders = await self.leaders() if ready else []  # asked one after the other
+            return leaders if len(leaders) == 1 else []
 
-        await until(all_ready, "all control planes are ready")
-        (leader,) = await self.leaders()
+        (leader,) = await until(one_leads, "all control planes are ready, and one leads")
         return leader, [each for each in self.all if each is not leader]
 
     async def apply(self, replica: Replica, document: dict[str, Any] | None = None) -> None:
