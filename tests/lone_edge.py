@@ -23,11 +23,16 @@ class LoneEdge:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "firsthop", "edge"], env=self._environment
         )
-        return until(self._said, "the edge is up")
+        try:
+            return until(self._said, "the edge is up")
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)
-        assert self._process.wait(timeout=15) == 0
+        assert self._process.wait(timeout=60) == 0
 
     def _said(self) -> Any:
         assert self._process.poll() is None

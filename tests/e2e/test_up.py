@@ -410,7 +410,10 @@ async def _call_by_turn(up: Deployment, folder: Path) -> None:
                 kinds = set(await tab.evaluate("local_kinds()"))
                 assert kinds
                 assert kinds <= {"relay", "prflx"}
-                assert await tab.evaluate("remote_ends()") == [f"{up.relays}.3:3478"]
+                # On a slow machine the next relays' candidates are tried before the first has won.
+                ends = set(await tab.evaluate("remote_ends()"))
+                assert f"{up.relays}.3:3478" in ends
+                assert ends <= {f"{up.relays}.{n}:3478" for n in range(1, 9)}
                 await tab.evaluate("hang_up()")
             await near.kill()
             until(lambda: first_server() == far.address, "the other one is given")
