@@ -4,6 +4,7 @@ import { race } from "/v1/race.js";
 
 const SESSIONS = "/v1/sessions";
 const SHOW_EVERY_MS = 500;
+const LOST_MS = 1000; // a way that is lost for so long will not come back by itself
 const FALL = 0.95; // of a meter, from one frame to the next
 const EPOCH_S = Date.UTC(2026, 0, 1) / 1000;
 const at = (id) => document.getElementById(id);
@@ -109,10 +110,17 @@ function changed(peer) {
   const words = {
     connected: "Connected. What you say comes back.",
     connecting: "Connecting …",
-    disconnected: "The way is lost; the browser looks for it …",
-    failed: "No relay could be reached. Start again, or restart ICE.",
+    disconnected: "The way is lost …",
+    failed: "No relay could be reached. Restart ICE, or start again.",
   };
   say(words[state] ?? state, state === "failed");
+  if (state === "disconnected") setTimeout(() => restartIfLost(peer), LOST_MS);
+}
+
+// Browsers keep spare ways for half a minute only; later it takes new checks to find one.
+async function restartIfLost(peer) {
+  if (call?.peer !== peer || peer.connectionState !== "disconnected" || at("stop").disabled) return;
+  await doing("The way is lost; restarting ICE …", restart);
 }
 
 async function measure() {
@@ -155,7 +163,7 @@ async function measureRelays() {
   show("measured", `${samples.length} of ${ticket.relays.length} answered this browser's checks.`);
 }
 
-// Only `firsthop up` can do it. The browser finds its next way among the answer's relays by itself.
+// Only `firsthop up` can do it. The next way is by another of the answer's relays.
 async function kill() {
   const { text } = await request("POST", `/demo/relays/${encodeURIComponent(call.relay)}/kill`);
   const { killed, back_in_s } = JSON.parse(text);
