@@ -23,7 +23,7 @@ from firsthop_controlplane.store.guidance import (
     LEAST_CHANGED,
     GuidanceLog,
     GuidancePast,
-    Told,
+    PastSnapshot,
     forget,
 )
 from firsthop_controlplane.store.migrate import alembic_config
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.database
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 KEPT = timedelta(days=7)
-UNKNOWN: Told[Any] = Told(known=False)
+UNKNOWN: PastSnapshot[Any] = PastSnapshot(known=False)
 REGIONS = ("ams", "fra", "iad", "sin")
 
 
@@ -69,8 +69,8 @@ def _log_of(engine: AsyncEngine, model: Any = Prices, second: float = 0.0) -> Gu
     return GuidanceLog(engine, model, now=lambda: _at(second), kept=KEPT)
 
 
-async def _told(engine: AsyncEngine, second: float, model: Any = Prices) -> Told[Any]:
-    return await GuidancePast(engine).told(model, _at(second), None)
+async def _told(engine: AsyncEngine, second: float, model: Any = Prices) -> PastSnapshot[Any]:
+    return await GuidancePast(engine).snapshot_at(model, _at(second), None)
 
 
 async def test_every_moment_of_two_terms_is_known(engine: AsyncEngine) -> None:
@@ -89,7 +89,7 @@ async def test_every_moment_of_two_terms_is_known(engine: AsyncEngine) -> None:
             if each % 7 == 0 or each == 999:
                 assert await log.save()
     assert await _told(engine, 6998) == UNKNOWN
-    assert await _told(engine, 6999.5) == Told(known=True, snapshot=None), "there was none"
+    assert await _told(engine, 6999.5) == PastSnapshot(known=True, snapshot=None), "there was none"
     for second in (7000, 7499, 7999, 8000, 8001, 8500, 8999, *draw.sample(sorted(told), 100)):
         assert (await _told(engine, second + 0.5)).snapshot == told[second]
     async with engine.connect() as connection:

@@ -136,7 +136,7 @@ async def _explained(api: Any) -> tuple[dict[str, Any], datetime] | None:
 async def _stored(database_url: str) -> Prices | None:
     engine = create_engine(database_url, application="test", statement_timeout_s=10)
     try:
-        told = await GuidancePast(engine).told(Prices, datetime.now(UTC), None)
+        told = await GuidancePast(engine).snapshot_at(Prices, datetime.now(UTC), None)
     finally:
         await engine.dispose()
     return told.snapshot

@@ -4,7 +4,7 @@ import { race } from "/v1/race.js";
 
 const SESSIONS = "/v1/sessions";
 const SHOW_EVERY_MS = 500;
-const LOST_MS = 1000; // a way that is lost for so long will not come back by itself
+const LOST_MS = 1000; // so long a lost way is given to come back by itself
 const FALL = 0.95; // of a meter, from one frame to the next
 const EPOCH_S = Date.UTC(2026, 0, 1) / 1000;
 const at = (id) => document.getElementById(id);

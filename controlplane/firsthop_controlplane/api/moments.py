@@ -13,7 +13,7 @@ from sqlalchemy import select
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Unavailable, malformed, not_found
 from firsthop_controlplane.past import relays_at
-from firsthop_controlplane.store.guidance import Told
+from firsthop_controlplane.store.guidance import PastSnapshot
 from firsthop_controlplane.store.ledger import RevisionRow
 from firsthop_steering.document import Document
 from firsthop_steering.guidance import Guidance
@@ -31,8 +31,8 @@ class Moment:
     plan: Plan
     status: Status | None
     """None: not known any more, or not yet."""
-    prices: Told[Prices]
-    latency: Told[Latency]
+    prices: PastSnapshot[Prices]
+    latency: PastSnapshot[Latency]
 
     @property
     def guidance(self) -> Guidance:
@@ -73,12 +73,12 @@ async def moment(deps: Deps, text: str) -> Moment:
         time = time or row.created_at
         since = deps.now() - timedelta(days=deps.settings.past_kept_days)
         known = await relays_at(session, time) if time >= since else None
-    prices: Told[Prices] = Told(known=False)
-    latency: Told[Latency] = Told(known=False)
+    prices: PastSnapshot[Prices] = PastSnapshot(known=False)
+    latency: PastSnapshot[Latency] = PastSnapshot(known=False)
     if time >= since:
         guidance = deps.feed.guidance.within(present.lineage)
-        prices = await deps.guidance_past.told(Prices, time, guidance.prices)
-        latency = await deps.guidance_past.told(Latency, time, guidance.latency)
+        prices = await deps.guidance_past.snapshot_at(Prices, time, guidance.prices)
+        latency = await deps.guidance_past.snapshot_at(Latency, time, guidance.latency)
     plan = present
     if row.number != present.number:
         plan = Plan(

@@ -28,6 +28,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane.store.ledger import GuidancePastRow
+from firsthop_controlplane.store.merge_patch import change, changes_between
 from firsthop_steering.rtt.samples import parse_prefix
 from firsthop_steering.snapshot import Kind, Latency, Prices, supersedes
 
@@ -50,7 +51,7 @@ _DAMAGED = (ValueError, TypeError, AttributeError, KeyError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
-class Told(Generic[T]):
+class PastSnapshot(Generic[T]):
     """What edges were told at a moment, if that is known; None: nothing."""
 
     known: bool
@@ -100,7 +101,7 @@ class GuidanceLog(Generic[T]):
         self._last = None
         async with AsyncSession(self._engine) as session:
             rows = await _rows(session, self._kind, None)
-        told = await _told(rows, self._kind, self._model)
+        told = await _decoded(rows, self._kind, self._model)
         if heard is not None and supersedes(heard, told.snapshot):
             self._put(await asyncio.to_thread(_whole_row, heard))
             return heard
@@ -188,21 +189,21 @@ class GuidancePast:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._read: dict[Kind, tuple[int, Told[Any]]] = {}
+        self._read: dict[Kind, tuple[int, PastSnapshot[Any]]] = {}
 
-    async def told(self, model: type[T], at: datetime, present: T | None) -> Told[T]:
+    async def snapshot_at(self, model: type[T], at: datetime, present: T | None) -> PastSnapshot[T]:
         """What edges were told last by then; `present` is what they are told now."""
         kind = _kind_of(model)
         async with AsyncSession(self._engine) as session:
             number = await _number_at(session, kind, at)
             if number is None:
-                return Told(known=False)
+                return PastSnapshot(known=False)
             if present is not None and present.number == number:
-                return Told(True, present)
+                return PastSnapshot(True, present)
             if kind in self._read and self._read[kind][0] == number:
                 return self._read[kind][1]
             rows = await _rows(session, kind, number)
-        found = await _told(rows, kind, model)
+        found = await _decoded(rows, kind, model)
         self._read[kind] = number, found
         return found
 
@@ -236,16 +237,16 @@ async def _rows(session: AsyncSession, kind: Kind, number: int | None) -> Sequen
     return (await session.scalars(chain)).all()
 
 
-async def _told(rows: Sequence[bytes | None], kind: Kind, model: type[T]) -> Told[T]:
+async def _decoded(rows: Sequence[bytes | None], kind: Kind, model: type[T]) -> PastSnapshot[T]:
     """What contents, a whole one first, come to; unknown where one is lost or damaged."""
     contents = [each for each in rows if each is not None]
     if not rows or len(contents) < len(rows):
-        return Told(known=False)
+        return PastSnapshot(known=False)
     try:
-        return Told(True, await asyncio.to_thread(_read, contents, model))
+        return PastSnapshot(True, await asyncio.to_thread(_read, contents, model))
     except _DAMAGED as error:
         log.error("guidance.damaged", kind=kind, reason=f"{type(error).__name__}: {error}"[:200])
-        return Told(known=False)
+        return PastSnapshot(known=False)
 
 
 def _read(contents: Sequence[bytes], model: type[T]) -> T | None:
@@ -289,30 +290,3 @@ def _lines(fields: Mapping[str, Any]) -> Iterator[bytes]:
     rows = iter(fields.get("prefixes", {}).items())
     while some := dict(islice(rows, _LINES_AT_ONCE)):
         yield json.dumps({"prefixes": some}, separators=(",", ":")).encode()
-
-
-def changes_between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The merge patch (RFC 7396) that makes `new` of `old`; no field of either is null."""
-    found: dict[str, Any] = dict.fromkeys(old.keys() - new.keys())
-    for name, value in new.items():
-        before = old.get(name)
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            if inner := changes_between(before, value):
-                found[name] = inner
-        elif value != before:
-            found[name] = value
-    return found
-
-
-def change(target: dict[str, Any], patch: Mapping[str, Any]) -> None:
-    """Apply a merge patch (RFC 7396 §2) in place."""
-    for name, value in patch.items():
-        if value is None:
-            target.pop(name, None)
-        elif isinstance(value, Mapping):
-            before = target.get(name)
-            if not isinstance(before, dict):
-                before = target[name] = {}
-            change(before, value)
-        else:
-            target[name] = value

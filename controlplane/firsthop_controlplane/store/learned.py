@@ -27,18 +27,18 @@ async def save_parts(
 ) -> bool:
     """Adds parts, or puts them in the place of all there are; False if another leads."""
     async with AsyncSession(engine) as session, session.begin():
-        if not await leads(session, term):
+        if not await _leads(session, term):
             return False
         if anew:
             await session.execute(delete(RttPartRow))
         for content in contents:
             await session.execute(insert(RttPartRow).values(written_at=now, content=content))
-        if not await leads(session, term):  # writing took its time
+        if not await _leads(session, term):  # writing took its time
             await session.rollback()
             return False
     return True
 
 
-async def leads(session: AsyncSession, term: int) -> bool:
+async def _leads(session: AsyncSession, term: int) -> bool:
     """Whether this term is the present one. The row is not locked: its lease has to be renewed."""
     return bool(await session.scalar(select(LeaderRow.term)) == term)
