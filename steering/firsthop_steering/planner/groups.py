@@ -22,7 +22,7 @@ from firsthop_steering.roster import roster
 from firsthop_steering.rtt.ground import locate
 from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix
 from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Plan
+from firsthop_steering.snapshot import Plan, RelayStatus
 
 CELL = 1 << 60
 """Marks a group that is a cell; the rest of the number is the cell's."""
@@ -257,3 +257,27 @@ def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Sup
     )
     is_stated = any(each is not None for each in stated.values())
     return Supply([site.id for site in sites], capacity, sessions, lost, is_stated)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The clients of a round and the capacity of each region as if no region were lost."""
+
+    rows: Rows
+    capacity: Floats
+
+
+def restored(clients: Clients, charted: Charted, steering: Steering, lost: Mask) -> Restored | None:
+    """What the return of the lost regions is planned by; None where none is lost."""
+    if not lost.any():
+        return None
+    field = roster(steering.atlas.pools["relays"], steering.status, vantage=None, now=steering.now)
+    back = {
+        relay.id: RelayStatus(verdict="up")
+        for at in np.flatnonzero(lost).tolist()
+        for relay in field.anyhow[at]
+    }
+    relays = {**steering.status.relays, **back}
+    status = steering.status.model_copy(update={"relays": relays})
+    whole = Steering(steering.atlas, status, steering.now, rtt=steering.rtt)
+    return Restored(rows_of(clients, charted, whole), supply_of(whole).capacity)

@@ -145,8 +145,10 @@ def lowest(before: Floats, *, elapsed_s: float, ttl_s: float) -> Floats:
     return np.clip(before - MOST_FALL_MS * share, 0.0, MOST_PRICE_MS)
 
 
-def eased(before: Floats, wanted: Floats, *, elapsed_s: float, ttl_s: float) -> Floats:
-    """The prices to publish: on the way to the wanted ones, no faster than caches follow."""
-    least = lowest(before, elapsed_s=elapsed_s, ttl_s=ttl_s)
+def eased(
+    before: Floats, wanted: Floats, least: Floats, *, elapsed_s: float, ttl_s: float
+) -> Floats:
+    """The prices to publish: on the way to the wanted ones, not below the least (`lowest`), and
+    rising no faster than caches follow."""
     share = min(elapsed_s / max(ttl_s, 1e-9), 1.0)
     return np.clip(wanted, least, before + MOST_RISE_MS * share)

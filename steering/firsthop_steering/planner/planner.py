@@ -13,7 +13,7 @@ import numpy as np
 from firsthop_steering.decide import Steering
 from firsthop_steering.demand import DemandReport
 from firsthop_steering.planner.demand import ALLOCATION_S, Demand
-from firsthop_steering.planner.groups import Charted, Supply, rows_of
+from firsthop_steering.planner.groups import Charted, Supply, restored, rows_of
 from firsthop_steering.planner.rounds import Rounds
 from firsthop_steering.rtt.samples import parse_prefix
 
@@ -80,6 +80,8 @@ class Planner:
         elapsed_s, self._at = now - self._at, now
         self._about = steering.atlas.plan.number, tuple(supply.lost.tolist())
         heard_s = now - self.demand.began_at
+        if self.rounds.rest(supply):
+            return _nothing
         if heard_s < self._warm_up_s or self.demand.answers < LEAST_ANSWERS or not supply.regions:
             return None
         services = [each for each in charted.plan.document.services if each.pool == "relays"]
@@ -90,9 +92,20 @@ class Planner:
         def work() -> None:
             rows = rows_of(clients, charted, steering)
             if len(rows.clients):
-                rounds.round(rows, supply, elapsed_s=elapsed_s, ttl_s=ttl_s, clock=clock)
+                rounds.round(
+                    rows,
+                    supply,
+                    elapsed_s=elapsed_s,
+                    ttl_s=ttl_s,
+                    clock=clock,
+                    restored=restored(clients, charted, steering, supply.lost),
+                )
 
         return work
+
+
+def _nothing() -> None:
+    """There is nothing to work out: nothing is charged."""
 
 
 def fair(counts: list[int]) -> list[int]:

@@ -14,16 +14,17 @@ import numpy as np
 
 from firsthop_steering.charges import prices_in_force
 from firsthop_steering.planner.calibration import Calibrated, Calibration
-from firsthop_steering.planner.groups import Rows, Supply, problem_of
+from firsthop_steering.planner.groups import Restored, Rows, Supply, problem_of
 from firsthop_steering.planner.market import flows, outcome, reliefs
 from firsthop_steering.planner.plan import eased, lowest, plan_prices, prices_without
 from firsthop_steering.planner.problem import Problem, merged
 from firsthop_steering.rtt.samples import Floats
 from firsthop_steering.snapshot import Prices
 
-RETURN_MS = 30.0
-"""What a region that is lost will be charged when it is back, above all others: that falls by 5 ms
-a TTL, so its clients return within three minutes at 30 s, not all at once."""
+CALM = 0.7
+"""Of its capacity: while no region would carry more if nothing was charged, nothing is charged."""
+GROWN = 1.01
+"""By how much a region's capacity is multiplied at least before prices may fall at once."""
 LEAST_MS = 0.05
 """A price below it is none."""
 NEWS_MS, SPARE_NEWS_MS = 0.1, 2.0
@@ -61,6 +62,8 @@ class Rounds:
     without: dict[str, dict[str, float]] = field(default_factory=dict)
     view: View | None = None
     _calibration: Calibration = field(default_factory=Calibration)
+    _capacity: dict[str, float] = field(default_factory=dict)
+    """By region id, in the last round."""
     _next: int = 0
     """From which region the prices for losses are worked out."""
 
@@ -81,6 +84,19 @@ class Rounds:
         held = Prices.model_construct(now=self.now, without=self.without)
         return np.array(prices_in_force(held, names, lost)) / 1000
 
+    def rest(self, supply: Supply) -> bool:
+        """Charge nothing if any one region could carry the sessions of all; says whether so.
+
+        That holds whatever is known of demand, as long as every region reports its sessions.
+        """
+        is_open = supply.capacity > 0
+        if not is_open.any() or np.isnan(supply.sessions[is_open]).any():
+            return False
+        is_idle = bool(supply.sessions[is_open].sum() <= CALM * supply.capacity[is_open].min())
+        if is_idle:
+            self.now, self.without = {}, {}
+        return is_idle
+
     def round(
         self,
         rows: Rows,
@@ -89,10 +105,12 @@ class Rounds:
         elapsed_s: float,
         ttl_s: float,
         clock: Callable[[], float],
+        restored: Restored | None = None,
     ) -> None:
         """Plans, and eases what holds towards the plan.
 
-        `elapsed_s` is the time since the last round.
+        `elapsed_s` is the time since the last round. `restored` is what the return of the lost
+        regions is planned by; without it `now` stays as it is while a region is lost.
         """
         if not supply.stated:
             self.now, self.without, self.view = {}, {}, None  # nobody says what is too much
@@ -103,32 +121,39 @@ class Rounds:
         lost = [name for name, gone in zip(names, supply.lost, strict=True) if gone]
         held = self.in_force(names, lost)
         known = self._learn_load(rows, supply, held, elapsed_s=elapsed_s, lag_s=ttl_s)
-        each = known.each
-        room = np.where(supply.capacity > 0, supply.capacity - known.unseen, 0.0)
-        room = np.maximum(room, LEAST_ROOM * supply.capacity)
-        problem, _ = merged(problem_of(rows, room, each))
-        wants = float(problem.demand.sum())
+        may_fall = self._has_grown(supply)
         started = clock()
-        if wants:
-            least = lowest(held, elapsed_s=elapsed_s, ttl_s=ttl_s)
-            found = plan_prices(problem, names, held, least)
-            wanted, worst = found.prices, found.worst
+
+        def planned(problem: Problem, before: Floats) -> tuple[_Plan, dict[str, float]]:
+            least = lowest(before, elapsed_s=elapsed_s, ttl_s=ttl_s)
+            found = _planned(problem, names, before, np.zeros(len(names)) if may_fall else least)
+            eased_ = eased(before, found.prices, found.least, elapsed_s=elapsed_s, ttl_s=ttl_s)
+            return found, _sheet(eased_, names)
+
+        problem = _problem(rows, supply.capacity, known)
+        found, prices = planned(problem, held)
+        if not lost:
+            self.now = prices
+        for name in lost:
+            self.without[name] = prices
+        if lost and restored is not None:
+            whole = _problem(restored.rows, restored.capacity, known)
+            _, self.now = planned(whole, self._vector(self.now, names))
+        if found.wants:
+            self._prepare(problem, names, lost, found.prices, lambda: clock() - started > BUDGET_S)
         else:
-            wanted, worst = np.zeros(len(names)), 0.0
-        self._hold(eased(held, wanted, elapsed_s=elapsed_s, ttl_s=ttl_s), names, lost)
-        if wants:
-            self._prepare(problem, names, lost, wanted, lambda: clock() - started > BUDGET_S)
-        else:
-            self.without = {name: self.without[name] for name in lost}
-        load = outcome(problem, wanted, reliefs(names)).load
-        scale = wants / float(rows.clients.sum())
+            self.without = {}
+        self._capacity = dict(zip(names, supply.capacity.tolist(), strict=True))
+        load = outcome(problem, found.prices, reliefs(names)).load
+        scale = found.wants / float(rows.clients.sum())
+        each = known.each
         self.view = View(
-            wants,
+            found.wants,
             scale,
             dict(zip(names, load.tolist(), strict=True)),
             dict(zip(names, supply.capacity.tolist(), strict=True)),
             {names[at]: float(each[at]) / scale for at in np.flatnonzero(each)} if scale else {},
-            worst,
+            found.worst,
         )
 
     def is_news(self, told: Prices | None) -> bool:
@@ -164,13 +189,16 @@ class Rounds:
             lag_s=lag_s,
         )
 
-    def _hold(self, prices: Floats, names: list[str], lost: Sequence[str]) -> None:
-        """These are in force from now on; a lost region comes back dear."""
-        gone = np.array([name in lost for name in names], dtype=bool)
-        back = RETURN_MS + max(prices[~gone].tolist(), default=0.0)
-        self.now = _sheet(np.where(gone, np.maximum(prices, back), prices), names)
-        for name in lost:
-            self.without[name] = _sheet(prices, names)
+    def _has_grown(self, supply: Supply) -> bool:
+        """Whether a region can carry more than in the last round: it is back, or starts slowly.
+
+        Then the plan is another, and there is no reason to go there slowly: while caches turn from
+        one plan to the other, each region carries a mixture of what it does by both.
+        """
+        return any(
+            capacity > GROWN * self._capacity.get(name, np.inf)
+            for name, capacity in zip(supply.regions, supply.capacity.tolist(), strict=True)
+        )
 
     def _prepare(
         self,
@@ -199,6 +227,35 @@ class Rounds:
     @staticmethod
     def _vector(sheet: Sheet, names: list[str], nothing: float = 0.0) -> Floats:
         return np.array([sheet.get(name, nothing) for name in names])
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Prices in ms, a region each: the wanted ones, and what may be charged at least."""
+
+    wants: float
+    """Sessions in all."""
+    prices: Floats
+    worst: float
+    least: Floats
+
+
+def _planned(problem: Problem, names: list[str], before: Floats, least: Floats) -> _Plan:
+    """From the prices before. Nothing, at once, where no region is near its capacity."""
+    nothing = np.zeros(len(names))
+    wants = float(problem.demand.sum())
+    free = outcome(problem, nothing, reliefs(names)).load if wants else nothing
+    if (free <= CALM * problem.capacity).all():
+        worst = float((free / np.maximum(problem.limits, 1e-9)).max())
+        return _Plan(wants, nothing, worst, nothing)
+    found = plan_prices(problem, names, before, least)
+    return _Plan(wants, found.prices, found.worst, least)
+
+
+def _problem(rows: Rows, capacity: Floats, known: Calibrated) -> Problem:
+    room = np.where(capacity > 0, capacity - known.unseen, 0.0)
+    room = np.maximum(room, LEAST_ROOM * capacity)
+    return merged(problem_of(rows, room, known.each))[0]
 
 
 def _sheet(prices: Floats, names: list[str]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from firsthop_steering.planner.plan import (
     MOST_FALL_MS,
     MOST_RISE_MS,
     eased,
+    lowest,
     plan_prices,
     prices_without,
 )
@@ -257,9 +258,7 @@ def test_what_is_charged_is_continuous_and_rises_with_the_price(price: float, mo
 def test_prices_move_no_faster_than_caches() -> None:
     """Up to 60 ms up and 5 ms down within a TTL; a longer silence allows no more."""
     before, wanted = np.array([0.0, 50.0, 10.0]), np.array([100.0, 0.0, 12.0])
-    assert eased(before, wanted, elapsed_s=10, ttl_s=30) == pytest.approx(
-        [MOST_RISE_MS / 3, 50 - MOST_FALL_MS / 3, 12.0]
-    )
-    assert eased(before, wanted, elapsed_s=3000, ttl_s=30) == pytest.approx(
-        [MOST_RISE_MS, 50 - MOST_FALL_MS, 12.0]
-    )
+    for elapsed_s, share in ((10.0, 1 / 3), (3000.0, 1.0)):
+        least = lowest(before, elapsed_s=elapsed_s, ttl_s=30)
+        found = eased(before, wanted, least, elapsed_s=elapsed_s, ttl_s=30)
+        assert found == pytest.approx([MOST_RISE_MS * share, 50 - MOST_FALL_MS * share, 12.0])

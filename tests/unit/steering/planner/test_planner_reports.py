@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from firsthop_steering.atlas import Atlas
 from firsthop_steering.decide import Steering
 from firsthop_steering.demand import AnswersOfRegion, DemandReport
-from firsthop_steering.planner.groups import Charted, supply_of
+from firsthop_steering.planner.groups import Charted, restored, supply_of
 from firsthop_steering.planner.planner import LEAST_NOTES, MOST_SHARE, PLAN_S, Planner, fair
 from firsthop_steering.rtt_map import RttMap
 from firsthop_steering.snapshot import RelayStatus, Status
@@ -118,3 +118,52 @@ def test_what_was_heard_of_relays_themselves() -> None:
     only = supply_of(here, {"fra-1": 70})
     assert only.sessions[0] == 140.0
     assert np.isnan(only.sessions[1])
+
+
+@pytest.mark.parametrize("sessions", [None, 0, 3, 25])
+def test_a_region_that_is_back_is_the_nearest_again(sessions: int | None) -> None:
+    """Six losses and returns, a minute each: the prices in force the moment it is back are
+    nothing, whether its relays report no sessions, few or some, or nobody reports any."""
+    map_ = charted()
+    planner = Planner(0.0, warm_up_s=0.0)
+    now = 0.0
+
+    def turn(*down: str) -> None:
+        nonlocal now
+        now += PLAN_S
+        planner.take(report(40, crowd(100)), map_, now)
+        relays = {
+            each["id"]: RelayStatus(verdict="down" if each["region"] in down else "up",
+                                    sessions=sessions)
+            for each in RELAYS
+        }  # fmt: skip
+        status = status_of().model_copy(update={"relays": relays})
+        steering = Steering(map_.rtt.atlas, status, NOW, rtt=map_.rtt)
+        work = planner.round(steering, map_, supply_of(steering), lambda: now)
+        if work is not None:
+            work()
+
+    for _ in range(3):
+        turn()
+    for region in ("fra", "nyc") * 3:
+        for _ in range(6):
+            turn(region)
+        assert planner.rounds.in_force(["fra", "nyc"], []).tolist() == [0, 0]
+        turn()
+        assert planner.rounds.now == {}
+
+
+def test_a_return_is_planned_by_what_could_be_answered_then() -> None:
+    """Groups may go to the lost region again, and it has its whole capacity."""
+    map_ = charted()
+    planner = Planner(0.0)
+    planner.take(report(4000, crowd(100)), map_, 0.0)
+    lost = Steering(map_.rtt.atlas, status_of(fra_1="down", fra_2="down"), NOW, rtt=map_.rtt)
+    supply, clients = supply_of(lost), planner.demand.clients(60.0)
+    found = restored(clients, map_, lost, supply.lost)
+    assert found is not None
+    assert np.isfinite(found.rows.cost_ms).all()
+    assert found.rows.clients.sum() == pytest.approx(clients.count.sum())
+    assert (supply.capacity.tolist(), found.capacity.tolist()) == ([0, 200], [200, 200])
+    well = Steering(map_.rtt.atlas, status_of(), NOW, rtt=map_.rtt)
+    assert restored(clients, map_, well, supply_of(well).lost) is None
