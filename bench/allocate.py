@@ -34,16 +34,16 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from aiohttp import web
 
-from firsthop_allocator.allocation import ENTROPY_LENGTH, AllocationRequest, allocate
+from firsthop_allocator.allocations.allocation import ENTROPY_LENGTH, AllocationRequest, allocate
+from firsthop_allocator.allocations.view import AllocatorView, Holder
 from firsthop_allocator.settings import AllocatorSettings
-from firsthop_allocator.view import AllocatorView, Holder
 from firsthop_allocator.worker import serve
 from firsthop_geodata.prefixes import Cell, GeoTable, write_table
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import Document, checked
-from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, Status
-from firsthop_steering.ufrag import CredentialKeys
+from firsthop_ice.ufrag import CredentialKeys
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, Status
+from firsthop_steering.plan.document import Document, checked
 
 CLIENTS = 50_000
 """Distinct addresses, as in the DNS benchmark."""

@@ -32,13 +32,13 @@ from bench.peers.firsthop import document
 
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import load_yaml
-from firsthop_steering.geography import distances_km, prior_us, unit_vectors
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Latency, Plan, Prices, Status
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status
+from firsthop_steering.plan.document import load_yaml
+from firsthop_steering.rtt.geography import distances_km, prior_us, unit_vectors
 
 PLACES = 100_000
 V4_RANGES, V6_RANGES = 3_000_000, 1_000_000

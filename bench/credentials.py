@@ -22,9 +22,8 @@ from pathlib import Path
 # This file's folder would make `import dns` find its dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from firsthop_steering.region_keys import RegionKeys
-from firsthop_steering.snapshot import CredentialKey, KeySet
-from firsthop_steering.ufrag import (
+from firsthop_ice.region_keys import RegionKeys
+from firsthop_ice.ufrag import (
     ENTROPY_LENGTH,
     UFRAG_LENGTH,
     CredentialKeys,
@@ -33,6 +32,7 @@ from firsthop_steering.ufrag import (
     decode,
     mint,
 )
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet
 
 REGION = 4711
 

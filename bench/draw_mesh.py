@@ -26,7 +26,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from bench.internet import Floats
 from bench.mesh import spread_out
 
-from firsthop_steering.geography import distances_km, unit_vectors
+from firsthop_steering.rtt.geography import distances_km, unit_vectors
 
 
 @dataclass(frozen=True, slots=True)

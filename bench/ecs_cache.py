@@ -33,12 +33,12 @@ from bench.peers.case import BUNDLED, REGIONS, SERVICE, Region, unpack
 from bench.peers.process import AbsentError, Server, StartError
 
 from firsthop_geodata.mmdb import open_geodata
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import load_yaml
-from firsthop_steering.snapshot import Plan, Status
-from firsthop_steering.table import ASK_RESOLVER, AnswerTable, ServiceTable
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTable
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Plan, Status
+from firsthop_steering.plan.document import load_yaml
 
 START_TIMEOUT_S = 60.0
 _SILENCE_S = 1.0

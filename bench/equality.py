@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # This file's folder would make `import dns` find dns.py beside it instead of dnspython.
 sys.path[0] = str(ROOT / "tests")
 
-from firsthop_steering.compile import compile_table
-from firsthop_steering.explain import explain
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.whatif.explain import explain
 from worlds import folder, key_of, random_asker, random_geo, random_steering
 
 CLIENTS = 50

@@ -31,8 +31,8 @@ from typing import Any
 import aiohttp
 import psutil
 
-from firsthop.machine_tokens import MachineTokens
-from firsthop.postgres import EmbeddedPostgres
+from firsthop.controlplane.machine_tokens import MachineTokens
+from firsthop.postgres.server import EmbeddedPostgres
 
 NUMBER = re.compile(rb'\\"number\\":(\d+)')
 """Of a status or a delta; it stands before the relays."""

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
 
-from firsthop.postgres import EmbeddedPostgres
+from firsthop.postgres.server import EmbeddedPostgres
 from replicas import Replicas, replicas, until
 
 CAUSES = {

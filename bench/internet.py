@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.geography import distances_km, unit_vectors
+from firsthop_steering.rtt.geography import distances_km, unit_vectors
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

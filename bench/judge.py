@@ -23,12 +23,12 @@ from pathlib import Path
 # This file's folder would make `import dns` find dns.py beside it instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from firsthop_controlplane.judgement import Judgement
-from firsthop_controlplane.observations import Observations, news
-from firsthop_steering.depool import Shares
-from firsthop_steering.model import Family, Relay
-from firsthop_steering.reports import ProbeReport, VantageView
-from firsthop_steering.snapshot import RelayStatus
+from firsthop_controlplane.health.health_state import Observations, news
+from firsthop_controlplane.health.verdicts import Judgement
+from firsthop_steering.feed.reports import ProbeReport, VantageView
+from firsthop_steering.feed.snapshot import RelayStatus
+from firsthop_steering.health.depool import Shares
+from firsthop_steering.plan.model import Family, Relay
 
 FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -22,7 +22,7 @@ import psutil
 # This file's folder would make `import dns` find its dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
 
-from firsthop_relay.drops import Drop
+from firsthop_relay.flows.drops import Drop
 from relay_world import RTP, Relay, check, credential
 
 WARM_UP = 100_000

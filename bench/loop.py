@@ -20,13 +20,13 @@ from itertools import count
 import numpy as np
 from bench.internet import Floats, Ints, World
 
-from firsthop_steering.demand import SAMPLED
+from firsthop_steering.decision.rendezvous import BUCKETS
+from firsthop_steering.feed.demand import SAMPLED
 from firsthop_steering.planner.demand import Demand
 from firsthop_steering.planner.groups import Rows, Supply
 from firsthop_steering.planner.market import charged_ms, reliefs
 from firsthop_steering.planner.planner import FULL_PLAN_S, PLAN_S
 from firsthop_steering.planner.rounds import BUDGET_S, Rounds
-from firsthop_steering.rendezvous import BUCKETS
 
 TTL_S, LOADS_S, ANSWERS_S, END_S = 30, 5, 10, 4200
 SURGES_S, SURGE_LASTS_S, RISE_S = (600, 2400), 1800, 60

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from bench.internet import Floats, Ints, World
 
-from firsthop_steering.geography import distances_km, unit_vectors
+from firsthop_steering.rtt.geography import distances_km, unit_vectors
 
 FAR_MS = 10_000.0
 """No round trip takes longer: then the unit is another."""

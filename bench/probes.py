@@ -4,8 +4,8 @@
 
 One prober process on one CPU, as `firsthop prober` runs it: it reports its whole view every second
 to a stand-in of the control plane, on another CPU, beside the relay that answers (our own reference
-relay, `firsthop_relay.server`). All targets are one relay address under many names. Lateness is the
-time from a round's place in its schedule to the start of its check.
+relay, `firsthop_relay.io.server`). All targets are one relay address under many names. Lateness is
+the time from a round's place in its schedule to the start of its check.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -32,17 +32,17 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from aiohttp import web
 
 from firsthop_healthchecks.controlplane import ControlPlane
-from firsthop_healthchecks.prober import Prober
+from firsthop_healthchecks.prober.prober import Prober
+from firsthop_healthchecks.prober.statefile import StateFile
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, Probe
 from firsthop_healthchecks.probes.kinds import probes_by_kind
 from firsthop_healthchecks.schedule import Schedule
-from firsthop_healthchecks.statefile import StateFile
-from firsthop_relay.flows import FlowTable
-from firsthop_relay.listening import bind_udp
-from firsthop_relay.server import RelayServer
-from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets
-from firsthop_steering.snapshot import CredentialKey, KeySet
-from firsthop_steering.ufrag import RouteKeys, mint_probe_credential
+from firsthop_ice.ufrag import RouteKeys, mint_probe_credential
+from firsthop_relay.flows.flow_table import FlowTable
+from firsthop_relay.io.listening import bind_udp
+from firsthop_relay.io.server import RelayServer
+from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet
 
 ADDRESS = "127.0.31.1"
 API_PORT, RELAY_PORT = 18086, 13478

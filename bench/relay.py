@@ -30,7 +30,7 @@ from bench.relays import PEERS, REFERENCE
 from bench.relays.coturn import PAYLOAD
 from bench.relays.flow import Flow, Peer, client, far_end
 
-from firsthop_relay.upstreams import raise_file_limit
+from firsthop_relay.io.upstreams import raise_file_limit
 
 BUDGET = 1.2
 """Design, §7: CPU a packet of the Python path, at most, in multiples of coturn's."""

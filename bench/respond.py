@@ -26,22 +26,22 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from bench.peers.case import SERVICE
 from bench.peers.firsthop import document
 
-from firsthop_dns.clients import UDP4
-from firsthop_dns.counters import Counters
-from firsthop_dns.instance import Instance
-from firsthop_dns.layout import SECTION
-from firsthop_dns.respond import respond, respond_strictly
-from firsthop_dns.tables import Tables
-from firsthop_dns.wire import parse
-from firsthop_dns.zone import encode_zones
+from firsthop_dns.answer.client_keys import UDP4
+from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.instance import Instance
+from firsthop_dns.answer.respond import respond, respond_strictly
+from firsthop_dns.compile.zone import encode_zones
+from firsthop_dns.table.layout import SECTION
+from firsthop_dns.wire.query import parse
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import load_yaml
-from firsthop_steering.names import to_wire
-from firsthop_steering.snapshot import Plan, Status
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Plan, Status
+from firsthop_steering.plan.document import load_yaml
+from firsthop_zones.names import to_wire
 
 RANGES = 180_000
 """As many IPv4 ranges as a country database has."""

@@ -27,17 +27,17 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 
+from firsthop_controlplane.access.tokens import Principal
 from firsthop_controlplane.api.bodies import parse_object, validated
 from firsthop_controlplane.api.measurements import samples_of
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
-from firsthop_controlplane.tokens import Principal
 from firsthop_geodata.mmdb import open_geodata
-from firsthop_steering.document import Document
-from firsthop_steering.measurements import MOST_SAMPLES, SampleBatch
-from firsthop_steering.rtt.ground import Ground
-from firsthop_steering.snapshot import Plan
+from firsthop_steering.decision.placement import Ground
+from firsthop_steering.feed.measurements import MOST_SAMPLES, SampleBatch
+from firsthop_steering.feed.snapshot import Plan
+from firsthop_steering.plan.document import Document
 
 T = TypeVar("T")
 SENDER = Principal("allocator", "allocator", "allocator", None, None)

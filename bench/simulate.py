@@ -26,12 +26,12 @@ from bench.ecs_cache import CITIES
 from bench.peers.firsthop import document
 
 from firsthop_geodata.mmdb import open_geodata
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import load_yaml
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.simulate import simulate
-from firsthop_steering.snapshot import Plan, Status
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Plan, Status
+from firsthop_steering.plan.document import load_yaml
+from firsthop_steering.whatif.simulate import simulate
 
 
 def main() -> None:

@@ -23,21 +23,21 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import dns.message
 
-from firsthop.edge.standalone import load_plan
+from firsthop.edge.following.file_source import load_plan
 from firsthop.edge.supervisor import GC_THRESHOLDS
-from firsthop_dns.clients import UDP4
-from firsthop_dns.counters import Counters
-from firsthop_dns.instance import Instance
-from firsthop_dns.layout import SECTION
-from firsthop_dns.respond import respond
-from firsthop_dns.tables import Tables
-from firsthop_dns.zone import encode_zones
+from firsthop_dns.answer.client_keys import UDP4
+from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.instance import Instance
+from firsthop_dns.answer.respond import respond
+from firsthop_dns.compile.zone import encode_zones
+from firsthop_dns.table.layout import SECTION
 from firsthop_geodata.prefixes import NO_CELL, GeoTable, write_table
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.snapshot import Status
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Status
 
 SMALL = 100
 HEAD = "$ORIGIN big.test.\n$TTL 300\n@ SOA ns host 1 7200 900 1209600 60\n@ NS ns\nns A 192.0.2.1\n"

@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 
 from allocator_world import view_of
+from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.settings import AllocatorSettings
-from firsthop_allocator.view import Holder
 from firsthop_allocator.worker import serve
 
 DEADLINE_S = 60.0

@@ -5,18 +5,19 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from firsthop_allocator.allocation import (
+from firsthop_allocator.allocations.allocation import (
     ENTROPY_LENGTH,
     Allocation,
     AllocationRequest,
     allocate,
 )
-from firsthop_allocator.route import Refused
-from firsthop_allocator.view import AllocatorView
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import (
+from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_ice.ufrag import CredentialKeys
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import (
     CredentialKey,
     KeySet,
     Latency,
@@ -24,7 +25,6 @@ from firsthop_steering.snapshot import (
     RelayStatus,
     Status,
 )
-from firsthop_steering.ufrag import CredentialKeys
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 BERLIN, NEW_YORK, SAO_PAULO, NOWHERE = "10.1.1.1", "20.1.1.1", "30.1.1.1", "99.1.1.1"

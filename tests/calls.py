@@ -18,8 +18,8 @@ from allocator_server import SETTINGS, Running
 from allocator_server import running as running_allocator
 from allocator_world import KEYS, REGIONS, view_of
 from firsthop_allocator.settings import AllocatorSettings
-from firsthop_steering.region_keys import RegionKeys
-from firsthop_steering.stun import peek_username, split_username
+from firsthop_ice.region_keys import RegionKeys
+from firsthop_ice.stun import peek_username, split_username
 from standin import Process, own_address
 
 CALL_S = 60.0

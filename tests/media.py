@@ -15,16 +15,16 @@ from typing import Any
 import yaml
 from aiohttp import ClientSession
 
-from firsthop_relay.framing import Unframer, frame
-from firsthop_steering.snapshot import KeySet
-from firsthop_steering.stun import USERNAME, Kind, StunError, binding_success, build, parse
-from firsthop_steering.ufrag import (
+from firsthop_ice.stun import USERNAME, Kind, StunError, binding_success, build, parse
+from firsthop_ice.ufrag import (
     Credential,
     CredentialKeys,
     mint,
     password_for,
     region_password_key,
 )
+from firsthop_relay.io.framing import Unframer, frame
+from firsthop_steering.feed.snapshot import KeySet
 
 REGION = 7
 PATIENCE_S = 60.0

@@ -5,20 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from firsthop_relay.flow import Flow, Lane, Source
-from firsthop_relay.flows import FlowTable
-from firsthop_relay.limits import Limits
-from firsthop_relay.route_text import read_routes
-from firsthop_relay.routes import RouteTable
-from firsthop_steering.snapshot import CredentialKey, KeySet
-from firsthop_steering.stun import USERNAME, Kind, binding_success, build
-from firsthop_steering.ufrag import (
+from firsthop_ice.stun import USERNAME, Kind, binding_success, build
+from firsthop_ice.ufrag import (
     Credential,
     CredentialKeys,
     RouteKeys,
     mint,
     mint_probe_credential,
 )
+from firsthop_relay.flows.flow import Flow, Lane, Source
+from firsthop_relay.flows.flow_table import FlowTable
+from firsthop_relay.flows.limits import Limits
+from firsthop_relay.flows.route_text import read_routes
+from firsthop_relay.flows.routes import RouteTable
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet
 
 WALL = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEYSET = KeySet(

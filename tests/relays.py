@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 from aiohttp import ClientSession
 
-from firsthop_steering.snapshot import KeySet
+from firsthop_steering.feed.snapshot import KeySet
 from media import FarEnd, counters, far_end, write_routes
 from standin import Process, keyset, own_address, running, write_route_keys
 

@@ -18,10 +18,10 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from deployment import free_port
-from firsthop.edge.follower import Follower
-from firsthop.edge.shelf import Shelf
-from firsthop.machine_tokens import MachineTokens
-from firsthop_steering.snapshot import Delta, Snapshot, Status
+from firsthop.controlplane.machine_tokens import MachineTokens
+from firsthop.edge.following.follower import Follower
+from firsthop.edge.following.snapshot_store import Shelf
+from firsthop_steering.feed.snapshot import Delta, Snapshot, Status
 
 DEADLINE_S = 60.0
 DOCUMENT = {

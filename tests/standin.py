@@ -16,9 +16,9 @@ from typing import Any
 
 from aiohttp import web
 
-from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
-from firsthop_steering.snapshot import CredentialKey, KeySet
-from firsthop_steering.ufrag import RouteKeys, mint_probe_credential
+from firsthop_ice.ufrag import RouteKeys, mint_probe_credential
+from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet
 
 TOKEN = "standin-token"
 DEADLINE_S = 60.0

@@ -14,11 +14,11 @@ from typing import Any
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, normalise, write_table
-from firsthop_steering.atlas import Atlas, Endpoint, Pool, Site
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import Document
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Latency, Plan, Prices, RelayStatus, Status
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas, Endpoint, Pool, Site
+from firsthop_steering.feed.snapshot import Latency, Plan, Prices, RelayStatus, Status
+from firsthop_steering.plan.document import Document
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONTINENT = {"DE": "EU", "US": "NA", "BR": "SA", "IN": "AS", "": ""}

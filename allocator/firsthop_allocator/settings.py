@@ -12,7 +12,7 @@ from firsthop_allocator.errors import AllocatorError
 MAX_BODY = 16 * 1024
 """Octets of a request body; the longest sensible one names 64 relays, under 5 KiB."""
 MAX_OFFER = 64 * 1024
-"""Octets of a session description; `firsthop_steering.sdp` allows as many characters."""
+"""Octets of a session description; `firsthop_ice.sdp` allows as many characters."""
 BODY_TIMEOUT_S = 5.0
 """For a whole body to arrive, so that slow senders hold nothing for long."""
 KEEPALIVE_S = 30.0

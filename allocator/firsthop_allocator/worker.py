@@ -10,10 +10,10 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from firsthop_allocator.app import create_app
-from firsthop_allocator.counts import Counts
+from firsthop_allocator.allocations.view import Holder
+from firsthop_allocator.http.app import create_app
+from firsthop_allocator.http.counts import Counts
 from firsthop_allocator.settings import GRACE_S, KEEPALIVE_S, LINGER_S, AllocatorSettings
-from firsthop_allocator.view import Holder
 
 BACKLOG = 1024
 """Connections that may wait to be accepted while the process is busy."""

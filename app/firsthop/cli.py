@@ -15,13 +15,8 @@ from functools import partial
 from importlib import import_module
 
 from firsthop import logs
+from firsthop.commands import AT_ONCE
 from firsthop_relay.log import before_first_line
-
-AT_ONCE = {
-    "relay": "firsthop.commands.relay",
-    "relay-worker": "firsthop.commands.relay_worker",
-}
-"""Modules whose `main` reads the options that follow."""
 
 
 def main() -> None:

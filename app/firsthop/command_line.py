@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from firsthop import logs
-from firsthop.cli import AT_ONCE
+from firsthop.commands import AT_ONCE
 
 COMMANDS = {
     "up": ("firsthop.commands.up", "up"),

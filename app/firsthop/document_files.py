@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from firsthop_steering.document import Document, load_yaml
+from firsthop_steering.plan.document import Document, load_yaml
 
 Stamp = tuple[int, int]
 """Modification time in ns since 1970 and size; zeros for a file that is not there."""

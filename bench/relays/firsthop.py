@@ -13,9 +13,9 @@ from pathlib import Path
 from bench.peers.process import free_port, start
 from bench.relays.flow import FAR, HOST, Flow, Peer
 
-from firsthop_steering.snapshot import CredentialKey, KeySet
-from firsthop_steering.stun import USERNAME, Kind, binding_success, build
-from firsthop_steering.ufrag import CredentialKeys, RouteKeys, mint
+from firsthop_ice.stun import USERNAME, Kind, binding_success, build
+from firsthop_ice.ufrag import CredentialKeys, RouteKeys, mint
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet
 
 REGION = 7
 

@@ -1,0 +1,1 @@
+"""The control plane: configuration, health, learning and planning, and the snapshot feed."""

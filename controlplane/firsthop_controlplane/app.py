@@ -17,7 +17,9 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from firsthop_controlplane import first_start
+from firsthop_controlplane.access import first_start
+from firsthop_controlplane.access.keyring import Keyring
+from firsthop_controlplane.access.tokens import BootstrapToken, TokenBook
 from firsthop_controlplane.api import (
     history,
     keys,
@@ -37,37 +39,35 @@ from firsthop_controlplane.api import (
 from firsthop_controlplane.api.openapi import openapi
 from firsthop_controlplane.api.operations import Calling, Operation, answer_json, handler_of
 from firsthop_controlplane.api.problems import Handler, problems
-from firsthop_controlplane.departures import Departures
+from firsthop_controlplane.configuration.change_impact import Explain, Foresight
+from firsthop_controlplane.configuration.revisions import Revisions
 from firsthop_controlplane.deps import DEPS, Deps, MintProbe
-from firsthop_controlplane.election import Election
-from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.follower import Follower
-from firsthop_controlplane.foresight import Explain, Foresight
-from firsthop_controlplane.judgement import Judgement
-from firsthop_controlplane.keyring import Keyring
+from firsthop_controlplane.health.departures import Departures
+from firsthop_controlplane.health.health_state import Observations
+from firsthop_controlplane.health.relay_history import Past
+from firsthop_controlplane.health.status import StatusLoop
+from firsthop_controlplane.health.verdicts import Judgement
+from firsthop_controlplane.history.guidance_log import GuidancePast
+from firsthop_controlplane.leader.election import Election
+from firsthop_controlplane.leader.peers import Peers, replica_secret
 from firsthop_controlplane.learning.loop import LatencyLoop
+from firsthop_controlplane.learning.planning import PlannerLoop
 from firsthop_controlplane.measures import Measures
-from firsthop_controlplane.observations import Observations
-from firsthop_controlplane.past import Past
-from firsthop_controlplane.peers import Peers, replica_secret
-from firsthop_controlplane.planning import PlannerLoop
-from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import SERVICE, Settings
-from firsthop_controlplane.status import StatusLoop
 from firsthop_controlplane.store.engine import (
     STATEMENT_TIMEOUT_S,
     create_engine,
     create_lone_engine,
 )
-from firsthop_controlplane.store.guidance import GuidancePast
-from firsthop_controlplane.tokens import BootstrapToken, TokenBook
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.depool import Shares
-from firsthop_steering.pace import Pace
-from firsthop_steering.registration import MOST_REGISTERED
-from firsthop_steering.snapshot import KeySet, Plan, Status
-from firsthop_steering.standing import unwilling
-from firsthop_steering.ufrag import mint_probe_credential
+from firsthop_ice.ufrag import mint_probe_credential
+from firsthop_steering.decision.availability import unwilling
+from firsthop_steering.feed.snapshot import KeySet, Plan, Status
+from firsthop_steering.feed.token_bucket import Pace
+from firsthop_steering.health.depool import Shares
+from firsthop_steering.plan.registration import MOST_REGISTERED
 
 log = structlog.get_logger(__name__)
 PROBE_ENTROPY_BYTES = 7

@@ -11,25 +11,25 @@ from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from firsthop_controlplane.election import Election
-from firsthop_controlplane.feed import Feed
+from firsthop_controlplane.access.keyring import Keyring
+from firsthop_controlplane.access.tokens import Principal, TokenBook, digest_of
+from firsthop_controlplane.configuration.change_impact import Explain, Foresight
+from firsthop_controlplane.configuration.revisions import Revisions
+from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.follower import Follower
-from firsthop_controlplane.foresight import Explain, Foresight
-from firsthop_controlplane.keyring import Keyring
+from firsthop_controlplane.health.health_state import Observations
+from firsthop_controlplane.health.status import StatusLoop
+from firsthop_controlplane.history.guidance_log import GuidancePast
+from firsthop_controlplane.leader.election import Election
+from firsthop_controlplane.leader.peers import Peers
 from firsthop_controlplane.learning.loop import LatencyLoop
+from firsthop_controlplane.learning.planning import PlannerLoop
 from firsthop_controlplane.measures import Measures
-from firsthop_controlplane.observations import Observations
-from firsthop_controlplane.peers import Peers
-from firsthop_controlplane.planning import PlannerLoop
-from firsthop_controlplane.revisions import Revisions
 from firsthop_controlplane.settings import Settings
-from firsthop_controlplane.status import StatusLoop
 from firsthop_controlplane.store.engine import unavailable
-from firsthop_controlplane.store.guidance import GuidancePast
 from firsthop_controlplane.store.ledger import TokenRow
-from firsthop_controlplane.tokens import Principal, TokenBook, digest_of
-from firsthop_steering.pace import Pace
-from firsthop_steering.snapshot import KeySet
+from firsthop_steering.feed.snapshot import KeySet
+from firsthop_steering.feed.token_bucket import Pace
 
 MintProbe = Callable[[KeySet, datetime], tuple[str, str]]
 """`mint_probe(keys, now) -> (ufrag, password)` for the reserved region wire id 0."""

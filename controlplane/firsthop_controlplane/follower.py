@@ -15,14 +15,14 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from firsthop_controlplane.feed import Feed
-from firsthop_controlplane.keyring import Keyring, store_row
-from firsthop_controlplane.revisions import CHANNEL, newest_number
+from firsthop_controlplane.access.keyring import Keyring, store_row
+from firsthop_controlplane.access.tokens import TokenBook
+from firsthop_controlplane.configuration.revisions import CHANNEL, newest_number
+from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
-from firsthop_controlplane.tokens import TokenBook
-from firsthop_steering.document import Document
-from firsthop_steering.snapshot import KeySet, Plan, Status
+from firsthop_steering.feed.snapshot import KeySet, Plan, Status
+from firsthop_steering.plan.document import Document
 
 log = structlog.get_logger(__name__)
 

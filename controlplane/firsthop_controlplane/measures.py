@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from firsthop_controlplane.election import Election
-from firsthop_controlplane.feed import ORDER, Feed
+from firsthop_controlplane.feed.feed import ORDER, Feed
+from firsthop_controlplane.leader.election import Election
 from firsthop_controlplane.learning.loop import LatencyLoop
 
 _VERDICT_VALUES = {"up": 1.0, "down": 0.0, "unknown": -1.0}

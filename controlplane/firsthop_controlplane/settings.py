@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firsthop_steering.depool import Shares
+from firsthop_steering.health.depool import Shares
 from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S
 from firsthop_steering.rtt.exploration import SHARE
 

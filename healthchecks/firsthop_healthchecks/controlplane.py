@@ -14,17 +14,18 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from pydantic import ValidationError
 
 from firsthop_healthchecks.schedule import backoff_s
-from firsthop_healthchecks.slices import unhurried
-from firsthop_steering.measurements import SampleBatch
-from firsthop_steering.model import Model, Transceiver
-from firsthop_steering.registration import Registration
-from firsthop_steering.reports import (
+from firsthop_healthchecks.yielding import unhurried
+from firsthop_steering.feed.measurements import SampleBatch
+from firsthop_steering.feed.reports import (
     ProbeReport,
     ProbeTarget,
     ProbeTargets,
     RelayReport,
     TransceiverReport,
 )
+from firsthop_steering.plan.model import Transceiver
+from firsthop_steering.plan.registration import Registration
+from firsthop_zones.model import Model
 
 TIMEOUT_S = 3.0  # a half-open connection may not cost a failover more than this
 WAIT_S = 2.0  # for targets to change; well below the time-out

@@ -26,9 +26,9 @@ import structlog
 
 from field.namespaces import why_not
 from field.world import Field
-from firsthop.controlplane_process import ControlPlaneOptions, running_controlplane
-from firsthop.postgres import EmbeddedPostgres
-from firsthop_controlplane.foresight import Explain
+from firsthop.controlplane.process import ControlPlaneOptions, running_controlplane
+from firsthop.postgres.server import EmbeddedPostgres
+from firsthop_controlplane.configuration.change_impact import Explain
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.migrate import migrate
 from firsthop_geodata.prefixes import GeoTable

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from firsthop_healthchecks import presence
-from firsthop_healthchecks.presence import Presence
+from firsthop_healthchecks.agent import presence
+from firsthop_healthchecks.agent.presence import Presence
 from standin import own_address
 
 pytestmark = pytest.mark.e2e

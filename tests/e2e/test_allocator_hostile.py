@@ -17,7 +17,7 @@ from allocator_server import (
     running,
 )
 from allocator_world import BERLIN
-from firsthop_allocator import bodies
+from firsthop_allocator.http import bodies
 from firsthop_allocator.settings import MAX_BODY
 
 pytestmark = pytest.mark.e2e

@@ -24,14 +24,14 @@ from allocator_server import (
     running,
 )
 from allocator_world import BERLIN, KEYS, NOWHERE, RELAYS, SAO_PAULO, view_of
-from firsthop_allocator.app import create_app
-from firsthop_allocator.schema import AllocationAnswer, ProblemAnswer, RegionsAnswer
+from firsthop_allocator.allocations.view import Holder
+from firsthop_allocator.http.app import create_app
+from firsthop_allocator.http.schema import AllocationAnswer, ProblemAnswer, RegionsAnswer
 from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
-from firsthop_allocator.view import Holder
-from firsthop_steering.promises import Promise, Promises
+from firsthop_ice.ufrag import Decoded, decode
+from firsthop_steering.feed.exploration_targets import Promise, Promises
+from firsthop_steering.feed.snapshot import Latency
 from firsthop_steering.rtt.exploration import MOST_OF_GROUP
-from firsthop_steering.snapshot import Latency
-from firsthop_steering.ufrag import Decoded, decode
 from worlds import NOW, status_of
 
 pytestmark = pytest.mark.e2e

@@ -11,7 +11,7 @@ import pytest
 from allocator_server import BEARER
 from browsers import page, why_not
 from calls import world
-from firsthop_steering.ufrag import claims
+from firsthop_ice.ufrag import claims
 
 pytestmark = [
     pytest.mark.e2e,

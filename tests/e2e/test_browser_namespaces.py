@@ -14,7 +14,7 @@ from allocator_server import BEARER
 from browsers import page
 from calls import RELAY_PORT, relay, world
 from field.namespaces import Switch, nothing_but_loopback, why_not
-from firsthop_steering.ufrag import claims
+from firsthop_ice.ufrag import claims
 
 pytestmark = [
     pytest.mark.e2e,

@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from deployment import addresses, until
-from firsthop.postgres import EmbeddedPostgres
+from firsthop.postgres.server import EmbeddedPostgres
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 

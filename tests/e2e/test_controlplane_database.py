@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from firsthop.postgres import EmbeddedPostgres
+from firsthop.postgres.server import EmbeddedPostgres
 from firsthop_controlplane.store import ledger, tables
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_controlplane.store.migrate import alembic_config, migrate

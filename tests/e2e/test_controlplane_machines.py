@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from firsthop_steering.reports import ProbeTargets
+from firsthop_steering.feed.reports import ProbeTargets
 
 pytestmark = pytest.mark.database
 DOCUMENT = {

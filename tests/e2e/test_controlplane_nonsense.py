@@ -15,7 +15,7 @@ from urllib.parse import quote
 import jsonschema
 import pytest
 
-from firsthop_controlplane.peers import replica_secret
+from firsthop_controlplane.leader.peers import replica_secret
 
 pytestmark = pytest.mark.database
 

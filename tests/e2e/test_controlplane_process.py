@@ -24,8 +24,8 @@ import typer
 from typer.testing import CliRunner
 
 from firsthop.commands import controlplane as commands
-from firsthop.postgres import EmbeddedPostgres, PostgresError
-from firsthop.postgres_account import account_for
+from firsthop.postgres.account import account_for
+from firsthop.postgres.server import EmbeddedPostgres, PostgresError
 
 pytestmark = [pytest.mark.database, pytest.mark.e2e]
 DEADLINE_S = 60.0
@@ -238,7 +238,7 @@ async def test_a_socket_folder_of_somebody_else_is_refused(folder: Path) -> None
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from firsthop.postgres import EmbeddedPostgres
+from firsthop.postgres.server import EmbeddedPostgres
 async def main():
     async with EmbeddedPostgres(Path(sys.argv[1]), settings={'fsync': 'off'}) as server:
         print(server.pid, flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from firsthop_steering.document import Document
+from firsthop_steering.plan.document import Document
 
 pytestmark = pytest.mark.database
 

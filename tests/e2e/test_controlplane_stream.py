@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from firsthop_steering.snapshot import Plan, Snapshot, kind_of, unseal
+from firsthop_steering.feed.snapshot import Plan, Snapshot, kind_of, unseal
 
 pytestmark = pytest.mark.database
 FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}

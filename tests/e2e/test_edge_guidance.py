@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deployment import ask, free_port, until
 from fed_edge import DOCUMENT, FRA, GERMANY, IAD, FedEdge
-from firsthop_controlplane.feed import Feed, Held
-from firsthop_steering.document import Document
-from firsthop_steering.promises import Promise, Promises
-from firsthop_steering.snapshot import Latency, Plan, Prices, RelayStatus, Status
+from firsthop_controlplane.feed.feed import Feed, Held
+from firsthop_steering.feed.exploration_targets import Promise, Promises
+from firsthop_steering.feed.snapshot import Latency, Plan, Prices, RelayStatus, Status
+from firsthop_steering.plan.document import Document
 from standin import keyset, own_address
 
 pytestmark = pytest.mark.e2e

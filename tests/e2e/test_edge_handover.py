@@ -20,7 +20,7 @@ import pytest
 
 from deployment import free_port, until
 from edges import DNS_WORKERS, NAME, Edges
-from firsthop_dns.edns import NOERROR
+from firsthop_dns.wire.edns import NOERROR
 
 pytestmark = pytest.mark.e2e
 

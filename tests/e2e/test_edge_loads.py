@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from firsthop.edge.loads import Askable, Heard, LoadWatch
-from firsthop_steering.relay_load import RelayLoad, load_request, read_load
-from firsthop_steering.snapshot import KeySet
-from firsthop_steering.stun import Kind, binding_success, build
-from firsthop_steering.ufrag import CredentialKeys, mint_probe
+from firsthop.edge.isolation.relay_loads import Askable, Heard, LoadWatch
+from firsthop_ice.relay_load import RelayLoad, load_request, read_load
+from firsthop_ice.stun import Kind, binding_success, build
+from firsthop_ice.ufrag import CredentialKeys, mint_probe
+from firsthop_steering.feed.snapshot import KeySet
 from media import Client, credential, far_end, until
 from relays import CLIENTS, Options, counted_by, site, started, workers_of
 from standin import keyset, own_address, running, write_route_keys
@@ -33,7 +33,7 @@ ROUNDS = 50
 
 @pytest.fixture(autouse=True)
 def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("firsthop.edge.loads.INTERVAL_S", 0.1)
+    monkeypatch.setattr("firsthop.edge.isolation.relay_loads.INTERVAL_S", 0.1)
 
 
 @asynccontextmanager

@@ -13,22 +13,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deployment import free_port, until
 from fed_edge import DOCUMENT, FedEdge
-from firsthop_steering.document import Document
-from firsthop_steering.snapshot import Plan, RelayStatus, Snapshot, Status, kind_of, seal
+from firsthop_steering.feed.snapshot import Plan, RelayStatus, Snapshot, Status, kind_of, seal
+from firsthop_steering.plan.document import Document
 from media import Client, check, credential
 from relays import CLIENTS, site
 
 pytestmark = pytest.mark.e2e
 
 IMPATIENT = """
-import firsthop.edge.demand
-firsthop.edge.demand.REPORT_S = 1.0
-import firsthop.edge.loads
-firsthop.edge.loads.INTERVAL_S = 0.5
+import firsthop.edge.reporting.demand
+firsthop.edge.reporting.demand.REPORT_S = 1.0
+import firsthop.edge.isolation.relay_loads
+firsthop.edge.isolation.relay_loads.INTERVAL_S = 0.5
 import firsthop_steering.planner.planner
 firsthop_steering.planner.planner.WARM_UP_S = 1.0
-import firsthop.edge.alone
-firsthop.edge.alone.SILENT_S = 1.0
+import firsthop.edge.isolation.isolated_planner
+firsthop.edge.isolation.isolated_planner.SILENT_S = 1.0
 """
 SUBNETS = [f"91.0.{number}.0/24" for number in range(100)]
 """All of them in Germany."""

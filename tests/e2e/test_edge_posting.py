@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from firsthop.edge.posting import REASON_LENGTH, Poster
+from firsthop.edge.reporting.posting import REASON_LENGTH, Poster
 
 pytestmark = pytest.mark.e2e
 

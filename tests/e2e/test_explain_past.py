@@ -11,9 +11,9 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from firsthop.explaining import Explainer
-from firsthop_controlplane.past import forget
-from firsthop_controlplane.revisions import open_session
+from firsthop.controlplane.explaining import Explainer
+from firsthop_controlplane.configuration.revisions import open_session
+from firsthop_controlplane.health.relay_history import forget
 from firsthop_controlplane.store.engine import create_engine
 from placed import document_of
 

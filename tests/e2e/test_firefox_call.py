@@ -13,7 +13,7 @@ from field.namespaces import Switch
 from field.namespaces import why_not as no_namespaces
 from firefox import page, why_not
 from firsthop_allocator.settings import AllocatorSettings
-from firsthop_steering.ufrag import UFRAG_LENGTH, claims
+from firsthop_ice.ufrag import UFRAG_LENGTH, claims
 
 pytestmark = [
     pytest.mark.e2e,

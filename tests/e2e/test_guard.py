@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from firsthop.explaining import Explainer
+from firsthop.controlplane.explaining import Explainer
 from placed import NAME, document_of
 
 pytestmark = pytest.mark.database

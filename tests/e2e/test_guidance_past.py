@@ -16,18 +16,18 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from structlog.testing import capture_logs
 
-from firsthop.postgres import EmbeddedPostgres
-from firsthop_controlplane.leadership import first_number
-from firsthop_controlplane.store.engine import create_engine
-from firsthop_controlplane.store.guidance import (
+from firsthop.postgres.server import EmbeddedPostgres
+from firsthop_controlplane.history.guidance_log import (
     LEAST_CHANGED,
     GuidanceLog,
     GuidancePast,
     PastSnapshot,
     forget,
 )
+from firsthop_controlplane.leader.leadership import first_number
+from firsthop_controlplane.store.engine import create_engine
 from firsthop_controlplane.store.migrate import alembic_config
-from firsthop_steering.snapshot import Latency, Prices, payload_of
+from firsthop_steering.feed.snapshot import Latency, Prices, payload_of
 
 pytestmark = pytest.mark.database
 
@@ -228,7 +228,7 @@ async def test_of_too_much_it_is_said_that_it_is_not_known(
     waiting = log._pending
     assert await log.save()
     log._pending = waiting[2:]
-    monkeypatch.setattr("firsthop_controlplane.store.guidance.MOST_PENDING", 300)
+    monkeypatch.setattr("firsthop_controlplane.history.guidance_log.MOST_PENDING", 300)
     for number in range(3, 9):
         await log.note(_prices(number, number, **dict.fromkeys(REGIONS, float(number))))
     monkeypatch.undo()

@@ -17,16 +17,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from firsthop.explaining import Explainer
-from firsthop_controlplane.feed import Feed
+from firsthop.controlplane.explaining import Explainer
+from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.learning.intake import BURST, batch_name
 from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_geodata.mmdb import open_geodata
-from firsthop_steering.document import Document
-from firsthop_steering.measurements import MOST_SAMPLES
+from firsthop_steering.feed.measurements import MOST_SAMPLES
+from firsthop_steering.feed.snapshot import Latency, Plan
+from firsthop_steering.plan.document import Document
 from firsthop_steering.rtt.samples import Samples
-from firsthop_steering.snapshot import Latency, Plan
 from worlds import ZONE
 
 pytestmark = pytest.mark.database

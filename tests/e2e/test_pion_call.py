@@ -12,7 +12,7 @@ import pytest
 
 from allocator_server import BEARER
 from calls import RELAY_PORT, world
-from firsthop_steering.ufrag import claims
+from firsthop_ice.ufrag import claims
 
 MODULE = Path(__file__).parent / "pion"
 GO = shutil.which("go") or shutil.which("/usr/local/go/bin/go") or ""

@@ -10,12 +10,12 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from firsthop.explaining import Explainer
+from firsthop.controlplane.explaining import Explainer
+from firsthop_controlplane.history.guidance_log import GuidancePast
 from firsthop_controlplane.store.engine import create_engine
-from firsthop_controlplane.store.guidance import GuidancePast
+from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.problem import Problem
-from firsthop_steering.snapshot import Prices
 
 pytestmark = pytest.mark.database
 PLACES = {"ams": (52.37, 4.9), "fra": (50.11, 8.68), "par": (48.86, 2.35)}

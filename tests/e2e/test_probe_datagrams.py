@@ -21,10 +21,10 @@ from firsthop_healthchecks.probes.dns import DnsProbe
 from firsthop_healthchecks.probes.http import HttpProbe
 from firsthop_healthchecks.probes.icmp import PING_SOCKETS, IcmpProbe
 from firsthop_healthchecks.probes.skeleton import SkeletonProbe
+from firsthop_healthchecks.probes.source import Source
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_healthchecks.probes.tls import TlsProbe
-from firsthop_healthchecks.source import Source
 from standin import keyset, own_address, stun_target
 
 pytestmark = pytest.mark.e2e

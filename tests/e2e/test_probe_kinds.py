@@ -16,7 +16,7 @@ from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable
 from firsthop_healthchecks.probes.http import HttpProbe
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
-from firsthop_steering.stun import (
+from firsthop_ice.stun import (
     Kind,
     binding_error,
     binding_success,
@@ -25,7 +25,7 @@ from firsthop_steering.stun import (
     peek_username,
     split_username,
 )
-from firsthop_steering.ufrag import RouteKeys, probe_password
+from firsthop_ice.ufrag import RouteKeys, probe_password
 from standin import keyset, own_address, stun_target
 
 pytestmark = pytest.mark.e2e

@@ -13,9 +13,9 @@ import pytest
 
 from firsthop_healthchecks.probes import Failed, Outcome, Passed
 from firsthop_healthchecks.probes.kinds import probes_by_kind
-from firsthop_steering.reports import ProbeTarget
-from firsthop_steering.snapshot import KeySet
-from firsthop_steering.ufrag import mint_path_credential
+from firsthop_ice.ufrag import mint_path_credential
+from firsthop_steering.feed.reports import ProbeTarget
+from firsthop_steering.feed.snapshot import KeySet
 from media import REGION, far_end, write_routes
 from relays import site
 from standin import keyset, stun_target

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from firsthop_steering.reports import ProbeTargets
+from firsthop_steering.feed.reports import ProbeTargets
 
 pytestmark = pytest.mark.database
 PROBES: dict[str, dict[str, Any]] = {

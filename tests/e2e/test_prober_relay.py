@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from firsthop_steering.reports import ProbeTargets
+from firsthop_steering.feed.reports import ProbeTargets
 from standin import (
     TOKEN,
     Process,

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop_controlplane.departures import Departures
-from firsthop_controlplane.feed import Feed
-from firsthop_controlplane.foresight import Foresight
-from firsthop_controlplane.judgement import Judgement
-from firsthop_controlplane.observations import Observations
-from firsthop_controlplane.revisions import Revisions
+from firsthop_controlplane.configuration.change_impact import Foresight
+from firsthop_controlplane.configuration.revisions import Revisions
+from firsthop_controlplane.feed.feed import Feed
+from firsthop_controlplane.health.departures import Departures
+from firsthop_controlplane.health.health_state import Observations
+from firsthop_controlplane.health.verdicts import Judgement
 from firsthop_controlplane.store.engine import create_engine
-from firsthop_steering.depool import Shares
-from firsthop_steering.document import Document
-from firsthop_steering.reports import TransceiverReport
-from firsthop_steering.snapshot import Plan
+from firsthop_steering.feed.reports import TransceiverReport
+from firsthop_steering.feed.snapshot import Plan
+from firsthop_steering.health.depool import Shares
+from firsthop_steering.plan.document import Document
 
 pytestmark = pytest.mark.database
 PATH = "/v1/transceivers/eu-1"

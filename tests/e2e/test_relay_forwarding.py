@@ -12,18 +12,18 @@ import psutil
 import pytest
 from aiohttp import ClientSession
 
+from firsthop_healthchecks.agent.round_trips import RoundTrips
+from firsthop_healthchecks.agent.samples import SampleReporter
 from firsthop_healthchecks.probes import Passed
 from firsthop_healthchecks.probes.stun import StunProbe
-from firsthop_healthchecks.round_trips import RoundTrips
-from firsthop_healthchecks.samples import SampleReporter
-from firsthop_relay.drops import Drop
-from firsthop_relay.flows import FlowTable
-from firsthop_relay.listening import bind_udp
-from firsthop_relay.route_text import read_routes
-from firsthop_relay.server import RelayServer
-from firsthop_steering.measurements import SampleBatch
-from firsthop_steering.sample_board import SampleBoard
-from firsthop_steering.ufrag import RouteKeys
+from firsthop_ice.ufrag import RouteKeys
+from firsthop_relay.flows.drops import Drop
+from firsthop_relay.flows.flow_table import FlowTable
+from firsthop_relay.flows.route_text import read_routes
+from firsthop_relay.io.listening import bind_udp
+from firsthop_relay.io.server import RelayServer
+from firsthop_steering.feed.measurements import SampleBatch
+from firsthop_steering.feed.sample_queue import SampleBoard
 from media import (
     REGION,
     RTP,

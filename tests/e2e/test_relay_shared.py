@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from firsthop_relay.drops import Drop
-from firsthop_relay.flows import FlowTable
-from firsthop_relay.listening import bind_udp
-from firsthop_relay.route_text import read_routes
-from firsthop_relay.server import RelayServer
-from firsthop_relay.shared import ASKED_A_TICK, SharedFlows
-from firsthop_steering.snapshot import KeySet
-from firsthop_steering.ufrag import RouteKeys
+from firsthop_ice.ufrag import RouteKeys
+from firsthop_relay.flows.drops import Drop
+from firsthop_relay.flows.flow_table import FlowTable
+from firsthop_relay.flows.route_text import read_routes
+from firsthop_relay.io.listening import bind_udp
+from firsthop_relay.io.server import RelayServer
+from firsthop_relay.survival.shared import ASKED_A_TICK, SharedFlows
+from firsthop_steering.feed.snapshot import KeySet
 from media import PATIENCE_S, REGION, RTP, Client, FarEnd, credential, far_end, until
 from relays import Options, counted_by, started
 from standin import keyset, own_address, write_route_keys

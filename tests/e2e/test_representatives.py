@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from firsthop.explaining import Explainer
+from firsthop.controlplane.explaining import Explainer
 from firsthop_healthchecks.probes.icmp import no_ping_sockets
 from firsthop_healthchecks.representatives.rota import LEAST_GAP_S, Rota
 from standin import own_address, running

@@ -23,9 +23,9 @@ from allocator_world import KEYS
 from calls import RELAY_PORT, SIGNALLING_PORT, Forwarder, World, relay, transceiver, world
 from firsthop_healthchecks.probes import Failed, Passed
 from firsthop_healthchecks.probes.stun import StunProbe
-from firsthop_steering.reports import ProbeTarget
-from firsthop_steering.session_token import read_token, sign_call
-from firsthop_steering.ufrag import Decoded, claims, decode, mint
+from firsthop_ice.session_token import read_token, sign_call
+from firsthop_ice.ufrag import Decoded, claims, decode, mint
+from firsthop_steering.feed.reports import ProbeTarget
 from standin import own_address
 
 pytestmark = pytest.mark.e2e

@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from firsthop.command_line import build
-from firsthop.explaining import Explainer
+from firsthop.controlplane.explaining import Explainer
 from placed import NAME, document_of
 
 pytestmark = pytest.mark.database

@@ -20,15 +20,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deployment import ask, free_port, until
 from fed_edge import DOCUMENT, FRA, GERMANY, IAD, NAME, FedEdge
-from firsthop_steering.document import Document
-from firsthop_steering.snapshot import Plan, RelayStatus, Snapshot, Status, kind_of, seal
+from firsthop_steering.feed.snapshot import Plan, RelayStatus, Snapshot, Status, kind_of, seal
+from firsthop_steering.plan.document import Document
 from standin import keyset
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 
 IMPATIENT = """
-import firsthop.edge.alone
-firsthop.edge.alone.SILENT_S = 1.0
+import firsthop.edge.isolation.isolated_planner
+firsthop.edge.isolation.isolated_planner.SILENT_S = 1.0
 """
 
 

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop.edge.shelf import Shelf
-from firsthop.postgres import EmbeddedPostgres
-from firsthop_controlplane.leadership import first_number
-from firsthop_controlplane.peers import replica_secret
-from firsthop_steering.deltas import delta_between
-from firsthop_steering.snapshot import Status, seal
+from firsthop.edge.following.snapshot_store import Shelf
+from firsthop.postgres.server import EmbeddedPostgres
+from firsthop_controlplane.leader.leadership import first_number
+from firsthop_controlplane.leader.peers import replica_secret
+from firsthop_steering.feed.deltas import delta_between
+from firsthop_steering.feed.snapshot import Status, seal
 from replicas import FollowingEdge, Replica, Replicas, replicas, until
 from worlds import status_of
 

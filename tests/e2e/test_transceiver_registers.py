@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from calls import MEDIA_PORT, SIGNALLING_PORT, Transceiver
-from firsthop_steering.region_keys import RegionKeys
-from firsthop_steering.ufrag import Credential, RouteKeys, mint_ufrag
+from firsthop_ice.region_keys import RegionKeys
+from firsthop_ice.ufrag import Credential, RouteKeys, mint_ufrag
 from media import Client
 from standin import Process, own_address, running
 

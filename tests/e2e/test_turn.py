@@ -17,8 +17,8 @@ from browsers import why_not as no_browser
 from calls import RELAY_PORT, world
 from firsthop_healthchecks.probes import Failed, Passed, Unable
 from firsthop_healthchecks.probes.turn import TurnProbe
-from firsthop_steering.reports import ProbeTarget
-from firsthop_steering.turn import turn_credential, turn_secret
+from firsthop_ice.turn import turn_credential, turn_secret
+from firsthop_steering.feed.reports import ProbeTarget
 from standin import own_address
 from turn_server import PORT, turn_server, why_not
 from worlds import status_of

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from browsers import page
 from browsers import why_not as no_browser
 from deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope, until
-from firsthop_steering.snapshot import KeySet, unseal
-from firsthop_steering.ufrag import Decoded, RouteKeys, decode
+from firsthop_ice.ufrag import Decoded, RouteKeys, decode
+from firsthop_steering.feed.snapshot import KeySet, unseal
 from lone_edge import LoneEdge
 from turn_server import turn_server
 from turn_server import why_not as no_turn

@@ -18,7 +18,7 @@ import dns.exception
 import pytest
 
 from deployment import addresses, ask, free_port
-from firsthop.explaining import Explainer
+from firsthop.controlplane.explaining import Explainer
 from standin import running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]

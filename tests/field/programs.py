@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from field.namespaces import Place
-from firsthop.postgres import EmbeddedPostgres
+from firsthop.postgres.server import EmbeddedPostgres
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)

@@ -16,7 +16,7 @@ from deployment import until
 from field.asking import Query, ask_once
 from field.namespaces import Place, Switch
 from field.programs import Database, Program
-from firsthop.machine_tokens import MachineTokens
+from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.up.demo import SERVICE, demo_document
 
 API_PORT, METRICS_PORT, RELAY_PORT, COUNTERS_PORT = 8080, 9153, 3478, 9154

@@ -23,13 +23,13 @@ sys.path.insert(1, str(TESTS.parent))
 import atheris  # type: ignore[import-not-found,unused-ignore]
 
 with atheris.instrument_imports(include=["firsthop_dns"]):
-    from firsthop_dns.respond import respond, respond_strictly
+    from firsthop_dns.answer.respond import respond, respond_strictly
 
 import dns.exception
 import dns.message
 
-from firsthop_dns.clients import UDP6
-from firsthop_dns.edns import MOST_GAIN
+from firsthop_dns.answer.client_keys import UDP6
+from firsthop_dns.wire.edns import MOST_GAIN
 from wire import sample
 from wire.corpus import corpus
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from firsthop_dns.instance import TCP_IDLE_S
-from firsthop_dns.tables import Tables
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.instance import TCP_IDLE_S
 from wire import sample
 from wire.target import FOREIGN_DEADLINE_S, Target
 

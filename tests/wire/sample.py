@@ -14,20 +14,20 @@ from typing import Any
 import dns.name
 import dns.zone
 
-from firsthop_dns.counters import Counters
-from firsthop_dns.instance import Instance
-from firsthop_dns.layout import SECTION
-from firsthop_dns.listening import bind
-from firsthop_dns.server import DnsServer
-from firsthop_dns.tables import Tables
-from firsthop_dns.zone import encode_zones
+from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.instance import Instance
+from firsthop_dns.compile.zone import encode_zones
+from firsthop_dns.serve.listening import bind
+from firsthop_dns.serve.server import DnsServer
+from firsthop_dns.table.layout import SECTION
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
-from firsthop_steering.atlas import Atlas, key_range
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import Document, load_yaml
-from firsthop_steering.snapshot import Plan, RelayStatus, Status
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Atlas, key_range
+from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.plan.document import Document, load_yaml
 from wire.servers.same import COOKIE_SECRET, NSID
 from wire.target import DEADLINE_S
 

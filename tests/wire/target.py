@@ -14,7 +14,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from firsthop_dns.server import DnsServer
+from firsthop_dns.serve.server import DnsServer
 
 DEADLINE_S = 20.0
 """For a busy machine; nothing waits that long when all is well."""

@@ -15,11 +15,11 @@ from typing import Any
 import dns.message
 import pytest
 
-from firsthop_dns.accept import ACCEPT_FAILURES
-from firsthop_dns.instance import TCP_IDLE_S
-from firsthop_dns.listening import bind, bind_pair, join_pair
-from firsthop_dns.server import DnsServer
-from firsthop_dns.tcp import BATCH, MOST_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
+from firsthop_dns.answer.instance import TCP_IDLE_S
+from firsthop_dns.serve.accept import ACCEPT_FAILURES
+from firsthop_dns.serve.listening import bind, bind_pair, join_pair
+from firsthop_dns.serve.server import DnsServer
+from firsthop_dns.serve.tcp import BATCH, MOST_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
 
 Target = Any  # conftest.Target
 MakeServer = Callable[..., Any]
@@ -186,7 +186,7 @@ def test_all_clients_have_so_many_connections(
     serve: MakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The longest idle makes room, whose ever it is."""
-    monkeypatch.setattr("firsthop_dns.tcp.MOST_CONNECTIONS", 8)
+    monkeypatch.setattr("firsthop_dns.serve.tcp.MOST_CONNECTIONS", 8)
     target = serve(idle_s=3600.0)
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(target.connect()) for _ in range(9)]
@@ -419,8 +419,8 @@ def test_a_fault_of_ours_costs_one_answer(
         raise RuntimeError("a fault of ours")
 
     with monkeypatch.context() as patched:
-        patched.setattr("firsthop_dns.udp.respond", broken)
-        patched.setattr("firsthop_dns.tcp.respond", broken)
+        patched.setattr("firsthop_dns.serve.udp.respond", broken)
+        patched.setattr("firsthop_dns.serve.tcp.respond", broken)
         assert target.ask("geo.example.test").rcode() == dns.rcode.SERVFAIL
         assert target.exchange(queries(1)[0], tcp=True).rcode() == dns.rcode.SERVFAIL
     assert target.ask("geo.example.test").answer

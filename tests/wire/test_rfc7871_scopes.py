@@ -18,20 +18,20 @@ from typing import Any
 
 import pytest
 
-from firsthop_dns.counters import Counters
-from firsthop_dns.instance import Instance
-from firsthop_dns.layout import SECTION
-from firsthop_dns.tables import Tables
-from firsthop_dns.zone import encode_zones
+from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.instance import Instance
+from firsthop_dns.compile.zone import encode_zones
+from firsthop_dns.table.layout import SECTION
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.mmdb import open_geodata
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import Document
-from firsthop_steering.names import to_wire
-from firsthop_steering.snapshot import Plan, RelayStatus, Status
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.plan.document import Document
+from firsthop_zones.names import to_wire
 
 MakeServer = Any  # conftest.MakeServer
 

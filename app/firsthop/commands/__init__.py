@@ -1,0 +1,7 @@
+"""The commands of `firsthop`, a module each. This file imports none of them."""
+
+AT_ONCE = {
+    "relay": "firsthop.commands.relay",
+    "relay-worker": "firsthop.commands.relay_worker",
+}
+"""Commands that start without the command line; their modules' `main` reads the options."""

@@ -13,11 +13,13 @@ from aiohttp import ClientSession
 
 from firsthop.commands.options import items
 from firsthop.commands.process import bearer_token, http_url, http_urls
-from firsthop.commands.running import run_until_signal
 from firsthop.commands.slugs import slug
-from firsthop_healthchecks.agent import Agent, HostCounters, RelayCounters
+from firsthop.process.running import run_until_signal
+from firsthop_healthchecks.agent.agent import Agent, HostCounters, RelayCounters
+from firsthop_healthchecks.agent.presence import Presence
+from firsthop_healthchecks.agent.round_trips import RoundTrips
+from firsthop_healthchecks.agent.samples import SampleReporter
 from firsthop_healthchecks.controlplane import ControlPlane
-from firsthop_healthchecks.presence import Presence
 from firsthop_healthchecks.probes.icmp import IcmpProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_healthchecks.representatives.listing import (
@@ -27,9 +29,7 @@ from firsthop_healthchecks.representatives.listing import (
 )
 from firsthop_healthchecks.representatives.rota import EVERY_S, LEAST_GAP_S, LONGEST_PAUSE_S
 from firsthop_healthchecks.representatives.survey import Survey, measurable
-from firsthop_healthchecks.round_trips import RoundTrips
-from firsthop_healthchecks.samples import SampleReporter
-from firsthop_steering.sample_board import SampleBoard
+from firsthop_steering.feed.sample_queue import SampleBoard
 
 
 def _optional_url(value: str | None) -> str | None:

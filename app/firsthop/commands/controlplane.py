@@ -27,20 +27,20 @@ from firsthop.commands.options import (
 )
 from firsthop.commands.process import fail, http_url
 from firsthop.commands.simulate import tell_effects
-from firsthop.controlplane_process import ControlPlaneOptions, StartError, run_controlplane
-from firsthop.controlplane_store import create_token
+from firsthop.controlplane.explaining import Explainer
+from firsthop.controlplane.machine_tokens import MachineTokens
+from firsthop.controlplane.process import ControlPlaneOptions, StartError, run_controlplane
+from firsthop.controlplane.store import create_token
 from firsthop.document_files import read_document
-from firsthop.explaining import Explainer
-from firsthop.machine_tokens import MachineTokens
 from firsthop.secret_files import write_secret
+from firsthop_controlplane.access.tokens import TokenDraft
 from firsthop_controlplane.errors import ControlPlaneError
 from firsthop_controlplane.settings import GUARD_SHARE, PAST_KEPT_DAYS, Settings
 from firsthop_controlplane.store.migrate import migrate as migrate_store
-from firsthop_controlplane.tokens import TokenDraft
 from firsthop_geodata.errors import GeodataError
-from firsthop_steering.depool import Shares
-from firsthop_steering.document import DocumentError
-from firsthop_steering.promises import MOST_SHARE
+from firsthop_steering.feed.exploration_targets import MOST_SHARE
+from firsthop_steering.health.depool import Shares
+from firsthop_steering.plan.document import DocumentError
 from firsthop_steering.rtt.exploration import SHARE
 
 DatabaseUrl = Annotated[

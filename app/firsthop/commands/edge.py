@@ -19,14 +19,14 @@ from firsthop.edge.settings import (
     EdgeSettings,
     Feed,
 )
-from firsthop.edge.sockets import PortInUseError
 from firsthop.edge.supervisor import Edge
-from firsthop.edge.takeover import TakeOverError
-from firsthop_dns.cookies import read_secrets
-from firsthop_dns.instance import MOST_NSID
-from firsthop_dns.limits import TAILORED_A_SECOND
+from firsthop.edge.workers.sockets import PortInUseError
+from firsthop.process.takeover import TakeOverError
+from firsthop_dns.answer.instance import MOST_NSID
+from firsthop_dns.answer.rate_limit import TAILORED_A_SECOND
+from firsthop_dns.wire.cookies import read_secrets
 from firsthop_geodata.errors import GeodataError
-from firsthop_steering.document import DocumentError
+from firsthop_steering.plan.document import DocumentError
 
 """Octets; it goes into every answer to who asks for it."""
 

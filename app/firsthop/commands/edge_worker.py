@@ -19,8 +19,8 @@ Inherited = Annotated[str, typer.Option("--sockets", help="File descriptors, com
 @app.command()
 def dns(sockets: Inherited) -> None:
     """Answer DNS at sockets that come in pairs, UDP and TCP."""
-    from firsthop.edge import dns_worker  # each worker imports its own half
-    from firsthop_dns.listening import Pair
+    from firsthop.edge.workers import dns_worker  # each worker imports its own half
+    from firsthop_dns.serve.listening import Pair
 
     inherited = _inherited(sockets)
     _run(dns_worker.run([*map(Pair, inherited[::2], inherited[1::2])]))
@@ -37,7 +37,7 @@ def allocator(
     demo_stage: Annotated[Path | None, typer.Option("--demo-stage")] = None,
 ) -> None:
     """Answer allocations."""
-    from firsthop.edge import allocator_worker
+    from firsthop.edge.workers import allocator_worker
     from firsthop_allocator.settings import AllocatorSettings
 
     settings = AllocatorSettings(

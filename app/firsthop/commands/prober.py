@@ -10,15 +10,15 @@ import typer
 
 from firsthop.commands.options import items
 from firsthop.commands.process import bearer_token, http_urls
-from firsthop.commands.running import run_until_signal
 from firsthop.commands.slugs import slug
-from firsthop_healthchecks.collection import collect_seldom
+from firsthop.process.running import run_until_signal
 from firsthop_healthchecks.controlplane import ControlPlane
-from firsthop_healthchecks.prober import Prober
+from firsthop_healthchecks.prober.gc_tuning import collect_seldom
+from firsthop_healthchecks.prober.prober import Prober
+from firsthop_healthchecks.prober.statefile import StateFile
 from firsthop_healthchecks.probes import Probe
 from firsthop_healthchecks.probes.kinds import probes_by_kind
-from firsthop_healthchecks.source import Source
-from firsthop_healthchecks.statefile import StateFile
+from firsthop_healthchecks.probes.source import Source
 
 
 def prober(

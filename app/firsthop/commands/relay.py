@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from firsthop.commands.arguments import listen_list, number, option, switch
-from firsthop.relay.early import bind_early
+from firsthop.relay.prebind import bind_early
 from firsthop.relay.settings import RelaySettings
-from firsthop_relay.limits import Limits
-from firsthop_relay.listening import ListenError
+from firsthop_relay.flows.limits import Limits
+from firsthop_relay.io.listening import ListenError
 
 _DEFAULTS = Limits()
 
@@ -21,10 +21,10 @@ def main(arguments: Sequence[str]) -> None:
     """Run one relay: SIGUSR1 drains it, SIGUSR2 takes that back."""
     settings = _settings(arguments)
     early = bind_early(settings)
-    from firsthop.commands.running import run_until_signal  # all of asyncio: two thirds of a start
-    from firsthop.edge.takeover import TakeOverError
+    from firsthop.process.running import run_until_signal  # all of asyncio: two thirds of a start
+    from firsthop.process.takeover import TakeOverError
     from firsthop.relay.supervisor import serve
-    from firsthop_relay.watched import FileError
+    from firsthop_relay.process.reloading_file import FileError
 
     try:
         run_until_signal(serve(settings, early))
@@ -125,7 +125,7 @@ def _options() -> ArgumentParser:
 def _check_redis(options: ArgumentParser, url: str) -> None:
     """Refuse what no client of Redis can use, before the workers try."""
     if url:
-        from firsthop_relay.shared import connect
+        from firsthop_relay.survival.shared import connect
 
         try:
             connect(url)

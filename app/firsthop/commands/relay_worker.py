@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from firsthop.relay import worker_process
-from firsthop_relay.limits import Limits
+from firsthop_relay.flows.limits import Limits
 
 
 def main(arguments: Sequence[str]) -> None:

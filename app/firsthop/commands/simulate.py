@@ -15,7 +15,7 @@ from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, StateDir, Toke
 from firsthop.commands.process import fail
 from firsthop.commands.resources import print_table
 from firsthop.document_files import read_document
-from firsthop_steering.document import DocumentError
+from firsthop_steering.plan.document import DocumentError
 
 _SHARES = ("before", "after", "utilisation_before", "utilisation_after")
 _COLUMNS = ("region", "capacity", *_SHARES)

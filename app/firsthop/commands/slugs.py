@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from firsthop_steering.model import Slug
+from firsthop_steering.plan.model import Slug
 
 _SLUG = TypeAdapter(Slug)
 

@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from firsthop.addresses import Listen
 from firsthop.commands.options import items, listen_list, listen_one
 from firsthop.commands.process import bearer_token, fail, http_urls
-from firsthop.commands.running import run_until_signal
 from firsthop.commands.slugs import optional_slug
+from firsthop.process.running import run_until_signal
+from firsthop_healthchecks.agent.transceiver import Enrolment
 from firsthop_healthchecks.controlplane import ControlPlane
-from firsthop_healthchecks.transceiver import Enrolment
-from firsthop_relay.listening import ListenError
+from firsthop_relay.io.listening import ListenError
+from firsthop_relay.process.reloading_file import FileError
 from firsthop_relay.transceiver.service import TransceiverSettings, serve_transceiver
-from firsthop_relay.watched import FileError
-from firsthop_steering.registration import Registration
+from firsthop_steering.plan.registration import Registration
 
 MOST_RELAYS = 3
 MOST_SESSIONS = 100

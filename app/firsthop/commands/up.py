@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, listen_one, network
-from firsthop.edge.sockets import PortInUseError
-from firsthop.postgres import PostgresError
+from firsthop.edge.workers.sockets import PortInUseError
+from firsthop.postgres.server import PostgresError
 from firsthop.up.run import LOOPBACK, Up, UpError
 from firsthop.up.settings import UpSettings
 

@@ -11,10 +11,10 @@ from firsthop.commands.api_client import ApiError, call, call_for_tag
 from firsthop.commands.controlplane import tell
 from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, StateDir, Token
 from firsthop.commands.process import fail
-from firsthop_controlplane.revisions import MESSAGE_LIMIT
-from firsthop_steering.document import DocumentError
-from firsthop_steering.model import Zone
-from firsthop_steering.zonefile import read_zone
+from firsthop_controlplane.configuration.revisions import MESSAGE_LIMIT
+from firsthop_steering.plan.document import DocumentError
+from firsthop_zones.model import Zone
+from firsthop_zones.zonefile import read_zone
 
 TRIES = 3
 """When others change the configuration meanwhile."""

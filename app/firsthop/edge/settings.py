@@ -11,9 +11,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.addresses import Listen
-from firsthop_dns.cookies import derived_secrets
-from firsthop_dns.limits import LOOPBACK, TAILORED_A_SECOND, Network
-from firsthop_steering.snapshot import KeySet
+from firsthop_dns.answer.rate_limit import LOOPBACK, TAILORED_A_SECOND, Network
+from firsthop_dns.wire.cookies import derived_secrets
+from firsthop_steering.feed.snapshot import KeySet
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,30 +20,30 @@ import structlog
 from aiohttp import web
 
 from firsthop.document_files import DocumentFiles, Stamp, stamp_of
-from firsthop.edge import standalone
-from firsthop.edge.alone import SILENT_S, LonePlanner, Seen
-from firsthop.edge.crew import Crew
-from firsthop.edge.demand import DemandBoard, DemandReporter, Source
-from firsthop.edge.follower import Follower
-from firsthop.edge.loads import Askable, LoadWatch, askable
-from firsthop.edge.observability import CounterBoard, create_observability_app
-from firsthop.edge.posting import Poster
-from firsthop.edge.samples import SampleReporter
+from firsthop.edge.compiling.tables import TableStore, ended, forget_old
+from firsthop.edge.following import file_source as standalone
+from firsthop.edge.following.follower import Follower
+from firsthop.edge.following.snapshot_store import Shelf
+from firsthop.edge.isolation.isolated_planner import SILENT_S, LonePlanner, Seen
+from firsthop.edge.isolation.relay_loads import Askable, LoadWatch, askable
+from firsthop.edge.reporting.demand import DemandBoard, DemandReporter, Source
+from firsthop.edge.reporting.observability import CounterBoard, create_observability_app
+from firsthop.edge.reporting.posting import Poster
+from firsthop.edge.reporting.samples import SampleReporter
 from firsthop.edge.settings import EdgeSettings, Feed
-from firsthop.edge.shelf import Shelf
-from firsthop.edge.sockets import ALLOCATOR, METRICS, ListeningSockets
-from firsthop.edge.tables import TableStore, ended, forget_old
-from firsthop.edge.takeover import READY_WITHIN_S, Place, TakeOverError, claim
-from firsthop.edge.workers import Worker
+from firsthop.edge.workers.sockets import ALLOCATOR, METRICS, ListeningSockets
+from firsthop.edge.workers.worker_pool import Crew
+from firsthop.process.takeover import READY_WITHIN_S, Place, TakeOverError, claim
+from firsthop.process.workers import Worker
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.atlas import pool_sites
-from firsthop_steering.document import DocumentError, warnings_in
-from firsthop_steering.guidance import NO_GUIDANCE, Guidance
-from firsthop_steering.roster import roster
-from firsthop_steering.sample_board import Row, SampleBoard
-from firsthop_steering.snapshot import KeySet, Plan, Status
+from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.topology import pool_sites
+from firsthop_steering.feed.guidance import NO_GUIDANCE, Guidance
+from firsthop_steering.feed.sample_queue import Row, SampleBoard
+from firsthop_steering.feed.snapshot import KeySet, Plan, Status
+from firsthop_steering.plan.document import DocumentError, warnings_in
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from firsthop.addresses import Listen
-from firsthop_relay.limits import Limits
+from firsthop_relay.flows.limits import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

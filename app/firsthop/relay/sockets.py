@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from firsthop.addresses import Listen, format_listen
-from firsthop.edge.takeover import Key
+from firsthop.process.takeover import Key
 from firsthop.relay.settings import RelaySettings
-from firsthop_relay.listening import bind_tcp, bind_udp
+from firsthop_relay.io.listening import bind_tcp, bind_udp
 
 UDP, TCP, METRICS, FLOWS = "udp", "tcp", "metrics", "flows"
 

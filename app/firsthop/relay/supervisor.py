@@ -10,14 +10,14 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from firsthop.edge.takeover import READY_WITHIN_S, Place, TakeOverError, claim
-from firsthop.relay.crew import HAND_OVER_WITHIN_S, Alone, Crew, Processes
-from firsthop.relay.early import Early
+from firsthop.process.takeover import READY_WITHIN_S, Place, TakeOverError, claim
+from firsthop.relay.prebind import Early
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
+from firsthop.relay.worker_pool import HAND_OVER_WITHIN_S, Alone, Crew, Processes
 from firsthop_relay import log
-from firsthop_relay.route_text import write_routes
-from firsthop_relay.watched import FileError, KeyFile, RouteFile
+from firsthop_relay.flows.route_text import write_routes
+from firsthop_relay.process.reloading_file import FileError, KeyFile, RouteFile
 
 if TYPE_CHECKING:
     from aiohttp.web import AppRunner
@@ -82,8 +82,8 @@ class _Relay:
 
     async def _serve_metrics(self, sock: socket.socket) -> AppRunner:
         """Its libraries are imported beside the loop, which forwards meanwhile."""
-        await asyncio.to_thread(import_module, "firsthop_relay.metrics")
-        from firsthop_relay.metrics import serve_metrics
+        await asyncio.to_thread(import_module, "firsthop_relay.process.metrics")
+        from firsthop_relay.process.metrics import serve_metrics
 
         return await serve_metrics(self._crew.reading, self._crew.round_trips, sock)
 

@@ -7,9 +7,9 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from firsthop.edge.pipe import SupervisorPipe
-from firsthop_relay.limits import Limits
-from firsthop_relay.worker import RelayWorker
+from firsthop.process.pipe import SupervisorPipe
+from firsthop_relay.flows.limits import Limits
+from firsthop_relay.process.worker import RelayWorker
 
 REPORT_INTERVAL_S = 1.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network
 
-from firsthop_steering.document import Document
+from firsthop_steering.plan.document import Document
 
 ZONE = "edge.example."
 SERVICE = "relay.edge.example."

@@ -21,17 +21,17 @@ from typing import Any
 import aiohttp
 
 from firsthop.addresses import format_listen
-from firsthop.edge.sockets import check_free
-from firsthop.machine_tokens import MachineTokens
-from firsthop.postgres import EmbeddedPostgres, PostgresError
+from firsthop.controlplane.machine_tokens import MachineTokens
+from firsthop.edge.workers.sockets import check_free
+from firsthop.postgres.server import EmbeddedPostgres, PostgresError
 from firsthop.secret_files import write_secret
 from firsthop.up.banner import banner
 from firsthop.up.children import Child
 from firsthop.up.demo import SERVICE, demo_document
 from firsthop.up.settings import UpSettings
 from firsthop.up.stage import Stage
-from firsthop_dns.edns import SERVFAIL
-from firsthop_steering.document import Document
+from firsthop_dns.wire.edns import SERVFAIL
+from firsthop_steering.plan.document import Document
 
 RELAY_RESTART_S = 20.0
 """Long enough to watch the answers move away from a killed relay, and back."""

@@ -9,18 +9,18 @@ from pydantic import AwareDatetime, Field
 from sqlalchemy import select
 from sqlalchemy.orm import defer
 
+from firsthop_controlplane.access.tokens import OPERATORS, VIEWERS
 from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Forcing, Operation, answer
 from firsthop_controlplane.api.pages import Page, before_number, page_of
 from firsthop_controlplane.api.steering import Warned
-from firsthop_controlplane.differences import Difference
+from firsthop_controlplane.configuration.differences import Difference
+from firsthop_controlplane.configuration.revisions import MESSAGE_LIMIT, Outcome
 from firsthop_controlplane.errors import not_found
-from firsthop_controlplane.revisions import MESSAGE_LIMIT, Outcome
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
-from firsthop_controlplane.tokens import OPERATORS, VIEWERS
-from firsthop_steering.document import Document, warnings_in
-from firsthop_steering.model import Model
-from firsthop_steering.simulation import Simulation
+from firsthop_steering.plan.document import Document, warnings_in
+from firsthop_steering.whatif.simulation import Simulation
+from firsthop_zones.model import Model
 
 HIGHEST_NUMBER = 2**63 - 1
 

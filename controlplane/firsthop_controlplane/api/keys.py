@@ -6,15 +6,15 @@ from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from firsthop_controlplane.access.keyring import KeyEntry, KeyPatch, key_entry, live_keys
+from firsthop_controlplane.access.tokens import ADMINS
 from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.pages import Page, page_of
+from firsthop_controlplane.configuration.revisions import lock
 from firsthop_controlplane.errors import Fault, invalid, malformed, not_found
-from firsthop_controlplane.keyring import KeyEntry, KeyPatch, key_entry, live_keys
-from firsthop_controlplane.revisions import lock
 from firsthop_controlplane.store.ledger import KeyRow
-from firsthop_controlplane.tokens import ADMINS
-from firsthop_steering.model import Model
+from firsthop_zones.model import Model
 
 
 class KeyDraft(Model):

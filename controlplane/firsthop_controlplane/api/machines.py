@@ -10,14 +10,14 @@ from datetime import datetime
 from aiohttp import web
 from pydantic import Field
 
+from firsthop_controlplane.access.tokens import OPERATORS
 from firsthop_controlplane.api.operations import Calling, Operation, Query, answer
 from firsthop_controlplane.api.registration import TRANSCEIVERS_ONLY, check_region
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, conflict, invalid, not_found
-from firsthop_controlplane.tokens import OPERATORS
-from firsthop_steering.families import probed
-from firsthop_steering.model import Family, Probe, Relay, State
-from firsthop_steering.reports import (
+from firsthop_ice.turn import probe_credential
+from firsthop_ice.ufrag import PROBE_LIFETIME, mint_path_credential
+from firsthop_steering.feed.reports import (
     ProbeReport,
     ProbeTarget,
     ProbeTargets,
@@ -25,8 +25,8 @@ from firsthop_steering.reports import (
     Report,
     TransceiverReport,
 )
-from firsthop_steering.turn import probe_credential
-from firsthop_steering.ufrag import PROBE_LIFETIME, mint_path_credential
+from firsthop_steering.health.families import probed
+from firsthop_steering.plan.model import Family, Probe, Relay, State
 
 AGENTS = frozenset({"agent"})
 PROBERS = frozenset({"prober"})

@@ -10,6 +10,7 @@ import numpy as np
 from aiohttp import web
 from pydantic import Field
 
+from firsthop_controlplane.access.tokens import OPERATORS, VIEWERS, Principal
 from firsthop_controlplane.api.operations import Calling, Operation, Query, answer
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import (
@@ -30,18 +31,18 @@ from firsthop_controlplane.learning.intake import (
     source_number,
 )
 from firsthop_controlplane.learning.memory import Memory
-from firsthop_controlplane.tokens import OPERATORS, VIEWERS, Principal
 from firsthop_geodata.prefixes import normalise
-from firsthop_steering.atlas import parse_client
-from firsthop_steering.measurements import Sample, SampleBatch, SamplesTaken
-from firsthop_steering.model import Model, Slug
-from firsthop_steering.promises import Promise
+from firsthop_steering.decision.placement import Ground
+from firsthop_steering.decision.topology import parse_client
+from firsthop_steering.feed.exploration_targets import Promise
+from firsthop_steering.feed.measurements import Sample, SampleBatch, SamplesTaken
+from firsthop_steering.feed.snapshot import Plan
+from firsthop_steering.plan.model import Slug
 from firsthop_steering.rtt.estimates import SOURCES
-from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.representatives import represented
 from firsthop_steering.rtt.samples import MAX_REGIONS, Samples, prefix_of
-from firsthop_steering.snapshot import Plan
+from firsthop_zones.model import Model
 
 MEASURERS = OPERATORS | {"edge", "allocator", "transceiver", "agent"}
 MOST_FAULTS = 20

@@ -12,12 +12,12 @@ from sqlalchemy import select
 
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Unavailable, malformed, not_found
-from firsthop_controlplane.past import relays_at
-from firsthop_controlplane.store.guidance import PastSnapshot
+from firsthop_controlplane.health.relay_history import relays_at
+from firsthop_controlplane.history.guidance_log import PastSnapshot
 from firsthop_controlplane.store.ledger import RevisionRow
-from firsthop_steering.document import Document
-from firsthop_steering.guidance import Guidance
-from firsthop_steering.snapshot import Latency, Plan, Prices, Status
+from firsthop_steering.feed.guidance import Guidance
+from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status
+from firsthop_steering.plan.document import Document
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 _LONGEST_NUMBER = 18

@@ -9,12 +9,12 @@ from typing import Any, Literal, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from firsthop_controlplane.actor import Actor, peer_address
+from firsthop_controlplane.access.tokens import Principal
 from firsthop_controlplane.api.bodies import check_text, json_object, raw_body, validated
 from firsthop_controlplane.api.problems import REQUEST_ID, Handler, faults
+from firsthop_controlplane.configuration.actor import Actor, peer_address
 from firsthop_controlplane.deps import DEPS, Deps
 from firsthop_controlplane.errors import Refused, malformed
-from firsthop_controlplane.tokens import Principal
 
 M = TypeVar("M", bound=BaseModel)
 Call = Callable[["Calling"], Awaitable[web.StreamResponse]]

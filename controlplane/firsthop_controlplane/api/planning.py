@@ -7,12 +7,13 @@ from datetime import datetime
 import numpy as np
 from aiohttp import web
 
+from firsthop_controlplane.access.tokens import VIEWERS
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.errors import Fault, invalid
-from firsthop_controlplane.tokens import VIEWERS
-from firsthop_steering.demand import DemandReport
-from firsthop_steering.model import Model, Slug
+from firsthop_steering.feed.demand import DemandReport
+from firsthop_steering.plan.model import Slug
 from firsthop_steering.rtt.samples import parse_prefix
+from firsthop_zones.model import Model
 
 EDGES = frozenset({"edge"})
 

@@ -8,6 +8,7 @@ from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from firsthop_controlplane.access.tokens import OPERATORS, VIEWERS
 from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.pages import Page, after_name, page_of
@@ -15,9 +16,9 @@ from firsthop_controlplane.api.resources import merged, slug
 from firsthop_controlplane.errors import not_found
 from firsthop_controlplane.store.configuration import RECORDS, new_record
 from firsthop_controlplane.store.tables import RecordRow, ZoneRow
-from firsthop_controlplane.tokens import OPERATORS, VIEWERS
-from firsthop_steering.model import Record, Slug
-from firsthop_steering.rdata import domain_name
+from firsthop_steering.plan.model import Slug
+from firsthop_zones.model import Record
+from firsthop_zones.rdata import domain_name
 
 
 class RecordEntry(Record):

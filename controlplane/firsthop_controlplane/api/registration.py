@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.resources import slug
+from firsthop_controlplane.configuration.registrations import check_room, enter, refuse
 from firsthop_controlplane.errors import Fault, Refused, TooMany, not_found
-from firsthop_controlplane.registrations import check_room, enter, refuse
 from firsthop_controlplane.store.configuration import TRANSCEIVERS
 from firsthop_controlplane.store.tables import TransceiverRow
-from firsthop_steering.model import Transceiver
-from firsthop_steering.registration import Registration, entered, problems_of
+from firsthop_steering.plan.model import Transceiver
+from firsthop_steering.plan.registration import Registration, entered, problems_of
 
 TRANSCEIVERS_ONLY = frozenset({"transceiver"})
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 from pydantic import Field
 
+from firsthop_controlplane.access.tokens import REPLICAS
 from firsthop_controlplane.api.operations import Calling, Operation
-from firsthop_controlplane.tokens import REPLICAS
-from firsthop_steering.model import Model
+from firsthop_zones.model import Model
 
 
 class LeaderNotice(Model):

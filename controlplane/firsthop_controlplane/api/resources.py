@@ -13,6 +13,7 @@ from pydantic import BaseModel, create_model
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from firsthop_controlplane.access.tokens import OPERATORS, VIEWERS
 from firsthop_controlplane.api.bodies import validated
 from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Forcing, Operation, answer
@@ -21,9 +22,8 @@ from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
 from firsthop_controlplane.store import configuration
 from firsthop_controlplane.store.configuration import Collection
 from firsthop_controlplane.store.tables import Configured
-from firsthop_controlplane.tokens import OPERATORS, VIEWERS
-from firsthop_steering.model import Model, Zone
-from firsthop_steering.rdata import domain_name
+from firsthop_zones.model import Model, Zone
+from firsthop_zones.rdata import domain_name
 
 _SLUG = re.compile(r"[a-z0-9-]{1,63}")
 

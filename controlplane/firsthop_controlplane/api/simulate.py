@@ -11,15 +11,16 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
+from firsthop_controlplane.access.tokens import VIEWERS
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.steering import find_service, no_geo_data
 from firsthop_controlplane.errors import Fault, Unavailable, invalid
-from firsthop_controlplane.tokens import VIEWERS
-from firsthop_steering.atlas import parse_client
-from firsthop_steering.document import Document, problems_in
-from firsthop_steering.model import Model, Slug
-from firsthop_steering.simulate import taken_as_lost
-from firsthop_steering.simulation import Simulation
+from firsthop_steering.decision.topology import parse_client
+from firsthop_steering.plan.document import Document, problems_in
+from firsthop_steering.plan.model import Slug
+from firsthop_steering.whatif.simulate import taken_as_lost
+from firsthop_steering.whatif.simulation import Simulation
+from firsthop_zones.model import Model
 
 MOST_CLIENTS = 100_000
 

@@ -12,18 +12,19 @@ from typing import Any
 from aiohttp import web
 from pydantic import AwareDatetime, Field
 
+from firsthop_controlplane.access.tokens import VIEWERS
 from firsthop_controlplane.api.moments import Moment, moment
 from firsthop_controlplane.api.operations import Calling, Operation, Query, answer, answer_json
+from firsthop_controlplane.configuration.situation import Situation
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
-from firsthop_controlplane.situation import Situation
-from firsthop_controlplane.tokens import VIEWERS
-from firsthop_steering.document import Document
-from firsthop_steering.endangered import endangered
-from firsthop_steering.model import Forced, Model, Service, Slug
-from firsthop_steering.rdata import domain_name
-from firsthop_steering.reports import RelayReport, TransceiverReport
-from firsthop_steering.snapshot import Status
+from firsthop_steering.decision.fairness_now import endangered
+from firsthop_steering.feed.reports import RelayReport, TransceiverReport
+from firsthop_steering.feed.snapshot import Status
+from firsthop_steering.plan.document import Document
+from firsthop_steering.plan.model import Forced, Service, Slug
+from firsthop_zones.model import Model
+from firsthop_zones.rdata import domain_name
 
 
 class ExplainQuery(Query):

@@ -14,10 +14,10 @@ import structlog
 from aiohttp import web
 from pydantic import Field
 
+from firsthop_controlplane.access.tokens import REPLICAS
 from firsthop_controlplane.api.operations import Calling, Operation, Query
 from firsthop_controlplane.errors import NoLeader
-from firsthop_controlplane.feed import Held, Subscription
-from firsthop_controlplane.tokens import REPLICAS
+from firsthop_controlplane.feed.feed import Held, Subscription
 
 log = structlog.get_logger(__name__)
 READERS = REPLICAS | {"edge"}
@@ -102,7 +102,7 @@ def _still_allowed(calling: Calling) -> bool:
 
 _LINES: dict[str, Any] = {
     "type": "string",
-    "description": "Lines: sealed snapshots (firsthop_steering.snapshot), or empty every 2 s.",
+    "description": "Lines: sealed snapshots (firsthop_steering.feed.snapshot), or empty every 2 s.",
 }
 
 OPERATIONS = (

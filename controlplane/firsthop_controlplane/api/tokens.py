@@ -7,15 +7,8 @@ from pydantic import AwareDatetime, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from firsthop_controlplane.api.etags import etag, require
-from firsthop_controlplane.api.operations import Calling, Operation, answer
-from firsthop_controlplane.api.pages import Page, after_name, page_of
-from firsthop_controlplane.api.resources import merged, slug
-from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
-from firsthop_controlplane.keyring import token_changed
-from firsthop_controlplane.revisions import lock
-from firsthop_controlplane.store.ledger import TokenRow
-from firsthop_controlplane.tokens import (
+from firsthop_controlplane.access.keyring import token_changed
+from firsthop_controlplane.access.tokens import (
     ADMINS,
     TokenCreated,
     TokenDraft,
@@ -24,7 +17,14 @@ from firsthop_controlplane.tokens import (
     new_row,
     new_secret,
 )
-from firsthop_steering.model import Model
+from firsthop_controlplane.api.etags import etag, require
+from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.api.pages import Page, after_name, page_of
+from firsthop_controlplane.api.resources import merged, slug
+from firsthop_controlplane.configuration.revisions import lock
+from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
+from firsthop_controlplane.store.ledger import TokenRow
+from firsthop_zones.model import Model
 
 
 class TokenPatch(Model):

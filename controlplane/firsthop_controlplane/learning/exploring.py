@@ -13,22 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_controlplane.learning.publication import Publication
-from firsthop_steering.demand import prefix_text
-from firsthop_steering.model import State
-from firsthop_steering.planner.groups import Wanted
-from firsthop_steering.promises import (
+from firsthop_steering.decision.availability import may_be_explored
+from firsthop_steering.decision.placement import Ground
+from firsthop_steering.feed.demand import prefix_text
+from firsthop_steering.feed.exploration_targets import (
     MOST_PROMISED,
     MOST_PROMISES,
     Promise,
     Promises,
     place_name,
 )
+from firsthop_steering.feed.snapshot import Plan, Prices, RelayStatus, Status
+from firsthop_steering.plan.model import State
+from firsthop_steering.planner.groups import Wanted
 from firsthop_steering.rtt.exploration import explore, lower_bounds_ms
-from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.samples import Floats, Ints, Keys
-from firsthop_steering.snapshot import Plan, Prices, RelayStatus, Status
-from firsthop_steering.standing import may_be_explored
 
 Mask = npt.NDArray[np.bool_]
 

@@ -15,8 +15,10 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from firsthop_controlplane.feed import Feed
-from firsthop_controlplane.leadership import first_number
+from firsthop_controlplane.feed.feed import Feed
+from firsthop_controlplane.health.health_state import Clock
+from firsthop_controlplane.history.guidance_log import GuidanceLog
+from firsthop_controlplane.leader.leadership import first_number
 from firsthop_controlplane.learning.exploring import (
     Exploring,
     Mask,
@@ -26,17 +28,15 @@ from firsthop_controlplane.learning.exploring import (
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
-from firsthop_controlplane.observations import Clock
 from firsthop_controlplane.store import learned as store
 from firsthop_controlplane.store.engine import unavailable
-from firsthop_controlplane.store.guidance import GuidanceLog
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.model import Region
+from firsthop_steering.decision.placement import Ground
+from firsthop_steering.feed.snapshot import Latency, Plan, supersedes
+from firsthop_steering.plan.model import Region
 from firsthop_steering.planner.groups import NOBODY, Wanted
 from firsthop_steering.rtt.exploration import SHARE
-from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
-from firsthop_steering.snapshot import Latency, Plan, supersedes
 
 log = structlog.get_logger(__name__)
 OBSERVE_S = 2.0

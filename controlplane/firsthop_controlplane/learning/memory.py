@@ -13,7 +13,7 @@ import numpy as np
 from firsthop_controlplane.learning.intake import Drained, Intake
 from firsthop_controlplane.learning.numbers import RegionNumbers
 from firsthop_controlplane.learning.parts import Part, pack, unpack
-from firsthop_steering.rtt.ground import Ground
+from firsthop_steering.decision.placement import Ground
 from firsthop_steering.rtt.learned import Learned, learn
 from firsthop_steering.rtt.ledger import Entries
 from firsthop_steering.rtt.model import RttModel

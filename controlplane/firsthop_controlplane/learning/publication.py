@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_controlplane.learning.orders import UNSAID, Orders, joined
+from firsthop_steering.decision.placement import Ground
+from firsthop_steering.feed.snapshot import MOST_LEARNED, Latency
 from firsthop_steering.rtt.exploration import lower_bounds_ms
-from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix
-from firsthop_steering.snapshot import MOST_LEARNED, Latency
 
 MOST_NUMBERS = 2_500_000
 """Prefixes × regions: some 13 MB of JSON, which an edge takes in one line."""

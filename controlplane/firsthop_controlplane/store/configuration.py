@@ -22,18 +22,16 @@ from firsthop_controlplane.store.tables import (
     TransceiverRow,
     ZoneRow,
 )
-from firsthop_steering.document import Document
-from firsthop_steering.model import (
-    Model,
+from firsthop_steering.plan.document import Document
+from firsthop_steering.plan.model import (
     Override,
-    Record,
     Region,
     Relay,
     Service,
     Transceiver,
     TransceiverRegion,
-    Zone,
 )
+from firsthop_zones.model import Model, Record, Zone
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,8 @@ class RttPartRow(Base):
 
 class GuidancePastRow(Base):
     """Prices or latency that edges were told from a moment on: a whole snapshot, or what changed
-    since the row of the same kind before it, as `firsthop_controlplane.store.guidance` writes it.
+    since the row of the same kind before it, as `firsthop_controlplane.history.guidance_log` writes
+    it.
     """
 
     __tablename__ = "guidance_past"

@@ -1,4 +1,4 @@
-"""The tables of what operators configure: one column a field of `firsthop_steering.model`.
+"""The tables of what operators configure: one column a field of `firsthop_steering.plan.model`.
 
 Column names are field names, so rows and models are converted without a list of fields. Rules
 within one row stand here as constraints as well; those between rows are deferred to the commit,

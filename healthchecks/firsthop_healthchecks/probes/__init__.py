@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from firsthop_steering.reports import ProbeTarget
+from firsthop_steering.feed.reports import ProbeTarget
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, not_reached, timed_out
-from firsthop_steering.reports import ProbeTarget
+from firsthop_steering.feed.reports import ProbeTarget
 
 DATAGRAM = 65535
 

@@ -12,8 +12,8 @@ import dns.rcode
 
 from firsthop_healthchecks.probes import Failed, Outcome, Unable
 from firsthop_healthchecks.probes.datagram import exchange
-from firsthop_healthchecks.source import ANY, Source
-from firsthop_steering.reports import ProbeTarget
+from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_steering.feed.reports import ProbeTarget
 
 PAYLOAD = 1232  # what passes every path unfragmented
 

@@ -18,8 +18,8 @@ from yarl import URL
 
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, not_reached, timed_out
 from firsthop_healthchecks.probes.certificates import context, handshake_failed
-from firsthop_healthchecks.source import ANY, Source
-from firsthop_steering.reports import ProbeTarget
+from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_steering.feed.reports import ProbeTarget
 
 BODY = 64 * 1024  # octets of a body that are read, and only for a body rule
 

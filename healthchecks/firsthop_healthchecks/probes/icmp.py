@@ -13,8 +13,8 @@ from functools import partial
 
 from firsthop_healthchecks.probes import Outcome, Unable
 from firsthop_healthchecks.probes.datagram import exchange
-from firsthop_healthchecks.source import ANY, Source
-from firsthop_steering.reports import ProbeTarget
+from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_steering.feed.reports import ProbeTarget
 
 PING_SOCKETS = "no ping sockets here (see net.ipv4.ping_group_range)"
 # Request and reply, of ICMP (RFC 792) and of ICMPv6 (RFC 4443 §4.1, §4.2)

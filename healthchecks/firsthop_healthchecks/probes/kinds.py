@@ -8,12 +8,12 @@ from firsthop_healthchecks.probes import Probe
 from firsthop_healthchecks.probes.dns import DnsProbe
 from firsthop_healthchecks.probes.http import HttpProbe
 from firsthop_healthchecks.probes.icmp import IcmpProbe
+from firsthop_healthchecks.probes.source import ANY, Source
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_healthchecks.probes.tls import TlsProbe
 from firsthop_healthchecks.probes.turn import TurnProbe
-from firsthop_healthchecks.source import ANY, Source
-from firsthop_steering.model import ProbeKind
+from firsthop_steering.plan.model import ProbeKind
 
 KINDS: Mapping[ProbeKind, Callable[[Source], Probe]] = {
     "stun": StunProbe,

@@ -12,8 +12,8 @@ from functools import partial
 
 from firsthop_healthchecks.probes import Outcome
 from firsthop_healthchecks.probes.datagram import exchange
-from firsthop_healthchecks.source import ANY, Source
-from firsthop_steering.reports import ProbeTarget
+from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_steering.feed.reports import ProbeTarget
 
 
 class SkeletonProbe:

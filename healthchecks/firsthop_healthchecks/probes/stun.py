@@ -17,10 +17,10 @@ from ipaddress import ip_address
 
 from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable, not_reached, timed_out
-from firsthop_healthchecks.source import ANY, Source
-from firsthop_steering.reports import ProbeTarget
-from firsthop_steering.stun import Kind, Message, StunError, binding_request, parse
-from firsthop_steering.ufrag import claimed_expiry
+from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_ice.stun import Kind, Message, StunError, binding_request, parse
+from firsthop_ice.ufrag import claimed_expiry
+from firsthop_steering.feed.reports import ProbeTarget
 
 BUFFER = 4 * 1024 * 1024  # thousands of checks may be under way at once
 DATAGRAM = 2048

@@ -6,8 +6,8 @@ import asyncio
 import socket
 
 from firsthop_healthchecks.probes import Outcome, Passed, not_reached, timed_out
-from firsthop_healthchecks.source import ANY, Source
-from firsthop_steering.reports import ProbeTarget
+from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_steering.feed.reports import ProbeTarget
 
 
 class TcpProbe:

@@ -11,8 +11,8 @@ from datetime import datetime
 from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, not_reached, timed_out
 from firsthop_healthchecks.probes.certificates import context, handshake_failed, validity
-from firsthop_healthchecks.source import ANY, Source
-from firsthop_steering.reports import ProbeTarget
+from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_steering.feed.reports import ProbeTarget
 
 
 class TlsProbe:

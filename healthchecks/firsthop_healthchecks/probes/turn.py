@@ -15,10 +15,9 @@ from datetime import datetime
 
 from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable, not_reached, timed_out
-from firsthop_healthchecks.source import ANY, Source
-from firsthop_steering.reports import ProbeTarget
-from firsthop_steering.stun import StunError, parse
-from firsthop_steering.turn import (
+from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_ice.stun import StunError, parse
+from firsthop_ice.turn import (
     XOR_RELAYED_ADDRESS,
     Challenge,
     TurnCredential,
@@ -29,6 +28,7 @@ from firsthop_steering.turn import (
     release_request,
     username_expiry,
 )
+from firsthop_steering.feed.reports import ProbeTarget
 
 DATAGRAM = 2048
 MARGIN_S = 60  # servers judge by their own clocks

@@ -15,9 +15,9 @@ from firsthop_healthchecks.probes import Outcome, Passed, Probe, Unable
 from firsthop_healthchecks.probes.icmp import no_ping_sockets
 from firsthop_healthchecks.representatives.listing import Representative
 from firsthop_healthchecks.representatives.rota import EVERY_S, Rota
-from firsthop_steering.model import ProbeKind
-from firsthop_steering.reports import ProbeTarget
-from firsthop_steering.sample_board import Row, SampleBoard
+from firsthop_steering.feed.reports import ProbeTarget
+from firsthop_steering.feed.sample_queue import Row, SampleBoard
+from firsthop_steering.plan.model import ProbeKind
 
 TRIES = 3
 """Of which the fastest counts: whatever is slower waited in a queue."""

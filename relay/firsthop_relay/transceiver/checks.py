@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from firsthop_steering.stun import (
+from firsthop_ice.stun import (
     Kind,
     Message,
     StunError,

@@ -1,7 +1,7 @@
 """The transceiver's HTTP door: sessions for allocators, `/metrics`, `/healthz` and `/readyz`.
 
 An allocator asks `PUT`, `PATCH` and `DELETE` of `/v1/sessions/{token}`, every one signed
-(`firsthop_steering.session_token`); descriptions go in and out without candidates. Where the
+(`firsthop_ice.session_token`); descriptions go in and out without candidates. Where the
 transceiver mints by itself, clients may ask as WHIP has it (RFC 9725): `POST /v1/sessions`, and
 `PATCH` and `DELETE` of the Location that they got.
 """
@@ -16,11 +16,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-from firsthop_relay.listening import ListenError
-from firsthop_relay.metrics import CONTENT_TYPE
-from firsthop_relay.transceiver.errors import SessionError
-from firsthop_relay.transceiver.sessions import Sessions
-from firsthop_steering.sdp import (
+from firsthop_ice.sdp import (
     FRAGMENT_TYPE,
     MAX_LENGTH,
     MEDIA_TYPE,
@@ -30,6 +26,10 @@ from firsthop_steering.sdp import (
     read_fragment,
     stripped_offer,
 )
+from firsthop_relay.io.listening import ListenError
+from firsthop_relay.process.metrics import CONTENT_TYPE
+from firsthop_relay.transceiver.errors import SessionError
+from firsthop_relay.transceiver.sessions import Sessions
 
 log = structlog.get_logger("firsthop.transceiver")
 

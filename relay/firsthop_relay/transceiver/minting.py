@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from firsthop_ice.region_keys import RegionKeys
+from firsthop_ice.ufrag import ENTROPY_LENGTH, RouteKeys, mint_ufrag
 from firsthop_relay.transceiver.errors import SessionError
-from firsthop_steering.region_keys import RegionKeys
-from firsthop_steering.ufrag import ENTROPY_LENGTH, RouteKeys, mint_ufrag
 
 LIFETIME = timedelta(hours=1)
 """For new flows, as an allocator gives it by default; a session outlives it."""

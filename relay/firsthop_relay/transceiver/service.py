@@ -13,14 +13,14 @@ from typing import Protocol
 
 import structlog
 
+from firsthop_ice.candidates import candidate_lines
+from firsthop_relay.process.reloading_file import FileError, KeyFile, RegionKeyFile
 from firsthop_relay.transceiver.counts import Counts
 from firsthop_relay.transceiver.http import serve_http
 from firsthop_relay.transceiver.minting import Mint
 from firsthop_relay.transceiver.port import Port
 from firsthop_relay.transceiver.sessions import Sessions
-from firsthop_relay.watched import FileError, KeyFile, RegionKeyFile
-from firsthop_steering.candidates import candidate_lines
-from firsthop_steering.model import Relay
+from firsthop_steering.plan.model import Relay
 
 KEY_CHECK_S = 1.0
 LINGER_S = 3.0

@@ -12,15 +12,15 @@ from datetime import datetime
 
 import structlog
 
+from firsthop_ice.region_keys import RegionKeys
+from firsthop_ice.sdp import Fragment, write_fragment
+from firsthop_ice.session_token import SessionName, call_is_genuine, make_token, read_token
+from firsthop_ice.ufrag import claims
 from firsthop_relay.transceiver.counts import Counts
 from firsthop_relay.transceiver.errors import SessionError
 from firsthop_relay.transceiver.minting import Mint
 from firsthop_relay.transceiver.port import Port
 from firsthop_relay.transceiver.session import Session
-from firsthop_steering.region_keys import RegionKeys
-from firsthop_steering.sdp import Fragment, write_fragment
-from firsthop_steering.session_token import SessionName, call_is_genuine, make_token, read_token
-from firsthop_steering.ufrag import claims
 
 log = structlog.get_logger("firsthop.transceiver")
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.atlas import Client, Rule, key_range
-from firsthop_steering.decide import Steering
-from firsthop_steering.decide import tier as tier_of
-from firsthop_steering.model import Service
+from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.decide import tier as tier_of
+from firsthop_steering.decision.placement import locate
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Client, Rule, key_range
+from firsthop_steering.feed.snapshot import Plan, RelayStatus
+from firsthop_steering.plan.model import Service
 from firsthop_steering.planner.demand import Clients
 from firsthop_steering.planner.problem import Problem
-from firsthop_steering.roster import roster
-from firsthop_steering.rtt.ground import locate
 from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Plan, RelayStatus
 
 CELL = 1 << 60
 """Marks a group that is a cell; the rest of the number is the cell's."""

@@ -1,6 +1,6 @@
 """What clients do at given prices.
 
-A client pays the price less a relief of up to RELIEF_MS; see `firsthop_steering.charges`.
+A client pays the price less a relief of up to RELIEF_MS; see `firsthop_steering.decision.charges`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.charges import LEVELS, RELIEF_MS, relief_levels
+from firsthop_steering.decision.charges import LEVELS, RELIEF_MS, relief_levels
 from firsthop_steering.planner.problem import Problem
 from firsthop_steering.rtt.samples import Floats, Ints
 

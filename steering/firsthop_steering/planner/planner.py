@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from firsthop_steering.decide import Steering
-from firsthop_steering.demand import DemandReport
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.feed.demand import DemandReport
 from firsthop_steering.planner.demand import ALLOCATION_S, Demand
 from firsthop_steering.planner.groups import Charted, Supply, restored, rows_of
 from firsthop_steering.planner.rounds import Rounds

@@ -6,11 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from firsthop_steering.decision.availability import TARGET_UTILISATION
 from firsthop_steering.rtt.samples import Floats, Ints
-
-TARGET_UTILISATION = 0.85
-"""What a region is filled to: the rest is for noise, for the time until the next plan, and for a
-region that dies."""
 
 MOST_PRICE_MS = 500.0
 """Worse than any detour on this planet: beyond, nobody has anywhere to go."""

@@ -1,7 +1,7 @@
 """From one planning round to the next: which prices hold, and which lie ready for a loss.
 
 Pure, but for the clock that bounds how long a round may take. Regions are indices; what edges make
-of prices while regions are lost is `firsthop_steering.charges.prices_in_force`.
+of prices while regions are lost is `firsthop_steering.decision.charges.prices_in_force`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from datetime import datetime
 
 import numpy as np
 
-from firsthop_steering.charges import prices_in_force
+from firsthop_steering.decision.charges import prices_in_force
+from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.calibration import Calibrated, Calibration
 from firsthop_steering.planner.groups import Restored, Rows, Supply, problem_of
 from firsthop_steering.planner.market import flows, outcome, reliefs
 from firsthop_steering.planner.plan import eased, lowest, plan_prices, prices_without
 from firsthop_steering.planner.problem import Problem, merged
 from firsthop_steering.rtt.samples import Floats
-from firsthop_steering.snapshot import Prices
 
 CALM = 0.7
 """Of its capacity: while no region would carry more if nothing was charged, nothing is charged."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.charges import RELIEF_MS
+from firsthop_steering.decision.charges import RELIEF_MS
 from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
 from firsthop_steering.rtt.samples import Floats
 

@@ -1,6 +1,6 @@
 """The geographic prior `a·distance + b_region`, fitted to what was measured.
 
-Where nothing was, it is the prior of `firsthop_steering.geography`: so an edge without samples
+Where nothing was, it is the prior of `firsthop_steering.rtt.geography`: so an edge without samples
 orders regions by distance.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firsthop_steering.geography import PRIOR_BASE_MS, PRIOR_MS_PER_KM
+from firsthop_steering.rtt.geography import PRIOR_BASE_MS, PRIOR_MS_PER_KM
 from firsthop_steering.rtt.samples import Floats, Ints
 
 LIGHT_MS_PER_KM = 2 / 200

@@ -22,7 +22,7 @@ from allocator_world import (
     refused,
     view_of,
 )
-from firsthop_allocator.allocation import (
+from firsthop_allocator.allocations.allocation import (
     ENTROPY_LENGTH,
     MAX_TTL_S,
     MIN_TTL_S,
@@ -30,9 +30,9 @@ from firsthop_allocator.allocation import (
     AllocationRequest,
     allocate,
 )
-from firsthop_allocator.route import Refused
-from firsthop_allocator.schema import AllocationAnswer
-from firsthop_steering.ufrag import Decoded, Rejected, decode, password_for, region_password_key
+from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.http.schema import AllocationAnswer
+from firsthop_ice.ufrag import Decoded, Rejected, decode, password_for, region_password_key
 from worlds import NOW
 
 VIEW = view_of(relays=changed(RELAYS, fra_1={"tcp_port": 443}))

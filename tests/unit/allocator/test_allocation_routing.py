@@ -26,15 +26,15 @@ from allocator_world import (
     refused,
     view_of,
 )
-from firsthop_allocator.allocation import Allocation
-from firsthop_allocator.route import Refused
-from firsthop_allocator.routing import MAX_RELAYS, find_route
-from firsthop_allocator.schema import AllocationAnswer
-from firsthop_allocator.view import AllocatorView
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Plan
+from firsthop_allocator.allocations.allocation import Allocation
+from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.routing import MAX_RELAYS, find_route
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.http.schema import AllocationAnswer
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Plan
 from worlds import (
     NOW,
     VANTAGE,

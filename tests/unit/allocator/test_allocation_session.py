@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from allocator_world import BERLIN, KEYS, MEDIA, NEW_YORK, all_down, changed, view_of
-from firsthop_allocator.allocation import ENTROPY_LENGTH as ALLOCATION_ENTROPY
-from firsthop_allocator.allocation import Allocation, AllocationRequest, allocate
-from firsthop_allocator.route import Refused
-from firsthop_allocator.session import (
+from firsthop_allocator.allocations.allocation import ENTROPY_LENGTH as ALLOCATION_ENTROPY
+from firsthop_allocator.allocations.allocation import Allocation, AllocationRequest, allocate
+from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.sessions.session import (
     ENTROPY_LENGTH,
     MAX_ATTEMPTS,
     Opening,
@@ -21,10 +22,9 @@ from firsthop_allocator.session import (
     renewed,
     whereabouts,
 )
-from firsthop_allocator.view import AllocatorView
-from firsthop_steering.session_token import make_token
-from firsthop_steering.snapshot import RelayStatus, Status
-from firsthop_steering.ufrag import Decoded, decode, mint, region_password_key
+from firsthop_ice.session_token import make_token
+from firsthop_ice.ufrag import Decoded, decode, mint, region_password_key
+from firsthop_steering.feed.snapshot import RelayStatus, Status
 from worlds import NOW, status_of
 
 ENDS: list[dict[str, Any]] = [

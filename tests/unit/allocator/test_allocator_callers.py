@@ -12,12 +12,12 @@ import pytest
 from multidict import CIMultiDict
 
 from allocator_world import view_of
-from firsthop_allocator import openapi
-from firsthop_allocator.callers import Subject, cors_headers, has_token, subject
-from firsthop_allocator.counts import BOUNDS_S, AllocatorCollector, Counts
+from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.errors import AllocatorError, Problem
+from firsthop_allocator.http import openapi
+from firsthop_allocator.http.callers import Subject, cors_headers, has_token, subject
+from firsthop_allocator.http.counts import BOUNDS_S, AllocatorCollector, Counts
 from firsthop_allocator.settings import AllocatorSettings
-from firsthop_allocator.view import Holder
 from worlds import NOW
 
 

@@ -15,24 +15,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator_world import BERLIN, NEW_YORK, NOWHERE, view_of
-from firsthop_allocator.allocation import (
+from firsthop_allocator.allocations.allocation import (
     ENTROPY_LENGTH,
     Allocation,
     AllocationRequest,
     allocate,
 )
-from firsthop_allocator.callers import Subject
-from firsthop_allocator.counts import Counts
-from firsthop_allocator.exploring import CHANCE_LENGTH
-from firsthop_allocator.schema import AllocationAnswer
-from firsthop_allocator.session import ENTROPY_LENGTH as SESSION_ENTROPY
-from firsthop_allocator.session import openings
-from firsthop_allocator.ticket import ENTROPY_LENGTH as TICKET_ENTROPY
-from firsthop_allocator.ticket import NEAREST, RACED, Ticket, ticket
-from firsthop_allocator.view import AllocatorView
-from firsthop_steering.promises import MOST_SHARE, Promise, Promises
+from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.http.callers import Subject
+from firsthop_allocator.http.counts import Counts
+from firsthop_allocator.http.schema import AllocationAnswer
+from firsthop_allocator.measuring.ticket import ENTROPY_LENGTH as TICKET_ENTROPY
+from firsthop_allocator.measuring.ticket import NEAREST, RACED, Ticket, ticket
+from firsthop_allocator.sessions.session import ENTROPY_LENGTH as SESSION_ENTROPY
+from firsthop_allocator.sessions.session import openings
+from firsthop_steering.feed.exploration_targets import MOST_SHARE, Promise, Promises
+from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
 from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, SHARE
-from firsthop_steering.snapshot import Latency, Prices, RelayStatus, Status
 from worlds import NOW, status_of
 
 COUNT = 12

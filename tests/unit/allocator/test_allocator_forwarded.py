@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from firsthop_allocator.addresses import parse_host, plain
-from firsthop_allocator.forwarded import MAX_FIELD_LENGTH, MAX_HOPS, Malformed, client_behind
+from firsthop_allocator.allocations.addresses import parse_host, plain
+from firsthop_allocator.http.forwarded import MAX_FIELD_LENGTH, MAX_HOPS, Malformed, client_behind
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("2001:db8:f::/48"))
 PROXY, STRANGER = ip_address("10.0.0.1"), ip_address("203.0.113.66")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firsthop_allocator.errors import MAX_FIELD, Problem
-from firsthop_allocator.reading import read_body, read_query
-from firsthop_allocator.schema import AllocationBody, RegionsQuery
+from firsthop_allocator.http.reading import read_body, read_query
+from firsthop_allocator.http.schema import AllocationBody, RegionsQuery
 
 
 def problem(raw: bytes) -> Problem:

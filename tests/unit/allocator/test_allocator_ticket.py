@@ -7,8 +7,9 @@ from ipaddress import ip_address
 from typing import Any
 
 from allocator_world import BERLIN, KEYS, NEW_YORK, all_down, view_of
-from firsthop_allocator.samples import MOST_WAITING, SampleQueue, prefix_number
-from firsthop_allocator.ticket import (
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.measuring.samples import MOST_WAITING, SampleQueue, prefix_number
+from firsthop_allocator.measuring.ticket import (
     ENTROPY_LENGTH,
     LIFETIME,
     NEAREST,
@@ -17,11 +18,10 @@ from firsthop_allocator.ticket import (
     refusal_of,
     ticket,
 )
-from firsthop_allocator.view import AllocatorView
-from firsthop_relay.responder import answer_probe
-from firsthop_steering.pace import Pace
-from firsthop_steering.stun import binding_request, parse
-from firsthop_steering.ufrag import decode, mint, probe_password
+from firsthop_ice.stun import binding_request, parse
+from firsthop_ice.ufrag import decode, mint, probe_password
+from firsthop_relay.flows.responder import answer_probe
+from firsthop_steering.feed.token_bucket import Pace
 from worlds import NOW, status_of
 
 MANY: list[dict[str, Any]] = [

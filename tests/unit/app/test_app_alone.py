@@ -7,11 +7,18 @@ from typing import Any, cast
 
 import pytest
 
-from firsthop.edge.alone import LISTEN_S, RETURNED_S, SILENT_S, LonePlanner, Seen, Solitude
-from firsthop.edge.demand import DemandBoard, Totals
-from firsthop.edge.loads import Heard, LoadWatch
+from firsthop.edge.isolation.isolated_planner import (
+    LISTEN_S,
+    RETURNED_S,
+    SILENT_S,
+    LonePlanner,
+    Seen,
+    Solitude,
+)
+from firsthop.edge.isolation.relay_loads import Heard, LoadWatch
+from firsthop.edge.reporting.demand import DemandBoard, Totals
+from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.planner import PLAN_S
-from firsthop_steering.snapshot import Prices
 from worlds import europe_and_america, plan_of, prices_of, status_of
 
 GEO = europe_and_america()

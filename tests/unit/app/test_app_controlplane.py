@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from firsthop import command_line
 from firsthop.commands import controlplane
-from firsthop.controlplane_process import ControlPlaneOptions
+from firsthop.controlplane.process import ControlPlaneOptions
 
 BASE = ["controlplane", "--database-url", "postgresql://nowhere"]
 

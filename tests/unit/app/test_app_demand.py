@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from firsthop.edge.demand import DemandBoard
-from firsthop_steering.demand import MOST_CLIENTS, DemandReport
+from firsthop.edge.reporting.demand import DemandBoard
+from firsthop_steering.feed.demand import MOST_CLIENTS, DemandReport
 
 
 def _totals(dns: int = 0, allocated: int = 0, sessions: int = 0, refused: int = 0) -> Any:

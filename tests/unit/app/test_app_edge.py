@@ -17,19 +17,19 @@ from typer.testing import CliRunner
 from firsthop import command_line
 from firsthop.addresses import format_listen, parse_listen
 from firsthop.document_files import DocumentFiles
-from firsthop.edge.alone import SILENT_S
-from firsthop.edge.crew import Crew
-from firsthop.edge.observability import CounterBoard
+from firsthop.edge.compiling.tables import TableStore
+from firsthop.edge.following.file_source import load_keys, load_plan
+from firsthop.edge.isolation.isolated_planner import SILENT_S
+from firsthop.edge.reporting.observability import CounterBoard
 from firsthop.edge.settings import DnsOptions, EdgeSettings, Feed
-from firsthop.edge.sockets import ListeningSockets
-from firsthop.edge.standalone import load_keys, load_plan
 from firsthop.edge.supervisor import Edge
-from firsthop.edge.tables import TableStore
+from firsthop.edge.workers.sockets import ListeningSockets
+from firsthop.edge.workers.worker_pool import Crew
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.document import DocumentError
-from firsthop_steering.guidance import NO_GUIDANCE
-from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, Status
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.feed.guidance import NO_GUIDANCE
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, Status
+from firsthop_steering.plan.document import DocumentError
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

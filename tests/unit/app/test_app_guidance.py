@@ -14,19 +14,19 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop.edge.allocator_worker import _Views
-from firsthop.edge.crew import Crew
-from firsthop.edge.observability import in_force
+from firsthop.edge.compiling.tables import TableStore
+from firsthop.edge.following.snapshot_store import Shelf
+from firsthop.edge.reporting.observability import in_force
 from firsthop.edge.settings import EdgeSettings, Feed
-from firsthop.edge.shelf import Shelf
-from firsthop.edge.sockets import ListeningSockets
 from firsthop.edge.supervisor import Edge
-from firsthop.edge.tables import TableStore
-from firsthop_allocator.view import Holder
+from firsthop.edge.workers.allocator_worker import _Views
+from firsthop.edge.workers.sockets import ListeningSockets
+from firsthop.edge.workers.worker_pool import Crew
+from firsthop_allocator.allocations.view import Holder
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.guidance import NO_GUIDANCE, Guidance
-from firsthop_steering.snapshot import Latency, Plan, Prices, Status, kind_of, seal
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.feed.guidance import NO_GUIDANCE, Guidance
+from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status, kind_of, seal
 from standin import keyset
 from worlds import NOW, europe_and_america, plan_of, prices_of, status_of
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from firsthop.edge.loads import (
+from firsthop.edge.isolation.relay_loads import (
     KNOWN_S,
     SHORTEST_PAUSE_S,
     Askable,
@@ -23,11 +23,11 @@ from firsthop.edge.loads import (
     LoadWatch,
     askable,
 )
-from firsthop_steering.atlas import pool_sites
-from firsthop_steering.roster import roster
-from firsthop_steering.snapshot import KeySet, RelayStatus, Status
-from firsthop_steering.stun import Kind, binding_error, binding_success, build
-from firsthop_steering.ufrag import CredentialKeys, mint_probe
+from firsthop_ice.stun import Kind, binding_error, binding_success, build
+from firsthop_ice.ufrag import CredentialKeys, mint_probe
+from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.topology import pool_sites
+from firsthop_steering.feed.snapshot import KeySet, RelayStatus, Status
 from media import until
 from relay_world import KEYSET, WALL, Relay, credential
 from worlds import NOW, plan_of
@@ -187,7 +187,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = SimpleNamespace(
         socket=refuse, AF_INET=2, AF_INET6=10, SOCK_DGRAM=2
     )  # the loop keeps its own
-    monkeypatch.setattr("firsthop.edge.loads.socket", absent)
+    monkeypatch.setattr("firsthop.edge.isolation.relay_loads.socket", absent)
 
 
 async def watched(

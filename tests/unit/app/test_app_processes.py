@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from firsthop.edge.pipe import UNREAD_LIMIT, SupervisorPipe
-from firsthop.machine_tokens import MachineTokens
+from firsthop.controlplane.machine_tokens import MachineTokens
+from firsthop.process.pipe import UNREAD_LIMIT, SupervisorPipe
 from firsthop.up.children import Child
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from firsthop.commands.relay import _settings as settings_of
-from firsthop_relay.limits import Limits
+from firsthop_relay.flows.limits import Limits
 
 LEAST = ("--listen", "192.0.2.1:3478", "--route-keys", "keys")
 

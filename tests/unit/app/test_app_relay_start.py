@@ -9,7 +9,7 @@ import pytest
 
 SLOW = (
     "typer", "click", "rich", "pydantic", "pydantic_core", "numpy", "aiohttp", "structlog",
-    "prometheus_client", "yaml", "cryptography", "redis", "firsthop_steering.model",
+    "prometheus_client", "yaml", "cryptography", "redis", "firsthop_steering.plan.model",
 )  # fmt: skip
 
 

@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from firsthop.edge.posting import Posted, Poster
-from firsthop.edge.samples import SampleReporter
-from firsthop_steering.measurements import MOST_SAMPLES, SampleBatch
-from firsthop_steering.sample_board import Row, SampleBoard
+from firsthop.edge.reporting.posting import Posted, Poster
+from firsthop.edge.reporting.samples import SampleReporter
+from firsthop_steering.feed.measurements import MOST_SAMPLES, SampleBatch
+from firsthop_steering.feed.sample_queue import Row, SampleBoard
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 AWAY, WRONG, TAKEN = Posted("no answer"), Posted("answers 422", refused=True), Posted("")

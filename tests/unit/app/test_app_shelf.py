@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop.edge.shelf import DELTAS_KEPT, FeedGapError, Shelf
-from firsthop_steering.deltas import delta_between
-from firsthop_steering.snapshot import Status, seal
+from firsthop.edge.following.snapshot_store import DELTAS_KEPT, FeedGapError, Shelf
+from firsthop_steering.feed.deltas import delta_between
+from firsthop_steering.feed.snapshot import Status, seal
 from worlds import plan_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from firsthop_controlplane.attendance import Attendance
-from firsthop_steering.depool import Shares
-from firsthop_steering.model import Transceiver
-from firsthop_steering.reports import TransceiverReport
+from firsthop_controlplane.health.transceiver_health import Attendance
+from firsthop_steering.feed.reports import TransceiverReport
+from firsthop_steering.health.depool import Shares
+from firsthop_steering.plan.model import Transceiver
 
 T0 = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from firsthop_controlplane.api.bodies import EXACT_INTEGER, parse, parse_object, validated
 from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.errors import Refused
-from firsthop_steering.model import Override, Region
+from firsthop_steering.plan.model import Override, Region
 
 _TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 _JSON = st.recursive(

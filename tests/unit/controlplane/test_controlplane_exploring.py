@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from allocator_world import KEYS, MEDIA
-from firsthop_allocator.allocation import (
+from firsthop_allocator.allocations.allocation import (
     ENTROPY_LENGTH,
     Allocation,
     AllocationRequest,
     allocate,
 )
-from firsthop_allocator.callers import Subject
-from firsthop_allocator.counts import Counts
-from firsthop_allocator.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.http.callers import Subject
+from firsthop_allocator.http.counts import Counts
 from firsthop_controlplane.learning import exploring
 from firsthop_controlplane.learning.exploring import (
     REST_ROUNDS,
@@ -29,16 +29,16 @@ from firsthop_controlplane.learning.exploring import (
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.placement import Ground
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.exploration_targets import Promise, Promises
+from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
 from firsthop_steering.planner.demand import Clients, Demand
 from firsthop_steering.planner.groups import CELL, NOBODY, Charted, Wanted, wanted_of
-from firsthop_steering.promises import Promise, Promises
 from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, SHARE
-from firsthop_steering.rtt.ground import Ground
 from firsthop_steering.rtt.samples import Samples, parse_prefix
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Latency, Prices, RelayStatus, Status
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 START = 1_800_000_000

@@ -8,13 +8,13 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from firsthop_controlplane.judgement import REASON_LIMIT, Excluded, Guarded, Judgement
-from firsthop_controlplane.observations import Observations, news, urgent
-from firsthop_controlplane.standings import Standing
-from firsthop_steering.depool import Shares
-from firsthop_steering.model import Family, Liveness, Probe, Relay
-from firsthop_steering.reports import ProbeReport, VantageView
-from firsthop_steering.snapshot import RelayStatus, Word
+from firsthop_controlplane.health.health_state import Observations, news, urgent
+from firsthop_controlplane.health.verdict import Standing
+from firsthop_controlplane.health.verdicts import REASON_LIMIT, Excluded, Guarded, Judgement
+from firsthop_steering.feed.reports import ProbeReport, VantageView
+from firsthop_steering.feed.snapshot import RelayStatus, Word
+from firsthop_steering.health.depool import Shares
+from firsthop_steering.plan.model import Family, Liveness, Probe, Relay
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 NO_LIMIT = Shares(1.0, 1.0)

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop_controlplane import feed as feed_module
-from firsthop_controlplane.feed import RECENT, WHOLE_EVERY, Feed, Held, Subscription
-from firsthop_steering.document import Document
-from firsthop_steering.snapshot import (
+from firsthop_controlplane.feed import feed as feed_module
+from firsthop_controlplane.feed.feed import RECENT, WHOLE_EVERY, Feed, Held, Subscription
+from firsthop_steering.feed.snapshot import (
     Delta,
     Latency,
     Plan,
@@ -23,6 +22,7 @@ from firsthop_steering.snapshot import (
     seal,
     unseal,
 )
+from firsthop_steering.plan.document import Document
 from worlds import status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
-from firsthop_controlplane.judgement import Guarded, Judgement
-from firsthop_controlplane.observations import Observations
-from firsthop_steering.depool import Shares
-from firsthop_steering.model import Forced, Relay
-from firsthop_steering.reports import ProbeReport, VantageView
+from firsthop_controlplane.health.health_state import Observations
+from firsthop_controlplane.health.verdicts import Guarded, Judgement
+from firsthop_steering.feed.reports import ProbeReport, VantageView
+from firsthop_steering.health.depool import Shares
+from firsthop_steering.plan.model import Forced, Relay
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 UNTIL = T0 + timedelta(seconds=60)

@@ -8,9 +8,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop_controlplane.feed import Feed
-from firsthop_controlplane.peers import Peers
-from firsthop_steering.snapshot import Latency, Prices, seal
+from firsthop_controlplane.feed.feed import Feed
+from firsthop_controlplane.leader.peers import Peers
+from firsthop_steering.feed.snapshot import Latency, Prices, seal
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

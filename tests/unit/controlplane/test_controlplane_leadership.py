@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_controlplane.leadership import (
+from firsthop_controlplane.leader.leadership import (
     STALE_S,
     UNSURE_S,
     Away,

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_controlplane.store.merge_patch import change, changes_between
+from firsthop_controlplane.history.merge_patch import change, changes_between
 
 leaf = st.one_of(
     st.integers(), st.text(max_size=3), st.lists(st.none() | st.integers(), max_size=3)

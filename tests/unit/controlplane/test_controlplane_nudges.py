@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firsthop_controlplane.nudges import LEAST_PAUSE_S, SILENT_AFTER_S, Nudges
+from firsthop_controlplane.health.recheck import LEAST_PAUSE_S, SILENT_AFTER_S, Nudges
 
 
 def test_silence_nudges_once() -> None:

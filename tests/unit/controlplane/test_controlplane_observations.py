@@ -7,16 +7,16 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from firsthop_controlplane.hearing import Heard
-from firsthop_controlplane.judgement import Judgement
-from firsthop_controlplane.nudges import SILENT_AFTER_S
-from firsthop_controlplane.observations import Observations, news, urgent
-from firsthop_controlplane.standings import Standing
-from firsthop_steering.depool import Shares
-from firsthop_steering.model import Probe, Relay
-from firsthop_steering.reports import ProbeReport, RelayReport, VantageView
-from firsthop_steering.snapshot import RelayStatus
-from firsthop_steering.verdicts import Liveness
+from firsthop_controlplane.health.health_state import Observations, news, urgent
+from firsthop_controlplane.health.last_reports import Heard
+from firsthop_controlplane.health.recheck import SILENT_AFTER_S
+from firsthop_controlplane.health.verdict import Standing
+from firsthop_controlplane.health.verdicts import Judgement
+from firsthop_steering.feed.reports import ProbeReport, RelayReport, VantageView
+from firsthop_steering.feed.snapshot import RelayStatus
+from firsthop_steering.health.depool import Shares
+from firsthop_steering.health.verdicts import Liveness
+from firsthop_steering.plan.model import Probe, Relay
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 RELAY = Relay(id="r", region="fra", ipv4=IPv4Address("192.0.2.1"), capacity=100)

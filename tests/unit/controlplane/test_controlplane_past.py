@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from firsthop_controlplane.past import MOST_PENDING, Past
-from firsthop_steering.snapshot import RelayStatus, Status, Word
+from firsthop_controlplane.health.relay_history import MOST_PENDING, Past
+from firsthop_steering.feed.snapshot import RelayStatus, Status, Word
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -13,9 +13,9 @@ from firsthop_controlplane.learning import publication
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
-from firsthop_steering.rtt.ground import Ground
+from firsthop_steering.decision.placement import Ground
+from firsthop_steering.feed.snapshot import Latency
 from firsthop_steering.rtt.samples import Samples, parse_prefix, prefix_of
-from firsthop_steering.snapshot import Latency
 from worlds import europe_and_america, key_of, plan_of
 
 NOW = 1_800_000_000

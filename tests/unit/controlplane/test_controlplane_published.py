@@ -6,14 +6,14 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
-from firsthop_controlplane.keyfiles import (
+from firsthop_controlplane.access.keyfiles import (
     publish_region_keys,
     publish_routes,
     publish_turn_secrets,
 )
-from firsthop_steering.document import Document
-from firsthop_steering.region_keys import RegionKeys
-from firsthop_steering.snapshot import CredentialKey, KeySet, Plan
+from firsthop_ice.region_keys import RegionKeys
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan
+from firsthop_steering.plan.document import Document
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 PLACES = {"eu": (7, 50.0, 8.0), "us": (300, 39.0, -77.0)}

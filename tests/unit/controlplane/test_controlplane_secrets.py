@@ -9,16 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from firsthop_controlplane.actor import peer_address
-from firsthop_controlplane.differences import Difference, differences, summary
+from firsthop_controlplane.access.keyfiles import BadKeyFile, master_key, signing_key, write_private
+from firsthop_controlplane.access.keyring import Keyring, KeysCannotBeOpened
+from firsthop_controlplane.access.tokens import (
+    Principal,
+    TokenBook,
+    TokenDraft,
+    new_row,
+    new_secret,
+)
+from firsthop_controlplane.configuration.actor import peer_address
+from firsthop_controlplane.configuration.differences import Difference, differences, summary
 from firsthop_controlplane.errors import ControlPlaneError
-from firsthop_controlplane.keyfiles import BadKeyFile, master_key, signing_key, write_private
-from firsthop_controlplane.keyring import Keyring, KeysCannotBeOpened
 from firsthop_controlplane.store.engine import BadDatabaseUrl, bad_value, database_url, unavailable
 from firsthop_controlplane.store.ledger import KeyRow
-from firsthop_controlplane.tokens import Principal, TokenBook, TokenDraft, new_row, new_secret
-from firsthop_steering.document import Document
-from firsthop_steering.model import Region
+from firsthop_steering.plan.document import Document
+from firsthop_steering.plan.model import Region
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,13 +8,13 @@ import dns.edns
 import dns.message
 import pytest
 
-from firsthop_dns.clients import UDP4, Peer
-from firsthop_dns.counters import Counters
-from firsthop_dns.instance import Instance
-from firsthop_dns.respond import respond
-from firsthop_dns.tables import Tables
+from firsthop_dns.answer.client_keys import UDP4, Peer
+from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.instance import Instance
+from firsthop_dns.answer.respond import respond
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.table import AnswerTable
 from wire.sample import compiled
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_dns.cookies import Cookies, derived_secrets, read_secrets
+from firsthop_dns.wire.cookies import Cookies, derived_secrets, read_secrets
 
 CLIENT = bytes.fromhex("2464c4abcf10c957")
 OLD, NEW, FOREIGN = b"o" * 16, b"n" * 16, b"f" * 16

@@ -6,7 +6,7 @@ import json
 import sys
 from threading import Barrier, Thread
 
-from firsthop_dns.counters import REQUESTS, TRANSPORTS, Counters
+from firsthop_dns.answer.counters import REQUESTS, TRANSPORTS, Counters
 
 
 def test_labels_have_one_slot() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_dns.edns import (
+from firsthop_dns.wire.edns import (
     BADCOOKIE,
     BADVERS,
     DO,

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_dns.clients import TCP4, UDP4
-from firsthop_dns.counters import WITHHELD, Counters
-from firsthop_dns.instance import MOST_NSID, Instance
-from firsthop_dns.respond import respond
-from firsthop_dns.tables import Tables
+from firsthop_dns.answer.client_keys import TCP4, UDP4
+from firsthop_dns.answer.counters import WITHHELD, Counters
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.instance import MOST_NSID, Instance
+from firsthop_dns.answer.respond import respond
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.table import AnswerTable
 from wire.corpus import KINDS, corpus
 from wire.sample import Compiled, compiled, zone
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_dns.clients import TCP4, TCP6, UDP4, UDP6, Peer
-from firsthop_dns.counters import Counters
-from firsthop_dns.instance import Instance
-from firsthop_dns.respond import respond, respond_strictly
-from firsthop_dns.tables import Tables
+from firsthop_dns.answer.client_keys import TCP4, TCP6, UDP4, UDP6, Peer
+from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.instance import Instance
+from firsthop_dns.answer.respond import respond, respond_strictly
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.names import to_wire
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_zones.names import to_wire
 
 Sample = tuple[AnswerTable, GeoTable]
 PEERS: dict[int, Peer] = {
@@ -140,7 +140,7 @@ def test_the_common_query_takes_the_fast_lane(
 ) -> None:
     """Else the comparison above would prove nothing."""
     tables = Tables(sample[0], Instance.of(Counters(), {}))
-    monkeypatch.setattr("firsthop_dns.respond.respond_strictly", lambda *_: b"slow")
+    monkeypatch.setattr("firsthop_dns.answer.respond.respond_strictly", lambda *_: b"slow")
     for flags in (0, 0x0100, 0x0120):
         for ttl in (0, 0x8000):
             packet = query("Geo.example.test", 1, flags, 1232, ttl, b"\0\1\x18\0\xc6\x33\x64")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_dns.limits import (
+from firsthop_dns.answer.rate_limit import (
     ANSWER,
     DROP,
     ERROR,

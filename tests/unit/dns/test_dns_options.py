@@ -10,13 +10,13 @@ import dns.message
 import dns.rcode
 import pytest
 
-from firsthop_dns.clients import TCP4, UDP4
-from firsthop_dns.counters import Counters
-from firsthop_dns.instance import Instance
-from firsthop_dns.respond import respond, respond_strictly
-from firsthop_dns.tables import Tables
+from firsthop_dns.answer.client_keys import TCP4, UDP4
+from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.instance import Instance
+from firsthop_dns.answer.respond import respond, respond_strictly
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.table import AnswerTable
 
 Sample = tuple[AnswerTable, GeoTable]
 PEER = ("192.0.2.200", 5353)

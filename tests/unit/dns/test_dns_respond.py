@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_dns.clients import TCP4, UDP6, key_of_peer, key_of_subnet
-from firsthop_dns.edns import Subnet
-from firsthop_dns.respond import failure
-from firsthop_dns.tables import Tables
+from firsthop_dns.answer.client_keys import TCP4, UDP6, key_of_peer, key_of_subnet
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.respond import failure
+from firsthop_dns.wire.edns import Subnet
 from firsthop_geodata.prefixes import normalise
 
 Answer = dns.message.Message

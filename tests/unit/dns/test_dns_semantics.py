@@ -16,19 +16,19 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from firsthop_dns.clients import TCP4, UDP4
-from firsthop_dns.counters import Counters
-from firsthop_dns.instance import Instance
-from firsthop_dns.layout import LONGEST_CHAIN, SECTION
-from firsthop_dns.respond import respond
-from firsthop_dns.tables import Tables
-from firsthop_dns.zone import encode_zones
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import Document, problems_in
-from firsthop_steering.snapshot import Plan, Status
-from firsthop_steering.table import AnswerTable
+from firsthop_dns.answer.client_keys import TCP4, UDP4
+from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.instance import Instance
+from firsthop_dns.answer.respond import respond
+from firsthop_dns.compile.zone import encode_zones
+from firsthop_dns.table.layout import LONGEST_CHAIN, SECTION
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Plan, Status
+from firsthop_steering.plan.document import Document, problems_in
 from worlds import NOW, europe_and_america
 
 APEX = "t."

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from firsthop_steering.demand import MOST_NOTED, SAMPLED, Survey, prefix_text
+from firsthop_steering.feed.demand import MOST_NOTED, SAMPLED, Survey, prefix_text
 
 
 @pytest.mark.parametrize(

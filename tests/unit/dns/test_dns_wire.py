@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_dns.edns import BADVERS, FORMERR, NOTIMP, Subnet
-from firsthop_dns.wire import RESPONSE, SHORT, Dataless, Query, parse
+from firsthop_dns.wire.edns import BADVERS, FORMERR, NOTIMP, Subnet
+from firsthop_dns.wire.query import RESPONSE, SHORT, Dataless, Query, parse
 
 NAME = b"\x03www\x07example\x04test\x00"
 QUESTION = NAME + b"\x00\x01\x00\x01"

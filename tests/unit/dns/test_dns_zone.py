@@ -11,14 +11,15 @@ import dns.message
 import dns.rrset
 import pytest
 
-from firsthop_dns.layout import LONGEST_CHAIN, SECTION
-from firsthop_dns.mapped import Node, Zones
-from firsthop_dns.zone import ZoneError, encode_zones, static_zones
-from firsthop_steering.document import Document
-from firsthop_steering.model import Record, Service, Zone
-from firsthop_steering.names import to_wire
-from firsthop_steering.sections import SectionError
-from firsthop_steering.table import AnswerTable
+from firsthop_dns.compile.zone import ZoneError, encode_zones, static_zones
+from firsthop_dns.table.layout import LONGEST_CHAIN, SECTION
+from firsthop_dns.table.mapped import Node, Zones
+from firsthop_steering.compile.sections import SectionError
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.plan.document import Document
+from firsthop_steering.plan.model import Service
+from firsthop_zones.model import Record, Zone
+from firsthop_zones.names import to_wire
 
 
 def zone(apex: str = "a.test.", *records: tuple[str, str, str], **more: Any) -> Zone:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from firsthop_healthchecks.agent import Agent, HostCounters
+from firsthop_healthchecks.agent.agent import Agent, HostCounters
+from firsthop_healthchecks.agent.load import Reading
 from firsthop_healthchecks.controlplane import ControlPlaneError
-from firsthop_healthchecks.load import Reading
-from firsthop_steering.reports import RelayReport
+from firsthop_steering.feed.reports import RelayReport
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

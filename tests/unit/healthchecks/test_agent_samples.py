@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from firsthop_healthchecks.agent.samples import SampleReporter
 from firsthop_healthchecks.controlplane import ControlPlaneError, Refused
-from firsthop_healthchecks.samples import SampleReporter
-from firsthop_steering.measurements import MOST_SAMPLES, SampleBatch
-from firsthop_steering.sample_board import Row, SampleBoard
+from firsthop_steering.feed.measurements import MOST_SAMPLES, SampleBatch
+from firsthop_steering.feed.sample_queue import Row, SampleBoard
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

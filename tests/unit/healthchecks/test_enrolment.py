@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+from firsthop_healthchecks.agent.transceiver import Enrolment
 from firsthop_healthchecks.controlplane import ControlPlaneError, NotKnownError
-from firsthop_healthchecks.transceiver import Enrolment
-from firsthop_steering.model import Transceiver
-from firsthop_steering.registration import Registration
-from firsthop_steering.reports import TransceiverReport
+from firsthop_steering.feed.reports import TransceiverReport
+from firsthop_steering.plan.model import Transceiver
+from firsthop_steering.plan.registration import Registration
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HERE = Registration.model_validate(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_healthchecks.load import Load, MetricsError, Reading, load_between, read_metrics
+from firsthop_healthchecks.agent.load import Load, MetricsError, Reading, load_between, read_metrics
 
 counts = st.integers(0, 2**63)
 readings = st.builds(Reading, st.floats(0, 1e9), counts, counts, counts)
@@ -54,9 +54,9 @@ def test_a_relays_metrics_are_read() -> None:
 
 def test_the_reference_relays_own_metrics_are_read() -> None:
     """What the relay exports and what the agent reads are one set of names."""
-    from firsthop_relay.counters import Counters
-    from firsthop_relay.drops import Drop
-    from firsthop_relay.metrics import exposition
+    from firsthop_relay.flows.counters import Counters
+    from firsthop_relay.flows.drops import Drop
+    from firsthop_relay.process.metrics import exposition
 
     counters = Counters(packets_received=1, bytes_received=5)
     counters.dropped[Drop.NOT_A_CHECK] = 1

@@ -16,8 +16,8 @@ from firsthop_healthchecks.probes import dns as dns_kind
 from firsthop_healthchecks.probes.certificates import validity
 from firsthop_healthchecks.probes.kinds import KINDS, probes_by_kind
 from firsthop_healthchecks.probes.skeleton import SkeletonProbe
-from firsthop_healthchecks.source import ANY, Source
-from firsthop_steering.model import ProbeKind
+from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_steering.plan.model import ProbeKind
 
 QUERY = dns.message.make_query("relay.example.", "A", use_edns=0)
 

@@ -13,11 +13,11 @@ import pytest
 
 from firsthop_healthchecks import controlplane
 from firsthop_healthchecks.controlplane import ControlPlaneError, keep_doing
-from firsthop_healthchecks.prober import Prober
+from firsthop_healthchecks.prober.prober import Prober
+from firsthop_healthchecks.prober.statefile import StateFile
 from firsthop_healthchecks.probes import Failed, Outcome, Passed
 from firsthop_healthchecks.schedule import Schedule
-from firsthop_healthchecks.statefile import StateFile
-from firsthop_steering.reports import ProbeReport, ProbeTarget, ProbeTargets
+from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets
 
 
 def targets(*relays: str, port: int = 3478) -> ProbeTargets:
@@ -123,7 +123,7 @@ async def test_two_addresses_of_a_relay_are_seen_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each with a view of its own; the one that is no longer probed is forgotten alone."""
-    monkeypatch.setattr("firsthop_healthchecks.prober.PULL_S", 0.05)
+    monkeypatch.setattr("firsthop_healthchecks.prober.prober.PULL_S", 0.05)
     world = World()
     four = targets("fra-1").targets[0]
     six = four.model_copy(update={"family": "ipv6", "address": ip_address("2001:db8::1")})
@@ -184,7 +184,7 @@ async def test_targets_are_kept_on_disk_for_its_owner(tmp_path: Path) -> None:
 async def test_removed_targets_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firsthop_healthchecks.prober.PULL_S", 0.05)
+    monkeypatch.setattr("firsthop_healthchecks.prober.prober.PULL_S", 0.05)
     world = World()
 
     async def story(prober: Prober) -> None:
@@ -201,7 +201,7 @@ async def test_more_targets_than_a_report_holds_are_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rest is an error in the log, not the end of the prober."""
-    monkeypatch.setattr("firsthop_healthchecks.prober.MAX_TARGETS", 2)
+    monkeypatch.setattr("firsthop_healthchecks.prober.prober.MAX_TARGETS", 2)
     world = World()
     world.told = targets("fra-1", "nyc-1", "sin-1")
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from aiohttp import ClientError, ClientSession
 
-from firsthop_healthchecks.round_trips import RoundTrips
-from firsthop_steering.sample_board import OLDEST_S, Row, SampleBoard
+from firsthop_healthchecks.agent.round_trips import RoundTrips
+from firsthop_steering.feed.sample_queue import OLDEST_S, Row, SampleBoard
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 654321, tzinfo=UTC)
 

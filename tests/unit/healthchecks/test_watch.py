@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from firsthop_healthchecks.prober.watch import Watch
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable
 from firsthop_healthchecks.schedule import Schedule
-from firsthop_healthchecks.watch import Watch
-from firsthop_steering.reports import ProbeTarget
+from firsthop_steering.feed.reports import ProbeTarget
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from firsthop_relay.drops import Drop
-from firsthop_relay.flow import Closed, Confirmed, Flow
-from firsthop_relay.limits import (
+from firsthop_ice.stun import Kind, binding_error, build
+from firsthop_relay.flows.drops import Drop
+from firsthop_relay.flows.flow import Closed, Confirmed, Flow
+from firsthop_relay.flows.limits import (
     ADDRESSES_PER_UFRAG,
     FLOWS_PER_SOURCE,
     UNCONFIRMED_PACKETS,
     UNCONFIRMED_S,
     Limits,
 )
-from firsthop_relay.routes import RouteTable
-from firsthop_steering.stun import Kind, binding_error, build
+from firsthop_relay.flows.routes import RouteTable
 from relay_world import (
     CLIENT,
     CLUSTER,

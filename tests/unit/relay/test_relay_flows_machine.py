@@ -14,16 +14,16 @@ from hypothesis.stateful import (
     rule,
 )
 
-from firsthop_relay.drops import Drop
-from firsthop_relay.flow import Closed, Confirmed, Flow, Source
-from firsthop_relay.limits import (
+from firsthop_ice.ufrag import Credential
+from firsthop_relay.flows.drops import Drop
+from firsthop_relay.flows.flow import Closed, Confirmed, Flow, Source
+from firsthop_relay.flows.limits import (
     ADDRESSES_PER_UFRAG,
     FLOWS_PER_SOURCE,
     UNCONFIRMED_PACKETS,
     UNCONFIRMED_S,
     Limits,
 )
-from firsthop_steering.ufrag import Credential
 from relay_world import DTLS, RTP, WALL, Relay, check, credential, success
 
 SOURCES: list[Source] = [

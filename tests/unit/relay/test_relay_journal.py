@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_relay import journal as journal_module
-from firsthop_relay.flow import Flow, Lane, Source
-from firsthop_relay.journal import Journal, JournalError
-from firsthop_relay.records import SLOT, Record, decode, encode
+from firsthop_relay.flows.flow import Flow, Lane, Source
+from firsthop_relay.survival import journal as journal_module
+from firsthop_relay.survival.flow_record import SLOT, Record, decode, encode
+from firsthop_relay.survival.journal import Journal, JournalError
 from relay_world import UPSTREAM
 
 LISTENER = ("192.0.2.10", 3478)

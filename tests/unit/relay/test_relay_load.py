@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from firsthop_relay.drops import Drop
-from firsthop_steering.relay_load import RELAY_LOAD, NoLoad, RelayLoad, load_request, read_load
-from firsthop_steering.stun import parse
-from firsthop_steering.ufrag import CredentialKeys, mint_probe
+from firsthop_ice.relay_load import RELAY_LOAD, NoLoad, RelayLoad, load_request, read_load
+from firsthop_ice.stun import parse
+from firsthop_ice.ufrag import CredentialKeys, mint_probe
+from firsthop_relay.flows.drops import Drop
 from relay_world import CLIENT, KEYSET, PROBE, WALL, Relay, check, credential
 
 READER = mint_probe(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firsthop_relay.round_trips import MOST, RoundTrips
+from firsthop_relay.io.round_trips import MOST, RoundTrips
 
 
 def test_a_client_is_its_prefix() -> None:

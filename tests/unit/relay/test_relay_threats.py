@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_relay.drops import Drop
-from firsthop_relay.flow import Flow
-from firsthop_steering.stun import USERNAME, Kind, binding_success, build, parse
-from firsthop_steering.ufrag import probe_password
+from firsthop_ice.stun import USERNAME, Kind, binding_success, build, parse
+from firsthop_ice.ufrag import probe_password
+from firsthop_relay.flows.drops import Drop
+from firsthop_relay.flows.flow import Flow
 from relay_world import CLIENT, KEYS, PROBE, UNKNOWN_REGION, Relay, check, credential
 
 SESSION = credential(serial=1 << 40)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from firsthop_relay.watched import FileError, KeyFile
-from firsthop_steering.ufrag import RouteKeys
+from firsthop_ice.ufrag import RouteKeys
+from firsthop_relay.process.reloading_file import FileError, KeyFile
 
 OLD = RouteKeys({1: b"1" * 32})
 NEW = RouteKeys({1: b"1" * 32, 2: b"2" * 32})

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firsthop_ice.stun import USERNAME, Kind, build, parse
 from firsthop_relay.transceiver.checks import (
     ICE_CONTROLLED,
     USE_CANDIDATE,
@@ -18,7 +19,6 @@ from firsthop_relay.transceiver.checks import (
 from firsthop_relay.transceiver.counts import Counts
 from firsthop_relay.transceiver.path import CONSENT_S, MAX_SOURCES, SILENCE_S, Path
 from firsthop_relay.transceiver.port import MAX_UFRAGS, Port
-from firsthop_steering.stun import USERNAME, Kind, build, parse
 
 UFRAG, PASSWORD = "server", "a-password-of-32-characters-long"
 HOME, AWAY = ("192.0.2.1", 5000), ("198.51.100.1", 6000)

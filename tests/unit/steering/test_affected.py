@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from firsthop_steering.affected import affected
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import Document
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.simulate import simulate
-from firsthop_steering.snapshot import RelayStatus
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import RelayStatus
+from firsthop_steering.plan.document import Document
+from firsthop_steering.whatif.affected import affected
+from firsthop_steering.whatif.simulate import simulate
 from worlds import NOW, VANTAGE, random_address, random_geo, random_steering, status_of
 
 NAME = "s.edge.example."

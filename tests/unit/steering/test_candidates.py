@@ -7,8 +7,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.candidates import candidate_lines, priority
-from firsthop_steering.model import Relay
+from firsthop_ice.candidates import candidate_lines, priority
+from firsthop_steering.plan.model import Relay
 
 # RFC 8839 §5.1 for host candidates, with RFC 6544 §4.5's tcptype.
 LINE = re.compile(

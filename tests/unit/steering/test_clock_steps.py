@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from firsthop_steering.snapshot import CredentialKey, KeySet, Plan, age_s, supersedes
-from firsthop_steering.ufrag import (
+from firsthop_ice.ufrag import (
     CredentialKeys,
     Decoded,
     Rejected,
@@ -17,6 +16,7 @@ from firsthop_steering.ufrag import (
     mint,
     mint_probe_credential,
 )
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, age_s, supersedes
 from worlds import plan_of, status_of
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from firsthop_geodata.addresses import special_block
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import normalise
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.endpoints import addresses
-from firsthop_steering.lifetime import Lifetimes
-from firsthop_steering.sections import SectionError, SectionFile, write_sections
-from firsthop_steering.table import ASK_RESOLVER, Answer, AnswerTable, ServiceTable
-from firsthop_steering.walks import walks_of
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.preferences import walks_of
+from firsthop_steering.compile.sections import SectionError, SectionFile, write_sections
+from firsthop_steering.compile.table import ASK_RESOLVER, Answer, AnswerTable, ServiceTable
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.endpoints import addresses
+from firsthop_steering.decision.lifetime import Lifetimes
+from firsthop_steering.decision.topology import Atlas
 from worlds import (
     NOW,
     europe_and_america,

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_steering.charges import MOST_LEVEL, charged_us, charges_us
-from firsthop_steering.contests import Field, chosen_by_bucket, contested
-from firsthop_steering.rendezvous import BUCKETS, draws, kept
-from firsthop_steering.walks import walks_of
+from firsthop_steering.compile.preferences import walks_of
+from firsthop_steering.compile.priced_choice import Field, chosen_by_bucket, contested
+from firsthop_steering.decision.charges import MOST_LEVEL, charged_us, charges_us
+from firsthop_steering.decision.rendezvous import BUCKETS, draws, kept
 
 COLUMNS = 12
 

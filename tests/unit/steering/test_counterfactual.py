@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from allocator_world import MEDIA, TRANSCEIVERS, atlas_of
-from firsthop_steering.atlas import Atlas, parse_client
-from firsthop_steering.counterfactual import counterfactual
-from firsthop_steering.decide import Steering
-from firsthop_steering.document import Document
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import RelayStatus
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.feed.snapshot import RelayStatus
+from firsthop_steering.plan.document import Document
+from firsthop_steering.whatif.counterfactual import counterfactual
 from worlds import (
     NOW,
     VANTAGE,

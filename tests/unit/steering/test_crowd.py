@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from firsthop_geodata.prefixes import NO_CELL
-from firsthop_steering.compile import compile_service
-from firsthop_steering.decide import Steering
-from firsthop_steering.rendezvous import BUCKETS
-from firsthop_steering.simulate import simulate
-from firsthop_steering.table import ASK_RESOLVER, CompiledService
+from firsthop_steering.compile.compiler import compile_service
+from firsthop_steering.compile.table import ASK_RESOLVER, CompiledService
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rendezvous import BUCKETS
+from firsthop_steering.whatif.simulate import simulate
 from worlds import random_geo, random_steering
 
 NAME = "s.edge.example."

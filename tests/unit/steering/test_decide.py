@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from firsthop_steering.atlas import Atlas, parse_client
-from firsthop_steering.charges import RELIEF_MS
-from firsthop_steering.decide import Steering
-from firsthop_steering.decision import Decision
-from firsthop_steering.endpoints import addresses, domains_apart
-from firsthop_steering.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.decision.charges import RELIEF_MS
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.endpoints import addresses, domains_apart
+from firsthop_steering.decision.model import Decision
+from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
 from worlds import NOW, europe_and_america, plan_of, prices_of, status_of, usable_of
 
 REGIONS = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.deltas import applied, delta_between, follows
-from firsthop_steering.snapshot import Status
+from firsthop_steering.feed.deltas import applied, delta_between, follows
+from firsthop_steering.feed.snapshot import Status
 from worlds import status_of
 
 VERDICTS = st.sampled_from(["up", "down", "unknown"])

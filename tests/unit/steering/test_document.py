@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from firsthop_steering.document import Document, DocumentError, checked, load_yaml
-from firsthop_steering.model import Override, Relay, Service
+from firsthop_steering.plan.document import Document, DocumentError, checked, load_yaml
+from firsthop_steering.plan.model import Override, Relay, Service
 from worlds import ZONE
 
 GOOD: dict[str, Any] = {

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
-from firsthop_steering.explain import explain
-from firsthop_steering.snapshot import RelayStatus, Status
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import RelayStatus, Status
+from firsthop_steering.whatif.explain import explain
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 DOCUMENT: dict[str, Any] = {

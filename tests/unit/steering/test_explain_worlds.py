@@ -9,13 +9,13 @@ from ipaddress import ip_address
 import pytest
 
 from allocator_world import MEDIA, TRANSCEIVERS, atlas_of
-from firsthop_steering.charges import RELIEF_MS
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.endpoints import addresses
-from firsthop_steering.explain import explain
-from firsthop_steering.lifetime import Lifetimes
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.decision.charges import RELIEF_MS
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.endpoints import addresses
+from firsthop_steering.decision.lifetime import Lifetimes
+from firsthop_steering.whatif.explain import explain
 from worlds import (
     NOW,
     folder,

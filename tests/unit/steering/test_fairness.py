@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from firsthop_steering.document import Document, problems_in
-from firsthop_steering.endangered import endangered
+from firsthop_steering.decision.fairness_now import endangered
+from firsthop_steering.plan.document import Document, problems_in
 from worlds import NOW, plan_of, status_of
 
 FIELD = "services/s/min_candidates"

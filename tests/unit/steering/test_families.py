@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from firsthop_steering.families import probed, together
-from firsthop_steering.model import Family, Liveness, Relay
-from firsthop_steering.slow_start import next_step_s, share
+from firsthop_steering.health.families import probed, together
+from firsthop_steering.health.slow_start import next_step_s, share
+from firsthop_steering.plan.model import Family, Liveness, Relay
 
 BOTH = {"ipv4": "192.0.2.1", "ipv6": "2001:db8::1"}
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.atlas import Atlas, Client
-from firsthop_steering.decide import Steering
-from firsthop_steering.endpoints import addresses
-from firsthop_steering.lifetime import Lifetimes
-from firsthop_steering.model import Probe, Service
-from firsthop_steering.slow_start import next_step_s
-from firsthop_steering.snapshot import Plan, RelayStatus, Status, Word
-from firsthop_steering.verdicts import Liveness, Streak, next_change_s, observe
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.endpoints import addresses
+from firsthop_steering.decision.lifetime import Lifetimes
+from firsthop_steering.decision.topology import Atlas, Client
+from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status, Word
+from firsthop_steering.health.slow_start import next_step_s
+from firsthop_steering.health.verdicts import Liveness, Streak, next_change_s, observe
+from firsthop_steering.plan.model import Probe, Service
 from worlds import (
     NOW,
     VANTAGE,

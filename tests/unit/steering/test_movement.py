@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from firsthop_geodata.prefixes import Cell, GeoTable, write_table
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
-from firsthop_steering.rendezvous import BUCKETS, bucket, kept, tie_draws
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Latency
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rendezvous import BUCKETS, bucket, kept, tie_draws
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Latency
 from worlds import NOW, folder, plan_of, prices_of, status_of
 
 SITES = {

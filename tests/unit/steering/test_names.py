@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.names import LONGEST_TEXT, canonical, parent, to_text, to_wire
+from firsthop_zones.names import LONGEST_TEXT, canonical, parent, to_text, to_wire
 
 
 @st.composite

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.charges import (
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.decision.charges import (
     LEVELS,
     RELIEF_MS,
     charged_us,
@@ -19,13 +20,12 @@ from firsthop_steering.charges import (
     prices_in_force,
     relief_levels,
 )
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.explain import explain
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rendezvous import BUCKETS, kept
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.market import charged_ms, reliefs
-from firsthop_steering.rendezvous import BUCKETS, kept
-from firsthop_steering.snapshot import Prices
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.whatif.explain import explain
 from worlds import NOW, europe_and_america, folder, plan_of, prices_of, status_of
 
 BERLIN = [IPv4Address((10 << 24) + (number << 8)) for number in range(4096)]

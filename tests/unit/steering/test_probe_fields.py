@@ -8,8 +8,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from firsthop_steering.document import load_yaml
-from firsthop_steering.model import Probe, ProbeKind, Relay
+from firsthop_steering.plan.document import load_yaml
+from firsthop_steering.plan.model import Probe, ProbeKind, Relay
 
 WHOLE: list[dict[str, Any]] = [
     {"kind": "stun"},

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.race import BUCKETS, arrival, draw
-from firsthop_steering.rendezvous import draws, races
+from firsthop_ice.rendezvous_draw import BUCKETS, arrival, draw
+from firsthop_steering.decision.rendezvous import draws, races
 
 
 @given(st.text(max_size=40), st.integers(1, 100), st.integers(0, BUCKETS - 1))

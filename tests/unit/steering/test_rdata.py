@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from firsthop_steering.model import Record
-from firsthop_steering.names import to_wire
-from firsthop_steering.rdata import CompressibleName, Rdata, domain_name, parse_rdata
-from firsthop_steering.record_types import PATTERN, TYPES, canonical_type, type_code, type_name
+from firsthop_zones.model import Record
+from firsthop_zones.names import to_wire
+from firsthop_zones.rdata import CompressibleName, Rdata, domain_name, parse_rdata
+from firsthop_zones.record_types import PATTERN, TYPES, canonical_type, type_code, type_name
 
 GOOD = {
     "A": "192.0.2.1",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from firsthop_steering.model import Transceiver, TransceiverRegion
-from firsthop_steering.registration import Registration, entered, problems_of
+from firsthop_steering.plan.model import Transceiver, TransceiverRegion
+from firsthop_steering.plan.registration import Registration, entered, problems_of
 
 HERE: dict[str, Any] = {
     "host": "10.1.0.5",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.relay_load import (
+from firsthop_ice.relay_load import (
     RELAY_LOAD,
     NoLoad,
     RelayLoad,
@@ -16,7 +16,7 @@ from firsthop_steering.relay_load import (
     load_request,
     read_load,
 )
-from firsthop_steering.stun import (
+from firsthop_ice.stun import (
     MESSAGE_INTEGRITY,
     Kind,
     binding_error,
@@ -25,7 +25,7 @@ from firsthop_steering.stun import (
     parse,
     split_username,
 )
-from firsthop_steering.ufrag import (
+from firsthop_ice.ufrag import (
     LOAD_READER,
     PROBE_REGION,
     CredentialKeys,

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from firsthop_steering.atlas import Atlas, parse_client
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.decision import Candidate
-from firsthop_steering.explain import explain
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.model import Candidate
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.feed.snapshot import Latency
 from firsthop_steering.rtt.prior import spread_ms
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Latency
-from firsthop_steering.table import AnswerTable
+from firsthop_steering.whatif.explain import explain
 from worlds import NOW, europe_and_america, folder, key_of, plan_of, status_of
 
 REGIONS = [

@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from firsthop_steering.atlas import Atlas, Pool
-from firsthop_steering.document import Document
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Plan
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas, Pool
+from firsthop_steering.feed.snapshot import Plan
+from firsthop_steering.plan.document import Document
 from worlds import europe_and_america, random_geo, random_latency, random_plan
 
 POOLS: tuple[Pool, ...] = ("relays", "signalling")

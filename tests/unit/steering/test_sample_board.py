@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from firsthop_steering.measurements import MOST_SAMPLES
-from firsthop_steering.sample_board import MOST_WAITING, OLDEST_S, Row, SampleBoard
+from firsthop_steering.feed.measurements import MOST_SAMPLES
+from firsthop_steering.feed.sample_queue import MOST_WAITING, OLDEST_S, Row, SampleBoard
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 NAME = "batch-0001"

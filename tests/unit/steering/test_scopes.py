@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.sections import write_sections
-from firsthop_steering.table import (
+from firsthop_steering.compile.sections import write_sections
+from firsthop_steering.compile.table import (
     ASK_RESOLVER,
     FORMAT,
     SPLIT_SCOPE,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.sdp import (
+from firsthop_ice.sdp import (
     MAX_LENGTH,
     SdpError,
     answer_with,

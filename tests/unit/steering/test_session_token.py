@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.region_keys import RegionKeys
-from firsthop_steering.session_token import (
+from firsthop_ice.region_keys import RegionKeys
+from firsthop_ice.session_token import (
     SIGNATURE_LENGTH,
     TOKEN_LENGTH,
     call_is_genuine,
@@ -17,8 +17,8 @@ from firsthop_steering.session_token import (
     read_token,
     sign_call,
 )
-from firsthop_steering.snapshot import CredentialKey, KeySet
-from firsthop_steering.ufrag import CredentialKeys, claims, mint, region_password_key
+from firsthop_ice.ufrag import CredentialKeys, claims, mint, region_password_key
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 KEYSET = KeySet(

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
-from firsthop_steering.model import Region
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.simulate import simulate, taken_as_lost
-from firsthop_steering.simulation import Simulation
-from firsthop_steering.snapshot import Plan, Status
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Plan, Status
+from firsthop_steering.plan.model import Region
+from firsthop_steering.whatif.simulate import simulate, taken_as_lost
+from firsthop_steering.whatif.simulation import Simulation
 from worlds import (
     NOW,
     VANTAGE,

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.slow_start import LEVEL, next_step_s, share
+from firsthop_steering.health.slow_start import LEVEL, next_step_s, share
 
 
 def test_a_fifth_at_once_and_the_whole_at_the_end() -> None:

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from firsthop_steering import snapshot as snapshots
-from firsthop_steering.promises import Promise, Promises, place_name
-from firsthop_steering.snapshot import (
+from firsthop_steering.feed import snapshot as snapshots
+from firsthop_steering.feed.exploration_targets import Promise, Promises, place_name
+from firsthop_steering.feed.snapshot import (
     CredentialKey,
     Delta,
     KeySet,

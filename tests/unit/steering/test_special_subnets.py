@@ -10,11 +10,11 @@ import pytest
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE, normalise, special_block
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.compile import compile_table
-from firsthop_steering.decide import Steering
-from firsthop_steering.explain import explain
-from firsthop_steering.table import ASK_RESOLVER, AnswerTable, ServiceTable
+from firsthop_steering.compile.compiler import compile_table
+from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTable
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.whatif.explain import explain
 from worlds import NOW, folder, plan_of, status_of
 
 OTHERS = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"]

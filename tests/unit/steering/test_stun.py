@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_steering import stun
-from firsthop_steering.stun import Kind, StunError, build, parse, peek_username
+from firsthop_ice import stun
+from firsthop_ice.stun import Kind, StunError, build, parse, peek_username
 
 TID = bytes(range(12))
 PASSWORD = "VOkJxbRl1RmTxUk/WvJxBt"

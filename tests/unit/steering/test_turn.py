@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from firsthop_healthchecks.probes import Failed
 from firsthop_healthchecks.probes.turn import judge
-from firsthop_steering.snapshot import CredentialKey, KeySet
-from firsthop_steering.stun import ERROR_CODE, StunError, build, parse
-from firsthop_steering.turn import (
+from firsthop_ice.stun import ERROR_CODE, StunError, build, parse
+from firsthop_ice.turn import (
     NONCE,
     REALM,
     XOR_RELAYED_ADDRESS,
@@ -31,6 +30,7 @@ from firsthop_steering.turn import (
     turn_secret,
     username_expiry,
 )
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 CREDENTIAL = TurnCredential("1795564800:7", "password")

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_steering.snapshot import CredentialKey, KeySet
-from firsthop_steering.ufrag import (
+from firsthop_ice.ufrag import (
     EPOCH,
     Credential,
     CredentialKeys,
@@ -30,6 +29,7 @@ from firsthop_steering.ufrag import (
     probe_password,
     region_password_key,
 )
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ICE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

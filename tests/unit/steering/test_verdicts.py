@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_steering.verdicts import Liveness, Streak, observe
+from firsthop_steering.health.verdicts import Liveness, Streak, observe
 
 
 def after(outcomes: str, *, rise: int = 2, fall: int = 3) -> Streak:

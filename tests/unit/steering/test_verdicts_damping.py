@@ -6,9 +6,9 @@ from typing import Literal
 
 import pytest
 
-from firsthop_steering.damping import CEILING, Damping, Held, fails_outright, hold, turned
-from firsthop_steering.quorum import Sighting
-from firsthop_steering.verdicts import Liveness
+from firsthop_steering.health.damping import CEILING, Damping, Held, fails_outright, hold, turned
+from firsthop_steering.health.quorum import Sighting
+from firsthop_steering.health.verdicts import Liveness
 
 T0 = 1_000_000.0
 

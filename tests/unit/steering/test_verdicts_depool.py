@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.depool import Fallen, Shares, guarded, limit
+from firsthop_steering.health.depool import Fallen, Shares, guarded, limit
 
 HALF = Shares()
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.quorum import Sighting, count, self_excluded, sight, vantage_words
-from firsthop_steering.verdicts import Liveness
+from firsthop_steering.health.quorum import Sighting, count, self_excluded, sight, vantage_words
+from firsthop_steering.health.verdicts import Liveness
 
 NOW = 1_000_000.0
 VERDICTS = st.sampled_from(["up", "down", "unknown"])

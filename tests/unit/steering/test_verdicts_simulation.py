@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from firsthop_steering.damping import Damping, hold, turned
-from firsthop_steering.families import together
-from firsthop_steering.model import Probe
-from firsthop_steering.quorum import Sighting, count, sight
-from firsthop_steering.verdicts import Liveness, Streak, observe
+from firsthop_steering.health.damping import Damping, hold, turned
+from firsthop_steering.health.families import together
+from firsthop_steering.health.quorum import Sighting, count, sight
+from firsthop_steering.health.verdicts import Liveness, Streak, observe
+from firsthop_steering.plan.model import Probe
 
 SEEDS = 1000
 RISE, FALL = Probe().rise, Probe().fall

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.document import Document, problems_in, warnings_in, zone_of
+from firsthop_steering.plan.document import Document, problems_in, warnings_in, zone_of
 from worlds import ZONE
 
 A = ("A", "192.0.2.1")

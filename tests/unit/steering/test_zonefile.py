@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from firsthop_steering.document import DocumentError, load_yaml
-from firsthop_steering.model import Zone
-from firsthop_steering.zonefile import read_zone
+from firsthop_steering.plan.document import DocumentError, load_yaml
+from firsthop_zones.model import Zone
+from firsthop_zones.zonefile import read_zone
 
 SOA = "@ SOA ns1 host 2026010100 2h 900 1209600 60\n@ NS ns1\n"
 HEAD = "$ORIGIN a.test.\n$TTL 300\n" + SOA

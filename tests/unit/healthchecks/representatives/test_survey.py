@@ -10,8 +10,8 @@ import pytest
 from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable
 from firsthop_healthchecks.representatives.listing import Representative
 from firsthop_healthchecks.representatives.survey import TRIES, Survey, measurable
-from firsthop_steering.reports import ProbeTarget
-from firsthop_steering.sample_board import SampleBoard
+from firsthop_steering.feed.reports import ProbeTarget
+from firsthop_steering.feed.sample_queue import SampleBoard
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RESOLVER = Representative(ip_address("9.9.9.9"), 53)

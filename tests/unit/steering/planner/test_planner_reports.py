@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
-from firsthop_steering.demand import AnswersOfRegion, DemandReport
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.demand import AnswersOfRegion, DemandReport
+from firsthop_steering.feed.snapshot import RelayStatus, Status
 from firsthop_steering.planner.groups import Charted, restored, supply_of
 from firsthop_steering.planner.planner import LEAST_NOTES, MOST_SHARE, PLAN_S, Planner, fair
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import RelayStatus, Status
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 GEO = europe_and_america()

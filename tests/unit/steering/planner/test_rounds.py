@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from firsthop_steering.atlas import Atlas
-from firsthop_steering.decide import Steering
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rendezvous import BUCKETS
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.feed.snapshot import Latency, Prices, Status
 from firsthop_steering.planner import groups
 from firsthop_steering.planner.demand import Clients
 from firsthop_steering.planner.groups import (
@@ -26,10 +29,7 @@ from firsthop_steering.planner.plan import MOST_FALL_MS, MOST_RISE_MS
 from firsthop_steering.planner.planner import PLAN_S
 from firsthop_steering.planner.problem import Problem
 from firsthop_steering.planner.rounds import CALM, Rounds
-from firsthop_steering.rendezvous import BUCKETS
 from firsthop_steering.rtt.samples import parse_prefix
-from firsthop_steering.rtt_map import RttMap
-from firsthop_steering.snapshot import Latency, Prices, Status
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 GEO = europe_and_america()

@@ -1,0 +1,1 @@
+"""Which relays and which credential a session gets. Pure."""

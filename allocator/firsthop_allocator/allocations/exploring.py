@@ -1,0 +1,119 @@
+"""Relays that a client is offered just to learn of them: which, and how often. Pure.
+
+What there is to be learned, the leader promises (`firsthop_steering.feed.exploration_targets`).
+Here it is seen whether a promised region may be looked at now, and that no more than the share
+explores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from struct import Struct
+from typing import Final
+
+import numpy as np
+
+from firsthop_allocator.allocations.view import AllocatorView, Reachable
+from firsthop_steering.decision.availability import may_be_explored
+from firsthop_steering.decision.model import Candidate, Decision
+from firsthop_steering.feed.demand import prefix_text
+from firsthop_steering.feed.exploration_targets import Promise, place_name
+from firsthop_steering.feed.snapshot import RelayStatus
+from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, choose
+from firsthop_steering.rtt.samples import prefix_of
+
+MOST_SAVED: Final = 10.0
+"""Allocations that may explore one after another when for long none had reason to."""
+_DRAWS = Struct(f">{1 + CANDIDATES}I")
+CHANCE_LENGTH: Final = _DRAWS.size
+"""Random octets of one allocation: whether it explores, and which regions."""
+_UNKNOWN = RelayStatus()
+
+Pick = tuple[Reachable, Candidate]
+
+
+class Allowance:
+    """How many allocations of one process may still explore: never more than the share of those
+    that there were, but for sessions that are being opened at the same time."""
+
+    def __init__(self) -> None:
+        self._saved = 0.0
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the next one may."""
+        return self._saved >= 1
+
+    def count(self, share: float, *, explores: bool) -> None:
+        """One more allocation was made: it adds the share, and takes a whole if it explores."""
+        self._saved = min(self._saved + share, MOST_SAVED) - explores if share else 0.0
+
+
+def promise_of(view: AllocatorView, decision: Decision) -> Promise | None:
+    """What the client of `decision` may find out; None for a pinned one, of whom an override
+    speaks, and where no promise was made."""
+    latency, client = view.steering.rtt.latency, decision.client
+    if latency is None or not latency.explore.share:
+        return None
+    if decision.ranking.rule is not None or decision.ranking.outcome != "steered":
+        return None
+    if decision.column > view.steering.rtt.unlocated:  # of its prefix more is known than of places
+        return latency.explore.prefixes.get(prefix_text(prefix_of(client.family, client.key)))
+    if client.cell is None:
+        return None
+    geo = view.steering.atlas.geo
+    name = place_name(float(geo.latitudes[client.cell]), float(geo.longitudes[client.cell]))
+    return latency.explore.places.get(name)
+
+
+def explored(
+    view: AllocatorView, decision: Decision, held: Container[str], chance: bytes
+) -> tuple[Pick, ...]:
+    """One relay each of the regions that this client looks at beside those in `held`; mostly none.
+
+    `chance` is CHANCE_LENGTH random octets.
+    """
+    whether, *draws = (each / 2**32 for each in _DRAWS.unpack(chance))
+    if whether >= MOST_OF_GROUP:
+        return ()
+    promise = promise_of(view, decision)
+    if promise is None or whether >= promise.rate:
+        return ()
+    return drawn(view, decision, promise, held, draws)
+
+
+def drawn(
+    view: AllocatorView,
+    decision: Decision,
+    promise: Promise,
+    held: Container[str],
+    draws: list[float],
+) -> tuple[Pick, ...]:
+    """As many promised regions as there are draws in [0, 1), if so many may be looked at."""
+    may = [
+        (promise.gain_ms[candidate.site.id], (relay, candidate))
+        for relay, candidate in _open(view, decision)
+        if candidate.site.id in promise.gain_ms and candidate.site.id not in held
+    ]
+    if not may:
+        return ()
+    gains = np.array([[gain for gain, _ in may]])
+    chosen = choose(gains, np.array([draws]))[0].tolist()
+    return tuple(may[each][1] for each in chosen if each >= 0)
+
+
+def _open(view: AllocatorView, decision: Decision) -> Iterator[Pick]:
+    """The first relay of each region that may be looked at: not one that the planner charges."""
+    told = view.steering.status.relays
+    standings = view.steering.roster(decision.service, "relays").standings
+    for candidate in decision.walk:
+        if candidate.price_us:
+            continue
+        for each in view.relays_at(
+            decision.service, candidate.site.id, decision.bucket, ignore_health=False
+        ):
+            relay = each.relay
+            whole = standings[relay.id].share == 100 and standings[relay.id].verdict != "down"
+            if whole and may_be_explored(relay, told.get(relay.id, _UNKNOWN)):
+                yield each, candidate
+                break

@@ -1,0 +1,245 @@
+"""Where a session goes: the relays that a client is offered, and the transceiver region.
+
+Regions are chosen by `firsthop_steering.decision.decide`, exactly as for DNS; this module turns two
+of its decisions into a `Route`. Pure.
+
+Fallback addresses of a service are for DNS: they have no port and route no ufrag, so here
+`when_all_down: fallback` means closed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from firsthop_allocator.allocations.exploring import Pick, explored
+from firsthop_allocator.allocations.route import Offer, Refused, Route
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_steering.decision.model import Candidate, Decision
+from firsthop_steering.decision.topology import Client
+from firsthop_steering.plan.model import Relay, Service
+
+MAX_TURN = 2
+"""Browsers warn of slow starts with five or more TURN and STUN servers."""
+MAX_RELAYS = 3
+"""Answers of the system that Firsthop follows carry three, so that a client races them."""
+
+_NONE: frozenset[str] = frozenset()
+
+
+def steered_service(view: AllocatorView, wanted: str | None) -> Service | Refused:
+    """The service of that id or name, or the default one; its pool is relays."""
+    if wanted is None:
+        return view.tables.default_service or Refused(
+            "no_relay", None, "the plan has no service whose pool is relays"
+        )
+    service = view.steering.atlas.service(wanted)
+    if service is None:
+        return Refused("unknown_service", "service", "names no service")
+    if service.pool != "relays":
+        rule = f"the pool of {service.id} is {service.pool}; allocations need one of relays"
+        return Refused("unknown_service", "service", rule)
+    return service
+
+
+def find_route(
+    view: AllocatorView,
+    service: Service,
+    client: Client,
+    *,
+    pinned: str | None = None,
+    excluded: frozenset[str] = _NONE,
+    chance: bytes | None = None,
+) -> Route | Refused:
+    """The route of `client`; `pinned` names a transceiver region, `excluded` relays.
+
+    By `chance`, CHANCE_LENGTH random octets, it may get relays to explore at the end of the list.
+    """
+    decision = view.steering.decide(service, client)
+    if decision.chosen is None:
+        return Refused("no_relay", None, f"service {service.id}: {decision.reason}")
+    picks = _pick(view, decision, excluded)
+    turn = _pick(view, decision, excluded, turn=True) if view.tables.turn_servers else []
+    if not picks and not turn:
+        return _nothing_to_offer(service, excluded)
+    entry = view.tables.region_index[(picks or turn)[0][0].relay.region]
+    media = _media_region(view.steering.decide_media(service, client, entry), pinned)
+    if isinstance(media, Refused):
+        return media
+    extra: tuple[Pick, ...] = ()
+    if chance is not None and picks:
+        extra = explored(view, decision, {each.relay.region for each, _ in picks}, chance)
+    reason = _reason(decision, picks or turn)
+    # With the view these name all that a route says: the round trips follow from service, column
+    # and relays, and a column has one cell.
+    named = (name for (name, _), _ in (*picks, *extra, *turn))
+    key = (service.id, decision.column, media, reason, len(picks), len(extra), *named)
+    route = view.kept_route(key)
+    if route is None:
+        made = _route(view, decision, (picks, extra, turn), media, reason)
+        if isinstance(made, Refused):
+            return made
+        route = made
+        view.keep_route(key, route)
+    return route
+
+
+def find_relays(
+    view: AllocatorView, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
+) -> tuple[Relay, ...] | Refused:
+    """The relays of `client` alone, for a session whose end is settled."""
+    decision = view.steering.decide(service, client)
+    if decision.chosen is None:
+        return Refused("no_relay", None, f"service {service.id}: {decision.reason}")
+    picks = _pick(view, decision, excluded)
+    if not picks and not view.tables.turn_servers:
+        return _nothing_to_offer(service, excluded)
+    return tuple(each.relay for each, _ in picks)
+
+
+def media_regions(
+    view: AllocatorView, service: Service, client: Client, route: Route
+) -> tuple[str, ...]:
+    """Ids of the transceiver regions that may take a session of `route`, the chosen one first."""
+    entry = view.tables.region_index[route.entry]
+    decision = view.steering.decide_media(service, client, entry)
+    walk, chosen = decision.walk, decision.chosen or 0
+    return tuple(each.site.id for each in (*walk[chosen:], *walk[:chosen]))
+
+
+def _pick(
+    view: AllocatorView, decision: Decision, excluded: frozenset[str], *, turn: bool = False
+) -> list[Pick]:
+    """The first relays of the chosen region, then of those that the client would ask next; or
+    those of kind turn.
+
+    Regions that it asked before come last: their weight did not keep it.
+    """
+    walk, chosen = decision.walk, decision.chosen
+    ignore_health = decision.ranking.outcome == "open"
+    picks: list[Pick] = []
+    for candidate in (*walk[chosen:], *walk[:chosen]) if chosen else walk:
+        for each in view.relays_at(
+            decision.service,
+            candidate.site.id,
+            decision.bucket,
+            ignore_health=ignore_health,
+            turn=turn,
+        ):
+            if each.relay.id in excluded:
+                continue
+            picks.append((each, candidate))
+            if len(picks) == (MAX_TURN if turn else MAX_RELAYS):
+                return picks
+    return picks
+
+
+def _reason(decision: Decision, picks: list[Pick]) -> str:
+    """Why these relays; `exclude_relays` may have emptied the region that was chosen."""
+    assert decision.site is not None
+    if picks[0][1].site is decision.site:
+        return decision.reason
+    return f"{decision.reason}; no relay of {decision.site.id} is left for this request"
+
+
+def _route(
+    view: AllocatorView,
+    decision: Decision,
+    chosen: tuple[list[Pick], tuple[Pick, ...], list[Pick]],
+    media: str,
+    reason: str,
+) -> Route | Refused:
+    """`chosen` are the relays, those to explore, and the TURN servers."""
+    picks, extra, turn = chosen
+    picks = [*picks, *extra]
+    tables, cell = view.tables, decision.client.cell
+    wire_id = tables.wire_ids[media]
+    if wire_id is None:
+        rule = f"transceiver region {media} has no wire id in plan {decision.plan}"
+        return Refused("no_wire_id", None, rule)
+    standings = view.steering.roster(decision.service, "relays").standings
+    offers = tuple(
+        Offer(
+            each.relay,
+            candidate.rtt_ms,
+            None if cell is None else tables.distance_km(candidate.site.id, cell),
+            standings[each.relay.id],
+        )
+        for each, candidate in picks
+    )
+    text = tables.session_text(tuple(name for (name, _), _ in picks))
+    relays = ",".join(
+        f"{opening},{_numbers(rank, offer)}}}"
+        for rank, (opening, offer) in enumerate(zip(text.relays, offers, strict=True), start=1)
+    )
+    regions = tuple(each.relay.region for each, _ in extra)
+    note = {
+        "plan": decision.plan,
+        "status": decision.status,
+        "reason": reason,
+        "explored": regions,
+    }
+    return Route(
+        service=decision.service.id,
+        offers=offers,
+        transceiver_region=media,
+        wire_id=wire_id,
+        place=tables.place(cell),
+        reason=reason,
+        explored=regions,
+        text=text,
+        relays=f'"relays":[{relays}],"transceiver_region":"{media}"'.encode(),
+        decision=f'"decision":{json.dumps(note, separators=(",", ":"))}'.encode(),
+        entry=(picks or turn)[0][0].relay.region,
+        turn_urls=_turn_urls(each.relay for each, _ in turn),
+    )
+
+
+def _turn_urls(servers: Iterable[Relay]) -> bytes:
+    """RFC 7065, UDP before TCP; empty for none."""
+    found = list(servers)
+    transports = [("udp", each.udp_port, each) for each in found]
+    transports += [("tcp", each.tcp_port, each) for each in found if each.tcp_port]
+    urls = [
+        f"turn:{host}:{port}?transport={protocol}"
+        for protocol, port, each in transports
+        for host in (each.ipv6 and f"[{each.ipv6}]", each.ipv4)
+        if host
+    ]
+    return json.dumps(urls, separators=(",", ":")).encode() if urls else b""
+
+
+def _numbers(rank: int, offer: Offer) -> str:
+    distance = "null" if offer.distance_km is None else offer.distance_km
+    stands = offer.standing
+    since = f'"{stands.since:%Y-%m-%dT%H:%M:%SZ}"' if stands.since else "null"
+    return (
+        f'"rank":{rank},"rtt_ms":{offer.rtt_ms},"distance_km":{distance},'
+        f'"by":"{stands.source}","since":{since}'
+    )
+
+
+def _nothing_to_offer(service: Service, excluded: frozenset[str]) -> Refused:
+    if excluded:
+        rule = f"rules out every relay that service {service.id} could offer now"
+        return Refused("all_excluded", "exclude_relays", rule)
+    return Refused("no_relay", None, f"service {service.id}: no relay routes by ufrag")
+
+
+def _media_region(decision: Decision, pinned: str | None) -> str | Refused:
+    """The id of the transceiver region that takes the session."""
+    if pinned is not None:
+        candidate = _candidate(decision, pinned)
+        if candidate is None:
+            return Refused("pin_refused", "transceiver_region", "names no transceiver region")
+        if candidate.dropped:
+            rule = f"{pinned} takes no sessions: {candidate.dropped}"
+            return Refused("pin_refused", "transceiver_region", rule)
+        return pinned
+    if decision.site is None:
+        return Refused("no_transceiver_region", None, "no transceiver region takes sessions now")
+    return decision.site.id
+
+
+def _candidate(decision: Decision, region: str) -> Candidate | None:
+    return next((each for each in decision.ranking.candidates if each.site.id == region), None)

@@ -1,0 +1,264 @@
+"""What allocations need of one plan, one status and one key set, laid out ahead of the requests.
+
+A view is never changed: a new snapshot makes a new one, and the holder's one assignment puts it in
+place. What depends on few things (the text of a set of relays, a distance, the order of a region's
+relays) is computed on first use and kept; every such store is bounded. `PlanTables` holds what no
+status changes, so views of one plan share it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from firsthop_allocator.allocations.route import Place, Route, SessionText
+from firsthop_ice.candidates import candidate_lines
+from firsthop_ice.turn import turn_secret
+from firsthop_ice.ufrag import CredentialKeys
+from firsthop_steering.decision.availability import FAMILIES
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.endpoints import domains_apart
+from firsthop_steering.decision.rendezvous import BUCKETS, races
+from firsthop_steering.decision.topology import Atlas, Endpoint
+from firsthop_steering.plan.document import Document
+from firsthop_steering.plan.model import Relay, Service, State, Transceiver
+
+ICE_LITE = True
+"""Relays and transceivers check nothing of their own; they answer (RFC 8445 §2.5)."""
+SDP_MID = "0"
+SDP_MLINE_INDEX = 0
+"""Media are bundled, so the candidates of the first m-line serve all (RFC 8843 §7.1)."""
+
+_UFRAG, _PASSWORD = "{ufrag}", "{password}"
+"""Where the credential goes; no slug, address or ICE character is a brace."""
+_ORDERS = 1 << 10  # sets of relays, each with 1,024 references to a few orders
+_PLACES = 1 << 16  # small values; a miss costs 15 us
+_RELAY_SETS = 1 << 12  # texts of 3 kB
+_ROUTES = 1 << 15  # texts of 1 kB
+
+
+class Reachable(NamedTuple):
+    """A relay with those of its addresses that may be offered now."""
+
+    name: str
+    """Its id, and which address, when it is one of two."""
+    relay: Relay
+
+
+Orders = tuple[tuple[Reachable, ...], ...]
+
+
+class PlanTables:
+    """What follows from a plan and the geo table alone."""
+
+    def __init__(self, atlas: Atlas) -> None:
+        self.atlas = atlas
+        document = atlas.plan.document
+        self.relays = {relay.id: relay for relay in document.relays if relay.kind == "relay"}
+        """Only these route by ufrag; a TURN server would not understand the credential."""
+        self._offered: dict[str, Relay] = {}
+        """Of each name of a `Reachable` its relay: at most three a relay."""
+        self.turn_servers = {each.id: each for each in document.relays if each.kind == "turn"}
+        self.region_index = {site.id: index for index, site in enumerate(atlas.pools["relays"])}
+        self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
+        steered = (each for each in document.services if each.pool == "relays")
+        self.transceivers = _by_region(document.transceivers)
+        """Those that new sessions may be asked of, by region."""
+        self.transceiver_at = _by_wire_ids(document)
+        """All that can be asked, by the wire ids of their region and their own."""
+        self.default_service: Service | None = min(steered, key=lambda each: each.id, default=None)
+        """The one that a request without a service is for: the first by id."""
+        self.orders = lru_cache(_ORDERS)(self._orders)
+        self.distance_km = lru_cache(_PLACES)(self._distance_km)
+        self.place = lru_cache(_PLACES)(self._place)
+        self.session_text = lru_cache(_RELAY_SETS)(self._session_text)
+
+    def _orders(self, usable: tuple[Endpoint, ...], turn: bool) -> Orders:
+        """For each bucket the order of these relays, or TURN servers: by weight, failure domains
+        apart first."""
+        named = self.turn_servers if turn else self.relays
+        field = [each for each in usable if each.id in named]
+        if not field:
+            return ((),) * BUCKETS
+        arrivals = np.stack([races(each.id, each.weight) for each in field])
+        kept: dict[tuple[int, ...], tuple[Reachable, ...]] = {}
+        orders = []
+        for places in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):
+            if places not in kept:
+                ordered = domains_apart([field[place] for place in places])
+                kept[places] = tuple(self._reachable(each, named) for each in ordered)
+            orders.append(kept[places])
+        return tuple(orders)
+
+    def _reachable(self, endpoint: Endpoint, named: Mapping[str, Relay]) -> Reachable:
+        """The relay of `endpoint` without the address that it does not have."""
+        name, relay = endpoint.id, named[endpoint.id]
+        for family in FAMILIES:
+            if getattr(relay, family) is not None and getattr(endpoint, family) is None:
+                name, relay = f"{name} not {family}", relay.model_copy(update={family: None})
+        self._offered[name] = relay
+        return Reachable(name, relay)
+
+    def _distance_km(self, region: str, cell: int) -> float:
+        """Great circle from a cell to a relay region, to 100 m."""
+        return round(self.atlas.distance_km("relays", self.region_index[region], cell), 1)
+
+    def _place(self, cell: int | None) -> Place:
+        """The place of a cell; coordinates to 4 decimals, which is 11 m."""
+        country, latitude, longitude = None, None, None
+        if cell is not None:
+            geo = self.atlas.geo
+            country = geo.countries[cell] or None
+            latitude = round(float(geo.latitudes[cell]), 4)
+            longitude = round(float(geo.longitudes[cell]), 4)
+        members = {"country": country, "latitude": latitude, "longitude": longitude}
+        return Place(country, latitude, longitude, _dump(members)[1:-1].encode())
+
+    def _session_text(self, relays: tuple[str, ...]) -> SessionText:
+        offered = [self._offered[each] for each in relays]
+        candidates = candidate_lines(offered)
+        template = _dump(
+            {
+                "ice_parameters": {
+                    "username_fragment": _UFRAG,
+                    "password": _PASSWORD,
+                    "ice_lite": ICE_LITE,
+                },
+                "candidates": [_candidate_object(line) for line in candidates],
+                "sdp": _sdp_lines(candidates),
+            }
+        )
+        parts = template[1:-1].encode().split(_PASSWORD.encode())
+        pieces = tuple(tuple(part.split(_UFRAG.encode())) for part in parts)
+        return SessionText(tuple(map(_relay_object, offered)), candidates, pieces)
+
+
+class AllocatorView:
+    """One plan, one status and one key set; see the module."""
+
+    def __init__(
+        self,
+        steering: Steering,
+        keys: CredentialKeys,
+        tokens: Mapping[str, datetime | None] | None = None,
+        *,
+        previous: AllocatorView | None = None,
+    ) -> None:
+        """`tokens`: SHA-256 in hex of the bearer tokens with role allocator, and their expiry.
+
+        `previous` lends what it has laid out, where it is of the same plan.
+        """
+        self.steering = steering
+        self.keys = keys
+        self.tokens = dict(tokens or {})
+        lent = previous.tables if previous is not None else None
+        same_plan = lent is not None and lent.atlas is steering.atlas
+        self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.atlas)
+        self.turn_secret = turn_secret(keys.masters[keys.signing])
+        self._relays: dict[tuple[str, str, bool, bool], Orders] = {}
+        self._routes: dict[tuple[object, ...], Route] = {}
+
+    @property
+    def exploration_share(self) -> float:
+        """The share of allocations that may carry a relay just to learn of it."""
+        latency = self.steering.rtt.latency
+        return latency.explore.share if latency else 0.0
+
+    def relays_at(
+        self,
+        service: Service,
+        region: str,
+        drawn: int,
+        *,
+        ignore_health: bool,
+        turn: bool = False,
+    ) -> tuple[Reachable, ...]:
+        """The relays of a region that a service may offer now, in the order of a bucket; or those
+        of kind turn."""
+        key = service.id, region, ignore_health, turn
+        orders = self._relays.get(key)
+        if orders is None:
+            site = self.tables.region_index[region]
+            usable = self.steering.usable(service, "relays", site, ignore_health=ignore_health)
+            orders = self._relays[key] = self.tables.orders(usable, turn)
+        return orders[drawn]
+
+    def kept_route(self, key: tuple[object, ...]) -> Route | None:
+        """The route that was kept for `key`."""
+        return self._routes.get(key)
+
+    def keep_route(self, key: tuple[object, ...], route: Route) -> None:
+        """Keeps it, in place of all others when there are too many."""
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        self._routes[key] = route
+
+
+@dataclass(slots=True)
+class Holder:
+    """Where the application finds the view in force; swapped by one assignment."""
+
+    view: AllocatorView | None = None
+    reason: str = "no snapshot has arrived yet"
+    """Why there is no view, for readiness."""
+
+
+def _by_region(transceivers: Iterable[Transceiver]) -> dict[str, tuple[Transceiver, ...]]:
+    found: dict[str, tuple[Transceiver, ...]] = {}
+    for each in transceivers:
+        if each.state is State.ACTIVE and each.weight and each.wire_id and _can_be_asked(each):
+            found[each.region] = (*found.get(each.region, ()), each)
+    return found
+
+
+def _by_wire_ids(document: Document) -> dict[tuple[int, int], Transceiver]:
+    regions = {region.id: region.wire_id for region in document.transceiver_regions}
+    return {
+        (region, each.wire_id): each
+        for each in document.transceivers
+        if (region := regions[each.region]) and each.wire_id and _can_be_asked(each)
+    }
+
+
+def _can_be_asked(transceiver: Transceiver) -> bool:
+    """Whether the plan says where its HTTP door is."""
+    address = transceiver.signalling_ipv4 or transceiver.signalling_ipv6
+    return address is not None and transceiver.signalling_port is not None
+
+
+def _candidate_object(line: str) -> dict[str, object]:
+    """What a browser takes as RTCIceCandidateInit, in snake case."""
+    return {
+        "candidate": line,
+        "sdp_mid": SDP_MID,
+        "sdp_mline_index": SDP_MLINE_INDEX,
+        "username_fragment": _UFRAG,
+    }
+
+
+def _sdp_lines(candidates: tuple[str, ...]) -> list[str]:
+    """Attribute lines; ice-lite belongs to the session, the others to the media (RFC 8839 §5)."""
+    return [
+        *(["a=ice-lite"] if ICE_LITE else []),
+        f"a=ice-ufrag:{_UFRAG}",
+        f"a=ice-pwd:{_PASSWORD}",
+        *(f"a={line}" for line in candidates),
+        "a=end-of-candidates",
+    ]
+
+
+def _relay_object(relay: Relay) -> str:
+    members = relay.model_dump(
+        mode="json", include={"id", "region", "ipv4", "ipv6", "udp_port", "tcp_port"}
+    )
+    return _dump(members)[:-1]
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,1 @@
+"""The HTTP API: routes, callers, request and response bodies, WHIP."""

@@ -1,0 +1,38 @@
+"""How answers that are not allocations are written: JSON, problem documents, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.settings import RETRY_AFTER_S
+
+RETRY = {"Retry-After": str(RETRY_AFTER_S)}
+
+
+def json_answer(
+    value: object, *, status: int, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """`value` as JSON, for nobody to keep."""
+    fields = {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})}
+    return web.Response(body=json.dumps(value).encode(), status=status, headers=fields)
+
+
+def problem_answer(problem: Problem, request_id: str) -> web.Response:
+    """The document of RFC 9457."""
+    return json_answer(
+        problem.to_json(request_id),
+        status=problem.status,
+        headers={**problem.headers, "Content-Type": "application/problem+json"},
+    )
+
+
+def refusal(refused: Refused) -> Problem:
+    """422 where a field is at fault, else 503: what is missing may be there soon."""
+    if refused.field is not None:
+        return wrong(422, Fault(refused.field, refused.rule))
+    return Problem(503, refused.rule, kind=refused.reason.replace("_", "-"), headers=RETRY)

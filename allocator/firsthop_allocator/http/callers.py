@@ -1,0 +1,131 @@
+"""Who asks, and for whom: tokens, peers and proxies. Pure; headers and addresses are arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Protocol, cast
+
+from firsthop_allocator.allocations.addresses import Address, plain
+from firsthop_allocator.allocations.allocation import Source
+from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.http.forwarded import Malformed, client_behind
+from firsthop_allocator.settings import AllocatorSettings
+
+_CHALLENGE = 'Bearer realm="firsthop"'
+_INVALID = f'{_CHALLENGE}, error="invalid_token"'
+
+
+class Headers(Protocol):
+    """Header fields by case-insensitive name; every line of a name."""
+
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The client that an answer is for, and who said so."""
+
+    address: Address
+    source: Source
+
+
+def has_token(
+    headers: Headers,
+    settings: AllocatorSettings,
+    tokens: Mapping[str, datetime | None],
+    now: datetime,
+) -> bool:
+    """Whether the caller bears an accepted token: of the settings, or of `tokens` and unexpired.
+
+    Raises Problem 401 for none where the allocator is not public, and for a wrong one anywhere: a
+    caller who believes to be authorised must learn that it is not.
+    """
+    lines = headers.getall("Authorization", ())
+    if not lines:
+        if settings.public:
+            return False
+        raise needs_token()
+    if len(lines) > 1:
+        raise wrong(400, Fault("Authorization", "must not be given twice"))
+    scheme, _, token = lines[0].partition(" ")
+    if scheme.lower() != "bearer" or not _accepted(token.strip(" "), settings, tokens, now):
+        raise _unauthorised("the token is not accepted here", _INVALID)
+    return True
+
+
+def needs_token() -> Problem:
+    """401 for who bears none."""
+    return _unauthorised("a bearer token with role allocator is needed", _CHALLENGE)
+
+
+def subject(
+    headers: Headers,
+    peer: str,
+    wanted: Address | None,
+    settings: AllocatorSettings,
+    *,
+    trusted: bool,
+) -> Subject:
+    """Whom the answer is for. `peer` is the socket's address, "" where it has none.
+
+    Raises Problem 403 when `wanted` is given without a token, 400 for a field of a trusted proxy
+    that cannot be read, and 422 where nobody says an address.
+    """
+    if wanted is not None:
+        if not trusted:
+            raise wrong(403, Fault("client_ip", "needs a bearer token with role allocator"))
+        return Subject(wanted, "client_ip")
+    if not peer:
+        raise wrong(422, Fault("client_ip", "is needed: this connection has no peer address"))
+    found = client_behind(
+        plain(ip_address(peer)),
+        forwarded=headers.getall("Forwarded", ()),
+        x_forwarded_for=headers.getall("X-Forwarded-For", ()),
+        trusted=settings.trusted_proxies,
+    )
+    if isinstance(found, Malformed):
+        raise wrong(400, Fault(found.field, found.rule))
+    return Subject(found[0], cast(Source, found[1]))
+
+
+def cors_headers(origin: str | None, settings: AllocatorSettings) -> Mapping[str, str]:
+    """What a browser must be told before a page of `origin` may read the answer (Fetch §3.3)."""
+    if not settings.cors_origins:
+        return {}
+    if "*" in settings.cors_origins:
+        return {"Access-Control-Allow-Origin": "*", **_EXPOSED}
+    if origin is None or origin not in settings.cors_origins:
+        return {"Vary": "Origin"}
+    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin", **_EXPOSED}
+
+
+_EXPOSED = {
+    "Access-Control-Expose-Headers": "ETag, Firsthop-Route, Location, Retry-After, X-Request-Id"
+}
+
+
+def _unauthorised(detail: str, challenge: str) -> Problem:
+    faults = (Fault("Authorization", detail),)
+    return Problem(401, detail, faults, headers={"WWW-Authenticate": challenge})
+
+
+def _accepted(
+    token: str,
+    settings: AllocatorSettings,
+    tokens: Mapping[str, datetime | None],
+    now: datetime,
+) -> bool:
+    """Compares with every digest, so time says nothing of which one it was."""
+    if not token:
+        return False
+    digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    matches = [hmac.compare_digest(digest, each) for each in settings.token_digests]
+    for each, expires_at in tokens.items():
+        in_force = expires_at is None or now < expires_at
+        matches.append(hmac.compare_digest(digest, each) and in_force)
+    return any(matches)

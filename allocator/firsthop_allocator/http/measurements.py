@@ -1,0 +1,93 @@
+"""Measuring over HTTP: tickets, the snippet that uses them, and the samples that come back.
+
+Nothing is kept but how often who reported. A client is who the connection or its proxy says. A
+report proves only that this deployment gave it a ticket: it can spoil no more than its own prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+from aiohttp import web
+
+from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.routing import steered_service
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.http.answers import refusal
+from firsthop_allocator.http.callers import Subject
+from firsthop_allocator.http.schema import RaceBody, SamplesBody
+from firsthop_allocator.measuring.samples import SampleQueue, prefix_number
+from firsthop_allocator.measuring.ticket import ENTROPY_LENGTH, refusal_of, ticket
+from firsthop_steering.feed.token_bucket import Pace
+
+RACES, SAMPLES, SNIPPET = "/v1/races", "/v1/samples", "/v1/race.js"
+REPORT_EVERY_S = 60.0
+"""Of one ticket."""
+PREFIX_AT_ONCE, PREFIX_EVERY_S = 30, 2.0
+"""Reports of one /24 or /48, which may be a carrier's NAT; a few a minute teach all there is."""
+MOST_KEPT = 20_000
+"""Tickets and prefixes whose pace is known, each; 4 MB."""
+_SNIPPET_HEADERS = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
+
+
+class Racing:
+    """Gives tickets, and takes what was measured with them."""
+
+    def __init__(
+        self,
+        clock: Callable[[], datetime],
+        entropy: Callable[[int], bytes],
+        queue: SampleQueue,
+    ) -> None:
+        self._clock = clock
+        self._entropy = entropy
+        self._queue = queue
+        self._tickets = Pace(at_once=1, every_s=REPORT_EVERY_S, most_keys=MOST_KEPT)
+        self._prefixes = Pace(at_once=PREFIX_AT_ONCE, every_s=PREFIX_EVERY_S, most_keys=MOST_KEPT)
+
+    def ticket(self, view: AllocatorView, body: RaceBody, whom: Subject) -> dict[str, Any]:
+        """The ticket of a client as JSON; Problem 422 or 503 where there is none."""
+        service = steered_service(view, body.service)
+        if isinstance(service, Refused):
+            raise refusal(service)
+        client = view.steering.atlas.client(whom.address)
+        entropy = self._entropy(ENTROPY_LENGTH)
+        made = ticket(view, service, client, now=self._clock(), entropy=entropy)
+        if isinstance(made, Refused):
+            raise refusal(made)
+        return made.to_json()
+
+    def take(self, view: AllocatorView, body: SamplesBody, whom: Subject) -> dict[str, Any]:
+        """The answer to a report, all of which is then taken; Problem 403, 422 or 429."""
+        now = self._clock()
+        fault = refusal_of(view, body.username_fragment, body.password, now)
+        if fault is not None:
+            raise wrong(403, Fault(*fault))
+        strange = [
+            Fault(f"samples/{place}/relay", "names no relay that can be measured")
+            for place, each in enumerate(body.samples)
+            if each.relay not in view.tables.relays
+        ]
+        if strange:
+            raise wrong(422, *strange)
+        prefix, at = prefix_number(whom.address), now.timestamp()
+        wait_s = self._tickets.wait_s(body.username_fragment, at)
+        wait_s = wait_s or self._prefixes.wait_s(prefix, at)
+        if wait_s:
+            self._queue.results["limited"] += len(body.samples)
+            detail = "this ticket, or this network, has reported often enough for now"
+            raise Problem(429, detail, headers={"Retry-After": str(wait_s)})
+        self._queue.put(prefix, [(each.relay, each.rtt_ms) for each in body.samples], at)
+        return {"samples": len(body.samples)}
+
+
+def snippet() -> web.Response:
+    """`race.js`, for pages of any origin that the allocator allows."""
+    body = files(__package__).joinpath("race.js").read_bytes()
+    return web.Response(
+        body=body, content_type="text/javascript", charset="utf-8", headers=_SNIPPET_HEADERS
+    )

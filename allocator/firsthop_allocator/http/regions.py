@@ -1,0 +1,100 @@
+"""GET /v1/regions: all regions as one client's decision ranks them. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.http.callers import Subject
+from firsthop_steering.decision.model import Candidate, Decision
+from firsthop_steering.decision.topology import Site
+from firsthop_steering.feed.snapshot import RelayStatus
+from firsthop_steering.plan.model import Service
+
+_UNKNOWN = RelayStatus()
+
+
+def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dict[str, Any]:
+    """The answer, JSON-ready: eligible regions in the order in which the client asks them, then
+    those that are out."""
+    client = view.steering.atlas.client(subject.address)
+    decision = view.steering.decide(service, client)
+    place = view.tables.place(client.cell)
+    out = [each for each in decision.ranking.candidates if each.dropped]
+    return {
+        "service": service.id,
+        "client": {
+            "ip": str(subject.address),
+            "country": place.country,
+            "latitude": place.latitude,
+            "longitude": place.longitude,
+            "source": subject.source,
+        },
+        "decision": {
+            "plan": decision.plan,
+            "status": decision.status,
+            "reason": decision.reason,
+        },
+        "regions": [
+            _region(view, decision, candidate, rank)
+            for rank, candidate in enumerate((*decision.walk, *out), start=1)
+        ],
+    }
+
+
+def _region(
+    view: AllocatorView, decision: Decision, candidate: Candidate, rank: int
+) -> dict[str, Any]:
+    site, cell = candidate.site, decision.client.cell
+    ignore_health = decision.ranking.outcome == "open"
+    return {
+        "id": site.id,
+        "rank": rank,
+        "chosen": decision.site is site,
+        "eligible": not candidate.dropped,
+        "reason": decision.fate(candidate),
+        "rtt_ms": candidate.rtt_ms,
+        "rtt_source": candidate.rtt_source,
+        "distance_km": None if cell is None else view.tables.distance_km(site.id, cell),
+        "price_ms": candidate.price_us / 1000,
+        "charged_ms": decision.charged_ms(candidate),
+        "score_ms": decision.score_ms(candidate),
+        "weight": candidate.weight,
+        "relays": _relays(view, decision.service, site, ignore_health=ignore_health),
+    }
+
+
+def _relays(
+    view: AllocatorView, service: Service, site: Site, *, ignore_health: bool
+) -> list[dict[str, Any]]:
+    steering, index = view.steering, view.tables.region_index[site.id]
+    usable = {
+        each.id: each
+        for each in steering.usable(service, "relays", index, ignore_health=ignore_health)
+    }
+    standings = steering.roster(service, "relays").standings
+    states = []
+    for endpoint in site.endpoints:
+        relay = view.tables.relays.get(endpoint.id)
+        if relay is not None:
+            measured = view.steering.status.relays.get(relay.id, _UNKNOWN)
+            states.append(
+                {
+                    "id": relay.id,
+                    "state": relay.state.value,
+                    "verdict": standings[relay.id].verdict,
+                    "by": standings[relay.id].source,
+                    "since": _time(standings[relay.id].since),
+                    "share": standings[relay.id].share,
+                    "draining": measured.draining,
+                    "answers": relay.id in usable,
+                    "answers_ipv4": relay.id in usable and usable[relay.id].ipv4 is not None,
+                    "answers_ipv6": relay.id in usable and usable[relay.id].ipv6 is not None,
+                }
+            )
+    return states
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,305 @@
+"""Requests and answers as pydantic models: what is checked is what /openapi.json says."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+)
+
+from firsthop_allocator.allocations.addresses import MAX_LENGTH, Address, parse_host
+from firsthop_allocator.allocations.allocation import (
+    DEFAULT_TTL_S,
+    MAX_EXCLUDED,
+    MAX_TTL_S,
+    MIN_TTL_S,
+    Source,
+)
+from firsthop_steering.decision import availability as standing
+from firsthop_steering.feed.measurements import MOST_RTT_MS
+from firsthop_steering.plan.model import Slug
+
+MAX_SAMPLES = 16
+"""Of one report; a ticket names five relays."""
+
+
+def _host(value: object) -> Address:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return parse_host(value)
+
+
+By = Annotated[
+    standing.Source,
+    Field(description="Whose word the verdict is: local is that of the edge's own region."),
+]
+_HOST_SCHEMA = {"type": "string", "maxLength": MAX_LENGTH, "examples": ["198.51.100.7"]}
+Host = Annotated[Any, BeforeValidator(_host), WithJsonSchema(_HOST_SCHEMA)]
+ServiceName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=254,
+        pattern=r"^[!-~]+$",
+        description="Id or domain name of the service; default: the first by id.",
+        examples=["relay.edge.example."],
+    ),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class AllocationBody(_Strict):
+    """What POST /v1/allocations takes; every field may be left out or null."""
+
+    service: ServiceName | None = None
+    client_ip: Host | None = None
+    """The client's address, from callers with a token; default: the address they ask from."""
+    ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S)] | None = DEFAULT_TTL_S
+    """Seconds that the credential opens new flows for; rounded up to 16 s of the clock."""
+    transceiver_region: Slug | None = None
+    """Where the session must end; default: steered."""
+    exclude_relays: Annotated[list[Slug], Field(max_length=MAX_EXCLUDED)] | None = None
+    """Relays that the client found to be unreachable."""
+
+
+class SessionQuery(_Strict):
+    """What POST and PATCH of /v1/sessions take in their query, as `AllocationBody` has it."""
+
+    service: ServiceName | None = None
+    client_ip: Host | None = None
+    ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S, strict=False)] = DEFAULT_TTL_S
+    """Seconds that the credential opens new flows for; rounded up to 16 s of the clock."""
+    transceiver_region: Slug | None = None
+    exclude_relays: Annotated[str, Field(max_length=MAX_EXCLUDED * 64)] = ""
+    """Ids of relays that the client found to be unreachable, with commas between them."""
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """`exclude_relays` as a set."""
+        return frozenset(filter(None, self.exclude_relays.split(",")))
+
+
+class RegionsQuery(_Strict):
+    """What GET /v1/regions takes in its query."""
+
+    service: ServiceName | None = None
+    client_ip: Host | None = None
+
+
+class RaceBody(_Strict):
+    """What POST /v1/races takes, as `AllocationBody` has it."""
+
+    service: ServiceName | None = None
+    client_ip: Host | None = None
+
+
+class MeasuredRelay(_Strict):
+    """The least round trip of some checks to one relay."""
+
+    relay: Slug
+    rtt_ms: Annotated[float, Field(gt=0, le=MOST_RTT_MS, allow_inf_nan=False)]
+
+
+class SamplesBody(_Strict):
+    """What POST /v1/samples takes; the media type does not matter, as a beacon says text/plain."""
+
+    username_fragment: Annotated[str, Field(max_length=32)]
+    """Of the ticket."""
+    password: Annotated[str, Field(max_length=64)]
+    samples: Annotated[list[MeasuredRelay], Field(min_length=1, max_length=MAX_SAMPLES)]
+
+    @field_validator("samples")
+    @classmethod
+    def _each_once(cls, samples: list[MeasuredRelay]) -> list[MeasuredRelay]:
+        if len({each.relay for each in samples}) < len(samples):
+            raise ValueError("must name each relay once")
+        return samples
+
+
+class ClientPlace(BaseModel):
+    """The client as it was seen; no coordinates where it cannot be located."""
+
+    ip: str
+    country: str | None
+    latitude: float | None
+    longitude: float | None
+    source: Source
+
+
+class OfferedRelay(BaseModel):
+    """One relay to send media to, best first."""
+
+    id: str
+    region: str
+    ipv4: str | None
+    ipv6: str | None
+    udp_port: int
+    tcp_port: int | None
+    rank: int
+    rtt_ms: float
+    distance_km: float | None
+    by: By
+    since: datetime | None
+
+
+class IceParameters(BaseModel):
+    """RFC 8839 §5.3 and §5.4."""
+
+    username_fragment: str = Field(min_length=4, max_length=32)
+    password: str = Field(min_length=22, max_length=256)
+    ice_lite: bool
+
+
+class IceCandidate(BaseModel):
+    """RTCIceCandidateInit in snake case."""
+
+    candidate: str
+    sdp_mid: str
+    sdp_mline_index: int
+    username_fragment: str
+
+
+class IceServer(BaseModel):
+    """RTCIceServer; the credential ends with the allocation."""
+
+    urls: list[str]
+    username: str
+    credential: str
+
+
+class DecisionNote(BaseModel):
+    """By which plan and status it was decided, and why."""
+
+    plan: int
+    status: int
+    reason: str
+
+
+class AllocationNote(DecisionNote):
+    """The same, and what else the client may try."""
+
+    explored: list[Slug]
+    """Regions of the last relays: they are there to be measured, as they may be better than it is
+    thought; mostly none."""
+
+
+class AllocationAnswer(BaseModel):
+    """What POST /v1/allocations gives."""
+
+    id: str
+    created_at: datetime
+    expires_at: datetime
+    ttl: int
+    client: ClientPlace
+    relays: list[OfferedRelay]
+    """Empty only where the plan's relays are all TURN servers."""
+    transceiver_region: str
+    ice_parameters: IceParameters
+    candidates: list[IceCandidate]
+    sdp: list[str]
+    ice_servers: list[IceServer]
+    """The nearest healthy TURN servers; empty where the plan has none."""
+    key_id: int
+    decision: AllocationNote
+
+
+class RelayState(BaseModel):
+    """One relay of a region: what the operator wants, what is measured, and what follows."""
+
+    id: str
+    state: Literal["active", "draining", "disabled"]
+    verdict: Literal["up", "down", "unknown"]
+    by: By
+    since: datetime | None
+    share: int
+    """Per cent of its weight, while it starts slowly after it was down."""
+    draining: bool
+    answers: bool
+    """Whether it may be answered with now."""
+    answers_ipv4: bool
+    answers_ipv6: bool
+
+
+class RankedRegion(BaseModel):
+    """One region as the caller's decision saw it."""
+
+    id: str
+    rank: int
+    chosen: bool
+    eligible: bool
+    reason: str
+    rtt_ms: float
+    rtt_source: str
+    distance_km: float | None
+    price_ms: float
+    charged_ms: float
+    score_ms: float
+    weight: int
+    relays: list[RelayState]
+
+
+class RegionsAnswer(BaseModel):
+    """What GET /v1/regions gives."""
+
+    service: str
+    client: ClientPlace
+    decision: DecisionNote
+    regions: list[RankedRegion]
+
+
+class RacedRelay(BaseModel):
+    """One relay to measure."""
+
+    id: str
+    region: str
+    rtt_ms: float
+    """What is expected."""
+    sdp: str
+    """The answer to give to a peer connection of its own that offers one data channel."""
+
+
+class RaceAnswer(BaseModel):
+    """Who is to be measured, and the credential that samples are believed by."""
+
+    expires_at: datetime
+    username_fragment: str
+    password: str
+    relays: list[RacedRelay]
+
+
+class SamplesAnswer(BaseModel):
+    """What became of the samples."""
+
+    samples: int
+    """How many were taken: all."""
+
+
+class FieldFault(BaseModel):
+    """One thing that is wrong."""
+
+    field: str
+    rule: str
+
+
+class ProblemAnswer(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: list[FieldFault] | None = None
+    """There when fields are at fault."""

@@ -1,0 +1,234 @@
+"""Sessions over HTTP as WHIP has them (RFC 9725): an offer in, an answer by way of the relays out.
+
+The allocator decides and mints, a transceiver of the chosen region answers. Nothing is kept here:
+what a session's URL says is enough to find it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from aiohttp import web
+
+from firsthop_allocator.allocations.allocation import AllocationRequest
+from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.routing import find_relays, steered_service
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.http.answers import RETRY, refusal
+from firsthop_allocator.http.bodies import read_octets
+from firsthop_allocator.http.callers import Subject
+from firsthop_allocator.http.counts import Counts
+from firsthop_allocator.http.schema import SessionQuery
+from firsthop_allocator.sessions.session import (
+    ENTROPY_LENGTH,
+    Opening,
+    Whereabouts,
+    candidates,
+    openings,
+    renewed,
+    whereabouts,
+)
+from firsthop_allocator.sessions.transceivers import Said, Transceivers
+from firsthop_allocator.settings import MAX_OFFER
+from firsthop_ice import ufrag
+from firsthop_ice.sdp import (
+    FRAGMENT_TYPE,
+    MEDIA_TYPE,
+    SdpError,
+    answer_with,
+    fragment_with,
+    stripped_offer,
+)
+
+log = structlog.get_logger(__name__)
+
+PATH = "/v1/sessions"
+_ASK_ANOTHER = (401, 404, 503)
+"""Statuses of a transceiver that say nothing about the offer: it is full, drains, or has not
+learned of a new key."""
+
+
+class Whip:
+    """The handlers. `transceivers` gives the client, once the application runs."""
+
+    def __init__(
+        self,
+        transceivers: Callable[[web.Request], Transceivers],
+        clock: Callable[[], datetime],
+        entropy: Callable[[int], bytes],
+        counts: Counts,
+    ) -> None:
+        self._transceivers = transceivers
+        self._clock = clock
+        self._entropy = entropy
+        self._counts = counts
+
+    async def open(
+        self,
+        request: web.Request,
+        view: AllocatorView,
+        query: SessionQuery,
+        whom: Subject,
+    ) -> web.Response:
+        """201 with the answer, the session's Location and its ETag (RFC 9725 §4.2)."""
+        offer = stripped(await _text(request, MEDIA_TYPE)).encode()
+        wanted = AllocationRequest(
+            address=whom.address,
+            source=whom.source,
+            service=query.service,
+            ttl=query.ttl,
+            transceiver_region=query.transceiver_region,
+            exclude_relays=query.excluded,
+            may_explore=self._counts.allowance.is_left,
+        )
+        client, now = self._transceivers(request), self._clock()
+        choice = openings(
+            view,
+            wanted,
+            now=now,
+            entropy=self._entropy(ENTROPY_LENGTH),
+            resting=client.resting(now.timestamp()),
+        )
+        if isinstance(choice, Refused):
+            self._counts.allocations["", "", choice.reason] += 1
+            raise refusal(choice)
+        for opening in choice:
+            said = await client.ask(
+                "PUT",
+                opening.transceiver,
+                opening.token,
+                opening.password_key,
+                now=now.timestamp(),
+                body=offer,
+                media_type=MEDIA_TYPE,
+            )
+            if said is not None and said.status not in _ASK_ANOTHER:
+                return self._opened(view, query, opening, said, whom)
+            log.warning(
+                "transceiver_passed_over",
+                transceiver=opening.transceiver.id,
+                status=said and said.status,
+                reason=said.detail if said else "no answer",
+            )
+        self._counts.allocations["", "", "no_transceiver"] += 1
+        detail = "no transceiver that was asked takes the session"
+        raise Problem(503, detail, kind="no-transceiver", headers=RETRY)
+
+    def _opened(
+        self, view: AllocatorView, query: SessionQuery, opening: Opening, said: Said, whom: Subject
+    ) -> web.Response:
+        route = opening.route
+        if said.status != 201:
+            self._counts.allocations[route.service, "", "offer_refused"] += 1
+            raise _passed_on(said)
+        self._counts.granted(route, "session", whom, view.exploration_share)
+        relays = [offer.relay for offer in route.offers]
+        suffix = f"?service={query.service}" if query.service else ""
+        return _answer(
+            answer_with(said.body, candidates(relays, opening.transceiver)),
+            MEDIA_TYPE,
+            said.tag,
+            status=201,
+            headers={
+                "Location": f"{PATH}/{opening.token}{suffix}",
+                "Firsthop-Route": opening.note(view),
+            },
+        )
+
+    async def restart(
+        self,
+        request: web.Request,
+        view: AllocatorView,
+        query: SessionQuery,
+        whom: Subject,
+    ) -> web.Response:
+        """200 with a new credential on the same route, and the relays of now (RFC 9725 §4.3.3)."""
+        body = (await _text(request, FRAGMENT_TYPE)).encode()
+        at = _found(view, request)
+        service = steered_service(view, query.service)
+        if isinstance(service, Refused):
+            raise refusal(service)
+        client = view.steering.atlas.client(whom.address)
+        relays = find_relays(view, service, client, excluded=query.excluded)
+        if isinstance(relays, Refused):
+            raise refusal(relays)
+        now = self._clock()
+        fresh = renewed(
+            view, at, ttl=query.ttl, now=now, entropy=self._entropy(ufrag.ENTROPY_LENGTH)
+        )
+        said = await self._ask(request, at, "PATCH", body=body, ufrag=fresh.ufrag)
+        fragment = fragment_with(said.body, candidates(relays, at.transceiver))
+        return _answer(fragment, FRAGMENT_TYPE, said.tag, status=200, headers={})
+
+    async def end(self, request: web.Request, view: AllocatorView) -> web.Response:
+        """200 once the session is over (RFC 9725 §4.2)."""
+        await self._ask(request, _found(view, request), "DELETE")
+        return web.Response(status=200)
+
+    async def _ask(
+        self, request: web.Request, at: Whereabouts, method: str, *, body: bytes = b"",
+        ufrag: str = "",
+    ) -> Said:  # fmt: skip
+        """What the session's transceiver says, where it says yes; Problem for anything else."""
+        said = await self._transceivers(request).ask(
+            method,
+            at.transceiver,
+            request.match_info["token"],
+            at.password_key,
+            now=self._clock().timestamp(),
+            body=body,
+            media_type=FRAGMENT_TYPE if body else "",
+            ufrag=ufrag,
+            if_match=request.headers.get("If-Match"),
+        )
+        if said is None:
+            detail = "the session's transceiver does not answer"
+            raise Problem(503, detail, kind="no-transceiver", headers=RETRY)
+        if said.status != 200:
+            raise _passed_on(said)
+        return said
+
+
+def stripped(text: str) -> str:
+    """The offer without the client's candidates; Problem 422 for one that cannot be answered."""
+    try:
+        return stripped_offer(text)
+    except SdpError as error:
+        raise wrong(422, Fault("offer", str(error))) from None
+
+
+def _found(view: AllocatorView, request: web.Request) -> Whereabouts:
+    at = whereabouts(view, request.match_info["token"])
+    if at is None:
+        raise Problem(404, "there is no such session")
+    return at
+
+
+def _passed_on(said: Said) -> Problem:
+    """A transceiver's refusal in its own words; its faults are not the caller's."""
+    if said.status in (404, 409, 412, 415, 422, 428):
+        return Problem(said.status, said.detail)
+    log.error("transceiver_failed", status=said.status, reason=said.detail)
+    return Problem(503, "the transceiver failed", kind="no-transceiver", headers=RETRY)
+
+
+async def _text(request: web.Request, media_type: str) -> str:
+    if request.content_type != media_type:
+        fault = Fault("Content-Type", f"must be {media_type}")
+        problem = wrong(415, fault)
+        problem.headers = {"Accept-Post": MEDIA_TYPE}
+        raise problem
+    try:
+        return (await read_octets(request, MAX_OFFER)).decode("utf-8")
+    except UnicodeDecodeError:
+        raise wrong(422, Fault("offer", "is not UTF-8 (RFC 8866 §5)")) from None
+
+
+def _answer(
+    text: str, media_type: str, tag: str, *, status: int, headers: dict[str, str]
+) -> web.Response:
+    fields = {"Content-Type": media_type, "ETag": tag, "Cache-Control": "no-store", **headers}
+    return web.Response(body=text.encode(), status=status, headers=fields)

@@ -1,0 +1,54 @@
+"""Round trips that browsers measured, on their way to whoever learns from them.
+
+A client is its prefix from here on: nobody behind needs to know more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from itertools import islice
+
+from firsthop_allocator.allocations.addresses import Address
+from firsthop_geodata.prefixes import normalise
+from firsthop_steering.feed.demand import prefix_text
+from firsthop_steering.rtt.samples import prefix_of
+
+MOST_WAITING = 5000
+"""Samples; more than an edge passes on in a minute, and half a megabyte."""
+
+Row = tuple[str, str, float, float]
+"""Prefix of the client, relay, ms, and when, in seconds since 1970."""
+
+
+def prefix_number(address: Address) -> int:
+    """The number of a client's /24 or /48."""
+    family, key, _ = normalise(address)
+    return prefix_of(family, key)
+
+
+class SampleQueue:
+    """The newest samples that nobody has taken yet; the oldest go when there are too many."""
+
+    def __init__(self) -> None:
+        self.results = Counter(taken=0, limited=0, overflowed=0)
+        """Samples by what became of them here; `overflowed` were taken before."""
+        self._waiting: deque[Row] = deque()
+
+    def put(self, prefix: int, measured: Iterable[tuple[str, float]], at: float) -> None:
+        """Relays and ms that a client measured."""
+        rows = [(prefix_text(prefix), relay, rtt_ms, at) for relay, rtt_ms in measured]
+        self.results["taken"] += len(rows)
+        self._waiting.extend(rows)
+        while len(self._waiting) > MOST_WAITING:
+            self._waiting.popleft()
+            self.results["overflowed"] += 1
+
+    def first(self, most: int) -> list[Row]:
+        """The oldest, which stay until they are `passed`."""
+        return list(islice(self._waiting, most))
+
+    def passed(self, rows: int) -> None:
+        """So many of the oldest are somebody else's now."""
+        for _ in range(rows):
+            self._waiting.popleft()

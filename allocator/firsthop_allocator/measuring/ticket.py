@@ -1,0 +1,127 @@
+"""Tickets to measure by: relays for a browser to check, and the proof that it was given them. Pure.
+
+The credential is a probe's: relays answer its checks by themselves, so what a browser measures is
+the way to the relay and not the way on to a transceiver.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from firsthop_allocator.allocations.exploring import drawn, promise_of
+from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_ice import ufrag
+from firsthop_ice.candidates import candidate_lines
+from firsthop_ice.ufrag import PROBE_REGION, Credential, Rejected, mint_probe, probe_password
+from firsthop_steering.decision.model import Candidate, Decision
+from firsthop_steering.decision.topology import Client
+from firsthop_steering.plan.model import Relay, Service
+
+NEAREST = 4
+"""Relays of the regions that come first for the client, one each."""
+RACED = NEAREST + 1
+"""And one of another region: one that is promised to be better, else any, for what the map has in
+the wrong place is found by such."""
+LIFETIME = timedelta(minutes=5)
+"""For a page to be loaded and its browser to measure; rounded up to 16 s."""
+ENTROPY_LENGTH = 2 + ufrag.ENTROPY_LENGTH
+
+_ANSWER = (
+    "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n"
+    "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n"
+    "a=sctp-port:5000\r\na=setup:active\r\na=fingerprint:sha-256 {fingerprint}\r\n"
+    "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\n{candidates}a=end-of-candidates\r\n"
+)
+"""RFC 8841. The far end would open DTLS (RFC 8842 §5.3) and never does, so the browser sends checks
+and nothing else."""
+_NOBODY = ":".join(["00"] * 32)
+
+Raced = tuple[Relay, Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A credential, and the relays to check with it, the best first."""
+
+    credential: Credential
+    relays: tuple[tuple[Relay, float], ...]
+    """Each with the round trip that is expected, in ms."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The body of the answer."""
+        return {
+            "expires_at": f"{self.credential.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+            "username_fragment": self.credential.ufrag,
+            "password": self.credential.password,
+            "relays": [self._relay(*each) for each in self.relays],
+        }
+
+    def _relay(self, relay: Relay, rtt_ms: float) -> dict[str, Any]:
+        udp = relay.model_copy(update={"tcp_port": None})
+        lines = "".join(f"a={line}\r\n" for line in candidate_lines([udp]))
+        sdp = _ANSWER.format(
+            fingerprint=_NOBODY,
+            ufrag=self.credential.ufrag,
+            password=self.credential.password,
+            candidates=lines,
+        )
+        return {"id": relay.id, "region": relay.region, "rtt_ms": rtt_ms, "sdp": sdp}
+
+
+def ticket(
+    view: AllocatorView, service: Service, client: Client, *, now: datetime, entropy: bytes
+) -> Ticket | Refused:
+    """What `client` may measure at `now`; `entropy` is ENTROPY_LENGTH random bytes."""
+    if len(entropy) != ENTROPY_LENGTH:
+        raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
+    decision = view.steering.decide(service, client)
+    ignore_health = decision.ranking.outcome == "open"
+    firsts: list[Raced] = []
+    for candidate in decision.walk:
+        reachable = view.relays_at(
+            service, candidate.site.id, decision.bucket, ignore_health=ignore_health
+        )
+        firsts += [(each.relay, candidate) for each in reachable[:1]]
+    if not firsts:
+        return Refused("no_relay", None, f"service {service.id}: no relay can be measured")
+    near, rest = firsts[:NEAREST], firsts[NEAREST:]
+    if rest:
+        near.append(_another(view, decision, near, rest, int.from_bytes(entropy[:2], "big")))
+    try:
+        credential = mint_probe(view.keys, expires_at=now + LIFETIME, entropy=entropy[2:])
+    except ValueError as error:  # the only argument that the world can spoil is the time
+        return Refused("clock", None, f"this allocator's clock cannot be right: {error}")
+    return Ticket(credential, tuple((relay, each.rtt_ms) for relay, each in near))
+
+
+def _another(
+    view: AllocatorView, decision: Decision, near: list[Raced], rest: list[Raced], chance: int
+) -> Raced:
+    """By `chance`, 16 bits: a region that is promised to the client and may be looked at, else one
+    of `rest`. So a ticket names no more relays for what is promised."""
+    promise = promise_of(view, decision)
+    if promise is not None:
+        held = {candidate.site.id for _, candidate in near}
+        for (_, relay), candidate in drawn(view, decision, promise, held, [chance / 2**16]):
+            return relay, candidate
+    return rest[chance % len(rest)]
+
+
+def refusal_of(
+    view: AllocatorView, name: str, password: str, now: datetime
+) -> tuple[str, str] | None:
+    """Which field of a ticket's credential is wrong and why; None for a genuine one."""
+    decoded = ufrag.decode(name, view.keys.routes, now=now)
+    if isinstance(decoded, Rejected):
+        rule = "has expired" if decoded.reason == "expired" else "is of no ticket"
+        return "username_fragment", rule
+    if decoded.region != PROBE_REGION:
+        return "username_fragment", "is of a session, not of a ticket"
+    expected = probe_password(name, view.keys.routes.by_id[decoded.key_id])
+    if not hmac.compare_digest(expected.encode(), password.encode("utf-8", "replace")):
+        return "password", "is not the one of this username_fragment"
+    return None

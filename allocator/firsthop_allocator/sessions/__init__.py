@@ -1,0 +1,1 @@
+"""Sessions opened at a transceiver on a client's behalf."""

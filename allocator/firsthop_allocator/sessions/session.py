@@ -1,0 +1,198 @@
+"""What a session is opened with: transceivers to ask, in order, each with a credential of its own.
+
+Pure; time and chance are arguments. Nothing is kept: a session's token leads any allocator to its
+transceiver again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from firsthop_allocator.allocations.allocation import AllocationRequest
+from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
+from firsthop_allocator.allocations.route import Refused, Route
+from firsthop_allocator.allocations.routing import find_route, media_regions, steered_service
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_ice import ufrag
+from firsthop_ice.candidates import candidate_lines
+from firsthop_ice.session_token import SessionName, make_token, read_token
+from firsthop_ice.ufrag import Credential, region_password_key
+from firsthop_steering.decision.availability import unwilling
+from firsthop_steering.decision.rendezvous import BUCKETS, races
+from firsthop_steering.decision.topology import Client
+from firsthop_steering.feed.snapshot import Status
+from firsthop_steering.plan.model import Relay, Service, Transceiver
+
+MAX_ATTEMPTS = 4
+"""Transceivers that one request may ask: with one that is dead the next is asked, not all."""
+ENTROPY_LENGTH = 2 + MAX_ATTEMPTS * ufrag.ENTROPY_LENGTH + CHANCE_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One transceiver to ask, and what for."""
+
+    transceiver: Transceiver
+    route: Route
+    credential: Credential
+    token: str
+    password_key: bytes
+
+    def note(self, view: AllocatorView) -> str:
+        """Where the session goes and why, as one line of JSON for who debugs it."""
+        relays = [
+            {
+                "id": offer.relay.id,
+                "region": offer.relay.region,
+                "ipv4": offer.relay.ipv4 and str(offer.relay.ipv4),
+                "ipv6": offer.relay.ipv6 and str(offer.relay.ipv6),
+                "rtt_ms": offer.rtt_ms,
+            }
+            for offer in self.route.offers
+        ]
+        value = {
+            "relays": relays,
+            "transceiver_region": self.route.transceiver_region,
+            "transceiver": self.transceiver.id,
+            "expires_at": f"{self.credential.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+            "plan": view.steering.atlas.plan.number,
+            "status": view.steering.status.number,
+            "reason": self.route.reason,
+            "explored": self.route.explored,
+        }
+        return json.dumps(value, separators=(",", ":"))
+
+
+def openings(
+    view: AllocatorView,
+    request: AllocationRequest,
+    *,
+    now: datetime,
+    entropy: bytes,
+    resting: frozenset[str] = frozenset(),
+) -> tuple[Opening, ...] | Refused:
+    """Whom to ask for the session of `request`, the best first; `resting` are asked last.
+
+    So are those that say they drain or are full, or say nothing any more.
+
+    The regions in the order of the decision, each region's transceivers in a race by weight that
+    every session draws anew. `entropy` is ENTROPY_LENGTH random bytes, never used twice.
+    """
+    if len(entropy) != ENTROPY_LENGTH:
+        raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
+    service = steered_service(view, request.service)
+    if isinstance(service, Refused):
+        return service
+    client = view.steering.atlas.client(request.address)
+    pinned, excluded = request.transceiver_region, request.exclude_relays
+    route = find_route(view, service, client, pinned=pinned, excluded=excluded)
+    if isinstance(route, Refused):
+        return route
+    regions = (pinned,) if pinned else media_regions(view, service, client, route)
+    drawn = int.from_bytes(entropy[:2], "big") % BUCKETS
+    asked = [
+        (region, each)
+        for region in regions
+        for each in sorted(
+            view.tables.transceivers.get(region, ()),
+            key=lambda each: (races(each.id, each.weight)[drawn], each.id),
+        )
+    ]
+    if not asked:
+        rule = "no transceiver of an eligible region has a signalling address and a wire id"
+        return Refused("no_transceiver_region", None, rule)
+    last = resting | _unlikely(view.steering.status)
+    asked.sort(key=lambda pair: pair[1].id in last)
+    try:
+        made = _mint(view, request, service, client, asked[:MAX_ATTEMPTS], now, entropy[2:])
+        return tuple(made)
+    except ValueError as error:  # the only argument that the world can spoil is the time
+        return Refused("clock", None, f"this allocator's clock cannot be right: {error}")
+
+
+def _unlikely(status: Status) -> frozenset[str]:
+    """Who would not take a session, by what was last heard: that may have changed meanwhile."""
+    full = {name for name, each in status.transceivers.items() if (each.load or 0) >= 1}
+    return unwilling(status) | full
+
+
+def _mint(
+    view: AllocatorView,
+    request: AllocationRequest,
+    service: Service,
+    client: Client,
+    asked: list[tuple[str, Transceiver]],
+    now: datetime,
+    entropy: bytes,
+) -> Iterator[Opening]:
+    size = ufrag.ENTROPY_LENGTH
+    chance = request.chance(entropy[MAX_ATTEMPTS * size :])
+    for place, (region, transceiver) in enumerate(asked):
+        excluded = request.exclude_relays
+        route = find_route(view, service, client, pinned=region, excluded=excluded, chance=chance)
+        if isinstance(route, Refused):  # a region without a wire id
+            continue
+        credential = ufrag.mint(
+            view.keys,
+            region=route.wire_id,
+            transceiver=transceiver.wire_id or 0,
+            expires_at=now + timedelta(seconds=request.ttl),
+            entropy=entropy[place * size : (place + 1) * size],
+        )
+        key = region_password_key(view.keys.masters[credential.key_id], route.wire_id)
+        token = make_token(credential.ufrag, key)
+        yield Opening(transceiver, route, credential, token, key)
+
+
+def candidates(relays: Sequence[Relay], transceiver: Transceiver) -> tuple[str, ...]:
+    """Where the client sends to: the relays, or, where all it has are TURN servers, the transceiver
+    itself, which they must reach."""
+    if relays:
+        return candidate_lines(relays)
+    family = "ipv4" if transceiver.host.version == 4 else "ipv6"
+    end = {
+        "id": transceiver.id,
+        "region": transceiver.region,
+        family: transceiver.host,
+        "udp_port": transceiver.port,
+    }
+    return candidate_lines([Relay.model_validate(end)])
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where an open session is, by its token."""
+
+    name: SessionName
+    transceiver: Transceiver
+    password_key: bytes
+
+
+def whereabouts(view: AllocatorView, token: str) -> Whereabouts | None:
+    """The session that `token` names; None for what no allocator of this deployment made, or whose
+    key or transceiver is gone from the plan."""
+    name = read_token(token)
+    if name is None:
+        return None
+    master = view.keys.masters.get(name.claimed.key_id)
+    found = view.tables.transceiver_at.get((name.claimed.region, name.claimed.transceiver))
+    if master is None or found is None:
+        return None
+    key = region_password_key(master, name.claimed.region)
+    return Whereabouts(name, found, key) if name.genuine(key) else None
+
+
+def renewed(
+    view: AllocatorView, at: Whereabouts, *, ttl: int, now: datetime, entropy: bytes
+) -> Credential:
+    """A fresh credential on the same route, for an ICE restart; `entropy` as for `ufrag.mint`."""
+    return ufrag.mint(
+        view.keys,
+        region=at.name.claimed.region,
+        transceiver=at.name.claimed.transceiver,
+        expires_at=now + timedelta(seconds=ttl),
+        entropy=entropy,
+    )

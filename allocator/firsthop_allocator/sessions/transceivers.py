@@ -1,0 +1,100 @@
+"""What an allocator asks of a transceiver over HTTP: signed, bounded in time, and once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import aiohttp
+
+from firsthop_ice.session_token import sign_call
+from firsthop_steering.plan.model import Transceiver
+
+CONNECT_S = 1.0
+"""For a connection inside one's own network; one that is dead costs a session this much."""
+TOTAL_S = 5.0
+REST_S = 5.0
+"""How long one that did not answer is asked after all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a transceiver answered."""
+
+    status: int
+    body: str
+    tag: str
+    """Its ETag."""
+    detail: str
+    """Its own words on a refusal."""
+
+
+class Transceivers:
+    """A client of all transceivers of the plan. Open it in a running loop; `close` it."""
+
+    def __init__(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=TOTAL_S, sock_connect=CONNECT_S)
+        self._http = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+        self._rests: dict[str, float] = {}
+
+    async def close(self) -> None:
+        """Ends what is under way."""
+        await self._http.close()
+
+    def resting(self, now: float) -> frozenset[str]:
+        """Ids of those that have not answered lately; `now` by the clock given to `ask`."""
+        self._rests = {each: until for each, until in self._rests.items() if until > now}
+        return frozenset(self._rests)
+
+    async def ask(
+        self,
+        method: str,
+        transceiver: Transceiver,
+        token: str,
+        password_key: bytes,
+        *,
+        now: float,
+        body: bytes = b"",
+        media_type: str = "",
+        ufrag: str = "",
+        if_match: str | None = None,
+    ) -> Said | None:
+        """Its answer, or None where there is none; then it rests."""
+        headers = {"Firsthop-Signature": sign_call(password_key, method, token, ufrag, body)}
+        for name, value in (
+            ("Content-Type", media_type),
+            ("Firsthop-Ufrag", ufrag),
+            ("If-Match", if_match),
+        ):
+            if value:
+                headers[name] = value
+        try:
+            async with self._http.request(
+                method, _url(transceiver, token), data=body, headers=headers, allow_redirects=False
+            ) as response:
+                return _said(
+                    response.status, await response.read(), response.headers.get("ETag", "")
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            self._rests[transceiver.id] = now + REST_S
+            return None
+
+
+def _said(status: int, raw: bytes, tag: str) -> Said:
+    text = raw.decode("utf-8", "replace")
+    return Said(status, text, tag, "" if status < 400 else _detail(text))
+
+
+def _detail(text: str) -> str:
+    try:
+        return str(json.loads(text)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return "it gives no reason"
+
+
+def _url(transceiver: Transceiver, token: str) -> str:
+    if transceiver.signalling_ipv4 is not None:
+        host = str(transceiver.signalling_ipv4)
+    else:
+        host = f"[{transceiver.signalling_ipv6}]"
+    return f"http://{host}:{transceiver.signalling_port}/v1/sessions/{token}"

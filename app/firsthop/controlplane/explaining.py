@@ -1,0 +1,110 @@
+"""Explains and foresees decisions where there is no edge: the control plane's own geo data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+from firsthop_controlplane.configuration.situation import Situation
+from firsthop_geodata.mmdb import open_geodata
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import parse_client
+from firsthop_steering.feed.snapshot import Latency, Plan, Status
+from firsthop_steering.whatif.affected import affected
+from firsthop_steering.whatif.counterfactual import counterfactual
+from firsthop_steering.whatif.explain import explain
+from firsthop_steering.whatif.simulate import simulate
+from firsthop_steering.whatif.simulation import Simulation
+
+
+class Explainer:
+    """Over one geo table; keeps the RTT maps of the last two plans.
+
+    Raises GeodataError at its making when the databases cannot be used.
+    """
+
+    def __init__(self, city: Path | None, asn: Path | None, cache_dir: Path) -> None:
+        self.geo = open_geodata(city, asn, cache_dir)
+        self._maps: tuple[RttMap, ...] = ()
+
+    def __call__(
+        self,
+        situation: Situation,
+        service_id: str,
+        client: str,
+        vantage: str | None,
+        *,
+        want: str | None = None,
+    ) -> Mapping[str, Any]:
+        """As `/v1/explain` answers, for an edge at `vantage`.
+
+        Raises ValueError when the client cannot be read.
+        """
+        address = parse_client(client)
+        steering = self._steering(situation, vantage)
+        service = steering.atlas.services[service_id]
+        said = explain(steering, service, address)
+        if want is not None:
+            asker = steering.atlas.client(address)
+            said["want"] = counterfactual(steering, service, asker, want)
+        return said
+
+    def effects(
+        self,
+        before: Situation,
+        after: Situation,
+        clients: Sequence[IPv4Address | IPv6Address] | None = None,
+        *,
+        service: str | None = None,
+    ) -> tuple[Simulation, ...]:
+        """What becomes of the clients of every service, or of the one of this name.
+
+        `clients` None: of all that the geo table places.
+        """
+        old, new = (self._steering(each, None) for each in (before, after))
+        sessions = _sessions(before.status)
+        names = {each.name for side in (old, new) for each in side.atlas.services.values()}
+        return tuple(
+            simulate(old, new, name, clients, sessions=sessions)
+            for name in sorted(names)
+            if service in (None, name)
+        )
+
+    def changes(self, before: Situation, after: Situation) -> tuple[Simulation, ...]:
+        """The same of every service whose clients may move, under the same guidance."""
+        old, new = (self._steering(each, None) for each in (before, after))
+        sessions = _sessions(before.status)
+        return tuple(simulate(old, new, name, sessions=sessions) for name in affected(old, new))
+
+    def _steering(self, situation: Situation, vantage: str | None) -> Steering:
+        known = situation.guidance.within(situation.plan.lineage)
+        rtt = self._map(situation.plan, known.latency)
+        return Steering(
+            rtt.atlas,
+            situation.status,
+            situation.now,
+            vantage=vantage,
+            rtt=rtt,
+            prices=known.prices,
+        )
+
+    def _map(self, plan: Plan, latency: Latency | None) -> RttMap:
+        """Kept by identity: neither plans nor what is learned ever change."""
+        of_plan = [each for each in self._maps if each.atlas.plan is plan]
+        found = next((each for each in of_plan if each.latency is latency), None)
+        if found is None:
+            taught = [each for each in self._maps if each.latency is latency]
+            former = next(iter((*of_plan, *taught, *self._maps)), None)
+            found = RttMap.following(former, plan, self.geo, latency)
+            others = [each for each in self._maps if each.atlas.plan is not plan]
+            self._maps = (*others[-1:], found)
+        return found
+
+
+def _sessions(status: Status) -> int | None:
+    """All that agents report; None where none does."""
+    told = [each.sessions for each in status.relays.values() if each.sessions is not None]
+    return sum(told) if told else None

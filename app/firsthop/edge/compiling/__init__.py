@@ -1,0 +1,1 @@
+"""Snapshots compiled to table files."""

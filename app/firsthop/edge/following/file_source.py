@@ -1,0 +1,87 @@
+"""An edge without a control plane: plan, status and keys made from a YAML document."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from firsthop.document_files import DocumentFiles
+from firsthop.secret_files import write_secret
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, Status
+from firsthop_steering.plan.document import Document, DocumentError, Problem
+from firsthop_steering.plan.model import Transceiver, TransceiverRegion
+
+LINEAGE = "document"
+"""Numbers of this lineage are when the newest of the document's files was modified, in seconds."""
+
+
+def load_plan(path: Path, files: DocumentFiles | None = None) -> Plan:
+    """The plan in the document at `path` and in the zone files that it names.
+
+    `files`, made for the same path, tells afterwards which files were read. Raises DocumentError as
+    `load_yaml` does, and when a wire id is missing: nobody assigns it here.
+    """
+    files = files or DocumentFiles(path)
+    try:
+        document = files.load()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentError([Problem(str(path), f"cannot be read: {error}")]) from None
+    missing = [*_without_wire_id(document)]
+    if missing:
+        raise DocumentError(missing)
+    return Plan(
+        number=files.modified_ns // 10**9,
+        lineage=LINEAGE,
+        created_at=datetime.fromtimestamp(files.modified_ns / 1e9, UTC),
+        document=document,
+    )
+
+
+def _without_wire_id(document: Document) -> list[Problem]:
+    rule = "must be given: there is no control plane to assign it"
+    collections: dict[str, Sequence[TransceiverRegion | Transceiver]] = {
+        "transceiver_regions": document.transceiver_regions,
+        "transceivers": document.transceivers,
+    }
+    return [
+        Problem(f"{collection}/{each.id}/wire_id", rule)
+        for collection, values in collections.items()
+        for each in values
+        if each.wire_id is None
+    ]
+
+
+def empty_status(now: datetime) -> Status:
+    """Nothing is measured, so every relay is `unknown`, which is never `down`."""
+    return Status(number=0, lineage=LINEAGE, created_at=now)
+
+
+def load_keys(state_dir: Path, now: datetime) -> KeySet:
+    """The credential keys of this edge, made on first use: `credential.keys`, `allocator.token`.
+
+    Both files have mode 0600. Relays verify with the keys' `route` part. Raises DocumentError that
+    names the file that cannot be read or written.
+    """
+    try:
+        return _load_keys(state_dir, now)
+    except (OSError, ValueError) as error:
+        rule = str(error).splitlines()[0]
+        raise DocumentError([Problem(str(state_dir / "credential.keys"), rule)]) from None
+
+
+def _load_keys(state_dir: Path, now: datetime) -> KeySet:
+    keys_path, token_path = state_dir / "credential.keys", state_dir / "allocator.token"
+    if not token_path.exists():
+        write_secret(token_path, secrets.token_urlsafe(32))
+    if not keys_path.exists():
+        key = CredentialKey(
+            id=0, route=secrets.token_hex(32), password=secrets.token_hex(32), created_at=now
+        )
+        made = KeySet(number=1, lineage=LINEAGE, created_at=now, signing=0, keys=(key,))
+        write_secret(keys_path, made.model_dump_json(indent=2))
+    held = KeySet.model_validate_json(keys_path.read_bytes())
+    token = hashlib.sha256(token_path.read_text().strip().encode()).hexdigest()
+    return held.model_copy(update={"allocator_tokens": {token: None}})

@@ -1,0 +1,107 @@
+"""Follows the control plane's snapshot stream, from any of its replicas, for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import aiohttp
+import structlog
+
+from firsthop.edge.following.snapshot_store import FeedGapError, Shelf
+from firsthop_steering.feed.snapshot import Snapshot, kind_of
+
+log = structlog.get_logger(__name__)
+
+TAKEN = "prices,latency"
+"""Kinds that this release takes, and that the feed sends to who asks for them only."""
+SILENCE_S = 7.0
+"""The feed sends a heartbeat every 2 s; after this long without a byte the connection is dead."""
+MAX_LINE = 64 * 2**20
+"""A longer line is no snapshot; bounds memory against a broken feed."""
+BACKOFF_S = (0.1, 3.3)
+"""Pauses between attempts, the first and the longest; with jitter of a half, up to 5 s."""
+
+
+class Follower:
+    """One connection at a time; `on_change` is called for every snapshot that was accepted."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        token: str,
+        shelf: Shelf,
+        on_change: Callable[[Snapshot], None],
+        *,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`chance` gives numbers in [0, 1): which replica is the first, and jitter."""
+        self.urls = list(urls)
+        self._token = token
+        self._shelf = shelf
+        self._on_change = on_change
+        self._chance = chance
+        self.connected_to = ""
+        """The replica that feeds this edge; empty while there is none."""
+        self.last_error = ""
+
+    async def run(self) -> None:
+        """Until cancelled; every failure leads to the next replica after a jittered pause."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=3.0, sock_read=SILENCE_S)
+        pause, attempt = BACKOFF_S[0], int(self._chance() * len(self.urls))
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                url = self.urls[attempt % len(self.urls)]
+                attempt += 1
+                try:
+                    await self._follow(session, url)
+                    self.last_error = "the feed ended the stream"
+                except FeedGapError as error:
+                    self.last_error = f"{url}: {error}"
+                    attempt -= 1  # it is as good as any to ask for a whole status
+                except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                    self.last_error = f"{url}: {str(error) or type(error).__name__}"
+                if self.connected_to:
+                    log.warning("feed lost", url=self.connected_to, reason=self.last_error)
+                    pause = BACKOFF_S[0]
+                self.connected_to = ""
+                await asyncio.sleep(pause * (0.5 + self._chance()))
+                pause = min(pause * 2, BACKOFF_S[1])
+
+    async def _follow(self, session: aiohttp.ClientSession, url: str) -> None:
+        async with session.get(
+            f"{url.rstrip('/')}/v1/snapshots/stream",
+            params=self._shelf.numbers() | {"deltas": "true", "kinds": TAKEN},
+            headers={"Authorization": f"Bearer {self._token}"},
+        ) as response:
+            if response.status != 200:
+                raise ValueError(f"the feed answers {response.status} {response.reason}")
+            async for line in _lines(response.content, lambda: self._hear(url)):
+                snapshot = self._shelf.accept(line)
+                if snapshot is not None:
+                    log.info("snapshot accepted", kind=kind_of(snapshot), number=snapshot.number)
+                    self._on_change(snapshot)
+
+    def _hear(self, url: str) -> None:
+        """Whoever sends nothing, not even a heartbeat, feeds nobody."""
+        if self.connected_to != url:
+            self.connected_to = url
+            log.info("following feed", url=url)
+
+
+async def _lines(
+    content: aiohttp.StreamReader, on_octets: Callable[[], None]
+) -> AsyncIterator[bytes]:
+    """The lines that hold something; empty ones are heartbeats, but `on_octets` hears of all."""
+    buffer = bytearray()
+    async for chunk in content.iter_any():
+        on_octets()
+        buffer += chunk
+        *lines, rest = buffer.split(b"\n")
+        for line in lines:
+            if line:
+                yield bytes(line)
+        buffer = bytearray(rest)
+        if len(buffer) > MAX_LINE:
+            raise ValueError(f"a line of the feed is longer than {MAX_LINE} octets")

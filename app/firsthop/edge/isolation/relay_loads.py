@@ -1,0 +1,251 @@
+"""Hears from the relays themselves how many sessions they carry, for an edge that is cut off.
+
+Knows not what is done with it. Relays report to the control plane; an edge that has lost it asks
+them by probes that it makes with its credential keys (`firsthop_ice.relay_load`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import structlog
+
+from firsthop_ice.relay_load import RelayLoad, load_request, read_load
+from firsthop_ice.stun import TRANSACTION_ID_LENGTH
+from firsthop_ice.ufrag import ENTROPY_LENGTH, Credential, CredentialKeys, mint_probe
+from firsthop_steering.decision.candidates_up import Roster
+from firsthop_steering.feed.snapshot import KeySet, Plan
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_S = 5.0
+JITTER = 0.1
+"""A round takes so much more or less, so that edges that were cut off together drift apart."""
+SHORTEST_PAUSE_S = 0.002
+"""Between two datagrams: 500 a second at most."""
+KNOWN_S = 15.0
+"""Two answers in a row may be lost."""
+CREDENTIAL_LIFETIME = timedelta(minutes=5)
+"""Relays judge by their own clocks."""
+DATAGRAM = 2048
+DRAIN = 64
+
+Askable = tuple[str, IPv4Address | IPv6Address, int]
+"""A relay's id, an address to ask, and its port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a relay said of itself last."""
+
+    sessions: int
+    draining: bool
+    at: float
+    """When, by the watch's clock (monotonic seconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    relay: str
+    address: IPv4Address | IPv6Address
+    port: int
+    password: str
+
+    def is_of(self, source: tuple[str, int]) -> bool:
+        return source[1] == self.port and ip_address(source[0]) == self.address
+
+
+def askable(plan: Plan, roster: Roster) -> list[Askable]:
+    """The relays of `plan` that are up, in the order of their ids; TURN servers are none.
+
+    `roster` is of the plan's relays. One with two addresses that are up is there by both, for an
+    edge may have only one of the families.
+    """
+    relays = {relay.id: relay for relay in plan.document.relays if relay.kind == "relay"}
+    found: dict[str, list[Askable]] = {}
+    for endpoint in (each for field in roster.up for each in field):
+        relay = relays.get(endpoint.id)
+        if relay is not None:
+            both = endpoint.ipv4, endpoint.ipv6
+            found[relay.id] = [(relay.id, each, relay.udp_port) for each in both if each]
+    return [each for relay in sorted(found) for each in found[relay]]
+
+
+class LoadBoard:
+    """What was asked of each relay and what it said. Pure: it holds one question for each address
+    and one answer of each relay that it was last told of."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter(asked=0, not_sent=0, heard=0, stray=0)
+        """Questions by whether they were sent, datagrams by what they were: `heard`, `stray` (no
+        answer to what waits) or a reason of `NoLoad`."""
+        self._questions: dict[bytes, _Question] = {}
+        """Those that wait, by transaction id."""
+        self._newest: dict[Askable, bytes] = {}
+        """The transaction id of the last question to each."""
+        self._heard: dict[str, Heard] = {}
+
+    def question(self, askable: Askable, credential: Credential, transaction_id: bytes) -> bytes:
+        """The datagram to send; an answer to an earlier one from there comes too late now."""
+        relay, address, port = askable
+        self._questions.pop(self._newest.get(askable, b""), None)
+        self._newest[askable] = transaction_id
+        self._questions[transaction_id] = _Question(relay, address, port, credential.password)
+        return load_request(transaction_id, credential)
+
+    def receive(self, packet: bytes, source: tuple[str, int], now: float) -> None:
+        """A datagram from an address and port. Raises nothing, whatever the bytes."""
+        transaction_id = packet[8 : 8 + TRANSACTION_ID_LENGTH]
+        question = self._questions.get(transaction_id)
+        if question is None or not question.is_of(source):
+            self.outcomes["stray"] += 1
+            return
+        said = read_load(packet, question.password)
+        if isinstance(said, RelayLoad):
+            self._heard[question.relay] = Heard(said.sessions, said.draining, now)
+            self.outcomes["heard"] += 1
+            del self._questions[transaction_id]
+        else:  # anybody's word, perhaps: the answer may be still to come
+            self.outcomes[said.reason] += 1
+
+    def forget_all_but(self, askables: Set[Askable]) -> None:
+        """Drop what belongs to any other."""
+        for askable in self._newest.keys() - askables:
+            self._questions.pop(self._newest.pop(askable), None)
+        for relay in self._heard.keys() - {relay for relay, _, _ in askables}:
+            del self._heard[relay]
+
+    def loads(self, now: float) -> dict[str, Heard]:
+        """What is known of each relay by id; who was not heard for 15 s is not in it."""
+        return {relay: each for relay, each in self._heard.items() if each.at >= now - KNOWN_S}
+
+
+class LoadWatch:
+    """Asks every relay about every five seconds, spread over them, while it is told to.
+
+    At 500 datagrams a second a round of more than some 2,000 addresses takes longer than five
+    seconds, and of more than 6,000 some are unknown between.
+    """
+
+    def __init__(
+        self,
+        relays: Callable[[], Iterable[Askable]],
+        keys: Callable[[], KeySet | None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """Both are asked before every round; without keys no relay is."""
+        self.board = LoadBoard()
+        self._relays = relays
+        self._keys = keys
+        self._clock = clock
+        self._wall = wall
+        self._sleep = sleep
+        self._told = asyncio.Event()
+        self._sockets: dict[int, socket.socket] = {}
+        self._keys_error = ""
+
+    def start(self) -> None:
+        """Ask from now on."""
+        self._told.set()
+
+    def stop(self) -> None:
+        """Ask no more; what was heard is known until it is too old."""
+        self._told.clear()
+
+    def loads(self) -> dict[str, Heard]:
+        """What is known of each relay by id; who was not heard for 15 s is not in it."""
+        return self.board.loads(self._clock())
+
+    async def run(self) -> None:
+        """Until cancelled, and asks between `start` and `stop`. Raises what its callables raise."""
+        try:
+            while True:
+                if not self._told.is_set():
+                    self._close()
+                await self._told.wait()
+                await self._round()
+        finally:
+            self._close()
+
+    async def _round(self) -> None:
+        relays = list(self._relays())
+        self.board.forget_all_but(set(relays))
+        credential = self._credential() if relays else None
+        due = self._clock()
+        pause = random.uniform(1 - JITTER, 1 + JITTER) * INTERVAL_S  # noqa: S311
+        if credential is None:
+            await self._sleep(pause)
+            return
+        for relay in relays:
+            if not self._told.is_set():
+                return
+            self._ask(relay, credential)
+            due += pause / len(relays)
+            await self._sleep(max(due - self._clock(), SHORTEST_PAUSE_S))
+
+    def _credential(self) -> Credential | None:
+        """One for a round; None without keys, or where they or the clock cannot be right."""
+        keys = self._keys()
+        if keys is None:
+            return None
+        expires_at = self._wall() + CREDENTIAL_LIFETIME
+        entropy = os.urandom(ENTROPY_LENGTH)
+        error, credential = "", None
+        try:
+            signing = CredentialKeys.from_keyset(keys)
+            credential = mint_probe(
+                signing, expires_at=expires_at, entropy=entropy, reads_load=True
+            )
+        except ValueError as found:
+            error = str(found)
+        if error and error != self._keys_error:
+            log.error("relays are not asked", reason=error)
+        self._keys_error = error
+        return credential
+
+    def _ask(self, askable: Askable, credential: Credential) -> None:
+        _, address, port = askable
+        transaction_id = os.urandom(TRANSACTION_ID_LENGTH)
+        packet = self.board.question(askable, credential, transaction_id)
+        try:
+            self._socket(address.version).sendto(packet, (str(address), port))
+        except OSError:  # no way there now, or no such family here: it stays unknown
+            self.board.outcomes["not_sent"] += 1
+        else:
+            self.board.outcomes["asked"] += 1
+
+    def _drain(self, sock: socket.socket) -> None:
+        for _ in range(DRAIN):
+            try:
+                packet, source = sock.recvfrom(DATAGRAM)
+            except OSError:  # empty, or the ICMP error of a question: wait for the next
+                return
+            self.board.receive(packet, source, self._clock())
+
+    def _socket(self, version: int) -> socket.socket:
+        sock = self._sockets.get(version)
+        if sock is None:
+            family = socket.AF_INET if version == 4 else socket.AF_INET6
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock.setblocking(False)
+            asyncio.get_running_loop().add_reader(sock, self._drain, sock)
+            self._sockets[version] = sock
+        return sock
+
+    def _close(self) -> None:
+        for sock in self._sockets.values():
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+        self._sockets.clear()

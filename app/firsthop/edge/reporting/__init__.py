@@ -1,0 +1,1 @@
+"""What an edge reports: demand and samples to the control plane, metrics to operators."""

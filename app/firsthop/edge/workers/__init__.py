@@ -1,0 +1,1 @@
+"""An edge's worker processes and the sockets that they share."""

@@ -1,0 +1,102 @@
+"""The listening sockets of an edge: bound once, read by its workers, handed to its successor.
+
+They belong to the supervisor, so what is queued in one outlives the worker that reads it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+
+from firsthop.addresses import Listen, format_listen
+from firsthop.edge.settings import EdgeSettings
+from firsthop.process.takeover import Key
+from firsthop_dns.serve.listening import Pair, bind_pair, bind_tcp, bind_udp, join_pair
+
+DNS, ALLOCATOR, METRICS = "dns", "allocator", "metrics"
+
+
+class PortInUseError(Exception):
+    """A listening address is taken; the message names it."""
+
+
+class ListeningSockets:
+    """All of them by use and address; starts with those of a predecessor, if there was one."""
+
+    def __init__(self, inherited: Iterable[tuple[Key, int]] = ()) -> None:
+        held: dict[Key, list[socket.socket]] = {}
+        for key, file in inherited:
+            held.setdefault(key, []).append(socket.socket(fileno=file))
+        self._dns = {
+            key.address: [*map(Pair, udp, held[key._replace(transport="tcp")])]
+            for key, udp in held.items()
+            if key.transport == "udp"
+        }
+        self._streams = {
+            (key.use, key.address): tcp[0] for key, tcp in held.items() if key.use != DNS
+        }
+
+    def bind(self, settings: EdgeSettings) -> None:
+        """Binds what is wanted and missing, closes what is not wanted. Raises PortInUseError."""
+        try:
+            wanted = [format_listen(*listen) for listen in settings.dns]
+            for listen, address in zip(settings.dns, wanted, strict=True):
+                pairs = self._dns.setdefault(address, [])
+                while len(pairs) < settings.dns_workers:
+                    pairs.append(join_pair(pairs[0]) if pairs else bind_pair(*listen))
+            for address in self._dns.keys() - wanted:
+                for pair in self._dns.pop(address):
+                    pair.close()
+            self._bind_streams({ALLOCATOR: settings.allocator, METRICS: settings.metrics})
+        except OSError as error:
+            raise PortInUseError(error.strerror) from None
+
+    def _bind_streams(self, listen: dict[str, Sequence[Listen]]) -> None:
+        wanted = {
+            (use, format_listen(*each)): each for use, several in listen.items() for each in several
+        }
+        for key, (host, port) in wanted.items():
+            if key not in self._streams:
+                self._streams[key] = bind_tcp(host, port)
+        for key in self._streams.keys() - wanted:
+            self._streams.pop(key).close()
+
+    def share(self, worker: int, workers: int) -> list[Pair]:
+        """What one of several DNS workers reads: of every address at least one pair.
+
+        More than one when there are more than workers: closing any would lose what it holds.
+        """
+        return [pair for pairs in self._dns.values() for pair in pairs[worker::workers]]
+
+    def of(self, use: str) -> list[socket.socket]:
+        """The TCP sockets of the allocator or of the metrics."""
+        return [sock for (each, _), sock in self._streams.items() if each == use]
+
+    def files(self) -> list[tuple[Key, int]]:
+        """File descriptors of all, for a successor."""
+        files = [
+            (Key(DNS, address, transport), sock.fileno())
+            for address, pairs in self._dns.items()
+            for pair in pairs
+            for transport, sock in zip(("udp", "tcp"), pair, strict=True)
+        ]
+        streams = self._streams.items()
+        return files + [(Key(*key, transport="tcp"), sock.fileno()) for key, sock in streams]
+
+    def close(self) -> None:
+        """Closes them in this process: the last process that does so ends what is queued."""
+        for pairs in self._dns.values():
+            for pair in pairs:
+                pair.close()
+        for sock in self._streams.values():
+            sock.close()
+
+
+def check_free(listen: Sequence[Listen], kinds: Sequence[socket.SocketKind]) -> None:
+    """Raises PortInUseError for an address that another process listens on."""
+    for host, port in listen:
+        for kind in kinds:
+            try:
+                (bind_udp if kind == socket.SOCK_DGRAM else bind_tcp)(host, port).close()
+            except OSError as error:
+                raise PortInUseError(error.strerror) from None

@@ -1,0 +1,106 @@
+"""The workers of an edge: which sockets each of them reads, and what they are all told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from firsthop.edge.settings import EdgeSettings
+from firsthop.edge.workers.sockets import ALLOCATOR, ListeningSockets
+from firsthop.process.workers import Worker
+from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.feed.guidance import NO_GUIDANCE, Guidance
+from firsthop_steering.feed.snapshot import KeySet, Plan, Status
+
+
+class Crew:
+    """DNS workers, and the allocator if there is one; nobody runs until `Worker.run` does."""
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        sockets: ListeningSockets,
+        *,
+        on_line: Callable[[Worker, dict[str, Any]], None],
+    ) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._on_line = on_line
+        self._dns = [*self._dns_workers()]
+        self._allocator = [*self._allocator_worker()]
+        self._options: dict[str, Any] = {}
+        self._guidance = NO_GUIDANCE
+        """What the allocator was told of it."""
+
+    @property
+    def workers(self) -> list[Worker]:
+        """All of them."""
+        return self._dns + self._allocator
+
+    def tell_table(self, path: Path, geo: GeoTable) -> None:
+        """From now on DNS is answered from this table."""
+        for worker in self._dns:
+            worker.tell({"table": str(path), "geodata": str(geo.path)})
+
+    def tell_snapshots(
+        self,
+        plan: Plan,
+        status: Status,
+        keys: KeySet | None,
+        *,
+        geo: GeoTable,
+        guidance: Guidance,
+    ) -> None:
+        """From now on allocations are made by these; zones' records are no business of theirs."""
+        zones = tuple(zone.model_copy(update={"records": ()}) for zone in plan.document.zones)
+        document = plan.document.model_copy(update={"zones": zones})
+        bare = plan.model_copy(update={"document": document})
+        news = {
+            "plan": bare.model_dump_json(),
+            "status": status.model_dump_json(),
+            "keys": keys.model_dump_json() if keys else None,
+            "geodata": str(geo.path),
+        }
+        for kind in ("prices", "latency"):  # may be of megabytes, so only when it has changed
+            told = getattr(guidance, kind)
+            if told is not getattr(self._guidance, kind):
+                news[kind] = told.model_dump_json() if told else None
+        self._guidance = guidance
+        for worker in self._allocator:
+            worker.tell(news)
+
+    def tell_options(self, keys: KeySet | None, *, stale: bool) -> None:
+        """How DNS is answered; says nothing when nothing has changed."""
+        options = self._settings.dns_options.told(
+            keys, stale=stale, workers=max(1, len(self._dns)), now=datetime.now(UTC)
+        )
+        if options != self._options:
+            self._options = options
+            for worker in self._dns:
+                worker.tell({"options": options})
+
+    def tell_unready(self) -> None:
+        """Whoever has nothing to answer by says so, and lets nobody wait any longer."""
+        for worker in self.workers:
+            worker.tell({"unready": True})
+
+    def _dns_workers(self) -> Iterator[Worker]:
+        count = self._settings.dns_workers if self._settings.dns else 0
+        for number in range(count):
+            pairs = self._sockets.share(number, count)
+            files = [sock.fileno() for pair in pairs for sock in pair]
+            yield self._worker(f"dns-{number}", ["dns"], files)
+
+    def _allocator_worker(self) -> Iterator[Worker]:
+        if self._settings.allocator:
+            files = [sock.fileno() for sock in self._sockets.of(ALLOCATOR)]
+            arguments = self._settings.allocator_options.arguments()
+            if self._settings.region is not None:
+                arguments += ["--region", self._settings.region]
+            yield self._worker(ALLOCATOR, ["allocator", *arguments], files)
+
+    def _worker(self, name: str, arguments: Sequence[str], files: Sequence[int]) -> Worker:
+        command = ["edge-worker", *arguments, "--sockets", ",".join(map(str, files))]
+        return Worker(name, command, files=files, on_line=self._on_line)

@@ -1,0 +1,1 @@
+"""Credential keys, bearer tokens, and the files that hold secrets."""

@@ -1,0 +1,141 @@
+"""Who may call: bearer tokens, their roles, and a copy in memory for when the store is away.
+
+A token is 32 random bytes; the store keeps their SHA-256, which is enough because they are random.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, Field, model_validator
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from firsthop_controlplane.store.ledger import TokenRow
+from firsthop_steering.plan.model import Slug
+from firsthop_zones.model import Model
+
+Role = Literal["viewer", "operator", "admin", "edge", "prober", "agent", "allocator", "transceiver"]
+VIEWERS = frozenset({"viewer", "operator", "admin"})
+OPERATORS = frozenset({"operator", "admin"})
+ADMINS = frozenset({"admin"})
+REPLICAS = frozenset({"replica"})
+"""Other control planes; there is no token of this role, its secret follows from the master key."""
+SCOPED = {"agent": "a relay", "transceiver": "a transceiver region"}
+"""Roles that mean nothing without the one thing they are for."""
+MAY_BE_SCOPED = frozenset({*SCOPED, "prober", "edge", "allocator"})
+SECRET_BYTES = 32
+
+
+class TokenDraft(Model):
+    """What a new token is to be."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[!-~]([ -~]*[!-~])?$")
+    """Stands in revisions and in the audit; no two tokens have the same."""
+    role: Role
+    scope: Slug | None = None
+    """The relay of an agent, the region of a transceiver, the name of a prober."""
+    expires_at: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _scoped(self) -> TokenDraft:
+        if self.role in SCOPED and self.scope is None:
+            raise ValueError(f"scope: a token of role {self.role} is for {SCOPED[self.role]}")
+        if self.scope is not None and self.role not in MAY_BE_SCOPED:
+            raise ValueError(f"scope: a token of role {self.role} has none")
+        return self
+
+
+class TokenEntry(TokenDraft):
+    """A token as it is listed: never with its secret."""
+
+    id: Slug
+    created_at: AwareDatetime
+    created_by: str
+
+
+class TokenCreated(TokenEntry):
+    """The one answer that holds the secret."""
+
+    secret: str
+
+
+class BootstrapToken(TokenDraft):
+    """A token whose secret its giver chose; upserted by name at every start."""
+
+    secret: str = Field(min_length=32, max_length=200, pattern=r"^[!-~]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller who has shown a token."""
+
+    id: str
+    name: str
+    role: str
+    scope: str | None
+    expires_at: datetime | None
+
+    def valid(self, now: datetime) -> bool:
+        return self.expires_at is None or now < self.expires_at
+
+
+def new_secret() -> str:
+    """43 characters that hold 256 random bits."""
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def digest_of(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()
+
+
+def new_row(draft: TokenDraft, secret: str, author: str, now: datetime) -> TokenRow:
+    """A row for the token with this secret."""
+    return TokenRow(
+        id=secrets.token_hex(6),
+        name=draft.name,
+        role=draft.role,
+        scope=draft.scope,
+        digest=digest_of(secret),
+        created_at=now,
+        created_by=author,
+        expires_at=draft.expires_at,
+        version=1,
+    )
+
+
+def entry(row: TokenRow) -> TokenEntry:
+    return TokenEntry.model_construct(
+        **{name: getattr(row, name) for name in TokenEntry.model_fields}
+    )
+
+
+class TokenBook:
+    """Every token by its digest, as of the last look at the store, and the replicas' secret."""
+
+    def __init__(self, replica_secret: str) -> None:
+        self._replica = digest_of(replica_secret)
+        self._by_digest: dict[bytes, Principal] = {}
+
+    async def load(self, session: AsyncSession) -> None:
+        self.replace(await session.scalars(select(TokenRow)))
+
+    def replace(self, rows: Iterable[TokenRow]) -> None:
+        self._by_digest = {row.digest: _principal(row) for row in rows}
+
+    def find(self, secret: str) -> Principal | None:
+        """Whose secret it is; expiry is the caller's to check, against its own clock."""
+        digest = digest_of(secret)
+        if hmac.compare_digest(digest, self._replica):
+            return Principal("replica", "replica", "replica", None, None)
+        return self._by_digest.get(digest)
+
+
+def _principal(row: TokenRow) -> Principal:
+    return Principal(row.id, row.name, row.role, row.scope, row.expires_at)

@@ -1,0 +1,1 @@
+"""How configuration changes: revisions, their audit, and their impact on clients."""

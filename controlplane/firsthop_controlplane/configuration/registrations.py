@@ -1,0 +1,70 @@
+"""How transceivers that register themselves get into the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from firsthop_controlplane.configuration import wire_ids
+from firsthop_controlplane.errors import Fault, Refused, conflict, invalid
+from firsthop_controlplane.store.configuration import TRANSCEIVER_REGIONS, TRANSCEIVERS
+from firsthop_controlplane.store.tables import TransceiverRegionRow, TransceiverRow
+from firsthop_steering.plan.model import Transceiver, TransceiverRegion
+from firsthop_steering.plan.registration import MOST_REGISTERED, Registration, entered, problems_of
+from firsthop_zones.faults import Problem
+
+
+async def enter(session: AsyncSession, name: str, given: Registration) -> TransceiverRow:
+    """The row of transceiver `name`, as it is now to be. Raises Refused.
+
+    One that was here before and is gone gets the wire id that it had.
+    """
+    region_row = await session.get(TransceiverRegionRow, given.region)
+    if region_row is None:
+        raise no_region(given.region)
+    region = TRANSCEIVER_REGIONS.read(region_row)
+    row = await session.get(TransceiverRow, name)
+    present = None if row is None else TRANSCEIVERS.read(row)
+    assert isinstance(region, TransceiverRegion)
+    assert present is None or isinstance(present, Transceiver)
+    refuse(problems_of(given, region, present), present)
+    value = entered(name, given, present)
+    if row is None:
+        registered = select(func.count()).where(
+            TransceiverRow.region == region.id, TransceiverRow.registered
+        )
+        check_room(region.id, await session.scalar(registered) or 0)
+        if value.wire_id is None:
+            known = await wire_ids.had(session, name)
+            value = value.model_copy(update={"wire_id": known})
+        row = TransceiverRow(**TRANSCEIVERS.values(value))
+        session.add(row)
+    else:
+        TRANSCEIVERS.write(row, value)
+    return row
+
+
+def check_room(region: str, registered: int) -> None:
+    """Raises Refused (409) where a region holds as many as it may."""
+    if registered >= MOST_REGISTERED:
+        rule = f"{region} has {MOST_REGISTERED} registered transceivers, the most"
+        raise conflict(f"there is no room: {rule}", [Fault("region", rule)])
+
+
+def no_region(name: str) -> Refused:
+    """422: the region of the token is gone, or never was."""
+    return invalid([Fault("region", f"names no transceiver region: {name}")])
+
+
+def refuse(problems: Iterable[Problem], present: Transceiver | None) -> None:
+    """Raises Refused where there are problems: 409 if it contradicts what is there, else 422."""
+    faults = [Fault(each.field, each.rule) for each in problems]
+    if not faults:
+        return
+    if faults[0].field == "id":
+        raise conflict("a transceiver of another region has this id", faults)
+    if present is not None and not present.registered:
+        raise conflict("operators configured this transceiver otherwise", faults)
+    raise invalid(faults)

@@ -1,0 +1,269 @@
+"""The one way by which configuration changes.
+
+Serialised by an advisory lock, in one transaction: the change, the whole document after it, every
+rule between objects, the revision, the audit and the notification. Refused means nothing happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from firsthop_controlplane.configuration import wire_ids
+from firsthop_controlplane.configuration.actor import Actor
+from firsthop_controlplane.configuration.change_impact import Foresight
+from firsthop_controlplane.configuration.differences import (
+    Difference,
+    differences,
+    repeated_records,
+    summary,
+)
+from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
+from firsthop_controlplane.store.configuration import (
+    TRANSCEIVER_REGIONS,
+    TRANSCEIVERS,
+    load_document,
+    replace_document,
+)
+from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
+from firsthop_controlplane.store.tables import Configured, RecordRow
+from firsthop_steering.plan.document import Document, problems_in
+from firsthop_steering.whatif.simulation import Simulation
+from firsthop_zones.model import Model
+
+CHANNEL = "firsthop"
+"""Of NOTIFY; the payload says what changed: revision, tokens or keys."""
+CHANGE_LOCK = 0x6669727374686F70  # "firsthop"
+MESSAGE_LIMIT = 1000
+
+T = TypeVar("T")
+Operation = Callable[[AsyncSession], Awaitable[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """What a change did; `revision` is None when nothing changed, or nothing was to be kept."""
+
+    value: T
+    changes: tuple[Difference, ...]
+    revision: int | None
+    document: Document
+    effects: tuple[Simulation, ...] | None
+    """On clients; None where they cannot be told."""
+
+
+class Revisions:
+    """The history of one store."""
+
+    def __init__(
+        self, engine: AsyncEngine, now: Callable[[], datetime], foresight: Foresight
+    ) -> None:
+        self._engine = engine
+        self._now = now
+        self._foresight = foresight
+
+    def session(self) -> AsyncSession:
+        """A session of this store; see `open_session`."""
+        return open_session(self._engine)
+
+    async def change(
+        self,
+        operation: Operation[T],
+        actor: Actor,
+        *,
+        message: str = "",
+        dry_run: bool = False,
+        removes: bool = False,
+        force: bool = False,
+    ) -> Outcome[T]:
+        """Run `operation` on the tables and keep what it did as a revision.
+
+        Raises Refused: 422 with every broken rule; 409 when the operation `removes` something and
+        others still name it, or when it moves too many clients and nobody wants it by `force`.
+        """
+        async with self.session() as session, session.begin() as transaction:
+            await lock(session)
+            parent = await newest_number(session)
+            before = await load_document(session)
+            value = await operation(session)
+            faults = await wire_ids.assign(session)
+            _stamp(session, parent + 1)
+            after = await _flushed(session, before, faults)
+            _check(before, after, faults, removes=removes)
+            changes = differences(before, after)
+            effects = await self._foresight.compare(before, after, parent)
+            if not changes or dry_run:
+                session.expunge_all()  # what the caller holds stays readable
+                await transaction.rollback()
+                return Outcome(value, changes, None, after, effects)
+            if not force:
+                self._foresight.guard(effects)
+            at = self._now()
+            session.add(_revision(parent, actor, message or summary(changes), after, at))
+            await _add_audit(session, changes, actor, parent + 1, at)
+            await notify(session, "revision")
+        return Outcome(value, changes, parent + 1, after, effects)
+
+    async def apply(
+        self,
+        target: Document,
+        actor: Actor,
+        *,
+        message: str = "",
+        dry_run: bool = False,
+        force: bool = False,
+        base: Callable[[int], None] | None = None,
+    ) -> Outcome[None]:
+        """Make the configuration `target`, whole.
+
+        `base` is given the newest revision's number and raises Refused if `target` was not made
+        from that one.
+        """
+
+        async def replace(session: AsyncSession) -> None:
+            if base is not None:
+                base(await newest_number(session))
+            await replace_document(session, target)
+
+        return await self.change(replace, actor, message=message, dry_run=dry_run, force=force)
+
+    async def restore(self, number: int, actor: Actor, *, force: bool = False) -> Outcome[None]:
+        """Make the configuration what it was at revision `number`; wire ids stay what they are."""
+
+        async def replace(session: AsyncSession) -> None:
+            row = await session.get(RevisionRow, number)
+            if row is None:
+                raise not_found(f"there is no revision {number}")
+            target = Document.model_validate(row.document)
+            await replace_document(session, _present_wire_ids(target, await load_document(session)))
+
+        message = f"restore revision {number}"
+        return await self.change(replace, actor, message=message, force=force)
+
+
+def open_session(engine: AsyncEngine) -> AsyncSession:
+    """A session whose rows stay readable after the commit, and that never flushes by itself."""
+    return AsyncSession(engine, expire_on_commit=False, autoflush=False)
+
+
+async def lock(session: AsyncSession) -> None:
+    """Wait for our turn to change the store; held until the transaction ends."""
+    await session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CHANGE_LOCK})
+
+
+async def notify(session: AsyncSession, payload: str) -> None:
+    """Tell every replica, at the commit."""
+    await session.flush()
+    await session.execute(
+        text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload}
+    )
+
+
+async def newest_number(session: AsyncSession) -> int:
+    """The newest revision's number; 0 before the first."""
+    return await session.scalar(select(func.max(RevisionRow.number))) or 0
+
+
+def _stamp(session: AsyncSession, number: int) -> None:
+    for row in (*session.new, *session.dirty):
+        if isinstance(row, Configured) and session.is_modified(row):
+            row.version = number
+
+
+async def _flushed(session: AsyncSession, before: Document, faults: list[Fault]) -> Document:
+    """The document after the change, as the database has it."""
+    if faults:
+        raise invalid(faults)
+    await session.flush()
+    for row in [*session]:
+        if not isinstance(row, RecordRow):  # records are read as values, and stay as written
+            session.expire(row)
+    return await load_document(session, before)
+
+
+def _check(before: Document, after: Document, faults: list[Fault], *, removes: bool) -> None:
+    problems = [Fault(problem.field, problem.rule) for problem in problems_in(after)]
+    if problems and removes:
+        users = sorted({"/".join(fault.field.split("/")[:2]) for fault in problems})
+        raise conflict(f"it is in use by {', '.join(users)}", problems)
+    faults += [*problems, *repeated_records(after), *wire_ids.changed(before, after)]
+    if faults:
+        raise invalid(faults)
+
+
+def _revision(
+    parent: int, actor: Actor, message: str, document: Document, at: datetime
+) -> RevisionRow:
+    return RevisionRow(
+        number=parent + 1,
+        parent=parent,
+        author=actor.name,
+        message=message[:MESSAGE_LIMIT],
+        created_at=at,
+        document=document.model_dump(mode="json"),
+        digest=document.digest(),
+    )
+
+
+def audit(
+    actor: Actor,
+    action: str,
+    name: str,
+    at: datetime,
+    before: dict[str, object] | None = None,
+    after: dict[str, object] | None = None,
+    revision: int | None = None,
+) -> AuditRow:
+    """A row that says who did what to which object."""
+    return AuditRow(
+        at=at,
+        author=actor.name,
+        address=actor.address,
+        request=actor.request,
+        action=action,
+        object=name,
+        before=before,
+        after=after,
+        revision=revision,
+    )
+
+
+async def _add_audit(
+    session: AsyncSession,
+    changes: tuple[Difference, ...],
+    actor: Actor,
+    number: int,
+    at: datetime,
+) -> None:
+    rows = [
+        {
+            "at": at,
+            "author": actor.name,
+            "address": actor.address,
+            "request": actor.request,
+            "action": each.action,
+            "object": each.object,
+            "before": each.before,
+            "after": each.after,
+            "revision": number,
+        }
+        for each in changes
+    ]
+    await session.execute(insert(AuditRow), rows)
+
+
+def _present_wire_ids(target: Document, present: Document) -> Document:
+    """`target` with the wire ids that its objects have now: credentials in use name those."""
+    parts: dict[str, tuple[Model, ...]] = {}
+    for collection in (TRANSCEIVER_REGIONS, TRANSCEIVERS):
+        now = {each.id: each.wire_id for each in getattr(present, collection.name)}
+        parts[collection.name] = tuple(
+            each.model_copy(update={"wire_id": now.get(each.id, each.wire_id)})
+            for each in getattr(target, collection.name)
+        )
+    return target.model_copy(update=parts)

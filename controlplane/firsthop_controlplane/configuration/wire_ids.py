@@ -1,0 +1,83 @@
+"""The 16-bit ids of transceiver regions and transceivers: drawn at random, never reused.
+
+A credential names its transceiver region by wire id and outlives it, so an id that was given once
+is its owner's for ever; only the same object, restored, may have it again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from firsthop_controlplane.errors import Fault, conflict
+from firsthop_controlplane.store.tables import TransceiverRegionRow, TransceiverRow, WireIdRow
+from firsthop_steering.plan.document import Document
+
+HIGHEST = 0xFFFF
+_KINDS: dict[type, str] = {
+    TransceiverRegionRow: "transceiver_regions",
+    TransceiverRow: "transceivers",
+}
+
+
+async def assign(session: AsyncSession) -> list[Fault]:
+    """Give new rows their ids and write all new ids down; faults for those of another owner."""
+    faults = [
+        Fault(f"{_KINDS[type(row)]}/{row.id}/wire_id", "cannot be taken away")
+        for row in session.dirty
+        if type(row) in _KINDS and row.wire_id is None
+    ]
+    for row in sorted(
+        (each for each in session.new if type(each) in _KINDS), key=lambda row: str(row.id)
+    ):
+        faults += await _assign_one(session, _KINDS[type(row)], row)
+    return faults
+
+
+async def _assign_one(
+    session: AsyncSession, kind: str, row: TransceiverRegionRow | TransceiverRow
+) -> list[Fault]:
+    owners = {each.number: each.owner for each in await _given(session, kind)}
+    if row.wire_id is None:
+        row.wire_id = _draw(kind, owners.keys())
+    elif row.wire_id in owners:
+        if owners[row.wire_id] == row.id:
+            return []
+        rule = f"{row.wire_id} was {owners[row.wire_id]}'s, and wire ids are never reused"
+        return [Fault(f"{kind}/{row.id}/wire_id", rule)]
+    session.add(WireIdRow(kind=kind, number=row.wire_id, owner=row.id))
+    return []
+
+
+async def _given(session: AsyncSession, kind: str) -> list[WireIdRow]:
+    stored = list(await session.scalars(select(WireIdRow).where(WireIdRow.kind == kind)))
+    added = [each for each in session.new if isinstance(each, WireIdRow) and each.kind == kind]
+    return stored + added
+
+
+async def had(session: AsyncSession, transceiver: str) -> int | None:
+    """A wire id that a transceiver of this name had, if there was one: its own for ever."""
+    row = WireIdRow
+    query = select(row.number).where(row.kind == "transceivers", row.owner == transceiver)
+    found: int | None = await session.scalar(query.order_by(row.number).limit(1))
+    return found
+
+
+def _draw(kind: str, taken: object) -> int:
+    free = [number for number in range(1, HIGHEST + 1) if number not in taken]  # type: ignore[operator]
+    if not free:
+        raise conflict(f"all {HIGHEST} wire ids of {kind} have been given")
+    return secrets.choice(free)
+
+
+def changed(before: Document, after: Document) -> Iterator[Fault]:
+    """Faults for objects whose id is no longer what it was."""
+    for kind in _KINDS.values():
+        was = {each.id: each.wire_id for each in getattr(before, kind)}
+        for each in getattr(after, kind):
+            if was.get(each.id, each.wire_id) != each.wire_id:
+                rule = f"cannot be changed: credentials in use name {was[each.id]}"
+                yield Fault(f"{kind}/{each.id}/wire_id", rule)

@@ -1,0 +1,1 @@
+"""The newest snapshots, and the readers they are streamed to."""

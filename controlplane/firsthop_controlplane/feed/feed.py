@@ -1,0 +1,225 @@
+"""The newest sealed snapshot of each kind, and who is being told of it.
+
+A snapshot is sealed once, however many readers there are, and a status also as what changed since
+each of the last few. A reader that is slow gets the newest of each kind and never a queue of old
+ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from firsthop_controlplane.feed.broadcast_event import Bell
+from firsthop_steering.feed.deltas import delta_between
+from firsthop_steering.feed.guidance import Guidance
+from firsthop_steering.feed.snapshot import (
+    KeySet,
+    Kind,
+    Latency,
+    Plan,
+    Prices,
+    Snapshot,
+    Status,
+    kind_of,
+    seal,
+)
+
+ORDER: tuple[Kind, ...] = ("plan", "keys", "status", "prices", "latency")
+"""A status without its plan says nothing, so plans go first; last what is large, and waits."""
+ASKED_FOR: frozenset[Kind] = frozenset({"prices", "latency"})
+"""Sent only to readers that ask for them: those of older releases refuse what they do not know."""
+RECENT = 32
+"""Statuses of which readers may be told by a delta; who is further behind gets a whole one."""
+WHOLE_EVERY = 100
+"""Deltas that a reader is sent between two whole statuses, so that an edge need not keep more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a reader has already: numbers of one lineage."""
+
+    lineage: str | None = None
+    numbers: Mapping[Kind, int] | None = None
+
+
+class Feed:
+    """The present snapshot of each kind, and their readers."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self._current: dict[Kind, Snapshot] = {}
+        self._lines: dict[Kind, bytes] = {}
+        """Of what is present; sealed when somebody is to have it."""
+        self._recent: deque[Status] = deque(maxlen=RECENT)
+        """Before the present one."""
+        self._deltas: dict[int, bytes] = {}
+        """To the present status, by the number of the one that they start from."""
+        self._readers: set[Subscription] = set()
+        self._opened = 0
+        self._closed = False
+        self.published = Bell()
+        """Rung with every snapshot, for those in this process."""
+
+    @property
+    def plan(self) -> Plan | None:
+        snapshot = self._current.get("plan")
+        return snapshot if isinstance(snapshot, Plan) else None
+
+    @property
+    def status(self) -> Status | None:
+        snapshot = self._current.get("status")
+        return snapshot if isinstance(snapshot, Status) else None
+
+    @property
+    def keys(self) -> KeySet | None:
+        snapshot = self._current.get("keys")
+        return snapshot if isinstance(snapshot, KeySet) else None
+
+    @property
+    def guidance(self) -> Guidance:
+        """The present prices and learned round trips."""
+        prices, latency = self._current.get("prices"), self._current.get("latency")
+        return Guidance(
+            prices if isinstance(prices, Prices) else None,
+            latency if isinstance(latency, Latency) else None,
+        )
+
+    @property
+    def readers(self) -> int:
+        return len(self._readers)
+
+    def sealed(self, snapshot: Snapshot) -> bytes:
+        """Its line; changes nothing, so that a long one can be made in a thread."""
+        return seal(snapshot, self._key)
+
+    def publish(
+        self, snapshot: Plan | Status | KeySet | Prices | Latency, line: bytes | None = None
+    ) -> None:
+        """Make this the present one of its kind, and tell every reader.
+
+        `line` is the snapshot sealed, if that was done already.
+        """
+        kind = kind_of(snapshot)
+        if isinstance(snapshot, Status):
+            if self.status is not None:
+                self._recent.append(self.status)
+            self._deltas.clear()
+        self._current[kind] = snapshot
+        self._lines.pop(kind, None)
+        if line is not None:
+            self._lines[kind] = line
+        for reader in self._readers:
+            reader.wake()
+        self.published.ring()
+
+    def present(self, kind: Kind) -> Snapshot | None:
+        """The newest of this kind."""
+        return self._current.get(kind)
+
+    def line(self, kind: Kind) -> bytes:
+        """The present one of this kind, sealed."""
+        line = self._lines.get(kind)
+        if line is None:
+            line = self._lines[kind] = seal(self._current[kind], self._key)
+        return line
+
+    def delta(self, base: int) -> bytes | None:
+        """The present status for a reader that holds `base`, if that is a recent one."""
+        if base in self._deltas:
+            return self._deltas[base]
+        status = self.status
+        for old in self._recent:
+            if status is not None and (old.number, old.lineage) == (base, status.lineage):
+                self._deltas[base] = seal(delta_between(old, status), self._key)
+                return self._deltas[base]
+        return None
+
+    @contextmanager
+    def subscribe(
+        self, held: Held, *, deltas: bool = False, kinds: Container[str] = ()
+    ) -> Iterator[Subscription]:
+        """A reader that is first told what it does not hold; of `ASKED_FOR` it takes `kinds`."""
+        self._opened += 1
+        # Where they begin to count is spread, so that not all get a whole status at once.
+        sent = self._opened % WHOLE_EVERY
+        taken = [kind for kind in ORDER if kind not in ASKED_FOR or kind in kinds]
+        subscription = Subscription(self, held, taken, deltas=deltas, deltas_sent=sent)
+        if self._closed:
+            subscription.close()
+        self._readers.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._readers.discard(subscription)
+
+    def close(self) -> None:
+        """End every stream, now and from now on."""
+        self._closed = True
+        for reader in self._readers:
+            reader.close()
+
+
+class Subscription:
+    """One reader: what it was told last, and so what it is to be told next."""
+
+    def __init__(
+        self, feed: Feed, held: Held, kinds: Sequence[Kind], *, deltas: bool, deltas_sent: int
+    ) -> None:
+        self._feed = feed
+        self._kinds = kinds
+        self._numbers = {(held.lineage, kind): n for kind, n in (held.numbers or {}).items()}
+        self._takes_deltas = deltas
+        self._deltas_sent = deltas_sent
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self.closed = False
+
+    def wake(self) -> None:
+        """There may be something new."""
+        self._wake.set()
+
+    def close(self) -> None:
+        self.closed = True
+        self._wake.set()
+
+    async def next(self, patience_s: float) -> bytes:
+        """Everything that is new, as soon as there is something; empty after `patience_s`."""
+        lines = self._news() if self._wake.is_set() else b""
+        if not lines and not self.closed:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                return b""
+            lines = self._news()
+        return lines
+
+    def _news(self) -> bytes:
+        self._wake.clear()
+        return b"".join(self._line(kind) for kind in self._kinds)
+
+    def _line(self, kind: Kind) -> bytes:
+        """What brings the reader to the present one of this kind; empty if it is there."""
+        snapshot = self._feed.present(kind)
+        if snapshot is None:
+            return b""
+        place = snapshot.lineage, kind
+        before = self._numbers.get(place)
+        if before is not None and before >= snapshot.number:
+            return b""
+        self._numbers[place] = snapshot.number
+        return self._status_line(before) if kind == "status" else self._feed.line(kind)
+
+    def _status_line(self, before: int | None) -> bytes:
+        delta = None
+        if self._takes_deltas and before is not None and self._deltas_sent < WHOLE_EVERY:
+            delta = self._feed.delta(before)
+        self._deltas_sent = 0 if delta is None else self._deltas_sent + 1
+        return self._feed.line("status") if delta is None else delta

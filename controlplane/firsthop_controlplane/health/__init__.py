@@ -1,0 +1,1 @@
+"""From probe results and reports to verdicts and the published status."""

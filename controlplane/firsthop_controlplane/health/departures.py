@@ -1,0 +1,74 @@
+"""Takes transceivers that registered themselves and are gone out of the configuration."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from firsthop_controlplane.configuration.actor import Actor
+from firsthop_controlplane.configuration.revisions import Revisions
+from firsthop_controlplane.errors import Refused
+from firsthop_controlplane.feed.feed import Feed
+from firsthop_controlplane.health.health_state import Observations
+from firsthop_controlplane.store.engine import unavailable
+from firsthop_controlplane.store.tables import TransceiverRow
+
+log = structlog.get_logger(__name__)
+EVERY_S = 60.0
+ACTOR = Actor("firsthop")
+
+
+class Departures:
+    """One look a minute, at the replica that leads."""
+
+    def __init__(
+        self,
+        revisions: Revisions,
+        feed: Feed,
+        observations: Callable[[], Observations],
+        *,
+        may_remove: Callable[[], bool],
+        now: Callable[[], datetime],
+    ) -> None:
+        """`observations` gives those of the present leadership."""
+        self._revisions = revisions
+        self._feed = feed
+        self._observations = observations
+        self._may_remove = may_remove
+        self._now = now
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.look()
+            except Refused as error:
+                log.warning("departure.refused", reason=error.detail)
+            except Exception as error:
+                if not unavailable(error):
+                    log.exception("departure.failed")
+
+    async def look(self) -> None:
+        """Remove who is gone now, in one revision. Raises what the store raises."""
+        plan = self._feed.plan
+        if plan is None or not self._may_remove():
+            return
+        names = self._observations().attendance.gone(plan.document.transceivers, self._now())
+        if not names:
+            return
+
+        async def remove(session: AsyncSession) -> None:
+            for name in names:
+                row = await session.get(TransceiverRow, name)
+                if row is not None and row.registered:
+                    await session.delete(row)
+
+        message = f"not heard for a day: {', '.join(names)}"
+        # Not guarded: they were down all the day, so nobody is moved by this.
+        await self._revisions.change(remove, ACTOR, message=message, removes=True, force=True)
+        log.info("transceivers.removed", transceivers=names)

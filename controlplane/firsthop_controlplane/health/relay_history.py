@@ -1,0 +1,134 @@
+"""How relays stood at past moments: one row for each change that answers depend on.
+
+What stands between two rows is what edges were told, also while no control plane ran: they go on
+with the last word. Load is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from firsthop_controlplane.health.health_state import steers
+from firsthop_controlplane.store.ledger import RelayPastRow
+from firsthop_steering.feed.snapshot import RelayStatus, Status
+
+FORGET_EVERY = timedelta(hours=1)
+MOST_PENDING = 10_000
+"""Changes that wait for a database that is away; of more the oldest are lost."""
+_NOT_KEPT = {"sessions", "load", "reported_at"}
+_ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a relay is from a moment on; None: it is no longer there."""
+
+    relay: str
+    at: datetime
+    number: int
+    """Of the status that said so first."""
+    status: RelayStatus | None
+
+
+class Past:
+    """What the leader has to write down, and until when it is kept."""
+
+    def __init__(self, keep: timedelta) -> None:
+        self._keep = keep
+        self._noted: dict[str, RelayStatus] = {}
+        self._forgot_at: datetime | None = None
+        self.pending: tuple[Change, ...] = ()
+        """Not yet in the store."""
+
+    def note(self, status: Status, *, local: bool) -> None:
+        """Compare a new status with the last; `local`: somebody goes by what vantages say."""
+        new, old = status.relays, self._noted
+        changed: list[tuple[str, RelayStatus | None]] = [
+            (name, each)
+            for name, each in new.items()
+            if name not in old or steers(each, local=local) != steers(old[name], local=local)
+        ]
+        changed += [(name, None) for name in old.keys() - new.keys()]
+        at, number = status.created_at, status.number
+        found = (Change(name, at, number, each) for name, each in changed)
+        self.pending = (*self.pending, *found)[-MOST_PENDING:]
+        for name, each in changed:
+            if each is None:
+                del self._noted[name]
+            else:
+                self._noted[name] = each
+
+    async def load(self, session: AsyncSession) -> None:
+        """Go on from what the leader before wrote down."""
+        newest = await _standing(session, None)
+        self._noted = {row.relay: _read(row) for row in newest if row.status is not None}
+        self.pending = ()
+
+    async def write(self, session: AsyncSession, changes: Sequence[Change], now: datetime) -> None:
+        """Write `changes`, and once an hour forget what is too old."""
+        for start in range(0, len(changes), _ROWS_AT_ONCE):
+            rows = [_row(each) for each in changes[start : start + _ROWS_AT_ONCE]]
+            await session.execute(insert(RelayPastRow), rows)
+        if self._forgot_at is None or now - self._forgot_at >= FORGET_EVERY:
+            await forget(session, now - self._keep)
+            self._forgot_at = now
+
+    def written(self, changes: Sequence[Change]) -> None:
+        """They are in the store."""
+        done = set(map(id, changes))
+        self.pending = tuple(each for each in self.pending if id(each) not in done)
+
+
+async def forget(session: AsyncSession, before: datetime) -> None:
+    """Delete what was overtaken before that time; what still stood then is kept."""
+    later = aliased(RelayPastRow)
+    overtaken = (
+        select(later.id)
+        .where(later.relay == RelayPastRow.relay, later.at > RelayPastRow.at, later.at <= before)
+        .exists()
+    )
+    await session.execute(delete(RelayPastRow).where(RelayPastRow.at < before, overtaken))
+
+
+async def relays_at(
+    session: AsyncSession, at: datetime
+) -> tuple[int, Mapping[str, RelayStatus]] | None:
+    """The number of the last status that changed answers by then, and how every relay stood.
+
+    None: nothing was written down by then.
+    """
+    rows = await _standing(session, at)
+    if not rows:
+        return None
+    number = max(row.number for row in rows)
+    return number, {row.relay: _read(row) for row in rows if row.status is not None}
+
+
+async def _standing(session: AsyncSession, at: datetime | None) -> Sequence[RelayPastRow]:
+    """The newest row of each relay, by a time."""
+    row = RelayPastRow
+    newest = func.row_number().over(partition_by=row.relay, order_by=(row.at.desc(), row.id.desc()))
+    ranked = select(row.id, newest.label("place"))
+    if at is not None:
+        ranked = ranked.where(row.at <= at)
+    found = ranked.subquery()
+    query = select(row).join(found, found.c.id == row.id).where(found.c.place == 1)
+    return (await session.scalars(query)).all()
+
+
+def _row(change: Change) -> dict[str, object]:
+    status = change.status
+    kept = None if status is None else status.model_dump(
+        mode="json", exclude_defaults=True, exclude=_NOT_KEPT
+    )  # fmt: skip
+    return {"relay": change.relay, "at": change.at, "number": change.number, "status": kept}
+
+
+def _read(row: RelayPastRow) -> RelayStatus:
+    return RelayStatus.model_validate(row.status, extra="ignore")

@@ -1,0 +1,1 @@
+"""What was known at past moments: relay health, prices, latency."""

@@ -1,0 +1,292 @@
+"""What edges were told of prices and latency, from the first time on: a whole snapshot, then what
+changed from each to the next, and a whole one again when the changes have grown as long.
+
+The newest is what the next leader goes on with; the rest explains past answers. A leader numbers
+what it tells within its term, and each term begins with a whole snapshot: so a leader needs
+nobody's leave to write, and what it writes late is a part of what was before. While the database is
+away rows wait; where they became too many, it is written down that nothing is known of that time.
+
+The content of a row is JSON, compressed: one merge patch (RFC 7396) a line, each on what those
+before it make. A whole row starts from nothing, another from the row before. Many short lines, as a
+thread that reads a long one keeps all others from running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+import structlog
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from firsthop_controlplane.history.merge_patch import change, changes_between
+from firsthop_controlplane.store.ledger import GuidancePastRow
+from firsthop_steering.feed.snapshot import Kind, Latency, Prices, supersedes
+from firsthop_steering.rtt.samples import parse_prefix
+
+T = TypeVar("T", Latency, Prices)
+
+log = structlog.get_logger(__name__)
+LEAST_CHANGED = 4096
+"""Octets of changes that follow a whole snapshot, however short that is."""
+MOST_CHANGES = 500
+"""Rows that follow a whole snapshot: as many are read for a past moment."""
+MOST_PENDING = 32_000_000
+"""Octets that wait for a database that is away."""
+AGAIN_S = 5.0
+"""What could not be written is tried again after so long."""
+FORGET_EVERY = timedelta(hours=1)
+_LINES_AT_ONCE = 1000
+"""Learned rows a line."""
+_ROWS_AT_ONCE = 200
+_DAMAGED = (ValueError, TypeError, AttributeError, KeyError, zlib.error)
+
+
+@dataclass(frozen=True, slots=True)
+class PastSnapshot(Generic[T]):
+    """What edges were told at a moment, if that is known; None: nothing."""
+
+    known: bool
+    snapshot: T | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    number: int
+    at: datetime
+    whole: bool
+    content: bytes | None
+    """None: what was told from then on is not known."""
+
+
+class GuidanceLog(Generic[T]):
+    """What one process tells of one kind while it leads, and has to write down."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        model: type[T],
+        *,
+        now: Callable[[], datetime],
+        kept: timedelta,
+    ) -> None:
+        """What is older than `kept` may be forgotten."""
+        self._engine = engine
+        self._kind = _kind_of(model)
+        self._model: type[T] = model
+        self._now = now
+        self._kept = kept
+        self._last: T | None = None
+        """What the rows of this term come to; None: the next one has to be whole."""
+        self._whole = self._changed = self._changes = 0
+        """Octets of the newest whole row, octets and number of those that follow it."""
+        self._pending: tuple[_Row, ...] = ()
+        self._news = asyncio.Event()
+        self._forgot_at: datetime | None = None
+        self._error = ""
+
+    async def begin(self, heard: T | None) -> T | None:
+        """A term: what edges were told last, as the store has it, or newer, as it was `heard`.
+
+        Raises what the database raises.
+        """
+        self._last = None
+        async with AsyncSession(self._engine) as session:
+            rows = await _rows(session, self._kind, None)
+        told = await _decoded(rows, self._kind, self._model)
+        if heard is not None and supersedes(heard, told.snapshot):
+            self._put(await asyncio.to_thread(_whole_row, heard))
+            return heard
+        if not rows:
+            self._put(_Row(0, self._now(), whole=True, content=zlib.compress(b"null")))
+        return told.snapshot
+
+    async def note(self, snapshot: T) -> None:
+        """This is what edges are told from now on."""
+        row = await asyncio.to_thread(self._row, snapshot)
+        self._last = snapshot
+        self._put(row)
+        first = self._pending[0]
+        if row is not first and sum(len(each.content or b"") for each in self._pending) > (
+            MOST_PENDING
+        ):
+            lost = _Row(first.number, first.at, whole=True, content=None)
+            self._pending = (lost, await asyncio.to_thread(self._begun_anew, snapshot))
+
+    def _put(self, row: _Row) -> None:
+        self._pending = (*self._pending, row)
+        self._news.set()
+
+    def _row(self, snapshot: T) -> _Row:
+        if self._last is None or self._changes >= MOST_CHANGES:
+            return self._begun_anew(snapshot)
+        changes = changes_between(_fields(self._last), _fields(snapshot))
+        content = _content(changes)
+        if self._changed + len(content) > max(self._whole, LEAST_CHANGED):
+            return self._begun_anew(snapshot)
+        self._changed, self._changes = self._changed + len(content), self._changes + 1
+        return _Row(snapshot.number, snapshot.created_at, whole=False, content=content)
+
+    def _begun_anew(self, snapshot: T) -> _Row:
+        row = _whole_row(snapshot)
+        self._whole, self._changed, self._changes = len(row.content or b""), 0, 0
+        return row
+
+    async def run(self) -> None:
+        """Write what is noted, until cancelled; while the database is away, that is tried again."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if not await self.save():
+                await asyncio.sleep(AGAIN_S)
+                self._news.set()
+
+    async def save(self) -> bool:
+        """Write what waits, and once an hour forget what is too old; False if that failed."""
+        try:
+            while rows := self._pending[:_ROWS_AT_ONCE]:
+                async with AsyncSession(self._engine) as session, session.begin():
+                    for each in rows:
+                        await session.execute(self._insert(each))
+                done = set(map(id, rows))
+                self._pending = tuple(each for each in self._pending if id(each) not in done)
+            now = self._now()
+            if self._forgot_at is None or now - self._forgot_at >= FORGET_EVERY:
+                self._forgot_at = now
+                async with AsyncSession(self._engine) as session, session.begin():
+                    await forget(session, self._kind, now - self._kept)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            if not self._error:
+                log.warning("guidance.not_saved", kind=self._kind, reason=reason)
+            self._error = reason
+            return False
+        if self._error:
+            log.info("guidance.saved", kind=self._kind)
+        self._error = ""
+        return True
+
+    def _insert(self, row: _Row) -> Any:
+        """A row that is there already has been written, or is as good; but not if it is lost."""
+        statement = insert(GuidancePastRow).values(kind=self._kind, **asdict(row))
+        if row.content is not None:
+            return statement.on_conflict_do_nothing()
+        key = [GuidancePastRow.kind, GuidancePastRow.number]
+        lost = {"whole": True, "content": None}
+        return statement.on_conflict_do_update(index_elements=key, set_=lost)
+
+
+class GuidancePast:
+    """What edges were told at past moments; keeps what it read last, which may be large."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._read: dict[Kind, tuple[int, PastSnapshot[Any]]] = {}
+
+    async def snapshot_at(self, model: type[T], at: datetime, present: T | None) -> PastSnapshot[T]:
+        """What edges were told last by then; `present` is what they are told now."""
+        kind = _kind_of(model)
+        async with AsyncSession(self._engine) as session:
+            number = await _number_at(session, kind, at)
+            if number is None:
+                return PastSnapshot(known=False)
+            if present is not None and present.number == number:
+                return PastSnapshot(True, present)
+            if kind in self._read and self._read[kind][0] == number:
+                return self._read[kind][1]
+            rows = await _rows(session, kind, number)
+        found = await _decoded(rows, kind, model)
+        self._read[kind] = number, found
+        return found
+
+
+def _kind_of(model: type[Latency] | type[Prices]) -> Kind:
+    return "latency" if model is Latency else "prices"
+
+
+async def forget(session: AsyncSession, kind: Kind, before: datetime) -> None:
+    """Delete what is not needed to know what was told from that time on."""
+    row = GuidancePastRow
+    wholes = select(func.max(row.number)).where(row.kind == kind, row.whole, row.at <= before)
+    gone = delete(row).where(row.kind == kind, row.number < wholes.scalar_subquery())
+    await session.execute(gone)
+
+
+async def _number_at(session: AsyncSession, kind: Kind, at: datetime) -> int | None:
+    """Of the newest row by then: numbers decide, for clocks differ and are set back."""
+    row = GuidancePastRow
+    return await session.scalar(select(func.max(row.number)).where(row.kind == kind, row.at <= at))
+
+
+async def _rows(session: AsyncSession, kind: Kind, number: int | None) -> Sequence[bytes | None]:
+    """The contents of the last whole row up to a number, or of all, and of those after it."""
+    row = GuidancePastRow
+    until = [row.kind == kind] if number is None else [row.kind == kind, row.number <= number]
+    first = await session.scalar(select(func.max(row.number)).where(*until, row.whole))
+    if first is None:
+        return ()
+    chain = select(row.content).where(*until, row.number >= first).order_by(row.number)
+    return (await session.scalars(chain)).all()
+
+
+async def _decoded(rows: Sequence[bytes | None], kind: Kind, model: type[T]) -> PastSnapshot[T]:
+    """What contents, a whole one first, come to; unknown where one is lost or damaged."""
+    contents = [each for each in rows if each is not None]
+    if not rows or len(contents) < len(rows):
+        return PastSnapshot(known=False)
+    try:
+        return PastSnapshot(True, await asyncio.to_thread(_read, contents, model))
+    except _DAMAGED as error:
+        log.error("guidance.damaged", kind=kind, reason=f"{type(error).__name__}: {error}"[:200])
+        return PastSnapshot(known=False)
+
+
+def _read(contents: Sequence[bytes], model: type[T]) -> T | None:
+    made: dict[str, Any] = {}
+    for content in contents:
+        for line in zlib.decompress(content).split(b"\n"):
+            patch = json.loads(line)
+            if patch is None:
+                return None
+            change(made, patch)
+    if model is not Latency:
+        return model.model_validate(made, extra="ignore")
+    rows = made.pop("prefixes", {})
+    # Rows were validated when they were published; it would take long once more. Their order is
+    # that of a published snapshot, for edges name their tables by what they read.
+    prefixes = {name: tuple(rows[name]) for name in sorted(rows, key=parse_prefix)}
+    return model.model_validate(made, extra="ignore").model_copy(update={"prefixes": prefixes})
+
+
+def _whole_row(snapshot: Latency | Prices) -> _Row:
+    content = _content(_fields(snapshot))
+    return _Row(snapshot.number, snapshot.created_at, whole=True, content=content)
+
+
+def _fields(snapshot: Latency | Prices) -> dict[str, Any]:
+    """As JSON has them; the rows of latency, which are many, as they are."""
+    fields = snapshot.model_dump(mode="json", exclude={"prefixes"})
+    if isinstance(snapshot, Latency):
+        fields["prefixes"] = snapshot.prefixes
+    return fields
+
+
+def _content(fields: Mapping[str, Any]) -> bytes:
+    return zlib.compress(b"\n".join(_lines(fields)), 1)
+
+
+def _lines(fields: Mapping[str, Any]) -> Iterator[bytes]:
+    """Learned rows a few at a time."""
+    rest = {name: value for name, value in fields.items() if name != "prefixes"}
+    yield json.dumps(rest, separators=(",", ":")).encode()
+    rows = iter(fields.get("prefixes", {}).items())
+    while some := dict(islice(rows, _LINES_AT_ONCE)):
+        yield json.dumps({"prefixes": some}, separators=(",", ":")).encode()

@@ -1,0 +1,1 @@
+"""Which replica leads: election, lease, term, and how standbys follow."""

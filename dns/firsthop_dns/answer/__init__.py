@@ -1,0 +1,1 @@
+"""From one query to one reply."""

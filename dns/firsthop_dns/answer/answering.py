@@ -1,0 +1,319 @@
+"""The slow lane: one parsed query and the tables give one reply, whatever is asked.
+
+    parsed query → outcome (rcode, records) → options → size and rate limits → octets
+
+No sockets, no clocks, no logs.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from firsthop_dns.answer import rate_limit as limits
+from firsthop_dns.answer.alias_chain import Trail
+from firsthop_dns.answer.client_keys import UDP6, Key, Peer, Transport, key_of_peer
+from firsthop_dns.answer.counters import SLIPPED, WITHHELD
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.requester import check_cookie, client_of
+from firsthop_dns.answer.response import Outcome, kind_of
+from firsthop_dns.answer.whoami import Asker, whoami_strings
+from firsthop_dns.table.layout import OTHER_TYPES, REFERRAL, STEERED
+from firsthop_dns.table.mapped import Node, ZoneView
+from firsthop_dns.wire.edns import (
+    BADCOOKIE,
+    FORMERR,
+    MOST_GAIN,
+    NOERROR,
+    NXDOMAIN,
+    OPT,
+    PAYLOAD,
+    PLAIN_PAYLOAD,
+    REFUSED,
+    SERVFAIL,
+    extended_error,
+    keepalive_option,
+    nsid_option,
+    subnet_option,
+    write_opt,
+)
+from firsthop_dns.wire.extended_errors import (
+    INVALID_QUERY_TYPE,
+    NOT_AUTHORITATIVE,
+    NOT_READY,
+    NOT_SUPPORTED,
+    PROHIBITED,
+)
+from firsthop_dns.wire.names import behind_owner
+from firsthop_dns.wire.query import (
+    ANY,
+    AXFR,
+    CNAME,
+    DS,
+    HINFO,
+    IN,
+    IXFR,
+    NXNAME,
+    TXT,
+    Query,
+)
+from firsthop_steering.feed.demand import SAMPLED
+
+QR, AA, TC, RD = 0x8000, 0x0400, 0x0200, 0x0100
+HEADER = struct.Struct(">HHHHH")
+"""Flags and the four counts, behind the id."""
+_LARGEST_TCP = 65_535
+_FIRST_META, _LAST_META = 129, 254
+"""QTYPEs and meta-TYPEs that no RRset has (RFC 6895 §3.1): transfers, TSIG, TKEY, MAILB …"""
+_RECORD = struct.Struct(">HHHIH")
+_POINTER = 0xC00C
+_TTL = 4
+"""Where the TTL stands, counted from the type of a record."""
+_MINIMAL_ANY = _RECORD.pack(_POINTER, HINFO, IN, 3600, 9) + b"\x07RFC8482\x00"
+"""All that ANY is told (RFC 8482 §4.2)."""
+
+
+class Answering:
+    """One query."""
+
+    __slots__ = (
+        "_asked",
+        "_client",
+        "_genuine",
+        "_now",
+        "_peer",
+        "_query",
+        "_scope",
+        "_slot",
+        "_tables",
+        "_transport",
+        "_zone",
+    )
+
+    def __init__(
+        self,
+        asked: int,
+        query: Query,
+        peer: Peer,
+        tables: Tables,
+        now: float,
+        transport: Transport,
+    ) -> None:
+        self._asked = asked
+        """Octets of the query."""
+        self._query = query
+        self._peer = peer
+        self._tables = tables
+        self._now = now
+        self._transport = transport
+        self._zone = ""
+        self._scope = 0
+        """RFC 7871 §7.2.1: 0 for all that is the same for everybody, negative answers included."""
+        self._slot: int | None = None
+        """Of the region that answers, to be counted when the reply goes out."""
+        self._client: Key | None = None
+        """Who is answered with that region."""
+        self._genuine = False
+        """The asker is surely at the address that the query came from."""
+
+    def reply(self, verdict: int | None = None) -> bytes | None:
+        """The whole answer; None when the rate limit drops it, whose `verdict` may be known."""
+        query, tables = self._query, self._tables
+        cookie, valid = check_cookie(
+            query.edns, self._peer, self._transport, self._now, cookies=tables.instance.cookies
+        )
+        self._genuine = valid or self._transport > UDP6
+        outcome = self._outcome()
+        if not self._genuine:
+            kind = kind_of(outcome)
+            if verdict is None:
+                verdict = tables.limit(kind, self._peer[0], self._transport == UDP6, self._now)
+            if verdict == limits.DROP:
+                tables.counters.asked(self._zone, query.qtype, self._transport)
+                tables.counters.dropped("rate_limit")
+                return None
+            if verdict == limits.SLIP and kind != limits.ERROR:
+                outcome = self._slipped(outcome, cookie)
+        return self._message(outcome, cookie)
+
+    def _outcome(self) -> Outcome:
+        query, tables = self._query, self._tables
+        if query.qtype == NXNAME:  # a type that is never asked for (RFC 9824 §3.5)
+            return Outcome(FORMERR, False, error=INVALID_QUERY_TYPE)
+        if query.qclass != IN:
+            return Outcome(REFUSED, False, error=NOT_SUPPORTED)
+        if query.qtype in (AXFR, IXFR):
+            return Outcome(REFUSED, False, error=PROHIBITED)
+        if _FIRST_META <= query.qtype <= _LAST_META or query.qtype in (0, OPT, REFERRAL):
+            return Outcome(REFUSED, False, error=NOT_SUPPORTED)
+        if not tables.ready:
+            return Outcome(SERVFAIL, False, error=NOT_READY)
+        node = tables.zones.find(query.name)
+        if node is None:  # no upward referral (RFC 8906 §3)
+            return Outcome(REFUSED, False, error=NOT_AUTHORITATIVE)
+        self._zone = node.zone.label
+        longer = len(query.name) != len(node.name)
+        if node.cut and (longer or query.qtype != DS):
+            return self._stored(node.types[REFERRAL], node)
+        if not longer:
+            return self._at(node)
+        if node.renames:
+            return self._followed(node)
+        source = tables.zones.wildcard(node)
+        if source is None:  # nothing is here or below (RFC 8020 §2)
+            return self._negative(NXDOMAIN, node.zone)
+        return self._at(source)
+
+    def _at(self, node: Node) -> Outcome:
+        """The answer at a name that exists, or that a wildcard makes."""
+        qtype = self._query.qtype
+        if node.service is not None and qtype in STEERED:
+            return self._steered(node, node.service)
+        if node.whoami and qtype == TXT:
+            return self._whoami(node)
+        place = node.types.get(qtype)
+        if place is None and qtype == ANY:
+            place = node.types.get(CNAME)
+            if place is None and (node.types or node.whoami or node.service is not None):
+                return Outcome(NOERROR, True, 1, octets=_MINIMAL_ANY)
+        if place is None:
+            place = node.types.get(OTHER_TYPES)
+        if place is not None:
+            return self._stored(place, node)
+        if CNAME in node.types:  # a wildcard's
+            return self._followed(node)
+        return self._negative(NOERROR, node.zone)
+
+    def _stored(self, place: int, node: Node) -> Outcome:
+        body = self._tables.zones.body(place)
+        answers, authorities, additionals, spare = body.counts
+        return Outcome(
+            body.rcode,
+            body.authoritative,
+            answers,
+            authorities,
+            additionals,
+            body.behind(node.name, len(self._query.name)),
+            spare,
+            body.spare_at,
+        )
+
+    def _followed(self, node: Node) -> Outcome:
+        query = self._query
+        trail = Trail(self._tables.zones, node.zone, query.name, query.qtype)
+        trail.follow(node)
+        return Outcome(
+            trail.rcode, True, trail.answers, trail.authorities, trail.additionals, trail.octets
+        )
+
+    def _steered(self, node: Node, index: int) -> Outcome:
+        service = self._tables.services[index]
+        resolver = key_of_peer(self._peer, self._transport)
+        client = client_of(self._query, self._peer, self._tables.instance)
+        answer, scope = service.choose(client, resolver)
+        self._client = client if client is not None and service.table.ecs else resolver
+        said = service.table.answers[answer]
+        count, octets = self._tables.zones.rrset(index, answer, STEERED.index(self._query.qtype))
+        if octets or not said.region:
+            self._slot = service.slots[answer]
+        if not octets:
+            # Resolvers take negative answers for everybody's (RFC 7871 §7.4), so not for long.
+            return self._negative(NOERROR, node.zone, said.ttl)
+        self._scope = scope
+        return Outcome(NOERROR, True, count, octets=octets, tailored=service.table.ecs)
+
+    def _whoami(self, node: Node) -> Outcome:
+        """TXT that says how the asker is seen; TTL 0, since it is true for this asker only.
+
+        It is far longer than the query, so over UDP only for those who are surely there.
+        """
+        if not self._genuine:
+            return Outcome(NOERROR, True, truncated=True)
+        subnet = self._query.edns.subnet if self._query.edns else None
+        client = client_of(self._query, self._peer, self._tables.instance)
+        asker = Asker(self._peer, self._transport, subnet, client)
+        strings = whoami_strings(self._tables, node.zone, asker, self._now)
+        data = b"".join(bytes([len(each)]) + each for each in strings)
+        self._scope = subnet.source if subnet else 0
+        record = _RECORD.pack(_POINTER, TXT, IN, 0, len(data)) + data
+        return Outcome(NOERROR, True, 1, octets=record)
+
+    def _negative(self, rcode: int, zone: ZoneView, most: int | None = None) -> Outcome:
+        """NXDOMAIN or NODATA with the zone's SOA (RFC 2308 §2), to live at most `most` seconds."""
+        body = self._tables.zones.body(zone.denial)
+        octets = body.behind(zone.apex, len(self._query.name))
+        if most is not None and most < zone.negative_ttl:
+            ttl = behind_owner(octets) + _TTL
+            octets = octets[:ttl] + most.to_bytes(4, "big") + octets[ttl + 4 :]
+        return Outcome(rcode, True, 0, 1, octets=octets)
+
+    def _slipped(self, outcome: Outcome, cookie: bytes) -> Outcome:
+        """What a genuine asker among forged ones is told: to come again, by another way."""
+        self._slot, self._scope = None, 0
+        self._tables.counters.count(SLIPPED)
+        if cookie:  # it may come again at once, with what proves its address (RFC 7873 §5.2.3)
+            return Outcome(BADCOOKIE, False)
+        return Outcome(outcome.rcode, outcome.authoritative, truncated=True)
+
+    def _message(self, outcome: Outcome, cookie: bytes) -> bytes:
+        query, edns = self._query, self._query.edns
+        rcode, authoritative, answers, authorities, additionals, octets, *_ = outcome
+        opt = b"" if edns is None else self._opt(outcome, cookie)
+        size = 12 + len(query.question) + len(octets) + len(opt)
+        room = self._room()
+        most = room if self._genuine else min(room, MOST_GAIN * self._asked)
+        truncated = outcome.truncated
+        if outcome.spare:
+            if size <= most:
+                additionals += outcome.spare
+            else:
+                size -= len(octets) - outcome.spare_at
+                octets = octets[: outcome.spare_at]
+        if truncated or size > most:
+            if not truncated and size <= room:
+                self._tables.counters.count(WITHHELD)
+            self._slot = None  # nothing of the region goes out
+            # None of an RRset is better than some of it (RFC 2181 §9).
+            truncated, answers, authorities, additionals, octets = True, 0, 0, 0, b""
+        self._tables.counters.asked(self._zone, query.qtype, self._transport)
+        self._tables.counters.answered(self._zone, rcode)
+        if self._slot is not None:
+            self._count(self._slot)
+        flags = QR | query.flags & RD | rcode & 0xF
+        flags |= AA if authoritative else 0
+        flags |= TC if truncated else 0
+        counts = HEADER.pack(flags, 1, answers, authorities, additionals + (1 if opt else 0))
+        return b"".join((query.identity, counts, query.question, octets, opt))
+
+    def _count(self, slot: int) -> None:
+        """One more answer of a region, and now and then who got it."""
+        values = self._tables.values
+        values[slot] += 1
+        if not values[slot] & SAMPLED and self._client is not None:
+            family, key, _ = self._client
+            self._tables.survey.note(slot, family, key)
+
+    def _opt(self, outcome: Outcome, cookie: bytes) -> bytes:
+        query, instance = self._query, self._tables.instance
+        edns = query.edns
+        assert edns is not None
+        options = [instance.notice] if self._slot is not None else []
+        if outcome.error is not None:
+            options.append(extended_error(outcome.error))
+        if edns.nsid and instance.nsid:
+            options.append(nsid_option(instance.nsid))
+        options.append(cookie)
+        if edns.keepalive and self._transport > UDP6:  # RFC 7828 §3.2.1: never over UDP
+            options.append(keepalive_option(instance.tcp_idle_s))
+        if edns.subnet is not None and outcome.rcode != FORMERR:
+            # Once asked, ECS is in every answer but FORMERR (RFC 7871 §7.2.1).
+            options.append(subnet_option(edns.subnet, self._scope))
+        return write_opt(edns.dnssec_ok, outcome.rcode, b"".join(options))
+
+    def _room(self) -> int:
+        """The octets that the asker has room for."""
+        if self._transport > UDP6:
+            return _LARGEST_TCP
+        if self._query.edns is None:
+            return PLAIN_PAYLOAD
+        # Below 512 means 512 (RFC 6891 §6.2.3).
+        return max(PLAIN_PAYLOAD, min(self._query.edns.payload, PAYLOAD))

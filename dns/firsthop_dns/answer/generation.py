@@ -1,0 +1,171 @@
+"""What one worker answers from: a mapped answer table, its zones, and slots for counting.
+
+Built once for every table, off no packet's path; `respond` only reads it. The memo of encoded
+answers fills as they are first given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from firsthop_dns.answer.client_keys import Key
+from firsthop_dns.answer.counters import REGION_ANSWERS, TYPE_LABELS, Counters
+from firsthop_dns.answer.instance import Instance
+from firsthop_dns.table.layout import STEERED
+from firsthop_dns.table.mapped import Node, Zones
+from firsthop_dns.wire.edns import DO, MOST_GAIN, NOERROR, OPT, PAYLOAD, PLAIN_PAYLOAD, RCODE_NAMES
+from firsthop_dns.wire.query import AAAA, IN, A
+from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTable
+
+Variant = tuple[int, bytes, bytes, int]
+"""Records; RRset and OPT up to FAMILY with DO clear; the same with DO set; slot of the region."""
+
+_SUBNET_24 = bytes.fromhex("0008 0007 0001")
+"""A client subnet option of family 1 with three octets, up to FAMILY."""
+_SUBNET_24_OCTETS = 11
+_OPT_OCTETS = 11
+
+
+class SteeredName:
+    """One service as the zones know it."""
+
+    __slots__ = ("index", "node", "slots", "table")
+
+    def __init__(self, index: int, node: Node, table: ServiceTable, slots: list[int]) -> None:
+        self.index = index
+        self.node = node
+        self.table = table
+        self.slots = slots
+        """Slots of the regions that its answers name, an answer each."""
+
+    def choose(self, client: Key | None, resolver: Key) -> tuple[int, int]:
+        """The answer for a client subnet and its scope; by the resolver where that says nothing."""
+        answer, scope = ASK_RESOLVER, 0
+        if client is not None and self.table.ecs:
+            family, key, embedded = client
+            answer, scope = self.table.lookup(family, key)
+            scope += embedded
+        if answer == ASK_RESOLVER:
+            family, key, _ = resolver
+            answer = self.table.settle(family, key)
+        return answer, scope
+
+
+class Lane:
+    """All that `respond` needs to answer one steered name and type by the shortest way."""
+
+    __slots__ = (
+        "_kind",
+        "_most",
+        "_notice",
+        "_steered",
+        "_zones",
+        "lookup",
+        "noerror",
+        "requests",
+        "variants",
+    )
+
+    def __init__(self, zones: Zones, steered: SteeredName, qtype: int, instance: Instance) -> None:
+        self._zones = zones
+        self._steered = steered
+        self._kind = STEERED.index(qtype)
+        self._notice = instance.notice
+        asked = 12 + len(steered.node.name) + 4 + _OPT_OCTETS + _SUBNET_24_OCTETS
+        longest = min(PLAIN_PAYLOAD, MOST_GAIN * asked)
+        self._most = longest - asked - len(self._notice)
+        """Octets of the longest RRset that every client may have, strangers too."""
+        self.lookup = steered.table.lookup
+        self.variants: list[Variant | None] = [None] * (len(steered.table.answers) + 1)
+        """By answer; the last stays None: it is that of `ASK_RESOLVER`."""
+        label = steered.node.zone.label
+        self.requests = instance.counters.requests(label, TYPE_LABELS[qtype])
+        self.noerror = instance.counters.response(label, RCODE_NAMES[NOERROR])
+
+    def fill(self, answer: int) -> Variant | None:
+        """Encodes an answer and keeps it; None if it is none, or not for every client."""
+        if answer < 0:
+            return None
+        count, rrset = self._zones.rrset(self._steered.index, answer, self._kind)
+        if not rrset or len(rrset) > self._most:
+            return None
+        options = len(self._notice) + _SUBNET_24_OCTETS
+        plain, dnssec_ok = (
+            rrset
+            + b"\0"
+            + OPT.to_bytes(2, "big")
+            + PAYLOAD.to_bytes(2, "big")
+            + flags.to_bytes(4, "big")
+            + options.to_bytes(2, "big")
+            + self._notice
+            + _SUBNET_24
+            for flags in (0, DO)
+        )
+        variant = count, plain, dnssec_ok, self._steered.slots[answer]
+        self.variants[answer] = variant
+        return variant
+
+
+class Tables:
+    """One generation of everything. Raises SectionError when `table` has no zones we can read."""
+
+    ready = True
+
+    def __init__(
+        self, table: AnswerTable, instance: Instance, *, geo: GeoTable | None = None
+    ) -> None:
+        self.geo = geo
+        """For whoami alone: what is known of the asker's place."""
+        self.plan = table.plan
+        self.status = table.status
+        self.guidance = table.guidance
+        self.digest = table.digest
+        self.zones = Zones.of(table)
+        self._attach(instance)
+        self.services = tuple(
+            SteeredName(index, node, service, _region_slots(service, instance.counters))
+            for index, (node, service) in enumerate(
+                zip(self.zones.services, table.services, strict=True)
+            )
+        )
+        self.lanes = self._lanes(self.services)
+
+    def _attach(self, instance: Instance) -> None:
+        self.instance = instance
+        self.counters = instance.counters
+        self.values = instance.counters.values
+        self.survey = instance.survey
+        self.limit = instance.limits.verdict
+
+    @classmethod
+    def unready(cls, instance: Instance) -> Tables:
+        """What a worker has before its first table: it can only say that it is not ready."""
+        made = cls.__new__(cls)
+        made.ready = False
+        made.geo, made.plan, made.status, made.digest = None, 0, 0, ""
+        made.services, made.lanes = (), {}
+        made._attach(instance)
+        return made
+
+    def _lanes(self, services: Sequence[SteeredName]) -> dict[bytes, Lane]:
+        """By the octets of the question, lower-cased: name, type, class."""
+        if self.instance.ecs_from is not None:  # who asks has to be looked at first
+            return {}
+        return {
+            each.node.name + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big"): Lane(
+                self.zones, each, qtype, self.instance
+            )
+            for each in services
+            if each.table.ecs
+            for qtype in (A, AAAA)
+        }
+
+
+def _region_slots(service: ServiceTable, counters: Counters) -> list[int]:
+    return [
+        counters.slot(
+            REGION_ANSWERS, {"service": service.id, "region": answer.region or answer.outcome}
+        )
+        for answer in service.answers
+    ]

@@ -1,0 +1,101 @@
+"""What one worker process keeps while tables come and go: counters, limits, cookies, its options.
+
+The options come from the edge's supervisor as JSON; see `firsthop.edge.settings.DnsOptions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from firsthop_dns.answer.client_keys import Peer
+from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.rate_limit import LOOPBACK, RateLimit
+from firsthop_dns.wire.cookies import Cookies
+from firsthop_dns.wire.edns import extended_error
+from firsthop_dns.wire.extended_errors import NO_REACHABLE_AUTHORITY
+from firsthop_steering.feed.demand import Survey
+
+TCP_IDLE_S = 10.0
+"""Without a whole query for so long a TCP connection ends (RFC 7766 §6.2.3: a few seconds)."""
+MOST_NSID = 58
+"""Octets of `nsid`: with so many, a refusal of the shortest question that asks for it is three
+times as long as that question, the most that a stranger may get (`edns.MOST_GAIN`)."""
+_Network = IPv4Network | IPv6Network
+
+
+class Instance:
+    """Lives as long as its process; `update` takes options that have changed."""
+
+    __slots__ = (
+        "cookies",
+        "counters",
+        "ecs_from",
+        "limits",
+        "notice",
+        "nsid",
+        "survey",
+        "tcp_idle_s",
+    )
+
+    def __init__(self, counters: Counters) -> None:
+        self.counters = counters
+        self.survey = Survey()
+        """Some of the clients, by the slot of the region that they were answered with."""
+        self.limits = RateLimit()
+        self.cookies: Cookies | None = None
+        """None: no secret, so cookies are ignored."""
+        self.nsid = b""
+        """What NSID tells (RFC 5001); nothing when empty, at most MOST_NSID octets."""
+        self.ecs_from: tuple[_Network, ...] | None = None
+        """Resolvers whose client subnet is used; None: all."""
+        self.tcp_idle_s = TCP_IDLE_S
+        self.notice = b""
+        """The option that goes with steered answers: that they are old, if they are."""
+
+    @classmethod
+    def of(cls, counters: Counters, options: Mapping[str, Any]) -> Instance:
+        """One with these options; see `update`."""
+        made = cls(counters)
+        made.update(options)
+        return made
+
+    def update(self, options: Mapping[str, Any]) -> None:
+        """Takes what `options` names and keeps the rest; tables have to be made anew after it."""
+        if "nsid" in options:
+            self.nsid = options["nsid"].encode()
+        if "rate_limit" in options or "rate_limit_exempt" in options:
+            self.limits = _limits(options.get("rate_limit"), options.get("rate_limit_exempt"))
+        if "ecs_from" in options:
+            networks = options["ecs_from"]
+            self.ecs_from = None if networks is None else tuple(map(ip_network, networks))
+        if "cookie_secrets" in options:
+            secrets = [bytes.fromhex(each) for each in options["cookie_secrets"]]
+            self.cookies = Cookies(secrets) if secrets else None
+        if "stale" in options:
+            stale = options["stale"]
+            self.notice = extended_error(NO_REACHABLE_AUTHORITY) if stale else b""
+
+    def takes_subnets_of(self, peer: Peer) -> bool:
+        """Whether a resolver's word on its clients counts."""
+        if self.ecs_from is None:
+            return True
+        address = ip_address(peer[0].partition("%")[0])
+        return any(address in network for network in self.ecs_from)
+
+
+def _limits(tailored: int | None, exempt: Sequence[str] | None) -> RateLimit:
+    """The limits for so many tailored answers a second, others in proportion; 0 is none."""
+    networks = LOOPBACK if exempt is None else tuple(map(ip_network, exempt))
+    if tailored is None:
+        return RateLimit(exempt=networks)
+    rarer, errors = (max(1, tailored // part) if tailored else 0 for part in (10, 20))
+    return RateLimit(
+        tailored=tailored,
+        answer=rarer,
+        negative=rarer,
+        referral=rarer,
+        error=errors,
+        exempt=networks,
+    )

@@ -1,0 +1,40 @@
+"""What is said to a question, before it is octets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from firsthop_dns.answer import rate_limit as limits
+from firsthop_dns.wire.edns import NOERROR, NXDOMAIN, YXDOMAIN
+
+
+class Outcome(NamedTuple):
+    """What is said: rcode, AA, counts of answers, authorities and additionals, their octets.
+
+    `spare` are that many additional records at `spare_at`, to be left out where they do not fit.
+    """
+
+    rcode: int
+    authoritative: bool
+    answers: int = 0
+    authorities: int = 0
+    additionals: int = 0
+    octets: bytes = b""
+    spare: int = 0
+    spare_at: int = 0
+    error: int | None = None
+    """An extended error (RFC 8914)."""
+    truncated: bool = False
+    tailored: bool = False
+    """Made for a client subnet, so that a resolver asks once for each of many networks."""
+
+
+def kind_of(outcome: Outcome) -> int:
+    """The class that the rate limit counts an outcome in."""
+    if outcome.rcode not in (NOERROR, NXDOMAIN, YXDOMAIN):
+        return limits.ERROR
+    if outcome.tailored:
+        return limits.TAILORED
+    if outcome.answers or outcome.truncated:
+        return limits.ANSWER
+    return limits.NEGATIVE if outcome.authoritative else limits.REFERRAL

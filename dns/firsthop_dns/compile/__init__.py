@@ -1,0 +1,1 @@
+"""Records and services compiled into the DNS part of a table file."""

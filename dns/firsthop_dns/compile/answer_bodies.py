@@ -1,0 +1,206 @@
+"""The bodies of all answers that do not depend on the asker, made when a table is compiled.
+
+CNAME chains are followed here and not per query, as far as their names are known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from firsthop_dns.compile.name_tree import WILDCARD, Node, Tree
+from firsthop_dns.compile.rrset import (
+    ADDITIONAL,
+    AUTHORITY,
+    SPARE,
+    Body,
+    BodyWriter,
+    RRset,
+    alias,
+    plain_body,
+    start_of_authority,
+)
+from firsthop_dns.table.layout import LONGEST_CHAIN, OTHER_TYPES, REFERRAL
+from firsthop_dns.wire.edns import NOERROR, NXDOMAIN, YXDOMAIN
+from firsthop_dns.wire.names import ROOT, within
+from firsthop_dns.wire.query import CNAME, DNAME, DS, HTTPS, NS, SVCB
+from firsthop_zones.rdata import Rdata
+
+Link = tuple[bytes, RRset]
+
+
+class Bodies:
+    """Makes the bodies of one tree."""
+
+    def __init__(self, tree: Tree, serial: int) -> None:
+        self._tree = tree
+        self._negative = [start_of_authority(zone, serial, negative=True) for zone in tree.zones]
+
+    def negative(self, apex: bytes, zone: int) -> Body:
+        """The SOA that says what a zone has not, for any name at or below its apex."""
+        writer = BodyWriter(apex)
+        writer.add(apex, self._negative[zone], AUTHORITY)
+        return writer.body()
+
+    def of(self, name: bytes, node: Node) -> Iterator[tuple[int, Body]]:
+        """A node's bodies by type; see `layout.TYPE` for those that stand for no one type."""
+        if node.cut:
+            yield REFERRAL, self._referral(name, node)
+            if DS in node.rrsets:  # the parent's own (RFC 4035 §3.1.4.1)
+                yield DS, _body(name, [(name, node.rrsets[DS])])
+            return
+        if CNAME in node.rrsets:
+            yield from self._alias(name, node)
+            return
+        for kind, rrset in node.rrsets.items():
+            plain = None if kind in (DNAME, HTTPS, SVCB) else plain_body(rrset)
+            yield kind, plain or self._own(name, rrset)
+        if node.parent is not None:
+            yield DS, self._delegated(name, node, node.parent)
+
+    def _own(self, name: bytes, rrset: RRset) -> Body:
+        writer = BodyWriter(name)
+        writer.add(name, rrset)
+        if rrset.type in (HTTPS, SVCB):  # RFC 9460 §4.1
+            targets = (_service_target(value.parts[0]) for value in rrset.values)
+            for target in dict.fromkeys(name if each == ROOT else each for each in targets):
+                self._add_addresses(writer, target, SPARE)
+        return writer.body()
+
+    def _add_addresses(self, writer: BodyWriter, name: bytes, section: int) -> None:
+        if name.startswith(WILDCARD):
+            return
+        for rrset in self._tree.addresses(name):
+            writer.add(name, rrset, section)
+
+    def _delegated(self, name: bytes, node: Node, zone: int) -> Body:
+        """The DS of a zone whose parent is ours too, or the parent's word that there is none."""
+        if node.delegated is None:
+            return self._ending(name, [], zone, NOERROR)
+        return _body(name, [(name, node.delegated)])
+
+    def _referral(self, name: bytes, node: Node) -> Body:
+        writer = BodyWriter(name)
+        self._delegate(writer, name, node)
+        return writer.body(authoritative=False)
+
+    def _delegate(self, writer: BodyWriter, cut: bytes, node: Node) -> None:
+        """NS of the cut; all in-domain glue, then what else is known (RFC 9471 §2)."""
+        writer.add(cut, node.rrsets[NS], AUTHORITY)
+        targets = dict.fromkeys(node.rrsets[NS].names)
+        for section, inside in ((ADDITIONAL, True), (SPARE, False)):
+            for target in targets:
+                if within(target, cut) == inside and self._tree.zone_of(target) == node.zone:
+                    self._add_addresses(writer, target, section)
+
+    def _alias(self, name: bytes, node: Node) -> Iterator[tuple[int, Body]]:
+        link = node.rrsets[CNAME]
+        if name.startswith(WILDCARD):  # followed when it is asked for (`chains`)
+            whole = tuple(Rdata(CNAME, (bytes(target),)) for target in link.names)
+            yield CNAME, _body(name, [(name, RRset(CNAME, link.ttl, whole))])
+            return
+        yield CNAME, _body(name, [(name, link)])
+        yield from self._chain(name, node)
+
+    def _chain(self, name: bytes, node: Node) -> Iterator[tuple[int, Body]]:
+        """The bodies of an alias for each type that its end has, and for all others.
+
+        The chain is followed inside the zone (RFC 1034 §4.3.2) and ends before a steered name,
+        whose answer must be cached by itself (RFC 7871 §7.2.1). The rcode is that of the last
+        name (RFC 6604 §3).
+        """
+        links: list[Link] = [(name, node.rrsets[CNAME])]
+        rcode, found = NOERROR, None
+        while True:
+            end = links[-1][1].names[0]
+            looped = any(owner == end for owner, rrset in links if rrset.type == CNAME)
+            step = None if looped else self._step(end, node.zone)
+            if step is None or (step[0] and len(links) >= LONGEST_CHAIN):
+                yield OTHER_TYPES, self._left(name, links, end, node.zone)
+                delegated = None if looped else self._tree.nodes.get(end)
+                if delegated is not None and delegated.cut and delegated.zone == node.zone:
+                    yield DS, self._delegation_signer(name, links, end, delegated)
+                return
+            more, rcode, found = step
+            links += more
+            if not more or rcode != NOERROR:
+                break
+        if rcode == YXDOMAIN:
+            yield OTHER_TYPES, _body(name, links, rcode=rcode)
+            return
+        yield OTHER_TYPES, self._ending(name, links, node.zone, rcode)
+        for kind, rrset in found.rrsets.items() if found else ():
+            yield kind, _body(name, [*links, (end, rrset)])
+
+    def _delegation_signer(self, name: bytes, links: list[Link], cut: bytes, node: Node) -> Body:
+        """DS is the parent's, at the end of a chain as well (RFC 4035 §3.1.4.1)."""
+        if DS in node.rrsets:
+            return _body(name, [*links, (cut, node.rrsets[DS])])
+        return self._ending(name, links, node.zone, NOERROR)
+
+    def _left(self, name: bytes, links: list[Link], end: bytes, zone: int) -> Body:
+        """A chain that others have to follow, with their names if we delegate to them."""
+        writer = _writer(name, links)
+        if self._tree.zone_of(end) == zone:
+            cut = self._tree.closest(end)
+            if self._tree.nodes[cut].cut:
+                self._delegate(writer, cut, self._tree.nodes[cut])
+        return writer.body()
+
+    def _step(self, name: bytes, zone: int) -> tuple[list[Link], int, Node | None] | None:
+        """Where a chain goes on from `name`: further links and an rcode, or the node of its end.
+
+        None when others answer for the name: another zone, a delegation, a steered name.
+        """
+        tree = self._tree
+        if tree.zone_of(name) != zone:
+            return None
+        closest = tree.closest(name)
+        node = tree.nodes[closest]
+        if node.cut:
+            return None
+        if closest != name:
+            if DNAME in node.rrsets:
+                return self._renamed(name, closest, node)
+            wildcard = tree.nodes.get(WILDCARD + closest)
+            if wildcard is None:
+                return [], NXDOMAIN, None
+            node = wildcard
+        if node.service is not None or node.whoami:
+            return None
+        if CNAME in node.rrsets:
+            return [(name, node.rrsets[CNAME])], NOERROR, None
+        return [], NOERROR, node
+
+    def _renamed(
+        self, name: bytes, owner: bytes, node: Node
+    ) -> tuple[list[Link], int, Node | None]:
+        rrset = node.rrsets[DNAME]
+        made = alias(name, len(name) - len(owner), rrset.names[0], rrset.ttl)
+        if made is None:
+            return [(owner, rrset)], YXDOMAIN, None
+        return [(owner, rrset), (name, made)], NOERROR, None
+
+    def _ending(self, name: bytes, links: list[Link], zone: int, rcode: int) -> Body:
+        writer = _writer(name, links)
+        apex = next(apex for apex, index in self._tree.apexes.items() if index == zone)
+        writer.add(apex, self._negative[zone], AUTHORITY)
+        return writer.body(rcode)
+
+
+def _writer(name: bytes, links: Iterable[Link]) -> BodyWriter:
+    writer = BodyWriter(name)
+    for owner, rrset in links:
+        writer.add(owner, rrset)
+    return writer
+
+
+def _body(name: bytes, links: Iterable[Link], *, rcode: int = NOERROR) -> Body:
+    return _writer(name, links).body(rcode)
+
+
+def _service_target(rdata: bytes) -> bytes:
+    """The TargetName of an SVCB or HTTPS record, behind its priority (RFC 9460 §2.2)."""
+    end = 2
+    while rdata[end]:
+        end += rdata[end] + 1
+    return rdata[2 : end + 1]

@@ -1,0 +1,160 @@
+"""Zones and steered answers, encoded once for every worker when a table is compiled.
+
+What depends on the plan alone (`static_zones`) may be kept while only health changes; what a
+change of health moves are the services' RRsets.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from zlib import crc32
+
+from firsthop_dns.compile.answer_bodies import Bodies
+from firsthop_dns.compile.name_tree import WILDCARD as WILDCARD_LABEL
+from firsthop_dns.compile.name_tree import Node, Tree
+from firsthop_dns.compile.rrset import Body, ZoneError
+from firsthop_dns.compile.service_rrsets import Endpoints, SteeredService, answer_rrsets
+from firsthop_dns.table.layout import (
+    ANSWERS,
+    BODY,
+    CUT,
+    HEAD,
+    MAGIC,
+    NODE,
+    OTHER_TYPES,
+    POINTER,
+    RENAMES,
+    STATIC,
+    STATIC_AT,
+    TYPE,
+    WHOAMI,
+    WILDCARD,
+    ZONE,
+)
+from firsthop_dns.wire.names import depth
+from firsthop_dns.wire.query import DNAME
+from firsthop_steering.plan.document import Document
+from firsthop_zones.names import to_wire
+
+__all__ = ["ZoneError", "encode_zones", "static_zones"]
+
+
+def encode_zones(
+    document: Document,
+    serial: int,
+    services: Sequence[SteeredService],
+    *,
+    static: bytes | None = None,
+) -> bytes:
+    """The section `dns` of a table file.
+
+    `services` come in the document's order, which is that of the table. `static` is what
+    `static_zones` gave for the same document and serial, if the caller kept it. Raises ZoneError
+    when records do not fit a message.
+    """
+    if [each.name for each in services] != [each.name for each in document.services]:
+        raise ValueError("the services are not the document's, in its order")
+    part = static_zones(document, serial) if static is None else static
+    part += bytes(-len(part) % 4)
+    head = HEAD.pack(MAGIC, len(part)).ljust(STATIC_AT, b"\0")
+    return head + part + _answers(document, services)
+
+
+def static_zones(document: Document, serial: int) -> bytes:
+    """The static part of the section: every name of every zone with its answers."""
+    serial &= 0xFFFFFFFF  # RFC 1982: serials wrap
+    tree = Tree(document, serial)
+    bodies = Bodies(tree, serial)
+    heap = _Heap()
+    zones = [heap.zone(apex, index, bodies, tree) for apex, index in tree.apexes.items()]
+    places = {name: heap.node(name, node, bodies, tree) for name, node in tree.nodes.items()}
+    services = [places[to_wire(service.name)] for service in document.services]
+    hashed = sorted((crc32(name), place) for name, place in places.items())
+    deepest = max(map(depth, tree.nodes), default=0)
+    counts = STATIC.pack(len(zones), len(services), len(hashed), deepest)
+    start = len(counts) + 4 * (len(zones) + len(services) + 2 * len(hashed))
+    tables = [
+        *(start + place for place in (*zones, *services)),
+        *(number for number, _ in hashed),
+        *(start + place for _, place in hashed),
+    ]
+    return counts + struct.pack(f"<{len(tables)}I", *tables) + heap.octets(start)
+
+
+def _answers(document: Document, services: Sequence[SteeredService]) -> bytes:
+    firsts, ends, records, blob = [0], [0], bytearray(), bytearray()
+    for service, asked in zip(services, document.services, strict=True):
+        endpoints = Endpoints(document, asked.pool)
+        for answer in service.answers:
+            for count, octets in answer_rrsets(answer, endpoints):
+                blob += octets
+                records.append(count)
+                ends.append(len(blob))
+        firsts.append(firsts[-1] + len(service.answers))
+    counts = ANSWERS.pack(len(services), firsts[-1])
+    return counts + struct.pack(f"<{len(firsts) + len(ends)}I", *firsts, *ends) + records + blob
+
+
+class _Heap:
+    """Lays out zones, nodes and bodies one behind the other; places count from its start."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes | list[tuple[int, int]]] = []
+        self._size = 0
+
+    def octets(self, start: int) -> bytes:
+        """All of it; the places of bodies are made to count from `start` octets before it."""
+        return b"".join(
+            chunk
+            if isinstance(chunk, bytes)
+            else b"".join(TYPE.pack(kind, start + place) for kind, place in chunk)
+            for chunk in self._chunks
+        )
+
+    def zone(self, apex: bytes, index: int, bodies: Bodies, tree: Tree) -> int:
+        """Adds a zone's apex and the place of what denies for it."""
+        zone = tree.zones[index]
+        denial = self._body(bodies.negative(apex, index))
+        place = self._put(ZONE.pack(len(apex), min(zone.ttl, zone.minimum)) + apex)
+        self._point([(OTHER_TYPES, denial)])
+        return place
+
+    def node(self, name: bytes, node: Node, bodies: Bodies, tree: Tree) -> int:
+        """Adds a name with the bodies of all its types."""
+        types = [(kind, self._body(body)) for kind, body in bodies.of(name, node)]
+        service = 0 if node.service is None else node.service + 1
+        place = self._put(
+            NODE.pack(node.zone, service, _flags(name, node, tree), len(name), len(types)) + name
+        )
+        self._point(types)
+        return place
+
+    def _point(self, types: list[tuple[int, int]]) -> None:
+        self._chunks.append(types)
+        self._size += TYPE.size * len(types)
+
+    def _put(self, chunk: bytes) -> int:
+        place = self._size
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        return place
+
+    def _body(self, body: Body) -> int:
+        head = BODY.pack(
+            body.rcode,
+            body.authoritative,
+            *body.counts,
+            len(body.pointers),
+            len(body.octets),
+            body.spare_at,
+        )
+        pointers = b"".join(map(POINTER.pack, body.pointers))
+        return self._put(head + pointers + body.octets)
+
+
+def _flags(name: bytes, node: Node, tree: Tree) -> int:
+    flags = WHOAMI if node.whoami else 0
+    flags |= CUT if node.cut else 0
+    flags |= RENAMES if DNAME in node.rrsets else 0
+    return flags | (WILDCARD if WILDCARD_LABEL + name in tree.nodes else 0)

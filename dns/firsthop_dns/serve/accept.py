@@ -1,0 +1,80 @@
+"""Accepts TCP connections, whatever happens: full file tables and floods cost a pause, no spin.
+
+asyncio's own server would listen again with a backlog of 100, and log every failure at length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Final
+
+from firsthop_dns.serve.tcp import TcpConnections
+
+RECEIVE_KERNEL: Final = 64 * 1024
+SEND_KERNEL: Final = 256 * 1024
+"""What the kernel may hold of one connection, each way; left alone it takes megabytes."""
+ACCEPT_BATCH: Final = 64
+"""Connections accepted before others get their turn."""
+ACCEPT_PAUSE_S: Final = 0.1
+"""After accepting failed: trying again at once would spin until somebody closes a file."""
+ACCEPT_FAILURES: Final = "firsthop_dns_tcp_accept_failures_total"
+
+
+class TcpAcceptor:
+    """Accepts what connects to one listening socket until it is closed; owns the socket."""
+
+    def __init__(self, sock: socket.socket, connections: TcpConnections) -> None:
+        self._sock = sock
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._starting: set[asyncio.Task[object]] = set()
+        self._pause: asyncio.TimerHandle | None = None
+        # Connections inherit them.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_KERNEL)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_KERNEL)
+
+    def start(self) -> None:
+        """Begins to accept, in the running loop."""
+        self._pause = None
+        self._loop.add_reader(self._sock, self._accept)
+
+    async def finish(self, deadline: float) -> None:
+        """Accepts whoever waits, for no longer than `deadline` (loop time), then closes."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._sock)
+        while self._loop.time() < deadline:
+            if not self._accept():
+                break
+            await asyncio.sleep(0)
+        if self._pause is not None:
+            self._pause.cancel()
+        self._sock.close()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+
+    def _accept(self) -> bool:
+        """Takes a batch; False when nobody is left."""
+        for _ in range(ACCEPT_BATCH):
+            try:
+                sock, _ = self._sock.accept()
+            except BlockingIOError:
+                return False
+            except ConnectionError:  # gone again
+                continue
+            except OSError:  # no more files, no memory (accept(2)): the connection stays queued
+                self._make_room()
+                return False
+            sock.setblocking(False)
+            starting = self._loop.create_task(
+                self._loop.connect_accepted_socket(self._connections.connect, sock)
+            )
+            self._starting.add(starting)
+            starting.add_done_callback(self._starting.discard)
+        return True
+
+    def _make_room(self) -> None:
+        self._connections.guard.count(ACCEPT_FAILURES)
+        self._connections.end_longest_idle()
+        self._loop.remove_reader(self._sock)
+        self._pause = self._loop.call_later(ACCEPT_PAUSE_S, self.start)

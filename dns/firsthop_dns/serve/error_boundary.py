@@ -1,0 +1,46 @@
+"""What the shells share: the tables in use, and what is done when answering raises.
+
+That would be a fault of ours. It costs one SERVFAIL and one line of log, never the loop.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from firsthop_dns.answer.client_keys import Transport
+from firsthop_dns.answer.generation import Tables
+from firsthop_dns.answer.respond import failure
+
+log = structlog.get_logger(__name__)
+
+LOG_PAUSE_S = 10.0
+"""Whoever finds such a packet can send it at line rate."""
+
+
+class Guard:
+    """`tables` is replaced by one assignment; every message is answered from one generation."""
+
+    __slots__ = ("_quiet_until", "tables")
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self._quiet_until = 0.0
+
+    def count(self, metric: str) -> None:
+        """Adds one to a metric without labels."""
+        self.tables.counters.count(metric)
+
+    def drop(self, reason: str, transport: Transport) -> None:
+        """Counts a message that a shell leaves unanswered: a request, and why it got nothing."""
+        self.tables.counters.asked("", 0, transport)
+        self.tables.counters.dropped(reason)
+
+    def failed(self, packet: bytes, transport: Transport) -> bytes:
+        """The reply to a packet that raised; call it where the exception is handled."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + LOG_PAUSE_S
+            log.exception("dns query failed", packet=packet[:512].hex())
+        return failure(packet, self.tables, transport)

@@ -1,0 +1,254 @@
+"""DNS over TCP (RFC 7766): pipelined queries, in order, with bounds on everything a peer can hold.
+
+What a peer may cost is bounded by time (idle, and slow to read), by number (connections in all and
+from one address; beyond, the longest idle go) and by size (one message in, a window of answers
+out).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections import Counter
+from typing import Final
+
+from firsthop_dns.answer.client_keys import TCP4, TCP6, Peer
+from firsthop_dns.answer.counters import TCP_CONNECTIONS
+from firsthop_dns.answer.respond import respond
+from firsthop_dns.serve.error_boundary import Guard
+
+MOST_CONNECTIONS: Final = 512
+"""Well below the 1,024 files that a process may usually open."""
+MOST_PER_CLIENT: Final = 64
+"""From one IPv4 address or IPv6 /64."""
+BATCH: Final = 64
+"""Queries answered before others get their turn."""
+WRITE_WINDOW: Final = 256 * 1024
+"""Octets of answers that wait for a slow reader before it is read from no more."""
+READ_WINDOW: Final = 2 + 65_535 + 256 * 1024
+"""One message and one read of asyncio: nothing more is ever kept."""
+QUIET_S: Final = 0.5
+"""A connection that is silent for so long is closed when the server stops."""
+FLUSH_S: Final = 0.5
+"""For the last answers of those that ask on until the server has stopped."""
+
+
+class TcpConnections:
+    """All connections of one server, the longest idle first."""
+
+    def __init__(self, guard: Guard, *, idle_s: float) -> None:
+        self.guard = guard
+        self.idle_s = idle_s
+        self._open: dict[TcpConnection, str] = {}
+        self._per_client: Counter[str] = Counter()
+        self.none_open = asyncio.Event()
+        self.none_open.set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def connect(self) -> TcpConnection:
+        """A protocol for one connection; give it to `loop.create_server`."""
+        return TcpConnection(self)
+
+    def admit(self, connection: TcpConnection, client: str) -> None:
+        """Takes a connection in; at a limit the longest idle one makes room."""
+        if self._per_client[client] >= MOST_PER_CLIENT:
+            self.end_longest_idle(client)
+        elif len(self._open) >= MOST_CONNECTIONS:
+            self.end_longest_idle()
+        self._open[connection] = client
+        self._per_client[client] += 1
+        self.none_open.clear()
+        self.guard.count(TCP_CONNECTIONS)
+
+    def heard(self, connection: TcpConnection) -> None:
+        """It has just sent a whole query."""
+        client = self._open.pop(connection, None)
+        if client is not None:
+            self._open[connection] = client
+
+    def forget(self, connection: TcpConnection) -> None:
+        """It has ended; forgetting twice does nothing."""
+        client = self._open.pop(connection, None)
+        if client is not None:
+            self._per_client[client] -= 1
+            if not self._per_client[client]:
+                del self._per_client[client]
+            if not self._open:
+                self.none_open.set()
+
+    async def finish(self, deadline: float) -> None:
+        """Closes each once it is quiet; those that are not by `deadline` (loop time) as they are.
+
+        Who has just connected gets to ask, and all are answered what they have asked.
+        """
+        self.idle_s = min(self.idle_s, QUIET_S)
+        for connection in list(self._open):
+            connection.finish()
+        await self._all_closed(deadline)
+        for connection in list(self._open):
+            connection.end()
+        await self._all_closed(asyncio.get_running_loop().time() + FLUSH_S)
+        for connection in list(self._open):
+            connection.abort()
+
+    async def _all_closed(self, deadline: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self.none_open.wait()
+
+    def end_longest_idle(self, client: str | None = None) -> None:
+        """Makes room: of this client's connections, or of all."""
+        for connection, owner in self._open.items():
+            if client is None or owner == client:
+                connection.abort()
+                return
+
+
+class TcpConnection(asyncio.Protocol):
+    """One connection: frames in, frames out."""
+
+    def __init__(self, connections: TcpConnections) -> None:
+        self._connections = connections
+        self._guard = connections.guard
+        self._loop = asyncio.get_running_loop()
+        self._buffer = bytearray()
+        self._peer: Peer = ("", 0)
+        self._kind = TCP4
+        self._writable = True
+        self._ended = False
+        self._finishing = False
+        self._scheduled = False
+        self._last_query = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        sock: socket.socket = transport.get_extra_info("socket")
+        peer = transport.get_extra_info("peername")
+        if not peer:  # reset before it was accepted
+            self._ended = True
+            transport.abort()
+            return
+        self._peer = peer
+        self._kind = TCP6 if sock.family == socket.AF_INET6 else TCP4
+        # Else Nagle's algorithm holds each answer of a pipeline for the ACK of the one before.
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.set_write_buffer_limits(high=WRITE_WINDOW)
+        self._connections.admit(self, _client(self._peer, self._kind))
+        self._last_query = self._loop.time()
+        self._timer = self._loop.call_later(self._connections.idle_s, self._check_idle)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) > READ_WINDOW:
+            self._transport.pause_reading()
+        if not self._scheduled:
+            self._answer()
+
+    def eof_received(self) -> bool:
+        """A client may close its sending side and wait for its answers (RFC 7766 §6.2.4)."""
+        self._ended = True
+        return bool(self._scheduled or not self._writable)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if not self._scheduled:
+            self._answer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        self._buffer.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._connections.forget(self)
+
+    def finish(self) -> None:
+        """The server stops: quietness counts from now, and then ends it in good order."""
+        self._finishing = True
+        self._last_query = self._loop.time()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._check_idle()
+
+    def end(self) -> None:
+        """No more queries; what was answered is still sent."""
+        self._ended = True
+        self._buffer.clear()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Ends it now."""
+        self._connections.forget(self)
+        self._transport.abort()
+
+    def _answer(self) -> None:
+        """Answers up to `BATCH` whole messages, and comes back for the others."""
+        self._scheduled = False
+        replies, taken, more = self._take()
+        if taken:
+            del self._buffer[:taken]
+            self._last_query = self._loop.time()
+            self._connections.heard(self)
+        if replies and not self._transport.is_closing():
+            self._transport.write(b"".join(replies))
+        if self._transport.is_closing() or not self._writable:
+            return
+        if more:
+            self._scheduled = True
+            self._loop.call_soon(self._answer)
+        elif self._ended:
+            self._transport.close()
+        else:
+            self._transport.resume_reading()
+
+    def _take(self) -> tuple[list[bytes], int, bool]:
+        """Replies, octets used up, and whether whole messages are left."""
+        buffer, guard = self._buffer, self._guard
+        tables, now = guard.tables, time.time()
+        replies: list[bytes] = []
+        offset = 0
+        for _ in range(BATCH):
+            end = offset + 2
+            if len(buffer) < end:
+                return replies, offset, False
+            end += int.from_bytes(buffer[offset:end], "big")
+            if len(buffer) < end:
+                return replies, offset, False
+            packet = bytes(buffer[offset + 2 : end])
+            offset = end
+            try:
+                reply = respond(packet, self._peer, tables, now, self._kind)
+            except Exception:
+                reply = guard.failed(packet, self._kind)
+            if reply is None:  # what is no query at all ends the conversation
+                self._ended = True
+                return replies, len(buffer), False
+            # Length and message in one write (RFC 7766 §8).
+            replies += (len(reply).to_bytes(2, "big"), reply)
+        return replies, offset, True
+
+    def _check_idle(self) -> None:
+        left = self._last_query + self._connections.idle_s - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._check_idle)
+        elif self._finishing:
+            self.end()
+        else:
+            self.abort()  # nothing it could lose: a slow reader has been given as long
+
+
+def _client(peer: Peer, kind: int) -> str:
+    if kind == TCP4:
+        return peer[0]
+    packed = socket.inet_pton(socket.AF_INET6, peer[0].partition("%")[0])
+    return packed[:8].hex()

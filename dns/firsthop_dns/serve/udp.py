@@ -1,0 +1,132 @@
+"""UDP without asyncio's transport: drains its socket by up to 64 datagrams a wake-up.
+
+That is five times as fast as a DatagramProtocol, and one busy socket still lets others in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from typing import Final
+
+from firsthop_dns.answer.client_keys import UDP4, UDP6, Peer
+from firsthop_dns.answer.counters import SEND_ERRORS
+from firsthop_dns.answer.respond import respond
+from firsthop_dns.serve.error_boundary import Guard
+from firsthop_dns.serve.listening import IP_PKTINFO
+
+BATCH: Final = 64
+BUFFER_SIZE: Final = 4096
+"""Queries are far shorter; one that is cut here ends as FORMERR."""
+OWN_ADDRESS: Final = "own_address"
+"""Why a datagram is dropped that claims to come from where we listen: we would ask ourselves."""
+
+_PKTINFO4 = struct.Struct("=I4s4s")
+_CONTROL_SIZE = 128
+Control = list[tuple[int, int, bytes]]
+
+
+class UdpShell:
+    """Answers what comes in at one socket until it is closed; owns the socket.
+
+    `own` are all addresses that the server listens at.
+    """
+
+    def __init__(
+        self, sock: socket.socket, guard: Guard, own: frozenset[tuple[str, int]] = frozenset()
+    ) -> None:
+        self._sock = sock
+        self._guard = guard
+        self._own = own
+        self._own_ports = frozenset(port for _, port in own)
+        self._transport = UDP6 if sock.family == socket.AF_INET6 else UDP4
+        wildcard = sock.getsockname()[0] in ("0.0.0.0", "::")
+        self._drain = self._drain_wildcard if wildcard else self._drain_one_address
+
+    def start(self) -> None:
+        """Begins to answer, in the running loop."""
+        asyncio.get_running_loop().add_reader(self._sock, self._drain)
+
+    async def finish(self, deadline: float) -> None:
+        """Answers all that has come in, for no longer than `deadline` (loop time), then closes."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._sock)
+        while loop.time() < deadline:
+            if not self._drain():
+                break
+            await asyncio.sleep(0)
+        self._sock.close()
+
+    def _drain_one_address(self) -> bool:
+        """Answers a batch; False when nothing is left."""
+        receive, send = self._sock.recvfrom, self._sock.sendto
+        guard, transport, own_ports = self._guard, self._transport, self._own_ports
+        tables, now = guard.tables, time.time()
+        for _ in range(BATCH):
+            try:
+                packet, peer = receive(BUFFER_SIZE)
+            except BlockingIOError:
+                return False
+            except OSError:  # an ICMP error of an earlier reply
+                continue
+            if peer[1] in own_ports and peer[:2] in self._own:
+                guard.drop(OWN_ADDRESS, transport)
+                continue
+            try:
+                reply = respond(packet, peer, tables, now, transport)
+            except Exception:
+                reply = guard.failed(packet, transport)
+            if reply is not None:
+                try:
+                    send(reply, peer)
+                except OSError:  # full buffer, unreachable peer: a lost datagram, as on the way
+                    guard.count(SEND_ERRORS)
+        return True
+
+    def _drain_wildcard(self) -> bool:
+        """The same for 0.0.0.0 and ::, where a reply must leave from the address that was asked
+        (RFC 2181 §4.1): a client would not know one from another."""
+        guard, transport, own_ports = self._guard, self._transport, self._own_ports
+        tables, now = guard.tables, time.time()
+        for _ in range(BATCH):
+            try:
+                packet, control, _, peer = self._sock.recvmsg(BUFFER_SIZE, _CONTROL_SIZE)
+            except BlockingIOError:
+                return False
+            except OSError:
+                continue
+            if peer[1] in own_ports and (peer[:2] in self._own or _sent_to_itself(control, peer)):
+                guard.drop(OWN_ADDRESS, transport)
+                continue
+            try:
+                reply = respond(packet, peer, tables, now, transport)
+            except Exception:
+                reply = guard.failed(packet, transport)
+            if reply is not None:
+                self._send_from(reply, control, peer)
+        return True
+
+    def _send_from(self, reply: bytes, control: Control, peer: Peer) -> None:
+        back = []
+        for level, kind, data in control:
+            if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+                back.append((level, kind, data))
+            elif level == socket.IPPROTO_IP and kind == IP_PKTINFO:
+                _, local, _ = _PKTINFO4.unpack(data)
+                back.append((level, kind, _PKTINFO4.pack(0, local, bytes(4))))
+        try:
+            self._sock.sendmsg([reply], back, 0, peer)
+        except OSError:
+            self._guard.count(SEND_ERRORS)
+
+
+def _sent_to_itself(control: Control, peer: Peer) -> bool:
+    """Whether a datagram names one address as its source and as its destination."""
+    for level, kind, data in control:
+        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+            return data[:16] == socket.inet_pton(socket.AF_INET6, peer[0].partition("%")[0])
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
+            return data[8:12] == socket.inet_aton(peer[0])
+    return False

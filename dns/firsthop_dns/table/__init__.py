@@ -1,0 +1,1 @@
+"""The DNS part of a table file: its layout, and reading it."""

@@ -1,0 +1,161 @@
+"""Queries read off the wire, strictly and in one pass; never raises, work bounded by constants.
+
+    Dropped    too short to answer, or itself a response
+    Dataless   to be answered with an rcode and no data
+    Query      one well-formed question of opcode QUERY
+
+Knows the shape of messages, not what any name means.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from firsthop_dns.wire.edns import FORMERR, NOERROR, NOTIMP, OPT, Edns, read_opt
+
+A, NS, CNAME, SOA, HINFO, MX, TXT, AAAA, DNAME, DS = 1, 2, 5, 6, 13, 15, 16, 28, 39, 43
+SVCB, HTTPS = 64, 65
+NXNAME, IXFR, AXFR, ANY, CAA = 128, 251, 252, 255, 257
+IN = 1
+
+MOST_RECORDS = 8
+"""Records beside the question: a query carries OPT, perhaps TSIG or SIG(0), and IXFR's SOA."""
+
+_HEADER = struct.Struct(">HHHHHH")
+_PAIR = struct.Struct(">HH")
+_RECORD = struct.Struct(">HHIH")
+_LABEL_MOST = 63
+_NAME_END = 12 + 255
+"""A question's name ends here at the latest: 255 octets from offset 12 (RFC 1035 §2.3.4)."""
+
+
+class Dropped(NamedTuple):
+    """Never answered: two servers would answer each other for ever."""
+
+    reason: str
+
+
+class Dataless(NamedTuple):
+    """Answered with `rcode` alone: NOERROR where only a cookie was asked for.
+
+    `flags` and `identity` are as received, `question` is empty if it could not be read.
+    """
+
+    identity: bytes
+    flags: int
+    rcode: int
+    question: bytes
+    edns: Edns | None
+
+
+class Query(NamedTuple):
+    """One question; `name` is its lower-cased wire name, `question` the octets as they came."""
+
+    identity: bytes
+    flags: int
+    name: bytes
+    qtype: int
+    qclass: int
+    question: bytes
+    edns: Edns | None
+
+
+SHORT = Dropped("short")
+RESPONSE = Dropped("response")
+
+
+def parse(packet: bytes) -> Query | Dataless | Dropped:
+    """What `packet` asks, or what has to be said about it."""
+    if len(packet) < 12:
+        return SHORT
+    _, flags, questions, answers, authorities, additionals = _HEADER.unpack_from(packet)
+    if flags & 0x8000:
+        return RESPONSE
+    identity = packet[:2]
+    opcode = flags & 0x7800
+    question, end = b"", 12
+    name, qtype, qclass = b"", 0, 0
+    if questions == 1:
+        end = _end_of_question(packet)
+        if not end:
+            return Dataless(identity, flags, NOTIMP if opcode else FORMERR, b"", None)
+        question = packet[12:end]
+        name = question[:-4].lower()
+        qtype, qclass = _PAIR.unpack_from(question, len(question) - 4)
+    elif questions:
+        return Dataless(identity, flags, NOTIMP if opcode else FORMERR, b"", None)
+    well_formed, edns = _read_records(packet, end, answers + authorities, additionals)
+    if opcode:  # RFC 8906 §3.1.4: opcode and id go back, nothing else
+        return Dataless(identity, flags, NOTIMP, b"", edns)
+    if not questions and well_formed and edns is not None and edns.cookie is not None:
+        return Dataless(identity, flags, edns.fault, b"", edns)  # RFC 7873 §5.4
+    # RFC 9619 §4: one question; IXFR alone brings a record of its own (RFC 1995 §3).
+    brought = 1 if qtype == IXFR and authorities == 1 else 0
+    if not well_formed or questions != 1 or answers + authorities != brought:
+        return Dataless(identity, flags, FORMERR, question, edns)
+    if edns is not None and edns.fault != NOERROR:
+        return Dataless(identity, flags, edns.fault, question, edns)
+    return Query(identity, flags, name, qtype, qclass, question, edns)
+
+
+def _end_of_question(packet: bytes) -> int:
+    """The offset behind the question at 12; 0 when it is none.
+
+    No pointers (nothing stands before it to point at), no label above 63 octets (RFC 1035 §4.1.4).
+    """
+    size = len(packet)
+    offset = 12
+    length = 1
+    while length:
+        if offset >= size or offset >= _NAME_END:
+            return 0
+        length = packet[offset]
+        if length > _LABEL_MOST:
+            return 0
+        offset += length + 1
+    end = offset + 4
+    return end if offset <= _NAME_END and end <= size else 0
+
+
+def _read_records(packet: bytes, offset: int, others: int, last: int) -> tuple[bool, Edns | None]:
+    """Walks all records behind the question: are they well-formed to the end, and the OPT if any.
+
+    `last` counts those of the additional section, the only place of an OPT; at most one, owned by
+    the root (RFC 6891 §6.1.1).
+    """
+    total = others + last
+    if total > MOST_RECORDS:
+        return False, None
+    size = len(packet)
+    edns: Edns | None = None
+    for index in range(total):
+        rooted = offset < size and not packet[offset]
+        offset = offset + 1 if rooted else _end_of_owner(packet, offset)
+        if not offset or offset + 10 > size:
+            return False, edns
+        kind, payload, ttl, length = _RECORD.unpack_from(packet, offset)
+        offset += 10 + length
+        if offset > size:
+            return False, edns
+        if kind == OPT:
+            if index < others or not rooted or edns is not None:
+                return False, edns
+            edns = read_opt(payload, ttl, packet[offset - length : offset])
+    return offset == size, edns
+
+
+def _end_of_owner(packet: bytes, offset: int) -> int:
+    """The offset behind a record's owner, which may end in a pointer backwards; 0 if it is none."""
+    start, size = offset, len(packet)
+    while offset < size and offset - start < 255:
+        length = packet[offset]
+        if length >= 0xC0:
+            backwards = offset + 2 <= size and ((length & 0x3F) << 8 | packet[offset + 1]) < start
+            return offset + 2 if backwards else 0
+        if length > _LABEL_MOST:
+            return 0
+        offset += length + 1
+        if not length:
+            return offset
+    return 0

@@ -1,0 +1,1 @@
+"""Reports from beside a relay or a transceiver: load, drain, crash, stop."""

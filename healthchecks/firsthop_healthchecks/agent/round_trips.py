@@ -1,0 +1,72 @@
+"""Takes over the round trips that a relay measured of its own clients, as its `/samples` has them.
+
+A relay of another make may not serve them, and nothing is said then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from firsthop_healthchecks.clock import utc_now
+from firsthop_steering.feed.measurements import Sample
+from firsthop_steering.feed.sample_queue import OLDEST_S, Row, SampleBoard
+
+EVERY_S = 10.0
+TIMEOUT_S = 1.0
+MOST_ROWS = 1000
+"""A relay holds no more."""
+
+
+class RoundTrips:
+    """One relay's, each of them once."""
+
+    def __init__(
+        self,
+        relay: str,
+        url: str,
+        session: ClientSession,
+        *,
+        board: SampleBoard,
+        wall: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`relay` is the relay's id, `url` its `/samples`; what is older than now is left out."""
+        self._relay = relay
+        self._url = url
+        self._session = session
+        self._board = board
+        self._wall = wall
+        self._since = wall().timestamp()
+
+    async def run(self) -> NoReturn:
+        """Until cancelled."""
+        while True:
+            await self.read()
+            await asyncio.sleep(EVERY_S)
+
+    async def read(self) -> None:
+        """What is new goes on the board; a row that makes no sense is left out."""
+        oldest = self._wall().timestamp() - OLDEST_S
+        for row in await self._rows(max(self._since, oldest)):
+            with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError):
+                self._since = max(self._since, row["at"])  # as it is: a datetime would round it
+                when = datetime.fromtimestamp(row["at"], UTC)
+                read = Sample.model_validate({**row, "relay": self._relay, "at": when})
+                self._board.note([Row(str(read.client), self._relay, read.rtt_ms, row["at"])])
+
+    async def _rows(self, since: float) -> list[dict[str, Any]]:
+        """The relay's rows, the oldest first; none while it does not answer as agreed."""
+        try:
+            timeout = ClientTimeout(total=TIMEOUT_S)
+            query = {"since": repr(since)}
+            async with self._session.get(self._url, params=query, timeout=timeout) as response:
+                response.raise_for_status()
+                rows = (await response.json())["samples"]
+            return list(rows)[-MOST_ROWS:]
+        except (ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
+            return []

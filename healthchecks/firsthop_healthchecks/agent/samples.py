@@ -1,0 +1,63 @@
+"""Tells the control plane what round trips an agent came by, in batches that count once."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import NoReturn, Protocol
+
+import structlog
+
+from firsthop_healthchecks.clock import utc_now
+from firsthop_healthchecks.controlplane import Refused, keep_doing
+from firsthop_steering.feed.measurements import SampleBatch
+from firsthop_steering.feed.sample_queue import SampleBoard
+
+EVERY_S = 10.0
+
+log = structlog.get_logger("firsthop.agent")
+
+
+class ControlPlane(Protocol):
+    """What this needs of the control plane; raises ControlPlaneError."""
+
+    async def send_samples(self, batch: SampleBatch) -> None: ...
+
+
+class SampleReporter:
+    """Tells what is on a board."""
+
+    def __init__(
+        self,
+        control_plane: ControlPlane,
+        board: SampleBoard,
+        *,
+        wall: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._control_plane = control_plane
+        self._board = board
+        self._wall = wall
+        self._refused = False
+
+    async def run(self) -> NoReturn:
+        """Until cancelled."""
+        await keep_doing(self.tell, name="samples", every_s=EVERY_S)
+
+    async def tell(self) -> None:
+        """All there is. Raises ControlPlaneError when a batch is to be sent again."""
+        while (batch := self._board.due(self._wall(), secrets.token_urlsafe(12))) is not None:
+            try:
+                await self._control_plane.send_samples(batch)
+            except Refused as error:
+                self._say_refused(str(error))
+                self._board.ended("refused")
+            else:
+                self._refused = False
+                self._board.ended("told")
+
+    def _say_refused(self, reason: str) -> None:
+        """Of several in a row the first: the relay is no more, or the control plane is older."""
+        if not self._refused:
+            log.warning("samples_refused", reason=reason)
+        self._refused = True

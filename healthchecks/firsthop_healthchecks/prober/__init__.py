@@ -1,0 +1,1 @@
+"""Active checks of every target from one vantage."""

@@ -1,0 +1,149 @@
+"""The prober: active checks of every target from one vantage.
+
+Three loops that do not wait for each other: targets are pulled, each target is checked on its own
+schedule, and the whole view is reported. Without the control plane it goes on with what it knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from firsthop_healthchecks.clock import utc_now
+from firsthop_healthchecks.controlplane import keep_doing
+from firsthop_healthchecks.prober.statefile import StateFile
+from firsthop_healthchecks.prober.watch import Watch
+from firsthop_healthchecks.probes import Probe
+from firsthop_healthchecks.yielding import unhurried
+from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets, VantageView
+from firsthop_steering.plan.model import Family
+
+PULL_S = 5.0
+REPORT_S = 1.0
+MAX_TARGETS = 20_000  # what one ProbeReport holds: addresses, so half as many relays with both
+
+Address = tuple[str, Family]
+"""A relay's id, and which of its addresses."""
+
+log = structlog.get_logger("firsthop.prober")
+
+
+class ControlPlane(Protocol):
+    """What a prober needs of the control plane; both calls raise ControlPlaneError."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether `probe_targets` answers when they change, or only when it is asked."""
+        ...
+
+    async def probe_targets(self) -> ProbeTargets | None: ...
+
+    async def send_probe_report(self, report: ProbeReport) -> None: ...
+
+
+class Prober:
+    """All watches of one prober, and what goes to and fro. One instance runs once."""
+
+    def __init__(
+        self,
+        prober: str,
+        vantage: str,
+        *,
+        control_plane: ControlPlane,
+        state: StateFile,
+        probes: Mapping[str, Probe],
+        wall: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`prober` is its id, `vantage` the place it looks from."""
+        self._prober = prober
+        self._vantage = vantage
+        self._control_plane = control_plane
+        self._state = state
+        self._probes = probes
+        self._wall = wall
+        self._targets: ProbeTargets | None = None
+        self._watches: dict[Address, Watch] = {}
+        self._turned = asyncio.Event()
+        self._pull_again = asyncio.Event()
+        self._start = 0.0
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        self._start = asyncio.get_running_loop().time()
+        try:
+            known = self._state.read()
+            if known is not None:
+                await self._follow(known)
+                log.info("targets_from_disk", targets=len(self._watches))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(
+                    keep_doing(self._pull, name="targets", every_s=PULL_S, wake=self._pull_again)
+                )
+                group.create_task(
+                    keep_doing(self._report, name="report", every_s=REPORT_S, wake=self._turned)
+                )
+        finally:
+            stopped = [self._forget(address) for address in list(self._watches)]
+            await asyncio.gather(*filter(None, stopped), return_exceptions=True)
+            for probe in self._probes.values():
+                await probe.close()
+
+    async def report(self) -> ProbeReport:
+        """Everything seen now; targets that were never checked are left out."""
+        views: list[VantageView] = []
+        async for watch in unhurried(list(self._watches.values())):
+            view = watch.view()
+            if view is not None:
+                views.append(view)
+        return ProbeReport(
+            prober=self._prober,
+            vantage=self._vantage,
+            sent_at=self._wall(),
+            views=tuple(views),
+        )
+
+    async def _pull(self) -> None:
+        targets = await self._control_plane.probe_targets()
+        if targets is not None and targets != self._targets:
+            await self._follow(targets)
+            await asyncio.to_thread(self._state.write, targets)
+        if self._control_plane.waits:
+            self._pull_again.set()
+
+    async def _report(self) -> None:
+        await self._control_plane.send_probe_report(await self.report())
+
+    async def _follow(self, targets: ProbeTargets) -> None:
+        self._targets = targets
+        if len(targets.targets) > MAX_TARGETS:
+            log.error("too_many_targets", targets=len(targets.targets), taken=MAX_TARGETS)
+        wanted = {(each.relay, each.family): each for each in targets.targets[:MAX_TARGETS]}
+        for gone in self._watches.keys() - wanted.keys():
+            self._forget(gone)
+        async for address, target in unhurried(wanted.items()):
+            if address in self._watches:
+                self._watches[address].retarget(target)
+            else:
+                watch = self._watches[address] = self._watch(target)
+                watch.start()
+
+    def _watch(self, target: ProbeTarget) -> Watch:
+        return Watch(
+            target,
+            probe=self._probe,
+            turned=self._turned.set,
+            # So that neither probers nor a relay's two addresses are checked in step.
+            key=f"{self._prober} {target.relay} {target.family}",
+            start=self._start,
+            wall=self._wall,
+        )
+
+    def _forget(self, address: Address) -> asyncio.Task[None] | None:
+        return self._watches.pop(address).stop()
+
+    def _probe(self, target: ProbeTarget) -> Probe:
+        return self._probes[target.kind]

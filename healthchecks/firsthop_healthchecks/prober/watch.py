@@ -1,0 +1,190 @@
+"""One target under watch: checks on its own schedule, and what they add up to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from firsthop_healthchecks.clock import utc_now
+from firsthop_healthchecks.probes import Failed, Passed, Probe, Unable
+from firsthop_healthchecks.schedule import Schedule
+from firsthop_steering.feed.reports import ProbeTarget, VantageView
+from firsthop_steering.health.verdicts import Streak, observe
+
+FIRST_CHECK_WITHIN_S = 1.0
+CLOSE_LOOK_S = 0.2
+"""Between checks of a target that something may have happened to."""
+REASON_LENGTH = 200  # VantageView.reason
+
+log = structlog.get_logger("firsthop.prober")
+
+
+class Watch:
+    """Checks one target between `start` and `stop`; `view` is what it has come to."""
+
+    def __init__(
+        self,
+        target: ProbeTarget,
+        *,
+        probe: Callable[[ProbeTarget], Probe],
+        turned: Callable[[], None],
+        key: str,
+        start: float,
+        wall: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`probe` gives the probe of a target's kind; `turned` is called when the verdict turns.
+
+        Checks follow the `Schedule` of `key` from `start` on, a time of the loop.
+        """
+        self.target = target
+        self.streak = Streak()
+        self._probe = probe
+        self._turned = turned
+        self._wall = wall
+        self._key = key
+        self._start = start
+        self._since: datetime | None = None
+        self._checked_at: datetime | None = None
+        self._duration_ms: float | None = None
+        self._certificate_ends: datetime | None = None
+        self._reason = ""
+        self._unable = ""
+        self._noted = float("-inf")
+        """When the last check began that counted."""
+        self._task: asyncio.Task[None] | None = None
+        self._closely: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Check now or within a second, and from then on in every round.
+
+        Where rounds are rarer than a second the first checks follow each other within one.
+        """
+        self._task = asyncio.create_task(self._run())
+
+    def stop(self) -> asyncio.Task[None] | None:
+        """Check no more; gives what to wait for, if it was started."""
+        if self._closely is not None:
+            self._closely.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        return self._task
+
+    def retarget(self, target: ProbeTarget) -> None:
+        """Go on with a changed description; another place or kind of check starts from unknown."""
+        before, self.target = self.target, target
+        if _place(target) != _place(before):
+            self.streak = Streak()
+            self._since = self._checked_at = self._duration_ms = self._certificate_ends = None
+            self._reason = ""
+        if target.interval_s != before.interval_s and self._task is not None:
+            self.stop()
+            self.start()
+        busy = self._closely is not None and not self._closely.done()
+        nudged = target.nudge not in (0, before.nudge)
+        if nudged and self._task is not None and not busy:
+            self._closely = asyncio.create_task(self._look_closely())
+
+    async def _look_closely(self) -> None:
+        """Check every 0.2 s until the verdict stands, beside the rounds of the schedule."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.target.rise + self.target.fall):
+                check = group.create_task(self.check())
+                await asyncio.wait({check}, timeout=CLOSE_LOOK_S)
+                if check.done() and not self.streak.against and self.streak.verdict != "unknown":
+                    return
+
+    def view(self) -> VantageView | None:
+        """What the checks say so far; None before the first."""
+        if self._since is None or self._checked_at is None:
+            return None
+        return VantageView(
+            relay=self.target.relay,
+            family=self.target.family,
+            verdict=self.streak.verdict,
+            since=self._since,
+            checked_at=self._checked_at,
+            duration_ms=self._duration_ms,
+            certificate_ends=self._certificate_ends,
+            reason=self._reason,
+        )
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        interval_s = self.target.interval_s
+        schedule = Schedule.of(self._key, start=self._start, interval_s=interval_s)
+        if interval_s > FIRST_CHECK_WITHIN_S:
+            await asyncio.sleep(schedule.phase * FIRST_CHECK_WITHIN_S)
+            await self._come_to_know()
+        number = -1
+        while True:
+            now = loop.time()
+            number = schedule.next_round(number, now)
+            await asyncio.sleep(schedule.at(number) - now)
+            await self.check()
+
+    async def _come_to_know(self) -> None:
+        """Check every second at first: a target that is checked rarely is not unknown for long."""
+        for _ in range(self.target.fall - 1):
+            await self.check()
+            if self.streak.verdict != "unknown":
+                return
+            await asyncio.sleep(FIRST_CHECK_WITHIN_S)
+        await self.check()
+
+    async def check(self) -> None:
+        """Check once and take note; what was learned of another place is forgotten.
+
+        Close looks overlap: a check that fails later than a younger one ended is old news, and
+        would turn the verdict back.
+        """
+        target, began = self.target, asyncio.get_running_loop().time()
+        try:
+            outcome = await self._probe(target).check(target)
+        except Exception:
+            # Our own fault, not the target's: nothing was observed, and the others go on.
+            log.exception("probe_fault", relay=target.relay, family=target.family, kind=target.kind)
+            return
+        if isinstance(outcome, Unable):
+            self._say_unable(outcome.reason)
+        elif _place(target) == _place(self.target) and began >= self._noted:
+            self._unable, self._noted = "", began
+            self._note(outcome)
+
+    def _say_unable(self, reason: str) -> None:
+        """Once for each cause: the view grows old, and stops counting, by itself."""
+        if reason != self._unable:
+            self._unable = reason
+            relay, family = self.target.relay, self.target.family
+            log.warning("probe_unable", relay=relay, family=family, reason=reason)
+
+    def _note(self, outcome: Passed | Failed) -> None:
+        now = self._wall()
+        passed = isinstance(outcome, Passed)
+        before = self.streak.verdict
+        self.streak = observe(self.streak, passed, self.target.rise, self.target.fall)
+        self._checked_at = now
+        if isinstance(outcome, Passed):
+            self._duration_ms, self._reason = outcome.duration_ms, ""
+            self._certificate_ends = outcome.certificate_ends
+        else:
+            self._reason = outcome.reason[:REASON_LENGTH]
+        if self._since is None or self.streak.verdict != before:
+            self._since = now
+        if self.streak.verdict != before:
+            self._turned()
+            if "down" in (before, self.streak.verdict):
+                view, target = self.streak.verdict, self.target
+                log.info(
+                    "view_turned",
+                    relay=target.relay,
+                    family=target.family,
+                    view=view,
+                    reason=self._reason,
+                )
+
+
+def _place(target: ProbeTarget) -> tuple[object, ...]:
+    return target.kind, target.address, target.port

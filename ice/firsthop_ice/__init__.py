@@ -1,0 +1,1 @@
+"""What do ICE peers say? STUN, TURN, SDP, candidates, ufrags, session tokens, region keys. Pure."""

@@ -1,0 +1,149 @@
+"""TURN servers (RFC 8656): credentials that end by themselves, and the messages of an Allocate.
+
+Any TURN server with a shared secret takes the credentials (draft-uberti-behave-turn-rest-00; coturn
+calls it `use-auth-secret`). The secret is derived from the password master of a credential key, so
+it is nobody's to keep: the control plane publishes it, allocators derive it again.
+
+Pure; time and chance are arguments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import b64encode
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum
+
+from firsthop_ice.key_material import KeyMaterial
+from firsthop_ice.stun import USERNAME, Message, StunError, build
+
+PROBE_REALM = "probe"
+"""What a prober's username says in the place of a region: no client's does."""
+LIFETIME = 0x000D
+XOR_RELAYED_ADDRESS = 0x0016
+REALM = 0x0014
+NONCE = 0x0015
+REQUESTED_TRANSPORT = 0x0019
+_UDP = bytes((17, 0, 0, 0))  # RFC 8656 §18.7: protocol number and reserved octets
+_MAX_NONCE = 763  # octets, RFC 8489 §14.10; a realm has no more (§14.9)
+
+
+class TurnKind(IntEnum):
+    """The message types of Allocate and Refresh (RFC 8656 §17)."""
+
+    ALLOCATE = 0x0003
+    ALLOCATED = 0x0103
+    REFUSED = 0x0113
+    REFRESH = 0x0004
+    REFRESHED = 0x0104
+    NOT_REFRESHED = 0x0114
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCredential:
+    """What a client gives to a TURN server."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """What a server wants a request to be signed with (RFC 8489 §9.2.3)."""
+
+    realm: bytes
+    nonce: bytes
+
+
+def turn_secret(master: bytes) -> str:
+    """The shared secret of TURN servers under a password master, as their configuration has it."""
+    return hmac.digest(master, b"firsthop turn v1", "sha256").hex()
+
+
+def turn_credential(secret: str, *, expires_at: datetime, name: str) -> TurnCredential:
+    """Good until `expires_at`, to the second; `name` says whose it is, in the server's log."""
+    username = f"{int(expires_at.timestamp())}:{name}"
+    digest = hmac.digest(secret.encode(), username.encode(), "sha1")
+    return TurnCredential(username, b64encode(digest).decode())
+
+
+def probe_credential(keys: KeyMaterial, *, expires_at: datetime) -> TurnCredential:
+    """What probers allocate with, under the signing key; it ends with the hour of `expires_at`.
+
+    So it stays the same for an hour: a server that still knows a prober's port by another username
+    refuses it (437).
+    """
+    master = next(key.password for key in keys.keys if key.id == keys.signing)
+    secret = turn_secret(bytes.fromhex(master))
+    begun = expires_at.replace(minute=0, second=0, microsecond=0)
+    return turn_credential(secret, expires_at=begun + timedelta(hours=1), name=PROBE_REALM)
+
+
+def secrets_file(keys: KeyMaterial) -> str:
+    """Lines for coturn's configuration: the secrets of all keys, the signing one first."""
+    ordered = sorted(keys.keys, key=lambda key: key.id != keys.signing)
+    lines = [f"static-auth-secret={turn_secret(bytes.fromhex(key.password))}" for key in ordered]
+    return "\n".join(["use-auth-secret", *lines]) + "\n"
+
+
+def username_expiry(username: str) -> int | None:
+    """When a username of ours says that it ends, in seconds since 1970; None for another."""
+    seconds, _, name = username.partition(":")
+    return int(seconds) if name and seconds.isascii() and seconds.isdigit() else None
+
+
+def allocate_request(
+    transaction_id: bytes,
+    credential: TurnCredential | None = None,
+    challenge: Challenge | None = None,
+) -> bytes:
+    """An Allocate for UDP (RFC 8656 §7.1); the first one is sent without credential, and refused
+    with the challenge."""
+    attributes = [(REQUESTED_TRANSPORT, _UDP)]
+    return _request(TurnKind.ALLOCATE, transaction_id, attributes, credential, challenge)
+
+
+def release_request(
+    transaction_id: bytes, credential: TurnCredential, challenge: Challenge
+) -> bytes:
+    """A Refresh that gives the allocation back (RFC 8656 §8.1: lifetime 0)."""
+    attributes = [(LIFETIME, bytes(4))]
+    return _request(TurnKind.REFRESH, transaction_id, attributes, credential, challenge)
+
+
+def challenge_in(message: Message) -> Challenge | None:
+    """Realm and nonce of a refusal for want of a credential, or of a fresh nonce; None for other
+    answers. Raises StunError for one that is malformed."""
+    error = message.error()
+    if message.kind != TurnKind.REFUSED or error is None or error[0] not in (401, 438):
+        return None
+    realm, nonce = message.get(REALM), message.get(NONCE)
+    if not realm or not nonce or len(realm) > _MAX_NONCE or len(nonce) > _MAX_NONCE:
+        raise StunError("a challenge without a realm and a nonce")
+    return Challenge(realm, nonce)
+
+
+def integrity_key(credential: TurnCredential, challenge: Challenge) -> bytes:
+    """The key of MESSAGE-INTEGRITY with long-term credentials (RFC 8489 §9.2.2)."""
+    text = b":".join((credential.username.encode(), challenge.realm, credential.password.encode()))
+    return hashlib.md5(text, usedforsecurity=False).digest()
+
+
+def _request(
+    kind: TurnKind,
+    transaction_id: bytes,
+    attributes: list[tuple[int, bytes]],
+    credential: TurnCredential | None,
+    challenge: Challenge | None,
+) -> bytes:
+    if credential is None or challenge is None:
+        return build(kind, transaction_id, attributes)
+    signed = [
+        *attributes,
+        (USERNAME, credential.username.encode()),
+        (REALM, challenge.realm),
+        (NONCE, challenge.nonce),
+    ]
+    return build(kind, transaction_id, signed, password=integrity_key(credential, challenge))

@@ -1,0 +1,310 @@
+"""The credential codec: an ICE ufrag that names a transceiver region, and its password.
+
+A ufrag is base64 without padding of 23 bytes, big-endian (`docs/credentials.md` has the table):
+
+    0       format version (high 2 bits), key id (low 6 bits)
+    1..2    transceiver region wire id; 0 is reserved for probes, answered by the relay itself
+    3..4    transceiver wire id; 0 is any of the region. In a probe: 1 may ask for a relay's load
+    5..7    expiry, units of 16 s since 2026-01-01T00:00Z
+    8..14   56 random bits
+    15..22  first 8 bytes of HMAC-SHA256(route key, "firsthop ufrag v1" + bytes 0..14)
+
+Knows no addresses: wire ids resolve in the reader's own table. Time and chance are arguments.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import struct
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Literal
+
+from firsthop_ice.key_material import KeyMaterial
+
+VERSION = 0
+UFRAG_LENGTH = 31  # RFC 8839 §5.4: at most 32 when sending; some stacks keep 32-byte buffers
+PASSWORD_LENGTH = 32  # RFC 8839 §5.4: 22 to 256
+ENTROPY_LENGTH = 7
+KEY_LENGTH = 32
+PROBE_REGION = 0
+LOAD_READER = 1  # stands for the transceiver in a probe's ufrag
+PROBE_LIFETIME = timedelta(hours=24)  # so that probers outlive the control plane for a day
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+EXPIRY_UNIT = timedelta(seconds=16)
+
+_HEADER = struct.Struct(">BHHI7s")  # the 3-byte expiry is written as 4 bytes, see _pack
+_SIGNED_LENGTH = 15
+_TAG_LENGTH = 8
+_ICE_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_CANONICAL_LAST = _ICE_CHARS[::4]  # 31 characters are 186 bits; the 2 beyond 23 bytes are zero
+_HEX_KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+Reason = Literal["length", "alphabet", "not_canonical", "version", "unknown_key", "tag", "expired"]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteKeys:
+    """Key id (0..63) to route key (32 bytes): all that a relay holds."""
+
+    by_id: Mapping[int, bytes] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for an id or a length that no credential can have."""
+        if not self.by_id:
+            raise ValueError("needs at least one route key")
+        for key_id, key in self.by_id.items():
+            if not 0 <= key_id <= 63:
+                raise ValueError(f"key id {key_id} is not within 0 to 63")
+            if len(key) != KEY_LENGTH:
+                raise ValueError(f"key {key_id} has {len(key)} bytes, not {KEY_LENGTH}")
+
+    @classmethod
+    def from_keyset(cls, keyset: KeyMaterial) -> RouteKeys:
+        """The route half of `keyset`; ValueError when an id stands twice."""
+        by_id = {key.id: bytes.fromhex(key.route) for key in keyset.keys}
+        if len(by_id) != len(keyset.keys):
+            raise ValueError("a key id stands twice in the key set")
+        return cls(by_id)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> RouteKeys:
+        """Read `{"route_keys": {"<id>": "<64 hex digits>"}}`; ValueError names the fault."""
+        try:
+            members = json.loads(text)["route_keys"].items()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise ValueError('is not JSON of the form {"route_keys": {"1": "hex"}}') from None
+        for key_id, key in members:
+            if not re.fullmatch(r"[0-9]{1,2}", key_id, re.ASCII):
+                raise ValueError("route_keys: a key id is a number from 0 to 63")
+            if not isinstance(key, str) or not _HEX_KEY.fullmatch(key):
+                raise ValueError(f"route_keys: key {key_id} is not 64 lower-case hex digits")
+        return cls({int(key_id): bytes.fromhex(key) for key_id, key in members})
+
+    def to_json(self) -> str:
+        """The text that `from_json` reads. Secret: write it with mode 0600."""
+        return json.dumps({"route_keys": {str(i): key.hex() for i, key in self.by_id.items()}})
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialKeys:
+    """What an allocator holds: route keys, password masters by the same ids, the signing id."""
+
+    signing: int
+    routes: RouteKeys
+    masters: Mapping[int, bytes] = field(repr=False)
+
+    @classmethod
+    def from_keyset(cls, keyset: KeyMaterial) -> CredentialKeys:
+        """The keys of a snapshot; ValueError when the signing id is missing or one stands twice."""
+        routes = RouteKeys.from_keyset(keyset)
+        if keyset.signing not in routes.by_id:
+            raise ValueError(f"signing key {keyset.signing} is not in the key set")
+        masters = {key.id: bytes.fromhex(key.password) for key in keyset.keys}
+        return cls(keyset.signing, routes, masters)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a client gets: 31 + 32 ICE characters (RFC 8839 §5.4), good until `expires_at`."""
+
+    ufrag: str
+    password: str = field(repr=False)
+    key_id: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A ufrag whose tag is right and whose time has not passed."""
+
+    version: int
+    key_id: int
+    region: int
+    transceiver: int
+    expires_at: datetime
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A ufrag that opens nothing, and why."""
+
+    reason: Reason
+
+
+@lru_cache(maxsize=1024)
+def region_password_key(master: bytes, region: int) -> bytes:
+    """32 bytes that a transceiver of `region` holds in place of the master."""
+    return hmac.digest(master, region.to_bytes(2, "big"), "sha256")
+
+
+def password_for(ufrag: str | bytes, password_key: bytes) -> str:
+    """The 32-character password of `ufrag` under a region's password key."""
+    text = ufrag.encode("ascii") if isinstance(ufrag, str) else ufrag
+    digest = hmac.digest(password_key, b"firsthop pwd v1" + text, "sha256")
+    return b2a_base64(digest, newline=False)[:PASSWORD_LENGTH].decode("ascii")
+
+
+def probe_password(ufrag: str | bytes, route_key: bytes) -> str:
+    """The password of a probe's ufrag: from the route key, as a relay holds no other."""
+    return password_for(ufrag, hmac.digest(route_key, b"firsthop probe v1", "sha256"))
+
+
+def mint(
+    keys: CredentialKeys,
+    *,
+    region: int,
+    transceiver: int = 0,
+    expires_at: datetime,
+    entropy: bytes,
+) -> Credential:
+    """A credential for `region` (1..65535), signed by the signing key.
+
+    `expires_at` is rounded up to 16 s; `entropy` is 7 random bytes, never used twice.
+    Raises ValueError naming the rule that an argument breaks.
+    """
+    ufrag, ends_at = mint_ufrag(
+        keys.routes.by_id[keys.signing],
+        keys.signing,
+        region=region,
+        transceiver=transceiver,
+        expires_at=expires_at,
+        entropy=entropy,
+    )
+    password = password_for(ufrag, region_password_key(keys.masters[keys.signing], region))
+    return Credential(ufrag, password, keys.signing, ends_at)
+
+
+def mint_ufrag(
+    route_key: bytes,
+    key_id: int,
+    *,
+    region: int,
+    transceiver: int = 0,
+    expires_at: datetime,
+    entropy: bytes,
+) -> tuple[str, datetime]:
+    """A ufrag alone, for who derives its password elsewhere, and when it ends; errors as `mint`."""
+    if not 1 <= region <= 0xFFFF:
+        raise ValueError(f"region wire id {region} is not within 1 to 65535 (0 is for probes)")
+    units = _expiry_units(expires_at)
+    ufrag = _pack(route_key, key_id, (region, transceiver), units, entropy)
+    return ufrag, EPOCH + units * EXPIRY_UNIT
+
+
+def mint_probe_credential(keyset: KeyMaterial, *, now: datetime, entropy: bytes) -> Credential:
+    """One of a probe for the next 24 h; errors as `mint`."""
+    keys = CredentialKeys.from_keyset(keyset)
+    return mint_probe(keys, expires_at=now + PROBE_LIFETIME, entropy=entropy)
+
+
+def mint_probe(
+    keys: CredentialKeys, *, expires_at: datetime, entropy: bytes, reads_load: bool = False
+) -> Credential:
+    """A credential that relays answer by themselves; arguments and errors as for `mint`.
+
+    One that `reads_load` is told how many sessions they carry, so it is given to nobody else.
+    """
+    route_key = keys.routes.by_id[keys.signing]
+    units = _expiry_units(expires_at)
+    wire_ids = PROBE_REGION, LOAD_READER if reads_load else 0
+    ufrag = _pack(route_key, keys.signing, wire_ids, units, entropy)
+    password = probe_password(ufrag, route_key)
+    return Credential(ufrag, password, keys.signing, EPOCH + units * EXPIRY_UNIT)
+
+
+def mint_path_credential(
+    keyset: KeyMaterial, *, region: int, holder: str, now: datetime
+) -> Credential:
+    """One of a session in `region` (1..65535) for probes through a relay to there and back.
+
+    The same one for `holder` within an hour, so that its checks stay one flow at each relay; good
+    for 24 h more. Errors as `mint`.
+    """
+    keys = CredentialKeys.from_keyset(keyset)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    seed = f"firsthop path v1 {region} {int(hour.timestamp())} {holder}".encode()
+    entropy = hmac.digest(keys.routes.by_id[keys.signing], seed, "sha256")[:ENTROPY_LENGTH]
+    expires_at = hour + timedelta(hours=1) + PROBE_LIFETIME
+    return mint(keys, region=region, expires_at=expires_at, entropy=entropy)
+
+
+def decode(ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime) -> Decoded | Rejected:
+    """What `ufrag` says if a key of `route_keys` signed it and it holds at `now`, else why not.
+
+    Takes any string or bytes and raises nothing; the tag is compared in constant time.
+    """
+    raw = _raw(ufrag)
+    if isinstance(raw, Rejected):
+        return raw
+    route_key = route_keys.by_id.get(raw[0] & 0x3F)
+    if route_key is None:
+        return Rejected("unknown_key")
+    if not hmac.compare_digest(raw[_SIGNED_LENGTH:], _tag(route_key, raw[:_SIGNED_LENGTH])):
+        return Rejected("tag")
+    decoded = _unpack(raw)
+    return decoded if now < decoded.expires_at else Rejected("expired")
+
+
+def claims(ufrag: str | bytes) -> Decoded | None:
+    """What `ufrag` says, believed without a key and past its expiry; None if it is none of ours."""
+    raw = _raw(ufrag)
+    return None if isinstance(raw, Rejected) else _unpack(raw)
+
+
+def claimed_expiry(ufrag: str | bytes) -> datetime | None:
+    """When `ufrag` says that it expires, believed without a key; None if it is no ufrag of ours."""
+    claimed = claims(ufrag)
+    return None if claimed is None else claimed.expires_at
+
+
+def _raw(ufrag: str | bytes) -> bytes | Rejected:
+    """The 23 bytes of what is spelt like a ufrag of this version; nothing in them is checked."""
+    text = ufrag.encode("ascii", "replace") if isinstance(ufrag, str) else bytes(ufrag)
+    if len(text) != UFRAG_LENGTH:
+        return Rejected("length")
+    if text.translate(None, _ICE_CHARS):
+        return Rejected("alphabet")
+    if text[-1] not in _CANONICAL_LAST:
+        return Rejected("not_canonical")
+    raw = a2b_base64(text + b"=")
+    return raw if raw[0] >> 6 == VERSION else Rejected("version")
+
+
+def _expiry_units(expires_at: datetime) -> int:
+    if expires_at.tzinfo is None:
+        raise ValueError("expires_at must have a time zone")
+    units = -((EPOCH - expires_at) // EXPIRY_UNIT)  # rounded up
+    if not 1 <= units < 1 << 24:
+        last = EPOCH + ((1 << 24) - 1) * EXPIRY_UNIT
+        raise ValueError(f"expires_at must lie after {EPOCH:%Y-%m-%d} and by {last:%Y-%m-%d %H:%M}")
+    return units
+
+
+def _tag(route_key: bytes, signed: bytes) -> bytes:
+    return hmac.digest(route_key, b"firsthop ufrag v1" + signed, "sha256")[:_TAG_LENGTH]
+
+
+def _pack(
+    route_key: bytes, key_id: int, wire_ids: tuple[int, int], units: int, entropy: bytes
+) -> str:
+    region, transceiver = wire_ids
+    if not 0 <= transceiver <= 0xFFFF:
+        raise ValueError(f"transceiver wire id {transceiver} is not within 0 to 65535")
+    if len(entropy) != ENTROPY_LENGTH:
+        raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
+    wide = _HEADER.pack(VERSION << 6 | key_id, region, transceiver, units, entropy)
+    signed = wide[:5] + wide[6:]  # the expiry's high byte, always 0
+    return b2a_base64(signed + _tag(route_key, signed), newline=False)[:UFRAG_LENGTH].decode()
+
+
+def _unpack(raw: bytes) -> Decoded:
+    first, region, transceiver, units, nonce = _HEADER.unpack(raw[:5] + b"\0" + raw[5:15])
+    expires_at = EPOCH + units * EXPIRY_UNIT
+    return Decoded(first >> 6, first & 0x3F, region, transceiver, expires_at, nonce)

@@ -1,0 +1,91 @@
+"""What a relay counts, in plain integers; they always add up.
+
+packets received = forwarded + answered + sum of dropped, by reason
+
+A reading is a value that travels from a worker to its supervisor, which adds readings up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, get_args
+
+from firsthop_relay.flows.drops import Drop
+from firsthop_relay.flows.flow import Ending
+
+Reading = dict[str, dict[str, int]]
+"""Family → value of its label → count; a family without a label has the one value ``."""
+
+COUNTERS: Final = (
+    ("packets_received", "", "Packets that came in, from clients and upstreams."),
+    ("bytes_received", "", "Their payload."),
+    ("packets_forwarded", "to", "Packets passed on, to upstreams and to clients."),
+    ("packets_answered", "", "Authenticated probes answered."),
+    ("bytes_answered", "", "Payload of the answers."),
+    ("packets_dropped", "reason", "Packets that went no further."),
+    ("flows_opened", "", "Flows opened by a first check."),
+    ("flows_confirmed", "", "Flows that an upstream confirmed."),
+    ("flows_restored", "", "Flows of an earlier process that go on."),
+    ("flows_closed", "reason", "Flows that ended."),
+    ("streams_accepted", "", "TCP connections of clients."),
+    ("streams_refused", "reason", "TCP connections closed before they had a flow."),
+)
+GAUGES: Final = (
+    ("sessions", "", "Sessions with a confirmed flow."),
+    ("flows", "state", "Flows there are."),
+    ("streams", "", "TCP connections there are."),
+    ("draining", "", "1 while no new sessions are taken."),
+)
+STREAM_REFUSALS: Final = ("full", "prefix_full", "silent", "no_check")
+
+
+@dataclass(slots=True, eq=False)
+class Counters:
+    """Since the process started. Every reason is there from the start, with 0."""
+
+    packets_received: int = 0
+    bytes_received: int = 0
+    to_upstream: int = 0
+    to_client: int = 0
+    packets_answered: int = 0
+    bytes_answered: int = 0
+    dropped: dict[Drop, int] = field(default_factory=lambda: dict.fromkeys(Drop, 0))
+    flows_opened: int = 0
+    flows_confirmed: int = 0
+    flows_restored: int = 0
+    flows_closed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(get_args(Ending), 0))
+    streams_accepted: int = 0
+    streams_refused: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(STREAM_REFUSALS, 0)
+    )
+
+    def reading(self) -> Reading:
+        """All counters as a value."""
+        plain = (
+            "packets_received", "bytes_received", "packets_answered", "bytes_answered",
+            "flows_opened", "flows_confirmed", "flows_restored", "streams_accepted",
+        )  # fmt: skip
+        return {
+            **{name: {"": getattr(self, name)} for name in plain},
+            "packets_forwarded": {"upstream": self.to_upstream, "client": self.to_client},
+            "packets_dropped": {reason.value: count for reason, count in self.dropped.items()},
+            "flows_closed": dict(self.flows_closed),
+            "streams_refused": dict(self.streams_refused),
+        }
+
+
+def add(readings: Iterable[Reading]) -> Reading:
+    """One reading of many: family by family, label by label."""
+    total: Reading = {}
+    for reading in readings:
+        for family, values in reading.items():
+            sums = total.setdefault(family, {})
+            for label, count in values.items():
+                sums[label] = sums.get(label, 0) + count
+    return total
+
+
+def counted_only(reading: Reading) -> Reading:
+    """What stays true of a process that has ended: its counters, not its gauges."""
+    return {family: reading[family] for family, *_ in COUNTERS if family in reading}

@@ -1,0 +1,59 @@
+"""Who holds how many flows: the caps of a flow table, counted in and out."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from firsthop_relay.flows.drops import Drop
+from firsthop_relay.flows.limits import ADDRESSES_PER_UFRAG, Limits
+
+Prefix = bytes
+"""The first 3 bytes of an IPv4 address, the first 7 of an IPv6 address."""
+
+
+def prefix_of(host: str) -> Prefix:
+    """The /24 or /56 of an address text; an IPv6 zone is left out."""
+    packed = ip_address(host).packed
+    return packed[:3] if len(packed) == 4 else packed[:7]
+
+
+class Census:
+    """Counts that never keep an empty entry, so junk leaves no trace."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.total = 0
+        self.unconfirmed = 0
+        self._by_prefix: dict[Prefix, int] = {}
+
+    def refusal(self, prefix: Prefix, of_ufrag: int) -> Drop | None:
+        """Which cap one more flow would break; `of_ufrag` is how many its ufrag has by now."""
+        if of_ufrag >= ADDRESSES_PER_UFRAG:
+            return Drop.UFRAG_FULL
+        if self._by_prefix.get(prefix, 0) >= self._limits.flows_per_prefix:
+            return Drop.PREFIX_FULL
+        if self.unconfirmed >= self._limits.unconfirmed:
+            return Drop.UNCONFIRMED_FULL
+        if self.total >= self._limits.flows:
+            return Drop.FULL
+        return None
+
+    def opened(self, prefix: Prefix) -> None:
+        """One more, not confirmed yet."""
+        self.total += 1
+        self.unconfirmed += 1
+        self._by_prefix[prefix] = self._by_prefix.get(prefix, 0) + 1
+
+    def confirmed(self) -> None:
+        """One of the unconfirmed."""
+        self.unconfirmed -= 1
+
+    def closed(self, prefix: Prefix, *, confirmed: bool) -> None:
+        """One less."""
+        self.total -= 1
+        self.unconfirmed -= not confirmed
+        left = self._by_prefix[prefix] - 1
+        if left:
+            self._by_prefix[prefix] = left
+        else:
+            del self._by_prefix[prefix]

@@ -1,0 +1,319 @@
+"""The flow table: which upstream a client's packets belong to. Pure: time is an argument.
+
+    unconfirmed ── success response to one of its checks ──▶ confirmed ── idle, lifetime ──▶ closed
+         └──────── UNCONFIRMED_S ──▶ closed
+
+A STUN check is led by the ufrag in it, verified before anything is kept. All else follows the flow
+that its source address confirmed last. The shell opens a socket for a flow that `receive` gives it
+without one, and hears of the end of flows from `next_event`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Any
+
+from firsthop_ice.relay_load import RelayLoad
+from firsthop_ice.stun import (
+    HEADER_LENGTH,
+    MAGIC_COOKIE,
+    Kind,
+    StunError,
+    parse,
+    peek_username,
+    split_username,
+)
+from firsthop_ice.ufrag import (
+    LOAD_READER,
+    PROBE_REGION,
+    Decoded,
+    Rejected,
+    RouteKeys,
+    decode,
+    probe_password,
+)
+from firsthop_relay.flows.drops import Drop
+from firsthop_relay.flows.flow import Closed, Confirmed, Ending, Flow, Lane, Source
+from firsthop_relay.flows.flow_limits import Census, prefix_of
+from firsthop_relay.flows.limits import (
+    FLOWS_PER_SOURCE,
+    UNCONFIRMED_PACKETS,
+    UNCONFIRMED_S,
+    Limits,
+)
+from firsthop_relay.flows.responder import answer_probe
+from firsthop_relay.flows.routes import Address, RouteTable
+
+STUN_BELOW = 4  # RFC 7983 §7: a first byte of 0 to 3 is STUN
+AT_ONCE = 512  # flows looked at in one call of `handle_timer`
+_SUCCESS = Kind.SUCCESS.to_bytes(2, "big")
+_COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
+
+
+class FlowTable:
+    """All flows of one process.
+
+    `keys`, `routes`, `draining` and `sessions_elsewhere` may be replaced at any time; flows that
+    there are live on.
+    """
+
+    def __init__(
+        self, *, keys: RouteKeys | None = None, routes: RouteTable | None = None,
+        limits: Limits | None = None,
+    ) -> None:  # fmt: skip
+        self.keys = keys
+        self.routes = routes or RouteTable()
+        self.limits = limits or Limits()
+        self.draining = False
+        """Whether flows of sessions that have none here are refused."""
+        self.census = Census(self.limits)
+        self.sessions = 0
+        """Distinct ufrags with a confirmed flow."""
+        self.sessions_elsewhere = 0
+        """Those of the relay's other processes, by their last word."""
+        self._by_ufrag: dict[bytes, list[Flow]] = {}
+        self._timers: list[tuple[float, int, Flow]] = []
+        self._serial = count()
+        self._events: deque[Confirmed | Closed] = deque()
+
+    # A packet from a client
+
+    def receive(
+        self, lane: Lane, packet: bytes, source: Source, *, now: float, wall: datetime
+    ) -> Flow | bytes | Drop:
+        """Whose packet it is, the answer to it, or why it goes no further. Raises nothing.
+
+        `now` is monotonic seconds; `wall` is what credentials are judged by. The hot path of the
+        shell takes the first two lines by itself.
+        """
+        flow = lane.current.get(source)
+        if flow is not None and packet and packet[0] >= STUN_BELOW:
+            flow.taken += 1
+            return flow
+        username = peek_username(packet)
+        if username is None:
+            return self._by_address(lane, packet, source)
+        ufrag, _ = split_username(username)
+        for flow in lane.flows.get(source, ()):
+            if flow.ufrag == ufrag:
+                return self._checked(flow, packet)
+        return self._first_check(lane, packet, source, ufrag, now, wall)
+
+    def _by_address(self, lane: Lane, packet: bytes, source: Source) -> Flow | Drop:
+        """STUN that names nobody: a response or an indication; or a stranger's packet."""
+        flow = lane.current.get(source)
+        if flow is not None:
+            flow.taken += 1
+            return flow
+        flows = lane.flows.get(source)
+        if flows is None:
+            return Drop.NOT_A_CHECK
+        if not _is_stun(packet):
+            return Drop.UNCONFIRMED
+        return self._checked(flows[-1], packet)
+
+    def _checked(self, flow: Flow, packet: bytes) -> Flow | Drop:
+        if not flow.confirmed and flow.taken >= UNCONFIRMED_PACKETS:
+            return Drop.UNCONFIRMED
+        flow.taken += 1
+        if not flow.current:
+            flow.checks.append(packet[8:HEADER_LENGTH])
+        return flow
+
+    def _first_check(
+        self, lane: Lane, packet: bytes, source: Source, ufrag: bytes, now: float, wall: datetime
+    ) -> Flow | bytes | Drop:
+        """Nothing is kept before the tag, the message, the route and the caps have been checked."""
+        if self.keys is None:
+            return Drop.UFRAG_UNKNOWN_KEY
+        decoded = decode(ufrag, self.keys, now=wall)
+        if isinstance(decoded, Rejected):
+            return Drop("ufrag_" + decoded.reason)
+        if decoded.region == PROBE_REGION:
+            password = probe_password(ufrag, self.keys.by_id[decoded.key_id])
+            load = self._load() if decoded.transceiver == LOAD_READER else None
+            return answer_probe(packet, source[:2], password, load=load)
+        fault = _ill_formed(packet)
+        if fault is not None:
+            return fault
+        upstream = self._upstream(ufrag, decoded)
+        if upstream is None:
+            return Drop.NO_ROUTE
+        known = self._by_ufrag.get(ufrag, [])
+        if self.draining and not any(flow.confirmed for flow in known):
+            return Drop.DRAINING
+        if len(lane.flows.get(source, ())) >= FLOWS_PER_SOURCE:
+            return Drop.SOURCE_FULL
+        prefix = prefix_of(source[0])
+        refusal = self.census.refusal(prefix, len(known))
+        if refusal is not None:
+            return refusal
+        flow = Flow(lane, source, ufrag, upstream, now, prefix)
+        self._enter(flow, now + UNCONFIRMED_S)
+        return self._checked(flow, packet)
+
+    def _load(self) -> RelayLoad:
+        return RelayLoad(self.sessions + self.sessions_elsewhere, self.draining)
+
+    def _upstream(self, ufrag: bytes, decoded: Decoded) -> Address | None:
+        """Where its session is already, else where the table leads."""
+        for flow in self._by_ufrag.get(ufrag, ()):
+            if flow.confirmed and flow.upstream in self.routes:
+                return flow.upstream
+        return self.routes.resolve(decoded.region, decoded.transceiver, ufrag)
+
+    # A packet from an upstream
+
+    def returned(self, flow: Flow, packet: bytes, *, now: float) -> Drop | None:
+        """None if the client shall have this packet of the flow's upstream, else why not.
+
+        The success response to a check that the flow has passed on makes it the current one. The
+        hot path of the shell does not ask for flows that are it already.
+        """
+        if flow.current:
+            return None
+        if packet[:2] == _SUCCESS and packet[4:8] == _COOKIE and packet[8:20] in flow.checks:
+            self._confirm(flow, now)
+            return None
+        if flow.confirmed:
+            return None
+        if flow.passed >= UNCONFIRMED_PACKETS or not _is_stun(packet):
+            return Drop.UNCONFIRMED
+        flow.passed += 1
+        return None
+
+    def _confirm(self, flow: Flow, now: float) -> None:
+        before = flow.lane.current.get(flow.source)
+        if before is not None:
+            before.current = False
+        flow.lane.current[flow.source] = flow
+        flow.current = True
+        flow.checks.clear()
+        again = flow.confirmed
+        if not again:
+            self._count_confirmed(flow)
+            flow.quiet_since = now
+        self._events.append(Confirmed(flow, again))
+
+    def _count_confirmed(self, flow: Flow) -> None:
+        self.census.confirmed()
+        self.sessions += not any(each.confirmed for each in self._by_ufrag[flow.ufrag])
+        flow.confirmed = True
+
+    # Flows that come from elsewhere, and that go
+
+    def restore(
+        self,
+        lane: Lane,
+        source: Source,
+        ufrag: bytes,
+        upstream: Address,
+        *,
+        age_s: float,
+        now: float,
+    ) -> Flow | None:
+        """A flow that was confirmed by another process, `age_s` old; None if it may not be.
+
+        It may be if its upstream is in the route table, its source has none, and there is room.
+        """
+        if upstream not in self.routes or source in lane.current:
+            return None
+        prefix = prefix_of(source[0])
+        if self.census.refusal(prefix, len(self._by_ufrag.get(ufrag, ()))) is not None:
+            return None
+        flow = Flow(lane, source, ufrag, upstream, now - age_s, prefix, quiet_since=now)
+        self._enter(flow, now + self.limits.look_s)
+        self._count_confirmed(flow)
+        flow.current = True
+        lane.current[source] = flow
+        return flow
+
+    def close(self, flow: Flow, reason: Ending) -> None:
+        """Ends a flow; does nothing if it has ended. `next_event` will say so."""
+        if flow.closed:
+            return
+        flow.closed = True
+        self.census.closed(flow.prefix, confirmed=flow.confirmed)
+        _remove(flow.lane.flows, flow.source, flow)
+        _remove(self._by_ufrag, flow.ufrag, flow)
+        if flow.confirmed:
+            left = self._by_ufrag.get(flow.ufrag, ())
+            self.sessions -= not any(each.confirmed for each in left)
+        if flow.current:
+            flow.current = False
+            del flow.lane.current[flow.source]
+        self._events.append(Closed(flow, reason))
+        if len(self._timers) > 2 * self.census.total + AT_ONCE:
+            self._timers = [each for each in self._timers if not each[2].closed]
+            heapify(self._timers)
+
+    def _enter(self, flow: Flow, look_at: float) -> None:
+        self.census.opened(flow.prefix)
+        flow.lane.flows.setdefault(flow.source, []).append(flow)
+        self._by_ufrag.setdefault(flow.ufrag, []).append(flow)
+        heappush(self._timers, (look_at, next(self._serial), flow))
+
+    # Time
+
+    def get_timer(self) -> float | None:
+        """When `handle_timer` has something to do, in the time of `now`."""
+        return self._timers[0][0] if self._timers else None
+
+    def handle_timer(self, *, now: float) -> list[Flow]:
+        """Ends the flows whose time is up; gives the confirmed ones that were active of late.
+
+        It looks at AT_ONCE flows at most; `get_timer` says whether more are due.
+        """
+        active = []
+        for _ in range(AT_ONCE):
+            if not self._timers or self._timers[0][0] > now:
+                break
+            _, _, flow = heappop(self._timers)
+            if flow.closed:
+                continue
+            if flow.taken != flow.taken_before:
+                flow.taken_before, flow.quiet_since = flow.taken, now
+                active.append(flow)
+            ending = self._ending(flow, now)
+            if ending is None:
+                heappush(self._timers, (now + self.limits.look_s, next(self._serial), flow))
+            else:
+                self.close(flow, ending)
+        return [flow for flow in active if flow.confirmed and not flow.closed]
+
+    def _ending(self, flow: Flow, now: float) -> Ending | None:
+        if not flow.confirmed:
+            return "unconfirmed"
+        if now - flow.opened_at >= self.limits.lifetime_s:
+            return "lifetime"
+        return "idle" if now - flow.quiet_since >= self.limits.idle_s else None
+
+    def next_event(self) -> Confirmed | Closed | None:
+        """What has happened to a flow since the last call, oldest first."""
+        return self._events.popleft() if self._events else None
+
+
+def _is_stun(packet: bytes) -> bool:
+    return len(packet) >= HEADER_LENGTH and packet[0] < STUN_BELOW and packet[4:8] == _COOKIE
+
+
+def _ill_formed(packet: bytes) -> Drop | None:
+    """What keeps a check from opening a flow; only its transceiver can judge its password."""
+    try:
+        request = parse(packet)
+    except StunError:
+        return Drop.MALFORMED
+    if not request.fingerprinted:
+        return Drop.NO_FINGERPRINT
+    return Drop.INTEGRITY if request.integrity_at is None else None
+
+
+def _remove(lists: dict[Any, list[Flow]], key: Any, flow: Flow) -> None:
+    """Leaves no empty list behind."""
+    flows = lists[key]
+    flows.remove(flow)
+    if not flows:
+        del lists[key]

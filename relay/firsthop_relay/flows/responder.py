@@ -1,0 +1,34 @@
+"""The relay's one own answer: to an authenticated probe.
+
+A pure function. It answers nobody who cannot mint, and never with more bytes than came in, so that
+nobody can use a relay as a reflector.
+"""
+
+from __future__ import annotations
+
+from firsthop_ice.relay_load import RELAY_LOAD, RelayLoad, load_attribute
+from firsthop_ice.stun import StunError, binding_success, parse
+from firsthop_relay.flows.drops import Drop
+
+
+def answer_probe(
+    packet: bytes, source: tuple[str, int], password: str, *, load: RelayLoad | None = None
+) -> bytes | Drop:
+    """A success response of 64 or 76 bytes; the shortest request that gets one has 88.
+
+    A request that asks for the `load` and may have it (None: it may not) has 92 at least, and gets
+    76 or 88. `source` is address text and port. Raises nothing, whatever the bytes.
+    """
+    try:
+        request = parse(packet)
+    except StunError:
+        return Drop.MALFORMED
+    if not request.fingerprinted:
+        return Drop.NO_FINGERPRINT
+    if not request.authentic(password):
+        return Drop.INTEGRITY
+    if request.not_understood:
+        return Drop.NOT_UNDERSTOOD
+    if load is None or request.get(RELAY_LOAD) is None:
+        return binding_success(request.transaction_id, source, password)
+    return binding_success(request.transaction_id, source, password, [load_attribute(load)])

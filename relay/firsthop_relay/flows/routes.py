@@ -1,0 +1,138 @@
+"""Where a credential's wire ids lead: an allow-listed table, and the choice within it.
+
+A region leads to transceivers, each with its wire id, or to further relays (without one), which
+route by the transceiver's wire id in their turn. So a global and a cluster relay are one program.
+No address ever comes from a packet. `route_text` reads and writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from firsthop_ice.desired_state import State
+from firsthop_ice.rendezvous_draw import BUCKETS, arrival
+
+if TYPE_CHECKING:  # a relay reads no plan
+    from firsthop_steering.plan.document import Document
+
+Address = tuple[str, int]
+"""Address text and port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """One next hop of a region."""
+
+    host: str
+    """Address text, as `ipaddress` writes it."""
+    port: int
+    wire_id: int | None = None
+    """The transceiver's; None: a relay, which takes all transceivers of the region."""
+    weight: int = 100
+    state: State = State.ACTIVE
+    """Draining: only for who names it; disabled: for nobody."""
+
+    @property
+    def address(self) -> Address:
+        """For a socket."""
+        return self.host, self.port
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The next hops of one transceiver region, by its wire id."""
+
+    region: int
+    upstreams: tuple[Upstream, ...]
+
+
+class RouteTable:
+    """Wire ids to addresses; replaced whole, never changed."""
+
+    def __init__(self, routes: Iterable[Route] = ()) -> None:
+        self._by_region: Mapping[int, Route] = {each.region: each for each in routes}
+        self._allowed = frozenset(
+            each.address
+            for route in self._by_region.values()
+            for each in route.upstreams
+            if each.state != State.DISABLED
+        )
+
+    def __len__(self) -> int:
+        """How many regions it knows."""
+        return len(self._by_region)
+
+    def __contains__(self, address: Address) -> bool:
+        """Whether anything may be sent there at all."""
+        return address in self._allowed
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All of them."""
+        return tuple(self._by_region.values())
+
+    def resolve(self, region: int, transceiver: int, ufrag: bytes) -> Address | None:
+        """The next hop for a ufrag with these wire ids, None without a route.
+
+        A transceiver that is named gets it also while it drains. Otherwise, and among relays,
+        the ufrag's rendezvous decides, so that every worker and every relay chooses alike.
+        """
+        route = self._by_region.get(region)
+        if route is None:
+            return None
+        if transceiver:
+            for each in route.upstreams:
+                if each.wire_id == transceiver:
+                    return None if each.state == State.DISABLED else each.address
+        able = [
+            each
+            for each in route.upstreams
+            if each.state == State.ACTIVE
+            and each.weight > 0
+            and (each.wire_id is None or not transceiver)
+        ]
+        if not able:
+            return None
+        spot = int.from_bytes(blake2b(ufrag, digest_size=2).digest()) % BUCKETS
+        return min(able, key=lambda each: _arrival(each, spot)).address
+
+
+def _arrival(upstream: Upstream, spot: int) -> tuple[float, Address]:
+    host, port = upstream.address
+    return arrival(f"{host} {port}", upstream.weight, spot), (host, port)
+
+
+def routes_of(document: Document, unwilling: Container[str] = frozenset()) -> RouteTable:
+    """The table that a plan's document means: each region straight to its transceivers.
+
+    A region that drains still gets the sessions that were sent there; a disabled one gets none.
+    Transceivers in `unwilling` (ids) take no new sessions now: they are as if operators drained
+    them, unless by that nobody were left in their region.
+    """
+    routes = []
+    for region in document.transceiver_regions:
+        held = [
+            each
+            for each in document.transceivers
+            if each.region == region.id and each.wire_id is not None
+        ]
+        active = [each for each in held if each.state == State.ACTIVE and each.weight > 0]
+        some_left = any(each.id not in unwilling for each in active)
+        upstreams = tuple(
+            Upstream(
+                host=str(each.host),
+                port=each.port,
+                wire_id=each.wire_id,
+                weight=each.weight,
+                state=State.DRAINING
+                if some_left and each in active and each.id in unwilling
+                else each.state,
+            )
+            for each in held
+        )
+        if region.wire_id is not None and upstreams and region.state != State.DISABLED:
+            routes.append(Route(region.wire_id, upstreams))
+    return RouteTable(routes)

@@ -1,0 +1,1 @@
+"""Sockets: UDP, ICE-TCP, upstream legs."""

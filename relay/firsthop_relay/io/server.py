@@ -1,0 +1,310 @@
+"""The relay's shell: sockets, the loop and its timers round the pure flow table."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from firsthop_relay.flows.counters import Counters, Reading
+from firsthop_relay.flows.drops import Drop
+from firsthop_relay.flows.flow import Confirmed, Ending, Flow, Lane, Source
+from firsthop_relay.flows.flow_table import STUN_BELOW, FlowTable
+from firsthop_relay.flows.routes import Address
+from firsthop_relay.io.round_trips import RoundTrips
+from firsthop_relay.io.streams import StreamListener
+from firsthop_relay.io.upstreams import Upstreams
+
+DRAIN = 64  # datagrams a wake-up and listener, so that other sockets and timers get their turn
+DRAIN_UPSTREAMS = 256  # for all upstreams together
+DATAGRAM = 65_535
+SHORTEST_PAUSE_S = 0.05  # between two looks at the timers
+
+
+class Keeper(Protocol):
+    """Who remembers confirmed flows for the next process."""
+
+    def keep(self, flow: Flow) -> None:
+        """A flow was confirmed."""
+
+    def touch(self, flow: Flow) -> None:
+        """Its client was active of late."""
+
+    def forget(self, flow: Flow) -> None:
+        """It has ended."""
+
+
+_ELSEWHERE = (Drop.NOT_A_CHECK, Drop.UFRAG_EXPIRED)
+
+
+def _nobody(_: Lane, __: Source) -> None:
+    """Flows are this process's alone."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class RelayServer:
+    """Listening sockets that share one table, one set of upstreams and one set of counters."""
+
+    def __init__(
+        self, table: FlowTable, *, most_files: int, clock: Callable[[], datetime] = _utc_now
+    ) -> None:
+        self.table = table
+        self.counters = Counters()
+        self.round_trips = RoundTrips()
+        """To clients that come by TCP."""
+        self.upstreams = Upstreams()
+        self.keepers: list[Keeper] = []
+        self.ask: Callable[[Lane, Source], None] = _nobody
+        """Told of a source that has no flow here, or whose credential has expired: it may have one
+        elsewhere."""
+        self.udp: dict[socket.socket, Lane] = {}
+        self.tcp: list[StreamListener] = []
+        self._most = most_files
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._reading = False
+
+    def listen(self, sock: socket.socket) -> None:
+        """Serve a bound UDP socket, or a TCP socket that listens, once `start` was called."""
+        sock.setblocking(False)  # it may come from another process
+        if sock.type == socket.SOCK_STREAM:
+            self.tcp.append(StreamListener(self, sock))
+        else:
+            self.udp[sock] = Lane()
+
+    def start(self) -> None:
+        """Read from all sockets."""
+        self._reading = True
+        self._loop.add_reader(self.upstreams.fileno(), self._drain_upstreams)
+        for sock, lane in self.udp.items():
+            self._loop.add_reader(sock, self._drain, sock, lane)
+        for listener in self.tcp:
+            listener.start()
+        self._arm()
+
+    def pause(self) -> None:
+        """Read from none; the kernel keeps what comes."""
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self.upstreams.fileno())
+            for sock in self.udp:
+                self._loop.remove_reader(sock)
+            for listener in self.tcp:
+                listener.pause()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def close(self) -> None:
+        """Stop, and close all sockets."""
+        self.pause()
+        for listener in self.tcp:
+            listener.close()
+        for sock in self.udp:
+            sock.close()
+        self.upstreams.close_all()
+
+    def reading(self) -> Reading:
+        """All counters and gauges."""
+        census = self.table.census
+        return self.counters.reading() | {
+            "sessions": {"": self.table.sessions},
+            "flows": {
+                "confirmed": census.total - census.unconfirmed,
+                "unconfirmed": census.unconfirmed,
+            },
+            "streams": {"": self._streams()},
+            "draining": {"": int(self.table.draining)},
+        }
+
+    def has_room(self) -> bool:
+        """Whether one more socket leaves the reserve of descriptors untouched."""
+        return len(self.upstreams) + self._streams() < self._most
+
+    def _streams(self) -> int:
+        return sum(len(each.streams) for each in self.tcp)
+
+    # From clients
+
+    def _drain(self, sock: socket.socket, lane: Lane) -> None:
+        """The hot path: a look-up and a send for what belongs to a flow and is not STUN."""
+        receive, current = sock.recvfrom, lane.current.get
+        packets = size = forwarded = 0
+        for _ in range(DRAIN):
+            try:
+                packet, source = receive(DATAGRAM)
+            except OSError:  # empty, or the ICMP error of an earlier answer: wait for the next
+                break
+            packets += 1
+            size += len(packet)
+            flow = current(source)
+            if flow is not None and packet and packet[0] >= STUN_BELOW:
+                flow.taken += 1
+                try:
+                    flow.send(packet)
+                except OSError:
+                    self.counters.dropped[Drop.UPSTREAM] += 1
+                else:
+                    forwarded += 1
+            else:
+                self.handle(lane, packet, source, sock.sendto)
+        self.counters.packets_received += packets
+        self.counters.bytes_received += size
+        self.counters.to_upstream += forwarded
+
+    def handle(
+        self, lane: Lane, packet: bytes, source: Source, reply: Callable[[bytes, Source], object]
+    ) -> Drop | None:
+        """What the table says of a packet from a client, done; why it was dropped, if it was.
+
+        The packet has been counted as received. `reply` is the way back.
+        """
+        now = self._loop.time()
+        outcome = self.table.receive(lane, packet, source, now=now, wall=self._clock())
+        drop: Drop | None
+        if isinstance(outcome, Flow):
+            drop = self._forward(outcome, packet, reply)
+        elif isinstance(outcome, bytes):
+            drop = self._answer(outcome, source, reply)
+        else:
+            drop = outcome
+        if drop is not None:
+            self.counters.dropped[drop] += 1
+            if drop in _ELSEWHERE:
+                self.ask(lane, source)
+        return drop
+
+    def _forward(
+        self, flow: Flow, packet: bytes, reply: Callable[[bytes, Source], object]
+    ) -> Drop | None:
+        if flow.leg is None:
+            self.counters.flows_opened += 1
+            if not (self.has_room() and self.upstreams.open(flow)):
+                self.end(flow, "socket")
+                return Drop.NO_SOCKET
+            flow.reply = reply
+            self._arm()
+        try:
+            flow.send(packet)
+        except OSError:
+            return Drop.UPSTREAM
+        self.counters.to_upstream += 1
+        return None
+
+    def _answer(
+        self, answer: bytes, source: Source, reply: Callable[[bytes, Source], object]
+    ) -> Drop | None:
+        try:
+            reply(answer, source)
+        except OSError:
+            return Drop.SEND
+        self.counters.packets_answered += 1
+        self.counters.bytes_answered += len(answer)
+        return None
+
+    # From upstreams
+
+    def _drain_upstreams(self) -> None:
+        """One datagram of every ready socket in turn, as long as there are some."""
+        poll, flows = self.upstreams.poll, self.upstreams.flows.get
+        left = DRAIN_UPSTREAMS
+        packets = size = forwarded = 0
+        while left > 0:
+            ready = poll(0, left)
+            if not ready:
+                break
+            left -= len(ready)
+            for file, _ in ready:
+                flow = flows(file)
+                if flow is None:
+                    continue
+                try:
+                    packet = flow.take(DATAGRAM)
+                except OSError:  # the ICMP error of an earlier packet
+                    continue
+                packets += 1
+                size += len(packet)
+                if not flow.current and self._held_back(flow, packet):
+                    continue
+                try:
+                    flow.reply(packet, flow.source)
+                except OSError:
+                    self.counters.dropped[Drop.SEND] += 1
+                else:
+                    forwarded += 1
+        self.counters.packets_received += packets
+        self.counters.bytes_received += size
+        self.counters.to_client += forwarded
+
+    def _held_back(self, flow: Flow, packet: bytes) -> bool:
+        reason = self.table.returned(flow, packet, now=self._loop.time())
+        self._follow_events()
+        if reason is not None:
+            self.counters.dropped[reason] += 1
+        return reason is not None
+
+    # Flows that begin and end
+
+    def restore(
+        self,
+        lane: Lane,
+        source: Source,
+        ufrag: bytes,
+        upstream: Address,
+        *,
+        age_s: float,
+        reply: Callable[[bytes, Source], object],
+    ) -> Flow | None:
+        """A flow that another process confirmed; the caller sees to its socket."""
+        now = self._loop.time()
+        flow = self.table.restore(lane, source, ufrag, upstream, age_s=age_s, now=now)
+        if flow is not None:
+            flow.reply = reply
+            self.counters.flows_restored += 1
+        return flow
+
+    def end(self, flow: Flow, reason: Ending) -> None:
+        """Close a flow and what belongs to it."""
+        self.table.close(flow, reason)
+        self._follow_events()
+
+    def _follow_events(self) -> None:
+        while (event := self.table.next_event()) is not None:
+            flow = event.flow
+            if isinstance(event, Confirmed):
+                self.counters.flows_confirmed += not event.again
+                for keeper in self.keepers:
+                    keeper.keep(flow)
+                continue
+            self.counters.flows_closed[event.reason] += 1
+            for keeper in self.keepers:
+                keeper.forget(flow)
+            self.upstreams.close(flow)
+            for listener in self.tcp:
+                listener.flow_ended(flow)
+
+    def _arm(self) -> None:
+        """Wake up when the table wants to be."""
+        due = self.table.get_timer()
+        if due is None or not self._reading:
+            return
+        due = max(due, self._loop.time() + SHORTEST_PAUSE_S)
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        for flow in self.table.handle_timer(now=self._loop.time()):
+            for keeper in self.keepers:
+                keeper.touch(flow)
+        self._follow_events()
+        self._arm()

@@ -1,0 +1,251 @@
+"""ICE-TCP (RFC 6544): clients that reach the relay by TCP only; upstream it is UDP all the same.
+
+A connection is one client address with a lane of its listener. Until its first packet has opened a
+flow it is a stranger: few of them are held, for a few seconds, with little memory each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from firsthop_relay.flows.counters import Counters
+from firsthop_relay.flows.drops import Drop
+from firsthop_relay.flows.flow import Ending, Flow, Lane, Source
+from firsthop_relay.flows.flow_limits import Prefix, prefix_of
+from firsthop_relay.flows.limits import UNCONFIRMED_S
+from firsthop_relay.io.framing import FramingError, Unframer, frame
+from firsthop_relay.io.round_trips import RoundTrips, least_rtt_ms
+
+ACCEPT_AT_ONCE = 16
+ACCEPT_PAUSE_S = 1.0
+CHUNK = 65_536
+STRANGERS = 1024
+"""Connections without a flow, of one listener; a later one is closed at once."""
+STRANGERS_PER_PREFIX = 64
+UNSENT = 128 * 1024
+"""Bytes that a client is behind; more would be stale media, so packets are left out whole."""
+
+
+class StreamOwner(Protocol):
+    """What a listener needs of the relay server that it belongs to."""
+
+    counters: Counters
+    round_trips: RoundTrips
+
+    def has_room(self) -> bool:
+        """Whether one more descriptor may be opened."""
+
+    def handle(
+        self, lane: Lane, packet: bytes, source: Source, reply: Callable[[bytes, Source], object]
+    ) -> Drop | None:
+        """Take one packet of a client; None: it was answered or forwarded."""
+
+    def end(self, flow: Flow, reason: Ending) -> None:
+        """End a flow."""
+
+
+class Stream:
+    """One connection of a client."""
+
+    def __init__(self, listener: StreamListener, sock: socket.socket, source: Source) -> None:
+        self.sock = sock
+        self.source = source
+        self.unframer = Unframer()
+        self.unsent = bytearray()
+        self.prefix: Prefix = prefix_of(source[0])
+        self._listener = listener
+
+    def reply(self, packet: bytes, _: Source) -> int:
+        """One packet to the client, whole or not at all; raises OSError for not at all."""
+        framed = frame(packet)
+        if self.unsent:
+            if len(self.unsent) + len(framed) > UNSENT:
+                raise BlockingIOError("the client reads too slowly")
+            self.unsent += framed
+            return len(packet)
+        sent = self.sock.send(framed)
+        if sent < len(framed):
+            self.unsent += framed[sent:]
+            self._listener.wait_to_send(self)
+        return len(packet)
+
+
+class StreamListener:
+    """One listening TCP address of a worker."""
+
+    def __init__(self, server: StreamOwner, sock: socket.socket) -> None:
+        self.sock = sock
+        self.lane = Lane()
+        self.streams: dict[Source, Stream] = {}
+        self._strangers: dict[Prefix, set[Source]] = {}
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+
+    def start(self) -> None:
+        """Accept, and read what was accepted."""
+        self._reading = True
+        self._loop.add_reader(self.sock, self._accept)
+        for stream in self.streams.values():
+            self._loop.add_reader(stream.sock, self._read, stream)
+            if stream.unsent:
+                self.wait_to_send(stream)
+
+    def pause(self) -> None:
+        """Read from nobody."""
+        self._reading = False
+        self._loop.remove_reader(self.sock)
+        for stream in self.streams.values():
+            self._loop.remove_reader(stream.sock)
+            self._loop.remove_writer(stream.sock)
+
+    def close(self) -> None:
+        """Close all connections, and stop listening."""
+        for stream in [*self.streams.values()]:
+            self._forget(stream)
+        self.sock.close()
+
+    def adopt(self, sock: socket.socket, source: Source, *, held: bytes, unsent: bytes) -> Stream:
+        """A connection that another process began: with what it has read, and could not send."""
+        stream = Stream(self, sock, source)
+        stream.unframer = Unframer(held, trusted=True)
+        stream.unsent += unsent
+        self.streams[source] = stream
+        return stream
+
+    def wait_to_send(self, stream: Stream) -> None:
+        """Send the rest when the connection takes it."""
+        self._loop.add_writer(stream.sock, self._send_rest, stream)
+
+    def flow_ended(self, flow: Flow) -> None:
+        """A connection ends with its last flow."""
+        if flow.lane is self.lane and flow.source not in self.lane.flows:
+            stream = self.streams.get(flow.source)
+            if stream is not None:
+                self._forget(stream)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                sock, source = self.sock.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # no descriptor or memory: the kernel holds what comes meanwhile
+                self._loop.remove_reader(self.sock)
+                self._loop.call_later(ACCEPT_PAUSE_S, self._accept_again)
+                return
+            self._server.counters.streams_accepted += 1
+            stream = Stream(self, sock, source)
+            same = self._strangers.get(stream.prefix, ())
+            if len(same) >= STRANGERS_PER_PREFIX:
+                self._refuse(stream, "prefix_full")
+            elif self._is_full():
+                self._refuse(stream, "full")
+            else:
+                self._welcome(stream)
+
+    def _accept_again(self) -> None:
+        if self._reading:
+            self._loop.add_reader(self.sock, self._accept)
+
+    def _is_full(self) -> bool:
+        strangers = sum(map(len, self._strangers.values()))
+        return strangers >= STRANGERS or not self._server.has_room()
+
+    def _welcome(self, stream: Stream) -> None:
+        stream.sock.setblocking(False)
+        stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.streams[stream.source] = stream
+        self._strangers.setdefault(stream.prefix, set()).add(stream.source)
+        self._loop.call_later(UNCONFIRMED_S, self._end_silent, stream)
+        self._loop.add_reader(stream.sock, self._read, stream)
+
+    def _end_silent(self, stream: Stream) -> None:
+        if stream.source in self._strangers.get(stream.prefix, ()):
+            self._refuse(stream, "silent")
+
+    def _read(self, stream: Stream) -> None:
+        try:
+            data = stream.sock.recv(CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end(stream)
+            return
+        try:
+            while packets := stream.unframer.feed(data):
+                data = b""
+                for packet in packets:
+                    self._take(stream, packet)
+                if self.streams.get(stream.source) is not stream:
+                    return
+        except FramingError:
+            self._refuse(stream, "no_check")
+
+    def _take(self, stream: Stream, packet: bytes) -> None:
+        counters = self._server.counters
+        counters.packets_received += 1
+        counters.bytes_received += len(packet)
+        drop = self._server.handle(self.lane, packet, stream.source, stream.reply)
+        if stream.unframer.trusted:
+            return
+        if stream.source in self.lane.flows:
+            stream.unframer.trusted = True
+            self._known(stream)
+            self._measure(stream)
+        elif drop is None:  # a probe has no more to say
+            self._end(stream)
+        else:
+            self._refuse(stream, "no_check")
+
+    def _send_rest(self, stream: Stream) -> None:
+        try:
+            sent = stream.sock.send(stream.unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._end(stream)
+            return
+        del stream.unsent[:sent]
+        if not stream.unsent:
+            self._loop.remove_writer(stream.sock)
+
+    def _refuse(self, stream: Stream, reason: str) -> None:
+        self._server.counters.streams_refused[reason] += 1
+        self._end(stream)
+
+    def _end(self, stream: Stream) -> None:
+        self._forget(stream)
+        for flow in [*self.lane.flows.get(stream.source, ())]:
+            self._server.end(flow, "stream")
+
+    def _forget(self, stream: Stream) -> None:
+        self._known(stream)
+        if stream.unframer.trusted:
+            self._measure(stream)
+        if self.streams.get(stream.source) is stream:
+            del self.streams[stream.source]
+            self._loop.remove_reader(stream.sock)
+            self._loop.remove_writer(stream.sock)
+        with contextlib.suppress(OSError):
+            stream.sock.close()
+
+    def _measure(self, stream: Stream) -> None:
+        """Its round trip, once it has a flow and when it ends: strangers teach nothing."""
+        rtt_ms = least_rtt_ms(stream.sock)
+        if rtt_ms is not None:
+            self._server.round_trips.note(stream.source[0], rtt_ms)
+
+    def _known(self, stream: Stream) -> None:
+        """It is no stranger any more, or no more at all."""
+        same = self._strangers.get(stream.prefix)
+        if same is not None:
+            same.discard(stream.source)
+            if not same:
+                del self._strangers[stream.prefix]

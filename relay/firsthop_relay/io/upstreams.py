@@ -1,0 +1,100 @@
+"""The upstream legs: one connected UDP socket a flow, read through one epoll of their own.
+
+Thousands of sockets are one reader to the event loop: an epoll is itself a file that becomes
+readable, and a ready socket then costs a dictionary look-up instead of a call-back of the loop.
+"""
+
+from __future__ import annotations
+
+import resource
+import select
+import socket
+from collections.abc import Callable
+
+from firsthop_relay.flows.flow import Flow
+from firsthop_relay.flows.routes import Address
+
+RESERVE = 128
+"""File descriptors left for listeners, logs, metrics and key files."""
+
+UNLIMITED = 1 << 20
+"""The kernel's own bound (fs.nr_open) where the limit says infinity."""
+
+
+def raise_file_limit() -> int:
+    """Soft to hard; gives how many files this process may open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = UNLIMITED
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+class Upstreams:
+    """The sockets by file descriptor. `poll` and `flows` are for the shell's hot path."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self.poll: Callable[[float, int], list[tuple[int, int]]] = self._epoll.poll
+        self.flows: dict[int, Flow] = {}
+
+    def __len__(self) -> int:
+        """How many sockets are open."""
+        return len(self.flows)
+
+    def fileno(self) -> int:
+        """Readable while any upstream is."""
+        return self._epoll.fileno()
+
+    def open(self, flow: Flow, *, port: int = 0) -> bool:
+        """Give `flow` a socket, from the local `port` if it is not 0; False if there is none."""
+        host = flow.upstream[0]
+        sock = None
+        try:
+            sock = socket.socket(
+                socket.AF_INET6 if ":" in host else socket.AF_INET,
+                socket.SOCK_DGRAM | socket.SOCK_NONBLOCK,
+            )
+            if port:
+                sock.bind(("", port))
+            sock.connect(flow.upstream)
+            self.adopt(flow, sock)
+        except OSError:
+            if sock is not None:
+                sock.close()
+            return False
+        return True
+
+    def adopt(self, flow: Flow, sock: socket.socket) -> None:
+        """From now on `sock` is the flow's."""
+        self._epoll.register(sock.fileno(), select.EPOLLIN)
+        flow.leg, flow.send, flow.take = sock, sock.send, sock.recv
+        self.flows[sock.fileno()] = flow
+
+    def close(self, flow: Flow) -> None:
+        """Give the flow's socket back, if it has one."""
+        sock: socket.socket | None = flow.leg
+        if sock is not None:
+            del self.flows[sock.fileno()]
+            sock.close()  # which also leaves the epoll
+            flow.leg = None
+
+    def close_all(self) -> None:
+        """All sockets, and the epoll."""
+        for flow in [*self.flows.values()]:
+            self.close(flow)
+        self._epoll.close()
+
+
+def local_port(flow: Flow) -> int:
+    """Of the flow's socket."""
+    port: int = flow.leg.getsockname()[1]
+    return port
+
+
+def is_connected_to(sock: socket.socket, upstream: Address) -> bool:
+    """Whether a socket that came from elsewhere is what it was said to be."""
+    try:
+        return sock.type == socket.SOCK_DGRAM and tuple(sock.getpeername()[:2]) == upstream
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""One relay worker: its files, its metrics, its life."""

@@ -1,0 +1,75 @@
+"""The relay's own HTTP door for operators and its agent: `/metrics`, `/healthz`, `/samples`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from firsthop_relay.flows.counters import COUNTERS, GAUGES, Reading
+from firsthop_relay.io.round_trips import Row
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def families(reading: Reading) -> Iterator[Metric]:
+    """The families of `/metrics`."""
+    for made, entries in ((CounterMetricFamily, COUNTERS), (GaugeMetricFamily, GAUGES)):
+        for name, label, meaning in entries:
+            family = made(f"firsthop_relay_{name}", meaning, labels=[label] if label else [])
+            for value, count in reading.get(name, {}).items():
+                family.add_metric([value] if label else [], count)
+            yield family
+
+
+class _Read(Collector):
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def collect(self) -> Iterator[Metric]:
+        return families(self._reading)
+
+
+def exposition(reading: Reading) -> bytes:
+    """The text of `/metrics`."""
+    registry = CollectorRegistry()
+    registry.register(_Read(reading))
+    return generate_latest(registry)
+
+
+async def serve_metrics(
+    reading: Callable[[], Reading],
+    round_trips: Callable[[float], list[Row]],
+    sock: socket.socket,
+) -> web.AppRunner:
+    """Serve on a socket that listens until the runner's `cleanup()`.
+
+    `round_trips` gives those that were measured after a time, in seconds since 1970.
+    """
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=exposition(reading()), headers={"Content-Type": CONTENT_TYPE})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def samples(request: web.Request) -> web.Response:
+        try:
+            since = float(request.query.get("since", "0"))
+        except ValueError:
+            return web.Response(status=400, text="since: must be seconds since 1970\n")
+        names = "client", "rtt_ms", "at"
+        rows = [dict(zip(names, row, strict=True)) for row in round_trips(since)]
+        return web.json_response({"samples": rows})
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz)])
+    app.add_routes([web.get("/samples", samples)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.SockSite(runner, sock).start()
+    return runner

@@ -1,0 +1,91 @@
+"""Files that may change while they are in use: read with care, and again when they do."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from firsthop_ice.region_keys import RegionKeys
+from firsthop_ice.ufrag import RouteKeys
+from firsthop_relay.flows.route_text import RouteError, read_routes
+from firsthop_relay.flows.routes import RouteTable
+
+KEYS_SIZE = 64 * 1024  # 64 keys take 5 KiB
+ROUTES_SIZE = 16 * 1024 * 1024
+_TOO_OPEN = 0o027  # group may read (mounted secrets), others may not even that
+
+Stamp = tuple[int, int, int]
+
+
+class FileError(Exception):
+    """A file that cannot be used, and why; what was loaded before stays in force."""
+
+
+class WatchedFile:
+    """One file by its path, whatever stands there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp: Stamp | None = None
+
+    def read(self, most: int, *, secret: bool) -> bytes:
+        """Its bytes, `most` of them. Raises FileError that names the file and the fault."""
+        try:
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                self._stamp = _stamp(status)
+                if not stat.S_ISREG(status.st_mode):
+                    raise FileError(f"{self.path}: not a regular file")
+                mode = stat.S_IMODE(status.st_mode)
+                if secret and mode & _TOO_OPEN:
+                    raise FileError(f"{self.path}: mode {mode:04o} is too open, use 0600")
+                return file.read(most)
+        except OSError as error:
+            raise FileError(f"{self.path}: {error.strerror}") from error
+
+    def changed(self) -> bool:
+        """Whether it is another file, or was written, since it was read or since the last True."""
+        try:
+            stamp = _stamp(self.path.stat())
+        except OSError:
+            return False  # what is in force stays while it is missing
+        before, self._stamp = self._stamp, stamp
+        return stamp != before
+
+
+class KeyFile(WatchedFile):
+    """JSON of route keys (`RouteKeys.from_json`), mode 0600 or 0640."""
+
+    def load(self) -> RouteKeys:
+        """Read it now. Raises FileError."""
+        try:
+            return RouteKeys.from_json(self.read(KEYS_SIZE, secret=True))
+        except ValueError as error:
+            raise FileError(f"{self.path}: {error}") from error
+
+
+class RegionKeyFile(WatchedFile):
+    """JSON of a region's password keys (`RegionKeys.from_json`), mode 0600 or 0640."""
+
+    def load(self) -> RegionKeys:
+        """Read it now. Raises FileError."""
+        try:
+            return RegionKeys.from_json(self.read(KEYS_SIZE, secret=True))
+        except ValueError as error:
+            raise FileError(f"{self.path}: {error}") from error
+
+
+class RouteFile(WatchedFile):
+    """YAML or JSON of routes (`read_routes`)."""
+
+    def load(self) -> RouteTable:
+        """Read it now. Raises FileError."""
+        try:
+            return read_routes(self.read(ROUTES_SIZE, secret=False))
+        except RouteError as error:
+            raise FileError(f"{self.path}: {error}") from error
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_mtime_ns, status.st_size

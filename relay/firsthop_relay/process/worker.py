@@ -1,0 +1,145 @@
+"""One worker of a relay: what it is told, and the life of its server.
+
+It comes up silent: packets wait in its sockets until it has keys and is told to serve, so that the
+flows of a predecessor are there first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from firsthop_ice.ufrag import RouteKeys
+from firsthop_relay import log
+from firsthop_relay.flows.counters import Reading
+from firsthop_relay.flows.flow_table import FlowTable
+from firsthop_relay.flows.limits import Limits
+from firsthop_relay.flows.route_text import read_routes
+from firsthop_relay.io.round_trips import Row
+from firsthop_relay.io.server import RelayServer
+from firsthop_relay.io.upstreams import RESERVE, raise_file_limit
+from firsthop_relay.survival import handover
+from firsthop_relay.survival.journal import Journal, JournalError
+from firsthop_relay.survival.restoring import restore
+from firsthop_relay.survival.shared import SharedFlows, connect
+
+
+class RelayWorker:
+    """Make it inside a running loop; it owns the sockets that it is given.
+
+    `predecessors` are where flows come from, `successor` is where they go to: Unix sockets.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        *,
+        limits: Limits,
+        journal: Path | None = None,
+        predecessors: Sequence[socket.socket] = (),
+        successor: socket.socket | None = None,
+    ) -> None:
+        most = raise_file_limit() - RESERVE
+        self.table = FlowTable(limits=limits)
+        self.server = RelayServer(self.table, most_files=most)
+        self._predecessors = predecessors
+        self._successor = successor
+        self._journal_path = journal
+        self._journal: Journal | None = None
+        self._flow_store = ""
+        self._sharing: asyncio.Task[None] | None = None
+        self._serving: asyncio.Task[None] | None = None
+        for sock in sockets:
+            self.server.listen(sock)
+
+    def tell(self, news: Mapping[str, Any]) -> None:
+        """What has changed: `route_keys`, `routes` (texts), `draining`, `sessions_elsewhere`,
+        `flow_store`, `serve`."""
+        if "route_keys" in news:
+            self.table.keys = RouteKeys.from_json(news["route_keys"])
+        if "routes" in news:
+            self.table.routes = read_routes(news["routes"])
+        if "draining" in news:
+            self.table.draining = news["draining"]
+        if "sessions_elsewhere" in news:
+            self.table.sessions_elsewhere = news["sessions_elsewhere"]
+        if "flow_store" in news:
+            self._flow_store = news["flow_store"]
+        if "serve" in news and self._serving is None:
+            self._serving = asyncio.create_task(self._serve())
+
+    async def _serve(self) -> None:
+        if self._predecessors:
+            await log.ready()
+        for channel in self._predecessors:
+            batches = await asyncio.to_thread(handover.receive, channel)
+            channel.close()
+            try:
+                flows = handover.adopt(self.server, batches)
+            except (ValueError, LookupError, TypeError):  # a predecessor that speaks otherwise
+                log.exception("relay_flows_not_inherited")
+            else:
+                log.info("relay_flows_inherited", flows=flows)
+        restored: int | JournalError | None = None
+        if self._journal_path is not None:
+            restored = await self._open_journal(self._journal_path)
+        if self._flow_store:
+            shared = SharedFlows(self.server, connect(self._flow_store))
+            self.server.keepers.append(shared)
+            self.server.ask = shared.ask
+            self._sharing = asyncio.create_task(shared.run())
+        self.server.start()
+        await log.ready()
+        if isinstance(restored, JournalError):
+            log.error("relay_journal_not_opened", reason=str(restored))
+        elif restored is not None:
+            log.info("relay_flows_restored", flows=restored)
+
+    async def _open_journal(self, path: Path) -> int | JournalError:
+        """How many flows go on; flows that are here already are not restored over."""
+        try:
+            journal = await asyncio.to_thread(Journal, path, self.table.limits.flows)
+        except JournalError as error:  # costs only itself
+            return error
+        self._journal = journal
+        return restore(self.server, journal)
+
+    async def serving(self) -> None:
+        """Return when it forwards, once it was told to."""
+        if self._serving is not None:
+            await asyncio.shield(self._serving)
+
+    async def hand_over(self) -> None:
+        """Give all flows to the successor, and stop."""
+        self.server.pause()
+        if self._successor is not None:
+            try:
+                flows = await asyncio.to_thread(handover.give, self.server, self._successor)
+                log.info("relay_flows_handed_over", flows=flows)
+            except OSError as error:
+                log.error("relay_flows_not_handed_over", reason=str(error))
+            self._successor.close()
+        self.close()
+
+    def reading(self) -> Reading:
+        """All counters and gauges."""
+        return self.server.reading()
+
+    def round_trips(self, since: float) -> list[Row]:
+        """To clients by TCP, noted after `since`, in seconds since 1970."""
+        return self.server.round_trips.since(since)
+
+    def close(self) -> None:
+        """Stop, and close everything."""
+        if self._serving is not None:
+            self._serving.cancel()
+        if self._sharing is not None:
+            self._sharing.cancel()
+        self.server.close()
+        if self._journal is not None:
+            self.server.keepers.clear()
+            self._journal.close()
+            self._journal = None

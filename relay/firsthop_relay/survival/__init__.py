@@ -1,0 +1,1 @@
+"""How flows outlive a process: journal, hand-over to a successor, Redis."""

@@ -1,0 +1,147 @@
+"""The flow journal: after a crash a relay goes on with its flows, by the same upstream ports.
+
+A memory-mapped file of fixed slots. Whoever writes only changes memory: the kernel keeps it when
+the process dies, and nobody waits for a disk. What is torn, old, or of an earlier boot is ignored,
+and a relay without its journal learns its flows again from the next checks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from firsthop_relay.flows.flow import Flow, Lane, Source
+from firsthop_relay.flows.routes import Address
+from firsthop_relay.io.upstreams import local_port
+from firsthop_relay.survival.flow_record import SLOT, Record, decode, encode
+
+_MAGIC = b"firsthop flows 1"
+_HEADER = 64
+_EMPTY = bytes(SLOT)
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+LOCK_WITHIN_S = 5.0
+LOCK_PAUSE_S = 0.01
+
+
+class JournalError(Exception):
+    """A journal that cannot be had; the message names the file and the fault."""
+
+
+def boot_time() -> float:
+    """Seconds since the machine was started, also while it slept."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Journal:
+    """One file of one worker, locked while it is open; `slots` is how many flows it holds."""
+
+    def __init__(
+        self,
+        path: Path,
+        slots: int,
+        *,
+        boot_id: bytes | None = None,
+        clock: Callable[[], float] = boot_time,
+    ) -> None:
+        """Opens or makes the file; blocks for up to LOCK_WITHIN_S. Raises JournalError."""
+        self._clock = clock
+        self._listeners: dict[Lane, Address] = {}
+        self._slot_of: dict[tuple[Lane, Source], int] = {}
+        self._owner: dict[int, Flow] = {}
+        header = _MAGIC + (boot_id or BOOT_ID.read_bytes().strip()[:36])
+        header = (header + slots.to_bytes(4, "big")).ljust(_HEADER, b"\0")
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                self._lock()
+                self._map = self._mapped(header, _HEADER + slots * SLOT)
+            except BaseException:
+                os.close(self._file)
+                raise
+        except OSError as error:
+            raise JournalError(f"{path}: {error.strerror}") from error
+        self._free = list(reversed(range(slots)))
+
+    def _lock(self) -> None:
+        """A predecessor may be just ending."""
+        deadline = time.monotonic() + LOCK_WITHIN_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOCK_PAUSE_S)
+            else:
+                return
+
+    def _mapped(self, header: bytes, size: int) -> mmap.mmap:
+        if os.fstat(self._file).st_size != size or os.pread(self._file, _HEADER, 0) != header:
+            os.ftruncate(self._file, 0)  # another boot, size or format: nothing in it holds
+            os.posix_fallocate(self._file, 0, size)  # a full disk shows here, not as SIGBUS later
+            os.pwrite(self._file, header, 0)
+        return mmap.mmap(self._file, size)
+
+    def records(self) -> Iterator[Record]:
+        """What an earlier process wrote down. Its slots are free from now on."""
+        for at in range(_HEADER, len(self._map), SLOT):
+            slot = self._map[at : at + SLOT]
+            if slot != _EMPTY:
+                self._map[at : at + SLOT] = _EMPTY
+                record = decode(slot)
+                if record is not None:
+                    yield record
+
+    def serve(self, lane: Lane, listener: Address) -> None:
+        """Flows of `lane` are worth keeping: UDP, as a TCP connection ends with its process."""
+        self._listeners[lane] = listener
+
+    def keep(self, flow: Flow) -> None:
+        """Write the flow down, in place of an earlier one of its source."""
+        if flow.lane not in self._listeners:
+            return
+        key = flow.lane, flow.source
+        slot = self._slot_of.get(key)
+        if slot is None:
+            if not self._free:
+                return
+            slot = self._slot_of[key] = self._free.pop()
+        self._owner[slot] = flow
+        self._write(slot, flow)
+
+    def touch(self, flow: Flow) -> None:
+        """Write down that its client was active of late."""
+        slot = self._slot_of.get((flow.lane, flow.source))
+        if slot is not None and self._owner[slot] is flow:
+            self._write(slot, flow)
+
+    def forget(self, flow: Flow) -> None:
+        """Take the flow out, if it is there."""
+        key = flow.lane, flow.source
+        slot = self._slot_of.get(key)
+        if slot is None or self._owner[slot] is not flow:
+            return
+        del self._slot_of[key], self._owner[slot]
+        self._put(slot, _EMPTY)
+        self._free.append(slot)
+
+    def close(self) -> None:
+        """Unlock; what is written stays."""
+        self._map.close()
+        os.close(self._file)
+
+    def _write(self, slot: int, flow: Flow) -> None:
+        now = self._clock()
+        record = Record(
+            self._listeners[flow.lane], flow.source, flow.ufrag, flow.upstream, local_port(flow),
+            now - (time.monotonic() - flow.opened_at), now,
+        )  # fmt: skip
+        self._put(slot, encode(record))
+
+    def _put(self, slot: int, data: bytes) -> None:
+        at = _HEADER + slot * SLOT
+        self._map[at : at + SLOT] = data

@@ -1,0 +1,195 @@
+"""Flows shared by a fleet of relays behind one address, in a Redis that may be gone at any time.
+
+What a journal is to one process, this is to several: who takes an address over knows where its
+clients' packets belong before their next check, and lets a call go on whose credential has expired.
+Nothing waits for it: writes are gathered, and a packet whose source is looked up is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from firsthop_relay import log
+from firsthop_relay.flows.flow import Flow, Lane, Source
+from firsthop_relay.io.server import RelayServer
+from firsthop_relay.io.upstreams import local_port
+
+PREFIX = "firsthop:flow:"
+TICK_S = 0.05
+PAUSE_S = 1.0
+"""After a failure; what was to be written meanwhile is kept, what was to be asked is not."""
+PATIENCE_S = 1.0
+ASKED_A_TICK = 200
+"""So that junk from a million sources asks for 4,000 keys a second at most."""
+ASKED_KEPT = 65_536
+ASK_AGAIN_S = 2.0
+
+
+class Pipeline(Protocol):
+    """As much of a Redis pipeline as is used."""
+
+    def set(self, name: str, value: str, *, ex: int) -> Any:
+        """Write a key that expires after `ex` seconds."""
+
+    async def execute(self) -> Any:
+        """Send it all."""
+
+
+class Store(Protocol):
+    """As much of a Redis client as is used."""
+
+    def pipeline(self, transaction: bool = True) -> Pipeline:
+        """Several writes as one."""
+
+    def mget(self, keys: Sequence[str], /) -> Awaitable[Sequence[bytes | str | None]]:
+        """The values of `keys`, in their order."""
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+
+
+def connect(url: str) -> Store:
+    """A client of the Redis at `url`. Raises ImportError without the extra, ValueError for a URL
+    that is none."""
+    from redis.asyncio import Redis  # an extra: only who asks for it needs it
+
+    client: Store = Redis.from_url(
+        url, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S
+    )
+    return client
+
+
+class SharedFlows:
+    """Writes confirmed flows of a server, and finds those of others for it."""
+
+    def __init__(
+        self,
+        server: RelayServer,
+        store: Store,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._server = server
+        self._store = store
+        self._wall = wall
+        self._lanes = {lane: sock for sock, lane in server.udp.items()}
+        self._pending: dict[str, str] = {}
+        self._wanted: dict[tuple[Lane, Source], None] = {}
+        self._asked: dict[tuple[Lane, Source], float] = {}
+        self._failing = False
+        limits = server.table.limits
+        self._expiry_s = int(limits.idle_s + limits.look_s) + 1
+
+    # What a server tells its keepers
+
+    def keep(self, flow: Flow) -> None:
+        """Write it at the next tick. TCP connections end with their process, so they are not."""
+        if flow.lane in self._lanes:
+            opened = self._wall() - (time.monotonic() - flow.opened_at)
+            said = {
+                "ufrag": flow.ufrag.decode(),
+                "upstream": flow.upstream,
+                "port": local_port(flow),
+                "opened": opened,
+            }
+            self._pending[self._key(flow.lane, flow.source)] = json.dumps(said)
+
+    def touch(self, flow: Flow) -> None:
+        """Its key shall not expire."""
+        if flow.current:
+            self.keep(flow)
+
+    def forget(self, flow: Flow) -> None:
+        """Nothing: it may be another relay's by now, and expires by itself."""
+
+    def ask(self, lane: Lane, source: Source) -> None:
+        """A packet came that belongs to no flow here: look for it at the next tick."""
+        place = lane, source
+        if lane in self._lanes and len(self._wanted) < ASKED_A_TICK and place not in self._asked:
+            self._wanted[place] = None
+
+    # Redis
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(TICK_S)
+                try:
+                    async with asyncio.timeout(PATIENCE_S):
+                        await self._tick()
+                except Exception as error:  # a library of many exceptions; none may end this loop
+                    if not self._failing:
+                        log.error("flow_store_lost", reason=f"{type(error).__name__}: {error}")
+                    self._failing = True
+                    self._wanted.clear()
+                    await asyncio.sleep(PAUSE_S)
+                else:
+                    if self._failing:
+                        log.info("flow_store_found")
+                    self._failing = False
+        finally:
+            await self._store.aclose()
+
+    async def _tick(self) -> None:
+        await self._write()
+        await self._look_up()
+        too_old = time.monotonic() - ASK_AGAIN_S
+        if len(self._asked) > ASKED_KEPT:
+            self._asked.clear()
+        while self._asked and self._asked[oldest := next(iter(self._asked))] < too_old:
+            del self._asked[oldest]
+
+    async def _write(self) -> None:
+        pending = dict(self._pending)
+        if not pending:
+            return
+        pipeline = self._store.pipeline(transaction=False)
+        for key, value in pending.items():
+            pipeline.set(key, value, ex=self._expiry_s)
+        await pipeline.execute()
+        for key, value in pending.items():
+            if self._pending.get(key) == value:
+                del self._pending[key]
+
+    async def _look_up(self) -> None:
+        wanted, self._wanted = [*self._wanted], {}
+        if not wanted:
+            return
+        for place in wanted:
+            self._asked[place] = time.monotonic()
+        values = await self._store.mget([self._key(*place) for place in wanted])
+        for (lane, source), value in zip(wanted, values, strict=True):
+            if value is not None:
+                self._restore(lane, source, value)
+
+    def _restore(self, lane: Lane, source: Source, value: bytes | str) -> None:
+        """By the old port where it can be had: on the same machine the upstream then knows it."""
+        try:
+            said: Mapping[str, Any] = json.loads(value)
+            ufrag, (host, port) = str(said["ufrag"]).encode(), said["upstream"]
+            own_port, opened = int(said["port"]), float(said["opened"])
+            upstream = str(host), int(port)
+        except (ValueError, LookupError, TypeError):
+            return
+        age_s = max(0.0, self._wall() - opened)
+        if age_s >= self._server.table.limits.lifetime_s:
+            return
+        sock = self._lanes[lane]
+        server = self._server
+        flow = server.restore(lane, source, ufrag, upstream, age_s=age_s, reply=sock.sendto)
+        if flow is None:
+            return
+        upstreams = server.upstreams
+        found = server.has_room() and (upstreams.open(flow, port=own_port) or upstreams.open(flow))
+        if not found:
+            server.end(flow, "socket")
+
+    def _key(self, lane: Lane, source: Source) -> str:
+        """Of the client's address and the port it sends to: a fleet's addresses are one."""
+        port = self._lanes[lane].getsockname()[1]
+        return f"{PREFIX}{source[0]} {source[1]} {port}"

@@ -1,0 +1,1 @@
+"""The decision for all clients at once: answer tables."""

@@ -1,0 +1,165 @@
+"""From an atlas and a status to the answer table, for all addresses at once.
+
+The same rules as `firsthop_steering.decision.decide`, over arrays: a property test holds the two
+together. Clients are grouped into cohorts (`firsthop_steering.compile.client_classes`); each has a
+*walk*, the candidates in order up to the one that keeps everybody; equal walks share one decision;
+neighbouring ranges of one decision are merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_geodata.addresses import SPECIAL_PURPOSE
+from firsthop_geodata.files import Writer, write_atomically
+from firsthop_steering.compile.client_classes import LAST_KEY, Cohorts
+from firsthop_steering.compile.preferences import Ints
+from firsthop_steering.compile.sections import write_sections
+from firsthop_steering.compile.service_compiler import AnswerBook
+from firsthop_steering.compile.table import (
+    FORMAT,
+    Answer,
+    CompiledService,
+    RangeTable,
+    Word,
+    table_sections,
+)
+from firsthop_steering.decision.availability import Standing
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rendezvous import BUCKETS
+from firsthop_steering.decision.topology import key_range
+from firsthop_steering.plan.model import Service
+
+_EMBEDDED_IPV4 = ((0, 1), (0x0064FF9B00000000, 0x0064FF9B00000001), (0x2002 << 48, 0x2003 << 48))
+"""Key ranges whose addresses hold an IPv4 address, which is looked up instead; no IPv6 scope may
+reach into them: ::/64 (mapped), 64:ff9b::/64 (NAT64) and 2002::/16 (6to4)."""
+
+
+def compile_table(
+    steering: Steering,
+    path: Path,
+    more_sections: Callable[[Sequence[CompiledService]], dict[str, bytes]] = lambda _: {},
+    *,
+    write: Writer = write_atomically,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> str:
+    """Writes the table of all services to `path`; returns its digest.
+
+    `more_sections` adds what others keep in the same file (the zones, by dns). `checkpoint` is
+    called between the steps of the work, and ends it by raising. Raises SectionError when the table
+    cannot be written.
+    """
+    services = [
+        compile_service(steering, service, checkpoint)
+        for service in steering.atlas.services.values()
+    ]
+    meta: dict[str, Any] = {
+        "format": FORMAT,
+        "plan": steering.atlas.plan.number,
+        "status": steering.status.number,
+        "geodata": steering.atlas.geo.digest,
+        "services": [
+            {
+                "id": each.id,
+                "name": each.name,
+                "ecs": each.ecs,
+                "unlocated": each.unlocated,
+                "answers": [answer.to_json() for answer in each.answers],
+                "standings": each.standings,
+            }
+            for each in services
+        ],
+    }
+    guidance = {"prices": steering.prices, "latency": steering.rtt.latency}
+    numbers = {kind: each.number for kind, each in guidance.items() if each is not None}
+    if numbers:
+        meta["guidance"] = numbers
+    sections: dict[str, bytes | npt.NDArray[Any]] = {**table_sections(services)}
+    sections.update(more_sections(services))
+    return write_sections(path, meta=meta, sections=sections, write=write)
+
+
+def compile_service(
+    steering: Steering, service: Service, checkpoint: Callable[[], None] = lambda: None
+) -> CompiledService:
+    """One service's ranges, decisions and answers."""
+    cohorts = Cohorts(steering, service)
+    pool = cohorts.pool
+    answers = AnswerBook(steering, service, pool)
+    starts4, cohorts4 = _ranges(steering, cohorts, 4)
+    checkpoint()
+    starts6, cohorts6 = _ranges(steering, cohorts, 6)
+    checkpoint()
+    decisions = cohorts.decide(answers, np.concatenate([cohorts4, cohorts6]), checkpoint)
+    checkpoint()
+    (unlocated_decision,) = answers.decide(None, np.array([steering.rtt.unlocated]))
+    v6 = _merge(starts6, decisions[len(starts4) :], breaks=_EMBEDDED_IPV4)
+    v4 = _merge(starts4, decisions[: len(starts4)])
+    return CompiledService(
+        service.id,
+        service.name,
+        service.ecs,
+        tuple(answers.answers),
+        int(unlocated_decision),
+        np.array(answers.decisions, dtype=np.int32),
+        np.array(answers.rows, dtype=np.uint32).reshape(-1, BUCKETS),
+        v4,
+        v6,
+        _standings(steering.roster(service, pool).standings, answers.answers),
+    )
+
+
+def _standings(known: Mapping[str, Standing], answers: Iterable[Answer]) -> dict[str, Word]:
+    """Whose word it is that the relays of these answers are there."""
+    named = {relay: known[relay] for answer in answers for relay in answer.relays}
+    return {
+        relay: Word(stands.source, stands.since.timestamp() if stands.since else None)
+        for relay, stands in sorted(named.items())
+    }
+
+
+def _ranges(
+    steering: Steering, cohorts: Cohorts, family: Literal[4, 6]
+) -> tuple[npt.NDArray[np.uint64], Ints]:
+    """Range starts of one family, and the cohort of each range."""
+    geo = steering.atlas.geo
+    cell_starts, cells = (
+        (geo.v4_starts, geo.v4_cells) if family == 4 else (geo.v6_starts, geo.v6_cells)
+    )
+    blocks = [key_range(block) for block in SPECIAL_PURPOSE if block.version == family]
+    blocks += [(first, end - 1) for first, end in _EMBEDDED_IPV4] if family == 6 else []
+    special = np.array(blocks, dtype=np.uint64)
+    firsts, lasts = cohorts.told_apart(family)
+    lasts = np.concatenate([lasts, special[:, 1]])
+    behind = lasts[lasts < LAST_KEY[family]] + np.uint64(1)
+    starts = _with_edges(cell_starts.astype(np.uint64), [firsts, special[:, 0], behind])
+    places = np.searchsorted(cell_starts, starts.astype(cell_starts.dtype), side="right") - 1
+    return starts, cohorts.of_keys(family, starts, cells[places])
+
+
+def _with_edges(
+    starts: npt.NDArray[np.uint64], more: Sequence[npt.NDArray[Any]]
+) -> npt.NDArray[np.uint64]:
+    """Ascending `starts`, cut at the edges in `more` as well; of those there may be few."""
+    edges = np.unique(np.concatenate([each.astype(np.uint64) for each in more]))
+    places = np.searchsorted(starts, edges)
+    new = starts[np.minimum(places, len(starts) - 1)] != edges
+    return np.insert(starts, places[new], edges[new])
+
+
+def _merge(
+    starts: npt.NDArray[np.uint64],
+    decisions: npt.NDArray[np.int32],
+    breaks: Sequence[tuple[int, int]] = (),
+) -> RangeTable:
+    """Joins neighbours of one decision, but never across a break."""
+    keep = np.ones(len(starts), dtype=bool)
+    keep[1:] = decisions[1:] != decisions[:-1]
+    edges = np.array([edge for pair in breaks for edge in pair], dtype=np.uint64)
+    keep |= np.isin(starts, edges)
+    return RangeTable(starts[keep], decisions[keep])

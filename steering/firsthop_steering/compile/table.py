@@ -1,0 +1,237 @@
+"""The compiled answer table: which answer a client gets, found by one bisection.
+
+Per service: sorted range starts → decision; a decision is one answer for all, or a row of 1,024
+answers, one a bucket. The file is mapped by every worker, named by its digest, and never changed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_steering.compile.sections import SectionError, SectionFile
+from firsthop_steering.decision.availability import Source
+from firsthop_steering.decision.outcome import Outcome
+from firsthop_steering.decision.rendezvous import bucket
+
+FORMAT = 3
+ASK_RESOLVER = -1
+"""In place of an answer id: the subnet says nothing about its client; see `ServiceTable.lookup`."""
+SPLIT_SCOPE = {4: 24, 6: 48}
+"""Prefix lengths that buckets are drawn from: the narrowest scope that a split can have."""
+
+
+class Word(NamedTuple):
+    """Why a relay is answered with: whose word that is."""
+
+    source: Source
+    since: float | None
+    """Seconds since 1970; None where nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said to the clients of one decision: a region, its relays and their addresses."""
+
+    region: str
+    """Empty where no region answers."""
+    outcome: Outcome
+    relays: tuple[str, ...]
+    ipv4: tuple[IPv4Address, ...]
+    ipv6: tuple[IPv6Address, ...]
+    ttl: int
+    """Seconds; no longer than until health could change this answer (`lifetime`)."""
+
+    def to_json(self) -> list[Any]:
+        """As the table's meta keeps it."""
+        return [
+            self.region,
+            self.outcome,
+            list(self.relays),
+            [str(each) for each in self.ipv4],
+            [str(each) for each in self.ipv6],
+            self.ttl,
+        ]
+
+    @classmethod
+    def from_json(cls, raw: list[Any]) -> Answer:
+        """The inverse of `to_json`."""
+        region, outcome, relays, ipv4, ipv6, ttl = raw
+        return cls(
+            region,
+            outcome,
+            tuple(relays),
+            tuple(IPv4Address(each) for each in ipv4),
+            tuple(IPv6Address(each) for each in ipv6),
+            ttl,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RangeTable:
+    """Ranges that partition the keys of one family; `starts` is sorted and begins with 0."""
+
+    starts: npt.NDArray[Any]
+    decisions: npt.NDArray[np.int32]
+
+    def index(self, bits: int) -> npt.NDArray[np.uint32]:
+        """Per value of the top 16 of `bits` the number of starts below it, and one at the end."""
+        tops = np.arange(65536, dtype=np.uint64) << np.uint64(bits - 16)
+        below = np.searchsorted(self.starts, tops.astype(self.starts.dtype), side="left")
+        return np.append(below, len(self.starts)).astype(np.uint32)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledService:
+    """One service's part of a table before it is written.
+
+    `decisions[d]` is an answer id, ASK_RESOLVER, or −2 − row of `rows`, whose 1,024 columns are
+    answer ids.
+    """
+
+    id: str
+    name: str
+    ecs: bool
+    answers: tuple[Answer, ...]
+    unlocated: int
+    """The decision of clients that cannot be located, where no override speaks of them."""
+    decisions: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.uint32]
+    v4: RangeTable
+    v6: RangeTable
+    standings: dict[str, Word] = field(default_factory=dict)
+    """Of the relays in `answers`."""
+
+
+class ServiceTable:
+    """One service of a mapped table."""
+
+    __slots__ = (
+        "_decisions",
+        "_rows",
+        "_unlocated",
+        "_v4",
+        "_v6",
+        "answers",
+        "ecs",
+        "id",
+        "name",
+        "standings",
+    )
+
+    def __init__(self, meta: dict[str, Any], sections: SectionFile, place: int) -> None:
+        self.id: str = meta["id"]
+        self.name: str = meta["name"]
+        self.ecs: bool = meta["ecs"]
+        self.answers: Sequence[Answer] = tuple(map(Answer.from_json, meta["answers"]))
+        self.standings = {relay: Word(*word) for relay, word in meta["standings"].items()}
+        self._decisions: list[int] = sections.array(f"{place}.decisions", "<i4").tolist()
+        self._unlocated: int = self._decisions[meta["unlocated"]]
+        self._rows = sections.bytes(f"{place}.rows").cast("I")
+        self._v4 = _views(sections, f"{place}.v4", "I")
+        self._v6 = _views(sections, f"{place}.v6", "Q")
+
+    def lookup(self, family: Literal[4, 6], key: int) -> tuple[int, int]:
+        """The answer for a client and its ECS scope.
+
+        `key` is the IPv4 address, or the top 64 bits of the IPv6 address, of a normalised client
+        (`firsthop_geodata.prefixes.normalise`). Returns (answer id, scope prefix length): within
+        the scope, which is the widest aligned block inside the client's range, every client of
+        this table gets this answer (RFC 7871 §7.2.1).
+
+        The answer is ASK_RESOLVER for a special-purpose address that neither the geo table nor an
+        override places: DNS then answers by the resolver's address, and the scope is that of the
+        special-purpose block (RFC 7871 §10).
+        """
+        if family == 4:
+            (starts, decisions, index), bits, top = self._v4, 32, key >> 16
+        else:
+            (starts, decisions, index), bits, top = self._v6, 64, key >> 48
+        place = bisect_right(starts, key, index[top], index[top + 1])
+        first = starts[place - 1]
+        # The block may hold neither the key before the range nor the one after it.
+        after = starts[place] if place < len(starts) else 1 << bits
+        before = first - 1 if first else 1 << bits
+        scope = bits + 1 - min((key ^ before).bit_length(), (key ^ after).bit_length())
+        answer = self._decisions[decisions[place - 1]]
+        if answer < ASK_RESOLVER:
+            answer = self._rows[-2 - answer << 10 | bucket(family, key)]
+            split = SPLIT_SCOPE[family]
+            scope = split if scope < split else scope
+        return answer, scope
+
+    def settle(self, family: Literal[4, 6], key: int) -> int:
+        """The answer id for one who stands at this very address, a resolver for instance.
+
+        As `decide` says: where `lookup` gives ASK_RESOLVER they count as not located.
+        """
+        answer, _ = self.lookup(family, key)
+        if answer != ASK_RESOLVER:
+            return answer
+        answer = self._unlocated
+        if answer < 0:
+            answer = self._rows[-2 - answer << 10 | bucket(family, key)]
+        return answer
+
+    def ranges(self, family: Literal[4, 6]) -> tuple[Sequence[int], Sequence[int]]:
+        """Range starts and their decisions, for those who count or draw them."""
+        starts, decisions, _ = self._v4 if family == 4 else self._v6
+        return starts, decisions
+
+
+_Views = tuple[Sequence[int], Sequence[int], Sequence[int]]
+
+
+def _views(sections: SectionFile, prefix: str, starts: Literal["I", "Q"]) -> _Views:
+    return (
+        sections.bytes(f"{prefix}.starts").cast(starts),
+        sections.bytes(f"{prefix}.decisions").cast("i"),
+        sections.bytes(f"{prefix}.index").cast("I"),
+    )
+
+
+class AnswerTable:
+    """A table file, mapped. Raises SectionError when it is not one, whole and of this format."""
+
+    def __init__(self, sections: SectionFile) -> None:
+        meta = sections.meta
+        if meta.get("format") != FORMAT:
+            raise SectionError(f"{sections.path}: format {meta.get('format')} is not {FORMAT}")
+        self.sections = sections
+        self.digest = sections.digest
+        self.plan: int = meta["plan"]
+        self.status: int = meta["status"]
+        self.guidance: dict[str, int] = meta.get("guidance", {})
+        """Numbers of the prices and the learned latency that it was made by, where there were."""
+        self.geodata: str = meta["geodata"]
+        self.services = tuple(
+            ServiceTable(each, sections, place) for place, each in enumerate(meta["services"])
+        )
+
+    @classmethod
+    def open(cls, path: Path) -> AnswerTable:
+        """Maps and checks the file at `path`."""
+        return cls(SectionFile(path))
+
+
+def table_sections(services: Sequence[CompiledService]) -> dict[str, npt.NDArray[Any]]:
+    """Sections that `ServiceTable` reads, for `compile.sections.write_sections`."""
+    sections: dict[str, npt.NDArray[Any]] = {}
+    for place, service in enumerate(services):
+        sections[f"{place}.decisions"] = service.decisions.astype("<i4")
+        sections[f"{place}.rows"] = service.rows.astype("<u4")
+        for family, ranges, starts, bits in (
+            ("v4", service.v4, "<u4", 32),
+            ("v6", service.v6, "<u8", 64),
+        ):
+            sections[f"{place}.{family}.starts"] = ranges.starts.astype(starts)
+            sections[f"{place}.{family}.decisions"] = ranges.decisions.astype("<i4")
+            sections[f"{place}.{family}.index"] = ranges.index(bits)
+    return sections

@@ -1,0 +1,1 @@
+"""The decision: which region and which relays a client gets, and why."""

@@ -1,0 +1,137 @@
+"""Who of one pool may be answered with, by one view: of each site its endpoints and its weight.
+
+A relay whose one address is down is listed without that address. A relay that starts slowly has
+less weight, and so has a site whose relays all do: the rest of its clients walk on. A transceiver
+that drains, or is silent, is not listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from firsthop_steering.decision.availability import FAMILIES, Standing, standing, told
+from firsthop_steering.decision.topology import Endpoint, Site
+from firsthop_steering.feed.snapshot import Status
+from firsthop_steering.plan.model import Family, State
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """By the index of each site in its pool."""
+
+    up: tuple[tuple[Endpoint, ...], ...]
+    """Those that are up, with the addresses that are, and the weights that they have now."""
+    anyhow: tuple[tuple[Endpoint, ...], ...]
+    """Those that operators want, whatever their health."""
+    weights: tuple[int, ...]
+    """Per cent of clients that each site keeps of those who reach it."""
+    standings: dict[str, Standing]
+    """Of each endpoint by id."""
+    full: tuple[bool, ...]
+    """Whether a site has no room for more sessions, as its transceivers say."""
+    unheard: frozenset[Family] = frozenset()
+    """Of which addresses the vantage here is not believed, as by its word none would be left."""
+
+
+def roster(
+    sites: Sequence[Site],
+    status: Status,
+    *,
+    vantage: str | None,
+    now: datetime,
+    allowed: Container[str] | None = None,
+) -> Roster:
+    """The roster of `sites`. The word of `vantage` goes first, unless by it nobody is left.
+
+    That is seen of each family by itself, among the sites in `allowed` (None: all) that operators
+    want: a vantage that is cut off empties no service.
+    """
+    found = _roster(sites, status, vantage, now, frozenset())
+    if vantage is None:
+        return found
+    wanted = [
+        index
+        for index, site in enumerate(sites)
+        if (allowed is None or site.id in allowed)
+        and site.state is State.ACTIVE
+        and site.weight > 0
+    ]
+    missed = _families(found.anyhow[index] for index in wanted)
+    missed -= _families(found.up[index] for index in wanted)
+    return _roster(sites, status, vantage, now, missed) if missed else found
+
+
+def _families(fields: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
+    """Of which families there is any address."""
+    return frozenset(
+        family
+        for field in fields
+        for each in field
+        for family in FAMILIES
+        if getattr(each, family) is not None
+    )
+
+
+def _roster(
+    sites: Sequence[Site],
+    status: Status,
+    vantage: str | None,
+    now: datetime,
+    unheard: frozenset[Family],
+) -> Roster:
+    standings = {
+        each.id: standing(
+            each,
+            told(each, status),
+            vantage=vantage,
+            now=now,
+            unheard=unheard,
+        )
+        for site in sites
+        for each in site.endpoints
+    }
+    anyhow = tuple(
+        tuple(each for each in site.endpoints if each.active and each.weight > 0) for site in sites
+    )
+    up = tuple(
+        tuple(filter(None, (_as_it_is(each, standings[each.id]) for each in field)))
+        for field in anyhow
+    )
+    weights = tuple(_weight(site, field, standings) for site, field in zip(sites, up, strict=True))
+    full = tuple(_full(site, field, status) for site, field in zip(sites, up, strict=True))
+    return Roster(up, anyhow, weights, standings, full, unheard)
+
+
+def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
+    """Every transceiver that is up has all the sessions that it can carry, or the region has.
+
+    One that does not say what it can carry may have room.
+    """
+    if site.capacity is not None:
+        carried = (told(each, status).sessions or 0 for each in site.endpoints)
+        if sum(carried) >= site.capacity:
+            return True
+    loads = [told(each, status).load for each in up if each.probe is None]
+    return bool(loads) and all(load is not None and load >= 1 for load in loads)
+
+
+def _as_it_is(endpoint: Endpoint, stands: Standing) -> Endpoint | None:
+    """The endpoint with the addresses that are up; None when there is none."""
+    ipv4 = endpoint.ipv4 if stands.answers("ipv4") else None
+    ipv6 = endpoint.ipv6 if stands.answers("ipv6") else None
+    if ipv4 is None and ipv6 is None:
+        return None
+    if ipv4 is endpoint.ipv4 and ipv6 is endpoint.ipv6 and stands.share == 100:
+        return endpoint
+    return replace(endpoint, ipv4=ipv4, ipv6=ipv6, weight=endpoint.weight * stands.share / 100)
+
+
+def _weight(site: Site, up: Sequence[Endpoint], standings: dict[str, Standing]) -> int:
+    """The site's weight; of one where every relay starts slowly, the largest share of that.
+
+    A relay that comes back beside one that was there takes nothing from their region.
+    """
+    share = max((standings[each.id].share for each in up), default=100)
+    return site.weight if share == 100 else -(-site.weight * share // 100)

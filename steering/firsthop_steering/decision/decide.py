@@ -1,0 +1,265 @@
+"""The decision: one pure function behind DNS, allocator, explain and simulation.
+
+    eligible → score in ms, lowest first → admission by weight → relays of the region
+
+`Steering` binds the inputs that rarely change (atlas, status, what is learned and charged, the
+moment that expiries are judged by); `decide` then depends on service and client alone. A `Decision`
+carries every candidate with its numbers and what became of it: explain prints it, nothing computes
+it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import accumulate, pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_steering.decision.candidates_up import Roster, roster
+from firsthop_steering.decision.charges import prices_in_force
+from firsthop_steering.decision.model import Candidate, Decision, Ranking
+from firsthop_steering.decision.outcome import Outcome
+from firsthop_steering.decision.rendezvous import bucket, kept, tie_draws
+from firsthop_steering.decision.rtt_map import RttMap, Source
+from firsthop_steering.decision.topology import Atlas, Client, Endpoint, Pool, Rule, Site
+from firsthop_steering.feed.snapshot import Prices, Status
+from firsthop_steering.plan.model import Service, State
+
+_MEMO_ENTRIES = 65_536
+_FULL_TIER = 1 << 32
+"""Behind every region of an override's list."""
+
+
+class Steering:
+    """Decisions under one plan and one status, as of one moment, at one place."""
+
+    def __init__(
+        self,
+        atlas: Atlas,
+        status: Status,
+        now: datetime,
+        *,
+        vantage: str | None = None,
+        rtt: RttMap | None = None,
+        prices: Prices | None = None,
+    ) -> None:
+        """`vantage` is the place of whoever answers: for services whose view is local.
+
+        `rtt` is a map of this atlas; by default nothing is learned, and nothing charged.
+        """
+        self.atlas = atlas
+        self.status = status
+        self.now = now
+        self.vantage = vantage
+        self.rtt = rtt or RttMap(atlas)
+        self.prices = prices
+        self._rosters: dict[tuple[Pool, str | None, tuple[str, ...] | None], Roster] = {}
+        self._rules: dict[tuple[str, Pool], tuple[Rule, ...]] = {}
+        self._charges: dict[tuple[str, Pool], tuple[int, ...]] = {}
+        self._memo: dict[object, Ranking] = {}
+
+    def roster(self, service: Service, pool: Pool) -> Roster:
+        """Who may be answered with, in the view of this service."""
+        local = service.view == "local" and self.vantage is not None
+        vantage, allowed = (self.vantage, service.regions) if local else (None, None)
+        found = self._rosters.get((pool, vantage, allowed))
+        if found is None:
+            sites = self.atlas.pools[pool]
+            found = roster(sites, self.status, vantage=vantage, now=self.now, allowed=allowed)
+            self._rosters[pool, vantage, allowed] = found
+        return found
+
+    def usable(
+        self, service: Service, pool: Pool, site: int, *, ignore_health: bool
+    ) -> tuple[Endpoint, ...]:
+        """The endpoints of a site, by its index in the pool, that may be answered with."""
+        field = self.roster(service, pool)
+        return field.anyhow[site] if ignore_health else field.up[site]
+
+    def weights(self, service: Service, pool: Pool, *, ignore_health: bool) -> Sequence[int]:
+        """What each site of the pool keeps, in per cent of those who reach it."""
+        if ignore_health:
+            return [site.weight for site in self.atlas.pools[pool]]
+        return self.roster(service, pool).weights
+
+    def prices_us(self, service: Service, pool: Pool) -> tuple[int, ...]:
+        """The list price of each site, in microseconds; only relay regions have prices."""
+        found = self._charges.get((service.id, pool))
+        if found is None:
+            sites = [site.id for site in self.atlas.pools[pool]]
+            up = self.roster(service, pool).up
+            lost = [site for site, endpoints in zip(sites, up, strict=True) if not endpoints]
+            prices = self.prices if pool == "relays" else None
+            found = self._charges[service.id, pool] = prices_in_force(prices, sites, lost)
+        return found
+
+    def rules(self, service: Service, pool: Pool) -> tuple[Rule, ...]:
+        """The overrides in force, most specific first."""
+        found = self._rules.get((service.id, pool))
+        if found is None:
+            found = self._rules[(service.id, pool)] = self.atlas.rules(service, pool, self.now)
+        return found
+
+    def why_not(
+        self, service: Service, pool: Pool, rule: Rule | None, *, ignore_health: bool
+    ) -> list[str]:
+        """For each site of the pool the reason why it may not answer; empty where it may."""
+        allowed = service.transceiver_regions if pool == "media" else service.regions
+        field = self.roster(service, pool)
+        reasons = []
+        for index, site in enumerate(self.atlas.pools[pool]):
+            if allowed is not None and site.id not in allowed:
+                reason = "the service does not allow it"
+            elif rule is not None and rule.mode == "only" and site.id not in rule.regions:
+                reason = f"override {rule.id} allows only {', '.join(rule.regions)}"
+            elif rule is not None and rule.mode == "avoid" and site.id in rule.regions:
+                reason = f"override {rule.id} avoids it"
+            elif site.state is not State.ACTIVE:
+                reason = f"its state is {site.state}"
+            elif site.weight == 0:
+                reason = "its weight is 0"
+            elif not field.anyhow[index]:
+                reason = "none of its endpoints is active"
+            elif not ignore_health and not field.up[index]:
+                reason = "none of its endpoints is up"
+            else:
+                reason = ""
+            reasons.append(reason)
+        return reasons
+
+    def eligibility(
+        self, service: Service, pool: Pool, rule: Rule | None
+    ) -> tuple[list[str], Outcome]:
+        """`why_not`, and what that means: when nothing is left, `when_all_down` speaks."""
+        reasons = self.why_not(service, pool, rule, ignore_health=False)
+        if not all(reasons):
+            return reasons, "steered"
+        if service.when_all_down == "open" or pool == "media":
+            relaxed = self.why_not(service, pool, rule, ignore_health=True)
+            return (reasons, "closed") if all(relaxed) else (relaxed, "open")
+        return reasons, service.when_all_down
+
+    def decide(self, service: Service, client: Client) -> Decision:
+        """Which region answers this client for this service."""
+        pool: Pool = "relays" if service.pool == "relays" else "signalling"
+        column = self.rtt.column(pool, client)
+        return self._decide(service, client, pool, column)
+
+    def decide_media(self, service: Service, client: Client, relay_region: int) -> Decision:
+        """Which transceiver region takes the session, seen from the relay region's place."""
+        return self._decide(service, client, "media", relay_region)
+
+    def _decide(self, service: Service, client: Client, pool: Pool, column: int) -> Decision:
+        rule = next((r for r in self.rules(service, pool) if r.matches(client)), None)
+        memo = (service.id, pool, column, rule.id if rule else None)
+        ranking = self._memo.get(memo)
+        if ranking is None:
+            if len(self._memo) >= _MEMO_ENTRIES:
+                self._memo.clear()
+            ranking = self._memo[memo] = self._rank(service, pool, column, rule)
+        drawn = bucket(client.family, client.key)
+        walk = ranking.candidates[: ranking.eligible]
+        chosen: int | None = 0 if walk else None
+        if not ranking.admits_all:
+            walk = _in_order(walk, ranking.ties, drawn)
+            chosen = _admit(walk, drawn)
+        return Decision(
+            service, client, column, ranking, walk, chosen, drawn, self.atlas.plan.number,
+            self.status.number,
+        )  # fmt: skip
+
+    def _rank(self, service: Service, pool: Pool, column: int, rule: Rule | None) -> Ranking:
+        reasons, outcome = self.eligibility(service, pool, rule)
+        rtt, sources = self._rtt(pool, column)
+        base = base_us(self.atlas.pools[pool], rtt).tolist()
+        prices = self.prices_us(service, pool)
+        field = self.roster(service, pool)
+        # Only a session is refused where there is no room; what DNS says may be kept for long.
+        full = field.full if pool == "media" else (False,) * len(field.full)
+        weights = self.weights(service, pool, ignore_health=outcome == "open")
+        candidates = [
+            Candidate(
+                site,
+                int(rtt[index]) / 1000,
+                sources[index],
+                base[index],
+                prices[index],
+                tier(rule, site.id) + full[index] * _FULL_TIER,
+                weights[index],
+                len(field.up[index]),
+                reasons[index],
+                full[index],
+            )
+            for index, site in enumerate(self.atlas.pools[pool])
+        ]
+        candidates.sort(key=lambda each: (bool(each.dropped), each.tier, each.scores_us()[1]))
+        eligible = candidates[: sum(not each.dropped for each in candidates)]
+        ties = _ties(eligible)
+        return Ranking(
+            tuple(candidates), len(eligible), outcome, rule, ties, _admits_all(eligible, ties)
+        )
+
+    def _rtt(self, pool: Pool, column: int) -> tuple[npt.NDArray[np.int64], Sequence[Source]]:
+        """One number a site, and where it comes from."""
+        if pool == "media":
+            return self.atlas.inner_rtt_us[:, column], ["prior"] * len(self.atlas.pools[pool])
+        return self.rtt.rtt_us(pool)[:, column], self.rtt.sources(pool, column)
+
+
+def base_us(sites: Sequence[Site], rtt_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """rtt − bias in microseconds, the score before prices; `rtt_us` has one row a site."""
+    bias = np.array([site.bias_us for site in sites], dtype=np.int64)
+    return rtt_us - bias.reshape(-1, *[1] * (rtt_us.ndim - 1))
+
+
+def tier(rule: Rule | None, site: str) -> int:
+    """The place of a region in an override's list; 0 for all where there is no such list."""
+    if rule is None or rule.mode == "avoid":
+        return 0
+    return rule.regions.index(site) if site in rule.regions else len(rule.regions)
+
+
+def _ties(eligible: Sequence[Candidate]) -> tuple[slice, ...]:
+    """Runs of candidates whose ranges of scores touch; `eligible` is in order of the highest."""
+    lows, highs = ([(each.tier, each.scores_us()[end]) for each in eligible] for end in (0, 1))
+    behind = [*accumulate(reversed(lows), min)][::-1]
+    """The lowest of each and all behind it."""
+    cuts = [place for place in range(1, len(eligible)) if highs[place - 1] < behind[place]]
+    runs = pairwise((0, *cuts, len(eligible)))
+    return tuple(slice(first, end) for first, end in runs if end - first > 1)
+
+
+def _in_order(
+    walk: tuple[Candidate, ...], ties: Sequence[slice], drawn: int
+) -> tuple[Candidate, ...]:
+    """The order in which clients of a bucket ask; equal scores by what the regions draw."""
+    ordered = [*walk]
+    for run in ties:
+        ordered[run] = sorted(
+            walk[run],
+            key=lambda each: (
+                each.tier,
+                each.base_us + each.charged_us(drawn),
+                int(tie_draws(each.site.id)[drawn]),
+            ),
+        )
+    return tuple(ordered)
+
+
+def _admit(walk: Sequence[Candidate], drawn: int) -> int | None:
+    """The first site that keeps this bucket; what nobody keeps goes to the first of all."""
+    for index, each in enumerate(walk):
+        if kept(each.site.id, each.weight)[drawn]:
+            return index
+    return 0 if walk else None
+
+
+def _admits_all(eligible: Sequence[Candidate], ties: Sequence[slice]) -> bool:
+    if not eligible:
+        return True
+    if any(each.price_us for run in ties for each in eligible[run]):
+        return False
+    alone = not ties or ties[0].start > 0
+    return alone and (eligible[0].weight == 100 or len(eligible) == 1)

@@ -1,0 +1,31 @@
+"""Which services have fewer failure domains than they are to have, as relays are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.topology import pool_sites
+from firsthop_steering.feed.snapshot import Plan, Status
+from firsthop_steering.plan.fairness import Place, short_of
+from firsthop_steering.plan.model import State
+from firsthop_zones.faults import Problem
+
+
+def endangered(plan: Plan, status: Status, now: datetime) -> Iterator[Problem]:
+    """A problem for each group of clients of a service; see `firsthop_steering.plan.fairness`."""
+    overrides = [each for each in plan.document.overrides if each.active(now)]
+    for service in plan.document.services:
+        if service.min_candidates == 1:
+            continue
+        sites = pool_sites(plan, "relays" if service.pool == "relays" else "signalling")
+        up = roster(sites, status, vantage=None, now=now).up
+        places = [
+            Place(site.id, each.domain)
+            for site, endpoints in zip(sites, up, strict=True)
+            if site.state is State.ACTIVE and site.weight > 0
+            for each in endpoints
+        ]
+        ids = [site.id for site in sites]
+        yield from short_of(service, overrides, ids, places, "there are now")

@@ -1,0 +1,93 @@
+"""How long a DNS answer may be kept: no longer than until health could change it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from firsthop_steering.decision.availability import FAMILIES, Standing
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Endpoint, Pool, Site
+from firsthop_steering.health.slow_start import next_step_s
+from firsthop_steering.health.verdicts import next_change_s
+from firsthop_steering.plan.model import Service, State
+
+
+class Lifetimes:
+    """The TTLs of one service's answers under one status."""
+
+    def __init__(self, steering: Steering, service: Service, pool: Pool) -> None:
+        self._steering = steering
+        self._service = service
+        self._roster = steering.roster(service, pool)
+        self._measured = any(each.verdict != "unknown" for each in steering.status.relays.values())
+        sites = [
+            (site, self._roster.up[index])
+            for index, site in enumerate(steering.atlas.pools[pool])
+            if _may_answer(service, site)
+        ]
+        down = self._soonest_s(site for site, up in sites if not up)
+        steps = (self._step_s(each) for site, _ in sites for each in site.endpoints)
+        rising = min(steps, default=math.inf)
+        doubted = self._doubted_s(sites)
+        self._gain_s = min(down, rising, doubted)
+        """Until a region could take clients that it has not: one that is down, starts slowly, or is
+        judged by others when the vantage here is believed again, or no longer."""
+
+    def ttl(self, site: Site | None) -> int:
+        """Seconds for answers of `site`; None stands for those in which no region answers.
+
+        They change when a relay of this region turns, or when another region takes the client
+        because a relay comes back there or gets more of its share; never because of what falls
+        elsewhere. Draining, disabled and unprobed endpoints do not turn by probes, forced ones
+        when the operator's word ends, and where nobody probes nothing does.
+        """
+        own_s = math.inf if site is None else self._soonest_s((site,))
+        certain_s = min(self._service.ttl, own_s, self._gain_s)
+        return max(self._service.shortest_ttl, math.floor(certain_s))
+
+    def _soonest_s(self, sites: Iterable[Site]) -> float:
+        return min(
+            (self._turn_s(each) for site in sites for each in site.endpoints), default=math.inf
+        )
+
+    def _turn_s(self, endpoint: Endpoint) -> float:
+        """Seconds until this endpoint could be answered with, or no longer, at the earliest."""
+        stands = self._roster.standings[endpoint.id]
+        if not (endpoint.active and endpoint.weight and endpoint.probe):
+            return math.inf
+        if stands.source == "operator":
+            until = endpoint.forced.until if endpoint.forced else None
+            return math.inf if until is None else (until - self._steering.now).total_seconds()
+        if not (self._measured and stands.takes):
+            return math.inf
+        verdicts = set(stands.families.values()) or {stands.verdict}
+        soonest = min(next_change_s(verdict, endpoint.probe) for verdict in verdicts)
+        return min(soonest, self._step_s(endpoint))
+
+    def _doubted_s(self, sites: Sequence[tuple[Site, Sequence[Endpoint]]]) -> float:
+        """Seconds until the vantage here is believed again, or no longer, of addresses elsewhere.
+
+        Again when one comes back by its word; no longer when the last has gone.
+        """
+        roster, soonest = self._roster, math.inf
+        if roster.unheard:
+            probes = (each.probe for site, _ in sites for each in site.endpoints if each.active)
+            soonest = min((next_change_s("down", each) for each in probes if each), default=soonest)
+        if any(stands.source == "local" for stands in roster.standings.values()):
+            for family in FAMILIES:
+                there = [each for _, up in sites for each in up if getattr(each, family)]
+                soonest = min(soonest, max(map(self._turn_s, there), default=math.inf))
+        return soonest
+
+    def _step_s(self, endpoint: Endpoint) -> float:
+        """Seconds from one step of a slow start to the next; infinite for who has its share."""
+        stands: Standing = self._roster.standings[endpoint.id]
+        if endpoint.probe is None or not stands.takes:
+            return math.inf
+        return next_step_s(stands.share, endpoint.probe.slow_start_s)
+
+
+def _may_answer(service: Service, site: Site) -> bool:
+    allowed = service.regions is None or site.id in service.regions
+    return allowed and site.state is State.ACTIVE and site.weight > 0

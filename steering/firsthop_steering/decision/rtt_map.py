@@ -1,0 +1,209 @@
+"""What round trip to expect between every client and every site of an atlas.
+
+Clients are columns: one for each cell of the geo table, one for all that cannot be located, and one
+for each learned prefix (cut where its cell changes). Learned latency is of relay regions; other
+pools, and regions that it does not name, have the geographic prior. A map changes with the atlas or
+what is learned, never with health, load or prices.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from copy import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_geodata.addresses import SPECIAL_PURPOSE
+from firsthop_geodata.prefixes import NO_CELL, GeoTable
+from firsthop_steering.decision.topology import Atlas, Client, Pool, key_range
+from firsthop_steering.feed.snapshot import Latency, Plan
+from firsthop_steering.rtt.prior import spread_ms
+from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
+
+Ints = npt.NDArray[np.int64]
+Source = Literal["prefix", "country", "prior", "unlocated"]
+"""Whose round trip it is: the client's prefix, its country, what is expected by distance, or that
+of everybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Key ranges of one family with a column of their own: ascending, apart from each other."""
+
+    firsts: npt.NDArray[np.uint64]
+    lasts: npt.NDArray[np.uint64]
+    columns: Ints
+
+
+_NO_PIECES = Pieces(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int64))
+
+
+class RttMap:
+    """The columns of one atlas under what is learned; see the module."""
+
+    def __init__(self, atlas: Atlas, latency: Latency | None = None) -> None:
+        self.atlas = atlas
+        self.latency = latency
+        self.unlocated = len(atlas.geo.latitudes)
+        """The column of clients that cannot be located."""
+        self._pieces: dict[int, Pieces] = {4: _NO_PIECES, 6: _NO_PIECES}
+        self._firsts: dict[int, array[int]] = {}
+        self._lasts: dict[int, array[int]] = {}
+        self._relays: Ints | None = None
+        self._measured = np.zeros((len(atlas.pools["relays"]), 0), dtype=np.bool_)
+        """Site × learned column: whether the prefix has a number of its own."""
+        self._parents = np.empty(0, dtype=np.int64)
+        """Of each learned column the one that it is in without it."""
+        if latency is not None:
+            self._relays = self._learned(latency)
+            self._firsts = {f: array("Q", p.firsts.tolist()) for f, p in self._pieces.items()}
+            self._lasts = {f: array("Q", p.lasts.tolist()) for f, p in self._pieces.items()}
+
+    @classmethod
+    def following(
+        cls, former: RttMap | None, plan: Plan, geo: GeoTable, latency: Latency | None
+    ) -> RttMap:
+        """The map of a plan; what still holds of the former one is not worked out again.
+
+        That is all of it where sites stay where they are, and nothing over another geo table.
+        """
+        if former is None or former.atlas.geo is not geo:
+            return cls(Atlas(plan, geo), latency)
+        old, is_taught = former.atlas, former.latency is latency
+        if old.plan is plan:
+            return former if is_taught else cls(old, latency)
+        atlas = Atlas(plan, geo, old)
+        before, now = ([(s.id, s.spot) for s in each.pools["relays"]] for each in (old, atlas))
+        if latency is None or not is_taught or before != now:
+            return cls(atlas, latency)
+        same = copy(former)
+        same.atlas = atlas
+        return same
+
+    def rtt_us(self, pool: Pool) -> Ints:
+        """Site × column in microseconds; pools other than relays have no learned columns.
+
+        A client that cannot be located is given each site's mean over all cells, so it goes to the
+        site that is nearest to everybody.
+        """
+        if pool == "relays" and self._relays is not None:
+            return self._relays
+        return self.atlas.rtt_us(pool)
+
+    def pieces(self, pool: Pool, family: int) -> Pieces:
+        """Where clients of this pool have a learned column."""
+        return self._pieces[family] if pool == "relays" else _NO_PIECES
+
+    def column(self, pool: Pool, client: Client) -> int:
+        """The column of this client."""
+        firsts = self._firsts.get(client.family)
+        if firsts and pool == "relays":
+            place = bisect_right(firsts, client.key) - 1
+            if place >= 0 and client.key <= self._lasts[client.family][place]:
+                return int(self._pieces[client.family].columns[place])
+        return self.unlocated if client.cell is None else client.cell
+
+    def sources(self, pool: Pool, column: int) -> list[Source]:
+        """For each site where its number in this column comes from."""
+        parent, sites = column, len(self.atlas.pools[pool])
+        own = np.zeros(sites, dtype=np.bool_)
+        if column > self.unlocated:
+            learned = column - self.unlocated - 1
+            parent, own = int(self._parents[learned]), self._measured[:, learned]
+        source: Source = "unlocated"
+        if parent != self.unlocated:
+            told = self.latency.countries if self.latency and pool == "relays" else {}
+            source = "country" if self.atlas.geo.countries[parent] in told else "prior"
+        named = self.latency.regions if self.latency else ()
+        return [
+            "prefix"
+            if mine
+            else "prior"
+            if source == "country" and site.id not in named
+            else source
+            for mine, site in zip(own, self.atlas.pools[pool], strict=True)
+        ]
+
+    def _learned(self, latency: Latency) -> Ints:
+        """The columns of the relays pool."""
+        located = self.atlas.rtt_us("relays")[:, : self.unlocated].copy()
+        index = {site.id: place for place, site in enumerate(self.atlas.pools["relays"])}
+        told = np.flatnonzero([each in index for each in latency.regions])
+        sites = np.array([index[latency.regions[each]] for each in told], dtype=np.int64)
+        if self.unlocated:
+            located[sites] = self._of_cells(latency, told, sites)
+        mean = np.rint(located.mean(axis=1)) if self.unlocated else np.zeros(len(located))
+        cells = np.column_stack([located, mean.astype(np.int64)])
+        return np.hstack([cells, self._of_prefixes(latency, told, sites, cells)])
+
+    def _of_cells(self, latency: Latency, told: Ints, sites: Ints) -> Ints:
+        """Sites × cells: the prior, and by how much the country of a cell deviates from it.
+
+        `told` are the places of `sites` in what is learned.
+        """
+        expected = latency.ms_per_km * self.atlas.distances_km("relays", sites)
+        expected += np.array(latency.base_ms, dtype=np.float64)[told, None]
+        codes, country = np.unique(np.array(self.atlas.geo.countries), return_inverse=True)
+        off = np.zeros((len(sites), len(codes)))
+        for place, code in enumerate(codes.tolist()):
+            if code in latency.countries:
+                off[:, place] = np.array(latency.countries[code])[told]
+        if off.any():
+            expected += spread_ms(expected) * latency.scale * off[:, country.reshape(-1)]
+        return _microseconds(expected)
+
+    def _of_prefixes(self, latency: Latency, told: Ints, sites: Ints, cells: Ints) -> Ints:
+        """Sites × pieces, in the order of the families; makes the pieces."""
+        if not latency.prefixes:
+            return cells[:, :0]
+        numbers = np.array([parse_prefix(each) for each in latency.prefixes], dtype=np.uint64)
+        order = np.argsort(numbers)
+        rows = np.array(list(latency.prefixes.values()), dtype=np.float64)[order][:, told]
+        found, measured, parents = [], [], []
+        made = self.unlocated + 1
+        families: tuple[Literal[4, 6], ...] = (4, 6)
+        for family in families:
+            here, firsts = keys_of_prefixes(numbers[order], family)
+            pieces, parent, which = _cut(self.atlas, family, firsts, made)
+            self._pieces[family] = pieces
+            made += len(which)
+            tenths = rows[here][which].T
+            values, own = cells[:, parent], np.zeros((len(cells), len(which)), dtype=np.bool_)
+            own[sites] = ~np.isnan(tenths)
+            values[sites] = np.where(own[sites], np.nan_to_num(tenths) * 100, values[sites])
+            found.append(values)
+            measured.append(own)
+            parents.append(parent)
+        self._measured, self._parents = np.hstack(measured), np.concatenate(parents)
+        return np.hstack(found)
+
+
+def _cut(
+    atlas: Atlas, family: Literal[4, 6], firsts: npt.NDArray[np.uint64], made: int
+) -> tuple[Pieces, Ints, Ints]:
+    """Prefixes cut where their cell changes; of each piece the column without it, and its prefix.
+
+    What lies in special-purpose space and is not located stays out: DNS answers such a subnet by
+    the resolver's address (RFC 7871 §10), and a round trip says nothing of where it is.
+    """
+    lasts = firsts + np.uint64((1 << (8 if family == 4 else 16)) - 1)
+    begin, end, cells, which = atlas.geo.cut(family, firsts, lasts)
+    nowhere = cells == NO_CELL
+    kept = np.ones(len(which), dtype=np.bool_)
+    for block in SPECIAL_PURPOSE:
+        if block.version == family:
+            first, last = (np.uint64(each) for each in key_range(block))
+            kept &= ~(nowhere & (begin <= last) & (end >= first))
+    parent = np.where(nowhere, len(atlas.geo), cells).astype(np.int64)
+    pieces = Pieces(begin[kept], end[kept], made + np.arange(int(kept.sum())))
+    return pieces, parent[kept], which[kept]
+
+
+def _microseconds(milliseconds: npt.NDArray[np.float64]) -> Ints:
+    """Whole ones, so that every machine orders alike; none is below 0."""
+    whole: Ints = np.rint(np.maximum(milliseconds, 0.0) * 1000).astype(np.int64)
+    return whole

@@ -1,0 +1,308 @@
+"""A plan laid over a geo table: who may answer, where they stand, and the RTT from every cell.
+
+An atlas changes with the plan or the geo table only. Health and load are the status, which
+`firsthop_steering.decision.decide` lays on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_geodata.prefixes import NO_CELL, GeoTable, normalise
+from firsthop_steering.feed.snapshot import Plan
+from firsthop_steering.plan.model import (
+    Forced,
+    Override,
+    Probe,
+    Region,
+    Service,
+    State,
+    TransceiverRegion,
+)
+from firsthop_steering.rtt.geography import Vectors, distances_km, prior_us, unit_vectors
+
+Pool = Literal["relays", "signalling", "media"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address to answer with: a relay, or a transceiver's signalling or media address."""
+
+    id: str
+    ipv4: IPv4Address | None
+    ipv6: IPv6Address | None
+    weight: float
+    active: bool
+    probe: Probe | None
+    """How it is checked; None for a transceiver, of which only its own word is known."""
+    domain: str
+    """What fails together with it; its own id where nothing is said."""
+    forced: Forced | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A region of a pool with the endpoints that stand there."""
+
+    id: str
+    latitude: float
+    longitude: float
+    weight: int
+    bias_us: int
+    state: State
+    endpoints: tuple[Endpoint, ...]
+    capacity: int | None = None
+    """Sessions that its endpoints may carry together, where operators say so."""
+
+    @property
+    def spot(self) -> tuple[float, float]:
+        """Latitude and longitude."""
+        return self.latitude, self.longitude
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """An asker as the decision sees it: normalised address and where it is."""
+
+    family: Literal[4, 6]
+    key: int
+    """The IPv4 address, or the top 64 bits of the IPv6 address."""
+    cell: int | None
+    country: str
+    continent: str
+    asn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An override that is in force for a service and a pool."""
+
+    id: str
+    mode: Literal["prefer", "only", "avoid"]
+    regions: tuple[str, ...]
+    cidr: IPv4Network | IPv6Network | None
+    asn: int | None
+    country: str | None
+    continent: str | None
+
+    def matches(self, client: Client) -> bool:
+        """Whether it speaks of this client."""
+        if self.cidr is not None:
+            first, last = key_range(self.cidr)
+            return self.cidr.version == client.family and first <= client.key <= last
+        if self.asn is not None:
+            return self.asn == client.asn
+        if self.country is not None:
+            return self.country == client.country
+        return self.continent == client.continent
+
+
+def key_range(network: IPv4Network | IPv6Network) -> tuple[int, int]:
+    """First and last key of a network; IPv6 keys are the top 64 bits."""
+    shift = 0 if network.version == 4 else 64
+    return int(network.network_address) >> shift, int(network.broadcast_address) >> shift
+
+
+class Atlas:
+    """The lasting half of every decision; see the module."""
+
+    def __init__(self, plan: Plan, geo: GeoTable, former: Atlas | None = None) -> None:
+        """`former` is one of the same geo table, whose round trips hold where a site still is."""
+        self.plan = plan
+        self.geo = geo
+        self.services = {service.id: service for service in plan.document.services}
+        self.pools: dict[Pool, tuple[Site, ...]] = {
+            "relays": pool_sites(plan, "relays"),
+            "signalling": pool_sites(plan, "signalling"),
+            "media": pool_sites(plan, "media"),
+        }
+        self._cells: Vectors = (
+            former._cells if former else unit_vectors(geo.latitudes, geo.longitudes)
+        )
+        self._vectors = {
+            pool: unit_vectors([s.latitude for s in sites], [s.longitude for s in sites])
+            for pool, sites in self.pools.items()
+        }
+        self._rtt: dict[Pool, npt.NDArray[np.int64]] = {}
+        between = distances_km(self._vectors["media"], self._vectors["relays"])
+        self.inner_rtt_us = prior_us(between)
+        """Media site × relay site, in microseconds."""
+        if former is not None:
+            for pool in former._rtt:
+                self._rtt[pool] = self._taken_over(pool, former)
+
+    def rtt_us(self, pool: Pool) -> npt.NDArray[np.int64]:
+        """The geographic prior, site × cell in microseconds; see `decision.rtt_map`.
+
+        The last column is for clients that cannot be located: each site's mean over all cells.
+        """
+        if pool not in self._rtt:
+            self._rtt[pool] = self._prior_us(pool, np.arange(len(self.pools[pool])))
+        return self._rtt[pool]
+
+    def _prior_us(self, pool: Pool, sites: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The rows of these sites."""
+        located = prior_us(self.distances_km(pool, sites))
+        mean = located.mean(axis=1) if located.shape[1] else np.zeros(len(located))
+        return np.column_stack([located, np.rint(mean).astype(np.int64)])
+
+    def _taken_over(self, pool: Pool, former: Atlas) -> npt.NDArray[np.int64]:
+        """The former's rows of all sites that are where one was, and only the others anew."""
+        old, new = ([s.spot for s in each.pools[pool]] for each in (former, self))
+        if old == new:
+            return former._rtt[pool]
+        row = {spot: place for place, spot in enumerate(old)}
+        rtt_us = np.empty((len(new), len(self._cells) + 1), dtype=np.int64)
+        for place, spot in enumerate(new):
+            if spot in row:
+                rtt_us[place] = former._rtt[pool][row[spot]]
+        moved = np.array([n for n, spot in enumerate(new) if spot not in row], dtype=np.int64)
+        rtt_us[moved] = self._prior_us(pool, moved)
+        return rtt_us
+
+    def distances_km(self, pool: Pool, sites: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Great circles from these sites of a pool, by index, to every cell."""
+        return distances_km(self._vectors[pool][sites], self._cells)
+
+    def distance_km(self, pool: Pool, site: int, cell: int) -> float:
+        """Great circle from a cell to a site."""
+        return float(
+            distances_km(self._vectors[pool][site : site + 1], self._cells[cell : cell + 1])[0, 0]
+        )
+
+    def service(self, id_or_name: str) -> Service | None:
+        """The service of that id, or of that domain name."""
+        name = id_or_name.lower().removesuffix(".") + "."
+        return self.services.get(id_or_name) or next(
+            (service for service in self.services.values() if service.name == name), None
+        )
+
+    def client(self, address: IPv4Address | IPv6Address) -> Client:
+        """The client at `address`."""
+        family, key, _ = normalise(address)
+        cell = self.geo.find_cell(family, key)
+        asn = self.geo.find_asn(family, key)
+        if cell == NO_CELL:
+            return Client(family, key, None, "", "", asn)
+        return Client(
+            family, key, int(cell), self.geo.countries[cell], self.geo.continents[cell], asn
+        )
+
+    def rules(self, service: Service, pool: Pool, now: datetime) -> tuple[Rule, ...]:
+        """The overrides in force, most specific first: CIDR by length, ASN, country, continent.
+
+        An override speaks to the pools whose regions it names; at the same match one that names
+        the service goes before one for all.
+        """
+        ids = {site.id for site in self.pools[pool]}
+        speaking = [
+            each
+            for each in self.plan.document.overrides
+            if each.active(now)
+            and each.service in (None, service.id)
+            and not ids.isdisjoint(each.regions)
+        ]
+        return tuple(_rule(each) for each in sorted(speaking, key=_specificity))
+
+
+def pool_sites(plan: Plan, pool: Pool) -> tuple[Site, ...]:
+    """The regions of a pool with what stands there, in the order of their ids."""
+    if pool == "relays":
+        return _relay_sites(plan)
+    return _transceiver_sites(plan, signalling=pool == "signalling")
+
+
+def parse_client(text: str) -> IPv4Address | IPv6Address:
+    """The address in `192.0.2.1`, `2001:db8::1` or `192.0.2.0/24` (its first address).
+
+    Raises ValueError that says so for anything else.
+    """
+    try:
+        if "/" in text:
+            return ip_network(text, strict=False).network_address
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError("must be an IP address or prefix") from None
+    if isinstance(address, IPv6Address) and address.scope_id:
+        raise ValueError("must be an IP address without a scope id")
+    return address
+
+
+def _specificity(override: Override) -> tuple[int, int, bool, str]:
+    general = override.service is None
+    if override.cidr is not None:
+        return (0, -override.cidr.prefixlen, general, override.id)
+    tier = 1 if override.asn is not None else 2 if override.country is not None else 3
+    return (tier, 0, general, override.id)
+
+
+def _rule(override: Override) -> Rule:
+    return Rule(
+        override.id,
+        override.mode,
+        override.regions,
+        override.cidr,
+        override.asn,
+        override.country,
+        override.continent,
+    )
+
+
+def _site(region: Region | TransceiverRegion, endpoints: Sequence[Endpoint]) -> Site:
+    return Site(
+        id=region.id,
+        latitude=region.latitude,
+        longitude=region.longitude,
+        weight=region.weight,
+        bias_us=round(region.bias_ms * 1000),
+        state=region.state,
+        endpoints=tuple(sorted(endpoints, key=lambda each: each.id)),
+        capacity=region.capacity if isinstance(region, TransceiverRegion) else None,
+    )
+
+
+def _relay_sites(plan: Plan) -> tuple[Site, ...]:
+    endpoints: dict[str, list[Endpoint]] = {}
+    for relay in plan.document.relays:
+        endpoints.setdefault(relay.region, []).append(
+            Endpoint(
+                relay.id,
+                relay.ipv4,
+                relay.ipv6,
+                relay.weight,
+                relay.state is State.ACTIVE,
+                relay.probe,
+                relay.failure_domain or relay.id,
+                relay.forced,
+            )
+        )
+    return tuple(
+        _site(region, endpoints.get(region.id, ()))
+        for region in sorted(plan.document.regions, key=lambda each: each.id)
+    )
+
+
+def _transceiver_sites(plan: Plan, *, signalling: bool) -> tuple[Site, ...]:
+    endpoints: dict[str, list[Endpoint]] = {}
+    for each in plan.document.transceivers:
+        if signalling:
+            ipv4, ipv6 = each.signalling_ipv4, each.signalling_ipv6
+            if ipv4 is None and ipv6 is None:
+                continue
+        else:
+            ipv4 = each.host if isinstance(each.host, IPv4Address) else None
+            ipv6 = each.host if isinstance(each.host, IPv6Address) else None
+        endpoints.setdefault(each.region, []).append(
+            Endpoint(each.id, ipv4, ipv6, each.weight, each.state is State.ACTIVE, None, each.id)
+        )
+    return tuple(
+        _site(region, endpoints.get(region.id, ()))
+        for region in sorted(plan.document.transceiver_regions, key=lambda each: each.id)
+    )

@@ -1,0 +1,69 @@
+"""Samples of round-trip times as machines report them: who measured what to which relay, when."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Annotated
+
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+
+from firsthop_steering.plan.model import Slug
+from firsthop_zones.model import Model
+
+MOST_SAMPLES = 1000
+"""In one batch: reading one holds up everything else for 30 ms."""
+MOST_RTT_MS = 3000.0
+"""Whatever takes longer waited for something else than the path."""
+_WIDEST = {4: 24, 6: 48}
+"""Prefix lengths: what is learned is kept by these."""
+
+
+def _first_address(text: object) -> object:
+    """An address as it is; of a prefix its first, if it is no wider than what is kept."""
+    if not isinstance(text, str) or "/" not in text:
+        return text
+    network = ip_network(text, strict=False)
+    if network.prefixlen < _WIDEST[network.version]:
+        raise ValueError(f"a prefix is /{_WIDEST[network.version]} or longer")
+    return str(network.network_address)
+
+
+ClientAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_first_address)]
+
+
+class Sample(Model):
+    """One round trip between a client and a relay, or some relay of a region."""
+
+    client: ClientAddress = Field(examples=["192.0.2.17", "2001:db8:1::/48"])
+    """An address, or a prefix of at least /24 (IPv6: /48)."""
+    relay: Slug | None = None
+    region: Slug | None = None
+    rtt_ms: float = Field(gt=0, le=MOST_RTT_MS, allow_inf_nan=False)
+    at: AwareDatetime
+    """When it was measured."""
+    representative: bool = False
+    """Not a client was measured, but a host that stands for the clients of its prefix: it counts
+    for four clients at most, however often it is measured."""
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Sample:
+        if (self.relay is None) == (self.region is None):
+            raise ValueError("needs exactly one of relay and region")
+        return self
+
+
+class SampleBatch(Model):
+    """What one machine measured since its last batch."""
+
+    batch: str = Field(pattern=r"^[A-Za-z0-9_-]{8,64}$")
+    """A name that its sender makes for it: the same batch again changes nothing."""
+    samples: tuple[Sample, ...] = Field(min_length=1, max_length=MOST_SAMPLES)
+
+
+class SamplesTaken(Model):
+    """What became of a batch."""
+
+    batch: str
+    samples: int
+    """How many were taken; 0 of a batch that was taken before."""
+    repeated: bool

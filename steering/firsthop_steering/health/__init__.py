@@ -1,0 +1,1 @@
+"""Is a relay up? Views, quorum, damping, depool limits, slow start."""

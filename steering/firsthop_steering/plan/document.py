@@ -1,0 +1,328 @@
+"""The declarative document: everything an operator configures, in one value.
+
+`apply`, `export`, revisions, snapshots and `edge --config` share it. This module knows what must
+hold between objects; what must hold within one stands at its model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from firsthop_steering.plan.fairness import impossible
+from firsthop_steering.plan.model import (
+    Override,
+    Region,
+    Relay,
+    Service,
+    Transceiver,
+    TransceiverRegion,
+)
+from firsthop_zones.faults import DocumentError, Problem
+from firsthop_zones.model import Model, Zone
+from firsthop_zones.rules import zone_of, zone_problems, zone_warnings
+from firsthop_zones.zonefile import read_zone
+
+__all__ = [
+    "Document",
+    "DocumentError",
+    "Problem",
+    "checked",
+    "load_yaml",
+    "problems_in",
+    "warnings_in",
+    "zone_of",
+]
+
+
+class Document(Model):
+    """The configuration of a whole deployment."""
+
+    regions: tuple[Region, ...] = ()
+    relays: tuple[Relay, ...] = ()
+    transceiver_regions: tuple[TransceiverRegion, ...] = ()
+    transceivers: tuple[Transceiver, ...] = ()
+    zones: tuple[Zone, ...] = ()
+    services: tuple[Service, ...] = ()
+    overrides: tuple[Override, ...] = ()
+
+    def canonical(self) -> bytes:
+        """The one JSON text of this value: keys sorted, no spaces."""
+        return json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
+        ).encode()
+
+    def digest(self) -> str:
+        """SHA-256 of `canonical()`, in hex."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+
+def problems_in(document: Document) -> list[Problem]:
+    """What does not hold between the document's objects; empty when it may be used."""
+    return [
+        *_duplicates(document),
+        *_relay_problems(document),
+        *_transceiver_problems(document),
+        *zone_problems(document.zones, document.services),
+        *_service_problems(document),
+        *_override_problems(document),
+        *impossible(
+            document.services,
+            document.overrides,
+            (document.regions, document.relays),
+            (document.transceiver_regions, document.transceivers),
+        ),
+    ]
+
+
+def warnings_in(document: Document) -> list[Problem]:
+    """What may be used, but is hardly meant: name servers without an address."""
+    return list(zone_warnings(document.zones, document.services))
+
+
+def checked(document: Document) -> Document:
+    """The same document, or DocumentError with every problem in it."""
+    problems = problems_in(document)
+    if problems:
+        raise DocumentError(problems)
+    return document
+
+
+def _repeated(values: Iterable[Any]) -> set[Any]:
+    return {value for value, times in Counter(values).items() if times > 1}
+
+
+def _duplicates(document: Document) -> Iterator[Problem]:
+    collections: dict[str, Iterable[str]] = {
+        "regions": (each.id for each in document.regions),
+        "relays": (each.id for each in document.relays),
+        "transceiver_regions": (each.id for each in document.transceiver_regions),
+        "transceivers": (each.id for each in document.transceivers),
+        "zones": (each.apex for each in document.zones),
+        "services": (each.id for each in document.services),
+        "overrides": (each.id for each in document.overrides),
+    }
+    for collection, ids in collections.items():
+        for each in sorted(_repeated(ids)):
+            yield Problem(f"{collection}/{each}", "must be unique: it is there more than once")
+
+
+def _relay_problems(document: Document) -> Iterator[Problem]:
+    regions = {region.id for region in document.regions}
+    transceiver_regions = {region.id for region in document.transceiver_regions}
+    taken: dict[tuple[object, str, int], str] = {}
+    for relay in document.relays:
+        if relay.region not in regions:
+            yield Problem(f"relays/{relay.id}/region", f"names no region: {relay.region}")
+        far = relay.probe.transceiver_region
+        if far is not None and far not in transceiver_regions:
+            yield Problem(
+                f"relays/{relay.id}/probe/transceiver_region", f"names no transceiver region: {far}"
+            )
+        for address in (relay.ipv4, relay.ipv6):
+            if address is None:
+                continue
+            for transport, port in (("UDP", relay.udp_port), ("TCP", relay.tcp_port)):
+                if port is None:
+                    continue
+                other = taken.setdefault((address, transport, port), relay.id)
+                if other != relay.id:
+                    yield Problem(
+                        f"relays/{relay.id}/ipv{address.version}",
+                        f"{address} {transport} port {port} is relay {other}'s already",
+                    )
+
+
+def _transceiver_problems(document: Document) -> Iterator[Problem]:
+    regions = {region.id for region in document.transceiver_regions}
+    for each in document.transceivers:
+        if each.region not in regions:
+            yield Problem(
+                f"transceivers/{each.id}/region", f"names no transceiver region: {each.region}"
+            )
+    for collection, values in (
+        ("transceiver_regions", document.transceiver_regions),
+        ("transceivers", document.transceivers),
+    ):
+        ids: dict[int, str] = {}
+        for value in values:
+            if value.wire_id is not None:
+                other = ids.setdefault(value.wire_id, value.id)
+                if other != value.id:
+                    yield Problem(
+                        f"{collection}/{value.id}/wire_id", f"{value.wire_id} is {other}'s already"
+                    )
+    taken: dict[tuple[object, int], str] = {}
+    for each in document.transceivers:
+        other = taken.setdefault((each.host, each.port), each.id)
+        if other != each.id:
+            yield Problem(
+                f"transceivers/{each.id}/port",
+                f"{each.host} port {each.port} is transceiver {other}'s already",
+            )
+
+
+def _service_problems(document: Document) -> Iterator[Problem]:
+    relay_regions = {region.id for region in document.regions}
+    transceiver_regions = {region.id for region in document.transceiver_regions}
+    for name in sorted(_repeated(service.name for service in document.services)):
+        yield Problem("services", f"two services have the name {name}")
+    for service in document.services:
+        pool = relay_regions if service.pool == "relays" else transceiver_regions
+        for region in service.regions or ():
+            if region not in pool:
+                yield Problem(
+                    f"services/{service.id}/regions", f"names no region of its pool: {region}"
+                )
+        for region in service.transceiver_regions or ():
+            if region not in transceiver_regions:
+                yield Problem(
+                    f"services/{service.id}/transceiver_regions",
+                    f"names no transceiver region: {region}",
+                )
+
+
+def _override_problems(document: Document) -> Iterator[Problem]:
+    services = {service.id: service for service in document.services}
+    relay_regions = {region.id for region in document.regions}
+    transceiver_regions = {region.id for region in document.transceiver_regions}
+    for override in document.overrides:
+        allowed = relay_regions | transceiver_regions
+        if override.service is not None:
+            service = services.get(override.service)
+            if service is None:
+                yield Problem(
+                    f"overrides/{override.id}/service", f"names no service: {override.service}"
+                )
+            else:
+                allowed = relay_regions if service.pool == "relays" else transceiver_regions
+        for region in override.regions:
+            if region not in allowed:
+                yield Problem(f"overrides/{override.id}/regions", f"names no region: {region}")
+    matches = Counter(
+        (each.service, each.cidr or each.asn or each.country or each.continent, each.expires_at)
+        for each in document.overrides
+    )
+    for override in document.overrides:
+        match = override.cidr or override.asn or override.country or override.continent
+        if matches[(override.service, match, override.expires_at)] > 1:
+            yield Problem(
+                f"overrides/{override.id}", f"another override matches {match} as specifically"
+            )
+
+
+def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Document:
+    """The document in a YAML text, checked.
+
+    A zone may be `{file: path}`: `read_file` gives the text of a zone file by its path, and raises
+    OSError or UnicodeDecodeError; without it such zones are refused. Raises DocumentError whose
+    problems name field, rule and line: of a syntax error, an unknown or repeated key, a value out
+    of its range, a line of a zone file; references to nothing come without a line.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except RecursionError:
+        raise DocumentError([Problem("document", "is nested too deeply")]) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        rule = f"is not YAML: {getattr(error, 'problem', None) or error}"
+        raise DocumentError([Problem("document", rule, mark.line + 1 if mark else None)]) from None
+    if not isinstance(raw, dict):
+        raise DocumentError([Problem("document", "must be a mapping of collections", 1)])
+    repeated = list(_repeated_keys(node))
+    if repeated:
+        raise DocumentError(repeated)
+    _read_zone_files(raw, node, read_file)
+    try:
+        return checked(Document.model_validate(raw))
+    except ValidationError as error:
+        raise DocumentError(
+            [
+                Problem(
+                    "/".join(str(part) for part in fault["loc"]) or "document",
+                    _rule(fault),
+                    _line(node, fault["loc"]),
+                )
+                for fault in error.errors()
+            ]
+        ) from None
+
+
+def _read_zone_files(
+    raw: dict[str, Any], node: yaml.Node | None, read_file: Callable[[str], str] | None
+) -> None:
+    """Puts zones in the place of `file:`."""
+    problems: list[Problem] = []
+    zones = raw.get("zones")
+    if not isinstance(zones, list):
+        return
+    for place, zone in enumerate(zones):
+        if not isinstance(zone, dict) or "file" not in zone:
+            continue
+        try:
+            zones[place] = _zone_file(zone, read_file)
+        except DocumentError as error:
+            problems += error.problems
+        except ValueError as error:
+            path = ("zones", place, "file")
+            field = "/".join(map(str, path))
+            problems.append(Problem(field, str(error), _line(node, path)))
+    if problems:
+        raise DocumentError(problems)
+
+
+def _zone_file(zone: dict[str, Any], read_file: Callable[[str], str] | None) -> Zone:
+    path, apex = zone["file"], zone.get("apex")
+    if read_file is None:
+        raise ValueError("names a file, and none is read here: write the zone out")
+    if not isinstance(path, str) or not isinstance(apex, str | None):
+        raise ValueError("must be a path, and apex beside it a name")
+    if others := sorted(map(str, zone.keys() - {"file", "apex"})):
+        raise ValueError(f"only apex may stand beside it, not {', '.join(others)}")
+    try:
+        text = read_file(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    return read_zone(text, source=path, apex=apex)
+
+
+def _rule(fault: Any) -> str:
+    message: str = fault["msg"]
+    return message.removeprefix("Value error, ")
+
+
+def _line(node: yaml.Node | None, path: tuple[int | str, ...]) -> int | None:
+    """The line of the deepest node that exists on `path`."""
+    line = None if node is None else node.start_mark.line + 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            entry = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if entry is None:
+                break
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _repeated_keys(node: yaml.Node | None) -> Iterator[Problem]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield Problem(str(key.value), "key is repeated", key.start_mark.line + 1)
+            seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value)

@@ -1,0 +1,304 @@
+"""The nouns of a plan: regions, relays, transceivers, services, overrides.
+
+One schema serves the admin API, the declarative document, revisions and snapshots, so a field is
+described once, here (zones and records: `firsthop_zones.model`). What belongs together across
+objects (references, uniqueness) is checked in `firsthop_steering.plan.document`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Annotated, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from firsthop_ice.desired_state import State as State
+from firsthop_zones.model import DomainName, Model
+
+Slug = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Short name: lower-case letters, digits and inner hyphens, 1 to 63.",
+        examples=["fra"],
+    ),
+]
+Latitude = Annotated[float, Field(ge=-90, le=90, description="Degrees north.")]
+Longitude = Annotated[float, Field(ge=-180, le=180, description="Degrees east.")]
+Weight = Annotated[
+    int,
+    Field(ge=0, le=100, description="Per cent of those who reach it that it keeps; 0 drains."),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+WireId = Annotated[
+    int, Field(ge=1, le=65535, description="16-bit id inside credentials; never reused.")
+]
+
+
+class Region(Model):
+    """A place where relays stand."""
+
+    id: Slug
+    name: str = Field(default="", max_length=200)
+    latitude: Latitude
+    longitude: Longitude
+    weight: Weight = 100
+    bias_ms: float = Field(default=0.0, ge=-500, le=500, allow_inf_nan=False)
+    """Milliseconds taken off this region's score: positive draws clients, negative repels."""
+    state: State = State.ACTIVE
+
+
+ProbeKind = Literal["stun", "tcp", "tls", "http", "https", "dns", "icmp", "turn", "path"]
+_HTTP: tuple[ProbeKind, ...] = ("http", "https")
+_TLS: tuple[ProbeKind, ...] = ("tls", "https")
+_PROBE_FIELDS: dict[str, tuple[ProbeKind, ...]] = {
+    "port": ("stun", "tcp", "tls", "http", "https", "dns", "turn", "path"),
+    "path": _HTTP,
+    "expect_status": _HTTP,
+    "expect_body": _HTTP,
+    "host": ("http", "https", "tls"),
+    "verify": _TLS,
+    "min_valid_days": ("tls",),
+    "dns_name": ("dns",),
+    "transceiver_region": ("path",),
+}
+"""The kinds of probe that read a field; those that all of them read are not named."""
+
+
+Family = Literal["ipv4", "ipv6"]
+Liveness = Literal["up", "down", "unknown"]
+"""`unknown`: nobody has seen enough. It is never treated as `down`."""
+
+
+class Forced(Model):
+    """An operator's word on a relay, beside what is measured and stronger than that."""
+
+    verdict: Literal["up", "down"]
+    until: AwareDatetime | None = None
+    """When measurement has the word again; null: when the operator takes it back."""
+    note: str = Field(default="", max_length=1000)
+
+    def active(self, now: datetime) -> bool:
+        """Whether it still holds at `now`."""
+        return self.until is None or now < self.until
+
+
+class Probe(Model):
+    """How one relay's liveness is checked, by every vantage."""
+
+    kind: ProbeKind = "stun"
+    port: Port | None = None
+    """Default: the UDP port for stun, turn and path, 53 for dns, else the TCP port."""
+    path: str = Field(default="/", max_length=1024, pattern=r"^/[!-~]*$")
+    expect_status: int = Field(default=200, ge=100, le=599)
+    expect_body: str | None = Field(default=None, min_length=1, max_length=1000)
+    """For http and https: text that the first 64 KiB of the body must hold (as UTF-8)."""
+    host: str | None = Field(
+        default=None, max_length=253, pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$"
+    )
+    """Name to ask for: the Host header of http and https, the server name (SNI) of TLS."""
+    verify: bool = False
+    """For tls and https: the certificate must be trusted by the prober's system, and be for `host`,
+    or for the address when there is none."""
+    min_valid_days: int = Field(default=0, ge=0, le=3650)
+    """For tls: fail so many days before the certificate expires; 0: when it has."""
+    dns_name: Annotated[DomainName | None, Field(validate_default=True)] = None
+    """For dns: the name to ask an A record of."""
+    transceiver_region: Annotated[Slug | None, Field(validate_default=True)] = None
+    """For path: where the check is led through the relay; a transceiver there must answer it."""
+    interval_s: float = Field(default=1.0, ge=0.1, le=3600)
+    timeout_s: float = Field(default=0.8, ge=0.05, le=60)
+    rise: int = Field(default=2, ge=1, le=100)
+    """Successes in a row that turn a vantage's view to up."""
+    fall: int = Field(default=3, ge=1, le=100)
+    """Failures in a row that turn a vantage's view to down."""
+    families: tuple[Family, ...] | None = Field(default=None, min_length=1, max_length=2)
+    """Which of the relay's addresses are checked, each with a verdict of its own; null: all."""
+    slow_start_s: float = Field(default=10.0, ge=0, le=3600)
+    """Seconds over which a relay that comes back from being down gets its whole share again."""
+
+    @field_validator(*_PROBE_FIELDS)
+    @classmethod
+    def _read_by_its_kind(cls, value: object, about: ValidationInfo) -> object:
+        kind, name = about.data.get("kind"), str(about.field_name)
+        if kind == "dns" and name == "dns_name" and value is None:
+            raise ValueError("a dns probe needs a name to ask for")
+        if kind == "path" and name == "transceiver_region" and value is None:
+            raise ValueError("a path probe needs a transceiver region to lead to")
+        given = value != cls.model_fields[name].default
+        if given and kind is not None and kind not in _PROBE_FIELDS[name]:
+            raise ValueError(f"not of {kind} probes; only for {', '.join(_PROBE_FIELDS[name])}")
+        return value
+
+
+class Relay(Model):
+    """One address that forwards media, in one region."""
+
+    id: Slug
+    region: Slug
+    kind: Literal["relay", "turn"] = "relay"
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    udp_port: Port = 3478
+    tcp_port: Port | None = None
+    weight: Weight = 100
+    capacity: int | None = Field(default=None, ge=1)
+    """Sessions it can carry; null: not known."""
+    state: State = State.ACTIVE
+    failure_domain: str | None = Field(default=None, max_length=63)
+    """What fails together (rack, site, provider); answers take different ones first."""
+    probe: Probe = Probe()
+    forced: Forced | None = None
+
+    @model_validator(mode="after")
+    def _probed_as_what_it_is(self) -> Relay:
+        """A TURN server has no relay's key, so a stun probe would find it dead for ever."""
+        if self.kind == "turn" and self.probe.kind == "stun":
+            # Not before the fields are read: what such a validator hands on is no JSON any more.
+            object.__setattr__(self, "probe", self.probe.model_copy(update={"kind": "turn"}))
+        return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Relay:
+        if self.ipv4 is None and self.ipv6 is None:
+            raise ValueError("a relay needs an ipv4 or an ipv6 address")
+        by_tcp = self.probe.kind not in ("stun", "dns", "icmp", "turn", "path")
+        if by_tcp and self.probe.port is None and self.tcp_port is None:
+            raise ValueError(f"a {self.probe.kind} probe needs probe.port or tcp_port")
+        for family in self.probe.families or ():
+            if getattr(self, family) is None:
+                raise ValueError(f"probe.families names {family}, but there is no {family} address")
+        return self
+
+
+def _network(text: object) -> object:
+    return ip_network(text, strict=True) if isinstance(text, str) else text
+
+
+Cidr = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+
+
+class TransceiverRegion(Model):
+    """A place where sessions end; credentials name it by its wire id."""
+
+    id: Slug
+    wire_id: WireId | None = None
+    """Assigned at random by the control plane when absent."""
+    latitude: Latitude
+    longitude: Longitude
+    weight: Weight = 100
+    bias_ms: float = Field(default=0.0, ge=-500, le=500, allow_inf_nan=False)
+    capacity: int | None = Field(default=None, ge=1)
+    """Sessions that all its transceivers may carry together; null: what they say themselves."""
+    state: State = State.ACTIVE
+    networks: tuple[Cidr, ...] = Field(default=(), max_length=64)
+    """Where transceivers may register themselves: all their addresses must lie in these. With none
+    they are for operators alone to name."""
+
+
+class Transceiver(Model):
+    """One media end inside a transceiver region."""
+
+    id: Slug
+    wire_id: WireId | None = None
+    """Assigned at random by the control plane when absent."""
+    region: Slug
+    host: IPv4Address | IPv6Address
+    port: Port
+    signalling_ipv4: IPv4Address | None = None
+    signalling_ipv6: IPv6Address | None = None
+    signalling_port: Port | None = None
+    weight: Weight = 100
+    capacity: int | None = Field(default=None, ge=1)
+    """Sessions it can carry; null: what it says itself, if it does."""
+    state: State = State.ACTIVE
+    registered: bool = False
+    """It registered itself, and may change its addresses and capacity; a document that leaves it
+    out does not delete it."""
+
+
+class Service(Model):
+    """A name whose answers are steered."""
+
+    id: Slug
+    name: DomainName
+    pool: Literal["relays", "transceivers"] = "relays"
+    ttl: int = Field(default=30, ge=0, le=86400)
+    """Seconds that an answer is kept, or less: until checks could change it, down to `ttl_min`."""
+    ttl_min: int | None = Field(default=None, ge=0, le=86400)
+    """Least TTL, however soon checks could change the answer; null: half of `ttl`, rounded up, so
+    that quick checks do not have every resolver ask every few seconds."""
+    ttl_max: int = Field(default=300, ge=1, le=86400)
+    """What `ttl` may not exceed."""
+    answers: int = Field(default=1, ge=1, le=8)
+    min_candidates: int = Field(default=1, ge=1, le=8)
+    """Failure domains that each group of clients is to have: those of no override, and those of
+    each. A document that cannot give so many is refused; while fewer are up, the status warns."""
+    regions: tuple[Slug, ...] | None = None
+    """Regions of the pool that may answer; null: all."""
+    transceiver_regions: tuple[Slug, ...] | None = None
+    """Where sessions of this service may end; null: all."""
+    when_all_down: Literal["open", "closed", "fallback"] = "open"
+    """With no relay up: ignore health, answer nothing, or answer with `fallback`."""
+    fallback: tuple[IPv4Address | IPv6Address, ...] = Field(default=(), max_length=8)
+    ecs: bool = True
+    """Whether EDNS client subnet is used for this name (RFC 7871)."""
+    view: Literal["global", "local"] = "global"
+    """Whose verdict on relays an edge goes by: that of all vantages, or first that of the vantage
+    which bears the name of the edge's own region."""
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Service:
+        if self.when_all_down == "fallback" and not self.fallback:
+            raise ValueError("when_all_down: fallback needs at least one address in fallback")
+        if not self.shortest_ttl <= self.ttl <= self.ttl_max:
+            raise ValueError("ttl must lie within ttl_min and ttl_max")
+        return self
+
+    @property
+    def shortest_ttl(self) -> int:
+        """`ttl_min`, or what stands for it."""
+        return (self.ttl + 1) // 2 if self.ttl_min is None else self.ttl_min
+
+
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+
+
+class Override(Model):
+    """A rule for some clients; the most specific wins: CIDR, then ASN, country, continent."""
+
+    id: Slug
+    cidr: Cidr | None = None
+    asn: int | None = Field(default=None, ge=1, le=2**32 - 1)
+    country: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
+    continent: Literal["AF", "AN", "AS", "EU", "NA", "OC", "SA"] | None = None
+    regions: tuple[Slug, ...] = Field(min_length=1)
+    mode: Literal["prefer", "only", "avoid"]
+    """prefer: these first, in order; only: these and no others, in order; avoid: never these."""
+    service: Slug | None = None
+    """The service it is for; null: all."""
+    expires_at: AwareDatetime | None = None
+    note: str = Field(default="", max_length=1000)
+
+    @model_validator(mode="after")
+    def _one_match(self) -> Override:
+        matches = (self.cidr, self.asn, self.country, self.continent)
+        if sum(match is not None for match in matches) != 1:
+            raise ValueError("needs exactly one of cidr, asn, country, continent")
+        if isinstance(self.cidr, IPv6Network) and self.cidr.prefixlen > 64:
+            raise ValueError("cidr: IPv6 clients are told apart up to /64")
+        if isinstance(self.cidr, IPv6Network) and self.cidr.subnet_of(_SIX_TO_FOUR):
+            raise ValueError("cidr: 6to4 clients are IPv4 clients; give their IPv4 network")
+        return self
+
+    def active(self, now: datetime) -> bool:
+        """Whether it still holds at `now`."""
+        return self.expires_at is None or now < self.expires_at

@@ -1,0 +1,1 @@
+"""Explanations, counterfactuals and simulated changes."""

@@ -1,0 +1,36 @@
+"""Whether a change can move anybody at all, told without asking for anybody: most cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.topology import Pool
+from firsthop_steering.plan.model import Service
+
+
+def affected(before: Steering, after: Steering) -> tuple[str, ...]:
+    """The names of the services whose clients may move, by what decisions on regions are made of.
+
+    Both are of one geo table, and under the same prices and learned round trips.
+    """
+    old, new = _services(before), _services(after)
+    names = sorted(old.keys() | new.keys())
+    return tuple(each for each in names if old.get(each) != new.get(each))
+
+
+def _services(steering: Steering) -> dict[str, Hashable]:
+    return {each.name: _inputs(steering, each) for each in steering.atlas.services.values()}
+
+
+def _inputs(steering: Steering, service: Service) -> Hashable:
+    pool: Pool = "relays" if service.pool == "relays" else "signalling"
+    field = steering.roster(service, pool)
+    sites = tuple(
+        (
+            site.id, site.latitude, site.longitude, site.weight, site.bias_us, site.state,
+            bool(field.up[index]), bool(field.anyhow[index]), field.weights[index],
+        )
+        for index, site in enumerate(steering.atlas.pools[pool])
+    )  # fmt: skip
+    return pool, service.regions, service.when_all_down, steering.rules(service, pool), sites

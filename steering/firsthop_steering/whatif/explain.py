@@ -1,0 +1,182 @@
+"""A decision as JSON: every region with its numbers and its fate. Computes nothing again."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from firsthop_geodata.addresses import special_block
+from firsthop_steering.decision.availability import Standing, told
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.endpoints import addresses
+from firsthop_steering.decision.lifetime import Lifetimes
+from firsthop_steering.decision.model import Candidate, Decision
+from firsthop_steering.decision.topology import Client, Endpoint, Pool
+from firsthop_steering.plan.model import Service
+
+
+def explain(
+    steering: Steering, service: Service, address: IPv4Address | IPv6Address
+) -> dict[str, Any]:
+    """Why a client of `service` is answered as it is, by DNS and by the allocator.
+
+    Times are milliseconds, distances kilometres. `media` says the same of the transceiver region;
+    it is null where no relay region is chosen or there is no transceiver region.
+    """
+    client = steering.atlas.client(address)
+    decision = steering.decide(service, client)
+    pool: Pool = "relays" if service.pool == "relays" else "signalling"
+    media: dict[str, Any] | None = None
+    if pool == "relays" and decision.site is not None and steering.atlas.pools["media"]:
+        regions = [site.id for site in steering.atlas.pools["relays"]]
+        chosen = steering.decide_media(service, client, regions.index(decision.site.id))
+        media = _decision(steering, chosen, "media", None)
+    return {
+        "service": service.id,
+        "name": service.name,
+        "client": {
+            **_client(steering, client, address),
+            "as_subnet": _as_subnet(decision, address),
+        },
+        "plan": decision.plan,
+        "status": decision.status,
+        "view": _view(steering, service),
+        "bucket": decision.bucket,
+        **_decision(steering, decision, pool, client.cell),
+        "answer": _answer(steering, decision, pool),
+        "media": media,
+    }
+
+
+def _view(steering: Steering, service: Service) -> str:
+    """Whose word on relays is believed first."""
+    if service.view == "global":
+        return "global"
+    if steering.vantage is None:
+        return "global, as no place of an edge was named"
+    return f"local: that of {steering.vantage}, then that of all"
+
+
+def _client(
+    steering: Steering, client: Client, address: IPv4Address | IPv6Address
+) -> dict[str, Any]:
+    geo = steering.atlas.geo
+    located = client.cell is not None
+    return {
+        "address": str(address),
+        "located": located,
+        "latitude": float(geo.latitudes[client.cell]) if located else None,
+        "longitude": float(geo.longitudes[client.cell]) if located else None,
+        "country": client.country or None,
+        "continent": client.continent or None,
+        "asn": client.asn or None,
+    }
+
+
+def _as_subnet(decision: Decision, address: IPv4Address | IPv6Address) -> str | None:
+    """What DNS does with a client subnet like this, where it does not decide as it does here."""
+    block = special_block(address)
+    if not decision.service.ecs:
+        return "DNS answers by the resolver's address: the service has ecs off"
+    if block is None or decision.client.cell is not None or decision.ranking.rule is not None:
+        return None
+    return (
+        f"DNS answers by the resolver's address: {block} is special-purpose space, which neither "
+        "the geo data nor an override places (RFC 7871 §10)"
+    )
+
+
+def _decision(
+    steering: Steering, decision: Decision, pool: Pool, cell: int | None
+) -> dict[str, Any]:
+    rule = decision.ranking.rule
+    return {
+        "region": decision.site.id if decision.site else None,
+        "outcome": decision.ranking.outcome,
+        "reason": decision.reason,
+        "override": {"id": rule.id, "mode": rule.mode} if rule else None,
+        "candidates": [
+            _candidate(steering, decision, each, pool, cell)
+            for each in (*decision.walk, *_dropped(decision))
+        ],
+    }
+
+
+def _dropped(decision: Decision) -> tuple[Candidate, ...]:
+    return decision.ranking.candidates[decision.ranking.eligible :]
+
+
+def _candidate(
+    steering: Steering, decision: Decision, each: Candidate, pool: Pool, cell: int | None
+) -> dict[str, Any]:
+    site = each.site
+    index = next(i for i, other in enumerate(steering.atlas.pools[pool]) if other is site)
+    standings = steering.roster(decision.service, pool).standings
+    distance = None if cell is None else round(steering.atlas.distance_km(pool, index, cell), 1)
+    return {
+        "region": site.id,
+        "fate": decision.fate(each),
+        "rtt_ms": each.rtt_ms,
+        "rtt_source": each.rtt_source,
+        "distance_km": distance,
+        "bias_ms": site.bias_us / 1000,
+        "price_ms": each.price_us / 1000,
+        "charged_ms": decision.charged_ms(each),
+        "score_ms": decision.score_ms(each),
+        "weight": site.weight,
+        "weight_now": each.weight,
+        "state": site.state,
+        "endpoints_up": each.up,
+        "endpoints": {
+            endpoint.id: _words(steering, endpoint, standings[endpoint.id])
+            for endpoint in site.endpoints
+        },
+    }
+
+
+def _words(steering: Steering, endpoint: Endpoint, stands: Standing) -> str:
+    """The standing of an endpoint, whose word that is, and what is measured beside it."""
+    held = told(endpoint, steering.status)
+    if endpoint.probe is None and held.verdict == "unknown":
+        return "not probed"
+    words: list[str] = [stands.verdict]
+    words += [f"{family} {verdict}" for family, verdict in sorted(stands.families.items())]
+    if stands.source == "operator" and endpoint.forced is not None:
+        until = endpoint.forced.until
+        words += [f"forced until {until:%Y-%m-%d %H:%M:%S} UTC" if until else "forced"]
+        words += [f"measured {held.verdict}"]
+    elif held.crashed:
+        words += ["crashed, as its agent says", f"measured {held.verdict}"]
+    elif held.stops_at is not None:
+        words += [f"goes down at {held.stops_at:%H:%M:%S} UTC"]
+    elif held.draining:
+        words += ["draining"]
+    if stands.source == "local":
+        since = f" since {stands.since:%H:%M:%S} UTC" if stands.since else ""
+        words += [f"seen from {steering.vantage}{since}", f"from all {held.verdict}"]
+    if stands.share < 100 and stands.verdict != "down":
+        words += [f"starting with {stands.share} % of its weight"]
+    return ", ".join(words)
+
+
+def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, list[str] | int]:
+    """What DNS says: the endpoints named, the addresses of A and AAAA, and the TTL in seconds."""
+    service, outcome = decision.service, decision.ranking.outcome
+    ttl = Lifetimes(steering, service, pool).ttl(decision.site)
+    if decision.site is None:
+        spare = service.fallback if outcome == "fallback" else ()
+        return {
+            "endpoints": [],
+            "ipv4": [str(each) for each in spare if each.version == 4],
+            "ipv6": [str(each) for each in spare if each.version == 6],
+            "ttl": ttl,
+        }
+    place = steering.atlas.pools[pool].index(decision.site)
+    usable = steering.usable(service, pool, place, ignore_health=outcome == "open")
+    named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
+    return {
+        "endpoints": [each.id for each in named],
+        "ipv4": [str(each) for each in ipv4],
+        "ipv6": [str(each) for each in ipv6],
+        "ttl": ttl,
+    }

@@ -1,0 +1,98 @@
+"""A decision under changes that are supposed one after the other; nothing of them is real."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.model import Decision
+from firsthop_steering.decision.topology import Atlas, Client, Pool, Site
+from firsthop_steering.feed.snapshot import RelayStatus
+from firsthop_steering.plan.document import Document
+from firsthop_steering.plan.model import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Supposition:
+    """Where a client is sent, and one region that it might be sent to."""
+
+    steering: Steering
+    service: str
+    client: Client
+    region: str
+
+    @property
+    def its(self) -> Service:
+        return self.steering.atlas.services[self.service]
+
+    @property
+    def pool(self) -> Pool:
+        return "relays" if self.its.pool == "relays" else "signalling"
+
+    @property
+    def collection(self) -> Literal["regions", "transceiver_regions"]:
+        return "regions" if self.pool == "relays" else "transceiver_regions"
+
+    @property
+    def endpoints(self) -> Literal["relays", "transceivers"]:
+        """The collection of what stands in the regions."""
+        return "relays" if self.pool == "relays" else "transceivers"
+
+    @property
+    def index(self) -> int:
+        """Of the region in its pool."""
+        return [site.id for site in self.steering.atlas.pools[self.pool]].index(self.region)
+
+    @property
+    def site(self) -> Site:
+        return self.steering.atlas.pools[self.pool][self.index]
+
+    def decide(self) -> Decision:
+        """Where the client is sent now."""
+        return self.steering.decide(self.its, self.client)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the client is sent to the region."""
+        site = self.decide().site
+        return site is not None and site.id == self.region
+
+    @property
+    def ignores_health(self) -> bool:
+        """Because none is up."""
+        return self.decide().ranking.outcome == "open"
+
+    def changed(self, collection: str, id_: str, **fields: Any) -> Supposition:
+        """With other fields of one object; regions stay where they are, and so do round trips."""
+        document = self.steering.atlas.plan.document
+        changed = tuple(
+            each.model_copy(update=fields) if each.id == id_ else each
+            for each in getattr(document, collection)
+        )
+        return self._under(document.model_copy(update={collection: changed}))
+
+    def without_override(self, id_: str) -> Supposition:
+        """Without one override."""
+        document = self.steering.atlas.plan.document
+        left = tuple(each for each in document.overrides if each.id != id_)
+        return self._under(document.model_copy(update={"overrides": left}))
+
+    def found_up(self, endpoint: str) -> Supposition:
+        """As if a relay were measured up and not forced, or a transceiver heard."""
+        old, kind = self.steering, self.endpoints
+        known = {**getattr(old.status, kind), endpoint: RelayStatus(verdict="up")}
+        status = old.status.model_copy(update={kind: known})
+        steering = Steering(
+            old.atlas, status, old.now, vantage=old.vantage, rtt=old.rtt, prices=old.prices
+        )
+        found = replace(self, steering=steering)
+        return found.changed(kind, endpoint, forced=None) if kind == "relays" else found
+
+    def _under(self, document: Document) -> Supposition:
+        old = self.steering
+        atlas = Atlas(old.atlas.plan.model_copy(update={"document": document}), old.atlas.geo)
+        steering = Steering(
+            atlas, old.status, old.now, vantage=old.vantage, rtt=old.rtt, prices=old.prices
+        )
+        return replace(self, steering=steering)

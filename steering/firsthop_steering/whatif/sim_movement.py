@@ -1,0 +1,129 @@
+"""Clients by the region they had and the region they get: the outcome of two compiled services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_steering.compile.preferences import Ints, numbered
+from firsthop_steering.whatif.sim_population import SPREAD, Crowd
+from firsthop_steering.whatif.sim_side import NOWHERE, Codes, Sent
+
+Floats = npt.NDArray[np.float64]
+_Part = tuple[int, int, float]
+"""Source, target, and the share of the buckets that goes from one to the other."""
+
+
+class Flows(NamedTuple):
+    """Clients by where they were and where they are then; one element each."""
+
+    weights: Floats
+    cells: npt.NDArray[np.uint32]
+    """NO_CELL where not located."""
+    old_columns: Ints
+    new_columns: Ints
+    sources: Codes
+    targets: Codes
+
+    @property
+    def moving(self) -> npt.NDArray[np.bool_]:
+        """Who had a region and gets another, or none."""
+        moving: npt.NDArray[np.bool_] = self.sources != self.targets
+        moving &= self.sources != NOWHERE
+        return moving
+
+    @property
+    def moved(self) -> float:
+        """The share of those who are moving; 0 of nobody."""
+        total = float(self.weights.sum())
+        return float(self.weights[self.moving].sum()) / total if total else 0.0
+
+    def matrix(self, regions: int) -> Floats:
+        """Weights by source × target; the last row and column stand for none."""
+        size = regions + 1
+        sources, targets = self.sources.astype(np.int64), self.targets.astype(np.int64)
+        places = (sources % size) * size + targets % size
+        counted = np.bincount(places, weights=self.weights, minlength=size * size)
+        return counted.astype(np.float64).reshape(size, size)
+
+
+def together(flows: Sequence[Flows]) -> Flows:
+    """The clients of all."""
+    return Flows(*(np.concatenate(each) for each in zip(*flows, strict=True)))
+
+
+def flows_of(crowds: Sequence[Crowd], before: Sent, after: Sent) -> list[Flows]:
+    """For each crowd where its clients were and are then."""
+    known: dict[int, list[_Part]] = {}
+    return [
+        _flows(
+            crowd,
+            (before.rows, after.rows),
+            (before.decisions[place], after.decisions[place]),
+            (before.columns[place], after.columns[place]),
+            known,
+        )
+        for place, crowd in enumerate(crowds)
+    ]
+
+
+def _flows(
+    crowd: Crowd,
+    rows: tuple[Codes, Codes],
+    decisions: tuple[Ints, Ints],
+    columns: tuple[Ints, Ints],
+    known: dict[int, list[_Part]],
+) -> Flows:
+    """A range whose clients are told apart by buckets becomes an element for each pair of regions.
+
+    What both decisions do to a bucket is known exactly; that a range has as many clients in one
+    bucket as in another is an approximation for ranges of few prefixes. `known` keeps the parts of
+    pairs of decisions that were met before.
+    """
+    if (crowd.buckets != SPREAD).any():
+        sources, targets = (
+            row[chosen, crowd.buckets] for row, chosen in zip(rows, decisions, strict=True)
+        )
+        return Flows(crowd.weights, crowd.cells, *columns, sources, targets)
+    pairs = decisions[0] * len(rows[1]) + decisions[1]
+    distinct, which = numbered(pairs, len(rows[0]) * len(rows[1]))
+    for pair in distinct.tolist():
+        if pair not in known:
+            old, new = divmod(pair, len(rows[1]))
+            known[pair] = _shares(rows[0][old], rows[1][new])
+    shares = [known[pair] for pair in distinct.tolist()]
+    parts = np.array([len(each) for each in shares], dtype=np.int64)
+    sources, targets, share = np.array([row for each in shares for row in each]).reshape(-1, 3).T
+    element, row = _repeated(parts, which)
+    return Flows(
+        crowd.weights[element] * share[row],
+        crowd.cells[element],
+        columns[0][element],
+        columns[1][element],
+        sources.astype(np.int16)[row],
+        targets.astype(np.int16)[row],
+    )
+
+
+def _repeated(parts: Ints, which: Ints) -> tuple[Ints, Ints]:
+    """Each element once for every part of its pair: the element, and the part's row."""
+    firsts = np.cumsum(parts) - parts
+    if (parts == 1).all():
+        return np.arange(len(which)), which
+    times = parts[which]
+    element = np.repeat(np.arange(len(which)), times)
+    nth = np.arange(len(element)) - np.repeat(np.cumsum(times) - times, times)
+    return element, firsts[which[element]] + nth
+
+
+def _shares(before: Codes, after: Codes) -> list[_Part]:
+    """(source, target, share of the buckets) of one pair of decisions."""
+    packed = (before.astype(np.int64) << 16) + (after.astype(np.int64) - NOWHERE)
+    pairs, counts = np.unique(packed, return_counts=True)
+    return [
+        (pair >> 16, (pair & 0xFFFF) + NOWHERE, count / len(packed))
+        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True)
+    ]

@@ -1,0 +1,96 @@
+"""Whom a simulation asks for: every located address of a family, or single clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_geodata.prefixes import NO_CELL, GeoTable, normalise
+from firsthop_steering.compile.client_classes import LAST_KEY, Cohorts, Keys
+from firsthop_steering.compile.preferences import Ints
+from firsthop_steering.decision.rendezvous import bucket
+from firsthop_steering.decision.topology import Atlas
+
+SPREAD = -1
+"""The bucket of a range: its clients are in all buckets alike."""
+_ROUNDING = 1e-12
+"""Share of a cell that may be left of it by rounding, and is nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Clients of one family, one element each: a range of addresses, a cell's, or one client."""
+
+    family: Literal[4, 6]
+    keys: Keys | None
+    """The client, or the first key of the range, ascending; None: one element is all of a cell
+    that nothing but the cell tells anything about."""
+    weights: npt.NDArray[np.float64]
+    cells: npt.NDArray[np.uint32]
+    """NO_CELL where not located."""
+    buckets: Ints
+
+    def within(self, cohorts: Cohorts) -> Ints:
+        """The cohort of each."""
+        if self.keys is None:
+            return cohorts.of_cells()
+        return cohorts.settled(cohorts.of_keys(self.family, self.keys, self.cells))
+
+
+def everybody(
+    geo: GeoTable, family: Literal[4, 6], told_apart: Sequence[tuple[Keys, Keys]]
+) -> tuple[Crowd, Crowd]:
+    """All keys that the geo table places: by cells, and what is told apart in ranges of its own.
+
+    `told_apart` are first and last keys of ranges (`Cohorts.told_apart`); each element lies within
+    or without each of them. The others are counted once for a geo table, not range by range.
+
+    An IPv4 address weighs 1. How much IPv6 space somebody has says nothing of how many they are, so
+    the IPv6 ranges of a cell weigh as much as its IPv4 addresses do, in proportion to their sizes.
+    """
+    pieces = geo.cut(family, *_parts(told_apart, LAST_KEY[family]))
+    located = pieces.cells != NO_CELL
+    keys, cells = pieces.firsts[located], pieces.cells[located]
+    sizes = (pieces.lasts[located] - keys).astype(np.float64) + 1
+    whole = geo.v4_sizes if family == 4 else geo.v6_sizes
+    rest = whole - np.bincount(cells.astype(np.int64), weights=sizes, minlength=len(geo))
+    rest[rest <= whole * _ROUNDING] = 0
+    if family == 6:
+        each = geo.v4_sizes / np.maximum(whole, 1)
+        rest, sizes = rest * each, sizes * each[cells]
+    places = np.arange(len(geo), dtype=np.uint32)
+    return (
+        Crowd(family, None, rest, places, np.full(len(rest), SPREAD, dtype=np.int64)),
+        Crowd(family, keys, sizes, cells, np.full(len(keys), SPREAD, dtype=np.int64)),
+    )
+
+
+def _parts(told_apart: Sequence[tuple[Keys, Keys]], last: int) -> tuple[Keys, Keys]:
+    """The union of these ranges, cut at the edges of each: ascending, apart from each other."""
+    firsts, lasts = (np.concatenate(ends) for ends in zip(*told_apart, strict=True))
+    ends = lasts[lasts < last] + np.uint64(1)
+    edges = np.unique(np.concatenate([firsts, ends]))
+    begun = np.searchsorted(np.sort(firsts), edges, side="right")
+    ended = np.searchsorted(np.sort(ends), edges, side="right")
+    inside = begun > ended
+    behind = np.append(edges[1:] - np.uint64(1), np.uint64(last))[: len(edges)]
+    return edges[inside], behind[inside]
+
+
+def listed(
+    atlas: Atlas, addresses: Sequence[IPv4Address | IPv6Address], family: Literal[4, 6]
+) -> Crowd:
+    """Those of `addresses` that are clients of `family` once normalised; each counts once."""
+    keys = sorted(key for its, key, _ in map(normalise, addresses) if its == family)
+    return Crowd(
+        family,
+        np.array(keys, dtype=np.uint64),
+        np.ones(len(keys)),
+        np.array([atlas.geo.find_cell(family, key) for key in keys], dtype=np.uint32),
+        np.array([bucket(family, key) for key in keys], dtype=np.int64),
+    )

@@ -1,0 +1,97 @@
+"""One of two steerings that are compared, for one service: what it does to clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from firsthop_steering.compile.client_classes import Cohorts, Keys
+from firsthop_steering.compile.preferences import Ints
+from firsthop_steering.compile.service_compiler import AnswerBook
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rendezvous import BUCKETS
+from firsthop_steering.decision.topology import Pool
+from firsthop_steering.plan.model import Service
+from firsthop_steering.whatif.sim_population import Crowd
+
+Codes = npt.NDArray[np.int16]
+"""Regions by number, NOWHERE for none."""
+NOWHERE = -1
+"""The code of a client that no region answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Where the clients of some crowds are sent."""
+
+    rows: Codes
+    """Decision × bucket: the region's code."""
+    decisions: tuple[Ints, ...]
+    """For each crowd the decision of each element, an index of `rows`."""
+    columns: tuple[Ints, ...]
+    """For each crowd the column of the RTT map that each element is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """See the module; `service` is None where the plan has no service of that name."""
+
+    steering: Steering
+    service: Service | None
+
+    @classmethod
+    def of(cls, steering: Steering, name: str) -> Side:
+        """The side of the service of that domain name."""
+        services = steering.atlas.services.values()
+        return cls(steering, next((each for each in services if each.name == name), None))
+
+    @property
+    def pool(self) -> Pool:
+        return "relays" if self.service is None or self.service.pool == "relays" else "signalling"
+
+    def told_apart(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
+        """As `Cohorts.told_apart`; without a service nobody is."""
+        if self.service is None:
+            return np.empty(0, np.uint64), np.empty(0, np.uint64)
+        return Cohorts(self.steering, self.service).told_apart(family)
+
+    def sends(self, crowds: Sequence[Crowd], codes: Mapping[str, int]) -> Sent:
+        """Decides for all; `codes` numbers the regions. Without a service nobody is answered."""
+        if self.service is None:
+            nothing = tuple(np.zeros(len(each.cells), dtype=np.int64) for each in crowds)
+            rows: Codes = np.full((1, BUCKETS), NOWHERE, dtype=np.int16)
+            return Sent(rows, nothing, nothing)
+        cohorts = Cohorts(self.steering, self.service)
+        answers = AnswerBook(self.steering, self.service, cohorts.pool)
+        mine = [each.within(cohorts) for each in crowds]
+        decisions = cohorts.decide(answers, np.concatenate(mine)).astype(np.int64)
+        ends = np.cumsum([len(each) for each in mine])[:-1]
+        columns = tuple(cohorts.columns(each) for each in mine)
+        return Sent(_rows(answers, codes), tuple(np.split(decisions, ends)), columns)
+
+    def capacity(self, region: str) -> int | None:
+        """Sessions that the relays of a region which are up can carry."""
+        if self.service is None or self.pool != "relays":
+            return None
+        sites = [site.id for site in self.steering.atlas.pools["relays"]]
+        if region not in sites:
+            return None
+        up = self.steering.roster(self.service, "relays").up[sites.index(region)]
+        stated = {r.id: r.capacity for r in self.steering.atlas.plan.document.relays}
+        found = [stated[each.id] for each in up]
+        known = [each for each in found if each is not None]
+        return sum(known) if len(known) == len(found) else None
+
+
+def _rows(answers: AnswerBook, codes: Mapping[str, int]) -> Codes:
+    of_answer = [codes[each.region] if each.region else NOWHERE for each in answers.answers]
+    named = np.array([*of_answer, NOWHERE], dtype=np.int16)
+    decisions = np.array(answers.decisions, dtype=np.int64)
+    rows = np.repeat(named[np.maximum(decisions, -1)][:, None], BUCKETS, axis=1)
+    for decision in np.flatnonzero(decisions < -1).tolist():
+        rows[decision] = named[answers.rows[-2 - decisions[decision]]]
+    return rows

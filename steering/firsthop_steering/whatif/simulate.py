@@ -1,0 +1,182 @@
+"""Two steerings compared, for every client at once: who moves, and what it costs them.
+
+Goes by the cohorts and decisions that tables are compiled of, which are what edges answer from; so
+it knows everything that decides (weights, overrides, health, prices) and repeats none of it.
+Regions are compared, not relays: who gets another relay of the same region has not moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+import numpy as np
+
+from firsthop_geodata.prefixes import NO_CELL, GeoTable
+from firsthop_steering.compile.preferences import Ints
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
+from firsthop_steering.whatif.sim_movement import Floats, Flows, flows_of, together
+from firsthop_steering.whatif.sim_population import Crowd, everybody, listed
+from firsthop_steering.whatif.sim_side import NOWHERE, Codes, Side
+from firsthop_steering.whatif.simulation import CountryMove, Move, RegionLoad, Rtt, Simulation
+
+FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
+COUNTRIES = 10
+"""How many are named."""
+_RTT_STEP_US = 10
+"""How finely percentiles are told."""
+
+
+def simulate(
+    before: Steering,
+    after: Steering,
+    name: str,
+    clients: Sequence[IPv4Address | IPv6Address] | None = None,
+    *,
+    sessions: int | None = None,
+) -> Simulation:
+    """The service of that domain name under both.
+
+    `clients` None: all IPv4 addresses that the geo table places, and beside them the share of IPv6
+    that moves. `sessions` is how many there are in all, for utilisation. A name that is no service
+    answers nobody.
+    """
+    sides = Side.of(before, name), Side.of(after, name)
+    codes = {region: code for code, region in enumerate(_regions(sides))}
+    four: tuple[Crowd, ...]
+    six: tuple[Crowd, ...]
+    if clients is None:
+        geo = after.atlas.geo
+        four, six = (everybody(geo, f, [each.told_apart(f) for each in sides]) for f in FAMILIES)
+    else:
+        four, six = ((listed(after.atlas, clients, f),) for f in FAMILIES)
+    crowds = (*four, *six)
+    flows = flows_of(crowds, *(each.sends(crowds, codes) for each in sides))
+    if clients is None:
+        ipv4, ipv6 = together(flows[: len(four)]), together(flows[len(four) :])
+        return _told(sides, ipv4, codes, sessions, name=name, moved_ipv6=_share(ipv6.moved))
+    return _told(sides, together(flows), codes, sessions, name=name, moved_ipv6=None)
+
+
+def taken_as_lost(
+    status: Status, plan: Plan, relays: Collection[str], regions: Collection[str]
+) -> Status:
+    """The status if these relays, and those of these regions, were found down by all."""
+    down = {
+        each.id: RelayStatus(verdict="down", reason="taken as lost")
+        for each in plan.document.relays
+        if each.id in relays or each.region in regions
+    }
+    return status.model_copy(update={"relays": {**status.relays, **down}})
+
+
+def _regions(sides: tuple[Side, Side]) -> list[str]:
+    """The regions of either's pool, by name."""
+    return sorted({s.id for side in sides for s in side.steering.atlas.pools[side.pool]})
+
+
+def _rtt(
+    side: Side, regions: Codes, columns: Ints, weights: Floats, codes: Mapping[str, int]
+) -> Rtt:
+    """Over those whom a region answers."""
+    place = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
+    for index, site in enumerate(side.steering.atlas.pools[side.pool]):
+        place[codes[site.id]] = index
+    there = (regions != NOWHERE) & (weights > 0)
+    if not there.any():
+        return Rtt(mean_ms=None, p50_ms=None, p95_ms=None)
+    rtt_us = side.steering.rtt.rtt_us(side.pool)[place[regions[there]], columns[there]]
+    return _distribution(rtt_us, weights[there])
+
+
+def _distribution(rtt_us: Ints, weights: Floats) -> Rtt:
+    counts = np.bincount(rtt_us // _RTT_STEP_US, weights=weights)
+    reached = np.cumsum(counts) / counts.sum()
+    p50, p95 = (int(np.searchsorted(reached, q)) * _RTT_STEP_US / 1000 for q in (0.5, 0.95))
+    mean = float(np.average(rtt_us, weights=weights)) / 1000
+    return Rtt(mean_ms=round(mean, 3), p50_ms=p50, p95_ms=p95)
+
+
+def _told(
+    sides: tuple[Side, Side],
+    flows: Flows,
+    codes: dict[str, int],
+    sessions: int | None,
+    *,
+    name: str,
+    moved_ipv6: float | None,
+) -> Simulation:
+    before, after = sides
+    total = float(flows.weights.sum())
+    matrix = flows.matrix(len(codes)) / (total or 1.0)
+    return Simulation(
+        service=name,
+        clients=round(total),
+        moved=_share(flows.moved),
+        lost=_share(matrix[:-1, -1].sum()),
+        gained=_share(matrix[-1, :-1].sum()),
+        moved_ipv6=moved_ipv6,
+        rtt_before=_rtt(before, flows.sources, flows.old_columns, flows.weights, codes),
+        rtt_after=_rtt(after, flows.targets, flows.new_columns, flows.weights, codes),
+        moves=_moves(matrix, [*codes, None]),
+        regions=tuple(
+            _load(region, matrix[code].sum(), matrix[:, code].sum(), sides, sessions)
+            for region, code in codes.items()
+        ),
+        countries=_countries(flows, after.steering.atlas.geo, total),
+    )
+
+
+def _share(value: float) -> float:
+    return round(min(max(float(value), 0.0), 1.0), 6)
+
+
+def _moves(matrix: Floats, names: Sequence[str | None]) -> tuple[Move, ...]:
+    found = [
+        Move(source=names[i], target=names[j], share=_share(matrix[i, j]))
+        for i, j in np.argwhere(matrix > 0).tolist()
+        if i != j
+    ]
+    return tuple(sorted(found, key=lambda each: -each.share))
+
+
+def _load(
+    region: str, old: float, new: float, sides: tuple[Side, Side], sessions: int | None
+) -> RegionLoad:
+    was, now = (side.capacity(region) for side in sides)
+    return RegionLoad(
+        region=region,
+        before=_share(old),
+        after=_share(new),
+        capacity=now,
+        utilisation_before=_utilisation(old, was, sessions),
+        utilisation_after=_utilisation(new, now, sessions),
+    )
+
+
+def _utilisation(share: float, capacity: int | None, sessions: int | None) -> float | None:
+    if not capacity or sessions is None:
+        return None
+    return round(float(share) * sessions / capacity, 4)
+
+
+def _countries(flows: Flows, geo: GeoTable, total: float) -> tuple[CountryMove, ...]:
+    known, code = geo.country_codes
+    names = [*known, ""]  # of the unlocated, where the table has no "" itself
+    nowhere = names.index("")
+    mine = np.full(len(flows.cells), nowhere, dtype=np.int64)
+    located = flows.cells != NO_CELL
+    mine[located] = code[flows.cells[located]]
+    everyone = np.bincount(mine, weights=flows.weights, minlength=len(names))
+    movers = np.bincount(mine, weights=flows.weights * flows.moving, minlength=len(names))
+    return tuple(
+        CountryMove(
+            country=names[each],
+            share=_share(movers[each] / total),
+            of_country=_share(movers[each] / everyone[each]),
+        )
+        for each in np.argsort(-movers, kind="stable")[:COUNTRIES].tolist()
+        if movers[each] > 0
+    )

@@ -1,0 +1,240 @@
+"""What must hold between the records of the zones, the zones and the services.
+
+Each rule is one about names, so all of it is linear in the records: every name is looked at once,
+and from it upwards to its apex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from firsthop_zones.faults import Problem
+from firsthop_zones.model import SteeredName, Zone
+from firsthop_zones.names import parent, to_text
+from firsthop_zones.rdata import Rdata
+from firsthop_zones.record_types import AAAA, CNAME, DNAME, DS, NS, A, type_name
+
+_ADDRESSES = frozenset((A, AAAA))
+_AT_A_CUT = frozenset((NS, DS))
+LARGEST_RRSET = 60_000
+"""Octets of RDATA and 12 for each record: a message holds it, behind a chain of aliases too."""
+_NOT_AT_WILDCARDS = frozenset((NS, DS, DNAME))
+
+
+def zone_of(name: str, apexes: Container[str]) -> str | None:
+    """The most specific apex that `name` (canonical text) lies in, or None."""
+    while name not in apexes:
+        if name == ".":
+            return None
+        name = parent(name)
+    return name
+
+
+@dataclass(slots=True)
+class _Contents:
+    """A zone's records by name, and the names that change what lies below them."""
+
+    zone: Zone
+    types: dict[str, set[int]] = field(default_factory=dict)
+    aliases: dict[tuple[str, int], set[Rdata]] = field(default_factory=dict)
+    """CNAME and DNAME by owner and type: each may be there once."""
+    cuts: dict[str, set[str]] = field(default_factory=dict)
+    """Delegated names and their servers."""
+    dnames: set[str] = field(default_factory=set)
+    sizes: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Octets by owner and type."""
+
+    @classmethod
+    def of(cls, zone: Zone) -> _Contents:
+        contents = cls(zone)
+        for record in zone.records:
+            contents._add(record.owner, record.parsed)
+        return contents
+
+    def _add(self, owner: str, value: Rdata) -> None:
+        present = self.types.get(owner)
+        if present is None:
+            self.types[owner] = {value.type}
+        else:
+            present.add(value.type)
+        where = owner, value.type
+        self.sizes[where] = self.sizes.get(where, 0) + 12 + sum(map(len, value.parts))
+        if value.type in (CNAME, DNAME):
+            self.aliases.setdefault((owner, value.type), set()).add(value)
+        if value.type == DNAME:
+            self.dnames.add(owner)
+        if value.type == NS and owner != self.zone.apex:
+            self.cuts.setdefault(owner, set()).add(to_text(value.parts[0]))
+
+    def octets(self, owner: str, code: int) -> int:
+        """Those of an RRset, at a delegation with the addresses of its servers."""
+        found = self.sizes[owner, code]
+        if code == NS and owner in self.cuts:
+            for server in self.cuts[owner]:
+                found += sum(self.sizes.get((server, kind), 0) for kind in _ADDRESSES)
+        return found
+
+    def cut_over(self, name: str) -> str | None:
+        """The highest delegated name at or above `name`."""
+        return self._highest(name, self.cuts)
+
+    def dname_over(self, name: str) -> str | None:
+        """The highest name above `name` that has a DNAME."""
+        if not self.dnames or name == self.zone.apex:
+            return None
+        return self._highest(parent(name), self.dnames)
+
+    def _highest(self, name: str, among: Container[str]) -> str | None:
+        found = None
+        if among:
+            for each in _up_to(name, self.zone.apex):
+                found = each if each in among else found
+        return found
+
+
+def _up_to(name: str, apex: str) -> Iterator[str]:
+    """The name and those above it, as far as the apex."""
+    yield name
+    while name != apex:
+        name = parent(name)
+        yield name
+
+
+def zone_problems(zones: Sequence[Zone], services: Sequence[SteeredName]) -> Iterator[Problem]:
+    """What makes these zones unfit to be served, with these services in them."""
+    apexes = {zone.apex for zone in zones}
+    steered = {service.name for service in services}
+    contents = {zone.apex: _Contents.of(zone) for zone in zones}
+    for each in contents.values():
+        servers = set().union(*each.cuts.values())
+        for owner, types in each.types.items():
+            for code, rule in _faults(each, owner, types, apexes, steered, servers):
+                where = f"zones/{each.zone.apex}/records/{owner}/{type_name(code)}"
+                yield Problem(where, rule)
+    for service in services:
+        apex = zone_of(service.name, apexes)
+        if apex is None:
+            yield Problem(f"services/{service.id}/name", f"{service.name} lies outside every zone")
+            continue
+        for rule in _service_faults(contents[apex], service.name):
+            yield Problem(f"services/{service.id}/name", rule)
+
+
+def _faults(
+    contents: _Contents,
+    owner: str,
+    types: set[int],
+    apexes: Container[str],
+    steered: Container[str],
+    servers: Container[str],
+) -> Iterator[tuple[int, str]]:
+    """The rules that the records at one name break, each with the type at fault."""
+    apex = contents.zone.apex
+    home = zone_of(owner, apexes)
+    if home != apex:
+        rule = f"the owner is not a name of zone {apex}"
+        rule += f": it lies in {home}" if home else ""
+        allowed = _of_a_zone_inside(contents, owner, home, apexes, servers)
+        yield from ((code, rule) for code in sorted(types - allowed))
+        return
+    if owner in steered:
+        rule = "the owner is a steered service, which holds no static record"
+        yield from ((code, rule) for code in sorted(types))
+    yield from _alias_faults(contents, owner, types)
+    for code in sorted(types):
+        if contents.octets(owner, code) > LARGEST_RRSET:
+            yield code, f"its records have more than {LARGEST_RRSET:,} octets: they fit no message"
+    if owner == apex and NS in types:
+        yield NS, "the servers of the apex are the zone's name_servers"
+    if DS in types and owner not in contents.cuts:
+        yield DS, "stands beside the NS of a delegation only (RFC 4035 §2.4)"
+    if owner.startswith("*."):
+        for code in sorted(types & _NOT_AT_WILDCARDS):
+            yield code, "does not stand at a wildcard (RFC 4592 §4)"
+    yield from _below_faults(contents, owner, types, servers)
+
+
+def _of_a_zone_inside(
+    contents: _Contents,
+    owner: str,
+    home: str | None,
+    apexes: Container[str],
+    servers: Container[str],
+) -> frozenset[int]:
+    """What a zone may say at names of a zone inside it that is served here too: its delegation."""
+    if home in (None, ".") or zone_of(parent(home), apexes) != contents.zone.apex:
+        return _NOTHING
+    allowed = _AT_A_CUT if owner == home and owner in contents.cuts else _NOTHING
+    return allowed | _ADDRESSES if owner in servers else allowed
+
+
+def _alias_faults(contents: _Contents, owner: str, types: set[int]) -> Iterator[tuple[int, str]]:
+    if CNAME in types:
+        if len(types) > 1 or owner == contents.zone.apex:
+            yield CNAME, "a CNAME stands alone at its name (RFC 1034 §3.6.2)"
+        if len(contents.aliases[owner, CNAME]) > 1:
+            yield CNAME, "a name has one CNAME only (RFC 2181 §10.1)"
+    if DNAME in types and len(contents.aliases[owner, DNAME]) > 1:
+        yield DNAME, "a name has one DNAME only (RFC 6672 §2.4)"
+
+
+def _below_faults(
+    contents: _Contents, owner: str, types: set[int], servers: Container[str]
+) -> Iterator[tuple[int, str]]:
+    """What a DNAME or a delegation at or above a name leaves no room for."""
+    dname = contents.dname_over(owner)
+    if dname is not None:
+        rule = f"nothing stands below the DNAME of {dname} (RFC 6672 §2.4)"
+        yield from ((code, rule) for code in sorted(types))
+    cut = contents.cut_over(owner)
+    if cut is None:
+        return
+    allowed = _AT_A_CUT if owner == cut else frozenset()
+    if owner in servers:  # of a sibling as well (RFC 9471 §2.2)
+        allowed |= _ADDRESSES
+    rule = f"{cut} is delegated: NS and DS at it and addresses of its servers, nothing else"
+    for code in sorted(types - allowed):
+        yield code, f"{rule} (RFC 1034 §4.2.1)"
+
+
+def _service_faults(contents: _Contents, name: str) -> Iterator[str]:
+    if name.startswith("*."):
+        yield "a service has one name: it cannot be a wildcard"
+    cut = contents.cut_over(name)
+    if cut is not None:
+        yield f"{name} is of another's zone: {cut} is delegated"
+    dname = contents.dname_over(name)
+    if dname is not None:
+        yield f"nothing stands below the DNAME of {dname} (RFC 6672 §2.4)"
+
+
+def zone_warnings(zones: Sequence[Zone], services: Iterable[SteeredName]) -> Iterator[Problem]:
+    """Name servers of these zones, and of what they delegate, that nobody would find.
+
+    A server inside a zone here needs its address in it (RFC 9471 §2.1), unless it is of another
+    delegation, whose servers know it.
+    """
+    contents = {zone.apex: _Contents.of(zone) for zone in zones}
+    steered = {service.name for service in services}
+
+    def lost(server: str, cut: str | None) -> bool:
+        apex = zone_of(server, contents)
+        if apex is None or server in steered:
+            return False
+        if contents[apex].types.get(server, _NOTHING) & _ADDRESSES:
+            return False
+        return contents[apex].cut_over(server) in (None, cut)
+
+    for apex, each in contents.items():
+        for server in each.zone.name_servers:
+            if lost(server, None):
+                yield Problem(f"zones/{apex}/name_servers", f"{server} has no address in the zone")
+        for cut, servers in each.cuts.items():
+            for server in sorted(servers):
+                if lost(server, cut):
+                    rule = f"{server} has no address in the zone: its delegation lacks glue"
+                    yield Problem(f"zones/{apex}/records/{cut}/NS", rule)
+
+
+_NOTHING: frozenset[int] = frozenset()

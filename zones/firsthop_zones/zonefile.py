@@ -1,0 +1,299 @@
+"""Zone files (RFC 1035 §5) read into zones, whole or not at all.
+
+`$ORIGIN` and `$TTL` (RFC 2308 §4) are taken. `$INCLUDE` is refused, since a file given by others
+must not make us read another; `$GENERATE` is, since it is BIND's own and no standard's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from firsthop_zones import names
+from firsthop_zones.faults import DocumentError, Problem
+from firsthop_zones.model import Record, Zone
+from firsthop_zones.names import to_text
+from firsthop_zones.rdata import Rdata
+from firsthop_zones.record_types import canonical_type
+from firsthop_zones.rules import zone_of, zone_problems
+from firsthop_zones.zonefile_entries import Entry, ZoneSyntaxError, entries
+
+MOST_TOLD = 20
+"""Problems told of one file; the rest is the same mistake, mostly."""
+LARGEST_TTL = 2**31 - 1
+"""RFC 2181 §8."""
+_NAMES_IN = {
+    "CNAME": (0,),
+    "DNAME": (0,),
+    "HTTPS": (1,),
+    "MX": (1,),
+    "NAPTR": (5,),
+    "NS": (0,),
+    "PTR": (0,),
+    "RP": (0, 1),
+    "SRV": (3,),
+    "SVCB": (1,),
+}
+"""Which words of a type's data are names, and so may be relative to the origin."""
+_CLASSES = re.compile(r"IN|CH|HS|CS|NONE|ANY|CLASS[0-9]{1,5}", re.IGNORECASE)
+_TTL = re.compile(r"(?:[0-9]+[smhdw])+|[0-9]+", re.IGNORECASE)
+_TTL_PART = re.compile(r"([0-9]+)([a-z]?)")
+_SERIAL = re.compile(r"[0-9]{1,10}")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_OPEN_QUOTE = re.compile(r'(?:[^"\\]|\\.)*"')
+
+
+class _Line(NamedTuple):
+    """A record with its names made absolute; no TTL where nothing before it says one."""
+
+    line: int
+    owner: str
+    ttl: int | None
+    type: str
+    words: list[str]
+
+
+@dataclass(slots=True)
+class _Reader:
+    """What stands for the words that a line leaves out."""
+
+    origin: str | None
+    owner: str | None = None
+    default_ttl: int | None = None
+    stated_ttl: int | None = None
+    lines: list[_Line] = field(default_factory=list)
+
+    def take(self, entry: Entry) -> None:
+        """One entry. Raises ValueError with the rule that it breaks."""
+        words = entry.words
+        if entry.owned:
+            first = words[0]
+            if first.startswith("$"):
+                self._direct(first.upper(), words[1:])
+                return
+            self.owner = self._name(first)
+            words = words[1:]
+        if self.owner is None:
+            raise ValueError("the first record needs an owner")
+        ttl, at = self._ttl_and_class(words)
+        if at + 1 >= len(words):
+            raise ValueError("a record needs a type and data")
+        if ttl is None:
+            ttl = self.stated_ttl if self.default_ttl is None else self.default_ttl
+        else:
+            self.stated_ttl = ttl
+        type_ = words[at].upper()
+        if type_ != "SOA":
+            type_ = canonical_type(type_)
+        data = self._absolute(type_, words[at + 1 :])
+        self.lines.append(_Line(entry.line, self.owner, ttl, type_, data))
+
+    def _direct(self, directive: str, words: list[str]) -> None:
+        if directive not in ("$ORIGIN", "$TTL"):
+            raise ValueError(f"{directive} is not taken: a zone is one file, of records")
+        if len(words) != 1:
+            raise ValueError(f"{directive} has one argument")
+        if directive == "$TTL":
+            self.default_ttl = seconds(words[0])
+        else:
+            self.origin = self._name(words[0])
+
+    def _ttl_and_class(self, words: list[str]) -> tuple[int | None, int]:
+        """The TTL, if there is one, and where the type is: both may stand in either order."""
+        ttl: int | None = None
+        classed = False
+        for at, word in enumerate(words):
+            if ttl is None and word[0].isdigit():
+                ttl = seconds(word)
+            elif not classed and _CLASSES.fullmatch(word):
+                if word.upper() not in ("IN", "CLASS1"):
+                    raise ValueError(f"class {word.upper()} is not served, only IN")
+                classed = True
+            else:
+                return ttl, at
+        return ttl, len(words)
+
+    def _absolute(self, type_: str, words: list[str]) -> list[str]:
+        if type_ == "SOA":
+            return [self._name(word) for word in words[:2]] + words[2:]
+        positions = _NAMES_IN.get(type_)
+        if positions is None or words[:1] == ["\\#"]:
+            return words
+        return [
+            self._name(word) if place in positions else word for place, word in enumerate(words)
+        ]
+
+    def _name(self, word: str) -> str:
+        if '"' in word and _OPEN_QUOTE.match(word):
+            raise ValueError("a name stands without quotes")
+        if word.endswith(".") and not _ends_escaped(word):
+            return names.canonical(word)
+        if self.origin is None:
+            raise ValueError(f"{word} is relative, and no $ORIGIN is known")
+        if word == "@":
+            return self.origin
+        return names.canonical(f"{word}.{self.origin.removeprefix('.')}")
+
+
+def _ends_escaped(word: str) -> bool:
+    """Whether the last character, a dot, belongs to a label."""
+    before = word[:-1]
+    return (len(before) - len(before.rstrip("\\"))) % 2 == 1
+
+
+def seconds(word: str) -> int:
+    """A TTL: seconds, or with units like `1h30m`. Raises ValueError."""
+    if not _TTL.fullmatch(word) or len(word) > 32:
+        raise ValueError(f"{word[:20]} is no TTL")
+    total = sum(int(number) * _UNITS[unit] for number, unit in _TTL_PART.findall(word.lower()))
+    if total > LARGEST_TTL:
+        raise ValueError(f"a TTL is at most {LARGEST_TTL} s (RFC 2181 §8)")
+    return total
+
+
+def read_zone(text: str, *, source: str, apex: str | None) -> Zone:
+    """The zone in the text of a zone file; equal records are there once, at their least TTL.
+
+    `apex`: what relative names are below until an `$ORIGIN`, and what the zone must be; None: what
+    its SOA says. The SOA's serial is not kept: the plan's number takes its place. Raises
+    DocumentError: each problem has `source` as its field, the rule, and the line.
+    """
+    try:
+        expected = None if apex is None else names.canonical(apex)
+        lines = _lines(text, expected, source)
+        return _zone(lines, expected, source)
+    except ValueError as error:
+        if isinstance(error, DocumentError):
+            raise
+        raise DocumentError([Problem(source, str(error))]) from None
+
+
+def _lines(text: str, apex: str | None, source: str) -> list[_Line]:
+    reader = _Reader(apex)
+    problems: list[Problem] = []
+    try:
+        for entry in entries(text):
+            try:
+                reader.take(entry)
+            except ValueError as error:
+                problems.append(Problem(source, str(error), entry.line))
+    except ZoneSyntaxError as fault:
+        problems.append(Problem(source, fault.rule, fault.line))
+    _raise(problems)
+    return reader.lines
+
+
+def _raise(problems: list[Problem]) -> None:
+    if problems:
+        raise DocumentError(problems[:MOST_TOLD])
+
+
+def _zone(lines: list[_Line], expected: str | None, source: str) -> Zone:
+    start = _start_of_authority(lines, expected, source)
+    minimum = seconds(start.words[6])  # where nothing says a TTL, as before RFC 2308
+    servers, rest = [], []
+    for each in lines:
+        line = each if each.ttl is not None else each._replace(ttl=minimum)
+        if line.type == "SOA":
+            start = line
+        elif line.type == "NS" and line.owner == start.owner:
+            servers.append(line)
+        else:
+            rest.append(line)
+    problems: list[Problem] = []
+    records = _records(rest, start.owner, source, problems)
+    at_apex = _records(servers, start.owner, source, problems)
+    if not servers:
+        problems.append(Problem(source, f"the apex {start.owner} has no NS", start.line))
+    _raise(problems)
+    zone = _made(start, at_apex, records, source)
+    _raise([*_broken_rules(zone, rest, source)])
+    return zone
+
+
+def _start_of_authority(lines: list[_Line], expected: str | None, source: str) -> _Line:
+    starts = [each for each in lines if each.type == "SOA"]
+    if not starts:
+        raise DocumentError([Problem(source, "there is no SOA")])
+    if len(starts) > 1:
+        raise DocumentError([Problem(source, "there is more than one SOA", starts[1].line)])
+    start = starts[0]
+    if expected not in (None, start.owner):
+        rule = f"the SOA is of {start.owner}, not of {expected}"
+        raise DocumentError([Problem(source, rule, start.line)])
+    try:
+        if len(start.words) != 7 or not _SERIAL.fullmatch(start.words[2]):
+            raise ValueError("must be: primary contact serial refresh retry expire minimum")
+        for word in start.words[3:]:
+            seconds(word)
+    except ValueError as error:
+        raise DocumentError([Problem(source, f"rdata of SOA: {error}", start.line)]) from None
+    return start
+
+
+def _records(
+    lines: list[_Line], apex: str, source: str, problems: list[Problem]
+) -> tuple[Record, ...]:
+    """The records, equal ones folded (RFC 2181 §5); what is wrong goes into `problems`."""
+    found: dict[tuple[str, Rdata], Record] = {}
+    for line, owner, ttl, type_, words in lines:
+        if zone_of(owner, (apex,)) is None:
+            problems.append(Problem(source, f"{owner} is not a name of zone {apex}", line))
+            continue
+        try:
+            record = Record(owner=owner, type=type_, ttl=ttl or 0, rdata=" ".join(words))
+        except ValidationError as error:
+            problems.append(Problem(source, f"{owner} {type_}: {_rule(error)}", line))
+            continue
+        key = (owner, record.parsed)
+        same = found.get(key)
+        if same is None or record.ttl < same.ttl:
+            found[key] = record
+    return tuple(found.values())
+
+
+def _rule(error: ValidationError) -> str:
+    message: str = error.errors()[0]["msg"]
+    return message.removeprefix("Value error, ")
+
+
+def _made(
+    start: _Line, servers: tuple[Record, ...], records: tuple[Record, ...], source: str
+) -> Zone:
+    primary, contact, _, *times = start.words
+    refresh, retry, expire, minimum = map(seconds, times)
+    least = min((each.ttl for each in servers), default=start.ttl)
+    try:
+        return Zone(
+            apex=start.owner,
+            primary=primary,
+            contact=contact,
+            refresh=refresh,
+            retry=retry,
+            expire=expire,
+            minimum=minimum,
+            ttl=start.ttl or 0,
+            name_servers=tuple(to_text(each.parsed.parts[0]) for each in servers),
+            name_servers_ttl=None if least == start.ttl else least,
+            records=records,
+        )
+    except ValidationError as error:
+        rule = f"NS of the apex {start.owner}: {_rule(error)}"
+        raise DocumentError([Problem(source, rule, start.line)]) from None
+
+
+def _broken_rules(zone: Zone, lines: list[_Line], source: str) -> Iterator[Problem]:
+    """What the zone's records break between them, told by their lines."""
+    problems = list(zone_problems([zone], []))
+    if not problems:
+        return
+    first: dict[str, _Line] = {}
+    for each in lines:
+        first.setdefault(f"zones/{zone.apex}/records/{each.owner}/{each.type}", each)
+    for problem in problems:
+        line = first[problem.field]
+        yield Problem(source, f"{line.owner} {line.type}: {problem.rule}", line.line)
