@@ -136,7 +136,7 @@ async def test_alone_it_goes_on_from_what_was_received() -> None:
     """A price that is not needed any more falls little by little."""
     rig = Rig()
     rig.received = prices_of(nyc=40.0)
-    rig.heard = {"fra-1": 300, "nyc-1": 120}
+    rig.heard = {"fra-1": 780, "nyc-1": 120}
     await rig.seconds(120)
     rig.fed = False
     await rig.seconds(SILENT_S + LISTEN_S + 1)
