@@ -19,8 +19,8 @@ import highspy
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
-from firsthop_steering.rtt.samples import Floats
+from firsthop_steering.arrays import Floats
+from firsthop_steering.planner.problem import MOST_PRICE_MS, TransportProblem
 
 NEAR_MS = 4.0
 """Pairs that come in at first: as good as the group's best at the starting prices, or nearly."""
@@ -38,7 +38,7 @@ class Optimum:
     mean_ms: float
 
 
-def optimum(problem: Problem, start: Floats) -> Optimum:
+def optimum(problem: TransportProblem, start: Floats) -> Optimum:
     """The optimum; `start` are prices near which to look first. Raises RuntimeError
     where there is none."""
     score = problem.cost_ms + start
@@ -54,7 +54,7 @@ def optimum(problem: Problem, start: Floats) -> Optimum:
     return Optimum(np.clip(prices, 0.0, MOST_PRICE_MS), spent / float(problem.demand.sum()))
 
 
-def _solve(problem: Problem, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _solve(problem: TransportProblem, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """The duals of regions (as prices) and of groups, with the pairs of a mask."""
     groups, regions = problem.cost_ms.shape
     group, region = np.nonzero(inside)

@@ -16,7 +16,7 @@ from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, normalise, write_table
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas, Endpoint, Pool, Site
+from firsthop_steering.decision.topology import Endpoint, Pool, Site, Topology
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, RelayStatus, Status
 from firsthop_steering.plan.document import Document
 
@@ -297,7 +297,7 @@ def random_latency(rng: random.Random, plan: Plan, geo: GeoTable) -> Latency:
 def random_steering(rng: random.Random, geo: GeoTable) -> Steering:
     """A random plan and status, and mostly prices and learned latency as well."""
     plan = random_plan(rng)
-    status, atlas = random_status(rng, plan), Atlas(plan, geo)
+    status, atlas = random_status(rng, plan), Topology(plan, geo)
     latency = random_latency(rng, plan, geo) if rng.random() < 0.8 else None
     prices = random_prices(rng, plan) if rng.random() < 0.8 else None
     return Steering(atlas, status, NOW, vantage=VANTAGE, rtt=RttMap(atlas, latency), prices=prices)

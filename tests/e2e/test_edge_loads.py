@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from firsthop.edge.isolation.relay_loads import Askable, Heard, LoadWatch
+from firsthop.edge.isolation.relay_loads import Askable, LoadWatch, ReportedLoad
 from firsthop_ice.relay_load import RelayLoad, load_request, read_load
-from firsthop_ice.stun import Kind, binding_success, build
+from firsthop_ice.stun import StunMessageType, binding_success, build
 from firsthop_ice.ufrag import CredentialKeys, mint_probe
 from firsthop_steering.feed.snapshot import KeySet
 from media import Client, credential, far_end, until
@@ -50,7 +50,7 @@ async def watching(relays: Iterable[Askable], keys: KeySet | None) -> AsyncItera
         await asyncio.gather(running, return_exceptions=True)
 
 
-def sessions(heard: Heard | None) -> int | None:
+def sessions(heard: ReportedLoad | None) -> int | None:
     return None if heard is None else heard.sessions
 
 
@@ -186,7 +186,7 @@ class Liar(asyncio.DatagramProtocol):
             os.urandom(80),
             data,
             b"",
-            build(Kind.SUCCESS, data[8:20], [load]),
+            build(StunMessageType.SUCCESS, data[8:20], [load]),
             binding_success(data[8:20], addr, "a guess", [load]),
             binding_success(os.urandom(12), addr, "a guess", [load]),
         ):

@@ -13,11 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from firsthop_allocator.allocations.view import AllocatorView, Reachable
+from firsthop_allocator.allocations.view import AllocatorView, ReachableRelay
 from firsthop_steering.decision.availability import may_be_explored
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.feed.demand import prefix_text
-from firsthop_steering.feed.exploration_targets import Promise, place_name
+from firsthop_steering.feed.exploration_targets import ExplorationTarget, place_name
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, choose
 from firsthop_steering.rtt.samples import prefix_of
@@ -29,7 +29,7 @@ CHANCE_LENGTH: Final = _DRAWS.size
 """Random octets of one allocation: whether it explores, and which regions."""
 _UNKNOWN = RelayStatus()
 
-Pick = tuple[Reachable, Candidate]
+Pick = tuple[ReachableRelay, Candidate]
 
 
 class Allowance:
@@ -49,7 +49,7 @@ class Allowance:
         self._saved = min(self._saved + share, MOST_SAVED) - explores if share else 0.0
 
 
-def promise_of(view: AllocatorView, decision: Decision) -> Promise | None:
+def promise_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | None:
     """What the client of `decision` may find out; None for a pinned one, of whom an override
     speaks, and where no promise was made."""
     latency, client = view.steering.rtt.latency, decision.client
@@ -85,7 +85,7 @@ def explored(
 def drawn(
     view: AllocatorView,
     decision: Decision,
-    promise: Promise,
+    promise: ExplorationTarget,
     held: Container[str],
     draws: list[float],
 ) -> tuple[Pick, ...]:

@@ -14,14 +14,15 @@ from pydantic import (
     field_validator,
 )
 
-from firsthop_allocator.allocations.addresses import MAX_LENGTH, Address, parse_host
+from firsthop_allocator.allocations.addresses import MAX_LENGTH, parse_host
 from firsthop_allocator.allocations.allocation import (
     DEFAULT_TTL_S,
     MAX_EXCLUDED,
     MAX_TTL_S,
     MIN_TTL_S,
-    Source,
+    ClientSource,
 )
+from firsthop_geodata.addresses import Address
 from firsthop_steering.decision import availability as standing
 from firsthop_steering.feed.measurements import MOST_RTT_MS
 from firsthop_steering.plan.model import Slug
@@ -37,7 +38,7 @@ def _host(value: object) -> Address:
 
 
 By = Annotated[
-    standing.Source,
+    standing.AvailabilitySource,
     Field(description="Whose word the verdict is: local is that of the edge's own region."),
 ]
 _HOST_SCHEMA = {"type": "string", "maxLength": MAX_LENGTH, "examples": ["198.51.100.7"]}
@@ -135,7 +136,7 @@ class ClientPlace(BaseModel):
     country: str | None
     latitude: float | None
     longitude: float | None
-    source: Source
+    source: ClientSource
 
 
 class OfferedRelay(BaseModel):

@@ -17,9 +17,9 @@ from firsthop.commands.slugs import slug
 from firsthop.process.running import run_until_signal
 from firsthop_healthchecks.agent.agent import Agent, HostCounters, RelayCounters
 from firsthop_healthchecks.agent.presence import Presence
-from firsthop_healthchecks.agent.round_trips import RoundTrips
-from firsthop_healthchecks.agent.samples import SampleReporter
-from firsthop_healthchecks.controlplane import ControlPlane
+from firsthop_healthchecks.agent.round_trips import RelayRoundTrips
+from firsthop_healthchecks.agent.samples import AgentSampleReporter
+from firsthop_healthchecks.controlplane import ControlPlaneClient
 from firsthop_healthchecks.probes.icmp import IcmpProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_healthchecks.representatives.listing import (
@@ -29,7 +29,7 @@ from firsthop_healthchecks.representatives.listing import (
 )
 from firsthop_healthchecks.representatives.rota import EVERY_S, LEAST_GAP_S, LONGEST_PAUSE_S
 from firsthop_healthchecks.representatives.survey import Survey, measurable
-from firsthop_steering.feed.sample_queue import SampleBoard
+from firsthop_steering.feed.sample_queue import SampleUploadQueue
 
 
 def _optional_url(value: str | None) -> str | None:
@@ -95,7 +95,7 @@ def agent(
 ) -> None:
     """Run the agent of one relay. SIGUSR1 asks for no new sessions, SIGUSR2 takes that back."""
     secret = bearer_token(token, token_file)
-    board, survey = SampleBoard(), None
+    board, survey = SampleUploadQueue(), None
     if representatives is not None:
         survey = Survey(
             relay_id,
@@ -129,10 +129,13 @@ async def _report(
     metrics_url: str | None,
     draining: bool,
     grace_s: float | None,
-    board: SampleBoard,
+    board: SampleUploadQueue,
     survey: Survey | None,
 ) -> None:
-    async with ControlPlane(items(api_url), token) as control_plane, ClientSession() as session:
+    async with (
+        ControlPlaneClient(items(api_url), token) as control_plane,
+        ClientSession() as session,
+    ):
         counters = RelayCounters(metrics_url, session) if metrics_url else HostCounters()
         beside = Agent(relay_id, control_plane=control_plane, counters=counters, draining=draining)
         loop = asyncio.get_running_loop()
@@ -145,12 +148,12 @@ async def _report(
             presence = Presence(place.hostname or "", port)
             tasks.append(asyncio.create_task(presence.run(beside.found)))
             url = urljoin(metrics_url, "samples")
-            measured = RoundTrips(relay_id, url, session, board=board)
+            measured = RelayRoundTrips(relay_id, url, session, board=board)
             tasks.append(asyncio.create_task(measured.run()))
         if survey is not None:
             tasks.append(asyncio.create_task(survey.run()))
         if metrics_url or survey is not None:
-            reporter = SampleReporter(control_plane, board)
+            reporter = AgentSampleReporter(control_plane, board)
             tasks.append(asyncio.create_task(reporter.run()))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

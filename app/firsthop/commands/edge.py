@@ -17,7 +17,7 @@ from firsthop.edge.settings import (
     AllocatorOptions,
     DnsOptions,
     EdgeSettings,
-    Feed,
+    FeedSettings,
 )
 from firsthop.edge.supervisor import Edge
 from firsthop.edge.workers.sockets import PortInUseError
@@ -178,7 +178,7 @@ def edge(
         raise typer.Exit(1) from None
 
 
-def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | None) -> Feed:
+def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | None) -> FeedSettings:
     if snapshot_key is None:
         raise typer.BadParameter("give --config, or a token and --snapshot-key for a control plane")
     try:
@@ -188,7 +188,7 @@ def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | No
             f"{snapshot_key}: must hold an Ed25519 public key in hex: {error}",
             param_hint="--snapshot-key",
         ) from None
-    return Feed(urls=items(api), token=bearer_token(token, token_file), trusted=trusted)
+    return FeedSettings(urls=items(api), token=bearer_token(token, token_file), trusted=trusted)
 
 
 def _nsid(text: str) -> str:

@@ -15,7 +15,7 @@ from firsthop.commands.process import bearer_token, fail, http_urls
 from firsthop.commands.slugs import optional_slug
 from firsthop.process.running import run_until_signal
 from firsthop_healthchecks.agent.transceiver import Enrolment
-from firsthop_healthchecks.controlplane import ControlPlane
+from firsthop_healthchecks.controlplane import ControlPlaneClient
 from firsthop_relay.io.listening import ListenError
 from firsthop_relay.process.reloading_file import FileError
 from firsthop_relay.transceiver.service import TransceiverSettings, serve_transceiver
@@ -173,7 +173,7 @@ async def _enrolled(
     urls: list[str],
     token: str,
 ) -> None:
-    async with ControlPlane(urls, token) as control_plane:
+    async with ControlPlaneClient(urls, token) as control_plane:
         enrolment = Enrolment(name, registration, control_plane=control_plane)
         await serve_transceiver(settings, enrolment)
 

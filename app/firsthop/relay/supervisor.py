@@ -10,11 +10,11 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from firsthop.process.takeover import READY_WITHIN_S, Place, TakeOverError, claim
+from firsthop.process.takeover import READY_WITHIN_S, StateClaim, TakeOverError, claim
 from firsthop.relay.prebind import Early
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
-from firsthop.relay.worker_pool import HAND_OVER_WITHIN_S, Alone, Crew, Processes
+from firsthop.relay.worker_pool import HAND_OVER_WITHIN_S, Alone, Processes, RelayWorkerPool
 from firsthop_relay import log
 from firsthop_relay.flows.route_text import write_routes
 from firsthop_relay.process.reloading_file import FileError, KeyFile, RouteFile
@@ -42,7 +42,9 @@ async def serve(settings: RelaySettings, early: Early) -> None:
 
 
 class _Relay:
-    def __init__(self, settings: RelaySettings, sockets: RelaySockets, place: Place | None) -> None:
+    def __init__(
+        self, settings: RelaySettings, sockets: RelaySockets, place: StateClaim | None
+    ) -> None:
         self._keys = KeyFile(settings.route_keys)
         self._routes = RouteFile(settings.routes) if settings.routes else None
         # Before anything is bound: a relay that cannot read its files says only that.
@@ -51,7 +53,9 @@ class _Relay:
         self._sockets = sockets
         self._place = place
         many = settings.workers > 1
-        self._crew: Crew = Processes(settings, sockets) if many else Alone(settings, sockets)
+        self._crew: RelayWorkerPool = (
+            Processes(settings, sockets) if many else Alone(settings, sockets)
+        )
         self._crew.tell(first | {"flow_store": settings.flow_store})
 
     async def run(self) -> None:

@@ -16,7 +16,7 @@ LEAST_PAUSE_S = 5.0
 
 
 @dataclass(slots=True)
-class Nudges:
+class RecheckRequests:
     """The numbers since a leader began: milliseconds since 1970, so a new leader's are others."""
 
     numbers: dict[str, int] = field(default_factory=dict)

@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane.history.merge_patch import change, changes_between
 from firsthop_controlplane.store.ledger import GuidancePastRow
-from firsthop_steering.feed.snapshot import Kind, Latency, Prices, supersedes
+from firsthop_steering.feed.snapshot import Latency, Prices, SnapshotKind, supersedes
 from firsthop_steering.rtt.samples import parse_prefix
 
 T = TypeVar("T", Latency, Prices)
@@ -189,7 +189,7 @@ class GuidancePast:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._read: dict[Kind, tuple[int, PastSnapshot[Any]]] = {}
+        self._read: dict[SnapshotKind, tuple[int, PastSnapshot[Any]]] = {}
 
     async def snapshot_at(self, model: type[T], at: datetime, present: T | None) -> PastSnapshot[T]:
         """What edges were told last by then; `present` is what they are told now."""
@@ -208,11 +208,11 @@ class GuidancePast:
         return found
 
 
-def _kind_of(model: type[Latency] | type[Prices]) -> Kind:
+def _kind_of(model: type[Latency] | type[Prices]) -> SnapshotKind:
     return "latency" if model is Latency else "prices"
 
 
-async def forget(session: AsyncSession, kind: Kind, before: datetime) -> None:
+async def forget(session: AsyncSession, kind: SnapshotKind, before: datetime) -> None:
     """Delete what is not needed to know what was told from that time on."""
     row = GuidancePastRow
     wholes = select(func.max(row.number)).where(row.kind == kind, row.whole, row.at <= before)
@@ -220,13 +220,15 @@ async def forget(session: AsyncSession, kind: Kind, before: datetime) -> None:
     await session.execute(gone)
 
 
-async def _number_at(session: AsyncSession, kind: Kind, at: datetime) -> int | None:
+async def _number_at(session: AsyncSession, kind: SnapshotKind, at: datetime) -> int | None:
     """Of the newest row by then: numbers decide, for clocks differ and are set back."""
     row = GuidancePastRow
     return await session.scalar(select(func.max(row.number)).where(row.kind == kind, row.at <= at))
 
 
-async def _rows(session: AsyncSession, kind: Kind, number: int | None) -> Sequence[bytes | None]:
+async def _rows(
+    session: AsyncSession, kind: SnapshotKind, number: int | None
+) -> Sequence[bytes | None]:
     """The contents of the last whole row up to a number, or of all, and of those after it."""
     row = GuidancePastRow
     until = [row.kind == kind] if number is None else [row.kind == kind, row.number <= number]
@@ -237,7 +239,9 @@ async def _rows(session: AsyncSession, kind: Kind, number: int | None) -> Sequen
     return (await session.scalars(chain)).all()
 
 
-async def _decoded(rows: Sequence[bytes | None], kind: Kind, model: type[T]) -> PastSnapshot[T]:
+async def _decoded(
+    rows: Sequence[bytes | None], kind: SnapshotKind, model: type[T]
+) -> PastSnapshot[T]:
     """What contents, a whole one first, come to; unknown where one is lost or damaged."""
     contents = [each for each in rows if each is not None]
     if not rows or len(contents) < len(rows):

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from socket import AF_INET6, inet_aton, inet_pton
 
+from firsthop_geodata.addresses import Network
+
 TAILORED, ANSWER, NEGATIVE, REFERRAL, ERROR = range(5)
 """Kinds of replies: with data for a client subnet; with data that is everybody's; NXDOMAIN or
 NODATA; to a delegation; any other rcode."""
@@ -26,7 +28,6 @@ hash that nobody outside can foresee: so a flood of forged senders cannot hide a
 costs at most 11 MB, and 3 ms at the end of a window."""
 
 TAILORED_A_SECOND = 2000
-Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 """A reply to loopback leaves no machine."""
 

@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.probes import Failed, Passed, Probe, Unable
+from firsthop_healthchecks.probes import Failed, Passed, ProbeCheck, Unable
 from firsthop_healthchecks.schedule import Schedule
 from firsthop_steering.feed.reports import ProbeTarget, VantageView
 from firsthop_steering.health.verdicts import Streak, observe
@@ -29,7 +29,7 @@ class Watch:
         self,
         target: ProbeTarget,
         *,
-        probe: Callable[[ProbeTarget], Probe],
+        probe: Callable[[ProbeTarget], ProbeCheck],
         turned: Callable[[], None],
         key: str,
         start: float,

@@ -11,12 +11,12 @@ from typing import NoReturn
 import structlog
 
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.probes import Outcome, Passed, Probe, Unable
+from firsthop_healthchecks.probes import Passed, ProbeCheck, ProbeOutcome, Unable
 from firsthop_healthchecks.probes.icmp import no_ping_sockets
 from firsthop_healthchecks.representatives.listing import Representative
 from firsthop_healthchecks.representatives.rota import EVERY_S, Rota
 from firsthop_steering.feed.reports import ProbeTarget
-from firsthop_steering.feed.sample_queue import Row, SampleBoard
+from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
 from firsthop_steering.plan.model import ProbeKind
 
 TRIES = 3
@@ -61,8 +61,8 @@ class Survey:
         relay: str,
         representatives: Sequence[Representative],
         *,
-        probes: Mapping[str, Probe],
-        board: SampleBoard,
+        probes: Mapping[str, ProbeCheck],
+        board: SampleUploadQueue,
         every_s: float = EVERY_S,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -118,10 +118,10 @@ class Survey:
         if not times:
             return result
         at = self._wall().timestamp()
-        self._board.note([Row(str(representative.prefix), self._relay, min(times), at, True)])
+        self._board.note([SampleRow(str(representative.prefix), self._relay, min(times), at, True)])
         return "answered"
 
-    async def _try(self, representative: Representative) -> Outcome:
+    async def _try(self, representative: Representative) -> ProbeOutcome:
         kind: ProbeKind = "icmp" if representative.port is None else "tcp"
         target = ProbeTarget(
             relay=self._relay,

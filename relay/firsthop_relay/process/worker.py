@@ -14,11 +14,11 @@ from typing import Any
 
 from firsthop_ice.ufrag import RouteKeys
 from firsthop_relay import log
-from firsthop_relay.flows.counters import Reading
+from firsthop_relay.flows.counters import CounterReading
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.limits import Limits
 from firsthop_relay.flows.route_text import read_routes
-from firsthop_relay.io.round_trips import Row
+from firsthop_relay.io.round_trips import RoundTripRow
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.io.upstreams import RESERVE, raise_file_limit
 from firsthop_relay.survival import handover
@@ -124,11 +124,11 @@ class RelayWorker:
             self._successor.close()
         self.close()
 
-    def reading(self) -> Reading:
+    def reading(self) -> CounterReading:
         """All counters and gauges."""
         return self.server.reading()
 
-    def round_trips(self, since: float) -> list[Row]:
+    def round_trips(self, since: float) -> list[RoundTripRow]:
         """To clients by TCP, noted after `since`, in seconds since 1970."""
         return self.server.round_trips.since(since)
 

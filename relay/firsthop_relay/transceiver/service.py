@@ -15,10 +15,10 @@ import structlog
 
 from firsthop_ice.candidates import candidate_lines
 from firsthop_relay.process.reloading_file import FileError, KeyFile, RegionKeyFile
-from firsthop_relay.transceiver.counts import Counts
+from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.http import serve_http
 from firsthop_relay.transceiver.minting import Mint
-from firsthop_relay.transceiver.port import Port
+from firsthop_relay.transceiver.port import MediaPort
 from firsthop_relay.transceiver.sessions import Sessions
 from firsthop_steering.plan.model import Relay
 
@@ -101,7 +101,7 @@ async def _serve(
     mint: Mint | None,
 ) -> None:
     key_file, route_file = files
-    port = Port(Counts())
+    port = MediaPort(TransceiverCounters())
     sessions = Sessions(
         port,
         key_file.load(),

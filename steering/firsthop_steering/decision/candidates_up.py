@@ -11,14 +11,14 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from firsthop_steering.decision.availability import FAMILIES, Standing, standing, told
+from firsthop_steering.decision.availability import FAMILIES, Availability, standing, told
 from firsthop_steering.decision.topology import Endpoint, Site
 from firsthop_steering.feed.snapshot import Status
 from firsthop_steering.plan.model import Family, State
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class CandidatesUp:
     """By the index of each site in its pool."""
 
     up: tuple[tuple[Endpoint, ...], ...]
@@ -27,7 +27,7 @@ class Roster:
     """Those that operators want, whatever their health."""
     weights: tuple[int, ...]
     """Per cent of clients that each site keeps of those who reach it."""
-    standings: dict[str, Standing]
+    standings: dict[str, Availability]
     """Of each endpoint by id."""
     full: tuple[bool, ...]
     """Whether a site has no room for more sessions, as its transceivers say."""
@@ -42,7 +42,7 @@ def roster(
     vantage: str | None,
     now: datetime,
     allowed: Container[str] | None = None,
-) -> Roster:
+) -> CandidatesUp:
     """The roster of `sites`. The word of `vantage` goes first, unless by it nobody is left.
 
     That is seen of each family by itself, among the sites in `allowed` (None: all) that operators
@@ -80,7 +80,7 @@ def _roster(
     vantage: str | None,
     now: datetime,
     unheard: frozenset[Family],
-) -> Roster:
+) -> CandidatesUp:
     standings = {
         each.id: standing(
             each,
@@ -101,7 +101,7 @@ def _roster(
     )
     weights = tuple(_weight(site, field, standings) for site, field in zip(sites, up, strict=True))
     full = tuple(_full(site, field, status) for site, field in zip(sites, up, strict=True))
-    return Roster(up, anyhow, weights, standings, full, unheard)
+    return CandidatesUp(up, anyhow, weights, standings, full, unheard)
 
 
 def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
@@ -117,7 +117,7 @@ def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
     return bool(loads) and all(load is not None and load >= 1 for load in loads)
 
 
-def _as_it_is(endpoint: Endpoint, stands: Standing) -> Endpoint | None:
+def _as_it_is(endpoint: Endpoint, stands: Availability) -> Endpoint | None:
     """The endpoint with the addresses that are up; None when there is none."""
     ipv4 = endpoint.ipv4 if stands.answers("ipv4") else None
     ipv6 = endpoint.ipv6 if stands.answers("ipv6") else None
@@ -128,7 +128,7 @@ def _as_it_is(endpoint: Endpoint, stands: Standing) -> Endpoint | None:
     return replace(endpoint, ipv4=ipv4, ipv6=ipv6, weight=endpoint.weight * stands.share / 100)
 
 
-def _weight(site: Site, up: Sequence[Endpoint], standings: dict[str, Standing]) -> int:
+def _weight(site: Site, up: Sequence[Endpoint], standings: dict[str, Availability]) -> int:
     """The site's weight; of one where every relay starts slowly, the largest share of that.
 
     A relay that comes back beside one that was there takes nothing from their region.

@@ -17,13 +17,13 @@ from itertools import accumulate, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.decision.candidates_up import Roster, roster
+from firsthop_steering.decision.candidates_up import CandidatesUp, roster
 from firsthop_steering.decision.charges import prices_in_force
 from firsthop_steering.decision.model import Candidate, Decision, Ranking
-from firsthop_steering.decision.outcome import Outcome
+from firsthop_steering.decision.outcome import DecisionOutcome
 from firsthop_steering.decision.rendezvous import bucket, kept, tie_draws
-from firsthop_steering.decision.rtt_map import RttMap, Source
-from firsthop_steering.decision.topology import Atlas, Client, Endpoint, Pool, Rule, Site
+from firsthop_steering.decision.rtt_map import RttMap, RttSource
+from firsthop_steering.decision.topology import Client, Endpoint, Pool, Rule, Site, Topology
 from firsthop_steering.feed.snapshot import Prices, Status
 from firsthop_steering.plan.model import Service, State
 
@@ -37,7 +37,7 @@ class Steering:
 
     def __init__(
         self,
-        atlas: Atlas,
+        atlas: Topology,
         status: Status,
         now: datetime,
         *,
@@ -55,12 +55,12 @@ class Steering:
         self.vantage = vantage
         self.rtt = rtt or RttMap(atlas)
         self.prices = prices
-        self._rosters: dict[tuple[Pool, str | None, tuple[str, ...] | None], Roster] = {}
+        self._rosters: dict[tuple[Pool, str | None, tuple[str, ...] | None], CandidatesUp] = {}
         self._rules: dict[tuple[str, Pool], tuple[Rule, ...]] = {}
         self._charges: dict[tuple[str, Pool], tuple[int, ...]] = {}
         self._memo: dict[object, Ranking] = {}
 
-    def roster(self, service: Service, pool: Pool) -> Roster:
+    def roster(self, service: Service, pool: Pool) -> CandidatesUp:
         """Who may be answered with, in the view of this service."""
         local = service.view == "local" and self.vantage is not None
         vantage, allowed = (self.vantage, service.regions) if local else (None, None)
@@ -131,7 +131,7 @@ class Steering:
 
     def eligibility(
         self, service: Service, pool: Pool, rule: Rule | None
-    ) -> tuple[list[str], Outcome]:
+    ) -> tuple[list[str], DecisionOutcome]:
         """`why_not`, and what that means: when nothing is left, `when_all_down` speaks."""
         reasons = self.why_not(service, pool, rule, ignore_health=False)
         if not all(reasons):
@@ -201,7 +201,7 @@ class Steering:
             tuple(candidates), len(eligible), outcome, rule, ties, _admits_all(eligible, ties)
         )
 
-    def _rtt(self, pool: Pool, column: int) -> tuple[npt.NDArray[np.int64], Sequence[Source]]:
+    def _rtt(self, pool: Pool, column: int) -> tuple[npt.NDArray[np.int64], Sequence[RttSource]]:
         """One number a site, and where it comes from."""
         if pool == "media":
             return self.atlas.inner_rtt_us[:, column], ["prior"] * len(self.atlas.pools[pool])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from firsthop_steering.decision.availability import FAMILIES, Standing
+from firsthop_steering.decision.availability import FAMILIES, Availability
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.topology import Endpoint, Pool, Site
 from firsthop_steering.health.slow_start import next_step_s
@@ -82,7 +82,7 @@ class Lifetimes:
 
     def _step_s(self, endpoint: Endpoint) -> float:
         """Seconds from one step of a slow start to the next; infinite for who has its share."""
-        stands: Standing = self._roster.standings[endpoint.id]
+        stands: Availability = self._roster.standings[endpoint.id]
         if endpoint.probe is None or not stands.takes:
             return math.inf
         return next_step_s(stands.share, endpoint.probe.slow_start_s)

@@ -19,19 +19,19 @@ import numpy.typing as npt
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL, GeoTable
-from firsthop_steering.decision.topology import Atlas, Client, Pool, key_range
+from firsthop_steering.arrays import Ints
+from firsthop_steering.decision.topology import Client, Pool, Topology, key_range
 from firsthop_steering.feed.snapshot import Latency, Plan
 from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
-Ints = npt.NDArray[np.int64]
-Source = Literal["prefix", "country", "prior", "unlocated"]
+RttSource = Literal["prefix", "country", "prior", "unlocated"]
 """Whose round trip it is: the client's prefix, its country, what is expected by distance, or that
 of everybody."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
+class ColumnRanges:
     """Key ranges of one family with a column of their own: ascending, apart from each other."""
 
     firsts: npt.NDArray[np.uint64]
@@ -39,18 +39,18 @@ class Pieces:
     columns: Ints
 
 
-_NO_PIECES = Pieces(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int64))
+_NO_PIECES = ColumnRanges(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int64))
 
 
 class RttMap:
     """The columns of one atlas under what is learned; see the module."""
 
-    def __init__(self, atlas: Atlas, latency: Latency | None = None) -> None:
+    def __init__(self, atlas: Topology, latency: Latency | None = None) -> None:
         self.atlas = atlas
         self.latency = latency
         self.unlocated = len(atlas.geo.latitudes)
         """The column of clients that cannot be located."""
-        self._pieces: dict[int, Pieces] = {4: _NO_PIECES, 6: _NO_PIECES}
+        self._pieces: dict[int, ColumnRanges] = {4: _NO_PIECES, 6: _NO_PIECES}
         self._firsts: dict[int, array[int]] = {}
         self._lasts: dict[int, array[int]] = {}
         self._relays: Ints | None = None
@@ -72,11 +72,11 @@ class RttMap:
         That is all of it where sites stay where they are, and nothing over another geo table.
         """
         if former is None or former.atlas.geo is not geo:
-            return cls(Atlas(plan, geo), latency)
+            return cls(Topology(plan, geo), latency)
         old, is_taught = former.atlas, former.latency is latency
         if old.plan is plan:
             return former if is_taught else cls(old, latency)
-        atlas = Atlas(plan, geo, old)
+        atlas = Topology(plan, geo, old)
         before, now = ([(s.id, s.spot) for s in each.pools["relays"]] for each in (old, atlas))
         if latency is None or not is_taught or before != now:
             return cls(atlas, latency)
@@ -94,7 +94,7 @@ class RttMap:
             return self._relays
         return self.atlas.rtt_us(pool)
 
-    def pieces(self, pool: Pool, family: int) -> Pieces:
+    def pieces(self, pool: Pool, family: int) -> ColumnRanges:
         """Where clients of this pool have a learned column."""
         return self._pieces[family] if pool == "relays" else _NO_PIECES
 
@@ -107,14 +107,14 @@ class RttMap:
                 return int(self._pieces[client.family].columns[place])
         return self.unlocated if client.cell is None else client.cell
 
-    def sources(self, pool: Pool, column: int) -> list[Source]:
+    def sources(self, pool: Pool, column: int) -> list[RttSource]:
         """For each site where its number in this column comes from."""
         parent, sites = column, len(self.atlas.pools[pool])
         own = np.zeros(sites, dtype=np.bool_)
         if column > self.unlocated:
             learned = column - self.unlocated - 1
             parent, own = int(self._parents[learned]), self._measured[:, learned]
-        source: Source = "unlocated"
+        source: RttSource = "unlocated"
         if parent != self.unlocated:
             told = self.latency.countries if self.latency and pool == "relays" else {}
             source = "country" if self.atlas.geo.countries[parent] in told else "prior"
@@ -183,8 +183,8 @@ class RttMap:
 
 
 def _cut(
-    atlas: Atlas, family: Literal[4, 6], firsts: npt.NDArray[np.uint64], made: int
-) -> tuple[Pieces, Ints, Ints]:
+    atlas: Topology, family: Literal[4, 6], firsts: npt.NDArray[np.uint64], made: int
+) -> tuple[ColumnRanges, Ints, Ints]:
     """Prefixes cut where their cell changes; of each piece the column without it, and its prefix.
 
     What lies in special-purpose space and is not located stays out: DNS answers such a subnet by
@@ -199,7 +199,7 @@ def _cut(
             first, last = (np.uint64(each) for each in key_range(block))
             kept &= ~(nowhere & (begin <= last) & (end >= first))
     parent = np.where(nowhere, len(atlas.geo), cells).astype(np.int64)
-    pieces = Pieces(begin[kept], end[kept], made + np.arange(int(kept.sum())))
+    pieces = ColumnRanges(begin[kept], end[kept], made + np.arange(int(kept.sum())))
     return pieces, parent[kept], which[kept]
 
 

@@ -25,7 +25,7 @@ MOST_CLIENTS = 5000
 """Different prefixes in one report."""
 
 
-class Survey:
+class AnswerSurvey:
     """Who was answered since the last look; `what` says with what (service and region)."""
 
     __slots__ = ("_noted",)

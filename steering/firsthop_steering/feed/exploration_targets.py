@@ -26,7 +26,7 @@ many of either."""
 MOST_GAIN_MS = 10_000.0
 
 
-class Promise(Model):
+class ExplorationTarget(Model):
     """What clients of one group may find out."""
 
     rate: float = Field(gt=0, le=MOST_OF_GROUP)
@@ -37,19 +37,19 @@ class Promise(Model):
     """Region → by how much the lower bound of its RTT beats the region that it may pass."""
 
 
-class Promises(Model):
+class ExplorationTargets(Model):
     """All of them; none, and a share of 0, where nothing is to be looked for."""
 
     share: float = Field(default=0.0, ge=0, le=MOST_SHARE)
     """Of all allocations: no allocator goes beyond, whatever the rates come to."""
-    prefixes: dict[str, Promise] = Field(default_factory=dict, max_length=MOST_PROMISES)
+    prefixes: dict[str, ExplorationTarget] = Field(default_factory=dict, max_length=MOST_PROMISES)
     """By `192.0.2.0/24` or `2001:db8::/48`."""
-    places: dict[str, Promise] = Field(default_factory=dict, max_length=MOST_PROMISES)
+    places: dict[str, ExplorationTarget] = Field(default_factory=dict, max_length=MOST_PROMISES)
     """By `place_name`."""
 
     @field_validator("prefixes")
     @classmethod
-    def _are_prefixes(cls, prefixes: dict[str, Promise]) -> dict[str, Promise]:
+    def _are_prefixes(cls, prefixes: dict[str, ExplorationTarget]) -> dict[str, ExplorationTarget]:
         for each in prefixes:
             parse_prefix(each)
         return prefixes

@@ -19,7 +19,7 @@ OLDEST_S = 600.0
 """The control plane takes none that are older than 15 minutes, and refuses a batch whole."""
 
 
-class Row(NamedTuple):
+class SampleRow(NamedTuple):
     """A `Sample`, in little memory."""
 
     client: str
@@ -31,13 +31,13 @@ class Row(NamedTuple):
     representative: bool = False
 
 
-class SampleBoard:
+class SampleUploadQueue:
     """What waits to be told, and the batch that is being told."""
 
     def __init__(self) -> None:
         self.results = Counter(told=0, overflowed=0, old=0, refused=0)
         """Samples by what became of them; those that are `waiting` are still to come."""
-        self._waiting: deque[Row] = deque()
+        self._waiting: deque[SampleRow] = deque()
         self._batch: SampleBatch | None = None
 
     @property
@@ -45,7 +45,7 @@ class SampleBoard:
         """How many are held."""
         return len(self._waiting) + (len(self._batch.samples) if self._batch else 0)
 
-    def note(self, rows: Iterable[Row]) -> None:
+    def note(self, rows: Iterable[SampleRow]) -> None:
         """What was measured, and would be taken for a `Sample`."""
         self._waiting.extend(rows)
         while len(self._waiting) > MOST_WAITING:
@@ -67,8 +67,8 @@ class SampleBoard:
             self.results[result] += len(self._batch.samples)
             self._batch = None
 
-    def _first(self, oldest: float) -> list[Row]:
-        rows: list[Row] = []
+    def _first(self, oldest: float) -> list[SampleRow]:
+        rows: list[SampleRow] = []
         while self._waiting and len(rows) < MOST_SAMPLES:
             row = self._waiting.popleft()
             if row.at < oldest:
@@ -83,5 +83,5 @@ def _age(batch: SampleBatch) -> float:
     return min(each.at.timestamp() for each in batch.samples)
 
 
-def _sample(row: Row) -> Sample:
+def _sample(row: SampleRow) -> Sample:
     return Sample.model_validate({**row._asdict(), "at": datetime.fromtimestamp(row.at, UTC)})

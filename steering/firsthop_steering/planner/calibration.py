@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firsthop_steering.rtt.samples import Floats
+from firsthop_steering.arrays import Floats
 
 HALF_S = 5.0
 """In which half of a difference is corrected: a surge that no count shows is known after three

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firsthop_steering.rtt.samples import Floats, Keys
+from firsthop_steering.arrays import Floats, Keys
 
 HALF_LIFE_S = 600.0
 ALLOCATION_S = 300.0
@@ -27,7 +27,7 @@ _TAU_S = HALF_LIFE_S / math.log(2)
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
+class DemandClients:
     """One row a service and group: what `Demand` holds as of a time, `count` clients at once."""
 
     services: tuple[str, ...]
@@ -63,14 +63,14 @@ class Demand:
         if len(self._mass) > MOST_ENTRIES:
             self._halve()
 
-    def clients(self, now: float) -> Clients:
+    def clients(self, now: float) -> DemandClients:
         """Everything known, as rates of late times how long an answer lasts."""
         mass = dict(self._mass)
         heard_s = max(now - self.began_at, LEAST_HEARD_S)
         # What began to be heard ten minutes ago is half of what will be heard in the long run.
         whole = _TAU_S * (1 - math.exp(-heard_s / _TAU_S))
         scale = 2 ** (-max(now - self._epoch, 0.0) / HALF_LIFE_S) / whole
-        return Clients(
+        return DemandClients(
             tuple(service for service, _ in mass),
             np.array([group for _, group in mass], dtype=np.uint64),
             np.array(list(mass.values()), dtype=np.float64) * scale,

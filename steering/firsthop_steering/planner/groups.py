@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats, Ints, Keys, Mask
 from firsthop_steering.decision.candidates_up import roster
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.decide import tier as tier_of
@@ -20,9 +20,9 @@ from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import Client, Rule, key_range
 from firsthop_steering.feed.snapshot import Plan, RelayStatus
 from firsthop_steering.plan.model import Service
-from firsthop_steering.planner.demand import Clients
-from firsthop_steering.planner.problem import Problem
-from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix
+from firsthop_steering.planner.demand import DemandClients
+from firsthop_steering.planner.problem import TransportProblem
+from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
 CELL = 1 << 60
 """Marks a group that is a cell; the rest of the number is the cell's."""
@@ -32,11 +32,9 @@ MOST_CARRIED = 2.0
 _MOST_SPLITS = 4
 """Regions of a weight below 100 that are reckoned with, the lightest first: 16 kinds of client."""
 
-Mask = npt.NDArray[np.bool_]
-
 
 @dataclass(frozen=True, slots=True)
-class Charted:
+class ClientGroups:
     """What edges were last told of round trips, as the planner needs it."""
 
     rtt: RttMap
@@ -44,7 +42,7 @@ class Charted:
     """Those with a row of their own, ascending."""
 
     @classmethod
-    def of(cls, rtt: RttMap) -> Charted:
+    def of(cls, rtt: RttMap) -> ClientGroups:
         rows = rtt.latency.prefixes if rtt.latency else ()
         return cls(rtt, np.array(sorted(map(parse_prefix, rows)), dtype=np.uint64))
 
@@ -113,7 +111,7 @@ class Wanted:
 NOBODY = Wanted(np.empty(0, np.uint64), np.empty(0), np.empty(0, np.int64), np.empty(0))
 
 
-def wanted_of(clients: Clients) -> Wanted:
+def wanted_of(clients: DemandClients) -> Wanted:
     """The clients of all services together, by prefix and by cell."""
     groups, which = np.unique(clients.groups, return_inverse=True)
     count = np.bincount(which, clients.count, len(groups)).astype(np.float64)
@@ -123,7 +121,7 @@ def wanted_of(clients: Clients) -> Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class DemandRows:
     """Groups × regions: `cost_ms` is rtt − bias, infinite where the group may not go."""
 
     cost_ms: Floats
@@ -132,7 +130,7 @@ class Rows:
     """The region of the least rtt − bias, wherever the group may go."""
 
 
-def rows_of(clients: Clients, charted: Charted, steering: Steering) -> Rows:
+def rows_of(clients: DemandClients, charted: ClientGroups, steering: Steering) -> DemandRows:
     """The costs of all that want relays now; those whom nobody may serve are left out."""
     costs, counts = [np.empty((0, len(steering.atlas.pools["relays"])))], [np.empty(0)]
     homes = [np.empty(0, dtype=np.int64)]
@@ -153,7 +151,9 @@ def rows_of(clients: Clients, charted: Charted, steering: Steering) -> Rows:
                 costs.append(np.where(mask, cost[which], np.inf))
                 counts.append(clients.count[here][which] * share)
                 homes.append(nearest[which])
-    return _bounded(Rows(np.concatenate(costs), np.concatenate(counts), np.concatenate(homes)))
+    return _bounded(
+        DemandRows(np.concatenate(costs), np.concatenate(counts), np.concatenate(homes))
+    )
 
 
 def _kinds(steering: Steering, service: Service, rule: Rule | None) -> list[tuple[float, Mask]]:
@@ -192,7 +192,7 @@ def _first_tier(mask: Mask, tiers: Ints) -> Mask:
     return first
 
 
-def _bounded(rows: Rows) -> Rows:
+def _bounded(rows: DemandRows) -> DemandRows:
     """At most MOST_GROUPS: small ones join the largest whose nearest region is theirs."""
     if len(rows.clients) <= MOST_GROUPS:
         return rows
@@ -203,17 +203,19 @@ def _bounded(rows: Rows) -> Rows:
     heirs[nearest[kept[::-1]]] = np.arange(MOST_GROUPS)[::-1]
     counts = rows.clients[kept].copy()
     np.add.at(counts, heirs[nearest[rest]], rows.clients[rest])
-    return Rows(rows.cost_ms[kept], counts, rows.homes[kept])
+    return DemandRows(rows.cost_ms[kept], counts, rows.homes[kept])
 
 
-def problem_of(rows: Rows, capacity: Floats, each: Floats) -> Problem:
+def problem_of(rows: DemandRows, capacity: Floats, each: Floats) -> TransportProblem:
     """`each`: the sessions that a client of each home stands for. `capacity` is infinite where
     none is stated: there is always room then. A client that was counted is a cache which asks, so
     what one stands for goes together."""
     demand = rows.clients * each[rows.homes]
     wants = float(demand.sum())
     room = np.where(np.isfinite(capacity), capacity, 10 * wants + 1)
-    return Problem(rows.cost_ms, demand, room, wants / max(float(rows.clients.sum()), 1e-9))
+    return TransportProblem(
+        rows.cost_ms, demand, room, wants / max(float(rows.clients.sum()), 1e-9)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,11 +265,13 @@ def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Sup
 class Restored:
     """The clients of a round and the capacity of each region as if no region were lost."""
 
-    rows: Rows
+    rows: DemandRows
     capacity: Floats
 
 
-def restored(clients: Clients, charted: Charted, steering: Steering, lost: Mask) -> Restored | None:
+def restored(
+    clients: DemandClients, charted: ClientGroups, steering: Steering, lost: Mask
+) -> Restored | None:
     """What the return of the lost regions is planned by; None where none is lost."""
     if not lost.any():
         return None

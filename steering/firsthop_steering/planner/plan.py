@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats
 from firsthop_steering.planner.market import outcome, reliefs
-from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
+from firsthop_steering.planner.problem import MOST_PRICE_MS, TransportProblem
 from firsthop_steering.planner.smooth import Smoothed
-from firsthop_steering.rtt.samples import Floats
 
 _ROUNDS = 12
 """How often prices are corrected by what real clients make of them."""
@@ -45,7 +45,7 @@ caches that make a small region full would go to and fro for ever."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class PlannedPrices:
     """In ms, a region each; and the greatest load over limit that they come to."""
 
     prices: Floats
@@ -53,8 +53,8 @@ class Prices:
 
 
 def plan_prices(
-    problem: Problem, regions: Sequence[str], start: Floats, least: Floats | None = None
-) -> Prices:
+    problem: TransportProblem, regions: Sequence[str], start: Floats, least: Floats | None = None
+) -> PlannedPrices:
     """Prices for these regions, looked for from `start`, the ones in force.
 
     `least` is what each is charged at least, for prices fall slowly (`lowest`): whoever is kept
@@ -71,7 +71,7 @@ def plan_prices(
     held = np.clip(start, least, MOST_PRICE_MS)
     here = best = _tried(problem, relief, held, least, _HELD)
     if here.settled:
-        return Prices(here.prices, here.worst)
+        return PlannedPrices(here.prices, here.worst)
     smooth = Smoothed.of(problem)
     limits = np.maximum(problem.limits, 1e-9)
     slack = _slack(problem)
@@ -88,7 +88,7 @@ def plan_prices(
         best = min(best, here, key=lambda each: (not each.settled, each.worst))
         if here.settled:
             break
-    return Prices(best.prices, best.worst)
+    return PlannedPrices(best.prices, best.worst)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class _Tried:
 
 
 def _tried(
-    problem: Problem, relief: Floats, prices: Floats, least: Floats, may: _Tolerance
+    problem: TransportProblem, relief: Floats, prices: Floats, least: Floats, may: _Tolerance
 ) -> _Tried:
     found = outcome(problem, prices, relief)
     limits = np.maximum(problem.limits, 1e-9)
@@ -122,7 +122,7 @@ def _tried(
     return _Tried(prices, found.load, found.margin, float(excess.max()) + 1, settled)
 
 
-def _slack(problem: Problem) -> float:
+def _slack(problem: TransportProblem) -> float:
     return max(float(problem.limits.sum() - problem.demand.sum()), 0.0)
 
 
@@ -133,7 +133,9 @@ def _left_for_chance(margin: Floats, limits: Floats, slack: float) -> Floats:
     return margin * min(slack / 2 / max(float(margin.sum()), 1e-9), 1.0)
 
 
-def prices_without(problem: Problem, regions: Sequence[str], start: Floats, lost: int) -> Prices:
+def prices_without(
+    problem: TransportProblem, regions: Sequence[str], start: Floats, lost: int
+) -> PlannedPrices:
     """The prices to charge while a region is lost, so that its clients overload no other (N−1)."""
     start = np.where(np.arange(len(start)) == lost, 0.0, start)
     return plan_prices(problem.without(lost), regions, start)

@@ -13,7 +13,7 @@ import numpy as np
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.feed.demand import DemandReport
 from firsthop_steering.planner.demand import ALLOCATION_S, Demand
-from firsthop_steering.planner.groups import Charted, Supply, restored, rows_of
+from firsthop_steering.planner.groups import ClientGroups, Supply, restored, rows_of
 from firsthop_steering.planner.rounds import Rounds
 from firsthop_steering.rtt.samples import parse_prefix
 
@@ -43,7 +43,7 @@ class Planner:
         self._about: tuple[object, ...] = ()
         """Plan and lost regions of the last round."""
 
-    def take(self, report: DemandReport, charted: Charted, now: float) -> None:
+    def take(self, report: DemandReport, charted: ClientGroups, now: float) -> None:
         """What one edge answered. Services that the plan does not know want nothing."""
         services = charted.plan.document.services
         lasts = {each.id: each.ttl for each in services if each.pool == "relays"}
@@ -72,7 +72,7 @@ class Planner:
         return now - self._at >= plan_s or about != self._about
 
     def round(
-        self, steering: Steering, charted: Charted, supply: Supply, clock: Callable[[], float]
+        self, steering: Steering, charted: ClientGroups, supply: Supply, clock: Callable[[], float]
     ) -> Callable[[], None] | None:
         """What there is to work out, which takes seconds: call it in a thread. None where not
         enough is known of demand. Reports that are taken meanwhile count in the next round."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats
 from firsthop_steering.decision.charges import RELIEF_MS
-from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
-from firsthop_steering.rtt.samples import Floats
+from firsthop_steering.planner.problem import MOST_PRICE_MS, TransportProblem
 
 Singles = npt.NDArray[np.float32]
 
@@ -50,7 +50,7 @@ class Smoothed:
     """Regions that have a price: the others have no capacity."""
 
     @classmethod
-    def of(cls, problem: Problem) -> Smoothed:
+    def of(cls, problem: TransportProblem) -> Smoothed:
         """Of a problem."""
         cost = problem.cost_ms - problem.cost_ms.min(axis=1, keepdims=True)
         return cls(cost.astype(np.float32), problem.demand.astype(np.float32), problem.capacity > 0)

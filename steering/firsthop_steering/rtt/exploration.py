@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.estimates import Estimates
-from firsthop_steering.rtt.samples import Floats, Ints
 
 SHARE = 0.03
 """Of all allocations."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.rtt.samples import REGION_BITS, Digest, Floats, Ints, Keys
+from firsthop_steering.arrays import Floats, Ints, Keys
+from firsthop_steering.rtt.samples import REGION_BITS, Digest
 
 HALF_LIFE_S = 86_400.0
 MOST_COUNT = 32.0
@@ -39,7 +40,7 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class LedgerRows:
     """Entries as they are kept, undecayed, ascending by key: what is saved and read again."""
 
     keys: Keys
@@ -51,9 +52,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, which: slice | npt.NDArray[np.bool_]) -> Rows:
+    def take(self, which: slice | npt.NDArray[np.bool_]) -> LedgerRows:
         """Those of a slice or a mask."""
-        return Rows(
+        return LedgerRows(
             self.keys[which], self.count[which], self.mean_ms[which], self.spread_ms[which],
             self.touched[which],
         )  # fmt: skip
@@ -127,12 +128,12 @@ class Ledger:
             self._noise(everywhere[alive]),
         )
 
-    def rows(self, *, since: int = 0) -> Rows:
+    def rows(self, *, since: int = 0) -> LedgerRows:
         """Those that were written at `since` or later."""
-        everything = Rows(self._keys, self._count, self._mean, self._spread, self._touched)
+        everything = LedgerRows(self._keys, self._count, self._mean, self._spread, self._touched)
         return everything.take(self._touched >= since)
 
-    def put(self, rows: Rows) -> None:
+    def put(self, rows: LedgerRows) -> None:
         """Takes saved rows back, each in place of what is there of its key."""
         self._make_room(rows.keys, now=0)
         place = np.searchsorted(self._keys, rows.keys)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.estimates import Terrain
-from firsthop_steering.rtt.samples import Floats, Ints
 from firsthop_steering.rtt.tree import (
     LEVEL_VARIANCE,
     Evidence,
@@ -76,7 +76,7 @@ def group_key(cells: Ints, asns: Ints) -> Ints:
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class LevelTree:
     """The levels, filled: what members say, and what prefixes and groups may expect."""
 
     groups: Pooled
@@ -94,7 +94,7 @@ class Tree:
     def grow(
         cls, path: Paths, access: Floats, lost: npt.NDArray[np.bool_], groups: Groups,
         terrain: Terrain,
-    ) -> Tree:  # fmt: skip
+    ) -> LevelTree:  # fmt: skip
         """Up and down once. Prefixes at a wrong place have no say."""
         regions = terrain.distances_km.shape[1]
         nations = int(terrain.countries.max(initial=0)) + 1

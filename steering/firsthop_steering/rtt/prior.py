@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.geography import PRIOR_BASE_MS, PRIOR_MS_PER_KM
-from firsthop_steering.rtt.samples import Floats, Ints
 
 LIGHT_MS_PER_KM = 2 / 200
 """There and back at 200 km a millisecond: the speed of light in glass."""

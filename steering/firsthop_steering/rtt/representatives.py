@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats
 from firsthop_steering.rtt.ledger import Entries
-from firsthop_steering.rtt.samples import REGION_BITS, Floats
+from firsthop_steering.rtt.samples import REGION_BITS
 
 MOST_REPRESENTATIVE = 4.0
 """Clients' samples that all of a prefix's representatives weigh at most: from five clients in the

@@ -11,9 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Keys = npt.NDArray[np.uint64]
+from firsthop_steering.arrays import Floats, Ints, Keys
 
 REGION_BITS = 10
 MAX_REGIONS = 1 << REGION_BITS

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.prior import huber_weights
-from firsthop_steering.rtt.samples import Floats, Ints
 
 LEVEL_VARIANCE = 1 / 3
 """Before anything is known each of three levels has its third of a path's deviation."""

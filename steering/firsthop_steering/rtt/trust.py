@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats
 from firsthop_steering.rtt.ledger import Ledger, noise_ms
-from firsthop_steering.rtt.samples import Floats, Samples, digest
+from firsthop_steering.rtt.samples import Samples, digest
 
 MEMORY = 200.0
 """Comparisons that a source is judged by, at most; older ones fade."""

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from firsthop_geodata.addresses import special_block
-from firsthop_steering.decision.availability import Standing, told
+from firsthop_steering.decision.availability import Availability, told
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
@@ -134,7 +134,7 @@ def _candidate(
     }
 
 
-def _words(steering: Steering, endpoint: Endpoint, stands: Standing) -> str:
+def _words(steering: Steering, endpoint: Endpoint, stands: Availability) -> str:
     """The standing of an endpoint, whose word that is, and what is measured beside it."""
     held = told(endpoint, steering.status)
     if endpoint.probe is None and held.verdict == "unknown":

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.model import Decision
-from firsthop_steering.decision.topology import Atlas, Client, Pool, Site
+from firsthop_steering.decision.topology import Client, Pool, Site, Topology
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.plan.document import Document
 from firsthop_steering.plan.model import Service
 
 
 @dataclass(frozen=True, slots=True)
-class Supposition:
+class Hypothetical:
     """Where a client is sent, and one region that it might be sent to."""
 
     steering: Steering
@@ -63,7 +63,7 @@ class Supposition:
         """Because none is up."""
         return self.decide().ranking.outcome == "open"
 
-    def changed(self, collection: str, id_: str, **fields: Any) -> Supposition:
+    def changed(self, collection: str, id_: str, **fields: Any) -> Hypothetical:
         """With other fields of one object; regions stay where they are, and so do round trips."""
         document = self.steering.atlas.plan.document
         changed = tuple(
@@ -72,13 +72,13 @@ class Supposition:
         )
         return self._under(document.model_copy(update={collection: changed}))
 
-    def without_override(self, id_: str) -> Supposition:
+    def without_override(self, id_: str) -> Hypothetical:
         """Without one override."""
         document = self.steering.atlas.plan.document
         left = tuple(each for each in document.overrides if each.id != id_)
         return self._under(document.model_copy(update={"overrides": left}))
 
-    def found_up(self, endpoint: str) -> Supposition:
+    def found_up(self, endpoint: str) -> Hypothetical:
         """As if a relay were measured up and not forced, or a transceiver heard."""
         old, kind = self.steering, self.endpoints
         known = {**getattr(old.status, kind), endpoint: RelayStatus(verdict="up")}
@@ -89,9 +89,9 @@ class Supposition:
         found = replace(self, steering=steering)
         return found.changed(kind, endpoint, forced=None) if kind == "relays" else found
 
-    def _under(self, document: Document) -> Supposition:
+    def _under(self, document: Document) -> Hypothetical:
         old = self.steering
-        atlas = Atlas(old.atlas.plan.model_copy(update={"document": document}), old.atlas.geo)
+        atlas = Topology(old.atlas.plan.model_copy(update={"document": document}), old.atlas.geo)
         steering = Steering(
             atlas, old.status, old.now, vantage=old.vantage, rtt=old.rtt, prices=old.prices
         )

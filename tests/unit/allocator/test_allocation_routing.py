@@ -27,13 +27,13 @@ from allocator_world import (
     view_of,
 )
 from firsthop_allocator.allocations.allocation import Allocation
-from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import MAX_RELAYS, find_route
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_allocator.http.schema import AllocationAnswer
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan
 from worlds import (
     NOW,
@@ -253,7 +253,7 @@ def test_the_first_relay_is_where_the_decision_points(seed: int) -> None:
     rng = random.Random(seed)
     plan = _with_media(random_plan(rng))
     geo = random_geo(rng, 9) if seed % 2 else europe_and_america()
-    atlas = Atlas(plan, geo)
+    atlas = Topology(plan, geo)
     rtt = RttMap(atlas, random_latency(rng, plan, geo))
     status, prices = random_status(rng, plan), random_prices(rng, plan)
     steering = Steering(atlas, status, NOW, vantage=VANTAGE, rtt=rtt, prices=prices)
@@ -264,9 +264,9 @@ def test_the_first_relay_is_where_the_decision_points(seed: int) -> None:
         route = find_route(warm, service, client)
         assert route == find_route(AllocatorView(steering, KEYS), service, client)
         if decision.site is None:
-            assert isinstance(route, Refused)
+            assert isinstance(route, AllocationRefused)
             continue
-        assert not isinstance(route, Refused)
+        assert not isinstance(route, AllocationRefused)
         offered = [offer.relay for offer in route.offers]
         assert offered[0].region == decision.site.id
         assert len({relay.id for relay in offered}) == len(offered) <= MAX_RELAYS

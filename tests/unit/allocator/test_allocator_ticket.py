@@ -21,7 +21,7 @@ from firsthop_allocator.measuring.ticket import (
 from firsthop_ice.stun import binding_request, parse
 from firsthop_ice.ufrag import decode, mint, probe_password
 from firsthop_relay.flows.responder import answer_probe
-from firsthop_steering.feed.token_bucket import Pace
+from firsthop_steering.feed.token_bucket import TokenBuckets
 from worlds import NOW, status_of
 
 MANY: list[dict[str, Any]] = [
@@ -122,7 +122,7 @@ def test_only_a_ticket_in_force_proves_anything() -> None:
 
 def test_pace() -> None:
     """So many at once, then one by one; a clock that steps back gives nothing away."""
-    pace = Pace(at_once=2, every_s=8.0, most_keys=2)
+    pace = TokenBuckets(at_once=2, every_s=8.0, most_keys=2)
     assert [pace.wait_s("a", 100.0) for _ in range(3)] == [0, 0, 8]
     assert pace.wait_s("a", 50.0) == 8
     assert pace.wait_s("a", 56.0) == 2

@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 
 from firsthop.edge.reporting.posting import Posted, Poster
-from firsthop.edge.reporting.samples import SampleReporter
+from firsthop.edge.reporting.samples import EdgeSampleReporter
 from firsthop_steering.feed.measurements import MOST_SAMPLES, SampleBatch
-from firsthop_steering.feed.sample_queue import Row, SampleBoard
+from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 AWAY, WRONG, TAKEN = Posted("no answer"), Posted("answers 422", refused=True), Posted("")
@@ -30,16 +30,17 @@ class ControlPlane:
         return self.says
 
 
-def rows(many: int, at: datetime = NOW) -> list[Row]:
+def rows(many: int, at: datetime = NOW) -> list[SampleRow]:
     return [
-        Row("192.0.2.0/24", "fra-1", 1.0 + n, at.timestamp()) for n, _ in zip(count(), range(many))
+        SampleRow("192.0.2.0/24", "fra-1", 1.0 + n, at.timestamp())
+        for n, _ in zip(count(), range(many))
     ]
 
 
 @pytest.fixture
-def told() -> tuple[ControlPlane, SampleBoard, SampleReporter]:
-    control_plane, board = ControlPlane(), SampleBoard()
-    reporter = SampleReporter(cast(Poster, control_plane), board, now=lambda: NOW)
+def told() -> tuple[ControlPlane, SampleUploadQueue, EdgeSampleReporter]:
+    control_plane, board = ControlPlane(), SampleUploadQueue()
+    reporter = EdgeSampleReporter(cast(Poster, control_plane), board, now=lambda: NOW)
     return control_plane, board, reporter
 
 

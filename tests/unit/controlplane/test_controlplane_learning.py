@@ -19,7 +19,7 @@ from firsthop_controlplane.learning.intake import (
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.numbers import RegionNumbers
 from firsthop_controlplane.learning.parts import Part, pack, unpack
-from firsthop_steering.rtt.ledger import Ledger, Rows
+from firsthop_steering.rtt.ledger import Ledger, LedgerRows
 from firsthop_steering.rtt.samples import MAX_REGIONS, REGION_BITS, Samples
 
 START = 1_800_000_000
@@ -163,7 +163,7 @@ def test_a_damaged_part_is_refused(content: bytes) -> None:
 def test_a_ledger_takes_rows_back_within_its_bound() -> None:
     """Over what is there, and of what is too much the longest untouched goes first."""
     ledger = Ledger(3)
-    some = Rows(
+    some = LedgerRows(
         np.array([1, 2, 3], dtype=np.uint64),
         np.ones(3, dtype=np.float32),
         np.array([5, 6, 7], dtype=np.float32),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from firsthop_controlplane.health.relay_history import MOST_PENDING, Past
-from firsthop_steering.feed.snapshot import RelayStatus, Status, Word
+from firsthop_steering.feed.snapshot import RelayStatus, Status, VantageVerdict
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -45,7 +45,7 @@ def test_a_change_of_what_steers_is_noted_once() -> None:
 
 def test_what_vantages_say_is_noted_where_somebody_goes_by_it() -> None:
     past = Past(timedelta(days=7))
-    word = Word(verdict="down", since=NOW)
+    word = VantageVerdict(verdict="down", since=NOW)
     for number, local in ((1, False), (2, True)):
         past.note(_status(number, a={}), local=local)
         past.note(_status(number, a={"vantages": {"here": word}}), local=local)

@@ -21,9 +21,9 @@ from firsthop_dns.answer.rate_limit import (
     REFERRAL,
     SLIP,
     TAILORED,
-    Network,
     RateLimit,
 )
+from firsthop_geodata.addresses import Network
 
 KINDS = TAILORED, ANSWER, NEGATIVE, REFERRAL, ERROR
 NOW = 1_790_000_000.25

@@ -22,7 +22,7 @@ from firsthop_steering.compile.table import ASK_RESOLVER, Answer, AnswerTable, S
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from worlds import (
     NOW,
     europe_and_america,
@@ -112,7 +112,7 @@ def demo(status: str = "up", **fra: object) -> Steering:
         },
         number=7,
     )
-    return Steering(Atlas(plan, europe_and_america()), status_of(3, fra_1=status), NOW)
+    return Steering(Topology(plan, europe_and_america()), status_of(3, fra_1=status), NOW)
 
 
 def test_scopes_are_the_widest_blocks_that_fit() -> None:
@@ -168,7 +168,7 @@ def test_overrides_that_speak_of_nobody_change_nothing() -> None:
     document = steering.atlas.plan.document.model_dump()
     busy = plan_of({**document, "overrides": nowhere}, number=7)
     digests = {
-        compile_table(Steering(Atlas(plan, steering.atlas.geo), steering.status, NOW), path)
+        compile_table(Steering(Topology(plan, steering.atlas.geo), steering.status, NOW), path)
         for plan, path in (
             (steering.atlas.plan, folder() / "calm.table"),
             (busy, folder() / "busy.table"),
@@ -220,7 +220,7 @@ def test_the_bundled_world_agrees_too() -> None:
     """On the database that ships, for clients all over both families."""
     geo = open_geodata(None, None, folder() / "bundled")
     plan = demo(weight=50).atlas.plan
-    steering = Steering(Atlas(plan, geo), status_of(), NOW)
+    steering = Steering(Topology(plan, geo), status_of(), NOW)
     table = compiled(steering)
     rng = random.Random(7)
     for _ in range(2000):

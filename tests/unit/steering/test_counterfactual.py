@@ -11,7 +11,7 @@ import pytest
 from allocator_world import MEDIA, TRANSCEIVERS, atlas_of
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.plan.document import Document
 from firsthop_steering.whatif.counterfactual import counterfactual
@@ -48,7 +48,7 @@ def _applied(steering: Steering, changes: list[dict[str, Any]]) -> Steering:
         else:
             row[each["field"]] = each["needed"]
     plan = steering.atlas.plan.model_copy(update={"document": Document.model_validate(document)})
-    atlas = Atlas(plan, steering.atlas.geo)
+    atlas = Topology(plan, steering.atlas.geo)
     rtt = RttMap(atlas, steering.rtt.latency)
     status = steering.status.model_copy(update={"relays": relays})
     return Steering(atlas, status, NOW, vantage=VANTAGE, rtt=rtt, prices=steering.prices)
@@ -97,7 +97,7 @@ def test_a_price_would_do_as_well(seed: int) -> None:
         ],
         "services": [{"id": "s", "name": "s.edge.example."}],
     }
-    atlas = Atlas(plan_of(document), europe_and_america())
+    atlas = Topology(plan_of(document), europe_and_america())
 
     def charging(price: float) -> Steering:
         return Steering(atlas, status_of(), NOW, prices=prices_of(ber=price, fra=1.0))
@@ -130,7 +130,7 @@ def test_everything_that_stands_in_the_way_is_named() -> None:
     document = _small(regions=["fra"])
     document["regions"][1] |= {"state": "draining", "weight": 0}
     document["overrides"] = [{"id": "o", "country": "DE", "regions": ["fra"], "mode": "only"}]
-    atlas = Atlas(plan_of(document), europe_and_america())
+    atlas = Topology(plan_of(document), europe_and_america())
     steering = Steering(atlas, status_of(nyc_1="down"), NOW)
     client = atlas.client(parse_client("10.1.1.1"))
     said = counterfactual(steering, atlas.services["s"], client, "nyc")
@@ -150,13 +150,13 @@ def test_what_no_change_of_a_field_brings_is_said() -> None:
     """A region without relays; a bias beyond what a bias may be."""
     document = _small()
     document["relays"].pop()
-    atlas = Atlas(plan_of(document), europe_and_america())
+    atlas = Topology(plan_of(document), europe_and_america())
     client = atlas.client(parse_client("10.1.1.1"))
     said = counterfactual(Steering(atlas, status_of(), NOW), atlas.services["s"], client, "nyc")
     assert ([each["needed"] for each in said["changes"]], said["enough"]) == ([None], False)
     document = _small()
     document["regions"][0]["bias_ms"] = 490
-    atlas = Atlas(plan_of(document), europe_and_america())
+    atlas = Topology(plan_of(document), europe_and_america())
     said = counterfactual(Steering(atlas, status_of(), NOW), atlas.services["s"], client, "nyc")
     assert [(each["field"], each["needed"]) for each in said["changes"]] == [("bias_ms", None)]
     assert "no bias is more than 500 ms" in said["changes"][0]["because"]

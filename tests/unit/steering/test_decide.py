@@ -12,7 +12,7 @@ from firsthop_steering.decision.charges import RELIEF_MS
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses, domains_apart
 from firsthop_steering.decision.model import Decision
-from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
 from worlds import NOW, europe_and_america, plan_of, prices_of, status_of, usable_of
 
@@ -40,7 +40,7 @@ def world(
             **document,
         }
     )
-    return Steering(Atlas(plan, europe_and_america()), status or status_of(), NOW)
+    return Steering(Topology(plan, europe_and_america()), status or status_of(), NOW)
 
 
 def decide(steering: Steering, client: str) -> Decision:

@@ -22,7 +22,7 @@ from firsthop_steering.decision.charges import (
 )
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS, kept
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.market import charged_ms, reliefs
 from firsthop_steering.whatif.explain import explain
@@ -57,7 +57,7 @@ def world(
             "services": [{"id": "s", "name": "s.edge.example."}],
         }
     )
-    return Steering(Atlas(plan, europe_and_america()), status_of(**relays), NOW, prices=prices)
+    return Steering(Topology(plan, europe_and_america()), status_of(**relays), NOW, prices=prices)
 
 
 def regions(steering: Steering, clients: list[IPv4Address]) -> list[str]:

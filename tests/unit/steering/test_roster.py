@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 from firsthop_steering.whatif.explain import explain
 from worlds import NOW, europe_and_america, plan_of, usable_of
@@ -48,7 +48,7 @@ def world(
         name.replace("_", "-"): RelayStatus.model_validate(each) for name, each in status.items()
     }
     held = Status(number=1, lineage="test", created_at=NOW, relays=measured)
-    return Steering(Atlas(plan, europe_and_america()), held, NOW + after, vantage=vantage)
+    return Steering(Topology(plan, europe_and_america()), held, NOW + after, vantage=vantage)
 
 
 def answered(steering: Steering) -> str:

@@ -13,7 +13,7 @@ from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.model import Candidate
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import Latency
 from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.whatif.explain import explain
@@ -44,7 +44,7 @@ def world(latency: Latency | None) -> Steering:
             "services": [{"id": "s", "name": "s.edge.example."}],
         }
     )
-    atlas = Atlas(plan, europe_and_america())
+    atlas = Topology(plan, europe_and_america())
     return Steering(atlas, status_of(), NOW, rtt=RttMap(atlas, latency))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas, Pool
+from firsthop_steering.decision.topology import Pool, Topology
 from firsthop_steering.feed.snapshot import Plan
 from firsthop_steering.plan.document import Document
 from worlds import europe_and_america, random_geo, random_latency, random_plan
@@ -46,7 +46,7 @@ def test_what_is_taken_over_is_what_would_be_worked_out(seed: int) -> None:
     former = None
     for _ in range(6):
         found = RttMap.following(former, plan, geo, latency)
-        wanted = RttMap(Atlas(plan, geo), latency)
+        wanted = RttMap(Topology(plan, geo), latency)
         assert (found.atlas.plan, found.latency) == (plan, latency)
         for pool in POOLS:
             assert np.array_equal(found.rtt_us(pool), wanted.rtt_us(pool))

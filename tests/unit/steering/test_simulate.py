@@ -16,7 +16,7 @@ import pytest
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.model import Region
 from firsthop_steering.whatif.simulate import simulate, taken_as_lost
@@ -40,7 +40,7 @@ SIZE = 1 << 24
 
 
 def steering_of(plan: Plan, status: Status, geo: Any) -> Steering:
-    return Steering(Atlas(plan, geo), status, NOW, vantage=VANTAGE)
+    return Steering(Topology(plan, geo), status, NOW, vantage=VANTAGE)
 
 
 def small(*, relays: int = 1, service: dict[str, Any] | None = None, **regions: Any) -> Plan:
@@ -119,7 +119,7 @@ def test_everybody_is_every_located_address(seed: int) -> None:
         ]
         document = plan.document.model_copy(update={"regions": tuple(whole), "overrides": ()})
         plan = plan.model_copy(update={"document": document})
-        atlas = Atlas(plan, geo)
+        atlas = Topology(plan, geo)
         rtt = RttMap(atlas, random_latency(rng, plan, geo))
         sides.append(Steering(atlas, status_of(), NOW, rtt=rtt))
     edges = {*map(int, geo.v4_starts), 1 << 32}
@@ -173,14 +173,14 @@ def test_the_same_plan_moves_nobody() -> None:
 def test_a_lost_region_loses_its_clients_to_others() -> None:
     """Whatever was said of its relays; when all are lost, `when_all_down` speaks."""
     plan, geo = small(service={"when_all_down": "closed"}), europe_and_america()
-    now, atlas = status_of(fra_0="up", nyc_0="up"), Atlas(small(), geo)
+    now, atlas = status_of(fra_0="up", nyc_0="up"), Topology(small(), geo)
     told = simulate(
         Steering(atlas, now, NOW),
         Steering(atlas, taken_as_lost(now, plan, (), ("fra",)), NOW),
         NAME,
     )
     assert {(m.source, m.target) for m in told.moves} == {("fra", "nyc")}
-    closed = Atlas(plan, geo)
+    closed = Topology(plan, geo)
     nobody = taken_as_lost(now, plan, ("fra-0",), ("nyc", "gru"))
     told = simulate(Steering(closed, now, NOW), Steering(closed, nobody, NOW), NAME)
     assert (told.moved, told.lost) == (1, 1)

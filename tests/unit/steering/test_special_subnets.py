@@ -13,7 +13,7 @@ from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTable
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.whatif.explain import explain
 from worlds import NOW, folder, plan_of, status_of
 
@@ -48,7 +48,7 @@ def steered(*overrides: dict[str, Any], geo: GeoTable | None = None, weight: int
             "overrides": overrides,
         }
     )
-    return Steering(Atlas(plan, geo or nowhere()), status_of(), NOW)
+    return Steering(Topology(plan, geo or nowhere()), status_of(), NOW)
 
 
 def compiled(steering: Steering) -> ServiceTable:

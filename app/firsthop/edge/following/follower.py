@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import aiohttp
 import structlog
 
-from firsthop.edge.following.snapshot_store import FeedGapError, Shelf
+from firsthop.edge.following.snapshot_store import FeedGapError, SnapshotStore
 from firsthop_steering.feed.snapshot import Snapshot, kind_of
 
 log = structlog.get_logger(__name__)
@@ -24,14 +24,14 @@ BACKOFF_S = (0.1, 3.3)
 """Pauses between attempts, the first and the longest; with jitter of a half, up to 5 s."""
 
 
-class Follower:
+class FeedFollower:
     """One connection at a time; `on_change` is called for every snapshot that was accepted."""
 
     def __init__(
         self,
         urls: Sequence[str],
         token: str,
-        shelf: Shelf,
+        shelf: SnapshotStore,
         on_change: Callable[[Snapshot], None],
         *,
         chance: Callable[[], float] = random.random,

@@ -23,7 +23,7 @@ from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.feed.demand import DemandReport
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status
 from firsthop_steering.planner.demand import Demand
-from firsthop_steering.planner.groups import Charted, supply_of
+from firsthop_steering.planner.groups import ClientGroups, supply_of
 from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S, Planner
 from firsthop_steering.planner.rounds import Rounds
 
@@ -41,7 +41,7 @@ HEARD_SHARE = 0.5
 LOOK_S = 1.0
 
 
-class Solitude:
+class IsolationDetector:
     """Whether an edge is alone, by whether it is fed; seconds of a monotonic clock."""
 
     def __init__(self, now: float) -> None:
@@ -60,7 +60,7 @@ class Solitude:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PlanningInputs:
     """What there is to plan by: what is answered by, once there is a table."""
 
     plan: Plan | None
@@ -75,7 +75,7 @@ class Seen:
     """Whether a control plane is connected."""
 
 
-class LonePlanner:
+class IsolatedPlanner:
     """What one edge plans while it is alone; at other times it only counts its answers."""
 
     def __init__(
@@ -95,17 +95,17 @@ class LonePlanner:
         self._loads = loads
         self._clock = clock
         self._on_change = on_change
-        self._solitude = Solitude(clock())
+        self._solitude = IsolationDetector(clock())
         self._planner = Planner(clock(), warm_up_s=WARM_UP_S)
         self._counted_at = self._alone_at = clock()
-        self._charted: Charted | None = None
+        self._charted: ClientGroups | None = None
 
     @property
     def alone(self) -> bool:
         """Whether it plans for itself."""
         return self._solitude.alone
 
-    async def run(self, seen: Callable[[], Seen]) -> None:
+    async def run(self, seen: Callable[[], PlanningInputs]) -> None:
         """Until cancelled."""
         while True:
             try:
@@ -114,7 +114,7 @@ class LonePlanner:
                 log.exception("not planned")
             await asyncio.sleep(LOOK_S)
 
-    async def turn(self, seen: Seen) -> None:
+    async def turn(self, seen: PlanningInputs) -> None:
         """Counts, and plans if a round is due."""
         now = self._clock()
         if self._solitude.look(fed=seen.fed, now=now):
@@ -129,7 +129,7 @@ class LonePlanner:
         if self.alone and now - self._alone_at >= LISTEN_S:
             await self._plan(charted, seen.status, self.prices or seen.received)
 
-    async def _chart(self, plan: Plan, geo: GeoTable, seen: Seen) -> Charted:
+    async def _chart(self, plan: Plan, geo: GeoTable, seen: PlanningInputs) -> ClientGroups:
         """The last one is kept; a table that was found on disk left no map behind."""
 
         def is_seen(rtt: RttMap | None) -> bool:
@@ -140,8 +140,8 @@ class LonePlanner:
                 and rtt.latency is seen.latency
             )
 
-        def make() -> Charted:
-            return Charted.of(RttMap.following(seen.rtt, plan, geo, seen.latency))
+        def make() -> ClientGroups:
+            return ClientGroups.of(RttMap.following(seen.rtt, plan, geo, seen.latency))
 
         before = self._charted
         if before is not None and is_seen(before.rtt):
@@ -166,7 +166,7 @@ class LonePlanner:
             self.prices = None
             self._on_change()
 
-    def _count(self, charted: Charted) -> None:
+    def _count(self, charted: ClientGroups) -> None:
         answers = self._board.due(self._totals())
         if answers:
             now = datetime.now(UTC)
@@ -174,7 +174,7 @@ class LonePlanner:
             self._planner.take(report, charted, self._clock())
             self._board.told(answers)
 
-    async def _plan(self, charted: Charted, status: Status, held: Prices | None) -> None:
+    async def _plan(self, charted: ClientGroups, status: Status, held: Prices | None) -> None:
         heard = {relay: each.sessions for relay, each in self._loads.loads().items()}
         # It answers only some of all clients: without what relays say their number says nothing.
         now = datetime.now(UTC)

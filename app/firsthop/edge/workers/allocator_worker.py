@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from firsthop.process.pipe import SupervisorPipe
 from firsthop_allocator.allocations.view import AllocatorView, Holder
-from firsthop_allocator.http.counts import Counts
+from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.worker import serve
 from firsthop_geodata.errors import GeodataError
@@ -36,7 +36,7 @@ async def run(
     is nothing to wait for (`unready`).
     """
     pipe = await SupervisorPipe.open()
-    holder, counts, stop, begin = Holder(), Counts(), asyncio.Event(), asyncio.Event()
+    holder, counts, stop, begin = Holder(), AllocatorCounters(), asyncio.Event(), asyncio.Event()
     following = asyncio.create_task(_follow(pipe, holder, begin, vantage))
     reporting = asyncio.create_task(_report(pipe, counts))
     beginning = asyncio.create_task(begin.wait())
@@ -158,7 +158,7 @@ class _Views:
         self._begin.set()
 
 
-async def _report(pipe: SupervisorPipe, counts: Counts) -> None:
+async def _report(pipe: SupervisorPipe, counts: AllocatorCounters) -> None:
     while True:
         await asyncio.sleep(REPORT_INTERVAL_S)
         allocations = [

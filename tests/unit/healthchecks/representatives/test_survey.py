@@ -7,11 +7,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, Unable
 from firsthop_healthchecks.representatives.listing import Representative
 from firsthop_healthchecks.representatives.survey import TRIES, Survey, measurable
 from firsthop_steering.feed.reports import ProbeTarget
-from firsthop_steering.feed.sample_queue import SampleBoard
+from firsthop_steering.feed.sample_queue import SampleUploadQueue
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RESOLVER = Representative(ip_address("9.9.9.9"), 53)
@@ -22,11 +22,11 @@ PINGED_6 = Representative(ip_address("2620:fe::fe"))
 class Answers:
     """A probe with so many answers in store."""
 
-    def __init__(self, *outcomes: Outcome | Exception) -> None:
+    def __init__(self, *outcomes: ProbeOutcome | Exception) -> None:
         self.outcomes = list(outcomes)
         self.asked: list[ProbeTarget] = []
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         self.asked.append(target)
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
@@ -36,8 +36,8 @@ class Answers:
     async def close(self) -> None: ...
 
 
-def survey(answers: Answers) -> tuple[Survey, SampleBoard]:
-    board = SampleBoard()
+def survey(answers: Answers) -> tuple[Survey, SampleUploadQueue]:
+    board = SampleUploadQueue()
     probes = {"tcp": answers, "icmp": answers}
     return Survey("fra-1", (), probes=probes, board=board, wall=lambda: NOW), board
 
@@ -66,7 +66,7 @@ async def test_the_fastest_of_three_tries_counts() -> None:
     ],
 )
 async def test_without_an_answer_there_is_no_sample(
-    outcomes: list[Outcome | Exception], result: str
+    outcomes: list[ProbeOutcome | Exception], result: str
 ) -> None:
     """Silence is the representative's, all else is ours."""
     answers = Answers(*outcomes)

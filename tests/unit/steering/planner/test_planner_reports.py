@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.demand import AnswersOfRegion, DemandReport
 from firsthop_steering.feed.snapshot import RelayStatus, Status
-from firsthop_steering.planner.groups import Charted, restored, supply_of
+from firsthop_steering.planner.groups import ClientGroups, restored, supply_of
 from firsthop_steering.planner.planner import LEAST_NOTES, MOST_SHARE, PLAN_S, Planner, fair
 from worlds import NOW, europe_and_america, plan_of, status_of
 
@@ -32,8 +32,8 @@ SERVICE = {"id": "relay", "name": "relay.edge.example.", "ttl": 30}
 DOCUMENT: dict[str, Any] = {"regions": REGIONS, "relays": RELAYS, "services": [SERVICE]}
 
 
-def charted(document: dict[str, Any] = DOCUMENT) -> Charted:
-    return Charted.of(RttMap(Atlas(plan_of(document), GEO), None))
+def charted(document: dict[str, Any] = DOCUMENT) -> ClientGroups:
+    return ClientGroups.of(RttMap(Topology(plan_of(document), GEO), None))
 
 
 def report(answers: int, clients: dict[str, int], source: Any = "dns") -> DemandReport:
@@ -90,7 +90,7 @@ def test_a_round_is_due_when_a_region_is_lost_or_the_plan_is_another() -> None:
     assert planner.due(lost, supply_of(lost), 101.0)
     other = charted({**DOCUMENT, "regions": REGIONS[:1], "relays": RELAYS[:2]})
     plan = plan_of(DOCUMENT, number=2)
-    changed = Steering(Atlas(plan, GEO), status_of(), NOW, rtt=RttMap(Atlas(plan, GEO), None))
+    changed = Steering(Topology(plan, GEO), status_of(), NOW, rtt=RttMap(Topology(plan, GEO), None))
     assert planner.due(changed, supply_of(changed), 101.0)
     assert other.plan.number == 1
 

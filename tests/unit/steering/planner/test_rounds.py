@@ -11,15 +11,15 @@ import pytest
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Latency, Prices, Status
 from firsthop_steering.planner import groups
-from firsthop_steering.planner.demand import Clients
+from firsthop_steering.planner.demand import DemandClients
 from firsthop_steering.planner.groups import (
     CELL,
-    Charted,
+    ClientGroups,
+    DemandRows,
     Restored,
-    Rows,
     Supply,
     rows_of,
     supply_of,
@@ -27,7 +27,7 @@ from firsthop_steering.planner.groups import (
 from firsthop_steering.planner.market import charged_ms, outcome, reliefs
 from firsthop_steering.planner.plan import MOST_FALL_MS, MOST_RISE_MS
 from firsthop_steering.planner.planner import PLAN_S
-from firsthop_steering.planner.problem import Problem
+from firsthop_steering.planner.problem import TransportProblem
 from firsthop_steering.planner.rounds import CALM, Rounds
 from firsthop_steering.rtt.samples import parse_prefix
 from worlds import NOW, europe_and_america, plan_of, status_of
@@ -49,18 +49,20 @@ SERVICE = {"id": "relay", "name": "relay.edge.example."}
 
 def steering_of(status: Status | None = None, **document: Any) -> Steering:
     base = {"regions": REGIONS, "relays": RELAYS, "services": [SERVICE]}
-    atlas = Atlas(plan_of({**base, **document}), GEO)
+    atlas = Topology(plan_of({**base, **document}), GEO)
     return Steering(atlas, status or status_of(), NOW)
 
 
-def chart(latency: Latency | None = None, **document: Any) -> Charted:
+def chart(latency: Latency | None = None, **document: Any) -> ClientGroups:
     atlas = steering_of(**document).atlas
-    return Charted.of(RttMap(atlas, latency))
+    return ClientGroups.of(RttMap(atlas, latency))
 
 
-def rows(steering: Steering, *wanted: tuple[int, float], charted: Charted | None = None) -> Rows:
+def rows(
+    steering: Steering, *wanted: tuple[int, float], charted: ClientGroups | None = None
+) -> DemandRows:
     """Of clients of the service: group and count."""
-    clients = Clients(
+    clients = DemandClients(
         ("relay",) * len(wanted),
         np.array([group for group, _ in wanted], dtype=np.uint64),
         np.array([count for _, count in wanted]),
@@ -68,7 +70,7 @@ def rows(steering: Steering, *wanted: tuple[int, float], charted: Charted | None
     return rows_of(clients, charted or chart(), steering)
 
 
-def fields(found: Rows) -> list[list[int]]:
+def fields(found: DemandRows) -> list[list[int]]:
     """Where each row may go."""
     return [np.flatnonzero(np.isfinite(row)).tolist() for row in found.cost_ms]
 
@@ -175,7 +177,7 @@ def test_supply_is_what_is_up_and_what_it_carries() -> None:
 
 
 NAMES = ["fra", "gru", "nyc"]
-WANTED = Rows(
+WANTED = DemandRows(
     np.array([[10.0, 40.0, 60.0], [20.0, 30.0, 60.0], [90.0, 60.0, 10.0]]),
     np.array([100.0, 40.0, 50.0]),
     np.array([0, 0, 2]),
@@ -195,13 +197,13 @@ def turn(
     given: Supply,
     *,
     times: int = 1,
-    wanted: Rows = WANTED,
+    wanted: DemandRows = WANTED,
     whole: Sequence[float] = (200.0,) * 3,
 ) -> None:
     """Rounds a TTL apart; `whole` is what lost regions will carry when they are back."""
     restored = Restored(wanted, np.array(whole)) if given.lost.any() else None
     cost = np.where(given.lost, np.inf, wanted.cost_ms)
-    wanted = Rows(cost, wanted.clients, wanted.homes)
+    wanted = DemandRows(cost, wanted.clients, wanted.homes)
     for _ in range(times):
         rounds.round(
             wanted, given, elapsed_s=30.0, ttl_s=30.0, clock=lambda: 0.0, restored=restored
@@ -216,7 +218,7 @@ def load(prices: dict[str, float], given: Supply) -> list[float]:
     cost = np.where(given.lost, np.inf, WANTED.cost_ms)
     vector = np.array([prices.get(name, 0.0) for name in NAMES])
     return outcome(
-        Problem(cost, WANTED.clients, given.capacity), vector, reliefs(NAMES)
+        TransportProblem(cost, WANTED.clients, given.capacity), vector, reliefs(NAMES)
     ).load.tolist()
 
 
@@ -259,7 +261,7 @@ def test_prices_rise_fast_and_fall_slowly() -> None:
     assert 0 < rounds.now["fra"] <= MOST_RISE_MS
     turn(rounds, given, times=5)
     high = rounds.now["fra"]
-    fewer = Rows(WANTED.cost_ms, WANTED.clients * [0.5, 0.8, 1.0], WANTED.homes)
+    fewer = DemandRows(WANTED.cost_ms, WANTED.clients * [0.5, 0.8, 1.0], WANTED.homes)
     turn(rounds, given, wanted=fewer)
     assert rounds.now["fra"] == pytest.approx(high - MOST_FALL_MS, abs=0.02)
 
@@ -291,7 +293,7 @@ def test_nothing_is_charged_where_hardly_anybody_is() -> None:
 def test_six_losses_in_a_row_leave_no_trace(demand: float) -> None:
     """Each region that is back is charged nothing at once, whatever was lost before."""
     rounds = Rounds()
-    wanted = Rows(WANTED.cost_ms, WANTED.clients * max(demand, 0.01), WANTED.homes)
+    wanted = DemandRows(WANTED.cost_ms, WANTED.clients * max(demand, 0.01), WANTED.homes)
     told = np.array([140.0, 0.0, 50.0]) * demand
     for at in (0, 1, 2, 1, 0, 2):
         gone = supply(200.0, 200.0, 200.0, sessions=np.where(np.arange(3) == at, np.nan, told),
@@ -390,7 +392,7 @@ def test_a_surge_behind_caches_is_answered_within_two_minutes_and_for_good() -> 
     draw = np.random.default_rng(7)
     cost = np.abs(draw.uniform(0, 100, 80)[:, None] - [10.0, 50.0, 90.0]) + 5
     homes, group = cost.argmin(axis=1), np.repeat(np.arange(80), 20)
-    caches = Rows(cost, np.full(80, 20.0), homes)
+    caches = DemandRows(cost, np.full(80, 20.0), homes)
     behind, asks_at = draw.exponential(10, len(group)), draw.integers(0, 30, len(group))
     bucket = draw.integers(0, BUCKETS, len(group))
     nearest = np.bincount(homes[group], behind, 3)
@@ -420,7 +422,7 @@ def test_a_surge_behind_caches_is_answered_within_two_minutes_and_for_good() -> 
 def test_two_regions_at_one_place_share() -> None:
     """Edges draw equal scores apart; a planner that gives the first all would charge nobody."""
     cost = np.array([[10.0, 10.0, 90.0]] * 20)
-    wanted = Rows(cost, np.ones(20), np.zeros(20, dtype=np.int64))
+    wanted = DemandRows(cost, np.ones(20), np.zeros(20, dtype=np.int64))
     given = Supply(NAMES, np.array([1000.0] * 3), np.zeros(3), np.zeros(3, dtype=bool))
     rounds = Rounds()
     for _ in range(120):
@@ -473,8 +475,8 @@ class Caches:
         return np.bincount(self.answer, self.sessions, 3)
 
     def _plan(self, elapsed_s: float) -> None:
-        rows = Rows(self.cost, np.ones(600), self.cost.argmin(axis=1))
-        open_ = Rows(np.where(self.lost, np.inf, self.cost), rows.clients, rows.homes)
+        rows = DemandRows(self.cost, np.ones(600), self.cost.argmin(axis=1))
+        open_ = DemandRows(np.where(self.lost, np.inf, self.cost), rows.clients, rows.homes)
         told = np.where(self.lost, np.nan, self.load())
         given = Supply(NAMES, np.where(self.lost, 0, self.capacity), told, self.lost)
         self.rounds.round(

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.rtt.estimates import Terrain
 from firsthop_steering.rtt.geography import PRIOR_BASE_MS, PRIOR_MS_PER_KM
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.model import RttModel
 from firsthop_steering.rtt.prior import LIGHT_MS_PER_KM, MOST_MS_PER_KM, fit_prior
-from firsthop_steering.rtt.samples import Floats, Ints, Keys, Samples
+from firsthop_steering.rtt.samples import Samples
 
 CELLS, REGIONS = 6, 3
 DISTANCES = np.array(

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.rtt.estimates import Terrain
-from firsthop_steering.rtt.ledger import Entries, Rows
+from firsthop_steering.rtt.ledger import Entries, LedgerRows
 from firsthop_steering.rtt.model import RttModel
 from firsthop_steering.rtt.representatives import MOST_REPRESENTATIVE, folded, represented
-from firsthop_steering.rtt.samples import Floats, Ints, Keys, Samples, prefix_of
+from firsthop_steering.rtt.samples import Samples, prefix_of
 
 TERRAIN = Terrain(np.array([[500.0, 800.0]]), np.array([0]))
 DAY_S, EVERY_S = 86_400, 300
@@ -78,7 +79,7 @@ def test_it_is_saved_and_read_as_it_was() -> None:
     model = RttModel()
     sample(model, represented(PREFIX), 90.0, 0)
     sample(model, PREFIX, 30.0, 0)
-    rows: Rows = model.ledger.rows()
+    rows: LedgerRows = model.ledger.rows()
     assert len(rows) == 2
     again = RttModel()
     again.ledger.put(rows)
