@@ -118,7 +118,7 @@ class StoreFollower:
     def _away(self, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         if self.store.ok:
-            log.warning("store.away", reason=reason)
+            log.warning("store.lost", reason=reason)
         self.store = StoreReachability(False, reason)
 
     async def _nudged(self) -> None:

@@ -241,11 +241,11 @@ async def keep_doing(
         except ControlPlaneCallError as error:
             failures += 1
             if failures == 1:
-                log.warning("control_plane_lost", exchange=name, reason=str(error))
+                log.warning("controlplane.lost", exchange=name, reason=str(error))
             await asyncio.sleep(backoff_s(failures, random.random()))  # noqa: S311
             continue
         if failures:
-            log.info("control_plane_back", exchange=name, failures=failures)
+            log.info("controlplane.reconnected", exchange=name, failures=failures)
             failures = 0
         await _pause(started + every_s - loop.time(), wake)
 

@@ -91,7 +91,7 @@ async def test_the_sessions_of_all_workers_are_added_up(tmp_path: Path) -> None:
         await counted_by(options, sessions=CLIENTS)  # what its agent would report
         victim = workers_of(options)[0]
         victim.kill()
-        restored = asyncio.create_task(relay.said("relay_flows_restored"))
+        restored = asyncio.create_task(relay.said("flows.restored"))
         after = 0
         while after < ROUNDS:  # workers tell each other every second
             after += restored.done()
@@ -130,7 +130,7 @@ async def test_who_cannot_answer_keeps_nobody_from_being_heard(tmp_path: Path) -
     write_route_keys(tmp_path / "other", keyset())
     strange = ("--listen", f"{host}:3478", "--route-keys", str(tmp_path / "other"))
     async with site(tmp_path) as there, running("relay", *strange) as relay:
-        await relay.said("relay_listening")
+        await relay.said("relay.listening")
         relays = [
             ("closed", ip_address(host), 9),
             ("no-way", ip_address("255.255.255.255"), 3478),

@@ -204,7 +204,7 @@ async def test_what_could_not_be_written_waits(
             await admin.close()
         assert await log.save()
     events = [each["event"] for each in said]
-    assert events == ["guidance.not_saved", "guidance.saved"]
+    assert events == ["guidance.save_failed", "guidance.saved"]
     for number in (2, 500, 999):
         assert (await _told(engine, number)).snapshot == _prices(number, number, ams=float(number))
     running = asyncio.create_task(log.run())

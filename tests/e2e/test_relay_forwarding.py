@@ -112,7 +112,7 @@ async def test_two_levels(tmp_path: Path) -> None:
         table.write_text(f"routes: [{{region: {REGION}, upstreams: [{upstream}]}}]")
         files = ("--route-keys", str(tmp_path / "keys"), "--routes", str(table))
         async with running("relay", "--listen", f"{host}:3478", *files) as relay:
-            await relay.said("relay_listening")
+            await relay.said("relay.listening")
             client = Client((host, 3478))
             await client.connect(credential(cluster.keys))
             assert await client.echo()
@@ -148,7 +148,7 @@ async def test_drain(tmp_path: Path) -> None:
         old, new = Client(there.address), Client(there.address)
         await old.connect(credential(there.keys))
         there.relay.send(signal.SIGUSR1)
-        await there.relay.said("relay_draining")
+        await there.relay.said("relay.draining")
         session = credential(there.keys)
         assert not await new.check(session)
         assert await old.echo()
@@ -158,7 +158,7 @@ async def test_drain(tmp_path: Path) -> None:
         assert counted["draining"] == 1
         assert counted['packets_dropped_total{reason="draining"}'] == 1
         there.relay.send(signal.SIGUSR2)
-        await there.relay.said("relay_open")
+        await there.relay.said("relay.opened")
         await new.connect(session)
         await probe.close()
         old.close()

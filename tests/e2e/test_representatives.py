@@ -87,7 +87,7 @@ async def test_a_named_host_is_measured_and_learned_of(
         ) as agent,
     ):
         if no_ping_sockets(4) is not None:
-            await agent.said("echo_requests_impossible")
+            await agent.said("echo.unavailable")
         await agent.said("representatives")
 
         async def learned() -> Any:

@@ -41,7 +41,7 @@ PATIENCE_S = 3.0
 ATTEMPTS = 5
 MOST_SECONDS = 900.0
 """For each transport; a run that is slower ends early and says so."""
-_FAULTS = ("Traceback", "dns query failed", "Exception", "assertion", "ASSERT", "core dumped")
+_FAULTS = ("Traceback", "query.failed", "Exception", "assertion", "ASSERT", "core dumped")
 _ANSWERED = (0, 3, 6)
 """NOERROR, NXDOMAIN, YXDOMAIN: what an error is not."""
 _CLIENT = dns.edns.GenericOption(COOKIE, b"hostile?")

@@ -149,7 +149,7 @@ class _Api:
         except Problem as problem:
             response = problem_answer(problem, request_id)
         except Exception:
-            log.exception("allocator failed", path=request.path, request_id=request_id)
+            log.exception("allocator.failed", path=request.path, request_id=request_id)
             response = problem_answer(Problem(500, "our fault; the log has it"), request_id)
         headers = response.headers
         headers["X-Request-Id"] = request_id

@@ -108,7 +108,7 @@ class Whip:
             if said is not None and said.status not in _ASK_ANOTHER:
                 return self._opened(view, query, opening, said, whom)
             log.warning(
-                "transceiver_passed_over",
+                "transceiver.skipped",
                 transceiver=opening.transceiver.id,
                 status=said and said.status,
                 reason=said.detail if said else "no answer",
@@ -211,7 +211,7 @@ def _passed_on(said: Said) -> Problem:
     """A transceiver's refusal in its own words; its faults are not the caller's."""
     if said.status in (404, 409, 412, 415, 422, 428):
         return Problem(said.status, said.detail)
-    log.error("transceiver_failed", status=said.status, reason=said.detail)
+    log.error("transceiver.failed", status=said.status, reason=said.detail)
     return Problem(503, "the transceiver failed", kind="no-transceiver", headers=RETRY)
 
 

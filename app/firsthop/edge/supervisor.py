@@ -255,12 +255,12 @@ class Edge:
                 rule = f"not ready within {READY_WITHIN_S:.0f} s, so the other edge goes on"
                 raise TakeOverError(f"{rule}: {self.table_error or 'no table'}") from None
             await place.take()
-            log.info("taken over")
+            log.info("edge.taken_over")
         for sock in sockets.of(METRICS):
             await web.SockSite(runner, sock.dup()).start()
         asyncio.get_running_loop().call_later(UNREADY_AFTER_S, self.crew.tell_unready)
         await place.give(sockets.files())
-        log.info("handed over")
+        log.info("edge.handed_over")
 
     def _tell_options(self) -> None:
         """Passes on what has changed of them: keys, or the silence of the control plane."""
@@ -280,7 +280,7 @@ class Edge:
         if said.get("samples"):
             self.samples.note(SampleRow(*each) for each in said["samples"])
         if said.get("failure"):
-            log.error("worker cannot use what it was told", worker=worker.name, **said)
+            log.error("worker.update_failed", worker=worker.name, **said)
             asyncio.get_running_loop().call_later(RETRY_S, self._retry.set)
 
     async def _rebuild(self) -> None:
@@ -345,12 +345,12 @@ class Edge:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             if reason != self.table_error:
-                log.exception("table not compiled", plan=plan.number, status=status.number)
+                log.exception("table.compile_failed", plan=plan.number, status=status.number)
             self.table_error = reason
             asyncio.get_running_loop().call_later(RETRY_S, self._changed.set)
             return False
         if self._table != path.stem:
-            log.info("table in force", table=path.name, plan=plan.number, status=status.number)
+            log.info("table.activated", table=path.name, plan=plan.number, status=status.number)
         self._table, self.in_force = path.stem, (plan, status)
         self.guidance_in_force = guidance
         if not instead:
@@ -398,13 +398,13 @@ class Edge:
             await self._load_geo()
         except GeodataError as error:
             self.geo_error = str(error)
-            log.error("geo data refused, the old stays in use", reason=str(error))
+            log.error("geodata.refused", reason=str(error))
         if self.shelf is None:
             try:
                 await asyncio.to_thread(self._load_document)
             except DocumentError as error:
                 self.document_error = str(error)
-                log.error("document refused, the old stays in use", reason=str(error))
+                log.error("document.refused", reason=str(error))
         self._changed.set()
 
     async def _load_geo(self) -> None:
@@ -426,7 +426,7 @@ class Edge:
             self._document_files = [*files.stamps]
             self._stamps |= files.stamps
         for warning in warnings_in(self._plan.document):
-            log.warning("hardly meant", field=warning.field, rule=warning.rule)
+            log.warning("document.warned", field=warning.field, rule=warning.rule)
         self._status = standalone.empty_status(now)
         self._keys = standalone.load_keys(self.settings.state_dir, now)
         self.document_error = ""

@@ -126,7 +126,7 @@ class StateClaim:
             try:
                 asking, _ = await asyncio.get_running_loop().sock_accept(self._listener)
             except OSError as error:
-                _log().error("cannot hear a successor", reason=error.strerror)
+                _log().error("takeover.unavailable", reason=error.strerror)
                 await asyncio.sleep(1.0)
             else:
                 return asking
@@ -228,19 +228,19 @@ async def _converse(successor: socket.socket, files: Sequence[tuple[SocketKey, i
     loop = asyncio.get_running_loop()
     with successor:
         try:
-            _log().info("handing over")
+            _log().info("takeover.started")
             _send_files(successor, files)
             async with asyncio.timeout(PATIENCE_S):
                 said = await loop.sock_recv(successor, _RECORD)
             if said == READY:
                 successor.send(YOURS)
                 return True
-            _log().warning("the successor gave up")
+            _log().warning("takeover.abandoned")
         except TimeoutError:
-            _log().warning("the successor was too slow")
+            _log().warning("takeover.timed_out")
             _refuse(successor, f"not ready within {PATIENCE_S:.0f} s")
         except OSError as error:
-            _log().warning("the successor is gone", reason=error.strerror)
+            _log().warning("takeover.lost", reason=error.strerror)
     return False
 
 

@@ -72,7 +72,7 @@ class _Relay:
             await self._crew.serving()
             await log.ready()
             for transport, host, port in self._sockets.bound():
-                log.info("relay_listening", transport=transport, host=host, port=port)
+                log.info("relay.listening", transport=transport, host=host, port=port)
             if self._sockets.metrics is not None:
                 runner = await self._serve_metrics(self._sockets.metrics.dup())
             await self._until_handed_over()
@@ -100,7 +100,7 @@ class _Relay:
             raise TakeOverError(f"workers not ready within {READY_WITHIN_S:.0f} s") from None
         if self._place is not None and self._place.predecessor is not None:
             await self._place.take()
-            log.info("relay_taken_over")
+            log.info("relay.taken_over")
 
     async def _until_handed_over(self) -> None:
         watching = asyncio.create_task(self._watch())
@@ -111,9 +111,9 @@ class _Relay:
                 await self._place.give(self._sockets.files())
                 async with asyncio.timeout(HAND_OVER_WITHIN_S):
                     await self._crew.hand_over()
-                log.info("relay_handed_over")
+                log.info("relay.handed_over")
         except TimeoutError:
-            log.error("relay_flows_not_handed_over", reason="the workers do not answer")
+            log.error("flows.handover_failed", reason="the workers do not answer")
         finally:
             watching.cancel()
 
@@ -133,10 +133,10 @@ class _Relay:
         try:
             news = load()
         except FileError as error:
-            log.error(f"{what}_refused", reason=str(error))
+            log.error(f"{what}.refused", reason=str(error))
         else:
             self._crew.tell(news)
-            log.info(f"{what}_loaded")
+            log.info(f"{what}.loaded")
 
     def _load_keys(self) -> dict[str, Any]:
         return {"route_keys": self._keys.load().to_json()}
@@ -146,4 +146,4 @@ class _Relay:
 
     def _drain(self, draining: bool) -> None:
         self._crew.tell({"draining": draining})
-        log.info("relay_draining" if draining else "relay_open")
+        log.info("relay.draining" if draining else "relay.opened")

@@ -144,7 +144,7 @@ class StatusLoop:
             self._publish(new, local=local)
 
     def _tell_turned(self, standing: Verdict, **name: str) -> None:
-        log.info("verdict.turned", **name, verdict=standing.verdict, reason=standing.reason)
+        log.info("verdict.changed", **name, verdict=standing.verdict, reason=standing.reason)
         self._save_soon.set()
 
     def _tell_doubts(self) -> None:
@@ -158,7 +158,7 @@ class StatusLoop:
             hint = "it sees most relays down, alone"
             log.warning("vantage.excluded", **vantage._asdict(), hint=hint)
         for vantage in sorted(self._excluded - judgement.excluded):
-            log.info("vantage.counts_again", **vantage._asdict())
+            log.info("vantage.restored", **vantage._asdict())
         self._guarded, self._excluded = set(judgement.guarded), judgement.excluded
 
     def _due(self, old: Status, new: Status, *, local: bool) -> bool:

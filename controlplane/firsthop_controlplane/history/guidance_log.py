@@ -166,7 +166,7 @@ class GuidanceLog(Generic[T]):
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             if not self._error:
-                log.warning("guidance.not_saved", kind=self._kind, reason=reason)
+                log.warning("guidance.save_failed", kind=self._kind, reason=reason)
             self._error = reason
             return False
         if self._error:

@@ -175,13 +175,13 @@ class Election:
             await self._on_lead(new.term)
         except Exception as error:
             if not unavailable(error):
-                log.exception("leadership.not_begun", term=new.term)
+                log.exception("leadership.start_failed", term=new.term)
             self.state = Standby(new.lease)
             await self._disconnect()
             return
         self.before, self.state = old.lease, new
         self.hand_overs += 1
-        log.info("leadership.begun", term=new.term)
+        log.info("leadership.started", term=new.term)
         self._on_sure()
 
     async def _find(self) -> Finding:

@@ -167,7 +167,7 @@ class LatencyLoop:
             self._learn_at = self._look_at = self._clock()
             self._save_at = self._clock() + SAVE_S
             self._is_new = len(memory.model.ledger) > 0
-            log.info("latency.begun", entries=len(memory.model.ledger), parts=memory.parts)
+            log.info("latency.started", entries=len(memory.model.ledger), parts=memory.parts)
         return memory
 
     async def _observe(self, memory: Memory) -> None:
@@ -192,7 +192,7 @@ class LatencyLoop:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             if not self.save_error:
-                log.warning("latency.not_saved", reason=reason)
+                log.warning("latency.save_failed", reason=reason)
             self.save_error = reason
             return
         if written:

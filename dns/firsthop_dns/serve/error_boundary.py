@@ -42,5 +42,5 @@ class ErrorBoundary:
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + LOG_PAUSE_S
-            log.exception("dns query failed", packet=packet[:512].hex())
+            log.exception("query.failed", packet=packet[:512].hex())
         return failure(packet, self.tables, transport)

@@ -75,7 +75,7 @@ class RelayCounters:
                 reading = read_metrics(await response.text(), at)
         except (ClientError, OSError, TimeoutError, MetricsError, UnicodeDecodeError) as error:
             if not self._lost:
-                log.warning("relay_metrics_lost", url=self._url, reason=str(error))
+                log.warning("relay_metrics.lost", url=self._url, reason=str(error))
             self._lost = True
             return None
         self._lost = False
@@ -114,7 +114,7 @@ class Agent:
     def drain(self, draining: bool) -> None:
         """Ask for no new sessions, or for sessions again."""
         if self._notices.drain(draining):
-            log.info("draining" if draining else "not_draining", relay=self._relay)
+            log.info("agent.draining" if draining else "agent.accepting", relay=self._relay)
 
     def found(self, there: bool) -> None:
         """Somebody is where the relay should be, or nobody."""
@@ -129,7 +129,7 @@ class Agent:
         with contextlib.suppress(ControlPlaneCallError, TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 await self._report()
-                log.info("stop_said", relay=self._relay, stops_at=stops_at.isoformat())
+                log.info("stop.announced", relay=self._relay, stops_at=stops_at.isoformat())
 
     async def _report(self) -> None:
         await self._control_plane.send_relay_report(self._relay, await self.report())

@@ -59,5 +59,5 @@ class AgentSampleReporter:
     def _say_refused(self, reason: str) -> None:
         """Of several in a row the first: the relay is no more, or the control plane is older."""
         if not self._refused:
-            log.warning("samples_refused", reason=reason)
+            log.warning("samples.refused", reason=reason)
         self._refused = True

@@ -76,7 +76,7 @@ class Prober:
             known = self._state.read()
             if known is not None:
                 await self._follow(known)
-                log.info("targets_from_disk", targets=len(self._watches))
+                log.info("targets.loaded", targets=len(self._watches))
             async with asyncio.TaskGroup() as group:
                 group.create_task(
                     keep_doing(self._pull, name="targets", every_s=PULL_S, wake=self._pull_again)
@@ -118,7 +118,7 @@ class Prober:
     async def _follow(self, targets: ProbeTargets) -> None:
         self._targets = targets
         if len(targets.targets) > MAX_TARGETS:
-            log.error("too_many_targets", targets=len(targets.targets), taken=MAX_TARGETS)
+            log.error("targets.overflowed", targets=len(targets.targets), taken=MAX_TARGETS)
         wanted = {(each.relay, each.family): each for each in targets.targets[:MAX_TARGETS]}
         for gone in self._watches.keys() - wanted.keys():
             self._forget(gone)

@@ -145,7 +145,7 @@ class Watch:
             outcome = await self._probe(target).check(target)
         except Exception:
             # Our own fault, not the target's: nothing was observed, and the others go on.
-            log.exception("probe_fault", relay=target.relay, family=target.family, kind=target.kind)
+            log.exception("probe.failed", relay=target.relay, family=target.family, kind=target.kind)
             return
         if isinstance(outcome, Unable):
             self._say_unable(outcome.reason)
@@ -158,7 +158,7 @@ class Watch:
         if reason != self._unable:
             self._unable = reason
             relay, family = self.target.relay, self.target.family
-            log.warning("probe_unable", relay=relay, family=family, reason=reason)
+            log.warning("probe.unable", relay=relay, family=family, reason=reason)
 
     def _note(self, outcome: Passed | Failed) -> None:
         now = self._wall()
@@ -178,7 +178,7 @@ class Watch:
             if "down" in (before, self.streak.verdict):
                 view, target = self.streak.verdict, self.target
                 log.info(
-                    "view_turned",
+                    "view.changed",
                     relay=target.relay,
                     family=target.family,
                     view=view,

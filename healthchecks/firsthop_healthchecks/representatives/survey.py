@@ -41,7 +41,7 @@ def measurable(
     refused = {version: why for version in pinged if (why := refusal(version)) is not None}
     for version, reason in refused.items():
         log.warning(
-            "echo_requests_impossible",
+            "echo.unavailable",
             ip_version=version,
             representatives_left_out=pinged[version],
             reason=reason,
@@ -136,7 +136,7 @@ class Survey:
         try:
             return await self._probes[kind].check(target)
         except Exception:
-            log.exception("probe_fault", address=str(representative.address), kind=kind)
+            log.exception("probe.failed", address=str(representative.address), kind=kind)
             return Unable("fault")
 
     async def _say(self) -> NoReturn:
@@ -147,4 +147,4 @@ class Survey:
             done = {name: self.counts[name] - before[name] for name in self.counts}
             before = Counter(self.counts)
             if any(done.values()):
-                log.info("representatives_checked", **done, waiting=self._board.waiting)
+                log.info("representatives.checked", **done, waiting=self._board.waiting)

@@ -80,9 +80,9 @@ class RelayWorker:
             try:
                 flows = handover.adopt(self.server, batches)
             except (ValueError, LookupError, TypeError):  # a predecessor that speaks otherwise
-                log.exception("relay_flows_not_inherited")
+                log.exception("flows.inheritance_failed")
             else:
-                log.info("relay_flows_inherited", flows=flows)
+                log.info("flows.inherited", flows=flows)
         restored: int | JournalError | None = None
         if self._journal_path is not None:
             restored = await self._open_journal(self._journal_path)
@@ -94,9 +94,9 @@ class RelayWorker:
         self.server.start()
         await log.ready()
         if isinstance(restored, JournalError):
-            log.error("relay_journal_not_opened", reason=str(restored))
+            log.error("journal.open_failed", reason=str(restored))
         elif restored is not None:
-            log.info("relay_flows_restored", flows=restored)
+            log.info("flows.restored", flows=restored)
 
     async def _open_journal(self, path: Path) -> int | JournalError:
         """How many flows go on; flows that are here already are not restored over."""
@@ -118,9 +118,9 @@ class RelayWorker:
         if self._successor is not None:
             try:
                 flows = await asyncio.to_thread(handover.give, self.server, self._successor)
-                log.info("relay_flows_handed_over", flows=flows)
+                log.info("flows.handed_over", flows=flows)
             except OSError as error:
-                log.error("relay_flows_not_handed_over", reason=str(error))
+                log.error("flows.handover_failed", reason=str(error))
             self._successor.close()
         self.close()
 

@@ -124,13 +124,13 @@ class SharedFlows:
                         await self._tick()
                 except Exception as error:  # a library of many exceptions; none may end this loop
                     if not self._failing:
-                        log.error("flow_store_lost", reason=f"{type(error).__name__}: {error}")
+                        log.error("flow_store.lost", reason=f"{type(error).__name__}: {error}")
                     self._failing = True
                     self._wanted.clear()
                     await asyncio.sleep(PAUSE_S)
                 else:
                     if self._failing:
-                        log.info("flow_store_found")
+                        log.info("flow_store.connected")
                     self._failing = False
         finally:
             await self._store.aclose()

@@ -43,7 +43,7 @@ class Session:
                 await peer.setLocalDescription(await peer.createAnswer())
             except Exception as error:
                 # aiortc lets its parser's own faults out: ValueError, KeyError, AssertionError …
-                log.info("offer_refused", fault=type(error).__name__, reason=str(error))
+                log.info("offer.refused", fault=type(error).__name__, reason=str(error))
                 raise SessionError(
                     422, f"the offer cannot be answered: {error}", "offer"
                 ) from error

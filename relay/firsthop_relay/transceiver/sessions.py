@@ -171,7 +171,7 @@ class Sessions:
         if session is not None:
             if why:
                 self.counts.sessions[why] += 1
-                log.info("session_ended", why=why)
+                log.info("session.ended", why=why)
             await session.close()
 
     def _on_connected(self) -> None:

@@ -253,7 +253,7 @@ async def test_a_clock_or_keys_that_cannot_be_right_are_said_once() -> None:
     with capture_logs() as logs:
         _, watch = await watched(many(3), lambda: KEYSET, end=60.0, wall=lambda: wrong)
     assert watch.board.outcomes["not_sent"] == 0
-    assert [each["event"] for each in logs] == ["relays are not asked"]
+    assert [each["event"] for each in logs] == ["relay_loads.unavailable"]
     unsigned = KEYSET.model_copy(update={"signing": 6})
     with capture_logs() as logs:
         await watched(many(3), lambda: unsigned, end=60.0)

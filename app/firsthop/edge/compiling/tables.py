@@ -86,7 +86,7 @@ class TableStore:
                 AnswerTable.open(path)
                 path.touch()
             except (SectionError, OSError) as error:
-                log.error("kept table refused", reason=str(error))
+                log.error("table.refused", reason=str(error))
             else:
                 self.disk_error = ""
                 return path
@@ -99,7 +99,7 @@ class TableStore:
             self._compile(steering, path, write_atomically, checkpoint)
         except SectionError as error:
             if not self.disk_error:
-                log.error("table not kept on disk", reason=str(error))
+                log.error("table.save_failed", reason=str(error))
             self.disk_error = str(error)
             return self._compiled_in_memory(steering, checkpoint)
         self.disk_error = ""

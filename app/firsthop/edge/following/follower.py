@@ -63,7 +63,7 @@ class FeedFollower:
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     self.last_error = f"{url}: {str(error) or type(error).__name__}"
                 if self.connected_to:
-                    log.warning("feed lost", url=self.connected_to, reason=self.last_error)
+                    log.warning("feed.lost", url=self.connected_to, reason=self.last_error)
                     pause = BACKOFF_S[0]
                 self.connected_to = ""
                 await asyncio.sleep(pause * (0.5 + self._chance()))
@@ -80,14 +80,14 @@ class FeedFollower:
             async for line in _lines(response.content, lambda: self._hear(url)):
                 snapshot = self._shelf.accept(line)
                 if snapshot is not None:
-                    log.info("snapshot accepted", kind=kind_of(snapshot), number=snapshot.number)
+                    log.info("snapshot.accepted", kind=kind_of(snapshot), number=snapshot.number)
                     self._on_change(snapshot)
 
     def _hear(self, url: str) -> None:
         """Whoever sends nothing, not even a heartbeat, feeds nobody."""
         if self.connected_to != url:
             self.connected_to = url
-            log.info("following feed", url=url)
+            log.info("feed.followed", url=url)
 
 
 async def _lines(

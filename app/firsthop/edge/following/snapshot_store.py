@@ -171,7 +171,7 @@ class SnapshotStore:
     def _gap(self, reason: str) -> FeedGapError:
         self.gaps += 1
         self._whole_due = True
-        log.warning("whole status needed", reason=reason)
+        log.warning("status.requested", reason=reason)
         return FeedGapError(reason)
 
     def numbers(self) -> dict[str, str]:
@@ -228,7 +228,7 @@ class SnapshotStore:
                 return self._not_kept(self._path(kind), error)
             self._unkept.discard(kind)
         if self.disk_error:
-            log.info("snapshots kept on disk again")
+            log.info("snapshots.saved")
         self.disk_error = ""
         return None
 
@@ -242,10 +242,10 @@ class SnapshotStore:
 
     def _not_kept(self, path: Path, error: OSError) -> None:
         if not self.disk_error:
-            log.error("snapshot not kept on disk", path=str(path), error=error.strerror)
+            log.error("snapshot.save_failed", path=str(path), error=error.strerror)
         self.disk_error = f"{path}: {error.strerror}"
 
     def _refuse(self, origin: str, reason: str) -> None:
         self.rejected[origin] = self.rejected.get(origin, 0) + 1
         self.last_rejection = f"{origin}: {reason}"
-        log.error("snapshot refused", origin=origin, reason=reason)
+        log.error("snapshot.refused", origin=origin, reason=reason)

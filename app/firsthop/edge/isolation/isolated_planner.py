@@ -111,7 +111,7 @@ class IsolatedPlanner:
             try:
                 await self.turn(seen())
             except Exception:
-                log.exception("not planned")
+                log.exception("planner.failed")
             await asyncio.sleep(LOOK_S)
 
     async def turn(self, seen: PlanningInputs) -> None:
@@ -154,13 +154,13 @@ class IsolatedPlanner:
     def _change(self, received: Prices | None, now: float) -> None:
         self._planner.rounds = Rounds()
         if self.alone:
-            log.warning("alone", reason=f"no control plane for {SILENT_S:.0f} s")
+            log.warning("edge.isolated", reason=f"no control plane for {SILENT_S:.0f} s")
             self._alone_at = now
             self._loads.start()
             if received is not None:
                 self._planner.rounds.hold(received)
             return
-        log.info("no longer alone")
+        log.info("edge.rejoined")
         self._loads.stop()
         if self.prices is not None:
             self.prices = None
@@ -193,5 +193,5 @@ class IsolatedPlanner:
         if rounds.is_news(held):
             number, lineage = held.number if held else 0, charted.plan.lineage
             self.prices = rounds.snapshot(number, lineage=lineage, created_at=now)
-            log.info("prices of its own", now=self.prices.now)
+            log.info("prices.planned", now=self.prices.now)
             self._on_change()

@@ -211,7 +211,7 @@ class LoadWatch:
         except ValueError as found:
             error = str(found)
         if error and error != self._keys_error:
-            log.error("relays are not asked", reason=error)
+            log.error("relay_loads.unavailable", reason=error)
         self._keys_error = error
         return credential
 
