@@ -145,7 +145,9 @@ class Watch:
             outcome = await self._probe(target).check(target)
         except Exception:
             # Our own fault, not the target's: nothing was observed, and the others go on.
-            log.exception("probe.failed", relay=target.relay, family=target.family, kind=target.kind)
+            log.exception(
+                "probe.failed", relay=target.relay, family=target.family, kind=target.kind
+            )
             return
         if isinstance(outcome, Unable):
             self._say_unable(outcome.reason)
