@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-MOST_MODULES = 16
+MAX_MODULES = 16
 """In one folder; more get sub-folders."""
 ONE_FILE_A_NOUN = frozenset({"api", "commands"})
 """Folders that may have more: each file is one noun of a list that users see."""
@@ -121,8 +121,8 @@ def _large_folders(modules: list[Module]) -> Iterator[Violation]:
     for module in modules:
         folders[module.path.parent] += module.path.name != "__init__.py"
     for folder, count in sorted(folders.items()):
-        if count > MOST_MODULES and folder.name not in ONE_FILE_A_NOUN:
-            yield Violation(folder, 1, f"{count} modules, {MOST_MODULES} at most: make sub-folders")
+        if count > MAX_MODULES and folder.name not in ONE_FILE_A_NOUN:
+            yield Violation(folder, 1, f"{count} modules, {MAX_MODULES} at most: make sub-folders")
 
 
 def main(arguments: list[str]) -> int:

@@ -68,14 +68,14 @@ from firsthop_steering.decision.availability import unwilling
 from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 from firsthop_steering.feed.token_bucket import TokenBuckets
 from firsthop_steering.health.depool import Shares
-from firsthop_steering.plan.registration import MOST_REGISTERED
+from firsthop_steering.plan.registration import MAX_REGISTERED
 
 log = structlog.get_logger(__name__)
 PROBE_ENTROPY_BYTES = 7
 REGISTER_EVERY_S = 10.0
 """Changes of place by one token: a whole region at once, then one in so long. Each is a revision,
 and the history is kept for ever."""
-MOST_REGISTERING = 10_000
+MAX_REGISTERING = 10_000
 """Tokens whose pace is known."""
 
 
@@ -241,7 +241,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         planning=planner,
         measures=Measures(feed, election, latency),
         registering=TokenBuckets(
-            at_once=MOST_REGISTERED, every_s=REGISTER_EVERY_S, most_keys=MOST_REGISTERING
+            at_once=MAX_REGISTERED, every_s=REGISTER_EVERY_S, most_keys=MAX_REGISTERING
         ),
         now=parts.now,
         mint_probe=parts.mint_probe,

@@ -23,7 +23,7 @@ from firsthop_ice.ufrag import Credential
 
 RELAY_LOAD = 0xC0F1
 _VALUE = struct.Struct(">II")
-_MOST_SESSIONS = 0xFFFF_FFFF
+_MAX_SESSIONS = 0xFFFF_FFFF
 _DRAINS = 1
 
 LoadFault = Literal["not_stun", "integrity", "refused", "no_load", "malformed"]
@@ -59,7 +59,7 @@ def load_request(transaction_id: bytes, credential: Credential) -> bytes:
 
 def load_attribute(load: RelayLoad) -> tuple[int, bytes]:
     """Type and value in an answer."""
-    sessions = min(load.sessions, _MOST_SESSIONS)
+    sessions = min(load.sessions, _MAX_SESSIONS)
     return RELAY_LOAD, _VALUE.pack(sessions, _DRAINS if load.draining else 0)
 
 

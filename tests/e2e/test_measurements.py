@@ -23,7 +23,7 @@ from firsthop_controlplane.learning.intake import BURST, batch_name
 from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_geodata.mmdb import open_geodata
-from firsthop_steering.feed.measurements import MOST_SAMPLES
+from firsthop_steering.feed.measurements import MAX_SAMPLES
 from firsthop_steering.feed.snapshot import Latency, Plan
 from firsthop_steering.plan.document import Document
 from firsthop_steering.rtt.samples import Samples
@@ -196,7 +196,7 @@ async def test_batches_are_bounded_and_named(deployed: Any) -> None:
     secret = await deployed.token_of("allocator")
     for body, field in (
         (_batch(), "samples"),
-        (_batch(*[_sample()] * (MOST_SAMPLES + 1)), "samples"),
+        (_batch(*[_sample()] * (MAX_SAMPLES + 1)), "samples"),
         (_batch(_sample()) | {"batch": "short"}, "batch"),
         ({"samples": [_sample()]}, "batch"),
     ):
@@ -213,12 +213,12 @@ async def test_a_token_that_brings_too_much_is_told_when_to_come_again(
     monkeypatch.setattr("firsthop_controlplane.learning.intake.SAMPLES_PER_S", a_second)
     secret = await deployed.token_of("transceiver", "eu")
     answers = [
-        await deployed.call("POST", PATH, _batch(*[_sample()] * MOST_SAMPLES), token=secret)
-        for _ in range(BURST // MOST_SAMPLES + 2)
+        await deployed.call("POST", PATH, _batch(*[_sample()] * MAX_SAMPLES), token=secret)
+        for _ in range(BURST // MAX_SAMPLES + 2)
     ]
     refused = next(each for each in answers if each.status == 429)
     assert str(BURST) in refused.body["detail"]
-    assert 1 <= int(refused.headers["Retry-After"]) <= MOST_SAMPLES / a_second
+    assert 1 <= int(refused.headers["Retry-After"]) <= MAX_SAMPLES / a_second
     other = await deployed.token_of("allocator")
     assert (await deployed.call("POST", PATH, _batch(_sample()), token=other)).status == 200
 

@@ -22,7 +22,7 @@ from firsthop_zones.record_types import canonical_type
 from firsthop_zones.rules import zone_of, zone_problems
 from firsthop_zones.zonefile_entries import Entry, ZoneSyntaxError, entries
 
-MOST_TOLD = 20
+MAX_TOLD = 20
 """Problems told of one file; the rest is the same mistake, mostly."""
 LARGEST_TTL = 2**31 - 1
 """RFC 2181 §8."""
@@ -189,7 +189,7 @@ def _lines(text: str, apex: str | None, source: str) -> list[_Line]:
 
 def _raise(problems: list[DocumentFault]) -> None:
     if problems:
-        raise DocumentError(problems[:MOST_TOLD])
+        raise DocumentError(problems[:MAX_TOLD])
 
 
 def _zone(lines: list[_Line], expected: str | None, source: str) -> Zone:

@@ -19,10 +19,10 @@ from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.feed.demand import prefix_text
 from firsthop_steering.feed.exploration_targets import ExplorationTarget, place_name
 from firsthop_steering.feed.snapshot import RelayStatus
-from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, choose
+from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, choose
 from firsthop_steering.rtt.samples import prefix_of
 
-MOST_SAVED: Final = 10.0
+MAX_SAVED: Final = 10.0
 """Allocations that may explore one after another when for long none had reason to."""
 _DRAWS = Struct(f">{1 + CANDIDATES}I")
 CHANCE_LENGTH: Final = _DRAWS.size
@@ -46,7 +46,7 @@ class Allowance:
 
     def count(self, share: float, *, explores: bool) -> None:
         """One more allocation was made: it adds the share, and takes a whole if it explores."""
-        self._saved = min(self._saved + share, MOST_SAVED) - explores if share else 0.0
+        self._saved = min(self._saved + share, MAX_SAVED) - explores if share else 0.0
 
 
 def promise_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | None:
@@ -74,7 +74,7 @@ def explored(
     `chance` is CHANCE_LENGTH random octets.
     """
     whether, *draws = (each / 2**32 for each in _DRAWS.unpack(chance))
-    if whether >= MOST_OF_GROUP:
+    if whether >= MAX_OF_GROUP:
         return ()
     promise = promise_of(view, decision)
     if promise is None or whether >= promise.rate:

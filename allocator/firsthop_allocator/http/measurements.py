@@ -29,7 +29,7 @@ REPORT_EVERY_S = 60.0
 """Of one ticket."""
 PREFIX_AT_ONCE, PREFIX_EVERY_S = 30, 2.0
 """Reports of one /24 or /48, which may be a carrier's NAT; a few a minute teach all there is."""
-MOST_KEPT = 20_000
+MAX_KEPT = 20_000
 """Tickets and prefixes whose pace is known, each; 4 MB."""
 _SNIPPET_HEADERS = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
 
@@ -46,9 +46,9 @@ class Racing:
         self._clock = clock
         self._entropy = entropy
         self._queue = queue
-        self._tickets = TokenBuckets(at_once=1, every_s=REPORT_EVERY_S, most_keys=MOST_KEPT)
+        self._tickets = TokenBuckets(at_once=1, every_s=REPORT_EVERY_S, most_keys=MAX_KEPT)
         self._prefixes = TokenBuckets(
-            at_once=PREFIX_AT_ONCE, every_s=PREFIX_EVERY_S, most_keys=MOST_KEPT
+            at_once=PREFIX_AT_ONCE, every_s=PREFIX_EVERY_S, most_keys=MAX_KEPT
         )
 
     def ticket(self, view: AllocatorView, body: RaceBody, whom: Subject) -> dict[str, Any]:

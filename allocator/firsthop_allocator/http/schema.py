@@ -24,7 +24,7 @@ from firsthop_allocator.allocations.allocation import (
 )
 from firsthop_geodata.addresses import Address
 from firsthop_steering.decision import availability as standing
-from firsthop_steering.feed.measurements import MOST_RTT_MS
+from firsthop_steering.feed.measurements import MAX_RTT_MS
 from firsthop_steering.plan.model import Slug
 
 MAX_SAMPLES = 16
@@ -110,7 +110,7 @@ class MeasuredRelay(_Strict):
     """The least round trip of some checks to one relay."""
 
     relay: Slug
-    rtt_ms: Annotated[float, Field(gt=0, le=MOST_RTT_MS, allow_inf_nan=False)]
+    rtt_ms: Annotated[float, Field(gt=0, le=MAX_RTT_MS, allow_inf_nan=False)]
 
 
 class SamplesBody(_Strict):

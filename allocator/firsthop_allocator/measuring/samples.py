@@ -14,7 +14,7 @@ from firsthop_geodata.prefixes import normalise
 from firsthop_steering.feed.demand import prefix_text
 from firsthop_steering.rtt.samples import prefix_of
 
-MOST_WAITING = 5000
+MAX_WAITING = 5000
 """Samples; more than an edge passes on in a minute, and half a megabyte."""
 
 MeasuredRow = tuple[str, str, float, float]
@@ -40,7 +40,7 @@ class SampleQueue:
         rows = [(prefix_text(prefix), relay, rtt_ms, at) for relay, rtt_ms in measured]
         self.results["taken"] += len(rows)
         self._waiting.extend(rows)
-        while len(self._waiting) > MOST_WAITING:
+        while len(self._waiting) > MAX_WAITING:
             self._waiting.popleft()
             self.results["overflowed"] += 1
 

@@ -22,7 +22,7 @@ from firsthop.edge.settings import (
 from firsthop.edge.supervisor import Edge
 from firsthop.edge.workers.sockets import PortInUseError
 from firsthop.process.takeover import TakeOverError
-from firsthop_dns.answer.instance import MOST_NSID
+from firsthop_dns.answer.instance import MAX_NSID
 from firsthop_dns.answer.rate_limit import TAILORED_A_SECOND
 from firsthop_dns.wire.cookies import read_secrets
 from firsthop_geodata.errors import GeodataError
@@ -192,8 +192,8 @@ def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | No
 
 
 def _nsid(text: str) -> str:
-    if len(text.encode(errors="surrogateescape")) > MOST_NSID or not text.isprintable():
-        rule = f"must be printable text of at most {MOST_NSID} octets"
+    if len(text.encode(errors="surrogateescape")) > MAX_NSID or not text.isprintable():
+        rule = f"must be printable text of at most {MAX_NSID} octets"
         raise typer.BadParameter(rule, param_hint="--nsid")
     return text
 

@@ -45,7 +45,7 @@ from firsthop_steering.rtt.samples import MAX_REGIONS, Samples, prefix_of
 from firsthop_zones.model import Model
 
 MEASURERS = OPERATORS | {"edge", "allocator", "transceiver", "agent"}
-MOST_FAULTS = 20
+MAX_FAULTS = 20
 
 
 async def _measurements(calling: Calling) -> web.Response:
@@ -101,7 +101,7 @@ def samples_of(
             fault = BrokenRule("region", f"more than {MAX_REGIONS} regions are not learned of")
         if fault is not None:
             faults.append(BrokenRule(f"samples/{place}/{fault.field}", fault.rule))
-            if len(faults) >= MOST_FAULTS:
+            if len(faults) >= MAX_FAULTS:
                 break
             continue
         family, key, _ = normalise(sample.client)

@@ -22,7 +22,7 @@ from firsthop_steering.whatif.simulate import taken_as_lost
 from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
 
-MOST_CLIENTS = 100_000
+MAX_CLIENTS = 100_000
 
 
 class Supposed(Model):
@@ -36,7 +36,7 @@ class Supposed(Model):
     service: str | None = Field(default=None, min_length=1, max_length=254)
     """A service's id, or its name; null: each."""
     clients: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
-        default=None, min_length=1, max_length=MOST_CLIENTS
+        default=None, min_length=1, max_length=MAX_CLIENTS
     )
     """Addresses, or prefixes by their first address, which count once each; null: every address
     that has a place. An empty list would find that nothing moves, and is refused."""

@@ -12,7 +12,7 @@ from firsthop_controlplane.errors import BrokenRule, Refused, conflict, invalid
 from firsthop_controlplane.store.configuration import TRANSCEIVER_REGIONS, TRANSCEIVERS
 from firsthop_controlplane.store.tables import TransceiverRegionRow, TransceiverRow
 from firsthop_steering.plan.model import Transceiver, TransceiverRegion
-from firsthop_steering.plan.registration import MOST_REGISTERED, Registration, entered, problems_of
+from firsthop_steering.plan.registration import MAX_REGISTERED, Registration, entered, problems_of
 from firsthop_zones.faults import DocumentFault
 
 
@@ -48,8 +48,8 @@ async def enter(session: AsyncSession, name: str, given: Registration) -> Transc
 
 def check_room(region: str, registered: int) -> None:
     """Raises Refused (409) where a region holds as many as it may."""
-    if registered >= MOST_REGISTERED:
-        rule = f"{region} has {MOST_REGISTERED} registered transceivers, the most"
+    if registered >= MAX_REGISTERED:
+        rule = f"{region} has {MAX_REGISTERED} registered transceivers, the most"
         raise conflict(f"there is no room: {rule}", [BrokenRule("region", rule)])
 
 

@@ -19,7 +19,7 @@ from firsthop_controlplane.store.ledger import RelayPastRow
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 
 FORGET_EVERY = timedelta(hours=1)
-MOST_PENDING = 10_000
+MAX_PENDING = 10_000
 """Changes that wait for a database that is away; of more the oldest are lost."""
 _NOT_KEPT = {"sessions", "load", "reported_at"}
 _ROWS_AT_ONCE = 1000
@@ -57,7 +57,7 @@ class Past:
         changed += [(name, None) for name in old.keys() - new.keys()]
         at, number = status.created_at, status.number
         found = (RelayChange(name, at, number, each) for name, each in changed)
-        self.pending = (*self.pending, *found)[-MOST_PENDING:]
+        self.pending = (*self.pending, *found)[-MAX_PENDING:]
         for name, each in changed:
             if each is None:
                 del self._noted[name]

@@ -35,11 +35,11 @@ from firsthop_steering.rtt.samples import parse_prefix
 T = TypeVar("T", Latency, Prices)
 
 log = structlog.get_logger(__name__)
-LEAST_CHANGED = 4096
+MIN_CHANGED = 4096
 """Octets of changes that follow a whole snapshot, however short that is."""
-MOST_CHANGES = 500
+MAX_CHANGES = 500
 """Rows that follow a whole snapshot: as many are read for a past moment."""
-MOST_PENDING = 32_000_000
+MAX_PENDING = 32_000_000
 """Octets that wait for a database that is away."""
 AGAIN_S = 5.0
 """What could not be written is tried again after so long."""
@@ -116,7 +116,7 @@ class GuidanceLog(Generic[T]):
         self._put(row)
         first = self._pending[0]
         if row is not first and sum(len(each.content or b"") for each in self._pending) > (
-            MOST_PENDING
+            MAX_PENDING
         ):
             lost = _Row(first.number, first.at, whole=True, content=None)
             self._pending = (lost, await asyncio.to_thread(self._begun_anew, snapshot))
@@ -126,11 +126,11 @@ class GuidanceLog(Generic[T]):
         self._news.set()
 
     def _row(self, snapshot: T) -> _Row:
-        if self._last is None or self._changes >= MOST_CHANGES:
+        if self._last is None or self._changes >= MAX_CHANGES:
             return self._begun_anew(snapshot)
         changes = changes_between(_fields(self._last), _fields(snapshot))
         content = _content(changes)
-        if self._changed + len(content) > max(self._whole, LEAST_CHANGED):
+        if self._changed + len(content) > max(self._whole, MIN_CHANGED):
             return self._begun_anew(snapshot)
         self._changed, self._changes = self._changed + len(content), self._changes + 1
         return _Row(snapshot.number, snapshot.created_at, whole=False, content=content)

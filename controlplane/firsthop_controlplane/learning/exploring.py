@@ -17,8 +17,8 @@ from firsthop_steering.decision.availability import may_be_explored
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.feed.demand import prefix_text
 from firsthop_steering.feed.exploration_targets import (
-    MOST_PROMISED,
-    MOST_PROMISES,
+    MAX_PROMISED,
+    MAX_PROMISES,
     ExplorationTarget,
     ExplorationTargets,
     place_name,
@@ -29,9 +29,9 @@ from firsthop_steering.planner.groups import Wanted
 from firsthop_steering.rtt.exploration import explore, lower_bounds_ms
 from firsthop_steering.rtt.learned import Learned
 
-MOST_WEIGHED = 20_000
+MAX_WEIGHED = 20_000
 """Groups among which the budget is shared out, those with most demand: 64 MB for 50 regions."""
-LEAST_RATE = 0.0005
+MIN_RATE = 0.0005
 """What is tried less often than once in 2,000 allocations is not named."""
 REST_ROUNDS = 10
 """So many rounds pass before edges are told of nothing but where to look."""
@@ -55,9 +55,9 @@ class _Groups:
 
     def most_wanted(self) -> _Groups:
         """Those with most demand, where there are too many."""
-        if len(self.demand) <= MOST_WEIGHED:
+        if len(self.demand) <= MAX_WEIGHED:
             return self
-        kept = np.sort(np.argpartition(-self.demand, MOST_WEIGHED - 1)[:MOST_WEIGHED])
+        kept = np.sort(np.argpartition(-self.demand, MAX_WEIGHED - 1)[:MAX_WEIGHED])
         count = len(self.prefixes)
         rows, cells = kept[kept < count], kept[kept >= count] - count
         return _Groups(
@@ -111,9 +111,9 @@ def promises(
         return ExplorationTargets()
     may = np.broadcast_to(is_open, groups.rtt_ms.shape)
     found = explore(groups.bounds_ms, groups.rtt_ms, groups.held, may, groups.demand, share)
-    named = np.flatnonzero(found.rates >= LEAST_RATE)
+    named = np.flatnonzero(found.rates >= MIN_RATE)
     spent = found.rates[named] * groups.demand[named]
-    named = np.sort(named[np.argsort(-spent, kind="stable")[:MOST_PROMISES]])
+    named = np.sort(named[np.argsort(-spent, kind="stable")[:MAX_PROMISES]])
     made: tuple[dict[str, ExplorationTarget], dict[str, ExplorationTarget]] = {}, {}
     for each, name in zip(named.tolist(), groups.names(ground, named), strict=True):
         promise = _promise(float(found.rates[each]), found.promise_ms[each], ground.regions)
@@ -125,7 +125,7 @@ def promises(
 
 
 def _promise(rate: float, gain_ms: Floats, regions: tuple[str, ...]) -> ExplorationTarget | None:
-    best = np.argsort(-gain_ms, kind="stable")[:MOST_PROMISED].tolist()
+    best = np.argsort(-gain_ms, kind="stable")[:MAX_PROMISED].tolist()
     gains = {regions[each]: round(float(gain_ms[each]), 1) for each in best}
     gains = {region: gain for region, gain in gains.items() if gain > 0}
     return ExplorationTarget(rate=round(rate, 4), gain_ms=gains) if gains else None

@@ -20,7 +20,7 @@ from firsthop_steering.rtt.model import RttModel
 
 ROWS_A_PART = 250_000
 """6 MB: of these the whole is made when it is written anew."""
-_SLACK_ROWS, _MOST_PARTS = 100_000, 500
+_SLACK_ROWS, _MAX_PARTS = 100_000, 500
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Memory:
 
     def begin_anew(self) -> None:
         """What is in the store cannot be used: the next save takes its place."""
-        self.parts = _MOST_PARTS + 1
+        self.parts = _MAX_PARTS + 1
 
     def observe(self, drained: Drained, *, now: float, kept_s: float) -> None:
         """Samples into the ledger; a clock that goes back does not make anything younger.
@@ -82,7 +82,7 @@ class Memory:
 
     def is_long(self) -> bool:
         """Whether the parts hold so much that is outdated that the whole is better written."""
-        return self.parts > _MOST_PARTS or self.logged > 2 * len(self.model.ledger) + _SLACK_ROWS
+        return self.parts > _MAX_PARTS or self.logged > 2 * len(self.model.ledger) + _SLACK_ROWS
 
     def changes(self) -> tuple[bytes, int]:
         """What changed since the last save, packed, and how many rows that is."""

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from firsthop_controlplane.learning.orders import UNSAID, PrefixOrders, joined
 from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.decision.placement import Ground
-from firsthop_steering.feed.snapshot import MOST_LEARNED, Latency
+from firsthop_steering.feed.snapshot import MAX_LEARNED, Latency
 from firsthop_steering.rtt.exploration import lower_bounds_ms
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
-MOST_NUMBERS = 2_500_000
+MAX_NUMBERS = 2_500_000
 """Prefixes × regions: some 13 MB of JSON, which an edge takes in one line."""
 _CHUNK = 2000
 _ASN = 2
@@ -191,7 +191,7 @@ def _worth_a_row(learned: Learned, ground: Ground, told: Told) -> Ints:
     if not found:
         return np.empty(0, dtype=np.int64)
     places, gain = np.concatenate(found), np.concatenate(gains)
-    most = min(MOST_LEARNED, MOST_NUMBERS // max(len(ground.regions), 1))
+    most = min(MAX_LEARNED, MAX_NUMBERS // max(len(ground.regions), 1))
     if len(places) > most:
         places = places[np.argpartition(-gain, most - 1)[:most]]
     return np.sort(places)

@@ -22,7 +22,7 @@ from firsthop_dns.table.mapped import MappedName, ZoneView
 from firsthop_dns.wire.edns import (
     BADCOOKIE,
     FORMERR,
-    MOST_GAIN,
+    MAX_GAIN,
     NOERROR,
     NXDOMAIN,
     OPT,
@@ -260,7 +260,7 @@ class Answering:
         opt = b"" if edns is None else self._opt(outcome, cookie)
         size = 12 + len(query.question) + len(octets) + len(opt)
         room = self._room()
-        most = room if self._genuine else min(room, MOST_GAIN * self._asked)
+        most = room if self._genuine else min(room, MAX_GAIN * self._asked)
         truncated = outcome.truncated
         if outcome.spare:
             if size <= most:

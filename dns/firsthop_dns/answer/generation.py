@@ -13,7 +13,7 @@ from firsthop_dns.answer.counters import REGION_ANSWERS, TYPE_LABELS, DnsCounter
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.table.layout import STEERED
 from firsthop_dns.table.mapped import MappedName, Zones
-from firsthop_dns.wire.edns import DO, MOST_GAIN, NOERROR, OPT, PAYLOAD, PLAIN_PAYLOAD, RCODE_NAMES
+from firsthop_dns.wire.edns import DO, MAX_GAIN, NOERROR, OPT, PAYLOAD, PLAIN_PAYLOAD, RCODE_NAMES
 from firsthop_dns.wire.query import AAAA, IN, A
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTable
@@ -75,7 +75,7 @@ class FastLane:
         self._kind = STEERED.index(qtype)
         self._notice = instance.notice
         asked = 12 + len(steered.node.name) + 4 + _OPT_OCTETS + _SUBNET_24_OCTETS
-        longest = min(PLAIN_PAYLOAD, MOST_GAIN * asked)
+        longest = min(PLAIN_PAYLOAD, MAX_GAIN * asked)
         self._most = longest - asked - len(self._notice)
         """Octets of the longest RRset that every client may have, strangers too."""
         self.lookup = steered.table.lookup

@@ -19,9 +19,9 @@ from firsthop_steering.feed.demand import AnswerSurvey
 
 TCP_IDLE_S = 10.0
 """Without a whole query for so long a TCP connection ends (RFC 7766 §6.2.3: a few seconds)."""
-MOST_NSID = 58
+MAX_NSID = 58
 """Octets of `nsid`: with so many, a refusal of the shortest question that asks for it is three
-times as long as that question, the most that a stranger may get (`edns.MOST_GAIN`)."""
+times as long as that question, the most that a stranger may get (`edns.MAX_GAIN`)."""
 _Network = IPv4Network | IPv6Network
 
 
@@ -47,7 +47,7 @@ class Instance:
         self.cookies: Cookies | None = None
         """None: no secret, so cookies are ignored."""
         self.nsid = b""
-        """What NSID tells (RFC 5001); nothing when empty, at most MOST_NSID octets."""
+        """What NSID tells (RFC 5001); nothing when empty, at most MAX_NSID octets."""
         self.ecs_from: tuple[_Network, ...] | None = None
         """Resolvers whose client subnet is used; None: all."""
         self.tcp_idle_s = TCP_IDLE_S

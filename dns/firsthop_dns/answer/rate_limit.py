@@ -22,7 +22,7 @@ NODATA; to a delegation; any other rcode."""
 PASS, SLIP, DROP = range(3)
 """Verdicts: send it; send its short form, truncated or BADCOOKIE; send nothing."""
 
-MOST_PREFIXES = 16_384
+MAX_PREFIXES = 16_384
 """Prefixes of a kind that are told apart within a window. Further ones share as many counts, by a
 hash that nobody outside can foresee: so a flood of forged senders cannot hide another flood, and
 costs at most 11 MB, and 3 ms at the end of a window."""
@@ -94,8 +94,8 @@ class RateLimit:
         # The expression for IPv4 is `_prefix` without a call: most packets pass here.
         prefix = _prefix(peer_host, ipv6) if ipv6 else peer_host.rpartition(".")[0]
         count = counts.get(prefix, 0) + 1
-        if count == 1 and len(counts) >= MOST_PREFIXES:
-            prefix = hash(prefix) % MOST_PREFIXES
+        if count == 1 and len(counts) >= MAX_PREFIXES:
+            prefix = hash(prefix) % MAX_PREFIXES
             count = counts.get(prefix, 0) + 1
         counts[prefix] = count
         if count <= limit:

@@ -27,13 +27,13 @@ _CLASS_AND_OPT = 0x01_00_0029
 _SUBNET_24 = 0x000B_0008_0007_0001
 _TAIL_END = 27
 """Octets from the root label of the question to the end of a packet that has this tail."""
-_MOST_ANSWERS = 8
+_MAX_ANSWERS = 8
 _ONE_OCTET = [bytes([24, scope]) for scope in range(129)]
 """SOURCE and SCOPE of the subnet that goes back, by scope."""
 _PLAIN = {
     struct.pack(">HHHHH", flags, 1, 0, 0, 1): [
         struct.pack(">HHHHH", QR | AA | flags & RD, 1, answers, 0, 1)
-        for answers in range(_MOST_ANSWERS + 1)
+        for answers in range(_MAX_ANSWERS + 1)
     ]
     for flags in (rd | ad | cd for rd in (0, RD) for ad in (0, 0x20) for cd in (0, 0x10))
 }

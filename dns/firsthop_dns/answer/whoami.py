@@ -18,7 +18,7 @@ from firsthop_dns.wire.edns import Subnet
 from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.compile.table import AnswerReason
 
-_MOST_SERVICES = 4
+_MAX_SERVICES = 4
 """Decisions told: the reply is longer than the query, and must not be worth forging one for."""
 _LONGEST_STRING = 255
 
@@ -41,7 +41,7 @@ def whoami_strings(tables: Tables, zone: ZoneView, asker: Asker, now: float) -> 
     if tables.geo is not None:
         lines += _place(tables.geo, asker.client or resolver)
     here = [service for service in tables.services if service.node.zone is zone]
-    lines += [_decision(service, asker.client, resolver, now) for service in here[:_MOST_SERVICES]]
+    lines += [_decision(service, asker.client, resolver, now) for service in here[:_MAX_SERVICES]]
     guidance = "".join(f" {kind}={number}" for kind, number in tables.guidance.items())
     lines.append(f"plan={tables.plan} status={tables.status}{guidance} table={tables.digest[:16]}")
     lines.append(f"time={datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}")

@@ -19,9 +19,9 @@ from firsthop_dns.answer.counters import TCP_CONNECTIONS
 from firsthop_dns.answer.respond import respond
 from firsthop_dns.serve.error_boundary import ErrorBoundary
 
-MOST_CONNECTIONS: Final = 512
+MAX_CONNECTIONS: Final = 512
 """Well below the 1,024 files that a process may usually open."""
-MOST_PER_CLIENT: Final = 64
+MAX_PER_CLIENT: Final = 64
 """From one IPv4 address or IPv6 /64."""
 BATCH: Final = 64
 """Queries answered before others get their turn."""
@@ -55,9 +55,9 @@ class TcpConnections:
 
     def admit(self, connection: TcpConnection, client: str) -> None:
         """Takes a connection in; at a limit the longest idle one makes room."""
-        if self._per_client[client] >= MOST_PER_CLIENT:
+        if self._per_client[client] >= MAX_PER_CLIENT:
             self.end_longest_idle(client)
-        elif len(self._open) >= MOST_CONNECTIONS:
+        elif len(self._open) >= MAX_CONNECTIONS:
             self.end_longest_idle()
         self._open[connection] = client
         self._per_client[client] += 1

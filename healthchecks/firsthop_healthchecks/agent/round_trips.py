@@ -19,7 +19,7 @@ from firsthop_steering.feed.sample_queue import OLDEST_S, SampleRow, SampleUploa
 
 EVERY_S = 10.0
 TIMEOUT_S = 1.0
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 """A relay holds no more."""
 
 
@@ -67,6 +67,6 @@ class RelayRoundTrips:
             async with self._session.get(self._url, params=query, timeout=timeout) as response:
                 response.raise_for_status()
                 rows = (await response.json())["samples"]
-            return list(rows)[-MOST_ROWS:]
+            return list(rows)[-MAX_ROWS:]
         except (ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
             return []

@@ -11,7 +11,7 @@ from firsthop_steering.arrays import Ints
 from firsthop_steering.compile.preferences import Walk, walks_of
 from firsthop_steering.compile.priced_choice import Field, chosen_by_bucket, contested
 from firsthop_steering.compile.table import ASK_RESOLVER, Answer
-from firsthop_steering.decision.charges import MOST_LEVEL, charged_us, charges_us
+from firsthop_steering.decision.charges import MAX_LEVEL, charged_us, charges_us
 from firsthop_steering.decision.decide import Steering, base_us, tier
 from firsthop_steering.decision.endpoints import addresses_by_bucket
 from firsthop_steering.decision.lifetime import Lifetimes
@@ -66,7 +66,7 @@ class ServiceCompiler:
             np.take(rtt[index], columns, out=keys[row], mode="clip")
             keys[row] += added[row]
         full = np.array([weights[index] == 100 for index in eligible])
-        least = np.array([charged_us(price, MOST_LEVEL) for price in listed])
+        least = np.array([charged_us(price, MAX_LEVEL) for price in listed])
         torn = contested(keys, prices - least, full)
         if not torn.any():
             return self._calm(keys, full, eligible, outcome)

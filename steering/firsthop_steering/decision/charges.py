@@ -21,7 +21,7 @@ LEVELS = 60
 """Reliefs that buckets draw, 17 or 18 buckets each. With steps of 50 µs many places share a split,
 which the answer table stores once; with a relief of its own for each bucket every place had its
 own."""
-MOST_LEVEL = LEVELS - 1
+MAX_LEVEL = LEVELS - 1
 _RELIEF_US = round(RELIEF_MS * 1000)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firsthop_steering.decision.charges import MOST_LEVEL, charged_us, relief_levels
+from firsthop_steering.decision.charges import MAX_LEVEL, charged_us, relief_levels
 from firsthop_steering.decision.outcome import DecisionOutcome
 from firsthop_steering.decision.rtt_map import RttSource
 from firsthop_steering.decision.topology import Client, Rule, Site
@@ -42,7 +42,7 @@ class Candidate:
 
     def scores_us(self) -> tuple[int, int]:
         """The lowest and the highest score of any bucket."""
-        least = charged_us(self.price_us, MOST_LEVEL)
+        least = charged_us(self.price_us, MAX_LEVEL)
         return self.base_us + least, self.base_us + self.price_us
 
 

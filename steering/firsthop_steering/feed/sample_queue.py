@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from firsthop_steering.feed.measurements import MOST_SAMPLES, Sample, SampleBatch
+from firsthop_steering.feed.measurements import MAX_SAMPLES, Sample, SampleBatch
 
-MOST_WAITING = 50_000
+MAX_WAITING = 50_000
 """12 MB; a control plane that is back is told all of it within a second."""
 OLDEST_S = 600.0
 """The control plane takes none that are older than 15 minutes, and refuses a batch whole."""
@@ -48,7 +48,7 @@ class SampleUploadQueue:
     def note(self, rows: Iterable[SampleRow]) -> None:
         """What was measured, and would be taken for a `Sample`."""
         self._waiting.extend(rows)
-        while len(self._waiting) > MOST_WAITING:
+        while len(self._waiting) > MAX_WAITING:
             self._waiting.popleft()
             self.results["overflowed"] += 1
 
@@ -69,7 +69,7 @@ class SampleUploadQueue:
 
     def _first(self, oldest: float) -> list[SampleRow]:
         rows: list[SampleRow] = []
-        while self._waiting and len(rows) < MOST_SAMPLES:
+        while self._waiting and len(rows) < MAX_SAMPLES:
             row = self._waiting.popleft()
             if row.at < oldest:
                 self.results["old"] += 1

@@ -30,10 +30,10 @@ from firsthop_steering.rtt.samples import parse_prefix
 from firsthop_zones.model import Model
 
 FORMAT = 1
-MOST_PRICE_MS = 1000.0
-MOST_MS = 10_000.0
+MAX_PRICE_MS = 1000.0
+MAX_MS = 10_000.0
 """No round trip of two hosts on this planet takes longer; in size, for a base may be below 0."""
-MOST_LEARNED = 50_000
+MAX_LEARNED = 50_000
 """Prefixes with a row of their own: with 50 regions a line of 13 MB, and 0.4 s to read."""
 SnapshotKind = Literal["plan", "status", "keys", "delta", "prices", "latency"]
 FEATURES: frozenset[str] = frozenset()
@@ -120,8 +120,8 @@ class Prices(Model):
     number: int = Field(ge=0)
     lineage: str = Field(min_length=1, max_length=64)
     created_at: AwareDatetime
-    now: dict[Slug, Annotated[float, Field(ge=0, le=MOST_PRICE_MS)]] = Field(default_factory=dict)
-    without: dict[Slug, dict[Slug, Annotated[float, Field(ge=0, le=MOST_PRICE_MS)]]] = Field(
+    now: dict[Slug, Annotated[float, Field(ge=0, le=MAX_PRICE_MS)]] = Field(default_factory=dict)
+    without: dict[Slug, dict[Slug, Annotated[float, Field(ge=0, le=MAX_PRICE_MS)]]] = Field(
         default_factory=dict
     )
     """What holds while the region of this name has no relay up: ready before it is lost."""
@@ -141,7 +141,7 @@ class Latency(Model):
     regions: tuple[Slug, ...] = ()
     """What the columns below stand for."""
     ms_per_km: float = Field(default=PRIOR_MS_PER_KM, ge=0, le=1)
-    base_ms: tuple[Annotated[float, Field(ge=-MOST_MS, le=MOST_MS)], ...] = ()
+    base_ms: tuple[Annotated[float, Field(ge=-MAX_MS, le=MAX_MS)], ...] = ()
     scale: float = Field(default=1.0, ge=0, le=100)
     """How much wider paths scatter than `firsthop_steering.rtt.prior.spread_ms` expects."""
     countries: dict[str, tuple[Annotated[float, Field(ge=-100, le=100)], ...]] = Field(
@@ -149,7 +149,7 @@ class Latency(Model):
     )
     """ISO 3166 code → deviation from the prior, in spreads of a path."""
     prefixes: dict[str, tuple[Annotated[int, Field(ge=0, le=100_000)] | None, ...]] = Field(
-        default_factory=dict, max_length=MOST_LEARNED
+        default_factory=dict, max_length=MAX_LEARNED
     )
     """`192.0.2.0/24` or `2001:db8::/48` → RTT in tenths of a millisecond."""
     explore: ExplorationTargets = Field(default_factory=ExplorationTargets)

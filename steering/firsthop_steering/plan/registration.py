@@ -16,7 +16,7 @@ from firsthop_steering.plan.model import Port, Slug, Transceiver, TransceiverReg
 from firsthop_zones.faults import DocumentFault
 from firsthop_zones.model import Model
 
-MOST_REGISTERED = 256
+MAX_REGISTERED = 256
 """Of one region: whoever steals a region's token fills neither plan nor route table, and as each
 stays for a day, uses up no more of the 65,535 wire ids than this in a day."""
 _SAID = ("host", "port", "signalling_ipv4", "signalling_ipv6", "signalling_port", "capacity")

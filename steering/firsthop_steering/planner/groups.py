@@ -26,10 +26,10 @@ from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
 CELL = 1 << 60
 """Marks a group that is a cell; the rest of the number is the cell's."""
-MOST_GROUPS = 5000
-MOST_CARRIED = 2.0
+MAX_GROUPS = 5000
+MAX_CARRIED = 2.0
 """Of what a relay can carry."""
-_MOST_SPLITS = 4
+_MAX_SPLITS = 4
 """Regions of a weight below 100 that are reckoned with, the lightest first: 16 kinds of client."""
 
 
@@ -171,7 +171,7 @@ def _kinds(steering: Steering, service: Service, rule: Rule | None) -> list[tupl
         (weights[at], at) for at in np.flatnonzero(allowed).tolist() if weights[at] < 100
     )
     kinds = [(1.0, allowed)]
-    for weight, at in light[:_MOST_SPLITS]:
+    for weight, at in light[:_MAX_SPLITS]:
         without = np.arange(len(sites)) != at
         kinds = [
             kind
@@ -193,14 +193,14 @@ def _first_tier(mask: Mask, tiers: Ints) -> Mask:
 
 
 def _bounded(rows: DemandRows) -> DemandRows:
-    """At most MOST_GROUPS: small ones join the largest whose nearest region is theirs."""
-    if len(rows.clients) <= MOST_GROUPS:
+    """At most MAX_GROUPS: small ones join the largest whose nearest region is theirs."""
+    if len(rows.clients) <= MAX_GROUPS:
         return rows
     order = np.argsort(-rows.clients, kind="stable")
-    kept, rest = order[:MOST_GROUPS], order[MOST_GROUPS:]
+    kept, rest = order[:MAX_GROUPS], order[MAX_GROUPS:]
     nearest = rows.cost_ms.argmin(axis=1)
     heirs = np.zeros(rows.cost_ms.shape[1], dtype=np.int64)
-    heirs[nearest[kept[::-1]]] = np.arange(MOST_GROUPS)[::-1]
+    heirs[nearest[kept[::-1]]] = np.arange(MAX_GROUPS)[::-1]
     counts = rows.clients[kept].copy()
     np.add.at(counts, heirs[nearest[rest]], rows.clients[rest])
     return DemandRows(rows.cost_ms[kept], counts, rows.homes[kept])
@@ -248,7 +248,7 @@ def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Sup
             capacity[at] += np.inf if own is None else own * share
             reported = said.sessions if said else None
             word = reported if heard is None else heard.get(each.id)
-            most = np.inf if own is None else MOST_CARRIED * own
+            most = np.inf if own is None else MAX_CARRIED * own
             carried.append(np.nan if word is None else min(float(word), most))
         if heard is not None and not np.isnan(carried).all():
             carried = [float(np.nanmean(carried))] * len(carried)

@@ -9,21 +9,21 @@ import numpy as np
 
 from firsthop_steering.arrays import Floats
 from firsthop_steering.planner.market import outcome, reliefs
-from firsthop_steering.planner.problem import MOST_PRICE_MS, TransportProblem
+from firsthop_steering.planner.problem import MAX_PRICE_MS, TransportProblem
 from firsthop_steering.planner.smooth import Smoothed
 
 _ROUNDS = 12
 """How often prices are corrected by what real clients make of them."""
-_LEAST_OVER = 0.001
+_MIN_OVER = 0.001
 """Of a limit: finer it cannot be told, for a sixtieth of a large group moves at a time."""
-_LEAST_TARGET = 0.01
+_MIN_TARGET = 0.01
 """Of a limit: a region is aimed at no less."""
 _LITTLE = 0.01
 """Of all limits: room that is not worth a search."""
 _FAINT_MS = 3.0
 """Below it a price that is not needed does little harm."""
 
-MOST_RISE_MS, MOST_FALL_MS = 60.0, 5.0
+MAX_RISE_MS, MAX_FALL_MS = 60.0, 5.0
 """A price's way within one TTL. Rising is a region's relief; falling brings back clients who have
 left, so it may take its time."""
 
@@ -68,7 +68,7 @@ def plan_prices(
     """
     relief = reliefs(regions)
     least = np.zeros(len(start)) if least is None else least
-    held = np.clip(start, least, MOST_PRICE_MS)
+    held = np.clip(start, least, MAX_PRICE_MS)
     here = best = _tried(problem, relief, held, least, _HELD)
     if here.settled:
         return PlannedPrices(here.prices, here.worst)
@@ -82,7 +82,7 @@ def plan_prices(
         share = np.where(before * change < 0, share / 2, share)
         astray += share * change
         aims = limits - _left_for_chance(here.margin, limits, slack)
-        targets = np.maximum(aims - astray, _LEAST_TARGET * limits)
+        targets = np.maximum(aims - astray, _MIN_TARGET * limits)
         prices = smooth.settle(here.prices, targets, least)
         here = _tried(problem, relief, prices, least, _NEW)
         best = min(best, here, key=lambda each: (not each.settled, each.worst))
@@ -112,7 +112,7 @@ def _tried(
     limits = np.maximum(problem.limits, 1e-9)
     excess = np.where(problem.capacity > 0, found.load / limits - 1, 0.0)
     room = np.where(problem.capacity > limits, problem.capacity / limits - 1, may.over)
-    over = (excess > np.clip(room / 2, _LEAST_OVER, may.over)) & (prices < MOST_PRICE_MS)
+    over = (excess > np.clip(room / 2, _MIN_OVER, may.over)) & (prices < MAX_PRICE_MS)
     priced = prices > np.maximum(least, _FAINT_MS)
     idle = priced & (excess < -may.idle - 2 * found.margin / limits)
     slack = _slack(problem)
@@ -144,7 +144,7 @@ def prices_without(
 def lowest(before: Floats, *, elapsed_s: float, ttl_s: float) -> Floats:
     """What prices fall to at most, so long after those were in force."""
     share = min(elapsed_s / max(ttl_s, 1e-9), 1.0)
-    return np.clip(before - MOST_FALL_MS * share, 0.0, MOST_PRICE_MS)
+    return np.clip(before - MAX_FALL_MS * share, 0.0, MAX_PRICE_MS)
 
 
 def eased(
@@ -153,4 +153,4 @@ def eased(
     """The prices to publish: on the way to the wanted ones, not below the least (`lowest`), and
     rising no faster than caches follow."""
     share = min(elapsed_s / max(ttl_s, 1e-9), 1.0)
-    return np.clip(wanted, least, before + MOST_RISE_MS * share)
+    return np.clip(wanted, least, before + MAX_RISE_MS * share)

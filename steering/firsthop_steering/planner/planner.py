@@ -23,12 +23,12 @@ FULL_PLAN_S = 5.0
 """While a region carries more than it can: as often as loads are reported."""
 WARM_UP_S = 60.0
 """Whoever begins holds the prices in force until it has heard of demand for so long."""
-MOST_TTL_S = 600.0
+MAX_TTL_S = 600.0
 """Prices wait no longer for caches, or one service that is kept for a day would stop them all."""
-MOST_SHARE, LEAST_NOTES = 0.05, 8
+MAX_SHARE, MIN_NOTES = 0.05, 8
 """Of one report's clients of a region no prefix counts for more than the first share of them all,
 nor than the mean, unless it was noted less often than the second: a crowd is behind many."""
-LEAST_ANSWERS = 100
+MIN_ANSWERS = 100
 """Nothing is planned on fewer."""
 
 
@@ -82,12 +82,12 @@ class Planner:
         heard_s = now - self.demand.began_at
         if self.rounds.rest(supply):
             return _nothing
-        if heard_s < self._warm_up_s or self.demand.answers < LEAST_ANSWERS or not supply.regions:
+        if heard_s < self._warm_up_s or self.demand.answers < MIN_ANSWERS or not supply.regions:
             return None
         services = [each for each in charted.plan.document.services if each.pool == "relays"]
         self.demand.keep_only(each.id for each in services)
         clients, rounds = self.demand.clients(now), self.rounds
-        ttl_s = min(max([each.ttl for each in services], default=1), MOST_TTL_S)
+        ttl_s = min(max([each.ttl for each in services], default=1), MAX_TTL_S)
 
         def work() -> None:
             rows = rows_of(clients, charted, steering)
@@ -109,11 +109,11 @@ def _nothing() -> None:
 
 
 def fair(counts: list[int]) -> list[int]:
-    """How often each prefix counts that was noted so often: by MOST_SHARE and LEAST_NOTES."""
+    """How often each prefix counts that was noted so often: by MAX_SHARE and MIN_NOTES."""
     most = max(max(counts), 1)
     while True:
         total = sum(min(each, most) for each in counts)
-        cap = int(max(MOST_SHARE * total, total / len(counts), LEAST_NOTES))
+        cap = int(max(MAX_SHARE * total, total / len(counts), MIN_NOTES))
         if cap >= most:
             return [min(each, most) for each in counts]
         most = cap

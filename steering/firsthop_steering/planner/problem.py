@@ -9,7 +9,7 @@ import numpy as np
 from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.decision.availability import TARGET_UTILISATION
 
-MOST_PRICE_MS = 500.0
+MAX_PRICE_MS = 500.0
 """Worse than any detour on this planet: beyond, nobody has anywhere to go."""
 
 

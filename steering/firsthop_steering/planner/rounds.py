@@ -25,12 +25,12 @@ CALM = 0.7
 """Of its capacity: while no region would carry more if nothing was charged, nothing is charged."""
 GROWN = 1.01
 """By how much a region's capacity is multiplied at least before prices may fall at once."""
-LEAST_MS = 0.05
+MIN_MS = 0.05
 """A price below it is none."""
 NEWS_MS, SPARE_NEWS_MS = 0.1, 2.0
 """Prices are published when one differs by more from what was published; of those that only lie
 ready, by more than the second: every change costs all edges a compilation."""
-LEAST_ROOM = 0.02
+MIN_ROOM = 0.02
 """Of its capacity: a region full of clients whom others lead is planned with no less."""
 BUDGET_S = 3.0
 """After so long in one round the prices for further losses are left to the next."""
@@ -254,7 +254,7 @@ def _planned(problem: TransportProblem, names: list[str], before: Floats, least:
 
 def _problem(rows: DemandRows, capacity: Floats, known: Calibrated) -> TransportProblem:
     room = np.where(capacity > 0, capacity - known.unseen, 0.0)
-    room = np.maximum(room, LEAST_ROOM * capacity)
+    room = np.maximum(room, MIN_ROOM * capacity)
     return merged(problem_of(rows, room, known.each))[0]
 
 
@@ -262,7 +262,7 @@ def _sheet(prices: Floats, names: list[str]) -> dict[str, float]:
     return {
         name: round(price, 2)
         for name, price in zip(names, prices.tolist(), strict=True)
-        if price >= LEAST_MS
+        if price >= MIN_MS
     }
 
 

@@ -21,7 +21,7 @@ from firsthop_steering.rtt.tree import (
 
 ACCESS_MS = 5.0
 """Deviation of last miles: what all paths of a prefix have in common."""
-MOST_ACCESS = 3.0
+MAX_ACCESS = 3.0
 """A common excess beyond so many deviations is not the last mile but a wrong place or path."""
 
 
@@ -45,7 +45,7 @@ def common_ms(path: Paths, inherited: Floats, count: int) -> tuple[Floats, Float
     precision = np.bincount(path.prefix, weight, count) + 1 / ACCESS_MS**2
     off = path.off_ms - path.spread_ms * inherited
     common = np.bincount(path.prefix, weight * off, count) / precision
-    return np.clip(common, -ACCESS_MS, MOST_ACCESS * ACCESS_MS), 1 / precision
+    return np.clip(common, -ACCESS_MS, MAX_ACCESS * ACCESS_MS), 1 / precision
 
 
 @dataclass(frozen=True, slots=True)

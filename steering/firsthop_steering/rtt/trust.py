@@ -24,7 +24,7 @@ SOUND, UNSOUND = 1.5, 4.0
 up to the one, none from the other on."""
 FAR = 8.0
 """No single comparison counts for more: one new path is no lie."""
-MOST_SOURCES = 4096
+MAX_SOURCES = 4096
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class Trust:
     def _note(self, source: int, distances: Floats) -> None:
         if not len(distances):
             return
-        if source not in self._records and len(self._records) >= MOST_SOURCES:
+        if source not in self._records and len(self._records) >= MAX_SOURCES:
             del self._records[min(self._records, key=lambda each: self._records[each].comparisons)]
         record = self._records.setdefault(source, _Record())
         after = min(record.comparisons + len(distances), MEMORY)

@@ -18,7 +18,7 @@ from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Service, State
 from firsthop_steering.whatif.hypothetical import Hypothetical
 
-MOST_BIAS_MS = 500.0
+MAX_BIAS_MS = 500.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +214,8 @@ def _bias(question: Hypothetical, mine: Candidate, gap: int) -> tuple[NeededChan
     is_now, needed = mine.site.bias_us / 1000, (mine.site.bias_us + gap) / 1000
     name = f"{question.collection}/{mine.site.id}"
     says = f"its score is {gap / 1000:g} ms too high for this client"
-    if needed > MOST_BIAS_MS:
-        says += f", and no bias is more than {MOST_BIAS_MS:g} ms"
+    if needed > MAX_BIAS_MS:
+        says += f", and no bias is more than {MAX_BIAS_MS:g} ms"
         return NeededChange(name, "bias_ms", is_now, None, says), question
     after = question.changed(question.collection, mine.site.id, bias_ms=needed)
     return NeededChange(name, "bias_ms", is_now, needed, says), after

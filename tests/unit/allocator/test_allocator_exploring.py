@@ -31,12 +31,12 @@ from firsthop_allocator.measuring.ticket import NEAREST, RACED, Ticket, ticket
 from firsthop_allocator.sessions.session import ENTROPY_LENGTH as SESSION_ENTROPY
 from firsthop_allocator.sessions.session import openings
 from firsthop_steering.feed.exploration_targets import (
-    MOST_SHARE,
+    MAX_SHARE,
     ExplorationTarget,
     ExplorationTargets,
 )
 from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
-from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, SHARE
+from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, SHARE
 from worlds import NOW, status_of
 
 COUNT = 12
@@ -67,7 +67,7 @@ def latency(explore: ExplorationTargets, **fields: Any) -> Latency:
     return Latency(number=1, lineage="test", created_at=NOW, explore=explore, **fields)
 
 
-def promised(share: float = SHARE, rate: float = MOST_OF_GROUP, **gains: float) -> Latency:
+def promised(share: float = SHARE, rate: float = MAX_OF_GROUP, **gains: float) -> Latency:
     """Clients in Berlin may gain so much by regions."""
     promise = ExplorationTarget(rate=rate, gain_ms=gains or FAR)
     return latency(ExplorationTargets(share=share, places={HERE: promise}))
@@ -147,7 +147,7 @@ def test_a_group_explores_at_its_rate() -> None:
     assert looked / count == pytest.approx(0.05, abs=0.006)
 
 
-@pytest.mark.parametrize("share", [0.0, SHARE, MOST_SHARE])
+@pytest.mark.parametrize("share", [0.0, SHARE, MAX_SHARE])
 def test_nobody_is_allowed_before_the_share_is_earned(share: float) -> None:
     """A process that has just begun explores nothing; a share of 0 earns nothing ever."""
     counts, route = AllocatorCounters(), offered(world(), may_explore=False).route
@@ -269,8 +269,8 @@ def is_fit(state: dict[str, Any]) -> bool:
 
 def test_a_measured_prefix_has_its_own_promise_and_no_other() -> None:
     """Where it has none, that of its place is not meant for it: more is known of it."""
-    place = ExplorationTarget(rate=MOST_OF_GROUP, gain_ms={"r8": 9.0})
-    own = ExplorationTarget(rate=MOST_OF_GROUP, gain_ms={"r10": 9.0})
+    place = ExplorationTarget(rate=MAX_OF_GROUP, gain_ms={"r8": 9.0})
+    own = ExplorationTarget(rate=MAX_OF_GROUP, gain_ms={"r10": 9.0})
     rows = {"10.1.1.0/24": (300,), "10.1.2.0/24": (300,)}
     explore = ExplorationTargets(share=SHARE, places={HERE: place}, prefixes={"10.1.1.0/24": own})
     known = latency(explore, regions=("r0",), base_ms=(4.0,), prefixes=rows)

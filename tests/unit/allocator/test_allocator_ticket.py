@@ -8,7 +8,7 @@ from typing import Any
 
 from allocator_world import BERLIN, KEYS, NEW_YORK, all_down, view_of
 from firsthop_allocator.allocations.view import AllocatorView
-from firsthop_allocator.measuring.samples import MOST_WAITING, SampleQueue, prefix_number
+from firsthop_allocator.measuring.samples import MAX_WAITING, SampleQueue, prefix_number
 from firsthop_allocator.measuring.ticket import (
     ENTROPY_LENGTH,
     LIFETIME,
@@ -135,7 +135,7 @@ def test_pace() -> None:
 def test_the_queue_keeps_the_newest_and_prefixes_only() -> None:
     """Whoever asks again for what was not passed on gets the same."""
     queue = SampleQueue()
-    for n in range(MOST_WAITING + 3):
+    for n in range(MAX_WAITING + 3):
         client = ip_address("198.51.100.7" if n % 2 else "2001:db8:1:2::3")
         queue.put(prefix_number(client), [("fra-1", n + 1.0)], 0.0)
     first = queue.first(2)
@@ -145,4 +145,4 @@ def test_the_queue_keeps_the_newest_and_prefixes_only() -> None:
     ]  # fmt: skip
     queue.passed(2)
     assert queue.first(1)[0][2] == 6.0
-    assert dict(queue.results) == {"taken": MOST_WAITING + 3, "limited": 0, "overflowed": 3}
+    assert dict(queue.results) == {"taken": MAX_WAITING + 3, "limited": 0, "overflowed": 3}

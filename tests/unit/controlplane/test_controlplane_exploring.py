@@ -37,7 +37,7 @@ from firsthop_steering.feed.exploration_targets import ExplorationTarget, Explor
 from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
 from firsthop_steering.planner.demand import Demand, DemandClients
 from firsthop_steering.planner.groups import CELL, NOBODY, ClientGroups, Wanted, wanted_of
-from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, SHARE
+from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, SHARE
 from firsthop_steering.rtt.samples import Samples, parse_prefix
 from worlds import NOW, europe_and_america, plan_of, status_of
 
@@ -144,7 +144,7 @@ def test_prefixes_with_a_row_have_a_promise_of_their_own() -> None:
     wanted = wanted_of(DemandClients(("relay",) * 2, groups, np.array([1.0, 1.0])))
     asked = found(wanted, rows, times=5)
     assert asked.prefixes.keys() == {"10.1.2.0/24"}
-    assert asked.prefixes["10.1.2.0/24"].rate <= MOST_OF_GROUP
+    assert asked.prefixes["10.1.2.0/24"].rate <= MAX_OF_GROUP
     promise = asked.prefixes["10.1.2.0/24"].gain_ms
     assert "fra" not in promise or max(promise.values()) > promise["fra"]
 
@@ -161,8 +161,8 @@ def test_demand_of_several_services_is_one() -> None:
 
 def test_what_is_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The groups with most demand are weighed, and those that spend most are named."""
-    monkeypatch.setattr(exploring, "MOST_WEIGHED", 3)
-    monkeypatch.setattr(exploring, "MOST_PROMISES", 1)
+    monkeypatch.setattr(exploring, "MAX_WEIGHED", 3)
+    monkeypatch.setattr(exploring, "MAX_PROMISES", 1)
     rows = [(f"10.1.{n}.0/24", "fra", 60.0) for n in range(9)]
     groups = np.array([*(parse_prefix(each[0]) for each in rows), CELL, CELL + 1], dtype=np.uint64)
     counts = np.array([1.0] * 8 + [50.0, 40.0, 2.0])

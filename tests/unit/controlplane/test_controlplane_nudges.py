@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firsthop_controlplane.health.recheck import LEAST_PAUSE_S, SILENT_AFTER_S, RecheckRequests
+from firsthop_controlplane.health.recheck import MIN_PAUSE_S, SILENT_AFTER_S, RecheckRequests
 
 
 def test_silence_nudges_once() -> None:
@@ -23,7 +23,7 @@ def test_a_flapping_agent_makes_no_storm() -> None:
     nudges = RecheckRequests()
     for at in range(100):
         nudges.nudge("fra-1", at / 10)
-    assert nudges.raised == 10 / LEAST_PAUSE_S
+    assert nudges.raised == 10 / MIN_PAUSE_S
     nudges.nudge("fra-2", 9.9)
     assert (nudges.numbers["fra-2"], nudges.raised) == (9900, 3)
 
@@ -35,7 +35,7 @@ def test_what_happens_within_the_pause_is_looked_into_after_it() -> None:
     nudges.nudge("fra-1", 11.0)
     nudges.listen({}, 12.0)
     assert nudges.raised == 1
-    nudges.listen({}, 10.0 + LEAST_PAUSE_S)
+    nudges.listen({}, 10.0 + MIN_PAUSE_S)
     nudges.listen({}, 100.0)
     assert nudges.raised == 2
 

@@ -8,7 +8,7 @@ import pytest
 
 from firsthop_healthchecks.agent.samples import AgentSampleReporter
 from firsthop_healthchecks.controlplane import CallRefused, ControlPlaneCallError
-from firsthop_steering.feed.measurements import MOST_SAMPLES, SampleBatch
+from firsthop_steering.feed.measurements import MAX_SAMPLES, SampleBatch
 from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -36,10 +36,10 @@ class World:
 async def test_all_is_told_once() -> None:
     world = World()
     await world.reporter.tell()
-    world.measured(MOST_SAMPLES + 5)
+    world.measured(MAX_SAMPLES + 5)
     await world.reporter.tell()
     await world.reporter.tell()
-    assert [len(each.samples) for each in world.sent] == [MOST_SAMPLES, 5]
+    assert [len(each.samples) for each in world.sent] == [MAX_SAMPLES, 5]
     assert len({each.batch for each in world.sent}) == 2
 
 
@@ -62,6 +62,6 @@ async def test_what_is_refused_is_not_told_for_ever() -> None:
     """And does not stop what comes behind it."""
     world = World()
     world.says = CallRefused("status 422: there is no relay fra-1")
-    world.measured(MOST_SAMPLES + 1)
+    world.measured(MAX_SAMPLES + 1)
     await world.reporter.tell()
-    assert (world.board.results["refused"], world.board.waiting) == (MOST_SAMPLES + 1, 0)
+    assert (world.board.results["refused"], world.board.waiting) == (MAX_SAMPLES + 1, 0)

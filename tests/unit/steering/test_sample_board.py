@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from firsthop_steering.feed.measurements import MOST_SAMPLES
-from firsthop_steering.feed.sample_queue import MOST_WAITING, OLDEST_S, SampleRow, SampleUploadQueue
+from firsthop_steering.feed.measurements import MAX_SAMPLES
+from firsthop_steering.feed.sample_queue import MAX_WAITING, OLDEST_S, SampleRow, SampleUploadQueue
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 NAME = "batch-0001"
@@ -67,9 +67,9 @@ def test_old_ones_behind_young_ones_are_left_out_as_well() -> None:
 def test_the_oldest_make_room() -> None:
     """However long the control plane is away; every sample is counted somewhere."""
     board = SampleUploadQueue()
-    board.note(rows(MOST_WAITING + 10))
-    assert (board.waiting, board.results["overflowed"]) == (MOST_WAITING, 10)
+    board.note(rows(MAX_WAITING + 10))
+    assert (board.waiting, board.results["overflowed"]) == (MAX_WAITING, 10)
     batch = board.due(NOW, NAME)
     assert batch is not None
-    assert len(batch.samples) == MOST_SAMPLES
+    assert len(batch.samples) == MAX_SAMPLES
     assert batch.samples[0].rtt_ms == 11.0

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from firsthop.edge.reporting.posting import Poster
-from firsthop_steering.feed.demand import MOST_CLIENTS, AnswersOfRegion, DemandReport
+from firsthop_steering.feed.demand import MAX_CLIENTS, AnswersOfRegion, DemandReport
 
 REPORT_S = 10.0
 OLDEST_S = 60.0
@@ -71,8 +71,8 @@ class DemandBoard:
     def _fewer(self) -> dict[AnswerLabels, dict[str, int]]:
         """What is noted, thinned out by chance if it is too much for a report."""
         flat = [(place, each) for place, noted in self._clients.items() for each in noted]
-        if len(flat) > MOST_CLIENTS:
-            flat = random.sample(flat, MOST_CLIENTS)
+        if len(flat) > MAX_CLIENTS:
+            flat = random.sample(flat, MAX_CLIENTS)
         fewer: dict[AnswerLabels, dict[str, int]] = {}
         for place, prefix in flat:
             fewer.setdefault(place, {})[prefix] = self._clients[place][prefix]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from firsthop_steering.planner.market import RELIEF_MS, charged_ms, outcome, reliefs
 from firsthop_steering.planner.plan import (
-    MOST_FALL_MS,
-    MOST_RISE_MS,
+    MAX_FALL_MS,
+    MAX_RISE_MS,
     eased,
     lowest,
     plan_prices,
@@ -261,4 +261,4 @@ def test_prices_move_no_faster_than_caches() -> None:
     for elapsed_s, share in ((10.0, 1 / 3), (3000.0, 1.0)):
         least = lowest(before, elapsed_s=elapsed_s, ttl_s=30)
         found = eased(before, wanted, least, elapsed_s=elapsed_s, ttl_s=30)
-        assert found == pytest.approx([MOST_RISE_MS * share, 50 - MOST_FALL_MS * share, 12.0])
+        assert found == pytest.approx([MAX_RISE_MS * share, 50 - MAX_FALL_MS * share, 12.0])

@@ -16,7 +16,7 @@ from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.demand import AnswersOfRegion, DemandReport
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 from firsthop_steering.planner.groups import ClientGroups, restored, supply_of
-from firsthop_steering.planner.planner import LEAST_NOTES, MOST_SHARE, PLAN_S, Planner, fair
+from firsthop_steering.planner.planner import MAX_SHARE, MIN_NOTES, PLAN_S, Planner, fair
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 GEO = europe_and_america()
@@ -51,10 +51,10 @@ def crowd(count: int) -> dict[str, int]:
 def test_no_prefix_counts_for_a_crowd(counts: list[int]) -> None:
     """More than its share it counts only where all are few; nobody counts for more than he is."""
     found = fair(counts)
-    most = max(MOST_SHARE * sum(found), sum(found) / len(found), LEAST_NOTES)
+    most = max(MAX_SHARE * sum(found), sum(found) / len(found), MIN_NOTES)
     assert all(each <= most + 1 for each in found)
     assert all(0 < each <= before for each, before in zip(found, counts, strict=True))
-    small = [each for each in counts if each <= LEAST_NOTES]
+    small = [each for each in counts if each <= MIN_NOTES]
     assert [each for each, before in zip(found, counts, strict=True) if before in small] == small
 
 

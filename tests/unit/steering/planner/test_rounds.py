@@ -25,7 +25,7 @@ from firsthop_steering.planner.groups import (
     supply_of,
 )
 from firsthop_steering.planner.market import charged_ms, outcome, reliefs
-from firsthop_steering.planner.plan import MOST_FALL_MS, MOST_RISE_MS
+from firsthop_steering.planner.plan import MAX_FALL_MS, MAX_RISE_MS
 from firsthop_steering.planner.planner import PLAN_S
 from firsthop_steering.planner.problem import TransportProblem
 from firsthop_steering.planner.rounds import CALM, Rounds
@@ -145,7 +145,7 @@ def test_a_weight_splits_the_clients() -> None:
 
 def test_small_groups_join_the_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """One whose nearest region is theirs; nobody is lost."""
-    monkeypatch.setattr(groups, "MOST_GROUPS", 2)
+    monkeypatch.setattr(groups, "MAX_GROUPS", 2)
     wanted = [(BERLIN, 9.0), (NEW_YORK, 5.0), (NOWHERE, 1.0), (CELL + 2, 2.0)]
     found = rows(steering_of(), *wanted)
     assert len(found.clients) == 2
@@ -258,12 +258,12 @@ def test_prices_rise_fast_and_fall_slowly() -> None:
     """By what caches can follow in a TTL, while a region is near its capacity."""
     rounds, given = Rounds(), supply(100.0, 200.0, 200.0)
     turn(rounds, given)
-    assert 0 < rounds.now["fra"] <= MOST_RISE_MS
+    assert 0 < rounds.now["fra"] <= MAX_RISE_MS
     turn(rounds, given, times=5)
     high = rounds.now["fra"]
     fewer = DemandRows(WANTED.cost_ms, WANTED.clients * [0.5, 0.8, 1.0], WANTED.homes)
     turn(rounds, given, wanted=fewer)
-    assert rounds.now["fra"] == pytest.approx(high - MOST_FALL_MS, abs=0.02)
+    assert rounds.now["fra"] == pytest.approx(high - MAX_FALL_MS, abs=0.02)
 
 
 def test_nothing_is_charged_where_no_region_is_near_its_capacity() -> None:
@@ -325,11 +325,11 @@ def test_prices_may_fall_at_once_when_there_is_more_room() -> None:
     rounds = Rounds()
     turn(rounds, supply(45.0, 200.0, 200.0), times=8)
     dear = rounds.now["fra"]
-    assert dear > 3 * MOST_FALL_MS
+    assert dear > 3 * MAX_FALL_MS
     turn(rounds, supply(45.0, 200.0, 200.0))
     assert rounds.now["fra"] == dear
     turn(rounds, supply(150.0, 200.0, 200.0))
-    assert rounds.now["fra"] < dear - 2 * MOST_FALL_MS
+    assert rounds.now["fra"] < dear - 2 * MAX_FALL_MS
 
 
 def test_demand_is_scaled_to_the_sessions_that_agents_report() -> None:
@@ -513,7 +513,7 @@ def test_who_is_still_kept_away_overloads_nobody() -> None:
     given = supply(190.0, 110.0, 200.0, sessions=[0.0, 140.0, 50.0])
     turn(rounds, given, times=1)
     found = {name: rounds.now.get(name, 0.0) for name in NAMES}
-    assert found["fra"] == pytest.approx(60.0 - MOST_FALL_MS, abs=0.1)
+    assert found["fra"] == pytest.approx(60.0 - MAX_FALL_MS, abs=0.1)
     assert found["gru"] > 20, "as dear as it takes, while Frankfurt is"
 
 
