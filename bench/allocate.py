@@ -71,8 +71,8 @@ def build_view(weight: int) -> AllocatorView:
         ]
         starts = sorted({0, *chance.sample(range(1 << 32), 100_000)})
         write_table(path, cells=cells, v4=(starts, [chance.randrange(CELLS) for _ in starts]))
-        atlas = Topology(plan, GeoTable.open(path))
-    return AllocatorView(Steering(atlas, status, now), _keys(now))
+        topology = Topology(plan, GeoTable.open(path))
+    return AllocatorView(Steering(topology, status, now), _keys(now))
 
 
 def _document(weight: int) -> Document:

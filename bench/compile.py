@@ -139,7 +139,7 @@ def main() -> None:
                 newest = plan.model_copy(update={"number": number})
                 started, before = time.perf_counter(), time.process_time()
                 rtt = RttMap.following(rtt, newest, geo, latency)
-                steering = Steering(rtt.atlas, status, now, rtt=rtt, prices=prices)
+                steering = Steering(rtt.topology, status, now, rtt=rtt, prices=prices)
                 compile_table(steering, folder / "table")
                 times.append(time.perf_counter() - started)
                 spent.append(time.process_time() - before)

@@ -62,7 +62,7 @@ def main() -> None:
                 started = time.process_time()
                 was = was or RttMap(Topology(present, geo))
                 then = RttMap.following(was, plan, geo, None)
-                old, new = (Steering(rtt.atlas, status, now, rtt=rtt) for rtt in (was, then))
+                old, new = (Steering(rtt.topology, status, now, rtt=rtt) for rtt in (was, then))
                 told = simulate(old, new, before.services[0].name)
                 spent.append(time.process_time() - started)
             print(

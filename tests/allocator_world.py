@@ -90,9 +90,9 @@ def view_of(
     **document: Any,
 ) -> AllocatorView:
     """A view of that plan."""
-    atlas = atlas_of(service=service, **document)
-    rtt = RttMap(atlas, latency)
-    steering = Steering(atlas, status or status_of(number=7), NOW, rtt=rtt, prices=prices)
+    topology = atlas_of(service=service, **document)
+    rtt = RttMap(topology, latency)
+    steering = Steering(topology, status or status_of(number=7), NOW, rtt=rtt, prices=prices)
     return AllocatorView(steering, KEYS)
 
 

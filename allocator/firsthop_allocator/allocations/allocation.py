@@ -123,7 +123,7 @@ def allocate(
     route = find_route(
         view,
         service,
-        view.steering.atlas.client(request.address),
+        view.steering.topology.client(request.address),
         pinned=request.transceiver_region,
         excluded=request.exclude_relays,
         chance=request.chance(entropy[_ID_END:]),

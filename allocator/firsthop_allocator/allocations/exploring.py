@@ -61,7 +61,7 @@ def promise_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | N
         return latency.explore.prefixes.get(prefix_text(prefix_of(client.family, client.key)))
     if client.cell is None:
         return None
-    geo = view.steering.atlas.geo
+    geo = view.steering.topology.geo
     name = place_name(float(geo.latitudes[client.cell]), float(geo.longitudes[client.cell]))
     return latency.explore.places.get(name)
 
@@ -105,7 +105,7 @@ def drawn(
 def _open(view: AllocatorView, decision: Decision) -> Iterator[Pick]:
     """The first relay of each region that may be looked at: not one that the planner charges."""
     told = view.steering.status.relays
-    standings = view.steering.roster(decision.service, "relays").standings
+    standings = view.steering.candidates_up(decision.service, "relays").standings
     for candidate in decision.walk:
         if candidate.price_us:
             continue

@@ -33,7 +33,7 @@ def steered_service(view: AllocatorView, wanted: str | None) -> Service | Alloca
         return view.tables.default_service or AllocationRefused(
             "no_relay", None, "the plan has no service whose pool is relays"
         )
-    service = view.steering.atlas.service(wanted)
+    service = view.steering.topology.service(wanted)
     if service is None:
         return AllocationRefused("unknown_service", "service", "names no service")
     if service.pool != "relays":
@@ -157,7 +157,7 @@ def _route(
     if wire_id is None:
         rule = f"transceiver region {media} has no wire id in plan {decision.plan}"
         return AllocationRefused("no_wire_id", None, rule)
-    standings = view.steering.roster(decision.service, "relays").standings
+    standings = view.steering.candidates_up(decision.service, "relays").standings
     offers = tuple(
         Offer(
             each.relay,

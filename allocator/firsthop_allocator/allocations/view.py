@@ -57,15 +57,15 @@ RelayOrders = tuple[tuple[ReachableRelay, ...], ...]
 class PlanTables:
     """What follows from a plan and the geo table alone."""
 
-    def __init__(self, atlas: Topology) -> None:
-        self.atlas = atlas
-        document = atlas.plan.document
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        document = topology.plan.document
         self.relays = {relay.id: relay for relay in document.relays if relay.kind == "relay"}
         """Only these route by ufrag; a TURN server would not understand the credential."""
         self._offered: dict[str, Relay] = {}
         """Of each name of a `ReachableRelay` its relay: at most three a relay."""
         self.turn_servers = {each.id: each for each in document.relays if each.kind == "turn"}
-        self.region_index = {site.id: index for index, site in enumerate(atlas.pools["relays"])}
+        self.region_index = {site.id: index for index, site in enumerate(topology.pools["relays"])}
         self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
         steered = (each for each in document.services if each.pool == "relays")
         self.transceivers = _by_region(document.transceivers)
@@ -107,13 +107,13 @@ class PlanTables:
 
     def _distance_km(self, region: str, cell: int) -> float:
         """Great circle from a cell to a relay region, to 100 m."""
-        return round(self.atlas.distance_km("relays", self.region_index[region], cell), 1)
+        return round(self.topology.distance_km("relays", self.region_index[region], cell), 1)
 
     def _place(self, cell: int | None) -> ClientLocation:
         """The place of a cell; coordinates to 4 decimals, which is 11 m."""
         country, latitude, longitude = None, None, None
         if cell is not None:
-            geo = self.atlas.geo
+            geo = self.topology.geo
             country = geo.countries[cell] or None
             latitude = round(float(geo.latitudes[cell]), 4)
             longitude = round(float(geo.longitudes[cell]), 4)
@@ -158,8 +158,8 @@ class AllocatorView:
         self.keys = keys
         self.tokens = dict(tokens or {})
         lent = previous.tables if previous is not None else None
-        same_plan = lent is not None and lent.atlas is steering.atlas
-        self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.atlas)
+        same_plan = lent is not None and lent.topology is steering.topology
+        self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.topology)
         self.turn_secret = turn_secret(keys.masters[keys.signing])
         self._relays: dict[tuple[str, str, bool, bool], RelayOrders] = {}
         self._routes: dict[tuple[object, ...], SessionRoute] = {}

@@ -247,7 +247,7 @@ class _Api:
         if view is None:
             return json_answer({"ready": False, "reason": self._holder.reason}, status=503)
         now = self._clock()
-        plan, status = view.steering.atlas.plan, view.steering.status
+        plan, status = view.steering.topology.plan, view.steering.status
         ages = {
             kind: {"number": snapshot.number, "age_s": round(age_s(snapshot, now), 3)}
             for kind, snapshot in (("plan", plan), ("status", status))

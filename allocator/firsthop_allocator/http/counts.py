@@ -137,7 +137,7 @@ class AllocatorCollector(Collector):
             "firsthop_snapshot_number", "Number of the snapshot in use", labels=("kind",)
         )
         now = self._clock()
-        plan, status = view.steering.atlas.plan, view.steering.status
+        plan, status = view.steering.topology.plan, view.steering.status
         for kind, snapshot in (("plan", plan), ("status", status)):
             ages.add_metric((kind,), age_s(snapshot, now))
             numbers.add_metric((kind,), snapshot.number)

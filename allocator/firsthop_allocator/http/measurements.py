@@ -56,7 +56,7 @@ class Racing:
         service = steered_service(view, body.service)
         if isinstance(service, AllocationRefused):
             raise refusal(service)
-        client = view.steering.atlas.client(whom.address)
+        client = view.steering.topology.client(whom.address)
         entropy = self._entropy(ENTROPY_LENGTH)
         made = ticket(view, service, client, now=self._clock(), entropy=entropy)
         if isinstance(made, AllocationRefused):

@@ -151,7 +151,7 @@ class Whip:
         service = steered_service(view, query.service)
         if isinstance(service, AllocationRefused):
             raise refusal(service)
-        client = view.steering.atlas.client(whom.address)
+        client = view.steering.topology.client(whom.address)
         relays = find_relays(view, service, client, excluded=query.excluded)
         if isinstance(relays, AllocationRefused):
             raise refusal(relays)

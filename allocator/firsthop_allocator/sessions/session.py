@@ -58,7 +58,7 @@ class Opening:
             "transceiver_region": self.route.transceiver_region,
             "transceiver": self.transceiver.id,
             "expires_at": f"{self.credential.expires_at:%Y-%m-%dT%H:%M:%SZ}",
-            "plan": view.steering.atlas.plan.number,
+            "plan": view.steering.topology.plan.number,
             "status": view.steering.status.number,
             "reason": self.route.reason,
             "explored": self.route.explored,
@@ -86,7 +86,7 @@ def openings(
     service = steered_service(view, request.service)
     if isinstance(service, AllocationRefused):
         return service
-    client = view.steering.atlas.client(request.address)
+    client = view.steering.topology.client(request.address)
     pinned, excluded = request.transceiver_region, request.exclude_relays
     route = find_route(view, service, client, pinned=pinned, excluded=excluded)
     if isinstance(route, AllocationRefused):

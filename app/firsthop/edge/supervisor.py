@@ -38,7 +38,7 @@ from firsthop.process.workers import Worker
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.topology import pool_sites
 from firsthop_steering.feed.guidance import NO_GUIDANCE, Guidance
 from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
@@ -239,7 +239,7 @@ class Edge:
             return []
         plan, status = self.in_force
         sites = pool_sites(plan, "relays")
-        return askable(plan, roster(sites, status, vantage=None, now=datetime.now(UTC)))
+        return askable(plan, candidates_up(sites, status, vantage=None, now=datetime.now(UTC)))
 
     async def _be_in(
         self, place: StateClaim, sockets: ListeningSockets, runner: web.AppRunner

@@ -32,7 +32,7 @@ class ClientClasses:
         self.pool: Pool = "relays" if service.pool == "relays" else "signalling"
         self.rules = steering.rules(service, self.pool)
         self._steering = steering
-        self._geo = steering.atlas.geo
+        self._geo = steering.topology.geo
         self._step = len(self.rules) + 2
 
     def told_apart(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:

@@ -56,13 +56,13 @@ def compile_table(
     """
     services = [
         compile_service(steering, service, checkpoint)
-        for service in steering.atlas.services.values()
+        for service in steering.topology.services.values()
     ]
     meta: dict[str, Any] = {
         "format": FORMAT,
-        "plan": steering.atlas.plan.number,
+        "plan": steering.topology.plan.number,
         "status": steering.status.number,
-        "geodata": steering.atlas.geo.digest,
+        "geodata": steering.topology.geo.digest,
         "services": [
             {
                 "id": each.id,
@@ -110,7 +110,7 @@ def compile_service(
         np.array(answers.rows, dtype=np.uint32).reshape(-1, BUCKETS),
         v4,
         v6,
-        _standings(steering.roster(service, pool).standings, answers.answers),
+        _standings(steering.candidates_up(service, pool).standings, answers.answers),
     )
 
 
@@ -129,7 +129,7 @@ def _ranges(
     steering: Steering, cohorts: ClientClasses, family: Literal[4, 6]
 ) -> tuple[npt.NDArray[np.uint64], Ints]:
     """Range starts of one family, and the cohort of each range."""
-    geo = steering.atlas.geo
+    geo = steering.topology.geo
     cell_starts, cells = (
         (geo.v4_starts, geo.v4_cells) if family == 4 else (geo.v6_starts, geo.v6_cells)
     )

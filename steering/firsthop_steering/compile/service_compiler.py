@@ -31,7 +31,7 @@ class ServiceCompiler:
         self._steering = steering
         self._service = service
         self._pool: Pool = pool
-        self._sites = steering.atlas.pools[pool]
+        self._sites = steering.topology.pools[pool]
         self._prices = steering.prices_us(service, pool)
         self._lifetimes = Lifetimes(steering, service, pool)
         self._ids: dict[Answer, int] = {}

@@ -72,11 +72,11 @@ def standing(
     *,
     vantage: str | None,
     now: datetime,
-    unheard: Collection[Family] = (),
+    distrusted: Collection[Family] = (),
 ) -> Availability:
     """The standing of `endpoint`; `vantage` is whose word goes before that of all, if any's.
 
-    Of the families in `unheard` that vantage is not believed.
+    Of the families in `distrusted` that vantage is not believed.
     """
     forced = endpoint.forced
     if forced is not None and forced.active(now):
@@ -88,23 +88,23 @@ def standing(
     if endpoint.probe is None and status.verdict != "unknown":
         return Availability("agent", status.verdict, {}, takes, status.share, status.since)
     word = status.vantages.get(vantage) if vantage is not None else None
-    said = _said(word, unheard) if word is not None else {}
+    said = _said(word, distrusted) if word is not None else {}
     if word is None or not said:
         return Availability(
             "global", status.verdict, status.families, takes, status.share, status.since
         )
-    families = {**status.families, **said} if word.families or unheard else {}
+    families = {**status.families, **said} if word.families or distrusted else {}
     verdict = together(families.values()) if families else word.verdict
     return Availability("local", verdict, families, takes, status.share, word.since)
 
 
-def _said(word: VantageVerdict, unheard: Collection[Family]) -> dict[Family, Liveness]:
+def _said(word: VantageVerdict, distrusted: Collection[Family]) -> dict[Family, Liveness]:
     """What a vantage knows, address by address: where it knows nothing all the others are asked."""
     families = word.families or dict.fromkeys(FAMILIES, word.verdict)
     return {
         family: verdict
         for family, verdict in families.items()
-        if verdict != "unknown" and family not in unheard
+        if verdict != "unknown" and family not in distrusted
     }
 
 

@@ -23,7 +23,7 @@ class CandidatesUp:
 
     up: tuple[tuple[Endpoint, ...], ...]
     """Those that are up, with the addresses that are, and the weights that they have now."""
-    anyhow: tuple[tuple[Endpoint, ...], ...]
+    configured: tuple[tuple[Endpoint, ...], ...]
     """Those that operators want, whatever their health."""
     weights: tuple[int, ...]
     """Per cent of clients that each site keeps of those who reach it."""
@@ -31,11 +31,11 @@ class CandidatesUp:
     """Of each endpoint by id."""
     full: tuple[bool, ...]
     """Whether a site has no room for more sessions, as its transceivers say."""
-    unheard: frozenset[Family] = frozenset()
+    distrusted: frozenset[Family] = frozenset()
     """Of which addresses the vantage here is not believed, as by its word none would be left."""
 
 
-def roster(
+def candidates_up(
     sites: Sequence[Site],
     status: Status,
     *,
@@ -48,7 +48,7 @@ def roster(
     That is seen of each family by itself, among the sites in `allowed` (None: all) that operators
     want: a vantage that is cut off empties no service.
     """
-    found = _roster(sites, status, vantage, now, frozenset())
+    found = _candidates_up(sites, status, vantage, now, frozenset())
     if vantage is None:
         return found
     wanted = [
@@ -58,9 +58,9 @@ def roster(
         and site.state is State.ACTIVE
         and site.weight > 0
     ]
-    missed = _families(found.anyhow[index] for index in wanted)
+    missed = _families(found.configured[index] for index in wanted)
     missed -= _families(found.up[index] for index in wanted)
-    return _roster(sites, status, vantage, now, missed) if missed else found
+    return _candidates_up(sites, status, vantage, now, missed) if missed else found
 
 
 def _families(fields: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
@@ -74,12 +74,12 @@ def _families(fields: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
     )
 
 
-def _roster(
+def _candidates_up(
     sites: Sequence[Site],
     status: Status,
     vantage: str | None,
     now: datetime,
-    unheard: frozenset[Family],
+    distrusted: frozenset[Family],
 ) -> CandidatesUp:
     standings = {
         each.id: standing(
@@ -87,21 +87,21 @@ def _roster(
             told(each, status),
             vantage=vantage,
             now=now,
-            unheard=unheard,
+            distrusted=distrusted,
         )
         for site in sites
         for each in site.endpoints
     }
-    anyhow = tuple(
+    configured = tuple(
         tuple(each for each in site.endpoints if each.active and each.weight > 0) for site in sites
     )
     up = tuple(
         tuple(filter(None, (_as_it_is(each, standings[each.id]) for each in field)))
-        for field in anyhow
+        for field in configured
     )
     weights = tuple(_weight(site, field, standings) for site, field in zip(sites, up, strict=True))
     full = tuple(_full(site, field, status) for site, field in zip(sites, up, strict=True))
-    return CandidatesUp(up, anyhow, weights, standings, full, unheard)
+    return CandidatesUp(up, configured, weights, standings, full, distrusted)
 
 
 def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.topology import pool_sites
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.fairness import DomainLocation, short_of
@@ -20,7 +20,7 @@ def endangered(plan: Plan, status: Status, now: datetime) -> Iterator[DocumentFa
         if service.min_candidates == 1:
             continue
         sites = pool_sites(plan, "relays" if service.pool == "relays" else "signalling")
-        up = roster(sites, status, vantage=None, now=now).up
+        up = candidates_up(sites, status, vantage=None, now=now).up
         places = [
             DomainLocation(site.id, each.domain)
             for site, endpoints in zip(sites, up, strict=True)

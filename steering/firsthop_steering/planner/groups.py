@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firsthop_steering.arrays import Floats, Ints, Keys, Mask
-from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.decide import tier as tier_of
 from firsthop_steering.decision.placement import locate
@@ -48,12 +48,12 @@ class ClientGroups:
 
     @property
     def plan(self) -> Plan:
-        return self.rtt.atlas.plan
+        return self.rtt.topology.plan
 
     def groups_of(self, prefixes: Keys) -> Keys:
         """The group of each prefix."""
         overrides = self.plan.document.overrides
-        cells, asns = locate(self.rtt.atlas.geo, prefixes)
+        cells, asns = locate(self.rtt.topology.geo, prefixes)
         alone = np.isin(prefixes, self.prefixes)
         alone |= np.isin(asns, [each.asn for each in overrides if each.asn is not None])
         for version in (4, 6):
@@ -70,7 +70,7 @@ class ClientGroups:
     def rtt_ms(self, groups: Keys) -> tuple[Floats, list[Client]]:
         """What each group expects of each region, and a client who stands for it."""
         is_cell = groups >= np.uint64(CELL)
-        geo = self.rtt.atlas.geo
+        geo = self.rtt.topology.geo
         cells, asns = locate(geo, np.where(is_cell, np.uint64(0), groups))
         cells = np.where(is_cell, (groups & np.uint64(CELL - 1)).astype(np.int64), cells)
         cells = np.minimum(cells, len(geo))
@@ -82,7 +82,7 @@ class ClientGroups:
         return self.rtt.rtt_us("relays")[:, columns].T / 1000, clients
 
     def _client(self, group: int, cell: int, asn: int, *, alone: bool) -> Client:
-        geo = self.rtt.atlas.geo
+        geo = self.rtt.topology.geo
         located = cell < len(geo)
         country = geo.countries[cell] if located else ""
         continent = geo.continents[cell] if located else ""
@@ -130,18 +130,18 @@ class DemandRows:
     """The region of the least rtt − bias, wherever the group may go."""
 
 
-def rows_of(clients: DemandClients, charted: ClientGroups, steering: Steering) -> DemandRows:
+def rows_of(clients: DemandClients, client_groups: ClientGroups, steering: Steering) -> DemandRows:
     """The costs of all that want relays now; those whom nobody may serve are left out."""
-    costs, counts = [np.empty((0, len(steering.atlas.pools["relays"])))], [np.empty(0)]
+    costs, counts = [np.empty((0, len(steering.topology.pools["relays"])))], [np.empty(0)]
     homes = [np.empty(0, dtype=np.int64)]
     names = np.array(clients.services)
-    bias = np.array([site.bias_us / 1000 for site in steering.atlas.pools["relays"]])
+    bias = np.array([site.bias_us / 1000 for site in steering.topology.pools["relays"]])
     for name in sorted(set(clients.services)):
-        service = steering.atlas.services.get(name)
+        service = steering.topology.services.get(name)
         if service is None or service.pool != "relays":
             continue
         here = names == name
-        rtt, who = charted.rtt_ms(clients.groups[here])
+        rtt, who = client_groups.rtt_ms(clients.groups[here])
         cost, nearest = rtt - bias, (rtt - bias).argmin(axis=1)
         rules = steering.rules(service, "relays")
         speaking = [next((rule for rule in rules if rule.matches(each)), None) for each in who]
@@ -161,7 +161,7 @@ def _kinds(steering: Steering, service: Service, rule: Rule | None) -> list[tupl
 
     A region keeps its weight of those who reach it; to the others it is as if it were not there.
     """
-    sites = steering.atlas.pools["relays"]
+    sites = steering.topology.pools["relays"]
     reasons, outcome = steering.eligibility(service, "relays", rule)
     allowed = np.array([not reason for reason in reasons], dtype=bool)
     if not allowed.any():
@@ -235,10 +235,10 @@ def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Sup
     """What relays can carry and carry now: by the status, or, where somebody asked them, by what
     was heard of them alone (sessions by relay). There, one that is silent beside others of its
     region is taken to carry what they do. None is believed to carry twice what it can."""
-    plan, sites = steering.atlas.plan, steering.atlas.pools["relays"]
+    plan, sites = steering.topology.plan, steering.topology.pools["relays"]
     stated = {relay.id: relay.capacity for relay in plan.document.relays}
     told = steering.status.relays
-    field = roster(sites, steering.status, vantage=None, now=steering.now)
+    field = candidates_up(sites, steering.status, vantage=None, now=steering.now)
     capacity, sessions = np.zeros(len(sites)), np.zeros(len(sites))
     for at, up in enumerate(field.up):
         carried = []
@@ -254,7 +254,7 @@ def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Sup
             carried = [float(np.nanmean(carried))] * len(carried)
         sessions[at] = sum(carried)
     lost = np.array(
-        [bool(wanted) and not up for wanted, up in zip(field.anyhow, field.up, strict=True)],
+        [bool(wanted) and not up for wanted, up in zip(field.configured, field.up, strict=True)],
         dtype=bool,
     )
     is_stated = any(each is not None for each in stated.values())
@@ -270,18 +270,20 @@ class Restored:
 
 
 def restored(
-    clients: DemandClients, charted: ClientGroups, steering: Steering, lost: Mask
+    clients: DemandClients, client_groups: ClientGroups, steering: Steering, lost: Mask
 ) -> Restored | None:
     """What the return of the lost regions is planned by; None where none is lost."""
     if not lost.any():
         return None
-    field = roster(steering.atlas.pools["relays"], steering.status, vantage=None, now=steering.now)
+    field = candidates_up(
+        steering.topology.pools["relays"], steering.status, vantage=None, now=steering.now
+    )
     back = {
         relay.id: RelayStatus(verdict="up")
         for at in np.flatnonzero(lost).tolist()
-        for relay in field.anyhow[at]
+        for relay in field.configured[at]
     }
     relays = {**steering.status.relays, **back}
     status = steering.status.model_copy(update={"relays": relays})
-    whole = Steering(steering.atlas, status, steering.now, rtt=steering.rtt)
-    return Restored(rows_of(clients, charted, whole), supply_of(whole).capacity)
+    whole = Steering(steering.topology, status, steering.now, rtt=steering.rtt)
+    return Restored(rows_of(clients, client_groups, whole), supply_of(whole).capacity)

@@ -43,15 +43,15 @@ class Planner:
         self._about: tuple[object, ...] = ()
         """Plan and lost regions of the last round."""
 
-    def take(self, report: DemandReport, charted: ClientGroups, now: float) -> None:
+    def take(self, report: DemandReport, client_groups: ClientGroups, now: float) -> None:
         """What one edge answered. Services that the plan does not know want nothing."""
-        services = charted.plan.document.services
+        services = client_groups.plan.document.services
         lasts = {each.id: each.ttl for each in services if each.pool == "relays"}
         for each in report.answers:
             if each.service not in lasts:
                 continue
             prefixes = np.array([parse_prefix(text) for text in each.clients], dtype=np.uint64)
-            groups = charted.groups_of(prefixes).tolist()
+            groups = client_groups.groups_of(prefixes).tolist()
             counts, answers = list(each.clients.values()), each.answers
             if each.source == "dns":
                 before, counts = sum(counts), fair(counts)
@@ -66,31 +66,35 @@ class Planner:
     def due(self, steering: Steering, supply: Supply, now: float, plan_s: float = PLAN_S) -> bool:
         """Whether a round is: after `plan_s`, sooner where a region is above its capacity, or
         because one was lost or the plan changed."""
-        about = steering.atlas.plan.number, tuple(supply.lost.tolist())
+        about = steering.topology.plan.number, tuple(supply.lost.tolist())
         if (supply.sessions > supply.capacity).any():
             plan_s = min(plan_s, FULL_PLAN_S)
         return now - self._at >= plan_s or about != self._about
 
     def round(
-        self, steering: Steering, charted: ClientGroups, supply: Supply, clock: Callable[[], float]
+        self,
+        steering: Steering,
+        client_groups: ClientGroups,
+        supply: Supply,
+        clock: Callable[[], float],
     ) -> Callable[[], None] | None:
         """What there is to work out, which takes seconds: call it in a thread. None where not
         enough is known of demand. Reports that are taken meanwhile count in the next round."""
         now = clock()
         elapsed_s, self._at = now - self._at, now
-        self._about = steering.atlas.plan.number, tuple(supply.lost.tolist())
+        self._about = steering.topology.plan.number, tuple(supply.lost.tolist())
         heard_s = now - self.demand.began_at
         if self.rounds.rest(supply):
             return _nothing
         if heard_s < self._warm_up_s or self.demand.answers < MIN_ANSWERS or not supply.regions:
             return None
-        services = [each for each in charted.plan.document.services if each.pool == "relays"]
+        services = [each for each in client_groups.plan.document.services if each.pool == "relays"]
         self.demand.keep_only(each.id for each in services)
         clients, rounds = self.demand.clients(now), self.rounds
         ttl_s = min(max([each.ttl for each in services], default=1), MAX_TTL_S)
 
         def work() -> None:
-            rows = rows_of(clients, charted, steering)
+            rows = rows_of(clients, client_groups, steering)
             if len(rows.clients):
                 rounds.round(
                     rows,
@@ -98,7 +102,7 @@ class Planner:
                     elapsed_s=elapsed_s,
                     ttl_s=ttl_s,
                     clock=clock,
-                    restored=restored(clients, charted, steering, supply.lost),
+                    restored=restored(clients, client_groups, steering, supply.lost),
                 )
 
         return work

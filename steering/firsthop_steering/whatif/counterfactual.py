@@ -144,8 +144,8 @@ def _idle_by_weight(question: Hypothetical) -> _Found:
 
 def _down(question: Hypothetical) -> _Found:
     """And one of them has to be up, unless health is ignored."""
-    field = question.steering.roster(question.its, question.pool)
-    wanted = field.anyhow[question.index]
+    field = question.steering.candidates_up(question.its, question.pool)
+    wanted = field.configured[question.index]
     if field.up[question.index] or not wanted or question.ignores_health:
         return None
     stands = field.standings[wanted[0].id]

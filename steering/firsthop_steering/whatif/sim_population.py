@@ -83,7 +83,7 @@ def _parts(told_apart: Sequence[tuple[Keys, Keys]], last: int) -> tuple[Keys, Ke
 
 
 def listed(
-    atlas: Topology, addresses: Sequence[IPv4Address | IPv6Address], family: Literal[4, 6]
+    topology: Topology, addresses: Sequence[IPv4Address | IPv6Address], family: Literal[4, 6]
 ) -> SimPopulation:
     """Those of `addresses` that are clients of `family` once normalised; each counts once."""
     keys = sorted(key for its, key, _ in map(normalise, addresses) if its == family)
@@ -91,6 +91,6 @@ def listed(
         family,
         np.array(keys, dtype=np.uint64),
         np.ones(len(keys)),
-        np.array([atlas.geo.find_cell(family, key) for key in keys], dtype=np.uint32),
+        np.array([topology.geo.find_cell(family, key) for key in keys], dtype=np.uint32),
         np.array([bucket(family, key) for key in keys], dtype=np.int64),
     )

@@ -46,7 +46,7 @@ class SimSide:
     @classmethod
     def of(cls, steering: Steering, name: str) -> SimSide:
         """The side of the service of that domain name."""
-        services = steering.atlas.services.values()
+        services = steering.topology.services.values()
         return cls(steering, next((each for each in services if each.name == name), None))
 
     @property
@@ -77,11 +77,11 @@ class SimSide:
         """Sessions that the relays of a region which are up can carry."""
         if self.service is None or self.pool != "relays":
             return None
-        sites = [site.id for site in self.steering.atlas.pools["relays"]]
+        sites = [site.id for site in self.steering.topology.pools["relays"]]
         if region not in sites:
             return None
-        up = self.steering.roster(self.service, "relays").up[sites.index(region)]
-        stated = {r.id: r.capacity for r in self.steering.atlas.plan.document.relays}
+        up = self.steering.candidates_up(self.service, "relays").up[sites.index(region)]
+        stated = {r.id: r.capacity for r in self.steering.topology.plan.document.relays}
         found = [stated[each.id] for each in up]
         known = [each for each in found if each is not None]
         return sum(known) if len(known) == len(found) else None

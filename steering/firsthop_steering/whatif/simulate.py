@@ -48,10 +48,10 @@ def simulate(
     four: tuple[SimPopulation, ...]
     six: tuple[SimPopulation, ...]
     if clients is None:
-        geo = after.atlas.geo
+        geo = after.topology.geo
         four, six = (everybody(geo, f, [each.told_apart(f) for each in sides]) for f in FAMILIES)
     else:
-        four, six = ((listed(after.atlas, clients, f),) for f in FAMILIES)
+        four, six = ((listed(after.topology, clients, f),) for f in FAMILIES)
     crowds = (*four, *six)
     flows = flows_of(crowds, *(each.sends(crowds, codes) for each in sides))
     if clients is None:
@@ -74,7 +74,7 @@ def taken_as_lost(
 
 def _regions(sides: tuple[SimSide, SimSide]) -> list[str]:
     """The regions of either's pool, by name."""
-    return sorted({s.id for side in sides for s in side.steering.atlas.pools[side.pool]})
+    return sorted({s.id for side in sides for s in side.steering.topology.pools[side.pool]})
 
 
 def _rtt(
@@ -82,7 +82,7 @@ def _rtt(
 ) -> Rtt:
     """Over those whom a region answers."""
     place = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
-    for index, site in enumerate(side.steering.atlas.pools[side.pool]):
+    for index, site in enumerate(side.steering.topology.pools[side.pool]):
         place[codes[site.id]] = index
     there = (regions != NOWHERE) & (weights > 0)
     if not there.any():
@@ -125,7 +125,7 @@ def _told(
             _load(region, matrix[code].sum(), matrix[:, code].sum(), sides, sessions)
             for region, code in codes.items()
         ),
-        countries=_countries(flows, after.steering.atlas.geo, total),
+        countries=_countries(flows, after.steering.topology.geo, total),
     )
 
 

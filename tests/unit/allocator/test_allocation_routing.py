@@ -229,11 +229,11 @@ def test_without_a_transceiver_region_there_is_nothing_to_mint() -> None:
 
 def test_views_of_one_plan_share_what_no_status_changes() -> None:
     """A new status keeps the tables and forgets the routes; a new plan starts afresh."""
-    atlas = atlas_of()
-    before = AllocatorView(Steering(atlas, status_of(), NOW), KEYS)
+    topology = atlas_of()
+    before = AllocatorView(Steering(topology, status_of(), NOW), KEYS)
     assert regions(allocated(before))[0] == "fra"
     status = status_of(fra_1="down", fra_2="down")
-    after = AllocatorView(Steering(atlas, status, NOW), KEYS, previous=before)
+    after = AllocatorView(Steering(topology, status, NOW), KEYS, previous=before)
     assert after.tables is before.tables
     assert regions(allocated(after))[0] == "iad"
     other = AllocatorView(Steering(atlas_of(), status, NOW), KEYS, previous=before)
@@ -253,13 +253,13 @@ def test_the_first_relay_is_where_the_decision_points(seed: int) -> None:
     rng = random.Random(seed)
     plan = _with_media(random_plan(rng))
     geo = random_geo(rng, 9) if seed % 2 else europe_and_america()
-    atlas = Topology(plan, geo)
-    rtt = RttMap(atlas, random_latency(rng, plan, geo))
+    topology = Topology(plan, geo)
+    rtt = RttMap(topology, random_latency(rng, plan, geo))
     status, prices = random_status(rng, plan), random_prices(rng, plan)
-    steering = Steering(atlas, status, NOW, vantage=VANTAGE, rtt=rtt, prices=prices)
-    warm, service = AllocatorView(steering, KEYS), atlas.services["s"]
+    steering = Steering(topology, status, NOW, vantage=VANTAGE, rtt=rtt, prices=prices)
+    warm, service = AllocatorView(steering, KEYS), topology.services["s"]
     for _ in range(40):
-        client = atlas.client(random_asker(rng, steering))
+        client = topology.client(random_asker(rng, steering))
         decision = steering.decide(service, client)
         route = find_route(warm, service, client)
         assert route == find_route(AllocatorView(steering, KEYS), service, client)

@@ -298,7 +298,7 @@ def made_ticket(view: AllocatorView, seed: int = 0) -> Ticket:
     service = view.tables.default_service
     assert service is not None
     chance = random.Random(seed).randbytes(2)
-    where = view.steering.atlas.client(ip_address(BERLIN))
+    where = view.steering.topology.client(ip_address(BERLIN))
     entropy = chance + bytes(TICKET_ENTROPY - 2)
     found = ticket(view, service, where, now=NOW, entropy=entropy)
     assert isinstance(found, Ticket), found

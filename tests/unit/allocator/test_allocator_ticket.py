@@ -36,7 +36,7 @@ RELAYS: list[dict[str, Any]] = [
 def made(view: AllocatorView, client: str = BERLIN, seed: int = 0) -> Ticket:
     service = view.tables.default_service
     assert service is not None
-    where = view.steering.atlas.client(ip_address(client))
+    where = view.steering.topology.client(ip_address(client))
     entropy = seed.to_bytes(2, "big") + bytes(range(ENTROPY_LENGTH - 2))
     found = ticket(view, service, where, now=NOW, entropy=entropy)
     assert isinstance(found, Ticket), found
@@ -68,7 +68,7 @@ def test_a_relay_that_is_down_is_not_measured() -> None:
     view = view_of(all_down(), service={"when_all_down": "closed"})
     service = view.tables.default_service
     assert service is not None
-    where = view.steering.atlas.client(ip_address(BERLIN))
+    where = view.steering.topology.client(ip_address(BERLIN))
     refused = ticket(view, service, where, now=NOW, entropy=bytes(ENTROPY_LENGTH))
     assert not isinstance(refused, Ticket)
     assert refused.reason == "no_relay"

@@ -293,8 +293,8 @@ async def test_the_allocator_steers_by_guidance() -> None:
     def chosen() -> str:
         assert holder.view is not None
         steering = holder.view.steering
-        geo_client = steering.atlas.client(ip_address(BERLIN))
-        site = steering.decide(steering.atlas.services["s"], geo_client).site
+        geo_client = steering.topology.client(ip_address(BERLIN))
+        site = steering.decide(steering.topology.services["s"], geo_client).site
         return site.id if site else ""
 
     await views.hear(news)

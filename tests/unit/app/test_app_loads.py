@@ -25,7 +25,7 @@ from firsthop.edge.isolation.relay_loads import (
 )
 from firsthop_ice.stun import StunMessageType, binding_error, binding_success, build
 from firsthop_ice.ufrag import CredentialKeys, mint_probe
-from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.topology import pool_sites
 from firsthop_steering.feed.snapshot import KeySet, RelayStatus, Status
 from media import until
@@ -77,7 +77,7 @@ def test_relays_that_are_up_are_asked_at_every_address_that_is() -> None:
         created_at=NOW,
         relays={name: RelayStatus.model_validate(each) for name, each in words.items()},
     )
-    here = roster(pool_sites(plan, "relays"), status, vantage=None, now=NOW)
+    here = candidates_up(pool_sites(plan, "relays"), status, vantage=None, now=NOW)
     assert askable(plan, here) == [
         ("half", ip_address("2001:db8::1"), 3478),
         ("six", ip_address("2001:db8::2"), 3478),

@@ -241,7 +241,7 @@ class Mesh:
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
-        self.atlas = Topology(plan_of({**DOCUMENT, "relays": [*RELAYS, *MORE]}), GEO)
+        self.topology = Topology(plan_of({**DOCUMENT, "relays": [*RELAYS, *MORE]}), GEO)
         self.memory, self.publication = Memory(), Publication()
         self.exploring, self.demand = Exploring(SHARE), Demand(0.0)
         self.latency: Latency | None = None
@@ -251,8 +251,8 @@ class Mesh:
         self._see()
 
     def _see(self) -> None:
-        self.rtt = RttMap(self.atlas, self.latency)
-        steering = Steering(self.atlas, self.status, NOW, rtt=self.rtt)
+        self.rtt = RttMap(self.topology, self.latency)
+        steering = Steering(self.topology, self.status, NOW, rtt=self.rtt)
         self.view = AllocatorView(steering, KEYS)
 
     def allocated(self, prefix: str, *, may_explore: bool = False) -> Allocation:
@@ -267,7 +267,7 @@ class Mesh:
         """So many allocations, and what the leader makes of them."""
         rows: list[Row] = []
         noted: dict[int, int] = {}
-        charted = ClientGroups.of(self.rtt)
+        client_groups = ClientGroups.of(self.rtt)
         for _ in range(allocations):
             prefix = self.draw.choice(self.prefixes)
             made = self.allocated(prefix, may_explore=self.counts.allowance.is_left)
@@ -278,7 +278,7 @@ class Mesh:
                 tried = {each.relay.region for each in made.route.offers}
                 rows += [(prefix, each, self.measured(each)) for each in sorted(tried)]
             number = np.array([parse_prefix(prefix)], dtype=np.uint64)
-            group = int(charted.groups_of(number)[0])
+            group = int(client_groups.groups_of(number)[0])
             noted[group] = noted.get(group, 0) + 1
         self.allocations += allocations
         self.demand.take("relay", noted, answers=allocations, lasts_s=300, now=self.allocations)

@@ -46,8 +46,8 @@ def compiled(steering: Steering) -> ServiceTable:
 
 def decided(steering: Steering, address: IPv4Address | IPv6Address) -> Answer:
     """The answer that follows from `decide`."""
-    service = next(iter(steering.atlas.services.values()))
-    decision = steering.decide(service, steering.atlas.client(address))
+    service = next(iter(steering.topology.services.values()))
+    decision = steering.decide(service, steering.topology.client(address))
     outcome = decision.ranking.outcome
     ttl = Lifetimes(steering, service, "relays").ttl(decision.site)
     if decision.site is None:
@@ -67,8 +67,8 @@ def decided(steering: Steering, address: IPv4Address | IPv6Address) -> Answer:
 
 def unplaced(steering: Steering, address: IPv4Address | IPv6Address) -> bool:
     """Whether nobody has placed it, and nobody will: special-purpose space."""
-    service = next(iter(steering.atlas.services.values()))
-    client = steering.atlas.client(address)
+    service = next(iter(steering.topology.services.values()))
+    client = steering.topology.client(address)
     ranking = steering.decide(service, client).ranking
     return client.cell is None and ranking.rule is None and special_block(address) is not None
 
@@ -165,12 +165,12 @@ def test_overrides_that_speak_of_nobody_change_nothing() -> None:
         {"id": f"o{n}", "country": f"{a}{b}", "mode": "only", "regions": ["iad"]}
         for n, (a, b) in enumerate((a, b) for a in "QXZ" for b in ascii_uppercase)
     ]
-    document = steering.atlas.plan.document.model_dump()
+    document = steering.topology.plan.document.model_dump()
     busy = plan_of({**document, "overrides": nowhere}, number=7)
     digests = {
-        compile_table(Steering(Topology(plan, steering.atlas.geo), steering.status, NOW), path)
+        compile_table(Steering(Topology(plan, steering.topology.geo), steering.status, NOW), path)
         for plan, path in (
-            (steering.atlas.plan, folder() / "calm.table"),
+            (steering.topology.plan, folder() / "calm.table"),
             (busy, folder() / "busy.table"),
         )
     }
@@ -219,7 +219,7 @@ def test_files_of_another_kind_or_format_are_refused() -> None:
 def test_the_bundled_world_agrees_too() -> None:
     """On the database that ships, for clients all over both families."""
     geo = open_geodata(None, None, folder() / "bundled")
-    plan = demo(weight=50).atlas.plan
+    plan = demo(weight=50).topology.plan
     steering = Steering(Topology(plan, geo), status_of(), NOW)
     table = compiled(steering)
     rng = random.Random(7)

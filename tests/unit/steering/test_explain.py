@@ -35,7 +35,7 @@ DOCUMENT: dict[str, Any] = {
 def said(client: str, status: Status | None = None, **document: Any) -> dict[str, Any]:
     plan = plan_of({**DOCUMENT, **document}, number=4)
     steering = Steering(Topology(plan, europe_and_america()), status or status_of(9), NOW)
-    found = explain(steering, steering.atlas.services["s"], ip_address(client))
+    found = explain(steering, steering.topology.services["s"], ip_address(client))
     assert json.loads(json.dumps(found)) == found, "it is JSON as it stands"
     return found
 

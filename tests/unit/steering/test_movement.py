@@ -61,7 +61,7 @@ def chosen(*, without: str = "", **weights: int) -> dict[IPv4Address, str]:
         for number, id_ in enumerate(sites)
     ]
     service = {"id": "s", "name": "s.edge.example."}
-    atlas = Topology(plan_of({"regions": regions, "relays": relays, "services": [service]}), GEO)
+    topology = Topology(plan_of({"regions": regions, "relays": relays, "services": [service]}), GEO)
     latency = Latency(
         number=1,
         lineage="test",
@@ -72,11 +72,11 @@ def chosen(*, without: str = "", **weights: int) -> dict[IPv4Address, str]:
         prefixes={"11.7.1.0/24": (90, 400, 900, 95, 120, None, None)},
     )
     steering = Steering(
-        atlas, status_of(), NOW, rtt=RttMap(atlas, latency), prices=prices_of(**PRICES)
+        topology, status_of(), NOW, rtt=RttMap(topology, latency), prices=prices_of(**PRICES)
     )
-    decide, place = steering.decide, atlas.client
+    decide, place = steering.decide, topology.client
     return {
-        client: (site.id if (site := decide(atlas.services["s"], place(client)).site) else "")
+        client: (site.id if (site := decide(topology.services["s"], place(client)).site) else "")
         for client in CLIENTS
     }
 

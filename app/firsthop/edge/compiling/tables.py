@@ -62,7 +62,7 @@ class TableStore:
     def has_mapped(self, plan: Plan, geo: GeoTable, latency: Latency | None) -> bool:
         """Whether what is learned is laid out already, or would be whatever is learned."""
         rtt = self._rtt
-        if rtt is None or rtt.atlas.plan is not plan or rtt.atlas.geo is not geo:
+        if rtt is None or rtt.topology.plan is not plan or rtt.topology.geo is not geo:
             return True
         return rtt.latency is latency
 
@@ -93,7 +93,7 @@ class TableStore:
         rtt = self._map(plan, geo, guidance.latency)
         checkpoint()
         steering = Steering(
-            rtt.atlas, status, now, vantage=self._vantage, rtt=rtt, prices=guidance.prices
+            rtt.topology, status, now, vantage=self._vantage, rtt=rtt, prices=guidance.prices
         )
         try:
             self._compile(steering, path, write_atomically, checkpoint)
@@ -127,7 +127,7 @@ class TableStore:
         write: Writer,
         checkpoint: Callable[[], None],
     ) -> None:
-        plan = steering.atlas.plan
+        plan = steering.topology.plan
         compile_table(
             steering,
             path,

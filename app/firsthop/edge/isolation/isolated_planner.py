@@ -98,7 +98,7 @@ class IsolatedPlanner:
         self._solitude = IsolationDetector(clock())
         self._planner = Planner(clock(), warm_up_s=WARM_UP_S)
         self._counted_at = self._alone_at = clock()
-        self._charted: ClientGroups | None = None
+        self._client_groups: ClientGroups | None = None
 
     @property
     def alone(self) -> bool:
@@ -122,12 +122,12 @@ class IsolatedPlanner:
         if seen.plan is None or seen.status is None or seen.geo is None:
             self._board.forget(self._totals())
             return
-        charted = await self._chart(seen.plan, seen.geo, seen)
+        client_groups = await self._chart(seen.plan, seen.geo, seen)
         if now - self._counted_at >= REPORT_S:
             self._counted_at = now
-            self._count(charted)
+            self._count(client_groups)
         if self.alone and now - self._alone_at >= LISTEN_S:
-            await self._plan(charted, seen.status, self.prices or seen.received)
+            await self._plan(client_groups, seen.status, self.prices or seen.received)
 
     async def _chart(self, plan: Plan, geo: GeoTable, seen: PlanningInputs) -> ClientGroups:
         """The last one is kept; a table that was found on disk left no map behind."""
@@ -135,21 +135,21 @@ class IsolatedPlanner:
         def is_seen(rtt: RttMap | None) -> bool:
             return (
                 rtt is not None
-                and rtt.atlas.plan is plan
-                and rtt.atlas.geo is geo
+                and rtt.topology.plan is plan
+                and rtt.topology.geo is geo
                 and rtt.latency is seen.latency
             )
 
         def make() -> ClientGroups:
             return ClientGroups.of(RttMap.following(seen.rtt, plan, geo, seen.latency))
 
-        before = self._charted
+        before = self._client_groups
         if before is not None and is_seen(before.rtt):
             return before
-        self._charted = charted = await asyncio.to_thread(make)
-        if before is not None and before.rtt.atlas.geo is not geo:
+        self._client_groups = client_groups = await asyncio.to_thread(make)
+        if before is not None and before.rtt.topology.geo is not geo:
             self._planner.demand = Demand(self._clock())  # it was of other cells
-        return charted
+        return client_groups
 
     def _change(self, received: Prices | None, now: float) -> None:
         self._planner.rounds = Rounds()
@@ -166,32 +166,32 @@ class IsolatedPlanner:
             self.prices = None
             self._on_change()
 
-    def _count(self, charted: ClientGroups) -> None:
+    def _count(self, client_groups: ClientGroups) -> None:
         answers = self._board.due(self._totals())
         if answers:
             now = datetime.now(UTC)
             report = DemandReport(since=now, until=now, answers=answers)
-            self._planner.take(report, charted, self._clock())
+            self._planner.take(report, client_groups, self._clock())
             self._board.told(answers)
 
-    async def _plan(self, charted: ClientGroups, status: Status, held: Prices | None) -> None:
+    async def _plan(self, client_groups: ClientGroups, status: Status, held: Prices | None) -> None:
         heard = {relay: each.sessions for relay, each in self._loads.loads().items()}
         # It answers only some of all clients: without what relays say their number says nothing.
         now = datetime.now(UTC)
-        steering = Steering(charted.rtt.atlas, status, now, rtt=charted.rtt)
+        steering = Steering(client_groups.rtt.topology, status, now, rtt=client_groups.rtt)
         supply = await asyncio.to_thread(supply_of, steering, heard)
         room = np.where(np.isfinite(supply.capacity), supply.capacity, 0.0)
         if room[np.isfinite(supply.sessions)].sum() < HEARD_SHARE * room.sum():
             return
         if not self._planner.due(steering, supply, self._clock()):
             return
-        work = self._planner.round(steering, charted, supply, self._clock)
+        work = self._planner.round(steering, client_groups, supply, self._clock)
         if work is None:
             return
         await asyncio.to_thread(work)
         rounds = self._planner.rounds
         if rounds.is_news(held):
-            number, lineage = held.number if held else 0, charted.plan.lineage
+            number, lineage = held.number if held else 0, client_groups.plan.lineage
             self.prices = rounds.snapshot(number, lineage=lineage, created_at=now)
             log.info("prices.planned", now=self.prices.now)
             self._on_change()

@@ -64,15 +64,15 @@ class _Question:
         return source[1] == self.port and ip_address(source[0]) == self.address
 
 
-def askable(plan: Plan, roster: CandidatesUp) -> list[Askable]:
+def askable(plan: Plan, candidates_up: CandidatesUp) -> list[Askable]:
     """The relays of `plan` that are up, in the order of their ids; TURN servers are none.
 
-    `roster` is of the plan's relays. One with two addresses that are up is there by both, for an
-    edge may have only one of the families.
+    `candidates_up` is of the plan's relays. One with two addresses that are up is there by both,
+    for an edge may have only one of the families.
     """
     relays = {relay.id: relay for relay in plan.document.relays if relay.kind == "relay"}
     found: dict[str, list[Askable]] = {}
-    for endpoint in (each for field in roster.up for each in field):
+    for endpoint in (each for field in candidates_up.up for each in field):
         relay = relays.get(endpoint.id)
         if relay is not None:
             both = endpoint.ipv4, endpoint.ipv6

@@ -128,7 +128,7 @@ class _Views:
         try:
             while self._rtt is not None and self._rtt.latency is not self._latency:
                 before = self._rtt
-                made = await asyncio.to_thread(RttMap, before.atlas, self._latency)
+                made = await asyncio.to_thread(RttMap, before.topology, self._latency)
                 if self._rtt is before:
                     self._rtt = made
                     self._show()
@@ -146,7 +146,7 @@ class _Views:
             keys = KeySet.model_validate_json(known["keys"])
             now = datetime.now(UTC)
             steering = Steering(
-                rtt.atlas, status, now, vantage=self._vantage, rtt=rtt, prices=self._prices
+                rtt.topology, status, now, vantage=self._vantage, rtt=rtt, prices=self._prices
             )
             self._holder.view = AllocatorView(
                 steering,

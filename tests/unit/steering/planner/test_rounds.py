@@ -49,17 +49,17 @@ SERVICE = {"id": "relay", "name": "relay.edge.example."}
 
 def steering_of(status: Status | None = None, **document: Any) -> Steering:
     base = {"regions": REGIONS, "relays": RELAYS, "services": [SERVICE]}
-    atlas = Topology(plan_of({**base, **document}), GEO)
-    return Steering(atlas, status or status_of(), NOW)
+    topology = Topology(plan_of({**base, **document}), GEO)
+    return Steering(topology, status or status_of(), NOW)
 
 
 def chart(latency: Latency | None = None, **document: Any) -> ClientGroups:
-    atlas = steering_of(**document).atlas
-    return ClientGroups.of(RttMap(atlas, latency))
+    topology = steering_of(**document).topology
+    return ClientGroups.of(RttMap(topology, latency))
 
 
 def rows(
-    steering: Steering, *wanted: tuple[int, float], charted: ClientGroups | None = None
+    steering: Steering, *wanted: tuple[int, float], client_groups: ClientGroups | None = None
 ) -> DemandRows:
     """Of clients of the service: group and count."""
     clients = DemandClients(
@@ -67,7 +67,7 @@ def rows(
         np.array([group for group, _ in wanted], dtype=np.uint64),
         np.array([count for _, count in wanted]),
     )
-    return rows_of(clients, charted or chart(), steering)
+    return rows_of(clients, client_groups or chart(), steering)
 
 
 def fields(found: DemandRows) -> list[list[int]]:
@@ -82,14 +82,14 @@ def test_costs_are_what_edges_rank_by() -> None:
     found = rows(steering, (BERLIN, 5.0), (NEW_YORK, 2.0), (NOWHERE, 1.0))
     assert found.clients.tolist() == [5.0, 2.0, 1.0]
     for row, cell in zip(found.cost_ms, (0, 1, 4), strict=True):
-        expected = steering.atlas.rtt_us("relays")[:, cell] / 1000 - [7.0, 0.0, 0.0]
+        expected = steering.topology.rtt_us("relays")[:, cell] / 1000 - [7.0, 0.0, 0.0]
         np.testing.assert_allclose(row, expected, atol=0.001)
 
 
 def test_a_learned_prefix_is_a_group_with_its_own_costs() -> None:
     """Where its row says nothing its cell does."""
     prefix = parse_prefix("10.1.2.0/24")
-    charted = chart(
+    client_groups = chart(
         Latency(
             number=1,
             lineage="test",
@@ -101,8 +101,8 @@ def test_a_learned_prefix_is_a_group_with_its_own_costs() -> None:
     )
     steering = steering_of()
     some = np.array([prefix, parse_prefix("10.1.3.0/24")], dtype=np.uint64)
-    assert charted.groups_of(some).tolist() == [prefix, BERLIN]
-    found = rows(steering, (prefix, 1.0), (BERLIN, 1.0), charted=charted)
+    assert client_groups.groups_of(some).tolist() == [prefix, BERLIN]
+    found = rows(steering, (prefix, 1.0), (BERLIN, 1.0), client_groups=client_groups)
     assert found.cost_ms[0, [0, 2]].tolist() == [90.0, 10.0]
     assert found.cost_ms[0, 1] == pytest.approx(found.cost_ms[1, 1])
 
@@ -116,8 +116,8 @@ def test_of_whom_overrides_speak_is_a_group_of_its_own() -> None:
     ]
     steering = steering_of(overrides=overrides)
     nets = [parse_prefix(text) for text in ("10.7.1.0/24", "30.1.1.0/24", "10.8.1.0/24")]
-    charted = chart(overrides=overrides)
-    found = charted.groups_of(np.array(nets, dtype=np.uint64)).tolist()
+    client_groups = chart(overrides=overrides)
+    found = client_groups.groups_of(np.array(nets, dtype=np.uint64)).tolist()
     assert found == [*nets[:2], BERLIN]
     wanted = [(group, 1.0) for group in (*found, NEW_YORK)]
     assert sorted(fields(rows(steering, *wanted))) == [[0, 1, 2], [1], [1, 2], [2]]
