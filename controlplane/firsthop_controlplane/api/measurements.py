@@ -40,7 +40,6 @@ from firsthop_steering.feed.snapshot import Plan
 from firsthop_steering.plan.model import Slug
 from firsthop_steering.rtt.estimates import SOURCES
 from firsthop_steering.rtt.learned import Learned
-from firsthop_steering.rtt.representatives import represented
 from firsthop_steering.rtt.samples import MAX_REGIONS, Samples, prefix_of
 from firsthop_zones.model import Model
 
@@ -105,8 +104,7 @@ def samples_of(
                 break
             continue
         family, key, _ = normalise(sample.client)
-        prefix = prefix_of(family, key)
-        prefixes.append(represented(prefix) if sample.representative else prefix)
+        prefixes.append(prefix_of(family, key))
         numbers.append(number)
     if faults:
         raise invalid(faults)

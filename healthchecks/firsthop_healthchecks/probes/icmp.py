@@ -51,15 +51,6 @@ class IcmpProbe:
         """Nothing is shared."""
 
 
-def no_ping_sockets(version: int) -> str | None:
-    """Why this process has no ping sockets of IP version 4 or 6; None when it has."""
-    try:
-        _new_socket(version, ANY).close()
-    except OSError as error:
-        return _words(error)
-    return None
-
-
 def _new_socket(version: int, source: SourceAddresses) -> socket.socket:
     return source.new_socket(version, socket.SOCK_DGRAM, PROTOCOLS[version])
 

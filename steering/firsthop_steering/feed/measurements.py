@@ -41,9 +41,6 @@ class Sample(Model):
     rtt_ms: float = Field(gt=0, le=MAX_RTT_MS, allow_inf_nan=False)
     at: AwareDatetime
     """When it was measured."""
-    representative: bool = False
-    """Not a client was measured, but a host that stands for the clients of its prefix: it counts
-    for four clients at most, however often it is measured."""
 
     @model_validator(mode="after")
     def _one_end(self) -> Sample:

@@ -28,7 +28,6 @@ class SampleRow(NamedTuple):
     rtt_ms: float
     at: float
     """Seconds since 1970."""
-    representative: bool = False
 
 
 class SampleUploadQueue:

@@ -13,7 +13,6 @@ from firsthop_steering.rtt.estimates import Estimates, Locate, Terrain
 from firsthop_steering.rtt.ledger import Entries
 from firsthop_steering.rtt.levels import ACCESS_MS, Groups, LevelTree, Paths, common_ms
 from firsthop_steering.rtt.prior import Prior, fit_prior, spread_ms
-from firsthop_steering.rtt.representatives import folded
 from firsthop_steering.rtt.tree import LEVEL_VARIANCE, Posterior
 
 _SITES = 400
@@ -21,7 +20,6 @@ _SITES = 400
 
 
 def learn(entries: Entries, terrain: Terrain, locate: Locate) -> Learned:
-    entries = folded(entries)
     prefixes, which = np.unique(entries.prefixes, return_inverse=True)
     cells, asns = locate(prefixes)
     groups = Groups.of(cells, asns, terrain)

@@ -18,6 +18,8 @@ MAX_REGIONS = 1 << REGION_BITS
 MIN_RTT_MS, MAX_RTT_MS = 0.05, 5000.0
 """Outside it is no round trip of two hosts on this planet, but a clock or a unit gone wrong."""
 _FAMILY_6 = 1 << 48
+PREFIX_LIMIT = _FAMILY_6 << 1
+"""Above the number of every prefix."""
 
 
 def prefix_of(family: int, key: int) -> int:

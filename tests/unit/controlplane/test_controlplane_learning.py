@@ -151,6 +151,21 @@ def test_outdated_parts_are_not_kept_for_ever() -> None:
     assert memory.is_long()
 
 
+def test_old_rows_of_measured_hosts_are_dropped() -> None:
+    """Earlier versions kept them with bit 49 of the prefix set; clients' rows beside them stay."""
+    last_prefix = (1 << 49) - 1
+    old = Memory()
+    old.numbers = RegionNumbers(["a"])
+    observe(old, "batch1", samples((1, 0, 5.0), (last_prefix, 0, 6.0)), START)
+    observe(old, "batch2", samples((1 << 49 | 1, 0, 60.0), (1 << 49 | 2, 0, 70.0)), START)
+    assert len(known(old)) == 4
+    heir = Memory()
+    heir.restore(content for content, _ in old.whole())
+    assert known(heir) == [(1 << REGION_BITS, 1.0, 5.0), (last_prefix << REGION_BITS, 1.0, 6.0)]
+    assert heir.intake.is_repeated("batch2"), "the batch was taken, though its rows are gone"
+    assert [size for _, size in heir.whole()] == [2]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"nonsense", pack(Part(Ledger(1).rows(), (), {}, {}))[:9]]
 )

@@ -22,7 +22,7 @@ def test_a_batch_is_given_until_somebody_says_what_became_of_it() -> None:
     assert board.due(NOW, NAME) is None
     board.note(rows(2))
     first = board.due(NOW, NAME)
-    board.note([SampleRow("2001:db8:1::/48", "fra-1", 9.5, NOW.timestamp(), True)])
+    board.note([SampleRow("2001:db8:1::/48", "fra-1", 9.5, NOW.timestamp())])
     assert board.due(NOW, "batch-0002") == first
     assert board.waiting == 3
     board.ended("told")
@@ -32,7 +32,7 @@ def test_a_batch_is_given_until_somebody_says_what_became_of_it() -> None:
     assert (second.batch, str(sample.client), sample.relay) == (
         "batch-0002", "2001:db8:1::", "fra-1",
     )  # fmt: skip
-    assert (sample.rtt_ms, sample.at, sample.representative) == (9.5, NOW, True)
+    assert (sample.rtt_ms, sample.at) == (9.5, NOW)
     board.ended("refused")
     assert board.results == {"told": 2, "refused": 1, "old": 0, "overflowed": 0}
 
