@@ -57,6 +57,7 @@ def wait_until_ready(port: int) -> None:
 def run(port: int | None, lacks: frozenset[str]) -> Column:
     """The suite against a port of 127.0.0.1, or against ourselves."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FIRSTHOP_WIRE_")}
+    environment["FIRSTHOP_WIRE_TRANSPORTS"] = "all"  # as a foreign server is always asked
     if port is not None:
         environment["FIRSTHOP_WIRE_TARGET"] = f"127.0.0.1:{port}"
         environment["FIRSTHOP_WIRE_LACKS"] = " ".join(sorted(lacks))

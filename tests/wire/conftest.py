@@ -21,7 +21,12 @@ FOREIGN = os.environ.get("FIRSTHOP_WIRE_TARGET", "")
 """host:port of a server that is not ours."""
 LACKS = set(os.environ.get("FIRSTHOP_WIRE_LACKS", "").split())
 """What of the sample zone it could not load: see `needs`."""
+EVERYWHERE = bool(FOREIGN) or os.environ.get("FIRSTHOP_WIRE_TRANSPORTS") == "all"
+"""Whether every test is asked over all transports, not only those whose answers differ by it."""
+FAMILIES = {"IPv4": "127.0.0.1", "IPv6": "::1"}
+PROTOCOLS = {"UDP": False, "TCP": True}
 MARKERS = (
+    "transports: the answer depends on family or protocol, so all are asked",
     "steered: asks for names that only a steering server has",
     "decision(reason): the RFCs allow more than our choice; a foreign server may differ",
     "needs(what): a part of the sample zone that not every server can load",
@@ -33,6 +38,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """Names the markers of this folder."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """UDP over IPv4, and the other transports where the answer depends on them.
+
+    One function answers for all of them; `test_transports.py` shows that it does.
+    """
+    every = EVERYWHERE or metafunc.definition.get_closest_marker("transports") is not None
+    for fixture, choices in (("target", FAMILIES), ("tcp", PROTOCOLS)):
+        if fixture in metafunc.fixturenames:
+            chosen = list(choices) if every else list(choices)[:1]
+            values = [choices[each] for each in chosen]
+            scope = "session" if fixture == "target" else "function"
+            metafunc.parametrize(fixture, values, ids=chosen, indirect=True, scope=scope)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,9 +98,9 @@ def serve(table: sample.Compiled) -> Iterator[MakeServer]:
         yield start
 
 
-@pytest.fixture(scope="session", params=["127.0.0.1", "::1"], ids=["IPv4", "IPv6"])
+@pytest.fixture(scope="session")
 def target(request: pytest.FixtureRequest, table: sample.Compiled) -> Iterator[Target]:
-    """The server under test, over both families where it is ours."""
+    """The server under test, at an address of the family that the parameter is of."""
     if FOREIGN:
         host, _, port = FOREIGN.rpartition(":")
         host = host.strip("[]")
@@ -93,7 +112,7 @@ def target(request: pytest.FixtureRequest, table: sample.Compiled) -> Iterator[T
         yield Target(request.param, server.addresses[0][1], server)
 
 
-@pytest.fixture(params=[False, True], ids=["UDP", "TCP"])
+@pytest.fixture
 def tcp(request: pytest.FixtureRequest) -> bool:
-    """Every answer must be the same over both."""
+    """Whether to ask over TCP."""
     return bool(request.param)

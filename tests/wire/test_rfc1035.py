@@ -26,6 +26,7 @@ TYPES = ["A", "AAAA", "NS", "SOA", "CNAME", "MX", "TXT", "CAA", "SRV", "NAPTR", 
 TYPES += ["TLSA", "URI", "HTTPS", "SVCB", "TYPE65280", "TYPE65281", "TYPE65282"]
 
 
+@pytest.mark.transports
 @pytest.mark.parametrize("kind", ["SOA", "NS", "A", "MX", "CAA"])
 def test_authoritative_data(target: Target, tcp: bool, kind: str) -> None:
     """§4.1.1 [1]: AA, and never RA."""
@@ -34,6 +35,7 @@ def test_authoritative_data(target: Target, tcp: bool, kind: str) -> None:
     assert answer.flags == dns.flags.QR | dns.flags.AA
 
 
+@pytest.mark.transports
 @pytest.mark.parametrize(
     "name", ["www.example.test", "nosuch.example.test", "x.sub.example.test", "nosuch.invalid"]
 )
@@ -120,6 +122,7 @@ def test_more_than_a_question(target: Target, tcp: bool, body: str) -> None:
     assert answer[3] & 0xF == dns.rcode.FORMERR
 
 
+@pytest.mark.transports
 def test_responses_and_fragments_are_never_answered(target: Target) -> None:
     """§4.1.1 [4]: else two servers answer each other for ever. A query sent last is answered."""
     with target.datagrams() as sock:
@@ -132,6 +135,7 @@ def test_responses_and_fragments_are_never_answered(target: Target) -> None:
         assert asked.is_response(dns.message.from_wire(sock.recv(4096)))
 
 
+@pytest.mark.transports
 def test_512_octets_without_edns(target: Target) -> None:
     """§4.2.1 [16]: TC, and the question kept."""
     octets = target.octets(dns.message.make_query("big.example.test", "TXT").to_wire())
@@ -141,6 +145,7 @@ def test_512_octets_without_edns(target: Target) -> None:
     assert len(answer.question) == 1
 
 
+@pytest.mark.transports
 def test_tcp_gives_it_whole(target: Target) -> None:
     """§4.2.2 [17]: no limit but 65,535."""
     for name, count in (("big", 3), ("huge", 7)):

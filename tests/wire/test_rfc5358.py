@@ -67,6 +67,7 @@ def test_a_reply_to_a_stranger_is_at_most_three_times_the_question(
     assert len(target.octets(asked)) <= 3 * len(asked)
 
 
+@pytest.mark.transports
 @pytest.mark.parametrize(("name", "kind"), LONG)
 def test_what_is_withheld_comes_over_tcp(target: Target, name: str, kind: str) -> None:
     """RFC 7766 §5 [16, 17]: TC is an invitation, and TCP keeps it."""

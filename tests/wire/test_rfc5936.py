@@ -23,6 +23,7 @@ def transfer(kind: str, zone: str = "example.test") -> bytes:
     return asked.to_wire()
 
 
+@pytest.mark.transports
 @pytest.mark.parametrize("zone", ["example.test", "nosuch.invalid"])
 def test_axfr_without_leave(target: Target, zone: str) -> None:
     """RFC 5936 §2.2.1, §5 [33]: one message that refuses."""
@@ -31,6 +32,7 @@ def test_axfr_without_leave(target: Target, zone: str) -> None:
     assert answer.answer == []
 
 
+@pytest.mark.transports
 def test_axfr_over_udp(target: Target) -> None:
     """RFC 5936 §4.2 [33]: not defined; never the zone, never silence."""
     answer = target.exchange(transfer("AXFR"))
@@ -38,6 +40,7 @@ def test_axfr_over_udp(target: Target) -> None:
     assert answer.answer == []
 
 
+@pytest.mark.transports
 def test_ixfr_without_leave(target: Target, tcp: bool) -> None:
     """RFC 1995 §2, §4 [33]: refused, or the SOA alone, which says: ask for all of it by TCP."""
     answer = target.exchange(transfer("IXFR"), tcp=tcp)
@@ -45,6 +48,7 @@ def test_ixfr_without_leave(target: Target, tcp: bool) -> None:
     assert answer.rcode() in REFUSALS or kinds == [dns.rdatatype.SOA]
 
 
+@pytest.mark.transports
 @pytest.mark.decision("REFUSED over both transports")
 @pytest.mark.parametrize("kind", ["AXFR", "IXFR"])
 def test_transfers_are_refused(target: Target, tcp: bool, kind: str) -> None:

@@ -110,6 +110,7 @@ def test_odd_opt(target: Target, tcp: bool, records: str) -> None:
     test_malformed_opt(target, tcp, records)
 
 
+@pytest.mark.transports
 @pytest.mark.parametrize("payload", [0, 1, 511, 512])
 def test_less_than_512_octets_means_512(target: Target, payload: int) -> None:
     """§6.2.3 [15]."""
@@ -128,6 +129,7 @@ def test_a_truncated_answer_keeps_question_and_opt(target: Target) -> None:
     assert (len(answer.question), answer.edns) == (1, 0)
 
 
+@pytest.mark.transports
 def test_what_fits_is_sent(target: Target) -> None:
     """§6.2.3 [15]: 700 octets to a client that takes 1232 and is surely there."""
     answer = target.ask("big.example.test", "TXT", payload=1232, options=target.known())

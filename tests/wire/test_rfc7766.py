@@ -21,6 +21,8 @@ from firsthop_dns.serve.listening import bind, bind_pair, join_pair
 from firsthop_dns.serve.server import DnsServer
 from firsthop_dns.serve.tcp import BATCH, MAX_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
 
+pytestmark = pytest.mark.transports
+
 Target = Any  # conftest.Target
 MakeServer = Callable[..., Any]
 DEADLINE_S = 20.0

@@ -7,8 +7,11 @@ import socket
 import dns.edns
 import dns.message
 import dns.rcode
+import pytest
 
 from wire.target import Target, options_of, receive
+
+pytestmark = pytest.mark.transports
 
 KEEPALIVE = 11
 ASKED = [dns.edns.GenericOption(KEEPALIVE, b"")]

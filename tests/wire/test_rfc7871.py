@@ -21,6 +21,7 @@ def subnet_of(answer: dns.message.Message) -> dns.edns.ECSOption | None:
     return found[0] if found else None
 
 
+@pytest.mark.transports
 @pytest.mark.steered
 @pytest.mark.parametrize(
     ("subnet", "address", "scope"),
@@ -108,6 +109,7 @@ def test_never_unasked(target: Target, tcp: bool) -> None:
     assert target.ask("www.example.test", edns=False, tcp=tcp).edns == -1
 
 
+@pytest.mark.transports
 @pytest.mark.steered
 def test_never_unasked_of_a_steered_name(target: Target, tcp: bool) -> None:
     """§7.2.1 [48]: tailored to the resolver's address, which is no subnet option."""
@@ -126,6 +128,7 @@ def test_source_0(target: Target, tcp: bool, name: str) -> None:
     assert (option.srclen, option.scopelen) == (0, 0)
 
 
+@pytest.mark.transports
 @pytest.mark.steered
 def test_source_0_of_a_steered_name(target: Target, tcp: bool) -> None:
     """§7.1.2 [42]: by the resolver's address."""
@@ -186,6 +189,7 @@ def test_a_chain_ends_before_a_steered_name(target: Target, tcp: bool) -> None:
     assert option.scopelen == 0
 
 
+@pytest.mark.transports
 @pytest.mark.steered
 @pytest.mark.parametrize(
     ("subnet", "block"),

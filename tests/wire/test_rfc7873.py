@@ -11,6 +11,8 @@ import pytest
 
 from wire.target import COOKIE, Target, is_referral, options_of
 
+pytestmark = pytest.mark.transports
+
 CLIENT = bytes.fromhex("0102030405060708")
 BADCOOKIE = 23
 

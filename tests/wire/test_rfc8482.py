@@ -10,6 +10,7 @@ import pytest
 from wire.target import Target, is_referral, negative_ttl, owners
 
 
+@pytest.mark.transports
 @pytest.mark.parametrize("name", ["example.test", "www.example.test", "x.wild.example.test"])
 def test_any_over_udp_is_one_rrset(target: Target, name: str) -> None:
     """§4.1, §4.2 [31]: a subset of what is there, or a HINFO."""
@@ -18,6 +19,7 @@ def test_any_over_udp_is_one_rrset(target: Target, name: str) -> None:
     assert len(answer.answer) == 1
 
 
+@pytest.mark.transports
 @pytest.mark.decision('HINFO "RFC8482" over both transports; TCP may give all (§4.4)')
 @pytest.mark.parametrize(
     "name",

@@ -15,6 +15,8 @@ import pytest
 from wire.servers.same import COOKIE_SECRET
 from wire.target import Target, options_of
 
+pytestmark = pytest.mark.transports
+
 COOKIE = 10
 CLIENT = bytes.fromhex("2464c4abcf10c957")
 SECRET = bytes.fromhex(COOKIE_SECRET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dns.flags
 import dns.message
 import dns.rdatatype
+import pytest
 
 from wire.target import Target, is_referral
 
@@ -18,6 +19,7 @@ def glue(answer: dns.message.Message) -> set[tuple[str, str]]:
     }
 
 
+@pytest.mark.transports
 def test_in_domain_glue_is_complete(target: Target, tcp: bool) -> None:
     """§3.1 [28]: every address of every server inside the delegated zone."""
     answer = target.resolve("www.sub.example.test", tcp=tcp)
@@ -34,6 +36,7 @@ def test_glue_for_who_asks_without_edns(target: Target, tcp: bool) -> None:
     assert len(glue(target.resolve("www.sub.example.test", tcp=tcp, edns=False))) == 3
 
 
+@pytest.mark.transports
 def test_glue_that_does_not_fit_is_told(target: Target) -> None:
     """§3.1 [28]: TC unless all of it is there."""
     for edns, payload in ((False, 512), (True, 512), (True, 600), (True, 1232)):
@@ -42,6 +45,7 @@ def test_glue_that_does_not_fit_is_told(target: Target) -> None:
     assert answer.flags & dns.flags.AA == 0
 
 
+@pytest.mark.transports
 def test_tcp_has_all_glue(target: Target) -> None:
     """§3.1 [17, 28]."""
     answer = target.ask("www.manyns.example.test", tcp=True, payload=512)

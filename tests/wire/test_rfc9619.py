@@ -30,6 +30,7 @@ def test_none(target: Target, tcp: bool) -> None:
     assert answer[3] & 0xF == dns.rcode.FORMERR
 
 
+@pytest.mark.transports
 @pytest.mark.decision("no question and no cookie is FORMERR, with other options too")
 def test_none_with_edns(target: Target, tcp: bool) -> None:
     """RFC 7873 §5.4 [7, 37]: only a cookie may come without a question."""

@@ -26,11 +26,13 @@ def test_what_is_too_long_is_told(target: Target) -> None:
     assert answer.flags & dns.flags.TC
 
 
+@pytest.mark.transports
 def test_the_size_that_is_offered(target: Target, tcp: bool) -> None:
     """§3.2, RFC 6891 §6.2.3 [15]: from 512 to 1400."""
     assert 512 <= target.ask("example.test", "SOA", tcp=tcp).payload <= 1400
 
 
+@pytest.mark.transports
 @pytest.mark.decision("1232 octets, as agreed on the DNS flag day of 2020")
 def test_1232(target: Target, tcp: bool) -> None:
     """[15]: offered and never exceeded."""
