@@ -64,7 +64,7 @@ from firsthop_controlplane.store.engine import (
 )
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_ice.ufrag import mint_probe_credential
-from firsthop_steering.decision.availability import unwilling
+from firsthop_steering.decision.availability import unavailable_transceivers
 from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 from firsthop_steering.feed.token_bucket import TokenBuckets
 from firsthop_steering.health.depool import Shares
@@ -241,7 +241,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         planning=planner,
         measures=Measures(feed, election, latency),
         registering=TokenBuckets(
-            at_once=MAX_REGISTERED, every_s=REGISTER_EVERY_S, most_keys=MAX_REGISTERING
+            at_once=MAX_REGISTERED, every_s=REGISTER_EVERY_S, max_keys=MAX_REGISTERING
         ),
         now=parts.now,
         mint_probe=parts.mint_probe,
@@ -343,10 +343,10 @@ async def _follow_transceivers(deps: Deps, parts: Parts) -> None:
     feed, known = deps.feed, frozenset[str]()
     while True:
         plan, keys, status = feed.plan, feed.keys, feed.status
-        if plan and keys and status and unwilling(status) != known:
+        if plan and keys and status and unavailable_transceivers(status) != known:
             try:
                 parts.publish(plan, keys, status)
-                known = unwilling(status)
+                known = unavailable_transceivers(status)
             except Exception as error:
                 log.warning("publication.failed", reason=f"{type(error).__name__}: {error}")
         await feed.published.heard()

@@ -56,7 +56,7 @@ class Offer:
     rtt_ms: float
     distance_km: float | None
     """None where the client cannot be located."""
-    standing: Availability
+    availability: Availability
     """Why it is offered: whose word that is, and since when."""
 
 

@@ -24,7 +24,7 @@ from firsthop_ice.ufrag import CredentialKeys
 from firsthop_steering.decision.availability import FAMILIES
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import domains_apart
-from firsthop_steering.decision.rendezvous import BUCKETS, races
+from firsthop_steering.decision.rendezvous import BUCKETS, rendezvous_draws
 from firsthop_steering.decision.topology import Endpoint, Topology
 from firsthop_steering.plan.document import Document
 from firsthop_steering.plan.model import Relay, Service, State, Transceiver
@@ -86,7 +86,7 @@ class PlanTables:
         field = [each for each in usable if each.id in named]
         if not field:
             return ((),) * BUCKETS
-        arrivals = np.stack([races(each.id, each.weight) for each in field])
+        arrivals = np.stack([rendezvous_draws(each.id, each.weight) for each in field])
         kept: dict[tuple[int, ...], tuple[ReachableRelay, ...]] = {}
         orders = []
         for places in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):

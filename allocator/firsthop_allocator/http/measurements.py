@@ -46,9 +46,9 @@ class Racing:
         self._clock = clock
         self._entropy = entropy
         self._queue = queue
-        self._tickets = TokenBuckets(at_once=1, every_s=REPORT_EVERY_S, most_keys=MAX_KEPT)
+        self._tickets = TokenBuckets(at_once=1, every_s=REPORT_EVERY_S, max_keys=MAX_KEPT)
         self._prefixes = TokenBuckets(
-            at_once=PREFIX_AT_ONCE, every_s=PREFIX_EVERY_S, most_keys=MAX_KEPT
+            at_once=PREFIX_AT_ONCE, every_s=PREFIX_EVERY_S, max_keys=MAX_KEPT
         )
 
     def ticket(self, view: AllocatorView, body: RaceBody, whom: Subject) -> dict[str, Any]:

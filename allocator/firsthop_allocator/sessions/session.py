@@ -20,8 +20,8 @@ from firsthop_ice import ufrag
 from firsthop_ice.candidates import candidate_lines
 from firsthop_ice.session_token import SessionName, make_token, read_token
 from firsthop_ice.ufrag import Credential, region_password_key
-from firsthop_steering.decision.availability import unwilling
-from firsthop_steering.decision.rendezvous import BUCKETS, races
+from firsthop_steering.decision.availability import unavailable_transceivers
+from firsthop_steering.decision.rendezvous import BUCKETS, rendezvous_draws
 from firsthop_steering.decision.topology import Client
 from firsthop_steering.feed.snapshot import Status
 from firsthop_steering.plan.model import Relay, Service, Transceiver
@@ -98,7 +98,7 @@ def openings(
         for region in regions
         for each in sorted(
             view.tables.transceivers.get(region, ()),
-            key=lambda each: (races(each.id, each.weight)[drawn], each.id),
+            key=lambda each: (rendezvous_draws(each.id, each.weight)[drawn], each.id),
         )
     ]
     if not asked:
@@ -116,7 +116,7 @@ def openings(
 def _unlikely(status: Status) -> frozenset[str]:
     """Who would not take a session, by what was last heard: that may have changed meanwhile."""
     full = {name for name, each in status.transceivers.items() if (each.load or 0) >= 1}
-    return unwilling(status) | full
+    return unavailable_transceivers(status) | full
 
 
 def _mint(

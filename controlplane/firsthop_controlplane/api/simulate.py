@@ -18,7 +18,7 @@ from firsthop_controlplane.errors import BrokenRule, Unavailable, invalid
 from firsthop_steering.decision.topology import parse_client
 from firsthop_steering.plan.document import Document, problems_in
 from firsthop_steering.plan.model import Slug
-from firsthop_steering.whatif.simulate import taken_as_lost
+from firsthop_steering.whatif.simulate import with_lost_relays
 from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
 
@@ -76,7 +76,7 @@ async def _simulate(calling: Calling) -> web.Response:
         both = (*present.document.services, *then.document.services)
         name = find_service(both, supposed.service).name
     was = deps.foresight.under(present)
-    lost = taken_as_lost(was.status, then, supposed.lost_relays, supposed.lost_regions)
+    lost = with_lost_relays(was.status, then, supposed.lost_relays, supposed.lost_regions)
     effects = await deps.foresight.simulate(
         was,
         replace(was, plan=then, status=lost),

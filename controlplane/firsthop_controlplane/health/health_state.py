@@ -32,7 +32,7 @@ class HealthState:
     started_at: datetime
     report_stale_after_s: float
     settle_s: float
-    standings: dict[str, Verdict] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
     hearing: LastReports[RelayReport] = field(init=False)
     """Agents."""
     attendance: TransceiverHealth = field(init=False)
@@ -56,12 +56,12 @@ class HealthState:
         return self.hearing.heard
 
     def inherit(
-        self, standings: Mapping[str, Verdict], heard: Mapping[str, Received[RelayReport]]
+        self, verdicts: Mapping[str, Verdict], heard: Mapping[str, Received[RelayReport]]
     ) -> None:
         """Go on where the run before ended."""
-        self.standings.update(standings)
+        self.verdicts.update(verdicts)
         self.heard.update(heard)
-        self._inherited.update(standings)
+        self._inherited.update(verdicts)
 
     def receive_results(self, report: ProbeReport, now: datetime) -> bool:
         """Take a prober's views in place of its last ones; False when they are older than those.
@@ -97,8 +97,8 @@ class HealthState:
     def evaluate(self, relays: Iterable[Relay], now: datetime) -> set[str]:
         """Judge every relay again; those whose verdict turned."""
         present = {relay.id: relay for relay in relays}
-        for gone in self.standings.keys() - present.keys():
-            del self.standings[gone]
+        for gone in self.verdicts.keys() - present.keys():
+            del self.verdicts[gone]
         self.hearing.forget_all_but(present)
         self.hearing.follow_clock(now)
         self.nudges.forget_all_but(present)
@@ -107,8 +107,8 @@ class HealthState:
         opinions = self.judgement.judge(
             present,
             {
-                name: Opinion(standing.verdict, standing.reason, standing.families)
-                for name, standing in self.standings.items()
+                name: Opinion(current.verdict, current.reason, current.families)
+                for name, current in self.verdicts.items()
             },
             settling=self._settling(now),
             now=now,
@@ -121,14 +121,14 @@ class HealthState:
     def _stand(self, name: str, opinion: Opinion, now: datetime) -> bool:
         """Take over an opinion; whether it turned the verdict."""
         verdict, reason, families = opinion
-        standing = self.standings.get(name)
-        if standing is None or standing.verdict != verdict:
-            self.standings[name] = Verdict(verdict, now, reason, families)
-            if verdict == "up" and standing is not None and standing.verdict == "down":
+        current = self.verdicts.get(name)
+        if current is None or current.verdict != verdict:
+            self.verdicts[name] = Verdict(verdict, now, reason, families)
+            if verdict == "up" and current is not None and current.verdict == "down":
                 self._returned[name] = now
             return True
-        if (standing.reason, standing.families) != (reason, families):
-            self.standings[name] = Verdict(verdict, standing.since, reason, families)
+        if (current.reason, current.families) != (reason, families):
+            self.verdicts[name] = Verdict(verdict, current.since, reason, families)
         return False
 
     def _follow_clock(self, now: datetime) -> None:
@@ -140,8 +140,8 @@ class HealthState:
 
     def _end_slow_starts(self, present: Mapping[str, Relay], now: datetime) -> None:
         for name in list(self._returned):
-            standing = self.standings.get(name)
-            is_up = standing is not None and standing.verdict == "up"
+            current = self.verdicts.get(name)
+            is_up = current is not None and current.verdict == "up"
             if not is_up or self._share(present[name], now) == 100:
                 del self._returned[name]
 
@@ -161,14 +161,14 @@ class HealthState:
         return {relay.id: self._status(relay, now) for relay in relays}
 
     def _status(self, relay: Relay, now: datetime) -> RelayStatus:
-        standing = self.standings.get(relay.id)
+        current = self.verdicts.get(relay.id)
         measured: dict[str, object] = {}
-        if standing:
+        if current:
             measured = {
-                "verdict": standing.verdict,
-                "since": standing.since,
-                "reason": standing.reason,
-                "families": standing.families,
+                "verdict": current.verdict,
+                "since": current.since,
+                "reason": current.reason,
+                "families": current.families,
                 "vantages": self.judgement.words(relay.id),
                 "share": self._share(relay, now),
             }

@@ -127,10 +127,10 @@ class StatusLoop:
             return
         now, document = self._now(), plan.document
         for name in self.observations.evaluate(document.relays, now):
-            self._tell_turned(self.observations.standings[name], relay=name)
+            self._tell_turned(self.observations.verdicts[name], relay=name)
         attendance = self.observations.attendance
         for name in attendance.evaluate(document.transceivers, now):
-            self._tell_turned(attendance.standings[name], transceiver=name)
+            self._tell_turned(attendance.verdicts[name], transceiver=name)
         self._tell_doubts()
         new = Status(
             number=self._number + 1,
@@ -143,8 +143,8 @@ class StatusLoop:
         if status is None or self._due(status, new, local=local):
             self._publish(new, local=local)
 
-    def _tell_turned(self, standing: Verdict, **name: str) -> None:
-        log.info("verdict.changed", **name, verdict=standing.verdict, reason=standing.reason)
+    def _tell_turned(self, current: Verdict, **name: str) -> None:
+        log.info("verdict.changed", **name, verdict=current.verdict, reason=current.reason)
         self._save_soon.set()
 
     def _tell_doubts(self) -> None:
@@ -194,21 +194,21 @@ class StatusLoop:
         """Write what changed since the last time, unless another leads."""
         if not self.may_publish():
             return
-        standings, heard = dict(self.observations.standings), dict(self.observations.heard)
+        verdicts, heard = dict(self.observations.verdicts), dict(self.observations.heard)
         attended = self.observations.attendance.attended()
         changes = self._past.pending
         saved = self._saved, self._saved_reports, self._saved_attendance
-        if (standings, heard, attended) == saved and not changes:
+        if (verdicts, heard, attended) == saved and not changes:
             return
         async with AsyncSession(self._engine) as session, session.begin():
             if await session.scalar(select(LeaderRow.term)) != self._term:
                 return
-            await _save_verdicts(session, self._saved, standings)
+            await _save_verdicts(session, self._saved, verdicts)
             await _save_reports(session, self._saved_reports, heard)
             await save_attendance(session, self._saved_attendance, attended)
             await self._past.write(session, changes, self._now())
         self._past.written(changes)
-        self._saved, self._saved_reports = standings, heard
+        self._saved, self._saved_reports = verdicts, heard
         self._saved_attendance = attended
 
 

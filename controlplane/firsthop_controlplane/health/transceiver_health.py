@@ -43,7 +43,7 @@ class TransceiverHealth:
         A region may be lost whole, so that its sessions go elsewhere.
         """
         self.hearing: LastReports[TransceiverReport] = LastReports(started_at, stale_after_s)
-        self.standings: dict[str, Verdict] = {}
+        self.verdicts: dict[str, Verdict] = {}
         self._started_at = started_at
         self._noticed: dict[str, datetime] = {}
         """Since when we wait for one that registered and was never heard."""
@@ -51,15 +51,15 @@ class TransceiverHealth:
 
     def inherit(self, attended: Mapping[str, tuple[Received[TransceiverReport], Verdict]]) -> None:
         """Go on where the leader before ended."""
-        for name, (heard, standing) in attended.items():
-            self.hearing.heard[name], self.standings[name] = heard, standing
+        for name, (heard, current) in attended.items():
+            self.hearing.heard[name], self.verdicts[name] = heard, current
 
     def attended(self) -> dict[str, tuple[Received[TransceiverReport], Verdict]]:
         """Of those that were heard all that a next leader has to know."""
         return {
-            name: (heard, self.standings[name])
+            name: (heard, self.verdicts[name])
             for name, heard in self.hearing.heard.items()
-            if name in self.standings
+            if name in self.verdicts
         }
 
     def evaluate(self, transceivers: Iterable[Transceiver], now: datetime) -> set[str]:
@@ -81,7 +81,7 @@ class TransceiverHealth:
             if each.registered or not self._long_silent(name, now)
         }
         self.hearing.forget_all_but(known)
-        for kept in (self.standings, self._noticed):
+        for kept in (self.verdicts, self._noticed):
             for gone in kept.keys() - known:
                 del kept[gone]
 
@@ -106,13 +106,13 @@ class TransceiverHealth:
         if self.hearing.silence_s(name, now) > SILENT_AFTER_S:
             last = f"{heard.received_at:%Y-%m-%d %H:%M:%S}"
             return _Found("down", f"is silent; its last report came at {last} UTC")
-        standing = self.standings.get(name)
-        if standing is not None and not self.hearing.speaks(name):
-            return _Found(standing.verdict, standing.reason)
+        current = self.verdicts.get(name)
+        if current is not None and not self.hearing.speaks(name):
+            return _Found(current.verdict, current.reason)
         return _Found("up", "reports")
 
     def _before(self, name: str) -> Liveness:
-        return self.standings[name].verdict if name in self.standings else "unknown"
+        return self.verdicts[name].verdict if name in self.verdicts else "unknown"
 
     def _guarded(
         self, present: Mapping[str, Transceiver], found: Mapping[str, _Found], now: datetime
@@ -133,29 +133,29 @@ class TransceiverHealth:
         return self._guard.refused(fallen, counted, now.timestamp())
 
     def _stand(self, name: str, found: _Found, now: datetime) -> bool:
-        standing = self.standings.get(name)
-        if standing is None and found.verdict == "unknown":
+        current = self.verdicts.get(name)
+        if current is None and found.verdict == "unknown":
             return False
-        if standing is not None and standing.verdict == found.verdict:
-            if standing.reason != found.reason:
-                self.standings[name] = Verdict(found.verdict, standing.since, found.reason)
+        if current is not None and current.verdict == found.verdict:
+            if current.reason != found.reason:
+                self.verdicts[name] = Verdict(found.verdict, current.since, found.reason)
             return False
-        self.standings[name] = Verdict(found.verdict, now, found.reason)
+        self.verdicts[name] = Verdict(found.verdict, now, found.reason)
         return True
 
     def statuses(
         self, transceivers: Iterable[Transceiver], now: datetime
     ) -> dict[str, RelayStatus]:
         """What edges are told of those that report, in the order of their ids."""
-        known = sorted((each.id, each) for each in transceivers if each.id in self.standings)
+        known = sorted((each.id, each) for each in transceivers if each.id in self.verdicts)
         return {name: self._status(each, now) for name, each in known}
 
     def _status(self, transceiver: Transceiver, now: datetime) -> RelayStatus:
-        standing = self.standings[transceiver.id]
+        current = self.verdicts[transceiver.id]
         said: dict[str, object] = {
-            "verdict": standing.verdict,
-            "since": standing.since,
-            "reason": standing.reason,
+            "verdict": current.verdict,
+            "since": current.since,
+            "reason": current.reason,
         }
         heard = self.hearing.fresh(transceiver.id, now)
         if heard is not None:

@@ -13,7 +13,12 @@ from datetime import UTC, datetime
 from firsthop_steering.feed.reports import ProbeReport
 from firsthop_steering.feed.snapshot import VantageVerdict
 from firsthop_steering.health.families import RelayAddress, probed, together
-from firsthop_steering.health.quorum import AddressView, self_excluded, sight, vantage_words
+from firsthop_steering.health.quorum import (
+    AddressView,
+    self_excluded,
+    updated_view,
+    views_of_vantages,
+)
 from firsthop_steering.plan.model import Family, Liveness, Relay
 
 NOBODY: frozenset[str] = frozenset()
@@ -48,7 +53,7 @@ class VantageViews:
         checks = self._checks[prober] = {}
         for view in report.views:
             address = view.relay, view.family
-            self._views.setdefault(address, {})[prober] = sight(
+            self._views.setdefault(address, {})[prober] = updated_view(
                 old.get(address),
                 view.verdict,
                 checked_at=view.checked_at.timestamp() - ahead_s,
@@ -80,7 +85,7 @@ class VantageViews:
         self, address: RelayAddress, relay: Relay, before: Mapping[str, AddressView], at: float
     ) -> dict[str, AddressView]:
         probe = relay.probe
-        return vantage_words(
+        return views_of_vantages(
             self._views.get(address, {}),
             self._vantage_of,
             before=before,

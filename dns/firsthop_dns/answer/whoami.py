@@ -74,7 +74,7 @@ def _decision(
 ) -> str:
     answer, scope = service.choose(client, resolver)
     said = service.table.answers[answer]
-    words = [_word(service.table.standings[relay], now) for relay in said.relays]
+    words = [_word(service.table.answer_reasons[relay], now) for relay in said.relays]
     return (
         f"service={service.table.id} region={said.region or 'none'} outcome={said.outcome}"
         f" answer={answer} scope={scope} relays={','.join(said.relays) or 'none'}"

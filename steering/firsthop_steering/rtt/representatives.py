@@ -28,13 +28,13 @@ def represented(prefix: int) -> int:
 def folded(entries: Entries) -> Entries:
     """One entry a prefix and region: the clients' and the representatives' mean, by counts."""
     mark = np.uint64(_MARK)
-    stands = entries.prefixes >= mark
-    if not stands.any():
+    availability = entries.prefixes >= mark
+    if not availability.any():
         return entries
-    prefixes = np.where(stands, entries.prefixes ^ mark, entries.prefixes)
+    prefixes = np.where(availability, entries.prefixes ^ mark, entries.prefixes)
     keys = prefixes << np.uint64(REGION_BITS) | entries.regions.astype(np.uint64)
     kept, which = np.unique(keys, return_inverse=True)
-    count = np.where(stands, np.minimum(entries.count, MOST_REPRESENTATIVE), entries.count)
+    count = np.where(availability, np.minimum(entries.count, MOST_REPRESENTATIVE), entries.count)
     total = np.bincount(which, weights=count).astype(np.float64)
 
     def mean(values: Floats) -> Floats:

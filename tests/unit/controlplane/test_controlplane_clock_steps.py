@@ -55,7 +55,7 @@ class World:
                 )
                 self._observations.receive_results(report, now)
             if self._observations.evaluate([RELAY], now):
-                self.turned.append((second, self._observations.standings["r"].verdict))
+                self.turned.append((second, self._observations.verdicts["r"].verdict))
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, 3600.0])

@@ -48,8 +48,8 @@ class Fleet:
             said = ProbeReport(prober=vantage, vantage=vantage, sent_at=now, views=views)
             assert self.observations.receive_results(said, now)
         self.observations.evaluate(self.relays, now)
-        standings = self.observations.standings
-        return {name for name, standing in standings.items() if standing.verdict == "down"}
+        verdicts = self.observations.verdicts
+        return {name for name, verdict in verdicts.items() if verdict.verdict == "down"}
 
     @property
     def guarded(self) -> set[Guarded]:

@@ -45,7 +45,7 @@ def _report(
 
 def _verdict(observations: HealthState, at: float) -> str:
     observations.evaluate([RELAY], _at(at))
-    return observations.standings["r"].verdict
+    return observations.verdicts["r"].verdict
 
 
 def test_a_report_replaces_the_one_before() -> None:
@@ -88,8 +88,8 @@ def test_rarely_checked_relays_are_not_stale_between_checks() -> None:
     observations.receive_results(_report("b", "up", 0), _at(0))
     observations.receive_results(_report("c", "up", 150), _at(150))
     observations.evaluate([rare], _at(150))
-    assert observations.standings["r"].verdict == "up"
-    assert "2 of 3" in observations.standings["r"].reason
+    assert observations.verdicts["r"].verdict == "up"
+    assert "2 of 3" in observations.verdicts["r"].reason
 
 
 def test_after_a_restart_verdicts_stand_until_the_probers_had_time() -> None:
@@ -101,7 +101,7 @@ def test_after_a_restart_verdicts_stand_until_the_probers_had_time() -> None:
     for prober in ("b", "c"):
         observations.receive_results(_report(prober, "up", 101.5), _at(101.5))
     assert _verdict(observations, 103.5) == "up"
-    assert observations.standings["r"].since == _at(5)
+    assert observations.verdicts["r"].since == _at(5)
 
 
 def test_agents_words_count_in_order_and_for_a_while() -> None:
@@ -129,7 +129,7 @@ def test_what_left_the_plan_is_forgotten() -> None:
     observations.receive_report("r", report, _at(0))
     assert _verdict(observations, 0) == "down"
     observations.evaluate([], _at(1))
-    assert (observations.standings, observations.heard) == ({}, {})
+    assert (observations.verdicts, observations.heard) == ({}, {})
     assert _verdict(observations, 2) == "unknown"
 
 

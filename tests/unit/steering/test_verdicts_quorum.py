@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.health.quorum import AddressView, count, self_excluded, sight, vantage_words
+from firsthop_steering.health.quorum import (
+    AddressView,
+    count,
+    self_excluded,
+    updated_view,
+    views_of_vantages,
+)
 from firsthop_steering.health.verdicts import Liveness
 
 NOW = 1_000_000.0
@@ -30,7 +36,7 @@ def word(
     """What one vantage says whose probers say `verdicts`; None: nothing fresh."""
     views = {f"p{i}": seen(each, age_s) for i, each in enumerate(verdicts)}
     last = {} if before is None else {"v": seen(before)}
-    words = vantage_words(
+    words = views_of_vantages(
         views, dict.fromkeys(views, "v"), before=last, now=NOW, stale_after_s=10.0
     )
     return words["v"].verdict if words else None
@@ -169,7 +175,9 @@ def after(outcomes: str, *, every_s: float = 1.0) -> AddressView:
     for at, outcome in enumerate(outcomes):
         cause = state.cause if state and outcome == "=" else "x" * (outcome == "-")
         down: Liveness = "down" if outcome == "-" else "up"
-        state = sight(state, down, checked_at=at * every_s, cause=cause, is_new=outcome != "=")
+        state = updated_view(
+            state, down, checked_at=at * every_s, cause=cause, is_new=outcome != "="
+        )
     assert state is not None
     return state
 
@@ -182,8 +190,8 @@ def test_sightings_count_checks_not_reports() -> None:
     assert 1.8 < after("+---+").alternations < 2.0
     assert after("+-+-+-+-+-").alternations > 5
     assert after("+-+", every_s=300).alternations == pytest.approx(1, abs=1e-5)
-    passed_once = sight(after("+---"), "down", checked_at=9.0, cause="", is_new=True)
-    again = sight(passed_once, "down", checked_at=10.0, cause="x", is_new=True)
+    passed_once = updated_view(after("+---"), "down", checked_at=9.0, cause="", is_new=True)
+    again = updated_view(passed_once, "down", checked_at=10.0, cause="x", is_new=True)
     assert (passed_once.unbroken, again.unbroken, again.failures) == (False, False, 1)
 
 
@@ -191,5 +199,5 @@ def test_sightings_count_checks_not_reports() -> None:
 def test_clock_steps_do_no_harm(step_s: float) -> None:
     """Backwards is no time at all, far ahead is an hour: nothing overflows, nothing grows."""
     before = after("+-+-")
-    later = sight(before, "up", checked_at=3 + step_s, cause="", is_new=True)
+    later = updated_view(before, "up", checked_at=3 + step_s, cause="", is_new=True)
     assert 1.0 <= later.alternations <= before.alternations + 1

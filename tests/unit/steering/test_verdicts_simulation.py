@@ -13,7 +13,7 @@ import pytest
 
 from firsthop_steering.health.damping import Damping, hold, turned
 from firsthop_steering.health.families import together
-from firsthop_steering.health.quorum import AddressView, count, sight
+from firsthop_steering.health.quorum import AddressView, count, updated_view
 from firsthop_steering.health.verdicts import Liveness, Streak, observe
 from firsthop_steering.plan.model import Probe
 
@@ -37,7 +37,7 @@ class Simulated:
         """One second: what the checks of each vantage found; the last may say `lie` instead."""
         for i, passed in enumerate(outcomes):
             streak = self._streaks[i] = observe(self._streaks[i], passed, RISE, FALL)
-            self._words["abc"[i]] = sight(
+            self._words["abc"[i]] = updated_view(
                 self._words.get("abc"[i]),
                 streak.verdict if i < 2 or lie is None else lie,
                 checked_at=float(self.second),
