@@ -104,7 +104,7 @@ def drawn(
 
 def _open(view: AllocatorView, decision: Decision) -> Iterator[Pick]:
     """The first relay of each region that may be looked at: not one that the planner charges."""
-    told = view.steering.status.relays
+    statuses = view.steering.status.relays
     availabilities = view.steering.candidates_up(decision.service, "relays").availabilities
     for candidate in decision.preferences:
         if candidate.price_us:
@@ -115,6 +115,6 @@ def _open(view: AllocatorView, decision: Decision) -> Iterator[Pick]:
             relay = each.relay
             now = availabilities[relay.id]
             whole = now.share == 100 and now.verdict != "down"
-            if whole and may_be_explored(relay, told.get(relay.id, _UNKNOWN)):
+            if whole and may_be_explored(relay, statuses.get(relay.id, _UNKNOWN)):
                 yield each, candidate
                 break

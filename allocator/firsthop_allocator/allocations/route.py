@@ -68,7 +68,7 @@ class SessionRoute:
     offers: tuple[Offer, ...]
     transceiver_region: str
     wire_id: int
-    place: ClientLocation
+    location: ClientLocation
     reason: str
     explored: tuple[str, ...]
     """Regions of the last relays, which are there to be learned of."""

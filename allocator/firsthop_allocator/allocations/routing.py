@@ -184,7 +184,7 @@ def _route(
         offers=offers,
         transceiver_region=media,
         wire_id=wire_id,
-        place=tables.place(cell),
+        location=tables.location(cell),
         reason=reason,
         explored=regions,
         text=text,

@@ -20,15 +20,15 @@ def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dic
     those that are out."""
     client = view.steering.topology.client(subject.address)
     decision = view.steering.decide(service, client)
-    place = view.tables.place(client.cell)
+    location = view.tables.location(client.cell)
     out = [each for each in decision.ranking.candidates if each.ineligible_reason]
     return {
         "service": service.id,
         "client": {
             "ip": str(subject.address),
-            "country": place.country,
-            "latitude": place.latitude,
-            "longitude": place.longitude,
+            "country": location.country,
+            "latitude": location.latitude,
+            "longitude": location.longitude,
             "source": subject.source,
         },
         "decision": {

@@ -130,7 +130,7 @@ def _mint(
 ) -> Iterator[Opening]:
     size = ufrag.ENTROPY_LENGTH
     chance = request.chance(entropy[MAX_ATTEMPTS * size :])
-    for place, (region, transceiver) in enumerate(asked):
+    for index, (region, transceiver) in enumerate(asked):
         excluded = request.exclude_relays
         route = find_route(view, service, client, pinned=region, excluded=excluded, chance=chance)
         if isinstance(route, AllocationRefused):  # a region without a wire id
@@ -140,7 +140,7 @@ def _mint(
             region=route.wire_id,
             transceiver=transceiver.wire_id or 0,
             expires_at=now + timedelta(seconds=request.ttl),
-            entropy=entropy[place * size : (place + 1) * size],
+            entropy=entropy[index * size : (index + 1) * size],
         )
         key = region_password_key(view.keys.masters[credential.key_id], route.wire_id)
         token = make_token(credential.ufrag, key)
