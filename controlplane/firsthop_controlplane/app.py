@@ -164,7 +164,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     loop = StatusLoop(
         engine,
         feed,
-        lambda now: _observations(settings, now),
+        lambda now: _health_state(settings, now),
         interval_s=settings.status_interval_s,
         now=parts.now,
         past=Past(kept),
@@ -217,7 +217,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         on_plan=loop.wake,
         publish=parts.publish,
     )
-    foresight = ChangeImpact(
+    change_impact = ChangeImpact(
         feed,
         parts.explain,
         guard_share=settings.guard_share,
@@ -226,8 +226,8 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     return Deps(
         settings=settings,
         engine=engine,
-        revisions=Revisions(engine, parts.now, foresight),
-        foresight=foresight,
+        revisions=Revisions(engine, parts.now, change_impact),
+        change_impact=change_impact,
         guidance_past=GuidancePast(engine),
         explaining_past=asyncio.Lock(),
         feed=feed,
@@ -249,10 +249,10 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     )
 
 
-def _observations(settings: Settings, now: datetime) -> HealthState:
+def _health_state(settings: Settings, now: datetime) -> HealthState:
     """Nothing seen yet."""
     return HealthState(
-        judgement=Verdicts(
+        verdict_rules=Verdicts(
             settings.stale_after_s, Shares(settings.depool_region_share, settings.depool_share)
         ),
         started_at=now,
@@ -265,7 +265,7 @@ def _departures(deps: Deps) -> Departures:
     return Departures(
         deps.revisions,
         deps.feed,
-        lambda: deps.observations,
+        lambda: deps.health_state,
         may_remove=deps.election.may_publish,
         now=deps.now,
     )

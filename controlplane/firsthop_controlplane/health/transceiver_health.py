@@ -42,7 +42,7 @@ class TransceiverHealth:
 
         A region may be lost whole, so that its sessions go elsewhere.
         """
-        self.hearing: LastReports[TransceiverReport] = LastReports(started_at, stale_after_s)
+        self.last_reports: LastReports[TransceiverReport] = LastReports(started_at, stale_after_s)
         self.verdicts: dict[str, Verdict] = {}
         self._started_at = started_at
         self._noticed: dict[str, datetime] = {}
@@ -51,14 +51,14 @@ class TransceiverHealth:
 
     def inherit(self, attended: Mapping[str, tuple[Received[TransceiverReport], Verdict]]) -> None:
         """Go on where the leader before ended."""
-        for name, (heard, current) in attended.items():
-            self.hearing.heard[name], self.verdicts[name] = heard, current
+        for name, (received, current) in attended.items():
+            self.last_reports.reports[name], self.verdicts[name] = received, current
 
     def attended(self) -> dict[str, tuple[Received[TransceiverReport], Verdict]]:
         """Of those that were heard all that a next leader has to know."""
         return {
-            name: (heard, self.verdicts[name])
-            for name, heard in self.hearing.heard.items()
+            name: (received, self.verdicts[name])
+            for name, received in self.last_reports.reports.items()
             if name in self.verdicts
         }
 
@@ -66,7 +66,7 @@ class TransceiverHealth:
         """Judge every transceiver again; those whose verdict turned."""
         present = {each.id: each for each in transceivers}
         self._forget(present, now)
-        self.hearing.follow_clock(now)
+        self.last_reports.follow_clock(now)
         found = {name: self._judge(each, now) for name, each in present.items()}
         for name, why in self._guarded(present, found, now).items():
             before = self._before(name)
@@ -80,34 +80,34 @@ class TransceiverHealth:
             for name, each in present.items()
             if each.registered or not self._long_silent(name, now)
         }
-        self.hearing.forget_all_but(known)
+        self.last_reports.forget_all_but(known)
         for kept in (self.verdicts, self._noticed):
             for gone in kept.keys() - known:
                 del kept[gone]
 
     def _long_silent(self, name: str, now: datetime) -> bool:
-        heard = self.hearing.heard.get(name)
-        last = self._noticed.get(name, now) if heard is None else heard.received_at
+        received = self.last_reports.reports.get(name)
+        last = self._noticed.get(name, now) if received is None else received.received_at
         return now - last >= GONE_AFTER and now - self._started_at >= SURE_AFTER
 
     def _judge(self, transceiver: Transceiver, now: datetime) -> _Found:
         name = transceiver.id
-        heard = self.hearing.heard.get(name)
-        if heard is None:
+        received = self.last_reports.reports.get(name)
+        if received is None:
             if not transceiver.registered:
                 return _Found("unknown", "")
             waited_s = (now - self._noticed.setdefault(name, now)).total_seconds()
             if waited_s <= SILENT_AFTER_S:
                 return _Found(self._before(name), "it registered, and has not reported yet")
             return _Found("down", "it registered, and never reported")
-        stops_at = heard.report.stops_at
+        stops_at = received.report.stops_at
         if stops_at is not None and stops_at <= now:
             return _Found("down", f"ended at {stops_at:%H:%M:%S} UTC, as it said", own_word=True)
-        if self.hearing.silence_s(name, now) > SILENT_AFTER_S:
-            last = f"{heard.received_at:%Y-%m-%d %H:%M:%S}"
+        if self.last_reports.silence_s(name, now) > SILENT_AFTER_S:
+            last = f"{received.received_at:%Y-%m-%d %H:%M:%S}"
             return _Found("down", f"is silent; its last report came at {last} UTC")
         current = self.verdicts.get(name)
-        if current is not None and not self.hearing.speaks(name):
+        if current is not None and not self.last_reports.speaks(name):
             return _Found(current.verdict, current.reason)
         return _Found("up", "reports")
 
@@ -157,16 +157,16 @@ class TransceiverHealth:
             "since": current.since,
             "reason": current.reason,
         }
-        heard = self.hearing.fresh(transceiver.id, now)
-        if heard is not None:
-            report = heard.report
+        received = self.last_reports.fresh(transceiver.id, now)
+        if received is not None:
+            report = received.report
             capacity = report.capacity or transceiver.capacity
             said |= {
                 "draining": report.draining,
                 "stops_at": report.stops_at,
                 "sessions": report.sessions,
                 "load": report.sessions / capacity if capacity else None,
-                "reported_at": heard.received_at,
+                "reported_at": received.received_at,
             }
         return RelayStatus.model_validate(said)
 

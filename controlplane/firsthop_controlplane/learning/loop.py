@@ -145,8 +145,8 @@ class LatencyLoop:
         """Reads what the leader before left, and goes on from there."""
         term, memory = self._term, Memory()
         plan, guidance = self._feed.plan, self._feed.guidance
-        heard = guidance.within(plan.lineage).latency if plan is not None else None
-        latency = await self.history.begin(heard)
+        received = guidance.within(plan.lineage).latency if plan is not None else None
+        latency = await self.history.begin(received)
         try:
             await asyncio.to_thread(memory.restore, await store.load_parts(self._engine))
         except (ValueError, zlib.error) as error:  # begin anew rather than never

@@ -103,10 +103,10 @@ def views_of_vantages(
 
 
 def _majority_view(views: Sequence[AddressView], previous: Liveness) -> AddressView:
-    said = Counter(view.verdict for view in views)
+    summary = Counter(view.verdict for view in views)
     verdict = previous
-    if said["up"] != said["down"]:
-        verdict = "up" if said["up"] > said["down"] else "down"
+    if summary["up"] != summary["down"]:
+        verdict = "up" if summary["up"] > summary["down"] else "down"
     causes = sorted(view.cause for view in views if view.verdict == verdict and view.cause)
     return AddressView(
         verdict,
@@ -133,10 +133,10 @@ def self_excluded(views: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
     every = list(views)
     down: Counter[str] = Counter()
     contradicted: Counter[str] = Counter()
-    for said in every:
-        verdicts = [view.verdict for view in said.values()]
+    for summary in every:
+        verdicts = [view.verdict for view in summary.values()]
         if "down" in verdicts:
-            downs = [vantage for vantage, view in said.items() if view.verdict == "down"]
+            downs = [vantage for vantage, view in summary.items() if view.verdict == "down"]
             down.update(downs)
             if verdicts.count("up") > len(downs) - 1:
                 contradicted.update(downs)
@@ -145,9 +145,9 @@ def self_excluded(views: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
         return frozenset()
     known = Counter(
         vantage
-        for said in every
-        for vantage in suspects & said.keys()
-        if said[vantage].verdict != "unknown"
+        for summary in every
+        for vantage in suspects & summary.keys()
+        if summary[vantage].verdict != "unknown"
     )
     return frozenset(
         vantage
@@ -161,7 +161,7 @@ class Count(NamedTuple):
     """What the vantages that count say together, and the sentence that explains it."""
 
     verdict: Liveness
-    said: str
+    summary: str
     causes: str
     """Up to CAUSES_SHOWN of those who say down, each with its vantage; may be empty."""
     counted: tuple[AddressView, ...]
@@ -180,8 +180,8 @@ def count(views: Mapping[str, AddressView], excluded: frozenset[str], previous: 
     total = len(counted)
     if not total:
         return Count(previous, f"no vantage counts; frozen as {previous}{aside}", "", ())
-    said = [view.verdict for view in counted.values()]
-    up = said.count("up")
+    summary = [view.verdict for view in counted.values()]
+    up = summary.count("up")
     down: list[str] = []
     if up < total:  # of thousands nearly all are up everywhere
         down = [name for name, view in counted.items() if view.verdict == "down"]

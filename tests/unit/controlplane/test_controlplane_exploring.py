@@ -139,9 +139,9 @@ def test_nobody_looks_where_there_is_nobody_or_nothing() -> None:
 def test_prefixes_with_a_row_have_a_promise_of_their_own() -> None:
     """By demand, where there is some; else by samples."""
     rows = [("10.1.1.0/24", "fra", 60.0), ("10.1.2.0/24", "fra", 60.0)]
-    heard = found(rows=[*rows, *rows[:1] * 3], times=5)
-    assert heard.prefixes.keys() == {"10.1.1.0/24", "10.1.2.0/24"}
-    assert heard.places == {}
+    reports = found(rows=[*rows, *rows[:1] * 3], times=5)
+    assert reports.prefixes.keys() == {"10.1.1.0/24", "10.1.2.0/24"}
+    assert reports.places == {}
     groups = np.array([parse_prefix("10.1.2.0/24"), CELL], dtype=np.uint64)
     wanted = wanted_of(DemandClients(("relay",) * 2, groups, np.array([1.0, 1.0])))
     asked = found(wanted, rows, times=5)

@@ -74,8 +74,8 @@ def test_one_of_three_never_decides(agreed: Liveness, lie: Liveness, previous: L
     """Whatever the third says, two that agree have their way; of two undecided nothing follows."""
     expected = previous if agreed == "unknown" else agreed
     for order in permutations(["a", "b", "liar"]):
-        said: dict[str, Liveness] = {each: lie if each == "liar" else agreed for each in order}
-        assert counted(said, previous) == expected
+        summary: dict[str, Liveness] = {each: lie if each == "liar" else agreed for each in order}
+        assert counted(summary, previous) == expected
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_no_vantage_is_excluded_that_another_confirms(
 def test_the_excluded_do_not_count_and_are_named() -> None:
     words = {"a": seen("up"), "b": seen("down", cause="timeout"), "c": seen("down")}
     without = count(words, frozenset("c"), "up")
-    assert (without.verdict, without.said) == (
+    assert (without.verdict, without.summary) == (
         "up",
         "up at 1, down at 1 of 2 vantages; stays up; excluded: c",
     )
     nobody = count({"c": seen("down")}, frozenset("c"), "up")
-    assert (nobody.verdict, nobody.said, nobody.counted) == (
+    assert (nobody.verdict, nobody.summary, nobody.counted) == (
         "up",
         "no vantage counts; frozen as up; excluded: c",
         (),
@@ -162,10 +162,10 @@ def test_the_excluded_do_not_count_and_are_named() -> None:
 def test_sentences_name_up_to_three_causes() -> None:
     """By vantage, in the order of the alphabet, cut to a length."""
     words = {name: seen("down", cause=f"{name} failed " + "x" * 200) for name in "dcba"}
-    said = count(words, frozenset(), "up")
-    assert said.said == "down at 4 of 4 vantages"
-    assert [each[:11] for each in said.causes.split(", ")] == [f"{v}: {v} failed" for v in "abc"]
-    assert len(said.causes) < 300
+    summary = count(words, frozenset(), "up")
+    assert summary.summary == "down at 4 of 4 vantages"
+    assert [each[:11] for each in summary.causes.split(", ")] == [f"{v}: {v} failed" for v in "abc"]
+    assert len(summary.causes) < 300
     assert count({"a": seen("up")}, frozenset(), "down")[1:3] == ("up at 1 of 1 vantages", "")
 
 
