@@ -67,10 +67,10 @@ def _world(seed: int, kinds: Counter[str]) -> None:
         kinds[f"outcome {answer.outcome}"] += 1
         kinds["override"] += decision.ranking.rule is not None
         kinds["kept by weight"] += bool(decision.chosen)
-        if decision.walk:
-            kinds[f"RTT by {decision.walk[0].rtt_source}"] += 1
+        if decision.preferences:
+            kinds[f"RTT by {decision.preferences[0].rtt_source}"] += 1
         ties = decision.ranking.ties
-        priced = any(each.price_us for each in decision.walk)
+        priced = any(each.price_us for each in decision.preferences)
         kinds["priced"] += priced
         kinds["order by what the bucket pays"] += bool(priced and ties)
         sites, up = steering.topology.pools["relays"], steering.candidates_up(service, "relays").up

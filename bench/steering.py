@@ -124,7 +124,7 @@ class Life:
         regions = self.order.held[prefixes, 0]
         curious = np.flatnonzero(self.draw.random(len(prefixes)) < self.exploration.rates[prefixes])
         extra = exploration.choose(
-            self.exploration.promise_ms[prefixes[curious]],
+            self.exploration.gain_ms[prefixes[curious]],
             self.draw.random((len(curious), exploration.CANDIDATES)),
         )
         self.explored += int((extra[:, 0] >= 0).sum())

@@ -64,7 +64,7 @@ from firsthop_controlplane.store.engine import (
 )
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_ice.ufrag import mint_probe_credential
-from firsthop_steering.decision.availability import unwilling
+from firsthop_steering.decision.availability import unavailable_transceivers
 from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 from firsthop_steering.feed.token_bucket import TokenBuckets
 from firsthop_steering.health.depool import Shares
@@ -164,7 +164,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     loop = StatusLoop(
         engine,
         feed,
-        lambda now: _observations(settings, now),
+        lambda now: _health_state(settings, now),
         interval_s=settings.status_interval_s,
         now=parts.now,
         past=Past(kept),
@@ -217,7 +217,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         on_plan=loop.wake,
         publish=parts.publish,
     )
-    foresight = ChangeImpact(
+    change_impact = ChangeImpact(
         feed,
         parts.explain,
         guard_share=settings.guard_share,
@@ -226,8 +226,8 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     return Deps(
         settings=settings,
         engine=engine,
-        revisions=Revisions(engine, parts.now, foresight),
-        foresight=foresight,
+        revisions=Revisions(engine, parts.now, change_impact),
+        change_impact=change_impact,
         guidance_past=GuidancePast(engine),
         explaining_past=asyncio.Lock(),
         feed=feed,
@@ -241,7 +241,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         planning=planner,
         measures=Measures(feed, election, latency),
         registering=TokenBuckets(
-            at_once=MAX_REGISTERED, every_s=REGISTER_EVERY_S, most_keys=MAX_REGISTERING
+            at_once=MAX_REGISTERED, every_s=REGISTER_EVERY_S, max_keys=MAX_REGISTERING
         ),
         now=parts.now,
         mint_probe=parts.mint_probe,
@@ -249,10 +249,10 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     )
 
 
-def _observations(settings: Settings, now: datetime) -> HealthState:
+def _health_state(settings: Settings, now: datetime) -> HealthState:
     """Nothing seen yet."""
     return HealthState(
-        judgement=Verdicts(
+        verdict_rules=Verdicts(
             settings.stale_after_s, Shares(settings.depool_region_share, settings.depool_share)
         ),
         started_at=now,
@@ -265,7 +265,7 @@ def _departures(deps: Deps) -> Departures:
     return Departures(
         deps.revisions,
         deps.feed,
-        lambda: deps.observations,
+        lambda: deps.health_state,
         may_remove=deps.election.may_publish,
         now=deps.now,
     )
@@ -343,10 +343,10 @@ async def _follow_transceivers(deps: Deps, parts: Parts) -> None:
     feed, known = deps.feed, frozenset[str]()
     while True:
         plan, keys, status = feed.plan, feed.keys, feed.status
-        if plan and keys and status and unwilling(status) != known:
+        if plan and keys and status and unavailable_transceivers(status) != known:
             try:
                 parts.publish(plan, keys, status)
-                known = unwilling(status)
+                known = unavailable_transceivers(status)
             except Exception as error:
                 log.warning("publication.failed", reason=f"{type(error).__name__}: {error}")
         await feed.published.heard()

@@ -42,7 +42,7 @@ class Deps:
     settings: Settings
     engine: AsyncEngine
     revisions: Revisions
-    foresight: ChangeImpact
+    change_impact: ChangeImpact
     guidance_past: GuidancePast
     """Prices and latency of past moments."""
     explaining_past: asyncio.Lock
@@ -64,9 +64,9 @@ class Deps:
     explain: Explain | None
 
     @property
-    def observations(self) -> HealthState:
+    def health_state(self) -> HealthState:
         """What is seen under the present leadership; empty where another leads."""
-        return self.status_loop.observations
+        return self.status_loop.health_state
 
     async def principal(self, secret: str) -> Principal | None:
         """Whose token it is: from memory, so that it works without the database, else from there.

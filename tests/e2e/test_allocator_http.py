@@ -31,7 +31,7 @@ from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
 from firsthop_ice.ufrag import Decoded, decode
 from firsthop_steering.feed.exploration_targets import ExplorationTarget, ExplorationTargets
 from firsthop_steering.feed.snapshot import Latency
-from firsthop_steering.rtt.exploration import MAX_OF_GROUP
+from firsthop_steering.rtt.exploration import MAX_GROUP_SHARE
 from worlds import NOW, status_of
 
 pytestmark = pytest.mark.e2e
@@ -180,7 +180,7 @@ async def test_readiness_and_health() -> None:
 async def test_the_share_explores_and_is_counted() -> None:
     """Nobody before the share is earned; then one, which says what it carries."""
     gain = {"iad": 5.0}
-    promise = ExplorationTarget(rate=MAX_OF_GROUP, gain_ms=gain)
+    promise = ExplorationTarget(rate=MAX_GROUP_SHARE, gain_ms=gain)
     explore = ExplorationTargets(share=0.2, places={"52.5000,13.4000": promise})
     latency = Latency(number=1, lineage="test", created_at=NOW, explore=explore)
     near = [{**each, "region": "fra"} if each["region"] == "gru" else each for each in RELAYS]

@@ -228,13 +228,13 @@ async def test_who_registered_and_is_gone_leaves_the_plan(
     made = (await put(deployed, token)).body
     now = datetime.now(UTC) + timedelta(days=2)
     observed = HealthState(
-        judgement=Verdicts(10.0, Shares()),
+        verdict_rules=Verdicts(10.0, Shares()),
         started_at=now - timedelta(hours=1),
         report_stale_after_s=30.0,
         settle_s=3.0,
     )
     old = TransceiverReport(sequence=1, sent_at=now - timedelta(hours=25))
-    observed.attendance.hearing.receive("eu-1", old, now - timedelta(hours=25))
+    observed.transceiver_health.last_reports.receive("eu-1", old, now - timedelta(hours=25))
     database = create_engine(database_url, application="test", statement_timeout_s=5)
     feed = Feed(Ed25519PrivateKey.generate())
     plan = (await deployed.get("/v1/document")).body

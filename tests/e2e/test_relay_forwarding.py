@@ -221,7 +221,7 @@ async def test_a_reserve_of_descriptors_is_kept() -> None:
             f"routes: [{{region: {REGION}, upstreams: [{{host: {name}, port: {port}}}]}}]"
         )
         server = RelayServer(
-            FlowTable(keys=RouteKeys.from_keyset(keys), routes=routes), most_files=1
+            FlowTable(keys=RouteKeys.from_keyset(keys), routes=routes), max_files=1
         )
         server.listen(bind_udp(host, 3478))
         server.start()

@@ -72,7 +72,7 @@ async def relay(
     route = f"{{region: {REGION}, upstreams: [{{host: {name}, port: {port}}}]}}"
     table = FlowTable(keys=RouteKeys.from_keyset(keys), routes=read_routes(f"routes: [{route}]"))
     server = RelayServer(
-        table, most_files=100, clock=lambda: datetime.now(UTC) + timedelta(seconds=later)
+        table, max_files=100, clock=lambda: datetime.now(UTC) + timedelta(seconds=later)
     )
     server.listen(bind_udp(host, 3478))
     shared = SharedFlows(server, memory)

@@ -88,7 +88,7 @@ class Allocation:
         return b"".join(
             (
                 head.encode(),
-                route.place.text,
+                route.location.text,
                 f',"source":"{request.source}"}},'.encode(),
                 route.relays,
                 b",",

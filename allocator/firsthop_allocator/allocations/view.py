@@ -24,7 +24,7 @@ from firsthop_ice.ufrag import CredentialKeys
 from firsthop_steering.decision.availability import FAMILIES
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import domains_apart
-from firsthop_steering.decision.rendezvous import BUCKETS, races
+from firsthop_steering.decision.rendezvous import BUCKETS, rendezvous_draws
 from firsthop_steering.decision.topology import Endpoint, Topology
 from firsthop_steering.plan.document import Document
 from firsthop_steering.plan.model import Relay, Service, State, Transceiver
@@ -38,7 +38,7 @@ SDP_MLINE_INDEX = 0
 _UFRAG, _PASSWORD = "{ufrag}", "{password}"
 """Where the credential goes; no slug, address or ICE character is a brace."""
 _ORDERS = 1 << 10  # sets of relays, each with 1,024 references to a few orders
-_PLACES = 1 << 16  # small values; a miss costs 15 us
+_CACHED_LOCATIONS = 1 << 16  # small values; a miss costs 15 us
 _RELAY_SETS = 1 << 12  # texts of 3 kB
 _ROUTES = 1 << 15  # texts of 1 kB
 
@@ -75,8 +75,8 @@ class PlanTables:
         self.default_service: Service | None = min(steered, key=lambda each: each.id, default=None)
         """The one that a request without a service is for: the first by id."""
         self.orders = lru_cache(_ORDERS)(self._orders)
-        self.distance_km = lru_cache(_PLACES)(self._distance_km)
-        self.place = lru_cache(_PLACES)(self._place)
+        self.distance_km = lru_cache(_CACHED_LOCATIONS)(self._distance_km)
+        self.location = lru_cache(_CACHED_LOCATIONS)(self._location)
         self.session_text = lru_cache(_RELAY_SETS)(self._session_text)
 
     def _orders(self, usable: tuple[Endpoint, ...], turn: bool) -> RelayOrders:
@@ -86,14 +86,14 @@ class PlanTables:
         field = [each for each in usable if each.id in named]
         if not field:
             return ((),) * BUCKETS
-        arrivals = np.stack([races(each.id, each.weight) for each in field])
+        arrivals = np.stack([rendezvous_draws(each.id, each.weight) for each in field])
         kept: dict[tuple[int, ...], tuple[ReachableRelay, ...]] = {}
         orders = []
-        for places in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):
-            if places not in kept:
-                ordered = domains_apart([field[place] for place in places])
-                kept[places] = tuple(self._reachable(each, named) for each in ordered)
-            orders.append(kept[places])
+        for order in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):
+            if order not in kept:
+                ordered = domains_apart([field[index] for index in order])
+                kept[order] = tuple(self._reachable(each, named) for each in ordered)
+            orders.append(kept[order])
         return tuple(orders)
 
     def _reachable(self, endpoint: Endpoint, named: Mapping[str, Relay]) -> ReachableRelay:
@@ -109,7 +109,7 @@ class PlanTables:
         """Great circle from a cell to a relay region, to 100 m."""
         return round(self.topology.distance_km("relays", self.region_index[region], cell), 1)
 
-    def _place(self, cell: int | None) -> ClientLocation:
+    def _location(self, cell: int | None) -> ClientLocation:
         """The place of a cell; coordinates to 4 decimals, which is 11 m."""
         country, latitude, longitude = None, None, None
         if cell is not None:

@@ -64,7 +64,7 @@ def needs_token() -> Problem:
     return _unauthorised("a bearer token with role allocator is needed", _CHALLENGE)
 
 
-def subject(
+def subject_of(
     headers: Headers,
     peer: str,
     wanted: Address | None,

@@ -20,15 +20,15 @@ def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dic
     those that are out."""
     client = view.steering.topology.client(subject.address)
     decision = view.steering.decide(service, client)
-    place = view.tables.place(client.cell)
-    out = [each for each in decision.ranking.candidates if each.dropped]
+    location = view.tables.location(client.cell)
+    out = [each for each in decision.ranking.candidates if each.ineligible_reason]
     return {
         "service": service.id,
         "client": {
             "ip": str(subject.address),
-            "country": place.country,
-            "latitude": place.latitude,
-            "longitude": place.longitude,
+            "country": location.country,
+            "latitude": location.latitude,
+            "longitude": location.longitude,
             "source": subject.source,
         },
         "decision": {
@@ -38,7 +38,7 @@ def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dic
         },
         "regions": [
             _region(view, decision, candidate, rank)
-            for rank, candidate in enumerate((*decision.walk, *out), start=1)
+            for rank, candidate in enumerate((*decision.preferences, *out), start=1)
         ],
     }
 
@@ -52,7 +52,7 @@ def _region(
         "id": site.id,
         "rank": rank,
         "chosen": decision.site is site,
-        "eligible": not candidate.dropped,
+        "eligible": not candidate.ineligible_reason,
         "reason": decision.fate(candidate),
         "rtt_ms": candidate.rtt_ms,
         "rtt_source": candidate.rtt_source,
@@ -73,7 +73,7 @@ def _relays(
         each.id: each
         for each in steering.usable(service, "relays", index, ignore_health=ignore_health)
     }
-    standings = steering.candidates_up(service, "relays").standings
+    availabilities = steering.candidates_up(service, "relays").availabilities
     states = []
     for endpoint in site.endpoints:
         relay = view.tables.relays.get(endpoint.id)
@@ -83,10 +83,10 @@ def _relays(
                 {
                     "id": relay.id,
                     "state": relay.state.value,
-                    "verdict": standings[relay.id].verdict,
-                    "by": standings[relay.id].source,
-                    "since": _time(standings[relay.id].since),
-                    "share": standings[relay.id].share,
+                    "verdict": availabilities[relay.id].verdict,
+                    "by": availabilities[relay.id].source,
+                    "since": _time(availabilities[relay.id].since),
+                    "share": availabilities[relay.id].share,
                     "draining": measured.draining,
                     "answers": relay.id in usable,
                     "answers_ipv4": relay.id in usable and usable[relay.id].ipv4 is not None,

@@ -23,7 +23,7 @@ from firsthop_allocator.allocations.allocation import (
     ClientSource,
 )
 from firsthop_geodata.addresses import Address
-from firsthop_steering.decision import availability as standing
+from firsthop_steering.decision import availability
 from firsthop_steering.feed.measurements import MAX_RTT_MS
 from firsthop_steering.plan.model import Slug
 
@@ -38,7 +38,7 @@ def _host(value: object) -> Address:
 
 
 By = Annotated[
-    standing.AvailabilitySource,
+    availability.AvailabilitySource,
     Field(description="Whose word the verdict is: local is that of the edge's own region."),
 ]
 _HOST_SCHEMA = {"type": "string", "maxLength": MAX_LENGTH, "examples": ["198.51.100.7"]}

@@ -20,8 +20,8 @@ from firsthop_ice import ufrag
 from firsthop_ice.candidates import candidate_lines
 from firsthop_ice.session_token import SessionName, make_token, read_token
 from firsthop_ice.ufrag import Credential, region_password_key
-from firsthop_steering.decision.availability import unwilling
-from firsthop_steering.decision.rendezvous import BUCKETS, races
+from firsthop_steering.decision.availability import unavailable_transceivers
+from firsthop_steering.decision.rendezvous import BUCKETS, rendezvous_draws
 from firsthop_steering.decision.topology import Client
 from firsthop_steering.feed.snapshot import Status
 from firsthop_steering.plan.model import Relay, Service, Transceiver
@@ -98,7 +98,7 @@ def openings(
         for region in regions
         for each in sorted(
             view.tables.transceivers.get(region, ()),
-            key=lambda each: (races(each.id, each.weight)[drawn], each.id),
+            key=lambda each: (rendezvous_draws(each.id, each.weight)[drawn], each.id),
         )
     ]
     if not asked:
@@ -116,7 +116,7 @@ def openings(
 def _unlikely(status: Status) -> frozenset[str]:
     """Who would not take a session, by what was last heard: that may have changed meanwhile."""
     full = {name for name, each in status.transceivers.items() if (each.load or 0) >= 1}
-    return unwilling(status) | full
+    return unavailable_transceivers(status) | full
 
 
 def _mint(
@@ -130,7 +130,7 @@ def _mint(
 ) -> Iterator[Opening]:
     size = ufrag.ENTROPY_LENGTH
     chance = request.chance(entropy[MAX_ATTEMPTS * size :])
-    for place, (region, transceiver) in enumerate(asked):
+    for index, (region, transceiver) in enumerate(asked):
         excluded = request.exclude_relays
         route = find_route(view, service, client, pinned=region, excluded=excluded, chance=chance)
         if isinstance(route, AllocationRefused):  # a region without a wire id
@@ -140,7 +140,7 @@ def _mint(
             region=route.wire_id,
             transceiver=transceiver.wire_id or 0,
             expires_at=now + timedelta(seconds=request.ttl),
-            entropy=entropy[place * size : (place + 1) * size],
+            entropy=entropy[index * size : (index + 1) * size],
         )
         key = region_password_key(view.keys.masters[credential.key_id], route.wire_id)
         token = make_token(credential.ufrag, key)

@@ -35,7 +35,7 @@ from firsthop_controlplane.store.migrate import migrate
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_relay.flows.route_text import write_routes
 from firsthop_relay.flows.routes import routes_of
-from firsthop_steering.decision.availability import unwilling
+from firsthop_steering.decision.availability import unavailable_transceivers
 from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
@@ -115,7 +115,7 @@ async def running_controlplane(
 def _publish(plan: Plan, keys: KeySet, status: Status | None, publish_dir: Path) -> None:
     """What relays, transceivers and TURN servers hold of the secrets, and nothing more; and the
     relays' routes, which are none."""
-    drained = unwilling(status) if status is not None else frozenset[str]()
+    drained = unavailable_transceivers(status) if status is not None else frozenset[str]()
     publish_routes(write_routes(routes_of(plan.document, drained)), publish_dir)
     publish_route_keys(keys, publish_dir)
     publish_region_keys(plan, keys, publish_dir)

@@ -253,10 +253,10 @@ def _die_with_parent() -> None:
 
 async def _same_version(binaries: Path, account: ChildAccount, data: Path) -> None:
     made_by = (data / "PG_VERSION").read_text().strip()
-    _, told = await _output(account, [str(binaries / "postgres"), "--version"], data.parent)
-    if f" {made_by}." not in told and not told.strip().endswith(f" {made_by}"):
+    _, version = await _output(account, [str(binaries / "postgres"), "--version"], data.parent)
+    if f" {made_by}." not in version and not version.strip().endswith(f" {made_by}"):
         raise PostgresError(
-            f"{data} was made by PostgreSQL {made_by}, and {binaries} holds {told.strip()}:"
+            f"{data} was made by PostgreSQL {made_by}, and {binaries} holds {version.strip()}:"
             f" upgrade it with pg_upgrade, or name a server in {URL_VARIABLE}"
         )
 

@@ -54,7 +54,7 @@ async def _report(calling: Calling) -> web.Response:
         raise not_found(f"there is no relay {name}")
     report, now = calling.read(RelayReport), deps.now()
     _check_clock(report, now, deps)
-    return _taken(deps, deps.observations.receive_report(name, report, now))
+    return _taken(deps, deps.health_state.receive_report(name, report, now))
 
 
 async def _transceiver_report(calling: Calling) -> web.Response:
@@ -67,8 +67,8 @@ async def _transceiver_report(calling: Calling) -> web.Response:
     check_region(calling, transceiver.region)
     report, now = calling.read(TransceiverReport), deps.now()
     _check_clock(report, now, deps)
-    hearing = deps.observations.attendance.hearing
-    return _taken(deps, hearing.receive(name, report, now))
+    last_reports = deps.health_state.transceiver_health.last_reports
+    return _taken(deps, last_reports.receive(name, report, now))
 
 
 def _check_clock(report: Report, now: datetime, deps: Deps) -> None:
@@ -91,7 +91,7 @@ async def _results(calling: Calling) -> web.Response:
     scope = calling.principal.scope if calling.principal else None
     if scope is not None and scope != report.prober:
         raise Refused(403, "forbidden", "Forbidden", f"This token is for prober {scope}.")
-    if not deps.observations.receive_results(report, deps.now()):
+    if not deps.health_state.receive_results(report, deps.now()):
         raise conflict("newer results were received", [BrokenRule("sent_at", "is old")])
     deps.status_loop.wake()
     return web.Response(status=204)
@@ -131,12 +131,12 @@ def _tag(deps: Deps) -> str:
 
     That is also before their credentials grow old.
     """
-    plan, keys, observations = deps.feed.plan, deps.feed.keys, deps.observations
+    plan, keys, health_state = deps.feed.plan, deps.feed.keys, deps.health_state
     parts = (
         plan.number if plan else None,
         keys.number if keys else None,
-        observations.nudges.raised,
-        observations.started_at.timestamp(),
+        health_state.rechecks.raised,
+        health_state.started_at.timestamp(),
         int(deps.now().timestamp() // FRESH_CREDENTIALS_S),
     )
     return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}"'
@@ -155,7 +155,7 @@ def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
         address=address,
         port=probe.port or own or relay.udp_port,
         ufrag=ufrag,
-        nudge=calling.deps.observations.nudges.numbers.get(relay.id, 0),
+        nudge=calling.deps.health_state.rechecks.numbers.get(relay.id, 0),
         password=password,
         **probe.model_dump(exclude={"port", "families", "slow_start_s"}),
     )

@@ -90,16 +90,16 @@ def samples_of(
     oldest, newest = now - timedelta(seconds=OLDEST_S), now + timedelta(seconds=AHEAD_S)
     faults: list[BrokenRule] = []
     prefixes, numbers = [], []
-    for place, sample in enumerate(batch.samples):
+    for index, sample in enumerate(batch.samples):
         fault, region = _checked(sample, regions, present, oldest, newest)
         if fault is None and principal.role == "agent" and sample.relay != principal.scope:
-            detail = f"samples/{place}/relay: this token is for relay {principal.scope}."
+            detail = f"samples/{index}/relay: this token is for relay {principal.scope}."
             raise Refused(403, "forbidden", "Forbidden", detail)
         number = memory.numbers.number(region, present) if fault is None else None
         if fault is None and number is None:
             fault = BrokenRule("region", f"more than {MAX_REGIONS} regions are not learned of")
         if fault is not None:
-            faults.append(BrokenRule(f"samples/{place}/{fault.field}", fault.rule))
+            faults.append(BrokenRule(f"samples/{index}/{fault.field}", fault.rule))
             if len(faults) >= MAX_FAULTS:
                 break
             continue
@@ -203,12 +203,12 @@ async def _latency(calling: Calling) -> web.Response:
 def _known(
     learned: Learned, ground: Ground, prefix: int, published: dict[str, float]
 ) -> list[LatencyToRegion]:
-    place = int(np.searchsorted(learned.prefixes, np.uint64(prefix)))
-    is_known = place < len(learned.prefixes) and int(learned.prefixes[place]) == prefix
+    index = int(np.searchsorted(learned.prefixes, np.uint64(prefix)))
+    is_known = index < len(learned.prefixes) and int(learned.prefixes[index]) == prefix
     counts = np.zeros(len(ground.regions))
     if is_known:
-        estimates = learned.of_prefixes(slice(place, place + 1))
-        here = np.flatnonzero(learned.which == place)
+        estimates = learned.of_prefixes(slice(index, index + 1))
+        here = np.flatnonzero(learned.which == index)
         counts[learned.entries.regions[here]] = learned.entries.count[here]
     else:
         cells, asns = ground.locate(np.array([prefix], dtype=np.uint64))

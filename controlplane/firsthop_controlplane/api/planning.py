@@ -25,12 +25,12 @@ async def _demand(calling: Calling) -> web.Response:
     if abs(off_s) > deps.settings.clock_skew_s:
         rule = f"is {off_s:+.0f} s off our clock; {deps.settings.clock_skew_s:.0f} s are allowed"
         raise invalid([BrokenRule("until", rule)])
-    for place, each in enumerate(report.answers):
+    for index, each in enumerate(report.answers):
         for text in each.clients:
             try:
                 parse_prefix(text)
             except ValueError as error:
-                raise invalid([BrokenRule(f"answers/{place}/clients", str(error))]) from None
+                raise invalid([BrokenRule(f"answers/{index}/clients", str(error))]) from None
     await deps.planning.take(report)
     return web.Response(status=204)
 

@@ -18,7 +18,7 @@ from firsthop_controlplane.errors import BrokenRule, Unavailable, invalid
 from firsthop_steering.decision.topology import parse_client
 from firsthop_steering.plan.document import Document, problems_in
 from firsthop_steering.plan.model import Slug
-from firsthop_steering.whatif.simulate import taken_as_lost
+from firsthop_steering.whatif.simulate import with_lost_relays
 from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
 
@@ -60,7 +60,7 @@ async def _simulate(calling: Calling) -> web.Response:
         raise Unavailable("no plan has been read yet")
     then = present
     if supposed.document is not None:
-        then = deps.foresight.plan(supposed.document, present.number)
+        then = deps.change_impact.plan(supposed.document, present.number)
     clients = None
     if supposed.clients is not None:
         clients = await asyncio.to_thread(lambda texts: [*_clients(texts)], supposed.clients)
@@ -75,9 +75,9 @@ async def _simulate(calling: Calling) -> web.Response:
     if supposed.service is not None:
         both = (*present.document.services, *then.document.services)
         name = find_service(both, supposed.service).name
-    was = deps.foresight.under(present)
-    lost = taken_as_lost(was.status, then, supposed.lost_relays, supposed.lost_regions)
-    effects = await deps.foresight.simulate(
+    was = deps.change_impact.under(present)
+    lost = with_lost_relays(was.status, then, supposed.lost_relays, supposed.lost_regions)
+    effects = await deps.change_impact.simulate(
         was,
         replace(was, plan=then, status=lost),
         None if clients is None else [each for each in clients if not isinstance(each, BrokenRule)],
@@ -88,11 +88,11 @@ async def _simulate(calling: Calling) -> web.Response:
 
 def _clients(texts: Iterable[str]) -> Iterator[IPv4Address | IPv6Address | BrokenRule]:
     """Each client, or what is wrong with it."""
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         try:
             yield parse_client(text)
         except ValueError as error:
-            yield BrokenRule(f"clients/{place}", str(error))
+            yield BrokenRule(f"clients/{index}", str(error))
 
 
 def _unknown(supposed: Supposed, document: Document) -> Iterator[BrokenRule]:
@@ -103,9 +103,9 @@ def _unknown(supposed: Supposed, document: Document) -> Iterator[BrokenRule]:
         ("lost_regions", supposed.lost_regions, regions),
         ("lost_relays", supposed.lost_relays, relays),
     ):
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             if name not in known:
-                yield BrokenRule(f"{field}/{place}", f"names no {field[5:-1]}: {name}")
+                yield BrokenRule(f"{field}/{index}", f"names no {field[5:-1]}: {name}")
 
 
 OPERATIONS = (

@@ -112,14 +112,14 @@ async def _status(calling: Calling) -> web.Response:
         if relay.forced is not None and relay.forced.active(now)
     }
     leader = leader_view(deps)
-    heard, spoken, ends = _own_knowledge(deps, status) if leader.here else ({}, {}, {})
+    reports, spoken, ends = _own_knowledge(deps, status) if leader.here else ({}, {}, {})
     found = endangered(plan, status, now) if plan else ()
     return answer(
         StatusAnswer.model_construct(
             **dict(status),
             leader=leader,
             forced=forced,
-            reports=heard,
+            reports=reports,
             transceiver_reports=spoken,
             certificates=ends,
             warnings=tuple(Warned(field=each.field, rule=each.rule) for each in found),
@@ -131,11 +131,11 @@ def _own_knowledge(
     deps: Deps, status: Status
 ) -> tuple[dict[Slug, RelayReport], dict[Slug, TransceiverReport], dict[Slug, datetime]]:
     """The last reports of agents and transceivers, and the ends of certificates: not for edges."""
-    observed = deps.observations
-    spoken = observed.attendance.hearing.heard
-    ends = {name: observed.judgement.certificate_ends(name) for name in status.relays}
+    observed = deps.health_state
+    spoken = observed.transceiver_health.last_reports.reports
+    ends = {name: observed.verdict_rules.certificate_ends(name) for name in status.relays}
     return (
-        {name: each.report for name, each in sorted(observed.heard.items())},
+        {name: each.report for name, each in sorted(observed.reports.items())},
         {name: each.report for name, each in sorted(spoken.items())},
         {name: each for name, each in ends.items() if each is not None},
     )
@@ -149,9 +149,9 @@ async def _explain(calling: Calling) -> web.Response:
         return answer_json(await _explained(calling, _present(deps)))
     async with deps.explaining_past:
         then = await moment(deps, query.at)
-        said = await _explained(calling, _past(deps, then))
+        answer = await _explained(calling, _past(deps, then))
     number = "unknown" if then.status is None else then.status.number
-    return answer_json({**said, "at": then.told(), "status": number})
+    return answer_json({**answer, "at": then.told(), "status": number})
 
 
 async def _explained(calling: Calling, situation: Situation) -> dict[str, Any]:
@@ -163,10 +163,12 @@ async def _explained(calling: Calling, situation: Situation) -> dict[str, Any]:
         _check_wanted(document, service, query.want)
     explain = partial(deps.explain, want=query.want)
     try:
-        said = await asyncio.to_thread(explain, situation, service.id, query.client, query.vantage)
+        answer = await asyncio.to_thread(
+            explain, situation, service.id, query.client, query.vantage
+        )
     except ValueError as error:
         raise malformed(f"client: {error}", [BrokenRule("client", str(error))]) from None
-    return dict(said)
+    return dict(answer)
 
 
 def _present(deps: Deps) -> Situation:
@@ -178,7 +180,7 @@ def _present(deps: Deps) -> Situation:
 
 def _past(deps: Deps, then: Moment) -> Situation:
     """What is not known of then is left out: today's would lie."""
-    status = then.status or deps.foresight.nothing()
+    status = then.status or deps.change_impact.nothing()
     return Situation(then.plan, status, then.time, then.guidance)
 
 

@@ -18,7 +18,7 @@ from firsthop_steering.whatif.simulation import Simulation
 
 _STEERS = ("regions", "relays", "transceiver_regions", "transceivers", "services", "overrides")
 """The collections that a decision depends on; zones are not among them."""
-_MOVES_TOLD = 3
+_MOVES_NAMED = 3
 
 
 SimulatedClients = Sequence[IPv4Address | IPv6Address] | None
@@ -136,12 +136,12 @@ class ChangeImpact:
 
 def _rule(effect: Simulation) -> str:
     """How many move, from where to where."""
-    said = f"would move {effect.moved:.1%} of the clients"
+    sentence = f"would move {effect.moved:.1%} of the clients"
     if effect.moved_ipv6 is not None and effect.moved_ipv6 > effect.moved:
-        said += f", {effect.moved_ipv6:.1%} of those with IPv6"
+        sentence += f", {effect.moved_ipv6:.1%} of those with IPv6"
     moves = [
         f"{each.source} to {each.target or 'nowhere'} {each.share:.1%}"
         for each in effect.moves
         if each.source is not None
     ]
-    return f"{said} ({', '.join(moves[:_MOVES_TOLD])})" if moves else said
+    return f"{sentence} ({', '.join(moves[:_MOVES_NAMED])})" if moves else sentence

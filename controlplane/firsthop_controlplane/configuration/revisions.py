@@ -61,11 +61,11 @@ class Revisions:
     """The history of one store."""
 
     def __init__(
-        self, engine: AsyncEngine, now: Callable[[], datetime], foresight: ChangeImpact
+        self, engine: AsyncEngine, now: Callable[[], datetime], change_impact: ChangeImpact
     ) -> None:
         self._engine = engine
         self._now = now
-        self._foresight = foresight
+        self._change_impact = change_impact
 
     def session(self) -> AsyncSession:
         """A session of this store; see `open_session`."""
@@ -96,13 +96,13 @@ class Revisions:
             after = await _flushed(session, before, faults)
             _check(before, after, faults, removes=removes)
             changes = differences(before, after)
-            effects = await self._foresight.compare(before, after, parent)
+            effects = await self._change_impact.compare(before, after, parent)
             if not changes or dry_run:
                 session.expunge_all()  # what the caller holds stays readable
                 await transaction.rollback()
                 return ChangeOutcome(value, changes, None, after, effects)
             if not force:
-                self._foresight.guard(effects)
+                self._change_impact.guard(effects)
             at = self._now()
             session.add(_revision(parent, actor, message or summary(changes), after, at))
             await _add_audit(session, changes, actor, parent + 1, at)

@@ -29,15 +29,15 @@ class Departures:
         self,
         revisions: Revisions,
         feed: Feed,
-        observations: Callable[[], HealthState],
+        health_state: Callable[[], HealthState],
         *,
         may_remove: Callable[[], bool],
         now: Callable[[], datetime],
     ) -> None:
-        """`observations` gives those of the present leadership."""
+        """`health_state` gives those of the present leadership."""
         self._revisions = revisions
         self._feed = feed
-        self._observations = observations
+        self._health_state = health_state
         self._may_remove = may_remove
         self._now = now
 
@@ -58,7 +58,9 @@ class Departures:
         plan = self._feed.plan
         if plan is None or not self._may_remove():
             return
-        names = self._observations().attendance.gone(plan.document.transceivers, self._now())
+        names = self._health_state().transceiver_health.gone(
+            plan.document.transceivers, self._now()
+        )
         if not names:
             return
 

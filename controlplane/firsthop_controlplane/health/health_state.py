@@ -1,8 +1,8 @@
 """What probers and machines last said, and the status that follows from it. No clock, no store.
 
-`judgement` decides who is up; this module knows whose reports come in order, since when a verdict
-stands, how far a relay's slow start has come, and whether a change is urgent (who is up) or only
-news (how loaded).
+`verdict_rules` decides who is up; this module knows whose reports come in order, since when a
+verdict stands, how far a relay's slow start has come, and whether a change is urgent (who is up)
+or only news (how loaded).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _NONE = timedelta(0)
 class HealthState:
     """Everything heard since the start, on top of the standings that the run before left."""
 
-    judgement: Verdicts
+    verdict_rules: Verdicts
     started_at: datetime
     report_stale_after_s: float
     settle_s: float
-    standings: dict[str, Verdict] = field(default_factory=dict)
-    hearing: LastReports[RelayReport] = field(init=False)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    last_reports: LastReports[RelayReport] = field(init=False)
     """Agents."""
-    attendance: TransceiverHealth = field(init=False)
+    transceiver_health: TransceiverHealth = field(init=False)
     """Transceivers."""
-    nudges: RecheckRequests = field(default_factory=RecheckRequests)
+    rechecks: RecheckRequests = field(default_factory=RecheckRequests)
     _reported: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _inherited: set[str] = field(default_factory=set)
     _returned: dict[str, datetime] = field(default_factory=dict)
@@ -45,23 +45,23 @@ class HealthState:
     _evaluated_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        self.hearing = LastReports(self.started_at, self.report_stale_after_s)
-        self.attendance = TransceiverHealth(
-            self.started_at, self.report_stale_after_s, self.judgement.shares
+        self.last_reports = LastReports(self.started_at, self.report_stale_after_s)
+        self.transceiver_health = TransceiverHealth(
+            self.started_at, self.report_stale_after_s, self.verdict_rules.shares
         )
 
     @property
-    def heard(self) -> dict[str, Received[RelayReport]]:
+    def reports(self) -> dict[str, Received[RelayReport]]:
         """Each agent's last report."""
-        return self.hearing.heard
+        return self.last_reports.reports
 
     def inherit(
-        self, standings: Mapping[str, Verdict], heard: Mapping[str, Received[RelayReport]]
+        self, verdicts: Mapping[str, Verdict], reports: Mapping[str, Received[RelayReport]]
     ) -> None:
         """Go on where the run before ended."""
-        self.standings.update(standings)
-        self.heard.update(heard)
-        self._inherited.update(standings)
+        self.verdicts.update(verdicts)
+        self.reports.update(reports)
+        self._inherited.update(verdicts)
 
     def receive_results(self, report: ProbeReport, now: datetime) -> bool:
         """Take a prober's views in place of its last ones; False when they are older than those.
@@ -70,7 +70,7 @@ class HealthState:
         """
         if self._overtaken(report, now):
             return False
-        self.judgement.take(report, ahead_s=(report.sent_at - now).total_seconds())
+        self.verdict_rules.take(report, ahead_s=(report.sent_at - now).total_seconds())
         self._reported[report.prober] = report.sent_at, now
         return True
 
@@ -81,34 +81,34 @@ class HealthState:
         sent_at, received_at = last
         # A clock that was set back is believed once its old word no longer counts; at once if it
         # was ours, for then the same clock may have set both.
-        recent = _NONE <= now - received_at < timedelta(seconds=self.judgement.stale_after_s)
+        recent = _NONE <= now - received_at < timedelta(seconds=self.verdict_rules.stale_after_s)
         return recent and report.sent_at < sent_at
 
     def receive_report(self, relay: str, report: RelayReport, now: datetime) -> bool:
         """Take an agent's word in place of its last; False when it is older than that."""
-        last = self.heard.get(relay)
-        if not self.hearing.receive(relay, report, now):
+        last = self.reports.get(relay)
+        if not self.last_reports.receive(relay, report, now):
             return False
         crashed = last is not None and last.report.crashed
         if report.crashed != crashed:
-            self.nudges.nudge(relay, now.timestamp())
+            self.rechecks.nudge(relay, now.timestamp())
         return True
 
     def evaluate(self, relays: Iterable[Relay], now: datetime) -> set[str]:
         """Judge every relay again; those whose verdict turned."""
         present = {relay.id: relay for relay in relays}
-        for gone in self.standings.keys() - present.keys():
-            del self.standings[gone]
-        self.hearing.forget_all_but(present)
-        self.hearing.follow_clock(now)
-        self.nudges.forget_all_but(present)
-        silence = {name: self.hearing.silence_s(name, now) for name in self.heard}
-        self.nudges.listen(silence, now.timestamp())
-        opinions = self.judgement.judge(
+        for gone in self.verdicts.keys() - present.keys():
+            del self.verdicts[gone]
+        self.last_reports.forget_all_but(present)
+        self.last_reports.follow_clock(now)
+        self.rechecks.forget_all_but(present)
+        silence = {name: self.last_reports.silence_s(name, now) for name in self.reports}
+        self.rechecks.listen(silence, now.timestamp())
+        opinions = self.verdict_rules.judge(
             present,
             {
-                name: Opinion(standing.verdict, standing.reason, standing.families)
-                for name, standing in self.standings.items()
+                name: Opinion(current.verdict, current.reason, current.families)
+                for name, current in self.verdicts.items()
             },
             settling=self._settling(now),
             now=now,
@@ -121,14 +121,14 @@ class HealthState:
     def _stand(self, name: str, opinion: Opinion, now: datetime) -> bool:
         """Take over an opinion; whether it turned the verdict."""
         verdict, reason, families = opinion
-        standing = self.standings.get(name)
-        if standing is None or standing.verdict != verdict:
-            self.standings[name] = Verdict(verdict, now, reason, families)
-            if verdict == "up" and standing is not None and standing.verdict == "down":
+        current = self.verdicts.get(name)
+        if current is None or current.verdict != verdict:
+            self.verdicts[name] = Verdict(verdict, now, reason, families)
+            if verdict == "up" and current is not None and current.verdict == "down":
                 self._returned[name] = now
             return True
-        if (standing.reason, standing.families) != (reason, families):
-            self.standings[name] = Verdict(verdict, standing.since, reason, families)
+        if (current.reason, current.families) != (reason, families):
+            self.verdicts[name] = Verdict(verdict, current.since, reason, families)
         return False
 
     def _follow_clock(self, now: datetime) -> None:
@@ -140,8 +140,8 @@ class HealthState:
 
     def _end_slow_starts(self, present: Mapping[str, Relay], now: datetime) -> None:
         for name in list(self._returned):
-            standing = self.standings.get(name)
-            is_up = standing is not None and standing.verdict == "up"
+            current = self.verdicts.get(name)
+            is_up = current is not None and current.verdict == "up"
             if not is_up or self._share(present[name], now) == 100:
                 del self._returned[name]
 
@@ -161,21 +161,21 @@ class HealthState:
         return {relay.id: self._status(relay, now) for relay in relays}
 
     def _status(self, relay: Relay, now: datetime) -> RelayStatus:
-        standing = self.standings.get(relay.id)
+        current = self.verdicts.get(relay.id)
         measured: dict[str, object] = {}
-        if standing:
+        if current:
             measured = {
-                "verdict": standing.verdict,
-                "since": standing.since,
-                "reason": standing.reason,
-                "families": standing.families,
-                "vantages": self.judgement.words(relay.id),
+                "verdict": current.verdict,
+                "since": current.since,
+                "reason": current.reason,
+                "families": current.families,
+                "vantages": self.verdict_rules.vantage_verdicts(relay.id),
                 "share": self._share(relay, now),
             }
-        heard = self.hearing.fresh(relay.id, now)
-        if heard is None:
+        reports = self.last_reports.fresh(relay.id, now)
+        if reports is None:
             return RelayStatus.model_validate(measured)
-        report = heard.report
+        report = reports.report
         load = report.sessions / relay.capacity if relay.capacity else None
         return RelayStatus.model_validate(
             {
@@ -185,7 +185,7 @@ class HealthState:
                 "crashed": report.crashed,
                 "sessions": report.sessions,
                 "load": load,
-                "reported_at": heard.received_at,
+                "reported_at": reports.received_at,
             }
         )
 

@@ -30,7 +30,7 @@ class LastReports(Generic[R]):
 
     def __init__(self, started_at: datetime, stale_after_s: float) -> None:
         """A report counts for `stale_after_s`. Nobody is silent for longer than we listen."""
-        self.heard: dict[str, Received[R]] = {}
+        self.reports: dict[str, Received[R]] = {}
         self._started_at = started_at
         self._stale_after = timedelta(seconds=stale_after_s)
         self._looked_at: datetime | None = None
@@ -40,25 +40,25 @@ class LastReports(Generic[R]):
 
         Sequences start again with the machine: a lower one counts when it was sent later.
         """
-        last = self.heard.get(name)
+        last = self.reports.get(name)
         if last is not None:
             before = (last.report.sequence, last.report.sent_at)
             if report.sequence <= before[0] and report.sent_at <= before[1]:
                 return False
-        self.heard[name] = Received(report, now)
+        self.reports[name] = Received(report, now)
         return True
 
     def forget_all_but(self, present: Container[str]) -> None:
         """Machines that are no more."""
-        self.heard = {name: each for name, each in self.heard.items() if name in present}
+        self.reports = {name: each for name, each in self.reports.items() if name in present}
 
     def follow_clock(self, now: datetime) -> None:
         """When the clock is set back ages go on from where they are: nobody is fresh for longer."""
         if self._looked_at is not None and now < self._looked_at:
             step = self._looked_at - now
-            self.heard = {
+            self.reports = {
                 name: replace(each, received_at=each.received_at - step)
-                for name, each in self.heard.items()
+                for name, each in self.reports.items()
             }
             self._started_at -= step
         self._looked_at = now
@@ -68,18 +68,18 @@ class LastReports(Generic[R]):
 
         Who was heard by the leader before us has had no time to speak to us.
         """
-        return (now - max(self.heard[name].received_at, self._started_at)).total_seconds()
+        return (now - max(self.reports[name].received_at, self._started_at)).total_seconds()
 
     def speaks(self, name: str) -> bool:
         """Whether a machine that was heard has spoken to us, and not only to who led before."""
-        return self.heard[name].received_at >= self._started_at
+        return self.reports[name].received_at >= self._started_at
 
     def fresh(self, name: str, now: datetime) -> Received[R] | None:
         """The word that counts: for a while, and that it goes down until it has."""
-        heard = self.heard.get(name)
-        if heard is None:
+        reports = self.reports.get(name)
+        if reports is None:
             return None
-        stops_at = heard.report.stops_at
+        stops_at = reports.report.stops_at
         if stops_at is not None and now < stops_at:
-            return heard
-        return heard if now - heard.received_at <= self._stale_after else None
+            return reports
+        return reports if now - reports.received_at <= self._stale_after else None

@@ -66,7 +66,7 @@ class Past:
 
     async def load(self, session: AsyncSession) -> None:
         """Go on from what the leader before wrote down."""
-        newest = await _standing(session, None)
+        newest = await _in_force(session, None)
         self._noted = {row.relay: _read(row) for row in newest if row.status is not None}
         self.pending = ()
 
@@ -105,14 +105,14 @@ async def relays_at(
 
     None: nothing was written down by then.
     """
-    rows = await _standing(session, at)
+    rows = await _in_force(session, at)
     if not rows:
         return None
     number = max(row.number for row in rows)
     return number, {row.relay: _read(row) for row in rows if row.status is not None}
 
 
-async def _standing(session: AsyncSession, at: datetime | None) -> Sequence[RelayPastRow]:
+async def _in_force(session: AsyncSession, at: datetime | None) -> Sequence[RelayPastRow]:
     """The newest row of each relay, by a time."""
     row = RelayPastRow
     newest = func.row_number().over(partition_by=row.relay, order_by=(row.at.desc(), row.id.desc()))

@@ -39,12 +39,12 @@ async def save_attendance(session: AsyncSession, old: Attended, new: Attended) -
             "transceiver": name,
             "received_at": heard.received_at,
             "report": heard.report.model_dump(mode="json"),
-            "verdict": standing.verdict,
-            "since": standing.since,
-            "reason": standing.reason,
+            "verdict": current.verdict,
+            "since": current.since,
+            "reason": current.reason,
         }
-        for name, (heard, standing) in sorted(new.items())
-        if old.get(name) != (heard, standing)
+        for name, (heard, current) in sorted(new.items())
+        if old.get(name) != (heard, current)
     ]
     await upsert(session, TransceiverStatusRow, rows, old.keys() - new.keys())
 

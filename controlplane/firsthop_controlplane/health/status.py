@@ -59,7 +59,7 @@ class StatusLoop:
         self._observe = observe
         self._interval_s = interval_s
         self._now = now
-        self.observations = observe(now())
+        self.health_state = observe(now())
         self.evaluated = BroadcastEvent()
         """Rung after every look at the observations, which may have nudged somebody."""
         self.may_publish: Callable[[], bool] = lambda: False
@@ -96,9 +96,9 @@ class StatusLoop:
             )
             for row in reports
         }
-        self.observations = self._observe(self._now())
-        self.observations.inherit(self._saved, self._saved_reports)
-        self.observations.attendance.inherit(attended)
+        self.health_state = self._observe(self._now())
+        self.health_state.inherit(self._saved, self._saved_reports)
+        self.health_state.transceiver_health.inherit(attended)
         self._saved_attendance = attended
         self._term, self._number, self._published_at = term, first_number(term), None
 
@@ -126,40 +126,40 @@ class StatusLoop:
         if plan is None or not self.may_publish():
             return
         now, document = self._now(), plan.document
-        for name in self.observations.evaluate(document.relays, now):
-            self._tell_turned(self.observations.standings[name], relay=name)
-        attendance = self.observations.attendance
-        for name in attendance.evaluate(document.transceivers, now):
-            self._tell_turned(attendance.standings[name], transceiver=name)
+        for name in self.health_state.evaluate(document.relays, now):
+            self._tell_turned(self.health_state.verdicts[name], relay=name)
+        transceiver_health = self.health_state.transceiver_health
+        for name in transceiver_health.evaluate(document.transceivers, now):
+            self._tell_turned(transceiver_health.verdicts[name], transceiver=name)
         self._tell_doubts()
         new = Status(
             number=self._number + 1,
             lineage=plan.lineage,
             created_at=now,
-            relays=self.observations.statuses(document.relays, now),
-            transceivers=attendance.statuses(document.transceivers, now),
+            relays=self.health_state.statuses(document.relays, now),
+            transceivers=transceiver_health.statuses(document.transceivers, now),
         )
         local = any(service.view == "local" for service in document.services)
         if status is None or self._due(status, new, local=local):
             self._publish(new, local=local)
 
-    def _tell_turned(self, standing: Verdict, **name: str) -> None:
-        log.info("verdict.changed", **name, verdict=standing.verdict, reason=standing.reason)
+    def _tell_turned(self, current: Verdict, **name: str) -> None:
+        log.info("verdict.changed", **name, verdict=current.verdict, reason=current.reason)
         self._save_soon.set()
 
     def _tell_doubts(self) -> None:
         """Where measurements are not believed, operators have to look: once for each change."""
-        judgement = self.observations.judgement
-        for each in sorted(judgement.guarded.keys() - self._guarded):
-            log.warning("verdict.guarded", **each._asdict(), reason=judgement.guarded[each])
-        for each in sorted(self._guarded - judgement.guarded.keys()):
+        verdict_rules = self.health_state.verdict_rules
+        for each in sorted(verdict_rules.guarded.keys() - self._guarded):
+            log.warning("verdict.guarded", **each._asdict(), reason=verdict_rules.guarded[each])
+        for each in sorted(self._guarded - verdict_rules.guarded.keys()):
             log.info("verdict.guard_ended", **each._asdict())
-        for vantage in sorted(judgement.excluded - self._excluded):
+        for vantage in sorted(verdict_rules.excluded - self._excluded):
             hint = "it sees most relays down, alone"
             log.warning("vantage.excluded", **vantage._asdict(), hint=hint)
-        for vantage in sorted(self._excluded - judgement.excluded):
+        for vantage in sorted(self._excluded - verdict_rules.excluded):
             log.info("vantage.restored", **vantage._asdict())
-        self._guarded, self._excluded = set(judgement.guarded), judgement.excluded
+        self._guarded, self._excluded = set(verdict_rules.guarded), verdict_rules.excluded
 
     def _due(self, old: Status, new: Status, *, local: bool) -> bool:
         both = (old.relays, new.relays), (old.transceivers, new.transceivers)
@@ -194,21 +194,21 @@ class StatusLoop:
         """Write what changed since the last time, unless another leads."""
         if not self.may_publish():
             return
-        standings, heard = dict(self.observations.standings), dict(self.observations.heard)
-        attended = self.observations.attendance.attended()
+        verdicts, reports = dict(self.health_state.verdicts), dict(self.health_state.reports)
+        attended = self.health_state.transceiver_health.attended()
         changes = self._past.pending
         saved = self._saved, self._saved_reports, self._saved_attendance
-        if (standings, heard, attended) == saved and not changes:
+        if (verdicts, reports, attended) == saved and not changes:
             return
         async with AsyncSession(self._engine) as session, session.begin():
             if await session.scalar(select(LeaderRow.term)) != self._term:
                 return
-            await _save_verdicts(session, self._saved, standings)
-            await _save_reports(session, self._saved_reports, heard)
+            await _save_verdicts(session, self._saved, verdicts)
+            await _save_reports(session, self._saved_reports, reports)
             await save_attendance(session, self._saved_attendance, attended)
             await self._past.write(session, changes, self._now())
         self._past.written(changes)
-        self._saved, self._saved_reports = standings, heard
+        self._saved, self._saved_reports = verdicts, reports
         self._saved_attendance = attended
 
 

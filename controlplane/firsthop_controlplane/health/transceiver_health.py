@@ -42,8 +42,8 @@ class TransceiverHealth:
 
         A region may be lost whole, so that its sessions go elsewhere.
         """
-        self.hearing: LastReports[TransceiverReport] = LastReports(started_at, stale_after_s)
-        self.standings: dict[str, Verdict] = {}
+        self.last_reports: LastReports[TransceiverReport] = LastReports(started_at, stale_after_s)
+        self.verdicts: dict[str, Verdict] = {}
         self._started_at = started_at
         self._noticed: dict[str, datetime] = {}
         """Since when we wait for one that registered and was never heard."""
@@ -51,22 +51,22 @@ class TransceiverHealth:
 
     def inherit(self, attended: Mapping[str, tuple[Received[TransceiverReport], Verdict]]) -> None:
         """Go on where the leader before ended."""
-        for name, (heard, standing) in attended.items():
-            self.hearing.heard[name], self.standings[name] = heard, standing
+        for name, (received, current) in attended.items():
+            self.last_reports.reports[name], self.verdicts[name] = received, current
 
     def attended(self) -> dict[str, tuple[Received[TransceiverReport], Verdict]]:
         """Of those that were heard all that a next leader has to know."""
         return {
-            name: (heard, self.standings[name])
-            for name, heard in self.hearing.heard.items()
-            if name in self.standings
+            name: (received, self.verdicts[name])
+            for name, received in self.last_reports.reports.items()
+            if name in self.verdicts
         }
 
     def evaluate(self, transceivers: Iterable[Transceiver], now: datetime) -> set[str]:
         """Judge every transceiver again; those whose verdict turned."""
         present = {each.id: each for each in transceivers}
         self._forget(present, now)
-        self.hearing.follow_clock(now)
+        self.last_reports.follow_clock(now)
         found = {name: self._judge(each, now) for name, each in present.items()}
         for name, why in self._guarded(present, found, now).items():
             before = self._before(name)
@@ -80,39 +80,39 @@ class TransceiverHealth:
             for name, each in present.items()
             if each.registered or not self._long_silent(name, now)
         }
-        self.hearing.forget_all_but(known)
-        for kept in (self.standings, self._noticed):
+        self.last_reports.forget_all_but(known)
+        for kept in (self.verdicts, self._noticed):
             for gone in kept.keys() - known:
                 del kept[gone]
 
     def _long_silent(self, name: str, now: datetime) -> bool:
-        heard = self.hearing.heard.get(name)
-        last = self._noticed.get(name, now) if heard is None else heard.received_at
+        received = self.last_reports.reports.get(name)
+        last = self._noticed.get(name, now) if received is None else received.received_at
         return now - last >= GONE_AFTER and now - self._started_at >= SURE_AFTER
 
     def _judge(self, transceiver: Transceiver, now: datetime) -> _Found:
         name = transceiver.id
-        heard = self.hearing.heard.get(name)
-        if heard is None:
+        received = self.last_reports.reports.get(name)
+        if received is None:
             if not transceiver.registered:
                 return _Found("unknown", "")
             waited_s = (now - self._noticed.setdefault(name, now)).total_seconds()
             if waited_s <= SILENT_AFTER_S:
                 return _Found(self._before(name), "it registered, and has not reported yet")
             return _Found("down", "it registered, and never reported")
-        stops_at = heard.report.stops_at
+        stops_at = received.report.stops_at
         if stops_at is not None and stops_at <= now:
             return _Found("down", f"ended at {stops_at:%H:%M:%S} UTC, as it said", own_word=True)
-        if self.hearing.silence_s(name, now) > SILENT_AFTER_S:
-            last = f"{heard.received_at:%Y-%m-%d %H:%M:%S}"
+        if self.last_reports.silence_s(name, now) > SILENT_AFTER_S:
+            last = f"{received.received_at:%Y-%m-%d %H:%M:%S}"
             return _Found("down", f"is silent; its last report came at {last} UTC")
-        standing = self.standings.get(name)
-        if standing is not None and not self.hearing.speaks(name):
-            return _Found(standing.verdict, standing.reason)
+        current = self.verdicts.get(name)
+        if current is not None and not self.last_reports.speaks(name):
+            return _Found(current.verdict, current.reason)
         return _Found("up", "reports")
 
     def _before(self, name: str) -> Liveness:
-        return self.standings[name].verdict if name in self.standings else "unknown"
+        return self.verdicts[name].verdict if name in self.verdicts else "unknown"
 
     def _guarded(
         self, present: Mapping[str, Transceiver], found: Mapping[str, _Found], now: datetime
@@ -133,40 +133,40 @@ class TransceiverHealth:
         return self._guard.refused(fallen, counted, now.timestamp())
 
     def _stand(self, name: str, found: _Found, now: datetime) -> bool:
-        standing = self.standings.get(name)
-        if standing is None and found.verdict == "unknown":
+        current = self.verdicts.get(name)
+        if current is None and found.verdict == "unknown":
             return False
-        if standing is not None and standing.verdict == found.verdict:
-            if standing.reason != found.reason:
-                self.standings[name] = Verdict(found.verdict, standing.since, found.reason)
+        if current is not None and current.verdict == found.verdict:
+            if current.reason != found.reason:
+                self.verdicts[name] = Verdict(found.verdict, current.since, found.reason)
             return False
-        self.standings[name] = Verdict(found.verdict, now, found.reason)
+        self.verdicts[name] = Verdict(found.verdict, now, found.reason)
         return True
 
     def statuses(
         self, transceivers: Iterable[Transceiver], now: datetime
     ) -> dict[str, RelayStatus]:
         """What edges are told of those that report, in the order of their ids."""
-        known = sorted((each.id, each) for each in transceivers if each.id in self.standings)
+        known = sorted((each.id, each) for each in transceivers if each.id in self.verdicts)
         return {name: self._status(each, now) for name, each in known}
 
     def _status(self, transceiver: Transceiver, now: datetime) -> RelayStatus:
-        standing = self.standings[transceiver.id]
+        current = self.verdicts[transceiver.id]
         said: dict[str, object] = {
-            "verdict": standing.verdict,
-            "since": standing.since,
-            "reason": standing.reason,
+            "verdict": current.verdict,
+            "since": current.since,
+            "reason": current.reason,
         }
-        heard = self.hearing.fresh(transceiver.id, now)
-        if heard is not None:
-            report = heard.report
+        received = self.last_reports.fresh(transceiver.id, now)
+        if received is not None:
+            report = received.report
             capacity = report.capacity or transceiver.capacity
             said |= {
                 "draining": report.draining,
                 "stops_at": report.stops_at,
                 "sessions": report.sessions,
                 "load": report.sessions / capacity if capacity else None,
-                "reported_at": heard.received_at,
+                "reported_at": received.received_at,
             }
         return RelayStatus.model_validate(said)
 

@@ -1,6 +1,6 @@
 """What probers said of each address, and what each vantage says therefore.
 
-Keeps views until they are replaced; whether a word counts is decided anew at each `hear`. Of
+Keeps views until they are replaced; whether a word counts is decided anew at each `evaluate`. Of
 verdicts it knows nothing.
 """
 
@@ -13,7 +13,12 @@ from datetime import UTC, datetime
 from firsthop_steering.feed.reports import ProbeReport
 from firsthop_steering.feed.snapshot import VantageVerdict
 from firsthop_steering.health.families import RelayAddress, probed, together
-from firsthop_steering.health.quorum import AddressView, self_excluded, sight, vantage_words
+from firsthop_steering.health.quorum import (
+    AddressView,
+    self_excluded,
+    updated_view,
+    views_of_vantages,
+)
 from firsthop_steering.plan.model import Family, Liveness, Relay
 
 NOBODY: frozenset[str] = frozenset()
@@ -21,14 +26,14 @@ NOBODY: frozenset[str] = frozenset()
 
 @dataclass(slots=True)
 class VantageViews:
-    """Every prober's last views, and every vantage's word as of the last `hear`."""
+    """Every prober's last views, and every vantage's word as of the last `evaluate`."""
 
     stale_after_s: float
-    words: dict[RelayAddress, dict[str, AddressView]] = field(default_factory=dict)
+    vantage_views: dict[RelayAddress, dict[str, AddressView]] = field(default_factory=dict)
     """Of each address, by vantage."""
     excluded: dict[Family, frozenset[str]] = field(default_factory=dict)
     """Vantages whose own network of that family is broken."""
-    said: dict[str, dict[str, VantageVerdict]] = field(default_factory=dict)
+    vantage_verdicts: dict[str, dict[str, VantageVerdict]] = field(default_factory=dict)
     """Of each relay, by vantage; the excluded are not heard."""
     certificates: dict[RelayAddress, datetime] = field(default_factory=dict)
     """When the certificate at an address expires, by the last prober that was shown one."""
@@ -48,7 +53,7 @@ class VantageViews:
         checks = self._checks[prober] = {}
         for view in report.views:
             address = view.relay, view.family
-            self._views.setdefault(address, {})[prober] = sight(
+            self._views.setdefault(address, {})[prober] = updated_view(
                 old.get(address),
                 view.verdict,
                 checked_at=view.checked_at.timestamp() - ahead_s,
@@ -60,7 +65,7 @@ class VantageViews:
                 self.certificates[address] = view.certificate_ends
         self._vantage_of[prober] = report.vantage
 
-    def hear(self, relays: Mapping[str, Relay], now: datetime) -> None:
+    def evaluate(self, relays: Mapping[str, Relay], now: datetime) -> None:
         """Let every vantage speak of every address that is to be checked."""
         addresses = {
             (name, family): relay for name, relay in relays.items() for family in probed(relay)
@@ -68,19 +73,19 @@ class VantageViews:
         for gone in self._views.keys() - addresses.keys():
             del self._views[gone]
             self.certificates.pop(gone, None)
-        at, before = now.timestamp(), self.words
-        self.words = {
-            address: self._heard(address, relay, before.get(address, {}), at)
+        at, before = now.timestamp(), self.vantage_views
+        self.vantage_views = {
+            address: self._views_of(address, relay, before.get(address, {}), at)
             for address, relay in addresses.items()
         }
         self.excluded = self._self_excluded()
-        self._say(now)
+        self._renew_verdicts(now)
 
-    def _heard(
+    def _views_of(
         self, address: RelayAddress, relay: Relay, before: Mapping[str, AddressView], at: float
     ) -> dict[str, AddressView]:
         probe = relay.probe
-        return vantage_words(
+        return views_of_vantages(
             self._views.get(address, {}),
             self._vantage_of,
             before=before,
@@ -92,16 +97,16 @@ class VantageViews:
     def _self_excluded(self) -> dict[Family, frozenset[str]]:
         """By family: a vantage whose IPv6 is broken keeps its word on IPv4."""
         by_family: dict[Family, list[Mapping[str, AddressView]]] = {}
-        for (_, family), words in self.words.items():
-            by_family.setdefault(family, []).append(words)
-        return {family: self_excluded(words) for family, words in by_family.items()}
+        for (_, family), vantage_views in self.vantage_views.items():
+            by_family.setdefault(family, []).append(vantage_views)
+        return {family: self_excluded(vantage_views) for family, vantage_views in by_family.items()}
 
-    def _say(self, now: datetime) -> None:
+    def _renew_verdicts(self, now: datetime) -> None:
         """Renew what is said of those relays of which some vantage says something else now."""
         before = self._votes
         self._votes = {
-            address: _verdicts(words, self.excluded[address[1]])
-            for address, words in self.words.items()
+            address: _verdicts(vantage_views, self.excluded[address[1]])
+            for address, vantage_views in self.vantage_views.items()
         }
         changed = {address[0] for address in before.keys() - self._votes.keys()}
         of_relay: dict[str, list[Family]] = {}
@@ -110,22 +115,24 @@ class VantageViews:
             of_relay.setdefault(name, []).append(family)
             if before.get(address) != votes:
                 changed.add(name)
-        self.said = {
-            name: self._words_on(name, families, now) if name in changed else self.said[name]
+        self.vantage_verdicts = {
+            name: self._verdicts_on(name, families, now)
+            if name in changed
+            else self.vantage_verdicts[name]
             for name, families in of_relay.items()
         }
 
-    def _words_on(
+    def _verdicts_on(
         self, name: str, families: list[Family], now: datetime
     ) -> dict[str, VantageVerdict]:
-        heard: dict[str, dict[Family, Liveness]] = {}
+        by_vantage: dict[str, dict[Family, Liveness]] = {}
         for family in families:
             for vantage, verdict in self._votes[name, family].items():
-                heard.setdefault(vantage, {})[family] = verdict
-        before = self.said.get(name, {})
+                by_vantage.setdefault(vantage, {})[family] = verdict
+        before = self.vantage_verdicts.get(name, {})
         return {
-            vantage: _word(before.get(vantage), verdicts, now)
-            for vantage, verdicts in heard.items()
+            vantage: _vantage_verdict(before.get(vantage), verdicts, now)
+            for vantage, verdicts in by_vantage.items()
         }
 
     def last_check(self, address: RelayAddress) -> datetime | None:
@@ -136,11 +143,11 @@ class VantageViews:
         return datetime.fromtimestamp(max(view.checked_at for view in views.values()), UTC)
 
 
-def _verdicts(words: Mapping[str, AddressView], out: frozenset[str]) -> dict[str, Liveness]:
-    return {vantage: word.verdict for vantage, word in words.items() if vantage not in out}
+def _verdicts(vantage_views: Mapping[str, AddressView], out: frozenset[str]) -> dict[str, Liveness]:
+    return {vantage: view.verdict for vantage, view in vantage_views.items() if vantage not in out}
 
 
-def _word(
+def _vantage_verdict(
     before: VantageVerdict | None, families: dict[Family, Liveness], now: datetime
 ) -> VantageVerdict:
     if before is not None and before.families == families:

@@ -71,7 +71,7 @@ class Verdicts:
         """As of the last `judge`."""
         self.guarded: dict[Guarded, str] = {}
         """Who is kept from turning down, and why."""
-        self._sightings = VantageViews(stale_after_s)
+        self._vantage_views = VantageViews(stale_after_s)
         self._damping: dict[RelayAddress, Damping] = {}
         self._relays = DepoolGuard("relays", shares)
         self._addresses = {
@@ -80,15 +80,15 @@ class Verdicts:
 
     def take(self, report: ProbeReport, *, ahead_s: float) -> None:
         """A prober's views in place of its last ones; its clock is `ahead_s` ahead of ours."""
-        self._sightings.take(report, ahead_s=ahead_s)
+        self._vantage_views.take(report, ahead_s=ahead_s)
 
-    def words(self, relay: str) -> Mapping[str, VantageVerdict]:
+    def vantage_verdicts(self, relay: str) -> Mapping[str, VantageVerdict]:
         """What each vantage that counts says of a relay by itself, as of the last `judge`."""
-        return self._sightings.said.get(relay, {})
+        return self._vantage_views.vantage_verdicts.get(relay, {})
 
     def certificate_ends(self, relay: str) -> datetime | None:
         """When the first certificate of a relay expires; None where none was shown."""
-        known = self._sightings.certificates
+        known = self._vantage_views.certificates
         ends = [known[relay, family] for family in FAMILIES if (relay, family) in known]
         return min(ends, default=None)
 
@@ -105,13 +105,13 @@ class Verdicts:
         A relay that is `settling` is left as it is, and not in the answer.
         """
         at = now.timestamp()
-        self._sightings.hear(relays, now)
+        self._vantage_views.evaluate(relays, now)
         self.excluded = frozenset(
             Excluded(vantage, family)
-            for family, vantages in self._sightings.excluded.items()
+            for family, vantages in self._vantage_views.excluded.items()
             for vantage in vantages
         )
-        for gone in self._damping.keys() - self._sightings.words.keys():
+        for gone in self._damping.keys() - self._vantage_views.vantage_views.keys():
             del self._damping[gone]
         found: _Found = {}
         for name in relays.keys() - settling:
@@ -138,8 +138,8 @@ class Verdicts:
         """What is measured, unless it has to wait."""
         address = relay.id, family
         counted = count(
-            self._sightings.words[address],
-            self._sightings.excluded.get(family, NOBODY),
+            self._vantage_views.vantage_views[address],
+            self._vantage_views.excluded.get(family, NOBODY),
             previous,
         )
         if not counted.counted:
@@ -155,15 +155,15 @@ class Verdicts:
             )
             if held is not None:
                 self._damping[address] = held.state
-                reason = f"{counted.said}; stays {previous}, {held.why}"
+                reason = f"{counted.summary}; stays {previous}, {held.why}"
                 return _Measured(previous, _with_causes(reason, counted), True)
-        return _Measured(counted.verdict, _with_causes(counted.said, counted), True)
+        return _Measured(counted.verdict, _with_causes(counted.summary, counted), True)
 
     def _frozen(self, address: RelayAddress, counted: Count) -> str:
-        last = self._sightings.last_check(address)
+        last = self._vantage_views.last_check(address)
         if last is None:
-            return f"{counted.said}, as no prober has reported"
-        return f"{counted.said}; last check at {last:%Y-%m-%d %H:%M:%S} UTC"
+            return f"{counted.summary}, as no prober has reported"
+        return f"{counted.summary}; last check at {last:%Y-%m-%d %H:%M:%S} UTC"
 
     def _note_turns(
         self,
@@ -230,7 +230,9 @@ class Verdicts:
         found: _Found,
         at: float,
     ) -> None:
-        present = [relay for relay in active if (relay.id, family) in self._sightings.words]
+        present = [
+            relay for relay in active if (relay.id, family) in self._vantage_views.vantage_views
+        ]
         fallen = {}
         for relay in present:
             name = relay.id
@@ -315,5 +317,5 @@ def _sentence(addresses: Mapping[Family, _Measured]) -> str:
     return "; ".join(parts)
 
 
-def _with_causes(said: str, counted: Count) -> str:
-    return f"{said} ({counted.causes})" if counted.causes else said
+def _with_causes(summary: str, counted: Count) -> str:
+    return f"{summary} ({counted.causes})" if counted.causes else summary

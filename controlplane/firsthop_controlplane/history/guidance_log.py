@@ -93,21 +93,21 @@ class GuidanceLog(Generic[T]):
         self._forgot_at: datetime | None = None
         self._error = ""
 
-    async def begin(self, heard: T | None) -> T | None:
-        """A term: what edges were told last, as the store has it, or newer, as it was `heard`.
+    async def begin(self, received: T | None) -> T | None:
+        """A term: what edges were told last, as the store has it, or newer, as it was `received`.
 
         Raises what the database raises.
         """
         self._last = None
         async with AsyncSession(self._engine) as session:
             rows = await _rows(session, self._kind, None)
-        told = await _decoded(rows, self._kind, self._model)
-        if heard is not None and supersedes(heard, told.snapshot):
-            self._put(await asyncio.to_thread(_whole_row, heard))
-            return heard
+        newest = await _decoded(rows, self._kind, self._model)
+        if received is not None and supersedes(received, newest.snapshot):
+            self._put(await asyncio.to_thread(_whole_row, received))
+            return received
         if not rows:
             self._put(_Row(0, self._now(), whole=True, content=zlib.compress(b"null")))
-        return told.snapshot
+        return newest.snapshot
 
     async def note(self, snapshot: T) -> None:
         """This is what edges are told from now on."""

@@ -17,11 +17,11 @@ from firsthop_steering.decision.availability import may_be_explored
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.feed.demand import prefix_text
 from firsthop_steering.feed.exploration_targets import (
-    MAX_PROMISED,
-    MAX_PROMISES,
+    MAX_TARGET_REGIONS,
+    MAX_TARGETS,
     ExplorationTarget,
     ExplorationTargets,
-    place_name,
+    location_key,
 )
 from firsthop_steering.feed.snapshot import Plan, Prices, RelayStatus, Status
 from firsthop_steering.plan.model import State
@@ -73,7 +73,7 @@ class _Groups:
                 yield prefix_text(int(self.prefixes[each]))
             else:
                 cell = int(self.cells[each - count])
-                yield place_name(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
+                yield location_key(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
 
 
 def open_regions(
@@ -97,7 +97,7 @@ def open_regions(
     return np.array([each in free for each in regions], dtype=np.bool_)
 
 
-def promises(
+def exploration_targets(
     learned: Learned,
     ground: Ground,
     publication: Publication,
@@ -113,19 +113,19 @@ def promises(
     found = explore(groups.bounds_ms, groups.rtt_ms, groups.held, may, groups.demand, share)
     named = np.flatnonzero(found.rates >= MIN_RATE)
     spent = found.rates[named] * groups.demand[named]
-    named = np.sort(named[np.argsort(-spent, kind="stable")[:MAX_PROMISES]])
+    named = np.sort(named[np.argsort(-spent, kind="stable")[:MAX_TARGETS]])
     made: tuple[dict[str, ExplorationTarget], dict[str, ExplorationTarget]] = {}, {}
     for each, name in zip(named.tolist(), groups.names(ground, named), strict=True):
-        promise = _promise(float(found.rates[each]), found.promise_ms[each], ground.regions)
-        if promise is not None:
-            made[each >= len(groups.prefixes)][name] = promise
+        target = _target_of(float(found.rates[each]), found.gain_ms[each], ground.regions)
+        if target is not None:
+            made[each >= len(groups.prefixes)][name] = target
     if not any(made):
         return ExplorationTargets()
     return ExplorationTargets(share=share, prefixes=made[0], places=made[1])
 
 
-def _promise(rate: float, gain_ms: Floats, regions: tuple[str, ...]) -> ExplorationTarget | None:
-    best = np.argsort(-gain_ms, kind="stable")[:MAX_PROMISED].tolist()
+def _target_of(rate: float, gain_ms: Floats, regions: tuple[str, ...]) -> ExplorationTarget | None:
+    best = np.argsort(-gain_ms, kind="stable")[:MAX_TARGET_REGIONS].tolist()
     gains = {regions[each]: round(float(gain_ms[each]), 1) for each in best}
     gains = {region: gain for region, gain in gains.items() if gain > 0}
     return ExplorationTarget(rate=round(rate, 4), gain_ms=gains) if gains else None
@@ -188,7 +188,7 @@ class Exploring:
         geo = ground.geo
         if cell >= len(geo):
             return None
-        name = place_name(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
+        name = location_key(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
         return self.told.places.get(name)
 
     def round(self, now: ExplorationTargets) -> bool:
@@ -210,10 +210,10 @@ def _is_changed(before: ExplorationTargets, now: ExplorationTargets) -> bool:
     return off > CHANGED * max(sum(old.values()), sum(new.values()))
 
 
-def _tries(promises: ExplorationTargets) -> dict[tuple[str, str], float]:
+def _tries(targets: ExplorationTargets) -> dict[tuple[str, str], float]:
     """How often each group tries each region, as `rtt.exploration.choose` draws the first."""
     tries = {}
-    for name, each in (*promises.prefixes.items(), *promises.places.items()):
+    for name, each in (*targets.prefixes.items(), *targets.places.items()):
         whole = sum(gain**2 for gain in each.gain_ms.values())
         for region, gain in each.gain_ms.items():
             tries[name, region] = each.rate * gain**2 / whole

@@ -19,7 +19,7 @@ from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.health.health_state import Clock
 from firsthop_controlplane.history.guidance_log import GuidanceLog
 from firsthop_controlplane.leader.leadership import first_number
-from firsthop_controlplane.learning.exploring import Exploring, open_regions, promises
+from firsthop_controlplane.learning.exploring import Exploring, exploration_targets, open_regions
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
@@ -145,8 +145,8 @@ class LatencyLoop:
         """Reads what the leader before left, and goes on from there."""
         term, memory = self._term, Memory()
         plan, guidance = self._feed.plan, self._feed.guidance
-        heard = guidance.within(plan.lineage).latency if plan is not None else None
-        latency = await self.history.begin(heard)
+        received = guidance.within(plan.lineage).latency if plan is not None else None
+        latency = await self.history.begin(received)
         try:
             await asyncio.to_thread(memory.restore, await store.load_parts(self._engine))
         except (ValueError, zlib.error) as error:  # begin anew rather than never
@@ -220,7 +220,7 @@ class LatencyLoop:
     def _round(self, learned: Learned, ground: Ground, wanted: Wanted, is_open: Mask) -> bool:
         """Whether there is something to publish."""
         is_news, share = self.publication.round(learned, ground), self.exploring.share
-        now = promises(learned, ground, self.publication, wanted, is_open, share)
+        now = exploration_targets(learned, ground, self.publication, wanted, is_open, share)
         return self.exploring.round(now) or is_news
 
     async def ground_of(self, plan: Plan, geo: GeoTable) -> Ground:

@@ -111,8 +111,8 @@ class Memory:
     def learn(self, ground: Ground) -> Learned:
         """Everything that the samples of the plan's regions say as of now."""
         entries = self.model.ledger.entries(now=self._now)
-        places = self.numbers.places(ground.regions)
-        regions = places[entries.regions] if len(places) else entries.regions
+        columns = self.numbers.columns(ground.regions)
+        regions = columns[entries.regions] if len(columns) else entries.regions
         here = regions >= 0
         entries = Entries(
             entries.prefixes[here], regions[here], entries.count[here], entries.mean_ms[here],

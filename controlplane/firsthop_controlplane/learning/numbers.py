@@ -40,7 +40,7 @@ class RegionNumbers:
                 return number
         return None
 
-    def places(self, regions: Sequence[str]) -> Ints:
+    def columns(self, regions: Sequence[str]) -> Ints:
         """For each number the place of its region among `regions`; −1 where it is not there."""
-        at = {name: place for place, name in enumerate(regions)}
+        at = {name: column for column, name in enumerate(regions)}
         return np.array([at.get(name, -1) for name in self._names], dtype=np.int64)

@@ -59,15 +59,15 @@ class PrefixOrders:
         count = rtt_ms.shape[1]
         order = first_order(rtt_ms)
         tenths = np.full(rtt_ms.shape, UNSAID, dtype=np.int32)
-        place = np.minimum(np.searchsorted(self.prefixes, prefixes), max(len(self.prefixes) - 1, 0))
+        rows = np.minimum(np.searchsorted(self.prefixes, prefixes), max(len(self.prefixes) - 1, 0))
         known = np.zeros(len(prefixes), dtype=bool)
         if len(self.prefixes):
-            known = self.prefixes[place] == prefixes
+            known = self.prefixes[rows] == prefixes
         if known.any():
-            told = self._before(place[known], rtt_ms[known])
+            told = self._before(rows[known], rtt_ms[known])
             after = reorder(told, rtt_ms[known], deviation_ms[known])
             order.held[known], order.settled[known] = after.held, after.settled
-            tenths[known] = self.tenths[place[known]]
+            tenths[known] = self.tenths[rows[known]]
         fresh = _tenths(order, elsewhere_ms)
         same = known & _still(tenths, fresh, order.held)
         return PrefixOrders(
@@ -78,18 +78,18 @@ class PrefixOrders:
             np.where(same[:, None], tenths, fresh),
         )
 
-    def _before(self, place: Ints, now: Floats) -> Order:
+    def _before(self, rows: Ints, now: Floats) -> Order:
         """The last round of these rows; what it did not say is taken to have been as it is now."""
         count = now.shape[1]
-        last = self.rtt_ms[place].astype(np.float64)
-        held = self.held[place].astype(np.int64)
+        last = self.rtt_ms[rows].astype(np.float64)
+        held = self.held[rows].astype(np.int64)
         unsaid = np.isnan(last)
         if unsaid.any():  # told by somebody else: regions that are left out come last
             last = np.where(unsaid, now, last)
             behind = np.take_along_axis(unsaid, held, axis=1)
             ranked = np.where(behind, np.take_along_axis(now, held, axis=1), -1.0)
             held = np.take_along_axis(held, np.argsort(ranked, axis=1, kind="stable"), axis=1)
-        settled = np.unpackbits(self.settled[place], axis=1, count=count * count)
+        settled = np.unpackbits(self.settled[rows], axis=1, count=count * count)
         return Order(held, last, settled.reshape(-1, count, count).astype(bool))
 
     def moved(self, columns: Sequence[int]) -> PrefixOrders:

@@ -111,8 +111,8 @@ class PlannerLoop:
 
     async def _begin(self, plan: Plan) -> None:
         """The prices that the leader before left hold until there is reason for others."""
-        term, heard = self._term, self._feed.guidance.within(plan.lineage).prices
-        prices = await self.history.begin(heard)
+        term, received = self._term, self._feed.guidance.within(plan.lineage).prices
+        prices = await self.history.begin(received)
         if term != self._term:
             return
         if prices is not None and supersedes(prices, self._feed.present("prices")):

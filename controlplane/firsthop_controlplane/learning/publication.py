@@ -179,7 +179,7 @@ def _worth_a_row(learned: Learned, ground: Ground, told: Told) -> Ints:
     times samples, which stand for clients.
     """
     found, gains = [], []
-    heard = np.bincount(learned.which, learned.entries.count, len(learned.prefixes))
+    samples = np.bincount(learned.which, learned.entries.count, len(learned.prefixes))
     for first in range(0, len(learned.prefixes), _CHUNK):
         estimates = learned.of_prefixes(slice(first, first + _CHUNK))
         own = estimates.rtt_ms
@@ -187,13 +187,13 @@ def _worth_a_row(learned: Learned, ground: Ground, told: Told) -> Ints:
         expected = told.expected_ms(learned.cells[at + first], ground)
         without = own[at, expected.argmin(axis=1)]
         found.append(at + first)
-        gains.append((without - own[at].min(axis=1) + 0.1) * heard[at + first])
+        gains.append((without - own[at].min(axis=1) + 0.1) * samples[at + first])
     if not found:
         return np.empty(0, dtype=np.int64)
     places, gain = np.concatenate(found), np.concatenate(gains)
-    most = min(MAX_LEARNED, MAX_NUMBERS // max(len(ground.regions), 1))
-    if len(places) > most:
-        places = places[np.argpartition(-gain, most - 1)[:most]]
+    limit = min(MAX_LEARNED, MAX_NUMBERS // max(len(ground.regions), 1))
+    if len(places) > limit:
+        places = places[np.argpartition(-gain, limit - 1)[:limit]]
     return np.sort(places)
 
 

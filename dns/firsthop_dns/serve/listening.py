@@ -123,8 +123,8 @@ def _bound(sock: socket.socket, host: str, port: int, *, shared: bool) -> socket
     except OSError as error:
         transport = "TCP" if sock.type == socket.SOCK_STREAM else "UDP"
         sock.close()
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         taken = error.errno == errno.EADDRINUSE
         why = "is in use by another process" if taken else os.strerror(error.errno or 0)
-        raise OSError(error.errno, f"{transport} {place} {why}") from None
+        raise OSError(error.errno, f"{transport} {address} {why}") from None
     return sock

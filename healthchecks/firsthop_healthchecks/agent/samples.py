@@ -50,13 +50,13 @@ class AgentSampleReporter:
             try:
                 await self._control_plane.send_samples(batch)
             except CallRefused as error:
-                self._say_refused(str(error))
+                self._log_refused(str(error))
                 self._board.ended("refused")
             else:
                 self._refused = False
                 self._board.ended("told")
 
-    def _say_refused(self, reason: str) -> None:
+    def _log_refused(self, reason: str) -> None:
         """Of several in a row the first: the relay is no more, or the control plane is older."""
         if not self._refused:
             log.warning("samples.refused", reason=reason)

@@ -93,11 +93,11 @@ class Enrolment:
             await self._report()
 
     async def _register(self) -> None:
-        told = await self._control_plane.register_transceiver(self._name, self._registration)
+        registered = await self._control_plane.register_transceiver(self._name, self._registration)
         self._known = True
-        log.info("transceiver.registered", id=self._name, wire_id=told.wire_id)
-        if told.wire_id is not None and not self._wire_id.done():
-            self._wire_id.set_result(told.wire_id)
+        log.info("transceiver.registered", id=self._name, wire_id=registered.wire_id)
+        if registered.wire_id is not None and not self._wire_id.done():
+            self._wire_id.set_result(registered.wire_id)
 
     async def _report(self) -> None:
         report = TransceiverReport(

@@ -24,9 +24,9 @@ class ListenError(Exception):
     """An address that cannot be listened on; the message names it."""
 
     def __init__(self, transport: str, host: str, port: int, cause: OSError) -> None:
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         reason = os.strerror(cause.errno) if cause.errno else str(cause)
-        super().__init__(f"cannot listen on {transport} {place}: {reason}")
+        super().__init__(f"cannot listen on {transport} {address}: {reason}")
 
 
 def bind_udp(host: str, port: int, *, shared: bool = False) -> socket.socket:

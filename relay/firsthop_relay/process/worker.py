@@ -42,9 +42,9 @@ class RelayWorker:
         predecessors: Sequence[socket.socket] = (),
         successor: socket.socket | None = None,
     ) -> None:
-        most = raise_file_limit() - RESERVE
+        max_files = raise_file_limit() - RESERVE
         self.table = FlowTable(limits=limits)
-        self.server = RelayServer(self.table, most_files=most)
+        self.server = RelayServer(self.table, max_files=max_files)
         self._predecessors = predecessors
         self._successor = successor
         self._journal_path = journal

@@ -100,7 +100,7 @@ class _Door:
         offer = stripped_offer(_text(await _read(request, MEDIA_TYPE)))
         token = self._sessions.token(ufrag)
         answer, tag = await self._sessions.open(token, offer)
-        response = _said(answer_with(answer, self._candidates), MEDIA_TYPE, tag, status=201)
+        response = _response(answer_with(answer, self._candidates), MEDIA_TYPE, tag, status=201)
         response.headers["Location"] = f"/v1/sessions/{token}"
         return response
 
@@ -110,7 +110,7 @@ class _Door:
         body = await _read(request, MEDIA_TYPE)
         self._check(request, body)
         answer, tag = await self._sessions.open(token, stripped_offer(_text(body)))
-        return _said(answer, MEDIA_TYPE, tag, status=201)
+        return _response(answer, MEDIA_TYPE, tag, status=201)
 
     async def patch(self, request: web.Request) -> web.StreamResponse:
         """ICE restarted under a ufrag that the allocator minted, or we."""
@@ -125,7 +125,7 @@ class _Door:
         fragment, tag = self._sessions.restart(token, ufrag, asked, request.headers.get("If-Match"))
         if not signed:
             fragment = fragment_with(fragment, self._candidates)
-        return _said(fragment, FRAGMENT_TYPE, tag, status=200)
+        return _response(fragment, FRAGMENT_TYPE, tag, status=200)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """The session's end."""
@@ -179,7 +179,7 @@ def _text(body: bytes) -> str:
         raise SdpError("is not UTF-8 (RFC 8866 §5)") from None
 
 
-def _said(text: str, media_type: str, tag: str, *, status: int) -> web.Response:
+def _response(text: str, media_type: str, tag: str, *, status: int) -> web.Response:
     headers = {"Content-Type": media_type, "ETag": tag, "Cache-Control": "no-store"}
     return web.Response(body=text.encode(), status=status, headers=headers)
 

@@ -105,7 +105,7 @@ async def _serve(
     sessions = Sessions(
         port,
         key_file.load(),
-        most=settings.sessions,
+        limit=settings.sessions,
         wire_id=wire_id,
         clock=_utc_now,
         mint=mint,

@@ -35,7 +35,7 @@ class ClientClasses:
         self._geo = steering.topology.geo
         self._step = len(self.rules) + 2
 
-    def told_apart(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
+    def split_ranges(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
         """First and last keys of all ranges whose clients their cell alone does not tell.
 
         Those of rules by CIDR or AS number and of learned prefixes; they may overlap.
@@ -80,21 +80,21 @@ class ClientClasses:
                 speaking[here][~located[here] & (speaking[here] == len(self.rules))] += 1
         return self._columns(family, keys, places) * self._step + speaking
 
-    def settled(self, cohorts: Ints) -> Ints:
+    def settled(self, classes: Ints) -> Ints:
         """The same, where nobody asks a resolver: such clients count as not located."""
-        settled: Ints = cohorts - (cohorts % self._step == self._step - 1)
+        settled: Ints = classes - (classes % self._step == self._step - 1)
         return settled
 
-    def columns(self, cohorts: Ints) -> Ints:
+    def columns(self, classes: Ints) -> Ints:
         """The column of the RTT map that each cohort is in."""
-        return cohorts // self._step
+        return classes // self._step
 
     def decide(
-        self, answers: ServiceCompiler, cohorts: Ints, checkpoint: Callable[[], None] = lambda: None
+        self, answers: ServiceCompiler, classes: Ints, checkpoint: Callable[[], None] = lambda: None
     ) -> npt.NDArray[np.int32]:
         """The decision of each; `checkpoint` as in `firsthop_steering.compile.compiler`."""
         limit = self._steering.rtt.rtt_us(self.pool).shape[1] * self._step
-        distinct, inverse = numbered(cohorts, limit)
+        distinct, inverse = numbered(classes, limit)
         columns, speaking = np.divmod(distinct, self._step)
         decisions = np.full(len(distinct), answers.ask_resolver, dtype=np.int32)
         for number, rule in enumerate((*self.rules, None)):

@@ -30,23 +30,23 @@ class World:
 
     def __init__(self, *names: str, started: float = 0, **changes: Any) -> None:
         self.all = [transceiver(each, **changes) for each in names]
-        self.attendance = TransceiverHealth(at(started), 30.0, Shares())
+        self.transceiver_health = TransceiverHealth(at(started), 30.0, Shares())
         self.sequence = 0
 
     def hear(self, second: float, *names: str, **said: Any) -> None:
         self.sequence += 1
         report = TransceiverReport(sequence=self.sequence, sent_at=at(second), **said)
         for name in names or [each.id for each in self.all]:
-            assert self.attendance.hearing.receive(name, report, at(second))
+            assert self.transceiver_health.last_reports.receive(name, report, at(second))
 
     def verdicts(self, second: float) -> dict[str, str]:
-        self.attendance.evaluate(self.all, at(second))
-        found = self.attendance.statuses(self.all, at(second))
+        self.transceiver_health.evaluate(self.all, at(second))
+        found = self.transceiver_health.statuses(self.all, at(second))
         return {name: each.verdict for name, each in found.items()}
 
     def status(self, second: float, name: str) -> Any:
-        self.attendance.evaluate(self.all, at(second))
-        return self.attendance.statuses(self.all, at(second))[name]
+        self.transceiver_health.evaluate(self.all, at(second))
+        return self.transceiver_health.statuses(self.all, at(second))[name]
 
 
 def test_one_that_never_reported_is_not_spoken_of() -> None:
@@ -105,12 +105,12 @@ def test_when_all_are_silent_it_is_us() -> None:
 def test_old_and_repeated_reports_are_refused() -> None:
     world = World("eu-1")
     world.hear(10)
-    hearing = world.attendance.hearing
+    last_reports = world.transceiver_health.last_reports
     for sequence, sent in ((1, 10), (1, 9), (0, 9)):
         old = TransceiverReport(sequence=sequence, sent_at=at(sent))
-        assert not hearing.receive("eu-1", old, at(11))
+        assert not last_reports.receive("eu-1", old, at(11))
     begun_again = TransceiverReport(sequence=0, sent_at=at(11))
-    assert hearing.receive("eu-1", begun_again, at(11))
+    assert last_reports.receive("eu-1", begun_again, at(11))
 
 
 def test_a_new_leader_changes_nothing_before_it_has_listened() -> None:
@@ -121,7 +121,7 @@ def test_a_new_leader_changes_nothing_before_it_has_listened() -> None:
     old.hear(8, "us-2", "us-3")
     assert old.verdicts(8)["eu-1"] == "down"
     new = World("eu-1", "us-2", "us-3", started=60)
-    new.attendance.inherit(old.attendance.attended())
+    new.transceiver_health.inherit(old.transceiver_health.attended())
     assert new.verdicts(61) == {"eu-1": "down", "us-2": "up", "us-3": "up"}
     new.hear(65, "us-2")
     assert new.verdicts(67) == {"eu-1": "down", "us-2": "up", "us-3": "up"}, "half are down at most"
@@ -148,9 +148,9 @@ def test_a_day_of_silence_is_the_end(registered: bool) -> None:
     day = timedelta(hours=24).total_seconds()
     world.hear(day, "eu-2")
     assert world.verdicts(day - 1)["eu-1"] == "down"
-    assert world.attendance.gone(world.all, at(day - 1)) == []
+    assert world.transceiver_health.gone(world.all, at(day - 1)) == []
     wanted = (["eu-1"], {"eu-1": "down", "eu-2": "up"}) if registered else ([], {"eu-2": "up"})
-    assert (world.attendance.gone(world.all, at(day)), world.verdicts(day)) == wanted
+    assert (world.transceiver_health.gone(world.all, at(day)), world.verdicts(day)) == wanted
 
 
 def test_a_new_leader_takes_nobody_for_gone_at_once() -> None:
@@ -160,7 +160,7 @@ def test_a_new_leader_takes_nobody_for_gone_at_once() -> None:
     old.verdicts(0)
     start = timedelta(days=2).total_seconds()
     new = World("eu-1", registered=True, started=start)
-    new.attendance.inherit(old.attendance.attended())
+    new.transceiver_health.inherit(old.transceiver_health.attended())
     new.verdicts(start + 1)
-    assert new.attendance.gone(new.all, at(start + 599)) == []
-    assert new.attendance.gone(new.all, at(start + 600)) == ["eu-1"]
+    assert new.transceiver_health.gone(new.all, at(start + 599)) == []
+    assert new.transceiver_health.gone(new.all, at(start + 600)) == ["eu-1"]

@@ -23,8 +23,8 @@ from firsthop_controlplane.learning import exploring
 from firsthop_controlplane.learning.exploring import (
     REST_ROUNDS,
     Exploring,
+    exploration_targets,
     open_regions,
-    promises,
 )
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
@@ -37,7 +37,7 @@ from firsthop_steering.feed.exploration_targets import ExplorationTarget, Explor
 from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
 from firsthop_steering.planner.demand import Demand, DemandClients
 from firsthop_steering.planner.groups import CELL, NOBODY, ClientGroups, Wanted, wanted_of
-from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, SHARE
+from firsthop_steering.rtt.exploration import CANDIDATES, MAX_GROUP_SHARE, SHARE
 from firsthop_steering.rtt.samples import Samples, parse_prefix
 from worlds import NOW, europe_and_america, plan_of, status_of
 
@@ -98,7 +98,9 @@ def found(
     learned = memory.learn(GROUND)
     publication.round(learned, GROUND)
     fields = {"is_open": EVERY, "share": SHARE, **given}
-    return promises(learned, GROUND, publication, wanted, fields["is_open"], fields["share"])
+    return exploration_targets(
+        learned, GROUND, publication, wanted, fields["is_open"], fields["share"]
+    )
 
 
 def cells(*counts: float) -> Wanted:
@@ -137,16 +139,16 @@ def test_nobody_looks_where_there_is_nobody_or_nothing() -> None:
 def test_prefixes_with_a_row_have_a_promise_of_their_own() -> None:
     """By demand, where there is some; else by samples."""
     rows = [("10.1.1.0/24", "fra", 60.0), ("10.1.2.0/24", "fra", 60.0)]
-    heard = found(rows=[*rows, *rows[:1] * 3], times=5)
-    assert heard.prefixes.keys() == {"10.1.1.0/24", "10.1.2.0/24"}
-    assert heard.places == {}
+    reports = found(rows=[*rows, *rows[:1] * 3], times=5)
+    assert reports.prefixes.keys() == {"10.1.1.0/24", "10.1.2.0/24"}
+    assert reports.places == {}
     groups = np.array([parse_prefix("10.1.2.0/24"), CELL], dtype=np.uint64)
     wanted = wanted_of(DemandClients(("relay",) * 2, groups, np.array([1.0, 1.0])))
     asked = found(wanted, rows, times=5)
     assert asked.prefixes.keys() == {"10.1.2.0/24"}
-    assert asked.prefixes["10.1.2.0/24"].rate <= MAX_OF_GROUP
-    promise = asked.prefixes["10.1.2.0/24"].gain_ms
-    assert "fra" not in promise or max(promise.values()) > promise["fra"]
+    assert asked.prefixes["10.1.2.0/24"].rate <= MAX_GROUP_SHARE
+    target = asked.prefixes["10.1.2.0/24"].gain_ms
+    assert "fra" not in target or max(target.values()) > target["fra"]
 
 
 def test_demand_of_several_services_is_one() -> None:
@@ -293,7 +295,7 @@ class Mesh:
         learned = self.memory.learn(GROUND)
         is_news = self.publication.round(learned, GROUND)
         wanted = wanted_of(self.demand.clients(self.allocations))
-        now = promises(learned, GROUND, self.publication, wanted, EVERY, SHARE)
+        now = exploration_targets(learned, GROUND, self.publication, wanted, EVERY, SHARE)
         if self.exploring.round(now) or is_news:
             self.published += 1
             told = self.publication.told

@@ -27,8 +27,8 @@ class Fleet:
 
     def __init__(self, *relays: Relay) -> None:
         self.relays = relays
-        self.observations = HealthState(
-            judgement=Verdicts(10, Shares()), started_at=T0, report_stale_after_s=30, settle_s=0
+        self.health_state = HealthState(
+            verdict_rules=Verdicts(10, Shares()), started_at=T0, report_stale_after_s=30, settle_s=0
         )
 
     def down(self, seconds: float, names: Iterable[str]) -> set[str]:
@@ -46,14 +46,14 @@ class Fleet:
                 for each in self.relays
             )
             said = ProbeReport(prober=vantage, vantage=vantage, sent_at=now, views=views)
-            assert self.observations.receive_results(said, now)
-        self.observations.evaluate(self.relays, now)
-        standings = self.observations.standings
-        return {name for name, standing in standings.items() if standing.verdict == "down"}
+            assert self.health_state.receive_results(said, now)
+        self.health_state.evaluate(self.relays, now)
+        verdicts = self.health_state.verdicts
+        return {name for name, verdict in verdicts.items() if verdict.verdict == "down"}
 
     @property
     def guarded(self) -> set[Guarded]:
-        return set(self.observations.judgement.guarded)
+        return set(self.health_state.verdict_rules.guarded)
 
 
 def test_relays_that_an_operator_forces_use_up_nothing() -> None:
