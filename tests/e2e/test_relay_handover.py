@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from firsthop_net.listening import bind_udp
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.route_text import read_routes
-from firsthop_relay.io.listening import bind_udp
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival import handover
 from media import (

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from firsthop_ice.ufrag import RouteKeys
+from firsthop_net.listening import bind_udp
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.route_text import read_routes
-from firsthop_relay.io.listening import bind_udp
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival.flow_record import decode, encode
 from firsthop_relay.survival.shared import ASKED_A_TICK, SharedFlows
