@@ -28,7 +28,7 @@ class Hypothetical:
 
     @property
     def pool(self) -> Pool:
-        return "relays" if self.its.pool == "relays" else "signalling"
+        return self.its.answer_pool
 
     @property
     def collection(self) -> Literal["regions", "transceiver_regions"]:

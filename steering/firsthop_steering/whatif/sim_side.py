@@ -51,7 +51,7 @@ class SimSide:
 
     @property
     def pool(self) -> Pool:
-        return "relays" if self.service is None or self.service.pool == "relays" else "signalling"
+        return "relays" if self.service is None else self.service.answer_pool
 
     def told_apart(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
         """As `ClientClasses.told_apart`; without a service nobody is."""
