@@ -26,7 +26,7 @@ from firsthop_ice.sdp import (
     read_fragment,
     stripped_offer,
 )
-from firsthop_relay.io.listening import ListenError
+from firsthop_net.listening import ListenError
 from firsthop_relay.process.metrics import CONTENT_TYPE
 from firsthop_relay.transceiver.errors import SessionError
 from firsthop_relay.transceiver.sessions import Sessions

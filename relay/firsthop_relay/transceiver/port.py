@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from firsthop_relay.io.listening import bind_udp
+from firsthop_net.listening import bind_udp
 from firsthop_relay.transceiver.checks import Answered, CheckDrop, CheckSource, answer_check
 from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.path import Path

@@ -19,7 +19,7 @@ from firsthop_steering.arrays import Ints, Keys
 from firsthop_steering.compile.preferences import numbered
 from firsthop_steering.compile.service_compiler import ServiceCompiler
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Pool, key_range
+from firsthop_steering.decision.topology import key_range
 from firsthop_steering.plan.model import Service
 
 LAST_KEY = {4: (1 << 32) - 1, 6: (1 << 64) - 1}
@@ -29,7 +29,7 @@ class ClientClasses:
     """Those of one service."""
 
     def __init__(self, steering: Steering, service: Service) -> None:
-        self.pool: Pool = "relays" if service.pool == "relays" else "signalling"
+        self.pool = service.answer_pool
         self.rules = steering.rules(service, self.pool)
         self._steering = steering
         self._geo = steering.topology.geo

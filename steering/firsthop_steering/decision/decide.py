@@ -145,7 +145,7 @@ class Steering:
 
     def decide(self, service: Service, client: Client) -> Decision:
         """Which region answers this client for this service."""
-        pool: Pool = "relays" if service.pool == "relays" else "signalling"
+        pool = service.answer_pool
         column = self.rtt.column(pool, client)
         return self._decide(service, client, pool, column)
 

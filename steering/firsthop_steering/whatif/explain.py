@@ -25,7 +25,7 @@ def explain(
     """
     client = steering.topology.client(address)
     decision = steering.decide(service, client)
-    pool: Pool = "relays" if service.pool == "relays" else "signalling"
+    pool = service.answer_pool
     media: dict[str, Any] | None = None
     if pool == "relays" and decision.site is not None and steering.topology.pools["media"]:
         regions = [site.id for site in steering.topology.pools["relays"]]

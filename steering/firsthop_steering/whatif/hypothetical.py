@@ -28,7 +28,7 @@ class Hypothetical:
 
     @property
     def pool(self) -> Pool:
-        return "relays" if self.hypothetical_service.pool == "relays" else "signalling"
+        return self.hypothetical_service.answer_pool
 
     @property
     def collection(self) -> Literal["regions", "transceiver_regions"]:

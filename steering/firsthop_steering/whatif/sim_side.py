@@ -51,7 +51,7 @@ class SimSide:
 
     @property
     def pool(self) -> Pool:
-        return "relays" if self.service is None or self.service.pool == "relays" else "signalling"
+        return "relays" if self.service is None else self.service.answer_pool
 
     def split_ranges(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
         """As `ClientClasses.split_ranges`; without a service nobody is."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from firsthop_healthchecks.agent.samples import AgentSampleReporter
-from firsthop_healthchecks.controlplane import CallRefused, ControlPlaneCallError
+from firsthop_net.api_session import CallRefused, ControlPlaneCallError
 from firsthop_steering.feed.measurements import MAX_SAMPLES, SampleBatch
 from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
 
