@@ -192,7 +192,7 @@ def _check_wanted(document: Document, service: Service, want: str) -> None:
 def no_geo_data() -> Refused:
     """501: nobody's place is known here."""
     detail = "This control plane was started without geo data."
-    return Refused(501, "not-implemented", "Not Implemented", detail)
+    return Refused(501, "not-implemented", detail)
 
 
 def find_service(services: Iterable[Service], word: str) -> Service:
