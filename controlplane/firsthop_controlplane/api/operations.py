@@ -92,7 +92,7 @@ def handler_of(operation: Operation) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         deps = request.app[DEPS]
         principal = await _authorised(operation, request, deps)
-        if operation.leader_only and not deps.election.leads:
+        if operation.leader_only and not deps.leadership.leads:
             limit = deps.settings.changeset_limit
             return await deps.peers.forward(request, await raw_body(request, limit))
         query = _query(operation.query, request)
