@@ -309,9 +309,9 @@ def usable_of(
     steering: Steering, site: Site, *, ignore_health: bool = False
 ) -> tuple[Endpoint, ...]:
     """The endpoints of a site that the first service may answer with."""
-    service = next(iter(steering.atlas.services.values()))
+    service = next(iter(steering.topology.services.values()))
     pool = service.answer_pool
-    place = steering.atlas.pools[pool].index(site)
+    place = steering.topology.pools[pool].index(site)
     return steering.usable(service, pool, place, ignore_health=ignore_health)
 
 

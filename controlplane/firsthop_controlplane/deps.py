@@ -22,6 +22,7 @@ from firsthop_controlplane.health.status import StatusLoop
 from firsthop_controlplane.history.guidance_log import GuidancePast
 from firsthop_controlplane.leader.election import Election
 from firsthop_controlplane.leader.peers import Peers
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.learning.planning import PlannerLoop
 from firsthop_controlplane.measures import Measures
@@ -51,6 +52,7 @@ class Deps:
     keyring: Keyring
     tokens: TokenBook
     follower: StoreFollower
+    leadership: ReplicaLeadership
     election: Election
     peers: Peers
     status_loop: StatusLoop

@@ -30,6 +30,7 @@ from firsthop_allocator.http.schema import AllocationAnswer, ProblemAnswer, Regi
 from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
 from firsthop_ice.ufrag import Decoded, decode
 from firsthop_steering.feed.exploration_targets import ExplorationTarget, ExplorationTargets
+from firsthop_steering.feed.reason_phrases import reason_phrase
 from firsthop_steering.feed.snapshot import Latency
 from firsthop_steering.rtt.exploration import MAX_GROUP_SHARE
 from worlds import NOW, status_of
@@ -128,6 +129,7 @@ async def test_refusals_are_problem_documents() -> None:
             assert sent["Cache-Control"] == "no-store"
             ProblemAnswer.model_validate(document)
             assert document["status"] == status
+            assert document["title"] == reason_phrase(status)
             assert document["request_id"] == sent["X-Request-Id"]
             assert document["type"].startswith("urn:firsthop:problem:")
             assert {each["field"] for each in document.get("errors", ())} == fields

@@ -107,11 +107,9 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 async def json_object(request: web.Request, limit: int) -> dict[str, Any]:
     """The object in a request's body, of at most `limit` bytes."""
     if request.content_type not in MEDIA_TYPES:
-        raise Refused(
-            415, "unsupported-media-type", "Unsupported Media Type", "Send application/json."
-        )
+        raise Refused(415, "unsupported-media-type", "Send application/json.")
     if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
-        raise Refused(415, "unsupported-media-type", "Unsupported Media Type", "Send UTF-8.")
+        raise Refused(415, "unsupported-media-type", "Send UTF-8.")
     return parse_object(await raw_body(request, limit))
 
 
@@ -124,10 +122,10 @@ async def raw_body(request: web.Request, limit: int) -> bytes:
                 body += chunk
                 if len(body) > limit:
                     detail = f"A body here has at most {limit} bytes."
-                    raise Refused(413, "too-large", "Content Too Large", detail)
+                    raise Refused(413, "too-large", detail)
     except TimeoutError:
         detail = f"The body did not come within {BODY_TIMEOUT_S} s."
-        raise Refused(408, "too-slow", "Request Timeout", detail) from None
+        raise Refused(408, "too-slow", detail) from None
     except (web.RequestPayloadError, ClientError, HttpProcessingError, ValueError) as error:
         raise malformed(f"The body cannot be read: {type(error).__name__}.") from None
     return bytes(body)

@@ -16,9 +16,9 @@ from firsthop_controlplane.api.registration import TRANSCEIVERS_ONLY, check_regi
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import (
     BrokenRule,
-    Refused,
     Unavailable,
     conflict,
+    forbidden,
     invalid,
     not_found,
 )
@@ -48,7 +48,7 @@ async def _report(calling: Calling) -> web.Response:
     assert calling.principal is not None
     if calling.principal.scope != name:
         detail = f"This token is for relay {calling.principal.scope}."
-        raise Refused(403, "forbidden", "Forbidden", detail)
+        raise forbidden(detail)
     plan = deps.feed.plan
     if plan is None or all(relay.id != name for relay in plan.document.relays):
         raise not_found(f"there is no relay {name}")
@@ -90,7 +90,7 @@ async def _results(calling: Calling) -> web.Response:
     deps, report = calling.deps, calling.read(ProbeReport)
     scope = calling.principal.scope if calling.principal else None
     if scope is not None and scope != report.prober:
-        raise Refused(403, "forbidden", "Forbidden", f"This token is for prober {scope}.")
+        raise forbidden(f"This token is for prober {scope}.")
     if not deps.health_state.receive_results(report, deps.now()):
         raise conflict("newer results were received", [BrokenRule("sent_at", "is old")])
     deps.status_loop.wake()

@@ -18,6 +18,7 @@ from firsthop_controlplane.errors import (
     Refused,
     TooMany,
     Unavailable,
+    forbidden,
     invalid,
     malformed,
     not_found,
@@ -94,7 +95,7 @@ def samples_of(
         fault, region = _checked(sample, regions, present, oldest, newest)
         if fault is None and principal.role == "agent" and sample.relay != principal.scope:
             detail = f"samples/{index}/relay: this token is for relay {principal.scope}."
-            raise Refused(403, "forbidden", "Forbidden", detail)
+            raise forbidden(detail)
         number = memory.numbers.number(region, present) if fault is None else None
         if fault is None and number is None:
             fault = BrokenRule("region", f"more than {MAX_REGIONS} regions are not learned of")

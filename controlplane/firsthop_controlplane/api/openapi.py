@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +11,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from firsthop_controlplane.api.operations import Operation, QueryParameters
 from firsthop_controlplane.api.problems import MEDIA_TYPE, SCHEMA
+from firsthop_steering.feed.reason_phrases import reason_phrase
 
 _REFERENCE = "#/components/schemas/{model}"
 _PATH_PART = re.compile(r"\{(\w+)\}")
@@ -102,7 +102,7 @@ def _query_parameters(model: type[QueryParameters]) -> Iterable[Json]:
 
 
 def _responses(operation: Operation, references: Mapping[Any, Json]) -> Json:
-    success: Json = {"description": HTTPStatus(operation.status).phrase}
+    success: Json = {"description": reason_phrase(operation.status)}
     if operation.etag:
         success["headers"] = {"ETag": {"schema": {"type": "string"}}}
     if operation.answer is not None:
@@ -145,4 +145,4 @@ def _refusal(operation: Operation, status: int) -> Json:
         content: Json = {operation.media_type: {"schema": dict(operation.answer)}}
     else:
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {"description": HTTPStatus(status).phrase, "content": content}
+    return {"description": reason_phrase(status), "content": content}

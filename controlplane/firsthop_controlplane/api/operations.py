@@ -15,7 +15,7 @@ from firsthop_controlplane.api.bodies import check_text, json_object, raw_body, 
 from firsthop_controlplane.api.problems import REQUEST_ID, faults
 from firsthop_controlplane.configuration.actor import Actor, peer_address
 from firsthop_controlplane.deps import DEPS, Deps
-from firsthop_controlplane.errors import Refused, malformed
+from firsthop_controlplane.errors import Refused, forbidden, malformed
 
 M = TypeVar("M", bound=BaseModel)
 Call = Callable[["Calling"], Awaitable[web.StreamResponse]]
@@ -92,7 +92,7 @@ def handler_of(operation: Operation) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         deps = request.app[DEPS]
         principal = await _authorised(operation, request, deps)
-        if operation.leader_only and not deps.election.leads:
+        if operation.leader_only and not deps.leadership.leads:
             limit = deps.settings.changeset_limit
             return await deps.peers.forward(request, await raw_body(request, limit))
         query = _query(operation.query, request)
@@ -120,12 +120,12 @@ async def _authorised(operation: Operation, request: web.Request, deps: Deps) ->
     if principal.role not in operation.roles:
         wanted = ", ".join(sorted(operation.roles))
         detail = f"A token of role {principal.role} may not do this; it takes {wanted}."
-        raise Refused(403, "forbidden", "Forbidden", detail)
+        raise forbidden(detail)
     return principal
 
 
 def _unauthorised(detail: str) -> Refused:
-    return Refused(401, "unauthorized", "Unauthorized", detail)
+    return Refused(401, "unauthorized", detail)
 
 
 def _query(model: type[QueryParameters], request: web.Request) -> QueryParameters:

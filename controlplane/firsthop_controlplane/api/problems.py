@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from firsthop_controlplane.errors import BrokenRule, NoLeader, Refused, TooMany, Unavailable
 from firsthop_controlplane.store.engine import bad_value, unavailable
+from firsthop_steering.feed.reason_phrases import reason_phrase
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ def problem(
     """The answer that says so."""
     document: dict[str, Any] = {
         "type": TYPE_PREFIX + refused.kind,
-        "title": refused.title,
+        "title": reason_phrase(refused.status),
         "status": refused.status,
         "detail": refused.detail,
         "request_id": request.get(REQUEST_ID, ""),
@@ -86,14 +86,14 @@ def problem(
 
 def _of_http(error: web.HTTPException) -> tuple[Refused, dict[str, str]]:
     """aiohttp's own: no such path, wrong method, body too large."""
-    phrase = HTTPStatus(error.status).phrase
+    phrase = reason_phrase(error.status)
     kind = phrase.lower().replace(" ", "-")
     kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
     detail = {
         404: "Nothing is at this path; /openapi.json lists what is.",
         405: f"This path takes {error.headers.get('Allow', 'other methods')}.",
     }.get(error.status, error.text or phrase)
-    return Refused(error.status, kind, phrase, detail), kept
+    return Refused(error.status, kind, detail), kept
 
 
 def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str, str]]:
@@ -107,19 +107,19 @@ def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str,
     if bad_value(error):
         log.warning("api.value_refused", path=request.path, error=str(error))
         rule = "the database cannot hold a value of it"
-        return Refused(422, "invalid", "It breaks a rule", rule, [BrokenRule("body", rule)]), {}
+        return Refused(422, "invalid", rule, [BrokenRule("body", rule)]), {}
     if isinstance(error, NoLeader):
         log.warning("api.no_leader", path=request.path, error=str(error))
         detail = "No control plane that leads can be reached now; ask again, here or elsewhere."
-        return Refused(503, "no-leader", "Try again later", detail), {"Retry-After": "1"}
+        return Refused(503, "no-leader", detail), {"Retry-After": "1"}
     if isinstance(error, Unavailable) or unavailable(error):
         log.warning("api.unavailable", path=request.path, error=f"{type(error).__name__}: {error}")
         detail = "The database cannot be asked now. Edges go on with what they have."
-        refused = Refused(503, "unavailable", "Try again later", detail)
+        refused = Refused(503, "unavailable", detail)
         return refused, {"Retry-After": "1"}
     log.exception("api.failed", path=request.path, request_id=request.get(REQUEST_ID))
     detail = "This is our fault; the log has it under the request_id."
-    return Refused(500, "internal", "Something of ours broke", detail), {}
+    return Refused(500, "internal", detail), {}
 
 
 @web.middleware

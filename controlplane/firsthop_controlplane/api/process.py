@@ -38,7 +38,7 @@ async def _ready(calling: Calling) -> web.Response:
     ):
         if snapshot is None:
             reasons.append(f"there is no {name} yet")
-    if not deps.election.leads and not deps.peers.connected_to:
+    if not deps.leadership.leads and not deps.peers.connected_to:
         reasons.append(f"no leader is followed: {deps.peers.last_error or 'none is known'}")
     leader = leader_view(deps).model_dump(mode="json")
     body = {"ready": not reasons, "reasons": reasons, "leader": leader}

@@ -90,14 +90,14 @@ class StatusAnswer(Status):
 
 def leader_view(deps: Deps) -> LeaderView:
     """Who leads, how long ago it said so, and whether it is heard here."""
-    election, age_s = deps.election, deps.election.lease_age_s()
-    lease = election.lease
+    leadership, age_s = deps.leadership, deps.leadership.lease_age_s()
+    lease = leadership.lease
     return LeaderView(
-        here=election.leads,
+        here=leadership.leads,
         url=lease.url if lease else "",
         term=lease.term if lease else None,
         lease_age_s=None if age_s is None else round(age_s, 3),
-        followed=election.leads or bool(deps.peers.connected_to),
+        followed=leadership.leads or bool(deps.peers.connected_to),
     )
 
 
@@ -194,7 +194,7 @@ def _check_wanted(document: Document, service: Service, want: str) -> None:
 def no_geo_data() -> Refused:
     """501: nobody's place is known here."""
     detail = "This control plane was started without geo data."
-    return Refused(501, "not-implemented", "Not Implemented", detail)
+    return Refused(501, "not-implemented", detail)
 
 
 def find_service(services: Iterable[Service], word: str) -> Service:

@@ -94,7 +94,7 @@ def _still_allowed(calling: Calling) -> bool:
     """
     deps = calling.deps
     if calling.principal is not None and calling.principal.role in REPLICAS:
-        return deps.election.leads
+        return deps.leadership.leads
     secret = calling.request.headers.get("Authorization", "").partition(" ")[2].strip()
     principal = deps.tokens.find(secret)
     return principal is not None and principal.valid(deps.now())

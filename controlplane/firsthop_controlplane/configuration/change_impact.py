@@ -131,7 +131,7 @@ class ChangeImpact:
                 f"{rules[0].field}: {rules[0].rule}; the guard allows {self._guard_share:.0%}. "
                 "Nothing was changed; send force if it is meant."
             )
-            raise Refused(409, "guarded", "It moves too many clients", detail, rules)
+            raise Refused(409, "guarded", detail, rules)
 
 
 def _rule(effect: Simulation) -> str:

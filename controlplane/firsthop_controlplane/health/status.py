@@ -28,7 +28,8 @@ from firsthop_controlplane.health.saved_health import (
 )
 from firsthop_controlplane.health.verdict import Verdict
 from firsthop_controlplane.health.verdicts import Excluded, Guarded
-from firsthop_controlplane.leader.leadership import first_number
+from firsthop_controlplane.leader.publisher import Publisher
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import LeaderRow, RelayStatusRow, VerdictRow
 from firsthop_steering.feed.reports import RelayReport
@@ -46,6 +47,7 @@ class StatusLoop:
         self,
         engine: AsyncEngine,
         feed: Feed,
+        leadership: ReplicaLeadership,
         observe: Callable[[datetime], HealthState],
         *,
         interval_s: float,
@@ -56,17 +58,13 @@ class StatusLoop:
         self._past = past
         self._engine = engine
         self._feed = feed
+        self._publisher = Publisher(feed, leadership)
         self._observe = observe
         self._interval_s = interval_s
         self._now = now
         self.health_state = observe(now())
         self.evaluated = BroadcastEvent()
         """Rung after every look at the observations, which may have nudged somebody."""
-        self.may_publish: Callable[[], bool] = lambda: False
-        """Whether this replica leads, and is sure of it."""
-        self._term = 0
-        self._number = 0
-        """The last one that was used."""
         self._wake = asyncio.Event()
         self._save_soon = asyncio.Event()
         self._published_at: datetime | None = None
@@ -100,7 +98,8 @@ class StatusLoop:
         self.health_state.inherit(self._saved, self._saved_reports)
         self.health_state.transceiver_health.inherit(attended)
         self._saved_attendance = attended
-        self._term, self._number, self._published_at = term, first_number(term), None
+        self._publisher.begin(term)
+        self._published_at = None
 
     async def run(self) -> None:
         """Evaluate until cancelled."""
@@ -123,7 +122,7 @@ class StatusLoop:
     def evaluate(self) -> None:
         """Judge all relays and transceivers of the plan, and publish a status if one is due."""
         plan, status = self._feed.plan, self._feed.status
-        if plan is None or not self.may_publish():
+        if plan is None or not self._publisher.may_publish():
             return
         now, document = self._now(), plan.document
         for name in self.health_state.evaluate(document.relays, now):
@@ -133,7 +132,7 @@ class StatusLoop:
             self._tell_turned(transceiver_health.verdicts[name], transceiver=name)
         self._tell_doubts()
         new = Status(
-            number=self._number + 1,
+            number=self._publisher.next_number,
             lineage=plan.lineage,
             created_at=now,
             relays=self.health_state.statuses(document.relays, now),
@@ -169,8 +168,7 @@ class StatusLoop:
         return waited_s >= self._interval_s and any(news(*each) for each in both)
 
     def _publish(self, status: Status, *, local: bool) -> None:
-        self._number = status.number
-        self._feed.publish(status)
+        self._publisher.publish(status)
         self._past.note(status, local=local)
         self._published_at = status.created_at
 
@@ -192,7 +190,7 @@ class StatusLoop:
 
     async def save(self) -> None:
         """Write what changed since the last time, unless another leads."""
-        if not self.may_publish():
+        if not self._publisher.may_publish():
             return
         verdicts, reports = dict(self.health_state.verdicts), dict(self.health_state.reports)
         attended = self.health_state.transceiver_health.attended()
@@ -201,7 +199,7 @@ class StatusLoop:
         if (verdicts, reports, attended) == saved and not changes:
             return
         async with AsyncSession(self._engine) as session, session.begin():
-            if await session.scalar(select(LeaderRow.term)) != self._term:
+            if await session.scalar(select(LeaderRow.term)) != self._publisher.term:
                 return
             await _save_verdicts(session, self._saved, verdicts)
             await _save_reports(session, self._saved_reports, reports)

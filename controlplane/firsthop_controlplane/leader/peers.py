@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop_controlplane.errors import NoLeader
 from firsthop_controlplane.feed.feed import Feed
-from firsthop_controlplane.leader.election import Election
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_steering.feed.deltas import applied, follows
 from firsthop_steering.feed.snapshot import (
     Delta,
@@ -34,8 +34,8 @@ SILENCE_S = 5.0
 RETRY_S = 0.2
 LOOK_S = 0.1
 """How late it is seen that another leads."""
-TELL_S = 2.0
-"""Between two attempts to tell a former leader that it is one."""
+NOTIFY_S = 2.0
+"""Between two attempts to notify a former leader that it was replaced."""
 FORWARD_S = 2.5
 """A prober gives a call 3 s."""
 MAX_LINE = 64 * 2**20
@@ -52,14 +52,14 @@ class Peers:
     """What this replica has to do with the leader while it does not lead itself."""
 
     def __init__(
-        self, election: Election, feed: Feed, trusted: Ed25519PublicKey, secret: str
+        self, leadership: ReplicaLeadership, feed: Feed, trusted: Ed25519PublicKey, secret: str
     ) -> None:
-        self._election = election
+        self._leadership = leadership
         self._feed = feed
         self._trusted = trusted
         self._authorization = {"Authorization": f"Bearer {secret}"}
         self._session: aiohttp.ClientSession | None = None
-        self._told_at = -TELL_S
+        self._notified_at = -NOTIFY_S
         self.connected_to = ""
         """The leader whose stream is followed; empty while none is."""
         self.last_error = ""
@@ -74,16 +74,16 @@ class Peers:
     async def run(self) -> None:
         """Follow whoever leads, and tell the leader before when it is us, until cancelled."""
         while True:
-            url = self._election.leader_url()
-            if url and url != self._election.url:
+            url = self._leadership.leader_url()
+            if url and url != self._leadership.url:
                 await self._while_leading(url)
-            await self._tell_the_one_before()
+            await self._notify_predecessor()
             await asyncio.sleep(LOOK_S)
 
     async def _while_leading(self, url: str) -> None:
         following = asyncio.create_task(self._follow(url))
         try:
-            while not following.done() and self._election.leader_url() == url:
+            while not following.done() and self._leadership.leader_url() == url:
                 await asyncio.wait({following}, timeout=LOOK_S)
         finally:
             following.cancel()
@@ -136,38 +136,39 @@ class Peers:
             else:
                 raise ValueError(f"delta {snapshot.number} does not follow")
 
-    async def _tell_the_one_before(self) -> None:
-        """It may be cut off from the database, and think that it leads."""
-        election, before, now = self._election, self._election.before, self._election.clock()
-        if before is None or not election.leads or election.lease is None or not before.url:
+    async def _notify_predecessor(self) -> None:
+        """The leader before may be cut off from the database, and think that it leads still."""
+        leadership, now = self._leadership, self._leadership.clock()
+        before = leadership.predecessor
+        if before is None or not before.url or not leadership.leads or leadership.lease is None:
             return
-        if now - self._told_at < TELL_S:
+        if now - self._notified_at < NOTIFY_S:
             return
-        self._told_at = now
+        self._notified_at = now
         assert self._session is not None
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
             async with self._session.post(
                 f"{before.url.rstrip('/')}/v1/replicas/leader",
-                json={"term": election.lease.term, "url": election.url},
+                json={"term": leadership.lease.term, "url": leadership.url},
                 headers=self._authorization,
                 timeout=aiohttp.ClientTimeout(total=1.0),
             ) as response:
                 if response.status < 500:
-                    election.before = None
+                    leadership.predecessor = None
 
     async def forward(self, request: web.Request, body: bytes) -> web.Response:
         """The leader's answer to a call that only it can serve. Raises NoLeader.
 
         Whoever waits for a leader that is no more is told at once, and asks again.
         """
-        url = self._election.leader_url()
+        url = self._leadership.leader_url()
         if not url or FORWARDED in request.headers:
             raise NoLeader("no leader is known")
         calling = asyncio.create_task(self._call(url, request, body))
         try:
             while not calling.done():
                 await asyncio.wait({calling}, timeout=LOOK_S)
-                if not calling.done() and self._election.leader_url() != url:
+                if not calling.done() and self._leadership.leader_url() != url:
                     raise NoLeader("another leads now")
             return calling.result()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.health.health_state import Clock
 from firsthop_controlplane.history.guidance_log import GuidanceLog
-from firsthop_controlplane.leader.leadership import first_number
+from firsthop_controlplane.leader.publisher import Publisher
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.learning.exploring import Exploring, exploration_targets, open_regions
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
@@ -28,9 +29,9 @@ from firsthop_controlplane.store.engine import unavailable
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.arrays import Mask
 from firsthop_steering.decision.placement import Ground
-from firsthop_steering.feed.snapshot import Latency, Plan, supersedes
+from firsthop_steering.feed.snapshot import Latency, Plan
 from firsthop_steering.plan.model import Region
-from firsthop_steering.planner.groups import NOBODY, Wanted
+from firsthop_steering.planner.groups import Wanted
 from firsthop_steering.rtt.exploration import SHARE
 from firsthop_steering.rtt.learned import Learned
 
@@ -54,6 +55,8 @@ class LatencyLoop:
         engine: AsyncEngine,
         feed: Feed,
         geo: GeoTable | None,
+        leadership: ReplicaLeadership,
+        wanted: Callable[[], Wanted],
         *,
         now: Clock,
         clock: Callable[[], float],
@@ -68,17 +71,12 @@ class LatencyLoop:
         self.history = GuidanceLog(engine, Latency, now=now, kept=kept)
         """What was published."""
         self._feed = feed
+        self._publisher = Publisher(feed, leadership)
         self._geo = geo
         self._now = now
         self._clock = clock
         self._learn_s = learn_s
-        self.leads: Callable[[], bool] = lambda: False
-        self.may_publish: Callable[[], bool] = lambda: False
-        """Whether this replica leads, and is sure of it."""
-        self.wanted: Callable[[], Wanted] = lambda: NOBODY
-        """Where clients are, as far as they were heard of."""
-        self._term = 0
-        self._number = 0
+        self._wanted = wanted
         self._wake = asyncio.Event()
         self.memory: Memory | None = None
         """None while another leads, and until what it left is read."""
@@ -98,7 +96,7 @@ class LatencyLoop:
 
     def lead(self, term: int) -> None:
         """Begin a term; what the leader before left is read by `run`, which may take seconds."""
-        self._term, self._number = term, first_number(term)
+        self._publisher.begin(term)
         self.memory, self.learned = None, None
         self._wake.set()
 
@@ -117,9 +115,9 @@ class LatencyLoop:
 
     async def turn(self) -> None:
         """What there is to do now."""
-        if not self.leads():
+        if not self._publisher.leads:
             self.memory = self.learned = None
-        if not self.may_publish():
+        if not self._publisher.may_publish():
             return
         memory = self.memory
         if memory is None:
@@ -139,11 +137,11 @@ class LatencyLoop:
     def _looks_anew(self) -> bool:
         """Whether there may be somebody to explore without that samples came."""
         due = self.exploring.share > 0 and self._clock() >= self._look_at
-        return due and len(self.wanted()) > 0
+        return due and len(self._wanted()) > 0
 
     async def _begin(self) -> Memory:
         """Reads what the leader before left, and goes on from there."""
-        term, memory = self._term, Memory()
+        term, memory = self._publisher.term, Memory()
         plan, guidance = self._feed.plan, self._feed.guidance
         received = guidance.within(plan.lineage).latency if plan is not None else None
         latency = await self.history.begin(received)
@@ -154,15 +152,13 @@ class LatencyLoop:
             memory = Memory()
             memory.begin_anew()
         if latency is not None:
-            present = self._feed.present("latency")
-            if supersedes(latency, present):
-                await self._publish(latency)
+            await self._publisher.restore(latency)
             self.publication = await asyncio.to_thread(Publication.resumed, latency)
             self.exploring.resume(latency.explore)
         else:
             self.publication = Publication()
             self.exploring = Exploring(self.exploring.share)
-        if term == self._term:
+        if term == self._publisher.term:
             self.memory = memory
             self._learn_at = self._look_at = self._clock()
             self._save_at = self._clock() + SAVE_S
@@ -179,7 +175,7 @@ class LatencyLoop:
     async def save(self) -> None:
         """Writes what changed since the last time, or the whole where the parts have grown long."""
         memory = self.memory
-        if memory is None or not memory.is_changed or not self.may_publish():
+        if memory is None or not memory.is_changed or not self._publisher.may_publish():
             return
         anew = memory.is_long()
         if anew:
@@ -188,7 +184,9 @@ class LatencyLoop:
             parts = [await asyncio.to_thread(memory.changes)]
         now, contents = self._now(), [content for content, _ in parts]
         try:
-            written = await store.save_parts(self._engine, self._term, contents, now, anew=anew)
+            written = await store.save_parts(
+                self._engine, self._publisher.term, contents, now, anew=anew
+            )
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             if not self.save_error:
@@ -209,13 +207,13 @@ class LatencyLoop:
         self.learned, self.learned_at = learned, self._now()
         prices = self._feed.guidance.within(plan.lineage).prices
         is_open = open_regions(plan, self._feed.status, prices, ground.regions)
-        is_news = await asyncio.to_thread(self._round, learned, ground, self.wanted(), is_open)
-        if is_news and self.may_publish() and memory is self.memory:
-            self._number += 1
-            latency = await asyncio.to_thread(self._made, self._number, plan.lineage)
-            await self._publish(latency)
-            log.info("latency.published", number=latency.number, prefixes=len(latency.prefixes))
-            await self.history.note(latency)
+        is_news = await asyncio.to_thread(self._round, learned, ground, self._wanted(), is_open)
+        if is_news and self._publisher.may_publish() and memory is self.memory:
+            number = self._publisher.next_number
+            latency = await asyncio.to_thread(self._made, number, plan.lineage)
+            if await self._publisher.publish_large(latency):
+                log.info("latency.published", number=number, prefixes=len(latency.prefixes))
+                await self.history.note(latency)
 
     def _round(self, learned: Learned, ground: Ground, wanted: Wanted, is_open: Mask) -> bool:
         """Whether there is something to publish."""
@@ -246,8 +244,3 @@ class LatencyLoop:
             prefixes=self.publication.rows(),
             explore=self.exploring.telling(),
         )
-
-    async def _publish(self, latency: Latency) -> None:
-        """Sealed in a thread, for it may be many megabytes."""
-        line = await asyncio.to_thread(self._feed.sealed, latency)
-        self._feed.publish(latency, line)

@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.health.health_state import Clock
 from firsthop_controlplane.history.guidance_log import GuidanceLog
-from firsthop_controlplane.leader.leadership import first_number
+from firsthop_controlplane.leader.publisher import Publisher
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.feed.demand import DemandReport
-from firsthop_steering.feed.snapshot import Plan, Prices, supersedes
+from firsthop_steering.feed.snapshot import Plan, Prices
 from firsthop_steering.planner.groups import ClientGroups, Wanted, supply_of, wanted_of
 from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S, Planner
 
@@ -35,6 +36,7 @@ class PlannerLoop:
         engine: AsyncEngine,
         feed: Feed,
         geo: GeoTable | None,
+        leadership: ReplicaLeadership,
         *,
         now: Clock,
         clock: Callable[[], float],
@@ -47,15 +49,12 @@ class PlannerLoop:
         self.history = GuidanceLog(engine, Prices, now=now, kept=kept)
         """What was published."""
         self._feed = feed
+        self._publisher = Publisher(feed, leadership)
         self._geo = geo
         self._now = now
         self._clock = clock
         self._plan_s = plan_s
         self._warm_up_s = warm_up_s
-        self.may_publish: Callable[[], bool] = lambda: False
-        """Whether this replica leads, and is sure of it."""
-        self._term = 0
-        self._number = 0
         self._begun = False
         self.planner = Planner(clock(), warm_up_s=warm_up_s)
         self.published: Prices | None = None
@@ -63,7 +62,8 @@ class PlannerLoop:
 
     def lead(self, term: int) -> None:
         """Begin a term: demand is to be heard anew, the prices in force are read by `run`."""
-        self._term, self._number, self._begun = term, first_number(term), False
+        self._publisher.begin(term)
+        self._begun = False
         self.planner = Planner(self._clock(), warm_up_s=self._warm_up_s)
 
     async def take(self, report: DemandReport) -> None:
@@ -89,7 +89,7 @@ class PlannerLoop:
     async def turn(self) -> None:
         """A round, if one is due."""
         plan, status = self._feed.plan, self._feed.status
-        if not self.may_publish() or plan is None or status is None or self._geo is None:
+        if not self._publisher.may_publish() or plan is None or status is None or self._geo is None:
             return
         if not self._begun:
             await self._begin(plan)
@@ -105,18 +105,18 @@ class PlannerLoop:
         if work is None:
             return
         await asyncio.to_thread(work)
-        is_ours = planner is self.planner and self.may_publish()
+        is_ours = planner is self.planner and self._publisher.may_publish()
         if is_ours and planner.rounds.is_news(self.published):
             await self._publish(plan)
 
     async def _begin(self, plan: Plan) -> None:
         """The prices that the leader before left hold until there is reason for others."""
-        term, received = self._term, self._feed.guidance.within(plan.lineage).prices
-        prices = await self.history.begin(received)
-        if term != self._term:
+        term, heard = self._publisher.term, self._feed.guidance.within(plan.lineage).prices
+        prices = await self.history.begin(heard)
+        if prices is not None:
+            await self._publisher.restore(prices)
+        if term != self._publisher.term:
             return
-        if prices is not None and supersedes(prices, self._feed.present("prices")):
-            self._feed.publish(prices)
         self.published = prices
         if prices is not None:
             self.planner.rounds.hold(prices)
@@ -137,9 +137,9 @@ class PlannerLoop:
         return chart
 
     async def _publish(self, plan: Plan) -> None:
-        self._number += 1
-        rounds, now = self.planner.rounds, self._now()
-        self.published = rounds.snapshot(self._number, lineage=plan.lineage, created_at=now)
-        self._feed.publish(self.published)
-        log.info("prices.published", number=self._number, now=self.published.now)
-        await self.history.note(self.published)
+        number, now = self._publisher.next_number, self._now()
+        prices = self.planner.rounds.snapshot(number, lineage=plan.lineage, created_at=now)
+        if await self._publisher.publish_large(prices):
+            self.published = prices
+            log.info("prices.published", number=number, now=prices.now)
+            await self.history.note(prices)

@@ -9,7 +9,6 @@ transceiver mints by itself, clients may ask as WHIP has it (RFC 9725): `POST /v
 from __future__ import annotations
 
 import json
-from http import HTTPStatus
 
 import structlog
 from aiohttp import web
@@ -30,6 +29,7 @@ from firsthop_net.listening import ListenError
 from firsthop_relay.process.metrics import CONTENT_TYPE
 from firsthop_relay.transceiver.errors import SessionError
 from firsthop_relay.transceiver.sessions import Sessions
+from firsthop_steering.feed.reason_phrases import reason_phrase
 
 log = structlog.get_logger("firsthop.transceiver")
 
@@ -185,7 +185,6 @@ def _response(text: str, media_type: str, tag: str, *, status: int) -> web.Respo
 
 
 def _problem(status: int, detail: str) -> web.Response:
-    title = HTTPStatus(status).phrase
-    value = {"title": title, "status": status, "detail": detail}
+    value = {"title": reason_phrase(status), "status": status, "detail": detail}
     headers = {"Content-Type": "application/problem+json"}
     return web.Response(body=json.dumps(value).encode(), status=status, headers=headers)
