@@ -27,8 +27,8 @@ from standin import keyset
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 
 IMPATIENT = """
-import firsthop.edge.isolation.isolated_planner
-firsthop.edge.isolation.isolated_planner.SILENT_S = 1.0
+import firsthop.edge.isolation.detector
+firsthop.edge.isolation.detector.SILENT_S = 1.0
 """
 
 

@@ -38,7 +38,7 @@ def child(folder: Path, said: list[str], *arguments: str) -> Child:
 async def test_a_child_that_always_ends_is_started_for_ever(tmp_path: Path) -> None:
     """However often it ended, the pause stays a few seconds and nothing overflows."""
     said: list[str] = []
-    made = child(tmp_path, said, "no-such-command")
+    made = child(tmp_path, said, "relay", "--no-such-option")
     made.exits = 5000
     await made.start()
     await until(lambda: said)

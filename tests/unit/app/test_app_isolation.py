@@ -1,4 +1,4 @@
-"""An edge without a control plane plans its own prices, by its answers and by what relays say."""
+"""An edge without a control plane plans its own prices, by its answers and its relays' load."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, cast
 
 import pytest
 
-from firsthop.edge.isolation.isolated_planner import (
-    LISTEN_S,
+from firsthop.edge.following.source import SnapshotSource
+from firsthop.edge.isolation.detector import (
     RETURNED_S,
     SILENT_S,
-    IsolatedPlanner,
+    FeedSilence,
     IsolationDetector,
-    PlanningInputs,
 )
+from firsthop.edge.isolation.isolated_planner import LISTEN_S, IsolatedPlanner, PlanningInputs
 from firsthop.edge.isolation.relay_loads import LoadWatch, ReportedLoad
 from firsthop.edge.reporting.demand import DemandBoard, Totals
 from firsthop_steering.feed.snapshot import Prices
@@ -49,7 +49,7 @@ class Rig:
         self.changes = 0
         self.board = DemandBoard()
         self._answers = {"fra": 0, "nyc": 0}
-        self.lone = IsolatedPlanner(
+        self.planner = IsolatedPlanner(
             self.board, self._totals, self._watch(), clock=lambda: self.now, on_change=self._changed
         )
 
@@ -87,7 +87,7 @@ class Rig:
                     self._answers[region] += answers
                     self.board.note("dns", [("relay", region, prefix, 1)])
             self.now += 1
-            await self.lone.turn(
+            await self.planner.turn(
                 PlanningInputs(
                     self.plan, status_of(fra_1="up", nyc_1="up"), GEO, None, None,
                     self.received, fed=self.fed,
@@ -95,17 +95,17 @@ class Rig:
             )  # fmt: skip
 
 
-def test_alone_is_who_was_not_fed_for_a_minute_until_he_is_for_a_while() -> None:
+def test_an_edge_is_isolated_after_a_minute_without_feed_until_fed_for_a_while() -> None:
     """A gap, or a feed that comes and goes, is neither."""
-    solitude, now = IsolationDetector(0.0), 0.0
+    detector, now = IsolationDetector(0.0), 0.0
 
     def look(*, fed: bool, seconds: float) -> list[bool]:
         nonlocal now
         found = []
         for _ in range(int(seconds)):
             now += 1
-            solitude.look(fed=fed, now=now)
-            found.append(solitude.alone)
+            detector.look(fed=fed, now=now)
+            found.append(detector.isolated)
         return found
 
     assert not any(look(fed=True, seconds=600) + look(fed=False, seconds=SILENT_S - 1))
@@ -116,25 +116,40 @@ def test_alone_is_who_was_not_fed_for_a_minute_until_he_is_for_a_while() -> None
     assert not any(look(fed=True, seconds=600)[1:])
 
 
-async def test_alone_a_full_region_is_charged_for_and_fed_again_it_is_not() -> None:
+def test_answers_are_stale_when_the_control_plane_is_silent() -> None:
+    """After a minute without it, until it is connected again; a document is never stale."""
+    source, now = SimpleNamespace(feed=object(), connected_to=""), 0.0
+    silence = FeedSilence(cast("SnapshotSource", source), clock=lambda: now)
+    found = []
+    for seconds, connected_to in ((SILENT_S - 5, ""), (10, ""), (0, "http://a"), (1, "")):
+        now += seconds
+        source.connected_to = connected_to
+        found.append(silence.stale())
+    assert found == [False, True, False, False]
+    source.feed = None
+    now += 10 * SILENT_S
+    assert not silence.stale()
+
+
+async def test_while_isolated_a_full_region_has_a_price_and_after_it_none() -> None:
     """What was received holds before and after."""
     rig = Rig()
     rig.heard = {"fra-1": 1500, "nyc-1": 400}
     await rig.seconds(120)
     rig.fed = False
     await rig.seconds(SILENT_S - 1)
-    assert (rig.lone.alone, rig.asking, rig.lone.prices) == (False, False, None)
+    assert (rig.planner.isolated, rig.asking, rig.planner.prices) == (False, False, None)
     await rig.seconds(1 + LISTEN_S + PLAN_S)
-    assert (rig.lone.alone, rig.asking) == (True, True)
-    assert rig.lone.prices is not None
-    assert rig.lone.prices.now["fra"] > 0
+    assert (rig.planner.isolated, rig.asking) == (True, True)
+    assert rig.planner.prices is not None
+    assert rig.planner.prices.now["fra"] > 0
     assert rig.changes > 0
     rig.fed = True
     await rig.seconds(RETURNED_S + 1)
-    assert (rig.lone.alone, rig.asking, rig.lone.prices) == (False, False, None)
+    assert (rig.planner.isolated, rig.asking, rig.planner.prices) == (False, False, None)
 
 
-async def test_alone_it_goes_on_from_what_was_received() -> None:
+async def test_own_prices_go_on_from_those_received() -> None:
     """A price that is not needed any more falls little by little."""
     rig = Rig()
     rig.received = prices_of(nyc=40.0)
@@ -142,11 +157,11 @@ async def test_alone_it_goes_on_from_what_was_received() -> None:
     await rig.seconds(120)
     rig.fed = False
     await rig.seconds(SILENT_S + LISTEN_S + 1)
-    assert rig.lone.prices is not None
-    assert rig.lone.prices.number == rig.received.number
-    assert 34 <= rig.lone.prices.now["nyc"] < 40
+    assert rig.planner.prices is not None
+    assert rig.planner.prices.number == rig.received.number
+    assert 34 <= rig.planner.prices.now["nyc"] < 40
     await rig.seconds(600)
-    assert rig.lone.prices.now.get("nyc", 0.0) <= 3.0, "what is left does little harm"
+    assert rig.planner.prices.now.get("nyc", 0.0) <= 3.0, "what is left does little harm"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +176,6 @@ async def test_where_too_little_is_known_what_was_received_holds(case: str) -> N
         rig.heard = {} if case == "no relay says anything" else {"nyc-1": 0}
     rig.fed = False
     await rig.seconds(600, asked=case != "nobody asks")
-    assert rig.lone.alone
-    assert rig.lone.prices is None
+    assert rig.planner.isolated
+    assert rig.planner.prices is None
     assert rig.changes == 0
