@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-Role = Literal["edge", "relay"]
+ClaimKind = Literal["edge", "relay"]
 """Names the files in the state folder: `edge.sock`, and `edge.lock`, which is held (flock) by
 whoever runs there; the hold goes over with the sockets."""
 READY: Final = b"ready"
@@ -65,7 +65,7 @@ class StateClaim:
         lock: int,
         listener: socket.socket,
         *,
-        role: Role,
+        role: ClaimKind,
         predecessor: socket.socket | None = None,
         inherited: Sequence[tuple[SocketKey, int]] = (),
     ) -> None:
@@ -139,7 +139,7 @@ class StateClaim:
         os.close(self._lock)
 
 
-async def claim(state_dir: Path, *, take_over: bool, role: Role = "edge") -> StateClaim:
+async def claim(state_dir: Path, *, take_over: bool, role: ClaimKind = "edge") -> StateClaim:
     """The place on `state_dir`, free or (with `take_over`) inherited. Raises TakeOverError.
 
     With `take_over`, one that is just ending is waited for, for ANSWER_S.
@@ -184,7 +184,7 @@ def _listen(address: str) -> socket.socket:
     return listener
 
 
-def _inherit(address: str, role: Role) -> StateClaim:
+def _inherit(address: str, role: ClaimKind) -> StateClaim:
     """Everything that who is in place holds. Raises OSError, TakeOverError."""
     predecessor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
