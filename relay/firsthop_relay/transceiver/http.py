@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, generate_latest
@@ -30,8 +29,6 @@ from firsthop_relay.io.listening import ListenError
 from firsthop_relay.process.metrics import CONTENT_TYPE
 from firsthop_relay.transceiver.errors import SessionError
 from firsthop_relay.transceiver.sessions import Sessions
-
-log = structlog.get_logger("firsthop.transceiver")
 
 SIGNATURE = "Firsthop-Signature"
 UFRAG = "Firsthop-Ufrag"
