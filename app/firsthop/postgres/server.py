@@ -56,7 +56,6 @@ class EmbeddedPostgres:
         self._lock: IO[str] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._socket_dir = self.home
-        self._account: ChildAccount | None = None
 
     async def __aenter__(self) -> EmbeddedPostgres:
         await self.start()
@@ -96,7 +95,7 @@ class EmbeddedPostgres:
         self.home.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         try:
-            account = self._account = account_for(self.home, binaries)
+            account = account_for(self.home, binaries)
             account.own(self.home)
             self._socket_dir = self._short_enough(account)
             data = self.home / "data"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -142,7 +142,3 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 def _answer(error: Exception, request: web.Request) -> web.Response:
     refused, headers = _refusal(error, request)
     return problem(refused, request, headers)
-
-
-def unknown(names: Iterable[str], what: str) -> list[BrokenRule]:
-    return [BrokenRule(name, f"is no {what}") for name in names]

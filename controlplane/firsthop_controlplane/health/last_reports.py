@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 from firsthop_steering.feed.reports import Report
 
 R = TypeVar("R", bound=Report)
-_NONE = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,6 @@ class LatencyLoop:
         self.learned_at: datetime | None = None
         self.publication = Publication()
         self.exploring = Exploring(exploration_share)
-        self.saved_at: datetime | None = None
         self.save_error = ""
         """Why the last save failed; empty when it did not."""
         self._learn_at = self._save_at = self._look_at = 0.0
@@ -195,7 +194,7 @@ class LatencyLoop:
             return
         if written:
             memory.saved([size for _, size in parts], anew=anew)
-            self.saved_at, self.save_error = now, ""
+            self.save_error = ""
 
     async def _learn(self, memory: Memory) -> None:
         """A round: everything that is known now, and a snapshot if that says something new."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, generate_latest
@@ -30,8 +29,6 @@ from firsthop_relay.process.metrics import CONTENT_TYPE
 from firsthop_relay.transceiver.errors import SessionError
 from firsthop_relay.transceiver.sessions import Sessions
 from firsthop_steering.feed.reason_phrases import reason_phrase
-
-log = structlog.get_logger("firsthop.transceiver")
 
 SIGNATURE = "Firsthop-Signature"
 UFRAG = "Firsthop-Ufrag"

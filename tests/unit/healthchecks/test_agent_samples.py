@@ -24,7 +24,7 @@ class World:
         self.reporter = AgentSampleReporter(self, self.board, wall=lambda: NOW)
 
     def measured(self, many: int) -> None:
-        row = SampleRow("192.0.2.0/24", "fra-1", 12.5, NOW.timestamp(), True)
+        row = SampleRow("192.0.2.0/24", "fra-1", 12.5, NOW.timestamp())
         self.board.note([row] * many)
 
     async def send_samples(self, batch: SampleBatch) -> None:
