@@ -6,14 +6,19 @@ transceiver again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from firsthop_allocator.allocations.allocation import AllocationRequest
+from firsthop_allocator.allocations.answer_json import (
+    decision_members,
+    dump,
+    relay_members,
+    utc_text,
+)
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
-from firsthop_allocator.allocations.route import AllocationRefused, SessionRoute
+from firsthop_allocator.allocations.route import AllocationRefused, Offer, SessionRoute
 from firsthop_allocator.allocations.routing import find_route, media_regions, steered_service
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_ice import ufrag
@@ -43,27 +48,23 @@ class Opening:
 
     def note(self, view: AllocatorView) -> str:
         """Where the session goes and why, as one line of JSON for who debugs it."""
-        relays = [
-            {
-                "id": offer.relay.id,
-                "region": offer.relay.region,
-                "ipv4": offer.relay.ipv4 and str(offer.relay.ipv4),
-                "ipv6": offer.relay.ipv6 and str(offer.relay.ipv6),
-                "rtt_ms": offer.rtt_ms,
-            }
-            for offer in self.route.offers
-        ]
+        route, steering = self.route, view.steering
         value = {
-            "relays": relays,
-            "transceiver_region": self.route.transceiver_region,
+            "relays": [_noted(offer) for offer in route.offers],
+            "transceiver_region": route.transceiver_region,
             "transceiver": self.transceiver.id,
-            "expires_at": f"{self.credential.expires_at:%Y-%m-%dT%H:%M:%SZ}",
-            "plan": view.steering.atlas.plan.number,
-            "status": view.steering.status.number,
-            "reason": self.route.reason,
-            "explored": self.route.explored,
+            "expires_at": utc_text(self.credential.expires_at),
+            **decision_members(steering.atlas.plan.number, steering.status.number, route.reason),
+            "explored": route.explored,
         }
-        return json.dumps(value, separators=(",", ":"))
+        return dump(value)
+
+
+def _noted(offer: Offer) -> dict[str, object]:
+    """A relay as an allocation has it, without what candidates say already."""
+    members = relay_members(offer.relay)
+    kept = ("id", "region", "ipv4", "ipv6")
+    return {name: members[name] for name in kept} | {"rtt_ms": offer.rtt_ms}
 
 
 def openings(
