@@ -81,12 +81,12 @@ class Allocation:
         request, route, credential = self.request, self.route, self.credential
         head = (
             f'{{"id":"{self.id}","created_at":"{utc_text_of(self.created_s)}",'
-            f'"expires_at":"{utc_text_of(self.expires_s)}","ttl":{self.ttl}'
+            f'"expires_at":"{utc_text_of(self.expires_s)}","ttl":{self.ttl},'
+            f"{client_text(request.address, request.source, route.place)}"
         )
         return b",".join(
             (
                 head.encode(),
-                client_text(request.address, request.source, route.place),
                 route.relays,
                 route.text.members(credential.ufrag.encode(), credential.password.encode()),
                 ice_servers_text(self.turn, route.turn_urls),

@@ -48,7 +48,7 @@ def location(
 ) -> ClientLocation:
     """Where a client is, with its text."""
     members = {"country": country, "latitude": latitude, "longitude": longitude}
-    return ClientLocation(country, latitude, longitude, dump(members)[1:-1].encode())
+    return ClientLocation(country, latitude, longitude, dump(members)[1:-1])
 
 
 def client_members(address: Address, source: str, at: ClientLocation) -> dict[str, object]:
@@ -62,13 +62,9 @@ def client_members(address: Address, source: str, at: ClientLocation) -> dict[st
     }
 
 
-def client_text(address: Address, source: str, at: ClientLocation) -> bytes:
+def client_text(address: Address, source: str, at: ClientLocation) -> str:
     """The member `client`."""
-    return b'"client":{"ip":"%b",%b,"source":"%b"}' % (
-        str(address).encode(),
-        at.text,
-        source.encode(),
-    )
+    return f'"client":{{"ip":"{address}",{at.text},"source":"{source}"}}'
 
 
 def decision_members(plan: int, status: int, reason: str) -> dict[str, object]:
