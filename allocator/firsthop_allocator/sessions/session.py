@@ -22,7 +22,7 @@ from firsthop_allocator.allocations.route import AllocationRefused, Offer, Sessi
 from firsthop_allocator.allocations.routing import find_route, media_regions, steered_service
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_ice import ufrag
-from firsthop_ice.candidates import candidate_lines
+from firsthop_ice.candidates import UdpAddress, candidate_lines
 from firsthop_ice.session_token import SessionName, make_token, read_token
 from firsthop_ice.ufrag import Credential, region_password_key
 from firsthop_steering.decision.availability import unwilling
@@ -153,14 +153,7 @@ def candidates(relays: Sequence[Relay], transceiver: Transceiver) -> tuple[str, 
     itself, which they must reach."""
     if relays:
         return candidate_lines(relays)
-    family = "ipv4" if transceiver.host.version == 4 else "ipv6"
-    end = {
-        "id": transceiver.id,
-        "region": transceiver.region,
-        family: transceiver.host,
-        "udp_port": transceiver.port,
-    }
-    return candidate_lines([Relay.model_validate(end)])
+    return candidate_lines([UdpAddress(transceiver.host, transceiver.port)])
 
 
 @dataclass(frozen=True, slots=True)
