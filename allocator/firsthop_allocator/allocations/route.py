@@ -28,7 +28,7 @@ class ClientLocation:
     country: str | None
     latitude: float | None
     longitude: float | None
-    text: bytes
+    text: str
     """The same as JSON members."""
 
 

@@ -9,9 +9,9 @@ Fallback addresses of a service are for DNS: they have no port and route no ufra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
+from firsthop_allocator.allocations.answer_json import decision_members, dump, relays_text
 from firsthop_allocator.allocations.exploring import Pick, explored
 from firsthop_allocator.allocations.route import AllocationRefused, Offer, SessionRoute
 from firsthop_allocator.allocations.view import AllocatorView
@@ -168,17 +168,8 @@ def _route(
         for each, candidate in picks
     )
     text = tables.session_text(tuple(name for (name, _), _ in picks))
-    relays = ",".join(
-        f"{opening},{_numbers(rank, offer)}}}"
-        for rank, (opening, offer) in enumerate(zip(text.relays, offers, strict=True), start=1)
-    )
     regions = tuple(each.relay.region for each, _ in extra)
-    note = {
-        "plan": decision.plan,
-        "status": decision.status,
-        "reason": reason,
-        "explored": regions,
-    }
+    note = decision_members(decision.plan, decision.status, reason) | {"explored": regions}
     return SessionRoute(
         service=decision.service.id,
         offers=offers,
@@ -188,8 +179,8 @@ def _route(
         reason=reason,
         explored=regions,
         text=text,
-        relays=f'"relays":[{relays}],"transceiver_region":"{media}"'.encode(),
-        decision=f'"decision":{json.dumps(note, separators=(",", ":"))}'.encode(),
+        relays=f'"relays":{relays_text(text, offers)},"transceiver_region":"{media}"'.encode(),
+        decision=f'"decision":{dump(note)}'.encode(),
         entry=(picks or turn)[0][0].relay.region,
         turn_urls=_turn_urls(each.relay for each, _ in turn),
     )
@@ -206,17 +197,7 @@ def _turn_urls(servers: Iterable[Relay]) -> bytes:
         for host in (each.ipv6 and f"[{each.ipv6}]", each.ipv4)
         if host
     ]
-    return json.dumps(urls, separators=(",", ":")).encode() if urls else b""
-
-
-def _numbers(rank: int, offer: Offer) -> str:
-    distance = "null" if offer.distance_km is None else offer.distance_km
-    availability = offer.availability
-    since = f'"{availability.since:%Y-%m-%dT%H:%M:%SZ}"' if availability.since else "null"
-    return (
-        f'"rank":{rank},"rtt_ms":{offer.rtt_ms},"distance_km":{distance},'
-        f'"by":"{availability.source}","since":{since}'
-    )
+    return dump(urls).encode() if urls else b""
 
 
 def _nothing_to_offer(service: Service, excluded: frozenset[str]) -> AllocationRefused:

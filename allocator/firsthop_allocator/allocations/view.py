@@ -8,7 +8,6 @@ status changes, so views of one plan share it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from firsthop_allocator.allocations.answer_json import location, session_text
 from firsthop_allocator.allocations.route import ClientLocation, SessionRoute, SessionText
-from firsthop_ice.candidates import candidate_lines
 from firsthop_ice.turn import turn_secret
 from firsthop_ice.ufrag import CredentialKeys
 from firsthop_steering.decision.availability import FAMILIES
@@ -29,14 +28,6 @@ from firsthop_steering.decision.topology import Endpoint, Topology
 from firsthop_steering.plan.document import Document
 from firsthop_steering.plan.model import Relay, Service, State, Transceiver
 
-ICE_LITE = True
-"""Relays and transceivers check nothing of their own; they answer (RFC 8445 §2.5)."""
-SDP_MID = "0"
-SDP_MLINE_INDEX = 0
-"""Media are bundled, so the candidates of the first m-line serve all (RFC 8843 §7.1)."""
-
-_UFRAG, _PASSWORD = "{ufrag}", "{password}"
-"""Where the credential goes; no slug, address or ICE character is a brace."""
 _ORDERS = 1 << 10  # sets of relays, each with 1,024 references to a few orders
 _CACHED_LOCATIONS = 1 << 16  # small values; a miss costs 15 us
 _RELAY_SETS = 1 << 12  # texts of 3 kB
@@ -117,26 +108,10 @@ class PlanTables:
             country = geo.countries[cell] or None
             latitude = round(float(geo.latitudes[cell]), 4)
             longitude = round(float(geo.longitudes[cell]), 4)
-        members = {"country": country, "latitude": latitude, "longitude": longitude}
-        return ClientLocation(country, latitude, longitude, _dump(members)[1:-1].encode())
+        return location(country, latitude, longitude)
 
     def _session_text(self, relays: tuple[str, ...]) -> SessionText:
-        offered = [self._offered[each] for each in relays]
-        candidates = candidate_lines(offered)
-        template = _dump(
-            {
-                "ice_parameters": {
-                    "username_fragment": _UFRAG,
-                    "password": _PASSWORD,
-                    "ice_lite": ICE_LITE,
-                },
-                "candidates": [_candidate_object(line) for line in candidates],
-                "sdp": _sdp_lines(candidates),
-            }
-        )
-        parts = template[1:-1].encode().split(_PASSWORD.encode())
-        pieces = tuple(tuple(part.split(_UFRAG.encode())) for part in parts)
-        return SessionText(tuple(map(_relay_object, offered)), candidates, pieces)
+        return session_text([self._offered[each] for each in relays])
 
 
 class AllocatorView:
@@ -230,35 +205,3 @@ def _can_be_asked(transceiver: Transceiver) -> bool:
     """Whether the plan says where its HTTP door is."""
     address = transceiver.signalling_ipv4 or transceiver.signalling_ipv6
     return address is not None and transceiver.signalling_port is not None
-
-
-def _candidate_object(line: str) -> dict[str, object]:
-    """What a browser takes as RTCIceCandidateInit, in snake case."""
-    return {
-        "candidate": line,
-        "sdp_mid": SDP_MID,
-        "sdp_mline_index": SDP_MLINE_INDEX,
-        "username_fragment": _UFRAG,
-    }
-
-
-def _sdp_lines(candidates: tuple[str, ...]) -> list[str]:
-    """Attribute lines; ice-lite belongs to the session, the others to the media (RFC 8839 §5)."""
-    return [
-        *(["a=ice-lite"] if ICE_LITE else []),
-        f"a=ice-ufrag:{_UFRAG}",
-        f"a=ice-pwd:{_PASSWORD}",
-        *(f"a={line}" for line in candidates),
-        "a=end-of-candidates",
-    ]
-
-
-def _relay_object(relay: Relay) -> str:
-    members = relay.model_dump(
-        mode="json", include={"id", "region", "ipv4", "ipv6", "udp_port", "tcp_port"}
-    )
-    return _dump(members)[:-1]
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))

@@ -21,9 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from firsthop_allocator import demo
 from firsthop_allocator.allocations.allocation import (
-    DEFAULT_TTL_S,
     ENTROPY_LENGTH,
-    AllocationRequest,
     allocate,
 )
 from firsthop_allocator.allocations.route import AllocationRefused
@@ -184,15 +182,7 @@ class _Api:
         subject = subject_of(
             request.headers, _peer(request), body.client_ip, self._settings, trusted=trusted
         )
-        wanted = AllocationRequest(
-            address=subject.address,
-            source=subject.source,
-            service=body.service,
-            ttl=DEFAULT_TTL_S if body.ttl is None else body.ttl,
-            transceiver_region=body.transceiver_region,
-            exclude_relays=frozenset(body.exclude_relays or ()),
-            may_explore=self._counts.allowance.is_left,
-        )
+        wanted = subject.request(body, may_explore=self._counts.allowance.is_left)
         made = allocate(view, wanted, now=self._clock(), entropy=self._entropy(ENTROPY_LENGTH))
         if isinstance(made, AllocationRefused):
             self._counts.allocations["", "", made.reason] += 1

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
+from firsthop_allocator.allocations.answer_json import (
+    client_members,
+    decision_members,
+    utc_text,
+)
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_allocator.http.callers import Subject
 from firsthop_steering.decision.model import Candidate, Decision
@@ -24,18 +28,8 @@ def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dic
     out = [each for each in decision.ranking.candidates if each.ineligible_reason]
     return {
         "service": service.id,
-        "client": {
-            "ip": str(subject.address),
-            "country": location.country,
-            "latitude": location.latitude,
-            "longitude": location.longitude,
-            "source": subject.source,
-        },
-        "decision": {
-            "plan": decision.plan,
-            "status": decision.status,
-            "reason": decision.reason,
-        },
+        "client": client_members(subject.address, subject.source, location),
+        "decision": decision_members(decision.plan, decision.status, decision.reason),
         "regions": [
             _region(view, decision, candidate, rank)
             for rank, candidate in enumerate((*decision.preferences, *out), start=1)
@@ -78,6 +72,7 @@ def _relays(
     for endpoint in site.endpoints:
         relay = view.tables.relays.get(endpoint.id)
         if relay is not None:
+            since = availabilities[relay.id].since
             measured = view.steering.status.relays.get(relay.id, _UNKNOWN)
             states.append(
                 {
@@ -85,7 +80,7 @@ def _relays(
                     "state": relay.state.value,
                     "verdict": availabilities[relay.id].verdict,
                     "by": availabilities[relay.id].source,
-                    "since": _time(availabilities[relay.id].since),
+                    "since": since and utc_text(since),
                     "share": availabilities[relay.id].share,
                     "draining": measured.draining,
                     "answers": relay.id in usable,
@@ -94,7 +89,3 @@ def _relays(
                 }
             )
     return states
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"

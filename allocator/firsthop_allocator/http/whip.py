@@ -12,7 +12,6 @@ from datetime import datetime
 import structlog
 from aiohttp import web
 
-from firsthop_allocator.allocations.allocation import AllocationRequest
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import find_relays, steered_service
 from firsthop_allocator.allocations.view import AllocatorView
@@ -75,15 +74,7 @@ class Whip:
     ) -> web.Response:
         """201 with the answer, the session's Location and its ETag (RFC 9725 §4.2)."""
         offer = stripped(await _text(request, MEDIA_TYPE)).encode()
-        wanted = AllocationRequest(
-            address=subject.address,
-            source=subject.source,
-            service=query.service,
-            ttl=query.ttl,
-            transceiver_region=query.transceiver_region,
-            exclude_relays=query.excluded,
-            may_explore=self._counts.allowance.is_left,
-        )
+        wanted = subject.request(query, may_explore=self._counts.allowance.is_left)
         client, now = self._transceivers(request), self._clock()
         choice = openings(
             view,

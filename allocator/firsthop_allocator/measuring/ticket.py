@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from firsthop_allocator.allocations.answer_json import utc_text
 from firsthop_allocator.allocations.exploring import drawn, target_of
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.view import AllocatorView
@@ -54,7 +55,7 @@ class Ticket:
     def to_json(self) -> dict[str, Any]:
         """The body of the answer."""
         return {
-            "expires_at": f"{self.credential.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+            "expires_at": utc_text(self.credential.expires_at),
             "username_fragment": self.credential.ufrag,
             "password": self.credential.password,
             "relays": [self._relay(*each) for each in self.relays],

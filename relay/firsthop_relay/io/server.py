@@ -8,10 +8,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from firsthop_relay.flows.counters import CounterReading, RelayPacketCounters
+from firsthop_relay.flows.counters import RelayPacketCounters
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import ClientSockaddr, Confirmed, Ending, Flow, Lane
 from firsthop_relay.flows.flow_table import STUN_BELOW, FlowTable
+from firsthop_relay.flows.readings import CounterReading
 from firsthop_relay.flows.routes import SocketAddress
 from firsthop_relay.io.round_trips import ClientRoundTrips
 from firsthop_relay.io.streams import StreamListener

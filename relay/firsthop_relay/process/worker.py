@@ -14,9 +14,9 @@ from typing import Any
 
 from firsthop_ice.ufrag import RouteKeys
 from firsthop_relay import log
-from firsthop_relay.flows.counters import CounterReading
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.limits import Limits
+from firsthop_relay.flows.readings import CounterReading
 from firsthop_relay.flows.route_text import read_routes
 from firsthop_relay.io.round_trips import RoundTripRow
 from firsthop_relay.io.server import RelayServer

@@ -12,7 +12,6 @@ import json
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from prometheus_client import CollectorRegistry, generate_latest
 
 from firsthop_ice.sdp import (
     FRAGMENT_TYPE,
@@ -25,7 +24,8 @@ from firsthop_ice.sdp import (
     stripped_offer,
 )
 from firsthop_net.listening import ListenError
-from firsthop_relay.process.metrics import CONTENT_TYPE
+from firsthop_relay.process.metrics import metrics_answer
+from firsthop_relay.transceiver.counts import TRANSCEIVER_METRICS
 from firsthop_relay.transceiver.errors import SessionError
 from firsthop_relay.transceiver.sessions import Sessions
 from firsthop_steering.feed.reason_phrases import reason_phrase
@@ -74,8 +74,6 @@ async def serve_http(sessions: Sessions, host: str, port: int) -> web.AppRunner:
 class _Door:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._registry = CollectorRegistry()
-        self._registry.register(sessions.counts)
 
     @web.middleware
     async def border(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -133,9 +131,7 @@ class _Door:
 
     async def metrics(self, _: web.Request) -> web.Response:
         """For Prometheus."""
-        return web.Response(
-            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE}
-        )
+        return metrics_answer(self._sessions.counts.reading(), TRANSCEIVER_METRICS)
 
     async def healthz(self, _: web.Request) -> web.Response:
         """The process runs."""
