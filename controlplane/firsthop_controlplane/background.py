@@ -77,7 +77,7 @@ def _departures(deps: Deps) -> Departures:
     return Departures(
         deps.revisions,
         deps.feed,
-        lambda: deps.health_state,
+        lambda: deps.health,
         may_remove=deps.leadership.may_publish,
         now=deps.now,
     )
@@ -114,7 +114,7 @@ async def _follow_transceivers(deps: Deps, parts: Parts) -> None:
                 known = unavailable_transceivers(status)
             except Exception as error:
                 log.warning("publication.failed", reason=f"{type(error).__name__}: {error}")
-        await feed.published.heard()
+        await feed.published.wait()
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""What can go wrong, by whose fault it is: `Refused` is the caller's, `Unavailable` is ours."""
+"""The package's errors: `Refused` is the caller's fault, `Unavailable` and `NoLeader` are ours."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class ControlPlaneError(Exception):
     """The root of this package's errors."""
 
 
-class Unavailable(ControlPlaneError):  # noqa: N818 - a state, told to the caller as 503
-    """The store cannot be asked now; the same request may succeed later."""
+class Unavailable(ControlPlaneError):  # noqa: N818 - a state, answered as 503
+    """The store cannot be reached now; the same request may succeed later."""
 
 
-class NoLeader(ControlPlaneError):  # noqa: N818 - the same
-    """This replica does not lead, and nobody who does can be reached."""
+class NoLeader(ControlPlaneError):  # noqa: N818 - as above
+    """This replica does not lead, and the leader cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class BrokenRule:
     rule: str
 
 
-class Refused(ControlPlaneError):  # noqa: N818 - an answer, not an accident
+class Refused(ControlPlaneError):  # noqa: N818 - an answer, not a failure
     """A request that is answered with a problem document (RFC 9457)."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Counts and gauges for Prometheus, read when they are asked for."""
+"""Prometheus metrics of a control plane, collected when they are scraped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VERDICT_VALUES = {"up": 1.0, "down": 0.0, "unknown": -1.0}
 
 
 class _Collector(Collector):
-    """The present snapshots and who leads, as numbers."""
+    """Gauges of the present snapshots, of the leadership and of samples."""
 
     def __init__(self, feed: Feed, leadership: ReplicaLeadership, latency: LatencyLoop) -> None:
         self._feed = feed
@@ -110,7 +110,7 @@ class _Collector(Collector):
 
 
 class Measures:
-    """One application's metrics; two in one process do not meet."""
+    """One application's metrics, in a registry of its own."""
 
     def __init__(self, feed: Feed, leadership: ReplicaLeadership, latency: LatencyLoop) -> None:
         self._registry = CollectorRegistry()
@@ -128,5 +128,5 @@ class Measures:
         )
 
     def text(self) -> bytes:
-        """Everything in the exposition format."""
+        """All metrics in the exposition format."""
         return generate_latest(self._registry)

@@ -21,10 +21,10 @@ from firsthop_controlplane.deps import Deps, MintProbe
 from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.follower import StoreFollower
 from firsthop_controlplane.health.health_state import HealthState
-from firsthop_controlplane.health.relay_history import Past
+from firsthop_controlplane.health.relay_history import RelayHistory
 from firsthop_controlplane.health.status import StatusLoop
-from firsthop_controlplane.health.verdicts import Verdicts
-from firsthop_controlplane.history.guidance_log import GuidancePast
+from firsthop_controlplane.health.verdicts import VerdictEvaluator
+from firsthop_controlplane.history.guidance_log import GuidanceHistory
 from firsthop_controlplane.leader.election import Election
 from firsthop_controlplane.leader.peers import Peers, replica_secret
 from firsthop_controlplane.leader.replica import ReplicaLeadership
@@ -119,8 +119,8 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         engine=engine,
         revisions=Revisions(engine, parts.now, impact),
         change_impact=impact,
-        guidance_past=GuidancePast(engine),
-        explaining_past=asyncio.Lock(),
+        guidance_history=GuidanceHistory(engine),
+        past_lock=asyncio.Lock(),
         feed=base.feed,
         keyring=keyring,
         tokens=tokens,
@@ -147,7 +147,7 @@ def _status_loop(base: _Base) -> StatusLoop:
     def new_health(now: datetime) -> HealthState:
         shares = Shares(settings.depool_region_share, settings.depool_share)
         return HealthState(
-            verdict_rules=Verdicts(settings.stale_after_s, shares),
+            evaluator=VerdictEvaluator(settings.stale_after_s, shares),
             started_at=now,
             report_stale_after_s=settings.report_stale_after_s,
             settle_s=settings.settle_s,
@@ -160,7 +160,7 @@ def _status_loop(base: _Base) -> StatusLoop:
         new_health,
         interval_s=settings.status_interval_s,
         now=base.parts.now,
-        past=Past(base.kept),
+        history=RelayHistory(base.kept),
     )
 
 

@@ -14,7 +14,7 @@ from firsthop_controlplane.configuration.revisions import Revisions
 from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.health.departures import Departures
 from firsthop_controlplane.health.health_state import HealthState
-from firsthop_controlplane.health.verdicts import Verdicts
+from firsthop_controlplane.health.verdicts import VerdictEvaluator
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_steering.feed.reports import TransceiverReport
 from firsthop_steering.feed.snapshot import Plan
@@ -228,7 +228,7 @@ async def test_who_registered_and_is_gone_leaves_the_plan(
     made = (await put(deployed, token)).body
     now = datetime.now(UTC) + timedelta(days=2)
     observed = HealthState(
-        verdict_rules=Verdicts(10.0, Shares()),
+        evaluator=VerdictEvaluator(10.0, Shares()),
         started_at=now - timedelta(hours=1),
         report_stale_after_s=30.0,
         settle_s=3.0,

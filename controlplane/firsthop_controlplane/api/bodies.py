@@ -1,4 +1,4 @@
-"""JSON bodies, read strictly: what two readers could understand differently is refused.
+"""Strict parsing of JSON bodies: what two parsers could understand differently is refused.
 
 UTF-8, one object, no repeated key, no NaN, integers that every JSON reader holds exactly (RFC 7493
 §2.2), no NUL and no lone surrogate in strings (PostgreSQL holds neither).
@@ -21,10 +21,10 @@ from firsthop_controlplane.errors import Refused, invalid, malformed
 
 EXACT_INTEGER = 2**53 - 1
 BODY_TIMEOUT_S = 30
-"""A body that trickles must not hold a handler for ever."""
+"""A body that arrives slowly must not hold a handler for ever."""
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 _READS_ITSELF = frozenset({"cidr", "networks"})
-"""Fields whose own validator turns text into what pydantic then thinks is no JSON."""
+"""Fields whose validator turns text into values that pydantic's strict JSON mode refuses."""
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 M = TypeVar("M", bound=BaseModel)
@@ -70,13 +70,13 @@ def _texts(values: list[Any]) -> None:
 
 
 def check_text(text: str) -> None:
-    """Refuse (400) what neither UTF-8 nor PostgreSQL holds."""
+    """Raises Refused (400) for what UTF-8 or PostgreSQL cannot hold."""
     if _NOT_TEXT.search(text):
         raise malformed("A string holds a NUL or a lone surrogate.")
 
 
 def parse(raw: bytes) -> Any:
-    """The JSON value in `raw`; Refused (400) that says why it is none."""
+    """The JSON value in `raw`; Refused (400) if it is none."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -132,7 +132,7 @@ async def raw_body(request: web.Request, limit: int) -> bytes:
 
 
 def validated(model: type[M], value: dict[str, Any], prefix: str = "") -> M:
-    """The model in a JSON object, without guessing at types; Refused (422) with every fault."""
+    """The model in a JSON object, without type coercion; Refused (422) with every fault."""
     text = json.dumps(value)
     try:
         try:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the same operations and models that serve the requests."""
+"""Generates the OpenAPI 3.1 document from the operations and models that serve the requests."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _operation(operation: Operation, references: Mapping[Any, Json], schemas: Js
 
 
 def _partial(reference: Json, schemas: Json) -> Json:
-    """The model with every field left to choice, as a schema of its own."""
+    """The same model with every field optional, as a schema of its own."""
     name = reference["$ref"].rpartition("/")[2]
     properties = {
         field: {key: value for key, value in schema.items() if key != "default"}
@@ -140,7 +140,7 @@ def _answer(operation: Operation, references: Mapping[Any, Json]) -> Json:
 
 
 def _refusal(operation: Operation, status: int) -> Json:
-    """readyz answers 503 in its own form; everything else is a problem."""
+    """A problem document; but 503 of readyz has the form of its 200."""
     if operation.name == "readyz" and isinstance(operation.answer, Mapping) and status == 503:
         content: Json = {operation.media_type: {"schema": dict(operation.answer)}}
     else:

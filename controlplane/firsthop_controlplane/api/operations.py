@@ -1,4 +1,4 @@
-"""What an operation of the API is, and how a request becomes a typed call of it."""
+"""Operations of the API, and how a request becomes a typed call of one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Call = Callable[["Calling"], Awaitable[web.StreamResponse]]
 
 
 class QueryParameters(BaseModel):
-    """Query parameters; unknown ones are refused, so that a typing error is seen."""
+    """Query parameters; unknown ones are refused, so that typing errors are noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Forcing(QueryParameters):
-    """Of changes that move clients."""
+    """Query parameters of changes that may move clients."""
 
     force: bool = False
     """Make the change, even if it moves more clients than the guard allows."""
@@ -55,16 +55,16 @@ class Operation:
     listed: bool = False
     etag: bool = False
     if_match: Literal["must", "may"] | None = None
-    """Whether a change names the version it starts from."""
+    """Whether a change must or may name the version that it starts from."""
     media_type: str = "application/json"
     refusals: tuple[int, ...] = field(default=())
     leader_only: bool = False
-    """Takes what only the leader has: others pass the call on to it."""
+    """Only the leader can serve it: other replicas forward the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calling:
-    """A request that may be served: who asks, with what."""
+    """An authorised request, with its parsed query and body."""
 
     request: web.Request
     deps: Deps
@@ -78,7 +78,7 @@ class Calling:
         return Actor(name, peer_address(self.request.remote), self.request[REQUEST_ID])
 
     def part(self, name: str) -> str:
-        """A variable part of the path."""
+        """The value of a path parameter."""
         return self.request.match_info[name]
 
     def read(self, model: type[M]) -> M:

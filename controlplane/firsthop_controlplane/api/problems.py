@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457), whatever raised it."""
+"""Turns every error into a problem document (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ SCHEMA: Mapping[str, Any] = {
 
 
 def faults(error: ValidationError, prefix: str = "") -> list[BrokenRule]:
-    """Pydantic's findings as field and rule.
+    """Pydantic's errors as field and rule.
 
-    It counts only good items: that a list is too short is no news where its items are at fault.
+    `too_short` is left out where items of the list are at fault: pydantic counts valid items only.
     """
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     within = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
@@ -61,7 +61,7 @@ def faults(error: ValidationError, prefix: str = "") -> list[BrokenRule]:
 
 
 def _path(prefix: str, location: tuple[int | str, ...]) -> str:
-    """Without the parts that name a validator of ours instead of a field of theirs."""
+    """The path of a field, without the parts that name a validator instead of a field."""
     fields = [str(part) for part in location if not (isinstance(part, str) and "[" in part)]
     return "/".join([prefix, *fields] if prefix else fields) or "body"
 
@@ -69,7 +69,7 @@ def _path(prefix: str, location: tuple[int | str, ...]) -> str:
 def problem(
     refused: Refused, request: web.Request, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """The answer that says so."""
+    """The problem document of a refusal."""
     document: dict[str, Any] = {
         "type": TYPE_PREFIX + refused.kind,
         "title": reason_phrase(refused.status),
@@ -85,7 +85,7 @@ def problem(
 
 
 def _of_http(error: web.HTTPException) -> tuple[Refused, dict[str, str]]:
-    """aiohttp's own: no such path, wrong method, body too large."""
+    """The refusal for an error of aiohttp: no such path, wrong method, body too large."""
     phrase = reason_phrase(error.status)
     kind = phrase.lower().replace(" ", "-")
     kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
@@ -124,7 +124,7 @@ def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str,
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The outermost layer: gives the request its id, and every error its document."""
+    """The outermost middleware: gives the request its id, and turns errors into documents."""
     offered = request.headers.get("X-Request-Id", "")
     request[REQUEST_ID] = offered if _OFFERED_ID.fullmatch(offered) else secrets.token_hex(8)
     response: web.StreamResponse

@@ -1,4 +1,4 @@
-"""What the process says of itself, to anybody: alive, ready, metrics, and its own description."""
+"""Endpoints without a token: liveness, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _READY: dict[str, Any] = {
     "properties": {
         "ready": {"type": "boolean"},
         "reasons": {"type": "array", "items": {"type": "string"}},
-        "leader": {"type": "object", "description": "Who leads, as GET /v1/status says it."},
+        "leader": {"type": "object", "description": "The leader, as in GET /v1/status."},
     },
 }
 
@@ -53,11 +53,11 @@ async def _metrics(calling: Calling) -> web.Response:
 OPERATIONS = (
     Operation(
         method="GET", path="/healthz", name="healthz", tag="process", roles=None,
-        summary="The process lives", call=_alive, answer=_TEXT, media_type="text/plain",
+        summary="Liveness", call=_alive, answer=_TEXT, media_type="text/plain",
     ),
     Operation(
         method="GET", path="/readyz", name="readyz", tag="process", roles=None,
-        summary="It can serve changes; if not, why not", call=_ready, answer=_READY,
+        summary="Whether it can serve changes, and if not, why", call=_ready, answer=_READY,
         refusals=(503,),
     ),
     Operation(

@@ -35,10 +35,10 @@ from firsthop_controlplane.store.engine import unavailable
 
 log = structlog.get_logger(__name__)
 PATIENCE_S = 1.0
-"""A database that takes longer counts as away: asking must not use up what may be unsure."""
+"""A database that takes longer counts as unreachable: a look must end well before `UNSURE_S`."""
 LEADER_LOCK = 0x66697273_6C656164
 _HIGH, _LOW = LEADER_LOCK >> 32, LEADER_LOCK & 0xFFFFFFFF
-# Lock and lease in one statement: nobody can stop between them.
+# Lock and lease in one statement: the process cannot be suspended between them.
 _ACQUIRE = text(
     "WITH got AS MATERIALIZED (SELECT pg_try_advisory_lock(:lock) AS ok) "
     "UPDATE leader SET term = term + 1, holder = :holder, url = :url, pid = pg_backend_pid(), "
@@ -57,7 +57,7 @@ _LEASE = text(
     "SELECT term, holder, url, "
     "extract(epoch FROM clock_timestamp() - renewed_at)::float8 AS age_s FROM leader"
 )
-# Looked at again where it is done: a lease that was renewed meanwhile is left alone.
+# Checked again in the statement itself: a lease that was renewed meanwhile is left alone.
 _END_HOLDER = text(
     "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN leader ON leader.pid = l.pid "
     "WHERE l.locktype = 'advisory' AND l.granted AND l.classid = :high AND l.objid = :low "
@@ -92,7 +92,7 @@ class Election:
         self._has_lock = False
 
     async def run(self) -> None:
-        """Look and renew until cancelled."""
+        """Look, and renew the lease, until cancelled."""
         while True:
             started = self._clock()
             step = await self.look()
@@ -103,7 +103,7 @@ class Election:
             await asyncio.sleep(max(0.05, started + pause - self._clock()))
 
     async def look(self) -> Step:
-        """Ask the database once, and be what follows."""
+        """Look at the database once, and change the state by what is found."""
         asked_at = self._clock()
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -120,7 +120,7 @@ class Election:
         return step
 
     async def outranked(self, term: int, url: str) -> None:
-        """A peer says that it leads in `term`: we do not, if ours is lower."""
+        """A peer claims the leadership in `term`: stand by, if the own term is lower."""
         await self._become(Outranked(Lease(term, "", url)), self._clock())
 
     async def _become(self, finding: Finding, asked_at: float) -> Step:
@@ -139,7 +139,7 @@ class Election:
         return step
 
     async def _lead(self, old: LeadershipState, new: Leader) -> None:
-        """Begin to lead; what the leader before left has to be read first."""
+        """Begin to lead, once everything that the leader before left has been read."""
         try:
             await self._on_lead(new.term)
         except Exception as error:
@@ -165,20 +165,20 @@ class Election:
         return HeldLease(lease) if self._has_lock else Taken(lease)
 
     async def _take(self, connection: AsyncConnection) -> bool:
-        """Whether lock and lease are ours now: taken, taken again, or renewed."""
+        """Whether this replica has lock and lease now: acquired, acquired again, or renewed."""
         state = self._leadership.state
-        about: dict[str, object] = {"holder": self._holder, "url": self._leadership.url}
+        values: dict[str, object] = {"holder": self._holder, "url": self._leadership.url}
         if isinstance(state, Leader):
-            about["term"] = state.term
+            values["term"] = state.term
         if self._has_lock:
             statement = _RENEW
         else:
-            about["lock"] = LEADER_LOCK
+            values["lock"] = LEADER_LOCK
             statement = _RETAKE if isinstance(state, Leader) else _ACQUIRE
-        return (await connection.execute(statement, about)).one_or_none() is not None
+        return (await connection.execute(statement, values)).one_or_none() is not None
 
     async def _end_holder(self) -> None:
-        """End the session that has the lock, if its lease is stale or our own."""
+        """End the database session that has the lock, if its lease is stale or our own."""
         values = {"high": _HIGH, "low": _LOW, "holder": self._holder, "stale": STALE_S}
         with contextlib.suppress(Exception):
             async with asyncio.timeout(PATIENCE_S):
@@ -186,7 +186,7 @@ class Election:
                 ended = (await connection.execute(_END_HOLDER, values)).all()
                 if ended:
                     log.warning("leadership.session_ended", sessions=len(ended))
-        await asyncio.sleep(0.05)  # it takes the server a moment
+        await asyncio.sleep(0.05)  # the server needs a moment to end it
 
     async def _connect(self) -> AsyncConnection:
         connection = await self._engine.connect()
@@ -203,6 +203,6 @@ class Election:
                     await connection.close()
 
     async def resign(self) -> None:
-        """Leave, so that another leads at once."""
+        """Stop leading, so that another replica takes over at once."""
         self._leadership.state = Standby(self._leadership.lease)
         await self._disconnect()

@@ -139,9 +139,9 @@ def test_nobody_looks_where_there_is_nobody_or_nothing() -> None:
 def test_prefixes_with_a_row_have_a_promise_of_their_own() -> None:
     """By demand, where there is some; else by samples."""
     rows = [("10.1.1.0/24", "fra", 60.0), ("10.1.2.0/24", "fra", 60.0)]
-    reports = found(rows=[*rows, *rows[:1] * 3], times=5)
-    assert reports.prefixes.keys() == {"10.1.1.0/24", "10.1.2.0/24"}
-    assert reports.places == {}
+    sampled = found(rows=[*rows, *rows[:1] * 3], times=5)
+    assert sampled.prefixes.keys() == {"10.1.1.0/24", "10.1.2.0/24"}
+    assert sampled.places == {}
     groups = np.array([parse_prefix("10.1.2.0/24"), CELL], dtype=np.uint64)
     wanted = wanted_of(DemandClients(("relay",) * 2, groups, np.array([1.0, 1.0])))
     asked = found(wanted, rows, times=5)
@@ -199,7 +199,7 @@ def test_only_open_regions_are_looked_at() -> None:
     assert set(found(cells(1.0), is_open=is_open).places[BERLIN].gain_ms) == {"sto"}
 
 
-def telling(**rates: float) -> ExplorationTargets:
+def targets_of(**rates: float) -> ExplorationTargets:
     places = {
         name: ExplorationTarget(rate=rate, gain_ms={"fra": 5.0}) for name, rate in rates.items()
     }
@@ -210,25 +210,25 @@ def test_edges_are_told_at_once_and_then_seldom() -> None:
     """Of where to look alone only after a rest, and only if most of it is elsewhere now."""
     made = Exploring(SHARE)
     assert not made.round(ExplorationTargets())
-    assert made.round(telling(here=0.1))
-    assert made.telling() == telling(here=0.1)
-    assert not any(made.round(telling(there=0.1)) for _ in range(REST_ROUNDS))
-    assert made.round(telling(there=0.1))
-    assert not made.round(telling(here=0.1, there=0.04)), "most of it is where it was"
-    assert made.round(telling(here=0.04)), "there is little left to be found"
-    assert made.telling() == telling(here=0.04)
+    assert made.round(targets_of(here=0.1))
+    assert made.publish() == targets_of(here=0.1)
+    assert not any(made.round(targets_of(there=0.1)) for _ in range(REST_ROUNDS))
+    assert made.round(targets_of(there=0.1))
+    assert not made.round(targets_of(here=0.1, there=0.04)), "most of it is where it was"
+    assert made.round(targets_of(here=0.04)), "there is little left to be found"
+    assert made.publish() == targets_of(here=0.04)
 
 
 def test_the_next_leader_goes_on_from_what_was_told() -> None:
     """It knows no demand yet, so for a while it says nothing of its own."""
     heir = Exploring(SHARE)
-    heir.resume(telling(here=0.1))
+    heir.resume(targets_of(here=0.1))
     assert not any(heir.round(ExplorationTargets()) for _ in range(REST_ROUNDS))
     assert heir.round(ExplorationTargets())
     frugal = Exploring(0.0)
-    frugal.resume(telling(here=0.1))
+    frugal.resume(targets_of(here=0.1))
     assert frugal.round(ExplorationTargets()), "an operator who wants less of it does not wait"
-    frugal.telling()
+    frugal.publish()
     assert not frugal.round(ExplorationTargets())
 
 
@@ -298,7 +298,7 @@ class Mesh:
         now = exploration_targets(learned, GROUND, self.publication, wanted, EVERY, SHARE)
         if self.exploring.round(now) or is_news:
             self.published += 1
-            told = self.publication.told
+            told = self.publication.shared
             assert told is not None
             self.latency = Latency(
                 number=self.published,
@@ -310,7 +310,7 @@ class Mesh:
                 scale=told.scale,
                 countries=dict(told.countries),
                 prefixes=self.publication.rows(),
-                explore=self.exploring.telling(),
+                explore=self.exploring.publish(),
             )
             self._see()
 

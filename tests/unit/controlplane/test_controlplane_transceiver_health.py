@@ -1,4 +1,4 @@
-"""Transceivers are there while they are heard, and gone when they say so or are silent."""
+"""Transceivers are there while they report, and gone when they announce it or are silent."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def transceiver(name: str, **changes: Any) -> Transceiver:
 
 
 class World:
-    """An attendance, its transceivers, and a second hand."""
+    """Transceiver health, its transceivers, and a second hand."""
 
     def __init__(self, *names: str, started: float = 0, **changes: Any) -> None:
         self.all = [transceiver(each, **changes) for each in names]
-        self.transceiver_health = TransceiverHealth(at(started), 30.0, Shares())
+        self.health = TransceiverHealth(at(started), 30.0, Shares())
         self.sequence = 0
 
-    def hear(self, second: float, *names: str, **said: Any) -> None:
+    def report(self, second: float, *names: str, **fields: Any) -> None:
         self.sequence += 1
-        report = TransceiverReport(sequence=self.sequence, sent_at=at(second), **said)
+        report = TransceiverReport(sequence=self.sequence, sent_at=at(second), **fields)
         for name in names or [each.id for each in self.all]:
-            assert self.transceiver_health.last_reports.receive(name, report, at(second))
+            assert self.health.reports.receive(name, report, at(second))
 
     def verdicts(self, second: float) -> dict[str, str]:
-        self.transceiver_health.evaluate(self.all, at(second))
-        found = self.transceiver_health.statuses(self.all, at(second))
+        self.health.evaluate(self.all, at(second))
+        found = self.health.statuses(self.all, at(second))
         return {name: each.verdict for name, each in found.items()}
 
     def status(self, second: float, name: str) -> Any:
-        self.transceiver_health.evaluate(self.all, at(second))
-        return self.transceiver_health.statuses(self.all, at(second))[name]
+        self.health.evaluate(self.all, at(second))
+        return self.health.statuses(self.all, at(second))[name]
 
 
 def test_one_that_never_reported_is_not_spoken_of() -> None:
@@ -56,12 +56,12 @@ def test_one_that_never_reported_is_not_spoken_of() -> None:
 
 def test_one_that_is_silent_is_down_until_it_speaks() -> None:
     world = World("eu-1", "us-2", "us-3", "us-4")
-    world.hear(0)
+    world.report(0)
     assert set(world.verdicts(6).values()) == {"up"}
-    world.hear(6, "us-2", "us-3", "us-4")
+    world.report(6, "us-2", "us-3", "us-4")
     assert world.verdicts(7)["eu-1"] == "down"
     assert world.status(7, "eu-1").since == at(7)
-    world.hear(8)
+    world.report(8)
     assert set(world.verdicts(8).values()) == {"up"}
 
 
@@ -69,15 +69,15 @@ def test_one_that_registered_has_to_speak() -> None:
     world = World("eu-1", registered=True)
     assert world.verdicts(0) == {}
     assert world.verdicts(7) == {"eu-1": "down"}
-    world.hear(8)
+    world.report(8)
     assert world.verdicts(8) == {"eu-1": "up"}
 
 
 def test_what_is_said_is_told() -> None:
     """The capacity that it states goes before the plan's."""
     world = World("eu-1", "eu-2", capacity=40)
-    world.hear(0, "eu-1", sessions=10, capacity=20, draining=True, stops_at=at(60))
-    world.hear(0, "eu-2", sessions=10)
+    world.report(0, "eu-1", sessions=10, capacity=20, draining=True, stops_at=at(60))
+    world.report(0, "eu-2", sessions=10)
     one, two = world.status(1, "eu-1"), world.status(1, "eu-2")
     assert (one.draining, one.stops_at, one.sessions, one.load) == (True, at(60), 10, 0.5)
     assert (two.draining, two.load, two.reported_at) == (False, 0.25, at(0))
@@ -86,7 +86,7 @@ def test_what_is_said_is_told() -> None:
 def test_one_that_ends_as_it_said_is_down_then() -> None:
     """Its word, not our ears: the guard has nothing to say."""
     world = World("eu-1", "eu-2", "eu-3")
-    world.hear(0, stops_at=at(5), draining=True)
+    world.report(0, stops_at=at(5), draining=True)
     assert set(world.verdicts(4).values()) == {"up"}
     assert set(world.verdicts(5).values()) == {"down"}
 
@@ -94,9 +94,9 @@ def test_one_that_ends_as_it_said_is_down_then() -> None:
 def test_when_all_are_silent_it_is_us() -> None:
     """At most half are taken for dead; a whole region may be among them."""
     world = World("eu-1", "eu-2", "us-3", "us-4")
-    world.hear(0)
+    world.report(0)
     world.verdicts(0)
-    world.hear(4, "us-3", "us-4")
+    world.report(4, "us-3", "us-4")
     assert world.verdicts(8) == {"eu-1": "down", "eu-2": "down", "us-3": "up", "us-4": "up"}
     assert world.verdicts(20) == {"eu-1": "down", "eu-2": "down", "us-3": "up", "us-4": "up"}
     assert "guarded" in world.status(20, "us-3").reason
@@ -104,38 +104,38 @@ def test_when_all_are_silent_it_is_us() -> None:
 
 def test_old_and_repeated_reports_are_refused() -> None:
     world = World("eu-1")
-    world.hear(10)
-    last_reports = world.transceiver_health.last_reports
+    world.report(10)
+    reports = world.health.reports
     for sequence, sent in ((1, 10), (1, 9), (0, 9)):
         old = TransceiverReport(sequence=sequence, sent_at=at(sent))
-        assert not last_reports.receive("eu-1", old, at(11))
+        assert not reports.receive("eu-1", old, at(11))
     begun_again = TransceiverReport(sequence=0, sent_at=at(11))
-    assert last_reports.receive("eu-1", begun_again, at(11))
+    assert reports.receive("eu-1", begun_again, at(11))
 
 
 def test_a_new_leader_changes_nothing_before_it_has_listened() -> None:
     """Nobody is taken for dead as it did not speak to us yet, nor for alive as we are new."""
     old = World("eu-1", "us-2", "us-3")
-    old.hear(0)
+    old.report(0)
     old.verdicts(0)
-    old.hear(8, "us-2", "us-3")
+    old.report(8, "us-2", "us-3")
     assert old.verdicts(8)["eu-1"] == "down"
     new = World("eu-1", "us-2", "us-3", started=60)
-    new.transceiver_health.inherit(old.transceiver_health.attended())
+    new.health.inherit(old.health.reported())
     assert new.verdicts(61) == {"eu-1": "down", "us-2": "up", "us-3": "up"}
-    new.hear(65, "us-2")
+    new.report(65, "us-2")
     assert new.verdicts(67) == {"eu-1": "down", "us-2": "up", "us-3": "up"}, "half are down at most"
-    new.hear(70, "eu-1", "us-2")
+    new.report(70, "eu-1", "us-2")
     assert new.verdicts(70) == {"eu-1": "up", "us-2": "up", "us-3": "down"}
 
 
 def test_a_clock_that_is_set_back_keeps_nobody_alive() -> None:
     world = World("eu-1", "eu-2")
-    world.hear(0, "eu-1")
-    world.hear(0, "eu-2")
+    world.report(0, "eu-1")
+    world.report(0, "eu-2")
     assert set(world.verdicts(4).values()) == {"up"}
     world.verdicts(-3600)
-    world.hear(-3600, "eu-2", sessions=1)
+    world.report(-3600, "eu-2", sessions=1)
     assert world.verdicts(-3596) == {"eu-1": "down", "eu-2": "up"}
 
 
@@ -143,24 +143,24 @@ def test_a_clock_that_is_set_back_keeps_nobody_alive() -> None:
 def test_a_day_of_silence_is_the_end(registered: bool) -> None:
     """Of one that registered, which is to be removed; what operators named is as new."""
     world = World("eu-1", "eu-2", registered=registered)
-    world.hear(0, "eu-1")
+    world.report(0, "eu-1")
     world.verdicts(0)
     day = timedelta(hours=24).total_seconds()
-    world.hear(day, "eu-2")
+    world.report(day, "eu-2")
     assert world.verdicts(day - 1)["eu-1"] == "down"
-    assert world.transceiver_health.gone(world.all, at(day - 1)) == []
+    assert world.health.gone(world.all, at(day - 1)) == []
     wanted = (["eu-1"], {"eu-1": "down", "eu-2": "up"}) if registered else ([], {"eu-2": "up"})
-    assert (world.transceiver_health.gone(world.all, at(day)), world.verdicts(day)) == wanted
+    assert (world.health.gone(world.all, at(day)), world.verdicts(day)) == wanted
 
 
 def test_a_new_leader_takes_nobody_for_gone_at_once() -> None:
-    """After an outage of two days all have been unheard for so long."""
+    """After an outage of two days all have not reported for so long."""
     old = World("eu-1", registered=True)
-    old.hear(0)
+    old.report(0)
     old.verdicts(0)
     start = timedelta(days=2).total_seconds()
     new = World("eu-1", registered=True, started=start)
-    new.transceiver_health.inherit(old.transceiver_health.attended())
+    new.health.inherit(old.health.reported())
     new.verdicts(start + 1)
-    assert new.transceiver_health.gone(new.all, at(start + 599)) == []
-    assert new.transceiver_health.gone(new.all, at(start + 600)) == ["eu-1"]
+    assert new.health.gone(new.all, at(start + 599)) == []
+    assert new.health.gone(new.all, at(start + 600)) == ["eu-1"]

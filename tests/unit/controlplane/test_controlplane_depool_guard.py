@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
 from firsthop_controlplane.health.health_state import HealthState
-from firsthop_controlplane.health.verdicts import Guarded, Verdicts
+from firsthop_controlplane.health.verdicts import Guarded, VerdictEvaluator
 from firsthop_steering.feed.reports import ProbeReport, VantageView
 from firsthop_steering.health.depool import Shares
 from firsthop_steering.plan.model import Forced, Relay
@@ -27,8 +27,11 @@ class Fleet:
 
     def __init__(self, *relays: Relay) -> None:
         self.relays = relays
-        self.health_state = HealthState(
-            verdict_rules=Verdicts(10, Shares()), started_at=T0, report_stale_after_s=30, settle_s=0
+        self.health = HealthState(
+            evaluator=VerdictEvaluator(10, Shares()),
+            started_at=T0,
+            report_stale_after_s=30,
+            settle_s=0,
         )
 
     def down(self, seconds: float, names: Iterable[str]) -> set[str]:
@@ -45,15 +48,15 @@ class Fleet:
                 )
                 for each in self.relays
             )
-            said = ProbeReport(prober=vantage, vantage=vantage, sent_at=now, views=views)
-            assert self.health_state.receive_results(said, now)
-        self.health_state.evaluate(self.relays, now)
-        verdicts = self.health_state.verdicts
-        return {name for name, verdict in verdicts.items() if verdict.verdict == "down"}
+            report = ProbeReport(prober=vantage, vantage=vantage, sent_at=now, views=views)
+            assert self.health.receive_results(report, now)
+        self.health.evaluate(self.relays, now)
+        verdicts = self.health.verdicts
+        return {name for name, each in verdicts.items() if each.verdict == "down"}
 
     @property
     def guarded(self) -> set[Guarded]:
-        return set(self.health_state.verdict_rules.guarded)
+        return set(self.health.evaluator.guarded)
 
 
 def test_relays_that_an_operator_forces_use_up_nothing() -> None:
