@@ -316,7 +316,7 @@ class Mesh:
         return entries.count(region) / len(entries)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_exploring_alone_finds_the_region_that_the_map_has_wrong(seed: int) -> None:
     """Within 100 allocations a prefix, of which the share explores, everybody goes to the best."""
     mesh = Mesh(seed)

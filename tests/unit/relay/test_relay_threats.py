@@ -158,18 +158,18 @@ def junk(chance: random.Random) -> tuple[bytes, tuple[str, int]]:
 
 
 def test_a_flood_of_junk_leaves_no_trace_and_moves_nobody() -> None:
-    """100,000 packets from as many sources: no flow, no answer, no memory, and a call goes on."""
+    """20,000 packets from as many sources: no flow, no answer, no memory, and a call goes on."""
     relay = Relay()
     flow = relay.connect(credential().ufrag)
     chance = random.Random(5)
     relay.receive(*junk(chance))
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for _ in range(100_000):
+    for _ in range(20_000):
         assert isinstance(relay.receive(*junk(chance)), Drop)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert grown < 100_000
+    assert grown < 20_000
     assert relay.receive(b"\x80rtp") is flow
     assert relay.lane.flows == {CLIENT: [flow]}
 

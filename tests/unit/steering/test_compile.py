@@ -74,7 +74,7 @@ def unplaced(steering: Steering, address: IPv4Address | IPv6Address) -> bool:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_table_says_what_decide_says(seed: int) -> None:
     """For random geo tables, plans, statuses, prices, round trips and clients; and all over the
     scope it names."""

@@ -16,6 +16,7 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
 from firsthop_steering.whatif.explain import explain
+from support.seeds import random_worlds
 from worlds import (
     NOW,
     folder,
@@ -28,11 +29,10 @@ from worlds import (
 )
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_it_says_what_is_decided(seed: int) -> None:
+@random_worlds(40)
+def test_it_says_what_is_decided(rng: random.Random) -> None:
     """Every region is there once with a fate, one is chosen if any, the score is the sum of what
     is shown, and the answer is that of the table."""
-    rng = random.Random(seed)
     steering = random_steering(rng, random_geo(rng, 9))
     atlas = steering.atlas
     plan, service = atlas.plan, atlas.services["s"]
