@@ -19,11 +19,12 @@ test: $(VENV)/dev.stamp ## Run all tests (needs nothing but Python; starts its o
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup \
 		--cov --cov-branch --cov-report term:skip-covered --cov-fail-under 95
 
-check: $(VENV)/dev.stamp ## Format, lint, types and import contracts
+check: $(VENV)/dev.stamp ## Format, lint, types, import contracts and conventions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(patsubst %,-p firsthop_%,$(filter-out app,$(SOURCES))) -p firsthop
 	PYTHONPATH=. $(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/conventions.py $(SOURCES)
 
 format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

@@ -41,7 +41,7 @@ from firsthop_allocator.worker import serve
 from firsthop_geodata.prefixes import Cell, GeoTable, write_table
 from firsthop_ice.ufrag import CredentialKeys
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, Status
 from firsthop_steering.plan.document import Document, checked
 
@@ -71,8 +71,8 @@ def build_view(weight: int) -> AllocatorView:
         ]
         starts = sorted({0, *chance.sample(range(1 << 32), 100_000)})
         write_table(path, cells=cells, v4=(starts, [chance.randrange(CELLS) for _ in starts]))
-        atlas = Atlas(plan, GeoTable.open(path))
-    return AllocatorView(Steering(atlas, status, now), _keys(now))
+        topology = Topology(plan, GeoTable.open(path))
+    return AllocatorView(Steering(topology, status, now), _keys(now))
 
 
 def _document(weight: int) -> Document:

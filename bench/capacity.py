@@ -12,7 +12,7 @@ from bench.internet import Floats, World
 
 from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.plan import plan_prices, prices_without
-from firsthop_steering.planner.problem import Problem
+from firsthop_steering.planner.problem import TransportProblem
 from optimum import optimum
 
 SPARE = 0.02
@@ -72,12 +72,12 @@ def plan_world(
     demand = draw.lognormal(0, 1, len(world.rtt_ms))
     nearest = np.bincount(world.rtt_ms.argmin(axis=1), demand, count).astype(np.float64)
     capacity = capacity_of(nearest, times, build, draw)
-    problem = Problem(world.rtt_ms, demand, capacity)
+    problem = TransportProblem(world.rtt_ms, demand, capacity)
     relief = reliefs(names)
     began = time.process_time()
     prices = plan_prices(problem, names, np.zeros(count)).prices
     cold_s = time.process_time() - began
-    shaken = Problem(world.rtt_ms, demand * draw.lognormal(0, 0.1, len(demand)), capacity)
+    shaken = TransportProblem(world.rtt_ms, demand * draw.lognormal(0, 0.1, len(demand)), capacity)
     began = time.process_time()
     plan_prices(shaken, names, prices)
     again_s = time.process_time() - began

@@ -35,7 +35,7 @@ from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status
 from firsthop_steering.plan.document import load_yaml
 from firsthop_steering.rtt.geography import distances_km, prior_us, unit_vectors
@@ -133,13 +133,13 @@ def main() -> None:
         for kind, geo in databases.items():
             times, spent = [], []
             before = time.process_time()
-            rtt = RttMap(Atlas(plan, geo), latency)
+            rtt = RttMap(Topology(plan, geo), latency)
             mapped = time.process_time() - before
             for number in range(chosen.rounds):
                 newest = plan.model_copy(update={"number": number})
                 started, before = time.perf_counter(), time.process_time()
                 rtt = RttMap.following(rtt, newest, geo, latency)
-                steering = Steering(rtt.atlas, status, now, rtt=rtt, prices=prices)
+                steering = Steering(rtt.topology, status, now, rtt=rtt, prices=prices)
                 compile_table(steering, folder / "table")
                 times.append(time.perf_counter() - started)
                 spent.append(time.process_time() - before)

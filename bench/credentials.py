@@ -28,7 +28,7 @@ from firsthop_ice.ufrag import (
     UFRAG_LENGTH,
     CredentialKeys,
     Decoded,
-    Rejected,
+    RejectedUfrag,
     decode,
     mint,
 )
@@ -85,7 +85,7 @@ def main() -> int:
         ):
             print(f"{each.ufrag} is not what was minted")
             return 1
-    if any(read(each) != Rejected("tag") for each in bad):
+    if any(read(each) != RejectedUfrag("tag") for each in bad):
         print("a forged ufrag was not refused")
         return 1
     for what, work in (

@@ -36,7 +36,7 @@ from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTable
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.document import load_yaml
 
@@ -175,7 +175,7 @@ def compiled(database: Path, regions: Sequence[Region], folder: Path) -> Service
     )
     geo = open_geodata(database, None, folder / "geo")
     status = Status(number=0, lineage="bench", created_at=now)
-    compile_table(Steering(Atlas(plan, geo), status, now), folder / "table")
+    compile_table(Steering(Topology(plan, geo), status, now), folder / "table")
     return AnswerTable.open(folder / "table").services[0]
 
 

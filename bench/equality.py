@@ -48,13 +48,13 @@ def main() -> None:
 def _world(seed: int, kinds: Counter[str]) -> None:
     rng = random.Random(seed)
     steering = random_steering(rng, random_geo(rng, rng.choice([1, 3, 20])))
-    service = steering.atlas.services["s"]
+    service = steering.topology.services["s"]
     path = folder() / "equality.table"
     compile_table(steering, path)
     table = AnswerTable.open(path).services[0]
     for _ in range(CLIENTS):
         address = random_asker(rng, steering)
-        decision = steering.decide(service, steering.atlas.client(address))
+        decision = steering.decide(service, steering.topology.client(address))
         answer = table.answers[table.settle(*key_of(address))]
         said = explain(steering, service, address)
         by_table = (answer.region or None, answer.outcome, answer.relays, answer.ttl)
@@ -73,9 +73,8 @@ def _world(seed: int, kinds: Counter[str]) -> None:
         priced = any(each.price_us for each in decision.walk)
         kinds["priced"] += priced
         kinds["order by what the bucket pays"] += bool(priced and ties)
-        lost = {site.id for site, up in zip(
-            steering.atlas.pools["relays"], steering.roster(service, "relays").up, strict=True
-        ) if not up}  # fmt: skip
+        sites, up = steering.topology.pools["relays"], steering.candidates_up(service, "relays").up
+        lost = {site.id for site, endpoints in zip(sites, up, strict=True) if not endpoints}
         kinds["prices of a loss"] += bool(steering.prices and lost & steering.prices.without.keys())
 
 

@@ -90,7 +90,7 @@ def restart(field: Field, region: str) -> float:
 
 def _listening(relay: Program, since: float) -> float:
     while True:
-        for line in relay.said("relay_listening", since):
+        for line in relay.said("relay.listening", since):
             return float(line["at"])
         time.sleep(0.01)
 
@@ -254,7 +254,7 @@ class Bench:
 
     def _told(self, edge: str, kind: str, known: float) -> float:
         # Clocks are one clock here, but an admin's answer may come after the edges' news.
-        lines = self._field.programs[edge].said("snapshot accepted", known - 0.5)
+        lines = self._field.programs[edge].said("snapshot.accepted", known - 0.5)
         at = [float(line["at"]) for line in lines if line["kind"] == kind]
         return max(known, next((each for each in at if each >= known), at[-1] if at else known))
 

@@ -23,8 +23,8 @@ from pathlib import Path
 # This file's folder would make `import dns` find dns.py beside it instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from firsthop_controlplane.health.health_state import Observations, news
-from firsthop_controlplane.health.verdicts import Judgement
+from firsthop_controlplane.health.health_state import HealthState, news
+from firsthop_controlplane.health.verdicts import Verdicts
 from firsthop_steering.feed.reports import ProbeReport, VantageView
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.health.depool import Shares
@@ -101,8 +101,8 @@ def main() -> None:
 def _rounds(
     relays: list[Relay], vantages: list[str], families: int, rounds: int, turning: int
 ) -> dict[str, list[float]]:
-    observations = Observations(
-        judgement=Judgement(10.0, Shares()),
+    observations = HealthState(
+        judgement=Verdicts(10.0, Shares()),
         started_at=START,
         report_stale_after_s=30.0,
         settle_s=0.0,
@@ -124,13 +124,13 @@ def _rounds(
     return {step: times[1:] for step, times in steps.items()}
 
 
-def _take(observations: Observations, reports: list[ProbeReport], now: datetime) -> None:
+def _take(observations: HealthState, reports: list[ProbeReport], now: datetime) -> None:
     for each in reports:
         observations.receive_results(each, now)
 
 
 def _say(
-    observations: Observations, relays: list[Relay], now: datetime, told: dict[str, RelayStatus]
+    observations: HealthState, relays: list[Relay], now: datetime, told: dict[str, RelayStatus]
 ) -> None:
     told.update(observations.statuses(relays, now))
 

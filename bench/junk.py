@@ -26,7 +26,7 @@ from firsthop_relay.flows.drops import Drop
 from relay_world import RTP, Relay, check, credential
 
 WARM_UP = 100_000
-MOST_GROWTH = 5 * 2**20
+MAX_GROWTH = 5 * 2**20
 
 
 def main() -> int:
@@ -57,7 +57,7 @@ def main() -> int:
     took = time.monotonic() - began
     print(f"{packets:,} packets in {took:.0f} s, memory grew by {grown / 2**20:.2f} MiB")
     lives = relay.receive(RTP) is flow and relay.lane.flows == {flow.source: [flow]}
-    return 0 if lives and grown <= MOST_GROWTH else 1
+    return 0 if lives and grown <= MAX_GROWTH else 1
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from bench.internet import Floats, Ints, World
 from firsthop_steering.decision.rendezvous import BUCKETS
 from firsthop_steering.feed.demand import SAMPLED
 from firsthop_steering.planner.demand import Demand
-from firsthop_steering.planner.groups import Rows, Supply
+from firsthop_steering.planner.groups import DemandRows, Supply
 from firsthop_steering.planner.market import charged_ms, reliefs
 from firsthop_steering.planner.planner import FULL_PLAN_S, PLAN_S
 from firsthop_steering.planner.rounds import BUDGET_S, Rounds
@@ -124,7 +124,7 @@ class OnePlanner:
         given = Supply(supply.regions, supply.capacity, seen.load, supply.lost)
         late = count(step=BUDGET_S + 1)  # prices for losses are the capacity bench's
         self.rounds.round(
-            Rows(cost, clients.count, cost.argmin(axis=1)),
+            DemandRows(cost, clients.count, cost.argmin(axis=1)),
             given,
             elapsed_s=seen.second - self._planned_at,
             ttl_s=TTL_S,

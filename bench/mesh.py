@@ -21,7 +21,7 @@ from firsthop_steering.rtt.geography import distances_km, unit_vectors
 FAR_MS = 10_000.0
 """No round trip takes longer: then the unit is another."""
 
-LEAST_SITES = 3
+MIN_SITES = 3
 """A client, and two relays to choose from."""
 
 
@@ -85,8 +85,8 @@ def read_mesh(path: Path) -> Mesh:
     unknown = next((name for name in named or [] if name not in ids), None)
     if unknown is not None:
         raise MeshError(f"relay {unknown!r} is not the id of a site")
-    if len(ids) < LEAST_SITES:
-        raise MeshError(f"{len(ids)} sites; {LEAST_SITES} are the least")
+    if len(ids) < MIN_SITES:
+        raise MeshError(f"{len(ids)} sites; {MIN_SITES} are the least")
     if len(rows) != len(ids):
         raise MeshError(f"rtt_ms has {len(rows)} rows, and there are {len(ids)} sites")
     widths = {len(ids)} if named is None else {len(ids), len(named)}

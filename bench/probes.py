@@ -31,10 +31,10 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from aiohttp import web
 
-from firsthop_healthchecks.controlplane import ControlPlane
+from firsthop_healthchecks.controlplane import ControlPlaneClient
 from firsthop_healthchecks.prober.prober import Prober
 from firsthop_healthchecks.prober.statefile import StateFile
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, Probe
+from firsthop_healthchecks.probes import Failed, Passed, ProbeCheck, ProbeOutcome
 from firsthop_healthchecks.probes.kinds import probes_by_kind
 from firsthop_healthchecks.schedule import Schedule
 from firsthop_ice.ufrag import RouteKeys, mint_probe_credential
@@ -117,7 +117,7 @@ def answer(count: int, kind: str, pipe: Connection) -> None:
 class Watched:
     """A probe that notes how late each check began and what came of it."""
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: ProbeCheck) -> None:
         self._probe = probe
         self._rounds: dict[str, tuple[Schedule, int]] = {}
         self.start = 0.0
@@ -125,7 +125,7 @@ class Watched:
         self.checks = self.passed = self.skipped = 0
         self.reasons: dict[str, int] = {}
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         """One check, noted."""
         self._note(target, asyncio.get_running_loop().time())
         outcome = await self._probe.check(target)
@@ -163,7 +163,7 @@ async def probe(kind: str, seconds: float) -> dict[str, float | str]:
     """Run the prober for so long, and say how it went."""
     watched = Watched(probes_by_kind()[kind])
     with tempfile.TemporaryDirectory() as folder:
-        async with ControlPlane([f"http://{ADDRESS}:{API_PORT}"], "bench") as control_plane:
+        async with ControlPlaneClient([f"http://{ADDRESS}:{API_PORT}"], "bench") as control_plane:
             prober = Prober(
                 *("bench", "bench"),
                 control_plane=control_plane,

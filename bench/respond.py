@@ -27,7 +27,7 @@ from bench.peers.case import SERVICE
 from bench.peers.firsthop import document
 
 from firsthop_dns.answer.client_keys import UDP4
-from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.answer.respond import respond, respond_strictly
@@ -38,7 +38,7 @@ from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.document import load_yaml
 from firsthop_zones.names import to_wire
@@ -62,13 +62,13 @@ def tables(folder: Path) -> Tables:
         v4=(starts, cells),
     )
     status = Status(number=1, lineage="bench", created_at=plan.created_at)
-    steering = Steering(Atlas(plan, GeoTable.open(folder / "geo")), status, plan.created_at)
+    steering = Steering(Topology(plan, GeoTable.open(folder / "geo")), status, plan.created_at)
     compile_table(
         steering,
         folder / "table",
         lambda services: {SECTION: encode_zones(plan.document, plan.number, services)},
     )
-    return Tables(AnswerTable.open(folder / "table"), Instance.of(Counters(), {}))
+    return Tables(AnswerTable.open(folder / "table"), Instance.of(DnsCounters(), {}))
 
 
 def queries(count: int, tail: Callable[[bytes], bytes]) -> list[bytes]:

@@ -35,7 +35,7 @@ from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.decision.placement import Ground
-from firsthop_steering.feed.measurements import MOST_SAMPLES, SampleBatch
+from firsthop_steering.feed.measurements import MAX_SAMPLES, SampleBatch
 from firsthop_steering.feed.snapshot import Plan
 from firsthop_steering.plan.document import Document
 
@@ -98,8 +98,8 @@ def main() -> None:
         for client, relay, rtt in rows
     ]  # fmt: skip
     bodies = [
-        json.dumps({"batch": f"batch-{at:08}", "samples": samples[at : at + MOST_SAMPLES]}).encode()
-        for at in range(0, len(samples), MOST_SAMPLES)
+        json.dumps({"batch": f"batch-{at:08}", "samples": samples[at : at + MAX_SAMPLES]}).encode()
+        for at in range(0, len(samples), MAX_SAMPLES)
     ]
     memory = Memory()
     slowest = 0.0
@@ -113,7 +113,7 @@ def main() -> None:
             memory.intake.take(str(number), taken, now.timestamp())
             slowest = max(slowest, time.perf_counter() - began)
 
-    timed(f"{chosen.samples} samples taken in, by {MOST_SAMPLES}", take)
+    timed(f"{chosen.samples} samples taken in, by {MAX_SAMPLES}", take)
     print(f"{'':44} a batch blocks the loop for {slowest * 1000:.0f} ms at worst")
     at = now.timestamp()
     drained = memory.intake.drain(at)

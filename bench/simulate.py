@@ -28,7 +28,7 @@ from bench.peers.firsthop import document
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.document import load_yaml
 from firsthop_steering.whatif.simulate import simulate
@@ -60,9 +60,9 @@ def main() -> None:
             for number in range(1, chosen.rounds + 2):
                 plan = Plan(number=number, lineage="bench", created_at=now, document=after)
                 started = time.process_time()
-                was = was or RttMap(Atlas(present, geo))
+                was = was or RttMap(Topology(present, geo))
                 then = RttMap.following(was, plan, geo, None)
-                old, new = (Steering(rtt.atlas, status, now, rtt=rtt) for rtt in (was, then))
+                old, new = (Steering(rtt.topology, status, now, rtt=rtt) for rtt in (was, then))
                 told = simulate(old, new, before.services[0].name)
                 spent.append(time.process_time() - started)
             print(

@@ -41,12 +41,13 @@ from bench.loop import (
 from bench.mesh import MeshError, mesh
 from bench.plots import chart
 
+from firsthop_steering.arrays import Keys
 from firsthop_steering.planner.planner import PLAN_S
 from firsthop_steering.rtt import exploration, hysteresis
 from firsthop_steering.rtt.estimates import Terrain
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.model import RttModel
-from firsthop_steering.rtt.samples import Keys, Samples
+from firsthop_steering.rtt.samples import Samples
 
 ANSWERS_A_ROUND = 5
 AT = (0, 20, 100, 300)

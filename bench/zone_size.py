@@ -26,7 +26,7 @@ import dns.message
 from firsthop.edge.following.file_source import load_plan
 from firsthop.edge.supervisor import GC_THRESHOLDS
 from firsthop_dns.answer.client_keys import UDP4
-from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.answer.respond import respond
@@ -36,7 +36,7 @@ from firsthop_geodata.prefixes import NO_CELL, GeoTable, write_table
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Status
 
 SMALL = 100
@@ -74,11 +74,11 @@ def load(folder: Path, names: int) -> tuple[Tables, float, float]:
     read = time.perf_counter()
     status = Status(number=1, lineage="bench", created_at=now)
     compile_table(
-        Steering(Atlas(plan, geo), status, now),
+        Steering(Topology(plan, geo), status, now),
         folder / "table",
         lambda services: {SECTION: encode_zones(plan.document, 1, services)},
     )
-    tables = Tables(AnswerTable.open(folder / "table"), Instance.of(Counters(), {}))
+    tables = Tables(AnswerTable.open(folder / "table"), Instance.of(DnsCounters(), {}))
     return tables, read - started, time.perf_counter() - read
 
 

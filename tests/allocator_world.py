@@ -11,12 +11,12 @@ from firsthop_allocator.allocations.allocation import (
     AllocationRequest,
     allocate,
 )
-from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_ice.ufrag import CredentialKeys
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import (
     CredentialKey,
     KeySet,
@@ -65,7 +65,7 @@ KEYS = CredentialKeys.from_keyset(
 ENTROPY = bytes(range(ENTROPY_LENGTH))
 
 
-def atlas_of(*, service: dict[str, Any] | None = None, **document: Any) -> Atlas:
+def atlas_of(*, service: dict[str, Any] | None = None, **document: Any) -> Topology:
     """The world's plan with some collections, or fields of the service, put in place."""
     plan = plan_of(
         {
@@ -78,7 +78,7 @@ def atlas_of(*, service: dict[str, Any] | None = None, **document: Any) -> Atlas
         },
         number=41,
     )
-    return Atlas(plan, europe_and_america())
+    return Topology(plan, europe_and_america())
 
 
 def view_of(
@@ -90,9 +90,9 @@ def view_of(
     **document: Any,
 ) -> AllocatorView:
     """A view of that plan."""
-    atlas = atlas_of(service=service, **document)
-    rtt = RttMap(atlas, latency)
-    steering = Steering(atlas, status or status_of(number=7), NOW, rtt=rtt, prices=prices)
+    topology = atlas_of(service=service, **document)
+    rtt = RttMap(topology, latency)
+    steering = Steering(topology, status or status_of(number=7), NOW, rtt=rtt, prices=prices)
     return AllocatorView(steering, KEYS)
 
 
@@ -109,7 +109,7 @@ def changed(objects: list[dict[str, Any]], **fields: dict[str, Any]) -> list[dic
 
 def ask(
     view: AllocatorView, client: str = BERLIN, *, entropy: bytes = ENTROPY, **fields: Any
-) -> Allocation | Refused:
+) -> Allocation | AllocationRefused:
     """One allocation for `client` at NOW."""
     request = AllocationRequest(address=ip_address(client), source="client_ip", **fields)
     return allocate(view, request, now=NOW, entropy=entropy)
@@ -122,8 +122,8 @@ def allocated(view: AllocatorView, client: str = BERLIN, **fields: Any) -> Alloc
     return made
 
 
-def refused(view: AllocatorView, client: str = BERLIN, **fields: Any) -> Refused:
+def refused(view: AllocatorView, client: str = BERLIN, **fields: Any) -> AllocationRefused:
     """`ask` where it must not."""
     made = ask(view, client, **fields)
-    assert isinstance(made, Refused), made
+    assert isinstance(made, AllocationRefused), made
     return made

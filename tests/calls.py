@@ -97,7 +97,7 @@ async def transceiver(
         *("--listen", f"{address}:{MEDIA_PORT}", "--signalling", f"{address}:{SIGNALLING_PORT}"),
         *("--region-keys", str(keys), "--wire-id", str(wire_id), *arguments),
     ) as process:
-        await process.said("transceiver_signalling")
+        await process.said("signalling.listening")
         yield Transceiver(region, wire_id, address, process)
 
 
@@ -132,7 +132,7 @@ async def relay(
         *("--route-keys", str(keys), "--routes", str(routes)),
         *("--metrics", f"{address}:{METRICS_PORT}", *arguments),
     ) as process:
-        await process.said("relay_listening")
+        await process.said("relay.listening")
         yield Relay(address, process)
 
 

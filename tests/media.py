@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from aiohttp import ClientSession
 
-from firsthop_ice.stun import USERNAME, Kind, StunError, binding_success, build, parse
+from firsthop_ice.stun import USERNAME, StunError, StunMessageType, binding_success, build, parse
 from firsthop_ice.ufrag import (
     Credential,
     CredentialKeys,
@@ -85,7 +85,7 @@ class FarEnd(asyncio.DatagramProtocol):
             return None
         ufrag = (request.get(USERNAME) or b"").partition(b":")[0]
         password = password_for(ufrag, self._password_key)
-        if request.kind != Kind.REQUEST or not request.authentic(password):
+        if request.kind != StunMessageType.REQUEST or not request.authentic(password):
             return None
         return binding_success(request.transaction_id, addr[:2], password)
 
@@ -134,7 +134,7 @@ class Client:
         answer = await self.ask(packet, within)
         while answer is not None:
             message = parse(answer)
-            assert message.kind == Kind.SUCCESS
+            assert message.kind == StunMessageType.SUCCESS
             if message.transaction_id == packet[8:20]:
                 return message.authentic(of.password)
             answer = await self.hear(within)  # that was to an earlier one, and late
@@ -190,7 +190,7 @@ def check(of: Credential) -> bytes:
     username = of.ufrag.encode() + b":peer"
     nominate = [(0x0024, bytes(4)), (0x0025, b"")]  # PRIORITY, USE-CANDIDATE
     return build(
-        Kind.REQUEST, secrets.token_bytes(12), [(USERNAME, username), *nominate],
+        StunMessageType.REQUEST, secrets.token_bytes(12), [(USERNAME, username), *nominate],
         password=of.password,
     )  # fmt: skip
 

@@ -19,13 +19,13 @@ import highspy
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
-from firsthop_steering.rtt.samples import Floats
+from firsthop_steering.arrays import Floats
+from firsthop_steering.planner.problem import MAX_PRICE_MS, TransportProblem
 
 NEAR_MS = 4.0
 """Pairs that come in at first: as good as the group's best at the starting prices, or nearly."""
 EXACT_MS = 1e-4
-MOST_S = 120.0
+MAX_S = 120.0
 """For one solution."""
 _ROUNDS = 12
 
@@ -38,7 +38,7 @@ class Optimum:
     mean_ms: float
 
 
-def optimum(problem: Problem, start: Floats) -> Optimum:
+def optimum(problem: TransportProblem, start: Floats) -> Optimum:
     """The optimum; `start` are prices near which to look first. Raises RuntimeError
     where there is none."""
     score = problem.cost_ms + start
@@ -51,10 +51,10 @@ def optimum(problem: Problem, start: Floats) -> Optimum:
             break
         inside |= missing
     spent = float(worth @ problem.demand - prices @ problem.limits)  # by strong duality
-    return Optimum(np.clip(prices, 0.0, MOST_PRICE_MS), spent / float(problem.demand.sum()))
+    return Optimum(np.clip(prices, 0.0, MAX_PRICE_MS), spent / float(problem.demand.sum()))
 
 
-def _solve(problem: Problem, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _solve(problem: TransportProblem, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """The duals of regions (as prices) and of groups, with the pairs of a mask."""
     groups, regions = problem.cost_ms.shape
     group, region = np.nonzero(inside)
@@ -63,7 +63,7 @@ def _solve(problem: Problem, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Flo
     rows = np.column_stack([group, groups + region]).ravel()
     model = highspy.HighsLp()
     model.num_col_, model.num_row_ = columns, groups + regions
-    model.col_cost_ = np.append(problem.cost_ms[group, region], np.full(regions, MOST_PRICE_MS))
+    model.col_cost_ = np.append(problem.cost_ms[group, region], np.full(regions, MAX_PRICE_MS))
     model.col_lower_ = np.zeros(columns)
     model.col_upper_ = np.full(columns, highspy.kHighsInf)
     model.row_lower_ = np.append(problem.demand / unit, np.full(regions, -highspy.kHighsInf))
@@ -76,7 +76,7 @@ def _solve(problem: Problem, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Flo
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("threads", 1)
-    solver.setOptionValue("time_limit", MOST_S)
+    solver.setOptionValue("time_limit", MAX_S)
     solver.passModel(model)
     solver.run()
     if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:

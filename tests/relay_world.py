@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from firsthop_ice.stun import USERNAME, Kind, binding_success, build
+from firsthop_ice.stun import USERNAME, StunMessageType, binding_success, build
 from firsthop_ice.ufrag import (
     Credential,
     CredentialKeys,
@@ -13,7 +13,7 @@ from firsthop_ice.ufrag import (
     mint,
     mint_probe_credential,
 )
-from firsthop_relay.flows.flow import Flow, Lane, Source
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.limits import Limits
 from firsthop_relay.flows.route_text import read_routes
@@ -44,7 +44,7 @@ routes:
       - {host: "2001:db8::8", port: 3478}
 """
 )
-CLIENT: Source = ("198.51.100.7", 40000)
+CLIENT: ClientSockaddr = ("198.51.100.7", 40000)
 RTP = b"\x80\x6f" + bytes(158)
 DTLS = b"\x16\xfe\xfd" + bytes(60)
 _serial = count(1)
@@ -78,7 +78,7 @@ def check(
     """A Binding request as an ICE agent sends it."""
     tid = transaction_id or next(_serial).to_bytes(12, "big")
     username = (USERNAME, ufrag.encode() + sender)
-    return build(Kind.REQUEST, tid, [username, *(attributes or [])], password=password)
+    return build(StunMessageType.REQUEST, tid, [username, *(attributes or [])], password=password)
 
 
 def success(request: bytes) -> bytes:
@@ -99,11 +99,11 @@ class Relay:
         """WALL when the test began."""
         return WALL + timedelta(seconds=self.now - 1000.0)
 
-    def receive(self, packet: bytes, source: Source = CLIENT) -> object:
+    def receive(self, packet: bytes, source: ClientSockaddr = CLIENT) -> object:
         """From a client."""
         return self.table.receive(self.lane, packet, source, now=self.now, wall=self.wall)
 
-    def open(self, ufrag: str, source: Source = CLIENT) -> tuple[Flow, bytes]:
+    def open(self, ufrag: str, source: ClientSockaddr = CLIENT) -> tuple[Flow, bytes]:
         """A check that must be led somewhere, and the flow it is led by."""
         packet = check(ufrag)
         flow = self.receive(packet, source)
@@ -114,7 +114,7 @@ class Relay:
         """From the flow's upstream."""
         return self.table.returned(flow, packet, now=self.now)
 
-    def connect(self, ufrag: str, source: Source = CLIENT) -> Flow:
+    def connect(self, ufrag: str, source: ClientSockaddr = CLIENT) -> Flow:
         """A confirmed flow."""
         flow, packet = self.open(ufrag, source)
         assert self.returned(flow, success(packet)) is None

@@ -74,7 +74,7 @@ async def site(
         arguments = ("--listen", f"{host}:3478", "--metrics", f"{host}:{METRICS}")
         files = ("--route-keys", str(tmp_path / "keys"), "--routes", str(routes))
         async with running("relay", *arguments, *files, *options, **environment) as relay:
-            await relay.said("relay_listening")
+            await relay.said("relay.listening")
             yield Site((host, 3478), keys, far, routes, relay)
 
 
@@ -90,7 +90,7 @@ async def started(options: Options, tmp_path: Path, far: FarEnd) -> AsyncIterato
     """A relay that leads to `far`."""
     write_routes(tmp_path / "routes.yaml", far)
     async with running("relay", *options.arguments) as relay:
-        await relay.said("relay_listening")
+        await relay.said("relay.listening")
         yield relay
 
 

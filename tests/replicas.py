@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from deployment import free_port
 from firsthop.controlplane.machine_tokens import MachineTokens
-from firsthop.edge.following.follower import Follower
-from firsthop.edge.following.snapshot_store import Shelf
+from firsthop.edge.following.follower import FeedFollower
+from firsthop.edge.following.snapshot_store import SnapshotStore
 from firsthop_steering.feed.snapshot import Delta, Snapshot, Status
 
 DEADLINE_S = 60.0
@@ -161,19 +161,21 @@ class Replicas:
     def edge(self, name: str, *urls: str, chance: float = 0.0) -> FollowingEdge:
         """An edge's follower and its shelf, without workers."""
         key = bytes.fromhex((self.folder / "state/snapshot.pub").read_text())
-        shelf = Shelf(self.folder / name, Ed25519PublicKey.from_public_bytes(key))
+        shelf = SnapshotStore(self.folder / name, Ed25519PublicKey.from_public_bytes(key))
         return FollowingEdge(shelf, urls, self.token("edge"), chance)
 
 
 class FollowingEdge:
     """What an edge takes from the feed."""
 
-    def __init__(self, shelf: Shelf, urls: Sequence[str], token: str, chance: float) -> None:
+    def __init__(
+        self, shelf: SnapshotStore, urls: Sequence[str], token: str, chance: float
+    ) -> None:
         self.shelf = shelf
         self.seen: list[int] = []
         """Numbers of the statuses taken, in order."""
         self.deltas = 0
-        self.follower = Follower(urls, token, shelf, self._take, chance=lambda: chance)
+        self.follower = FeedFollower(urls, token, shelf, self._take, chance=lambda: chance)
 
     def _take(self, snapshot: Snapshot) -> None:
         self.deltas += isinstance(snapshot, Delta)

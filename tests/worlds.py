@@ -16,7 +16,7 @@ from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, normalise, write_table
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas, Endpoint, Pool, Site
+from firsthop_steering.decision.topology import Endpoint, Pool, Site, Topology
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, RelayStatus, Status
 from firsthop_steering.plan.document import Document
 
@@ -297,19 +297,21 @@ def random_latency(rng: random.Random, plan: Plan, geo: GeoTable) -> Latency:
 def random_steering(rng: random.Random, geo: GeoTable) -> Steering:
     """A random plan and status, and mostly prices and learned latency as well."""
     plan = random_plan(rng)
-    status, atlas = random_status(rng, plan), Atlas(plan, geo)
+    status, topology = random_status(rng, plan), Topology(plan, geo)
     latency = random_latency(rng, plan, geo) if rng.random() < 0.8 else None
     prices = random_prices(rng, plan) if rng.random() < 0.8 else None
-    return Steering(atlas, status, NOW, vantage=VANTAGE, rtt=RttMap(atlas, latency), prices=prices)
+    return Steering(
+        topology, status, NOW, vantage=VANTAGE, rtt=RttMap(topology, latency), prices=prices
+    )
 
 
 def usable_of(
     steering: Steering, site: Site, *, ignore_health: bool = False
 ) -> tuple[Endpoint, ...]:
     """The endpoints of a site that the first service may answer with."""
-    service = next(iter(steering.atlas.services.values()))
+    service = next(iter(steering.topology.services.values()))
     pool: Pool = "relays" if service.pool == "relays" else "signalling"
-    place = steering.atlas.pools[pool].index(site)
+    place = steering.topology.pools[pool].index(site)
     return steering.usable(service, pool, place, ignore_health=ignore_health)
 
 
@@ -331,7 +333,7 @@ def random_asker(rng: random.Random, steering: Steering) -> IPv4Address | IPv6Ad
     """As `random_address`, and as often in a learned prefix, or right beside it."""
     learned = steering.rtt.latency.prefixes if steering.rtt.latency else {}
     if not learned or rng.random() < 0.5:
-        return random_address(rng, steering.atlas.geo)
+        return random_address(rng, steering.topology.geo)
     network = ip_network(rng.choice([*learned]))
     last = network.num_addresses - 1
     place = int(network[0]) + rng.choice([0, last, rng.randint(0, last), -1, last + 1])

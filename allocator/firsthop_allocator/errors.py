@@ -18,7 +18,7 @@ class AllocatorError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RequestFault:
     """One thing that is wrong with a request: where, and the rule that it breaks."""
 
     field: str
@@ -31,7 +31,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 
     status: int
     detail: str
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[RequestFault, ...] = ()
     kind: str = ""
     """Last part of its type; default: the status's phrase."""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         return document
 
 
-def wrong(status: int, *faults: Fault, kind: str = "") -> Problem:
+def wrong(status: int, *faults: RequestFault, kind: str = "") -> Problem:
     """A problem whose detail is its faults."""
     detail = "; ".join(f"{fault.field[:MAX_FIELD]}: {fault.rule}" for fault in faults)
     return Problem(status, detail, faults, kind or _KINDS.get(status, ""))

@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.http.app import create_app
-from firsthop_allocator.http.counts import Counts
+from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.settings import GRACE_S, KEEPALIVE_S, LINGER_S, AllocatorSettings
 
 BACKLOG = 1024
@@ -26,14 +26,14 @@ async def serve(
     *,
     stop: asyncio.Event,
     on_listening: Callable[[str, int], None] = lambda _host, _port: None,
-    counts: Counts | None = None,
+    counts: AllocatorCounters | None = None,
 ) -> None:
     """Serves on `listen` (a bound socket, which is closed in the end, or host and port).
 
     `on_listening` hears the address once connections are accepted. Returns after `stop` is set and
     the requests under way have ended, or GRACE_S have passed; OSError when it cannot listen.
     """
-    counts = counts or Counts()
+    counts = counts or AllocatorCounters()
     app = create_app(holder, settings, counts=counts)
     runner = web.AppRunner(
         app,
@@ -53,7 +53,7 @@ async def serve(
         await runner.cleanup()
 
 
-def _protocol_logger(counts: Counts) -> logging.Logger:
+def _protocol_logger(counts: AllocatorCounters) -> logging.Logger:
     """For what aiohttp says of broken HTTP: counted, as a traceback for each would fill disks."""
 
     def keep(record: logging.LogRecord) -> bool:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from firsthop_steering.plan.document import Document, load_yaml
 
-Stamp = tuple[int, int]
+DocumentStamp = tuple[int, int]
 """Modification time in ns since 1970 and size; zeros for a file that is not there."""
 
 
-def stamp_of(path: Path) -> Stamp:
+def stamp_of(path: Path) -> DocumentStamp:
     """What tells a changed file from an unchanged one."""
     try:
         found = path.stat()
@@ -25,7 +25,7 @@ class DocumentFiles:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.stamps: dict[Path, Stamp] = {}
+        self.stamps: dict[Path, DocumentStamp] = {}
         """From before each file was read."""
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.peers.process import free_port, start
 from bench.relays.flow import FAR, HOST, Flow, Peer
 
-from firsthop_ice.stun import USERNAME, Kind, binding_success, build
+from firsthop_ice.stun import USERNAME, StunMessageType, binding_success, build
 from firsthop_ice.ufrag import CredentialKeys, RouteKeys, mint
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet
 
@@ -54,7 +54,9 @@ def _connect(keys: CredentialKeys, sock: socket.socket, far: socket.socket) -> F
         expires_at=datetime.now(UTC) + timedelta(hours=1),
     )  # fmt: skip
     username = (USERNAME, credential.ufrag.encode() + b":peer")
-    request = build(Kind.REQUEST, secrets.token_bytes(12), [username], password=credential.password)
+    request = build(
+        StunMessageType.REQUEST, secrets.token_bytes(12), [username], password=credential.password
+    )
     sock.send(request)
     packet, upstream = far.recvfrom(2048)
     assert packet == request

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -38,17 +39,17 @@ from firsthop_controlplane.api import (
 )
 from firsthop_controlplane.api.openapi import openapi
 from firsthop_controlplane.api.operations import Calling, Operation, answer_json, handler_of
-from firsthop_controlplane.api.problems import Handler, problems
-from firsthop_controlplane.configuration.change_impact import Explain, Foresight
+from firsthop_controlplane.api.problems import problems
+from firsthop_controlplane.configuration.change_impact import ChangeImpact, Explain
 from firsthop_controlplane.configuration.revisions import Revisions
 from firsthop_controlplane.deps import DEPS, Deps, MintProbe
 from firsthop_controlplane.feed.feed import Feed
-from firsthop_controlplane.follower import Follower
+from firsthop_controlplane.follower import StoreFollower
 from firsthop_controlplane.health.departures import Departures
-from firsthop_controlplane.health.health_state import Observations
+from firsthop_controlplane.health.health_state import HealthState
 from firsthop_controlplane.health.relay_history import Past
 from firsthop_controlplane.health.status import StatusLoop
-from firsthop_controlplane.health.verdicts import Judgement
+from firsthop_controlplane.health.verdicts import Verdicts
 from firsthop_controlplane.history.guidance_log import GuidancePast
 from firsthop_controlplane.leader.election import Election
 from firsthop_controlplane.leader.peers import Peers, replica_secret
@@ -65,16 +66,16 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_ice.ufrag import mint_probe_credential
 from firsthop_steering.decision.availability import unwilling
 from firsthop_steering.feed.snapshot import KeySet, Plan, Status
-from firsthop_steering.feed.token_bucket import Pace
+from firsthop_steering.feed.token_bucket import TokenBuckets
 from firsthop_steering.health.depool import Shares
-from firsthop_steering.plan.registration import MOST_REGISTERED
+from firsthop_steering.plan.registration import MAX_REGISTERED
 
 log = structlog.get_logger(__name__)
 PROBE_ENTROPY_BYTES = 7
 REGISTER_EVERY_S = 10.0
 """Changes of place by one token: a whole region at once, then one in so long. Each is a revision,
 and the history is kept for ever."""
-MOST_REGISTERING = 10_000
+MAX_REGISTERING = 10_000
 """Tokens whose pace is known."""
 
 
@@ -207,7 +208,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     latency.leads = lambda: election.leads
     latency.wanted = planner.wanted
     peers = Peers(election, feed, parts.signing_key.public_key(), secret)
-    follower = Follower(
+    follower = StoreFollower(
         engine,
         feed,
         keyring,
@@ -216,7 +217,7 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         on_plan=loop.wake,
         publish=parts.publish,
     )
-    foresight = Foresight(
+    foresight = ChangeImpact(
         feed,
         parts.explain,
         guard_share=settings.guard_share,
@@ -239,8 +240,8 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
         latency=latency,
         planning=planner,
         measures=Measures(feed, election, latency),
-        registering=Pace(
-            at_once=MOST_REGISTERED, every_s=REGISTER_EVERY_S, most_keys=MOST_REGISTERING
+        registering=TokenBuckets(
+            at_once=MAX_REGISTERED, every_s=REGISTER_EVERY_S, most_keys=MAX_REGISTERING
         ),
         now=parts.now,
         mint_probe=parts.mint_probe,
@@ -248,10 +249,10 @@ def _deps(settings: Settings, parts: Parts) -> Deps:
     )
 
 
-def _observations(settings: Settings, now: datetime) -> Observations:
+def _observations(settings: Settings, now: datetime) -> HealthState:
     """Nothing seen yet."""
-    return Observations(
-        judgement=Judgement(
+    return HealthState(
+        judgement=Verdicts(
             settings.stale_after_s, Shares(settings.depool_region_share, settings.depool_share)
         ),
         started_at=now,

@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop_controlplane.access.keyring import Keyring
 from firsthop_controlplane.access.tokens import Principal, TokenBook, digest_of
-from firsthop_controlplane.configuration.change_impact import Explain, Foresight
+from firsthop_controlplane.configuration.change_impact import ChangeImpact, Explain
 from firsthop_controlplane.configuration.revisions import Revisions
 from firsthop_controlplane.feed.feed import Feed
-from firsthop_controlplane.follower import Follower
-from firsthop_controlplane.health.health_state import Observations
+from firsthop_controlplane.follower import StoreFollower
+from firsthop_controlplane.health.health_state import HealthState
 from firsthop_controlplane.health.status import StatusLoop
 from firsthop_controlplane.history.guidance_log import GuidancePast
 from firsthop_controlplane.leader.election import Election
@@ -29,7 +29,7 @@ from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_steering.feed.snapshot import KeySet
-from firsthop_steering.feed.token_bucket import Pace
+from firsthop_steering.feed.token_bucket import TokenBuckets
 
 MintProbe = Callable[[KeySet, datetime], tuple[str, str]]
 """`mint_probe(keys, now) -> (ufrag, password)` for the reserved region wire id 0."""
@@ -42,7 +42,7 @@ class Deps:
     settings: Settings
     engine: AsyncEngine
     revisions: Revisions
-    foresight: Foresight
+    foresight: ChangeImpact
     guidance_past: GuidancePast
     """Prices and latency of past moments."""
     explaining_past: asyncio.Lock
@@ -50,21 +50,21 @@ class Deps:
     feed: Feed
     keyring: Keyring
     tokens: TokenBook
-    follower: Follower
+    follower: StoreFollower
     election: Election
     peers: Peers
     status_loop: StatusLoop
     latency: LatencyLoop
     planning: PlannerLoop
     measures: Measures
-    registering: Pace
+    registering: TokenBuckets
     """How often one token may change where its transceivers are."""
     now: Callable[[], datetime]
     mint_probe: MintProbe
     explain: Explain | None
 
     @property
-    def observations(self) -> Observations:
+    def observations(self) -> HealthState:
         """What is seen under the present leadership; empty where another leads."""
         return self.status_loop.observations
 

@@ -19,7 +19,7 @@ class NoLeader(ControlPlaneError):  # noqa: N818 - the same
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class BrokenRule:
     """One broken rule: the field's path and the rule, in words."""
 
     field: str
@@ -30,7 +30,7 @@ class Refused(ControlPlaneError):  # noqa: N818 - an answer, not an accident
     """A request that is answered with a problem document (RFC 9457)."""
 
     def __init__(
-        self, status: int, kind: str, title: str, detail: str, errors: Sequence[Fault] = ()
+        self, status: int, kind: str, title: str, detail: str, errors: Sequence[BrokenRule] = ()
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -48,7 +48,7 @@ class TooMany(Refused):
         self.retry_after_s = retry_after_s
 
 
-def malformed(detail: str, errors: Iterable[Fault] = ()) -> Refused:
+def malformed(detail: str, errors: Iterable[BrokenRule] = ()) -> Refused:
     """400: it cannot be read at all."""
     return Refused(400, "malformed", "The request cannot be read", detail, tuple(errors))
 
@@ -58,7 +58,7 @@ def not_found(detail: str) -> Refused:
     return Refused(404, "not-found", "There is no such thing", detail)
 
 
-def conflict(detail: str, errors: Iterable[Fault] = ()) -> Refused:
+def conflict(detail: str, errors: Iterable[BrokenRule] = ()) -> Refused:
     """409: it contradicts what is there."""
     return Refused(409, "conflict", "It contradicts what is there", detail, tuple(errors))
 
@@ -78,7 +78,7 @@ def unconditional() -> Refused:
     )
 
 
-def invalid(errors: Iterable[Fault]) -> Refused:
+def invalid(errors: Iterable[BrokenRule]) -> Refused:
     """422: it can be read, and breaks the rules named."""
     faults = tuple(errors)
     detail = "; ".join(f"{fault.field}: {fault.rule}" for fault in faults[:3])

@@ -28,14 +28,14 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reachable:
+class StoreReachability:
     """Whether the store answered when it was last asked, and if not, why."""
 
     ok: bool
     reason: str = ""
 
 
-class Follower:
+class StoreFollower:
     """Keeps a feed and a token book at the store's newest word."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Follower:
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self._seen_audit = -1
-        self.store = Reachable(False, "not asked yet")
+        self.store = StoreReachability(False, "not asked yet")
 
     async def refresh(self) -> None:
         """Take over what is new; raises what the database raises."""
@@ -75,7 +75,7 @@ class Follower:
             plan, keys = self._feed.plan, self._feed.keys
             if plan is not None and keys is not None and before != (plan, keys):
                 self._publish(plan, keys, self._feed.status)
-        self.store = Reachable(True)
+        self.store = StoreReachability(True)
 
     async def _read_plan(self, session: AsyncSession) -> None:
         present = self._feed.plan
@@ -118,8 +118,8 @@ class Follower:
     def _away(self, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         if self.store.ok:
-            log.warning("store.away", reason=reason)
-        self.store = Reachable(False, reason)
+            log.warning("store.lost", reason=reason)
+        self.store = StoreReachability(False, reason)
 
     async def _nudged(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -10,7 +10,7 @@ from typing import Literal
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-Family = Literal[4, 6]
+IPVersion = Literal[4, 6]
 
 V4_MAPPED = 0xFFFF
 """The top 96 bits of ::ffff:0:0/96 (RFC 4291 section 2.5.5.2)."""
@@ -64,7 +64,7 @@ def special_block(address: Address) -> Network | None:
     return next((block for block in SPECIAL_PURPOSE if plain in block), None)
 
 
-def normalise(address: Address) -> tuple[Family, int, int]:
+def normalise(address: Address) -> tuple[IPVersion, int, int]:
     """The table key of an address: (family, key, bits before it).
 
     IPv4 gives (4, 32-bit integer, 0). IPv6 that carries IPv4 (v4-mapped, NAT64's well-known

@@ -24,7 +24,7 @@ from firsthop_geodata.centres import country_centres
 from firsthop_geodata.data_section import DataSection
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.prefixes import NO_CELL, Cell
-from firsthop_geodata.records import Place, asn_of, place_of
+from firsthop_geodata.records import LocationRecord, asn_of, place_of
 from firsthop_geodata.search_tree import DATA_SEPARATOR, NOTHING, Leaves, read_tree
 
 GEOIP2_SAMPLE = 64
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class GeoSource:
     """A MaxMind DB that geoip2 accepts: its reader, type, age, records and networks.
 
     ``nodes`` is the node count, which pointers in the leaves are counted from.
@@ -62,7 +62,7 @@ class _NamedBytes(BytesIO):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
+def opened(path: Path) -> Iterator[GeoSource]:
     """Open a database with geoip2 and walk its tree. Any fault inside is a GeodataError."""
     try:
         content = path.read_bytes()
@@ -70,7 +70,7 @@ def opened(path: Path) -> Iterator[Source]:
             metadata = model.metadata()
             tree = read_tree(path, content, metadata)
             base = metadata.search_tree_size + DATA_SEPARATOR
-            yield Source(
+            yield GeoSource(
                 path=path,
                 model=model,
                 database_type=str(metadata.database_type),
@@ -90,7 +90,7 @@ def opened(path: Path) -> Iterator[Source]:
         raise GeodataError(path, f"is corrupt: {error or type(error).__name__}") from error
 
 
-def places(source: Source) -> tuple[list[Cell], NDArray[np.uint32], NDArray[np.uint32]]:
+def places(source: GeoSource) -> tuple[list[Cell], NDArray[np.uint32], NDArray[np.uint32]]:
     """Distinct cells sorted by country and position, and the cell id of each v4 and v6 network.
 
     Raises GeodataError for a database of another kind and one in which nothing is located.
@@ -104,7 +104,7 @@ def places(source: Source) -> tuple[list[Cell], NDArray[np.uint32], NDArray[np.u
     look_up = getattr(source.model, method)
     found, v4, v6 = _decode(source, lambda record: place_of(record, centres), look_up)
     cells: list[Cell] = []
-    ids: dict[Place | None, int] = {None: NO_CELL}
+    ids: dict[LocationRecord | None, int] = {None: NO_CELL}
     last = None
     for place in sorted({place for place in found if place is not None}):
         country, latitude, longitude, continent, name = place
@@ -118,7 +118,7 @@ def places(source: Source) -> tuple[list[Cell], NDArray[np.uint32], NDArray[np.u
     return cells, numbers[v4], numbers[v6]
 
 
-def as_numbers(source: Source) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+def as_numbers(source: GeoSource) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """The AS number of each v4 and v6 network. Raises GeodataError for another kind of file."""
     if not any(kind in source.database_type for kind in ASN_TYPES):
         rule = f"has database_type {source.database_type!r}, which names no ASN database"
@@ -131,7 +131,7 @@ def as_numbers(source: Source) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
 
 
 def _decode(
-    source: Source, read: Callable[[object], T | None], look_up: Callable[[Any], object] | None
+    source: GeoSource, read: Callable[[object], T | None], look_up: Callable[[Any], object] | None
 ) -> tuple[list[T | None], NDArray[np.intp], NDArray[np.intp]]:
     """Decode each distinct record once: the values, and each network's index among them.
 
@@ -162,7 +162,7 @@ def _decode(
     return values, inverse[:split], inverse[split:]
 
 
-def _ask_geoip2(source: Source, look_up: Callable[[Any], object], address: object) -> None:
+def _ask_geoip2(source: GeoSource, look_up: Callable[[Any], object], address: object) -> None:
     try:
         look_up(address)
     except (TypeError, AttributeError) as error:
@@ -170,7 +170,7 @@ def _ask_geoip2(source: Source, look_up: Callable[[Any], object], address: objec
         raise GeodataError(source.path, rule) from error
 
 
-def _address(source: Source, index: int, split: int) -> IPv4Address | IPv6Address:
+def _address(source: GeoSource, index: int, split: int) -> IPv4Address | IPv6Address:
     if index < split:
         return IPv4Address(int(source.v4.low[index]))
     index -= split

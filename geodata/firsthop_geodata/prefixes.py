@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from firsthop_geodata.addresses import (
     Address,
-    Family,
+    IPVersion,
     around_embedded,
     normalise,
     prefix_length,
@@ -57,7 +57,7 @@ class Cell:
     name: str = ""
 
 
-class Pieces(NamedTuple):
+class RangePieces(NamedTuple):
     """Key ranges cut where their cell changes: one element a piece."""
 
     firsts: NDArray[np.uint64]
@@ -135,12 +135,12 @@ class GeoTable:
         latitude, longitude = float(self.latitudes[i]), float(self.longitudes[i])
         return Cell(latitude, longitude, self.countries[i], self.continents[i], self.names[i])
 
-    def find_cell(self, family: Family, key: int) -> int:
+    def find_cell(self, family: IPVersion, key: int) -> int:
         """The cell id for a key of :func:`normalise`, :data:`NO_CELL` if there is none."""
         starts, cells = self._cells[family]
         return cells[bisect_right(starts, key) - 1]
 
-    def find_asn(self, family: Family, key: int) -> int:
+    def find_asn(self, family: IPVersion, key: int) -> int:
         """The AS number for a key of :func:`normalise`, 0 if unknown."""
         starts, asns = self._asns[family]
         return asns[bisect_right(starts, key) - 1]
@@ -171,7 +171,9 @@ class GeoTable:
             return Location(None, None, asn, network)
         return Location(cell_id, self.cell(cell_id), asn, network)
 
-    def cut(self, family: Family, firsts: NDArray[np.uint64], lasts: NDArray[np.uint64]) -> Pieces:
+    def cut(
+        self, family: IPVersion, firsts: NDArray[np.uint64], lasts: NDArray[np.uint64]
+    ) -> RangePieces:
         """The ranges from each of ``firsts`` to each of ``lasts``, cut where the cell changes."""
         starts, values = (
             (self.v4_starts, self.v4_cells) if family == 4 else (self.v6_starts, self.v6_cells)
@@ -184,7 +186,7 @@ class GeoTable:
         following = starts[np.minimum(place + 1, len(starts) - 1)].astype(np.uint64)
         ends = place + 1 == len(starts)
         end = np.where(ends, lasts[which], np.minimum(lasts[which], following - np.uint64(1)))
-        return Pieces(begin, end, values[place], which)
+        return RangePieces(begin, end, values[place], which)
 
     @cached_property
     def v4_sizes(self) -> NDArray[np.float64]:

@@ -15,13 +15,13 @@ from firsthop_geodata.centres import Centre
 CONTINENTS = frozenset(("AF", "AN", "AS", "EU", "NA", "OC", "SA"))
 MAX_ASN = (1 << 32) - 1  # RFC 6793
 
-Record = dict[str, Any]
-Place = tuple[str, float, float, str, str]
+GeoRecord = dict[str, Any]
+LocationRecord = tuple[str, float, float, str, str]
 """Country, latitude, longitude, continent, name: a plain tuple, since there are half a million
 and the garbage collector does not follow tuples of plain values."""
 
 
-def place_of(record: object, centres: dict[str, Centre]) -> Place | None:
+def place_of(record: object, centres: dict[str, Centre]) -> LocationRecord | None:
     """The place a City or Country record names, None when it has neither position nor country.
 
     Coordinates count unless they are missing or exactly (0, 0), which vendors write for "don't
@@ -61,7 +61,7 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _map(record: Record, key: str) -> Record:
+def _map(record: GeoRecord, key: str) -> GeoRecord:
     value = record.get(key)
     if value is None:
         return {}
@@ -72,7 +72,7 @@ def _map(record: Record, key: str) -> Record:
     return value
 
 
-def _code(part: Record, key: str) -> str:
+def _code(part: GeoRecord, key: str) -> str:
     """A two-letter code, "" when it is missing or something else (some vendors write "-")."""
     value = part.get(key)
     if isinstance(value, str) and len(value) == 2 and value.isascii() and value.isalpha():
@@ -80,13 +80,13 @@ def _code(part: Record, key: str) -> str:
     return ""
 
 
-def _english(part: Record) -> str:
+def _english(part: GeoRecord) -> str:
     names = part.get("names")
     name = names.get("en", "") if isinstance(names, dict) else ""
     return name if isinstance(name, str) else ""
 
 
-def _position(location: Record) -> tuple[float, float] | None:
+def _position(location: GeoRecord) -> tuple[float, float] | None:
     latitude, longitude = location.get("latitude"), location.get("longitude")
     if latitude is None or longitude is None:
         return None

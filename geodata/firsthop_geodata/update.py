@@ -38,7 +38,7 @@ _EDITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class UpdateAccount:
     """Credentials and editions, as geoipupdate's environment variables give them."""
 
     account_id: str
@@ -47,7 +47,7 @@ class Account:
     host: str = DEFAULT_HOST
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Account:
+    def from_environment(cls, environment: Mapping[str, str]) -> UpdateAccount:
         """Read GEOIPUPDATE_ACCOUNT_ID, _LICENSE_KEY, _EDITION_IDS (by spaces) and _HOST.
 
         ``…_FILE`` variants of the first two name a file with the value. Raises GeodataError
@@ -81,7 +81,7 @@ class Unchanged:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class UpdateRefused:
     """No new database: the one in place, if any, stays in use."""
 
     edition: str
@@ -89,29 +89,31 @@ class Refused:
     reason: str
 
 
-Outcome = Updated | Unchanged | Refused
+UpdateOutcome = Updated | Unchanged | UpdateRefused
 
 
 def update_database(
-    directory: Path, account: Account, *, timeout: float = TIMEOUT_SECONDS
-) -> tuple[Outcome, ...]:
+    directory: Path, account: UpdateAccount, *, timeout: float = TIMEOUT_SECONDS
+) -> tuple[UpdateOutcome, ...]:
     """Bring every edition of the account up to date in ``directory`` as ``<edition>.mmdb``.
 
     Each edition has its own outcome; one that is refused stops no other. ``timeout`` is seconds
     without a byte. Raises GeodataError when the host may not be trusted with the licence key.
     """
     base = _base_url(account.host)
-    outcomes: list[Outcome] = []
+    outcomes: list[UpdateOutcome] = []
     for edition in account.editions:
         path = directory / f"{edition}.mmdb"
         try:
             outcomes.append(_update(base, account, edition, path, timeout))
         except GeodataError as error:
-            outcomes.append(Refused(edition, path, str(error)))
+            outcomes.append(UpdateRefused(edition, path, str(error)))
     return tuple(outcomes)
 
 
-def _update(base: str, account: Account, edition: str, path: Path, timeout: float) -> Outcome:
+def _update(
+    base: str, account: UpdateAccount, edition: str, path: Path, timeout: float
+) -> UpdateOutcome:
     if not _EDITION.fullmatch(edition):
         raise GeodataError(repr(edition), "is not an edition id")
     date, md5 = _newest(base, account, edition, timeout)
@@ -133,7 +135,7 @@ def _update(base: str, account: Account, edition: str, path: Path, timeout: floa
     return Updated(edition, path, date)
 
 
-def _newest(base: str, account: Account, edition: str, timeout: float) -> tuple[str, str]:
+def _newest(base: str, account: UpdateAccount, edition: str, timeout: float) -> tuple[str, str]:
     """The date (YYYY-MM-DD) and MD5 of the newest build."""
     query = urllib.parse.urlencode({"edition_id": edition})
     url = f"{base}/geoip/updates/metadata?{query}"
@@ -151,7 +153,7 @@ def _newest(base: str, account: Account, edition: str, timeout: float) -> tuple[
     return date, md5
 
 
-def _download(url: str, account: Account, edition: str, out: Path, timeout: float) -> None:
+def _download(url: str, account: UpdateAccount, edition: str, out: Path, timeout: float) -> None:
     """Stream the archive to disk, then unpack the one member that is the database."""
     try:
         with tempfile.TemporaryFile(dir=out.parent) as archive:
@@ -184,7 +186,7 @@ def _copy(source: IO[bytes], target: IO[bytes], url: str) -> None:
         target.write(chunk)
 
 
-def _request(url: str, account: Account, timeout: float) -> IO[bytes]:
+def _request(url: str, account: UpdateAccount, timeout: float) -> IO[bytes]:
     """Open ``url`` with the account's credentials, which no redirect carries to another host."""
     request = urllib.request.Request(url)  # noqa: S310 - the scheme is checked by _base_url
     credentials = f"{account.account_id}:{account.license_key}".encode()

@@ -35,23 +35,23 @@ FAULT_LENGTH = 200
 log = structlog.get_logger("firsthop.controlplane")
 
 
-class ControlPlaneError(Exception):
+class ControlPlaneCallError(Exception):
     """It did not answer, or did not answer as agreed; the message says which."""
 
 
-class Refused(ControlPlaneError):  # noqa: N818 - the caller hears the error above
+class CallRefused(ControlPlaneCallError):  # noqa: N818 - the caller hears the error above
     """What was sent is wrong, so it would not be taken later either."""
 
 
-class NotKnownError(ControlPlaneError):
+class NotKnownError(ControlPlaneCallError):
     """It does not know whom this is about."""
 
 
-class _NotServed(ControlPlaneError):  # noqa: N818 - the caller hears the error above
+class _NotServed(ControlPlaneCallError):  # noqa: N818 - the caller hears the error above
     """This replica cannot serve the call; another may."""
 
 
-class ControlPlane:
+class ControlPlaneClient:
     """HTTP client of the ingest side of the admin API; use it as an async context manager.
 
     Stays with one replica until that does not answer or cannot serve; the next call goes to the
@@ -125,7 +125,7 @@ class ControlPlane:
         try:
             return Transceiver.model_validate_json(content or b"", extra="ignore")
         except ValidationError as error:
-            raise ControlPlaneError(f"unreadable answer: {error.errors()[0]['msg']}") from None
+            raise ControlPlaneCallError(f"unreadable answer: {error.errors()[0]['msg']}") from None
 
     async def send_transceiver_report(self, name: str, report: TransceiverReport) -> None:
         """Say how transceiver `name` is doing. Raises ControlPlaneError."""
@@ -154,7 +154,7 @@ class ControlPlane:
         except _NotServed as error:
             if url == self.url:  # two calls that fail at once move on by one
                 self._at = (self._at + 1) % len(self._urls)
-            raise ControlPlaneError(str(error)) from None
+            raise ControlPlaneCallError(str(error)) from None
 
     async def _call_one(
         self, url: str, method: str, path: str, body: bytes | None, seen: str
@@ -180,7 +180,7 @@ class ControlPlane:
         if response.status == 404:
             raise NotKnownError(f"status 404: {_said(content)}")
         if not 200 <= response.status < 300:
-            kind = Refused if response.status in (400, 413, 422) else ControlPlaneError
+            kind = CallRefused if response.status in (400, 413, 422) else ControlPlaneCallError
             raise kind(f"status {response.status}: {_said(content)}")
         return content, response.headers.get("ETag", "")
 
@@ -205,9 +205,9 @@ async def read_targets(body: bytes) -> ProbeTargets:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = "/".join(map(str, at + fault["loc"]))
-        raise ControlPlaneError(f"unreadable targets: {where}: {fault['msg']}") from None
+        raise ControlPlaneCallError(f"unreadable targets: {where}: {fault['msg']}") from None
     except (ValueError, RecursionError) as error:
-        raise ControlPlaneError(f"unreadable targets: {error}") from None
+        raise ControlPlaneCallError(f"unreadable targets: {error}") from None
     return ProbeTargets(targets=tuple(targets))
 
 
@@ -238,14 +238,14 @@ async def keep_doing(
             wake.clear()
         try:
             await exchange()
-        except ControlPlaneError as error:
+        except ControlPlaneCallError as error:
             failures += 1
             if failures == 1:
-                log.warning("control_plane_lost", exchange=name, reason=str(error))
+                log.warning("controlplane.lost", exchange=name, reason=str(error))
             await asyncio.sleep(backoff_s(failures, random.random()))  # noqa: S311
             continue
         if failures:
-            log.info("control_plane_back", exchange=name, failures=failures)
+            log.info("controlplane.reconnected", exchange=name, failures=failures)
             failures = 0
         await _pause(started + every_s - loop.time(), wake)
 

@@ -28,7 +28,7 @@ MAX_OTHER_PREFERENCE = 8191
 
 
 @dataclass(frozen=True, slots=True)
-class Transport:
+class CandidateAddress:
     """One transport address that a client can send media to."""
 
     protocol: str
@@ -89,15 +89,17 @@ def _addresses(relays: Sequence[Listening]) -> Iterator[tuple[Listening, str]]:
                 yield relay, str(address)
 
 
-def _udp(relays: Sequence[Listening]) -> Iterator[Transport]:
+def _udp(relays: Sequence[Listening]) -> Iterator[CandidateAddress]:
     for place, (relay, address) in enumerate(_addresses(relays)):
         local = MAX_LOCAL_PREFERENCE - place
-        yield Transport("udp", address, relay.udp_port, priority(HOST_TYPE_PREFERENCE, local))
+        yield CandidateAddress(
+            "udp", address, relay.udp_port, priority(HOST_TYPE_PREFERENCE, local)
+        )
 
 
-def _tcp(relays: Sequence[Listening]) -> Iterator[Transport]:
+def _tcp(relays: Sequence[Listening]) -> Iterator[CandidateAddress]:
     for place, (relay, address) in enumerate(_addresses(relays)):
         if relay.tcp_port is not None:
             local = (PASSIVE_DIRECTION_PREFERENCE << 13) + MAX_OTHER_PREFERENCE - place
             level = priority(HOST_TCP_TYPE_PREFERENCE, local)
-            yield Transport("tcp", address, relay.tcp_port, level)
+            yield CandidateAddress("tcp", address, relay.tcp_port, level)

@@ -18,15 +18,15 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-from firsthop_ice.stun import USERNAME, Kind, StunError, build, parse
+from firsthop_ice.stun import USERNAME, StunError, StunMessageType, build, parse
 from firsthop_ice.ufrag import Credential
 
 RELAY_LOAD = 0xC0F1
 _VALUE = struct.Struct(">II")
-_MOST_SESSIONS = 0xFFFF_FFFF
+_MAX_SESSIONS = 0xFFFF_FFFF
 _DRAINS = 1
 
-Reason = Literal["not_stun", "integrity", "refused", "no_load", "malformed"]
+LoadFault = Literal["not_stun", "integrity", "refused", "no_load", "malformed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +47,19 @@ class NoLoad:
     release) and `malformed` are the relay's own.
     """
 
-    reason: Reason
+    reason: LoadFault
 
 
 def load_request(transaction_id: bytes, credential: Credential) -> bytes:
     """A Binding request for the load, 96 bytes; StunError for an id that has not 12 bytes."""
     username = credential.ufrag.encode() + b":edge"
     attributes = [(USERNAME, username), (RELAY_LOAD, b"")]
-    return build(Kind.REQUEST, transaction_id, attributes, password=credential.password)
+    return build(StunMessageType.REQUEST, transaction_id, attributes, password=credential.password)
 
 
 def load_attribute(load: RelayLoad) -> tuple[int, bytes]:
     """Type and value in an answer."""
-    sessions = min(load.sessions, _MOST_SESSIONS)
+    sessions = min(load.sessions, _MAX_SESSIONS)
     return RELAY_LOAD, _VALUE.pack(sessions, _DRAINS if load.draining else 0)
 
 
@@ -75,7 +75,7 @@ def read_load(packet: bytes, password: str) -> RelayLoad | NoLoad:
         return NoLoad("not_stun")
     if not message.authentic(password):
         return NoLoad("integrity")
-    if message.kind != Kind.SUCCESS:
+    if message.kind != StunMessageType.SUCCESS:
         return NoLoad("refused")
     value = message.get(RELAY_LOAD)
     if value is None:

@@ -41,7 +41,7 @@ class StunError(ValueError):
     """Bytes that are not a well-formed STUN Binding message, or an attribute that is not one."""
 
 
-class Kind(IntEnum):
+class StunMessageType(IntEnum):
     """The message types of the Binding method (§5: class and method bits interleaved)."""
 
     REQUEST = 0x0001
@@ -58,7 +58,7 @@ class Message:
     """
 
     kind: IntEnum
-    """`Kind`, or another method's where `parse` was asked to read that."""
+    """`StunMessageType`, or another method's where `parse` was asked to read that."""
     transaction_id: bytes
     attributes: tuple[tuple[int, bytes], ...]
     packet: bytes
@@ -132,7 +132,7 @@ def peek_username(packet: bytes) -> bytes | None:
     return None
 
 
-def parse(packet: bytes, *, kinds: type[IntEnum] = Kind) -> Message:
+def parse(packet: bytes, *, kinds: type[IntEnum] = StunMessageType) -> Message:
     """The Binding message that `packet` is from its first byte to its last; StunError says why not.
 
     `kinds` are the message types that it may have. Refused: other methods, a wrong length or
@@ -166,7 +166,7 @@ def _read_header(packet: bytes, kinds: type[IntEnum]) -> tuple[IntEnum, bytes]:
     try:
         return kinds(message_type), transaction_id
     except ValueError:
-        method = "Binding" if kinds is Kind else "TURN"
+        method = "Binding" if kinds is StunMessageType else "TURN"
         raise StunError(f"not a {method} message") from None
 
 
@@ -221,7 +221,7 @@ def build(
 
 def binding_request(transaction_id: bytes, username: bytes, password: str) -> bytes:
     """An authenticated request as an ICE agent sends it, without its roles and priorities."""
-    return build(Kind.REQUEST, transaction_id, [(USERNAME, username)], password=password)
+    return build(StunMessageType.REQUEST, transaction_id, [(USERNAME, username)], password=password)
 
 
 def binding_success(
@@ -236,7 +236,7 @@ def binding_success(
     """
     value = _address_value(ip_address(source[0]), source[1], transaction_id)
     attributes = [(XOR_MAPPED_ADDRESS, value), *attributes]
-    return build(Kind.SUCCESS, transaction_id, attributes, password=password)
+    return build(StunMessageType.SUCCESS, transaction_id, attributes, password=password)
 
 
 def binding_error(transaction_id: bytes, code: int, phrase: str, password: str | None) -> bytes:
@@ -244,7 +244,7 @@ def binding_error(transaction_id: bytes, code: int, phrase: str, password: str |
     if not 300 <= code <= 699:
         raise StunError("an error code lies within 300 and 699")
     value = bytes((0, 0, *divmod(code, 100))) + phrase.encode()
-    return build(Kind.ERROR, transaction_id, [(ERROR_CODE, value)], password=password)
+    return build(StunMessageType.ERROR, transaction_id, [(ERROR_CODE, value)], password=password)
 
 
 def _key(password: str | bytes) -> bytes:

@@ -45,7 +45,9 @@ _ICE_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _CANONICAL_LAST = _ICE_CHARS[::4]  # 31 characters are 186 bits; the 2 beyond 23 bytes are zero
 _HEX_KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
-Reason = Literal["length", "alphabet", "not_canonical", "version", "unknown_key", "tag", "expired"]
+UfragFault = Literal[
+    "length", "alphabet", "not_canonical", "version", "unknown_key", "tag", "expired"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +134,10 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedUfrag:
     """A ufrag that opens nothing, and why."""
 
-    reason: Reason
+    reason: UfragFault
 
 
 @lru_cache(maxsize=1024)
@@ -235,27 +237,27 @@ def mint_path_credential(
     return mint(keys, region=region, expires_at=expires_at, entropy=entropy)
 
 
-def decode(ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime) -> Decoded | Rejected:
+def decode(ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime) -> Decoded | RejectedUfrag:
     """What `ufrag` says if a key of `route_keys` signed it and it holds at `now`, else why not.
 
     Takes any string or bytes and raises nothing; the tag is compared in constant time.
     """
     raw = _raw(ufrag)
-    if isinstance(raw, Rejected):
+    if isinstance(raw, RejectedUfrag):
         return raw
     route_key = route_keys.by_id.get(raw[0] & 0x3F)
     if route_key is None:
-        return Rejected("unknown_key")
+        return RejectedUfrag("unknown_key")
     if not hmac.compare_digest(raw[_SIGNED_LENGTH:], _tag(route_key, raw[:_SIGNED_LENGTH])):
-        return Rejected("tag")
+        return RejectedUfrag("tag")
     decoded = _unpack(raw)
-    return decoded if now < decoded.expires_at else Rejected("expired")
+    return decoded if now < decoded.expires_at else RejectedUfrag("expired")
 
 
 def claims(ufrag: str | bytes) -> Decoded | None:
     """What `ufrag` says, believed without a key and past its expiry; None if it is none of ours."""
     raw = _raw(ufrag)
-    return None if isinstance(raw, Rejected) else _unpack(raw)
+    return None if isinstance(raw, RejectedUfrag) else _unpack(raw)
 
 
 def claimed_expiry(ufrag: str | bytes) -> datetime | None:
@@ -264,17 +266,17 @@ def claimed_expiry(ufrag: str | bytes) -> datetime | None:
     return None if claimed is None else claimed.expires_at
 
 
-def _raw(ufrag: str | bytes) -> bytes | Rejected:
+def _raw(ufrag: str | bytes) -> bytes | RejectedUfrag:
     """The 23 bytes of what is spelt like a ufrag of this version; nothing in them is checked."""
     text = ufrag.encode("ascii", "replace") if isinstance(ufrag, str) else bytes(ufrag)
     if len(text) != UFRAG_LENGTH:
-        return Rejected("length")
+        return RejectedUfrag("length")
     if text.translate(None, _ICE_CHARS):
-        return Rejected("alphabet")
+        return RejectedUfrag("alphabet")
     if text[-1] not in _CANONICAL_LAST:
-        return Rejected("not_canonical")
+        return RejectedUfrag("not_canonical")
     raw = a2b_base64(text + b"=")
-    return raw if raw[0] >> 6 == VERSION else Rejected("version")
+    return raw if raw[0] >> 6 == VERSION else RejectedUfrag("version")
 
 
 def _expiry_units(expires_at: datetime) -> int:

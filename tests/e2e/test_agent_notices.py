@@ -86,12 +86,12 @@ async def test_a_crash_is_told_by_the_agent_and_looked_into_by_probers(
     """Both long before the next check would come; and the return as well."""
     async with field.agent() as agent, field.prober():
         async with field.relay() as relay:
-            await relay.said("relay_listening")
+            await relay.said("relay.listening")
             await until(lambda: field.is_(verdict="up", crashed=False), "it is up")
             relay.send(signal.SIGKILL)
             await until(lambda: field.is_(crashed=True), "the agent says that it is gone")
             await until(lambda: field.is_(verdict="down"), "probers have looked")
-            await agent.said("relay_is_gone")
+            await agent.said("relay.crashed")
         async with field.relay():
             await until(lambda: field.is_(crashed=False), "the agent says that it is back")
             # Its probers may have been nudged less than five seconds ago; silence nudges again.

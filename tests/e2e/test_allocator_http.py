@@ -29,9 +29,9 @@ from firsthop_allocator.http.app import create_app
 from firsthop_allocator.http.schema import AllocationAnswer, ProblemAnswer, RegionsAnswer
 from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
 from firsthop_ice.ufrag import Decoded, decode
-from firsthop_steering.feed.exploration_targets import Promise, Promises
+from firsthop_steering.feed.exploration_targets import ExplorationTarget, ExplorationTargets
 from firsthop_steering.feed.snapshot import Latency
-from firsthop_steering.rtt.exploration import MOST_OF_GROUP
+from firsthop_steering.rtt.exploration import MAX_OF_GROUP
 from worlds import NOW, status_of
 
 pytestmark = pytest.mark.e2e
@@ -180,8 +180,8 @@ async def test_readiness_and_health() -> None:
 async def test_the_share_explores_and_is_counted() -> None:
     """Nobody before the share is earned; then one, which says what it carries."""
     gain = {"iad": 5.0}
-    promise = Promise(rate=MOST_OF_GROUP, gain_ms=gain)
-    explore = Promises(share=0.2, places={"52.5000,13.4000": promise})
+    promise = ExplorationTarget(rate=MAX_OF_GROUP, gain_ms=gain)
+    explore = ExplorationTargets(share=0.2, places={"52.5000,13.4000": promise})
     latency = Latency(number=1, lineage="test", created_at=NOW, explore=explore)
     near = [{**each, "region": "fra"} if each["region"] == "gru" else each for each in RELAYS]
     async with running() as server:

@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.e2e
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = ["firsthop-agent.service", "firsthop-prober.service"]
-MOST_EXPOSED = 2.0
+MAX_EXPOSED = 2.0
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
@@ -28,7 +28,7 @@ def test_systemd_reads_the_unit_and_finds_it_hardened(name: str, tmp_path: Path)
     security = _analyze("security", "--offline=true", "--no-pager", str(unit)).stdout
     exposure = re.search(r"exposure level.*: ([0-9.]+)", security)
     assert exposure, security
-    assert float(exposure[1]) <= MOST_EXPOSED
+    assert float(exposure[1]) <= MAX_EXPOSED
 
 
 @pytest.mark.parametrize("name", UNITS)

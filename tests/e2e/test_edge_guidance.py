@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deployment import ask, free_port, until
 from fed_edge import DOCUMENT, FRA, GERMANY, IAD, FedEdge
-from firsthop_controlplane.feed.feed import Feed, Held
-from firsthop_steering.feed.exploration_targets import Promise, Promises
+from firsthop_controlplane.feed.feed import Feed, ReaderState
+from firsthop_steering.feed.exploration_targets import ExplorationTarget, ExplorationTargets
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, RelayStatus, Status
 from firsthop_steering.plan.document import Document
 from standin import keyset, own_address
@@ -44,7 +44,7 @@ async def streaming(feed: Feed) -> AsyncIterator[str]:
         await response.prepare(request)
         query = request.query
         numbers: Any = {kind: int(query[kind]) for kind in ("plan", "status") if kind in query}
-        held = Held(query.get("lineage"), numbers)
+        held = ReaderState(query.get("lineage"), numbers)
         kinds = query.get("kinds", "").split(",")
         with feed.subscribe(held, deltas=True, kinds=kinds) as reader:
             while not reader.closed:
@@ -131,8 +131,8 @@ async def test_an_edges_allocator_explores_what_is_promised(tmp_path: Path) -> N
     feed.publish(Plan(document=document, **made(1)))
     feed.publish(Status(relays=up, **made(1)))
     feed.publish(keyset().model_copy(update=keys))
-    promise = Promise(rate=0.2, gain_ms={"iad": 5.0})
-    explore = Promises(share=0.2, prefixes={GERMANY: promise})
+    promise = ExplorationTarget(rate=0.2, gain_ms={"iad": 5.0})
+    explore = ExplorationTargets(share=0.2, prefixes={GERMANY: promise})
     rows = {"regions": ("fra", "iad"), "base_ms": (4.0, 4.0), "prefixes": {GERMANY: (100, 1000)}}
     port = free_port()
     body = json.dumps({"client_ip": GERMANY.split("/")[0]}).encode()

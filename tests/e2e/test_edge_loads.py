@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from firsthop.edge.isolation.relay_loads import Askable, Heard, LoadWatch
+from firsthop.edge.isolation.relay_loads import Askable, LoadWatch, ReportedLoad
 from firsthop_ice.relay_load import RelayLoad, load_request, read_load
-from firsthop_ice.stun import Kind, binding_success, build
+from firsthop_ice.stun import StunMessageType, binding_success, build
 from firsthop_ice.ufrag import CredentialKeys, mint_probe
 from firsthop_steering.feed.snapshot import KeySet
 from media import Client, credential, far_end, until
@@ -50,7 +50,7 @@ async def watching(relays: Iterable[Askable], keys: KeySet | None) -> AsyncItera
         await asyncio.gather(running, return_exceptions=True)
 
 
-def sessions(heard: Heard | None) -> int | None:
+def sessions(heard: ReportedLoad | None) -> int | None:
     return None if heard is None else heard.sessions
 
 
@@ -91,7 +91,7 @@ async def test_the_sessions_of_all_workers_are_added_up(tmp_path: Path) -> None:
         await counted_by(options, sessions=CLIENTS)  # what its agent would report
         victim = workers_of(options)[0]
         victim.kill()
-        restored = asyncio.create_task(relay.said("relay_flows_restored"))
+        restored = asyncio.create_task(relay.said("flows.restored"))
         after = 0
         while after < ROUNDS:  # workers tell each other every second
             after += restored.done()
@@ -130,7 +130,7 @@ async def test_who_cannot_answer_keeps_nobody_from_being_heard(tmp_path: Path) -
     write_route_keys(tmp_path / "other", keyset())
     strange = ("--listen", f"{host}:3478", "--route-keys", str(tmp_path / "other"))
     async with site(tmp_path) as there, running("relay", *strange) as relay:
-        await relay.said("relay_listening")
+        await relay.said("relay.listening")
         relays = [
             ("closed", ip_address(host), 9),
             ("no-way", ip_address("255.255.255.255"), 3478),
@@ -186,7 +186,7 @@ class Liar(asyncio.DatagramProtocol):
             os.urandom(80),
             data,
             b"",
-            build(Kind.SUCCESS, data[8:20], [load]),
+            build(StunMessageType.SUCCESS, data[8:20], [load]),
             binding_success(data[8:20], addr, "a guess", [load]),
             binding_success(os.urandom(12), addr, "a guess", [load]),
         ):

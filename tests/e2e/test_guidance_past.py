@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from firsthop.postgres.server import EmbeddedPostgres
 from firsthop_controlplane.history.guidance_log import (
-    LEAST_CHANGED,
+    MIN_CHANGED,
     GuidanceLog,
     GuidancePast,
     PastSnapshot,
@@ -98,7 +98,7 @@ async def test_every_moment_of_two_terms_is_known(engine: AsyncEngine) -> None:
     assert len(rows) == 2001
     wholes = [size for whole, size in rows if whole]
     assert 2 < len(wholes) < 500, "most of them are changes"
-    assert sum(size for _, size in rows) < 2 * sum(max(size, LEAST_CHANGED) for size in wholes)
+    assert sum(size for _, size in rows) < 2 * sum(max(size, MIN_CHANGED) for size in wholes)
 
 
 async def test_learned_rows_come_and_go(engine: AsyncEngine) -> None:
@@ -204,7 +204,7 @@ async def test_what_could_not_be_written_waits(
             await admin.close()
         assert await log.save()
     events = [each["event"] for each in said]
-    assert events == ["guidance.not_saved", "guidance.saved"]
+    assert events == ["guidance.save_failed", "guidance.saved"]
     for number in (2, 500, 999):
         assert (await _told(engine, number)).snapshot == _prices(number, number, ams=float(number))
     running = asyncio.create_task(log.run())
@@ -228,7 +228,7 @@ async def test_of_too_much_it_is_said_that_it_is_not_known(
     waiting = log._pending
     assert await log.save()
     log._pending = waiting[2:]
-    monkeypatch.setattr("firsthop_controlplane.history.guidance_log.MOST_PENDING", 300)
+    monkeypatch.setattr("firsthop_controlplane.history.guidance_log.MAX_PENDING", 300)
     for number in range(3, 9):
         await log.note(_prices(number, number, **dict.fromkeys(REGIONS, float(number))))
     monkeypatch.undo()

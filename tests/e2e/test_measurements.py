@@ -21,12 +21,14 @@ from firsthop.controlplane.explaining import Explainer
 from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.learning.intake import BURST, batch_name
 from firsthop_controlplane.learning.loop import LatencyLoop
+from firsthop_controlplane.learning.parts import Part, pack
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_geodata.mmdb import open_geodata
-from firsthop_steering.feed.measurements import MOST_SAMPLES
+from firsthop_steering.feed.measurements import MAX_SAMPLES
 from firsthop_steering.feed.snapshot import Latency, Plan
 from firsthop_steering.plan.document import Document
-from firsthop_steering.rtt.samples import Samples
+from firsthop_steering.rtt.ledger import LedgerRows
+from firsthop_steering.rtt.samples import REGION_BITS, Samples
 from worlds import ZONE
 
 pytestmark = pytest.mark.database
@@ -104,25 +106,6 @@ async def test_samples_are_learned_from_and_say_so(deployed: Any, until: Any) ->
     assert "firsthop_rtt_entries 2.0" in metrics
 
 
-async def test_representatives_are_no_clients(deployed: Any, until: Any) -> None:
-    """They are kept apart: of one token's clients and representatives each count as one."""
-    secret = await deployed.token_of("agent", "fra-1")
-    batch = _batch(
-        *(_sample(rtt_ms=120.0) for _ in range(9)),
-        *(_sample(rtt_ms=60.0, representative=True) for _ in range(9)),
-    )
-    answer = await deployed.call("POST", PATH, batch, token=secret)
-    assert (answer.status, answer.body["samples"]) == (200, 18)
-
-    async def learned() -> bool:
-        return (await _told(deployed, "198.51.100.200")).get("fra", {}).get("source") == "prefix"
-
-    await until(learned, "the samples are learned from")
-    told = (await _told(deployed, "198.51.100.200"))["fra"]
-    assert told["samples"] == pytest.approx(2.0, abs=0.01)
-    assert 60 < told["rtt_ms"] < 120
-
-
 async def test_demand_alone_makes_edges_look_round(deployed: Any, until: Any) -> None:
     """Without one sample: where many are whom two regions may serve equally well."""
     more = {"id": "lon", "latitude": 51.5, "longitude": -0.12}
@@ -164,6 +147,7 @@ async def test_demand_alone_makes_edges_look_round(deployed: Any, until: Any) ->
         ({"at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}, "at", "in the future"),
         ({"at": "2026-01-01T00:00:00"}, "at", "timezone"),
         ({"colour": "red"}, "colour", "not permitted"),
+        ({"representative": True}, "representative", "not permitted"),
     ],
 )
 async def test_nonsense_is_refused_by_name(
@@ -196,7 +180,7 @@ async def test_batches_are_bounded_and_named(deployed: Any) -> None:
     secret = await deployed.token_of("allocator")
     for body, field in (
         (_batch(), "samples"),
-        (_batch(*[_sample()] * (MOST_SAMPLES + 1)), "samples"),
+        (_batch(*[_sample()] * (MAX_SAMPLES + 1)), "samples"),
         (_batch(_sample()) | {"batch": "short"}, "batch"),
         ({"samples": [_sample()]}, "batch"),
     ):
@@ -213,12 +197,12 @@ async def test_a_token_that_brings_too_much_is_told_when_to_come_again(
     monkeypatch.setattr("firsthop_controlplane.learning.intake.SAMPLES_PER_S", a_second)
     secret = await deployed.token_of("transceiver", "eu")
     answers = [
-        await deployed.call("POST", PATH, _batch(*[_sample()] * MOST_SAMPLES), token=secret)
-        for _ in range(BURST // MOST_SAMPLES + 2)
+        await deployed.call("POST", PATH, _batch(*[_sample()] * MAX_SAMPLES), token=secret)
+        for _ in range(BURST // MAX_SAMPLES + 2)
     ]
     refused = next(each for each in answers if each.status == 429)
     assert str(BURST) in refused.body["detail"]
-    assert 1 <= int(refused.headers["Retry-After"]) <= MOST_SAMPLES / a_second
+    assert 1 <= int(refused.headers["Retry-After"]) <= MAX_SAMPLES / a_second
     other = await deployed.token_of("allocator")
     assert (await deployed.call("POST", PATH, _batch(_sample()), token=other)).status == 200
 
@@ -368,6 +352,29 @@ async def test_what_cannot_be_read_is_written_anew(
     assert second.latency == leader.latency
     assert second.loop.memory is not None
     assert len(second.loop.memory.model.ledger) == 1
+
+
+async def test_old_rows_of_measured_hosts_are_read_and_dropped(
+    engine: AsyncEngine, tmp_path: Path, database_url: str
+) -> None:
+    """What an earlier version stored under a prefix's number with bit 49 set, beside clients."""
+    prefix = _prefix("8.8.8.0")
+    keys = np.array([prefix << REGION_BITS, (prefix | 1 << 49) << REGION_BITS], dtype=np.uint64)
+    two = np.ones(2, dtype=np.float32)
+    touched = np.full(2, int(time.time()), dtype=np.uint32)
+    rows = LedgerRows(keys, two, np.array([20, 90], dtype=np.float32), 0 * two, touched)
+    content = pack(Part(rows, ("fra", "nyc"), {}, {}))
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "INSERT INTO rtt_part (written_at, content) VALUES (now(), $1)", content
+    )
+    await connection.close()
+    leader = Leader(engine, open_geodata(None, None, tmp_path / "geodata"), 7)
+    await leader.loop.turn()
+    assert leader.loop.memory is not None
+    assert leader.loop.learned is not None
+    assert leader.loop.learned.prefixes.tolist() == [prefix]
+    assert leader.loop.learned.entries.mean_ms.tolist() == [20.0]
 
 
 async def test_samples_are_learned_from_while_the_database_is_away(

@@ -15,7 +15,7 @@ from firsthop_controlplane.history.guidance_log import GuidancePast
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.market import outcome, reliefs
-from firsthop_steering.planner.problem import Problem
+from firsthop_steering.planner.problem import TransportProblem
 
 pytestmark = pytest.mark.database
 PLACES = {"ams": (52.37, 4.9), "fra": (50.11, 8.68), "par": (48.86, 2.35)}
@@ -83,8 +83,8 @@ async def test_demand_and_capacity_make_prices(start: Any, until: Any, database_
     weights = np.array([*CLIENTS.values()], dtype=np.float64)
     costs, room = await _costs(api), np.full(3, float(CAPACITY))
 
-    def problem_of(demand: float) -> Problem:
-        return Problem(costs, weights / weights.sum() * demand, room)
+    def problem_of(demand: float) -> TransportProblem:
+        return TransportProblem(costs, weights / weights.sum() * demand, room)
 
     problem = problem_of(view["demand"])
     assert outcome(problem, np.zeros(3), reliefs(NAMES)).load.max() > CAPACITY

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome
 from firsthop_healthchecks.probes.http import HttpProbe
 from standin import keyset, own_address, stun_target
 
@@ -38,7 +38,7 @@ async def speaking(address: str, speak: Speak) -> AsyncIterator[list[bytes]]:
         yield requests
 
 
-async def outcome_of(speak: Speak, *, timeout_s: float = 5.0, **fields: Any) -> Outcome:
+async def outcome_of(speak: Speak, *, timeout_s: float = 5.0, **fields: Any) -> ProbeOutcome:
     address, probe = own_address(), HttpProbe()
     target = stun_target(address, KEYS, kind="http", timeout_s=timeout_s, **fields)
     try:

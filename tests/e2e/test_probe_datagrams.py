@@ -16,12 +16,12 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, Probe, Unable
+from firsthop_healthchecks.probes import Failed, Passed, ProbeCheck, ProbeOutcome, Unable
 from firsthop_healthchecks.probes.dns import DnsProbe
 from firsthop_healthchecks.probes.http import HttpProbe
 from firsthop_healthchecks.probes.icmp import PING_SOCKETS, IcmpProbe
 from firsthop_healthchecks.probes.skeleton import SkeletonProbe
-from firsthop_healthchecks.probes.source import Source
+from firsthop_healthchecks.probes.source import SourceAddresses
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_healthchecks.probes.tls import TlsProbe
@@ -54,7 +54,7 @@ async def answering(address: str, reply: Reply) -> AsyncIterator[list[str]]:
         sock.close()
 
 
-async def outcome_of(probe: Probe, reply: Reply, **fields: Any) -> Outcome:
+async def outcome_of(probe: ProbeCheck, reply: Reply, **fields: Any) -> ProbeOutcome:
     address = own_address()
     async with answering(address, reply):
         try:
@@ -77,7 +77,7 @@ def _right(_: dns.message.Message) -> None:
     return
 
 
-async def dns_outcome(reply: Reply, timeout_s: float = 5.0) -> Outcome:
+async def dns_outcome(reply: Reply, timeout_s: float = 5.0) -> ProbeOutcome:
     fields = {"kind": "dns", "dns_name": "Relay.example.", "timeout_s": timeout_s}
     return await outcome_of(DnsProbe(), reply, **fields)
 
@@ -182,7 +182,7 @@ async def test_icmp_passes_where_it_is_allowed(address: str) -> None:
 async def test_checks_set_out_from_the_source_address() -> None:
     """UDP and TCP, shared sockets and single ones."""
     source, address = own_address(), own_address()
-    chosen = Source.parse(source)
+    chosen = SourceAddresses.parse(source)
     fields = {"timeout_s": 0.2, "dns_name": "a.example."}
     target = stun_target(address, KEYS, **fields)
     async with answering(address, lambda _: []) as askers:
@@ -198,7 +198,7 @@ async def test_checks_set_out_from_the_source_address() -> None:
         if len(peers) >= 3:
             all_came.set()
 
-    stream: list[tuple[str, Probe]] = [
+    stream: list[tuple[str, ProbeCheck]] = [
         *(("tcp", TcpProbe(chosen)), ("tls", TlsProbe(chosen)), ("http", HttpProbe(chosen))),
     ]
     async with await asyncio.start_server(hang_up, address, 3478):
@@ -211,8 +211,8 @@ async def test_checks_set_out_from_the_source_address() -> None:
 
 
 async def test_a_source_that_is_not_ours_votes_nobody_down() -> None:
-    source = Source.parse("192.0.2.77")
-    probes: list[tuple[str, Probe]] = [
+    source = SourceAddresses.parse("192.0.2.77")
+    probes: list[tuple[str, ProbeCheck]] = [
         *(("stun", StunProbe(source)), ("tcp", TcpProbe(source)), ("tls", TlsProbe(source))),
         *(("http", HttpProbe(source)), ("dns", DnsProbe(source))),
     ]

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, Unable
 from firsthop_healthchecks.probes.http import HttpProbe
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_ice.stun import (
-    Kind,
+    StunMessageType,
     binding_error,
     binding_success,
     build,
@@ -61,7 +61,9 @@ async def answering(address: str, reply: Reply, *, answer_from: int = 3478) -> A
         answers.close()
 
 
-async def stun_outcome(reply: Reply, *, answer_from: int = 3478, timeout_s: float = 5.0) -> Outcome:
+async def stun_outcome(
+    reply: Reply, *, answer_from: int = 3478, timeout_s: float = 5.0
+) -> ProbeOutcome:
     address, probe = own_address(), StunProbe()
     target = stun_target(address, KEYS, timeout_s=timeout_s)
     async with answering(address, reply, answer_from=answer_from):
@@ -94,7 +96,10 @@ async def test_stun_passes_on_an_authentic_success() -> None:
             lambda packet, source: binding_success(packet[8:20], source, "guess"),
             "wrong MESSAGE-INTEGRITY",
         ),
-        (lambda packet, source: build(Kind.SUCCESS, packet[8:20]), "wrong MESSAGE-INTEGRITY"),
+        (
+            lambda packet, source: build(StunMessageType.SUCCESS, packet[8:20]),
+            "wrong MESSAGE-INTEGRITY",
+        ),
         (lambda packet, source: packet[:20], "answer is not STUN"),
         (
             lambda packet, source: binding_success(secrets.token_bytes(12), source, "x"),
@@ -107,7 +112,9 @@ async def test_stun_passes_on_an_authentic_success() -> None:
             "STUN error 420 Unknown Attribute",
         ),
         (
-            lambda packet, source: build(Kind.SUCCESS, packet[8:20], password=password_of(packet)),
+            lambda packet, source: build(
+                StunMessageType.SUCCESS, packet[8:20], password=password_of(packet)
+            ),
             "not a Binding success",
         ),
     ],
@@ -224,7 +231,7 @@ async def test_http_judges_the_status() -> None:
     await runner.setup()
     await web.TCPSite(runner, address, 3478).start()
 
-    async def check(path: str, expect_status: int = 200, timeout_s: float = 5) -> Outcome:
+    async def check(path: str, expect_status: int = 200, timeout_s: float = 5) -> ProbeOutcome:
         return await probe.check(
             stun_target(
                 *(address, KEYS),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome
 from firsthop_healthchecks.probes.kinds import probes_by_kind
 from firsthop_ice.ufrag import mint_path_credential
 from firsthop_steering.feed.reports import ProbeTarget
@@ -44,7 +44,7 @@ def path_target(address: str, keys: KeySet, **changes: Any) -> ProbeTarget:
     return ProbeTarget(**fields | changes)
 
 
-async def checked(target: ProbeTarget) -> Outcome:
+async def checked(target: ProbeTarget) -> ProbeOutcome:
     probe = probes_by_kind()[target.kind]
     try:
         return await probe.check(target)

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from certificates import NAME, certificate_file, server_context
-from firsthop_healthchecks.probes import Failed, Outcome, Passed
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome
 from firsthop_healthchecks.probes.certificates import context
 from firsthop_healthchecks.probes.http import HttpProbe
 from firsthop_healthchecks.probes.tls import TlsProbe
@@ -37,7 +37,7 @@ async def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
 
 async def tls_outcome(
     served: ssl.SSLContext, address: str = "", wall: datetime | None = None, **fields: Any
-) -> Outcome:
+) -> ProbeOutcome:
     """One tls check of a server that shakes hands and hangs up."""
     address = address or own_address()
     probe = TlsProbe(wall=lambda: wall or datetime.now(UTC))
@@ -116,7 +116,7 @@ async def test_verify_judges_chain_and_name(
         assert isinstance(outcome, Failed if "other.example" in probe_fields.values() else Passed)
 
 
-async def https_outcome(served: ssl.SSLContext, address: str, **fields: Any) -> Outcome:
+async def https_outcome(served: ssl.SSLContext, address: str, **fields: Any) -> ProbeOutcome:
     """One https check of a server that says the name it was asked for."""
 
     async def whoami(request: web.Request) -> web.Response:

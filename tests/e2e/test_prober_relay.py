@@ -92,12 +92,12 @@ async def test_probing_goes_on_while_the_control_plane_is_away(field: Field) -> 
         async with field.relay():
             await field.control_plane.until_views(fra_1="up")
             await field.control_plane.stop()
-        await prober.said("view_turned")
+        await prober.said("view.changed")
         assert '"view": "down"' in prober.log
-        await prober.said("control_plane_lost")
+        await prober.said("controlplane.lost")
         await field.control_plane.start()
         await field.control_plane.until_views(fra_1="down")
-        await prober.said("control_plane_back")
+        await prober.said("controlplane.reconnected")
 
 
 async def test_a_prober_restarts_from_its_state_file(field: Field) -> None:
@@ -109,7 +109,7 @@ async def test_a_prober_restarts_from_its_state_file(field: Field) -> None:
         field.control_plane.targets = None
         async with field.prober() as prober:
             await field.control_plane.until_views(fra_1="up")
-            assert "targets_from_disk" in await prober.said("targets_from_disk")
+            assert "targets.loaded" in await prober.said("targets.loaded")
 
 
 async def test_a_stopped_prober_blames_nobody_when_it_goes_on(field: Field) -> None:

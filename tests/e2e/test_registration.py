@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop_controlplane.configuration.change_impact import Foresight
+from firsthop_controlplane.configuration.change_impact import ChangeImpact
 from firsthop_controlplane.configuration.revisions import Revisions
 from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.health.departures import Departures
-from firsthop_controlplane.health.health_state import Observations
-from firsthop_controlplane.health.verdicts import Judgement
+from firsthop_controlplane.health.health_state import HealthState
+from firsthop_controlplane.health.verdicts import Verdicts
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_steering.feed.reports import TransceiverReport
 from firsthop_steering.feed.snapshot import Plan
@@ -227,8 +227,8 @@ async def test_who_registered_and_is_gone_leaves_the_plan(
     token = await deployed.token_of("transceiver", "eu")
     made = (await put(deployed, token)).body
     now = datetime.now(UTC) + timedelta(days=2)
-    observed = Observations(
-        judgement=Judgement(10.0, Shares()),
+    observed = HealthState(
+        judgement=Verdicts(10.0, Shares()),
         started_at=now - timedelta(hours=1),
         report_stale_after_s=30.0,
         settle_s=3.0,
@@ -241,7 +241,7 @@ async def test_who_registered_and_is_gone_leaves_the_plan(
     feed.publish(
         Plan(number=1, lineage="a", created_at=now, document=Document.model_validate(plan))
     )
-    foresight = Foresight(feed, None, guard_share=0.25, now=lambda: now)
+    foresight = ChangeImpact(feed, None, guard_share=0.25, now=lambda: now)
     departures = Departures(
         Revisions(database, lambda: now, foresight),
         feed,

@@ -49,7 +49,7 @@ async def test_a_worker_that_dies_goes_on_with_its_flows(tmp_path: Path) -> None
         for client in clients:
             assert await client.echo()
         assert set(far.sources) == sources
-        await relay.said("relay_flows_restored")
+        await relay.said("flows.restored")
         after = await counted_by(options, sessions=CLIENTS)
         name = 'packets_forwarded_total{to="upstream"}'
         assert after[name] >= before[name]
@@ -79,7 +79,7 @@ async def test_a_journal_that_cannot_be_had_costs_only_itself(tmp_path: Path) ->
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "flows-0.journal").mkdir()
     async with far_end(keys) as far, started(options, tmp_path, far) as relay:
-        await relay.said("relay_journal_not_opened")
+        await relay.said("journal.open_failed")
         client = Client(options.address)
         await client.connect(credential(keys))
         assert await client.echo()

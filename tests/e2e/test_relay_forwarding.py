@@ -12,8 +12,8 @@ import psutil
 import pytest
 from aiohttp import ClientSession
 
-from firsthop_healthchecks.agent.round_trips import RoundTrips
-from firsthop_healthchecks.agent.samples import SampleReporter
+from firsthop_healthchecks.agent.round_trips import RelayRoundTrips
+from firsthop_healthchecks.agent.samples import AgentSampleReporter
 from firsthop_healthchecks.probes import Passed
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_ice.ufrag import RouteKeys
@@ -23,7 +23,7 @@ from firsthop_relay.flows.route_text import read_routes
 from firsthop_relay.io.listening import bind_udp
 from firsthop_relay.io.server import RelayServer
 from firsthop_steering.feed.measurements import SampleBatch
-from firsthop_steering.feed.sample_queue import SampleBoard
+from firsthop_steering.feed.sample_queue import SampleUploadQueue
 from media import (
     REGION,
     RTP,
@@ -112,7 +112,7 @@ async def test_two_levels(tmp_path: Path) -> None:
         table.write_text(f"routes: [{{region: {REGION}, upstreams: [{upstream}]}}]")
         files = ("--route-keys", str(tmp_path / "keys"), "--routes", str(table))
         async with running("relay", "--listen", f"{host}:3478", *files) as relay:
-            await relay.said("relay_listening")
+            await relay.said("relay.listening")
             client = Client((host, 3478))
             await client.connect(credential(cluster.keys))
             assert await client.echo()
@@ -148,7 +148,7 @@ async def test_drain(tmp_path: Path) -> None:
         old, new = Client(there.address), Client(there.address)
         await old.connect(credential(there.keys))
         there.relay.send(signal.SIGUSR1)
-        await there.relay.said("relay_draining")
+        await there.relay.said("relay.draining")
         session = credential(there.keys)
         assert not await new.check(session)
         assert await old.echo()
@@ -158,7 +158,7 @@ async def test_drain(tmp_path: Path) -> None:
         assert counted["draining"] == 1
         assert counted['packets_dropped_total{reason="draining"}'] == 1
         there.relay.send(signal.SIGUSR2)
-        await there.relay.said("relay_open")
+        await there.relay.said("relay.opened")
         await new.connect(session)
         await probe.close()
         old.close()
@@ -306,7 +306,7 @@ async def test_ice_tcp(tmp_path: Path) -> None:
 
 async def test_an_agent_passes_on_what_several_workers_measured(tmp_path: Path) -> None:
     """Each connection twice, at its flow's begin and at its end, and none of them twice over."""
-    host, sent, board = own_address(), [], SampleBoard()
+    host, sent, board = own_address(), [], SampleUploadQueue()
 
     class ControlPlane:
         async def send_samples(self, batch: SampleBatch) -> None:
@@ -314,8 +314,10 @@ async def test_an_agent_passes_on_what_several_workers_measured(tmp_path: Path) 
 
     options = ("--listen-tcp", f"{host}:443", "--workers", "2")
     async with site(tmp_path, *options) as there, ClientSession() as session:
-        agent = RoundTrips("fra-1", f"http://{there.address[0]}:9000/samples", session, board=board)
-        reporter = SampleReporter(ControlPlane(), board)
+        agent = RelayRoundTrips(
+            "fra-1", f"http://{there.address[0]}:9000/samples", session, board=board
+        )
+        reporter = AgentSampleReporter(ControlPlane(), board)
         for _ in range(6):
             client = await TcpClient.connect((host, 443))
             assert await client.ask(check(credential(there.keys))) is not None

@@ -62,7 +62,7 @@ async def test_a_successor_takes_over_without_losing_a_packet(tmp_path: Path, wo
         sent, stop = [0], asyncio.Event()
         talking = asyncio.create_task(talk(clients, sent, stop))
         async with running("relay", *options.arguments, "--take-over") as new:
-            await new.said("relay_listening")
+            await new.said("relay.listening")
             assert await old.ended() == 0
             before = sent[0]
             async with asyncio.timeout(60):
@@ -116,7 +116,7 @@ async def test_without_a_state_folder_nobody_can_take_over(tmp_path: Path) -> No
     write_route_keys(tmp_path / "keys", keys)
     write_routes(tmp_path / "routes.yaml")
     async with running("relay", *options.arguments) as first:
-        await first.said("relay_listening")
+        await first.said("relay.listening")
         async with running("relay", *options.arguments) as second:
             assert await second.ended() == 1
             assert "another relay runs on the state folder" in second.log

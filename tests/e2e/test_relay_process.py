@@ -34,7 +34,7 @@ async def test_strangers_get_silence_and_counters_add_up(tmp_path: Path) -> None
     path = write_route_keys(tmp_path / "keys", keys)
     listen = ("--listen", f"{address}:3478", "--metrics", f"{address}:9000")
     async with running("relay", *listen, "--route-keys", str(path)) as relay:
-        await relay.said("relay_listening")
+        await relay.said("relay.listening")
         chance = random.Random(7)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.setblocking(False)
@@ -63,14 +63,14 @@ async def test_keys_change_while_it_runs(tmp_path: Path, by_signal: bool) -> Non
     path = write_route_keys(tmp_path / "keys", old)
     target = stun_target(address, old, timeout_s=5)
     async with running("relay", "--listen", f"{address}:3478", "--route-keys", str(path)) as relay:
-        await relay.said("relay_listening")
+        await relay.said("relay.listening")
         path.write_text("broken")
-        await relay.said("route_keys_refused")
+        await relay.said("route_keys.refused")
         assert isinstance(await probe.check(target), Passed)
         write_route_keys(path, new)
         if by_signal:
             relay.send(signal.SIGHUP)
-        await relay.said("route_keys_loaded")
+        await relay.said("route_keys.loaded")
         assert isinstance(await probe.check(stun_target(address, new, timeout_s=5)), Passed)
         silence = await probe.check(target.model_copy(update={"timeout_s": 0.1}))
         assert isinstance(silence, Failed)

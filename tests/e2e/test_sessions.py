@@ -239,14 +239,14 @@ async def test_a_draining_transceiver_keeps_its_sessions_and_takes_no_more(tmp_p
         await opened(here, caller)
         process = here.transceivers[0].process
         process.send(signal.SIGUSR1)
-        await process.said("transceiver_drains")
+        await process.said("transceiver.draining")
         offer = await late.offer()
         status, _, _ = await call(here.allocator, "POST", "/v1/sessions", offer, **OFFER_TYPE)
         assert status == 503
         assert (await here.transceivers[0].counts())["accepting"] == 0
         await caller.echo("still there")
         process.send(signal.SIGUSR2)
-        await process.said("transceiver_accepts")
+        await process.said("transceiver.accepting")
         status, answer, _ = await call(here.allocator, "POST", "/v1/sessions", offer, **OFFER_TYPE)
         assert status == 201
         await late.take(answer)
@@ -304,7 +304,7 @@ async def test_keys_of_a_region_change_while_it_runs(tmp_path: Path) -> None:
             assert words in await process.said(words)
         keys.write_text(good)
         process.send(signal.SIGHUP)
-        await process.said("region_keys_loaded")
+        await process.said("region_keys.loaded")
         await opened(here, caller)
         process.send(signal.SIGTERM)
         assert await process.ended() == 0

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop.edge.following.snapshot_store import Shelf
+from firsthop.edge.following.snapshot_store import SnapshotStore
 from firsthop.postgres.server import EmbeddedPostgres
 from firsthop_controlplane.leader.leadership import first_number
 from firsthop_controlplane.leader.peers import replica_secret
@@ -303,7 +303,7 @@ async def test_a_gap_in_the_deltas_is_closed_by_a_whole_status(tmp_path: Path) -
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    shelf = Shelf(tmp_path / "snapshots", key.public_key())
+    shelf = SnapshotStore(tmp_path / "snapshots", key.public_key())
     edge = FollowingEdge(shelf, [f"http://{host}:{port}"], "token", 0.0)
     async with edge.running():
 
@@ -315,6 +315,6 @@ async def test_a_gap_in_the_deltas_is_closed_by_a_whole_status(tmp_path: Path) -
     assert edge.seen == [1, 2, 4, 5]
     assert shelf.gaps == 1
     assert feed.asked == [{"deltas": "true", "kinds": "prices,latency"}] * 2
-    again = Shelf(tmp_path / "snapshots", key.public_key())
+    again = SnapshotStore(tmp_path / "snapshots", key.public_key())
     again.load()
     assert again.status == five

@@ -94,7 +94,7 @@ def test_a_vantage_that_alone_sees_a_relay_down_changes_no_answer(field: Field) 
 
 def turned(prober: Program, since: float, view: str) -> bool:
     """Whether a prober has said that its view of the relay in Sydney turned."""
-    said = prober.said("view_turned", since)
+    said = prober.said("view.changed", since)
     return any((each["relay"], each["view"]) == ("syd-1", view) for each in said)
 
 

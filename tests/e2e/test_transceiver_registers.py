@@ -66,7 +66,7 @@ class Field:
             "FIRSTHOP_ROUTES": str(self.api.state_dir / "routes.json"),
         }
         async with running("relay", **environment) as relay:
-            await relay.said("relay_listening")
+            await relay.said("relay.listening")
             yield
 
     async def planned(self) -> dict[str, Any]:
@@ -123,14 +123,14 @@ async def there(api: Any) -> Field:
 async def test_a_transceiver_comes_drains_dies_and_comes_back(there: Field, until: Until) -> None:
     """The relay follows; its wire id stays, and nothing is written but that it came."""
     async with there.transceiver("eu-1") as one, there.relaying():
-        await one.said("transceiver_signalling")
+        await one.said("signalling.listening")
         await until(lambda: there.is_("eu-1", verdict="up", sessions=0, load=0.0), "it is heard")
         made = (await there.planned())["eu-1"]
         assert (made["registered"], made["capacity"]) == (True, 100)
         await until(there.connected, "the relay leads to it")
 
         async with there.transceiver("eu-2") as two:
-            await two.said("transceiver_signalling")
+            await two.said("signalling.listening")
             await until(lambda: there.is_("eu-2", verdict="up"), "the second is heard")
 
             old, credential = Client((there.relay, 3478)), there.credential()
@@ -156,7 +156,7 @@ async def test_a_transceiver_comes_drains_dies_and_comes_back(there: Field, unti
             await until(lambda: there.is_("eu-1", verdict="down"), "its silence is heard")
             await until(lambda: there.all_at("eu-2"), "new sessions go to the second")
             async with there.transceiver("eu-1") as again:
-                await again.said("transceiver_signalling")
+                await again.said("signalling.listening")
                 await until(lambda: there.is_("eu-1", verdict="up"), "it is heard again")
                 assert (await there.planned())["eu-1"] == made
                 assert await there.revision() == number
@@ -165,7 +165,7 @@ async def test_a_transceiver_comes_drains_dies_and_comes_back(there: Field, unti
 async def test_a_transceiver_that_is_ended_says_so(there: Field, until: Until) -> None:
     """With a grace when, and that it wants no more sessions; and that it is gone."""
     async with there.transceiver("eu-1", FIRSTHOP_TRANSCEIVER_GRACE_S="60") as one:
-        await one.said("transceiver_signalling")
+        await one.said("signalling.listening")
         await until(lambda: there.is_("eu-1", verdict="up"), "it is heard")
         one.send(signal.SIGTERM)
         await until(lambda: there.is_("eu-1", draining=True), "it says that it will end")
@@ -179,7 +179,7 @@ async def test_a_transceiver_that_is_ended_says_so(there: Field, until: Until) -
 async def test_one_that_is_deleted_registers_again(there: Field, until: Until) -> None:
     """It is told by its next report, and has its wire id again."""
     async with there.transceiver("eu-1") as one:
-        await one.said("transceiver_signalling")
+        await one.said("signalling.listening")
         await until(lambda: there.is_("eu-1", verdict="up"), "it is heard")
         made = (await there.planned())["eu-1"]
         assert (await there.api.delete("/v1/transceivers/eu-1")).status == 204

@@ -29,7 +29,7 @@ import dns.exception
 import dns.message
 
 from firsthop_dns.answer.client_keys import UDP6
-from firsthop_dns.wire.edns import MOST_GAIN
+from firsthop_dns.wire.edns import MAX_GAIN
 from wire import sample
 from wire.corpus import corpus
 
@@ -56,7 +56,7 @@ def main() -> None:
             assert len(packet) < 12 or packet[2] & 0x80
             return
         assert fast[:2] == packet[:2]
-        assert transport > UDP6 or len(fast) <= min(1232, MOST_GAIN * len(packet))
+        assert transport > UDP6 or len(fast) <= min(1232, MAX_GAIN * len(packet))
         assert fast[3] & 0xF in (0, 3, 6) or len(fast) <= max(len(packet), 12) + LONGEST_OPT
         dns.message.from_wire(fast)
 

@@ -14,7 +14,7 @@ from typing import Any
 import dns.name
 import dns.zone
 
-from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.compile.zone import encode_zones
@@ -25,7 +25,7 @@ from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas, key_range
+from firsthop_steering.decision.topology import Topology, key_range
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
 from firsthop_steering.plan.document import Document, load_yaml
 from wire.servers.same import COOKIE_SECRET, NSID
@@ -88,7 +88,7 @@ def compiled(folder: Path, *, name: str = "suite.yaml", number: int = 7) -> Comp
     down = {"syd-1": RelayStatus(verdict="down")}
     status = Status(number=3, lineage="sample", created_at=now, relays=down)
     compile_table(
-        Steering(Atlas(plan, geo), status, now),
+        Steering(Topology(plan, geo), status, now),
         folder / "table",
         lambda services: {SECTION: encode_zones(sample, plan.number, services)},
     )
@@ -102,7 +102,7 @@ def tables(made: Compiled, **options: Any) -> Tables:
     its NSID are those of `wire.servers`.
     """
     configured = {"nsid": NSID, "cookie_secrets": [COOKIE_SECRET], **options}
-    return Tables(made[0], Instance.of(Counters(), configured), geo=made[1])
+    return Tables(made[0], Instance.of(DnsCounters(), configured), geo=made[1])
 
 
 @contextmanager

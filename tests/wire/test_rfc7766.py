@@ -19,7 +19,7 @@ from firsthop_dns.answer.instance import TCP_IDLE_S
 from firsthop_dns.serve.accept import ACCEPT_FAILURES
 from firsthop_dns.serve.listening import bind, bind_pair, join_pair
 from firsthop_dns.serve.server import DnsServer
-from firsthop_dns.serve.tcp import BATCH, MOST_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
+from firsthop_dns.serve.tcp import BATCH, MAX_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
 
 pytestmark = pytest.mark.transports
 
@@ -188,7 +188,7 @@ def test_all_clients_have_so_many_connections(
     serve: MakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The longest idle makes room, whose ever it is."""
-    monkeypatch.setattr("firsthop_dns.serve.tcp.MOST_CONNECTIONS", 8)
+    monkeypatch.setattr("firsthop_dns.serve.tcp.MAX_CONNECTIONS", 8)
     target = serve(idle_s=3600.0)
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(target.connect()) for _ in range(9)]
@@ -203,8 +203,8 @@ def test_one_client_has_so_many_connections(serve: MakeServer) -> None:
     target = serve(idle_s=3600.0)
     (asked,) = queries(1)
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(target.connect()) for _ in range(MOST_PER_CLIENT)]
-        until(lambda: len(target.server._connections) == MOST_PER_CLIENT)
+        streams = [stack.enter_context(target.connect()) for _ in range(MAX_PER_CLIENT)]
+        until(lambda: len(target.server._connections) == MAX_PER_CLIENT)
         streams[0].sendall(framed(asked))
         assert messages(streams[0], 1)
         newest = stack.enter_context(target.connect())
@@ -231,11 +231,11 @@ def test_a_storm_of_connections_from_one_address_harms_no_other(serve: MakeServe
             with contextlib.suppress(BlockingIOError):
                 storming.connect((target.host, target.port))
             attempts.append(storming)
-            if len(attempts) > 2 * MOST_PER_CLIENT:
+            if len(attempts) > 2 * MAX_PER_CLIENT:
                 attempts.popleft().close()
             if number % 1000 == 0:
                 assert target.ask("geo.example.test").answer
-                assert len(target.server._connections) <= MOST_PER_CLIENT + 1
+                assert len(target.server._connections) <= MAX_PER_CLIENT + 1
         other.sendall(framed(asked))
         assert messages(other, 1)
     for storming in attempts:

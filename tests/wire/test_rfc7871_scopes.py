@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.compile.zone import encode_zones
@@ -28,7 +28,7 @@ from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
 from firsthop_steering.plan.document import Document
 from firsthop_zones.names import to_wire
@@ -95,7 +95,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> AnswerTable:
     plan = Plan(number=1, lineage="scopes", created_at=now, document=_document())
     relays = {"iad-0": RelayStatus(verdict="down"), "fra-0": RelayStatus(verdict="up")}
     status = Status(number=1, lineage="scopes", created_at=now, relays=relays)
-    steering = Steering(Atlas(plan, open_geodata(None, None, folder)), status, now)
+    steering = Steering(Topology(plan, open_geodata(None, None, folder)), status, now)
     compile_table(
         steering,
         folder / "table",
@@ -207,7 +207,7 @@ def test_an_answer_holds_inside_its_scope_and_scopes_do_not_overlap(
 ) -> None:
     """First, last and random addresses of a scope get the same records with the same scope."""
     target = serve("127.0.0.1")
-    target.server.swap(Tables(world, Instance.of(Counters(), {})))
+    target.server.swap(Tables(world, Instance.of(DnsCounters(), {})))
     rng = random.Random(SEED)
     blocks: dict[int, set[tuple[int, int]]] = {32: set(), 128: set()}
     with target.datagrams() as sock:
@@ -235,7 +235,7 @@ def test_special_purpose_subnets_are_answered_by_the_resolvers_address(
 ) -> None:
     """§10; SCOPE is the special-purpose block, and the records are those of one without ECS."""
     target = serve("127.0.0.1")
-    target.server.swap(Tables(world, Instance.of(Counters(), {})))
+    target.server.swap(Tables(world, Instance.of(DnsCounters(), {})))
     address = ip_address(client)
     with target.datagrams() as sock:
         bits = address.max_prefixlen

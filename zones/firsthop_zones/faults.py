@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class DocumentFault:
     """One fault: the field's path (`relays/fra-1/region`), the rule, and the line of the text."""
 
     field: str
@@ -21,6 +21,6 @@ class Problem:
 class DocumentError(ValueError):
     """A document that is refused whole; `problems` says why, one a fault."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[DocumentFault]) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems

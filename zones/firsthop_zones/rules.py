@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from firsthop_zones.faults import Problem
+from firsthop_zones.faults import DocumentFault
 from firsthop_zones.model import SteeredName, Zone
 from firsthop_zones.names import parent, to_text
 from firsthop_zones.rdata import Rdata
@@ -101,7 +101,9 @@ def _up_to(name: str, apex: str) -> Iterator[str]:
         yield name
 
 
-def zone_problems(zones: Sequence[Zone], services: Sequence[SteeredName]) -> Iterator[Problem]:
+def zone_problems(
+    zones: Sequence[Zone], services: Sequence[SteeredName]
+) -> Iterator[DocumentFault]:
     """What makes these zones unfit to be served, with these services in them."""
     apexes = {zone.apex for zone in zones}
     steered = {service.name for service in services}
@@ -111,14 +113,16 @@ def zone_problems(zones: Sequence[Zone], services: Sequence[SteeredName]) -> Ite
         for owner, types in each.types.items():
             for code, rule in _faults(each, owner, types, apexes, steered, servers):
                 where = f"zones/{each.zone.apex}/records/{owner}/{type_name(code)}"
-                yield Problem(where, rule)
+                yield DocumentFault(where, rule)
     for service in services:
         apex = zone_of(service.name, apexes)
         if apex is None:
-            yield Problem(f"services/{service.id}/name", f"{service.name} lies outside every zone")
+            yield DocumentFault(
+                f"services/{service.id}/name", f"{service.name} lies outside every zone"
+            )
             continue
         for rule in _service_faults(contents[apex], service.name):
-            yield Problem(f"services/{service.id}/name", rule)
+            yield DocumentFault(f"services/{service.id}/name", rule)
 
 
 def _faults(
@@ -209,7 +213,9 @@ def _service_faults(contents: _Contents, name: str) -> Iterator[str]:
         yield f"nothing stands below the DNAME of {dname} (RFC 6672 §2.4)"
 
 
-def zone_warnings(zones: Sequence[Zone], services: Iterable[SteeredName]) -> Iterator[Problem]:
+def zone_warnings(
+    zones: Sequence[Zone], services: Iterable[SteeredName]
+) -> Iterator[DocumentFault]:
     """Name servers of these zones, and of what they delegate, that nobody would find.
 
     A server inside a zone here needs its address in it (RFC 9471 §2.1), unless it is of another
@@ -229,12 +235,14 @@ def zone_warnings(zones: Sequence[Zone], services: Iterable[SteeredName]) -> Ite
     for apex, each in contents.items():
         for server in each.zone.name_servers:
             if lost(server, None):
-                yield Problem(f"zones/{apex}/name_servers", f"{server} has no address in the zone")
+                yield DocumentFault(
+                    f"zones/{apex}/name_servers", f"{server} has no address in the zone"
+                )
         for cut, servers in each.cuts.items():
             for server in sorted(servers):
                 if lost(server, cut):
                     rule = f"{server} has no address in the zone: its delegation lacks glue"
-                    yield Problem(f"zones/{apex}/records/{cut}/NS", rule)
+                    yield DocumentFault(f"zones/{apex}/records/{cut}/NS", rule)
 
 
 _NOTHING: frozenset[int] = frozenset()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from firsthop_zones import names
-from firsthop_zones.faults import DocumentError, Problem
+from firsthop_zones.faults import DocumentError, DocumentFault
 from firsthop_zones.model import Record, Zone
 from firsthop_zones.names import to_text
 from firsthop_zones.rdata import Rdata
@@ -22,7 +22,7 @@ from firsthop_zones.record_types import canonical_type
 from firsthop_zones.rules import zone_of, zone_problems
 from firsthop_zones.zonefile_entries import Entry, ZoneSyntaxError, entries
 
-MOST_TOLD = 20
+MAX_TOLD = 20
 """Problems told of one file; the rest is the same mistake, mostly."""
 LARGEST_TTL = 2**31 - 1
 """RFC 2181 §8."""
@@ -169,27 +169,27 @@ def read_zone(text: str, *, source: str, apex: str | None) -> Zone:
     except ValueError as error:
         if isinstance(error, DocumentError):
             raise
-        raise DocumentError([Problem(source, str(error))]) from None
+        raise DocumentError([DocumentFault(source, str(error))]) from None
 
 
 def _lines(text: str, apex: str | None, source: str) -> list[_Line]:
     reader = _Reader(apex)
-    problems: list[Problem] = []
+    problems: list[DocumentFault] = []
     try:
         for entry in entries(text):
             try:
                 reader.take(entry)
             except ValueError as error:
-                problems.append(Problem(source, str(error), entry.line))
+                problems.append(DocumentFault(source, str(error), entry.line))
     except ZoneSyntaxError as fault:
-        problems.append(Problem(source, fault.rule, fault.line))
+        problems.append(DocumentFault(source, fault.rule, fault.line))
     _raise(problems)
     return reader.lines
 
 
-def _raise(problems: list[Problem]) -> None:
+def _raise(problems: list[DocumentFault]) -> None:
     if problems:
-        raise DocumentError(problems[:MOST_TOLD])
+        raise DocumentError(problems[:MAX_TOLD])
 
 
 def _zone(lines: list[_Line], expected: str | None, source: str) -> Zone:
@@ -204,11 +204,11 @@ def _zone(lines: list[_Line], expected: str | None, source: str) -> Zone:
             servers.append(line)
         else:
             rest.append(line)
-    problems: list[Problem] = []
+    problems: list[DocumentFault] = []
     records = _records(rest, start.owner, source, problems)
     at_apex = _records(servers, start.owner, source, problems)
     if not servers:
-        problems.append(Problem(source, f"the apex {start.owner} has no NS", start.line))
+        problems.append(DocumentFault(source, f"the apex {start.owner} has no NS", start.line))
     _raise(problems)
     zone = _made(start, at_apex, records, source)
     _raise([*_broken_rules(zone, rest, source)])
@@ -218,36 +218,36 @@ def _zone(lines: list[_Line], expected: str | None, source: str) -> Zone:
 def _start_of_authority(lines: list[_Line], expected: str | None, source: str) -> _Line:
     starts = [each for each in lines if each.type == "SOA"]
     if not starts:
-        raise DocumentError([Problem(source, "there is no SOA")])
+        raise DocumentError([DocumentFault(source, "there is no SOA")])
     if len(starts) > 1:
-        raise DocumentError([Problem(source, "there is more than one SOA", starts[1].line)])
+        raise DocumentError([DocumentFault(source, "there is more than one SOA", starts[1].line)])
     start = starts[0]
     if expected not in (None, start.owner):
         rule = f"the SOA is of {start.owner}, not of {expected}"
-        raise DocumentError([Problem(source, rule, start.line)])
+        raise DocumentError([DocumentFault(source, rule, start.line)])
     try:
         if len(start.words) != 7 or not _SERIAL.fullmatch(start.words[2]):
             raise ValueError("must be: primary contact serial refresh retry expire minimum")
         for word in start.words[3:]:
             seconds(word)
     except ValueError as error:
-        raise DocumentError([Problem(source, f"rdata of SOA: {error}", start.line)]) from None
+        raise DocumentError([DocumentFault(source, f"rdata of SOA: {error}", start.line)]) from None
     return start
 
 
 def _records(
-    lines: list[_Line], apex: str, source: str, problems: list[Problem]
+    lines: list[_Line], apex: str, source: str, problems: list[DocumentFault]
 ) -> tuple[Record, ...]:
     """The records, equal ones folded (RFC 2181 §5); what is wrong goes into `problems`."""
     found: dict[tuple[str, Rdata], Record] = {}
     for line, owner, ttl, type_, words in lines:
         if zone_of(owner, (apex,)) is None:
-            problems.append(Problem(source, f"{owner} is not a name of zone {apex}", line))
+            problems.append(DocumentFault(source, f"{owner} is not a name of zone {apex}", line))
             continue
         try:
             record = Record(owner=owner, type=type_, ttl=ttl or 0, rdata=" ".join(words))
         except ValidationError as error:
-            problems.append(Problem(source, f"{owner} {type_}: {_rule(error)}", line))
+            problems.append(DocumentFault(source, f"{owner} {type_}: {_rule(error)}", line))
             continue
         key = (owner, record.parsed)
         same = found.get(key)
@@ -283,10 +283,10 @@ def _made(
         )
     except ValidationError as error:
         rule = f"NS of the apex {start.owner}: {_rule(error)}"
-        raise DocumentError([Problem(source, rule, start.line)]) from None
+        raise DocumentError([DocumentFault(source, rule, start.line)]) from None
 
 
-def _broken_rules(zone: Zone, lines: list[_Line], source: str) -> Iterator[Problem]:
+def _broken_rules(zone: Zone, lines: list[_Line], source: str) -> Iterator[DocumentFault]:
     """What the zone's records break between them, told by their lines."""
     problems = list(zone_problems([zone], []))
     if not problems:
@@ -296,4 +296,4 @@ def _broken_rules(zone: Zone, lines: list[_Line], source: str) -> Iterator[Probl
         first.setdefault(f"zones/{zone.apex}/records/{each.owner}/{each.type}", each)
     for problem in problems:
         line = first[problem.field]
-        yield Problem(source, f"{line.owner} {line.type}: {problem.rule}", line.line)
+        yield DocumentFault(source, f"{line.owner} {line.type}: {problem.rule}", line.line)

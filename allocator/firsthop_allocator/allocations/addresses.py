@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-Address = IPv4Address | IPv6Address
+from firsthop_geodata.addresses import Address
 
 RULE = "must be the IPv4 or IPv6 address of one host"
 MAX_LENGTH = 45

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
-from firsthop_allocator.allocations.route import Refused, Route
+from firsthop_allocator.allocations.route import AllocationRefused, SessionRoute
 from firsthop_allocator.allocations.routing import find_route, steered_service
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_ice import ufrag
@@ -29,7 +29,7 @@ ID_ENTROPY_LENGTH = 12
 _ID_END = ufrag.ENTROPY_LENGTH + ID_ENTROPY_LENGTH
 ENTROPY_LENGTH = _ID_END + CHANCE_LENGTH
 
-Source = Literal["client_ip", "peer", "forwarded", "x-forwarded-for"]
+ClientSource = Literal["client_ip", "peer", "forwarded", "x-forwarded-for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class AllocationRequest:
 
     address: IPv4Address | IPv6Address
     """The client's, and not IPv4 in disguise."""
-    source: Source
+    source: ClientSource
     """Who said so."""
     service: str | None = None
     """Id or domain name; null: the first service by id whose pool is relays."""
@@ -66,7 +66,7 @@ class Allocation:
     expires_s: int
     """When the credential really ends: after what was asked for, and up to 16 s."""
     request: AllocationRequest
-    route: Route
+    route: SessionRoute
     credential: Credential
     turn: TurnCredential | None
     """For the TURN servers of the route, if it has some."""
@@ -110,7 +110,7 @@ class Allocation:
 
 def allocate(
     view: AllocatorView, request: AllocationRequest, *, now: datetime, entropy: bytes
-) -> Allocation | Refused:
+) -> Allocation | AllocationRefused:
     """Relays and a credential for `request` at `now`, or why there are none.
 
     `entropy` is ENTROPY_LENGTH random bytes, never used twice; ValueError for another length.
@@ -118,17 +118,17 @@ def allocate(
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
     service = steered_service(view, request.service)
-    if isinstance(service, Refused):
+    if isinstance(service, AllocationRefused):
         return service
     route = find_route(
         view,
         service,
-        view.steering.atlas.client(request.address),
+        view.steering.topology.client(request.address),
         pinned=request.transceiver_region,
         excluded=request.exclude_relays,
         chance=request.chance(entropy[_ID_END:]),
     )
-    if isinstance(route, Refused):
+    if isinstance(route, AllocationRefused):
         return route
     expires_at = now + timedelta(seconds=request.ttl)
     nonce = entropy[: ufrag.ENTROPY_LENGTH]
@@ -137,7 +137,7 @@ def allocate(
             view.keys, region=route.wire_id, expires_at=expires_at, entropy=nonce
         )
     except ValueError as error:  # the only argument that the world can spoil is the time
-        return Refused("clock", None, f"this allocator's clock cannot be right: {error}")
+        return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
     created_s, expires_s = int(now.timestamp()), int(credential.expires_at.timestamp())
     identity = entropy[ufrag.ENTROPY_LENGTH : _ID_END].hex()
     turn = None

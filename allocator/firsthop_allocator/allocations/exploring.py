@@ -13,23 +13,23 @@ from typing import Final
 
 import numpy as np
 
-from firsthop_allocator.allocations.view import AllocatorView, Reachable
+from firsthop_allocator.allocations.view import AllocatorView, ReachableRelay
 from firsthop_steering.decision.availability import may_be_explored
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.feed.demand import prefix_text
-from firsthop_steering.feed.exploration_targets import Promise, place_name
+from firsthop_steering.feed.exploration_targets import ExplorationTarget, place_name
 from firsthop_steering.feed.snapshot import RelayStatus
-from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, choose
+from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, choose
 from firsthop_steering.rtt.samples import prefix_of
 
-MOST_SAVED: Final = 10.0
+MAX_SAVED: Final = 10.0
 """Allocations that may explore one after another when for long none had reason to."""
 _DRAWS = Struct(f">{1 + CANDIDATES}I")
 CHANCE_LENGTH: Final = _DRAWS.size
 """Random octets of one allocation: whether it explores, and which regions."""
 _UNKNOWN = RelayStatus()
 
-Pick = tuple[Reachable, Candidate]
+Pick = tuple[ReachableRelay, Candidate]
 
 
 class Allowance:
@@ -46,10 +46,10 @@ class Allowance:
 
     def count(self, share: float, *, explores: bool) -> None:
         """One more allocation was made: it adds the share, and takes a whole if it explores."""
-        self._saved = min(self._saved + share, MOST_SAVED) - explores if share else 0.0
+        self._saved = min(self._saved + share, MAX_SAVED) - explores if share else 0.0
 
 
-def promise_of(view: AllocatorView, decision: Decision) -> Promise | None:
+def promise_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | None:
     """What the client of `decision` may find out; None for a pinned one, of whom an override
     speaks, and where no promise was made."""
     latency, client = view.steering.rtt.latency, decision.client
@@ -61,7 +61,7 @@ def promise_of(view: AllocatorView, decision: Decision) -> Promise | None:
         return latency.explore.prefixes.get(prefix_text(prefix_of(client.family, client.key)))
     if client.cell is None:
         return None
-    geo = view.steering.atlas.geo
+    geo = view.steering.topology.geo
     name = place_name(float(geo.latitudes[client.cell]), float(geo.longitudes[client.cell]))
     return latency.explore.places.get(name)
 
@@ -74,7 +74,7 @@ def explored(
     `chance` is CHANCE_LENGTH random octets.
     """
     whether, *draws = (each / 2**32 for each in _DRAWS.unpack(chance))
-    if whether >= MOST_OF_GROUP:
+    if whether >= MAX_OF_GROUP:
         return ()
     promise = promise_of(view, decision)
     if promise is None or whether >= promise.rate:
@@ -85,7 +85,7 @@ def explored(
 def drawn(
     view: AllocatorView,
     decision: Decision,
-    promise: Promise,
+    promise: ExplorationTarget,
     held: Container[str],
     draws: list[float],
 ) -> tuple[Pick, ...]:
@@ -105,7 +105,7 @@ def drawn(
 def _open(view: AllocatorView, decision: Decision) -> Iterator[Pick]:
     """The first relay of each region that may be looked at: not one that the planner charges."""
     told = view.steering.status.relays
-    standings = view.steering.roster(decision.service, "relays").standings
+    standings = view.steering.candidates_up(decision.service, "relays").standings
     for candidate in decision.walk:
         if candidate.price_us:
             continue

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from firsthop_steering.decision.availability import Standing
+from firsthop_steering.decision.availability import Availability
 from firsthop_steering.plan.model import Relay
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class AllocationRefused:
     """Why there is no allocation: the request's fault if `field` says where, else ours."""
 
     reason: Literal[
@@ -22,7 +22,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ClientLocation:
     """Where a client is, as an answer says it; all null when it cannot be located."""
 
     country: str | None
@@ -56,19 +56,19 @@ class Offer:
     rtt_ms: float
     distance_km: float | None
     """None where the client cannot be located."""
-    standing: Standing
+    standing: Availability
     """Why it is offered: whose word that is, and since when."""
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class SessionRoute:
     """All of an answer that is not the session's own."""
 
     service: str
     offers: tuple[Offer, ...]
     transceiver_region: str
     wire_id: int
-    place: Place
+    place: ClientLocation
     reason: str
     explored: tuple[str, ...]
     """Regions of the last relays, which are there to be learned of."""

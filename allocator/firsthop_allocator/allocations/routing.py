@@ -1,7 +1,7 @@
 """Where a session goes: the relays that a client is offered, and the transceiver region.
 
 Regions are chosen by `firsthop_steering.decision.decide`, exactly as for DNS; this module turns two
-of its decisions into a `Route`. Pure.
+of its decisions into a `SessionRoute`. Pure.
 
 Fallback addresses of a service are for DNS: they have no port and route no ufrag, so here
 `when_all_down: fallback` means closed.
@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 
 from firsthop_allocator.allocations.exploring import Pick, explored
-from firsthop_allocator.allocations.route import Offer, Refused, Route
+from firsthop_allocator.allocations.route import AllocationRefused, Offer, SessionRoute
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.decision.topology import Client
@@ -27,18 +27,18 @@ MAX_RELAYS = 3
 _NONE: frozenset[str] = frozenset()
 
 
-def steered_service(view: AllocatorView, wanted: str | None) -> Service | Refused:
+def steered_service(view: AllocatorView, wanted: str | None) -> Service | AllocationRefused:
     """The service of that id or name, or the default one; its pool is relays."""
     if wanted is None:
-        return view.tables.default_service or Refused(
+        return view.tables.default_service or AllocationRefused(
             "no_relay", None, "the plan has no service whose pool is relays"
         )
-    service = view.steering.atlas.service(wanted)
+    service = view.steering.topology.service(wanted)
     if service is None:
-        return Refused("unknown_service", "service", "names no service")
+        return AllocationRefused("unknown_service", "service", "names no service")
     if service.pool != "relays":
         rule = f"the pool of {service.id} is {service.pool}; allocations need one of relays"
-        return Refused("unknown_service", "service", rule)
+        return AllocationRefused("unknown_service", "service", rule)
     return service
 
 
@@ -50,21 +50,21 @@ def find_route(
     pinned: str | None = None,
     excluded: frozenset[str] = _NONE,
     chance: bytes | None = None,
-) -> Route | Refused:
+) -> SessionRoute | AllocationRefused:
     """The route of `client`; `pinned` names a transceiver region, `excluded` relays.
 
     By `chance`, CHANCE_LENGTH random octets, it may get relays to explore at the end of the list.
     """
     decision = view.steering.decide(service, client)
     if decision.chosen is None:
-        return Refused("no_relay", None, f"service {service.id}: {decision.reason}")
+        return AllocationRefused("no_relay", None, f"service {service.id}: {decision.reason}")
     picks = _pick(view, decision, excluded)
     turn = _pick(view, decision, excluded, turn=True) if view.tables.turn_servers else []
     if not picks and not turn:
         return _nothing_to_offer(service, excluded)
     entry = view.tables.region_index[(picks or turn)[0][0].relay.region]
     media = _media_region(view.steering.decide_media(service, client, entry), pinned)
-    if isinstance(media, Refused):
+    if isinstance(media, AllocationRefused):
         return media
     extra: tuple[Pick, ...] = ()
     if chance is not None and picks:
@@ -77,7 +77,7 @@ def find_route(
     route = view.kept_route(key)
     if route is None:
         made = _route(view, decision, (picks, extra, turn), media, reason)
-        if isinstance(made, Refused):
+        if isinstance(made, AllocationRefused):
             return made
         route = made
         view.keep_route(key, route)
@@ -86,11 +86,11 @@ def find_route(
 
 def find_relays(
     view: AllocatorView, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
-) -> tuple[Relay, ...] | Refused:
+) -> tuple[Relay, ...] | AllocationRefused:
     """The relays of `client` alone, for a session whose end is settled."""
     decision = view.steering.decide(service, client)
     if decision.chosen is None:
-        return Refused("no_relay", None, f"service {service.id}: {decision.reason}")
+        return AllocationRefused("no_relay", None, f"service {service.id}: {decision.reason}")
     picks = _pick(view, decision, excluded)
     if not picks and not view.tables.turn_servers:
         return _nothing_to_offer(service, excluded)
@@ -98,7 +98,7 @@ def find_relays(
 
 
 def media_regions(
-    view: AllocatorView, service: Service, client: Client, route: Route
+    view: AllocatorView, service: Service, client: Client, route: SessionRoute
 ) -> tuple[str, ...]:
     """Ids of the transceiver regions that may take a session of `route`, the chosen one first."""
     entry = view.tables.region_index[route.entry]
@@ -148,7 +148,7 @@ def _route(
     chosen: tuple[list[Pick], tuple[Pick, ...], list[Pick]],
     media: str,
     reason: str,
-) -> Route | Refused:
+) -> SessionRoute | AllocationRefused:
     """`chosen` are the relays, those to explore, and the TURN servers."""
     picks, extra, turn = chosen
     picks = [*picks, *extra]
@@ -156,8 +156,8 @@ def _route(
     wire_id = tables.wire_ids[media]
     if wire_id is None:
         rule = f"transceiver region {media} has no wire id in plan {decision.plan}"
-        return Refused("no_wire_id", None, rule)
-    standings = view.steering.roster(decision.service, "relays").standings
+        return AllocationRefused("no_wire_id", None, rule)
+    standings = view.steering.candidates_up(decision.service, "relays").standings
     offers = tuple(
         Offer(
             each.relay,
@@ -179,7 +179,7 @@ def _route(
         "reason": reason,
         "explored": regions,
     }
-    return Route(
+    return SessionRoute(
         service=decision.service.id,
         offers=offers,
         transceiver_region=media,
@@ -219,25 +219,29 @@ def _numbers(rank: int, offer: Offer) -> str:
     )
 
 
-def _nothing_to_offer(service: Service, excluded: frozenset[str]) -> Refused:
+def _nothing_to_offer(service: Service, excluded: frozenset[str]) -> AllocationRefused:
     if excluded:
         rule = f"rules out every relay that service {service.id} could offer now"
-        return Refused("all_excluded", "exclude_relays", rule)
-    return Refused("no_relay", None, f"service {service.id}: no relay routes by ufrag")
+        return AllocationRefused("all_excluded", "exclude_relays", rule)
+    return AllocationRefused("no_relay", None, f"service {service.id}: no relay routes by ufrag")
 
 
-def _media_region(decision: Decision, pinned: str | None) -> str | Refused:
+def _media_region(decision: Decision, pinned: str | None) -> str | AllocationRefused:
     """The id of the transceiver region that takes the session."""
     if pinned is not None:
         candidate = _candidate(decision, pinned)
         if candidate is None:
-            return Refused("pin_refused", "transceiver_region", "names no transceiver region")
+            return AllocationRefused(
+                "pin_refused", "transceiver_region", "names no transceiver region"
+            )
         if candidate.dropped:
             rule = f"{pinned} takes no sessions: {candidate.dropped}"
-            return Refused("pin_refused", "transceiver_region", rule)
+            return AllocationRefused("pin_refused", "transceiver_region", rule)
         return pinned
     if decision.site is None:
-        return Refused("no_transceiver_region", None, "no transceiver region takes sessions now")
+        return AllocationRefused(
+            "no_transceiver_region", None, "no transceiver region takes sessions now"
+        )
     return decision.site.id
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firsthop_allocator.allocations.route import Place, Route, SessionText
+from firsthop_allocator.allocations.route import ClientLocation, SessionRoute, SessionText
 from firsthop_ice.candidates import candidate_lines
 from firsthop_ice.turn import turn_secret
 from firsthop_ice.ufrag import CredentialKeys
@@ -25,7 +25,7 @@ from firsthop_steering.decision.availability import FAMILIES
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import domains_apart
 from firsthop_steering.decision.rendezvous import BUCKETS, races
-from firsthop_steering.decision.topology import Atlas, Endpoint
+from firsthop_steering.decision.topology import Endpoint, Topology
 from firsthop_steering.plan.document import Document
 from firsthop_steering.plan.model import Relay, Service, State, Transceiver
 
@@ -43,7 +43,7 @@ _RELAY_SETS = 1 << 12  # texts of 3 kB
 _ROUTES = 1 << 15  # texts of 1 kB
 
 
-class Reachable(NamedTuple):
+class ReachableRelay(NamedTuple):
     """A relay with those of its addresses that may be offered now."""
 
     name: str
@@ -51,21 +51,21 @@ class Reachable(NamedTuple):
     relay: Relay
 
 
-Orders = tuple[tuple[Reachable, ...], ...]
+RelayOrders = tuple[tuple[ReachableRelay, ...], ...]
 
 
 class PlanTables:
     """What follows from a plan and the geo table alone."""
 
-    def __init__(self, atlas: Atlas) -> None:
-        self.atlas = atlas
-        document = atlas.plan.document
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        document = topology.plan.document
         self.relays = {relay.id: relay for relay in document.relays if relay.kind == "relay"}
         """Only these route by ufrag; a TURN server would not understand the credential."""
         self._offered: dict[str, Relay] = {}
-        """Of each name of a `Reachable` its relay: at most three a relay."""
+        """Of each name of a `ReachableRelay` its relay: at most three a relay."""
         self.turn_servers = {each.id: each for each in document.relays if each.kind == "turn"}
-        self.region_index = {site.id: index for index, site in enumerate(atlas.pools["relays"])}
+        self.region_index = {site.id: index for index, site in enumerate(topology.pools["relays"])}
         self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
         steered = (each for each in document.services if each.pool == "relays")
         self.transceivers = _by_region(document.transceivers)
@@ -79,7 +79,7 @@ class PlanTables:
         self.place = lru_cache(_PLACES)(self._place)
         self.session_text = lru_cache(_RELAY_SETS)(self._session_text)
 
-    def _orders(self, usable: tuple[Endpoint, ...], turn: bool) -> Orders:
+    def _orders(self, usable: tuple[Endpoint, ...], turn: bool) -> RelayOrders:
         """For each bucket the order of these relays, or TURN servers: by weight, failure domains
         apart first."""
         named = self.turn_servers if turn else self.relays
@@ -87,7 +87,7 @@ class PlanTables:
         if not field:
             return ((),) * BUCKETS
         arrivals = np.stack([races(each.id, each.weight) for each in field])
-        kept: dict[tuple[int, ...], tuple[Reachable, ...]] = {}
+        kept: dict[tuple[int, ...], tuple[ReachableRelay, ...]] = {}
         orders = []
         for places in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):
             if places not in kept:
@@ -96,29 +96,29 @@ class PlanTables:
             orders.append(kept[places])
         return tuple(orders)
 
-    def _reachable(self, endpoint: Endpoint, named: Mapping[str, Relay]) -> Reachable:
+    def _reachable(self, endpoint: Endpoint, named: Mapping[str, Relay]) -> ReachableRelay:
         """The relay of `endpoint` without the address that it does not have."""
         name, relay = endpoint.id, named[endpoint.id]
         for family in FAMILIES:
             if getattr(relay, family) is not None and getattr(endpoint, family) is None:
                 name, relay = f"{name} not {family}", relay.model_copy(update={family: None})
         self._offered[name] = relay
-        return Reachable(name, relay)
+        return ReachableRelay(name, relay)
 
     def _distance_km(self, region: str, cell: int) -> float:
         """Great circle from a cell to a relay region, to 100 m."""
-        return round(self.atlas.distance_km("relays", self.region_index[region], cell), 1)
+        return round(self.topology.distance_km("relays", self.region_index[region], cell), 1)
 
-    def _place(self, cell: int | None) -> Place:
+    def _place(self, cell: int | None) -> ClientLocation:
         """The place of a cell; coordinates to 4 decimals, which is 11 m."""
         country, latitude, longitude = None, None, None
         if cell is not None:
-            geo = self.atlas.geo
+            geo = self.topology.geo
             country = geo.countries[cell] or None
             latitude = round(float(geo.latitudes[cell]), 4)
             longitude = round(float(geo.longitudes[cell]), 4)
         members = {"country": country, "latitude": latitude, "longitude": longitude}
-        return Place(country, latitude, longitude, _dump(members)[1:-1].encode())
+        return ClientLocation(country, latitude, longitude, _dump(members)[1:-1].encode())
 
     def _session_text(self, relays: tuple[str, ...]) -> SessionText:
         offered = [self._offered[each] for each in relays]
@@ -158,11 +158,11 @@ class AllocatorView:
         self.keys = keys
         self.tokens = dict(tokens or {})
         lent = previous.tables if previous is not None else None
-        same_plan = lent is not None and lent.atlas is steering.atlas
-        self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.atlas)
+        same_plan = lent is not None and lent.topology is steering.topology
+        self.tables: PlanTables = lent if lent and same_plan else PlanTables(steering.topology)
         self.turn_secret = turn_secret(keys.masters[keys.signing])
-        self._relays: dict[tuple[str, str, bool, bool], Orders] = {}
-        self._routes: dict[tuple[object, ...], Route] = {}
+        self._relays: dict[tuple[str, str, bool, bool], RelayOrders] = {}
+        self._routes: dict[tuple[object, ...], SessionRoute] = {}
 
     @property
     def exploration_share(self) -> float:
@@ -178,7 +178,7 @@ class AllocatorView:
         *,
         ignore_health: bool,
         turn: bool = False,
-    ) -> tuple[Reachable, ...]:
+    ) -> tuple[ReachableRelay, ...]:
         """The relays of a region that a service may offer now, in the order of a bucket; or those
         of kind turn."""
         key = service.id, region, ignore_health, turn
@@ -189,11 +189,11 @@ class AllocatorView:
             orders = self._relays[key] = self.tables.orders(usable, turn)
         return orders[drawn]
 
-    def kept_route(self, key: tuple[object, ...]) -> Route | None:
+    def kept_route(self, key: tuple[object, ...]) -> SessionRoute | None:
         """The route that was kept for `key`."""
         return self._routes.get(key)
 
-    def keep_route(self, key: tuple[object, ...], route: Route) -> None:
+    def keep_route(self, key: tuple[object, ...], route: SessionRoute) -> None:
         """Keeps it, in place of all others when there are too many."""
         if len(self._routes) >= _ROUTES:
             self._routes.clear()

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from firsthop_allocator.allocations.route import Refused
-from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.allocations.route import AllocationRefused
+from firsthop_allocator.errors import Problem, RequestFault, wrong
 from firsthop_allocator.settings import RETRY_AFTER_S
 
 RETRY = {"Retry-After": str(RETRY_AFTER_S)}
@@ -31,8 +31,8 @@ def problem_answer(problem: Problem, request_id: str) -> web.Response:
     )
 
 
-def refusal(refused: Refused) -> Problem:
+def refusal(refused: AllocationRefused) -> Problem:
     """422 where a field is at fault, else 503: what is missing may be there soon."""
     if refused.field is not None:
-        return wrong(422, Fault(refused.field, refused.rule))
+        return wrong(422, RequestFault(refused.field, refused.rule))
     return Problem(503, refused.rule, kind=refused.reason.replace("_", "-"), headers=RETRY)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from time import perf_counter
 
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -25,7 +26,7 @@ from firsthop_allocator.allocations.allocation import (
     AllocationRequest,
     allocate,
 )
-from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import steered_service
 from firsthop_allocator.allocations.view import AllocatorView, Holder
 from firsthop_allocator.demo import stage
@@ -34,7 +35,7 @@ from firsthop_allocator.http import openapi
 from firsthop_allocator.http.answers import RETRY, json_answer, problem_answer, refusal
 from firsthop_allocator.http.bodies import read_octets
 from firsthop_allocator.http.callers import Subject, cors_headers, has_token, needs_token, subject
-from firsthop_allocator.http.counts import AllocatorCollector, Counts
+from firsthop_allocator.http.counts import AllocatorCollector, AllocatorCounters
 from firsthop_allocator.http.measurements import RACES, SAMPLES, SNIPPET, Racing, snippet
 from firsthop_allocator.http.paths import (
     ALLOCATIONS,
@@ -63,7 +64,6 @@ log = structlog.get_logger(__name__)
 
 _CLIENT = web.AppKey("transceivers", Transceivers)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _PREFLIGHT = {
@@ -84,10 +84,10 @@ def create_app(
     *,
     clock: Callable[[], datetime] = utc_now,
     entropy: Callable[[int], bytes] = os.urandom,
-    counts: Counts | None = None,
+    counts: AllocatorCounters | None = None,
 ) -> web.Application:
     """The application; it answers by whatever view `holder` has when a request comes."""
-    api = _Api(holder, settings, clock, entropy, counts or Counts())
+    api = _Api(holder, settings, clock, entropy, counts or AllocatorCounters())
     app = web.Application(client_max_size=MAX_OFFER)
     app.cleanup_ctx.append(_transceivers)
     app.router.add_post(ALLOCATIONS, api.bordered(api.allocations))
@@ -118,7 +118,7 @@ class _Api:
         settings: AllocatorSettings,
         clock: Callable[[], datetime],
         entropy: Callable[[int], bytes],
-        counts: Counts,
+        counts: AllocatorCounters,
     ) -> None:
         self._holder = holder
         self._settings = settings
@@ -149,7 +149,7 @@ class _Api:
         except Problem as problem:
             response = problem_answer(problem, request_id)
         except Exception:
-            log.exception("allocator failed", path=request.path, request_id=request_id)
+            log.exception("allocator.failed", path=request.path, request_id=request_id)
             response = problem_answer(Problem(500, "our fault; the log has it"), request_id)
         headers = response.headers
         headers["X-Request-Id"] = request_id
@@ -188,7 +188,7 @@ class _Api:
             may_explore=self._counts.allowance.is_left,
         )
         made = allocate(view, wanted, now=self._clock(), entropy=self._entropy(ENTROPY_LENGTH))
-        if isinstance(made, Refused):
+        if isinstance(made, AllocationRefused):
             self._counts.allocations["", "", made.reason] += 1
             raise refusal(made)
         self._counts.granted(made.route, "allocated", whom, view.exploration_share)
@@ -235,7 +235,7 @@ class _Api:
             request.headers, _peer(request), query.client_ip, self._settings, trusted=trusted
         )
         service = steered_service(view, query.service)
-        if isinstance(service, Refused):
+        if isinstance(service, AllocationRefused):
             raise refusal(service)
         return json_answer(rank_regions(view, service, whom), status=200)
 
@@ -247,7 +247,7 @@ class _Api:
         if view is None:
             return json_answer({"ready": False, "reason": self._holder.reason}, status=503)
         now = self._clock()
-        plan, status = view.steering.atlas.plan, view.steering.status
+        plan, status = view.steering.topology.plan, view.steering.status
         ages = {
             kind: {"number": snapshot.number, "age_s": round(age_s(snapshot, now), 3)}
             for kind, snapshot in (("plan", plan), ("status", status))

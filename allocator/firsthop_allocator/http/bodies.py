@@ -6,14 +6,14 @@ import asyncio
 
 from aiohttp import web
 
-from firsthop_allocator.errors import Fault, Problem, unreadable, wrong
+from firsthop_allocator.errors import Problem, RequestFault, unreadable, wrong
 from firsthop_allocator.settings import BODY_TIMEOUT_S, MAX_BODY
 
 
 async def read_octets(request: web.Request, limit: int = MAX_BODY) -> bytes:
     """The body, whole; Problem 408, 413 or 415 when it cannot be had."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise wrong(415, Fault("Content-Encoding", "must not be used"))
+        raise wrong(415, RequestFault("Content-Encoding", "must not be used"))
     if (request.content_length or 0) > limit:
         raise Problem(413, f"the body is longer than {limit} octets")
     try:

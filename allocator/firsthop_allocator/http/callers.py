@@ -10,11 +10,12 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Protocol, cast
 
-from firsthop_allocator.allocations.addresses import Address, plain
-from firsthop_allocator.allocations.allocation import Source
-from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.allocations.addresses import plain
+from firsthop_allocator.allocations.allocation import ClientSource
+from firsthop_allocator.errors import Problem, RequestFault, wrong
 from firsthop_allocator.http.forwarded import Malformed, client_behind
 from firsthop_allocator.settings import AllocatorSettings
+from firsthop_geodata.addresses import Address
 
 _CHALLENGE = 'Bearer realm="firsthop"'
 _INVALID = f'{_CHALLENGE}, error="invalid_token"'
@@ -31,7 +32,7 @@ class Subject:
     """The client that an answer is for, and who said so."""
 
     address: Address
-    source: Source
+    source: ClientSource
 
 
 def has_token(
@@ -51,7 +52,7 @@ def has_token(
             return False
         raise needs_token()
     if len(lines) > 1:
-        raise wrong(400, Fault("Authorization", "must not be given twice"))
+        raise wrong(400, RequestFault("Authorization", "must not be given twice"))
     scheme, _, token = lines[0].partition(" ")
     if scheme.lower() != "bearer" or not _accepted(token.strip(" "), settings, tokens, now):
         raise _unauthorised("the token is not accepted here", _INVALID)
@@ -78,10 +79,12 @@ def subject(
     """
     if wanted is not None:
         if not trusted:
-            raise wrong(403, Fault("client_ip", "needs a bearer token with role allocator"))
+            raise wrong(403, RequestFault("client_ip", "needs a bearer token with role allocator"))
         return Subject(wanted, "client_ip")
     if not peer:
-        raise wrong(422, Fault("client_ip", "is needed: this connection has no peer address"))
+        raise wrong(
+            422, RequestFault("client_ip", "is needed: this connection has no peer address")
+        )
     found = client_behind(
         plain(ip_address(peer)),
         forwarded=headers.getall("Forwarded", ()),
@@ -89,8 +92,8 @@ def subject(
         trusted=settings.trusted_proxies,
     )
     if isinstance(found, Malformed):
-        raise wrong(400, Fault(found.field, found.rule))
-    return Subject(found[0], cast(Source, found[1]))
+        raise wrong(400, RequestFault(found.field, found.rule))
+    return Subject(found[0], cast(ClientSource, found[1]))
 
 
 def cors_headers(origin: str | None, settings: AllocatorSettings) -> Mapping[str, str]:
@@ -110,7 +113,7 @@ _EXPOSED = {
 
 
 def _unauthorised(detail: str, challenge: str) -> Problem:
-    faults = (Fault("Authorization", detail),)
+    faults = (RequestFault("Authorization", detail),)
     return Problem(401, detail, faults, headers={"WWW-Authenticate": challenge})
 
 

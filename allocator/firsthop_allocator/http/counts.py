@@ -18,19 +18,19 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from firsthop_allocator.allocations.exploring import Allowance
-from firsthop_allocator.allocations.route import Route
+from firsthop_allocator.allocations.route import SessionRoute
 from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.http.callers import Subject
 from firsthop_allocator.measuring.samples import SampleQueue
 from firsthop_geodata.prefixes import normalise
-from firsthop_steering.feed.demand import Survey
+from firsthop_steering.feed.demand import AnswerSurvey
 from firsthop_steering.feed.snapshot import age_s
 
 BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
 """Upper ends of the duration buckets; the budget's p99 is 10 ms, the body's time-out 5 s."""
 
 
-class Counts:
+class AllocatorCounters:
     """One process's counters. Labels come from the plan and the routes, never from callers."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Counts:
         """Allocations that carried a relay just to learn of it, by service and its region."""
         self.allowance = Allowance()
         """How many more may."""
-        self.survey = Survey()
+        self.survey = AnswerSurvey()
         """Clients, by service and region."""
         self.samples = SampleQueue()
         """Round trips that browsers measured."""
@@ -50,7 +50,11 @@ class Counts:
         self._seconds = 0.0
 
     def granted(
-        self, route: Route, result: Literal["allocated", "session"], whom: Subject, share: float
+        self,
+        route: SessionRoute,
+        result: Literal["allocated", "session"],
+        whom: Subject,
+        share: float,
     ) -> None:
         """One more allocation, and who got it; `share` of them may explore."""
         self.allocations[route.service, route.entry, result] += 1
@@ -74,7 +78,9 @@ class Counts:
 class AllocatorCollector(Collector):
     """Counters and the state of the holder."""
 
-    def __init__(self, counts: Counts, holder: Holder, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, counts: AllocatorCounters, holder: Holder, clock: Callable[[], datetime]
+    ) -> None:
         self._counts = counts
         self._holder = holder
         self._clock = clock
@@ -131,7 +137,7 @@ class AllocatorCollector(Collector):
             "firsthop_snapshot_number", "Number of the snapshot in use", labels=("kind",)
         )
         now = self._clock()
-        plan, status = view.steering.atlas.plan, view.steering.status
+        plan, status = view.steering.topology.plan, view.steering.status
         for kind, snapshot in (("plan", plan), ("status", status)):
             ages.add_metric((kind,), age_s(snapshot, now))
             numbers.add_metric((kind,), snapshot.number)

@@ -10,16 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 
-from firsthop_allocator.allocations.addresses import Address, parse_host
+from firsthop_allocator.allocations.addresses import parse_host
+from firsthop_geodata.addresses import Address, Network
 
 MAX_HOPS = 16
 """Proxies in a row; a longer chain is a loop or an attack."""
 MAX_FIELD_LENGTH = 8192
 """Octets of all field lines together that are parsed."""
 
-Network = IPv4Network | IPv6Network
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 §5.6.2
 _QUOTED = r'"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)"'

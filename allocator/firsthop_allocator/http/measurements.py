@@ -13,23 +13,23 @@ from typing import Any
 
 from aiohttp import web
 
-from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import steered_service
 from firsthop_allocator.allocations.view import AllocatorView
-from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.errors import Problem, RequestFault, wrong
 from firsthop_allocator.http.answers import refusal
 from firsthop_allocator.http.callers import Subject
 from firsthop_allocator.http.schema import RaceBody, SamplesBody
 from firsthop_allocator.measuring.samples import SampleQueue, prefix_number
 from firsthop_allocator.measuring.ticket import ENTROPY_LENGTH, refusal_of, ticket
-from firsthop_steering.feed.token_bucket import Pace
+from firsthop_steering.feed.token_bucket import TokenBuckets
 
 RACES, SAMPLES, SNIPPET = "/v1/races", "/v1/samples", "/v1/race.js"
 REPORT_EVERY_S = 60.0
 """Of one ticket."""
 PREFIX_AT_ONCE, PREFIX_EVERY_S = 30, 2.0
 """Reports of one /24 or /48, which may be a carrier's NAT; a few a minute teach all there is."""
-MOST_KEPT = 20_000
+MAX_KEPT = 20_000
 """Tickets and prefixes whose pace is known, each; 4 MB."""
 _SNIPPET_HEADERS = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
 
@@ -46,18 +46,20 @@ class Racing:
         self._clock = clock
         self._entropy = entropy
         self._queue = queue
-        self._tickets = Pace(at_once=1, every_s=REPORT_EVERY_S, most_keys=MOST_KEPT)
-        self._prefixes = Pace(at_once=PREFIX_AT_ONCE, every_s=PREFIX_EVERY_S, most_keys=MOST_KEPT)
+        self._tickets = TokenBuckets(at_once=1, every_s=REPORT_EVERY_S, most_keys=MAX_KEPT)
+        self._prefixes = TokenBuckets(
+            at_once=PREFIX_AT_ONCE, every_s=PREFIX_EVERY_S, most_keys=MAX_KEPT
+        )
 
     def ticket(self, view: AllocatorView, body: RaceBody, whom: Subject) -> dict[str, Any]:
         """The ticket of a client as JSON; Problem 422 or 503 where there is none."""
         service = steered_service(view, body.service)
-        if isinstance(service, Refused):
+        if isinstance(service, AllocationRefused):
             raise refusal(service)
-        client = view.steering.atlas.client(whom.address)
+        client = view.steering.topology.client(whom.address)
         entropy = self._entropy(ENTROPY_LENGTH)
         made = ticket(view, service, client, now=self._clock(), entropy=entropy)
-        if isinstance(made, Refused):
+        if isinstance(made, AllocationRefused):
             raise refusal(made)
         return made.to_json()
 
@@ -66,9 +68,9 @@ class Racing:
         now = self._clock()
         fault = refusal_of(view, body.username_fragment, body.password, now)
         if fault is not None:
-            raise wrong(403, Fault(*fault))
+            raise wrong(403, RequestFault(*fault))
         strange = [
-            Fault(f"samples/{place}/relay", "names no relay that can be measured")
+            RequestFault(f"samples/{place}/relay", "names no relay that can be measured")
             for place, each in enumerate(body.samples)
             if each.relay not in view.tables.relays
         ]

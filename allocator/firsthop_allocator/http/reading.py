@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from firsthop_allocator.errors import Fault, unreadable, wrong
+from firsthop_allocator.errors import RequestFault, unreadable, wrong
 
 _Read = TypeVar("_Read", bound=BaseModel)
 
@@ -38,7 +38,7 @@ def read_body(raw: bytes, model: type[_Read]) -> _Read:
     try:
         value = _decode(raw.decode("utf-8")) if raw else {}
     except _RepeatedKeyError as error:
-        raise wrong(400, Fault(str(error), "must not be given twice")) from None
+        raise wrong(400, RequestFault(str(error), "must not be given twice")) from None
     except (ValueError, RecursionError) as error:
         raise unreadable(f"the body is not JSON: {_brief(error)}") from None
     if not isinstance(value, dict):
@@ -51,7 +51,7 @@ def read_query(pairs: Iterable[tuple[str, str]], model: type[_Read]) -> _Read:
     try:
         value = _object(list(pairs))
     except _RepeatedKeyError as error:
-        raise wrong(400, Fault(str(error), "must not be given twice")) from None
+        raise wrong(400, RequestFault(str(error), "must not be given twice")) from None
     return _validated(value, model)
 
 
@@ -63,9 +63,9 @@ def _validated(value: dict[str, Any], model: type[_Read]) -> _Read:
         raise wrong(422, *(_fault(each["loc"], each["msg"]) for each in faults[:10])) from None
 
 
-def _fault(location: tuple[int | str, ...], message: str) -> Fault:
+def _fault(location: tuple[int | str, ...], message: str) -> RequestFault:
     rule = message.removeprefix("Value error, ")
-    return Fault("/".join(map(str, location)), rule[:1].lower() + rule[1:])
+    return RequestFault("/".join(map(str, location)), rule[:1].lower() + rule[1:])
 
 
 def _brief(error: Exception) -> str:

@@ -18,7 +18,7 @@ _UNKNOWN = RelayStatus()
 def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dict[str, Any]:
     """The answer, JSON-ready: eligible regions in the order in which the client asks them, then
     those that are out."""
-    client = view.steering.atlas.client(subject.address)
+    client = view.steering.topology.client(subject.address)
     decision = view.steering.decide(service, client)
     place = view.tables.place(client.cell)
     out = [each for each in decision.ranking.candidates if each.dropped]
@@ -73,7 +73,7 @@ def _relays(
         each.id: each
         for each in steering.usable(service, "relays", index, ignore_health=ignore_health)
     }
-    standings = steering.roster(service, "relays").standings
+    standings = steering.candidates_up(service, "relays").standings
     states = []
     for endpoint in site.endpoints:
         relay = view.tables.relays.get(endpoint.id)

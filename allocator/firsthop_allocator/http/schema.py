@@ -14,16 +14,17 @@ from pydantic import (
     field_validator,
 )
 
-from firsthop_allocator.allocations.addresses import MAX_LENGTH, Address, parse_host
+from firsthop_allocator.allocations.addresses import MAX_LENGTH, parse_host
 from firsthop_allocator.allocations.allocation import (
     DEFAULT_TTL_S,
     MAX_EXCLUDED,
     MAX_TTL_S,
     MIN_TTL_S,
-    Source,
+    ClientSource,
 )
+from firsthop_geodata.addresses import Address
 from firsthop_steering.decision import availability as standing
-from firsthop_steering.feed.measurements import MOST_RTT_MS
+from firsthop_steering.feed.measurements import MAX_RTT_MS
 from firsthop_steering.plan.model import Slug
 
 MAX_SAMPLES = 16
@@ -37,7 +38,7 @@ def _host(value: object) -> Address:
 
 
 By = Annotated[
-    standing.Source,
+    standing.AvailabilitySource,
     Field(description="Whose word the verdict is: local is that of the edge's own region."),
 ]
 _HOST_SCHEMA = {"type": "string", "maxLength": MAX_LENGTH, "examples": ["198.51.100.7"]}
@@ -109,7 +110,7 @@ class MeasuredRelay(_Strict):
     """The least round trip of some checks to one relay."""
 
     relay: Slug
-    rtt_ms: Annotated[float, Field(gt=0, le=MOST_RTT_MS, allow_inf_nan=False)]
+    rtt_ms: Annotated[float, Field(gt=0, le=MAX_RTT_MS, allow_inf_nan=False)]
 
 
 class SamplesBody(_Strict):
@@ -135,7 +136,7 @@ class ClientPlace(BaseModel):
     country: str | None
     latitude: float | None
     longitude: float | None
-    source: Source
+    source: ClientSource
 
 
 class OfferedRelay(BaseModel):

@@ -13,14 +13,14 @@ import structlog
 from aiohttp import web
 
 from firsthop_allocator.allocations.allocation import AllocationRequest
-from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import find_relays, steered_service
 from firsthop_allocator.allocations.view import AllocatorView
-from firsthop_allocator.errors import Fault, Problem, wrong
+from firsthop_allocator.errors import Problem, RequestFault, wrong
 from firsthop_allocator.http.answers import RETRY, refusal
 from firsthop_allocator.http.bodies import read_octets
 from firsthop_allocator.http.callers import Subject
-from firsthop_allocator.http.counts import Counts
+from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.http.schema import SessionQuery
 from firsthop_allocator.sessions.session import (
     ENTROPY_LENGTH,
@@ -59,7 +59,7 @@ class Whip:
         transceivers: Callable[[web.Request], Transceivers],
         clock: Callable[[], datetime],
         entropy: Callable[[int], bytes],
-        counts: Counts,
+        counts: AllocatorCounters,
     ) -> None:
         self._transceivers = transceivers
         self._clock = clock
@@ -92,7 +92,7 @@ class Whip:
             entropy=self._entropy(ENTROPY_LENGTH),
             resting=client.resting(now.timestamp()),
         )
-        if isinstance(choice, Refused):
+        if isinstance(choice, AllocationRefused):
             self._counts.allocations["", "", choice.reason] += 1
             raise refusal(choice)
         for opening in choice:
@@ -108,7 +108,7 @@ class Whip:
             if said is not None and said.status not in _ASK_ANOTHER:
                 return self._opened(view, query, opening, said, whom)
             log.warning(
-                "transceiver_passed_over",
+                "transceiver.skipped",
                 transceiver=opening.transceiver.id,
                 status=said and said.status,
                 reason=said.detail if said else "no answer",
@@ -149,11 +149,11 @@ class Whip:
         body = (await _text(request, FRAGMENT_TYPE)).encode()
         at = _found(view, request)
         service = steered_service(view, query.service)
-        if isinstance(service, Refused):
+        if isinstance(service, AllocationRefused):
             raise refusal(service)
-        client = view.steering.atlas.client(whom.address)
+        client = view.steering.topology.client(whom.address)
         relays = find_relays(view, service, client, excluded=query.excluded)
-        if isinstance(relays, Refused):
+        if isinstance(relays, AllocationRefused):
             raise refusal(relays)
         now = self._clock()
         fresh = renewed(
@@ -197,7 +197,7 @@ def stripped(text: str) -> str:
     try:
         return stripped_offer(text)
     except SdpError as error:
-        raise wrong(422, Fault("offer", str(error))) from None
+        raise wrong(422, RequestFault("offer", str(error))) from None
 
 
 def _found(view: AllocatorView, request: web.Request) -> Whereabouts:
@@ -211,20 +211,20 @@ def _passed_on(said: Said) -> Problem:
     """A transceiver's refusal in its own words; its faults are not the caller's."""
     if said.status in (404, 409, 412, 415, 422, 428):
         return Problem(said.status, said.detail)
-    log.error("transceiver_failed", status=said.status, reason=said.detail)
+    log.error("transceiver.failed", status=said.status, reason=said.detail)
     return Problem(503, "the transceiver failed", kind="no-transceiver", headers=RETRY)
 
 
 async def _text(request: web.Request, media_type: str) -> str:
     if request.content_type != media_type:
-        fault = Fault("Content-Type", f"must be {media_type}")
+        fault = RequestFault("Content-Type", f"must be {media_type}")
         problem = wrong(415, fault)
         problem.headers = {"Accept-Post": MEDIA_TYPE}
         raise problem
     try:
         return (await read_octets(request, MAX_OFFER)).decode("utf-8")
     except UnicodeDecodeError:
-        raise wrong(422, Fault("offer", "is not UTF-8 (RFC 8866 §5)")) from None
+        raise wrong(422, RequestFault("offer", "is not UTF-8 (RFC 8866 §5)")) from None
 
 
 def _answer(

@@ -9,15 +9,15 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from itertools import islice
 
-from firsthop_allocator.allocations.addresses import Address
+from firsthop_geodata.addresses import Address
 from firsthop_geodata.prefixes import normalise
 from firsthop_steering.feed.demand import prefix_text
 from firsthop_steering.rtt.samples import prefix_of
 
-MOST_WAITING = 5000
+MAX_WAITING = 5000
 """Samples; more than an edge passes on in a minute, and half a megabyte."""
 
-Row = tuple[str, str, float, float]
+MeasuredRow = tuple[str, str, float, float]
 """Prefix of the client, relay, ms, and when, in seconds since 1970."""
 
 
@@ -33,18 +33,18 @@ class SampleQueue:
     def __init__(self) -> None:
         self.results = Counter(taken=0, limited=0, overflowed=0)
         """Samples by what became of them here; `overflowed` were taken before."""
-        self._waiting: deque[Row] = deque()
+        self._waiting: deque[MeasuredRow] = deque()
 
     def put(self, prefix: int, measured: Iterable[tuple[str, float]], at: float) -> None:
         """Relays and ms that a client measured."""
         rows = [(prefix_text(prefix), relay, rtt_ms, at) for relay, rtt_ms in measured]
         self.results["taken"] += len(rows)
         self._waiting.extend(rows)
-        while len(self._waiting) > MOST_WAITING:
+        while len(self._waiting) > MAX_WAITING:
             self._waiting.popleft()
             self.results["overflowed"] += 1
 
-    def first(self, most: int) -> list[Row]:
+    def first(self, most: int) -> list[MeasuredRow]:
         """The oldest, which stay until they are `passed`."""
         return list(islice(self._waiting, most))
 

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from firsthop_allocator.allocations.exploring import drawn, promise_of
-from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_ice import ufrag
 from firsthop_ice.candidates import candidate_lines
-from firsthop_ice.ufrag import PROBE_REGION, Credential, Rejected, mint_probe, probe_password
+from firsthop_ice.ufrag import PROBE_REGION, Credential, RejectedUfrag, mint_probe, probe_password
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Relay, Service
@@ -74,7 +74,7 @@ class Ticket:
 
 def ticket(
     view: AllocatorView, service: Service, client: Client, *, now: datetime, entropy: bytes
-) -> Ticket | Refused:
+) -> Ticket | AllocationRefused:
     """What `client` may measure at `now`; `entropy` is ENTROPY_LENGTH random bytes."""
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
@@ -87,14 +87,16 @@ def ticket(
         )
         firsts += [(each.relay, candidate) for each in reachable[:1]]
     if not firsts:
-        return Refused("no_relay", None, f"service {service.id}: no relay can be measured")
+        return AllocationRefused(
+            "no_relay", None, f"service {service.id}: no relay can be measured"
+        )
     near, rest = firsts[:NEAREST], firsts[NEAREST:]
     if rest:
         near.append(_another(view, decision, near, rest, int.from_bytes(entropy[:2], "big")))
     try:
         credential = mint_probe(view.keys, expires_at=now + LIFETIME, entropy=entropy[2:])
     except ValueError as error:  # the only argument that the world can spoil is the time
-        return Refused("clock", None, f"this allocator's clock cannot be right: {error}")
+        return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
     return Ticket(credential, tuple((relay, each.rtt_ms) for relay, each in near))
 
 
@@ -116,7 +118,7 @@ def refusal_of(
 ) -> tuple[str, str] | None:
     """Which field of a ticket's credential is wrong and why; None for a genuine one."""
     decoded = ufrag.decode(name, view.keys.routes, now=now)
-    if isinstance(decoded, Rejected):
+    if isinstance(decoded, RejectedUfrag):
         rule = "has expired" if decoded.reason == "expired" else "is of no ticket"
         return "username_fragment", rule
     if decoded.region != PROBE_REGION:

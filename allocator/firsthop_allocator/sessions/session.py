@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from firsthop_allocator.allocations.allocation import AllocationRequest
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
-from firsthop_allocator.allocations.route import Refused, Route
+from firsthop_allocator.allocations.route import AllocationRefused, SessionRoute
 from firsthop_allocator.allocations.routing import find_route, media_regions, steered_service
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_ice import ufrag
@@ -36,7 +36,7 @@ class Opening:
     """One transceiver to ask, and what for."""
 
     transceiver: Transceiver
-    route: Route
+    route: SessionRoute
     credential: Credential
     token: str
     password_key: bytes
@@ -58,7 +58,7 @@ class Opening:
             "transceiver_region": self.route.transceiver_region,
             "transceiver": self.transceiver.id,
             "expires_at": f"{self.credential.expires_at:%Y-%m-%dT%H:%M:%SZ}",
-            "plan": view.steering.atlas.plan.number,
+            "plan": view.steering.topology.plan.number,
             "status": view.steering.status.number,
             "reason": self.route.reason,
             "explored": self.route.explored,
@@ -73,7 +73,7 @@ def openings(
     now: datetime,
     entropy: bytes,
     resting: frozenset[str] = frozenset(),
-) -> tuple[Opening, ...] | Refused:
+) -> tuple[Opening, ...] | AllocationRefused:
     """Whom to ask for the session of `request`, the best first; `resting` are asked last.
 
     So are those that say they drain or are full, or say nothing any more.
@@ -84,12 +84,12 @@ def openings(
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
     service = steered_service(view, request.service)
-    if isinstance(service, Refused):
+    if isinstance(service, AllocationRefused):
         return service
-    client = view.steering.atlas.client(request.address)
+    client = view.steering.topology.client(request.address)
     pinned, excluded = request.transceiver_region, request.exclude_relays
     route = find_route(view, service, client, pinned=pinned, excluded=excluded)
-    if isinstance(route, Refused):
+    if isinstance(route, AllocationRefused):
         return route
     regions = (pinned,) if pinned else media_regions(view, service, client, route)
     drawn = int.from_bytes(entropy[:2], "big") % BUCKETS
@@ -103,14 +103,14 @@ def openings(
     ]
     if not asked:
         rule = "no transceiver of an eligible region has a signalling address and a wire id"
-        return Refused("no_transceiver_region", None, rule)
+        return AllocationRefused("no_transceiver_region", None, rule)
     last = resting | _unlikely(view.steering.status)
     asked.sort(key=lambda pair: pair[1].id in last)
     try:
         made = _mint(view, request, service, client, asked[:MAX_ATTEMPTS], now, entropy[2:])
         return tuple(made)
     except ValueError as error:  # the only argument that the world can spoil is the time
-        return Refused("clock", None, f"this allocator's clock cannot be right: {error}")
+        return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
 
 
 def _unlikely(status: Status) -> frozenset[str]:
@@ -133,7 +133,7 @@ def _mint(
     for place, (region, transceiver) in enumerate(asked):
         excluded = request.exclude_relays
         route = find_route(view, service, client, pinned=region, excluded=excluded, chance=chance)
-        if isinstance(route, Refused):  # a region without a wire id
+        if isinstance(route, AllocationRefused):  # a region without a wire id
             continue
         credential = ufrag.mint(
             view.keys,

@@ -17,19 +17,10 @@ from firsthop.commands.slugs import slug
 from firsthop.process.running import run_until_signal
 from firsthop_healthchecks.agent.agent import Agent, HostCounters, RelayCounters
 from firsthop_healthchecks.agent.presence import Presence
-from firsthop_healthchecks.agent.round_trips import RoundTrips
-from firsthop_healthchecks.agent.samples import SampleReporter
-from firsthop_healthchecks.controlplane import ControlPlane
-from firsthop_healthchecks.probes.icmp import IcmpProbe
-from firsthop_healthchecks.probes.tcp import TcpProbe
-from firsthop_healthchecks.representatives.listing import (
-    ListingError,
-    Representative,
-    read_listing,
-)
-from firsthop_healthchecks.representatives.rota import EVERY_S, LEAST_GAP_S, LONGEST_PAUSE_S
-from firsthop_healthchecks.representatives.survey import Survey, measurable
-from firsthop_steering.feed.sample_queue import SampleBoard
+from firsthop_healthchecks.agent.round_trips import RelayRoundTrips
+from firsthop_healthchecks.agent.samples import AgentSampleReporter
+from firsthop_healthchecks.controlplane import ControlPlaneClient
+from firsthop_steering.feed.sample_queue import SampleUploadQueue
 
 
 def _optional_url(value: str | None) -> str | None:
@@ -75,51 +66,10 @@ def agent(
             help="The relay ends so many seconds after this agent is asked to: say so on SIGTERM.",
         ),
     ] = None,
-    representatives: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="FIRSTHOP_REPRESENTATIVES",
-            help="File of hosts that agreed to be measured, each for the clients of its prefix: "
-            "an address a line, and check=tcp:PORT where it answers no echo requests.",
-        ),
-    ] = None,
-    representatives_interval: Annotated[
-        float,
-        typer.Option(
-            envvar="FIRSTHOP_REPRESENTATIVES_INTERVAL_S",
-            min=LEAST_GAP_S,
-            max=LONGEST_PAUSE_S,
-            help="Seconds from one check of a representative to the next.",
-        ),
-    ] = EVERY_S,
 ) -> None:
     """Run the agent of one relay. SIGUSR1 asks for no new sessions, SIGUSR2 takes that back."""
     secret = bearer_token(token, token_file)
-    board, survey = SampleBoard(), None
-    if representatives is not None:
-        survey = Survey(
-            relay_id,
-            measurable(_named(representatives)),
-            probes={"icmp": IcmpProbe(), "tcp": TcpProbe()},
-            board=board,
-            every_s=representatives_interval,
-        )
-    run_until_signal(
-        _report(api_url, secret, relay_id, relay_metrics_url, drain, grace, board, survey)
-    )
-
-
-def _named(path: Path) -> tuple[Representative, ...]:
-    option = "--representatives"
-    try:
-        return read_listing(path.read_text(encoding="utf-8"))
-    except ListingError as error:
-        raise typer.BadParameter(f"{path}: {error}", param_hint=option) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise typer.BadParameter(f"{path}: line {line}: not UTF-8", param_hint=option) from None
-    except OSError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
+    run_until_signal(_report(api_url, secret, relay_id, relay_metrics_url, drain, grace))
 
 
 async def _report(
@@ -129,10 +79,11 @@ async def _report(
     metrics_url: str | None,
     draining: bool,
     grace_s: float | None,
-    board: SampleBoard,
-    survey: Survey | None,
 ) -> None:
-    async with ControlPlane(items(api_url), token) as control_plane, ClientSession() as session:
+    async with (
+        ControlPlaneClient(items(api_url), token) as control_plane,
+        ClientSession() as session,
+    ):
         counters = RelayCounters(metrics_url, session) if metrics_url else HostCounters()
         beside = Agent(relay_id, control_plane=control_plane, counters=counters, draining=draining)
         loop = asyncio.get_running_loop()
@@ -145,12 +96,10 @@ async def _report(
             presence = Presence(place.hostname or "", port)
             tasks.append(asyncio.create_task(presence.run(beside.found)))
             url = urljoin(metrics_url, "samples")
-            measured = RoundTrips(relay_id, url, session, board=board)
+            queue = SampleUploadQueue()
+            measured = RelayRoundTrips(relay_id, url, session, board=queue)
             tasks.append(asyncio.create_task(measured.run()))
-        if survey is not None:
-            tasks.append(asyncio.create_task(survey.run()))
-        if metrics_url or survey is not None:
-            reporter = SampleReporter(control_plane, board)
+            reporter = AgentSampleReporter(control_plane, queue)
             tasks.append(asyncio.create_task(reporter.run()))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

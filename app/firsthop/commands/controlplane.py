@@ -38,7 +38,7 @@ from firsthop_controlplane.errors import ControlPlaneError
 from firsthop_controlplane.settings import GUARD_SHARE, PAST_KEPT_DAYS, Settings
 from firsthop_controlplane.store.migrate import migrate as migrate_store
 from firsthop_geodata.errors import GeodataError
-from firsthop_steering.feed.exploration_targets import MOST_SHARE
+from firsthop_steering.feed.exploration_targets import MAX_SHARE
 from firsthop_steering.health.depool import Shares
 from firsthop_steering.plan.document import DocumentError
 from firsthop_steering.rtt.exploration import SHARE
@@ -146,8 +146,8 @@ def controlplane(
 
 
 def _share_to_explore(share: float) -> float:
-    if not 0 <= share <= MOST_SHARE:
-        rule = f"{share:g} is not from 0 to {MOST_SHARE:g}"
+    if not 0 <= share <= MAX_SHARE:
+        rule = f"{share:g} is not from 0 to {MAX_SHARE:g}"
         raise typer.BadParameter(rule, param_hint="--exploration-share")
     return share
 

@@ -17,12 +17,12 @@ from firsthop.edge.settings import (
     AllocatorOptions,
     DnsOptions,
     EdgeSettings,
-    Feed,
+    FeedSettings,
 )
 from firsthop.edge.supervisor import Edge
 from firsthop.edge.workers.sockets import PortInUseError
 from firsthop.process.takeover import TakeOverError
-from firsthop_dns.answer.instance import MOST_NSID
+from firsthop_dns.answer.instance import MAX_NSID
 from firsthop_dns.answer.rate_limit import TAILORED_A_SECOND
 from firsthop_dns.wire.cookies import read_secrets
 from firsthop_geodata.errors import GeodataError
@@ -178,7 +178,7 @@ def edge(
         raise typer.Exit(1) from None
 
 
-def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | None) -> Feed:
+def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | None) -> FeedSettings:
     if snapshot_key is None:
         raise typer.BadParameter("give --config, or a token and --snapshot-key for a control plane")
     try:
@@ -188,12 +188,12 @@ def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | No
             f"{snapshot_key}: must hold an Ed25519 public key in hex: {error}",
             param_hint="--snapshot-key",
         ) from None
-    return Feed(urls=items(api), token=bearer_token(token, token_file), trusted=trusted)
+    return FeedSettings(urls=items(api), token=bearer_token(token, token_file), trusted=trusted)
 
 
 def _nsid(text: str) -> str:
-    if len(text.encode(errors="surrogateescape")) > MOST_NSID or not text.isprintable():
-        rule = f"must be printable text of at most {MOST_NSID} octets"
+    if len(text.encode(errors="surrogateescape")) > MAX_NSID or not text.isprintable():
+        rule = f"must be printable text of at most {MAX_NSID} octets"
         raise typer.BadParameter(rule, param_hint="--nsid")
     return text
 

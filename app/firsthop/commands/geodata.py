@@ -12,21 +12,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from firsthop.commands.options import STATE_DIR, StateDir
 from firsthop_geodata.bundled import BUNDLED_FILE
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import GeoTable, Location
-from firsthop_geodata.update import Account, Refused, Updated, update_database
+from firsthop_geodata.update import UpdateAccount, Updated, UpdateRefused, update_database
 
 USAGE_EXIT = 2
 
 app = typer.Typer(
     name="geodata", help="Build, update and query the geo database.", no_args_is_help=True
 )
-
-StateDir = Annotated[
-    Path, typer.Option("--state-dir", envvar="FIRSTHOP_STATE_DIR", help="Where state is kept.")
-]
 
 
 def _fail(message: str) -> NoReturn:
@@ -56,7 +53,7 @@ def build(
     centres: Annotated[
         Path | None, typer.Option(help="Write the table of country centres here, too.")
     ] = None,
-    state_dir: StateDir = Path(".firsthop"),
+    state_dir: StateDir = STATE_DIR,
 ) -> None:
     """Build the default database from registry delegations and city populations (minutes)."""
     target = out or state_dir / "geodata" / BUNDLED_FILE
@@ -83,15 +80,15 @@ def update(
         Path | None,
         typer.Option(help="Where the databases go.", envvar="GEOIPUPDATE_DB_DIR"),
     ] = None,
-    state_dir: StateDir = Path(".firsthop"),
+    state_dir: StateDir = STATE_DIR,
 ) -> None:
     """Fetch the editions in GEOIPUPDATE_EDITION_IDS, as geoipupdate does."""
     with _one_line_errors():
-        account = Account.from_environment(os.environ)
+        account = UpdateAccount.from_environment(os.environ)
         outcomes = update_database(directory or state_dir / "geodata", account)
     refused = False
     for outcome in outcomes:
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, UpdateRefused):
             refused = True
             kept = " (the old file stays)" if outcome.path.exists() else ""
             typer.echo(f"firsthop geodata: {outcome.edition}: {outcome.reason}{kept}", err=True)
@@ -106,7 +103,7 @@ def update(
 def lookup(
     ip: Annotated[str, typer.Argument(metavar="IP", help="An IPv4 or IPv6 address.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    state_dir: StateDir = Path(".firsthop"),
+    state_dir: StateDir = STATE_DIR,
 ) -> None:
     """Say where an address is, by FIRSTHOP_GEOIP_CITY and _ASN or the bundled database."""
     try:

@@ -10,7 +10,9 @@ import typer
 
 from firsthop.addresses import NONE, Listen, parse_listen
 
-StateDir = Annotated[Path, typer.Option(envvar="FIRSTHOP_STATE_DIR")]
+StateDir = Annotated[
+    Path, typer.Option("--state-dir", envvar="FIRSTHOP_STATE_DIR", help="Where state is kept.")
+]
 STATE_DIR = Path(".firsthop")
 ApiUrl = Annotated[str, typer.Option("--api", envvar="FIRSTHOP_API_URL")]
 API_URL = "http://127.0.0.1:8080"

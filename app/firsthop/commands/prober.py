@@ -12,13 +12,13 @@ from firsthop.commands.options import items
 from firsthop.commands.process import bearer_token, http_urls
 from firsthop.commands.slugs import slug
 from firsthop.process.running import run_until_signal
-from firsthop_healthchecks.controlplane import ControlPlane
+from firsthop_healthchecks.controlplane import ControlPlaneClient
 from firsthop_healthchecks.prober.gc_tuning import collect_seldom
 from firsthop_healthchecks.prober.prober import Prober
 from firsthop_healthchecks.prober.statefile import StateFile
-from firsthop_healthchecks.probes import Probe
+from firsthop_healthchecks.probes import ProbeCheck
 from firsthop_healthchecks.probes.kinds import probes_by_kind
-from firsthop_healthchecks.probes.source import Source
+from firsthop_healthchecks.probes.source import SourceAddresses
 
 
 def prober(
@@ -62,7 +62,7 @@ def prober(
     secret = bearer_token(token, token_file)
     state = StateFile(state_dir / f"prober-{prober_id}.json")
     try:
-        probes = probes_by_kind(Source.parse(source))
+        probes = probes_by_kind(SourceAddresses.parse(source))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--source") from None
     collect_seldom()
@@ -75,9 +75,9 @@ async def _probe(
     prober_id: str,
     vantage: str,
     state: StateFile,
-    probes: Mapping[str, Probe],
+    probes: Mapping[str, ProbeCheck],
 ) -> None:
-    async with ControlPlane(items(api_url), token) as control_plane:
+    async with ControlPlaneClient(items(api_url), token) as control_plane:
         await Prober(
             prober_id, vantage, control_plane=control_plane, state=state, probes=probes
         ).run()

@@ -15,14 +15,14 @@ from firsthop.commands.process import bearer_token, fail, http_urls
 from firsthop.commands.slugs import optional_slug
 from firsthop.process.running import run_until_signal
 from firsthop_healthchecks.agent.transceiver import Enrolment
-from firsthop_healthchecks.controlplane import ControlPlane
+from firsthop_healthchecks.controlplane import ControlPlaneClient
 from firsthop_relay.io.listening import ListenError
 from firsthop_relay.process.reloading_file import FileError
 from firsthop_relay.transceiver.service import TransceiverSettings, serve_transceiver
 from firsthop_steering.plan.registration import Registration
 
-MOST_RELAYS = 3
-MOST_SESSIONS = 100
+MAX_RELAYS = 3
+MAX_SESSIONS = 100
 """Each echoed audio stream is decoded and encoded again; see the relay's README for its cost."""
 
 
@@ -75,7 +75,7 @@ def transceiver(
     ] = "",
     sessions: Annotated[
         int, typer.Option(envvar="FIRSTHOP_TRANSCEIVER_SESSIONS", min=1, help="The most at a time.")
-    ] = MOST_SESSIONS,
+    ] = MAX_SESSIONS,
     transceiver_id: Annotated[
         str | None,
         typer.Option(
@@ -135,8 +135,8 @@ def transceiver(
 ) -> None:
     """Run one transceiver. SIGUSR1 has it take no new sessions, SIGUSR2 takes that back."""
     named = listen_list(relays, "--relays")
-    if (route_keys is None) != (not named) or len(named) > MOST_RELAYS:
-        rule = f"takes 1 to {MOST_RELAYS} addresses with --route-keys, and none without"
+    if (route_keys is None) != (not named) or len(named) > MAX_RELAYS:
+        rule = f"takes 1 to {MAX_RELAYS} addresses with --route-keys, and none without"
         raise typer.BadParameter(rule, param_hint="--relays")
     settings = TransceiverSettings(
         listen=listen_one(listen, "--listen"),
@@ -173,7 +173,7 @@ async def _enrolled(
     urls: list[str],
     token: str,
 ) -> None:
-    async with ControlPlane(urls, token) as control_plane:
+    async with ControlPlaneClient(urls, token) as control_plane:
         enrolment = Enrolment(name, registration, control_plane=control_plane)
         await serve_transceiver(settings, enrolment)
 

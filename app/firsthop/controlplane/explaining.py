@@ -45,10 +45,10 @@ class Explainer:
         """
         address = parse_client(client)
         steering = self._steering(situation, vantage)
-        service = steering.atlas.services[service_id]
+        service = steering.topology.services[service_id]
         said = explain(steering, service, address)
         if want is not None:
-            asker = steering.atlas.client(address)
+            asker = steering.topology.client(address)
             said["want"] = counterfactual(steering, service, asker, want)
         return said
 
@@ -66,7 +66,7 @@ class Explainer:
         """
         old, new = (self._steering(each, None) for each in (before, after))
         sessions = _sessions(before.status)
-        names = {each.name for side in (old, new) for each in side.atlas.services.values()}
+        names = {each.name for side in (old, new) for each in side.topology.services.values()}
         return tuple(
             simulate(old, new, name, clients, sessions=sessions)
             for name in sorted(names)
@@ -83,7 +83,7 @@ class Explainer:
         known = situation.guidance.within(situation.plan.lineage)
         rtt = self._map(situation.plan, known.latency)
         return Steering(
-            rtt.atlas,
+            rtt.topology,
             situation.status,
             situation.now,
             vantage=vantage,
@@ -93,13 +93,13 @@ class Explainer:
 
     def _map(self, plan: Plan, latency: Latency | None) -> RttMap:
         """Kept by identity: neither plans nor what is learned ever change."""
-        of_plan = [each for each in self._maps if each.atlas.plan is plan]
+        of_plan = [each for each in self._maps if each.topology.plan is plan]
         found = next((each for each in of_plan if each.latency is latency), None)
         if found is None:
             taught = [each for each in self._maps if each.latency is latency]
             former = next(iter((*of_plan, *taught, *self._maps)), None)
             found = RttMap.following(former, plan, self.geo, latency)
-            others = [each for each in self._maps if each.atlas.plan is not plan]
+            others = [each for each in self._maps if each.topology.plan is not plan]
             self._maps = (*others[-1:], found)
         return found
 

@@ -12,7 +12,7 @@ from firsthop_controlplane.access.tokens import TokenDraft, entry, new_row, new_
 from firsthop_controlplane.api.bodies import validated
 from firsthop_controlplane.configuration.actor import Actor
 from firsthop_controlplane.configuration.revisions import lock, open_session
-from firsthop_controlplane.errors import Fault, conflict
+from firsthop_controlplane.errors import BrokenRule, conflict
 from firsthop_controlplane.store.engine import STATEMENT_TIMEOUT_S, create_engine
 from firsthop_controlplane.store.ledger import TokenRow
 
@@ -30,7 +30,9 @@ async def create_token(url: str, values: dict[str, Any]) -> str:
         async with open_session(engine) as session, session.begin():
             await lock(session)
             if await session.scalar(select(TokenRow).where(TokenRow.name == draft.name)):
-                raise conflict(f"there is a token {draft.name} already", [Fault("name", "taken")])
+                raise conflict(
+                    f"there is a token {draft.name} already", [BrokenRule("name", "taken")]
+                )
             row = new_row(draft, secret, OPERATOR.name, now)
             session.add(row)
             after = entry(row).model_dump(mode="json")

@@ -11,13 +11,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.addresses import Listen
-from firsthop_dns.answer.rate_limit import LOOPBACK, TAILORED_A_SECOND, Network
+from firsthop_dns.answer.rate_limit import LOOPBACK, TAILORED_A_SECOND
 from firsthop_dns.wire.cookies import derived_secrets
+from firsthop_geodata.addresses import Network
 from firsthop_steering.feed.snapshot import KeySet
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class FeedSettings:
     """The control plane's replicas, and whom to believe."""
 
     urls: Sequence[str]
@@ -93,7 +94,7 @@ def _secrets_from(keys: KeySet | None, now: datetime) -> tuple[str, ...]:
 class EdgeSettings:
     """`source` is a control plane's feed, or a YAML document for an edge on its own."""
 
-    source: Feed | Path
+    source: FeedSettings | Path
     state_dir: Path
     dns: Sequence[Listen]
     dns_workers: int

@@ -19,29 +19,29 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from firsthop.document_files import DocumentFiles, Stamp, stamp_of
+from firsthop.document_files import DocumentFiles, DocumentStamp, stamp_of
 from firsthop.edge.compiling.tables import TableStore, ended, forget_old
 from firsthop.edge.following import file_source as standalone
-from firsthop.edge.following.follower import Follower
-from firsthop.edge.following.snapshot_store import Shelf
-from firsthop.edge.isolation.isolated_planner import SILENT_S, LonePlanner, Seen
+from firsthop.edge.following.follower import FeedFollower
+from firsthop.edge.following.snapshot_store import SnapshotStore
+from firsthop.edge.isolation.isolated_planner import SILENT_S, IsolatedPlanner, PlanningInputs
 from firsthop.edge.isolation.relay_loads import Askable, LoadWatch, askable
-from firsthop.edge.reporting.demand import DemandBoard, DemandReporter, Source
+from firsthop.edge.reporting.demand import AnswerSource, DemandBoard, DemandReporter
 from firsthop.edge.reporting.observability import CounterBoard, create_observability_app
 from firsthop.edge.reporting.posting import Poster
-from firsthop.edge.reporting.samples import SampleReporter
-from firsthop.edge.settings import EdgeSettings, Feed
+from firsthop.edge.reporting.samples import EdgeSampleReporter
+from firsthop.edge.settings import EdgeSettings, FeedSettings
 from firsthop.edge.workers.sockets import ALLOCATOR, METRICS, ListeningSockets
-from firsthop.edge.workers.worker_pool import Crew
-from firsthop.process.takeover import READY_WITHIN_S, Place, TakeOverError, claim
+from firsthop.edge.workers.worker_pool import EdgeWorkerPool
+from firsthop.process.takeover import READY_WITHIN_S, StateClaim, TakeOverError, claim
 from firsthop.process.workers import Worker
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import GeoTable
-from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.topology import pool_sites
 from firsthop_steering.feed.guidance import NO_GUIDANCE, Guidance
-from firsthop_steering.feed.sample_queue import Row, SampleBoard
+from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
 from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 from firsthop_steering.plan.document import DocumentError, warnings_in
 
@@ -82,36 +82,36 @@ class Edge:
         self._plan: Plan | None = None
         self._status: Status | None = None
         self._keys: KeySet | None = None
-        self.shelf: Shelf | None = None
-        self.follower: Follower | None = None
-        if isinstance(settings.source, Feed):
+        self.shelf: SnapshotStore | None = None
+        self.follower: FeedFollower | None = None
+        if isinstance(settings.source, FeedSettings):
             feed = settings.source
-            self.shelf = Shelf(settings.state_dir / "snapshots", feed.trusted)
-            self.follower = Follower(
+            self.shelf = SnapshotStore(settings.state_dir / "snapshots", feed.trusted)
+            self.follower = FeedFollower(
                 feed.urls, feed.token, self.shelf, lambda _: self._changed.set()
             )
         self.counters = CounterBoard()
         self.demand = DemandBoard()
         self._own_demand = DemandBoard()
         self.loads = LoadWatch(self._askable, lambda: self.keys)
-        self.lone = LonePlanner(
+        self.lone = IsolatedPlanner(
             self._own_demand,
             self.counters.totals,
             self.loads,
             clock=time.monotonic,
             on_change=lambda: self._changed.set(),
         )
-        self.samples = SampleBoard()
-        self.crew: Crew
+        self.samples = SampleUploadQueue()
+        self.crew: EdgeWorkerPool
         self._said_ready = asyncio.Event()
         """A worker has said something that readiness may follow from."""
         self._heard_at = 0.0
         """When the control plane was last connected, in loop time."""
         self._changed = asyncio.Event()
         self._retry = asyncio.Event()
-        self._stamps: dict[Path, Stamp] = {}
+        self._stamps: dict[Path, DocumentStamp] = {}
         """What files looked like when they were read."""
-        self._seen: dict[Path, Stamp] = {}
+        self._seen: dict[Path, DocumentStamp] = {}
         """What files looked like a moment ago."""
         self._document_files: list[Path] = []
 
@@ -178,8 +178,10 @@ class Edge:
                     self._load_document()
                 await self._serve(place, sockets, stop)
 
-    async def _serve(self, place: Place, sockets: ListeningSockets, stop: asyncio.Event) -> None:
-        self.crew = Crew(self.settings, sockets, on_line=self._heard)
+    async def _serve(
+        self, place: StateClaim, sockets: ListeningSockets, stop: asyncio.Event
+    ) -> None:
+        self.crew = EdgeWorkerPool(self.settings, sockets, on_line=self._heard)
         self._heard_at = asyncio.get_running_loop().time()
         self._tell_options()
         self._changed.set()
@@ -208,20 +210,20 @@ class Edge:
                 task.cancel()
             await asyncio.gather(runner.cleanup(), *tasks, return_exceptions=True)
 
-    async def _report(self, follower: Follower) -> None:
+    async def _report(self, follower: FeedFollower) -> None:
         """Tells the control plane that is followed what was answered, and measured by clients."""
-        assert isinstance(self.settings.source, Feed)
+        assert isinstance(self.settings.source, FeedSettings)
         async with Poster(self.settings.source.token, lambda: follower.connected_to) as poster:
             demand = DemandReporter(poster, self.demand, self.counters.totals)
-            samples = SampleReporter(poster, self.samples, now=lambda: datetime.now(UTC))
+            samples = EdgeSampleReporter(poster, self.samples, now=lambda: datetime.now(UTC))
             await asyncio.gather(demand.run(), samples.run())
 
-    def _circumstances(self) -> Seen:
+    def _circumstances(self) -> PlanningInputs:
         plan, status = self.in_force or (None, None)
         received = None
         if self.shelf is not None and plan is not None:
             received = self.shelf.guidance.within(plan.lineage).prices
-        return Seen(
+        return PlanningInputs(
             plan,
             status,
             self.geo,
@@ -237,9 +239,11 @@ class Edge:
             return []
         plan, status = self.in_force
         sites = pool_sites(plan, "relays")
-        return askable(plan, roster(sites, status, vantage=None, now=datetime.now(UTC)))
+        return askable(plan, candidates_up(sites, status, vantage=None, now=datetime.now(UTC)))
 
-    async def _be_in(self, place: Place, sockets: ListeningSockets, runner: web.AppRunner) -> None:
+    async def _be_in(
+        self, place: StateClaim, sockets: ListeningSockets, runner: web.AppRunner
+    ) -> None:
         """Takes the place of a predecessor, if there is one; returns when a successor has it."""
         if place.predecessor is not None:
             try:
@@ -251,12 +255,12 @@ class Edge:
                 rule = f"not ready within {READY_WITHIN_S:.0f} s, so the other edge goes on"
                 raise TakeOverError(f"{rule}: {self.table_error or 'no table'}") from None
             await place.take()
-            log.info("taken over")
+            log.info("edge.taken_over")
         for sock in sockets.of(METRICS):
             await web.SockSite(runner, sock.dup()).start()
         asyncio.get_running_loop().call_later(UNREADY_AFTER_S, self.crew.tell_unready)
         await place.give(sockets.files())
-        log.info("handed over")
+        log.info("edge.handed_over")
 
     def _tell_options(self) -> None:
         """Passes on what has changed of them: keys, or the silence of the control plane."""
@@ -270,13 +274,13 @@ class Edge:
         if "counters" in said:
             self.counters.report(worker.name, worker.restarts, said["counters"])
         if said.get("clients") and self.follower is not None:
-            source: Source = "allocations" if worker.name == ALLOCATOR else "dns"
+            source: AnswerSource = "allocations" if worker.name == ALLOCATOR else "dns"
             for board in (self.demand, self._own_demand):
                 board.note(source, said["clients"])
         if said.get("samples"):
-            self.samples.note(Row(*each) for each in said["samples"])
+            self.samples.note(SampleRow(*each) for each in said["samples"])
         if said.get("failure"):
-            log.error("worker cannot use what it was told", worker=worker.name, **said)
+            log.error("worker.update_failed", worker=worker.name, **said)
             asyncio.get_running_loop().call_later(RETRY_S, self._retry.set)
 
     async def _rebuild(self) -> None:
@@ -341,12 +345,12 @@ class Edge:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             if reason != self.table_error:
-                log.exception("table not compiled", plan=plan.number, status=status.number)
+                log.exception("table.compile_failed", plan=plan.number, status=status.number)
             self.table_error = reason
             asyncio.get_running_loop().call_later(RETRY_S, self._changed.set)
             return False
         if self._table != path.stem:
-            log.info("table in force", table=path.name, plan=plan.number, status=status.number)
+            log.info("table.activated", table=path.name, plan=plan.number, status=status.number)
         self._table, self.in_force = path.stem, (plan, status)
         self.guidance_in_force = guidance
         if not instead:
@@ -394,13 +398,13 @@ class Edge:
             await self._load_geo()
         except GeodataError as error:
             self.geo_error = str(error)
-            log.error("geo data refused, the old stays in use", reason=str(error))
+            log.error("geodata.refused", reason=str(error))
         if self.shelf is None:
             try:
                 await asyncio.to_thread(self._load_document)
             except DocumentError as error:
                 self.document_error = str(error)
-                log.error("document refused, the old stays in use", reason=str(error))
+                log.error("document.refused", reason=str(error))
         self._changed.set()
 
     async def _load_geo(self) -> None:
@@ -422,7 +426,7 @@ class Edge:
             self._document_files = [*files.stamps]
             self._stamps |= files.stamps
         for warning in warnings_in(self._plan.document):
-            log.warning("hardly meant", field=warning.field, rule=warning.rule)
+            log.warning("document.warned", field=warning.field, rule=warning.rule)
         self._status = standalone.empty_status(now)
         self._keys = standalone.load_keys(self.settings.state_dir, now)
         self.document_error = ""

@@ -26,7 +26,7 @@ class PostgresError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ChildAccount:
     """How to start a child as `uid`: a command prefix, or what subprocess takes."""
 
     uid: int
@@ -58,27 +58,27 @@ def _below(folder: Path) -> list[Path]:
     return [Path(top) / name for top, dirs, files in os.walk(folder) for name in (*dirs, *files)]
 
 
-def account_for(home: Path, binaries: Path) -> Account:
+def account_for(home: Path, binaries: Path) -> ChildAccount:
     """Whom to run the `binaries` as over the data in `home`; PostgresError if there is nobody."""
     if os.geteuid() != 0:
         return _ourselves(os.geteuid(), os.getegid())
     closed = _closed(home.parent) or _closed(binaries.resolve())
     if closed is None:
-        return Account(NOBODY, NOBODY)
+        return ChildAccount(NOBODY, NOBODY)
     if _namespaces_work():
-        return Account(0, 0, _NAMESPACE)
+        return ChildAccount(0, 0, _NAMESPACE)
     raise PostgresError(
         f"PostgreSQL refuses to run as root, user nobody cannot enter {closed}, and user namespaces"
         " are not allowed here: use a state folder that others may enter, or FIRSTHOP_DATABASE_URL"
     )
 
 
-def _ourselves(uid: int, gid: int) -> Account:
+def _ourselves(uid: int, gid: int) -> ChildAccount:
     with contextlib.suppress(KeyError):
         pwd.getpwuid(uid)
-        return Account(uid, gid)
+        return ChildAccount(uid, gid)
     if _namespaces_work():
-        return Account(uid, gid, _NAMESPACE)
+        return ChildAccount(uid, gid, _NAMESPACE)
     raise PostgresError(
         f"PostgreSQL refuses to run as user {uid}, who is not in the user database, and user"
         " namespaces are not allowed here: use another user, or FIRSTHOP_DATABASE_URL"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
 
-from firsthop.postgres.account import Account, PostgresError, account_for
+from firsthop.postgres.account import ChildAccount, PostgresError, account_for
 from firsthop.postgres.binaries import URL_VARIABLE, find_binaries
 from firsthop.postgres.orphan import end_orphan
 
@@ -56,7 +56,7 @@ class EmbeddedPostgres:
         self._lock: IO[str] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._socket_dir = self.home
-        self._account: Account | None = None
+        self._account: ChildAccount | None = None
 
     async def __aenter__(self) -> EmbeddedPostgres:
         await self.start()
@@ -137,7 +137,7 @@ class EmbeddedPostgres:
             ) from None
         self._lock = lock
 
-    def _short_enough(self, account: Account) -> Path:
+    def _short_enough(self, account: ChildAccount) -> Path:
         if len(os.fsencode(self.home / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_LIMIT:
             return self.home
         # Named by its state folder, so that a restarted server has the URL that it had.
@@ -151,7 +151,7 @@ class EmbeddedPostgres:
         account.own(folder)
         return folder
 
-    async def _initialise(self, binaries: Path, account: Account) -> None:
+    async def _initialise(self, binaries: Path, account: ChildAccount) -> None:
         """initdb beside its place, then one rename: a half-made folder is never started from."""
         data, fresh = self.home / "data", self.home / "data.new"
         if (data / "PG_VERSION").exists():
@@ -173,7 +173,7 @@ class EmbeddedPostgres:
         fresh.rename(data)
         return None
 
-    async def _serve(self, binaries: Path, account: Account) -> None:
+    async def _serve(self, binaries: Path, account: ChildAccount) -> None:
         """Launch, again if the last pieces of a killed server have yet to notice its death."""
         deadline = asyncio.get_running_loop().time() + STOP_LIMIT_S
         while True:
@@ -186,7 +186,7 @@ class EmbeddedPostgres:
                     raise
             await asyncio.sleep(0.1)
 
-    async def _launch(self, binaries: Path, account: Account) -> None:
+    async def _launch(self, binaries: Path, account: ChildAccount) -> None:
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._socket_dir),
@@ -251,7 +251,7 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
-async def _same_version(binaries: Path, account: Account, data: Path) -> None:
+async def _same_version(binaries: Path, account: ChildAccount, data: Path) -> None:
     made_by = (data / "PG_VERSION").read_text().strip()
     _, told = await _output(account, [str(binaries / "postgres"), "--version"], data.parent)
     if f" {made_by}." not in told and not told.strip().endswith(f" {made_by}"):
@@ -261,7 +261,7 @@ async def _same_version(binaries: Path, account: Account, data: Path) -> None:
         )
 
 
-async def _output(account: Account, command: Sequence[str], cwd: Path) -> tuple[int, str]:
+async def _output(account: ChildAccount, command: Sequence[str], cwd: Path) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *account.prefix,
         *command,

@@ -39,7 +39,7 @@ _FILES_PER_RECORD = 128
 _RECORD = 65_536
 
 
-class Key(NamedTuple):
+class SocketKey(NamedTuple):
     """What a socket is for."""
 
     use: str
@@ -49,15 +49,15 @@ class Key(NamedTuple):
     """`udp` or `tcp`."""
 
 
-_THE_LISTENER = Key("takeover", "socket", "unix")
-_THE_LOCK = Key("takeover", "lock", "file")
+_THE_LISTENER = SocketKey("takeover", "socket", "unix")
+_THE_LOCK = SocketKey("takeover", "lock", "file")
 
 
 class TakeOverError(Exception):
     """The place on a state folder cannot be had; the message says why."""
 
 
-class Place:
+class StateClaim:
     """The right to run on a state folder, from the predecessor until the successor."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Place:
         *,
         who: Who,
         predecessor: socket.socket | None = None,
-        inherited: Sequence[tuple[Key, int]] = (),
+        inherited: Sequence[tuple[SocketKey, int]] = (),
     ) -> None:
         self._who = who
         self._lock = lock
@@ -95,7 +95,7 @@ class Place:
             raise TakeOverError(json.loads(said)["refused"])
         self.predecessor = None
 
-    async def give(self, files: Sequence[tuple[Key, int]]) -> None:
+    async def give(self, files: Sequence[tuple[SocketKey, int]]) -> None:
         """Hands over to whoever asks; returns when one has taken the place."""
         files = [*files, (_THE_LISTENER, self._listener.fileno()), (_THE_LOCK, self._lock)]
         conversation: asyncio.Task[bool] | None = None
@@ -126,7 +126,7 @@ class Place:
             try:
                 asking, _ = await asyncio.get_running_loop().sock_accept(self._listener)
             except OSError as error:
-                _log().error("cannot hear a successor", reason=error.strerror)
+                _log().error("takeover.unavailable", reason=error.strerror)
                 await asyncio.sleep(1.0)
             else:
                 return asking
@@ -139,7 +139,7 @@ class Place:
         os.close(self._lock)
 
 
-async def claim(state_dir: Path, *, take_over: bool, who: Who = "edge") -> Place:
+async def claim(state_dir: Path, *, take_over: bool, who: Who = "edge") -> StateClaim:
     """The place on `state_dir`, free or (with `take_over`) inherited. Raises TakeOverError.
 
     With `take_over`, one that is just ending is waited for, for ANSWER_S.
@@ -155,7 +155,7 @@ async def claim(state_dir: Path, *, take_over: bool, who: Who = "edge") -> Place
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 (state_dir / f"{who}.sock").unlink(missing_ok=True)
-                return Place(lock, _listen(address), who=who)
+                return StateClaim(lock, _listen(address), who=who)
             if not take_over:
                 raise TakeOverError(
                     f"another {who} runs on the state folder {state_dir}; "
@@ -184,7 +184,7 @@ def _listen(address: str) -> socket.socket:
     return listener
 
 
-def _inherit(address: str, who: Who) -> Place:
+def _inherit(address: str, who: Who) -> StateClaim:
     """Everything that who is in place holds. Raises OSError, TakeOverError."""
     predecessor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -195,7 +195,7 @@ def _inherit(address: str, who: Who) -> Place:
         predecessor.close()
         raise
     ours = {key: file for key, file in files if key in (_THE_LISTENER, _THE_LOCK)}
-    return Place(
+    return StateClaim(
         ours[_THE_LOCK],
         socket.socket(fileno=ours[_THE_LISTENER]),
         who=who,
@@ -204,8 +204,8 @@ def _inherit(address: str, who: Who) -> Place:
     )
 
 
-def _receive_files(predecessor: socket.socket) -> list[tuple[Key, int]]:
-    files: list[tuple[Key, int]] = []
+def _receive_files(predecessor: socket.socket) -> list[tuple[SocketKey, int]]:
+    files: list[tuple[SocketKey, int]] = []
     while True:
         record, came, flags, _ = socket.recv_fds(
             predecessor, _RECORD, _FILES_PER_RECORD, socket.MSG_CMSG_CLOEXEC
@@ -215,7 +215,7 @@ def _receive_files(predecessor: socket.socket) -> list[tuple[Key, int]]:
         said: dict[str, Any] = json.loads(record)
         if "refused" in said:
             raise TakeOverError(said["refused"])
-        keys = [Key(*each) for each in said["files"]]
+        keys = [SocketKey(*each) for each in said["files"]]
         if flags & socket.MSG_CTRUNC or len(keys) != len(came):
             raise TakeOverError("the sockets do not fit: this process may not open enough files")
         files += zip(keys, came, strict=True)
@@ -223,28 +223,28 @@ def _receive_files(predecessor: socket.socket) -> list[tuple[Key, int]]:
             return files
 
 
-async def _converse(successor: socket.socket, files: Sequence[tuple[Key, int]]) -> bool:
+async def _converse(successor: socket.socket, files: Sequence[tuple[SocketKey, int]]) -> bool:
     """Whether this successor has taken over."""
     loop = asyncio.get_running_loop()
     with successor:
         try:
-            _log().info("handing over")
+            _log().info("takeover.started")
             _send_files(successor, files)
             async with asyncio.timeout(PATIENCE_S):
                 said = await loop.sock_recv(successor, _RECORD)
             if said == READY:
                 successor.send(YOURS)
                 return True
-            _log().warning("the successor gave up")
+            _log().warning("takeover.abandoned")
         except TimeoutError:
-            _log().warning("the successor was too slow")
+            _log().warning("takeover.timed_out")
             _refuse(successor, f"not ready within {PATIENCE_S:.0f} s")
         except OSError as error:
-            _log().warning("the successor is gone", reason=error.strerror)
+            _log().warning("takeover.lost", reason=error.strerror)
     return False
 
 
-def _send_files(successor: socket.socket, files: Sequence[tuple[Key, int]]) -> None:
+def _send_files(successor: socket.socket, files: Sequence[tuple[SocketKey, int]]) -> None:
     for first in range(0, len(files), _FILES_PER_RECORD):
         some = files[first : first + _FILES_PER_RECORD]
         last = first + _FILES_PER_RECORD >= len(files)

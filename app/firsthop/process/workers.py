@@ -73,7 +73,7 @@ class Worker:
             self.restarts += 1
             if asyncio.get_running_loop().time() - started > 10:
                 pause = RESTART_PAUSE_S[0]
-            _log().error("worker died", worker=self.name, code=code, reason=self.failure)
+            _log().error("worker.died", worker=self.name, code=code, reason=self.failure)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RESTART_PAUSE_S[1])
 
@@ -113,7 +113,7 @@ class Worker:
             try:
                 said = json.loads(line)
             except ValueError:
-                _log().error("worker said nonsense", worker=self.name)
+                _log().error("worker.bad_message", worker=self.name)
                 continue
             self.loaded = said.get("loaded", self.loaded)
             self.failure = said.get("failure", self.failure)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from firsthop.addresses import Listen, format_listen
-from firsthop.process.takeover import Key
+from firsthop.process.takeover import SocketKey
 from firsthop.relay.settings import RelaySettings
 from firsthop_relay.io.listening import bind_tcp, bind_udp
 
@@ -23,7 +23,7 @@ class RelaySockets:
 
     def __init__(
         self,
-        inherited: Iterable[tuple[Key, int]] = (),
+        inherited: Iterable[tuple[SocketKey, int]] = (),
         early: Mapping[str, socket.socket] = MappingProxyType({}),
     ) -> None:
         self._held: dict[tuple[str, str], list[socket.socket]] = {
@@ -99,15 +99,17 @@ class RelaySockets:
             if use != METRICS
         ]
 
-    def files(self) -> list[tuple[Key, int]]:
+    def files(self) -> list[tuple[SocketKey, int]]:
         """File descriptors of all, for a successor."""
         files = [
-            (Key(use, address, UDP if use == UDP else TCP), sock.fileno())
+            (SocketKey(use, address, UDP if use == UDP else TCP), sock.fileno())
             for (use, address), sockets in self._held.items()
             for sock in sockets
         ]
         ends = enumerate(other for _, other in self._channels)
-        return files + [(Key(FLOWS, str(number), "unix"), end.fileno()) for number, end in ends]
+        return files + [
+            (SocketKey(FLOWS, str(number), "unix"), end.fileno()) for number, end in ends
+        ]
 
     def close(self) -> None:
         """Close them in this process."""

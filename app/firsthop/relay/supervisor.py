@@ -10,11 +10,11 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from firsthop.process.takeover import READY_WITHIN_S, Place, TakeOverError, claim
+from firsthop.process.takeover import READY_WITHIN_S, StateClaim, TakeOverError, claim
 from firsthop.relay.prebind import Early
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
-from firsthop.relay.worker_pool import HAND_OVER_WITHIN_S, Alone, Crew, Processes
+from firsthop.relay.worker_pool import HAND_OVER_WITHIN_S, Alone, Processes, RelayWorkerPool
 from firsthop_relay import log
 from firsthop_relay.flows.route_text import write_routes
 from firsthop_relay.process.reloading_file import FileError, KeyFile, RouteFile
@@ -42,7 +42,9 @@ async def serve(settings: RelaySettings, early: Early) -> None:
 
 
 class _Relay:
-    def __init__(self, settings: RelaySettings, sockets: RelaySockets, place: Place | None) -> None:
+    def __init__(
+        self, settings: RelaySettings, sockets: RelaySockets, place: StateClaim | None
+    ) -> None:
         self._keys = KeyFile(settings.route_keys)
         self._routes = RouteFile(settings.routes) if settings.routes else None
         # Before anything is bound: a relay that cannot read its files says only that.
@@ -51,7 +53,9 @@ class _Relay:
         self._sockets = sockets
         self._place = place
         many = settings.workers > 1
-        self._crew: Crew = Processes(settings, sockets) if many else Alone(settings, sockets)
+        self._crew: RelayWorkerPool = (
+            Processes(settings, sockets) if many else Alone(settings, sockets)
+        )
         self._crew.tell(first | {"flow_store": settings.flow_store})
 
     async def run(self) -> None:
@@ -68,7 +72,7 @@ class _Relay:
             await self._crew.serving()
             await log.ready()
             for transport, host, port in self._sockets.bound():
-                log.info("relay_listening", transport=transport, host=host, port=port)
+                log.info("relay.listening", transport=transport, host=host, port=port)
             if self._sockets.metrics is not None:
                 runner = await self._serve_metrics(self._sockets.metrics.dup())
             await self._until_handed_over()
@@ -96,7 +100,7 @@ class _Relay:
             raise TakeOverError(f"workers not ready within {READY_WITHIN_S:.0f} s") from None
         if self._place is not None and self._place.predecessor is not None:
             await self._place.take()
-            log.info("relay_taken_over")
+            log.info("relay.taken_over")
 
     async def _until_handed_over(self) -> None:
         watching = asyncio.create_task(self._watch())
@@ -107,9 +111,9 @@ class _Relay:
                 await self._place.give(self._sockets.files())
                 async with asyncio.timeout(HAND_OVER_WITHIN_S):
                     await self._crew.hand_over()
-                log.info("relay_handed_over")
+                log.info("relay.handed_over")
         except TimeoutError:
-            log.error("relay_flows_not_handed_over", reason="the workers do not answer")
+            log.error("flows.handover_failed", reason="the workers do not answer")
         finally:
             watching.cancel()
 
@@ -129,10 +133,10 @@ class _Relay:
         try:
             news = load()
         except FileError as error:
-            log.error(f"{what}_refused", reason=str(error))
+            log.error(f"{what}.refused", reason=str(error))
         else:
             self._crew.tell(news)
-            log.info(f"{what}_loaded")
+            log.info(f"{what}.loaded")
 
     def _load_keys(self) -> dict[str, Any]:
         return {"route_keys": self._keys.load().to_json()}
@@ -142,4 +146,4 @@ class _Relay:
 
     def _drain(self, draining: bool) -> None:
         self._crew.tell({"draining": draining})
-        log.info("relay_draining" if draining else "relay_open")
+        log.info("relay.draining" if draining else "relay.opened")

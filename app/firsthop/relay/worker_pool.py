@@ -13,8 +13,8 @@ from firsthop.process.workers import Worker
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
 from firsthop_relay import log
-from firsthop_relay.flows.counters import Reading, add, counted_only
-from firsthop_relay.io.round_trips import RoundTrips, Row
+from firsthop_relay.flows.counters import CounterReading, add, counted_only
+from firsthop_relay.io.round_trips import ClientRoundTrips, RoundTripRow
 from firsthop_relay.process.worker import RelayWorker
 
 HAND_OVER_WITHIN_S = 10.0
@@ -27,16 +27,16 @@ def journal_path(settings: RelaySettings, worker: int) -> Path | None:
     return settings.state_dir / f"flows-{worker}.journal" if settings.state_dir else None
 
 
-class Crew(Protocol):
+class RelayWorkerPool(Protocol):
     """What a supervisor knows of its workers."""
 
     def tell(self, news: Mapping[str, Any]) -> None:
         """See `RelayWorker.tell`."""
 
-    def reading(self) -> Reading:
+    def reading(self) -> CounterReading:
         """The sum of all."""
 
-    def round_trips(self, since: float) -> list[Row]:
+    def round_trips(self, since: float) -> list[RoundTripRow]:
         """Of all; see `RelayWorker.round_trips`."""
 
     async def ready(self) -> None:
@@ -67,10 +67,10 @@ class Alone:
     def tell(self, news: Mapping[str, Any]) -> None:
         self._worker.tell(news)
 
-    def reading(self) -> Reading:
+    def reading(self) -> CounterReading:
         return self._worker.reading()
 
-    def round_trips(self, since: float) -> list[Row]:
+    def round_trips(self, since: float) -> list[RoundTripRow]:
         return self._worker.round_trips(since)
 
     async def ready(self) -> None:
@@ -106,9 +106,9 @@ class Processes:
             self._workers.append(self._worker(number, sockets, count, options))
         self._heard = asyncio.Event()
         self._handed_over: set[str] = set()
-        self._readings: dict[str, tuple[int, Reading]] = {}
-        self._buried: list[Reading] = []
-        self._round_trips = RoundTrips()
+        self._readings: dict[str, tuple[int, CounterReading]] = {}
+        self._buried: list[CounterReading] = []
+        self._round_trips = ClientRoundTrips()
         self._elsewhere: dict[str, int] = {}
         """What each worker was last told."""
         self._sharing: asyncio.TimerHandle | None = None
@@ -128,10 +128,10 @@ class Processes:
         for worker in self._workers:
             worker.tell(dict(news))
 
-    def reading(self) -> Reading:
+    def reading(self) -> CounterReading:
         return add([*self._buried, *(reading for _, reading in self._readings.values())])
 
-    def round_trips(self, since: float) -> list[Row]:
+    def round_trips(self, since: float) -> list[RoundTripRow]:
         return self._round_trips.since(since)
 
     async def ready(self) -> None:

@@ -15,7 +15,7 @@ from firsthop_controlplane.api.operations import Calling, Forcing, Operation, an
 from firsthop_controlplane.api.pages import Page, before_number, page_of
 from firsthop_controlplane.api.steering import Warned
 from firsthop_controlplane.configuration.differences import Difference
-from firsthop_controlplane.configuration.revisions import MESSAGE_LIMIT, Outcome
+from firsthop_controlplane.configuration.revisions import MESSAGE_LIMIT, ChangeOutcome
 from firsthop_controlplane.errors import not_found
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_steering.plan.document import Document, warnings_in
@@ -36,7 +36,7 @@ class Changeset(Model):
     """Change it, however many clients that moves."""
 
 
-class Change(Model):
+class ObjectChange(Model):
     """One object that differs."""
 
     object: str
@@ -54,7 +54,7 @@ class Applied(Model):
     revision: int | None
     """The revision it made; null when nothing differed, or on a dry run."""
     dry_run: bool
-    changes: tuple[Change, ...]
+    changes: tuple[ObjectChange, ...]
     warnings: tuple[Warned, ...]
     """Of the configuration as it is after the change: name servers without an address."""
     effects: tuple[Simulation, ...] | None
@@ -102,8 +102,8 @@ class AuditQuery(Page):
     revision: int | None = Field(default=None, ge=0, le=HIGHEST_NUMBER)
 
 
-def _change(each: Difference) -> Change:
-    return Change(
+def _change(each: Difference) -> ObjectChange:
+    return ObjectChange(
         object=each.object,
         action=each.action,
         fields=tuple(each.fields()),
@@ -112,7 +112,7 @@ def _change(each: Difference) -> Change:
     )
 
 
-def _applied(outcome: Outcome[None], *, dry_run: bool) -> web.Response:
+def _applied(outcome: ChangeOutcome[None], *, dry_run: bool) -> web.Response:
     warnings = warnings_in(outcome.document)
     value = Applied(
         revision=outcome.revision,

@@ -12,7 +12,7 @@ from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.pages import Page, page_of
 from firsthop_controlplane.configuration.revisions import lock
-from firsthop_controlplane.errors import Fault, invalid, malformed, not_found
+from firsthop_controlplane.errors import BrokenRule, invalid, malformed, not_found
 from firsthop_controlplane.store.ledger import KeyRow
 from firsthop_zones.model import Model
 
@@ -71,7 +71,9 @@ async def _rotate(calling: Calling) -> web.Response:
 async def _change(calling: Calling) -> web.Response:
     patch, deps = calling.read(KeyPatch), calling.deps
     if not patch.signing:
-        raise invalid([Fault("signing", "can only be given: make another key the signing one")])
+        raise invalid(
+            [BrokenRule("signing", "can only be given: make another key the signing one")]
+        )
     async with deps.revisions.session() as session, session.begin():
         await lock(session)
         row = await _row(session, calling)

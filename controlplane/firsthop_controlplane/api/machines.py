@@ -11,10 +11,17 @@ from aiohttp import web
 from pydantic import Field
 
 from firsthop_controlplane.access.tokens import OPERATORS
-from firsthop_controlplane.api.operations import Calling, Operation, Query, answer
+from firsthop_controlplane.api.operations import Calling, Operation, QueryParameters, answer
 from firsthop_controlplane.api.registration import TRANSCEIVERS_ONLY, check_region
 from firsthop_controlplane.deps import Deps
-from firsthop_controlplane.errors import Fault, Refused, Unavailable, conflict, invalid, not_found
+from firsthop_controlplane.errors import (
+    BrokenRule,
+    Refused,
+    Unavailable,
+    conflict,
+    invalid,
+    not_found,
+)
 from firsthop_ice.turn import probe_credential
 from firsthop_ice.ufrag import PROBE_LIFETIME, mint_path_credential
 from firsthop_steering.feed.reports import (
@@ -68,12 +75,12 @@ def _check_clock(report: Report, now: datetime, deps: Deps) -> None:
     ahead = (report.sent_at - now).total_seconds()
     if abs(ahead) > deps.settings.clock_skew_s:
         rule = f"is {ahead:+.0f} s off our clock; {deps.settings.clock_skew_s:.0f} s are allowed"
-        raise invalid([Fault("sent_at", rule)])
+        raise invalid([BrokenRule("sent_at", rule)])
 
 
 def _taken(deps: Deps, is_newer: bool) -> web.Response:
     if not is_newer:
-        raise conflict("a newer report was received", [Fault("sequence", "is old")])
+        raise conflict("a newer report was received", [BrokenRule("sequence", "is old")])
     deps.status_loop.wake()
     return web.Response(status=204)
 
@@ -85,12 +92,12 @@ async def _results(calling: Calling) -> web.Response:
     if scope is not None and scope != report.prober:
         raise Refused(403, "forbidden", "Forbidden", f"This token is for prober {scope}.")
     if not deps.observations.receive_results(report, deps.now()):
-        raise conflict("newer results were received", [Fault("sent_at", "is old")])
+        raise conflict("newer results were received", [BrokenRule("sent_at", "is old")])
     deps.status_loop.wake()
     return web.Response(status=204)
 
 
-class TargetsQuery(Query):
+class TargetsQuery(QueryParameters):
     """How long the answer may take."""
 
     wait: float = Field(default=0.0, ge=0, le=25)

@@ -11,10 +11,10 @@ from aiohttp import web
 from pydantic import Field
 
 from firsthop_controlplane.access.tokens import OPERATORS, VIEWERS, Principal
-from firsthop_controlplane.api.operations import Calling, Operation, Query, answer
+from firsthop_controlplane.api.operations import Calling, Operation, QueryParameters, answer
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import (
-    Fault,
+    BrokenRule,
     Refused,
     TooMany,
     Unavailable,
@@ -34,18 +34,17 @@ from firsthop_controlplane.learning.memory import Memory
 from firsthop_geodata.prefixes import normalise
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.decision.topology import parse_client
-from firsthop_steering.feed.exploration_targets import Promise
+from firsthop_steering.feed.exploration_targets import ExplorationTarget
 from firsthop_steering.feed.measurements import Sample, SampleBatch, SamplesTaken
 from firsthop_steering.feed.snapshot import Plan
 from firsthop_steering.plan.model import Slug
 from firsthop_steering.rtt.estimates import SOURCES
 from firsthop_steering.rtt.learned import Learned
-from firsthop_steering.rtt.representatives import represented
 from firsthop_steering.rtt.samples import MAX_REGIONS, Samples, prefix_of
 from firsthop_zones.model import Model
 
 MEASURERS = OPERATORS | {"edge", "allocator", "transceiver", "agent"}
-MOST_FAULTS = 20
+MAX_FAULTS = 20
 
 
 async def _measurements(calling: Calling) -> web.Response:
@@ -89,7 +88,7 @@ def samples_of(
     regions = {relay.id: relay.region for relay in plan.document.relays}
     present = {region.id for region in plan.document.regions}
     oldest, newest = now - timedelta(seconds=OLDEST_S), now + timedelta(seconds=AHEAD_S)
-    faults: list[Fault] = []
+    faults: list[BrokenRule] = []
     prefixes, numbers = [], []
     for place, sample in enumerate(batch.samples):
         fault, region = _checked(sample, regions, present, oldest, newest)
@@ -98,15 +97,14 @@ def samples_of(
             raise Refused(403, "forbidden", "Forbidden", detail)
         number = memory.numbers.number(region, present) if fault is None else None
         if fault is None and number is None:
-            fault = Fault("region", f"more than {MAX_REGIONS} regions are not learned of")
+            fault = BrokenRule("region", f"more than {MAX_REGIONS} regions are not learned of")
         if fault is not None:
-            faults.append(Fault(f"samples/{place}/{fault.field}", fault.rule))
-            if len(faults) >= MOST_FAULTS:
+            faults.append(BrokenRule(f"samples/{place}/{fault.field}", fault.rule))
+            if len(faults) >= MAX_FAULTS:
                 break
             continue
         family, key, _ = normalise(sample.client)
-        prefix = prefix_of(family, key)
-        prefixes.append(represented(prefix) if sample.representative else prefix)
+        prefixes.append(prefix_of(family, key))
         numbers.append(number)
     if faults:
         raise invalid(faults)
@@ -120,21 +118,21 @@ def samples_of(
 
 def _checked(
     sample: Sample, regions: dict[str, str], present: set[str], oldest: datetime, newest: datetime
-) -> tuple[Fault | None, str]:
+) -> tuple[BrokenRule | None, str]:
     """What is wrong with a sample against plan and clock, or the region that it is of."""
     if sample.relay is not None and sample.relay not in regions:
-        return Fault("relay", f"there is no relay {sample.relay}"), ""
+        return BrokenRule("relay", f"there is no relay {sample.relay}"), ""
     region = regions[sample.relay] if sample.relay is not None else str(sample.region)
     if region not in present:
-        return Fault("region", f"there is no region {region}"), ""
+        return BrokenRule("region", f"there is no region {region}"), ""
     if sample.at < oldest:
-        return Fault("at", f"is more than {OLDEST_S / 60:.0f} minutes ago"), ""
+        return BrokenRule("at", f"is more than {OLDEST_S / 60:.0f} minutes ago"), ""
     if sample.at > newest:
-        return Fault("at", f"is more than {AHEAD_S:.0f} s in the future"), ""
+        return BrokenRule("at", f"is more than {AHEAD_S:.0f} s in the future"), ""
     return None, region
 
 
-class LatencyQuery(Query):
+class LatencyQuery(QueryParameters):
     """Of whom."""
 
     client: str = Field(min_length=1, max_length=64)
@@ -164,7 +162,7 @@ class LatencyOfClient(Model):
     country: str
     """ISO 3166; empty: not known."""
     learned_at: datetime | None
-    explore: Promise | None
+    explore: ExplorationTarget | None
     """Where allocators may look for better ones; null: nothing is to be found."""
     regions: tuple[LatencyToRegion, ...]
 
@@ -177,7 +175,7 @@ async def _latency(calling: Calling) -> web.Response:
     try:
         family, key, _ = normalise(parse_client(text))
     except ValueError as error:
-        raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
+        raise malformed(f"client: {error}", [BrokenRule("client", str(error))]) from None
     learned, ground = loop.learned, loop.ground
     if learned is None or ground is None:
         raise not_found("nothing has been learned yet")

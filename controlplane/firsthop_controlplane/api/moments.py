@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from sqlalchemy import select
 
 from firsthop_controlplane.deps import Deps
-from firsthop_controlplane.errors import Fault, Unavailable, malformed, not_found
+from firsthop_controlplane.errors import BrokenRule, Unavailable, malformed, not_found
 from firsthop_controlplane.health.relay_history import relays_at
 from firsthop_controlplane.history.guidance_log import PastSnapshot
 from firsthop_controlplane.store.ledger import RevisionRow
@@ -101,7 +101,7 @@ def _time(text: str, now: datetime) -> datetime:
         time = _TIME.validate_python(text)
     except ValidationError:
         rule = "must be a revision's number, or a time with its offset from UTC (RFC 3339)"
-        raise malformed(f"at: {rule}", [Fault("at", rule)]) from None
+        raise malformed(f"at: {rule}", [BrokenRule("at", rule)]) from None
     if time > now:
-        raise malformed("at: lies ahead", [Fault("at", "lies ahead")])
+        raise malformed("at: lies ahead", [BrokenRule("at", "lies ahead")])
     return time

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from firsthop_controlplane.api.operations import Operation, Query
+from firsthop_controlplane.api.operations import Operation, QueryParameters
 from firsthop_controlplane.api.problems import MEDIA_TYPE, SCHEMA
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -91,7 +91,7 @@ def _parameters(operation: Operation) -> Iterable[Json]:
         }
 
 
-def _query_parameters(model: type[Query]) -> Iterable[Json]:
+def _query_parameters(model: type[QueryParameters]) -> Iterable[Json]:
     schema = model.model_json_schema()
     for name, field in schema.get("properties", {}).items():
         parameter = {"name": name, "in": "query", "schema": field}

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from firsthop_controlplane.access.tokens import Principal
 from firsthop_controlplane.api.bodies import check_text, json_object, raw_body, validated
-from firsthop_controlplane.api.problems import REQUEST_ID, Handler, faults
+from firsthop_controlplane.api.problems import REQUEST_ID, faults
 from firsthop_controlplane.configuration.actor import Actor, peer_address
 from firsthop_controlplane.deps import DEPS, Deps
 from firsthop_controlplane.errors import Refused, malformed
@@ -20,13 +21,13 @@ M = TypeVar("M", bound=BaseModel)
 Call = Callable[["Calling"], Awaitable[web.StreamResponse]]
 
 
-class Query(BaseModel):
+class QueryParameters(BaseModel):
     """Query parameters; unknown ones are refused, so that a typing error is seen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Forcing(Query):
+class Forcing(QueryParameters):
     """Of changes that move clients."""
 
     force: bool = False
@@ -48,7 +49,7 @@ class Operation:
     partial: bool = False
     """The body may leave out every field (PATCH)."""
     large: bool = False
-    query: type[Query] = Query
+    query: type[QueryParameters] = QueryParameters
     answer: type[BaseModel] | Mapping[str, Any] | None = None
     status: int = 200
     listed: bool = False
@@ -127,7 +128,7 @@ def _unauthorised(detail: str) -> Refused:
     return Refused(401, "unauthorized", "Unauthorized", detail)
 
 
-def _query(model: type[Query], request: web.Request) -> Query:
+def _query(model: type[QueryParameters], request: web.Request) -> QueryParameters:
     given: dict[str, str] = {}
     for name, value in request.query.items():
         check_text(name + value)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from firsthop_controlplane.api.operations import Query, answer_json
+from firsthop_controlplane.api.operations import QueryParameters, answer_json
 from firsthop_controlplane.errors import malformed
 
 DEFAULT_LIMIT = 1000
@@ -19,7 +19,7 @@ _CURSOR = re.compile(r"[!-~]{1,254}")
 _NUMBER = re.compile(r"\d{1,18}")
 
 
-class Page(Query):
+class Page(QueryParameters):
     """Which part of a list."""
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=10_000)

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from firsthop_controlplane.access.tokens import VIEWERS
 from firsthop_controlplane.api.operations import Calling, Operation, answer
-from firsthop_controlplane.errors import Fault, invalid
+from firsthop_controlplane.errors import BrokenRule, invalid
 from firsthop_steering.feed.demand import DemandReport
 from firsthop_steering.plan.model import Slug
 from firsthop_steering.rtt.samples import parse_prefix
@@ -24,13 +24,13 @@ async def _demand(calling: Calling) -> web.Response:
     off_s = (report.until - deps.now()).total_seconds()
     if abs(off_s) > deps.settings.clock_skew_s:
         rule = f"is {off_s:+.0f} s off our clock; {deps.settings.clock_skew_s:.0f} s are allowed"
-        raise invalid([Fault("until", rule)])
+        raise invalid([BrokenRule("until", rule)])
     for place, each in enumerate(report.answers):
         for text in each.clients:
             try:
                 parse_prefix(text)
             except ValueError as error:
-                raise invalid([Fault(f"answers/{place}/clients", str(error))]) from None
+                raise invalid([BrokenRule(f"answers/{place}/clients", str(error))]) from None
     await deps.planning.take(report)
     return web.Response(status=204)
 

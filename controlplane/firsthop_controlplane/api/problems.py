@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from pydantic import ValidationError
 
-from firsthop_controlplane.errors import Fault, NoLeader, Refused, TooMany, Unavailable
+from firsthop_controlplane.errors import BrokenRule, NoLeader, Refused, TooMany, Unavailable
 from firsthop_controlplane.store.engine import bad_value, unavailable
 
 log = structlog.get_logger(__name__)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:firsthop:problem:"
@@ -45,7 +45,7 @@ SCHEMA: Mapping[str, Any] = {
 }
 
 
-def faults(error: ValidationError, prefix: str = "") -> list[Fault]:
+def faults(error: ValidationError, prefix: str = "") -> list[BrokenRule]:
     """Pydantic's findings as field and rule.
 
     It counts only good items: that a list is too short is no news where its items are at fault.
@@ -53,7 +53,7 @@ def faults(error: ValidationError, prefix: str = "") -> list[Fault]:
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     within = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
     found = [
-        Fault(_path(prefix, each["loc"]), each["msg"].removeprefix("Value error, "))
+        BrokenRule(_path(prefix, each["loc"]), each["msg"].removeprefix("Value error, "))
         for each in errors
         if each["type"] != "too_short" or each["loc"] not in within
     ]
@@ -107,7 +107,7 @@ def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str,
     if bad_value(error):
         log.warning("api.value_refused", path=request.path, error=str(error))
         rule = "the database cannot hold a value of it"
-        return Refused(422, "invalid", "It breaks a rule", rule, [Fault("body", rule)]), {}
+        return Refused(422, "invalid", "It breaks a rule", rule, [BrokenRule("body", rule)]), {}
     if isinstance(error, NoLeader):
         log.warning("api.no_leader", path=request.path, error=str(error))
         detail = "No control plane that leads can be reached now; ask again, here or elsewhere."
@@ -144,5 +144,5 @@ def _answer(error: Exception, request: web.Request) -> web.Response:
     return problem(refused, request, headers)
 
 
-def unknown(names: Iterable[str], what: str) -> list[Fault]:
-    return [Fault(name, f"is no {what}") for name in names]
+def unknown(names: Iterable[str], what: str) -> list[BrokenRule]:
+    return [BrokenRule(name, f"is no {what}") for name in names]

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.resources import slug
 from firsthop_controlplane.configuration.registrations import check_room, enter, refuse
-from firsthop_controlplane.errors import Fault, Refused, TooMany, not_found
+from firsthop_controlplane.errors import BrokenRule, Refused, TooMany, not_found
 from firsthop_controlplane.store.configuration import TRANSCEIVERS
 from firsthop_controlplane.store.tables import TransceiverRow
 from firsthop_steering.plan.model import Transceiver
@@ -51,7 +51,7 @@ def check_region(calling: Calling, region: str) -> None:
     if scope != region:
         rule = f"this token is for transceiver region {scope}"
         detail = f"region: {rule}"
-        raise Refused(403, "forbidden", "Forbidden", detail, [Fault("region", rule)])
+        raise Refused(403, "forbidden", "Forbidden", detail, [BrokenRule("region", rule)])
 
 
 def _told_by_plan(calling: Calling, name: str, given: Registration) -> Transceiver | None:

@@ -18,7 +18,7 @@ from firsthop_controlplane.api.bodies import validated
 from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Forcing, Operation, answer
 from firsthop_controlplane.api.pages import Page, after_name, page_of
-from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
+from firsthop_controlplane.errors import BrokenRule, conflict, invalid, not_found
 from firsthop_controlplane.store import configuration
 from firsthop_controlplane.store.configuration import Collection
 from firsthop_controlplane.store.tables import Configured
@@ -112,7 +112,7 @@ RESOURCES = (
 def merged(model: type[BaseModel], present: BaseModel, patch: dict[str, Any], key: str) -> Any:
     """The object with a patch laid over it: inner objects field by field, null as a value."""
     if key in patch and patch[key] != getattr(present, key):
-        raise invalid([Fault(key, "cannot be changed: make a new one")])
+        raise invalid([BrokenRule(key, "cannot be changed: make a new one")])
     return validated(model, _overlaid(present.model_dump(mode="json"), patch))
 
 
@@ -146,7 +146,7 @@ def _creator(resource: Resource) -> Any:
 
         async def add(session: AsyncSession) -> Configured:
             if await session.get(resource.collection.row, identity) is not None:
-                fault = Fault(resource.key, "is taken")
+                fault = BrokenRule(resource.key, "is taken")
                 raise conflict(f"there is a {resource.noun} {identity} already", [fault])
             row = resource.collection.new(value)
             session.add(row)

@@ -14,7 +14,7 @@ from pydantic import Field
 from firsthop_controlplane.access.tokens import VIEWERS
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.steering import find_service, no_geo_data
-from firsthop_controlplane.errors import Fault, Unavailable, invalid
+from firsthop_controlplane.errors import BrokenRule, Unavailable, invalid
 from firsthop_steering.decision.topology import parse_client
 from firsthop_steering.plan.document import Document, problems_in
 from firsthop_steering.plan.model import Slug
@@ -22,7 +22,7 @@ from firsthop_steering.whatif.simulate import taken_as_lost
 from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
 
-MOST_CLIENTS = 100_000
+MAX_CLIENTS = 100_000
 
 
 class Supposed(Model):
@@ -36,7 +36,7 @@ class Supposed(Model):
     service: str | None = Field(default=None, min_length=1, max_length=254)
     """A service's id, or its name; null: each."""
     clients: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
-        default=None, min_length=1, max_length=MOST_CLIENTS
+        default=None, min_length=1, max_length=MAX_CLIENTS
     )
     """Addresses, or prefixes by their first address, which count once each; null: every address
     that has a place. An empty list would find that nothing moves, and is refused."""
@@ -65,9 +65,9 @@ async def _simulate(calling: Calling) -> web.Response:
     if supposed.clients is not None:
         clients = await asyncio.to_thread(lambda texts: [*_clients(texts)], supposed.clients)
     faults = [
-        *(Fault(each.field, each.rule) for each in problems_in(then.document)),
+        *(BrokenRule(each.field, each.rule) for each in problems_in(then.document)),
         *_unknown(supposed, then.document),
-        *(each for each in clients or () if isinstance(each, Fault)),
+        *(each for each in clients or () if isinstance(each, BrokenRule)),
     ]
     if faults:
         raise invalid(faults)
@@ -80,22 +80,22 @@ async def _simulate(calling: Calling) -> web.Response:
     effects = await deps.foresight.simulate(
         was,
         replace(was, plan=then, status=lost),
-        None if clients is None else [each for each in clients if not isinstance(each, Fault)],
+        None if clients is None else [each for each in clients if not isinstance(each, BrokenRule)],
         service=name,
     )
     return answer(Foreseen(plan=present.number, status=was.status.number, effects=effects))
 
 
-def _clients(texts: Iterable[str]) -> Iterator[IPv4Address | IPv6Address | Fault]:
+def _clients(texts: Iterable[str]) -> Iterator[IPv4Address | IPv6Address | BrokenRule]:
     """Each client, or what is wrong with it."""
     for place, text in enumerate(texts):
         try:
             yield parse_client(text)
         except ValueError as error:
-            yield Fault(f"clients/{place}", str(error))
+            yield BrokenRule(f"clients/{place}", str(error))
 
 
-def _unknown(supposed: Supposed, document: Document) -> Iterator[Fault]:
+def _unknown(supposed: Supposed, document: Document) -> Iterator[BrokenRule]:
     """What is taken as lost must be there to lose."""
     regions = {each.id for each in document.regions}
     relays = {each.id for each in document.relays}
@@ -105,7 +105,7 @@ def _unknown(supposed: Supposed, document: Document) -> Iterator[Fault]:
     ):
         for place, name in enumerate(names):
             if name not in known:
-                yield Fault(f"{field}/{place}", f"names no {field[5:-1]}: {name}")
+                yield BrokenRule(f"{field}/{place}", f"names no {field[5:-1]}: {name}")
 
 
 OPERATIONS = (

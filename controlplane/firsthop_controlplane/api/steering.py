@@ -14,10 +14,16 @@ from pydantic import AwareDatetime, Field
 
 from firsthop_controlplane.access.tokens import VIEWERS
 from firsthop_controlplane.api.moments import Moment, moment
-from firsthop_controlplane.api.operations import Calling, Operation, Query, answer, answer_json
+from firsthop_controlplane.api.operations import (
+    Calling,
+    Operation,
+    QueryParameters,
+    answer,
+    answer_json,
+)
 from firsthop_controlplane.configuration.situation import Situation
 from firsthop_controlplane.deps import Deps
-from firsthop_controlplane.errors import Fault, Refused, Unavailable, malformed, not_found
+from firsthop_controlplane.errors import BrokenRule, Refused, Unavailable, malformed, not_found
 from firsthop_steering.decision.fairness_now import endangered
 from firsthop_steering.feed.reports import RelayReport, TransceiverReport
 from firsthop_steering.feed.snapshot import Status
@@ -27,7 +33,7 @@ from firsthop_zones.model import Model
 from firsthop_zones.rdata import domain_name
 
 
-class ExplainQuery(Query):
+class ExplainQuery(QueryParameters):
     """Whose question is to be explained."""
 
     service: str = Field(min_length=1, max_length=254)
@@ -159,7 +165,7 @@ async def _explained(calling: Calling, situation: Situation) -> dict[str, Any]:
     try:
         said = await asyncio.to_thread(explain, situation, service.id, query.client, query.vantage)
     except ValueError as error:
-        raise malformed(f"client: {error}", [Fault("client", str(error))]) from None
+        raise malformed(f"client: {error}", [BrokenRule("client", str(error))]) from None
     return dict(said)
 
 
@@ -180,7 +186,7 @@ def _check_wanted(document: Document, service: Service, want: str) -> None:
     regions = document.regions if service.pool == "relays" else document.transceiver_regions
     if want not in {each.id for each in regions}:
         rule = f"names no region of the pool of {service.id}"
-        raise malformed(f"want: {rule}", [Fault("want", rule)])
+        raise malformed(f"want: {rule}", [BrokenRule("want", rule)])
 
 
 def no_geo_data() -> Refused:

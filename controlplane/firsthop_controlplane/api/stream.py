@@ -15,9 +15,9 @@ from aiohttp import web
 from pydantic import Field
 
 from firsthop_controlplane.access.tokens import REPLICAS
-from firsthop_controlplane.api.operations import Calling, Operation, Query
+from firsthop_controlplane.api.operations import Calling, Operation, QueryParameters
 from firsthop_controlplane.errors import NoLeader
-from firsthop_controlplane.feed.feed import Held, Subscription
+from firsthop_controlplane.feed.feed import ReaderState, Subscription
 
 log = structlog.get_logger(__name__)
 READERS = REPLICAS | {"edge"}
@@ -25,7 +25,7 @@ MEDIA_TYPE = "application/x-ndjson"
 _HIGHEST = 2**63 - 1
 
 
-class StreamQuery(Query):
+class StreamQuery(QueryParameters):
     """What the edge holds already: those are not sent again."""
 
     lineage: str | None = Field(default=None, max_length=64)
@@ -40,10 +40,10 @@ class StreamQuery(Query):
     deltas: bool = False
     """Send what changed since the status before, where the reader is not too far behind."""
 
-    def held(self) -> Held:
+    def held(self) -> ReaderState:
         kinds = ("plan", "status", "keys", "prices", "latency")
         numbers = {kind: getattr(self, kind) for kind in kinds}
-        return Held(self.lineage, {k: n for k, n in numbers.items() if n is not None})  # type: ignore[misc]
+        return ReaderState(self.lineage, {k: n for k, n in numbers.items() if n is not None})  # type: ignore[misc]
 
 
 async def _stream(calling: Calling) -> web.StreamResponse:

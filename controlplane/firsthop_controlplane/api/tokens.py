@@ -22,7 +22,7 @@ from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.pages import Page, after_name, page_of
 from firsthop_controlplane.api.resources import merged, slug
 from firsthop_controlplane.configuration.revisions import lock
-from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
+from firsthop_controlplane.errors import BrokenRule, conflict, invalid, not_found
 from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_zones.model import Model
 
@@ -51,7 +51,7 @@ def _shown(row: TokenRow) -> web.Response:
 async def _unique_name(session: AsyncSession, name: str, but: str = "") -> None:
     query = select(TokenRow).where(TokenRow.name == name, TokenRow.id != but)
     if await session.scalar(query) is not None:
-        raise conflict(f"there is a token {name} already", [Fault("name", "is taken")])
+        raise conflict(f"there is a token {name} already", [BrokenRule("name", "is taken")])
 
 
 async def _an_admin_stays(session: AsyncSession, calling: Calling) -> None:
@@ -79,7 +79,7 @@ async def _create(calling: Calling) -> web.Response:
     draft, secret = calling.read(TokenDraft), new_secret()
     now = calling.deps.now()
     if draft.expires_at is not None and draft.expires_at <= now:
-        raise invalid([Fault("expires_at", "lies in the past")])
+        raise invalid([BrokenRule("expires_at", "lies in the past")])
     async with calling.deps.revisions.session() as session, session.begin():
         await lock(session)
         await _unique_name(session, draft.name)

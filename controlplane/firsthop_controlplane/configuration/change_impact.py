@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
 from firsthop_controlplane.configuration.situation import Situation
-from firsthop_controlplane.errors import Fault, Refused
+from firsthop_controlplane.errors import BrokenRule, Refused
 from firsthop_controlplane.feed.feed import Feed
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.document import Document
@@ -21,7 +21,7 @@ _STEERS = ("regions", "relays", "transceiver_regions", "transceivers", "services
 _MOVES_TOLD = 3
 
 
-Clients = Sequence[IPv4Address | IPv6Address] | None
+SimulatedClients = Sequence[IPv4Address | IPv6Address] | None
 
 
 class Explain(Protocol):
@@ -47,7 +47,7 @@ class Explain(Protocol):
         self,
         before: Situation,
         after: Situation,
-        clients: Clients = None,
+        clients: SimulatedClients = None,
         *,
         service: str | None = None,
     ) -> tuple[Simulation, ...]:
@@ -60,7 +60,7 @@ class Explain(Protocol):
         """The same of each service whose clients may move at all."""
 
 
-class Foresight:
+class ChangeImpact:
     """Compares documents under the status of now."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Foresight:
         return await asyncio.to_thread(self._explain.changes, was, then)
 
     async def simulate(
-        self, before: Situation, after: Situation, clients: Clients, *, service: str | None
+        self, before: Situation, after: Situation, clients: SimulatedClients, *, service: str | None
     ) -> tuple[Simulation, ...]:
         """As `Explain.effects`, one at a time: each may keep a core busy for seconds."""
         if self._explain is None:
@@ -126,7 +126,7 @@ class Foresight:
         """Raises Refused (409) when more clients of a service would move than the guard allows."""
         beyond = [each for each in effects or () if each.upset > self._guard_share]
         if beyond:
-            rules = [Fault(f"services/{each.service}", _rule(each)) for each in beyond]
+            rules = [BrokenRule(f"services/{each.service}", _rule(each)) for each in beyond]
             detail = (
                 f"{rules[0].field}: {rules[0].rule}; the guard allows {self._guard_share:.0%}. "
                 "Nothing was changed; send force if it is meant."

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from firsthop_controlplane.errors import Fault
+from firsthop_controlplane.errors import BrokenRule
 from firsthop_controlplane.store.configuration import COLLECTIONS, ZONES
 from firsthop_steering.plan.document import Document
 from firsthop_zones.model import Model
@@ -79,7 +79,7 @@ def _json(value: Model | None) -> Values | None:
     return value.model_dump(mode="json", exclude={"records"})
 
 
-def repeated_records(document: Document) -> Iterator[Fault]:
+def repeated_records(document: Document) -> Iterator[BrokenRule]:
     """Records that are there twice, however they are written: an RRset is a set (RFC 2181 §5)."""
     for zone in document.zones:
         times = Counter((record.owner, record.parsed) for record in zone.records)
@@ -87,7 +87,7 @@ def repeated_records(document: Document) -> Iterator[Fault]:
             continue
         for record in zone.records:
             if times.pop((record.owner, record.parsed), 1) > 1:
-                yield Fault(
+                yield BrokenRule(
                     f"zones/{zone.apex}/records/{record.owner}/{record.type}",
                     f"an RRset is a set (RFC 2181 §5): {record.rdata} is there more than once",
                 )

@@ -8,12 +8,12 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from firsthop_controlplane.configuration import wire_ids
-from firsthop_controlplane.errors import Fault, Refused, conflict, invalid
+from firsthop_controlplane.errors import BrokenRule, Refused, conflict, invalid
 from firsthop_controlplane.store.configuration import TRANSCEIVER_REGIONS, TRANSCEIVERS
 from firsthop_controlplane.store.tables import TransceiverRegionRow, TransceiverRow
 from firsthop_steering.plan.model import Transceiver, TransceiverRegion
-from firsthop_steering.plan.registration import MOST_REGISTERED, Registration, entered, problems_of
-from firsthop_zones.faults import Problem
+from firsthop_steering.plan.registration import MAX_REGISTERED, Registration, entered, problems_of
+from firsthop_zones.faults import DocumentFault
 
 
 async def enter(session: AsyncSession, name: str, given: Registration) -> TransceiverRow:
@@ -48,19 +48,19 @@ async def enter(session: AsyncSession, name: str, given: Registration) -> Transc
 
 def check_room(region: str, registered: int) -> None:
     """Raises Refused (409) where a region holds as many as it may."""
-    if registered >= MOST_REGISTERED:
-        rule = f"{region} has {MOST_REGISTERED} registered transceivers, the most"
-        raise conflict(f"there is no room: {rule}", [Fault("region", rule)])
+    if registered >= MAX_REGISTERED:
+        rule = f"{region} has {MAX_REGISTERED} registered transceivers, the most"
+        raise conflict(f"there is no room: {rule}", [BrokenRule("region", rule)])
 
 
 def no_region(name: str) -> Refused:
     """422: the region of the token is gone, or never was."""
-    return invalid([Fault("region", f"names no transceiver region: {name}")])
+    return invalid([BrokenRule("region", f"names no transceiver region: {name}")])
 
 
-def refuse(problems: Iterable[Problem], present: Transceiver | None) -> None:
+def refuse(problems: Iterable[DocumentFault], present: Transceiver | None) -> None:
     """Raises Refused where there are problems: 409 if it contradicts what is there, else 422."""
-    faults = [Fault(each.field, each.rule) for each in problems]
+    faults = [BrokenRule(each.field, each.rule) for each in problems]
     if not faults:
         return
     if faults[0].field == "id":

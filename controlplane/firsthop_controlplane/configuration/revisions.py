@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane.configuration import wire_ids
 from firsthop_controlplane.configuration.actor import Actor
-from firsthop_controlplane.configuration.change_impact import Foresight
+from firsthop_controlplane.configuration.change_impact import ChangeImpact
 from firsthop_controlplane.configuration.differences import (
     Difference,
     differences,
     repeated_records,
     summary,
 )
-from firsthop_controlplane.errors import Fault, conflict, invalid, not_found
+from firsthop_controlplane.errors import BrokenRule, conflict, invalid, not_found
 from firsthop_controlplane.store.configuration import (
     TRANSCEIVER_REGIONS,
     TRANSCEIVERS,
@@ -42,11 +42,11 @@ CHANGE_LOCK = 0x6669727374686F70  # "firsthop"
 MESSAGE_LIMIT = 1000
 
 T = TypeVar("T")
-Operation = Callable[[AsyncSession], Awaitable[T]]
+ChangeOperation = Callable[[AsyncSession], Awaitable[T]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[T]):
+class ChangeOutcome(Generic[T]):
     """What a change did; `revision` is None when nothing changed, or nothing was to be kept."""
 
     value: T
@@ -61,7 +61,7 @@ class Revisions:
     """The history of one store."""
 
     def __init__(
-        self, engine: AsyncEngine, now: Callable[[], datetime], foresight: Foresight
+        self, engine: AsyncEngine, now: Callable[[], datetime], foresight: ChangeImpact
     ) -> None:
         self._engine = engine
         self._now = now
@@ -73,14 +73,14 @@ class Revisions:
 
     async def change(
         self,
-        operation: Operation[T],
+        operation: ChangeOperation[T],
         actor: Actor,
         *,
         message: str = "",
         dry_run: bool = False,
         removes: bool = False,
         force: bool = False,
-    ) -> Outcome[T]:
+    ) -> ChangeOutcome[T]:
         """Run `operation` on the tables and keep what it did as a revision.
 
         Raises Refused: 422 with every broken rule; 409 when the operation `removes` something and
@@ -100,14 +100,14 @@ class Revisions:
             if not changes or dry_run:
                 session.expunge_all()  # what the caller holds stays readable
                 await transaction.rollback()
-                return Outcome(value, changes, None, after, effects)
+                return ChangeOutcome(value, changes, None, after, effects)
             if not force:
                 self._foresight.guard(effects)
             at = self._now()
             session.add(_revision(parent, actor, message or summary(changes), after, at))
             await _add_audit(session, changes, actor, parent + 1, at)
             await notify(session, "revision")
-        return Outcome(value, changes, parent + 1, after, effects)
+        return ChangeOutcome(value, changes, parent + 1, after, effects)
 
     async def apply(
         self,
@@ -118,7 +118,7 @@ class Revisions:
         dry_run: bool = False,
         force: bool = False,
         base: Callable[[int], None] | None = None,
-    ) -> Outcome[None]:
+    ) -> ChangeOutcome[None]:
         """Make the configuration `target`, whole.
 
         `base` is given the newest revision's number and raises Refused if `target` was not made
@@ -132,7 +132,9 @@ class Revisions:
 
         return await self.change(replace, actor, message=message, dry_run=dry_run, force=force)
 
-    async def restore(self, number: int, actor: Actor, *, force: bool = False) -> Outcome[None]:
+    async def restore(
+        self, number: int, actor: Actor, *, force: bool = False
+    ) -> ChangeOutcome[None]:
         """Make the configuration what it was at revision `number`; wire ids stay what they are."""
 
         async def replace(session: AsyncSession) -> None:
@@ -175,7 +177,7 @@ def _stamp(session: AsyncSession, number: int) -> None:
             row.version = number
 
 
-async def _flushed(session: AsyncSession, before: Document, faults: list[Fault]) -> Document:
+async def _flushed(session: AsyncSession, before: Document, faults: list[BrokenRule]) -> Document:
     """The document after the change, as the database has it."""
     if faults:
         raise invalid(faults)
@@ -186,8 +188,8 @@ async def _flushed(session: AsyncSession, before: Document, faults: list[Fault])
     return await load_document(session, before)
 
 
-def _check(before: Document, after: Document, faults: list[Fault], *, removes: bool) -> None:
-    problems = [Fault(problem.field, problem.rule) for problem in problems_in(after)]
+def _check(before: Document, after: Document, faults: list[BrokenRule], *, removes: bool) -> None:
+    problems = [BrokenRule(problem.field, problem.rule) for problem in problems_in(after)]
     if problems and removes:
         users = sorted({"/".join(fault.field.split("/")[:2]) for fault in problems})
         raise conflict(f"it is in use by {', '.join(users)}", problems)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from firsthop_controlplane.errors import Fault, conflict
+from firsthop_controlplane.errors import BrokenRule, conflict
 from firsthop_controlplane.store.tables import TransceiverRegionRow, TransceiverRow, WireIdRow
 from firsthop_steering.plan.document import Document
 
@@ -23,10 +23,10 @@ _KINDS: dict[type, str] = {
 }
 
 
-async def assign(session: AsyncSession) -> list[Fault]:
+async def assign(session: AsyncSession) -> list[BrokenRule]:
     """Give new rows their ids and write all new ids down; faults for those of another owner."""
     faults = [
-        Fault(f"{_KINDS[type(row)]}/{row.id}/wire_id", "cannot be taken away")
+        BrokenRule(f"{_KINDS[type(row)]}/{row.id}/wire_id", "cannot be taken away")
         for row in session.dirty
         if type(row) in _KINDS and row.wire_id is None
     ]
@@ -39,7 +39,7 @@ async def assign(session: AsyncSession) -> list[Fault]:
 
 async def _assign_one(
     session: AsyncSession, kind: str, row: TransceiverRegionRow | TransceiverRow
-) -> list[Fault]:
+) -> list[BrokenRule]:
     owners = {each.number: each.owner for each in await _given(session, kind)}
     if row.wire_id is None:
         row.wire_id = _draw(kind, owners.keys())
@@ -47,7 +47,7 @@ async def _assign_one(
         if owners[row.wire_id] == row.id:
             return []
         rule = f"{row.wire_id} was {owners[row.wire_id]}'s, and wire ids are never reused"
-        return [Fault(f"{kind}/{row.id}/wire_id", rule)]
+        return [BrokenRule(f"{kind}/{row.id}/wire_id", rule)]
     session.add(WireIdRow(kind=kind, number=row.wire_id, owner=row.id))
     return []
 
@@ -73,11 +73,11 @@ def _draw(kind: str, taken: object) -> int:
     return secrets.choice(free)
 
 
-def changed(before: Document, after: Document) -> Iterator[Fault]:
+def changed(before: Document, after: Document) -> Iterator[BrokenRule]:
     """Faults for objects whose id is no longer what it was."""
     for kind in _KINDS.values():
         was = {each.id: each.wire_id for each in getattr(before, kind)}
         for each in getattr(after, kind):
             if was.get(each.id, each.wire_id) != each.wire_id:
                 rule = f"cannot be changed: credentials in use name {was[each.id]}"
-                yield Fault(f"{kind}/{each.id}/wire_id", rule)
+                yield BrokenRule(f"{kind}/{each.id}/wire_id", rule)

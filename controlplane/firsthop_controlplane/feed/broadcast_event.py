@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Bell:
+class BroadcastEvent:
     """Rung when something may have changed; whoever heard it looks for himself."""
 
     def __init__(self) -> None:

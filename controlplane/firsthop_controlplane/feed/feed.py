@@ -15,24 +15,24 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop_controlplane.feed.broadcast_event import Bell
+from firsthop_controlplane.feed.broadcast_event import BroadcastEvent
 from firsthop_steering.feed.deltas import delta_between
 from firsthop_steering.feed.guidance import Guidance
 from firsthop_steering.feed.snapshot import (
     KeySet,
-    Kind,
     Latency,
     Plan,
     Prices,
     Snapshot,
+    SnapshotKind,
     Status,
     kind_of,
     seal,
 )
 
-ORDER: tuple[Kind, ...] = ("plan", "keys", "status", "prices", "latency")
+ORDER: tuple[SnapshotKind, ...] = ("plan", "keys", "status", "prices", "latency")
 """A status without its plan says nothing, so plans go first; last what is large, and waits."""
-ASKED_FOR: frozenset[Kind] = frozenset({"prices", "latency"})
+ASKED_FOR: frozenset[SnapshotKind] = frozenset({"prices", "latency"})
 """Sent only to readers that ask for them: those of older releases refuse what they do not know."""
 RECENT = 32
 """Statuses of which readers may be told by a delta; who is further behind gets a whole one."""
@@ -41,11 +41,11 @@ WHOLE_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ReaderState:
     """What a reader has already: numbers of one lineage."""
 
     lineage: str | None = None
-    numbers: Mapping[Kind, int] | None = None
+    numbers: Mapping[SnapshotKind, int] | None = None
 
 
 class Feed:
@@ -53,8 +53,8 @@ class Feed:
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
-        self._current: dict[Kind, Snapshot] = {}
-        self._lines: dict[Kind, bytes] = {}
+        self._current: dict[SnapshotKind, Snapshot] = {}
+        self._lines: dict[SnapshotKind, bytes] = {}
         """Of what is present; sealed when somebody is to have it."""
         self._recent: deque[Status] = deque(maxlen=RECENT)
         """Before the present one."""
@@ -63,7 +63,7 @@ class Feed:
         self._readers: set[Subscription] = set()
         self._opened = 0
         self._closed = False
-        self.published = Bell()
+        self.published = BroadcastEvent()
         """Rung with every snapshot, for those in this process."""
 
     @property
@@ -118,11 +118,11 @@ class Feed:
             reader.wake()
         self.published.ring()
 
-    def present(self, kind: Kind) -> Snapshot | None:
+    def present(self, kind: SnapshotKind) -> Snapshot | None:
         """The newest of this kind."""
         return self._current.get(kind)
 
-    def line(self, kind: Kind) -> bytes:
+    def line(self, kind: SnapshotKind) -> bytes:
         """The present one of this kind, sealed."""
         line = self._lines.get(kind)
         if line is None:
@@ -142,7 +142,7 @@ class Feed:
 
     @contextmanager
     def subscribe(
-        self, held: Held, *, deltas: bool = False, kinds: Container[str] = ()
+        self, held: ReaderState, *, deltas: bool = False, kinds: Container[str] = ()
     ) -> Iterator[Subscription]:
         """A reader that is first told what it does not hold; of `ASKED_FOR` it takes `kinds`."""
         self._opened += 1
@@ -169,7 +169,13 @@ class Subscription:
     """One reader: what it was told last, and so what it is to be told next."""
 
     def __init__(
-        self, feed: Feed, held: Held, kinds: Sequence[Kind], *, deltas: bool, deltas_sent: int
+        self,
+        feed: Feed,
+        held: ReaderState,
+        kinds: Sequence[SnapshotKind],
+        *,
+        deltas: bool,
+        deltas_sent: int,
     ) -> None:
         self._feed = feed
         self._kinds = kinds
@@ -205,7 +211,7 @@ class Subscription:
         self._wake.clear()
         return b"".join(self._line(kind) for kind in self._kinds)
 
-    def _line(self, kind: Kind) -> bytes:
+    def _line(self, kind: SnapshotKind) -> bytes:
         """What brings the reader to the present one of this kind; empty if it is there."""
         snapshot = self._feed.present(kind)
         if snapshot is None:

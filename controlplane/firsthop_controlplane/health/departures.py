@@ -13,7 +13,7 @@ from firsthop_controlplane.configuration.actor import Actor
 from firsthop_controlplane.configuration.revisions import Revisions
 from firsthop_controlplane.errors import Refused
 from firsthop_controlplane.feed.feed import Feed
-from firsthop_controlplane.health.health_state import Observations
+from firsthop_controlplane.health.health_state import HealthState
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.tables import TransceiverRow
 
@@ -29,7 +29,7 @@ class Departures:
         self,
         revisions: Revisions,
         feed: Feed,
-        observations: Callable[[], Observations],
+        observations: Callable[[], HealthState],
         *,
         may_remove: Callable[[], bool],
         now: Callable[[], datetime],

@@ -11,7 +11,7 @@ from firsthop_steering.plan.model import Relay, Transceiver
 
 
 @dataclass(slots=True)
-class Guard:
+class DepoolGuard:
     """Keeps in mind since when those are measured down that have not turned."""
 
     of: str

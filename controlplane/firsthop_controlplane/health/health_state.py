@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from firsthop_controlplane.health.last_reports import Heard, Hearing
-from firsthop_controlplane.health.recheck import Nudges
-from firsthop_controlplane.health.transceiver_health import Attendance
-from firsthop_controlplane.health.verdict import Standing
-from firsthop_controlplane.health.verdicts import Judgement, Opinion
+from firsthop_controlplane.health.last_reports import LastReports, Received
+from firsthop_controlplane.health.recheck import RecheckRequests
+from firsthop_controlplane.health.transceiver_health import TransceiverHealth
+from firsthop_controlplane.health.verdict import Verdict
+from firsthop_controlplane.health.verdicts import Opinion, Verdicts
 from firsthop_steering.feed.reports import ProbeReport, RelayReport
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.health.slow_start import share
@@ -25,19 +25,19 @@ _NONE = timedelta(0)
 
 
 @dataclass(slots=True)
-class Observations:
+class HealthState:
     """Everything heard since the start, on top of the standings that the run before left."""
 
-    judgement: Judgement
+    judgement: Verdicts
     started_at: datetime
     report_stale_after_s: float
     settle_s: float
-    standings: dict[str, Standing] = field(default_factory=dict)
-    hearing: Hearing[RelayReport] = field(init=False)
+    standings: dict[str, Verdict] = field(default_factory=dict)
+    hearing: LastReports[RelayReport] = field(init=False)
     """Agents."""
-    attendance: Attendance = field(init=False)
+    attendance: TransceiverHealth = field(init=False)
     """Transceivers."""
-    nudges: Nudges = field(default_factory=Nudges)
+    nudges: RecheckRequests = field(default_factory=RecheckRequests)
     _reported: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _inherited: set[str] = field(default_factory=set)
     _returned: dict[str, datetime] = field(default_factory=dict)
@@ -45,18 +45,18 @@ class Observations:
     _evaluated_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        self.hearing = Hearing(self.started_at, self.report_stale_after_s)
-        self.attendance = Attendance(
+        self.hearing = LastReports(self.started_at, self.report_stale_after_s)
+        self.attendance = TransceiverHealth(
             self.started_at, self.report_stale_after_s, self.judgement.shares
         )
 
     @property
-    def heard(self) -> dict[str, Heard[RelayReport]]:
+    def heard(self) -> dict[str, Received[RelayReport]]:
         """Each agent's last report."""
         return self.hearing.heard
 
     def inherit(
-        self, standings: Mapping[str, Standing], heard: Mapping[str, Heard[RelayReport]]
+        self, standings: Mapping[str, Verdict], heard: Mapping[str, Received[RelayReport]]
     ) -> None:
         """Go on where the run before ended."""
         self.standings.update(standings)
@@ -123,12 +123,12 @@ class Observations:
         verdict, reason, families = opinion
         standing = self.standings.get(name)
         if standing is None or standing.verdict != verdict:
-            self.standings[name] = Standing(verdict, now, reason, families)
+            self.standings[name] = Verdict(verdict, now, reason, families)
             if verdict == "up" and standing is not None and standing.verdict == "down":
                 self._returned[name] = now
             return True
         if (standing.reason, standing.families) != (reason, families):
-            self.standings[name] = Standing(verdict, standing.since, reason, families)
+            self.standings[name] = Verdict(verdict, standing.since, reason, families)
         return False
 
     def _follow_clock(self, now: datetime) -> None:

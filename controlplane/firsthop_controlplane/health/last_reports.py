@@ -18,19 +18,19 @@ _NONE = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard(Generic[R]):
+class Received(Generic[R]):
     """A machine's last report, and when it came by our clock."""
 
     report: R
     received_at: datetime
 
 
-class Hearing(Generic[R]):
+class LastReports(Generic[R]):
     """The last report of each machine of one kind."""
 
     def __init__(self, started_at: datetime, stale_after_s: float) -> None:
         """A report counts for `stale_after_s`. Nobody is silent for longer than we listen."""
-        self.heard: dict[str, Heard[R]] = {}
+        self.heard: dict[str, Received[R]] = {}
         self._started_at = started_at
         self._stale_after = timedelta(seconds=stale_after_s)
         self._looked_at: datetime | None = None
@@ -45,7 +45,7 @@ class Hearing(Generic[R]):
             before = (last.report.sequence, last.report.sent_at)
             if report.sequence <= before[0] and report.sent_at <= before[1]:
                 return False
-        self.heard[name] = Heard(report, now)
+        self.heard[name] = Received(report, now)
         return True
 
     def forget_all_but(self, present: Container[str]) -> None:
@@ -74,7 +74,7 @@ class Hearing(Generic[R]):
         """Whether a machine that was heard has spoken to us, and not only to who led before."""
         return self.heard[name].received_at >= self._started_at
 
-    def fresh(self, name: str, now: datetime) -> Heard[R] | None:
+    def fresh(self, name: str, now: datetime) -> Received[R] | None:
         """The word that counts: for a while, and that it goes down until it has."""
         heard = self.heard.get(name)
         if heard is None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 SILENT_AFTER_S = 6.0
 """Three reports that did not come (agents report every 2 s)."""
-LEAST_PAUSE_S = 5.0
+MIN_PAUSE_S = 5.0
 """Between two nudges of one relay: an agent that flaps must not make all probers storm it."""
 
 
 @dataclass(slots=True)
-class Nudges:
+class RecheckRequests:
     """The numbers since a leader began: milliseconds since 1970, so a new leader's are others."""
 
     numbers: dict[str, int] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Nudges:
 
     def nudge(self, relay: str, now: float) -> None:
         """Have `relay` checked now; if that was asked for a moment ago, when the pause is over."""
-        if abs(now - self._raised_at.get(relay, -LEAST_PAUSE_S)) < LEAST_PAUSE_S:
+        if abs(now - self._raised_at.get(relay, -MIN_PAUSE_S)) < MIN_PAUSE_S:
             self._owed.add(relay)
             return
         self._owed.discard(relay)

@@ -19,14 +19,14 @@ from firsthop_controlplane.store.ledger import RelayPastRow
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 
 FORGET_EVERY = timedelta(hours=1)
-MOST_PENDING = 10_000
+MAX_PENDING = 10_000
 """Changes that wait for a database that is away; of more the oldest are lost."""
 _NOT_KEPT = {"sessions", "load", "reported_at"}
 _ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RelayChange:
     """What a relay is from a moment on; None: it is no longer there."""
 
     relay: str
@@ -43,7 +43,7 @@ class Past:
         self._keep = keep
         self._noted: dict[str, RelayStatus] = {}
         self._forgot_at: datetime | None = None
-        self.pending: tuple[Change, ...] = ()
+        self.pending: tuple[RelayChange, ...] = ()
         """Not yet in the store."""
 
     def note(self, status: Status, *, local: bool) -> None:
@@ -56,8 +56,8 @@ class Past:
         ]
         changed += [(name, None) for name in old.keys() - new.keys()]
         at, number = status.created_at, status.number
-        found = (Change(name, at, number, each) for name, each in changed)
-        self.pending = (*self.pending, *found)[-MOST_PENDING:]
+        found = (RelayChange(name, at, number, each) for name, each in changed)
+        self.pending = (*self.pending, *found)[-MAX_PENDING:]
         for name, each in changed:
             if each is None:
                 del self._noted[name]
@@ -70,7 +70,9 @@ class Past:
         self._noted = {row.relay: _read(row) for row in newest if row.status is not None}
         self.pending = ()
 
-    async def write(self, session: AsyncSession, changes: Sequence[Change], now: datetime) -> None:
+    async def write(
+        self, session: AsyncSession, changes: Sequence[RelayChange], now: datetime
+    ) -> None:
         """Write `changes`, and once an hour forget what is too old."""
         for start in range(0, len(changes), _ROWS_AT_ONCE):
             rows = [_row(each) for each in changes[start : start + _ROWS_AT_ONCE]]
@@ -79,7 +81,7 @@ class Past:
             await forget(session, now - self._keep)
             self._forgot_at = now
 
-    def written(self, changes: Sequence[Change]) -> None:
+    def written(self, changes: Sequence[RelayChange]) -> None:
         """They are in the store."""
         done = set(map(id, changes))
         self.pending = tuple(each for each in self.pending if id(each) not in done)
@@ -122,7 +124,7 @@ async def _standing(session: AsyncSession, at: datetime | None) -> Sequence[Rela
     return (await session.scalars(query)).all()
 
 
-def _row(change: Change) -> dict[str, object]:
+def _row(change: RelayChange) -> dict[str, object]:
     status = change.status
     kept = None if status is None else status.model_dump(
         mode="json", exclude_defaults=True, exclude=_NOT_KEPT

@@ -8,14 +8,14 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from firsthop_controlplane.health.last_reports import Heard
-from firsthop_controlplane.health.verdict import Standing
+from firsthop_controlplane.health.last_reports import Received
+from firsthop_controlplane.health.verdict import Verdict
 from firsthop_controlplane.store.ledger import RelayStatusRow, TransceiverStatusRow, VerdictRow
 from firsthop_steering.feed.reports import TransceiverReport
 
 ROWS_AT_ONCE = 1000
 """A statement has at most 32,767 parameters."""
-Attended = dict[str, tuple[Heard[TransceiverReport], Standing]]
+Attended = dict[str, tuple[Received[TransceiverReport], Verdict]]
 """Transceivers that were heard."""
 _Table = type[VerdictRow] | type[RelayStatusRow] | type[TransceiverStatusRow]
 
@@ -25,8 +25,8 @@ async def load_attendance(session: AsyncSession) -> Attended:
     rows = await session.scalars(select(TransceiverStatusRow))
     return {
         row.transceiver: (
-            Heard(TransceiverReport.model_validate(row.report, extra="ignore"), row.received_at),
-            Standing(row.verdict, row.since, row.reason),  # type: ignore[arg-type]
+            Received(TransceiverReport.model_validate(row.report, extra="ignore"), row.received_at),
+            Verdict(row.verdict, row.since, row.reason),  # type: ignore[arg-type]
         )
         for row in rows
     }

@@ -15,10 +15,10 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from firsthop_controlplane.feed.broadcast_event import Bell
+from firsthop_controlplane.feed.broadcast_event import BroadcastEvent
 from firsthop_controlplane.feed.feed import Feed
-from firsthop_controlplane.health.health_state import Clock, Observations, news, urgent
-from firsthop_controlplane.health.last_reports import Heard
+from firsthop_controlplane.health.health_state import Clock, HealthState, news, urgent
+from firsthop_controlplane.health.last_reports import Received
 from firsthop_controlplane.health.relay_history import Past
 from firsthop_controlplane.health.saved_health import (
     Attended,
@@ -26,7 +26,7 @@ from firsthop_controlplane.health.saved_health import (
     save_attendance,
     upsert,
 )
-from firsthop_controlplane.health.verdict import Standing
+from firsthop_controlplane.health.verdict import Verdict
 from firsthop_controlplane.health.verdicts import Excluded, Guarded
 from firsthop_controlplane.leader.leadership import first_number
 from firsthop_controlplane.store.engine import unavailable
@@ -46,7 +46,7 @@ class StatusLoop:
         self,
         engine: AsyncEngine,
         feed: Feed,
-        observe: Callable[[datetime], Observations],
+        observe: Callable[[datetime], HealthState],
         *,
         interval_s: float,
         now: Clock,
@@ -60,7 +60,7 @@ class StatusLoop:
         self._interval_s = interval_s
         self._now = now
         self.observations = observe(now())
-        self.evaluated = Bell()
+        self.evaluated = BroadcastEvent()
         """Rung after every look at the observations, which may have nudged somebody."""
         self.may_publish: Callable[[], bool] = lambda: False
         """Whether this replica leads, and is sure of it."""
@@ -70,8 +70,8 @@ class StatusLoop:
         self._wake = asyncio.Event()
         self._save_soon = asyncio.Event()
         self._published_at: datetime | None = None
-        self._saved: dict[str, Standing] = {}
-        self._saved_reports: dict[str, Heard[RelayReport]] = {}
+        self._saved: dict[str, Verdict] = {}
+        self._saved_reports: dict[str, Received[RelayReport]] = {}
         self._saved_attendance: Attended = {}
         self._guarded: set[Guarded] = set()
         self._excluded: frozenset[Excluded] = frozenset()
@@ -87,11 +87,11 @@ class StatusLoop:
             attended = await load_attendance(session)
             await self._past.load(session)
         self._saved = {
-            row.relay: Standing(row.verdict, row.since, row.reason, row.families)  # type: ignore[arg-type]
+            row.relay: Verdict(row.verdict, row.since, row.reason, row.families)  # type: ignore[arg-type]
             for row in verdicts
         }
         self._saved_reports = {
-            row.relay: Heard(
+            row.relay: Received(
                 RelayReport.model_validate(row.report, extra="ignore"), row.received_at
             )
             for row in reports
@@ -143,8 +143,8 @@ class StatusLoop:
         if status is None or self._due(status, new, local=local):
             self._publish(new, local=local)
 
-    def _tell_turned(self, standing: Standing, **name: str) -> None:
-        log.info("verdict.turned", **name, verdict=standing.verdict, reason=standing.reason)
+    def _tell_turned(self, standing: Verdict, **name: str) -> None:
+        log.info("verdict.changed", **name, verdict=standing.verdict, reason=standing.reason)
         self._save_soon.set()
 
     def _tell_doubts(self) -> None:
@@ -158,7 +158,7 @@ class StatusLoop:
             hint = "it sees most relays down, alone"
             log.warning("vantage.excluded", **vantage._asdict(), hint=hint)
         for vantage in sorted(self._excluded - judgement.excluded):
-            log.info("vantage.counts_again", **vantage._asdict())
+            log.info("vantage.restored", **vantage._asdict())
         self._guarded, self._excluded = set(judgement.guarded), judgement.excluded
 
     def _due(self, old: Status, new: Status, *, local: bool) -> bool:
@@ -213,7 +213,7 @@ class StatusLoop:
 
 
 async def _save_verdicts(
-    session: AsyncSession, old: dict[str, Standing], new: dict[str, Standing]
+    session: AsyncSession, old: dict[str, Verdict], new: dict[str, Verdict]
 ) -> None:
     rows = [
         {
@@ -230,7 +230,9 @@ async def _save_verdicts(
 
 
 async def _save_reports(
-    session: AsyncSession, old: dict[str, Heard[RelayReport]], new: dict[str, Heard[RelayReport]]
+    session: AsyncSession,
+    old: dict[str, Received[RelayReport]],
+    new: dict[str, Received[RelayReport]],
 ) -> None:
     rows = [
         {

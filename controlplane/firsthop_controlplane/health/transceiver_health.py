@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from firsthop_controlplane.health.depool_guard import Guard
-from firsthop_controlplane.health.last_reports import Heard, Hearing
+from firsthop_controlplane.health.depool_guard import DepoolGuard
+from firsthop_controlplane.health.last_reports import LastReports, Received
 from firsthop_controlplane.health.recheck import SILENT_AFTER_S
-from firsthop_controlplane.health.verdict import Standing
+from firsthop_controlplane.health.verdict import Verdict
 from firsthop_steering.feed.reports import TransceiverReport
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.health.depool import Shares
@@ -34,7 +34,7 @@ class _Found(NamedTuple):
     """It said so; silence may be ours as well."""
 
 
-class Attendance:
+class TransceiverHealth:
     """What transceivers last said, and the verdicts that follow."""
 
     def __init__(self, started_at: datetime, stale_after_s: float, shares: Shares) -> None:
@@ -42,19 +42,19 @@ class Attendance:
 
         A region may be lost whole, so that its sessions go elsewhere.
         """
-        self.hearing: Hearing[TransceiverReport] = Hearing(started_at, stale_after_s)
-        self.standings: dict[str, Standing] = {}
+        self.hearing: LastReports[TransceiverReport] = LastReports(started_at, stale_after_s)
+        self.standings: dict[str, Verdict] = {}
         self._started_at = started_at
         self._noticed: dict[str, datetime] = {}
         """Since when we wait for one that registered and was never heard."""
-        self._guard = Guard("transceivers", Shares(region=1.0, all=shares.all))
+        self._guard = DepoolGuard("transceivers", Shares(region=1.0, all=shares.all))
 
-    def inherit(self, attended: Mapping[str, tuple[Heard[TransceiverReport], Standing]]) -> None:
+    def inherit(self, attended: Mapping[str, tuple[Received[TransceiverReport], Verdict]]) -> None:
         """Go on where the leader before ended."""
         for name, (heard, standing) in attended.items():
             self.hearing.heard[name], self.standings[name] = heard, standing
 
-    def attended(self) -> dict[str, tuple[Heard[TransceiverReport], Standing]]:
+    def attended(self) -> dict[str, tuple[Received[TransceiverReport], Verdict]]:
         """Of those that were heard all that a next leader has to know."""
         return {
             name: (heard, self.standings[name])
@@ -138,9 +138,9 @@ class Attendance:
             return False
         if standing is not None and standing.verdict == found.verdict:
             if standing.reason != found.reason:
-                self.standings[name] = Standing(found.verdict, standing.since, found.reason)
+                self.standings[name] = Verdict(found.verdict, standing.since, found.reason)
             return False
-        self.standings[name] = Standing(found.verdict, now, found.reason)
+        self.standings[name] = Verdict(found.verdict, now, found.reason)
         return True
 
     def statuses(

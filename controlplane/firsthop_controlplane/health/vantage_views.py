@@ -11,35 +11,33 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from firsthop_steering.feed.reports import ProbeReport
-from firsthop_steering.feed.snapshot import Word
-from firsthop_steering.health.families import probed, together
-from firsthop_steering.health.quorum import Sighting, self_excluded, sight, vantage_words
+from firsthop_steering.feed.snapshot import VantageVerdict
+from firsthop_steering.health.families import RelayAddress, probed, together
+from firsthop_steering.health.quorum import AddressView, self_excluded, sight, vantage_words
 from firsthop_steering.plan.model import Family, Liveness, Relay
 
-Address = tuple[str, Family]
-"""A relay's id, and which of its addresses."""
 NOBODY: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
-class Sightings:
+class VantageViews:
     """Every prober's last views, and every vantage's word as of the last `hear`."""
 
     stale_after_s: float
-    words: dict[Address, dict[str, Sighting]] = field(default_factory=dict)
+    words: dict[RelayAddress, dict[str, AddressView]] = field(default_factory=dict)
     """Of each address, by vantage."""
     excluded: dict[Family, frozenset[str]] = field(default_factory=dict)
     """Vantages whose own network of that family is broken."""
-    said: dict[str, dict[str, Word]] = field(default_factory=dict)
+    said: dict[str, dict[str, VantageVerdict]] = field(default_factory=dict)
     """Of each relay, by vantage; the excluded are not heard."""
-    certificates: dict[Address, datetime] = field(default_factory=dict)
+    certificates: dict[RelayAddress, datetime] = field(default_factory=dict)
     """When the certificate at an address expires, by the last prober that was shown one."""
-    _views: dict[Address, dict[str, Sighting]] = field(default_factory=dict)
+    _views: dict[RelayAddress, dict[str, AddressView]] = field(default_factory=dict)
     """Of each address, by prober."""
-    _votes: dict[Address, dict[str, Liveness]] = field(default_factory=dict)
+    _votes: dict[RelayAddress, dict[str, Liveness]] = field(default_factory=dict)
     """Of each address, by vantage that counts."""
     _vantage_of: dict[str, str] = field(default_factory=dict)
-    _checks: dict[str, dict[Address, datetime]] = field(default_factory=dict)
+    _checks: dict[str, dict[RelayAddress, datetime]] = field(default_factory=dict)
     """When a prober last checked each address, by its own clock: tells a new check from an old."""
 
     def take(self, report: ProbeReport, *, ahead_s: float) -> None:
@@ -79,8 +77,8 @@ class Sightings:
         self._say(now)
 
     def _heard(
-        self, address: Address, relay: Relay, before: Mapping[str, Sighting], at: float
-    ) -> dict[str, Sighting]:
+        self, address: RelayAddress, relay: Relay, before: Mapping[str, AddressView], at: float
+    ) -> dict[str, AddressView]:
         probe = relay.probe
         return vantage_words(
             self._views.get(address, {}),
@@ -93,7 +91,7 @@ class Sightings:
 
     def _self_excluded(self) -> dict[Family, frozenset[str]]:
         """By family: a vantage whose IPv6 is broken keeps its word on IPv4."""
-        by_family: dict[Family, list[Mapping[str, Sighting]]] = {}
+        by_family: dict[Family, list[Mapping[str, AddressView]]] = {}
         for (_, family), words in self.words.items():
             by_family.setdefault(family, []).append(words)
         return {family: self_excluded(words) for family, words in by_family.items()}
@@ -117,7 +115,9 @@ class Sightings:
             for name, families in of_relay.items()
         }
 
-    def _words_on(self, name: str, families: list[Family], now: datetime) -> dict[str, Word]:
+    def _words_on(
+        self, name: str, families: list[Family], now: datetime
+    ) -> dict[str, VantageVerdict]:
         heard: dict[str, dict[Family, Liveness]] = {}
         for family in families:
             for vantage, verdict in self._votes[name, family].items():
@@ -128,7 +128,7 @@ class Sightings:
             for vantage, verdicts in heard.items()
         }
 
-    def last_check(self, address: Address) -> datetime | None:
+    def last_check(self, address: RelayAddress) -> datetime | None:
         """When any prober last checked this address, by our clock; None: nobody speaks of it."""
         views = self._views.get(address)
         if not views:
@@ -136,13 +136,15 @@ class Sightings:
         return datetime.fromtimestamp(max(view.checked_at for view in views.values()), UTC)
 
 
-def _verdicts(words: Mapping[str, Sighting], out: frozenset[str]) -> dict[str, Liveness]:
+def _verdicts(words: Mapping[str, AddressView], out: frozenset[str]) -> dict[str, Liveness]:
     return {vantage: word.verdict for vantage, word in words.items() if vantage not in out}
 
 
-def _word(before: Word | None, families: dict[Family, Liveness], now: datetime) -> Word:
+def _word(
+    before: VantageVerdict | None, families: dict[Family, Liveness], now: datetime
+) -> VantageVerdict:
     if before is not None and before.families == families:
         return before
     verdict = together(families.values())
     since = before.since if before is not None and before.verdict == verdict else now
-    return Word(verdict=verdict, since=since, families=families)
+    return VantageVerdict(verdict=verdict, since=since, families=families)

@@ -10,7 +10,7 @@ from firsthop_steering.plan.model import Family, Liveness
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Verdict:
     """A verdict, and since when it is so."""
 
     verdict: Liveness

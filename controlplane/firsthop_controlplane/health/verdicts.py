@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from firsthop_controlplane.health.depool_guard import Guard
-from firsthop_controlplane.health.vantage_views import NOBODY, Address, Sightings
+from firsthop_controlplane.health.depool_guard import DepoolGuard
+from firsthop_controlplane.health.vantage_views import NOBODY, VantageViews
 from firsthop_steering.feed.reports import ProbeReport
-from firsthop_steering.feed.snapshot import Word
+from firsthop_steering.feed.snapshot import VantageVerdict
 from firsthop_steering.health.damping import Damping, hold, turned
 from firsthop_steering.health.depool import Shares
-from firsthop_steering.health.families import probed, together
+from firsthop_steering.health.families import RelayAddress, probed, together
 from firsthop_steering.health.quorum import Count, count
 from firsthop_steering.plan.model import Family, Liveness, Relay, State
 
@@ -60,7 +60,7 @@ class _Measured(NamedTuple):
 _Found = dict[str, dict[Family, _Measured]]
 
 
-class Judgement:
+class Verdicts:
     """Everything that probers said, and how the relays' verdicts turned of late."""
 
     def __init__(self, stale_after_s: float, shares: Shares) -> None:
@@ -71,16 +71,18 @@ class Judgement:
         """As of the last `judge`."""
         self.guarded: dict[Guarded, str] = {}
         """Who is kept from turning down, and why."""
-        self._sightings = Sightings(stale_after_s)
-        self._damping: dict[Address, Damping] = {}
-        self._relays = Guard("relays", shares)
-        self._addresses = {family: Guard(f"{family} addresses", shares) for family in FAMILIES}
+        self._sightings = VantageViews(stale_after_s)
+        self._damping: dict[RelayAddress, Damping] = {}
+        self._relays = DepoolGuard("relays", shares)
+        self._addresses = {
+            family: DepoolGuard(f"{family} addresses", shares) for family in FAMILIES
+        }
 
     def take(self, report: ProbeReport, *, ahead_s: float) -> None:
         """A prober's views in place of its last ones; its clock is `ahead_s` ahead of ours."""
         self._sightings.take(report, ahead_s=ahead_s)
 
-    def words(self, relay: str) -> Mapping[str, Word]:
+    def words(self, relay: str) -> Mapping[str, VantageVerdict]:
         """What each vantage that counts says of a relay by itself, as of the last `judge`."""
         return self._sightings.said.get(relay, {})
 
@@ -157,7 +159,7 @@ class Judgement:
                 return _Measured(previous, _with_causes(reason, counted), True)
         return _Measured(counted.verdict, _with_causes(counted.said, counted), True)
 
-    def _frozen(self, address: Address, counted: Count) -> str:
+    def _frozen(self, address: RelayAddress, counted: Count) -> str:
         last = self._sightings.last_check(address)
         if last is None:
             return f"{counted.said}, as no prober has reported"

@@ -29,17 +29,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane.history.merge_patch import change, changes_between
 from firsthop_controlplane.store.ledger import GuidancePastRow
-from firsthop_steering.feed.snapshot import Kind, Latency, Prices, supersedes
+from firsthop_steering.feed.snapshot import Latency, Prices, SnapshotKind, supersedes
 from firsthop_steering.rtt.samples import parse_prefix
 
 T = TypeVar("T", Latency, Prices)
 
 log = structlog.get_logger(__name__)
-LEAST_CHANGED = 4096
+MIN_CHANGED = 4096
 """Octets of changes that follow a whole snapshot, however short that is."""
-MOST_CHANGES = 500
+MAX_CHANGES = 500
 """Rows that follow a whole snapshot: as many are read for a past moment."""
-MOST_PENDING = 32_000_000
+MAX_PENDING = 32_000_000
 """Octets that wait for a database that is away."""
 AGAIN_S = 5.0
 """What could not be written is tried again after so long."""
@@ -116,7 +116,7 @@ class GuidanceLog(Generic[T]):
         self._put(row)
         first = self._pending[0]
         if row is not first and sum(len(each.content or b"") for each in self._pending) > (
-            MOST_PENDING
+            MAX_PENDING
         ):
             lost = _Row(first.number, first.at, whole=True, content=None)
             self._pending = (lost, await asyncio.to_thread(self._begun_anew, snapshot))
@@ -126,11 +126,11 @@ class GuidanceLog(Generic[T]):
         self._news.set()
 
     def _row(self, snapshot: T) -> _Row:
-        if self._last is None or self._changes >= MOST_CHANGES:
+        if self._last is None or self._changes >= MAX_CHANGES:
             return self._begun_anew(snapshot)
         changes = changes_between(_fields(self._last), _fields(snapshot))
         content = _content(changes)
-        if self._changed + len(content) > max(self._whole, LEAST_CHANGED):
+        if self._changed + len(content) > max(self._whole, MIN_CHANGED):
             return self._begun_anew(snapshot)
         self._changed, self._changes = self._changed + len(content), self._changes + 1
         return _Row(snapshot.number, snapshot.created_at, whole=False, content=content)
@@ -166,7 +166,7 @@ class GuidanceLog(Generic[T]):
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             if not self._error:
-                log.warning("guidance.not_saved", kind=self._kind, reason=reason)
+                log.warning("guidance.save_failed", kind=self._kind, reason=reason)
             self._error = reason
             return False
         if self._error:
@@ -189,7 +189,7 @@ class GuidancePast:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._read: dict[Kind, tuple[int, PastSnapshot[Any]]] = {}
+        self._read: dict[SnapshotKind, tuple[int, PastSnapshot[Any]]] = {}
 
     async def snapshot_at(self, model: type[T], at: datetime, present: T | None) -> PastSnapshot[T]:
         """What edges were told last by then; `present` is what they are told now."""
@@ -208,11 +208,11 @@ class GuidancePast:
         return found
 
 
-def _kind_of(model: type[Latency] | type[Prices]) -> Kind:
+def _kind_of(model: type[Latency] | type[Prices]) -> SnapshotKind:
     return "latency" if model is Latency else "prices"
 
 
-async def forget(session: AsyncSession, kind: Kind, before: datetime) -> None:
+async def forget(session: AsyncSession, kind: SnapshotKind, before: datetime) -> None:
     """Delete what is not needed to know what was told from that time on."""
     row = GuidancePastRow
     wholes = select(func.max(row.number)).where(row.kind == kind, row.whole, row.at <= before)
@@ -220,13 +220,15 @@ async def forget(session: AsyncSession, kind: Kind, before: datetime) -> None:
     await session.execute(gone)
 
 
-async def _number_at(session: AsyncSession, kind: Kind, at: datetime) -> int | None:
+async def _number_at(session: AsyncSession, kind: SnapshotKind, at: datetime) -> int | None:
     """Of the newest row by then: numbers decide, for clocks differ and are set back."""
     row = GuidancePastRow
     return await session.scalar(select(func.max(row.number)).where(row.kind == kind, row.at <= at))
 
 
-async def _rows(session: AsyncSession, kind: Kind, number: int | None) -> Sequence[bytes | None]:
+async def _rows(
+    session: AsyncSession, kind: SnapshotKind, number: int | None
+) -> Sequence[bytes | None]:
     """The contents of the last whole row up to a number, or of all, and of those after it."""
     row = GuidancePastRow
     until = [row.kind == kind] if number is None else [row.kind == kind, row.number <= number]
@@ -237,7 +239,9 @@ async def _rows(session: AsyncSession, kind: Kind, number: int | None) -> Sequen
     return (await session.scalars(chain)).all()
 
 
-async def _decoded(rows: Sequence[bytes | None], kind: Kind, model: type[T]) -> PastSnapshot[T]:
+async def _decoded(
+    rows: Sequence[bytes | None], kind: SnapshotKind, model: type[T]
+) -> PastSnapshot[T]:
     """What contents, a whole one first, come to; unknown where one is lost or damaged."""
     contents = [each for each in rows if each is not None]
     if not rows or len(contents) < len(rows):

@@ -20,12 +20,12 @@ from firsthop_controlplane.leader.leadership import (
     STALE_S,
     Away,
     Finding,
-    Held,
+    HeldLease,
     Leader,
+    LeadershipState,
     Lease,
     Outranked,
     Standby,
-    State,
     Step,
     Taken,
     after,
@@ -92,7 +92,7 @@ class Election:
         self._holder = secrets.token_hex(8)
         self._connection: AsyncConnection | None = None
         self._has_lock = False
-        self.state: State = Standby()
+        self.state: LeadershipState = Standby()
         self.before: Lease | None = None
         """Of the leader before this one, if this one leads and had seen it."""
         self.hand_overs = 0
@@ -156,7 +156,7 @@ class Election:
 
     async def _become(self, finding: Finding, asked_at: float) -> Step:
         old = self.state
-        if isinstance(finding, Held | Taken):
+        if isinstance(finding, HeldLease | Taken):
             self._looked_at = asked_at
         new, step = after(old, finding, asked_at)
         if isinstance(old, Leader) and not isinstance(new, Leader):
@@ -169,19 +169,19 @@ class Election:
             self.state = new
         return step
 
-    async def _lead(self, old: State, new: Leader) -> None:
+    async def _lead(self, old: LeadershipState, new: Leader) -> None:
         """Begin to lead; what the leader before left has to be read first."""
         try:
             await self._on_lead(new.term)
         except Exception as error:
             if not unavailable(error):
-                log.exception("leadership.not_begun", term=new.term)
+                log.exception("leadership.start_failed", term=new.term)
             self.state = Standby(new.lease)
             await self._disconnect()
             return
         self.before, self.state = old.lease, new
         self.hand_overs += 1
-        log.info("leadership.begun", term=new.term)
+        log.info("leadership.started", term=new.term)
         self._on_sure()
 
     async def _find(self) -> Finding:
@@ -193,7 +193,7 @@ class Election:
         if row is None:
             return Away("the store has no lease")
         lease = Lease(row.term, row.holder, row.url, row.age_s)
-        return Held(lease) if self._has_lock else Taken(lease)
+        return HeldLease(lease) if self._has_lock else Taken(lease)
 
     async def _take(self, connection: AsyncConnection) -> bool:
         """Whether lock and lease are ours now: taken, taken again, or renewed."""

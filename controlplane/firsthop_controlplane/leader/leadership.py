@@ -49,7 +49,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldLease:
     """The lock and the lease are ours, in this term."""
 
     lease: Lease
@@ -76,7 +76,7 @@ class Outranked:
     lease: Lease
 
 
-Finding = Held | Taken | Away | Outranked
+Finding = HeldLease | Taken | Away | Outranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +101,15 @@ class Leader:
         return self.lease.term
 
 
-State = Standby | Leader
+LeadershipState = Standby | Leader
 Step = Literal["wait", "end holder"]
 
 
-def after(state: State, finding: Finding, asked_at: float) -> tuple[State, Step]:
+def after(
+    state: LeadershipState, finding: Finding, asked_at: float
+) -> tuple[LeadershipState, Step]:
     """The next state and what to do, from what was found by asking at `asked_at`."""
-    if isinstance(finding, Held):
+    if isinstance(finding, HeldLease):
         return Leader(finding.lease, asked_at, asked_at), "wait"
     if isinstance(finding, Outranked):
         known = state.lease.term if state.lease else 0
@@ -124,7 +126,7 @@ def _name(lease: Lease) -> tuple[int, str]:
     return lease.term, lease.holder
 
 
-def may_publish(state: State, now: float) -> bool:
+def may_publish(state: LeadershipState, now: float) -> bool:
     """Whether a status may go out under this leadership at `now`.
 
     A process that was stopped holds an old belief: what counts is when it *began* to ask.

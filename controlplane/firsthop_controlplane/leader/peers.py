@@ -21,7 +21,7 @@ from firsthop_steering.feed.snapshot import (
     Delta,
     Latency,
     Prices,
-    Rejected,
+    RejectedSnapshot,
     Status,
     kind_of,
     supersedes,
@@ -123,7 +123,7 @@ class Peers:
         Raises ValueError where a delta does not follow: the stream is asked again.
         """
         snapshot, present = unseal(line, self._trusted), self._feed.status
-        if isinstance(snapshot, Rejected):
+        if isinstance(snapshot, RejectedSnapshot):
             log.error("leader.snapshot_refused", reason=snapshot.reason)
         elif isinstance(snapshot, Prices | Latency):
             if supersedes(snapshot, self._feed.present(kind_of(snapshot))):

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from firsthop_controlplane.learning.publication import Publication
+from firsthop_steering.arrays import Floats, Ints, Keys, Mask
 from firsthop_steering.decision.availability import may_be_explored
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.feed.demand import prefix_text
 from firsthop_steering.feed.exploration_targets import (
-    MOST_PROMISED,
-    MOST_PROMISES,
-    Promise,
-    Promises,
+    MAX_PROMISED,
+    MAX_PROMISES,
+    ExplorationTarget,
+    ExplorationTargets,
     place_name,
 )
 from firsthop_steering.feed.snapshot import Plan, Prices, RelayStatus, Status
@@ -28,13 +28,10 @@ from firsthop_steering.plan.model import State
 from firsthop_steering.planner.groups import Wanted
 from firsthop_steering.rtt.exploration import explore, lower_bounds_ms
 from firsthop_steering.rtt.learned import Learned
-from firsthop_steering.rtt.samples import Floats, Ints, Keys
 
-Mask = npt.NDArray[np.bool_]
-
-MOST_WEIGHED = 20_000
+MAX_WEIGHED = 20_000
 """Groups among which the budget is shared out, those with most demand: 64 MB for 50 regions."""
-LEAST_RATE = 0.0005
+MIN_RATE = 0.0005
 """What is tried less often than once in 2,000 allocations is not named."""
 REST_ROUNDS = 10
 """So many rounds pass before edges are told of nothing but where to look."""
@@ -58,9 +55,9 @@ class _Groups:
 
     def most_wanted(self) -> _Groups:
         """Those with most demand, where there are too many."""
-        if len(self.demand) <= MOST_WEIGHED:
+        if len(self.demand) <= MAX_WEIGHED:
             return self
-        kept = np.sort(np.argpartition(-self.demand, MOST_WEIGHED - 1)[:MOST_WEIGHED])
+        kept = np.sort(np.argpartition(-self.demand, MAX_WEIGHED - 1)[:MAX_WEIGHED])
         count = len(self.prefixes)
         rows, cells = kept[kept < count], kept[kept >= count] - count
         return _Groups(
@@ -69,7 +66,7 @@ class _Groups:
         )  # fmt: skip
 
     def names(self, ground: Ground, which: Ints) -> Iterator[str]:
-        """Of the groups in `which`, as `Promises` has them."""
+        """Of the groups in `which`, as `ExplorationTargets` has them."""
         geo, count = ground.geo, len(self.prefixes)
         for each in which.tolist():
             if each < count:
@@ -107,31 +104,31 @@ def promises(
     wanted: Wanted,
     is_open: Mask,
     share: float,
-) -> Promises:
+) -> ExplorationTargets:
     """What to look for after a round of `publication`."""
     groups = _groups(learned, ground, publication, wanted).most_wanted()
     if not share or not len(groups.demand) or not is_open.any():
-        return Promises()
+        return ExplorationTargets()
     may = np.broadcast_to(is_open, groups.rtt_ms.shape)
     found = explore(groups.bounds_ms, groups.rtt_ms, groups.held, may, groups.demand, share)
-    named = np.flatnonzero(found.rates >= LEAST_RATE)
+    named = np.flatnonzero(found.rates >= MIN_RATE)
     spent = found.rates[named] * groups.demand[named]
-    named = np.sort(named[np.argsort(-spent, kind="stable")[:MOST_PROMISES]])
-    made: tuple[dict[str, Promise], dict[str, Promise]] = {}, {}
+    named = np.sort(named[np.argsort(-spent, kind="stable")[:MAX_PROMISES]])
+    made: tuple[dict[str, ExplorationTarget], dict[str, ExplorationTarget]] = {}, {}
     for each, name in zip(named.tolist(), groups.names(ground, named), strict=True):
         promise = _promise(float(found.rates[each]), found.promise_ms[each], ground.regions)
         if promise is not None:
             made[each >= len(groups.prefixes)][name] = promise
     if not any(made):
-        return Promises()
-    return Promises(share=share, prefixes=made[0], places=made[1])
+        return ExplorationTargets()
+    return ExplorationTargets(share=share, prefixes=made[0], places=made[1])
 
 
-def _promise(rate: float, gain_ms: Floats, regions: tuple[str, ...]) -> Promise | None:
-    best = np.argsort(-gain_ms, kind="stable")[:MOST_PROMISED].tolist()
+def _promise(rate: float, gain_ms: Floats, regions: tuple[str, ...]) -> ExplorationTarget | None:
+    best = np.argsort(-gain_ms, kind="stable")[:MAX_PROMISED].tolist()
     gains = {regions[each]: round(float(gain_ms[each]), 1) for each in best}
     gains = {region: gain for region, gain in gains.items() if gain > 0}
-    return Promise(rate=round(rate, 4), gain_ms=gains) if gains else None
+    return ExplorationTarget(rate=round(rate, 4), gain_ms=gains) if gains else None
 
 
 def _groups(learned: Learned, ground: Ground, publication: Publication, wanted: Wanted) -> _Groups:
@@ -173,16 +170,18 @@ class Exploring:
 
     share: float
     """Of all allocations; 0: nobody looks anywhere."""
-    told: Promises = field(default_factory=Promises)
-    now: Promises = field(default_factory=Promises)
+    told: ExplorationTargets = field(default_factory=ExplorationTargets)
+    now: ExplorationTargets = field(default_factory=ExplorationTargets)
     rounds: int = REST_ROUNDS
     """Since edges were told: at the beginning there is nothing to wait for."""
 
-    def resume(self, told: Promises) -> None:
+    def resume(self, told: ExplorationTargets) -> None:
         """Goes on from what another told."""
         self.told, self.now, self.rounds = told, told, 0
 
-    def of(self, prefix: str, cell: int, ground: Ground, *, has_row: bool) -> Promise | None:
+    def of(
+        self, prefix: str, cell: int, ground: Ground, *, has_row: bool
+    ) -> ExplorationTarget | None:
         """What was told of a prefix in a cell, as allocators find it."""
         if has_row:
             return self.told.prefixes.get(prefix)
@@ -192,26 +191,26 @@ class Exploring:
         name = place_name(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
         return self.told.places.get(name)
 
-    def round(self, now: Promises) -> bool:
+    def round(self, now: ExplorationTargets) -> bool:
         """Takes `now` in; whether it is worth telling by itself."""
         self.now, self.rounds = now, self.rounds + 1
         if self.told.share > self.share:  # an operator wants less of it
             return True
         return self.rounds > REST_ROUNDS and _is_changed(self.told, now)
 
-    def telling(self) -> Promises:
+    def telling(self) -> ExplorationTargets:
         """What the next snapshot says."""
         self.told, self.rounds = self.now, 0
         return self.now
 
 
-def _is_changed(before: Promises, now: Promises) -> bool:
+def _is_changed(before: ExplorationTargets, now: ExplorationTargets) -> bool:
     old, new = _tries(before), _tries(now)
     off = sum(abs(new.get(each, 0.0) - old.get(each, 0.0)) for each in old.keys() | new.keys())
     return off > CHANGED * max(sum(old.values()), sum(new.values()))
 
 
-def _tries(promises: Promises) -> dict[tuple[str, str], float]:
+def _tries(promises: ExplorationTargets) -> dict[tuple[str, str], float]:
     """How often each group tries each region, as `rtt.exploration.choose` draws the first."""
     tries = {}
     for name, each in (*promises.prefixes.items(), *promises.places.items()):

@@ -15,10 +15,10 @@ BURST = 20_000
 """Of one token: as many samples a second on the average, and so many at once."""
 OLDEST_S, AHEAD_S = 900.0, 60.0
 """How old a sample may be, and how far in the future, by our clock."""
-MOST_SOURCES = 10_000
+MAX_SOURCES = 10_000
 BATCHES_KEPT_S = 2000.0
 """A batch that is repeated later is refused, as its samples are too old by then."""
-MOST_BATCHES = 200_000
+MAX_BATCHES = 200_000
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Intake:
         bucket.left = min(BURST, bucket.left + max(0.0, now - bucket.at) * SAMPLES_PER_S)
         bucket.at = now
         self._buckets[source] = bucket  # at the end: the first is the one longest unheard of
-        if len(self._buckets) > MOST_SOURCES:
+        if len(self._buckets) > MAX_SOURCES:
             del self._buckets[next(iter(self._buckets))]
         if count > bucket.left:
             return math.ceil((count - bucket.left) / SAMPLES_PER_S)
@@ -89,7 +89,7 @@ class Intake:
         """Everything that waits; it no longer does."""
         while self._seen:
             oldest = next(iter(self._seen))
-            if len(self._seen) <= MOST_BATCHES and now - self._seen[oldest] < BATCHES_KEPT_S:
+            if len(self._seen) <= MAX_BATCHES and now - self._seen[oldest] < BATCHES_KEPT_S:
                 break
             del self._seen[oldest]
         waiting, new = self._waiting, self._new

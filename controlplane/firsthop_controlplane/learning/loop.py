@@ -19,18 +19,14 @@ from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.health.health_state import Clock
 from firsthop_controlplane.history.guidance_log import GuidanceLog
 from firsthop_controlplane.leader.leadership import first_number
-from firsthop_controlplane.learning.exploring import (
-    Exploring,
-    Mask,
-    open_regions,
-    promises,
-)
+from firsthop_controlplane.learning.exploring import Exploring, open_regions, promises
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
 from firsthop_controlplane.store import learned as store
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_geodata.prefixes import GeoTable
+from firsthop_steering.arrays import Mask
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.feed.snapshot import Latency, Plan, supersedes
 from firsthop_steering.plan.model import Region
@@ -171,7 +167,7 @@ class LatencyLoop:
             self._learn_at = self._look_at = self._clock()
             self._save_at = self._clock() + SAVE_S
             self._is_new = len(memory.model.ledger) > 0
-            log.info("latency.begun", entries=len(memory.model.ledger), parts=memory.parts)
+            log.info("latency.started", entries=len(memory.model.ledger), parts=memory.parts)
         return memory
 
     async def _observe(self, memory: Memory) -> None:
@@ -196,7 +192,7 @@ class LatencyLoop:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             if not self.save_error:
-                log.warning("latency.not_saved", reason=reason)
+                log.warning("latency.save_failed", reason=reason)
             self.save_error = reason
             return
         if written:

@@ -15,12 +15,13 @@ from firsthop_controlplane.learning.numbers import RegionNumbers
 from firsthop_controlplane.learning.parts import Part, pack, unpack
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.rtt.learned import Learned, learn
-from firsthop_steering.rtt.ledger import Entries
+from firsthop_steering.rtt.ledger import Entries, LedgerRows
 from firsthop_steering.rtt.model import RttModel
+from firsthop_steering.rtt.samples import PREFIX_LIMIT, REGION_BITS
 
 ROWS_A_PART = 250_000
 """6 MB: of these the whole is made when it is written anew."""
-_SLACK_ROWS, _MOST_PARTS = 100_000, 500
+_SLACK_ROWS, _MAX_PARTS = 100_000, 500
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Memory:
         """Takes saved parts, oldest first. Raises ValueError for one that is none."""
         for content in contents:
             part = unpack(content)
-            self.model.ledger.put(part.rows)
+            self.model.ledger.put(_of_prefixes(part.rows))
             self.model.trust.restore(part.trust)
             self.numbers = RegionNumbers(part.regions)
             self._remembered |= part.batches
@@ -56,7 +57,7 @@ class Memory:
 
     def begin_anew(self) -> None:
         """What is in the store cannot be used: the next save takes its place."""
-        self.parts = _MOST_PARTS + 1
+        self.parts = _MAX_PARTS + 1
 
     def observe(self, drained: Drained, *, now: float, kept_s: float) -> None:
         """Samples into the ledger; a clock that goes back does not make anything younger.
@@ -82,7 +83,7 @@ class Memory:
 
     def is_long(self) -> bool:
         """Whether the parts hold so much that is outdated that the whole is better written."""
-        return self.parts > _MOST_PARTS or self.logged > 2 * len(self.model.ledger) + _SLACK_ROWS
+        return self.parts > _MAX_PARTS or self.logged > 2 * len(self.model.ledger) + _SLACK_ROWS
 
     def changes(self) -> tuple[bytes, int]:
         """What changed since the last save, packed, and how many rows that is."""
@@ -118,3 +119,8 @@ class Memory:
             entries.noise_ms[here],
         )  # fmt: skip
         return learn(entries, ground.terrain, ground.locate)
+
+
+def _of_prefixes(rows: LedgerRows) -> LedgerRows:
+    """Without rows whose number is no prefix's: earlier versions kept measured hosts that way."""
+    return rows.take(rows.keys < np.uint64(PREFIX_LIMIT << REGION_BITS))

@@ -6,7 +6,8 @@ from collections.abc import Container, Sequence
 
 import numpy as np
 
-from firsthop_steering.rtt.samples import MAX_REGIONS, Ints
+from firsthop_steering.arrays import Ints
+from firsthop_steering.rtt.samples import MAX_REGIONS
 
 
 class RegionNumbers:

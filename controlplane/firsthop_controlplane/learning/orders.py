@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.rtt.hysteresis import Order, first_order, published_ms, reorder
-from firsthop_steering.rtt.samples import Floats, Ints, Keys
 
 UNSAID = -1
 """In place of tenths of a millisecond: the region is far, and its cell may speak for it."""
@@ -20,7 +20,7 @@ STILL_MS, STILL_SHARE = 3.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class PrefixOrders:
     """Rows by ascending prefix. `settled` is packed: a bit for a pair of regions."""
 
     prefixes: Keys
@@ -31,7 +31,7 @@ class Orders:
     """What is published, UNSAID where nothing is."""
 
     @classmethod
-    def empty(cls, regions: int) -> Orders:
+    def empty(cls, regions: int) -> PrefixOrders:
         """Of no prefix."""
         return cls(
             np.empty(0, dtype=np.uint64),
@@ -42,7 +42,7 @@ class Orders:
         )
 
     @classmethod
-    def published(cls, prefixes: Keys, tenths: npt.NDArray[np.int32]) -> Orders:
+    def published(cls, prefixes: Keys, tenths: npt.NDArray[np.int32]) -> PrefixOrders:
         """What somebody else published: its order holds, its RTTs stand for the last round's."""
         rtt = np.where(tenths == UNSAID, np.nan, tenths / 10)
         held = np.argsort(rtt, axis=1, kind="stable").astype(np.int16)
@@ -51,7 +51,7 @@ class Orders:
 
     def next(
         self, prefixes: Keys, rtt_ms: Floats, deviation_ms: Floats, elsewhere_ms: Floats
-    ) -> Orders:
+    ) -> PrefixOrders:
         """The rows of `prefixes` (ascending) after a round.
 
         `elsewhere_ms` is what a reader takes for a region that a row leaves out.
@@ -70,7 +70,7 @@ class Orders:
             tenths[known] = self.tenths[place[known]]
         fresh = _tenths(order, elsewhere_ms)
         same = known & _still(tenths, fresh, order.held)
-        return Orders(
+        return PrefixOrders(
             prefixes,
             order.held.astype(np.int16),
             rtt_ms.astype(np.float32),
@@ -92,7 +92,7 @@ class Orders:
         settled = np.unpackbits(self.settled[place], axis=1, count=count * count)
         return Order(held, last, settled.reshape(-1, count, count).astype(bool))
 
-    def moved(self, columns: Sequence[int]) -> Orders:
+    def moved(self, columns: Sequence[int]) -> PrefixOrders:
         """The same rows with other regions: column i is the old `columns[i]`, or new if that is −1.
 
         What was settled begins anew.
@@ -100,14 +100,17 @@ class Orders:
         at = np.asarray(columns, dtype=np.int64)
         tenths = np.full((len(self.prefixes), len(at)), UNSAID, dtype=np.int32)
         tenths[:, at >= 0] = self.tenths[:, at[at >= 0]]
-        return Orders.published(self.prefixes, tenths)
+        return PrefixOrders.published(self.prefixes, tenths)
 
 
-def joined(parts: Sequence[Orders], regions: int) -> Orders:
+def joined(parts: Sequence[PrefixOrders], regions: int) -> PrefixOrders:
     """Chunks of ascending prefixes as one."""
-    parts = parts or [Orders.empty(regions)]
-    return Orders(
-        *(np.concatenate([getattr(each, name) for each in parts]) for name in Orders.__slots__)
+    parts = parts or [PrefixOrders.empty(regions)]
+    return PrefixOrders(
+        *(
+            np.concatenate([getattr(each, name) for each in parts])
+            for name in PrefixOrders.__slots__
+        )
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.rtt.ledger import Rows
+from firsthop_steering.rtt.ledger import LedgerRows
 
 FORMAT = 1
 _COLUMNS: tuple[tuple[str, str], ...] = (
@@ -33,7 +33,7 @@ _LEVEL = 1
 class Part:
     """Rows that changed; region names by number, and the sources' records, as of then."""
 
-    rows: Rows
+    rows: LedgerRows
     regions: Sequence[str]
     batches: Mapping[str, float]
     trust: Mapping[int, tuple[float, float]]
@@ -65,7 +65,7 @@ def unpack(content: bytes) -> Part:
             columns[name] = _column(body, kind, count, at)
             at += columns[name].nbytes
         return Part(
-            Rows(**columns),
+            LedgerRows(**columns),
             tuple(head["regions"]),
             head["batches"],
             {int(source): (float(n), float(d)) for source, n, d in head["trust"]},

@@ -19,7 +19,7 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.feed.demand import DemandReport
 from firsthop_steering.feed.snapshot import Plan, Prices, supersedes
-from firsthop_steering.planner.groups import Charted, Wanted, supply_of, wanted_of
+from firsthop_steering.planner.groups import ClientGroups, Wanted, supply_of, wanted_of
 from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S, Planner
 
 log = structlog.get_logger(__name__)
@@ -59,7 +59,7 @@ class PlannerLoop:
         self._begun = False
         self.planner = Planner(clock(), warm_up_s=warm_up_s)
         self.published: Prices | None = None
-        self._charted: Charted | None = None
+        self._client_groups: ClientGroups | None = None
 
     def lead(self, term: int) -> None:
         """Begin a term: demand is to be heard anew, the prices in force are read by `run`."""
@@ -95,13 +95,13 @@ class PlannerLoop:
             await self._begin(plan)
             if not self._begun:
                 return
-        charted = await self._chart(plan, self._geo)
-        steering = Steering(charted.rtt.atlas, status, self._now(), rtt=charted.rtt)
+        client_groups = await self._chart(plan, self._geo)
+        steering = Steering(client_groups.rtt.topology, status, self._now(), rtt=client_groups.rtt)
         supply = await asyncio.to_thread(supply_of, steering)
         planner = self.planner
         if not planner.due(steering, supply, self._clock(), self._plan_s):
             return
-        work = planner.round(steering, charted, supply, self._clock)
+        work = planner.round(steering, client_groups, supply, self._clock)
         if work is None:
             return
         await asyncio.to_thread(work)
@@ -122,18 +122,18 @@ class PlannerLoop:
             self.planner.rounds.hold(prices)
         self._begun = True
 
-    async def _chart(self, plan: Plan, geo: GeoTable) -> Charted:
+    async def _chart(self, plan: Plan, geo: GeoTable) -> ClientGroups:
         """What edges go by, and where groups are in it; the last one is kept."""
-        latency, chart = self._feed.guidance.within(plan.lineage).latency, self._charted
-        is_same = chart is not None and chart.rtt.atlas.plan is plan
+        latency, chart = self._feed.guidance.within(plan.lineage).latency, self._client_groups
+        is_same = chart is not None and chart.rtt.topology.plan is plan
         if chart is not None and is_same and chart.rtt.latency is latency:
             return chart
 
-        def make() -> Charted:
+        def make() -> ClientGroups:
             former = chart.rtt if chart is not None else None
-            return Charted.of(RttMap.following(former, plan, geo, latency))
+            return ClientGroups.of(RttMap.following(former, plan, geo, latency))
 
-        self._charted = chart = await asyncio.to_thread(make)
+        self._client_groups = chart = await asyncio.to_thread(make)
         return chart
 
     async def _publish(self, plan: Plan) -> None:

@@ -9,15 +9,16 @@ from ipaddress import IPv4Network, IPv6Network
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_controlplane.learning.orders import UNSAID, Orders, joined
+from firsthop_controlplane.learning.orders import UNSAID, PrefixOrders, joined
+from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.decision.placement import Ground
-from firsthop_steering.feed.snapshot import MOST_LEARNED, Latency
+from firsthop_steering.feed.snapshot import MAX_LEARNED, Latency
 from firsthop_steering.rtt.exploration import lower_bounds_ms
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.prior import spread_ms
-from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix
+from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
-MOST_NUMBERS = 2_500_000
+MAX_NUMBERS = 2_500_000
 """Prefixes × regions: some 13 MB of JSON, which an edge takes in one line."""
 _CHUNK = 2000
 _ASN = 2
@@ -90,7 +91,7 @@ class Publication:
 
     regions: tuple[str, ...] = ()
     told: Told | None = None
-    orders: Orders = field(default_factory=lambda: Orders.empty(0))
+    orders: PrefixOrders = field(default_factory=lambda: PrefixOrders.empty(0))
     bounds_ms: npt.NDArray[np.float32] = field(
         default_factory=lambda: np.empty((0, 0), dtype=np.float32)
     )
@@ -108,7 +109,7 @@ class Publication:
             [[UNSAID if each is None else each for each in row] for row in rows], dtype=np.int32
         ).reshape(len(rows), count)
         told = Told(latency.ms_per_km, latency.base_ms, latency.scale, latency.countries)
-        return cls(latency.regions, told, Orders.published(keys[order], tenths))
+        return cls(latency.regions, told, PrefixOrders.published(keys[order], tenths))
 
     def round(self, learned: Learned, ground: Ground) -> bool:
         """Takes in what is learned now; whether there is something to publish."""
@@ -130,7 +131,7 @@ class Publication:
             or not np.array_equal(before.tenths, self.orders.tenths)
         )
 
-    def _next(self, learned: Learned, ground: Ground, told: Told, wanted: Ints) -> Orders:
+    def _next(self, learned: Learned, ground: Ground, told: Told, wanted: Ints) -> PrefixOrders:
         parts, bounds = [], [np.empty((0, len(ground.regions)), dtype=np.float32)]
         for first in range(0, len(learned.prefixes), _CHUNK):
             here = wanted[(wanted >= first) & (wanted < first + _CHUNK)]
@@ -190,7 +191,7 @@ def _worth_a_row(learned: Learned, ground: Ground, told: Told) -> Ints:
     if not found:
         return np.empty(0, dtype=np.int64)
     places, gain = np.concatenate(found), np.concatenate(gains)
-    most = min(MOST_LEARNED, MOST_NUMBERS // max(len(ground.regions), 1))
+    most = min(MAX_LEARNED, MAX_NUMBERS // max(len(ground.regions), 1))
     if len(places) > most:
         places = places[np.argpartition(-gain, most - 1)[:most]]
     return np.sort(places)

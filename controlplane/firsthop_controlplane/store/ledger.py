@@ -18,7 +18,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from firsthop_controlplane.store.tables import Address, Base, Slug
+from firsthop_controlplane.store.tables import Base, SlugText
+from firsthop_geodata.addresses import Address
 
 
 class StoreRow(Base):
@@ -77,7 +78,7 @@ class AuditRow(Base):
     address: Mapped[Address | None] = mapped_column(INET)
     request: Mapped[str | None]
     action: Mapped[str]
-    object: Mapped[str] = mapped_column(Slug)
+    object: Mapped[str] = mapped_column(SlugText)
     before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     after: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     revision: Mapped[int | None] = mapped_column(BigInteger, index=True)
@@ -89,7 +90,7 @@ class TokenRow(Base):
     __tablename__ = "token"
     __table_args__ = (CheckConstraint("octet_length(digest) = 32", name="digest"),)
 
-    id: Mapped[str] = mapped_column(Slug, primary_key=True)
+    id: Mapped[str] = mapped_column(SlugText, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     role: Mapped[str]
     scope: Mapped[str | None]
@@ -134,7 +135,7 @@ class VerdictRow(Base):
     __tablename__ = "verdict"
     __table_args__ = (CheckConstraint("verdict IN ('up', 'down', 'unknown')", name="verdict"),)
 
-    relay: Mapped[str] = mapped_column(Slug, primary_key=True)
+    relay: Mapped[str] = mapped_column(SlugText, primary_key=True)
     verdict: Mapped[str]
     since: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     reason: Mapped[str]
@@ -149,7 +150,7 @@ class RelayPastRow(Base):
     __table_args__ = (Index("ix_relay_past_relay_at", "relay", "at"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    relay: Mapped[str] = mapped_column(Slug)
+    relay: Mapped[str] = mapped_column(SlugText)
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     number: Mapped[int] = mapped_column(BigInteger)
     """Of the status that said so first."""
@@ -161,7 +162,7 @@ class RelayStatusRow(Base):
 
     __tablename__ = "relay_status"
 
-    relay: Mapped[str] = mapped_column(Slug, primary_key=True)
+    relay: Mapped[str] = mapped_column(SlugText, primary_key=True)
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     report: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
@@ -172,7 +173,7 @@ class TransceiverStatusRow(Base):
     __tablename__ = "transceiver_status"
     __table_args__ = (CheckConstraint("verdict IN ('up', 'down', 'unknown')", name="verdict"),)
 
-    transceiver: Mapped[str] = mapped_column(Slug, primary_key=True)
+    transceiver: Mapped[str] = mapped_column(SlugText, primary_key=True)
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     report: Mapped[dict[str, Any]] = mapped_column(JSONB)
     verdict: Mapped[str]

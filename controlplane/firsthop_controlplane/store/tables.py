@@ -8,7 +8,6 @@ because a change set may pass through states that break them.
 from __future__ import annotations
 
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from sqlalchemy import (
@@ -25,10 +24,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import CIDR, INET, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-Slug = Text(collation="C")
+from firsthop_geodata.addresses import Address, Network
+
+SlugText = Text(collation="C")
 """Ids and names sort by bytes, the same under every database's locale."""
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 
 class Base(DeclarativeBase):
@@ -87,7 +86,7 @@ class RegionRow(Configured):
         _state(),
     )
 
-    id: Mapped[str] = mapped_column(Slug, primary_key=True)
+    id: Mapped[str] = mapped_column(SlugText, primary_key=True)
     name: Mapped[str]
     latitude: Mapped[float]
     longitude: Mapped[float]
@@ -114,8 +113,8 @@ class RelayRow(Configured):
         _unique("ipv6", "tcp_port"),
     )
 
-    id: Mapped[str] = mapped_column(Slug, primary_key=True)
-    region: Mapped[str] = mapped_column(Slug, _refers("region.id"), index=True)
+    id: Mapped[str] = mapped_column(SlugText, primary_key=True)
+    region: Mapped[str] = mapped_column(SlugText, _refers("region.id"), index=True)
     kind: Mapped[str]
     ipv4: Mapped[Address | None] = mapped_column(INET())
     ipv6: Mapped[Address | None] = mapped_column(INET())
@@ -142,7 +141,7 @@ class TransceiverRegionRow(Configured):
         _unique("wire_id"),
     )
 
-    id: Mapped[str] = mapped_column(Slug, primary_key=True)
+    id: Mapped[str] = mapped_column(SlugText, primary_key=True)
     wire_id: Mapped[int]
     latitude: Mapped[float]
     longitude: Mapped[float]
@@ -168,9 +167,9 @@ class TransceiverRow(Configured):
         _unique("host", "port"),
     )
 
-    id: Mapped[str] = mapped_column(Slug, primary_key=True)
+    id: Mapped[str] = mapped_column(SlugText, primary_key=True)
     wire_id: Mapped[int]
-    region: Mapped[str] = mapped_column(Slug, _refers("transceiver_region.id"), index=True)
+    region: Mapped[str] = mapped_column(SlugText, _refers("transceiver_region.id"), index=True)
     host: Mapped[Address] = mapped_column(INET())
     port: Mapped[int]
     signalling_ipv4: Mapped[Address | None] = mapped_column(INET())
@@ -193,13 +192,13 @@ class WireIdRow(Base):
 
     kind: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
-    owner: Mapped[str] = mapped_column(Slug)
+    owner: Mapped[str] = mapped_column(SlugText)
 
 
 class ZoneRow(Configured):
     __tablename__ = "zone"
 
-    apex: Mapped[str] = mapped_column(Slug, primary_key=True)
+    apex: Mapped[str] = mapped_column(SlugText, primary_key=True)
     primary: Mapped[str]
     contact: Mapped[str]
     refresh: Mapped[int]
@@ -218,9 +217,9 @@ class RecordRow(Configured):
         Index("ix_record_owner", "zone", "owner"),
     )
 
-    id: Mapped[str] = mapped_column(Slug, primary_key=True)
-    zone: Mapped[str] = mapped_column(Slug, _refers("zone.apex"))
-    owner: Mapped[str] = mapped_column(Slug)
+    id: Mapped[str] = mapped_column(SlugText, primary_key=True)
+    zone: Mapped[str] = mapped_column(SlugText, _refers("zone.apex"))
+    owner: Mapped[str] = mapped_column(SlugText)
     type: Mapped[str]
     ttl: Mapped[int]
     rdata: Mapped[str]
@@ -238,7 +237,7 @@ class ServiceRow(Configured):
         _unique("name"),
     )
 
-    id: Mapped[str] = mapped_column(Slug, primary_key=True)
+    id: Mapped[str] = mapped_column(SlugText, primary_key=True)
     name: Mapped[str]
     pool: Mapped[str]
     ttl: Mapped[int]
@@ -262,13 +261,13 @@ class OverrideRow(Configured):
         CheckConstraint("cardinality(regions) >= 1", name="regions"),
     )
 
-    id: Mapped[str] = mapped_column(Slug, primary_key=True)
+    id: Mapped[str] = mapped_column(SlugText, primary_key=True)
     cidr: Mapped[Network | None] = mapped_column(CIDR())
     asn: Mapped[int | None] = mapped_column(BigInteger)
     country: Mapped[str | None]
     continent: Mapped[str | None]
     regions: Mapped[list[str]] = mapped_column(ARRAY(Text))
     mode: Mapped[str]
-    service: Mapped[str | None] = mapped_column(Slug, _refers("service.id"), index=True)
+    service: Mapped[str | None] = mapped_column(SlugText, _refers("service.id"), index=True)
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     note: Mapped[str]

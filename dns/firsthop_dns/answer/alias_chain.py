@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 
 from firsthop_dns.table.layout import LONGEST_CHAIN, OTHER_TYPES, REFERRAL
-from firsthop_dns.table.mapped import Node, Zones, ZoneView
+from firsthop_dns.table.mapped import MappedName, Zones, ZoneView
 from firsthop_dns.wire.edns import NOERROR, NXDOMAIN, YXDOMAIN
 from firsthop_dns.wire.names import behind_owner
 from firsthop_dns.wire.query import ANY, CNAME, DNAME, DS, IN, TXT
@@ -35,7 +35,7 @@ class Trail:
         self._start = 12 + len(name) + 4
         self._seen = {name}
 
-    def follow(self, node: Node) -> None:
+    def follow(self, node: MappedName) -> None:
         """From the name asked for, which lies below `node` or is what a wildcard `node` makes."""
         for _ in range(LONGEST_CHAIN):
             if not self._link(node) or self._qtype in (CNAME, ANY) or self._name in self._seen:
@@ -49,7 +49,7 @@ class Trail:
                 return
             node = following
 
-    def _link(self, node: Node) -> bool:
+    def _link(self, node: MappedName) -> bool:
         """Adds the link from the present name; False where the next name would be too long."""
         if not node.renames:
             alias = self._add(node, node.types[CNAME])
@@ -72,7 +72,7 @@ class Trail:
     def _go(self, name: bytes, place: int) -> None:
         self._name, self._name_at = name, self._start + place
 
-    def _leads_on(self, node: Node) -> Node | None:
+    def _leads_on(self, node: MappedName) -> MappedName | None:
         """The node of the next link; None at the end, whose records have been added."""
         longer = len(self._name) != len(node.name)
         if node.cut and (longer or self._qtype != DS):
@@ -101,7 +101,7 @@ class Trail:
         self._append(self._zone.denial, self._zone.apex)
         self.rcode = rcode
 
-    def _add(self, node: Node, place: int) -> bytes:
+    def _add(self, node: MappedName, place: int) -> bytes:
         return self._append(place, node.name)
 
     def _append(self, place: int, base: bytes) -> bytes:

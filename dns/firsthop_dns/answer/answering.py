@@ -11,18 +11,18 @@ import struct
 
 from firsthop_dns.answer import rate_limit as limits
 from firsthop_dns.answer.alias_chain import Trail
-from firsthop_dns.answer.client_keys import UDP6, Key, Peer, Transport, key_of_peer
+from firsthop_dns.answer.client_keys import UDP6, ClientKey, PeerAddress, TransportKind, key_of_peer
 from firsthop_dns.answer.counters import SLIPPED, WITHHELD
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.requester import check_cookie, client_of
-from firsthop_dns.answer.response import Outcome, kind_of
+from firsthop_dns.answer.response import Response, kind_of
 from firsthop_dns.answer.whoami import Asker, whoami_strings
 from firsthop_dns.table.layout import OTHER_TYPES, REFERRAL, STEERED
-from firsthop_dns.table.mapped import Node, ZoneView
+from firsthop_dns.table.mapped import MappedName, ZoneView
 from firsthop_dns.wire.edns import (
     BADCOOKIE,
     FORMERR,
-    MOST_GAIN,
+    MAX_GAIN,
     NOERROR,
     NXDOMAIN,
     OPT,
@@ -93,10 +93,10 @@ class Answering:
         self,
         asked: int,
         query: Query,
-        peer: Peer,
+        peer: PeerAddress,
         tables: Tables,
         now: float,
-        transport: Transport,
+        transport: TransportKind,
     ) -> None:
         self._asked = asked
         """Octets of the query."""
@@ -110,7 +110,7 @@ class Answering:
         """RFC 7871 §7.2.1: 0 for all that is the same for everybody, negative answers included."""
         self._slot: int | None = None
         """Of the region that answers, to be counted when the reply goes out."""
-        self._client: Key | None = None
+        self._client: ClientKey | None = None
         """Who is answered with that region."""
         self._genuine = False
         """The asker is surely at the address that the query came from."""
@@ -135,21 +135,21 @@ class Answering:
                 outcome = self._slipped(outcome, cookie)
         return self._message(outcome, cookie)
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> Response:
         query, tables = self._query, self._tables
         if query.qtype == NXNAME:  # a type that is never asked for (RFC 9824 §3.5)
-            return Outcome(FORMERR, False, error=INVALID_QUERY_TYPE)
+            return Response(FORMERR, False, error=INVALID_QUERY_TYPE)
         if query.qclass != IN:
-            return Outcome(REFUSED, False, error=NOT_SUPPORTED)
+            return Response(REFUSED, False, error=NOT_SUPPORTED)
         if query.qtype in (AXFR, IXFR):
-            return Outcome(REFUSED, False, error=PROHIBITED)
+            return Response(REFUSED, False, error=PROHIBITED)
         if _FIRST_META <= query.qtype <= _LAST_META or query.qtype in (0, OPT, REFERRAL):
-            return Outcome(REFUSED, False, error=NOT_SUPPORTED)
+            return Response(REFUSED, False, error=NOT_SUPPORTED)
         if not tables.ready:
-            return Outcome(SERVFAIL, False, error=NOT_READY)
+            return Response(SERVFAIL, False, error=NOT_READY)
         node = tables.zones.find(query.name)
         if node is None:  # no upward referral (RFC 8906 §3)
-            return Outcome(REFUSED, False, error=NOT_AUTHORITATIVE)
+            return Response(REFUSED, False, error=NOT_AUTHORITATIVE)
         self._zone = node.zone.label
         longer = len(query.name) != len(node.name)
         if node.cut and (longer or query.qtype != DS):
@@ -163,7 +163,7 @@ class Answering:
             return self._negative(NXDOMAIN, node.zone)
         return self._at(source)
 
-    def _at(self, node: Node) -> Outcome:
+    def _at(self, node: MappedName) -> Response:
         """The answer at a name that exists, or that a wildcard makes."""
         qtype = self._query.qtype
         if node.service is not None and qtype in STEERED:
@@ -174,7 +174,7 @@ class Answering:
         if place is None and qtype == ANY:
             place = node.types.get(CNAME)
             if place is None and (node.types or node.whoami or node.service is not None):
-                return Outcome(NOERROR, True, 1, octets=_MINIMAL_ANY)
+                return Response(NOERROR, True, 1, octets=_MINIMAL_ANY)
         if place is None:
             place = node.types.get(OTHER_TYPES)
         if place is not None:
@@ -183,10 +183,10 @@ class Answering:
             return self._followed(node)
         return self._negative(NOERROR, node.zone)
 
-    def _stored(self, place: int, node: Node) -> Outcome:
+    def _stored(self, place: int, node: MappedName) -> Response:
         body = self._tables.zones.body(place)
         answers, authorities, additionals, spare = body.counts
-        return Outcome(
+        return Response(
             body.rcode,
             body.authoritative,
             answers,
@@ -197,15 +197,15 @@ class Answering:
             body.spare_at,
         )
 
-    def _followed(self, node: Node) -> Outcome:
+    def _followed(self, node: MappedName) -> Response:
         query = self._query
         trail = Trail(self._tables.zones, node.zone, query.name, query.qtype)
         trail.follow(node)
-        return Outcome(
+        return Response(
             trail.rcode, True, trail.answers, trail.authorities, trail.additionals, trail.octets
         )
 
-    def _steered(self, node: Node, index: int) -> Outcome:
+    def _steered(self, node: MappedName, index: int) -> Response:
         service = self._tables.services[index]
         resolver = key_of_peer(self._peer, self._transport)
         client = client_of(self._query, self._peer, self._tables.instance)
@@ -219,15 +219,15 @@ class Answering:
             # Resolvers take negative answers for everybody's (RFC 7871 §7.4), so not for long.
             return self._negative(NOERROR, node.zone, said.ttl)
         self._scope = scope
-        return Outcome(NOERROR, True, count, octets=octets, tailored=service.table.ecs)
+        return Response(NOERROR, True, count, octets=octets, tailored=service.table.ecs)
 
-    def _whoami(self, node: Node) -> Outcome:
+    def _whoami(self, node: MappedName) -> Response:
         """TXT that says how the asker is seen; TTL 0, since it is true for this asker only.
 
         It is far longer than the query, so over UDP only for those who are surely there.
         """
         if not self._genuine:
-            return Outcome(NOERROR, True, truncated=True)
+            return Response(NOERROR, True, truncated=True)
         subnet = self._query.edns.subnet if self._query.edns else None
         client = client_of(self._query, self._peer, self._tables.instance)
         asker = Asker(self._peer, self._transport, subnet, client)
@@ -235,32 +235,32 @@ class Answering:
         data = b"".join(bytes([len(each)]) + each for each in strings)
         self._scope = subnet.source if subnet else 0
         record = _RECORD.pack(_POINTER, TXT, IN, 0, len(data)) + data
-        return Outcome(NOERROR, True, 1, octets=record)
+        return Response(NOERROR, True, 1, octets=record)
 
-    def _negative(self, rcode: int, zone: ZoneView, most: int | None = None) -> Outcome:
+    def _negative(self, rcode: int, zone: ZoneView, most: int | None = None) -> Response:
         """NXDOMAIN or NODATA with the zone's SOA (RFC 2308 §2), to live at most `most` seconds."""
         body = self._tables.zones.body(zone.denial)
         octets = body.behind(zone.apex, len(self._query.name))
         if most is not None and most < zone.negative_ttl:
             ttl = behind_owner(octets) + _TTL
             octets = octets[:ttl] + most.to_bytes(4, "big") + octets[ttl + 4 :]
-        return Outcome(rcode, True, 0, 1, octets=octets)
+        return Response(rcode, True, 0, 1, octets=octets)
 
-    def _slipped(self, outcome: Outcome, cookie: bytes) -> Outcome:
+    def _slipped(self, outcome: Response, cookie: bytes) -> Response:
         """What a genuine asker among forged ones is told: to come again, by another way."""
         self._slot, self._scope = None, 0
         self._tables.counters.count(SLIPPED)
         if cookie:  # it may come again at once, with what proves its address (RFC 7873 §5.2.3)
-            return Outcome(BADCOOKIE, False)
-        return Outcome(outcome.rcode, outcome.authoritative, truncated=True)
+            return Response(BADCOOKIE, False)
+        return Response(outcome.rcode, outcome.authoritative, truncated=True)
 
-    def _message(self, outcome: Outcome, cookie: bytes) -> bytes:
+    def _message(self, outcome: Response, cookie: bytes) -> bytes:
         query, edns = self._query, self._query.edns
         rcode, authoritative, answers, authorities, additionals, octets, *_ = outcome
         opt = b"" if edns is None else self._opt(outcome, cookie)
         size = 12 + len(query.question) + len(octets) + len(opt)
         room = self._room()
-        most = room if self._genuine else min(room, MOST_GAIN * self._asked)
+        most = room if self._genuine else min(room, MAX_GAIN * self._asked)
         truncated = outcome.truncated
         if outcome.spare:
             if size <= most:
@@ -292,7 +292,7 @@ class Answering:
             family, key, _ = self._client
             self._tables.survey.note(slot, family, key)
 
-    def _opt(self, outcome: Outcome, cookie: bytes) -> bytes:
+    def _opt(self, outcome: Response, cookie: bytes) -> bytes:
         query, instance = self._query, self._tables.instance
         edns = query.edns
         assert edns is not None

@@ -14,11 +14,11 @@ from firsthop_geodata.addresses import normalise
 
 UDP4, UDP6, TCP4, TCP6 = range(4)
 """How a query came; the order is that of `counters.TRANSPORTS`."""
-Transport = int
+TransportKind = int
 
-Peer = tuple[str, int] | tuple[str, int, int, int]
+PeerAddress = tuple[str, int] | tuple[str, int, int, int]
 """The address of an asker as `socket.recvfrom` gives it."""
-Key = tuple[Literal[4, 6], int, int]
+ClientKey = tuple[Literal[4, 6], int, int]
 """Family and key for `ServiceTable.lookup`, and the bits to add to the scope (`normalise`)."""
 
 _SIX_TO_FOUR = b"\x20\x02"
@@ -28,21 +28,21 @@ _SHARED = (0, 0x0064_FF9B << 32)
 """Keys of both: IPv4 addresses and others lie within these /64s."""
 
 
-def key_of_subnet(subnet: Subnet) -> Key:
+def key_of_subnet(subnet: Subnet) -> ClientKey:
     """The key of an option with a family; its address is padded with zeros."""
     if subnet.family == 1:
         return 4, int.from_bytes(subnet.address.ljust(4, b"\0"), "big"), 0
     return _key_of_ipv6(subnet.address.ljust(16, b"\0"))
 
 
-def key_of_peer(peer: Peer, transport: Transport) -> Key:
+def key_of_peer(peer: PeerAddress, transport: TransportKind) -> ClientKey:
     """The key of who sent the packet: a resolver, mostly."""
     if transport in (UDP4, TCP4):
         return 4, int.from_bytes(inet_aton(peer[0]), "big"), 0
     return _key_of_ipv6(inet_pton(AF_INET6, peer[0].partition("%")[0]))
 
 
-def _key_of_ipv6(octets: bytes) -> Key:
+def _key_of_ipv6(octets: bytes) -> ClientKey:
     if octets[:2] == _SIX_TO_FOUR:  # RFC 3056 §2
         return 4, int.from_bytes(octets[2:6], "big"), 16
     if octets[:12] in (_V4_MAPPED, _NAT64):  # RFC 4291 §2.5.5.2, RFC 6052 §2.1

@@ -44,11 +44,11 @@ OTHER_TYPE = "other"
 TRANSPORTS = (("udp", "4"), ("udp", "6"), ("tcp", "4"), ("tcp", "6"))
 """Labels proto and family by `Transport`."""
 
-Labels = tuple[tuple[str, str], ...]
-Key = tuple[str, Labels]
+CounterLabels = tuple[tuple[str, str], ...]
+CounterKey = tuple[str, CounterLabels]
 
 
-class Counters:
+class DnsCounters:
     """Lives as long as its process: tables come and go, and take their slots here.
 
     Slots may be taken by several threads (a new table is loaded off the loop); counting is for one.
@@ -58,8 +58,8 @@ class Counters:
 
     def __init__(self) -> None:
         self.values: list[int] = []
-        self._keys: list[Key] = []
-        self._slots: dict[Key, int] = {}
+        self._keys: list[CounterKey] = []
+        self._slots: dict[CounterKey, int] = {}
         self._blocks: dict[tuple[str, str], int] = {}
         self._responses: dict[tuple[str, str], int] = {}
         self._growing = RLock()
@@ -133,7 +133,7 @@ class Counters:
         """The sum of one metric over all labels."""
         return sum(value for each, _, value in self._rows() if each == metric)
 
-    def _rows(self) -> list[tuple[str, Labels, int]]:
+    def _rows(self) -> list[tuple[str, CounterLabels, int]]:
         with self._growing:
             return [
                 (metric, labels, value)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from firsthop_dns.answer.client_keys import Key
-from firsthop_dns.answer.counters import REGION_ANSWERS, TYPE_LABELS, Counters
+from firsthop_dns.answer.client_keys import ClientKey
+from firsthop_dns.answer.counters import REGION_ANSWERS, TYPE_LABELS, DnsCounters
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.table.layout import STEERED
-from firsthop_dns.table.mapped import Node, Zones
-from firsthop_dns.wire.edns import DO, MOST_GAIN, NOERROR, OPT, PAYLOAD, PLAIN_PAYLOAD, RCODE_NAMES
+from firsthop_dns.table.mapped import MappedName, Zones
+from firsthop_dns.wire.edns import DO, MAX_GAIN, NOERROR, OPT, PAYLOAD, PLAIN_PAYLOAD, RCODE_NAMES
 from firsthop_dns.wire.query import AAAA, IN, A
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTable
@@ -27,19 +27,19 @@ _SUBNET_24_OCTETS = 11
 _OPT_OCTETS = 11
 
 
-class SteeredName:
+class SteeredNameSlot:
     """One service as the zones know it."""
 
     __slots__ = ("index", "node", "slots", "table")
 
-    def __init__(self, index: int, node: Node, table: ServiceTable, slots: list[int]) -> None:
+    def __init__(self, index: int, node: MappedName, table: ServiceTable, slots: list[int]) -> None:
         self.index = index
         self.node = node
         self.table = table
         self.slots = slots
         """Slots of the regions that its answers name, an answer each."""
 
-    def choose(self, client: Key | None, resolver: Key) -> tuple[int, int]:
+    def choose(self, client: ClientKey | None, resolver: ClientKey) -> tuple[int, int]:
         """The answer for a client subnet and its scope; by the resolver where that says nothing."""
         answer, scope = ASK_RESOLVER, 0
         if client is not None and self.table.ecs:
@@ -52,7 +52,7 @@ class SteeredName:
         return answer, scope
 
 
-class Lane:
+class FastLane:
     """All that `respond` needs to answer one steered name and type by the shortest way."""
 
     __slots__ = (
@@ -67,13 +67,15 @@ class Lane:
         "variants",
     )
 
-    def __init__(self, zones: Zones, steered: SteeredName, qtype: int, instance: Instance) -> None:
+    def __init__(
+        self, zones: Zones, steered: SteeredNameSlot, qtype: int, instance: Instance
+    ) -> None:
         self._zones = zones
         self._steered = steered
         self._kind = STEERED.index(qtype)
         self._notice = instance.notice
         asked = 12 + len(steered.node.name) + 4 + _OPT_OCTETS + _SUBNET_24_OCTETS
-        longest = min(PLAIN_PAYLOAD, MOST_GAIN * asked)
+        longest = min(PLAIN_PAYLOAD, MAX_GAIN * asked)
         self._most = longest - asked - len(self._notice)
         """Octets of the longest RRset that every client may have, strangers too."""
         self.lookup = steered.table.lookup
@@ -124,7 +126,7 @@ class Tables:
         self.zones = Zones.of(table)
         self._attach(instance)
         self.services = tuple(
-            SteeredName(index, node, service, _region_slots(service, instance.counters))
+            SteeredNameSlot(index, node, service, _region_slots(service, instance.counters))
             for index, (node, service) in enumerate(
                 zip(self.zones.services, table.services, strict=True)
             )
@@ -148,12 +150,12 @@ class Tables:
         made._attach(instance)
         return made
 
-    def _lanes(self, services: Sequence[SteeredName]) -> dict[bytes, Lane]:
+    def _lanes(self, services: Sequence[SteeredNameSlot]) -> dict[bytes, FastLane]:
         """By the octets of the question, lower-cased: name, type, class."""
         if self.instance.ecs_from is not None:  # who asks has to be looked at first
             return {}
         return {
-            each.node.name + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big"): Lane(
+            each.node.name + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big"): FastLane(
                 self.zones, each, qtype, self.instance
             )
             for each in services
@@ -162,7 +164,7 @@ class Tables:
         }
 
 
-def _region_slots(service: ServiceTable, counters: Counters) -> list[int]:
+def _region_slots(service: ServiceTable, counters: DnsCounters) -> list[int]:
     return [
         counters.slot(
             REGION_ANSWERS, {"service": service.id, "region": answer.region or answer.outcome}

@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from firsthop_dns.answer.client_keys import Peer
-from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.client_keys import PeerAddress
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.rate_limit import LOOPBACK, RateLimit
 from firsthop_dns.wire.cookies import Cookies
 from firsthop_dns.wire.edns import extended_error
 from firsthop_dns.wire.extended_errors import NO_REACHABLE_AUTHORITY
-from firsthop_steering.feed.demand import Survey
+from firsthop_steering.feed.demand import AnswerSurvey
 
 TCP_IDLE_S = 10.0
 """Without a whole query for so long a TCP connection ends (RFC 7766 §6.2.3: a few seconds)."""
-MOST_NSID = 58
+MAX_NSID = 58
 """Octets of `nsid`: with so many, a refusal of the shortest question that asks for it is three
-times as long as that question, the most that a stranger may get (`edns.MOST_GAIN`)."""
+times as long as that question, the most that a stranger may get (`edns.MAX_GAIN`)."""
 _Network = IPv4Network | IPv6Network
 
 
@@ -39,15 +39,15 @@ class Instance:
         "tcp_idle_s",
     )
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: DnsCounters) -> None:
         self.counters = counters
-        self.survey = Survey()
+        self.survey = AnswerSurvey()
         """Some of the clients, by the slot of the region that they were answered with."""
         self.limits = RateLimit()
         self.cookies: Cookies | None = None
         """None: no secret, so cookies are ignored."""
         self.nsid = b""
-        """What NSID tells (RFC 5001); nothing when empty, at most MOST_NSID octets."""
+        """What NSID tells (RFC 5001); nothing when empty, at most MAX_NSID octets."""
         self.ecs_from: tuple[_Network, ...] | None = None
         """Resolvers whose client subnet is used; None: all."""
         self.tcp_idle_s = TCP_IDLE_S
@@ -55,7 +55,7 @@ class Instance:
         """The option that goes with steered answers: that they are old, if they are."""
 
     @classmethod
-    def of(cls, counters: Counters, options: Mapping[str, Any]) -> Instance:
+    def of(cls, counters: DnsCounters, options: Mapping[str, Any]) -> Instance:
         """One with these options; see `update`."""
         made = cls(counters)
         made.update(options)
@@ -77,7 +77,7 @@ class Instance:
             stale = options["stale"]
             self.notice = extended_error(NO_REACHABLE_AUTHORITY) if stale else b""
 
-    def takes_subnets_of(self, peer: Peer) -> bool:
+    def takes_subnets_of(self, peer: PeerAddress) -> bool:
         """Whether a resolver's word on its clients counts."""
         if self.ecs_from is None:
             return True

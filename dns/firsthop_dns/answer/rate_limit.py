@@ -14,19 +14,20 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from socket import AF_INET6, inet_aton, inet_pton
 
+from firsthop_geodata.addresses import Network
+
 TAILORED, ANSWER, NEGATIVE, REFERRAL, ERROR = range(5)
 """Kinds of replies: with data for a client subnet; with data that is everybody's; NXDOMAIN or
 NODATA; to a delegation; any other rcode."""
 PASS, SLIP, DROP = range(3)
 """Verdicts: send it; send its short form, truncated or BADCOOKIE; send nothing."""
 
-MOST_PREFIXES = 16_384
+MAX_PREFIXES = 16_384
 """Prefixes of a kind that are told apart within a window. Further ones share as many counts, by a
 hash that nobody outside can foresee: so a flood of forged senders cannot hide another flood, and
 costs at most 11 MB, and 3 ms at the end of a window."""
 
 TAILORED_A_SECOND = 2000
-Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 """A reply to loopback leaves no machine."""
 
@@ -93,8 +94,8 @@ class RateLimit:
         # The expression for IPv4 is `_prefix` without a call: most packets pass here.
         prefix = _prefix(peer_host, ipv6) if ipv6 else peer_host.rpartition(".")[0]
         count = counts.get(prefix, 0) + 1
-        if count == 1 and len(counts) >= MOST_PREFIXES:
-            prefix = hash(prefix) % MOST_PREFIXES
+        if count == 1 and len(counts) >= MAX_PREFIXES:
+            prefix = hash(prefix) % MAX_PREFIXES
             count = counts.get(prefix, 0) + 1
         counts[prefix] = count
         if count <= limit:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from socket import AF_INET, AF_INET6, inet_pton
 
-from firsthop_dns.answer.client_keys import TCP4, UDP4, Key, Peer, Transport, key_of_subnet
+from firsthop_dns.answer.client_keys import (
+    TCP4,
+    UDP4,
+    ClientKey,
+    PeerAddress,
+    TransportKind,
+    key_of_subnet,
+)
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.wire.cookies import Cookies
 from firsthop_dns.wire.edns import Edns, cookie_option
 from firsthop_dns.wire.query import Query
 
 
-def client_of(query: Query, peer: Peer, instance: Instance) -> Key | None:
+def client_of(query: Query, peer: PeerAddress, instance: Instance) -> ClientKey | None:
     """The client whom a resolver speaks of; None where it does not, or where we do not listen."""
     subnet = query.edns.subnet if query.edns else None
     # SOURCE 0 asks not to be told apart (RFC 7871 §7.1.2).
@@ -22,8 +29,8 @@ def client_of(query: Query, peer: Peer, instance: Instance) -> Key | None:
 
 def check_cookie(
     edns: Edns | None,
-    peer: Peer,
-    transport: Transport,
+    peer: PeerAddress,
+    transport: TransportKind,
     now: float,
     *,
     cookies: Cookies | None,

@@ -12,7 +12,7 @@ import struct
 
 from firsthop_dns.answer import rate_limit as limits
 from firsthop_dns.answer.answering import AA, HEADER, QR, RD, Answering
-from firsthop_dns.answer.client_keys import UDP6, Peer, Transport
+from firsthop_dns.answer.client_keys import UDP6, PeerAddress, TransportKind
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.requester import check_cookie
 from firsthop_dns.wire.cookies import CLIENT_PART
@@ -27,13 +27,13 @@ _CLASS_AND_OPT = 0x01_00_0029
 _SUBNET_24 = 0x000B_0008_0007_0001
 _TAIL_END = 27
 """Octets from the root label of the question to the end of a packet that has this tail."""
-_MOST_ANSWERS = 8
+_MAX_ANSWERS = 8
 _ONE_OCTET = [bytes([24, scope]) for scope in range(129)]
 """SOURCE and SCOPE of the subnet that goes back, by scope."""
 _PLAIN = {
     struct.pack(">HHHHH", flags, 1, 0, 0, 1): [
         struct.pack(">HHHHH", QR | AA | flags & RD, 1, answers, 0, 1)
-        for answers in range(_MOST_ANSWERS + 1)
+        for answers in range(_MAX_ANSWERS + 1)
     ]
     for flags in (rd | ad | cd for rd in (0, RD) for ad in (0, 0x20) for cd in (0, 0x10))
 }
@@ -41,7 +41,7 @@ _PLAIN = {
 
 
 def respond(
-    packet: bytes, peer: Peer, tables: Tables, now: float, transport: Transport
+    packet: bytes, peer: PeerAddress, tables: Tables, now: float, transport: TransportKind
 ) -> bytes | None:
     """The reply to one DNS message, or None when it must stay unanswered.
 
@@ -90,7 +90,7 @@ def respond(
 
 
 def respond_strictly(
-    packet: bytes, peer: Peer, tables: Tables, now: float, transport: Transport
+    packet: bytes, peer: PeerAddress, tables: Tables, now: float, transport: TransportKind
 ) -> bytes | None:
     """`respond` without its fast lane."""
     return _strictly(packet, peer, tables, now, transport, None)
@@ -98,10 +98,10 @@ def respond_strictly(
 
 def _strictly(
     packet: bytes,
-    peer: Peer,
+    peer: PeerAddress,
     tables: Tables,
     now: float,
-    transport: Transport,
+    transport: TransportKind,
     verdict: int | None,
 ) -> bytes | None:
     """The slow lane; `verdict` is that of the rate limit if the fast lane has asked it."""
@@ -117,7 +117,7 @@ def _strictly(
     return Answering(len(packet), parsed, peer, tables, now, transport).reply(verdict)
 
 
-def failure(packet: bytes, tables: Tables, transport: Transport) -> bytes:
+def failure(packet: bytes, tables: Tables, transport: TransportKind) -> bytes:
     """SERVFAIL for a packet on which `respond` raised: our fault, told rather than silent."""
     tables.counters.asked("", 0, transport)
     tables.counters.answered("", SERVFAIL)
@@ -125,13 +125,13 @@ def failure(packet: bytes, tables: Tables, transport: Transport) -> bytes:
     return packet[:2] + HEADER.pack(flags, 0, 0, 0, 0)
 
 
-def _drop(tables: Tables, transport: Transport, reason: str) -> None:
+def _drop(tables: Tables, transport: TransportKind, reason: str) -> None:
     tables.counters.asked("", 0, transport)
     tables.counters.dropped(reason)
 
 
 def _reply_without_data(
-    asked: Dataless, peer: Peer, tables: Tables, now: float, transport: Transport
+    asked: Dataless, peer: PeerAddress, tables: Tables, now: float, transport: TransportKind
 ) -> bytes | None:
     """An rcode without data; OPT goes back whenever one came (RFC 6891 §6.1.1, §7)."""
     rcode = asked.rcode

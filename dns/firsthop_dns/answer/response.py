@@ -8,7 +8,7 @@ from firsthop_dns.answer import rate_limit as limits
 from firsthop_dns.wire.edns import NOERROR, NXDOMAIN, YXDOMAIN
 
 
-class Outcome(NamedTuple):
+class Response(NamedTuple):
     """What is said: rcode, AA, counts of answers, authorities and additionals, their octets.
 
     `spare` are that many additional records at `spare_at`, to be left out where they do not fit.
@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
     """Made for a client subnet, so that a resolver asks once for each of many networks."""
 
 
-def kind_of(outcome: Outcome) -> int:
+def kind_of(outcome: Response) -> int:
     """The class that the rate limit counts an outcome in."""
     if outcome.rcode not in (NOERROR, NXDOMAIN, YXDOMAIN):
         return limits.ERROR

@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from firsthop_dns.answer.client_keys import Key, Peer, Transport, key_of_peer
+from firsthop_dns.answer.client_keys import ClientKey, PeerAddress, TransportKind, key_of_peer
 from firsthop_dns.answer.counters import TRANSPORTS
-from firsthop_dns.answer.generation import SteeredName, Tables
+from firsthop_dns.answer.generation import SteeredNameSlot, Tables
 from firsthop_dns.table.mapped import ZoneView
 from firsthop_dns.wire.edns import Subnet
 from firsthop_geodata.prefixes import NO_CELL, GeoTable
-from firsthop_steering.compile.table import Word
+from firsthop_steering.compile.table import AnswerReason
 
-_MOST_SERVICES = 4
+_MAX_SERVICES = 4
 """Decisions told: the reply is longer than the query, and must not be worth forging one for."""
 _LONGEST_STRING = 255
 
@@ -26,10 +26,10 @@ _LONGEST_STRING = 255
 class Asker(NamedTuple):
     """Who asks: the resolver, and the client that it speaks of if its word counts."""
 
-    peer: Peer
-    transport: Transport
+    peer: PeerAddress
+    transport: TransportKind
     subnet: Subnet | None
-    client: Key | None
+    client: ClientKey | None
 
 
 def whoami_strings(tables: Tables, zone: ZoneView, asker: Asker, now: float) -> list[bytes]:
@@ -41,7 +41,7 @@ def whoami_strings(tables: Tables, zone: ZoneView, asker: Asker, now: float) -> 
     if tables.geo is not None:
         lines += _place(tables.geo, asker.client or resolver)
     here = [service for service in tables.services if service.node.zone is zone]
-    lines += [_decision(service, asker.client, resolver, now) for service in here[:_MOST_SERVICES]]
+    lines += [_decision(service, asker.client, resolver, now) for service in here[:_MAX_SERVICES]]
     guidance = "".join(f" {kind}={number}" for kind, number in tables.guidance.items())
     lines.append(f"plan={tables.plan} status={tables.status}{guidance} table={tables.digest[:16]}")
     lines.append(f"time={datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}")
@@ -55,7 +55,7 @@ def _subnet_text(subnet: Subnet | None) -> str:
     return f"{ip_address(padded)}/{subnet.source}"
 
 
-def _place(geo: GeoTable, client: Key) -> Iterator[str]:
+def _place(geo: GeoTable, client: ClientKey) -> Iterator[str]:
     family, key, _ = client
     cell = geo.find_cell(family, key)
     if cell == NO_CELL:
@@ -69,7 +69,9 @@ def _place(geo: GeoTable, client: Key) -> Iterator[str]:
     yield f"asn={geo.find_asn(family, key) or 'unknown'}"
 
 
-def _decision(service: SteeredName, client: Key | None, resolver: Key, now: float) -> str:
+def _decision(
+    service: SteeredNameSlot, client: ClientKey | None, resolver: ClientKey, now: float
+) -> str:
     answer, scope = service.choose(client, resolver)
     said = service.table.answers[answer]
     words = [_word(service.table.standings[relay], now) for relay in said.relays]
@@ -80,7 +82,7 @@ def _decision(service: SteeredName, client: Key | None, resolver: Key, now: floa
     )
 
 
-def _word(word: Word, now: float) -> str:
+def _word(word: AnswerReason, now: float) -> str:
     """Whose word a relay is answered by, and for how long it stands: `local/12s`."""
     if word.since is None:
         return word.source

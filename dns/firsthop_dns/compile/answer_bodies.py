@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from firsthop_dns.compile.name_tree import WILDCARD, Node, Tree
+from firsthop_dns.compile.name_tree import WILDCARD, NameNode, NameTree
 from firsthop_dns.compile.rrset import (
     ADDITIONAL,
     AUTHORITY,
@@ -31,7 +31,7 @@ Link = tuple[bytes, RRset]
 class Bodies:
     """Makes the bodies of one tree."""
 
-    def __init__(self, tree: Tree, serial: int) -> None:
+    def __init__(self, tree: NameTree, serial: int) -> None:
         self._tree = tree
         self._negative = [start_of_authority(zone, serial, negative=True) for zone in tree.zones]
 
@@ -41,7 +41,7 @@ class Bodies:
         writer.add(apex, self._negative[zone], AUTHORITY)
         return writer.body()
 
-    def of(self, name: bytes, node: Node) -> Iterator[tuple[int, Body]]:
+    def of(self, name: bytes, node: NameNode) -> Iterator[tuple[int, Body]]:
         """A node's bodies by type; see `layout.TYPE` for those that stand for no one type."""
         if node.cut:
             yield REFERRAL, self._referral(name, node)
@@ -72,18 +72,18 @@ class Bodies:
         for rrset in self._tree.addresses(name):
             writer.add(name, rrset, section)
 
-    def _delegated(self, name: bytes, node: Node, zone: int) -> Body:
+    def _delegated(self, name: bytes, node: NameNode, zone: int) -> Body:
         """The DS of a zone whose parent is ours too, or the parent's word that there is none."""
         if node.delegated is None:
             return self._ending(name, [], zone, NOERROR)
         return _body(name, [(name, node.delegated)])
 
-    def _referral(self, name: bytes, node: Node) -> Body:
+    def _referral(self, name: bytes, node: NameNode) -> Body:
         writer = BodyWriter(name)
         self._delegate(writer, name, node)
         return writer.body(authoritative=False)
 
-    def _delegate(self, writer: BodyWriter, cut: bytes, node: Node) -> None:
+    def _delegate(self, writer: BodyWriter, cut: bytes, node: NameNode) -> None:
         """NS of the cut; all in-domain glue, then what else is known (RFC 9471 §2)."""
         writer.add(cut, node.rrsets[NS], AUTHORITY)
         targets = dict.fromkeys(node.rrsets[NS].names)
@@ -92,7 +92,7 @@ class Bodies:
                 if within(target, cut) == inside and self._tree.zone_of(target) == node.zone:
                     self._add_addresses(writer, target, section)
 
-    def _alias(self, name: bytes, node: Node) -> Iterator[tuple[int, Body]]:
+    def _alias(self, name: bytes, node: NameNode) -> Iterator[tuple[int, Body]]:
         link = node.rrsets[CNAME]
         if name.startswith(WILDCARD):  # followed when it is asked for (`chains`)
             whole = tuple(Rdata(CNAME, (bytes(target),)) for target in link.names)
@@ -101,7 +101,7 @@ class Bodies:
         yield CNAME, _body(name, [(name, link)])
         yield from self._chain(name, node)
 
-    def _chain(self, name: bytes, node: Node) -> Iterator[tuple[int, Body]]:
+    def _chain(self, name: bytes, node: NameNode) -> Iterator[tuple[int, Body]]:
         """The bodies of an alias for each type that its end has, and for all others.
 
         The chain is followed inside the zone (RFC 1034 §4.3.2) and ends before a steered name,
@@ -131,7 +131,9 @@ class Bodies:
         for kind, rrset in found.rrsets.items() if found else ():
             yield kind, _body(name, [*links, (end, rrset)])
 
-    def _delegation_signer(self, name: bytes, links: list[Link], cut: bytes, node: Node) -> Body:
+    def _delegation_signer(
+        self, name: bytes, links: list[Link], cut: bytes, node: NameNode
+    ) -> Body:
         """DS is the parent's, at the end of a chain as well (RFC 4035 §3.1.4.1)."""
         if DS in node.rrsets:
             return _body(name, [*links, (cut, node.rrsets[DS])])
@@ -146,7 +148,7 @@ class Bodies:
                 self._delegate(writer, cut, self._tree.nodes[cut])
         return writer.body()
 
-    def _step(self, name: bytes, zone: int) -> tuple[list[Link], int, Node | None] | None:
+    def _step(self, name: bytes, zone: int) -> tuple[list[Link], int, NameNode | None] | None:
         """Where a chain goes on from `name`: further links and an rcode, or the node of its end.
 
         None when others answer for the name: another zone, a delegation, a steered name.
@@ -172,8 +174,8 @@ class Bodies:
         return [], NOERROR, node
 
     def _renamed(
-        self, name: bytes, owner: bytes, node: Node
-    ) -> tuple[list[Link], int, Node | None]:
+        self, name: bytes, owner: bytes, node: NameNode
+    ) -> tuple[list[Link], int, NameNode | None]:
         rrset = node.rrsets[DNAME]
         made = alias(name, len(name) - len(owner), rrset.names[0], rrset.ttl)
         if made is None:

@@ -28,7 +28,7 @@ WILDCARD = b"\x01*"
 
 
 @dataclass(slots=True)
-class Node:
+class NameNode:
     """A name that exists: with records, steered, told by whoami, or only because of names below."""
 
     zone: int
@@ -43,13 +43,13 @@ class Node:
     rrsets: dict[int, RRset] = field(default_factory=dict)
 
 
-class Tree:
+class NameTree:
     """All nodes by wire name, and the addresses that are told with delegations."""
 
     def __init__(self, document: Document, serial: int) -> None:
         self.zones = document.zones
         self.apexes = {to_wire(zone.apex): index for index, zone in enumerate(document.zones)}
-        self.nodes = {apex: Node(index) for apex, index in self.apexes.items()}
+        self.nodes = {apex: NameNode(index) for apex, index in self.apexes.items()}
         self.glue: dict[bytes, dict[int, RRset]] = {}
         """Addresses at and below cuts: not ours to answer with, but to refer with (RFC 9471)."""
         services = [to_wire(service.name) for service in document.services]
@@ -112,13 +112,13 @@ class Tree:
                 if cut == name:
                     node.rrsets = {k: v for k, v in own.items() if k not in glue}
 
-    def _make(self, name: bytes) -> Node:
+    def _make(self, name: bytes) -> NameNode:
         """The node of a name; those above it exist too (RFC 4592 §2.2.2)."""
         wanted, index = name, self.zone_of(name)
         if index is None:
             raise ZoneError(f"{name!r} lies outside every zone")
         while name not in self.nodes:
-            self.nodes[name] = Node(index)
+            self.nodes[name] = NameNode(index)
             name = parent(name)
         return self.nodes[wanted]
 
@@ -127,7 +127,7 @@ class Tree:
         name = WHOAMI + apex
         covered = DNAME in self.nodes[apex].rrsets or WILDCARD + apex in self.nodes
         if len(name) <= 255 and name not in self.apexes and not covered:
-            node = self.nodes.setdefault(name, Node(index))
+            node = self.nodes.setdefault(name, NameNode(index))
             node.whoami = not node.rrsets and node.service is None
 
 

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from firsthop_dns.compile.answer_bodies import Bodies
 from firsthop_dns.compile.name_tree import WILDCARD as WILDCARD_LABEL
-from firsthop_dns.compile.name_tree import Node, Tree
+from firsthop_dns.compile.name_tree import NameNode, NameTree
 from firsthop_dns.compile.rrset import Body, ZoneError
 from firsthop_dns.compile.service_rrsets import Endpoints, SteeredService, answer_rrsets
 from firsthop_dns.table.layout import (
@@ -64,7 +64,7 @@ def encode_zones(
 def static_zones(document: Document, serial: int) -> bytes:
     """The static part of the section: every name of every zone with its answers."""
     serial &= 0xFFFFFFFF  # RFC 1982: serials wrap
-    tree = Tree(document, serial)
+    tree = NameTree(document, serial)
     bodies = Bodies(tree, serial)
     heap = _Heap()
     zones = [heap.zone(apex, index, bodies, tree) for apex, index in tree.apexes.items()]
@@ -112,7 +112,7 @@ class _Heap:
             for chunk in self._chunks
         )
 
-    def zone(self, apex: bytes, index: int, bodies: Bodies, tree: Tree) -> int:
+    def zone(self, apex: bytes, index: int, bodies: Bodies, tree: NameTree) -> int:
         """Adds a zone's apex and the place of what denies for it."""
         zone = tree.zones[index]
         denial = self._body(bodies.negative(apex, index))
@@ -120,7 +120,7 @@ class _Heap:
         self._point([(OTHER_TYPES, denial)])
         return place
 
-    def node(self, name: bytes, node: Node, bodies: Bodies, tree: Tree) -> int:
+    def node(self, name: bytes, node: NameNode, bodies: Bodies, tree: NameTree) -> int:
         """Adds a name with the bodies of all its types."""
         types = [(kind, self._body(body)) for kind, body in bodies.of(name, node)]
         service = 0 if node.service is None else node.service + 1
@@ -153,7 +153,7 @@ class _Heap:
         return self._put(head + pointers + body.octets)
 
 
-def _flags(name: bytes, node: Node, tree: Tree) -> int:
+def _flags(name: bytes, node: NameNode, tree: NameTree) -> int:
     flags = WHOAMI if node.whoami else 0
     flags |= CUT if node.cut else 0
     flags |= RENAMES if DNAME in node.rrsets else 0

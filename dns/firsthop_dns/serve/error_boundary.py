@@ -9,7 +9,7 @@ import time
 
 import structlog
 
-from firsthop_dns.answer.client_keys import Transport
+from firsthop_dns.answer.client_keys import TransportKind
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.respond import failure
 
@@ -19,7 +19,7 @@ LOG_PAUSE_S = 10.0
 """Whoever finds such a packet can send it at line rate."""
 
 
-class Guard:
+class ErrorBoundary:
     """`tables` is replaced by one assignment; every message is answered from one generation."""
 
     __slots__ = ("_quiet_until", "tables")
@@ -32,15 +32,15 @@ class Guard:
         """Adds one to a metric without labels."""
         self.tables.counters.count(metric)
 
-    def drop(self, reason: str, transport: Transport) -> None:
+    def drop(self, reason: str, transport: TransportKind) -> None:
         """Counts a message that a shell leaves unanswered: a request, and why it got nothing."""
         self.tables.counters.asked("", 0, transport)
         self.tables.counters.dropped(reason)
 
-    def failed(self, packet: bytes, transport: Transport) -> bytes:
+    def failed(self, packet: bytes, transport: TransportKind) -> bytes:
         """The reply to a packet that raised; call it where the exception is handled."""
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + LOG_PAUSE_S
-            log.exception("dns query failed", packet=packet[:512].hex())
+            log.exception("query.failed", packet=packet[:512].hex())
         return failure(packet, self.tables, transport)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.serve.accept import TcpAcceptor
-from firsthop_dns.serve.error_boundary import Guard
+from firsthop_dns.serve.error_boundary import ErrorBoundary
 from firsthop_dns.serve.listening import Pair
 from firsthop_dns.serve.tcp import TcpConnections
 from firsthop_dns.serve.udp import UdpShell
@@ -24,7 +24,7 @@ class DnsServer:
 
     def __init__(self, pairs: Sequence[Pair], tables: Tables) -> None:
         self._pairs = pairs
-        self._guard = Guard(tables)
+        self._guard = ErrorBoundary(tables)
         self._connections = TcpConnections(self._guard, idle_s=tables.instance.tcp_idle_s)
         self._udp: list[UdpShell] = []
         self._tcp: list[TcpAcceptor] = []

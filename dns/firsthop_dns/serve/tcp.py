@@ -14,14 +14,14 @@ import time
 from collections import Counter
 from typing import Final
 
-from firsthop_dns.answer.client_keys import TCP4, TCP6, Peer
+from firsthop_dns.answer.client_keys import TCP4, TCP6, PeerAddress
 from firsthop_dns.answer.counters import TCP_CONNECTIONS
 from firsthop_dns.answer.respond import respond
-from firsthop_dns.serve.error_boundary import Guard
+from firsthop_dns.serve.error_boundary import ErrorBoundary
 
-MOST_CONNECTIONS: Final = 512
+MAX_CONNECTIONS: Final = 512
 """Well below the 1,024 files that a process may usually open."""
-MOST_PER_CLIENT: Final = 64
+MAX_PER_CLIENT: Final = 64
 """From one IPv4 address or IPv6 /64."""
 BATCH: Final = 64
 """Queries answered before others get their turn."""
@@ -38,7 +38,7 @@ FLUSH_S: Final = 0.5
 class TcpConnections:
     """All connections of one server, the longest idle first."""
 
-    def __init__(self, guard: Guard, *, idle_s: float) -> None:
+    def __init__(self, guard: ErrorBoundary, *, idle_s: float) -> None:
         self.guard = guard
         self.idle_s = idle_s
         self._open: dict[TcpConnection, str] = {}
@@ -55,9 +55,9 @@ class TcpConnections:
 
     def admit(self, connection: TcpConnection, client: str) -> None:
         """Takes a connection in; at a limit the longest idle one makes room."""
-        if self._per_client[client] >= MOST_PER_CLIENT:
+        if self._per_client[client] >= MAX_PER_CLIENT:
             self.end_longest_idle(client)
-        elif len(self._open) >= MOST_CONNECTIONS:
+        elif len(self._open) >= MAX_CONNECTIONS:
             self.end_longest_idle()
         self._open[connection] = client
         self._per_client[client] += 1
@@ -116,7 +116,7 @@ class TcpConnection(asyncio.Protocol):
         self._guard = connections.guard
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
-        self._peer: Peer = ("", 0)
+        self._peer: PeerAddress = ("", 0)
         self._kind = TCP4
         self._writable = True
         self._ended = False
@@ -247,7 +247,7 @@ class TcpConnection(asyncio.Protocol):
             self.abort()  # nothing it could lose: a slow reader has been given as long
 
 
-def _client(peer: Peer, kind: int) -> str:
+def _client(peer: PeerAddress, kind: int) -> str:
     if kind == TCP4:
         return peer[0]
     packed = socket.inet_pton(socket.AF_INET6, peer[0].partition("%")[0])

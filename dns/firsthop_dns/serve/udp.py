@@ -11,10 +11,10 @@ import struct
 import time
 from typing import Final
 
-from firsthop_dns.answer.client_keys import UDP4, UDP6, Peer
+from firsthop_dns.answer.client_keys import UDP4, UDP6, PeerAddress
 from firsthop_dns.answer.counters import SEND_ERRORS
 from firsthop_dns.answer.respond import respond
-from firsthop_dns.serve.error_boundary import Guard
+from firsthop_dns.serve.error_boundary import ErrorBoundary
 from firsthop_dns.serve.listening import IP_PKTINFO
 
 BATCH: Final = 64
@@ -35,7 +35,10 @@ class UdpShell:
     """
 
     def __init__(
-        self, sock: socket.socket, guard: Guard, own: frozenset[tuple[str, int]] = frozenset()
+        self,
+        sock: socket.socket,
+        guard: ErrorBoundary,
+        own: frozenset[tuple[str, int]] = frozenset(),
     ) -> None:
         self._sock = sock
         self._guard = guard
@@ -108,7 +111,7 @@ class UdpShell:
                 self._send_from(reply, control, peer)
         return True
 
-    def _send_from(self, reply: bytes, control: Control, peer: Peer) -> None:
+    def _send_from(self, reply: bytes, control: Control, peer: PeerAddress) -> None:
         back = []
         for level, kind, data in control:
             if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
@@ -122,7 +125,7 @@ class UdpShell:
             self._guard.count(SEND_ERRORS)
 
 
-def _sent_to_itself(control: Control, peer: Peer) -> bool:
+def _sent_to_itself(control: Control, peer: PeerAddress) -> bool:
     """Whether a datagram names one address as its source and as its destination."""
     for level, kind, data in control:
         if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:

@@ -89,7 +89,7 @@ class ZoneView:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class MappedName:
     """A name that exists. `service` counts in the table's order; `types` gives places of bodies."""
 
     name: bytes
@@ -133,7 +133,7 @@ class Zones:
         self._places = numbers[zones + services + names :]
         self.services = tuple(self._read_node(place) for place in numbers[zones : zones + services])
         """The node of every service, in the table's order."""
-        self._nodes: dict[bytes, Node] = {}
+        self._nodes: dict[bytes, MappedName] = {}
         self._bodies: dict[int, StoredBody] = {}
         answers = section[STATIC_AT + length :]
         answering, count = ANSWERS.unpack_from(answers)
@@ -153,7 +153,7 @@ class Zones:
             raise SectionError(f"{table.sections.path}: holds no section {SECTION}")
         return cls(table.sections.bytes(SECTION))
 
-    def find(self, name: bytes) -> Node | None:
+    def find(self, name: bytes) -> MappedName | None:
         """The node of `name`, or else that of its closest encloser (RFC 4592 §3.3.1).
 
         None when the name lies in no zone. Looks at no more names than the deepest one has labels.
@@ -170,7 +170,7 @@ class Zones:
                 return node
         return None
 
-    def wildcard(self, encloser: Node) -> Node | None:
+    def wildcard(self, encloser: MappedName) -> MappedName | None:
         """The source of synthesis for names below their closest encloser (RFC 4592 §3.3.1)."""
         if not encloser.flags & WILDCARD:
             return None
@@ -202,7 +202,7 @@ class Zones:
         place = len(STEERED) * (self._firsts[service] + answer) + kind
         return self._records[place], bytes(self._rrsets[self._ends[place] : self._ends[place + 1]])
 
-    def _node(self, name: bytes) -> Node | None:
+    def _node(self, name: bytes) -> MappedName | None:
         node = self._nodes.get(name)
         if node is not None:
             return node
@@ -216,13 +216,13 @@ class Zones:
             index += 1
         return None
 
-    def _read_node(self, place: int) -> Node:
+    def _read_node(self, place: int) -> MappedName:
         zone, service, flags, length, types = NODE.unpack_from(self._static, place)
         start = place + NODE.size
         name = bytes(self._static[start : start + length])
         end = start + length + types * TYPE.size
         listed = dict(TYPE.iter_unpack(self._static[start + length : end]))
-        return Node(name, self.zones[zone], service - 1 if service else None, flags, listed)
+        return MappedName(name, self.zones[zone], service - 1 if service else None, flags, listed)
 
     def _read_zone(self, place: int) -> ZoneView:
         length, ttl = ZONE.unpack_from(self._static, place)

@@ -15,7 +15,7 @@ from siphash24 import siphash24
 
 SECRET = 16
 """Octets of a server secret (RFC 9018 §4.4)."""
-MOST_SECRETS = 2
+MAX_SECRETS = 2
 """One that signs and one that is leaving or arriving (RFC 9018 §5)."""
 OLDEST_S = 3600
 """Older cookies are refused (RFC 9018 §4.3)."""
@@ -42,8 +42,8 @@ class Cookies:
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         """ValueError unless there are one or two secrets of 16 octets."""
-        if not 1 <= len(secrets) <= MOST_SECRETS:
-            raise ValueError(f"{len(secrets)} cookie secrets, must be 1 or {MOST_SECRETS}")
+        if not 1 <= len(secrets) <= MAX_SECRETS:
+            raise ValueError(f"{len(secrets)} cookie secrets, must be 1 or {MAX_SECRETS}")
         if any(len(secret) != SECRET for secret in secrets):
             raise ValueError(f"a cookie secret has {SECRET} octets")
         self._secrets = tuple(map(bytes, secrets))
@@ -112,6 +112,6 @@ def read_secrets(text: str) -> tuple[bytes, ...]:
         ):
             raise ValueError(f"line {number}: a cookie secret is {2 * SECRET} hex digits")
         secrets.append(bytes.fromhex(digits))
-    if not 1 <= len(secrets) <= MOST_SECRETS:
-        raise ValueError(f"{len(secrets)} cookie secrets, must be 1 or {MOST_SECRETS}")
+    if not 1 <= len(secrets) <= MAX_SECRETS:
+        raise ValueError(f"{len(secrets)} cookie secrets, must be 1 or {MAX_SECRETS}")
     return tuple(secrets)

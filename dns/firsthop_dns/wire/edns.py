@@ -29,11 +29,11 @@ PAYLOAD = 1232
 """The UDP payload we offer and never exceed: fits every path unfragmented (RFC 9715 §3.2)."""
 PLAIN_PAYLOAD = 512
 """The most a client without EDNS takes over UDP (RFC 1035 §4.2.1)."""
-MOST_GAIN = 3
+MAX_GAIN = 3
 """A stranger, who may have forged the address that we answer, gets over UDP at most so many times
 the octets that came: what QUIC sends to an address not yet validated (RFC 9000 §8.1)."""
 DO = 0x8000
-MOST_OPTIONS = 64
+MAX_OPTIONS = 64
 """Far more than are defined; thousands of empty ones would cost more than a hundred queries."""
 _NSID, _SUBNET, _COOKIE, _KEEPALIVE, _EXTENDED_ERROR = 3, 8, 10, 11, 15
 _COOKIE_LENGTHS = frozenset((8, *range(16, 41)))
@@ -92,7 +92,7 @@ def read_opt(payload: int, ttl: int, options: bytes) -> Edns:
 def _read_options(payload: int, dnssec_ok: bool, options: bytes) -> Edns:
     """Any number of options; a fault in one leaves the others read, but for a client subnet."""
     fault, subnet, cookie, nsid, keepalive = NOERROR, None, None, False, False
-    position, end, left = 0, len(options), MOST_OPTIONS
+    position, end, left = 0, len(options), MAX_OPTIONS
     while position < end:
         left -= 1
         if position + 4 > end or left < 0:

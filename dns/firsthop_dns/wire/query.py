@@ -19,13 +19,13 @@ SVCB, HTTPS = 64, 65
 NXNAME, IXFR, AXFR, ANY, CAA = 128, 251, 252, 255, 257
 IN = 1
 
-MOST_RECORDS = 8
+MAX_RECORDS = 8
 """Records beside the question: a query carries OPT, perhaps TSIG or SIG(0), and IXFR's SOA."""
 
 _HEADER = struct.Struct(">HHHHHH")
 _PAIR = struct.Struct(">HH")
 _RECORD = struct.Struct(">HHIH")
-_LABEL_MOST = 63
+_MAX_LABEL = 63
 _NAME_END = 12 + 255
 """A question's name ends here at the latest: 255 octets from offset 12 (RFC 1035 §2.3.4)."""
 
@@ -111,7 +111,7 @@ def _end_of_question(packet: bytes) -> int:
         if offset >= size or offset >= _NAME_END:
             return 0
         length = packet[offset]
-        if length > _LABEL_MOST:
+        if length > _MAX_LABEL:
             return 0
         offset += length + 1
     end = offset + 4
@@ -125,7 +125,7 @@ def _read_records(packet: bytes, offset: int, others: int, last: int) -> tuple[b
     the root (RFC 6891 §6.1.1).
     """
     total = others + last
-    if total > MOST_RECORDS:
+    if total > MAX_RECORDS:
         return False, None
     size = len(packet)
     edns: Edns | None = None
@@ -153,7 +153,7 @@ def _end_of_owner(packet: bytes, offset: int) -> int:
         if length >= 0xC0:
             backwards = offset + 2 <= size and ((length & 0x3F) << 8 | packet[offset + 1]) < start
             return offset + 2 if backwards else 0
-        if length > _LABEL_MOST:
+        if length > _MAX_LABEL:
             return 0
         offset += length + 1
         if not length:

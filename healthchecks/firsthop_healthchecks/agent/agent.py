@@ -16,10 +16,16 @@ import psutil
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from firsthop_healthchecks.agent.load import Load, MetricsError, Reading, load_between, read_metrics
+from firsthop_healthchecks.agent.load import (
+    Load,
+    LoadReading,
+    MetricsError,
+    load_between,
+    read_metrics,
+)
 from firsthop_healthchecks.agent.notices import Notices
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.controlplane import ControlPlaneError, keep_doing
+from firsthop_healthchecks.controlplane import ControlPlaneCallError, keep_doing
 from firsthop_steering.feed.reports import RelayReport
 
 REPORT_S = 2.0
@@ -29,16 +35,16 @@ GOODBYE_S = 2.0
 log = structlog.get_logger("firsthop.agent")
 
 
-class ControlPlane(Protocol):
+class AgentIngest(Protocol):
     """What an agent needs of the control plane; raises ControlPlaneError."""
 
     async def send_relay_report(self, relay: str, report: RelayReport) -> None: ...
 
 
-class Counters(Protocol):
+class CounterSource(Protocol):
     """Where readings come from."""
 
-    async def read(self, at: float) -> Reading | None:
+    async def read(self, at: float) -> LoadReading | None:
         """Counters as of `at` (monotonic seconds); None when there is nobody to ask."""
         ...
 
@@ -46,10 +52,10 @@ class Counters(Protocol):
 class HostCounters:
     """All network interfaces of this host."""
 
-    async def read(self, at: float) -> Reading | None:
+    async def read(self, at: float) -> LoadReading | None:
         """What came in since the host started."""
         network = psutil.net_io_counters()
-        return Reading(at, network.packets_recv, network.bytes_recv, network.dropin)
+        return LoadReading(at, network.packets_recv, network.bytes_recv, network.dropin)
 
 
 class RelayCounters:
@@ -61,7 +67,7 @@ class RelayCounters:
         self._timeout = ClientTimeout(total=METRICS_TIMEOUT_S)
         self._lost = False
 
-    async def read(self, at: float) -> Reading | None:
+    async def read(self, at: float) -> LoadReading | None:
         """None while the relay does not answer, which is said once."""
         try:
             async with self._session.get(self._url, timeout=self._timeout) as response:
@@ -69,7 +75,7 @@ class RelayCounters:
                 reading = read_metrics(await response.text(), at)
         except (ClientError, OSError, TimeoutError, MetricsError, UnicodeDecodeError) as error:
             if not self._lost:
-                log.warning("relay_metrics_lost", url=self._url, reason=str(error))
+                log.warning("relay_metrics.lost", url=self._url, reason=str(error))
             self._lost = True
             return None
         self._lost = False
@@ -83,8 +89,8 @@ class Agent:
         self,
         relay: str,
         *,
-        control_plane: ControlPlane,
-        counters: Counters,
+        control_plane: AgentIngest,
+        counters: CounterSource,
         draining: bool = False,
         wall: Callable[[], datetime] = utc_now,
         cpu_percent: Callable[[], float] = psutil.cpu_percent,
@@ -97,7 +103,7 @@ class Agent:
         self._crashed = False
         self._wall = wall
         self._cpu_percent = cpu_percent
-        self._before: Reading | None = None
+        self._before: LoadReading | None = None
         cpu_percent()  # psutil measures from call to call; the first one means nothing
 
     async def run(self) -> NoReturn:
@@ -108,7 +114,7 @@ class Agent:
     def drain(self, draining: bool) -> None:
         """Ask for no new sessions, or for sessions again."""
         if self._notices.drain(draining):
-            log.info("draining" if draining else "not_draining", relay=self._relay)
+            log.info("agent.draining" if draining else "agent.accepting", relay=self._relay)
 
     def found(self, there: bool) -> None:
         """Somebody is where the relay should be, or nobody."""
@@ -120,10 +126,10 @@ class Agent:
         """Say that the relay goes down in so many seconds, if somebody hears it within two."""
         stops_at = self._wall() + timedelta(seconds=grace_s)
         self._notices.stop(stops_at)
-        with contextlib.suppress(ControlPlaneError, TimeoutError):
+        with contextlib.suppress(ControlPlaneCallError, TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 await self._report()
-                log.info("stop_said", relay=self._relay, stops_at=stops_at.isoformat())
+                log.info("stop.announced", relay=self._relay, stops_at=stops_at.isoformat())
 
     async def _report(self) -> None:
         await self._control_plane.send_relay_report(self._relay, await self.report())

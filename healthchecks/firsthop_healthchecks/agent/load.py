@@ -19,7 +19,7 @@ class MetricsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LoadReading:
     """Counters since some start: packets and bytes received, packets dropped; sessions now."""
 
     at: float
@@ -39,7 +39,7 @@ class Load:
     dropped: float = 0.0
 
 
-def load_between(before: Reading | None, after: Reading) -> Load:
+def load_between(before: LoadReading | None, after: LoadReading) -> Load:
     """All zero without a reading before; counters that fell started again from zero."""
     if before is None or after.at <= before.at:
         return Load()
@@ -55,7 +55,7 @@ def _risen(before: float, after: float) -> float:
     return after - before if after >= before else after
 
 
-def read_metrics(text: str, at: float) -> Reading:
+def read_metrics(text: str, at: float) -> LoadReading:
     """The counters in a Prometheus exposition. Raises MetricsError."""
     sums: dict[str, float] = {}
     try:
@@ -70,4 +70,4 @@ def read_metrics(text: str, at: float) -> Reading:
         raise MetricsError(f"without {', '.join(missing)}")
     if not all(math.isfinite(value) and value >= 0 for value in sums.values()):
         raise MetricsError("with a value that no counter has")
-    return Reading(at, sums[PACKETS], sums[BYTES], sums[DROPPED], int(sums.get(SESSIONS, 0)))
+    return LoadReading(at, sums[PACKETS], sums[BYTES], sums[DROPPED], int(sums.get(SESSIONS, 0)))

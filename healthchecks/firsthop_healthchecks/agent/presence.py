@@ -70,7 +70,7 @@ class Presence:
                 if not await self._lasts(reader):
                     return
                 self._there, self._back_since = True, None
-                log.info("relay_is_back", host=self._host, port=self._port)
+                log.info("relay.returned", host=self._host, port=self._port)
                 found(True)
             await _end_of(reader)
         finally:
@@ -99,7 +99,7 @@ class Presence:
         restless = now - self._crashed_at < STEADY_S
         self._back_after_s = min(BACK_MAX_S, self._back_after_s * 2) if restless else BACK_FIRST_S
         self._there, self._crashed_at = False, now
-        log.warning("relay_is_gone", host=self._host, port=self._port)
+        log.warning("relay.crashed", host=self._host, port=self._port)
         found(False)
 
 

@@ -15,15 +15,15 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from firsthop_healthchecks.clock import utc_now
 from firsthop_steering.feed.measurements import Sample
-from firsthop_steering.feed.sample_queue import OLDEST_S, Row, SampleBoard
+from firsthop_steering.feed.sample_queue import OLDEST_S, SampleRow, SampleUploadQueue
 
 EVERY_S = 10.0
 TIMEOUT_S = 1.0
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 """A relay holds no more."""
 
 
-class RoundTrips:
+class RelayRoundTrips:
     """One relay's, each of them once."""
 
     def __init__(
@@ -32,7 +32,7 @@ class RoundTrips:
         url: str,
         session: ClientSession,
         *,
-        board: SampleBoard,
+        board: SampleUploadQueue,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
         """`relay` is the relay's id, `url` its `/samples`; what is older than now is left out."""
@@ -57,7 +57,7 @@ class RoundTrips:
                 self._since = max(self._since, row["at"])  # as it is: a datetime would round it
                 when = datetime.fromtimestamp(row["at"], UTC)
                 read = Sample.model_validate({**row, "relay": self._relay, "at": when})
-                self._board.note([Row(str(read.client), self._relay, read.rtt_ms, row["at"])])
+                self._board.note([SampleRow(str(read.client), self._relay, read.rtt_ms, row["at"])])
 
     async def _rows(self, since: float) -> list[dict[str, Any]]:
         """The relay's rows, the oldest first; none while it does not answer as agreed."""
@@ -67,6 +67,6 @@ class RoundTrips:
             async with self._session.get(self._url, params=query, timeout=timeout) as response:
                 response.raise_for_status()
                 rows = (await response.json())["samples"]
-            return list(rows)[-MOST_ROWS:]
+            return list(rows)[-MAX_ROWS:]
         except (ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
             return []

@@ -10,28 +10,28 @@ from typing import NoReturn, Protocol
 import structlog
 
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.controlplane import Refused, keep_doing
+from firsthop_healthchecks.controlplane import CallRefused, keep_doing
 from firsthop_steering.feed.measurements import SampleBatch
-from firsthop_steering.feed.sample_queue import SampleBoard
+from firsthop_steering.feed.sample_queue import SampleUploadQueue
 
 EVERY_S = 10.0
 
 log = structlog.get_logger("firsthop.agent")
 
 
-class ControlPlane(Protocol):
+class SampleIngest(Protocol):
     """What this needs of the control plane; raises ControlPlaneError."""
 
     async def send_samples(self, batch: SampleBatch) -> None: ...
 
 
-class SampleReporter:
+class AgentSampleReporter:
     """Tells what is on a board."""
 
     def __init__(
         self,
-        control_plane: ControlPlane,
-        board: SampleBoard,
+        control_plane: SampleIngest,
+        board: SampleUploadQueue,
         *,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -49,7 +49,7 @@ class SampleReporter:
         while (batch := self._board.due(self._wall(), secrets.token_urlsafe(12))) is not None:
             try:
                 await self._control_plane.send_samples(batch)
-            except Refused as error:
+            except CallRefused as error:
                 self._say_refused(str(error))
                 self._board.ended("refused")
             else:
@@ -59,5 +59,5 @@ class SampleReporter:
     def _say_refused(self, reason: str) -> None:
         """Of several in a row the first: the relay is no more, or the control plane is older."""
         if not self._refused:
-            log.warning("samples_refused", reason=reason)
+            log.warning("samples.refused", reason=reason)
         self._refused = True

@@ -17,7 +17,7 @@ import structlog
 from firsthop_healthchecks.agent.agent import GOODBYE_S, REPORT_S
 from firsthop_healthchecks.agent.notices import Notices
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.controlplane import ControlPlaneError, NotKnownError, keep_doing
+from firsthop_healthchecks.controlplane import ControlPlaneCallError, NotKnownError, keep_doing
 from firsthop_steering.feed.reports import TransceiverReport
 from firsthop_steering.plan.model import Transceiver
 from firsthop_steering.plan.registration import Registration
@@ -25,7 +25,7 @@ from firsthop_steering.plan.registration import Registration
 log = structlog.get_logger("firsthop.transceiver")
 
 
-class ControlPlane(Protocol):
+class TransceiverIngest(Protocol):
     """What a transceiver needs of the control plane; raises ControlPlaneError."""
 
     async def register_transceiver(self, name: str, given: Registration) -> Transceiver: ...
@@ -41,7 +41,7 @@ class Enrolment:
         name: str,
         registration: Registration,
         *,
-        control_plane: ControlPlane,
+        control_plane: TransceiverIngest,
         wall: Callable[[], datetime] = utc_now,
         cpu_percent: Callable[[], float] = psutil.cpu_percent,
     ) -> None:
@@ -82,7 +82,7 @@ class Enrolment:
     async def end(self, now: datetime) -> None:
         """Say that it is gone, if somebody hears it within two seconds."""
         self._notices.stop(now)
-        with contextlib.suppress(ControlPlaneError, TimeoutError):
+        with contextlib.suppress(ControlPlaneCallError, TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 await self._report()
 
@@ -95,7 +95,7 @@ class Enrolment:
     async def _register(self) -> None:
         told = await self._control_plane.register_transceiver(self._name, self._registration)
         self._known = True
-        log.info("transceiver_registered", id=self._name, wire_id=told.wire_id)
+        log.info("transceiver.registered", id=self._name, wire_id=told.wire_id)
         if told.wire_id is not None and not self._wire_id.done():
             self._wire_id.set_result(told.wire_id)
 

@@ -17,22 +17,20 @@ from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.controlplane import keep_doing
 from firsthop_healthchecks.prober.statefile import StateFile
 from firsthop_healthchecks.prober.watch import Watch
-from firsthop_healthchecks.probes import Probe
+from firsthop_healthchecks.probes import ProbeCheck
 from firsthop_healthchecks.yielding import unhurried
 from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets, VantageView
-from firsthop_steering.plan.model import Family
+from firsthop_steering.health.families import RelayAddress
 
 PULL_S = 5.0
 REPORT_S = 1.0
 MAX_TARGETS = 20_000  # what one ProbeReport holds: addresses, so half as many relays with both
 
-Address = tuple[str, Family]
-"""A relay's id, and which of its addresses."""
 
 log = structlog.get_logger("firsthop.prober")
 
 
-class ControlPlane(Protocol):
+class ProberIngest(Protocol):
     """What a prober needs of the control plane; both calls raise ControlPlaneError."""
 
     @property
@@ -53,9 +51,9 @@ class Prober:
         prober: str,
         vantage: str,
         *,
-        control_plane: ControlPlane,
+        control_plane: ProberIngest,
         state: StateFile,
-        probes: Mapping[str, Probe],
+        probes: Mapping[str, ProbeCheck],
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
         """`prober` is its id, `vantage` the place it looks from."""
@@ -66,7 +64,7 @@ class Prober:
         self._probes = probes
         self._wall = wall
         self._targets: ProbeTargets | None = None
-        self._watches: dict[Address, Watch] = {}
+        self._watches: dict[RelayAddress, Watch] = {}
         self._turned = asyncio.Event()
         self._pull_again = asyncio.Event()
         self._start = 0.0
@@ -78,7 +76,7 @@ class Prober:
             known = self._state.read()
             if known is not None:
                 await self._follow(known)
-                log.info("targets_from_disk", targets=len(self._watches))
+                log.info("targets.loaded", targets=len(self._watches))
             async with asyncio.TaskGroup() as group:
                 group.create_task(
                     keep_doing(self._pull, name="targets", every_s=PULL_S, wake=self._pull_again)
@@ -120,7 +118,7 @@ class Prober:
     async def _follow(self, targets: ProbeTargets) -> None:
         self._targets = targets
         if len(targets.targets) > MAX_TARGETS:
-            log.error("too_many_targets", targets=len(targets.targets), taken=MAX_TARGETS)
+            log.error("targets.overflowed", targets=len(targets.targets), taken=MAX_TARGETS)
         wanted = {(each.relay, each.family): each for each in targets.targets[:MAX_TARGETS]}
         for gone in self._watches.keys() - wanted.keys():
             self._forget(gone)
@@ -142,8 +140,8 @@ class Prober:
             wall=self._wall,
         )
 
-    def _forget(self, address: Address) -> asyncio.Task[None] | None:
+    def _forget(self, address: RelayAddress) -> asyncio.Task[None] | None:
         return self._watches.pop(address).stop()
 
-    def _probe(self, target: ProbeTarget) -> Probe:
+    def _probe(self, target: ProbeTarget) -> ProbeCheck:
         return self._probes[target.kind]

@@ -30,7 +30,7 @@ class StateFile:
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
-            log.warning("state_unreadable", path=str(self.path), reason=type(error).__name__)
+            log.warning("targets.load_failed", path=str(self.path), reason=type(error).__name__)
             return None
 
     def write(self, targets: ProbeTargets) -> None:
@@ -44,4 +44,4 @@ class StateFile:
                 file.write(targets.model_dump_json().encode())
             fresh.replace(self.path)
         except OSError as error:
-            log.warning("state_not_written", path=str(self.path), reason=error.strerror)
+            log.warning("targets.save_failed", path=str(self.path), reason=error.strerror)

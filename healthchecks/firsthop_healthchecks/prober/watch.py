@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.probes import Failed, Passed, Probe, Unable
+from firsthop_healthchecks.probes import Failed, Passed, ProbeCheck, Unable
 from firsthop_healthchecks.schedule import Schedule
 from firsthop_steering.feed.reports import ProbeTarget, VantageView
 from firsthop_steering.health.verdicts import Streak, observe
@@ -29,7 +29,7 @@ class Watch:
         self,
         target: ProbeTarget,
         *,
-        probe: Callable[[ProbeTarget], Probe],
+        probe: Callable[[ProbeTarget], ProbeCheck],
         turned: Callable[[], None],
         key: str,
         start: float,
@@ -145,7 +145,9 @@ class Watch:
             outcome = await self._probe(target).check(target)
         except Exception:
             # Our own fault, not the target's: nothing was observed, and the others go on.
-            log.exception("probe_fault", relay=target.relay, family=target.family, kind=target.kind)
+            log.exception(
+                "probe.failed", relay=target.relay, family=target.family, kind=target.kind
+            )
             return
         if isinstance(outcome, Unable):
             self._say_unable(outcome.reason)
@@ -158,7 +160,7 @@ class Watch:
         if reason != self._unable:
             self._unable = reason
             relay, family = self.target.relay, self.target.family
-            log.warning("probe_unable", relay=relay, family=family, reason=reason)
+            log.warning("probe.unable", relay=relay, family=family, reason=reason)
 
     def _note(self, outcome: Passed | Failed) -> None:
         now = self._wall()
@@ -178,7 +180,7 @@ class Watch:
             if "down" in (before, self.streak.verdict):
                 view, target = self.streak.verdict, self.target
                 log.info(
-                    "view_turned",
+                    "view.changed",
                     relay=target.relay,
                     family=target.family,
                     view=view,

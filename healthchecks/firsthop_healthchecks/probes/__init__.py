@@ -37,7 +37,7 @@ class Unable:
     reason: str
 
 
-Outcome = Passed | Failed | Unable
+ProbeOutcome = Passed | Failed | Unable
 
 # What the kernel says of this host, not of the target. A vantage without IPv6, or out of sockets,
 # must not vote a relay down.
@@ -50,10 +50,10 @@ _OUR_FAULT = frozenset(
 )
 
 
-class Probe(Protocol):
+class ProbeCheck(Protocol):
     """A kind of check; one instance serves all targets of its kind."""
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         """Check once, and end within `target.timeout_s`. Only cancellation may raise."""
         ...
 

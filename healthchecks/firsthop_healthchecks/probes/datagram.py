@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, not_reached, timed_out
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, not_reached, timed_out
 from firsthop_steering.feed.reports import ProbeTarget
 
 DATAGRAM = 65535
@@ -20,7 +20,7 @@ Judge = Callable[[bytes], "Failed | str | None"]
 
 async def exchange(
     target: ProbeTarget, open_socket: Callable[[], socket.socket], *, packet: bytes, judge: Judge
-) -> Outcome:
+) -> ProbeOutcome:
     """Send `packet` once and wait for its answer until the target's time is up.
 
     Packets that are not the answer end nothing, for anybody may send them; the last one's fault

@@ -10,9 +10,9 @@ import dns.flags
 import dns.message
 import dns.rcode
 
-from firsthop_healthchecks.probes import Failed, Outcome, Unable
+from firsthop_healthchecks.probes import Failed, ProbeOutcome, Unable
 from firsthop_healthchecks.probes.datagram import exchange
-from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
 
 PAYLOAD = 1232  # what passes every path unfragmented
@@ -24,10 +24,10 @@ class DnsProbe:
     Id and source port are random, and the question must come back: so a stranger cannot answer.
     """
 
-    def __init__(self, source: Source = ANY) -> None:
+    def __init__(self, source: SourceAddresses = ANY) -> None:
         self._source = source
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         """Passed on NOERROR with a record in the answer section."""
         if target.dns_name is None:
             return Unable("no name to ask for")

@@ -16,9 +16,9 @@ from aiohttp import (
 )
 from yarl import URL
 
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, not_reached, timed_out
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, not_reached, timed_out
 from firsthop_healthchecks.probes.certificates import context, handshake_failed
-from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
 
 BODY = 64 * 1024  # octets of a body that are read, and only for a body rule
@@ -30,11 +30,11 @@ class HttpProbe:
     Redirects are not followed, and nothing is decompressed. Serves the kinds http and https.
     """
 
-    def __init__(self, source: Source = ANY) -> None:
+    def __init__(self, source: SourceAddresses = ANY) -> None:
         self._source = source
         self._sessions: dict[int, ClientSession] = {}
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         """Passed when the headers have come with `expect_status`, and `expect_body` is found."""
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -89,7 +89,7 @@ async def _judge(response: ClientResponse, target: ProbeTarget) -> Failed | None
     return None if wanted in body else Failed("body without the expected text")
 
 
-def _not_reached(error: OSError) -> Outcome:
+def _not_reached(error: OSError) -> ProbeOutcome:
     cause = error.__cause__
     if isinstance(error, ClientSSLError) and isinstance(cause, ssl.SSLError):
         return handshake_failed(cause)

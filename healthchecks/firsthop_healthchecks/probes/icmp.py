@@ -11,9 +11,9 @@ import socket
 import struct
 from functools import partial
 
-from firsthop_healthchecks.probes import Outcome, Unable
+from firsthop_healthchecks.probes import ProbeOutcome, Unable
 from firsthop_healthchecks.probes.datagram import exchange
-from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
 
 PING_SOCKETS = "no ping sockets here (see net.ipv4.ping_group_range)"
@@ -30,10 +30,10 @@ class IcmpProbe:
     16 random octets come back in the right reply only.
     """
 
-    def __init__(self, source: Source = ANY) -> None:
+    def __init__(self, source: SourceAddresses = ANY) -> None:
         self._source = source
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         """Passed on the echo reply; Unable where the system has no ping sockets for us."""
         version = target.address.version
         try:
@@ -51,16 +51,7 @@ class IcmpProbe:
         """Nothing is shared."""
 
 
-def no_ping_sockets(version: int) -> str | None:
-    """Why this process has no ping sockets of IP version 4 or 6; None when it has."""
-    try:
-        _new_socket(version, ANY).close()
-    except OSError as error:
-        return _words(error)
-    return None
-
-
-def _new_socket(version: int, source: Source) -> socket.socket:
+def _new_socket(version: int, source: SourceAddresses) -> socket.socket:
     return source.new_socket(version, socket.SOCK_DGRAM, PROTOCOLS[version])
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from firsthop_healthchecks.probes import Probe
+from firsthop_healthchecks.probes import ProbeCheck
 from firsthop_healthchecks.probes.dns import DnsProbe
 from firsthop_healthchecks.probes.http import HttpProbe
 from firsthop_healthchecks.probes.icmp import IcmpProbe
-from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_healthchecks.probes.tls import TlsProbe
 from firsthop_healthchecks.probes.turn import TurnProbe
 from firsthop_steering.plan.model import ProbeKind
 
-KINDS: Mapping[ProbeKind, Callable[[Source], Probe]] = {
+KINDS: Mapping[ProbeKind, Callable[[SourceAddresses], ProbeCheck]] = {
     "stun": StunProbe,
     "tcp": TcpProbe,
     "tls": TlsProbe,
@@ -28,6 +28,6 @@ KINDS: Mapping[ProbeKind, Callable[[Source], Probe]] = {
 }
 
 
-def probes_by_kind(source: Source = ANY) -> dict[str, Probe]:
+def probes_by_kind(source: SourceAddresses = ANY) -> dict[str, ProbeCheck]:
     """A fresh probe of every kind; their checks set out from `source`."""
     return {kind: make(source) for kind, make in KINDS.items()}

@@ -10,9 +10,9 @@ import os
 import socket
 from functools import partial
 
-from firsthop_healthchecks.probes import Outcome
+from firsthop_healthchecks.probes import ProbeOutcome
 from firsthop_healthchecks.probes.datagram import exchange
-from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
 
 
@@ -22,11 +22,11 @@ class SkeletonProbe:
     What all checks share (a socket, a session) is made at the first check and kept here.
     """
 
-    def __init__(self, source: Source = ANY) -> None:
+    def __init__(self, source: SourceAddresses = ANY) -> None:
         """Make no socket here: there may be no loop yet, and nobody to ask for this kind."""
         self._source = source
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         """Check once: Passed with milliseconds, Failed with a reason, or Unable.
 
         The rules: end within `target.timeout_s`; measure with the loop's time; raise nothing, so

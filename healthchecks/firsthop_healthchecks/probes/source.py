@@ -8,14 +8,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceAddresses:
     """One address a family; None leaves the choice to the system's routes."""
 
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Source:
+    def parse(cls, text: str) -> SourceAddresses:
         """From addresses with commas between them; empty: none. Raises ValueError."""
         source = cls()
         for each in filter(None, (part.strip() for part in text.split(","))):
@@ -48,4 +48,4 @@ class Source:
         return sock
 
 
-ANY = Source()
+ANY = SourceAddresses()

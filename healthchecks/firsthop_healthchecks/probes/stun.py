@@ -16,9 +16,16 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address
 
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable, not_reached, timed_out
-from firsthop_healthchecks.probes.source import ANY, Source
-from firsthop_ice.stun import Kind, Message, StunError, binding_request, parse
+from firsthop_healthchecks.probes import (
+    Failed,
+    Passed,
+    ProbeOutcome,
+    Unable,
+    not_reached,
+    timed_out,
+)
+from firsthop_healthchecks.probes.source import ANY, SourceAddresses
+from firsthop_ice.stun import Message, StunError, StunMessageType, binding_request, parse
 from firsthop_ice.ufrag import claimed_expiry
 from firsthop_steering.feed.reports import ProbeTarget
 
@@ -33,7 +40,7 @@ class _Waiting:
     target: ProbeTarget
     password: str
     sent_at: float
-    answer: asyncio.Future[Outcome]
+    answer: asyncio.Future[ProbeOutcome]
     silence: Failed
     """What to say when the time is up."""
 
@@ -44,13 +51,15 @@ class StunProbe:
     One lost packet is one failed check; `fall` is what makes that harmless.
     """
 
-    def __init__(self, source: Source = ANY, *, wall: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, source: SourceAddresses = ANY, *, wall: Callable[[], datetime] = utc_now
+    ) -> None:
         self._source = source
         self._wall = wall
         self._sockets: dict[int, socket.socket] = {}
         self._waiting: dict[bytes, _Waiting] = {}
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         """Passed when the relay answered with a right MESSAGE-INTEGRITY."""
         if target.ufrag is None or target.password is None:
             return Unable("no credential to probe with")
@@ -61,7 +70,7 @@ class StunProbe:
         transaction_id = os.urandom(12)
         username = target.ufrag.encode() + b":probe"
         packet = binding_request(transaction_id, username, target.password)
-        answer: asyncio.Future[Outcome] = loop.create_future()
+        answer: asyncio.Future[ProbeOutcome] = loop.create_future()
         waiting = _Waiting(target, target.password, loop.time(), answer, timed_out(target))
         self._waiting[transaction_id] = waiting
         timer = loop.call_later(target.timeout_s, self._give_up, waiting)
@@ -122,8 +131,8 @@ class StunProbe:
             waiting.silence = Failed(f"answer is not STUN: {error}")
 
 
-def _judge(message: Message, duration_ms: float) -> Outcome:
-    if message.kind == Kind.SUCCESS and message.mapped_address() is not None:
+def _judge(message: Message, duration_ms: float) -> ProbeOutcome:
+    if message.kind == StunMessageType.SUCCESS and message.mapped_address() is not None:
         return Passed(duration_ms)
     code, phrase = message.error() or (0, "not a Binding success")
     return Failed(f"STUN error {code} {phrase}")

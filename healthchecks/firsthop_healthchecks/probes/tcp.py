@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from firsthop_healthchecks.probes import Outcome, Passed, not_reached, timed_out
-from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_healthchecks.probes import Passed, ProbeOutcome, not_reached, timed_out
+from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
 
 
 class TcpProbe:
     """Connects and closes; sends nothing."""
 
-    def __init__(self, source: Source = ANY) -> None:
+    def __init__(self, source: SourceAddresses = ANY) -> None:
         self._source = source
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         """Passed once the handshake is done."""
         loop = asyncio.get_running_loop()
         started = loop.time()

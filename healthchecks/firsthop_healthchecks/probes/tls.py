@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, not_reached, timed_out
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, not_reached, timed_out
 from firsthop_healthchecks.probes.certificates import context, handshake_failed, validity
-from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
 
 
@@ -21,11 +21,13 @@ class TlsProbe:
     Chain and name are checked only with `target.verify`; the dates always.
     """
 
-    def __init__(self, source: Source = ANY, *, wall: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, source: SourceAddresses = ANY, *, wall: Callable[[], datetime] = utc_now
+    ) -> None:
         self._source = source
         self._wall = wall
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         """Passed after the handshake, when the certificate is valid for `min_valid_days` more."""
         loop = asyncio.get_running_loop()
         started = loop.time()

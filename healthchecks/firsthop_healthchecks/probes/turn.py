@@ -14,8 +14,15 @@ from collections.abc import Callable
 from datetime import datetime
 
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable, not_reached, timed_out
-from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_healthchecks.probes import (
+    Failed,
+    Passed,
+    ProbeOutcome,
+    Unable,
+    not_reached,
+    timed_out,
+)
+from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_ice.stun import StunError, parse
 from firsthop_ice.turn import (
     XOR_RELAYED_ADDRESS,
@@ -38,11 +45,13 @@ ROUNDS = 3  # the challenge, one stale nonce (RFC 8489 §9.2.5), the allocation
 class TurnProbe:
     """One socket a check: an allocation belongs to the address that asked for it."""
 
-    def __init__(self, source: Source = ANY, *, wall: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, source: SourceAddresses = ANY, *, wall: Callable[[], datetime] = utc_now
+    ) -> None:
         self._source = source
         self._wall = wall
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         """Passed when the server relayed; its time is that of both round trips."""
         if target.ufrag is None or target.password is None:
             return Unable("no credential to probe with")
@@ -64,7 +73,7 @@ class TurnProbe:
         """Checks share nothing."""
 
 
-async def _allocate(sock: socket.socket, credential: TurnCredential) -> Outcome:
+async def _allocate(sock: socket.socket, credential: TurnCredential) -> ProbeOutcome:
     loop = asyncio.get_running_loop()
     started, challenge = loop.time(), None
     for _ in range(ROUNDS):

@@ -14,7 +14,7 @@ from typing import Final, get_args
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import Ending
 
-Reading = dict[str, dict[str, int]]
+CounterReading = dict[str, dict[str, int]]
 """Family → value of its label → count; a family without a label has the one value ``."""
 
 COUNTERS: Final = (
@@ -41,7 +41,7 @@ STREAM_REFUSALS: Final = ("full", "prefix_full", "silent", "no_check")
 
 
 @dataclass(slots=True, eq=False)
-class Counters:
+class RelayPacketCounters:
     """Since the process started. Every reason is there from the start, with 0."""
 
     packets_received: int = 0
@@ -60,7 +60,7 @@ class Counters:
         default_factory=lambda: dict.fromkeys(STREAM_REFUSALS, 0)
     )
 
-    def reading(self) -> Reading:
+    def reading(self) -> CounterReading:
         """All counters as a value."""
         plain = (
             "packets_received", "bytes_received", "packets_answered", "bytes_answered",
@@ -75,9 +75,9 @@ class Counters:
         }
 
 
-def add(readings: Iterable[Reading]) -> Reading:
+def add(readings: Iterable[CounterReading]) -> CounterReading:
     """One reading of many: family by family, label by label."""
-    total: Reading = {}
+    total: CounterReading = {}
     for reading in readings:
         for family, values in reading.items():
             sums = total.setdefault(family, {})
@@ -86,6 +86,6 @@ def add(readings: Iterable[Reading]) -> Reading:
     return total
 
 
-def counted_only(reading: Reading) -> Reading:
+def counted_only(reading: CounterReading) -> CounterReading:
     """What stays true of a process that has ended: its counters, not its gauges."""
     return {family: reading[family] for family, *_ in COUNTERS if family in reading}

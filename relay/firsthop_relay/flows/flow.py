@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from firsthop_relay.flows.flow_limits import Prefix
 from firsthop_relay.flows.limits import TRANSACTIONS
-from firsthop_relay.flows.routes import Address
+from firsthop_relay.flows.routes import SocketAddress
 
-Source = tuple[Any, ...]
+ClientSockaddr = tuple[Any, ...]
 """What the kernel gives with a datagram: address text, port (and flow label, scope for IPv6)."""
 Ending = Literal["unconfirmed", "idle", "lifetime", "socket", "stream"]
 
@@ -25,9 +25,9 @@ class Flow:
     """One client address of one session, and its upstream."""
 
     lane: Lane
-    source: Source
+    source: ClientSockaddr
     ufrag: bytes
-    upstream: Address
+    upstream: SocketAddress
     opened_at: float
     prefix: Prefix
     confirmed: bool = False
@@ -48,7 +48,7 @@ class Flow:
     """The shell's: one datagram to the upstream."""
     take: Callable[[int], bytes] = _no_socket
     """The shell's: the next datagram of the upstream, of so many bytes at most."""
-    reply: Callable[[bytes, Source], object] = _no_socket
+    reply: Callable[[bytes, ClientSockaddr], object] = _no_socket
     """The shell's: one packet to the client."""
 
 
@@ -58,9 +58,9 @@ class Lane:
     __slots__ = ("current", "flows")
 
     def __init__(self) -> None:
-        self.current: dict[Source, Flow] = {}
+        self.current: dict[ClientSockaddr, Flow] = {}
         """The hot path's one look-up."""
-        self.flows: dict[Source, list[Flow]] = {}
+        self.flows: dict[ClientSockaddr, list[Flow]] = {}
 
 
 @dataclass(frozen=True, slots=True)

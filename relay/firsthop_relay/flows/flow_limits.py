@@ -17,7 +17,7 @@ def prefix_of(host: str) -> Prefix:
     return packed[:3] if len(packed) == 4 else packed[:7]
 
 
-class Census:
+class FlowCounts:
     """Counts that never keep an empty entry, so junk leaves no trace."""
 
     def __init__(self, limits: Limits) -> None:

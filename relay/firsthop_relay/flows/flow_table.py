@@ -20,8 +20,8 @@ from firsthop_ice.relay_load import RelayLoad
 from firsthop_ice.stun import (
     HEADER_LENGTH,
     MAGIC_COOKIE,
-    Kind,
     StunError,
+    StunMessageType,
     parse,
     peek_username,
     split_username,
@@ -30,14 +30,14 @@ from firsthop_ice.ufrag import (
     LOAD_READER,
     PROBE_REGION,
     Decoded,
-    Rejected,
+    RejectedUfrag,
     RouteKeys,
     decode,
     probe_password,
 )
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import Closed, Confirmed, Ending, Flow, Lane, Source
-from firsthop_relay.flows.flow_limits import Census, prefix_of
+from firsthop_relay.flows.flow import ClientSockaddr, Closed, Confirmed, Ending, Flow, Lane
+from firsthop_relay.flows.flow_limits import FlowCounts, prefix_of
 from firsthop_relay.flows.limits import (
     FLOWS_PER_SOURCE,
     UNCONFIRMED_PACKETS,
@@ -45,11 +45,11 @@ from firsthop_relay.flows.limits import (
     Limits,
 )
 from firsthop_relay.flows.responder import answer_probe
-from firsthop_relay.flows.routes import Address, RouteTable
+from firsthop_relay.flows.routes import RouteTable, SocketAddress
 
 STUN_BELOW = 4  # RFC 7983 §7: a first byte of 0 to 3 is STUN
 AT_ONCE = 512  # flows looked at in one call of `handle_timer`
-_SUCCESS = Kind.SUCCESS.to_bytes(2, "big")
+_SUCCESS = StunMessageType.SUCCESS.to_bytes(2, "big")
 _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 
 
@@ -69,7 +69,7 @@ class FlowTable:
         self.limits = limits or Limits()
         self.draining = False
         """Whether flows of sessions that have none here are refused."""
-        self.census = Census(self.limits)
+        self.census = FlowCounts(self.limits)
         self.sessions = 0
         """Distinct ufrags with a confirmed flow."""
         self.sessions_elsewhere = 0
@@ -82,7 +82,7 @@ class FlowTable:
     # A packet from a client
 
     def receive(
-        self, lane: Lane, packet: bytes, source: Source, *, now: float, wall: datetime
+        self, lane: Lane, packet: bytes, source: ClientSockaddr, *, now: float, wall: datetime
     ) -> Flow | bytes | Drop:
         """Whose packet it is, the answer to it, or why it goes no further. Raises nothing.
 
@@ -102,7 +102,7 @@ class FlowTable:
                 return self._checked(flow, packet)
         return self._first_check(lane, packet, source, ufrag, now, wall)
 
-    def _by_address(self, lane: Lane, packet: bytes, source: Source) -> Flow | Drop:
+    def _by_address(self, lane: Lane, packet: bytes, source: ClientSockaddr) -> Flow | Drop:
         """STUN that names nobody: a response or an indication; or a stranger's packet."""
         flow = lane.current.get(source)
         if flow is not None:
@@ -124,13 +124,19 @@ class FlowTable:
         return flow
 
     def _first_check(
-        self, lane: Lane, packet: bytes, source: Source, ufrag: bytes, now: float, wall: datetime
+        self,
+        lane: Lane,
+        packet: bytes,
+        source: ClientSockaddr,
+        ufrag: bytes,
+        now: float,
+        wall: datetime,
     ) -> Flow | bytes | Drop:
         """Nothing is kept before the tag, the message, the route and the caps have been checked."""
         if self.keys is None:
             return Drop.UFRAG_UNKNOWN_KEY
         decoded = decode(ufrag, self.keys, now=wall)
-        if isinstance(decoded, Rejected):
+        if isinstance(decoded, RejectedUfrag):
             return Drop("ufrag_" + decoded.reason)
         if decoded.region == PROBE_REGION:
             password = probe_password(ufrag, self.keys.by_id[decoded.key_id])
@@ -158,7 +164,7 @@ class FlowTable:
     def _load(self) -> RelayLoad:
         return RelayLoad(self.sessions + self.sessions_elsewhere, self.draining)
 
-    def _upstream(self, ufrag: bytes, decoded: Decoded) -> Address | None:
+    def _upstream(self, ufrag: bytes, decoded: Decoded) -> SocketAddress | None:
         """Where its session is already, else where the table leads."""
         for flow in self._by_ufrag.get(ufrag, ()):
             if flow.confirmed and flow.upstream in self.routes:
@@ -208,9 +214,9 @@ class FlowTable:
     def restore(
         self,
         lane: Lane,
-        source: Source,
+        source: ClientSockaddr,
         ufrag: bytes,
-        upstream: Address,
+        upstream: SocketAddress,
         *,
         age_s: float,
         now: float,

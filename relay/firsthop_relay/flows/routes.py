@@ -18,7 +18,7 @@ from firsthop_ice.rendezvous_draw import BUCKETS, arrival
 if TYPE_CHECKING:  # a relay reads no plan
     from firsthop_steering.plan.document import Document
 
-Address = tuple[str, int]
+SocketAddress = tuple[str, int]
 """Address text and port."""
 
 
@@ -36,7 +36,7 @@ class Upstream:
     """Draining: only for who names it; disabled: for nobody."""
 
     @property
-    def address(self) -> Address:
+    def address(self) -> SocketAddress:
         """For a socket."""
         return self.host, self.port
 
@@ -65,7 +65,7 @@ class RouteTable:
         """How many regions it knows."""
         return len(self._by_region)
 
-    def __contains__(self, address: Address) -> bool:
+    def __contains__(self, address: SocketAddress) -> bool:
         """Whether anything may be sent there at all."""
         return address in self._allowed
 
@@ -74,7 +74,7 @@ class RouteTable:
         """All of them."""
         return tuple(self._by_region.values())
 
-    def resolve(self, region: int, transceiver: int, ufrag: bytes) -> Address | None:
+    def resolve(self, region: int, transceiver: int, ufrag: bytes) -> SocketAddress | None:
         """The next hop for a ufrag with these wire ids, None without a route.
 
         A transceiver that is named gets it also while it drains. Otherwise, and among relays,
@@ -100,7 +100,7 @@ class RouteTable:
         return min(able, key=lambda each: _arrival(each, spot)).address
 
 
-def _arrival(upstream: Upstream, spot: int) -> tuple[float, Address]:
+def _arrival(upstream: Upstream, spot: int) -> tuple[float, SocketAddress]:
     host, port = upstream.address
     return arrival(f"{host} {port}", upstream.weight, spot), (host, port)
 

@@ -22,7 +22,7 @@ _MIN_RTT_AT = 148
 _UNKNOWN = (0, 0xFFFFFFFF)
 _PREFIX_LENGTH = {4: 24, 6: 48}
 
-Row = tuple[str, float, float]
+RoundTripRow = tuple[str, float, float]
 """Prefix of the client, ms, and when, in seconds since 1970."""
 
 
@@ -39,13 +39,13 @@ def least_rtt_ms(sock: socket.socket) -> float | None:
     return None
 
 
-class RoundTrips:
+class ClientRoundTrips:
     """What was measured, in the order in which it was noted; times are unique and only rise."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives seconds since 1970."""
         self._clock = clock
-        self._rows: deque[Row] = deque(maxlen=MOST)
+        self._rows: deque[RoundTripRow] = deque(maxlen=MOST)
         self._last = 0.0
 
     def note(self, host: str, rtt_ms: float) -> None:
@@ -54,7 +54,7 @@ class RoundTrips:
         network = host if "/" in host else _prefix(host)
         self._rows.append((network, rtt_ms, at))
 
-    def since(self, at: float) -> list[Row]:
+    def since(self, at: float) -> list[RoundTripRow]:
         """Those that were noted after `at`, of those that are still held."""
         return list(dropwhile(lambda row: row[2] <= at, self._rows))
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from firsthop_relay.flows.counters import Counters, Reading
+from firsthop_relay.flows.counters import CounterReading, RelayPacketCounters
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import Confirmed, Ending, Flow, Lane, Source
+from firsthop_relay.flows.flow import ClientSockaddr, Confirmed, Ending, Flow, Lane
 from firsthop_relay.flows.flow_table import STUN_BELOW, FlowTable
-from firsthop_relay.flows.routes import Address
-from firsthop_relay.io.round_trips import RoundTrips
+from firsthop_relay.flows.routes import SocketAddress
+from firsthop_relay.io.round_trips import ClientRoundTrips
 from firsthop_relay.io.streams import StreamListener
 from firsthop_relay.io.upstreams import Upstreams
 
@@ -39,7 +39,7 @@ class Keeper(Protocol):
 _ELSEWHERE = (Drop.NOT_A_CHECK, Drop.UFRAG_EXPIRED)
 
 
-def _nobody(_: Lane, __: Source) -> None:
+def _nobody(_: Lane, __: ClientSockaddr) -> None:
     """Flows are this process's alone."""
 
 
@@ -54,12 +54,12 @@ class RelayServer:
         self, table: FlowTable, *, most_files: int, clock: Callable[[], datetime] = _utc_now
     ) -> None:
         self.table = table
-        self.counters = Counters()
-        self.round_trips = RoundTrips()
+        self.counters = RelayPacketCounters()
+        self.round_trips = ClientRoundTrips()
         """To clients that come by TCP."""
         self.upstreams = Upstreams()
         self.keepers: list[Keeper] = []
-        self.ask: Callable[[Lane, Source], None] = _nobody
+        self.ask: Callable[[Lane, ClientSockaddr], None] = _nobody
         """Told of a source that has no flow here, or whose credential has expired: it may have one
         elsewhere."""
         self.udp: dict[socket.socket, Lane] = {}
@@ -110,7 +110,7 @@ class RelayServer:
             sock.close()
         self.upstreams.close_all()
 
-    def reading(self) -> Reading:
+    def reading(self) -> CounterReading:
         """All counters and gauges."""
         census = self.table.census
         return self.counters.reading() | {
@@ -159,7 +159,11 @@ class RelayServer:
         self.counters.to_upstream += forwarded
 
     def handle(
-        self, lane: Lane, packet: bytes, source: Source, reply: Callable[[bytes, Source], object]
+        self,
+        lane: Lane,
+        packet: bytes,
+        source: ClientSockaddr,
+        reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Drop | None:
         """What the table says of a packet from a client, done; why it was dropped, if it was.
 
@@ -181,7 +185,7 @@ class RelayServer:
         return drop
 
     def _forward(
-        self, flow: Flow, packet: bytes, reply: Callable[[bytes, Source], object]
+        self, flow: Flow, packet: bytes, reply: Callable[[bytes, ClientSockaddr], object]
     ) -> Drop | None:
         if flow.leg is None:
             self.counters.flows_opened += 1
@@ -198,7 +202,10 @@ class RelayServer:
         return None
 
     def _answer(
-        self, answer: bytes, source: Source, reply: Callable[[bytes, Source], object]
+        self,
+        answer: bytes,
+        source: ClientSockaddr,
+        reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Drop | None:
         try:
             reply(answer, source)
@@ -254,12 +261,12 @@ class RelayServer:
     def restore(
         self,
         lane: Lane,
-        source: Source,
+        source: ClientSockaddr,
         ufrag: bytes,
-        upstream: Address,
+        upstream: SocketAddress,
         *,
         age_s: float,
-        reply: Callable[[bytes, Source], object],
+        reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Flow | None:
         """A flow that another process confirmed; the caller sees to its socket."""
         now = self._loop.time()

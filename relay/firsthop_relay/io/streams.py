@@ -12,13 +12,13 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from firsthop_relay.flows.counters import Counters
+from firsthop_relay.flows.counters import RelayPacketCounters
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import Ending, Flow, Lane, Source
+from firsthop_relay.flows.flow import ClientSockaddr, Ending, Flow, Lane
 from firsthop_relay.flows.flow_limits import Prefix, prefix_of
 from firsthop_relay.flows.limits import UNCONFIRMED_S
 from firsthop_relay.io.framing import FramingError, Unframer, frame
-from firsthop_relay.io.round_trips import RoundTrips, least_rtt_ms
+from firsthop_relay.io.round_trips import ClientRoundTrips, least_rtt_ms
 
 ACCEPT_AT_ONCE = 16
 ACCEPT_PAUSE_S = 1.0
@@ -33,14 +33,18 @@ UNSENT = 128 * 1024
 class StreamOwner(Protocol):
     """What a listener needs of the relay server that it belongs to."""
 
-    counters: Counters
-    round_trips: RoundTrips
+    counters: RelayPacketCounters
+    round_trips: ClientRoundTrips
 
     def has_room(self) -> bool:
         """Whether one more descriptor may be opened."""
 
     def handle(
-        self, lane: Lane, packet: bytes, source: Source, reply: Callable[[bytes, Source], object]
+        self,
+        lane: Lane,
+        packet: bytes,
+        source: ClientSockaddr,
+        reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Drop | None:
         """Take one packet of a client; None: it was answered or forwarded."""
 
@@ -51,7 +55,9 @@ class StreamOwner(Protocol):
 class Stream:
     """One connection of a client."""
 
-    def __init__(self, listener: StreamListener, sock: socket.socket, source: Source) -> None:
+    def __init__(
+        self, listener: StreamListener, sock: socket.socket, source: ClientSockaddr
+    ) -> None:
         self.sock = sock
         self.source = source
         self.unframer = Unframer()
@@ -59,7 +65,7 @@ class Stream:
         self.prefix: Prefix = prefix_of(source[0])
         self._listener = listener
 
-    def reply(self, packet: bytes, _: Source) -> int:
+    def reply(self, packet: bytes, _: ClientSockaddr) -> int:
         """One packet to the client, whole or not at all; raises OSError for not at all."""
         framed = frame(packet)
         if self.unsent:
@@ -80,8 +86,8 @@ class StreamListener:
     def __init__(self, server: StreamOwner, sock: socket.socket) -> None:
         self.sock = sock
         self.lane = Lane()
-        self.streams: dict[Source, Stream] = {}
-        self._strangers: dict[Prefix, set[Source]] = {}
+        self.streams: dict[ClientSockaddr, Stream] = {}
+        self._strangers: dict[Prefix, set[ClientSockaddr]] = {}
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._reading = False
@@ -109,7 +115,9 @@ class StreamListener:
             self._forget(stream)
         self.sock.close()
 
-    def adopt(self, sock: socket.socket, source: Source, *, held: bytes, unsent: bytes) -> Stream:
+    def adopt(
+        self, sock: socket.socket, source: ClientSockaddr, *, held: bytes, unsent: bytes
+    ) -> Stream:
         """A connection that another process began: with what it has read, and could not send."""
         stream = Stream(self, sock, source)
         stream.unframer = Unframer(held, trusted=True)

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 
 from firsthop_relay.flows.flow import Flow
-from firsthop_relay.flows.routes import Address
+from firsthop_relay.flows.routes import SocketAddress
 
 RESERVE = 128
 """File descriptors left for listeners, logs, metrics and key files."""
@@ -92,7 +92,7 @@ def local_port(flow: Flow) -> int:
     return port
 
 
-def is_connected_to(sock: socket.socket, upstream: Address) -> bool:
+def is_connected_to(sock: socket.socket, upstream: SocketAddress) -> bool:
     """Whether a socket that came from elsewhere is what it was said to be."""
     try:
         return sock.type == socket.SOCK_DGRAM and tuple(sock.getpeername()[:2]) == upstream

@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from firsthop_relay.flows.counters import COUNTERS, GAUGES, Reading
-from firsthop_relay.io.round_trips import Row
+from firsthop_relay.flows.counters import COUNTERS, GAUGES, CounterReading
+from firsthop_relay.io.round_trips import RoundTripRow
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def families(reading: Reading) -> Iterator[Metric]:
+def families(reading: CounterReading) -> Iterator[Metric]:
     """The families of `/metrics`."""
     for made, entries in ((CounterMetricFamily, COUNTERS), (GaugeMetricFamily, GAUGES)):
         for name, label, meaning in entries:
@@ -27,14 +27,14 @@ def families(reading: Reading) -> Iterator[Metric]:
 
 
 class _Read(Collector):
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: CounterReading) -> None:
         self._reading = reading
 
     def collect(self) -> Iterator[Metric]:
         return families(self._reading)
 
 
-def exposition(reading: Reading) -> bytes:
+def exposition(reading: CounterReading) -> bytes:
     """The text of `/metrics`."""
     registry = CollectorRegistry()
     registry.register(_Read(reading))
@@ -42,8 +42,8 @@ def exposition(reading: Reading) -> bytes:
 
 
 async def serve_metrics(
-    reading: Callable[[], Reading],
-    round_trips: Callable[[float], list[Row]],
+    reading: Callable[[], CounterReading],
+    round_trips: Callable[[float], list[RoundTripRow]],
     sock: socket.socket,
 ) -> web.AppRunner:
     """Serve on a socket that listens until the runner's `cleanup()`.

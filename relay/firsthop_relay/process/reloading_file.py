@@ -15,7 +15,7 @@ KEYS_SIZE = 64 * 1024  # 64 keys take 5 KiB
 ROUTES_SIZE = 16 * 1024 * 1024
 _TOO_OPEN = 0o027  # group may read (mounted secrets), others may not even that
 
-Stamp = tuple[int, int, int]
+FileStamp = tuple[int, int, int]
 
 
 class FileError(Exception):
@@ -27,7 +27,7 @@ class WatchedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stamp: Stamp | None = None
+        self._stamp: FileStamp | None = None
 
     def read(self, most: int, *, secret: bool) -> bytes:
         """Its bytes, `most` of them. Raises FileError that names the file and the fault."""
@@ -87,5 +87,5 @@ class RouteFile(WatchedFile):
             raise FileError(f"{self.path}: {error}") from error
 
 
-def _stamp(status: os.stat_result) -> Stamp:
+def _stamp(status: os.stat_result) -> FileStamp:
     return status.st_ino, status.st_mtime_ns, status.st_size

@@ -14,11 +14,11 @@ from typing import Any
 
 from firsthop_ice.ufrag import RouteKeys
 from firsthop_relay import log
-from firsthop_relay.flows.counters import Reading
+from firsthop_relay.flows.counters import CounterReading
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.limits import Limits
 from firsthop_relay.flows.route_text import read_routes
-from firsthop_relay.io.round_trips import Row
+from firsthop_relay.io.round_trips import RoundTripRow
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.io.upstreams import RESERVE, raise_file_limit
 from firsthop_relay.survival import handover
@@ -80,9 +80,9 @@ class RelayWorker:
             try:
                 flows = handover.adopt(self.server, batches)
             except (ValueError, LookupError, TypeError):  # a predecessor that speaks otherwise
-                log.exception("relay_flows_not_inherited")
+                log.exception("flows.inheritance_failed")
             else:
-                log.info("relay_flows_inherited", flows=flows)
+                log.info("flows.inherited", flows=flows)
         restored: int | JournalError | None = None
         if self._journal_path is not None:
             restored = await self._open_journal(self._journal_path)
@@ -94,9 +94,9 @@ class RelayWorker:
         self.server.start()
         await log.ready()
         if isinstance(restored, JournalError):
-            log.error("relay_journal_not_opened", reason=str(restored))
+            log.error("journal.open_failed", reason=str(restored))
         elif restored is not None:
-            log.info("relay_flows_restored", flows=restored)
+            log.info("flows.restored", flows=restored)
 
     async def _open_journal(self, path: Path) -> int | JournalError:
         """How many flows go on; flows that are here already are not restored over."""
@@ -118,17 +118,17 @@ class RelayWorker:
         if self._successor is not None:
             try:
                 flows = await asyncio.to_thread(handover.give, self.server, self._successor)
-                log.info("relay_flows_handed_over", flows=flows)
+                log.info("flows.handed_over", flows=flows)
             except OSError as error:
-                log.error("relay_flows_not_handed_over", reason=str(error))
+                log.error("flows.handover_failed", reason=str(error))
             self._successor.close()
         self.close()
 
-    def reading(self) -> Reading:
+    def reading(self) -> CounterReading:
         """All counters and gauges."""
         return self.server.reading()
 
-    def round_trips(self, since: float) -> list[Row]:
+    def round_trips(self, since: float) -> list[RoundTripRow]:
         """To clients by TCP, noted after `since`, in seconds since 1970."""
         return self.server.round_trips.since(since)
 

@@ -11,8 +11,8 @@ import zlib
 from dataclasses import dataclass
 
 from firsthop_ice.ufrag import UFRAG_LENGTH
-from firsthop_relay.flows.flow import Source
-from firsthop_relay.flows.routes import Address
+from firsthop_relay.flows.flow import ClientSockaddr
+from firsthop_relay.flows.routes import SocketAddress
 
 SLOT = 128
 _VERSION = 1
@@ -23,14 +23,14 @@ _FAMILIES = {False: (socket.AF_INET, 4), True: (socket.AF_INET6, 16)}
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class FlowRecord:
     """A confirmed flow that was its source's current one."""
 
-    listener: Address
+    listener: SocketAddress
     """The address that the client sends to."""
-    source: Source
+    source: ClientSockaddr
     ufrag: bytes
-    upstream: Address
+    upstream: SocketAddress
     port: int
     """Of our socket, as the upstream sees it."""
     opened_at: float
@@ -42,7 +42,7 @@ class Record:
         return 0 <= now - self.seen_at < idle_s and 0 <= now - self.opened_at < lifetime_s
 
 
-def encode(record: Record) -> bytes:
+def encode(record: FlowRecord) -> bytes:
     """SLOT bytes, the first four a CRC-32 of the others."""
     hosts = record.source[0].partition("%")[0], record.listener[0], record.upstream[0]
     six = [":" in host for host in hosts]
@@ -59,7 +59,7 @@ def encode(record: Record) -> bytes:
     return _CHECK.pack(zlib.crc32(body)) + body
 
 
-def decode(slot: bytes) -> Record | None:
+def decode(slot: bytes) -> FlowRecord | None:
     """The record in a slot; None for an empty one, a torn one, or one of another version."""
     body = slot[_CHECK.size :]
     if len(slot) != SLOT or _CHECK.unpack_from(slot)[0] != zlib.crc32(body) or body[0] != _VERSION:
@@ -72,9 +72,9 @@ def decode(slot: bytes) -> Record | None:
     )
     if six[0] and fields[4]:
         client += f"%{_interface(fields[4])}"
-    source: Source = (client, fields[3], 0, fields[4]) if six[0] else (client, fields[3])
+    source: ClientSockaddr = (client, fields[3], 0, fields[4]) if six[0] else (client, fields[3])
     ufrag: bytes = fields[10]
-    return Record(
+    return FlowRecord(
         (listener, fields[6]), source, ufrag[:UFRAG_LENGTH], (upstream, fields[8]),
         fields[9], fields[11], fields[12],
     )  # fmt: skip

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from firsthop_relay.flows.flow import Flow, Lane, Source
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.io.streams import StreamListener
 from firsthop_relay.io.upstreams import is_connected_to
@@ -147,7 +147,7 @@ def _adopt_flow(
     sock: socket.socket,
 ) -> bool:
     """False for a flow whose listener, connection, route or place is no more."""
-    reply: Callable[[bytes, Source], object]
+    reply: Callable[[bytes, ClientSockaddr], object]
     where, source = tuple(entry["lane"]), tuple(entry["source"])
     upstream = entry["upstream"][0], entry["upstream"][1]
     if where in udp:

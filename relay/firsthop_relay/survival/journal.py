@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from firsthop_relay.flows.flow import Flow, Lane, Source
-from firsthop_relay.flows.routes import Address
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
+from firsthop_relay.flows.routes import SocketAddress
 from firsthop_relay.io.upstreams import local_port
-from firsthop_relay.survival.flow_record import SLOT, Record, decode, encode
+from firsthop_relay.survival.flow_record import SLOT, FlowRecord, decode, encode
 
 _MAGIC = b"firsthop flows 1"
 _HEADER = 64
@@ -49,8 +49,8 @@ class Journal:
     ) -> None:
         """Opens or makes the file; blocks for up to LOCK_WITHIN_S. Raises JournalError."""
         self._clock = clock
-        self._listeners: dict[Lane, Address] = {}
-        self._slot_of: dict[tuple[Lane, Source], int] = {}
+        self._listeners: dict[Lane, SocketAddress] = {}
+        self._slot_of: dict[tuple[Lane, ClientSockaddr], int] = {}
         self._owner: dict[int, Flow] = {}
         header = _MAGIC + (boot_id or BOOT_ID.read_bytes().strip()[:36])
         header = (header + slots.to_bytes(4, "big")).ljust(_HEADER, b"\0")
@@ -86,7 +86,7 @@ class Journal:
             os.pwrite(self._file, header, 0)
         return mmap.mmap(self._file, size)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[FlowRecord]:
         """What an earlier process wrote down. Its slots are free from now on."""
         for at in range(_HEADER, len(self._map), SLOT):
             slot = self._map[at : at + SLOT]
@@ -96,7 +96,7 @@ class Journal:
                 if record is not None:
                     yield record
 
-    def serve(self, lane: Lane, listener: Address) -> None:
+    def serve(self, lane: Lane, listener: SocketAddress) -> None:
         """Flows of `lane` are worth keeping: UDP, as a TCP connection ends with its process."""
         self._listeners[lane] = listener
 
@@ -136,7 +136,7 @@ class Journal:
 
     def _write(self, slot: int, flow: Flow) -> None:
         now = self._clock()
-        record = Record(
+        record = FlowRecord(
             self._listeners[flow.lane], flow.source, flow.ufrag, flow.upstream, local_port(flow),
             now - (time.monotonic() - flow.opened_at), now,
         )  # fmt: skip

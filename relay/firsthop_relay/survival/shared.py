@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from firsthop_relay import log
-from firsthop_relay.flows.flow import Flow, Lane, Source
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.io.upstreams import local_port
 
@@ -78,8 +78,8 @@ class SharedFlows:
         self._wall = wall
         self._lanes = {lane: sock for sock, lane in server.udp.items()}
         self._pending: dict[str, str] = {}
-        self._wanted: dict[tuple[Lane, Source], None] = {}
-        self._asked: dict[tuple[Lane, Source], float] = {}
+        self._wanted: dict[tuple[Lane, ClientSockaddr], None] = {}
+        self._asked: dict[tuple[Lane, ClientSockaddr], float] = {}
         self._failing = False
         limits = server.table.limits
         self._expiry_s = int(limits.idle_s + limits.look_s) + 1
@@ -106,7 +106,7 @@ class SharedFlows:
     def forget(self, flow: Flow) -> None:
         """Nothing: it may be another relay's by now, and expires by itself."""
 
-    def ask(self, lane: Lane, source: Source) -> None:
+    def ask(self, lane: Lane, source: ClientSockaddr) -> None:
         """A packet came that belongs to no flow here: look for it at the next tick."""
         place = lane, source
         if lane in self._lanes and len(self._wanted) < ASKED_A_TICK and place not in self._asked:
@@ -124,13 +124,13 @@ class SharedFlows:
                         await self._tick()
                 except Exception as error:  # a library of many exceptions; none may end this loop
                     if not self._failing:
-                        log.error("flow_store_lost", reason=f"{type(error).__name__}: {error}")
+                        log.error("flow_store.lost", reason=f"{type(error).__name__}: {error}")
                     self._failing = True
                     self._wanted.clear()
                     await asyncio.sleep(PAUSE_S)
                 else:
                     if self._failing:
-                        log.info("flow_store_found")
+                        log.info("flow_store.connected")
                     self._failing = False
         finally:
             await self._store.aclose()
@@ -167,7 +167,7 @@ class SharedFlows:
             if value is not None:
                 self._restore(lane, source, value)
 
-    def _restore(self, lane: Lane, source: Source, value: bytes | str) -> None:
+    def _restore(self, lane: Lane, source: ClientSockaddr, value: bytes | str) -> None:
         """By the old port where it can be had: on the same machine the upstream then knows it."""
         try:
             said: Mapping[str, Any] = json.loads(value)
@@ -189,7 +189,7 @@ class SharedFlows:
         if not found:
             server.end(flow, "socket")
 
-    def _key(self, lane: Lane, source: Source) -> str:
+    def _key(self, lane: Lane, source: ClientSockaddr) -> str:
         """Of the client's address and the port it sends to: a fleet's addresses are one."""
         port = self._lanes[lane].getsockname()[1]
         return f"{PREFIX}{source[0]} {source[1]} {port}"

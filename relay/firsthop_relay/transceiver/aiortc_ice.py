@@ -22,7 +22,7 @@ from aiortc.rtcconfiguration import RTCIceServer, RTCIceTransportPolicy
 from aiortc.rtcicetransport import RTCIceGatherer
 
 from firsthop_relay.transceiver.path import Path
-from firsthop_relay.transceiver.port import Port
+from firsthop_relay.transceiver.port import MediaPort
 
 MAX_QUEUE = 512
 """Datagrams that a session may leave unread: five seconds of audio and video."""
@@ -35,7 +35,7 @@ _PLACEHOLDER = Candidate(
 class LiteConnection(Connection):
     """An ICE-lite agent behind a shared port, in the place of aioice's full one."""
 
-    def __init__(self, port: Port, ufrag: str, password: str) -> None:
+    def __init__(self, port: MediaPort, ufrag: str, password: str) -> None:
         super().__init__(ice_controlling=False, local_username=ufrag, local_password=password)
         self.path = Path(began=port.clock())
         self._port = port

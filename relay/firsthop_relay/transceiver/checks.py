@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from firsthop_ice.stun import (
-    Kind,
     Message,
     StunError,
+    StunMessageType,
     binding_error,
     binding_success,
     parse,
@@ -20,13 +20,13 @@ from firsthop_ice.stun import (
     split_username,
 )
 
-Source = tuple[str, int]
+CheckSource = tuple[str, int]
 
 USE_CANDIDATE = 0x0025
 ICE_CONTROLLED = 0x8029
 
 
-class Drop(StrEnum):
+class CheckDrop(StrEnum):
     """Why a datagram went nowhere; each is a counter."""
 
     UFRAG = "ufrag"
@@ -56,8 +56,8 @@ class Answered:
 
 
 def answer_check(
-    packet: bytes, source: Source, password_of: Callable[[bytes], str | None]
-) -> Answered | Drop:
+    packet: bytes, source: CheckSource, password_of: Callable[[bytes], str | None]
+) -> Answered | CheckDrop:
     """The answer to a check from `source`; `password_of` knows the ufrags that are answered.
 
     Raises nothing, whatever the bytes. A peer that believes to be controlled is told to switch
@@ -65,13 +65,13 @@ def answer_check(
     """
     username = peek_username(packet)
     if username is None:
-        return Drop.STUN
+        return CheckDrop.STUN
     ufrag, _ = split_username(username)
     password = password_of(ufrag)
     if password is None:
-        return Drop.UFRAG
+        return CheckDrop.UFRAG
     request = _genuine(packet, password)
-    if isinstance(request, Drop):
+    if isinstance(request, CheckDrop):
         return request
     if request.get(ICE_CONTROLLED) is not None:
         conflict = binding_error(request.transaction_id, 487, "Role Conflict", password)
@@ -81,15 +81,15 @@ def answer_check(
     return Answered(ufrag, answer, accepted=True, nominated=nominated)
 
 
-def _genuine(packet: bytes, password: str) -> Message | Drop:
+def _genuine(packet: bytes, password: str) -> Message | CheckDrop:
     try:
         request = parse(packet)
     except StunError:
-        return Drop.MALFORMED
-    if request.kind is not Kind.REQUEST:
-        return Drop.STUN
+        return CheckDrop.MALFORMED
+    if request.kind is not StunMessageType.REQUEST:
+        return CheckDrop.STUN
     if not request.fingerprinted:
-        return Drop.NO_FINGERPRINT
+        return CheckDrop.NO_FINGERPRINT
     if not request.authentic(password):
-        return Drop.INTEGRITY
-    return Drop.NOT_UNDERSTOOD if request.not_understood else request
+        return CheckDrop.INTEGRITY
+    return CheckDrop.NOT_UNDERSTOOD if request.not_understood else request

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from firsthop_relay.transceiver.checks import Drop
+from firsthop_relay.transceiver.checks import CheckDrop
 
 
 @dataclass(slots=True, eq=False)
-class Counts:
+class TransceiverCounters:
     """Since the process started. Every reason to drop is there from the start, with 0."""
 
     packets_received: int = 0
@@ -25,7 +25,7 @@ class Counts:
     packets_sent: int = 0
     bytes_sent: int = 0
     unsent: int = 0
-    dropped: dict[Drop, int] = field(default_factory=lambda: dict.fromkeys(Drop, 0))
+    dropped: dict[CheckDrop, int] = field(default_factory=lambda: dict.fromkeys(CheckDrop, 0))
     sessions: Counter[str] = field(default_factory=Counter)
     """By result: opened, or why not; restarted; connected; and why they ended."""
     open_sessions: Callable[[], int] = lambda: 0
@@ -64,7 +64,7 @@ class Counts:
             yield GaugeMetricFamily(f"firsthop_transceiver_{name}", meaning, value=level)
 
     def _labelled(
-        self, name: str, meaning: str, label: str, values: dict[Drop, int] | Counter[str]
+        self, name: str, meaning: str, label: str, values: dict[CheckDrop, int] | Counter[str]
     ) -> Metric:
         family = CounterMetricFamily(f"firsthop_transceiver_{name}", meaning, labels=[label])
         for key, count in values.items():

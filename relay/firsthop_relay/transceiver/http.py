@@ -9,11 +9,11 @@ transceiver mints by itself, clients may ask as WHIP has it (RFC 9725): `POST /v
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, generate_latest
 
 from firsthop_ice.sdp import (
@@ -37,8 +37,6 @@ SIGNATURE = "Firsthop-Signature"
 UFRAG = "Firsthop-Ufrag"
 GRACE_S = 2.0
 KEEPALIVE_S = 30.0
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def create_app(sessions: Sessions) -> web.Application:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from firsthop_relay.transceiver.checks import Source
+from firsthop_relay.transceiver.checks import CheckSource
 
 MAX_SOURCES = 8
 """Addresses of one session at a time: three relays, two families and one that has moved."""
@@ -22,18 +22,18 @@ class Path:
     """One session's addresses."""
 
     began: float
-    selected: Source | None = None
+    selected: CheckSource | None = None
     """Where packets go; None until the peer has chosen."""
-    _sources: dict[Source, float] = field(default_factory=dict)
+    _sources: dict[CheckSource, float] = field(default_factory=dict)
     """Those that a check has vouched for, and when the last packet came; the oldest check first."""
     _checked: float | None = None
 
     @property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[CheckSource, ...]:
         """The addresses that a check has vouched for, last one last."""
         return tuple(self._sources)
 
-    def check(self, source: Source, now: float, *, nominated: bool) -> Source | None:
+    def check(self, source: CheckSource, now: float, *, nominated: bool) -> CheckSource | None:
         """A genuine check came from `source`; gives the address that is given up for it, if any.
 
         The peer chooses with USE-CANDIDATE (RFC 8445 §8.1.1). One that nominates once only, as
@@ -50,7 +50,7 @@ class Path:
         del self._sources[oldest]
         return oldest
 
-    def heard(self, source: Source, now: float) -> None:
+    def heard(self, source: CheckSource, now: float) -> None:
         """Media or data came from `source`."""
         if source in self._sources:
             self._sources[source] = now

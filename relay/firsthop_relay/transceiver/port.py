@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from firsthop_relay.io.listening import bind_udp
-from firsthop_relay.transceiver.checks import Answered, Drop, Source, answer_check
-from firsthop_relay.transceiver.counts import Counts
+from firsthop_relay.transceiver.checks import Answered, CheckDrop, CheckSource, answer_check
+from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.path import Path
 
 DRAIN = 64
@@ -27,7 +27,7 @@ MAX_UFRAGS = 2
 """Of one session: after a restart the old one is good until the next (RFC 8445 §9)."""
 
 
-class Peer(Protocol):
+class PortSession(Protocol):
     """One session, as the port sees it."""
 
     path: Path
@@ -39,18 +39,20 @@ class Peer(Protocol):
         """DTLS, SRTP or SRTCP from the peer; False when there is no room for it."""
 
 
-class Port:
+class MediaPort:
     """A bound socket and the sessions behind it."""
 
-    def __init__(self, counts: Counts, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, counts: TransceiverCounters, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.counts = counts
         self.clock = clock
         self.derive: Callable[[bytes], str | None] = lambda _: None
         """The password of a ufrag that no session has, from keys alone: a probe through a relay to
         here and back is answered, and opens nothing."""
         self._socket: socket.socket | None = None
-        self._by_ufrag: dict[bytes, tuple[Peer, str]] = {}
-        self._by_source: dict[Source, Peer] = {}
+        self._by_ufrag: dict[bytes, tuple[PortSession, str]] = {}
+        self._by_source: dict[CheckSource, PortSession] = {}
         self._ufrags: dict[int, list[bytes]] = {}
 
     def listen(self, host: str, port: int) -> tuple[str, int]:
@@ -68,7 +70,7 @@ class Port:
             self._socket.close()
             self._socket = None
 
-    def admit(self, peer: Peer, ufrag: str, password: str) -> None:
+    def admit(self, peer: PortSession, ufrag: str, password: str) -> None:
         """Checks for `ufrag` are this peer's from now on; older ufrags of it than the last go."""
         ufrags = self._ufrags.setdefault(id(peer), [])
         ufrags.append(ufrag.encode())
@@ -80,14 +82,14 @@ class Port:
         """Whether some peer has been admitted under this ufrag."""
         return ufrag.encode() in self._by_ufrag
 
-    def forget(self, peer: Peer) -> None:
+    def forget(self, peer: PortSession) -> None:
         """Nothing is this peer's any more."""
         for ufrag in self._ufrags.pop(id(peer), ()):
             del self._by_ufrag[ufrag]
         for source in peer.path.sources:
             self._release(source, peer)
 
-    def send(self, packet: bytes, destination: Source) -> None:
+    def send(self, packet: bytes, destination: CheckSource) -> None:
         """One datagram; one that the kernel does not take is counted and lost, as on any way."""
         if self._socket is None:
             return
@@ -98,7 +100,7 @@ class Port:
         else:
             self.counts.sent(packet)
 
-    def receive(self, packet: bytes, source: Source) -> Answered | Drop | None:
+    def receive(self, packet: bytes, source: CheckSource) -> Answered | CheckDrop | None:
         """What one datagram means; None for media and data, which are passed on."""
         now = self.clock()
         if packet and packet[0] <= _FIRST_OF_STUN:
@@ -109,11 +111,11 @@ class Port:
             return answered
         peer = self._by_source.get(source)
         if peer is None:
-            return Drop.SOURCE
+            return CheckDrop.SOURCE
         peer.path.heard(source, now)
-        return None if peer.take(packet) else Drop.QUEUE
+        return None if peer.take(packet) else CheckDrop.QUEUE
 
-    def _vouched(self, source: Source, answered: Answered, now: float) -> None:
+    def _vouched(self, source: CheckSource, answered: Answered, now: float) -> None:
         peer, _ = self._by_ufrag[answered.ufrag]
         before = self._by_source.get(source)
         if before is not peer:
@@ -124,7 +126,7 @@ class Port:
         if peer.path.selected is not None:
             peer.chosen()
 
-    def _release(self, source: Source, peer: Peer) -> None:
+    def _release(self, source: CheckSource, peer: PortSession) -> None:
         if self._by_source.get(source) is peer:
             del self._by_source[source]
 
@@ -148,10 +150,10 @@ class Port:
             else:
                 self.counts.dropped[outcome] += 1
 
-    def _answer(self, sock: socket.socket, answer: bytes, source: Source) -> None:
+    def _answer(self, sock: socket.socket, answer: bytes, source: CheckSource) -> None:
         try:
             sock.sendto(answer, source)
         except OSError:
-            self.counts.dropped[Drop.SEND] += 1
+            self.counts.dropped[CheckDrop.SEND] += 1
         else:
             self.counts.answered += 1

@@ -15,10 +15,10 @@ import structlog
 
 from firsthop_ice.candidates import candidate_lines
 from firsthop_relay.process.reloading_file import FileError, KeyFile, RegionKeyFile
-from firsthop_relay.transceiver.counts import Counts
+from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.http import serve_http
 from firsthop_relay.transceiver.minting import Mint
-from firsthop_relay.transceiver.port import Port
+from firsthop_relay.transceiver.port import MediaPort
 from firsthop_relay.transceiver.sessions import Sessions
 from firsthop_steering.plan.model import Relay
 
@@ -101,7 +101,7 @@ async def _serve(
     mint: Mint | None,
 ) -> None:
     key_file, route_file = files
-    port = Port(Counts())
+    port = MediaPort(TransceiverCounters())
     sessions = Sessions(
         port,
         key_file.load(),
@@ -111,11 +111,11 @@ async def _serve(
         mint=mint,
     )
     bound = port.listen(*settings.listen)
-    log.info("transceiver_listening", host=bound[0], port=bound[1], region=sessions.keys.region)
+    log.info("transceiver.listening", host=bound[0], port=bound[1], region=sessions.keys.region)
     runner = None
     try:
         runner = await serve_http(sessions, *settings.signalling)
-        log.info("transceiver_signalling", host=settings.signalling[0], port=settings.signalling[1])
+        log.info("signalling.listening", host=settings.signalling[0], port=settings.signalling[1])
         if speaker is not None:
             speaker.begin(sessions.counts.open_sessions)
         keeping = asyncio.create_task(_keep(key_file, route_file, sessions, speaker))
@@ -213,7 +213,7 @@ def _drain(sessions: Sessions, speaker: Speaker | None, wanted: bool) -> None:
     sessions.draining = wanted
     if speaker is not None:
         speaker.drain(wanted)
-    log.info("transceiver_drains" if wanted else "transceiver_accepts")
+    log.info("transceiver.draining" if wanted else "transceiver.accepting")
 
 
 def _reload_all(key_file: RegionKeyFile, route_file: KeyFile | None, sessions: Sessions) -> None:
@@ -227,19 +227,19 @@ def _reload_routes(route_file: KeyFile, sessions: Sessions) -> None:
     try:
         sessions.mint.route_keys = route_file.load()
     except FileError as error:
-        log.error("route_keys_refused", reason=str(error))
+        log.error("route_keys.refused", reason=str(error))
     else:
-        log.info("route_keys_loaded", ids=sorted(sessions.mint.route_keys.by_id))
+        log.info("route_keys.loaded", ids=sorted(sessions.mint.route_keys.by_id))
 
 
 def _reload(key_file: RegionKeyFile, sessions: Sessions) -> None:
     try:
         keys = key_file.load()
     except FileError as error:
-        log.error("region_keys_refused", reason=str(error))
+        log.error("region_keys.refused", reason=str(error))
         return
     if keys.region != sessions.keys.region:
-        log.error("region_keys_refused", reason=f"they are for region {keys.region}")
+        log.error("region_keys.refused", reason=f"they are for region {keys.region}")
         return
     sessions.keys = keys
-    log.info("region_keys_loaded", ids=sorted(keys.by_id))
+    log.info("region_keys.loaded", ids=sorted(keys.by_id))

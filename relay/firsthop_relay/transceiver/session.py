@@ -11,7 +11,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from firsthop_relay.transceiver.aiortc_ice import LiteConnection, ice_of
 from firsthop_relay.transceiver.echo import consume_unsent, echo
 from firsthop_relay.transceiver.errors import SessionError
-from firsthop_relay.transceiver.port import Port
+from firsthop_relay.transceiver.port import MediaPort
 
 log = structlog.get_logger("firsthop.transceiver")
 
@@ -22,7 +22,7 @@ CONNECT_S = 30.0
 class Session:
     """A peer connection behind the shared port; `ufrag` is the one of its last ICE restart."""
 
-    def __init__(self, port: Port, ufrag: str, password: str) -> None:
+    def __init__(self, port: MediaPort, ufrag: str, password: str) -> None:
         self.ufrag = ufrag
         self.connected = False
         self._port = port
@@ -43,7 +43,7 @@ class Session:
                 await peer.setLocalDescription(await peer.createAnswer())
             except Exception as error:
                 # aiortc lets its parser's own faults out: ValueError, KeyError, AssertionError …
-                log.info("offer_refused", fault=type(error).__name__, reason=str(error))
+                log.info("offer.refused", fault=type(error).__name__, reason=str(error))
                 raise SessionError(
                     422, f"the offer cannot be answered: {error}", "offer"
                 ) from error

@@ -16,10 +16,10 @@ from firsthop_ice.region_keys import RegionKeys
 from firsthop_ice.sdp import Fragment, write_fragment
 from firsthop_ice.session_token import SessionName, call_is_genuine, make_token, read_token
 from firsthop_ice.ufrag import claims
-from firsthop_relay.transceiver.counts import Counts
+from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.errors import SessionError
 from firsthop_relay.transceiver.minting import Mint
-from firsthop_relay.transceiver.port import Port
+from firsthop_relay.transceiver.port import MediaPort
 from firsthop_relay.transceiver.session import Session
 
 log = structlog.get_logger("firsthop.transceiver")
@@ -32,7 +32,7 @@ class Sessions:
 
     def __init__(
         self,
-        port: Port,
+        port: MediaPort,
         keys: RegionKeys,
         *,
         most: int,
@@ -55,7 +55,7 @@ class Sessions:
         self.counts.accepting = lambda: not self.draining
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> TransceiverCounters:
         """The port's counters, which are the transceiver's."""
         return self._port.counts
 
@@ -171,7 +171,7 @@ class Sessions:
         if session is not None:
             if why:
                 self.counts.sessions[why] += 1
-                log.info("session_ended", why=why)
+                log.info("session.ended", why=why)
             await session.close()
 
     def _on_connected(self) -> None:

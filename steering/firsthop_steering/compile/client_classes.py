@@ -15,24 +15,24 @@ import numpy.typing as npt
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL
-from firsthop_steering.compile.preferences import Ints, numbered
-from firsthop_steering.compile.service_compiler import AnswerBook
+from firsthop_steering.arrays import Ints, Keys
+from firsthop_steering.compile.preferences import numbered
+from firsthop_steering.compile.service_compiler import ServiceCompiler
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.topology import Pool, key_range
 from firsthop_steering.plan.model import Service
 
-Keys = npt.NDArray[np.uint64]
 LAST_KEY = {4: (1 << 32) - 1, 6: (1 << 64) - 1}
 
 
-class Cohorts:
+class ClientClasses:
     """Those of one service."""
 
     def __init__(self, steering: Steering, service: Service) -> None:
         self.pool: Pool = "relays" if service.pool == "relays" else "signalling"
         self.rules = steering.rules(service, self.pool)
         self._steering = steering
-        self._geo = steering.atlas.geo
+        self._geo = steering.topology.geo
         self._step = len(self.rules) + 2
 
     def told_apart(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
@@ -90,7 +90,7 @@ class Cohorts:
         return cohorts // self._step
 
     def decide(
-        self, answers: AnswerBook, cohorts: Ints, checkpoint: Callable[[], None] = lambda: None
+        self, answers: ServiceCompiler, cohorts: Ints, checkpoint: Callable[[], None] = lambda: None
     ) -> npt.NDArray[np.int32]:
         """The decision of each; `checkpoint` as in `firsthop_steering.compile.compiler`."""
         limit = self._steering.rtt.rtt_us(self.pool).shape[1] * self._step

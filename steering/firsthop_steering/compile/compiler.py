@@ -17,19 +17,19 @@ import numpy.typing as npt
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.files import Writer, write_atomically
-from firsthop_steering.compile.client_classes import LAST_KEY, Cohorts
-from firsthop_steering.compile.preferences import Ints
+from firsthop_steering.arrays import Ints
+from firsthop_steering.compile.client_classes import LAST_KEY, ClientClasses
 from firsthop_steering.compile.sections import write_sections
-from firsthop_steering.compile.service_compiler import AnswerBook
+from firsthop_steering.compile.service_compiler import ServiceCompiler
 from firsthop_steering.compile.table import (
     FORMAT,
     Answer,
+    AnswerReason,
     CompiledService,
     RangeTable,
-    Word,
     table_sections,
 )
-from firsthop_steering.decision.availability import Standing
+from firsthop_steering.decision.availability import Availability
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS
 from firsthop_steering.decision.topology import key_range
@@ -56,13 +56,13 @@ def compile_table(
     """
     services = [
         compile_service(steering, service, checkpoint)
-        for service in steering.atlas.services.values()
+        for service in steering.topology.services.values()
     ]
     meta: dict[str, Any] = {
         "format": FORMAT,
-        "plan": steering.atlas.plan.number,
+        "plan": steering.topology.plan.number,
         "status": steering.status.number,
-        "geodata": steering.atlas.geo.digest,
+        "geodata": steering.topology.geo.digest,
         "services": [
             {
                 "id": each.id,
@@ -88,9 +88,9 @@ def compile_service(
     steering: Steering, service: Service, checkpoint: Callable[[], None] = lambda: None
 ) -> CompiledService:
     """One service's ranges, decisions and answers."""
-    cohorts = Cohorts(steering, service)
+    cohorts = ClientClasses(steering, service)
     pool = cohorts.pool
-    answers = AnswerBook(steering, service, pool)
+    answers = ServiceCompiler(steering, service, pool)
     starts4, cohorts4 = _ranges(steering, cohorts, 4)
     checkpoint()
     starts6, cohorts6 = _ranges(steering, cohorts, 6)
@@ -110,24 +110,26 @@ def compile_service(
         np.array(answers.rows, dtype=np.uint32).reshape(-1, BUCKETS),
         v4,
         v6,
-        _standings(steering.roster(service, pool).standings, answers.answers),
+        _standings(steering.candidates_up(service, pool).standings, answers.answers),
     )
 
 
-def _standings(known: Mapping[str, Standing], answers: Iterable[Answer]) -> dict[str, Word]:
+def _standings(
+    known: Mapping[str, Availability], answers: Iterable[Answer]
+) -> dict[str, AnswerReason]:
     """Whose word it is that the relays of these answers are there."""
     named = {relay: known[relay] for answer in answers for relay in answer.relays}
     return {
-        relay: Word(stands.source, stands.since.timestamp() if stands.since else None)
+        relay: AnswerReason(stands.source, stands.since.timestamp() if stands.since else None)
         for relay, stands in sorted(named.items())
     }
 
 
 def _ranges(
-    steering: Steering, cohorts: Cohorts, family: Literal[4, 6]
+    steering: Steering, cohorts: ClientClasses, family: Literal[4, 6]
 ) -> tuple[npt.NDArray[np.uint64], Ints]:
     """Range starts of one family, and the cohort of each range."""
-    geo = steering.atlas.geo
+    geo = steering.topology.geo
     cell_starts, cells = (
         (geo.v4_starts, geo.v4_cells) if family == 4 else (geo.v6_starts, geo.v6_cells)
     )

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from firsthop_steering.arrays import Ints
+
 Walk = tuple[tuple[int, ...], ...]
 """Sites by index, in groups of equal score."""
 

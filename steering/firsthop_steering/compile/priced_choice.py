@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.compile.preferences import Ints
+from firsthop_steering.arrays import Ints
 
 _AT_ONCE = 1024
 """Columns, with 1,024 buckets each: 8 MB an array."""

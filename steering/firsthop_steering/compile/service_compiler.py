@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.compile.preferences import Ints, Walk, walks_of
+from firsthop_steering.arrays import Ints
+from firsthop_steering.compile.preferences import Walk, walks_of
 from firsthop_steering.compile.priced_choice import Field, chosen_by_bucket, contested
 from firsthop_steering.compile.table import ASK_RESOLVER, Answer
-from firsthop_steering.decision.charges import MOST_LEVEL, charged_us, charges_us
+from firsthop_steering.decision.charges import MAX_LEVEL, charged_us, charges_us
 from firsthop_steering.decision.decide import Steering, base_us, tier
 from firsthop_steering.decision.endpoints import addresses_by_bucket
 from firsthop_steering.decision.lifetime import Lifetimes
-from firsthop_steering.decision.outcome import Outcome
+from firsthop_steering.decision.outcome import DecisionOutcome
 from firsthop_steering.decision.rendezvous import BUCKETS, kept, tie_draws
 from firsthop_steering.decision.topology import Pool, Rule
 from firsthop_steering.plan.model import Service
@@ -23,20 +24,20 @@ _TIER_STEP = 1 << 36
 """19 hours in microseconds, above any score; `walks_of` has room for 8,000 tiers of 8,000 sites."""
 
 
-class AnswerBook:
+class ServiceCompiler:
     """Collects the distinct answers and decisions of one service."""
 
     def __init__(self, steering: Steering, service: Service, pool: Pool) -> None:
         self._steering = steering
         self._service = service
         self._pool: Pool = pool
-        self._sites = steering.atlas.pools[pool]
+        self._sites = steering.topology.pools[pool]
         self._prices = steering.prices_us(service, pool)
         self._lifetimes = Lifetimes(steering, service, pool)
         self._ids: dict[Answer, int] = {}
-        self._walks: dict[tuple[Walk, Outcome], int] = {}
+        self._walks: dict[tuple[Walk, DecisionOutcome], int] = {}
         self._decision_ids: dict[bytes, int] = {}
-        self._of_site: dict[tuple[int, Outcome], npt.NDArray[np.uint32]] = {}
+        self._of_site: dict[tuple[int, DecisionOutcome], npt.NDArray[np.uint32]] = {}
         self.decisions: list[int] = [ASK_RESOLVER]
         self.rows: list[npt.NDArray[np.uint32]] = []
 
@@ -65,7 +66,7 @@ class AnswerBook:
             np.take(rtt[index], columns, out=keys[row], mode="clip")
             keys[row] += added[row]
         full = np.array([weights[index] == 100 for index in eligible])
-        least = np.array([charged_us(price, MOST_LEVEL) for price in listed])
+        least = np.array([charged_us(price, MAX_LEVEL) for price in listed])
         torn = contested(keys, prices - least, full)
         if not torn.any():
             return self._calm(keys, full, eligible, outcome)
@@ -76,7 +77,11 @@ class AnswerBook:
         return decisions
 
     def _calm(
-        self, keys: Ints, full: npt.NDArray[np.bool_], eligible: Sequence[int], outcome: Outcome
+        self,
+        keys: Ints,
+        full: npt.NDArray[np.bool_],
+        eligible: Sequence[int],
+        outcome: DecisionOutcome,
     ) -> Ints:
         """Of columns in which all buckets walk alike, but for equal scores."""
         walks, which = walks_of(keys, full)
@@ -86,7 +91,7 @@ class AnswerBook:
         ]
         return np.array(decisions)[which]
 
-    def _torn(self, keys: Ints, eligible: Sequence[int], outcome: Outcome) -> Ints:
+    def _torn(self, keys: Ints, eligible: Sequence[int], outcome: DecisionOutcome) -> Ints:
         """Of columns in which what buckets pay decides; `keys` are without prices."""
         weights, names = self._weights(outcome), [self._sites[index].id for index in eligible]
         sites = [*zip(eligible, names, strict=True)]
@@ -106,7 +111,7 @@ class AnswerBook:
             decisions.append(found)
         return np.array(decisions)
 
-    def _nowhere(self, outcome: Outcome) -> Answer:
+    def _nowhere(self, outcome: DecisionOutcome) -> Answer:
         fallback = self._service.fallback if outcome == "fallback" else ()
         return Answer(
             "",
@@ -117,13 +122,13 @@ class AnswerBook:
             self._lifetimes.ttl(None),
         )
 
-    def _walk(self, walk: Walk, outcome: Outcome) -> int:
+    def _walk(self, walk: Walk, outcome: DecisionOutcome) -> int:
         found = self._walks.get((walk, outcome))
         if found is None:
             found = self._walks[(walk, outcome)] = self._decision(self._row(walk, outcome))
         return found
 
-    def _row(self, walk: Walk, outcome: Outcome) -> npt.NDArray[np.uint32]:
+    def _row(self, walk: Walk, outcome: DecisionOutcome) -> npt.NDArray[np.uint32]:
         """The answer of every bucket; see `decide._admit`."""
         chosen = np.full(BUCKETS, -1, dtype=np.int64)
         first, weights = None, self._weights(outcome)
@@ -140,7 +145,7 @@ class AnswerBook:
         assert first is not None
         return self._row_of(np.where(chosen < 0, first, chosen), outcome)
 
-    def _row_of(self, chosen: Ints, outcome: Outcome) -> npt.NDArray[np.uint32]:
+    def _row_of(self, chosen: Ints, outcome: DecisionOutcome) -> npt.NDArray[np.uint32]:
         """The answer of every bucket, whose site is chosen."""
         row = np.empty(BUCKETS, dtype=np.uint32)
         for index in np.flatnonzero(np.bincount(chosen)):
@@ -148,17 +153,17 @@ class AnswerBook:
             row[here] = self._site_answers(int(index), outcome)[here]
         return row
 
-    def _weights(self, outcome: Outcome) -> Sequence[int]:
+    def _weights(self, outcome: DecisionOutcome) -> Sequence[int]:
         return self._steering.weights(self._service, self._pool, ignore_health=outcome == "open")
 
-    def _site_answers(self, index: int, outcome: Outcome) -> npt.NDArray[np.uint32]:
+    def _site_answers(self, index: int, outcome: DecisionOutcome) -> npt.NDArray[np.uint32]:
         """Answer ids of one site, a bucket each."""
         found = self._of_site.get((index, outcome))
         if found is None:
             found = self._of_site[(index, outcome)] = self._choose(index, outcome)
         return found
 
-    def _choose(self, index: int, outcome: Outcome) -> npt.NDArray[np.uint32]:
+    def _choose(self, index: int, outcome: DecisionOutcome) -> npt.NDArray[np.uint32]:
         site = self._sites[index]
         endpoints = self._steering.usable(
             self._service, self._pool, index, ignore_health=outcome == "open"

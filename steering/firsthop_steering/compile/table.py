@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_steering.compile.sections import SectionError, SectionFile
-from firsthop_steering.decision.availability import Source
-from firsthop_steering.decision.outcome import Outcome
+from firsthop_steering.decision.availability import AvailabilitySource
+from firsthop_steering.decision.outcome import DecisionOutcome
 from firsthop_steering.decision.rendezvous import bucket
 
 FORMAT = 3
@@ -28,10 +28,10 @@ SPLIT_SCOPE = {4: 24, 6: 48}
 """Prefix lengths that buckets are drawn from: the narrowest scope that a split can have."""
 
 
-class Word(NamedTuple):
+class AnswerReason(NamedTuple):
     """Why a relay is answered with: whose word that is."""
 
-    source: Source
+    source: AvailabilitySource
     since: float | None
     """Seconds since 1970; None where nobody says."""
 
@@ -42,7 +42,7 @@ class Answer:
 
     region: str
     """Empty where no region answers."""
-    outcome: Outcome
+    outcome: DecisionOutcome
     relays: tuple[str, ...]
     ipv4: tuple[IPv4Address, ...]
     ipv6: tuple[IPv6Address, ...]
@@ -106,7 +106,7 @@ class CompiledService:
     rows: npt.NDArray[np.uint32]
     v4: RangeTable
     v6: RangeTable
-    standings: dict[str, Word] = field(default_factory=dict)
+    standings: dict[str, AnswerReason] = field(default_factory=dict)
     """Of the relays in `answers`."""
 
 
@@ -131,7 +131,7 @@ class ServiceTable:
         self.name: str = meta["name"]
         self.ecs: bool = meta["ecs"]
         self.answers: Sequence[Answer] = tuple(map(Answer.from_json, meta["answers"]))
-        self.standings = {relay: Word(*word) for relay, word in meta["standings"].items()}
+        self.standings = {relay: AnswerReason(*word) for relay, word in meta["standings"].items()}
         self._decisions: list[int] = sections.array(f"{place}.decisions", "<i4").tolist()
         self._unlocated: int = self._decisions[meta["unlocated"]]
         self._rows = sections.bytes(f"{place}.rows").cast("I")

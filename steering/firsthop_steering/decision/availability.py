@@ -11,18 +11,18 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from firsthop_steering.decision.topology import Endpoint
-from firsthop_steering.feed.snapshot import RelayStatus, Status, Word
+from firsthop_steering.feed.snapshot import RelayStatus, Status, VantageVerdict
 from firsthop_steering.health.families import together
 from firsthop_steering.plan.model import Family, Liveness, Relay
 
-Source = Literal["operator", "agent", "local", "global"]
+AvailabilitySource = Literal["operator", "agent", "local", "global"]
 FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
 
-class Standing(NamedTuple):
+class Availability(NamedTuple):
     """One relay as answers see it."""
 
-    source: Source
+    source: AvailabilitySource
     verdict: Liveness
     """Of both addresses together."""
     families: Mapping[Family, Liveness]
@@ -72,39 +72,39 @@ def standing(
     *,
     vantage: str | None,
     now: datetime,
-    unheard: Collection[Family] = (),
-) -> Standing:
+    distrusted: Collection[Family] = (),
+) -> Availability:
     """The standing of `endpoint`; `vantage` is whose word goes before that of all, if any's.
 
-    Of the families in `unheard` that vantage is not believed.
+    Of the families in `distrusted` that vantage is not believed.
     """
     forced = endpoint.forced
     if forced is not None and forced.active(now):
         up = forced.verdict == "up"
-        return Standing("operator", forced.verdict, {}, up, 100, None)
+        return Availability("operator", forced.verdict, {}, up, 100, None)
     if status.crashed:
-        return Standing("agent", "down", {}, False, status.share, status.reported_at)
+        return Availability("agent", "down", {}, False, status.share, status.reported_at)
     takes = _takes(status)
     if endpoint.probe is None and status.verdict != "unknown":
-        return Standing("agent", status.verdict, {}, takes, status.share, status.since)
+        return Availability("agent", status.verdict, {}, takes, status.share, status.since)
     word = status.vantages.get(vantage) if vantage is not None else None
-    said = _said(word, unheard) if word is not None else {}
+    said = _said(word, distrusted) if word is not None else {}
     if word is None or not said:
-        return Standing(
+        return Availability(
             "global", status.verdict, status.families, takes, status.share, status.since
         )
-    families = {**status.families, **said} if word.families or unheard else {}
+    families = {**status.families, **said} if word.families or distrusted else {}
     verdict = together(families.values()) if families else word.verdict
-    return Standing("local", verdict, families, takes, status.share, word.since)
+    return Availability("local", verdict, families, takes, status.share, word.since)
 
 
-def _said(word: Word, unheard: Collection[Family]) -> dict[Family, Liveness]:
+def _said(word: VantageVerdict, distrusted: Collection[Family]) -> dict[Family, Liveness]:
     """What a vantage knows, address by address: where it knows nothing all the others are asked."""
     families = word.families or dict.fromkeys(FAMILIES, word.verdict)
     return {
         family: verdict
         for family, verdict in families.items()
-        if verdict != "unknown" and family not in unheard
+        if verdict != "unknown" and family not in distrusted
     }
 
 

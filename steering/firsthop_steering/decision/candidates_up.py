@@ -11,44 +11,44 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from firsthop_steering.decision.availability import FAMILIES, Standing, standing, told
+from firsthop_steering.decision.availability import FAMILIES, Availability, standing, told
 from firsthop_steering.decision.topology import Endpoint, Site
 from firsthop_steering.feed.snapshot import Status
 from firsthop_steering.plan.model import Family, State
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class CandidatesUp:
     """By the index of each site in its pool."""
 
     up: tuple[tuple[Endpoint, ...], ...]
     """Those that are up, with the addresses that are, and the weights that they have now."""
-    anyhow: tuple[tuple[Endpoint, ...], ...]
+    configured: tuple[tuple[Endpoint, ...], ...]
     """Those that operators want, whatever their health."""
     weights: tuple[int, ...]
     """Per cent of clients that each site keeps of those who reach it."""
-    standings: dict[str, Standing]
+    standings: dict[str, Availability]
     """Of each endpoint by id."""
     full: tuple[bool, ...]
     """Whether a site has no room for more sessions, as its transceivers say."""
-    unheard: frozenset[Family] = frozenset()
+    distrusted: frozenset[Family] = frozenset()
     """Of which addresses the vantage here is not believed, as by its word none would be left."""
 
 
-def roster(
+def candidates_up(
     sites: Sequence[Site],
     status: Status,
     *,
     vantage: str | None,
     now: datetime,
     allowed: Container[str] | None = None,
-) -> Roster:
+) -> CandidatesUp:
     """The roster of `sites`. The word of `vantage` goes first, unless by it nobody is left.
 
     That is seen of each family by itself, among the sites in `allowed` (None: all) that operators
     want: a vantage that is cut off empties no service.
     """
-    found = _roster(sites, status, vantage, now, frozenset())
+    found = _candidates_up(sites, status, vantage, now, frozenset())
     if vantage is None:
         return found
     wanted = [
@@ -58,9 +58,9 @@ def roster(
         and site.state is State.ACTIVE
         and site.weight > 0
     ]
-    missed = _families(found.anyhow[index] for index in wanted)
+    missed = _families(found.configured[index] for index in wanted)
     missed -= _families(found.up[index] for index in wanted)
-    return _roster(sites, status, vantage, now, missed) if missed else found
+    return _candidates_up(sites, status, vantage, now, missed) if missed else found
 
 
 def _families(fields: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
@@ -74,34 +74,34 @@ def _families(fields: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
     )
 
 
-def _roster(
+def _candidates_up(
     sites: Sequence[Site],
     status: Status,
     vantage: str | None,
     now: datetime,
-    unheard: frozenset[Family],
-) -> Roster:
+    distrusted: frozenset[Family],
+) -> CandidatesUp:
     standings = {
         each.id: standing(
             each,
             told(each, status),
             vantage=vantage,
             now=now,
-            unheard=unheard,
+            distrusted=distrusted,
         )
         for site in sites
         for each in site.endpoints
     }
-    anyhow = tuple(
+    configured = tuple(
         tuple(each for each in site.endpoints if each.active and each.weight > 0) for site in sites
     )
     up = tuple(
         tuple(filter(None, (_as_it_is(each, standings[each.id]) for each in field)))
-        for field in anyhow
+        for field in configured
     )
     weights = tuple(_weight(site, field, standings) for site, field in zip(sites, up, strict=True))
     full = tuple(_full(site, field, status) for site, field in zip(sites, up, strict=True))
-    return Roster(up, anyhow, weights, standings, full, unheard)
+    return CandidatesUp(up, configured, weights, standings, full, distrusted)
 
 
 def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
@@ -117,7 +117,7 @@ def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
     return bool(loads) and all(load is not None and load >= 1 for load in loads)
 
 
-def _as_it_is(endpoint: Endpoint, stands: Standing) -> Endpoint | None:
+def _as_it_is(endpoint: Endpoint, stands: Availability) -> Endpoint | None:
     """The endpoint with the addresses that are up; None when there is none."""
     ipv4 = endpoint.ipv4 if stands.answers("ipv4") else None
     ipv6 = endpoint.ipv6 if stands.answers("ipv6") else None
@@ -128,7 +128,7 @@ def _as_it_is(endpoint: Endpoint, stands: Standing) -> Endpoint | None:
     return replace(endpoint, ipv4=ipv4, ipv6=ipv6, weight=endpoint.weight * stands.share / 100)
 
 
-def _weight(site: Site, up: Sequence[Endpoint], standings: dict[str, Standing]) -> int:
+def _weight(site: Site, up: Sequence[Endpoint], standings: dict[str, Availability]) -> int:
     """The site's weight; of one where every relay starts slowly, the largest share of that.
 
     A relay that comes back beside one that was there takes nothing from their region.

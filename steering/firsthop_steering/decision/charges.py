@@ -10,13 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-import numpy as np
-import numpy.typing as npt
-
+from firsthop_steering.arrays import Ints
 from firsthop_steering.decision.rendezvous import BUCKETS, places
 from firsthop_steering.feed.snapshot import Prices
-
-Ints = npt.NDArray[np.int64]
 
 RELIEF_MS = 3.0
 """Wide enough that a step of a price is a small share of it, and far below what makes an RTT
@@ -25,7 +21,7 @@ LEVELS = 60
 """Reliefs that buckets draw, 17 or 18 buckets each. With steps of 50 µs many places share a split,
 which the answer table stores once; with a relief of its own for each bucket every place had its
 own."""
-MOST_LEVEL = LEVELS - 1
+MAX_LEVEL = LEVELS - 1
 _RELIEF_US = round(RELIEF_MS * 1000)
 
 

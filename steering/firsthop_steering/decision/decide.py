@@ -17,13 +17,13 @@ from itertools import accumulate, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.decision.candidates_up import Roster, roster
+from firsthop_steering.decision.candidates_up import CandidatesUp, candidates_up
 from firsthop_steering.decision.charges import prices_in_force
 from firsthop_steering.decision.model import Candidate, Decision, Ranking
-from firsthop_steering.decision.outcome import Outcome
+from firsthop_steering.decision.outcome import DecisionOutcome
 from firsthop_steering.decision.rendezvous import bucket, kept, tie_draws
-from firsthop_steering.decision.rtt_map import RttMap, Source
-from firsthop_steering.decision.topology import Atlas, Client, Endpoint, Pool, Rule, Site
+from firsthop_steering.decision.rtt_map import RttMap, RttSource
+from firsthop_steering.decision.topology import Client, Endpoint, Pool, Rule, Site, Topology
 from firsthop_steering.feed.snapshot import Prices, Status
 from firsthop_steering.plan.model import Service, State
 
@@ -37,7 +37,7 @@ class Steering:
 
     def __init__(
         self,
-        atlas: Atlas,
+        topology: Topology,
         status: Status,
         now: datetime,
         *,
@@ -49,47 +49,49 @@ class Steering:
 
         `rtt` is a map of this atlas; by default nothing is learned, and nothing charged.
         """
-        self.atlas = atlas
+        self.topology = topology
         self.status = status
         self.now = now
         self.vantage = vantage
-        self.rtt = rtt or RttMap(atlas)
+        self.rtt = rtt or RttMap(topology)
         self.prices = prices
-        self._rosters: dict[tuple[Pool, str | None, tuple[str, ...] | None], Roster] = {}
+        self._candidates: dict[tuple[Pool, str | None, tuple[str, ...] | None], CandidatesUp] = {}
         self._rules: dict[tuple[str, Pool], tuple[Rule, ...]] = {}
         self._charges: dict[tuple[str, Pool], tuple[int, ...]] = {}
         self._memo: dict[object, Ranking] = {}
 
-    def roster(self, service: Service, pool: Pool) -> Roster:
+    def candidates_up(self, service: Service, pool: Pool) -> CandidatesUp:
         """Who may be answered with, in the view of this service."""
         local = service.view == "local" and self.vantage is not None
         vantage, allowed = (self.vantage, service.regions) if local else (None, None)
-        found = self._rosters.get((pool, vantage, allowed))
+        found = self._candidates.get((pool, vantage, allowed))
         if found is None:
-            sites = self.atlas.pools[pool]
-            found = roster(sites, self.status, vantage=vantage, now=self.now, allowed=allowed)
-            self._rosters[pool, vantage, allowed] = found
+            sites = self.topology.pools[pool]
+            found = candidates_up(
+                sites, self.status, vantage=vantage, now=self.now, allowed=allowed
+            )
+            self._candidates[pool, vantage, allowed] = found
         return found
 
     def usable(
         self, service: Service, pool: Pool, site: int, *, ignore_health: bool
     ) -> tuple[Endpoint, ...]:
         """The endpoints of a site, by its index in the pool, that may be answered with."""
-        field = self.roster(service, pool)
-        return field.anyhow[site] if ignore_health else field.up[site]
+        field = self.candidates_up(service, pool)
+        return field.configured[site] if ignore_health else field.up[site]
 
     def weights(self, service: Service, pool: Pool, *, ignore_health: bool) -> Sequence[int]:
         """What each site of the pool keeps, in per cent of those who reach it."""
         if ignore_health:
-            return [site.weight for site in self.atlas.pools[pool]]
-        return self.roster(service, pool).weights
+            return [site.weight for site in self.topology.pools[pool]]
+        return self.candidates_up(service, pool).weights
 
     def prices_us(self, service: Service, pool: Pool) -> tuple[int, ...]:
         """The list price of each site, in microseconds; only relay regions have prices."""
         found = self._charges.get((service.id, pool))
         if found is None:
-            sites = [site.id for site in self.atlas.pools[pool]]
-            up = self.roster(service, pool).up
+            sites = [site.id for site in self.topology.pools[pool]]
+            up = self.candidates_up(service, pool).up
             lost = [site for site, endpoints in zip(sites, up, strict=True) if not endpoints]
             prices = self.prices if pool == "relays" else None
             found = self._charges[service.id, pool] = prices_in_force(prices, sites, lost)
@@ -99,7 +101,7 @@ class Steering:
         """The overrides in force, most specific first."""
         found = self._rules.get((service.id, pool))
         if found is None:
-            found = self._rules[(service.id, pool)] = self.atlas.rules(service, pool, self.now)
+            found = self._rules[(service.id, pool)] = self.topology.rules(service, pool, self.now)
         return found
 
     def why_not(
@@ -107,9 +109,9 @@ class Steering:
     ) -> list[str]:
         """For each site of the pool the reason why it may not answer; empty where it may."""
         allowed = service.transceiver_regions if pool == "media" else service.regions
-        field = self.roster(service, pool)
+        field = self.candidates_up(service, pool)
         reasons = []
-        for index, site in enumerate(self.atlas.pools[pool]):
+        for index, site in enumerate(self.topology.pools[pool]):
             if allowed is not None and site.id not in allowed:
                 reason = "the service does not allow it"
             elif rule is not None and rule.mode == "only" and site.id not in rule.regions:
@@ -120,7 +122,7 @@ class Steering:
                 reason = f"its state is {site.state}"
             elif site.weight == 0:
                 reason = "its weight is 0"
-            elif not field.anyhow[index]:
+            elif not field.configured[index]:
                 reason = "none of its endpoints is active"
             elif not ignore_health and not field.up[index]:
                 reason = "none of its endpoints is up"
@@ -131,7 +133,7 @@ class Steering:
 
     def eligibility(
         self, service: Service, pool: Pool, rule: Rule | None
-    ) -> tuple[list[str], Outcome]:
+    ) -> tuple[list[str], DecisionOutcome]:
         """`why_not`, and what that means: when nothing is left, `when_all_down` speaks."""
         reasons = self.why_not(service, pool, rule, ignore_health=False)
         if not all(reasons):
@@ -166,16 +168,16 @@ class Steering:
             walk = _in_order(walk, ranking.ties, drawn)
             chosen = _admit(walk, drawn)
         return Decision(
-            service, client, column, ranking, walk, chosen, drawn, self.atlas.plan.number,
+            service, client, column, ranking, walk, chosen, drawn, self.topology.plan.number,
             self.status.number,
         )  # fmt: skip
 
     def _rank(self, service: Service, pool: Pool, column: int, rule: Rule | None) -> Ranking:
         reasons, outcome = self.eligibility(service, pool, rule)
         rtt, sources = self._rtt(pool, column)
-        base = base_us(self.atlas.pools[pool], rtt).tolist()
+        base = base_us(self.topology.pools[pool], rtt).tolist()
         prices = self.prices_us(service, pool)
-        field = self.roster(service, pool)
+        field = self.candidates_up(service, pool)
         # Only a session is refused where there is no room; what DNS says may be kept for long.
         full = field.full if pool == "media" else (False,) * len(field.full)
         weights = self.weights(service, pool, ignore_health=outcome == "open")
@@ -192,7 +194,7 @@ class Steering:
                 reasons[index],
                 full[index],
             )
-            for index, site in enumerate(self.atlas.pools[pool])
+            for index, site in enumerate(self.topology.pools[pool])
         ]
         candidates.sort(key=lambda each: (bool(each.dropped), each.tier, each.scores_us()[1]))
         eligible = candidates[: sum(not each.dropped for each in candidates)]
@@ -201,10 +203,10 @@ class Steering:
             tuple(candidates), len(eligible), outcome, rule, ties, _admits_all(eligible, ties)
         )
 
-    def _rtt(self, pool: Pool, column: int) -> tuple[npt.NDArray[np.int64], Sequence[Source]]:
+    def _rtt(self, pool: Pool, column: int) -> tuple[npt.NDArray[np.int64], Sequence[RttSource]]:
         """One number a site, and where it comes from."""
         if pool == "media":
-            return self.atlas.inner_rtt_us[:, column], ["prior"] * len(self.atlas.pools[pool])
+            return self.topology.inner_rtt_us[:, column], ["prior"] * len(self.topology.pools[pool])
         return self.rtt.rtt_us(pool)[:, column], self.rtt.sources(pool, column)
 
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.topology import pool_sites
 from firsthop_steering.feed.snapshot import Plan, Status
-from firsthop_steering.plan.fairness import Place, short_of
+from firsthop_steering.plan.fairness import DomainLocation, short_of
 from firsthop_steering.plan.model import State
-from firsthop_zones.faults import Problem
+from firsthop_zones.faults import DocumentFault
 
 
-def endangered(plan: Plan, status: Status, now: datetime) -> Iterator[Problem]:
+def endangered(plan: Plan, status: Status, now: datetime) -> Iterator[DocumentFault]:
     """A problem for each group of clients of a service; see `firsthop_steering.plan.fairness`."""
     overrides = [each for each in plan.document.overrides if each.active(now)]
     for service in plan.document.services:
         if service.min_candidates == 1:
             continue
         sites = pool_sites(plan, "relays" if service.pool == "relays" else "signalling")
-        up = roster(sites, status, vantage=None, now=now).up
+        up = candidates_up(sites, status, vantage=None, now=now).up
         places = [
-            Place(site.id, each.domain)
+            DomainLocation(site.id, each.domain)
             for site, endpoints in zip(sites, up, strict=True)
             if site.state is State.ACTIVE and site.weight > 0
             for each in endpoints

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from firsthop_steering.decision.availability import FAMILIES, Standing
+from firsthop_steering.decision.availability import FAMILIES, Availability
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.topology import Endpoint, Pool, Site
 from firsthop_steering.health.slow_start import next_step_s
@@ -19,11 +19,11 @@ class Lifetimes:
     def __init__(self, steering: Steering, service: Service, pool: Pool) -> None:
         self._steering = steering
         self._service = service
-        self._roster = steering.roster(service, pool)
+        self._candidates_up = steering.candidates_up(service, pool)
         self._measured = any(each.verdict != "unknown" for each in steering.status.relays.values())
         sites = [
-            (site, self._roster.up[index])
-            for index, site in enumerate(steering.atlas.pools[pool])
+            (site, self._candidates_up.up[index])
+            for index, site in enumerate(steering.topology.pools[pool])
             if _may_answer(service, site)
         ]
         down = self._soonest_s(site for site, up in sites if not up)
@@ -53,7 +53,7 @@ class Lifetimes:
 
     def _turn_s(self, endpoint: Endpoint) -> float:
         """Seconds until this endpoint could be answered with, or no longer, at the earliest."""
-        stands = self._roster.standings[endpoint.id]
+        stands = self._candidates_up.standings[endpoint.id]
         if not (endpoint.active and endpoint.weight and endpoint.probe):
             return math.inf
         if stands.source == "operator":
@@ -70,11 +70,11 @@ class Lifetimes:
 
         Again when one comes back by its word; no longer when the last has gone.
         """
-        roster, soonest = self._roster, math.inf
-        if roster.unheard:
+        candidates_up, soonest = self._candidates_up, math.inf
+        if candidates_up.distrusted:
             probes = (each.probe for site, _ in sites for each in site.endpoints if each.active)
             soonest = min((next_change_s("down", each) for each in probes if each), default=soonest)
-        if any(stands.source == "local" for stands in roster.standings.values()):
+        if any(stands.source == "local" for stands in candidates_up.standings.values()):
             for family in FAMILIES:
                 there = [each for _, up in sites for each in up if getattr(each, family)]
                 soonest = min(soonest, max(map(self._turn_s, there), default=math.inf))
@@ -82,7 +82,7 @@ class Lifetimes:
 
     def _step_s(self, endpoint: Endpoint) -> float:
         """Seconds from one step of a slow start to the next; infinite for who has its share."""
-        stands: Standing = self._roster.standings[endpoint.id]
+        stands: Availability = self._candidates_up.standings[endpoint.id]
         if endpoint.probe is None or not stands.takes:
             return math.inf
         return next_step_s(stands.share, endpoint.probe.slow_start_s)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firsthop_steering.decision.charges import MOST_LEVEL, charged_us, relief_levels
-from firsthop_steering.decision.outcome import Outcome
-from firsthop_steering.decision.rtt_map import Source
+from firsthop_steering.decision.charges import MAX_LEVEL, charged_us, relief_levels
+from firsthop_steering.decision.outcome import DecisionOutcome
+from firsthop_steering.decision.rtt_map import RttSource
 from firsthop_steering.decision.topology import Client, Rule, Site
 from firsthop_steering.plan.model import Service
 
@@ -17,7 +17,7 @@ class Candidate:
 
     site: Site
     rtt_ms: float
-    rtt_source: Source
+    rtt_source: RttSource
     base_us: int
     """RTT less bias, in microseconds: the score before prices."""
     price_us: int
@@ -42,7 +42,7 @@ class Candidate:
 
     def scores_us(self) -> tuple[int, int]:
         """The lowest and the highest score of any bucket."""
-        least = charged_us(self.price_us, MOST_LEVEL)
+        least = charged_us(self.price_us, MAX_LEVEL)
         return self.base_us + least, self.base_us + self.price_us
 
 
@@ -53,7 +53,7 @@ class Ranking:
 
     candidates: tuple[Candidate, ...]
     eligible: int
-    outcome: Outcome
+    outcome: DecisionOutcome
     rule: Rule | None
     ties: tuple[slice, ...]
     """Eligible ones, neighbours in `candidates`, whose order depends on the bucket."""

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Literal
 
-Outcome = Literal["steered", "open", "closed", "fallback"]
+DecisionOutcome = Literal["steered", "open", "closed", "fallback"]
 """A region by all rules; a region though none is up; nothing; or the service's spare addresses."""

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_geodata.prefixes import NO_CELL, GeoTable
+from firsthop_steering.arrays import Ints, Keys
 from firsthop_steering.feed.snapshot import Plan
 from firsthop_steering.rtt.estimates import Terrain
 from firsthop_steering.rtt.geography import distances_km, unit_vectors
-from firsthop_steering.rtt.samples import Ints, Keys, keys_of_prefixes
+from firsthop_steering.rtt.samples import keys_of_prefixes
 
 
 @dataclass(frozen=True, slots=True)

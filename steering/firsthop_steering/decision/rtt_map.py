@@ -19,19 +19,19 @@ import numpy.typing as npt
 
 from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL, GeoTable
-from firsthop_steering.decision.topology import Atlas, Client, Pool, key_range
+from firsthop_steering.arrays import Ints
+from firsthop_steering.decision.topology import Client, Pool, Topology, key_range
 from firsthop_steering.feed.snapshot import Latency, Plan
 from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
-Ints = npt.NDArray[np.int64]
-Source = Literal["prefix", "country", "prior", "unlocated"]
+RttSource = Literal["prefix", "country", "prior", "unlocated"]
 """Whose round trip it is: the client's prefix, its country, what is expected by distance, or that
 of everybody."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
+class ColumnRanges:
     """Key ranges of one family with a column of their own: ascending, apart from each other."""
 
     firsts: npt.NDArray[np.uint64]
@@ -39,22 +39,22 @@ class Pieces:
     columns: Ints
 
 
-_NO_PIECES = Pieces(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int64))
+_NO_PIECES = ColumnRanges(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int64))
 
 
 class RttMap:
     """The columns of one atlas under what is learned; see the module."""
 
-    def __init__(self, atlas: Atlas, latency: Latency | None = None) -> None:
-        self.atlas = atlas
+    def __init__(self, topology: Topology, latency: Latency | None = None) -> None:
+        self.topology = topology
         self.latency = latency
-        self.unlocated = len(atlas.geo.latitudes)
+        self.unlocated = len(topology.geo.latitudes)
         """The column of clients that cannot be located."""
-        self._pieces: dict[int, Pieces] = {4: _NO_PIECES, 6: _NO_PIECES}
+        self._pieces: dict[int, ColumnRanges] = {4: _NO_PIECES, 6: _NO_PIECES}
         self._firsts: dict[int, array[int]] = {}
         self._lasts: dict[int, array[int]] = {}
         self._relays: Ints | None = None
-        self._measured = np.zeros((len(atlas.pools["relays"]), 0), dtype=np.bool_)
+        self._measured = np.zeros((len(topology.pools["relays"]), 0), dtype=np.bool_)
         """Site × learned column: whether the prefix has a number of its own."""
         self._parents = np.empty(0, dtype=np.int64)
         """Of each learned column the one that it is in without it."""
@@ -71,17 +71,17 @@ class RttMap:
 
         That is all of it where sites stay where they are, and nothing over another geo table.
         """
-        if former is None or former.atlas.geo is not geo:
-            return cls(Atlas(plan, geo), latency)
-        old, is_taught = former.atlas, former.latency is latency
+        if former is None or former.topology.geo is not geo:
+            return cls(Topology(plan, geo), latency)
+        old, is_taught = former.topology, former.latency is latency
         if old.plan is plan:
             return former if is_taught else cls(old, latency)
-        atlas = Atlas(plan, geo, old)
-        before, now = ([(s.id, s.spot) for s in each.pools["relays"]] for each in (old, atlas))
+        topology = Topology(plan, geo, old)
+        before, now = ([(s.id, s.spot) for s in each.pools["relays"]] for each in (old, topology))
         if latency is None or not is_taught or before != now:
-            return cls(atlas, latency)
+            return cls(topology, latency)
         same = copy(former)
-        same.atlas = atlas
+        same.topology = topology
         return same
 
     def rtt_us(self, pool: Pool) -> Ints:
@@ -92,9 +92,9 @@ class RttMap:
         """
         if pool == "relays" and self._relays is not None:
             return self._relays
-        return self.atlas.rtt_us(pool)
+        return self.topology.rtt_us(pool)
 
-    def pieces(self, pool: Pool, family: int) -> Pieces:
+    def pieces(self, pool: Pool, family: int) -> ColumnRanges:
         """Where clients of this pool have a learned column."""
         return self._pieces[family] if pool == "relays" else _NO_PIECES
 
@@ -107,17 +107,17 @@ class RttMap:
                 return int(self._pieces[client.family].columns[place])
         return self.unlocated if client.cell is None else client.cell
 
-    def sources(self, pool: Pool, column: int) -> list[Source]:
+    def sources(self, pool: Pool, column: int) -> list[RttSource]:
         """For each site where its number in this column comes from."""
-        parent, sites = column, len(self.atlas.pools[pool])
+        parent, sites = column, len(self.topology.pools[pool])
         own = np.zeros(sites, dtype=np.bool_)
         if column > self.unlocated:
             learned = column - self.unlocated - 1
             parent, own = int(self._parents[learned]), self._measured[:, learned]
-        source: Source = "unlocated"
+        source: RttSource = "unlocated"
         if parent != self.unlocated:
             told = self.latency.countries if self.latency and pool == "relays" else {}
-            source = "country" if self.atlas.geo.countries[parent] in told else "prior"
+            source = "country" if self.topology.geo.countries[parent] in told else "prior"
         named = self.latency.regions if self.latency else ()
         return [
             "prefix"
@@ -125,13 +125,13 @@ class RttMap:
             else "prior"
             if source == "country" and site.id not in named
             else source
-            for mine, site in zip(own, self.atlas.pools[pool], strict=True)
+            for mine, site in zip(own, self.topology.pools[pool], strict=True)
         ]
 
     def _learned(self, latency: Latency) -> Ints:
         """The columns of the relays pool."""
-        located = self.atlas.rtt_us("relays")[:, : self.unlocated].copy()
-        index = {site.id: place for place, site in enumerate(self.atlas.pools["relays"])}
+        located = self.topology.rtt_us("relays")[:, : self.unlocated].copy()
+        index = {site.id: place for place, site in enumerate(self.topology.pools["relays"])}
         told = np.flatnonzero([each in index for each in latency.regions])
         sites = np.array([index[latency.regions[each]] for each in told], dtype=np.int64)
         if self.unlocated:
@@ -145,9 +145,9 @@ class RttMap:
 
         `told` are the places of `sites` in what is learned.
         """
-        expected = latency.ms_per_km * self.atlas.distances_km("relays", sites)
+        expected = latency.ms_per_km * self.topology.distances_km("relays", sites)
         expected += np.array(latency.base_ms, dtype=np.float64)[told, None]
-        codes, country = np.unique(np.array(self.atlas.geo.countries), return_inverse=True)
+        codes, country = np.unique(np.array(self.topology.geo.countries), return_inverse=True)
         off = np.zeros((len(sites), len(codes)))
         for place, code in enumerate(codes.tolist()):
             if code in latency.countries:
@@ -168,7 +168,7 @@ class RttMap:
         families: tuple[Literal[4, 6], ...] = (4, 6)
         for family in families:
             here, firsts = keys_of_prefixes(numbers[order], family)
-            pieces, parent, which = _cut(self.atlas, family, firsts, made)
+            pieces, parent, which = _cut(self.topology, family, firsts, made)
             self._pieces[family] = pieces
             made += len(which)
             tenths = rows[here][which].T
@@ -183,23 +183,23 @@ class RttMap:
 
 
 def _cut(
-    atlas: Atlas, family: Literal[4, 6], firsts: npt.NDArray[np.uint64], made: int
-) -> tuple[Pieces, Ints, Ints]:
+    topology: Topology, family: Literal[4, 6], firsts: npt.NDArray[np.uint64], made: int
+) -> tuple[ColumnRanges, Ints, Ints]:
     """Prefixes cut where their cell changes; of each piece the column without it, and its prefix.
 
     What lies in special-purpose space and is not located stays out: DNS answers such a subnet by
     the resolver's address (RFC 7871 §10), and a round trip says nothing of where it is.
     """
     lasts = firsts + np.uint64((1 << (8 if family == 4 else 16)) - 1)
-    begin, end, cells, which = atlas.geo.cut(family, firsts, lasts)
+    begin, end, cells, which = topology.geo.cut(family, firsts, lasts)
     nowhere = cells == NO_CELL
     kept = np.ones(len(which), dtype=np.bool_)
     for block in SPECIAL_PURPOSE:
         if block.version == family:
             first, last = (np.uint64(each) for each in key_range(block))
             kept &= ~(nowhere & (begin <= last) & (end >= first))
-    parent = np.where(nowhere, len(atlas.geo), cells).astype(np.int64)
-    pieces = Pieces(begin[kept], end[kept], made + np.arange(int(kept.sum())))
+    parent = np.where(nowhere, len(topology.geo), cells).astype(np.int64)
+    pieces = ColumnRanges(begin[kept], end[kept], made + np.arange(int(kept.sum())))
     return pieces, parent[kept], which[kept]
 
 

@@ -110,10 +110,10 @@ def key_range(network: IPv4Network | IPv6Network) -> tuple[int, int]:
     return int(network.network_address) >> shift, int(network.broadcast_address) >> shift
 
 
-class Atlas:
+class Topology:
     """The lasting half of every decision; see the module."""
 
-    def __init__(self, plan: Plan, geo: GeoTable, former: Atlas | None = None) -> None:
+    def __init__(self, plan: Plan, geo: GeoTable, former: Topology | None = None) -> None:
         """`former` is one of the same geo table, whose round trips hold where a site still is."""
         self.plan = plan
         self.geo = geo
@@ -153,7 +153,7 @@ class Atlas:
         mean = located.mean(axis=1) if located.shape[1] else np.zeros(len(located))
         return np.column_stack([located, np.rint(mean).astype(np.int64)])
 
-    def _taken_over(self, pool: Pool, former: Atlas) -> npt.NDArray[np.int64]:
+    def _taken_over(self, pool: Pool, former: Topology) -> npt.NDArray[np.int64]:
         """The former's rows of all sites that are where one was, and only the others anew."""
         old, new = ([s.spot for s in each.pools[pool]] for each in (former, self))
         if old == new:

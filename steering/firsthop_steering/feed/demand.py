@@ -19,13 +19,13 @@ from firsthop_zones.model import Model
 
 SAMPLED = 7
 """A DNS answer is noted when no bit of this is set in its region's count: every eighth."""
-MOST_NOTED = 500
+MAX_NOTED = 500
 """Between two looks, a second apart; what comes later in that second is not noted."""
-MOST_CLIENTS = 5000
+MAX_CLIENTS = 5000
 """Different prefixes in one report."""
 
 
-class Survey:
+class AnswerSurvey:
     """Who was answered since the last look; `what` says with what (service and region)."""
 
     __slots__ = ("_noted",)
@@ -35,7 +35,7 @@ class Survey:
 
     def note(self, what: Hashable, family: int, key: int) -> None:
         """A client by family and key (`firsthop_geodata.prefixes.normalise`)."""
-        if len(self._noted) < MOST_NOTED:
+        if len(self._noted) < MAX_NOTED:
             self._noted.append((what, family, key))
 
     def take(self) -> Counter[tuple[Hashable, int]]:
@@ -74,6 +74,6 @@ class DemandReport(Model):
     def _bounded(self) -> DemandReport:
         if self.until < self.since:
             raise ValueError("until lies before since")
-        if sum(len(each.clients) for each in self.answers) > MOST_CLIENTS:
-            raise ValueError(f"clients: a report has at most {MOST_CLIENTS} prefixes")
+        if sum(len(each.clients) for each in self.answers) > MAX_CLIENTS:
+            raise ValueError(f"clients: a report has at most {MAX_CLIENTS} prefixes")
         return self

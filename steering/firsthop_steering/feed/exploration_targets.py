@@ -11,45 +11,45 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from firsthop_steering.plan.model import Slug
-from firsthop_steering.rtt.exploration import MOST_OF_GROUP
+from firsthop_steering.rtt.exploration import MAX_OF_GROUP
 from firsthop_steering.rtt.samples import parse_prefix
 from firsthop_zones.model import Model
 
-MOST_SHARE = 0.2
+MAX_SHARE = 0.2
 """Of all allocations; more is no exploration, but another way to steer."""
-MOST_PROMISED = 6
+MAX_PROMISED = 6
 """Regions that one promise names, those that may gain most: an allocation carries up to three and a
 ticket four by themselves, so there is one more for each in any case."""
-MOST_PROMISES = 5000
+MAX_PROMISES = 5000
 """Of prefixes and places together, as the leader makes them: 100 octets each. A reader takes as
 many of either."""
-MOST_GAIN_MS = 10_000.0
+MAX_GAIN_MS = 10_000.0
 
 
-class Promise(Model):
+class ExplorationTarget(Model):
     """What clients of one group may find out."""
 
-    rate: float = Field(gt=0, le=MOST_OF_GROUP)
+    rate: float = Field(gt=0, le=MAX_OF_GROUP)
     """Share of the group's allocations that look further."""
-    gain_ms: dict[Slug, Annotated[float, Field(gt=0, le=MOST_GAIN_MS)]] = Field(
-        min_length=1, max_length=MOST_PROMISED
+    gain_ms: dict[Slug, Annotated[float, Field(gt=0, le=MAX_GAIN_MS)]] = Field(
+        min_length=1, max_length=MAX_PROMISED
     )
     """Region → by how much the lower bound of its RTT beats the region that it may pass."""
 
 
-class Promises(Model):
+class ExplorationTargets(Model):
     """All of them; none, and a share of 0, where nothing is to be looked for."""
 
-    share: float = Field(default=0.0, ge=0, le=MOST_SHARE)
+    share: float = Field(default=0.0, ge=0, le=MAX_SHARE)
     """Of all allocations: no allocator goes beyond, whatever the rates come to."""
-    prefixes: dict[str, Promise] = Field(default_factory=dict, max_length=MOST_PROMISES)
+    prefixes: dict[str, ExplorationTarget] = Field(default_factory=dict, max_length=MAX_PROMISES)
     """By `192.0.2.0/24` or `2001:db8::/48`."""
-    places: dict[str, Promise] = Field(default_factory=dict, max_length=MOST_PROMISES)
+    places: dict[str, ExplorationTarget] = Field(default_factory=dict, max_length=MAX_PROMISES)
     """By `place_name`."""
 
     @field_validator("prefixes")
     @classmethod
-    def _are_prefixes(cls, prefixes: dict[str, Promise]) -> dict[str, Promise]:
+    def _are_prefixes(cls, prefixes: dict[str, ExplorationTarget]) -> dict[str, ExplorationTarget]:
         for each in prefixes:
             parse_prefix(each)
         return prefixes

@@ -10,9 +10,9 @@ from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 from firsthop_steering.plan.model import Slug
 from firsthop_zones.model import Model
 
-MOST_SAMPLES = 1000
+MAX_SAMPLES = 1000
 """In one batch: reading one holds up everything else for 30 ms."""
-MOST_RTT_MS = 3000.0
+MAX_RTT_MS = 3000.0
 """Whatever takes longer waited for something else than the path."""
 _WIDEST = {4: 24, 6: 48}
 """Prefix lengths: what is learned is kept by these."""
@@ -38,12 +38,9 @@ class Sample(Model):
     """An address, or a prefix of at least /24 (IPv6: /48)."""
     relay: Slug | None = None
     region: Slug | None = None
-    rtt_ms: float = Field(gt=0, le=MOST_RTT_MS, allow_inf_nan=False)
+    rtt_ms: float = Field(gt=0, le=MAX_RTT_MS, allow_inf_nan=False)
     at: AwareDatetime
     """When it was measured."""
-    representative: bool = False
-    """Not a client was measured, but a host that stands for the clients of its prefix: it counts
-    for four clients at most, however often it is measured."""
 
     @model_validator(mode="after")
     def _one_end(self) -> Sample:
@@ -57,7 +54,7 @@ class SampleBatch(Model):
 
     batch: str = Field(pattern=r"^[A-Za-z0-9_-]{8,64}$")
     """A name that its sender makes for it: the same batch again changes nothing."""
-    samples: tuple[Sample, ...] = Field(min_length=1, max_length=MOST_SAMPLES)
+    samples: tuple[Sample, ...] = Field(min_length=1, max_length=MAX_SAMPLES)
 
 
 class SamplesTaken(Model):

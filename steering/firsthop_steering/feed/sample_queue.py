@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from firsthop_steering.feed.measurements import MOST_SAMPLES, Sample, SampleBatch
+from firsthop_steering.feed.measurements import MAX_SAMPLES, Sample, SampleBatch
 
-MOST_WAITING = 50_000
+MAX_WAITING = 50_000
 """12 MB; a control plane that is back is told all of it within a second."""
 OLDEST_S = 600.0
 """The control plane takes none that are older than 15 minutes, and refuses a batch whole."""
 
 
-class Row(NamedTuple):
+class SampleRow(NamedTuple):
     """A `Sample`, in little memory."""
 
     client: str
@@ -28,16 +28,15 @@ class Row(NamedTuple):
     rtt_ms: float
     at: float
     """Seconds since 1970."""
-    representative: bool = False
 
 
-class SampleBoard:
+class SampleUploadQueue:
     """What waits to be told, and the batch that is being told."""
 
     def __init__(self) -> None:
         self.results = Counter(told=0, overflowed=0, old=0, refused=0)
         """Samples by what became of them; those that are `waiting` are still to come."""
-        self._waiting: deque[Row] = deque()
+        self._waiting: deque[SampleRow] = deque()
         self._batch: SampleBatch | None = None
 
     @property
@@ -45,10 +44,10 @@ class SampleBoard:
         """How many are held."""
         return len(self._waiting) + (len(self._batch.samples) if self._batch else 0)
 
-    def note(self, rows: Iterable[Row]) -> None:
+    def note(self, rows: Iterable[SampleRow]) -> None:
         """What was measured, and would be taken for a `Sample`."""
         self._waiting.extend(rows)
-        while len(self._waiting) > MOST_WAITING:
+        while len(self._waiting) > MAX_WAITING:
             self._waiting.popleft()
             self.results["overflowed"] += 1
 
@@ -67,9 +66,9 @@ class SampleBoard:
             self.results[result] += len(self._batch.samples)
             self._batch = None
 
-    def _first(self, oldest: float) -> list[Row]:
-        rows: list[Row] = []
-        while self._waiting and len(rows) < MOST_SAMPLES:
+    def _first(self, oldest: float) -> list[SampleRow]:
+        rows: list[SampleRow] = []
+        while self._waiting and len(rows) < MAX_SAMPLES:
             row = self._waiting.popleft()
             if row.at < oldest:
                 self.results["old"] += 1
@@ -83,5 +82,5 @@ def _age(batch: SampleBatch) -> float:
     return min(each.at.timestamp() for each in batch.samples)
 
 
-def _sample(row: Row) -> Sample:
+def _sample(row: SampleRow) -> Sample:
     return Sample.model_validate({**row._asdict(), "at": datetime.fromtimestamp(row.at, UTC)})

@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
-from firsthop_steering.feed.exploration_targets import Promises
+from firsthop_steering.feed.exploration_targets import ExplorationTargets
 from firsthop_steering.plan.document import Document, problems_in
 from firsthop_steering.plan.model import Family, Liveness, Slug
 from firsthop_steering.rtt.geography import PRIOR_MS_PER_KM
@@ -30,12 +30,12 @@ from firsthop_steering.rtt.samples import parse_prefix
 from firsthop_zones.model import Model
 
 FORMAT = 1
-MOST_PRICE_MS = 1000.0
-MOST_MS = 10_000.0
+MAX_PRICE_MS = 1000.0
+MAX_MS = 10_000.0
 """No round trip of two hosts on this planet takes longer; in size, for a base may be below 0."""
-MOST_LEARNED = 50_000
+MAX_LEARNED = 50_000
 """Prefixes with a row of their own: with 50 regions a line of 13 MB, and 0.4 s to read."""
-Kind = Literal["plan", "status", "keys", "delta", "prices", "latency"]
+SnapshotKind = Literal["plan", "status", "keys", "delta", "prices", "latency"]
 FEATURES: frozenset[str] = frozenset()
 """What `requires` may name: features beyond format 1 that this reader knows."""
 _ROWS_AT_ONCE = 500
@@ -53,7 +53,7 @@ class Plan(Model):
     document: Document
 
 
-class Word(Model):
+class VantageVerdict(Model):
     """What one vantage says of one relay, while its views are fresh."""
 
     verdict: Liveness
@@ -70,7 +70,7 @@ class RelayStatus(Model):
     since: AwareDatetime | None = None
     families: dict[Family, Liveness] = Field(default_factory=dict)
     """The verdict on each address that is checked."""
-    vantages: dict[Slug, Word] = Field(default_factory=dict)
+    vantages: dict[Slug, VantageVerdict] = Field(default_factory=dict)
     """What each vantage says by itself; one whose views are stale, or that is excluded, is not
     named."""
     share: int = Field(default=100, ge=1, le=100)
@@ -120,8 +120,8 @@ class Prices(Model):
     number: int = Field(ge=0)
     lineage: str = Field(min_length=1, max_length=64)
     created_at: AwareDatetime
-    now: dict[Slug, Annotated[float, Field(ge=0, le=MOST_PRICE_MS)]] = Field(default_factory=dict)
-    without: dict[Slug, dict[Slug, Annotated[float, Field(ge=0, le=MOST_PRICE_MS)]]] = Field(
+    now: dict[Slug, Annotated[float, Field(ge=0, le=MAX_PRICE_MS)]] = Field(default_factory=dict)
+    without: dict[Slug, dict[Slug, Annotated[float, Field(ge=0, le=MAX_PRICE_MS)]]] = Field(
         default_factory=dict
     )
     """What holds while the region of this name has no relay up: ready before it is lost."""
@@ -141,7 +141,7 @@ class Latency(Model):
     regions: tuple[Slug, ...] = ()
     """What the columns below stand for."""
     ms_per_km: float = Field(default=PRIOR_MS_PER_KM, ge=0, le=1)
-    base_ms: tuple[Annotated[float, Field(ge=-MOST_MS, le=MOST_MS)], ...] = ()
+    base_ms: tuple[Annotated[float, Field(ge=-MAX_MS, le=MAX_MS)], ...] = ()
     scale: float = Field(default=1.0, ge=0, le=100)
     """How much wider paths scatter than `firsthop_steering.rtt.prior.spread_ms` expects."""
     countries: dict[str, tuple[Annotated[float, Field(ge=-100, le=100)], ...]] = Field(
@@ -149,10 +149,10 @@ class Latency(Model):
     )
     """ISO 3166 code → deviation from the prior, in spreads of a path."""
     prefixes: dict[str, tuple[Annotated[int, Field(ge=0, le=100_000)] | None, ...]] = Field(
-        default_factory=dict, max_length=MOST_LEARNED
+        default_factory=dict, max_length=MAX_LEARNED
     )
     """`192.0.2.0/24` or `2001:db8::/48` → RTT in tenths of a millisecond."""
-    explore: Promises = Field(default_factory=Promises)
+    explore: ExplorationTargets = Field(default_factory=ExplorationTargets)
     """Where clients may look for better ones. Allocators go by it; answer tables do not."""
 
     @model_validator(mode="after")
@@ -194,7 +194,7 @@ class KeySet(Model):
 
 Snapshot = Plan | Status | KeySet | Delta | Prices | Latency
 _Models = type[Plan] | type[Status] | type[KeySet] | type[Delta] | type[Prices] | type[Latency]
-_MODELS: dict[Kind, _Models] = {
+_MODELS: dict[SnapshotKind, _Models] = {
     "plan": Plan,
     "status": Status,
     "keys": KeySet,
@@ -205,7 +205,7 @@ _MODELS: dict[Kind, _Models] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedSnapshot:
     """A snapshot that was not accepted, and why."""
 
     reason: str
@@ -216,7 +216,7 @@ def _message(kind: str, requires: Sequence[str], payload: bytes) -> bytes:
     return b"firsthop snapshot v1\0" + " ".join((kind, *requires)).encode() + b"\0" + payload
 
 
-def kind_of(snapshot: Snapshot) -> Kind:
+def kind_of(snapshot: Snapshot) -> SnapshotKind:
     """The envelope's word for this snapshot."""
     return next(kind for kind, model in _MODELS.items() if isinstance(snapshot, model))
 
@@ -262,7 +262,7 @@ def seal(snapshot: Snapshot, key: Ed25519PrivateKey, requires: Sequence[str] = (
     return json.dumps(envelope, separators=(",", ":")).encode() + b"\n"
 
 
-def unseal(line: bytes, trusted: Ed25519PublicKey) -> Snapshot | Rejected:
+def unseal(line: bytes, trusted: Ed25519PublicKey) -> Snapshot | RejectedSnapshot:
     """The snapshot in `line` if `trusted` signed it and it holds together, else why not.
 
     A format, a kind or a required feature that this reader does not know is refused; a field that
@@ -274,18 +274,20 @@ def unseal(line: bytes, trusted: Ed25519PublicKey) -> Snapshot | Rejected:
         signature = base64.b64decode(envelope["signature"], validate=True)
         payload: bytes = envelope["payload"].encode()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Rejected(f"not a snapshot envelope: {type(error).__name__}")
+        return RejectedSnapshot(f"not a snapshot envelope: {type(error).__name__}")
     if version != FORMAT:
-        return Rejected(f"format {version!r} is not {FORMAT}")
+        return RejectedSnapshot(f"format {version!r} is not {FORMAT}")
     if not isinstance(kind, str) or kind not in _MODELS:
-        return Rejected(f"kind {kind!r} is not known")
+        return RejectedSnapshot(f"kind {kind!r} is not known")
     try:
         trusted.verify(signature, _message(kind, requires, payload))
     except InvalidSignature:
-        return Rejected(f"the signature is not by key {key_name(trusted)}")
+        return RejectedSnapshot(f"the signature is not by key {key_name(trusted)}")
     unknown = [each for each in requires if each not in FEATURES]
     if unknown:
-        return Rejected(f"{kind}: requires {', '.join(unknown)}, which this release does not know")
+        return RejectedSnapshot(
+            f"{kind}: requires {', '.join(unknown)}, which this release does not know"
+        )
     return _read(_MODELS[kind], kind, payload)
 
 
@@ -299,16 +301,16 @@ def _requires(envelope: dict[str, object]) -> list[str]:
     return given
 
 
-def _read(model: _Models, kind: str, payload: bytes) -> Snapshot | Rejected:
+def _read(model: _Models, kind: str, payload: bytes) -> Snapshot | RejectedSnapshot:
     try:
         snapshot: Snapshot = model.model_validate_json(payload, extra="ignore")
     except ValidationError as error:
         fault = error.errors()[0]
-        return Rejected(f"{kind}: {'/'.join(map(str, fault['loc']))}: {fault['msg']}")
+        return RejectedSnapshot(f"{kind}: {'/'.join(map(str, fault['loc']))}: {fault['msg']}")
     if isinstance(snapshot, Plan):
         problems = problems_in(snapshot.document)
         if problems:
-            return Rejected(f"plan {snapshot.number}: {problems[0]}")
+            return RejectedSnapshot(f"plan {snapshot.number}: {problems[0]}")
     return snapshot
 
 

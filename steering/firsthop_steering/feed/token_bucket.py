@@ -15,7 +15,7 @@ class _Bucket:
     at: float
 
 
-class Pace:
+class TokenBuckets:
     """So many at once, and one more in so many seconds; whoever was silent longest is forgotten."""
 
     def __init__(self, *, at_once: int, every_s: float, most_keys: int) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from firsthop_steering.health.quorum import (
     ALTERNATION_HALF_LIFE_S,
-    Sighting,
+    AddressView,
     decayed,
     elapsed_s,
     lower_median,
@@ -55,7 +55,7 @@ def turned(state: Damping, verdict: Liveness, previous: Liveness, *, now: float)
     return Damping(min(penalty, CEILING), now, False, returned_at)
 
 
-class Held(NamedTuple):
+class HeldTurn(NamedTuple):
     """A turn that has to wait, and why."""
 
     state: Damping
@@ -67,10 +67,10 @@ def hold(
     verdict: Liveness,
     *,
     previous: Liveness,
-    counted: Sequence[Sighting],
+    counted: Sequence[AddressView],
     fall: int,
     now: float,
-) -> Held | None:
+) -> HeldTurn | None:
     """Whether the turn from `previous` to `verdict` has to wait; None: it may be made now.
 
     Turning up waits for a relay that has turned often or whose checks alternate. Turning down
@@ -86,7 +86,7 @@ def hold(
         and restlessness(counted, now) > UNSETTLED_ABOVE
         and not fails_outright(counted, fall)
     )
-    return Held(state, "on probation until it fails outright") if unproven else None
+    return HeldTurn(state, "on probation until it fails outright") if unproven else None
 
 
 def _not_ahead(state: Damping, now: float) -> Damping:
@@ -94,15 +94,15 @@ def _not_ahead(state: Damping, now: float) -> Damping:
     return state._replace(at=now) if state.at > now else state
 
 
-def _hold_up(state: Damping, counted: Sequence[Sighting], now: float) -> Held | None:
+def _hold_up(state: Damping, counted: Sequence[AddressView], now: float) -> HeldTurn | None:
     penalty = decayed(state.penalty, HALF_LIFE_S, elapsed_s(state.at, now))
     level = restlessness(counted, now)
     if penalty > REUSE_BELOW and (state.held or penalty > SUPPRESS_ABOVE):
         wait = HALF_LIFE_S * math.log2(state.penalty / REUSE_BELOW)
         until = datetime.fromtimestamp(math.ceil(state.at + wait), UTC)
-        return Held(state._replace(held=True), f"damped until {until:%H:%M:%S} UTC")
+        return HeldTurn(state._replace(held=True), f"damped until {until:%H:%M:%S} UTC")
     if level >= CALM_BELOW and (state.held or level > RESTLESS_ABOVE):
-        return Held(state._replace(held=True), "damped until its checks cease to alternate")
+        return HeldTurn(state._replace(held=True), "damped until its checks cease to alternate")
     return None
 
 
@@ -110,7 +110,7 @@ def _on_probation(state: Damping, now: float) -> bool:
     return state.returned_at is not None and elapsed_s(state.returned_at, now) < PROBATION_S
 
 
-def restlessness(counted: Sequence[Sighting], now: float) -> float:
+def restlessness(counted: Sequence[AddressView], now: float) -> float:
     """Recent alternations between passed and failed checks, at the middle vantage."""
     return lower_median(
         decayed(word.alternations, ALTERNATION_HALF_LIFE_S, elapsed_s(word.checked_at, now))
@@ -118,7 +118,7 @@ def restlessness(counted: Sequence[Sighting], now: float) -> float:
     )
 
 
-def fails_outright(counted: Sequence[Sighting], fall: int) -> bool:
+def fails_outright(counted: Sequence[AddressView], fall: int) -> bool:
     """At every vantage the last `fall` checks failed, or at more than half the last 2 · `fall`."""
     down = [word for word in counted if word.verdict == "down"]
     if len(down) == len(counted) and all(w.unbroken or w.failures >= fall for w in down):

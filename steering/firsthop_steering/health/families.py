@@ -6,6 +6,9 @@ from collections.abc import Collection
 
 from firsthop_steering.plan.model import Family, Liveness, Relay
 
+RelayAddress = tuple[str, Family]
+"""A relay's id, and which of its addresses."""
+
 
 def probed(relay: Relay) -> tuple[Family, ...]:
     """The families of the addresses that are checked, IPv4 first; all, unless the probe names some.

@@ -33,7 +33,7 @@ def decayed(value: float, half_life_s: float, seconds: float) -> float:
     return value * 0.5 ** (seconds / half_life_s) if value else 0.0
 
 
-class Sighting(NamedTuple):
+class AddressView(NamedTuple):
     """A relay as one prober, or one vantage, sees it now, and how its checks went of late."""
 
     verdict: Liveness
@@ -50,12 +50,12 @@ class Sighting(NamedTuple):
 
 
 def sight(
-    before: Sighting | None, verdict: Liveness, *, checked_at: float, cause: str, is_new: bool
-) -> Sighting:
+    before: AddressView | None, verdict: Liveness, *, checked_at: float, cause: str, is_new: bool
+) -> AddressView:
     """The sighting after a report; `is_new`: it tells of another check than `before`."""
     failed = bool(cause)
     if before is None:
-        return Sighting(verdict, checked_at, cause, int(failed), failed and verdict == "down")
+        return AddressView(verdict, checked_at, cause, int(failed), failed and verdict == "down")
     if not is_new:
         return before._replace(verdict=verdict, checked_at=checked_at)
     level = decayed(
@@ -63,7 +63,7 @@ def sight(
     )
     if failed != bool(before.cause):
         level += 1.0
-    return Sighting(
+    return AddressView(
         verdict,
         checked_at,
         cause,
@@ -74,21 +74,21 @@ def sight(
 
 
 def vantage_words(
-    views: Mapping[str, Sighting],
+    views: Mapping[str, AddressView],
     vantage_of: Mapping[str, str],
     *,
-    before: Mapping[str, Sighting],
+    before: Mapping[str, AddressView],
     now: float,
     stale_after_s: float,
-) -> dict[str, Sighting]:
+) -> dict[str, AddressView]:
     """What each vantage says of one relay, from the `views` of its probers (prober to sighting).
 
     A view counts while its last check lies within `stale_after_s` of `now`, on either side. In a
     vantage the majority of the fresh views that are not `unknown` decides; a tie keeps what the
     vantage said `before`.
     """
-    words: dict[str, Sighting] = {}
-    shared: dict[str, list[Sighting]] = {}
+    words: dict[str, AddressView] = {}
+    shared: dict[str, list[AddressView]] = {}
     for prober, view in views.items():
         if -stale_after_s <= now - view.checked_at <= stale_after_s:
             vantage = vantage_of[prober]
@@ -102,13 +102,13 @@ def vantage_words(
     return words
 
 
-def _one_word(views: Sequence[Sighting], previous: Liveness) -> Sighting:
+def _one_word(views: Sequence[AddressView], previous: Liveness) -> AddressView:
     said = Counter(view.verdict for view in views)
     verdict = previous
     if said["up"] != said["down"]:
         verdict = "up" if said["up"] > said["down"] else "down"
     causes = sorted(view.cause for view in views if view.verdict == verdict and view.cause)
-    return Sighting(
+    return AddressView(
         verdict,
         max(view.checked_at for view in views),
         causes[0] if causes else "",
@@ -124,7 +124,7 @@ def lower_median(values: Iterable[Number]) -> Number:
     return ranked[(len(ranked) - 1) // 2]
 
 
-def self_excluded(words: Iterable[Mapping[str, Sighting]]) -> frozenset[str]:
+def self_excluded(words: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
     """The vantages whose own network is broken; `words` has one mapping for each relay.
 
     Such a one sees most of all its targets down, while of more than half of those the others
@@ -164,11 +164,11 @@ class Count(NamedTuple):
     said: str
     causes: str
     """Up to CAUSES_SHOWN of those who say down, each with its vantage; may be empty."""
-    counted: tuple[Sighting, ...]
+    counted: tuple[AddressView, ...]
     """The words of the vantages that count; none: the verdict is frozen."""
 
 
-def count(words: Mapping[str, Sighting], excluded: frozenset[str], previous: Liveness) -> Count:
+def count(words: Mapping[str, AddressView], excluded: frozenset[str], previous: Liveness) -> Count:
     """One relay's verdict from the words of its fresh vantages.
 
     More than half of those that count, the undecided ones included, have to agree; otherwise
@@ -196,7 +196,7 @@ def count(words: Mapping[str, Sighting], excluded: frozenset[str], previous: Liv
     return Count(verdict, votes + aside, causes, tuple(counted.values()))
 
 
-def _causes(words: Mapping[str, Sighting], down: Iterable[str]) -> str:
+def _causes(words: Mapping[str, AddressView], down: Iterable[str]) -> str:
     return ", ".join(
         f"{name}: {words[name].cause[:CAUSE_LENGTH] or 'last check passed'}"
         for name in sorted(down)[:CAUSES_SHOWN]

@@ -24,7 +24,7 @@ from firsthop_steering.plan.model import (
     Transceiver,
     TransceiverRegion,
 )
-from firsthop_zones.faults import DocumentError, Problem
+from firsthop_zones.faults import DocumentError, DocumentFault
 from firsthop_zones.model import Model, Zone
 from firsthop_zones.rules import zone_of, zone_problems, zone_warnings
 from firsthop_zones.zonefile import read_zone
@@ -32,7 +32,7 @@ from firsthop_zones.zonefile import read_zone
 __all__ = [
     "Document",
     "DocumentError",
-    "Problem",
+    "DocumentFault",
     "checked",
     "load_yaml",
     "problems_in",
@@ -63,7 +63,7 @@ class Document(Model):
         return hashlib.sha256(self.canonical()).hexdigest()
 
 
-def problems_in(document: Document) -> list[Problem]:
+def problems_in(document: Document) -> list[DocumentFault]:
     """What does not hold between the document's objects; empty when it may be used."""
     return [
         *_duplicates(document),
@@ -81,7 +81,7 @@ def problems_in(document: Document) -> list[Problem]:
     ]
 
 
-def warnings_in(document: Document) -> list[Problem]:
+def warnings_in(document: Document) -> list[DocumentFault]:
     """What may be used, but is hardly meant: name servers without an address."""
     return list(zone_warnings(document.zones, document.services))
 
@@ -98,7 +98,7 @@ def _repeated(values: Iterable[Any]) -> set[Any]:
     return {value for value, times in Counter(values).items() if times > 1}
 
 
-def _duplicates(document: Document) -> Iterator[Problem]:
+def _duplicates(document: Document) -> Iterator[DocumentFault]:
     collections: dict[str, Iterable[str]] = {
         "regions": (each.id for each in document.regions),
         "relays": (each.id for each in document.relays),
@@ -110,19 +110,21 @@ def _duplicates(document: Document) -> Iterator[Problem]:
     }
     for collection, ids in collections.items():
         for each in sorted(_repeated(ids)):
-            yield Problem(f"{collection}/{each}", "must be unique: it is there more than once")
+            yield DocumentFault(
+                f"{collection}/{each}", "must be unique: it is there more than once"
+            )
 
 
-def _relay_problems(document: Document) -> Iterator[Problem]:
+def _relay_problems(document: Document) -> Iterator[DocumentFault]:
     regions = {region.id for region in document.regions}
     transceiver_regions = {region.id for region in document.transceiver_regions}
     taken: dict[tuple[object, str, int], str] = {}
     for relay in document.relays:
         if relay.region not in regions:
-            yield Problem(f"relays/{relay.id}/region", f"names no region: {relay.region}")
+            yield DocumentFault(f"relays/{relay.id}/region", f"names no region: {relay.region}")
         far = relay.probe.transceiver_region
         if far is not None and far not in transceiver_regions:
-            yield Problem(
+            yield DocumentFault(
                 f"relays/{relay.id}/probe/transceiver_region", f"names no transceiver region: {far}"
             )
         for address in (relay.ipv4, relay.ipv6):
@@ -133,17 +135,17 @@ def _relay_problems(document: Document) -> Iterator[Problem]:
                     continue
                 other = taken.setdefault((address, transport, port), relay.id)
                 if other != relay.id:
-                    yield Problem(
+                    yield DocumentFault(
                         f"relays/{relay.id}/ipv{address.version}",
                         f"{address} {transport} port {port} is relay {other}'s already",
                     )
 
 
-def _transceiver_problems(document: Document) -> Iterator[Problem]:
+def _transceiver_problems(document: Document) -> Iterator[DocumentFault]:
     regions = {region.id for region in document.transceiver_regions}
     for each in document.transceivers:
         if each.region not in regions:
-            yield Problem(
+            yield DocumentFault(
                 f"transceivers/{each.id}/region", f"names no transceiver region: {each.region}"
             )
     for collection, values in (
@@ -155,40 +157,40 @@ def _transceiver_problems(document: Document) -> Iterator[Problem]:
             if value.wire_id is not None:
                 other = ids.setdefault(value.wire_id, value.id)
                 if other != value.id:
-                    yield Problem(
+                    yield DocumentFault(
                         f"{collection}/{value.id}/wire_id", f"{value.wire_id} is {other}'s already"
                     )
     taken: dict[tuple[object, int], str] = {}
     for each in document.transceivers:
         other = taken.setdefault((each.host, each.port), each.id)
         if other != each.id:
-            yield Problem(
+            yield DocumentFault(
                 f"transceivers/{each.id}/port",
                 f"{each.host} port {each.port} is transceiver {other}'s already",
             )
 
 
-def _service_problems(document: Document) -> Iterator[Problem]:
+def _service_problems(document: Document) -> Iterator[DocumentFault]:
     relay_regions = {region.id for region in document.regions}
     transceiver_regions = {region.id for region in document.transceiver_regions}
     for name in sorted(_repeated(service.name for service in document.services)):
-        yield Problem("services", f"two services have the name {name}")
+        yield DocumentFault("services", f"two services have the name {name}")
     for service in document.services:
         pool = relay_regions if service.pool == "relays" else transceiver_regions
         for region in service.regions or ():
             if region not in pool:
-                yield Problem(
+                yield DocumentFault(
                     f"services/{service.id}/regions", f"names no region of its pool: {region}"
                 )
         for region in service.transceiver_regions or ():
             if region not in transceiver_regions:
-                yield Problem(
+                yield DocumentFault(
                     f"services/{service.id}/transceiver_regions",
                     f"names no transceiver region: {region}",
                 )
 
 
-def _override_problems(document: Document) -> Iterator[Problem]:
+def _override_problems(document: Document) -> Iterator[DocumentFault]:
     services = {service.id: service for service in document.services}
     relay_regions = {region.id for region in document.regions}
     transceiver_regions = {region.id for region in document.transceiver_regions}
@@ -197,14 +199,16 @@ def _override_problems(document: Document) -> Iterator[Problem]:
         if override.service is not None:
             service = services.get(override.service)
             if service is None:
-                yield Problem(
+                yield DocumentFault(
                     f"overrides/{override.id}/service", f"names no service: {override.service}"
                 )
             else:
                 allowed = relay_regions if service.pool == "relays" else transceiver_regions
         for region in override.regions:
             if region not in allowed:
-                yield Problem(f"overrides/{override.id}/regions", f"names no region: {region}")
+                yield DocumentFault(
+                    f"overrides/{override.id}/regions", f"names no region: {region}"
+                )
     matches = Counter(
         (each.service, each.cidr or each.asn or each.country or each.continent, each.expires_at)
         for each in document.overrides
@@ -212,7 +216,7 @@ def _override_problems(document: Document) -> Iterator[Problem]:
     for override in document.overrides:
         match = override.cidr or override.asn or override.country or override.continent
         if matches[(override.service, match, override.expires_at)] > 1:
-            yield Problem(
+            yield DocumentFault(
                 f"overrides/{override.id}", f"another override matches {match} as specifically"
             )
 
@@ -229,13 +233,15 @@ def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Docum
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         raw = yaml.safe_load(text)
     except RecursionError:
-        raise DocumentError([Problem("document", "is nested too deeply")]) from None
+        raise DocumentError([DocumentFault("document", "is nested too deeply")]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         rule = f"is not YAML: {getattr(error, 'problem', None) or error}"
-        raise DocumentError([Problem("document", rule, mark.line + 1 if mark else None)]) from None
+        raise DocumentError(
+            [DocumentFault("document", rule, mark.line + 1 if mark else None)]
+        ) from None
     if not isinstance(raw, dict):
-        raise DocumentError([Problem("document", "must be a mapping of collections", 1)])
+        raise DocumentError([DocumentFault("document", "must be a mapping of collections", 1)])
     repeated = list(_repeated_keys(node))
     if repeated:
         raise DocumentError(repeated)
@@ -245,7 +251,7 @@ def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Docum
     except ValidationError as error:
         raise DocumentError(
             [
-                Problem(
+                DocumentFault(
                     "/".join(str(part) for part in fault["loc"]) or "document",
                     _rule(fault),
                     _line(node, fault["loc"]),
@@ -259,7 +265,7 @@ def _read_zone_files(
     raw: dict[str, Any], node: yaml.Node | None, read_file: Callable[[str], str] | None
 ) -> None:
     """Puts zones in the place of `file:`."""
-    problems: list[Problem] = []
+    problems: list[DocumentFault] = []
     zones = raw.get("zones")
     if not isinstance(zones, list):
         return
@@ -273,7 +279,7 @@ def _read_zone_files(
         except ValueError as error:
             path = ("zones", place, "file")
             field = "/".join(map(str, path))
-            problems.append(Problem(field, str(error), _line(node, path)))
+            problems.append(DocumentFault(field, str(error), _line(node, path)))
     if problems:
         raise DocumentError(problems)
 
@@ -315,12 +321,12 @@ def _line(node: yaml.Node | None, path: tuple[int | str, ...]) -> int | None:
     return line
 
 
-def _repeated_keys(node: yaml.Node | None) -> Iterator[Problem]:
+def _repeated_keys(node: yaml.Node | None) -> Iterator[DocumentFault]:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             if key.value in seen:
-                yield Problem(str(key.value), "key is repeated", key.start_mark.line + 1)
+                yield DocumentFault(str(key.value), "key is repeated", key.start_mark.line + 1)
             seen.add(key.value)
             yield from _repeated_keys(value)
     elif isinstance(node, yaml.SequenceNode):

@@ -18,10 +18,10 @@ from firsthop_steering.plan.model import (
     Transceiver,
     TransceiverRegion,
 )
-from firsthop_zones.faults import Problem
+from firsthop_zones.faults import DocumentFault
 
 
-class Place(NamedTuple):
+class DomainLocation(NamedTuple):
     """Where a failure domain is; a domain may have several."""
 
     region: str
@@ -33,7 +33,7 @@ def impossible(
     overrides: Iterable[Override],
     relays: tuple[Iterable[Region], Iterable[Relay]],
     transceivers: tuple[Iterable[TransceiverRegion], Iterable[Transceiver]],
-) -> Iterator[Problem]:
+) -> Iterator[DocumentFault]:
     """Services that could not have enough if everything were up and active.
 
     Overrides that end by themselves are not looked at: what they do is for the status to tell.
@@ -44,8 +44,10 @@ def impossible(
         "transceivers": {each.id for each in transceivers[0]},
     }
     places = {
-        "relays": [Place(each.region, each.failure_domain or each.id) for each in relays[1]],
-        "transceivers": [Place(each.region, each.id) for each in transceivers[1]],
+        "relays": [
+            DomainLocation(each.region, each.failure_domain or each.id) for each in relays[1]
+        ],
+        "transceivers": [DomainLocation(each.region, each.id) for each in transceivers[1]],
     }
     for service in services:
         pool = service.pool
@@ -56,9 +58,9 @@ def short_of(
     service: Service,
     overrides: Iterable[Override],
     regions: Collection[str],
-    places: Sequence[Place],
+    places: Sequence[DomainLocation],
     there_are: str,
-) -> Iterator[Problem]:
+) -> Iterator[DocumentFault]:
     """One problem a group that has fewer failure domains than the service wants.
 
     `regions` are all of the pool, `places` what may answer there.
@@ -68,7 +70,7 @@ def short_of(
         return  # with none at all `when_all_down` speaks
     allowed = service.regions
     mine = [each for each in places if allowed is None or each.region in allowed]
-    groups: list[tuple[str, Callable[[Place], bool]]] = [("all clients", lambda _: True)]
+    groups: list[tuple[str, Callable[[DomainLocation], bool]]] = [("all clients", lambda _: True)]
     for override in overrides:
         speaks = override.service in (None, service.id) and set(regions) & set(override.regions)
         if speaks and override.mode != "prefer":
@@ -76,12 +78,12 @@ def short_of(
     for who, admits in groups:
         count = len({each.domain for each in mine if admits(each)})
         if count < wanted:
-            yield Problem(
+            yield DocumentFault(
                 f"services/{service.id}/min_candidates",
                 f"for {who} {there_are} {count} failure domains, and {wanted} are wanted",
             )
 
 
-def _admits(override: Override) -> Callable[[Place], bool]:
+def _admits(override: Override) -> Callable[[DomainLocation], bool]:
     only = override.mode == "only"
     return lambda place: (place.region in override.regions) == only

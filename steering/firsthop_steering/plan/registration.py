@@ -13,10 +13,10 @@ from ipaddress import IPv4Address, IPv6Address
 from pydantic import Field
 
 from firsthop_steering.plan.model import Port, Slug, Transceiver, TransceiverRegion, WireId
-from firsthop_zones.faults import Problem
+from firsthop_zones.faults import DocumentFault
 from firsthop_zones.model import Model
 
-MOST_REGISTERED = 256
+MAX_REGISTERED = 256
 """Of one region: whoever steals a region's token fills neither plan nor route table, and as each
 stays for a day, uses up no more of the 65,535 wire ids than this in a day."""
 _SAID = ("host", "port", "signalling_ipv4", "signalling_ipv6", "signalling_port", "capacity")
@@ -41,27 +41,31 @@ class Registration(Model):
 
 def problems_of(
     given: Registration, region: TransceiverRegion, present: Transceiver | None
-) -> Iterator[Problem]:
+) -> Iterator[DocumentFault]:
     """Why `given` cannot be entered in its region; `present` is who has that id already.
 
     A field is named by its name in the registration, and an id that is another's by `id`.
     """
     if present is not None and present.region != region.id:
-        yield Problem("id", f"is a transceiver of region {present.region}")
+        yield DocumentFault("id", f"is a transceiver of region {present.region}")
         return
     if present is not None and given.wire_id not in (None, present.wire_id):
-        yield Problem("wire_id", f"is {present.wire_id}, and credentials in use name it")
+        yield DocumentFault("wire_id", f"is {present.wire_id}, and credentials in use name it")
     if present is not None and not present.registered:
         for name in _differing(given, present):
-            yield Problem(name, f"is configured by operators as {getattr(present, name)}")
+            yield DocumentFault(name, f"is configured by operators as {getattr(present, name)}")
         return
     if not region.networks:
-        yield Problem("region", f"{region.id} has no networks in which transceivers may register")
+        yield DocumentFault(
+            "region", f"{region.id} has no networks in which transceivers may register"
+        )
         return
     for name in ("host", "signalling_ipv4", "signalling_ipv6"):
         address = getattr(given, name)
         if address is not None and not any(address in each for each in region.networks):
-            yield Problem(name, f"{address} lies in none of the networks of region {region.id}")
+            yield DocumentFault(
+                name, f"{address} lies in none of the networks of region {region.id}"
+            )
 
 
 def entered(name: str, given: Registration, present: Transceiver | None) -> Transceiver:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firsthop_steering.rtt.samples import Floats
+from firsthop_steering.arrays import Floats
 
 HALF_S = 5.0
 """In which half of a difference is corrected: a surge that no count shows is known after three
@@ -33,7 +33,7 @@ UNSEEN_HALF_S, FORGOTTEN_HALF_S = 20.0, 600.0
 the homes' that can answer for them."""
 NOISE = 10.0
 """Sessions that are added to both sides of a comparison: small numbers differ by chance."""
-MOST_RATIO, LEAST_RATIO = 10.0, 0.5
+MAX_RATIO, MIN_RATIO = 10.0, 0.5
 """No report is believed to be further off in one step."""
 UNSEEN = 0.02
 """Of what a region carries, to begin with: clients of whom no answer tells. Who sees only a part of
@@ -41,7 +41,7 @@ the world finds that there is more of them."""
 FAINTEST = 0.01
 """Of what a client stands for on average: a home without sessions stands for no less, or it would
 take minutes to notice some."""
-MOST_EACH = 10_000.0
+MAX_EACH = 10_000.0
 """Sessions for a client."""
 FIRST_STEPS = 50
 """At the first report, when there is nothing to go by."""
@@ -97,14 +97,14 @@ class Calibration:
         shares = self._follow(now, elapsed_s, lag_s)
         expected = clients @ shares
         overall = float(sessions[heard].sum()) / max(float(expected[heard].sum()), 1e-9)
-        self._each[fresh] = min(overall, MOST_EACH)
+        self._each[fresh] = min(overall, MAX_EACH)
         step = 1.0 if is_first else _corrected(HALF_S, elapsed_s)
         for _ in range(FIRST_STEPS if is_first else 1):
             found = np.where(peopled, self._each, 0.0) * clients @ shares + self._unseen
             told = np.where(heard, sessions, found)
-            ratio = np.clip((told + NOISE) / (found + NOISE), LEAST_RATIO, MOST_RATIO)
+            ratio = np.clip((told + NOISE) / (found + NOISE), MIN_RATIO, MAX_RATIO)
             pulled = self._each * (shares @ ratio) ** step
-            np.clip(pulled, overall * FAINTEST, MOST_EACH, out=self._each, where=peopled)
+            np.clip(pulled, overall * FAINTEST, MAX_EACH, out=self._each, where=peopled)
         each = np.where(peopled, self._each, 0.0)
         if not is_first:
             self._learn_unseen((each * clients)[:, None] * shares, shares, sessions, elapsed_s)

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firsthop_steering.rtt.samples import Floats, Keys
+from firsthop_steering.arrays import Floats, Keys
 
 HALF_LIFE_S = 600.0
 ALLOCATION_S = 300.0
 """How long a session lasts that was allocated: only the proportion to DNS answers depends on it,
 as what agents report says how many sessions there are in all."""
-MOST_ENTRIES = 50_000
+MAX_ENTRIES = 50_000
 """Services × groups; of more, the half with most demand is kept and stands for the rest."""
-LEAST_HEARD_S = 60.0
+MIN_HEARD_S = 60.0
 """The first reports tell of more time than has passed since anybody was heard."""
 _TAU_S = HALF_LIFE_S / math.log(2)
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
+class DemandClients:
     """One row a service and group: what `Demand` holds as of a time, `count` clients at once."""
 
     services: tuple[str, ...]
@@ -60,17 +60,17 @@ class Demand:
             place = service, group
             self._mass[place] = self._mass.get(place, 0.0) + each * count
         self.answers += answers
-        if len(self._mass) > MOST_ENTRIES:
+        if len(self._mass) > MAX_ENTRIES:
             self._halve()
 
-    def clients(self, now: float) -> Clients:
+    def clients(self, now: float) -> DemandClients:
         """Everything known, as rates of late times how long an answer lasts."""
         mass = dict(self._mass)
-        heard_s = max(now - self.began_at, LEAST_HEARD_S)
+        heard_s = max(now - self.began_at, MIN_HEARD_S)
         # What began to be heard ten minutes ago is half of what will be heard in the long run.
         whole = _TAU_S * (1 - math.exp(-heard_s / _TAU_S))
         scale = 2 ** (-max(now - self._epoch, 0.0) / HALF_LIFE_S) / whole
-        return Clients(
+        return DemandClients(
             tuple(service for service, _ in mass),
             np.array([group for _, group in mass], dtype=np.uint64),
             np.array(list(mass.values()), dtype=np.float64) * scale,
@@ -93,7 +93,7 @@ class Demand:
         for place, mass in sorted(self._mass.items(), key=lambda each: -each[1]):
             service = place[0]
             before[service] = before.get(service, 0.0) + mass
-            if len(kept) < MOST_ENTRIES // 2 or service not in after:
+            if len(kept) < MAX_ENTRIES // 2 or service not in after:
                 kept[place] = mass
                 after[service] = after.get(service, 0.0) + mass
         self._mass = {

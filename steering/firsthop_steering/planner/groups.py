@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.arrays import Floats, Ints, Keys, Mask
+from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.decide import tier as tier_of
 from firsthop_steering.decision.placement import locate
@@ -20,23 +20,21 @@ from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import Client, Rule, key_range
 from firsthop_steering.feed.snapshot import Plan, RelayStatus
 from firsthop_steering.plan.model import Service
-from firsthop_steering.planner.demand import Clients
-from firsthop_steering.planner.problem import Problem
-from firsthop_steering.rtt.samples import Floats, Ints, Keys, keys_of_prefixes, parse_prefix
+from firsthop_steering.planner.demand import DemandClients
+from firsthop_steering.planner.problem import TransportProblem
+from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
 CELL = 1 << 60
 """Marks a group that is a cell; the rest of the number is the cell's."""
-MOST_GROUPS = 5000
-MOST_CARRIED = 2.0
+MAX_GROUPS = 5000
+MAX_CARRIED = 2.0
 """Of what a relay can carry."""
-_MOST_SPLITS = 4
+_MAX_SPLITS = 4
 """Regions of a weight below 100 that are reckoned with, the lightest first: 16 kinds of client."""
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Charted:
+class ClientGroups:
     """What edges were last told of round trips, as the planner needs it."""
 
     rtt: RttMap
@@ -44,18 +42,18 @@ class Charted:
     """Those with a row of their own, ascending."""
 
     @classmethod
-    def of(cls, rtt: RttMap) -> Charted:
+    def of(cls, rtt: RttMap) -> ClientGroups:
         rows = rtt.latency.prefixes if rtt.latency else ()
         return cls(rtt, np.array(sorted(map(parse_prefix, rows)), dtype=np.uint64))
 
     @property
     def plan(self) -> Plan:
-        return self.rtt.atlas.plan
+        return self.rtt.topology.plan
 
     def groups_of(self, prefixes: Keys) -> Keys:
         """The group of each prefix."""
         overrides = self.plan.document.overrides
-        cells, asns = locate(self.rtt.atlas.geo, prefixes)
+        cells, asns = locate(self.rtt.topology.geo, prefixes)
         alone = np.isin(prefixes, self.prefixes)
         alone |= np.isin(asns, [each.asn for each in overrides if each.asn is not None])
         for version in (4, 6):
@@ -72,7 +70,7 @@ class Charted:
     def rtt_ms(self, groups: Keys) -> tuple[Floats, list[Client]]:
         """What each group expects of each region, and a client who stands for it."""
         is_cell = groups >= np.uint64(CELL)
-        geo = self.rtt.atlas.geo
+        geo = self.rtt.topology.geo
         cells, asns = locate(geo, np.where(is_cell, np.uint64(0), groups))
         cells = np.where(is_cell, (groups & np.uint64(CELL - 1)).astype(np.int64), cells)
         cells = np.minimum(cells, len(geo))
@@ -84,7 +82,7 @@ class Charted:
         return self.rtt.rtt_us("relays")[:, columns].T / 1000, clients
 
     def _client(self, group: int, cell: int, asn: int, *, alone: bool) -> Client:
-        geo = self.rtt.atlas.geo
+        geo = self.rtt.topology.geo
         located = cell < len(geo)
         country = geo.countries[cell] if located else ""
         continent = geo.continents[cell] if located else ""
@@ -113,7 +111,7 @@ class Wanted:
 NOBODY = Wanted(np.empty(0, np.uint64), np.empty(0), np.empty(0, np.int64), np.empty(0))
 
 
-def wanted_of(clients: Clients) -> Wanted:
+def wanted_of(clients: DemandClients) -> Wanted:
     """The clients of all services together, by prefix and by cell."""
     groups, which = np.unique(clients.groups, return_inverse=True)
     count = np.bincount(which, clients.count, len(groups)).astype(np.float64)
@@ -123,7 +121,7 @@ def wanted_of(clients: Clients) -> Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class DemandRows:
     """Groups × regions: `cost_ms` is rtt − bias, infinite where the group may not go."""
 
     cost_ms: Floats
@@ -132,18 +130,18 @@ class Rows:
     """The region of the least rtt − bias, wherever the group may go."""
 
 
-def rows_of(clients: Clients, charted: Charted, steering: Steering) -> Rows:
+def rows_of(clients: DemandClients, client_groups: ClientGroups, steering: Steering) -> DemandRows:
     """The costs of all that want relays now; those whom nobody may serve are left out."""
-    costs, counts = [np.empty((0, len(steering.atlas.pools["relays"])))], [np.empty(0)]
+    costs, counts = [np.empty((0, len(steering.topology.pools["relays"])))], [np.empty(0)]
     homes = [np.empty(0, dtype=np.int64)]
     names = np.array(clients.services)
-    bias = np.array([site.bias_us / 1000 for site in steering.atlas.pools["relays"]])
+    bias = np.array([site.bias_us / 1000 for site in steering.topology.pools["relays"]])
     for name in sorted(set(clients.services)):
-        service = steering.atlas.services.get(name)
+        service = steering.topology.services.get(name)
         if service is None or service.pool != "relays":
             continue
         here = names == name
-        rtt, who = charted.rtt_ms(clients.groups[here])
+        rtt, who = client_groups.rtt_ms(clients.groups[here])
         cost, nearest = rtt - bias, (rtt - bias).argmin(axis=1)
         rules = steering.rules(service, "relays")
         speaking = [next((rule for rule in rules if rule.matches(each)), None) for each in who]
@@ -153,7 +151,9 @@ def rows_of(clients: Clients, charted: Charted, steering: Steering) -> Rows:
                 costs.append(np.where(mask, cost[which], np.inf))
                 counts.append(clients.count[here][which] * share)
                 homes.append(nearest[which])
-    return _bounded(Rows(np.concatenate(costs), np.concatenate(counts), np.concatenate(homes)))
+    return _bounded(
+        DemandRows(np.concatenate(costs), np.concatenate(counts), np.concatenate(homes))
+    )
 
 
 def _kinds(steering: Steering, service: Service, rule: Rule | None) -> list[tuple[float, Mask]]:
@@ -161,7 +161,7 @@ def _kinds(steering: Steering, service: Service, rule: Rule | None) -> list[tupl
 
     A region keeps its weight of those who reach it; to the others it is as if it were not there.
     """
-    sites = steering.atlas.pools["relays"]
+    sites = steering.topology.pools["relays"]
     reasons, outcome = steering.eligibility(service, "relays", rule)
     allowed = np.array([not reason for reason in reasons], dtype=bool)
     if not allowed.any():
@@ -171,7 +171,7 @@ def _kinds(steering: Steering, service: Service, rule: Rule | None) -> list[tupl
         (weights[at], at) for at in np.flatnonzero(allowed).tolist() if weights[at] < 100
     )
     kinds = [(1.0, allowed)]
-    for weight, at in light[:_MOST_SPLITS]:
+    for weight, at in light[:_MAX_SPLITS]:
         without = np.arange(len(sites)) != at
         kinds = [
             kind
@@ -192,28 +192,30 @@ def _first_tier(mask: Mask, tiers: Ints) -> Mask:
     return first
 
 
-def _bounded(rows: Rows) -> Rows:
-    """At most MOST_GROUPS: small ones join the largest whose nearest region is theirs."""
-    if len(rows.clients) <= MOST_GROUPS:
+def _bounded(rows: DemandRows) -> DemandRows:
+    """At most MAX_GROUPS: small ones join the largest whose nearest region is theirs."""
+    if len(rows.clients) <= MAX_GROUPS:
         return rows
     order = np.argsort(-rows.clients, kind="stable")
-    kept, rest = order[:MOST_GROUPS], order[MOST_GROUPS:]
+    kept, rest = order[:MAX_GROUPS], order[MAX_GROUPS:]
     nearest = rows.cost_ms.argmin(axis=1)
     heirs = np.zeros(rows.cost_ms.shape[1], dtype=np.int64)
-    heirs[nearest[kept[::-1]]] = np.arange(MOST_GROUPS)[::-1]
+    heirs[nearest[kept[::-1]]] = np.arange(MAX_GROUPS)[::-1]
     counts = rows.clients[kept].copy()
     np.add.at(counts, heirs[nearest[rest]], rows.clients[rest])
-    return Rows(rows.cost_ms[kept], counts, rows.homes[kept])
+    return DemandRows(rows.cost_ms[kept], counts, rows.homes[kept])
 
 
-def problem_of(rows: Rows, capacity: Floats, each: Floats) -> Problem:
+def problem_of(rows: DemandRows, capacity: Floats, each: Floats) -> TransportProblem:
     """`each`: the sessions that a client of each home stands for. `capacity` is infinite where
     none is stated: there is always room then. A client that was counted is a cache which asks, so
     what one stands for goes together."""
     demand = rows.clients * each[rows.homes]
     wants = float(demand.sum())
     room = np.where(np.isfinite(capacity), capacity, 10 * wants + 1)
-    return Problem(rows.cost_ms, demand, room, wants / max(float(rows.clients.sum()), 1e-9))
+    return TransportProblem(
+        rows.cost_ms, demand, room, wants / max(float(rows.clients.sum()), 1e-9)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +235,10 @@ def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Sup
     """What relays can carry and carry now: by the status, or, where somebody asked them, by what
     was heard of them alone (sessions by relay). There, one that is silent beside others of its
     region is taken to carry what they do. None is believed to carry twice what it can."""
-    plan, sites = steering.atlas.plan, steering.atlas.pools["relays"]
+    plan, sites = steering.topology.plan, steering.topology.pools["relays"]
     stated = {relay.id: relay.capacity for relay in plan.document.relays}
     told = steering.status.relays
-    field = roster(sites, steering.status, vantage=None, now=steering.now)
+    field = candidates_up(sites, steering.status, vantage=None, now=steering.now)
     capacity, sessions = np.zeros(len(sites)), np.zeros(len(sites))
     for at, up in enumerate(field.up):
         carried = []
@@ -246,13 +248,13 @@ def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Sup
             capacity[at] += np.inf if own is None else own * share
             reported = said.sessions if said else None
             word = reported if heard is None else heard.get(each.id)
-            most = np.inf if own is None else MOST_CARRIED * own
+            most = np.inf if own is None else MAX_CARRIED * own
             carried.append(np.nan if word is None else min(float(word), most))
         if heard is not None and not np.isnan(carried).all():
             carried = [float(np.nanmean(carried))] * len(carried)
         sessions[at] = sum(carried)
     lost = np.array(
-        [bool(wanted) and not up for wanted, up in zip(field.anyhow, field.up, strict=True)],
+        [bool(wanted) and not up for wanted, up in zip(field.configured, field.up, strict=True)],
         dtype=bool,
     )
     is_stated = any(each is not None for each in stated.values())
@@ -263,21 +265,25 @@ def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Sup
 class Restored:
     """The clients of a round and the capacity of each region as if no region were lost."""
 
-    rows: Rows
+    rows: DemandRows
     capacity: Floats
 
 
-def restored(clients: Clients, charted: Charted, steering: Steering, lost: Mask) -> Restored | None:
+def restored(
+    clients: DemandClients, client_groups: ClientGroups, steering: Steering, lost: Mask
+) -> Restored | None:
     """What the return of the lost regions is planned by; None where none is lost."""
     if not lost.any():
         return None
-    field = roster(steering.atlas.pools["relays"], steering.status, vantage=None, now=steering.now)
+    field = candidates_up(
+        steering.topology.pools["relays"], steering.status, vantage=None, now=steering.now
+    )
     back = {
         relay.id: RelayStatus(verdict="up")
         for at in np.flatnonzero(lost).tolist()
-        for relay in field.anyhow[at]
+        for relay in field.configured[at]
     }
     relays = {**steering.status.relays, **back}
     status = steering.status.model_copy(update={"relays": relays})
-    whole = Steering(steering.atlas, status, steering.now, rtt=steering.rtt)
-    return Restored(rows_of(clients, charted, whole), supply_of(whole).capacity)
+    whole = Steering(steering.topology, status, steering.now, rtt=steering.rtt)
+    return Restored(rows_of(clients, client_groups, whole), supply_of(whole).capacity)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.decision.charges import LEVELS, RELIEF_MS, relief_levels
-from firsthop_steering.planner.problem import Problem
-from firsthop_steering.rtt.samples import Floats, Ints
+from firsthop_steering.planner.problem import TransportProblem
 
 SIGMAS = 2.0
 """Standard deviations that are allowed for."""
@@ -34,7 +34,7 @@ def charged_ms(prices: Floats, relief: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MarketOutcome:
     """What prices come to: load a region, and the mean cost of a client in ms, without prices."""
 
     load: Floats
@@ -42,11 +42,12 @@ class Outcome:
     margin: Floats
     """By how much chance may make a region's load more, because of groups that are divided between
     it and others. They move in steps, for reliefs have LEVELS levels: half a step of the largest.
-    And who is behind one cache goes together (`Problem.grain`): SIGMAS standard deviations, where
+    And who is behind one cache goes together (`TransportProblem.grain`): SIGMAS standard
+    deviations, where
     each cache is for the region with the same chance. The greater of both."""
 
 
-def outcome(problem: Problem, prices: Floats, relief: Floats) -> Outcome:
+def outcome(problem: TransportProblem, prices: Floats, relief: Floats) -> MarketOutcome:
     """Where everybody goes; `relief` are the `reliefs` of all buckets."""
     group, region, flow = flows(problem, prices, relief)
     load = np.bincount(region, flow, len(prices)).astype(np.float64)
@@ -58,10 +59,10 @@ def outcome(problem: Problem, prices: Floats, relief: Floats) -> Outcome:
     np.maximum.at(step, to, demand / LEVELS)
     variance = np.bincount(to, part * (1 - part / demand), len(prices)) * problem.grain
     margin = np.maximum(step / 2, SIGMAS * np.sqrt(variance))
-    return Outcome(load, spent / max(float(problem.demand.sum()), 1e-12), margin)
+    return MarketOutcome(load, spent / max(float(problem.demand.sum()), 1e-12), margin)
 
 
-def flows(problem: Problem, prices: Floats, relief: Floats) -> tuple[Ints, Ints, Floats]:
+def flows(problem: TransportProblem, prices: Floats, relief: Floats) -> tuple[Ints, Ints, Floats]:
     """Groups, regions and the demand that goes from one to the other, flat.
 
     A region has clients of a group only if, with the whole relief, it is as good as the group's
@@ -87,7 +88,7 @@ def flows(problem: Problem, prices: Floats, relief: Floats) -> tuple[Ints, Ints,
 
 
 def _split(
-    problem: Problem, rows: Ints, near: Ints, charged: npt.NDArray[np.float32]
+    problem: TransportProblem, rows: Ints, near: Ints, charged: npt.NDArray[np.float32]
 ) -> tuple[Ints, Ints, Floats]:
     """The flows of groups that choose among the same number of regions, bucket by bucket."""
     own = np.take_along_axis(problem.cost_ms[rows], near, axis=1).astype(np.float32)

@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats
 from firsthop_steering.planner.market import outcome, reliefs
-from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
+from firsthop_steering.planner.problem import MAX_PRICE_MS, TransportProblem
 from firsthop_steering.planner.smooth import Smoothed
-from firsthop_steering.rtt.samples import Floats
 
 _ROUNDS = 12
 """How often prices are corrected by what real clients make of them."""
-_LEAST_OVER = 0.001
+_MIN_OVER = 0.001
 """Of a limit: finer it cannot be told, for a sixtieth of a large group moves at a time."""
-_LEAST_TARGET = 0.01
+_MIN_TARGET = 0.01
 """Of a limit: a region is aimed at no less."""
 _LITTLE = 0.01
 """Of all limits: room that is not worth a search."""
 _FAINT_MS = 3.0
 """Below it a price that is not needed does little harm."""
 
-MOST_RISE_MS, MOST_FALL_MS = 60.0, 5.0
+MAX_RISE_MS, MAX_FALL_MS = 60.0, 5.0
 """A price's way within one TTL. Rising is a region's relief; falling brings back clients who have
 left, so it may take its time."""
 
@@ -45,7 +45,7 @@ caches that make a small region full would go to and fro for ever."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class PlannedPrices:
     """In ms, a region each; and the greatest load over limit that they come to."""
 
     prices: Floats
@@ -53,8 +53,8 @@ class Prices:
 
 
 def plan_prices(
-    problem: Problem, regions: Sequence[str], start: Floats, least: Floats | None = None
-) -> Prices:
+    problem: TransportProblem, regions: Sequence[str], start: Floats, least: Floats | None = None
+) -> PlannedPrices:
     """Prices for these regions, looked for from `start`, the ones in force.
 
     `least` is what each is charged at least, for prices fall slowly (`lowest`): whoever is kept
@@ -68,10 +68,10 @@ def plan_prices(
     """
     relief = reliefs(regions)
     least = np.zeros(len(start)) if least is None else least
-    held = np.clip(start, least, MOST_PRICE_MS)
+    held = np.clip(start, least, MAX_PRICE_MS)
     here = best = _tried(problem, relief, held, least, _HELD)
     if here.settled:
-        return Prices(here.prices, here.worst)
+        return PlannedPrices(here.prices, here.worst)
     smooth = Smoothed.of(problem)
     limits = np.maximum(problem.limits, 1e-9)
     slack = _slack(problem)
@@ -82,13 +82,13 @@ def plan_prices(
         share = np.where(before * change < 0, share / 2, share)
         astray += share * change
         aims = limits - _left_for_chance(here.margin, limits, slack)
-        targets = np.maximum(aims - astray, _LEAST_TARGET * limits)
+        targets = np.maximum(aims - astray, _MIN_TARGET * limits)
         prices = smooth.settle(here.prices, targets, least)
         here = _tried(problem, relief, prices, least, _NEW)
         best = min(best, here, key=lambda each: (not each.settled, each.worst))
         if here.settled:
             break
-    return Prices(best.prices, best.worst)
+    return PlannedPrices(best.prices, best.worst)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +106,13 @@ class _Tried:
 
 
 def _tried(
-    problem: Problem, relief: Floats, prices: Floats, least: Floats, may: _Tolerance
+    problem: TransportProblem, relief: Floats, prices: Floats, least: Floats, may: _Tolerance
 ) -> _Tried:
     found = outcome(problem, prices, relief)
     limits = np.maximum(problem.limits, 1e-9)
     excess = np.where(problem.capacity > 0, found.load / limits - 1, 0.0)
     room = np.where(problem.capacity > limits, problem.capacity / limits - 1, may.over)
-    over = (excess > np.clip(room / 2, _LEAST_OVER, may.over)) & (prices < MOST_PRICE_MS)
+    over = (excess > np.clip(room / 2, _MIN_OVER, may.over)) & (prices < MAX_PRICE_MS)
     priced = prices > np.maximum(least, _FAINT_MS)
     idle = priced & (excess < -may.idle - 2 * found.margin / limits)
     slack = _slack(problem)
@@ -122,7 +122,7 @@ def _tried(
     return _Tried(prices, found.load, found.margin, float(excess.max()) + 1, settled)
 
 
-def _slack(problem: Problem) -> float:
+def _slack(problem: TransportProblem) -> float:
     return max(float(problem.limits.sum() - problem.demand.sum()), 0.0)
 
 
@@ -133,7 +133,9 @@ def _left_for_chance(margin: Floats, limits: Floats, slack: float) -> Floats:
     return margin * min(slack / 2 / max(float(margin.sum()), 1e-9), 1.0)
 
 
-def prices_without(problem: Problem, regions: Sequence[str], start: Floats, lost: int) -> Prices:
+def prices_without(
+    problem: TransportProblem, regions: Sequence[str], start: Floats, lost: int
+) -> PlannedPrices:
     """The prices to charge while a region is lost, so that its clients overload no other (N−1)."""
     start = np.where(np.arange(len(start)) == lost, 0.0, start)
     return plan_prices(problem.without(lost), regions, start)
@@ -142,7 +144,7 @@ def prices_without(problem: Problem, regions: Sequence[str], start: Floats, lost
 def lowest(before: Floats, *, elapsed_s: float, ttl_s: float) -> Floats:
     """What prices fall to at most, so long after those were in force."""
     share = min(elapsed_s / max(ttl_s, 1e-9), 1.0)
-    return np.clip(before - MOST_FALL_MS * share, 0.0, MOST_PRICE_MS)
+    return np.clip(before - MAX_FALL_MS * share, 0.0, MAX_PRICE_MS)
 
 
 def eased(
@@ -151,4 +153,4 @@ def eased(
     """The prices to publish: on the way to the wanted ones, not below the least (`lowest`), and
     rising no faster than caches follow."""
     share = min(elapsed_s / max(ttl_s, 1e-9), 1.0)
-    return np.clip(wanted, least, before + MOST_RISE_MS * share)
+    return np.clip(wanted, least, before + MAX_RISE_MS * share)

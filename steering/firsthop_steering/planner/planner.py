@@ -13,7 +13,7 @@ import numpy as np
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.feed.demand import DemandReport
 from firsthop_steering.planner.demand import ALLOCATION_S, Demand
-from firsthop_steering.planner.groups import Charted, Supply, restored, rows_of
+from firsthop_steering.planner.groups import ClientGroups, Supply, restored, rows_of
 from firsthop_steering.planner.rounds import Rounds
 from firsthop_steering.rtt.samples import parse_prefix
 
@@ -23,12 +23,12 @@ FULL_PLAN_S = 5.0
 """While a region carries more than it can: as often as loads are reported."""
 WARM_UP_S = 60.0
 """Whoever begins holds the prices in force until it has heard of demand for so long."""
-MOST_TTL_S = 600.0
+MAX_TTL_S = 600.0
 """Prices wait no longer for caches, or one service that is kept for a day would stop them all."""
-MOST_SHARE, LEAST_NOTES = 0.05, 8
+MAX_SHARE, MIN_NOTES = 0.05, 8
 """Of one report's clients of a region no prefix counts for more than the first share of them all,
 nor than the mean, unless it was noted less often than the second: a crowd is behind many."""
-LEAST_ANSWERS = 100
+MIN_ANSWERS = 100
 """Nothing is planned on fewer."""
 
 
@@ -43,15 +43,15 @@ class Planner:
         self._about: tuple[object, ...] = ()
         """Plan and lost regions of the last round."""
 
-    def take(self, report: DemandReport, charted: Charted, now: float) -> None:
+    def take(self, report: DemandReport, client_groups: ClientGroups, now: float) -> None:
         """What one edge answered. Services that the plan does not know want nothing."""
-        services = charted.plan.document.services
+        services = client_groups.plan.document.services
         lasts = {each.id: each.ttl for each in services if each.pool == "relays"}
         for each in report.answers:
             if each.service not in lasts:
                 continue
             prefixes = np.array([parse_prefix(text) for text in each.clients], dtype=np.uint64)
-            groups = charted.groups_of(prefixes).tolist()
+            groups = client_groups.groups_of(prefixes).tolist()
             counts, answers = list(each.clients.values()), each.answers
             if each.source == "dns":
                 before, counts = sum(counts), fair(counts)
@@ -66,31 +66,35 @@ class Planner:
     def due(self, steering: Steering, supply: Supply, now: float, plan_s: float = PLAN_S) -> bool:
         """Whether a round is: after `plan_s`, sooner where a region is above its capacity, or
         because one was lost or the plan changed."""
-        about = steering.atlas.plan.number, tuple(supply.lost.tolist())
+        about = steering.topology.plan.number, tuple(supply.lost.tolist())
         if (supply.sessions > supply.capacity).any():
             plan_s = min(plan_s, FULL_PLAN_S)
         return now - self._at >= plan_s or about != self._about
 
     def round(
-        self, steering: Steering, charted: Charted, supply: Supply, clock: Callable[[], float]
+        self,
+        steering: Steering,
+        client_groups: ClientGroups,
+        supply: Supply,
+        clock: Callable[[], float],
     ) -> Callable[[], None] | None:
         """What there is to work out, which takes seconds: call it in a thread. None where not
         enough is known of demand. Reports that are taken meanwhile count in the next round."""
         now = clock()
         elapsed_s, self._at = now - self._at, now
-        self._about = steering.atlas.plan.number, tuple(supply.lost.tolist())
+        self._about = steering.topology.plan.number, tuple(supply.lost.tolist())
         heard_s = now - self.demand.began_at
         if self.rounds.rest(supply):
             return _nothing
-        if heard_s < self._warm_up_s or self.demand.answers < LEAST_ANSWERS or not supply.regions:
+        if heard_s < self._warm_up_s or self.demand.answers < MIN_ANSWERS or not supply.regions:
             return None
-        services = [each for each in charted.plan.document.services if each.pool == "relays"]
+        services = [each for each in client_groups.plan.document.services if each.pool == "relays"]
         self.demand.keep_only(each.id for each in services)
         clients, rounds = self.demand.clients(now), self.rounds
-        ttl_s = min(max([each.ttl for each in services], default=1), MOST_TTL_S)
+        ttl_s = min(max([each.ttl for each in services], default=1), MAX_TTL_S)
 
         def work() -> None:
-            rows = rows_of(clients, charted, steering)
+            rows = rows_of(clients, client_groups, steering)
             if len(rows.clients):
                 rounds.round(
                     rows,
@@ -98,7 +102,7 @@ class Planner:
                     elapsed_s=elapsed_s,
                     ttl_s=ttl_s,
                     clock=clock,
-                    restored=restored(clients, charted, steering, supply.lost),
+                    restored=restored(clients, client_groups, steering, supply.lost),
                 )
 
         return work
@@ -109,11 +113,11 @@ def _nothing() -> None:
 
 
 def fair(counts: list[int]) -> list[int]:
-    """How often each prefix counts that was noted so often: by MOST_SHARE and LEAST_NOTES."""
+    """How often each prefix counts that was noted so often: by MAX_SHARE and MIN_NOTES."""
     most = max(max(counts), 1)
     while True:
         total = sum(min(each, most) for each in counts)
-        cap = int(max(MOST_SHARE * total, total / len(counts), LEAST_NOTES))
+        cap = int(max(MAX_SHARE * total, total / len(counts), MIN_NOTES))
         if cap >= most:
             return [min(each, most) for each in counts]
         most = cap

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.decision.availability import TARGET_UTILISATION
-from firsthop_steering.rtt.samples import Floats, Ints
 
-MOST_PRICE_MS = 500.0
+MAX_PRICE_MS = 500.0
 """Worse than any detour on this planet: beyond, nobody has anywhere to go."""
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class TransportProblem:
     """`cost_ms` (groups × regions) is rtt − bias, infinite where a group may not go; demand and
     capacity have one unit (sessions). Every group has a finite cost somewhere."""
 
@@ -36,7 +36,7 @@ class Problem:
         limits: Floats = self.capacity * share
         return limits
 
-    def without(self, region: int) -> Problem:
+    def without(self, region: int) -> TransportProblem:
         """The same after a region is lost. Groups that may go nowhere else are left out."""
         cost = self.cost_ms.copy()
         cost[:, region] = np.inf
@@ -49,7 +49,7 @@ class Problem:
         )
 
 
-def merged(problem: Problem) -> tuple[Problem, Ints]:
+def merged(problem: TransportProblem) -> tuple[TransportProblem, Ints]:
     """Groups with equal costs as one, and the new place of each: they decide alike."""
     distinct, which = np.unique(problem.cost_ms, axis=0, return_inverse=True)
     which = which.reshape(-1)

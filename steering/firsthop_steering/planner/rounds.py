@@ -12,25 +12,25 @@ from datetime import datetime
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats
 from firsthop_steering.decision.charges import prices_in_force
 from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.calibration import Calibrated, Calibration
-from firsthop_steering.planner.groups import Restored, Rows, Supply, problem_of
+from firsthop_steering.planner.groups import DemandRows, Restored, Supply, problem_of
 from firsthop_steering.planner.market import flows, outcome, reliefs
 from firsthop_steering.planner.plan import eased, lowest, plan_prices, prices_without
-from firsthop_steering.planner.problem import Problem, merged
-from firsthop_steering.rtt.samples import Floats
+from firsthop_steering.planner.problem import TransportProblem, merged
 
 CALM = 0.7
 """Of its capacity: while no region would carry more if nothing was charged, nothing is charged."""
 GROWN = 1.01
 """By how much a region's capacity is multiplied at least before prices may fall at once."""
-LEAST_MS = 0.05
+MIN_MS = 0.05
 """A price below it is none."""
 NEWS_MS, SPARE_NEWS_MS = 0.1, 2.0
 """Prices are published when one differs by more from what was published; of those that only lie
 ready, by more than the second: every change costs all edges a compilation."""
-LEAST_ROOM = 0.02
+MIN_ROOM = 0.02
 """Of its capacity: a region full of clients whom others lead is planned with no less."""
 BUDGET_S = 3.0
 """After so long in one round the prices for further losses are left to the next."""
@@ -99,7 +99,7 @@ class Rounds:
 
     def round(
         self,
-        rows: Rows,
+        rows: DemandRows,
         supply: Supply,
         *,
         elapsed_s: float,
@@ -124,7 +124,7 @@ class Rounds:
         may_fall = self._has_grown(supply)
         started = clock()
 
-        def planned(problem: Problem, before: Floats) -> tuple[_Plan, dict[str, float]]:
+        def planned(problem: TransportProblem, before: Floats) -> tuple[_Plan, dict[str, float]]:
             least = lowest(before, elapsed_s=elapsed_s, ttl_s=ttl_s)
             found = _planned(problem, names, before, np.zeros(len(names)) if may_fall else least)
             eased_ = eased(before, found.prices, found.least, elapsed_s=elapsed_s, ttl_s=ttl_s)
@@ -165,7 +165,7 @@ class Rounds:
         )
 
     def _learn_load(
-        self, rows: Rows, supply: Supply, held: Floats, *, elapsed_s: float, lag_s: float
+        self, rows: DemandRows, supply: Supply, held: Floats, *, elapsed_s: float, lag_s: float
     ) -> Calibrated:
         """How many sessions a client stands for, by its home."""
         names, count = supply.regions, len(supply.regions)
@@ -202,7 +202,7 @@ class Rounds:
 
     def _prepare(
         self,
-        problem: Problem,
+        problem: TransportProblem,
         names: list[str],
         lost: Sequence[str],
         start: Floats,
@@ -240,7 +240,7 @@ class _Plan:
     least: Floats
 
 
-def _planned(problem: Problem, names: list[str], before: Floats, least: Floats) -> _Plan:
+def _planned(problem: TransportProblem, names: list[str], before: Floats, least: Floats) -> _Plan:
     """From the prices before. Nothing, at once, where no region is near its capacity."""
     nothing = np.zeros(len(names))
     wants = float(problem.demand.sum())
@@ -252,9 +252,9 @@ def _planned(problem: Problem, names: list[str], before: Floats, least: Floats) 
     return _Plan(wants, found.prices, found.worst, least)
 
 
-def _problem(rows: Rows, capacity: Floats, known: Calibrated) -> Problem:
+def _problem(rows: DemandRows, capacity: Floats, known: Calibrated) -> TransportProblem:
     room = np.where(capacity > 0, capacity - known.unseen, 0.0)
-    room = np.maximum(room, LEAST_ROOM * capacity)
+    room = np.maximum(room, MIN_ROOM * capacity)
     return merged(problem_of(rows, room, known.each))[0]
 
 
@@ -262,7 +262,7 @@ def _sheet(prices: Floats, names: list[str]) -> dict[str, float]:
     return {
         name: round(price, 2)
         for name, price in zip(names, prices.tolist(), strict=True)
-        if price >= LEAST_MS
+        if price >= MIN_MS
     }
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats
 from firsthop_steering.decision.charges import RELIEF_MS
-from firsthop_steering.planner.problem import MOST_PRICE_MS, Problem
-from firsthop_steering.rtt.samples import Floats
+from firsthop_steering.planner.problem import MAX_PRICE_MS, TransportProblem
 
 Singles = npt.NDArray[np.float32]
 
@@ -29,8 +29,8 @@ _NEAR = 1e-3
 _DAMPING = 1e-3
 """Demand that a millisecond moves at least, of a target: so a step is finite where nobody is near
 a choice."""
-_MOST_STEP_MS = 60.0
-_LEAST_STRIDE = 1e-3
+_MAX_STEP_MS = 60.0
+_MIN_STRIDE = 1e-3
 _OVERSHOT = 0.5
 """A step may end where it goes down again if that is gently, at most so much of how it went up, and
 is higher all the same. Else it is halved."""
@@ -50,7 +50,7 @@ class Smoothed:
     """Regions that have a price: the others have no capacity."""
 
     @classmethod
-    def of(cls, problem: Problem) -> Smoothed:
+    def of(cls, problem: TransportProblem) -> Smoothed:
         """Of a problem."""
         cost = problem.cost_ms - problem.cost_ms.min(axis=1, keepdims=True)
         return cls(cost.astype(np.float32), problem.demand.astype(np.float32), problem.capacity > 0)
@@ -63,8 +63,8 @@ class Smoothed:
         """The list prices at which no region has more than its target, and less only where it is
         charged the `least` that it may be. They do not depend on the start."""
         floor = without_relief(least)
-        mean = without_relief(np.clip(start, least, MOST_PRICE_MS))
-        most = float(without_relief(np.array(MOST_PRICE_MS)))
+        mean = without_relief(np.clip(start, least, MAX_PRICE_MS))
+        most = float(without_relief(np.array(MAX_PRICE_MS)))
         shares, paid = self._choices(mean)
         slope = self._load(shares) - targets
         for _ in range(_STEPS):
@@ -80,7 +80,7 @@ class Smoothed:
                 along = there - mean
                 rises = then_paid - paid > targets @ along
                 mildest = -_OVERSHOT * (slope @ along) if rises else 0.0
-                if after @ along >= mildest or stride < _LEAST_STRIDE:
+                if after @ along >= mildest or stride < _MIN_STRIDE:
                     break
                 stride /= 2
             mean, slope, paid = there, after, then_paid
@@ -109,7 +109,7 @@ class Smoothed:
         matrix = curve[np.ix_(at, at)] + _DAMPING * np.diag(targets[at])
         step = np.zeros(len(slope))
         step[at] = np.linalg.solve(matrix, slope[at])
-        return np.clip(step, -_MOST_STEP_MS, _MOST_STEP_MS)
+        return np.clip(step, -_MAX_STEP_MS, _MAX_STEP_MS)
 
     def _together(self, shares: Singles) -> Floats:
         """Regions × regions: the demand-weighted sum of what groups give to both."""

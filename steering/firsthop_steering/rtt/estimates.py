@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.rtt.samples import Floats, Ints, Keys
+from firsthop_steering.arrays import Floats, Ints, Keys
 
 SOURCES = ("prior", "country", "asn", "prefix")
 """What an estimate mostly rests on, by the codes of `Estimates.source`."""

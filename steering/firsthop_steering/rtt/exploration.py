@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.estimates import Estimates
-from firsthop_steering.rtt.samples import Floats, Ints
 
 SHARE = 0.03
 """Of all allocations."""
 FIRST_SHARE = 0.75
 """Of the budget, for better first regions; the rest and what that leaves is for second ones, which
 clients need at once when a region dies."""
-MOST_OF_GROUP = 0.2
+MAX_OF_GROUP = 0.2
 """Of one group's allocations, however much the others leave over."""
 CONFIDENCE = 1.28
 """Standard deviations: the bound is above the truth in one case of ten. Surer, and much of the
@@ -84,18 +84,18 @@ def _promise_ms(
 def _rates(promise: Floats, demand: Floats, budget: float) -> Floats:
     """The budget goes to groups by demand and by what is at stake, their greatest promise.
 
-    What a group cannot use (MOST_OF_GROUP) goes to the others in the same way.
+    What a group cannot use (MAX_OF_GROUP) goes to the others in the same way.
     """
     stake = promise.max(axis=1) * demand
     rates = np.zeros(len(demand))
     for _ in range(4):
-        wanting = (rates < MOST_OF_GROUP) & (stake > 0)
+        wanting = (rates < MAX_OF_GROUP) & (stake > 0)
         left = budget - float((rates * demand).sum())
         total = float(stake[wanting].sum())
         if total <= 0 or left <= 0:
             break
         share = left * stake[wanting] / total / demand[wanting]
-        rates[wanting] = np.minimum(rates[wanting] + share, MOST_OF_GROUP)
+        rates[wanting] = np.minimum(rates[wanting] + share, MAX_OF_GROUP)
     return rates
 
 

@@ -11,16 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from firsthop_steering.rtt.samples import Floats, Ints
+from firsthop_steering.arrays import Floats, Ints, Mask
 
 MARGIN_MS = 5.0
 MARGIN_SHARE = 0.1
 CERTAIN = 1.0
 """Deviations of a difference: wrong in one case of twenty."""
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

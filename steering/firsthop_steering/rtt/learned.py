@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.rtt import placing
 from firsthop_steering.rtt.estimates import Estimates, Locate, Terrain
 from firsthop_steering.rtt.ledger import Entries
-from firsthop_steering.rtt.levels import ACCESS_MS, Groups, Paths, Tree, common_ms
+from firsthop_steering.rtt.levels import ACCESS_MS, Groups, LevelTree, Paths, common_ms
 from firsthop_steering.rtt.prior import Prior, fit_prior, spread_ms
-from firsthop_steering.rtt.representatives import folded
-from firsthop_steering.rtt.samples import Floats, Ints, Keys
 from firsthop_steering.rtt.tree import LEVEL_VARIANCE, Posterior
 
 _SITES = 400
@@ -21,7 +20,6 @@ _SITES = 400
 
 
 def learn(entries: Entries, terrain: Terrain, locate: Locate) -> Learned:
-    entries = folded(entries)
     prefixes, which = np.unique(entries.prefixes, return_inverse=True)
     cells, asns = locate(prefixes)
     groups = Groups.of(cells, asns, terrain)
@@ -41,7 +39,7 @@ def learn(entries: Entries, terrain: Terrain, locate: Locate) -> Learned:
     for _ in range(2):
         path = Paths(which, entries.regions, entries.mean_ms - expected, spread, noise)
         access, access_variance = common_ms(path, off, len(prefixes))
-        tree = Tree.grow(path, access, lost, groups, terrain)
+        tree = LevelTree.grow(path, access, lost, groups, terrain)
         off, deviation = tree.inherited_of(path, slice(None))
         misfit = np.abs(path.off_ms - access[which] - spread * off) / np.sqrt(
             (spread * deviation) ** 2 + noise + access_variance[which]
@@ -72,7 +70,7 @@ class Learned:
     scale: float
     """How much wider paths scatter than expected beforehand."""
     groups: Groups
-    tree: Tree
+    tree: LevelTree
     prefixes: Keys
     cells: Ints
     entries: Entries

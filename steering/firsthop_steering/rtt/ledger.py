@@ -10,14 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.rtt.samples import REGION_BITS, Digest, Floats, Ints, Keys
+from firsthop_steering.arrays import Floats, Ints, Keys
+from firsthop_steering.rtt.samples import REGION_BITS, Digest
 
 HALF_LIFE_S = 86_400.0
-MOST_COUNT = 32.0
+MAX_COUNT = 32.0
 """No entry weighs more samples than this: so a path that changes is followed within as many."""
 CLIP = 3.0
 """A value further off than so many spreads is taken as being just so far off (Huber's psi)."""
-LEAST_COUNT = 0.05
+MIN_COUNT = 0.05
 """An entry that has decayed to this says nothing any more and is dropped: after 9 days at most."""
 NOISE_BASE_MS, NOISE_SHARE = 1.0, 0.05
 """Deviation to expect of a sample before any was seen: access jitter, and queues on the path."""
@@ -39,7 +40,7 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class LedgerRows:
     """Entries as they are kept, undecayed, ascending by key: what is saved and read again."""
 
     keys: Keys
@@ -51,9 +52,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, which: slice | npt.NDArray[np.bool_]) -> Rows:
+    def take(self, which: slice | npt.NDArray[np.bool_]) -> LedgerRows:
         """Those of a slice or a mask."""
-        return Rows(
+        return LedgerRows(
             self.keys[which], self.count[which], self.mean_ms[which], self.spread_ms[which],
             self.touched[which],
         )  # fmt: skip
@@ -102,10 +103,10 @@ class Ledger:
         count = self._decayed(place, now)
         mean = self._mean[place].astype(np.float64)
         noise = self._noise(place)
-        fresh = count < LEAST_COUNT
+        fresh = count < MIN_COUNT
         mean[fresh] = batch.value[fresh]
         off = np.clip(batch.value - mean, -CLIP * noise, CLIP * noise)
-        after = np.minimum(count + batch.count, MOST_COUNT)
+        after = np.minimum(count + batch.count, MAX_COUNT)
         share = np.where(fresh, 1.0, np.minimum(batch.count / np.maximum(after, 1e-9), 1.0))
         spread = self._spread[place] + share * (np.abs(off) - self._spread[place])
         self._spread[place] = np.where(fresh, 0.0, spread)
@@ -117,7 +118,7 @@ class Ledger:
         """Everything that still counts."""
         everywhere = np.arange(len(self._keys))
         count = self._decayed(everywhere, now)
-        alive = count >= LEAST_COUNT
+        alive = count >= MIN_COUNT
         keys = self._keys[alive]
         return Entries(
             keys >> np.uint64(REGION_BITS),
@@ -127,12 +128,12 @@ class Ledger:
             self._noise(everywhere[alive]),
         )
 
-    def rows(self, *, since: int = 0) -> Rows:
+    def rows(self, *, since: int = 0) -> LedgerRows:
         """Those that were written at `since` or later."""
-        everything = Rows(self._keys, self._count, self._mean, self._spread, self._touched)
+        everything = LedgerRows(self._keys, self._count, self._mean, self._spread, self._touched)
         return everything.take(self._touched >= since)
 
-    def put(self, rows: Rows) -> None:
+    def put(self, rows: LedgerRows) -> None:
         """Takes saved rows back, each in place of what is there of its key."""
         self._make_room(rows.keys, now=0)
         place = np.searchsorted(self._keys, rows.keys)

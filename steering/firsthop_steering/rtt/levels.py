@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.estimates import Terrain
-from firsthop_steering.rtt.samples import Floats, Ints
 from firsthop_steering.rtt.tree import (
     LEVEL_VARIANCE,
     Evidence,
@@ -21,7 +21,7 @@ from firsthop_steering.rtt.tree import (
 
 ACCESS_MS = 5.0
 """Deviation of last miles: what all paths of a prefix have in common."""
-MOST_ACCESS = 3.0
+MAX_ACCESS = 3.0
 """A common excess beyond so many deviations is not the last mile but a wrong place or path."""
 
 
@@ -45,7 +45,7 @@ def common_ms(path: Paths, inherited: Floats, count: int) -> tuple[Floats, Float
     precision = np.bincount(path.prefix, weight, count) + 1 / ACCESS_MS**2
     off = path.off_ms - path.spread_ms * inherited
     common = np.bincount(path.prefix, weight * off, count) / precision
-    return np.clip(common, -ACCESS_MS, MOST_ACCESS * ACCESS_MS), 1 / precision
+    return np.clip(common, -ACCESS_MS, MAX_ACCESS * ACCESS_MS), 1 / precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def group_key(cells: Ints, asns: Ints) -> Ints:
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class LevelTree:
     """The levels, filled: what members say, and what prefixes and groups may expect."""
 
     groups: Pooled
@@ -94,7 +94,7 @@ class Tree:
     def grow(
         cls, path: Paths, access: Floats, lost: npt.NDArray[np.bool_], groups: Groups,
         terrain: Terrain,
-    ) -> Tree:  # fmt: skip
+    ) -> LevelTree:  # fmt: skip
         """Up and down once. Prefixes at a wrong place have no say."""
         regions = terrain.distances_km.shape[1]
         nations = int(terrain.countries.max(initial=0)) + 1

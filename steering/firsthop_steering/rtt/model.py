@@ -14,7 +14,7 @@ from firsthop_steering.rtt.ledger import Entries, Ledger
 from firsthop_steering.rtt.samples import MAX_RTT_MS, MIN_RTT_MS, Samples, by_source, digest
 from firsthop_steering.rtt.trust import Trust
 
-MOST_ENTRIES = 4_000_000
+MAX_ENTRIES = 4_000_000
 """(prefix, region) pairs kept: a million prefixes with four measured regions each."""
 
 
@@ -22,7 +22,7 @@ MOST_ENTRIES = 4_000_000
 class RttModel:
     """What is kept. `counts` says what became of samples."""
 
-    ledger: Ledger = field(default_factory=lambda: Ledger(MOST_ENTRIES))
+    ledger: Ledger = field(default_factory=lambda: Ledger(MAX_ENTRIES))
     trust: Trust = field(default_factory=Trust)
     counts: dict[str, int] = field(
         default_factory=lambda: {"taken": 0, "out_of_range": 0, "doubted_source": 0}

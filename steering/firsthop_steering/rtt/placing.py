@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.prior import LIGHT_MS_PER_KM, Prior, spread_ms
-from firsthop_steering.rtt.samples import Floats, Ints
 
 SLACK_KM = 150.0
 """A cell is a city or a region, not a point: so much nearer the client may really be."""

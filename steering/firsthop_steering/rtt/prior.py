@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.geography import PRIOR_BASE_MS, PRIOR_MS_PER_KM
-from firsthop_steering.rtt.samples import Floats, Ints
 
 LIGHT_MS_PER_KM = 2 / 200
 """There and back at 200 km a millisecond: the speed of light in glass."""
-MOST_MS_PER_KM = 0.05
+MAX_MS_PER_KM = 0.05
 HUBER = 1.345
 """Huber's constant: 95 % efficient under normal errors."""
 SPREAD_BASE_MS, SPREAD_SHARE = 3.0, 0.15
@@ -89,5 +89,5 @@ def _solve(distances: Floats, regions: Ints, rtt: Floats, weights: Floats, start
     along = float((weights * x * y).sum()) + pulled + ridge * start.ms_per_km
     across = float((weights * x * x).sum()) + tie * float((mean_distance**2).sum()) + ridge
     slope = along / across
-    slope = min(max(slope, LIGHT_MS_PER_KM), MOST_MS_PER_KM)
+    slope = min(max(slope, LIGHT_MS_PER_KM), MAX_MS_PER_KM)
     return Prior(slope, mean_rtt - slope * mean_distance)

@@ -11,15 +11,15 @@ from ipaddress import IPv4Network, IPv6Network
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Keys = npt.NDArray[np.uint64]
+from firsthop_steering.arrays import Floats, Ints, Keys
 
 REGION_BITS = 10
 MAX_REGIONS = 1 << REGION_BITS
 MIN_RTT_MS, MAX_RTT_MS = 0.05, 5000.0
 """Outside it is no round trip of two hosts on this planet, but a clock or a unit gone wrong."""
 _FAMILY_6 = 1 << 48
+PREFIX_LIMIT = _FAMILY_6 << 1
+"""Above the number of every prefix."""
 
 
 def prefix_of(family: int, key: int) -> int:

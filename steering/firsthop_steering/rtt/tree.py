@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.prior import huber_weights
-from firsthop_steering.rtt.samples import Floats, Ints
 
 LEVEL_VARIANCE = 1 / 3
 """Before anything is known each of three levels has its third of a path's deviation."""
-_LEAST_VARIANCE = 0.02
+_MIN_VARIANCE = 0.02
 _STRENGTH = 20.0
 """Pairs (member, region) whose deviations weigh as much as what was expected beforehand."""
 _OWN_STRENGTH = 10.0
@@ -102,7 +102,7 @@ def between(
             np.median((off**2 * size / np.maximum(size - 1, 1))[usable])
         ) / _MEDIAN_OF_SQUARE - float(np.median(evidence.variance[usable]))
         level = (_STRENGTH * level + pairs * max(raw, 0.0)) / (_STRENGTH + pairs)
-    level = max(level, _LEAST_VARIANCE)
+    level = max(level, _MIN_VARIANCE)
     capped = np.clip(excess, -level, 16 * level)
     total = np.bincount(above[usable], capped[usable], count[0])
     own = (_OWN_STRENGTH * level + total) / (

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from firsthop_steering.arrays import Floats
 from firsthop_steering.rtt.ledger import Ledger, noise_ms
-from firsthop_steering.rtt.samples import Floats, Samples, digest
+from firsthop_steering.rtt.samples import Samples, digest
 
 MEMORY = 200.0
 """Comparisons that a source is judged by, at most; older ones fade."""
@@ -23,7 +24,7 @@ SOUND, UNSOUND = 1.5, 4.0
 up to the one, none from the other on."""
 FAR = 8.0
 """No single comparison counts for more: one new path is no lie."""
-MOST_SOURCES = 4096
+MAX_SOURCES = 4096
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ class Trust:
     def _note(self, source: int, distances: Floats) -> None:
         if not len(distances):
             return
-        if source not in self._records and len(self._records) >= MOST_SOURCES:
+        if source not in self._records and len(self._records) >= MAX_SOURCES:
             del self._records[min(self._records, key=lambda each: self._records[each].comparisons)]
         record = self._records.setdefault(source, _Record())
         after = min(record.comparisons + len(distances), MEMORY)

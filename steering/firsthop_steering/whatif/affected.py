@@ -20,17 +20,17 @@ def affected(before: Steering, after: Steering) -> tuple[str, ...]:
 
 
 def _services(steering: Steering) -> dict[str, Hashable]:
-    return {each.name: _inputs(steering, each) for each in steering.atlas.services.values()}
+    return {each.name: _inputs(steering, each) for each in steering.topology.services.values()}
 
 
 def _inputs(steering: Steering, service: Service) -> Hashable:
     pool: Pool = "relays" if service.pool == "relays" else "signalling"
-    field = steering.roster(service, pool)
+    field = steering.candidates_up(service, pool)
     sites = tuple(
         (
             site.id, site.latitude, site.longitude, site.weight, site.bias_us, site.state,
-            bool(field.up[index]), bool(field.anyhow[index]), field.weights[index],
+            bool(field.up[index]), bool(field.configured[index]), field.weights[index],
         )
-        for index, site in enumerate(steering.atlas.pools[pool])
+        for index, site in enumerate(steering.topology.pools[pool])
     )  # fmt: skip
     return pool, service.regions, service.when_all_down, steering.rules(service, pool), sites

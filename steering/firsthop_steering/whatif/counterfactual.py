@@ -16,13 +16,13 @@ from firsthop_steering.decision.model import Candidate
 from firsthop_steering.decision.rendezvous import kept, tie_draws
 from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Service, State
-from firsthop_steering.whatif.hypothetical import Supposition
+from firsthop_steering.whatif.hypothetical import Hypothetical
 
-MOST_BIAS_MS = 500.0
+MAX_BIAS_MS = 500.0
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class NeededChange:
     """One field that stands in the way; `needed` None: no value of it would do."""
 
     object: str
@@ -42,9 +42,9 @@ def counterfactual(
     they do, and where they do not, one of them says why. `instead_of_bias` is the price that would
     do as well as the bias.
     """
-    question = Supposition(steering, service.id, client, region)
-    changes: list[Change] = []
-    price: Change | None = None
+    question = Hypothetical(steering, service.id, client, region)
+    changes: list[NeededChange] = []
+    price: NeededChange | None = None
     for obstacle, after in _obstacles(question):
         changes.append(obstacle)
         question = after
@@ -65,7 +65,7 @@ def counterfactual(
     }
 
 
-def _obstacles(question: Supposition) -> Iterator[tuple[Change, Supposition]]:
+def _obstacles(question: Hypothetical) -> Iterator[tuple[NeededChange, Hypothetical]]:
     """Each thing that stands in the way but the score, and the question once it is gone."""
     for find in (_service, _override, _state, _idle, _idle_by_weight, _down, _weight, _tier):
         while not question.holds and (found := find(question)) is not None:
@@ -75,22 +75,22 @@ def _obstacles(question: Supposition) -> Iterator[tuple[Change, Supposition]]:
             question = found[1]
 
 
-_Found = tuple[Change, Supposition] | None
+_Found = tuple[NeededChange, Hypothetical] | None
 
 
-def _service(question: Supposition) -> _Found:
+def _service(question: Hypothetical) -> _Found:
     allowed = question.its.regions
     if allowed is None or question.region in allowed:
         return None
     needed = (*allowed, question.region)
-    change = Change(
+    change = NeededChange(
         f"services/{question.service}", "regions", list(allowed), list(needed),
         "the service does not allow it",
     )  # fmt: skip
     return change, question.changed("services", question.service, regions=needed)
 
 
-def _override(question: Supposition) -> _Found:
+def _override(question: Hypothetical) -> _Found:
     rule = question.decide().ranking.rule
     if rule is None or (rule.mode == "avoid") != (question.region in rule.regions):
         return None
@@ -103,60 +103,60 @@ def _override(question: Supposition) -> _Found:
     name, value = f"overrides/{rule.id}", list(rule.regions)
     if not needed:
         gone = question.without_override(rule.id)
-        return Change(name, "", value, "deleted", because), gone
+        return NeededChange(name, "", value, "deleted", because), gone
     after = question.changed("overrides", rule.id, regions=needed)
-    return Change(name, "regions", value, list(needed), because), after
+    return NeededChange(name, "regions", value, list(needed), because), after
 
 
-def _state(question: Supposition) -> _Found:
+def _state(question: Hypothetical) -> _Found:
     site = question.site
     if site.state is State.ACTIVE:
         return None
-    change = Change(
+    change = NeededChange(
         f"{question.collection}/{site.id}", "state", site.state.value, State.ACTIVE.value,
         f"its state is {site.state}",
     )  # fmt: skip
     return change, question.changed(question.collection, site.id, state=State.ACTIVE)
 
 
-def _idle(question: Supposition) -> _Found:
+def _idle(question: Hypothetical) -> _Found:
     """At least one endpoint has to be wanted by operators."""
     site = question.site
     if any(each.active for each in site.endpoints):
         return None
     if not site.endpoints:
         name = f"{question.collection}/{site.id}"
-        return Change(name, question.endpoints, [], None, "it has no endpoints"), question
+        return NeededChange(name, question.endpoints, [], None, "it has no endpoints"), question
     first = max(site.endpoints, key=lambda each: each.weight)
     after = question.changed(question.endpoints, first.id, state=State.ACTIVE)
     name, says = f"{question.endpoints}/{first.id}", "none of its endpoints is active"
-    return Change(name, "state", "not active", State.ACTIVE.value, says), after
+    return NeededChange(name, "state", "not active", State.ACTIVE.value, says), after
 
 
-def _idle_by_weight(question: Supposition) -> _Found:
+def _idle_by_weight(question: Hypothetical) -> _Found:
     active = [each for each in question.site.endpoints if each.active]
     if not active or any(each.weight for each in active):
         return None
     after = question.changed(question.endpoints, active[0].id, weight=1)
     name, says = f"{question.endpoints}/{active[0].id}", "its active endpoints have no weight"
-    return Change(name, "weight", 0, 1, says), after
+    return NeededChange(name, "weight", 0, 1, says), after
 
 
-def _down(question: Supposition) -> _Found:
+def _down(question: Hypothetical) -> _Found:
     """And one of them has to be up, unless health is ignored."""
-    field = question.steering.roster(question.its, question.pool)
-    wanted = field.anyhow[question.index]
+    field = question.steering.candidates_up(question.its, question.pool)
+    wanted = field.configured[question.index]
     if field.up[question.index] or not wanted or question.ignores_health:
         return None
     stands = field.standings[wanted[0].id]
     word = stands.verdict if stands.takes or stands.verdict == "down" else "takes no new sessions"
-    change = Change(
+    change = NeededChange(
         f"{question.endpoints}/{wanted[0].id}", "status", word, "up", "none of its endpoints is up"
     )  # fmt: skip
     return change, question.found_up(wanted[0].id)
 
 
-def _weight(question: Supposition) -> _Found:
+def _weight(question: Hypothetical) -> _Found:
     """The least weight that keeps the client's bucket; the region may yet be asked too late."""
     site, drawn = question.site, question.decide().bucket
     if _keeps(question, drawn):
@@ -167,19 +167,19 @@ def _weight(question: Supposition) -> _Found:
         if kept(site.id, weight)[drawn]:
             after = question.changed(question.collection, site.id, weight=weight)
             if _keeps(after, drawn):
-                return Change(name, "weight", site.weight, weight, says), after
+                return NeededChange(name, "weight", site.weight, weight, says), after
     says += ", and it starts slowly"
-    return Change(name, "weight", site.weight, None, says), question
+    return NeededChange(name, "weight", site.weight, None, says), question
 
 
-def _keeps(question: Supposition, drawn: int) -> bool:
+def _keeps(question: Hypothetical, drawn: int) -> bool:
     weights = question.steering.weights(
         question.its, question.pool, ignore_health=question.ignores_health
     )
     return bool(kept(question.region, weights[question.index])[drawn])
 
 
-def _tier(question: Supposition) -> _Found:
+def _tier(question: Hypothetical) -> _Found:
     """An override that prefers others is stronger than any bias."""
     decision = question.decide()
     mine = next((each for each in decision.walk if each.site.id == question.region), None)
@@ -191,13 +191,15 @@ def _tier(question: Supposition) -> _Found:
     return _reordered(question, f"override {decision.ranking.rule.id} puts {ahead} before it")
 
 
-def _reordered(question: Supposition, because: str) -> _Found:
+def _reordered(question: Hypothetical, because: str) -> _Found:
     """The region first in the list of the override that speaks."""
     rule = question.decide().ranking.rule
     assert rule is not None
     others = tuple(each for each in rule.regions if each != question.region)
     needed = (question.region, *others)
-    change = Change(f"overrides/{rule.id}", "regions", list(rule.regions), list(needed), because)
+    change = NeededChange(
+        f"overrides/{rule.id}", "regions", list(rule.regions), list(needed), because
+    )
     return change, question.changed("overrides", rule.id, regions=needed)
 
 
@@ -208,18 +210,18 @@ def _gap_us(mine: Candidate, chosen: Candidate, drawn: int) -> int:
     return scores[0] - scores[1] + (0 if wins_ties else 1)
 
 
-def _bias(question: Supposition, mine: Candidate, gap: int) -> tuple[Change, Supposition]:
+def _bias(question: Hypothetical, mine: Candidate, gap: int) -> tuple[NeededChange, Hypothetical]:
     is_now, needed = mine.site.bias_us / 1000, (mine.site.bias_us + gap) / 1000
     name = f"{question.collection}/{mine.site.id}"
     says = f"its score is {gap / 1000:g} ms too high for this client"
-    if needed > MOST_BIAS_MS:
-        says += f", and no bias is more than {MOST_BIAS_MS:g} ms"
-        return Change(name, "bias_ms", is_now, None, says), question
+    if needed > MAX_BIAS_MS:
+        says += f", and no bias is more than {MAX_BIAS_MS:g} ms"
+        return NeededChange(name, "bias_ms", is_now, None, says), question
     after = question.changed(question.collection, mine.site.id, bias_ms=needed)
-    return Change(name, "bias_ms", is_now, needed, says), after
+    return NeededChange(name, "bias_ms", is_now, needed, says), after
 
 
-def _price(mine: Candidate, gap: int, drawn: int) -> Change | None:
+def _price(mine: Candidate, gap: int, drawn: int) -> NeededChange | None:
     """The highest price below the present one with which the client would come."""
     level = int(relief_levels(mine.site.id)[drawn])
     allowed = mine.charged_us(drawn) - gap
@@ -232,7 +234,7 @@ def _price(mine: Candidate, gap: int, drawn: int) -> Change | None:
             low = middle
         else:
             high = middle - 1
-    return Change(
+    return NeededChange(
         f"regions/{mine.site.id}", "price_ms", mine.price_us / 1000, low / 1000,
         "the planner charges it",
     )  # fmt: skip

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from firsthop_geodata.addresses import special_block
-from firsthop_steering.decision.availability import Standing, told
+from firsthop_steering.decision.availability import Availability, told
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
@@ -23,12 +23,12 @@ def explain(
     Times are milliseconds, distances kilometres. `media` says the same of the transceiver region;
     it is null where no relay region is chosen or there is no transceiver region.
     """
-    client = steering.atlas.client(address)
+    client = steering.topology.client(address)
     decision = steering.decide(service, client)
     pool: Pool = "relays" if service.pool == "relays" else "signalling"
     media: dict[str, Any] | None = None
-    if pool == "relays" and decision.site is not None and steering.atlas.pools["media"]:
-        regions = [site.id for site in steering.atlas.pools["relays"]]
+    if pool == "relays" and decision.site is not None and steering.topology.pools["media"]:
+        regions = [site.id for site in steering.topology.pools["relays"]]
         chosen = steering.decide_media(service, client, regions.index(decision.site.id))
         media = _decision(steering, chosen, "media", None)
     return {
@@ -60,7 +60,7 @@ def _view(steering: Steering, service: Service) -> str:
 def _client(
     steering: Steering, client: Client, address: IPv4Address | IPv6Address
 ) -> dict[str, Any]:
-    geo = steering.atlas.geo
+    geo = steering.topology.geo
     located = client.cell is not None
     return {
         "address": str(address),
@@ -110,9 +110,9 @@ def _candidate(
     steering: Steering, decision: Decision, each: Candidate, pool: Pool, cell: int | None
 ) -> dict[str, Any]:
     site = each.site
-    index = next(i for i, other in enumerate(steering.atlas.pools[pool]) if other is site)
-    standings = steering.roster(decision.service, pool).standings
-    distance = None if cell is None else round(steering.atlas.distance_km(pool, index, cell), 1)
+    index = next(i for i, other in enumerate(steering.topology.pools[pool]) if other is site)
+    standings = steering.candidates_up(decision.service, pool).standings
+    distance = None if cell is None else round(steering.topology.distance_km(pool, index, cell), 1)
     return {
         "region": site.id,
         "fate": decision.fate(each),
@@ -134,7 +134,7 @@ def _candidate(
     }
 
 
-def _words(steering: Steering, endpoint: Endpoint, stands: Standing) -> str:
+def _words(steering: Steering, endpoint: Endpoint, stands: Availability) -> str:
     """The standing of an endpoint, whose word that is, and what is measured beside it."""
     held = told(endpoint, steering.status)
     if endpoint.probe is None and held.verdict == "unknown":
@@ -171,7 +171,7 @@ def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, lis
             "ipv6": [str(each) for each in spare if each.version == 6],
             "ttl": ttl,
         }
-    place = steering.atlas.pools[pool].index(decision.site)
+    place = steering.topology.pools[pool].index(decision.site)
     usable = steering.usable(service, pool, place, ignore_health=outcome == "open")
     named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
     return {

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.model import Decision
-from firsthop_steering.decision.topology import Atlas, Client, Pool, Site
+from firsthop_steering.decision.topology import Client, Pool, Site, Topology
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.plan.document import Document
 from firsthop_steering.plan.model import Service
 
 
 @dataclass(frozen=True, slots=True)
-class Supposition:
+class Hypothetical:
     """Where a client is sent, and one region that it might be sent to."""
 
     steering: Steering
@@ -24,7 +24,7 @@ class Supposition:
 
     @property
     def its(self) -> Service:
-        return self.steering.atlas.services[self.service]
+        return self.steering.topology.services[self.service]
 
     @property
     def pool(self) -> Pool:
@@ -42,11 +42,11 @@ class Supposition:
     @property
     def index(self) -> int:
         """Of the region in its pool."""
-        return [site.id for site in self.steering.atlas.pools[self.pool]].index(self.region)
+        return [site.id for site in self.steering.topology.pools[self.pool]].index(self.region)
 
     @property
     def site(self) -> Site:
-        return self.steering.atlas.pools[self.pool][self.index]
+        return self.steering.topology.pools[self.pool][self.index]
 
     def decide(self) -> Decision:
         """Where the client is sent now."""
@@ -63,36 +63,38 @@ class Supposition:
         """Because none is up."""
         return self.decide().ranking.outcome == "open"
 
-    def changed(self, collection: str, id_: str, **fields: Any) -> Supposition:
+    def changed(self, collection: str, id_: str, **fields: Any) -> Hypothetical:
         """With other fields of one object; regions stay where they are, and so do round trips."""
-        document = self.steering.atlas.plan.document
+        document = self.steering.topology.plan.document
         changed = tuple(
             each.model_copy(update=fields) if each.id == id_ else each
             for each in getattr(document, collection)
         )
         return self._under(document.model_copy(update={collection: changed}))
 
-    def without_override(self, id_: str) -> Supposition:
+    def without_override(self, id_: str) -> Hypothetical:
         """Without one override."""
-        document = self.steering.atlas.plan.document
+        document = self.steering.topology.plan.document
         left = tuple(each for each in document.overrides if each.id != id_)
         return self._under(document.model_copy(update={"overrides": left}))
 
-    def found_up(self, endpoint: str) -> Supposition:
+    def found_up(self, endpoint: str) -> Hypothetical:
         """As if a relay were measured up and not forced, or a transceiver heard."""
         old, kind = self.steering, self.endpoints
         known = {**getattr(old.status, kind), endpoint: RelayStatus(verdict="up")}
         status = old.status.model_copy(update={kind: known})
         steering = Steering(
-            old.atlas, status, old.now, vantage=old.vantage, rtt=old.rtt, prices=old.prices
+            old.topology, status, old.now, vantage=old.vantage, rtt=old.rtt, prices=old.prices
         )
         found = replace(self, steering=steering)
         return found.changed(kind, endpoint, forced=None) if kind == "relays" else found
 
-    def _under(self, document: Document) -> Supposition:
+    def _under(self, document: Document) -> Hypothetical:
         old = self.steering
-        atlas = Atlas(old.atlas.plan.model_copy(update={"document": document}), old.atlas.geo)
+        topology = Topology(
+            old.topology.plan.model_copy(update={"document": document}), old.topology.geo
+        )
         steering = Steering(
-            atlas, old.status, old.now, vantage=old.vantage, rtt=old.rtt, prices=old.prices
+            topology, old.status, old.now, vantage=old.vantage, rtt=old.rtt, prices=old.prices
         )
         return replace(self, steering=steering)

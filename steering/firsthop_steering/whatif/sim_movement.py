@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.compile.preferences import Ints, numbered
-from firsthop_steering.whatif.sim_population import SPREAD, Crowd
+from firsthop_steering.arrays import Floats, Ints
+from firsthop_steering.compile.preferences import numbered
+from firsthop_steering.whatif.sim_population import SPREAD, SimPopulation
 from firsthop_steering.whatif.sim_side import NOWHERE, Codes, Sent
 
-Floats = npt.NDArray[np.float64]
 _Part = tuple[int, int, float]
 """Source, target, and the share of the buckets that goes from one to the other."""
 
@@ -55,7 +55,7 @@ def together(flows: Sequence[Flows]) -> Flows:
     return Flows(*(np.concatenate(each) for each in zip(*flows, strict=True)))
 
 
-def flows_of(crowds: Sequence[Crowd], before: Sent, after: Sent) -> list[Flows]:
+def flows_of(crowds: Sequence[SimPopulation], before: Sent, after: Sent) -> list[Flows]:
     """For each crowd where its clients were and are then."""
     known: dict[int, list[_Part]] = {}
     return [
@@ -71,7 +71,7 @@ def flows_of(crowds: Sequence[Crowd], before: Sent, after: Sent) -> list[Flows]:
 
 
 def _flows(
-    crowd: Crowd,
+    crowd: SimPopulation,
     rows: tuple[Codes, Codes],
     decisions: tuple[Ints, Ints],
     columns: tuple[Ints, Ints],

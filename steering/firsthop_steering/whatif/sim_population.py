@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_geodata.prefixes import NO_CELL, GeoTable, normalise
-from firsthop_steering.compile.client_classes import LAST_KEY, Cohorts, Keys
-from firsthop_steering.compile.preferences import Ints
+from firsthop_steering.arrays import Ints, Keys
+from firsthop_steering.compile.client_classes import LAST_KEY, ClientClasses
 from firsthop_steering.decision.rendezvous import bucket
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 
 SPREAD = -1
 """The bucket of a range: its clients are in all buckets alike."""
@@ -23,7 +23,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class SimPopulation:
     """Clients of one family, one element each: a range of addresses, a cell's, or one client."""
 
     family: Literal[4, 6]
@@ -35,7 +35,7 @@ class Crowd:
     """NO_CELL where not located."""
     buckets: Ints
 
-    def within(self, cohorts: Cohorts) -> Ints:
+    def within(self, cohorts: ClientClasses) -> Ints:
         """The cohort of each."""
         if self.keys is None:
             return cohorts.of_cells()
@@ -44,11 +44,11 @@ class Crowd:
 
 def everybody(
     geo: GeoTable, family: Literal[4, 6], told_apart: Sequence[tuple[Keys, Keys]]
-) -> tuple[Crowd, Crowd]:
+) -> tuple[SimPopulation, SimPopulation]:
     """All keys that the geo table places: by cells, and what is told apart in ranges of its own.
 
-    `told_apart` are first and last keys of ranges (`Cohorts.told_apart`); each element lies within
-    or without each of them. The others are counted once for a geo table, not range by range.
+    `told_apart` are first and last keys of ranges (`ClientClasses.told_apart`); each element lies
+    within or without each of them. The others are counted once for a geo table, not range by range.
 
     An IPv4 address weighs 1. How much IPv6 space somebody has says nothing of how many they are, so
     the IPv6 ranges of a cell weigh as much as its IPv4 addresses do, in proportion to their sizes.
@@ -65,8 +65,8 @@ def everybody(
         rest, sizes = rest * each, sizes * each[cells]
     places = np.arange(len(geo), dtype=np.uint32)
     return (
-        Crowd(family, None, rest, places, np.full(len(rest), SPREAD, dtype=np.int64)),
-        Crowd(family, keys, sizes, cells, np.full(len(keys), SPREAD, dtype=np.int64)),
+        SimPopulation(family, None, rest, places, np.full(len(rest), SPREAD, dtype=np.int64)),
+        SimPopulation(family, keys, sizes, cells, np.full(len(keys), SPREAD, dtype=np.int64)),
     )
 
 
@@ -83,14 +83,14 @@ def _parts(told_apart: Sequence[tuple[Keys, Keys]], last: int) -> tuple[Keys, Ke
 
 
 def listed(
-    atlas: Atlas, addresses: Sequence[IPv4Address | IPv6Address], family: Literal[4, 6]
-) -> Crowd:
+    topology: Topology, addresses: Sequence[IPv4Address | IPv6Address], family: Literal[4, 6]
+) -> SimPopulation:
     """Those of `addresses` that are clients of `family` once normalised; each counts once."""
     keys = sorted(key for its, key, _ in map(normalise, addresses) if its == family)
-    return Crowd(
+    return SimPopulation(
         family,
         np.array(keys, dtype=np.uint64),
         np.ones(len(keys)),
-        np.array([atlas.geo.find_cell(family, key) for key in keys], dtype=np.uint32),
+        np.array([topology.geo.find_cell(family, key) for key in keys], dtype=np.uint32),
         np.array([bucket(family, key) for key in keys], dtype=np.int64),
     )

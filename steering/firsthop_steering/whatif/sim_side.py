@@ -9,14 +9,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.compile.client_classes import Cohorts, Keys
-from firsthop_steering.compile.preferences import Ints
-from firsthop_steering.compile.service_compiler import AnswerBook
+from firsthop_steering.arrays import Ints, Keys
+from firsthop_steering.compile.client_classes import ClientClasses
+from firsthop_steering.compile.service_compiler import ServiceCompiler
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS
 from firsthop_steering.decision.topology import Pool
 from firsthop_steering.plan.model import Service
-from firsthop_steering.whatif.sim_population import Crowd
+from firsthop_steering.whatif.sim_population import SimPopulation
 
 Codes = npt.NDArray[np.int16]
 """Regions by number, NOWHERE for none."""
@@ -37,16 +37,16 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class SimSide:
     """See the module; `service` is None where the plan has no service of that name."""
 
     steering: Steering
     service: Service | None
 
     @classmethod
-    def of(cls, steering: Steering, name: str) -> Side:
+    def of(cls, steering: Steering, name: str) -> SimSide:
         """The side of the service of that domain name."""
-        services = steering.atlas.services.values()
+        services = steering.topology.services.values()
         return cls(steering, next((each for each in services if each.name == name), None))
 
     @property
@@ -54,19 +54,19 @@ class Side:
         return "relays" if self.service is None or self.service.pool == "relays" else "signalling"
 
     def told_apart(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
-        """As `Cohorts.told_apart`; without a service nobody is."""
+        """As `ClientClasses.told_apart`; without a service nobody is."""
         if self.service is None:
             return np.empty(0, np.uint64), np.empty(0, np.uint64)
-        return Cohorts(self.steering, self.service).told_apart(family)
+        return ClientClasses(self.steering, self.service).told_apart(family)
 
-    def sends(self, crowds: Sequence[Crowd], codes: Mapping[str, int]) -> Sent:
+    def sends(self, crowds: Sequence[SimPopulation], codes: Mapping[str, int]) -> Sent:
         """Decides for all; `codes` numbers the regions. Without a service nobody is answered."""
         if self.service is None:
             nothing = tuple(np.zeros(len(each.cells), dtype=np.int64) for each in crowds)
             rows: Codes = np.full((1, BUCKETS), NOWHERE, dtype=np.int16)
             return Sent(rows, nothing, nothing)
-        cohorts = Cohorts(self.steering, self.service)
-        answers = AnswerBook(self.steering, self.service, cohorts.pool)
+        cohorts = ClientClasses(self.steering, self.service)
+        answers = ServiceCompiler(self.steering, self.service, cohorts.pool)
         mine = [each.within(cohorts) for each in crowds]
         decisions = cohorts.decide(answers, np.concatenate(mine)).astype(np.int64)
         ends = np.cumsum([len(each) for each in mine])[:-1]
@@ -77,17 +77,17 @@ class Side:
         """Sessions that the relays of a region which are up can carry."""
         if self.service is None or self.pool != "relays":
             return None
-        sites = [site.id for site in self.steering.atlas.pools["relays"]]
+        sites = [site.id for site in self.steering.topology.pools["relays"]]
         if region not in sites:
             return None
-        up = self.steering.roster(self.service, "relays").up[sites.index(region)]
-        stated = {r.id: r.capacity for r in self.steering.atlas.plan.document.relays}
+        up = self.steering.candidates_up(self.service, "relays").up[sites.index(region)]
+        stated = {r.id: r.capacity for r in self.steering.topology.plan.document.relays}
         found = [stated[each.id] for each in up]
         known = [each for each in found if each is not None]
         return sum(known) if len(known) == len(found) else None
 
 
-def _rows(answers: AnswerBook, codes: Mapping[str, int]) -> Codes:
+def _rows(answers: ServiceCompiler, codes: Mapping[str, int]) -> Codes:
     of_answer = [codes[each.region] if each.region else NOWHERE for each in answers.answers]
     named = np.array([*of_answer, NOWHERE], dtype=np.int16)
     decisions = np.array(answers.decisions, dtype=np.int64)

@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 
 from firsthop_geodata.prefixes import NO_CELL, GeoTable
-from firsthop_steering.compile.preferences import Ints
+from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
-from firsthop_steering.whatif.sim_movement import Floats, Flows, flows_of, together
-from firsthop_steering.whatif.sim_population import Crowd, everybody, listed
-from firsthop_steering.whatif.sim_side import NOWHERE, Codes, Side
+from firsthop_steering.whatif.sim_movement import Flows, flows_of, together
+from firsthop_steering.whatif.sim_population import SimPopulation, everybody, listed
+from firsthop_steering.whatif.sim_side import NOWHERE, Codes, SimSide
 from firsthop_steering.whatif.simulation import CountryMove, Move, RegionLoad, Rtt, Simulation
 
 FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
@@ -43,15 +43,15 @@ def simulate(
     that moves. `sessions` is how many there are in all, for utilisation. A name that is no service
     answers nobody.
     """
-    sides = Side.of(before, name), Side.of(after, name)
+    sides = SimSide.of(before, name), SimSide.of(after, name)
     codes = {region: code for code, region in enumerate(_regions(sides))}
-    four: tuple[Crowd, ...]
-    six: tuple[Crowd, ...]
+    four: tuple[SimPopulation, ...]
+    six: tuple[SimPopulation, ...]
     if clients is None:
-        geo = after.atlas.geo
+        geo = after.topology.geo
         four, six = (everybody(geo, f, [each.told_apart(f) for each in sides]) for f in FAMILIES)
     else:
-        four, six = ((listed(after.atlas, clients, f),) for f in FAMILIES)
+        four, six = ((listed(after.topology, clients, f),) for f in FAMILIES)
     crowds = (*four, *six)
     flows = flows_of(crowds, *(each.sends(crowds, codes) for each in sides))
     if clients is None:
@@ -72,17 +72,17 @@ def taken_as_lost(
     return status.model_copy(update={"relays": {**status.relays, **down}})
 
 
-def _regions(sides: tuple[Side, Side]) -> list[str]:
+def _regions(sides: tuple[SimSide, SimSide]) -> list[str]:
     """The regions of either's pool, by name."""
-    return sorted({s.id for side in sides for s in side.steering.atlas.pools[side.pool]})
+    return sorted({s.id for side in sides for s in side.steering.topology.pools[side.pool]})
 
 
 def _rtt(
-    side: Side, regions: Codes, columns: Ints, weights: Floats, codes: Mapping[str, int]
+    side: SimSide, regions: Codes, columns: Ints, weights: Floats, codes: Mapping[str, int]
 ) -> Rtt:
     """Over those whom a region answers."""
     place = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
-    for index, site in enumerate(side.steering.atlas.pools[side.pool]):
+    for index, site in enumerate(side.steering.topology.pools[side.pool]):
         place[codes[site.id]] = index
     there = (regions != NOWHERE) & (weights > 0)
     if not there.any():
@@ -100,7 +100,7 @@ def _distribution(rtt_us: Ints, weights: Floats) -> Rtt:
 
 
 def _told(
-    sides: tuple[Side, Side],
+    sides: tuple[SimSide, SimSide],
     flows: Flows,
     codes: dict[str, int],
     sessions: int | None,
@@ -125,7 +125,7 @@ def _told(
             _load(region, matrix[code].sum(), matrix[:, code].sum(), sides, sessions)
             for region, code in codes.items()
         ),
-        countries=_countries(flows, after.steering.atlas.geo, total),
+        countries=_countries(flows, after.steering.topology.geo, total),
     )
 
 
@@ -143,7 +143,7 @@ def _moves(matrix: Floats, names: Sequence[str | None]) -> tuple[Move, ...]:
 
 
 def _load(
-    region: str, old: float, new: float, sides: tuple[Side, Side], sessions: int | None
+    region: str, old: float, new: float, sides: tuple[SimSide, SimSide], sessions: int | None
 ) -> RegionLoad:
     was, now = (side.capacity(region) for side in sides)
     return RegionLoad(

@@ -30,9 +30,9 @@ from firsthop_allocator.allocations.allocation import (
     AllocationRequest,
     allocate,
 )
-from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.http.schema import AllocationAnswer
-from firsthop_ice.ufrag import Decoded, Rejected, decode, password_for, region_password_key
+from firsthop_ice.ufrag import Decoded, RejectedUfrag, decode, password_for, region_password_key
 from worlds import NOW
 
 VIEW = view_of(relays=changed(RELAYS, fra_1={"tcp_port": 443}))
@@ -103,7 +103,7 @@ def test_a_turned_bit_makes_it_worthless() -> None:
     for place, letter in enumerate(fragment):
         other = "B" if letter == "A" else "A"
         forged = fragment[:place] + other + fragment[place + 1 :]
-        assert isinstance(decode(forged, KEYS.routes, now=NOW), Rejected)
+        assert isinstance(decode(forged, KEYS.routes, now=NOW), RejectedUfrag)
 
 
 def test_sdp_is_the_candidates_as_attribute_lines() -> None:
@@ -131,7 +131,7 @@ def test_expiry_is_the_credentials_own(ttl: int, now: datetime) -> None:
     assert answer["ttl"] == (expires_at - created_at).total_seconds()
     ufrag = made.credential.ufrag
     assert isinstance(decode(ufrag, KEYS.routes, now=expires_at - timedelta(seconds=1)), Decoded)
-    assert decode(ufrag, KEYS.routes, now=expires_at) == Rejected("expired")
+    assert decode(ufrag, KEYS.routes, now=expires_at) == RejectedUfrag("expired")
 
 
 def test_a_client_without_a_place_has_no_coordinates() -> None:
@@ -156,7 +156,7 @@ def test_a_wrong_clock_is_a_refusal_of_ours(year: int) -> None:
     """Where no expiry can be written, nothing is minted."""
     request = AllocationRequest(address=ip_address(BERLIN), source="peer")
     made = allocate(VIEW, request, now=datetime(year, 1, 1, tzinfo=UTC), entropy=ENTROPY)
-    assert isinstance(made, Refused)
+    assert isinstance(made, AllocationRefused)
     assert (made.reason, made.field) == ("clock", None)
     assert "clock" in made.rule
 
@@ -172,7 +172,7 @@ def test_services_are_found_by_id_and_name_and_the_first_is_the_default() -> Non
     assert allocated(view).route.service == "beta"
     assert allocated(view, service="zebra").route.service == "zebra"
     assert allocated(view, service="Z.edge.EXAMPLE").route.offers[0].relay.region == "gru"
-    assert refused(view, service="nothing") == Refused(
+    assert refused(view, service="nothing") == AllocationRefused(
         "unknown_service", "service", "names no service"
     )
     signalling = refused(view, service="alpha")

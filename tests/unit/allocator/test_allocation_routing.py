@@ -27,13 +27,13 @@ from allocator_world import (
     view_of,
 )
 from firsthop_allocator.allocations.allocation import Allocation
-from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import MAX_RELAYS, find_route
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_allocator.http.schema import AllocationAnswer
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan
 from support.seeds import random_worlds
 from worlds import (
@@ -230,11 +230,11 @@ def test_without_a_transceiver_region_there_is_nothing_to_mint() -> None:
 
 def test_views_of_one_plan_share_what_no_status_changes() -> None:
     """A new status keeps the tables and forgets the routes; a new plan starts afresh."""
-    atlas = atlas_of()
-    before = AllocatorView(Steering(atlas, status_of(), NOW), KEYS)
+    topology = atlas_of()
+    before = AllocatorView(Steering(topology, status_of(), NOW), KEYS)
     assert regions(allocated(before))[0] == "fra"
     status = status_of(fra_1="down", fra_2="down")
-    after = AllocatorView(Steering(atlas, status, NOW), KEYS, previous=before)
+    after = AllocatorView(Steering(topology, status, NOW), KEYS, previous=before)
     assert after.tables is before.tables
     assert regions(allocated(after))[0] == "iad"
     other = AllocatorView(Steering(atlas_of(), status, NOW), KEYS, previous=before)
@@ -253,20 +253,20 @@ def test_the_first_relay_is_where_the_decision_points(rng: random.Random) -> Non
     that may be answered with are offered."""
     plan = _with_media(random_plan(rng))
     geo = rng.choice([random_geo(rng, 9), europe_and_america()])
-    atlas = Atlas(plan, geo)
-    rtt = RttMap(atlas, random_latency(rng, plan, geo))
+    topology = Topology(plan, geo)
+    rtt = RttMap(topology, random_latency(rng, plan, geo))
     status, prices = random_status(rng, plan), random_prices(rng, plan)
-    steering = Steering(atlas, status, NOW, vantage=VANTAGE, rtt=rtt, prices=prices)
-    warm, service = AllocatorView(steering, KEYS), atlas.services["s"]
+    steering = Steering(topology, status, NOW, vantage=VANTAGE, rtt=rtt, prices=prices)
+    warm, service = AllocatorView(steering, KEYS), topology.services["s"]
     for _ in range(40):
-        client = atlas.client(random_asker(rng, steering))
+        client = topology.client(random_asker(rng, steering))
         decision = steering.decide(service, client)
         route = find_route(warm, service, client)
         assert route == find_route(AllocatorView(steering, KEYS), service, client)
         if decision.site is None:
-            assert isinstance(route, Refused)
+            assert isinstance(route, AllocationRefused)
             continue
-        assert not isinstance(route, Refused)
+        assert not isinstance(route, AllocationRefused)
         offered = [offer.relay for offer in route.offers]
         assert offered[0].region == decision.site.id
         assert len({relay.id for relay in offered}) == len(offered) <= MAX_RELAYS

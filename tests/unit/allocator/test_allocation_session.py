@@ -12,7 +12,7 @@ import pytest
 from allocator_world import BERLIN, KEYS, MEDIA, NEW_YORK, all_down, changed, view_of
 from firsthop_allocator.allocations.allocation import ENTROPY_LENGTH as ALLOCATION_ENTROPY
 from firsthop_allocator.allocations.allocation import Allocation, AllocationRequest, allocate
-from firsthop_allocator.allocations.route import Refused
+from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_allocator.sessions.session import (
     ENTROPY_LENGTH,
@@ -52,7 +52,7 @@ def ask(
     seed: int = 0,
     resting: frozenset[str] = frozenset(),
     **fields: Any,
-) -> tuple[Opening, ...] | Refused:
+) -> tuple[Opening, ...] | AllocationRefused:
     request = AllocationRequest(address=ip_address(client), source="client_ip", **fields)
     entropy = seed.to_bytes(2, "big") + bytes(range(ENTROPY_LENGTH - 2))
     return openings(view, request, now=NOW, entropy=entropy, resting=resting)
@@ -104,7 +104,7 @@ def test_a_region_whose_transceivers_all_drain_is_not_chosen(said: dict[str, Any
     away = world(spoken(eu_1=said, eu_2=said))
     assert {each.route.transceiver_region for each in asked(away)} == {"us"}
     refused = ask(away, transceiver_region="eu")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, AllocationRefused)
     assert refused.rule == "eu takes no sessions: none of its endpoints is up"
     nowhere = world(spoken(eu_1=said, eu_2=said, us_1=said))
     assert asked(nowhere)[0].route.transceiver_region == "eu"
@@ -190,7 +190,7 @@ def test_a_pin_asks_in_that_region_alone() -> None:
     """Whoever joins a session must meet it."""
     assert ids(asked(world(), transceiver_region="us")) == ["us-1"]
     refused = ask(world(), transceiver_region="mars")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, AllocationRefused)
     assert refused.field == "transceiver_region"
 
 
@@ -213,7 +213,7 @@ def test_attempts_are_bounded() -> None:
 def test_where_nobody_can_be_asked_it_says_why(view: AllocatorView, reason: str) -> None:
     """The same words as for allocations."""
     refused = ask(view)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, AllocationRefused)
     assert refused.reason == reason
 
 

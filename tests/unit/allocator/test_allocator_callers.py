@@ -16,7 +16,7 @@ from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.errors import AllocatorError, Problem
 from firsthop_allocator.http import openapi
 from firsthop_allocator.http.callers import Subject, cors_headers, has_token, subject
-from firsthop_allocator.http.counts import BOUNDS_S, AllocatorCollector, Counts
+from firsthop_allocator.http.counts import BOUNDS_S, AllocatorCollector, AllocatorCounters
 from firsthop_allocator.settings import AllocatorSettings
 from worlds import NOW
 
@@ -128,7 +128,7 @@ def test_wrong_settings_are_refused_at_the_start(wrong: dict[str, Any]) -> None:
 
 def test_counters_add_up() -> None:
     """Cumulative buckets, a label set for each outcome, ages of both snapshots."""
-    counts, holder = Counts(), Holder()
+    counts, holder = AllocatorCounters(), Holder()
     counts.requests["/v1/allocations", 201] += 2
     counts.allocations["relay", "fra", "allocated"] += 2
     counts.observe(BOUNDS_S[0])

@@ -24,15 +24,19 @@ from firsthop_allocator.allocations.allocation import (
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_allocator.http.callers import Subject
-from firsthop_allocator.http.counts import Counts
+from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.http.schema import AllocationAnswer
 from firsthop_allocator.measuring.ticket import ENTROPY_LENGTH as TICKET_ENTROPY
 from firsthop_allocator.measuring.ticket import NEAREST, RACED, Ticket, ticket
 from firsthop_allocator.sessions.session import ENTROPY_LENGTH as SESSION_ENTROPY
 from firsthop_allocator.sessions.session import openings
-from firsthop_steering.feed.exploration_targets import MOST_SHARE, Promise, Promises
+from firsthop_steering.feed.exploration_targets import (
+    MAX_SHARE,
+    ExplorationTarget,
+    ExplorationTargets,
+)
 from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
-from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, SHARE
+from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, SHARE
 from worlds import NOW, status_of
 
 COUNT = 12
@@ -60,14 +64,14 @@ LOOKS = bytes(ENTROPY_LENGTH)
 """Random octets by which whoever may explore does so."""
 
 
-def latency(explore: Promises, **fields: Any) -> Latency:
+def latency(explore: ExplorationTargets, **fields: Any) -> Latency:
     return Latency(number=1, lineage="test", created_at=NOW, explore=explore, **fields)
 
 
-def promised(share: float = SHARE, rate: float = MOST_OF_GROUP, **gains: float) -> Latency:
+def promised(share: float = SHARE, rate: float = MAX_OF_GROUP, **gains: float) -> Latency:
     """Clients in Berlin may gain so much by regions."""
-    promise = Promise(rate=rate, gain_ms=gains or FAR)
-    return latency(Promises(share=share, places={HERE: promise}))
+    promise = ExplorationTarget(rate=rate, gain_ms=gains or FAR)
+    return latency(ExplorationTargets(share=share, places={HERE: promise}))
 
 
 def world(status: Status | None = None, **fields: Any) -> AllocatorView:
@@ -119,7 +123,7 @@ def test_the_extra_relays_come_last_and_are_named() -> None:
 
 def test_of_all_allocations_at_most_the_share_explores() -> None:
     """Whatever the rates come to; and close to it, where there is enough to be explored."""
-    view, counts, chance = world(), Counts(), random.Random(1)
+    view, counts, chance = world(), AllocatorCounters(), random.Random(1)
     for made_so_far in range(ALLOCATIONS):
         client = random.Random(made_so_far).choice([BERLIN, BERLIN, BERLIN, NEW_YORK])
         made = offered(
@@ -144,10 +148,10 @@ def test_a_group_explores_at_its_rate() -> None:
     assert looked / count == pytest.approx(0.05, abs=0.008)
 
 
-@pytest.mark.parametrize("share", [0.0, SHARE, MOST_SHARE])
+@pytest.mark.parametrize("share", [0.0, SHARE, MAX_SHARE])
 def test_nobody_is_allowed_before_the_share_is_earned(share: float) -> None:
     """A process that has just begun explores nothing; a share of 0 earns nothing ever."""
-    counts, route = Counts(), offered(world(), may_explore=False).route
+    counts, route = AllocatorCounters(), offered(world(), may_explore=False).route
     whom, waited = Subject(ip_address(BERLIN), "client_ip"), 0
     while not counts.allowance.is_left and waited < 1000:
         counts.granted(route, "allocated", whom, share)
@@ -266,10 +270,10 @@ def is_fit(state: dict[str, Any]) -> bool:
 
 def test_a_measured_prefix_has_its_own_promise_and_no_other() -> None:
     """Where it has none, that of its place is not meant for it: more is known of it."""
-    place = Promise(rate=MOST_OF_GROUP, gain_ms={"r8": 9.0})
-    own = Promise(rate=MOST_OF_GROUP, gain_ms={"r10": 9.0})
+    place = ExplorationTarget(rate=MAX_OF_GROUP, gain_ms={"r8": 9.0})
+    own = ExplorationTarget(rate=MAX_OF_GROUP, gain_ms={"r10": 9.0})
     rows = {"10.1.1.0/24": (300,), "10.1.2.0/24": (300,)}
-    explore = Promises(share=SHARE, places={HERE: place}, prefixes={"10.1.1.0/24": own})
+    explore = ExplorationTargets(share=SHARE, places={HERE: place}, prefixes={"10.1.1.0/24": own})
     known = latency(explore, regions=("r0",), base_ms=(4.0,), prefixes=rows)
     view = world(latency=known)
     assert offered(view, "10.1.1.9").route.explored == ("r10",)
@@ -295,7 +299,7 @@ def made_ticket(view: AllocatorView, seed: int = 0) -> Ticket:
     service = view.tables.default_service
     assert service is not None
     chance = random.Random(seed).randbytes(2)
-    where = view.steering.atlas.client(ip_address(BERLIN))
+    where = view.steering.topology.client(ip_address(BERLIN))
     entropy = chance + bytes(TICKET_ENTROPY - 2)
     found = ticket(view, service, where, now=NOW, entropy=entropy)
     assert isinstance(found, Ticket), found

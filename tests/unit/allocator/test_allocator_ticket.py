@@ -8,7 +8,7 @@ from typing import Any
 
 from allocator_world import BERLIN, KEYS, NEW_YORK, all_down, view_of
 from firsthop_allocator.allocations.view import AllocatorView
-from firsthop_allocator.measuring.samples import MOST_WAITING, SampleQueue, prefix_number
+from firsthop_allocator.measuring.samples import MAX_WAITING, SampleQueue, prefix_number
 from firsthop_allocator.measuring.ticket import (
     ENTROPY_LENGTH,
     LIFETIME,
@@ -21,7 +21,7 @@ from firsthop_allocator.measuring.ticket import (
 from firsthop_ice.stun import binding_request, parse
 from firsthop_ice.ufrag import decode, mint, probe_password
 from firsthop_relay.flows.responder import answer_probe
-from firsthop_steering.feed.token_bucket import Pace
+from firsthop_steering.feed.token_bucket import TokenBuckets
 from worlds import NOW, status_of
 
 MANY: list[dict[str, Any]] = [
@@ -36,7 +36,7 @@ RELAYS: list[dict[str, Any]] = [
 def made(view: AllocatorView, client: str = BERLIN, seed: int = 0) -> Ticket:
     service = view.tables.default_service
     assert service is not None
-    where = view.steering.atlas.client(ip_address(client))
+    where = view.steering.topology.client(ip_address(client))
     entropy = seed.to_bytes(2, "big") + bytes(range(ENTROPY_LENGTH - 2))
     found = ticket(view, service, where, now=NOW, entropy=entropy)
     assert isinstance(found, Ticket), found
@@ -68,7 +68,7 @@ def test_a_relay_that_is_down_is_not_measured() -> None:
     view = view_of(all_down(), service={"when_all_down": "closed"})
     service = view.tables.default_service
     assert service is not None
-    where = view.steering.atlas.client(ip_address(BERLIN))
+    where = view.steering.topology.client(ip_address(BERLIN))
     refused = ticket(view, service, where, now=NOW, entropy=bytes(ENTROPY_LENGTH))
     assert not isinstance(refused, Ticket)
     assert refused.reason == "no_relay"
@@ -122,7 +122,7 @@ def test_only_a_ticket_in_force_proves_anything() -> None:
 
 def test_pace() -> None:
     """So many at once, then one by one; a clock that steps back gives nothing away."""
-    pace = Pace(at_once=2, every_s=8.0, most_keys=2)
+    pace = TokenBuckets(at_once=2, every_s=8.0, most_keys=2)
     assert [pace.wait_s("a", 100.0) for _ in range(3)] == [0, 0, 8]
     assert pace.wait_s("a", 50.0) == 8
     assert pace.wait_s("a", 56.0) == 2
@@ -135,7 +135,7 @@ def test_pace() -> None:
 def test_the_queue_keeps_the_newest_and_prefixes_only() -> None:
     """Whoever asks again for what was not passed on gets the same."""
     queue = SampleQueue()
-    for n in range(MOST_WAITING + 3):
+    for n in range(MAX_WAITING + 3):
         client = ip_address("198.51.100.7" if n % 2 else "2001:db8:1:2::3")
         queue.put(prefix_number(client), [("fra-1", n + 1.0)], 0.0)
     first = queue.first(2)
@@ -145,4 +145,4 @@ def test_the_queue_keeps_the_newest_and_prefixes_only() -> None:
     ]  # fmt: skip
     queue.passed(2)
     assert queue.first(1)[0][2] == 6.0
-    assert dict(queue.results) == {"taken": MOST_WAITING + 3, "limited": 0, "overflowed": 3}
+    assert dict(queue.results) == {"taken": MAX_WAITING + 3, "limited": 0, "overflowed": 3}

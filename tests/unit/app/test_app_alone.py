@@ -11,11 +11,11 @@ from firsthop.edge.isolation.isolated_planner import (
     LISTEN_S,
     RETURNED_S,
     SILENT_S,
-    LonePlanner,
-    Seen,
-    Solitude,
+    IsolatedPlanner,
+    IsolationDetector,
+    PlanningInputs,
 )
-from firsthop.edge.isolation.relay_loads import Heard, LoadWatch
+from firsthop.edge.isolation.relay_loads import LoadWatch, ReportedLoad
 from firsthop.edge.reporting.demand import DemandBoard, Totals
 from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.planner import PLAN_S
@@ -49,14 +49,16 @@ class Rig:
         self.changes = 0
         self.board = DemandBoard()
         self._answers = {"fra": 0, "nyc": 0}
-        self.lone = LonePlanner(
+        self.lone = IsolatedPlanner(
             self.board, self._totals, self._watch(), clock=lambda: self.now, on_change=self._changed
         )
 
     def _watch(self) -> LoadWatch:
-        def loads() -> dict[str, Heard]:
+        def loads() -> dict[str, ReportedLoad]:
             known = self.heard if self.asking else {}
-            return {relay: Heard(each, draining=False, at=0.0) for relay, each in known.items()}
+            return {
+                relay: ReportedLoad(each, draining=False, at=0.0) for relay, each in known.items()
+            }
 
         def ask(*, now: bool) -> None:
             self.asking = now
@@ -86,7 +88,7 @@ class Rig:
                     self.board.note("dns", [("relay", region, prefix, 1)])
             self.now += 1
             await self.lone.turn(
-                Seen(
+                PlanningInputs(
                     self.plan, status_of(fra_1="up", nyc_1="up"), GEO, None, None,
                     self.received, fed=self.fed,
                 )
@@ -95,7 +97,7 @@ class Rig:
 
 def test_alone_is_who_was_not_fed_for_a_minute_until_he_is_for_a_while() -> None:
     """A gap, or a feed that comes and goes, is neither."""
-    solitude, now = Solitude(0.0), 0.0
+    solitude, now = IsolationDetector(0.0), 0.0
 
     def look(*, fed: bool, seconds: float) -> list[bool]:
         nonlocal now

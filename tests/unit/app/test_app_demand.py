@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firsthop.edge.reporting.demand import DemandBoard
-from firsthop_steering.feed.demand import MOST_CLIENTS, DemandReport
+from firsthop_steering.feed.demand import MAX_CLIENTS, DemandReport
 
 
 def _totals(dns: int = 0, allocated: int = 0, sessions: int = 0, refused: int = 0) -> Any:
@@ -56,11 +56,11 @@ def test_a_report_is_bounded() -> None:
     board = DemandBoard()
     board.note(
         "dns",
-        [("relay", "fra", f"2001:db8:{n:x}::/48", 1) for n in range(MOST_CLIENTS + 500)],
+        [("relay", "fra", f"2001:db8:{n:x}::/48", 1) for n in range(MAX_CLIENTS + 500)],
     )
     due = board.due(_totals(dns=80_000))
     assert [each.answers for each in due] == [80_000]
-    assert sum(len(each.clients) for each in due) == MOST_CLIENTS
+    assert sum(len(each.clients) for each in due) == MAX_CLIENTS
     DemandReport.model_validate(
         {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:10Z", "answers": due}
     )

@@ -21,10 +21,10 @@ from firsthop.edge.compiling.tables import TableStore
 from firsthop.edge.following.file_source import load_keys, load_plan
 from firsthop.edge.isolation.isolated_planner import SILENT_S
 from firsthop.edge.reporting.observability import CounterBoard
-from firsthop.edge.settings import DnsOptions, EdgeSettings, Feed
+from firsthop.edge.settings import DnsOptions, EdgeSettings, FeedSettings
 from firsthop.edge.supervisor import Edge
 from firsthop.edge.workers.sockets import ListeningSockets
-from firsthop.edge.workers.worker_pool import Crew
+from firsthop.edge.workers.worker_pool import EdgeWorkerPool
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.feed.guidance import NO_GUIDANCE
@@ -276,7 +276,7 @@ def test_a_bad_option_is_refused(tmp_path: Path, option: str, value: str, rule: 
 def feed_settings(folder: Path) -> EdgeSettings:
     """Of an edge that follows a control plane and listens nowhere."""
     return EdgeSettings(
-        source=Feed(urls=["http://127.0.0.1:1"], token="t", trusted=KEY.public_key()),
+        source=FeedSettings(urls=["http://127.0.0.1:1"], token="t", trusted=KEY.public_key()),
         state_dir=folder,
         dns=[],
         dns_workers=0,
@@ -345,7 +345,7 @@ async def test_who_is_up_does_not_wait_for_a_plan_that_cannot_be_had(
 
 def test_options_are_told_when_they_change(tmp_path: Path) -> None:
     """Once each: keys that change bring other secrets."""
-    crew = Crew(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
+    crew = EdgeWorkerPool(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
     told: list[dict[str, Any]] = []
     crew._dns = [SimpleNamespace(tell=told.append)]  # type: ignore[list-item]
     for keys in (None, None, keys_of(1, signing=1), keys_of(1, signing=1)):

@@ -15,13 +15,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop.edge.compiling.tables import TableStore
-from firsthop.edge.following.snapshot_store import Shelf
+from firsthop.edge.following.snapshot_store import SnapshotStore
 from firsthop.edge.reporting.observability import in_force
-from firsthop.edge.settings import EdgeSettings, Feed
+from firsthop.edge.settings import EdgeSettings, FeedSettings
 from firsthop.edge.supervisor import Edge
 from firsthop.edge.workers.allocator_worker import _Views
 from firsthop.edge.workers.sockets import ListeningSockets
-from firsthop.edge.workers.worker_pool import Crew
+from firsthop.edge.workers.worker_pool import EdgeWorkerPool
 from firsthop_allocator.allocations.view import Holder
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
@@ -62,12 +62,12 @@ def region(path: Path) -> str:
 
 def test_the_shelf_keeps_guidance(tmp_path: Path) -> None:
     """A new shelf over the same folder steers by the same prices and round trips."""
-    shelf = Shelf(tmp_path, KEY.public_key())
+    shelf = SnapshotStore(tmp_path, KEY.public_key())
     prices, latency = prices_of(fra=7.5), latency_of()
     for snapshot in (plan_of(DOCUMENT), prices, latency):
         assert shelf.accept(seal(snapshot, KEY))
     assert shelf.accept(seal(latency_of(number=8), KEY)) is None
-    again = Shelf(tmp_path, KEY.public_key())
+    again = SnapshotStore(tmp_path, KEY.public_key())
     again.load()
     assert again.guidance == Guidance(prices, latency)
     assert again.numbers() == {"plan": "1", "prices": "5", "latency": "9", "lineage": "test"}
@@ -130,7 +130,7 @@ def test_tables_are_named_by_guidance_too(tmp_path: Path) -> None:
 def feed_settings(folder: Path) -> EdgeSettings:
     """Of an edge that follows a control plane and listens nowhere."""
     return EdgeSettings(
-        source=Feed(urls=["http://127.0.0.1:1"], token="t", trusted=KEY.public_key()),
+        source=FeedSettings(urls=["http://127.0.0.1:1"], token="t", trusted=KEY.public_key()),
         state_dir=folder,
         dns=[],
         dns_workers=0,
@@ -264,7 +264,7 @@ async def test_an_edge_starts_without_guidance_that_cannot_be_had(rebuilding: Re
 
 def test_the_allocator_is_sent_guidance_once(tmp_path: Path) -> None:
     """Not again with every status: round trips may be of megabytes."""
-    crew = Crew(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
+    crew = EdgeWorkerPool(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
     told: list[dict[str, Any]] = []
     crew._allocator = [SimpleNamespace(tell=told.append)]  # type: ignore[list-item]
     geo, plan = europe_and_america(), plan_of(DOCUMENT)
@@ -293,8 +293,8 @@ async def test_the_allocator_steers_by_guidance() -> None:
     def chosen() -> str:
         assert holder.view is not None
         steering = holder.view.steering
-        geo_client = steering.atlas.client(ip_address(BERLIN))
-        site = steering.decide(steering.atlas.services["s"], geo_client).site
+        geo_client = steering.topology.client(ip_address(BERLIN))
+        site = steering.decide(steering.topology.services["s"], geo_client).site
         return site.id if site else ""
 
     await views.hear(news)

@@ -18,14 +18,14 @@ from firsthop.edge.isolation.relay_loads import (
     KNOWN_S,
     SHORTEST_PAUSE_S,
     Askable,
-    Heard,
     LoadBoard,
     LoadWatch,
+    ReportedLoad,
     askable,
 )
-from firsthop_ice.stun import Kind, binding_error, binding_success, build
+from firsthop_ice.stun import StunMessageType, binding_error, binding_success, build
 from firsthop_ice.ufrag import CredentialKeys, mint_probe
-from firsthop_steering.decision.candidates_up import roster
+from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.topology import pool_sites
 from firsthop_steering.feed.snapshot import KeySet, RelayStatus, Status
 from media import until
@@ -77,7 +77,7 @@ def test_relays_that_are_up_are_asked_at_every_address_that_is() -> None:
         created_at=NOW,
         relays={name: RelayStatus.model_validate(each) for name, each in words.items()},
     )
-    here = roster(pool_sites(plan, "relays"), status, vantage=None, now=NOW)
+    here = candidates_up(pool_sites(plan, "relays"), status, vantage=None, now=NOW)
     assert askable(plan, here) == [
         ("half", ip_address("2001:db8::1"), 3478),
         ("six", ip_address("2001:db8::2"), 3478),
@@ -90,12 +90,12 @@ def test_the_newest_answer_of_each_is_known_for_so_long() -> None:
     board = LoadBoard()
     board.receive(said(board.question(FRA, CREDENTIAL, FIRST), sessions=7), AT_FRA, 10.0)
     board.receive(said(board.question(IAD, CREDENTIAL, SECOND), sessions=8), AT_IAD, 11.0)
-    fra, iad = Heard(7, draining=False, at=10.0), Heard(8, draining=False, at=11.0)
+    fra, iad = ReportedLoad(7, draining=False, at=10.0), ReportedLoad(8, draining=False, at=11.0)
     assert board.loads(11.0) == {"fra-1": fra, "iad-1": iad}
     assert board.loads(10.0 + KNOWN_S) == {"fra-1": fra, "iad-1": iad}
     assert board.loads(10.5 + KNOWN_S) == {"iad-1": iad}
     board.receive(said(board.question(FRA, CREDENTIAL, FIRST), sessions=9), AT_FRA, 30.0)
-    assert board.loads(30.0) == {"fra-1": Heard(9, draining=False, at=30.0)}
+    assert board.loads(30.0) == {"fra-1": ReportedLoad(9, draining=False, at=30.0)}
 
 
 def test_an_answer_counts_once_and_from_where_it_was_asked() -> None:
@@ -110,7 +110,7 @@ def test_an_answer_counts_once_and_from_where_it_was_asked() -> None:
     assert board.loads(0.0) == {}
     board.receive(answer, AT_FRA, 0.0)
     board.receive(answer, AT_FRA, 9.0)
-    assert board.loads(0.0) == {"fra-1": Heard(2, draining=False, at=0.0)}
+    assert board.loads(0.0) == {"fra-1": ReportedLoad(2, draining=False, at=0.0)}
     assert (board.outcomes["heard"], board.outcomes["stray"]) == (1, 5)
 
 
@@ -118,8 +118,11 @@ def test_an_answer_counts_once_and_from_where_it_was_asked() -> None:
     ("packet", "reason"),
     [
         (b"\1\1\0\0\x21\x12\xa4\x43" + FIRST, "not_stun"),
-        (build(Kind.SUCCESS, FIRST, [(0xC0F1, bytes(8))]), "integrity"),
-        (build(Kind.SUCCESS, FIRST, [(0xC0F1, bytes(8))], password="guess"), "integrity"),
+        (build(StunMessageType.SUCCESS, FIRST, [(0xC0F1, bytes(8))]), "integrity"),
+        (
+            build(StunMessageType.SUCCESS, FIRST, [(0xC0F1, bytes(8))], password="guess"),
+            "integrity",
+        ),
         (binding_error(FIRST, 400, "Bad Request", CREDENTIAL.password), "refused"),
         (binding_success(FIRST, ("192.0.2.9", 1), CREDENTIAL.password), "no_load"),
     ],
@@ -134,7 +137,7 @@ def test_what_is_no_answer_is_counted_and_the_answer_still_taken(
     assert board.loads(0.0) == {}
     assert board.outcomes[reason] == 1
     board.receive(said(question, sessions=3), AT_FRA, 1.0)
-    assert board.loads(1.0) == {"fra-1": Heard(3, draining=False, at=1.0)}
+    assert board.loads(1.0) == {"fra-1": ReportedLoad(3, draining=False, at=1.0)}
 
 
 @given(st.binary(max_size=100), st.booleans())
@@ -250,7 +253,7 @@ async def test_a_clock_or_keys_that_cannot_be_right_are_said_once() -> None:
     with capture_logs() as logs:
         _, watch = await watched(many(3), lambda: KEYSET, end=60.0, wall=lambda: wrong)
     assert watch.board.outcomes["not_sent"] == 0
-    assert [each["event"] for each in logs] == ["relays are not asked"]
+    assert [each["event"] for each in logs] == ["relay_loads.unavailable"]
     unsigned = KEYSET.model_copy(update={"signing": 6})
     with capture_logs() as logs:
         await watched(many(3), lambda: unsigned, end=60.0)
@@ -283,4 +286,4 @@ def test_a_session_of_a_relay_is_in_its_answer() -> None:
     answer = relay.receive(board.question(FRA, CREDENTIAL, FIRST), ("203.0.113.1", 1))
     assert isinstance(answer, bytes)
     board.receive(answer, AT_FRA, 0.0)
-    assert board.loads(0.0) == {"fra-1": Heard(1, draining=False, at=0.0)}
+    assert board.loads(0.0) == {"fra-1": ReportedLoad(1, draining=False, at=0.0)}

@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 
 from firsthop.edge.reporting.posting import Posted, Poster
-from firsthop.edge.reporting.samples import SampleReporter
-from firsthop_steering.feed.measurements import MOST_SAMPLES, SampleBatch
-from firsthop_steering.feed.sample_queue import Row, SampleBoard
+from firsthop.edge.reporting.samples import EdgeSampleReporter
+from firsthop_steering.feed.measurements import MAX_SAMPLES, SampleBatch
+from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 AWAY, WRONG, TAKEN = Posted("no answer"), Posted("answers 422", refused=True), Posted("")
@@ -30,16 +30,17 @@ class ControlPlane:
         return self.says
 
 
-def rows(many: int, at: datetime = NOW) -> list[Row]:
+def rows(many: int, at: datetime = NOW) -> list[SampleRow]:
     return [
-        Row("192.0.2.0/24", "fra-1", 1.0 + n, at.timestamp()) for n, _ in zip(count(), range(many))
+        SampleRow("192.0.2.0/24", "fra-1", 1.0 + n, at.timestamp())
+        for n, _ in zip(count(), range(many))
     ]
 
 
 @pytest.fixture
-def told() -> tuple[ControlPlane, SampleBoard, SampleReporter]:
-    control_plane, board = ControlPlane(), SampleBoard()
-    reporter = SampleReporter(cast(Poster, control_plane), board, now=lambda: NOW)
+def told() -> tuple[ControlPlane, SampleUploadQueue, EdgeSampleReporter]:
+    control_plane, board = ControlPlane(), SampleUploadQueue()
+    reporter = EdgeSampleReporter(cast(Poster, control_plane), board, now=lambda: NOW)
     return control_plane, board, reporter
 
 
@@ -47,16 +48,16 @@ async def test_all_is_told_once_in_batches_that_are_taken_whole(told: tuple) -> 
     control_plane, board, reporter = told
     await reporter.tell()
     assert control_plane.sent == []
-    board.note(rows(2 * MOST_SAMPLES + 5))
+    board.note(rows(2 * MAX_SAMPLES + 5))
     await reporter.tell()
     await reporter.tell()
-    assert [len(each.samples) for each in control_plane.sent] == [MOST_SAMPLES, MOST_SAMPLES, 5]
+    assert [len(each.samples) for each in control_plane.sent] == [MAX_SAMPLES, MAX_SAMPLES, 5]
     assert len({each.batch for each in control_plane.sent}) == 3
     first = control_plane.sent[0].samples[0]
     assert (str(first.client), first.relay, first.rtt_ms, first.at) == (
         "192.0.2.0", "fra-1", 1.0, NOW,
     )  # fmt: skip
-    assert (board.results["told"], board.waiting) == (2 * MOST_SAMPLES + 5, 0)
+    assert (board.results["told"], board.waiting) == (2 * MAX_SAMPLES + 5, 0)
 
 
 async def test_a_batch_that_may_have_arrived_is_told_under_its_name(told: tuple) -> None:
@@ -78,7 +79,7 @@ async def test_a_batch_that_may_have_arrived_is_told_under_its_name(told: tuple)
 async def test_what_is_wrong_is_not_told_for_ever(told: tuple) -> None:
     """One batch of a relay that is gone does not stop the next."""
     control_plane, board, reporter = told
-    board.note(rows(MOST_SAMPLES + 1))
+    board.note(rows(MAX_SAMPLES + 1))
     control_plane.says = WRONG
     await reporter.tell()
-    assert (board.results["refused"], board.waiting) == (MOST_SAMPLES + 1, 0)
+    assert (board.results["refused"], board.waiting) == (MAX_SAMPLES + 1, 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop.edge.following.snapshot_store import DELTAS_KEPT, FeedGapError, Shelf
+from firsthop.edge.following.snapshot_store import DELTAS_KEPT, FeedGapError, SnapshotStore
 from firsthop_steering.feed.deltas import delta_between
 from firsthop_steering.feed.snapshot import Status, seal
 from worlds import plan_of, status_of
@@ -24,12 +24,12 @@ DOCUMENT = {
 
 def test_the_shelf_keeps_what_it_accepted(tmp_path: Path) -> None:
     """A new shelf over the same folder holds the same snapshots; older ones change nothing."""
-    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     plan = plan_of(DOCUMENT, number=5)
     assert shelf.accept(seal(plan, KEY)) == plan
     assert shelf.accept(seal(plan_of(DOCUMENT, number=4), KEY)) is None
     assert shelf.accept(seal(status_of(2), KEY))
-    again = Shelf(tmp_path / "snapshots", KEY.public_key())
+    again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.plan, again.status, again.keys) == (plan, status_of(2), None)
     assert again.numbers() == {"plan": "5", "status": "2", "lineage": "test"}
@@ -39,13 +39,13 @@ def test_the_shelf_keeps_what_it_accepted(tmp_path: Path) -> None:
 def test_the_shelf_refuses_what_is_not_genuine(tmp_path: Path) -> None:
     """Tampered, misplaced and foreign files are counted and told; the rest is used."""
     folder = tmp_path / "snapshots"
-    shelf = Shelf(folder, KEY.public_key())
+    shelf = SnapshotStore(folder, KEY.public_key())
     shelf.accept(seal(plan_of(DOCUMENT), KEY))
     shelf.accept(seal(status_of(2), KEY))
     path = folder / "plan.snapshot"
     path.write_bytes(path.read_bytes().replace(b"192.0.2.1", b"192.0.2.2"))
     (folder / "keys.snapshot").write_bytes((folder / "status.snapshot").read_bytes())
-    again = Shelf(folder, KEY.public_key())
+    again = SnapshotStore(folder, KEY.public_key())
     again.load()
     assert again.plan is None
     assert again.status == status_of(2)
@@ -58,13 +58,13 @@ def test_the_shelf_refuses_what_is_not_genuine(tmp_path: Path) -> None:
 
 def test_what_requires_the_unknown_leaves_the_old_in_force(tmp_path: Path) -> None:
     """A newer control plane's plan that this edge cannot read rightly is refused by name."""
-    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     plan = plan_of(DOCUMENT, number=5)
     shelf.accept(seal(plan, KEY))
     assert shelf.accept(seal(plan_of(DOCUMENT, number=6), KEY, ("tides",))) is None
     assert shelf.plan == plan
     assert "requires tides" in shelf.last_rejection
-    again = Shelf(tmp_path / "snapshots", KEY.public_key())
+    again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.plan, again.rejected) == (plan, {})
 
@@ -76,14 +76,14 @@ def delta(old: Status, new: Status) -> bytes:
 
 def test_the_shelf_starts_from_deltas_as_well(tmp_path: Path) -> None:
     """The last whole status and the lines since, each verified again; a new whole one ends them."""
-    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     statuses = [status_of(1, a="up", b="up"), status_of(2, a="down", b="up"), status_of(5, a="up")]
     shelf.accept(seal(statuses[0], KEY))
     for old, new in pairwise(statuses):
         assert shelf.accept(delta(old, new))
         assert shelf.accept(delta(old, new)) is None, "told twice"
         assert shelf.status == new
-    again = Shelf(tmp_path / "snapshots", KEY.public_key())
+    again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.status, again.rejected) == (statuses[-1], {})
     assert again.numbers() == {"status": "5"}
@@ -93,7 +93,7 @@ def test_the_shelf_starts_from_deltas_as_well(tmp_path: Path) -> None:
 
 def test_a_gap_in_the_deltas_asks_for_a_whole_status(tmp_path: Path) -> None:
     """What does not follow changes nothing; the feed is asked as if nothing were held."""
-    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     shelf.accept(seal(status_of(1, a="up"), KEY))
     with pytest.raises(FeedGapError, match="delta 3 follows status 2, not 1"):
         shelf.accept(delta(status_of(2, a="up"), status_of(3, a="down")))
@@ -119,14 +119,14 @@ def test_deltas_on_disk_are_refused_from_the_first_bad_one_on(
 ) -> None:
     """Said so; the edge starts with what comes before, and asks for a whole status."""
     folder = tmp_path / "snapshots"
-    shelf = Shelf(folder, KEY.public_key())
+    shelf = SnapshotStore(folder, KEY.public_key())
     statuses = [status_of(number, a=("up", "down")[number % 2]) for number in range(1, 5)]
     shelf.accept(seal(statuses[0], KEY))
     for old, new in pairwise(statuses):
         shelf.accept(delta(old, new))
     path = folder / "status.deltas"
     path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
-    again = Shelf(folder, KEY.public_key())
+    again = SnapshotStore(folder, KEY.public_key())
     again.load()
     assert again.status is not None
     assert again.status == statuses[kept - 1]
@@ -137,7 +137,7 @@ def test_deltas_on_disk_are_refused_from_the_first_bad_one_on(
 
 def test_a_whole_status_is_asked_for_when_the_deltas_are_too_many(tmp_path: Path) -> None:
     """What lies on disk is bounded; the one that comes may be the one that is held."""
-    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     shelf.accept(seal(status_of(0), KEY))
     for number in range(DELTAS_KEPT):
         shelf.accept(delta(status_of(number), status_of(number + 1)))
@@ -148,14 +148,14 @@ def test_a_whole_status_is_asked_for_when_the_deltas_are_too_many(tmp_path: Path
     assert shelf.status == newest
     assert (tmp_path / "snapshots/status.deltas").stat().st_size == size
     assert shelf.accept(seal(newest, KEY)) is None
-    again = Shelf(tmp_path / "snapshots", KEY.public_key())
+    again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.status, again.rejected) == (newest, {})
 
 
 def test_deltas_that_cannot_be_kept_are_used_and_kept_later(tmp_path: Path) -> None:
     """A full disk: what lies there stays sound, if old, until there is room again."""
-    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     statuses = [status_of(number, a="up") for number in range(4)]
     shelf.accept(seal(statuses[0], KEY))
     path = tmp_path / "snapshots/status.deltas"
@@ -165,7 +165,7 @@ def test_deltas_that_cannot_be_kept_are_used_and_kept_later(tmp_path: Path) -> N
     path.rmdir()
     assert shelf.accept(delta(statuses[1], statuses[2]))
     assert shelf.status == statuses[2]
-    again = Shelf(tmp_path / "snapshots", KEY.public_key())
+    again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.status, again.rejected) == (statuses[0], {})
     shelf.keep()
@@ -177,7 +177,7 @@ def test_deltas_that_cannot_be_kept_are_used_and_kept_later(tmp_path: Path) -> N
 
 def test_a_shelf_on_a_full_disk_still_serves(tmp_path: Path) -> None:
     """When the copy cannot be written the snapshot is used all the same."""
-    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     (tmp_path / "snapshots" / "plan.snapshot").mkdir()
     plan = plan_of(DOCUMENT)
     assert shelf.accept(seal(plan, KEY)) == plan
@@ -186,7 +186,7 @@ def test_a_shelf_on_a_full_disk_still_serves(tmp_path: Path) -> None:
 
 def test_a_snapshot_that_the_disk_did_not_take_is_kept_later(tmp_path: Path) -> None:
     """The newest one, when there is room again; until then the shelf says what is wrong."""
-    shelf = Shelf(tmp_path / "snapshots", KEY.public_key())
+    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     in_the_way = tmp_path / "snapshots" / "plan.snapshot"
     in_the_way.mkdir()
     for number in (1, 2):
@@ -195,6 +195,6 @@ def test_a_snapshot_that_the_disk_did_not_take_is_kept_later(tmp_path: Path) -> 
     in_the_way.rmdir()
     shelf.keep()
     assert shelf.disk_error == ""
-    again = Shelf(tmp_path / "snapshots", KEY.public_key())
+    again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert again.plan == plan_of(DOCUMENT, number=2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from firsthop_controlplane.health.transceiver_health import Attendance
+from firsthop_controlplane.health.transceiver_health import TransceiverHealth
 from firsthop_steering.feed.reports import TransceiverReport
 from firsthop_steering.health.depool import Shares
 from firsthop_steering.plan.model import Transceiver
@@ -30,7 +30,7 @@ class World:
 
     def __init__(self, *names: str, started: float = 0, **changes: Any) -> None:
         self.all = [transceiver(each, **changes) for each in names]
-        self.attendance = Attendance(at(started), 30.0, Shares())
+        self.attendance = TransceiverHealth(at(started), 30.0, Shares())
         self.sequence = 0
 
     def hear(self, second: float, *names: str, **said: Any) -> None:

@@ -7,9 +7,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from firsthop_controlplane.health.health_state import Observations
-from firsthop_controlplane.health.verdict import Standing
-from firsthop_controlplane.health.verdicts import Judgement
+from firsthop_controlplane.health.health_state import HealthState
+from firsthop_controlplane.health.verdict import Verdict
+from firsthop_controlplane.health.verdicts import Verdicts
 from firsthop_steering.feed.reports import ProbeReport, RelayReport, VantageView
 from firsthop_steering.health.depool import Shares
 from firsthop_steering.health.verdicts import Liveness
@@ -26,13 +26,13 @@ class World:
 
     def __init__(self, step_s: float, whose: tuple[str, ...]) -> None:
         self._step_s, self._whose = step_s, whose
-        self._observations = Observations(
-            judgement=Judgement(10, Shares()),
+        self._observations = HealthState(
+            judgement=Verdicts(10, Shares()),
             started_at=T0,
             report_stale_after_s=30,
             settle_s=3,
         )
-        self._observations.inherit({"r": Standing("up", T0, "as before")}, {})
+        self._observations.inherit({"r": Verdict("up", T0, "as before")}, {})
         self.turned: list[tuple[int, str]] = []
 
     def clock(self, name: str, second: float) -> datetime:

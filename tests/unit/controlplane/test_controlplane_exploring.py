@@ -18,7 +18,7 @@ from firsthop_allocator.allocations.allocation import (
 )
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_allocator.http.callers import Subject
-from firsthop_allocator.http.counts import Counts
+from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_controlplane.learning import exploring
 from firsthop_controlplane.learning.exploring import (
     REST_ROUNDS,
@@ -32,12 +32,12 @@ from firsthop_controlplane.learning.publication import Publication
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
-from firsthop_steering.feed.exploration_targets import Promise, Promises
+from firsthop_steering.decision.topology import Topology
+from firsthop_steering.feed.exploration_targets import ExplorationTarget, ExplorationTargets
 from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
-from firsthop_steering.planner.demand import Clients, Demand
-from firsthop_steering.planner.groups import CELL, NOBODY, Charted, Wanted, wanted_of
-from firsthop_steering.rtt.exploration import CANDIDATES, MOST_OF_GROUP, SHARE
+from firsthop_steering.planner.demand import Demand, DemandClients
+from firsthop_steering.planner.groups import CELL, NOBODY, ClientGroups, Wanted, wanted_of
+from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, SHARE
 from firsthop_steering.rtt.samples import Samples, parse_prefix
 from worlds import NOW, europe_and_america, plan_of, status_of
 
@@ -90,7 +90,7 @@ def observe(memory: Memory, name: str, rows: list[Row]) -> None:
 
 def found(
     wanted: Wanted = NOBODY, rows: list[Row] | None = None, times: int = 1, **given: Any
-) -> Promises:
+) -> ExplorationTargets:
     """What is promised after so many samples of each row."""
     memory, publication = Memory(), Publication()
     for number in range(times if rows else 0):
@@ -104,10 +104,10 @@ def found(
 def cells(*counts: float) -> Wanted:
     """So many clients in Berlin, in New York, …"""
     groups = np.array([CELL + n for n in range(len(counts))], dtype=np.uint64)
-    return wanted_of(Clients(("relay",) * len(counts), groups, np.array(counts)))
+    return wanted_of(DemandClients(("relay",) * len(counts), groups, np.array(counts)))
 
 
-def spent(promised: Promises, wanted: dict[str, float]) -> float:
+def spent(promised: ExplorationTargets, wanted: dict[str, float]) -> float:
     """The share of these clients that explores."""
     every = {**promised.prefixes, **promised.places}
     return sum(each.rate * wanted[name] for name, each in every.items()) / sum(wanted.values())
@@ -127,7 +127,7 @@ def test_where_nothing_is_known_places_look_round_the_nearest() -> None:
 
 def test_nobody_looks_where_there_is_nobody_or_nothing() -> None:
     """No demand, no samples; a share of 0; no region open; people whom nobody can place."""
-    nothing = Promises()
+    nothing = ExplorationTargets()
     assert found() == nothing
     assert found(cells(1.0), share=0.0) == nothing
     assert found(cells(1.0), is_open=~EVERY) == nothing
@@ -141,10 +141,10 @@ def test_prefixes_with_a_row_have_a_promise_of_their_own() -> None:
     assert heard.prefixes.keys() == {"10.1.1.0/24", "10.1.2.0/24"}
     assert heard.places == {}
     groups = np.array([parse_prefix("10.1.2.0/24"), CELL], dtype=np.uint64)
-    wanted = wanted_of(Clients(("relay",) * 2, groups, np.array([1.0, 1.0])))
+    wanted = wanted_of(DemandClients(("relay",) * 2, groups, np.array([1.0, 1.0])))
     asked = found(wanted, rows, times=5)
     assert asked.prefixes.keys() == {"10.1.2.0/24"}
-    assert asked.prefixes["10.1.2.0/24"].rate <= MOST_OF_GROUP
+    assert asked.prefixes["10.1.2.0/24"].rate <= MAX_OF_GROUP
     promise = asked.prefixes["10.1.2.0/24"].gain_ms
     assert "fra" not in promise or max(promise.values()) > promise["fra"]
 
@@ -152,7 +152,7 @@ def test_prefixes_with_a_row_have_a_promise_of_their_own() -> None:
 def test_demand_of_several_services_is_one() -> None:
     """Each prefix and cell is named once, as it is looked for once."""
     groups = np.array([CELL, 7, CELL, CELL + 1, 7], dtype=np.uint64)
-    wanted = wanted_of(Clients(("a", "a", "b", "b", "b"), groups, np.arange(1.0, 6.0)))
+    wanted = wanted_of(DemandClients(("a", "a", "b", "b", "b"), groups, np.arange(1.0, 6.0)))
     assert wanted.prefixes.tolist() == [7]
     assert wanted.of_prefixes.tolist() == [7.0]
     assert wanted.cells.tolist() == [0, 1]
@@ -161,12 +161,12 @@ def test_demand_of_several_services_is_one() -> None:
 
 def test_what_is_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The groups with most demand are weighed, and those that spend most are named."""
-    monkeypatch.setattr(exploring, "MOST_WEIGHED", 3)
-    monkeypatch.setattr(exploring, "MOST_PROMISES", 1)
+    monkeypatch.setattr(exploring, "MAX_WEIGHED", 3)
+    monkeypatch.setattr(exploring, "MAX_PROMISES", 1)
     rows = [(f"10.1.{n}.0/24", "fra", 60.0) for n in range(9)]
     groups = np.array([*(parse_prefix(each[0]) for each in rows), CELL, CELL + 1], dtype=np.uint64)
     counts = np.array([1.0] * 8 + [50.0, 40.0, 2.0])
-    wanted = wanted_of(Clients(("relay",) * 11, groups, counts))
+    wanted = wanted_of(DemandClients(("relay",) * 11, groups, counts))
     promised = found(wanted, rows, times=3)
     assert [*promised.prefixes, *promised.places] == ["10.1.8.0/24"]
 
@@ -197,15 +197,17 @@ def test_only_open_regions_are_looked_at() -> None:
     assert set(found(cells(1.0), is_open=is_open).places[BERLIN].gain_ms) == {"sto"}
 
 
-def telling(**rates: float) -> Promises:
-    places = {name: Promise(rate=rate, gain_ms={"fra": 5.0}) for name, rate in rates.items()}
-    return Promises(share=SHARE if rates else 0.0, places=places)
+def telling(**rates: float) -> ExplorationTargets:
+    places = {
+        name: ExplorationTarget(rate=rate, gain_ms={"fra": 5.0}) for name, rate in rates.items()
+    }
+    return ExplorationTargets(share=SHARE if rates else 0.0, places=places)
 
 
 def test_edges_are_told_at_once_and_then_seldom() -> None:
     """Of where to look alone only after a rest, and only if most of it is elsewhere now."""
     made = Exploring(SHARE)
-    assert not made.round(Promises())
+    assert not made.round(ExplorationTargets())
     assert made.round(telling(here=0.1))
     assert made.telling() == telling(here=0.1)
     assert not any(made.round(telling(there=0.1)) for _ in range(REST_ROUNDS))
@@ -219,13 +221,13 @@ def test_the_next_leader_goes_on_from_what_was_told() -> None:
     """It knows no demand yet, so for a while it says nothing of its own."""
     heir = Exploring(SHARE)
     heir.resume(telling(here=0.1))
-    assert not any(heir.round(Promises()) for _ in range(REST_ROUNDS))
-    assert heir.round(Promises())
+    assert not any(heir.round(ExplorationTargets()) for _ in range(REST_ROUNDS))
+    assert heir.round(ExplorationTargets())
     frugal = Exploring(0.0)
     frugal.resume(telling(here=0.1))
-    assert frugal.round(Promises()), "an operator who wants less of it does not wait"
+    assert frugal.round(ExplorationTargets()), "an operator who wants less of it does not wait"
     frugal.telling()
-    assert not frugal.round(Promises())
+    assert not frugal.round(ExplorationTargets())
 
 
 TRUTH = {"ams": 25.0, "fra": 60.0, "lon": 45.0, "mil": 18.0, "nyc": 110.0, "sto": 40.0}
@@ -239,18 +241,18 @@ class Mesh:
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
-        self.atlas = Atlas(plan_of({**DOCUMENT, "relays": [*RELAYS, *MORE]}), GEO)
+        self.topology = Topology(plan_of({**DOCUMENT, "relays": [*RELAYS, *MORE]}), GEO)
         self.memory, self.publication = Memory(), Publication()
         self.exploring, self.demand = Exploring(SHARE), Demand(0.0)
         self.latency: Latency | None = None
-        self.counts, self.allocations, self.published = Counts(), 0, 0
+        self.counts, self.allocations, self.published = AllocatorCounters(), 0, 0
         self.prefixes = [f"10.{n}.1.0/24" for n in range(40)]
         self.status: Status = status_of(**{each["id"].replace("-", "_"): "up" for each in RELAYS})
         self._see()
 
     def _see(self) -> None:
-        self.rtt = RttMap(self.atlas, self.latency)
-        steering = Steering(self.atlas, self.status, NOW, rtt=self.rtt)
+        self.rtt = RttMap(self.topology, self.latency)
+        steering = Steering(self.topology, self.status, NOW, rtt=self.rtt)
         self.view = AllocatorView(steering, KEYS)
 
     def allocated(self, prefix: str, *, may_explore: bool = False) -> Allocation:
@@ -265,7 +267,7 @@ class Mesh:
         """So many allocations, and what the leader makes of them."""
         rows: list[Row] = []
         noted: dict[int, int] = {}
-        charted = Charted.of(self.rtt)
+        client_groups = ClientGroups.of(self.rtt)
         for _ in range(allocations):
             prefix = self.draw.choice(self.prefixes)
             made = self.allocated(prefix, may_explore=self.counts.allowance.is_left)
@@ -276,7 +278,7 @@ class Mesh:
                 tried = {each.relay.region for each in made.route.offers}
                 rows += [(prefix, each, self.measured(each)) for each in sorted(tried)]
             number = np.array([parse_prefix(prefix)], dtype=np.uint64)
-            group = int(charted.groups_of(number)[0])
+            group = int(client_groups.groups_of(number)[0])
             noted[group] = noted.get(group, 0) + 1
         self.allocations += allocations
         self.demand.take("relay", noted, answers=allocations, lasts_s=300, now=self.allocations)

@@ -8,11 +8,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from firsthop_controlplane.health.health_state import Observations, news, urgent
-from firsthop_controlplane.health.verdict import Standing
-from firsthop_controlplane.health.verdicts import REASON_LIMIT, Excluded, Guarded, Judgement
+from firsthop_controlplane.health.health_state import HealthState, news, urgent
+from firsthop_controlplane.health.verdict import Verdict
+from firsthop_controlplane.health.verdicts import REASON_LIMIT, Excluded, Guarded, Verdicts
 from firsthop_steering.feed.reports import ProbeReport, VantageView
-from firsthop_steering.feed.snapshot import RelayStatus, Word
+from firsthop_steering.feed.snapshot import RelayStatus, VantageVerdict
 from firsthop_steering.health.depool import Shares
 from firsthop_steering.plan.model import Family, Liveness, Probe, Relay
 
@@ -41,8 +41,8 @@ class World:
 
     def __init__(self, relays: Iterable[Relay], shares: Shares = NO_LIMIT) -> None:
         self.relays = tuple(relays)
-        self.observations = Observations(
-            judgement=Judgement(10, shares), started_at=T0, report_stale_after_s=30, settle_s=3
+        self.observations = HealthState(
+            judgement=Verdicts(10, shares), started_at=T0, report_stale_after_s=30, settle_s=3
         )
 
     def see(self, vantage: str, seconds: float, seen: Seen, cause: str = "timeout") -> None:
@@ -194,7 +194,7 @@ def test_an_address_that_no_vantage_can_reach_does_not_keep_a_relay_alive() -> N
 def test_after_a_restart_addresses_stand_as_their_relay_until_they_are_judged() -> None:
     """What no vantage speaks of is unknown then, not up for good."""
     world = World([relay(1)])
-    world.observations.inherit({"r1": Standing("up", at(-60), "as before")}, {})
+    world.observations.inherit({"r1": Verdict("up", at(-60), "as before")}, {})
     early = world.status(1)
     assert (early.verdict, early.families) == ("up", {})
     world.see("a", 3, down("r1"))
@@ -203,7 +203,7 @@ def test_after_a_restart_addresses_stand_as_their_relay_until_they_are_judged() 
     assert judged.since == at(-60), "the relay did not turn"
 
     alone = World([relay(1)])
-    alone.observations.inherit({"r1": Standing("up", at(-60), "as before")}, {})
+    alone.observations.inherit({"r1": Verdict("up", at(-60), "as before")}, {})
     assert alone.status(4).families == {}
     view = VantageView(relay="r1", verdict="down", since=at(5), checked_at=at(5), reason="x")
     alone.report("a", 5, [view])
@@ -243,7 +243,7 @@ def test_the_word_of_a_vantage_is_kept_since_it_says_so() -> None:
 
 
 def test_an_address_that_turns_is_urgent_and_a_word_where_an_edge_decides_by_it() -> None:
-    one = Word(verdict="up", since=T0)
+    one = VantageVerdict(verdict="up", since=T0)
     status = RelayStatus(verdict="up", families={"ipv4": "up", "ipv6": "up"}, vantages={"a": one})
     address = status.model_copy(update={"families": {"ipv4": "up", "ipv6": "down"}})
     share = status.model_copy(update={"share": 20})

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop_controlplane.feed import feed as feed_module
-from firsthop_controlplane.feed.feed import RECENT, WHOLE_EVERY, Feed, Held, Subscription
+from firsthop_controlplane.feed.feed import RECENT, WHOLE_EVERY, Feed, ReaderState, Subscription
 from firsthop_steering.feed.snapshot import (
     Delta,
     Latency,
@@ -49,7 +49,7 @@ def _read(lines: bytes) -> list[tuple[str, int]]:
 async def test_a_slow_reader_gets_the_newest_of_each_kind_plan_first() -> None:
     """However much was published, two lines wait."""
     feed = Feed(KEY)
-    with feed.subscribe(Held()) as reader:
+    with feed.subscribe(ReaderState()) as reader:
         for number in range(5):
             feed.publish(_status(number))
             feed.publish(_plan(number))
@@ -70,7 +70,7 @@ async def test_a_snapshot_is_sealed_once_for_all_readers(monkeypatch: pytest.Mon
     feed = Feed(KEY)
     feed.publish(_plan(1))
     for _ in range(50):
-        with feed.subscribe(Held()) as reader:
+        with feed.subscribe(ReaderState()) as reader:
             assert await reader.next(0)
     assert len(sealed) == 1
 
@@ -78,17 +78,17 @@ async def test_a_snapshot_is_sealed_once_for_all_readers(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("held", "told"),
     [
-        (Held(), True),
-        (Held("a", {}), True),
-        (Held("a", {"plan": 6}), True),
-        (Held("a", {"plan": 7}), False),
-        (Held("a", {"plan": 8}), False),
-        (Held("b", {"plan": 7}), True),
-        (Held(None, {"plan": 7}), True),
-        (Held("a", {"status": 7}), True),
+        (ReaderState(), True),
+        (ReaderState("a", {}), True),
+        (ReaderState("a", {"plan": 6}), True),
+        (ReaderState("a", {"plan": 7}), False),
+        (ReaderState("a", {"plan": 8}), False),
+        (ReaderState("b", {"plan": 7}), True),
+        (ReaderState(None, {"plan": 7}), True),
+        (ReaderState("a", {"status": 7}), True),
     ],
 )
-async def test_numbers_count_within_their_lineage(held: Held, told: bool) -> None:
+async def test_numbers_count_within_their_lineage(held: ReaderState, told: bool) -> None:
     """What a reader holds, or what it would refuse, is not sent."""
     feed = Feed(KEY)
     feed.publish(_plan(7))
@@ -101,9 +101,9 @@ async def test_prices_and_latency_go_to_who_asks_for_them() -> None:
     feed = Feed(KEY)
     latency = Latency(number=1, lineage="a", created_at=T0)
     with (
-        feed.subscribe(Held()) as old,
-        feed.subscribe(Held(), kinds=["prices", "latency", "tides"]) as new,
-        feed.subscribe(Held("a", {"latency": 2}), kinds=["latency"]) as one,
+        feed.subscribe(ReaderState()) as old,
+        feed.subscribe(ReaderState(), kinds=["prices", "latency", "tides"]) as new,
+        feed.subscribe(ReaderState("a", {"latency": 2}), kinds=["latency"]) as one,
     ):
         for number in (1, 2):
             feed.publish(latency.model_copy(update={"number": number}))
@@ -121,7 +121,7 @@ async def test_prices_and_latency_go_to_who_asks_for_them() -> None:
 async def test_a_waiting_reader_is_woken_and_closing_ends_all() -> None:
     """Also those who come after."""
     feed = Feed(KEY)
-    with feed.subscribe(Held()) as reader:
+    with feed.subscribe(ReaderState()) as reader:
         waiting = asyncio.ensure_future(reader.next(60))
         await asyncio.sleep(0)
         feed.publish(_plan(1))
@@ -131,7 +131,7 @@ async def test_a_waiting_reader_is_woken_and_closing_ends_all() -> None:
         feed.close()
         assert await waiting == b""
         assert reader.closed
-    with feed.subscribe(Held()) as late:
+    with feed.subscribe(ReaderState()) as late:
         assert late.closed
 
 
@@ -149,7 +149,7 @@ async def test_a_reader_that_keeps_up_is_told_what_changed() -> None:
     """The whole status first, then deltas that lead from one to the next."""
     feed = Feed(KEY)
     feed.publish(_seen(1, a="up", b="up"))
-    with feed.subscribe(Held(), deltas=True) as reader, feed.subscribe(Held()) as old:
+    with feed.subscribe(ReaderState(), deltas=True) as reader, feed.subscribe(ReaderState()) as old:
         assert await _told(reader) == [_seen(1, a="up", b="up")]
         feed.publish(_seen(2, a="up", b="down"))
         (delta,) = await _told(reader)
@@ -162,7 +162,7 @@ async def test_a_slow_reader_is_told_of_many_changes_by_one_delta() -> None:
     """Merged from what it has to what is; whole when it is too far behind."""
     feed = Feed(KEY)
     feed.publish(_seen(1))
-    with feed.subscribe(Held(), deltas=True) as reader:
+    with feed.subscribe(ReaderState(), deltas=True) as reader:
         await _told(reader)
         for number in range(2, 2 + RECENT):
             feed.publish(_seen(number, a="up", b="up" if number % 2 else "down"))
@@ -182,16 +182,16 @@ async def test_a_reader_that_comes_back_goes_on_from_what_it_holds() -> None:
     for number in (1, 2, 3):
         feed.publish(_seen(number, a="up" if number == 3 else "down"))
 
-    async def first(held: Held) -> list[str]:
+    async def first(held: ReaderState) -> list[str]:
         with feed.subscribe(held, deltas=True) as reader:
             return [kind_of(each) for each in await _told(reader)]
 
-    assert await first(Held("test", {"status": 1})) == ["delta"]
-    assert await first(Held("test", {"status": 3})) == []
-    assert await first(Held("test", {"status": 4})) == []
-    assert await first(Held("test", {"status": 0})) == ["status"]
-    assert await first(Held("another", {"status": 1})) == ["status"]
-    assert await first(Held("test", {})) == ["status"]
+    assert await first(ReaderState("test", {"status": 1})) == ["delta"]
+    assert await first(ReaderState("test", {"status": 3})) == []
+    assert await first(ReaderState("test", {"status": 4})) == []
+    assert await first(ReaderState("test", {"status": 0})) == ["status"]
+    assert await first(ReaderState("another", {"status": 1})) == ["status"]
+    assert await first(ReaderState("test", {})) == ["status"]
 
 
 async def test_a_whole_status_comes_among_the_deltas_not_for_all_at_once() -> None:
@@ -199,8 +199,8 @@ async def test_a_whole_status_comes_among_the_deltas_not_for_all_at_once() -> No
     feed = Feed(KEY)
     feed.publish(_seen(0))
     with (
-        feed.subscribe(Held("test", {"status": 0}), deltas=True) as one,
-        feed.subscribe(Held("test", {"status": 0}), deltas=True) as two,
+        feed.subscribe(ReaderState("test", {"status": 0}), deltas=True) as one,
+        feed.subscribe(ReaderState("test", {"status": 0}), deltas=True) as two,
     ):
         wholes: dict[Subscription, list[int]] = {one: [], two: []}
         for number in range(1, 3 * WHOLE_EVERY):

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
-from firsthop_controlplane.health.health_state import Observations
-from firsthop_controlplane.health.verdicts import Guarded, Judgement
+from firsthop_controlplane.health.health_state import HealthState
+from firsthop_controlplane.health.verdicts import Guarded, Verdicts
 from firsthop_steering.feed.reports import ProbeReport, VantageView
 from firsthop_steering.health.depool import Shares
 from firsthop_steering.plan.model import Forced, Relay
@@ -27,8 +27,8 @@ class Fleet:
 
     def __init__(self, *relays: Relay) -> None:
         self.relays = relays
-        self.observations = Observations(
-            judgement=Judgement(10, Shares()), started_at=T0, report_stale_after_s=30, settle_s=0
+        self.observations = HealthState(
+            judgement=Verdicts(10, Shares()), started_at=T0, report_stale_after_s=30, settle_s=0
         )
 
     def down(self, seconds: float, names: Iterable[str]) -> set[str]:

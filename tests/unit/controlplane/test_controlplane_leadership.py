@@ -11,12 +11,12 @@ from firsthop_controlplane.leader.leadership import (
     UNSURE_S,
     Away,
     Finding,
-    Held,
+    HeldLease,
     Leader,
+    LeadershipState,
     Lease,
     Outranked,
     Standby,
-    State,
     Taken,
     after,
     first_number,
@@ -35,10 +35,10 @@ STANDBY = Standby(THEIRS)
     [
         (Standby(), Away(), Standby(), "wait"),
         (STANDBY, Away(), STANDBY, "wait"),
-        (STANDBY, Held(OURS), Leader(OURS, 11.0, 11.0), "wait"),
+        (STANDBY, HeldLease(OURS), Leader(OURS, 11.0, 11.0), "wait"),
         (Standby(), Taken(THEIRS), STANDBY, "wait"),
         (STANDBY, Taken(OLD), Standby(OLD), "end holder"),
-        (LEADER, Held(OURS), Leader(OURS, 11.0, 11.0), "wait"),
+        (LEADER, HeldLease(OURS), Leader(OURS, 11.0, 11.0), "wait"),
         (LEADER, Away(), Leader(OURS, 11.0, 10.0), "wait"),
         (LEADER, Taken(OURS), Leader(OURS, 11.0, 10.0), "end holder"),
         (LEADER, Taken(THEIRS), STANDBY, "wait"),
@@ -49,7 +49,9 @@ STANDBY = Standby(THEIRS)
         (Standby(), Outranked(THEIRS), STANDBY, "wait"),
     ],
 )
-def test_the_table(state: State, finding: Finding, then: State, step: str) -> None:
+def test_the_table(
+    state: LeadershipState, finding: Finding, then: LeadershipState, step: str
+) -> None:
     """Asked at 11."""
     assert after(state, finding, 11.0) == (then, step)
 
@@ -65,7 +67,7 @@ def test_the_table(state: State, finding: Finding, then: State, step: str) -> No
     ids=["standby", "asked of late", "stopped since", "the database is away"],
 )
 def test_a_leader_speaks_only_when_it_has_asked_of_late(
-    state: State, now: float, may: bool
+    state: LeadershipState, now: float, may: bool
 ) -> None:
     """What it believed before it was stopped is no reason to publish."""
     assert may_publish(state, now) is may
@@ -80,7 +82,7 @@ def test_an_answer_to_a_question_from_before_a_stop_does_not_count() -> None:
 
 TERMS = st.integers(1, 50)
 FINDINGS = st.one_of(
-    st.builds(Held, st.builds(Lease, TERMS, st.just("us"))),
+    st.builds(HeldLease, st.builds(Lease, TERMS, st.just("us"))),
     st.builds(
         Taken, st.builds(Lease, TERMS, st.sampled_from(["us", "them"]), age_s=st.floats(0, 9))
     ),
@@ -92,11 +94,11 @@ FINDINGS = st.one_of(
 @given(st.lists(FINDINGS))
 def test_only_the_database_makes_a_leader(findings: list[Finding]) -> None:
     """Whatever is found in whatever order: who leads held the lease, and nobody since denied it."""
-    state: State = Standby()
+    state: LeadershipState = Standby()
     for at, finding in enumerate(findings):
         was = state
         state, _ = after(state, finding, float(at))
-        if isinstance(state, Leader) and not isinstance(finding, Held):
+        if isinstance(state, Leader) and not isinstance(finding, HeldLease):
             assert isinstance(was, Leader)
             assert state.lease == was.lease
             assert not (isinstance(finding, Taken) and finding.lease.holder == "them")

@@ -19,7 +19,7 @@ from firsthop_controlplane.learning.intake import (
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.numbers import RegionNumbers
 from firsthop_controlplane.learning.parts import Part, pack, unpack
-from firsthop_steering.rtt.ledger import Ledger, Rows
+from firsthop_steering.rtt.ledger import Ledger, LedgerRows
 from firsthop_steering.rtt.samples import MAX_REGIONS, REGION_BITS, Samples
 
 START = 1_800_000_000
@@ -151,6 +151,21 @@ def test_outdated_parts_are_not_kept_for_ever() -> None:
     assert memory.is_long()
 
 
+def test_old_rows_of_measured_hosts_are_dropped() -> None:
+    """Earlier versions kept them with bit 49 of the prefix set; clients' rows beside them stay."""
+    last_prefix = (1 << 49) - 1
+    old = Memory()
+    old.numbers = RegionNumbers(["a"])
+    observe(old, "batch1", samples((1, 0, 5.0), (last_prefix, 0, 6.0)), START)
+    observe(old, "batch2", samples((1 << 49 | 1, 0, 60.0), (1 << 49 | 2, 0, 70.0)), START)
+    assert len(known(old)) == 4
+    heir = Memory()
+    heir.restore(content for content, _ in old.whole())
+    assert known(heir) == [(1 << REGION_BITS, 1.0, 5.0), (last_prefix << REGION_BITS, 1.0, 6.0)]
+    assert heir.intake.is_repeated("batch2"), "the batch was taken, though its rows are gone"
+    assert [size for _, size in heir.whole()] == [2]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"nonsense", pack(Part(Ledger(1).rows(), (), {}, {}))[:9]]
 )
@@ -163,7 +178,7 @@ def test_a_damaged_part_is_refused(content: bytes) -> None:
 def test_a_ledger_takes_rows_back_within_its_bound() -> None:
     """Over what is there, and of what is too much the longest untouched goes first."""
     ledger = Ledger(3)
-    some = Rows(
+    some = LedgerRows(
         np.array([1, 2, 3], dtype=np.uint64),
         np.ones(3, dtype=np.float32),
         np.array([5, 6, 7], dtype=np.float32),

@@ -7,11 +7,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from firsthop_controlplane.health.health_state import Observations, news, urgent
-from firsthop_controlplane.health.last_reports import Heard
+from firsthop_controlplane.health.health_state import HealthState, news, urgent
+from firsthop_controlplane.health.last_reports import Received
 from firsthop_controlplane.health.recheck import SILENT_AFTER_S
-from firsthop_controlplane.health.verdict import Standing
-from firsthop_controlplane.health.verdicts import Judgement
+from firsthop_controlplane.health.verdict import Verdict
+from firsthop_controlplane.health.verdicts import Verdicts
 from firsthop_steering.feed.reports import ProbeReport, RelayReport, VantageView
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.health.depool import Shares
@@ -26,9 +26,9 @@ def _at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-def _observations(started: float = 0) -> Observations:
-    return Observations(
-        judgement=Judgement(10, Shares()),
+def _observations(started: float = 0) -> HealthState:
+    return HealthState(
+        judgement=Verdicts(10, Shares()),
         started_at=_at(started),
         report_stale_after_s=30,
         settle_s=3,
@@ -43,7 +43,7 @@ def _report(
     return ProbeReport(prober=prober, vantage=prober, sent_at=said, views=(view,))
 
 
-def _verdict(observations: Observations, at: float) -> str:
+def _verdict(observations: HealthState, at: float) -> str:
     observations.evaluate([RELAY], _at(at))
     return observations.standings["r"].verdict
 
@@ -95,7 +95,7 @@ def test_rarely_checked_relays_are_not_stale_between_checks() -> None:
 def test_after_a_restart_verdicts_stand_until_the_probers_had_time() -> None:
     """The first prober to report does not decide alone."""
     observations = _observations(started=100)
-    observations.inherit({"r": Standing("up", _at(5), "as before")}, {})
+    observations.inherit({"r": Verdict("up", _at(5), "as before")}, {})
     observations.receive_results(_report("a", "down", 100.5), _at(100.5))
     assert _verdict(observations, 100.5) == "up"
     for prober in ("b", "c"):
@@ -144,7 +144,7 @@ def test_only_verdicts_and_draining_are_urgent() -> None:
     for changed in ({"verdict": "down"}, {"draining": True}):
         assert urgent({"r": up}, {"r": up.model_copy(update=changed)}, local=False)
     assert urgent({"r": up}, {}, local=False)
-    heard = Heard(RelayReport(sequence=1, sent_at=_at(0)), _at(0))
+    heard = Received(RelayReport(sequence=1, sent_at=_at(0)), _at(0))
     assert heard.report.sessions == 0
 
 
@@ -161,7 +161,7 @@ def test_a_new_leader_gives_agents_time_before_they_are_silent() -> None:
     """What was heard by the leader before is old, and no reason to check every relay at once."""
     observations = _observations(started=60)
     report = RelayReport(sequence=1, sent_at=_at(0))
-    observations.inherit({}, {"r": Heard(report, _at(0))})
+    observations.inherit({}, {"r": Received(report, _at(0))})
     observations.evaluate([RELAY], _at(61))
     assert observations.nudges.raised == 0
     observations.evaluate([RELAY], _at(60 + SILENT_AFTER_S + 1))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from firsthop_controlplane.health.relay_history import MOST_PENDING, Past
-from firsthop_steering.feed.snapshot import RelayStatus, Status, Word
+from firsthop_controlplane.health.relay_history import MAX_PENDING, Past
+from firsthop_steering.feed.snapshot import RelayStatus, Status, VantageVerdict
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -45,7 +45,7 @@ def test_a_change_of_what_steers_is_noted_once() -> None:
 
 def test_what_vantages_say_is_noted_where_somebody_goes_by_it() -> None:
     past = Past(timedelta(days=7))
-    word = Word(verdict="down", since=NOW)
+    word = VantageVerdict(verdict="down", since=NOW)
     for number, local in ((1, False), (2, True)):
         past.note(_status(number, a={}), local=local)
         past.note(_status(number, a={"vantages": {"here": word}}), local=local)
@@ -60,6 +60,6 @@ def test_what_is_written_leaves_what_came_meanwhile() -> None:
     past.note(_status(2, a={"verdict": "down"}), local=False)
     past.written(taken)
     assert _noted(past) == [("a", 2, True)]
-    for number in range(3, MOST_PENDING + 20):
+    for number in range(3, MAX_PENDING + 20):
         past.note(_status(number, a={"verdict": ("up", "down")[number % 2]}), local=False)
-    assert len(past.pending) == MOST_PENDING
+    assert len(past.pending) == MAX_PENDING

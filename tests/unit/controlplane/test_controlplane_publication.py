@@ -123,7 +123,7 @@ def test_the_rows_that_gain_most_go_first(monkeypatch: pytest.MonkeyPatch) -> No
     dull = [(f"198.51.{each}.0/24", region, rtt) for each in range(9)
             for region, rtt in (("fra", 20.0), ("nyc", 100.0))]  # fmt: skip
     memory = learner(*dull, *MEASURED[:2])
-    monkeypatch.setattr(publication, "MOST_NUMBERS", 4)
+    monkeypatch.setattr(publication, "MAX_NUMBERS", 4)
     made = Publication()
     made.round(memory.learn(GROUND), GROUND)
     assert len(made.rows()) == 2

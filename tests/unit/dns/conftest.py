@@ -8,8 +8,8 @@ import dns.edns
 import dns.message
 import pytest
 
-from firsthop_dns.answer.client_keys import UDP4, Peer
-from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.client_keys import UDP4, PeerAddress
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.answer.respond import respond
@@ -27,12 +27,12 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[AnswerTable, GeoTa
 @pytest.fixture
 def tables(sample: tuple[AnswerTable, GeoTable]) -> Iterator[Tables]:
     """What `respond` reads, with fresh counters; at the end they must add up."""
-    made = Tables(sample[0], Instance.of(Counters(), {}), geo=sample[1])
+    made = Tables(sample[0], Instance.of(DnsCounters(), {}), geo=sample[1])
     yield made
     assert_counters_add_up(made.counters)
 
 
-def assert_counters_add_up(counters: Counters) -> None:
+def assert_counters_add_up(counters: DnsCounters) -> None:
     """requests = responses + drops."""
     came = counters.total("firsthop_dns_requests_total")
     said = counters.total("firsthop_dns_responses_total")
@@ -44,7 +44,7 @@ class Asker:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.peer: Peer = ("127.0.0.1", 5353)
+        self.peer: PeerAddress = ("127.0.0.1", 5353)
         self.transport = UDP4
 
     def packet(self, packet: bytes) -> bytes | None:

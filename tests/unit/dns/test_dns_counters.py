@@ -6,12 +6,12 @@ import json
 import sys
 from threading import Barrier, Thread
 
-from firsthop_dns.answer.counters import REQUESTS, TRANSPORTS, Counters
+from firsthop_dns.answer.counters import REQUESTS, TRANSPORTS, DnsCounters
 
 
 def test_labels_have_one_slot() -> None:
     """And the four transports of a zone and type follow one another."""
-    counters = Counters()
+    counters = DnsCounters()
     counters.slot("other", {})
     first = counters.requests("a.", "A")
     assert counters.requests("a.", "A") == first
@@ -24,7 +24,7 @@ def test_labels_have_one_slot() -> None:
 
 def test_a_snapshot_is_json_and_leaves_out_zeros() -> None:
     """It goes through a pipe to the supervisor."""
-    counters = Counters()
+    counters = DnsCounters()
     counters.slot("never", {})
     counters.values[counters.slot("seen", {"zone": "a."})] += 3
     assert json.loads(json.dumps(counters.snapshot())) == {"seen": [[{"zone": "a."}, 3]]}
@@ -33,7 +33,7 @@ def test_a_snapshot_is_json_and_leaves_out_zeros() -> None:
 
 def test_threads_may_take_slots_at_once() -> None:
     """A new table is loaded off the loop, which answers and counts meanwhile."""
-    counters = Counters()
+    counters = DnsCounters()
     barrier = Barrier(4)
     found: list[list[int]] = []
 

@@ -17,7 +17,7 @@ from firsthop_dns.wire.edns import (
     BADVERS,
     DO,
     FORMERR,
-    MOST_OPTIONS,
+    MAX_OPTIONS,
     NOERROR,
     PAYLOAD,
     RCODE_NAMES,
@@ -159,7 +159,7 @@ def test_a_later_version_hides_the_options() -> None:
         pytest.param(option(NSID) + b"\0\x03\0", id="second head cut"),
         pytest.param(b"\0\x0a\0\x09" + CLIENT, id="longer than RDLEN"),
         pytest.param(b"\xff" * 4, id="longest"),
-        pytest.param(option(UNKNOWN) * (MOST_OPTIONS + 1), id="too many"),
+        pytest.param(option(UNKNOWN) * (MAX_OPTIONS + 1), id="too many"),
     ],
 )
 def test_options_that_do_not_fill_the_record_are_format_errors(options: bytes) -> None:
@@ -169,7 +169,7 @@ def test_options_that_do_not_fill_the_record_are_format_errors(options: bytes) -
 
 def test_as_many_options_as_bounded_are_read() -> None:
     """The bound is far above what anybody sends."""
-    assert read(option(UNKNOWN) * (MOST_OPTIONS - 1) + option(NSID)).nsid
+    assert read(option(UNKNOWN) * (MAX_OPTIONS - 1) + option(NSID)).nsid
 
 
 OPTIONS = st.lists(

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firsthop_dns.answer.client_keys import TCP4, UDP4
-from firsthop_dns.answer.counters import WITHHELD, Counters
+from firsthop_dns.answer.counters import WITHHELD, DnsCounters
 from firsthop_dns.answer.generation import Tables
-from firsthop_dns.answer.instance import MOST_NSID, Instance
+from firsthop_dns.answer.instance import MAX_NSID, Instance
 from firsthop_dns.answer.respond import respond
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
@@ -48,8 +48,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 
 def edge(suite: Compiled, **options: Any) -> Tables:
     """An edge that has much to say beside its answers, and no rate limit."""
-    told = {"cookie_secrets": ["00" * 16], "nsid": "n" * MOST_NSID, "stale": True, "rate_limit": 0}
-    return Tables(suite[0], Instance.of(Counters(), {**told, **options}), geo=suite[1])
+    told = {"cookie_secrets": ["00" * 16], "nsid": "n" * MAX_NSID, "stale": True, "rate_limit": 0}
+    return Tables(suite[0], Instance.of(DnsCounters(), {**told, **options}), geo=suite[1])
 
 
 def test_no_packet_of_the_corpus_brings_more_than_three_times_its_octets(suite: Compiled) -> None:
@@ -94,7 +94,7 @@ def test_a_stranger_gets_what_everybody_gets_or_is_sent_to_tcp(
         assert (reply.answer, reply.authority) == (whole.answer, whole.authority)
 
 
-@pytest.mark.parametrize("size", [MOST_NSID, MOST_NSID + 1])
+@pytest.mark.parametrize("size", [MAX_NSID, MAX_NSID + 1])
 def test_the_longest_nsid_is_just_no_lever(suite: Compiled, size: int) -> None:
     """The worst case is a refusal of the shortest question; a longer NSID would gain more."""
     asked = dns.message.make_query(".", "A", use_edns=0, options=[OPTIONS[1]])
@@ -102,7 +102,7 @@ def test_the_longest_nsid_is_just_no_lever(suite: Compiled, size: int) -> None:
     reply = respond(packet, PEER, edge(suite, nsid="n" * size), NOW, UDP4)
     assert reply is not None
     assert dns.message.from_wire(reply).rcode() == dns.rcode.REFUSED
-    assert (len(reply) <= 3 * len(packet)) is (size == MOST_NSID)
+    assert (len(reply) <= 3 * len(packet)) is (size == MAX_NSID)
 
 
 def test_who_shows_its_address_gets_all_that_it_has_room_for(suite: Compiled) -> None:
@@ -130,7 +130,7 @@ def test_who_shows_its_address_gets_all_that_it_has_room_for(suite: Compiled) ->
 
 def test_what_is_withheld_is_no_answer_of_a_region(sample: Sample) -> None:
     """It is counted when it goes out, over TCP: else every such client would count twice."""
-    tables = Tables(sample[0], Instance.of(Counters(), {}), geo=sample[1])
+    tables = Tables(sample[0], Instance.of(DnsCounters(), {}), geo=sample[1])
     packet = dns.message.make_query("many.example.test", "AAAA").to_wire()
     for transport, answers in ((UDP4, 0), (TCP4, 1)):
         assert respond(packet, PEER, tables, NOW, transport) is not None

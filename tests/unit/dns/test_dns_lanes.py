@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_dns.answer.client_keys import TCP4, TCP6, UDP4, UDP6, Peer
-from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.client_keys import TCP4, TCP6, UDP4, UDP6, PeerAddress
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.answer.respond import respond, respond_strictly
@@ -21,7 +21,7 @@ from firsthop_steering.compile.table import AnswerTable
 from firsthop_zones.names import to_wire
 
 Sample = tuple[AnswerTable, GeoTable]
-PEERS: dict[int, Peer] = {
+PEERS: dict[int, PeerAddress] = {
     UDP4: ("127.0.0.1", 5353),
     UDP6: ("::1", 5353, 0, 0),
     TCP4: ("198.51.100.200", 1),
@@ -73,7 +73,7 @@ def both(
     """Replies and counters of the two lanes, each with its own tables."""
     outcomes = []
     for act in (respond, respond_strictly):
-        tables = Tables(sample[0], Instance.of(Counters(), options), geo=sample[1])
+        tables = Tables(sample[0], Instance.of(DnsCounters(), options), geo=sample[1])
         replies = [act(each, PEERS[transport], tables, 0.0, transport) for each in packets]
         found = tables.counters.snapshot()
         outcomes.append((replies, {key: sorted(map(str, rows)) for key, rows in found.items()}))
@@ -143,7 +143,7 @@ def test_the_common_query_takes_the_fast_lane(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the comparison above would prove nothing."""
-    tables = Tables(sample[0], Instance.of(Counters(), {}))
+    tables = Tables(sample[0], Instance.of(DnsCounters(), {}))
     monkeypatch.setattr("firsthop_dns.answer.respond.respond_strictly", lambda *_: b"slow")
     for flags in (0, 0x0100, 0x0120):
         for ttl in (0, 0x8000):
@@ -236,7 +236,7 @@ def test_mutated_packets(tables: Tables) -> None:
 @given(st.binary(max_size=300), st.sampled_from(list(PEERS)))
 def test_no_octets_make_it_raise(sample: Sample, packet: bytes, transport: int) -> None:
     """Not even a well-formed header with anything behind it."""
-    tables = Tables(sample[0], Instance.of(Counters(), {}), geo=sample[1])
+    tables = Tables(sample[0], Instance.of(DnsCounters(), {}), geo=sample[1])
     respond(packet, PEERS[transport], tables, 0.0, transport)
     head = struct.pack(">6H", 1, 0, 1, 0, 0, 1)
     respond(head + packet, PEERS[transport], tables, 0.0, transport)

@@ -15,15 +15,15 @@ from firsthop_dns.answer.rate_limit import (
     DROP,
     ERROR,
     LOOPBACK,
-    MOST_PREFIXES,
+    MAX_PREFIXES,
     NEGATIVE,
     PASS,
     REFERRAL,
     SLIP,
     TAILORED,
-    Network,
     RateLimit,
 )
+from firsthop_geodata.addresses import Network
 
 KINDS = TAILORED, ANSWER, NEGATIVE, REFERRAL, ERROR
 NOW = 1_790_000_000.25
@@ -187,7 +187,7 @@ def test_more_senders_than_are_told_apart_share_counts() -> None:
     first = ask(limit, 10)
     for number in range(60_000):
         limit.verdict(ANSWER, host_of(number), False, NOW)
-    assert sum(map(len, limit._counts)) <= 2 * MOST_PREFIXES
+    assert sum(map(len, limit._counts)) <= 2 * MAX_PREFIXES
     assert first + ask(limit, 42) == [PASS] * 50 + [SLIP, DROP]  # known before: counted alone
     late = Counter(ask(limit, 1000, OTHER))
     assert 30 < late[PASS] <= 50

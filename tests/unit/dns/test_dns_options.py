@@ -11,7 +11,7 @@ import dns.rcode
 import pytest
 
 from firsthop_dns.answer.client_keys import TCP4, UDP4
-from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.answer.respond import respond, respond_strictly
@@ -27,7 +27,7 @@ class Edge:
     """The sample with options, asked by a stranger from `PEER` at second `now`."""
 
     def __init__(self, sample: Sample, **options: Any) -> None:
-        self.instance = Instance.of(Counters(), {"cookie_secrets": SECRETS, **options})
+        self.instance = Instance.of(DnsCounters(), {"cookie_secrets": SECRETS, **options})
         self.tables = Tables(sample[0], self.instance, geo=sample[1])
         self.now = 1_800_000_000.0
         self.lane = respond

@@ -16,7 +16,7 @@ import dns.rcode
 import dns.rdatatype
 
 from firsthop_dns.answer.client_keys import TCP4, UDP4
-from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.answer.respond import respond
@@ -25,7 +25,7 @@ from firsthop_dns.table.layout import LONGEST_CHAIN, SECTION
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.document import Document, problems_in
 from support.seeds import random_worlds
@@ -42,11 +42,11 @@ def tables(folder: Path, *zones: dict[str, Any]) -> Tables:
     plan = Plan(number=1, lineage="test", created_at=NOW, document=document)
     status = Status(number=1, lineage="test", created_at=NOW)
     compile_table(
-        Steering(Atlas(plan, europe_and_america()), status, NOW),
+        Steering(Topology(plan, europe_and_america()), status, NOW),
         folder / "table",
         lambda services: {SECTION: encode_zones(document, 1, services)},
     )
-    return Tables(AnswerTable.open(folder / "table"), Instance.of(Counters(), {"rate_limit": 0}))
+    return Tables(AnswerTable.open(folder / "table"), Instance.of(DnsCounters(), {"rate_limit": 0}))
 
 
 def zone(apex: str, records: Records) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from firsthop_steering.feed.demand import MOST_NOTED, SAMPLED, Survey, prefix_text
+from firsthop_steering.feed.demand import MAX_NOTED, SAMPLED, AnswerSurvey, prefix_text
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_without_a_subnet_it_is_the_resolver(ask: Any) -> None:
 
 def test_a_survey_is_bounded() -> None:
     """However much is asked between two looks."""
-    survey = Survey()
-    for number in range(MOST_NOTED + 10):
+    survey = AnswerSurvey()
+    for number in range(MAX_NOTED + 10):
         survey.note("a", 6, number << 16)
-    assert survey.take().total() == MOST_NOTED
+    assert survey.take().total() == MAX_NOTED
     survey.note("a", 6, 0x2001_0DB8_0007_0000)
     assert prefix_text(next(iter(survey.take()))[1]) == "2001:db8:7::/48"

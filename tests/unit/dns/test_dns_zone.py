@@ -13,7 +13,7 @@ import pytest
 
 from firsthop_dns.compile.zone import ZoneError, encode_zones, static_zones
 from firsthop_dns.table.layout import LONGEST_CHAIN, SECTION
-from firsthop_dns.table.mapped import Node, Zones
+from firsthop_dns.table.mapped import MappedName, Zones
 from firsthop_steering.compile.sections import SectionError
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.plan.document import Document
@@ -39,7 +39,7 @@ def zones(*each: Zone) -> Zones:
     return Zones(memoryview(encode_zones(Document(zones=each), 1, [])))
 
 
-def node_of(found: Zones, name: str) -> Node:
+def node_of(found: Zones, name: str) -> MappedName:
     """The node of a name or of its closest encloser."""
     node = found.find(to_wire(name))
     assert node is not None

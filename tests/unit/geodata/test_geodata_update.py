@@ -18,7 +18,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from firsthop_geodata.errors import GeodataError
-from firsthop_geodata.update import Account, Refused, Unchanged, Updated, update_database
+from firsthop_geodata.update import (
+    Unchanged,
+    UpdateAccount,
+    Updated,
+    UpdateRefused,
+    update_database,
+)
 
 MakeMmdb = Callable[..., Path]
 EDITION = "GeoLite2-Country"
@@ -103,8 +109,8 @@ def vendor(make_mmdb: MakeMmdb) -> Iterator[Vendor]:
     server.server_close()
 
 
-def account(vendor: Vendor, *editions: str) -> Account:
-    return Account("42", "secret", editions or (EDITION,), vendor.url)
+def account(vendor: Vendor, *editions: str) -> UpdateAccount:
+    return UpdateAccount("42", "secret", editions or (EDITION,), vendor.url)
 
 
 def test_a_new_database_is_fetched_once(vendor: Vendor, tmp_path: Path) -> None:
@@ -177,7 +183,7 @@ def test_the_old_database_survives_every_fault(vendor: Vendor, tmp_path: Path, f
     path = tmp_path / f"{EDITION}.mmdb"
     path.write_bytes(b"the old one")
     (outcome,) = update_database(tmp_path, account(vendor))
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, UpdateRefused)
     assert reason in outcome.reason
     assert "secret" not in outcome.reason
     assert path.read_bytes() == b"the old one"
@@ -189,15 +195,15 @@ def test_one_edition_does_not_stop_another(vendor: Vendor, tmp_path: Path) -> No
     editions = ("GeoLite2-None", EDITION, "../../evil", "a b")
     outcomes = update_database(tmp_path, account(vendor, *editions))
     kinds = [type(outcome) for outcome in outcomes]
-    assert kinds == [Refused, Updated, Refused, Refused]
+    assert kinds == [UpdateRefused, Updated, UpdateRefused, UpdateRefused]
     assert [entry.name for entry in tmp_path.iterdir()] == [f"{EDITION}.mmdb"]
 
 
 def test_nobody_there(vendor: Vendor, tmp_path: Path) -> None:
     """A refused connection is an outcome, too."""
-    gone = Account("42", "secret", (EDITION,), "http://127.0.0.1:1")
+    gone = UpdateAccount("42", "secret", (EDITION,), "http://127.0.0.1:1")
     (outcome,) = update_database(tmp_path, gone)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, UpdateRefused)
     assert "cannot be fetched" in outcome.reason
 
 
@@ -205,7 +211,7 @@ def test_nobody_there(vendor: Vendor, tmp_path: Path) -> None:
 def test_the_key_never_travels_in_clear(tmp_path: Path, host: str) -> None:
     """Plain HTTP is for this machine only."""
     with pytest.raises(GeodataError, match="not HTTPS"):
-        update_database(tmp_path, Account("42", "secret", (EDITION,), host))
+        update_database(tmp_path, UpdateAccount("42", "secret", (EDITION,), host))
 
 
 def test_account_from_the_environment(tmp_path: Path) -> None:
@@ -217,11 +223,11 @@ def test_account_from_the_environment(tmp_path: Path) -> None:
         "GEOIPUPDATE_LICENSE_KEY_FILE": str(key),
         "GEOIPUPDATE_EDITION_IDS": "GeoLite2-City  GeoLite2-ASN",
     }
-    found = Account.from_environment(environment)
+    found = UpdateAccount.from_environment(environment)
     assert found.license_key == "secret"
     assert found.editions == ("GeoLite2-City", "GeoLite2-ASN")
     assert found.host.startswith("https://")
     assert "secret" not in repr(found)
     for name in environment:
         with pytest.raises(GeodataError, match="GEOIPUPDATE_"):
-            Account.from_environment({k: v for k, v in environment.items() if k != name})
+            UpdateAccount.from_environment({k: v for k, v in environment.items() if k != name})

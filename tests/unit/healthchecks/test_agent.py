@@ -6,8 +6,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from firsthop_healthchecks.agent.agent import Agent, HostCounters
-from firsthop_healthchecks.agent.load import Reading
-from firsthop_healthchecks.controlplane import ControlPlaneError
+from firsthop_healthchecks.agent.load import LoadReading
+from firsthop_healthchecks.controlplane import ControlPlaneCallError
 from firsthop_steering.feed.reports import RelayReport
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -19,13 +19,13 @@ class World:
     def __init__(self) -> None:
         self.reports: asyncio.Queue[tuple[str, RelayReport]] = asyncio.Queue()
         self.readings = [
-            Reading(1.0, 0, 0, 0, 3),
-            Reading(3.0, 200, 2000, 4, 5),
+            LoadReading(1.0, 0, 0, 0, 3),
+            LoadReading(3.0, 200, 2000, 4, 5),
             None,
-            Reading(9.0, 900, 9000, 9, 6),
+            LoadReading(9.0, 900, 9000, 9, 6),
         ]
 
-    async def read(self, at: float) -> Reading | None:
+    async def read(self, at: float) -> LoadReading | None:
         return self.readings.pop(0) if self.readings else None
 
     async def send_relay_report(self, relay: str, report: RelayReport) -> None:
@@ -108,7 +108,7 @@ async def test_a_stop_that_nobody_hears_is_no_fault() -> None:
 
     class Away(World):
         async def send_relay_report(self, relay: str, report: RelayReport) -> None:
-            raise ControlPlaneError("away")
+            raise ControlPlaneCallError("away")
 
     await agent(Away()).stop(0.0)
 

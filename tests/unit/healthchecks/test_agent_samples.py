@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from firsthop_healthchecks.agent.samples import SampleReporter
-from firsthop_healthchecks.controlplane import ControlPlaneError, Refused
-from firsthop_steering.feed.measurements import MOST_SAMPLES, SampleBatch
-from firsthop_steering.feed.sample_queue import Row, SampleBoard
+from firsthop_healthchecks.agent.samples import AgentSampleReporter
+from firsthop_healthchecks.controlplane import CallRefused, ControlPlaneCallError
+from firsthop_steering.feed.measurements import MAX_SAMPLES, SampleBatch
+from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -18,13 +18,13 @@ class World:
     """An agent, and a control plane that answers as it is told."""
 
     def __init__(self) -> None:
-        self.says: ControlPlaneError | None = None
+        self.says: ControlPlaneCallError | None = None
         self.sent: list[SampleBatch] = []
-        self.board = SampleBoard()
-        self.reporter = SampleReporter(self, self.board, wall=lambda: NOW)
+        self.board = SampleUploadQueue()
+        self.reporter = AgentSampleReporter(self, self.board, wall=lambda: NOW)
 
     def measured(self, many: int) -> None:
-        row = Row("192.0.2.0/24", "fra-1", 12.5, NOW.timestamp(), True)
+        row = SampleRow("192.0.2.0/24", "fra-1", 12.5, NOW.timestamp(), True)
         self.board.note([row] * many)
 
     async def send_samples(self, batch: SampleBatch) -> None:
@@ -36,19 +36,19 @@ class World:
 async def test_all_is_told_once() -> None:
     world = World()
     await world.reporter.tell()
-    world.measured(MOST_SAMPLES + 5)
+    world.measured(MAX_SAMPLES + 5)
     await world.reporter.tell()
     await world.reporter.tell()
-    assert [len(each.samples) for each in world.sent] == [MOST_SAMPLES, 5]
+    assert [len(each.samples) for each in world.sent] == [MAX_SAMPLES, 5]
     assert len({each.batch for each in world.sent}) == 2
 
 
 async def test_a_batch_that_may_have_arrived_is_told_under_its_name() -> None:
     """An answer that was lost: the control plane knows the name, and counts nothing twice."""
     world = World()
-    world.says = ControlPlaneError("away")
+    world.says = ControlPlaneCallError("away")
     world.measured(3)
-    with pytest.raises(ControlPlaneError):
+    with pytest.raises(ControlPlaneCallError):
         await world.reporter.tell()
     world.measured(4)
     world.says = None
@@ -61,7 +61,7 @@ async def test_a_batch_that_may_have_arrived_is_told_under_its_name() -> None:
 async def test_what_is_refused_is_not_told_for_ever() -> None:
     """And does not stop what comes behind it."""
     world = World()
-    world.says = Refused("status 422: there is no relay fra-1")
-    world.measured(MOST_SAMPLES + 1)
+    world.says = CallRefused("status 422: there is no relay fra-1")
+    world.measured(MAX_SAMPLES + 1)
     await world.reporter.tell()
-    assert (world.board.results["refused"], world.board.waiting) == (MOST_SAMPLES + 1, 0)
+    assert (world.board.results["refused"], world.board.waiting) == (MAX_SAMPLES + 1, 0)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from firsthop_healthchecks.agent.transceiver import Enrolment
-from firsthop_healthchecks.controlplane import ControlPlaneError, NotKnownError
+from firsthop_healthchecks.controlplane import ControlPlaneCallError, NotKnownError
 from firsthop_steering.feed.reports import TransceiverReport
 from firsthop_steering.plan.model import Transceiver
 from firsthop_steering.plan.registration import Registration
@@ -22,7 +22,7 @@ HERE = Registration.model_validate(
 class ControlPlane:
     """Remembers what it is told; `faults` are raised first."""
 
-    def __init__(self, *faults: ControlPlaneError) -> None:
+    def __init__(self, *faults: ControlPlaneCallError) -> None:
         self.faults = [*faults]
         self.heard: list[Registration | TransceiverReport] = []
         self._news = asyncio.Event()
@@ -64,7 +64,7 @@ async def enrolled(plane: ControlPlane) -> AsyncIterator[Enrolment]:
 
 async def test_it_registers_and_reports_when_it_takes_sessions() -> None:
     """Nothing is reported before; load, capacity and the order are in every report."""
-    plane = ControlPlane(ControlPlaneError("away"))
+    plane = ControlPlane(ControlPlaneCallError("away"))
     async with enrolled(plane) as enrolment:
         assert await enrolment.wire_id() == 17
         assert plane.heard == [HERE]
@@ -101,5 +101,5 @@ async def test_its_last_word_is_that_it_is_gone() -> None:
     last = plane.heard[-1]
     assert isinstance(last, TransceiverReport)
     assert (last.draining, last.stops_at) == (True, NOW)
-    plane.faults = [ControlPlaneError("away")]
+    plane.faults = [ControlPlaneCallError("away")]
     await enrolment.end(NOW)

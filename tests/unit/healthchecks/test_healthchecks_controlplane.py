@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientConnectionError
 
-from firsthop_healthchecks.controlplane import ControlPlane, ControlPlaneError
+from firsthop_healthchecks.controlplane import ControlPlaneCallError, ControlPlaneClient
 
 URLS = ["http://a:1", "http://b:1/", "http://c:1"]
 
@@ -36,8 +36,8 @@ class Session:
         yield SimpleNamespace(status=answer, read=read, headers={})
 
 
-def asking(session: Session, chance: float) -> ControlPlane:
-    made = ControlPlane(URLS, "token", chance=lambda: chance)
+def asking(session: Session, chance: float) -> ControlPlaneClient:
+    made = ControlPlaneClient(URLS, "token", chance=lambda: chance)
     made._session = session  # type: ignore[assignment]
     return made
 
@@ -60,13 +60,13 @@ async def test_a_replica_that_cannot_serve_is_left(failure: int | Exception) -> 
     session = Session(a=failure, b=failure, c=200)
     control_plane = asking(session, 0.0)
     for _ in range(2):
-        with pytest.raises(ControlPlaneError):
+        with pytest.raises(ControlPlaneCallError):
             await control_plane.probe_targets()
     await control_plane.probe_targets()
     await control_plane.probe_targets()
     assert session.asked == ["a", "b", "c", "c"]
     session.answers = {"a": 200, "b": 200, "c": 503}
-    with pytest.raises(ControlPlaneError, match="status 503"):
+    with pytest.raises(ControlPlaneCallError, match="status 503"):
         await control_plane.probe_targets()
     await control_plane.probe_targets()
     assert session.asked[-1] == "a", "round to the first again"
@@ -77,6 +77,6 @@ async def test_a_refusal_is_no_reason_to_leave() -> None:
     session = Session(a=403, b=200, c=200)
     control_plane = asking(session, 0.0)
     for _ in range(2):
-        with pytest.raises(ControlPlaneError, match="status 403"):
+        with pytest.raises(ControlPlaneCallError, match="status 403"):
             await control_plane.probe_targets()
     assert session.asked == ["a", "a"]

@@ -8,10 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_healthchecks.agent.load import Load, MetricsError, Reading, load_between, read_metrics
+from firsthop_healthchecks.agent.load import (
+    Load,
+    LoadReading,
+    MetricsError,
+    load_between,
+    read_metrics,
+)
 
 counts = st.integers(0, 2**63)
-readings = st.builds(Reading, st.floats(0, 1e9), counts, counts, counts)
+readings = st.builds(LoadReading, st.floats(0, 1e9), counts, counts, counts)
 
 TEXT = """\
 # TYPE firsthop_relay_packets_received_total counter
@@ -25,18 +31,20 @@ python_info{version="3"} 1
 
 
 def test_rates_are_differences_over_time() -> None:
-    before, after = Reading(10.0, 100, 1000, 1), Reading(12.0, 300, 5000, 5)
+    before, after = LoadReading(10.0, 100, 1000, 1), LoadReading(12.0, 300, 5000, 5)
     assert load_between(before, after) == Load(packets=100, bits=16000, dropped=2)
 
 
 def test_a_restarted_relay_counts_from_zero() -> None:
-    before, after = Reading(10.0, 100, 1000, 1), Reading(12.0, 50, 500, 1)
+    before, after = LoadReading(10.0, 100, 1000, 1), LoadReading(12.0, 50, 500, 1)
     assert load_between(before, after) == Load(packets=25, bits=2000, dropped=0)
 
 
 @settings(deadline=None)
 @given(st.none() | readings, readings)
-def test_rates_are_finite_and_never_negative(before: Reading | None, after: Reading) -> None:
+def test_rates_are_finite_and_never_negative(
+    before: LoadReading | None, after: LoadReading
+) -> None:
     load = load_between(before, after)
     for rate in (load.packets, load.bits, load.dropped):
         assert rate >= 0
@@ -44,24 +52,24 @@ def test_rates_are_finite_and_never_negative(before: Reading | None, after: Read
 
 
 def test_the_first_reading_and_a_standing_clock_have_no_rate() -> None:
-    assert load_between(None, Reading(1.0, 5, 5, 5)) == Load()
-    assert load_between(Reading(1.0, 1, 1, 1), Reading(1.0, 5, 5, 5)) == Load()
+    assert load_between(None, LoadReading(1.0, 5, 5, 5)) == Load()
+    assert load_between(LoadReading(1.0, 1, 1, 1), LoadReading(1.0, 5, 5, 5)) == Load()
 
 
 def test_a_relays_metrics_are_read() -> None:
-    assert read_metrics(TEXT, 7.0) == Reading(7.0, 1000, 50000, 7, 12)
+    assert read_metrics(TEXT, 7.0) == LoadReading(7.0, 1000, 50000, 7, 12)
 
 
 def test_the_reference_relays_own_metrics_are_read() -> None:
     """What the relay exports and what the agent reads are one set of names."""
-    from firsthop_relay.flows.counters import Counters
+    from firsthop_relay.flows.counters import RelayPacketCounters
     from firsthop_relay.flows.drops import Drop
     from firsthop_relay.process.metrics import exposition
 
-    counters = Counters(packets_received=1, bytes_received=5)
+    counters = RelayPacketCounters(packets_received=1, bytes_received=5)
     counters.dropped[Drop.NOT_A_CHECK] = 1
     reading = counters.reading() | {"sessions": {"": 3}}
-    assert read_metrics(exposition(reading).decode(), 7.0) == Reading(7.0, 1, 5, 1, 3)
+    assert read_metrics(exposition(reading).decode(), 7.0) == LoadReading(7.0, 1, 5, 1, 3)
 
 
 @pytest.mark.parametrize(

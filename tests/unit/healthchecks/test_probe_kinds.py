@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_healthchecks.probes import Failed, Probe, icmp, skeleton
+from firsthop_healthchecks.probes import Failed, ProbeCheck, icmp, skeleton
 from firsthop_healthchecks.probes import dns as dns_kind
 from firsthop_healthchecks.probes.certificates import validity
 from firsthop_healthchecks.probes.kinds import KINDS, probes_by_kind
 from firsthop_healthchecks.probes.skeleton import SkeletonProbe
-from firsthop_healthchecks.probes.source import ANY, Source
+from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.plan.model import ProbeKind
 
 QUERY = dns.message.make_query("relay.example.", "A", use_edns=0)
@@ -29,7 +29,7 @@ def test_every_kind_that_can_be_asked_for_is_there() -> None:
 
 def test_the_skeleton_is_a_probe_that_nobody_can_ask_for() -> None:
     """A copy of it fits the table: same door, and made from a source."""
-    fits: Probe = SkeletonProbe(ANY)
+    fits: ProbeCheck = SkeletonProbe(ANY)
     assert inspect.iscoroutinefunction(fits.check)
     assert inspect.iscoroutinefunction(fits.close)
     assert SkeletonProbe not in KINDS.values()
@@ -64,10 +64,10 @@ def test_an_echo_reply_must_bring_our_octets_back() -> None:
 
 
 def test_a_source_is_one_address_a_family() -> None:
-    both = Source.parse(" 192.0.2.1, 2001:db8::1 ")
+    both = SourceAddresses.parse(" 192.0.2.1, 2001:db8::1 ")
     assert (both.of(4), both.of(6)) == ("192.0.2.1", "2001:db8::1")
-    assert Source.parse("") == ANY
-    assert Source.parse("2001:db8::1").of(4) is None
+    assert SourceAddresses.parse("") == ANY
+    assert SourceAddresses.parse("2001:db8::1").of(4) is None
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_a_source_is_one_address_a_family() -> None:
 )
 def test_other_sources_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"two IPv|does not appear to be"):
-        Source.parse(text)
+        SourceAddresses.parse(text)

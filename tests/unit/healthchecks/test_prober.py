@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from firsthop_healthchecks import controlplane
-from firsthop_healthchecks.controlplane import ControlPlaneError, keep_doing
+from firsthop_healthchecks.controlplane import ControlPlaneCallError, keep_doing
 from firsthop_healthchecks.prober.prober import Prober
 from firsthop_healthchecks.prober.statefile import StateFile
-from firsthop_healthchecks.probes import Failed, Outcome, Passed
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome
 from firsthop_healthchecks.schedule import Schedule
 from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets
 
@@ -56,16 +56,16 @@ class World:
 
     async def probe_targets(self) -> ProbeTargets | None:
         if self.away or self.forgetful:
-            raise ControlPlaneError("away")
+            raise ControlPlaneCallError("away")
         return self.told
 
     async def send_probe_report(self, report: ProbeReport) -> None:
         if self.away:
-            raise ControlPlaneError("away")
+            raise ControlPlaneCallError("away")
         self.reports.append(report)
         self._news.set()
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         dead = target.relay in self.dead or str(target.address) in self.dead_addresses
         return Failed("dead") if dead else Passed(1.0)
 
@@ -276,7 +276,7 @@ async def test_fields_of_a_newer_control_plane_are_ignored(tmp_path: Path) -> No
     ],
 )
 async def test_unreadable_targets_say_what_is_wrong(body: bytes, reason: str) -> None:
-    with pytest.raises(ControlPlaneError, match="unreadable targets: ") as caught:
+    with pytest.raises(ControlPlaneCallError, match="unreadable targets: ") as caught:
         await controlplane.read_targets(body)
     assert reason in str(caught.value)
 
@@ -300,7 +300,7 @@ async def test_exchanges_wait_longer_each_time_and_recover(
         if failed is None:
             done.set()
         elif failed:
-            raise ControlPlaneError("away")
+            raise ControlPlaneCallError("away")
 
     task = asyncio.create_task(keep_doing(exchange, name="test", every_s=0.001))
     async with asyncio.timeout(5):

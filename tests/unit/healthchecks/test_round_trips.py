@@ -9,24 +9,24 @@ from typing import Any, cast
 
 from aiohttp import ClientError, ClientSession
 
-from firsthop_healthchecks.agent.round_trips import RoundTrips
-from firsthop_steering.feed.sample_queue import OLDEST_S, Row, SampleBoard
+from firsthop_healthchecks.agent.round_trips import RelayRoundTrips
+from firsthop_steering.feed.sample_queue import OLDEST_S, SampleRow, SampleUploadQueue
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 654321, tzinfo=UTC)
 
 
-class Board(SampleBoard):
+class Board(SampleUploadQueue):
     """Keeps what is noted."""
 
     def __init__(self) -> None:
-        self.noted: list[Row] = []
+        self.noted: list[SampleRow] = []
 
     def note(self, rows: Any) -> None:
         self.noted.extend(rows)
 
     @property
     def round_trips(self) -> list[tuple[str, float]]:
-        assert {(each.relay, each.representative) for each in self.noted} <= {("fra-1", False)}
+        assert {each.relay for each in self.noted} <= {"fra-1"}
         return [(each.client, each.rtt_ms) for each in self.noted]
 
 
@@ -37,7 +37,7 @@ class World:
         self.now = NOW
         self.rows: list[Any] = []
         self.board = Board()
-        self.agent = RoundTrips(
+        self.agent = RelayRoundTrips(
             "fra-1", "http://relay/samples", cast(ClientSession, self), board=self.board,
             wall=lambda: self.now,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from firsthop_healthchecks.prober.watch import Watch
-from firsthop_healthchecks.probes import Failed, Outcome, Passed, Unable
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, Unable
 from firsthop_healthchecks.schedule import Schedule
 from firsthop_steering.feed.reports import ProbeTarget
 
@@ -43,7 +43,7 @@ class Scripted:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         self.checks.set()
         await self.gate.wait()
         outcome = next(self.outcomes, "+")
@@ -63,7 +63,7 @@ class Slow:
     def __init__(self) -> None:
         self.began, self.late = asyncio.Event(), asyncio.Event()
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         if self.began.is_set():
             return Passed(1.0)
         self.began.set()
@@ -222,7 +222,7 @@ class Timed:
         self.began: list[float] = []
         self.under_way = self.most_under_way = 0
 
-    async def check(self, target: ProbeTarget) -> Outcome:
+    async def check(self, target: ProbeTarget) -> ProbeOutcome:
         self.began.append(asyncio.get_running_loop().time())
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)

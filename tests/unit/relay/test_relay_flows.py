@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firsthop_ice.stun import Kind, binding_error, build
+from firsthop_ice.stun import StunMessageType, binding_error, build
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import Closed, Confirmed, Flow
 from firsthop_relay.flows.limits import (
@@ -70,7 +70,7 @@ def test_an_unconfirmed_flow_passes_only_stun(relay: Relay) -> None:
     for packet in (RTP, DTLS, b"", b"\0" * 19):
         assert relay.receive(packet) is Drop.UNCONFIRMED
         assert relay.returned(flow, packet) is Drop.UNCONFIRMED
-    indication = build(Kind.INDICATION, bytes(12))
+    indication = build(StunMessageType.INDICATION, bytes(12))
     assert relay.receive(indication) is flow
     assert relay.returned(flow, indication) is None
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 
 from firsthop_ice.ufrag import Credential
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import Closed, Confirmed, Flow, Source
+from firsthop_relay.flows.flow import ClientSockaddr, Closed, Confirmed, Flow
 from firsthop_relay.flows.limits import (
     ADDRESSES_PER_UFRAG,
     FLOWS_PER_SOURCE,
@@ -26,7 +26,7 @@ from firsthop_relay.flows.limits import (
 )
 from relay_world import DTLS, RTP, WALL, Relay, check, credential, success
 
-SOURCES: list[Source] = [
+SOURCES: list[ClientSockaddr] = [
     ("198.51.100.1", 1),
     ("198.51.100.1", 2),
     ("198.51.100.2", 1),
@@ -48,7 +48,7 @@ class Lives(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.relay = Relay(limits=LIMITS)
-        self.current: dict[Source, Flow] = {}
+        self.current: dict[ClientSockaddr, Flow] = {}
         self.alive: dict[Flow, None] = {}  # in the order of their birth, the same in every run
         self.confirmed: set[Flow] = set()
         self.heard: dict[Flow, float] = {}
@@ -60,7 +60,7 @@ class Lives(RuleBasedStateMachine):
         return credential(transceiver=transceiver, lifetime=elapsed + lifetime)
 
     @rule(target=answers, minted=credentials, source=sources)
-    def check(self, minted: Credential, source: Source) -> object:
+    def check(self, minted: Credential, source: ClientSockaddr) -> object:
         packet = check(minted.ufrag)
         before = self.relay.lane.flows.get(source, [])
         known = [flow for flow in before if flow.ufrag == minted.ufrag.encode()]
@@ -101,7 +101,7 @@ class Lives(RuleBasedStateMachine):
                 assert flow.confirmed or flow.passed <= UNCONFIRMED_PACKETS
 
     @rule(source=sources, packet=st.sampled_from([RTP, DTLS]))
-    def media(self, source: Source, packet: bytes) -> None:
+    def media(self, source: ClientSockaddr, packet: bytes) -> None:
         outcome = self.relay.receive(packet, source)
         if source in self.current:
             assert outcome is self.current[source]
@@ -112,7 +112,7 @@ class Lives(RuleBasedStateMachine):
             assert (outcome is Drop.UNCONFIRMED) == (flows is not None)
 
     @rule(junk=st.binary(max_size=60), source=sources)
-    def junk(self, junk: bytes, source: Source) -> None:
+    def junk(self, junk: bytes, source: ClientSockaddr) -> None:
         outcome = self.relay.receive(junk, source)
         if isinstance(outcome, Flow):
             assert outcome is self.current.get(source) or junk[:1] < b"\4"

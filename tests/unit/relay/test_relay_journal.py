@@ -12,20 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_relay.flows.flow import Flow, Lane, Source
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
 from firsthop_relay.survival import journal as journal_module
-from firsthop_relay.survival.flow_record import SLOT, Record, decode, encode
+from firsthop_relay.survival.flow_record import SLOT, FlowRecord, decode, encode
 from firsthop_relay.survival.journal import Journal, JournalError
 from relay_world import UPSTREAM
 
 LISTENER = ("192.0.2.10", 3478)
-SOURCES: list[Source] = [
+SOURCES: list[ClientSockaddr] = [
     ("198.51.100.7", 40000),
     ("2001:db8::7", 1, 0, 0),
     (f"fe80::7%{socket.if_indextoname(1)}", 1, 0, 1),
 ]
 UFRAG = b"BavNEjQBAgNlbnRyb3B5P64b3uEFMec"
-RECORD = Record(LISTENER, SOURCES[0], UFRAG, UPSTREAM, 50000, 10.0, 20.0)
+RECORD = FlowRecord(LISTENER, SOURCES[0], UFRAG, UPSTREAM, 50000, 10.0, 20.0)
 
 
 class Leg:
@@ -38,7 +38,7 @@ class Leg:
         return "192.0.2.10", self._port
 
 
-def flow_of(lane: Lane, source: Source = SOURCES[0], *, port: int = 50000) -> Flow:
+def flow_of(lane: Lane, source: ClientSockaddr = SOURCES[0], *, port: int = 50000) -> Flow:
     flow = Flow(lane, source, UFRAG, UPSTREAM, time.monotonic() - 5, b"", confirmed=True)
     flow.leg = Leg(port)
     return flow
@@ -58,8 +58,8 @@ def opened(path: Path, lane: Lane, *, slots: int = 4, **options: Any) -> Journal
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("upstream", [UPSTREAM, ("2001:db8::9", 65535)])
 @pytest.mark.parametrize("listener", [LISTENER, ("2001:db8::1", 1)])
-def test_a_record_survives_its_slot(source: Source, upstream: Any, listener: Any) -> None:
-    record = Record(listener, source, UFRAG, upstream, 65535, 0.5, 1e9)
+def test_a_record_survives_its_slot(source: ClientSockaddr, upstream: Any, listener: Any) -> None:
+    record = FlowRecord(listener, source, UFRAG, upstream, 65535, 0.5, 1e9)
     assert len(encode(record)) == SLOT
     assert decode(encode(record)) == record
 

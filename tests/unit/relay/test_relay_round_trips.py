@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from firsthop_relay.io.round_trips import MOST, RoundTrips
+from firsthop_relay.io.round_trips import MOST, ClientRoundTrips
 
 
 def test_a_client_is_its_prefix() -> None:
     """Whatever family and zone; what another process has shortened stays as it is."""
-    kept = RoundTrips(lambda: 100.0)
+    kept = ClientRoundTrips(lambda: 100.0)
     for host in ("192.0.2.77", "2001:db8:1:2::3", "fe80::1%eth0", "198.51.100.0/24"):
         kept.note(host, 1.0)
     prefixes = [prefix for prefix, *_ in kept.since(0.0)]
@@ -17,7 +17,7 @@ def test_a_client_is_its_prefix() -> None:
 def test_whoever_asks_for_what_is_newer_misses_nothing() -> None:
     """Although the clock stands still, or steps back."""
     times = iter([100.0, 100.0, 50.0, 200.0])
-    kept = RoundTrips(lambda: next(times))
+    kept = ClientRoundTrips(lambda: next(times))
     seen, since = [], 0.0
     for rtt_ms in (1.0, 2.0, 3.0, 4.0):
         kept.note("192.0.2.1", rtt_ms)
@@ -30,7 +30,7 @@ def test_whoever_asks_for_what_is_newer_misses_nothing() -> None:
 
 def test_only_the_newest_are_held() -> None:
     """One batch of an agent."""
-    kept = RoundTrips(lambda: 100.0)
+    kept = ClientRoundTrips(lambda: 100.0)
     for n in range(MOST + 5):
         kept.note("192.0.2.1", float(n))
     values = [value for _, value, _ in kept.since(0.0)]

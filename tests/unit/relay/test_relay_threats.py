@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_ice.stun import USERNAME, Kind, binding_success, build, parse
+from firsthop_ice.stun import USERNAME, StunMessageType, binding_success, build, parse
 from firsthop_ice.ufrag import probe_password
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import Flow
@@ -38,8 +38,11 @@ DROPS = [
     (b"", Drop.NOT_A_CHECK),
     (b"\x80" * 172, Drop.NOT_A_CHECK),
     (binding_success(bytes(12), CLIENT, PROBE.password), Drop.NOT_A_CHECK),
-    (build(Kind.REQUEST, bytes(12)), Drop.NOT_A_CHECK),
-    (build(Kind.INDICATION, bytes(12), [(USERNAME, SESSION.ufrag.encode())]), Drop.NOT_A_CHECK),
+    (build(StunMessageType.REQUEST, bytes(12)), Drop.NOT_A_CHECK),
+    (
+        build(StunMessageType.INDICATION, bytes(12), [(USERNAME, SESSION.ufrag.encode())]),
+        Drop.NOT_A_CHECK,
+    ),
     (check("short"), Drop.UFRAG_LENGTH),
     (check("-" * 31), Drop.UFRAG_ALPHABET),
     (check("A" * 30 + "B"), Drop.UFRAG_NOT_CANONICAL),
@@ -61,8 +64,11 @@ DROPS = [
         )
     ),
     (check(PROBE.ufrag, "wrong"), Drop.INTEGRITY),
-    (build(Kind.REQUEST, bytes(12), [(USERNAME, PROBE.ufrag.encode())]), Drop.INTEGRITY),
-    (build(Kind.REQUEST, bytes(12), [(USERNAME, SESSION.ufrag.encode())]), Drop.INTEGRITY),
+    (build(StunMessageType.REQUEST, bytes(12), [(USERNAME, PROBE.ufrag.encode())]), Drop.INTEGRITY),
+    (
+        build(StunMessageType.REQUEST, bytes(12), [(USERNAME, SESSION.ufrag.encode())]),
+        Drop.INTEGRITY,
+    ),
     (check(PROBE.ufrag, PROBE.password, attributes=[(0x0030, b"")]), Drop.NOT_UNDERSTOOD),
 ]
 
@@ -99,7 +105,7 @@ def test_a_probe_is_answered_with_less_than_it_brought(
     answer = relay.receive(packet, source)
     assert isinstance(answer, bytes)
     message = parse(answer)
-    assert (message.kind, message.transaction_id) == (Kind.SUCCESS, bytes(12))
+    assert (message.kind, message.transaction_id) == (StunMessageType.SUCCESS, bytes(12))
     address = message.mapped_address()
     assert address is not None
     assert (str(address[0]), address[1]) == (source[0].partition("%")[0], source[1])

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_ice.stun import USERNAME, Kind, build, parse
+from firsthop_ice.stun import USERNAME, StunMessageType, build, parse
 from firsthop_relay.transceiver.checks import (
     ICE_CONTROLLED,
     USE_CANDIDATE,
     Answered,
-    Drop,
+    CheckDrop,
     answer_check,
 )
-from firsthop_relay.transceiver.counts import Counts
+from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.path import CONSENT_S, MAX_SOURCES, SILENCE_S, Path
-from firsthop_relay.transceiver.port import MAX_UFRAGS, Port
+from firsthop_relay.transceiver.port import MAX_UFRAGS, MediaPort
 
 UFRAG, PASSWORD = "server", "a-password-of-32-characters-long"
 HOME, AWAY = ("192.0.2.1", 5000), ("198.51.100.1", 6000)
@@ -30,7 +30,7 @@ def check(
     ufrag: str = UFRAG,
     password: str | None = PASSWORD,
     nominate: bool = False,
-    kind: Kind = Kind.REQUEST,
+    kind: StunMessageType = StunMessageType.REQUEST,
 ) -> bytes:
     """A check as a browser sends it."""
     attributes = [(USERNAME, f"{ufrag}:client".encode()), *more]
@@ -69,12 +69,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def port(clock: Clock) -> Port:
-    return Port(Counts(), clock=clock)
+def port(clock: Clock) -> MediaPort:
+    return MediaPort(TransceiverCounters(), clock=clock)
 
 
 @pytest.fixture
-def peer(port: Port) -> StubPeer:
+def peer(port: MediaPort) -> StubPeer:
     peer = StubPeer()
     port.admit(peer, UFRAG, PASSWORD)
     return peer
@@ -89,7 +89,7 @@ def test_a_genuine_check_is_answered_under_its_password() -> None:
     outcome = answer_check(check(), HOME, password_of)
     assert isinstance(outcome, Answered)
     said = parse(outcome.answer)
-    assert (said.kind, said.authentic(PASSWORD)) == (Kind.SUCCESS, True)
+    assert (said.kind, said.authentic(PASSWORD)) == (StunMessageType.SUCCESS, True)
     mapped = said.mapped_address()
     assert mapped is not None
     assert (str(mapped[0]), mapped[1]) == HOME
@@ -102,17 +102,17 @@ def test_a_genuine_check_is_answered_under_its_password() -> None:
 @pytest.mark.parametrize(
     ("packet", "reason"),
     [
-        (check(ufrag="nobody"), Drop.UFRAG),
-        (check(password=None), Drop.INTEGRITY),
-        (check(password="another-password-of-32-characters"), Drop.INTEGRITY),
-        (check((0x7777, b"must be understood")), Drop.NOT_UNDERSTOOD),
-        (check(kind=Kind.INDICATION), Drop.STUN),
-        (check(kind=Kind.SUCCESS), Drop.STUN),
-        (check()[:-8], Drop.MALFORMED),
-        (b"\0\1", Drop.STUN),
+        (check(ufrag="nobody"), CheckDrop.UFRAG),
+        (check(password=None), CheckDrop.INTEGRITY),
+        (check(password="another-password-of-32-characters"), CheckDrop.INTEGRITY),
+        (check((0x7777, b"must be understood")), CheckDrop.NOT_UNDERSTOOD),
+        (check(kind=StunMessageType.INDICATION), CheckDrop.STUN),
+        (check(kind=StunMessageType.SUCCESS), CheckDrop.STUN),
+        (check()[:-8], CheckDrop.MALFORMED),
+        (b"\0\1", CheckDrop.STUN),
     ],
 )
-def test_all_else_is_silently_dropped(packet: bytes, reason: Drop) -> None:
+def test_all_else_is_silently_dropped(packet: bytes, reason: CheckDrop) -> None:
     """Nobody without the password gets a byte back."""
     assert answer_check(packet, HOME, password_of) is reason
 
@@ -132,14 +132,14 @@ def test_no_bytes_make_it_raise_or_speak(junk: bytes, cut: int) -> None:
     whole = check()
     for packet in (junk, whole[:cut], whole + junk, b"\0\1" + junk):
         if packet != whole:
-            assert isinstance(answer_check(packet, HOME, password_of), Drop)
+            assert isinstance(answer_check(packet, HOME, password_of), CheckDrop)
 
 
-def test_checks_go_by_ufrag_and_all_else_by_address(port: Port, peer: StubPeer) -> None:
+def test_checks_go_by_ufrag_and_all_else_by_address(port: MediaPort, peer: StubPeer) -> None:
     """Media from a stranger is dropped; after a check of any session it is that session's."""
     other = StubPeer()
     port.admit(other, "other", PASSWORD)
-    assert port.receive(MEDIA, HOME) is Drop.SOURCE
+    assert port.receive(MEDIA, HOME) is CheckDrop.SOURCE
     assert isinstance(port.receive(check(), HOME), Answered)
     assert port.receive(MEDIA, HOME) is None
     assert (peer.taken, other.taken) == ([MEDIA], [])
@@ -149,7 +149,7 @@ def test_checks_go_by_ufrag_and_all_else_by_address(port: Port, peer: StubPeer) 
     assert (len(peer.taken), other.taken) == (1, [MEDIA])
 
 
-def test_nothing_is_sent_before_the_peer_has_chosen(port: Port, peer: StubPeer) -> None:
+def test_nothing_is_sent_before_the_peer_has_chosen(port: MediaPort, peer: StubPeer) -> None:
     """A check alone chooses no address; USE-CANDIDATE does, and the last one counts."""
     port.receive(check(), HOME)
     assert (peer.path.selected, peer.choices) == (None, 0)
@@ -162,7 +162,7 @@ def test_nothing_is_sent_before_the_peer_has_chosen(port: Port, peer: StubPeer) 
 
 
 def test_a_peer_that_nominates_once_is_followed_when_its_address_falls_silent(
-    port: Port, peer: StubPeer, clock: Clock
+    port: MediaPort, peer: StubPeer, clock: Clock
 ) -> None:
     """Its relay forgot it: a plain check from elsewhere is enough after a while, not before."""
     port.receive(check(nominate=True), HOME)
@@ -176,41 +176,43 @@ def test_a_peer_that_nominates_once_is_followed_when_its_address_falls_silent(
     assert peer.path.selected == AWAY
 
 
-def test_a_forged_check_moves_nothing(port: Port, peer: StubPeer, clock: Clock) -> None:
+def test_a_forged_check_moves_nothing(port: MediaPort, peer: StubPeer, clock: Clock) -> None:
     """Neither an address nor the time of the last word."""
     port.receive(check(nominate=True), HOME)
     clock.now = 100 * SILENCE_S
     forged = check(nominate=True, password="another-password-of-32-characters")
-    assert port.receive(forged, AWAY) is Drop.INTEGRITY
+    assert port.receive(forged, AWAY) is CheckDrop.INTEGRITY
     assert peer.path.selected == HOME
     assert peer.path.sources == (HOME,)
-    assert port.receive(MEDIA, AWAY) is Drop.SOURCE
+    assert port.receive(MEDIA, AWAY) is CheckDrop.SOURCE
 
 
-def test_a_probe_from_keys_alone_is_answered_and_opens_nothing(port: Port, peer: StubPeer) -> None:
+def test_a_probe_from_keys_alone_is_answered_and_opens_nothing(
+    port: MediaPort, peer: StubPeer
+) -> None:
     """Its ufrag has no session: the way there and back is proved, and no address vouched for."""
     port.derive = lambda ufrag: PASSWORD if ufrag == b"probe" else None
     outcome = port.receive(check(ufrag="probe", nominate=True), HOME)
     assert isinstance(outcome, Answered)
     assert parse(outcome.answer).authentic(PASSWORD)
-    assert port.receive(MEDIA, HOME) is Drop.SOURCE
+    assert port.receive(MEDIA, HOME) is CheckDrop.SOURCE
     assert peer.path.selected is None
-    assert port.receive(check(ufrag="other"), HOME) is Drop.UFRAG
+    assert port.receive(check(ufrag="other"), HOME) is CheckDrop.UFRAG
 
 
-def test_addresses_of_a_session_are_bounded(port: Port, peer: StubPeer) -> None:
+def test_addresses_of_a_session_are_bounded(port: MediaPort, peer: StubPeer) -> None:
     """The oldest goes, and is led nowhere any more; the chosen one stays."""
     port.receive(check(nominate=True), HOME)
     for n in range(MAX_SOURCES + 3):
         port.receive(check(), ("203.0.113.1", 1000 + n))
     assert len(peer.path.sources) == MAX_SOURCES
     assert HOME in peer.path.sources
-    assert port.receive(MEDIA, ("203.0.113.1", 1000)) is Drop.SOURCE
+    assert port.receive(MEDIA, ("203.0.113.1", 1000)) is CheckDrop.SOURCE
     assert port.receive(MEDIA, HOME) is None
 
 
 def test_a_restart_brings_a_new_ufrag_and_the_old_one_lives_until_the_next(
-    port: Port, peer: StubPeer
+    port: MediaPort, peer: StubPeer
 ) -> None:
     """Media go on from the old address until the new credential has brought another."""
     port.receive(check(nominate=True), HOME)
@@ -221,11 +223,11 @@ def test_a_restart_brings_a_new_ufrag_and_the_old_one_lives_until_the_next(
     assert port.receive(MEDIA, HOME) is None
     for n in range(MAX_UFRAGS):
         port.admit(peer, f"later{n}", PASSWORD)
-    assert port.receive(check(), HOME) is Drop.UFRAG
-    assert port.receive(check(ufrag="second"), HOME) is Drop.UFRAG
+    assert port.receive(check(), HOME) is CheckDrop.UFRAG
+    assert port.receive(check(ufrag="second"), HOME) is CheckDrop.UFRAG
 
 
-def test_a_forgotten_peer_leaves_nothing_behind(port: Port, peer: StubPeer) -> None:
+def test_a_forgotten_peer_leaves_nothing_behind(port: MediaPort, peer: StubPeer) -> None:
     """Neither its ufrags nor its addresses; others keep theirs."""
     other = StubPeer()
     port.admit(other, "other", PASSWORD)
@@ -233,18 +235,18 @@ def test_a_forgotten_peer_leaves_nothing_behind(port: Port, peer: StubPeer) -> N
     port.receive(check(ufrag="other"), AWAY)
     port.forget(peer)
     port.forget(peer)
-    assert port.receive(check(), HOME) is Drop.UFRAG
-    assert port.receive(MEDIA, HOME) is Drop.SOURCE
+    assert port.receive(check(), HOME) is CheckDrop.UFRAG
+    assert port.receive(MEDIA, HOME) is CheckDrop.SOURCE
     assert port.receive(MEDIA, AWAY) is None
     assert not port.knows(UFRAG)
     assert port.knows("other")
 
 
-def test_a_session_with_too_much_to_read_loses_the_rest(port: Port, peer: StubPeer) -> None:
+def test_a_session_with_too_much_to_read_loses_the_rest(port: MediaPort, peer: StubPeer) -> None:
     """A flood from a known address fills no memory."""
     port.receive(check(), HOME)
     peer.full = True
-    assert port.receive(MEDIA, HOME) is Drop.QUEUE
+    assert port.receive(MEDIA, HOME) is CheckDrop.QUEUE
 
 
 def test_consent_ends_when_checks_do() -> None:

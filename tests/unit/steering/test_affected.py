@@ -7,7 +7,7 @@ from typing import Any
 
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.plan.document import Document
 from firsthop_steering.whatif.affected import affected
@@ -59,12 +59,12 @@ def test_who_is_not_affected_does_not_move(rng: random.Random) -> None:
     geo = random_geo(rng, 9)
     old = random_steering(rng, geo)
     for _ in range(5):
-        document = old.atlas.plan.document.model_dump(mode="json")
+        document = old.topology.plan.document.model_dump(mode="json")
         _changed(rng, document)
-        plan = old.atlas.plan.model_copy(update={"document": Document.model_validate(document)})
-        atlas = Atlas(plan, geo)
-        rtt = RttMap(atlas, old.rtt.latency)
-        new = Steering(atlas, old.status, NOW, vantage=VANTAGE, rtt=rtt, prices=old.prices)
+        plan = old.topology.plan.model_copy(update={"document": Document.model_validate(document)})
+        topology = Topology(plan, geo)
+        rtt = RttMap(topology, old.rtt.latency)
+        new = Steering(topology, old.status, NOW, vantage=VANTAGE, rtt=rtt, prices=old.prices)
         if not affected(old, new):
             told = simulate(old, new, NAME, [random_address(rng, geo) for _ in range(100)])
             assert told.moves == ()
@@ -83,9 +83,9 @@ def test_relays_beside_others_and_names_affect_nobody() -> None:
 
     def steering(**more: Any) -> Steering:
         document = Document.model_validate({**base, **more})
-        plan = random_steering(random.Random(0), geo).atlas.plan
-        atlas = Atlas(plan.model_copy(update={"document": document}), geo)
-        return Steering(atlas, status_of(a_1="up", b_1="up", a_2="up"), NOW)
+        plan = random_steering(random.Random(0), geo).topology.plan
+        topology = Topology(plan.model_copy(update={"document": document}), geo)
+        return Steering(topology, status_of(a_1="up", b_1="up", a_2="up"), NOW)
 
     second = {"id": "a-2", "region": "a", "ipv6": "2001:db8::3"}
     assert affected(steering(), steering(relays=[*relays, second])) == ()

@@ -10,7 +10,7 @@ import pytest
 from firsthop_ice.ufrag import (
     CredentialKeys,
     Decoded,
-    Rejected,
+    RejectedUfrag,
     RouteKeys,
     decode,
     mint,
@@ -42,14 +42,14 @@ def test_a_session_ends_by_the_relays_clock() -> None:
     """Credentials of a day survive an hour; those of an hour are refused by a relay ahead."""
     keys = CredentialKeys.from_keyset(KEYS)
 
-    def at_relay(lifetime: timedelta, step: timedelta) -> Decoded | Rejected:
+    def at_relay(lifetime: timedelta, step: timedelta) -> Decoded | RejectedUfrag:
         made = mint(keys, region=7, expires_at=NOW + lifetime, entropy=secrets.token_bytes(7))
         return decode(made.ufrag, keys.routes, now=NOW + timedelta(seconds=30) + step)
 
     hour, day = timedelta(hours=1), timedelta(days=1)
     assert isinstance(at_relay(day, hour), Decoded)
     assert isinstance(at_relay(hour, -hour), Decoded)
-    assert at_relay(hour, hour) == Rejected("expired")
+    assert at_relay(hour, hour) == RejectedUfrag("expired")
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -22,7 +22,7 @@ from firsthop_steering.compile.table import ASK_RESOLVER, Answer, AnswerTable, S
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from worlds import (
     NOW,
     europe_and_america,
@@ -46,8 +46,8 @@ def compiled(steering: Steering) -> ServiceTable:
 
 def decided(steering: Steering, address: IPv4Address | IPv6Address) -> Answer:
     """The answer that follows from `decide`."""
-    service = next(iter(steering.atlas.services.values()))
-    decision = steering.decide(service, steering.atlas.client(address))
+    service = next(iter(steering.topology.services.values()))
+    decision = steering.decide(service, steering.topology.client(address))
     outcome = decision.ranking.outcome
     ttl = Lifetimes(steering, service, "relays").ttl(decision.site)
     if decision.site is None:
@@ -67,8 +67,8 @@ def decided(steering: Steering, address: IPv4Address | IPv6Address) -> Answer:
 
 def unplaced(steering: Steering, address: IPv4Address | IPv6Address) -> bool:
     """Whether nobody has placed it, and nobody will: special-purpose space."""
-    service = next(iter(steering.atlas.services.values()))
-    client = steering.atlas.client(address)
+    service = next(iter(steering.topology.services.values()))
+    client = steering.topology.client(address)
     ranking = steering.decide(service, client).ranking
     return client.cell is None and ranking.rule is None and special_block(address) is not None
 
@@ -112,7 +112,7 @@ def demo(status: str = "up", **fra: object) -> Steering:
         },
         number=7,
     )
-    return Steering(Atlas(plan, europe_and_america()), status_of(3, fra_1=status), NOW)
+    return Steering(Topology(plan, europe_and_america()), status_of(3, fra_1=status), NOW)
 
 
 def test_scopes_are_the_widest_blocks_that_fit() -> None:
@@ -165,12 +165,12 @@ def test_overrides_that_speak_of_nobody_change_nothing() -> None:
         {"id": f"o{n}", "country": f"{a}{b}", "mode": "only", "regions": ["iad"]}
         for n, (a, b) in enumerate((a, b) for a in "QXZ" for b in ascii_uppercase)
     ]
-    document = steering.atlas.plan.document.model_dump()
+    document = steering.topology.plan.document.model_dump()
     busy = plan_of({**document, "overrides": nowhere}, number=7)
     digests = {
-        compile_table(Steering(Atlas(plan, steering.atlas.geo), steering.status, NOW), path)
+        compile_table(Steering(Topology(plan, steering.topology.geo), steering.status, NOW), path)
         for plan, path in (
-            (steering.atlas.plan, folder() / "calm.table"),
+            (steering.topology.plan, folder() / "calm.table"),
             (busy, folder() / "busy.table"),
         )
     }
@@ -219,8 +219,8 @@ def test_files_of_another_kind_or_format_are_refused() -> None:
 def test_the_bundled_world_agrees_too() -> None:
     """On the database that ships, for clients all over both families."""
     geo = open_geodata(None, None, folder() / "bundled")
-    plan = demo(weight=50).atlas.plan
-    steering = Steering(Atlas(plan, geo), status_of(), NOW)
+    plan = demo(weight=50).topology.plan
+    steering = Steering(Topology(plan, geo), status_of(), NOW)
     table = compiled(steering)
     rng = random.Random(7)
     for _ in range(2000):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from firsthop_steering.compile.preferences import walks_of
 from firsthop_steering.compile.priced_choice import Field, chosen_by_bucket, contested
-from firsthop_steering.decision.charges import MOST_LEVEL, charged_us, charges_us
+from firsthop_steering.decision.charges import MAX_LEVEL, charged_us, charges_us
 from firsthop_steering.decision.rendezvous import BUCKETS, draws, kept
 
 COLUMNS = 12
@@ -30,7 +30,7 @@ def test_the_lowest_that_keeps_a_bucket_takes_it(seed: int, count: int) -> None:
         np.stack([kept(*each) for each in zip(names, weights, strict=True)]),
         np.array(weights) == 100,
     )
-    reliefs = np.array([price - charged_us(price, MOST_LEVEL) for price in prices])
+    reliefs = np.array([price - charged_us(price, MAX_LEVEL) for price in prices])
     highest = keys + np.array(prices)[:, None]
     torn = contested(highest, reliefs, field.full)
     walks, which = walks_of(highest, field.full)

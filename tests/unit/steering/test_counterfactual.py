@@ -9,7 +9,7 @@ from typing import Any
 from allocator_world import MEDIA, TRANSCEIVERS, atlas_of
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.plan.document import Document
 from firsthop_steering.whatif.counterfactual import counterfactual
@@ -28,13 +28,13 @@ from worlds import (
 
 
 def _region(steering: Steering, client: Any) -> str | None:
-    site = steering.decide(steering.atlas.services["s"], client).site
+    site = steering.decide(steering.topology.services["s"], client).site
     return site.id if site else None
 
 
 def _applied(steering: Steering, changes: list[dict[str, Any]]) -> Steering:
     """As an operator would: each field of the document set; relays found up by probes."""
-    document = steering.atlas.plan.document.model_dump(mode="json")
+    document = steering.topology.plan.document.model_dump(mode="json")
     relays = dict(steering.status.relays)
     for each in changes:
         collection, id_ = each["object"].split("/")
@@ -46,11 +46,11 @@ def _applied(steering: Steering, changes: list[dict[str, Any]]) -> Steering:
             document[collection].remove(row)
         else:
             row[each["field"]] = each["needed"]
-    plan = steering.atlas.plan.model_copy(update={"document": Document.model_validate(document)})
-    atlas = Atlas(plan, steering.atlas.geo)
-    rtt = RttMap(atlas, steering.rtt.latency)
+    plan = steering.topology.plan.model_copy(update={"document": Document.model_validate(document)})
+    topology = Topology(plan, steering.topology.geo)
+    rtt = RttMap(topology, steering.rtt.latency)
     status = steering.status.model_copy(update={"relays": relays})
-    return Steering(atlas, status, NOW, vantage=VANTAGE, rtt=rtt, prices=steering.prices)
+    return Steering(topology, status, NOW, vantage=VANTAGE, rtt=rtt, prices=steering.prices)
 
 
 @random_worlds(40)
@@ -58,10 +58,10 @@ def test_what_is_said_to_be_enough_is(rng: random.Random) -> None:
     """For any client and region; a bias that is a microsecond less is not."""
     geo = random_geo(rng, 9)
     steering = random_steering(rng, geo)
-    service = steering.atlas.services["s"]
+    service = steering.topology.services["s"]
     for _ in range(4):
-        client = steering.atlas.client(random_address(rng, geo))
-        for site in steering.atlas.pools["relays"]:
+        client = steering.topology.client(random_address(rng, geo))
+        for site in steering.topology.pools["relays"]:
             said = counterfactual(steering, service, client, site.id)
             json.dumps(said)
             changes = said["changes"]
@@ -94,13 +94,13 @@ def test_a_price_would_do_as_well(rng: random.Random) -> None:
         ],
         "services": [{"id": "s", "name": "s.edge.example."}],
     }
-    atlas = Atlas(plan_of(document), europe_and_america())
+    topology = Topology(plan_of(document), europe_and_america())
 
     def charging(price: float) -> Steering:
-        return Steering(atlas, status_of(), NOW, prices=prices_of(ber=price, fra=1.0))
+        return Steering(topology, status_of(), NOW, prices=prices_of(ber=price, fra=1.0))
 
-    steering, client = charging(40.0), atlas.client(parse_client(f"10.{rng.randrange(256)}.7.1"))
-    said = counterfactual(steering, atlas.services["s"], client, "ber")
+    steering, client = charging(40.0), topology.client(parse_client(f"10.{rng.randrange(256)}.7.1"))
+    said = counterfactual(steering, topology.services["s"], client, "ber")
     price = said["instead_of_bias"]
     assert (price["object"], price["field"], price["value"]) == ("regions/ber", "price_ms", 40.0)
     assert _region(charging(price["needed"]), client) == "ber"
@@ -127,10 +127,10 @@ def test_everything_that_stands_in_the_way_is_named() -> None:
     document = _small(regions=["fra"])
     document["regions"][1] |= {"state": "draining", "weight": 0}
     document["overrides"] = [{"id": "o", "country": "DE", "regions": ["fra"], "mode": "only"}]
-    atlas = Atlas(plan_of(document), europe_and_america())
-    steering = Steering(atlas, status_of(nyc_1="down"), NOW)
-    client = atlas.client(parse_client("10.1.1.1"))
-    said = counterfactual(steering, atlas.services["s"], client, "nyc")
+    topology = Topology(plan_of(document), europe_and_america())
+    steering = Steering(topology, status_of(nyc_1="down"), NOW)
+    client = topology.client(parse_client("10.1.1.1"))
+    said = counterfactual(steering, topology.services["s"], client, "nyc")
     needed = {(each["object"], each["field"]): each["needed"] for each in said["changes"]}
     weight = needed.pop(("regions/nyc", "weight"))
     assert needed == {
@@ -147,14 +147,18 @@ def test_what_no_change_of_a_field_brings_is_said() -> None:
     """A region without relays; a bias beyond what a bias may be."""
     document = _small()
     document["relays"].pop()
-    atlas = Atlas(plan_of(document), europe_and_america())
-    client = atlas.client(parse_client("10.1.1.1"))
-    said = counterfactual(Steering(atlas, status_of(), NOW), atlas.services["s"], client, "nyc")
+    topology = Topology(plan_of(document), europe_and_america())
+    client = topology.client(parse_client("10.1.1.1"))
+    said = counterfactual(
+        Steering(topology, status_of(), NOW), topology.services["s"], client, "nyc"
+    )
     assert ([each["needed"] for each in said["changes"]], said["enough"]) == ([None], False)
     document = _small()
     document["regions"][0]["bias_ms"] = 490
-    atlas = Atlas(plan_of(document), europe_and_america())
-    said = counterfactual(Steering(atlas, status_of(), NOW), atlas.services["s"], client, "nyc")
+    topology = Topology(plan_of(document), europe_and_america())
+    said = counterfactual(
+        Steering(topology, status_of(), NOW), topology.services["s"], client, "nyc"
+    )
     assert [(each["field"], each["needed"]) for each in said["changes"]] == [("bias_ms", None)]
     assert "no bias is more than 500 ms" in said["changes"][0]["because"]
 
@@ -162,15 +166,15 @@ def test_what_no_change_of_a_field_brings_is_said() -> None:
 def test_a_silent_transceiver_would_have_to_be_heard() -> None:
     """It is named as what it is, and nothing else is asked of operators."""
     transceivers = [{**each, "signalling_ipv4": "192.0.2.77"} for each in TRANSCEIVERS]
-    atlas = atlas_of(transceivers=transceivers, service={"pool": "transceivers"})
-    service, client = atlas.services["relay"], atlas.client(parse_client("10.1.1.1"))
-    nearest = Steering(atlas, status_of(), NOW).decide(service, client).site
+    topology = atlas_of(transceivers=transceivers, service={"pool": "transceivers"})
+    service, client = topology.services["relay"], topology.client(parse_client("10.1.1.1"))
+    nearest = Steering(topology, status_of(), NOW).decide(service, client).site
     assert nearest is not None
     (end,) = nearest.endpoints
     status = status_of().model_copy(
         update={"transceivers": {end.id: RelayStatus(verdict="down", since=NOW)}}
     )
-    said = counterfactual(Steering(atlas, status, NOW), service, client, nearest.id)
+    said = counterfactual(Steering(topology, status, NOW), service, client, nearest.id)
     assert [(each["object"], each["field"]) for each in said["changes"]] == [
         (f"transceivers/{end.id}", "status")
     ]
@@ -179,9 +183,9 @@ def test_a_silent_transceiver_would_have_to_be_heard() -> None:
 
 def test_signalling_has_transceiver_regions() -> None:
     transceivers = [{**each, "signalling_ipv4": "192.0.2.77"} for each in TRANSCEIVERS]
-    atlas = atlas_of(transceivers=transceivers, service={"pool": "transceivers"})
-    service, client = atlas.services["relay"], atlas.client(parse_client("10.1.1.1"))
-    steering = Steering(atlas, status_of(), NOW)
+    topology = atlas_of(transceivers=transceivers, service={"pool": "transceivers"})
+    service, client = topology.services["relay"], topology.client(parse_client("10.1.1.1"))
+    steering = Steering(topology, status_of(), NOW)
     chosen = steering.decide(service, client).site
     other = next(each["id"] for each in MEDIA if chosen is not None and each["id"] != chosen.id)
     said = counterfactual(steering, service, client, other)

@@ -36,8 +36,8 @@ def regions_at(compiled: CompiledService, family: Literal[4, 6], key: int) -> li
 
 def flows_by_ranges(sides: list[Steering], family: Literal[4, 6]) -> Flows:
     """Keys by region before and after, an IPv6 key weighed by its cell's IPv4 addresses."""
-    geo = sides[0].atlas.geo
-    compiled = [compile_service(each, each.atlas.services["s"]) for each in sides]
+    geo = sides[0].topology.geo
+    compiled = [compile_service(each, each.topology.services["s"]) for each in sides]
     starts = geo.v4_starts if family == 4 else geo.v6_starts
     edges = {*starts.tolist(), 1 << (32 if family == 4 else 64)}
     for each in compiled:

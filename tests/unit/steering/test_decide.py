@@ -12,7 +12,7 @@ from firsthop_steering.decision.charges import RELIEF_MS
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses, domains_apart
 from firsthop_steering.decision.model import Decision
-from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
 from worlds import NOW, europe_and_america, plan_of, prices_of, status_of, usable_of
 
@@ -40,12 +40,12 @@ def world(
             **document,
         }
     )
-    return Steering(Atlas(plan, europe_and_america()), status or status_of(), NOW)
+    return Steering(Topology(plan, europe_and_america()), status or status_of(), NOW)
 
 
 def decide(steering: Steering, client: str) -> Decision:
     return steering.decide(
-        steering.atlas.services["s"], steering.atlas.client(parse_client(client))
+        steering.topology.services["s"], steering.topology.client(parse_client(client))
     )
 
 
@@ -71,7 +71,7 @@ def test_a_client_without_a_place_goes_where_the_mean_is_lowest() -> None:
     """An unlocated client is never put at (0, 0), where the Gulf of Guinea would decide."""
     steering = world()
     decision = decide(steering, NOWHERE)
-    rtt = steering.atlas.rtt_us("relays")[:, -1]
+    rtt = steering.topology.rtt_us("relays")[:, -1]
     assert decision.client.cell is None
     assert decision.site is not None
     assert decision.site.id == sorted(["fra", "gru", "iad"])[int(rtt.argmin())]
@@ -103,8 +103,8 @@ def test_bias_and_price_are_milliseconds_of_the_score() -> None:
     between = gap[1].rtt_ms - gap[0].rtt_ms
     assert region(world(regions=changed(iad={"bias_ms": between - 1})), BERLIN) == "fra"
     assert region(world(regions=changed(iad={"bias_ms": between + 1})), BERLIN) == "iad"
-    atlas = world().atlas
-    priced = Steering(atlas, status_of(), NOW, prices=prices_of(fra=between + RELIEF_MS))
+    topology = world().topology
+    priced = Steering(topology, status_of(), NOW, prices=prices_of(fra=between + RELIEF_MS))
     assert region(priced, BERLIN) == "iad"
 
 
@@ -261,14 +261,14 @@ def test_relays_of_a_region_share_by_weight_and_domains_stand_apart() -> None:
         {"id": "c", "region": "fra", "ipv6": "2001:db8::3", "weight": 0},
     ]
     steering = world(relays=relays)
-    site = next(each for each in steering.atlas.pools["relays"] if each.id == "fra")
+    site = next(each for each in steering.topology.pools["relays"] if each.id == "fra")
     usable = usable_of(steering, site)
     assert [each.id for each in usable] == ["a", "b"]
     first = [addresses(usable, drawn, 1)[0][0].id for drawn in range(1024)]
     assert first.count("a") / 10.24 == pytest.approx(75, abs=4)
     spread = [{"id": "d", "region": "fra", "ipv4": "192.0.2.4", "failure_domain": "y"}, *relays]
     three = world(relays=spread)
-    site = next(each for each in three.atlas.pools["relays"] if each.id == "fra")
+    site = next(each for each in three.topology.pools["relays"] if each.id == "fra")
     for drawn in range(0, 1024, 37):
         chosen = addresses(usable_of(three, site), drawn, 2)[0]
         assert {each.domain for each in chosen} == {"x", "y"}
@@ -287,9 +287,9 @@ def test_the_media_region_is_nearest_to_the_relay() -> None:
     ]
     document = {"transceiver_regions": regions, "transceivers": transceivers}
     steering = world(**document)
-    service = steering.atlas.services["s"]
-    client = steering.atlas.client(ip_address(BERLIN))
-    sites = {site.id: index for index, site in enumerate(steering.atlas.pools["relays"])}
+    service = steering.topology.services["s"]
+    client = steering.topology.client(ip_address(BERLIN))
+    sites = {site.id: index for index, site in enumerate(steering.topology.pools["relays"])}
 
     def media(steering: Steering, relay_region: str) -> str:
         decision = steering.decide_media(service, client, sites[relay_region])
@@ -384,7 +384,7 @@ def test_a_client_that_is_no_address_is_refused(text: str) -> None:
 def test_decisions_of_two_edges_agree() -> None:
     """Nothing in a decision depends on the process that makes it."""
     one, two = world(), world()
-    assert isinstance(one.atlas.plan, Plan)
+    assert isinstance(one.topology.plan, Plan)
     for number in range(200):
         client = str(IPv4Address(number * 0x01010101))
         assert region(one, client) == region(two, client)

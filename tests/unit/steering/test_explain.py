@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 from firsthop_steering.whatif.explain import explain
 from worlds import NOW, europe_and_america, plan_of, status_of
@@ -34,8 +34,8 @@ DOCUMENT: dict[str, Any] = {
 
 def said(client: str, status: Status | None = None, **document: Any) -> dict[str, Any]:
     plan = plan_of({**DOCUMENT, **document}, number=4)
-    steering = Steering(Atlas(plan, europe_and_america()), status or status_of(9), NOW)
-    found = explain(steering, steering.atlas.services["s"], ip_address(client))
+    steering = Steering(Topology(plan, europe_and_america()), status or status_of(9), NOW)
+    found = explain(steering, steering.topology.services["s"], ip_address(client))
     assert json.loads(json.dumps(found)) == found, "it is JSON as it stands"
     return found
 

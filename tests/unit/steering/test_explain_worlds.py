@@ -34,14 +34,14 @@ def test_it_says_what_is_decided(rng: random.Random) -> None:
     """Every region is there once with a fate, one is chosen if any, the score is the sum of what
     is shown, and the answer is that of the table."""
     steering = random_steering(rng, random_geo(rng, 9))
-    atlas = steering.atlas
-    plan, service = atlas.plan, atlas.services["s"]
+    topology = steering.topology
+    plan, service = topology.plan, topology.services["s"]
     path = folder() / "explained.table"
     compile_table(steering, path)
     table = AnswerTable.open(path).services[0]
     for _ in range(25):
         address = random_asker(rng, steering)
-        decision = steering.decide(service, atlas.client(address))
+        decision = steering.decide(service, topology.client(address))
         said = explain(steering, service, address)
         json.dumps(said)
         names = [each["region"] for each in said["candidates"]]
@@ -75,9 +75,9 @@ def test_it_says_what_is_decided(rng: random.Random) -> None:
 def test_a_signalling_service_has_no_second_choice() -> None:
     """Its regions are the transceivers' own, and no media region stands behind them."""
     transceivers = [{**each, "signalling_ipv4": "192.0.2.77"} for each in TRANSCEIVERS]
-    atlas = atlas_of(transceivers=transceivers, service={"pool": "transceivers"})
-    steering = Steering(atlas, status_of(), NOW)
-    said = explain(steering, atlas.services["relay"], ip_address("10.1.1.1"))
+    topology = atlas_of(transceivers=transceivers, service={"pool": "transceivers"})
+    steering = Steering(topology, status_of(), NOW)
+    said = explain(steering, topology.services["relay"], ip_address("10.1.1.1"))
     assert (said["region"], said["media"]) == ("eu", None)
     assert said["answer"]["ipv4"] == ["192.0.2.77"]
     assert {each["region"] for each in said["candidates"]} == {each["id"] for each in MEDIA}

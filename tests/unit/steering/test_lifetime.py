@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
-from firsthop_steering.decision.topology import Atlas, Client
-from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status, Word
+from firsthop_steering.decision.topology import Client, Topology
+from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status, VantageVerdict
 from firsthop_steering.health.slow_start import next_step_s
 from firsthop_steering.health.verdicts import Liveness, Streak, next_change_s, observe
 from firsthop_steering.plan.model import Probe, Service
@@ -58,9 +58,9 @@ def ttls(status: Status, service: dict[str, Any] | None = None) -> dict[str, int
             ],
         }
     )
-    steering = Steering(Atlas(plan, europe_and_america()), status, NOW, vantage=VANTAGE)
+    steering = Steering(Topology(plan, europe_and_america()), status, NOW, vantage=VANTAGE)
     lifetimes = Lifetimes(steering, plan.document.services[0], "relays")
-    sites = steering.atlas.pools["relays"]
+    sites = steering.topology.pools["relays"]
     return {site.id: lifetimes.ttl(site) for site in sites[:2]} | {"": lifetimes.ttl(None)}
 
 
@@ -160,7 +160,7 @@ def test_no_outcomes_turn_a_relay_sooner(
         assert ((streak.verdict == "down") != (verdict == "down")) == (count == checks)
 
 
-Said = TypeVar("Said", RelayStatus, Word)
+Said = TypeVar("Said", RelayStatus, VantageVerdict)
 
 
 def turned(plan: Plan, status: Status, within_s: float) -> Iterator[Status]:
@@ -216,17 +216,17 @@ def test_no_turn_within_the_ttl_changes_the_answer(seed: int) -> None:
     """In random worlds: before the TTL is over no relay can have turned whose turn matters."""
     rng = random.Random(seed)
     plan, geo = random_plan(rng), random_geo(rng, 5)
-    atlas, status = Atlas(plan, geo), random_status(rng, plan)
+    topology, status = Topology(plan, geo), random_status(rng, plan)
     if all(each.verdict == "unknown" for each in status.relays.values()):
         return
-    service = atlas.services["s"].model_copy(update={"ttl": 300, "ttl_min": 0})
-    steering = Steering(atlas, status, NOW, vantage=VANTAGE)
+    service = topology.services["s"].model_copy(update={"ttl": 300, "ttl_min": 0})
+    steering = Steering(topology, status, NOW, vantage=VANTAGE)
     lifetimes = Lifetimes(steering, service, "relays")
-    clients = [atlas.client(random_address(rng, geo)) for _ in range(4)]
+    clients = [topology.client(random_address(rng, geo)) for _ in range(4)]
     for client in clients:
         ttl = lifetimes.ttl(steering.decide(service, client).site)
         before = answered(steering, service, client)
         end = NOW + timedelta(seconds=ttl, milliseconds=-1)
         for later in (status, *turned(plan, status, ttl)):
-            then = Steering(atlas, later, end, vantage=VANTAGE)
+            then = Steering(topology, later, end, vantage=VANTAGE)
             assert answered(then, service, client) == before

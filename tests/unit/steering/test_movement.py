@@ -11,7 +11,7 @@ from firsthop_geodata.prefixes import Cell, GeoTable, write_table
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS, bucket, kept, tie_draws
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Latency
 from worlds import NOW, folder, plan_of, prices_of, status_of
 
@@ -61,7 +61,7 @@ def chosen(*, without: str = "", **weights: int) -> dict[IPv4Address, str]:
         for number, id_ in enumerate(sites)
     ]
     service = {"id": "s", "name": "s.edge.example."}
-    atlas = Atlas(plan_of({"regions": regions, "relays": relays, "services": [service]}), GEO)
+    topology = Topology(plan_of({"regions": regions, "relays": relays, "services": [service]}), GEO)
     latency = Latency(
         number=1,
         lineage="test",
@@ -72,11 +72,11 @@ def chosen(*, without: str = "", **weights: int) -> dict[IPv4Address, str]:
         prefixes={"11.7.1.0/24": (90, 400, 900, 95, 120, None, None)},
     )
     steering = Steering(
-        atlas, status_of(), NOW, rtt=RttMap(atlas, latency), prices=prices_of(**PRICES)
+        topology, status_of(), NOW, rtt=RttMap(topology, latency), prices=prices_of(**PRICES)
     )
-    decide, place = steering.decide, atlas.client
+    decide, place = steering.decide, topology.client
     return {
-        client: (site.id if (site := decide(atlas.services["s"], place(client)).site) else "")
+        client: (site.id if (site := decide(topology.services["s"], place(client)).site) else "")
         for client in CLIENTS
     }
 

@@ -22,7 +22,7 @@ from firsthop_steering.decision.charges import (
 )
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS, kept
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.market import charged_ms, reliefs
 from firsthop_steering.whatif.explain import explain
@@ -57,7 +57,7 @@ def world(
             "services": [{"id": "s", "name": "s.edge.example."}],
         }
     )
-    return Steering(Atlas(plan, europe_and_america()), status_of(**relays), NOW, prices=prices)
+    return Steering(Topology(plan, europe_and_america()), status_of(**relays), NOW, prices=prices)
 
 
 def regions(steering: Steering, clients: list[IPv4Address]) -> list[str]:
@@ -65,10 +65,10 @@ def regions(steering: Steering, clients: list[IPv4Address]) -> list[str]:
     path = folder() / "prices.table"
     compile_table(steering, path)
     table = AnswerTable.open(path).services[0]
-    service, atlas = steering.atlas.services["s"], steering.atlas
+    service, topology = steering.topology.services["s"], steering.topology
     found = []
     for client in clients:
-        site = steering.decide(service, atlas.client(client)).site
+        site = steering.decide(service, topology.client(client)).site
         found.append(site.id if site else "")
         assert table.answers[table.settle(4, int(client))].region == found[-1]
     return found
@@ -126,7 +126,7 @@ def test_an_explanation_shows_the_price_and_what_was_paid() -> None:
     steering = world(prices_of(fra=2.0))
     paid = set()
     for client in BERLIN[:200]:
-        said = explain(steering, steering.atlas.services["s"], client)
+        said = explain(steering, steering.topology.services["s"], client)
         fra = next(each for each in said["candidates"] if each["region"] == "fra")
         assert fra["price_ms"] == 2.0
         assert fra["score_ms"] == pytest.approx(fra["rtt_ms"] + fra["charged_ms"])
@@ -139,7 +139,7 @@ def test_an_explanation_shows_the_price_and_what_was_paid() -> None:
 def test_services_of_transceivers_pay_nothing() -> None:
     """Prices are of relay regions, whatever a transceiver region is called."""
     steering = world(prices_of(fra=2.0, vie=1.0))
-    service = steering.atlas.services["s"]
+    service = steering.topology.services["s"]
     assert steering.prices_us(service, "signalling") == ()
     assert steering.prices_us(service, "relays") == (2000, 0, 1000)
 

@@ -18,7 +18,7 @@ from firsthop_ice.relay_load import (
 )
 from firsthop_ice.stun import (
     MESSAGE_INTEGRITY,
-    Kind,
+    StunMessageType,
     binding_error,
     binding_success,
     build,
@@ -54,7 +54,7 @@ def test_a_request_asks_with_a_credential_that_may() -> None:
     )
     packet = load_request(TID, credential)
     request = parse(packet)
-    assert (request.kind, request.transaction_id, len(packet)) == (Kind.REQUEST, TID, 96)
+    assert (request.kind, request.transaction_id, len(packet)) == (StunMessageType.REQUEST, TID, 96)
     assert request.get(RELAY_LOAD) == b""
     assert request.fingerprinted
     assert request.authentic(probe_password(credential.ufrag, KEYS.routes.by_id[5]))
@@ -111,10 +111,10 @@ def appended(packet: bytes, attribute: tuple[int, bytes]) -> bytes:
         (answer(LOAD)[:-1], "not_stun"),
         (b"\x80" * 76, "not_stun"),
         (answer(LOAD, password="of somebody"), "integrity"),
-        (build(Kind.SUCCESS, TID, [LOAD]), "integrity"),
+        (build(StunMessageType.SUCCESS, TID, [LOAD]), "integrity"),
         (binding_error(TID, 401, "Unauthenticated", None), "integrity"),
         (binding_error(TID, 400, "Bad Request", PASSWORD), "refused"),
-        (build(Kind.REQUEST, TID, [LOAD], password=PASSWORD), "refused"),
+        (build(StunMessageType.REQUEST, TID, [LOAD], password=PASSWORD), "refused"),
         (answer(), "no_load"),
         (appended(answer(), LOAD), "no_load"),
         (answer((RELAY_LOAD, bytes(7))), "malformed"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 from firsthop_steering.whatif.explain import explain
 from worlds import NOW, europe_and_america, plan_of, usable_of
@@ -48,27 +48,27 @@ def world(
         name.replace("_", "-"): RelayStatus.model_validate(each) for name, each in status.items()
     }
     held = Status(number=1, lineage="test", created_at=NOW, relays=measured)
-    return Steering(Atlas(plan, europe_and_america()), held, NOW + after, vantage=vantage)
+    return Steering(Topology(plan, europe_and_america()), held, NOW + after, vantage=vantage)
 
 
 def answered(steering: Steering) -> str:
     """The region that a client in Berlin gets; fra is the nearest."""
-    decision = steering.decide(steering.atlas.services["s"], steering.atlas.client(BERLIN))
+    decision = steering.decide(steering.topology.services["s"], steering.topology.client(BERLIN))
     assert decision.site is not None
     return decision.site.id
 
 
 def kept(steering: Steering) -> int:
     """How many of 256 networks in Berlin fra keeps."""
-    service, atlas = steering.atlas.services["s"], steering.atlas
+    service, topology = steering.topology.services["s"], steering.topology
     decisions = (
-        steering.decide(service, atlas.client(parse_client(f"10.1.{n}.1"))) for n in range(256)
+        steering.decide(service, topology.client(parse_client(f"10.1.{n}.1"))) for n in range(256)
     )
     return sum(each.site is not None and each.site.id == "fra" for each in decisions)
 
 
 def addresses_of(steering: Steering, region: str) -> list[str]:
-    site = next(each for each in steering.atlas.pools["relays"] if each.id == region)
+    site = next(each for each in steering.topology.pools["relays"] if each.id == region)
     found = usable_of(steering, site)
     return [str(address) for each in found for address in (each.ipv4, each.ipv6) if address]
 
@@ -102,7 +102,7 @@ def test_who_comes_back_beside_another_takes_nothing_from_their_region() -> None
     relays = [*PAIR, relay("fra-2", 3)]
     steering = world(relays, fra_1={"verdict": "up"}, fra_2={"verdict": "up", "share": 20})
     assert kept(steering) == 256
-    site = next(each for each in steering.atlas.pools["relays"] if each.id == "fra")
+    site = next(each for each in steering.topology.pools["relays"] if each.id == "fra")
     assert [each.weight for each in usable_of(steering, site)] == [100, 20]
 
 
@@ -146,7 +146,9 @@ def test_a_vantage_that_sees_nothing_does_not_empty_a_service() -> None:
     steering = world(PAIR, vantage="here", service={"view": "local"}, fra_1=cut_off, iad_1=cut_off)
     assert answered(steering) == "fra"
     assert (
-        steering.decide(steering.atlas.services["s"], steering.atlas.client(BERLIN)).ranking.outcome
+        steering.decide(
+            steering.topology.services["s"], steering.topology.client(BERLIN)
+        ).ranking.outcome
         == "steered"
     )
 
@@ -182,14 +184,14 @@ def test_a_vantage_without_ipv6_takes_none_away() -> None:
     )
     assert addresses_of(steering, "iad") == ["192.0.2.2", "2001:db8::2"]
     assert addresses_of(steering, "fra") == ["2001:db8::1"]
-    assert steering.roster(steering.atlas.services["s"], "relays").unheard == {"ipv6"}
+    assert steering.candidates_up(steering.topology.services["s"], "relays").distrusted == {"ipv6"}
 
 
 def test_a_vantage_does_not_empty_a_service_of_some_regions() -> None:
     """Relays that the service may not answer with are no reason to believe it."""
     cut_off = {"verdict": "up", "vantages": {"here": {**HERE, "verdict": "down"}}}
     only = world(PAIR, vantage="here", service={**LOCAL, "regions": ["fra"]}, fra_1=cut_off)
-    decision = only.decide(only.atlas.services["s"], only.atlas.client(BERLIN))
+    decision = only.decide(only.topology.services["s"], only.topology.client(BERLIN))
     assert (answered(only), decision.ranking.outcome) == ("fra", "steered")
     assert answered(world(PAIR, vantage="here", service=LOCAL, fra_1=cut_off)) == "iad"
 
@@ -206,7 +208,7 @@ def test_explain_says_whose_word_it_is() -> None:
         fra_1={"verdict": "down"},
         iad_1=down_here,
     )
-    said = explain(steering, steering.atlas.services["s"], BERLIN)
+    said = explain(steering, steering.topology.services["s"], BERLIN)
     words = {name: text for each in said["candidates"] for name, text in each["endpoints"].items()}
     assert words["fra-1"] == "up, forced until 2026-11-22 13:00:00 UTC, measured down"
     assert words["iad-1"] == (

@@ -13,7 +13,7 @@ from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.model import Candidate
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas, parse_client
+from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import Latency
 from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.whatif.explain import explain
@@ -44,13 +44,13 @@ def world(latency: Latency | None) -> Steering:
             "services": [{"id": "s", "name": "s.edge.example."}],
         }
     )
-    atlas = Atlas(plan, europe_and_america())
-    return Steering(atlas, status_of(), NOW, rtt=RttMap(atlas, latency))
+    topology = Topology(plan, europe_and_america())
+    return Steering(topology, status_of(), NOW, rtt=RttMap(topology, latency))
 
 
 def seen(steering: Steering, client: str) -> dict[str, Candidate]:
     decision = steering.decide(
-        steering.atlas.services["s"], steering.atlas.client(parse_client(client))
+        steering.topology.services["s"], steering.topology.client(parse_client(client))
     )
     return {each.site.id: each for each in decision.ranking.candidates}
 
@@ -59,7 +59,7 @@ def test_what_is_not_learned_has_the_geographic_prior() -> None:
     """Gru is not named, so nothing changes there; the others have their fitted prior."""
     plain, told = seen(world(None), BERLIN), seen(world(latency_of()), BERLIN)
     steering = world(None)
-    km = steering.atlas.distance_km("relays", 0, 0)
+    km = steering.topology.distance_km("relays", 0, 0)
     assert told["gru"].rtt_ms == plain["gru"].rtt_ms
     assert told["fra"].rtt_ms == pytest.approx(1 + 0.01 * km, abs=0.001)
     assert {each.rtt_source for each in told.values()} == {"prior"}
@@ -112,7 +112,7 @@ def test_a_measured_prefix_moves_and_its_subnet_scope_is_its_own() -> None:
     beside, wide = table.lookup(*key_of(ip_address("10.200.1.1")))
     assert table.answers[beside].region == "fra"
     assert wide < 24
-    said = explain(steering, steering.atlas.services["s"], ip_address(BERLIN))
+    said = explain(steering, steering.topology.services["s"], ip_address(BERLIN))
     assert (said["region"], said["candidates"][0]["rtt_source"]) == ("iad", "prefix")
 
 

@@ -7,7 +7,7 @@ import random
 import numpy as np
 
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas, Pool
+from firsthop_steering.decision.topology import Pool, Topology
 from firsthop_steering.feed.snapshot import Plan
 from firsthop_steering.plan.document import Document
 from support.seeds import random_worlds
@@ -45,8 +45,8 @@ def test_what_is_taken_over_is_what_would_be_worked_out(rng: random.Random) -> N
     former = None
     for _ in range(6):
         found = RttMap.following(former, plan, geo, latency)
-        wanted = RttMap(Atlas(plan, geo), latency)
-        assert (found.atlas.plan, found.latency) == (plan, latency)
+        wanted = RttMap(Topology(plan, geo), latency)
+        assert (found.topology.plan, found.latency) == (plan, latency)
         for pool in POOLS:
             assert np.array_equal(found.rtt_us(pool), wanted.rtt_us(pool))
             for family in (4, 6):
@@ -68,7 +68,7 @@ def test_where_sites_stay_nothing_is_worked_out_again() -> None:
     former = RttMap.following(None, plan, geo, random_latency(rng, plan, geo))
     weighed = plan.model_copy(update={"number": 2})
     found = RttMap.following(former, weighed, geo, former.latency)
-    assert found.atlas.plan is weighed
+    assert found.topology.plan is weighed
     assert found.rtt_us("relays") is former.rtt_us("relays")
     other = RttMap.following(found, weighed, random_geo(rng, 9), former.latency)
     assert other.rtt_us("relays") is not found.rtt_us("relays")

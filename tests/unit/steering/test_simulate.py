@@ -16,7 +16,7 @@ import pytest
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.model import Region
 from firsthop_steering.whatif.simulate import simulate, taken_as_lost
@@ -41,7 +41,7 @@ SIZE = 1 << 24
 
 
 def steering_of(plan: Plan, status: Status, geo: Any) -> Steering:
-    return Steering(Atlas(plan, geo), status, NOW, vantage=VANTAGE)
+    return Steering(Topology(plan, geo), status, NOW, vantage=VANTAGE)
 
 
 def small(*, relays: int = 1, service: dict[str, Any] | None = None, **regions: Any) -> Plan:
@@ -80,7 +80,7 @@ def test_single_clients_go_where_decide_sends_them(rng: random.Random) -> None:
     for address in clients:
         pair = []
         for each in (old, new):
-            decision = each.decide(each.atlas.services["s"], each.atlas.client(address))
+            decision = each.decide(each.topology.services["s"], each.topology.client(address))
             pair.append(decision.site.id if decision.site else None)
         moves[pair[0], pair[1]] += 1
         if decision.chosen is not None:
@@ -118,9 +118,9 @@ def test_everybody_is_every_located_address(rng: random.Random) -> None:
         ]
         document = plan.document.model_copy(update={"regions": tuple(whole), "overrides": ()})
         plan = plan.model_copy(update={"document": document})
-        atlas = Atlas(plan, geo)
-        rtt = RttMap(atlas, random_latency(rng, plan, geo))
-        sides.append(Steering(atlas, status_of(), NOW, rtt=rtt))
+        topology = Topology(plan, geo)
+        rtt = RttMap(topology, random_latency(rng, plan, geo))
+        sides.append(Steering(topology, status_of(), NOW, rtt=rtt))
     edges = {*map(int, geo.v4_starts), 1 << 32}
     for each in sides:
         pieces = each.rtt.pieces("relays", 4)
@@ -128,7 +128,7 @@ def test_everybody_is_every_located_address(rng: random.Random) -> None:
     moved, total, spent = 0, 0, 0.0
     for first, end in pairwise(sorted(edges)):
         decisions = [
-            each.decide(each.atlas.services["s"], each.atlas.client(IPv4Address(first)))
+            each.decide(each.topology.services["s"], each.topology.client(IPv4Address(first)))
             for each in sides
         ]
         if decisions[0].client.cell is None:
@@ -172,14 +172,14 @@ def test_the_same_plan_moves_nobody() -> None:
 def test_a_lost_region_loses_its_clients_to_others() -> None:
     """Whatever was said of its relays; when all are lost, `when_all_down` speaks."""
     plan, geo = small(service={"when_all_down": "closed"}), europe_and_america()
-    now, atlas = status_of(fra_0="up", nyc_0="up"), Atlas(small(), geo)
+    now, topology = status_of(fra_0="up", nyc_0="up"), Topology(small(), geo)
     told = simulate(
-        Steering(atlas, now, NOW),
-        Steering(atlas, taken_as_lost(now, plan, (), ("fra",)), NOW),
+        Steering(topology, now, NOW),
+        Steering(topology, taken_as_lost(now, plan, (), ("fra",)), NOW),
         NAME,
     )
     assert {(m.source, m.target) for m in told.moves} == {("fra", "nyc")}
-    closed = Atlas(plan, geo)
+    closed = Topology(plan, geo)
     nobody = taken_as_lost(now, plan, ("fra-0",), ("nyc", "gru"))
     told = simulate(Steering(closed, now, NOW), Steering(closed, nobody, NOW), NAME)
     assert (told.moved, told.lost) == (1, 1)

@@ -14,13 +14,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from firsthop_steering.feed import snapshot as snapshots
-from firsthop_steering.feed.exploration_targets import Promise, Promises, place_name
+from firsthop_steering.feed.exploration_targets import (
+    ExplorationTarget,
+    ExplorationTargets,
+    place_name,
+)
 from firsthop_steering.feed.snapshot import (
     CredentialKey,
     Delta,
     KeySet,
     Latency,
-    Rejected,
+    RejectedSnapshot,
     Snapshot,
     age_s,
     kind_of,
@@ -54,7 +58,7 @@ def test_what_was_sealed_is_what_is_read(snapshot: Snapshot) -> None:
 
 def reason(line: bytes) -> str:
     result = unseal(line, KEY.public_key())
-    assert isinstance(result, Rejected), result
+    assert isinstance(result, RejectedSnapshot), result
     return result.reason
 
 
@@ -141,7 +145,7 @@ def test_a_turned_bit_is_never_another_plan(place: int, change: int) -> None:
     line = bytearray(seal(PLAN, KEY))
     line[place % len(line)] ^= change
     result = unseal(bytes(line), KEY.public_key())
-    assert isinstance(result, Rejected) or result == PLAN
+    assert isinstance(result, RejectedSnapshot) or result == PLAN
 
 
 def test_only_newer_snapshots_take_over() -> None:
@@ -178,8 +182,8 @@ def test_many_rows_of_latency_are_sealed_as_few_are() -> None:
 
 def test_what_is_promised_travels_with_latency() -> None:
     """A reader and a writer that know nothing of it have nothing to explore."""
-    promise = Promise(rate=0.05, gain_ms={"fra": 4.2})
-    explore = Promises(
+    promise = ExplorationTarget(rate=0.05, gain_ms={"fra": 4.2})
+    explore = ExplorationTargets(
         share=0.03,
         prefixes={"10.1.2.0/24": promise, "2001:db8::/48": promise},
         places={place_name(50.1109, -8.6821): promise},
@@ -188,7 +192,7 @@ def test_what_is_promised_travels_with_latency() -> None:
     assert unseal(seal(latency, KEY), KEY.public_key()) == latency
     assert [*explore.places] == ["50.1109,-8.6821"]
     old = latency.model_dump(exclude={"explore"})
-    assert Latency.model_validate(old).explore == Promises()
+    assert Latency.model_validate(old).explore == ExplorationTargets()
 
 
 @pytest.mark.parametrize(
@@ -204,4 +208,4 @@ def test_what_is_promised_travels_with_latency() -> None:
 def test_promises_are_bounded(fields: dict[str, Any], rule: str) -> None:
     """Nobody can have edges explore without end."""
     with pytest.raises(ValidationError, match=rule):
-        Promises.model_validate(fields)
+        ExplorationTargets.model_validate(fields)

@@ -13,7 +13,7 @@ from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTable
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.whatif.explain import explain
 from worlds import NOW, folder, plan_of, status_of
 
@@ -48,7 +48,7 @@ def steered(*overrides: dict[str, Any], geo: GeoTable | None = None, weight: int
             "overrides": overrides,
         }
     )
-    return Steering(Atlas(plan, geo or nowhere()), status_of(), NOW)
+    return Steering(Topology(plan, geo or nowhere()), status_of(), NOW)
 
 
 def compiled(steering: Steering) -> ServiceTable:
@@ -129,10 +129,10 @@ def test_an_operator_who_places_it_is_obeyed() -> None:
 def test_who_stands_there_is_answered_like_anybody_unlocated(weight: int) -> None:
     """A resolver at 10.1.2.3 must get an answer, by its own bucket."""
     steering = steered(weight=weight)
-    table, service = compiled(steering), steering.atlas.services["s"]
+    table, service = compiled(steering), steering.topology.services["s"]
     regions = set()
     for number in range(200):
-        client = steering.atlas.client(ip_address((10 << 24) + (number << 8)))
+        client = steering.topology.client(ip_address((10 << 24) + (number << 8)))
         site = steering.decide(service, client).site
         assert site is not None
         assert table.answers[table.settle(client.family, client.key)].region == site.id
@@ -143,7 +143,7 @@ def test_who_stands_there_is_answered_like_anybody_unlocated(weight: int) -> Non
 def test_explain_says_whose_address_dns_takes() -> None:
     """In words, and only where it is so."""
     steering = steered({"id": "o", "cidr": "10.0.0.0/8", "mode": "avoid", "regions": ["iad"]})
-    service = steering.atlas.services["s"]
+    service = steering.topology.services["s"]
     said = explain(steering, service, ip_address("192.168.1.1"))["client"]["as_subnet"]
     assert "resolver's address" in said
     assert "192.168.0.0/16" in said

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firsthop_ice import stun
-from firsthop_ice.stun import Kind, StunError, build, parse, peek_username
+from firsthop_ice.stun import StunError, StunMessageType, build, parse, peek_username
 
 TID = bytes(range(12))
 PASSWORD = "VOkJxbRl1RmTxUk/WvJxBt"
@@ -50,7 +50,7 @@ attributes = st.lists(
 
 def test_rfc5769_2_1_request() -> None:
     message = parse(REQUEST)
-    assert (message.kind, message.transaction_id) == (Kind.REQUEST, VECTOR_TID)
+    assert (message.kind, message.transaction_id) == (StunMessageType.REQUEST, VECTOR_TID)
     assert message.get(stun.USERNAME) == b"evtj:h6vY" == peek_username(REQUEST)
     assert stun.split_username(b"evtj:h6vY") == (b"evtj", b"h6vY")
     assert message.authentic(PASSWORD)
@@ -68,7 +68,7 @@ def test_rfc5769_2_1_request() -> None:
 )
 def test_rfc5769_2_2_and_2_3_responses(packet: bytes, address: IPv4Address | IPv6Address) -> None:
     message = parse(packet)
-    assert message.kind == Kind.SUCCESS
+    assert message.kind == StunMessageType.SUCCESS
     assert message.mapped_address() == (address, 32853)
     assert message.authentic(PASSWORD)
     assert peek_username(packet) is None
@@ -138,9 +138,9 @@ def is_request(packet: bytes) -> bool:
 
 
 @settings(deadline=None)
-@given(st.sampled_from(Kind), tids, attributes, st.none() | passwords)
+@given(st.sampled_from(StunMessageType), tids, attributes, st.none() | passwords)
 def test_what_is_built_is_parsed(
-    kind: Kind, tid: bytes, content: list[tuple[int, bytes]], password: str | None
+    kind: StunMessageType, tid: bytes, content: list[tuple[int, bytes]], password: str | None
 ) -> None:
     packet = build(kind, tid, content, password=password)
     message = parse(packet)
@@ -175,7 +175,7 @@ def test_a_scoped_source_has_its_address_without_the_scope() -> None:
 @given(st.integers(300, 699), st.text(max_size=40))
 def test_errors_round_trip(code: int, phrase: str) -> None:
     packet = stun.binding_error(TID, code, phrase, "password")
-    assert parse(packet).kind == Kind.ERROR
+    assert parse(packet).kind == StunMessageType.ERROR
     assert parse(packet).error() == (code, phrase)
 
 
@@ -188,7 +188,7 @@ def test_no_other_error_codes_exist(code: int) -> None:
 @pytest.mark.parametrize("value", [b"", b"\0\0\4", b"\0\0\2\0", b"\0\0\7\0", b"\0\0\4\x64"])
 def test_malformed_error_codes_are_refused(value: bytes) -> None:
     with pytest.raises(StunError, match="ERROR-CODE"):
-        parse(build(Kind.ERROR, TID, [(stun.ERROR_CODE, value)])).error()
+        parse(build(StunMessageType.ERROR, TID, [(stun.ERROR_CODE, value)])).error()
 
 
 @pytest.mark.parametrize(
@@ -196,11 +196,13 @@ def test_malformed_error_codes_are_refused(value: bytes) -> None:
 )
 def test_malformed_addresses_are_refused(value: bytes) -> None:
     with pytest.raises(StunError, match="XOR-MAPPED-ADDRESS"):
-        parse(build(Kind.SUCCESS, TID, [(stun.XOR_MAPPED_ADDRESS, value)])).mapped_address()
+        parse(
+            build(StunMessageType.SUCCESS, TID, [(stun.XOR_MAPPED_ADDRESS, value)])
+        ).mapped_address()
 
 
 def test_absent_attributes_are_none() -> None:
-    message = parse(build(Kind.REQUEST, TID))
+    message = parse(build(StunMessageType.REQUEST, TID))
     assert message.get(stun.USERNAME) is None
     assert message.mapped_address() is None
     assert message.error() is None
@@ -209,7 +211,7 @@ def test_absent_attributes_are_none() -> None:
 
 def test_what_stands_behind_message_integrity_is_ignored() -> None:
     """RFC 8489 §14.5: only FINGERPRINT and MESSAGE-INTEGRITY-SHA256 count there."""
-    signed = build(Kind.REQUEST, TID, [], password="password")[:-8]
+    signed = build(StunMessageType.REQUEST, TID, [], password="password")[:-8]
     smuggled = signed[20:] + b"\0\6\0\4evil"
     packet = framed(smuggled)
     assert parse(packet).get(stun.USERNAME) is None
@@ -218,7 +220,7 @@ def test_what_stands_behind_message_integrity_is_ignored() -> None:
 
 
 def test_the_first_of_two_counts() -> None:
-    packet = build(Kind.REQUEST, TID, [(stun.USERNAME, b"one"), (stun.USERNAME, b"two")])
+    packet = build(StunMessageType.REQUEST, TID, [(stun.USERNAME, b"one"), (stun.USERNAME, b"two")])
     assert parse(packet).get(stun.USERNAME) == b"one" == peek_username(packet)
 
 
@@ -254,10 +256,12 @@ def test_other_methods_are_refused(header: str, fault: str) -> None:
 
 def test_bounds_of_what_can_be_built() -> None:
     with pytest.raises(StunError, match="12 bytes"):
-        build(Kind.REQUEST, b"short")
+        build(StunMessageType.REQUEST, b"short")
     with pytest.raises(StunError, match="longer"):
-        build(Kind.REQUEST, TID, [(0x8022, bytes(65533))])
-    assert len(parse(build(Kind.REQUEST, TID, [(0x8022, bytes(65496))], password="p")).packet)
+        build(StunMessageType.REQUEST, TID, [(0x8022, bytes(65533))])
+    assert len(
+        parse(build(StunMessageType.REQUEST, TID, [(0x8022, bytes(65496))], password="p")).packet
+    )
 
 
 def test_peek_gives_up_on_a_long_walk() -> None:

@@ -19,7 +19,7 @@ from firsthop_ice.ufrag import (
     Credential,
     CredentialKeys,
     Decoded,
-    Rejected,
+    RejectedUfrag,
     RouteKeys,
     claimed_expiry,
     decode,
@@ -116,7 +116,7 @@ def test_any_turned_bit_is_rejected() -> None:
             expected = "version" if bit >= 4 else "unknown_key"
         elif index == 1 and bit >= 4:
             expected = "tag" if bit == 4 else "unknown_key"  # key 4 is known too
-        rejected = Rejected(expected)  # type: ignore[arg-type]
+        rejected = RejectedUfrag(expected)  # type: ignore[arg-type]
         assert decode(forged, KEYS.routes, now=NOW) == rejected, (index, bit)
 
 
@@ -124,14 +124,14 @@ def test_any_turned_bit_is_rejected() -> None:
 @given(st.one_of(st.text(max_size=40), st.binary(max_size=40)))
 def test_no_input_raises(junk: str | bytes) -> None:
     """Junk is rejected, never an exception and never accepted."""
-    assert isinstance(decode(junk, KEYS.routes, now=NOW), Rejected)
+    assert isinstance(decode(junk, KEYS.routes, now=NOW), RejectedUfrag)
 
 
 @settings(deadline=None)
 @given(st.text(alphabet=ICE, min_size=31, max_size=31))
 def test_random_ufrags_open_nothing(forged: str) -> None:
     """Without the key nobody guesses a tag."""
-    assert isinstance(decode(forged, KEYS.routes, now=NOW), Rejected)
+    assert isinstance(decode(forged, KEYS.routes, now=NOW), RejectedUfrag)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_random_ufrags_open_nothing(forged: str) -> None:
 )
 def test_each_reason(ufrag: str | bytes, reason: str) -> None:
     """A counter for each, so each is told apart."""
-    assert decode(ufrag, KEYS.routes, now=NOW) == Rejected(reason)  # type: ignore[arg-type]
+    assert decode(ufrag, KEYS.routes, now=NOW) == RejectedUfrag(reason)  # type: ignore[arg-type]
 
 
 def test_bytes_and_text_are_the_same_ufrag() -> None:
@@ -165,7 +165,7 @@ def test_expiry_is_exact_and_the_first_instant_out() -> None:
     last = credential.expires_at - timedelta(microseconds=1)
     assert isinstance(decode(credential.ufrag, KEYS.routes, now=last), Decoded)
     late = decode(credential.ufrag, KEYS.routes, now=credential.expires_at)
-    assert late == Rejected("expired")
+    assert late == RejectedUfrag("expired")
 
 
 def test_a_claimed_expiry_needs_no_key() -> None:
@@ -216,7 +216,7 @@ def test_rotation_signs_with_the_newest_and_accepts_the_old() -> None:
     assert old.key_id == 4
     assert isinstance(decode(old.ufrag, KEYS.routes, now=NOW), Decoded)
     retired = RouteKeys.from_keyset(keyset(ids=(5,)))
-    assert decode(old.ufrag, retired, now=NOW) == Rejected("unknown_key")
+    assert decode(old.ufrag, retired, now=NOW) == RejectedUfrag("unknown_key")
 
 
 def test_a_password_belongs_to_one_ufrag_and_one_region() -> None:

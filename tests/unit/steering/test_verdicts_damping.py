@@ -6,20 +6,27 @@ from typing import Literal
 
 import pytest
 
-from firsthop_steering.health.damping import CEILING, Damping, Held, fails_outright, hold, turned
-from firsthop_steering.health.quorum import Sighting
+from firsthop_steering.health.damping import (
+    CEILING,
+    Damping,
+    HeldTurn,
+    fails_outright,
+    hold,
+    turned,
+)
+from firsthop_steering.health.quorum import AddressView
 from firsthop_steering.health.verdicts import Liveness
 
 T0 = 1_000_000.0
 
 
-def words(*alternations: float, at: float = T0, verdict: Liveness = "up") -> list[Sighting]:
-    return [Sighting(verdict, at, alternations=each) for each in alternations]
+def words(*alternations: float, at: float = T0, verdict: Liveness = "up") -> list[AddressView]:
+    return [AddressView(verdict, at, alternations=each) for each in alternations]
 
 
 def waits(
-    state: Damping, to: Literal["up", "down"], counted: list[Sighting], *, at: float = T0
-) -> Held | None:
+    state: Damping, to: Literal["up", "down"], counted: list[AddressView], *, at: float = T0
+) -> HeldTurn | None:
     previous: Liveness = "down" if to == "up" else "up"
     return hold(state, to, previous=previous, counted=counted, fall=3, now=at)
 
@@ -83,7 +90,7 @@ def test_failing_outright(verdicts: str, failures: tuple[int, ...], outright: bo
     """At every vantage the last three, or at more than half of them the last six."""
     names: dict[str, Liveness] = {"U": "up", "D": "down", "?": "unknown"}
     counted = [
-        Sighting(names[verdict], T0, failures=each)
+        AddressView(names[verdict], T0, failures=each)
         for verdict, each in zip(verdicts, failures, strict=True)
     ]
     assert fails_outright(counted, 3) == outright
@@ -91,7 +98,7 @@ def test_failing_outright(verdicts: str, failures: tuple[int, ...], outright: bo
 
 def test_a_view_that_just_turned_has_failed_often_enough() -> None:
     """Reports rarer than checks show fewer failures than there were."""
-    assert fails_outright([Sighting("down", T0, failures=1, unbroken=True)] * 3, 3)
+    assert fails_outright([AddressView("down", T0, failures=1, unbroken=True)] * 3, 3)
 
 
 def test_only_on_probation_and_unsettled_does_a_turn_down_wait() -> None:

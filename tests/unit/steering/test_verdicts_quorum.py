@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.health.quorum import Sighting, count, self_excluded, sight, vantage_words
+from firsthop_steering.health.quorum import AddressView, count, self_excluded, sight, vantage_words
 from firsthop_steering.health.verdicts import Liveness
 
 NOW = 1_000_000.0
 VERDICTS = st.sampled_from(["up", "down", "unknown"])
 
 
-def seen(verdict: Liveness, age_s: float = 0.0, cause: str = "") -> Sighting:
-    return Sighting(verdict, NOW - age_s, cause)
+def seen(verdict: Liveness, age_s: float = 0.0, cause: str = "") -> AddressView:
+    return AddressView(verdict, NOW - age_s, cause)
 
 
 def counted(verdicts: Mapping[str, Liveness], previous: Liveness = "unknown") -> Liveness:
@@ -98,7 +98,7 @@ def test_only_fresh_views_count(age_s: float, counts: bool) -> None:
     assert (word("down", age_s=age_s) is not None) == counts
 
 
-def sights(*rows: str) -> list[dict[str, Sighting]]:
+def sights(*rows: str) -> list[dict[str, AddressView]]:
     """A row for each relay, a letter for each vantage a, b, c…; a dot: no opinion."""
     names: dict[str, Liveness] = {"U": "up", "D": "down", "?": "unknown"}
     return [
@@ -163,7 +163,7 @@ def test_sentences_name_up_to_three_causes() -> None:
     assert count({"a": seen("up")}, frozenset(), "down")[1:3] == ("up at 1 of 1 vantages", "")
 
 
-def after(outcomes: str, *, every_s: float = 1.0) -> Sighting:
+def after(outcomes: str, *, every_s: float = 1.0) -> AddressView:
     """`+` passed, `-` failed, `=` the same check told again."""
     state = None
     for at, outcome in enumerate(outcomes):

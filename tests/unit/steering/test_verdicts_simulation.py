@@ -13,7 +13,7 @@ import pytest
 
 from firsthop_steering.health.damping import Damping, hold, turned
 from firsthop_steering.health.families import together
-from firsthop_steering.health.quorum import Sighting, count, sight
+from firsthop_steering.health.quorum import AddressView, count, sight
 from firsthop_steering.health.verdicts import Liveness, Streak, observe
 from firsthop_steering.plan.model import Probe
 
@@ -31,7 +31,7 @@ class Simulated:
         self.second = 0
         self._damping = Damping()
         self._streaks = [Streak()] * 3
-        self._words: dict[str, Sighting] = {}
+        self._words: dict[str, AddressView] = {}
 
     def check(self, outcomes: Sequence[bool], lie: Liveness | None = None) -> None:
         """One second: what the checks of each vantage found; the last may say `lie` instead."""

@@ -62,7 +62,7 @@ class TableStore:
     def has_mapped(self, plan: Plan, geo: GeoTable, latency: Latency | None) -> bool:
         """Whether what is learned is laid out already, or would be whatever is learned."""
         rtt = self._rtt
-        if rtt is None or rtt.atlas.plan is not plan or rtt.atlas.geo is not geo:
+        if rtt is None or rtt.topology.plan is not plan or rtt.topology.geo is not geo:
             return True
         return rtt.latency is latency
 
@@ -86,20 +86,20 @@ class TableStore:
                 AnswerTable.open(path)
                 path.touch()
             except (SectionError, OSError) as error:
-                log.error("kept table refused", reason=str(error))
+                log.error("table.refused", reason=str(error))
             else:
                 self.disk_error = ""
                 return path
         rtt = self._map(plan, geo, guidance.latency)
         checkpoint()
         steering = Steering(
-            rtt.atlas, status, now, vantage=self._vantage, rtt=rtt, prices=guidance.prices
+            rtt.topology, status, now, vantage=self._vantage, rtt=rtt, prices=guidance.prices
         )
         try:
             self._compile(steering, path, write_atomically, checkpoint)
         except SectionError as error:
             if not self.disk_error:
-                log.error("table not kept on disk", reason=str(error))
+                log.error("table.save_failed", reason=str(error))
             self.disk_error = str(error)
             return self._compiled_in_memory(steering, checkpoint)
         self.disk_error = ""
@@ -127,7 +127,7 @@ class TableStore:
         write: Writer,
         checkpoint: Callable[[], None],
     ) -> None:
-        plan = steering.atlas.plan
+        plan = steering.topology.plan
         compile_table(
             steering,
             path,

@@ -11,7 +11,7 @@ from pathlib import Path
 from firsthop.document_files import DocumentFiles
 from firsthop.secret_files import write_secret
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, Status
-from firsthop_steering.plan.document import Document, DocumentError, Problem
+from firsthop_steering.plan.document import Document, DocumentError, DocumentFault
 from firsthop_steering.plan.model import Transceiver, TransceiverRegion
 
 LINEAGE = "document"
@@ -28,7 +28,7 @@ def load_plan(path: Path, files: DocumentFiles | None = None) -> Plan:
     try:
         document = files.load()
     except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError([Problem(str(path), f"cannot be read: {error}")]) from None
+        raise DocumentError([DocumentFault(str(path), f"cannot be read: {error}")]) from None
     missing = [*_without_wire_id(document)]
     if missing:
         raise DocumentError(missing)
@@ -40,14 +40,14 @@ def load_plan(path: Path, files: DocumentFiles | None = None) -> Plan:
     )
 
 
-def _without_wire_id(document: Document) -> list[Problem]:
+def _without_wire_id(document: Document) -> list[DocumentFault]:
     rule = "must be given: there is no control plane to assign it"
     collections: dict[str, Sequence[TransceiverRegion | Transceiver]] = {
         "transceiver_regions": document.transceiver_regions,
         "transceivers": document.transceivers,
     }
     return [
-        Problem(f"{collection}/{each.id}/wire_id", rule)
+        DocumentFault(f"{collection}/{each.id}/wire_id", rule)
         for collection, values in collections.items()
         for each in values
         if each.wire_id is None
@@ -69,7 +69,7 @@ def load_keys(state_dir: Path, now: datetime) -> KeySet:
         return _load_keys(state_dir, now)
     except (OSError, ValueError) as error:
         rule = str(error).splitlines()[0]
-        raise DocumentError([Problem(str(state_dir / "credential.keys"), rule)]) from None
+        raise DocumentError([DocumentFault(str(state_dir / "credential.keys"), rule)]) from None
 
 
 def _load_keys(state_dir: Path, now: datetime) -> KeySet:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import aiohttp
 import structlog
 
-from firsthop.edge.following.snapshot_store import FeedGapError, Shelf
+from firsthop.edge.following.snapshot_store import FeedGapError, SnapshotStore
 from firsthop_steering.feed.snapshot import Snapshot, kind_of
 
 log = structlog.get_logger(__name__)
@@ -24,14 +24,14 @@ BACKOFF_S = (0.1, 3.3)
 """Pauses between attempts, the first and the longest; with jitter of a half, up to 5 s."""
 
 
-class Follower:
+class FeedFollower:
     """One connection at a time; `on_change` is called for every snapshot that was accepted."""
 
     def __init__(
         self,
         urls: Sequence[str],
         token: str,
-        shelf: Shelf,
+        shelf: SnapshotStore,
         on_change: Callable[[Snapshot], None],
         *,
         chance: Callable[[], float] = random.random,
@@ -63,7 +63,7 @@ class Follower:
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     self.last_error = f"{url}: {str(error) or type(error).__name__}"
                 if self.connected_to:
-                    log.warning("feed lost", url=self.connected_to, reason=self.last_error)
+                    log.warning("feed.lost", url=self.connected_to, reason=self.last_error)
                     pause = BACKOFF_S[0]
                 self.connected_to = ""
                 await asyncio.sleep(pause * (0.5 + self._chance()))
@@ -80,14 +80,14 @@ class Follower:
             async for line in _lines(response.content, lambda: self._hear(url)):
                 snapshot = self._shelf.accept(line)
                 if snapshot is not None:
-                    log.info("snapshot accepted", kind=kind_of(snapshot), number=snapshot.number)
+                    log.info("snapshot.accepted", kind=kind_of(snapshot), number=snapshot.number)
                     self._on_change(snapshot)
 
     def _hear(self, url: str) -> None:
         """Whoever sends nothing, not even a heartbeat, feeds nobody."""
         if self.connected_to != url:
             self.connected_to = url
-            log.info("following feed", url=url)
+            log.info("feed.followed", url=url)
 
 
 async def _lines(

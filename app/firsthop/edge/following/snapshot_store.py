@@ -19,12 +19,12 @@ from firsthop_steering.feed.guidance import Guidance
 from firsthop_steering.feed.snapshot import (
     Delta,
     KeySet,
-    Kind,
     Latency,
     Plan,
     Prices,
-    Rejected,
+    RejectedSnapshot,
     Snapshot,
+    SnapshotKind,
     Status,
     kind_of,
     supersedes,
@@ -33,7 +33,7 @@ from firsthop_steering.feed.snapshot import (
 
 log = structlog.get_logger(__name__)
 
-KINDS: tuple[Kind, ...] = ("plan", "status", "keys", "prices", "latency")
+KINDS: tuple[SnapshotKind, ...] = ("plan", "status", "keys", "prices", "latency")
 DELTAS_KEPT = 400
 """More since the last whole status are not kept: a whole one is asked for. The feed sends one
 of its own accord four times as often."""
@@ -43,13 +43,13 @@ class FeedGapError(ValueError):
     """A delta that does not start from the status that is held: a whole one is needed."""
 
 
-class Shelf:
+class SnapshotStore:
     """Holds one snapshot of each kind; `folder` is created with mode 0700."""
 
     def __init__(self, folder: Path, trusted: Ed25519PublicKey) -> None:
         self._folder = folder
         self._trusted = trusted
-        self._held: dict[Kind, Snapshot] = {}
+        self._held: dict[SnapshotKind, Snapshot] = {}
         self.rejected: dict[str, int] = {}
         """Refused snapshots, counted by where they came from (disk, feed)."""
         self.last_rejection = ""
@@ -57,9 +57,9 @@ class Shelf:
         """How often a whole status had to be asked for."""
         self.disk_error = ""
         """Why the newest snapshots are not all on disk; empty when they are."""
-        self._lines: dict[Kind, list[bytes]] = {}
+        self._lines: dict[SnapshotKind, list[bytes]] = {}
         """What is held, as it came: a line each, of the status the whole and the deltas since."""
-        self._unkept: set[Kind] = set()
+        self._unkept: set[SnapshotKind] = set()
         self._whole_due = False
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -98,7 +98,7 @@ class Shelf:
             if line is None:
                 continue
             snapshot = unseal(line, self._trusted)
-            if isinstance(snapshot, Rejected):
+            if isinstance(snapshot, RejectedSnapshot):
                 self._refuse("disk", f"{path}: {snapshot.reason}")
             elif kind_of(snapshot) != kind:
                 self._refuse("disk", f"{path}: holds a {kind_of(snapshot)} snapshot")
@@ -110,7 +110,7 @@ class Shelf:
         """As far as they are genuine and follow each other; what is behind that is refused."""
         for line in (self._read(self._deltas) or b"").splitlines():
             delta, status = unseal(line, self._trusted), self.status
-            if isinstance(delta, Rejected):
+            if isinstance(delta, RejectedSnapshot):
                 fault = delta.reason
             elif not isinstance(delta, Delta):
                 fault = f"holds a {kind_of(delta)} snapshot"
@@ -142,10 +142,10 @@ class Shelf:
         """
         line = line.rstrip(b"\n") + b"\n"  # a stream is read without its line ends
         snapshot = unseal(line, self._trusted)
-        if isinstance(snapshot, Rejected):
+        if isinstance(snapshot, RejectedSnapshot):
             self._refuse("feed", snapshot.reason)
             return None
-        kind: Kind = "status" if isinstance(snapshot, Delta) else kind_of(snapshot)
+        kind: SnapshotKind = "status" if isinstance(snapshot, Delta) else kind_of(snapshot)
         held = self._held.get(kind)
         if self._whole_due and snapshot == held:
             self._write(kind, line)  # held already, but not on disk in one piece
@@ -171,7 +171,7 @@ class Shelf:
     def _gap(self, reason: str) -> FeedGapError:
         self.gaps += 1
         self._whole_due = True
-        log.warning("whole status needed", reason=reason)
+        log.warning("status.requested", reason=reason)
         return FeedGapError(reason)
 
     def numbers(self) -> dict[str, str]:
@@ -188,14 +188,14 @@ class Shelf:
             held["lineage"] = plan.lineage
         return held
 
-    def _path(self, kind: Kind) -> Path:
+    def _path(self, kind: SnapshotKind) -> Path:
         return self._folder / f"{kind}.snapshot"
 
     @property
     def _deltas(self) -> Path:
         return self._folder / "status.deltas"
 
-    def _write(self, kind: Kind, line: bytes) -> None:
+    def _write(self, kind: SnapshotKind, line: bytes) -> None:
         """Replaces the file whole; a full disk costs the copy, not the service."""
         self._lines[kind] = [line]
         if kind == "status":
@@ -228,11 +228,11 @@ class Shelf:
                 return self._not_kept(self._path(kind), error)
             self._unkept.discard(kind)
         if self.disk_error:
-            log.info("snapshots kept on disk again")
+            log.info("snapshots.saved")
         self.disk_error = ""
         return None
 
-    def _put(self, kind: Kind) -> None:
+    def _put(self, kind: SnapshotKind) -> None:
         whole, *deltas = self._lines[kind]
         write_secret(self._path(kind), whole)
         if deltas:
@@ -242,10 +242,10 @@ class Shelf:
 
     def _not_kept(self, path: Path, error: OSError) -> None:
         if not self.disk_error:
-            log.error("snapshot not kept on disk", path=str(path), error=error.strerror)
+            log.error("snapshot.save_failed", path=str(path), error=error.strerror)
         self.disk_error = f"{path}: {error.strerror}"
 
     def _refuse(self, origin: str, reason: str) -> None:
         self.rejected[origin] = self.rejected.get(origin, 0) + 1
         self.last_rejection = f"{origin}: {reason}"
-        log.error("snapshot refused", origin=origin, reason=reason)
+        log.error("snapshot.refused", origin=origin, reason=reason)

@@ -23,7 +23,7 @@ from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.feed.demand import DemandReport
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status
 from firsthop_steering.planner.demand import Demand
-from firsthop_steering.planner.groups import Charted, supply_of
+from firsthop_steering.planner.groups import ClientGroups, supply_of
 from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S, Planner
 from firsthop_steering.planner.rounds import Rounds
 
@@ -41,7 +41,7 @@ HEARD_SHARE = 0.5
 LOOK_S = 1.0
 
 
-class Solitude:
+class IsolationDetector:
     """Whether an edge is alone, by whether it is fed; seconds of a monotonic clock."""
 
     def __init__(self, now: float) -> None:
@@ -60,7 +60,7 @@ class Solitude:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PlanningInputs:
     """What there is to plan by: what is answered by, once there is a table."""
 
     plan: Plan | None
@@ -75,7 +75,7 @@ class Seen:
     """Whether a control plane is connected."""
 
 
-class LonePlanner:
+class IsolatedPlanner:
     """What one edge plans while it is alone; at other times it only counts its answers."""
 
     def __init__(
@@ -95,26 +95,26 @@ class LonePlanner:
         self._loads = loads
         self._clock = clock
         self._on_change = on_change
-        self._solitude = Solitude(clock())
+        self._solitude = IsolationDetector(clock())
         self._planner = Planner(clock(), warm_up_s=WARM_UP_S)
         self._counted_at = self._alone_at = clock()
-        self._charted: Charted | None = None
+        self._client_groups: ClientGroups | None = None
 
     @property
     def alone(self) -> bool:
         """Whether it plans for itself."""
         return self._solitude.alone
 
-    async def run(self, seen: Callable[[], Seen]) -> None:
+    async def run(self, seen: Callable[[], PlanningInputs]) -> None:
         """Until cancelled."""
         while True:
             try:
                 await self.turn(seen())
             except Exception:
-                log.exception("not planned")
+                log.exception("planner.failed")
             await asyncio.sleep(LOOK_S)
 
-    async def turn(self, seen: Seen) -> None:
+    async def turn(self, seen: PlanningInputs) -> None:
         """Counts, and plans if a round is due."""
         now = self._clock()
         if self._solitude.look(fed=seen.fed, now=now):
@@ -122,76 +122,76 @@ class LonePlanner:
         if seen.plan is None or seen.status is None or seen.geo is None:
             self._board.forget(self._totals())
             return
-        charted = await self._chart(seen.plan, seen.geo, seen)
+        client_groups = await self._chart(seen.plan, seen.geo, seen)
         if now - self._counted_at >= REPORT_S:
             self._counted_at = now
-            self._count(charted)
+            self._count(client_groups)
         if self.alone and now - self._alone_at >= LISTEN_S:
-            await self._plan(charted, seen.status, self.prices or seen.received)
+            await self._plan(client_groups, seen.status, self.prices or seen.received)
 
-    async def _chart(self, plan: Plan, geo: GeoTable, seen: Seen) -> Charted:
+    async def _chart(self, plan: Plan, geo: GeoTable, seen: PlanningInputs) -> ClientGroups:
         """The last one is kept; a table that was found on disk left no map behind."""
 
         def is_seen(rtt: RttMap | None) -> bool:
             return (
                 rtt is not None
-                and rtt.atlas.plan is plan
-                and rtt.atlas.geo is geo
+                and rtt.topology.plan is plan
+                and rtt.topology.geo is geo
                 and rtt.latency is seen.latency
             )
 
-        def make() -> Charted:
-            return Charted.of(RttMap.following(seen.rtt, plan, geo, seen.latency))
+        def make() -> ClientGroups:
+            return ClientGroups.of(RttMap.following(seen.rtt, plan, geo, seen.latency))
 
-        before = self._charted
+        before = self._client_groups
         if before is not None and is_seen(before.rtt):
             return before
-        self._charted = charted = await asyncio.to_thread(make)
-        if before is not None and before.rtt.atlas.geo is not geo:
+        self._client_groups = client_groups = await asyncio.to_thread(make)
+        if before is not None and before.rtt.topology.geo is not geo:
             self._planner.demand = Demand(self._clock())  # it was of other cells
-        return charted
+        return client_groups
 
     def _change(self, received: Prices | None, now: float) -> None:
         self._planner.rounds = Rounds()
         if self.alone:
-            log.warning("alone", reason=f"no control plane for {SILENT_S:.0f} s")
+            log.warning("edge.isolated", reason=f"no control plane for {SILENT_S:.0f} s")
             self._alone_at = now
             self._loads.start()
             if received is not None:
                 self._planner.rounds.hold(received)
             return
-        log.info("no longer alone")
+        log.info("edge.rejoined")
         self._loads.stop()
         if self.prices is not None:
             self.prices = None
             self._on_change()
 
-    def _count(self, charted: Charted) -> None:
+    def _count(self, client_groups: ClientGroups) -> None:
         answers = self._board.due(self._totals())
         if answers:
             now = datetime.now(UTC)
             report = DemandReport(since=now, until=now, answers=answers)
-            self._planner.take(report, charted, self._clock())
+            self._planner.take(report, client_groups, self._clock())
             self._board.told(answers)
 
-    async def _plan(self, charted: Charted, status: Status, held: Prices | None) -> None:
+    async def _plan(self, client_groups: ClientGroups, status: Status, held: Prices | None) -> None:
         heard = {relay: each.sessions for relay, each in self._loads.loads().items()}
         # It answers only some of all clients: without what relays say their number says nothing.
         now = datetime.now(UTC)
-        steering = Steering(charted.rtt.atlas, status, now, rtt=charted.rtt)
+        steering = Steering(client_groups.rtt.topology, status, now, rtt=client_groups.rtt)
         supply = await asyncio.to_thread(supply_of, steering, heard)
         room = np.where(np.isfinite(supply.capacity), supply.capacity, 0.0)
         if room[np.isfinite(supply.sessions)].sum() < HEARD_SHARE * room.sum():
             return
         if not self._planner.due(steering, supply, self._clock()):
             return
-        work = self._planner.round(steering, charted, supply, self._clock)
+        work = self._planner.round(steering, client_groups, supply, self._clock)
         if work is None:
             return
         await asyncio.to_thread(work)
         rounds = self._planner.rounds
         if rounds.is_news(held):
-            number, lineage = held.number if held else 0, charted.plan.lineage
+            number, lineage = held.number if held else 0, client_groups.plan.lineage
             self.prices = rounds.snapshot(number, lineage=lineage, created_at=now)
-            log.info("prices of its own", now=self.prices.now)
+            log.info("prices.planned", now=self.prices.now)
             self._on_change()

@@ -22,7 +22,7 @@ import structlog
 from firsthop_ice.relay_load import RelayLoad, load_request, read_load
 from firsthop_ice.stun import TRANSACTION_ID_LENGTH
 from firsthop_ice.ufrag import ENTROPY_LENGTH, Credential, CredentialKeys, mint_probe
-from firsthop_steering.decision.candidates_up import Roster
+from firsthop_steering.decision.candidates_up import CandidatesUp
 from firsthop_steering.feed.snapshot import KeySet, Plan
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ Askable = tuple[str, IPv4Address | IPv6Address, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReportedLoad:
     """What a relay said of itself last."""
 
     sessions: int
@@ -64,15 +64,15 @@ class _Question:
         return source[1] == self.port and ip_address(source[0]) == self.address
 
 
-def askable(plan: Plan, roster: Roster) -> list[Askable]:
+def askable(plan: Plan, candidates_up: CandidatesUp) -> list[Askable]:
     """The relays of `plan` that are up, in the order of their ids; TURN servers are none.
 
-    `roster` is of the plan's relays. One with two addresses that are up is there by both, for an
-    edge may have only one of the families.
+    `candidates_up` is of the plan's relays. One with two addresses that are up is there by both,
+    for an edge may have only one of the families.
     """
     relays = {relay.id: relay for relay in plan.document.relays if relay.kind == "relay"}
     found: dict[str, list[Askable]] = {}
-    for endpoint in (each for field in roster.up for each in field):
+    for endpoint in (each for field in candidates_up.up for each in field):
         relay = relays.get(endpoint.id)
         if relay is not None:
             both = endpoint.ipv4, endpoint.ipv6
@@ -92,7 +92,7 @@ class LoadBoard:
         """Those that wait, by transaction id."""
         self._newest: dict[Askable, bytes] = {}
         """The transaction id of the last question to each."""
-        self._heard: dict[str, Heard] = {}
+        self._heard: dict[str, ReportedLoad] = {}
 
     def question(self, askable: Askable, credential: Credential, transaction_id: bytes) -> bytes:
         """The datagram to send; an answer to an earlier one from there comes too late now."""
@@ -111,7 +111,7 @@ class LoadBoard:
             return
         said = read_load(packet, question.password)
         if isinstance(said, RelayLoad):
-            self._heard[question.relay] = Heard(said.sessions, said.draining, now)
+            self._heard[question.relay] = ReportedLoad(said.sessions, said.draining, now)
             self.outcomes["heard"] += 1
             del self._questions[transaction_id]
         else:  # anybody's word, perhaps: the answer may be still to come
@@ -124,7 +124,7 @@ class LoadBoard:
         for relay in self._heard.keys() - {relay for relay, _, _ in askables}:
             del self._heard[relay]
 
-    def loads(self, now: float) -> dict[str, Heard]:
+    def loads(self, now: float) -> dict[str, ReportedLoad]:
         """What is known of each relay by id; who was not heard for 15 s is not in it."""
         return {relay: each for relay, each in self._heard.items() if each.at >= now - KNOWN_S}
 
@@ -164,7 +164,7 @@ class LoadWatch:
         """Ask no more; what was heard is known until it is too old."""
         self._told.clear()
 
-    def loads(self) -> dict[str, Heard]:
+    def loads(self) -> dict[str, ReportedLoad]:
         """What is known of each relay by id; who was not heard for 15 s is not in it."""
         return self.board.loads(self._clock())
 
@@ -211,7 +211,7 @@ class LoadWatch:
         except ValueError as found:
             error = str(found)
         if error and error != self._keys_error:
-            log.error("relays are not asked", reason=error)
+            log.error("relay_loads.unavailable", reason=error)
         self._keys_error = error
         return credential
 

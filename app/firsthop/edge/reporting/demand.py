@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from firsthop.edge.reporting.posting import Poster
-from firsthop_steering.feed.demand import MOST_CLIENTS, AnswersOfRegion, DemandReport
+from firsthop_steering.feed.demand import MAX_CLIENTS, AnswersOfRegion, DemandReport
 
 REPORT_S = 10.0
 OLDEST_S = 60.0
 """What could not be told for so long is of no use any more."""
 
-Source = Literal["dns", "allocations"]
-Place = tuple[Source, str, str]
+AnswerSource = Literal["dns", "allocations"]
+AnswerLabels = tuple[AnswerSource, str, str]
 """Source, service and region."""
 Totals = Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]
 _TAKEN = ("allocated", "session")
@@ -29,11 +29,11 @@ class DemandBoard:
     """What workers noted and is not told yet, beside the counts that it stands for."""
 
     def __init__(self) -> None:
-        self._clients: dict[Place, dict[str, int]] = {}
-        self._told: dict[Place, float] = {}
+        self._clients: dict[AnswerLabels, dict[str, int]] = {}
+        self._told: dict[AnswerLabels, float] = {}
         """Of each count as much as was told."""
 
-    def note(self, source: Source, rows: Iterable[tuple[str, str, str, int]]) -> None:
+    def note(self, source: AnswerSource, rows: Iterable[tuple[str, str, str, int]]) -> None:
         """Rows of service, region, prefix and how often."""
         for service, region, prefix, count in rows:
             clients = self._clients.setdefault((source, service, region), {})
@@ -64,30 +64,30 @@ class DemandBoard:
     def told(self, answers: Iterable[AnswersOfRegion]) -> None:
         """These have arrived."""
         for each in answers:
-            place: Place = each.source, each.service, each.region
+            place: AnswerLabels = each.source, each.service, each.region
             self._told[place] = self._told.get(place, 0) + each.answers
         self._clients.clear()
 
-    def _fewer(self) -> dict[Place, dict[str, int]]:
+    def _fewer(self) -> dict[AnswerLabels, dict[str, int]]:
         """What is noted, thinned out by chance if it is too much for a report."""
         flat = [(place, each) for place, noted in self._clients.items() for each in noted]
-        if len(flat) > MOST_CLIENTS:
-            flat = random.sample(flat, MOST_CLIENTS)
-        fewer: dict[Place, dict[str, int]] = {}
+        if len(flat) > MAX_CLIENTS:
+            flat = random.sample(flat, MAX_CLIENTS)
+        fewer: dict[AnswerLabels, dict[str, int]] = {}
         for place, prefix in flat:
             fewer.setdefault(place, {})[prefix] = self._clients[place][prefix]
         return fewer
 
 
-def _counts(totals: Totals) -> Iterator[tuple[Place, float]]:
+def _counts(totals: Totals) -> Iterator[tuple[AnswerLabels, float]]:
     for labels, value in totals.get("firsthop_region_answers_total", {}).items():
         of = dict(labels)
         yield ("dns", of["service"], of["region"]), value
-    allocations: dict[Place, float] = {}
+    allocations: dict[AnswerLabels, float] = {}
     for labels, value in totals.get("firsthop_allocations_total", {}).items():
         of = dict(labels)
         if of["result"] in _TAKEN:
-            place: Place = "allocations", of["service"], of["region"]
+            place: AnswerLabels = "allocations", of["service"], of["region"]
             allocations[place] = allocations.get(place, 0) + value
     yield from allocations.items()
 

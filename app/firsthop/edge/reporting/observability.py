@@ -20,7 +20,7 @@ from firsthop_steering.feed.snapshot import Snapshot, age_s, kind_of
 if TYPE_CHECKING:
     from firsthop.edge.supervisor import Edge
 
-Labels = tuple[tuple[str, str], ...]
+MetricLabels = tuple[tuple[str, str], ...]
 Reported = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
 """Metric name → (labels, value) as a worker reports it."""
 
@@ -39,7 +39,7 @@ class CounterBoard:
 
     def __init__(self) -> None:
         self._living: dict[tuple[str, int], Reported] = {}
-        self._buried: dict[tuple[str, Labels], float] = {}
+        self._buried: dict[tuple[str, MetricLabels], float] = {}
 
     def report(self, worker: str, generation: int, counters: Reported) -> None:
         """Takes a worker's latest word; an older generation of it is buried."""
@@ -48,19 +48,19 @@ class CounterBoard:
                 self._buried[place] = self._buried.get(place, 0) + value
         self._living[(worker, generation)] = counters
 
-    def totals(self) -> dict[str, dict[Labels, float]]:
+    def totals(self) -> dict[str, dict[MetricLabels, float]]:
         """Metric name → labels → sum."""
         sums = dict(self._buried)
         for counters in self._living.values():
             for place, value in _flat(counters):
                 sums[place] = sums.get(place, 0) + value
-        totals: dict[str, dict[Labels, float]] = {}
+        totals: dict[str, dict[MetricLabels, float]] = {}
         for (name, labels), value in sorted(sums.items()):
             totals.setdefault(name, {})[labels] = value
         return totals
 
 
-def _flat(counters: Reported) -> Iterator[tuple[tuple[str, Labels], float]]:
+def _flat(counters: Reported) -> Iterator[tuple[tuple[str, MetricLabels], float]]:
     for name, samples in counters.items():
         for labels, value in samples:
             yield (name, tuple(sorted(labels.items()))), value

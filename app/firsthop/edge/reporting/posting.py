@@ -54,7 +54,7 @@ class Poster:
         """Raises nothing; the first of several failures in a row goes to the log."""
         posted = await self._post(path, body)
         if posted.error and not self._errors.get(path):
-            log.warning("not told", path=path, url=self._url(), reason=posted.error)
+            log.warning("report.failed", path=path, url=self._url(), reason=posted.error)
         self._errors[path] = posted.error
         return posted
 

@@ -9,15 +9,17 @@ from collections.abc import Callable
 from datetime import datetime
 
 from firsthop.edge.reporting.posting import Poster
-from firsthop_steering.feed.sample_queue import SampleBoard
+from firsthop_steering.feed.sample_queue import SampleUploadQueue
 
 REPORT_S = 10.0
 
 
-class SampleReporter:
+class EdgeSampleReporter:
     """Tells the control plane what is on a board."""
 
-    def __init__(self, poster: Poster, board: SampleBoard, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, poster: Poster, board: SampleUploadQueue, *, now: Callable[[], datetime]
+    ) -> None:
         self._poster = poster
         self._board = board
         self._now = now

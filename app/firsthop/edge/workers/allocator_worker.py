@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from firsthop.process.pipe import SupervisorPipe
 from firsthop_allocator.allocations.view import AllocatorView, Holder
-from firsthop_allocator.http.counts import Counts
+from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.worker import serve
 from firsthop_geodata.errors import GeodataError
@@ -36,7 +36,7 @@ async def run(
     is nothing to wait for (`unready`).
     """
     pipe = await SupervisorPipe.open()
-    holder, counts, stop, begin = Holder(), Counts(), asyncio.Event(), asyncio.Event()
+    holder, counts, stop, begin = Holder(), AllocatorCounters(), asyncio.Event(), asyncio.Event()
     following = asyncio.create_task(_follow(pipe, holder, begin, vantage))
     reporting = asyncio.create_task(_report(pipe, counts))
     beginning = asyncio.create_task(begin.wait())
@@ -128,7 +128,7 @@ class _Views:
         try:
             while self._rtt is not None and self._rtt.latency is not self._latency:
                 before = self._rtt
-                made = await asyncio.to_thread(RttMap, before.atlas, self._latency)
+                made = await asyncio.to_thread(RttMap, before.topology, self._latency)
                 if self._rtt is before:
                     self._rtt = made
                     self._show()
@@ -146,7 +146,7 @@ class _Views:
             keys = KeySet.model_validate_json(known["keys"])
             now = datetime.now(UTC)
             steering = Steering(
-                rtt.atlas, status, now, vantage=self._vantage, rtt=rtt, prices=self._prices
+                rtt.topology, status, now, vantage=self._vantage, rtt=rtt, prices=self._prices
             )
             self._holder.view = AllocatorView(
                 steering,
@@ -158,7 +158,7 @@ class _Views:
         self._begin.set()
 
 
-async def _report(pipe: SupervisorPipe, counts: Counts) -> None:
+async def _report(pipe: SupervisorPipe, counts: AllocatorCounters) -> None:
     while True:
         await asyncio.sleep(REPORT_INTERVAL_S)
         allocations = [

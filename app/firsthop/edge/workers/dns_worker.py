@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from firsthop.process.pipe import SupervisorPipe
-from firsthop_dns.answer.counters import Counters
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.instance import Instance
 from firsthop_dns.serve.listening import Pair
@@ -30,7 +30,7 @@ async def run(pairs: Sequence[Pair]) -> None:
     to wait for (`unready`).
     """
     pipe = await SupervisorPipe.open()
-    instance = Instance.of(Counters(), {})
+    instance = Instance.of(DnsCounters(), {})
     reporting = asyncio.create_task(_report(pipe, instance))
     known: dict[str, Any] = {}
     server: DnsServer | None = None

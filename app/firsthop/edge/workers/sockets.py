@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from firsthop.addresses import Listen, format_listen
 from firsthop.edge.settings import EdgeSettings
-from firsthop.process.takeover import Key
+from firsthop.process.takeover import SocketKey
 from firsthop_dns.serve.listening import Pair, bind_pair, bind_tcp, bind_udp, join_pair
 
 DNS, ALLOCATOR, METRICS = "dns", "allocator", "metrics"
@@ -23,8 +23,8 @@ class PortInUseError(Exception):
 class ListeningSockets:
     """All of them by use and address; starts with those of a predecessor, if there was one."""
 
-    def __init__(self, inherited: Iterable[tuple[Key, int]] = ()) -> None:
-        held: dict[Key, list[socket.socket]] = {}
+    def __init__(self, inherited: Iterable[tuple[SocketKey, int]] = ()) -> None:
+        held: dict[SocketKey, list[socket.socket]] = {}
         for key, file in inherited:
             held.setdefault(key, []).append(socket.socket(fileno=file))
         self._dns = {
@@ -72,16 +72,16 @@ class ListeningSockets:
         """The TCP sockets of the allocator or of the metrics."""
         return [sock for (each, _), sock in self._streams.items() if each == use]
 
-    def files(self) -> list[tuple[Key, int]]:
+    def files(self) -> list[tuple[SocketKey, int]]:
         """File descriptors of all, for a successor."""
         files = [
-            (Key(DNS, address, transport), sock.fileno())
+            (SocketKey(DNS, address, transport), sock.fileno())
             for address, pairs in self._dns.items()
             for pair in pairs
             for transport, sock in zip(("udp", "tcp"), pair, strict=True)
         ]
         streams = self._streams.items()
-        return files + [(Key(*key, transport="tcp"), sock.fileno()) for key, sock in streams]
+        return files + [(SocketKey(*key, transport="tcp"), sock.fileno()) for key, sock in streams]
 
     def close(self) -> None:
         """Closes them in this process: the last process that does so ends what is queued."""

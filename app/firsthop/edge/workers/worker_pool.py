@@ -15,7 +15,7 @@ from firsthop_steering.feed.guidance import NO_GUIDANCE, Guidance
 from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 
 
-class Crew:
+class EdgeWorkerPool:
     """DNS workers, and the allocator if there is one; nobody runs until `Worker.run` does."""
 
     def __init__(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_steering.planner.calibration import MOST_EACH, Calibration
+from firsthop_steering.planner.calibration import MAX_EACH, Calibration
 
 NAMES = ("fra", "gru", "nyc")
 HOME = np.diag([100.0, 50.0, 20.0])
@@ -166,4 +166,4 @@ def test_numbers_stay_numbers(flows: list[float], sessions: list[float], elapsed
         each = known.learn(NAMES, matrix, np.array(sessions), elapsed_s=elapsed_s, lag_s=30).each
         assert np.isfinite(each).all()
         assert (each >= 0).all()
-        assert (each <= MOST_EACH).all()
+        assert (each <= MAX_EACH).all()

@@ -52,7 +52,7 @@ def test_a_clock_that_goes_back_adds_no_less() -> None:
 
 def test_the_largest_groups_stand_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are too many: no service gains or loses by it."""
-    monkeypatch.setattr(demand, "MOST_ENTRIES", 10)
+    monkeypatch.setattr(demand, "MAX_ENTRIES", 10)
     known = Demand(0.0)
     for group in range(11):
         known.take("many", {group: 1}, answers=group + 1, lasts_s=30, now=1.0)

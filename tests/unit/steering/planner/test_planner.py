@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from firsthop_steering.planner.market import RELIEF_MS, charged_ms, outcome, reliefs
 from firsthop_steering.planner.plan import (
-    MOST_FALL_MS,
-    MOST_RISE_MS,
+    MAX_FALL_MS,
+    MAX_RISE_MS,
     eased,
     lowest,
     plan_prices,
     prices_without,
 )
-from firsthop_steering.planner.problem import TARGET_UTILISATION, Problem, merged
+from firsthop_steering.planner.problem import TARGET_UTILISATION, TransportProblem, merged
 from firsthop_steering.planner.smooth import Smoothed
 from optimum import optimum
 
@@ -26,14 +26,14 @@ NAMES = tuple(f"r{number}" for number in range(6))
 RELIEF = reliefs(NAMES)
 
 
-def world(seed: int, *, times: float, groups: int = 120) -> Problem:
+def world(seed: int, *, times: float, groups: int = 120) -> TransportProblem:
     """Groups on a line of regions, lognormal demand, capacity that fits nowhere in particular."""
     draw = np.random.default_rng(seed)
     at, sites = draw.uniform(0, 100, groups), np.linspace(5, 95, len(NAMES))
     cost = 5 + np.abs(at[:, None] - sites) + draw.uniform(0, 10, (groups, len(NAMES)))
     demand = draw.lognormal(0, 1, groups)
     capacity = draw.uniform(0.7, 1.3, len(NAMES))
-    return Problem(cost, demand, capacity * times * demand.sum() / capacity.sum())
+    return TransportProblem(cost, demand, capacity * times * demand.sum() / capacity.sum())
 
 
 @given(seed=st.integers(0, 2**32), times=st.sampled_from([1.1, 1.25, 2.0]))
@@ -111,7 +111,7 @@ def test_a_region_with_a_little_room_moves_nobody() -> None:
     cost, demand = np.array([[10.0, 30.0], [10.0, 40.0]]), np.array([50.0, 50.0])
     held = np.array([23.5, 0.0])
     for capacity, stays in ((64.0, True), (80.0, False)):
-        problem = Problem(cost, demand, np.array([capacity, 100.0]))
+        problem = TransportProblem(cost, demand, np.array([capacity, 100.0]))
         load = outcome(problem, held, reliefs(("a", "b"))).load
         assert load[0] < problem.limits[0] * 0.93
         found = plan_prices(problem, ("a", "b"), held).prices
@@ -145,7 +145,7 @@ def test_chance_is_allowed_for() -> None:
     """Four hundred caches with ten sessions each, of which a small region may have some: they go to
     it by bucket, so it is aimed lower than by what each client would do for himself."""
     cost, demand = np.array([[10.0, 20.0]]), np.array([4000.0])
-    fine = Problem(cost, demand, np.array([500.0, 6000.0]))
+    fine = TransportProblem(cost, demand, np.array([500.0, 6000.0]))
     coarse = replace(fine, grain=10.0)
     relief, loads = reliefs(("a", "b")), []
     for problem in (fine, coarse):
@@ -159,7 +159,7 @@ def test_chance_is_allowed_for() -> None:
 def test_the_programme_finds_the_price_of_one_place() -> None:
     """Two groups of 10 want region 0, which takes 12: a part of the one that loses less goes. A
     place more would save what the marginal client loses: 7 ms."""
-    problem = Problem(
+    problem = TransportProblem(
         np.array([[10.0, 40.0], [10.0, 17.0]]), np.array([10.0, 10.0]), np.array([14.0, 14.0])
     )
     assert optimum(problem, np.zeros(2)).prices == pytest.approx([7.0, 0.0])
@@ -185,8 +185,8 @@ def test_beyond_all_capacity_everybody_is_overloaded_alike() -> None:
 def test_limits_leave_room_to_choose() -> None:
     """85 %, or midway to full."""
     cost = np.zeros((1, 2))
-    light = Problem(cost, np.array([10.0]), np.array([50.0, 50.0]))
-    heavy = Problem(cost, np.array([90.0]), np.array([50.0, 50.0]))
+    light = TransportProblem(cost, np.array([10.0]), np.array([50.0, 50.0]))
+    heavy = TransportProblem(cost, np.array([90.0]), np.array([50.0, 50.0]))
     assert light.limits.tolist() == [50 * TARGET_UTILISATION] * 2
     assert heavy.limits == pytest.approx([47.5, 47.5])
 
@@ -201,7 +201,7 @@ def test_a_group_much_larger_than_a_region_does_not_overload_it(
     cost = np.array([[10.0, 10.0 + wish, 60.0], [40.0, 11.0, 10.0], [50.0, 10.0, 50.0]])
     demand = np.array([100.0, 20.0, 10.0])
     rest = demand.sum() / share - room
-    problem = Problem(cost, demand, np.array([room, 0.9 * rest, 0.1 * rest]))
+    problem = TransportProblem(cost, demand, np.array([room, 0.9 * rest, 0.1 * rest]))
     found = plan_prices(problem, ("a", "b", "c"), np.zeros(3)).prices
     load = outcome(problem, found, reliefs(("a", "b", "c"))).load
     assert (load <= problem.capacity).all()
@@ -211,7 +211,7 @@ def test_a_group_much_larger_than_a_region_does_not_overload_it(
 def test_who_may_go_nowhere_else_costs_the_others_nothing() -> None:
     """A rule ties more demand to region 0 than it takes: it is dear at once, and the rest, who have
     room, are served as near as before."""
-    problem = Problem(
+    problem = TransportProblem(
         np.array([[5.0, np.inf], [20.0, 9.0]]), np.array([8.0, 4.0]), np.array([6.0, 10.0])
     )
     found = plan_prices(problem, ("a", "b"), np.zeros(2))
@@ -221,7 +221,7 @@ def test_who_may_go_nowhere_else_costs_the_others_nothing() -> None:
 
 def test_groups_that_may_go_nowhere_else_are_left_out_of_a_loss() -> None:
     """What a rule ties to the lost region has no place, and must not count elsewhere."""
-    problem = Problem(
+    problem = TransportProblem(
         np.array([[5.0, np.inf], [5.0, 9.0]]), np.array([3.0, 4.0]), np.array([10.0, 10.0])
     )
     assert problem.without(0).demand.tolist() == [0.0, 4.0]
@@ -234,7 +234,7 @@ def test_merging_changes_nothing(seed: int) -> None:
     """Groups with equal costs decide alike, so their demand counts as one."""
     draw = np.random.default_rng(seed)
     cost = draw.integers(1, 4, (40, 2)).astype(np.float64)
-    problem = Problem(cost, draw.uniform(1, 5, 40), np.array([50.0, 60.0]))
+    problem = TransportProblem(cost, draw.uniform(1, 5, 40), np.array([50.0, 60.0]))
     small, which = merged(problem)
     assert len(small.demand) <= 9
     np.testing.assert_array_equal(small.cost_ms[which], cost)
@@ -261,4 +261,4 @@ def test_prices_move_no_faster_than_caches() -> None:
     for elapsed_s, share in ((10.0, 1 / 3), (3000.0, 1.0)):
         least = lowest(before, elapsed_s=elapsed_s, ttl_s=30)
         found = eased(before, wanted, least, elapsed_s=elapsed_s, ttl_s=30)
-        assert found == pytest.approx([MOST_RISE_MS * share, 50 - MOST_FALL_MS * share, 12.0])
+        assert found == pytest.approx([MAX_RISE_MS * share, 50 - MAX_FALL_MS * share, 12.0])

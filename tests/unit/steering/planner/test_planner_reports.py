@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.demand import AnswersOfRegion, DemandReport
 from firsthop_steering.feed.snapshot import RelayStatus, Status
-from firsthop_steering.planner.groups import Charted, restored, supply_of
-from firsthop_steering.planner.planner import LEAST_NOTES, MOST_SHARE, PLAN_S, Planner, fair
+from firsthop_steering.planner.groups import ClientGroups, restored, supply_of
+from firsthop_steering.planner.planner import MAX_SHARE, MIN_NOTES, PLAN_S, Planner, fair
 from worlds import NOW, europe_and_america, plan_of, status_of
 
 GEO = europe_and_america()
@@ -32,8 +32,8 @@ SERVICE = {"id": "relay", "name": "relay.edge.example.", "ttl": 30}
 DOCUMENT: dict[str, Any] = {"regions": REGIONS, "relays": RELAYS, "services": [SERVICE]}
 
 
-def charted(document: dict[str, Any] = DOCUMENT) -> Charted:
-    return Charted.of(RttMap(Atlas(plan_of(document), GEO), None))
+def client_groups(document: dict[str, Any] = DOCUMENT) -> ClientGroups:
+    return ClientGroups.of(RttMap(Topology(plan_of(document), GEO), None))
 
 
 def report(answers: int, clients: dict[str, int], source: Any = "dns") -> DemandReport:
@@ -51,10 +51,10 @@ def crowd(count: int) -> dict[str, int]:
 def test_no_prefix_counts_for_a_crowd(counts: list[int]) -> None:
     """More than its share it counts only where all are few; nobody counts for more than he is."""
     found = fair(counts)
-    most = max(MOST_SHARE * sum(found), sum(found) / len(found), LEAST_NOTES)
+    most = max(MAX_SHARE * sum(found), sum(found) / len(found), MIN_NOTES)
     assert all(each <= most + 1 for each in found)
     assert all(0 < each <= before for each, before in zip(found, counts, strict=True))
-    small = [each for each in counts if each <= LEAST_NOTES]
+    small = [each for each in counts if each <= MIN_NOTES]
     assert [each for each, before in zip(found, counts, strict=True) if before in small] == small
 
 
@@ -63,7 +63,7 @@ def test_one_that_asks_as_much_as_all_others_is_not_half_of_them() -> None:
     for source, share in (("dns", 0.05), ("allocations", 0.5)):
         planner = Planner(0.0)
         clients = crowd(200) | {"20.1.1.0/24": 200}
-        planner.take(report(4000, clients, source), charted(), 0.0)
+        planner.take(report(4000, clients, source), client_groups(), 0.0)
         found = planner.demand.clients(60.0)
         largest = found.count.min() / found.count.sum()  # New York's; the crowd is one cell
         assert largest == pytest.approx(share, rel=0.2)
@@ -72,11 +72,11 @@ def test_one_that_asks_as_much_as_all_others_is_not_half_of_them() -> None:
 def test_a_round_is_due_when_a_region_is_lost_or_the_plan_is_another() -> None:
     """And every ten seconds; every five while one is above its capacity."""
     planner = Planner(0.0)
-    planner.take(report(4000, crowd(100)), charted(), 0.0)
-    map_ = charted()
+    planner.take(report(4000, crowd(100)), client_groups(), 0.0)
+    map_ = client_groups()
 
     def steering(status: Status) -> Steering:
-        return Steering(map_.rtt.atlas, status, NOW, rtt=map_.rtt)
+        return Steering(map_.rtt.topology, status, NOW, rtt=map_.rtt)
 
     well = steering(status_of())
     assert planner.due(well, supply_of(well), 100.0)
@@ -88,9 +88,9 @@ def test_a_round_is_due_when_a_region_is_lost_or_the_plan_is_another() -> None:
     assert planner.due(well, full, 105.0)
     lost = steering(status_of(fra_1="down", fra_2="down"))
     assert planner.due(lost, supply_of(lost), 101.0)
-    other = charted({**DOCUMENT, "regions": REGIONS[:1], "relays": RELAYS[:2]})
+    other = client_groups({**DOCUMENT, "regions": REGIONS[:1], "relays": RELAYS[:2]})
     plan = plan_of(DOCUMENT, number=2)
-    changed = Steering(Atlas(plan, GEO), status_of(), NOW, rtt=RttMap(Atlas(plan, GEO), None))
+    changed = Steering(Topology(plan, GEO), status_of(), NOW, rtt=RttMap(Topology(plan, GEO), None))
     assert planner.due(changed, supply_of(changed), 101.0)
     assert other.plan.number == 1
 
@@ -98,9 +98,9 @@ def test_a_round_is_due_when_a_region_is_lost_or_the_plan_is_another() -> None:
 def test_a_plan_without_regions_wants_no_round() -> None:
     """Nobody can be sent anywhere."""
     planner = Planner(0.0)
-    planner.take(report(4000, crowd(100)), charted(), 0.0)
-    bare = charted({"services": [SERVICE]})
-    nowhere = Steering(bare.rtt.atlas, status_of(), NOW, rtt=bare.rtt)
+    planner.take(report(4000, crowd(100)), client_groups(), 0.0)
+    bare = client_groups({"services": [SERVICE]})
+    nowhere = Steering(bare.rtt.topology, status_of(), NOW, rtt=bare.rtt)
     assert planner.round(nowhere, bare, supply_of(nowhere), lambda: 100.0) is None
 
 
@@ -108,9 +108,9 @@ def test_what_was_heard_of_relays_themselves() -> None:
     """A silent one carries what others of its region do; none is believed to carry twice its
     capacity; where all are silent nothing is known."""
     relays = {each["id"]: RelayStatus(verdict="up", sessions=1) for each in RELAYS}
-    map_ = charted()
+    map_ = client_groups()
     status = status_of().model_copy(update={"relays": relays})
-    here = Steering(map_.rtt.atlas, status, NOW, rtt=map_.rtt)
+    here = Steering(map_.rtt.topology, status, NOW, rtt=map_.rtt)
     assert supply_of(here).sessions.tolist() == [2.0, 2.0]
     assert supply_of(here, {"fra-1": 70, "nyc-1": 10**9, "nyc-2": 0}).sessions.tolist() == [
         140.0, 200.0,
@@ -124,7 +124,7 @@ def test_what_was_heard_of_relays_themselves() -> None:
 def test_a_region_that_is_back_is_the_nearest_again(sessions: int | None) -> None:
     """Six losses and returns, a minute each: the prices in force the moment it is back are
     nothing, whether its relays report no sessions, few or some, or nobody reports any."""
-    map_ = charted()
+    map_ = client_groups()
     planner = Planner(0.0, warm_up_s=0.0)
     now = 0.0
 
@@ -138,7 +138,7 @@ def test_a_region_that_is_back_is_the_nearest_again(sessions: int | None) -> Non
             for each in RELAYS
         }  # fmt: skip
         status = status_of().model_copy(update={"relays": relays})
-        steering = Steering(map_.rtt.atlas, status, NOW, rtt=map_.rtt)
+        steering = Steering(map_.rtt.topology, status, NOW, rtt=map_.rtt)
         work = planner.round(steering, map_, supply_of(steering), lambda: now)
         if work is not None:
             work()
@@ -155,15 +155,15 @@ def test_a_region_that_is_back_is_the_nearest_again(sessions: int | None) -> Non
 
 def test_a_return_is_planned_by_what_could_be_answered_then() -> None:
     """Groups may go to the lost region again, and it has its whole capacity."""
-    map_ = charted()
+    map_ = client_groups()
     planner = Planner(0.0)
     planner.take(report(4000, crowd(100)), map_, 0.0)
-    lost = Steering(map_.rtt.atlas, status_of(fra_1="down", fra_2="down"), NOW, rtt=map_.rtt)
+    lost = Steering(map_.rtt.topology, status_of(fra_1="down", fra_2="down"), NOW, rtt=map_.rtt)
     supply, clients = supply_of(lost), planner.demand.clients(60.0)
     found = restored(clients, map_, lost, supply.lost)
     assert found is not None
     assert np.isfinite(found.rows.cost_ms).all()
     assert found.rows.clients.sum() == pytest.approx(clients.count.sum())
     assert (supply.capacity.tolist(), found.capacity.tolist()) == ([0, 200], [200, 200])
-    well = Steering(map_.rtt.atlas, status_of(), NOW, rtt=map_.rtt)
+    well = Steering(map_.rtt.topology, status_of(), NOW, rtt=map_.rtt)
     assert restored(clients, map_, well, supply_of(well).lost) is None

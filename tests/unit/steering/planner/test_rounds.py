@@ -11,23 +11,23 @@ import pytest
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Atlas
+from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Latency, Prices, Status
 from firsthop_steering.planner import groups
-from firsthop_steering.planner.demand import Clients
+from firsthop_steering.planner.demand import DemandClients
 from firsthop_steering.planner.groups import (
     CELL,
-    Charted,
+    ClientGroups,
+    DemandRows,
     Restored,
-    Rows,
     Supply,
     rows_of,
     supply_of,
 )
 from firsthop_steering.planner.market import charged_ms, outcome, reliefs
-from firsthop_steering.planner.plan import MOST_FALL_MS, MOST_RISE_MS
+from firsthop_steering.planner.plan import MAX_FALL_MS, MAX_RISE_MS
 from firsthop_steering.planner.planner import PLAN_S
-from firsthop_steering.planner.problem import Problem
+from firsthop_steering.planner.problem import TransportProblem
 from firsthop_steering.planner.rounds import CALM, Rounds
 from firsthop_steering.rtt.samples import parse_prefix
 from worlds import NOW, europe_and_america, plan_of, status_of
@@ -49,26 +49,28 @@ SERVICE = {"id": "relay", "name": "relay.edge.example."}
 
 def steering_of(status: Status | None = None, **document: Any) -> Steering:
     base = {"regions": REGIONS, "relays": RELAYS, "services": [SERVICE]}
-    atlas = Atlas(plan_of({**base, **document}), GEO)
-    return Steering(atlas, status or status_of(), NOW)
+    topology = Topology(plan_of({**base, **document}), GEO)
+    return Steering(topology, status or status_of(), NOW)
 
 
-def chart(latency: Latency | None = None, **document: Any) -> Charted:
-    atlas = steering_of(**document).atlas
-    return Charted.of(RttMap(atlas, latency))
+def chart(latency: Latency | None = None, **document: Any) -> ClientGroups:
+    topology = steering_of(**document).topology
+    return ClientGroups.of(RttMap(topology, latency))
 
 
-def rows(steering: Steering, *wanted: tuple[int, float], charted: Charted | None = None) -> Rows:
+def rows(
+    steering: Steering, *wanted: tuple[int, float], client_groups: ClientGroups | None = None
+) -> DemandRows:
     """Of clients of the service: group and count."""
-    clients = Clients(
+    clients = DemandClients(
         ("relay",) * len(wanted),
         np.array([group for group, _ in wanted], dtype=np.uint64),
         np.array([count for _, count in wanted]),
     )
-    return rows_of(clients, charted or chart(), steering)
+    return rows_of(clients, client_groups or chart(), steering)
 
 
-def fields(found: Rows) -> list[list[int]]:
+def fields(found: DemandRows) -> list[list[int]]:
     """Where each row may go."""
     return [np.flatnonzero(np.isfinite(row)).tolist() for row in found.cost_ms]
 
@@ -80,14 +82,14 @@ def test_costs_are_what_edges_rank_by() -> None:
     found = rows(steering, (BERLIN, 5.0), (NEW_YORK, 2.0), (NOWHERE, 1.0))
     assert found.clients.tolist() == [5.0, 2.0, 1.0]
     for row, cell in zip(found.cost_ms, (0, 1, 4), strict=True):
-        expected = steering.atlas.rtt_us("relays")[:, cell] / 1000 - [7.0, 0.0, 0.0]
+        expected = steering.topology.rtt_us("relays")[:, cell] / 1000 - [7.0, 0.0, 0.0]
         np.testing.assert_allclose(row, expected, atol=0.001)
 
 
 def test_a_learned_prefix_is_a_group_with_its_own_costs() -> None:
     """Where its row says nothing its cell does."""
     prefix = parse_prefix("10.1.2.0/24")
-    charted = chart(
+    client_groups = chart(
         Latency(
             number=1,
             lineage="test",
@@ -99,8 +101,8 @@ def test_a_learned_prefix_is_a_group_with_its_own_costs() -> None:
     )
     steering = steering_of()
     some = np.array([prefix, parse_prefix("10.1.3.0/24")], dtype=np.uint64)
-    assert charted.groups_of(some).tolist() == [prefix, BERLIN]
-    found = rows(steering, (prefix, 1.0), (BERLIN, 1.0), charted=charted)
+    assert client_groups.groups_of(some).tolist() == [prefix, BERLIN]
+    found = rows(steering, (prefix, 1.0), (BERLIN, 1.0), client_groups=client_groups)
     assert found.cost_ms[0, [0, 2]].tolist() == [90.0, 10.0]
     assert found.cost_ms[0, 1] == pytest.approx(found.cost_ms[1, 1])
 
@@ -114,8 +116,8 @@ def test_of_whom_overrides_speak_is_a_group_of_its_own() -> None:
     ]
     steering = steering_of(overrides=overrides)
     nets = [parse_prefix(text) for text in ("10.7.1.0/24", "30.1.1.0/24", "10.8.1.0/24")]
-    charted = chart(overrides=overrides)
-    found = charted.groups_of(np.array(nets, dtype=np.uint64)).tolist()
+    client_groups = chart(overrides=overrides)
+    found = client_groups.groups_of(np.array(nets, dtype=np.uint64)).tolist()
     assert found == [*nets[:2], BERLIN]
     wanted = [(group, 1.0) for group in (*found, NEW_YORK)]
     assert sorted(fields(rows(steering, *wanted))) == [[0, 1, 2], [1], [1, 2], [2]]
@@ -143,7 +145,7 @@ def test_a_weight_splits_the_clients() -> None:
 
 def test_small_groups_join_the_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """One whose nearest region is theirs; nobody is lost."""
-    monkeypatch.setattr(groups, "MOST_GROUPS", 2)
+    monkeypatch.setattr(groups, "MAX_GROUPS", 2)
     wanted = [(BERLIN, 9.0), (NEW_YORK, 5.0), (NOWHERE, 1.0), (CELL + 2, 2.0)]
     found = rows(steering_of(), *wanted)
     assert len(found.clients) == 2
@@ -175,7 +177,7 @@ def test_supply_is_what_is_up_and_what_it_carries() -> None:
 
 
 NAMES = ["fra", "gru", "nyc"]
-WANTED = Rows(
+WANTED = DemandRows(
     np.array([[10.0, 40.0, 60.0], [20.0, 30.0, 60.0], [90.0, 60.0, 10.0]]),
     np.array([100.0, 40.0, 50.0]),
     np.array([0, 0, 2]),
@@ -195,13 +197,13 @@ def turn(
     given: Supply,
     *,
     times: int = 1,
-    wanted: Rows = WANTED,
+    wanted: DemandRows = WANTED,
     whole: Sequence[float] = (200.0,) * 3,
 ) -> None:
     """Rounds a TTL apart; `whole` is what lost regions will carry when they are back."""
     restored = Restored(wanted, np.array(whole)) if given.lost.any() else None
     cost = np.where(given.lost, np.inf, wanted.cost_ms)
-    wanted = Rows(cost, wanted.clients, wanted.homes)
+    wanted = DemandRows(cost, wanted.clients, wanted.homes)
     for _ in range(times):
         rounds.round(
             wanted, given, elapsed_s=30.0, ttl_s=30.0, clock=lambda: 0.0, restored=restored
@@ -216,7 +218,7 @@ def load(prices: dict[str, float], given: Supply) -> list[float]:
     cost = np.where(given.lost, np.inf, WANTED.cost_ms)
     vector = np.array([prices.get(name, 0.0) for name in NAMES])
     return outcome(
-        Problem(cost, WANTED.clients, given.capacity), vector, reliefs(NAMES)
+        TransportProblem(cost, WANTED.clients, given.capacity), vector, reliefs(NAMES)
     ).load.tolist()
 
 
@@ -256,12 +258,12 @@ def test_prices_rise_fast_and_fall_slowly() -> None:
     """By what caches can follow in a TTL, while a region is near its capacity."""
     rounds, given = Rounds(), supply(100.0, 200.0, 200.0)
     turn(rounds, given)
-    assert 0 < rounds.now["fra"] <= MOST_RISE_MS
+    assert 0 < rounds.now["fra"] <= MAX_RISE_MS
     turn(rounds, given, times=5)
     high = rounds.now["fra"]
-    fewer = Rows(WANTED.cost_ms, WANTED.clients * [0.5, 0.8, 1.0], WANTED.homes)
+    fewer = DemandRows(WANTED.cost_ms, WANTED.clients * [0.5, 0.8, 1.0], WANTED.homes)
     turn(rounds, given, wanted=fewer)
-    assert rounds.now["fra"] == pytest.approx(high - MOST_FALL_MS, abs=0.02)
+    assert rounds.now["fra"] == pytest.approx(high - MAX_FALL_MS, abs=0.02)
 
 
 def test_nothing_is_charged_where_no_region_is_near_its_capacity() -> None:
@@ -291,7 +293,7 @@ def test_nothing_is_charged_where_hardly_anybody_is() -> None:
 def test_six_losses_in_a_row_leave_no_trace(demand: float) -> None:
     """Each region that is back is charged nothing at once, whatever was lost before."""
     rounds = Rounds()
-    wanted = Rows(WANTED.cost_ms, WANTED.clients * max(demand, 0.01), WANTED.homes)
+    wanted = DemandRows(WANTED.cost_ms, WANTED.clients * max(demand, 0.01), WANTED.homes)
     told = np.array([140.0, 0.0, 50.0]) * demand
     for at in (0, 1, 2, 1, 0, 2):
         gone = supply(200.0, 200.0, 200.0, sessions=np.where(np.arange(3) == at, np.nan, told),
@@ -323,11 +325,11 @@ def test_prices_may_fall_at_once_when_there_is_more_room() -> None:
     rounds = Rounds()
     turn(rounds, supply(45.0, 200.0, 200.0), times=8)
     dear = rounds.now["fra"]
-    assert dear > 3 * MOST_FALL_MS
+    assert dear > 3 * MAX_FALL_MS
     turn(rounds, supply(45.0, 200.0, 200.0))
     assert rounds.now["fra"] == dear
     turn(rounds, supply(150.0, 200.0, 200.0))
-    assert rounds.now["fra"] < dear - 2 * MOST_FALL_MS
+    assert rounds.now["fra"] < dear - 2 * MAX_FALL_MS
 
 
 def test_demand_is_scaled_to_the_sessions_that_agents_report() -> None:
@@ -390,7 +392,7 @@ def test_a_surge_behind_caches_is_answered_within_two_minutes_and_for_good() -> 
     draw = np.random.default_rng(7)
     cost = np.abs(draw.uniform(0, 100, 80)[:, None] - [10.0, 50.0, 90.0]) + 5
     homes, group = cost.argmin(axis=1), np.repeat(np.arange(80), 20)
-    caches = Rows(cost, np.full(80, 20.0), homes)
+    caches = DemandRows(cost, np.full(80, 20.0), homes)
     behind, asks_at = draw.exponential(10, len(group)), draw.integers(0, 30, len(group))
     bucket = draw.integers(0, BUCKETS, len(group))
     nearest = np.bincount(homes[group], behind, 3)
@@ -420,7 +422,7 @@ def test_a_surge_behind_caches_is_answered_within_two_minutes_and_for_good() -> 
 def test_two_regions_at_one_place_share() -> None:
     """Edges draw equal scores apart; a planner that gives the first all would charge nobody."""
     cost = np.array([[10.0, 10.0, 90.0]] * 20)
-    wanted = Rows(cost, np.ones(20), np.zeros(20, dtype=np.int64))
+    wanted = DemandRows(cost, np.ones(20), np.zeros(20, dtype=np.int64))
     given = Supply(NAMES, np.array([1000.0] * 3), np.zeros(3), np.zeros(3, dtype=bool))
     rounds = Rounds()
     for _ in range(120):
@@ -473,8 +475,8 @@ class Caches:
         return np.bincount(self.answer, self.sessions, 3)
 
     def _plan(self, elapsed_s: float) -> None:
-        rows = Rows(self.cost, np.ones(600), self.cost.argmin(axis=1))
-        open_ = Rows(np.where(self.lost, np.inf, self.cost), rows.clients, rows.homes)
+        rows = DemandRows(self.cost, np.ones(600), self.cost.argmin(axis=1))
+        open_ = DemandRows(np.where(self.lost, np.inf, self.cost), rows.clients, rows.homes)
         told = np.where(self.lost, np.nan, self.load())
         given = Supply(NAMES, np.where(self.lost, 0, self.capacity), told, self.lost)
         self.rounds.round(
@@ -511,7 +513,7 @@ def test_who_is_still_kept_away_overloads_nobody() -> None:
     given = supply(190.0, 110.0, 200.0, sessions=[0.0, 140.0, 50.0])
     turn(rounds, given, times=1)
     found = {name: rounds.now.get(name, 0.0) for name in NAMES}
-    assert found["fra"] == pytest.approx(60.0 - MOST_FALL_MS, abs=0.1)
+    assert found["fra"] == pytest.approx(60.0 - MAX_FALL_MS, abs=0.1)
     assert found["gru"] > 20, "as dear as it takes, while Frankfurt is"
 
 

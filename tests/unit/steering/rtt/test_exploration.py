@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from firsthop_steering.rtt.estimates import Estimates
 from firsthop_steering.rtt.exploration import (
     CANDIDATES,
-    MOST_OF_GROUP,
+    MAX_OF_GROUP,
     SHARE,
     choose,
     explore,
@@ -30,7 +30,7 @@ def test_the_budget_holds_and_closed_regions_are_left_alone(
     held = np.argsort(rtt, axis=1)
     found = explore(bounds, rtt, held, may, demand)
     assert (found.rates * demand).sum() <= SHARE * demand.sum() * (1 + 1e-9)
-    assert (found.rates <= MOST_OF_GROUP + 1e-9).all()
+    assert (found.rates <= MAX_OF_GROUP + 1e-9).all()
     assert not found.promise_ms[~may].any()
     assert not np.take_along_axis(found.promise_ms, held[:, :1], axis=1).any()
     second = np.take_along_axis(rtt, held[:, 1:2], axis=1)

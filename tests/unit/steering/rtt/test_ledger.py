@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.rtt.ledger import HALF_LIFE_S, LEAST_COUNT, MOST_COUNT, Ledger
+from firsthop_steering.rtt.ledger import HALF_LIFE_S, MAX_COUNT, MIN_COUNT, Ledger
 from firsthop_steering.rtt.samples import Digest
 
 
@@ -45,7 +45,7 @@ def test_a_new_path_is_followed() -> None:
     """A path that has really changed is no outlier for long, whatever was before."""
     ledger = Ledger(10)
     ledger.add(batch((5, 20.0, 10_000.0)), now=0)
-    for _ in range(int(4 * MOST_COUNT)):
+    for _ in range(int(4 * MAX_COUNT)):
         ledger.add(batch((5, 80.0, 1.0)), now=0)
     assert ledger.entries(now=0).mean_ms[0] == pytest.approx(80.0, abs=6)
 
@@ -80,4 +80,4 @@ def test_eviction_spares_what_was_touched_last() -> None:
     ledger.add(batch((4096, 10.0, 1.0)), now=4)
     assert ledger.entries(now=4).prefixes.tolist() == [1, 3, 4]
     assert ledger.evicted == 1
-    assert ledger.entries(now=4).count.min() >= LEAST_COUNT
+    assert ledger.entries(now=4).count.min() >= MIN_COUNT

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.rtt.estimates import Terrain
 from firsthop_steering.rtt.geography import PRIOR_BASE_MS, PRIOR_MS_PER_KM
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.model import RttModel
-from firsthop_steering.rtt.prior import LIGHT_MS_PER_KM, MOST_MS_PER_KM, fit_prior
-from firsthop_steering.rtt.samples import Floats, Ints, Keys, Samples
+from firsthop_steering.rtt.prior import LIGHT_MS_PER_KM, MAX_MS_PER_KM, fit_prior
+from firsthop_steering.rtt.samples import Samples
 
 CELLS, REGIONS = 6, 3
 DISTANCES = np.array(
@@ -183,4 +184,4 @@ def test_the_slope_stays_physical() -> None:
     fast = fit_prior(distances, regions, np.full(500, 5.0), count=1)
     slow = fit_prior(distances, regions, distances * 0.4, count=1)
     assert fast.ms_per_km == LIGHT_MS_PER_KM
-    assert slow.ms_per_km <= MOST_MS_PER_KM
+    assert slow.ms_per_km <= MAX_MS_PER_KM

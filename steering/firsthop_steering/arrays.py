@@ -1,0 +1,12 @@
+"""The array types of the package: names for NumPy arrays of one element type."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+"""Prefixes or table keys."""
+Mask = npt.NDArray[np.bool_]
