@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from standin import Process, own_address, running
+from support.standin import Process, own_address, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 RARELY_S = 600

@@ -11,7 +11,7 @@ import pytest
 
 from firsthop_healthchecks.agent import presence
 from firsthop_healthchecks.agent.presence import Presence
-from standin import own_address
+from support.standin import own_address
 
 pytestmark = pytest.mark.e2e
 PORT = 9000

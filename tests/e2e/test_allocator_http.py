@@ -13,7 +13,15 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from allocator_server import (
+from firsthop_allocator.allocations.view import Holder
+from firsthop_allocator.http.app import create_app
+from firsthop_allocator.http.schema import AllocationAnswer, ProblemAnswer, RegionsAnswer
+from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
+from firsthop_ice.ufrag import Decoded, decode
+from firsthop_steering.feed.exploration_targets import ExplorationTarget, ExplorationTargets
+from firsthop_steering.feed.snapshot import Latency
+from firsthop_steering.rtt.exploration import MAX_OF_GROUP
+from support.allocator_server import (
     BEARER,
     DIGESTS,
     HEAD,
@@ -23,16 +31,8 @@ from allocator_server import (
     faulty_fields,
     running,
 )
-from allocator_world import BERLIN, KEYS, NOWHERE, RELAYS, SAO_PAULO, view_of
-from firsthop_allocator.allocations.view import Holder
-from firsthop_allocator.http.app import create_app
-from firsthop_allocator.http.schema import AllocationAnswer, ProblemAnswer, RegionsAnswer
-from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
-from firsthop_ice.ufrag import Decoded, decode
-from firsthop_steering.feed.exploration_targets import ExplorationTarget, ExplorationTargets
-from firsthop_steering.feed.snapshot import Latency
-from firsthop_steering.rtt.exploration import MAX_OF_GROUP
-from worlds import NOW, status_of
+from support.allocator_world import BERLIN, KEYS, NOWHERE, RELAYS, SAO_PAULO, view_of
+from support.worlds import NOW, status_of
 
 pytestmark = pytest.mark.e2e
 

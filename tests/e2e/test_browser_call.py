@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from allocator_server import BEARER
-from browsers import page, why_not
-from calls import world
 from firsthop_ice.ufrag import claims
+from support.allocator_server import BEARER
+from support.browsers import page, why_not
+from support.calls import world
 
 pytestmark = [
     pytest.mark.e2e,

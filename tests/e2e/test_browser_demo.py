@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from allocator_server import BEARER, DIGESTS, SETTINGS, TOKEN
-from allocator_server import running as running_allocator
-from browsers import page, why_not
-from calls import RELAY_PORT, world
 from firsthop.up.children import Child
 from firsthop.up.stage import Stage
 from firsthop_allocator.settings import AllocatorSettings
+from support.allocator_server import BEARER, DIGESTS, SETTINGS, TOKEN
+from support.allocator_server import running as running_allocator
+from support.browsers import page, why_not
+from support.calls import RELAY_PORT, world
 
 DEMO = AllocatorSettings(token_digests=DIGESTS, demo=True)
 STATISTICS_WAIT = """

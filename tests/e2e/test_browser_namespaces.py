@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-import browsers
-from allocator_server import BEARER
-from browsers import page
-from calls import RELAY_PORT, relay, world
 from field.namespaces import Switch, nothing_but_loopback, why_not
 from firsthop_ice.ufrag import claims
+from support import browsers
+from support.allocator_server import BEARER
+from support.browsers import page
+from support.calls import RELAY_PORT, relay, world
 
 pytestmark = [
     pytest.mark.e2e,

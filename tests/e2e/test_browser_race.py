@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from allocator_server import DIGESTS
-from allocator_server import running as running_allocator
-from allocator_world import REGIONS, view_of
-from browsers import page, why_not
-from calls import CALL_S, MEDIA, relay
 from firsthop_allocator.settings import AllocatorSettings
-from standin import own_address
+from support.allocator_server import DIGESTS
+from support.allocator_server import running as running_allocator
+from support.allocator_world import REGIONS, view_of
+from support.browsers import page, why_not
+from support.calls import CALL_S, MEDIA, relay
+from support.standin import own_address
 
 PUBLIC = AllocatorSettings(token_digests=DIGESTS, public=True, demo=True)
 

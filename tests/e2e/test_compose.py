@@ -22,8 +22,8 @@ import dns.query
 import pytest
 import yaml
 
-from deployment import addresses, until
 from firsthop.postgres.server import EmbeddedPostgres
+from support.deployment import addresses, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 

@@ -16,8 +16,8 @@ import dns.flags
 import dns.message
 import pytest
 
-from deployment import until
-from edges import NAME, Edges
+from support.deployment import until
+from support.edges import NAME, Edges
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,7 @@ import dns.exception
 import psutil
 import pytest
 
-from deployment import addresses, ask, free_port, until
+from support.deployment import addresses, ask, free_port, until
 
 pytestmark = pytest.mark.e2e
 

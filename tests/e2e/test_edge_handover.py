@@ -18,9 +18,9 @@ import dns.message
 import psutil
 import pytest
 
-from deployment import free_port, until
-from edges import DNS_WORKERS, NAME, Edges
 from firsthop_dns.wire.edns import NOERROR
+from support.deployment import free_port, until
+from support.edges import DNS_WORKERS, NAME, Edges
 
 pytestmark = pytest.mark.e2e
 

@@ -20,9 +20,9 @@ from firsthop_ice.relay_load import RelayLoad, load_request, read_load
 from firsthop_ice.stun import StunMessageType, binding_success, build
 from firsthop_ice.ufrag import CredentialKeys, mint_probe
 from firsthop_steering.feed.snapshot import KeySet
-from media import Client, credential, far_end, until
-from relays import CLIENTS, Options, counted_by, site, started, workers_of
-from standin import keyset, own_address, running, write_route_keys
+from support.media import Client, credential, far_end, until
+from support.relays import CLIENTS, Options, counted_by, site, started, workers_of
+from support.standin import keyset, own_address, running, write_route_keys
 
 pytestmark = pytest.mark.e2e
 SOCKETS = 16

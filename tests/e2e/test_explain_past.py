@@ -15,7 +15,7 @@ from firsthop.controlplane.explaining import Explainer
 from firsthop_controlplane.configuration.revisions import open_session
 from firsthop_controlplane.health.relay_history import forget
 from firsthop_controlplane.store.engine import create_engine
-from placed import document_of
+from support.placed import document_of
 
 pytestmark = pytest.mark.database
 

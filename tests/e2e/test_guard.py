@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from firsthop.controlplane.explaining import Explainer
-from placed import NAME, document_of
+from support.placed import NAME, document_of
 
 pytestmark = pytest.mark.database
 

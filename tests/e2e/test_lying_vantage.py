@@ -13,8 +13,8 @@ import aiohttp
 import dns.exception
 import pytest
 
-from deployment import addresses, ask, free_port
-from standin import running
+from support.deployment import addresses, ask, free_port
+from support.standin import running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 ROUNDS = 8

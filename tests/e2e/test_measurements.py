@@ -29,7 +29,7 @@ from firsthop_steering.feed.snapshot import Latency, Plan
 from firsthop_steering.plan.document import Document
 from firsthop_steering.rtt.ledger import LedgerRows
 from firsthop_steering.rtt.samples import REGION_BITS, Samples
-from worlds import ZONE
+from support.worlds import ZONE
 
 pytestmark = pytest.mark.database
 DOCUMENT = {

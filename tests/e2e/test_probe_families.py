@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from deployment import free_port
-from standin import own_address, running
+from support.deployment import free_port
+from support.standin import own_address, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 REGIONS = [{"id": "fra", "latitude": 50.11, "longitude": 8.68}]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from firsthop_steering.feed.reports import ProbeTargets
-from standin import (
+from support.standin import (
     TOKEN,
     Process,
     StandIn,

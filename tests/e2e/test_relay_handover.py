@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from media import (
+from support.media import (
     RTP,
     Client,
     TcpClient,
@@ -20,8 +20,8 @@ from media import (
     far_end,
     write_routes,
 )
-from relays import CLIENTS, Options, counted_by, started, workers_of
-from standin import keyset, running, write_route_keys
+from support.relays import CLIENTS, Options, counted_by, started, workers_of
+from support.standin import keyset, running, write_route_keys
 
 pytestmark = pytest.mark.e2e
 PACE_S = 0.02

@@ -21,9 +21,9 @@ from firsthop_relay.io.listening import bind_udp
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival.shared import ASKED_A_TICK, SharedFlows
 from firsthop_steering.feed.snapshot import KeySet
-from media import PATIENCE_S, REGION, RTP, Client, FarEnd, credential, far_end, until
-from relays import Options, counted_by, started
-from standin import keyset, own_address, write_route_keys
+from support.media import PATIENCE_S, REGION, RTP, Client, FarEnd, credential, far_end, until
+from support.relays import Options, counted_by, started
+from support.standin import keyset, own_address, write_route_keys
 
 pytestmark = pytest.mark.e2e
 

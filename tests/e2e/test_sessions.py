@@ -18,15 +18,15 @@ from aiohttp import ClientSession
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
-from allocator_server import BEARER, Running
-from allocator_world import KEYS
-from calls import RELAY_PORT, SIGNALLING_PORT, Forwarder, World, relay, transceiver, world
 from firsthop_healthchecks.probes import Failed, Passed
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_ice.session_token import read_token, sign_call
 from firsthop_ice.ufrag import Decoded, claims, decode, mint
 from firsthop_steering.feed.reports import ProbeTarget
-from standin import own_address
+from support.allocator_server import BEARER, Running
+from support.allocator_world import KEYS
+from support.calls import RELAY_PORT, SIGNALLING_PORT, Forwarder, World, relay, transceiver, world
+from support.standin import own_address
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from firsthop.command_line import build
 from firsthop.controlplane.explaining import Explainer
-from placed import NAME, document_of
+from support.placed import NAME, document_of
 
 pytestmark = pytest.mark.database
 

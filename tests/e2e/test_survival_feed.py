@@ -19,8 +19,8 @@ from firsthop_controlplane.leader.leadership import first_number
 from firsthop_controlplane.leader.peers import replica_secret
 from firsthop_steering.feed.deltas import delta_between
 from firsthop_steering.feed.snapshot import Status, seal
-from replicas import FollowingEdge, Replica, Replicas, replicas, until
-from worlds import status_of
+from support.replicas import FollowingEdge, Replica, Replicas, replicas, until
+from support.worlds import status_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 

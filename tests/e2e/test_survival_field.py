@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from deployment import until
 from field.asking import Poller
 from field.programs import Program
 from field.world import CLIENTS, CONTROLPLANES, EDGES, VANTAGES, Field
 from firsthop.up.demo import SERVICE
+from support.deployment import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
 

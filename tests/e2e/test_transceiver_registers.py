@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from calls import MEDIA_PORT, SIGNALLING_PORT, Transceiver
 from firsthop_ice.region_keys import RegionKeys
 from firsthop_ice.ufrag import Credential, RouteKeys, mint_ufrag
-from media import Client
-from standin import Process, own_address, running
+from support.calls import MEDIA_PORT, SIGNALLING_PORT, Transceiver
+from support.media import Client
+from support.standin import Process, own_address, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 pytest.importorskip("aiortc")

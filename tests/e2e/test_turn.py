@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from allocator_server import BEARER
-from allocator_world import KEYS, REGIONS, view_of
-from browsers import page
-from browsers import why_not as no_browser
-from calls import RELAY_PORT, world
 from firsthop_healthchecks.probes import Failed, Passed, Unable
 from firsthop_healthchecks.probes.turn import TurnProbe
 from firsthop_ice.turn import turn_credential, turn_secret
 from firsthop_steering.feed.reports import ProbeTarget
-from standin import own_address
-from turn_server import PORT, turn_server, why_not
-from worlds import status_of
+from support.allocator_server import BEARER
+from support.allocator_world import KEYS, REGIONS, view_of
+from support.browsers import page
+from support.browsers import why_not as no_browser
+from support.calls import RELAY_PORT, world
+from support.standin import own_address
+from support.turn_server import PORT, turn_server, why_not
+from support.worlds import status_of
 
 pytestmark = [
     pytest.mark.e2e,

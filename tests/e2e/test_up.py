@@ -19,14 +19,14 @@ import dns.rcode
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from browsers import page
-from browsers import why_not as no_browser
-from deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope, until
 from firsthop_ice.ufrag import Decoded, RouteKeys, decode
 from firsthop_steering.feed.snapshot import KeySet, unseal
-from lone_edge import LoneEdge
-from turn_server import turn_server
-from turn_server import why_not as no_turn
+from support.browsers import page
+from support.browsers import why_not as no_browser
+from support.deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope, until
+from support.lone_edge import LoneEdge
+from support.turn_server import turn_server
+from support.turn_server import why_not as no_turn
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
 

@@ -17,9 +17,9 @@ from typing import Any
 import dns.exception
 import pytest
 
-from deployment import addresses, ask, free_port
 from firsthop.controlplane.explaining import Explainer
-from standin import running
+from support.deployment import addresses, ask, free_port
+from support.standin import running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 APEX = "edge.example"

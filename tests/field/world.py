@@ -12,12 +12,12 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from deployment import until
 from field.asking import Query, ask_once
 from field.namespaces import Place, Switch
 from field.programs import Database, Program
 from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.up.demo import SERVICE, demo_document
+from support.deployment import until
 
 API_PORT, METRICS_PORT, RELAY_PORT, COUNTERS_PORT = 8080, 9153, 3478, 9154
 TRACEBACK = "Traceback (most recent call last)"

@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from allocator_world import (
+from firsthop_allocator.allocations.allocation import Allocation
+from firsthop_allocator.allocations.route import AllocationRefused
+from firsthop_allocator.allocations.routing import MAX_RELAYS, find_route
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.http.schema import AllocationAnswer
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Topology
+from firsthop_steering.feed.snapshot import Plan
+from support.allocator_world import (
     BERLIN,
     KEYS,
     MEDIA,
@@ -26,17 +35,8 @@ from allocator_world import (
     refused,
     view_of,
 )
-from firsthop_allocator.allocations.allocation import Allocation
-from firsthop_allocator.allocations.route import AllocationRefused
-from firsthop_allocator.allocations.routing import MAX_RELAYS, find_route
-from firsthop_allocator.allocations.view import AllocatorView
-from firsthop_allocator.http.schema import AllocationAnswer
-from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Topology
-from firsthop_steering.feed.snapshot import Plan
 from support.seeds import random_worlds
-from worlds import (
+from support.worlds import (
     NOW,
     VANTAGE,
     europe_and_america,

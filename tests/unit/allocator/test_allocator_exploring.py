@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator_world import BERLIN, NEW_YORK, NOWHERE, view_of
 from firsthop_allocator.allocations.allocation import (
     ENTROPY_LENGTH,
     Allocation,
@@ -37,7 +36,8 @@ from firsthop_steering.feed.exploration_targets import (
 )
 from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
 from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, SHARE
-from worlds import NOW, status_of
+from support.allocator_world import BERLIN, NEW_YORK, NOWHERE, view_of
+from support.worlds import NOW, status_of
 
 COUNT = 12
 REGIONS: list[dict[str, Any]] = [

@@ -28,9 +28,9 @@ from firsthop_ice.ufrag import CredentialKeys, mint_probe
 from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.topology import pool_sites
 from firsthop_steering.feed.snapshot import KeySet, RelayStatus, Status
-from media import until
-from relay_world import KEYSET, WALL, Relay, credential
-from worlds import NOW, plan_of
+from support.media import until
+from support.relay_world import KEYSET, WALL, Relay, credential
+from support.worlds import NOW, plan_of
 
 CREDENTIAL = mint_probe(
     CredentialKeys.from_keyset(KEYSET),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator_world import KEYS, MEDIA
 from firsthop_allocator.allocations.allocation import (
     ENTROPY_LENGTH,
     Allocation,
@@ -39,7 +38,8 @@ from firsthop_steering.planner.demand import Demand, DemandClients
 from firsthop_steering.planner.groups import CELL, NOBODY, ClientGroups, Wanted, wanted_of
 from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, SHARE
 from firsthop_steering.rtt.samples import Samples, parse_prefix
-from worlds import NOW, europe_and_america, plan_of, status_of
+from support.allocator_world import KEYS, MEDIA
+from support.worlds import NOW, europe_and_america, plan_of, status_of
 
 START = 1_800_000_000
 REGIONS: list[dict[str, Any]] = [

@@ -29,7 +29,7 @@ from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.document import Document, problems_in
 from support.seeds import random_worlds
-from worlds import NOW, europe_and_america
+from support.worlds import NOW, europe_and_america
 
 APEX = "t."
 Records = dict[str, dict[str, list[str]]]

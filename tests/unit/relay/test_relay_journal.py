@@ -16,7 +16,7 @@ from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
 from firsthop_relay.survival import journal as journal_module
 from firsthop_relay.survival.flow_record import SLOT, FlowRecord, decode, encode
 from firsthop_relay.survival.journal import Journal, JournalError
-from relay_world import UPSTREAM
+from support.relay_world import UPSTREAM
 
 LISTENER = ("192.0.2.10", 3478)
 SOURCES: list[ClientSockaddr] = [

@@ -13,7 +13,7 @@ from firsthop_ice.stun import USERNAME, StunMessageType, binding_success, build,
 from firsthop_ice.ufrag import probe_password
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import Flow
-from relay_world import CLIENT, KEYS, PROBE, UNKNOWN_REGION, Relay, check, credential
+from support.relay_world import CLIENT, KEYS, PROBE, UNKNOWN_REGION, Relay, check, credential
 
 SESSION = credential(serial=1 << 40)
 SESSION_CHECK = check(SESSION.ufrag, transaction_id=bytes(range(12)))

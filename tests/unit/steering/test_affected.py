@@ -13,7 +13,7 @@ from firsthop_steering.plan.document import Document
 from firsthop_steering.whatif.affected import affected
 from firsthop_steering.whatif.simulate import simulate
 from support.seeds import random_worlds
-from worlds import NOW, VANTAGE, random_address, random_geo, random_steering, status_of
+from support.worlds import NOW, VANTAGE, random_address, random_geo, random_steering, status_of
 
 NAME = "s.edge.example."
 

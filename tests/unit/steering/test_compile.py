@@ -23,7 +23,7 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
 from firsthop_steering.decision.topology import Topology
-from worlds import (
+from support.worlds import (
     NOW,
     europe_and_america,
     folder,

@@ -6,15 +6,15 @@ import json
 import random
 from typing import Any
 
-from allocator_world import MEDIA, TRANSCEIVERS, atlas_of
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.plan.document import Document
 from firsthop_steering.whatif.counterfactual import counterfactual
+from support.allocator_world import MEDIA, TRANSCEIVERS, atlas_of
 from support.seeds import random_worlds
-from worlds import (
+from support.worlds import (
     NOW,
     VANTAGE,
     europe_and_america,

@@ -17,7 +17,7 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS
 from firsthop_steering.whatif.simulate import simulate
 from support.seeds import random_worlds
-from worlds import random_geo, random_steering
+from support.worlds import random_geo, random_steering
 
 NAME = "s.edge.example."
 FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)

@@ -14,7 +14,7 @@ from firsthop_steering.decision.endpoints import addresses, domains_apart
 from firsthop_steering.decision.model import Decision
 from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
-from worlds import NOW, europe_and_america, plan_of, prices_of, status_of, usable_of
+from support.worlds import NOW, europe_and_america, plan_of, prices_of, status_of, usable_of
 
 REGIONS = [
     {"id": "fra", "latitude": 50.1, "longitude": 8.7},

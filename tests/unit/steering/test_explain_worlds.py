@@ -8,7 +8,6 @@ from ipaddress import ip_address
 
 import pytest
 
-from allocator_world import MEDIA, TRANSCEIVERS, atlas_of
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.decision.charges import RELIEF_MS
@@ -16,8 +15,9 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
 from firsthop_steering.whatif.explain import explain
+from support.allocator_world import MEDIA, TRANSCEIVERS, atlas_of
 from support.seeds import random_worlds
-from worlds import (
+from support.worlds import (
     NOW,
     folder,
     key_of,

@@ -11,7 +11,7 @@ from firsthop_steering.decision.topology import Pool, Topology
 from firsthop_steering.feed.snapshot import Plan
 from firsthop_steering.plan.document import Document
 from support.seeds import random_worlds
-from worlds import europe_and_america, random_geo, random_latency, random_plan
+from support.worlds import europe_and_america, random_geo, random_latency, random_plan
 
 POOLS: tuple[Pool, ...] = ("relays", "signalling")
 

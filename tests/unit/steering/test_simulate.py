@@ -22,7 +22,7 @@ from firsthop_steering.plan.model import Region
 from firsthop_steering.whatif.simulate import simulate, taken_as_lost
 from firsthop_steering.whatif.simulation import Simulation
 from support.seeds import random_worlds
-from worlds import (
+from support.worlds import (
     NOW,
     VANTAGE,
     europe_and_america,

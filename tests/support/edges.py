@@ -8,10 +8,10 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from deployment import addresses, ask, free_port, until
+from support.deployment import addresses, ask, free_port, until
 
 NAME = "relay.media.example."
-EXAMPLE = Path(__file__).parents[1] / "docs/examples/edge.yaml"
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/edge.yaml"
 DNS_WORKERS = 2
 
 

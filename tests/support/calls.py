@@ -13,14 +13,14 @@ from typing import Any
 
 from aiohttp import ClientSession
 
-import standin
-from allocator_server import SETTINGS, Running
-from allocator_server import running as running_allocator
-from allocator_world import KEYS, REGIONS, view_of
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_ice.region_keys import RegionKeys
 from firsthop_ice.stun import peek_username, split_username
-from standin import Process, own_address
+from support import standin
+from support.allocator_server import SETTINGS, Running
+from support.allocator_server import running as running_allocator
+from support.allocator_world import KEYS, REGIONS, view_of
+from support.standin import Process, own_address
 
 CALL_S = 60.0
 """For a whole call under test, with the start of a browser on a busy machine."""

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from deployment import until
+from support.deployment import until
 
 
 class LoneEdge:

@@ -17,11 +17,11 @@ from typing import Any
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from deployment import free_port
 from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.edge.following.follower import FeedFollower
 from firsthop.edge.following.snapshot_store import SnapshotStore
 from firsthop_steering.feed.snapshot import Delta, Snapshot, Status
+from support.deployment import free_port
 
 DEADLINE_S = 60.0
 DOCUMENT = {

@@ -16,7 +16,7 @@ from typing import Any
 
 import dns.exception
 
-from deployment import addresses, ask, free_port
+from support.deployment import addresses, ask, free_port
 
 NAME, GERMANY = "relay.edge.example.", "91.0.0.0/24"
 FRA, IAD = "127.0.10.1", "127.0.10.2"
