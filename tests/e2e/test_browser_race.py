@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +14,7 @@ from support.allocator_world import REGIONS, view_of
 from support.browsers import page, why_not
 from support.calls import CALL_S, MEDIA, relay
 from support.standin import own_address
+from support.waiting import eventually
 
 PUBLIC = AllocatorSettings(token_digests=DIGESTS, public=True, demo=True)
 
@@ -26,9 +25,7 @@ pytestmark = [
 ]
 
 
-async def test_a_page_measures_every_relay_that_answers_and_reports_once(
-    tmp_path: Path, until: Callable[..., Awaitable[Any]]
-) -> None:
+async def test_a_page_measures_every_relay_that_answers_and_reports_once(tmp_path: Path) -> None:
     """By checks alone, which relays answer themselves: no flow opens, and nothing else is sent."""
     async with AsyncExitStack() as stack:
         relays = [await stack.enter_async_context(relay(tmp_path, [])) for _ in range(2)]
@@ -54,7 +51,7 @@ async def test_a_page_measures_every_relay_that_answers_and_reports_once(
             text = await tab.evaluate("fetch('/metrics').then((answer) => answer.text())")
             return 'firsthop_client_samples_total{result="taken"} 2.0' in text
 
-        await until(taken, "the beacon arrived")
+        await eventually(taken, "the beacon arrived")
         for each in relays:
             counts = await each.counts()
             assert counts["packets_answered_total"] >= 1

@@ -23,7 +23,8 @@ import pytest
 import yaml
 
 from firsthop.postgres.server import EmbeddedPostgres
-from support.deployment import addresses, until
+from support.deployment import addresses
+from support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from support.waiting import eventually
+
 pytestmark = pytest.mark.database
 FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}
 
@@ -140,9 +142,7 @@ async def test_the_admin_token_file_is_private_and_made_again_when_lost(start_ap
     assert (await third.get("/v1/tokens", token=first.token)).status == 200
 
 
-async def test_bootstrap_tokens_follow_their_file(
-    start_api: Any, tmp_path: Path, until: Any
-) -> None:
+async def test_bootstrap_tokens_follow_their_file(start_api: Any, tmp_path: Path) -> None:
     """Present at the start; later additions and changed secrets are in force within a second."""
     file = tmp_path / "tokens.json"
     edge = {"name": "edge", "role": "edge", "scope": None, "secret": "e" * 43}
@@ -156,7 +156,7 @@ async def test_bootstrap_tokens_follow_their_file(
     async def changed() -> bool:
         return (await api.get("/v1/probes/targets", token="p" * 43)).status == 200
 
-    await until(changed, "the added token works")
+    await eventually(changed, "the added token works")
     assert (await api.get("/v1/regions", token="f" * 43)).status == 403
     assert (await api.get("/v1/regions", token="e" * 43)).status == 401
     names = [each["name"] for each in (await api.get("/v1/tokens")).body["items"]]

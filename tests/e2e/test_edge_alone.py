@@ -14,7 +14,8 @@ import dns.exception
 import psutil
 import pytest
 
-from support.deployment import addresses, ask, free_port, until
+from support.deployment import addresses, ask, free_port
+from support.waiting import until
 
 pytestmark = pytest.mark.e2e
 

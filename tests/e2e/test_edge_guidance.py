@@ -20,9 +20,10 @@ from firsthop_controlplane.feed.feed import Feed, ReaderState
 from firsthop_steering.feed.exploration_targets import ExplorationTarget, ExplorationTargets
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, RelayStatus, Status
 from firsthop_steering.plan.document import Document
-from support.deployment import ask, free_port, until
+from support.deployment import ask, free_port
 from support.fed_edge import DOCUMENT, FRA, GERMANY, IAD, FedEdge
 from support.standin import keyset, own_address
+from support.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -19,8 +19,9 @@ import psutil
 import pytest
 
 from firsthop_dns.wire.edns import NOERROR
-from support.deployment import free_port, until
+from support.deployment import free_port
 from support.edges import DNS_WORKERS, NAME, Edges
+from support.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -29,6 +29,7 @@ from firsthop_steering.feed.snapshot import Latency, Plan
 from firsthop_steering.plan.document import Document
 from firsthop_steering.rtt.ledger import LedgerRows
 from firsthop_steering.rtt.samples import REGION_BITS, Samples
+from support.waiting import eventually
 from support.worlds import ZONE
 
 pytestmark = pytest.mark.database
@@ -56,7 +57,7 @@ def _batch(*samples: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def deployed(start_api: Any, tmp_path: Path, until: Any) -> Any:
+async def deployed(start_api: Any, tmp_path: Path) -> Any:
     """A control plane with geo data, two regions, and what it needs to take samples."""
     explainer = Explainer(None, None, tmp_path / "geodata")
     api = await start_api(explain=explainer, geo=explainer.geo, learn_interval_s=0.2)
@@ -65,7 +66,7 @@ async def deployed(start_api: Any, tmp_path: Path, until: Any) -> Any:
     async def takes() -> bool:
         return bool((await api.get("/v1/latency?client=192.0.2.1")).status != 503)
 
-    await until(takes, "what was learned before is read")
+    await eventually(takes, "what was learned before is read")
     return api
 
 
@@ -75,7 +76,7 @@ async def _told(api: Any, client: str) -> dict[str, Any]:
     return {each["region"]: each for each in answer.body.get("regions", [])}
 
 
-async def test_samples_are_learned_from_and_say_so(deployed: Any, until: Any) -> None:
+async def test_samples_are_learned_from_and_say_so(deployed: Any) -> None:
     """A client that reaches New York faster than Frankfurt, whatever the map says."""
     secret = await deployed.token_of("allocator")
     batch = _batch(
@@ -92,7 +93,7 @@ async def test_samples_are_learned_from_and_say_so(deployed: Any, until: Any) ->
         told = (await _told(deployed, "198.51.100.200")).get("nyc", {})
         return told.get("source") == "prefix" and told["published_ms"] is not None
 
-    await until(learned, "the samples are learned from, and published")
+    await eventually(learned, "the samples are learned from, and published")
     told = await _told(deployed, "198.51.100.200")
     assert told["nyc"]["rtt_ms"] < 40 < 80 < told["fra"]["rtt_ms"]
     assert told["nyc"]["samples"] == told["fra"]["samples"] == pytest.approx(1.0, abs=0.01)
@@ -106,7 +107,7 @@ async def test_samples_are_learned_from_and_say_so(deployed: Any, until: Any) ->
     assert "firsthop_rtt_entries 2.0" in metrics
 
 
-async def test_demand_alone_makes_edges_look_round(deployed: Any, until: Any) -> None:
+async def test_demand_alone_makes_edges_look_round(deployed: Any) -> None:
     """Without one sample: where many are whom two regions may serve equally well."""
     more = {"id": "lon", "latitude": 51.5, "longitude": -0.12}
     await deployed.made("/v1/regions", more)
@@ -126,7 +127,7 @@ async def test_demand_alone_makes_edges_look_round(deployed: Any, until: Any) ->
         answer = await deployed.get(f"/v1/latency?client={client.split('/')[0]}")
         return answer.body.get("explore")
 
-    promise = await until(looks, "a promise is published")
+    promise = await eventually(looks, "a promise is published")
     assert promise["rate"] == pytest.approx(0.03 * 0.75, abs=0.001)
     assert promise["gain_ms"].keys() <= {"fra", "lon"}
     assert "firsthop_rtt_entries 0.0" in (await deployed.get("/metrics")).body.decode()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from field.namespaces import PREFIX, Place, Switch, sweep, why_not
-from support.deployment import until
+from support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 

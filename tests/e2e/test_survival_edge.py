@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Snapshot, Status, kind_of, seal
 from firsthop_steering.plan.document import Document
-from support.deployment import ask, free_port, until
+from support.deployment import ask, free_port
 from support.fed_edge import DOCUMENT, FRA, GERMANY, IAD, NAME, FedEdge
 from support.standin import keyset
+from support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 

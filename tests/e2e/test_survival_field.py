@@ -12,7 +12,7 @@ from field.asking import Poller
 from field.programs import Program
 from field.world import CLIENTS, CONTROLPLANES, EDGES, VANTAGES, Field
 from firsthop.up.demo import SERVICE
-from support.deployment import until
+from support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,6 +20,7 @@ from support.browsers import why_not as no_browser
 from support.calls import RELAY_PORT, world
 from support.standin import own_address
 from support.turn_server import PORT, turn_server, why_not
+from support.waiting import eventually
 from support.worlds import status_of
 
 pytestmark = [
@@ -50,9 +50,7 @@ def target(address: str, secret: str = SECRET, **fields: Any) -> ProbeTarget:
     return ProbeTarget(**{**values, **fields})
 
 
-async def test_a_probe_allocates_as_a_client_does(
-    tmp_path: Path, until: Callable[..., Awaitable[Any]]
-) -> None:
+async def test_a_probe_allocates_as_a_client_does(tmp_path: Path) -> None:
     """More often than its quota, as each gives its allocation back; and says why a server fails."""
     probe = TurnProbe()
 
@@ -64,7 +62,7 @@ async def test_a_probe_allocates_as_a_client_does(
 
     async with turn_server(tmp_path, SECRETS + "user-quota=2\ntotal-quota=2\n") as server:
         for _ in range(5):
-            await until(passes, "an allocation")
+            await eventually(passes, "an allocation")
         refused = await probe.check(target(server.address, turn_secret(b"another" * 5)))
         assert refused == Failed("TURN error 401: it does not take the deployment's secret")
         old = await probe.check(target(server.address, ufrag="1000:probe"))

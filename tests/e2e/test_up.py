@@ -23,10 +23,11 @@ from firsthop_ice.ufrag import Decoded, RouteKeys, decode
 from firsthop_steering.feed.snapshot import KeySet, unseal
 from support.browsers import page
 from support.browsers import why_not as no_browser
-from support.deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope, until
+from support.deployment import REGION_OF_HOST, Deployment, addresses, ask, free_port, scope
 from support.lone_edge import LoneEdge
 from support.turn_server import turn_server
 from support.turn_server import why_not as no_turn
+from support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
 

@@ -17,7 +17,7 @@ from field.namespaces import Place, Switch
 from field.programs import Database, Program
 from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.up.demo import SERVICE, demo_document
-from support.deployment import until
+from support.waiting import until
 
 API_PORT, METRICS_PORT, RELAY_PORT, COUNTERS_PORT = 8080, 9153, 3478, 9154
 TRACEBACK = "Traceback (most recent call last)"

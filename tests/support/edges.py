@@ -8,7 +8,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from support.deployment import addresses, ask, free_port, until
+from support.deployment import addresses, ask, free_port
+from support.waiting import until
 
 NAME = "relay.media.example."
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/edge.yaml"

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from support.deployment import until
+from support.waiting import until
 
 
 class LoneEdge:
