@@ -37,7 +37,7 @@ _PKTINFO = struct.Struct("=I4s4s")
 @pytest.fixture
 def edges(tmp_path: Path) -> Iterator[Edges]:
     """One that limits loopback too."""
-    made = Edges(tmp_path, host="0.0.0.0")
+    made = Edges(tmp_path, hosts=["0.0.0.0"])
     made.environment["FIRSTHOP_DNS_RATE_LIMIT"] = str(LIMIT)
     made.environment["FIRSTHOP_DNS_RATE_LIMIT_EXEMPT"] = "none"
     try:
