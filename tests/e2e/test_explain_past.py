@@ -15,6 +15,7 @@ from firsthop.controlplane.explaining import Explainer
 from firsthop_controlplane.configuration.revisions import open_session
 from firsthop_controlplane.health.relay_history import forget
 from firsthop_controlplane.store.engine import create_engine
+from support.geodata import compiled_geodata
 from support.placed import document_of
 from support.waiting import eventually
 
@@ -56,7 +57,7 @@ async def test_a_past_answer_is_explained(
     start_api: Any, database_url: str, tmp_path: Path
 ) -> None:
     """By plan and status of then, at another control plane too; what is not known is said."""
-    explainer = Explainer(None, None, tmp_path / "geodata")
+    explainer = Explainer(None, None, compiled_geodata())
     api = await start_api(explain=explainer, geo=explainer.geo)
     before = _now()
     await api.made("/v1/changesets", {"document": DOCUMENT})
@@ -128,7 +129,7 @@ async def test_a_past_answer_is_explained(
 
 async def test_what_would_put_a_client_elsewhere(start_api: Any, tmp_path: Path) -> None:
     """The bias that is told moves the client; a region of no such pool is refused."""
-    api = await start_api(explain=Explainer(None, None, tmp_path / "geodata"))
+    api = await start_api(explain=Explainer(None, None, compiled_geodata()))
     await api.made("/v1/changesets", {"document": DOCUMENT})
     said = (await api.get(f"{EXPLAIN}&want=iad")).body
     (change,) = said["want"]["changes"]

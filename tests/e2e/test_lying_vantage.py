@@ -14,6 +14,7 @@ import dns.exception
 import pytest
 
 from support.deployment import addresses, ask, free_port
+from support.geodata import give_geodata
 from support.standin import running
 from support.waiting import eventually
 
@@ -145,6 +146,7 @@ async def test_one_lying_vantage_of_three_never_changes_an_answer(
     await api.made("/v1/changesets", {"document": DOCUMENT})
     tokens = {prober: await api.token_of("prober", prober) for prober in "abc"}
     port, metrics = free_port(), free_port()
+    give_geodata(tmp_path / "edge")
     edge = running(
         "edge",
         FIRSTHOP_API_URL=api.url,

@@ -114,7 +114,7 @@ def test_a_killed_relay_moves_dns_and_allocator_and_back(up: Deployment) -> None
 
 
 def test_a_weight_moves_its_share_and_nobody_else(up: Deployment) -> None:
-    """Weight 0 moves Frankfurt's clients only; 50 moves half of its 2,000 prefixes."""
+    """Weight 0 moves Frankfurt's clients only; 50 moves half of its 1,000 prefixes."""
     until(
         lambda: up.call("GET", "/v1/status")[1]["relays"]["fra-1"]["share"] == 100,
         "its relay has its whole share again, if it was down before",
@@ -124,10 +124,10 @@ def test_a_weight_moves_its_share_and_nobody_else(up: Deployment) -> None:
     until(lambda: up.region(GERMANY) != "fra", "Frankfurt is drained")
     assert up.region(BRAZIL) == before
     up.patch("/v1/regions/fra", weight=50)
-    prefixes = [f"{IPv4Address((91 << 24) + (n << 8))}/24" for n in range(2000)]
+    prefixes = [f"{IPv4Address((91 << 24) + (n << 8))}/24" for n in range(1000)]
     until(lambda: scope(up.ask(GERMANY)) == 24, "the split is in force")
     kept = sum(up.region(each) == "fra" for each in prefixes)
-    assert kept / 20 == pytest.approx(50, abs=3)
+    assert kept / 10 == pytest.approx(50, abs=4)
     up.patch("/v1/regions/fra", weight=100)
     until(lambda: all(up.region(each) == "fra" for each in prefixes[:50]), "all are back")
 
@@ -170,9 +170,9 @@ def test_a_dead_database_comes_back(up: Deployment) -> None:
 
 
 def test_explain_agrees_with_dns(up: Deployment) -> None:
-    """For 500 random clients; every region is named with its numbers and its fate."""
+    """For 150 random clients; every region is named with its numbers and its fate."""
     rng = random.Random(2026)
-    for _ in range(500):
+    for _ in range(150):
         client = IPv4Address(rng.randrange(1 << 24, 224 << 24))
         _, said, _ = up.call("GET", f"/v1/explain?service=relay&client={client}")
         assert said["region"] == up.region(f"{IPv4Address(int(client) & ~0xFF)}/24"), client
@@ -296,7 +296,7 @@ def test_two_edges_split_the_same_prefixes(up: Deployment, tmp_path: Path) -> No
     )
     up.patch("/v1/regions/fra", weight=50)
     until(lambda: scope(up.ask(GERMANY)) == 24, "the split is in force")
-    prefixes = [f"{IPv4Address((91 << 24) + (n << 8))}/24" for n in range(300)]
+    prefixes = [f"{IPv4Address((91 << 24) + (n << 8))}/24" for n in range(150)]
     with edge.running():
         until(edge.ready, "the second edge is ready")
         until(lambda: scope(ask(edge.dns, GERMANY)) == 24, "the second edge has the split")

@@ -6,7 +6,6 @@ Real control plane, database and edges; three reporters stand for the probers of
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ import pytest
 
 from firsthop.controlplane.explaining import Explainer
 from support.deployment import addresses, ask, free_port
+from support.geodata import compiled_geodata, give_geodata
 from support.standin import running
 from support.waiting import eventually
 
@@ -112,7 +112,7 @@ class Vantages:
     async def edge(self, region: str) -> AsyncIterator[Edge]:
         """An edge in a region."""
         edge = Edge(free_port(), free_port())
-        shutil.copytree(self.folder / "geodata", self.folder / region / "geodata")  # is compiled
+        give_geodata(self.folder / region)
         process = running(
             "edge",
             FIRSTHOP_API_URL=self.api.url,
@@ -132,7 +132,7 @@ class Vantages:
 @pytest.fixture
 async def world(start_api: Any, tmp_path: Path) -> Vantages:
     """All relays are reached from everywhere."""
-    api = await start_api(explain=Explainer(None, None, tmp_path / "geodata"))
+    api = await start_api(explain=Explainer(None, None, compiled_geodata()))
     await api.made("/v1/changesets", {"document": DOCUMENT})
     made = Vantages(api, tmp_path, await api.token_of("allocator"))
     for vantage in ("eu", "us", "asia"):

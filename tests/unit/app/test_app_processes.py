@@ -28,8 +28,11 @@ def child(folder: Path, said: list[str], *arguments: str) -> Child:
     )
 
 
-async def test_a_child_that_always_ends_is_started_for_ever(tmp_path: Path) -> None:
+async def test_a_child_that_always_ends_is_started_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However often it ended, the pause stays a few seconds and nothing overflows."""
+    monkeypatch.setattr("firsthop.up.children.STEADY_S", 600.0)  # a start may take long here
     said: list[str] = []
     made = child(tmp_path, said, "no-such-command")
     made.exits = 5000
