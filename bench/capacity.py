@@ -13,7 +13,7 @@ from bench.internet import Floats, World
 from firsthop_steering.planner.market import outcome, reliefs
 from firsthop_steering.planner.plan import plan_prices, prices_without
 from firsthop_steering.planner.problem import TransportProblem
-from optimum import optimum
+from support.optimum import optimum
 
 SPARE = 0.02
 """Of all demand: what the rest has room for beyond it, when the largest region is lost."""

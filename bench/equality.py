@@ -2,9 +2,10 @@
 
     python bench/equality.py [--cases 100000] [--seed 0]
 
-A world is drawn by `tests/worlds.py`: geo table, plan with weights, biases and overrides, status,
-prices with rows for losses, learned countries and prefixes. A case is one client of it, whose
-answer by table, by `decide` and by `explain` is compared. Ends with 1 at the first that differs.
+A world is drawn by `tests/support/worlds.py`: geo table, plan with weights, biases and overrides,
+status, prices with rows for losses, learned countries and prefixes. A case is one client of it,
+whose answer by table, by `decide` and by `explain` is compared. Ends with 1 at the first that
+differs.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -25,7 +26,7 @@ sys.path[0] = str(ROOT / "tests")
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.whatif.explain import explain
-from worlds import folder, key_of, random_asker, random_geo, random_steering
+from support.worlds import folder, key_of, random_asker, random_geo, random_steering
 
 CLIENTS = 50
 """Of each world."""

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
 
 from firsthop.postgres.server import EmbeddedPostgres
-from replicas import Replicas, replicas, until
+from support.replicas import Replicas, replicas, until
 
 CAUSES = {
     "`kill -9`": signal.SIGKILL,

@@ -23,7 +23,7 @@ import psutil
 sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
 
 from firsthop_relay.flows.drops import Drop
-from relay_world import RTP, Relay, check, credential
+from support.relay_world import RTP, Relay, check, credential
 
 WARM_UP = 100_000
 MAX_GROWTH = 5 * 2**20

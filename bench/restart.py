@@ -26,10 +26,10 @@ from pathlib import Path
 # This file's folder would make `import dns` find its dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
 
-from allocator_server import BEARER
-from browsers import page, why_not
-from calls import RELAY_PORT, relay, world
-from media import until
+from support.allocator_server import BEARER
+from support.browsers import page, why_not
+from support.calls import RELAY_PORT, relay, world
+from support.media import until
 
 MODES = {
     "journal": "the same state folder",

@@ -5,7 +5,6 @@ Every run has folders and a server of its own, so xdist workers and two clones n
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import json as jsonlib
@@ -222,21 +221,3 @@ async def start_api(database_url: str, tmp_path: Path) -> AsyncIterator[StartApi
 async def api(start_api: StartApi) -> Api:
     """One control plane over an empty store."""
     return await start_api()
-
-
-async def until(
-    condition: Callable[[], Awaitable[Any]], what: str, deadline_s: float = DEADLINE_S
-) -> Any:
-    """The first true value of `condition`; fails with `what` when the deadline passes."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + deadline_s
-    while not (found := await condition()):
-        assert loop.time() < end, f"waited {deadline_s} s in vain: {what}"
-        await asyncio.sleep(0.01)
-    return found
-
-
-@pytest.fixture(name="until")
-def until_fixture() -> Callable[..., Awaitable[Any]]:
-    """`until`, for test modules: conftest is not to be imported."""
-    return until

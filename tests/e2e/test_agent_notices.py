@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from standin import Process, own_address, running
+from support.standin import Process, own_address, running
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 RARELY_S = 600
 """So that only a nudge can be why a prober looks within a test."""
-Until = Callable[..., Awaitable[Any]]
 
 
 @dataclass
-class Field:
+class WatchedRelay:
     """A control plane, and one relay whose probers look rarely."""
 
     api: Any
@@ -68,7 +68,7 @@ class Field:
 
 
 @pytest.fixture
-async def field(api: Any, tmp_path: Path) -> AsyncIterator[Field]:
+async def field(api: Any, tmp_path: Path) -> AsyncIterator[WatchedRelay]:
     address = own_address()
     probe = {"interval_s": RARELY_S, "timeout_s": 0.5, "fall": 3, "rise": 2, "slow_start_s": 0}
     document = {
@@ -77,45 +77,43 @@ async def field(api: Any, tmp_path: Path) -> AsyncIterator[Field]:
     }
     await api.made("/v1/changesets", {"document": document})
     agent, prober = await api.token_of("agent", "fra-1"), await api.token_of("prober")
-    return Field(api, address, tmp_path, agent, prober)
+    return WatchedRelay(api, address, tmp_path, agent, prober)
 
 
-async def test_a_crash_is_told_by_the_agent_and_looked_into_by_probers(
-    field: Field, until: Until
-) -> None:
+async def test_a_crash_is_told_by_the_agent_and_looked_into_by_probers(field: WatchedRelay) -> None:
     """Both long before the next check would come; and the return as well."""
     async with field.agent() as agent, field.prober():
         async with field.relay() as relay:
             await relay.said("relay.listening")
-            await until(lambda: field.is_(verdict="up", crashed=False), "it is up")
+            await eventually(lambda: field.is_(verdict="up", crashed=False), "it is up")
             relay.send(signal.SIGKILL)
-            await until(lambda: field.is_(crashed=True), "the agent says that it is gone")
-            await until(lambda: field.is_(verdict="down"), "probers have looked")
+            await eventually(lambda: field.is_(crashed=True), "the agent says that it is gone")
+            await eventually(lambda: field.is_(verdict="down"), "probers have looked")
             await agent.said("relay.crashed")
         async with field.relay():
-            await until(lambda: field.is_(crashed=False), "the agent says that it is back")
+            await eventually(lambda: field.is_(crashed=False), "the agent says that it is back")
             # Its probers may have been nudged less than five seconds ago; silence nudges again.
             agent.send(signal.SIGKILL)
-            await until(lambda: field.is_(verdict="up"), "probers have looked again")
+            await eventually(lambda: field.is_(verdict="up"), "probers have looked again")
 
 
 async def test_the_silence_of_an_agent_is_looked_into_and_is_no_verdict(
-    field: Field, until: Until
+    field: WatchedRelay,
 ) -> None:
     """The relay lives, so it stays up; when it is dead too, it is down soon."""
     async with field.prober(), field.relay() as relay, field.agent() as agent:
-        await until(lambda: field.is_(verdict="up", sessions=0), "both are heard")
+        await eventually(lambda: field.is_(verdict="up", sessions=0), "both are heard")
         relay.send(signal.SIGSTOP)
         agent.send(signal.SIGKILL)
-        await until(lambda: field.is_(verdict="down"), "a stopped relay is found down")
+        await eventually(lambda: field.is_(verdict="down"), "a stopped relay is found down")
         relay.send(signal.SIGCONT)
 
 
-async def test_an_agent_that_lies_raises_nothing(field: Field, until: Until) -> None:
+async def test_an_agent_that_lies_raises_nothing(field: WatchedRelay) -> None:
     """Probes find nobody; whatever is said beside them, the verdict stays."""
     await field.api.patch("/v1/relays/fra-1", {"probe": {"interval_s": 0.5}})
     async with field.prober():
-        await until(lambda: field.is_(verdict="down"), "nobody is there")
+        await eventually(lambda: field.is_(verdict="down"), "nobody is there")
         for sequence in range(1, 6):
             report = {"sequence": sequence, "sent_at": datetime.now(UTC).isoformat(), "cpu": 0.0}
             path = "/v1/relays/fra-1/reports"
@@ -126,10 +124,10 @@ async def test_an_agent_that_lies_raises_nothing(field: Field, until: Until) -> 
             assert (again.status, again.rules) == (409, {"sequence": "is old"})
 
 
-async def test_a_stop_is_announced(field: Field, until: Until) -> None:
+async def test_a_stop_is_announced(field: WatchedRelay) -> None:
     """SIGTERM of an agent with a grace: no new sessions, and when it ends."""
     async with field.relay(), field.agent(FIRSTHOP_AGENT_GRACE_S="30") as agent:
-        await until(lambda: field.is_(draining=False, sessions=0), "it is heard")
+        await eventually(lambda: field.is_(draining=False, sessions=0), "it is heard")
         agent.send(signal.SIGTERM)
         assert await agent.ended() == 0
         assert await field.is_(draining=True)
@@ -137,7 +135,7 @@ async def test_a_stop_is_announced(field: Field, until: Until) -> None:
         assert 0 < (stops_at - datetime.now(UTC)).total_seconds() <= 30
 
 
-async def test_targets_are_waited_for(field: Field) -> None:
+async def test_targets_are_waited_for(field: WatchedRelay) -> None:
     """304 while nothing changes; the answer comes when something does."""
     path = "/v1/probes/targets"
     first = await field.api.get(path, token=field.prober_token)

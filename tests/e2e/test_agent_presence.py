@@ -11,7 +11,7 @@ import pytest
 
 from firsthop_healthchecks.agent import presence
 from firsthop_healthchecks.agent.presence import Presence
-from standin import own_address
+from support.standin import own_address
 
 pytestmark = pytest.mark.e2e
 PORT = 9000
@@ -41,7 +41,7 @@ async def watched(host: str) -> AsyncIterator[Found]:
         assert watching.cancelled()
 
 
-class Relay:
+class Listener:
     """A listener that dies as a process does: with all its connections."""
 
     def __init__(self, host: str) -> None:
@@ -70,7 +70,7 @@ class Relay:
 
 async def test_a_death_and_a_return_are_told_once_each() -> None:
     """The first because a connection ends, with no interval to wait for."""
-    relay = Relay(own_address())
+    relay = Listener(own_address())
     await relay.live()
     async with watched(relay.host) as found:
         await relay.taken.wait()
@@ -91,7 +91,7 @@ async def test_where_nobody_ever_was_nobody_is() -> None:
 
 async def test_a_server_that_hangs_up_is_there() -> None:
     """At once, and with every connection: that is its right, and no crash."""
-    relay, times = Relay(own_address()), asyncio.Queue[None]()
+    relay, times = Listener(own_address()), asyncio.Queue[None]()
 
     def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         times.put_nowait(None)
@@ -135,7 +135,7 @@ async def test_silence_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_who_crashes_again_and_again_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """A relay that dies before it has stood for a while does not come and go in answers."""
     monkeypatch.setattr(presence, "BACK_FIRST_S", 3600.0)
-    relay = Relay(own_address())
+    relay = Listener(own_address())
     async with watched(relay.host) as found:
         assert await found.next() is False
         for _ in range(3):

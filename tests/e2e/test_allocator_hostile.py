@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 
-from allocator_server import (
+from firsthop_allocator.http import bodies
+from firsthop_allocator.settings import MAX_BODY
+from support.allocator_server import (
     BEARER,
     HEAD,
     running,
 )
-from allocator_world import BERLIN
-from firsthop_allocator.http import bodies
-from firsthop_allocator.settings import MAX_BODY
+from support.allocator_world import BERLIN
 
 pytestmark = pytest.mark.e2e
 

@@ -13,17 +13,6 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from allocator_server import (
-    BEARER,
-    DIGESTS,
-    HEAD,
-    LOOPBACK,
-    SETTINGS,
-    TOKEN,
-    faulty_fields,
-    running,
-)
-from allocator_world import BERLIN, KEYS, NOWHERE, RELAYS, SAO_PAULO, view_of
 from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.http.app import create_app
 from firsthop_allocator.http.schema import AllocationAnswer, ProblemAnswer, RegionsAnswer
@@ -33,7 +22,18 @@ from firsthop_steering.feed.exploration_targets import ExplorationTarget, Explor
 from firsthop_steering.feed.reason_phrases import reason_phrase
 from firsthop_steering.feed.snapshot import Latency
 from firsthop_steering.rtt.exploration import MAX_GROUP_SHARE
-from worlds import NOW, status_of
+from support.allocator_server import (
+    BEARER,
+    DIGESTS,
+    HEAD,
+    LOOPBACK,
+    SETTINGS,
+    TOKEN,
+    faulty_fields,
+    running,
+)
+from support.allocator_world import BERLIN, KEYS, NOWHERE, RELAYS, SAO_PAULO, view_of
+from support.worlds import NOW, status_of
 
 pytestmark = pytest.mark.e2e
 

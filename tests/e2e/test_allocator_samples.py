@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from allocator_server import BEARER, DIGESTS, LOOPBACK, Running, faulty_fields, running
-from allocator_world import BERLIN, NEW_YORK, SAO_PAULO
 from firsthop_allocator.http.measurements import PREFIX_AT_ONCE
 from firsthop_allocator.http.schema import MAX_SAMPLES, RaceAnswer, SamplesAnswer
 from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
+from support.allocator_server import BEARER, DIGESTS, LOOPBACK, Running, faulty_fields, running
+from support.allocator_world import BERLIN, NEW_YORK, SAO_PAULO
 
 pytestmark = pytest.mark.e2e
 

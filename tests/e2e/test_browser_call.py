@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from allocator_server import BEARER
-from browsers import page, why_not
-from calls import world
 from firsthop_ice.ufrag import claims
+from support.allocator_server import BEARER
+from support.browsers import page, why_not
+from support.calls import world
+from support.waiting import eventually
 
 pytestmark = [
     pytest.mark.e2e,
@@ -20,9 +19,7 @@ pytestmark = [
 ]
 
 
-async def test_message_and_audio_go_by_the_relay_and_come_back(
-    tmp_path: Path, until: Callable[..., Awaitable[Any]]
-) -> None:
+async def test_message_and_audio_go_by_the_relay_and_come_back(tmp_path: Path) -> None:
     """Audio has energy, no pair goes anywhere else, and a restart of ICE keeps the call."""
     async with (
         world(tmp_path, through=True) as (here, relay),
@@ -55,7 +52,9 @@ async def test_message_and_audio_go_by_the_relay_and_come_back(
             counted = await here.transceivers[0].counts()
             return counted["packets_received_total"] == relay.packets["in"]
 
-        await until(all_came_by_the_relay, "the transceiver has got what the relay has sent it")
+        await eventually(
+            all_came_by_the_relay, "the transceiver has got what the relay has sent it"
+        )
 
 
 async def test_a_relay_that_forgets_the_call_is_no_end_of_it(tmp_path: Path) -> None:

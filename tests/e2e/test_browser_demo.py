@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from allocator_server import BEARER, DIGESTS, SETTINGS, TOKEN
-from allocator_server import running as running_allocator
-from browsers import page, why_not
-from calls import RELAY_PORT, world
 from firsthop.up.children import Child
 from firsthop.up.stage import Stage
 from firsthop_allocator.settings import AllocatorSettings
+from support.allocator_server import BEARER, DIGESTS, SETTINGS, TOKEN
+from support.allocator_server import running as running_allocator
+from support.browsers import page, why_not
+from support.calls import RELAY_PORT, world
+from support.waiting import eventually
 
 DEMO = AllocatorSettings(token_digests=DIGESTS, demo=True)
 STATISTICS_WAIT = """
@@ -41,9 +41,7 @@ pytestmark = [
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
-async def test_the_page_calls_shows_the_way_and_hangs_up(
-    tmp_path: Path, until: Callable[..., Awaitable[Any]]
-) -> None:
+async def test_the_page_calls_shows_the_way_and_hangs_up(tmp_path: Path) -> None:
     """All as a visitor does it; nothing is written to the console as an error."""
     async with (
         world(tmp_path, through=True, settings=DEMO) as (here, relay),
@@ -58,12 +56,12 @@ async def test_the_page_calls_shows_the_way_and_hangs_up(
             return str(await tab.text_content(f"#{place}")).startswith(words)
 
         await tab.click("#start")
-        await until(lambda: shown("said", "Connected"), "connected")
-        await until(
+        await eventually(lambda: shown("said", "Connected"), "connected")
+        await eventually(
             lambda: tab.evaluate("Number(document.querySelector('#echo').textContent) > 0"),
             "a message came back",
         )
-        await until(
+        await eventually(
             lambda: tab.evaluate("document.querySelector('#heard').value > 0"), "sound came back"
         )
         assert await shown("way-relay", f"fra-1 (fra) {relay.address}:{RELAY_PORT}")
@@ -74,15 +72,17 @@ async def test_the_page_calls_shows_the_way_and_hangs_up(
         assert "7 = eu" in fields
         assert "1 = eu-1" in fields
         await tab.click("#restart:enabled")
-        await until(lambda: shown("said", "Connected under a new credential"), "restarted")
+        await eventually(lambda: shown("said", "Connected under a new credential"), "restarted")
         assert not await shown("ufrag", ufrag)
         await relay.checked(await tab.text_content("#ufrag"))
         await tab.evaluate(STATISTICS_WAIT)
-        await until(lambda: tab.evaluate("window.asked === true"), "statistics are asked for")
+        await eventually(lambda: tab.evaluate("window.asked === true"), "statistics are asked for")
         await tab.click("#stop:enabled")
         await tab.wait_for_selector("#start:enabled")
         await tab.evaluate("release()")
-        await until(lambda: tab.evaluate("window.answered === true"), "they are there, too late")
+        await eventually(
+            lambda: tab.evaluate("window.answered === true"), "they are there, too late"
+        )
         assert await tab.evaluate("faults") == []
         assert await tab.text_content("#said") == "Not connected."
         assert (await here.transceivers[0].counts())["open_sessions"] == 0

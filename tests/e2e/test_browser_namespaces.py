@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import browsers
-from allocator_server import BEARER
-from browsers import page
-from calls import RELAY_PORT, relay, world
 from field.namespaces import Switch, nothing_but_loopback, why_not
 from firsthop_ice.ufrag import claims
+from support import browsers
+from support.allocator_server import BEARER
+from support.browsers import page
+from support.calls import RELAY_PORT, relay, world
+from support.waiting import eventually
 
 pytestmark = [
     pytest.mark.e2e,
@@ -22,7 +21,6 @@ pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
     pytest.mark.xdist_group("deployment"),
 ]
-Until = Callable[..., Awaitable[Any]]
 OPEN = "([url, headers]) => open_call(url, headers, {audio: true})"
 
 
@@ -45,9 +43,7 @@ async def test_a_call_needs_nothing_but_loopback(tmp_path: Path) -> None:
             assert (await between.counts())['packets_forwarded_total{to="upstream"}'] > 20
 
 
-async def test_a_nat_that_forgets_is_followed_by_the_next_check(
-    tmp_path: Path, until: Until
-) -> None:
+async def test_a_nat_that_forgets_is_followed_by_the_next_check(tmp_path: Path) -> None:
     """The relay sees the client at another port; nothing is signalled, and one flow is left."""
     with ExitStack() as stack:
         internet, home = stack.enter_context(Switch()), stack.enter_context(Switch())
@@ -79,7 +75,7 @@ async def test_a_nat_that_forgets_is_followed_by_the_next_check(
                     counted = await between.counts()
                     return counted['flows{state="confirmed"}'] == 1
 
-                await until(one_flow, "the old flow is gone")
+                await eventually(one_flow, "the old flow is gone")
                 await tab.evaluate("echo('and still there')")
                 ended = await between.counts()
                 assert (ended["sessions"], ended['flows{state="unconfirmed"}']) == (1, 0)

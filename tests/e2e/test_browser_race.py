@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from allocator_server import DIGESTS
-from allocator_server import running as running_allocator
-from allocator_world import REGIONS, view_of
-from browsers import page, why_not
-from calls import CALL_S, MEDIA, relay
 from firsthop_allocator.settings import AllocatorSettings
-from standin import own_address
+from support.allocator_server import DIGESTS
+from support.allocator_server import running as running_allocator
+from support.allocator_world import REGIONS, view_of
+from support.browsers import page, why_not
+from support.calls import CALL_S, MEDIA, relay
+from support.standin import own_address
+from support.waiting import eventually
 
 PUBLIC = AllocatorSettings(token_digests=DIGESTS, public=True, demo=True)
 
@@ -26,9 +25,7 @@ pytestmark = [
 ]
 
 
-async def test_a_page_measures_every_relay_that_answers_and_reports_once(
-    tmp_path: Path, until: Callable[..., Awaitable[Any]]
-) -> None:
+async def test_a_page_measures_every_relay_that_answers_and_reports_once(tmp_path: Path) -> None:
     """By checks alone, which relays answer themselves: no flow opens, and nothing else is sent."""
     async with AsyncExitStack() as stack:
         relays = [await stack.enter_async_context(relay(tmp_path, [])) for _ in range(2)]
@@ -54,7 +51,7 @@ async def test_a_page_measures_every_relay_that_answers_and_reports_once(
             text = await tab.evaluate("fetch('/metrics').then((answer) => answer.text())")
             return 'firsthop_client_samples_total{result="taken"} 2.0' in text
 
-        await until(taken, "the beacon arrived")
+        await eventually(taken, "the beacon arrived")
         for each in relays:
             counts = await each.counts()
             assert counts["packets_answered_total"] >= 1

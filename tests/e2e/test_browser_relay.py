@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from allocator_server import BEARER
-from browsers import page, why_not
-from calls import RELAY_PORT, RELAY_TCP_PORT, Forwarder, relay, world
 from firsthop_ice.ufrag import claims
+from support.allocator_server import BEARER
+from support.browsers import page, why_not
+from support.calls import RELAY_PORT, RELAY_TCP_PORT, Forwarder, relay, world
+from support.waiting import eventually
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
     pytest.mark.xdist_group("deployment"),
 ]
-Until = Callable[..., Awaitable[Any]]
 OPEN = "([url, headers]) => open_call(url, headers, {audio: true})"
 
 
@@ -75,9 +73,7 @@ async def test_ice_over_tcp_reaches_the_relay_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("journal", [True, False])
-async def test_a_killed_relay_is_no_end_of_a_call(
-    tmp_path: Path, until: Until, journal: bool
-) -> None:
+async def test_a_killed_relay_is_no_end_of_a_call(tmp_path: Path, journal: bool) -> None:
     """kill -9 and a new process: with its journal media go on at once, by the same upstream port;
     without it the browser's next check makes the flow anew."""
     state = ("--state-dir", str(tmp_path / "relay")) if journal else ()
@@ -102,14 +98,12 @@ async def test_a_killed_relay_is_no_end_of_a_call(
                 restored, opened = counted["flows_restored_total"], counted["flows_opened_total"]
                 return restored > 0 if journal else opened > 0 and restored == 0
 
-            await until(as_it_should, "the flow was restored, or opened again")
+            await eventually(as_it_should, "the flow was restored, or opened again")
         print(f"audio gap {gap:.2f} s, of which nobody listened for {down:.2f} s")
         assert (await here.transceivers[0].counts())['sessions_total{result="opened"}'] == 1
 
 
-async def test_a_rebound_nat_is_followed_and_leaves_no_flow_behind(
-    tmp_path: Path, until: Until
-) -> None:
+async def test_a_rebound_nat_is_followed_and_leaves_no_flow_behind(tmp_path: Path) -> None:
     """Every packet comes from another port at once; the next check vouches for it."""
     async with (
         world(tmp_path) as (here, _),
@@ -129,6 +123,6 @@ async def test_a_rebound_nat_is_followed_and_leaves_no_flow_behind(
         async def one_flow() -> bool:
             return (await between.counts())["sessions"] == 1
 
-        await until(one_flow, "the old flow is gone")
+        await eventually(one_flow, "the old flow is gone")
         await tab.evaluate("echo('and still there')")
         assert (await here.transceivers[0].counts())["open_sessions"] == 1

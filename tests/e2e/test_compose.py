@@ -22,8 +22,10 @@ import dns.query
 import pytest
 import yaml
 
-from deployment import addresses, until
 from firsthop.postgres.server import EmbeddedPostgres
+from support.deployment import addresses
+from support.geodata import give_geodata
+from support.waiting import DEADLINE_S, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 
@@ -81,13 +83,15 @@ class Compose:
         for process in self.running.values():
             process.send_signal(signal.SIGTERM)
         for service, process in self.running.items():
-            assert process.wait(timeout=15) == 0, service
+            assert process.wait(timeout=DEADLINE_S) == 0, service
 
 
 @pytest.fixture
 def compose(tmp_path: Path, postgres: EmbeddedPostgres, database_url: str) -> Iterator[Compose]:
     network = f"127.{1 + os.getpid() % 60}.{os.getpid() // 60 % 250}."
     made = Compose(tmp_path, network, database_url)
+    for edge in ("edge-a", "edge-b"):
+        give_geodata(tmp_path / made._volume(edge))
     (tmp_path / "published").mkdir()
     document = (ROOT / "deploy/document.yaml").read_text().replace("172.30.0.", network)
     (tmp_path / "document.yaml").write_text(document)
@@ -128,9 +132,9 @@ def test_every_service_runs_and_they_find_each_other(compose: Compose) -> None:
         made = compose._folder / "run/secrets" / Path(secret["file"]).name
         assert made.stat().st_mode & 0o077 == 0
     compose.start("controlplane")
-    until(lambda: compose.healthy("controlplane"), "the control plane is healthy")
+    until(lambda: compose.healthy("controlplane"), "the control plane is healthy", pause=1.0)
     compose.start("controlplane-b")
-    until(lambda: compose.healthy("controlplane-b"), "the other control plane is healthy")
+    until(lambda: compose.healthy("controlplane-b"), "so is the other one", pause=1.0)
     subprocess.run(
         compose.command("apply"), env=compose.environment("apply"), check=True, capture_output=True
     )

@@ -17,13 +17,14 @@ from firsthop.postgres.server import EmbeddedPostgres
 from firsthop_controlplane.store import ledger, tables
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_controlplane.store.migrate import alembic_config, migrate
+from support.waiting import eventually
 
 pytestmark = pytest.mark.database
 FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}
 
 
 async def test_the_database_goes_away_and_comes_back(
-    own_server: EmbeddedPostgres, start_api: Any, until: Any
+    own_server: EmbeddedPostgres, start_api: Any
 ) -> None:
     """503 as a problem, the stream and the probers go on, and the API recovers by itself."""
     api = await start_api(url=own_server.url, poll_s=0.05, heartbeat_s=0.05)
@@ -42,7 +43,7 @@ async def test_the_database_goes_away_and_comes_back(
         answer = await api.get("/readyz")
         return answer.status == 503 and "database" in answer.body["reasons"][0]
 
-    await until(not_ready, "readyz says that the database is away")
+    await eventually(not_ready, "readyz says that the database is away")
     assert (await api.get("/healthz")).status == 200
 
     headers = {"Authorization": f"Bearer {edge}"}
@@ -59,16 +60,16 @@ async def test_the_database_goes_away_and_comes_back(
             status = (await api.get("/v1/status")).body
             return status["number"] > number and status["relays"]["fra-1"]["verdict"] == "up"
 
-        await until(turned, "the verdict turns without the database")
+        await eventually(turned, "the verdict turns without the database")
 
     await own_server.start()
 
     async def back() -> bool:
         return (await api.get("/v1/regions")).status == 200
 
-    await until(back, "the API recovers")
+    await eventually(back, "the API recovers")
     assert (await api.patch("/v1/regions/fra", {"weight": 1})).status == 200
-    await until(lambda: _is_ready(api), "readyz recovers")
+    await eventually(lambda: _is_ready(api), "readyz recovers")
 
 
 async def _is_ready(api: Any) -> bool:

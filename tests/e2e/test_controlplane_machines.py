@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from firsthop_steering.feed.reports import ProbeTargets
+from support.waiting import eventually
 
 pytestmark = pytest.mark.database
 DOCUMENT = {
@@ -89,7 +90,7 @@ async def test_a_path_probe_leads_to_its_transceiver_region(api: Any) -> None:
     assert targets[0].ufrag == targets[1].ufrag != targets[2].ufrag
 
 
-async def test_the_majority_of_probers_decides(deployed: Any, until: Any) -> None:
+async def test_the_majority_of_probers_decides(deployed: Any) -> None:
     """Two of three say down: down, and the status number rises by one for each turn."""
     secret = await deployed.token_of("prober")
     number = (await deployed.get("/v1/status")).body["number"]
@@ -99,17 +100,17 @@ async def test_the_majority_of_probers_decides(deployed: Any, until: Any) -> Non
     async def is_(verdict: str) -> bool:
         return (await _relay(deployed, "fra-1"))["verdict"] == verdict
 
-    await until(lambda: is_("up"), "the relay is up")
+    await eventually(lambda: is_("up"), "the relay is up")
     assert (await deployed.get("/v1/status")).body["number"] == number + 1
     await _results(deployed, secret, _report("a", "down", "fra-1"))
     assert await is_("up")
     await _results(deployed, secret, _report("b", "down", "fra-1"))
-    await until(lambda: is_("down"), "the relay is down")
+    await eventually(lambda: is_("down"), "the relay is down")
     assert (await deployed.get("/v1/status")).body["number"] == number + 2
     assert (await _relay(deployed, "fra-2"))["verdict"] == "unknown"
 
 
-async def test_agents_speak_for_their_own_relay_only(deployed: Any, until: Any) -> None:
+async def test_agents_speak_for_their_own_relay_only(deployed: Any) -> None:
     """Load and draining reach the status; other relays and other roles are refused."""
     secret = await deployed.token_of("agent", "fra-1")
     body = {"sequence": 1, "sent_at": _now().isoformat(), "sessions": 50, "draining": True}
@@ -120,7 +121,7 @@ async def test_agents_speak_for_their_own_relay_only(deployed: Any, until: Any) 
         relay = await _relay(deployed, "fra-1")
         return (relay["draining"], relay["sessions"], relay["load"]) == (True, 50, 0.25)
 
-    await until(told, "the agent's word is in the status", 1.0)
+    await eventually(told, "the agent's word is in the status")
     other = "/v1/relays/fra-2/reports"
     assert (await deployed.call("POST", other, body, token=secret)).status == 403
     assert (await deployed.call("POST", path, body)).status == 403, "an admin is no agent"
@@ -183,7 +184,7 @@ async def test_a_prober_token_with_a_scope_is_for_that_prober(deployed: Any) -> 
     assert await _results(deployed, secret, _report("b", "up", "fra-1")) == 403
 
 
-async def test_a_prober_whose_clock_is_off_is_heard(deployed: Any, until: Any) -> None:
+async def test_a_prober_whose_clock_is_off_is_heard(deployed: Any) -> None:
     """Views are moved onto our clock: an hour ahead is neither stale nor from the future."""
     secret = await deployed.token_of("prober")
     ahead = _now() + timedelta(hours=1)
@@ -193,11 +194,11 @@ async def test_a_prober_whose_clock_is_off_is_heard(deployed: Any, until: Any) -
         relay = await _relay(deployed, "fra-1")
         return relay["verdict"] == "down" and relay["since"] < (_now()).isoformat()
 
-    await until(down, "its verdict counts")
+    await eventually(down, "its verdict counts")
 
 
 async def test_a_restart_goes_on_with_the_verdicts_and_never_repeats_a_number(
-    start_api: Any, until: Any, database_url: str
+    start_api: Any, database_url: str
 ) -> None:
     """The next run's first status has the verdict, and a higher number."""
     first = await start_api()
@@ -211,7 +212,7 @@ async def test_a_restart_goes_on_with_the_verdicts_and_never_repeats_a_number(
     async def stored() -> bool:
         return bool(await connection.fetchval("SELECT verdict FROM verdict") == "down")
 
-    await until(stored, "the verdict is in the store")
+    await eventually(stored, "the verdict is in the store")
     await connection.close()
     numbers = [(await first.get("/v1/status")).body["number"]]
     await first.stop()

@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 from firsthop.commands import controlplane as commands
 from firsthop.postgres.account import account_for
 from firsthop.postgres.server import EmbeddedPostgres, PostgresError
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.database, pytest.mark.e2e]
 DEADLINE_S = 60.0
@@ -71,7 +72,7 @@ async def _command(
 
 
 @contextlib.asynccontextmanager
-async def _serving(environment: dict[str, str], url: str, until: Any) -> AsyncIterator[Any]:
+async def _serving(environment: dict[str, str], url: str) -> AsyncIterator[Any]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "firsthop", "controlplane"),
         env={**os.environ, **environment},
@@ -86,7 +87,7 @@ async def _serving(environment: dict[str, str], url: str, until: Any) -> AsyncIt
         return False
 
     try:
-        await until(ready, "the control plane is ready")
+        await eventually(ready, "the control plane is ready")
         yield process
     finally:
         if process.returncode is None:
@@ -94,7 +95,7 @@ async def _serving(environment: dict[str, str], url: str, until: Any) -> AsyncIt
         await process.wait()
 
 
-async def test_the_commands_over_one_store(database_url: str, tmp_path: Path, until: Any) -> None:
+async def test_the_commands_over_one_store(database_url: str, tmp_path: Path) -> None:
     """apply, export, token create; SIGTERM ends it within 3 s with a stream open."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
@@ -104,7 +105,7 @@ async def test_the_commands_over_one_store(database_url: str, tmp_path: Path, un
         "FIRSTHOP_CONTROLPLANE_LISTEN": f"127.0.0.1:{port}",
     }
     client = {"FIRSTHOP_API_URL": url, "FIRSTHOP_STATE_DIR": str(tmp_path)}
-    async with _serving(server, url, until) as process:
+    async with _serving(server, url) as process:
         file = tmp_path / "plan.yaml"
         file.write_text(DOCUMENT)
         code, out, _ = await _command("apply", "-f", str(file), "--dry-run", environment=client)

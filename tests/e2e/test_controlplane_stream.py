@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop_steering.feed.snapshot import Plan, Snapshot, kind_of, unseal
+from support.waiting import eventually
 
 pytestmark = pytest.mark.database
 FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}
@@ -134,7 +135,7 @@ async def test_many_changes_reach_a_reader_as_the_newest(api: Any) -> None:
                 seen.append(snapshot.number)
 
 
-async def test_a_stuck_reader_is_dropped_and_others_are_served(start_api: Any, until: Any) -> None:
+async def test_a_stuck_reader_is_dropped_and_others_are_served(start_api: Any) -> None:
     """One that takes nothing is aborted; one beside it gets every change."""
     api = await start_api(stuck_after_s=0.3)
     secret = await api.token_of("edge")
@@ -155,7 +156,7 @@ async def test_a_stuck_reader_is_dropped_and_others_are_served(start_api: Any, u
         async def two() -> bool:
             return await metric("firsthop_feed_readers ") == 2
 
-        await until(two, "both are reading")
+        await eventually(two, "both are reading")
         strings = " ".join(f'"{"x" * 250}"' for _ in range(238))
         records = [
             {"owner": f"x{n}.edge.example", "type": "TXT", "rdata": strings} for n in range(50)
@@ -178,7 +179,7 @@ async def test_a_stuck_reader_is_dropped_and_others_are_served(start_api: Any, u
         async def one() -> bool:
             return await metric("firsthop_feed_readers ") == 1
 
-        await until(one, "the stuck one is gone")
+        await eventually(one, "the stuck one is gone")
     stuck.close()
 
 

@@ -16,8 +16,8 @@ import dns.flags
 import dns.message
 import pytest
 
-from deployment import until
-from edges import NAME, Edges
+from support.edges import NAME, Edges
+from support.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -37,7 +37,7 @@ _PKTINFO = struct.Struct("=I4s4s")
 @pytest.fixture
 def edges(tmp_path: Path) -> Iterator[Edges]:
     """One that limits loopback too."""
-    made = Edges(tmp_path, host="0.0.0.0")
+    made = Edges(tmp_path, hosts=["0.0.0.0"])
     made.environment["FIRSTHOP_DNS_RATE_LIMIT"] = str(LIMIT)
     made.environment["FIRSTHOP_DNS_RATE_LIMIT_EXEMPT"] = "none"
     try:
@@ -83,7 +83,7 @@ class Flood(threading.Thread):
         self.join(10)
 
 
-class Client:
+class FloodedResolver:
     """A resolver at an address of its own, which asks once and does not repeat itself."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -117,7 +117,7 @@ def test_a_client_with_a_cookie_outlives_a_flood_of_its_own_network(edges: Edges
     """
     edges.start()
     edges.wait_ready()
-    with_cookie, without = (Client(f"127.77.0.{host}", edges.dns) for host in (251, 252))
+    with_cookie, without = (FloodedResolver(f"127.77.0.{host}", edges.dns) for host in (251, 252))
     assert with_cookie.ask(cookie=True) is not None
     flood = Flood(edges.dns)
     flood.start()

@@ -16,13 +16,14 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deployment import ask, free_port, until
-from fed_edge import DOCUMENT, FRA, GERMANY, IAD, FedEdge
 from firsthop_controlplane.feed.feed import Feed, ReaderState
 from firsthop_steering.feed.exploration_targets import ExplorationTarget, ExplorationTargets
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, RelayStatus, Status
 from firsthop_steering.plan.document import Document
-from standin import keyset, own_address
+from support.deployment import ask, free_port
+from support.fed_edge import DOCUMENT, FRA, GERMANY, IAD, FedEdge
+from support.standin import keyset, own_address
+from support.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -20,9 +20,10 @@ from firsthop_ice.relay_load import RelayLoad, load_request, read_load
 from firsthop_ice.stun import StunMessageType, binding_success, build
 from firsthop_ice.ufrag import CredentialKeys, mint_probe
 from firsthop_steering.feed.snapshot import KeySet
-from media import Client, credential, far_end, until
-from relays import CLIENTS, Options, counted_by, site, started, workers_of
-from standin import keyset, own_address, running, write_route_keys
+from support.media import Client, credential, far_end
+from support.relays import CLIENTS, Options, counted_by, site, started, workers_of
+from support.standin import keyset, own_address, running, write_route_keys
+from support.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 SOCKETS = 16
@@ -99,9 +100,9 @@ async def test_the_sessions_of_all_workers_are_added_up(tmp_path: Path) -> None:
         await until_told(options.address, keys, RelayLoad(CLIENTS, draining=False))
         fra = ("fra-1", ip_address(options.host), 3478)
         async with watching([fra], keys) as watch:
-            await until(lambda: sessions(watch.loads().get("fra-1")) == CLIENTS, "the sum")
+            await eventually(lambda: sessions(watch.loads().get("fra-1")) == CLIENTS, "the sum")
             relay.send(signal.SIGUSR1)
-            await until(lambda: watch.loads()["fra-1"].draining, "that it drains")
+            await eventually(lambda: watch.loads()["fra-1"].draining, "that it drains")
             assert sessions(watch.loads()["fra-1"]) == CLIENTS
         for client in clients:
             client.close()
@@ -115,12 +116,12 @@ async def test_sessions_come_and_go(tmp_path: Path) -> None:
         await client.connect(credential(there.keys))
         fra = ("fra-1", ip_address(there.address[0]), there.address[1])
         async with watching([fra], there.keys) as watch:
-            await until(lambda: sessions(watch.loads().get("fra-1")) == 1, "a session")
+            await eventually(lambda: sessions(watch.loads().get("fra-1")) == 1, "a session")
             client.close()
-            await until(lambda: sessions(watch.loads().get("fra-1")) == 0, "that it has ended")
+            await eventually(lambda: sessions(watch.loads().get("fra-1")) == 0, "that it has ended")
             own = process.num_fds()
             watch.stop()
-            await until(lambda: process.num_fds() < own, "its sockets closed")
+            await eventually(lambda: process.num_fds() < own, "its sockets closed")
             assert sessions(watch.loads().get("fra-1")) == 0, "known until it is too old"
 
 
@@ -139,7 +140,7 @@ async def test_who_cannot_answer_keeps_nobody_from_being_heard(tmp_path: Path) -
             ("good", ip_address(there.address[0]), there.address[1]),
         ]
         async with watching(relays, there.keys) as watch:
-            await until(lambda: watch.board.outcomes["heard"] >= 5, "five answers")
+            await eventually(lambda: watch.board.outcomes["heard"] >= 5, "five answers")
             assert set(watch.loads()) == {"good"}
             assert watch.board.outcomes["not_sent"] >= 5
             assert watch.board.outcomes["asked"] >= watch.board.outcomes["heard"]
@@ -156,7 +157,7 @@ async def test_by_ipv6(tmp_path: Path) -> None:
         site(tmp_path, "--listen", f"[::1]:{port}") as there,
         watching([("six", ip_address("::1"), port)], there.keys) as watch,
     ):
-        await until(lambda: watch.loads().get("six"), "an answer by IPv6")
+        await eventually(lambda: watch.loads().get("six"), "an answer by IPv6")
 
 
 async def test_one_family_is_enough(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ async def test_one_family_is_enough(tmp_path: Path) -> None:
         for silent in (ip_address("127.255.0.9"), ip_address("ff02::1")):
             both = [("both", each, there.address[1]) for each in sorted([good, silent], key=str)]
             async with watching(both, there.keys) as watch:
-                await until(lambda: watch.board.outcomes["heard"] >= 3, "three answers")
+                await eventually(lambda: watch.board.outcomes["heard"] >= 3, "three answers")
                 assert set(watch.loads()) == {"both"}
 
 
@@ -199,7 +200,7 @@ async def test_nobody_who_lies_is_believed() -> None:
     _, liar = await loop.create_datagram_endpoint(Liar, local_addr=(host, 3478))
     async with watching([("fra-1", ip_address(host), 3478)], keys) as watch:
         outcomes = watch.board.outcomes
-        await until(lambda: liar.asked > 3 and outcomes["integrity"] > 6, "lies")
+        await eventually(lambda: liar.asked > 3 and outcomes["integrity"] > 6, "lies")
         assert outcomes["heard"] == 0
         assert watch.loads() == {}
         assert outcomes["stray"] > 0

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deployment import free_port, until
-from fed_edge import DOCUMENT, FedEdge
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Snapshot, Status, kind_of, seal
 from firsthop_steering.plan.document import Document
-from media import Client, check, credential
-from relays import CLIENTS, site
+from support.deployment import free_port
+from support.fed_edge import DOCUMENT, FedEdge
+from support.media import Client, check, credential
+from support.relays import CLIENTS, site
+from support.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -15,7 +15,9 @@ from firsthop.controlplane.explaining import Explainer
 from firsthop_controlplane.configuration.revisions import open_session
 from firsthop_controlplane.health.relay_history import forget
 from firsthop_controlplane.store.engine import create_engine
-from placed import document_of
+from support.geodata import compiled_geodata
+from support.placed import document_of
+from support.waiting import eventually
 
 pytestmark = pytest.mark.database
 
@@ -52,10 +54,10 @@ async def _guidance_rows(database_url: str, rows: int) -> bool:
 
 
 async def test_a_past_answer_is_explained(
-    start_api: Any, database_url: str, until: Any, tmp_path: Path
+    start_api: Any, database_url: str, tmp_path: Path
 ) -> None:
     """By plan and status of then, at another control plane too; what is not known is said."""
-    explainer = Explainer(None, None, tmp_path / "geodata")
+    explainer = Explainer(None, None, compiled_geodata())
     api = await start_api(explain=explainer, geo=explainer.geo)
     before = _now()
     await api.made("/v1/changesets", {"document": DOCUMENT})
@@ -65,10 +67,10 @@ async def test_a_past_answer_is_explained(
         async def there() -> bool:
             return await _rows(database_url) == rows
 
-        await until(there, f"{rows} rows are written")
+        await eventually(there, f"{rows} rows are written")
         return _now()
 
-    await until(lambda: _guidance_rows(database_url, 2), "that nothing is charged or learned")
+    await eventually(lambda: _guidance_rows(database_url, 2), "that nothing is charged or learned")
     well = await written(2)
     report = {"sequence": 1, "sent_at": _now().isoformat(), "crashed": True}
     said = await api.call("POST", "/v1/relays/fra-1/reports", report, token=token)
@@ -127,7 +129,7 @@ async def test_a_past_answer_is_explained(
 
 async def test_what_would_put_a_client_elsewhere(start_api: Any, tmp_path: Path) -> None:
     """The bias that is told moves the client; a region of no such pool is refused."""
-    api = await start_api(explain=Explainer(None, None, tmp_path / "geodata"))
+    api = await start_api(explain=Explainer(None, None, compiled_geodata()))
     await api.made("/v1/changesets", {"document": DOCUMENT})
     said = (await api.get(f"{EXPLAIN}&want=iad")).body
     (change,) = said["want"]["changes"]

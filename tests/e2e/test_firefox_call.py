@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from allocator_server import BEARER, DIGESTS
-from calls import RELAY_PORT, relay, world
 from field.namespaces import Switch
 from field.namespaces import why_not as no_namespaces
-from firefox import page, why_not
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_ice.ufrag import UFRAG_LENGTH, claims
+from support.allocator_server import BEARER, DIGESTS
+from support.calls import RELAY_PORT, relay, world
+from support.firefox import page, why_not
 
 pytestmark = [
     pytest.mark.e2e,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from firsthop.controlplane.explaining import Explainer
-from placed import NAME, document_of
+from support.geodata import compiled_geodata
+from support.placed import NAME, document_of
 
 pytestmark = pytest.mark.database
 
@@ -21,7 +22,7 @@ def seeing_fixture(start_api: Any, tmp_path: Path) -> Any:
     """Starts a control plane that knows where clients are."""
 
     async def start(**settings: Any) -> Any:
-        api = await start_api(explain=Explainer(None, None, tmp_path / "geodata"), **settings)
+        api = await start_api(explain=Explainer(None, None, compiled_geodata()), **settings)
         made = await api.made("/v1/changesets", {"document": DOCUMENT})
         assert {each["moved"] for each in made.body["effects"]} == {0}, "nobody was answered before"
         return api

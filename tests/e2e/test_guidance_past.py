@@ -28,6 +28,7 @@ from firsthop_controlplane.leader.leadership import first_number
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_controlplane.store.migrate import alembic_config
 from firsthop_steering.feed.snapshot import Latency, Prices, payload_of
+from support.waiting import eventually
 
 pytestmark = pytest.mark.database
 
@@ -180,7 +181,7 @@ async def test_numbers_decide_where_clocks_do_not_agree(engine: AsyncEngine) -> 
 
 
 async def test_what_could_not_be_written_waits(
-    engine: AsyncEngine, postgres: Any, database_url: str, until: Any
+    engine: AsyncEngine, postgres: Any, database_url: str
 ) -> None:
     """While the database is away nobody is kept from planning, and it is said once."""
     log = _log_of(engine)
@@ -213,7 +214,7 @@ async def test_what_could_not_be_written_waits(
     async def written() -> bool:
         return (await _told(engine, 1000)).snapshot == _prices(1000, 1000, fra=9.0)
 
-    await until(written, "what is noted is written by itself")
+    await eventually(written, "what is noted is written by itself")
     running.cancel()
 
 

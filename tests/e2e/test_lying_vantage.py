@@ -13,8 +13,10 @@ import aiohttp
 import dns.exception
 import pytest
 
-from deployment import addresses, ask, free_port
-from standin import running
+from support.deployment import addresses, ask, free_port
+from support.geodata import give_geodata
+from support.standin import running
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 ROUNDS = 8
@@ -100,7 +102,7 @@ LIES: dict[str, Callable[[Report, int], Report]] = {
 }
 
 
-class Field:
+class Reporters:
     """Three reporters, and an edge to ask."""
 
     def __init__(self, api: Any, tokens: dict[str, str], port: int) -> None:
@@ -137,13 +139,14 @@ RIGHT = [["192.0.2.11"], ["2001:db8::11"], ["192.0.2.21"], ["2001:db8::21"]]
 
 
 async def test_one_lying_vantage_of_three_never_changes_an_answer(
-    start_api: Any, until: Any, tmp_path: Path
+    start_api: Any, tmp_path: Path
 ) -> None:
     """Nor a verdict, nor since when it stands; a second liar would. The depool guard is no help."""
     api = await start_api(depool_share=1.0, depool_region_share=1.0)
     await api.made("/v1/changesets", {"document": DOCUMENT})
     tokens = {prober: await api.token_of("prober", prober) for prober in "abc"}
     port, metrics = free_port(), free_port()
+    give_geodata(tmp_path / "edge")
     edge = running(
         "edge",
         FIRSTHOP_API_URL=api.url,
@@ -155,7 +158,7 @@ async def test_one_lying_vantage_of_three_never_changes_an_answer(
         FIRSTHOP_ALLOCATOR_LISTEN="none",
         FIRSTHOP_METRICS_LISTEN=f"127.0.0.1:{metrics}",
     )
-    field = Field(api, tokens, port)
+    field = Reporters(api, tokens, port)
 
     async def ready() -> bool:
         with contextlib.suppress(aiohttp.ClientError):
@@ -169,8 +172,8 @@ async def test_one_lying_vantage_of_three_never_changes_an_answer(
         return await field.answers() == RIGHT
 
     async with edge:
-        await until(ready, "the edge is ready")
-        await until(right, "the edge answers with who is alive")
+        await eventually(ready, "the edge is ready")
+        await eventually(right, "the edge answers with who is alive")
         before = await field.verdicts()
         for name, lie in LIES.items():
             for number in range(ROUNDS):
@@ -186,4 +189,4 @@ async def test_one_lying_vantage_of_three_never_changes_an_answer(
             await field.report("a", truth("a"))
             return await field.answers() != RIGHT
 
-        await until(wrong, "two liars change the answer")
+        await eventually(wrong, "two liars change the answer")

@@ -33,7 +33,9 @@ from firsthop_steering.plan.document import Document
 from firsthop_steering.planner.groups import NOBODY
 from firsthop_steering.rtt.ledger import LedgerRows
 from firsthop_steering.rtt.samples import REGION_BITS, Samples
-from worlds import ZONE
+from support.geodata import compiled_geodata
+from support.waiting import eventually
+from support.worlds import ZONE
 
 pytestmark = pytest.mark.database
 DOCUMENT = {
@@ -60,16 +62,16 @@ def _batch(*samples: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def deployed(start_api: Any, tmp_path: Path, until: Any) -> Any:
+async def deployed(start_api: Any, tmp_path: Path) -> Any:
     """A control plane with geo data, two regions, and what it needs to take samples."""
-    explainer = Explainer(None, None, tmp_path / "geodata")
+    explainer = Explainer(None, None, compiled_geodata())
     api = await start_api(explain=explainer, geo=explainer.geo, learn_interval_s=0.2)
     await api.made("/v1/changesets", {"document": DOCUMENT})
 
     async def takes() -> bool:
         return bool((await api.get("/v1/latency?client=192.0.2.1")).status != 503)
 
-    await until(takes, "what was learned before is read")
+    await eventually(takes, "what was learned before is read")
     return api
 
 
@@ -79,7 +81,7 @@ async def _told(api: Any, client: str) -> dict[str, Any]:
     return {each["region"]: each for each in answer.body.get("regions", [])}
 
 
-async def test_samples_are_learned_from_and_say_so(deployed: Any, until: Any) -> None:
+async def test_samples_are_learned_from_and_say_so(deployed: Any) -> None:
     """A client that reaches New York faster than Frankfurt, whatever the map says."""
     secret = await deployed.token_of("allocator")
     batch = _batch(
@@ -96,7 +98,7 @@ async def test_samples_are_learned_from_and_say_so(deployed: Any, until: Any) ->
         told = (await _told(deployed, "198.51.100.200")).get("nyc", {})
         return told.get("source") == "prefix" and told["published_ms"] is not None
 
-    await until(learned, "the samples are learned from, and published")
+    await eventually(learned, "the samples are learned from, and published")
     told = await _told(deployed, "198.51.100.200")
     assert told["nyc"]["rtt_ms"] < 40 < 80 < told["fra"]["rtt_ms"]
     assert told["nyc"]["samples"] == told["fra"]["samples"] == pytest.approx(1.0, abs=0.01)
@@ -110,7 +112,7 @@ async def test_samples_are_learned_from_and_say_so(deployed: Any, until: Any) ->
     assert "firsthop_rtt_entries 2.0" in metrics
 
 
-async def test_demand_alone_makes_edges_look_round(deployed: Any, until: Any) -> None:
+async def test_demand_alone_makes_edges_look_round(deployed: Any) -> None:
     """Without one sample: where many are whom two regions may serve equally well."""
     more = {"id": "lon", "latitude": 51.5, "longitude": -0.12}
     await deployed.made("/v1/regions", more)
@@ -130,41 +132,39 @@ async def test_demand_alone_makes_edges_look_round(deployed: Any, until: Any) ->
         answer = await deployed.get(f"/v1/latency?client={client.split('/')[0]}")
         return answer.body.get("explore")
 
-    promise = await until(looks, "a promise is published")
+    promise = await eventually(looks, "a promise is published")
     assert promise["rate"] == pytest.approx(0.03 * 0.75, abs=0.001)
     assert promise["gain_ms"].keys() <= {"fra", "lon"}
     assert "firsthop_rtt_entries 0.0" in (await deployed.get("/metrics")).body.decode()
 
 
-@pytest.mark.parametrize(
-    ("fields", "field", "rule"),
-    [
-        ({"rtt_ms": 0}, "rtt_ms", "greater than 0"),
-        ({"rtt_ms": 3000.5}, "rtt_ms", "less than or equal to 3000"),
-        ({"relay": "nobody"}, "relay", "there is no relay nobody"),
-        ({"relay": None, "region": "nowhere"}, "region", "there is no region nowhere"),
-        ({"region": "fra"}, "", "exactly one of relay and region"),
-        ({"client": "198.51.100.0/23"}, "client", "/24 or longer"),
-        ({"client": "2001:db8::/32"}, "client", "/48 or longer"),
-        ({"client": "localhost"}, "client", ""),
-        ({"at": (datetime.now(UTC) - timedelta(minutes=16)).isoformat()}, "at", "15 minutes ago"),
-        ({"at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}, "at", "in the future"),
-        ({"at": "2026-01-01T00:00:00"}, "at", "timezone"),
-        ({"colour": "red"}, "colour", "not permitted"),
-        ({"representative": True}, "representative", "not permitted"),
-    ],
-)
-async def test_nonsense_is_refused_by_name(
-    deployed: Any, fields: dict[str, Any], field: str, rule: str
-) -> None:
+NONSENSE: list[Any] = [
+    ({"rtt_ms": 0}, "rtt_ms", "greater than 0"),
+    ({"rtt_ms": 3000.5}, "rtt_ms", "less than or equal to 3000"),
+    ({"relay": "nobody"}, "relay", "there is no relay nobody"),
+    ({"relay": None, "region": "nowhere"}, "region", "there is no region nowhere"),
+    ({"region": "fra"}, "", "exactly one of relay and region"),
+    ({"client": "198.51.100.0/23"}, "client", "/24 or longer"),
+    ({"client": "2001:db8::/32"}, "client", "/48 or longer"),
+    ({"client": "localhost"}, "client", ""),
+    ({"at": (datetime.now(UTC) - timedelta(minutes=16)).isoformat()}, "at", "15 minutes ago"),
+    ({"at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}, "at", "in the future"),
+    ({"at": "2026-01-01T00:00:00"}, "at", "timezone"),
+    ({"colour": "red"}, "colour", "not permitted"),
+    ({"representative": True}, "representative", "not permitted"),
+]
+
+
+async def test_nonsense_is_refused_by_name(deployed: Any) -> None:
     """The whole batch, with the place of the sample; and then nothing of it is learned."""
     secret = await deployed.token_of("allocator")
-    batch = _batch(_sample(), _sample(**fields))
-    answer = await deployed.call("POST", PATH, batch, token=secret)
-    assert answer.status == 422, answer
-    (name, said), *_ = answer.rules.items()
-    assert name.startswith(f"samples/1/{field}".rstrip("/"))
-    assert rule in said
+    for fields, field, rule in NONSENSE:
+        batch = _batch(_sample(), _sample(**fields))
+        answer = await deployed.call("POST", PATH, batch, token=secret)
+        assert answer.status == 422, fields
+        (name, said), *_ = answer.rules.items()
+        assert name.startswith(f"samples/1/{field}".rstrip("/")), fields
+        assert rule in said, fields
     metrics = (await deployed.get("/metrics")).body.decode()
     assert 'outcome="taken"} 0.0' in metrics
 
@@ -211,25 +211,24 @@ async def test_a_token_that_brings_too_much_is_told_when_to_come_again(
     assert (await deployed.call("POST", PATH, _batch(_sample()), token=other)).status == 200
 
 
-@pytest.mark.parametrize(
-    ("role", "scope", "status"),
-    [
-        ("agent", "fra-1", 200),
-        ("agent", "nyc-1", 403),
-        ("allocator", None, 200),
-        ("transceiver", "eu", 200),
-        ("operator", None, 200),
-        ("viewer", None, 403),
-        ("edge", None, 200),
-        ("prober", None, 403),
-    ],
-)
-async def test_who_may_bring_samples(
-    deployed: Any, role: str, scope: str | None, status: int
-) -> None:
+CALLERS: list[Any] = [
+    ("agent", "fra-1", 200),
+    ("agent", "nyc-1", 403),
+    ("allocator", None, 200),
+    ("transceiver", "eu", 200),
+    ("operator", None, 200),
+    ("viewer", None, 403),
+    ("edge", None, 200),
+    ("prober", None, 403),
+]
+
+
+async def test_who_may_bring_samples(deployed: Any) -> None:
     """An agent those of its own relay only."""
-    secret = await deployed.token_of(role, scope)
-    assert (await deployed.call("POST", PATH, _batch(_sample()), token=secret)).status == status
+    for role, scope, status in CALLERS:
+        secret = await deployed.token_of(role, scope)
+        answer = await deployed.call("POST", PATH, _batch(_sample()), token=secret)
+        assert answer.status == status, (role, scope)
 
 
 @pytest.fixture
@@ -306,7 +305,7 @@ async def test_the_next_leader_publishes_what_the_one_before_did(
     engine: AsyncEngine, tmp_path: Path
 ) -> None:
     """The very same snapshot at once; and one that learns of the same samples has no news."""
-    geo = open_geodata(None, None, tmp_path / "geodata")
+    geo = open_geodata(None, None, compiled_geodata())
     first = Leader(engine, geo, 7)
     await first.loop.turn()
     assert first.latency is None, "nothing is known, so edges go by the map"
@@ -330,7 +329,7 @@ async def test_the_next_leader_publishes_what_the_one_before_did(
 
 async def test_a_former_leader_writes_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
     """What it knows is not mixed with what its successor learns."""
-    geo = open_geodata(None, None, tmp_path / "geodata")
+    geo = open_geodata(None, None, compiled_geodata())
     former = Leader(engine, geo, 6)
     await former.loop.turn()
     former.bring("batch-1", (_prefix("8.8.8.0"), "fra", 20.0))
@@ -351,7 +350,7 @@ async def test_what_cannot_be_read_is_written_anew(
     await connection.execute("INSERT INTO rtt_part (written_at, content) VALUES (now(), 'junk')")
     await connection.execute("INSERT INTO guidance_past VALUES ('latency', 1, now(), true, 'junk')")
     await connection.close()
-    geo = open_geodata(None, None, tmp_path / "geodata")
+    geo = open_geodata(None, None, compiled_geodata())
     leader = Leader(engine, geo, 7)
     await leader.loop.turn()
     leader.bring("batch-1", (_prefix("8.8.8.0"), "fra", 20.0))
@@ -381,7 +380,7 @@ async def test_old_rows_of_measured_hosts_are_read_and_dropped(
         "INSERT INTO rtt_part (written_at, content) VALUES (now(), $1)", content
     )
     await connection.close()
-    leader = Leader(engine, open_geodata(None, None, tmp_path / "geodata"), 7)
+    leader = Leader(engine, open_geodata(None, None, compiled_geodata()), 7)
     await leader.loop.turn()
     assert leader.loop.memory is not None
     assert leader.loop.learned is not None
@@ -393,7 +392,7 @@ async def test_samples_are_learned_from_while_the_database_is_away(
     engine: AsyncEngine, tmp_path: Path, postgres: Any, database_url: str
 ) -> None:
     """And saved when it is back."""
-    geo = open_geodata(None, None, tmp_path / "geodata")
+    geo = open_geodata(None, None, compiled_geodata())
     leader = Leader(engine, geo, 7)
     await leader.loop.turn()
     name = make_url(database_url).database

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deployment import until
 from field.namespaces import PREFIX, Place, Switch, sweep, why_not
+from support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 

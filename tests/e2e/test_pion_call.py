@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from allocator_server import BEARER
-from calls import RELAY_PORT, world
 from firsthop_ice.ufrag import claims
+from support.allocator_server import BEARER
+from support.calls import RELAY_PORT, world
 
 MODULE = Path(__file__).parent / "pion"
 GO = shutil.which("go") or shutil.which("/usr/local/go/bin/go") or ""

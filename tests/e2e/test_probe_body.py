@@ -11,7 +11,7 @@ import pytest
 
 from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome
 from firsthop_healthchecks.probes.http import HttpProbe
-from standin import keyset, own_address, stun_target
+from support.standin import keyset, own_address, stun_target
 
 pytestmark = pytest.mark.e2e
 KEYS = keyset()

@@ -25,7 +25,7 @@ from firsthop_healthchecks.probes.source import SourceAddresses
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_healthchecks.probes.tcp import TcpProbe
 from firsthop_healthchecks.probes.tls import TlsProbe
-from standin import keyset, own_address, stun_target
+from support.standin import keyset, own_address, stun_target
 
 pytestmark = pytest.mark.e2e
 KEYS = keyset()

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from deployment import free_port
-from standin import own_address, running
+from support.deployment import free_port
+from support.standin import own_address, running
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 REGIONS = [{"id": "fra", "latitude": 50.11, "longitude": 8.68}]
@@ -16,7 +17,7 @@ REGIONS = [{"id": "fra", "latitude": 50.11, "longitude": 8.68}]
 
 @pytest.mark.parametrize("bound", ["ipv4", "ipv6"])
 async def test_the_address_that_is_not_bound_is_down_and_the_relay_is_up(
-    api: Any, until: Any, tmp_path: Path, bound: str
+    api: Any, tmp_path: Path, bound: str
 ) -> None:
     ipv4, port = own_address(), free_port("127.0.0.1")
     listen = f"{ipv4}:{port}" if bound == "ipv4" else f"[::1]:{port}"
@@ -46,7 +47,7 @@ async def test_the_address_that_is_not_bound_is_down_and_the_relay_is_up(
         return found if found["families"] == families else None
 
     async with relaying, prober:
-        status = await until(told, f"a status with {families}")
+        status = await eventually(told, f"a status with {families}")
     assert status["verdict"] == "up"
     assert status["vantages"]["lab"]["families"] == families
     other = "ipv6" if bound == "ipv4" else "ipv4"

@@ -26,7 +26,7 @@ from firsthop_ice.stun import (
     split_username,
 )
 from firsthop_ice.ufrag import RouteKeys, probe_password
-from standin import keyset, own_address, stun_target
+from support.standin import keyset, own_address, stun_target
 
 pytestmark = pytest.mark.e2e
 

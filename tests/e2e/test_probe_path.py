@@ -16,9 +16,9 @@ from firsthop_healthchecks.probes.kinds import probes_by_kind
 from firsthop_ice.ufrag import mint_path_credential
 from firsthop_steering.feed.reports import ProbeTarget
 from firsthop_steering.feed.snapshot import KeySet
-from media import REGION, far_end, write_routes
-from relays import site
-from standin import keyset, stun_target
+from support.media import REGION, far_end, write_routes
+from support.relays import site
+from support.standin import keyset, stun_target
 
 pytestmark = pytest.mark.e2e
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from certificates import NAME, certificate_file, server_context
 from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome
 from firsthop_healthchecks.probes.certificates import context
 from firsthop_healthchecks.probes.http import HttpProbe
 from firsthop_healthchecks.probes.tls import TlsProbe
-from standin import keyset, own_address, stun_target
+from support.certificates import NAME, certificate_file, server_context
+from support.standin import keyset, own_address, stun_target
 
 pytestmark = pytest.mark.e2e
 KEYS = keyset()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from firsthop_steering.feed.reports import ProbeTargets
-from standin import (
+from support.standin import (
     TOKEN,
     Process,
     StandIn,
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.e2e
 
 
 @dataclass
-class Field:
+class ProbedRelay:
     """One relay's address and keys, one prober's state, and the control plane of both."""
 
     control_plane: StandIn
@@ -54,16 +54,16 @@ class Field:
 
 
 @pytest.fixture
-async def field(tmp_path: Path) -> AsyncIterator[Field]:
+async def field(tmp_path: Path) -> AsyncIterator[ProbedRelay]:
     keys, control_plane, address = keyset(), StandIn(), own_address()
     write_route_keys(tmp_path / "route.keys", keys)
     control_plane.targets = ProbeTargets(targets=(stun_target(address, keys),))
     await control_plane.start()
-    yield Field(control_plane, tmp_path, address)
+    yield ProbedRelay(control_plane, tmp_path, address)
     await control_plane.stop()
 
 
-async def test_a_killed_relay_is_down_and_a_restarted_one_up(field: Field) -> None:
+async def test_a_killed_relay_is_down_and_a_restarted_one_up(field: ProbedRelay) -> None:
     """Within the deadline of the test; bench-failover has the figures."""
     async with field.prober() as prober:
         async with field.relay() as relay:
@@ -79,14 +79,14 @@ async def test_a_killed_relay_is_down_and_a_restarted_one_up(field: Field) -> No
         assert await prober.ended() == 0
 
 
-async def test_a_relay_with_other_keys_is_down(field: Field) -> None:
+async def test_a_relay_with_other_keys_is_down(field: ProbedRelay) -> None:
     """Somebody listens there, but not our relay."""
     write_route_keys(field.folder / "route.keys", keyset())
     async with field.prober(), field.relay():
         await field.control_plane.until_views(fra_1="down")
 
 
-async def test_probing_goes_on_while_the_control_plane_is_away(field: Field) -> None:
+async def test_probing_goes_on_while_the_control_plane_is_away(field: ProbedRelay) -> None:
     """What happened meanwhile is the first thing it hears."""
     async with field.prober() as prober:
         async with field.relay():
@@ -100,7 +100,7 @@ async def test_probing_goes_on_while_the_control_plane_is_away(field: Field) -> 
         await prober.said("controlplane.reconnected")
 
 
-async def test_a_prober_restarts_from_its_state_file(field: Field) -> None:
+async def test_a_prober_restarts_from_its_state_file(field: ProbedRelay) -> None:
     """Killed, and started while nobody hands out targets."""
     async with field.relay():
         async with field.prober() as prober:
@@ -112,7 +112,7 @@ async def test_a_prober_restarts_from_its_state_file(field: Field) -> None:
             assert "targets.loaded" in await prober.said("targets.loaded")
 
 
-async def test_a_stopped_prober_blames_nobody_when_it_goes_on(field: Field) -> None:
+async def test_a_stopped_prober_blames_nobody_when_it_goes_on(field: ProbedRelay) -> None:
     """SIGSTOP for longer than any time-out: the answers lie in its socket, and are read first."""
     async with field.relay(), field.prober() as prober:
         before = await field.control_plane.until_views(fra_1="up")
@@ -124,7 +124,7 @@ async def test_a_stopped_prober_blames_nobody_when_it_goes_on(field: Field) -> N
         assert after.views[0].reason == ""
 
 
-async def test_an_agent_tells_of_its_relay(field: Field) -> None:
+async def test_an_agent_tells_of_its_relay(field: ProbedRelay) -> None:
     """Load from the relay's own metrics, and a drain as soon as it is signalled."""
     reports = field.control_plane.relay_reports
     metrics = f"{field.address}:9000"

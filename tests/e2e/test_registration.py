@@ -20,6 +20,7 @@ from firsthop_steering.feed.reports import TransceiverReport
 from firsthop_steering.feed.snapshot import Plan
 from firsthop_steering.health.depool import Shares
 from firsthop_steering.plan.document import Document
+from support.waiting import eventually
 
 pytestmark = pytest.mark.database
 PATH = "/v1/transceivers/eu-1"
@@ -166,9 +167,7 @@ def report(sequence: int, **said: Any) -> dict[str, Any]:
     return {"sequence": sequence, "sent_at": datetime.now(UTC).isoformat(), **said}
 
 
-async def test_a_transceiver_speaks_for_itself_and_others_of_its_region(
-    deployed: Any, until: Any
-) -> None:
+async def test_a_transceiver_speaks_for_itself_and_others_of_its_region(deployed: Any) -> None:
     """Its word is in the status, under the rules of an agent's."""
     token = await deployed.token_of("transceiver", "eu")
     path = f"{PATH}/reports"
@@ -183,7 +182,7 @@ async def test_a_transceiver_speaks_for_itself_and_others_of_its_region(
         wanted = {"verdict": "up", "draining": True, "sessions": 10, "load": 0.25}
         return bool(wanted.items() <= known.items())
 
-    await until(told, "its word is in the status")
+    await eventually(told, "its word is in the status")
     status = (await deployed.get("/v1/status")).body
     assert status["transceiver_reports"]["eu-1"]["cpu"] == 0.5
     again = await deployed.call("POST", path, said, token=token)
@@ -199,7 +198,7 @@ async def test_a_transceiver_speaks_for_itself_and_others_of_its_region(
     assert 'firsthop_transceiver_load{transceiver="eu-1"} 0.25' in metrics
 
 
-async def test_what_was_said_outlives_the_control_plane(start_api: Any, until: Any) -> None:
+async def test_what_was_said_outlives_the_control_plane(start_api: Any) -> None:
     """The next one knows how every transceiver stood."""
     first = await start_api()
     await first.made("/v1/changesets", {"document": DOCUMENT})
@@ -212,7 +211,7 @@ async def test_what_was_said_outlives_the_control_plane(start_api: Any, until: A
         known = (await api.get("/v1/status")).body["transceivers"].get("eu-1", {})
         return bool(wanted.items() <= known.items())
 
-    await until(lambda: stands(first, verdict="up", sessions=3), "it is heard")
+    await eventually(lambda: stands(first, verdict="up", sessions=3), "it is heard")
     await first.stop()
     second = await start_api()
     assert await stands(second, verdict="up", sessions=3)
@@ -220,9 +219,7 @@ async def test_what_was_said_outlives_the_control_plane(start_api: Any, until: A
     assert again.status == 409, "what was said is not said again"
 
 
-async def test_who_registered_and_is_gone_leaves_the_plan(
-    deployed: Any, database_url: str, until: Any
-) -> None:
+async def test_who_registered_and_is_gone_leaves_the_plan(deployed: Any, database_url: str) -> None:
     """In one revision by nobody's hand; its wire id stays its own."""
     token = await deployed.token_of("transceiver", "eu")
     made = (await put(deployed, token)).body
@@ -255,7 +252,7 @@ async def test_who_registered_and_is_gone_leaves_the_plan(
     async def gone() -> bool:
         return bool((await deployed.get(PATH)).status == 404)
 
-    await until(gone, "it is no longer in the plan")
+    await eventually(gone, "it is no longer in the plan")
     assert (await revision(deployed))["message"] == "not heard for a day: eu-1"
     assert (await revision(deployed))["author"] == "firsthop"
     assert (await put(deployed, token)).body == made

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from media import RTP, Client, adds_up, credential, far_end
-from relays import CLIENTS, Options, counted_by, started, workers_of
-from standin import keyset, write_route_keys
+from support.media import RTP, Client, adds_up, credential, far_end
+from support.relays import CLIENTS, Options, counted_by, started, workers_of
+from support.standin import keyset, write_route_keys
 
 pytestmark = pytest.mark.e2e
 

@@ -24,7 +24,7 @@ from firsthop_relay.flows.route_text import read_routes
 from firsthop_relay.io.server import RelayServer
 from firsthop_steering.feed.measurements import SampleBatch
 from firsthop_steering.feed.sample_queue import SampleUploadQueue
-from media import (
+from support.media import (
     REGION,
     RTP,
     Client,
@@ -35,8 +35,8 @@ from media import (
     far_end,
     write_routes,
 )
-from relays import process_of, site
-from standin import keyset, own_address, running, stun_target
+from support.relays import process_of, site
+from support.standin import keyset, own_address, running, stun_target
 
 pytestmark = pytest.mark.e2e
 

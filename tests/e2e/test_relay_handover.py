@@ -16,7 +16,7 @@ from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.route_text import read_routes
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival import handover
-from media import (
+from support.media import (
     REGION,
     RTP,
     Client,
@@ -29,8 +29,8 @@ from media import (
     far_end,
     write_routes,
 )
-from relays import CLIENTS, Options, counted_by, started, workers_of
-from standin import keyset, own_address, running, write_route_keys
+from support.relays import CLIENTS, Options, counted_by, started, workers_of
+from support.standin import keyset, own_address, running, write_route_keys
 
 pytestmark = pytest.mark.e2e
 PACE_S = 0.02

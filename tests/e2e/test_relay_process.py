@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 
 from firsthop_healthchecks.probes import Failed, Passed
 from firsthop_healthchecks.probes.stun import StunProbe
-from standin import keyset, own_address, running, stun_target, write_route_keys
+from support.standin import keyset, own_address, running, stun_target, write_route_keys
 
 pytestmark = pytest.mark.e2e
 

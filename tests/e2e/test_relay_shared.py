@@ -21,9 +21,10 @@ from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival.flow_record import decode, encode
 from firsthop_relay.survival.shared import ASKED_A_TICK, SharedFlows
 from firsthop_steering.feed.snapshot import KeySet
-from media import PATIENCE_S, REGION, RTP, Client, FarEnd, credential, far_end, until
-from relays import Options, counted_by, started
-from standin import keyset, own_address, write_route_keys
+from support.media import PATIENCE_S, REGION, RTP, Client, FarEnd, credential, far_end
+from support.relays import Options, counted_by, started
+from support.standin import keyset, own_address, write_route_keys
+from support.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -103,7 +104,7 @@ async def test_another_relay_knows_the_flow_and_its_port(tmp_path: Path) -> None
         client = Client((host, 3478))
         async with relay(host, keys, far, memory):
             await client.connect(credential(keys))
-            await until(lambda: memory.keys, "a flow is kept")
+            await eventually(lambda: memory.keys, "a flow is kept")
         async with relay(host, keys, far, memory) as second:
             await until_echoed(client)
             assert len(far.sources) == 1
@@ -118,7 +119,7 @@ async def test_a_call_outlives_its_credential_also_there(tmp_path: Path) -> None
         client, session = Client((host, 3478)), credential(keys, lifetime=60)
         async with relay(host, keys, far, memory):
             await client.connect(session)
-            await until(lambda: memory.keys, "a flow is kept")
+            await eventually(lambda: memory.keys, "a flow is kept")
         async with relay(host, keys, far, memory, later=3600) as second:
             await client.connect(session)
             assert second.counters.dropped[Drop.UFRAG_EXPIRED] >= 1
@@ -137,7 +138,7 @@ async def test_it_may_vanish_and_come_back(tmp_path: Path) -> None:
             assert await stranger.ask(RTP, 0.1) is None
             assert not memory.keys
             memory.down = False
-            await until(lambda: memory.keys, "a flow is kept")
+            await eventually(lambda: memory.keys, "a flow is kept")
         client.close()
         stranger.close()
 
@@ -177,7 +178,7 @@ async def test_what_it_holds_is_not_believed(
         client = Client((host, 3478))
         async with relay(host, keys, far, memory):
             await client.connect(credential(keys))
-            await until(lambda: memory.keys, "a flow is kept")
+            await eventually(lambda: memory.keys, "a flow is kept")
         memory.keys = {key: change(value) for key, value in memory.keys.items()}
         async with relay(host, keys, far, memory) as second:
             assert await client.ask(RTP) is None
@@ -194,12 +195,12 @@ async def test_junk_asks_for_little() -> None:
         (lane,) = server.udp.values()
         for number in range(10_000):
             server.handle(lane, RTP, ("203.0.113.1", number), lambda *_: None)
-        await until(lambda: memory.asked, "the store is asked")
+        await eventually(lambda: memory.asked, "the store is asked")
         for number in range(1, 4):
             server.handle(lane, RTP, ("203.0.113.1", 0), lambda *_: None)
             server.handle(lane, RTP, ("198.51.100.1", number), lambda *_: None)
             asked = [ASKED_A_TICK, *[1] * number]
-            await until(
+            await eventually(
                 lambda asked=asked: len(memory.asked) == len(asked), "a newcomer is asked for"
             )
             assert memory.asked == asked, "and nobody else"
@@ -217,7 +218,7 @@ async def test_a_real_redis(tmp_path: Path) -> None:
         str(tmp_path), stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        await until(socket.exists, "Redis is there")
+        await eventually(socket.exists, "Redis is there")
         async with far_end(keys) as far:
             client, session = Client(options.address), credential(keys)
             async with started(options, tmp_path, far) as first:

@@ -18,15 +18,23 @@ from aiohttp import ClientSession
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
-from allocator_server import BEARER, Running
-from allocator_world import KEYS
-from calls import RELAY_PORT, SIGNALLING_PORT, Forwarder, World, relay, transceiver, world
 from firsthop_healthchecks.probes import Failed, Passed
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_ice.session_token import read_token, sign_call
 from firsthop_ice.ufrag import Decoded, claims, decode, mint
 from firsthop_steering.feed.reports import ProbeTarget
-from standin import own_address
+from support.allocator_server import BEARER, Running
+from support.allocator_world import KEYS
+from support.calls import (
+    RELAY_PORT,
+    SIGNALLING_PORT,
+    CallSetup,
+    Forwarder,
+    relay,
+    transceiver,
+    world,
+)
+from support.standin import own_address
 
 pytestmark = pytest.mark.e2e
 
@@ -47,7 +55,7 @@ async def call(
         return response.status, await response.text(), response.headers
 
 
-class Client:
+class Peer:
     """An aiortc peer that offers a data channel, and audio if told so."""
 
     def __init__(self, *, audio: bool = False) -> None:
@@ -78,15 +86,15 @@ class Client:
 
 
 @asynccontextmanager
-async def client(**options: bool) -> AsyncIterator[Client]:
-    made = Client(**options)
+async def client(**options: bool) -> AsyncIterator[Peer]:
+    made = Peer(**options)
     try:
         yield made
     finally:
         await made.peer.close()
 
 
-async def opened(world: World, client: Client, query: str = "") -> tuple[str, str, Any]:
+async def opened(world: CallSetup, client: Peer, query: str = "") -> tuple[str, str, Any]:
     """The session's path, the answer and the response's fields, once the client is connected."""
     status, answer, headers = await call(
         world.allocator, "POST", f"/v1/sessions{query}", await client.offer(), **OFFER_TYPE

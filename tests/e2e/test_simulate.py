@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from firsthop.command_line import build
 from firsthop.controlplane.explaining import Explainer
-from placed import NAME, document_of
+from support.geodata import compiled_geodata
+from support.placed import NAME, document_of
 
 pytestmark = pytest.mark.database
 
@@ -26,7 +27,7 @@ GERMAN, AMERICAN = "91.0.0.1", "12.0.0.0/8"
 @pytest_asyncio.fixture(name="seeing")
 async def seeing_fixture(start_api: Any, tmp_path: Path) -> Any:
     """A control plane that knows where clients are, with three regions."""
-    api = await start_api(explain=Explainer(None, None, tmp_path / "geodata"))
+    api = await start_api(explain=Explainer(None, None, compiled_geodata()))
     await api.made("/v1/changesets", {"document": DOCUMENT})
     return api
 

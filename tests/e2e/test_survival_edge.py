@@ -18,11 +18,12 @@ import dns.exception
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deployment import ask, free_port, until
-from fed_edge import DOCUMENT, FRA, GERMANY, IAD, NAME, FedEdge
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Snapshot, Status, kind_of, seal
 from firsthop_steering.plan.document import Document
-from standin import keyset
+from support.deployment import ask, free_port
+from support.fed_edge import DOCUMENT, FRA, GERMANY, IAD, NAME, FedEdge
+from support.standin import keyset
+from support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 

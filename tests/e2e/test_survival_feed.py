@@ -19,8 +19,9 @@ from firsthop_controlplane.leader.leadership import first_number
 from firsthop_controlplane.leader.peers import replica_secret
 from firsthop_steering.feed.deltas import delta_between
 from firsthop_steering.feed.snapshot import Status, seal
-from replicas import FollowingEdge, Replica, Replicas, replicas, until
-from worlds import status_of
+from support.replicas import FollowingEdge, Replica, Replicas, replicas
+from support.waiting import eventually
+from support.worlds import status_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 
@@ -33,7 +34,7 @@ async def two(tmp_path: Path, database_url: str) -> AsyncIterator[Replicas]:
 
 async def _another_leads(made: Replicas, other: Replica) -> None:
     """How soon, `bench/handover.py` says."""
-    await until(lambda: made.leads(other), "the other leads")
+    await eventually(lambda: made.leads(other), "the other leads")
 
 
 async def test_a_killed_leader_is_replaced(two: Replicas) -> None:
@@ -58,7 +59,7 @@ async def test_a_killed_leader_is_replaced(two: Replicas) -> None:
             assert edge.shelf.rejected == {}
         assert near.deltas
         leader.start()
-        await until(lambda: two.ready(leader), "it is back")
+        await eventually(lambda: two.ready(leader), "it is back")
         assert await two.leaders() == [other]
         assert await two.report(leader, fra_1="up") == 204
         await asyncio.gather(near.sees(fra_1="up"), far.sees(fra_1="up"))
@@ -87,7 +88,7 @@ async def test_a_stopped_leader_is_replaced_and_says_nothing_stale_when_it_runs_
         late = [each for each in at_leader.seen if last < each < first_number(2)]
         assert late == [], "nothing new under the old term"
         assert at_leader.seen == sorted({*at_leader.seen})
-        await until(lambda: two.ready(leader), "it follows")
+        await eventually(lambda: two.ready(leader), "it follows")
         assert await two.leaders() == [other]
 
 
@@ -105,7 +106,7 @@ async def test_a_leader_that_ends_hands_over(two: Replicas) -> None:
         async def of_the_next() -> bool:
             return edge.seen[-1] > first_number(2)
 
-        await until(of_the_next, "the edge has a status of the next leader")
+        await eventually(of_the_next, "the edge has a status of the next leader")
         await edge.sees(fra_1="up", fra_2="down", fra_3="up")
 
 
@@ -129,8 +130,8 @@ async def test_a_database_restart_leaves_one_leader_and_the_feed_goes_on(
                 await asyncio.gather(*(edge.sees(fra_1=turn) for edge in edges))
             assert await made.leaders() == [leader], "nobody takes over what cannot be asked"
             await own_server.start()
-            await until(lambda: made.ready(leader), "the first is ready")
-            await until(lambda: made.ready(other), "the second is ready")
+            await eventually(lambda: made.ready(leader), "the first is ready")
+            await eventually(lambda: made.ready(other), "the second is ready")
 
             async def one() -> bool:
                 return len(await made.leaders()) == 1
@@ -140,8 +141,8 @@ async def test_a_database_restart_leaves_one_leader_and_the_feed_goes_on(
                 await made.report(leader, fra_2="up")
                 return all(edge.verdict("fra-2") == "up" for edge in edges)
 
-            await until(one, "one leads")
-            await until(told, "both edges hear what is reported")
+            await eventually(one, "one leads")
+            await eventually(told, "both edges hear what is reported")
             for edge in edges:
                 assert edge.seen == sorted({*edge.seen})
 
@@ -233,13 +234,13 @@ async def test_replicas_say_who_leads(start_api: Any) -> None:
     async def ready() -> bool:
         return bool((await other.get("/readyz")).status == 200)
 
-    await until(ready, "the standby follows")
+    await eventually(ready, "the standby follows")
 
     async def same() -> bool:
         numbers = [(await each.get("/v1/status")).body["number"] for each in (one, other)]
         return numbers[0] == numbers[1] > first_number(1)
 
-    await until(same, "both have the newest status")
+    await eventually(same, "both have the newest status")
     bodies = [(await each.get("/v1/status")).body for each in (one, other)]
     assert [body["leader"]["here"] for body in bodies] == [True, False]
     assert bodies[0]["leader"]["term"] == bodies[1]["leader"]["term"]
@@ -265,7 +266,7 @@ async def test_a_leader_steps_down_when_a_peer_outranks_it(start_api: Any) -> No
     async def again() -> bool:
         return bool((await api.get("/readyz")).body["leader"]["here"])
 
-    await until(again, "it leads again: the database knows of nobody else")
+    await eventually(again, "it leads again: the database knows of nobody else")
 
 
 class FaultyFeed:
@@ -310,7 +311,7 @@ async def test_a_gap_in_the_deltas_is_closed_by_a_whole_status(tmp_path: Path) -
         async def there() -> bool:
             return shelf.status == five
 
-        await until(there, "the edge has the newest status")
+        await eventually(there, "the edge has the newest status")
     await runner.cleanup()
     assert edge.seen == [1, 2, 4, 5]
     assert shelf.gaps == 1

@@ -1,4 +1,4 @@
-"""A whole deployment loses a part: probers cut off, probers gone, anybody killed at any time."""
+"""A whole deployment loses a part: probers cut off, probers gone, anybody killed, all at once."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from deployment import until
 from field.asking import Poller
 from field.programs import Program
 from field.world import CLIENTS, CONTROLPLANES, EDGES, VANTAGES, Field
 from firsthop.up.demo import SERVICE
+from soak.run import soak
+from support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def relay_status(field: Field, region: str) -> Any:
@@ -154,3 +155,21 @@ def test_kill_9_of_anything_is_survived(field: Field, name: str) -> None:
     field.settle(within=PATIENCE_S)
     if name == "worker":
         until(lambda: field.answers(EDGES[0]) == before[others[0]], "another worker answers")
+
+
+CHAOS_S = 30.0
+SEED = 1005
+"""Every kind of process fails; the relays are those of no other test here."""
+CONVERGE_S = 90.0
+"""`make soak` has 10; other tests take the processors here."""
+
+
+def test_half_a_minute_of_chaos(field: Field) -> None:
+    """`make soak` with one storm and one lull: every query is answered, no answer names a relay
+    that is long dead, and all agree again."""
+    soaked = soak(field, SEED, CHAOS_S, converge_within_s=CONVERGE_S)
+    assert soaked.findings.unanswered == ()
+    assert soaked.findings.wrong == ()
+    assert soaked.broken == {}
+    assert len(soaked.spans) == len(soaked.faults) > 3
+    assert soaked.findings.judged > 0, "no answer could have been wrong"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from calls import MEDIA_PORT, SIGNALLING_PORT, Transceiver
 from firsthop_ice.region_keys import RegionKeys
 from firsthop_ice.ufrag import Credential, RouteKeys, mint_ufrag
-from media import Client
-from standin import Process, own_address, running
+from support.calls import MEDIA_PORT, SIGNALLING_PORT, Transceiver
+from support.media import Client
+from support.standin import Process, own_address, running
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 pytest.importorskip("aiortc")
-Until = Callable[..., Awaitable[Any]]
 DOCUMENT = {
     "transceiver_regions": [
         {"id": "eu", "latitude": 50.1, "longitude": 8.7, "networks": ["127.0.0.0/8"]}
@@ -32,7 +32,7 @@ BATCH = 16
 
 
 @dataclass
-class Field:
+class Registering:
     """A control plane, a relay, and the addresses of two transceivers."""
 
     api: Any
@@ -115,23 +115,25 @@ class Field:
 
 
 @pytest.fixture
-async def there(api: Any) -> Field:
+async def there(api: Any) -> Registering:
     await api.made("/v1/changesets", {"document": DOCUMENT})
-    return Field(api, await api.token_of("transceiver", "eu"))
+    return Registering(api, await api.token_of("transceiver", "eu"))
 
 
-async def test_a_transceiver_comes_drains_dies_and_comes_back(there: Field, until: Until) -> None:
+async def test_a_transceiver_comes_drains_dies_and_comes_back(there: Registering) -> None:
     """The relay follows; its wire id stays, and nothing is written but that it came."""
     async with there.transceiver("eu-1") as one, there.relaying():
         await one.said("signalling.listening")
-        await until(lambda: there.is_("eu-1", verdict="up", sessions=0, load=0.0), "it is heard")
+        await eventually(
+            lambda: there.is_("eu-1", verdict="up", sessions=0, load=0.0), "it is heard"
+        )
         made = (await there.planned())["eu-1"]
         assert (made["registered"], made["capacity"]) == (True, 100)
-        await until(there.connected, "the relay leads to it")
+        await eventually(there.connected, "the relay leads to it")
 
         async with there.transceiver("eu-2") as two:
             await two.said("signalling.listening")
-            await until(lambda: there.is_("eu-2", verdict="up"), "the second is heard")
+            await eventually(lambda: there.is_("eu-2", verdict="up"), "the second is heard")
 
             old, credential = Client((there.relay, 3478)), there.credential()
 
@@ -140,51 +142,51 @@ async def test_a_transceiver_comes_drains_dies_and_comes_back(there: Field, unti
                 before, credential = await there.answered("eu-1"), there.credential()
                 return await old.check(credential) and await there.answered("eu-1") > before
 
-            await until(shared, "a session is at the first")
+            await eventually(shared, "a session is at the first")
             one.send(signal.SIGUSR1)
-            await until(lambda: there.is_("eu-1", draining=True), "it says that it drains")
-            await until(lambda: there.all_at("eu-2"), "new sessions go to the second")
+            await eventually(lambda: there.is_("eu-1", draining=True), "it says that it drains")
+            await eventually(lambda: there.all_at("eu-2"), "new sessions go to the second")
             before = await there.answered("eu-1")
             assert await old.check(credential)
             assert await there.answered("eu-1") == before + 1, "the old one stays"
             old.close()
             one.send(signal.SIGUSR2)
-            await until(lambda: there.is_("eu-1", draining=False, verdict="up"), "it is back")
+            await eventually(lambda: there.is_("eu-1", draining=False, verdict="up"), "it is back")
 
             number = await there.revision()
             one.send(signal.SIGKILL)
-            await until(lambda: there.is_("eu-1", verdict="down"), "its silence is heard")
-            await until(lambda: there.all_at("eu-2"), "new sessions go to the second")
+            await eventually(lambda: there.is_("eu-1", verdict="down"), "its silence is heard")
+            await eventually(lambda: there.all_at("eu-2"), "new sessions go to the second")
             async with there.transceiver("eu-1") as again:
                 await again.said("signalling.listening")
-                await until(lambda: there.is_("eu-1", verdict="up"), "it is heard again")
+                await eventually(lambda: there.is_("eu-1", verdict="up"), "it is heard again")
                 assert (await there.planned())["eu-1"] == made
                 assert await there.revision() == number
 
 
-async def test_a_transceiver_that_is_ended_says_so(there: Field, until: Until) -> None:
+async def test_a_transceiver_that_is_ended_says_so(there: Registering) -> None:
     """With a grace when, and that it wants no more sessions; and that it is gone."""
     async with there.transceiver("eu-1", FIRSTHOP_TRANSCEIVER_GRACE_S="60") as one:
         await one.said("signalling.listening")
-        await until(lambda: there.is_("eu-1", verdict="up"), "it is heard")
+        await eventually(lambda: there.is_("eu-1", verdict="up"), "it is heard")
         one.send(signal.SIGTERM)
-        await until(lambda: there.is_("eu-1", draining=True), "it says that it will end")
+        await eventually(lambda: there.is_("eu-1", draining=True), "it says that it will end")
         assert await one.ended() == 0, "it has no sessions, and does not wait a minute"
-    await until(lambda: there.is_("eu-1", verdict="down"), "it is gone, by its own word")
+    await eventually(lambda: there.is_("eu-1", verdict="down"), "it is gone, by its own word")
     routes = json.loads((there.api.state_dir / "routes.json").read_text())["routes"]
     states = [each["state"] for route in routes for each in route["upstreams"]]
     assert states == ["active"], "nobody else is left, so it is not ruled out"
 
 
-async def test_one_that_is_deleted_registers_again(there: Field, until: Until) -> None:
+async def test_one_that_is_deleted_registers_again(there: Registering) -> None:
     """It is told by its next report, and has its wire id again."""
     async with there.transceiver("eu-1") as one:
         await one.said("signalling.listening")
-        await until(lambda: there.is_("eu-1", verdict="up"), "it is heard")
+        await eventually(lambda: there.is_("eu-1", verdict="up"), "it is heard")
         made = (await there.planned())["eu-1"]
         assert (await there.api.delete("/v1/transceivers/eu-1")).status == 204
 
         async def back() -> bool:
             return (await there.planned()).get("eu-1") == made
 
-        await until(back, "it is back")
+        await eventually(back, "it is back")

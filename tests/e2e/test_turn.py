@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from allocator_server import BEARER
-from allocator_world import KEYS, REGIONS, view_of
-from browsers import page
-from browsers import why_not as no_browser
-from calls import RELAY_PORT, world
 from firsthop_healthchecks.probes import Failed, Passed, Unable
 from firsthop_healthchecks.probes.turn import TurnProbe
 from firsthop_ice.turn import turn_credential, turn_secret
 from firsthop_steering.feed.reports import ProbeTarget
-from standin import own_address
-from turn_server import PORT, turn_server, why_not
-from worlds import status_of
+from support.allocator_server import BEARER
+from support.allocator_world import KEYS, REGIONS, view_of
+from support.browsers import page
+from support.browsers import why_not as no_browser
+from support.calls import RELAY_PORT, world
+from support.standin import own_address
+from support.turn_server import PORT, turn_server, why_not
+from support.waiting import eventually
+from support.worlds import status_of
 
 pytestmark = [
     pytest.mark.e2e,
@@ -50,9 +50,7 @@ def target(address: str, secret: str = SECRET, **fields: Any) -> ProbeTarget:
     return ProbeTarget(**{**values, **fields})
 
 
-async def test_a_probe_allocates_as_a_client_does(
-    tmp_path: Path, until: Callable[..., Awaitable[Any]]
-) -> None:
+async def test_a_probe_allocates_as_a_client_does(tmp_path: Path) -> None:
     """More often than its quota, as each gives its allocation back; and says why a server fails."""
     probe = TurnProbe()
 
@@ -64,7 +62,7 @@ async def test_a_probe_allocates_as_a_client_does(
 
     async with turn_server(tmp_path, SECRETS + "user-quota=2\ntotal-quota=2\n") as server:
         for _ in range(5):
-            await until(passes, "an allocation")
+            await eventually(passes, "an allocation")
         refused = await probe.check(target(server.address, turn_secret(b"another" * 5)))
         assert refused == Failed("TURN error 401: it does not take the deployment's secret")
         old = await probe.check(target(server.address, ufrag="1000:probe"))

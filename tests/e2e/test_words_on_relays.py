@@ -6,7 +6,6 @@ Real control plane, database and edges; three reporters stand for the probers of
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,9 +16,11 @@ from typing import Any
 import dns.exception
 import pytest
 
-from deployment import addresses, ask, free_port
 from firsthop.controlplane.explaining import Explainer
-from standin import running
+from support.deployment import addresses, ask, free_port
+from support.geodata import compiled_geodata, give_geodata
+from support.standin import running
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 APEX = "edge.example"
@@ -45,7 +46,6 @@ DOCUMENT: dict[str, Any] = {
 }  # fmt: skip
 GERMANY = "91.0.0.0/24"
 FRA, IAD = (["192.0.2.1"], ["2001:db8::1"]), (["192.0.2.2"], ["2001:db8::2"])
-PATIENCE_S = 60.0
 Answer = tuple[list[str], list[str]]
 
 
@@ -71,7 +71,7 @@ class Edge:
 
 
 @dataclass(slots=True)
-class World:
+class Vantages:
     """A control plane, what three vantages see, and edges to ask."""
 
     api: Any
@@ -112,7 +112,7 @@ class World:
     async def edge(self, region: str) -> AsyncIterator[Edge]:
         """An edge in a region."""
         edge = Edge(free_port(), free_port())
-        shutil.copytree(self.folder / "geodata", self.folder / region / "geodata")  # is compiled
+        give_geodata(self.folder / region)
         process = running(
             "edge",
             FIRSTHOP_API_URL=self.api.url,
@@ -130,20 +130,18 @@ class World:
 
 
 @pytest.fixture
-async def world(start_api: Any, tmp_path: Path) -> World:
+async def world(start_api: Any, tmp_path: Path) -> Vantages:
     """All relays are reached from everywhere."""
-    api = await start_api(explain=Explainer(None, None, tmp_path / "geodata"))
+    api = await start_api(explain=Explainer(None, None, compiled_geodata()))
     await api.made("/v1/changesets", {"document": DOCUMENT})
-    made = World(api, tmp_path, await api.token_of("allocator"))
+    made = Vantages(api, tmp_path, await api.token_of("allocator"))
     for vantage in ("eu", "us", "asia"):
         made.tokens[vantage] = await api.token_of("prober", vantage)
         made.down[vantage] = set()
     return made
 
 
-async def test_an_edge_goes_by_its_own_vantage_where_the_service_wants_it(
-    world: World, until: Any
-) -> None:
+async def test_an_edge_goes_by_its_own_vantage_where_the_service_wants_it(world: Vantages) -> None:
     """It leaves out what it cannot reach, other edges do not, and it says whose word that is."""
     async with AsyncExitStack() as stack:
         eu = await stack.enter_async_context(world.edge("eu"))
@@ -158,7 +156,7 @@ async def test_an_edge_goes_by_its_own_vantage_where_the_service_wants_it(
                 found = [await edge.answer(service) for edge, service in asked]
                 return found == [eu_near, *others]
 
-            await until(right, f"{eu_near} from eu, and {others}", PATIENCE_S)
+            await eventually(right, f"{eu_near} from eu, and {others}")
 
         await answer(FRA, FRA, FRA, FRA)
         world.misses("eu", "fra-1")
@@ -194,9 +192,7 @@ async def test_an_edge_goes_by_its_own_vantage_where_the_service_wants_it(
         await answer(FRA, FRA, FRA, FRA)
 
 
-async def test_the_operators_word_holds_until_it_is_taken_back_or_ends(
-    world: World, until: Any
-) -> None:
+async def test_the_operators_word_holds_until_it_is_taken_back_or_ends(world: Vantages) -> None:
     """In both directions, for both families, for DNS and allocations, beside what is measured."""
 
     async with world.edge("eu") as edge:
@@ -210,7 +206,7 @@ async def test_the_operators_word_holds_until_it_is_taken_back_or_ends(
                 made = await world.asked(edge, "/v1/allocations", body)
                 return [made["relays"][0]["ipv4"]] == wanted[0]
 
-            await until(right, f"answers {wanted}", PATIENCE_S)
+            await eventually(right, f"answers {wanted}")
 
         async def say(word: Any) -> None:
             tag = (await world.api.get("/v1/relays/fra-1")).etag

@@ -75,9 +75,7 @@ async def test_records_of_every_kind_are_kept(api: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("record", "field", "rule"),
-    [
+BROKEN: list[Any] = [
         (("a.edge.example.", "SOA", "x"), "type", "fields of the zone"),
         (("a.edge.example.", "RRSIG", "x"), "type", "signed zone"),
         (("a.edge.example.", "HTTPS", "0 . port=1"), "record", "AliasMode"),
@@ -86,22 +84,21 @@ async def test_records_of_every_kind_are_kept(api: Any) -> None:
          "zones/edge.example./records/x.sub.edge.example./A", "is delegated"),
         (("x.d.edge.example.", "A", "192.0.2.1"),
          "zones/edge.example./records/x.d.edge.example./A", "below the DNAME"),
-    ],
-)  # fmt: skip
-async def test_what_breaks_a_rule_is_refused(
-    api: Any, record: tuple[str, str, str], field: str, rule: str
-) -> None:
+    ]  # fmt: skip
+
+
+async def test_what_breaks_a_rule_is_refused(api: Any) -> None:
     """With field and rule."""
     await api.made("/v1/zones", ZONE)
     path = "/v1/zones/edge.example./records"
     for owner, type_, rdata in RECORDS[2:3] + RECORDS[5:6]:
         await api.made(path, {"owner": owner, "type": type_, "rdata": rdata})
-    owner, type_, rdata = record
-    refused = await api.call("POST", path, {"owner": owner, "type": type_, "rdata": rdata})
-    assert refused.status == 422
-    ((told, why),) = refused.rules.items()
-    assert rule in why
-    assert told == field or field == "record"
+    for (owner, type_, rdata), field, rule in BROKEN:
+        refused = await api.call("POST", path, {"owner": owner, "type": type_, "rdata": rdata})
+        assert refused.status == 422, (owner, type_)
+        ((told, why),) = refused.rules.items()
+        assert rule in why, (owner, type_)
+        assert told == field or field == "record", (owner, type_)
 
 
 async def test_a_change_set_may_name_where_it_starts(api: Any) -> None:

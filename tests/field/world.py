@@ -12,12 +12,13 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from deployment import until
 from field.asking import Query, ask_once
 from field.namespaces import Place, Switch
 from field.programs import Database, Program
 from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.up.demo import SERVICE, demo_document
+from support.geodata import give_geodata
+from support.waiting import until
 
 API_PORT, METRICS_PORT, RELAY_PORT, COUNTERS_PORT = 8080, 9153, 3478, 9154
 TRACEBACK = "Traceback (most recent call last)"
@@ -120,6 +121,7 @@ class Field:
         return {"FIRSTHOP_API_URL": ",".join(urls), "FIRSTHOP_TOKEN": self._tokens[name]}
 
     def _controlplane(self, place: Place) -> None:
+        give_geodata(self.secrets)
         environment = {
             "FIRSTHOP_DATABASE_URL": self.database.url,
             "FIRSTHOP_CONTROLPLANE_LISTEN": f"{place.address}:{API_PORT}",
@@ -130,6 +132,7 @@ class Field:
 
     def _edge(self, place: Place) -> None:
         self.edges[place.name] = place.address
+        give_geodata(self.folder / place.name)
         environment = self._machine(place.name, "edge") | {
             "FIRSTHOP_SNAPSHOT_KEY": str(self.secrets / "snapshot.pub"),
             "FIRSTHOP_DNS_LISTEN": f"{place.address}:53",

@@ -19,7 +19,7 @@ PATIENCE_S = (0.4, 0.8, 1.6)
 PAUSE_S = 0.03
 
 
-class Client(threading.Thread):
+class Resolver(threading.Thread):
     """One resolver with many clients behind it, until `end`."""
 
     def __init__(self, place: Place, edges: Mapping[str, str], seed: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from field.world import Field
 from soak.chaos import Chaos, targets
-from soak.clients import Client
+from soak.clients import Resolver
 from soak.schedule import Fault, schedule
 from soak.truth import Findings, Span, judge
 
@@ -29,7 +29,7 @@ class Soaked:
 def soak(field: Field, seed: int, seconds: float, *, converge_within_s: float) -> Soaked:
     """Run the schedule of `seed` in a field that is up; AssertionError if it never converges."""
     faults = schedule(seed, targets(field), seconds)
-    clients = [Client(field.clients, field.edges, seed + n) for n in range(CLIENTS_AT_ONCE)]
+    clients = [Resolver(field.clients, field.edges, seed + n) for n in range(CLIENTS_AT_ONCE)]
     for client in clients:
         client.start()
     chaos = Chaos(field)

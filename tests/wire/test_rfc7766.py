@@ -7,7 +7,6 @@ import contextlib
 import os
 import resource
 import socket
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +19,7 @@ from firsthop_dns.serve.accept import ACCEPT_FAILURES
 from firsthop_dns.serve.listening import bind, bind_pair, join_pair
 from firsthop_dns.serve.server import DnsServer
 from firsthop_dns.serve.tcp import BATCH, MAX_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
+from support.waiting import until
 
 pytestmark = pytest.mark.transports
 
@@ -56,14 +56,6 @@ def messages(stream: socket.socket, count: int) -> list[bytes]:
                 break
             data += more
     return found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for a condition of another thread."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def ended(stream: socket.socket) -> bool:
@@ -147,7 +139,7 @@ def test_a_dribbling_client_ends_at_the_same_deadline(serve: MakeServer) -> None
                 assert slow.recv(1) == b""
                 break
     assert sent < len(octets)
-    until(lambda: len(target.server._connections) == 0)
+    until(lambda: len(target.server._connections) == 0, "all connections are closed")
 
 
 def flood(stream: socket.socket) -> None:
@@ -181,7 +173,7 @@ def test_slow_readers_end(serve: MakeServer) -> None:
     target = serve(idle_s=0.3)
     with target.connect() as greedy:
         flood(greedy)
-        until(lambda: len(target.server._connections) == 0)
+        until(lambda: len(target.server._connections) == 0, "all connections are closed")
 
 
 def test_all_clients_have_so_many_connections(
@@ -204,7 +196,10 @@ def test_one_client_has_so_many_connections(serve: MakeServer) -> None:
     (asked,) = queries(1)
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(target.connect()) for _ in range(MAX_PER_CLIENT)]
-        until(lambda: len(target.server._connections) == MAX_PER_CLIENT)
+        until(
+            lambda: len(target.server._connections) == MAX_PER_CLIENT,
+            "those above the limit are closed",
+        )
         streams[0].sendall(framed(asked))
         assert messages(streams[0], 1)
         newest = stack.enter_context(target.connect())
@@ -267,7 +262,7 @@ def test_a_full_file_table_costs_the_longest_idle(serve: MakeServer) -> None:
             for stream in streams:
                 stream.settimeout(DEADLINE_S)
                 stream.connect((target.host, target.port))
-            until(lambda: counters.total(ACCEPT_FAILURES) >= 2)
+            until(lambda: counters.total(ACCEPT_FAILURES) >= 2, "accepting fails")
             streams[-1].sendall(framed(asked))
             assert messages(streams[-1], 1)
             datagrams.send(asked)
@@ -333,7 +328,7 @@ def test_we_do_not_answer_ourselves(serve: MakeServer, host: str, asked: str) ->
     target.host = asked
     counters = target.server.tables.counters
     target.server._udp[0]._sock.sendto(queries(1)[0], (asked, target.port))
-    until(lambda: counters.total("firsthop_dns_dropped_total") == 1)
+    until(lambda: counters.total("firsthop_dns_dropped_total") == 1, "it is counted")
     assert target.ask("geo.example.test").answer
     assert counters.total("firsthop_dns_responses_total") == 1
     assert counters.total("firsthop_dns_requests_total") == 2
@@ -350,7 +345,7 @@ def test_resets_cost_nothing(serve: MakeServer) -> None:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         stream.close()
     assert target.ask("geo.example.test", tcp=True).answer
-    until(lambda: len(target.server._connections) == 0)
+    until(lambda: len(target.server._connections) == 0, "all connections are closed")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.8.7"])
@@ -391,7 +386,7 @@ def test_counters_add_up(serve: MakeServer) -> None:
         sock.send(queries(1)[0])
         sock.recv(4096)
     counters = target.server.tables.counters
-    until(lambda: counters.total("firsthop_dns_requests_total") == 4)
+    until(lambda: counters.total("firsthop_dns_requests_total") == 4, "all are counted")
     assert counters.total("firsthop_dns_responses_total") == 3
     assert counters.total("firsthop_dns_dropped_total") == 1
 

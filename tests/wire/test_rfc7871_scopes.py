@@ -129,7 +129,7 @@ Reply = tuple[tuple[bytes, ...], int]
 
 
 @dataclass
-class Asker:
+class SubnetAsker:
     """Sends client subnets for one name to one server, over UDP."""
 
     sock: socket.socket
@@ -211,7 +211,7 @@ def test_an_answer_holds_inside_its_scope_and_scopes_do_not_overlap(
     rng = random.Random(SEED)
     blocks: dict[int, set[tuple[int, int]]] = {32: set(), 128: set()}
     with target.datagrams() as sock:
-        asker = Asker(sock)
+        asker = SubnetAsker(sock)
         for subnet in subnets(world, rng, ASKED):
             ((records, scope),) = asker.ask(subnet)
             assert records
@@ -239,7 +239,7 @@ def test_special_purpose_subnets_are_answered_by_the_resolvers_address(
     address = ip_address(client)
     with target.datagrams() as sock:
         bits = address.max_prefixlen
-        ((records, said),) = Asker(sock).ask(Subnet(bits, int(address), bits))
+        ((records, said),) = SubnetAsker(sock).ask(Subnet(bits, int(address), bits))
     assert said == scope
     plain = target.ask(SERVICE)
     assert sorted(each.to_text() for each in plain.answer[0]) == sorted(

@@ -10,18 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator_world import (
-    BERLIN,
-    ENTROPY,
-    KEYS,
-    NOWHERE,
-    RELAYS,
-    SAO_PAULO,
-    allocated,
-    changed,
-    refused,
-    view_of,
-)
 from firsthop_allocator.allocations.allocation import (
     ENTROPY_LENGTH,
     MAX_TTL_S,
@@ -33,7 +21,19 @@ from firsthop_allocator.allocations.allocation import (
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.http.schema import AllocationAnswer
 from firsthop_ice.ufrag import Decoded, RejectedUfrag, decode, password_for, region_password_key
-from worlds import NOW
+from support.allocator_world import (
+    BERLIN,
+    ENTROPY,
+    KEYS,
+    NOWHERE,
+    RELAYS,
+    SAO_PAULO,
+    allocated,
+    changed,
+    refused,
+    view_of,
+)
+from support.worlds import NOW
 
 VIEW = view_of(relays=changed(RELAYS, fra_1={"tcp_port": 443}))
 TOP = {

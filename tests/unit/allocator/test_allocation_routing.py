@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from allocator_world import (
+from firsthop_allocator.allocations.allocation import Allocation
+from firsthop_allocator.allocations.route import AllocationRefused
+from firsthop_allocator.allocations.routing import MAX_RELAYS, find_route
+from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.http.schema import AllocationAnswer
+from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.rtt_map import RttMap
+from firsthop_steering.decision.topology import Topology
+from firsthop_steering.feed.snapshot import Plan
+from support.allocator_world import (
     BERLIN,
     KEYS,
     MEDIA,
@@ -26,16 +35,8 @@ from allocator_world import (
     refused,
     view_of,
 )
-from firsthop_allocator.allocations.allocation import Allocation
-from firsthop_allocator.allocations.route import AllocationRefused
-from firsthop_allocator.allocations.routing import MAX_RELAYS, find_route
-from firsthop_allocator.allocations.view import AllocatorView
-from firsthop_allocator.http.schema import AllocationAnswer
-from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Topology
-from firsthop_steering.feed.snapshot import Plan
-from worlds import (
+from support.seeds import random_worlds
+from support.worlds import (
     NOW,
     VANTAGE,
     europe_and_america,
@@ -246,13 +247,12 @@ def _with_media(plan: Plan) -> Plan:
     return Plan.model_validate({**plan.model_dump(mode="json"), "document": document})
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_the_first_relay_is_where_the_decision_points(seed: int) -> None:
+@random_worlds(60)
+def test_the_first_relay_is_where_the_decision_points(rng: random.Random) -> None:
     """In random worlds: allocation and decision agree, warm and cold views agree, and only relays
     that may be answered with are offered."""
-    rng = random.Random(seed)
     plan = _with_media(random_plan(rng))
-    geo = random_geo(rng, 9) if seed % 2 else europe_and_america()
+    geo = rng.choice([random_geo(rng, 9), europe_and_america()])
     topology = Topology(plan, geo)
     rtt = RttMap(topology, random_latency(rng, plan, geo))
     status, prices = random_status(rng, plan), random_prices(rng, plan)

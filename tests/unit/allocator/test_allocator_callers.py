@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from allocator_world import view_of
 from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.errors import AllocatorError, Problem
 from firsthop_allocator.http import openapi
 from firsthop_allocator.http.callers import Subject, cors_headers, has_token, subject_of
 from firsthop_allocator.http.counts import BOUNDS_S, AllocatorCollector, AllocatorCounters
 from firsthop_allocator.settings import AllocatorSettings
-from worlds import NOW
+from support.allocator_world import view_of
+from support.worlds import NOW
 
 
 def digest(token: str) -> str:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator_world import BERLIN, NEW_YORK, NOWHERE, view_of
 from firsthop_allocator.allocations.allocation import (
     ENTROPY_LENGTH,
     Allocation,
@@ -37,7 +36,8 @@ from firsthop_steering.feed.exploration_targets import (
 )
 from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
 from firsthop_steering.rtt.exploration import CANDIDATES, MAX_GROUP_SHARE, SHARE
-from worlds import NOW, status_of
+from support.allocator_world import BERLIN, NEW_YORK, NOWHERE, view_of
+from support.worlds import NOW, status_of
 
 COUNT = 12
 REGIONS: list[dict[str, Any]] = [
@@ -59,6 +59,7 @@ TRANSCEIVERS: list[dict[str, Any]] = [
 HERE = "52.5000,13.4000"
 """Berlin, as the geo data has it."""
 FAR = {"r8": 30.0, "r9": 10.0, "r10": 5.0}
+ALLOCATIONS = 8_000
 LOOKS = bytes(ENTROPY_LENGTH)
 """Random octets by which whoever may explore does so."""
 
@@ -123,7 +124,7 @@ def test_the_extra_relays_come_last_and_are_named() -> None:
 def test_of_all_allocations_at_most_the_share_explores() -> None:
     """Whatever the rates come to; and close to it, where there is enough to be explored."""
     view, counts, chance = world(), AllocatorCounters(), random.Random(1)
-    for made_so_far in range(20_000):
+    for made_so_far in range(ALLOCATIONS):
         client = random.Random(made_so_far).choice([BERLIN, BERLIN, BERLIN, NEW_YORK])
         made = offered(
             view, client, chance.randbytes(ENTROPY_LENGTH), may_explore=counts.allowance.is_left
@@ -132,19 +133,19 @@ def test_of_all_allocations_at_most_the_share_explores() -> None:
         counts.granted(made.route, "allocated", whom, view.exploration_share)
         explored = sum(counts.explored.values()) / CANDIDATES
         assert explored <= SHARE * (made_so_far + 1)
-    assert explored >= 0.95 * SHARE * 20_000
+    assert explored >= 0.95 * SHARE * ALLOCATIONS
     tries = Counter({region: n for (_, region), n in counts.explored.items()})
     assert [region for region, _ in tries.most_common()] == ["r8", "r9", "r10"]
 
 
 def test_a_group_explores_at_its_rate() -> None:
     """Where the allowance is no limit."""
-    view, chance, count = world(latency=promised(rate=0.05)), random.Random(2), 20_000
+    view, chance, count = world(latency=promised(rate=0.05)), random.Random(2), ALLOCATIONS
     looked = sum(
         bool(offered(view, entropy=chance.randbytes(ENTROPY_LENGTH)).route.explored)
         for _ in range(count)
     )
-    assert looked / count == pytest.approx(0.05, abs=0.006)
+    assert looked / count == pytest.approx(0.05, abs=0.008)
 
 
 @pytest.mark.parametrize("share", [0.0, SHARE, MAX_SHARE])
@@ -307,11 +308,13 @@ def made_ticket(view: AllocatorView, seed: int = 0) -> Ticket:
 
 def test_a_ticket_names_a_promised_region_in_place_of_any() -> None:
     """So it has no more relays than before; where nothing is promised it is any, as ever."""
-    tickets = [made_ticket(world(), seed) for seed in range(60)]
+    view = world()
+    tickets = [made_ticket(view, seed) for seed in range(60)]
     assert {len(each.relays) for each in tickets} == {RACED}
     others = Counter(each.relays[NEAREST][0].region for each in tickets)
     assert others.keys() <= FAR.keys()
     assert others.most_common(1)[0][0] == "r8"
     near = promised(r0=9.0, r1=9.0)
-    usual = Counter(made_ticket(world(latency=near), seed).relays[NEAREST] for seed in range(60))
+    view = world(latency=near)
+    usual = Counter(made_ticket(view, seed).relays[NEAREST] for seed in range(60))
     assert len(usual) > 3, "what is promised is measured anyhow"

@@ -6,7 +6,6 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
 
-from allocator_world import BERLIN, KEYS, NEW_YORK, all_down, view_of
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_allocator.measuring.samples import MAX_WAITING, SampleQueue, prefix_number
 from firsthop_allocator.measuring.ticket import (
@@ -22,7 +21,8 @@ from firsthop_ice.stun import binding_request, parse
 from firsthop_ice.ufrag import decode, mint, probe_password
 from firsthop_relay.flows.responder import answer_probe
 from firsthop_steering.feed.token_bucket import TokenBuckets
-from worlds import NOW, status_of
+from support.allocator_world import BERLIN, KEYS, NEW_YORK, all_down, view_of
+from support.worlds import NOW, status_of
 
 MANY: list[dict[str, Any]] = [
     {"id": f"r{n}", "latitude": 50.0, "longitude": 8.0 + 5 * n} for n in range(12)

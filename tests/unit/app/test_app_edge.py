@@ -26,7 +26,7 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan
 from firsthop_steering.plan.document import DocumentError
-from worlds import NOW, europe_and_america, plan_of, status_of
+from support.worlds import NOW, europe_and_america, plan_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 DOCUMENT = {

@@ -30,8 +30,8 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.feed.guidance import NO_GUIDANCE, Guidance
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status, seal
-from standin import keyset
-from worlds import NOW, europe_and_america, plan_of, prices_of, status_of
+from support.standin import keyset
+from support.worlds import NOW, europe_and_america, plan_of, prices_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 REGIONS = [

@@ -19,7 +19,7 @@ from firsthop.edge.isolation.relay_loads import LoadWatch, ReportedLoad
 from firsthop.edge.reporting.demand import DemandBoard, Totals
 from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.planner import PLAN_S
-from worlds import europe_and_america, plan_of, prices_of, status_of
+from support.worlds import europe_and_america, plan_of, prices_of, status_of
 
 GEO = europe_and_america()
 BERLIN, NEW_YORK = "10.1.1.0/24", "20.1.1.0/24"

@@ -28,9 +28,9 @@ from firsthop_ice.ufrag import CredentialKeys, mint_probe
 from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.topology import pool_sites
 from firsthop_steering.feed.snapshot import KeySet, RelayStatus, Status
-from media import until
-from relay_world import KEYSET, WALL, Relay, credential
-from worlds import NOW, plan_of
+from support.relay_world import KEYSET, WALL, Relay, credential
+from support.waiting import eventually
+from support.worlds import NOW, plan_of
 
 CREDENTIAL = mint_probe(
     CredentialKeys.from_keyset(KEYSET),
@@ -207,7 +207,7 @@ async def watched(
     await asyncio.sleep(0)
     assert not time.pauses, "nothing before it is told to"
     watch.start()
-    await until(lambda: time.now >= end or running.done(), "the end")
+    await eventually(lambda: time.now >= end or running.done(), "the end")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -266,7 +266,7 @@ async def test_who_is_told_to_stop_asks_no_more() -> None:
     watch = LoadWatch(lambda: many(1000), lambda: KEYSET, clock=time.clock, sleep=time.sleep)
     running = asyncio.create_task(watch.run())
     watch.start()
-    await until(lambda: watch.board.outcomes["not_sent"] > 10, "questions")
+    await eventually(lambda: watch.board.outcomes["not_sent"] > 10, "questions")
     watch.stop()
     asked, pauses = watch.board.outcomes["not_sent"], len(time.pauses)
     for _ in range(100):
@@ -274,7 +274,7 @@ async def test_who_is_told_to_stop_asks_no_more() -> None:
     assert watch.board.outcomes["not_sent"] == asked
     assert len(time.pauses) <= pauses + 1
     watch.start()
-    await until(lambda: watch.board.outcomes["not_sent"] > asked, "more questions")
+    await eventually(lambda: watch.board.outcomes["not_sent"] > asked, "more questions")
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

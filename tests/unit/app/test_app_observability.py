@@ -31,7 +31,7 @@ from firsthop.process.workers import Worker
 from firsthop_steering.feed.guidance import Guidance
 from firsthop_steering.feed.snapshot import seal
 from firsthop_steering.plan.document import DocumentError
-from worlds import NOW, europe_and_america, plan_of, prices_of, status_of
+from support.worlds import NOW, europe_and_america, plan_of, prices_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 REGIONS = "regions: [{id: fra, latitude: 50, longitude: 8}]\n"

@@ -14,14 +14,7 @@ import pytest
 from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.process.pipe import UNREAD_LIMIT, SupervisorPipe
 from firsthop.up.children import Child
-
-
-async def until(condition: object, within: float = 20.0) -> None:
-    """Waits for a callable to be true."""
-    assert callable(condition)
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+from support.waiting import eventually
 
 
 def child(folder: Path, said: list[str], *arguments: str) -> Child:
@@ -35,13 +28,16 @@ def child(folder: Path, said: list[str], *arguments: str) -> Child:
     )
 
 
-async def test_a_child_that_always_ends_is_started_for_ever(tmp_path: Path) -> None:
+async def test_a_child_that_always_ends_is_started_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However often it ended, the pause stays a few seconds and nothing overflows."""
+    monkeypatch.setattr("firsthop.up.children.STEADY_S", 600.0)  # a start may take long here
     said: list[str] = []
     made = child(tmp_path, said, "relay", "--no-such-option")
     made.exits = 5000
     await made.start()
-    await until(lambda: said)
+    await eventually(lambda: said, "it is said")
     assert said[0].endswith("starting it again in 6.4 s")
     await made.stop()
 
@@ -53,7 +49,7 @@ async def test_a_child_whose_log_folder_went_away_is_started_again(tmp_path: Pat
     await made.start()
     (tmp_path / "logs/child.log").unlink()
     (tmp_path / "logs").rmdir()
-    await until(lambda: any("running again" in line for line in said))
+    await eventually(lambda: any("running again" in x for x in said), "it runs again")
     await made.stop()
     assert (tmp_path / "logs/child.log").exists()
 

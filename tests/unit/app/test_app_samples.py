@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 AWAY, WRONG, TAKEN = Posted("no answer"), Posted("answers 422", refused=True), Posted("")
 
 
-class ControlPlane:
+class SampleTaker:
     """Answers as it is told, and keeps what it was sent."""
 
     def __init__(self) -> None:
@@ -38,8 +38,8 @@ def rows(many: int, at: datetime = NOW) -> list[SampleRow]:
 
 
 @pytest.fixture
-def told() -> tuple[ControlPlane, SampleUploadQueue, EdgeSampleReporter]:
-    control_plane, board = ControlPlane(), SampleUploadQueue()
+def told() -> tuple[SampleTaker, SampleUploadQueue, EdgeSampleReporter]:
+    control_plane, board = SampleTaker(), SampleUploadQueue()
     reporter = EdgeSampleReporter(cast(Poster, control_plane), board, now=lambda: NOW)
     return control_plane, board, reporter
 

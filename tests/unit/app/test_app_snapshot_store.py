@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from firsthop.edge.following.snapshot_store import DELTAS_KEPT, FeedGapError, SnapshotStore
 from firsthop_steering.feed.deltas import delta_between
 from firsthop_steering.feed.snapshot import Status, seal
-from worlds import plan_of, status_of
+from support.worlds import plan_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 DOCUMENT = {

@@ -21,7 +21,7 @@ PROBERS = ("a", "b", "c")
 STEP_AT, DEAD_AT, BACK_AT, END = 60, 70, 100, 130
 
 
-class World:
+class SteppingClocks:
     """Seconds of one relay and three probers; some clocks step at STEP_AT."""
 
     def __init__(self, step_s: float, whose: tuple[str, ...]) -> None:
@@ -71,7 +71,7 @@ class World:
 )
 def test_a_step_turns_nothing_and_hides_nothing(step_s: float, whose: tuple[str, ...]) -> None:
     """The relay that dies ten seconds later is down within two more, and back as soon."""
-    world = World(step_s, whose)
+    world = SteppingClocks(step_s, whose)
     world.run()
     assert [verdict for _, verdict in world.turned] == ["down", "up"]
     (down, _), (up, _) = world.turned
@@ -82,7 +82,7 @@ def test_a_step_turns_nothing_and_hides_nothing(step_s: float, whose: tuple[str,
 @pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
 def test_an_agents_word_is_replaced_after_a_step_of_all_clocks(step_s: float) -> None:
     """What it says next counts, and a running agent is never thought to repeat itself."""
-    world = World(step_s, ("agent", "control plane"))
+    world = SteppingClocks(step_s, ("agent", "control plane"))
     health = world._health
     for second in (STEP_AT - 2, STEP_AT, STEP_AT + 2):
         now = world.clock("control plane", second)

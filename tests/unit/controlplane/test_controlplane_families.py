@@ -38,7 +38,7 @@ def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-class World:
+class Observed:
     """Some relays, and an observer who hears what vantages see of them."""
 
     def __init__(self, relays: Iterable[Relay], shares: Shares = NO_LIMIT) -> None:
@@ -86,7 +86,7 @@ def down(*names: str, family: Family = "ipv6") -> dict[tuple[str, Family], Liven
 
 def test_a_relay_without_ipv6_is_up_by_its_ipv4() -> None:
     """Its IPv6 is down by itself, and the sentence tells both, the worse first."""
-    world = World([relay(1)])
+    world = Observed([relay(1)])
     for vantage in "abc":
         world.see(vantage, 0, down("r1"))
     status = world.status(0)
@@ -101,7 +101,7 @@ def test_a_relay_without_ipv6_is_up_by_its_ipv4() -> None:
 
 
 def test_one_family_alone_is_told_without_its_name() -> None:
-    world = World([relay(1, families=["ipv4"])])
+    world = Observed([relay(1, families=["ipv4"])])
     world.see("a", 0, down("r1"))
     status = world.status(0)
     assert (status.families, status.reason) == ({"ipv4": "up"}, "up at 1 of 1 vantages")
@@ -109,7 +109,7 @@ def test_one_family_alone_is_told_without_its_name() -> None:
 
 def test_long_reasons_of_two_addresses_are_both_told() -> None:
     """Each gets half of the room."""
-    world = World([relay(1)])
+    world = Observed([relay(1)])
     for vantage in "abc":
         seen = down("r1") | down("r1", family="ipv4")
         world.see(vantage * 60, 0, seen, cause="x" * 200)
@@ -122,7 +122,7 @@ def test_long_reasons_of_two_addresses_are_both_told() -> None:
 def test_a_vantage_with_broken_ipv6_keeps_its_word_on_ipv4() -> None:
     """It is excluded from IPv6 alone: with it, the dead IPv4 of r1 has its majority."""
     names = [f"r{n}" for n in range(1, 7)]
-    world = World([relay(n) for n in range(1, 7)])
+    world = Observed([relay(n) for n in range(1, 7)])
     world.see("a", 0, down("r1", family="ipv4") | down(*names))
     world.see("b", 0, down("r1", family="ipv4"))
     world.see("c", 0, {})
@@ -138,7 +138,7 @@ def test_a_vantage_with_broken_ipv6_keeps_its_word_on_ipv4() -> None:
 @pytest.mark.parametrize("lie", ["up", "down", "unknown"])
 def test_a_lie_of_one_vantage_in_one_family_changes_nothing(family: Family, lie: Liveness) -> None:
     """Neither for the living r1 nor for the dead r2, in either family."""
-    world = World([relay(1), relay(2)])
+    world = Observed([relay(1), relay(2)])
     dead = down("r2") | down("r2", family="ipv4")
     for second in range(20):
         world.see("a", second, dead)
@@ -153,7 +153,7 @@ def test_a_lie_of_one_vantage_in_one_family_changes_nothing(family: Family, lie:
 
 def test_when_the_ipv6_of_a_whole_fleet_falls_half_of_it_stays_and_it_is_said() -> None:
     """Though every relay is up by its IPv4."""
-    world = World([relay(n, region=f"g{n}") for n in range(1, 9)], Shares())
+    world = Observed([relay(n, region=f"g{n}") for n in range(1, 9)], Shares())
     for second in (0, 1):
         for vantage in "abc":
             world.see(vantage, second, down(*(f"r{n}" for n in range(1, 9))) if second else {})
@@ -167,7 +167,7 @@ def test_when_the_ipv6_of_a_whole_fleet_falls_half_of_it_stays_and_it_is_said() 
 
 def test_when_a_whole_fleet_falls_half_of_the_relays_stay() -> None:
     """With both addresses; who stays is told once, for the relay."""
-    world = World([relay(n, region=f"g{n}") for n in range(1, 5)], Shares())
+    world = Observed([relay(n, region=f"g{n}") for n in range(1, 5)], Shares())
     for second in (0, 1):
         names = [f"r{n}" for n in range(1, 5)] if second else []
         for vantage in "abc":
@@ -184,7 +184,7 @@ def test_when_a_whole_fleet_falls_half_of_the_relays_stay() -> None:
 
 def test_an_address_that_no_vantage_can_reach_does_not_keep_a_relay_alive() -> None:
     """Vantages without IPv6 say nothing of it: it stays unknown, and the IPv4 decides."""
-    world = World([relay(1)])
+    world = Observed([relay(1)])
 
     def say(second: float, verdict: Liveness) -> RelayStatus:
         for vantage in "ab":
@@ -198,7 +198,7 @@ def test_an_address_that_no_vantage_can_reach_does_not_keep_a_relay_alive() -> N
 
 def test_after_a_restart_addresses_stand_as_their_relay_until_they_are_judged() -> None:
     """What no vantage speaks of is unknown then, not up for good."""
-    world = World([relay(1)])
+    world = Observed([relay(1)])
     world.health.inherit({"r1": Verdict("up", at(-60), "as before")}, {})
     early = world.status(1)
     assert (early.verdict, early.families) == ("up", {})
@@ -207,7 +207,7 @@ def test_after_a_restart_addresses_stand_as_their_relay_until_they_are_judged() 
     assert judged.families == {"ipv4": "up", "ipv6": "down"}
     assert judged.since == at(-60), "the relay did not turn"
 
-    alone = World([relay(1)])
+    alone = Observed([relay(1)])
     alone.health.inherit({"r1": Verdict("up", at(-60), "as before")}, {})
     assert alone.status(4).families == {}
     view = VantageView(relay="r1", verdict="down", since=at(5), checked_at=at(5), reason="x")
@@ -217,7 +217,7 @@ def test_after_a_restart_addresses_stand_as_their_relay_until_they_are_judged() 
 
 
 def test_an_address_that_is_new_starts_as_unknown() -> None:
-    world = World([relay(1, families=["ipv4"])])
+    world = Observed([relay(1, families=["ipv4"])])
     world.see("a", 0, down("r1"))
     assert world.status(0).families == {"ipv4": "up"}
     world.relays = (relay(1),)
@@ -235,7 +235,7 @@ def test_an_address_that_is_new_starts_as_unknown() -> None:
 
 def test_the_word_of_a_vantage_is_kept_since_it_says_so() -> None:
     """Over both addresses; it goes when its views are stale."""
-    world = World([relay(1)])
+    world = Observed([relay(1)])
     for second, seen in ((0, {}), (1, down("r1")), (2, down("r1") | down("r1", family="ipv4"))):
         world.see("a", second, seen)
         status = world.status(second)
@@ -261,16 +261,16 @@ def test_an_address_that_turns_is_urgent_and_a_word_where_an_edge_decides_by_it(
     assert urgent(old, {"r": word}, local=True)
 
 
-def returning(**probe: object) -> World:
+def returning(**probe: object) -> Observed:
     """A relay that turned up at second 10, after it was down."""
-    world = World([relay(1, families=["ipv4"], **probe)])
+    world = Observed([relay(1, families=["ipv4"], **probe)])
     world.see("a", 0, down("r1", family="ipv4"))
     assert world.status(0).share == 100
     world.see("a", 10, {})
     return world
 
 
-def shares(world: World, seconds: Iterable[float]) -> list[int]:
+def shares(world: Observed, seconds: Iterable[float]) -> list[int]:
     return [world.status(second).share for second in seconds]
 
 
@@ -282,7 +282,7 @@ def test_a_relay_that_was_down_starts_slowly() -> None:
 
 
 def test_a_first_up_is_no_return() -> None:
-    world = World([relay(1)])
+    world = Observed([relay(1)])
     world.see("a", 0, {})
     assert world.status(0).share == 100
 

@@ -23,7 +23,7 @@ from firsthop_steering.feed.snapshot import (
     unseal,
 )
 from firsthop_steering.plan.document import Document
-from worlds import status_of
+from support.worlds import status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from firsthop_controlplane.learning.publication import Publication
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.feed.snapshot import Latency
 from firsthop_steering.rtt.samples import Samples, parse_prefix, prefix_of
-from worlds import europe_and_america, key_of, plan_of
+from support.worlds import europe_and_america, key_of, plan_of
 
 NOW = 1_800_000_000
 DOCUMENT: dict[str, Any] = {

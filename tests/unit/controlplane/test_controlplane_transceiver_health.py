@@ -25,7 +25,7 @@ def transceiver(name: str, **changes: Any) -> Transceiver:
     return Transceiver.model_validate(fields | changes)
 
 
-class World:
+class Transceivers:
     """Transceiver health, its transceivers, and a second hand."""
 
     def __init__(self, *names: str, started: float = 0, **changes: Any) -> None:
@@ -51,11 +51,11 @@ class World:
 
 def test_one_that_never_reported_is_not_spoken_of() -> None:
     """As before there were reports: operators named it, and nobody knows more."""
-    assert World("eu-1").verdicts(1000) == {}
+    assert Transceivers("eu-1").verdicts(1000) == {}
 
 
 def test_one_that_is_silent_is_down_until_it_speaks() -> None:
-    world = World("eu-1", "us-2", "us-3", "us-4")
+    world = Transceivers("eu-1", "us-2", "us-3", "us-4")
     world.report(0)
     assert set(world.verdicts(6).values()) == {"up"}
     world.report(6, "us-2", "us-3", "us-4")
@@ -66,7 +66,7 @@ def test_one_that_is_silent_is_down_until_it_speaks() -> None:
 
 
 def test_one_that_registered_has_to_speak() -> None:
-    world = World("eu-1", registered=True)
+    world = Transceivers("eu-1", registered=True)
     assert world.verdicts(0) == {}
     assert world.verdicts(7) == {"eu-1": "down"}
     world.report(8)
@@ -75,7 +75,7 @@ def test_one_that_registered_has_to_speak() -> None:
 
 def test_what_is_said_is_told() -> None:
     """The capacity that it states goes before the plan's."""
-    world = World("eu-1", "eu-2", capacity=40)
+    world = Transceivers("eu-1", "eu-2", capacity=40)
     world.report(0, "eu-1", sessions=10, capacity=20, draining=True, stops_at=at(60))
     world.report(0, "eu-2", sessions=10)
     one, two = world.status(1, "eu-1"), world.status(1, "eu-2")
@@ -85,7 +85,7 @@ def test_what_is_said_is_told() -> None:
 
 def test_one_that_ends_as_it_said_is_down_then() -> None:
     """Its word, not our ears: the guard has nothing to say."""
-    world = World("eu-1", "eu-2", "eu-3")
+    world = Transceivers("eu-1", "eu-2", "eu-3")
     world.report(0, stops_at=at(5), draining=True)
     assert set(world.verdicts(4).values()) == {"up"}
     assert set(world.verdicts(5).values()) == {"down"}
@@ -93,7 +93,7 @@ def test_one_that_ends_as_it_said_is_down_then() -> None:
 
 def test_when_all_are_silent_it_is_us() -> None:
     """At most half are taken for dead; a whole region may be among them."""
-    world = World("eu-1", "eu-2", "us-3", "us-4")
+    world = Transceivers("eu-1", "eu-2", "us-3", "us-4")
     world.report(0)
     world.verdicts(0)
     world.report(4, "us-3", "us-4")
@@ -103,7 +103,7 @@ def test_when_all_are_silent_it_is_us() -> None:
 
 
 def test_old_and_repeated_reports_are_refused() -> None:
-    world = World("eu-1")
+    world = Transceivers("eu-1")
     world.report(10)
     reports = world.health.reports
     for sequence, sent in ((1, 10), (1, 9), (0, 9)):
@@ -115,12 +115,12 @@ def test_old_and_repeated_reports_are_refused() -> None:
 
 def test_a_new_leader_changes_nothing_before_it_has_listened() -> None:
     """Nobody is taken for dead as it did not speak to us yet, nor for alive as we are new."""
-    old = World("eu-1", "us-2", "us-3")
+    old = Transceivers("eu-1", "us-2", "us-3")
     old.report(0)
     old.verdicts(0)
     old.report(8, "us-2", "us-3")
     assert old.verdicts(8)["eu-1"] == "down"
-    new = World("eu-1", "us-2", "us-3", started=60)
+    new = Transceivers("eu-1", "us-2", "us-3", started=60)
     new.health.inherit(old.health.reported())
     assert new.verdicts(61) == {"eu-1": "down", "us-2": "up", "us-3": "up"}
     new.report(65, "us-2")
@@ -130,7 +130,7 @@ def test_a_new_leader_changes_nothing_before_it_has_listened() -> None:
 
 
 def test_a_clock_that_is_set_back_keeps_nobody_alive() -> None:
-    world = World("eu-1", "eu-2")
+    world = Transceivers("eu-1", "eu-2")
     world.report(0, "eu-1")
     world.report(0, "eu-2")
     assert set(world.verdicts(4).values()) == {"up"}
@@ -142,7 +142,7 @@ def test_a_clock_that_is_set_back_keeps_nobody_alive() -> None:
 @pytest.mark.parametrize("registered", [True, False])
 def test_a_day_of_silence_is_the_end(registered: bool) -> None:
     """Of one that registered, which is to be removed; what operators named is as new."""
-    world = World("eu-1", "eu-2", registered=registered)
+    world = Transceivers("eu-1", "eu-2", registered=registered)
     world.report(0, "eu-1")
     world.verdicts(0)
     day = timedelta(hours=24).total_seconds()
@@ -155,11 +155,11 @@ def test_a_day_of_silence_is_the_end(registered: bool) -> None:
 
 def test_a_new_leader_takes_nobody_for_gone_at_once() -> None:
     """After an outage of two days all have not reported for so long."""
-    old = World("eu-1", registered=True)
+    old = Transceivers("eu-1", registered=True)
     old.report(0)
     old.verdicts(0)
     start = timedelta(days=2).total_seconds()
-    new = World("eu-1", registered=True, started=start)
+    new = Transceivers("eu-1", registered=True, started=start)
     new.health.inherit(old.health.reported())
     new.verdicts(start + 1)
     assert new.health.gone(new.all, at(start + 599)) == []

@@ -93,19 +93,19 @@ def test_both_paths_agree_on_a_client_subnet(content: bytes, family: int) -> Non
         assert read(option(ECS, each)) == read(option(ECS, each) + option(UNKNOWN))
 
 
-@pytest.mark.parametrize("length", [8, *range(16, 41)])
-def test_cookies_of_a_legal_length_are_read_whole(length: int) -> None:
+def test_cookies_of_a_legal_length_are_read_whole() -> None:
     """RFC 7873 §5.2.2."""
-    cookie = bytes(range(length))
-    got = read(option(COOKIE, cookie))
-    assert (got.fault, got.cookie) == (NOERROR, cookie)
+    for length in (8, *range(16, 41)):
+        cookie = bytes(range(length))
+        got = read(option(COOKIE, cookie))
+        assert (got.fault, got.cookie) == (NOERROR, cookie)
 
 
-@pytest.mark.parametrize("length", [*range(8), *range(9, 16), 41, 64, 300])
-def test_cookies_of_another_length_are_format_errors(length: int) -> None:
+def test_cookies_of_another_length_are_format_errors() -> None:
     """RFC 7873 §5.2.2; the rest of OPT is there for the reply."""
-    got = read(option(COOKIE, bytes(length)) + option(NSID))
-    assert got == Edns(1232, False, None, FORMERR, None, True, False)
+    for length in (*range(8), *range(9, 16), 41, 64, 300):
+        got = read(option(COOKIE, bytes(length)) + option(NSID))
+        assert got == Edns(1232, False, None, FORMERR, None, True, False), length
 
 
 def test_of_several_cookies_the_first_counts() -> None:

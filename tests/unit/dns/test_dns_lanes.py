@@ -48,6 +48,10 @@ def wire_name(name: str) -> bytes:
     return cased
 
 
+MUTATED = 25_000
+"""`tests/fuzz` and `tests/wire/hostile.py` go on from there."""
+
+
 def query(
     name: str, kind: int, flags: int, payload: int, ttl: int, ecs: bytes, tail: bytes = b""
 ) -> bytes:
@@ -111,7 +115,7 @@ def test_both_lanes_give_the_same_octets_and_counts(
         for tail in (b"", b"\0")
     ]
     if name != "geo.example.test":
-        packets = random.Random(name).sample(packets, 400)
+        packets = random.Random(name).sample(packets, 200)
     fast, slow = both(sample, packets * 2, transport)
     assert fast == slow
 
@@ -201,7 +205,7 @@ def mutated(draw: random.Random, packet: bytes) -> bytes:
     return bytes(data)
 
 
-def test_100_000_mutated_packets(tables: Tables) -> None:
+def test_mutated_packets(tables: Tables) -> None:
     """None raises; errors are no longer than what was asked, and no UDP reply is above 1,232 or
     three times what was asked.
 
@@ -209,7 +213,7 @@ def test_100_000_mutated_packets(tables: Tables) -> None:
     """
     draw = random.Random(20261122)
     packets = seeds()
-    for number in range(100_000):
+    for number in range(MUTATED):
         packet = mutated(draw, packets[number % len(packets)])
         transport = number & 3
         reply = respond(packet, PEERS[transport], tables, 0.0, transport)
@@ -226,7 +230,7 @@ def test_100_000_mutated_packets(tables: Tables) -> None:
         if number % 7 == 0:
             dns.message.from_wire(reply)
     total = tables.counters.total("firsthop_dns_requests_total")
-    assert total == 100_000
+    assert total == MUTATED
 
 
 @given(st.binary(max_size=300), st.sampled_from(list(PEERS)))

@@ -23,7 +23,7 @@ PEER = ("192.0.2.200", 5353)
 SECRETS = ["00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"]
 
 
-class Edge:
+class AskedServer:
     """The sample with options, asked by a stranger from `PEER` at second `now`."""
 
     def __init__(self, sample: Sample, **options: Any) -> None:
@@ -76,7 +76,7 @@ NSID, KEEPALIVE = dns.edns.GenericOption(3, b""), dns.edns.GenericOption(11, b""
 
 def test_a_cookie_is_answered_with_one_that_is_valid(sample: Sample) -> None:
     """RFC 7873 §5.2.3; the same comes back while it is fresh, in every kind of reply."""
-    edge = Edge(sample)
+    edge = AskedServer(sample)
     given = options(edge.ask("www.example.test", "A", ASK_COOKIE))[10]
     assert (len(given), given[:8]) == (24, b"abcdefgh")
     for name in ("geo.example.test", "nope.example.test", "nope.invalid"):
@@ -85,12 +85,15 @@ def test_a_cookie_is_answered_with_one_that_is_valid(sample: Sample) -> None:
     edge.now += 2000
     renewed = options(edge.ask("www.example.test", "A", dns.edns.GenericOption(10, given)))[10]
     assert renewed != given
-    assert Edge(sample, cookie_secrets=[]).ask("www.example.test", "A", ASK_COOKIE).options == ()
+    assert (
+        AskedServer(sample, cookie_secrets=[]).ask("www.example.test", "A", ASK_COOKIE).options
+        == ()
+    )
 
 
 def test_a_query_for_a_cookie_alone(sample: Sample) -> None:
     """RFC 7873 §5.4: QDCOUNT 0; without a cookie it is FORMERR."""
-    edge = Edge(sample)
+    edge = AskedServer(sample)
     head = b"\0\7\0\0\0\0\0\0\0\0\0\1"
     opt = bytes.fromhex("00 0029 04d0 00000000 000c 000a 0008") + b"abcdefgh"
     answer = dns.message.from_wire(respond(head + opt, PEER, edge.tables, 0.0, UDP4) or b"")
@@ -98,7 +101,7 @@ def test_a_query_for_a_cookie_alone(sample: Sample) -> None:
     forged = bytes.fromhex("00 0029 04d0 00000000 001c 000a 0018") + b"abcdefgh" + bytes(16)
     answer = dns.message.from_wire(respond(head + forged, PEER, edge.tables, 0.0, UDP4) or b"")
     assert (answer.rcode(), len(options(answer)[10])) == (dns.rcode.BADCOOKIE, 24)
-    without = Edge(sample, cookie_secrets=[]).tables
+    without = AskedServer(sample, cookie_secrets=[]).tables
     answer = dns.message.from_wire(respond(head + opt, PEER, without, 0.0, UDP4) or b"")
     assert (answer.rcode(), answer.options) == (dns.rcode.FORMERR, ())
     bare = bytes.fromhex("00 0029 04d0 00000000 0000")
@@ -108,7 +111,7 @@ def test_a_query_for_a_cookie_alone(sample: Sample) -> None:
 
 def test_beyond_the_limit_strangers_get_half_truncated_and_half_nothing(sample: Sample) -> None:
     """And those with a valid cookie, over TCP, of other networks or a second later everything."""
-    edge = Edge(sample, rate_limit=200)
+    edge = AskedServer(sample, rate_limit=200)
     replies = [edge.ask("www.example.test") for _ in range(60)]
     assert all(each is not None and each.answer for each in replies[:20])
     truncated = [each for each in replies[20:] if each is not None]
@@ -128,7 +131,7 @@ def test_beyond_the_limit_strangers_get_half_truncated_and_half_nothing(sample: 
 
 def test_beyond_the_limit_a_client_s_cookie_gets_badcookie(sample: Sample) -> None:
     """RFC 7873 §5.2.3: with one that is valid, so that it may come again at once."""
-    edge = Edge(sample, rate_limit=1)
+    edge = AskedServer(sample, rate_limit=1)
     for _ in range(2):
         answer = edge.ask("www.example.test", "A", ASK_COOKIE)
     assert (answer.rcode(), answer.answer) == (dns.rcode.BADCOOKIE, [])
@@ -150,14 +153,14 @@ def test_classes_are_limited_apart(sample: Sample, name: str, part: int) -> None
     """Answers for client subnets at the limit, answers that are everybody's and negative ones at
     a tenth of it, errors at a twentieth.
     """
-    edge = Edge(sample, rate_limit=100)
+    edge = AskedServer(sample, rate_limit=100)
     told = [edge.ask(name) for _ in range(100 // part + 2)]
     assert told.index(None) == 100 // part + 1
 
 
 def test_errors_over_the_limit_go_out_whole_or_not_at_all(sample: Sample) -> None:
     """They are no longer than what they answer; malformed packets count as well."""
-    edge = Edge(sample, rate_limit=20)
+    edge = AskedServer(sample, rate_limit=20)
     bad = b"\0\1\0\0\0\2\0\0\0\0\0\0"
     replies = [respond(bad, PEER, edge.tables, edge.now, UDP4) for _ in range(9)]
     assert [each is not None for each in replies] == [True, True] + [False, True] * 3 + [False]
@@ -166,18 +169,18 @@ def test_errors_over_the_limit_go_out_whole_or_not_at_all(sample: Sample) -> Non
 def test_no_limit_and_exempt_networks(sample: Sample) -> None:
     """0 limits nobody; an exempt network is never limited."""
     for options_ in ({"rate_limit": 0}, {"rate_limit": 1, "rate_limit_exempt": ["192.0.2.0/24"]}):
-        edge = Edge(sample, **options_)
+        edge = AskedServer(sample, **options_)
         assert all(edge.ask("www.example.test").answer for _ in range(50))
 
 
 def test_nsid_and_keepalive_only_when_asked_for(sample: Sample) -> None:
     """RFC 5001 §2.1; RFC 7828 §3.2.1: over TCP alone, in units of 100 ms."""
-    edge = Edge(sample, nsid="edge-1")
+    edge = AskedServer(sample, nsid="edge-1")
     assert options(edge.ask("www.example.test")) == {}
     assert options(edge.ask("www.example.test", "A", NSID, KEEPALIVE)) == {3: b"edge-1"}
     over_tcp = edge.ask("www.example.test", "A", NSID, KEEPALIVE, transport=TCP4)
     assert options(over_tcp) == {3: b"edge-1", 11: (100).to_bytes(2, "big")}
-    assert options(Edge(sample).ask("www.example.test", "A", NSID)) == {}
+    assert options(AskedServer(sample).ask("www.example.test", "A", NSID)) == {}
 
 
 @pytest.mark.parametrize(
@@ -191,7 +194,7 @@ def test_nsid_and_keepalive_only_when_asked_for(sample: Sample) -> None:
 )
 def test_extended_errors(sample: Sample, name: str, kind: str, rcode: str, code: int) -> None:
     """RFC 8914, for those who speak EDNS."""
-    answer = Edge(sample).ask(name, kind)
+    answer = AskedServer(sample).ask(name, kind)
     assert answer is not None
     assert dns.rcode.to_text(answer.rcode()) == rcode
     assert options(answer) == {15: code.to_bytes(2, "big")}
@@ -199,7 +202,7 @@ def test_extended_errors(sample: Sample, name: str, kind: str, rcode: str, code:
 
 def test_steered_answers_say_that_they_are_old(sample: Sample) -> None:
     """Extended error 22 while nobody tells the edge anything new; static ones say nothing."""
-    edge = Edge(sample, stale=True)
+    edge = AskedServer(sample, stale=True)
     for edge.lane in (respond, respond_strictly):
         answer = edge.ask("geo.example.test", "A", SUBNET)
         assert list(options(answer)) == [15, 8]
@@ -212,7 +215,7 @@ def test_steered_answers_say_that_they_are_old(sample: Sample) -> None:
 
 def test_before_the_first_table_it_says_so(sample: Sample) -> None:
     """SERVFAIL with extended error 14 rather than silence; what needs no table is answered."""
-    edge = Edge(sample)
+    edge = AskedServer(sample)
     edge.tables = Tables.unready(edge.instance)
     for name in ("geo.example.test", "nope.invalid"):
         answer = edge.ask(name, "A", SUBNET)
@@ -223,7 +226,7 @@ def test_before_the_first_table_it_says_so(sample: Sample) -> None:
 
 def test_subnets_count_from_those_resolvers_that_are_named(sample: Sample) -> None:
     """Others are answered by their own address; the subnet goes back with SCOPE 0."""
-    edge = Edge(sample, ecs_from=["198.51.100.0/24", "2001:db8::/32"])
+    edge = AskedServer(sample, ecs_from=["198.51.100.0/24", "2001:db8::/32"])
     trusted = edge.ask("geo.example.test", "A", SUBNET, peer=("198.51.100.200", 53))
     assert options(trusted)[8] == b"\0\1\x18\x19\xc6\x33\x64"
     assert trusted.answer[0][0].address == "192.0.2.21"
@@ -234,7 +237,7 @@ def test_subnets_count_from_those_resolvers_that_are_named(sample: Sample) -> No
 
 def test_a_private_subnet_is_answered_by_the_resolver_s_place(sample: Sample) -> None:
     """RFC 7871 §10: the scope is the private block, which holds for all of it."""
-    edge = Edge(sample)
+    edge = AskedServer(sample)
     for peer, address in (("198.51.100.1", "192.0.2.21"), ("198.51.100.200", "192.0.2.31")):
         private = dns.edns.ECSOption("10.1.2.0", 24, 0)
         answer = edge.ask("geo.example.test", "A", private, peer=(peer, 53))
@@ -247,7 +250,7 @@ def test_lanes_agree_beyond_the_limit(sample: Sample, rate_limit: int) -> None:
     """Octets and counts, whoever is asked in whatever order."""
     found = []
     for lane in (respond, respond_strictly):
-        edge = Edge(sample, rate_limit=rate_limit, stale=True)
+        edge = AskedServer(sample, rate_limit=rate_limit, stale=True)
         edge.lane = lane
         replies = [
             edge.octets(name, "A", *more)

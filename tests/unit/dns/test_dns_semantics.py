@@ -14,7 +14,6 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
-import pytest
 
 from firsthop_dns.answer.client_keys import TCP4, UDP4
 from firsthop_dns.answer.counters import DnsCounters
@@ -29,7 +28,8 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.document import Document, problems_in
-from worlds import NOW, europe_and_america
+from support.seeds import random_worlds
+from support.worlds import NOW, europe_and_america
 
 APEX = "t."
 Records = dict[str, dict[str, list[str]]]
@@ -185,13 +185,12 @@ def random_zone(draw: random.Random) -> Records:
     return records
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_random_zones_answer_by_the_algorithm(tmp_path: Path, seed: int) -> None:
+@random_worlds(24)
+def test_random_zones_answer_by_the_algorithm(tmp_path: Path, rng: random.Random) -> None:
     """For every name of three labels: rcode, AA, answer, referral, SOA."""
-    draw = random.Random(seed)
-    records = random_zone(draw)
+    records = random_zone(rng)
     made, algorithm = tables(tmp_path, zone(APEX, records)), Algorithm(records)
-    names = {random_name(draw, 4) for _ in range(60)} | set(records)
+    names = {random_name(rng, 4) for _ in range(60)} | set(records)
     for name in sorted(names):
         for kind in ("A", "TXT", "CNAME", "DNAME", "MX", "DS"):
             expected, answer = algorithm.answer(name, kind), ask(made, name, kind)

@@ -206,7 +206,7 @@ def test_no_body_makes_it_raise(body: bytes, counts: tuple[int, int, int, int], 
 
 
 def test_dnspython_reads_what_it_reads() -> None:
-    """Of 20,000 mutations of good queries, whatever is accepted is so by dnspython too."""
+    """Of 8,000 mutations of good queries, whatever is accepted is so by dnspython too."""
     draw = random.Random(20261101)
     seeds = [
         message(),
@@ -215,7 +215,7 @@ def test_dnspython_reads_what_it_reads() -> None:
         with_opt(opt(struct.pack(">HH", 10, 8) + b"cookie!!" + ecs(b"\0\2\x20\0\x20\x01\x0d\xb8"))),
     ]
     accepted = 0
-    for _ in range(20_000):
+    for _ in range(8_000):
         packet = bytearray(draw.choice(seeds))
         for _ in range(draw.randrange(1, 4)):
             packet[draw.randrange(12, len(packet))] = draw.choice((0, 1, 4, 63, 192, 255))
@@ -228,4 +228,4 @@ def test_dnspython_reads_what_it_reads() -> None:
             assert theirs.question[0].rdtype == read.qtype
             if read.edns is not None and not theirs.errors:
                 assert theirs.payload == read.edns.payload
-    assert accepted > 1000
+    assert accepted > 400

@@ -13,7 +13,7 @@ from firsthop_steering.feed.reports import RelayReport
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
-class World:
+class LoadTaker:
     """A control plane that listens, and counters that are told."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class World:
         await self.reports.put((relay, report))
 
 
-def agent(world: World, *, draining: bool = False, cpu: float = 25.0) -> Agent:
+def agent(world: LoadTaker, *, draining: bool = False, cpu: float = 25.0) -> Agent:
     return Agent(
         "fra-1",
         control_plane=world,
@@ -45,7 +45,7 @@ def agent(world: World, *, draining: bool = False, cpu: float = 25.0) -> Agent:
 
 async def test_reports_carry_rates_and_rise() -> None:
     """The sequence starts from the clock, so that a restarted agent is not taken for a replay."""
-    beside = agent(World())
+    beside = agent(LoadTaker())
     reports = [await beside.report() for _ in range(4)]
     assert [report.packets_per_second for report in reports] == [0, 100, 0, 0]
     assert [report.bits_per_second for report in reports] == [0, 8000, 0, 0]
@@ -58,13 +58,13 @@ async def test_reports_carry_rates_and_rise() -> None:
 
 
 async def test_a_strange_processor_load_stays_within_its_bounds() -> None:
-    assert (await agent(World(), cpu=250.0).report()).cpu == 1.0
-    assert (await agent(World(), cpu=-1.0).report()).cpu == 0.0
+    assert (await agent(LoadTaker(), cpu=250.0).report()).cpu == 1.0
+    assert (await agent(LoadTaker(), cpu=-1.0).report()).cpu == 0.0
 
 
 async def test_a_drain_is_said_at_once() -> None:
     """Not two seconds later; and once, however often it is asked for."""
-    world = World()
+    world = LoadTaker()
     beside = agent(world)
     running = asyncio.create_task(beside.run())
     async with asyncio.timeout(1.5):
@@ -81,7 +81,7 @@ async def test_a_drain_is_said_at_once() -> None:
 
 async def test_a_relay_that_is_gone_is_said_at_once() -> None:
     """Once, however often it is looked for; and that it is back."""
-    world = World()
+    world = LoadTaker()
     beside = agent(world)
     running = asyncio.create_task(beside.run())
     async with asyncio.timeout(1.5):
@@ -96,7 +96,7 @@ async def test_a_relay_that_is_gone_is_said_at_once() -> None:
 
 async def test_a_stop_is_announced_with_its_time() -> None:
     """No new sessions from now on."""
-    world = World()
+    world = LoadTaker()
     await agent(world).stop(30.0)
     _, report = await world.reports.get()
     assert report.draining
@@ -106,7 +106,7 @@ async def test_a_stop_is_announced_with_its_time() -> None:
 async def test_a_stop_that_nobody_hears_is_no_fault() -> None:
     """The agent ends all the same."""
 
-    class Away(World):
+    class Away(LoadTaker):
         async def send_relay_report(self, relay: str, report: RelayReport) -> None:
             raise ControlPlaneCallError("away")
 
@@ -114,7 +114,7 @@ async def test_a_stop_that_nobody_hears_is_no_fault() -> None:
 
 
 async def test_an_agent_may_start_draining() -> None:
-    assert (await agent(World(), draining=True).report()).draining
+    assert (await agent(LoadTaker(), draining=True).report()).draining
 
 
 async def test_the_hosts_counters_are_a_reading() -> None:

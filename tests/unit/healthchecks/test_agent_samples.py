@@ -14,7 +14,7 @@ from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-class World:
+class SamplingAgent:
     """An agent, and a control plane that answers as it is told."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class World:
 
 
 async def test_all_is_told_once() -> None:
-    world = World()
+    world = SamplingAgent()
     await world.reporter.tell()
     world.measured(MAX_SAMPLES + 5)
     await world.reporter.tell()
@@ -45,7 +45,7 @@ async def test_all_is_told_once() -> None:
 
 async def test_a_batch_that_may_have_arrived_is_told_under_its_name() -> None:
     """An answer that was lost: the control plane knows the name, and counts nothing twice."""
-    world = World()
+    world = SamplingAgent()
     world.says = ControlPlaneCallError("away")
     world.measured(3)
     with pytest.raises(ControlPlaneCallError):
@@ -60,7 +60,7 @@ async def test_a_batch_that_may_have_arrived_is_told_under_its_name() -> None:
 
 async def test_what_is_refused_is_not_told_for_ever() -> None:
     """And does not stop what comes behind it."""
-    world = World()
+    world = SamplingAgent()
     world.says = CallRefused("status 422: there is no relay fra-1")
     world.measured(MAX_SAMPLES + 1)
     await world.reporter.tell()

@@ -19,7 +19,7 @@ HERE = Registration.model_validate(
 )
 
 
-class ControlPlane:
+class Registrar:
     """Remembers what it is told; `faults` are raised first."""
 
     def __init__(self, *faults: ControlPlaneCallError) -> None:
@@ -50,7 +50,7 @@ class ControlPlane:
 
 
 @asynccontextmanager
-async def enrolled(plane: ControlPlane) -> AsyncIterator[Enrolment]:
+async def enrolled(plane: Registrar) -> AsyncIterator[Enrolment]:
     enrolment = Enrolment(
         "eu-1", HERE, control_plane=plane, wall=lambda: NOW, cpu_percent=lambda: 250.0
     )
@@ -64,7 +64,7 @@ async def enrolled(plane: ControlPlane) -> AsyncIterator[Enrolment]:
 
 async def test_it_registers_and_reports_when_it_takes_sessions() -> None:
     """Nothing is reported before; load, capacity and the order are in every report."""
-    plane = ControlPlane(ControlPlaneCallError("away"))
+    plane = Registrar(ControlPlaneCallError("away"))
     async with enrolled(plane) as enrolment:
         assert await enrolment.wire_id() == 17
         assert plane.heard == [HERE]
@@ -82,7 +82,7 @@ async def test_it_registers_and_reports_when_it_takes_sessions() -> None:
 
 
 async def test_one_that_is_known_no_more_registers_again() -> None:
-    plane = ControlPlane()
+    plane = Registrar()
     async with enrolled(plane) as enrolment:
         await enrolment.wire_id()
         plane.faults = [NotKnownError("status 404")]
@@ -93,7 +93,7 @@ async def test_one_that_is_known_no_more_registers_again() -> None:
 
 async def test_its_last_word_is_that_it_is_gone() -> None:
     """Whoever does not hear it is not waited for."""
-    plane = ControlPlane()
+    plane = Registrar()
     async with enrolled(plane) as enrolment:
         enrolment.begin(lambda: 0)
         await plane.said(2)

@@ -40,7 +40,7 @@ def targets(*relays: str, port: int = 3478) -> ProbeTargets:
     )
 
 
-class World:
+class ProbeSource:
     """A control plane that can be away, and a probe whose dead relays are named."""
 
     def __init__(self) -> None:
@@ -92,7 +92,9 @@ class World:
                     return
 
 
-async def with_prober(world: World, path: Path, story: Callable[[Prober], Awaitable[None]]) -> None:
+async def with_prober(
+    world: ProbeSource, path: Path, story: Callable[[Prober], Awaitable[None]]
+) -> None:
     prober = Prober("p-1", "lab", control_plane=world, state=StateFile(path), probes={"tcp": world})
     running = asyncio.create_task(prober.run())
     try:
@@ -106,7 +108,7 @@ async def with_prober(world: World, path: Path, story: Callable[[Prober], Awaita
 
 async def test_views_follow_the_relays(tmp_path: Path) -> None:
     """Up, down with its reason, and up again."""
-    world = World()
+    world = ProbeSource()
 
     async def story(prober: Prober) -> None:
         report = await world.until({"fra-1": "up", "nyc-1": "up"})
@@ -125,7 +127,7 @@ async def test_two_addresses_of_a_relay_are_seen_apart(
 ) -> None:
     """Each with a view of its own; the one that is no longer probed is forgotten alone."""
     monkeypatch.setattr("firsthop_healthchecks.prober.prober.PULL_S", 0.05)
-    world = World()
+    world = ProbeSource()
     four = targets("fra-1").targets[0]
     six = four.model_copy(update={"family": "ipv6", "address": ip_address("2001:db8::1")})
     world.told = ProbeTargets(targets=(four, six))
@@ -145,7 +147,7 @@ async def test_two_addresses_of_a_relay_are_seen_apart(
 
 async def test_the_addresses_of_a_relay_are_not_checked_in_step() -> None:
     """Each has a phase of its own within the interval."""
-    world = World()
+    world = ProbeSource()
     four = targets("fra-1").targets[0]
     prober = Prober(
         "p", "lab", control_plane=world, state=StateFile(Path("unused")), probes={"tcp": world}
@@ -158,7 +160,7 @@ async def test_the_addresses_of_a_relay_are_not_checked_in_step() -> None:
 
 
 async def test_a_start_without_targets_goes_on_from_disk(tmp_path: Path) -> None:
-    world = World()
+    world = ProbeSource()
     path = tmp_path / "new" / "state"
     StateFile(path).write(world.told)
     world.forgetful = True
@@ -170,7 +172,7 @@ async def test_a_start_without_targets_goes_on_from_disk(tmp_path: Path) -> None
 
 
 async def test_targets_are_kept_on_disk_for_its_owner(tmp_path: Path) -> None:
-    world = World()
+    world = ProbeSource()
     path = tmp_path / "new" / "state"
 
     async def story(prober: Prober) -> None:
@@ -186,7 +188,7 @@ async def test_removed_targets_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("firsthop_healthchecks.prober.prober.PULL_S", 0.05)
-    world = World()
+    world = ProbeSource()
 
     async def story(prober: Prober) -> None:
         await world.until({"fra-1": "up", "nyc-1": "up"})
@@ -203,7 +205,7 @@ async def test_more_targets_than_a_report_holds_are_cut(
 ) -> None:
     """The rest is an error in the log, not the end of the prober."""
     monkeypatch.setattr("firsthop_healthchecks.prober.prober.MAX_TARGETS", 2)
-    world = World()
+    world = ProbeSource()
     world.told = targets("fra-1", "nyc-1", "sin-1")
 
     async def story(prober: Prober) -> None:
@@ -234,7 +236,7 @@ def test_a_state_file_that_cannot_be_written_is_no_failure(tmp_path: Path) -> No
 
 async def test_a_forgotten_relay_is_not_reported(tmp_path: Path) -> None:
     """Also by a report that is being put together while the targets change."""
-    world = World()
+    world = ProbeSource()
     world.told = targets(*(f"r-{n}" for n in range(250)))
 
     async def story(prober: Prober) -> None:

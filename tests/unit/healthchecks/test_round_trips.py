@@ -30,7 +30,7 @@ class Board(SampleUploadQueue):
         return [(each.client, each.rtt_ms) for each in self.noted]
 
 
-class World:
+class MeasuringRelay:
     """A relay that answers what is newer."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class World:
 
 async def test_every_round_trip_is_taken_once() -> None:
     """However finely the relay's clock counts; and nothing where there is nothing new."""
-    world = World()
+    world = MeasuringRelay()
     await world.agent.read()
     world.measured(12.5)
     world.measured(14.0, "2001:db8:1::/48")
@@ -72,7 +72,7 @@ async def test_every_round_trip_is_taken_once() -> None:
 
 async def test_what_is_too_old_is_not_taken() -> None:
     """The control plane would refuse it."""
-    world = World()
+    world = MeasuringRelay()
     world.measured(1.0)
     world.now = NOW + timedelta(seconds=OLDEST_S + 5)
     world.measured(2.0)
@@ -82,7 +82,7 @@ async def test_what_is_too_old_is_not_taken() -> None:
 
 async def test_a_relay_of_another_make_says_nothing() -> None:
     """Nor does nonsense in one row cost the others."""
-    world = World()
+    world = MeasuringRelay()
     for odd in ("x", -1, 10_000, None):
         world.measured(odd)
     world.rows.append({"at": world.now.timestamp() + 2})
@@ -90,7 +90,7 @@ async def test_a_relay_of_another_make_says_nothing() -> None:
     await world.agent.read()
     assert [rtt_ms for _, rtt_ms in world.board.round_trips] == [3.0]
 
-    class Dead(World):
+    class Dead(MeasuringRelay):
         @asynccontextmanager
         async def get(self, _: str, *, params: Any, **__: Any) -> AsyncIterator[Any]:
             raise ClientError("404")

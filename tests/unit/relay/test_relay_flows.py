@@ -15,7 +15,7 @@ from firsthop_relay.flows.limits import (
     Limits,
 )
 from firsthop_relay.flows.routes import RouteTable
-from relay_world import (
+from support.relay_world import (
     CLIENT,
     CLUSTER,
     DTLS,

@@ -24,7 +24,7 @@ from firsthop_relay.flows.limits import (
     UNCONFIRMED_S,
     Limits,
 )
-from relay_world import DTLS, RTP, WALL, Relay, check, credential, success
+from support.relay_world import DTLS, RTP, WALL, Relay, check, credential, success
 
 SOURCES: list[ClientSockaddr] = [
     ("198.51.100.1", 1),

@@ -22,7 +22,7 @@ from firsthop_relay.survival.flow_record import (
     encode,
 )
 from firsthop_relay.survival.journal import Journal, JournalError
-from relay_world import UPSTREAM
+from support.relay_world import UPSTREAM
 
 LISTENER = ListenerAddress("udp", "192.0.2.10", 3478)
 SOURCES: list[ClientSockaddr] = [

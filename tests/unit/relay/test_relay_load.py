@@ -11,7 +11,7 @@ from firsthop_ice.relay_load import RELAY_LOAD, NoLoad, RelayLoad, load_request,
 from firsthop_ice.stun import parse
 from firsthop_ice.ufrag import CredentialKeys, mint_probe
 from firsthop_relay.flows.drops import Drop
-from relay_world import CLIENT, KEYSET, PROBE, WALL, Relay, check, credential
+from support.relay_world import CLIENT, KEYSET, PROBE, WALL, Relay, check, credential
 
 READER = mint_probe(
     CredentialKeys.from_keyset(KEYSET),

@@ -9,7 +9,7 @@ import pytest
 from firsthop_relay.flows.route_text import RouteError, read_routes, write_routes
 from firsthop_relay.flows.routes import RouteTable, routes_of
 from firsthop_steering.plan.document import Document
-from relay_world import CLUSTER, OTHER, REGION, RELAY, ROUTES, UNKNOWN_REGION, UPSTREAM
+from support.relay_world import CLUSTER, OTHER, REGION, RELAY, ROUTES, UNKNOWN_REGION, UPSTREAM
 
 UFRAGS = [f"{number:031d}".encode() for number in range(4000)]
 

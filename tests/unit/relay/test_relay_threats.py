@@ -13,7 +13,7 @@ from firsthop_ice.stun import USERNAME, StunMessageType, binding_success, build,
 from firsthop_ice.ufrag import probe_password
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import Flow
-from relay_world import CLIENT, KEYS, PROBE, UNKNOWN_REGION, Relay, check, credential
+from support.relay_world import CLIENT, KEYS, PROBE, UNKNOWN_REGION, Relay, check, credential
 
 SESSION = credential(serial=1 << 40)
 SESSION_CHECK = check(SESSION.ufrag, transaction_id=bytes(range(12)))
@@ -164,18 +164,18 @@ def junk(chance: random.Random) -> tuple[bytes, tuple[str, int]]:
 
 
 def test_a_flood_of_junk_leaves_no_trace_and_moves_nobody() -> None:
-    """100,000 packets from as many sources: no flow, no answer, no memory, and a call goes on."""
+    """20,000 packets from as many sources: no flow, no answer, no memory, and a call goes on."""
     relay = Relay()
     flow = relay.connect(credential().ufrag)
     chance = random.Random(5)
     relay.receive(*junk(chance))
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for _ in range(100_000):
+    for _ in range(20_000):
         assert isinstance(relay.receive(*junk(chance)), Drop)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert grown < 100_000
+    assert grown < 20_000
     assert relay.receive(b"\x80rtp") is flow
     assert relay.lane.flows == {CLIENT: [flow]}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import pytest
-
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import Topology
@@ -14,7 +12,8 @@ from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.plan.document import Document
 from firsthop_steering.whatif.affected import affected
 from firsthop_steering.whatif.simulate import simulate
-from worlds import NOW, VANTAGE, random_address, random_geo, random_steering, status_of
+from support.seeds import random_worlds
+from support.worlds import NOW, VANTAGE, random_address, random_geo, random_steering, status_of
 
 NAME = "s.edge.example."
 
@@ -54,10 +53,9 @@ def _changed(rng: random.Random, document: dict[str, Any]) -> None:
     changed[name] = value
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_who_is_not_affected_does_not_move(seed: int) -> None:
+@random_worlds(60)
+def test_who_is_not_affected_does_not_move(rng: random.Random) -> None:
     """Any one field changed: with no word of the service, every client stays where it was."""
-    rng = random.Random(seed)
     geo = random_geo(rng, 9)
     old = random_steering(rng, geo)
     for _ in range(5):

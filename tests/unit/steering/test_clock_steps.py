@@ -17,7 +17,7 @@ from firsthop_ice.ufrag import (
     mint_probe_credential,
 )
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, age_s, supersedes
-from worlds import plan_of, status_of
+from support.worlds import plan_of, status_of
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 STEPS = [timedelta(hours=-1), timedelta(hours=1)]

@@ -23,7 +23,7 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
 from firsthop_steering.decision.topology import Topology
-from worlds import (
+from support.worlds import (
     NOW,
     europe_and_america,
     folder,
@@ -74,7 +74,7 @@ def unplaced(steering: Steering, address: IPv4Address | IPv6Address) -> bool:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_table_says_what_decide_says(seed: int) -> None:
     """For random geo tables, plans, statuses, prices, round trips and clients; and all over the
     scope it names."""

@@ -6,16 +6,15 @@ import json
 import random
 from typing import Any
 
-import pytest
-
-from allocator_world import MEDIA, TRANSCEIVERS, atlas_of
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.plan.document import Document
 from firsthop_steering.whatif.counterfactual import counterfactual
-from worlds import (
+from support.allocator_world import MEDIA, TRANSCEIVERS, atlas_of
+from support.seeds import random_worlds
+from support.worlds import (
     NOW,
     VANTAGE,
     europe_and_america,
@@ -54,10 +53,9 @@ def _applied(steering: Steering, changes: list[dict[str, Any]]) -> Steering:
     return Steering(topology, status, NOW, vantage=VANTAGE, rtt=rtt, prices=steering.prices)
 
 
-@pytest.mark.parametrize("seed", range(80))
-def test_what_is_said_to_be_enough_is(seed: int) -> None:
+@random_worlds(40)
+def test_what_is_said_to_be_enough_is(rng: random.Random) -> None:
     """For any client and region; a bias that is a microsecond less is not."""
-    rng = random.Random(seed)
     geo = random_geo(rng, 9)
     steering = random_steering(rng, geo)
     service = steering.topology.services["s"]
@@ -82,10 +80,9 @@ def test_what_is_said_to_be_enough_is(seed: int) -> None:
                     assert _region(_applied(steering, [*others, less]), client) != site.id
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_a_price_would_do_as_well(seed: int) -> None:
+@random_worlds(30)
+def test_a_price_would_do_as_well(rng: random.Random) -> None:
     """The highest that does; a client of a region that others charge less for."""
-    rng = random.Random(seed)
     document = {
         "regions": [
             {"id": "fra", "latitude": 50.1, "longitude": 8.7},
@@ -102,7 +99,7 @@ def test_a_price_would_do_as_well(seed: int) -> None:
     def charging(price: float) -> Steering:
         return Steering(topology, status_of(), NOW, prices=prices_of(ber=price, fra=1.0))
 
-    steering, client = charging(40.0), topology.client(parse_client(f"10.{seed}.7.1"))
+    steering, client = charging(40.0), topology.client(parse_client(f"10.{rng.randrange(256)}.7.1"))
     said = counterfactual(steering, topology.services["s"], client, "ber")
     price = said["instead_of_bias"]
     assert (price["object"], price["field"], price["value"]) == ("regions/ber", "price_ms", 40.0)

@@ -16,7 +16,8 @@ from firsthop_steering.compile.table import ASK_RESOLVER, CompiledService
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS
 from firsthop_steering.whatif.simulate import simulate
-from worlds import random_geo, random_steering
+from support.seeds import random_worlds
+from support.worlds import random_geo, random_steering
 
 NAME = "s.edge.example."
 FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
@@ -55,10 +56,9 @@ def flows_by_ranges(sides: list[Steering], family: Literal[4, 6]) -> Flows:
     return found
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_everybody_moves_as_the_compiled_tables_say(seed: int) -> None:
+@random_worlds(60)
+def test_everybody_moves_as_the_compiled_tables_say(rng: random.Random) -> None:
     """Overrides of every kind, learned prefixes, prices, weights: in both families."""
-    rng = random.Random(seed)
     geo = random_geo(rng, rng.choice([1, 9, 40]))
     sides = [random_steering(rng, geo) for _ in range(2)]
     told = simulate(sides[0], sides[1], NAME)

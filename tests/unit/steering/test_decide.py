@@ -14,7 +14,7 @@ from firsthop_steering.decision.endpoints import addresses, domains_apart
 from firsthop_steering.decision.model import Decision
 from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
-from worlds import NOW, europe_and_america, plan_of, prices_of, status_of, usable_of
+from support.worlds import NOW, europe_and_america, plan_of, prices_of, status_of, usable_of
 
 REGIONS = [
     {"id": "fra", "latitude": 50.1, "longitude": 8.7},
@@ -122,14 +122,8 @@ def test_a_weight_keeps_its_share_and_moves_nobody_else(weight: int) -> None:
 def test_raising_a_weight_only_brings_clients_back() -> None:
     """Those whom 30 % keeps are kept at 60 % too: least movement on every change."""
     prefixes = [str(IPv4Address((10 << 24) + (number << 8))) for number in range(500)]
-    kept = [
-        {
-            each
-            for each in prefixes
-            if region(world(regions=changed(fra={"weight": w})), each) == "fra"
-        }
-        for w in (30, 60)
-    ]
+    worlds = [world(regions=changed(fra={"weight": weight})) for weight in (30, 60)]
+    kept = [{each for each in prefixes if region(made, each) == "fra"} for made in worlds]
     assert kept[0] < kept[1]
 
 

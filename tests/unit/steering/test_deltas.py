@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from firsthop_steering.feed.deltas import applied, delta_between, follows
 from firsthop_steering.feed.snapshot import Status
-from worlds import status_of
+from support.worlds import status_of
 
 VERDICTS = st.sampled_from(["up", "down", "unknown"])
 RELAYS = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), VERDICTS)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from firsthop_steering.plan.document import Document, DocumentError, checked, load_yaml
 from firsthop_steering.plan.model import Override, Relay, Service
-from worlds import ZONE
+from support.worlds import ZONE
 
 GOOD: dict[str, Any] = {
     "regions": [{"id": "fra", "latitude": 50.1, "longitude": 8.7}],

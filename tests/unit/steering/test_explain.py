@@ -12,7 +12,7 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 from firsthop_steering.whatif.explain import explain
-from worlds import NOW, europe_and_america, plan_of, status_of
+from support.worlds import NOW, europe_and_america, plan_of, status_of
 
 DOCUMENT: dict[str, Any] = {
     "regions": [

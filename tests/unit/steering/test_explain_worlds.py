@@ -8,7 +8,6 @@ from ipaddress import ip_address
 
 import pytest
 
-from allocator_world import MEDIA, TRANSCEIVERS, atlas_of
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.decision.charges import RELIEF_MS
@@ -16,7 +15,9 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
 from firsthop_steering.whatif.explain import explain
-from worlds import (
+from support.allocator_world import MEDIA, TRANSCEIVERS, atlas_of
+from support.seeds import random_worlds
+from support.worlds import (
     NOW,
     folder,
     key_of,
@@ -28,11 +29,10 @@ from worlds import (
 )
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_it_says_what_is_decided(seed: int) -> None:
+@random_worlds(40)
+def test_it_says_what_is_decided(rng: random.Random) -> None:
     """Every region is there once with a fate, one is chosen if any, the score is the sum of what
     is shown, and the answer is that of the table."""
-    rng = random.Random(seed)
     steering = random_steering(rng, random_geo(rng, 9))
     topology = steering.topology
     plan, service = topology.plan, topology.services["s"]

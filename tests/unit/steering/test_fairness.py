@@ -8,7 +8,7 @@ import pytest
 
 from firsthop_steering.decision.fairness_now import endangered
 from firsthop_steering.plan.document import Document, problems_in
-from worlds import NOW, plan_of, status_of
+from support.worlds import NOW, plan_of, status_of
 
 FIELD = "services/s/min_candidates"
 

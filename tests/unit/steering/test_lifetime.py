@@ -21,7 +21,7 @@ from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status, VantageVe
 from firsthop_steering.health.slow_start import next_step_s
 from firsthop_steering.health.verdicts import Liveness, Streak, next_change_s, observe
 from firsthop_steering.plan.model import Probe, Service
-from worlds import (
+from support.worlds import (
     NOW,
     VANTAGE,
     europe_and_america,

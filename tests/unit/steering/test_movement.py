@@ -13,7 +13,7 @@ from firsthop_steering.decision.rendezvous import BUCKETS, bucket, kept_buckets,
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Latency
-from worlds import NOW, folder, plan_of, prices_of, status_of
+from support.worlds import NOW, folder, plan_of, prices_of, status_of
 
 SITES = {
     "ams": (52.3, 4.8), "fra": (50.1, 8.7), "iad": (39.0, -77.5), "lon": (51.5, -0.1),

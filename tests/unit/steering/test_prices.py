@@ -26,7 +26,7 @@ from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.market import charged_ms, reliefs
 from firsthop_steering.whatif.explain import explain
-from worlds import NOW, europe_and_america, folder, plan_of, prices_of, status_of
+from support.worlds import NOW, europe_and_america, folder, plan_of, prices_of, status_of
 
 BERLIN = [IPv4Address((10 << 24) + (number << 8)) for number in range(4096)]
 """Prefixes of one cell: 4,096 clients, of every bucket."""

@@ -11,7 +11,7 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 from firsthop_steering.whatif.explain import explain
-from worlds import NOW, europe_and_america, plan_of, usable_of
+from support.worlds import NOW, europe_and_america, plan_of, usable_of
 
 BERLIN = parse_client("10.1.1.1")
 TWO = {

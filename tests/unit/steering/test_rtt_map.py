@@ -17,7 +17,7 @@ from firsthop_steering.decision.topology import Topology, parse_client
 from firsthop_steering.feed.snapshot import Latency
 from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.whatif.explain import explain
-from worlds import NOW, europe_and_america, folder, key_of, plan_of, status_of
+from support.worlds import NOW, europe_and_america, folder, key_of, plan_of, status_of
 
 REGIONS = [
     {"id": "fra", "latitude": 50.1, "longitude": 8.7},

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 import numpy as np
-import pytest
 
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import Pool, Topology
 from firsthop_steering.feed.snapshot import Plan
 from firsthop_steering.plan.document import Document
-from worlds import europe_and_america, random_geo, random_latency, random_plan
+from support.seeds import random_worlds
+from support.worlds import europe_and_america, random_geo, random_latency, random_plan
 
 POOLS: tuple[Pool, ...] = ("relays", "signalling")
 
@@ -37,10 +37,9 @@ def changed(rng: random.Random, plan: Plan) -> Plan:
     return plan.model_copy(update={"document": Document.model_validate(document)})
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_what_is_taken_over_is_what_would_be_worked_out(seed: int) -> None:
+@random_worlds(60)
+def test_what_is_taken_over_is_what_would_be_worked_out(rng: random.Random) -> None:
     """Through a chain of plans, with the same or other learned latency, or none."""
-    rng = random.Random(seed)
     geo = random_geo(rng, 9)
     plan, latency = random_plan(rng), None
     former = None

@@ -21,7 +21,7 @@ from firsthop_steering.compile.table import (
     ServiceTable,
     table_sections,
 )
-from worlds import folder
+from support.worlds import folder
 
 Family = Literal[4, 6]
 BITS = {4: 32, 6: 64}

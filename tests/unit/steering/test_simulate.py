@@ -21,7 +21,8 @@ from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.model import Region
 from firsthop_steering.whatif.simulate import simulate, with_lost_relays
 from firsthop_steering.whatif.simulation import Simulation
-from worlds import (
+from support.seeds import random_worlds
+from support.worlds import (
     NOW,
     VANTAGE,
     europe_and_america,
@@ -67,10 +68,9 @@ def compared(before: Plan, after: Plan, **more: Any) -> Simulation:
     return simulate(old, new, NAME, **more)
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_single_clients_go_where_decide_sends_them(seed: int) -> None:
+@random_worlds(60)
+def test_single_clients_go_where_decide_sends_them(rng: random.Random) -> None:
     """Any plans, statuses, prices and learned latency, any clients: each move is two decisions."""
-    rng = random.Random(seed)
     geo = random_geo(rng, 9)
     old, new = random_steering(rng, geo), random_steering(rng, geo)
     clients = [random_address(rng, geo) for _ in range(200)]
@@ -103,10 +103,9 @@ def test_single_clients_go_where_decide_sends_them(seed: int) -> None:
         assert told.rtt_after.mean_ms is None
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_everybody_is_every_located_address(seed: int) -> None:
+@random_worlds(20)
+def test_everybody_is_every_located_address(rng: random.Random) -> None:
     """Where no region keeps a part only, the first address of each range speaks for the range."""
-    rng = random.Random(seed)
     geo = random_geo(rng, 9)
     sides = []
     for _ in range(2):

@@ -32,7 +32,7 @@ from firsthop_steering.feed.snapshot import (
     supersedes,
     unseal,
 )
-from worlds import NOW, plan_of, status_of
+from support.worlds import NOW, plan_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32))

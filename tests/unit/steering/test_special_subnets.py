@@ -15,7 +15,7 @@ from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTa
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.topology import Topology
 from firsthop_steering.whatif.explain import explain
-from worlds import NOW, folder, plan_of, status_of
+from support.worlds import NOW, folder, plan_of, status_of
 
 OTHERS = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"]
 """Documentation prefixes, which stand for clients."""

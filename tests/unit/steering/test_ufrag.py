@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -102,21 +103,21 @@ def test_the_layout_is_the_documented_one() -> None:
     assert credential.ufrag == "BavNEjQBAgNlbnRyb3B5P64b3uEFMec"
 
 
-@pytest.mark.parametrize("index", range(31))
-@pytest.mark.parametrize("bit", range(6))
-def test_any_turned_bit_is_rejected(index: int, bit: int) -> None:
+def test_any_turned_bit_is_rejected() -> None:
     """All 186 bits count, also the two that carry nothing."""
     ufrag = minted().ufrag
-    turned = ICE[ICE.index(ufrag[index]) ^ 1 << bit]
-    forged = ufrag[:index] + turned + ufrag[index + 1 :]
-    expected = "tag"
-    if index == 30 and bit < 2:
-        expected = "not_canonical"
-    elif index == 0:  # characters 0 and 1 carry version and key id: vvkkkk kk....
-        expected = "version" if bit >= 4 else "unknown_key"
-    elif index == 1 and bit >= 4:
-        expected = "tag" if bit == 4 else "unknown_key"  # key 4 is known too
-    assert decode(forged, KEYS.routes, now=NOW) == RejectedUfrag(expected)  # type: ignore[arg-type]
+    for index, bit in product(range(31), range(6)):
+        turned = ICE[ICE.index(ufrag[index]) ^ 1 << bit]
+        forged = ufrag[:index] + turned + ufrag[index + 1 :]
+        expected = "tag"
+        if index == 30 and bit < 2:
+            expected = "not_canonical"
+        elif index == 0:  # characters 0 and 1 carry version and key id: vvkkkk kk....
+            expected = "version" if bit >= 4 else "unknown_key"
+        elif index == 1 and bit >= 4:
+            expected = "tag" if bit == 4 else "unknown_key"  # key 4 is known too
+        rejected = RejectedUfrag(expected)  # type: ignore[arg-type]
+        assert decode(forged, KEYS.routes, now=NOW) == rejected, (index, bit)
 
 
 @settings(deadline=None)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firsthop_steering.plan.document import Document, problems_in, warnings_in, zone_of
-from worlds import ZONE
+from support.worlds import ZONE
 
 A = ("A", "192.0.2.1")
 TXT = ("TXT", "x")

@@ -20,7 +20,7 @@ from firsthop_steering.planner.plan import (
 )
 from firsthop_steering.planner.problem import TARGET_UTILISATION, TransportProblem, merged
 from firsthop_steering.planner.smooth import Smoothed
-from optimum import optimum
+from support.optimum import optimum
 
 NAMES = tuple(f"r{number}" for number in range(6))
 RELIEF = reliefs(NAMES)

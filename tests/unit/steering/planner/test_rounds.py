@@ -30,7 +30,7 @@ from firsthop_steering.planner.planner import PLAN_S
 from firsthop_steering.planner.problem import TransportProblem
 from firsthop_steering.planner.rounds import CALM, Rounds
 from firsthop_steering.rtt.samples import parse_prefix
-from worlds import NOW, europe_and_america, plan_of, status_of
+from support.worlds import NOW, europe_and_america, plan_of, status_of
 
 GEO = europe_and_america()
 BERLIN, NEW_YORK, NOWHERE = CELL, CELL + 1, CELL + 4

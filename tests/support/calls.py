@@ -13,14 +13,14 @@ from typing import Any
 
 from aiohttp import ClientSession
 
-import standin
-from allocator_server import SETTINGS, Running
-from allocator_server import running as running_allocator
-from allocator_world import KEYS, REGIONS, view_of
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_ice.region_keys import RegionKeys
 from firsthop_ice.stun import peek_username, split_username
-from standin import Process, own_address
+from support import standin
+from support.allocator_server import SETTINGS, Running
+from support.allocator_server import running as running_allocator
+from support.allocator_world import KEYS, REGIONS, view_of
+from support.standin import Process, own_address
 
 CALL_S = 60.0
 """For a whole call under test, with the start of a browser on a busy machine."""
@@ -65,7 +65,7 @@ class Transceiver:
 
 
 @dataclass
-class Relay:
+class RelayProcess:
     """One relay process."""
 
     address: str
@@ -107,7 +107,7 @@ async def relay(
     ends: Sequence[Transceiver],
     *arguments: str,
     address: str = "",
-) -> AsyncIterator[Relay]:
+) -> AsyncIterator[RelayProcess]:
     """`firsthop relay` before these transceivers."""
     keys, routes = folder / "route.keys", folder / "routes.yaml"
     keys.write_text(KEYS.routes.to_json())
@@ -133,7 +133,7 @@ async def relay(
         *("--metrics", f"{address}:{METRICS_PORT}", *arguments),
     ) as process:
         await process.said("relay.listening")
-        yield Relay(address, process)
+        yield RelayProcess(address, process)
 
 
 class Forwarder:
@@ -218,7 +218,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 @dataclass
-class World:
+class CallSetup:
     """An allocator over transceivers; relays are what the test says."""
 
     allocator: Running
@@ -255,7 +255,7 @@ async def world(
     regions: Sequence[str] = ("eu",),
     within: float = CALL_S,
     host: str = "127.0.0.1",
-) -> AsyncIterator[tuple[World, Forwarder | None]]:
+) -> AsyncIterator[tuple[CallSetup, Forwarder | None]]:
     """One transceiver a region, and an allocator whose one relay is a forwarder to the first, or,
     without, the first itself. `host` is where the allocator is, and the only transceiver where
     that is no loopback address."""
@@ -269,7 +269,7 @@ async def world(
         allocator = await stack.enter_async_context(
             running_allocator(settings, within=within, listen=(host, 0))
         )
-        made = World(allocator, ends)
+        made = CallSetup(allocator, ends)
         forwarder = None
         if through:
             forwarder = await stack.enter_async_context(Forwarder(ends[0].media))

@@ -25,7 +25,7 @@ from firsthop_steering.feed.snapshot import (
     RelayStatus,
     Status,
 )
-from worlds import NOW, europe_and_america, plan_of, status_of
+from support.worlds import NOW, europe_and_america, plan_of, status_of
 
 BERLIN, NEW_YORK, SAO_PAULO, NOWHERE = "10.1.1.1", "20.1.1.1", "30.1.1.1", "99.1.1.1"
 REGIONS: list[dict[str, Any]] = [

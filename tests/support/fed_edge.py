@@ -16,7 +16,9 @@ from typing import Any
 
 import dns.exception
 
-from deployment import addresses, ask, free_port
+from support.deployment import addresses, ask, free_port
+from support.geodata import give_geodata
+from support.waiting import DEADLINE_S
 
 NAME, GERMANY = "relay.edge.example.", "91.0.0.0/24"
 FRA, IAD = "127.0.10.1", "127.0.10.2"
@@ -46,7 +48,7 @@ class FedEdge:
 
     def __init__(self, folder: Path, *, api: str, token: str, key: Path) -> None:
         self.state = folder / "edge"
-        self.state.mkdir(exist_ok=True)
+        give_geodata(self.state)
         self.log = folder / "edge.log"
         self.dns, self.metrics = free_port(), free_port()
         self.environment = {
@@ -72,7 +74,7 @@ class FedEdge:
         try:
             yield self
             self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(timeout=15) == 0, self.log.read_text()
+            assert self.process.wait(timeout=DEADLINE_S) == 0, self.log.read_text()
         finally:
             self.process.kill()
             self.process.wait()

@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from browsers import SCRIPT
+from support.browsers import SCRIPT
 
 FIREFOX = "/usr/bin/firefox-esr"
 START_S = 60.0

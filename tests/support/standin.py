@@ -19,9 +19,9 @@ from aiohttp import web
 from firsthop_ice.ufrag import RouteKeys, mint_probe_credential
 from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets, RelayReport
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet
+from support.waiting import DEADLINE_S, eventually
 
 TOKEN = "standin-token"
-DEADLINE_S = 60.0
 
 
 def own_address() -> str:
@@ -77,7 +77,6 @@ class StandIn:
         self.probe_report: ProbeReport | None = None
         self.relay_reports: list[tuple[str, RelayReport]] = []
         self._runner: web.AppRunner | None = None
-        self._news = asyncio.Condition()
 
     async def start(self) -> None:
         """Listen, from now on or again."""
@@ -101,12 +100,7 @@ class StandIn:
 
     async def until(self, holds: Callable[[], bool], what: str) -> None:
         """Wait for reports until `holds`; fails with `what` after the deadline."""
-        try:
-            async with asyncio.timeout(DEADLINE_S), self._news:
-                await self._news.wait_for(holds)
-        except TimeoutError:
-            said = self.probe_report or self.relay_reports[-1:]
-            raise AssertionError(f"never saw {what}; last report: {said}") from None
+        await eventually(holds, what)
 
     async def until_views(self, **verdicts: str) -> ProbeReport:
         """The first report from now on that says just this; `fra_1` is the relay fra-1."""
@@ -128,16 +122,12 @@ class StandIn:
 
     async def _results(self, request: web.Request) -> web.Response:
         report = ProbeReport.model_validate_json(await request.read())
-        async with self._news:
-            self.probe_report = report
-            self._news.notify_all()
+        self.probe_report = report
         return web.Response(status=204)
 
     async def _relay_report(self, request: web.Request) -> web.Response:
         report = RelayReport.model_validate_json(await request.read())
-        async with self._news:
-            self.relay_reports.append((request.match_info["relay"], report))
-            self._news.notify_all()
+        self.relay_reports.append((request.match_info["relay"], report))
         return web.Response(status=204)
 
 

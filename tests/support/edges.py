@@ -6,19 +6,24 @@ import os
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
-from deployment import addresses, ask, free_port, until
+import dns.exception
 
-NAME = "relay.media.example."
-EXAMPLE = Path(__file__).parents[1] / "docs/examples/edge.yaml"
+from support.deployment import addresses, ask, free_port
+from support.geodata import give_geodata
+from support.waiting import until
+
+NAME, GERMANY = "relay.media.example.", "91.0.0.0/24"
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/edge.yaml"
 DNS_WORKERS = 2
 
 
 class Edges:
     """One place for an edge, and the processes that have held it."""
 
-    def __init__(self, folder: Path, *, host: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path, *, hosts: Sequence[str] = ("127.0.0.1",)) -> None:
         self.document = folder / "edge.yaml"
         self.document.write_text(EXAMPLE.read_text())
         # Longer than an address of unix(7) may be.
@@ -28,12 +33,13 @@ class Edges:
             **os.environ,
             "FIRSTHOP_CONFIG": str(self.document),
             "FIRSTHOP_STATE_DIR": str(self.state),
-            "FIRSTHOP_DNS_LISTEN": f"{host}:{self.dns}",
+            "FIRSTHOP_DNS_LISTEN": ",".join(f"{host}:{self.dns}" for host in hosts),
             "FIRSTHOP_DNS_WORKERS": str(DNS_WORKERS),
             "FIRSTHOP_DNS_RATE_LIMIT": "0",
             "FIRSTHOP_ALLOCATOR_LISTEN": f"127.0.0.1:{self.allocator}",
             "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{self.metrics}",
         }
+        give_geodata(self.state)
         self.log = folder / "edges.log"
         self.started: list[subprocess.Popen[bytes]] = []
 
@@ -62,9 +68,12 @@ class Edges:
         """Until the edge in place says so."""
         until(lambda: '"ready": true' in self.get("/readyz"), "the edge is ready")
 
-    def answer(self) -> list[str]:
-        """Where a client in Germany is sent."""
-        return addresses(ask(self.dns, "91.0.0.0/24", name=NAME))
+    def answer(self, subnet: str = GERMANY) -> list[str]:
+        """Where a client is sent; nowhere while no worker answers."""
+        try:
+            return addresses(ask(self.dns, subnet, name=NAME))
+        except (OSError, dns.exception.Timeout):
+            return []
 
     def said(self, words: str) -> bool:
         """Whether any of them has logged this."""

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -202,16 +202,6 @@ async def counters(address: tuple[str, int]) -> dict[str, float]:
         text = await response.text()
     lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
     return {name.removeprefix("firsthop_relay_"): float(value) for name, value in lines}
-
-
-async def until(holds: Callable[[], object], what: str) -> None:
-    """Wait until something holds in this process; fails with `what` after PATIENCE_S."""
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not holds():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"never: {what}") from None
 
 
 def adds_up(counted: dict[str, float]) -> bool:

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from typing import Any
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from deployment import free_port
 from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.edge.following.follower import FeedFollower
 from firsthop.edge.following.snapshot_store import SnapshotStore
 from firsthop_steering.feed.snapshot import Delta, Snapshot, Status
+from support.deployment import free_port
+from support.waiting import DEADLINE_S, eventually
 
-DEADLINE_S = 60.0
 DOCUMENT = {
     "regions": [{"id": "fra", "latitude": 50.11, "longitude": 8.68}],
     "relays": [
@@ -127,7 +127,7 @@ class Replicas:
             leaders = await self.leaders() if ready else []  # asked one after the other
             return leaders if len(leaders) == 1 else []
 
-        (leader,) = await until(one_leads, "all control planes are ready, and one leads")
+        (leader,) = await eventually(one_leads, "all control planes are ready, and one leads")
         return leader, [each for each in self.all if each is not leader]
 
     async def apply(self, replica: Replica, document: dict[str, Any] | None = None) -> None:
@@ -135,7 +135,7 @@ class Replicas:
         status, answer = await self.call(replica, "POST", "/v1/changesets", body)
         assert status == 201, answer
         if document is None:
-            await until(self._is_judged, "the leader has heard of the relays")
+            await eventually(self._is_judged, "the leader has heard of the relays")
 
     async def _is_judged(self) -> bool:
         """A prober's word on a relay that the leader does not know yet counts for nothing."""
@@ -203,19 +203,7 @@ class FollowingEdge:
         async def holds() -> bool:
             return all(self.verdict(name) == verdict for name, verdict in wanted.items())
 
-        await until(holds, f"the edge sees {wanted}", within_s)
-
-
-async def until(
-    condition: Callable[[], Awaitable[Any]], what: str, within_s: float = DEADLINE_S
-) -> Any:
-    """The first true value of `condition`; fails with `what` when the time is over."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + within_s
-    while not (found := await condition()):
-        assert loop.time() < end, f"not within {within_s:g} s: {what}"
-        await asyncio.sleep(0.02)
-    return found
+        await eventually(holds, f"the edge sees {wanted}", within=within_s)
 
 
 @contextlib.asynccontextmanager

@@ -14,10 +14,10 @@ from typing import Any
 
 import aiohttp
 
-from allocator_world import view_of
 from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.worker import serve
+from support.allocator_world import view_of
 
 DEADLINE_S = 60.0
 TOKEN = "a-token-for-tests"

@@ -13,8 +13,8 @@ import psutil
 from aiohttp import ClientSession
 
 from firsthop_steering.feed.snapshot import KeySet
-from media import FarEnd, counters, far_end, write_routes
-from standin import Process, keyset, own_address, running, write_route_keys
+from support.media import FarEnd, counters, far_end, write_routes
+from support.standin import Process, keyset, own_address, running, write_route_keys
 
 CLIENTS = 24
 """So that the kernel's hash gives some to every worker."""

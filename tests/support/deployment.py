@@ -8,10 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +19,9 @@ import dns.query
 import dns.rdatatype
 import psutil
 
+from support.waiting import until
+
 SERVICE = "relay.edge.example."
-
-
-def until(condition: Callable[[], Any], what: str, *, within: float = 60.0) -> Any:
-    """The first truthy value of `condition`; fails with `what` after `within` seconds."""
-    deadline = time.monotonic() + within
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}"
-        time.sleep(0.05)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -120,7 +109,7 @@ class Deployment:
             assert self.process.poll() is None, self.output.read_text()
             return "Firsthop is up." in self.output.read_text()
 
-        until(up, "the banner", within=90)
+        until(up, "the banner", within=180)
 
     def stop(self) -> int:
         """Ctrl-C; the exit code."""

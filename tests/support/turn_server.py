@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from standin import DEADLINE_S, own_address
+from support.standin import DEADLINE_S, own_address
 
 TURNSERVER = "/usr/bin/turnserver"
 PORT = 3478
