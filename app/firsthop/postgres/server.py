@@ -18,6 +18,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
@@ -25,6 +26,7 @@ from urllib.parse import urlencode
 from firsthop.postgres.account import ChildAccount, PostgresError, account_for
 from firsthop.postgres.binaries import URL_VARIABLE, find_binaries
 from firsthop.postgres.orphan import end_orphan
+from firsthop.process.ending import end_process
 
 NAME = "firsthop"
 """Of the database and of the role that owns it."""
@@ -41,6 +43,8 @@ __all__ = ["EmbeddedPostgres", "PostgresError", "find_binaries"]
 
 _STILL_IN_USE = "pre-existing shared memory block"
 _PR_SET_PDEATHSIG = 1
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
+"""A fast shutdown, then an immediate one."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -112,12 +116,8 @@ class EmbeddedPostgres:
         """Fast shutdown (open transactions are rolled back), then harder; never raises."""
         process, self._process = self._process, None
         if process is not None:
-            for sign in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(sign)
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
-                    break
+            requests = (partial(process.send_signal, each) for each in _STOP_SIGNALS)
+            await end_process(process, *requests, grace_s=STOP_LIMIT_S)
         if self._socket_dir != self.home:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
             self._socket_dir = self.home

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from firsthop.process.ending import end_process
+
 RESTART_PAUSE_S = (0.05, 2.0)
 STOP_GRACE_S = 6.0
 """More than DNS (2.5 s) and allocator (5 s) take to finish what they have begun."""
@@ -89,13 +91,14 @@ class Worker:
         if self._state:
             self._outbox.append(dict(self._state))
             self._wake.set()
+        assert process.stdin is not None
         feeding = asyncio.create_task(self._feed(process))
         try:
             await self._listen(process)
             return await process.wait()
         finally:
             feeding.cancel()
-            await _stop(process)
+            await end_process(process, process.stdin.close, grace_s=STOP_GRACE_S)
 
     async def _feed(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -118,20 +121,6 @@ class Worker:
             self.loaded = said.get("loaded", self.loaded)
             self.failure = said.get("failure", self.failure)
             self._on_line(self, said)
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Ends the process by closing its input, and by force if it does not listen."""
-    if process.returncode is not None:
-        return
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        async with asyncio.timeout(STOP_GRACE_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 def _log() -> Any:

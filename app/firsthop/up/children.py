@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from firsthop.process.ending import end_process
 
 STOP_GRACE_S = 5.0
 STEADY_S = 10.0
@@ -61,15 +62,8 @@ class Child:
     async def stop(self) -> None:
         """Ends the process: SIGTERM, and SIGKILL after a grace period."""
         self._stopping = True
-        process = self._process
-        if process is not None and process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(STOP_GRACE_S):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        if self._process is not None:
+            await end_process(self._process, self._process.terminate, grace_s=STOP_GRACE_S)
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
