@@ -265,7 +265,7 @@ class Up:
         deadline = asyncio.get_running_loop().time() + START_DEADLINE_S
         while not await condition():
             if child is not None and child.exits >= 3:
-                raise UpError(f"{child.name} does not stay up:\n{child.last_words()}")
+                raise UpError(f"{child.name} does not stay up:\n{child.log_tail()}")
             if asyncio.get_running_loop().time() > deadline:
                 logs = self._state / "logs"
                 raise UpError(f"waited {START_DEADLINE_S:.0f} s until {what}; see {logs}")
