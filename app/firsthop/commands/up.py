@@ -19,8 +19,9 @@ from firsthop.commands.options import (
 )
 from firsthop.edge.workers.sockets import PortInUseError
 from firsthop.postgres.server import PostgresError
-from firsthop.up.run import LOOPBACK, Up, UpError
+from firsthop.up.run import Up, UpError
 from firsthop.up.settings import UpSettings
+from firsthop.up.specs import LOOPBACK
 
 
 def up(
