@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 Listen = tuple[str, int]
 NONE = "none"
-"""An empty environment variable counts as unset, so no listener has a word of its own."""
+"""Stands for no address, as an empty environment variable counts as unset."""
 
 
 def parse_listen(text: str) -> list[Listen]:

@@ -1,7 +1,7 @@
-"""`firsthop COMMAND`: a relay is started at once, all else by the whole command line.
+"""`firsthop COMMAND`: starts a relay directly, and other commands by the whole command line.
 
-A call waits for a relay that restarts, and what reads the options of the other commands, and sets
-up logs, takes twice as long to import as a relay takes until it forwards.
+Calls wait for a relay that restarts. The libraries for the options of the other commands, and for
+logs, take twice as long to import as a relay takes until it forwards.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _log_level() -> str:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Asks the kernel for SIGTERM when the process that started this one dies (prctl(2))."""
+    """Requests SIGTERM from the kernel for when the parent process dies (prctl(2))."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
     if os.getppid() != parent:

@@ -1,4 +1,4 @@
-"""The command line: each command's module is imported only when it is asked for.
+"""The command line: each command's module is imported only when it is run.
 
 So a prober starts without the libraries of a control plane, and an edge without a database driver.
 """
@@ -47,11 +47,11 @@ _WHATEVER_FOLLOWS: dict[str, Any] = {
     "context_settings": {"ignore_unknown_options": True, "allow_extra_args": True},
 }
 _EXTRAS = {"transceiver": "transceiver"}
-"""Where a command's libraries are, if not in `controlplane`."""
+"""Extras of commands whose libraries are not in the extra `controlplane`."""
 
 
 def build(wanted: str | None = None) -> typer.Typer:
-    """The command line with all commands, or with `wanted` alone."""
+    """The command line with all commands, or with `wanted` only."""
     app = typer.Typer(
         name="firsthop",
         help="Geo-steering for real-time media.",
@@ -62,7 +62,9 @@ def build(wanted: str | None = None) -> typer.Typer:
 
     @app.callback()
     def options(
-        log_level: str = typer.Option("info", envvar="FIRSTHOP_LOG_LEVEL", help="debug … error"),
+        log_level: str = typer.Option(
+            "info", envvar="FIRSTHOP_LOG_LEVEL", help="debug, info, warning or error."
+        ),
     ) -> None:
         logs.configure(level=log_level)
 
@@ -83,7 +85,7 @@ def build(wanted: str | None = None) -> typer.Typer:
 
 
 def _not_installed(command: str, error: ModuleNotFoundError) -> Callable[[], None]:
-    """Stands in for a command whose libraries are an extra; a missing room of ours is a bug."""
+    """Replaces a command whose libraries are not installed; a missing module of ours is a bug."""
     missing = error.name or ""
     if missing.startswith("firsthop"):
         raise error
@@ -98,7 +100,7 @@ def _not_installed(command: str, error: ModuleNotFoundError) -> Callable[[], Non
 
 
 def _at_once(name: str) -> Callable[[typer.Context], None]:
-    """Stands in the list, and where an option comes before the command."""
+    """Represents a fast-starting command in the list, and after global options."""
     start = import_module(AT_ONCE[name]).main
 
     def command(context: typer.Context) -> None:

@@ -1,4 +1,4 @@
-"""The files of a declarative document: itself, and the zone files that it names beside it."""
+"""The files of a declarative document: the document, and the zone files that it names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DocumentStamp = tuple[int, int]
 
 
 def stamp_of(path: Path) -> DocumentStamp:
-    """What tells a changed file from an unchanged one."""
+    """The stamp of a file now; another one means that the file has changed."""
     try:
         found = path.stat()
     except OSError:
@@ -21,12 +21,12 @@ def stamp_of(path: Path) -> DocumentStamp:
 
 
 class DocumentFiles:
-    """Reads a document; `stamps` are of every file it took for that, readable or not."""
+    """Reads a document; `stamps` are of every file that this involved, readable or not."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.stamps: dict[Path, DocumentStamp] = {}
-        """From before each file was read."""
+        """Each is taken before the file is read."""
 
     @property
     def modified_ns(self) -> int:
@@ -44,7 +44,7 @@ class DocumentFiles:
 
 
 def read_document(path: Path) -> Document:
-    """The document in a file, or of standard input (`-`), whose zone files are looked for here.
+    """The document in a file, or on standard input (`-`) with zone files in the working directory.
 
     Raises OSError, UnicodeDecodeError, DocumentError.
     """

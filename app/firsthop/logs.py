@@ -1,4 +1,4 @@
-"""Log lines: an event name and its keys; readable on a terminal, JSON objects elsewhere."""
+"""Log format: an event name and its keys; text on a terminal, JSON objects elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def configure(*, level: str = "info", json: bool | None = None) -> None:
 
     `json`: one JSON object a line; default: unless stderr is a terminal.
     """
-    import structlog  # a relay forwards before it has something to say
+    import structlog  # slow to import; a relay forwards before it logs
 
     as_json = not sys.stderr.isatty() if json is None else json
     number = logging.getLevelNamesMapping()[level.upper()]

@@ -4,4 +4,4 @@ AT_ONCE = {
     "relay": "firsthop.commands.relay",
     "relay-worker": "firsthop.commands.relay_worker",
 }
-"""Commands that start without the command line; their modules' `main` reads the options."""
+"""Commands that start without typer; their modules' `main` reads the options."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urljoin, urlsplit
 
 import typer
 from aiohttp import ClientSession
 
-from firsthop.commands.options import items
-from firsthop.commands.process import bearer_token, http_url, http_urls
+from firsthop.commands.options import ApiUrls, TokenFile, bearer_token, http_url, items
 from firsthop.commands.slugs import slug
 from firsthop.process.running import run_until_signal
 from firsthop_healthchecks.agent.agent import Agent, HostCounters, RelayCounters
@@ -28,34 +26,25 @@ def _optional_url(value: str | None) -> str | None:
 
 
 def agent(
-    api_url: Annotated[
-        str,
-        typer.Option(
-            envvar="FIRSTHOP_API_URL",
-            callback=http_urls,
-            help="Roots of the control planes' APIs, comma-separated.",
-        ),
-    ],
+    api_url: ApiUrls,
     relay_id: Annotated[
-        str, typer.Option(envvar="FIRSTHOP_RELAY_ID", callback=slug, help="The relay beside it.")
+        str, typer.Option(envvar="FIRSTHOP_RELAY_ID", callback=slug, help="Id of the relay.")
     ],
     token: Annotated[
-        str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token of this relay.")
+        str | None,
+        typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token of this relay (role agent)."),
     ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(envvar="FIRSTHOP_TOKEN_FILE", help="File that holds the token."),
-    ] = None,
+    token_file: TokenFile = None,
     relay_metrics_url: Annotated[
         str | None,
         typer.Option(
             envvar="FIRSTHOP_RELAY_METRICS_URL",
             callback=_optional_url,
-            help="The relay's /metrics; default: the host's own network counters.",
+            help="URL of the relay's /metrics; default: read the host's network counters.",
         ),
     ] = None,
     drain: Annotated[
-        bool, typer.Option("--drain", help="Ask for no new sessions from the start.")
+        bool, typer.Option("--drain", help="Start draining: ask for no new sessions.")
     ] = False,
     grace: Annotated[
         float | None,
@@ -63,11 +52,11 @@ def agent(
             envvar="FIRSTHOP_AGENT_GRACE_S",
             min=0,
             max=86400,
-            help="The relay ends so many seconds after this agent is asked to: say so on SIGTERM.",
+            help="On SIGTERM, report that the relay ends in so many seconds.",
         ),
     ] = None,
 ) -> None:
-    """Run the agent of one relay. SIGUSR1 asks for no new sessions, SIGUSR2 takes that back."""
+    """Run the agent beside one relay: report its load. SIGUSR1 starts a drain, SIGUSR2 ends it."""
     secret = bearer_token(token, token_file)
     run_until_signal(_report(api_url, secret, relay_id, relay_metrics_url, drain, grace))
 

@@ -1,4 +1,4 @@
-"""`firsthop allocate`: an allocation for one client, as a signalling server asks for it."""
+"""`firsthop allocate`: an allocation for one client, as a signalling server requests it."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ TIMEOUT_S = 10.0
 
 def allocate(
     client: Annotated[
-        str | None, typer.Option(help="Its address; default: the one this command asks from.")
+        str | None, typer.Option(help="Address of the client; default: that of this machine.")
     ] = None,
-    service: Annotated[str | None, typer.Option(help="Id or name; default: the first.")] = None,
-    ttl: Annotated[int | None, typer.Option(help="Seconds the credential is good for.")] = None,
-    transceiver_region: Annotated[str | None, typer.Option(help="Where it must end.")] = None,
+    service: Annotated[
+        str | None, typer.Option(help="Id or name of the service; default: the first.")
+    ] = None,
+    ttl: Annotated[int | None, typer.Option(help="Lifetime of the credential in seconds.")] = None,
+    transceiver_region: Annotated[
+        str | None, typer.Option(help="Transceiver region that the session must use.")
+    ] = None,
     exclude_relay: Annotated[
         list[str] | None, typer.Option(help="A relay that the client cannot reach; repeatable.")
     ] = None,
     url: Annotated[
-        str, typer.Option(envvar="FIRSTHOP_ALLOCATOR_URL", help="Where the allocator listens.")
+        str, typer.Option(envvar="FIRSTHOP_ALLOCATOR_URL", help="URL of the allocator.")
     ] = "http://127.0.0.1:8081",
     token: Annotated[
         str | None,
         typer.Option(
             envvar="FIRSTHOP_ALLOCATOR_TOKEN",
             show_envvar=True,
-            help="With role allocator; public allocators need none.",
+            help="Bearer token with the role allocator; a public allocator needs none.",
         ),
     ] = None,
 ) -> None:
-    """Ask for relays and an ICE credential, and print the answer."""
+    """Request relays and an ICE credential for one client, and print the answer."""
     body = {
         "client_ip": client,
         "service": service,
@@ -49,7 +53,7 @@ def allocate(
         answer = _post(f"{url.rstrip('/')}/v1/allocations", token, wanted)
     except urllib.error.HTTPError as error:
         with error:
-            typer.echo(f"firsthop allocate: {_detail(error)}", err=True)
+            typer.echo(f"firsthop allocate: {_problem(error)}", err=True)
         raise typer.Exit(1) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
@@ -69,8 +73,8 @@ def _post(url: str, token: str | None, body: dict[str, Any]) -> Any:
         return json.loads(response.read())
 
 
-def _detail(error: urllib.error.HTTPError) -> str:
-    """A problem document (RFC 9457) as one line; it names field and rule."""
+def _problem(error: urllib.error.HTTPError) -> str:
+    """A problem document (RFC 9457) as one line."""
     try:
         problem = json.loads(error.read())
         return f"{error.code} {problem['title']}: {problem['detail']}"

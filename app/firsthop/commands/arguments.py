@@ -1,4 +1,4 @@
-"""Options of a command that is started at once: argparse, with an environment variable for each."""
+"""Options of commands that must start fast: argparse, with an environment variable for each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def option(
     default: Any = None,
     required: bool = False,
 ) -> None:
-    """An option with a value; one that reads lists may be repeated. An empty variable is none."""
+    """An option with a value; one that reads lists may be repeated. Empty variables are ignored."""
     given = os.environ.get(variable) or None
     options.add_argument(
         flag,
@@ -36,7 +36,7 @@ def option(
 
 
 def switch(options: ArgumentParser, flag: str, variable: str, meaning: str) -> None:
-    """An option that is there or not."""
+    """An option without a value."""
     given = os.environ.get(variable, "").lower()
     if given not in _YES | _NO:
         options.error(f"{variable}: must be true or false, not {given!r}")
@@ -45,7 +45,7 @@ def switch(options: ArgumentParser, flag: str, variable: str, meaning: str) -> N
 
 
 class _Gathered(Action):
-    """The command line goes before the environment, which argparse knows as the default."""
+    """The command line replaces the environment, which argparse knows as the default."""
 
     def __call__(
         self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: Any = None

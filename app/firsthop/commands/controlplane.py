@@ -11,22 +11,20 @@ import typer
 import yaml
 from pydantic import ValidationError
 
-from firsthop.commands.api_client import ApiError, call
+from firsthop.commands.admin_api import AdminApi, ApiError, Force, calls_api
+from firsthop.commands.errors import fail
 from firsthop.commands.options import (
-    API_URL,
     STATE_DIR,
-    ApiUrl,
-    Force,
     GeoipAsn,
     GeoipCity,
     StateDir,
-    Token,
+    http_url,
     listen_one,
+    listen_option,
     share_of_clients,
     share_of_relays,
 )
-from firsthop.commands.process import fail, http_url
-from firsthop.commands.simulate import tell_effects
+from firsthop.commands.simulate import print_effects
 from firsthop.controlplane.explaining import Explainer
 from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.controlplane.process import ControlPlaneOptions, StartError, run_controlplane
@@ -44,26 +42,33 @@ from firsthop_steering.plan.document import DocumentError
 from firsthop_steering.rtt.exploration import SHARE
 
 DatabaseUrl = Annotated[
-    str, typer.Option(envvar="FIRSTHOP_DATABASE_URL", help="postgresql://…", show_envvar=True)
+    str,
+    typer.Option(
+        envvar="FIRSTHOP_DATABASE_URL",
+        help="URL of the PostgreSQL database, postgresql://…",
+        show_envvar=True,
+    ),
 ]
 
-token = typer.Typer(help="Tokens of people and machines.", no_args_is_help=True)
+token = typer.Typer(help="Create tokens for people and machines.", no_args_is_help=True)
 
 
 @token.callback()
 def _tokens() -> None:
-    """Tokens of people and machines."""
+    """Create tokens for people and machines."""
 
 
 def controlplane(
     database_url: DatabaseUrl,
-    listen: Annotated[str, typer.Option(envvar="FIRSTHOP_CONTROLPLANE_LISTEN")] = "127.0.0.1:8080",
+    listen: Annotated[
+        str, listen_option("FIRSTHOP_CONTROLPLANE_LISTEN", "the API")
+    ] = "127.0.0.1:8080",
     advertise: Annotated[
         str,
         typer.Option(
             envvar="FIRSTHOP_ADVERTISE_URL",
             callback=lambda url: url and http_url(url),
-            help="Where other control planes reach this one; default: where it listens.",
+            help="URL at which other control planes reach this one; default: where it listens.",
         ),
     ] = "",
     state_dir: StateDir = STATE_DIR,
@@ -71,33 +76,36 @@ def controlplane(
         Path | None,
         typer.Option(
             envvar="FIRSTHOP_BOOTSTRAP_TOKENS",
-            help="JSON [{name, role, scope, secret}]: tokens kept as this file says.",
+            help="JSON file of tokens to create and update: [{name, role, scope, secret}, …].",
         ),
     ] = None,
     publish_dir: Annotated[
         Path | None,
         typer.Option(
             envvar="FIRSTHOP_PUBLISH_DIR",
-            help="Where snapshot.pub (edges), route.keys and routes.json (relays), regions/*.keys"
-            " (transceivers) and turn.secrets (TURN servers) go; default: --state-dir.",
+            help="Folder for files that other machines need: snapshot.pub (edges), route.keys and"
+            " routes.json (relays), regions/*.keys (transceivers), turn.secrets (TURN servers);"
+            " default: --state-dir.",
         ),
     ] = None,
     depool_region_share: Annotated[
         float,
         typer.Option(
             envvar="FIRSTHOP_DEPOOL_REGION_SHARE",
-            help="Largest share of a region's relays that may be down by measurement.",
+            help="Largest share of a region's relays that measurements may take out of service.",
         ),
     ] = Shares().region,
     depool_share: Annotated[
         float,
-        typer.Option(envvar="FIRSTHOP_DEPOOL_SHARE", help="The same of all relays; 1: no limit."),
+        typer.Option(
+            envvar="FIRSTHOP_DEPOOL_SHARE", help="The same for all relays together; 1: no limit."
+        ),
     ] = Shares().all,
     guard_share: Annotated[
         float,
         typer.Option(
             envvar="FIRSTHOP_GUARD_SHARE",
-            help="Largest share of a service's clients that a change may move without force;"
+            help="Largest share of a service's clients that a change may move without --force;"
             " 1: no limit.",
         ),
     ] = GUARD_SHARE,
@@ -105,7 +113,7 @@ def controlplane(
         float,
         typer.Option(
             envvar="FIRSTHOP_EXPLORATION_SHARE",
-            help="Share of allocations that may carry a relay just to learn of it; 0: none,"
+            help="Share of allocations with an extra relay to learn its round trip; 0: none,"
             " at most 0.2.",
         ),
     ] = SHARE,
@@ -114,13 +122,13 @@ def controlplane(
         typer.Option(
             min=0,
             envvar="FIRSTHOP_PAST_KEPT_DAYS",
-            help="How far back explain --at knows relays, prices and learned round trips.",
+            help="Days that explain --at goes back: relay states, prices, learned round trips.",
         ),
     ] = PAST_KEPT_DAYS,
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
 ) -> None:
-    """Serve the admin API, ingest and the snapshot feed over a PostgreSQL."""
+    """Run the control plane: admin API, probe and load reports, snapshot feed."""
     host, port = listen_one(listen, "--listen")
     options = ControlPlaneOptions(
         settings=Settings(
@@ -153,7 +161,7 @@ def _share_to_explore(share: float) -> float:
 
 
 def migrate(database_url: DatabaseUrl) -> None:
-    """Bring the database to this release's schema."""
+    """Upgrade the database schema to this release."""
     try:
         head = asyncio.run(migrate_store(database_url))
     except (ControlPlaneError, OSError) as error:
@@ -162,20 +170,25 @@ def migrate(database_url: DatabaseUrl) -> None:
 
 
 @token.command("create")
+@calls_api
 def create(
-    name: Annotated[str, typer.Option(help="Stands in the audit.")],
+    name: Annotated[str, typer.Option(help="Name of the token, shown in the audit log.")],
     role: Annotated[str, typer.Option(help="viewer, operator, admin, edge, prober, agent, …")],
-    scope: Annotated[str | None, typer.Option(help="The relay of an agent, …")] = None,
-    expires_at: Annotated[datetime | None, typer.Option(help="UTC; default: never.")] = None,
+    api: AdminApi,
+    scope: Annotated[
+        str | None, typer.Option(help="What the role is limited to: an agent's relay, …")
+    ] = None,
+    expires_at: Annotated[
+        datetime | None, typer.Option(help="Expiry in UTC; default: never.")
+    ] = None,
     database_url: Annotated[
         str | None,
-        typer.Option(envvar="FIRSTHOP_DATABASE_URL", help="Given: written there, without an API."),
+        typer.Option(
+            envvar="FIRSTHOP_DATABASE_URL", help="Write to this database, not by the API."
+        ),
     ] = None,
-    api: ApiUrl = API_URL,
-    api_token: Annotated[str | None, typer.Option("--token", envvar="FIRSTHOP_TOKEN")] = None,
-    state_dir: StateDir = STATE_DIR,
 ) -> None:
-    """Make a token and print its secret, once."""
+    """Create a token and print its secret, which is shown only once."""
     draft: dict[str, Any] = {"name": name, "role": role, "scope": scope}
     if expires_at is not None:
         draft["expires_at"] = expires_at.replace(tzinfo=UTC).isoformat()
@@ -183,7 +196,7 @@ def create(
         if database_url:
             typer.echo(asyncio.run(create_token(database_url, draft)))
         else:
-            made = call("POST", f"{api}/v1/tokens", api_token, state_dir, body=draft)
+            made = api.call("POST", "tokens", body=draft)
             typer.echo(made["secret"])
     except (ApiError, ControlPlaneError, OSError) as error:
         raise fail(f"token create: {error}") from None
@@ -191,10 +204,14 @@ def create(
 
 @token.command("bootstrap")
 def bootstrap(
-    directory: Annotated[Path, typer.Argument(help="Gets machine.tokens and NAME.token each.")],
-    machines: Annotated[list[str], typer.Argument(help="NAME=ROLE or NAME=ROLE:SCOPE")],
+    directory: Annotated[
+        Path, typer.Argument(help="Folder for machine.tokens and one NAME.token for each machine.")
+    ],
+    machines: Annotated[
+        list[str], typer.Argument(help="Machines, each as NAME=ROLE or NAME=ROLE:SCOPE.")
+    ],
 ) -> None:
-    """Make tokens before there is a control plane: it takes them by --bootstrap-tokens."""
+    """Create token files before the first start of a control plane (see its --bootstrap-tokens)."""
     directory.mkdir(parents=True, exist_ok=True)
     tokens = MachineTokens(directory / "machine.tokens")
     wanted = [_machine(each) for each in machines]
@@ -219,16 +236,19 @@ def _machine(text: str) -> tuple[str, str, str | None]:
     return name, role, scope if colon else None
 
 
+@calls_api
 def apply(
-    file: Annotated[Path, typer.Option("--file", "-f", help="A YAML document; - is stdin.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
-    message: Annotated[str, typer.Option("--message", "-m")] = "",
+    file: Annotated[Path, typer.Option("--file", "-f", help="YAML document; - is stdin.")],
+    api: AdminApi,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
+    ] = False,
+    message: Annotated[
+        str, typer.Option("--message", "-m", help="Reason for the change, kept with the revision.")
+    ] = "",
     force: Force = False,
-    api: ApiUrl = API_URL,
-    token: Token = None,
-    state_dir: StateDir = STATE_DIR,
 ) -> None:
-    """Make the configuration what a document says; what it does not name is deleted."""
+    """Replace the configuration by a document; objects that it does not name are deleted."""
     try:
         document = read_document(file)
         body = {
@@ -237,23 +257,23 @@ def apply(
             "dry_run": dry_run,
             "force": force,
         }
-        applied = call("POST", f"{api}/v1/changesets", token, state_dir, body=body)
+        applied = api.call("POST", "changesets", body=body)
     except DocumentError as error:
         lines = "\n".join(f"  {file}: {problem}" for problem in error.problems)
         raise fail(f"apply: refused, nothing was changed:\n{lines}") from None
     except (ApiError, OSError, UnicodeDecodeError) as error:
         raise fail(f"apply: {error}") from None
-    tell(applied)
+    print_changes(applied)
 
 
-def tell(applied: dict[str, Any]) -> None:
-    """Print what a change set did, and on standard error what is hardly meant."""
+def print_changes(applied: dict[str, Any]) -> None:
+    """Print what a change set did, and its warnings on standard error."""
     for warning in applied["warnings"]:
         typer.echo(f"warning: {warning['field']}: {warning['rule']}", err=True)
     for change in applied["changes"]:
         fields = f": {', '.join(change['fields'])}" if change["action"] == "changed" else ""
         typer.echo(f"{change['action']:8} {change['object']}{fields}")
-    tell_effects(applied["effects"] or ())
+    print_effects(applied["effects"] or ())
     if applied["dry_run"]:
         typer.echo(f"dry run: {len(applied['changes'])} changes, nothing was stored")
     elif applied["revision"] is None:
@@ -262,14 +282,11 @@ def tell(applied: dict[str, Any]) -> None:
         typer.echo(f"revision {applied['revision']}")
 
 
-def export(
-    api: ApiUrl = API_URL,
-    token: Token = None,
-    state_dir: StateDir = STATE_DIR,
-) -> None:
-    """Print the configuration as a document that `apply` takes."""
+@calls_api
+def export(api: AdminApi) -> None:
+    """Print the configuration as a YAML document, as `firsthop apply` takes it."""
     try:
-        document = call("GET", f"{api}/v1/document", token, state_dir)
+        document = api.call("GET", "document")
     except ApiError as error:
         raise fail(f"export: {error}") from None
     typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)

@@ -10,8 +10,18 @@ from typing import Annotated
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, items, listen_list, networks
-from firsthop.commands.process import bearer_token, http_urls
+from firsthop.commands.options import (
+    ApiUrls,
+    GeoipAsn,
+    GeoipCity,
+    StateDir,
+    TokenFile,
+    bearer_token,
+    items,
+    listen_list,
+    listen_option,
+    networks,
+)
 from firsthop.commands.slugs import optional_slug
 from firsthop.edge.settings import (
     AllocatorOptions,
@@ -32,96 +42,110 @@ from firsthop_steering.plan.document import DocumentError
 def edge(
     config: Annotated[
         Path | None,
-        typer.Option(envvar="FIRSTHOP_CONFIG", help="A YAML document: no control plane."),
-    ] = None,
-    api: Annotated[
-        str,
         typer.Option(
-            envvar="FIRSTHOP_API_URL",
-            callback=http_urls,
-            help="Control-plane URLs, comma-separated.",
+            envvar="FIRSTHOP_CONFIG", help="YAML document to answer from, without a control plane."
         ),
-    ] = "http://127.0.0.1:8080",
-    token: Annotated[
-        str, typer.Option(envvar="FIRSTHOP_TOKEN", help="A token with the role edge.")
-    ] = "",
-    token_file: Annotated[
-        Path | None, typer.Option(envvar="FIRSTHOP_TOKEN_FILE", help="File that holds the token.")
     ] = None,
+    api: ApiUrls = "http://127.0.0.1:8080",
+    token: Annotated[
+        str, typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token with the role edge.")
+    ] = "",
+    token_file: TokenFile = None,
     snapshot_key: Annotated[
         Path | None,
-        typer.Option(envvar="FIRSTHOP_SNAPSHOT_KEY", help="File of the snapshots' public key."),
+        typer.Option(
+            envvar="FIRSTHOP_SNAPSHOT_KEY",
+            help="File with the public key that snapshots are verified by (snapshot.pub).",
+        ),
     ] = None,
     state_dir: StateDir = Path(".firsthop/edge"),
-    dns: Annotated[str, typer.Option(envvar="FIRSTHOP_DNS_LISTEN")] = "127.0.0.1:5300",
+    dns: Annotated[
+        str, listen_option("FIRSTHOP_DNS_LISTEN", "DNS over UDP and TCP", several=True)
+    ] = "127.0.0.1:5300",
     dns_workers: Annotated[
-        int, typer.Option(envvar="FIRSTHOP_DNS_WORKERS", min=0, max=256, help="0: one a core.")
+        int,
+        typer.Option(
+            envvar="FIRSTHOP_DNS_WORKERS", min=0, max=256, help="DNS processes; 0: one a core."
+        ),
     ] = 0,
     nsid: Annotated[
-        str, typer.Option(envvar="FIRSTHOP_DNS_NSID", help="Told to who asks for NSID (RFC 5001).")
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_DNS_NSID",
+            help="NSID string returned to clients that request it (RFC 5001).",
+        ),
     ] = "",
     rate_limit: Annotated[
         int,
         typer.Option(
             envvar="FIRSTHOP_DNS_RATE_LIMIT",
             min=0,
-            help="Steered answers per second and /24 or /56, others in proportion; 0: no limit.",
+            help="Steered answers a second to one /24 or /56, other answers in proportion;"
+            " 0: no limit.",
         ),
     ] = TAILORED_A_SECOND,
     rate_limit_exempt: Annotated[
         str,
         typer.Option(
             envvar="FIRSTHOP_DNS_RATE_LIMIT_EXEMPT",
-            help="Comma-separated networks without that limit; `none` for none.",
+            help="Networks without that limit, comma-separated; `none`: no network.",
         ),
     ] = "127.0.0.0/8,::1/128",
     ecs_from: Annotated[
         str,
         typer.Option(
             envvar="FIRSTHOP_DNS_ECS_FROM",
-            help="Comma-separated networks of resolvers whose client subnet is used;"
-            " default: all, `none` for none.",
+            help="Networks of the resolvers whose client subnet (ECS) is used, comma-separated;"
+            " default: all; `none`: no network.",
         ),
     ] = "",
     cookie_secrets: Annotated[
         Path | None,
         typer.Option(
             envvar="FIRSTHOP_DNS_COOKIE_SECRETS",
-            help="File of one or two lines of 32 hex digits, the signing one first;"
-            " default: made from the credential keys.",
+            help="File with one or two DNS cookie secrets, 32 hex digits a line; the first signs."
+            " Default: derived from the credential keys.",
         ),
     ] = None,
     allocator: Annotated[
-        str, typer.Option(envvar="FIRSTHOP_ALLOCATOR_LISTEN", help="`none` for none.")
+        str,
+        listen_option("FIRSTHOP_ALLOCATOR_LISTEN", "allocation requests over HTTP", several=True),
     ] = "127.0.0.1:8081",
     allocator_public: Annotated[
         bool,
         typer.Option(
-            envvar="FIRSTHOP_ALLOCATOR_PUBLIC", help="Serve anybody, for their own address only."
+            envvar="FIRSTHOP_ALLOCATOR_PUBLIC",
+            help="Serve clients without a token, each for its own address only.",
         ),
     ] = False,
     trusted_proxies: Annotated[
         str,
         typer.Option(
             envvar="FIRSTHOP_TRUSTED_PROXIES",
-            help="Comma-separated networks whose Forwarded headers count.",
+            help="Networks of proxies whose Forwarded headers are believed, comma-separated.",
         ),
     ] = "",
     allowed_origins: Annotated[
         str,
-        typer.Option(envvar="FIRSTHOP_ALLOWED_ORIGINS", help="Web origins, comma-separated."),
+        typer.Option(
+            envvar="FIRSTHOP_ALLOWED_ORIGINS",
+            help="Origins of web pages that may call the allocator (CORS), comma-separated.",
+        ),
     ] = "",
     allocator_demo: Annotated[
         bool,
         typer.Option(
-            envvar="FIRSTHOP_ALLOCATOR_DEMO", help="Serve /demo: a call to oneself, in a browser."
+            envvar="FIRSTHOP_ALLOCATOR_DEMO", help="Serve the demo page, /demo: a call to oneself."
         ),
     ] = False,
     allocator_demo_stage: Annotated[
         Path | None,
         typer.Option(envvar="FIRSTHOP_ALLOCATOR_DEMO_STAGE", hidden=True),  # of `firsthop up`
     ] = None,
-    metrics: Annotated[str, typer.Option(envvar="FIRSTHOP_METRICS_LISTEN")] = "127.0.0.1:9153",
+    metrics: Annotated[
+        str,
+        listen_option("FIRSTHOP_METRICS_LISTEN", "/metrics, /readyz and /healthz", several=True),
+    ] = "127.0.0.1:9153",
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
     region: Annotated[

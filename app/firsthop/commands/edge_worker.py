@@ -1,4 +1,4 @@
-"""`firsthop edge-worker`: what an edge's supervisor starts; not for people."""
+"""`firsthop edge-worker`: started by an edge's supervisor; not for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Inherited = Annotated[str, typer.Option("--sockets", help="File descriptors, com
 
 @app.command()
 def dns(sockets: Inherited) -> None:
-    """Answer DNS at sockets that come in pairs, UDP and TCP."""
+    """Answer DNS on socket pairs, UDP and TCP."""
     from firsthop.edge.workers import dns_worker  # each worker imports its own half
     from firsthop_dns.serve.listening import Pair
 
@@ -36,7 +36,7 @@ def allocator(
     demo: Annotated[bool, typer.Option("--demo")] = False,
     demo_stage: Annotated[Path | None, typer.Option("--demo-stage")] = None,
 ) -> None:
-    """Answer allocations."""
+    """Answer allocation requests."""
     from firsthop.edge.workers import allocator_worker
     from firsthop_allocator.settings import AllocatorSettings
 
@@ -55,7 +55,7 @@ def _inherited(files: str) -> list[socket.socket]:
 
 
 def _run(worker: Coroutine[None, None, None]) -> None:
-    """Runs it; what ends it early goes to the log, and the supervisor tries again."""
+    """Runs it; an error goes to stderr, and the supervisor starts it again."""
     try:
         asyncio.run(worker)
     except OSError as error:

@@ -7,38 +7,35 @@ from typing import Annotated
 
 import typer
 
-from firsthop.commands.api_client import ApiError, call
-from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, StateDir, Token
-from firsthop.commands.process import fail
+from firsthop.commands.admin_api import AdminApi, ApiError, calls_api
+from firsthop.commands.errors import fail
 
 
+@calls_api
 def explain(
-    service: Annotated[str, typer.Argument(help="Its id or its name.")],
-    client: Annotated[str, typer.Argument(help="An address or a prefix.")],
+    service: Annotated[str, typer.Argument(help="Id or name of the service.")],
+    client: Annotated[str, typer.Argument(help="Address or prefix of the client.")],
+    api: AdminApi,
     vantage: Annotated[
-        str | None, typer.Option(help="Place of the edge that answers, where views are local.")
+        str | None,
+        typer.Option(help="Vantage of the edge that answers; matters where views are local."),
     ] = None,
     want: Annotated[
-        str | None, typer.Option(help="A region: say what would put the client there.")
+        str | None, typer.Option(help="Region: also show what would send the client there.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option(help="A past time (RFC 3339), or a revision's number.")
+        str | None,
+        typer.Option(help="Explain a past time (RFC 3339), or a revision by its number."),
     ] = None,
-    api: ApiUrl = API_URL,
-    token: Token = None,
-    state_dir: StateDir = STATE_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole answer as JSON (it always is).")
+    ] = False,
 ) -> None:
-    """Say which region answers a client, with every region's numbers and its fate."""
-    query = {"service": service, "client": client}
-    if vantage is not None:
-        query["vantage"] = vantage
-    if want is not None:
-        query["want"] = want
-    if at is not None:
-        query["at"] = at
+    """Explain which region a client is sent to, and why each other region is not chosen."""
+    wanted = {"service": service, "client": client, "vantage": vantage, "want": want, "at": at}
+    query = {name: value for name, value in wanted.items() if value is not None}
     try:
-        answer = call("GET", f"{api}/v1/explain", token, state_dir, query)
+        answer = api.call("GET", "explain", query)
     except ApiError as error:
         raise fail(f"explain: {error}") from None
     typer.echo(json.dumps(answer, indent=2))

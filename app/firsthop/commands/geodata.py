@@ -48,14 +48,15 @@ def _environment_path(name: str) -> Path | None:
 @app.command()
 def build(
     out: Annotated[
-        Path | None, typer.Option(help="File to write; xz-compressed if its name ends in .xz.")
+        Path | None, typer.Option(help="File to write; a name that ends in .xz is compressed.")
     ] = None,
     centres: Annotated[
-        Path | None, typer.Option(help="Write the table of country centres here, too.")
+        Path | None,
+        typer.Option(help="File for the table of country centres; default: not written."),
     ] = None,
     state_dir: StateDir = STATE_DIR,
 ) -> None:
-    """Build the default database from registry delegations and city populations (minutes)."""
+    """Build the default database from registry delegations and city populations; takes minutes."""
     target = out or state_dir / "geodata" / BUNDLED_FILE
     try:
         from firsthop_geodata import builder, population
@@ -78,11 +79,11 @@ def build(
 def update(
     directory: Annotated[
         Path | None,
-        typer.Option(help="Where the databases go.", envvar="GEOIPUPDATE_DB_DIR"),
+        typer.Option(help="Folder for the databases.", envvar="GEOIPUPDATE_DB_DIR"),
     ] = None,
     state_dir: StateDir = STATE_DIR,
 ) -> None:
-    """Fetch the editions in GEOIPUPDATE_EDITION_IDS, as geoipupdate does."""
+    """Download the MaxMind editions in GEOIPUPDATE_EDITION_IDS, as geoipupdate does."""
     with _one_line_errors():
         account = UpdateAccount.from_environment(os.environ)
         outcomes = update_database(directory or state_dir / "geodata", account)
@@ -105,7 +106,7 @@ def lookup(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     state_dir: StateDir = STATE_DIR,
 ) -> None:
-    """Say where an address is, by FIRSTHOP_GEOIP_CITY and _ASN or the bundled database."""
+    """Show where an address is, by FIRSTHOP_GEOIP_CITY and _ASN or the bundled database."""
     try:
         address = ip_address(ip)
     except ValueError:

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import typer
 
-from firsthop.commands.api_client import call, pages
-from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, StateDir, Token
-from firsthop.commands.resources import print_table, with_api
+from firsthop.commands.admin_api import AdminApi, calls_api
+from firsthop.commands.resources import print_table
 
 COLUMNS = ("id", "signing", "created_at")
 
-app = typer.Typer(help="Keys of ICE credentials.", no_args_is_help=True)
+app = typer.Typer(help="Keys that sign ICE credentials.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_(api: ApiUrl = API_URL, token: Token = None, state_dir: StateDir = STATE_DIR) -> None:
-    """List the keys that credentials are accepted under."""
-    with_api(lambda: print_table(pages(f"{api}/v1/keys", token, state_dir), COLUMNS))
+@calls_api
+def list_(api: AdminApi) -> None:
+    """List the keys: one signs new credentials, those signed by the others are still accepted."""
+    print_table(api.pages("keys"), COLUMNS)
 
 
 @app.command("rotate")
-def rotate(api: ApiUrl = API_URL, token: Token = None, state_dir: StateDir = STATE_DIR) -> None:
-    """Sign new credentials with a new key; those of the others are still accepted."""
-
-    def make() -> None:
-        made = call("POST", f"{api}/v1/keys", token, state_dir, body={})
-        typer.echo(f"key {made['id']} signs now")
-
-    with_api(make)
+@calls_api
+def rotate(api: AdminApi) -> None:
+    """Create a key that signs new credentials; those signed by older keys are still accepted."""
+    made = api.call("POST", "keys", body={})
+    typer.echo(f"key {made['id']} signs now")

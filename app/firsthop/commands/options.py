@@ -1,35 +1,55 @@
-"""Reading option texts: each refusal names the option and the rule, and exits with code 2."""
+"""Options that several commands have, and how their texts are read.
+
+Each refusal names the option and the rule, and exits with code 2.
+"""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from firsthop.addresses import NONE, Listen, parse_listen
 
 StateDir = Annotated[
-    Path, typer.Option("--state-dir", envvar="FIRSTHOP_STATE_DIR", help="Where state is kept.")
+    Path,
+    typer.Option(
+        "--state-dir",
+        envvar="FIRSTHOP_STATE_DIR",
+        help="Folder where this process keeps its state.",
+    ),
 ]
 STATE_DIR = Path(".firsthop")
-ApiUrl = Annotated[str, typer.Option("--api", envvar="FIRSTHOP_API_URL")]
-API_URL = "http://127.0.0.1:8080"
-Token = Annotated[
-    str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Default: admin.token in --state-dir.")
-]
-Force = Annotated[
-    bool, typer.Option("--force", help="Even if it moves more clients than the guard allows.")
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(envvar="FIRSTHOP_TOKEN_FILE", help="File that holds the bearer token."),
 ]
 GeoipCity = Annotated[
-    Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_CITY", help="A City or Country MMDB.")
+    Path | None,
+    typer.Option(
+        envvar="FIRSTHOP_GEOIP_CITY",
+        help="MMDB file with a City or Country database; default: the bundled one.",
+    ),
 ]
-GeoipAsn = Annotated[Path | None, typer.Option(envvar="FIRSTHOP_GEOIP_ASN", help="An ASN MMDB.")]
+GeoipAsn = Annotated[
+    Path | None,
+    typer.Option(envvar="FIRSTHOP_GEOIP_ASN", help="MMDB file with an ASN database."),
+]
+
+
+def listen_option(variable: str, purpose: str, *, several: bool = False) -> Any:
+    """The option of a listening address, or of `several`, which may also be none."""
+    text = f"ADDRESS:PORT for {purpose}"
+    return typer.Option(
+        envvar=variable,
+        help=f"{text}, or several, comma-separated; or `none`." if several else f"{text}.",
+    )
 
 
 def listen_list(text: str, option: str) -> list[Listen]:
-    """The addresses of a comma list; raises typer.BadParameter."""
+    """The addresses of a comma-separated list; raises typer.BadParameter."""
     try:
         return parse_listen(text)
     except ValueError as error:
@@ -53,7 +73,7 @@ def network(text: str, option: str) -> IPv4Network | IPv6Network:
 
 
 def networks(text: str, option: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """The CIDRs of a comma list; `none` gives none."""
+    """The CIDRs of a comma-separated list; `none` gives none."""
     if text.strip() == NONE:
         return ()
     return tuple(network(each, option) for each in items(text))
@@ -74,5 +94,44 @@ def share_of_clients(share: float, option: str) -> float:
 
 
 def items(text: str) -> list[str]:
-    """What stands between the commas of a list."""
+    """The items of a comma-separated list."""
     return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def http_url(value: str) -> str:
+    """Refuse what no HTTP client can reach; raises typer.BadParameter."""
+    if not value.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{value!r} must start with http:// or https://")
+    return value
+
+
+def http_urls(value: str) -> str:
+    """The same for every URL of a comma-separated list, and refuse an empty one."""
+    urls = items(value)
+    for url in urls:
+        http_url(url)
+    if not urls:
+        raise typer.BadParameter("needs at least one URL")
+    return value
+
+
+ApiUrls = Annotated[
+    str,
+    typer.Option(
+        envvar="FIRSTHOP_API_URL",
+        callback=http_urls,
+        help="URLs of the control planes, comma-separated.",
+    ),
+]
+
+
+def bearer_token(token: str | None, token_file: Path | None) -> str:
+    """The token itself, or the first line of its file; BadParameter when there is neither."""
+    if token_file is not None:
+        try:
+            token = token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"token file {token_file}: {error}") from error
+    if not token or not token.isprintable() or not token.isascii():
+        raise typer.BadParameter("needs FIRSTHOP_TOKEN or --token-file with a bearer token")
+    return token

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from firsthop.commands.options import items
-from firsthop.commands.process import bearer_token, http_urls
+from firsthop.commands.options import ApiUrls, TokenFile, bearer_token, items
 from firsthop.commands.slugs import slug
 from firsthop.process.running import run_until_signal
 from firsthop_healthchecks.controlplane import ControlPlaneClient
@@ -22,43 +21,33 @@ from firsthop_healthchecks.probes.source import SourceAddresses
 
 
 def prober(
-    api_url: Annotated[
-        str,
-        typer.Option(
-            envvar="FIRSTHOP_API_URL",
-            callback=http_urls,
-            help="Roots of the control planes' APIs, comma-separated.",
-        ),
-    ],
+    api_url: ApiUrls,
     prober_id: Annotated[
-        str, typer.Option(envvar="FIRSTHOP_PROBER_ID", callback=slug, help="This prober's id.")
+        str, typer.Option(envvar="FIRSTHOP_PROBER_ID", callback=slug, help="Id of this prober.")
     ],
     vantage: Annotated[
         str,
         typer.Option(
-            envvar="FIRSTHOP_VANTAGE", callback=slug, help="Name of the place it looks from."
+            envvar="FIRSTHOP_VANTAGE", callback=slug, help="Vantage: the place that it probes from."
         ),
     ],
     token: Annotated[
-        str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token, role prober.")
+        str | None, typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token with the role prober.")
     ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(envvar="FIRSTHOP_TOKEN_FILE", help="File that holds the token."),
-    ] = None,
+    token_file: TokenFile = None,
     state_dir: Annotated[
         Path,
-        typer.Option(envvar="FIRSTHOP_STATE_DIR", help="Where the last targets are kept."),
+        typer.Option(envvar="FIRSTHOP_STATE_DIR", help="Folder where the last targets are kept."),
     ] = Path(".firsthop"),
     source: Annotated[
         str,
         typer.Option(
             envvar="FIRSTHOP_PROBE_SOURCE",
-            help="Address that checks are sent from: IPv4, IPv6, or both with a comma between.",
+            help="Source address of probes: IPv4, IPv6, or both with a comma between.",
         ),
     ] = "",
 ) -> None:
-    """Run one prober."""
+    """Probe all relays from one vantage, and report the results to the control plane."""
     secret = bearer_token(token, token_file)
     state = StateFile(state_dir / f"prober-{prober_id}.json")
     try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from firsthop.commands.arguments import listen_list, number, option, switch
-from firsthop.relay.prebind import bind_early
+from firsthop.relay.prebind import prebind
 from firsthop.relay.settings import RelaySettings
 from firsthop_relay.flows.limits import Limits
 from firsthop_relay.io.listening import ListenError
@@ -18,16 +18,16 @@ _DEFAULTS = Limits()
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run one relay: SIGUSR1 drains it, SIGUSR2 takes that back."""
+    """Run one relay. SIGUSR1 starts a drain, SIGUSR2 ends it."""
     settings = _settings(arguments)
-    early = bind_early(settings)
+    bound = prebind(settings)
     from firsthop.process.running import run_until_signal  # all of asyncio: two thirds of a start
     from firsthop.process.takeover import TakeOverError
     from firsthop.relay.supervisor import serve
     from firsthop_relay.process.reloading_file import FileError
 
     try:
-        run_until_signal(serve(settings, early))
+        run_until_signal(serve(settings, bound))
     except (ListenError, FileError, TakeOverError) as error:
         sys.exit(f"firsthop: {error}")
 
@@ -77,7 +77,7 @@ def _options() -> ArgumentParser:
     option(
         options, "--routes", "FIRSTHOP_ROUTES",
         "YAML file of regions and their upstreams; read again on SIGHUP and when it changes."
-        " Without it only probes are answered.",
+        " Without it the relay only answers probes.",
         read=Path,
     )  # fmt: skip
     option(
@@ -91,7 +91,8 @@ def _options() -> ArgumentParser:
         read=listen_list, default=[],
     )  # fmt: skip
     option(
-        options, "--workers", "FIRSTHOP_RELAY_WORKERS", "0: one a core; default: 1.",
+        options, "--workers", "FIRSTHOP_RELAY_WORKERS",
+        "Worker processes; 0: one a core; default: 1.",
         read=number(int, 0, 256), default=1,
     )  # fmt: skip
     option(
@@ -101,19 +102,30 @@ def _options() -> ArgumentParser:
     )  # fmt: skip
     switch(
         options, "--take-over", "FIRSTHOP_RELAY_TAKE_OVER",
-        "Take the place of a relay that runs on the same state folder, flows and all.",
+        "Take over from a relay that runs on the same state folder, with all its flows.",
     )  # fmt: skip
     option(
         options, "--flow-store", "FIRSTHOP_FLOW_STORE",
-        "redis:// URL where relays behind one address share their flows; default: none.",
+        "redis:// URL of the store that relays behind one address share their flows in;"
+        " default: none.",
         default="",
     )  # fmt: skip
     for flag, what, minimum, default in (
-        ("--max-flows", "Of all workers together", 1, _DEFAULTS.flows),
-        ("--max-unconfirmed", "Of them, not yet confirmed", 1, _DEFAULTS.unconfirmed),
-        ("--max-flows-per-prefix", "Of one /24 or IPv6 /56", 1, _DEFAULTS.flows_per_prefix),
-        ("--flow-idle", "Seconds a flow lives without its client", 1.0, _DEFAULTS.idle_s),
-        ("--flow-lifetime", "Seconds a flow lives, however busy", 1.0, _DEFAULTS.lifetime_s),
+        ("--max-flows", "Most flows, of all workers together", 1, _DEFAULTS.flows),
+        ("--max-unconfirmed", "Most unconfirmed flows among them", 1, _DEFAULTS.unconfirmed),
+        (
+            "--max-flows-per-prefix",
+            "Most flows of one /24 or IPv6 /56",
+            1,
+            _DEFAULTS.flows_per_prefix,
+        ),
+        (
+            "--flow-idle",
+            "Seconds until a flow without packets from its client ends",
+            1.0,
+            _DEFAULTS.idle_s,
+        ),
+        ("--flow-lifetime", "Seconds until any flow ends", 1.0, _DEFAULTS.lifetime_s),
     ):
         variable = f"FIRSTHOP_RELAY_{flag.removeprefix('--').replace('-', '_').upper()}"
         meaning = f"{what}; default: {default:g}."

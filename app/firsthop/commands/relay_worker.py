@@ -1,4 +1,4 @@
-"""`firsthop relay-worker`: what a relay with several workers starts; not for people."""
+"""`firsthop relay-worker`: started by a relay with several workers; not for people."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from firsthop_relay.flows.limits import Limits
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read some sockets of a relay."""
+    """Serve some of the sockets of a relay (started by its supervisor)."""
     options = ArgumentParser("firsthop relay-worker", description=main.__doc__, allow_abbrev=False)
     files = "File descriptors, comma-separated."
     options.add_argument("--sockets", required=True, type=_inherited, help=files)
     options.add_argument("--limits", required=True, help="`Limits` as JSON.")
-    options.add_argument("--successor", required=True, type=int, help="Where the flows go.")
+    options.add_argument(
+        "--successor",
+        required=True,
+        type=int,
+        help="File descriptor that the flows are sent to at take-over.",
+    )
     options.add_argument("--predecessors", default=[], type=_inherited, help=files)
-    options.add_argument("--journal", type=Path, help="Where its flows are written down.")
+    options.add_argument("--journal", type=Path, help="File of the flow journal.")
     given = options.parse_args(arguments)
     asyncio.run(
         worker_process.run(

@@ -1,24 +1,21 @@
-"""`firsthop regions|relays|…`: what is configured, listed and changed one object at a time.
+"""`firsthop regions|relays|…`: lists the configuration, and changes it one object at a time.
 
-Every change is a PATCH of the version that was just read, so nobody else's change is undone; it
-prints what became of each field, and the revision that it made. Knows paths, not models: what may
-stand in a field is the API's to say.
+Every change is a PATCH of the version that was just read, so nobody else's change is undone; the
+command prints each changed field, and the revision. It knows paths, not models: the API checks the
+fields.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 import yaml
 
-from firsthop.commands.api_client import ApiError, call, call_for_tag, pages
-from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, Force, StateDir, Token
-from firsthop.commands.process import fail
+from firsthop.commands.admin_api import AdminApi, Force, calls_api
 
 COLUMNS = {
     "regions": ("id", "name", "weight", "bias_ms", "state"),
@@ -30,12 +27,12 @@ COLUMNS = {
 }
 """The collections, and the fields that `list` shows of each."""
 DRAINABLE = ("regions", "relays", "transceiver-regions", "transceivers")
-Identity = Annotated[str, typer.Argument(metavar="ID")]
+Identity = Annotated[str, typer.Argument(metavar="ID", help="Id of the object.")]
 Fields = Annotated[
     list[str],
     typer.Argument(
         metavar="FIELD=VALUE...",
-        help='VALUE: JSON (50, null, ["fra"]) or text; FIELD: also one inside another, probe.fall',
+        help='VALUE is JSON (50, null, ["fra"]) or text; a nested FIELD is written probe.fall',
     ),
 ]
 
@@ -43,83 +40,61 @@ Fields = Annotated[
 def collection(path: str) -> typer.Typer:
     """The commands of one collection."""
     noun = path.removesuffix("s").replace("-", " ")
-    app = typer.Typer(help=f"Each {noun} that is configured.", no_args_is_help=True)
+    app = typer.Typer(help=f"List, show and change each {noun}.", no_args_is_help=True)
 
     @app.command("list", help=f"List every {noun}.")
-    def list_(api: ApiUrl = API_URL, token: Token = None, state_dir: StateDir = STATE_DIR) -> None:
-        with_api(lambda: print_table(pages(f"{api}/v1/{path}", token, state_dir), COLUMNS[path]))
+    @calls_api
+    def list_(api: AdminApi) -> None:
+        print_table(api.pages(path), COLUMNS[path])
 
     @app.command("show", help=f"Print one {noun} as YAML.")
-    def show(
-        identity: Identity,
-        api: ApiUrl = API_URL,
-        token: Token = None,
-        state_dir: StateDir = STATE_DIR,
-    ) -> None:
-        with_api(lambda: _print(call("GET", _one(api, path, identity), token, state_dir)))
+    @calls_api
+    def show(identity: Identity, api: AdminApi) -> None:
+        _print(api.call("GET", _one(path, identity)))
 
     @app.command("set", help=f"Change fields of one {noun}.")
-    def set_(
-        identity: Identity,
-        fields: Fields,
-        force: Force = False,
-        api: ApiUrl = API_URL,
-        token: Token = None,
-        state_dir: StateDir = STATE_DIR,
-    ) -> None:
-        patch = read_fields(fields)
-        with_api(lambda: change(_one(api, path, identity), patch, token, state_dir, force=force))
+    @calls_api
+    def set_(identity: Identity, fields: Fields, api: AdminApi, force: Force = False) -> None:
+        change(api, _one(path, identity), read_fields(fields), force=force)
 
-    @app.command("create", help=f"Make a {noun}.")
-    def create(
-        identity: Identity,
-        fields: Fields,
-        force: Force = False,
-        api: ApiUrl = API_URL,
-        token: Token = None,
-        state_dir: StateDir = STATE_DIR,
-    ) -> None:
-        body, url = {"id": identity, **read_fields(fields)}, f"{api}/v1/{path}"
-        with_api(lambda: _print(call("POST", url, token, state_dir, forcing(force), body=body)))
+    @app.command("create", help=f"Create one {noun}.")
+    @calls_api
+    def create(identity: Identity, fields: Fields, api: AdminApi, force: Force = False) -> None:
+        body = {"id": identity, **read_fields(fields)}
+        _print(api.call("POST", path, forcing(force), body=body))
 
     @app.command("delete", help=f"Delete one {noun}.")
-    def delete(
-        identity: Identity,
-        force: Force = False,
-        api: ApiUrl = API_URL,
-        token: Token = None,
-        state_dir: StateDir = STATE_DIR,
-    ) -> None:
-        with_api(lambda: _delete(_one(api, path, identity), token, state_dir, force=force))
+    @calls_api
+    def delete(identity: Identity, api: AdminApi, force: Force = False) -> None:
+        where = _one(path, identity)
+        _, tag = api.call_for_tag("GET", where)
+        api.call("DELETE", where, forcing(force), if_match=tag)
+        typer.echo("deleted")
 
     return app
 
 
+@calls_api
 def drain(
     what: Annotated[str, typer.Argument(metavar="COLLECTION", help=", ".join(DRAINABLE))],
     identity: Identity,
-    undo: Annotated[bool, typer.Option("--undo", help="Take clients again.")] = False,
+    api: AdminApi,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="End the drain: send new clients again.")
+    ] = False,
     force: Force = False,
-    api: ApiUrl = API_URL,
-    token: Token = None,
-    state_dir: StateDir = STATE_DIR,
 ) -> None:
     """Send no new clients to a region, a relay or a transceiver."""
     if what not in DRAINABLE:
         raise typer.BadParameter(f"must be one of {', '.join(DRAINABLE)}", param_hint="COLLECTION")
     patch = {"state": "active" if undo else "draining"}
-    with_api(lambda: change(_one(api, what, identity), patch, token, state_dir, force=force))
+    change(api, _one(what, identity), patch, force=force)
 
 
-def change(
-    url: str, patch: dict[str, Any], token: str | None, state_dir: Path, *, force: bool
-) -> None:
-    """Lay `patch` over the object at `url`, and print each field's value before and after."""
-    before, tag = call_for_tag(url, token, state_dir)
-    query = forcing(force)
-    after, version = call_for_tag(
-        url, token, state_dir, method="PATCH", query=query, body=patch, if_match=tag
-    )
+def change(api: AdminApi, path: str, patch: dict[str, Any], *, force: bool) -> None:
+    """Patch the object at `path`, and print each changed field's value before and after."""
+    before, tag = api.call_for_tag("GET", path)
+    after, version = api.call_for_tag("PATCH", path, forcing(force), body=patch, if_match=tag)
     lines = [
         f"{name}: {json.dumps(before.get(name))} -> {json.dumps(value)}"
         for name, value in after.items()
@@ -155,16 +130,8 @@ def _value(text: str) -> Any:
         return text
 
 
-def with_api(calls: Callable[[], None]) -> None:
-    """Make calls of the API; what they are refused for ends the command."""
-    try:
-        calls()
-    except ApiError as error:
-        raise fail(str(error)) from None
-
-
-def _one(api: str, path: str, identity: str) -> str:
-    return f"{api}/v1/{path}/{quote(identity, safe='')}"
+def _one(path: str, identity: str) -> str:
+    return f"{path}/{quote(identity, safe='')}"
 
 
 def forcing(force: bool) -> dict[str, str]:
@@ -172,18 +139,12 @@ def forcing(force: bool) -> dict[str, str]:
     return {"force": "true"} if force else {}
 
 
-def _delete(url: str, token: str | None, state_dir: Path, *, force: bool) -> None:
-    _, tag = call_for_tag(url, token, state_dir)
-    call("DELETE", url, token, state_dir, forcing(force), if_match=tag)
-    typer.echo("deleted")
-
-
 def _print(value: Any) -> None:
     typer.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
 
 
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Rows under their names, columns as wide as they must be; what is absent is a hyphen."""
+    """Rows under their names, columns as wide as needed; a hyphen stands for an absent value."""
     cells = [[*columns], *([_cell(row[name]) for name in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:

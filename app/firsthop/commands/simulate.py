@@ -1,4 +1,4 @@
-"""`firsthop simulate`: who would be sent elsewhere, and what that costs them."""
+"""`firsthop simulate`: which clients another configuration would move, and their round trips."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from firsthop.commands.api_client import ApiError, call
-from firsthop.commands.options import API_URL, STATE_DIR, ApiUrl, StateDir, Token
-from firsthop.commands.process import fail
+from firsthop.commands.admin_api import AdminApi, ApiError, calls_api
+from firsthop.commands.errors import fail
 from firsthop.commands.resources import print_table
 from firsthop.document_files import read_document
 from firsthop_steering.plan.document import DocumentError
@@ -21,27 +20,33 @@ _SHARES = ("before", "after", "utilisation_before", "utilisation_after")
 _COLUMNS = ("region", "capacity", *_SHARES)
 
 
+@calls_api
 def simulate(
+    api: AdminApi,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="A YAML document to suppose; - is stdin.")
+        Path | None, typer.Option("--file", "-f", help="YAML document to simulate; - is stdin.")
     ] = None,
     lose_region: Annotated[
-        list[str] | None, typer.Option(help="Suppose that all its relays are down.")
+        list[str] | None, typer.Option(help="Region whose relays are all down; repeatable.")
     ] = None,
-    lose_relay: Annotated[list[str] | None, typer.Option(help="Suppose that it is down.")] = None,
+    lose_relay: Annotated[
+        list[str] | None, typer.Option(help="Relay that is down; repeatable.")
+    ] = None,
     clients: Annotated[
         Path | None,
         typer.Option(
-            help="A file of addresses and prefixes, one a line; - is stdin. Default: every address."
+            help="File of client addresses and prefixes, one a line; - is stdin."
+            " Default: every address."
         ),
     ] = None,
-    service: Annotated[str | None, typer.Option(help="Its id or its name; default: each.")] = None,
-    api: ApiUrl = API_URL,
-    token: Token = None,
-    state_dir: StateDir = STATE_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
+    service: Annotated[
+        str | None, typer.Option(help="Id or name of the service; default: each.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole answer as JSON.")
+    ] = False,
 ) -> None:
-    """Say what would become of clients under another document, or without some relays."""
+    """Show how many clients another document, or the loss of relays, would move, and their RTTs."""
     body: dict[str, Any] = {"lost_regions": lose_region or [], "lost_relays": lose_relay or []}
     try:
         if file is not None:
@@ -50,7 +55,7 @@ def simulate(
             body["clients"] = _lines(clients)
         if service is not None:
             body["service"] = service
-        answer = call("POST", f"{api}/v1/simulate", token, state_dir, body=body)
+        answer = api.call("POST", "simulate", body=body)
     except DocumentError as error:
         lines = "\n".join(f"  {file}: {problem}" for problem in error.problems)
         raise fail(f"simulate: the document cannot be used:\n{lines}") from None
@@ -60,14 +65,14 @@ def simulate(
         typer.echo(json.dumps(answer, indent=2))
         return
     for effect in answer["effects"]:
-        tell_effects([effect])
+        print_effects([effect])
         print_table([_percents(each) for each in effect["regions"]], _COLUMNS)
         for each in effect["countries"]:
             country, part = each["country"] or "unknown", each["of_country"]
             typer.echo(f"{country}: {part:.1%} of its clients move, {each['share']:.1%} of all")
 
 
-def tell_effects(effects: Sequence[dict[str, Any]]) -> None:
+def print_effects(effects: Sequence[dict[str, Any]]) -> None:
     """Print of each service how many clients move, from where to where, and their round trips."""
     for each in effects:
         before, after = each["rtt_before"], each["rtt_after"]
@@ -89,7 +94,7 @@ def _ms(value: float | None) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    """What stands on the lines of a file, without comments (#) and empty lines."""
+    """The lines of a file, without comments (#) and empty lines."""
     text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     return [line for line in lines if line]

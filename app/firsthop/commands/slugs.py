@@ -1,4 +1,4 @@
-"""Options that are ids of a plan."""
+"""Options whose values are ids in a plan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SLUG = TypeAdapter(Slug)
 
 
 def slug(value: str) -> str:
-    """Refuse what cannot be an id."""
+    """Refuse text that is not a valid id."""
     try:
         return str(_SLUG.validate_python(value))
     except ValidationError:
@@ -20,5 +20,5 @@ def slug(value: str) -> str:
 
 
 def optional_slug(value: str | None) -> str | None:
-    """The same, where there may be none: an empty variable counts as unset."""
+    """The same for an optional id: an empty variable counts as unset."""
     return slug(value) if value else None

@@ -1,4 +1,4 @@
-"""`firsthop transceiver`: the reference media end, which sends all media back."""
+"""`firsthop transceiver`: the reference transceiver, which echoes all media."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ import typer
 from pydantic import ValidationError
 
 from firsthop.addresses import Listen
-from firsthop.commands.options import items, listen_list, listen_one
-from firsthop.commands.process import bearer_token, fail, http_urls
+from firsthop.commands.errors import fail
+from firsthop.commands.options import (
+    TokenFile,
+    bearer_token,
+    http_urls,
+    items,
+    listen_list,
+    listen_one,
+)
 from firsthop.commands.slugs import optional_slug
 from firsthop.process.running import run_until_signal
 from firsthop_healthchecks.agent.transceiver import Enrolment
@@ -38,7 +45,7 @@ def transceiver(
         str,
         typer.Option(
             envvar="FIRSTHOP_TRANSCEIVER_SIGNALLING",
-            help="TCP ADDRESS:PORT where allocators ask for sessions, and for /metrics.",
+            help="TCP ADDRESS:PORT where allocators request sessions; also serves /metrics.",
         ),
     ],
     region_keys: Annotated[
@@ -55,7 +62,7 @@ def transceiver(
             envvar="FIRSTHOP_TRANSCEIVER_WIRE_ID",
             min=1,
             max=65535,
-            help="This transceiver's wire id, as the plan has it; one that registers may be told.",
+            help="This transceiver's wire id in the plan; may be left out with --id.",
         ),
     ] = None,
     route_keys: Annotated[
@@ -70,11 +77,15 @@ def transceiver(
         str,
         typer.Option(
             envvar="FIRSTHOP_TRANSCEIVER_RELAYS",
-            help="UDP ADDRESS:PORT of up to 3 relays to name then, comma-separated, best first.",
+            help="UDP ADDRESS:PORT of up to 3 relays for such clients, comma-separated, best"
+            " first.",
         ),
     ] = "",
     sessions: Annotated[
-        int, typer.Option(envvar="FIRSTHOP_TRANSCEIVER_SESSIONS", min=1, help="The most at a time.")
+        int,
+        typer.Option(
+            envvar="FIRSTHOP_TRANSCEIVER_SESSIONS", min=1, help="Most sessions at a time."
+        ),
     ] = MAX_SESSIONS,
     transceiver_id: Annotated[
         str | None,
@@ -82,8 +93,8 @@ def transceiver(
             "--id",
             envvar="FIRSTHOP_TRANSCEIVER_ID",
             callback=optional_slug,
-            help="Its id in the plan: register there, and report. Needs --region, --api-url and a"
-            " token.",
+            help="Id in the plan: register under it, and report load. Needs --region, --api-url and"
+            " a token.",
         ),
     ] = None,
     region: Annotated[
@@ -91,23 +102,20 @@ def transceiver(
         typer.Option(
             envvar="FIRSTHOP_TRANSCEIVER_REGION",
             callback=optional_slug,
-            help="Id of its transceiver region.",
+            help="Id of the transceiver region.",
         ),
     ] = None,
     api_url: Annotated[
         str,
         typer.Option(
-            envvar="FIRSTHOP_API_URL", help="Roots of the control planes' APIs, comma-separated."
+            envvar="FIRSTHOP_API_URL", help="URLs of the control planes, comma-separated."
         ),
     ] = "",
     token: Annotated[
         str | None,
-        typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token of its region."),
+        typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token of the transceiver region."),
     ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(envvar="FIRSTHOP_TOKEN_FILE", help="File that holds the token."),
-    ] = None,
+    token_file: TokenFile = None,
     announce: Annotated[
         str,
         typer.Option(
@@ -128,12 +136,12 @@ def transceiver(
             envvar="FIRSTHOP_TRANSCEIVER_GRACE_S",
             min=0,
             max=86400,
-            help="On SIGTERM take no more sessions, and end with the last one, or after so many"
+            help="On SIGTERM take no new sessions, and end after the last one or after so many"
             " seconds; a second SIGTERM ends it at once.",
         ),
     ] = None,
 ) -> None:
-    """Run one transceiver. SIGUSR1 has it take no new sessions, SIGUSR2 takes that back."""
+    """Run a transceiver that echoes all media. SIGUSR1 starts a drain, SIGUSR2 ends it."""
     named = listen_list(relays, "--relays")
     if (route_keys is None) != (not named) or len(named) > MAX_RELAYS:
         rule = f"takes 1 to {MAX_RELAYS} addresses with --route-keys, and none without"
@@ -179,7 +187,7 @@ async def _enrolled(
 
 
 def _announced(text: str, listen: Listen, option: str) -> Listen:
-    """Where others reach it; raises typer.BadParameter where that cannot be told."""
+    """The address that others reach; raises typer.BadParameter where none can be derived."""
     host, port = listen_one(text, option) if text else listen
     if ip_address(host).is_unspecified or port == 0:
         rule = f"must name an address and a port that others reach, not {host} port {port}"
@@ -191,7 +199,7 @@ def _registration(
     region: str, media: Listen, door: Listen, sessions: int, wire_id: int | None
 ) -> Registration:
     family = "signalling_ipv6" if ":" in door[0] else "signalling_ipv4"
-    said = {
+    fields = {
         "region": region,
         "host": media[0],
         "port": media[1],
@@ -201,6 +209,6 @@ def _registration(
         "wire_id": wire_id,
     }
     try:
-        return Registration.model_validate(said)
+        return Registration.model_validate(fields)
     except ValidationError as error:  # an address with a scope, say
         raise typer.BadParameter(error.errors()[0]["msg"], param_hint="--announce") from None

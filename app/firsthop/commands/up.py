@@ -9,40 +9,61 @@ from typing import Annotated
 
 import typer
 
-from firsthop.commands.options import GeoipAsn, GeoipCity, StateDir, listen_one, network
+from firsthop.commands.options import (
+    GeoipAsn,
+    GeoipCity,
+    StateDir,
+    listen_one,
+    listen_option,
+    network,
+)
 from firsthop.edge.workers.sockets import PortInUseError
 from firsthop.postgres.server import PostgresError
-from firsthop.up.run import LOOPBACK, Up, UpError
+from firsthop.up.run import Up, UpError
 from firsthop.up.settings import UpSettings
+from firsthop.up.specs import LOOPBACK
 
 
 def up(
     state_dir: StateDir = Path(".firsthop"),
-    dns: Annotated[str, typer.Option(envvar="FIRSTHOP_DNS_LISTEN")] = "127.0.0.1:5300",
-    allocator: Annotated[str, typer.Option(envvar="FIRSTHOP_ALLOCATOR_LISTEN")] = "127.0.0.1:8081",
+    dns: Annotated[
+        str, listen_option("FIRSTHOP_DNS_LISTEN", "DNS over UDP and TCP")
+    ] = "127.0.0.1:5300",
+    allocator: Annotated[
+        str, listen_option("FIRSTHOP_ALLOCATOR_LISTEN", "allocation requests over HTTP")
+    ] = "127.0.0.1:8081",
     controlplane: Annotated[
-        str, typer.Option(envvar="FIRSTHOP_CONTROLPLANE_LISTEN")
+        str, listen_option("FIRSTHOP_CONTROLPLANE_LISTEN", "the API")
     ] = "127.0.0.1:8080",
-    metrics: Annotated[str, typer.Option(envvar="FIRSTHOP_METRICS_LISTEN")] = "127.0.0.1:9153",
+    metrics: Annotated[
+        str, listen_option("FIRSTHOP_METRICS_LISTEN", "/metrics, /readyz and /healthz")
+    ] = "127.0.0.1:9153",
     relay_network: Annotated[
         str,
         typer.Option(
             envvar="FIRSTHOP_RELAY_NETWORK",
-            help="Loopback network of the demo's relays; used when the demo is first stored.",
+            help="Loopback network of the demo's relays; read at the first start only.",
         ),
     ] = "127.0.10.0/24",
     transceiver_network: Annotated[
-        str, typer.Option(envvar="FIRSTHOP_TRANSCEIVER_NETWORK")
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_TRANSCEIVER_NETWORK",
+            help="The same for the demo's transceivers.",
+        ),
     ] = "127.0.20.0/24",
     database_url: Annotated[
         str | None,
         typer.Option(
-            envvar="FIRSTHOP_DATABASE_URL", help="A PostgreSQL to use instead of an own one."
+            envvar="FIRSTHOP_DATABASE_URL",
+            help="URL of a PostgreSQL to use; default: start one of its own.",
         ),
     ] = None,
     geoip_city: GeoipCity = None,
     geoip_asn: GeoipAsn = None,
-    dns_workers: Annotated[int, typer.Option(envvar="FIRSTHOP_DNS_WORKERS", min=1, max=64)] = 1,
+    dns_workers: Annotated[
+        int, typer.Option(envvar="FIRSTHOP_DNS_WORKERS", min=1, max=64, help="DNS processes.")
+    ] = 1,
 ) -> None:
     """Run everything on this machine: database, control plane, edge, probers, demo relays."""
     settings = UpSettings(

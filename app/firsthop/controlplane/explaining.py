@@ -1,4 +1,4 @@
-"""Explains and foresees decisions where there is no edge: the control plane's own geo data."""
+"""Explains and simulates decisions in the control plane, with its own geo data."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Explainer:
         *,
         service: str | None = None,
     ) -> tuple[Simulation, ...]:
-        """What becomes of the clients of every service, or of the one of this name.
+        """The effect on the clients of every service, or of the one with this name.
 
         `clients` None: of all that the geo table places.
         """
@@ -92,7 +92,7 @@ class Explainer:
         )
 
     def _map(self, plan: Plan, latency: Latency | None) -> RttMap:
-        """Kept by identity: neither plans nor what is learned ever change."""
+        """Cached by identity: plans and latency snapshots are immutable."""
         of_plan = [each for each in self._maps if each.topology.plan is plan]
         found = next((each for each in of_plan if each.latency is latency), None)
         if found is None:
@@ -105,6 +105,6 @@ class Explainer:
 
 
 def _sessions(status: Status) -> int | None:
-    """All that agents report; None where none does."""
-    sessions = [each.sessions for each in status.relays.values() if each.sessions is not None]
-    return sum(sessions) if sessions else None
+    """The sum of the loads that agents report; None if none does."""
+    told = [each.sessions for each in status.relays.values() if each.sessions is not None]
+    return sum(told) if told else None

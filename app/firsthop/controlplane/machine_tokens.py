@@ -1,4 +1,4 @@
-"""Tokens of machines, made before there is a control plane to ask: a file that it reads."""
+"""Tokens of machines, created before the control plane runs: a file that it reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from firsthop.secret_files import write_secret
 
 
 class MachineTokens:
-    """One token a process, made on first use; file mode 0600.
+    """One token for each process, created on first use; file mode 0600.
 
     The file is what `firsthop controlplane --bootstrap-tokens` reads. ValueError names one that
     does not hold tokens.
@@ -28,7 +28,7 @@ class MachineTokens:
                 raise ValueError(f"{path}: {rule}") from None
 
     def add(self, names: Iterable[tuple[str, str, str | None]]) -> None:
-        """Makes the missing ones of these (name, role, scope) and writes the file."""
+        """Creates the missing ones of these (name, role, scope), and writes the file."""
         for name, role, scope in names:
             self._tokens.setdefault(
                 name,

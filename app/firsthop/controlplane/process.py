@@ -51,7 +51,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlaneOptions:
-    """What `firsthop controlplane` is told."""
+    """Options of `firsthop controlplane`."""
 
     settings: Settings
     state_dir: Path
@@ -114,8 +114,8 @@ async def running_controlplane(
 
 
 def _publish(plan: Plan, keys: KeySet, status: Status | None, publish_dir: Path) -> None:
-    """What relays, transceivers and TURN servers hold of the secrets, and nothing more; and the
-    relays' routes, which are none."""
+    """Writes for relays, transceivers and TURN servers the secrets that each needs and no others;
+    and the relays' routes, which are not secret."""
     drained = unavailable_transceivers(status) if status is not None else frozenset[str]()
     publish_routes(write_routes(routes_of(plan.document, drained)), publish_dir)
     publish_route_keys(keys, publish_dir)
@@ -132,7 +132,7 @@ class BootstrapFile:
         self._tokens: Sequence[BootstrapToken] = ()
 
     def __call__(self) -> Sequence[BootstrapToken]:
-        """The tokens in the file now; StartError when it cannot be read."""
+        """The tokens in the file now. Raises StartError when it cannot be read."""
         try:
             status = self._path.stat()
             seen = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -147,7 +147,7 @@ class BootstrapFile:
 
 
 def _reason(error: ValidationError | Refused) -> str:
-    """The fault without the secrets that stand beside it."""
+    """The fault, without the secrets beside it."""
     if isinstance(error, Refused):
         return error.detail
     fault = error.errors(include_input=False, include_url=False)[0]

@@ -1,4 +1,4 @@
-"""Tokens made in the store itself, where no API is reachable or nobody has a token yet."""
+"""Creates tokens directly in the database, for when no API or no token is available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an edge is told when it starts."""
+"""Settings of an edge."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from firsthop_steering.feed.snapshot import KeySet
 
 @dataclass(frozen=True, slots=True)
 class FeedSettings:
-    """The control plane's replicas, and whom to believe."""
+    """The control plane's replicas, and the key that signs their snapshots."""
 
     urls: Sequence[str]
     token: str
@@ -28,7 +28,7 @@ class FeedSettings:
 
 @dataclass(frozen=True, slots=True)
 class AllocatorOptions:
-    """Who may ask the allocator, and whose word on the client's address counts."""
+    """Which clients the allocator serves, and which proxies it trusts for their addresses."""
 
     public: bool = False
     trusted_proxies: tuple[Network, ...] = ()
@@ -37,7 +37,7 @@ class AllocatorOptions:
     demo_stage: Path | None = None
 
     def arguments(self) -> list[str]:
-        """For the command line of the allocator's process."""
+        """As command line of the allocator's process."""
         arguments = ["--public"] if self.public else []
         arguments += ["--demo"] if self.demo else []
         arguments += ["--demo-stage", str(self.demo_stage)] if self.demo_stage else []
@@ -50,24 +50,24 @@ class AllocatorOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsOptions:
-    """What DNS workers are told beside the table."""
+    """How DNS workers answer, beside the table."""
 
     nsid: str = ""
-    """What the option NSID is answered with (RFC 5001); empty: nothing."""
+    """NSID string returned to clients that request it (RFC 5001); empty: none."""
     rate_limit: int = TAILORED_A_SECOND
     """Tailored answers per second and prefix, other replies in proportion; 0: no limit."""
     rate_limit_exempt: tuple[Network, ...] = LOOPBACK
     ecs_from: tuple[Network, ...] | None = None
-    """Resolvers whose client subnet is used; None: all."""
+    """Resolvers whose client subnet (ECS) is used; None: all."""
     cookie_secrets: tuple[str, ...] = field(default=(), repr=False)
-    """In hex, the first one signs; none: made from the credential key that signs."""
+    """In hex, the first one signs; none: derived from the credential key that signs."""
 
-    def told(
+    def message(
         self, keys: KeySet | None, *, stale: bool, workers: int, now: datetime
     ) -> dict[str, Any]:
-        """The JSON form for one of so many workers, over whom the kernel spreads all queries.
+        """The JSON form for one of `workers`, among which the kernel spreads all queries.
 
-        `stale` says that the control plane has long not been heard.
+        `stale`: the control plane has not been connected for a while.
         """
         exempt, ecs_from = self.rate_limit_exempt, self.ecs_from
         return {
@@ -92,7 +92,7 @@ def _secrets_from(keys: KeySet | None, now: datetime) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """`source` is a control plane's feed, or a YAML document for an edge on its own."""
+    """`source` is a control plane's feed, or a YAML document for an edge without one."""
 
     source: FeedSettings | Path
     state_dir: Path
@@ -105,6 +105,6 @@ class EdgeSettings:
     allocator_options: AllocatorOptions = field(default_factory=AllocatorOptions)
     dns_options: DnsOptions = field(default_factory=DnsOptions)
     region: str | None = None
-    """The vantage here, whose word on relays goes first where a service's view is local."""
+    """The vantage of this edge: its verdicts take precedence where a service's view is local."""
     take_over: bool = False
-    """Whether it takes the place of an edge that runs on the same state folder."""
+    """Whether it takes over from an edge that runs on the same state folder."""

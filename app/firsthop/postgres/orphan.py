@@ -1,4 +1,4 @@
-"""What a killed server, or parent, leaves: processes to end, lock files to remove."""
+"""Cleans up after a killed server or parent: ends processes, removes lock files."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""A PostgreSQL of our own, for where no URL is given: binaries found here, run as our child.
+"""An embedded PostgreSQL server, for when no database URL is given: run as a child process.
 
-Knows how to run a server without root and without touching the system: no users are made, no mode
-or owner is changed outside the server's own folder, and nothing listens on a network port. Knows
-nothing of tables.
+It needs no root and does not touch the system: no users are created, no mode or owner changes
+outside the server's own folder, and nothing listens on a network port. It knows nothing of tables.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
@@ -25,15 +25,16 @@ from urllib.parse import urlencode
 from firsthop.postgres.account import ChildAccount, PostgresError, account_for
 from firsthop.postgres.binaries import URL_VARIABLE, find_binaries
 from firsthop.postgres.orphan import end_orphan
+from firsthop.process.ending import end_process
 
 NAME = "firsthop"
-"""Of the database and of the role that owns it."""
+"""Name of the database, and of the role that owns it."""
 PORT = 5432
 """Only part of the socket's file name: there is no TCP listener."""
 SOCKET_PATH_LIMIT = 107
-"""sun_path holds 108 bytes with its end (unix(7))."""
+"""sun_path holds 108 bytes with its terminator (unix(7))."""
 START_LIMIT_S = 60.0
-"""Crash recovery of a store of our size takes seconds; a slow disk is given the rest."""
+"""Crash recovery of a store of our size takes seconds; the rest is for slow disks."""
 STOP_LIMIT_S = 5.0
 LOG_LIMIT = 8 * 2**20
 
@@ -41,6 +42,8 @@ __all__ = ["EmbeddedPostgres", "PostgresError", "find_binaries"]
 
 _STILL_IN_USE = "pre-existing shared memory block"
 _PR_SET_PDEATHSIG = 1
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
+"""A fast shutdown, then an immediate one."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -66,16 +69,16 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """What libpq, psql and the control plane take."""
+        """The URL, as libpq, psql and the control plane take it."""
         return self.url_of(NAME)
 
     def url_of(self, database: str) -> str:
-        """The same server's other database."""
+        """The URL of another database of this server."""
         where = urlencode({"host": str(self._socket_dir), "port": PORT}, safe="/")
         return f"postgresql://{NAME}@/{database}?{where}"
 
     async def died(self) -> None:
-        """Returns when the server's process has ended, whoever ended it."""
+        """Returns when the server's process has ended, for whatever reason."""
         if self._process is not None:
             await self._process.wait()
 
@@ -111,12 +114,8 @@ class EmbeddedPostgres:
         """Fast shutdown (open transactions are rolled back), then harder; never raises."""
         process, self._process = self._process, None
         if process is not None:
-            for sign in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(sign)
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
-                    break
+            requests = (partial(process.send_signal, each) for each in _STOP_SIGNALS)
+            await end_process(process, *requests, grace_s=STOP_LIMIT_S)
         if self._socket_dir != self.home:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
             self._socket_dir = self.home
@@ -125,7 +124,7 @@ class EmbeddedPostgres:
             self._lock = None
 
     def _take_lock(self) -> None:
-        """One owner at a time: without this a second start would take our server for an orphan."""
+        """Locks the folder: without it a second start would take our server for an orphan."""
         lock = (self.home.parent / "postgres.lock").open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,7 +150,7 @@ class EmbeddedPostgres:
         return folder
 
     async def _initialise(self, binaries: Path, account: ChildAccount) -> None:
-        """initdb beside its place, then one rename: a half-made folder is never started from."""
+        """Runs initdb in a scratch folder, then renames it: an incomplete one is never used."""
         data, fresh = self.home / "data", self.home / "data.new"
         if (data / "PG_VERSION").exists():
             return await _same_version(binaries, account, data)
@@ -173,7 +172,7 @@ class EmbeddedPostgres:
         return None
 
     async def _serve(self, binaries: Path, account: ChildAccount) -> None:
-        """Launch, again if the last pieces of a killed server have yet to notice its death."""
+        """Launches; again while processes of a killed server are still ending."""
         deadline = asyncio.get_running_loop().time() + STOP_LIMIT_S
         while True:
             await self._launch(binaries, account)
@@ -246,7 +245,7 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UT
 
 
 def _die_with_parent() -> None:
-    """In the child, before exec: a fast shutdown is asked for when our process is gone."""
+    """In the child, before exec: requests a fast shutdown for when our process is gone."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 

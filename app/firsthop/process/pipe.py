@@ -1,6 +1,6 @@
-"""A worker's end of its supervisor: lines of JSON in on standard input, out on standard output.
+"""The worker's end of the pipe to its supervisor: JSON lines on standard input and output.
 
-Writing never waits: a supervisor that is stopped must not silence its workers.
+Writing never waits: a supervisor that is stopped must not block its workers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 LINE_LIMIT = 2**26
 UNREAD_LIMIT = 2**16
-"""With so many octets unread, reports are left out until the supervisor reads again."""
+"""With so many octets unread, reports are skipped until the supervisor reads again."""
 
 
 class SupervisorPipe:
@@ -25,7 +25,7 @@ class SupervisorPipe:
 
     @classmethod
     async def open(cls) -> SupervisorPipe:
-        """Takes over standard output; signals other than SIGTERM are the supervisor's business."""
+        """Takes over standard output; signals other than SIGTERM are left to the supervisor."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: None)
@@ -33,9 +33,10 @@ class SupervisorPipe:
         return cls(writer)
 
     async def news(self) -> AsyncIterator[dict[str, Any]]:
-        """What the supervisor says, until it is gone or ends this worker.
+        """The supervisor's messages, until it is gone or ends this worker.
 
-        SIGTERM ends it too: whoever stops all processes of a service at once cuts no answer off.
+        SIGTERM ends them too: a worker finishes its answers even when all processes of a service
+        are stopped at once.
         """
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=LINE_LIMIT)
@@ -46,13 +47,13 @@ class SupervisorPipe:
         while line := await reader.readline():
             yield json.loads(line)
 
-    def say(self, **said: Any) -> None:
-        """One line that has to arrive."""
-        self._writer.write(json.dumps(said).encode() + b"\n")
+    def say(self, **message: Any) -> None:
+        """Sends one line that must arrive."""
+        self._writer.write(json.dumps(message).encode() + b"\n")
 
-    def report(self, **said: Any) -> bool:
-        """One line that may be left out, because the next one says it all again; False if so."""
+    def report(self, **message: Any) -> bool:
+        """Sends one line, or skips it (False): the next report contains it all again."""
         if self._writer.get_write_buffer_size() >= UNREAD_LIMIT:
             return False
-        self.say(**said)
+        self.say(**message)
         return True

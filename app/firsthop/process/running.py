@@ -1,4 +1,4 @@
-"""One asyncio service as a process: quick, clean ends on signals."""
+"""Runs one asyncio service as a process that ends cleanly on signals."""
 
 from __future__ import annotations
 

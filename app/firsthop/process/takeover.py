@@ -1,14 +1,14 @@
-"""One process takes the place of another on the same state folder, and no packet is lost.
+"""Take-over: one process replaces another on the same state folder without losing a packet.
 
-    successor                              edge in place
+    successor                              predecessor
     connects to `edge.sock`            →
-                                       ←   every listening socket, its lock and this one's listener
+                                       ←   listening sockets, the lock, the listener of `edge.sock`
     its workers start to answer, too
     "ready", when all of them do       →
                                        ←   "yours", to one successor; then it drains and ends
 
-Until "yours" the edge in place answers as ever: a successor that fails or is killed costs nothing.
-Files travel as SCM_RIGHTS (unix(7)), to whom may connect: the socket has mode 0600.
+Until "yours" the predecessor goes on: a successor that fails or is killed does no harm. File
+descriptors travel as SCM_RIGHTS (unix(7)); the socket has mode 0600.
 """
 
 from __future__ import annotations
@@ -24,80 +24,80 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 ClaimKind = Literal["edge", "relay"]
-"""Names the files in the state folder: `edge.sock`, and `edge.lock`, which is held (flock) by
-whoever runs there; the hold goes over with the sockets."""
+"""Names the files in the state folder: `edge.sock`, and `edge.lock`, which the running process
+locks (flock); the lock is handed over with the sockets."""
 READY: Final = b"ready"
 YOURS: Final = b"yours"
 READY_WITHIN_S: Final = 60.0
-"""A successor that does not answer by then gives up."""
+"""A successor whose workers are not ready by then gives up."""
 PATIENCE_S: Final = READY_WITHIN_S + 10.0
-"""And so long the edge in place waits for it."""
+"""So long the predecessor waits for it."""
 ANSWER_S: Final = 5.0
-"""For the other side to say something that it has at hand; also for one that just stops to end."""
+"""For the other side to answer at once; also for a process that is ending to end."""
 _FILES_PER_RECORD = 128
 """Linux takes 253 in one message (SCM_MAX_FD, unix(7))."""
 _RECORD = 65_536
 
 
 class SocketKey(NamedTuple):
-    """What a socket is for."""
+    """The use and address of a socket."""
 
     use: str
     address: str
-    """As the settings write it: a port 0 stays 0."""
+    """As in the settings: a port 0 stays 0."""
     transport: str
     """`udp` or `tcp`."""
 
 
-_THE_LISTENER = SocketKey("takeover", "socket", "unix")
-_THE_LOCK = SocketKey("takeover", "lock", "file")
+_LISTENER = SocketKey("takeover", "socket", "unix")
+_LOCK = SocketKey("takeover", "lock", "file")
 
 
 class TakeOverError(Exception):
-    """The place on a state folder cannot be had; the message says why."""
+    """A state folder cannot be claimed; the message says why."""
 
 
 class StateClaim:
-    """The right to run on a state folder, from the predecessor until the successor."""
+    """The right to run on a state folder, from a predecessor's end until a successor's start."""
 
     def __init__(
         self,
         lock: int,
         listener: socket.socket,
         *,
-        role: ClaimKind,
+        kind: ClaimKind,
         predecessor: socket.socket | None = None,
         inherited: Sequence[tuple[SocketKey, int]] = (),
     ) -> None:
-        self._role = role
+        self._kind = kind
         self._lock = lock
         self._listener = listener
         self.predecessor = predecessor
-        """The conversation with who still answers; None once the place is ours."""
+        """The connection to the predecessor while it still answers; None once it does not."""
         self.inherited = inherited
-        """Its listening sockets."""
+        """The predecessor's listening sockets."""
 
     async def take(self) -> None:
         """Tells the predecessor to stop, and returns when it has agreed or is gone.
 
-        However long that takes: once it has been told, only its word says who is in place.
+        It waits without a limit: after the request only the answer says which of both goes on.
         """
         if self.predecessor is None:
             return
         loop = asyncio.get_running_loop()
-        said = b""
+        answer = b""
         with self.predecessor as predecessor:
             predecessor.setblocking(False)
             with contextlib.suppress(OSError):  # gone: nobody else holds its sockets
                 await loop.sock_sendall(predecessor, READY)
-                said = await loop.sock_recv(predecessor, _RECORD)
-        if said not in (YOURS, b""):
-            raise TakeOverError(json.loads(said)["refused"])
+                answer = await loop.sock_recv(predecessor, _RECORD)
+        if answer not in (YOURS, b""):
+            raise TakeOverError(json.loads(answer)["refused"])
         self.predecessor = None
 
     async def give(self, files: Sequence[tuple[SocketKey, int]]) -> None:
-        """Hands over to whoever asks; returns when one has taken the place."""
-        files = [*files, (_THE_LISTENER, self._listener.fileno()), (_THE_LOCK, self._lock)]
+        """Hands over to a successor that connects; returns when one has taken over."""
+        files = [*files, (_LISTENER, self._listener.fileno()), (_LOCK, self._lock)]
         conversation: asyncio.Task[bool] | None = None
         waiting = asyncio.create_task(self._next())
         try:
@@ -109,13 +109,13 @@ class StateClaim:
                         return
                     conversation = None
                 if waiting.done():
-                    asking = waiting.result()
+                    successor = waiting.result()
                     waiting = asyncio.create_task(self._next())
                     if conversation is None:
-                        conversation = asyncio.create_task(_converse(asking, files))
+                        conversation = asyncio.create_task(_converse(successor, files))
                     else:
-                        _refuse(asking, f"another {self._role} is taking over just now")
-                        asking.close()
+                        _refuse(successor, f"another {self._kind} is taking over just now")
+                        successor.close()
         finally:
             waiting.cancel()
             if conversation is not None:
@@ -124,49 +124,49 @@ class StateClaim:
     async def _next(self) -> socket.socket:
         while True:
             try:
-                asking, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+                successor, _ = await asyncio.get_running_loop().sock_accept(self._listener)
             except OSError as error:
                 _log().error("takeover.unavailable", reason=error.strerror)
                 await asyncio.sleep(1.0)
             else:
-                return asking
+                return successor
 
     def close(self) -> None:
-        """Gives the folder up, unless a successor holds it by now."""
+        """Releases the folder, unless a successor has taken it over."""
         self._listener.close()
         if self.predecessor is not None:
             self.predecessor.close()
         os.close(self._lock)
 
 
-async def claim(state_dir: Path, *, take_over: bool, role: ClaimKind = "edge") -> StateClaim:
-    """The place on `state_dir`, free or (with `take_over`) inherited. Raises TakeOverError.
+async def claim(state_dir: Path, *, take_over: bool, kind: ClaimKind = "edge") -> StateClaim:
+    """Claims `state_dir`, free or (with `take_over`) from a predecessor. Raises TakeOverError.
 
-    With `take_over`, one that is just ending is waited for, for ANSWER_S.
+    With `take_over`, a process that is just ending is waited for, for ANSWER_S.
     """
-    lock = os.open(state_dir / f"{role}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(state_dir / f"{kind}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + ANSWER_S
     folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
     # Whatever the length of the folder's path: an address of unix(7) has 107 octets.
-    address = f"/proc/self/fd/{folder}/{role}.sock"
+    address = f"/proc/self/fd/{folder}/{kind}.sock"
     try:
         while True:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                (state_dir / f"{role}.sock").unlink(missing_ok=True)
-                return StateClaim(lock, _listen(address), role=role)
+                (state_dir / f"{kind}.sock").unlink(missing_ok=True)
+                return StateClaim(lock, _listen(address), kind=kind)
             if not take_over:
                 raise TakeOverError(
-                    f"another {role} runs on the state folder {state_dir}; "
+                    f"another {kind} runs on the state folder {state_dir}; "
                     "--take-over takes its place without losing a packet"
                 )
-            with contextlib.suppress(OSError):  # nobody there, or somebody who just ends
-                place = await asyncio.to_thread(_inherit, address, role)
+            with contextlib.suppress(OSError):  # nobody is there, or is just ending
+                inherited = await asyncio.to_thread(_inherit, address, kind)
                 os.close(lock)
-                return place
+                return inherited
             if loop.time() > deadline:
-                raise TakeOverError(f"the {role} on {state_dir} neither hands over nor ends")
+                raise TakeOverError(f"the {kind} on {state_dir} neither hands over nor ends")
             await asyncio.sleep(0.05)
     except BaseException:
         os.close(lock)
@@ -184,8 +184,8 @@ def _listen(address: str) -> socket.socket:
     return listener
 
 
-def _inherit(address: str, role: ClaimKind) -> StateClaim:
-    """Everything that who is in place holds. Raises OSError, TakeOverError."""
+def _inherit(address: str, kind: ClaimKind) -> StateClaim:
+    """A claim with everything that the predecessor holds. Raises OSError, TakeOverError."""
     predecessor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         predecessor.settimeout(ANSWER_S)
@@ -194,11 +194,11 @@ def _inherit(address: str, role: ClaimKind) -> StateClaim:
     except BaseException:
         predecessor.close()
         raise
-    ours = {key: file for key, file in files if key in (_THE_LISTENER, _THE_LOCK)}
+    ours = {key: file for key, file in files if key in (_LISTENER, _LOCK)}
     return StateClaim(
-        ours[_THE_LOCK],
-        socket.socket(fileno=ours[_THE_LISTENER]),
-        role=role,
+        ours[_LOCK],
+        socket.socket(fileno=ours[_LISTENER]),
+        kind=kind,
         predecessor=predecessor,
         inherited=[(key, file) for key, file in files if key not in ours],
     )
@@ -207,32 +207,32 @@ def _inherit(address: str, role: ClaimKind) -> StateClaim:
 def _receive_files(predecessor: socket.socket) -> list[tuple[SocketKey, int]]:
     files: list[tuple[SocketKey, int]] = []
     while True:
-        record, came, flags, _ = socket.recv_fds(
+        record, received, flags, _ = socket.recv_fds(
             predecessor, _RECORD, _FILES_PER_RECORD, socket.MSG_CMSG_CLOEXEC
         )
         if not record:
             raise ConnectionResetError
-        said: dict[str, Any] = json.loads(record)
-        if "refused" in said:
-            raise TakeOverError(said["refused"])
-        keys = [SocketKey(*each) for each in said["files"]]
-        if flags & socket.MSG_CTRUNC or len(keys) != len(came):
+        message: dict[str, Any] = json.loads(record)
+        if "refused" in message:
+            raise TakeOverError(message["refused"])
+        keys = [SocketKey(*each) for each in message["files"]]
+        if flags & socket.MSG_CTRUNC or len(keys) != len(received):
             raise TakeOverError("the sockets do not fit: this process may not open enough files")
-        files += zip(keys, came, strict=True)
-        if said["last"]:
+        files += zip(keys, received, strict=True)
+        if message["last"]:
             return files
 
 
 async def _converse(successor: socket.socket, files: Sequence[tuple[SocketKey, int]]) -> bool:
-    """Whether this successor has taken over."""
+    """Offers the files to a successor; returns whether it has taken over."""
     loop = asyncio.get_running_loop()
     with successor:
         try:
             _log().info("takeover.started")
             _send_files(successor, files)
             async with asyncio.timeout(PATIENCE_S):
-                said = await loop.sock_recv(successor, _RECORD)
-            if said == READY:
+                answer = await loop.sock_recv(successor, _RECORD)
+            if answer == READY:
                 successor.send(YOURS)
                 return True
             _log().warning("takeover.abandoned")
@@ -258,6 +258,6 @@ def _refuse(successor: socket.socket, why: str) -> None:
 
 
 def _log() -> Any:
-    import structlog  # it takes longer than a claim, which seldom has anything to say
+    import structlog  # slow to import, and a claim seldom logs anything
 
     return structlog.get_logger(__name__)

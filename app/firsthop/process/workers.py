@@ -1,8 +1,8 @@
-"""Worker processes: started, fed over their standard input, listened to, and started again.
+"""The supervisor's end: starts worker processes, exchanges messages with them, restarts them.
 
-A line of JSON goes down for every change (`{"table": …}`), and lines come up: `{"loaded": digest}`
-when it is in use, `{"counters": …}` every second. A worker ends when its standard input does, so
-none outlives its supervisor.
+A line of JSON goes to a worker for every change (`{"table": …}`), and lines come back:
+`{"loaded": digest}` when the change is in use, `{"counters": …}` every second. A worker ends when
+its standard input does, so none outlives its supervisor.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from firsthop.process.ending import end_process
+
 RESTART_PAUSE_S = (0.05, 2.0)
 STOP_GRACE_S = 6.0
 """More than DNS (2.5 s) and allocator (5 s) take to finish what they have begun."""
@@ -22,7 +24,7 @@ LINE_LIMIT = 2**24
 
 
 class Worker:
-    """One kind of worker, kept running; what it was ever told a fresh process is told first.
+    """One worker, kept running; a new process is first sent the newest value of every key.
 
     `files` are descriptors (listening sockets) that each of its processes inherits.
     """
@@ -44,13 +46,13 @@ class Worker:
         self._outbox: deque[dict[str, Any]] = deque()
         self._wake = asyncio.Event()
         self.loaded = ""
-        """Digest of the table that it uses; empty until it has one."""
+        """Digest of the table in use; empty until there is one."""
         self.failure = ""
-        """What it last said on its way out, for readiness."""
+        """Why it could not use the newest values; empty when it could."""
         self.restarts = 0
 
     def tell(self, news: dict[str, Any]) -> None:
-        """Passes on what has changed; only the newest value of a key is worth sending."""
+        """Sends changed values; of a key that was not sent yet only the newest value is."""
         self._state.update(news)
         if self._outbox:
             self._outbox[-1].update(news)
@@ -89,13 +91,14 @@ class Worker:
         if self._state:
             self._outbox.append(dict(self._state))
             self._wake.set()
+        assert process.stdin is not None
         feeding = asyncio.create_task(self._feed(process))
         try:
             await self._listen(process)
             return await process.wait()
         finally:
             feeding.cancel()
-            await _stop(process)
+            await end_process(process, process.stdin.close, grace_s=STOP_GRACE_S)
 
     async def _feed(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -111,30 +114,16 @@ class Worker:
         assert process.stdout is not None
         while line := await process.stdout.readline():
             try:
-                said = json.loads(line)
+                message = json.loads(line)
             except ValueError:
                 _log().error("worker.bad_message", worker=self.name)
                 continue
-            self.loaded = said.get("loaded", self.loaded)
-            self.failure = said.get("failure", self.failure)
-            self._on_line(self, said)
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Ends the process by closing its input, and by force if it does not listen."""
-    if process.returncode is not None:
-        return
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        async with asyncio.timeout(STOP_GRACE_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+            self.loaded = message.get("loaded", self.loaded)
+            self.failure = message.get("failure", self.failure)
+            self._on_line(self, message)
 
 
 def _log() -> Any:
-    import structlog  # a relay starts its workers without it
+    import structlog  # slow to import, and a relay starts its workers without it
 
     return structlog.get_logger(__name__)

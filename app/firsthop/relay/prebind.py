@@ -1,4 +1,4 @@
-"""The UDP addresses of a relay, bound before the rest is imported: what comes meanwhile waits."""
+"""Binds a relay's UDP addresses before the rest is imported, so that early packets are queued."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from firsthop.addresses import format_listen
 from firsthop.relay.settings import RelaySettings
 from firsthop_relay.io.listening import ListenError, bind_udp
 
-Early = dict[str, socket.socket]
-"""By address, as `format_listen` writes it."""
+Prebound = dict[str, socket.socket]
+"""Sockets by address, as `format_listen` writes it."""
 
 
-def bind_early(settings: RelaySettings) -> Early:
-    """What can be had at once; why the others cannot is said by who asks again, in its turn."""
-    bound: Early = {}
+def prebind(settings: RelaySettings) -> Prebound:
+    """Sockets of the addresses that can be bound; `RelaySockets` reports why others cannot."""
+    bound: Prebound = {}
     if not settings.take_over:
         for each in settings.udp:
             try:

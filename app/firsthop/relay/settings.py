@@ -1,4 +1,4 @@
-"""What a relay is told when it starts."""
+"""Settings of a relay."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class RelaySettings:
     limits: Limits = field(default_factory=Limits)
     """For all workers together."""
     state_dir: Path | None = None
-    """Holds the flow journal; None: no journal, and nobody can take over."""
+    """Holds the flow journal; None: no journal, and no take-over."""
     flow_store: str = field(default="", repr=False)
-    """URL of a Redis that a fleet shares its flows in; empty: none."""
+    """URL of the Redis in which a fleet shares its flows; empty: none."""
     take_over: bool = False
-    """Whether it takes the place of a relay that runs on the same state folder."""
+    """Whether it takes over from a relay that runs on the same state folder."""

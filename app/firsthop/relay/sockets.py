@@ -15,27 +15,27 @@ UDP, TCP, METRICS, FLOWS = "udp", "tcp", "metrics", "flows"
 
 
 class RelaySockets:
-    """All of them by use and address; starts with those of a predecessor, if there was one.
+    """The sockets by use and address; those of a predecessor, if there is one, are kept.
 
-    Every worker has a Unix socket, too, through which its flows go to a successor; the other end
-    is among the files that the successor gets.
+    Every worker also has a Unix socket pair, through which its flows go to a successor; the other
+    end is among the files that the successor receives.
     """
 
     def __init__(
         self,
         inherited: Iterable[tuple[SocketKey, int]] = (),
-        early: Mapping[str, socket.socket] = MappingProxyType({}),
+        prebound: Mapping[str, socket.socket] = MappingProxyType({}),
     ) -> None:
         self._held: dict[tuple[str, str], list[socket.socket]] = {
-            (UDP, address): [sock] for address, sock in early.items()
+            (UDP, address): [sock] for address, sock in prebound.items()
         }
         self.predecessors: list[socket.socket] = []
-        """Where the flows of a predecessor's workers come from."""
+        """Unix sockets that carry the flows of a predecessor's workers."""
         self._channels: list[tuple[socket.socket, socket.socket]] = []
         for key, file in inherited:
             sock = socket.socket(fileno=file)
-            # Said to Python, too: its dup() would else make them block, here and where they come
-            # from, as the flag belongs to what both share.
+            # Python must know, too: its dup() would otherwise make them block, here and in the
+            # predecessor, as the flag belongs to the open file that both share.
             sock.setblocking(False)
             if key.use == FLOWS:
                 self.predecessors.append(sock)
@@ -43,7 +43,7 @@ class RelaySockets:
                 self._held.setdefault((key.use, key.address), []).append(sock)
 
     def bind(self, settings: RelaySettings) -> None:
-        """Bind what is wanted and missing, close what is not wanted. Raises ListenError."""
+        """Binds the missing addresses, closes those not in `settings`. Raises ListenError."""
         wanted: set[tuple[str, str]] = set()
         for use, listen, count in (
             (UDP, settings.udp, settings.workers),
@@ -70,7 +70,7 @@ class RelaySockets:
                     sockets.append(bind(*each))
 
     def share(self, worker: int, workers: int) -> list[socket.socket]:
-        """What one of so many workers reads: of every address at least one socket."""
+        """The sockets that one of `workers` reads: at least one of every address."""
         return [
             sock
             for (use, _), sockets in self._held.items()
@@ -79,16 +79,16 @@ class RelaySockets:
         ]
 
     def predecessors_of(self, worker: int, workers: int) -> list[socket.socket]:
-        """Whose flows this worker takes: of the same sockets."""
+        """The sources of the flows that this worker receives: those of its own sockets."""
         return self.predecessors[worker::workers]
 
     def channel(self, worker: int) -> socket.socket:
-        """The end that the worker writes its flows into."""
+        """The end of its Unix socket pair that the worker writes its flows into."""
         return self._channels[worker][0]
 
     @property
     def metrics(self) -> socket.socket | None:
-        """The one of the metrics."""
+        """The socket of the metrics."""
         return next((each[0] for (use, _), each in self._held.items() if use == METRICS), None)
 
     def bound(self) -> list[tuple[str, str, int]]:
@@ -100,7 +100,7 @@ class RelaySockets:
         ]
 
     def files(self) -> list[tuple[SocketKey, int]]:
-        """File descriptors of all, for a successor."""
+        """All file descriptors, for a successor."""
         files = [
             (SocketKey(use, address, UDP if use == UDP else TCP), sock.fileno())
             for (use, address), sockets in self._held.items()
@@ -112,7 +112,7 @@ class RelaySockets:
         ]
 
     def close(self) -> None:
-        """Close them in this process."""
+        """Closes all of them in this process."""
         for sockets in self._held.values():
             for sock in sockets:
                 sock.close()

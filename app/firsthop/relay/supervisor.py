@@ -1,4 +1,4 @@
-"""One relay: its files, its workers, its metrics, and who takes its place."""
+"""The supervisor of one relay: its files, its workers, its metrics, its take-over."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from firsthop.process.takeover import READY_WITHIN_S, StateClaim, TakeOverError, claim
-from firsthop.relay.prebind import Early
+from firsthop.relay.prebind import Prebound
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
-from firsthop.relay.worker_pool import HAND_OVER_WITHIN_S, Alone, Processes, RelayWorkerPool
+from firsthop.relay.worker_pool import (
+    HAND_OVER_WITHIN_S,
+    RelayWorkerPool,
+    SingleWorker,
+    WorkerProcesses,
+)
 from firsthop_relay import log
 from firsthop_relay.flows.route_text import write_routes
 from firsthop_relay.process.reloading_file import FileError, KeyFile, RouteFile
@@ -25,51 +30,51 @@ if TYPE_CHECKING:
 FILE_CHECK_S = 1.0
 
 
-async def serve(settings: RelaySettings, early: Early) -> None:
-    """Run until cancelled, or until a successor has taken over; `early` sockets are bound already.
+async def serve(settings: RelaySettings, prebound: Prebound) -> None:
+    """Run until cancelled, or until a successor has taken over; `prebound` are its first sockets.
 
     Raises ListenError, FileError, TakeOverError when it cannot start.
     """
     async with contextlib.AsyncExitStack() as stack:
-        place = None
+        claimed = None
         if settings.state_dir is not None:
             settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            place = await claim(settings.state_dir, take_over=settings.take_over, role="relay")
-            stack.callback(place.close)
-        sockets = RelaySockets(place.inherited if place else (), early)
+            claimed = await claim(settings.state_dir, take_over=settings.take_over, kind="relay")
+            stack.callback(claimed.close)
+        sockets = RelaySockets(claimed.inherited if claimed else (), prebound)
         stack.callback(sockets.close)
-        await _Relay(settings, sockets, place).run()
+        await _Relay(settings, sockets, claimed).run()
 
 
 class _Relay:
     def __init__(
-        self, settings: RelaySettings, sockets: RelaySockets, place: StateClaim | None
+        self, settings: RelaySettings, sockets: RelaySockets, claimed: StateClaim | None
     ) -> None:
         self._keys = KeyFile(settings.route_keys)
         self._routes = RouteFile(settings.routes) if settings.routes else None
-        # Before anything is bound: a relay that cannot read its files says only that.
+        # Before any address is bound, so that a relay with bad files fails for that reason only.
         first = self._load_keys() | self._load_routes()
         sockets.bind(settings)
         self._sockets = sockets
-        self._place = place
+        self._claim = claimed
         many = settings.workers > 1
-        self._crew: RelayWorkerPool = (
-            Processes(settings, sockets) if many else Alone(settings, sockets)
+        self._workers: RelayWorkerPool = (
+            WorkerProcesses(settings, sockets) if many else SingleWorker(settings, sockets)
         )
-        self._crew.tell(first | {"flow_store": settings.flow_store})
+        self._workers.tell(first | {"flow_store": settings.flow_store})
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        crew = asyncio.create_task(self._crew.run())
+        running = asyncio.create_task(self._workers.run())
         runner = None
-        # Before anybody is told that it runs: unhandled, each of them would end the process.
+        # Before it is announced as running: unhandled, each of these signals ends the process.
         loop.add_signal_handler(signal.SIGHUP, self._reload, True)
         for number, draining in ((signal.SIGUSR1, True), (signal.SIGUSR2, False)):
             loop.add_signal_handler(number, self._drain, draining)
         try:
             await self._take_over()
-            self._crew.tell({"serve": True})
-            await self._crew.serving()
+            self._workers.tell({"serve": True})
+            await self._workers.serving()
             await log.ready()
             for transport, host, port in self._sockets.bound():
                 log.info("relay.listening", transport=transport, host=host, port=port)
@@ -81,36 +86,36 @@ class _Relay:
                 loop.remove_signal_handler(number)
             if runner is not None:
                 await runner.cleanup()
-            crew.cancel()
-            await asyncio.gather(crew, return_exceptions=True)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def _serve_metrics(self, sock: socket.socket) -> AppRunner:
-        """Its libraries are imported beside the loop, which forwards meanwhile."""
+        """Imports the libraries in a thread, as the loop forwards meanwhile."""
         await asyncio.to_thread(import_module, "firsthop_relay.process.metrics")
         from firsthop_relay.process.metrics import serve_metrics
 
-        return await serve_metrics(self._crew.reading, self._crew.round_trips, sock)
+        return await serve_metrics(self._workers.reading, self._workers.round_trips, sock)
 
     async def _take_over(self) -> None:
-        """Tell a predecessor to stop, once the workers are there; its packets wait for them."""
+        """Stop a predecessor once the workers are up; packets wait in the sockets meanwhile."""
         try:
             async with asyncio.timeout(READY_WITHIN_S):
-                await self._crew.ready()
+                await self._workers.ready()
         except TimeoutError:
             raise TakeOverError(f"workers not ready within {READY_WITHIN_S:.0f} s") from None
-        if self._place is not None and self._place.predecessor is not None:
-            await self._place.take()
+        if self._claim is not None and self._claim.predecessor is not None:
+            await self._claim.take()
             log.info("relay.taken_over")
 
     async def _until_handed_over(self) -> None:
         watching = asyncio.create_task(self._watch())
         try:
-            if self._place is None:
+            if self._claim is None:
                 await watching
             else:
-                await self._place.give(self._sockets.files())
+                await self._claim.give(self._sockets.files())
                 async with asyncio.timeout(HAND_OVER_WITHIN_S):
-                    await self._crew.hand_over()
+                    await self._workers.hand_over()
                 log.info("relay.handed_over")
         except TimeoutError:
             log.error("flows.handover_failed", reason="the workers do not answer")
@@ -123,7 +128,7 @@ class _Relay:
             self._reload(False)
 
     def _reload(self, asked: bool) -> None:
-        """Read again what has changed, or all that is there when asked to."""
+        """Read the changed files again, or all files when asked to."""
         if asked or self._keys.changed():
             self._tell(self._load_keys, "route_keys")
         if self._routes is not None and (asked or self._routes.changed()):
@@ -135,7 +140,7 @@ class _Relay:
         except FileError as error:
             log.error(f"{what}.refused", reason=str(error))
         else:
-            self._crew.tell(news)
+            self._workers.tell(news)
             log.info(f"{what}.loaded")
 
     def _load_keys(self) -> dict[str, Any]:
@@ -145,5 +150,5 @@ class _Relay:
         return {"routes": write_routes(self._routes.load())} if self._routes else {}
 
     def _drain(self, draining: bool) -> None:
-        self._crew.tell({"draining": draining})
+        self._workers.tell({"draining": draining})
         log.info("relay.draining" if draining else "relay.opened")

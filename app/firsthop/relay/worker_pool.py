@@ -19,41 +19,41 @@ from firsthop_relay.process.worker import RelayWorker
 
 HAND_OVER_WITHIN_S = 10.0
 SHARE_AFTER_S = 0.2
-"""So that workers that report one after the other are told of each other together."""
+"""Collects the reports of workers that report one after the other."""
 
 
 def journal_path(settings: RelaySettings, worker: int) -> Path | None:
-    """Where a worker writes its flows down."""
+    """The file of a worker's flow journal."""
     return settings.state_dir / f"flows-{worker}.journal" if settings.state_dir else None
 
 
 class RelayWorkerPool(Protocol):
-    """What a supervisor knows of its workers."""
+    """The workers of a relay, as its supervisor sees them."""
 
     def tell(self, news: Mapping[str, Any]) -> None:
         """See `RelayWorker.tell`."""
 
     def reading(self) -> CounterReading:
-        """The sum of all."""
+        """The sum over all workers."""
 
     def round_trips(self, since: float) -> list[RoundTripRow]:
-        """Of all; see `RelayWorker.round_trips`."""
+        """Those of all workers; see `RelayWorker.round_trips`."""
 
     async def ready(self) -> None:
-        """Return when all have come up."""
+        """Return when all workers have started."""
 
     async def serving(self) -> None:
-        """Return when those that live in this process forward."""
+        """Return when the workers in this process forward."""
 
     async def hand_over(self) -> None:
-        """Return when all have given their flows away, and stopped."""
+        """Return when all workers have handed over their flows, and stopped."""
 
     async def run(self) -> None:
-        """Until cancelled; then all have stopped."""
+        """Until cancelled; on return all workers have stopped."""
 
 
-class Alone:
-    """The one worker lives in this process."""
+class SingleWorker:
+    """One worker, within this process."""
 
     def __init__(self, settings: RelaySettings, sockets: RelaySockets) -> None:
         self._worker = RelayWorker(
@@ -74,7 +74,7 @@ class Alone:
         return self._worker.round_trips(since)
 
     async def ready(self) -> None:
-        """It is."""
+        """At once."""
 
     async def serving(self) -> None:
         await self._worker.serving()
@@ -89,11 +89,11 @@ class Alone:
             self._worker.close()
 
 
-class Processes:
-    """Several; a dead one is started again, and finds its flows in its journal.
+class WorkerProcesses:
+    """Several worker processes; one that dies is restarted, and reads its flows from its journal.
 
-    Each is told how many sessions the others carry, whenever that is another number. It comes from
-    their reports of every second, so it is 1.2 s old at most, and costs no memory that they share.
+    Each is sent the number of sessions that the others carry, whenever that changes. The number
+    comes from their reports of every second: it is 1.2 s old at most, and needs no shared memory.
     """
 
     def __init__(self, settings: RelaySettings, sockets: RelaySockets) -> None:
@@ -104,13 +104,13 @@ class Processes:
             journal = journal_path(settings, number)
             options = ["--limits", limits, *(["--journal", str(journal)] if journal else [])]
             self._workers.append(self._worker(number, sockets, count, options))
-        self._heard = asyncio.Event()
+        self._received = asyncio.Event()
         self._handed_over: set[str] = set()
         self._readings: dict[str, tuple[int, CounterReading]] = {}
-        self._buried: list[CounterReading] = []
+        self._final: list[CounterReading] = []
         self._round_trips = ClientRoundTrips()
         self._elsewhere: dict[str, int] = {}
-        """What each worker was last told."""
+        """The number that each worker was last sent."""
         self._sharing: asyncio.TimerHandle | None = None
 
     def _worker(self, number: int, sockets: RelaySockets, count: int, options: list[str]) -> Worker:
@@ -129,7 +129,7 @@ class Processes:
             worker.tell(dict(news))
 
     def reading(self) -> CounterReading:
-        return add([*self._buried, *(reading for _, reading in self._readings.values())])
+        return add([*self._final, *(reading for _, reading in self._readings.values())])
 
     def round_trips(self, since: float) -> list[RoundTripRow]:
         return self._round_trips.since(since)
@@ -139,7 +139,7 @@ class Processes:
             await self._news()
 
     async def serving(self) -> None:
-        """None does."""
+        """At once: there are none."""
 
     async def hand_over(self) -> None:
         self.tell({"hand_over": True})
@@ -163,21 +163,21 @@ class Processes:
                 worker.tell({"sessions_elsewhere": elsewhere})
 
     async def _news(self) -> None:
-        await self._heard.wait()
-        self._heard.clear()
+        await self._received.wait()
+        self._received.clear()
 
-    def _on_line(self, worker: Worker, said: dict[str, Any]) -> None:
-        self._heard.set()
-        for prefix, rtt_ms, _ in said.get("round_trips", ()):
+    def _on_line(self, worker: Worker, message: dict[str, Any]) -> None:
+        self._received.set()
+        for prefix, rtt_ms, _ in message.get("round_trips", ()):
             self._round_trips.note(prefix, rtt_ms)
-        if "handed_over" in said:
+        if "handed_over" in message:
             self._handed_over.add(worker.name)
-        if "counters" in said:
+        if "counters" in message:
             before = self._readings.get(worker.name)
             if before is not None and before[0] != worker.restarts:
-                self._buried.append(counted_only(before[1]))
-                self._buried = [add(self._buried)]
-            self._readings[worker.name] = worker.restarts, said["counters"]
+                self._final.append(counted_only(before[1]))
+                self._final = [add(self._final)]
+            self._readings[worker.name] = worker.restarts, message["counters"]
             if self._sharing is None:
                 loop = asyncio.get_running_loop()
                 self._sharing = loop.call_later(SHARE_AFTER_S, self._share_sessions)

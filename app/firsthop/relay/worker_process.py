@@ -1,4 +1,4 @@
-"""One worker of a relay as a process: told what holds over its standard input."""
+"""One worker of a relay as a process, controlled over its standard input."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ async def run(
 
 
 async def _report(pipe: SupervisorPipe, worker: RelayWorker) -> None:
-    """Every second, once it has the flows of the process before it: until then it has none, and
-    the other workers would be told of none."""
+    """Reports every second, once the flows of the process before it have arrived: before that it
+    would report none, and the other workers would count with that."""
     await worker.serving()
-    told = 0.0
+    reported = 0.0
     while True:
-        measured = worker.round_trips(told)
+        measured = worker.round_trips(reported)
         if pipe.report(counters=worker.reading(), round_trips=measured) and measured:
-            told = measured[-1][2]
+            reported = measured[-1][2]
         await asyncio.sleep(REPORT_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""What `firsthop up` says when everything runs."""
+"""The text that `firsthop up` prints when everything runs."""
 
 from __future__ import annotations
 

@@ -1,23 +1,24 @@
-"""Child processes of `firsthop up`: started, logged to a file each, started again when they die."""
+"""Child processes of `firsthop up`, each with a log file; restarted when they die."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from firsthop.process.ending import end_process
+
 STOP_GRACE_S = 5.0
 STEADY_S = 10.0
-"""Who ran for so long starts again at once."""
+"""A child that ran for so long is restarted without a growing pause."""
 
 
 class Child:
     """`python -m firsthop ARGUMENTS`, kept running until `stop`.
 
-    It leads its own session, so that Ctrl-C reaches the parent alone, and ends with the parent.
+    It has a session of its own, so that Ctrl-C reaches the parent only, and ends with the parent.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Child:
         self._stopping = False
         self._started = 0.0
         self.exits = 0
-        """How often it ended, since it last ran for a while."""
+        """How often it ended since it last ran for STEADY_S."""
 
     @property
     def pid(self) -> int | None:
@@ -54,35 +55,28 @@ class Child:
         return self._process.pid if self._process and running else None
 
     async def start(self) -> None:
-        """Starts the process and keeps it running."""
+        """Starts the process, and restarts it whenever it ends."""
         await self._spawn()
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
         """Ends the process: SIGTERM, and SIGKILL after a grace period."""
         self._stopping = True
-        process = self._process
-        if process is not None and process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(STOP_GRACE_S):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        if self._process is not None:
+            await end_process(self._process, self._process.terminate, grace_s=STOP_GRACE_S)
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def kill(self) -> int | None:
-        """`kill -9`, after which it is started again as after a crash; its pid, if it ran."""
+        """Kills the process, which is restarted as after a crash; returns its pid if it ran."""
         pid = self.pid
         if pid is not None and self._process is not None:
             self._process.kill()
         return pid
 
-    def last_words(self, lines: int = 5) -> str:
-        """The end of its log file."""
+    def log_tail(self, lines: int = 5) -> str:
+        """The last lines of its log file."""
         try:
             text = self._log_path.read_text(errors="replace")
         except OSError:
@@ -121,7 +115,7 @@ class Child:
             await self._spawn_again()
 
     async def _spawn_again(self) -> None:
-        """Until it works: what keeps a process from starting (a full disk) may pass."""
+        """Retries until the process starts: the cause of a failure (a full disk) may pass."""
         while not self._stopping:
             try:
                 await self._spawn()

@@ -1,4 +1,4 @@
-"""Where `firsthop up` puts things."""
+"""Settings of `firsthop up`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage of the demo page: it may kill a relay of this machine, to watch what follows."""
+"""The control socket of the demo page, which may kill a relay of this machine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from firsthop.up.children import Child
 
-QUESTION_S = 5.0
+REQUEST_S = 5.0
 NAME = "stage.sock"
 
 
 class Stage:
-    """Answers on a Unix socket that only this user may connect to, one question a connection."""
+    """Answers on a Unix socket that only this user may connect to, one request a connection."""
 
     def __init__(self, state_dir: Path, relay: Callable[[str], Child | None]) -> None:
         self.path = state_dir / NAME
@@ -25,7 +25,7 @@ class Stage:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen from now on."""
+        """Starts listening."""
         self.path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
         os.fchmod(listener.fileno(), 0o600)  # before bind: never open to others
@@ -38,24 +38,24 @@ class Stage:
         self._server = await asyncio.start_unix_server(self._answer, sock=listener)
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stops listening."""
         if self._server is not None:
             self._server.close()
             self.path.unlink(missing_ok=True)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(QUESTION_S):
-                question = json.loads(await reader.readline())
-            writer.write(json.dumps(self._said_to(question)).encode() + b"\n")
+            async with asyncio.timeout(REQUEST_S):
+                request = json.loads(await reader.readline())
+            writer.write(json.dumps(self._reply(request)).encode() + b"\n")
             await writer.drain()
-        except (OSError, ValueError):  # the page's affair: it says that nobody answers
+        except (OSError, ValueError):  # the demo page reports that there was no answer
             pass
         finally:
             writer.close()
 
-    def _said_to(self, question: Any) -> dict[str, Any]:
-        name = question.get("kill") if isinstance(question, dict) else None
+    def _reply(self, request: Any) -> dict[str, Any]:
+        name = request.get("kill") if isinstance(request, dict) else None
         child = self._relay(name) if isinstance(name, str) else None
         if child is None:
             return {"refused": f"relay {name} does not run on this machine"}

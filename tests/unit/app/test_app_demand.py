@@ -29,7 +29,7 @@ def test_answers_wait_for_a_client_who_stands_for_them() -> None:
     due = board.due(_totals(dns=9))
     assert [(each.answers, each.clients) for each in due] == [(9, {"192.0.2.0/24": 3})]
     assert board.due(_totals(dns=12))[0].answers == 12, "it was not told"
-    board.told(due)
+    board.reported(due)
     board.note("dns", [("relay", "fra", "198.51.100.0/24", 1)])
     assert [each.answers for each in board.due(_totals(dns=12))] == [3]
 

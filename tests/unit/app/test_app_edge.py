@@ -215,7 +215,7 @@ def test_dns_options_as_workers_are_told_them() -> None:
         ecs_from=(ip_network("2001:db8::/32"),),
         cookie_secrets=("ab" * 16,),
     )
-    assert options.told(keys_of(1, signing=1), stale=True, workers=4, now=NOW) == {
+    assert options.message(keys_of(1, signing=1), stale=True, workers=4, now=NOW) == {
         "nsid": "fra-1",
         "rate_limit": 13,
         "rate_limit_exempt": ["192.0.2.0/24"],
@@ -224,7 +224,7 @@ def test_dns_options_as_workers_are_told_them() -> None:
         "stale": True,
     }
     assert "ab" * 16 not in repr(options)
-    by_default = DnsOptions().told(None, stale=False, workers=2, now=NOW)
+    by_default = DnsOptions().message(None, stale=False, workers=2, now=NOW)
     assert by_default["rate_limit_exempt"] == ["127.0.0.0/8", "::1/128"]
     assert by_default["cookie_secrets"] == []
     assert (by_default["ecs_from"], by_default["rate_limit"]) == (None, 1000)
@@ -235,7 +235,7 @@ def test_cookie_secrets_of_a_fleet_follow_its_key_and_the_day() -> None:
 
     def secrets(keys: KeySet, days: int = 0) -> Any:
         now = NOW + timedelta(days=days)
-        return DnsOptions().told(keys, stale=False, workers=1, now=now)["cookie_secrets"]
+        return DnsOptions().message(keys, stale=False, workers=1, now=now)["cookie_secrets"]
 
     today, yesterday = secrets(keys_of(1, 2, signing=2))
     assert secrets(keys_of(2, signing=2), days=1)[1] == today

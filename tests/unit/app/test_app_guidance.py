@@ -341,19 +341,19 @@ async def test_the_allocator_steers_by_guidance() -> None:
         site = steering.decide(steering.topology.services["s"], geo_client).site
         return site.id if site else ""
 
-    await views.hear(news)
+    await views.take(news)
     assert (chosen(), begin.is_set()) == ("fra", True)
-    await views.hear({**news, "prices": prices_of(fra=500.0).model_dump_json()})
+    await views.take({**news, "prices": prices_of(fra=500.0).model_dump_json()})
     assert chosen() == "iad"
-    await views.hear({**news, "prices": None})
+    await views.take({**news, "prices": None})
     assert chosen() == "fra"
     status = status_of(2).model_dump_json()
-    await views.hear({**news, "status": status, "latency": latency_of().model_dump_json()})
+    await views.take({**news, "status": status, "latency": latency_of().model_dump_json()})
     assert holder.view is not None
     assert holder.view.steering.status.number == 2
     async with asyncio.timeout(20):
         while chosen() != "iad":
             assert (await said.get())["failure"] == ""
-    await views.hear({**news, "plan": plan_of(DOCUMENT, number=2).model_dump_json()})
+    await views.take({**news, "plan": plan_of(DOCUMENT, number=2).model_dump_json()})
     assert chosen() == "iad", "a new plan is laid out with what is learned"
     views.close()

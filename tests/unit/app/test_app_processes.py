@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from firsthop.controlplane.machine_tokens import MachineTokens
+from firsthop.process.ending import end_process
 from firsthop.process.pipe import UNREAD_LIMIT, SupervisorPipe
 from firsthop.up.children import Child
 from support.waiting import eventually
@@ -64,6 +66,24 @@ def test_a_child_ends_when_its_parent_is_gone_already() -> None:
             check=False,
         )
         assert ran.returncode == expected
+
+
+DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); input()"
+
+
+@pytest.mark.parametrize(("grace_s", "code"), [(0.1, -signal.SIGKILL), (20.0, 0)])
+async def test_a_process_is_asked_and_then_killed(grace_s: float, code: int) -> None:
+    """Each request has its grace period; the first one that it follows is the last."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DEAF, stdin=pipe, stdout=pipe
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    await process.stdout.readline()
+    requests = [process.terminate] if code else [lambda: process.stdin.write(b"\n")]
+    await end_process(process, *requests, grace_s=grace_s)
+    assert process.returncode == code
 
 
 async def test_a_supervisor_that_does_not_read_stops_no_worker(

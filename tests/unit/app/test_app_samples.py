@@ -46,11 +46,11 @@ def told() -> tuple[SampleTaker, SampleUploadQueue, EdgeSampleReporter]:
 
 async def test_all_is_told_once_in_batches_that_are_taken_whole(told: tuple) -> None:
     control_plane, board, reporter = told
-    await reporter.tell()
+    await reporter.upload()
     assert control_plane.sent == []
     board.note(rows(2 * MAX_SAMPLES + 5))
-    await reporter.tell()
-    await reporter.tell()
+    await reporter.upload()
+    await reporter.upload()
     assert [len(each.samples) for each in control_plane.sent] == [MAX_SAMPLES, MAX_SAMPLES, 5]
     assert len({each.batch for each in control_plane.sent}) == 3
     first = control_plane.sent[0].samples[0]
@@ -65,11 +65,11 @@ async def test_a_batch_that_may_have_arrived_is_told_under_its_name(told: tuple)
     control_plane, board, reporter = told
     control_plane.says = AWAY
     board.note(rows(3))
-    await reporter.tell()
+    await reporter.upload()
     board.note(rows(4))
     assert board.waiting == 7
     control_plane.says = TAKEN
-    await reporter.tell()
+    await reporter.upload()
     lost, again, rest = control_plane.sent
     assert lost == again
     assert len(rest.samples) == 4
@@ -81,5 +81,5 @@ async def test_what_is_wrong_is_not_told_for_ever(told: tuple) -> None:
     control_plane, board, reporter = told
     board.note(rows(MAX_SAMPLES + 1))
     control_plane.says = WRONG
-    await reporter.tell()
+    await reporter.upload()
     assert (board.results["refused"], board.waiting) == (MAX_SAMPLES + 1, 0)

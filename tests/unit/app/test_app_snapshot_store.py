@@ -22,13 +22,13 @@ DOCUMENT = {
 }
 
 
-def test_the_shelf_keeps_what_it_accepted(tmp_path: Path) -> None:
-    """A new shelf over the same folder holds the same snapshots; older ones change nothing."""
-    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
+def test_the_store_keeps_what_it_accepted(tmp_path: Path) -> None:
+    """A new store over the same folder holds the same snapshots; older ones change nothing."""
+    store = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     plan = plan_of(DOCUMENT, number=5)
-    assert shelf.accept(seal(plan, KEY)) == plan
-    assert shelf.accept(seal(plan_of(DOCUMENT, number=4), KEY)) is None
-    assert shelf.accept(seal(status_of(2), KEY))
+    assert store.accept(seal(plan, KEY)) == plan
+    assert store.accept(seal(plan_of(DOCUMENT, number=4), KEY)) is None
+    assert store.accept(seal(status_of(2), KEY))
     again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.plan, again.status, again.keys) == (plan, status_of(2), None)
@@ -36,12 +36,12 @@ def test_the_shelf_keeps_what_it_accepted(tmp_path: Path) -> None:
     assert not again.rejected
 
 
-def test_the_shelf_refuses_what_is_not_genuine(tmp_path: Path) -> None:
+def test_the_store_refuses_what_is_not_genuine(tmp_path: Path) -> None:
     """Tampered, misplaced and foreign files are counted and told; the rest is used."""
     folder = tmp_path / "snapshots"
-    shelf = SnapshotStore(folder, KEY.public_key())
-    shelf.accept(seal(plan_of(DOCUMENT), KEY))
-    shelf.accept(seal(status_of(2), KEY))
+    store = SnapshotStore(folder, KEY.public_key())
+    store.accept(seal(plan_of(DOCUMENT), KEY))
+    store.accept(seal(status_of(2), KEY))
     path = folder / "plan.snapshot"
     path.write_bytes(path.read_bytes().replace(b"192.0.2.1", b"192.0.2.2"))
     (folder / "keys.snapshot").write_bytes((folder / "status.snapshot").read_bytes())
@@ -58,12 +58,12 @@ def test_the_shelf_refuses_what_is_not_genuine(tmp_path: Path) -> None:
 
 def test_what_requires_the_unknown_leaves_the_old_in_force(tmp_path: Path) -> None:
     """A newer control plane's plan that this edge cannot read rightly is refused by name."""
-    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
+    store = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     plan = plan_of(DOCUMENT, number=5)
-    shelf.accept(seal(plan, KEY))
-    assert shelf.accept(seal(plan_of(DOCUMENT, number=6), KEY, ("tides",))) is None
-    assert shelf.plan == plan
-    assert "requires tides" in shelf.last_rejection
+    store.accept(seal(plan, KEY))
+    assert store.accept(seal(plan_of(DOCUMENT, number=6), KEY, ("tides",))) is None
+    assert store.plan == plan
+    assert "requires tides" in store.last_rejection
     again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.plan, again.rejected) == (plan, {})
@@ -74,15 +74,15 @@ def delta(old: Status, new: Status) -> bytes:
     return seal(delta_between(old, new), KEY).rstrip(b"\n")
 
 
-def test_the_shelf_starts_from_deltas_as_well(tmp_path: Path) -> None:
+def test_the_store_starts_from_deltas_as_well(tmp_path: Path) -> None:
     """The last whole status and the lines since, each verified again; a new whole one ends them."""
-    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
+    store = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     statuses = [status_of(1, a="up", b="up"), status_of(2, a="down", b="up"), status_of(5, a="up")]
-    shelf.accept(seal(statuses[0], KEY))
+    store.accept(seal(statuses[0], KEY))
     for old, new in pairwise(statuses):
-        assert shelf.accept(delta(old, new))
-        assert shelf.accept(delta(old, new)) is None, "told twice"
-        assert shelf.status == new
+        assert store.accept(delta(old, new))
+        assert store.accept(delta(old, new)) is None, "told twice"
+        assert store.status == new
     again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.status, again.rejected) == (statuses[-1], {})
@@ -93,14 +93,14 @@ def test_the_shelf_starts_from_deltas_as_well(tmp_path: Path) -> None:
 
 def test_a_gap_in_the_deltas_asks_for_a_whole_status(tmp_path: Path) -> None:
     """What does not follow changes nothing; the feed is asked as if nothing were held."""
-    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
-    shelf.accept(seal(status_of(1, a="up"), KEY))
+    store = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
+    store.accept(seal(status_of(1, a="up"), KEY))
     with pytest.raises(FeedGapError, match="delta 3 follows status 2, not 1"):
-        shelf.accept(delta(status_of(2, a="up"), status_of(3, a="down")))
-    assert shelf.status == status_of(1, a="up")
-    assert (shelf.numbers(), shelf.gaps) == ({}, 1)
-    assert shelf.accept(seal(status_of(3, a="down"), KEY))
-    assert shelf.numbers() == {"status": "3"}
+        store.accept(delta(status_of(2, a="up"), status_of(3, a="down")))
+    assert store.status == status_of(1, a="up")
+    assert (store.numbers(), store.gaps) == ({}, 1)
+    assert store.accept(seal(status_of(3, a="down"), KEY))
+    assert store.numbers() == {"status": "3"}
 
 
 @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ def test_deltas_on_disk_are_refused_from_the_first_bad_one_on(
 ) -> None:
     """Said so; the edge starts with what comes before, and asks for a whole status."""
     folder = tmp_path / "snapshots"
-    shelf = SnapshotStore(folder, KEY.public_key())
+    store = SnapshotStore(folder, KEY.public_key())
     statuses = [status_of(number, a=("up", "down")[number % 2]) for number in range(1, 5)]
-    shelf.accept(seal(statuses[0], KEY))
+    store.accept(seal(statuses[0], KEY))
     for old, new in pairwise(statuses):
-        shelf.accept(delta(old, new))
+        store.accept(delta(old, new))
     path = folder / "status.deltas"
     path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
     again = SnapshotStore(folder, KEY.public_key())
@@ -137,17 +137,17 @@ def test_deltas_on_disk_are_refused_from_the_first_bad_one_on(
 
 def test_a_whole_status_is_asked_for_when_the_deltas_are_too_many(tmp_path: Path) -> None:
     """What lies on disk is bounded; the one that comes may be the one that is held."""
-    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
-    shelf.accept(seal(status_of(0), KEY))
+    store = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
+    store.accept(seal(status_of(0), KEY))
     for number in range(DELTAS_KEPT):
-        shelf.accept(delta(status_of(number), status_of(number + 1)))
+        store.accept(delta(status_of(number), status_of(number + 1)))
     size = (tmp_path / "snapshots/status.deltas").stat().st_size
     newest = status_of(DELTAS_KEPT + 1)
     with pytest.raises(FeedGapError, match="400 deltas"):
-        shelf.accept(delta(status_of(DELTAS_KEPT), newest))
-    assert shelf.status == newest
+        store.accept(delta(status_of(DELTAS_KEPT), newest))
+    assert store.status == newest
     assert (tmp_path / "snapshots/status.deltas").stat().st_size == size
-    assert shelf.accept(seal(newest, KEY)) is None
+    assert store.accept(seal(newest, KEY)) is None
     again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.status, again.rejected) == (newest, {})
@@ -155,46 +155,46 @@ def test_a_whole_status_is_asked_for_when_the_deltas_are_too_many(tmp_path: Path
 
 def test_deltas_that_cannot_be_kept_are_used_and_kept_later(tmp_path: Path) -> None:
     """A full disk: what lies there stays sound, if old, until there is room again."""
-    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
+    store = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     statuses = [status_of(number, a="up") for number in range(4)]
-    shelf.accept(seal(statuses[0], KEY))
+    store.accept(seal(statuses[0], KEY))
     path = tmp_path / "snapshots/status.deltas"
     path.mkdir()
-    assert shelf.accept(delta(statuses[0], statuses[1]))
-    assert "status" in shelf.disk_error
+    assert store.accept(delta(statuses[0], statuses[1]))
+    assert "status" in store.disk_error
     path.rmdir()
-    assert shelf.accept(delta(statuses[1], statuses[2]))
-    assert shelf.status == statuses[2]
+    assert store.accept(delta(statuses[1], statuses[2]))
+    assert store.status == statuses[2]
     again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert (again.status, again.rejected) == (statuses[0], {})
-    shelf.keep()
-    assert shelf.disk_error == ""
-    assert shelf.accept(delta(statuses[2], statuses[3]))
+    store.save_pending()
+    assert store.disk_error == ""
+    assert store.accept(delta(statuses[2], statuses[3]))
     again.load()
     assert (again.status, again.rejected) == (statuses[3], {})
 
 
-def test_a_shelf_on_a_full_disk_still_serves(tmp_path: Path) -> None:
+def test_a_store_on_a_full_disk_still_serves(tmp_path: Path) -> None:
     """When the copy cannot be written the snapshot is used all the same."""
-    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
+    store = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     (tmp_path / "snapshots" / "plan.snapshot").mkdir()
     plan = plan_of(DOCUMENT)
-    assert shelf.accept(seal(plan, KEY)) == plan
-    assert shelf.plan == plan
+    assert store.accept(seal(plan, KEY)) == plan
+    assert store.plan == plan
 
 
 def test_a_snapshot_that_the_disk_did_not_take_is_kept_later(tmp_path: Path) -> None:
-    """The newest one, when there is room again; until then the shelf says what is wrong."""
-    shelf = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
+    """The newest one, when there is room again; until then the store says what is wrong."""
+    store = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     in_the_way = tmp_path / "snapshots" / "plan.snapshot"
     in_the_way.mkdir()
     for number in (1, 2):
-        shelf.accept(seal(plan_of(DOCUMENT, number=number), KEY))
-        assert str(in_the_way) in shelf.disk_error
+        store.accept(seal(plan_of(DOCUMENT, number=number), KEY))
+        assert str(in_the_way) in store.disk_error
     in_the_way.rmdir()
-    shelf.keep()
-    assert shelf.disk_error == ""
+    store.save_pending()
+    assert store.disk_error == ""
     again = SnapshotStore(tmp_path / "snapshots", KEY.public_key())
     again.load()
     assert again.plan == plan_of(DOCUMENT, number=2)

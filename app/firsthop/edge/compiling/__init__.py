@@ -1,1 +1,1 @@
-"""Snapshots compiled to table files."""
+"""Compiles table files from snapshots, and puts them in force."""

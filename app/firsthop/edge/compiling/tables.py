@@ -1,7 +1,7 @@
-"""Table files of an edge: compiled off the hot path, named by what went into them, and kept.
+"""Table files of an edge, compiled from snapshots and named by the digest of their inputs.
 
 So a restart with unchanged snapshots compiles nothing: the file is there already. A table that the
-disk does not take is kept in memory, and answered by all the same.
+disk does not take is kept in memory, and used from there.
 """
 
 from __future__ import annotations
@@ -41,28 +41,28 @@ class TableStore:
     """Builds and finds table files in one folder."""
 
     def __init__(self, folder: Path, *, vantage: str | None = None) -> None:
-        """`vantage`: the edge's own region, for services whose view is local."""
+        """`vantage`: the edge's region, for services whose view is local."""
         self.disk_error = ""
         """Why the newest table is in memory only; empty when it is on disk."""
         self._folder = folder
         self._vantage = vantage
         self._in_memory: deque[int] = deque()
-        """Descriptors of tables without a file."""
+        """File descriptors of the tables in memory."""
         self._rtt: RttMap | None = None
-        """With its atlas: both outlive what changes more often."""
+        """Kept, with its topology, over changes of status and prices."""
         self._digests: dict[str, tuple[Prices | Latency, str]] = {}
-        """By kind, of the newest: one may be of megabytes."""
+        """Of the newest prices and latency, by kind: one may have megabytes."""
         self._static: tuple[Plan, bytes] | None = None
-        """The zones' own records, which no status changes."""
+        """The compiled records of the zones, which do not depend on the status."""
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def rtt(self) -> RttMap | None:
-        """What the newest table was made by; None before the first that was compiled."""
+        """The RTT map of the newest table that was compiled; None before the first."""
         return self._rtt
 
     def has_mapped(self, plan: Plan, geo: GeoTable, latency: Latency | None) -> bool:
-        """Whether what is learned is laid out already, or would be whatever is learned."""
+        """Whether there is an RTT map of `latency`, or one must be made whatever the latency is."""
         rtt = self._rtt
         if rtt is None or rtt.topology.plan is not plan or rtt.topology.geo is not geo:
             return True
@@ -80,7 +80,7 @@ class TableStore:
     ) -> Path:
         """The table of these inputs; blocks for as long as the compilation takes.
 
-        `checkpoint` is called every now and then, and ends it by raising what it likes.
+        `checkpoint` is called now and then; an exception that it raises ends the compilation.
         """
         path = self._folder / f"answers-{self._name(plan, status, geo, now, guidance)}.table"
         if path.exists():
@@ -113,7 +113,7 @@ class TableStore:
         return self._rtt
 
     def _compiled_in_memory(self, steering: Steering, checkpoint: Callable[[], None]) -> Path:
-        """A table that lives as long as this process keeps it; workers open it by our number."""
+        """A table in memory, which workers open by the file descriptor of this process."""
         while len(self._in_memory) >= KEPT_IN_MEMORY:
             os.close(self._in_memory.popleft())
         descriptor = os.memfd_create("firsthop-table")
@@ -141,7 +141,7 @@ class TableStore:
     def _name(
         self, plan: Plan, status: Status, geo: GeoTable, now: datetime, guidance: Guidance
     ) -> str:
-        """The digest of all that goes in."""
+        """The digest of all inputs."""
         formats = f"{FORMAT}|{layout.FORMAT}|{geo.digest}|{self._vantage or ''}|"
         digest = hashlib.sha256(formats.encode())
         digest.update(plan.model_dump_json().encode())

@@ -1,1 +1,1 @@
-"""Where an edge's snapshots come from: the feed, its disk, or a file."""
+"""Where an edge's inputs come from: the feed and its copy on disk, a document, geo databases."""

@@ -80,7 +80,7 @@ class FeedSource:
 
     def save_pending(self) -> None:
         """Writes the snapshots that the disk did not take before."""
-        self._store.keep()
+        self._store.save_pending()
 
     async def run(self) -> None:
         """Follows the feed until cancelled."""

@@ -21,7 +21,8 @@ from firsthop_steering.plan.model import Transceiver, TransceiverRegion
 log = structlog.get_logger(__name__)
 
 LINEAGE = "document"
-"""Numbers of this lineage are when the newest of the document's files was modified, in seconds."""
+"""The number of a plan of this lineage is the time in seconds when the newest of its files was
+modified."""
 
 
 class FileSource:
@@ -74,8 +75,8 @@ class FileSource:
 def load_plan(path: Path, files: DocumentFiles | None = None) -> Plan:
     """The plan in the document at `path` and in the zone files that it names.
 
-    `files`, made for the same path, tells afterwards which files were read. Raises DocumentError as
-    `load_yaml` does, and when a wire id is missing: nobody assigns it here.
+    `files`, made for the same path, lists afterwards which files were read. Raises DocumentError as
+    `load_yaml` does, and when a wire id is missing: without a control plane none is assigned.
     """
     files = files or DocumentFiles(path)
     try:
@@ -108,7 +109,7 @@ def _without_wire_id(document: Document) -> list[DocumentFault]:
 
 
 def empty_status(now: datetime) -> Status:
-    """Nothing is measured, so every relay is `unknown`, which is never `down`."""
+    """Nothing is measured: every relay is `unknown`, which does not count as `down`."""
     return Status(number=0, lineage=LINEAGE, created_at=now)
 
 

@@ -1,4 +1,4 @@
-"""Follows the control plane's snapshot stream, from any of its replicas, for ever."""
+"""Follows the snapshot stream of any replica of the control plane."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firsthop_steering.feed.snapshot import Snapshot, kind_of
 log = structlog.get_logger(__name__)
 
 TAKEN = "prices,latency"
-"""Kinds that this release takes, and that the feed sends to who asks for them only."""
+"""Kinds of snapshot that the feed sends on request only."""
 SILENCE_S = 7.0
 """The feed sends a heartbeat every 2 s; after this long without a byte the connection is dead."""
 MAX_LINE = 64 * 2**20
@@ -31,7 +31,7 @@ class FeedFollower:
         self,
         urls: Sequence[str],
         token: str,
-        shelf: SnapshotStore,
+        store: SnapshotStore,
         on_change: Callable[[Snapshot], None],
         *,
         chance: Callable[[], float] = random.random,
@@ -39,7 +39,7 @@ class FeedFollower:
         """`chance` gives numbers in [0, 1): which replica is the first, and jitter."""
         self.urls = list(urls)
         self._token = token
-        self._shelf = shelf
+        self._store = store
         self._on_change = on_change
         self._chance = chance
         self.connected_to = ""
@@ -59,7 +59,7 @@ class FeedFollower:
                     self.last_error = "the feed ended the stream"
                 except FeedGapError as error:
                     self.last_error = f"{url}: {error}"
-                    attempt -= 1  # it is as good as any to ask for a whole status
+                    attempt -= 1  # ask the same replica for a whole status
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     self.last_error = f"{url}: {str(error) or type(error).__name__}"
                 if self.connected_to:
@@ -72,19 +72,19 @@ class FeedFollower:
     async def _follow(self, session: aiohttp.ClientSession, url: str) -> None:
         async with session.get(
             f"{url.rstrip('/')}/v1/snapshots/stream",
-            params=self._shelf.numbers() | {"deltas": "true", "kinds": TAKEN},
+            params=self._store.numbers() | {"deltas": "true", "kinds": TAKEN},
             headers={"Authorization": f"Bearer {self._token}"},
         ) as response:
             if response.status != 200:
                 raise ValueError(f"the feed answers {response.status} {response.reason}")
-            async for line in _lines(response.content, lambda: self._hear(url)):
-                snapshot = self._shelf.accept(line)
+            async for line in _lines(response.content, lambda: self._received(url)):
+                snapshot = self._store.accept(line)
                 if snapshot is not None:
                     log.info("snapshot.accepted", kind=kind_of(snapshot), number=snapshot.number)
                     self._on_change(snapshot)
 
-    def _hear(self, url: str) -> None:
-        """Whoever sends nothing, not even a heartbeat, feeds nobody."""
+    def _received(self, url: str) -> None:
+        """Only a replica that sends something, if only a heartbeat, counts as connected."""
         if self.connected_to != url:
             self.connected_to = url
             log.info("feed.followed", url=url)
@@ -93,7 +93,7 @@ class FeedFollower:
 async def _lines(
     content: aiohttp.StreamReader, on_octets: Callable[[], None]
 ) -> AsyncIterator[bytes]:
-    """The lines that hold something; empty ones are heartbeats, but `on_octets` hears of all."""
+    """The lines that are not empty; empty ones are heartbeats. `on_octets` is called for all."""
     buffer = bytearray()
     async for chunk in content.iter_any():
         on_octets()

@@ -1,8 +1,8 @@
-"""The newest accepted snapshots, in memory and on disk: what an edge starts from.
+"""The newest accepted snapshots, in memory and on disk: an edge starts from them.
 
-Each kind is one file of one sealed line; the status has a second file, of the deltas since. What
-the disk holds is checked like what the network brings: a tampered file is refused, said so, and
-the feed's word is waited for.
+Each kind is one file of one sealed line; the status has a second file, of the deltas since. A file
+is verified like a line from the network: a tampered one is refused and logged, and the edge waits
+for the feed.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ log = structlog.get_logger(__name__)
 
 KINDS: tuple[SnapshotKind, ...] = ("plan", "status", "keys", "prices", "latency")
 DELTAS_KEPT = 400
-"""More since the last whole status are not kept: a whole one is asked for. The feed sends one
-of its own accord four times as often."""
+"""After so many since the last whole status a whole one is requested. The feed sends one four
+times as often anyway."""
 
 
 class FeedGapError(ValueError):
-    """A delta that does not start from the status that is held: a whole one is needed."""
+    """A delta does not start from the status that is held: a whole status is needed."""
 
 
 class SnapshotStore:
@@ -54,12 +54,12 @@ class SnapshotStore:
         """Refused snapshots, counted by where they came from (disk, feed)."""
         self.last_rejection = ""
         self.gaps = 0
-        """How often a whole status had to be asked for."""
+        """How often a whole status had to be requested."""
         self.disk_error = ""
         """Why the newest snapshots are not all on disk; empty when they are."""
         self._lines: dict[SnapshotKind, list[bytes]] = {}
-        """What is held, as it came: a line each, of the status the whole and the deltas since."""
-        self._unkept: set[SnapshotKind] = set()
+        """The sealed lines of each kind: one, for the status the whole one and the deltas since."""
+        self._unsaved: set[SnapshotKind] = set()
         self._whole_due = False
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -83,7 +83,7 @@ class SnapshotStore:
 
     @property
     def guidance(self) -> Guidance:
-        """The newest prices and learned round trips; they hold for as long as no others come."""
+        """The newest prices and learned round trips; in force until others arrive."""
         prices, latency = self._held.get("prices"), self._held.get("latency")
         return Guidance(
             prices if isinstance(prices, Prices) else None,
@@ -91,7 +91,7 @@ class SnapshotStore:
         )
 
     def load(self) -> None:
-        """Takes what lies on disk and is genuine."""
+        """Reads the files that are genuine."""
         for kind in KINDS:
             path = self._path(kind)
             line = self._read(path)
@@ -107,7 +107,7 @@ class SnapshotStore:
         self._load_deltas()
 
     def _load_deltas(self) -> None:
-        """As far as they are genuine and follow each other; what is behind that is refused."""
+        """Applies the deltas on disk up to the first that is not genuine or does not follow."""
         for line in (self._read(self._deltas) or b"").splitlines():
             delta, status = unseal(line, self._trusted), self.status
             if isinstance(delta, RejectedSnapshot):
@@ -115,7 +115,7 @@ class SnapshotStore:
             elif not isinstance(delta, Delta):
                 fault = f"holds a {kind_of(delta)} snapshot"
             elif status is not None and not supersedes(delta, status):
-                continue  # from before the whole status: a crash left them
+                continue  # older than the whole status: left by a crash
             elif status is None or not follows(delta, status):
                 fault = f"delta {delta.number} does not follow what is before it"
             else:
@@ -136,11 +136,11 @@ class SnapshotStore:
             return None
 
     def accept(self, line: bytes) -> Snapshot | None:
-        """Takes a sealed line from the feed; returns it if it is new, else None.
+        """Takes a sealed line from the feed; returns the snapshot if it is new, else None.
 
-        Raises FeedGapError when the feed is to be asked for a whole status.
+        Raises FeedGapError when a whole status must be requested.
         """
-        line = line.rstrip(b"\n") + b"\n"  # a stream is read without its line ends
+        line = line.rstrip(b"\n") + b"\n"  # the stream's line ends were removed
         snapshot = unseal(line, self._trusted)
         if isinstance(snapshot, RejectedSnapshot):
             self._refuse("feed", snapshot.reason)
@@ -148,7 +148,7 @@ class SnapshotStore:
         kind: SnapshotKind = "status" if isinstance(snapshot, Delta) else kind_of(snapshot)
         held = self._held.get(kind)
         if self._whole_due and snapshot == held:
-            self._write(kind, line)  # held already, but not on disk in one piece
+            self._write(kind, line)  # held already, but on disk only with deltas that are not valid
         if not supersedes(snapshot, held):
             return None
         if isinstance(snapshot, Delta):
@@ -175,7 +175,7 @@ class SnapshotStore:
         return FeedGapError(reason)
 
     def numbers(self) -> dict[str, str]:
-        """What is held, as the feed asks for it."""
+        """The numbers of what is held, as query parameters of the feed."""
         plan = self.plan
         held: dict[str, str] = {
             kind: str(snapshot.number)
@@ -196,18 +196,18 @@ class SnapshotStore:
         return self._folder / "status.deltas"
 
     def _write(self, kind: SnapshotKind, line: bytes) -> None:
-        """Replaces the file whole; a full disk costs the copy, not the service."""
+        """Replaces the file; a full disk costs the copy, not the service."""
         self._lines[kind] = [line]
         if kind == "status":
             self._whole_due = False
-        self._unkept.add(kind)
-        self.keep()
+        self._unsaved.add(kind)
+        self.save_pending()
 
     def _append(self, line: bytes) -> None:
-        """Keeps a delta behind the ones before it, unless what lies there has to be mended."""
+        """Appends a delta to the file, unless the file must be rewritten anyway."""
         self._lines["status"].append(line)
-        if self._whole_due or "status" in self._unkept:
-            self._unkept.add("status")
+        if self._whole_due or "status" in self._unsaved:
+            self._unsaved.add("status")
             return
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
@@ -216,17 +216,17 @@ class SnapshotStore:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            self._unkept.add("status")
-            self._not_kept(self._deltas, error)
+            self._unsaved.add("status")
+            self._save_failed(self._deltas, error)
 
-    def keep(self) -> None:
-        """Writes what the disk did not take before; says so once when it does not."""
-        for kind in sorted(self._unkept):
+    def save_pending(self) -> None:
+        """Writes what the disk did not take before; logs the first failure of several."""
+        for kind in sorted(self._unsaved):
             try:
                 self._put(kind)
             except OSError as error:
-                return self._not_kept(self._path(kind), error)
-            self._unkept.discard(kind)
+                return self._save_failed(self._path(kind), error)
+            self._unsaved.discard(kind)
         if self.disk_error:
             log.info("snapshots.saved")
         self.disk_error = ""
@@ -240,7 +240,7 @@ class SnapshotStore:
         elif kind == "status":
             self._deltas.unlink(missing_ok=True)
 
-    def _not_kept(self, path: Path, error: OSError) -> None:
+    def _save_failed(self, path: Path, error: OSError) -> None:
         if not self.disk_error:
             log.error("snapshot.save_failed", path=str(path), error=error.strerror)
         self.disk_error = f"{path}: {error.strerror}"

@@ -1,1 +1,1 @@
-"""An edge without its control plane: relays' own load, prices of its own."""
+"""An edge without its control plane: detection, relays' loads, prices of its own."""

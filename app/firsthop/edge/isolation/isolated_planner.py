@@ -152,7 +152,7 @@ class IsolatedPlanner:
             now = datetime.now(UTC)
             report = DemandReport(since=now, until=now, answers=answers)
             self._planner.take(report, groups, self._clock())
-            self._board.told(answers)
+            self._board.reported(answers)
 
     async def _plan(self, groups: ClientGroups, status: Status, held: Prices | None) -> None:
         sessions = {relay: each.sessions for relay, each in self._loads.loads().items()}

@@ -1,7 +1,8 @@
-"""Hears from the relays themselves how many sessions they carry, for an edge that is cut off.
+"""Asks relays how many sessions they carry, for an edge that is isolated.
 
-Knows not what is done with it. Relays report to the control plane; an edge that has lost it asks
-them by probes that it makes with its credential keys (`firsthop_ice.relay_load`).
+Relays report their load to the control plane. An edge that has lost it asks them instead, by probes
+that it makes with its credential keys (`firsthop_ice.relay_load`). How the loads are used is not
+known here.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S = 5.0
 JITTER = 0.1
-"""A round takes so much more or less, so that edges that were cut off together drift apart."""
+"""A round takes so much more or less, so that edges that were isolated together drift apart."""
 SHORTEST_PAUSE_S = 0.002
-"""Between two datagrams: 500 a second at most."""
+"""Between two datagrams: at most 500 a second."""
 KNOWN_S = 15.0
-"""Two answers in a row may be lost."""
+"""A load expires after so long: two answers in a row may be lost."""
 CREDENTIAL_LIFETIME = timedelta(minutes=5)
-"""Relays judge by their own clocks."""
+"""Leaves room for the relays' clocks to differ."""
 DATAGRAM = 2048
 DRAIN = 64
 
@@ -45,12 +46,12 @@ Askable = tuple[str, IPv4Address | IPv6Address, int]
 
 @dataclass(frozen=True, slots=True)
 class ReportedLoad:
-    """What a relay said of itself last."""
+    """The last load that a relay reported."""
 
     sessions: int
     draining: bool
     at: float
-    """When, by the watch's clock (monotonic seconds)."""
+    """When it arrived, by the watch's clock (monotonic seconds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,15 @@ class _Question:
         return source[1] == self.port and ip_address(source[0]) == self.address
 
 
-def askable(plan: Plan, candidates_up: CandidatesUp) -> list[Askable]:
-    """The relays of `plan` that are up, in the order of their ids; TURN servers are none.
+def askable(plan: Plan, relays_up: CandidatesUp) -> list[Askable]:
+    """The relays of `plan` that are up, in the order of their ids, without TURN servers.
 
-    `candidates_up` is of the plan's relays. One with two addresses that are up is there by both,
-    for an edge may have only one of the families.
+    `relays_up` is of the plan's relays. A relay with two addresses that are up is listed with both, as
+    an edge may have only one of the families.
     """
     relays = {relay.id: relay for relay in plan.document.relays if relay.kind == "relay"}
     found: dict[str, list[Askable]] = {}
-    for endpoint in (each for field in candidates_up.up for each in field):
+    for endpoint in (each for field in relays_up.up for each in field):
         relay = relays.get(endpoint.id)
         if relay is not None:
             both = endpoint.ipv4, endpoint.ipv6
@@ -81,21 +82,20 @@ def askable(plan: Plan, candidates_up: CandidatesUp) -> list[Askable]:
 
 
 class LoadBoard:
-    """What was asked of each relay and what it said. Pure: it holds one question for each address
-    and one answer of each relay that it was last told of."""
+    """The outstanding question to each address, and the last answer of each relay. Pure."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter(asked=0, not_sent=0, heard=0, stray=0)
-        """Questions by whether they were sent, datagrams by what they were: `heard`, `stray` (no
-        answer to what waits) or a reason of `NoLoad`."""
+        """Counts questions by whether they were sent, and datagrams by what they were: `heard`,
+        `stray` (answers no outstanding question) or a reason of `NoLoad`."""
         self._questions: dict[bytes, _Question] = {}
-        """Those that wait, by transaction id."""
+        """The outstanding ones, by transaction id."""
         self._newest: dict[Askable, bytes] = {}
         """The transaction id of the last question to each."""
-        self._heard: dict[str, ReportedLoad] = {}
+        self._loads: dict[str, ReportedLoad] = {}
 
     def question(self, askable: Askable, credential: Credential, transaction_id: bytes) -> bytes:
-        """The datagram to send; an answer to an earlier one from there comes too late now."""
+        """The datagram to send; it replaces an earlier question to the same address."""
         relay, address, port = askable
         self._questions.pop(self._newest.get(askable, b""), None)
         self._newest[askable] = transaction_id
@@ -109,28 +109,28 @@ class LoadBoard:
         if question is None or not question.is_of(source):
             self.outcomes["stray"] += 1
             return
-        said = read_load(packet, question.password)
-        if isinstance(said, RelayLoad):
-            self._heard[question.relay] = ReportedLoad(said.sessions, said.draining, now)
+        load = read_load(packet, question.password)
+        if isinstance(load, RelayLoad):
+            self._loads[question.relay] = ReportedLoad(load.sessions, load.draining, now)
             self.outcomes["heard"] += 1
             del self._questions[transaction_id]
-        else:  # anybody's word, perhaps: the answer may be still to come
-            self.outcomes[said.reason] += 1
+        else:  # perhaps forged: the genuine answer may still come
+            self.outcomes[load.reason] += 1
 
     def forget_all_but(self, askables: Set[Askable]) -> None:
-        """Drop what belongs to any other."""
+        """Drop questions to other addresses, and loads of other relays."""
         for askable in self._newest.keys() - askables:
             self._questions.pop(self._newest.pop(askable), None)
-        for relay in self._heard.keys() - {relay for relay, _, _ in askables}:
-            del self._heard[relay]
+        for relay in self._loads.keys() - {relay for relay, _, _ in askables}:
+            del self._loads[relay]
 
     def loads(self, now: float) -> dict[str, ReportedLoad]:
-        """What is known of each relay by id; who was not heard for 15 s is not in it."""
-        return {relay: each for relay, each in self._heard.items() if each.at >= now - KNOWN_S}
+        """The load of each relay that answered within the last 15 s, by id."""
+        return {relay: each for relay, each in self._loads.items() if each.at >= now - KNOWN_S}
 
 
 class LoadWatch:
-    """Asks every relay about every five seconds, spread over them, while it is told to.
+    """Asks every relay about every five seconds, evenly spread, between `start` and `stop`.
 
     At 500 datagrams a second a round of more than some 2,000 addresses takes longer than five
     seconds, and of more than 6,000 some are unknown between.
@@ -145,36 +145,36 @@ class LoadWatch:
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Both are asked before every round; without keys no relay is."""
+        """`relays` and `keys` are called before every round; without keys no relay is asked."""
         self.board = LoadBoard()
         self._relays = relays
         self._keys = keys
         self._clock = clock
         self._wall = wall
         self._sleep = sleep
-        self._told = asyncio.Event()
+        self._asking = asyncio.Event()
         self._sockets: dict[int, socket.socket] = {}
         self._keys_error = ""
 
     def start(self) -> None:
-        """Ask from now on."""
-        self._told.set()
+        """Start asking."""
+        self._asking.set()
 
     def stop(self) -> None:
-        """Ask no more; what was heard is known until it is too old."""
-        self._told.clear()
+        """Stop asking; the loads known so far expire."""
+        self._asking.clear()
 
     def loads(self) -> dict[str, ReportedLoad]:
-        """What is known of each relay by id; who was not heard for 15 s is not in it."""
+        """The load of each relay that answered within the last 15 s, by id."""
         return self.board.loads(self._clock())
 
     async def run(self) -> None:
-        """Until cancelled, and asks between `start` and `stop`. Raises what its callables raise."""
+        """Until cancelled. Raises what its callables raise."""
         try:
             while True:
-                if not self._told.is_set():
+                if not self._asking.is_set():
                     self._close()
-                await self._told.wait()
+                await self._asking.wait()
                 await self._round()
         finally:
             self._close()
@@ -189,14 +189,14 @@ class LoadWatch:
             await self._sleep(pause)
             return
         for relay in relays:
-            if not self._told.is_set():
+            if not self._asking.is_set():
                 return
             self._ask(relay, credential)
             due += pause / len(relays)
             await self._sleep(max(due - self._clock(), SHORTEST_PAUSE_S))
 
     def _credential(self) -> Credential | None:
-        """One for a round; None without keys, or where they or the clock cannot be right."""
+        """One for a round; None without keys, or when they or the clock are not valid."""
         keys = self._keys()
         if keys is None:
             return None
@@ -221,7 +221,7 @@ class LoadWatch:
         packet = self.board.question(askable, credential, transaction_id)
         try:
             self._socket(address.version).sendto(packet, (str(address), port))
-        except OSError:  # no way there now, or no such family here: it stays unknown
+        except OSError:  # no route, or no such address family here: the load stays unknown
             self.board.outcomes["not_sent"] += 1
         else:
             self.board.outcomes["asked"] += 1
@@ -230,7 +230,7 @@ class LoadWatch:
         for _ in range(DRAIN):
             try:
                 packet, source = sock.recvfrom(DATAGRAM)
-            except OSError:  # empty, or the ICMP error of a question: wait for the next
+            except OSError:  # no more datagrams, or an ICMP error: wait for the next
                 return
             self.board.receive(packet, source, self._clock())
 

@@ -1,6 +1,6 @@
-"""Reports what an edge answers to the control plane, every ten seconds; loses some when it is away.
+"""Reports an edge's answers to the control plane every ten seconds; drops any older than a minute.
 
-Workers count answers and note some of the clients; see `firsthop_steering.feed.demand`.
+Workers count answers and sample the clients; see `firsthop_steering.feed.demand`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from firsthop_steering.feed.demand import MAX_CLIENTS, AnswersOfRegion, DemandRe
 
 REPORT_S = 10.0
 OLDEST_S = 60.0
-"""What could not be told for so long is of no use any more."""
+"""Answers that could not be reported for so long are of no use any more."""
 
 AnswerSource = Literal["dns", "allocations"]
 AnswerLabels = tuple[AnswerSource, str, str]
@@ -26,12 +26,12 @@ _TAKEN = ("allocated", "session")
 
 
 class DemandBoard:
-    """What workers noted and is not told yet, beside the counts that it stands for."""
+    """Sampled clients that are not reported yet, and the counts of answers that they stand for."""
 
     def __init__(self) -> None:
         self._clients: dict[AnswerLabels, dict[str, int]] = {}
-        self._told: dict[AnswerLabels, float] = {}
-        """Of each count as much as was told."""
+        self._reported: dict[AnswerLabels, float] = {}
+        """How much of each count was reported."""
 
     def note(self, source: AnswerSource, rows: Iterable[tuple[str, str, str, int]]) -> None:
         """Rows of service, region, prefix and how often."""
@@ -40,12 +40,12 @@ class DemandBoard:
             clients[prefix] = clients.get(prefix, 0) + count
 
     def forget(self, totals: Totals) -> None:
-        """What was noted, and counted, is too old to be told."""
-        self._told = dict(_counts(totals))
+        """Drops the clients and the counts so far: they are too old to be reported."""
+        self._reported = dict(_counts(totals))
         self._clients.clear()
 
     def due(self, totals: Totals) -> tuple[AnswersOfRegion, ...]:
-        """What there is to tell: answers wait until a client of theirs was noted."""
+        """The answers to report; those without a sampled client wait for one."""
         counts = dict(_counts(totals))
         clients = self._fewer()
         return tuple(
@@ -53,29 +53,29 @@ class DemandBoard:
                 service=service,
                 source=source,
                 region=region,
-                answers=round(counts[source, service, region] - told),
+                answers=round(counts[source, service, region] - reported),
                 clients=noted,
             )
             for (source, service, region), noted in clients.items()
             if counts.get((source, service, region), 0)
-            > (told := self._told.get((source, service, region), 0))
+            > (reported := self._reported.get((source, service, region), 0))
         )
 
-    def told(self, answers: Iterable[AnswersOfRegion]) -> None:
-        """These have arrived."""
+    def reported(self, answers: Iterable[AnswersOfRegion]) -> None:
+        """These answers have arrived."""
         for each in answers:
-            place: AnswerLabels = each.source, each.service, each.region
-            self._told[place] = self._told.get(place, 0) + each.answers
+            labels: AnswerLabels = each.source, each.service, each.region
+            self._reported[labels] = self._reported.get(labels, 0) + each.answers
         self._clients.clear()
 
     def _fewer(self) -> dict[AnswerLabels, dict[str, int]]:
-        """What is noted, thinned out by chance if it is too much for a report."""
-        flat = [(place, each) for place, noted in self._clients.items() for each in noted]
+        """The sampled clients; a random part of them if they are too many for a report."""
+        flat = [(labels, each) for labels, noted in self._clients.items() for each in noted]
         if len(flat) > MAX_CLIENTS:
             flat = random.sample(flat, MAX_CLIENTS)
         fewer: dict[AnswerLabels, dict[str, int]] = {}
-        for place, prefix in flat:
-            fewer.setdefault(place, {})[prefix] = self._clients[place][prefix]
+        for labels, prefix in flat:
+            fewer.setdefault(labels, {})[prefix] = self._clients[labels][prefix]
         return fewer
 
 
@@ -87,13 +87,13 @@ def _counts(totals: Totals) -> Iterator[tuple[AnswerLabels, float]]:
     for labels, value in totals.get("firsthop_allocations_total", {}).items():
         of = dict(labels)
         if of["result"] in _TAKEN:
-            place: AnswerLabels = "allocations", of["service"], of["region"]
-            allocations[place] = allocations.get(place, 0) + value
+            key: AnswerLabels = "allocations", of["service"], of["region"]
+            allocations[key] = allocations.get(key, 0) + value
     yield from allocations.items()
 
 
 class DemandReporter:
-    """Tells the control plane that feeds this edge."""
+    """Posts the demand to the control plane that feeds this edge."""
 
     def __init__(self, poster: Poster, board: DemandBoard, totals: Callable[[], Totals]) -> None:
         self._poster = poster
@@ -109,11 +109,11 @@ class DemandReporter:
             if (until - since).total_seconds() > OLDEST_S:
                 self._board.forget(self._totals())
                 since = until
-            elif await self._tell(since, until):
+            elif await self._report(since, until):
                 since = until
 
-    async def _tell(self, since: datetime, until: datetime) -> bool:
-        """Whether there is nothing left to tell of the time until now."""
+    async def _report(self, since: datetime, until: datetime) -> bool:
+        """Posts what is due; False if it must be tried again."""
         answers = self._board.due(self._totals())
         if not answers:
             return True
@@ -121,5 +121,5 @@ class DemandReporter:
         posted = await self._poster.post("/v1/demand", report.model_dump_json())
         if posted.error:
             return False
-        self._board.told(answers)
+        self._board.reported(answers)
         return True

@@ -1,4 +1,4 @@
-"""How an edge tells its control plane something: one POST to the replica that feeds it."""
+"""Posts an edge's reports to the replica of the control plane that feeds it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ REASON_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What became of a POST."""
+    """The outcome of a POST."""
 
     error: str
-    """Why it was not taken; empty when it was."""
+    """Why it was not accepted; empty when it was."""
     refused: bool = False
-    """It is wrong, so it would not be taken later either."""
+    """The report is invalid, so it would not be accepted later either."""
 
 
 class Poster:
     """Use it as an async context manager."""
 
     def __init__(self, token: str, url: Callable[[], str]) -> None:
-        """`url` says which control plane is followed; empty while none is."""
+        """`url` gives the control plane that is followed; empty while none is."""
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._url = url
         self._session: aiohttp.ClientSession | None = None
@@ -68,8 +68,8 @@ class Poster:
             async with self._session.post(url.rstrip("/") + path, data=body) as response:
                 if response.status < 300:
                     return Posted("")
-                said = (await response.content.read(REASON_LENGTH)).decode("utf-8", "replace")
+                reason = (await response.content.read(REASON_LENGTH)).decode("utf-8", "replace")
                 refused = response.status in (400, 413, 422)
-                return Posted(f"answers {response.status}: {said}", refused)
+                return Posted(f"answers {response.status}: {reason}", refused)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Posted(str(error) or type(error).__name__)

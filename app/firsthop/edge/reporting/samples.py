@@ -1,4 +1,4 @@
-"""Passes on the round trips that browsers measured, every ten seconds."""
+"""Uploads the round trips that browsers measured, every ten seconds."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ REPORT_S = 10.0
 
 
 class EdgeSampleReporter:
-    """Tells the control plane what is on a board."""
+    """Uploads the samples of a queue."""
 
     def __init__(
-        self, poster: Poster, board: SampleUploadQueue, *, now: Callable[[], datetime]
+        self, poster: Poster, queue: SampleUploadQueue, *, now: Callable[[], datetime]
     ) -> None:
         self._poster = poster
-        self._board = board
+        self._queue = queue
         self._now = now
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await asyncio.sleep(REPORT_S * random.uniform(0.9, 1.1))  # noqa: S311
-            await self.tell()
+            await self.upload()
 
-    async def tell(self) -> None:
-        """All there is, unless a batch is not taken."""
-        while (batch := self._board.due(self._now(), secrets.token_urlsafe(12))) is not None:
+    async def upload(self) -> None:
+        """Uploads batch by batch, until the queue is empty or a batch fails."""
+        while (batch := self._queue.due(self._now(), secrets.token_urlsafe(12))) is not None:
             posted = await self._poster.post("/v1/measurements", batch.model_dump_json())
-            if posted.refused:  # a relay that is no more, say: it would be refused for ever
-                self._board.ended("refused")
+            if (
+                posted.refused
+            ):  # it names a relay that was deleted, say, and would be refused for ever
+                self._queue.ended("refused")
             elif posted.error:
                 return
             else:
-                self._board.ended("told")
+                self._queue.ended("told")

@@ -1,4 +1,4 @@
-"""The allocator's process: lays out what snapshots say, and serves HTTP from it."""
+"""The allocator's process: prepares a view of the snapshots, and serves HTTP from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from firsthop_steering.feed.snapshot import KeySet, Latency, Plan, Prices, Statu
 
 REPORT_INTERVAL_S = 1.0
 SAMPLES_A_LINE = 500
-"""Of 80 octets each."""
+"""Each has about 80 octets."""
 
 
 async def run(
@@ -32,8 +32,7 @@ async def run(
 ) -> None:
     """Until the supervisor is gone; `vantage` is the edge's own region.
 
-    Requests wait in the sockets until there is what to answer by, or the supervisor says that there
-    is nothing to wait for (`unready`).
+    Requests wait in the sockets until there is a view, or the supervisor sends `unready`.
     """
     pipe = await SupervisorPipe.open()
     holder, counts, stop, begin = Holder(), AllocatorCounters(), asyncio.Event(), asyncio.Event()
@@ -58,20 +57,20 @@ async def run(
 async def _follow(
     pipe: SupervisorPipe, holder: Holder, begin: asyncio.Event, vantage: str | None
 ) -> None:
-    """Makes a new view of every change."""
+    """Makes a new view for every change."""
     views = _Views(pipe, holder, begin, vantage)
     try:
-        async for said in pipe.news():
-            await views.hear(said)
+        async for message in pipe.news():
+            await views.take(message)
     finally:
         views.close()
 
 
 class _Views:
-    """Lays out what the supervisor says; what holds longer lives on: geo table, atlas, RTT map.
+    """Makes allocator views of the supervisor's messages, keeping geo table, topology and RTT map.
 
-    New round trips are laid out in a thread. Meanwhile the former ones hold, so that who is up does
-    not wait for them; a new plan does.
+    New round trips are mapped in a thread. Meanwhile the former ones stay in use, so that a new
+    status does not wait for them; a new plan does.
     """
 
     def __init__(
@@ -87,15 +86,15 @@ class _Views:
         self._mapping: asyncio.Task[None] | None = None
 
     def close(self) -> None:
-        """Wait for nothing any more."""
+        """Stops mapping."""
         if self._mapping is not None:
             self._mapping.cancel()
 
-    async def hear(self, said: dict[str, Any]) -> None:
-        """Takes what has changed into use."""
+    async def take(self, message: dict[str, Any]) -> None:
+        """Puts changed values in use."""
         known = self._known
-        changed = {key for key, value in said.items() if known.get(key) != value}
-        known.update(said)
+        changed = {key for key, value in message.items() if known.get(key) != value}
+        known.update(message)
         former = self._rtt
         if "geodata" in changed or ("geodata" in known and self._geo is None):
             try:
@@ -124,7 +123,7 @@ class _Views:
         self._show()
 
     async def _map(self) -> None:
-        """Until what is in use is the newest."""
+        """Until the newest round trips are in use."""
         try:
             while self._rtt is not None and self._rtt.latency is not self._latency:
                 before = self._rtt
@@ -166,8 +165,8 @@ async def _report(pipe: SupervisorPipe, counts: AllocatorCounters) -> None:
             for (service, region, result), value in counts.allocations.items()
         ]
         clients = [
-            (*cast(tuple[str, str], place), prefix_text(prefix), count)
-            for (place, prefix), count in counts.survey.take().items()
+            (*cast(tuple[str, str], service_and_region), prefix_text(prefix), count)
+            for (service_and_region, prefix), count in counts.survey.take().items()
         ]
         explored = [
             ({"service": service, "region": region}, value)

@@ -1,4 +1,4 @@
-"""One DNS worker: maps the table it is told of, answers from it, counts."""
+"""One DNS worker: maps the table that the supervisor names, answers from it, counts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ REPORT_INTERVAL_S = 1.0
 
 
 async def run(pairs: Sequence[Pair]) -> None:
-    """Until the supervisor is gone. A table that cannot be had leaves the old one in use.
+    """Until the supervisor is gone. A table that cannot be opened leaves the old one in use.
 
-    Queries wait in their sockets until there is a table, or the supervisor says that there is none
-    to wait for (`unready`).
+    Queries wait in their sockets until there is a table, or the supervisor sends `unready`.
     """
     pipe = await SupervisorPipe.open()
     instance = Instance.of(DnsCounters(), {})
@@ -35,12 +34,12 @@ async def run(pairs: Sequence[Pair]) -> None:
     known: dict[str, Any] = {}
     server: DnsServer | None = None
     try:
-        async for said in pipe.news():
-            options = _changed(known, said)
+        async for message in pipe.news():
+            options = _changed(known, message)
             instance.update(options)
-            known |= said
+            known |= message
             tables = None
-            if "table" in said or options:
+            if "table" in message or options:
                 tables = await _tables(instance, known, pipe)
             if server is not None and tables is not None:
                 server.swap(tables)
@@ -57,12 +56,12 @@ async def run(pairs: Sequence[Pair]) -> None:
             await server.stop()
 
 
-def _changed(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that differ from those before: limits start afresh when they are set again."""
+def _changed(known: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that have changed; setting an unchanged limit again would reset its state."""
     before = known.get("options", {})
     return {
         name: value
-        for name, value in said.get("options", {}).items()
+        for name, value in message.get("options", {}).items()
         if name not in before or before[name] != value
     }
 
@@ -70,7 +69,7 @@ def _changed(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any
 async def _tables(
     instance: Instance, known: Mapping[str, Any], pipe: SupervisorPipe
 ) -> Tables | None:
-    """Those of the table in force; None if there is none, which the supervisor hears of."""
+    """The tables in the named file; None, and a failure report, if it cannot be opened."""
     if "table" not in known:
         return None
     try:

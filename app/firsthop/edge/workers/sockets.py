@@ -1,6 +1,6 @@
 """The listening sockets of an edge: bound once, read by its workers, handed to its successor.
 
-They belong to the supervisor, so what is queued in one outlives the worker that reads it.
+They belong to the supervisor, so packets queued in them survive the worker that reads them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PortInUseError(Exception):
 
 
 class ListeningSockets:
-    """All of them by use and address; starts with those of a predecessor, if there was one."""
+    """The sockets by use and address; those of a predecessor, if there is one, are kept."""
 
     def __init__(self, inherited: Iterable[tuple[SocketKey, int]] = ()) -> None:
         held: dict[SocketKey, list[socket.socket]] = {}
@@ -37,7 +37,7 @@ class ListeningSockets:
         }
 
     def bind(self, settings: EdgeSettings) -> None:
-        """Binds what is wanted and missing, closes what is not wanted. Raises PortInUseError."""
+        """Binds the missing addresses, closes those not in `settings`. Raises PortInUseError."""
         try:
             wanted = [format_listen(*listen) for listen in settings.dns]
             for listen, address in zip(settings.dns, wanted, strict=True):
@@ -62,9 +62,9 @@ class ListeningSockets:
             self._streams.pop(key).close()
 
     def share(self, worker: int, workers: int) -> list[Pair]:
-        """What one of several DNS workers reads: of every address at least one pair.
+        """The pairs that one of `workers` reads: at least one of every address.
 
-        More than one when there are more than workers: closing any would lose what it holds.
+        Several, when there are more pairs than workers: closing one would lose its queued packets.
         """
         return [pair for pairs in self._dns.values() for pair in pairs[worker::workers]]
 
@@ -73,7 +73,7 @@ class ListeningSockets:
         return [sock for (each, _), sock in self._streams.items() if each == use]
 
     def files(self) -> list[tuple[SocketKey, int]]:
-        """File descriptors of all, for a successor."""
+        """All file descriptors, for a successor."""
         files = [
             (SocketKey(DNS, address, transport), sock.fileno())
             for address, pairs in self._dns.items()
@@ -84,7 +84,7 @@ class ListeningSockets:
         return files + [(SocketKey(*key, transport="tcp"), sock.fileno()) for key, sock in streams]
 
     def close(self) -> None:
-        """Closes them in this process: the last process that does so ends what is queued."""
+        """Closes all of them in this process; with the last process queued packets are lost."""
         for pairs in self._dns.values():
             for pair in pairs:
                 pair.close()

@@ -1,4 +1,4 @@
-"""The workers of an edge: which sockets each of them reads, and what they are all told."""
+"""The workers of an edge: which sockets each one reads, and the messages to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 
 
 class EdgeWorkerPool:
-    """DNS workers, and the allocator if there is one; nobody runs until `Worker.run` does."""
+    """DNS workers, and the allocator if there is one; each starts with its `Worker.run`."""
 
     def __init__(
         self,
@@ -32,15 +32,15 @@ class EdgeWorkerPool:
         self._allocator = [*self._allocator_worker()]
         self._options: dict[str, Any] = {}
         self._guidance = NO_GUIDANCE
-        """What the allocator was told of it."""
+        """As the allocator has it."""
 
     @property
     def workers(self) -> list[Worker]:
-        """All of them."""
+        """DNS workers, then the allocator."""
         return self._dns + self._allocator
 
     def tell_table(self, path: Path, geo: GeoTable) -> None:
-        """From now on DNS is answered from this table."""
+        """Has DNS answered from this table."""
         for worker in self._dns:
             worker.tell({"table": str(path), "geodata": str(geo.path)})
 
@@ -53,7 +53,7 @@ class EdgeWorkerPool:
         geo: GeoTable,
         guidance: Guidance,
     ) -> None:
-        """From now on allocations are made by these; zones' records are no business of theirs."""
+        """Has allocations made by these snapshots; the zones' records are left out."""
         zones = tuple(zone.model_copy(update={"records": ()}) for zone in plan.document.zones)
         document = plan.document.model_copy(update={"zones": zones})
         bare = plan.model_copy(update={"document": document})
@@ -63,17 +63,17 @@ class EdgeWorkerPool:
             "keys": keys.model_dump_json() if keys else None,
             "geodata": str(geo.path),
         }
-        for kind in ("prices", "latency"):  # may be of megabytes, so only when it has changed
-            told = getattr(guidance, kind)
-            if told is not getattr(self._guidance, kind):
-                news[kind] = told.model_dump_json() if told else None
+        for kind in ("prices", "latency"):  # may have megabytes, so only when it has changed
+            new = getattr(guidance, kind)
+            if new is not getattr(self._guidance, kind):
+                news[kind] = new.model_dump_json() if new else None
         self._guidance = guidance
         for worker in self._allocator:
             worker.tell(news)
 
     def tell_options(self, keys: KeySet | None, *, stale: bool) -> None:
-        """How DNS is answered; says nothing when nothing has changed."""
-        options = self._settings.dns_options.told(
+        """Sends the DNS options, if they have changed."""
+        options = self._settings.dns_options.message(
             keys, stale=stale, workers=max(1, len(self._dns)), now=datetime.now(UTC)
         )
         if options != self._options:
@@ -82,7 +82,7 @@ class EdgeWorkerPool:
                 worker.tell({"options": options})
 
     def tell_unready(self) -> None:
-        """Whoever has nothing to answer by says so, and lets nobody wait any longer."""
+        """Has workers without a table or plan refuse requests, rather than let them wait."""
         for worker in self.workers:
             worker.tell({"unready": True})
 
