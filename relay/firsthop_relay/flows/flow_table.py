@@ -3,9 +3,9 @@
     unconfirmed ── success response to one of its checks ──▶ confirmed ── idle, lifetime ──▶ closed
          └──────── UNCONFIRMED_S ──▶ closed
 
-A STUN check is led by the ufrag in it, verified before anything is kept. All else follows the flow
-that its source address confirmed last. The shell opens a socket for a flow that `receive` gives it
-without one, and hears of the end of flows from `next_event`.
+A STUN check is routed by the ufrag in it, which is verified before any state is kept. All other
+packets follow the flow that their source address confirmed last. The shell opens a socket for a new
+flow that `receive` returns, and learns from `next_event` that flows have ended.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 class FlowTable:
     """All flows of one process.
 
-    `keys`, `routes`, `draining` and `sessions_elsewhere` may be replaced at any time; flows that
-    there are live on.
+    `keys`, `routes`, `draining` and `sessions_elsewhere` may be replaced at any time; existing
+    flows go on.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class FlowTable:
         self.routes = routes or RouteTable()
         self.limits = limits or Limits()
         self.draining = False
-        """Whether flows of sessions that have none here are refused."""
+        """Whether sessions without a flow here are refused."""
         self.census = FlowCounts(self.limits)
         self.sessions = 0
         """Distinct ufrags with a confirmed flow."""
         self.sessions_elsewhere = 0
-        """Those of the relay's other processes, by their last word."""
+        """Those of the relay's other processes, as they last reported."""
         self._by_ufrag: dict[bytes, list[Flow]] = {}
         self._timers: list[tuple[float, int, Flow]] = []
         self._serial = count()
@@ -84,10 +84,10 @@ class FlowTable:
     def receive(
         self, lane: Lane, packet: bytes, source: ClientSockaddr, *, now: float, wall: datetime
     ) -> Flow | bytes | Drop:
-        """Whose packet it is, the answer to it, or why it goes no further. Raises nothing.
+        """The flow to forward a packet by, the answer to it, or why to drop it. Raises nothing.
 
-        `now` is monotonic seconds; `wall` is what credentials are judged by. The hot path of the
-        shell takes the first two lines by itself.
+        `now` is monotonic seconds; `wall` is the time by which credentials expire. The shell's hot
+        path does the same as the first two lines without a call.
         """
         flow = lane.current.get(source)
         if flow is not None and packet and packet[0] >= STUN_BELOW:
@@ -103,7 +103,7 @@ class FlowTable:
         return self._first_check(lane, packet, source, ufrag, now, wall)
 
     def _by_address(self, lane: Lane, packet: bytes, source: ClientSockaddr) -> Flow | Drop:
-        """STUN that names nobody: a response or an indication; or a stranger's packet."""
+        """A packet without USERNAME: a STUN response or indication, or of an unknown source."""
         flow = lane.current.get(source)
         if flow is not None:
             flow.taken += 1
@@ -132,7 +132,7 @@ class FlowTable:
         now: float,
         wall: datetime,
     ) -> Flow | bytes | Drop:
-        """Nothing is kept before the tag, the message, the route and the caps have been checked."""
+        """Checks tag, message, route and limits before any state is kept."""
         if self.keys is None:
             return Drop.UFRAG_UNKNOWN_KEY
         decoded = decode(ufrag, self.keys, now=wall)
@@ -165,7 +165,7 @@ class FlowTable:
         return RelayLoad(self.sessions + self.sessions_elsewhere, self.draining)
 
     def _upstream(self, ufrag: bytes, decoded: Decoded) -> SocketAddress | None:
-        """Where its session is already, else where the table leads."""
+        """The upstream that its session has already, else by the route table."""
         for flow in self._by_ufrag.get(ufrag, ()):
             if flow.confirmed and flow.upstream in self.routes:
                 return flow.upstream
@@ -174,10 +174,10 @@ class FlowTable:
     # A packet from an upstream
 
     def returned(self, flow: Flow, packet: bytes, *, now: float) -> Drop | None:
-        """None if the client shall have this packet of the flow's upstream, else why not.
+        """None to forward a packet of the flow's upstream to the client, else why it is dropped.
 
-        The success response to a check that the flow has passed on makes it the current one. The
-        hot path of the shell does not ask for flows that are it already.
+        The success response to a check that the flow has forwarded makes the flow its source's
+        current one. The shell's hot path does not call this for current flows.
         """
         if flow.current:
             return None
@@ -209,7 +209,7 @@ class FlowTable:
         self.sessions += not any(each.confirmed for each in self._by_ufrag[flow.ufrag])
         flow.confirmed = True
 
-    # Flows that come from elsewhere, and that go
+    # Restoring and closing
 
     def restore(
         self,
@@ -221,9 +221,10 @@ class FlowTable:
         age_s: float,
         now: float,
     ) -> Flow | None:
-        """A flow that was confirmed by another process, `age_s` old; None if it may not be.
+        """Add a flow that another process confirmed, `age_s` old; None if it is not admitted.
 
-        It may be if its upstream is in the route table, its source has none, and there is room.
+        Its upstream must be in the route table, its source have no current flow, and the limits
+        leave room.
         """
         if upstream not in self.routes or source in lane.current:
             return None
@@ -238,7 +239,7 @@ class FlowTable:
         return flow
 
     def close(self, flow: Flow, reason: Ending) -> None:
-        """Ends a flow; does nothing if it has ended. `next_event` will say so."""
+        """End a flow and queue the event; does nothing if it has ended."""
         if flow.closed:
             return
         flow.closed = True
@@ -265,11 +266,11 @@ class FlowTable:
     # Time
 
     def get_timer(self) -> float | None:
-        """When `handle_timer` has something to do, in the time of `now`."""
+        """When to call `handle_timer` next, on the clock of `now`."""
         return self._timers[0][0] if self._timers else None
 
     def handle_timer(self, *, now: float) -> list[Flow]:
-        """Ends the flows whose time is up; gives the confirmed ones that were active of late.
+        """End flows that have timed out; returns the confirmed ones that were recently active.
 
         It looks at AT_ONCE flows at most; `get_timer` says whether more are due.
         """
@@ -298,7 +299,7 @@ class FlowTable:
         return "idle" if now - flow.quiet_since >= self.limits.idle_s else None
 
     def next_event(self) -> Confirmed | Closed | None:
-        """What has happened to a flow since the last call, oldest first."""
+        """The oldest event that has not been returned yet."""
         return self._events.popleft() if self._events else None
 
 
@@ -307,7 +308,7 @@ def _is_stun(packet: bytes) -> bool:
 
 
 def _ill_formed(packet: bytes) -> Drop | None:
-    """What keeps a check from opening a flow; only its transceiver can judge its password."""
+    """Why a check may not open a flow; only its transceiver can verify the password."""
     try:
         request = parse(packet)
     except StunError:

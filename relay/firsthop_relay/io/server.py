@@ -1,4 +1,4 @@
-"""The relay's shell: sockets, the loop and its timers round the pure flow table."""
+"""The relay's asyncio shell round the pure flow table: sockets, drain loop, timers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SHORTEST_PAUSE_S = 0.05  # between two looks at the timers
 
 
 class Keeper(Protocol):
-    """Who remembers confirmed flows for the next process."""
+    """Stores confirmed flows for another process."""
 
     def keep(self, flow: Flow) -> None:
         """A flow was confirmed."""
 
     def touch(self, flow: Flow) -> None:
-        """Its client was active of late."""
+        """Its client was recently active."""
 
     def forget(self, flow: Flow) -> None:
         """It has ended."""
@@ -41,7 +41,7 @@ _ELSEWHERE = (Drop.NOT_A_CHECK, Drop.UFRAG_EXPIRED)
 
 
 def _nobody(_: Lane, __: ClientSockaddr) -> None:
-    """Flows are this process's alone."""
+    """The default of `ask`: flows are not shared."""
 
 
 def _utc_now() -> datetime:
@@ -61,8 +61,8 @@ class RelayServer:
         self.upstreams = Upstreams()
         self.keepers: list[Keeper] = []
         self.ask: Callable[[Lane, ClientSockaddr], None] = _nobody
-        """Told of a source that has no flow here, or whose credential has expired: it may have one
-        elsewhere."""
+        """Called for a source without a flow here, or whose credential has expired: another relay
+        may know its flow."""
         self.udp: dict[socket.socket, Lane] = {}
         self.tcp: list[StreamListener] = []
         self._most = most_files
@@ -90,7 +90,7 @@ class RelayServer:
         self._arm()
 
     def pause(self) -> None:
-        """Read from none; the kernel keeps what comes."""
+        """Stop reading; the kernel queues what arrives."""
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self.upstreams.fileno())
@@ -134,7 +134,7 @@ class RelayServer:
     # From clients
 
     def _drain(self, sock: socket.socket, lane: Lane) -> None:
-        """The hot path: a look-up and a send for what belongs to a flow and is not STUN."""
+        """The hot path: one look-up and one send for a packet of a flow that is not STUN."""
         receive, current = sock.recvfrom, lane.current.get
         packets = size = forwarded = 0
         for _ in range(DRAIN):
@@ -166,9 +166,9 @@ class RelayServer:
         source: ClientSockaddr,
         reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Drop | None:
-        """What the table says of a packet from a client, done; why it was dropped, if it was.
+        """Do what the table decides for a client's packet; why it was dropped, if it was.
 
-        The packet has been counted as received. `reply` is the way back.
+        The packet has been counted as received. `reply` sends to the client.
         """
         now = self._loop.time()
         outcome = self.table.receive(lane, packet, source, now=now, wall=self._clock())
@@ -219,7 +219,7 @@ class RelayServer:
     # From upstreams
 
     def _drain_upstreams(self) -> None:
-        """One datagram of every ready socket in turn, as long as there are some."""
+        """Read one datagram of each ready socket in turn, DRAIN_UPSTREAMS in all."""
         poll, flows = self.upstreams.poll, self.upstreams.flows.get
         left = DRAIN_UPSTREAMS
         packets = size = forwarded = 0
@@ -257,7 +257,7 @@ class RelayServer:
             self.counters.dropped[reason] += 1
         return reason is not None
 
-    # Flows that begin and end
+    # Beginning and end of flows
 
     def restore(
         self,
@@ -269,7 +269,7 @@ class RelayServer:
         age_s: float,
         reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Flow | None:
-        """A flow that another process confirmed; the caller sees to its socket."""
+        """Add a flow that another process confirmed; the caller attaches its socket."""
         now = self._loop.time()
         flow = self.table.restore(lane, source, ufrag, upstream, age_s=age_s, now=now)
         if flow is not None:
@@ -278,7 +278,7 @@ class RelayServer:
         return flow
 
     def end(self, flow: Flow, reason: Ending) -> None:
-        """Close a flow and what belongs to it."""
+        """End a flow, and close its socket and connection."""
         self.table.close(flow, reason)
         self._follow_events()
 
@@ -298,7 +298,7 @@ class RelayServer:
                 listener.flow_ended(flow)
 
     def _arm(self) -> None:
-        """Wake up when the table wants to be."""
+        """Schedule the next call of the table's timers."""
         due = self.table.get_timer()
         if due is None or not self._reading:
             return

@@ -1,8 +1,8 @@
-"""The flow journal: after a crash a relay goes on with its flows, by the same upstream ports.
+"""The flow journal: restores flows after a crash, with the same upstream ports.
 
-A memory-mapped file of fixed slots. Whoever writes only changes memory: the kernel keeps it when
-the process dies, and nobody waits for a disk. What is torn, old, or of an earlier boot is ignored,
-and a relay without its journal learns its flows again from the next checks.
+A memory-mapped file of fixed slots. Writing only changes memory: the kernel keeps it when the
+process dies, and no write waits for a disk. Records that are torn, old or of an earlier boot are
+ignored; without them a relay learns its flows again from the next checks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOCK_PAUSE_S = 0.01
 
 
 class JournalError(Exception):
-    """A journal that cannot be had; the message names the file and the fault."""
+    """A journal that cannot be opened; the message names the file and the fault."""
 
 
 class Journal:
@@ -67,7 +67,7 @@ class Journal:
         self._free = list(reversed(range(slots)))
 
     def _lock(self) -> None:
-        """A predecessor may be just ending."""
+        """Waits a while, as a predecessor may be just ending."""
         deadline = time.monotonic() + LOCK_WITHIN_S
         while True:
             try:
@@ -81,13 +81,13 @@ class Journal:
 
     def _mapped(self, header: bytes, size: int) -> mmap.mmap:
         if os.fstat(self._file).st_size != size or os.pread(self._file, _HEADER, 0) != header:
-            os.ftruncate(self._file, 0)  # another boot, size or format: nothing in it holds
+            os.ftruncate(self._file, 0)  # another boot, size or format: start empty
             os.posix_fallocate(self._file, 0, size)  # a full disk shows here, not as SIGBUS later
             os.pwrite(self._file, header, 0)
         return mmap.mmap(self._file, size)
 
     def records(self) -> Iterator[FlowRecord]:
-        """What an earlier process wrote down. Its slots are free from now on."""
+        """The records of an earlier process; their slots are free from now on."""
         for at in range(_HEADER, len(self._map), RECORD_SIZE):
             slot = self._map[at : at + RECORD_SIZE]
             if slot != _EMPTY:
@@ -97,11 +97,11 @@ class Journal:
                     yield record
 
     def serve(self, lane: Lane, listener: ListenerAddress) -> None:
-        """Flows of `lane` are worth keeping: UDP, as a TCP connection ends with its process."""
+        """Keep flows of a UDP listener; those of TCP end with the process."""
         self._listeners[lane] = listener
 
     def keep(self, flow: Flow) -> None:
-        """Write the flow down, in place of an earlier one of its source."""
+        """Write the flow, over an earlier one of its source."""
         if flow.lane not in self._listeners:
             return
         key = flow.lane, flow.source
@@ -114,13 +114,13 @@ class Journal:
         self._write(slot, flow)
 
     def touch(self, flow: Flow) -> None:
-        """Write down that its client was active of late."""
+        """Write that its client was recently active."""
         slot = self._slot_of.get((flow.lane, flow.source))
         if slot is not None and self._owner[slot] is flow:
             self._write(slot, flow)
 
     def forget(self, flow: Flow) -> None:
-        """Take the flow out, if it is there."""
+        """Remove the flow, if it is there."""
         key = flow.lane, flow.source
         slot = self._slot_of.get(key)
         if slot is None or self._owner[slot] is not flow:
@@ -130,7 +130,7 @@ class Journal:
         self._free.append(slot)
 
     def close(self) -> None:
-        """Unlock; what is written stays."""
+        """Unlock; the records stay."""
         self._map.close()
         os.close(self._file)
 
