@@ -26,17 +26,17 @@ async def ready() -> None:
 
 
 def info(event: str, **keys: object) -> None:
-    """Log an event at level info."""
+    """An event that an operator may want to know of."""
     _say("info", event, keys)
 
 
 def error(event: str, **keys: object) -> None:
-    """Log an event at level error."""
+    """One that an operator should look after."""
     _say("error", event, keys)
 
 
 def exception(event: str, **keys: object) -> None:
-    """Log an event at level error, with the exception that is being handled."""
+    """The same, with the exception that is being handled."""
     _say("exception", event, keys)
 
 

@@ -19,7 +19,7 @@ from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.compile.table import AnswerReason
 
 _MOST_SERVICES = 4
-"""Decisions listed: a longer reply would make the server a useful amplifier."""
+"""Decisions told: the reply is longer than the query, and must not be worth forging one for."""
 _LONGEST_STRING = 255
 
 

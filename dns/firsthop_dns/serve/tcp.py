@@ -54,7 +54,7 @@ class TcpConnections:
         return TcpConnection(self)
 
     def admit(self, connection: TcpConnection, client: str) -> None:
-        """Adds a connection; at a limit the longest idle one is closed."""
+        """Takes a connection in; at a limit the longest idle one makes room."""
         if self._per_client[client] >= MOST_PER_CLIENT:
             self.end_longest_idle(client)
         elif len(self._open) >= MOST_CONNECTIONS:

@@ -1,7 +1,7 @@
 """The agent beside one relay: reports its load, its drain, its crash and its stop.
 
-It reads the relay's `/metrics` if there is one, else the host's counters; the CPU load is always the
-host's. A silent agent never marks its relay down.
+It reads the relay's `/metrics` if there is one, else the host's counters; the CPU load is always
+the host's. A silent agent never marks its relay down.
 """
 
 from __future__ import annotations

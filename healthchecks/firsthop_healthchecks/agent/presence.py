@@ -1,7 +1,7 @@
 """Detects a crashed relay at once, by a TCP connection that is held open to its process.
 
-When a process dies, the kernel closes its connections and refuses new ones. Only a refusal counts as
-absence: a server that does not answer, or answers slowly, is left to the probes.
+When a process dies, the kernel closes its connections and refuses new ones. Only a refusal counts
+as absence: a server that does not answer, or answers slowly, is left to the probes.
 """
 
 from __future__ import annotations

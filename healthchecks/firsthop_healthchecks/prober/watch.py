@@ -156,7 +156,7 @@ class Watch:
             self._note(outcome)
 
     def _say_unable(self, reason: str) -> None:
-        """Logs each cause once; the view grows stale, and stops counting, by itself."""
+        """Once for each cause: the view grows old, and stops counting, by itself."""
         if reason != self._unable:
             self._unable = reason
             relay, family = self.target.relay, self.target.family

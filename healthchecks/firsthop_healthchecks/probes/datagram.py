@@ -32,9 +32,7 @@ async def exchange(
     try:
         async with asyncio.timeout(target.timeout_s):
             with open_socket() as sock:
-                sock.connect(
-                    (str(target.address), target.port)
-                )  # sends nothing, so it does not block
+                sock.connect((str(target.address), target.port))  # sends nothing: never blocks
                 await loop.sock_sendall(sock, packet)
                 while True:
                     found = judge(await loop.sock_recv(sock, DATAGRAM))

@@ -16,7 +16,7 @@ from ipaddress import ip_network
 from itertools import dropwhile
 
 MOST = 1000
-"""The size of one batch to the control plane."""
+"""As many as one batch to the control plane may have."""
 _MIN_RTT_AT = 148
 """Of `tcpi_min_rtt` in `struct tcp_info` (linux/tcp.h), microseconds, since Linux 4.6."""
 _UNKNOWN = (0, 0xFFFFFFFF)
