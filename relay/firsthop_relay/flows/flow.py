@@ -24,7 +24,7 @@ def _no_socket(*_: Any) -> Any:
 class Flow:
     """One client address of one session, and its upstream."""
 
-    lane: Lane
+    listener: ListenerFlows
     source: ClientSockaddr
     ufrag: bytes
     upstream: SocketAddress
@@ -52,7 +52,7 @@ class Flow:
     """Sends one packet to the client; set by the shell."""
 
 
-class Lane:
+class ListenerFlows:
     """The flows of one listening address; two addresses may have clients of the same address."""
 
     __slots__ = ("current", "flows")

@@ -36,7 +36,7 @@ from firsthop_ice.ufrag import (
     probe_password,
 )
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import ClientSockaddr, Closed, Confirmed, Ending, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Closed, Confirmed, Ending, Flow, ListenerFlows
 from firsthop_relay.flows.flow_limits import FlowCounts, prefix_of
 from firsthop_relay.flows.limits import (
     FLOWS_PER_SOURCE,
@@ -82,33 +82,41 @@ class FlowTable:
     # A packet from a client
 
     def receive(
-        self, lane: Lane, packet: bytes, source: ClientSockaddr, *, now: float, wall: datetime
+        self,
+        listener: ListenerFlows,
+        packet: bytes,
+        source: ClientSockaddr,
+        *,
+        now: float,
+        wall: datetime,
     ) -> Flow | bytes | Drop:
         """The flow to forward a packet by, the answer to it, or why to drop it. Raises nothing.
 
         `now` is monotonic seconds; `wall` is the time by which credentials expire. The shell's hot
         path does the same as the first two lines without a call.
         """
-        flow = lane.current.get(source)
+        flow = listener.current.get(source)
         if flow is not None and packet and packet[0] >= STUN_BELOW:
             flow.taken += 1
             return flow
         username = peek_username(packet)
         if username is None:
-            return self._by_address(lane, packet, source)
+            return self._by_address(listener, packet, source)
         ufrag, _ = split_username(username)
-        for flow in lane.flows.get(source, ()):
+        for flow in listener.flows.get(source, ()):
             if flow.ufrag == ufrag:
                 return self._checked(flow, packet)
-        return self._first_check(lane, packet, source, ufrag, now, wall)
+        return self._first_check(listener, packet, source, ufrag, now, wall)
 
-    def _by_address(self, lane: Lane, packet: bytes, source: ClientSockaddr) -> Flow | Drop:
+    def _by_address(
+        self, listener: ListenerFlows, packet: bytes, source: ClientSockaddr
+    ) -> Flow | Drop:
         """A packet without USERNAME: a STUN response or indication, or of an unknown source."""
-        flow = lane.current.get(source)
+        flow = listener.current.get(source)
         if flow is not None:
             flow.taken += 1
             return flow
-        flows = lane.flows.get(source)
+        flows = listener.flows.get(source)
         if flows is None:
             return Drop.NOT_A_CHECK
         if not _is_stun(packet):
@@ -125,7 +133,7 @@ class FlowTable:
 
     def _first_check(
         self,
-        lane: Lane,
+        listener: ListenerFlows,
         packet: bytes,
         source: ClientSockaddr,
         ufrag: bytes,
@@ -151,13 +159,13 @@ class FlowTable:
         known = self._by_ufrag.get(ufrag, [])
         if self.draining and not any(flow.confirmed for flow in known):
             return Drop.DRAINING
-        if len(lane.flows.get(source, ())) >= FLOWS_PER_SOURCE:
+        if len(listener.flows.get(source, ())) >= FLOWS_PER_SOURCE:
             return Drop.SOURCE_FULL
         prefix = prefix_of(source[0])
         refusal = self.census.refusal(prefix, len(known))
         if refusal is not None:
             return refusal
-        flow = Flow(lane, source, ufrag, upstream, now, prefix)
+        flow = Flow(listener, source, ufrag, upstream, now, prefix)
         self._enter(flow, now + UNCONFIRMED_S)
         return self._checked(flow, packet)
 
@@ -192,10 +200,10 @@ class FlowTable:
         return None
 
     def _confirm(self, flow: Flow, now: float) -> None:
-        before = flow.lane.current.get(flow.source)
+        before = flow.listener.current.get(flow.source)
         if before is not None:
             before.current = False
-        flow.lane.current[flow.source] = flow
+        flow.listener.current[flow.source] = flow
         flow.current = True
         flow.checks.clear()
         again = flow.confirmed
@@ -213,7 +221,7 @@ class FlowTable:
 
     def restore(
         self,
-        lane: Lane,
+        listener: ListenerFlows,
         source: ClientSockaddr,
         ufrag: bytes,
         upstream: SocketAddress,
@@ -226,16 +234,16 @@ class FlowTable:
         Its upstream must be in the route table, its source have no current flow, and the limits
         leave room.
         """
-        if upstream not in self.routes or source in lane.current:
+        if upstream not in self.routes or source in listener.current:
             return None
         prefix = prefix_of(source[0])
         if self.census.refusal(prefix, len(self._by_ufrag.get(ufrag, ()))) is not None:
             return None
-        flow = Flow(lane, source, ufrag, upstream, now - age_s, prefix, quiet_since=now)
+        flow = Flow(listener, source, ufrag, upstream, now - age_s, prefix, quiet_since=now)
         self._enter(flow, now + self.limits.look_s)
         self._count_confirmed(flow)
         flow.current = True
-        lane.current[source] = flow
+        listener.current[source] = flow
         return flow
 
     def close(self, flow: Flow, reason: Ending) -> None:
@@ -244,14 +252,14 @@ class FlowTable:
             return
         flow.closed = True
         self.census.closed(flow.prefix, confirmed=flow.confirmed)
-        _remove(flow.lane.flows, flow.source, flow)
+        _remove(flow.listener.flows, flow.source, flow)
         _remove(self._by_ufrag, flow.ufrag, flow)
         if flow.confirmed:
             left = self._by_ufrag.get(flow.ufrag, ())
             self.sessions -= not any(each.confirmed for each in left)
         if flow.current:
             flow.current = False
-            del flow.lane.current[flow.source]
+            del flow.listener.current[flow.source]
         self._events.append(Closed(flow, reason))
         if len(self._timers) > 2 * self.census.total + AT_ONCE:
             self._timers = [each for each in self._timers if not each[2].closed]
@@ -259,7 +267,7 @@ class FlowTable:
 
     def _enter(self, flow: Flow, look_at: float) -> None:
         self.census.opened(flow.prefix)
-        flow.lane.flows.setdefault(flow.source, []).append(flow)
+        flow.listener.flows.setdefault(flow.source, []).append(flow)
         self._by_ufrag.setdefault(flow.ufrag, []).append(flow)
         heappush(self._timers, (look_at, next(self._serial), flow))
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from firsthop_relay.flows.counters import RelayPacketCounters
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import ClientSockaddr, Ending, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Ending, Flow, ListenerFlows
 from firsthop_relay.flows.flow_limits import Prefix, prefix_of
 from firsthop_relay.flows.limits import UNCONFIRMED_S
 from firsthop_relay.io.framing import FramingError, Unframer, frame
@@ -41,7 +41,7 @@ class StreamOwner(Protocol):
 
     def handle(
         self,
-        lane: Lane,
+        listener: ListenerFlows,
         packet: bytes,
         source: ClientSockaddr,
         reply: Callable[[bytes, ClientSockaddr], object],
@@ -85,7 +85,7 @@ class StreamListener:
 
     def __init__(self, server: StreamOwner, sock: socket.socket) -> None:
         self.sock = sock
-        self.lane = Lane()
+        self.listener_flows = ListenerFlows()
         self.streams: dict[ClientSockaddr, Stream] = {}
         self._strangers: dict[Prefix, set[ClientSockaddr]] = {}
         self._server = server
@@ -131,7 +131,7 @@ class StreamListener:
 
     def flow_ended(self, flow: Flow) -> None:
         """Close the connection of a client that has no flow left."""
-        if flow.lane is self.lane and flow.source not in self.lane.flows:
+        if flow.listener is self.listener_flows and flow.source not in self.listener_flows.flows:
             stream = self.streams.get(flow.source)
             if stream is not None:
                 self._forget(stream)
@@ -200,10 +200,10 @@ class StreamListener:
         counters = self._server.counters
         counters.packets_received += 1
         counters.bytes_received += len(packet)
-        drop = self._server.handle(self.lane, packet, stream.source, stream.reply)
+        drop = self._server.handle(self.listener_flows, packet, stream.source, stream.reply)
         if stream.unframer.trusted:
             return
-        if stream.source in self.lane.flows:
+        if stream.source in self.listener_flows.flows:
             stream.unframer.trusted = True
             self._known(stream)
             self._measure(stream)
@@ -230,7 +230,7 @@ class StreamListener:
 
     def _end(self, stream: Stream) -> None:
         self._forget(stream)
-        for flow in [*self.lane.flows.get(stream.source, ())]:
+        for flow in [*self.listener_flows.flows.get(stream.source, ())]:
             self._server.end(flow, "stream")
 
     def _forget(self, stream: Stream) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, ListenerFlows
 from firsthop_relay.survival.flow_record import (
     RECORD_SIZE,
     FlowRecord,
@@ -49,8 +49,8 @@ class Journal:
     ) -> None:
         """Opens or makes the file; blocks for up to LOCK_WITHIN_S. Raises JournalError."""
         self._clock = clock
-        self._listeners: dict[Lane, ListenerAddress] = {}
-        self._slot_of: dict[tuple[Lane, ClientSockaddr], int] = {}
+        self._addresses: dict[ListenerFlows, ListenerAddress] = {}
+        self._slot_of: dict[tuple[ListenerFlows, ClientSockaddr], int] = {}
         self._owner: dict[int, Flow] = {}
         header = _MAGIC + (boot_id or BOOT_ID.read_bytes().strip()[:36])
         header = (header + slots.to_bytes(4, "big")).ljust(_HEADER, b"\0")
@@ -96,15 +96,15 @@ class Journal:
                 if record is not None:
                     yield record
 
-    def serve(self, lane: Lane, listener: ListenerAddress) -> None:
+    def serve(self, listener: ListenerFlows, address: ListenerAddress) -> None:
         """Keep flows of a UDP listener; those of TCP end with the process."""
-        self._listeners[lane] = listener
+        self._addresses[listener] = address
 
     def keep(self, flow: Flow) -> None:
         """Write the flow, over an earlier one of its source."""
-        if flow.lane not in self._listeners:
+        if flow.listener not in self._addresses:
             return
-        key = flow.lane, flow.source
+        key = flow.listener, flow.source
         slot = self._slot_of.get(key)
         if slot is None:
             if not self._free:
@@ -115,13 +115,13 @@ class Journal:
 
     def touch(self, flow: Flow) -> None:
         """Write that its client was recently active."""
-        slot = self._slot_of.get((flow.lane, flow.source))
+        slot = self._slot_of.get((flow.listener, flow.source))
         if slot is not None and self._owner[slot] is flow:
             self._write(slot, flow)
 
     def forget(self, flow: Flow) -> None:
         """Remove the flow, if it is there."""
-        key = flow.lane, flow.source
+        key = flow.listener, flow.source
         slot = self._slot_of.get(key)
         if slot is None or self._owner[slot] is not flow:
             return
@@ -135,7 +135,7 @@ class Journal:
         os.close(self._file)
 
     def _write(self, slot: int, flow: Flow) -> None:
-        record = record_of(flow, self._listeners[flow.lane], now=self._clock())
+        record = record_of(flow, self._addresses[flow.listener], now=self._clock())
         self._put(slot, encode(record))
 
     def _put(self, slot: int, data: bytes) -> None:

@@ -15,8 +15,8 @@ def restore(server: RelayServer, journal: Journal) -> int:
     restored when that port is taken, or its listener or route no longer exists.
     """
     flows = ServerFlows(server)
-    for lane, address in flows.udp.items():
-        journal.serve(lane, address)
+    for listener, address in flows.udp.items():
+        journal.serve(listener, address)
     limits, now, restored = server.table.limits, boot_time(), 0
     idle_s = limits.idle_s + limits.look_s
     for record in [*journal.records()]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from firsthop_relay import log
-from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, ListenerFlows
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival.flow_record import decode, encode
 from firsthop_relay.survival.server_flows import ServerFlows
@@ -79,8 +79,8 @@ class SharedFlows:
         self._wall = wall
         self._flows = ServerFlows(server)
         self._pending: dict[str, bytes] = {}
-        self._wanted: dict[tuple[Lane, ClientSockaddr], None] = {}
-        self._asked: dict[tuple[Lane, ClientSockaddr], float] = {}
+        self._wanted: dict[tuple[ListenerFlows, ClientSockaddr], None] = {}
+        self._asked: dict[tuple[ListenerFlows, ClientSockaddr], float] = {}
         self._failing = False
         limits = server.table.limits
         self._expiry_s = int(limits.idle_s + limits.look_s) + 1
@@ -89,9 +89,9 @@ class SharedFlows:
 
     def keep(self, flow: Flow) -> None:
         """Write it at the next tick. TCP connections end with their process, so they are not."""
-        if flow.lane in self._flows.udp:
+        if flow.listener in self._flows.udp:
             record = self._flows.record(flow, now=self._wall())
-            self._pending[self._key(flow.lane, flow.source)] = encode(record)
+            self._pending[self._key(flow.listener, flow.source)] = encode(record)
 
     def touch(self, flow: Flow) -> None:
         """Keep its key from expiring."""
@@ -101,11 +101,11 @@ class SharedFlows:
     def forget(self, flow: Flow) -> None:
         """Does nothing: another relay may have the flow by now, and the key expires."""
 
-    def ask(self, lane: Lane, source: ClientSockaddr) -> None:
+    def ask(self, listener: ListenerFlows, source: ClientSockaddr) -> None:
         """Look up the flow of an unknown source at the next tick."""
-        place, udp = (lane, source), self._flows.udp
-        if lane in udp and len(self._wanted) < ASKED_A_TICK and place not in self._asked:
-            self._wanted[place] = None
+        key, udp = (listener, source), self._flows.udp
+        if listener in udp and len(self._wanted) < ASKED_A_TICK and key not in self._asked:
+            self._wanted[key] = None
 
     # Redis
 
@@ -155,20 +155,20 @@ class SharedFlows:
         wanted, self._wanted = [*self._wanted], {}
         if not wanted:
             return
-        for place in wanted:
-            self._asked[place] = time.monotonic()
-        values = await self._store.mget([self._key(*place) for place in wanted])
-        for (lane, source), value in zip(wanted, values, strict=True):
+        for key in wanted:
+            self._asked[key] = time.monotonic()
+        values = await self._store.mget([self._key(*key) for key in wanted])
+        for (listener, source), value in zip(wanted, values, strict=True):
             if isinstance(value, bytes):
-                self._resume(lane, source, value)
+                self._resume(listener, source, value)
 
-    def _resume(self, lane: Lane, source: ClientSockaddr, value: bytes) -> None:
+    def _resume(self, listener: ListenerFlows, source: ClientSockaddr, value: bytes) -> None:
         """With the old port if it is free: on the same machine the upstream then knows it."""
         record, now, server = decode(value), self._wall(), self._server
         if record is None or not now - record.opened_at < server.table.limits.lifetime_s:
             return
         # A fleet's addresses are one: what another relay calls its address is ours here.
-        record = replace(record, listener=self._flows.udp[lane], source=source)
+        record = replace(record, listener=self._flows.udp[listener], source=source)
         port, upstreams = record.port, server.upstreams
 
         def attach(flow: Flow) -> bool:
@@ -176,6 +176,6 @@ class SharedFlows:
 
         self._flows.resume(record, now=now, attach=attach)
 
-    def _key(self, lane: Lane, source: ClientSockaddr) -> str:
+    def _key(self, listener: ListenerFlows, source: ClientSockaddr) -> str:
         """Of the client's address and the port it sends to: a fleet's addresses are one."""
-        return f"{PREFIX}{source[0]} {source[1]} {self._flows.udp[lane].port}"
+        return f"{PREFIX}{source[0]} {source[1]} {self._flows.udp[listener].port}"
