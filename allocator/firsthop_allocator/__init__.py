@@ -1,1 +1,1 @@
-"""HTTP allocations: the relays nearest to a client, and ICE credentials for its session."""
+"""HTTP allocator: the relays nearest to a client, and ICE credentials for its session."""

@@ -1,4 +1,4 @@
-"""What an operator sets for the allocator's HTTP side; checked once, when it starts."""
+"""Settings of the allocator's HTTP API, validated at the start; its limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINGER_S = 1.0
 GRACE_S = 5.0
 """For requests under way to end when the process stops."""
 RETRY_AFTER_S = 5
-"""Said with a 503: a relay that comes back is answered with again within that time."""
+"""Retry-After of a 503: within that time a relay that returns is answered with again."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[A-Za-z0-9.:\[\]-]+", re.ASCII)
@@ -30,21 +30,21 @@ _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[A-Za-z0-9.:\[\]-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocatorSettings:
-    """Who may ask, and whose word on addresses counts."""
+    """Who may ask, and which proxies are trusted."""
 
     token_digests: frozenset[str] = frozenset()
     """SHA-256, in hex, of the bearer tokens with role allocator."""
     public: bool = False
-    """Whether anybody may ask for themselves without a token."""
+    """Whether clients may ask for themselves without a token."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Peers whose Forwarded and X-Forwarded-For fields are believed."""
+    """Peers whose Forwarded and X-Forwarded-For fields are used."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may read the answers; `*` is all."""
 
     demo: bool = False
     """Whether the page at /demo is served."""
     demo_stage: Path | None = None
-    """The Unix socket of who may kill a relay for that page; None: nobody, and no such route."""
+    """The Unix socket of the process that kills relays for that page; None: no such route."""
 
     def __post_init__(self) -> None:
         """Raise AllocatorError naming the setting and the rule it breaks."""

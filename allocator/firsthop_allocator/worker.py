@@ -1,4 +1,4 @@
-"""The allocator as a task of a process: listens, serves, and stops without cutting anybody off."""
+"""The allocator as a task of a process: listens, serves, and stops in good order."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def serve(
 
 
 def _protocol_logger(counts: AllocatorCounters) -> logging.Logger:
-    """For what aiohttp says of broken HTTP: counted, as a traceback for each would fill disks."""
+    """A logger that counts malformed HTTP instead of logging a traceback for each request."""
 
     def keep(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

@@ -1,1 +1,1 @@
-"""The DNS edge: wire parser, responder, UDP and TCP shells, zones. `respond` is its one door in."""
+"""The DNS server of an edge: wire parser, responder, compiled zones, UDP and TCP shells."""

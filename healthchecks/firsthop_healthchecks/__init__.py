@@ -1,1 +1,1 @@
-"""Is it alive, and how busy? Probes, the prober that runs them, and the agent beside a relay."""
+"""Health checks: probes, the prober that runs them, and the agent beside a relay."""

@@ -1,4 +1,4 @@
-"""The control plane as probers, agents and transceivers see it: a few calls, and patience."""
+"""The ingest API as probers, agents and transceivers call it, and loops that repeat a call."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ class ControlPlaneClient:
         await self._session.__aexit__(kind, error, trace)
 
     async def probe_targets(self) -> ProbeTargets | None:
-        """What this prober is to check, as soon as it is something else than last time.
+        """The targets of this prober, as soon as they differ from the last ones.
 
-        None when it is not within 2 s.
+        None when they do not change within 2 s.
         """
         path = f"/v1/probes/targets?wait={WAIT_S:g}"
         content, tag = await self._call("GET", path, seen=self._tag)
@@ -85,20 +85,20 @@ class ControlPlaneClient:
 
     @property
     def waits(self) -> bool:
-        """Whether the control plane answers when targets change: it need not be asked in turns."""
+        """Whether the control plane answers when targets change, so polling needs no pause."""
         return bool(self._tag)
 
     async def send_probe_report(self, report: ProbeReport) -> None:
-        """Replace what this prober said before."""
+        """Replace this prober's previous report."""
         await self._call("POST", "/v1/probes/results", report.model_dump_json().encode())
 
     async def send_relay_report(self, relay: str, report: RelayReport) -> None:
-        """Say how `relay` is doing."""
+        """Report on `relay`."""
         path = f"/v1/relays/{relay}/reports"
         await self._call("POST", path, report.model_dump_json().encode())
 
     async def register_transceiver(self, name: str, given: Registration) -> Transceiver:
-        """Say where it is; what the plan then has of it."""
+        """Register transceiver `name`; gives its entry in the plan."""
         body = given.model_dump_json().encode()
         content, _ = await self._call("PUT", f"/v1/transceivers/{name}", body)
         try:
@@ -107,12 +107,12 @@ class ControlPlaneClient:
             raise ControlPlaneCallError(f"unreadable answer: {error.errors()[0]['msg']}") from None
 
     async def send_transceiver_report(self, name: str, report: TransceiverReport) -> None:
-        """Say how transceiver `name` is doing."""
+        """Report on transceiver `name`."""
         path = f"/v1/transceivers/{name}/reports"
         await self._call("POST", path, report.model_dump_json().encode())
 
     async def send_samples(self, batch: SampleBatch) -> None:
-        """Bring round trips of clients; again is harmless.
+        """Upload round trips of clients; repeating a batch is harmless.
 
         CallRefused when they would never be taken.
         """

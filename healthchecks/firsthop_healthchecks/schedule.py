@@ -1,4 +1,4 @@
-"""When to do it again: rounds that never drift, and pauses after failures. Pure."""
+"""Schedules of checks that never drift, and back-off after failures. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ BACKOFF_MAX_S = 5.0
 class Schedule:
     """Round n at `start` + (phase + n ± 0.05) × `interval_s`; phase and jitter are hashes.
 
-    Times are seconds of a monotonic clock. Every round has its place from the start on: what a
-    check took, and how late a timer was, moves no other round. The phase in [0, 1) is a hash of
-    `key` alone, so that many keys spread evenly over the interval; the jitter is one of key and
-    round, so that nobody can keep step with it by chance.
+    Times are seconds of a monotonic clock. Every round's time is fixed from the start on: neither
+    slow checks nor late timers move other rounds. The phase in [0, 1) is a hash of `key` alone, so
+    many keys spread evenly over the interval; the jitter is a hash of key and round, so no other
+    periodic event stays in step with it.
     """
 
     start: float
@@ -39,7 +39,7 @@ class Schedule:
         return self.start + (self.phase + number + jitter) * self.interval_s
 
     def next_round(self, last: int, now: float) -> int:
-        """The first round behind `last` whose time is not over at `now`: others are left out."""
+        """The first round after `last` whose time is not over at `now`; others are skipped."""
         number = math.floor((now - self.start) / self.interval_s - self.phase - JITTER)
         number = max(number, last + 1)
         while self.at(number) < now:

@@ -1,4 +1,4 @@
-"""Long work in slices, between which checks go on."""
+"""Iteration in slices, so other tasks run during long work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 async def unhurried(items: Iterable[Item]) -> AsyncIterator[Item]:
-    """The items, with a turn for everybody else after every hundred."""
+    """The items, yielding to other tasks after every hundred."""
     for number, item in enumerate(items, start=1):
         yield item
         if number % SLICE == 0:

@@ -1,1 +1,1 @@
-"""The relay: one UDP port that answers its own probes and is silent to everything else."""
+"""The relay: forwards UDP and ICE-TCP by ufrag; answers authenticated probes and nothing else."""

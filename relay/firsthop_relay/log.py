@@ -1,7 +1,7 @@
-"""The relay's log: structlog, which comes with the first line.
+"""The relay's log: structlog, imported with the first line.
 
-A relay that restarts forwards first: structlog, with what it looks for in turn, takes as long to
-import as all that a relay needs before its first packet.
+A relay that restarts forwards first: importing structlog and its dependencies takes as long as
+importing everything that a relay needs before its first packet.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ _before_first: list[Callable[[], None]] = []
 
 
 def before_first_line(prepare: Callable[[], None]) -> None:
-    """Called once, when there is something to say, or may soon be."""
+    """Register a call to be made once, before the first line is logged."""
     _before_first.append(prepare)
 
 
 async def ready() -> None:
-    """Import what a line needs beside the loop, which goes on forwarding, and set it up."""
+    """Import structlog in a thread, while the loop goes on forwarding, and set it up."""
     import asyncio  # sockets are bound before it is imported
 
     await asyncio.to_thread(import_module, "structlog")

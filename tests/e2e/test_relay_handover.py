@@ -103,10 +103,10 @@ def in_process(far: FarEnd, sock: socket.socket) -> RelayServer:
 
 def flow_of(server: RelayServer, client: Client, far: FarEnd) -> None:
     """Give a relay a confirmed flow of a client."""
-    ((sock, lane),) = server.udp.items()
+    ((sock, listener),) = server.udp.items()
     source = client.sock.getsockname()
     ufrag = credential(keyset()).ufrag.encode()
-    flow = server.restore(lane, source, ufrag, far.address, age_s=100, reply=sock.sendto)
+    flow = server.restore(listener, source, ufrag, far.address, age_s=100, reply=sock.sendto)
     assert flow is not None
     assert server.upstreams.open(flow)
 

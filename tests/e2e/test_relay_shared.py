@@ -192,13 +192,13 @@ async def test_junk_asks_for_little() -> None:
     """However many sources: so many keys a tick, and each source once in a while."""
     keys, host, memory = keyset(), own_address(), Memory()
     async with far_end(keys) as far, relay(host, keys, far, memory) as server:
-        (lane,) = server.udp.values()
+        (listener,) = server.udp.values()
         for number in range(10_000):
-            server.handle(lane, RTP, ("203.0.113.1", number), lambda *_: None)
-        await eventually(lambda: memory.asked, "the store is asked")
+            server.handle(listener, RTP, ("203.0.113.1", number), lambda *_: None)
+        await until(lambda: memory.asked, "the store is asked")
         for number in range(1, 4):
-            server.handle(lane, RTP, ("203.0.113.1", 0), lambda *_: None)
-            server.handle(lane, RTP, ("198.51.100.1", number), lambda *_: None)
+            server.handle(listener, RTP, ("203.0.113.1", 0), lambda *_: None)
+            server.handle(listener, RTP, ("198.51.100.1", number), lambda *_: None)
             asked = [ASKED_A_TICK, *[1] * number]
             await eventually(
                 lambda asked=asked: len(memory.asked) == len(asked), "a newcomer is asked for"

@@ -13,7 +13,7 @@ from firsthop_ice.ufrag import (
     mint,
     mint_probe_credential,
 )
-from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, ListenerFlows
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.limits import Limits
 from firsthop_relay.flows.route_text import read_routes
@@ -87,11 +87,11 @@ def success(request: bytes) -> bytes:
 
 
 class Relay:
-    """A table with one lane and a clock that only the test moves."""
+    """A table with one listener and a clock that only the test moves."""
 
     def __init__(self, *, limits: Limits | None = None, routes: RouteTable = ROUTES) -> None:
         self.table = FlowTable(keys=KEYS, routes=routes, limits=limits)
-        self.lane = Lane()
+        self.listener = ListenerFlows()
         self.now = 1000.0
 
     @property
@@ -101,7 +101,7 @@ class Relay:
 
     def receive(self, packet: bytes, source: ClientSockaddr = CLIENT) -> object:
         """From a client."""
-        return self.table.receive(self.lane, packet, source, now=self.now, wall=self.wall)
+        return self.table.receive(self.listener, packet, source, now=self.now, wall=self.wall)
 
     def open(self, ufrag: str, source: ClientSockaddr = CLIENT) -> tuple[Flow, bytes]:
         """A check that must be led somewhere, and the flow it is led by."""
@@ -141,5 +141,5 @@ class Relay:
     def is_empty(self) -> bool:
         """Nothing is kept of anybody."""
         table = self.table
-        lane = self.lane
-        return not (lane.current or lane.flows or table.flow_counts.total or table._by_ufrag)
+        listener = self.listener
+        return not (listener.current or listener.flows or table.census.total or table._by_ufrag)

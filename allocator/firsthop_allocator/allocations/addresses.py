@@ -1,4 +1,4 @@
-"""Client addresses as text: one spelling for each, and only those that a client can have."""
+"""Client addresses: parsing of unicast hosts, and one form of each address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plain(address: Address) -> Address:
 def parse_host(text: str) -> Address:
     """The address in `text`; ValueError for anything but one unicast host.
 
-    Neither prefixes nor scope ids, and neither :: nor multicast, which no client asks from.
+    Prefixes, scope ids, :: and multicast are refused, as no client has such an address.
     """
     try:
         if len(text) > MAX_LENGTH or "%" in text:

@@ -1,4 +1,4 @@
-"""One allocation: a route and a credential for one session. Pure; time and chance are arguments."""
+"""One allocation: a route and a credential for a session. Pure: time and chance are arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from firsthop_ice.ufrag import Credential
 DEFAULT_TTL_S = 3600
 """Long enough for a call set-up that was put off; a flow outlives its credential anyway."""
 MIN_TTL_S = 60
-"""Below this a slow client, or one behind a slow signalling path, finds it expired."""
+"""With less, it would expire before a slow client, or slow signalling, has used it."""
 MAX_TTL_S = 86_400
 """A leaked credential opens flows for a day at most; keys are kept for longer than that."""
 MAX_EXCLUDED = 64
@@ -34,24 +34,24 @@ ClientSource = Literal["client_ip", "peer", "forwarded", "x-forwarded-for"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationRequest:
-    """What is asked for; `ttl` in seconds, within MIN_TTL_S and MAX_TTL_S."""
+    """The parameters of an allocation; `ttl` in seconds, within MIN_TTL_S and MAX_TTL_S."""
 
     address: IPv4Address | IPv6Address
     """The client's, and not IPv4 in disguise."""
     source: ClientSource
-    """Who said so."""
+    """Where the address is from."""
     service: str | None = None
     """Id or domain name; null: the first service by id whose pool is relays."""
     ttl: int = DEFAULT_TTL_S
     transceiver_region: str | None = None
-    """Ends the session there, and nowhere else."""
+    """The only region where the session may end; None: any."""
     exclude_relays: frozenset[str] = frozenset()
     """Ids that the client found to be unreachable; unknown ones rule out nothing."""
     may_explore: bool = False
-    """Whether there is some allowance left; not used where a region or relays are named."""
+    """Whether there is allowance left to explore; ignored where a region or relays are named."""
 
     def chance(self, drawn: bytes) -> bytes | None:
-        """`drawn` for who may explore: nobody who is pinned, or has trouble already."""
+        """`drawn` if the request may explore; None if it is pinned or excludes relays."""
         free = self.transceiver_region is None and not self.exclude_relays
         return drawn if self.may_explore and free else None
 
@@ -64,12 +64,12 @@ class Allocation:
     created_s: int
     """Seconds since 1970."""
     expires_s: int
-    """When the credential really ends: after what was asked for, and up to 16 s."""
+    """When the credential expires: up to 16 s later than asked for."""
     request: AllocationRequest
     route: SessionRoute
     credential: Credential
     turn: TurnCredential | None
-    """For the TURN servers of the route, if it has some."""
+    """For the TURN servers of the route, if there are any."""
 
     @property
     def ttl(self) -> int:
@@ -124,7 +124,7 @@ def allocate(
         credential = ufrag.mint(
             view.keys, region=route.wire_id, expires_at=expires_at, entropy=nonce
         )
-    except ValueError as error:  # the only argument that the world can spoil is the time
+    except ValueError as error:  # only the time can be out of range
         return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
     created_s, expires_s = int(now.timestamp()), int(credential.expires_at.timestamp())
     identity = entropy[ufrag.ENTROPY_LENGTH : _ID_END].hex()

@@ -1,4 +1,4 @@
-"""The JSON of an allocation, member by member; sessions, tickets and regions take theirs from here.
+"""The JSON of an allocation by members, which sessions, tickets and regions use as well.
 
 What does not depend on the request is kept as text: json.dumps of a whole answer takes 20 us, and
 only the credential is new each time.
@@ -18,7 +18,7 @@ from firsthop_ice.turn import TurnCredential
 from firsthop_steering.plan.model import Relay
 
 ICE_LITE = True
-"""Relays and transceivers check nothing of their own; they answer (RFC 8445 §2.5)."""
+"""Relays and transceivers only answer checks (RFC 8445 §2.5)."""
 SDP_MID = "0"
 SDP_MLINE_INDEX = 0
 """Media are bundled, so the candidates of the first m-line serve all (RFC 8843 §7.1)."""

@@ -1,4 +1,4 @@
-"""Relays that a client is offered just to learn of them: which, and how often. Pure.
+"""Exploration: relays that a client is offered only to measure them. Pure.
 
 What there is to be learned, the leader promises (`firsthop_steering.feed.exploration_targets`).
 Here it is seen whether a promised region may be looked at now, and that no more than the share

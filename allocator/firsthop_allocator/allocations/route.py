@@ -1,4 +1,4 @@
-"""The values of a route: where a session goes, and the text that says so."""
+"""The values of a route: where a session goes, with the prepared JSON of its answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from firsthop_steering.plan.model import Relay
 
 @dataclass(frozen=True, slots=True)
 class AllocationRefused:
-    """Why there is no allocation: the request's fault if `field` says where, else ours."""
+    """Why there is no allocation; a fault of the request if `field` is set, else ours."""
 
     reason: Literal[
         "unknown_service", "pin_refused", "all_excluded",
@@ -23,7 +23,7 @@ class AllocationRefused:
 
 @dataclass(frozen=True, slots=True)
 class ClientLocation:
-    """Where a client is, as an answer says it; all null when it cannot be located."""
+    """The location of a client in an answer; all null when it cannot be located."""
 
     country: str | None
     latitude: float | None
@@ -62,7 +62,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class SessionRoute:
-    """All of an answer that is not the session's own."""
+    """The part of an answer that sessions of similar clients share."""
 
     service: str
     offers: tuple[Offer, ...]
@@ -71,7 +71,7 @@ class SessionRoute:
     location: ClientLocation
     reason: str
     explored: tuple[str, ...]
-    """Regions of the last relays, which are there to be learned of."""
+    """Regions of the last relays, which are there to be measured."""
     text: SessionText
     relays: bytes
     """The JSON members relays and transceiver_region."""

@@ -1,9 +1,9 @@
-"""What allocations need of one plan, one status and one key set, laid out ahead of the requests.
+"""One plan, status and key set, prepared for allocations.
 
-A view is never changed: a new snapshot makes a new one, and the holder's one assignment puts it in
-place. What depends on few things (the text of a set of relays, a distance, the order of a region's
-relays) is computed on first use and kept; every such store is bounded. `PlanTables` holds what no
-status changes, so views of one plan share it.
+A view is immutable: each snapshot makes a new one, which replaces the former by one assignment in
+`Holder`. Values with few inputs (the text of a set of relays, a distance, the order of a region's
+relays) are cached on first use, in caches of bounded size. `PlanTables` holds what does not depend
+on the status, so views of one plan share it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RelayOrders = tuple[tuple[ReachableRelay, ...], ...]
 
 
 class PlanTables:
-    """What follows from a plan and the geo table alone."""
+    """Data that depends on the plan and the geo table only."""
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
@@ -60,9 +60,9 @@ class PlanTables:
         self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
         steered = (each for each in document.services if each.pool == "relays")
         self.transceivers = _by_region(document.transceivers)
-        """Those that new sessions may be asked of, by region."""
+        """Those that may get new sessions, by region."""
         self.transceiver_at = _by_wire_ids(document)
-        """All that can be asked, by the wire ids of their region and their own."""
+        """All that can be called, by the wire ids of their region and their own."""
         self.default_service: Service | None = min(steered, key=lambda each: each.id, default=None)
         """The one that a request without a service is for: the first by id."""
         self.orders = lru_cache(_ORDERS)(self._orders)
@@ -177,7 +177,7 @@ class AllocatorView:
 
 @dataclass(slots=True)
 class Holder:
-    """Where the application finds the view in force; swapped by one assignment."""
+    """Holds the view in force, which is replaced by one assignment."""
 
     view: AllocatorView | None = None
     reason: str = "no snapshot has arrived yet"
@@ -202,6 +202,6 @@ def _by_wire_ids(document: Document) -> dict[tuple[int, int], Transceiver]:
 
 
 def _can_be_asked(transceiver: Transceiver) -> bool:
-    """Whether the plan says where its HTTP door is."""
+    """Whether the plan has the address of its HTTP API."""
     address = transceiver.signalling_ipv4 or transceiver.signalling_ipv6
     return address is not None and transceiver.signalling_port is not None

@@ -1,6 +1,6 @@
-"""The demo page: a call to oneself by way of the nearest relay, in a browser.
+"""The demo page: a browser calls itself by way of the nearest relay.
 
-Files of our own alone; a content security policy says so to the browser.
+It loads files of this server only; a content security policy enforces that.
 """
 
 from __future__ import annotations

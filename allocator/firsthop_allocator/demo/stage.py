@@ -1,6 +1,6 @@
-"""The demo's button that kills a relay: only `firsthop up` has such a stage, and does it.
+"""The demo's button that kills a relay, which `firsthop up` does.
 
-It is asked over a Unix socket in its state folder, one line of JSON each way.
+It is called over a Unix socket in its state folder, one line of JSON each way.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How answers that are not allocations are written: JSON, problem documents, refusals."""
+"""Responses other than allocations: JSON, problem documents, refusals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RETRY = {"Retry-After": str(RETRY_AFTER_S)}
 def json_answer(
     value: object, *, status: int, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """`value` as JSON, for nobody to keep."""
+    """`value` as JSON, not to be cached."""
     fields = {"Content-Type": "application/json", "Cache-Control": "no-store", **(headers or {})}
     return web.Response(body=json.dumps(value).encode(), status=status, headers=fields)
 

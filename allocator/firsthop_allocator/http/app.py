@@ -1,4 +1,4 @@
-"""The allocator over HTTP: routes, and the one place where faults become answers.
+"""The allocator over HTTP: its routes, and the one place where faults become responses.
 
 Thin: bodies are read by `reading`, callers known by `callers`, allocations made by `allocation`.
 """
@@ -136,7 +136,7 @@ class _Api:
         self._openapi = json.dumps(openapi.document()).encode()
 
     def bordered(self, handler: Handler) -> Handler:
-        """`handler` with the border round it; as a middleware it would cost 20 us more."""
+        """`handler` inside `_border`; as a middleware it would cost 20 us more."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
             return await self._border(request, handler)
@@ -144,7 +144,7 @@ class _Api:
         return answer
 
     async def _border(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Gives every answer its id and CORS fields, and every fault its problem document."""
+        """Adds id and CORS fields to every response; turns faults into problem documents."""
         started = perf_counter()
         given = request.headers.get("X-Request-Id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
@@ -215,7 +215,7 @@ class _Api:
         return json_answer(self._racing.ticket(view, body, subject), status=201)
 
     async def samples(self, request: web.Request) -> web.StreamResponse:
-        """From who has a ticket; no token is needed, as a beacon can bear none."""
+        """From holders of a ticket; no token is needed, as beacons cannot carry one."""
         view = self._view()
         body = read_body(await read_octets(request), SamplesBody)
         subject = subject_of(request.headers, _peer(request), None, self._settings, trusted=False)
@@ -261,7 +261,7 @@ class _Api:
         return demo.answer(request.path, stage=self._settings.demo_stage is not None)
 
     async def kill_relay(self, request: web.Request) -> web.StreamResponse:
-        """For whoever bears a token, even where allocations are public."""
+        """Needs a token, even where allocations are public."""
         _, trusted = self._admit(request)
         if not trusted:
             raise needs_token()

@@ -1,4 +1,4 @@
-"""Request bodies as octets, whole, in time and of a bounded size."""
+"""Reads request bodies, with limits of time and size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from firsthop_allocator.settings import BODY_TIMEOUT_S, MAX_BODY
 
 
 async def read_octets(request: web.Request, limit: int = MAX_BODY) -> bytes:
-    """The body, whole; Problem 408, 413 or 415 when it cannot be had."""
+    """The whole body. Raises Problem 408, 413 or 415."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise wrong(415, RequestFault("Content-Encoding", "must not be used"))
     if (request.content_length or 0) > limit:
         raise Problem(413, f"the body is longer than {limit} octets")
     try:
-        if request.content.is_eof():  # it came with the head, as nearly all do
+        if request.content.is_eof():  # it came with the head, as most do
             body = await request.read()
         else:
             async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -26,6 +26,6 @@ async def read_octets(request: web.Request, limit: int = MAX_BODY) -> bytes:
         raise unreadable("the caller has gone") from None
     except TimeoutError:
         raise Problem(408, f"the body did not arrive within {BODY_TIMEOUT_S} s") from None
-    if len(body) > limit:  # of a length that was not said before
+    if len(body) > limit:  # without a Content-Length
         raise Problem(413, f"the body is longer than {limit} octets")
     return body

@@ -1,4 +1,4 @@
-"""Who asks, and for whom: tokens, peers and proxies. Pure; headers and addresses are arguments."""
+"""Callers and the clients they ask for: tokens, peers, proxies. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Headers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The client that an answer is for, and who said so."""
+    """The client that an answer is for, and where its address is from."""
 
     address: Address
     source: ClientSource
@@ -42,7 +42,7 @@ class Subject:
     def request(
         self, asked: AllocationBody | SessionQuery, *, may_explore: bool
     ) -> AllocationRequest:
-        """What is asked for on its behalf."""
+        """The allocation that is asked for on its behalf."""
         return AllocationRequest(
             address=self.address,
             source=self.source,
@@ -79,7 +79,7 @@ def has_token(
 
 
 def needs_token() -> Problem:
-    """401 for who bears none."""
+    """401 for a caller without a token."""
     return _unauthorised("a bearer token with role allocator is needed", _CHALLENGE)
 
 
@@ -142,7 +142,7 @@ def _accepted(
     tokens: Mapping[str, datetime | None],
     now: datetime,
 ) -> bool:
-    """Compares with every digest, so time says nothing of which one it was."""
+    """Compares with every digest, so timing does not reveal which one matched."""
     if not token:
         return False
     digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,4 +1,4 @@
-"""What the allocator counts: plain integers on the hot path, Prometheus families when scraped."""
+"""Counters of the allocator: plain integers on the hot path, Prometheus families when scraped."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class AllocatorCounters:
         self.requests: Counter[tuple[str, int]] = Counter()
         """By route and status."""
         self.allocations: Counter[tuple[str, str, str]] = Counter()
-        """By service, region of the first relay and result; "" where it did not come so far."""
+        """By service, region of the first relay and result; "" where it failed before."""
         self.explored: Counter[tuple[str, str]] = Counter()
-        """Allocations that carried a relay just to learn of it, by service and its region."""
+        """Allocations with a relay to explore, by service and its region."""
         self.allowance = Allowance()
-        """How many more may."""
+        """How many more may explore."""
         self.survey = AnswerSurvey()
-        """Clients, by service and region."""
+        """A sample of the clients, by service and region."""
         self.samples = SampleQueue()
         """Round trips that browsers measured."""
         self._durations = [0] * (len(BOUNDS_S) + 1)

@@ -1,8 +1,8 @@
-"""Whom a reverse proxy asks for: Forwarded (RFC 7239) and X-Forwarded-For, read from the right.
+"""The client behind reverse proxies: Forwarded (RFC 7239), X-Forwarded-For, from the right.
 
-Only the peer is certain. While the nearest hop is a trusted proxy, the entry it added says who came
-before it; the first hop that is not trusted is the client. What stands further left is the client's
-own claim and is never looked at.
+Only the peer's address is certain. While the nearest hop is a trusted proxy, the entry that it
+added names the hop before; the first hop that is not trusted is the client. Entries further left
+are the client's own claim and are ignored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NODE = re.compile(  # RFC 7239 §6, and bare IPv6 as X-Forwarded-For has it
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A field that must not be believed: its name, and the rule it breaks."""
+    """A field that is not used: its name, and the rule that it breaks."""
 
     field: str
     rule: str
@@ -44,7 +44,7 @@ def client_behind(
     x_forwarded_for: Sequence[str],
     trusted: Sequence[Network],
 ) -> tuple[Address, str] | Malformed:
-    """The client's address, and what said so: `peer`, `forwarded` or `x-forwarded-for`.
+    """The client's address, and its source: `peer`, `forwarded` or `x-forwarded-for`.
 
     Field lines are in the order of the message. Where both fields are there they must agree: a
     proxy that writes one of them passes on what the client wrote into the other.

@@ -1,7 +1,7 @@
-"""Measuring over HTTP: tickets, the snippet that uses them, and the samples that come back.
+"""Browser measurements over HTTP: tickets, the script that uses them, and their samples.
 
-Nothing is kept but how often who reported. A client is who the connection or its proxy says. A
-report proves only that this deployment gave it a ticket: it can spoil no more than its own prefix.
+Only report rates are kept. The client's address is that of the connection, or from its proxy. A
+report proves only that its sender has a ticket; false samples affect the sender's prefix only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SNIPPET_HEADERS = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "
 
 
 class Racing:
-    """Gives tickets, and takes what was measured with them."""
+    """Issues tickets, and accepts the samples measured with them."""
 
     def __init__(
         self,

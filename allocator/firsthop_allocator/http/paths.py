@@ -1,4 +1,4 @@
-"""The allocator's paths: which methods each takes, and what metrics call it."""
+"""The allocator's paths, their methods, and their labels in metrics."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _METHODS = {
 
 
 def allowed_methods(path: str) -> str | None:
-    """The methods that a path takes; None where nothing is."""
+    """The methods of a path; None for an unknown path."""
     return _OF_SESSION if route_of(path) == SESSION else _METHODS.get(path)
 
 
 def route_of(path: str) -> str:
-    """The path as metrics name it."""
+    """The label of a path in metrics."""
     if path in _METHODS:
         return path
     inside, _, token = path.rpartition("/")

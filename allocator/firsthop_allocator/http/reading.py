@@ -1,4 +1,4 @@
-"""Request bodies and queries, read strictly: what is ambiguous is refused, never guessed at."""
+"""Strict parsing of JSON bodies and queries: ambiguous ones are refused."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _fault(location: tuple[int | str, ...], message: str) -> RequestFault:
 
 
 def _brief(error: Exception) -> str:
-    """What the reader says, without the text that it read."""
+    """The parser's message, without the text that it read."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):

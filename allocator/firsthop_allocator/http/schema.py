@@ -1,4 +1,4 @@
-"""Requests and answers as pydantic models: what is checked is what /openapi.json says."""
+"""Requests and answers as pydantic models, from which /openapi.json is made."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class SamplesBody(_Strict):
 
 
 class ClientPlace(BaseModel):
-    """The client as it was seen; no coordinates where it cannot be located."""
+    """The client and its location; no coordinates where it cannot be located."""
 
     ip: str
     country: str | None
@@ -180,7 +180,7 @@ class IceServer(BaseModel):
 
 
 class DecisionNote(BaseModel):
-    """By which plan and status it was decided, and why."""
+    """Plan and status of the decision, and its reason."""
 
     plan: int
     status: int
@@ -188,11 +188,11 @@ class DecisionNote(BaseModel):
 
 
 class AllocationNote(DecisionNote):
-    """The same, and what else the client may try."""
+    """The same, and regions that are explored."""
 
     explored: list[Slug]
-    """Regions of the last relays: they are there to be measured, as they may be better than it is
-    thought; mostly none."""
+    """Regions of the last relays, which are there to be measured, as they may be better than known;
+    mostly none."""
 
 
 class AllocationAnswer(BaseModel):
@@ -216,7 +216,7 @@ class AllocationAnswer(BaseModel):
 
 
 class RelayState(BaseModel):
-    """One relay of a region: what the operator wants, what is measured, and what follows."""
+    """One relay of a region: desired state, measured health, and whether it is answered with."""
 
     id: str
     state: Literal["active", "draining", "disabled"]
@@ -233,7 +233,7 @@ class RelayState(BaseModel):
 
 
 class RankedRegion(BaseModel):
-    """One region as the caller's decision saw it."""
+    """One region, as ranked for the caller."""
 
     id: str
     rank: int
@@ -271,7 +271,7 @@ class RacedRelay(BaseModel):
 
 
 class RaceAnswer(BaseModel):
-    """Who is to be measured, and the credential that samples are believed by."""
+    """Relays to measure, and the credential that authenticates the samples."""
 
     expires_at: datetime
     username_fragment: str
@@ -280,14 +280,14 @@ class RaceAnswer(BaseModel):
 
 
 class SamplesAnswer(BaseModel):
-    """What became of the samples."""
+    """Acceptance of samples."""
 
     samples: int
     """How many were taken: all."""
 
 
 class FieldFault(BaseModel):
-    """One thing that is wrong."""
+    """A field that is at fault."""
 
     field: str
     rule: str

@@ -1,7 +1,7 @@
-"""Sessions over HTTP as WHIP has them (RFC 9725): an offer in, an answer by way of the relays out.
+"""Sessions over HTTP (WHIP, RFC 9725): an offer in, an answer with relay candidates out.
 
-The allocator decides and mints, a transceiver of the chosen region answers. Nothing is kept here:
-what a session's URL says is enough to find it again.
+The allocator decides and mints, a transceiver of the chosen region answers. No session state is
+kept here: the session's URL is enough to find it again.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ log = structlog.get_logger(__name__)
 
 PATH = "/v1/sessions"
 _ASK_ANOTHER = (401, 404, 503)
-"""Statuses of a transceiver that say nothing about the offer: it is full, drains, or has not
-learned of a new key."""
+"""Statuses of a transceiver that do not depend on the offer: it is full, drains, or lacks a new
+key."""
 
 
 class Whip:

@@ -1,6 +1,6 @@
-"""Round trips that browsers measured, on their way to whoever learns from them.
+"""RTT samples of browsers, queued for upload.
 
-A client is its prefix from here on: nobody behind needs to know more.
+From here on only the client's prefix is kept, for privacy.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ def prefix_number(address: Address) -> int:
 
 
 class SampleQueue:
-    """The newest samples that nobody has taken yet; the oldest go when there are too many."""
+    """Samples that are not taken yet; when there are too many, the oldest are dropped."""
 
     def __init__(self) -> None:
         self.results = Counter(taken=0, limited=0, overflowed=0)
-        """Samples by what became of them here; `overflowed` were taken before."""
+        """Samples by result; `overflowed` ones were counted as taken before."""
         self._waiting: deque[MeasuredRow] = deque()
 
     def put(self, prefix: int, measured: Iterable[tuple[str, float]], at: float) -> None:
-        """Relays and ms that a client measured."""
+        """Add round trips (relay, ms) that a client measured."""
         rows = [(prefix_text(prefix), relay, rtt_ms, at) for relay, rtt_ms in measured]
         self.results["taken"] += len(rows)
         self._waiting.extend(rows)
@@ -49,6 +49,6 @@ class SampleQueue:
         return list(islice(self._waiting, limit))
 
     def passed(self, rows: int) -> None:
-        """So many of the oldest are somebody else's now."""
+        """Remove so many of the oldest, as they were taken."""
         for _ in range(rows):
             self._waiting.popleft()

@@ -1,7 +1,7 @@
-"""Tickets to measure by: relays for a browser to check, and the proof that it was given them. Pure.
+"""Measurement tickets: relays for a browser to check, and a credential for its report. Pure.
 
-The credential is a probe's: relays answer its checks by themselves, so what a browser measures is
-the way to the relay and not the way on to a transceiver.
+It is a probe credential: relays answer its checks themselves, so the browser measures the round
+trip to the relay, without the way on to a transceiver.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Relay, Service
 
 NEAREST = 4
-"""Relays of the regions that come first for the client, one each."""
+"""One relay each of the client's first regions."""
 RACED = NEAREST + 1
 """And one of another region: one that is promised to be better, else any, for what the map has in
 the wrong place is found by such."""
 LIFETIME = timedelta(minutes=5)
-"""For a page to be loaded and its browser to measure; rounded up to 16 s."""
+"""To load a page and measure; rounded up to 16 s."""
 ENTROPY_LENGTH = 2 + ufrag.ENTROPY_LENGTH
 
 _ANSWER = (
@@ -46,11 +46,11 @@ Raced = tuple[Relay, Candidate]
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A credential, and the relays to check with it, the best first."""
+    """A credential, and the relays to check with it, in preference order."""
 
     credential: Credential
     relays: tuple[tuple[Relay, float], ...]
-    """Each with the round trip that is expected, in ms."""
+    """Each with the expected round trip in ms."""
 
     def to_json(self) -> dict[str, Any]:
         """The body of the answer."""
@@ -76,7 +76,7 @@ class Ticket:
 def ticket(
     view: AllocatorView, service: Service, client: Client, *, now: datetime, entropy: bytes
 ) -> Ticket | AllocationRefused:
-    """What `client` may measure at `now`; `entropy` is ENTROPY_LENGTH random bytes."""
+    """A ticket for `client` at `now`; `entropy` is ENTROPY_LENGTH random bytes."""
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
     decision = view.steering.decide(service, client)

@@ -1,7 +1,7 @@
-"""What a session is opened with: transceivers to ask, in order, each with a credential of its own.
+"""Opening a session: the transceivers to ask in order, each with a credential of its own.
 
-Pure; time and chance are arguments. Nothing is kept: a session's token leads any allocator to its
-transceiver again.
+Pure: time and chance are arguments. No state is kept: from a session's token every allocator finds
+its transceiver again.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from firsthop_steering.feed.snapshot import Status
 from firsthop_steering.plan.model import Relay, Service, Transceiver
 
 MAX_ATTEMPTS = 4
-"""Transceivers that one request may ask: with one that is dead the next is asked, not all."""
+"""Transceivers that one request may ask: enough to skip dead ones, but not all."""
 ENTROPY_LENGTH = 2 + MAX_ATTEMPTS * ufrag.ENTROPY_LENGTH + CHANCE_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """One transceiver to ask, and what for."""
+    """One transceiver to ask, with the route and credential for it."""
 
     transceiver: Transceiver
     route: SessionRoute
@@ -47,7 +47,7 @@ class Opening:
     password_key: bytes
 
     def note(self, view: AllocatorView) -> str:
-        """Where the session goes and why, as one line of JSON for who debugs it."""
+        """The route and its reason as one line of JSON, for debugging."""
         route, steering = self.route, view.steering
         value = {
             "relays": [_noted(offer) for offer in route.offers],
@@ -61,7 +61,7 @@ class Opening:
 
 
 def _noted(offer: Offer) -> dict[str, object]:
-    """A relay as an allocation has it, without what candidates say already."""
+    """A relay as in an allocation, without the fields that the candidates have."""
     members = relay_members(offer.relay)
     kept = ("id", "region", "ipv4", "ipv6")
     return {name: members[name] for name in kept} | {"rtt_ms": offer.rtt_ms}
@@ -115,7 +115,7 @@ def openings(
 
 
 def _unlikely(status: Status) -> frozenset[str]:
-    """Who would not take a session, by what was last heard: that may have changed meanwhile."""
+    """Transceivers that would refuse a session, by their last reports, which may be outdated."""
     full = {name for name, each in status.transceivers.items() if (each.load or 0) >= 1}
     return unavailable_transceivers(status) | full
 
@@ -149,8 +149,8 @@ def _mint(
 
 
 def candidates(relays: Sequence[Relay], transceiver: Transceiver) -> tuple[str, ...]:
-    """Where the client sends to: the relays, or, where all it has are TURN servers, the transceiver
-    itself, which they must reach."""
+    """Candidates for the client: of the relays, or, where it has TURN servers only, of the
+    transceiver itself, which they must reach."""
     if relays:
         return candidate_lines(relays)
     return candidate_lines([UdpAddress(transceiver.host, transceiver.port)])
@@ -166,8 +166,8 @@ class Whereabouts:
 
 
 def whereabouts(view: AllocatorView, token: str) -> Whereabouts | None:
-    """The session that `token` names; None for what no allocator of this deployment made, or whose
-    key or transceiver is gone from the plan."""
+    """The session that `token` names; None if no allocator of this deployment made it, or its key
+    or transceiver is no longer in the plan."""
     name = read_token(token)
     if name is None:
         return None

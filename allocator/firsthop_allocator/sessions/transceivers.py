@@ -1,4 +1,4 @@
-"""What an allocator asks of a transceiver over HTTP: signed, bounded in time, and once."""
+"""HTTP client of transceivers: signed calls with a time-out, without retries."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from firsthop_ice.session_token import sign_call
 from firsthop_steering.plan.model import Transceiver
 
 CONNECT_S = 1.0
-"""For a connection inside one's own network; one that is dead costs a session this much."""
+"""For connections inside the operator's network: the delay by a dead transceiver."""
 TOTAL_S = 5.0
 REST_S = 5.0
-"""How long one that did not answer is asked after all others."""
+"""How long a transceiver that did not answer is asked after all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Transceivers:
         self._rests: dict[str, float] = {}
 
     async def close(self) -> None:
-        """Ends what is under way."""
+        """Ends calls under way."""
         await self._http.close()
 
     def resting(self, now: float) -> frozenset[str]:

@@ -1,8 +1,8 @@
-"""Aliases whose owner is known only when it is asked for: below a DNAME, or under a wildcard.
+"""Alias chains whose owner is known only at query time: below a DNAME, or under a wildcard.
 
-They are followed inside their zone, link by link, as `bodies` follows those of known names (RFC
-1034 §4.3.2, RFC 6672 §3.2). Each further name is spelled whole in the link that leads to it, so
-that what belongs to it can point there.
+They are followed inside their zone, link by link, as `answer_bodies` follows those of known names
+(RFC 1034 §4.3.2, RFC 6672 §3.2). Each further name is written in full in the link that leads to it,
+so its records can point there.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from firsthop_dns.wire.query import ANY, CNAME, DNAME, DS, IN, TXT
 _LONGEST_NAME = 255
 _RECORD = struct.Struct(">HHHIH")
 _TTL, _DATA = 4, 10
-"""Where TTL and data stand, counted from the type of a record."""
+"""Offsets of TTL and data from the type of a record."""
 
 
 class Trail:
-    """What has been found so far, to stand behind the question of one message."""
+    """The links found so far, as records behind the question of one message."""
 
     def __init__(self, zones: Zones, zone: ZoneView, name: bytes, qtype: int) -> None:
         self.rcode = NOERROR
@@ -36,7 +36,7 @@ class Trail:
         self._seen = {name}
 
     def follow(self, node: MappedName) -> None:
-        """From the name asked for, which lies below `node` or is what a wildcard `node` makes."""
+        """Follow the chain of the query name, which `node` is an ancestor or the wildcard of."""
         for _ in range(LONGEST_CHAIN):
             if not self._link(node) or self._qtype in (CNAME, ANY) or self._name in self._seen:
                 return
@@ -87,7 +87,7 @@ class Trail:
                 return None
             node = source
         if CNAME in node.types and OTHER_TYPES not in node.types:
-            return node  # a wildcard's alias, whose chain is not known beforehand
+            return node  # a wildcard's alias: its chain is not known before the query
         if node.service is not None or (node.whoami and self._qtype == TXT):
             return None  # a tailored answer is cached by itself (RFC 7871 §7.2.1)
         offset = node.types.get(self._qtype, node.types.get(OTHER_TYPES))

@@ -1,4 +1,4 @@
-"""The slow lane: one parsed query and the tables give one reply, whatever is asked.
+"""The slow lane: answers any parsed query from the tables.
 
     parsed query → outcome (rcode, records) → options → size and rate limits → octets
 
@@ -69,7 +69,7 @@ _POINTER = 0xC00C
 _TTL = 4
 """Where the TTL stands, counted from the type of a record."""
 _MINIMAL_ANY = _RECORD.pack(_POINTER, HINFO, IN, 3600, 9) + b"\x07RFC8482\x00"
-"""All that ANY is told (RFC 8482 §4.2)."""
+"""The answer to ANY (RFC 8482 §4.2)."""
 
 
 class Answering:
@@ -107,13 +107,13 @@ class Answering:
         self._transport = transport
         self._zone = ""
         self._scope = 0
-        """RFC 7871 §7.2.1: 0 for all that is the same for everybody, negative answers included."""
+        """RFC 7871 §7.2.1: 0 for answers that are the same for everybody, also negative ones."""
         self._slot: int | None = None
-        """Of the region that answers, to be counted when the reply goes out."""
+        """The counter slot of the answering region, counted when the reply is sent."""
         self._client: ClientKey | None = None
-        """Who is answered with that region."""
+        """The client that is answered with that region."""
         self._genuine = False
-        """The asker is surely at the address that the query came from."""
+        """Whether the source address of the query is proved (TCP, or a valid cookie)."""
 
     def reply(self, verdict: int | None = None) -> bytes | None:
         """The whole answer; None when the rate limit drops it, whose `verdict` may be known."""
@@ -137,7 +137,7 @@ class Answering:
 
     def _outcome(self) -> Response:
         query, tables = self._query, self._tables
-        if query.qtype == NXNAME:  # a type that is never asked for (RFC 9824 §3.5)
+        if query.qtype == NXNAME:  # NXNAME must not be queried (RFC 9824 §3.5)
             return Response(FORMERR, False, error=INVALID_QUERY_TYPE)
         if query.qclass != IN:
             return Response(REFUSED, False, error=NOT_SUPPORTED)
@@ -164,7 +164,7 @@ class Answering:
         return self._at(source)
 
     def _at(self, node: MappedName) -> Response:
-        """The answer at a name that exists, or that a wildcard makes."""
+        """The answer at a name that exists or is synthesised from a wildcard."""
         qtype = self._query.qtype
         if node.service is not None and qtype in STEERED:
             return self._steered(node, node.service)
@@ -216,15 +216,15 @@ class Answering:
         if octets or not said.region:
             self._slot = service.slots[answer]
         if not octets:
-            # Resolvers take negative answers for everybody's (RFC 7871 §7.4), so not for long.
+            # Resolvers cache negative answers for all clients (RFC 7871 §7.4): a short TTL.
             return self._negative(NOERROR, node.zone, said.ttl)
         self._scope = scope
         return Response(NOERROR, True, count, octets=octets, tailored=service.table.ecs)
 
     def _whoami(self, node: MappedName) -> Response:
-        """TXT that says how the asker is seen; TTL 0, since it is true for this asker only.
+        """TXT that says how the server sees the requester; TTL 0, as it is valid for them only.
 
-        It is far longer than the query, so over UDP only for those who are surely there.
+        It is far longer than the query, so over UDP only for proved source addresses.
         """
         if not self._genuine:
             return Response(NOERROR, True, truncated=True)
@@ -247,10 +247,10 @@ class Answering:
         return Response(rcode, True, 0, 1, octets=octets)
 
     def _slipped(self, outcome: Response, cookie: bytes) -> Response:
-        """What a genuine asker among forged ones is told: to come again, by another way."""
+        """The short reply over the rate limit: truncated, or BADCOOKIE, so clients retry."""
         self._slot, self._scope = None, 0
         self._tables.counters.count(SLIPPED)
-        if cookie:  # it may come again at once, with what proves its address (RFC 7873 §5.2.3)
+        if cookie:  # it may retry at once with the cookie it gets (RFC 7873 §5.2.3)
             return Response(BADCOOKIE, False)
         return Response(outcome.rcode, outcome.authoritative, truncated=True)
 
@@ -271,8 +271,8 @@ class Answering:
         if truncated or size > limit:
             if not truncated and size <= room:
                 self._tables.counters.count(WITHHELD)
-            self._slot = None  # nothing of the region goes out
-            # None of an RRset is better than some of it (RFC 2181 §9).
+            self._slot = None  # no answer of the region is sent
+            # RRsets are sent whole or not at all (RFC 2181 §9).
             truncated, answers, authorities, additionals, octets = True, 0, 0, 0, b""
         self._tables.counters.asked(self._zone, query.qtype, self._transport)
         self._tables.counters.answered(self._zone, rcode)
@@ -285,7 +285,7 @@ class Answering:
         return b"".join((query.identity, counts, query.question, octets, opt))
 
     def _count(self, slot: int) -> None:
-        """One more answer of a region, and now and then who got it."""
+        """Count an answer of a region, and sample the client who got it."""
         values = self._tables.values
         values[slot] += 1
         if not values[slot] & SAMPLED and self._client is not None:
@@ -310,7 +310,7 @@ class Answering:
         return write_opt(edns.dnssec_ok, outcome.rcode, b"".join(options))
 
     def _room(self) -> int:
-        """The octets that the asker has room for."""
+        """The largest reply that the requester accepts, in octets."""
         if self._transport > UDP6:
             return _LARGEST_TCP
         if self._query.edns is None:

@@ -1,6 +1,6 @@
-"""Whose position counts: asker addresses and client subnets as keys of the answer table.
+"""Requester addresses and client subnets as keys of the answer table.
 
-The same rules as `firsthop_geodata.addresses.normalise`, on octets: no address objects per query.
+The rules of `firsthop_geodata.addresses.normalise`, on octets: no address objects per query.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from firsthop_dns.wire.edns import Subnet
 from firsthop_geodata.addresses import normalise
 
 UDP4, UDP6, TCP4, TCP6 = range(4)
-"""How a query came; the order is that of `counters.TRANSPORTS`."""
+"""Transport and family of a query, in the order of `counters.TRANSPORTS`."""
 TransportKind = int
 
 PeerAddress = tuple[str, int] | tuple[str, int, int, int]
-"""The address of an asker as `socket.recvfrom` gives it."""
+"""The address of a requester as `socket.recvfrom` gives it."""
 ClientKey = tuple[Literal[4, 6], int, int]
 """Family and key for `ServiceTable.lookup`, and the bits to add to the scope (`normalise`)."""
 
@@ -36,7 +36,7 @@ def key_of_subnet(subnet: Subnet) -> ClientKey:
 
 
 def key_of_peer(peer: PeerAddress, transport: TransportKind) -> ClientKey:
-    """The key of who sent the packet: a resolver, mostly."""
+    """The key of the sender of a packet: a resolver, mostly."""
     if transport in (UDP4, TCP4):
         return 4, int.from_bytes(inet_aton(peer[0]), "big"), 0
     return _key_of_ipv6(inet_pton(AF_INET6, peer[0].partition("%")[0]))

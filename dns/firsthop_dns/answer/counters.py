@@ -1,8 +1,7 @@
-"""Counts of everything that came in and went out, as plain integers in one list.
+"""DNS counters: plain integers in one list.
 
-A slot is taken once per set of labels, then `values[slot] += 1` is all that a packet costs. They
-add up: requests = responses + drops. Names and labels are those of design §6; whoever exports them
-adds the values of all workers.
+A slot is taken once per set of labels; counting a packet is then `values[slot] += 1`. They add up:
+requests = responses + drops. The exporter adds the values of all workers.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ TYPE_LABELS = {
     ANY: "ANY",
     CAA: "CAA",
 }
-"""All other types share a label: a client chooses the type, and must not grow our metrics."""
+"""All other types share one label: clients choose the type, and must not add metrics."""
 OTHER_TYPE = "other"
 TRANSPORTS = (("udp", "4"), ("udp", "6"), ("tcp", "4"), ("tcp", "6"))
 """Labels proto and family by `Transport`."""
@@ -49,9 +48,9 @@ CounterKey = tuple[str, CounterLabels]
 
 
 class DnsCounters:
-    """Lives as long as its process: tables come and go, and take their slots here.
+    """The counters of a process; each table that it loads takes its slots here.
 
-    Slots may be taken by several threads (a new table is loaded off the loop); counting is for one.
+    Several threads may take slots (a new table is loaded off the loop); only one may count.
     """
 
     __slots__ = ("_blocks", "_growing", "_keys", "_responses", "_slots", "values")
@@ -75,7 +74,7 @@ class DnsCounters:
                     found = len(self._keys)
                     self.values.append(0)
                     self._keys.append(key)
-                    self._slots[key] = found  # last: whoever finds it may count at once
+                    self._slots[key] = found  # last: once it is found it may be counted
         return found
 
     def labels(self, slot: int) -> dict[str, str]:
@@ -105,20 +104,20 @@ class DnsCounters:
         return found
 
     def asked(self, zone: str, qtype: int, transport: int) -> None:
-        """One more request; the zone is empty where it lies in none of ours."""
+        """Count a request; the zone is empty where the name is in none of ours."""
         kind = TYPE_LABELS.get(qtype, OTHER_TYPE)
         self.values[self.requests(zone, kind) + transport] += 1
 
     def answered(self, zone: str, rcode: int) -> None:
-        """One more response."""
+        """Count a response."""
         self.values[self.response(zone, RCODE_NAMES[rcode])] += 1
 
     def dropped(self, reason: str) -> None:
-        """One more request that stays without an answer."""
+        """Count a request that is not answered."""
         self.values[self.slot(DROPPED, {"reason": reason})] += 1
 
     def count(self, metric: str) -> None:
-        """One more of a metric without labels."""
+        """Count a metric without labels."""
         self.values[self.slot(metric, {})] += 1
 
     def snapshot(self) -> dict[str, list[tuple[dict[str, str], int]]]:

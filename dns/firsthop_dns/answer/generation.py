@@ -1,7 +1,7 @@
-"""What one worker answers from: a mapped answer table, its zones, and slots for counting.
+"""One generation of a worker's data: mapped answer table, zones, and counter slots.
 
-Built once for every table, off no packet's path; `respond` only reads it. The memo of encoded
-answers fills as they are first given.
+Built once for each table, outside the packet path; `respond` only reads it. Encoded answers are
+memoised when they are first given.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class SteeredNameSlot:
         self.node = node
         self.table = table
         self.slots = slots
-        """Slots of the regions that its answers name, an answer each."""
+        """Counter slots of regions, by answer."""
 
     def choose(self, client: ClientKey | None, resolver: ClientKey) -> tuple[int, int]:
-        """The answer for a client subnet and its scope; by the resolver where that says nothing."""
+        """The answer for a client subnet, and its scope; by the resolver where it has none."""
         answer, scope = ASK_RESOLVER, 0
         if client is not None and self.table.ecs:
             family, key, embedded = client
@@ -53,7 +53,7 @@ class SteeredNameSlot:
 
 
 class FastLane:
-    """All that `respond` needs to answer one steered name and type by the shortest way."""
+    """The data by which `respond` answers one steered name and type on its fast lane."""
 
     __slots__ = (
         "_kind",
@@ -80,13 +80,13 @@ class FastLane:
         """Octets of the longest RRset that every client may have, strangers too."""
         self.lookup = steered.table.lookup
         self.variants: list[Variant | None] = [None] * (len(steered.table.answers) + 1)
-        """By answer; the last stays None: it is that of `ASK_RESOLVER`."""
+        """By answer; the last, for `ASK_RESOLVER`, stays None."""
         label = steered.node.zone.label
         self.requests = instance.counters.requests(label, TYPE_LABELS[qtype])
         self.noerror = instance.counters.response(label, RCODE_NAMES[NOERROR])
 
     def fill(self, answer: int) -> Variant | None:
-        """Encodes an answer and keeps it; None if it is none, or not for every client."""
+        """Encodes and keeps an answer; None if it is empty, or too long for some clients."""
         if answer < 0:
             return None
         count, rrset = self._zones.rrset(self._steered.index, answer, self._kind)
@@ -110,7 +110,7 @@ class FastLane:
 
 
 class Tables:
-    """One generation of everything. Raises SectionError when `table` has no zones we can read."""
+    """One generation. Raises SectionError when `table` has no readable zones."""
 
     ready = True
 
@@ -118,7 +118,7 @@ class Tables:
         self, table: AnswerTable, instance: Instance, *, geo: GeoTable | None = None
     ) -> None:
         self.geo = geo
-        """For whoami alone: what is known of the asker's place."""
+        """For whoami only: the location of the requester."""
         self.plan = table.plan
         self.status = table.status
         self.guidance = table.guidance
@@ -142,7 +142,7 @@ class Tables:
 
     @classmethod
     def unready(cls, instance: Instance) -> Tables:
-        """What a worker has before its first table: it can only say that it is not ready."""
+        """The generation before the first table: every answer is SERVFAIL, not ready."""
         made = cls.__new__(cls)
         made.ready = False
         made.geo, made.plan, made.status, made.digest = None, 0, 0, ""
@@ -151,8 +151,8 @@ class Tables:
         return made
 
     def _lanes(self, services: Sequence[SteeredNameSlot]) -> dict[bytes, FastLane]:
-        """By the octets of the question, lower-cased: name, type, class."""
-        if self.instance.ecs_from is not None:  # who asks has to be looked at first
+        """Fast lanes by the octets of the question in lower case: name, type, class."""
+        if self.instance.ecs_from is not None:  # depends on the resolver
             return {}
         return {
             each.node.name + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big"): FastLane(

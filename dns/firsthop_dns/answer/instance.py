@@ -1,4 +1,4 @@
-"""What one worker process keeps while tables come and go: counters, limits, cookies, its options.
+"""State of a worker process that outlives tables: counters, rate limits, cookies, options.
 
 The options come from the edge's supervisor as JSON; see `firsthop.edge.settings.DnsOptions`.
 """
@@ -26,7 +26,7 @@ _Network = IPv4Network | IPv6Network
 
 
 class Instance:
-    """Lives as long as its process; `update` takes options that have changed."""
+    """The state of one process; `update` applies changed options."""
 
     __slots__ = (
         "cookies",
@@ -42,7 +42,7 @@ class Instance:
     def __init__(self, counters: DnsCounters) -> None:
         self.counters = counters
         self.survey = AnswerSurvey()
-        """Some of the clients, by the slot of the region that they were answered with."""
+        """A sample of the clients, by the counter slot of the region that they were given."""
         self.limits = RateLimit()
         self.cookies: Cookies | None = None
         """None: no secret, so cookies are ignored."""
@@ -52,7 +52,7 @@ class Instance:
         """Resolvers whose client subnet is used; None: all."""
         self.tcp_idle_s = TCP_IDLE_S
         self.notice = b""
-        """The option that goes with steered answers: that they are old, if they are."""
+        """The EDNS option of steered answers that says they are stale; empty while they are not."""
 
     @classmethod
     def of(cls, counters: DnsCounters, options: Mapping[str, Any]) -> Instance:
@@ -62,7 +62,7 @@ class Instance:
         return made
 
     def update(self, options: Mapping[str, Any]) -> None:
-        """Takes what `options` names and keeps the rest; tables have to be made anew after it."""
+        """Applies the given options and keeps the others; tables must be rebuilt afterwards."""
         if "nsid" in options:
             self.nsid = options["nsid"].encode()
         if "rate_limit" in options or "rate_limit_exempt" in options:
@@ -78,7 +78,7 @@ class Instance:
             self.notice = extended_error(NO_REACHABLE_AUTHORITY) if stale else b""
 
     def takes_subnets_of(self, peer: PeerAddress) -> bool:
-        """Whether a resolver's word on its clients counts."""
+        """Whether client subnets from this resolver are used."""
         if self.ecs_from is None:
             return True
         address = ip_address(peer[0].partition("%")[0])
@@ -86,7 +86,7 @@ class Instance:
 
 
 def _limits(tailored: int | None, exempt: Sequence[str] | None) -> RateLimit:
-    """The limits for so many tailored answers a second, others in proportion; 0 is none."""
+    """Limits for so many tailored answers a second, others in proportion; 0: no limit."""
     networks = LOOPBACK if exempt is None else tuple(map(ip_network, exempt))
     if tailored is None:
         return RateLimit(exempt=networks)

@@ -1,10 +1,9 @@
-"""Response-rate limiting: how many replies of a kind a network gets within one second.
+"""Response-rate limiting: replies of a kind per network and second.
 
-Whoever forges the sender's address makes us answer a victim. Each /24 or /56 (the parts in which
-networks are handed out) has a count per kind of reply in windows of one second. Beyond the limit
-half of the replies are dropped; the other half are to be sent truncated, or as BADCOOKIE, so that
-an honest resolver comes back over TCP or with a cookie, and is then not limited. Knows no
-messages, no cookies and no clock.
+Forged source addresses turn replies against a victim. Each /24 or /56 (the usual sizes of an
+assignment) has a count per kind of reply in windows of one second. Beyond the limit half of the
+replies are dropped; the others are sent truncated, or as BADCOOKIE, so an honest resolver retries
+over TCP or with a cookie, and is then not limited. Knows no messages, no cookies and no clock.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ costs at most 11 MB, and 3 ms at the end of a window."""
 
 TAILORED_A_SECOND = 2000
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
-"""A reply to loopback leaves no machine."""
+"""Replies to loopback stay on the machine."""
 
 _Prefix = str | bytes | int
 """Of IPv4 the text before the last dot, of IPv6 seven octets, of a shared count its number."""
 _Block = tuple[int, int]
 """Mask and address of a network."""
 _EXEMPT = -(1 << 60)
-"""A count that reaches no limit within a second."""
+"""A count that stays below every limit within a second."""
 
 
 class RateLimit:
@@ -81,7 +80,7 @@ class RateLimit:
                 self._narrow.setdefault(prefix, []).append(block)
 
     def verdict(self, kind: int, peer_host: str, ipv6: bool, now: float) -> int:
-        """What becomes of a reply of `kind` to the address `peer_host` at `now`, in seconds.
+        """The verdict on a reply of `kind` to the address `peer_host` at `now`, in seconds.
 
         Every call counts. A clock that jumps, either way, begins a new window.
         """
@@ -105,7 +104,7 @@ class RateLimit:
     def _beyond(
         self, counts: dict[_Prefix, int], prefix: _Prefix, excess: int, peer: tuple[str, bool]
     ) -> int:
-        """The verdict beyond the limit: only here it matters whether the peer is exempt."""
+        """The verdict beyond the limit, where exempt networks still pass."""
         own = _prefix(*peer)
         # Once a window is enough, unless the count is shared.
         if (excess == 1 or own != prefix) and _within(peer, self._wide[peer[1]]):

@@ -1,4 +1,4 @@
-"""Who asks: for which client, and whether they are surely where the query came from."""
+"""The requester of a query: which client it asks for, and whether its address is proved."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from firsthop_dns.wire.query import Query
 
 
 def client_of(query: Query, peer: PeerAddress, instance: Instance) -> ClientKey | None:
-    """The client whom a resolver speaks of; None where it does not, or where we do not listen."""
+    """The client that a resolver names; None where it names none, or may not."""
     subnet = query.edns.subnet if query.edns else None
-    # SOURCE 0 asks not to be told apart (RFC 7871 §7.1.2).
+    # SOURCE 0 asks for no tailoring (RFC 7871 §7.1.2).
     if subnet is None or not subnet.source or not instance.takes_subnets_of(peer):
         return None
     return key_of_subnet(subnet)
@@ -35,7 +35,7 @@ def check_cookie(
     *,
     cookies: Cookies | None,
 ) -> tuple[bytes, bool]:
-    """The cookie option that goes back, if one came, and whether its server part is ours."""
+    """The cookie option to send back, if one came, and whether its server part is ours."""
     if edns is None or edns.cookie is None or cookies is None:
         return b"", False
     family = AF_INET if transport in (UDP4, TCP4) else AF_INET6

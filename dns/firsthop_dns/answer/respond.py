@@ -29,7 +29,7 @@ _TAIL_END = 27
 """Octets from the root label of the question to the end of a packet that has this tail."""
 _MAX_ANSWERS = 8
 _ONE_OCTET = [bytes([24, scope]) for scope in range(129)]
-"""SOURCE and SCOPE of the subnet that goes back, by scope."""
+"""SOURCE and SCOPE of the returned subnet option, by scope."""
 _PLAIN = {
     struct.pack(">HHHHH", flags, 1, 0, 0, 1): [
         struct.pack(">HHHHH", QR | AA | flags & RD, 1, answers, 0, 1)
@@ -109,7 +109,7 @@ def _strictly(
     if isinstance(parsed, Dropped):
         _drop(tables, transport, parsed.reason)
         return None
-    if not peer[1]:  # nobody can receive at port 0: forged (RFC 6335 §6)
+    if not peer[1]:  # port 0 is forged: nothing can be sent there (RFC 6335 §6)
         _drop(tables, transport, "port_zero")
         return None
     if isinstance(parsed, Dataless):
@@ -118,7 +118,7 @@ def _strictly(
 
 
 def failure(packet: bytes, tables: Tables, transport: TransportKind) -> bytes:
-    """SERVFAIL for a packet on which `respond` raised: our fault, told rather than silent."""
+    """SERVFAIL for a packet on which `respond` raised: a fault of ours."""
     tables.counters.asked("", 0, transport)
     tables.counters.answered("", SERVFAIL)
     flags = QR | SERVFAIL | int.from_bytes(packet[2:4], "big") & RD

@@ -1,4 +1,4 @@
-"""What is said to a question, before it is octets."""
+"""A response before encoding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from firsthop_dns.wire.edns import NOERROR, NXDOMAIN, YXDOMAIN
 
 
 class Response(NamedTuple):
-    """What is said: rcode, AA, counts of answers, authorities and additionals, their octets.
+    """Rcode, AA, counts of answer, authority and additional records, and their octets.
 
     `spare` are that many additional records at `spare_at`, to be left out where they do not fit.
     """
@@ -26,7 +26,7 @@ class Response(NamedTuple):
     """An extended error (RFC 8914)."""
     truncated: bool = False
     tailored: bool = False
-    """Made for a client subnet, so that a resolver asks once for each of many networks."""
+    """Whether it depends on the client subnet, so resolvers ask once for each network."""
 
 
 def kind_of(outcome: Response) -> int:

@@ -1,6 +1,6 @@
-"""What `whoami.<zone>` tells an asker: how the server sees them, and what it would answer and why.
+"""The answer to `whoami.<zone>`: how the server sees the requester, what it would answer and why.
 
-Strings of key=value, one subject each. For operators with dig, so nothing secret may go in.
+Strings of key=value, one subject each. Anybody can query it, so it holds no secrets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST_STRING = 255
 
 
 class Asker(NamedTuple):
-    """Who asks: the resolver, and the client that it speaks of if its word counts."""
+    """The requester: the resolver, and the client that it names, if it may."""
 
     peer: PeerAddress
     transport: TransportKind

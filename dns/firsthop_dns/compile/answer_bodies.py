@@ -1,6 +1,6 @@
-"""The bodies of all answers that do not depend on the asker, made when a table is compiled.
+"""Bodies of all answers that do not depend on the client, made when a table is compiled.
 
-CNAME chains are followed here and not per query, as far as their names are known here.
+CNAME chains are followed here instead of per query, as far as their names are known here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Bodies:
         self._negative = [start_of_authority(zone, serial, negative=True) for zone in tree.zones]
 
     def negative(self, apex: bytes, zone: int) -> Body:
-        """The SOA that says what a zone has not, for any name at or below its apex."""
+        """The SOA for negative answers, for any name at or below the apex."""
         writer = BodyWriter(apex)
         writer.add(apex, self._negative[zone], AUTHORITY)
         return writer.body()
@@ -73,7 +73,7 @@ class Bodies:
             writer.add(name, rrset, section)
 
     def _delegated(self, name: bytes, node: NameNode, zone: int) -> Body:
-        """The DS of a zone whose parent is ours too, or the parent's word that there is none."""
+        """The DS of a zone whose parent is ours too, or the parent's negative answer."""
         if node.delegated is None:
             return self._ending(name, [], zone, NOERROR)
         return _body(name, [(name, node.delegated)])
@@ -94,7 +94,7 @@ class Bodies:
 
     def _alias(self, name: bytes, node: NameNode) -> Iterator[tuple[int, Body]]:
         link = node.rrsets[CNAME]
-        if name.startswith(WILDCARD):  # followed when it is asked for (`chains`)
+        if name.startswith(WILDCARD):  # followed at query time (`alias_chain`)
             whole = tuple(Rdata(CNAME, (bytes(target),)) for target in link.names)
             yield CNAME, _body(name, [(name, RRset(CNAME, link.ttl, whole))])
             return
@@ -105,7 +105,7 @@ class Bodies:
         """The bodies of an alias for each type that its end has, and for all others.
 
         The chain is followed inside the zone (RFC 1034 §4.3.2) and ends before a steered name,
-        whose answer must be cached by itself (RFC 7871 §7.2.1). The rcode is that of the last
+        whose answer must be cached on its own (RFC 7871 §7.2.1). The rcode is that of the last
         name (RFC 6604 §3).
         """
         links: list[Link] = [(name, node.rrsets[CNAME])]
@@ -134,13 +134,13 @@ class Bodies:
     def _delegation_signer(
         self, name: bytes, links: list[Link], cut: bytes, node: NameNode
     ) -> Body:
-        """DS is the parent's, at the end of a chain as well (RFC 4035 §3.1.4.1)."""
+        """DS belongs to the parent, also at the end of a chain (RFC 4035 §3.1.4.1)."""
         if DS in node.rrsets:
             return _body(name, [*links, (cut, node.rrsets[DS])])
         return self._ending(name, links, node.zone, NOERROR)
 
     def _left(self, name: bytes, links: list[Link], end: bytes, zone: int) -> Body:
-        """A chain that others have to follow, with their names if we delegate to them."""
+        """A chain that leaves our data, with the delegation where the next name is below a cut."""
         writer = _writer(name, links)
         if self._tree.zone_of(end) == zone:
             cut = self._tree.closest(end)
@@ -149,9 +149,9 @@ class Bodies:
         return writer.body()
 
     def _step(self, name: bytes, zone: int) -> tuple[list[Link], int, NameNode | None] | None:
-        """Where a chain goes on from `name`: further links and an rcode, or the node of its end.
+        """The continuation of a chain at `name`: further links and an rcode, or its final node.
 
-        None when others answer for the name: another zone, a delegation, a steered name.
+        None when the name is answered elsewhere: another zone, a delegation, a steered name.
         """
         tree = self._tree
         if tree.zone_of(name) != zone:

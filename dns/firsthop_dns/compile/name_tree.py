@@ -1,7 +1,6 @@
-"""The names of all zones of a document as a tree of nodes, and where a name leads in it.
+"""The names of all zones of a document as a tree of nodes.
 
-Built when a table is compiled. What must hold between records is the business of
-`firsthop_zones.rules`; a document that breaks its rules is not handed in here.
+Built when a table is compiled, from documents that satisfy `firsthop_zones.rules`.
 """
 
 from __future__ import annotations
@@ -29,29 +28,29 @@ WILDCARD = b"\x01*"
 
 @dataclass(slots=True)
 class NameNode:
-    """A name that exists: with records, steered, told by whoami, or only because of names below."""
+    """A name that exists: with records, steered, whoami, or only because of names below."""
 
     zone: int
     service: int | None = None
     whoami: bool = False
     cut: bool = False
-    """Another server answers from here on down (RFC 1034 §4.2.1)."""
+    """A delegation: another server answers from here on down (RFC 1034 §4.2.1)."""
     parent: int | None = None
-    """Of an apex: the zone of ours that it lies in, which alone has its DS (RFC 4035 §3.1.4.1)."""
+    """Of an apex: the parent zone, if ours, which holds its DS (RFC 4035 §3.1.4.1)."""
     delegated: RRset | None = None
-    """That DS."""
+    """The DS records in the parent zone."""
     rrsets: dict[int, RRset] = field(default_factory=dict)
 
 
 class NameTree:
-    """All nodes by wire name, and the addresses that are told with delegations."""
+    """All nodes by wire name, and the glue addresses of delegations."""
 
     def __init__(self, document: Document, serial: int) -> None:
         self.zones = document.zones
         self.apexes = {to_wire(zone.apex): index for index, zone in enumerate(document.zones)}
         self.nodes = {apex: NameNode(index) for apex, index in self.apexes.items()}
         self.glue: dict[bytes, dict[int, RRset]] = {}
-        """Addresses at and below cuts: not ours to answer with, but to refer with (RFC 9471)."""
+        """Addresses at and below cuts: for referrals only, not for answers (RFC 9471)."""
         services = [to_wire(service.name) for service in document.services]
         for name in services:
             self._make(name)
@@ -123,7 +122,7 @@ class NameTree:
         return self.nodes[wanted]
 
     def _add_whoami(self, apex: bytes, index: int) -> None:
-        """The name that tells askers how they are seen, unless the zone says something there."""
+        """Adds the whoami name, unless the zone has records there."""
         name = WHOAMI + apex
         covered = DNAME in self.nodes[apex].rrsets or WILDCARD + apex in self.nodes
         if len(name) <= 255 and name not in self.apexes and not covered:

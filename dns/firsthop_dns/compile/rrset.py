@@ -1,8 +1,8 @@
-"""RRsets, and the bodies of answers made of them when a table is compiled; sees no packet.
+"""RRsets, and answer bodies made of them when a table is compiled.
 
-A body is what follows the question in a message whose question is known, so names in it may point
-into the question (RFC 1035 §4.1.4). Where the question may be longer than the name that the body
-was made for, it lists the pointers that have to move.
+A body is the part of a message behind its question. Names in it may point into the question (RFC
+1035 §4.1.4). For questions longer than the name that the body was made for, it lists the pointers
+that have to be moved.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ANSWER, AUTHORITY, ADDITIONAL, SPARE = range(4)
 
 
 class ZoneError(ValueError):
-    """A zone that cannot be put on the wire; the message names owner, type and rule."""
+    """A zone that cannot be encoded; the message names owner, type and rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class RRset:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What an answer holds behind its question.
+    """The records of an answer behind its question.
 
     `counts` are those of the four sections of this module; the spare records begin at `spare_at`.
     `pointers` are the places of all compression pointers, for those who move the body.

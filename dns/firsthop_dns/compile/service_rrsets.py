@@ -1,4 +1,4 @@
-"""The RRsets that a steered name answers with: addresses, and where their service listens."""
+"""RRsets of steered names: addresses, and HTTPS or SVCB with their ports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Addresses = Sequence[IPv4Address | IPv6Address]
 
 
 class SteeredAnswer(Protocol):
-    """What is needed of an answer; `firsthop_steering.compile.table.Answer` has it."""
+    """One answer, as needed here; `firsthop_steering.compile.table.Answer` is one."""
 
     @property
     def ttl(self) -> int: ...
@@ -34,7 +34,7 @@ class SteeredAnswer(Protocol):
 
 
 class SteeredService(Protocol):
-    """What is needed of a service; `CompiledService` and `ServiceTable` have it."""
+    """A service, as needed here; `CompiledService` and `ServiceTable` are such."""
 
     @property
     def name(self) -> str: ...

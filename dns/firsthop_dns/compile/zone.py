@@ -1,7 +1,7 @@
-"""Zones and steered answers, encoded once for every worker when a table is compiled.
+"""Encodes zones and steered answers into the section `dns`, when a table is compiled.
 
-What depends on the plan alone (`static_zones`) may be kept while only health changes; what a
-change of health moves are the services' RRsets.
+The static part depends on the plan only (`static_zones`) and may be reused while only health
+changes; the services' RRsets depend on health.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Accepts TCP connections, whatever happens: full file tables and floods cost a pause, no spin.
+"""Accepts TCP connections; full file tables and floods cost a pause, not a busy loop.
 
-asyncio's own server would listen again with a backlog of 100, and log every failure at length.
+asyncio's own server would set a backlog of 100, and log every failure with a traceback.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from firsthop_dns.serve.tcp import TcpConnections
 
 RECEIVE_KERNEL: Final = 64 * 1024
 SEND_KERNEL: Final = 256 * 1024
-"""What the kernel may hold of one connection, each way; left alone it takes megabytes."""
+"""Kernel buffers of one connection; the kernel's own limits are megabytes."""
 ACCEPT_BATCH: Final = 64
-"""Connections accepted before others get their turn."""
+"""Connections accepted before other work runs."""
 ACCEPT_PAUSE_S: Final = 0.1
-"""After accepting failed: trying again at once would spin until somebody closes a file."""
+"""After accepting failed: retrying at once would be a busy loop until a file is closed."""
 ACCEPT_FAILURES: Final = "firsthop_dns_tcp_accept_failures_total"
 
 
@@ -40,7 +40,7 @@ class TcpAcceptor:
         self._loop.add_reader(self._sock, self._accept)
 
     async def finish(self, deadline: float) -> None:
-        """Accepts whoever waits, for no longer than `deadline` (loop time), then closes."""
+        """Accepts queued connections until `deadline` (loop time) at most, then closes."""
         if self._pause is not None:
             self._pause.cancel()
         self._loop.remove_reader(self._sock)
@@ -54,13 +54,13 @@ class TcpAcceptor:
         await asyncio.gather(*self._starting, return_exceptions=True)
 
     def _accept(self) -> bool:
-        """Takes a batch; False when nobody is left."""
+        """Accepts a batch; False when none is left."""
         for _ in range(ACCEPT_BATCH):
             try:
                 sock, _ = self._sock.accept()
             except BlockingIOError:
                 return False
-            except ConnectionError:  # gone again
+            except ConnectionError:  # closed by the client already
                 continue
             except OSError:  # no more files, no memory (accept(2)): the connection stays queued
                 self._make_room()

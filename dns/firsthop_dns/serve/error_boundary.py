@@ -1,6 +1,6 @@
-"""What the shells share: the tables in use, and what is done when answering raises.
+"""Shared by the UDP and TCP shells: the tables in use, and the handling of our own faults.
 
-That would be a fault of ours. It costs one SERVFAIL and one line of log, never the loop.
+An exception while answering costs one SERVFAIL and a line in the log, never the loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from firsthop_dns.answer.respond import failure
 log = structlog.get_logger(__name__)
 
 LOG_PAUSE_S = 10.0
-"""Whoever finds such a packet can send it at line rate."""
+"""Between two lines: such a packet can be sent at line rate."""
 
 
 class ErrorBoundary:
@@ -33,12 +33,12 @@ class ErrorBoundary:
         self.tables.counters.count(metric)
 
     def drop(self, reason: str, transport: TransportKind) -> None:
-        """Counts a message that a shell leaves unanswered: a request, and why it got nothing."""
+        """Counts a request that a shell does not answer, and why."""
         self.tables.counters.asked("", 0, transport)
         self.tables.counters.dropped(reason)
 
     def failed(self, packet: bytes, transport: TransportKind) -> bytes:
-        """The reply to a packet that raised; call it where the exception is handled."""
+        """The reply to a packet that raised; call it in the except clause."""
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + LOG_PAUSE_S

@@ -1,4 +1,4 @@
-"""The DNS server of one worker process: every address over UDP and TCP, one generation of tables.
+"""The DNS server of one worker process: all addresses, UDP and TCP, one generation of tables.
 
 Several processes may listen at the same addresses (SO_REUSEPORT): the kernel spreads the clients.
 """
@@ -16,7 +16,7 @@ from firsthop_dns.serve.tcp import TcpConnections
 from firsthop_dns.serve.udp import UdpShell
 
 STOP_S = 2.0
-"""What has been asked already is answered for so long when the server stops."""
+"""How long queries that have arrived are still answered when the server stops."""
 
 
 class DnsServer:
@@ -33,15 +33,15 @@ class DnsServer:
 
     @property
     def tables(self) -> Tables:
-        """Those in use."""
+        """The tables in use."""
         return self._guard.tables
 
     def swap(self, tables: Tables) -> None:
-        """From the next message on, answers come from `tables`."""
+        """Answer from `tables` from the next message on."""
         self._guard.tables = tables
 
     async def start(self) -> None:
-        """Begins to answer, what is queued already first."""
+        """Starts to answer, queued messages first."""
         own = frozenset(self.addresses)
         self._udp = [UdpShell(pair.udp, self._guard, own) for pair in self._pairs]
         self._tcp = [TcpAcceptor(pair.tcp, self._connections) for pair in self._pairs]

@@ -1,8 +1,8 @@
 """DNS over TCP (RFC 7766): pipelined queries, in order, with bounds on everything a peer can hold.
 
-What a peer may cost is bounded by time (idle, and slow to read), by number (connections in all and
-from one address; beyond, the longest idle go) and by size (one message in, a window of answers
-out).
+A peer's cost is bounded in time (idle, slow to read), in number (connections in all and from one
+address; beyond that the longest idle one is closed) and in size (one message in, a window of
+answers out).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ MAX_CONNECTIONS: Final = 512
 MAX_PER_CLIENT: Final = 64
 """From one IPv4 address or IPv6 /64."""
 BATCH: Final = 64
-"""Queries answered before others get their turn."""
+"""Queries answered before other connections get their turn."""
 WRITE_WINDOW: Final = 256 * 1024
-"""Octets of answers that wait for a slow reader before it is read from no more."""
+"""Octets of answers queued for a slow reader before reading from it stops."""
 READ_WINDOW: Final = 2 + 65_535 + 256 * 1024
-"""One message and one read of asyncio: nothing more is ever kept."""
+"""One message and one read of asyncio: the most that is kept."""
 QUIET_S: Final = 0.5
 """A connection that is silent for so long is closed when the server stops."""
 FLUSH_S: Final = 0.5
-"""For the last answers of those that ask on until the server has stopped."""
+"""For the last answers to clients that ask until the server has stopped."""
 
 
 class TcpConnections:
@@ -65,13 +65,13 @@ class TcpConnections:
         self.guard.count(TCP_CONNECTIONS)
 
     def heard(self, connection: TcpConnection) -> None:
-        """It has just sent a whole query."""
+        """A connection has just sent a whole query."""
         client = self._open.pop(connection, None)
         if client is not None:
             self._open[connection] = client
 
     def forget(self, connection: TcpConnection) -> None:
-        """It has ended; forgetting twice does nothing."""
+        """A connection has ended; calling it twice does nothing."""
         client = self._open.pop(connection, None)
         if client is not None:
             self._per_client[client] -= 1
@@ -81,9 +81,9 @@ class TcpConnections:
                 self.none_open.set()
 
     async def finish(self, deadline: float) -> None:
-        """Closes each once it is quiet; those that are not by `deadline` (loop time) as they are.
+        """Closes each connection once it is quiet, and the others at `deadline` (loop time).
 
-        Who has just connected gets to ask, and all are answered what they have asked.
+        New connections may still ask, and all queries received are answered.
         """
         self.idle_s = min(self.idle_s, QUIET_S)
         for connection in list(self._open):
@@ -101,7 +101,7 @@ class TcpConnections:
                 await self.none_open.wait()
 
     def end_longest_idle(self, client: str | None = None) -> None:
-        """Makes room: of this client's connections, or of all."""
+        """Closes the longest idle of this client's connections, or of all."""
         for connection, owner in self._open.items():
             if client is None or owner == client:
                 connection.abort()
@@ -173,7 +173,7 @@ class TcpConnection(asyncio.Protocol):
         self._connections.forget(self)
 
     def finish(self) -> None:
-        """The server stops: quietness counts from now, and then ends it in good order."""
+        """Close in good order after QUIET_S without a query, as the server stops."""
         self._finishing = True
         self._last_query = self._loop.time()
         if self._timer is not None:
@@ -181,13 +181,13 @@ class TcpConnection(asyncio.Protocol):
             self._check_idle()
 
     def end(self) -> None:
-        """No more queries; what was answered is still sent."""
+        """Read no more queries; queued answers are still sent."""
         self._ended = True
         self._buffer.clear()
         self._transport.close()
 
     def abort(self) -> None:
-        """Ends it now."""
+        """Close at once."""
         self._connections.forget(self)
         self._transport.abort()
 
@@ -230,7 +230,7 @@ class TcpConnection(asyncio.Protocol):
                 reply = respond(packet, self._peer, tables, now, self._kind)
             except Exception:
                 reply = guard.failed(packet, self._kind)
-            if reply is None:  # what is no query at all ends the conversation
+            if reply is None:  # not a query: close the connection
                 self._ended = True
                 return replies, len(buffer), False
             # Length and message in one write (RFC 7766 §8).
@@ -244,7 +244,7 @@ class TcpConnection(asyncio.Protocol):
         elif self._finishing:
             self.end()
         else:
-            self.abort()  # nothing it could lose: a slow reader has been given as long
+            self.abort()  # a slow reader has had its time
 
 
 def _client(peer: PeerAddress, kind: int) -> str:

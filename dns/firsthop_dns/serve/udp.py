@@ -1,6 +1,6 @@
 """UDP without asyncio's transport: drains its socket by up to 64 datagrams a wake-up.
 
-That is five times as fast as a DatagramProtocol, and one busy socket still lets others in between.
+That is five times as fast as a DatagramProtocol, and other sockets still get their turn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BATCH: Final = 64
 BUFFER_SIZE: Final = 4096
 """Queries are far shorter; one that is cut here ends as FORMERR."""
 OWN_ADDRESS: Final = "own_address"
-"""Why a datagram is dropped that claims to come from where we listen: we would ask ourselves."""
+"""Reason for dropping a datagram from an address we listen at: we would answer ourselves."""
 
 _PKTINFO4 = struct.Struct("=I4s4s")
 _CONTROL_SIZE = 128
@@ -49,11 +49,11 @@ class UdpShell:
         self._drain = self._drain_wildcard if wildcard else self._drain_one_address
 
     def start(self) -> None:
-        """Begins to answer, in the running loop."""
+        """Starts to answer, in the running loop."""
         asyncio.get_running_loop().add_reader(self._sock, self._drain)
 
     async def finish(self, deadline: float) -> None:
-        """Answers all that has come in, for no longer than `deadline` (loop time), then closes."""
+        """Answers queued datagrams until `deadline` (loop time) at most, then closes."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._sock)
         while loop.time() < deadline:
@@ -84,7 +84,7 @@ class UdpShell:
             if reply is not None:
                 try:
                     send(reply, peer)
-                except OSError:  # full buffer, unreachable peer: a lost datagram, as on the way
+                except OSError:  # full buffer or unreachable peer: the datagram is lost
                     guard.count(SEND_ERRORS)
         return True
 

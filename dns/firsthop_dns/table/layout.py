@@ -1,4 +1,4 @@
-"""How the section `dns` of a table file is laid out; `zone` writes it, `mapped` reads it.
+"""Layout of the section `dns` of a table file; `compile.zone` writes it, `mapped` reads it.
 
     magic | length of the static part | static part | answers
 

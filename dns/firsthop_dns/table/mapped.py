@@ -1,7 +1,7 @@
-"""The zones and RRsets of a mapped table, found by wire name; reads what `zone` wrote.
+"""Reads zones and RRsets of a mapped table by wire name; see `layout`.
 
-Nothing is loaded ahead: a name's record is read when it is first asked for, and kept, so a worker
-takes a new table at once however large its zones are.
+A name's record is read at its first query and kept. Nothing is loaded ahead, so swapping to a new
+table takes the same time for zones of any size.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class StoredBody:
 
 
 class ZoneView:
-    """What is needed of a zone when a name of it has no data."""
+    """What a negative answer needs of a zone."""
 
     __slots__ = ("apex", "denial", "label", "negative_ttl")
 
@@ -85,7 +85,7 @@ class ZoneView:
         self.denial = denial
         """The place of the body that denies: the SOA, with the TTL of negative answers."""
         self.label = b".".join(_labels(apex)).decode("ascii", "backslashreplace") + "."
-        """The apex as metrics and people write it."""
+        """The apex as text, for metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +100,24 @@ class MappedName:
 
     @property
     def whoami(self) -> bool:
-        """Told how the asker is seen."""
+        """Whether it is a whoami name."""
         return bool(self.flags & WHOAMI)
 
     @property
     def cut(self) -> bool:
-        """A delegation."""
+        """Whether it is a delegation."""
         return bool(self.flags & CUT)
 
     @property
     def renames(self) -> bool:
-        """A DNAME is here: all names below it are others."""
+        """Whether it has a DNAME, which renames all names below it."""
         return bool(self.flags & RENAMES)
 
 
 class Zones:
     """The section `dns` of one table.
 
-    Raises SectionError when the section is of another format than this code reads.
+    Raises SectionError for a section of another format.
     """
 
     def __init__(self, section: memoryview) -> None:

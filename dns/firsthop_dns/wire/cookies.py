@@ -1,6 +1,6 @@
-"""DNS cookies: who has shown that replies to this address reach them (RFC 7873, RFC 9018).
+"""DNS cookies: proof that a client receives replies at its address (RFC 7873, RFC 9018).
 
-Keeps nothing about any client. Knows no messages and no clock: time is an argument.
+Stores nothing per client. Knows no messages and no clock: time is an argument.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """EDNS(0): the OPT record and its options, read strictly and written (RFC 6891).
 
-Knows neither zones nor messages: it is given the fields of one OPT record. What a cookie proves
-is for `cookies`, whose position a subnet is for `clients`.
+Knows neither zones nor messages, only the fields of one OPT record. Cookies are verified by
+`cookies`, subnets become keys in `client_keys`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Subnet(NamedTuple):
 
 
 class Edns(NamedTuple):
-    """What one OPT record says; `fault` is the rcode that its content alone calls for."""
+    """The content of one OPT record; `fault` is the rcode that the content requires."""
 
     payload: int
     dnssec_ok: bool

@@ -1,4 +1,4 @@
-"""Queries read off the wire, strictly and in one pass; never raises, work bounded by constants.
+"""The strict parser of queries, in one pass; never raises, work bounded by constants.
 
     Dropped    too short to answer, or itself a response
     Dataless   to be answered with an rcode and no data
@@ -31,7 +31,7 @@ _NAME_END = 12 + 255
 
 
 class Dropped(NamedTuple):
-    """Never answered: two servers would answer each other for ever."""
+    """Not to be answered: two servers would answer each other for ever."""
 
     reason: str
 
@@ -66,7 +66,7 @@ RESPONSE = Dropped("response")
 
 
 def parse(packet: bytes) -> Query | Dataless | Dropped:
-    """What `packet` asks, or what has to be said about it."""
+    """The query in `packet`, or how to treat it otherwise."""
     if len(packet) < 12:
         return SHORT
     _, flags, questions, answers, authorities, additionals = _HEADER.unpack_from(packet)

@@ -1,7 +1,7 @@
-"""The agent beside one relay: says how busy it is, that it wants no new sessions, that it is gone.
+"""The agent beside one relay: reports its load, its drain, its crash and its stop.
 
-It reads the relay's own `/metrics` where there is one, and the host's counters otherwise; the
-processors' load is always the host's. Its silence is nobody's verdict.
+It reads the relay's `/metrics` if there is one, else the host's counters; the CPU load is always
+the host's. A silent agent never marks its relay down.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class RelayCounters:
         self._lost = False
 
     async def read(self, at: float) -> LoadReading | None:
-        """None while the relay does not answer, which is said once."""
+        """None while the relay does not answer, which is logged once."""
         try:
             async with self._session.get(self._url, timeout=self._timeout) as response:
                 response.raise_for_status()
@@ -105,7 +105,7 @@ class Agent:
         self._wall = wall
         self._cpu_percent = cpu_percent
         self._before: LoadReading | None = None
-        cpu_percent()  # psutil measures from call to call; the first one means nothing
+        cpu_percent()  # psutil measures between calls; the first result means nothing
 
     async def run(self) -> NoReturn:
         """Report until cancelled: every 2 s, and at once when draining changes."""
@@ -118,13 +118,13 @@ class Agent:
             log.info("agent.draining" if draining else "agent.accepting", relay=self._relay)
 
     def found(self, there: bool) -> None:
-        """Somebody is where the relay should be, or nobody."""
+        """The relay's process exists, or does not; see `Presence`."""
         if there == self._crashed:
             self._crashed = not there
             self._notices.changed.set()
 
     async def stop(self, grace_s: float) -> None:
-        """Say that the relay goes down in so many seconds, if somebody hears it within two."""
+        """Announce that the relay stops in so many seconds; give up after two."""
         stops_at = self._wall() + timedelta(seconds=grace_s)
         self._notices.stop(stops_at)
         with contextlib.suppress(ControlPlaneCallError, TimeoutError):
@@ -136,7 +136,7 @@ class Agent:
         await self._control_plane.send_relay_report(self._relay, await self.report())
 
     async def report(self) -> RelayReport:
-        """How the relay is doing since the report before this one."""
+        """The load since the previous report, and the notices."""
         reading = await self._counters.read(asyncio.get_running_loop().time())
         load = Load() if reading is None else load_between(self._before, reading)
         self._before = reading

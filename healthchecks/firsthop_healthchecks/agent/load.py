@@ -1,4 +1,4 @@
-"""How busy a relay is: from two readings of rising counters to rates. Pure."""
+"""Load of a relay: rates from two readings of its counters. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-# Names in the relay's `/metrics`; a relay of another make may serve the same ones.
+# Names in the relay's `/metrics`; other relays may serve them too.
 PACKETS = "firsthop_relay_packets_received_total"
 BYTES = "firsthop_relay_bytes_received_total"
 DROPPED = "firsthop_relay_packets_dropped_total"

@@ -1,4 +1,4 @@
-"""What a machine's reports say beside its load: their order, that it drains, when it goes down."""
+"""The fields of reports beside the load: sequence, drain, and planned stop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Notices:
         self.draining = draining
         self.stops_at: datetime | None = None
         self.changed = asyncio.Event()
-        """Set when something is to be said at once."""
+        """Set when a report should be sent at once."""
         self._wall = wall
         self._sequence = int(wall().timestamp() * 1000)
 
@@ -28,7 +28,7 @@ class Notices:
         return True
 
     def stop(self, at: datetime) -> None:
-        """It goes down then, and takes no new sessions until it has."""
+        """Drain, and stop at `at`."""
         self.draining, self.stops_at = True, at
         self.changed.set()
 

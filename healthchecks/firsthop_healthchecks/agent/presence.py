@@ -1,7 +1,7 @@
-"""Is there a process where the relay should be? One TCP connection that is held knows at once.
+"""Detects a crashed relay at once, by a TCP connection that is held open to its process.
 
-When a process dies the kernel ends its connections, and refuses new ones in its place. Only such a
-refusal is taken for absence: what does not answer, or answers slowly, is for probes to judge.
+When a process dies, the kernel closes its connections and refuses new ones. Only a refusal counts
+as absence: a server that does not answer, or answers slowly, is left to the probes.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Presence:
-    """Watches `host`:`port` and tells of every change; at first it is thought to be there.
+    """Watches `host`:`port` and reports changes; at first the process is assumed to exist.
 
-    A relay that crashes again and again does not come and go with every start: it is back when it
-    has stood for half a second, and for twice as long after each crash within a minute, up to 32 s.
+    A relay that crashes repeatedly does not flap: it is back when it has run for half a second, and
+    for twice as long after each further crash within a minute, up to 32 s.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -63,7 +63,7 @@ class Presence:
             return await _first_of(dict.fromkeys(str(each[4][0]) for each in found), self._port)
 
     async def _hold(self, connection: Connection, found: Callable[[bool], None]) -> None:
-        """Until the connection ends, by whomever."""
+        """Wait until either side ends the connection."""
         reader, writer = connection
         try:
             if not self._there:
@@ -77,7 +77,7 @@ class Presence:
             writer.close()
 
     async def _lasts(self, reader: asyncio.StreamReader) -> bool:
-        """Whether this connection is there when the relay has stood long enough to be back."""
+        """Whether this connection lasts until the relay has run long enough to be back."""
         try:
             async with asyncio.timeout_at(self._back_at()):
                 await _end_of(reader)
@@ -116,7 +116,7 @@ async def _first_of(addresses: Iterable[str], port: int) -> Connection:
 
 
 async def _end_of(reader: asyncio.StreamReader) -> None:
-    """Nobody was asked, so there is nothing to read but the end."""
+    """Read until the end; no data is expected, as none was asked for."""
     with suppress(OSError):
         while await reader.read(4096):
             pass

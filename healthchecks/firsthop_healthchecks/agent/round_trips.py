@@ -1,6 +1,6 @@
-"""Takes over the round trips that a relay measured of its own clients, as its `/samples` has them.
+"""Reads the round trips to clients that a relay measured, from its `/samples`.
 
-A relay of another make may not serve them, and nothing is said then.
+Relays of other vendors may not serve them; that is not logged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_ROWS = 1000
 
 
 class RelayRoundTrips:
-    """One relay's, each of them once."""
+    """The round trips of one relay, each read once."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class RelayRoundTrips:
             await asyncio.sleep(EVERY_S)
 
     async def read(self) -> None:
-        """What is new goes on the board; a row that makes no sense is left out."""
+        """Queue the new rows for upload; invalid ones are left out."""
         oldest = self._wall().timestamp() - OLDEST_S
         for row in await self._rows(max(self._since, oldest)):
             with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError):

@@ -1,4 +1,4 @@
-"""Tells the control plane what round trips an agent came by, in batches that count once."""
+"""Uploads an agent's RTT samples to the control plane, in batches that are counted once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ log = structlog.get_logger("firsthop.agent")
 
 
 class SampleIngest(Protocol):
-    """What this needs of the control plane; raises ControlPlaneCallError."""
+    """The control plane, as needed here; raises ControlPlaneCallError."""
 
     async def send_samples(self, batch: SampleBatch) -> None: ...
 
 
 class AgentSampleReporter:
-    """Tells what is on a board."""
+    """Uploads the samples of a queue."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class AgentSampleReporter:
         await keep_doing(self.tell, name="samples", every_s=EVERY_S)
 
     async def tell(self) -> None:
-        """All there is. Raises ControlPlaneCallError when a batch is to be sent again."""
+        """Upload all. Raises ControlPlaneCallError when a batch must be sent again."""
         while (batch := self._board.due(self._wall(), secrets.token_urlsafe(12))) is not None:
             try:
                 await self._control_plane.send_samples(batch)

@@ -1,6 +1,6 @@
-"""A transceiver's own word: where it is, how busy it is, that it drains, when it goes down.
+"""Registers a transceiver and reports its load, its drain and its stop.
 
-It registers until it is known, reports every 2 s, and registers again when it is known no more.
+It registers until that succeeds, reports every 2 s, and registers again when it is not known.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = structlog.get_logger("firsthop.transceiver")
 
 
 class TransceiverIngest(Protocol):
-    """What a transceiver needs of the control plane; raises ControlPlaneCallError."""
+    """The control plane, as needed here; raises ControlPlaneCallError."""
 
     async def register_transceiver(self, name: str, given: Registration) -> Transceiver: ...
 
@@ -55,10 +55,10 @@ class Enrolment:
         self._sessions: Callable[[], int] = lambda: 0
         self._wire_id: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._known = self._begun = False
-        cpu_percent()  # psutil measures from call to call; the first one means nothing
+        cpu_percent()  # psutil measures between calls; the first result means nothing
 
     async def wire_id(self) -> int:
-        """This transceiver's own, as soon as it is told; `run` has to run meanwhile."""
+        """The wire id, once registered; `run` has to run meanwhile."""
         return await asyncio.shield(self._wire_id)
 
     async def run(self) -> NoReturn:
@@ -67,7 +67,7 @@ class Enrolment:
         await keep_doing(exchange, name="transceiver report", every_s=REPORT_S, wake=changed)
 
     def begin(self, sessions: Callable[[], int]) -> None:
-        """It takes sessions from now on, and reports how many it has; before, it only registers."""
+        """Start to report, now that it takes sessions; before, it only registers."""
         self._sessions = sessions
         self._begun = True
         self._notices.changed.set()
@@ -77,11 +77,11 @@ class Enrolment:
         self._notices.drain(draining)
 
     def stop(self, at: datetime) -> None:
-        """Say that it goes down at `at`, and wants no new sessions until then."""
+        """Report that it drains and stops at `at`."""
         self._notices.stop(at)
 
     async def end(self, now: datetime) -> None:
-        """Say that it is gone, if somebody hears it within two seconds."""
+        """Report that it has stopped; give up after two seconds."""
         self._notices.stop(now)
         with contextlib.suppress(ControlPlaneCallError, TimeoutError):
             async with asyncio.timeout(GOODBYE_S):

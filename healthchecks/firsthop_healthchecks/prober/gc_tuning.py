@@ -1,7 +1,7 @@
-"""When Python looks for garbage: seldom, since what a prober drops is free at once.
+"""GC tuning for the prober: rare collections.
 
-A prober's values form no cycles, so reference counts free them. The collector's full rounds walk
-everything that thousands of targets hold, and checks start late by as much as that takes.
+A prober's values form no cycles, so reference counting frees them. A full collection visits all
+objects of thousands of targets, and delays checks by as long as that takes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ THRESHOLDS = (50_000, 20, 100)
 
 
 def collect_seldom() -> None:
-    """Once at the start of a process: what there is stays, and is never walked again."""
+    """Call once at the start of a process; existing objects are frozen, so never visited again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

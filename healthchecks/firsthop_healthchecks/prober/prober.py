@@ -1,7 +1,7 @@
 """The prober: active checks of every target from one vantage.
 
-Three loops that do not wait for each other: targets are pulled, each target is checked on its own
-schedule, and the whole view is reported. Without the control plane it goes on with what it knows.
+Three independent loops: targets are pulled, each target is checked on its own schedule, and the
+whole view is reported. Without the control plane it goes on with the last targets.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ log = structlog.get_logger("firsthop.prober")
 
 
 class ProberIngest(Protocol):
-    """What a prober needs of the control plane; both calls raise ControlPlaneCallError."""
+    """The control plane, as needed here; both calls raise ControlPlaneCallError."""
 
     @property
     def waits(self) -> bool:
-        """Whether `probe_targets` answers when they change, or only when it is asked."""
+        """Whether `probe_targets` waits for a change, or answers at once."""
         ...
 
     async def probe_targets(self) -> ProbeTargets | None: ...
@@ -44,7 +44,7 @@ class ProberIngest(Protocol):
 
 
 class Prober:
-    """All watches of one prober, and what goes to and fro. One instance runs once."""
+    """All watches of one prober, and its exchange with the control plane. Runs once."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Prober:
         probes: Mapping[str, ProbeCheck],
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`prober` is its id, `vantage` the place it looks from."""
+        """`prober` is its id, `vantage` the place that it checks from."""
         self._prober = prober
         self._vantage = vantage
         self._control_plane = control_plane
@@ -91,7 +91,7 @@ class Prober:
                 await probe.close()
 
     async def report(self) -> ProbeReport:
-        """Everything seen now; targets that were never checked are left out."""
+        """The current views; targets that were never checked are left out."""
         views: list[VantageView] = []
         async for watch in unhurried(list(self._watches.values())):
             view = watch.view()

@@ -24,7 +24,7 @@ class StateFile:
         self.path = path
 
     def read(self) -> ProbeTargets | None:
-        """What was last written; None, and a line in the log unless it is missing, otherwise."""
+        """The last targets; None if missing or unreadable, the latter with a line in the log."""
         try:
             return ProbeTargets.model_validate_json(self.path.read_bytes(), extra="ignore")
         except FileNotFoundError:
@@ -34,7 +34,7 @@ class StateFile:
             return None
 
     def write(self, targets: ProbeTargets) -> None:
-        """Replace it. A full disk is a line in the log: probing does not depend on it."""
+        """Replace the file. A failure is only logged: probing does not depend on it."""
         fresh = self.path.with_name(self.path.name + ".new")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

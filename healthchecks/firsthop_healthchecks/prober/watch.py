@@ -1,4 +1,4 @@
-"""One target under watch: checks on its own schedule, and what they add up to."""
+"""Watches one target: checks on its own schedule, and the view that results."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from firsthop_steering.health.verdicts import Streak, observe
 
 FIRST_CHECK_WITHIN_S = 1.0
 CLOSE_LOOK_S = 0.2
-"""Between checks of a target that something may have happened to."""
+"""Between checks of a target after a recheck was asked for."""
 REASON_LENGTH = 200  # VantageView.reason
 
 log = structlog.get_logger("firsthop.prober")
 
 
 class Watch:
-    """Checks one target between `start` and `stop`; `view` is what it has come to."""
+    """Checks one target between `start` and `stop`; `view` is the result."""
 
     def __init__(
         self,
@@ -53,19 +53,19 @@ class Watch:
         self._reason = ""
         self._unable = ""
         self._noted = float("-inf")
-        """When the last check began that counted."""
+        """Start of the latest check that was taken into account."""
         self._task: asyncio.Task[None] | None = None
         self._closely: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Check now or within a second, and from then on in every round.
+        """Check within a second, and then in every round.
 
-        Where rounds are rarer than a second the first checks follow each other within one.
+        With an interval above a second, the first checks are a second apart.
         """
         self._task = asyncio.create_task(self._run())
 
     def stop(self) -> asyncio.Task[None] | None:
-        """Check no more; gives what to wait for, if it was started."""
+        """Stop checking; gives the task to wait for, if it was started."""
         if self._closely is not None:
             self._closely.cancel()
         if self._task is not None:
@@ -73,7 +73,7 @@ class Watch:
         return self._task
 
     def retarget(self, target: ProbeTarget) -> None:
-        """Go on with a changed description; another place or kind of check starts from unknown."""
+        """Apply a changed description; another address or kind of check starts from unknown."""
         before, self.target = self.target, target
         if _destination(target) != _destination(before):
             self.streak = Streak()
@@ -88,7 +88,7 @@ class Watch:
             self._closely = asyncio.create_task(self._look_closely())
 
     async def _look_closely(self) -> None:
-        """Check every 0.2 s until the verdict stands, beside the rounds of the schedule."""
+        """Check every 0.2 s until the verdict is settled, beside the scheduled rounds."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self.target.rise + self.target.fall):
                 check = group.create_task(self.check())
@@ -97,7 +97,7 @@ class Watch:
                     return
 
     def view(self) -> VantageView | None:
-        """What the checks say so far; None before the first."""
+        """The view so far; None before the first check."""
         if self._since is None or self._checked_at is None:
             return None
         return VantageView(
@@ -126,7 +126,7 @@ class Watch:
             await self.check()
 
     async def _come_to_know(self) -> None:
-        """Check every second at first: a target that is checked rarely is not unknown for long."""
+        """Check every second at first, so rarely checked targets are not unknown for long."""
         for _ in range(self.target.fall - 1):
             await self.check()
             if self.streak.verdict != "unknown":
@@ -135,16 +135,16 @@ class Watch:
         await self.check()
 
     async def check(self) -> None:
-        """Check once and take note; what was learned of another place is forgotten.
+        """Check once and note the result, unless the target's address has changed meanwhile.
 
-        Close looks overlap: a check that fails later than a younger one ended is old news, and
-        would turn the verdict back.
+        Rechecks overlap: a result of a check that began before the latest noted one is dropped, as
+        it would turn the verdict back.
         """
         target, began = self.target, asyncio.get_running_loop().time()
         try:
             outcome = await self._probe(target).check(target)
         except Exception:
-            # Our own fault, not the target's: nothing was observed, and the others go on.
+            # Our own fault, not the target's: this is no observation, and other checks go on.
             log.exception(
                 "probe.failed", relay=target.relay, family=target.family, kind=target.kind
             )

@@ -1,4 +1,4 @@
-"""One check of one target: what every kind of probe gives back, and the door it stands behind.
+"""The interface of all kinds of probes: one check of one target, and its outcomes.
 
 Each kind is one file here; `README.md` one folder up says how to add one.
 """
@@ -32,15 +32,15 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Unable:
-    """Nothing was learned of the target: the fault is on this side. It is no observation."""
+    """The check could not be made, by a fault of this host: it is no observation."""
 
     reason: str
 
 
 ProbeOutcome = Passed | Failed | Unable
 
-# What the kernel says of this host, not of the target. A vantage without IPv6, or out of sockets,
-# must not vote a relay down.
+# Errors of this host, not of the target: a vantage without IPv6, or without free sockets, must not
+# mark a relay down.
 _OUR_FAULT = frozenset(
     {
         *(errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT),
@@ -58,12 +58,12 @@ class ProbeCheck(Protocol):
         ...
 
     async def close(self) -> None:
-        """Give back what all checks shared."""
+        """Release what all checks share."""
         ...
 
 
 def timed_out(target: ProbeTarget) -> Failed:
-    """What silence is called."""
+    """The outcome of a check without an answer."""
     return Failed(f"no answer in {target.timeout_s:g} s")
 
 

@@ -1,4 +1,4 @@
-"""TLS contexts for checks, what went wrong in a handshake, and when a certificate expires."""
+"""TLS contexts for checks, reasons of failed handshakes, and expiry of certificates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from firsthop_healthchecks.probes import Failed
 
 @cache
 def context(verify: bool) -> ssl.SSLContext:
-    """A client's context; with `verify`, the system's trust and the server's name count."""
+    """A client context; with `verify` it checks the chain and the server's name."""
     made = ssl.create_default_context()
     if not verify:
         made.check_hostname = False
@@ -22,7 +22,7 @@ def context(verify: bool) -> ssl.SSLContext:
 
 
 def handshake_failed(error: ssl.SSLError) -> Failed:
-    """OpenSSL's words; its numbers are no errno."""
+    """OpenSSL's message, as its error numbers are not errno values."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return Failed(f"certificate: {error.verify_message}")
     message = (error.reason or "handshake failed").replace("_", " ").lower()
@@ -30,7 +30,7 @@ def handshake_failed(error: ssl.SSLError) -> Failed:
 
 
 def validity(der: bytes, now: datetime, min_valid_days: int) -> Failed | datetime:
-    """Its end when it is valid now and for so many days more; a reason with the date otherwise."""
+    """Its expiry, if it is valid now and for so many days more; else a reason with the date."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc

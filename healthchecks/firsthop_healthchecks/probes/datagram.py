@@ -1,6 +1,6 @@
-"""One datagram out, one answer in, over a connected socket: what dns and icmp have in common.
+"""One request and one answer over a connected datagram socket; used by dns and icmp.
 
-The kernel drops what comes from elsewhere; what the target itself sends is judged by the kind.
+The kernel drops datagrams of other sources; the kind of probe judges those of the target.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Judge = Callable[[bytes], "Failed | str | None"]
 async def exchange(
     target: ProbeTarget, open_socket: Callable[[], socket.socket], *, packet: bytes, judge: Judge
 ) -> ProbeOutcome:
-    """Send `packet` once and wait for its answer until the target's time is up.
+    """Send `packet` once and wait for its answer until the target's time-out.
 
-    Packets that are not the answer end nothing, for anybody may send them; the last one's fault
-    is told when no answer follows.
+    Other packets do not end the check, as they may be forged; if no answer follows, the last one's
+    fault is the reason.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -32,7 +32,7 @@ async def exchange(
     try:
         async with asyncio.timeout(target.timeout_s):
             with open_socket() as sock:
-                sock.connect((str(target.address), target.port))  # sends nothing, so never waits
+                sock.connect((str(target.address), target.port))  # sends nothing: never blocks
                 await loop.sock_sendall(sock, packet)
                 while True:
                     found = judge(await loop.sock_recv(sock, DATAGRAM))

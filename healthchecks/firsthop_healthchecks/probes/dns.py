@@ -21,7 +21,7 @@ PAYLOAD = 1232  # what passes every path unfragmented
 class DnsProbe:
     """Asks over UDP for A of `target.dns_name`, with EDNS (RFC 6891), once.
 
-    Id and source port are random, and the question must come back: so a stranger cannot answer.
+    Id and source port are random and the question is compared, so answers cannot be forged blindly.
     """
 
     def __init__(self, source: SourceAddresses = ANY) -> None:

@@ -1,6 +1,6 @@
 """ICMP echo, where the system lets everybody send it (ping sockets of Linux and macOS).
 
-Says that a host is there and nothing of the relay on it: the weakest of all kinds.
+It shows that the host is up, not the relay on it: the weakest of all kinds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where a new kind of probe starts: copy this file, and follow `README.md` one folder up.
+"""Template of a new kind of probe: copy this file, and follow `README.md` one folder up.
 
-It is a whole kind, tested like the others, that nobody can ask for as it stands in no table: UDP
-echo (RFC 862), which sends a few octets and wants the same ones back.
+It is a complete kind, tested like the others, but in no table, so it cannot be configured: UDP echo
+(RFC 862), which sends a few octets and expects the same ones back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class SkeletonProbe:
     """
 
     def __init__(self, source: SourceAddresses = ANY) -> None:
-        """Make no socket here: there may be no loop yet, and nobody to ask for this kind."""
+        """Open no socket here: there may be no loop yet, and no target of this kind."""
         self._source = source
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
@@ -44,9 +44,9 @@ class SkeletonProbe:
         )
 
     async def close(self) -> None:
-        """Give back what the checks shared; here it is nothing."""
+        """Release what the checks share; here it is nothing."""
 
 
 def judge(nonce: bytes, packet: bytes) -> str | None:
-    """Keep the reading of answers pure: a unit test can then feed it anything."""
+    """Keep the parsing of answers pure, so unit tests can feed it anything."""
     return None if packet == nonce else "echo of something else"

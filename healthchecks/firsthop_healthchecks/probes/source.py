@@ -1,4 +1,4 @@
-"""Where checks set out from: the source addresses of a prober, and sockets bound to them."""
+"""Source addresses of a prober's checks, and sockets bound to them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Authenticated STUN through the relay's own media port.
 
-All checks share one UDP socket a family. An answer counts when its transaction id is one that
-waits, it comes from the target's address, and its MESSAGE-INTEGRITY was made with the probe's
-password: so nobody but a holder of the route key can make a dead relay look alive.
+All checks share one UDP socket a family. An answer counts when its transaction id is outstanding,
+it comes from the target's address, and its MESSAGE-INTEGRITY was made with the probe's password: so
+only holders of the route key can make a dead relay look alive.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from firsthop_ice.stun import Message, StunError, StunMessageType, binding_reque
 from firsthop_ice.ufrag import claimed_expiry
 from firsthop_steering.feed.reports import ProbeTarget
 
-BUFFER = 4 * 1024 * 1024  # thousands of checks may be under way at once
+BUFFER = 4 * 1024 * 1024  # thousands of checks may be outstanding at once
 DATAGRAM = 2048
 DRAIN = 10_000  # all there is: a smaller share falls behind the timers that send
-EXPIRY_MARGIN = timedelta(minutes=1)  # relays judge by their own clocks
+EXPIRY_MARGIN = timedelta(minutes=1)  # relays use their own clocks
 
 
 @dataclass(slots=True)
@@ -42,13 +42,13 @@ class _Waiting:
     sent_at: float
     answer: asyncio.Future[ProbeOutcome]
     silence: Failed
-    """What to say when the time is up."""
+    """The outcome if no answer comes in time."""
 
 
 class StunProbe:
     """Sends Binding requests (RFC 8489) as an ICE agent would, without retransmission.
 
-    One lost packet is one failed check; `fall` is what makes that harmless.
+    A lost packet is a failed check; `fall` makes that harmless.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class StunProbe:
         return sock
 
     def _give_up(self, waiting: _Waiting) -> None:
-        """Time is up; but after a pause of this very process the answer may lie in the socket."""
+        """Time-out; but if this process was paused, the answer may be in the socket's queue."""
         if not waiting.answer.done():
             self._drain(self._sockets[waiting.target.address.version])
         if not waiting.answer.done():

@@ -1,4 +1,4 @@
-"""TLS: the handshake is done, and the certificate is good for some time yet."""
+"""TLS: the handshake succeeds, and the certificate stays valid for some days."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firsthop_steering.feed.reports import ProbeTarget
 
 
 class TlsProbe:
-    """Connects, shakes hands (TLS 1.2 or 1.3), reads the certificate, and hangs up.
+    """Connects, does the handshake (TLS 1.2 or 1.3), reads the certificate, and closes.
 
     Chain and name are checked only with `target.verify`; the dates always.
     """

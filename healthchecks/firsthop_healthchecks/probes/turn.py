@@ -1,8 +1,8 @@
-"""A TURN server, asked as a client asks it: a real Allocate with long-term credentials (RFC 8656).
+"""A TURN server, checked by an Allocate with long-term credentials, as of a client (RFC 8656).
 
-Two round trips from one port: the challenge, and the allocation, which is given back at once. The
+Two round trips from one port: the challenge, and the allocation, which is released at once. The
 answer counts when it carries a relayed address and its MESSAGE-INTEGRITY was made with our
-credential: so nobody else can make a dead server look alive.
+credential: so only its holders can make a dead server look alive.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from firsthop_ice.turn import (
 from firsthop_steering.feed.reports import ProbeTarget
 
 DATAGRAM = 2048
-MARGIN_S = 60  # servers judge by their own clocks
+MARGIN_S = 60  # servers use their own clocks
 ROUNDS = 3  # the challenge, one stale nonce (RFC 8489 §9.2.5), the allocation
 
 

@@ -1,1 +1,1 @@
-"""The flow table and what it decides by. Pure."""
+"""The flow table, its limits, routes and counters. Pure."""

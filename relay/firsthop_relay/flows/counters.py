@@ -1,4 +1,4 @@
-"""What a relay counts, in plain integers; they always add up.
+"""Packet and flow counters of a relay: plain integers that always add up.
 
 packets received = forwarded + answered + sum of dropped, by reason
 
@@ -73,5 +73,5 @@ class RelayPacketCounters:
 
 
 def counted_only(reading: CounterReading) -> CounterReading:
-    """What stays true of a process that has ended: its counters, not its gauges."""
+    """The counters of a reading without its gauges: all that holds for a process that has ended."""
     return {family: reading[family] for family, *_ in _COUNTERS if family in reading}

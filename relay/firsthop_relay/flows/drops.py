@@ -1,4 +1,4 @@
-"""Why a packet goes no further; each reason is a counter."""
+"""Reasons for dropping a packet; each is a counter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Drop(StrEnum):
-    """Reasons in the order in which a packet meets them."""
+    """In the order in which they are checked."""
 
     NOT_A_CHECK = "not_a_check"
     """From an address without a flow, and no STUN Binding request with a USERNAME."""
@@ -39,6 +39,6 @@ class Drop(StrEnum):
     UNCONFIRMED = "unconfirmed"
     """More than an unconfirmed flow passes: what is not STUN, or too many packets."""
     UPSTREAM = "upstream"
-    """The kernel did not take it for the upstream; set by the shell."""
+    """Sending it to the upstream failed; set by the shell."""
     SEND = "send"
-    """The kernel did not take it for the client; set by the shell."""
+    """Sending it to the client failed; set by the shell."""

@@ -1,4 +1,4 @@
-"""A flow: one client address of one session and its upstream, and what may happen to it."""
+"""A flow (one client address of one session, and its upstream) and the events of its life."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firsthop_relay.flows.limits import TRANSACTIONS
 from firsthop_relay.flows.routes import SocketAddress
 
 ClientSockaddr = tuple[Any, ...]
-"""What the kernel gives with a datagram: address text, port (and flow label, scope for IPv6)."""
+"""As `recvfrom` gives it: address text, port (and flow label, scope for IPv6)."""
 Ending = Literal["unconfirmed", "idle", "lifetime", "socket", "stream"]
 
 
@@ -24,7 +24,7 @@ def _no_socket(*_: Any) -> Any:
 class Flow:
     """One client address of one session, and its upstream."""
 
-    lane: Lane
+    listener: ListenerFlows
     source: ClientSockaddr
     ufrag: bytes
     upstream: SocketAddress
@@ -32,40 +32,40 @@ class Flow:
     prefix: Prefix
     confirmed: bool = False
     current: bool = False
-    """Whether it carries what is not STUN."""
+    """Whether packets of its source that are not STUN follow it."""
     taken: int = 0
     """Packets from the client; the hot path counts them here."""
     passed: int = 0
     """Packets from the upstream while unconfirmed."""
     checks: deque[bytes] = field(default_factory=lambda: deque(maxlen=TRANSACTIONS))
-    """Transaction ids whose success would make it the current one."""
+    """Ids of forwarded checks; a success response to one makes this flow the current one."""
     closed: bool = False
     quiet_since: float = 0.0
     taken_before: int = 0
     leg: Any = None
-    """What the shell keeps; None until it has opened the socket."""
+    """The upstream socket, which the shell sets; None until it is open."""
     send: Callable[[bytes], int] = _no_socket
-    """The shell's: one datagram to the upstream."""
+    """Sends one datagram to the upstream; set by the shell."""
     take: Callable[[int], bytes] = _no_socket
-    """The shell's: the next datagram of the upstream, of so many bytes at most."""
+    """Receives a datagram of the upstream, of so many bytes at most; set by the shell."""
     reply: Callable[[bytes, ClientSockaddr], object] = _no_socket
-    """The shell's: one packet to the client."""
+    """Sends one packet to the client; set by the shell."""
 
 
-class Lane:
+class ListenerFlows:
     """The flows of one listening address; two addresses may have clients of the same address."""
 
     __slots__ = ("current", "flows")
 
     def __init__(self) -> None:
         self.current: dict[ClientSockaddr, Flow] = {}
-        """The hot path's one look-up."""
+        """By source; the hot path looks up nothing else."""
         self.flows: dict[ClientSockaddr, list[Flow]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The flow is its source's current one."""
+    """Event: the flow has become its source's current one."""
 
     flow: Flow
     again: bool
@@ -74,7 +74,7 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The flow is no more; its socket can go."""
+    """Event: the flow has ended; its socket can be closed."""
 
     flow: Flow
     reason: Ending

@@ -1,4 +1,4 @@
-"""Who holds how many flows: the caps of a flow table, counted in and out."""
+"""Flow counts per source prefix; enforces the table's limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def prefix_of(host: str) -> Prefix:
 
 
 class FlowCounts:
-    """Counts that never keep an empty entry, so junk leaves no trace."""
+    """Counts without empty entries, so junk traffic takes no memory."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -27,7 +27,7 @@ class FlowCounts:
         self._by_prefix: dict[Prefix, int] = {}
 
     def refusal(self, prefix: Prefix, of_ufrag: int) -> Drop | None:
-        """Which cap one more flow would break; `of_ufrag` is how many its ufrag has by now."""
+        """Which limit one more flow would exceed; `of_ufrag`: flows of its ufrag so far."""
         if of_ufrag >= ADDRESSES_PER_UFRAG:
             return Drop.UFRAG_FULL
         if self._by_prefix.get(prefix, 0) >= self._limits.flows_per_prefix:
@@ -39,17 +39,17 @@ class FlowCounts:
         return None
 
     def opened(self, prefix: Prefix) -> None:
-        """One more, not confirmed yet."""
+        """Count a new flow, which is not confirmed yet."""
         self.total += 1
         self.unconfirmed += 1
         self._by_prefix[prefix] = self._by_prefix.get(prefix, 0) + 1
 
     def confirmed(self) -> None:
-        """One of the unconfirmed."""
+        """Count an unconfirmed flow as confirmed."""
         self.unconfirmed -= 1
 
     def closed(self, prefix: Prefix, *, confirmed: bool) -> None:
-        """One less."""
+        """Count a flow out."""
         self.total -= 1
         self.unconfirmed -= not confirmed
         left = self._by_prefix[prefix] - 1

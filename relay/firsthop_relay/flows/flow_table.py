@@ -3,9 +3,9 @@
     unconfirmed ── success response to one of its checks ──▶ confirmed ── idle, lifetime ──▶ closed
          └──────── UNCONFIRMED_S ──▶ closed
 
-A STUN check is led by the ufrag in it, verified before anything is kept. All else follows the flow
-that its source address confirmed last. The shell opens a socket for a flow that `receive` gives it
-without one, and hears of the end of flows from `next_event`.
+A STUN check is routed by the ufrag in it, which is verified before any state is kept. All other
+packets follow the flow that their source address confirmed last. The shell opens a socket for a new
+flow that `receive` returns, and learns from `next_event` that flows have ended.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from firsthop_ice.ufrag import (
     probe_password,
 )
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import ClientSockaddr, Closed, Confirmed, Ending, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Closed, Confirmed, Ending, Flow, ListenerFlows
 from firsthop_relay.flows.flow_limits import FlowCounts, prefix_of
 from firsthop_relay.flows.limits import (
     FLOWS_PER_SOURCE,
@@ -56,8 +56,8 @@ _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 class FlowTable:
     """All flows of one process.
 
-    `keys`, `routes`, `draining` and `sessions_elsewhere` may be replaced at any time; flows that
-    there are live on.
+    `keys`, `routes`, `draining` and `sessions_elsewhere` may be replaced at any time; existing
+    flows go on.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class FlowTable:
         self.sessions = 0
         """Distinct ufrags with a confirmed flow."""
         self.sessions_elsewhere = 0
-        """Those of the relay's other processes, by their last word."""
+        """Those of the relay's other processes, as they last reported."""
         self._by_ufrag: dict[bytes, list[Flow]] = {}
         self._timers: list[tuple[float, int, Flow]] = []
         self._serial = count()
@@ -82,33 +82,41 @@ class FlowTable:
     # A packet from a client
 
     def receive(
-        self, lane: Lane, packet: bytes, source: ClientSockaddr, *, now: float, wall: datetime
+        self,
+        listener: ListenerFlows,
+        packet: bytes,
+        source: ClientSockaddr,
+        *,
+        now: float,
+        wall: datetime,
     ) -> Flow | bytes | Drop:
-        """Whose packet it is, the answer to it, or why it goes no further. Raises nothing.
+        """The flow to forward a packet by, the answer to it, or why to drop it. Raises nothing.
 
-        `now` is monotonic seconds; `wall` is what credentials are judged by. The hot path of the
-        shell takes the first two lines by itself.
+        `now` is monotonic seconds; `wall` is the time by which credentials expire. The shell's hot
+        path does the same as the first two lines without a call.
         """
-        flow = lane.current.get(source)
+        flow = listener.current.get(source)
         if flow is not None and packet and packet[0] >= STUN_BELOW:
             flow.taken += 1
             return flow
         username = peek_username(packet)
         if username is None:
-            return self._by_address(lane, packet, source)
+            return self._by_address(listener, packet, source)
         ufrag, _ = split_username(username)
-        for flow in lane.flows.get(source, ()):
+        for flow in listener.flows.get(source, ()):
             if flow.ufrag == ufrag:
                 return self._checked(flow, packet)
-        return self._first_check(lane, packet, source, ufrag, now, wall)
+        return self._first_check(listener, packet, source, ufrag, now, wall)
 
-    def _by_address(self, lane: Lane, packet: bytes, source: ClientSockaddr) -> Flow | Drop:
-        """STUN that names nobody: a response or an indication; or a stranger's packet."""
-        flow = lane.current.get(source)
+    def _by_address(
+        self, listener: ListenerFlows, packet: bytes, source: ClientSockaddr
+    ) -> Flow | Drop:
+        """A packet without USERNAME: a STUN response or indication, or of an unknown source."""
+        flow = listener.current.get(source)
         if flow is not None:
             flow.taken += 1
             return flow
-        flows = lane.flows.get(source)
+        flows = listener.flows.get(source)
         if flows is None:
             return Drop.NOT_A_CHECK
         if not _is_stun(packet):
@@ -125,14 +133,14 @@ class FlowTable:
 
     def _first_check(
         self,
-        lane: Lane,
+        listener: ListenerFlows,
         packet: bytes,
         source: ClientSockaddr,
         ufrag: bytes,
         now: float,
         wall: datetime,
     ) -> Flow | bytes | Drop:
-        """Nothing is kept before the tag, the message, the route and the caps have been checked."""
+        """Checks tag, message, route and limits before any state is kept."""
         if self.keys is None:
             return Drop.UFRAG_UNKNOWN_KEY
         decoded = decode(ufrag, self.keys, now=wall)
@@ -151,13 +159,13 @@ class FlowTable:
         known = self._by_ufrag.get(ufrag, [])
         if self.draining and not any(flow.confirmed for flow in known):
             return Drop.DRAINING
-        if len(lane.flows.get(source, ())) >= FLOWS_PER_SOURCE:
+        if len(listener.flows.get(source, ())) >= FLOWS_PER_SOURCE:
             return Drop.SOURCE_FULL
         prefix = prefix_of(source[0])
         refusal = self.flow_counts.refusal(prefix, len(known))
         if refusal is not None:
             return refusal
-        flow = Flow(lane, source, ufrag, upstream, now, prefix)
+        flow = Flow(listener, source, ufrag, upstream, now, prefix)
         self._enter(flow, now + UNCONFIRMED_S)
         return self._checked(flow, packet)
 
@@ -165,7 +173,7 @@ class FlowTable:
         return RelayLoad(self.sessions + self.sessions_elsewhere, self.draining)
 
     def _upstream(self, ufrag: bytes, decoded: Decoded) -> SocketAddress | None:
-        """Where its session is already, else where the table leads."""
+        """The upstream that its session has already, else by the route table."""
         for flow in self._by_ufrag.get(ufrag, ()):
             if flow.confirmed and flow.upstream in self.routes:
                 return flow.upstream
@@ -174,10 +182,10 @@ class FlowTable:
     # A packet from an upstream
 
     def returned(self, flow: Flow, packet: bytes, *, now: float) -> Drop | None:
-        """None if the client shall have this packet of the flow's upstream, else why not.
+        """None to forward a packet of the flow's upstream to the client, else why it is dropped.
 
-        The success response to a check that the flow has passed on makes it the current one. The
-        hot path of the shell does not ask for flows that are it already.
+        The success response to a check that the flow has forwarded makes the flow its source's
+        current one. The shell's hot path does not call this for current flows.
         """
         if flow.current:
             return None
@@ -192,10 +200,10 @@ class FlowTable:
         return None
 
     def _confirm(self, flow: Flow, now: float) -> None:
-        before = flow.lane.current.get(flow.source)
+        before = flow.listener.current.get(flow.source)
         if before is not None:
             before.current = False
-        flow.lane.current[flow.source] = flow
+        flow.listener.current[flow.source] = flow
         flow.current = True
         flow.checks.clear()
         again = flow.confirmed
@@ -209,11 +217,11 @@ class FlowTable:
         self.sessions += not any(each.confirmed for each in self._by_ufrag[flow.ufrag])
         flow.confirmed = True
 
-    # Flows that come from elsewhere, and that go
+    # Restoring and closing
 
     def restore(
         self,
-        lane: Lane,
+        listener: ListenerFlows,
         source: ClientSockaddr,
         ufrag: bytes,
         upstream: SocketAddress,
@@ -221,55 +229,56 @@ class FlowTable:
         age_s: float,
         now: float,
     ) -> Flow | None:
-        """A flow that was confirmed by another process, `age_s` old; None if it may not be.
+        """Add a flow that another process confirmed, `age_s` old; None if it is not admitted.
 
-        It may be if its upstream is in the route table, its source has none, and there is room.
+        Its upstream must be in the route table, its source have no current flow, and the limits
+        leave room.
         """
-        if upstream not in self.routes or source in lane.current:
+        if upstream not in self.routes or source in listener.current:
             return None
         prefix = prefix_of(source[0])
         if self.flow_counts.refusal(prefix, len(self._by_ufrag.get(ufrag, ()))) is not None:
             return None
-        flow = Flow(lane, source, ufrag, upstream, now - age_s, prefix, quiet_since=now)
+        flow = Flow(listener, source, ufrag, upstream, now - age_s, prefix, quiet_since=now)
         self._enter(flow, now + self.limits.look_s)
         self._count_confirmed(flow)
         flow.current = True
-        lane.current[source] = flow
+        listener.current[source] = flow
         return flow
 
     def close(self, flow: Flow, reason: Ending) -> None:
-        """Ends a flow; does nothing if it has ended. `next_event` will say so."""
+        """End a flow and queue the event; does nothing if it has ended."""
         if flow.closed:
             return
         flow.closed = True
-        self.flow_counts.closed(flow.prefix, confirmed=flow.confirmed)
-        _remove(flow.lane.flows, flow.source, flow)
+        self.census.closed(flow.prefix, confirmed=flow.confirmed)
+        _remove(flow.listener.flows, flow.source, flow)
         _remove(self._by_ufrag, flow.ufrag, flow)
         if flow.confirmed:
             left = self._by_ufrag.get(flow.ufrag, ())
             self.sessions -= not any(each.confirmed for each in left)
         if flow.current:
             flow.current = False
-            del flow.lane.current[flow.source]
+            del flow.listener.current[flow.source]
         self._events.append(Closed(flow, reason))
         if len(self._timers) > 2 * self.flow_counts.total + AT_ONCE:
             self._timers = [each for each in self._timers if not each[2].closed]
             heapify(self._timers)
 
     def _enter(self, flow: Flow, look_at: float) -> None:
-        self.flow_counts.opened(flow.prefix)
-        flow.lane.flows.setdefault(flow.source, []).append(flow)
+        self.census.opened(flow.prefix)
+        flow.listener.flows.setdefault(flow.source, []).append(flow)
         self._by_ufrag.setdefault(flow.ufrag, []).append(flow)
         heappush(self._timers, (look_at, next(self._serial), flow))
 
     # Time
 
     def get_timer(self) -> float | None:
-        """When `handle_timer` has something to do, in the time of `now`."""
+        """When to call `handle_timer` next, on the clock of `now`."""
         return self._timers[0][0] if self._timers else None
 
     def handle_timer(self, *, now: float) -> list[Flow]:
-        """Ends the flows whose time is up; gives the confirmed ones that were active of late.
+        """End flows that have timed out; returns the confirmed ones that were recently active.
 
         It looks at AT_ONCE flows at most; `get_timer` says whether more are due.
         """
@@ -298,7 +307,7 @@ class FlowTable:
         return "idle" if now - flow.quiet_since >= self.limits.idle_s else None
 
     def next_event(self) -> Confirmed | Closed | None:
-        """What has happened to a flow since the last call, oldest first."""
+        """The oldest event that has not been returned yet."""
         return self._events.popleft() if self._events else None
 
 
@@ -307,7 +316,7 @@ def _is_stun(packet: bytes) -> bool:
 
 
 def _ill_formed(packet: bytes) -> Drop | None:
-    """What keeps a check from opening a flow; only its transceiver can judge its password."""
+    """Why a check may not open a flow; only its transceiver can verify the password."""
     try:
         request = parse(packet)
     except StunError:

@@ -1,4 +1,4 @@
-"""What was counted, as a value that travels between processes, and the metrics that it becomes."""
+"""A reading of counters, as a value that travels between processes, and its metric families."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The relay's one own answer: to an authenticated probe.
+"""The answer to an authenticated probe, the only packet that a relay sends by itself. Pure.
 
-A pure function. It answers nobody who cannot mint, and never with more bytes than came in, so that
-nobody can use a relay as a reflector.
+It requires a credential that only key holders can mint, and is never longer than the request, so a
+relay is of no use as a reflector.
 """
 
 from __future__ import annotations

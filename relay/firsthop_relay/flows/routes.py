@@ -1,8 +1,8 @@
-"""Where a credential's wire ids lead: an allow-listed table, and the choice within it.
+"""The route table: from a credential's wire ids to allow-listed upstream addresses.
 
-A region leads to transceivers, each with its wire id, or to further relays (without one), which
-route by the transceiver's wire id in their turn. So a global and a cluster relay are one program.
-No address ever comes from a packet. `route_text` reads and writes it.
+A region's upstreams are transceivers, each with its wire id, or further relays (without one), which
+route by the transceiver's wire id themselves. So global and cluster relays are the same program.
+Addresses are never taken from packets. `route_text` reads and writes the table.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Upstream:
     """Address text, as `ipaddress` writes it."""
     port: int
     wire_id: int | None = None
-    """The transceiver's; None: a relay, which takes all transceivers of the region."""
+    """The transceiver's; None: a relay, which serves all transceivers of the region."""
     weight: int = 100
     state: State = State.ACTIVE
-    """Draining: only for who names it; disabled: for nobody."""
+    """Draining: only for credentials that name it; disabled: for none."""
 
     @property
     def address(self) -> SocketAddress:
@@ -62,23 +62,23 @@ class RouteTable:
         )
 
     def __len__(self) -> int:
-        """How many regions it knows."""
+        """Number of regions."""
         return len(self._by_region)
 
     def __contains__(self, address: SocketAddress) -> bool:
-        """Whether anything may be sent there at all."""
+        """Whether packets may be sent to this address."""
         return address in self._allowed
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """All of them."""
+        """All routes."""
         return tuple(self._by_region.values())
 
     def resolve(self, region: int, transceiver: int, ufrag: bytes) -> SocketAddress | None:
         """The next hop for a ufrag with these wire ids, None without a route.
 
-        A transceiver that is named gets it also while it drains. Otherwise, and among relays,
-        the ufrag's rendezvous decides, so that every worker and every relay chooses alike.
+        A transceiver that the credential names is used also while it drains. Otherwise, and among
+        relays, a rendezvous draw on the ufrag decides, so all workers and relays choose alike.
         """
         route = self._by_region.get(region)
         if route is None:
@@ -106,11 +106,11 @@ def _arrival(upstream: Upstream, spot: int) -> tuple[float, SocketAddress]:
 
 
 def routes_of(document: Document, unwilling: Container[str] = frozenset()) -> RouteTable:
-    """The table that a plan's document means: each region straight to its transceivers.
+    """The route table of a plan's document: each region directly to its transceivers.
 
-    A region that drains still gets the sessions that were sent there; a disabled one gets none.
-    Transceivers in `unwilling` (ids) take no new sessions now: they are as if operators drained
-    them, unless by that nobody were left in their region.
+    A draining region still gets the sessions that were sent there; a disabled one gets none.
+    Transceivers in `unwilling` (ids) take no new sessions now: they are treated as draining, unless
+    that would leave none in their region.
     """
     routes = []
     for region in document.transceiver_regions:

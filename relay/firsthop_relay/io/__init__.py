@@ -1,1 +1,1 @@
-"""Sockets: UDP, ICE-TCP, upstream legs."""
+"""Sockets: UDP, ICE-TCP, one upstream socket a flow."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 LONGEST_FIRST = 2048
-"""Bytes of the first packet, a check: who announces more is no ICE agent."""
+"""Bytes of the first packet, a check; a longer one is refused as not ICE."""
 
 
 class FramingError(ValueError):
-    """A stream that is none of ICE's."""
+    """A stream that does not begin with an ICE check."""
 
 
 def frame(packet: bytes) -> bytes:
@@ -20,9 +20,9 @@ class Unframer:
 
     def __init__(self, held: bytes = b"", *, trusted: bool = False) -> None:
         self.held = held
-        """The start of a packet whose rest has not come yet."""
+        """The received part of an incomplete packet."""
         self.trusted = trusted
-        """Whether a packet may be longer than a check."""
+        """Whether packets may be longer than a check, and may follow each other."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The packets that `data` completes. Raises FramingError."""

@@ -1,7 +1,7 @@
-"""Round trips to clients of ICE-TCP, which their connections know; by prefix, the newest thousand.
+"""Round trips to ICE-TCP clients, from TCP_INFO of their connections; by prefix, the newest 1,000.
 
-Of UDP a relay knows none: it passes checks on and is passed the answers, so what it could time is
-the way to the transceiver and back, not the way to the client.
+There are none for UDP: a relay forwards checks and their answers, so it could only measure the way
+to the transceiver and back, not the way to the client.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ RoundTripRow = tuple[str, float, float]
 
 
 def least_rtt_ms(sock: socket.socket) -> float | None:
-    """The least round trip that the kernel saw of late on this connection; None if it saw none.
+    """The minimum round trip that the kernel measured on this connection lately; None without one.
 
-    From the handshake on, so a client that forges its address has none.
+    It needs a completed handshake, so a client with a forged address has none.
     """
     with contextlib.suppress(OSError):
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT_AT + 4)
@@ -40,7 +40,7 @@ def least_rtt_ms(sock: socket.socket) -> float | None:
 
 
 class ClientRoundTrips:
-    """What was measured, in the order in which it was noted; times are unique and only rise."""
+    """Measurements in the order in which they were noted; times are unique and rising."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives seconds since 1970."""
@@ -49,13 +49,13 @@ class ClientRoundTrips:
         self._last = 0.0
 
     def note(self, host: str, rtt_ms: float) -> None:
-        """One more, of a client's address or prefix."""
+        """Add one, of a client's address or prefix."""
         at = self._last = max(self._clock(), self._last + 1e-6)
         network = host if "/" in host else _prefix(host)
         self._rows.append((network, rtt_ms, at))
 
     def since(self, at: float) -> list[RoundTripRow]:
-        """Those that were noted after `at`, of those that are still held."""
+        """Those still held that were noted after `at`."""
         return list(dropwhile(lambda row: row[2] <= at, self._rows))
 
 

@@ -1,4 +1,4 @@
-"""The relay's shell: sockets, the loop and its timers round the pure flow table."""
+"""The relay's asyncio shell round the pure flow table: sockets, drain loop, timers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from firsthop_relay.flows.counters import RelayPacketCounters
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import ClientSockaddr, Confirmed, Ending, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Confirmed, Ending, Flow, ListenerFlows
 from firsthop_relay.flows.flow_table import STUN_BELOW, FlowTable
 from firsthop_relay.flows.readings import CounterReading
 from firsthop_relay.flows.routes import SocketAddress
@@ -25,13 +25,13 @@ SHORTEST_PAUSE_S = 0.05  # between two looks at the timers
 
 
 class Keeper(Protocol):
-    """Who remembers confirmed flows for the next process."""
+    """Stores confirmed flows for another process."""
 
     def keep(self, flow: Flow) -> None:
         """A flow was confirmed."""
 
     def touch(self, flow: Flow) -> None:
-        """Its client was active of late."""
+        """Its client was recently active."""
 
     def forget(self, flow: Flow) -> None:
         """It has ended."""
@@ -40,8 +40,8 @@ class Keeper(Protocol):
 _ELSEWHERE = (Drop.NOT_A_CHECK, Drop.UFRAG_EXPIRED)
 
 
-def _nobody(_: Lane, __: ClientSockaddr) -> None:
-    """Flows are this process's alone."""
+def _nobody(_: ListenerFlows, __: ClientSockaddr) -> None:
+    """The default of `ask`: flows are not shared."""
 
 
 def _utc_now() -> datetime:
@@ -60,10 +60,10 @@ class RelayServer:
         """To clients that come by TCP."""
         self.upstreams = Upstreams()
         self.keepers: list[Keeper] = []
-        self.ask: Callable[[Lane, ClientSockaddr], None] = _nobody
-        """Told of a source that has no flow here, or whose credential has expired: it may have one
-        elsewhere."""
-        self.udp: dict[socket.socket, Lane] = {}
+        self.ask: Callable[[ListenerFlows, ClientSockaddr], None] = _nobody
+        """Called for a source without a flow here, or whose credential has expired: another relay
+        may know its flow."""
+        self.udp: dict[socket.socket, ListenerFlows] = {}
         self.tcp: list[StreamListener] = []
         self._max_files = max_files
         self._clock = clock
@@ -77,27 +77,27 @@ class RelayServer:
         if sock.type == socket.SOCK_STREAM:
             self.tcp.append(StreamListener(self, sock))
         else:
-            self.udp[sock] = Lane()
+            self.udp[sock] = ListenerFlows()
 
     def start(self) -> None:
         """Read from all sockets."""
         self._reading = True
         self._loop.add_reader(self.upstreams.fileno(), self._drain_upstreams)
-        for sock, lane in self.udp.items():
-            self._loop.add_reader(sock, self._drain, sock, lane)
-        for listener in self.tcp:
-            listener.start()
+        for sock, listener in self.udp.items():
+            self._loop.add_reader(sock, self._drain, sock, listener)
+        for each in self.tcp:
+            each.start()
         self._arm()
 
     def pause(self) -> None:
-        """Read from none; the kernel keeps what comes."""
+        """Stop reading; the kernel queues what arrives."""
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self.upstreams.fileno())
             for sock in self.udp:
                 self._loop.remove_reader(sock)
-            for listener in self.tcp:
-                listener.pause()
+            for each in self.tcp:
+                each.pause()
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -105,8 +105,8 @@ class RelayServer:
     def close(self) -> None:
         """Stop, and close all sockets."""
         self.pause()
-        for listener in self.tcp:
-            listener.close()
+        for each in self.tcp:
+            each.close()
         for sock in self.udp:
             sock.close()
         self.upstreams.close_all()
@@ -133,9 +133,9 @@ class RelayServer:
 
     # From clients
 
-    def _drain(self, sock: socket.socket, lane: Lane) -> None:
-        """The hot path: a look-up and a send for what belongs to a flow and is not STUN."""
-        receive, current = sock.recvfrom, lane.current.get
+    def _drain(self, sock: socket.socket, listener: ListenerFlows) -> None:
+        """The hot path: one look-up and one send for a packet of a flow that is not STUN."""
+        receive, current = sock.recvfrom, listener.current.get
         packets = size = forwarded = 0
         for _ in range(DRAIN):
             try:
@@ -154,24 +154,24 @@ class RelayServer:
                 else:
                     forwarded += 1
             else:
-                self.handle(lane, packet, source, sock.sendto)
+                self.handle(listener, packet, source, sock.sendto)
         self.counters.packets_received += packets
         self.counters.bytes_received += size
         self.counters.to_upstream += forwarded
 
     def handle(
         self,
-        lane: Lane,
+        listener: ListenerFlows,
         packet: bytes,
         source: ClientSockaddr,
         reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Drop | None:
-        """What the table says of a packet from a client, done; why it was dropped, if it was.
+        """Do what the table decides for a client's packet; why it was dropped, if it was.
 
-        The packet has been counted as received. `reply` is the way back.
+        The packet has been counted as received. `reply` sends to the client.
         """
         now = self._loop.time()
-        outcome = self.table.receive(lane, packet, source, now=now, wall=self._clock())
+        outcome = self.table.receive(listener, packet, source, now=now, wall=self._clock())
         drop: Drop | None
         if isinstance(outcome, Flow):
             drop = self._forward(outcome, packet, reply)
@@ -182,7 +182,7 @@ class RelayServer:
         if drop is not None:
             self.counters.dropped[drop] += 1
             if drop in _ELSEWHERE:
-                self.ask(lane, source)
+                self.ask(listener, source)
         return drop
 
     def _forward(
@@ -219,7 +219,7 @@ class RelayServer:
     # From upstreams
 
     def _drain_upstreams(self) -> None:
-        """One datagram of every ready socket in turn, as long as there are some."""
+        """Read one datagram of each ready socket in turn, DRAIN_UPSTREAMS in all."""
         poll, flows = self.upstreams.poll, self.upstreams.flows.get
         left = DRAIN_UPSTREAMS
         packets = size = forwarded = 0
@@ -257,11 +257,11 @@ class RelayServer:
             self.counters.dropped[reason] += 1
         return reason is not None
 
-    # Flows that begin and end
+    # Beginning and end of flows
 
     def restore(
         self,
-        lane: Lane,
+        listener: ListenerFlows,
         source: ClientSockaddr,
         ufrag: bytes,
         upstream: SocketAddress,
@@ -269,16 +269,16 @@ class RelayServer:
         age_s: float,
         reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Flow | None:
-        """A flow that another process confirmed; the caller sees to its socket."""
+        """Add a flow that another process confirmed; the caller attaches its socket."""
         now = self._loop.time()
-        flow = self.table.restore(lane, source, ufrag, upstream, age_s=age_s, now=now)
+        flow = self.table.restore(listener, source, ufrag, upstream, age_s=age_s, now=now)
         if flow is not None:
             flow.reply = reply
             self.counters.flows_restored += 1
         return flow
 
     def end(self, flow: Flow, reason: Ending) -> None:
-        """Close a flow and what belongs to it."""
+        """End a flow, and close its socket and connection."""
         self.table.close(flow, reason)
         self._follow_events()
 
@@ -294,11 +294,11 @@ class RelayServer:
             for keeper in self.keepers:
                 keeper.forget(flow)
             self.upstreams.close(flow)
-            for listener in self.tcp:
-                listener.flow_ended(flow)
+            for each in self.tcp:
+                each.flow_ended(flow)
 
     def _arm(self) -> None:
-        """Wake up when the table wants to be."""
+        """Schedule the next call of the table's timers."""
         due = self.table.get_timer()
         if due is None or not self._reading:
             return

@@ -1,7 +1,7 @@
 """ICE-TCP (RFC 6544): clients that reach the relay by TCP only; upstream it is UDP all the same.
 
-A connection is one client address with a lane of its listener. Until its first packet has opened a
-flow it is a stranger: few of them are held, for a few seconds, with little memory each.
+A connection is one client address of its listener. Until its first packet has opened a flow it is a
+stranger: strangers are limited in number, time and memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from firsthop_relay.flows.counters import RelayPacketCounters
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import ClientSockaddr, Ending, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Ending, Flow, ListenerFlows
 from firsthop_relay.flows.flow_limits import Prefix, prefix_of
 from firsthop_relay.flows.limits import UNCONFIRMED_S
 from firsthop_relay.io.framing import FramingError, Unframer, frame
@@ -24,14 +24,14 @@ ACCEPT_AT_ONCE = 16
 ACCEPT_PAUSE_S = 1.0
 CHUNK = 65_536
 STRANGERS = 1024
-"""Connections without a flow, of one listener; a later one is closed at once."""
+"""Connections of one listener that have no flow yet; further ones are closed at once."""
 STRANGERS_PER_PREFIX = 64
 UNSENT = 128 * 1024
-"""Bytes that a client is behind; more would be stale media, so packets are left out whole."""
+"""Bytes queued for a slow client; more would be stale media, so whole packets are dropped."""
 
 
 class StreamOwner(Protocol):
-    """What a listener needs of the relay server that it belongs to."""
+    """The relay server, as its TCP listeners see it."""
 
     counters: RelayPacketCounters
     round_trips: ClientRoundTrips
@@ -41,12 +41,12 @@ class StreamOwner(Protocol):
 
     def handle(
         self,
-        lane: Lane,
+        listener: ListenerFlows,
         packet: bytes,
         source: ClientSockaddr,
         reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Drop | None:
-        """Take one packet of a client; None: it was answered or forwarded."""
+        """Process a client's packet; None: it was answered or forwarded."""
 
     def end(self, flow: Flow, reason: Ending) -> None:
         """End a flow."""
@@ -66,7 +66,7 @@ class Stream:
         self._listener = listener
 
     def reply(self, packet: bytes, _: ClientSockaddr) -> int:
-        """One packet to the client, whole or not at all; raises OSError for not at all."""
+        """Send one whole packet to the client. Raises OSError when it is dropped."""
         framed = frame(packet)
         if self.unsent:
             if len(self.unsent) + len(framed) > UNSENT:
@@ -85,7 +85,7 @@ class StreamListener:
 
     def __init__(self, server: StreamOwner, sock: socket.socket) -> None:
         self.sock = sock
-        self.lane = Lane()
+        self.listener_flows = ListenerFlows()
         self.streams: dict[ClientSockaddr, Stream] = {}
         self._strangers: dict[Prefix, set[ClientSockaddr]] = {}
         self._server = server
@@ -118,7 +118,7 @@ class StreamListener:
     def adopt(
         self, sock: socket.socket, source: ClientSockaddr, *, held: bytes, unsent: bytes
     ) -> Stream:
-        """A connection that another process began: with what it has read, and could not send."""
+        """Add a connection of another process, with its unread and unsent bytes."""
         stream = Stream(self, sock, source)
         stream.unframer = Unframer(held, trusted=True)
         stream.unsent += unsent
@@ -126,12 +126,12 @@ class StreamListener:
         return stream
 
     def wait_to_send(self, stream: Stream) -> None:
-        """Send the rest when the connection takes it."""
+        """Send the queued bytes when the socket is writable."""
         self._loop.add_writer(stream.sock, self._send_rest, stream)
 
     def flow_ended(self, flow: Flow) -> None:
-        """A connection ends with its last flow."""
-        if flow.lane is self.lane and flow.source not in self.lane.flows:
+        """Close the connection of a client that has no flow left."""
+        if flow.listener is self.listener_flows and flow.source not in self.listener_flows.flows:
             stream = self.streams.get(flow.source)
             if stream is not None:
                 self._forget(stream)
@@ -200,14 +200,14 @@ class StreamListener:
         counters = self._server.counters
         counters.packets_received += 1
         counters.bytes_received += len(packet)
-        drop = self._server.handle(self.lane, packet, stream.source, stream.reply)
+        drop = self._server.handle(self.listener_flows, packet, stream.source, stream.reply)
         if stream.unframer.trusted:
             return
-        if stream.source in self.lane.flows:
+        if stream.source in self.listener_flows.flows:
             stream.unframer.trusted = True
             self._known(stream)
             self._measure(stream)
-        elif drop is None:  # a probe has no more to say
+        elif drop is None:  # a probe: it is answered, and done
             self._end(stream)
         else:
             self._refuse(stream, "no_check")
@@ -230,7 +230,7 @@ class StreamListener:
 
     def _end(self, stream: Stream) -> None:
         self._forget(stream)
-        for flow in [*self.lane.flows.get(stream.source, ())]:
+        for flow in [*self.listener_flows.flows.get(stream.source, ())]:
             self._server.end(flow, "stream")
 
     def _forget(self, stream: Stream) -> None:
@@ -245,13 +245,13 @@ class StreamListener:
             stream.sock.close()
 
     def _measure(self, stream: Stream) -> None:
-        """Its round trip, once it has a flow and when it ends: strangers teach nothing."""
+        """Note its round trip, once it has a flow and when it ends; never of strangers."""
         rtt_ms = least_rtt_ms(stream.sock)
         if rtt_ms is not None:
             self._server.round_trips.note(stream.source[0], rtt_ms)
 
     def _known(self, stream: Stream) -> None:
-        """It is no stranger any more, or no more at all."""
+        """It is not a stranger any more: it has a flow, or is closed."""
         same = self._strangers.get(stream.prefix)
         if same is not None:
             same.discard(stream.source)

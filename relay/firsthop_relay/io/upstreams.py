@@ -1,7 +1,7 @@
-"""The upstream legs: one connected UDP socket a flow, read through one epoll of their own.
+"""The upstream sockets: one connected UDP socket a flow, read through an epoll of their own.
 
-Thousands of sockets are one reader to the event loop: an epoll is itself a file that becomes
-readable, and a ready socket then costs a dictionary look-up instead of a call-back of the loop.
+To the event loop thousands of sockets are one reader, as an epoll is itself a readable file. A
+ready socket costs a dictionary look-up instead of a callback of the loop.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ RESERVE = 128
 """File descriptors left for listeners, logs, metrics and key files."""
 
 UNLIMITED = 1 << 20
-"""The kernel's own bound (fs.nr_open) where the limit says infinity."""
+"""The kernel's own limit (fs.nr_open), where the process has none."""
 
 
 def raise_file_limit() -> int:
-    """Soft to hard; gives how many files this process may open."""
+    """Raise the soft limit to the hard one; gives how many files this process may open."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = UNLIMITED
@@ -31,7 +31,7 @@ def raise_file_limit() -> int:
 
 
 class Upstreams:
-    """The sockets by file descriptor. `poll` and `flows` are for the shell's hot path."""
+    """Flows by file descriptor; `poll` and `flows` are attributes for the shell's hot path."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -47,7 +47,7 @@ class Upstreams:
         return self._epoll.fileno()
 
     def open(self, flow: Flow, *, port: int = 0) -> bool:
-        """Give `flow` a socket, from the local `port` if it is not 0; False if there is none."""
+        """Open a socket for `flow`, from the local `port` if it is not 0; False on failure."""
         host = flow.upstream[0]
         sock = None
         try:
@@ -66,13 +66,13 @@ class Upstreams:
         return True
 
     def adopt(self, flow: Flow, sock: socket.socket) -> None:
-        """From now on `sock` is the flow's."""
+        """Make `sock` the flow's socket."""
         self._epoll.register(sock.fileno(), select.EPOLLIN)
         flow.leg, flow.send, flow.take = sock, sock.send, sock.recv
         self.flows[sock.fileno()] = flow
 
     def close(self, flow: Flow) -> None:
-        """Give the flow's socket back, if it has one."""
+        """Close the flow's socket, if it has one."""
         sock: socket.socket | None = flow.leg
         if sock is not None:
             del self.flows[sock.fileno()]
@@ -87,13 +87,13 @@ class Upstreams:
 
 
 def local_port(flow: Flow) -> int:
-    """Of the flow's socket."""
+    """The local port of the flow's socket."""
     port: int = flow.leg.getsockname()[1]
     return port
 
 
 def is_connected_to(sock: socket.socket, upstream: SocketAddress) -> bool:
-    """Whether a socket that came from elsewhere is what it was said to be."""
+    """Whether a socket from another process is a UDP socket connected to `upstream`."""
     try:
         return sock.type == socket.SOCK_DGRAM and tuple(sock.getpeername()[:2]) == upstream
     except OSError:

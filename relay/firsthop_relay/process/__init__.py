@@ -1,1 +1,1 @@
-"""One relay worker: its files, its metrics, its life."""
+"""One relay worker: its life cycle, its metrics, and key and route files."""

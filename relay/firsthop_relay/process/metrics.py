@@ -1,4 +1,4 @@
-"""The relay's own HTTP door for operators and its agent: `/metrics`, `/healthz`, `/samples`."""
+"""The relay's HTTP endpoints for operators and its agent: `/metrics`, `/healthz`, `/samples`."""
 
 from __future__ import annotations
 

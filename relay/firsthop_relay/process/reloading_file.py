@@ -1,4 +1,4 @@
-"""Files that may change while they are in use: read with care, and again when they do."""
+"""Key and route files that may change while in use: checked, read, and reloaded on change."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FileStamp = tuple[int, int, int]
 
 
 class FileError(Exception):
-    """A file that cannot be used, and why; what was loaded before stays in force."""
+    """A file that cannot be used, and why; the content loaded before stays in force."""
 
 
 class WatchedFile:
-    """One file by its path, whatever stands there."""
+    """One path, whichever file is there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,11 +45,11 @@ class WatchedFile:
             raise FileError(f"{self.path}: {error.strerror}") from error
 
     def changed(self) -> bool:
-        """Whether it is another file, or was written, since it was read or since the last True."""
+        """Whether the file was replaced or written since it was read or since the last True."""
         try:
             stamp = _stamp(self.path.stat())
         except OSError:
-            return False  # what is in force stays while it is missing
+            return False  # while it is missing, the loaded content stays in force
         before, self._stamp = self._stamp, stamp
         return stamp != before
 

@@ -1,7 +1,7 @@
-"""One worker of a relay: what it is told, and the life of its server.
+"""One worker process of a relay: commands from its supervisor, and the life of its server.
 
-It comes up silent: packets wait in its sockets until it has keys and is told to serve, so that the
-flows of a predecessor are there first.
+It does not read at first: packets wait in its sockets until it has keys and is told to serve, so
+that the flows of a predecessor come first.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from firsthop_relay.survival.shared import SharedFlows, connect
 
 
 class RelayWorker:
-    """Make it inside a running loop; it owns the sockets that it is given.
+    """Create it inside a running loop; it owns the sockets that it is given.
 
-    `predecessors` are where flows come from, `successor` is where they go to: Unix sockets.
+    `predecessors` and `successor` are Unix sockets that flows come from and go to.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RelayWorker:
             channel.close()
             try:
                 flows = handover.adopt(self.server, batches)
-            except (ValueError, LookupError, TypeError):  # a predecessor that speaks otherwise
+            except (ValueError, LookupError, TypeError):  # of a release with another format
                 log.exception("flows.inheritance_failed")
             else:
                 log.info("flows.inherited", flows=flows)
@@ -99,16 +99,16 @@ class RelayWorker:
             log.info("flows.restored", flows=restored)
 
     async def _open_journal(self, path: Path) -> int | JournalError:
-        """How many flows go on; flows that are here already are not restored over."""
+        """Restore flows, except where the source has one already; gives how many go on."""
         try:
             journal = await asyncio.to_thread(Journal, path, self.table.limits.flows)
-        except JournalError as error:  # costs only itself
+        except JournalError as error:  # the relay runs without it
             return error
         self._journal = journal
         return restore(self.server, journal)
 
     async def serving(self) -> None:
-        """Return when it forwards, once it was told to."""
+        """Wait until it forwards, if it was told to."""
         if self._serving is not None:
             await asyncio.shield(self._serving)
 
@@ -129,7 +129,7 @@ class RelayWorker:
         return self.server.reading()
 
     def round_trips(self, since: float) -> list[RoundTripRow]:
-        """To clients by TCP, noted after `since`, in seconds since 1970."""
+        """Round trips to clients by TCP, noted after `since`, in seconds since 1970."""
         return self.server.round_trips.since(since)
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""How flows outlive a process: journal, hand-over to a successor, Redis."""
+"""How flows outlive a process: journal, take-over by a successor, Redis."""

@@ -1,8 +1,8 @@
-"""The flow journal: after a crash a relay goes on with its flows, by the same upstream ports.
+"""The flow journal: restores flows after a crash, with the same upstream ports.
 
-A memory-mapped file of fixed slots. Whoever writes only changes memory: the kernel keeps it when
-the process dies, and nobody waits for a disk. What is torn, old, or of an earlier boot is ignored,
-and a relay without its journal learns its flows again from the next checks.
+A memory-mapped file of fixed slots. Writing only changes memory: the kernel keeps it when the
+process dies, and no write waits for a disk. Records that are torn, old or of an earlier boot are
+ignored; without them a relay learns its flows again from the next checks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, ListenerFlows
 from firsthop_relay.survival.flow_record import (
     RECORD_SIZE,
     FlowRecord,
@@ -33,7 +33,7 @@ LOCK_PAUSE_S = 0.01
 
 
 class JournalError(Exception):
-    """A journal that cannot be had; the message names the file and the fault."""
+    """A journal that cannot be opened; the message names the file and the fault."""
 
 
 class Journal:
@@ -49,8 +49,8 @@ class Journal:
     ) -> None:
         """Opens or makes the file; blocks for up to LOCK_WITHIN_S. Raises JournalError."""
         self._clock = clock
-        self._listeners: dict[Lane, ListenerAddress] = {}
-        self._slot_of: dict[tuple[Lane, ClientSockaddr], int] = {}
+        self._addresses: dict[ListenerFlows, ListenerAddress] = {}
+        self._slot_of: dict[tuple[ListenerFlows, ClientSockaddr], int] = {}
         self._owner: dict[int, Flow] = {}
         header = _MAGIC + (boot_id or BOOT_ID.read_bytes().strip()[:36])
         header = (header + slots.to_bytes(4, "big")).ljust(_HEADER, b"\0")
@@ -67,7 +67,7 @@ class Journal:
         self._free = list(reversed(range(slots)))
 
     def _lock(self) -> None:
-        """A predecessor may be just ending."""
+        """Waits a while, as a predecessor may be just ending."""
         deadline = time.monotonic() + LOCK_WITHIN_S
         while True:
             try:
@@ -81,13 +81,13 @@ class Journal:
 
     def _mapped(self, header: bytes, size: int) -> mmap.mmap:
         if os.fstat(self._file).st_size != size or os.pread(self._file, _HEADER, 0) != header:
-            os.ftruncate(self._file, 0)  # another boot, size or format: nothing in it holds
+            os.ftruncate(self._file, 0)  # another boot, size or format: start empty
             os.posix_fallocate(self._file, 0, size)  # a full disk shows here, not as SIGBUS later
             os.pwrite(self._file, header, 0)
         return mmap.mmap(self._file, size)
 
     def records(self) -> Iterator[FlowRecord]:
-        """What an earlier process wrote down. Its slots are free from now on."""
+        """The records of an earlier process; their slots are free from now on."""
         for at in range(_HEADER, len(self._map), RECORD_SIZE):
             slot = self._map[at : at + RECORD_SIZE]
             if slot != _EMPTY:
@@ -96,15 +96,15 @@ class Journal:
                 if record is not None:
                     yield record
 
-    def serve(self, lane: Lane, listener: ListenerAddress) -> None:
-        """Flows of `lane` are worth keeping: UDP, as a TCP connection ends with its process."""
-        self._listeners[lane] = listener
+    def serve(self, listener: ListenerFlows, address: ListenerAddress) -> None:
+        """Keep flows of a UDP listener; those of TCP end with the process."""
+        self._addresses[listener] = address
 
     def keep(self, flow: Flow) -> None:
-        """Write the flow down, in place of an earlier one of its source."""
-        if flow.lane not in self._listeners:
+        """Write the flow, over an earlier one of its source."""
+        if flow.listener not in self._addresses:
             return
-        key = flow.lane, flow.source
+        key = flow.listener, flow.source
         slot = self._slot_of.get(key)
         if slot is None:
             if not self._free:
@@ -114,14 +114,14 @@ class Journal:
         self._write(slot, flow)
 
     def touch(self, flow: Flow) -> None:
-        """Write down that its client was active of late."""
-        slot = self._slot_of.get((flow.lane, flow.source))
+        """Write that its client was recently active."""
+        slot = self._slot_of.get((flow.listener, flow.source))
         if slot is not None and self._owner[slot] is flow:
             self._write(slot, flow)
 
     def forget(self, flow: Flow) -> None:
-        """Take the flow out, if it is there."""
-        key = flow.lane, flow.source
+        """Remove the flow, if it is there."""
+        key = flow.listener, flow.source
         slot = self._slot_of.get(key)
         if slot is None or self._owner[slot] is not flow:
             return
@@ -130,12 +130,12 @@ class Journal:
         self._free.append(slot)
 
     def close(self) -> None:
-        """Unlock; what is written stays."""
+        """Unlock; the records stay."""
         self._map.close()
         os.close(self._file)
 
     def _write(self, slot: int, flow: Flow) -> None:
-        record = record_of(flow, self._listeners[flow.lane], now=self._clock())
+        record = record_of(flow, self._addresses[flow.listener], now=self._clock())
         self._put(slot, encode(record))
 
     def _put(self, slot: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A server takes up what an earlier process wrote into its journal."""
+"""Restores the flows of a journal into a server."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from firsthop_relay.survival.server_flows import ServerFlows, boot_time
 
 
 def restore(server: RelayServer, journal: Journal) -> int:
-    """Restore what is alive, and keep the journal from now on; gives how many flows go on.
+    """Restore live flows and write the journal from now on; gives how many flows go on.
 
-    A flow goes on only by its old port: from another one the upstream would not know it. It is not
-    restored when somebody else has that port, or its listener or route is no more.
+    A flow goes on only with its old port, as the upstream would not know another one. It is not
+    restored when that port is taken, or its listener or route no longer exists.
     """
     flows = ServerFlows(server)
-    for lane, address in flows.udp.items():
-        journal.serve(lane, address)
+    for listener, address in flows.udp.items():
+        journal.serve(listener, address)
     limits, now, restored = server.table.limits, boot_time(), 0
     idle_s = limits.idle_s + limits.look_s
     for record in [*journal.records()]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, ListenerFlows
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.io.upstreams import local_port
 from firsthop_relay.survival.flow_record import FlowRecord, ListenerAddress
@@ -31,14 +31,18 @@ class ServerFlows:
 
     def __init__(self, server: RelayServer) -> None:
         self._server = server
-        self._udp = {ListenerAddress.of(sock): (lane, sock) for sock, lane in server.udp.items()}
+        self._udp = {
+            ListenerAddress.of(sock): (listener, sock) for sock, listener in server.udp.items()
+        }
         self._tcp = {ListenerAddress.of(each.sock): each for each in server.tcp}
-        self.udp = {lane: address for address, (lane, _) in self._udp.items()}
-        self._addresses = self.udp | {each.lane: address for address, each in self._tcp.items()}
+        self.udp = {listener: address for address, (listener, _) in self._udp.items()}
+        self._addresses = self.udp | {
+            each.listener_flows: address for address, each in self._tcp.items()
+        }
 
     def record(self, flow: Flow, *, now: float) -> FlowRecord:
         """The same as `record_of`."""
-        return record_of(flow, self._addresses[flow.lane], now=now)
+        return record_of(flow, self._addresses[flow.listener], now=now)
 
     def resume(self, record: FlowRecord, *, now: float, attach: Callable[[Flow], bool]) -> bool:
         """Continue a flow; `attach` gives it its upstream socket, or says that there is none.
@@ -49,10 +53,10 @@ class ServerFlows:
         found = self._listener(record)
         if found is None:
             return False
-        lane, reply = found
+        listener, reply = found
         age_s = max(0.0, now - record.opened_at)
         flow = self._server.restore(
-            lane, record.source, record.ufrag, record.upstream, age_s=age_s, reply=reply
+            listener, record.source, record.ufrag, record.upstream, age_s=age_s, reply=reply
         )
         if flow is None:
             return False
@@ -61,10 +65,10 @@ class ServerFlows:
             return False
         return True
 
-    def _listener(self, record: FlowRecord) -> tuple[Lane, Reply] | None:
+    def _listener(self, record: FlowRecord) -> tuple[ListenerFlows, Reply] | None:
         if record.listener in self._udp:
-            lane, sock = self._udp[record.listener]
-            return lane, sock.sendto
+            listener, sock = self._udp[record.listener]
+            return listener, sock.sendto
         tcp = self._tcp.get(record.listener)
         stream = None if tcp is None else tcp.streams.get(record.source)
-        return None if tcp is None or stream is None else (tcp.lane, stream.reply)
+        return None if tcp is None or stream is None else (tcp.listener_flows, stream.reply)

@@ -1,8 +1,8 @@
-"""Flows shared by a fleet of relays behind one address, in a Redis that may be gone at any time.
+"""Flows shared by a fleet of relays behind one address, in a Redis that may fail at any time.
 
-What a journal is to one process, this is to several: who takes an address over knows where its
-clients' packets belong before their next check, and lets a call go on whose credential has expired.
-Nothing waits for it: writes are gathered, and a packet whose source is looked up is dropped.
+A relay that takes over the address can forward its clients' packets before their next check, and
+calls go on whose credential has expired. Nothing waits for Redis: writes are batched, and a packet
+whose source has to be looked up is dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from firsthop_relay import log
-from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, ListenerFlows
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival.flow_record import decode, encode
 from firsthop_relay.survival.server_flows import ServerFlows
@@ -22,16 +22,16 @@ from firsthop_relay.survival.server_flows import ServerFlows
 PREFIX = "firsthop:flow:"
 TICK_S = 0.05
 PAUSE_S = 1.0
-"""After a failure; what was to be written meanwhile is kept, what was to be asked is not."""
+"""After a failure; pending writes are kept, pending look-ups are not."""
 PATIENCE_S = 1.0
 ASKED_A_TICK = 200
-"""So that junk from a million sources asks for 4,000 keys a second at most."""
+"""Keys; so junk from a million sources causes look-ups of 4,000 keys a second at most."""
 ASKED_KEPT = 65_536
 ASK_AGAIN_S = 2.0
 
 
 class Pipeline(Protocol):
-    """As much of a Redis pipeline as is used."""
+    """The part of a Redis pipeline that is used."""
 
     def set(self, name: str, value: bytes, *, ex: int) -> Any:
         """Write a key that expires after `ex` seconds."""
@@ -41,7 +41,7 @@ class Pipeline(Protocol):
 
 
 class Store(Protocol):
-    """As much of a Redis client as is used."""
+    """The part of a Redis client that is used."""
 
     def pipeline(self, transaction: bool = True) -> Pipeline:
         """Several writes as one."""
@@ -56,7 +56,7 @@ class Store(Protocol):
 def connect(url: str) -> Store:
     """A client of the Redis at `url`. Raises ImportError without the extra, ValueError for a URL
     that is none."""
-    from redis.asyncio import Redis  # an extra: only who asks for it needs it
+    from redis.asyncio import Redis  # an optional extra
 
     client: Store = Redis.from_url(
         url, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S
@@ -65,7 +65,7 @@ def connect(url: str) -> Store:
 
 
 class SharedFlows:
-    """Writes confirmed flows of a server, and finds those of others for it."""
+    """Writes a server's confirmed flows, and looks up those of other relays."""
 
     def __init__(
         self,
@@ -79,33 +79,33 @@ class SharedFlows:
         self._wall = wall
         self._flows = ServerFlows(server)
         self._pending: dict[str, bytes] = {}
-        self._wanted: dict[tuple[Lane, ClientSockaddr], None] = {}
-        self._asked: dict[tuple[Lane, ClientSockaddr], float] = {}
+        self._wanted: dict[tuple[ListenerFlows, ClientSockaddr], None] = {}
+        self._asked: dict[tuple[ListenerFlows, ClientSockaddr], float] = {}
         self._failing = False
         limits = server.table.limits
         self._expiry_s = int(limits.idle_s + limits.look_s) + 1
 
-    # What a server tells its keepers
+    # The server's `Keeper`
 
     def keep(self, flow: Flow) -> None:
         """Write it at the next tick. TCP connections end with their process, so they are not."""
-        if flow.lane in self._flows.udp:
+        if flow.listener in self._flows.udp:
             record = self._flows.record(flow, now=self._wall())
-            self._pending[self._key(flow.lane, flow.source)] = encode(record)
+            self._pending[self._key(flow.listener, flow.source)] = encode(record)
 
     def touch(self, flow: Flow) -> None:
-        """Its key shall not expire."""
+        """Keep its key from expiring."""
         if flow.current:
             self.keep(flow)
 
     def forget(self, flow: Flow) -> None:
-        """Nothing: it may be another relay's by now, and expires by itself."""
+        """Does nothing: another relay may have the flow by now, and the key expires."""
 
-    def ask(self, lane: Lane, source: ClientSockaddr) -> None:
-        """A packet came that belongs to no flow here: look for it at the next tick."""
-        place, udp = (lane, source), self._flows.udp
-        if lane in udp and len(self._wanted) < ASKED_A_TICK and place not in self._asked:
-            self._wanted[place] = None
+    def ask(self, listener: ListenerFlows, source: ClientSockaddr) -> None:
+        """Look up the flow of an unknown source at the next tick."""
+        key, udp = (listener, source), self._flows.udp
+        if listener in udp and len(self._wanted) < ASKED_A_TICK and key not in self._asked:
+            self._wanted[key] = None
 
     # Redis
 
@@ -117,7 +117,7 @@ class SharedFlows:
                 try:
                     async with asyncio.timeout(PATIENCE_S):
                         await self._tick()
-                except Exception as error:  # a library of many exceptions; none may end this loop
+                except Exception as error:  # of whatever kind: nothing may end this loop
                     if not self._failing:
                         log.error("flow_store.lost", reason=f"{type(error).__name__}: {error}")
                     self._failing = True
@@ -155,20 +155,20 @@ class SharedFlows:
         wanted, self._wanted = [*self._wanted], {}
         if not wanted:
             return
-        for place in wanted:
-            self._asked[place] = time.monotonic()
-        values = await self._store.mget([self._key(*place) for place in wanted])
-        for (lane, source), value in zip(wanted, values, strict=True):
+        for key in wanted:
+            self._asked[key] = time.monotonic()
+        values = await self._store.mget([self._key(*key) for key in wanted])
+        for (listener, source), value in zip(wanted, values, strict=True):
             if isinstance(value, bytes):
-                self._resume(lane, source, value)
+                self._resume(listener, source, value)
 
-    def _resume(self, lane: Lane, source: ClientSockaddr, value: bytes) -> None:
-        """By the old port where it can be had: on the same machine the upstream then knows it."""
+    def _resume(self, listener: ListenerFlows, source: ClientSockaddr, value: bytes) -> None:
+        """With the old port if it is free: on the same machine the upstream then knows it."""
         record, now, server = decode(value), self._wall(), self._server
         if record is None or not now - record.opened_at < server.table.limits.lifetime_s:
             return
         # A fleet's addresses are one: what another relay calls its address is ours here.
-        record = replace(record, listener=self._flows.udp[lane], source=source)
+        record = replace(record, listener=self._flows.udp[listener], source=source)
         port, upstreams = record.port, server.upstreams
 
         def attach(flow: Flow) -> bool:
@@ -176,6 +176,6 @@ class SharedFlows:
 
         self._flows.resume(record, now=now, attach=attach)
 
-    def _key(self, lane: Lane, source: ClientSockaddr) -> str:
+    def _key(self, listener: ListenerFlows, source: ClientSockaddr) -> str:
         """Of the client's address and the port it sends to: a fleet's addresses are one."""
-        return f"{PREFIX}{source[0]} {source[1]} {self._flows.udp[lane].port}"
+        return f"{PREFIX}{source[0]} {source[1]} {self._flows.udp[listener].port}"

@@ -1,11 +1,11 @@
-"""The one place that reaches into aiortc (1.16): an ICE-lite agent of ours in place of its ICE.
+"""Replaces the ICE of aiortc 1.16 by our ICE-lite agent; the only module that uses its internals.
 
-aiortc makes its gatherer, and so its ICE credential and its sockets, inside `RTCPeerConnection`,
-and takes no arguments for them. So the gatherer's class is replaced once, by one that takes the
-connection which `ice_of` has laid ready in a context variable; without one it is aiortc's own.
+`RTCPeerConnection` creates its gatherer, and with it ICE credential and sockets, and takes no
+arguments for them. So the gatherer's class is replaced once, by one that uses the connection which
+`ice_of` has put into a context variable; without one it behaves as aiortc's own.
 
-The connection sends no checks and believes no candidate of the peer's: it has one placeholder as
-candidate of its own (aiortc starts nothing without), and sends where the `Path` says.
+The connection sends no checks and ignores the peer's candidates. Its own candidate is a placeholder
+(aiortc does not start without one), and it sends to the address that its `Path` selects.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ MAX_QUEUE = 512
 _PLACEHOLDER = Candidate(
     foundation="1", component=1, transport="udp", priority=1, host="0.0.0.0", port=9, type="host"
 )
-"""RFC 8840 §4.1.1: the address of a section whose candidates are said elsewhere."""
+"""RFC 8840 §4.1.1: the address of a section whose candidates come by other means."""
 
 
 class LiteConnection(Connection):
-    """An ICE-lite agent behind a shared port, in the place of aioice's full one."""
+    """An ICE-lite agent behind a shared port, in place of aioice's full agent."""
 
     def __init__(self, port: MediaPort, ufrag: str, password: str) -> None:
         super().__init__(ice_controlling=False, local_username=ufrag, local_password=password)
@@ -43,7 +43,7 @@ class LiteConnection(Connection):
         port.admit(self, ufrag, password)
 
     def restart(self, ufrag: str, password: str) -> None:
-        """One more credential; DTLS and media go on over the path that it brings."""
+        """Accept one more credential; DTLS and media go on over the path that its checks select."""
         self._local_username, self._local_password = ufrag, password
         self._port.admit(self, ufrag, password)
 
@@ -52,21 +52,21 @@ class LiteConnection(Connection):
         self._ready.set()
 
     def take(self, packet: bytes) -> bool:
-        """One datagram for DTLS or SRTP."""
+        """Queue a datagram for DTLS or SRTP; False if the queue is full."""
         if self._queue.qsize() >= MAX_QUEUE:
             return False
         self.data_received(packet, 1)
         return True
 
     async def gather_candidates(self) -> None:
-        """There is nothing to gather: clients are given the relays' addresses."""
+        """Nothing to gather: clients get the relays' addresses."""
         self._local_candidates = [_PLACEHOLDER]
 
     async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
-        """A peer's own word on its addresses is not used; its checks say where it is."""
+        """Ignores a peer's candidates: its checks show its addresses."""
 
     async def connect(self) -> None:
-        """Until the peer has chosen an address; ConnectionError when closed before."""
+        """Wait until the peer has chosen an address; ConnectionError when closed before."""
         await self._ready.wait()
         if self._closing:
             raise ConnectionError("closed before the peer has chosen an address")
@@ -81,13 +81,13 @@ class LiteConnection(Connection):
         return received
 
     async def sendto(self, data: bytes, component: int) -> None:
-        """One datagram to where the peer is; ConnectionError where it has not chosen or is gone."""
+        """Send to the selected address; ConnectionError without one, or once closed."""
         if self._closing or self.path.selected is None:
             raise ConnectionError("there is nobody to send to")
         self._port.send(data, self.path.selected)
 
     async def close(self) -> None:
-        """The session's end, as aiortc or the sweep of sessions wants it."""
+        """End the session; called by aiortc and by the sweep of sessions."""
         self._closing = True
         self._ready.set()
         self._port.forget(self)

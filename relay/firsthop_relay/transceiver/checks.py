@@ -1,6 +1,6 @@
-"""What an ICE-lite agent does with one connectivity check (RFC 8445 §2.5, §7.3). Pure.
+"""Answers one connectivity check as an ICE-lite agent (RFC 8445 §2.5, §7.3). Pure.
 
-It answers those who know the password of a ufrag, and nobody else; it never checks by itself.
+It answers only senders that know the password of a ufrag, and never sends checks itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ICE_CONTROLLED = 0x8029
 
 
 class CheckDrop(StrEnum):
-    """Why a datagram went nowhere; each is a counter."""
+    """Reasons for dropping a datagram; each is a counter."""
 
     UFRAG = "ufrag"
     """A check for a ufrag of no session and of no key of this region, or that has expired."""
@@ -38,16 +38,16 @@ class CheckDrop(StrEnum):
     INTEGRITY = "integrity"
     NOT_UNDERSTOOD = "not_understood"
     SOURCE = "source"
-    """Not STUN, and from an address that no check has vouched for."""
+    """Not STUN, and from an address without a genuine check."""
     QUEUE = "queue"
-    """Its session has too much to read already."""
+    """The queue of its session is full."""
     SEND = "send"
     """The answer could not be sent; set by the shell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A genuine check: what goes back, and whether the peer chose this address by it."""
+    """A genuine check: the answer, and whether the peer nominated this address by it."""
 
     ufrag: bytes
     answer: bytes
@@ -60,8 +60,8 @@ def answer_check(
 ) -> Answered | CheckDrop:
     """The answer to a check from `source`; `password_of` knows the ufrags that are answered.
 
-    Raises nothing, whatever the bytes. A peer that believes to be controlled is told to switch
-    (§7.3.1.1): a lite agent never controls.
+    Raises nothing, whatever the bytes. A peer in the controlled role is told to switch (§7.3.1.1),
+    as a lite agent never controls.
     """
     username = peek_username(packet)
     if username is None:

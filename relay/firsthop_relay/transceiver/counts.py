@@ -1,4 +1,4 @@
-"""What a transceiver counts, in plain integers; they always add up.
+"""Packet and session counters of a transceiver: plain integers that always add up.
 
 packets received = checks answered + packets passed on + sum of packets dropped, by reason
 """

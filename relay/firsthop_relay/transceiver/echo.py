@@ -1,4 +1,4 @@
-"""What the reference transceiver does with media: all of it goes back to where it came from."""
+"""The echo application of the reference transceiver: sends all media and messages back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _echo_channel(channel: RTCDataChannel) -> None:
 
 
 def consume_unsent(connection: RTCPeerConnection) -> list[asyncio.Task[None]]:
-    """Tasks that read the tracks which the peer does not want back: unread ones would pile up.
+    """Tasks that read and discard tracks which the peer does not receive, so they do not pile up.
 
     Call it once the answer is applied.
     """

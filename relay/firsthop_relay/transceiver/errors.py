@@ -1,10 +1,10 @@
-"""Why a session is not had: the HTTP status says whose fault it is."""
+"""Refusals of requests about sessions, with their HTTP status."""
 
 from __future__ import annotations
 
 
 class SessionError(Exception):
-    """A request about a session that is refused; `detail` is a sentence for its sender."""
+    """A refused request about a session; `detail` is a sentence for the caller."""
 
     def __init__(self, status: int, detail: str, kind: str) -> None:
         super().__init__(detail)

@@ -1,9 +1,9 @@
-"""The transceiver's HTTP door: sessions for allocators, `/metrics`, `/healthz` and `/readyz`.
+"""The transceiver's HTTP API: sessions for allocators, `/metrics`, `/healthz` and `/readyz`.
 
-An allocator asks `PUT`, `PATCH` and `DELETE` of `/v1/sessions/{token}`, every one signed
-(`firsthop_ice.session_token`); descriptions go in and out without candidates. Where the
-transceiver mints by itself, clients may ask as WHIP has it (RFC 9725): `POST /v1/sessions`, and
-`PATCH` and `DELETE` of the Location that they got.
+Allocators call `PUT`, `PATCH` and `DELETE` of `/v1/sessions/{token}`, each call signed
+(`firsthop_ice.session_token`); descriptions have no candidates in either direction. Where the
+transceiver mints by itself, clients use WHIP (RFC 9725): `POST /v1/sessions`, then `PATCH` and
+`DELETE` of its Location.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Door:
 
     @web.middleware
     async def border(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Makes problem documents (RFC 9457) of refusals."""
+        """Turns refusals into problem documents (RFC 9457)."""
         try:
             return await handler(request)
         except SessionError as error:
@@ -90,7 +90,7 @@ class _Door:
             return _problem(error.status, error.reason.lower())
 
     async def post(self, request: web.Request) -> web.StreamResponse:
-        """A new session for the client itself, under a credential of our own making."""
+        """Open a session for a client, with a credential minted here."""
         ufrag = self._sessions.fresh_ufrag()
         offer = stripped_offer(_text(await _read(request, MEDIA_TYPE)))
         token = self._sessions.token(ufrag)
@@ -100,7 +100,7 @@ class _Door:
         return response
 
     async def put(self, request: web.Request) -> web.StreamResponse:
-        """A new session: the offer in, the answer out."""
+        """Open a session for an allocator: the offer in, the answer out."""
         token = request.match_info["token"]
         body = await _read(request, MEDIA_TYPE)
         self._check(request, body)
@@ -108,7 +108,7 @@ class _Door:
         return _response(answer, MEDIA_TYPE, tag, status=201)
 
     async def patch(self, request: web.Request) -> web.StreamResponse:
-        """ICE restarted under a ufrag that the allocator minted, or we."""
+        """Restart ICE with a ufrag that the allocator minted, or this transceiver."""
         body = await _read(request, FRAGMENT_TYPE)
         token, signed = request.match_info["token"], SIGNATURE in request.headers
         if signed:
@@ -123,22 +123,22 @@ class _Door:
         return _response(fragment, FRAGMENT_TYPE, tag, status=200)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
-        """The session's end."""
+        """End a session."""
         if SIGNATURE in request.headers or self._sessions.mint is None:
             self._check(request, b"")
         await self._sessions.end(request.match_info["token"])
         return web.Response(status=200)
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """For Prometheus."""
+        """Metrics for Prometheus."""
         return metrics_answer(self._sessions.counts.reading(), TRANSCEIVER_METRICS)
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """The process runs."""
+        """200 while the process runs."""
         return web.Response(text="ok\n")
 
     async def readyz(self, _: web.Request) -> web.Response:
-        """Whether it takes sessions."""
+        """Whether it accepts new sessions."""
         draining = self._sessions.draining
         return web.json_response({"ready": not draining}, status=503 if draining else 200)
 
@@ -147,7 +147,7 @@ class _Door:
         return self._sessions.mint.candidates if self._sessions.mint else ()
 
     def _check(self, request: web.Request, body: bytes) -> str:
-        """The ufrag that an allocator names, "" for none; SessionError for anybody else."""
+        """The ufrag that the allocator names, "" for none; SessionError without a signature."""
         ufrag = request.headers.get(UFRAG, "")
         self._sessions.check_call(
             request.headers.get(SIGNATURE, ""),

@@ -1,7 +1,7 @@
-"""Sessions without an allocator: a transceiver whose signalling is steered mints by itself.
+"""Minting credentials at the transceiver, for sessions without an allocator.
 
-It needs the route keys, as a relay holds them, and is told which relays to name; it mints for
-itself alone, under the key that its region's file calls the signing one.
+It needs the route keys that relays hold, and the relays to offer. It mints for itself only, with
+the signing key of its region's key file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from firsthop_ice.ufrag import ENTROPY_LENGTH, RouteKeys, mint_ufrag
 from firsthop_relay.transceiver.errors import SessionError
 
 LIFETIME = timedelta(hours=1)
-"""For new flows, as an allocator gives it by default; a session outlives it."""
+"""How long new flows may be opened: an allocator's default. Sessions outlive it."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Mint:
     entropy: Callable[[int], bytes] = os.urandom
 
     def ufrag(self, keys: RegionKeys, wire_id: int) -> str:
-        """A fresh one for this transceiver. Raises SessionError 503 while a key is missing."""
+        """A new ufrag for this transceiver. Raises SessionError 503 while a key is missing."""
         route_key = self.route_keys.by_id.get(keys.signing)
         if route_key is None:
             raise SessionError(503, f"route key {keys.signing} has not come yet", "no_key")

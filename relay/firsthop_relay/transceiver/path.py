@@ -1,6 +1,6 @@
-"""Where a session's packets go: the address that the peer last chose, and for how long. Pure.
+"""The address that a session's packets are sent to, and for how long (consent). Pure.
 
-Times are seconds of one clock that never goes back.
+Times are seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from firsthop_relay.transceiver.checks import CheckSource
 
 MAX_SOURCES = 8
-"""Addresses of one session at a time: three relays, two families and one that has moved."""
+"""Addresses of a session at a time: three relays in two families, and a client that moves."""
 SILENCE_S = 3.0
-"""Longer than libwebrtc waits between two checks of the pair that it uses (2.5 s)."""
+"""Longer than libwebrtc's interval between checks of the selected pair (2.5 s)."""
 CONSENT_S = 30.0
-"""How long a peer that checks no more is sent to (RFC 7675 §5.1)."""
+"""How long packets are sent to a peer after its last check (RFC 7675 §5.1)."""
 
 
 @dataclass(slots=True)
@@ -23,22 +23,22 @@ class Path:
 
     began: float
     selected: CheckSource | None = None
-    """Where packets go; None until the peer has chosen."""
+    """The address packets are sent to; None until the peer has chosen."""
     _sources: dict[CheckSource, float] = field(default_factory=dict)
-    """Those that a check has vouched for, and when the last packet came; the oldest check first."""
+    """Addresses with a genuine check, and when their last packet came; oldest check first."""
     _checked: float | None = None
 
     @property
     def sources(self) -> tuple[CheckSource, ...]:
-        """The addresses that a check has vouched for, last one last."""
+        """Addresses with a genuine check, the latest last."""
         return tuple(self._sources)
 
     def check(self, source: CheckSource, now: float, *, nominated: bool) -> CheckSource | None:
-        """A genuine check came from `source`; gives the address that is given up for it, if any.
+        """Note a genuine check from `source`; gives the address that is dropped for it, if any.
 
-        The peer chooses with USE-CANDIDATE (RFC 8445 §8.1.1). One that nominates once only, as
-        aioice does, and then comes from another address, because its relay or NAT forgot it, is
-        followed as soon as the address it had is silent.
+        The peer chooses with USE-CANDIDATE (RFC 8445 §8.1.1). A peer that nominates only once, as
+        aioice does, and then appears at another address, because its relay or NAT lost its state,
+        is followed as soon as its former address is silent.
         """
         self._sources.pop(source, None)
         self._sources[source] = self._checked = now
@@ -51,16 +51,16 @@ class Path:
         return oldest
 
     def heard(self, source: CheckSource, now: float) -> None:
-        """Media or data came from `source`."""
+        """Note media or data from `source`."""
         if source in self._sources:
             self._sources[source] = now
 
     def expired(self, now: float) -> bool:
-        """Whether the peer has not checked for so long that nothing may be sent to it."""
+        """Whether consent has expired: the last check is too long ago."""
         return now - (self.began if self._checked is None else self._checked) > CONSENT_S
 
     def _is_silent(self, now: float) -> bool:
-        """Whether the chosen address has said nothing for a while; no choice is not silence."""
+        """Whether nothing came from the selected address for SILENCE_S; False without one."""
         if self.selected is None:
             return False
         return now - self._sources.get(self.selected, self.began) > SILENCE_S

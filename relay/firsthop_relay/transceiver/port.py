@@ -1,8 +1,8 @@
-"""The one UDP port of all sessions: a drain loop, and who a datagram is for.
+"""The one UDP port of all sessions: its drain loop, and which session a datagram is for.
 
-A STUN request is led by its ufrag, whatever address it comes from: a restart of ICE, another relay
-or a rebound NAT brings known sessions from new addresses. All else is led by the address that the
-last genuine check came from.
+A STUN request is assigned by its ufrag, whatever its source: after an ICE restart, or by another
+relay or a rebound NAT, known sessions come from new addresses. Other packets are assigned by their
+source address, according to the last genuine check from there.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.path import Path
 
 DRAIN = 64
-"""Datagrams a wake-up, so that sessions and timers get their turn."""
+"""Datagrams a wake-up, so that sessions and timers run in between."""
 DATAGRAM = 65_535
 _FIRST_OF_STUN = 3
 """First octets 0 to 3 are STUN (RFC 7983 §7)."""
 MAX_UFRAGS = 2
-"""Of one session: after a restart the old one is good until the next (RFC 8445 §9)."""
+"""Of one session: after a restart the former is valid until the next (RFC 8445 §9)."""
 
 
 class PortSession(Protocol):
@@ -48,8 +48,8 @@ class MediaPort:
         self.counts = counts
         self.clock = clock
         self.derive: Callable[[bytes], str | None] = lambda _: None
-        """The password of a ufrag that no session has, from keys alone: a probe through a relay to
-        here and back is answered, and opens nothing."""
+        """The password of a ufrag without a session, from keys alone: so probes through a relay are
+        answered without opening anything."""
         self._socket: socket.socket | None = None
         self._by_ufrag: dict[bytes, tuple[PortSession, str]] = {}
         self._by_source: dict[CheckSource, PortSession] = {}
@@ -71,7 +71,7 @@ class MediaPort:
             self._socket = None
 
     def admit(self, peer: PortSession, ufrag: str, password: str) -> None:
-        """Checks for `ufrag` are this peer's from now on; older ufrags of it than the last go."""
+        """Assign checks for `ufrag` to this peer; of its older ufrags only the last stays valid."""
         ufrags = self._ufrags.setdefault(id(peer), [])
         ufrags.append(ufrag.encode())
         self._by_ufrag[ufrags[-1]] = peer, password
@@ -83,14 +83,14 @@ class MediaPort:
         return ufrag.encode() in self._by_ufrag
 
     def forget(self, peer: PortSession) -> None:
-        """Nothing is this peer's any more."""
+        """Remove a peer, with its ufrags and addresses."""
         for ufrag in self._ufrags.pop(id(peer), ()):
             del self._by_ufrag[ufrag]
         for source in peer.path.sources:
             self._release(source, peer)
 
     def send(self, packet: bytes, destination: CheckSource) -> None:
-        """One datagram; one that the kernel does not take is counted and lost, as on any way."""
+        """Send one datagram; one that the kernel refuses is counted and lost."""
         if self._socket is None:
             return
         try:
@@ -101,7 +101,7 @@ class MediaPort:
             self.counts.sent(packet)
 
     def receive(self, packet: bytes, source: CheckSource) -> Answered | CheckDrop | None:
-        """What one datagram means; None for media and data, which are passed on."""
+        """Process one datagram: an answer, a reason to drop it, or None if it was passed on."""
         now = self.clock()
         if packet and packet[0] <= _FIRST_OF_STUN:
             answered = answer_check(packet, source, self._password_of)

@@ -1,4 +1,4 @@
-"""One transceiver process: its port, its HTTP door, keys that are read again when they change."""
+"""One transceiver process: its UDP port, its HTTP API, and keys that are reloaded on change."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from firsthop_relay.transceiver.sessions import Sessions
 
 KEY_CHECK_S = 1.0
 LINGER_S = 3.0
-"""After it is said that it drains: until every edge and relay has heard it."""
+"""After the drain is announced, until all edges and relays know of it."""
 LOOK_S = 0.1
-"""How often a transceiver that drains looks whether its last session has ended."""
+"""How often a draining transceiver checks whether its last session has ended."""
 
 log = structlog.get_logger("firsthop.transceiver")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransceiverSettings:
-    """What `firsthop transceiver` is told."""
+    """The options of `firsthop transceiver`."""
 
     listen: tuple[str, int]
     """UDP, for all sessions."""
@@ -42,20 +42,20 @@ class TransceiverSettings:
     keys: Path
     """The region's password keys."""
     wire_id: int | None
-    """This transceiver's own, as the plan has it; ufrags for another one are refused. None: to be
-    told at its registration."""
+    """This transceiver's own, as in the plan; ufrags for another one are refused. None: assigned at
+    registration."""
     sessions: int
     """The most at a time."""
     route_keys: Path | None = None
-    """For minting by itself, so that clients need no allocator."""
+    """For minting here, so that clients need no allocator."""
     relays: tuple[tuple[str, int], ...] = ()
-    """Whom it then names in answers, best first."""
+    """The relays that answers then offer, best first."""
     grace_s: float | None = None
-    """How long open sessions may go on when it is to end; None: not at all."""
+    """How long open sessions may go on after SIGTERM; None: not at all."""
 
 
 class Speaker(Protocol):
-    """Says to the control plane how this transceiver is doing."""
+    """Registers this transceiver and reports to the control plane."""
 
     async def run(self) -> None: ...
 
@@ -73,12 +73,12 @@ class Speaker(Protocol):
 async def serve_transceiver(settings: TransceiverSettings, speaker: Speaker | None = None) -> None:
     """Run until cancelled. Raises ListenError or FileError when it cannot start.
 
-    With a `speaker` it is told its wire id, and what there is to say. When it is cancelled and has
-    a grace, it takes no more sessions and ends with its last one, or when that time is over; a
-    second cancellation ends it at once.
+    A `speaker` registers it, gives its wire id and reports. When it is cancelled and has a grace
+    period, it takes no new sessions and ends with its last one, or after that time; a second
+    cancellation ends it at once.
 
-    SIGUSR1 has it take no new sessions, SIGUSR2 takes that back. SIGHUP, or a change of the key
-    file, loads the keys again; a bad file is said so and the keys in force stay.
+    SIGUSR1 starts a drain, SIGUSR2 ends it. SIGHUP, or a change of the key file, reloads the keys;
+    an unusable file is logged, and the keys in force stay.
     """
     key_file = RegionKeyFile(settings.keys)
     route_file = KeyFile(settings.route_keys) if settings.route_keys else None
@@ -138,7 +138,7 @@ async def _serve(
 
 @contextlib.asynccontextmanager
 async def _speaking(speaker: Speaker | None) -> AsyncIterator[None]:
-    """It speaks meanwhile; its last word is that this transceiver is gone. Its fault ends us."""
+    """Reports meanwhile, and at the end that this transceiver is gone. Its errors are ours."""
     if speaker is None:
         yield
         return
@@ -156,7 +156,7 @@ async def _speaking(speaker: Speaker | None) -> AsyncIterator[None]:
 
 
 async def _drain_out(sessions: Sessions, speaker: Speaker | None, grace_s: float) -> None:
-    """Take no new sessions, and wait for the end of those there are."""
+    """Take no new sessions, and wait for the open ones to end."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     _drain(sessions, speaker, True)
@@ -174,7 +174,7 @@ def _utc_now() -> datetime:
 
 
 def _candidates(relays: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
-    """The relays' lines, each relay with its one address."""
+    """Candidate lines of the relays."""
     return candidate_lines([UdpAddress(ip_address(host), port) for host, port in relays])
 
 

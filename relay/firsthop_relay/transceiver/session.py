@@ -1,4 +1,4 @@
-"""One session: an offer answered, its ICE restarted, its end."""
+"""One session: answers an offer, restarts ICE, ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firsthop_relay.transceiver.port import MediaPort
 log = structlog.get_logger("firsthop.transceiver")
 
 CONNECT_S = 30.0
-"""From the answer to a DTLS handshake that has ended; RFC 8445 gives checks about 40 s at worst."""
+"""From the answer to a completed DTLS handshake; ICE checks may take about 40 s (RFC 8445)."""
 
 
 class Session:
@@ -33,7 +33,7 @@ class Session:
         self._closed = False
 
     async def answer(self, offer: str, on_connected: Callable[[], None]) -> str:
-        """The answer to `offer`, without candidates of any use. Raises SessionError 422."""
+        """The answer to `offer`, without usable candidates. Raises SessionError 422."""
         with ice_of(self._ice) as peer:
             self._peer = peer
             echo(peer)
@@ -42,7 +42,7 @@ class Session:
                 await peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
                 await peer.setLocalDescription(await peer.createAnswer())
             except Exception as error:
-                # aiortc lets its parser's own faults out: ValueError, KeyError, AssertionError …
+                # aiortc's parser raises ValueError, KeyError, AssertionError …
                 log.info("offer.refused", fault=type(error).__name__, reason=str(error))
                 raise SessionError(
                     422, f"the offer cannot be answered: {error}", "offer"
@@ -51,9 +51,9 @@ class Session:
         return str(peer.localDescription.sdp)
 
     def restart(self, ufrag: str, password: str) -> bool:
-        """Take checks for `ufrag` too; what was agreed on media holds (RFC 9725 §4.3.3).
+        """Accept checks for `ufrag` too; the media description stays (RFC 9725 §4.3.3).
 
-        False, and nothing is changed, for a ufrag that some session has already.
+        False, with nothing changed, for a ufrag that is in use already.
         """
         if self._port.knows(ufrag):
             return False
@@ -62,7 +62,7 @@ class Session:
         return True
 
     def why_over(self) -> str:
-        """Why the session is to be closed now; empty while it is not."""
+        """Why the session should be closed now; empty while it should not."""
         if self._peer is not None and self._peer.connectionState in ("failed", "closed"):
             return "failed"
         if self._ice.path.expired(self._port.clock()):
@@ -72,7 +72,7 @@ class Session:
         return ""
 
     async def close(self) -> None:
-        """End it; nothing is sent to the peer after that, and nothing of it is taken."""
+        """End it: nothing more is sent to the peer or accepted from it."""
         if self._closed:
             return
         self._closed = True

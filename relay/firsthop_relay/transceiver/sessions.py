@@ -1,7 +1,7 @@
-"""The sessions of a transceiver, by token: opened, restarted, ended, and swept when they are over.
+"""The sessions of a transceiver by token: open, restart, end, and sweep those that are over.
 
-Who may ask for what is settled here, from the region's password keys alone: nothing is looked up
-anywhere else, and a credential that some allocator of the deployment minted is as good as any.
+Calls are authorised here, by the region's password keys alone: nothing is looked up elsewhere, and
+credentials of any allocator of the deployment are accepted.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class Sessions:
 
     @property
     def counts(self) -> TransceiverCounters:
-        """The port's counters, which are the transceiver's."""
+        """The counters of the port, which serve for the whole transceiver."""
         return self._port.counts
 
     def named(self, token: str) -> SessionName:
-        """What `token` says, proved by a key of this region. Raises SessionError 404."""
+        """The session that `token` names, verified by a key of this region. SessionError 404."""
         name = read_token(token)
         key = None if name is None else self.keys.by_id.get(name.claimed.key_id)
         mine = name is not None and name.claimed.region == self.keys.region
@@ -71,19 +71,19 @@ class Sessions:
     def check_call(
         self, signature: str, method: str, token: str, *, ufrag: str, body: bytes
     ) -> None:
-        """That an allocator asks; SessionError 401 for anybody else, 404 for a foreign token."""
+        """Verify an allocator's signature. Raises SessionError 401, or 404 for a foreign token."""
         key = self.keys.by_id[self.named(token).claimed.key_id]
         if not call_is_genuine(signature, key, method, token, ufrag, body):
             raise SessionError(401, "this is not signed with a key of this region", "signature")
 
     def fresh_ufrag(self) -> str:
-        """One of our own making; SessionError 401 where sessions are for allocators to ask."""
+        """A ufrag minted here; SessionError 401 where only allocators may open sessions."""
         if self.mint is None:
             raise SessionError(401, "sessions are asked for at an allocator", "signature")
         return self.mint.ufrag(self.keys, self._wire_id)
 
     def token(self, ufrag: str) -> str:
-        """The token of the session that begins with `ufrag`, a fresh one."""
+        """The token of a new session whose first ufrag is `ufrag`."""
         return make_token(ufrag, self.keys.by_id[self.keys.signing])
 
     async def open(self, token: str, offer: str) -> tuple[str, str]:
@@ -132,7 +132,7 @@ class Sessions:
         return write_fragment(ufrag, password, asked), etag(ufrag)
 
     async def end(self, token: str) -> None:
-        """The client's DELETE. Raises SessionError 404."""
+        """End a session on the client's DELETE. Raises SessionError 404."""
         self.named(token)
         if token not in self._open:
             raise SessionError(404, "there is no such session here", "unknown")
@@ -152,7 +152,7 @@ class Sessions:
         await asyncio.gather(*(self._end(token, "stopped") for token in list(self._open)))
 
     def _password(self, ufrag: str) -> str:
-        """The password of a ufrag in force that names this region and this transceiver, or none."""
+        """The password of an unexpired ufrag for this transceiver. Raises SessionError 422."""
         password = self._derived(ufrag)
         if password is None:
             rule = "the ufrag is not for this transceiver, or has expired"
@@ -160,7 +160,7 @@ class Sessions:
         return password
 
     def _derived(self, ufrag: str | bytes) -> str | None:
-        """The same, where None is no fault of anybody's."""
+        """The same, or None."""
         claimed = claims(ufrag)
         if claimed is None or claimed.transceiver not in (0, self._wire_id):
             return None
@@ -179,5 +179,5 @@ class Sessions:
 
 
 def etag(ufrag: str) -> str:
-    """Names one ICE session (RFC 9725 §4.3.1): another one after every restart."""
+    """The entity-tag of an ICE session (RFC 9725 §4.3.1); it changes with every restart."""
     return f'"{ufrag}"'

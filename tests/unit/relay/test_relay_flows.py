@@ -146,7 +146,7 @@ def test_a_client_whose_address_changes_is_the_same_session(relay: Relay) -> Non
     assert new.upstream == old.upstream
     assert relay.table.sessions == 1
     relay.advance(45, talking=(new,))
-    assert relay.lane.flows == {ELSEWHERE: [new]}
+    assert relay.listener.flows == {ELSEWHERE: [new]}
     assert relay.receive(RTP, CLIENT) is Drop.NOT_A_CHECK
 
 
@@ -211,7 +211,7 @@ def test_a_flow_ends_after_its_lifetime_however_busy() -> None:
 
 def test_two_listening_addresses_do_not_mix_their_clients(relay: Relay) -> None:
     flow = relay.connect(credential().ufrag)
-    relay.lane = type(relay.lane)()
+    relay.listener = type(relay.listener)()
     assert relay.receive(RTP, flow.source) is Drop.NOT_A_CHECK
 
 
@@ -276,7 +276,7 @@ def test_caps_in_all() -> None:
 def test_a_restored_flow_is_confirmed_and_its_next_check_is_its_own(relay: Relay) -> None:
     ufrag = credential(lifetime=60).ufrag.encode()
     relay.now += 3600
-    flow = relay.table.restore(relay.lane, CLIENT, ufrag, UPSTREAM, age_s=600, now=relay.now)
+    flow = relay.table.restore(relay.listener, CLIENT, ufrag, UPSTREAM, age_s=600, now=relay.now)
     assert flow is not None
     assert relay.table.sessions == 1
     assert relay.receive(RTP) is flow
@@ -291,12 +291,12 @@ def test_what_may_not_be_restored(relay: Relay) -> None:
     """An upstream that is not in the table, a source that has a flow, more than the caps."""
     table, now = relay.table, relay.now
     gone = ("192.0.2.99", 3479)
-    assert table.restore(relay.lane, CLIENT, b"u" * 31, gone, age_s=0, now=now) is None
+    assert table.restore(relay.listener, CLIENT, b"u" * 31, gone, age_s=0, now=now) is None
     for number in range(ADDRESSES_PER_UFRAG):
         source = ("203.0.113.1", number)
-        assert table.restore(relay.lane, source, b"u" * 31, UPSTREAM, age_s=0, now=now)
-        assert table.restore(relay.lane, source, b"v" * 31, UPSTREAM, age_s=0, now=now) is None
-    assert table.restore(relay.lane, CLIENT, b"u" * 31, UPSTREAM, age_s=0, now=now) is None
+        assert table.restore(relay.listener, source, b"u" * 31, UPSTREAM, age_s=0, now=now)
+        assert table.restore(relay.listener, source, b"v" * 31, UPSTREAM, age_s=0, now=now) is None
+    assert table.restore(relay.listener, CLIENT, b"u" * 31, UPSTREAM, age_s=0, now=now) is None
 
 
 def test_a_flow_that_the_shell_closes_leaves_nothing(relay: Relay) -> None:

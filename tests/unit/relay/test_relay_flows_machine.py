@@ -62,7 +62,7 @@ class Lives(RuleBasedStateMachine):
     @rule(target=answers, minted=credentials, source=sources)
     def check(self, minted: Credential, source: ClientSockaddr) -> object:
         packet = check(minted.ufrag)
-        before = self.relay.lane.flows.get(source, [])
+        before = self.relay.listener.flows.get(source, [])
         known = [flow for flow in before if flow.ufrag == minted.ufrag.encode()]
         outcome = self.relay.receive(packet, source)
         if isinstance(outcome, Flow):
@@ -108,7 +108,7 @@ class Lives(RuleBasedStateMachine):
             self.heard[self.current[source]] = self.relay.now
         else:
             assert outcome in (Drop.NOT_A_CHECK, Drop.UNCONFIRMED)
-            flows = self.relay.lane.flows.get(source)
+            flows = self.relay.listener.flows.get(source)
             assert (outcome is Drop.UNCONFIRMED) == (flows is not None)
 
     @rule(junk=st.binary(max_size=60), source=sources)
@@ -146,7 +146,7 @@ class Lives(RuleBasedStateMachine):
             else:
                 assert isinstance(event, Confirmed)
         assert self.alive.keys() == {
-            flow for each in self.relay.lane.flows.values() for flow in each
+            flow for each in self.relay.listener.flows.values() for flow in each
         }
 
     def _ended(self, flow: Flow, reason: str) -> None:
@@ -173,9 +173,9 @@ class Lives(RuleBasedStateMachine):
                 assert now - self.heard[flow] < LIMITS.idle_s * 1.75
 
     def caps_hold_and_counts_add_up(self) -> None:
-        table, lane = self.relay.table, self.relay.lane
-        assert lane.current == self.current
-        assert table.flow_counts.total == len(self.alive) <= LIMITS.flows
+        table, listener = self.relay.table, self.relay.listener
+        assert listener.current == self.current
+        assert table.census.total == len(self.alive) <= LIMITS.flows
         unconfirmed = self.alive.keys() - self.confirmed
         assert table.flow_counts.unconfirmed == len(unconfirmed) <= LIMITS.unconfirmed
         assert table.sessions == len({flow.ufrag for flow in self.confirmed})
@@ -183,9 +183,9 @@ class Lives(RuleBasedStateMachine):
         for flow in self.alive:
             by_ufrag[flow.ufrag] = by_ufrag.get(flow.ufrag, 0) + 1
         assert max(by_ufrag.values(), default=0) <= ADDRESSES_PER_UFRAG
-        assert max(map(len, lane.flows.values()), default=0) <= FLOWS_PER_SOURCE
-        assert sum(table.flow_counts._by_prefix.values()) == len(self.alive)
-        assert max(table.flow_counts._by_prefix.values(), default=0) <= LIMITS.flows_per_prefix
+        assert max(map(len, listener.flows.values()), default=0) <= FLOWS_PER_SOURCE
+        assert sum(table.census._by_prefix.values()) == len(self.alive)
+        assert max(table.census._by_prefix.values(), default=0) <= LIMITS.flows_per_prefix
         assert self.relay.wall >= WALL
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
+from firsthop_relay.flows.flow import ClientSockaddr, Flow, ListenerFlows
 from firsthop_relay.survival import journal as journal_module
 from firsthop_relay.survival.flow_record import (
     RECORD_SIZE,
@@ -44,20 +44,22 @@ class Leg:
         return "192.0.2.10", self._port
 
 
-def flow_of(lane: Lane, source: ClientSockaddr = SOURCES[0], *, port: int = 50000) -> Flow:
-    flow = Flow(lane, source, UFRAG, UPSTREAM, time.monotonic() - 5, b"", confirmed=True)
+def flow_of(
+    listener: ListenerFlows, source: ClientSockaddr = SOURCES[0], *, port: int = 50000
+) -> Flow:
+    flow = Flow(listener, source, UFRAG, UPSTREAM, time.monotonic() - 5, b"", confirmed=True)
     flow.leg = Leg(port)
     return flow
 
 
 @pytest.fixture
-def lane() -> Lane:
-    return Lane()
+def listener() -> ListenerFlows:
+    return ListenerFlows()
 
 
-def opened(path: Path, lane: Lane, *, slots: int = 4, **options: Any) -> Journal:
+def opened(path: Path, listener: ListenerFlows, *, slots: int = 4, **options: Any) -> Journal:
     journal = Journal(path, slots, **options)
-    journal.serve(lane, LISTENER)
+    journal.serve(listener, LISTENER)
     return journal
 
 
@@ -104,12 +106,12 @@ def test_a_record_is_alive_for_its_idle_time(now: float, alive: bool) -> None:
     assert not RECORD.alive(now, idle_s=30, lifetime_s=5)
 
 
-def test_what_was_kept_is_there_for_the_next(tmp_path: Path, lane: Lane) -> None:
-    journal = opened(tmp_path / "flows", lane, clock=lambda: 100.0)
+def test_what_was_kept_is_there_for_the_next(tmp_path: Path, listener: ListenerFlows) -> None:
+    journal = opened(tmp_path / "flows", listener, clock=lambda: 100.0)
     for number, source in enumerate(SOURCES):
-        journal.keep(flow_of(lane, source, port=50000 + number))
+        journal.keep(flow_of(listener, source, port=50000 + number))
     journal.close()
-    records = [*opened(tmp_path / "flows", lane).records()]
+    records = [*opened(tmp_path / "flows", listener).records()]
     assert {each.source: each.port for each in records} == {
         source: 50000 + number for number, source in enumerate(SOURCES)
     }
@@ -117,41 +119,41 @@ def test_what_was_kept_is_there_for_the_next(tmp_path: Path, lane: Lane) -> None
     assert [*{round(each.opened_at) for each in records}] == [95]
 
 
-def test_a_process_that_is_killed_loses_nothing(tmp_path: Path, lane: Lane) -> None:
+def test_a_process_that_is_killed_loses_nothing(tmp_path: Path, listener: ListenerFlows) -> None:
     """Without close, without flush: another one maps the same pages."""
     child = os.fork()
     if child == 0:
-        opened(tmp_path / "flows", lane).keep(flow_of(lane))
+        opened(tmp_path / "flows", listener).keep(flow_of(listener))
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
-    assert [each.source for each in opened(tmp_path / "flows", lane).records()] == [SOURCES[0]]
+    assert [each.source for each in opened(tmp_path / "flows", listener).records()] == [SOURCES[0]]
 
 
-def test_records_are_read_once(tmp_path: Path, lane: Lane) -> None:
+def test_records_are_read_once(tmp_path: Path, listener: ListenerFlows) -> None:
     """A flow that was not restored must not come back after the next crash."""
-    journal = opened(tmp_path / "flows", lane)
-    journal.keep(flow_of(lane))
+    journal = opened(tmp_path / "flows", listener)
+    journal.keep(flow_of(listener))
     journal.close()
-    again = opened(tmp_path / "flows", lane)
+    again = opened(tmp_path / "flows", listener)
     assert len([*again.records()]) == 1
     assert not [*again.records()]
 
 
-def test_a_source_has_one_slot(tmp_path: Path, lane: Lane) -> None:
+def test_a_source_has_one_slot(tmp_path: Path, listener: ListenerFlows) -> None:
     """The current flow takes the former one's; the former one's end changes nothing."""
-    journal = opened(tmp_path / "flows", lane, slots=1)
-    former, current = flow_of(lane, port=1), flow_of(lane, port=2)
+    journal = opened(tmp_path / "flows", listener, slots=1)
+    former, current = flow_of(listener, port=1), flow_of(listener, port=2)
     for flow in (former, current):
         journal.keep(flow)
     journal.forget(former)
     journal.touch(former)
     journal.close()
-    assert [each.port for each in opened(tmp_path / "flows", lane, slots=1).records()] == [2]
+    assert [each.port for each in opened(tmp_path / "flows", listener, slots=1).records()] == [2]
 
 
-def test_it_is_bounded_and_slots_come_back(tmp_path: Path, lane: Lane) -> None:
-    journal = opened(tmp_path / "flows", lane, slots=2)
-    flows = [flow_of(lane, ("198.51.100.1", port)) for port in range(3)]
+def test_it_is_bounded_and_slots_come_back(tmp_path: Path, listener: ListenerFlows) -> None:
+    journal = opened(tmp_path / "flows", listener, slots=2)
+    flows = [flow_of(listener, ("198.51.100.1", port)) for port in range(3)]
     for flow in flows:
         journal.keep(flow)
     journal.forget(flows[0])
@@ -159,54 +161,54 @@ def test_it_is_bounded_and_slots_come_back(tmp_path: Path, lane: Lane) -> None:
     journal.keep(flows[2])
     assert (tmp_path / "flows").stat().st_size == 64 + 2 * RECORD_SIZE
     journal.close()
-    records = opened(tmp_path / "flows", lane, slots=2).records()
+    records = opened(tmp_path / "flows", listener, slots=2).records()
     assert {each.source[1] for each in records} == {1, 2}
 
 
-def test_streams_are_not_kept(tmp_path: Path, lane: Lane) -> None:
-    journal = opened(tmp_path / "flows", lane)
-    other = flow_of(Lane())
+def test_streams_are_not_kept(tmp_path: Path, listener: ListenerFlows) -> None:
+    journal = opened(tmp_path / "flows", listener)
+    other = flow_of(ListenerFlows())
     journal.keep(other)
     journal.touch(other)
     journal.forget(other)
     assert not [*journal.records()]
 
 
-def test_another_boot_or_size_begins_anew(tmp_path: Path, lane: Lane) -> None:
+def test_another_boot_or_size_begins_anew(tmp_path: Path, listener: ListenerFlows) -> None:
     for options in ({"boot_id": b"1"}, {"boot_id": b"2"}, {"boot_id": b"2", "slots": 5}):
-        journal = opened(tmp_path / "flows", lane, **options)
+        journal = opened(tmp_path / "flows", listener, **options)
         assert not [*journal.records()]
-        journal.keep(flow_of(lane))
+        journal.keep(flow_of(listener))
         journal.close()
 
 
-def test_a_damaged_file_gives_what_is_whole(tmp_path: Path, lane: Lane) -> None:
+def test_a_damaged_file_gives_what_is_whole(tmp_path: Path, listener: ListenerFlows) -> None:
     path = tmp_path / "flows"
-    journal = opened(path, lane)
+    journal = opened(path, listener)
     for port in range(3):
-        journal.keep(flow_of(lane, ("198.51.100.1", port)))
+        journal.keep(flow_of(listener, ("198.51.100.1", port)))
     journal.close()
     data = bytearray(path.read_bytes())
     data[64 + RECORD_SIZE + 40] ^= 1
     path.write_bytes(data)
-    journal = opened(path, lane)
+    journal = opened(path, listener)
     assert {each.source[1] for each in journal.records()} == {0, 2}
     journal.close()
     path.write_bytes(b"\xff" * 1000)
-    assert not [*opened(path, lane).records()]
+    assert not [*opened(path, listener).records()]
 
 
 def test_what_cannot_be_a_journal_is_refused_by_name(
-    tmp_path: Path, lane: Lane, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listener: ListenerFlows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "LOCK_WITHIN_S", 0.05)
     with pytest.raises(JournalError, match="missing/flows: No such file"):
-        opened(tmp_path / "missing" / "flows", lane)
+        opened(tmp_path / "missing" / "flows", listener)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(JournalError, match="link"):
-        opened(tmp_path / "link", lane)
-    journal = opened(tmp_path / "flows", lane)
+        opened(tmp_path / "link", listener)
+    journal = opened(tmp_path / "flows", listener)
     with pytest.raises(JournalError, match="Resource temporarily unavailable"):
-        opened(tmp_path / "flows", lane)
+        opened(tmp_path / "flows", listener)
     journal.close()
-    opened(tmp_path / "flows", lane).close()
+    opened(tmp_path / "flows", listener).close()

@@ -177,7 +177,7 @@ def test_a_flood_of_junk_leaves_no_trace_and_moves_nobody() -> None:
     tracemalloc.stop()
     assert grown < 20_000
     assert relay.receive(b"\x80rtp") is flow
-    assert relay.lane.flows == {CLIENT: [flow]}
+    assert relay.listener.flows == {CLIENT: [flow]}
 
 
 def test_a_credential_in_a_storm_of_addresses_opens_few() -> None:
