@@ -57,7 +57,7 @@ def main() -> int:
     took = time.monotonic() - began
     print(f"{packets:,} packets in {took:.0f} s, memory grew by {grown / 2**20:.2f} MiB")
     lives = relay.receive(RTP) is flow and relay.listener.flows == {flow.source: [flow]}
-    return 0 if lives and grown <= MOST_GROWTH else 1
+    return 0 if lives and grown <= MAX_GROWTH else 1
 
 
 if __name__ == "__main__":

@@ -195,7 +195,7 @@ async def test_junk_asks_for_little() -> None:
         (listener,) = server.udp.values()
         for number in range(10_000):
             server.handle(listener, RTP, ("203.0.113.1", number), lambda *_: None)
-        await until(lambda: memory.asked, "the store is asked")
+        await eventually(lambda: memory.asked, "the store is asked")
         for number in range(1, 4):
             server.handle(listener, RTP, ("203.0.113.1", 0), lambda *_: None)
             server.handle(listener, RTP, ("198.51.100.1", number), lambda *_: None)

@@ -251,7 +251,7 @@ class FlowTable:
         if flow.closed:
             return
         flow.closed = True
-        self.census.closed(flow.prefix, confirmed=flow.confirmed)
+        self.flow_counts.closed(flow.prefix, confirmed=flow.confirmed)
         _remove(flow.listener.flows, flow.source, flow)
         _remove(self._by_ufrag, flow.ufrag, flow)
         if flow.confirmed:
@@ -266,7 +266,7 @@ class FlowTable:
             heapify(self._timers)
 
     def _enter(self, flow: Flow, look_at: float) -> None:
-        self.census.opened(flow.prefix)
+        self.flow_counts.opened(flow.prefix)
         flow.listener.flows.setdefault(flow.source, []).append(flow)
         self._by_ufrag.setdefault(flow.ufrag, []).append(flow)
         heappush(self._timers, (look_at, next(self._serial), flow))

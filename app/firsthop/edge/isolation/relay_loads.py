@@ -68,8 +68,8 @@ class _Question:
 def askable(plan: Plan, relays_up: CandidatesUp) -> list[Askable]:
     """The relays of `plan` that are up, in the order of their ids, without TURN servers.
 
-    `relays_up` is of the plan's relays. A relay with two addresses that are up is listed with both, as
-    an edge may have only one of the families.
+    `relays_up` is of the plan's relays. A relay with two addresses that are up is listed with both,
+    as an edge may have only one of the families.
     """
     relays = {relay.id: relay for relay in plan.document.relays if relay.kind == "relay"}
     found: dict[str, list[Askable]] = {}
