@@ -148,7 +148,7 @@ async def test_targets_are_waited_for(field: WatchedRelay) -> None:
     report = {"sequence": 1, "sent_at": datetime.now(UTC).isoformat(), "crashed": True}
     said = await field.api.call("POST", "/v1/relays/fra-1/reports", report, token=field.agent_token)
     assert said.status == 204
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         changed = await waiting
     assert changed.status == 200
     assert changed.body["targets"][0]["nudge"] > first.body["targets"][0]["nudge"] == 0

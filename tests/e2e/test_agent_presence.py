@@ -25,7 +25,7 @@ class Found:
         self.said: asyncio.Queue[bool] = asyncio.Queue()
 
     async def next(self) -> bool:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             return await self.said.get()
 
 
@@ -126,7 +126,7 @@ async def test_silence_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(watch, "_connect", counted)
         said: list[bool] = []
         watching = asyncio.create_task(watch.run(said.append))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await tried.wait()
         watching.cancel()
         assert said == []

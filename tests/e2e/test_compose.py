@@ -152,6 +152,6 @@ def test_every_service_runs_and_they_find_each_other(compose: Compose) -> None:
 
 
 def _all_up(url: str) -> bool:
-    with urllib.request.urlopen(url, timeout=5) as response:
+    with urllib.request.urlopen(url, timeout=30) as response:
         text = response.read().decode()
     return len(re.findall(r"^firsthop_verdict\{.*\} 1\.0$", text, re.MULTILINE)) == 2

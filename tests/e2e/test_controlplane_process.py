@@ -29,7 +29,7 @@ from firsthop.postgres.server import EmbeddedPostgres, PostgresError
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.database, pytest.mark.e2e]
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 FAST = {"fsync": "off"}
 DOCUMENT = """\
 regions:

@@ -16,7 +16,7 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.database
 FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 LINE_LIMIT = 2**26
 
 
@@ -61,17 +61,15 @@ async def _open(api: Any, secret: str, query: str = "") -> AsyncIterator[Stream]
         yield Stream(api, response)
 
 
-async def test_a_reader_is_told_everything_then_every_change_within_a_second(api: Any) -> None:
+async def test_a_reader_is_told_everything_then_every_change_at_once(start_api: Any) -> None:
     """Plan, keys, status; then the plan that a POST made, and the keys of a rotation."""
+    api = await start_api(poll_s=3600.0)  # nobody looks for news: who makes them tells
     secret = await api.token_of("edge")
     async with _open(api, secret) as stream:
         first = await stream.first()
         assert first["plan"].number == 0
-        loop = asyncio.get_running_loop()
-        started = loop.time()
         await api.made("/v1/regions", FRA)
         plan = await stream.snapshot()
-        assert loop.time() - started < 1.0
         assert isinstance(plan, Plan)
         assert (plan.number, plan.document.regions[0].id) == (1, "fra")
         await api.made("/v1/keys", {})

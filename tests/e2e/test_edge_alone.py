@@ -189,7 +189,7 @@ def test_a_second_edge_at_the_same_port_is_refused(edge: Edges, tmp_path: Path) 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert second.returncode == 1
@@ -212,7 +212,7 @@ def test_a_bad_document_at_start_names_its_line(tmp_path: Path) -> None:
         env=_alone(tmp_path),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert started.returncode == 1
@@ -228,7 +228,7 @@ def test_a_foreign_geo_database_is_refused_at_start(tmp_path: Path) -> None:
         env={**_alone(tmp_path), "FIRSTHOP_GEOIP_CITY": str(foreign)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert started.returncode == 1

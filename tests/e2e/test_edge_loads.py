@@ -75,7 +75,7 @@ async def told(address: tuple[str, int], keys: KeySet) -> set[RelayLoad | None]:
 
 
 async def until_told(address: tuple[str, int], keys: KeySet, load: RelayLoad) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while await told(address, keys) != {load}:
             pass
 

@@ -192,4 +192,4 @@ async def test_a_handshake_that_never_ends_costs_its_time_only(kind: str) -> Non
             writer.close()
     await probe.close()
     assert isinstance(outcome, Failed)
-    assert took < 2.0
+    assert took < 30.0

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.e2e
 OFFER_TYPE = {"Content-Type": "application/sdp"}
 FRAGMENT_TYPE = {"Content-Type": "application/trickle-ice-sdpfrag"}
 FRAGMENT = "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n"
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 async def call(
@@ -173,7 +173,7 @@ async def test_a_client_whose_relay_forgot_it_is_found_again(tmp_path: Path) -> 
         assert forwarder is not None
         await caller.echo("before")
         forwarder.forget()
-        await caller.echo("after", within=25)
+        await caller.echo("after")
 
 
 async def test_what_is_no_offer_is_refused_by_a_rule(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ async def test_an_edge_with_a_full_disk_takes_new_statuses(deployed: Any, tmp_pa
     before = ("unshare", "--mount", "--propagation", "private", "sh", "-c", script)
 
     async def holds(condition: Callable[[], Any], what: str) -> None:
-        await asyncio.to_thread(until, condition, what, within=60.0)
+        await asyncio.to_thread(until, condition, what)
 
     with edge.running(*before, str(edge.state)):
         await holds(edge.ready, "the edge is ready")

@@ -56,13 +56,12 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     network = 64 + os.getpid() % 128
     deployment = Deployment(tmp_path_factory.mktemp("up") / "state", network)
     deployment.start()
-    until(lambda: all_up(deployment), "all relays are up", within=60)
+    until(lambda: all_up(deployment), "all relays are up")
     # Agents are started last: until they have seen their relays these may count as gone.
     known = [(subnet, region) for subnet, region in PLACES.items() if region]
     until(
         lambda: all(deployment.region(subnet) == region for subnet, region in known),
         "every place gets its region",
-        within=60,
     )
     yield deployment
     assert deployment.stop() == 0
@@ -71,7 +70,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 def all_up(up: Deployment) -> bool:
     """Whether the edge has heard that all eight relays are up."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{up.metrics}/metrics", timeout=5) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{up.metrics}/metrics", timeout=30) as response:
         text = response.read().decode()
     relays = up.call("GET", "/v1/status")[1]["relays"].values()
     if any(each["crashed"] or each["share"] < 100 for each in relays):
@@ -103,11 +102,11 @@ def test_a_killed_relay_moves_dns_and_allocator_and_back(up: Deployment) -> None
     assert up.region(GERMANY) == "fra"
     assert up.allocate("91.0.0.1")["relays"][0]["region"] == "fra"
     up.find("relay", "--listen", f"{up.relays}.4:3478").kill()
-    moved = until(lambda: (r := up.region(GERMANY)) != "fra" and r, "the answer moves", within=20)
+    moved = until(lambda: (r := up.region(GERMANY)) != "fra" and r, "the answer moves")
     assert moved == "iad"
     until(lambda: up.allocate("91.0.0.1")["relays"][0]["region"] == "iad", "the allocator moves")
     assert up.region(BRAZIL) == "gru"
-    until(lambda: up.region(GERMANY) == "fra", "the answer comes back", within=60)
+    until(lambda: up.region(GERMANY) == "fra", "the answer comes back")
     until(
         lambda: up.allocate("91.0.0.1")["relays"][0]["region"] == "fra", "the allocator comes back"
     )
@@ -165,7 +164,7 @@ def test_a_dead_database_comes_back(up: Deployment) -> None:
     up.find("-D", str(up.state / "postgres/data")).kill()
     assert up.region(GERMANY) == "fra"
     until(lambda: "PostgreSQL ended" in up.output.read_text(), "it is noticed")
-    until(lambda: up.call("GET", "/v1/revisions")[0] == 200, "the API reads again", within=60)
+    until(lambda: up.call("GET", "/v1/revisions")[0] == 200, "the API reads again")
     up.patch("/v1/regions/syd", name="Sydney again")
 
 
@@ -191,7 +190,7 @@ def test_the_control_plane_hears_who_is_answered(up: Deployment) -> None:
     def heard() -> bool:
         return bool(up.call("GET", "/v1/prices")[1]["answers"] >= before + 35)
 
-    until(heard, "the edge has told of its answers", within=40)
+    until(heard, "the edge has told of its answers")
 
 
 def test_a_client_goes_where_it_was_measured_to_be_near(up: Deployment) -> None:
@@ -207,7 +206,7 @@ def test_a_client_goes_where_it_was_measured_to_be_near(up: Deployment) -> None:
         body = {"batch": f"measured-{batch}", "samples": samples}
         status, told, _ = up.call("POST", "/v1/measurements", body, token=secret)
         assert (status, told["samples"]) == (200, 2)
-    until(lambda: up.region(subnet) == "iad", "the edge goes by what was measured", within=90)
+    until(lambda: up.region(subnet) == "iad", "the edge goes by what was measured")
     assert up.region(GERMANY) == "fra"
     _, said, _ = up.call("GET", "/v1/explain?service=relay&client=91.7.7.9")
     assert said["region"] == "iad"
@@ -230,7 +229,7 @@ def test_a_port_in_use_is_named(up: Deployment, tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert second.returncode == 1
@@ -335,15 +334,15 @@ async def _talk(up: Deployment) -> None:
 
         await tab.select_option("#place", "200.160.0.1")
         await tab.click("#start")
-        await expect(tab.locator("#echo")).to_have_text(re.compile(r"\d+"), timeout=30_000)
-        await expect(tab.locator("#way-relay")).to_contain_text("gru-1 (gru)", timeout=30_000)
+        await expect(tab.locator("#echo")).to_have_text(re.compile(r"\d+"), timeout=120_000)
+        await expect(tab.locator("#way-relay")).to_contain_text("gru-1 (gru)", timeout=120_000)
         assert await shown("way-relay") == f"gru-1 (gru) {up.relays}.3:3478"
         assert await shown("way-end") == "us-east-1 (us-east)"
         decoded = decode(await shown("ufrag"), route_keys(up), now=datetime.now(UTC))
         assert isinstance(decoded, Decoded)
         _, region, _ = up.call("GET", "/v1/transceiver-regions/us-east")
         assert decoded.region == region["wire_id"]
-        await expect(tab.locator("#measured")).to_contain_text("5 of 5", timeout=30_000)
+        await expect(tab.locator("#measured")).to_contain_text("5 of 5", timeout=120_000)
         await expect(tab.locator("#relays")).to_contain_text("gru-1 (gru)")
         # Told within 11 s; learned from within 30 s, or four times as long as that takes here.
         known = await asyncio.to_thread(
@@ -353,12 +352,12 @@ async def _talk(up: Deployment) -> None:
         assert len(known) == 5
         victim = up.find("relay", "--listen", f"{up.relays}.3:3478")
         await tab.click("#kill:enabled")
-        await expect(tab.locator("#said")).to_contain_text("gru-1 is dead", timeout=30_000)
+        await expect(tab.locator("#said")).to_contain_text("gru-1 is dead", timeout=120_000)
         await asyncio.to_thread(victim.wait, 30)  # its parent has reaped it
-        await expect(tab.locator("#way-relay")).not_to_contain_text("gru-1", timeout=30_000)
+        await expect(tab.locator("#way-relay")).not_to_contain_text("gru-1", timeout=120_000)
         await tab.click("#stop:enabled")
         await tab.wait_for_selector("#start:enabled")
-    until(lambda: up.region(BRAZIL) == "gru", "its relay is back", within=60)
+    until(lambda: up.region(BRAZIL) == "gru", "its relay is back")
 
 
 @pytest.mark.skipif(bool(no_browser()), reason=no_browser())

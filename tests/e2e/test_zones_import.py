@@ -196,7 +196,7 @@ async def test_an_import_loses_nobodys_change(
         if not raced:
             body = {"id": "fra", "latitude": 50, "longitude": 8}
             made = api.made("/v1/regions", body)
-            raced.append(asyncio.run_coroutine_threadsafe(made, loop).result(20))
+            raced.append(asyncio.run_coroutine_threadsafe(made, loop).result(120))
         return real(*arguments, **more)
 
     monkeypatch.setattr(zones, "call", late)

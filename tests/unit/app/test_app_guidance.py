@@ -185,7 +185,7 @@ class Rebuilding:
         if number in self.held:
             self.held.discard(number)
             self._loop.call_soon_threadsafe(self.reached.set)
-            assert self.go.wait(20)
+            assert self.go.wait(120)
         checkpoint()
         return Path(f"{plan.number} {status.number} {prices.number if prices else 0} {number}.t")
 
@@ -198,7 +198,7 @@ class Rebuilding:
 
     async def next(self) -> str:
         """The next table that workers are told of."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             return await self.told.get()
 
 
@@ -235,7 +235,7 @@ async def test_a_table_for_guidance_alone_gives_way_to_a_status(rebuilding: Rebu
     assert await rebuilding.next() == "1 1 0 0"
     rebuilding.held.add(2)
     rebuilding.change(latency_of(2))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await rebuilding.reached.wait()
     rebuilding.change(status_of(2))
     rebuilding.go.set()
@@ -307,7 +307,7 @@ async def test_the_allocator_steers_by_guidance() -> None:
     await views.hear({**news, "status": status, "latency": latency_of().model_dump_json()})
     assert holder.view is not None
     assert holder.view.steering.status.number == 2
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while chosen() != "iad":
             assert (await said.get())["failure"] == ""
     await views.hear({**news, "plan": plan_of(DOCUMENT, number=2).model_dump_json()})

@@ -42,7 +42,7 @@ class Registrar:
         self._news.set()
 
     async def said(self, count: int) -> list[Registration | TransceiverReport]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while len(self.heard) < count:
                 self._news.clear()
                 await self._news.wait()
