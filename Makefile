@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := geodata ice zones steering dns allocator healthchecks relay controlplane app
+SOURCES := geodata ice zones net steering dns allocator healthchecks relay controlplane app
 
 .DEFAULT_GOAL := help
 .PHONY: help up test coverage check format bench bench-dns bench-failover bench-relay bench-steering soak clean

@@ -3,8 +3,9 @@
     python bench/equality.py [--cases 100000] [--seed 0]
 
 A world is drawn by `tests/support/worlds.py`: geo table, plan with weights, biases and overrides,
-status, prices with rows for losses, learned countries and prefixes. A case is one client of it, whose
-answer by table, by `decide` and by `explain` is compared. Ends with 1 at the first that differs.
+status, prices with rows for losses, learned countries and prefixes. A case is one client of it,
+whose answer by table, by `decide` and by `explain` is compared. Ends with 1 at the first that
+differs.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -67,10 +68,10 @@ def _world(seed: int, kinds: Counter[str]) -> None:
         kinds[f"outcome {answer.outcome}"] += 1
         kinds["override"] += decision.ranking.rule is not None
         kinds["kept by weight"] += bool(decision.chosen)
-        if decision.walk:
-            kinds[f"RTT by {decision.walk[0].rtt_source}"] += 1
+        if decision.preferences:
+            kinds[f"RTT by {decision.preferences[0].rtt_source}"] += 1
         ties = decision.ranking.ties
-        priced = any(each.price_us for each in decision.walk)
+        priced = any(each.price_us for each in decision.preferences)
         kinds["priced"] += priced
         kinds["order by what the bucket pays"] += bool(priced and ties)
         sites, up = steering.topology.pools["relays"], steering.candidates_up(service, "relays").up

@@ -23,8 +23,9 @@ from pathlib import Path
 # This file's folder would make `import dns` find dns.py beside it instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from firsthop_controlplane.health.health_state import HealthState, news
-from firsthop_controlplane.health.verdicts import Verdicts
+from firsthop_controlplane.health.health_state import HealthState
+from firsthop_controlplane.health.status_changes import news
+from firsthop_controlplane.health.verdicts import VerdictEvaluator
 from firsthop_steering.feed.reports import ProbeReport, VantageView
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.health.depool import Shares
@@ -101,22 +102,22 @@ def main() -> None:
 def _rounds(
     relays: list[Relay], vantages: list[str], families: int, rounds: int, turning: int
 ) -> dict[str, list[float]]:
-    observations = HealthState(
-        judgement=Verdicts(10.0, Shares()),
+    health = HealthState(
+        evaluator=VerdictEvaluator(10.0, Shares()),
         started_at=START,
         report_stale_after_s=30.0,
         settle_s=0.0,
     )
     steps: dict[str, list[float]] = {}
-    told = observations.statuses(relays, START)
+    told = health.statuses(relays, START)
     for number in range(rounds + 1):
         now, down = START + timedelta(seconds=number), turning * (number % 2)
         reports = [report(relays, families, vantage, now, down) for vantage in vantages]
         before, told = told, {}
         work: dict[str, Callable[[], object]] = {
-            "take the reports of all vantages": partial(_take, observations, reports, now),
-            "judge every relay": partial(observations.evaluate, relays, now),
-            "say it to edges": partial(_say, observations, relays, now, told),
+            "take the reports of all vantages": partial(_take, health, reports, now),
+            "judge every relay": partial(health.evaluate, relays, now),
+            "say it to edges": partial(_say, health, relays, now, told),
             "find whether it is news": partial(news, before, told),
         }
         for step, do in work.items():
@@ -124,15 +125,15 @@ def _rounds(
     return {step: times[1:] for step, times in steps.items()}
 
 
-def _take(observations: HealthState, reports: list[ProbeReport], now: datetime) -> None:
+def _take(health: HealthState, reports: list[ProbeReport], now: datetime) -> None:
     for each in reports:
-        observations.receive_results(each, now)
+        health.receive_results(each, now)
 
 
 def _say(
-    observations: HealthState, relays: list[Relay], now: datetime, told: dict[str, RelayStatus]
+    health: HealthState, relays: list[Relay], now: datetime, told: dict[str, RelayStatus]
 ) -> None:
-    told.update(observations.statuses(relays, now))
+    told.update(health.statuses(relays, now))
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ from firsthop_healthchecks.probes import Failed, Passed, ProbeCheck, ProbeOutcom
 from firsthop_healthchecks.probes.kinds import probes_by_kind
 from firsthop_healthchecks.schedule import Schedule
 from firsthop_ice.ufrag import RouteKeys, mint_probe_credential
+from firsthop_net.listening import bind_udp
 from firsthop_relay.flows.flow_table import FlowTable
-from firsthop_relay.io.listening import bind_udp
 from firsthop_relay.io.server import RelayServer
 from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet

@@ -2,7 +2,7 @@
 
     python bench/steering.py [--part rtt,memory,capacity,loop] [--seeds 2] [--mesh FILE] [--plots]
 
-See bench/README.md for what is drawn and docs/steering.md for what it means.
+See bench/README.md for what is drawn and docs/steering-figures.md for what it means.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -124,7 +124,7 @@ class Life:
         regions = self.order.held[prefixes, 0]
         curious = np.flatnonzero(self.draw.random(len(prefixes)) < self.exploration.rates[prefixes])
         extra = exploration.choose(
-            self.exploration.promise_ms[prefixes[curious]],
+            self.exploration.gain_ms[prefixes[curious]],
             self.draw.random((len(curious), exploration.CANDIDATES)),
         )
         self.explored += int((extra[:, 0] >= 0).sum())

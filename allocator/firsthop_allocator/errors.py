@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
+
+from firsthop_steering.feed.reason_phrases import reason_phrase
 
 TYPE_PREFIX = "urn:firsthop:problem:"
 _KINDS = {400: "malformed", 422: "invalid"}
 """As the control plane calls them."""
+_FORMER_PHRASES = {413: "request-entity-too-large", 422: "unprocessable-entity"}
+"""Types made of phrases that RFC 9110 renamed: callers may depend on them, so they stay."""
 MAX_FIELD = 100
 """Characters of a field's name in a problem: an unknown key is the caller's own text."""
 
@@ -38,9 +41,9 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 
     def to_json(self, request_id: str) -> dict[str, object]:
         """The body; `errors` is there when fields are at fault."""
-        title = HTTPStatus(self.status).phrase
+        title = reason_phrase(self.status)
         document: dict[str, object] = {
-            "type": TYPE_PREFIX + (self.kind or title.lower().replace(" ", "-")),
+            "type": TYPE_PREFIX + (self.kind or _phrase_kind(self.status)),
             "title": title,
             "status": self.status,
             "detail": self.detail,
@@ -62,3 +65,7 @@ def wrong(status: int, *faults: RequestFault, kind: str = "") -> Problem:
 def unreadable(detail: str) -> Problem:
     """400, where no field can be named."""
     return Problem(400, detail, kind=_KINDS[400])
+
+
+def _phrase_kind(status: int) -> str:
+    return _FORMER_PHRASES.get(status) or reason_phrase(status).lower().replace(" ", "-")

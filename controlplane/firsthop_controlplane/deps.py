@@ -1,4 +1,4 @@
-"""The parts that a running control plane is made of, as its handlers see them."""
+"""What API handlers use: the parts of a running control plane."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.follower import StoreFollower
 from firsthop_controlplane.health.health_state import HealthState
 from firsthop_controlplane.health.status import StatusLoop
-from firsthop_controlplane.history.guidance_log import GuidancePast
+from firsthop_controlplane.history.guidance_log import GuidanceHistory
 from firsthop_controlplane.leader.election import Election
 from firsthop_controlplane.leader.peers import Peers
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.learning.planning import PlannerLoop
 from firsthop_controlplane.measures import Measures
@@ -37,20 +38,21 @@ MintProbe = Callable[[KeySet, datetime], tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """What handlers use. `explain` None: this control plane was started without geo data."""
+    """`explain` is None where the control plane was started without geo data."""
 
     settings: Settings
     engine: AsyncEngine
     revisions: Revisions
-    foresight: ChangeImpact
-    guidance_past: GuidancePast
-    """Prices and latency of past moments."""
-    explaining_past: asyncio.Lock
-    """Past answers are explained one at a time: each may need a map of round trips of its own."""
+    change_impact: ChangeImpact
+    guidance_history: GuidanceHistory
+    """Prices and latency at past times."""
+    past_lock: asyncio.Lock
+    """Past answers are explained one at a time: each may need its own map of round trips."""
     feed: Feed
     keyring: Keyring
     tokens: TokenBook
     follower: StoreFollower
+    leadership: ReplicaLeadership
     election: Election
     peers: Peers
     status_loop: StatusLoop
@@ -58,20 +60,20 @@ class Deps:
     planning: PlannerLoop
     measures: Measures
     registering: TokenBuckets
-    """How often one token may change where its transceivers are."""
+    """Limits how often one token may change where its transceivers are."""
     now: Callable[[], datetime]
     mint_probe: MintProbe
     explain: Explain | None
 
     @property
-    def observations(self) -> HealthState:
-        """What is seen under the present leadership; empty where another leads."""
-        return self.status_loop.observations
+    def health(self) -> HealthState:
+        """The health state under the present leadership; empty while another replica leads."""
+        return self.status_loop.health
 
     async def principal(self, secret: str) -> Principal | None:
-        """Whose token it is: from memory, so that it works without the database, else from there.
+        """The owner of a token: from memory, so that it works without the database, else from it.
 
-        What is not in memory may have been made a moment ago at another replica.
+        A token that is not in memory may have been made a moment ago on another replica.
         """
         known = self.tokens.find(secret)
         if known is not None:
@@ -81,13 +83,13 @@ class Deps:
             row = await session.scalar(query)
         if row is None:
             return None
-        await self.took_effect()  # so that a stream opened with it is not ended as unknown
+        await self.took_effect()  # so that a stream opened with it is not ended as unauthorised
         return Principal(row.id, row.name, row.role, row.scope, row.expires_at)
 
     async def took_effect(self) -> None:
-        """After a commit: what changed is in force here before its caller hears of it.
+        """Read what was just committed, so that it is in force here before the caller is answered.
 
-        The change stands even if the database went away since; the follower catches up later.
+        The change stands even if the database cannot be reached any more; the follower catches up.
         """
         try:
             await self.follower.refresh()

@@ -1,4 +1,4 @@
-"""What can go wrong, by whose fault it is: `Refused` is the caller's, `Unavailable` is ours."""
+"""The package's errors: `Refused` is the caller's fault, `Unavailable` and `NoLeader` are ours."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class ControlPlaneError(Exception):
     """The root of this package's errors."""
 
 
-class Unavailable(ControlPlaneError):  # noqa: N818 - a state, told to the caller as 503
-    """The store cannot be asked now; the same request may succeed later."""
+class Unavailable(ControlPlaneError):  # noqa: N818 - a state, answered as 503
+    """The store cannot be reached now; the same request may succeed later."""
 
 
-class NoLeader(ControlPlaneError):  # noqa: N818 - the same
-    """This replica does not lead, and nobody who does can be reached."""
+class NoLeader(ControlPlaneError):  # noqa: N818 - as above
+    """This replica does not lead, and the leader cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,16 @@ class BrokenRule:
     rule: str
 
 
-class Refused(ControlPlaneError):  # noqa: N818 - an answer, not an accident
+class Refused(ControlPlaneError):  # noqa: N818 - an answer, not a failure
     """A request that is answered with a problem document (RFC 9457)."""
 
     def __init__(
-        self, status: int, kind: str, title: str, detail: str, errors: Sequence[BrokenRule] = ()
+        self, status: int, kind: str, detail: str, errors: Sequence[BrokenRule] = ()
     ) -> None:
+        """`kind` is the last part of the document's type; its title is the status's phrase."""
         super().__init__(detail)
         self.status = status
         self.kind = kind
-        self.title = title
         self.detail = detail
         self.errors = tuple(errors)
 
@@ -44,28 +44,33 @@ class TooMany(Refused):
     """429: a limit on one caller; the same request may be made again after a while."""
 
     def __init__(self, detail: str, *, retry_after_s: int) -> None:
-        super().__init__(429, "too-many", "Too Many Requests", detail)
+        super().__init__(429, "too-many", detail)
         self.retry_after_s = retry_after_s
 
 
 def malformed(detail: str, errors: Iterable[BrokenRule] = ()) -> Refused:
-    """400: it cannot be read at all."""
-    return Refused(400, "malformed", "The request cannot be read", detail, tuple(errors))
+    """400: the request cannot be parsed."""
+    return Refused(400, "malformed", detail, tuple(errors))
+
+
+def forbidden(detail: str, errors: Iterable[BrokenRule] = ()) -> Refused:
+    """403: the caller's token does not allow this."""
+    return Refused(403, "forbidden", detail, tuple(errors))
 
 
 def not_found(detail: str) -> Refused:
     """404."""
-    return Refused(404, "not-found", "There is no such thing", detail)
+    return Refused(404, "not-found", detail)
 
 
 def conflict(detail: str, errors: Iterable[BrokenRule] = ()) -> Refused:
-    """409: it contradicts what is there."""
-    return Refused(409, "conflict", "It contradicts what is there", detail, tuple(errors))
+    """409: the request conflicts with the present state."""
+    return Refused(409, "conflict", detail, tuple(errors))
 
 
 def lost_race(detail: str) -> Refused:
     """412: If-Match names a version that is no longer the present one."""
-    return Refused(412, "changed-meanwhile", "It was changed meanwhile", detail)
+    return Refused(412, "changed-meanwhile", detail)
 
 
 def unconditional() -> Refused:
@@ -73,15 +78,14 @@ def unconditional() -> Refused:
     return Refused(
         428,
         "if-match-required",
-        "If-Match is required",
         "Send the ETag of the version that you read as If-Match, so that no one's change is lost.",
     )
 
 
 def invalid(errors: Iterable[BrokenRule]) -> Refused:
-    """422: it can be read, and breaks the rules named."""
+    """422: the request can be parsed, and breaks the rules named."""
     faults = tuple(errors)
     detail = "; ".join(f"{fault.field}: {fault.rule}" for fault in faults[:3])
     if len(faults) > 3:
         detail += f"; and {len(faults) - 3} more"
-    return Refused(422, "invalid", "It breaks a rule", detail, faults)
+    return Refused(422, "invalid", detail, faults)

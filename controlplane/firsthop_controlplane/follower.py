@@ -1,6 +1,6 @@
-"""What other processes changed in the store: plans, keys and tokens, by NOTIFY and by looking.
+"""Follows changes of the store: plans, keys and tokens, by NOTIFY and by polling.
 
-Goes on with what it has while the database is away.
+Keeps what it has while the database is unreachable.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StoreReachability:
-    """Whether the store answered when it was last asked, and if not, why."""
+    """Whether the store answered the last query, and if not, why."""
 
     ok: bool
     reason: str = ""
 
 
 class StoreFollower:
-    """Keeps a feed and a token book at the store's newest word."""
+    """Keeps a feed and a token book up to date with the store."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class StoreFollower:
         self.store = StoreReachability(False, "not asked yet")
 
     async def refresh(self) -> None:
-        """Take over what is new; raises what the database raises."""
+        """Read what is new; raises what the database raises."""
         async with self._lock, AsyncSession(self._engine) as session:
             before = self._feed.plan, self._feed.keys
             await self._read_plan(session)
-            # Every change to tokens and keys is audited, so the newest entry tells of both.
+            # Every change to tokens and keys is audited, so a newer entry shows a change of either.
             newest = await session.scalar(select(func.max(AuditRow.id))) or 0
             if newest != self._seen_audit:
                 await self._tokens.load(session)
@@ -108,20 +108,21 @@ class StoreFollower:
                 async with self._listening() as connection:
                     while not connection.is_closed():
                         await self.refresh()
-                        await self._nudged()
+                        await self._wait()
             except Exception as error:
                 if not unavailable(error):
                     log.exception("store.follow_failed")
-                self._away(error)
-                await self._nudged()
+                self._lost(error)
+                await self._wait()
 
-    def _away(self, error: Exception) -> None:
+    def _lost(self, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         if self.store.ok:
             log.warning("store.lost", reason=reason)
         self.store = StoreReachability(False, reason)
 
-    async def _nudged(self) -> None:
+    async def _wait(self) -> None:
+        """Until a notification arrives, or the next poll is due."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll_s):
                 await self._wake.wait()
@@ -129,19 +130,19 @@ class StoreFollower:
 
     @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncIterator[asyncpg.Connection]:
-        """Be woken by NOTIFY; a lost notification costs one poll."""
+        """Wake up at every NOTIFY; a lost notification is made good by the next poll."""
 
-        def heard(*_: object) -> None:
+        def notified(*_: object) -> None:
             self._wake.set()
 
         async with self._engine.connect() as connection:
             raw = await connection.get_raw_connection()
             driver: asyncpg.Connection = raw.driver_connection
             await connection.rollback()
-            await driver.add_listener(CHANNEL, heard)
+            await driver.add_listener(CHANNEL, notified)
             try:
                 yield driver
             finally:
                 with contextlib.suppress(Exception):
-                    await driver.remove_listener(CHANNEL, heard)
+                    await driver.remove_listener(CHANNEL, notified)
                 await connection.invalidate()

@@ -1,4 +1,4 @@
-"""Counts and gauges for Prometheus, read when they are asked for."""
+"""Prometheus metrics of a control plane, collected when they are scraped."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from firsthop_controlplane.feed.feed import ORDER, Feed
-from firsthop_controlplane.leader.election import Election
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.learning.loop import LatencyLoop
 
 _VERDICT_VALUES = {"up": 1.0, "down": 0.0, "unknown": -1.0}
 
 
 class _Collector(Collector):
-    """The present snapshots and who leads, as numbers."""
+    """Gauges of the present snapshots, of the leadership and of samples."""
 
-    def __init__(self, feed: Feed, election: Election, latency: LatencyLoop) -> None:
+    def __init__(self, feed: Feed, leadership: ReplicaLeadership, latency: LatencyLoop) -> None:
         self._feed = feed
-        self._election = election
+        self._leadership = leadership
         self._latency = latency
 
     def collect(self) -> Iterator[Metric]:
@@ -42,11 +42,11 @@ class _Collector(Collector):
         for name, relay in (feed.status.relays if feed.status else {}).items():
             verdicts.add_metric([name], _VERDICT_VALUES[relay.verdict])
         yield verdicts
-        yield from self._transceivers()
-        yield from self._leadership()
-        yield from self._samples()
+        yield from self._transceiver_metrics()
+        yield from self._leadership_metrics()
+        yield from self._sample_metrics()
 
-    def _transceivers(self) -> Iterator[Metric]:
+    def _transceiver_metrics(self) -> Iterator[Metric]:
         known = self._feed.status.transceivers if self._feed.status else {}
         verdicts = GaugeMetricFamily(
             "firsthop_transceiver_verdict", "1 up, 0 down, -1 unknown.", labels=["transceiver"]
@@ -64,7 +64,7 @@ class _Collector(Collector):
                 loads.add_metric([name], each.load)
         yield from (verdicts, loads, draining)
 
-    def _samples(self) -> Iterator[Metric]:
+    def _sample_metrics(self) -> Iterator[Metric]:
         memory = self._latency.memory
         if memory is None:
             return
@@ -88,16 +88,16 @@ class _Collector(Collector):
             float(bool(self._latency.save_error)),
         )
 
-    def _leadership(self) -> Iterator[Metric]:
-        election = self._election
+    def _leadership_metrics(self) -> Iterator[Metric]:
+        leadership = self._leadership
         yield GaugeMetricFamily(
-            "firsthop_leader", "1: this control plane leads.", value=float(election.leads)
+            "firsthop_leader", "1: this control plane leads.", value=float(leadership.leads)
         )
-        if election.lease is not None:
+        if leadership.lease is not None:
             yield GaugeMetricFamily(
-                "firsthop_leader_term", "Term of the leader last seen.", value=election.lease.term
+                "firsthop_leader_term", "Term of the leader last seen.", value=leadership.lease.term
             )
-        age_s = election.lease_age_s()
+        age_s = leadership.lease_age_s()
         if age_s is not None:
             yield GaugeMetricFamily(
                 "firsthop_leader_lease_age_seconds", "Since the leader renewed.", value=age_s
@@ -105,16 +105,16 @@ class _Collector(Collector):
         yield CounterMetricFamily(
             "firsthop_leaderships_total",
             "How often this control plane began to lead.",
-            value=election.hand_overs,
+            value=leadership.hand_overs,
         )
 
 
 class Measures:
-    """One application's metrics; two in one process do not meet."""
+    """One application's metrics, in a registry of its own."""
 
-    def __init__(self, feed: Feed, election: Election, latency: LatencyLoop) -> None:
+    def __init__(self, feed: Feed, leadership: ReplicaLeadership, latency: LatencyLoop) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Collector(feed, election, latency))
+        self._registry.register(_Collector(feed, leadership, latency))
         self.requests = Counter(
             "firsthop_api_requests",
             "Requests by operation and status.",
@@ -128,5 +128,5 @@ class Measures:
         )
 
     def text(self) -> bytes:
-        """Everything in the exposition format."""
+        """All metrics in the exposition format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""What a control plane is told at its start."""
+"""The settings of a control plane, with their defaults."""
 
 from __future__ import annotations
 
@@ -15,50 +15,49 @@ PAST_KEPT_DAYS = 7.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Addresses, limits and intervals; secrets come with `Deps`. Times are seconds."""
+    """Addresses, limits and intervals; secrets come with `Parts`. Times are seconds."""
 
     database_url: str
     host: str = "127.0.0.1"
     port: int = 8080
     """0: any free port."""
     advertise_url: str = ""
-    """Where other control planes reach this one; empty: where it listens."""
+    """The URL at which other control planes reach this one; empty: where it listens."""
     body_limit: int = 2**20
     """Bytes of one request, after decompression."""
     changeset_limit: int = 32 * 2**20
-    """A whole document is longer than one object."""
+    """The same for whole documents and probe results."""
     heartbeat_s: float = 2.0
-    """An idle stream says this often that it lives."""
+    """How often an idle stream sends a heartbeat."""
     stuck_after_s: float = 30.0
-    """A reader that takes nothing for so long is dropped."""
+    """A stream whose reader takes nothing for so long is dropped."""
     poll_s: float = 1.0
-    """How late a change is seen whose notification was lost."""
+    """How late a change is noticed whose notification was lost."""
     status_interval_s: float = 1.0
-    """Load alone makes a new status at most this often."""
+    """How often a status is published for changed load alone, at most."""
     learn_interval_s: float = 30.0
-    """How often samples are learned from, and learned latency published, at most."""
+    """How often latency is learned from new samples, and published, at most."""
     exploration_share: float = SHARE
-    """Of all allocations: so many may carry a relay just to learn of it; 0: none does."""
+    """The share of allocations that may include a relay only to measure it; 0: none."""
     plan_interval_s: float = PLAN_S
     """How often prices are planned; sooner when a region is full or lost, or the plan changes."""
     plan_warm_up_s: float = WARM_UP_S
-    """A new leader holds the prices in force until it has heard demand for so long."""
+    """A new leader keeps the prices in force until it has received demand for so long."""
     stale_after_s: float = 10.0
-    """How long a prober's view counts, at least; three checks where checks are rarer."""
+    """How long a prober's view is fresh, at least; three checks where checks are rarer."""
     report_stale_after_s: float = 30.0
-    """How long an agent's word counts."""
+    """How long an agent's report is fresh."""
     clock_skew_s: float = 300.0
-    """How far an agent's clock may be off."""
+    """How far the clock of a reporting machine may be off."""
     settle_s: float = 3.0
-    """After a start, verdicts of the run before stand until every prober had time to report."""
+    """A new leader keeps inherited verdicts for so long: every prober must have time to report."""
     depool_region_share: float = Shares().region
     """At most this share of a region's active relays may be down by measurement, but always one."""
     depool_share: float = Shares().all
     """The same of all active relays."""
     guard_share: float = GUARD_SHARE
-    """A change that moves more of a service's clients has to be forced; 1: none has."""
+    """A change that moves a larger share of a service's clients must be forced; 1: none must."""
     past_kept_days: float = PAST_KEPT_DAYS
-    """For how long it is known how relays stood and what edges were told, to explain past answers.
-    """
+    """How long status, prices and latency of the past are kept, to explain past answers."""
     shutdown_s: float = 1.0
-    """Open requests are given this long."""
+    """How long open requests may take at shutdown."""

@@ -10,11 +10,12 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import structlog
-from aiohttp import ClientError, ClientSession, ClientTimeout
 from pydantic import ValidationError
 
 from firsthop_healthchecks.schedule import backoff_s
 from firsthop_healthchecks.yielding import unhurried
+from firsthop_net.api_session import ApiSession, ControlPlaneCallError, NotServed
+from firsthop_net.replicas import Replicas
 from firsthop_steering.feed.measurements import SampleBatch
 from firsthop_steering.feed.reports import (
     ProbeReport,
@@ -29,33 +30,16 @@ from firsthop_zones.model import Model
 
 TIMEOUT_S = 3.0  # a half-open connection may not cost a failover more than this
 WAIT_S = 2.0  # for targets to change; well below the time-out
-COALESCE_S = 0.05  # what turns together is said together
-FAULT_LENGTH = 200
+COALESCE_S = 0.05  # verdicts that turn together are reported together
 
 log = structlog.get_logger("firsthop.controlplane")
-
-
-class ControlPlaneCallError(Exception):
-    """It did not answer, or did not answer as agreed; the message says which."""
-
-
-class CallRefused(ControlPlaneCallError):  # noqa: N818 - the caller hears the error above
-    """What was sent is wrong, so it would not be taken later either."""
-
-
-class NotKnownError(ControlPlaneCallError):
-    """It does not know whom this is about."""
-
-
-class _NotServed(ControlPlaneCallError):  # noqa: N818 - the caller hears the error above
-    """This replica cannot serve the call; another may."""
 
 
 class ControlPlaneClient:
     """HTTP client of the ingest side of the admin API; use it as an async context manager.
 
     Stays with one replica until that does not answer or cannot serve; the next call goes to the
-    next one.
+    next one. All calls raise ControlPlaneCallError.
     """
 
     def __init__(
@@ -70,16 +54,12 @@ class ControlPlaneClient:
 
         `chance` gives a number in [0, 1): which replica is the first.
         """
-        self._urls = [url.rstrip("/") for url in urls]
-        self._at = int(chance() * len(self._urls))
-        self._token = token
-        self._timeout = ClientTimeout(total=timeout_s)
+        self._replicas = Replicas(urls, chance=chance)
+        self._session = ApiSession(token, timeout_s=timeout_s)
         self._tag = ""
-        self._session: ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        headers = {"Authorization": f"Bearer {self._token}"}
-        self._session = ClientSession(headers=headers, timeout=self._timeout)
+        await self._session.__aenter__()
         return self
 
     async def __aexit__(
@@ -88,13 +68,12 @@ class ControlPlaneClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._session.__aexit__(kind, error, trace)
 
     async def probe_targets(self) -> ProbeTargets | None:
         """What this prober is to check, as soon as it is something else than last time.
 
-        None when it is not within 2 s. Raises ControlPlaneError.
+        None when it is not within 2 s.
         """
         path = f"/v1/probes/targets?wait={WAIT_S:g}"
         content, tag = await self._call("GET", path, seen=self._tag)
@@ -110,16 +89,16 @@ class ControlPlaneClient:
         return bool(self._tag)
 
     async def send_probe_report(self, report: ProbeReport) -> None:
-        """Replace what this prober said before. Raises ControlPlaneError."""
+        """Replace what this prober said before."""
         await self._call("POST", "/v1/probes/results", report.model_dump_json().encode())
 
     async def send_relay_report(self, relay: str, report: RelayReport) -> None:
-        """Say how `relay` is doing. Raises ControlPlaneError."""
+        """Say how `relay` is doing."""
         path = f"/v1/relays/{relay}/reports"
         await self._call("POST", path, report.model_dump_json().encode())
 
     async def register_transceiver(self, name: str, given: Registration) -> Transceiver:
-        """Say where it is; what the plan then has of it. Raises ControlPlaneError."""
+        """Say where it is; what the plan then has of it."""
         body = given.model_dump_json().encode()
         content, _ = await self._call("PUT", f"/v1/transceivers/{name}", body)
         try:
@@ -128,72 +107,39 @@ class ControlPlaneClient:
             raise ControlPlaneCallError(f"unreadable answer: {error.errors()[0]['msg']}") from None
 
     async def send_transceiver_report(self, name: str, report: TransceiverReport) -> None:
-        """Say how transceiver `name` is doing. Raises ControlPlaneError."""
+        """Say how transceiver `name` is doing."""
         path = f"/v1/transceivers/{name}/reports"
         await self._call("POST", path, report.model_dump_json().encode())
 
     async def send_samples(self, batch: SampleBatch) -> None:
-        """Bring round trips of clients; again is harmless. Raises ControlPlaneError.
+        """Bring round trips of clients; again is harmless.
 
-        That is Refused when it would never be taken.
+        CallRefused when they would never be taken.
         """
         await self._call("POST", "/v1/measurements", batch.model_dump_json().encode())
 
     @property
     def url(self) -> str:
         """The replica that is asked next."""
-        return self._urls[self._at]
+        return self._replicas.url
 
     async def _call(
         self, method: str, path: str, body: bytes | None = None, *, seen: str = ""
     ) -> tuple[bytes | None, str]:
         """The content and its tag; None instead of a content whose tag was `seen`."""
-        url = self.url
+        url = self._replicas.url
         try:
-            return await self._call_one(url, method, path, body, seen)
-        except _NotServed as error:
-            if url == self.url:  # two calls that fail at once move on by one
-                self._at = (self._at + 1) % len(self._urls)
-            raise ControlPlaneCallError(str(error)) from None
-
-    async def _call_one(
-        self, url: str, method: str, path: str, body: bytes | None, seen: str
-    ) -> tuple[bytes | None, str]:
-        if self._session is None:
-            raise RuntimeError("ControlPlane is used outside `async with`")
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        if seen:
-            headers["If-None-Match"] = seen
-        try:
-            async with self._session.request(
-                method, url + path, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                content = await response.read()
-        except TimeoutError:
-            raise _NotServed(f"no answer in {self._timeout.total:g} s") from None
-        except (ClientError, OSError, ValueError) as error:
-            raise _NotServed(str(error) or type(error).__name__) from None
-        if response.status >= 500:
-            raise _NotServed(f"status {response.status}: {_said(content)}")
-        if seen and response.status == 304:
-            return None, seen
-        if response.status == 404:
-            raise NotKnownError(f"status 404: {_said(content)}")
-        if not 200 <= response.status < 300:
-            kind = CallRefused if response.status in (400, 413, 422) else ControlPlaneCallError
-            raise kind(f"status {response.status}: {_said(content)}")
-        return content, response.headers.get("ETag", "")
-
-
-def _said(content: bytes) -> str:
-    return content[:FAULT_LENGTH].decode("utf-8", "replace")
+            return await self._session.call(method, url + path, body, seen=seen)
+        except NotServed:
+            self._replicas.failed(url)
+            raise
 
 
 async def read_targets(body: bytes) -> ProbeTargets:
-    """The targets in `body`, read in slices between which checks go on. Raises ControlPlaneError.
+    """The targets in `body`, read in slices between which checks go on.
 
-    Fields that this release does not know are ignored. Five thousand targets at once would hold
-    up everything for 60 ms.
+    Fields that this release does not know are ignored. Reading five thousand targets at once would
+    hold up everything for 60 ms. Raises ControlPlaneCallError.
     """
     targets: list[ProbeTarget] = []
     at: tuple[str | int, ...] = ()
@@ -226,9 +172,9 @@ async def keep_doing(
 ) -> NoReturn:
     """Do one `exchange` now, and again every `every_s`, or 50 ms after `wake` is set.
 
-    After a ControlPlaneError it waits longer each time, with jitter, up to 5 s, and says once that
-    the control plane is lost and once that it is back. Keeps nothing of what could not be said:
-    the next exchange says what is true then.
+    After a ControlPlaneCallError it waits longer each time, with jitter, up to 5 s, and logs once
+    that the control plane is lost and once that it is back. What could not be sent is not kept:
+    the next exchange sends what is true then.
     """
     loop = asyncio.get_running_loop()
     failures = 0

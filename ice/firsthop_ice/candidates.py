@@ -63,6 +63,29 @@ class Listening(Protocol):
         """None: not by TCP."""
 
 
+@dataclass(frozen=True, slots=True)
+class UdpAddress:
+    """One address that takes a session's packets by UDP, and nothing more of its server."""
+
+    host: IPv4Address | IPv6Address
+    udp_port: int
+
+    @property
+    def ipv4(self) -> IPv4Address | None:
+        """The address, if it is of that family."""
+        return self.host if isinstance(self.host, IPv4Address) else None
+
+    @property
+    def ipv6(self) -> IPv6Address | None:
+        """The same."""
+        return self.host if isinstance(self.host, IPv6Address) else None
+
+    @property
+    def tcp_port(self) -> None:
+        """Not by TCP."""
+        return
+
+
 def candidate_lines(relays: Sequence[Listening]) -> tuple[str, ...]:
     """The candidates of relays in rank order, UDP before TCP, IPv6 before IPv4 within a relay.
 

@@ -26,5 +26,5 @@ def draw(name: str, spot: int) -> int:
 
 
 def arrival(name: str, weight: float, spot: int) -> float:
-    """Arrival time of `name` in the race of bucket `spot`; see `rendezvous.races`."""
+    """Arrival time of `name` in the race of bucket `spot`; see `rendezvous.rendezvous_draws`."""
     return -log(((draw(name, spot) >> 11) + 0.5) / 2**53) / weight

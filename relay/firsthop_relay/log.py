@@ -27,17 +27,17 @@ async def ready() -> None:
 
 def info(event: str, **keys: object) -> None:
     """An event that an operator may want to know of."""
-    _say("info", event, keys)
+    _write("info", event, keys)
 
 
 def error(event: str, **keys: object) -> None:
     """One that an operator should look after."""
-    _say("error", event, keys)
+    _write("error", event, keys)
 
 
 def exception(event: str, **keys: object) -> None:
     """The same, with the exception that is being handled."""
-    _say("exception", event, keys)
+    _write("exception", event, keys)
 
 
 def _prepare() -> None:
@@ -45,7 +45,7 @@ def _prepare() -> None:
         _before_first.pop()()
 
 
-def _say(level: str, event: str, keys: dict[str, object]) -> None:
+def _write(level: str, event: str, keys: dict[str, object]) -> None:
     import structlog
 
     _prepare()

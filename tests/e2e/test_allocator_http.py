@@ -19,8 +19,9 @@ from firsthop_allocator.http.schema import AllocationAnswer, ProblemAnswer, Regi
 from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
 from firsthop_ice.ufrag import Decoded, decode
 from firsthop_steering.feed.exploration_targets import ExplorationTarget, ExplorationTargets
+from firsthop_steering.feed.reason_phrases import reason_phrase
 from firsthop_steering.feed.snapshot import Latency
-from firsthop_steering.rtt.exploration import MAX_OF_GROUP
+from firsthop_steering.rtt.exploration import MAX_GROUP_SHARE
 from support.allocator_server import (
     BEARER,
     DIGESTS,
@@ -128,6 +129,7 @@ async def test_refusals_are_problem_documents() -> None:
             assert sent["Cache-Control"] == "no-store"
             ProblemAnswer.model_validate(document)
             assert document["status"] == status
+            assert document["title"] == reason_phrase(status)
             assert document["request_id"] == sent["X-Request-Id"]
             assert document["type"].startswith("urn:firsthop:problem:")
             assert {each["field"] for each in document.get("errors", ())} == fields
@@ -180,7 +182,7 @@ async def test_readiness_and_health() -> None:
 async def test_the_share_explores_and_is_counted() -> None:
     """Nobody before the share is earned; then one, which says what it carries."""
     gain = {"iad": 5.0}
-    promise = ExplorationTarget(rate=MAX_OF_GROUP, gain_ms=gain)
+    promise = ExplorationTarget(rate=MAX_GROUP_SHARE, gain_ms=gain)
     explore = ExplorationTargets(share=0.2, places={"52.5000,13.4000": promise})
     latency = Latency(number=1, lineage="test", created_at=NOW, explore=explore)
     near = [{**each, "region": "fra"} if each["region"] == "gru" else each for each in RELAYS]

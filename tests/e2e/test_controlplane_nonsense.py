@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 
 from firsthop_controlplane.leader.peers import replica_secret
+from firsthop_steering.feed.reason_phrases import reason_phrase
 
 pytestmark = pytest.mark.database
 
@@ -67,6 +68,7 @@ def _problem(answer: Any, told: object) -> None:
         assert answer.headers["Content-Type"].startswith("application/problem+json"), told
         assert answer.body.keys() >= PROBLEM_KEYS, told
         assert answer.body["status"] == answer.status, told
+        assert answer.body["title"] == reason_phrase(answer.status), told
 
 
 async def _operations(api: Any) -> list[tuple[str, str, dict[str, Any]]]:

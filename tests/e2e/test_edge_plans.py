@@ -28,8 +28,8 @@ import firsthop.edge.isolation.relay_loads
 firsthop.edge.isolation.relay_loads.INTERVAL_S = 0.5
 import firsthop_steering.planner.planner
 firsthop_steering.planner.planner.WARM_UP_S = 1.0
-import firsthop.edge.isolation.isolated_planner
-firsthop.edge.isolation.isolated_planner.SILENT_S = 1.0
+import firsthop.edge.isolation.detector
+firsthop.edge.isolation.detector.SILENT_S = 1.0
 """
 SUBNETS = [f"91.0.{number}.0/24" for number in range(100)]
 """All of them in Germany."""

@@ -19,8 +19,8 @@ from structlog.testing import capture_logs
 from firsthop.postgres.server import EmbeddedPostgres
 from firsthop_controlplane.history.guidance_log import (
     MIN_CHANGED,
+    GuidanceHistory,
     GuidanceLog,
-    GuidancePast,
     PastSnapshot,
     forget,
 )
@@ -71,7 +71,7 @@ def _log_of(engine: AsyncEngine, model: Any = Prices, second: float = 0.0) -> Gu
 
 
 async def _told(engine: AsyncEngine, second: float, model: Any = Prices) -> PastSnapshot[Any]:
-    return await GuidancePast(engine).snapshot_at(model, _at(second), None)
+    return await GuidanceHistory(engine).snapshot_at(model, _at(second), None)
 
 
 async def test_every_moment_of_two_terms_is_known(engine: AsyncEngine) -> None:

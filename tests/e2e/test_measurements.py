@@ -19,6 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop.controlplane.explaining import Explainer
 from firsthop_controlplane.feed.feed import Feed
+from firsthop_controlplane.leader.leadership import Leader as Leading
+from firsthop_controlplane.leader.leadership import Lease
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.learning.intake import BURST, batch_name
 from firsthop_controlplane.learning.loop import LatencyLoop
 from firsthop_controlplane.learning.parts import Part, pack
@@ -27,6 +30,7 @@ from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.feed.measurements import MAX_SAMPLES
 from firsthop_steering.feed.snapshot import Latency, Plan
 from firsthop_steering.plan.document import Document
+from firsthop_steering.planner.groups import NOBODY
 from firsthop_steering.rtt.ledger import LedgerRows
 from firsthop_steering.rtt.samples import REGION_BITS, Samples
 from support.geodata import compiled_geodata
@@ -238,6 +242,13 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     await made.dispose()
 
 
+def leading(term: int) -> ReplicaLeadership:
+    """A replica that leads for as long as the test runs."""
+    leadership = ReplicaLeadership(url="", clock=lambda: 0.0)
+    leadership.state = Leading(Lease(term, "this"), asked_at=0.0, renewed_at=0.0)
+    return leadership
+
+
 class Leader:
     """The loop of one leader, turned by hand."""
 
@@ -255,11 +266,12 @@ class Leader:
             engine,
             self.feed,
             geo,
+            leading(term),
+            lambda: NOBODY,
             now=lambda: datetime.now(UTC),
             clock=time.monotonic,
             kept=timedelta(days=7),
         )
-        self.loop.leads = self.loop.may_publish = lambda: True
         self.loop.lead(term)
 
     @property

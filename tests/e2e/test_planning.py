@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from firsthop.controlplane.explaining import Explainer
-from firsthop_controlplane.history.guidance_log import GuidancePast
+from firsthop_controlplane.history.guidance_log import GuidanceHistory
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.market import outcome, reliefs
@@ -140,7 +140,7 @@ async def _explained(api: Any) -> tuple[dict[str, Any], datetime] | None:
 async def _stored(database_url: str) -> Prices | None:
     engine = create_engine(database_url, application="test", statement_timeout_s=10)
     try:
-        told = await GuidancePast(engine).snapshot_at(Prices, datetime.now(UTC), None)
+        told = await GuidanceHistory(engine).snapshot_at(Prices, datetime.now(UTC), None)
     finally:
         await engine.dispose()
     return told.snapshot

@@ -14,7 +14,7 @@ from firsthop_controlplane.configuration.revisions import Revisions
 from firsthop_controlplane.feed.feed import Feed
 from firsthop_controlplane.health.departures import Departures
 from firsthop_controlplane.health.health_state import HealthState
-from firsthop_controlplane.health.verdicts import Verdicts
+from firsthop_controlplane.health.verdicts import VerdictEvaluator
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_steering.feed.reports import TransceiverReport
 from firsthop_steering.feed.snapshot import Plan
@@ -225,13 +225,13 @@ async def test_who_registered_and_is_gone_leaves_the_plan(deployed: Any, databas
     made = (await put(deployed, token)).body
     now = datetime.now(UTC) + timedelta(days=2)
     observed = HealthState(
-        judgement=Verdicts(10.0, Shares()),
+        evaluator=VerdictEvaluator(10.0, Shares()),
         started_at=now - timedelta(hours=1),
         report_stale_after_s=30.0,
         settle_s=3.0,
     )
     old = TransceiverReport(sequence=1, sent_at=now - timedelta(hours=25))
-    observed.attendance.hearing.receive("eu-1", old, now - timedelta(hours=25))
+    observed.transceiver_health.last_reports.receive("eu-1", old, now - timedelta(hours=25))
     database = create_engine(database_url, application="test", statement_timeout_s=5)
     feed = Feed(Ed25519PrivateKey.generate())
     plan = (await deployed.get("/v1/document")).body

@@ -17,10 +17,10 @@ from firsthop_healthchecks.agent.samples import AgentSampleReporter
 from firsthop_healthchecks.probes import Passed
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_ice.ufrag import RouteKeys
+from firsthop_net.listening import bind_udp
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.route_text import read_routes
-from firsthop_relay.io.listening import bind_udp
 from firsthop_relay.io.server import RelayServer
 from firsthop_steering.feed.measurements import SampleBatch
 from firsthop_steering.feed.sample_queue import SampleUploadQueue
@@ -221,7 +221,7 @@ async def test_a_reserve_of_descriptors_is_kept() -> None:
             f"routes: [{{region: {REGION}, upstreams: [{{host: {name}, port: {port}}}]}}]"
         )
         server = RelayServer(
-            FlowTable(keys=RouteKeys.from_keyset(keys), routes=routes), most_files=1
+            FlowTable(keys=RouteKeys.from_keyset(keys), routes=routes), max_files=1
         )
         server.listen(bind_udp(host, 3478))
         server.start()

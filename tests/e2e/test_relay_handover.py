@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
 from pathlib import Path
 
 import psutil
 import pytest
 
+from firsthop_net.listening import bind_udp
+from firsthop_relay.flows.flow_table import FlowTable
+from firsthop_relay.flows.route_text import read_routes
+from firsthop_relay.io.server import RelayServer
+from firsthop_relay.survival import handover
 from support.media import (
+    REGION,
     RTP,
     Client,
+    FarEnd,
     TcpClient,
     adds_up,
     check,
@@ -21,7 +30,7 @@ from support.media import (
     write_routes,
 )
 from support.relays import CLIENTS, Options, counted_by, started, workers_of
-from support.standin import keyset, running, write_route_keys
+from support.standin import keyset, own_address, running, write_route_keys
 
 pytestmark = pytest.mark.e2e
 PACE_S = 0.02
@@ -81,6 +90,76 @@ async def test_a_successor_takes_over_without_losing_a_packet(tmp_path: Path, wo
         for client in clients:
             client.close()
         by_tcp.close()
+
+
+def in_process(far: FarEnd, sock: socket.socket) -> RelayServer:
+    """A relay in this process that listens at a socket."""
+    host, port = far.address
+    route = f"{{region: {REGION}, upstreams: [{{host: {host}, port: {port}}}]}}"
+    server = RelayServer(FlowTable(routes=read_routes(f"routes: [{route}]")), most_files=100)
+    server.listen(sock)
+    return server
+
+
+def flow_of(server: RelayServer, client: Client, far: FarEnd) -> None:
+    """Give a relay a confirmed flow of a client."""
+    ((sock, lane),) = server.udp.items()
+    source = client.sock.getsockname()
+    ufrag = credential(keyset()).ufrag.encode()
+    flow = server.restore(lane, source, ufrag, far.address, age_s=100, reply=sock.sendto)
+    assert flow is not None
+    assert server.upstreams.open(flow)
+
+
+@pytest.mark.parametrize("former", [False, True])
+async def test_a_predecessor_of_an_earlier_release_is_understood(former: bool) -> None:
+    """It describes its flows field by field; one of this release gives records."""
+    host, keys = own_address(), keyset()
+    async with far_end(keys) as far:
+        old = in_process(far, bind_udp(host, 3478))
+        new = in_process(far, bind_udp(host, 3478, shared=True))
+        client = Client((host, 3478))
+        flow_of(old, client, far)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            assert handover.give(old, ours) == 1
+            (batch,) = handover.receive(theirs)
+        (flow,) = old.upstreams.flows.values()
+        if former:
+            entry = {
+                "lane": [socket.SOCK_DGRAM, host, 3478],
+                "source": list(flow.source),
+                "ufrag": flow.ufrag.decode(),
+                "upstream": list(flow.upstream),
+                "age_s": 100.0,
+            }
+            batch = handover.Batch({"flows": [entry]}, batch.files)
+        assert handover.adopt(new, [batch]) == 1
+        (adopted,) = new.upstreams.flows.values()
+        assert adopted.leg.getsockname() == flow.leg.getsockname()
+        assert adopted.opened_at == pytest.approx(flow.opened_at, abs=0.5)
+        for server in (old, new):
+            server.close()
+        client.close()
+
+
+async def test_a_successor_of_an_earlier_release_finds_no_listener() -> None:
+    """So it closes the sockets, and restores the flows from the journal by their ports."""
+    host, keys = own_address(), keyset()
+    async with far_end(keys) as far:
+        server, client = in_process(far, bind_udp(host, 3478)), Client((host, 3478))
+        flow_of(server, client, far)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            handover.give(server, ours)
+            (batch,) = handover.receive(theirs)
+        (entry,) = batch.content["flows"]
+        assert "held" not in entry, "it is no TCP connection"
+        assert (entry["lane"], entry["source"], entry["upstream"]) == ([], [], ["", 0])
+        for file in batch.files:
+            os.close(file)
+        server.close()
+        client.close()
 
 
 async def test_flows_stay_with_their_worker_and_counters_add_up(tmp_path: Path) -> None:

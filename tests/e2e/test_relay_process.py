@@ -107,7 +107,7 @@ async def test_a_port_in_use_is_named_in_one_line(tmp_path: Path) -> None:
         taken.bind((address, 3478))
         async with running("relay", *arguments) as relay:
             assert await relay.ended() == 1
-            refusal = f"firsthop: cannot listen on UDP {address}:3478: Address already in use\n"
+            refusal = f"firsthop: UDP {address}:3478 is in use by another process\n"
             assert relay.log == refusal
 
 

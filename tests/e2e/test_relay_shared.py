@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from firsthop_ice.ufrag import RouteKeys
+from firsthop_net.listening import bind_udp
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.route_text import read_routes
-from firsthop_relay.io.listening import bind_udp
 from firsthop_relay.io.server import RelayServer
+from firsthop_relay.survival.flow_record import decode, encode
 from firsthop_relay.survival.shared import ASKED_A_TICK, SharedFlows
 from firsthop_steering.feed.snapshot import KeySet
 from support.media import PATIENCE_S, REGION, RTP, Client, FarEnd, credential, far_end
@@ -33,17 +33,17 @@ class Memory:
     """A Redis in this process, which may be told to fail."""
 
     def __init__(self) -> None:
-        self.keys: dict[str, str] = {}
+        self.keys: dict[str, bytes] = {}
         self.down = False
         self.asked: list[int] = []
         """How many keys each look-up was for."""
-        self._writes: dict[str, str] = {}
+        self._writes: dict[str, bytes] = {}
 
     def pipeline(self, transaction: bool = True) -> Memory:
         self._writes = {}
         return self
 
-    def set(self, name: str, value: str, *, ex: int) -> None:
+    def set(self, name: str, value: bytes, *, ex: int) -> None:
         assert 0 < ex < 60
         self._writes[name] = value
 
@@ -54,7 +54,7 @@ class Memory:
     async def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         self._fail()
         self.asked.append(len(keys))
-        return [self.keys[key].encode() if key in self.keys else None for key in keys]
+        return [self.keys.get(key) for key in keys]
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -73,7 +73,7 @@ async def relay(
     route = f"{{region: {REGION}, upstreams: [{{host: {name}, port: {port}}}]}}"
     table = FlowTable(keys=RouteKeys.from_keyset(keys), routes=read_routes(f"routes: [{route}]"))
     server = RelayServer(
-        table, most_files=100, clock=lambda: datetime.now(UTC) + timedelta(seconds=later)
+        table, max_files=100, clock=lambda: datetime.now(UTC) + timedelta(seconds=later)
     )
     server.listen(bind_udp(host, 3478))
     shared = SharedFlows(server, memory)
@@ -143,17 +143,35 @@ async def test_it_may_vanish_and_come_back(tmp_path: Path) -> None:
         stranger.close()
 
 
+def another_upstream(value: bytes) -> bytes:
+    record = decode(value)
+    assert record is not None
+    return encode(replace(record, upstream=("192.0.2.99", 3479)))
+
+
+def opened(at: float) -> Callable[[bytes], bytes]:
+    def change(value: bytes) -> bytes:
+        record = decode(value)
+        assert record is not None
+        return encode(replace(record, opened_at=at))
+
+    return change
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"upstream": ["192.0.2.99", 3479]},
-        {"upstream": "x"},
-        {"port": None},
-        {"opened": 0},
-        {"opened": "x"},
+        another_upstream,
+        opened(0),
+        opened(float("nan")),
+        lambda value: value[:-1],
+        lambda _: b'{"ufrag": "x", "upstream": ["192.0.2.1", 3479], "port": 1, "opened": 1.0}',
     ],
+    ids=["upstream", "too old", "no time", "cut", "JSON of an earlier release"],
 )
-async def test_what_it_holds_is_not_believed(tmp_path: Path, change: dict[str, Any]) -> None:
+async def test_what_it_holds_is_not_believed(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
     """Upstreams are those of the table; what is no record is nothing."""
     keys, host, memory = keyset(), own_address(), Memory()
     async with far_end(keys) as far:
@@ -161,12 +179,12 @@ async def test_what_it_holds_is_not_believed(tmp_path: Path, change: dict[str, A
         async with relay(host, keys, far, memory):
             await client.connect(credential(keys))
             await eventually(lambda: memory.keys, "a flow is kept")
-        memory.keys = {k: json.dumps(json.loads(v) | change) for k, v in memory.keys.items()}
+        memory.keys = {key: change(value) for key, value in memory.keys.items()}
         async with relay(host, keys, far, memory) as second:
             assert await client.ask(RTP) is None
             assert memory.asked, "it was looked up"
             assert second.counters.flows_restored == 0
-            assert not second.table.census.total
+            assert not second.table.flow_counts.total
         client.close()
 
 

@@ -118,7 +118,8 @@ async def test_the_command_line(seeing: Any, tmp_path: Path) -> None:
     assert json.loads(told)["effects"][0]["moves"][0]["source"] == "fra"
     code, told, error = await firsthop("apply", *file)
     assert code == 1
-    assert "409 It moves too many clients" in error
+    assert "409 Conflict: services/" in error
+    assert "the guard allows" in error
     code, told, error = await firsthop("apply", *file, "--dry-run")
     assert "of clients move" in told
     assert (await firsthop("drain", "regions", "iad"))[0] == 1

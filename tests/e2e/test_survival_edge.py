@@ -28,8 +28,8 @@ from support.waiting import until
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 
 IMPATIENT = """
-import firsthop.edge.isolation.isolated_planner
-firsthop.edge.isolation.isolated_planner.SILENT_S = 1.0
+import firsthop.edge.isolation.detector
+firsthop.edge.isolation.detector.SILENT_S = 1.0
 """
 
 

@@ -16,7 +16,7 @@ from firsthop_geodata.addresses import SPECIAL_PURPOSE
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, normalise, write_table
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Endpoint, Pool, Site, Topology
+from firsthop_steering.decision.topology import Endpoint, Site, Topology
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, RelayStatus, Status
 from firsthop_steering.plan.document import Document
 
@@ -310,7 +310,7 @@ def usable_of(
 ) -> tuple[Endpoint, ...]:
     """The endpoints of a site that the first service may answer with."""
     service = next(iter(steering.topology.services.values()))
-    pool: Pool = "relays" if service.pool == "relays" else "signalling"
+    pool = service.answer_pool
     place = steering.topology.pools[pool].index(site)
     return steering.usable(service, pool, place, ignore_health=ignore_health)
 

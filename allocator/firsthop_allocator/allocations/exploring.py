@@ -17,9 +17,9 @@ from firsthop_allocator.allocations.view import AllocatorView, ReachableRelay
 from firsthop_steering.decision.availability import may_be_explored
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.feed.demand import prefix_text
-from firsthop_steering.feed.exploration_targets import ExplorationTarget, place_name
+from firsthop_steering.feed.exploration_targets import ExplorationTarget, location_key
 from firsthop_steering.feed.snapshot import RelayStatus
-from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, choose
+from firsthop_steering.rtt.exploration import CANDIDATES, MAX_GROUP_SHARE, choose
 from firsthop_steering.rtt.samples import prefix_of
 
 MAX_SAVED: Final = 10.0
@@ -49,7 +49,7 @@ class Allowance:
         self._saved = min(self._saved + share, MAX_SAVED) - explores if share else 0.0
 
 
-def promise_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | None:
+def target_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | None:
     """What the client of `decision` may find out; None for a pinned one, of whom an override
     speaks, and where no promise was made."""
     latency, client = view.steering.rtt.latency, decision.client
@@ -62,7 +62,7 @@ def promise_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | N
     if client.cell is None:
         return None
     geo = view.steering.topology.geo
-    name = place_name(float(geo.latitudes[client.cell]), float(geo.longitudes[client.cell]))
+    name = location_key(float(geo.latitudes[client.cell]), float(geo.longitudes[client.cell]))
     return latency.explore.places.get(name)
 
 
@@ -74,26 +74,26 @@ def explored(
     `chance` is CHANCE_LENGTH random octets.
     """
     whether, *draws = (each / 2**32 for each in _DRAWS.unpack(chance))
-    if whether >= MAX_OF_GROUP:
+    if whether >= MAX_GROUP_SHARE:
         return ()
-    promise = promise_of(view, decision)
-    if promise is None or whether >= promise.rate:
+    target = target_of(view, decision)
+    if target is None or whether >= target.rate:
         return ()
-    return drawn(view, decision, promise, held, draws)
+    return drawn(view, decision, target, held, draws)
 
 
 def drawn(
     view: AllocatorView,
     decision: Decision,
-    promise: ExplorationTarget,
+    target: ExplorationTarget,
     held: Container[str],
     draws: list[float],
 ) -> tuple[Pick, ...]:
     """As many promised regions as there are draws in [0, 1), if so many may be looked at."""
     may = [
-        (promise.gain_ms[candidate.site.id], (relay, candidate))
+        (target.gain_ms[candidate.site.id], (relay, candidate))
         for relay, candidate in _open(view, decision)
-        if candidate.site.id in promise.gain_ms and candidate.site.id not in held
+        if candidate.site.id in target.gain_ms and candidate.site.id not in held
     ]
     if not may:
         return ()
@@ -104,16 +104,17 @@ def drawn(
 
 def _open(view: AllocatorView, decision: Decision) -> Iterator[Pick]:
     """The first relay of each region that may be looked at: not one that the planner charges."""
-    told = view.steering.status.relays
-    standings = view.steering.candidates_up(decision.service, "relays").standings
-    for candidate in decision.walk:
+    statuses = view.steering.status.relays
+    availabilities = view.steering.candidates_up(decision.service, "relays").availabilities
+    for candidate in decision.preferences:
         if candidate.price_us:
             continue
         for each in view.relays_at(
             decision.service, candidate.site.id, decision.bucket, ignore_health=False
         ):
             relay = each.relay
-            whole = standings[relay.id].share == 100 and standings[relay.id].verdict != "down"
-            if whole and may_be_explored(relay, told.get(relay.id, _UNKNOWN)):
+            now = availabilities[relay.id]
+            whole = now.share == 100 and now.verdict != "down"
+            if whole and may_be_explored(relay, statuses.get(relay.id, _UNKNOWN)):
                 yield each, candidate
                 break

@@ -28,7 +28,7 @@ class ClientLocation:
     country: str | None
     latitude: float | None
     longitude: float | None
-    text: bytes
+    text: str
     """The same as JSON members."""
 
 
@@ -56,7 +56,7 @@ class Offer:
     rtt_ms: float
     distance_km: float | None
     """None where the client cannot be located."""
-    standing: Availability
+    availability: Availability
     """Why it is offered: whose word that is, and since when."""
 
 
@@ -68,7 +68,7 @@ class SessionRoute:
     offers: tuple[Offer, ...]
     transceiver_region: str
     wire_id: int
-    place: ClientLocation
+    location: ClientLocation
     reason: str
     explored: tuple[str, ...]
     """Regions of the last relays, which are there to be learned of."""

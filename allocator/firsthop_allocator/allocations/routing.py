@@ -9,9 +9,9 @@ Fallback addresses of a service are for DNS: they have no port and route no ufra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
+from firsthop_allocator.allocations.answer_json import decision_members, dump, relays_text
 from firsthop_allocator.allocations.exploring import Pick, explored
 from firsthop_allocator.allocations.route import AllocationRefused, Offer, SessionRoute
 from firsthop_allocator.allocations.view import AllocatorView
@@ -103,8 +103,8 @@ def media_regions(
     """Ids of the transceiver regions that may take a session of `route`, the chosen one first."""
     entry = view.tables.region_index[route.entry]
     decision = view.steering.decide_media(service, client, entry)
-    walk, chosen = decision.walk, decision.chosen or 0
-    return tuple(each.site.id for each in (*walk[chosen:], *walk[:chosen]))
+    preferences, chosen = decision.preferences, decision.chosen or 0
+    return tuple(each.site.id for each in (*preferences[chosen:], *preferences[:chosen]))
 
 
 def _pick(
@@ -115,10 +115,10 @@ def _pick(
 
     Regions that it asked before come last: their weight did not keep it.
     """
-    walk, chosen = decision.walk, decision.chosen
+    preferences, chosen = decision.preferences, decision.chosen
     ignore_health = decision.ranking.outcome == "open"
     picks: list[Pick] = []
-    for candidate in (*walk[chosen:], *walk[:chosen]) if chosen else walk:
+    for candidate in (*preferences[chosen:], *preferences[:chosen]) if chosen else preferences:
         for each in view.relays_at(
             decision.service,
             candidate.site.id,
@@ -157,39 +157,30 @@ def _route(
     if wire_id is None:
         rule = f"transceiver region {media} has no wire id in plan {decision.plan}"
         return AllocationRefused("no_wire_id", None, rule)
-    standings = view.steering.candidates_up(decision.service, "relays").standings
+    availabilities = view.steering.candidates_up(decision.service, "relays").availabilities
     offers = tuple(
         Offer(
             each.relay,
             candidate.rtt_ms,
             None if cell is None else tables.distance_km(candidate.site.id, cell),
-            standings[each.relay.id],
+            availabilities[each.relay.id],
         )
         for each, candidate in picks
     )
     text = tables.session_text(tuple(name for (name, _), _ in picks))
-    relays = ",".join(
-        f"{opening},{_numbers(rank, offer)}}}"
-        for rank, (opening, offer) in enumerate(zip(text.relays, offers, strict=True), start=1)
-    )
     regions = tuple(each.relay.region for each, _ in extra)
-    note = {
-        "plan": decision.plan,
-        "status": decision.status,
-        "reason": reason,
-        "explored": regions,
-    }
+    note = decision_members(decision.plan, decision.status, reason) | {"explored": regions}
     return SessionRoute(
         service=decision.service.id,
         offers=offers,
         transceiver_region=media,
         wire_id=wire_id,
-        place=tables.place(cell),
+        location=tables.location(cell),
         reason=reason,
         explored=regions,
         text=text,
-        relays=f'"relays":[{relays}],"transceiver_region":"{media}"'.encode(),
-        decision=f'"decision":{json.dumps(note, separators=(",", ":"))}'.encode(),
+        relays=f'"relays":{relays_text(text, offers)},"transceiver_region":"{media}"'.encode(),
+        decision=f'"decision":{dump(note)}'.encode(),
         entry=(picks or turn)[0][0].relay.region,
         turn_urls=_turn_urls(each.relay for each, _ in turn),
     )
@@ -206,17 +197,7 @@ def _turn_urls(servers: Iterable[Relay]) -> bytes:
         for host in (each.ipv6 and f"[{each.ipv6}]", each.ipv4)
         if host
     ]
-    return json.dumps(urls, separators=(",", ":")).encode() if urls else b""
-
-
-def _numbers(rank: int, offer: Offer) -> str:
-    distance = "null" if offer.distance_km is None else offer.distance_km
-    stands = offer.standing
-    since = f'"{stands.since:%Y-%m-%dT%H:%M:%SZ}"' if stands.since else "null"
-    return (
-        f'"rank":{rank},"rtt_ms":{offer.rtt_ms},"distance_km":{distance},'
-        f'"by":"{stands.source}","since":{since}'
-    )
+    return dump(urls).encode() if urls else b""
 
 
 def _nothing_to_offer(service: Service, excluded: frozenset[str]) -> AllocationRefused:
@@ -234,8 +215,8 @@ def _media_region(decision: Decision, pinned: str | None) -> str | AllocationRef
             return AllocationRefused(
                 "pin_refused", "transceiver_region", "names no transceiver region"
             )
-        if candidate.dropped:
-            rule = f"{pinned} takes no sessions: {candidate.dropped}"
+        if candidate.ineligible_reason:
+            rule = f"{pinned} takes no sessions: {candidate.ineligible_reason}"
             return AllocationRefused("pin_refused", "transceiver_region", rule)
         return pinned
     if decision.site is None:

@@ -8,7 +8,6 @@ status changes, so views of one plan share it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,28 +16,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from firsthop_allocator.allocations.answer_json import location, session_text
 from firsthop_allocator.allocations.route import ClientLocation, SessionRoute, SessionText
-from firsthop_ice.candidates import candidate_lines
 from firsthop_ice.turn import turn_secret
 from firsthop_ice.ufrag import CredentialKeys
 from firsthop_steering.decision.availability import FAMILIES
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import domains_apart
-from firsthop_steering.decision.rendezvous import BUCKETS, races
+from firsthop_steering.decision.rendezvous import BUCKETS, rendezvous_draws
 from firsthop_steering.decision.topology import Endpoint, Topology
 from firsthop_steering.plan.document import Document
 from firsthop_steering.plan.model import Relay, Service, State, Transceiver
 
-ICE_LITE = True
-"""Relays and transceivers check nothing of their own; they answer (RFC 8445 §2.5)."""
-SDP_MID = "0"
-SDP_MLINE_INDEX = 0
-"""Media are bundled, so the candidates of the first m-line serve all (RFC 8843 §7.1)."""
-
-_UFRAG, _PASSWORD = "{ufrag}", "{password}"
-"""Where the credential goes; no slug, address or ICE character is a brace."""
 _ORDERS = 1 << 10  # sets of relays, each with 1,024 references to a few orders
-_PLACES = 1 << 16  # small values; a miss costs 15 us
+_CACHED_LOCATIONS = 1 << 16  # small values; a miss costs 15 us
 _RELAY_SETS = 1 << 12  # texts of 3 kB
 _ROUTES = 1 << 15  # texts of 1 kB
 
@@ -75,8 +66,8 @@ class PlanTables:
         self.default_service: Service | None = min(steered, key=lambda each: each.id, default=None)
         """The one that a request without a service is for: the first by id."""
         self.orders = lru_cache(_ORDERS)(self._orders)
-        self.distance_km = lru_cache(_PLACES)(self._distance_km)
-        self.place = lru_cache(_PLACES)(self._place)
+        self.distance_km = lru_cache(_CACHED_LOCATIONS)(self._distance_km)
+        self.location = lru_cache(_CACHED_LOCATIONS)(self._location)
         self.session_text = lru_cache(_RELAY_SETS)(self._session_text)
 
     def _orders(self, usable: tuple[Endpoint, ...], turn: bool) -> RelayOrders:
@@ -86,14 +77,14 @@ class PlanTables:
         field = [each for each in usable if each.id in named]
         if not field:
             return ((),) * BUCKETS
-        arrivals = np.stack([races(each.id, each.weight) for each in field])
+        arrivals = np.stack([rendezvous_draws(each.id, each.weight) for each in field])
         kept: dict[tuple[int, ...], tuple[ReachableRelay, ...]] = {}
         orders = []
-        for places in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):
-            if places not in kept:
-                ordered = domains_apart([field[place] for place in places])
-                kept[places] = tuple(self._reachable(each, named) for each in ordered)
-            orders.append(kept[places])
+        for order in map(tuple, np.argsort(arrivals, axis=0, kind="stable").T.tolist()):
+            if order not in kept:
+                ordered = domains_apart([field[index] for index in order])
+                kept[order] = tuple(self._reachable(each, named) for each in ordered)
+            orders.append(kept[order])
         return tuple(orders)
 
     def _reachable(self, endpoint: Endpoint, named: Mapping[str, Relay]) -> ReachableRelay:
@@ -109,7 +100,7 @@ class PlanTables:
         """Great circle from a cell to a relay region, to 100 m."""
         return round(self.topology.distance_km("relays", self.region_index[region], cell), 1)
 
-    def _place(self, cell: int | None) -> ClientLocation:
+    def _location(self, cell: int | None) -> ClientLocation:
         """The place of a cell; coordinates to 4 decimals, which is 11 m."""
         country, latitude, longitude = None, None, None
         if cell is not None:
@@ -117,26 +108,10 @@ class PlanTables:
             country = geo.countries[cell] or None
             latitude = round(float(geo.latitudes[cell]), 4)
             longitude = round(float(geo.longitudes[cell]), 4)
-        members = {"country": country, "latitude": latitude, "longitude": longitude}
-        return ClientLocation(country, latitude, longitude, _dump(members)[1:-1].encode())
+        return location(country, latitude, longitude)
 
     def _session_text(self, relays: tuple[str, ...]) -> SessionText:
-        offered = [self._offered[each] for each in relays]
-        candidates = candidate_lines(offered)
-        template = _dump(
-            {
-                "ice_parameters": {
-                    "username_fragment": _UFRAG,
-                    "password": _PASSWORD,
-                    "ice_lite": ICE_LITE,
-                },
-                "candidates": [_candidate_object(line) for line in candidates],
-                "sdp": _sdp_lines(candidates),
-            }
-        )
-        parts = template[1:-1].encode().split(_PASSWORD.encode())
-        pieces = tuple(tuple(part.split(_UFRAG.encode())) for part in parts)
-        return SessionText(tuple(map(_relay_object, offered)), candidates, pieces)
+        return session_text([self._offered[each] for each in relays])
 
 
 class AllocatorView:
@@ -230,35 +205,3 @@ def _can_be_asked(transceiver: Transceiver) -> bool:
     """Whether the plan says where its HTTP door is."""
     address = transceiver.signalling_ipv4 or transceiver.signalling_ipv6
     return address is not None and transceiver.signalling_port is not None
-
-
-def _candidate_object(line: str) -> dict[str, object]:
-    """What a browser takes as RTCIceCandidateInit, in snake case."""
-    return {
-        "candidate": line,
-        "sdp_mid": SDP_MID,
-        "sdp_mline_index": SDP_MLINE_INDEX,
-        "username_fragment": _UFRAG,
-    }
-
-
-def _sdp_lines(candidates: tuple[str, ...]) -> list[str]:
-    """Attribute lines; ice-lite belongs to the session, the others to the media (RFC 8839 §5)."""
-    return [
-        *(["a=ice-lite"] if ICE_LITE else []),
-        f"a=ice-ufrag:{_UFRAG}",
-        f"a=ice-pwd:{_PASSWORD}",
-        *(f"a={line}" for line in candidates),
-        "a=end-of-candidates",
-    ]
-
-
-def _relay_object(relay: Relay) -> str:
-    members = relay.model_dump(
-        mode="json", include={"id", "region", "ipv4", "ipv6", "udp_port", "tcp_port"}
-    )
-    return _dump(members)[:-1]
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))

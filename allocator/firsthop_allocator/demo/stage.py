@@ -23,15 +23,15 @@ async def kill(stage: Path, relay: str) -> dict[str, Any]:
     when it does not answer."""
     try:
         async with asyncio.timeout(ANSWER_S):
-            said: dict[str, Any] = json.loads(await _asked(stage, {"kill": relay}))
+            reply: dict[str, Any] = json.loads(await _reply_to(stage, {"kill": relay}))
     except (OSError, ValueError) as error:
         raise Problem(503, "the demo's stage does not answer") from error
-    if "refused" in said:
-        raise Problem(404, str(said["refused"]))
-    return said
+    if "refused" in reply:
+        raise Problem(404, str(reply["refused"]))
+    return reply
 
 
-async def _asked(stage: Path, question: dict[str, str]) -> bytes:
+async def _reply_to(stage: Path, question: dict[str, str]) -> bytes:
     # Whatever the length of the folder's path: an address of unix(7) has 107 octets.
     folder = os.open(stage.parent, os.O_PATH | os.O_DIRECTORY)
     try:

@@ -21,9 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from firsthop_allocator import demo
 from firsthop_allocator.allocations.allocation import (
-    DEFAULT_TTL_S,
     ENTROPY_LENGTH,
-    AllocationRequest,
     allocate,
 )
 from firsthop_allocator.allocations.route import AllocationRefused
@@ -34,7 +32,13 @@ from firsthop_allocator.errors import Problem, unreadable
 from firsthop_allocator.http import openapi
 from firsthop_allocator.http.answers import RETRY, json_answer, problem_answer, refusal
 from firsthop_allocator.http.bodies import read_octets
-from firsthop_allocator.http.callers import Subject, cors_headers, has_token, needs_token, subject
+from firsthop_allocator.http.callers import (
+    Subject,
+    cors_headers,
+    has_token,
+    needs_token,
+    subject_of,
+)
 from firsthop_allocator.http.counts import AllocatorCollector, AllocatorCounters
 from firsthop_allocator.http.measurements import RACES, SAMPLES, SNIPPET, Racing, snippet
 from firsthop_allocator.http.paths import (
@@ -175,23 +179,15 @@ class _Api:
     async def allocations(self, request: web.Request) -> web.StreamResponse:
         view, trusted = self._admit(request)
         body = read_body(await read_octets(request), AllocationBody)
-        whom = subject(
+        subject = subject_of(
             request.headers, _peer(request), body.client_ip, self._settings, trusted=trusted
         )
-        wanted = AllocationRequest(
-            address=whom.address,
-            source=whom.source,
-            service=body.service,
-            ttl=DEFAULT_TTL_S if body.ttl is None else body.ttl,
-            transceiver_region=body.transceiver_region,
-            exclude_relays=frozenset(body.exclude_relays or ()),
-            may_explore=self._counts.allowance.is_left,
-        )
+        wanted = subject.request(body, may_explore=self._counts.allowance.is_left)
         made = allocate(view, wanted, now=self._clock(), entropy=self._entropy(ENTROPY_LENGTH))
         if isinstance(made, AllocationRefused):
             self._counts.allocations["", "", made.reason] += 1
             raise refusal(made)
-        self._counts.granted(made.route, "allocated", whom, view.exploration_share)
+        self._counts.granted(made.route, "allocated", subject, view.exploration_share)
         return web.Response(
             body=made.to_json(),
             status=201,
@@ -199,12 +195,12 @@ class _Api:
         )
 
     async def open_session(self, request: web.Request) -> web.StreamResponse:
-        view, query, whom = self._about_session(request)
-        return await self._whip.open(request, view, query, whom)
+        view, query, subject = self._about_session(request)
+        return await self._whip.open(request, view, query, subject)
 
     async def restart_session(self, request: web.Request) -> web.StreamResponse:
-        view, query, whom = self._about_session(request)
-        return await self._whip.restart(request, view, query, whom)
+        view, query, subject = self._about_session(request)
+        return await self._whip.restart(request, view, query, subject)
 
     async def end_session(self, request: web.Request) -> web.StreamResponse:
         view, _ = self._admit(request)
@@ -213,17 +209,17 @@ class _Api:
     async def races(self, request: web.Request) -> web.StreamResponse:
         view, trusted = self._admit(request)
         body = read_body(await read_octets(request), RaceBody)
-        whom = subject(
+        subject = subject_of(
             request.headers, _peer(request), body.client_ip, self._settings, trusted=trusted
         )
-        return json_answer(self._racing.ticket(view, body, whom), status=201)
+        return json_answer(self._racing.ticket(view, body, subject), status=201)
 
     async def samples(self, request: web.Request) -> web.StreamResponse:
         """From who has a ticket; no token is needed, as a beacon can bear none."""
         view = self._view()
         body = read_body(await read_octets(request), SamplesBody)
-        whom = subject(request.headers, _peer(request), None, self._settings, trusted=False)
-        return json_answer(self._racing.take(view, body, whom), status=202)
+        subject = subject_of(request.headers, _peer(request), None, self._settings, trusted=False)
+        return json_answer(self._racing.take(view, body, subject), status=202)
 
     async def snippet(self, request: web.Request) -> web.StreamResponse:
         return snippet()
@@ -231,13 +227,13 @@ class _Api:
     async def regions(self, request: web.Request) -> web.StreamResponse:
         view, trusted = self._admit(request)
         query = read_query(request.query.items(), RegionsQuery)
-        whom = subject(
+        subject = subject_of(
             request.headers, _peer(request), query.client_ip, self._settings, trusted=trusted
         )
         service = steered_service(view, query.service)
         if isinstance(service, AllocationRefused):
             raise refusal(service)
-        return json_answer(rank_regions(view, service, whom), status=200)
+        return json_answer(rank_regions(view, service, subject), status=200)
 
     async def healthz(self, request: web.Request) -> web.StreamResponse:
         return json_answer({"status": "ok"}, status=200)
@@ -283,10 +279,10 @@ class _Api:
     def _about_session(self, request: web.Request) -> tuple[AllocatorView, SessionQuery, Subject]:
         view, trusted = self._admit(request)
         query = read_query(request.query.items(), SessionQuery)
-        whom = subject(
+        subject = subject_of(
             request.headers, _peer(request), query.client_ip, self._settings, trusted=trusted
         )
-        return view, query, whom
+        return view, query, subject
 
     def _admit(self, request: web.Request) -> tuple[AllocatorView, bool]:
         """The view in force, and whether the caller bears a token; Problem 503 or 401."""

@@ -11,9 +11,14 @@ from ipaddress import ip_address
 from typing import Protocol, cast
 
 from firsthop_allocator.allocations.addresses import plain
-from firsthop_allocator.allocations.allocation import ClientSource
+from firsthop_allocator.allocations.allocation import (
+    DEFAULT_TTL_S,
+    AllocationRequest,
+    ClientSource,
+)
 from firsthop_allocator.errors import Problem, RequestFault, wrong
 from firsthop_allocator.http.forwarded import Malformed, client_behind
+from firsthop_allocator.http.schema import AllocationBody, SessionQuery
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_geodata.addresses import Address
 
@@ -33,6 +38,20 @@ class Subject:
 
     address: Address
     source: ClientSource
+
+    def request(
+        self, asked: AllocationBody | SessionQuery, *, may_explore: bool
+    ) -> AllocationRequest:
+        """What is asked for on its behalf."""
+        return AllocationRequest(
+            address=self.address,
+            source=self.source,
+            service=asked.service,
+            ttl=DEFAULT_TTL_S if asked.ttl is None else asked.ttl,
+            transceiver_region=asked.transceiver_region,
+            exclude_relays=asked.excluded,
+            may_explore=may_explore,
+        )
 
 
 def has_token(
@@ -64,7 +83,7 @@ def needs_token() -> Problem:
     return _unauthorised("a bearer token with role allocator is needed", _CHALLENGE)
 
 
-def subject(
+def subject_of(
     headers: Headers,
     peer: str,
     wanted: Address | None,

@@ -53,14 +53,14 @@ class AllocatorCounters:
         self,
         route: SessionRoute,
         result: Literal["allocated", "session"],
-        whom: Subject,
+        subject: Subject,
         share: float,
     ) -> None:
         """One more allocation, and who got it; `share` of them may explore."""
         self.allocations[route.service, route.entry, result] += 1
         self.explored.update((route.service, region) for region in route.explored)
         self.allowance.count(share, explores=bool(route.explored))
-        family, key, _ = normalise(whom.address)
+        family, key, _ = normalise(subject.address)
         self.survey.note((route.service, route.entry), family, key)
 
     def observe(self, seconds: float) -> None:
@@ -104,8 +104,8 @@ class AllocatorCollector(Collector):
             "Allocations that carried a relay just to learn of it, by its region",
             labels=("service", "region"),
         )
-        for place, value in list(self._counts.explored.items()):
-            explored.add_metric(place, value)
+        for pair, value in list(self._counts.explored.items()):
+            explored.add_metric(pair, value)
         yield explored
         samples = CounterMetricFamily(
             "firsthop_client_samples",

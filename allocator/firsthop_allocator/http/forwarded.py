@@ -51,17 +51,17 @@ def client_behind(
     """
     if not _is_trusted(peer, trusted):
         return peer, "peer"
-    said: dict[str, Address] = {}
+    addresses: dict[str, Address] = {}
     for field, lines in (("forwarded", forwarded), ("x-forwarded-for", x_forwarded_for)):
         if lines:
             found = _walk(field, ",".join(lines), trusted)
             if isinstance(found, Malformed):
                 return found
             if found is not None:
-                said[field] = found
-    if len(set(said.values())) > 1:
+                addresses[field] = found
+    if len(set(addresses.values())) > 1:
         return Malformed("forwarded", "disagrees with x-forwarded-for")
-    return next(((address, field) for field, address in said.items()), (peer, "peer"))
+    return next(((address, field) for field, address in addresses.items()), (peer, "peer"))
 
 
 def _walk(field: str, text: str, trusted: Sequence[Network]) -> Address | Malformed | None:
@@ -100,22 +100,22 @@ def _forwarded(text: str) -> list[str] | None:
 
 def _elements(text: str) -> Iterator[dict[str, str] | None]:
     """Elements as parameter maps, empty ones too (RFC 9110 §5.6.1.2); None ends a broken field."""
-    place, element = 0, dict[str, str]()
+    position, element = 0, dict[str, str]()
     text = text.strip(" \t")
     while True:
-        pair = _PAIR.match(text, place)
+        pair = _PAIR.match(text, position)
         if pair is not None:
             name = pair[1].lower()
             if name in element:  # RFC 7239 §4: not more than once
                 yield None
                 return
             element[name] = pair[2] if pair[3] is None else re.sub(r"\\(.)", r"\1", pair[3])
-            place = pair.end()
-        separator = _SEPARATOR.match(text, place)
+            position = pair.end()
+        separator = _SEPARATOR.match(text, position)
         if separator is None:
             yield None
             return
-        place = separator.end()
+        position = separator.end()
         if separator[1] != ";":
             yield element
             element = {}

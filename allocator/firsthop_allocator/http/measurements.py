@@ -46,37 +46,37 @@ class Racing:
         self._clock = clock
         self._entropy = entropy
         self._queue = queue
-        self._tickets = TokenBuckets(at_once=1, every_s=REPORT_EVERY_S, most_keys=MAX_KEPT)
+        self._tickets = TokenBuckets(at_once=1, every_s=REPORT_EVERY_S, max_keys=MAX_KEPT)
         self._prefixes = TokenBuckets(
-            at_once=PREFIX_AT_ONCE, every_s=PREFIX_EVERY_S, most_keys=MAX_KEPT
+            at_once=PREFIX_AT_ONCE, every_s=PREFIX_EVERY_S, max_keys=MAX_KEPT
         )
 
-    def ticket(self, view: AllocatorView, body: RaceBody, whom: Subject) -> dict[str, Any]:
+    def ticket(self, view: AllocatorView, body: RaceBody, subject: Subject) -> dict[str, Any]:
         """The ticket of a client as JSON; Problem 422 or 503 where there is none."""
         service = steered_service(view, body.service)
         if isinstance(service, AllocationRefused):
             raise refusal(service)
-        client = view.steering.topology.client(whom.address)
+        client = view.steering.topology.client(subject.address)
         entropy = self._entropy(ENTROPY_LENGTH)
         made = ticket(view, service, client, now=self._clock(), entropy=entropy)
         if isinstance(made, AllocationRefused):
             raise refusal(made)
         return made.to_json()
 
-    def take(self, view: AllocatorView, body: SamplesBody, whom: Subject) -> dict[str, Any]:
+    def take(self, view: AllocatorView, body: SamplesBody, subject: Subject) -> dict[str, Any]:
         """The answer to a report, all of which is then taken; Problem 403, 422 or 429."""
         now = self._clock()
         fault = refusal_of(view, body.username_fragment, body.password, now)
         if fault is not None:
             raise wrong(403, RequestFault(*fault))
         strange = [
-            RequestFault(f"samples/{place}/relay", "names no relay that can be measured")
-            for place, each in enumerate(body.samples)
+            RequestFault(f"samples/{index}/relay", "names no relay that can be measured")
+            for index, each in enumerate(body.samples)
             if each.relay not in view.tables.relays
         ]
         if strange:
             raise wrong(422, *strange)
-        prefix, at = prefix_number(whom.address), now.timestamp()
+        prefix, at = prefix_number(subject.address), now.timestamp()
         wait_s = self._tickets.wait_s(body.username_fragment, at)
         wait_s = wait_s or self._prefixes.wait_s(prefix, at)
         if wait_s:

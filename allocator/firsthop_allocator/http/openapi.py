@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,6 +20,7 @@ from firsthop_allocator.http.schema import (
     SessionQuery,
 )
 from firsthop_ice.sdp import FRAGMENT_TYPE, MEDIA_TYPE
+from firsthop_steering.feed.reason_phrases import reason_phrase
 
 _REF = "#/components/schemas/{model}"
 _TOKEN = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -189,14 +189,14 @@ def _snippet() -> dict[str, Any]:
 
 
 def _plain(name: str, summary: str, *statuses: int) -> dict[str, Any]:
-    responses = {str(each): {"description": HTTPStatus(each).phrase} for each in statuses}
+    responses = {str(each): {"description": reason_phrase(each)} for each in statuses}
     return {"operationId": name, "summary": summary, "security": [], "responses": responses}
 
 
 def _problems(statuses: tuple[int, ...]) -> dict[str, Any]:
     content = {"application/problem+json": {"schema": {"$ref": _REF.format(model="ProblemAnswer")}}}
     return {
-        str(each): {"description": HTTPStatus(each).phrase, "content": content} for each in statuses
+        str(each): {"description": reason_phrase(each), "content": content} for each in statuses
     }
 
 

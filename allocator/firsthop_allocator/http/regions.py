@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
+from firsthop_allocator.allocations.answer_json import (
+    client_members,
+    decision_members,
+    utc_text,
+)
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_allocator.http.callers import Subject
 from firsthop_steering.decision.model import Candidate, Decision
@@ -20,25 +24,15 @@ def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dic
     those that are out."""
     client = view.steering.topology.client(subject.address)
     decision = view.steering.decide(service, client)
-    place = view.tables.place(client.cell)
-    out = [each for each in decision.ranking.candidates if each.dropped]
+    location = view.tables.location(client.cell)
+    out = [each for each in decision.ranking.candidates if each.ineligible_reason]
     return {
         "service": service.id,
-        "client": {
-            "ip": str(subject.address),
-            "country": place.country,
-            "latitude": place.latitude,
-            "longitude": place.longitude,
-            "source": subject.source,
-        },
-        "decision": {
-            "plan": decision.plan,
-            "status": decision.status,
-            "reason": decision.reason,
-        },
+        "client": client_members(subject.address, subject.source, location),
+        "decision": decision_members(decision.plan, decision.status, decision.reason),
         "regions": [
             _region(view, decision, candidate, rank)
-            for rank, candidate in enumerate((*decision.walk, *out), start=1)
+            for rank, candidate in enumerate((*decision.preferences, *out), start=1)
         ],
     }
 
@@ -52,7 +46,7 @@ def _region(
         "id": site.id,
         "rank": rank,
         "chosen": decision.site is site,
-        "eligible": not candidate.dropped,
+        "eligible": not candidate.ineligible_reason,
         "reason": decision.fate(candidate),
         "rtt_ms": candidate.rtt_ms,
         "rtt_source": candidate.rtt_source,
@@ -73,20 +67,21 @@ def _relays(
         each.id: each
         for each in steering.usable(service, "relays", index, ignore_health=ignore_health)
     }
-    standings = steering.candidates_up(service, "relays").standings
+    availabilities = steering.candidates_up(service, "relays").availabilities
     states = []
     for endpoint in site.endpoints:
         relay = view.tables.relays.get(endpoint.id)
         if relay is not None:
+            since = availabilities[relay.id].since
             measured = view.steering.status.relays.get(relay.id, _UNKNOWN)
             states.append(
                 {
                     "id": relay.id,
                     "state": relay.state.value,
-                    "verdict": standings[relay.id].verdict,
-                    "by": standings[relay.id].source,
-                    "since": _time(standings[relay.id].since),
-                    "share": standings[relay.id].share,
+                    "verdict": availabilities[relay.id].verdict,
+                    "by": availabilities[relay.id].source,
+                    "since": since and utc_text(since),
+                    "share": availabilities[relay.id].share,
                     "draining": measured.draining,
                     "answers": relay.id in usable,
                     "answers_ipv4": relay.id in usable and usable[relay.id].ipv4 is not None,
@@ -94,7 +89,3 @@ def _relays(
                 }
             )
     return states
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -23,7 +23,7 @@ from firsthop_allocator.allocations.allocation import (
     ClientSource,
 )
 from firsthop_geodata.addresses import Address
-from firsthop_steering.decision import availability as standing
+from firsthop_steering.decision import availability
 from firsthop_steering.feed.measurements import MAX_RTT_MS
 from firsthop_steering.plan.model import Slug
 
@@ -38,7 +38,7 @@ def _host(value: object) -> Address:
 
 
 By = Annotated[
-    standing.AvailabilitySource,
+    availability.AvailabilitySource,
     Field(description="Whose word the verdict is: local is that of the edge's own region."),
 ]
 _HOST_SCHEMA = {"type": "string", "maxLength": MAX_LENGTH, "examples": ["198.51.100.7"]}
@@ -61,12 +61,21 @@ class _Strict(BaseModel):
     )
 
 
-class AllocationBody(_Strict):
-    """What POST /v1/allocations takes; every field may be left out or null."""
+class RegionsQuery(_Strict):
+    """What GET /v1/regions takes in its query."""
 
     service: ServiceName | None = None
     client_ip: Host | None = None
     """The client's address, from callers with a token; default: the address they ask from."""
+
+
+class RaceBody(RegionsQuery):
+    """What POST /v1/races takes."""
+
+
+class AllocationBody(RegionsQuery):
+    """What POST /v1/allocations takes; every field may be left out or null."""
+
     ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S)] | None = DEFAULT_TTL_S
     """Seconds that the credential opens new flows for; rounded up to 16 s of the clock."""
     transceiver_region: Slug | None = None
@@ -74,15 +83,19 @@ class AllocationBody(_Strict):
     exclude_relays: Annotated[list[Slug], Field(max_length=MAX_EXCLUDED)] | None = None
     """Relays that the client found to be unreachable."""
 
+    @property
+    def excluded(self) -> frozenset[str]:
+        """`exclude_relays` as a set."""
+        return frozenset(self.exclude_relays or ())
 
-class SessionQuery(_Strict):
-    """What POST and PATCH of /v1/sessions take in their query, as `AllocationBody` has it."""
 
-    service: ServiceName | None = None
-    client_ip: Host | None = None
+class SessionQuery(RegionsQuery):
+    """What POST and PATCH of /v1/sessions take in their query: an allocation's fields as text."""
+
     ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S, strict=False)] = DEFAULT_TTL_S
     """Seconds that the credential opens new flows for; rounded up to 16 s of the clock."""
     transceiver_region: Slug | None = None
+    """Where the session must end; default: steered."""
     exclude_relays: Annotated[str, Field(max_length=MAX_EXCLUDED * 64)] = ""
     """Ids of relays that the client found to be unreachable, with commas between them."""
 
@@ -90,20 +103,6 @@ class SessionQuery(_Strict):
     def excluded(self) -> frozenset[str]:
         """`exclude_relays` as a set."""
         return frozenset(filter(None, self.exclude_relays.split(",")))
-
-
-class RegionsQuery(_Strict):
-    """What GET /v1/regions takes in its query."""
-
-    service: ServiceName | None = None
-    client_ip: Host | None = None
-
-
-class RaceBody(_Strict):
-    """What POST /v1/races takes, as `AllocationBody` has it."""
-
-    service: ServiceName | None = None
-    client_ip: Host | None = None
 
 
 class MeasuredRelay(_Strict):

@@ -12,7 +12,6 @@ from datetime import datetime
 import structlog
 from aiohttp import web
 
-from firsthop_allocator.allocations.allocation import AllocationRequest
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import find_relays, steered_service
 from firsthop_allocator.allocations.view import AllocatorView
@@ -31,7 +30,7 @@ from firsthop_allocator.sessions.session import (
     renewed,
     whereabouts,
 )
-from firsthop_allocator.sessions.transceivers import Said, Transceivers
+from firsthop_allocator.sessions.transceivers import TransceiverResponse, Transceivers
 from firsthop_allocator.settings import MAX_OFFER
 from firsthop_ice import ufrag
 from firsthop_ice.sdp import (
@@ -71,19 +70,11 @@ class Whip:
         request: web.Request,
         view: AllocatorView,
         query: SessionQuery,
-        whom: Subject,
+        subject: Subject,
     ) -> web.Response:
         """201 with the answer, the session's Location and its ETag (RFC 9725 §4.2)."""
         offer = stripped(await _text(request, MEDIA_TYPE)).encode()
-        wanted = AllocationRequest(
-            address=whom.address,
-            source=whom.source,
-            service=query.service,
-            ttl=query.ttl,
-            transceiver_region=query.transceiver_region,
-            exclude_relays=query.excluded,
-            may_explore=self._counts.allowance.is_left,
-        )
+        wanted = subject.request(query, may_explore=self._counts.allowance.is_left)
         client, now = self._transceivers(request), self._clock()
         choice = openings(
             view,
@@ -96,7 +87,7 @@ class Whip:
             self._counts.allocations["", "", choice.reason] += 1
             raise refusal(choice)
         for opening in choice:
-            said = await client.ask(
+            response = await client.ask(
                 "PUT",
                 opening.transceiver,
                 opening.token,
@@ -105,32 +96,37 @@ class Whip:
                 body=offer,
                 media_type=MEDIA_TYPE,
             )
-            if said is not None and said.status not in _ASK_ANOTHER:
-                return self._opened(view, query, opening, said, whom)
+            if response is not None and response.status not in _ASK_ANOTHER:
+                return self._opened(view, query, opening, response, subject)
             log.warning(
                 "transceiver.skipped",
                 transceiver=opening.transceiver.id,
-                status=said and said.status,
-                reason=said.detail if said else "no answer",
+                status=response and response.status,
+                reason=response.detail if response else "no answer",
             )
         self._counts.allocations["", "", "no_transceiver"] += 1
         detail = "no transceiver that was asked takes the session"
         raise Problem(503, detail, kind="no-transceiver", headers=RETRY)
 
     def _opened(
-        self, view: AllocatorView, query: SessionQuery, opening: Opening, said: Said, whom: Subject
+        self,
+        view: AllocatorView,
+        query: SessionQuery,
+        opening: Opening,
+        response: TransceiverResponse,
+        subject: Subject,
     ) -> web.Response:
         route = opening.route
-        if said.status != 201:
+        if response.status != 201:
             self._counts.allocations[route.service, "", "offer_refused"] += 1
-            raise _passed_on(said)
-        self._counts.granted(route, "session", whom, view.exploration_share)
+            raise _passed_on(response)
+        self._counts.granted(route, "session", subject, view.exploration_share)
         relays = [offer.relay for offer in route.offers]
         suffix = f"?service={query.service}" if query.service else ""
         return _answer(
-            answer_with(said.body, candidates(relays, opening.transceiver)),
+            answer_with(response.body, candidates(relays, opening.transceiver)),
             MEDIA_TYPE,
-            said.tag,
+            response.tag,
             status=201,
             headers={
                 "Location": f"{PATH}/{opening.token}{suffix}",
@@ -143,7 +139,7 @@ class Whip:
         request: web.Request,
         view: AllocatorView,
         query: SessionQuery,
-        whom: Subject,
+        subject: Subject,
     ) -> web.Response:
         """200 with a new credential on the same route, and the relays of now (RFC 9725 §4.3.3)."""
         body = (await _text(request, FRAGMENT_TYPE)).encode()
@@ -151,7 +147,7 @@ class Whip:
         service = steered_service(view, query.service)
         if isinstance(service, AllocationRefused):
             raise refusal(service)
-        client = view.steering.topology.client(whom.address)
+        client = view.steering.topology.client(subject.address)
         relays = find_relays(view, service, client, excluded=query.excluded)
         if isinstance(relays, AllocationRefused):
             raise refusal(relays)
@@ -159,9 +155,9 @@ class Whip:
         fresh = renewed(
             view, at, ttl=query.ttl, now=now, entropy=self._entropy(ufrag.ENTROPY_LENGTH)
         )
-        said = await self._ask(request, at, "PATCH", body=body, ufrag=fresh.ufrag)
-        fragment = fragment_with(said.body, candidates(relays, at.transceiver))
-        return _answer(fragment, FRAGMENT_TYPE, said.tag, status=200, headers={})
+        response = await self._ask(request, at, "PATCH", body=body, ufrag=fresh.ufrag)
+        fragment = fragment_with(response.body, candidates(relays, at.transceiver))
+        return _answer(fragment, FRAGMENT_TYPE, response.tag, status=200, headers={})
 
     async def end(self, request: web.Request, view: AllocatorView) -> web.Response:
         """200 once the session is over (RFC 9725 §4.2)."""
@@ -171,9 +167,9 @@ class Whip:
     async def _ask(
         self, request: web.Request, at: Whereabouts, method: str, *, body: bytes = b"",
         ufrag: str = "",
-    ) -> Said:  # fmt: skip
+    ) -> TransceiverResponse:  # fmt: skip
         """What the session's transceiver says, where it says yes; Problem for anything else."""
-        said = await self._transceivers(request).ask(
+        response = await self._transceivers(request).ask(
             method,
             at.transceiver,
             request.match_info["token"],
@@ -184,12 +180,12 @@ class Whip:
             ufrag=ufrag,
             if_match=request.headers.get("If-Match"),
         )
-        if said is None:
+        if response is None:
             detail = "the session's transceiver does not answer"
             raise Problem(503, detail, kind="no-transceiver", headers=RETRY)
-        if said.status != 200:
-            raise _passed_on(said)
-        return said
+        if response.status != 200:
+            raise _passed_on(response)
+        return response
 
 
 def stripped(text: str) -> str:
@@ -207,11 +203,11 @@ def _found(view: AllocatorView, request: web.Request) -> Whereabouts:
     return at
 
 
-def _passed_on(said: Said) -> Problem:
+def _passed_on(response: TransceiverResponse) -> Problem:
     """A transceiver's refusal in its own words; its faults are not the caller's."""
-    if said.status in (404, 409, 412, 415, 422, 428):
-        return Problem(said.status, said.detail)
-    log.error("transceiver.failed", status=said.status, reason=said.detail)
+    if response.status in (404, 409, 412, 415, 422, 428):
+        return Problem(response.status, response.detail)
+    log.error("transceiver.failed", status=response.status, reason=response.detail)
     return Problem(503, "the transceiver failed", kind="no-transceiver", headers=RETRY)
 
 

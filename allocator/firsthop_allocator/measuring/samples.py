@@ -44,9 +44,9 @@ class SampleQueue:
             self._waiting.popleft()
             self.results["overflowed"] += 1
 
-    def first(self, most: int) -> list[MeasuredRow]:
+    def first(self, limit: int) -> list[MeasuredRow]:
         """The oldest, which stay until they are `passed`."""
-        return list(islice(self._waiting, most))
+        return list(islice(self._waiting, limit))
 
     def passed(self, rows: int) -> None:
         """So many of the oldest are somebody else's now."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from firsthop_allocator.allocations.exploring import drawn, promise_of
+from firsthop_allocator.allocations.answer_json import utc_text
+from firsthop_allocator.allocations.exploring import drawn, target_of
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_ice import ufrag
@@ -54,7 +55,7 @@ class Ticket:
     def to_json(self) -> dict[str, Any]:
         """The body of the answer."""
         return {
-            "expires_at": f"{self.credential.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+            "expires_at": utc_text(self.credential.expires_at),
             "username_fragment": self.credential.ufrag,
             "password": self.credential.password,
             "relays": [self._relay(*each) for each in self.relays],
@@ -81,7 +82,7 @@ def ticket(
     decision = view.steering.decide(service, client)
     ignore_health = decision.ranking.outcome == "open"
     firsts: list[Raced] = []
-    for candidate in decision.walk:
+    for candidate in decision.preferences:
         reachable = view.relays_at(
             service, candidate.site.id, decision.bucket, ignore_health=ignore_health
         )
@@ -105,10 +106,10 @@ def _another(
 ) -> Raced:
     """By `chance`, 16 bits: a region that is promised to the client and may be looked at, else one
     of `rest`. So a ticket names no more relays for what is promised."""
-    promise = promise_of(view, decision)
-    if promise is not None:
+    target = target_of(view, decision)
+    if target is not None:
         held = {candidate.site.id for _, candidate in near}
-        for (_, relay), candidate in drawn(view, decision, promise, held, [chance / 2**16]):
+        for (_, relay), candidate in drawn(view, decision, target, held, [chance / 2**16]):
             return relay, candidate
     return rest[chance % len(rest)]
 

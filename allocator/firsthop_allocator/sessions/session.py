@@ -6,22 +6,27 @@ transceiver again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from firsthop_allocator.allocations.allocation import AllocationRequest
+from firsthop_allocator.allocations.answer_json import (
+    decision_members,
+    dump,
+    relay_members,
+    utc_text,
+)
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
-from firsthop_allocator.allocations.route import AllocationRefused, SessionRoute
+from firsthop_allocator.allocations.route import AllocationRefused, Offer, SessionRoute
 from firsthop_allocator.allocations.routing import find_route, media_regions, steered_service
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_ice import ufrag
-from firsthop_ice.candidates import candidate_lines
+from firsthop_ice.candidates import UdpAddress, candidate_lines
 from firsthop_ice.session_token import SessionName, make_token, read_token
 from firsthop_ice.ufrag import Credential, region_password_key
-from firsthop_steering.decision.availability import unwilling
-from firsthop_steering.decision.rendezvous import BUCKETS, races
+from firsthop_steering.decision.availability import unavailable_transceivers
+from firsthop_steering.decision.rendezvous import BUCKETS, rendezvous_draws
 from firsthop_steering.decision.topology import Client
 from firsthop_steering.feed.snapshot import Status
 from firsthop_steering.plan.model import Relay, Service, Transceiver
@@ -43,27 +48,23 @@ class Opening:
 
     def note(self, view: AllocatorView) -> str:
         """Where the session goes and why, as one line of JSON for who debugs it."""
-        relays = [
-            {
-                "id": offer.relay.id,
-                "region": offer.relay.region,
-                "ipv4": offer.relay.ipv4 and str(offer.relay.ipv4),
-                "ipv6": offer.relay.ipv6 and str(offer.relay.ipv6),
-                "rtt_ms": offer.rtt_ms,
-            }
-            for offer in self.route.offers
-        ]
+        route, steering = self.route, view.steering
         value = {
-            "relays": relays,
-            "transceiver_region": self.route.transceiver_region,
+            "relays": [_noted(offer) for offer in route.offers],
+            "transceiver_region": route.transceiver_region,
             "transceiver": self.transceiver.id,
-            "expires_at": f"{self.credential.expires_at:%Y-%m-%dT%H:%M:%SZ}",
-            "plan": view.steering.topology.plan.number,
-            "status": view.steering.status.number,
-            "reason": self.route.reason,
-            "explored": self.route.explored,
+            "expires_at": utc_text(self.credential.expires_at),
+            **decision_members(steering.topology.plan.number, steering.status.number, route.reason),
+            "explored": route.explored,
         }
-        return json.dumps(value, separators=(",", ":"))
+        return dump(value)
+
+
+def _noted(offer: Offer) -> dict[str, object]:
+    """A relay as an allocation has it, without what candidates say already."""
+    members = relay_members(offer.relay)
+    kept = ("id", "region", "ipv4", "ipv6")
+    return {name: members[name] for name in kept} | {"rtt_ms": offer.rtt_ms}
 
 
 def openings(
@@ -98,7 +99,7 @@ def openings(
         for region in regions
         for each in sorted(
             view.tables.transceivers.get(region, ()),
-            key=lambda each: (races(each.id, each.weight)[drawn], each.id),
+            key=lambda each: (rendezvous_draws(each.id, each.weight)[drawn], each.id),
         )
     ]
     if not asked:
@@ -116,7 +117,7 @@ def openings(
 def _unlikely(status: Status) -> frozenset[str]:
     """Who would not take a session, by what was last heard: that may have changed meanwhile."""
     full = {name for name, each in status.transceivers.items() if (each.load or 0) >= 1}
-    return unwilling(status) | full
+    return unavailable_transceivers(status) | full
 
 
 def _mint(
@@ -130,7 +131,7 @@ def _mint(
 ) -> Iterator[Opening]:
     size = ufrag.ENTROPY_LENGTH
     chance = request.chance(entropy[MAX_ATTEMPTS * size :])
-    for place, (region, transceiver) in enumerate(asked):
+    for index, (region, transceiver) in enumerate(asked):
         excluded = request.exclude_relays
         route = find_route(view, service, client, pinned=region, excluded=excluded, chance=chance)
         if isinstance(route, AllocationRefused):  # a region without a wire id
@@ -140,7 +141,7 @@ def _mint(
             region=route.wire_id,
             transceiver=transceiver.wire_id or 0,
             expires_at=now + timedelta(seconds=request.ttl),
-            entropy=entropy[place * size : (place + 1) * size],
+            entropy=entropy[index * size : (index + 1) * size],
         )
         key = region_password_key(view.keys.masters[credential.key_id], route.wire_id)
         token = make_token(credential.ufrag, key)
@@ -152,14 +153,7 @@ def candidates(relays: Sequence[Relay], transceiver: Transceiver) -> tuple[str, 
     itself, which they must reach."""
     if relays:
         return candidate_lines(relays)
-    family = "ipv4" if transceiver.host.version == 4 else "ipv6"
-    end = {
-        "id": transceiver.id,
-        "region": transceiver.region,
-        family: transceiver.host,
-        "udp_port": transceiver.port,
-    }
-    return candidate_lines([Relay.model_validate(end)])
+    return candidate_lines([UdpAddress(transceiver.host, transceiver.port)])
 
 
 @dataclass(frozen=True, slots=True)

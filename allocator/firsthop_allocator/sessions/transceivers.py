@@ -18,7 +18,7 @@ REST_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class TransceiverResponse:
     """What a transceiver answered."""
 
     status: int
@@ -58,7 +58,7 @@ class Transceivers:
         media_type: str = "",
         ufrag: str = "",
         if_match: str | None = None,
-    ) -> Said | None:
+    ) -> TransceiverResponse | None:
         """Its answer, or None where there is none; then it rests."""
         headers = {"Firsthop-Signature": sign_call(password_key, method, token, ufrag, body)}
         for name, value in (
@@ -72,7 +72,7 @@ class Transceivers:
             async with self._http.request(
                 method, _url(transceiver, token), data=body, headers=headers, allow_redirects=False
             ) as response:
-                return _said(
+                return _response(
                     response.status, await response.read(), response.headers.get("ETag", "")
                 )
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -80,9 +80,9 @@ class Transceivers:
             return None
 
 
-def _said(status: int, raw: bytes, tag: str) -> Said:
+def _response(status: int, raw: bytes, tag: str) -> TransceiverResponse:
     text = raw.decode("utf-8", "replace")
-    return Said(status, text, tag, "" if status < 400 else _detail(text))
+    return TransceiverResponse(status, text, tag, "" if status < 400 else _detail(text))
 
 
 def _detail(text: str) -> str:

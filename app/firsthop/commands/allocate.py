@@ -46,16 +46,16 @@ def allocate(
         raise typer.BadParameter("must start with http:// or https://", param_hint="--url")
     wanted = {name: value for name, value in body.items() if value}
     try:
-        said = _post(f"{url.rstrip('/')}/v1/allocations", token, wanted)
+        answer = _post(f"{url.rstrip('/')}/v1/allocations", token, wanted)
     except urllib.error.HTTPError as error:
         with error:
-            typer.echo(f"firsthop allocate: {_told(error)}", err=True)
+            typer.echo(f"firsthop allocate: {_detail(error)}", err=True)
         raise typer.Exit(1) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         typer.echo(f"firsthop allocate: {url}: {reason}", err=True)
         raise typer.Exit(1) from None
-    typer.echo(json.dumps(said, indent=2))
+    typer.echo(json.dumps(answer, indent=2))
 
 
 def _post(url: str, token: str | None, body: dict[str, Any]) -> Any:
@@ -69,7 +69,7 @@ def _post(url: str, token: str | None, body: dict[str, Any]) -> Any:
         return json.loads(response.read())
 
 
-def _told(error: urllib.error.HTTPError) -> str:
+def _detail(error: urllib.error.HTTPError) -> str:
     """A problem document (RFC 9457) as one line; it names field and rule."""
     try:
         problem = json.loads(error.read())

@@ -17,8 +17,8 @@ CHANGE_TIMEOUT_S = 600.0
 class ApiError(Exception):
     """Why a call failed, in lines for the person at the terminal."""
 
-    def __init__(self, told: str, status: int | None = None) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
         self.status = status
         """Of the answer, if there was one."""
 
@@ -90,7 +90,7 @@ def _exchange(
         with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
             return json.loads(response.read() or b"null"), response.headers.get("ETag", "")
     except urllib.error.HTTPError as error:
-        raise ApiError(_told(error), error.code) from None
+        raise ApiError(_detail(error), error.code) from None
     except (OSError, ValueError) as error:
         raise ApiError(f"{url}: {getattr(error, 'reason', None) or error}") from None
 
@@ -103,7 +103,7 @@ def _admin_token(state_dir: Path) -> str:
         raise ApiError(f"needs FIRSTHOP_TOKEN, or a token in {path}: {error.strerror}") from None
 
 
-def _told(error: urllib.error.HTTPError) -> str:
+def _detail(error: urllib.error.HTTPError) -> str:
     """A problem document as lines: what, then each field and rule."""
     try:
         problem = json.loads(error.read())

@@ -64,7 +64,7 @@ def listen_list(text: str) -> list[Listen]:
 
 
 def number(
-    kind: type[int] | type[float], least: float, most: float = float("inf")
+    kind: type[int] | type[float], minimum: float, maximum: float = float("inf")
 ) -> Callable[[str], Any]:
     """A number within bounds."""
 
@@ -73,8 +73,10 @@ def number(
             value = kind(text)
         except ValueError:
             raise ArgumentTypeError(f"{text!r} is not a number") from None
-        if not least <= value <= most:
-            bounds = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:g}"
+        if not minimum <= value <= maximum:
+            bounds = (
+                f"{minimum:g} or more" if maximum == float("inf") else f"{minimum:g} to {maximum:g}"
+            )
             raise ArgumentTypeError(f"must be {bounds}, not {text}")
         return value
 

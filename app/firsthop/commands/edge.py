@@ -19,7 +19,7 @@ from firsthop.edge.settings import (
     EdgeSettings,
     FeedSettings,
 )
-from firsthop.edge.supervisor import Edge
+from firsthop.edge.supervisor import run_edge
 from firsthop.edge.workers.sockets import PortInUseError
 from firsthop.process.takeover import TakeOverError
 from firsthop_dns.answer.instance import MAX_NSID
@@ -27,8 +27,6 @@ from firsthop_dns.answer.rate_limit import TAILORED_A_SECOND
 from firsthop_dns.wire.cookies import read_secrets
 from firsthop_geodata.errors import GeodataError
 from firsthop_steering.plan.document import DocumentError
-
-"""Octets; it goes into every answer to who asks for it."""
 
 
 def edge(
@@ -172,7 +170,7 @@ def edge(
     )
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     try:
-        asyncio.run(Edge(settings).run())
+        asyncio.run(run_edge(settings))
     except (PortInUseError, TakeOverError, GeodataError, DocumentError, OSError) as error:
         typer.echo(f"firsthop edge: {error}", err=True)
         raise typer.Exit(1) from None

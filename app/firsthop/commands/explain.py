@@ -38,7 +38,7 @@ def explain(
     if at is not None:
         query["at"] = at
     try:
-        said = call("GET", f"{api}/v1/explain", token, state_dir, query)
+        answer = call("GET", f"{api}/v1/explain", token, state_dir, query)
     except ApiError as error:
         raise fail(f"explain: {error}") from None
-    typer.echo(json.dumps(said, indent=2))
+    typer.echo(json.dumps(answer, indent=2))

@@ -108,7 +108,7 @@ def _options() -> ArgumentParser:
         "redis:// URL where relays behind one address share their flows; default: none.",
         default="",
     )  # fmt: skip
-    for flag, what, least, default in (
+    for flag, what, minimum, default in (
         ("--max-flows", "Of all workers together", 1, _DEFAULTS.flows),
         ("--max-unconfirmed", "Of them, not yet confirmed", 1, _DEFAULTS.unconfirmed),
         ("--max-flows-per-prefix", "Of one /24 or IPv6 /56", 1, _DEFAULTS.flows_per_prefix),
@@ -117,7 +117,7 @@ def _options() -> ArgumentParser:
     ):
         variable = f"FIRSTHOP_RELAY_{flag.removeprefix('--').replace('-', '_').upper()}"
         meaning = f"{what}; default: {default:g}."
-        read = number(type(default), least)
+        read = number(type(default), minimum)
         option(options, flag, variable, meaning, read=read, default=default)
     return options
 

@@ -120,12 +120,14 @@ def change(
     after, version = call_for_tag(
         url, token, state_dir, method="PATCH", query=query, body=patch, if_match=tag
     )
-    told = [
+    lines = [
         f"{name}: {json.dumps(before.get(name))} -> {json.dumps(value)}"
         for name, value in after.items()
         if before.get(name) != value
     ]
-    typer.echo("\n".join([*told, f"revision {version.strip(chr(34))}"] if told else ["as before"]))
+    typer.echo(
+        "\n".join([*lines, f"revision {version.strip(chr(34))}"] if lines else ["as before"])
+    )
 
 
 def read_fields(texts: Sequence[str]) -> dict[str, Any]:

@@ -50,16 +50,16 @@ def simulate(
             body["clients"] = _lines(clients)
         if service is not None:
             body["service"] = service
-        said = call("POST", f"{api}/v1/simulate", token, state_dir, body=body)
+        answer = call("POST", f"{api}/v1/simulate", token, state_dir, body=body)
     except DocumentError as error:
         lines = "\n".join(f"  {file}: {problem}" for problem in error.problems)
         raise fail(f"simulate: the document cannot be used:\n{lines}") from None
     except (ApiError, OSError, UnicodeDecodeError) as error:
         raise fail(f"simulate: {error}") from None
     if as_json:
-        typer.echo(json.dumps(said, indent=2))
+        typer.echo(json.dumps(answer, indent=2))
         return
-    for effect in said["effects"]:
+    for effect in answer["effects"]:
         tell_effects([effect])
         print_table([_percents(each) for each in effect["regions"]], _COLUMNS)
         for each in effect["countries"]:

@@ -15,13 +15,13 @@ def status(api: ApiUrl = API_URL, token: Token = None, state_dir: StateDir = STA
     """Say of every relay, and transceiver that reports, whether it is up, since when, and why."""
 
     def tell() -> None:
-        said = call("GET", f"{api}/v1/status", token, state_dir)
+        answer = call("GET", f"{api}/v1/status", token, state_dir)
         for kind in ("relay", "transceiver"):
-            known = sorted(said[f"{kind}s"].items())
+            known = sorted(answer[f"{kind}s"].items())
             if known or kind == "relay":
                 print_table([{kind: name, **each} for name, each in known], (kind, *COLUMNS))
-        for each in said["warnings"]:
+        for each in answer["warnings"]:
             typer.echo(f"warning: {each['field']}: {each['rule']}", err=True)
-        typer.echo(f"status {said['number']} of {said['created_at']}")
+        typer.echo(f"status {answer['number']} of {answer['created_at']}")
 
     with_api(tell)

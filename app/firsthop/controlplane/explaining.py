@@ -46,11 +46,11 @@ class Explainer:
         address = parse_client(client)
         steering = self._steering(situation, vantage)
         service = steering.topology.services[service_id]
-        said = explain(steering, service, address)
+        answer = explain(steering, service, address)
         if want is not None:
             asker = steering.topology.client(address)
-            said["want"] = counterfactual(steering, service, asker, want)
-        return said
+            answer["want"] = counterfactual(steering, service, asker, want)
+        return answer
 
     def effects(
         self,
@@ -106,5 +106,5 @@ class Explainer:
 
 def _sessions(status: Status) -> int | None:
     """All that agents report; None where none does."""
-    told = [each.sessions for each in status.relays.values() if each.sessions is not None]
-    return sum(told) if told else None
+    sessions = [each.sessions for each in status.relays.values() if each.sessions is not None]
+    return sum(sessions) if sessions else None

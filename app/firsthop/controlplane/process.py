@@ -25,17 +25,18 @@ from firsthop_controlplane.access.keyfiles import (
 )
 from firsthop_controlplane.access.tokens import BootstrapToken
 from firsthop_controlplane.api.bodies import parse
-from firsthop_controlplane.app import Parts, addresses, create_app
+from firsthop_controlplane.app import addresses, create_app
 from firsthop_controlplane.configuration.change_impact import Explain
 from firsthop_controlplane.deps import DEPS
 from firsthop_controlplane.errors import ControlPlaneError, Refused
 from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.migrate import migrate
+from firsthop_controlplane.wiring import Parts
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_relay.flows.route_text import write_routes
 from firsthop_relay.flows.routes import routes_of
-from firsthop_steering.decision.availability import unwilling
+from firsthop_steering.decision.availability import unavailable_transceivers
 from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
@@ -105,7 +106,7 @@ async def running_controlplane(
         await runner.setup()
         await _listen(runner, settings)
         urls = tuple(addresses(runner))
-        app[DEPS].election.url = settings.advertise_url or urls[0]
+        app[DEPS].leadership.advertise(settings.advertise_url or urls[0])
         log.info("controlplane.serving", urls=urls)
         yield urls
     finally:
@@ -115,7 +116,7 @@ async def running_controlplane(
 def _publish(plan: Plan, keys: KeySet, status: Status | None, publish_dir: Path) -> None:
     """What relays, transceivers and TURN servers hold of the secrets, and nothing more; and the
     relays' routes, which are none."""
-    drained = unwilling(status) if status is not None else frozenset[str]()
+    drained = unavailable_transceivers(status) if status is not None else frozenset[str]()
     publish_routes(write_routes(routes_of(plan.document, drained)), publish_dir)
     publish_route_keys(keys, publish_dir)
     publish_region_keys(plan, keys, publish_dir)

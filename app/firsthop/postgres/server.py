@@ -56,7 +56,6 @@ class EmbeddedPostgres:
         self._lock: IO[str] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._socket_dir = self.home
-        self._account: ChildAccount | None = None
 
     async def __aenter__(self) -> EmbeddedPostgres:
         await self.start()
@@ -96,7 +95,7 @@ class EmbeddedPostgres:
         self.home.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         try:
-            account = self._account = account_for(self.home, binaries)
+            account = account_for(self.home, binaries)
             account.own(self.home)
             self._socket_dir = self._short_enough(account)
             data = self.home / "data"
@@ -253,10 +252,10 @@ def _die_with_parent() -> None:
 
 async def _same_version(binaries: Path, account: ChildAccount, data: Path) -> None:
     made_by = (data / "PG_VERSION").read_text().strip()
-    _, told = await _output(account, [str(binaries / "postgres"), "--version"], data.parent)
-    if f" {made_by}." not in told and not told.strip().endswith(f" {made_by}"):
+    _, version = await _output(account, [str(binaries / "postgres"), "--version"], data.parent)
+    if f" {made_by}." not in version and not version.strip().endswith(f" {made_by}"):
         raise PostgresError(
-            f"{data} was made by PostgreSQL {made_by}, and {binaries} holds {told.strip()}:"
+            f"{data} was made by PostgreSQL {made_by}, and {binaries} holds {version.strip()}:"
             f" upgrade it with pg_upgrade, or name a server in {URL_VARIABLE}"
         )
 

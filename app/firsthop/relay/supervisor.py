@@ -34,7 +34,7 @@ async def serve(settings: RelaySettings, early: Early) -> None:
         place = None
         if settings.state_dir is not None:
             settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            place = await claim(settings.state_dir, take_over=settings.take_over, who="relay")
+            place = await claim(settings.state_dir, take_over=settings.take_over, role="relay")
             stack.callback(place.close)
         sockets = RelaySockets(place.inherited if place else (), early)
         stack.callback(sockets.close)

@@ -1,4 +1,4 @@
-"""What a store and a state folder need before anything can be served: keys and tokens."""
+"""Creates what is missing before the first request: keys, an admin token, bootstrap tokens."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ BOOTSTRAP = Actor("bootstrap")
 
 
 class BadBootstrap(ControlPlaneError):  # noqa: N818
-    """The bootstrap tokens contradict each other, or the store's."""
+    """Bootstrap tokens conflict with each other, or with those of the store."""
 
 
 async def first_keys(session: AsyncSession, keyring: Keyring, now: datetime) -> None:
-    """The first generation of credential keys; of two replicas that start at once, one makes it."""
+    """Create the first generation of credential keys, if there is none."""
     await lock(session)
     rows = await live_keys(session)
     if not rows:
         await keyring.rotate(session, STARTER, now)
         log.info("keys.created")
     for row in rows:
-        keyring.open(row)  # a wrong master key is found now, not at the first rotation
+        keyring.open(row)  # a wrong master key is detected now, not at the first rotation
 
 
 async def admin_token(session: AsyncSession, file: Path, now: datetime) -> None:
-    """An admin token in `file`, if there is none in it.
+    """Write an admin token to `file`, unless it has one that the store knows.
 
-    The file is written before the commit: what a crash between them leaves is a file whose token
-    is not known, so a file is only trusted when the store knows its token.
+    The file is written before the commit. A crash between the two leaves a token that the store
+    does not know, so such a file is written again.
     """
     await lock(session)
     held = read_secret(file)
@@ -81,7 +81,7 @@ async def _known(session: AsyncSession, secret: str) -> bool:
 
 
 async def bootstrap(session: AsyncSession, given: Sequence[BootstrapToken], now: datetime) -> None:
-    """Make the store's tokens of these names what they are here; equal ones stay untouched."""
+    """Upsert the given tokens by name; equal ones are not touched."""
     await lock(session)
     for each in given:
         row = await session.scalar(select(TokenRow).where(TokenRow.name == each.name))

@@ -17,11 +17,11 @@ from firsthop_steering.feed.snapshot import KeySet, Plan
 
 
 class BadKeyFile(ControlPlaneError):  # noqa: N818
-    """A key file that holds no key."""
+    """A key file without a valid key."""
 
 
 def write_private(path: Path, content: str, *, replace: bool = True) -> bool:
-    """Write a file of mode 0600; False when it is there already and is not to be replaced."""
+    """Write a file of mode 0600; False if it exists and must not be replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -34,7 +34,7 @@ def write_private(path: Path, content: str, *, replace: bool = True) -> bool:
             draft.replace(path)
             return True
         with contextlib.suppress(FileExistsError):
-            os.link(draft, path)  # fails where another process was first, and changes nothing
+            os.link(draft, path)  # fails if another process was first, and changes nothing
             return True
         return False
     finally:
@@ -42,12 +42,12 @@ def write_private(path: Path, content: str, *, replace: bool = True) -> bool:
 
 
 def read_secret(path: Path) -> str | None:
-    """What a file holds, without its newline; None when there is no such file."""
+    """The content of a file, without its newline; None if there is no such file."""
     return path.read_text().strip() if path.exists() else None
 
 
 def _secret(path: Path) -> bytes:
-    """32 bytes kept in hex at `path`, made there on first use."""
+    """32 bytes in hex at `path`, created on first use."""
     if not path.exists():
         write_private(path, secrets.token_hex(32) + "\n", replace=False)
     try:
@@ -79,7 +79,7 @@ def signing_key(state_dir: Path, publish_dir: Path) -> Ed25519PrivateKey:
 
 
 def publish_region_keys(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
-    """Puts what transceivers hold into `regions/<region id>.keys`, and takes away what is stale."""
+    """Write the keys for transceivers to `regions/<region id>.keys`, and remove stale files."""
     folder = publish_dir / "regions"
     wanted = {
         f"{region.id}.keys": RegionKeys.from_keyset(keys, region.wire_id).to_json()
@@ -95,14 +95,14 @@ def publish_region_keys(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
 
 
 def publish_turn_secrets(keys: KeySet, publish_dir: Path) -> None:
-    """Puts what TURN servers hold into `turn.secrets`, to be included in their configuration."""
+    """Write the secrets for TURN servers to `turn.secrets`, a part of their configuration."""
     path, text = publish_dir / "turn.secrets", secrets_file(keys)
     if read_secret(path) != text.strip():
         write_private(path, text)
 
 
 def publish_routes(text: str, publish_dir: Path) -> None:
-    """Puts the relays' table of transceivers into `routes.json`; there is no secret in it."""
+    """Write the relays' table of transceivers to `routes.json`; it contains no secret."""
     path = publish_dir / "routes.json"
     if read_secret(path) != text:
         write_private(path, text)
@@ -110,7 +110,7 @@ def publish_routes(text: str, publish_dir: Path) -> None:
 
 
 def publish_route_keys(keys: KeySet, publish_dir: Path) -> None:
-    """Puts what relays verify credentials with into `route.keys`: no password keys."""
+    """Write the keys by which relays verify credentials to `route.keys`: no password keys."""
     path, text = publish_dir / "route.keys", RouteKeys.from_keyset(keys).to_json()
     if read_secret(path) != text.strip():
         write_private(path, text)

@@ -1,7 +1,7 @@
-"""The credential keys: sealed in the store, opened in memory, rotated by generation.
+"""The credential keys: encrypted in the store, decrypted in memory, rotated by generation.
 
-Sealed with AES-256-GCM under the master key, which is in a file and never in the store. The key's
-generation is authenticated with it, so a row cannot stand in for another.
+Encrypted with AES-256-GCM under the master key, which is in a file and never in the store. The
+generation is authenticated with the key, so that no row can be replaced by another.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KEY_IDS = 64
 """6 bits of a ufrag."""
 _NONCE_BYTES = 12
 ALLOCATOR = "allocator"
-"""The role whose tokens edges check by themselves."""
+"""The role whose tokens edges verify themselves."""
 
 
 class KeysCannotBeOpened(ControlPlaneError):  # noqa: N818
@@ -37,7 +37,7 @@ class KeysCannotBeOpened(ControlPlaneError):  # noqa: N818
 
 
 class KeyEntry(Model):
-    """A generation as it is listed: never with its secrets."""
+    """A key generation without its secrets."""
 
     id: int = Field(ge=0, le=63)
     signing: bool
@@ -46,7 +46,7 @@ class KeyEntry(Model):
 
 
 class KeyPatch(Model):
-    """Make this generation the one that new credentials use."""
+    """The body that makes this generation the one that signs new credentials."""
 
     signing: bool
 
@@ -63,7 +63,7 @@ class Keyring:
         return nonce + self._cipher.encrypt(nonce, text, _context(generation))
 
     def open(self, row: KeyRow) -> CredentialKey:
-        """The key of a row that is not retired; KeysCannotBeOpened under another master key."""
+        """Decrypt the key of a row in force; KeysCannotBeOpened under another master key."""
         sealed = row.sealed or b""
         try:
             text = self._cipher.decrypt(
@@ -115,7 +115,7 @@ class Keyring:
     async def sign_with(
         self, session: AsyncSession, row: KeyRow, actor: Actor, now: datetime
     ) -> None:
-        """Make `row` the signing one: the way back from a rotation."""
+        """Make `row` the signing key: undoes a rotation."""
         if row.signing:
             return
         await _no_signer(session, await live_keys(session))
@@ -123,7 +123,7 @@ class Keyring:
         await _changed(session, actor, "changed", row, now)
 
     async def retire(self, session: AsyncSession, row: KeyRow, actor: Actor, now: datetime) -> None:
-        """Accept `row` no longer, and forget its secrets."""
+        """Retire `row`: no longer accept it, and delete its secrets."""
         if row.signing:
             raise conflict(f"key {row.id} signs new credentials: rotate first")
         row.sealed, row.retired_at = None, now
@@ -152,7 +152,7 @@ async def live_keys(session: AsyncSession) -> Sequence[KeyRow]:
 
 
 async def _next_id(session: AsyncSession, taken: set[int]) -> int:
-    """The id after the newest one's: an id comes back only when all others had their turn."""
+    """The free id after the newest one's: ids are reused as late as possible."""
     newest = await session.scalar(select(KeyRow.id).order_by(KeyRow.generation.desc()).limit(1))
     start = 0 if newest is None else newest + 1
     for step in range(KEY_IDS):
@@ -192,9 +192,9 @@ async def token_changed(
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> None:
-    """Audit a token's change and tell the replicas.
+    """Audit a change of a token, and notify the replicas.
 
-    Tokens with the role allocator travel to the edges with the keys, which get a new number then.
+    Edges get the tokens of role allocator with the key set, which then needs a new number.
     """
     session.add(audit(actor, action, f"tokens/{row.id}", now, before, after))
     if ALLOCATOR in (row.role, (before or {}).get("role")):

@@ -1,6 +1,6 @@
-"""Who may call: bearer tokens, their roles, and a copy in memory for when the store is away.
+"""Bearer tokens and their roles, and a copy in memory for when the store is unreachable.
 
-A token is 32 random bytes; the store keeps their SHA-256, which is enough because they are random.
+A token is 32 random bytes. The store has their SHA-256, unsalted, as they are random.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ VIEWERS = frozenset({"viewer", "operator", "admin"})
 OPERATORS = frozenset({"operator", "admin"})
 ADMINS = frozenset({"admin"})
 REPLICAS = frozenset({"replica"})
-"""Other control planes; there is no token of this role, its secret follows from the master key."""
+"""Other control planes: no token of the store has this role, their secret is derived from the
+master key."""
 SCOPED = {"agent": "a relay", "transceiver": "a transceiver region"}
-"""Roles that mean nothing without the one thing they are for."""
+"""Roles that must have a scope, and of what."""
 MAY_BE_SCOPED = frozenset({*SCOPED, "prober", "edge", "allocator"})
 SECRET_BYTES = 32
 
 
 class TokenDraft(Model):
-    """What a new token is to be."""
+    """The fields of a new token."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[!-~]([ -~]*[!-~])?$")
-    """Stands in revisions and in the audit; no two tokens have the same."""
+    """Unique; named in revisions and in the audit."""
     role: Role
     scope: Slug | None = None
     """The relay of an agent, the region of a transceiver, the name of a prober."""
@@ -53,7 +54,7 @@ class TokenDraft(Model):
 
 
 class TokenEntry(TokenDraft):
-    """A token as it is listed: never with its secret."""
+    """A token without its secret."""
 
     id: Slug
     created_at: AwareDatetime
@@ -61,20 +62,20 @@ class TokenEntry(TokenDraft):
 
 
 class TokenCreated(TokenEntry):
-    """The one answer that holds the secret."""
+    """A new token with its secret: the only answer that has it."""
 
     secret: str
 
 
 class BootstrapToken(TokenDraft):
-    """A token whose secret its giver chose; upserted by name at every start."""
+    """A token with a given secret; upserted by name at every start."""
 
     secret: str = Field(min_length=32, max_length=200, pattern=r"^[!-~]+$")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller who has shown a token."""
+    """A caller who presented a token."""
 
     id: str
     name: str
@@ -87,7 +88,7 @@ class Principal:
 
 
 def new_secret() -> str:
-    """43 characters that hold 256 random bits."""
+    """43 characters with 256 random bits."""
     return secrets.token_urlsafe(SECRET_BYTES)
 
 
@@ -117,7 +118,7 @@ def entry(row: TokenRow) -> TokenEntry:
 
 
 class TokenBook:
-    """Every token by its digest, as of the last look at the store, and the replicas' secret."""
+    """All tokens by digest, as of the last load from the store, and the replicas' secret."""
 
     def __init__(self, replica_secret: str) -> None:
         self._replica = digest_of(replica_secret)
@@ -130,7 +131,7 @@ class TokenBook:
         self._by_digest = {row.digest: _principal(row) for row in rows}
 
     def find(self, secret: str) -> Principal | None:
-        """Whose secret it is; expiry is the caller's to check, against its own clock."""
+        """The owner of a secret; its expiry is not checked here."""
         digest = digest_of(secret)
         if hmac.compare_digest(digest, self._replica):
             return Principal("replica", "replica", "replica", None, None)

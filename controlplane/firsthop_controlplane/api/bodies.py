@@ -1,4 +1,4 @@
-"""JSON bodies, read strictly: what two readers could understand differently is refused.
+"""Strict parsing of JSON bodies: what two parsers could understand differently is refused.
 
 UTF-8, one object, no repeated key, no NaN, integers that every JSON reader holds exactly (RFC 7493
 §2.2), no NUL and no lone surrogate in strings (PostgreSQL holds neither).
@@ -21,10 +21,10 @@ from firsthop_controlplane.errors import Refused, invalid, malformed
 
 EXACT_INTEGER = 2**53 - 1
 BODY_TIMEOUT_S = 30
-"""A body that trickles must not hold a handler for ever."""
+"""A body that arrives slowly must not hold a handler for ever."""
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 _READS_ITSELF = frozenset({"cidr", "networks"})
-"""Fields whose own validator turns text into what pydantic then thinks is no JSON."""
+"""Fields whose validator turns text into values that pydantic's strict JSON mode refuses."""
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 M = TypeVar("M", bound=BaseModel)
@@ -70,13 +70,13 @@ def _texts(values: list[Any]) -> None:
 
 
 def check_text(text: str) -> None:
-    """Refuse (400) what neither UTF-8 nor PostgreSQL holds."""
+    """Raises Refused (400) for what UTF-8 or PostgreSQL cannot hold."""
     if _NOT_TEXT.search(text):
         raise malformed("A string holds a NUL or a lone surrogate.")
 
 
 def parse(raw: bytes) -> Any:
-    """The JSON value in `raw`; Refused (400) that says why it is none."""
+    """The JSON value in `raw`; Refused (400) if it is none."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -107,11 +107,9 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 async def json_object(request: web.Request, limit: int) -> dict[str, Any]:
     """The object in a request's body, of at most `limit` bytes."""
     if request.content_type not in MEDIA_TYPES:
-        raise Refused(
-            415, "unsupported-media-type", "Unsupported Media Type", "Send application/json."
-        )
+        raise Refused(415, "unsupported-media-type", "Send application/json.")
     if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
-        raise Refused(415, "unsupported-media-type", "Unsupported Media Type", "Send UTF-8.")
+        raise Refused(415, "unsupported-media-type", "Send UTF-8.")
     return parse_object(await raw_body(request, limit))
 
 
@@ -124,17 +122,17 @@ async def raw_body(request: web.Request, limit: int) -> bytes:
                 body += chunk
                 if len(body) > limit:
                     detail = f"A body here has at most {limit} bytes."
-                    raise Refused(413, "too-large", "Content Too Large", detail)
+                    raise Refused(413, "too-large", detail)
     except TimeoutError:
         detail = f"The body did not come within {BODY_TIMEOUT_S} s."
-        raise Refused(408, "too-slow", "Request Timeout", detail) from None
+        raise Refused(408, "too-slow", detail) from None
     except (web.RequestPayloadError, ClientError, HttpProcessingError, ValueError) as error:
         raise malformed(f"The body cannot be read: {type(error).__name__}.") from None
     return bytes(body)
 
 
 def validated(model: type[M], value: dict[str, Any], prefix: str = "") -> M:
-    """The model in a JSON object, without guessing at types; Refused (422) with every fault."""
+    """The model in a JSON object, without type coercion; Refused (422) with every fault."""
     text = json.dumps(value)
     try:
         try:

@@ -1,4 +1,4 @@
-"""Versions as entity tags, and If-Match (RFC 9110 §8.8.3, §13.1.1)."""
+"""Entity tags of versions, and If-Match (RFC 9110 §8.8.3, §13.1.1)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def etag(version: int) -> str:
 
 
 def require(fields: Sequence[str], version: int) -> None:
-    """Let a change pass only if it starts from `version`.
+    """Check that a change starts from `version`.
 
-    Raises Refused: 428 without If-Match, 412 when it names other versions, 400 when it is no tag.
+    Raises Refused: 428 without If-Match, 412 if it names other versions, 400 if it is no tag.
     A weak tag never matches, since If-Match compares strongly.
     """
     if not fields:

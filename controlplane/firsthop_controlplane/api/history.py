@@ -1,4 +1,4 @@
-"""Whole documents and their history: change sets, revisions, the audit."""
+"""Endpoints of whole documents and their history: change sets, revisions, the audit."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HIGHEST_NUMBER = 2**63 - 1
 
 
 class Changeset(Model):
-    """The whole configuration as it is to be; what it does not name is deleted."""
+    """The whole configuration as it is to be; objects that it leaves out are deleted."""
 
     document: Document
     message: str = Field(default="", max_length=MESSAGE_LIMIT)
     dry_run: bool = False
-    """Tell what would change, and change nothing."""
+    """Return what would change, and change nothing."""
     force: bool = False
-    """Change it, however many clients that moves."""
+    """Make the change, even if it moves more clients than the guard allows."""
 
 
 class ObjectChange(Model):
@@ -49,17 +49,16 @@ class ObjectChange(Model):
 
 
 class Applied(Model):
-    """What a change set, or a restored revision, did."""
+    """The result of a change set, or of a restored revision."""
 
     revision: int | None
     """The revision it made; null when nothing differed, or on a dry run."""
     dry_run: bool
     changes: tuple[ObjectChange, ...]
     warnings: tuple[Warned, ...]
-    """Of the configuration as it is after the change: name servers without an address."""
+    """On the configuration after the change: name servers without an address."""
     effects: tuple[Simulation, ...] | None
-    """What becomes of the clients of each service that may have moved some; null where there is no
-    geo data to tell it by."""
+    """How the clients of each affected service move; null where there is no geo data."""
 
 
 class RevisionEntry(Model):
@@ -143,7 +142,7 @@ async def _document(calling: Calling) -> web.Response:
     newest = select(RevisionRow).order_by(RevisionRow.number.desc()).limit(1)
     async with calling.deps.revisions.session() as session:
         row = await session.scalar(newest)
-    # From one row: read from the tables it could be half of one revision and half of the next.
+    # From one row: the tables could be read half at one revision and half at the next.
     headers = {"ETag": etag(row.number if row else 0)}
     return answer(Document.model_validate(row.document) if row else Document(), headers=headers)
 

@@ -1,4 +1,4 @@
-"""Credential keys over the API: rotate, look, go back, retire. Secrets never leave this way."""
+"""Endpoints of credential keys: rotate, list, go back, retire. Secrets are never returned."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from firsthop_zones.model import Model
 
 
 class KeyDraft(Model):
-    """Nothing: the control plane draws the secrets and the id."""
+    """An empty body: the control plane draws the secrets and the id."""
 
 
 async def _row(session: AsyncSession, calling: Calling) -> KeyRow:
@@ -39,7 +39,7 @@ def _shown(row: KeyRow, *, status: int = 200) -> web.Response:
 
 
 def _version(row: KeyRow) -> int:
-    """Ids come round again, so the generation is part of the version."""
+    """Ids are reused after 64 rotations, so the generation is part of the version."""
     return row.generation * 1_000_000 + row.version
 
 

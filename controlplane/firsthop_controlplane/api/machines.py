@@ -1,4 +1,4 @@
-"""What agents, transceivers and probers say and ask: at the leader, also without the database."""
+"""Endpoints of agents, transceivers and probers: on the leader, also without the database."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from firsthop_controlplane.api.registration import TRANSCEIVERS_ONLY, check_regi
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import (
     BrokenRule,
-    Refused,
     Unavailable,
     conflict,
+    forbidden,
     invalid,
     not_found,
 )
@@ -43,22 +43,22 @@ _PROBED = (State.ACTIVE, State.DRAINING)
 
 
 async def _report(calling: Calling) -> web.Response:
-    """An agent's word on its relay."""
+    """Receive an agent's report on its relay."""
     name, deps = calling.part("id"), calling.deps
     assert calling.principal is not None
     if calling.principal.scope != name:
         detail = f"This token is for relay {calling.principal.scope}."
-        raise Refused(403, "forbidden", "Forbidden", detail)
+        raise forbidden(detail)
     plan = deps.feed.plan
     if plan is None or all(relay.id != name for relay in plan.document.relays):
         raise not_found(f"there is no relay {name}")
     report, now = calling.read(RelayReport), deps.now()
     _check_clock(report, now, deps)
-    return _taken(deps, deps.observations.receive_report(name, report, now))
+    return _taken(deps, deps.health.receive_report(name, report, now))
 
 
 async def _transceiver_report(calling: Calling) -> web.Response:
-    """A transceiver's word on itself."""
+    """Receive a transceiver's report on itself."""
     name, deps = calling.part("id"), calling.deps
     known = deps.feed.plan.document.transceivers if deps.feed.plan else ()
     transceiver = next((each for each in known if each.id == name), None)
@@ -67,8 +67,7 @@ async def _transceiver_report(calling: Calling) -> web.Response:
     check_region(calling, transceiver.region)
     report, now = calling.read(TransceiverReport), deps.now()
     _check_clock(report, now, deps)
-    hearing = deps.observations.attendance.hearing
-    return _taken(deps, hearing.receive(name, report, now))
+    return _taken(deps, deps.health.transceivers.reports.receive(name, report, now))
 
 
 def _check_clock(report: Report, now: datetime, deps: Deps) -> None:
@@ -86,31 +85,31 @@ def _taken(deps: Deps, is_newer: bool) -> web.Response:
 
 
 async def _results(calling: Calling) -> web.Response:
-    """All that one prober sees, in place of what it said before."""
+    """Receive all views of one prober, which replace its last ones."""
     deps, report = calling.deps, calling.read(ProbeReport)
     scope = calling.principal.scope if calling.principal else None
     if scope is not None and scope != report.prober:
-        raise Refused(403, "forbidden", "Forbidden", f"This token is for prober {scope}.")
-    if not deps.observations.receive_results(report, deps.now()):
+        raise forbidden(f"This token is for prober {scope}.")
+    if not deps.health.receive_results(report, deps.now()):
         raise conflict("newer results were received", [BrokenRule("sent_at", "is old")])
     deps.status_loop.wake()
     return web.Response(status=204)
 
 
 class TargetsQuery(QueryParameters):
-    """How long the answer may take."""
+    """Whether to wait for a change."""
 
     wait: float = Field(default=0.0, ge=0, le=25)
-    """Seconds to wait for a change, for a caller who names in If-None-Match what it has."""
+    """Seconds to wait for a change, if If-None-Match has the present ETag."""
 
 
 async def _targets(calling: Calling) -> web.Response:
-    """What there is to check now, with fresh credentials; 304 where nothing has changed."""
+    """The addresses to check now, with fresh credentials; 304 where nothing has changed."""
     deps, seen = calling.deps, calling.request.headers.get("If-None-Match", "")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(calling.query.wait):
             while seen and _tag(deps) == seen:
-                await deps.status_loop.evaluated.heard()
+                await deps.status_loop.evaluated.wait()
     tag = _tag(deps)
     if tag == seen:
         return web.Response(status=304, headers={"ETag": tag})
@@ -127,16 +126,16 @@ async def _targets(calling: Calling) -> web.Response:
 
 
 def _tag(deps: Deps) -> str:
-    """Of the present targets: another one whenever a prober should read them again.
+    """The ETag of the present targets: it changes whenever a prober should read them again.
 
-    That is also before their credentials grow old.
+    That includes the time when their credentials are to be renewed.
     """
-    plan, keys, observations = deps.feed.plan, deps.feed.keys, deps.observations
+    plan, keys, health = deps.feed.plan, deps.feed.keys, deps.health
     parts = (
         plan.number if plan else None,
         keys.number if keys else None,
-        observations.nudges.raised,
-        observations.started_at.timestamp(),
+        health.rechecks.count,
+        health.started_at.timestamp(),
         int(deps.now().timestamp() // FRESH_CREDENTIALS_S),
     )
     return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}"'
@@ -155,7 +154,7 @@ def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
         address=address,
         port=probe.port or own or relay.udp_port,
         ufrag=ufrag,
-        nudge=calling.deps.observations.nudges.numbers.get(relay.id, 0),
+        nudge=calling.deps.health.rechecks.numbers.get(relay.id, 0),
         password=password,
         **probe.model_dump(exclude={"port", "families", "slow_start_s"}),
     )
@@ -185,23 +184,23 @@ def _credential(calling: Calling, probe: Probe) -> tuple[str, str] | tuple[None,
 OPERATIONS = (
     Operation(
         method="POST", path="/v1/relays/{id}/reports", name="report", tag="machines",
-        roles=AGENTS, summary="An agent's word on its relay", call=_report, body=RelayReport,
+        roles=AGENTS, summary="An agent's report on its relay", call=_report, body=RelayReport,
         status=204, refusals=(404, 409, 422, 503), leader_only=True,
     ),
     Operation(
         method="POST", path="/v1/transceivers/{id}/reports", name="transceiver_report",
-        tag="machines", roles=TRANSCEIVERS_ONLY, summary="A transceiver's word on itself",
+        tag="machines", roles=TRANSCEIVERS_ONLY, summary="A transceiver's report on itself",
         call=_transceiver_report, body=TransceiverReport, status=204, refusals=(404, 409, 422, 503),
         leader_only=True,
     ),
     Operation(
         method="GET", path="/v1/probes/targets", name="probe_targets", tag="machines",
-        roles=PROBERS | OPERATORS, summary="What there is to check", call=_targets,
+        roles=PROBERS | OPERATORS, summary="The addresses to check", call=_targets,
         query=TargetsQuery, answer=ProbeTargets, refusals=(503,), leader_only=True,
     ),
     Operation(
         method="POST", path="/v1/probes/results", name="probe_results", tag="machines",
-        roles=PROBERS, summary="What one prober sees", call=_results, body=ProbeReport,
+        roles=PROBERS, summary="The views of one prober", call=_results, body=ProbeReport,
         large=True, status=204, refusals=(409, 422, 503), leader_only=True,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Samples of round-trip times in, and what is known of a client out. At the leader."""
+"""Endpoints of round-trip times: samples in, learned latency of a client out. On the leader."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from firsthop_controlplane.errors import (
     Refused,
     TooMany,
     Unavailable,
+    forbidden,
     invalid,
     malformed,
     not_found,
@@ -48,7 +49,7 @@ MAX_FAULTS = 20
 
 
 async def _measurements(calling: Calling) -> web.Response:
-    """A batch, taken whole or not at all."""
+    """Receive a batch of samples, whole or not at all."""
     deps, principal = calling.deps, calling.principal
     assert principal is not None
     memory, plan = _memory(deps), deps.feed.plan
@@ -77,29 +78,29 @@ async def _measurements(calling: Calling) -> web.Response:
 def _memory(deps: Deps) -> Memory:
     memory = deps.latency.memory
     if memory is None:
-        raise Unavailable("what the leader before learned is not read yet")
+        raise Unavailable("what the leader before learned has not been read yet")
     return memory
 
 
 def samples_of(
     batch: SampleBatch, principal: Principal, plan: Plan, memory: Memory, now: datetime
 ) -> Samples:
-    """As columns; Refused (403, 422) for what this token may not say, or what cannot be."""
+    """A batch as columns. Refused: 403 for a relay of another token, 422 for invalid samples."""
     regions = {relay.id: relay.region for relay in plan.document.relays}
     present = {region.id for region in plan.document.regions}
     oldest, newest = now - timedelta(seconds=OLDEST_S), now + timedelta(seconds=AHEAD_S)
     faults: list[BrokenRule] = []
     prefixes, numbers = [], []
-    for place, sample in enumerate(batch.samples):
+    for index, sample in enumerate(batch.samples):
         fault, region = _checked(sample, regions, present, oldest, newest)
         if fault is None and principal.role == "agent" and sample.relay != principal.scope:
-            detail = f"samples/{place}/relay: this token is for relay {principal.scope}."
-            raise Refused(403, "forbidden", "Forbidden", detail)
+            detail = f"samples/{index}/relay: this token is for relay {principal.scope}."
+            raise forbidden(detail)
         number = memory.numbers.number(region, present) if fault is None else None
         if fault is None and number is None:
             fault = BrokenRule("region", f"more than {MAX_REGIONS} regions are not learned of")
         if fault is not None:
-            faults.append(BrokenRule(f"samples/{place}/{fault.field}", fault.rule))
+            faults.append(BrokenRule(f"samples/{index}/{fault.field}", fault.rule))
             if len(faults) >= MAX_FAULTS:
                 break
             continue
@@ -119,7 +120,7 @@ def samples_of(
 def _checked(
     sample: Sample, regions: dict[str, str], present: set[str], oldest: datetime, newest: datetime
 ) -> tuple[BrokenRule | None, str]:
-    """What is wrong with a sample against plan and clock, or the region that it is of."""
+    """What is wrong with a sample, by plan and clock; or the region that it measures."""
     if sample.relay is not None and sample.relay not in regions:
         return BrokenRule("relay", f"there is no relay {sample.relay}"), ""
     region = regions[sample.relay] if sample.relay is not None else str(sample.region)
@@ -133,29 +134,29 @@ def _checked(
 
 
 class LatencyQuery(QueryParameters):
-    """Of whom."""
+    """Which client."""
 
     client: str = Field(min_length=1, max_length=64)
     """An address or a prefix."""
 
 
 class LatencyToRegion(Model):
-    """What a client may expect of a region's relays."""
+    """The round-trip time to expect between a client and a region's relays."""
 
     region: Slug
     rtt_ms: float
     deviation_ms: float
     """Standard deviation of the estimate."""
     source: str
-    """What it mostly rests on: prefix, asn (AS × cell), country or prior."""
+    """What the estimate is mainly based on: prefix, asn (AS × cell), country or prior."""
     samples: float
-    """Of this prefix, older ones counting for less: half after a day."""
+    """Samples of this prefix, by weight: half after a day."""
     published_ms: float | None
-    """What edges hold; null where they go by country and distance."""
+    """The value that edges use; null where they use country and distance."""
 
 
 class LatencyOfClient(Model):
-    """What is known of the round trips of a client's prefix, best first."""
+    """The learned latency of a client's prefix, best region first."""
 
     client: str
     prefix: str
@@ -163,12 +164,12 @@ class LatencyOfClient(Model):
     """ISO 3166; empty: not known."""
     learned_at: datetime | None
     explore: ExplorationTarget | None
-    """Where allocators may look for better ones; null: nothing is to be found."""
+    """Where allocators may look for a better region; null: nowhere."""
     regions: tuple[LatencyToRegion, ...]
 
 
 async def _latency(calling: Calling) -> web.Response:
-    """What is known of one client."""
+    """The learned latency of one client."""
     loop = calling.deps.latency
     _memory(calling.deps)
     text = calling.query.client
@@ -203,12 +204,12 @@ async def _latency(calling: Calling) -> web.Response:
 def _known(
     learned: Learned, ground: Ground, prefix: int, published: dict[str, float]
 ) -> list[LatencyToRegion]:
-    place = int(np.searchsorted(learned.prefixes, np.uint64(prefix)))
-    is_known = place < len(learned.prefixes) and int(learned.prefixes[place]) == prefix
+    index = int(np.searchsorted(learned.prefixes, np.uint64(prefix)))
+    is_known = index < len(learned.prefixes) and int(learned.prefixes[index]) == prefix
     counts = np.zeros(len(ground.regions))
     if is_known:
-        estimates = learned.of_prefixes(slice(place, place + 1))
-        here = np.flatnonzero(learned.which == place)
+        estimates = learned.of_prefixes(slice(index, index + 1))
+        here = np.flatnonzero(learned.which == index)
         counts[learned.entries.regions[here]] = learned.entries.count[here]
     else:
         cells, asns = ground.locate(np.array([prefix], dtype=np.uint64))

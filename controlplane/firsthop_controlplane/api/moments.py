@@ -1,5 +1,4 @@
-"""A past moment as it was: the plan of then, how relays stood, and what was charged and learned,
-where that is still known."""
+"""A past time as it was: plan, status, prices and latency, as far as the store still has them."""
 
 from __future__ import annotations
 
@@ -25,22 +24,22 @@ _LONGEST_NUMBER = 18
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What held at a time."""
+    """What was in force at a time."""
 
     time: datetime
     plan: Plan
     status: Status | None
-    """None: not known any more, or not yet."""
+    """None: no longer known, or not yet."""
     prices: PastSnapshot[Prices]
     latency: PastSnapshot[Latency]
 
     @property
     def guidance(self) -> Guidance:
-        """What edges went by beside plan and status, as far as it is known."""
+        """The prices and latency that edges had, as far as they are known."""
         return Guidance(self.prices.snapshot, self.latency.snapshot)
 
-    def told(self) -> dict[str, Any]:
-        """As answers name it."""
+    def to_json(self) -> dict[str, Any]:
+        """As it is given in answers."""
         return {
             "time": self.time.isoformat(),
             "revision": self.plan.number,
@@ -51,9 +50,9 @@ class Moment:
 
 
 async def moment(deps: Deps, text: str) -> Moment:
-    """The moment of a revision's number, which is when it was made, or of a time (RFC 3339).
+    """What was in force at a time (RFC 3339), or when the revision of a number was made.
 
-    Raises Refused: 400 where it is neither, or lies ahead; 404 where there was no plan.
+    Raises Refused: 400 if `text` is neither, or in the future; 404 if there was no plan.
     """
     present = deps.feed.plan
     if present is None:
@@ -77,8 +76,8 @@ async def moment(deps: Deps, text: str) -> Moment:
     latency: PastSnapshot[Latency] = PastSnapshot(known=False)
     if time >= since:
         guidance = deps.feed.guidance.within(present.lineage)
-        prices = await deps.guidance_past.snapshot_at(Prices, time, guidance.prices)
-        latency = await deps.guidance_past.snapshot_at(Latency, time, guidance.latency)
+        prices = await deps.guidance_history.snapshot_at(Prices, time, guidance.prices)
+        latency = await deps.guidance_history.snapshot_at(Latency, time, guidance.latency)
     plan = present
     if row.number != present.number:
         plan = Plan(

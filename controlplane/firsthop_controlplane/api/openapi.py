@@ -1,10 +1,9 @@
-"""The OpenAPI 3.1 document, made from the same operations and models that serve the requests."""
+"""Generates the OpenAPI 3.1 document from the operations and models that serve the requests."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +11,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from firsthop_controlplane.api.operations import Operation, QueryParameters
 from firsthop_controlplane.api.problems import MEDIA_TYPE, SCHEMA
+from firsthop_steering.feed.reason_phrases import reason_phrase
 
 _REFERENCE = "#/components/schemas/{model}"
 _PATH_PART = re.compile(r"\{(\w+)\}")
@@ -66,7 +66,7 @@ def _operation(operation: Operation, references: Mapping[Any, Json], schemas: Js
 
 
 def _partial(reference: Json, schemas: Json) -> Json:
-    """The model with every field left to choice, as a schema of its own."""
+    """The same model with every field optional, as a schema of its own."""
     name = reference["$ref"].rpartition("/")[2]
     properties = {
         field: {key: value for key, value in schema.items() if key != "default"}
@@ -102,7 +102,7 @@ def _query_parameters(model: type[QueryParameters]) -> Iterable[Json]:
 
 
 def _responses(operation: Operation, references: Mapping[Any, Json]) -> Json:
-    success: Json = {"description": HTTPStatus(operation.status).phrase}
+    success: Json = {"description": reason_phrase(operation.status)}
     if operation.etag:
         success["headers"] = {"ETag": {"schema": {"type": "string"}}}
     if operation.answer is not None:
@@ -140,9 +140,9 @@ def _answer(operation: Operation, references: Mapping[Any, Json]) -> Json:
 
 
 def _refusal(operation: Operation, status: int) -> Json:
-    """readyz answers 503 in its own form; everything else is a problem."""
+    """A problem document; but 503 of readyz has the form of its 200."""
     if operation.name == "readyz" and isinstance(operation.answer, Mapping) and status == 503:
         content: Json = {operation.media_type: {"schema": dict(operation.answer)}}
     else:
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {"description": HTTPStatus(status).phrase, "content": content}
+    return {"description": reason_phrase(status), "content": content}

@@ -1,4 +1,4 @@
-"""What an operation of the API is, and how a request becomes a typed call of it."""
+"""Operations of the API, and how a request becomes a typed call of one."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from firsthop_controlplane.api.bodies import check_text, json_object, raw_body, 
 from firsthop_controlplane.api.problems import REQUEST_ID, faults
 from firsthop_controlplane.configuration.actor import Actor, peer_address
 from firsthop_controlplane.deps import DEPS, Deps
-from firsthop_controlplane.errors import Refused, malformed
+from firsthop_controlplane.errors import Refused, forbidden, malformed
 
 M = TypeVar("M", bound=BaseModel)
 Call = Callable[["Calling"], Awaitable[web.StreamResponse]]
 
 
 class QueryParameters(BaseModel):
-    """Query parameters; unknown ones are refused, so that a typing error is seen."""
+    """Query parameters; unknown ones are refused, so that typing errors are noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Forcing(QueryParameters):
-    """Of changes that move clients."""
+    """Query parameters of changes that may move clients."""
 
     force: bool = False
     """Make the change, even if it moves more clients than the guard allows."""
@@ -55,16 +55,16 @@ class Operation:
     listed: bool = False
     etag: bool = False
     if_match: Literal["must", "may"] | None = None
-    """Whether a change names the version it starts from."""
+    """Whether a change must or may name the version that it starts from."""
     media_type: str = "application/json"
     refusals: tuple[int, ...] = field(default=())
     leader_only: bool = False
-    """Takes what only the leader has: others pass the call on to it."""
+    """Only the leader can serve it: other replicas forward the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calling:
-    """A request that may be served: who asks, with what."""
+    """An authorised request, with its parsed query and body."""
 
     request: web.Request
     deps: Deps
@@ -78,7 +78,7 @@ class Calling:
         return Actor(name, peer_address(self.request.remote), self.request[REQUEST_ID])
 
     def part(self, name: str) -> str:
-        """A variable part of the path."""
+        """The value of a path parameter."""
         return self.request.match_info[name]
 
     def read(self, model: type[M]) -> M:
@@ -92,7 +92,7 @@ def handler_of(operation: Operation) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         deps = request.app[DEPS]
         principal = await _authorised(operation, request, deps)
-        if operation.leader_only and not deps.election.leads:
+        if operation.leader_only and not deps.leadership.leads:
             limit = deps.settings.changeset_limit
             return await deps.peers.forward(request, await raw_body(request, limit))
         query = _query(operation.query, request)
@@ -120,12 +120,12 @@ async def _authorised(operation: Operation, request: web.Request, deps: Deps) ->
     if principal.role not in operation.roles:
         wanted = ", ".join(sorted(operation.roles))
         detail = f"A token of role {principal.role} may not do this; it takes {wanted}."
-        raise Refused(403, "forbidden", "Forbidden", detail)
+        raise forbidden(detail)
     return principal
 
 
 def _unauthorised(detail: str) -> Refused:
-    return Refused(401, "unauthorized", "Unauthorized", detail)
+    return Refused(401, "unauthorized", detail)
 
 
 def _query(model: type[QueryParameters], request: web.Request) -> QueryParameters:

@@ -1,4 +1,4 @@
-"""Lists in pages: `limit` and `cursor`, where the cursor is the last id of the page before."""
+"""Pagination of lists: `limit` and `cursor`, the last id of the page before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"\d{1,18}")
 
 
 class Page(QueryParameters):
-    """Which part of a list."""
+    """Query parameters of a list."""
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=10_000)
     cursor: str | None = Field(default=None, max_length=254)
@@ -28,7 +28,7 @@ class Page(QueryParameters):
 
 
 def after_name(query: Select[Any], column: InstrumentedAttribute[str], page: Page) -> Select[Any]:
-    """Ascending by a text column, from the cursor on; one row more, to see the end."""
+    """Sort by a text column, from the cursor on; one row more than the page, to detect the end."""
     if page.cursor is not None:
         if not _CURSOR.fullmatch(page.cursor):
             raise malformed("cursor: take it from next_cursor.")
@@ -39,7 +39,7 @@ def after_name(query: Select[Any], column: InstrumentedAttribute[str], page: Pag
 def before_number(
     query: Select[Any], column: InstrumentedAttribute[int], page: Page
 ) -> Select[Any]:
-    """Newest first by a number, from the cursor on; one row more than the page."""
+    """Sort by a number, newest first, from the cursor on; one row more than the page."""
     if page.cursor is not None:
         if not _NUMBER.fullmatch(page.cursor):
             raise malformed("cursor: take it from next_cursor.")
@@ -48,7 +48,7 @@ def before_number(
 
 
 def page_of(items: Sequence[tuple[str, BaseModel]], page: Page) -> web.Response:
-    """The answer for (cursor, item) pairs, of which there may be one more than the page holds."""
+    """The answer for pairs of cursor and item, of which there may be one more than the limit."""
     shown = items[: page.limit]
     more = len(items) > len(shown)
     return answer_json(

@@ -1,4 +1,4 @@
-"""What edges answered, in; what the planner makes of it, out. At the leader."""
+"""Endpoints of the planner: demand from edges in, prices out. On the leader."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ EDGES = frozenset({"edge"})
 
 
 async def _demand(calling: Calling) -> web.Response:
-    """What one edge answered since its last report."""
+    """Receive how many answers an edge gave since its last report, by client prefix."""
     deps, report = calling.deps, calling.read(DemandReport)
     off_s = (report.until - deps.now()).total_seconds()
     if abs(off_s) > deps.settings.clock_skew_s:
         rule = f"is {off_s:+.0f} s off our clock; {deps.settings.clock_skew_s:.0f} s are allowed"
         raise invalid([BrokenRule("until", rule)])
-    for place, each in enumerate(report.answers):
+    for index, each in enumerate(report.answers):
         for text in each.clients:
             try:
                 parse_prefix(text)
             except ValueError as error:
-                raise invalid([BrokenRule(f"answers/{place}/clients", str(error))]) from None
+                raise invalid([BrokenRule(f"answers/{index}/clients", str(error))]) from None
     await deps.planning.take(report)
     return web.Response(status=204)
 
 
 class PricedRegion(Model):
-    """One region as the planner sees it."""
+    """One region in the plan of prices."""
 
     region: Slug
     price_ms: float
-    """In force while every region has a relay up, or as many as now."""
+    """The price in force as long as no further region is lost."""
     load: float
-    """Sessions that the plan brings it."""
+    """Sessions that the plan assigns to it."""
     capacity: float | None
-    """Sessions; null: not stated, so there is always room."""
+    """In sessions; null: not configured, so there is always room."""
     factor: float
-    """Sessions that a client whose home it is stands for, beside the mean (`scale`)."""
+    """Sessions per client of this region, relative to the mean (`scale`)."""
 
 
 class PricesView(Model):
-    """Prices, and why. All empty while nobody states a capacity, or demand is not known yet."""
+    """Prices and their reasons; empty while no capacity is configured, or demand is not known."""
 
     number: int
     published_at: datetime | None
     answers: int
-    """That edges reported under this leader."""
+    """Answers that edges have reported to this leader."""
     demand: float
-    """Sessions wanted at once."""
+    """Concurrent sessions."""
     scale: float
-    """Sessions that a client of the reports stands for, by what agents say."""
+    """Sessions per answer, estimated from the session counts of agents."""
     worst: float
-    """The greatest load over limit that the plan comes to; above 1 there is no room."""
+    """The greatest ratio of planned load to limit; above 1 demand does not fit."""
     regions: tuple[PricedRegion, ...]
     without: dict[Slug, dict[Slug, float]]
-    """What will be charged while a region is lost."""
+    """The prices while a region is lost, by that region."""
 
 
 async def _prices(calling: Calling) -> web.Response:
@@ -101,12 +101,12 @@ async def _prices(calling: Calling) -> web.Response:
 OPERATIONS = (
     Operation(
         method="POST", path="/v1/demand", name="demand", tag="machines", roles=EDGES,
-        summary="What an edge answered", call=_demand, body=DemandReport, status=204,
+        summary="The demand that an edge answered", call=_demand, body=DemandReport, status=204,
         refusals=(422, 503), leader_only=True,
     ),
     Operation(
         method="GET", path="/v1/prices", name="prices", tag="steering", roles=VIEWERS,
-        summary="What regions are charged, and why", call=_prices, answer=PricesView,
+        summary="Prices of regions, and why", call=_prices, answer=PricesView,
         refusals=(503,), leader_only=True,
     ),
 )  # fmt: skip

@@ -1,11 +1,10 @@
-"""Every error as a problem document (RFC 9457), whatever raised it."""
+"""Turns every error into a problem document (RFC 9457)."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
-from http import HTTPStatus
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from firsthop_controlplane.errors import BrokenRule, NoLeader, Refused, TooMany, Unavailable
 from firsthop_controlplane.store.engine import bad_value, unavailable
+from firsthop_steering.feed.reason_phrases import reason_phrase
 
 log = structlog.get_logger(__name__)
 
@@ -46,9 +46,9 @@ SCHEMA: Mapping[str, Any] = {
 
 
 def faults(error: ValidationError, prefix: str = "") -> list[BrokenRule]:
-    """Pydantic's findings as field and rule.
+    """Pydantic's errors as field and rule.
 
-    It counts only good items: that a list is too short is no news where its items are at fault.
+    `too_short` is left out where items of the list are at fault: pydantic counts valid items only.
     """
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     within = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
@@ -61,7 +61,7 @@ def faults(error: ValidationError, prefix: str = "") -> list[BrokenRule]:
 
 
 def _path(prefix: str, location: tuple[int | str, ...]) -> str:
-    """Without the parts that name a validator of ours instead of a field of theirs."""
+    """The path of a field, without the parts that name a validator instead of a field."""
     fields = [str(part) for part in location if not (isinstance(part, str) and "[" in part)]
     return "/".join([prefix, *fields] if prefix else fields) or "body"
 
@@ -69,10 +69,10 @@ def _path(prefix: str, location: tuple[int | str, ...]) -> str:
 def problem(
     refused: Refused, request: web.Request, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """The answer that says so."""
+    """The problem document of a refusal."""
     document: dict[str, Any] = {
         "type": TYPE_PREFIX + refused.kind,
-        "title": refused.title,
+        "title": reason_phrase(refused.status),
         "status": refused.status,
         "detail": refused.detail,
         "request_id": request.get(REQUEST_ID, ""),
@@ -85,15 +85,15 @@ def problem(
 
 
 def _of_http(error: web.HTTPException) -> tuple[Refused, dict[str, str]]:
-    """aiohttp's own: no such path, wrong method, body too large."""
-    phrase = HTTPStatus(error.status).phrase
+    """The refusal for an error of aiohttp: no such path, wrong method, body too large."""
+    phrase = reason_phrase(error.status)
     kind = phrase.lower().replace(" ", "-")
     kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
     detail = {
         404: "Nothing is at this path; /openapi.json lists what is.",
         405: f"This path takes {error.headers.get('Allow', 'other methods')}.",
     }.get(error.status, error.text or phrase)
-    return Refused(error.status, kind, phrase, detail), kept
+    return Refused(error.status, kind, detail), kept
 
 
 def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str, str]]:
@@ -107,24 +107,24 @@ def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str,
     if bad_value(error):
         log.warning("api.value_refused", path=request.path, error=str(error))
         rule = "the database cannot hold a value of it"
-        return Refused(422, "invalid", "It breaks a rule", rule, [BrokenRule("body", rule)]), {}
+        return Refused(422, "invalid", rule, [BrokenRule("body", rule)]), {}
     if isinstance(error, NoLeader):
         log.warning("api.no_leader", path=request.path, error=str(error))
         detail = "No control plane that leads can be reached now; ask again, here or elsewhere."
-        return Refused(503, "no-leader", "Try again later", detail), {"Retry-After": "1"}
+        return Refused(503, "no-leader", detail), {"Retry-After": "1"}
     if isinstance(error, Unavailable) or unavailable(error):
         log.warning("api.unavailable", path=request.path, error=f"{type(error).__name__}: {error}")
         detail = "The database cannot be asked now. Edges go on with what they have."
-        refused = Refused(503, "unavailable", "Try again later", detail)
+        refused = Refused(503, "unavailable", detail)
         return refused, {"Retry-After": "1"}
     log.exception("api.failed", path=request.path, request_id=request.get(REQUEST_ID))
     detail = "This is our fault; the log has it under the request_id."
-    return Refused(500, "internal", "Something of ours broke", detail), {}
+    return Refused(500, "internal", detail), {}
 
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The outermost layer: gives the request its id, and every error its document."""
+    """The outermost middleware: gives the request its id, and turns errors into documents."""
     offered = request.headers.get("X-Request-Id", "")
     request[REQUEST_ID] = offered if _OFFERED_ID.fullmatch(offered) else secrets.token_hex(8)
     response: web.StreamResponse
@@ -142,7 +142,3 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 def _answer(error: Exception, request: web.Request) -> web.Response:
     refused, headers = _refusal(error, request)
     return problem(refused, request, headers)
-
-
-def unknown(names: Iterable[str], what: str) -> list[BrokenRule]:
-    return [BrokenRule(name, f"is no {what}") for name in names]

@@ -1,4 +1,4 @@
-"""What the process says of itself, to anybody: alive, ready, metrics, and its own description."""
+"""Endpoints without a token: liveness, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _READY: dict[str, Any] = {
     "properties": {
         "ready": {"type": "boolean"},
         "reasons": {"type": "array", "items": {"type": "string"}},
-        "leader": {"type": "object", "description": "Who leads, as GET /v1/status says it."},
+        "leader": {"type": "object", "description": "The leader, as in GET /v1/status."},
     },
 }
 
@@ -38,7 +38,7 @@ async def _ready(calling: Calling) -> web.Response:
     ):
         if snapshot is None:
             reasons.append(f"there is no {name} yet")
-    if not deps.election.leads and not deps.peers.connected_to:
+    if not deps.leadership.leads and not deps.peers.connected_to:
         reasons.append(f"no leader is followed: {deps.peers.last_error or 'none is known'}")
     leader = leader_view(deps).model_dump(mode="json")
     body = {"ready": not reasons, "reasons": reasons, "leader": leader}
@@ -53,11 +53,11 @@ async def _metrics(calling: Calling) -> web.Response:
 OPERATIONS = (
     Operation(
         method="GET", path="/healthz", name="healthz", tag="process", roles=None,
-        summary="The process lives", call=_alive, answer=_TEXT, media_type="text/plain",
+        summary="Liveness", call=_alive, answer=_TEXT, media_type="text/plain",
     ),
     Operation(
         method="GET", path="/readyz", name="readyz", tag="process", roles=None,
-        summary="It can serve changes; if not, why not", call=_ready, answer=_READY,
+        summary="Whether it can serve changes, and if not, why", call=_ready, answer=_READY,
         refusals=(503,),
     ),
     Operation(

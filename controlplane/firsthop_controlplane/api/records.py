@@ -1,4 +1,4 @@
-"""The records of a zone. In documents they have no id; here each has one, to be named by."""
+"""Endpoints of a zone's records. Each has an id here; in documents they have none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from firsthop_zones.rdata import domain_name
 
 
 class RecordEntry(Record):
-    """A record with its id, which the control plane gives."""
+    """A record with the id that the control plane gave it."""
 
     id: Slug
 

@@ -1,4 +1,4 @@
-"""Transceivers enter themselves into the configuration."""
+"""The endpoint by which transceivers register themselves in the configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.resources import slug
 from firsthop_controlplane.configuration.registrations import check_room, enter, refuse
-from firsthop_controlplane.errors import BrokenRule, Refused, TooMany, not_found
+from firsthop_controlplane.errors import BrokenRule, TooMany, forbidden, not_found
 from firsthop_controlplane.store.configuration import TRANSCEIVERS
 from firsthop_controlplane.store.tables import TransceiverRow
 from firsthop_steering.plan.model import Transceiver
@@ -18,14 +18,14 @@ TRANSCEIVERS_ONLY = frozenset({"transceiver"})
 
 
 async def _register(calling: Calling) -> web.Response:
-    """The transceiver as the plan has it; a new or another place makes a revision."""
+    """Register a transceiver; a new one, or another address, makes a revision."""
     try:
         name = slug(calling.part("id"))
     except ValueError:
         raise not_found("there is no transceiver of this name") from None
     given, deps = calling.read(Registration), calling.deps
     check_region(calling, given.region)
-    known = _told_by_plan(calling, name, given)
+    known = _unchanged(calling, name, given)
     if known is not None:
         return answer(known)
     assert calling.principal is not None
@@ -37,7 +37,7 @@ async def _register(calling: Calling) -> web.Response:
     async def add(session: AsyncSession) -> TransceiverRow:
         return await enter(session, name, given)
 
-    # Not guarded: operators said where transceivers may stand, and a machine cannot be asked back.
+    # Not guarded: operators configured where transceivers may be, and no one is there to confirm.
     outcome = await deps.revisions.change(add, calling.actor, force=True)
     await deps.took_effect()
     is_new = any(each.action == "created" for each in outcome.changes)
@@ -46,18 +46,18 @@ async def _register(calling: Calling) -> web.Response:
 
 
 def check_region(calling: Calling, region: str) -> None:
-    """Refused (403) for another region than that of the caller's token."""
+    """Raises Refused (403) for another region than that of the caller's token."""
     scope = calling.principal.scope if calling.principal else None
     if scope != region:
         rule = f"this token is for transceiver region {scope}"
         detail = f"region: {rule}"
-        raise Refused(403, "forbidden", "Forbidden", detail, [BrokenRule("region", rule)])
+        raise forbidden(detail, [BrokenRule("region", rule)])
 
 
-def _told_by_plan(calling: Calling, name: str, given: Registration) -> Transceiver | None:
-    """What the plan has, if `given` changes nothing of it: most registrations are restarts.
+def _unchanged(calling: Calling, name: str, given: Registration) -> Transceiver | None:
+    """The transceiver in the plan, if `given` changes nothing: most registrations are restarts.
 
-    That needs no database, and neither it nor a refusal counts for what a token may change: one
+    This needs no database. Neither it nor a refusal counts against the token's rate: one
     transceiver with a wrong address must not use up what the others of its region may do.
     """
     plan = calling.deps.feed.plan
@@ -79,7 +79,7 @@ def _told_by_plan(calling: Calling, name: str, given: Registration) -> Transceiv
 OPERATIONS = (
     Operation(
         method="PUT", path="/v1/transceivers/{id}", name="register_transceiver", tag="machines",
-        roles=TRANSCEIVERS_ONLY, summary="A transceiver says where it is", call=_register,
+        roles=TRANSCEIVERS_ONLY, summary="A transceiver registers its address", call=_register,
         body=Registration, answer=Transceiver, refusals=(404, 409, 422, 429),
     ),
 )  # fmt: skip

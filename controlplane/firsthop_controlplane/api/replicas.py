@@ -1,4 +1,4 @@
-"""What control planes say to each other."""
+"""The endpoint between control planes: notice of another leader."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from firsthop_zones.model import Model
 
 
 class LeaderNotice(Model):
-    """Its sender leads."""
+    """Its sender leads, in this term."""
 
     term: int = Field(ge=0, lt=2**53)
     url: str = Field(max_length=1000)
-    """Where it is reached."""
+    """Where the sender is reached."""
 
 
 async def _leader(calling: Calling) -> web.Response:

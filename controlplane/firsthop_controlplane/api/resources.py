@@ -1,4 +1,4 @@
-"""The configured collections: a description each, and the five operations that follow from it."""
+"""Endpoints of the configured collections: one description each, from which five follow."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _zone_without_records() -> type[Model]:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A collection under a path of its own."""
+    """A collection and its path."""
 
     path: str
     noun: str
@@ -54,7 +54,7 @@ class Resource:
         return self.collection.key
 
     def identity(self, calling: Calling) -> str:
-        """The id in the path; Refused (404) for what can be no id."""
+        """The id in the path; Refused (404) for a malformed one."""
         try:
             return self.identify(calling.part("id"))
         except ValueError:
@@ -71,7 +71,7 @@ class Resource:
         return self.model.model_validate(values)
 
     def shown(self, row: Configured, *, status: int = 200) -> web.Response:
-        """The object with its tag, and where it is if it is new."""
+        """The object with its ETag, and its Location if it is new."""
         headers = {"ETag": etag(row.version)}
         if status == 201:
             identity = quote(self.collection.identity(row), safe="")
@@ -80,7 +80,7 @@ class Resource:
 
 
 def slug(text: str) -> str:
-    """An id as it may stand in a path."""
+    """An id from a path; ValueError if it is malformed."""
     if not _SLUG.fullmatch(text):
         raise ValueError("no slug")
     return text
@@ -110,18 +110,18 @@ RESOURCES = (
 
 
 def merged(model: type[BaseModel], present: BaseModel, patch: dict[str, Any], key: str) -> Any:
-    """The object with a patch laid over it: inner objects field by field, null as a value."""
+    """The object with a patch applied: inner objects field by field, null as a value."""
     if key in patch and patch[key] != getattr(present, key):
         raise invalid([BrokenRule(key, "cannot be changed: make a new one")])
-    return validated(model, _overlaid(present.model_dump(mode="json"), patch))
+    return validated(model, _patched(present.model_dump(mode="json"), patch))
 
 
-def _overlaid(present: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+def _patched(present: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     result = dict(present)
     for name, value in patch.items():
         inner = result.get(name)
         if isinstance(inner, dict) and isinstance(value, dict):
-            result[name] = _overlaid(inner, value)
+            result[name] = _patched(inner, value)
         else:
             result[name] = value
     return result
@@ -208,7 +208,7 @@ def _deleter(resource: Resource) -> Any:
 
 
 def operations_of(resource: Resource) -> list[Operation]:
-    """List, create, read, change and delete."""
+    """The operations list, create, read, change and delete."""
     many, one = f"/v1/{resource.path}", f"/v1/{resource.path}/{{id}}"
     word, noun = resource.collection.name, resource.noun
     reads: dict[str, Any] = {"tag": resource.path, "roles": VIEWERS, "answer": resource.model}

@@ -1,4 +1,4 @@
-"""What would become of clients under another plan, or without some relays; changes nothing."""
+"""The endpoint of simulations: where clients would go under another plan, or without relays."""
 
 from __future__ import annotations
 
@@ -18,100 +18,101 @@ from firsthop_controlplane.errors import BrokenRule, Unavailable, invalid
 from firsthop_steering.decision.topology import parse_client
 from firsthop_steering.plan.document import Document, problems_in
 from firsthop_steering.plan.model import Slug
-from firsthop_steering.whatif.simulate import taken_as_lost
+from firsthop_steering.whatif.simulate import with_lost_relays
 from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
 
 MAX_CLIENTS = 100_000
 
 
-class Supposed(Model):
-    """What is supposed, beside what is; and whom it is asked for."""
+class SimulationRequest(Model):
+    """A hypothetical plan or loss, and the clients to simulate."""
 
     document: Document | None = None
-    """The whole configuration as it would be; null: as it is."""
+    """The hypothetical configuration, whole; null: the present one."""
     lost_regions: tuple[Slug, ...] = ()
-    """Regions whose relays are taken as down."""
+    """Regions whose relays are assumed to be down."""
     lost_relays: tuple[Slug, ...] = ()
     service: str | None = Field(default=None, min_length=1, max_length=254)
     """A service's id, or its name; null: each."""
     clients: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
         default=None, min_length=1, max_length=MAX_CLIENTS
     )
-    """Addresses, or prefixes by their first address, which count once each; null: every address
-    that has a place. An empty list would find that nothing moves, and is refused."""
+    """Addresses, or prefixes by their first address, each of which counts once; null: every address
+    that can be located. An empty list is refused: it would find that nothing moves."""
 
 
-class Foreseen(Model):
-    """What becomes of the clients of each service."""
+class SimulationAnswer(Model):
+    """How the clients of each service would move."""
 
     plan: int
-    """The revision that it is compared with."""
+    """The revision that the simulation compares with."""
     status: int
     effects: tuple[Simulation, ...]
 
 
 async def _simulate(calling: Calling) -> web.Response:
-    deps, supposed = calling.deps, calling.read(Supposed)
+    deps, wanted = calling.deps, calling.read(SimulationRequest)
     present = deps.feed.plan
     if deps.explain is None:
         raise no_geo_data()
     if present is None:
         raise Unavailable("no plan has been read yet")
     then = present
-    if supposed.document is not None:
-        then = deps.foresight.plan(supposed.document, present.number)
+    if wanted.document is not None:
+        then = deps.change_impact.plan(wanted.document, present.number)
     clients = None
-    if supposed.clients is not None:
-        clients = await asyncio.to_thread(lambda texts: [*_clients(texts)], supposed.clients)
+    if wanted.clients is not None:
+        clients = await asyncio.to_thread(lambda texts: [*_clients(texts)], wanted.clients)
     faults = [
         *(BrokenRule(each.field, each.rule) for each in problems_in(then.document)),
-        *_unknown(supposed, then.document),
+        *_unknown(wanted, then.document),
         *(each for each in clients or () if isinstance(each, BrokenRule)),
     ]
     if faults:
         raise invalid(faults)
     name = None
-    if supposed.service is not None:
+    if wanted.service is not None:
         both = (*present.document.services, *then.document.services)
-        name = find_service(both, supposed.service).name
-    was = deps.foresight.under(present)
-    lost = taken_as_lost(was.status, then, supposed.lost_relays, supposed.lost_regions)
-    effects = await deps.foresight.simulate(
+        name = find_service(both, wanted.service).name
+    was = deps.change_impact.under(present)
+    lost = with_lost_relays(was.status, then, wanted.lost_relays, wanted.lost_regions)
+    effects = await deps.change_impact.simulate(
         was,
         replace(was, plan=then, status=lost),
         None if clients is None else [each for each in clients if not isinstance(each, BrokenRule)],
         service=name,
     )
-    return answer(Foreseen(plan=present.number, status=was.status.number, effects=effects))
+    return answer(SimulationAnswer(plan=present.number, status=was.status.number, effects=effects))
 
 
 def _clients(texts: Iterable[str]) -> Iterator[IPv4Address | IPv6Address | BrokenRule]:
     """Each client, or what is wrong with it."""
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         try:
             yield parse_client(text)
         except ValueError as error:
-            yield BrokenRule(f"clients/{place}", str(error))
+            yield BrokenRule(f"clients/{index}", str(error))
 
 
-def _unknown(supposed: Supposed, document: Document) -> Iterator[BrokenRule]:
-    """What is taken as lost must be there to lose."""
+def _unknown(wanted: SimulationRequest, document: Document) -> Iterator[BrokenRule]:
+    """Faults for lost regions and relays that are not configured."""
     regions = {each.id for each in document.regions}
     relays = {each.id for each in document.relays}
     for field, names, known in (
-        ("lost_regions", supposed.lost_regions, regions),
-        ("lost_relays", supposed.lost_relays, relays),
+        ("lost_regions", wanted.lost_regions, regions),
+        ("lost_relays", wanted.lost_relays, relays),
     ):
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             if name not in known:
-                yield BrokenRule(f"{field}/{place}", f"names no {field[5:-1]}: {name}")
+                yield BrokenRule(f"{field}/{index}", f"names no {field[5:-1]}: {name}")
 
 
 OPERATIONS = (
     Operation(
         method="POST", path="/v1/simulate", name="simulate", tag="steering", roles=VIEWERS,
-        summary="What would become of clients under another plan, or without some relays",
-        call=_simulate, body=Supposed, large=True, answer=Foreseen, refusals=(404, 422, 501, 503),
+        summary="Where clients would go under another plan, or without some relays",
+        call=_simulate, body=SimulationRequest, large=True, answer=SimulationAnswer,
+        refusals=(404, 422, 501, 503),
     ),
 )  # fmt: skip

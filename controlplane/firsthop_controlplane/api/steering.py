@@ -1,4 +1,4 @@
-"""What edges are told now, and why a client would be sent where."""
+"""Endpoints of the present status, and of explanations: why a client is sent where."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from firsthop_zones.rdata import domain_name
 
 
 class ExplainQuery(QueryParameters):
-    """Whose question is to be explained."""
+    """Which decision to explain."""
 
     service: str = Field(min_length=1, max_length=254)
     """A service's id, or its name."""
     client: str = Field(min_length=1, max_length=64)
     """An address or a prefix."""
     vantage: Slug | None = None
-    """The place of the edge that answers, for services whose view is local."""
+    """The vantage of the answering edge, for services whose view is local."""
     want: Slug | None = None
-    """A region: tell what would put the client there."""
+    """A region: explain what would send the client there."""
     at: str | None = Field(default=None, min_length=1, max_length=64)
-    """A past moment: a time (RFC 3339), or the number of a revision, for when it was made."""
+    """A past time (RFC 3339), or the number of a revision: when that was made."""
 
 
 class Warned(Model):
-    """What is taken as it is, but hardly meant."""
+    """A part of the configuration that is accepted, but probably a mistake."""
 
     field: str
     """Its path, like `zones/edge.example./name_servers`."""
@@ -57,47 +57,47 @@ class Warned(Model):
 
 
 class LeaderView(Model):
-    """Who leads, as this control plane knows it."""
+    """The leader, as this control plane knows it."""
 
     here: bool
-    """Whether it leads itself."""
+    """Whether this control plane leads."""
     url: str
-    """Where the leader is; empty while that is not known."""
+    """The leader's URL; empty while it is not known."""
     term: int | None
-    """Rises with every leader; status numbers are made of it."""
+    """Rises with every leader; status numbers start from it."""
     lease_age_s: float | None
     """Seconds since the leader renewed its lease."""
     followed: bool
-    """Whether this control plane hears the leader: its own word, or an open stream."""
+    """Whether this control plane leads, or follows the leader's stream."""
 
 
 class StatusAnswer(Status):
-    """What edges are told, who made it, and what operators say instead."""
+    """The published status, who made it, and what operators force."""
 
     leader: LeaderView
     forced: dict[Slug, Forced] = Field(default_factory=dict)
-    """Operators' words that are in force: they go before what is measured and reported."""
+    """Verdicts that operators force now: they override what is measured and reported."""
     reports: dict[Slug, RelayReport] = Field(default_factory=dict)
-    """What each relay's agent last said, as the leader heard it; empty at others."""
+    """The last report of each relay's agent; empty on replicas that do not lead."""
     transceiver_reports: dict[Slug, TransceiverReport] = Field(default_factory=dict)
-    """The same of transceivers."""
+    """The last report of each transceiver; likewise."""
     certificates: dict[Slug, AwareDatetime] = Field(default_factory=dict)
-    """When the certificate of a relay that is checked by tls expires, the first of its addresses;
-    known to the leader."""
+    """When the certificate of a relay that is probed by tls expires, by its earliest address;
+    likewise."""
     warnings: tuple[Warned, ...] = ()
     """Services that have fewer failure domains up than their min_candidates."""
 
 
 def leader_view(deps: Deps) -> LeaderView:
-    """Who leads, how long ago it said so, and whether it is heard here."""
-    election, age_s = deps.election, deps.election.lease_age_s()
-    lease = election.lease
+    """The leader, the age of its lease, and whether it is followed here."""
+    leadership, age_s = deps.leadership, deps.leadership.lease_age_s()
+    lease = leadership.lease
     return LeaderView(
-        here=election.leads,
+        here=leadership.leads,
         url=lease.url if lease else "",
         term=lease.term if lease else None,
         lease_age_s=None if age_s is None else round(age_s, 3),
-        followed=election.leads or bool(deps.peers.connected_to),
+        followed=leadership.leads or bool(deps.peers.connected_to),
     )
 
 
@@ -112,31 +112,30 @@ async def _status(calling: Calling) -> web.Response:
         if relay.forced is not None and relay.forced.active(now)
     }
     leader = leader_view(deps)
-    heard, spoken, ends = _own_knowledge(deps, status) if leader.here else ({}, {}, {})
+    reports, transceiver_reports, ends = _unpublished(deps, status) if leader.here else ({}, {}, {})
     found = endangered(plan, status, now) if plan else ()
     return answer(
         StatusAnswer.model_construct(
             **dict(status),
             leader=leader,
             forced=forced,
-            reports=heard,
-            transceiver_reports=spoken,
+            reports=reports,
+            transceiver_reports=transceiver_reports,
             certificates=ends,
             warnings=tuple(Warned(field=each.field, rule=each.rule) for each in found),
         )
     )
 
 
-def _own_knowledge(
+def _unpublished(
     deps: Deps, status: Status
 ) -> tuple[dict[Slug, RelayReport], dict[Slug, TransceiverReport], dict[Slug, datetime]]:
-    """The last reports of agents and transceivers, and the ends of certificates: not for edges."""
-    observed = deps.observations
-    spoken = observed.attendance.hearing.heard
-    ends = {name: observed.judgement.certificate_ends(name) for name in status.relays}
+    """Last reports of agents and transceivers, and expiries of certificates: edges need none."""
+    health = deps.health
+    ends = {name: health.evaluator.certificate_ends(name) for name in status.relays}
     return (
-        {name: each.report for name, each in sorted(observed.heard.items())},
-        {name: each.report for name, each in sorted(spoken.items())},
+        {name: each.report for name, each in sorted(health.agents.received.items())},
+        {name: each.report for name, each in sorted(health.transceivers.reports.received.items())},
         {name: each for name, each in ends.items() if each is not None},
     )
 
@@ -147,11 +146,11 @@ async def _explain(calling: Calling) -> web.Response:
         raise no_geo_data()
     if query.at is None:
         return answer_json(await _explained(calling, _present(deps)))
-    async with deps.explaining_past:
+    async with deps.past_lock:
         then = await moment(deps, query.at)
-        said = await _explained(calling, _past(deps, then))
+        explanation = await _explained(calling, _past(deps, then))
     number = "unknown" if then.status is None else then.status.number
-    return answer_json({**said, "at": then.told(), "status": number})
+    return answer_json({**explanation, "at": then.to_json(), "status": number})
 
 
 async def _explained(calling: Calling, situation: Situation) -> dict[str, Any]:
@@ -163,10 +162,10 @@ async def _explained(calling: Calling, situation: Situation) -> dict[str, Any]:
         _check_wanted(document, service, query.want)
     explain = partial(deps.explain, want=query.want)
     try:
-        said = await asyncio.to_thread(explain, situation, service.id, query.client, query.vantage)
+        found = await asyncio.to_thread(explain, situation, service.id, query.client, query.vantage)
     except ValueError as error:
         raise malformed(f"client: {error}", [BrokenRule("client", str(error))]) from None
-    return dict(said)
+    return dict(found)
 
 
 def _present(deps: Deps) -> Situation:
@@ -177,8 +176,8 @@ def _present(deps: Deps) -> Situation:
 
 
 def _past(deps: Deps, then: Moment) -> Situation:
-    """What is not known of then is left out: today's would lie."""
-    status = then.status or deps.foresight.nothing()
+    """The past situation; what is not known is left out, as present values would mislead."""
+    status = then.status or deps.change_impact.empty_status()
     return Situation(then.plan, status, then.time, then.guidance)
 
 
@@ -190,20 +189,20 @@ def _check_wanted(document: Document, service: Service, want: str) -> None:
 
 
 def no_geo_data() -> Refused:
-    """501: nobody's place is known here."""
+    """501: clients cannot be located."""
     detail = "This control plane was started without geo data."
-    return Refused(501, "not-implemented", "Not Implemented", detail)
+    return Refused(501, "not-implemented", detail)
 
 
-def find_service(services: Iterable[Service], word: str) -> Service:
+def find_service(services: Iterable[Service], id_or_name: str) -> Service:
     """The service of this id or name; Refused (404) when there is none."""
-    names = {word}
+    names = {id_or_name}
     with contextlib.suppress(ValueError):
-        names.add(domain_name(word))
+        names.add(domain_name(id_or_name))
     for service in services:
-        if service.id == word or service.name in names:
+        if service.id == id_or_name or service.name in names:
             return service
-    raise not_found(f"there is no service {word}")
+    raise not_found(f"there is no service {id_or_name}")
 
 
 _OBJECT: dict[str, Any] = {"type": "object", "description": "The decision, with every candidate."}
@@ -211,7 +210,7 @@ _OBJECT: dict[str, Any] = {"type": "object", "description": "The decision, with 
 OPERATIONS = (
     Operation(
         method="GET", path="/v1/status", name="status", tag="steering", roles=VIEWERS,
-        summary="What is known of every relay and transceiver, and who leads", call=_status,
+        summary="The status of every relay and transceiver, and who leads", call=_status,
         answer=StatusAnswer, refusals=(503,),
     ),
     Operation(

@@ -1,6 +1,6 @@
-"""The snapshot stream: sealed snapshots, a line each, for as long as the edge listens.
+"""The endpoint of the snapshot stream: sealed snapshots, one per line, until the reader leaves.
 
-An empty line says that we live. Works while the database is away.
+Empty lines are heartbeats. Works while the database is unreachable.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HIGHEST = 2**63 - 1
 
 
 class StreamQuery(QueryParameters):
-    """What the edge holds already: those are not sent again."""
+    """The snapshots that the reader has already: they are not sent again."""
 
     lineage: str | None = Field(default=None, max_length=64)
     plan: int | None = Field(default=None, ge=0, le=_HIGHEST)
@@ -35,10 +35,10 @@ class StreamQuery(QueryParameters):
     prices: int | None = Field(default=None, ge=0, le=_HIGHEST)
     latency: int | None = Field(default=None, ge=0, le=_HIGHEST)
     kinds: str = Field(default="", max_length=200, pattern=r"^[a-z,]*$")
-    """What the reader takes beside plan, status and keys: `prices`, `latency`, separated by commas.
-    A kind that is not known here is not sent."""
+    """Kinds to send beside plan, status and keys: `prices`, `latency`, separated by commas. Unknown
+    kinds are ignored."""
     deltas: bool = False
-    """Send what changed since the status before, where the reader is not too far behind."""
+    """Send a status as its changes, where the reader is not too far behind."""
 
     def held(self) -> ReaderState:
         kinds = ("plan", "status", "keys", "prices", "latency")
@@ -56,13 +56,13 @@ async def _stream(calling: Calling) -> web.StreamResponse:
     transport = request.transport
     if transport is None:
         return response
-    # A write returns when the kernel has it all: then we know whether the reader keeps up.
+    # So that a write returns once the kernel has taken it all: then the reader keeps up.
     transport.set_write_buffer_limits(high=0)
     query: StreamQuery = calling.query
     taken = query.kinds.split(",")
     with deps.feed.subscribe(query.held(), deltas=query.deltas, kinds=taken) as subscription:
         try:
-            await _tell(response, subscription, calling)
+            await _send(response, subscription, calling)
         except TimeoutError:
             deps.measures.stuck_readers.inc()
             log.warning("stream.stuck", peer=request.remote)
@@ -72,10 +72,10 @@ async def _stream(calling: Calling) -> web.StreamResponse:
     return response
 
 
-async def _tell(response: web.StreamResponse, subscription: Subscription, calling: Calling) -> None:
+async def _send(response: web.StreamResponse, subscription: Subscription, calling: Calling) -> None:
     settings = calling.deps.settings
     while not subscription.closed:
-        # Not all in one moment, though all were told of the same status.
+        # Spread, so that heartbeats to all readers do not fall into one moment.
         patience_s = settings.heartbeat_s * random.uniform(0.7, 1.0)  # noqa: S311
         lines = await subscription.next(patience_s)
         if not _still_allowed(calling):
@@ -88,13 +88,13 @@ async def _tell(response: web.StreamResponse, subscription: Subscription, callin
 
 
 def _still_allowed(calling: Calling) -> bool:
-    """A token that was revoked, or has expired, ends its stream.
+    """False once the token was revoked or has expired: its stream ends.
 
-    So does the end of our leadership for replicas, which are to follow the leader itself.
+    For replicas it is false once this one does not lead: they are to follow the leader itself.
     """
     deps = calling.deps
     if calling.principal is not None and calling.principal.role in REPLICAS:
-        return deps.election.leads
+        return deps.leadership.leads
     secret = calling.request.headers.get("Authorization", "").partition(" ")[2].strip()
     principal = deps.tokens.find(secret)
     return principal is not None and principal.valid(deps.now())

@@ -1,4 +1,4 @@
-"""Tokens over the API: the secret is told once, and somebody always stays admin."""
+"""Endpoints of tokens: the secret is returned once, and the last admin token stays."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from firsthop_zones.model import Model
 
 
 class TokenPatch(Model):
-    """What may be changed of a token; for another role, make another token."""
+    """The fields of a token that may change; another role takes another token."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[!-~]([ -~]*[!-~])?$")
     expires_at: AwareDatetime | None = None
@@ -55,7 +55,7 @@ async def _unique_name(session: AsyncSession, name: str, but: str = "") -> None:
 
 
 async def _an_admin_stays(session: AsyncSession, calling: Calling) -> None:
-    """After what is about to be committed, somebody can still do everything."""
+    """Raises Refused (409) if no valid admin token would be left after the commit."""
     await session.flush()
     now = calling.deps.now()
     admins = await session.scalars(select(TokenRow).where(TokenRow.role == "admin"))
@@ -139,7 +139,7 @@ OPERATIONS = (
     ),
     Operation(
         method="POST", path=_MANY, name="create_tokens", tag="tokens", roles=ADMINS,
-        summary="Make a token; its secret is told this once", call=_create, body=TokenDraft,
+        summary="Make a token; its secret is returned only here", call=_create, body=TokenDraft,
         answer=TokenCreated, status=201, etag=True, refusals=(409, 422),
     ),
     Operation(
@@ -149,7 +149,7 @@ OPERATIONS = (
     ),
     Operation(
         method="PATCH", path=_ONE, name="change_tokens", tag="tokens", roles=ADMINS,
-        summary="Rename a token, or let it end", call=_change, body=TokenPatch, partial=True,
+        summary="Rename a token, or set its expiry", call=_change, body=TokenPatch, partial=True,
         answer=TokenEntry, etag=True, if_match="must", refusals=(404, 409, 422),
     ),
     Operation(

@@ -1,4 +1,4 @@
-"""On whose behalf something is done: the name in revisions and in the audit."""
+"""The author of a change, as revisions and the audit name it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A caller by its token's name, with the address it called from and the request's id."""
+    """A caller: its token's name, the address it called from, and the request's id."""
 
     name: str
     address: IPv4Address | IPv6Address | None = None
@@ -16,7 +16,7 @@ class Actor:
 
 
 def peer_address(remote: str | None) -> IPv4Address | IPv6Address | None:
-    """The address of a peer as sockets tell it; None where there is none (a Unix socket)."""
+    """The address of a socket's peer; None where there is none (a Unix socket)."""
     try:
         return ip_address((remote or "").partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a change of the configuration would do to clients, and whether it may do so much."""
+"""The impact of a configuration change on clients, and the guard that limits it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from firsthop_steering.whatif.simulation import Simulation
 
 _STEERS = ("regions", "relays", "transceiver_regions", "transceivers", "services", "overrides")
 """The collections that a decision depends on; zones are not among them."""
-_MOVES_TOLD = 3
+_MOVES_SHOWN = 3
+_LINEAGE = "comparison"
+"""Of plans and statuses that are compared and never published."""
 
 
 SimulatedClients = Sequence[IPv4Address | IPv6Address] | None
 
 
 class Explain(Protocol):
-    """What knows where clients are. Called in a thread."""
+    """Explains and compares decisions: knows where clients are. Called in a thread."""
 
     def __call__(
         self,
@@ -37,10 +39,10 @@ class Explain(Protocol):
         *,
         want: str | None = None,
     ) -> Mapping[str, Any]:
-        """Why a client is answered as it is by an edge whose place is `vantage`.
+        """Why an edge at `vantage` answers a client as it does.
 
-        And what would put it on the region `want`, which must be one of the service's pool.
-        ValueError when the client cannot be read.
+        And what would send it to the region `want`, which must be one of the service's pool. Raises
+        ValueError if `client` is malformed.
         """
 
     def effects(
@@ -51,17 +53,17 @@ class Explain(Protocol):
         *,
         service: str | None = None,
     ) -> tuple[Simulation, ...]:
-        """What becomes of the clients of each service, or of the one of this name.
+        """How the clients of each service move, or of the one service of this name.
 
-        `clients` None: of all addresses that have a place.
+        `clients` None: all addresses that can be located.
         """
 
     def changes(self, before: Situation, after: Situation, /) -> tuple[Simulation, ...]:
-        """The same of each service whose clients may move at all."""
+        """The same, for each service that the change could re-route; all clients."""
 
 
 class ChangeImpact:
-    """Compares documents under the status of now."""
+    """Compares documents under the present status, prices and latency."""
 
     def __init__(
         self,
@@ -71,19 +73,19 @@ class ChangeImpact:
         guard_share: float,
         now: Callable[[], datetime],
     ) -> None:
-        """`explain` None: there is no geo data here, so nothing is foreseen and all is allowed."""
+        """`explain` None: without geo data no impact is known, and every change is allowed."""
         self._feed = feed
         self._explain = explain
         self._guard_share = guard_share
         self._now = now
-        self._turn = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
     async def compare(
         self, before: Document, after: Document, number: int
     ) -> tuple[Simulation, ...] | None:
-        """What becomes of the clients of each service that `after` may move.
+        """How the clients of each service move that `after` could re-route.
 
-        `before` is revision `number`. None: it cannot be told.
+        `before` is revision `number`. None: there is no geo data.
         """
         if self._explain is None:
             return None
@@ -102,25 +104,25 @@ class ChangeImpact:
         """As `Explain.effects`, one at a time: each may keep a core busy for seconds."""
         if self._explain is None:
             return ()
-        async with self._turn:
+        async with self._one_at_a_time:
             return await asyncio.to_thread(
                 self._explain.effects, before, after, clients, service=service
             )
 
     def plan(self, document: Document, number: int) -> Plan:
-        """A plan to compare by, which is sealed for nobody."""
+        """A plan for comparisons, which is never published."""
         present = self._feed.plan
-        lineage = present.lineage if present else "foresight"
+        lineage = present.lineage if present else _LINEAGE
         return Plan(number=number, lineage=lineage, created_at=self._now(), document=document)
 
     def under(self, plan: Plan) -> Situation:
-        """This plan under what is measured, learned and charged now; nothing at first."""
-        status = self._feed.status or self.nothing()
+        """A plan under the present status, prices and latency."""
+        status = self._feed.status or self.empty_status()
         return Situation(plan, status, self._now(), self._feed.guidance)
 
-    def nothing(self) -> Status:
-        """A status that knows no relay."""
-        return Status(number=0, lineage="foresight", created_at=self._now())
+    def empty_status(self) -> Status:
+        """A status without any relay."""
+        return Status(number=0, lineage=_LINEAGE, created_at=self._now())
 
     def guard(self, effects: tuple[Simulation, ...] | None) -> None:
         """Raises Refused (409) when more clients of a service would move than the guard allows."""
@@ -131,17 +133,17 @@ class ChangeImpact:
                 f"{rules[0].field}: {rules[0].rule}; the guard allows {self._guard_share:.0%}. "
                 "Nothing was changed; send force if it is meant."
             )
-            raise Refused(409, "guarded", "It moves too many clients", detail, rules)
+            raise Refused(409, "guarded", detail, rules)
 
 
 def _rule(effect: Simulation) -> str:
-    """How many move, from where to where."""
-    said = f"would move {effect.moved:.1%} of the clients"
+    """How many clients move, from where to where."""
+    rule = f"would move {effect.moved:.1%} of the clients"
     if effect.moved_ipv6 is not None and effect.moved_ipv6 > effect.moved:
-        said += f", {effect.moved_ipv6:.1%} of those with IPv6"
+        rule += f", {effect.moved_ipv6:.1%} of those with IPv6"
     moves = [
         f"{each.source} to {each.target or 'nowhere'} {each.share:.1%}"
         for each in effect.moves
         if each.source is not None
     ]
-    return f"{said} ({', '.join(moves[:_MOVES_TOLD])})" if moves else said
+    return f"{rule} ({', '.join(moves[:_MOVES_SHOWN])})" if moves else rule

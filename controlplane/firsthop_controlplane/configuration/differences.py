@@ -1,4 +1,4 @@
-"""What changed between two documents, object by object: for the audit, for diffs, for messages."""
+"""The differences between two documents, object by object: for audit, diffs and messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RDATA_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One object that is not as it was; `before` and `after` are its JSON."""
+    """One object that differs; `before` and `after` are its JSON."""
 
     object: str
     before: Values | None
@@ -67,7 +67,7 @@ def _objects(document: Document) -> Iterator[Mapping[str, Model]]:
 
 
 def _short(rdata: str) -> str:
-    """Long data by its beginning and its digest: names are indexed, and read by people."""
+    """Long data as its beginning and its digest: names are indexed, and shown to operators."""
     if len(rdata) <= RDATA_SHOWN:
         return rdata
     return f"{rdata[:RDATA_SHOWN]}…{hashlib.sha256(rdata.encode()).hexdigest()[:16]}"
@@ -80,7 +80,7 @@ def _json(value: Model | None) -> Values | None:
 
 
 def repeated_records(document: Document) -> Iterator[BrokenRule]:
-    """Records that are there twice, however they are written: an RRset is a set (RFC 2181 §5)."""
+    """Faults for records that are there twice, in any notation: an RRset is a set (RFC 2181 §5)."""
     for zone in document.zones:
         times = Counter((record.owner, record.parsed) for record in zone.records)
         if len(times) == len(zone.records):
@@ -94,6 +94,6 @@ def repeated_records(document: Document) -> Iterator[BrokenRule]:
 
 
 def summary(changes: tuple[Difference, ...]) -> str:
-    """A revision's message where its author gave none."""
+    """The message of a revision whose author gave none."""
     shown = "; ".join(str(change) for change in changes[:3])
     return f"{shown}; and {len(changes) - 3} more" if len(changes) > 3 else shown

@@ -1,4 +1,4 @@
-"""How transceivers that register themselves get into the configuration."""
+"""Writes transceivers that register themselves into the configuration."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from firsthop_zones.faults import DocumentFault
 
 
 async def enter(session: AsyncSession, name: str, given: Registration) -> TransceiverRow:
-    """The row of transceiver `name`, as it is now to be. Raises Refused.
+    """Create or change the row of transceiver `name`. Raises Refused.
 
-    One that was here before and is gone gets the wire id that it had.
+    A transceiver that was removed before gets the wire id that it had.
     """
     region_row = await session.get(TransceiverRegionRow, given.region)
     if region_row is None:
@@ -47,19 +47,19 @@ async def enter(session: AsyncSession, name: str, given: Registration) -> Transc
 
 
 def check_room(region: str, registered: int) -> None:
-    """Raises Refused (409) where a region holds as many as it may."""
+    """Raises Refused (409) if a region has as many registered transceivers as it may."""
     if registered >= MAX_REGISTERED:
         rule = f"{region} has {MAX_REGISTERED} registered transceivers, the most"
         raise conflict(f"there is no room: {rule}", [BrokenRule("region", rule)])
 
 
 def no_region(name: str) -> Refused:
-    """422: the region of the token is gone, or never was."""
+    """422: the region of the token is not configured."""
     return invalid([BrokenRule("region", f"names no transceiver region: {name}")])
 
 
 def refuse(problems: Iterable[DocumentFault], present: Transceiver | None) -> None:
-    """Raises Refused where there are problems: 409 if it contradicts what is there, else 422."""
+    """Raises Refused if there are problems: 409 if they are conflicts with `present`, else 422."""
     faults = [BrokenRule(each.field, each.rule) for each in problems]
     if not faults:
         return

@@ -1,7 +1,7 @@
-"""The one way by which configuration changes.
+"""Every change of the configuration, as a revision: the one way to make one.
 
-Serialised by an advisory lock, in one transaction: the change, the whole document after it, every
-rule between objects, the revision, the audit and the notification. Refused means nothing happened.
+Changes are serialised by an advisory lock. One transaction holds the change, the check of the whole
+document after it, the revision, the audit and the notification; a refused change leaves nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
 
 CHANNEL = "firsthop"
-"""Of NOTIFY; the payload says what changed: revision, tokens or keys."""
+"""The channel of NOTIFY; the payload is what changed: revision, tokens or keys."""
 CHANGE_LOCK = 0x6669727374686F70  # "firsthop"
 MESSAGE_LIMIT = 1000
 
@@ -47,25 +47,25 @@ ChangeOperation = Callable[[AsyncSession], Awaitable[T]]
 
 @dataclass(frozen=True, slots=True)
 class ChangeOutcome(Generic[T]):
-    """What a change did; `revision` is None when nothing changed, or nothing was to be kept."""
+    """The result of a change; `revision` is None if nothing changed, or on a dry run."""
 
     value: T
     changes: tuple[Difference, ...]
     revision: int | None
     document: Document
     effects: tuple[Simulation, ...] | None
-    """On clients; None where they cannot be told."""
+    """How clients move; None without geo data."""
 
 
 class Revisions:
-    """The history of one store."""
+    """The revisions of one store."""
 
     def __init__(
-        self, engine: AsyncEngine, now: Callable[[], datetime], foresight: ChangeImpact
+        self, engine: AsyncEngine, now: Callable[[], datetime], change_impact: ChangeImpact
     ) -> None:
         self._engine = engine
         self._now = now
-        self._foresight = foresight
+        self._change_impact = change_impact
 
     def session(self) -> AsyncSession:
         """A session of this store; see `open_session`."""
@@ -81,10 +81,10 @@ class Revisions:
         removes: bool = False,
         force: bool = False,
     ) -> ChangeOutcome[T]:
-        """Run `operation` on the tables and keep what it did as a revision.
+        """Run `operation` on the tables and commit what it did as a revision.
 
-        Raises Refused: 422 with every broken rule; 409 when the operation `removes` something and
-        others still name it, or when it moves too many clients and nobody wants it by `force`.
+        Raises Refused: 422 with every broken rule; 409 if the operation `removes` something that
+        other objects refer to, or moves too many clients without `force`.
         """
         async with self.session() as session, session.begin() as transaction:
             await lock(session)
@@ -96,13 +96,13 @@ class Revisions:
             after = await _flushed(session, before, faults)
             _check(before, after, faults, removes=removes)
             changes = differences(before, after)
-            effects = await self._foresight.compare(before, after, parent)
+            effects = await self._change_impact.compare(before, after, parent)
             if not changes or dry_run:
-                session.expunge_all()  # what the caller holds stays readable
+                session.expunge_all()  # the caller's rows stay readable
                 await transaction.rollback()
                 return ChangeOutcome(value, changes, None, after, effects)
             if not force:
-                self._foresight.guard(effects)
+                self._change_impact.guard(effects)
             at = self._now()
             session.add(_revision(parent, actor, message or summary(changes), after, at))
             await _add_audit(session, changes, actor, parent + 1, at)
@@ -119,7 +119,7 @@ class Revisions:
         force: bool = False,
         base: Callable[[int], None] | None = None,
     ) -> ChangeOutcome[None]:
-        """Make the configuration `target`, whole.
+        """Replace the whole configuration by `target`.
 
         `base` is given the newest revision's number and raises Refused if `target` was not made
         from that one.
@@ -135,7 +135,7 @@ class Revisions:
     async def restore(
         self, number: int, actor: Actor, *, force: bool = False
     ) -> ChangeOutcome[None]:
-        """Make the configuration what it was at revision `number`; wire ids stay what they are."""
+        """Restore the configuration of revision `number`; present wire ids are kept."""
 
         async def replace(session: AsyncSession) -> None:
             row = await session.get(RevisionRow, number)
@@ -149,17 +149,17 @@ class Revisions:
 
 
 def open_session(engine: AsyncEngine) -> AsyncSession:
-    """A session whose rows stay readable after the commit, and that never flushes by itself."""
+    """A session without autoflush, whose rows stay readable after the commit."""
     return AsyncSession(engine, expire_on_commit=False, autoflush=False)
 
 
 async def lock(session: AsyncSession) -> None:
-    """Wait for our turn to change the store; held until the transaction ends."""
+    """Take the lock for changes of the store; held until the transaction ends."""
     await session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CHANGE_LOCK})
 
 
 async def notify(session: AsyncSession, payload: str) -> None:
-    """Tell every replica, at the commit."""
+    """Notify every replica, at the commit."""
     await session.flush()
     await session.execute(
         text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload}
@@ -183,7 +183,7 @@ async def _flushed(session: AsyncSession, before: Document, faults: list[BrokenR
         raise invalid(faults)
     await session.flush()
     for row in [*session]:
-        if not isinstance(row, RecordRow):  # records are read as values, and stay as written
+        if not isinstance(row, RecordRow):  # records are read as values, not as rows
             session.expire(row)
     return await load_document(session, before)
 
@@ -221,7 +221,7 @@ def audit(
     after: dict[str, object] | None = None,
     revision: int | None = None,
 ) -> AuditRow:
-    """A row that says who did what to which object."""
+    """An audit row: who did what to which object."""
     return AuditRow(
         at=at,
         author=actor.name,
@@ -260,7 +260,7 @@ async def _add_audit(
 
 
 def _present_wire_ids(target: Document, present: Document) -> Document:
-    """`target` with the wire ids that its objects have now: credentials in use name those."""
+    """`target` with the present wire ids of its objects, which credentials in use contain."""
     parts: dict[str, tuple[Model, ...]] = {}
     for collection in (TRANSCEIVER_REGIONS, TRANSCEIVERS):
         now = {each.id: each.wire_id for each in getattr(present, collection.name)}

@@ -1,4 +1,4 @@
-"""What decisions are made from at one moment, real or supposed."""
+"""The inputs of decisions at one time, real or hypothetical."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from firsthop_steering.feed.snapshot import Plan, Status
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Plan, status and guidance, and the time that expiries are judged by."""
+    """Plan, status and guidance, and the time at which overrides and the like expire or not."""
 
     plan: Plan
     status: Status

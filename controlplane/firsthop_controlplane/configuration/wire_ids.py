@@ -1,7 +1,7 @@
-"""The 16-bit ids of transceiver regions and transceivers: drawn at random, never reused.
+"""Assigns the 16-bit wire ids of transceiver regions and transceivers: random, never reused.
 
-A credential names its transceiver region by wire id and outlives it, so an id that was given once
-is its owner's for ever; only the same object, restored, may have it again.
+A credential contains the wire id of its transceiver region and may outlive the region, so an id
+belongs to its first owner for ever; only the same object, restored, may have it again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KINDS: dict[type, str] = {
 
 
 async def assign(session: AsyncSession) -> list[BrokenRule]:
-    """Give new rows their ids and write all new ids down; faults for those of another owner."""
+    """Assign ids to new rows and record them; returns faults for ids of other owners."""
     faults = [
         BrokenRule(f"{_KINDS[type(row)]}/{row.id}/wire_id", "cannot be taken away")
         for row in session.dirty
@@ -59,7 +59,7 @@ async def _given(session: AsyncSession, kind: str) -> list[WireIdRow]:
 
 
 async def had(session: AsyncSession, transceiver: str) -> int | None:
-    """A wire id that a transceiver of this name had, if there was one: its own for ever."""
+    """The wire id that a transceiver of this name had before; None if there was none."""
     row = WireIdRow
     query = select(row.number).where(row.kind == "transceivers", row.owner == transceiver)
     found: int | None = await session.scalar(query.order_by(row.number).limit(1))
@@ -74,7 +74,7 @@ def _draw(kind: str, taken: object) -> int:
 
 
 def changed(before: Document, after: Document) -> Iterator[BrokenRule]:
-    """Faults for objects whose id is no longer what it was."""
+    """Faults for objects whose wire id changed."""
     for kind in _KINDS.values():
         was = {each.id: each.wire_id for each in getattr(before, kind)}
         for each in getattr(after, kind):

@@ -1,1 +1,1 @@
-"""The newest snapshots, and the readers they are streamed to."""
+"""The newest snapshot of each kind, and the readers that they are streamed to."""

@@ -1,4 +1,4 @@
-"""Wakes everybody who waits for something to have changed."""
+"""An asyncio event that wakes everyone who waits, and is then unset again."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import asyncio
 
 
 class BroadcastEvent:
-    """Rung when something may have changed; whoever heard it looks for himself."""
+    """Notified when something may have changed; each waiter looks for itself what did."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
+        self._event = asyncio.Event()
 
-    def ring(self) -> None:
-        """Wake all who wait now; those who come later wait for the next time."""
-        self._rung.set()
-        self._rung = asyncio.Event()
+    def notify(self) -> None:
+        """Wake everyone who waits now; later waiters wait for the next call."""
+        self._event.set()
+        self._event = asyncio.Event()
 
-    async def heard(self) -> None:
-        """Return when it is rung."""
-        await self._rung.wait()
+    async def wait(self) -> None:
+        """Return at the next `notify`."""
+        await self._event.wait()

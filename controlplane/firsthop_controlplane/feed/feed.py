@@ -1,8 +1,7 @@
-"""The newest sealed snapshot of each kind, and who is being told of it.
+"""The newest snapshot of each kind, sealed, and the subscriptions of its readers.
 
-A snapshot is sealed once, however many readers there are, and a status also as what changed since
-each of the last few. A reader that is slow gets the newest of each kind and never a queue of old
-ones.
+A snapshot is sealed once for all readers, and a status also as deltas from each of the last few. A
+slow reader gets the newest of each kind, never a queue of old ones.
 """
 
 from __future__ import annotations
@@ -31,40 +30,40 @@ from firsthop_steering.feed.snapshot import (
 )
 
 ORDER: tuple[SnapshotKind, ...] = ("plan", "keys", "status", "prices", "latency")
-"""A status without its plan says nothing, so plans go first; last what is large, and waits."""
+"""The order of sending: a status needs its plan, so plans go first; large snapshots go last."""
 ASKED_FOR: frozenset[SnapshotKind] = frozenset({"prices", "latency"})
-"""Sent only to readers that ask for them: those of older releases refuse what they do not know."""
+"""Sent only to readers that ask for them: older releases refuse kinds that they do not know."""
 RECENT = 32
-"""Statuses of which readers may be told by a delta; who is further behind gets a whole one."""
+"""Statuses that a delta may start from; a reader that is further behind gets a whole status."""
 WHOLE_EVERY = 100
-"""Deltas that a reader is sent between two whole statuses, so that an edge need not keep more."""
+"""Deltas between two whole statuses, so that an edge need not keep more than these."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderState:
-    """What a reader has already: numbers of one lineage."""
+    """The snapshots that a reader has already: numbers of one lineage."""
 
     lineage: str | None = None
     numbers: Mapping[SnapshotKind, int] | None = None
 
 
 class Feed:
-    """The present snapshot of each kind, and their readers."""
+    """The present snapshot of each kind, and the readers of them."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
         self._current: dict[SnapshotKind, Snapshot] = {}
         self._lines: dict[SnapshotKind, bytes] = {}
-        """Of what is present; sealed when somebody is to have it."""
+        """The present snapshots sealed, each on its first use."""
         self._recent: deque[Status] = deque(maxlen=RECENT)
-        """Before the present one."""
+        """The statuses before the present one."""
         self._deltas: dict[int, bytes] = {}
-        """To the present status, by the number of the one that they start from."""
+        """Sealed deltas to the present status, by the number of the status that they start from."""
         self._readers: set[Subscription] = set()
         self._opened = 0
         self._closed = False
         self.published = BroadcastEvent()
-        """Rung with every snapshot, for those in this process."""
+        """Notified with every snapshot, for tasks of this process."""
 
     @property
     def plan(self) -> Plan | None:
@@ -95,13 +94,13 @@ class Feed:
         return len(self._readers)
 
     def sealed(self, snapshot: Snapshot) -> bytes:
-        """Its line; changes nothing, so that a long one can be made in a thread."""
+        """A snapshot's line; changes nothing, so a large snapshot can be sealed in a thread."""
         return seal(snapshot, self._key)
 
     def publish(
         self, snapshot: Plan | Status | KeySet | Prices | Latency, line: bytes | None = None
     ) -> None:
-        """Make this the present one of its kind, and tell every reader.
+        """Make this the present snapshot of its kind, and wake every reader.
 
         `line` is the snapshot sealed, if that was done already.
         """
@@ -116,21 +115,21 @@ class Feed:
             self._lines[kind] = line
         for reader in self._readers:
             reader.wake()
-        self.published.ring()
+        self.published.notify()
 
     def present(self, kind: SnapshotKind) -> Snapshot | None:
-        """The newest of this kind."""
+        """The present snapshot of this kind."""
         return self._current.get(kind)
 
     def line(self, kind: SnapshotKind) -> bytes:
-        """The present one of this kind, sealed."""
+        """The present snapshot of this kind, sealed."""
         line = self._lines.get(kind)
         if line is None:
             line = self._lines[kind] = seal(self._current[kind], self._key)
         return line
 
     def delta(self, base: int) -> bytes | None:
-        """The present status for a reader that holds `base`, if that is a recent one."""
+        """The sealed delta from status `base` to the present one; None if `base` is too old."""
         if base in self._deltas:
             return self._deltas[base]
         status = self.status
@@ -144,9 +143,9 @@ class Feed:
     def subscribe(
         self, held: ReaderState, *, deltas: bool = False, kinds: Container[str] = ()
     ) -> Iterator[Subscription]:
-        """A reader that is first told what it does not hold; of `ASKED_FOR` it takes `kinds`."""
+        """A new reader, which has `held` already; of the kinds in `ASKED_FOR` it takes `kinds`."""
         self._opened += 1
-        # Where they begin to count is spread, so that not all get a whole status at once.
+        # Where the count starts is spread, so that not all readers get a whole status at once.
         sent = self._opened % WHOLE_EVERY
         taken = [kind for kind in ORDER if kind not in ASKED_FOR or kind in kinds]
         subscription = Subscription(self, held, taken, deltas=deltas, deltas_sent=sent)
@@ -159,14 +158,14 @@ class Feed:
             self._readers.discard(subscription)
 
     def close(self) -> None:
-        """End every stream, now and from now on."""
+        """End every stream, also those that are opened later."""
         self._closed = True
         for reader in self._readers:
             reader.close()
 
 
 class Subscription:
-    """One reader: what it was told last, and so what it is to be told next."""
+    """One reader: what it was sent last, and what it is to be sent next."""
 
     def __init__(
         self,
@@ -187,7 +186,7 @@ class Subscription:
         self.closed = False
 
     def wake(self) -> None:
-        """There may be something new."""
+        """Check for something new."""
         self._wake.set()
 
     def close(self) -> None:
@@ -195,7 +194,7 @@ class Subscription:
         self._wake.set()
 
     async def next(self, patience_s: float) -> bytes:
-        """Everything that is new, as soon as there is something; empty after `patience_s`."""
+        """All new lines, as soon as there are any; empty after `patience_s`."""
         lines = self._news() if self._wake.is_set() else b""
         if not lines and not self.closed:
             self._wake.clear()
@@ -212,15 +211,15 @@ class Subscription:
         return b"".join(self._line(kind) for kind in self._kinds)
 
     def _line(self, kind: SnapshotKind) -> bytes:
-        """What brings the reader to the present one of this kind; empty if it is there."""
+        """The line that brings the reader to the present snapshot of a kind; empty if it has it."""
         snapshot = self._feed.present(kind)
         if snapshot is None:
             return b""
-        place = snapshot.lineage, kind
-        before = self._numbers.get(place)
+        key = snapshot.lineage, kind
+        before = self._numbers.get(key)
         if before is not None and before >= snapshot.number:
             return b""
-        self._numbers[place] = snapshot.number
+        self._numbers[key] = snapshot.number
         return self._status_line(before) if kind == "status" else self._feed.line(kind)
 
     def _status_line(self, before: int | None) -> bytes:

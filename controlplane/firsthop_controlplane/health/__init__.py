@@ -1,1 +1,1 @@
-"""From probe results and reports to verdicts and the published status."""
+"""Health of relays and transceivers: from probe results and reports to the published status."""

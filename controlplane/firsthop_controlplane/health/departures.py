@@ -1,4 +1,4 @@
-"""Takes transceivers that registered themselves and are gone out of the configuration."""
+"""Removes transceivers that registered themselves and are gone from the configuration."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ ACTOR = Actor("firsthop")
 
 
 class Departures:
-    """One look a minute, at the replica that leads."""
+    """Looks once a minute, on the replica that leads."""
 
     def __init__(
         self,
         revisions: Revisions,
         feed: Feed,
-        observations: Callable[[], HealthState],
+        health: Callable[[], HealthState],
         *,
         may_remove: Callable[[], bool],
         now: Callable[[], datetime],
     ) -> None:
-        """`observations` gives those of the present leadership."""
+        """`health` returns the health state of the present leadership."""
         self._revisions = revisions
         self._feed = feed
-        self._observations = observations
+        self._health = health
         self._may_remove = may_remove
         self._now = now
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Look until cancelled."""
         while True:
             await asyncio.sleep(EVERY_S)
             try:
@@ -54,11 +54,11 @@ class Departures:
                     log.exception("departure.failed")
 
     async def look(self) -> None:
-        """Remove who is gone now, in one revision. Raises what the store raises."""
+        """Remove those that are gone now, in one revision. Raises what the store raises."""
         plan = self._feed.plan
         if plan is None or not self._may_remove():
             return
-        names = self._observations().attendance.gone(plan.document.transceivers, self._now())
+        names = self._health().transceivers.gone(plan.document.transceivers, self._now())
         if not names:
             return
 
@@ -69,6 +69,6 @@ class Departures:
                     await session.delete(row)
 
         message = f"not heard for a day: {', '.join(names)}"
-        # Not guarded: they were down all the day, so nobody is moved by this.
+        # Not guarded: they have been down for a day, so this moves no client.
         await self._revisions.change(remove, ACTOR, message=message, removes=True, force=True)
         log.info("transceivers.removed", transceivers=names)

@@ -1,4 +1,4 @@
-"""The depool guard over time: who fell first, of all relays, of one family, of transceivers."""
+"""The depool guard over time: which relays, addresses or transceivers were measured down first."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from firsthop_steering.plan.model import Relay, Transceiver
 
 @dataclass(slots=True)
 class DepoolGuard:
-    """Keeps in mind since when those are measured down that have not turned."""
+    """Remembers since when those are measured down whose verdict may not turn down."""
 
     of: str
-    """What it counts: relays, ipv6 addresses, transceivers."""
+    """What it counts, for reasons: relays, ipv6 addresses, transceivers."""
     shares: Shares
-    _fallen_at: dict[str, float] = field(default_factory=dict)
+    _down_since: dict[str, float] = field(default_factory=dict)
 
     def refused(
-        self, fallen: Mapping[str, bool], present: Iterable[Relay | Transceiver], at: float
+        self, measured_down: Mapping[str, bool], present: Iterable[Relay | Transceiver], at: float
     ) -> dict[str, str]:
-        """Which of those present may not turn, and why.
+        """Those whose verdict may not turn down, and why.
 
-        `fallen` has those of `present` that are measured down, True: and have turned already.
+        `measured_down` has those of `present` that are measured down; True: their verdict is down
+        already.
         """
-        if all(fallen.values()):
-            self._fallen_at = {}
+        if all(measured_down.values()):
+            self._down_since = {}
             return {}
         regions = {relay.id: relay.region for relay in present}
         found = [
-            Fallen(name, regions[name], 0.0 if is_down else self._fallen_at.get(name, at), is_down)
-            for name, is_down in fallen.items()
+            Fallen(name, regions[name], 0.0 if is_down else self._down_since.get(name, at), is_down)
+            for name, is_down in measured_down.items()
         ]
-        self._fallen_at = {each.relay: each.since for each in found if not each.is_down}
+        self._down_since = {each.relay: each.since for each in found if not each.is_down}
         return guarded(found, Counter(regions.values()), self.shares, of=self.of)

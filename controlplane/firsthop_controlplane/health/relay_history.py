@@ -1,7 +1,7 @@
-"""How relays stood at past moments: one row for each change that answers depend on.
+"""The status of relays at past times: one row for each change that answers depend on.
 
-What stands between two rows is what edges were told, also while no control plane ran: they go on
-with the last word. Load is not kept.
+A row is in force until the relay's next one, also while no control plane ran: edges continue with
+the last status they have. Load is not kept.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from firsthop_controlplane.health.health_state import steers
+from firsthop_controlplane.health.status_changes import steers
 from firsthop_controlplane.store.ledger import RelayPastRow
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 
 FORGET_EVERY = timedelta(hours=1)
 MAX_PENDING = 10_000
-"""Changes that wait for a database that is away; of more the oldest are lost."""
+"""Changes that wait while the database is unreachable; beyond it the oldest are dropped."""
 _NOT_KEPT = {"sessions", "load", "reported_at"}
 _ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class RelayChange:
-    """What a relay is from a moment on; None: it is no longer there."""
+    """The status of a relay from `at` on; None: it was removed."""
 
     relay: str
     at: datetime
     number: int
-    """Of the status that said so first."""
+    """Of the first status snapshot that had it."""
     status: RelayStatus | None
 
 
-class Past:
-    """What the leader has to write down, and until when it is kept."""
+class RelayHistory:
+    """Changes that the leader has to write to the store, which keeps them for a while."""
 
     def __init__(self, keep: timedelta) -> None:
         self._keep = keep
         self._noted: dict[str, RelayStatus] = {}
         self._forgot_at: datetime | None = None
         self.pending: tuple[RelayChange, ...] = ()
-        """Not yet in the store."""
+        """Changes that are not yet in the store."""
 
     def note(self, status: Status, *, local: bool) -> None:
-        """Compare a new status with the last; `local`: somebody goes by what vantages say."""
+        """Compare a new status with the last; `local`: some service decides by single vantages."""
         new, old = status.relays, self._noted
         changed: list[tuple[str, RelayStatus | None]] = [
             (name, each)
@@ -65,15 +65,15 @@ class Past:
                 self._noted[name] = each
 
     async def load(self, session: AsyncSession) -> None:
-        """Go on from what the leader before wrote down."""
-        newest = await _standing(session, None)
+        """Continue from what the leader before wrote."""
+        newest = await _rows_at(session, None)
         self._noted = {row.relay: _read(row) for row in newest if row.status is not None}
         self.pending = ()
 
     async def write(
         self, session: AsyncSession, changes: Sequence[RelayChange], now: datetime
     ) -> None:
-        """Write `changes`, and once an hour forget what is too old."""
+        """Write `changes`, and once an hour delete what is too old."""
         for start in range(0, len(changes), _ROWS_AT_ONCE):
             rows = [_row(each) for each in changes[start : start + _ROWS_AT_ONCE]]
             await session.execute(insert(RelayPastRow), rows)
@@ -82,13 +82,13 @@ class Past:
             self._forgot_at = now
 
     def written(self, changes: Sequence[RelayChange]) -> None:
-        """They are in the store."""
+        """Drop `changes` from the pending ones: they are in the store."""
         done = set(map(id, changes))
         self.pending = tuple(each for each in self.pending if id(each) not in done)
 
 
 async def forget(session: AsyncSession, before: datetime) -> None:
-    """Delete what was overtaken before that time; what still stood then is kept."""
+    """Delete rows that were replaced before that time; what was in force then is kept."""
     later = aliased(RelayPastRow)
     overtaken = (
         select(later.id)
@@ -101,19 +101,19 @@ async def forget(session: AsyncSession, before: datetime) -> None:
 async def relays_at(
     session: AsyncSession, at: datetime
 ) -> tuple[int, Mapping[str, RelayStatus]] | None:
-    """The number of the last status that changed answers by then, and how every relay stood.
+    """Every relay's status at that time, and the number of the snapshot that changed one last.
 
-    None: nothing was written down by then.
+    None: nothing was written by then.
     """
-    rows = await _standing(session, at)
+    rows = await _rows_at(session, at)
     if not rows:
         return None
     number = max(row.number for row in rows)
     return number, {row.relay: _read(row) for row in rows if row.status is not None}
 
 
-async def _standing(session: AsyncSession, at: datetime | None) -> Sequence[RelayPastRow]:
-    """The newest row of each relay, by a time."""
+async def _rows_at(session: AsyncSession, at: datetime | None) -> Sequence[RelayPastRow]:
+    """The newest row of each relay up to a time; None: of all."""
     row = RelayPastRow
     newest = func.row_number().over(partition_by=row.relay, order_by=(row.at.desc(), row.id.desc()))
     ranked = select(row.id, newest.label("place"))

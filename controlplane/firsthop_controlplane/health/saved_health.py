@@ -1,4 +1,4 @@
-"""The last words and verdicts in the store: what a leader goes on with."""
+"""RelayVerdicts and last reports in the store: what the next leader continues from."""
 
 from __future__ import annotations
 
@@ -11,17 +11,67 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from firsthop_controlplane.health.last_reports import Received
 from firsthop_controlplane.health.verdict import Verdict
 from firsthop_controlplane.store.ledger import RelayStatusRow, TransceiverStatusRow, VerdictRow
-from firsthop_steering.feed.reports import TransceiverReport
+from firsthop_steering.feed.reports import RelayReport, TransceiverReport
 
 ROWS_AT_ONCE = 1000
 """A statement has at most 32,767 parameters."""
-Attended = dict[str, tuple[Received[TransceiverReport], Verdict]]
-"""Transceivers that were heard."""
+RelayVerdicts = dict[str, Verdict]
+RelayReports = dict[str, Received[RelayReport]]
+ReportedTransceivers = dict[str, tuple[Received[TransceiverReport], Verdict]]
+"""Transceivers that have reported: the last report, and the verdict."""
 _Table = type[VerdictRow] | type[RelayStatusRow] | type[TransceiverStatusRow]
 
 
-async def load_attendance(session: AsyncSession) -> Attended:
-    """What transceivers last said, and how they stood."""
+async def load_verdicts(session: AsyncSession) -> RelayVerdicts:
+    """The last verdict on each relay."""
+    rows = await session.scalars(select(VerdictRow))
+    return {
+        row.relay: Verdict(row.verdict, row.since, row.reason, row.families)  # type: ignore[arg-type]
+        for row in rows
+    }
+
+
+async def save_verdicts(session: AsyncSession, old: RelayVerdicts, new: RelayVerdicts) -> None:
+    """Write what changed from `old`, which the store has."""
+    rows = [
+        {
+            "relay": name,
+            "verdict": each.verdict,
+            "since": each.since,
+            "reason": each.reason,
+            "families": dict(each.families),
+        }
+        for name, each in sorted(new.items())
+        if old.get(name) != each
+    ]
+    await _upsert(session, VerdictRow, rows, old.keys() - new.keys())
+
+
+async def load_relay_reports(session: AsyncSession) -> RelayReports:
+    """The last report of each agent."""
+    rows = await session.scalars(select(RelayStatusRow))
+    return {
+        row.relay: Received(RelayReport.model_validate(row.report, extra="ignore"), row.received_at)
+        for row in rows
+    }
+
+
+async def save_relay_reports(session: AsyncSession, old: RelayReports, new: RelayReports) -> None:
+    """Write what changed from `old`, which the store has."""
+    rows = [
+        {
+            "relay": name,
+            "received_at": each.received_at,
+            "report": each.report.model_dump(mode="json"),
+        }
+        for name, each in sorted(new.items())
+        if old.get(name) != each
+    ]
+    await _upsert(session, RelayStatusRow, rows, old.keys() - new.keys())
+
+
+async def load_transceivers(session: AsyncSession) -> ReportedTransceivers:
+    """The last report of each transceiver, and the verdict on it."""
     rows = await session.scalars(select(TransceiverStatusRow))
     return {
         row.transceiver: (
@@ -32,30 +82,32 @@ async def load_attendance(session: AsyncSession) -> Attended:
     }
 
 
-async def save_attendance(session: AsyncSession, old: Attended, new: Attended) -> None:
+async def save_transceivers(
+    session: AsyncSession, old: ReportedTransceivers, new: ReportedTransceivers
+) -> None:
     """Write what changed from `old`, which the store has."""
     rows = [
         {
             "transceiver": name,
-            "received_at": heard.received_at,
-            "report": heard.report.model_dump(mode="json"),
-            "verdict": standing.verdict,
-            "since": standing.since,
-            "reason": standing.reason,
+            "received_at": last.received_at,
+            "report": last.report.model_dump(mode="json"),
+            "verdict": verdict.verdict,
+            "since": verdict.since,
+            "reason": verdict.reason,
         }
-        for name, (heard, standing) in sorted(new.items())
-        if old.get(name) != (heard, standing)
+        for name, (last, verdict) in sorted(new.items())
+        if old.get(name) != (last, verdict)
     ]
-    await upsert(session, TransceiverStatusRow, rows, old.keys() - new.keys())
+    await _upsert(session, TransceiverStatusRow, rows, old.keys() - new.keys())
 
 
-async def upsert(
+async def _upsert(
     session: AsyncSession,
     table: _Table,
     rows: list[dict[str, object]],
     gone: Collection[str],
 ) -> None:
-    """Write rows of a table whose key is one name, and take away those of `gone`."""
+    """Write rows of a table whose key is one name, and delete those of `gone`."""
     (key,) = table.__mapper__.primary_key
     for start in range(0, len(rows), ROWS_AT_ONCE):
         statement = insert(table).values(rows[start : start + ROWS_AT_ONCE])

@@ -1,7 +1,7 @@
-"""The loop that turns what is observed into numbered statuses, at the replica that leads.
+"""The loop that publishes the health state as numbered statuses, on the replica that leads.
 
-Verdicts and drains go out at once, load at most once a second. Goes on while the database is away;
-a number is never used twice, since every leader numbers within a term of its own.
+Verdicts and drains are published at once, load at most once a second. Continues while the database
+is unreachable; a number is never used twice, since every leader numbers within its own term.
 """
 
 from __future__ import annotations
@@ -17,21 +17,26 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane.feed.broadcast_event import BroadcastEvent
 from firsthop_controlplane.feed.feed import Feed
-from firsthop_controlplane.health.health_state import Clock, HealthState, news, urgent
-from firsthop_controlplane.health.last_reports import Received
-from firsthop_controlplane.health.relay_history import Past
+from firsthop_controlplane.health.health_state import HealthState
+from firsthop_controlplane.health.relay_history import RelayHistory
 from firsthop_controlplane.health.saved_health import (
-    Attended,
-    load_attendance,
-    save_attendance,
-    upsert,
+    RelayReports,
+    RelayVerdicts,
+    ReportedTransceivers,
+    load_relay_reports,
+    load_transceivers,
+    load_verdicts,
+    save_relay_reports,
+    save_transceivers,
+    save_verdicts,
 )
+from firsthop_controlplane.health.status_changes import news, urgent
 from firsthop_controlplane.health.verdict import Verdict
 from firsthop_controlplane.health.verdicts import Excluded, Guarded
-from firsthop_controlplane.leader.leadership import first_number
+from firsthop_controlplane.leader.publisher import Publisher
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.store.engine import unavailable
-from firsthop_controlplane.store.ledger import LeaderRow, RelayStatusRow, VerdictRow
-from firsthop_steering.feed.reports import RelayReport
+from firsthop_controlplane.store.ledger import LeaderRow
 from firsthop_steering.feed.snapshot import Status
 
 log = structlog.get_logger(__name__)
@@ -40,39 +45,36 @@ SAVE_S = 1.0
 
 
 class StatusLoop:
-    """Evaluates on every report and every second; `wake` asks for it now."""
+    """Evaluates on every report and every second; `wake` requests an evaluation now."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         feed: Feed,
-        observe: Callable[[datetime], HealthState],
+        leadership: ReplicaLeadership,
+        new_health: Callable[[datetime], HealthState],
         *,
         interval_s: float,
-        now: Clock,
-        past: Past,
+        now: Callable[[], datetime],
+        history: RelayHistory,
     ) -> None:
-        """`observe` makes observations that begin at a time: a new leader knows nothing yet."""
-        self._past = past
+        """`new_health` makes the state of a leader that starts at a time and knows nothing yet."""
+        self._history = history
         self._engine = engine
         self._feed = feed
-        self._observe = observe
+        self._publisher = Publisher(feed, leadership)
+        self._new_health = new_health
         self._interval_s = interval_s
         self._now = now
-        self.observations = observe(now())
+        self.health = new_health(now())
+        """Of the present leadership; empty while another replica leads."""
         self.evaluated = BroadcastEvent()
-        """Rung after every look at the observations, which may have nudged somebody."""
-        self.may_publish: Callable[[], bool] = lambda: False
-        """Whether this replica leads, and is sure of it."""
-        self._term = 0
-        self._number = 0
-        """The last one that was used."""
+        """Notified after every evaluation, which may have requested rechecks."""
         self._wake = asyncio.Event()
         self._save_soon = asyncio.Event()
         self._published_at: datetime | None = None
-        self._saved: dict[str, Verdict] = {}
-        self._saved_reports: dict[str, Received[RelayReport]] = {}
-        self._saved_attendance: Attended = {}
+        self._saved: tuple[RelayVerdicts, RelayReports, ReportedTransceivers] = {}, {}, {}
+        """What the store has."""
         self._guarded: set[Guarded] = set()
         self._excluded: frozenset[Excluded] = frozenset()
 
@@ -82,25 +84,16 @@ class StatusLoop:
     async def lead(self, term: int) -> None:
         """Begin a term from what the leader before left; raises what the database raises."""
         async with AsyncSession(self._engine) as session:
-            verdicts = (await session.scalars(select(VerdictRow))).all()
-            reports = (await session.scalars(select(RelayStatusRow))).all()
-            attended = await load_attendance(session)
-            await self._past.load(session)
-        self._saved = {
-            row.relay: Verdict(row.verdict, row.since, row.reason, row.families)  # type: ignore[arg-type]
-            for row in verdicts
-        }
-        self._saved_reports = {
-            row.relay: Received(
-                RelayReport.model_validate(row.report, extra="ignore"), row.received_at
-            )
-            for row in reports
-        }
-        self.observations = self._observe(self._now())
-        self.observations.inherit(self._saved, self._saved_reports)
-        self.observations.attendance.inherit(attended)
-        self._saved_attendance = attended
-        self._term, self._number, self._published_at = term, first_number(term), None
+            verdicts = await load_verdicts(session)
+            reports = await load_relay_reports(session)
+            transceivers = await load_transceivers(session)
+            await self._history.load(session)
+        self._saved = verdicts, reports, transceivers
+        self.health = self._new_health(self._now())
+        self.health.inherit(verdicts, reports)
+        self.health.transceivers.inherit(transceivers)
+        self._publisher.begin(term)
+        self._published_at = None
 
     async def run(self) -> None:
         """Evaluate until cancelled."""
@@ -111,9 +104,9 @@ class StatusLoop:
                 self.evaluate()
             except Exception:
                 log.exception("status.evaluation_failed")
-            self.evaluated.ring()
-            # As long a rest as the look took: many probers of many relays leave half of the time
-            # to everything else.
+            self.evaluated.notify()
+            # Rest as long as the evaluation took: however many relays and probers there are, half
+            # of the time is left to everything else.
             await asyncio.sleep(loop.time() - began)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
@@ -123,61 +116,60 @@ class StatusLoop:
     def evaluate(self) -> None:
         """Judge all relays and transceivers of the plan, and publish a status if one is due."""
         plan, status = self._feed.plan, self._feed.status
-        if plan is None or not self.may_publish():
+        if plan is None or not self._publisher.may_publish():
             return
         now, document = self._now(), plan.document
-        for name in self.observations.evaluate(document.relays, now):
-            self._tell_turned(self.observations.standings[name], relay=name)
-        attendance = self.observations.attendance
-        for name in attendance.evaluate(document.transceivers, now):
-            self._tell_turned(attendance.standings[name], transceiver=name)
-        self._tell_doubts()
+        health = self.health
+        for name in health.evaluate(document.relays, now):
+            self._log_turn(health.verdicts[name], relay=name)
+        for name in health.transceivers.evaluate(document.transceivers, now):
+            self._log_turn(health.transceivers.verdicts[name], transceiver=name)
+        self._log_doubts()
         new = Status(
-            number=self._number + 1,
+            number=self._publisher.next_number,
             lineage=plan.lineage,
             created_at=now,
-            relays=self.observations.statuses(document.relays, now),
-            transceivers=attendance.statuses(document.transceivers, now),
+            relays=health.statuses(document.relays, now),
+            transceivers=health.transceivers.statuses(document.transceivers, now),
         )
         local = any(service.view == "local" for service in document.services)
         if status is None or self._due(status, new, local=local):
             self._publish(new, local=local)
 
-    def _tell_turned(self, standing: Verdict, **name: str) -> None:
-        log.info("verdict.changed", **name, verdict=standing.verdict, reason=standing.reason)
+    def _log_turn(self, verdict: Verdict, **name: str) -> None:
+        log.info("verdict.changed", **name, verdict=verdict.verdict, reason=verdict.reason)
         self._save_soon.set()
 
-    def _tell_doubts(self) -> None:
-        """Where measurements are not believed, operators have to look: once for each change."""
-        judgement = self.observations.judgement
-        for each in sorted(judgement.guarded.keys() - self._guarded):
-            log.warning("verdict.guarded", **each._asdict(), reason=judgement.guarded[each])
-        for each in sorted(self._guarded - judgement.guarded.keys()):
+    def _log_doubts(self) -> None:
+        """Log where measurements are not trusted, once per change: operators have to look."""
+        evaluator = self.health.evaluator
+        for each in sorted(evaluator.guarded.keys() - self._guarded):
+            log.warning("verdict.guarded", **each._asdict(), reason=evaluator.guarded[each])
+        for each in sorted(self._guarded - evaluator.guarded.keys()):
             log.info("verdict.guard_ended", **each._asdict())
-        for vantage in sorted(judgement.excluded - self._excluded):
+        for vantage in sorted(evaluator.excluded - self._excluded):
             hint = "it sees most relays down, alone"
             log.warning("vantage.excluded", **vantage._asdict(), hint=hint)
-        for vantage in sorted(self._excluded - judgement.excluded):
+        for vantage in sorted(self._excluded - evaluator.excluded):
             log.info("vantage.restored", **vantage._asdict())
-        self._guarded, self._excluded = set(judgement.guarded), judgement.excluded
+        self._guarded, self._excluded = set(evaluator.guarded), evaluator.excluded
 
     def _due(self, old: Status, new: Status, *, local: bool) -> bool:
         both = (old.relays, new.relays), (old.transceivers, new.transceivers)
         if self._published_at is None or any(urgent(*each, local=local) for each in both):
-            return True  # a new leader is heard at once, even if it has no news
+            return True  # a new leader publishes at once, even if nothing changed
         waited_s = abs((new.created_at - self._published_at).total_seconds())
         return waited_s >= self._interval_s and any(news(*each) for each in both)
 
     def _publish(self, status: Status, *, local: bool) -> None:
-        self._number = status.number
-        self._feed.publish(status)
-        self._past.note(status, local=local)
+        self._publisher.publish(status)
+        self._history.note(status, local=local)
         self._published_at = status.created_at
 
     async def save_always(self) -> None:
-        """Keep the store's copy of verdicts and reports near ours: who leads next goes on with it.
+        """Keep the store's copy of verdicts and reports fresh, for the next leader.
 
-        Within a second, and at once when a verdict turned.
+        It is at most a second old, and written at once when a verdict turned.
         """
         while True:
             with contextlib.suppress(TimeoutError):
@@ -191,56 +183,23 @@ class StatusLoop:
                     log.exception("status.save_failed")
 
     async def save(self) -> None:
-        """Write what changed since the last time, unless another leads."""
-        if not self.may_publish():
+        """Write what changed since the last time, unless another replica leads."""
+        if not self._publisher.may_publish():
             return
-        standings, heard = dict(self.observations.standings), dict(self.observations.heard)
-        attended = self.observations.attendance.attended()
-        changes = self._past.pending
-        saved = self._saved, self._saved_reports, self._saved_attendance
-        if (standings, heard, attended) == saved and not changes:
+        health, changes = self.health, self._history.pending
+        present = (
+            dict(health.verdicts),
+            dict(health.agents.received),
+            health.transceivers.reported(),
+        )
+        if present == self._saved and not changes:
             return
         async with AsyncSession(self._engine) as session, session.begin():
-            if await session.scalar(select(LeaderRow.term)) != self._term:
+            if await session.scalar(select(LeaderRow.term)) != self._publisher.term:
                 return
-            await _save_verdicts(session, self._saved, standings)
-            await _save_reports(session, self._saved_reports, heard)
-            await save_attendance(session, self._saved_attendance, attended)
-            await self._past.write(session, changes, self._now())
-        self._past.written(changes)
-        self._saved, self._saved_reports = standings, heard
-        self._saved_attendance = attended
-
-
-async def _save_verdicts(
-    session: AsyncSession, old: dict[str, Verdict], new: dict[str, Verdict]
-) -> None:
-    rows = [
-        {
-            "relay": name,
-            "verdict": each.verdict,
-            "since": each.since,
-            "reason": each.reason,
-            "families": dict(each.families),
-        }
-        for name, each in sorted(new.items())
-        if old.get(name) != each
-    ]
-    await upsert(session, VerdictRow, rows, old.keys() - new.keys())
-
-
-async def _save_reports(
-    session: AsyncSession,
-    old: dict[str, Received[RelayReport]],
-    new: dict[str, Received[RelayReport]],
-) -> None:
-    rows = [
-        {
-            "relay": name,
-            "received_at": each.received_at,
-            "report": each.report.model_dump(mode="json"),
-        }
-        for name, each in sorted(new.items())
-        if old.get(name) != each
-    ]
-    await upsert(session, RelayStatusRow, rows, old.keys() - new.keys())
+            await save_verdicts(session, self._saved[0], present[0])
+            await save_relay_reports(session, self._saved[1], present[1])
+            await save_transceivers(session, self._saved[2], present[2])
+            await self._history.write(session, changes, self._now())
+        self._history.written(changes)
+        self._saved = present

@@ -1,7 +1,8 @@
-"""Which transceivers are there, by their own reports: nobody probes them. No clock, no store.
+"""Verdicts on transceivers, by their own reports: nobody probes them. No clock, no store.
 
-One that reports is up while it is heard, and down when it has been silent, or has ended as it said
-it would. One that never reported is unknown, unless it registered itself: such a one has to speak.
+A transceiver that reports is up; it is down when it has been silent for too long, or has stopped
+as it announced. One that never reported is unknown, or down if it registered itself: then it
+has to report.
 """
 
 from __future__ import annotations
@@ -22,156 +23,158 @@ from firsthop_steering.plan.model import Liveness, State, Transceiver
 GONE_AFTER = timedelta(hours=24)
 """Longer than any session whose credential names it (a credential is good for a day at most)."""
 SURE_AFTER = timedelta(minutes=10)
-"""A new leader lets everybody speak before it takes anybody for gone."""
+"""A new leader gives everyone this long to report before it takes anyone for gone."""
 
 
-class _Found(NamedTuple):
-    """What follows for one transceiver from what it said."""
+class _Finding(NamedTuple):
+    """What follows for one transceiver from its reports."""
 
     verdict: Liveness
     reason: str
-    own_word: bool = False
-    """It said so; silence may be ours as well."""
+    is_announced: bool = False
+    """It announced that it stops; silence may as well be our own network's fault."""
 
 
 class TransceiverHealth:
-    """What transceivers last said, and the verdicts that follow."""
+    """The last report of each transceiver, and the verdicts that follow."""
 
     def __init__(self, started_at: datetime, stale_after_s: float, shares: Shares) -> None:
-        """No more than the share of all may be down by silence: then we are cut off, not they.
+        """At most the share of all may be down by silence: if more are silent, we are cut off.
 
-        A region may be lost whole, so that its sessions go elsewhere.
+        A whole region may be down, so that its sessions go elsewhere.
         """
-        self.hearing: LastReports[TransceiverReport] = LastReports(started_at, stale_after_s)
-        self.standings: dict[str, Verdict] = {}
+        self.reports: LastReports[TransceiverReport] = LastReports(started_at, stale_after_s)
+        self.verdicts: dict[str, Verdict] = {}
         self._started_at = started_at
-        self._noticed: dict[str, datetime] = {}
-        """Since when we wait for one that registered and was never heard."""
+        self._waited_since: dict[str, datetime] = {}
+        """Since when a registered transceiver is waited for that never reported."""
         self._guard = DepoolGuard("transceivers", Shares(region=1.0, all=shares.all))
 
-    def inherit(self, attended: Mapping[str, tuple[Received[TransceiverReport], Verdict]]) -> None:
-        """Go on where the leader before ended."""
-        for name, (heard, standing) in attended.items():
-            self.hearing.heard[name], self.standings[name] = heard, standing
+    def inherit(self, reported: Mapping[str, tuple[Received[TransceiverReport], Verdict]]) -> None:
+        """Continue from what the leader before left."""
+        for name, (last, verdict) in reported.items():
+            self.reports.received[name], self.verdicts[name] = last, verdict
 
-    def attended(self) -> dict[str, tuple[Received[TransceiverReport], Verdict]]:
-        """Of those that were heard all that a next leader has to know."""
+    def reported(self) -> dict[str, tuple[Received[TransceiverReport], Verdict]]:
+        """What the next leader has to know of those that have reported."""
         return {
-            name: (heard, self.standings[name])
-            for name, heard in self.hearing.heard.items()
-            if name in self.standings
+            name: (last, self.verdicts[name])
+            for name, last in self.reports.received.items()
+            if name in self.verdicts
         }
 
     def evaluate(self, transceivers: Iterable[Transceiver], now: datetime) -> set[str]:
-        """Judge every transceiver again; those whose verdict turned."""
+        """Judge every transceiver again; returns those whose verdict turned."""
         present = {each.id: each for each in transceivers}
         self._forget(present, now)
-        self.hearing.follow_clock(now)
+        self.reports.follow_clock(now)
         found = {name: self._judge(each, now) for name, each in present.items()}
         for name, why in self._guarded(present, found, now).items():
             before = self._before(name)
-            found[name] = _Found(before, f"stays {before}, {why}; {found[name].reason}")
-        return {name for name, each in found.items() if self._stand(name, each, now)}
+            found[name] = _Finding(before, f"stays {before}, {why}; {found[name].reason}")
+        return {name for name, each in found.items() if self._set(name, each, now)}
 
     def _forget(self, present: Mapping[str, Transceiver], now: datetime) -> None:
-        """Those that are no more; and what one that operators named said, when it is long ago."""
+        """Drop what is no longer configured, and old reports of what operators configured."""
         known = {
             name
             for name, each in present.items()
             if each.registered or not self._long_silent(name, now)
         }
-        self.hearing.forget_all_but(known)
-        for kept in (self.standings, self._noticed):
+        self.reports.forget_all_but(known)
+        for kept in (self.verdicts, self._waited_since):
             for gone in kept.keys() - known:
                 del kept[gone]
 
     def _long_silent(self, name: str, now: datetime) -> bool:
-        heard = self.hearing.heard.get(name)
-        last = self._noticed.get(name, now) if heard is None else heard.received_at
-        return now - last >= GONE_AFTER and now - self._started_at >= SURE_AFTER
+        last = self.reports.received.get(name)
+        since = self._waited_since.get(name, now) if last is None else last.received_at
+        return now - since >= GONE_AFTER and now - self._started_at >= SURE_AFTER
 
-    def _judge(self, transceiver: Transceiver, now: datetime) -> _Found:
+    def _judge(self, transceiver: Transceiver, now: datetime) -> _Finding:
         name = transceiver.id
-        heard = self.hearing.heard.get(name)
-        if heard is None:
+        last = self.reports.received.get(name)
+        if last is None:
             if not transceiver.registered:
-                return _Found("unknown", "")
-            waited_s = (now - self._noticed.setdefault(name, now)).total_seconds()
+                return _Finding("unknown", "")
+            waited_s = (now - self._waited_since.setdefault(name, now)).total_seconds()
             if waited_s <= SILENT_AFTER_S:
-                return _Found(self._before(name), "it registered, and has not reported yet")
-            return _Found("down", "it registered, and never reported")
-        stops_at = heard.report.stops_at
+                return _Finding(self._before(name), "it registered, and has not reported yet")
+            return _Finding("down", "it registered, and never reported")
+        stops_at = last.report.stops_at
         if stops_at is not None and stops_at <= now:
-            return _Found("down", f"ended at {stops_at:%H:%M:%S} UTC, as it said", own_word=True)
-        if self.hearing.silence_s(name, now) > SILENT_AFTER_S:
-            last = f"{heard.received_at:%Y-%m-%d %H:%M:%S}"
-            return _Found("down", f"is silent; its last report came at {last} UTC")
-        standing = self.standings.get(name)
-        if standing is not None and not self.hearing.speaks(name):
-            return _Found(standing.verdict, standing.reason)
-        return _Found("up", "reports")
+            reason = f"ended at {stops_at:%H:%M:%S} UTC, as it said"
+            return _Finding("down", reason, is_announced=True)
+        if self.reports.silence_s(name, now) > SILENT_AFTER_S:
+            received = f"{last.received_at:%Y-%m-%d %H:%M:%S}"
+            return _Finding("down", f"is silent; its last report came at {received} UTC")
+        verdict = self.verdicts.get(name)
+        if verdict is not None and not self.reports.has_reported(name):
+            return _Finding(verdict.verdict, verdict.reason)
+        return _Finding("up", "reports")
 
     def _before(self, name: str) -> Liveness:
-        return self.standings[name].verdict if name in self.standings else "unknown"
+        return self.verdicts[name].verdict if name in self.verdicts else "unknown"
 
     def _guarded(
-        self, present: Mapping[str, Transceiver], found: Mapping[str, _Found], now: datetime
+        self, present: Mapping[str, Transceiver], found: Mapping[str, _Finding], now: datetime
     ) -> dict[str, str]:
-        """Those whose silence does not count, and why: too many would be down by it."""
+        """Those that stay as they are although silent, and why: too many would be down by it."""
         counted = [
             each
             for name, each in present.items()
             if each.state is State.ACTIVE
             and found[name].verdict != "unknown"
-            and not found[name].own_word
+            and not found[name].is_announced
         ]
-        fallen = {
+        silent = {
             each.id: self._before(each.id) == "down"
             for each in counted
             if found[each.id].verdict == "down"
         }
-        return self._guard.refused(fallen, counted, now.timestamp())
+        return self._guard.refused(silent, counted, now.timestamp())
 
-    def _stand(self, name: str, found: _Found, now: datetime) -> bool:
-        standing = self.standings.get(name)
-        if standing is None and found.verdict == "unknown":
+    def _set(self, name: str, found: _Finding, now: datetime) -> bool:
+        """Take over a finding; whether it turned the verdict."""
+        verdict = self.verdicts.get(name)
+        if verdict is None and found.verdict == "unknown":
             return False
-        if standing is not None and standing.verdict == found.verdict:
-            if standing.reason != found.reason:
-                self.standings[name] = Verdict(found.verdict, standing.since, found.reason)
+        if verdict is not None and verdict.verdict == found.verdict:
+            if verdict.reason != found.reason:
+                self.verdicts[name] = Verdict(found.verdict, verdict.since, found.reason)
             return False
-        self.standings[name] = Verdict(found.verdict, now, found.reason)
+        self.verdicts[name] = Verdict(found.verdict, now, found.reason)
         return True
 
     def statuses(
         self, transceivers: Iterable[Transceiver], now: datetime
     ) -> dict[str, RelayStatus]:
-        """What edges are told of those that report, in the order of their ids."""
-        known = sorted((each.id, each) for each in transceivers if each.id in self.standings)
+        """The published status of those that report, in the order of their ids."""
+        known = sorted((each.id, each) for each in transceivers if each.id in self.verdicts)
         return {name: self._status(each, now) for name, each in known}
 
     def _status(self, transceiver: Transceiver, now: datetime) -> RelayStatus:
-        standing = self.standings[transceiver.id]
-        said: dict[str, object] = {
-            "verdict": standing.verdict,
-            "since": standing.since,
-            "reason": standing.reason,
+        verdict = self.verdicts[transceiver.id]
+        fields: dict[str, object] = {
+            "verdict": verdict.verdict,
+            "since": verdict.since,
+            "reason": verdict.reason,
         }
-        heard = self.hearing.fresh(transceiver.id, now)
-        if heard is not None:
-            report = heard.report
+        last = self.reports.fresh(transceiver.id, now)
+        if last is not None:
+            report = last.report
             capacity = report.capacity or transceiver.capacity
-            said |= {
+            fields |= {
                 "draining": report.draining,
                 "stops_at": report.stops_at,
                 "sessions": report.sessions,
                 "load": report.sessions / capacity if capacity else None,
-                "reported_at": heard.received_at,
+                "reported_at": last.received_at,
             }
-        return RelayStatus.model_validate(said)
+        return RelayStatus.model_validate(fields)
 
     def gone(self, transceivers: Iterable[Transceiver], now: datetime) -> list[str]:
-        """Those that registered themselves and have not been heard for a day."""
+        """Those that registered themselves and have not reported for a day."""
         return sorted(
             each.id for each in transceivers if each.registered and self._long_silent(each.id, now)
         )

@@ -1,4 +1,4 @@
-"""The verdict on one relay or transceiver, as it stands."""
+"""The verdict on one relay or transceiver: all vantages together, or its own reports."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from firsthop_steering.plan.model import Family, Liveness
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A verdict, and since when it is so."""
+    """A verdict, and since when it has been the same."""
 
     verdict: Liveness
     since: datetime
     reason: str
     families: Mapping[Family, Liveness] = field(default_factory=dict)
-    """On each address that is checked; empty: as the whole, none was judged by itself yet."""
+    """The verdict on each probed address; empty: none was judged by itself yet."""

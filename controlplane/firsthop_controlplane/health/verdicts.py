@@ -1,8 +1,8 @@
-"""What vantages say, and the verdict on each relay that follows: quorum, damping, depool guard.
+"""How verdicts on relays follow from the views of vantages: quorum, damping, depool guard.
 
-Each address of a relay is judged by itself, and the relay by its addresses. Drives the pure
-machines of `firsthop_steering` and keeps their states in memory. What stood before is handed in,
-and nothing is known of agents, the store or the clock.
+Each address is judged by itself, and a relay by its addresses. Drives the pure state machines of
+`firsthop_steering` and keeps their states in memory; the verdicts before are passed in. Knows
+nothing of agents, store or clock.
 """
 
 from __future__ import annotations
@@ -12,30 +12,27 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from firsthop_controlplane.health.depool_guard import DepoolGuard
+from firsthop_controlplane.health.relay_verdict import (
+    AddressVerdict,
+    previous_liveness,
+    relay_liveness,
+    relay_verdict,
+)
 from firsthop_controlplane.health.vantage_views import NOBODY, VantageViews
+from firsthop_controlplane.health.verdict import Verdict
 from firsthop_steering.feed.reports import ProbeReport
 from firsthop_steering.feed.snapshot import VantageVerdict
 from firsthop_steering.health.damping import Damping, hold, turned
 from firsthop_steering.health.depool import Shares
-from firsthop_steering.health.families import RelayAddress, probed, together
+from firsthop_steering.health.families import RelayAddress, probed
 from firsthop_steering.health.quorum import Count, count
 from firsthop_steering.plan.model import Family, Liveness, Relay, State
 
-REASON_LIMIT = 500
 FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
 
-class Opinion(NamedTuple):
-    """The verdict on one relay, and the sentence that explains it."""
-
-    verdict: Liveness
-    reason: str
-    families: Mapping[Family, Liveness] = {}
-    """On each address that is checked; empty: none was judged by itself so far."""
-
-
 class Guarded(NamedTuple):
-    """What the depool guard keeps from turning down."""
+    """A relay, or one of its addresses, that the depool guard keeps from turning down."""
 
     relay: str
     family: Family | Literal["all"]
@@ -48,70 +45,62 @@ class Excluded(NamedTuple):
     family: Family
 
 
-class _Measured(NamedTuple):
-    """One address."""
-
-    verdict: Liveness
-    reason: str
-    is_seen: bool
-    """Some vantage speaks of it, and counts."""
+_Found = dict[str, dict[Family, AddressVerdict]]
+"""By relay and family."""
 
 
-_Found = dict[str, dict[Family, _Measured]]
-
-
-class Verdicts:
-    """Everything that probers said, and how the relays' verdicts turned of late."""
+class VerdictEvaluator:
+    """The views of all vantages, and how verdicts turned of late."""
 
     def __init__(self, stale_after_s: float, shares: Shares) -> None:
-        """A view counts for `stale_after_s`, at least; no more than `shares` may be down."""
+        """A view is fresh for `stale_after_s`, at least; at most `shares` may be down."""
         self.stale_after_s = stale_after_s
         self.shares = shares
         self.excluded: frozenset[Excluded] = frozenset()
-        """As of the last `judge`."""
+        """As of the last `evaluate`."""
         self.guarded: dict[Guarded, str] = {}
-        """Who is kept from turning down, and why."""
-        self._sightings = VantageViews(stale_after_s)
+        """What the guard keeps from turning down, and why; as of the last `evaluate`."""
+        self._views = VantageViews(stale_after_s)
         self._damping: dict[RelayAddress, Damping] = {}
-        self._relays = DepoolGuard("relays", shares)
-        self._addresses = {
+        self._relay_guard = DepoolGuard("relays", shares)
+        self._address_guards = {
             family: DepoolGuard(f"{family} addresses", shares) for family in FAMILIES
         }
 
     def take(self, report: ProbeReport, *, ahead_s: float) -> None:
-        """A prober's views in place of its last ones; its clock is `ahead_s` ahead of ours."""
-        self._sightings.take(report, ahead_s=ahead_s)
+        """Replace what a prober reported before; its clock is `ahead_s` ahead of ours."""
+        self._views.take(report, ahead_s=ahead_s)
 
-    def words(self, relay: str) -> Mapping[str, VantageVerdict]:
-        """What each vantage that counts says of a relay by itself, as of the last `judge`."""
-        return self._sightings.said.get(relay, {})
+    def views(self, relay: str) -> Mapping[str, VantageVerdict]:
+        """The view that each vantage that counts has of a relay, as of the last `evaluate`."""
+        return self._views.of_relays.get(relay, {})
 
     def certificate_ends(self, relay: str) -> datetime | None:
         """When the first certificate of a relay expires; None where none was shown."""
-        known = self._sightings.certificates
+        known = self._views.certificates
         ends = [known[relay, family] for family in FAMILIES if (relay, family) in known]
         return min(ends, default=None)
 
-    def judge(
+    def evaluate(
         self,
         relays: Mapping[str, Relay],
-        previous: Mapping[str, Opinion],
+        previous: Mapping[str, Verdict],
         *,
         settling: frozenset[str],
         now: datetime,
-    ) -> dict[str, Opinion]:
-        """Every relay's verdict from what stood before and what is seen now.
+    ) -> dict[str, Verdict]:
+        """Every relay's verdict, from the previous ones and the views of now.
 
-        A relay that is `settling` is left as it is, and not in the answer.
+        A relay that is `settling` keeps its verdict, and is not in the result.
         """
         at = now.timestamp()
-        self._sightings.hear(relays, now)
+        self._views.update(relays, now)
         self.excluded = frozenset(
             Excluded(vantage, family)
-            for family, vantages in self._sightings.excluded.items()
+            for family, vantages in self._views.excluded.items()
             for vantage in vantages
         )
-        for gone in self._damping.keys() - self._sightings.words.keys():
+        for gone in self._damping.keys() - self._views.views.keys():
             del self._damping[gone]
         found: _Found = {}
         for name in relays.keys() - settling:
@@ -120,30 +109,30 @@ class Verdicts:
         for name, addresses in found.items():
             self._note_turns(name, addresses, previous.get(name), at)
         return {
-            name: _opinion(addresses, previous.get(name), kept.get(name))
+            name: relay_verdict(addresses, previous.get(name), kept.get(name), now)
             for name, addresses in found.items()
         }
 
     def _measure(
-        self, relay: Relay, previous: Opinion | None, at: float
-    ) -> dict[Family, _Measured]:
+        self, relay: Relay, previous: Verdict | None, at: float
+    ) -> dict[Family, AddressVerdict]:
         return {
-            family: self._measure_one(relay, family, _stood(previous, family), at)
+            family: self._measure_address(relay, family, previous_liveness(previous, family), at)
             for family in probed(relay)
         }
 
-    def _measure_one(
+    def _measure_address(
         self, relay: Relay, family: Family, previous: Liveness, at: float
-    ) -> _Measured:
-        """What is measured, unless it has to wait."""
+    ) -> AddressVerdict:
+        """The quorum's verdict on an address, or the previous one while damping holds it."""
         address = relay.id, family
         counted = count(
-            self._sightings.words[address],
-            self._sightings.excluded.get(family, NOBODY),
+            self._views.views[address],
+            self._views.excluded.get(family, NOBODY),
             previous,
         )
         if not counted.counted:
-            return _Measured(previous, self._frozen(address, counted), False)
+            return AddressVerdict(previous, self._why_frozen(address, counted), False)
         if counted.verdict != previous:
             held = hold(
                 self._damping.get(address, Damping()),
@@ -155,43 +144,43 @@ class Verdicts:
             )
             if held is not None:
                 self._damping[address] = held.state
-                reason = f"{counted.said}; stays {previous}, {held.why}"
-                return _Measured(previous, _with_causes(reason, counted), True)
-        return _Measured(counted.verdict, _with_causes(counted.said, counted), True)
+                reason = f"{counted.summary}; stays {previous}, {held.why}"
+                return AddressVerdict(previous, _with_causes(reason, counted), True)
+        return AddressVerdict(counted.verdict, _with_causes(counted.summary, counted), True)
 
-    def _frozen(self, address: RelayAddress, counted: Count) -> str:
-        last = self._sightings.last_check(address)
+    def _why_frozen(self, address: RelayAddress, counted: Count) -> str:
+        last = self._views.last_check(address)
         if last is None:
-            return f"{counted.said}, as no prober has reported"
-        return f"{counted.said}; last check at {last:%Y-%m-%d %H:%M:%S} UTC"
+            return f"{counted.summary}, as no prober has reported"
+        return f"{counted.summary}; last check at {last:%Y-%m-%d %H:%M:%S} UTC"
 
     def _note_turns(
         self,
         name: str,
-        addresses: Mapping[Family, _Measured],
-        previous: Opinion | None,
+        addresses: Mapping[Family, AddressVerdict],
+        previous: Verdict | None,
         at: float,
     ) -> None:
         for family, (verdict, _, _) in addresses.items():
-            stood = _stood(previous, family)
-            if verdict != stood:
+            before = previous_liveness(previous, family)
+            if verdict != before:
                 state = self._damping.get((name, family), Damping())
-                self._damping[name, family] = turned(state, verdict, stood, now=at)
+                self._damping[name, family] = turned(state, verdict, before, now=at)
 
     def _guard(
         self,
         relays: Mapping[str, Relay],
-        previous: Mapping[str, Opinion],
+        previous: Mapping[str, Verdict],
         found: _Found,
         now: datetime,
     ) -> dict[str, str]:
-        """Take back turns to down that would leave too few.
+        """Undo turns to down that would leave too few up; returns the relays kept, and why.
 
-        Only active relays count, and of those none that an operator forces: its verdict changes no
-        answer, so it must neither use up what may fall nor be kept.
+        Only active relays count, and not those that an operator forces: their verdicts change no
+        answer, so they must neither use up the share that may be down nor be kept.
 
-        First of relays, then of the addresses of each family: the IPv6 of a whole fleet does not
-        fall either, though every relay is up by its IPv4. The relays that stay, and why.
+        Relays first, then the addresses of each family: the IPv6 of a whole fleet must not go down
+        either, though every relay is up by its IPv4.
         """
         active, at = [each for each in relays.values() if _is_measured(each, now)], now.timestamp()
         self.guarded = {}
@@ -203,116 +192,52 @@ class Verdicts:
     def _guard_relays(
         self,
         active: Sequence[Relay],
-        previous: Mapping[str, Opinion],
+        previous: Mapping[str, Verdict],
         found: _Found,
         at: float,
     ) -> dict[str, str]:
-        fallen = {}
+        measured_down = {}
         for relay in active:
             name, before = relay.id, previous.get(relay.id)
             was_down = before is not None and before.verdict == "down"
-            if _verdict(found[name], before) == "down" if name in found else was_down:
-                fallen[name] = was_down
-        kept = self._relays.refused(fallen, active, at)
+            if relay_liveness(found[name], before) == "down" if name in found else was_down:
+                measured_down[name] = was_down
+        kept = self._relay_guard.refused(measured_down, active, at)
         for name, why in kept.items():
             self.guarded[Guarded(name, "all")] = why
             for family, measured in found[name].items():
                 if measured.verdict == "down":
-                    stood = _stood(previous.get(name), family)
-                    found[name][family] = measured._replace(verdict=stood)
+                    before_turn = previous_liveness(previous.get(name), family)
+                    found[name][family] = measured._replace(verdict=before_turn)
         return kept
 
     def _guard_addresses(
         self,
         family: Family,
         active: Sequence[Relay],
-        previous: Mapping[str, Opinion],
+        previous: Mapping[str, Verdict],
         found: _Found,
         at: float,
     ) -> None:
-        present = [relay for relay in active if (relay.id, family) in self._sightings.words]
-        fallen = {}
+        present = [relay for relay in active if (relay.id, family) in self._views.views]
+        measured_down = {}
         for relay in present:
             name = relay.id
-            was_down = _stood(previous.get(name), family) == "down"
+            was_down = previous_liveness(previous.get(name), family) == "down"
             if found[name][family].verdict == "down" if name in found else was_down:
-                fallen[name] = was_down
-        for name, why in self._addresses[family].refused(fallen, present, at).items():
+                measured_down[name] = was_down
+        kept = self._address_guards[family].refused(measured_down, present, at)
+        for name, why in kept.items():
             self.guarded[Guarded(name, family)] = why
-            stood = _stood(previous.get(name), family)
-            reason = f"stays {stood}, {why}; measured: {found[name][family].reason}"
-            found[name][family] = _Measured(stood, reason, True)
+            before = previous_liveness(previous.get(name), family)
+            reason = f"stays {before}, {why}; measured: {found[name][family].reason}"
+            found[name][family] = AddressVerdict(before, reason, True)
 
 
 def _is_measured(relay: Relay, now: datetime) -> bool:
-    """Whether it is by measurement that this relay is answered with or not."""
+    """Whether measurement, and no operator, decides if this relay is answered with."""
     forced = relay.forced is not None and relay.forced.active(now)
     return relay.state is State.ACTIVE and not forced
-
-
-def _stood(previous: Opinion | None, family: Family) -> Liveness:
-    """The verdict on one address before.
-
-    Of what the run before left only the relay's is known: it is taken for each of its addresses
-    until they are judged. An address that is new beside others starts as unknown.
-    """
-    if previous is None:
-        return "unknown"
-    return previous.families.get(family, "unknown") if previous.families else previous.verdict
-
-
-def _verdict(addresses: Mapping[Family, _Measured], previous: Opinion | None) -> Liveness:
-    """A relay's, from its addresses; one that no vantage ever saw says nothing beside another.
-
-    Otherwise a relay with an IPv6 address that no prober can reach would never be down.
-    """
-    was_judged = previous is not None and bool(previous.families)
-    seen = [
-        verdict
-        for verdict, _, is_seen in addresses.values()
-        if is_seen or (was_judged and verdict != "unknown")
-    ]
-    return together(seen or [each.verdict for each in addresses.values()])
-
-
-def _opinion(
-    addresses: Mapping[Family, _Measured], previous: Opinion | None, kept: str | None
-) -> Opinion:
-    verdict, reason = _verdict(addresses, previous), _sentence(addresses)
-    if kept is not None:
-        verdict = previous.verdict if previous else "unknown"
-        reason = f"stays {verdict}, {kept}; measured: {reason}"
-    return Opinion(verdict, reason[:REASON_LIMIT], _families(addresses, previous))
-
-
-def _families(
-    addresses: Mapping[Family, _Measured], previous: Opinion | None
-) -> dict[Family, Liveness]:
-    """Each by itself; what was only taken from the relay's verdict does not pass for measured."""
-    if previous is not None and previous.families:
-        return {family: verdict for family, (verdict, _, _) in addresses.items()}
-    if not any(is_seen for _, _, is_seen in addresses.values()):
-        return {}
-    return {
-        family: verdict if is_seen else "unknown"
-        for family, (verdict, _, is_seen) in addresses.items()
-    }
-
-
-_WORST_FIRST = {"down": 0, "unknown": 1, "up": 2}
-
-
-def _sentence(addresses: Mapping[Family, _Measured]) -> str:
-    """What is said of the one address, or of both, the worse first; neither hides the other."""
-    parts = [f"{family}: {reason}" for family, (_, reason, _) in addresses.items()]
-    if len(parts) == 1:
-        return next(iter(addresses.values())).reason
-    first, second = addresses.values()
-    if _WORST_FIRST[second.verdict] < _WORST_FIRST[first.verdict]:
-        parts.reverse()
-    if sum(map(len, parts)) > REASON_LIMIT - 2:
-        parts = [part[: REASON_LIMIT // 2 - 1] for part in parts]
-    return "; ".join(parts)
 
 
 def _with_causes(said: str, counted: Count) -> str:

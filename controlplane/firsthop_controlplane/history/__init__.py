@@ -1,1 +1,1 @@
-"""What was known at past moments: relay health, prices, latency."""
+"""The history of prices and latency, from which past answers are explained."""

@@ -1,14 +1,14 @@
-"""What edges were told of prices and latency, from the first time on: a whole snapshot, then what
-changed from each to the next, and a whole one again when the changes have grown as long.
+"""The log of published prices and latency: whole snapshots, and the changes that follow each.
 
-The newest is what the next leader goes on with; the rest explains past answers. A leader numbers
-what it tells within its term, and each term begins with a whole snapshot: so a leader needs
-nobody's leave to write, and what it writes late is a part of what was before. While the database is
-away rows wait; where they became too many, it is written down that nothing is known of that time.
+A whole snapshot is written again once the changes since the last one are as long. The newest entry
+is what the next leader continues from; the others explain past answers. Numbers belong to the
+leader's term, and each term begins with a whole snapshot: so a leader may write without a check
+that it leads still, and rows that it writes late are parts of its own term. While the database is
+unreachable rows wait; if they become too many, a row says that this time is not known.
 
-The content of a row is JSON, compressed: one merge patch (RFC 7396) a line, each on what those
-before it make. A whole row starts from nothing, another from the row before. Many short lines, as a
-thread that reads a long one keeps all others from running.
+The content of a row is JSON, compressed: one merge patch (RFC 7396) per line, applied one after
+another. A whole row starts from nothing, others from the row before. Lines are short, because a
+thread that parses a long one blocks all others.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ T = TypeVar("T", Latency, Prices)
 
 log = structlog.get_logger(__name__)
 MIN_CHANGED = 4096
-"""Octets of changes that follow a whole snapshot, however short that is."""
+"""Octets of changes that may follow a whole snapshot, however short it is."""
 MAX_CHANGES = 500
-"""Rows that follow a whole snapshot: as many are read for a past moment."""
+"""Rows that may follow a whole snapshot: as many are read for a past time."""
 MAX_PENDING = 32_000_000
-"""Octets that wait for a database that is away."""
+"""Octets of rows that may wait while the database is unreachable."""
 AGAIN_S = 5.0
-"""What could not be written is tried again after so long."""
+"""Pause before rows that could not be written are tried again."""
 FORGET_EVERY = timedelta(hours=1)
 _LINES_AT_ONCE = 1000
-"""Learned rows a line."""
+"""Learned prefixes per line."""
 _ROWS_AT_ONCE = 200
 _DAMAGED = (ValueError, TypeError, AttributeError, KeyError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
 class PastSnapshot(Generic[T]):
-    """What edges were told at a moment, if that is known; None: nothing."""
+    """The snapshot that edges had at a time, if `known`; None: they had none."""
 
     known: bool
     snapshot: T | None = None
@@ -64,11 +64,11 @@ class _Row:
     at: datetime
     whole: bool
     content: bytes | None
-    """None: what was told from then on is not known."""
+    """None: what was published from then on is not known."""
 
 
 class GuidanceLog(Generic[T]):
-    """What one process tells of one kind while it leads, and has to write down."""
+    """Writes what one leader publishes of one kind."""
 
     def __init__(
         self,
@@ -78,39 +78,39 @@ class GuidanceLog(Generic[T]):
         now: Callable[[], datetime],
         kept: timedelta,
     ) -> None:
-        """What is older than `kept` may be forgotten."""
+        """Rows older than `kept` are deleted."""
         self._engine = engine
         self._kind = _kind_of(model)
         self._model: type[T] = model
         self._now = now
         self._kept = kept
         self._last: T | None = None
-        """What the rows of this term come to; None: the next one has to be whole."""
+        """What the rows of this term add up to; None: the next one must be whole."""
         self._whole = self._changed = self._changes = 0
-        """Octets of the newest whole row, octets and number of those that follow it."""
+        """Octets of the newest whole row; octets and number of the changes after it."""
         self._pending: tuple[_Row, ...] = ()
         self._news = asyncio.Event()
         self._forgot_at: datetime | None = None
         self._error = ""
 
-    async def begin(self, heard: T | None) -> T | None:
-        """A term: what edges were told last, as the store has it, or newer, as it was `heard`.
+    async def begin(self, received: T | None) -> T | None:
+        """Begin a term; returns what was published last: as stored, or `received` if newer.
 
-        Raises what the database raises.
+        `received` is what this replica received as a standby. Raises what the database raises.
         """
         self._last = None
         async with AsyncSession(self._engine) as session:
             rows = await _rows(session, self._kind, None)
-        told = await _decoded(rows, self._kind, self._model)
-        if heard is not None and supersedes(heard, told.snapshot):
-            self._put(await asyncio.to_thread(_whole_row, heard))
-            return heard
+        stored = await _decoded(rows, self._kind, self._model)
+        if received is not None and supersedes(received, stored.snapshot):
+            self._put(await asyncio.to_thread(_whole_row, received))
+            return received
         if not rows:
             self._put(_Row(0, self._now(), whole=True, content=zlib.compress(b"null")))
-        return told.snapshot
+        return stored.snapshot
 
     async def note(self, snapshot: T) -> None:
-        """This is what edges are told from now on."""
+        """Log a snapshot that was just published."""
         row = await asyncio.to_thread(self._row, snapshot)
         self._last = snapshot
         self._put(row)
@@ -119,7 +119,7 @@ class GuidanceLog(Generic[T]):
             MAX_PENDING
         ):
             lost = _Row(first.number, first.at, whole=True, content=None)
-            self._pending = (lost, await asyncio.to_thread(self._begun_anew, snapshot))
+            self._pending = (lost, await asyncio.to_thread(self._whole_again, snapshot))
 
     def _put(self, row: _Row) -> None:
         self._pending = (*self._pending, row)
@@ -127,21 +127,21 @@ class GuidanceLog(Generic[T]):
 
     def _row(self, snapshot: T) -> _Row:
         if self._last is None or self._changes >= MAX_CHANGES:
-            return self._begun_anew(snapshot)
+            return self._whole_again(snapshot)
         changes = changes_between(_fields(self._last), _fields(snapshot))
         content = _content(changes)
         if self._changed + len(content) > max(self._whole, MIN_CHANGED):
-            return self._begun_anew(snapshot)
+            return self._whole_again(snapshot)
         self._changed, self._changes = self._changed + len(content), self._changes + 1
         return _Row(snapshot.number, snapshot.created_at, whole=False, content=content)
 
-    def _begun_anew(self, snapshot: T) -> _Row:
+    def _whole_again(self, snapshot: T) -> _Row:
         row = _whole_row(snapshot)
         self._whole, self._changed, self._changes = len(row.content or b""), 0, 0
         return row
 
     async def run(self) -> None:
-        """Write what is noted, until cancelled; while the database is away, that is tried again."""
+        """Write logged rows until cancelled; tries again while the database is unreachable."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -150,7 +150,7 @@ class GuidanceLog(Generic[T]):
                 self._news.set()
 
     async def save(self) -> bool:
-        """Write what waits, and once an hour forget what is too old; False if that failed."""
+        """Write all waiting rows, and once an hour delete old ones; False if that failed."""
         try:
             while rows := self._pending[:_ROWS_AT_ONCE]:
                 async with AsyncSession(self._engine) as session, session.begin():
@@ -175,7 +175,7 @@ class GuidanceLog(Generic[T]):
         return True
 
     def _insert(self, row: _Row) -> Any:
-        """A row that is there already has been written, or is as good; but not if it is lost."""
+        """Insert a row unless it is there already; a row that marks a loss replaces it."""
         statement = insert(GuidancePastRow).values(kind=self._kind, **asdict(row))
         if row.content is not None:
             return statement.on_conflict_do_nothing()
@@ -184,15 +184,15 @@ class GuidanceLog(Generic[T]):
         return statement.on_conflict_do_update(index_elements=key, set_=lost)
 
 
-class GuidancePast:
-    """What edges were told at past moments; keeps what it read last, which may be large."""
+class GuidanceHistory:
+    """The snapshots of past times; caches the last one read of each kind, which may be large."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._read: dict[SnapshotKind, tuple[int, PastSnapshot[Any]]] = {}
 
     async def snapshot_at(self, model: type[T], at: datetime, present: T | None) -> PastSnapshot[T]:
-        """What edges were told last by then; `present` is what they are told now."""
+        """The newest snapshot up to a time; `present` is the one that edges have now."""
         kind = _kind_of(model)
         async with AsyncSession(self._engine) as session:
             number = await _number_at(session, kind, at)
@@ -213,7 +213,7 @@ def _kind_of(model: type[Latency] | type[Prices]) -> SnapshotKind:
 
 
 async def forget(session: AsyncSession, kind: SnapshotKind, before: datetime) -> None:
-    """Delete what is not needed to know what was told from that time on."""
+    """Delete rows that are not needed to restore any time from `before` on."""
     row = GuidancePastRow
     wholes = select(func.max(row.number)).where(row.kind == kind, row.whole, row.at <= before)
     gone = delete(row).where(row.kind == kind, row.number < wholes.scalar_subquery())
@@ -221,7 +221,7 @@ async def forget(session: AsyncSession, kind: SnapshotKind, before: datetime) ->
 
 
 async def _number_at(session: AsyncSession, kind: SnapshotKind, at: datetime) -> int | None:
-    """Of the newest row by then: numbers decide, for clocks differ and are set back."""
+    """The greatest number of a row up to a time: the clocks of leaders may differ."""
     row = GuidancePastRow
     return await session.scalar(select(func.max(row.number)).where(row.kind == kind, row.at <= at))
 
@@ -229,7 +229,7 @@ async def _number_at(session: AsyncSession, kind: SnapshotKind, at: datetime) ->
 async def _rows(
     session: AsyncSession, kind: SnapshotKind, number: int | None
 ) -> Sequence[bytes | None]:
-    """The contents of the last whole row up to a number, or of all, and of those after it."""
+    """The contents of the last whole row up to a number (None: of all), and of those after it."""
     row = GuidancePastRow
     until = [row.kind == kind] if number is None else [row.kind == kind, row.number <= number]
     first = await session.scalar(select(func.max(row.number)).where(*until, row.whole))
@@ -242,7 +242,7 @@ async def _rows(
 async def _decoded(
     rows: Sequence[bytes | None], kind: SnapshotKind, model: type[T]
 ) -> PastSnapshot[T]:
-    """What contents, a whole one first, come to; unknown where one is lost or damaged."""
+    """The snapshot that contents add up to, a whole one first; unknown if one is damaged."""
     contents = [each for each in rows if each is not None]
     if not rows or len(contents) < len(rows):
         return PastSnapshot(known=False)
@@ -264,8 +264,8 @@ def _read(contents: Sequence[bytes], model: type[T]) -> T | None:
     if model is not Latency:
         return model.model_validate(made, extra="ignore")
     rows = made.pop("prefixes", {})
-    # Rows were validated when they were published; it would take long once more. Their order is
-    # that of a published snapshot, for edges name their tables by what they read.
+    # Rows were validated when they were published, and doing so again takes long. They are sorted
+    # as in a published snapshot, because edges name their tables by the digest of what they read.
     prefixes = {name: tuple(rows[name]) for name in sorted(rows, key=parse_prefix)}
     return model.model_validate(made, extra="ignore").model_copy(update={"prefixes": prefixes})
 
@@ -276,7 +276,7 @@ def _whole_row(snapshot: Latency | Prices) -> _Row:
 
 
 def _fields(snapshot: Latency | Prices) -> dict[str, Any]:
-    """As JSON has them; the rows of latency, which are many, as they are."""
+    """The fields as JSON values; the many rows of latency unconverted."""
     fields = snapshot.model_dump(mode="json", exclude={"prefixes"})
     if isinstance(snapshot, Latency):
         fields["prefixes"] = snapshot.prefixes
@@ -288,7 +288,7 @@ def _content(fields: Mapping[str, Any]) -> bytes:
 
 
 def _lines(fields: Mapping[str, Any]) -> Iterator[bytes]:
-    """Learned rows a few at a time."""
+    """The lines of a row: learned prefixes a few at a time."""
     rest = {name: value for name, value in fields.items() if name != "prefixes"}
     yield json.dumps(rest, separators=(",", ":")).encode()
     rows = iter(fields.get("prefixes", {}).items())

@@ -1,4 +1,4 @@
-"""JSON merge patches (RFC 7396), of objects in which no field is null."""
+"""JSON merge patches (RFC 7396) between objects in which no field is null."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def changes_between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The patch that makes `new` of `old`."""
+    """The patch that turns `old` into `new`."""
     found: dict[str, Any] = dict.fromkeys(old.keys() - new.keys())
     for name, value in new.items():
         before = old.get(name)

@@ -1,1 +1,1 @@
-"""Which replica leads: election, lease, term, and how standbys follow."""
+"""Leader election, the leader's term and numbering, and how standbys follow the leader."""

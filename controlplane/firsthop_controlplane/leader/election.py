@@ -1,6 +1,6 @@
-"""Leadership over a real database: one session that holds the lock, one row that holds the lease.
+"""Leader election over PostgreSQL: one session that holds the lock, one row that holds the lease.
 
-`leadership` says what follows from what is found here.
+Finds out what the database says; `leadership` decides what follows from it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from firsthop_controlplane.leader.leadership import (
     Step,
     Taken,
     after,
-    may_publish,
 )
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.store.engine import unavailable
 
 log = structlog.get_logger(__name__)
 PATIENCE_S = 1.0
-"""A database that takes longer counts as away: asking must not use up what may be unsure."""
+"""A database that takes longer counts as unreachable: a look must end well before `UNSURE_S`."""
 LEADER_LOCK = 0x66697273_6C656164
 _HIGH, _LOW = LEADER_LOCK >> 32, LEADER_LOCK & 0xFFFFFFFF
-# Lock and lease in one statement: nobody can stop between them.
+# Lock and lease in one statement: the process cannot be suspended between them.
 _ACQUIRE = text(
     "WITH got AS MATERIALIZED (SELECT pg_try_advisory_lock(:lock) AS ok) "
     "UPDATE leader SET term = term + 1, holder = :holder, url = :url, pid = pg_backend_pid(), "
@@ -57,7 +57,7 @@ _LEASE = text(
     "SELECT term, holder, url, "
     "extract(epoch FROM clock_timestamp() - renewed_at)::float8 AS age_s FROM leader"
 )
-# Looked at again where it is done: a lease that was renewed meanwhile is left alone.
+# Checked again in the statement itself: a lease that was renewed meanwhile is left alone.
 _END_HOLDER = text(
     "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN leader ON leader.pid = l.pid "
     "WHERE l.locktype = 'advisory' AND l.granted AND l.classid = :high AND l.objid = :low "
@@ -68,74 +68,43 @@ _END_HOLDER = text(
 
 
 class Election:
-    """This replica's place: looks, renews, and tells when it begins and ends to lead."""
+    """Takes, renews and loses the leadership of this replica."""
 
     def __init__(
         self,
         engine: AsyncEngine,
+        leadership: ReplicaLeadership,
         *,
-        url: str,
-        clock: Callable[[], float],
         on_lead: Callable[[int], Awaitable[None]],
         on_sure: Callable[[], None],
     ) -> None:
-        """`clock` is monotonic; `on_lead` is given the term before anything is published in it.
+        """`on_lead` is given the term before anything is published in it.
 
-        `on_sure` is called when a leader that had to wait for an answer has one.
+        `on_sure` is called when a leader may publish again after it was unsure, or at its start.
         """
         self._engine = engine
-        self.url = url
-        """Where other replicas reach this one."""
-        self.clock = clock
+        self._leadership = leadership
+        self._clock = leadership.clock
         self._on_lead = on_lead
         self._on_sure = on_sure
         self._holder = secrets.token_hex(8)
         self._connection: AsyncConnection | None = None
         self._has_lock = False
-        self.state: LeadershipState = Standby()
-        self.before: Lease | None = None
-        """Of the leader before this one, if this one leads and had seen it."""
-        self.hand_overs = 0
-        """How often this replica began to lead."""
-        self._looked_at: float | None = None
-        """When the database last told of a lease."""
-
-    @property
-    def leads(self) -> bool:
-        return isinstance(self.state, Leader)
-
-    @property
-    def lease(self) -> Lease | None:
-        return self.state.lease
-
-    def may_publish(self) -> bool:
-        return may_publish(self.state, self.clock())
-
-    def lease_age_s(self) -> float | None:
-        """Seconds since the leader renewed, as far as is known here."""
-        if self.lease is None or self._looked_at is None:
-            return None
-        return self.lease.age_s + self.clock() - self._looked_at
-
-    def leader_url(self) -> str:
-        """Where the leader is, if that is somebody else and known."""
-        lease = self.state.lease
-        return lease.url if lease is not None and not self.leads else ""
 
     async def run(self) -> None:
-        """Look and renew until cancelled."""
+        """Look, and renew the lease, until cancelled."""
         while True:
-            started = self.clock()
+            started = self._clock()
             step = await self.look()
             if step == "end holder":
                 await self._end_holder()
                 continue
-            pause = RENEW_S if self.leads and self._has_lock else LOOK_S
-            await asyncio.sleep(max(0.05, started + pause - self.clock()))
+            pause = RENEW_S if self._leadership.leads and self._has_lock else LOOK_S
+            await asyncio.sleep(max(0.05, started + pause - self._clock()))
 
     async def look(self) -> Step:
-        """Ask the database once, and be what follows."""
-        asked_at = self.clock()
+        """Look at the database once, and change the state by what is found."""
+        asked_at = self._clock()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 finding = await self._find()
@@ -144,43 +113,43 @@ class Election:
                 log.exception("leadership.look_failed")
             await self._disconnect()
             finding = Away(f"{type(error).__name__}: {error}".splitlines()[0][:200])
-        unsure = self.leads and not self.may_publish()
+        unsure = self._leadership.leads and not self._leadership.may_publish()
         step = await self._become(finding, asked_at)
-        if unsure and self.may_publish():
+        if unsure and self._leadership.may_publish():
             self._on_sure()
         return step
 
     async def outranked(self, term: int, url: str) -> None:
-        """A peer says that it leads in `term`: we do not, if ours is lower."""
-        await self._become(Outranked(Lease(term, "", url)), self.clock())
+        """A peer claims the leadership in `term`: stand by, if the own term is lower."""
+        await self._become(Outranked(Lease(term, "", url)), self._clock())
 
     async def _become(self, finding: Finding, asked_at: float) -> Step:
-        old = self.state
+        old = self._leadership.state
         if isinstance(finding, HeldLease | Taken):
-            self._looked_at = asked_at
+            self._leadership.lease_read_at = asked_at
         new, step = after(old, finding, asked_at)
         if isinstance(old, Leader) and not isinstance(new, Leader):
-            self.state = new
+            self._leadership.state = new
             await self._disconnect()
             log.warning("leadership.ended", term=old.term, now=new.lease and new.lease.term)
         elif isinstance(new, Leader) and not (isinstance(old, Leader) and old.term == new.term):
             await self._lead(old, new)
         else:
-            self.state = new
+            self._leadership.state = new
         return step
 
     async def _lead(self, old: LeadershipState, new: Leader) -> None:
-        """Begin to lead; what the leader before left has to be read first."""
+        """Begin to lead, once everything that the leader before left has been read."""
         try:
             await self._on_lead(new.term)
         except Exception as error:
             if not unavailable(error):
                 log.exception("leadership.start_failed", term=new.term)
-            self.state = Standby(new.lease)
+            self._leadership.state = Standby(new.lease)
             await self._disconnect()
             return
-        self.before, self.state = old.lease, new
-        self.hand_overs += 1
+        self._leadership.predecessor, self._leadership.state = old.lease, new
+        self._leadership.hand_overs += 1
         log.info("leadership.started", term=new.term)
         self._on_sure()
 
@@ -196,19 +165,20 @@ class Election:
         return HeldLease(lease) if self._has_lock else Taken(lease)
 
     async def _take(self, connection: AsyncConnection) -> bool:
-        """Whether lock and lease are ours now: taken, taken again, or renewed."""
-        about: dict[str, object] = {"holder": self._holder, "url": self.url}
-        if isinstance(self.state, Leader):
-            about["term"] = self.state.term
+        """Whether this replica has lock and lease now: acquired, acquired again, or renewed."""
+        state = self._leadership.state
+        values: dict[str, object] = {"holder": self._holder, "url": self._leadership.url}
+        if isinstance(state, Leader):
+            values["term"] = state.term
         if self._has_lock:
             statement = _RENEW
         else:
-            about["lock"] = LEADER_LOCK
-            statement = _RETAKE if isinstance(self.state, Leader) else _ACQUIRE
-        return (await connection.execute(statement, about)).one_or_none() is not None
+            values["lock"] = LEADER_LOCK
+            statement = _RETAKE if isinstance(state, Leader) else _ACQUIRE
+        return (await connection.execute(statement, values)).one_or_none() is not None
 
     async def _end_holder(self) -> None:
-        """End the session that has the lock, if its lease is stale or our own."""
+        """End the database session that has the lock, if its lease is stale or our own."""
         values = {"high": _HIGH, "low": _LOW, "holder": self._holder, "stale": STALE_S}
         with contextlib.suppress(Exception):
             async with asyncio.timeout(PATIENCE_S):
@@ -216,7 +186,7 @@ class Election:
                 ended = (await connection.execute(_END_HOLDER, values)).all()
                 if ended:
                     log.warning("leadership.session_ended", sessions=len(ended))
-        await asyncio.sleep(0.05)  # it takes the server a moment
+        await asyncio.sleep(0.05)  # the server needs a moment to end it
 
     async def _connect(self) -> AsyncConnection:
         connection = await self._engine.connect()
@@ -233,6 +203,6 @@ class Election:
                     await connection.close()
 
     async def resign(self) -> None:
-        """Leave, so that another leads at once."""
-        self.state = Standby(self.state.lease)
+        """Stop leading, so that another replica takes over at once."""
+        self._leadership.state = Standby(self._leadership.lease)
         await self._disconnect()

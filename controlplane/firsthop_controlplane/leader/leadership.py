@@ -1,22 +1,22 @@
-"""Who leads: what a replica does next, from what it last learned. A table; no clock, no database.
+"""The state machine of leadership, as a table. No clock, no database.
 
 Of several control planes over one database one leads: it alone judges relays and numbers statuses.
-A leader holds a session lock and renews a lease, a row of the store. Its *term* rises with every
-leader, so nothing that a former one says can pass for news.
+A leader holds a session lock and renews a lease, a row of the store. The *term* rises with every
+leader, so nothing that a former leader publishes supersedes what the present one does.
 
-| is | learned at the database | becomes | does next |
+| state | finding | next state | next step |
 |---|---|---|---|
-| standby | nothing, it is away | standby | look again |
-| standby | the lock was free: a new term is ours | leader | |
+| standby | the database is unreachable | standby | look again |
+| standby | the lock was free: the new term is ours | leader | |
 | standby | taken, the lease is fresh | standby | follow the holder |
 | standby | taken, the lease is stale | standby | end the holder's session, look again |
 | leader | renewed | leader | |
-| leader | nothing, it is away | leader | look again |
-| leader | the lease is ours, the lock is with a session that we lost | leader | end that session |
+| leader | the database is unreachable | leader | look again |
+| leader | the lease is ours, a session that we lost has the lock | leader | end that session |
 | leader | the lease is another's | standby | follow the holder |
 | either | a peer leads in a higher term | standby | follow it |
 
-The second rule is `may_publish`: a leader that was stopped or starved has to look again first.
+The second rule is `may_publish`: a leader that was suspended has to look again first.
 """
 
 from __future__ import annotations
@@ -25,53 +25,54 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 RENEW_S = 0.5
-"""How often a leader renews, and a little less than how often a standby looks."""
+"""How often a leader renews its lease."""
 LOOK_S = 0.25
+"""How often a standby looks."""
 STALE_S = 2.0
-"""A lease this old, by the database's clock, is taken from its holder."""
+"""A lease of this age, by the database's clock, is taken from its holder."""
 UNSURE_S = 1.5
-"""A leader that has not asked for so long asks before it publishes: less than `STALE_S`."""
+"""A leader whose last look is this old looks before it publishes: less than `STALE_S`."""
 FIRST_NUMBER = 1_000_000_000
-"""Statuses of a term: at one every millisecond more than eleven days of them."""
+"""Numbers per term: at one status per millisecond, eleven days of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What the store says of the present leader."""
+    """The row of the store that names the present leader."""
 
     term: int
     holder: str
-    """A name that each process makes for itself."""
+    """A random name of the process."""
     url: str = ""
-    """Where other replicas reach it; empty: it has not said."""
+    """Where other replicas reach it; empty: not known yet."""
     age_s: float = 0.0
-    """Since it was renewed, by the database's clock."""
+    """Seconds since it was renewed, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
-    """The lock and the lease are ours, in this term."""
+    """This replica has the lock and the lease."""
 
     lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The lock is with another session; the lease says whose."""
+    """Another session has the lock; the lease names its holder."""
 
     lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """The database could not be asked."""
+    """The database could not be reached."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Outranked:
-    """A peer says that it leads."""
+    """A peer claims the leadership in this lease's term."""
 
     lease: Lease
 
@@ -81,20 +82,20 @@ Finding = HeldLease | Taken | Away | Outranked
 
 @dataclass(frozen=True, slots=True)
 class Standby:
-    """Holds no verdicts of its own; `lease` is the last that it saw."""
+    """Has no verdicts of its own; `lease` is the last that it saw."""
 
     lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """Judges and numbers. `asked_at`: when it began to ask the database last, by a clock that
-    never stops or goes back."""
+    """Judges relays and numbers statuses. `asked_at` is when its last look began, by a monotonic
+    clock."""
 
     lease: Lease
     asked_at: float
     renewed_at: float
-    """When the database last said so."""
+    """When its last successful look began."""
 
     @property
     def term(self) -> int:
@@ -108,7 +109,7 @@ Step = Literal["wait", "end holder"]
 def after(
     state: LeadershipState, finding: Finding, asked_at: float
 ) -> tuple[LeadershipState, Step]:
-    """The next state and what to do, from what was found by asking at `asked_at`."""
+    """The next state and step, from the finding of a look that began at `asked_at`."""
     if isinstance(finding, HeldLease):
         return Leader(finding.lease, asked_at, asked_at), "wait"
     if isinstance(finding, Outranked):
@@ -127,13 +128,13 @@ def _name(lease: Lease) -> tuple[int, str]:
 
 
 def may_publish(state: LeadershipState, now: float) -> bool:
-    """Whether a status may go out under this leadership at `now`.
+    """Whether anything may be published under this leadership at `now`.
 
-    A process that was stopped holds an old belief: what counts is when it *began* to ask.
+    A process may be suspended at any time, so what counts is when its last look *began*.
     """
     return isinstance(state, Leader) and now - state.asked_at < UNSURE_S
 
 
 def first_number(term: int) -> int:
-    """The number before a term's first status."""
+    """The number before the first one of a term."""
     return term * FIRST_NUMBER

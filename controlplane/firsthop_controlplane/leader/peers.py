@@ -1,4 +1,4 @@
-"""The other control planes: a standby follows the leader's stream and passes calls on to it."""
+"""Communication with other control planes: following the leader's stream, forwarding calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop_controlplane.errors import NoLeader
 from firsthop_controlplane.feed.feed import Feed
-from firsthop_controlplane.leader.election import Election
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_steering.feed.deltas import applied, follows
 from firsthop_steering.feed.snapshot import (
     Delta,
@@ -30,60 +30,60 @@ from firsthop_steering.feed.snapshot import (
 
 log = structlog.get_logger(__name__)
 SILENCE_S = 5.0
-"""The stream says every 2 s that it lives."""
+"""The stream has a heartbeat every 2 s."""
 RETRY_S = 0.2
 LOOK_S = 0.1
-"""How late it is seen that another leads."""
-TELL_S = 2.0
-"""Between two attempts to tell a former leader that it is one."""
+"""How late a change of the leader is noticed."""
+NOTIFY_S = 2.0
+"""Between two attempts to notify a former leader that it was replaced."""
 FORWARD_S = 2.5
-"""A prober gives a call 3 s."""
+"""Less than the 3 s that a prober waits for an answer."""
 MAX_LINE = 64 * 2**20
 FORWARDED = "X-Firsthop-Forwarded"
 _PASSED_ON = ("Content-Type", "Retry-After", "ETag", "Cache-Control")
 
 
 def replica_secret(master_key: bytes) -> str:
-    """What replicas show each other; all of them hold the master key."""
+    """The bearer token between replicas, derived from the master key that all of them have."""
     return hmac.new(master_key, b"firsthop replica v1", hashlib.sha256).hexdigest()
 
 
 class Peers:
-    """What this replica has to do with the leader while it does not lead itself."""
+    """Follows the leader and forwards calls to it, while this replica does not lead itself."""
 
     def __init__(
-        self, election: Election, feed: Feed, trusted: Ed25519PublicKey, secret: str
+        self, leadership: ReplicaLeadership, feed: Feed, trusted: Ed25519PublicKey, secret: str
     ) -> None:
-        self._election = election
+        self._leadership = leadership
         self._feed = feed
         self._trusted = trusted
         self._authorization = {"Authorization": f"Bearer {secret}"}
         self._session: aiohttp.ClientSession | None = None
-        self._told_at = -TELL_S
+        self._notified_at = -NOTIFY_S
         self.connected_to = ""
-        """The leader whose stream is followed; empty while none is."""
+        """URL of the leader whose stream is followed; empty while none is."""
         self.last_error = ""
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
-        """Calls can be made while this is open."""
+        """Open the HTTP session; calls need it."""
         async with aiohttp.ClientSession(auto_decompress=False) as self._session:
             yield
         self._session = None
 
     async def run(self) -> None:
-        """Follow whoever leads, and tell the leader before when it is us, until cancelled."""
+        """Follow the leader, or as leader notify the one before, until cancelled."""
         while True:
-            url = self._election.leader_url()
-            if url and url != self._election.url:
+            url = self._leadership.leader_url()
+            if url and url != self._leadership.url:
                 await self._while_leading(url)
-            await self._tell_the_one_before()
+            await self._notify_predecessor()
             await asyncio.sleep(LOOK_S)
 
     async def _while_leading(self, url: str) -> None:
         following = asyncio.create_task(self._follow(url))
         try:
-            while not following.done() and self._election.leader_url() == url:
+            while not following.done() and self._leadership.leader_url() == url:
                 await asyncio.wait({following}, timeout=LOOK_S)
         finally:
             following.cancel()
@@ -118,9 +118,10 @@ class Peers:
                     self.accept(line)
 
     def accept(self, line: bytes) -> None:
-        """Take a status, whole or by delta, and guidance; plans and keys come from the store.
+        """Publish a received status, whole or as delta, or guidance; other kinds are ignored.
 
-        Raises ValueError where a delta does not follow: the stream is asked again.
+        Plans and keys come from the store. Raises ValueError if a delta does not follow: then the
+        stream is opened again.
         """
         snapshot, present = unseal(line, self._trusted), self._feed.status
         if isinstance(snapshot, RejectedSnapshot):
@@ -136,38 +137,39 @@ class Peers:
             else:
                 raise ValueError(f"delta {snapshot.number} does not follow")
 
-    async def _tell_the_one_before(self) -> None:
-        """It may be cut off from the database, and think that it leads."""
-        election, before, now = self._election, self._election.before, self._election.clock()
-        if before is None or not election.leads or election.lease is None or not before.url:
+    async def _notify_predecessor(self) -> None:
+        """The leader before may be cut off from the database, and think that it leads still."""
+        leadership, now = self._leadership, self._leadership.clock()
+        before = leadership.predecessor
+        if before is None or not before.url or not leadership.leads or leadership.lease is None:
             return
-        if now - self._told_at < TELL_S:
+        if now - self._notified_at < NOTIFY_S:
             return
-        self._told_at = now
+        self._notified_at = now
         assert self._session is not None
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
             async with self._session.post(
                 f"{before.url.rstrip('/')}/v1/replicas/leader",
-                json={"term": election.lease.term, "url": election.url},
+                json={"term": leadership.lease.term, "url": leadership.url},
                 headers=self._authorization,
                 timeout=aiohttp.ClientTimeout(total=1.0),
             ) as response:
                 if response.status < 500:
-                    election.before = None
+                    leadership.predecessor = None
 
     async def forward(self, request: web.Request, body: bytes) -> web.Response:
         """The leader's answer to a call that only it can serve. Raises NoLeader.
 
-        Whoever waits for a leader that is no more is told at once, and asks again.
+        If the leader changes meanwhile the caller is answered at once, so that it asks again.
         """
-        url = self._election.leader_url()
+        url = self._leadership.leader_url()
         if not url or FORWARDED in request.headers:
             raise NoLeader("no leader is known")
         calling = asyncio.create_task(self._call(url, request, body))
         try:
             while not calling.done():
                 await asyncio.wait({calling}, timeout=LOOK_S)
-                if not calling.done() and self._election.leader_url() != url:
+                if not calling.done() and self._leadership.leader_url() != url:
                     raise NoLeader("another leads now")
             return calling.result()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

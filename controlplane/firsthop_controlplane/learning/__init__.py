@@ -1,1 +1,1 @@
-"""Samples of round-trip times: taken in, kept, learned from, and published as a snapshot."""
+"""The leader's loops over samples and demand: learned latency, exploration, prices."""

@@ -1,7 +1,7 @@
-"""Where clients are to look for better regions, and when edges are told. No clock, no store.
+"""Exploration targets: where clients may look for better regions, and when these are published.
 
-Groups are the prefixes that have a row of their own, and places for all others. They are weighed by
-demand; where nobody has told any, by samples.
+Groups are the prefixes that have a row of their own, and locations for all others. They are
+weighted by demand, or by samples while no demand was reported. No clock, no store.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from firsthop_steering.decision.availability import may_be_explored
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.feed.demand import prefix_text
 from firsthop_steering.feed.exploration_targets import (
-    MAX_PROMISED,
-    MAX_PROMISES,
+    MAX_TARGET_REGIONS,
+    MAX_TARGETS,
     ExplorationTarget,
     ExplorationTargets,
-    place_name,
+    location_key,
 )
 from firsthop_steering.feed.snapshot import Plan, Prices, RelayStatus, Status
 from firsthop_steering.plan.model import State
@@ -30,21 +30,21 @@ from firsthop_steering.rtt.exploration import explore, lower_bounds_ms
 from firsthop_steering.rtt.learned import Learned
 
 MAX_WEIGHED = 20_000
-"""Groups among which the budget is shared out, those with most demand: 64 MB for 50 regions."""
+"""Groups that share the budget, those with most demand: 64 MB for 50 regions."""
 MIN_RATE = 0.0005
-"""What is tried less often than once in 2,000 allocations is not named."""
+"""A target that is tried less often than once in 2,000 allocations is omitted."""
 REST_ROUNDS = 10
-"""So many rounds pass before edges are told of nothing but where to look."""
+"""Rounds between two publications for changed targets alone."""
 CHANGED = 0.5
-"""And only if at least half of the budget would go elsewhere."""
+"""Share of the budget that must go elsewhere for such a publication."""
 _UNKNOWN = RelayStatus()
 
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """Rows of prefixes, and after them places: what each holds, and how much it may be off.
+    """Prefixes and after them cells: their estimates, lower bounds and order of regions.
 
-    Floats are groups × regions, `demand` has one number a group."""
+    Floats are groups × regions; `demand` has one number per group."""
 
     prefixes: Keys
     cells: Ints
@@ -53,8 +53,8 @@ class _Groups:
     held: Ints
     demand: Floats
 
-    def most_wanted(self) -> _Groups:
-        """Those with most demand, where there are too many."""
+    def with_most_demand(self) -> _Groups:
+        """The groups with most demand, if there are too many."""
         if len(self.demand) <= MAX_WEIGHED:
             return self
         kept = np.sort(np.argpartition(-self.demand, MAX_WEIGHED - 1)[:MAX_WEIGHED])
@@ -66,29 +66,30 @@ class _Groups:
         )  # fmt: skip
 
     def names(self, ground: Ground, which: Ints) -> Iterator[str]:
-        """Of the groups in `which`, as `ExplorationTargets` has them."""
+        """The names in `ExplorationTargets` of the groups in `which`."""
         geo, count = ground.geo, len(self.prefixes)
         for each in which.tolist():
             if each < count:
                 yield prefix_text(int(self.prefixes[each]))
             else:
                 cell = int(self.cells[each - count])
-                yield place_name(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
+                yield location_key(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
 
 
 def open_regions(
     plan: Plan, status: Status | None, prices: Prices | None, regions: tuple[str, ...]
 ) -> Mask:
-    """Which of the regions somebody may be sent to just to learn of them, as far as is known here:
-    allocators look once more."""
-    told, charged = status.relays if status else {}, prices.now if prices else {}
+    """Which regions may be explored: with an active relay that is up, and not charged for.
+
+    Allocators check again, by what they know."""
+    relays, charged = status.relays if status else {}, prices.now if prices else {}
     open_ones = {
         each.region
         for each in plan.document.relays
         if each.kind == "relay"
         and each.state is State.ACTIVE
         and each.weight > 0
-        and may_be_explored(each, told.get(each.id, _UNKNOWN))
+        and may_be_explored(each, relays.get(each.id, _UNKNOWN))
     }
     wanted = {
         each.id for each in plan.document.regions if each.state is State.ACTIVE and each.weight > 0
@@ -97,7 +98,7 @@ def open_regions(
     return np.array([each in free for each in regions], dtype=np.bool_)
 
 
-def promises(
+def exploration_targets(
     learned: Learned,
     ground: Ground,
     publication: Publication,
@@ -105,47 +106,47 @@ def promises(
     is_open: Mask,
     share: float,
 ) -> ExplorationTargets:
-    """What to look for after a round of `publication`."""
-    groups = _groups(learned, ground, publication, wanted).most_wanted()
+    """The targets after a round of `publication`; `share` is of all allocations."""
+    groups = _groups(learned, ground, publication, wanted).with_most_demand()
     if not share or not len(groups.demand) or not is_open.any():
         return ExplorationTargets()
     may = np.broadcast_to(is_open, groups.rtt_ms.shape)
     found = explore(groups.bounds_ms, groups.rtt_ms, groups.held, may, groups.demand, share)
     named = np.flatnonzero(found.rates >= MIN_RATE)
     spent = found.rates[named] * groups.demand[named]
-    named = np.sort(named[np.argsort(-spent, kind="stable")[:MAX_PROMISES]])
+    named = np.sort(named[np.argsort(-spent, kind="stable")[:MAX_TARGETS]])
     made: tuple[dict[str, ExplorationTarget], dict[str, ExplorationTarget]] = {}, {}
     for each, name in zip(named.tolist(), groups.names(ground, named), strict=True):
-        promise = _promise(float(found.rates[each]), found.promise_ms[each], ground.regions)
-        if promise is not None:
-            made[each >= len(groups.prefixes)][name] = promise
+        target = _target(float(found.rates[each]), found.gain_ms[each], ground.regions)
+        if target is not None:
+            made[each >= len(groups.prefixes)][name] = target
     if not any(made):
         return ExplorationTargets()
     return ExplorationTargets(share=share, prefixes=made[0], places=made[1])
 
 
-def _promise(rate: float, gain_ms: Floats, regions: tuple[str, ...]) -> ExplorationTarget | None:
-    best = np.argsort(-gain_ms, kind="stable")[:MAX_PROMISED].tolist()
+def _target(rate: float, gain_ms: Floats, regions: tuple[str, ...]) -> ExplorationTarget | None:
+    best = np.argsort(-gain_ms, kind="stable")[:MAX_TARGET_REGIONS].tolist()
     gains = {regions[each]: round(float(gain_ms[each]), 1) for each in best}
     gains = {region: gain for region, gain in gains.items() if gain > 0}
     return ExplorationTarget(rate=round(rate, 4), gain_ms=gains) if gains else None
 
 
 def _groups(learned: Learned, ground: Ground, publication: Publication, wanted: Wanted) -> _Groups:
-    """Those with any demand."""
-    orders, told = publication.orders, publication.told
-    assert told is not None
+    """The groups with any demand."""
+    orders, shared = publication.orders, publication.shared
+    assert shared is not None
     if len(wanted):
         of_rows = _of(orders.prefixes, wanted.prefixes, wanted.of_prefixes)
     else:
         counts = learned.entries.count
-        heard = np.bincount(learned.which, counts, len(learned.prefixes)).astype(np.float64)
-        of_rows = _of(orders.prefixes, learned.prefixes, heard)
+        samples = np.bincount(learned.which, counts, len(learned.prefixes)).astype(np.float64)
+        of_rows = _of(orders.prefixes, learned.prefixes, samples)
     rows = np.flatnonzero(of_rows > 0)
     here = (wanted.cells < len(ground.geo)) & (wanted.of_cells > 0)
     cells = wanted.cells[here]
     estimates = learned.of_groups(cells, np.zeros(len(cells), dtype=np.int64))
-    held = np.argsort(told.expected_ms(cells, ground), axis=1, kind="stable")
+    held = np.argsort(shared.expected_ms(cells, ground), axis=1, kind="stable")
     return _Groups(
         orders.prefixes[rows],
         cells,
@@ -157,7 +158,7 @@ def _groups(learned: Learned, ground: Ground, publication: Publication, wanted: 
 
 
 def _of(prefixes: Keys, among: Keys, values: Floats) -> Floats:
-    """The value of each of `prefixes` among ascending ones; 0 where it is not there."""
+    """The value of each of `prefixes`, found in the ascending `among`; 0 if it is not there."""
     if not len(among):
         return np.zeros(len(prefixes))
     place = np.minimum(np.searchsorted(among, prefixes), len(among) - 1)
@@ -166,41 +167,41 @@ def _of(prefixes: Keys, among: Keys, values: Floats) -> Floats:
 
 @dataclass(slots=True)
 class Exploring:
-    """What edges were told, and what they would be told now."""
+    """The published exploration targets, and those of now."""
 
     share: float
-    """Of all allocations; 0: nobody looks anywhere."""
-    told: ExplorationTargets = field(default_factory=ExplorationTargets)
+    """Of all allocations; 0: no exploration."""
+    published: ExplorationTargets = field(default_factory=ExplorationTargets)
     now: ExplorationTargets = field(default_factory=ExplorationTargets)
     rounds: int = REST_ROUNDS
-    """Since edges were told: at the beginning there is nothing to wait for."""
+    """Since the last publication; the first one need not wait."""
 
-    def resume(self, told: ExplorationTargets) -> None:
-        """Goes on from what another told."""
-        self.told, self.now, self.rounds = told, told, 0
+    def resume(self, published: ExplorationTargets) -> None:
+        """Continue from what the leader before published."""
+        self.published, self.now, self.rounds = published, published, 0
 
     def of(
         self, prefix: str, cell: int, ground: Ground, *, has_row: bool
     ) -> ExplorationTarget | None:
-        """What was told of a prefix in a cell, as allocators find it."""
+        """The published target of a prefix in a cell, looked up as allocators do."""
         if has_row:
-            return self.told.prefixes.get(prefix)
+            return self.published.prefixes.get(prefix)
         geo = ground.geo
         if cell >= len(geo):
             return None
-        name = place_name(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
-        return self.told.places.get(name)
+        name = location_key(float(geo.latitudes[cell]), float(geo.longitudes[cell]))
+        return self.published.places.get(name)
 
     def round(self, now: ExplorationTargets) -> bool:
-        """Takes `now` in; whether it is worth telling by itself."""
+        """Take over `now`; whether it is worth publishing by itself."""
         self.now, self.rounds = now, self.rounds + 1
-        if self.told.share > self.share:  # an operator wants less of it
+        if self.published.share > self.share:  # an operator reduced the share
             return True
-        return self.rounds > REST_ROUNDS and _is_changed(self.told, now)
+        return self.rounds > REST_ROUNDS and _is_changed(self.published, now)
 
-    def telling(self) -> ExplorationTargets:
-        """What the next snapshot says."""
-        self.told, self.rounds = self.now, 0
+    def publish(self) -> ExplorationTargets:
+        """The targets for the next snapshot, which now count as published."""
+        self.published, self.rounds = self.now, 0
         return self.now
 
 
@@ -210,10 +211,10 @@ def _is_changed(before: ExplorationTargets, now: ExplorationTargets) -> bool:
     return off > CHANGED * max(sum(old.values()), sum(new.values()))
 
 
-def _tries(promises: ExplorationTargets) -> dict[tuple[str, str], float]:
+def _tries(targets: ExplorationTargets) -> dict[tuple[str, str], float]:
     """How often each group tries each region, as `rtt.exploration.choose` draws the first."""
     tries = {}
-    for name, each in (*promises.prefixes.items(), *promises.places.items()):
+    for name, each in (*targets.prefixes.items(), *targets.places.items()):
         whole = sum(gain**2 for gain in each.gain_ms.values())
         for region, gain in each.gain_ms.items():
             tries[name, region] = each.rate * gain**2 / whole

@@ -1,4 +1,4 @@
-"""Which samples are taken: how many from one source, and no batch twice. No clock, no store."""
+"""Accepts batches of samples: a rate limit per source, and no batch twice. No clock, no store."""
 
 from __future__ import annotations
 
@@ -12,66 +12,68 @@ from firsthop_steering.rtt.samples import Samples
 
 SAMPLES_PER_S = 1000
 BURST = 20_000
-"""Of one token: as many samples a second on the average, and so many at once."""
+"""The limits of one token: samples a second on average, and at once."""
 OLDEST_S, AHEAD_S = 900.0, 60.0
-"""How old a sample may be, and how far in the future, by our clock."""
+"""The greatest age of a sample, and how far it may lie in the future, by our clock."""
 MAX_SOURCES = 10_000
 BATCHES_KEPT_S = 2000.0
-"""A batch that is repeated later is refused, as its samples are too old by then."""
+"""How long names of batches are kept; in a later repetition all samples are too old."""
 MAX_BATCHES = 200_000
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """What a source has left, as of a time."""
+    """The token bucket of a source: samples left, as of a time."""
 
     left: float
     at: float
 
 
 def source_number(token: str) -> int:
-    """A token's id as the model names its sources: 56 bits."""
+    """A token's id as the number that the model gives a source: 56 bits."""
     return int.from_bytes(hashlib.sha256(token.encode()).digest()[:7])
 
 
 def batch_name(token: str, batch: str) -> str:
-    """A batch among those of all sources, in 24 hex digits."""
+    """A name of a batch that is unique over all sources: 24 hex digits."""
     return hashlib.sha256(f"{token}\0{batch}".encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """Samples that wait to be learned from, and the names of their batches with their times."""
+    """Samples to be learned from, and the names of their batches, with times of receipt."""
 
     samples: Samples
     batches: dict[str, float]
 
 
 class Intake:
-    """What came in and is not yet learned from. Times are seconds on one clock."""
+    """Batches received and not yet learned from. Times are seconds on one clock."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(("taken", "repeated", "refused", "limited"), 0)
-        """Samples by what became of them."""
+        """Samples by outcome."""
         self._buckets: dict[int, _Bucket] = {}
         self._seen: dict[str, float] = {}
         self._waiting: list[Samples] = []
         self._new: dict[str, float] = {}
 
     def remember(self, batches: dict[str, float]) -> None:
-        """Batches that were taken before we began."""
+        """Add batches that the leader before accepted."""
         self._seen.update(batches)
 
     def is_repeated(self, name: str) -> bool:
-        """Whether the batch of this name was taken already."""
+        """Whether the batch of this name was accepted already."""
         return name in self._seen
 
     def wait_s(self, source: int, count: int, now: float) -> float:
-        """0 if the source may bring so many samples, which are then counted; else when it may."""
+        """0 if the source may send `count` samples, which then count; else seconds until it may."""
         bucket = self._buckets.pop(source, None) or _Bucket(BURST, now)
         bucket.left = min(BURST, bucket.left + max(0.0, now - bucket.at) * SAMPLES_PER_S)
         bucket.at = now
-        self._buckets[source] = bucket  # at the end: the first is the one longest unheard of
+        self._buckets[source] = (
+            bucket  # moved to the end: the first one is that of the source idle for longest
+        )
         if len(self._buckets) > MAX_SOURCES:
             del self._buckets[next(iter(self._buckets))]
         if count > bucket.left:
@@ -80,13 +82,13 @@ class Intake:
         return 0.0
 
     def take(self, name: str, samples: Samples, now: float) -> None:
-        """A batch that is neither refused nor repeated."""
+        """Accept a batch that is neither refused nor repeated."""
         self._seen[name] = self._new[name] = now
         self._waiting.append(samples)
         self.counts["taken"] += len(samples)
 
     def drain(self, now: float) -> Drained:
-        """Everything that waits; it no longer does."""
+        """Remove and return everything that waits."""
         while self._seen:
             oldest = next(iter(self._seen))
             if len(self._seen) <= MAX_BATCHES and now - self._seen[oldest] < BATCHES_KEPT_S:

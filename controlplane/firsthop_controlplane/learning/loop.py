@@ -1,7 +1,7 @@
-"""The leader's work on samples: taken in, saved, learned from, published.
+"""The leader's loop over samples: observe, save, learn, publish latency.
 
-Everything that takes long is done in a thread, one thing after another. While the database is away
-samples are taken and learned from; what could not be saved is saved when it is back.
+Work that takes long is done in a thread, one step after another. While the database is unreachable
+samples are still learned from; they are saved when it is back.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop_controlplane.feed.feed import Feed
-from firsthop_controlplane.health.health_state import Clock
 from firsthop_controlplane.history.guidance_log import GuidanceLog
-from firsthop_controlplane.leader.leadership import first_number
-from firsthop_controlplane.learning.exploring import Exploring, open_regions, promises
+from firsthop_controlplane.leader.publisher import Publisher
+from firsthop_controlplane.leader.replica import ReplicaLeadership
+from firsthop_controlplane.learning.exploring import Exploring, exploration_targets, open_regions
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
@@ -28,82 +28,80 @@ from firsthop_controlplane.store.engine import unavailable
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.arrays import Mask
 from firsthop_steering.decision.placement import Ground
-from firsthop_steering.feed.snapshot import Latency, Plan, supersedes
+from firsthop_steering.feed.snapshot import Latency, Plan
 from firsthop_steering.plan.model import Region
-from firsthop_steering.planner.groups import NOBODY, Wanted
+from firsthop_steering.planner.groups import Wanted
 from firsthop_steering.rtt.exploration import SHARE
 from firsthop_steering.rtt.learned import Learned
 
 log = structlog.get_logger(__name__)
 OBSERVE_S = 2.0
-"""Samples wait so long to be taken into the ledger, together with all that come meanwhile."""
+"""How long samples wait to be added to the ledger, together with later ones."""
 SAVE_S = 20.0
-"""What a hand-over loses, at most, while the store answers; the brief allows a minute."""
+"""The samples of so long are lost in a hand-over, at most, while the store answers."""
 LEARN_S = 30.0
 REST = 4.0
-"""Learning rests at least so many times as long as it took."""
-LOOK_S = 60.0
-"""Without new samples it is looked so often where clients may explore: demand moves."""
+"""The pause after learning, at least, as a multiple of the time that it took."""
+EXPLORE_S = 60.0
+"""Exploration targets are renewed this often without new samples, because demand moves."""
 
 
 class LatencyLoop:
-    """One replica's; does nothing while another leads."""
+    """The loop of one replica; idle while another leads."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         feed: Feed,
         geo: GeoTable | None,
+        leadership: ReplicaLeadership,
+        wanted: Callable[[], Wanted],
         *,
-        now: Clock,
+        now: Callable[[], datetime],
         clock: Callable[[], float],
         kept: timedelta,
         learn_s: float = LEARN_S,
         exploration_share: float = SHARE,
     ) -> None:
-        """`now` is the time of day and `clock` is monotonic, in seconds. Without geo data samples
-        are kept, and not learned from. `exploration_share` is of all allocations; 0: none. What
-        was published is forgotten when it is older than `kept`."""
+        """`wanted` returns where clients are. `now` is the time of day, `clock` is monotonic.
+
+        Without geo data samples are kept, and not learned from. `exploration_share` is of all
+        allocations; 0: none. The log of what was published is kept for `kept`.
+        """
         self._engine = engine
         self.history = GuidanceLog(engine, Latency, now=now, kept=kept)
-        """What was published."""
+        """The log of what was published."""
         self._feed = feed
+        self._publisher = Publisher(feed, leadership)
         self._geo = geo
         self._now = now
         self._clock = clock
         self._learn_s = learn_s
-        self.leads: Callable[[], bool] = lambda: False
-        self.may_publish: Callable[[], bool] = lambda: False
-        """Whether this replica leads, and is sure of it."""
-        self.wanted: Callable[[], Wanted] = lambda: NOBODY
-        """Where clients are, as far as they were heard of."""
-        self._term = 0
-        self._number = 0
+        self._wanted = wanted
         self._wake = asyncio.Event()
         self.memory: Memory | None = None
-        """None while another leads, and until what it left is read."""
+        """None while another replica leads, and until what it left has been read."""
         self.ground: Ground | None = None
         self._regions: tuple[Region, ...] = ()
         self.learned: Learned | None = None
-        """As of the last time."""
+        """As of the last round."""
         self.learned_at: datetime | None = None
         self.publication = Publication()
         self.exploring = Exploring(exploration_share)
-        self.saved_at: datetime | None = None
         self.save_error = ""
-        """Why the last save failed; empty when it did not."""
-        self._learn_at = self._save_at = self._look_at = 0.0
+        """Why the last save failed; empty if it did not."""
+        self._learn_at = self._save_at = self._explore_at = 0.0
         self._is_new = False
-        """Samples came since the last time that something was learned."""
+        """Samples were received since the last round."""
 
     def lead(self, term: int) -> None:
-        """Begin a term; what the leader before left is read by `run`, which may take seconds."""
-        self._term, self._number = term, first_number(term)
+        """Begin a term; `run` reads what the leader before left, which may take seconds."""
+        self._publisher.begin(term)
         self.memory, self.learned = None, None
         self._wake.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Take turns until cancelled."""
         while True:
             try:
                 await self.turn()
@@ -116,10 +114,10 @@ class LatencyLoop:
             self._wake.clear()
 
     async def turn(self) -> None:
-        """What there is to do now."""
-        if not self.leads():
+        """Do what is due now."""
+        if not self._publisher.leads:
             self.memory = self.learned = None
-        if not self.may_publish():
+        if not self._publisher.may_publish():
             return
         memory = self.memory
         if memory is None:
@@ -128,43 +126,41 @@ class LatencyLoop:
         if self._clock() >= self._save_at:
             self._save_at = self._clock() + SAVE_S
             await self.save()
-        if self._clock() >= self._learn_at and (self._is_new or self._looks_anew()):
+        if self._clock() >= self._learn_at and (self._is_new or self._explore_due()):
             started = self._clock()
             self._is_new = False
             await self._learn(memory)
             took = self._clock() - started
             self._learn_at = started + took + max(self._learn_s - took, REST * took)
-            self._look_at = started + LOOK_S
+            self._explore_at = started + EXPLORE_S
 
-    def _looks_anew(self) -> bool:
-        """Whether there may be somebody to explore without that samples came."""
-        due = self.exploring.share > 0 and self._clock() >= self._look_at
-        return due and len(self.wanted()) > 0
+    def _explore_due(self) -> bool:
+        """Whether exploration targets are to be renewed although no samples came."""
+        due = self.exploring.share > 0 and self._clock() >= self._explore_at
+        return due and len(self._wanted()) > 0
 
     async def _begin(self) -> Memory:
-        """Reads what the leader before left, and goes on from there."""
-        term, memory = self._term, Memory()
+        """Read what the leader before left, and continue from it."""
+        term, memory = self._publisher.term, Memory()
         plan, guidance = self._feed.plan, self._feed.guidance
-        heard = guidance.within(plan.lineage).latency if plan is not None else None
-        latency = await self.history.begin(heard)
+        received = guidance.within(plan.lineage).latency if plan is not None else None
+        latency = await self.history.begin(received)
         try:
             await asyncio.to_thread(memory.restore, await store.load_parts(self._engine))
-        except (ValueError, zlib.error) as error:  # begin anew rather than never
+        except (ValueError, zlib.error) as error:  # start from nothing rather than not at all
             log.error("latency.store_refused", reason=str(error))
             memory = Memory()
-            memory.begin_anew()
+            memory.start_over()
         if latency is not None:
-            present = self._feed.present("latency")
-            if supersedes(latency, present):
-                await self._publish(latency)
+            await self._publisher.restore(latency)
             self.publication = await asyncio.to_thread(Publication.resumed, latency)
             self.exploring.resume(latency.explore)
         else:
             self.publication = Publication()
             self.exploring = Exploring(self.exploring.share)
-        if term == self._term:
+        if term == self._publisher.term:
             self.memory = memory
-            self._learn_at = self._look_at = self._clock()
+            self._learn_at = self._explore_at = self._clock()
             self._save_at = self._clock() + SAVE_S
             self._is_new = len(memory.model.ledger) > 0
             log.info("latency.started", entries=len(memory.model.ledger), parts=memory.parts)
@@ -177,9 +173,9 @@ class LatencyLoop:
         await asyncio.to_thread(memory.observe, drained, now=at, kept_s=BATCHES_KEPT_S)
 
     async def save(self) -> None:
-        """Writes what changed since the last time, or the whole where the parts have grown long."""
+        """Write what changed since the last save, or everything once the parts have become long."""
         memory = self.memory
-        if memory is None or not memory.is_changed or not self.may_publish():
+        if memory is None or not memory.is_changed or not self._publisher.may_publish():
             return
         anew = memory.is_long()
         if anew:
@@ -188,7 +184,9 @@ class LatencyLoop:
             parts = [await asyncio.to_thread(memory.changes)]
         now, contents = self._now(), [content for content, _ in parts]
         try:
-            written = await store.save_parts(self._engine, self._term, contents, now, anew=anew)
+            written = await store.save_parts(
+                self._engine, self._publisher.term, contents, now, anew=anew
+            )
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             if not self.save_error:
@@ -197,10 +195,10 @@ class LatencyLoop:
             return
         if written:
             memory.saved([size for _, size in parts], anew=anew)
-            self.saved_at, self.save_error = now, ""
+            self.save_error = ""
 
     async def _learn(self, memory: Memory) -> None:
-        """A round: everything that is known now, and a snapshot if that says something new."""
+        """One round: learn from everything known now, and publish latency if it changed."""
         plan = self._feed.plan
         if plan is None or self._geo is None or not plan.document.regions:
             return
@@ -209,45 +207,40 @@ class LatencyLoop:
         self.learned, self.learned_at = learned, self._now()
         prices = self._feed.guidance.within(plan.lineage).prices
         is_open = open_regions(plan, self._feed.status, prices, ground.regions)
-        is_news = await asyncio.to_thread(self._round, learned, ground, self.wanted(), is_open)
-        if is_news and self.may_publish() and memory is self.memory:
-            self._number += 1
-            latency = await asyncio.to_thread(self._made, self._number, plan.lineage)
-            await self._publish(latency)
-            log.info("latency.published", number=latency.number, prefixes=len(latency.prefixes))
-            await self.history.note(latency)
+        is_news = await asyncio.to_thread(self._round, learned, ground, self._wanted(), is_open)
+        if is_news and self._publisher.may_publish() and memory is self.memory:
+            number = self._publisher.next_number
+            latency = await asyncio.to_thread(self._snapshot, number, plan.lineage)
+            if await self._publisher.publish_large(latency):
+                log.info("latency.published", number=number, prefixes=len(latency.prefixes))
+                await self.history.note(latency)
 
     def _round(self, learned: Learned, ground: Ground, wanted: Wanted, is_open: Mask) -> bool:
-        """Whether there is something to publish."""
+        """Work out what to publish; whether it is worth publishing."""
         is_news, share = self.publication.round(learned, ground), self.exploring.share
-        now = promises(learned, ground, self.publication, wanted, is_open, share)
-        return self.exploring.round(now) or is_news
+        targets = exploration_targets(learned, ground, self.publication, wanted, is_open, share)
+        return self.exploring.round(targets) or is_news
 
     async def ground_of(self, plan: Plan, geo: GeoTable) -> Ground:
-        """What a plan's regions stand on; the last one is kept."""
+        """Where a plan's regions are, beside the cells of clients; cached for the last regions."""
         regions = plan.document.regions
         if self.ground is None or self._regions != regions:
             ground = await asyncio.to_thread(Ground.of, plan, geo)
             self.ground, self._regions = ground, regions
         return self.ground
 
-    def _made(self, number: int, lineage: str) -> Latency:
-        told = self.publication.told
-        assert told is not None
-        return Latency.model_construct(  # to validate so many numbers once more would take long
+    def _snapshot(self, number: int, lineage: str) -> Latency:
+        shared = self.publication.shared
+        assert shared is not None
+        return Latency.model_construct(  # validating so many numbers again would take long
             number=number,
             lineage=lineage,
             created_at=self._now(),
             regions=self.publication.regions,
-            ms_per_km=told.ms_per_km,
-            base_ms=told.base_ms,
-            scale=told.scale,
-            countries=dict(told.countries),
+            ms_per_km=shared.ms_per_km,
+            base_ms=shared.base_ms,
+            scale=shared.scale,
+            countries=dict(shared.countries),
             prefixes=self.publication.rows(),
-            explore=self.exploring.telling(),
+            explore=self.exploring.publish(),
         )
-
-    async def _publish(self, latency: Latency) -> None:
-        """Sealed in a thread, for it may be many megabytes."""
-        line = await asyncio.to_thread(self._feed.sealed, latency)
-        self._feed.publish(latency, line)

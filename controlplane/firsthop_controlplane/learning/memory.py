@@ -1,6 +1,6 @@
-"""What one term of a leader knows of round trips: samples that came in, and what they come to.
+"""Everything that a leader has learned in its term: samples received, ledger, region numbers.
 
-No clock and no store: times are whole seconds, saved parts are handed in and out.
+No clock and no store: times are whole seconds, saved parts are passed in and out.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from firsthop_steering.rtt.model import RttModel
 from firsthop_steering.rtt.samples import PREFIX_LIMIT, REGION_BITS
 
 ROWS_A_PART = 250_000
-"""6 MB: of these the whole is made when it is written anew."""
+"""6 MB: the size of a part when everything is written again."""
 _SLACK_ROWS, _MAX_PARTS = 100_000, 500
 
 
 @dataclass(slots=True)
 class Memory:
-    """Samples are observed and learned from in one thread at a time; `intake` is the loop's."""
+    """Observes and learns in one thread at a time; `intake` belongs to the event loop."""
 
     intake: Intake = field(default_factory=Intake)
     model: RttModel = field(default_factory=RttModel)
     numbers: RegionNumbers = field(default_factory=RegionNumbers)
     parts: int = 0
-    """How many are in the store."""
+    """The number of parts in the store."""
     logged: int = 0
-    """Rows in them, the outdated ones too."""
+    """Rows in these parts, with outdated ones."""
     saved_to: int = 0
     _now: int = 0
     _unsaved: dict[str, float] = field(default_factory=dict)
     _remembered: dict[str, float] = field(default_factory=dict)
-    """Batches of the last half hour: the whole has to name them all."""
+    """Batches of the last half hour: they are written with everything."""
 
     def restore(self, contents: Iterable[bytes]) -> None:
-        """Takes saved parts, oldest first. Raises ValueError for one that is none."""
+        """Read saved parts, oldest first. Raises ValueError for a damaged one."""
         for content in contents:
             part = unpack(content)
             self.model.ledger.put(_of_prefixes(part.rows))
@@ -55,14 +55,15 @@ class Memory:
         self.intake.remember(self._remembered)
         self.saved_to = self._now
 
-    def begin_anew(self) -> None:
-        """What is in the store cannot be used: the next save takes its place."""
+    def start_over(self) -> None:
+        """Make the next save replace everything in the store, which cannot be read."""
         self.parts = _MAX_PARTS + 1
 
     def observe(self, drained: Drained, *, now: float, kept_s: float) -> None:
-        """Samples into the ledger; a clock that goes back does not make anything younger.
+        """Add samples to the ledger. Names of batches are kept for `kept_s`.
 
-        Names of batches are kept for `kept_s`."""
+        Where the clock was set back the latest time is used: nothing becomes younger.
+        """
         self._now = max(self._now, int(now))
         if self.numbers.freed:
             self.model.ledger.forget(np.array(self.numbers.freed))
@@ -78,21 +79,21 @@ class Memory:
 
     @property
     def is_changed(self) -> bool:
-        """Whether there is something to save."""
+        """Whether anything is to be saved."""
         return bool(self._unsaved)
 
     def is_long(self) -> bool:
-        """Whether the parts hold so much that is outdated that the whole is better written."""
+        """Whether so many rows are outdated that everything should be written again."""
         return self.parts > _MAX_PARTS or self.logged > 2 * len(self.model.ledger) + _SLACK_ROWS
 
     def changes(self) -> tuple[bytes, int]:
-        """What changed since the last save, packed, and how many rows that is."""
+        """What changed since the last save as a packed part, and its number of rows."""
         rows = self.model.ledger.rows(since=self.saved_to)
         part = Part(rows, self.numbers.names, self._unsaved, self.model.trust.records())
         return pack(part), len(rows)
 
     def whole(self) -> Iterator[tuple[bytes, int]]:
-        """Everything, in parts."""
+        """Everything as packed parts, each with its number of rows."""
         rows, trust = self.model.ledger.rows(), self.model.trust.records()
         for first in range(0, max(len(rows), 1), ROWS_A_PART):
             some = rows.take(slice(first, first + ROWS_A_PART))
@@ -100,18 +101,19 @@ class Memory:
             yield pack(Part(some, self.numbers.names, batches, trust)), len(some)
 
     def saved(self, sizes: Iterable[int], *, anew: bool) -> None:
-        """It is in the store: parts of these sizes, beside those that were there or in their place.
+        """Note that parts of these sizes were written: beside the present ones, or in their place.
 
-        Rows written later in this very second are saved again next time."""
+        Rows that change later in the same second are saved again next time.
+        """
         sizes = list(sizes)
         self.parts = len(sizes) + (0 if anew else self.parts)
         self.logged = sum(sizes) + (0 if anew else self.logged)
         self.saved_to, self._unsaved = self._now, {}
 
     def learn(self, ground: Ground) -> Learned:
-        """Everything that the samples of the plan's regions say as of now."""
+        """What follows from all samples of the plan's regions, as of now."""
         entries = self.model.ledger.entries(now=self._now)
-        places = self.numbers.places(ground.regions)
+        places = self.numbers.indices(ground.regions)
         regions = places[entries.regions] if len(places) else entries.regions
         here = regions >= 0
         entries = Entries(

@@ -1,4 +1,4 @@
-"""The numbers that regions have in what is kept: a region keeps its own as long as it is there."""
+"""The numbers of regions in the ledger: a region keeps its number while it is configured."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from firsthop_steering.rtt.samples import MAX_REGIONS
 
 
 class RegionNumbers:
-    """Names by number. The number of a region that is gone is used again when all are taken."""
+    """Region names by number. Numbers of removed regions are reused once all are taken."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self._names = list(names)
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self.freed: list[int] = []
-        """Numbers that mean another region now: what is kept of them has to be forgotten."""
+        """Numbers that were reused: ledger entries under them must be deleted."""
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._names)
 
     def number(self, region: str, present: Container[str]) -> int | None:
-        """The region's number; None where all are taken by regions that are `present`."""
+        """The region's number; None if regions that are `present` have all of them."""
         found = self._numbers.get(region)
         if found is not None:
             return found
@@ -40,7 +40,7 @@ class RegionNumbers:
                 return number
         return None
 
-    def places(self, regions: Sequence[str]) -> Ints:
-        """For each number the place of its region among `regions`; −1 where it is not there."""
-        at = {name: place for place, name in enumerate(regions)}
-        return np.array([at.get(name, -1) for name in self._names], dtype=np.int64)
+    def indices(self, regions: Sequence[str]) -> Ints:
+        """For each number the index of its region in `regions`; −1 where it is missing."""
+        index = {name: at for at, name in enumerate(regions)}
+        return np.array([index.get(name, -1) for name in self._names], dtype=np.int64)

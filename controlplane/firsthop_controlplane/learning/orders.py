@@ -1,4 +1,4 @@
-"""Each prefix's order of regions, as it was published: hysteresis over many prefixes, in chunks."""
+"""The published order of regions of each prefix: hysteresis over many prefixes at once."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import numpy.typing as npt
 from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.rtt.hysteresis import Order, first_order, published_ms, reorder
 
-UNSAID = -1
-"""In place of tenths of a millisecond: the region is far, and its cell may speak for it."""
+OMITTED = -1
+"""Instead of tenths of a millisecond: the region is far, and readers use the cell's estimate."""
 FAR_MS, AT_LEAST = 50.0, 8
-"""A region this much slower than the best is left out, unless it is among the best so many."""
+"""A region this much slower than the best is omitted, unless it is among the nearest so many."""
 STILL_MS, STILL_SHARE = 3.0, 0.1
-"""A row in the same order is published anew only if some RTT moved by more than either."""
+"""A row in the same order changes only if some RTT moved by more than both."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixOrders:
-    """Rows by ascending prefix. `settled` is packed: a bit for a pair of regions."""
+    """Rows by ascending prefix. `settled` has one bit per pair of regions, packed."""
 
     prefixes: Keys
     held: npt.NDArray[np.int16]
     rtt_ms: npt.NDArray[np.float32]
     settled: npt.NDArray[np.uint8]
     tenths: npt.NDArray[np.int32]
-    """What is published, UNSAID where nothing is."""
+    """The published values, or OMITTED."""
 
     @classmethod
     def empty(cls, regions: int) -> PrefixOrders:
-        """Of no prefix."""
+        """No rows."""
         return cls(
             np.empty(0, dtype=np.uint64),
             np.empty((0, regions), dtype=np.int16),
@@ -43,8 +43,8 @@ class PrefixOrders:
 
     @classmethod
     def published(cls, prefixes: Keys, tenths: npt.NDArray[np.int32]) -> PrefixOrders:
-        """What somebody else published: its order holds, its RTTs stand for the last round's."""
-        rtt = np.where(tenths == UNSAID, np.nan, tenths / 10)
+        """The rows of the leader before: order and RTTs are taken as those of the last round."""
+        rtt = np.where(tenths == OMITTED, np.nan, tenths / 10)
         held = np.argsort(rtt, axis=1, kind="stable").astype(np.int16)
         settled = np.zeros((len(prefixes), _packed(tenths.shape[1])), dtype=np.uint8)
         return cls(prefixes, held, rtt.astype(np.float32), settled, tenths)
@@ -54,20 +54,20 @@ class PrefixOrders:
     ) -> PrefixOrders:
         """The rows of `prefixes` (ascending) after a round.
 
-        `elsewhere_ms` is what a reader takes for a region that a row leaves out.
+        `elsewhere_ms` is what a reader uses for a region that a row omits.
         """
         count = rtt_ms.shape[1]
         order = first_order(rtt_ms)
-        tenths = np.full(rtt_ms.shape, UNSAID, dtype=np.int32)
-        place = np.minimum(np.searchsorted(self.prefixes, prefixes), max(len(self.prefixes) - 1, 0))
+        tenths = np.full(rtt_ms.shape, OMITTED, dtype=np.int32)
+        rows = np.minimum(np.searchsorted(self.prefixes, prefixes), max(len(self.prefixes) - 1, 0))
         known = np.zeros(len(prefixes), dtype=bool)
         if len(self.prefixes):
-            known = self.prefixes[place] == prefixes
+            known = self.prefixes[rows] == prefixes
         if known.any():
-            told = self._before(place[known], rtt_ms[known])
-            after = reorder(told, rtt_ms[known], deviation_ms[known])
+            last = self._before(rows[known], rtt_ms[known])
+            after = reorder(last, rtt_ms[known], deviation_ms[known])
             order.held[known], order.settled[known] = after.held, after.settled
-            tenths[known] = self.tenths[place[known]]
+            tenths[known] = self.tenths[rows[known]]
         fresh = _tenths(order, elsewhere_ms)
         same = known & _still(tenths, fresh, order.held)
         return PrefixOrders(
@@ -78,33 +78,33 @@ class PrefixOrders:
             np.where(same[:, None], tenths, fresh),
         )
 
-    def _before(self, place: Ints, now: Floats) -> Order:
-        """The last round of these rows; what it did not say is taken to have been as it is now."""
+    def _before(self, rows: Ints, now: Floats) -> Order:
+        """The last round of these rows; for omitted values those of now are taken."""
         count = now.shape[1]
-        last = self.rtt_ms[place].astype(np.float64)
-        held = self.held[place].astype(np.int64)
-        unsaid = np.isnan(last)
-        if unsaid.any():  # told by somebody else: regions that are left out come last
-            last = np.where(unsaid, now, last)
-            behind = np.take_along_axis(unsaid, held, axis=1)
+        last = self.rtt_ms[rows].astype(np.float64)
+        held = self.held[rows].astype(np.int64)
+        omitted = np.isnan(last)
+        if omitted.any():  # published by the leader before: omitted regions come last
+            last = np.where(omitted, now, last)
+            behind = np.take_along_axis(omitted, held, axis=1)
             ranked = np.where(behind, np.take_along_axis(now, held, axis=1), -1.0)
             held = np.take_along_axis(held, np.argsort(ranked, axis=1, kind="stable"), axis=1)
-        settled = np.unpackbits(self.settled[place], axis=1, count=count * count)
+        settled = np.unpackbits(self.settled[rows], axis=1, count=count * count)
         return Order(held, last, settled.reshape(-1, count, count).astype(bool))
 
     def moved(self, columns: Sequence[int]) -> PrefixOrders:
         """The same rows with other regions: column i is the old `columns[i]`, or new if that is −1.
 
-        What was settled begins anew.
+        The hysteresis starts over.
         """
         at = np.asarray(columns, dtype=np.int64)
-        tenths = np.full((len(self.prefixes), len(at)), UNSAID, dtype=np.int32)
+        tenths = np.full((len(self.prefixes), len(at)), OMITTED, dtype=np.int32)
         tenths[:, at >= 0] = self.tenths[:, at[at >= 0]]
         return PrefixOrders.published(self.prefixes, tenths)
 
 
 def joined(parts: Sequence[PrefixOrders], regions: int) -> PrefixOrders:
-    """Chunks of ascending prefixes as one."""
+    """Concatenate chunks, whose prefixes ascend."""
     parts = parts or [PrefixOrders.empty(regions)]
     return PrefixOrders(
         *(
@@ -119,7 +119,7 @@ def _packed(regions: int) -> int:
 
 
 def _tenths(order: Order, elsewhere_ms: Floats) -> npt.NDArray[np.int32]:
-    """Whole tenths of a millisecond, strictly rising along the order held: no two regions tie."""
+    """Whole tenths of a millisecond, strictly ascending in the held order: no two regions tie."""
     ranked = np.take_along_axis(published_ms(order), order.held, axis=1)
     steps = np.arange(ranked.shape[1])
     rising = np.maximum.accumulate(np.rint(ranked * 10).astype(np.int64) - steps, axis=1) + steps
@@ -128,17 +128,19 @@ def _tenths(order: Order, elsewhere_ms: Floats) -> npt.NDArray[np.int32]:
     best = tenths.min(axis=1, keepdims=True) / 10
     far = np.minimum(tenths / 10, elsewhere_ms) > best + FAR_MS
     np.put_along_axis(far, order.held[:, :AT_LEAST], False, axis=1)
-    return np.where(far, UNSAID, tenths).astype(np.int32)
+    return np.where(far, OMITTED, tenths).astype(np.int32)
 
 
 def _still(
     before: npt.NDArray[np.int32], now: npt.NDArray[np.int32], held: Ints
 ) -> npt.NDArray[np.bool_]:
-    """Which rows may stay as they are: they say the same order, and no RTT is far off."""
-    said = (before != UNSAID) & (now != UNSAID)
+    """Rows that may stay as published: they give the same order, and no RTT is far off."""
+    said = (before != OMITTED) & (now != OMITTED)
     band = np.maximum(STILL_MS * 10, STILL_SHARE * now)
     near = (~said | (np.abs(before - now) <= band)).all(axis=1)
-    ranked = np.take_along_axis(np.where(before == UNSAID, np.iinfo(np.int32).max, before), held, 1)
+    ranked = np.take_along_axis(
+        np.where(before == OMITTED, np.iinfo(np.int32).max, before), held, 1
+    )
     in_order = (ranked[:, 1:] >= ranked[:, :-1]).all(axis=1)
     still: npt.NDArray[np.bool_] = np.logical_and(near, in_order)
     return still

@@ -1,7 +1,7 @@
-"""What is learned from, as octets: a part holds what changed since the part before.
+"""The file format of the learned ledger: each part has what changed since the part before.
 
-Parts in their order, each over the ones before, are the whole. A batch of samples and its name are
-in the same part, so a batch that is repeated to the next leader is taken once, or was never.
+All parts in order add up to the whole ledger. A batch of samples and its name are in the same part,
+so a batch that is sent again to the next leader is counted exactly once.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("touched", "<u4"),
 )
 _LEVEL = 1
-"""Of zlib: half the size in a tenth of the time that the default takes."""
+"""Of zlib: halves the size in a tenth of the time of the default level."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows that changed; region names by number, and the sources' records, as of then."""
+    """Rows that changed; all region names by number, and the trust records of sources."""
 
     rows: LedgerRows
     regions: Sequence[str]
@@ -40,7 +40,7 @@ class Part:
 
 
 def pack(part: Part) -> bytes:
-    """A part as it is stored."""
+    """Encode a part."""
     head = {
         "format": FORMAT,
         "rows": len(part.rows),
@@ -53,7 +53,7 @@ def pack(part: Part) -> bytes:
 
 
 def unpack(content: bytes) -> Part:
-    """The inverse of `pack`. Raises ValueError for anything else."""
+    """Decode a part. Raises ValueError if it is none."""
     try:
         raw = zlib.decompress(content)
         line, _, body = raw.partition(b"\n")

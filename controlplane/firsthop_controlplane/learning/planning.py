@@ -1,83 +1,85 @@
-"""The leader's planning: every ten seconds, sooner if a region is full or lost, or the plan new."""
+"""The leader's loop over demand: plans prices every ten seconds, or as soon as there is cause.
+
+Causes are a region that is full or lost, and a new plan.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop_controlplane.feed.feed import Feed
-from firsthop_controlplane.health.health_state import Clock
 from firsthop_controlplane.history.guidance_log import GuidanceLog
-from firsthop_controlplane.leader.leadership import first_number
+from firsthop_controlplane.leader.publisher import Publisher
+from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.store.engine import unavailable
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.feed.demand import DemandReport
-from firsthop_steering.feed.snapshot import Plan, Prices, supersedes
+from firsthop_steering.feed.snapshot import Plan, Prices
 from firsthop_steering.planner.groups import ClientGroups, Wanted, supply_of, wanted_of
 from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S, Planner
 
 log = structlog.get_logger(__name__)
 LOOK_S = 0.5
-"""How late a lost region is seen; edges have prices ready for it."""
+"""How late a lost region is noticed; edges have prices ready for it."""
 
 
 class PlannerLoop:
-    """One replica's; does nothing while another leads."""
+    """The loop of one replica; idle while another leads."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         feed: Feed,
         geo: GeoTable | None,
+        leadership: ReplicaLeadership,
         *,
-        now: Clock,
+        now: Callable[[], datetime],
         clock: Callable[[], float],
         kept: timedelta,
         plan_s: float = PLAN_S,
         warm_up_s: float = WARM_UP_S,
     ) -> None:
         """`now` is the time of day and `clock` is monotonic, in seconds. Without geo data nothing
-        is planned. What was published is forgotten when it is older than `kept`."""
+        is planned. The log of what was published is kept for `kept`."""
         self.history = GuidanceLog(engine, Prices, now=now, kept=kept)
-        """What was published."""
+        """The log of what was published."""
         self._feed = feed
+        self._publisher = Publisher(feed, leadership)
         self._geo = geo
         self._now = now
         self._clock = clock
         self._plan_s = plan_s
         self._warm_up_s = warm_up_s
-        self.may_publish: Callable[[], bool] = lambda: False
-        """Whether this replica leads, and is sure of it."""
-        self._term = 0
-        self._number = 0
         self._begun = False
         self.planner = Planner(clock(), warm_up_s=warm_up_s)
         self.published: Prices | None = None
-        self._client_groups: ClientGroups | None = None
+        self._groups: ClientGroups | None = None
 
     def lead(self, term: int) -> None:
-        """Begin a term: demand is to be heard anew, the prices in force are read by `run`."""
-        self._term, self._number, self._begun = term, first_number(term), False
+        """Begin a term without any demand; `run` reads the prices in force."""
+        self._publisher.begin(term)
+        self._begun = False
         self.planner = Planner(self._clock(), warm_up_s=self._warm_up_s)
 
     async def take(self, report: DemandReport) -> None:
-        """What one edge answered. Services that the plan does not know want nothing."""
+        """Add the demand that one edge reports. Services that are not in the plan are ignored."""
         plan = self._feed.plan
         if plan is not None and self._geo is not None:
-            self.planner.take(report, await self._chart(plan, self._geo), self._clock())
+            self.planner.take(report, await self._groups_of(plan, self._geo), self._clock())
 
     def wanted(self) -> Wanted:
-        """Where clients are, as far as this leader has heard."""
+        """Where clients are, by the demand reported to this leader."""
         return wanted_of(self.planner.demand.clients(self._clock()))
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Take turns until cancelled."""
         while True:
             try:
                 await self.turn()
@@ -87,59 +89,59 @@ class PlannerLoop:
             await asyncio.sleep(LOOK_S)
 
     async def turn(self) -> None:
-        """A round, if one is due."""
+        """Plan once, if that is due."""
         plan, status = self._feed.plan, self._feed.status
-        if not self.may_publish() or plan is None or status is None or self._geo is None:
+        if not self._publisher.may_publish() or plan is None or status is None or self._geo is None:
             return
         if not self._begun:
             await self._begin(plan)
             if not self._begun:
                 return
-        client_groups = await self._chart(plan, self._geo)
-        steering = Steering(client_groups.rtt.topology, status, self._now(), rtt=client_groups.rtt)
+        groups = await self._groups_of(plan, self._geo)
+        steering = Steering(groups.rtt.topology, status, self._now(), rtt=groups.rtt)
         supply = await asyncio.to_thread(supply_of, steering)
         planner = self.planner
         if not planner.due(steering, supply, self._clock(), self._plan_s):
             return
-        work = planner.round(steering, client_groups, supply, self._clock)
+        work = planner.round(steering, groups, supply, self._clock)
         if work is None:
             return
         await asyncio.to_thread(work)
-        is_ours = planner is self.planner and self.may_publish()
+        is_ours = planner is self.planner and self._publisher.may_publish()
         if is_ours and planner.rounds.is_news(self.published):
             await self._publish(plan)
 
     async def _begin(self, plan: Plan) -> None:
-        """The prices that the leader before left hold until there is reason for others."""
-        term, heard = self._term, self._feed.guidance.within(plan.lineage).prices
-        prices = await self.history.begin(heard)
-        if term != self._term:
+        """Keep the prices that the leader before left, until there is cause for others."""
+        term, received = self._publisher.term, self._feed.guidance.within(plan.lineage).prices
+        prices = await self.history.begin(received)
+        if prices is not None:
+            await self._publisher.restore(prices)
+        if term != self._publisher.term:
             return
-        if prices is not None and supersedes(prices, self._feed.present("prices")):
-            self._feed.publish(prices)
         self.published = prices
         if prices is not None:
             self.planner.rounds.hold(prices)
         self._begun = True
 
-    async def _chart(self, plan: Plan, geo: GeoTable) -> ClientGroups:
-        """What edges go by, and where groups are in it; the last one is kept."""
-        latency, chart = self._feed.guidance.within(plan.lineage).latency, self._client_groups
-        is_same = chart is not None and chart.rtt.topology.plan is plan
-        if chart is not None and is_same and chart.rtt.latency is latency:
-            return chart
+    async def _groups_of(self, plan: Plan, geo: GeoTable) -> ClientGroups:
+        """The round-trip map that edges have, and the groups of clients on it; cached."""
+        latency, cached = self._feed.guidance.within(plan.lineage).latency, self._groups
+        is_same = cached is not None and cached.rtt.topology.plan is plan
+        if cached is not None and is_same and cached.rtt.latency is latency:
+            return cached
 
         def make() -> ClientGroups:
-            former = chart.rtt if chart is not None else None
+            former = cached.rtt if cached is not None else None
             return ClientGroups.of(RttMap.following(former, plan, geo, latency))
 
-        self._client_groups = chart = await asyncio.to_thread(make)
-        return chart
+        self._groups = cached = await asyncio.to_thread(make)
+        return cached
 
     async def _publish(self, plan: Plan) -> None:
-        self._number += 1
-        rounds, now = self.planner.rounds, self._now()
-        self.published = rounds.snapshot(self._number, lineage=plan.lineage, created_at=now)
-        self._feed.publish(self.published)
-        log.info("prices.published", number=self._number, now=self.published.now)
-        await self.history.note(self.published)
+        number, now = self._publisher.next_number, self._now()
+        prices = self.planner.rounds.snapshot(number, lineage=plan.lineage, created_at=now)
+        if await self._publisher.publish_large(prices):
+            self.published = prices
+            log.info("prices.published", number=number, now=prices.now)
+            await self.history.note(prices)

@@ -1,4 +1,4 @@
-"""What edges are told of learned latency, and when that is worth telling. No clock, no store."""
+"""Which learned latency is published, and when it has changed enough. No clock, no store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_controlplane.learning.orders import UNSAID, PrefixOrders, joined
+from firsthop_controlplane.learning.orders import OMITTED, PrefixOrders, joined
 from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.feed.snapshot import MAX_LEARNED, Latency
@@ -19,21 +19,21 @@ from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
 MAX_NUMBERS = 2_500_000
-"""Prefixes × regions: some 13 MB of JSON, which an edge takes in one line."""
+"""Prefixes × regions: some 13 MB of JSON, one line of the feed."""
 _CHUNK = 2000
 _ASN = 2
-"""Code of `Estimates.source`: what rests on less is what the country says already."""
+"""Code of `Estimates.source`: lower ones add nothing to the estimate of the country."""
 PRIOR_STILL_MS, COUNTRY_STILL = 1.0, 0.1
-"""Prior and countries are published anew when some number moved by so much: ms at a usual
+"""The shared part is published again when some number moved by so much: milliseconds at a usual
 distance, and spreads of a path."""
 _USUAL_KM = 2000.0
 _FAINT = 0.02
-"""Spreads: a country that deviates by less everywhere is not named."""
+"""Spreads: a country that deviates by less everywhere is omitted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """The part that all prefixes share: prior, its spread, and the countries that deviate."""
+class SharedLatency:
+    """The part shared by all prefixes: the prior, its spread, and the countries that deviate."""
 
     ms_per_km: float
     base_ms: tuple[float, ...]
@@ -41,8 +41,8 @@ class Told:
     countries: Mapping[str, tuple[float, ...]]
 
     @classmethod
-    def of(cls, learned: Learned, ground: Ground) -> Told:
-        """What is learned, rounded as it is published."""
+    def of(cls, learned: Learned, ground: Ground) -> SharedLatency:
+        """The shared part of what was learned, rounded as it is published."""
         deviations = np.round(learned.tree.countries.mean, 3)
         named = {
             ground.nations[number]: tuple(row.tolist())
@@ -56,8 +56,8 @@ class Told:
             named,
         )
 
-    def is_still(self, before: Told) -> bool:
-        """Whether `before` may stay in its place."""
+    def is_still(self, before: SharedLatency) -> bool:
+        """Whether it differs from `before` so little that `before` may stay published."""
         slope = abs(self.ms_per_km - before.ms_per_km) * _USUAL_KM
         if len(self.base_ms) != len(before.base_ms) or slope > PRIOR_STILL_MS:
             return False
@@ -74,7 +74,7 @@ class Told:
         )
 
     def expected_ms(self, cells: Ints, ground: Ground) -> Floats:
-        """What a reader takes for cells without a row of their own: cells × regions."""
+        """What a reader uses for cells without a row of their own: cells × regions."""
         terrain = ground.terrain
         prior = np.asarray(self.base_ms) + self.ms_per_km * terrain.distances_km[cells]
         table = np.zeros((len(ground.nations), len(self.base_ms)))
@@ -87,51 +87,53 @@ class Told:
 
 @dataclass(slots=True)
 class Publication:
-    """What was published last, and how the next one follows from it."""
+    """The latency published last, from which the next one follows."""
 
     regions: tuple[str, ...] = ()
-    told: Told | None = None
+    shared: SharedLatency | None = None
     orders: PrefixOrders = field(default_factory=lambda: PrefixOrders.empty(0))
     bounds_ms: npt.NDArray[np.float32] = field(
         default_factory=lambda: np.empty((0, 0), dtype=np.float32)
     )
-    """The least to believe in, for each row of `orders`, as of the last round."""
+    """Lower bounds of the RTTs in each row of `orders`, as of the last round."""
 
     @classmethod
     def resumed(cls, latency: Latency) -> Publication:
-        """Goes on from what another published."""
+        """Continue from what the leader before published."""
         count = len(latency.regions)
         names = [*latency.prefixes]
         keys = np.array([parse_prefix(name) for name in names], dtype=np.uint64)
         order = np.argsort(keys)
         rows = [latency.prefixes[names[place]] for place in order.tolist()]
         tenths = np.array(
-            [[UNSAID if each is None else each for each in row] for row in rows], dtype=np.int32
+            [[OMITTED if each is None else each for each in row] for row in rows], dtype=np.int32
         ).reshape(len(rows), count)
-        told = Told(latency.ms_per_km, latency.base_ms, latency.scale, latency.countries)
-        return cls(latency.regions, told, PrefixOrders.published(keys[order], tenths))
+        shared = SharedLatency(latency.ms_per_km, latency.base_ms, latency.scale, latency.countries)
+        return cls(latency.regions, shared, PrefixOrders.published(keys[order], tenths))
 
     def round(self, learned: Learned, ground: Ground) -> bool:
-        """Takes in what is learned now; whether there is something to publish."""
+        """Take over what was learned; whether it is worth publishing."""
         moved = ground.regions != self.regions
         if moved:
             at = {name: column for column, name in enumerate(self.regions)}
             self.orders = self.orders.moved([at.get(name, -1) for name in ground.regions])
             self.regions = ground.regions
-        told = Told.of(learned, ground)
-        if not moved and self.told is not None and told.is_still(self.told):
-            told = self.told
-        before, former = self.orders, self.told
-        self.orders = self._next(learned, ground, told, _worth_a_row(learned, ground, told))
-        self.told = told
+        shared = SharedLatency.of(learned, ground)
+        if not moved and self.shared is not None and shared.is_still(self.shared):
+            shared = self.shared
+        before, former = self.orders, self.shared
+        self.orders = self._next(learned, ground, shared, _worth_a_row(learned, ground, shared))
+        self.shared = shared
         return (
             moved
-            or told is not former
+            or shared is not former
             or not np.array_equal(before.prefixes, self.orders.prefixes)
             or not np.array_equal(before.tenths, self.orders.tenths)
         )
 
-    def _next(self, learned: Learned, ground: Ground, told: Told, wanted: Ints) -> PrefixOrders:
+    def _next(
+        self, learned: Learned, ground: Ground, shared: SharedLatency, wanted: Ints
+    ) -> PrefixOrders:
         parts, bounds = [], [np.empty((0, len(ground.regions)), dtype=np.float32)]
         for first in range(0, len(learned.prefixes), _CHUNK):
             here = wanted[(wanted >= first) & (wanted < first + _CHUNK)]
@@ -144,14 +146,14 @@ class Publication:
                         learned.prefixes[here],
                         estimates.rtt_ms[at],
                         estimates.deviation_ms[at],
-                        told.expected_ms(learned.cells[here], ground),
+                        shared.expected_ms(learned.cells[here], ground),
                     )
                 )
         self.bounds_ms = np.concatenate(bounds)
         return joined(parts, len(ground.regions))
 
     def row(self, prefix: int) -> dict[str, float]:
-        """What is published of one prefix: ms by region."""
+        """The published row of one prefix: ms by region."""
         orders, regions = self.orders, self.regions
         place = int(np.searchsorted(orders.prefixes, np.uint64(prefix)))
         if place == len(orders.prefixes) or int(orders.prefixes[place]) != prefix:
@@ -162,43 +164,45 @@ class Publication:
         }
 
     def rows(self) -> dict[str, tuple[int | None, ...]]:
-        """By prefix, as a snapshot has them."""
+        """All rows by prefix, as a snapshot has them."""
         rows: dict[str, tuple[int | None, ...]] = {}
         names = _names(self.orders.prefixes)
-        for first in range(0, len(self.orders.prefixes), _CHUNK):  # a thread gives way between
+        for first in range(
+            0, len(self.orders.prefixes), _CHUNK
+        ):  # in chunks, so that the thread yields between them
             some = self.orders.tenths[first : first + _CHUNK].tolist()
             for row in some:
-                rows[next(names)] = tuple(None if each == UNSAID else each for each in row)
+                rows[next(names)] = tuple(None if each == OMITTED else each for each in row)
         return rows
 
 
-def _worth_a_row(learned: Learned, ground: Ground, told: Told) -> Ints:
-    """Places of the prefixes to publish, ascending: those of which more is known than a country.
+def _worth_a_row(learned: Learned, ground: Ground, shared: SharedLatency) -> Ints:
+    """Indices of the prefixes to publish, ascending: those with more than a country's estimate.
 
-    Where they are too many, those go first that gain most by a row of their own: milliseconds,
-    times samples, which stand for clients.
+    If they are too many, those with the greatest gain by a row of their own are taken: milliseconds
+    times samples, which represent clients.
     """
     found, gains = [], []
-    heard = np.bincount(learned.which, learned.entries.count, len(learned.prefixes))
+    samples = np.bincount(learned.which, learned.entries.count, len(learned.prefixes))
     for first in range(0, len(learned.prefixes), _CHUNK):
         estimates = learned.of_prefixes(slice(first, first + _CHUNK))
         own = estimates.rtt_ms
         at = np.flatnonzero((estimates.source >= _ASN).any(axis=1))
-        expected = told.expected_ms(learned.cells[at + first], ground)
+        expected = shared.expected_ms(learned.cells[at + first], ground)
         without = own[at, expected.argmin(axis=1)]
         found.append(at + first)
-        gains.append((without - own[at].min(axis=1) + 0.1) * heard[at + first])
+        gains.append((without - own[at].min(axis=1) + 0.1) * samples[at + first])
     if not found:
         return np.empty(0, dtype=np.int64)
     places, gain = np.concatenate(found), np.concatenate(gains)
-    most = min(MAX_LEARNED, MAX_NUMBERS // max(len(ground.regions), 1))
-    if len(places) > most:
-        places = places[np.argpartition(-gain, most - 1)[:most]]
+    limit = min(MAX_LEARNED, MAX_NUMBERS // max(len(ground.regions), 1))
+    if len(places) > limit:
+        places = places[np.argpartition(-gain, limit - 1)[:limit]]
     return np.sort(places)
 
 
 def _names(prefixes: Keys) -> Iterator[str]:
-    """Ascending prefixes as text; IPv4 comes first."""
+    """Ascending prefixes as text, IPv4 first."""
     for key in keys_of_prefixes(prefixes, 4)[1].tolist():
         yield str(IPv4Network((key, 24)))
     for key in keys_of_prefixes(prefixes, 6)[1].tolist():

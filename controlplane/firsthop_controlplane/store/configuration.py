@@ -1,4 +1,4 @@
-"""The configuration tables read and written as models: rows ↔ one `Document`."""
+"""Reads and writes the configuration tables as models: rows ↔ one `Document`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Collection:
         return self.row(**self.values(value))
 
     def write(self, row: Configured, value: BaseModel) -> None:
-        """Set what differs, so that a row that stays the same is not touched."""
+        """Set what differs, so that an equal row is not touched."""
         for name, wanted in self.values(value).items():
             if getattr(row, name) != wanted:
                 setattr(row, name, wanted)
@@ -101,7 +101,7 @@ RecordKey = tuple[str, str, str, str]
 
 
 def record_key(zone: str, record: Record | RecordRow) -> RecordKey:
-    """What tells a record from others: its zone, owner, type and data, not its TTL."""
+    """What identifies a record: its zone, owner, type and data, not its TTL."""
     return zone, record.owner, record.type, record.rdata
 
 
@@ -120,7 +120,7 @@ async def rows_of(session: AsyncSession, collection: Collection) -> dict[str, Co
 async def load_document(session: AsyncSession, like: Document | None = None) -> Document:
     """The whole configuration, every collection in the order of its ids.
 
-    Records that `like` holds too are taken from it: a zone may have 100,000, and most stay.
+    Records that `like` has too are taken from it: a zone may have 100,000, and few change at once.
     """
     records = await _records(session, like)
     parts: dict[str, list[Model]] = {}
@@ -136,7 +136,7 @@ async def load_document(session: AsyncSession, like: Document | None = None) -> 
 
 
 async def _records(session: AsyncSession, like: Document | None) -> dict[str, list[Record]]:
-    """All records by zone, in the order of owner, type and data; as values, not as rows."""
+    """All records by zone, sorted by owner, type and data; as values, not as rows."""
     known = {
         (record.owner, record.type, record.rdata, record.ttl): record
         for zone in (like.zones if like else ())
@@ -154,10 +154,10 @@ async def _records(session: AsyncSession, like: Document | None) -> dict[str, li
 
 
 async def replace_document(session: AsyncSession, target: Document) -> None:
-    """Make the tables say what `target` says: rows that stay the same are not touched.
+    """Make the tables equal to `target`; equal rows are not touched.
 
-    Transceivers that registered themselves stay, where their region does: no document of operators
-    can know them all.
+    Transceivers that registered themselves stay as long as their region does: a document that an
+    operator wrote cannot list them all.
     """
     for collection in COLLECTIONS:
         rows = await rows_of(session, collection)
@@ -181,7 +181,7 @@ def _registered_itself(row: Configured, target: Document) -> bool:
 
 
 def _with_wire_id(row: Configured, value: Model) -> Model:
-    """A document may leave a wire id out; what has one keeps it."""
+    """The value with the row's wire id, where the document leaves it out."""
     if isinstance(value, TransceiverRegion | Transceiver) and value.wire_id is None:
         kept = row.wire_id  # type: ignore[attr-defined]
         return value.model_copy(update={"wire_id": kept})
@@ -203,6 +203,6 @@ async def _replace_records(session: AsyncSession, target: Document) -> None:
 
 
 async def delete_records(session: AsyncSession, zone: str) -> None:
-    """A zone goes with its records."""
+    """Delete all records of a zone."""
     for row in await session.scalars(select(RecordRow).where(RecordRow.zone == zone)):
         await session.delete(row)

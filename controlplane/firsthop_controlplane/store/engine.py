@@ -1,4 +1,4 @@
-"""How the database is reached: its URL, the pool, time-outs, and which errors mean "not now"."""
+"""Database connections: URL, pool, time-outs, and which errors mean that it is unreachable."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from firsthop_controlplane.errors import ControlPlaneError
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 10
-"""Nothing of ours takes a second; what takes ten waits for something broken."""
+"""Every statement takes less than a second; one that takes ten waits for something broken."""
 LOCK_TIMEOUT_S = 5
-"""A change waits for the changes before it this long, then is refused with 503."""
+"""How long a change waits for the changes before it; then it is refused with 503."""
 _TRY_LATER = (
     "08",  # connection exception
     "53",  # insufficient resources
@@ -46,7 +46,7 @@ class BadDatabaseUrl(ControlPlaneError):  # noqa: N818
 
 
 def database_url(text: str) -> URL:
-    """The URL for asyncpg, from what libpq, Heroku or SQLAlchemy users write."""
+    """The URL for asyncpg, from the forms of libpq, Heroku or SQLAlchemy."""
     try:
         url = make_url(text)
     except ArgumentError:
@@ -72,7 +72,7 @@ def create_engine(url: str, *, application: str, statement_timeout_s: float) -> 
 
 
 def create_lone_engine(url: str, *, application: str, statement_timeout_s: float) -> AsyncEngine:
-    """Sessions without a pool, for one that is held for as long as its holder lives."""
+    """An engine without a pool, for one session that is held for the life of the process."""
     return create_async_engine(
         database_url(url),
         poolclass=NullPool,
@@ -102,7 +102,7 @@ def sqlstate(error: BaseException) -> str:
 
 
 def unavailable(error: BaseException) -> bool:
-    """Whether the error means that the database cannot be asked now."""
+    """Whether the error means that the database cannot be reached now."""
     if bad_value(error):
         return False
     if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -113,7 +113,7 @@ def unavailable(error: BaseException) -> bool:
 
 
 def bad_value(error: BaseException) -> bool:
-    """Whether the database, or its driver, refused a value or a row: the caller's fault."""
+    """Whether the database or its driver refused a value or a row: the caller's fault."""
     each: BaseException | None = error
     while each is not None:
         if isinstance(each, asyncpg.DataError) or sqlstate(each).startswith(("22", "23", "54")):

@@ -1,4 +1,4 @@
-"""The tables of what happened, who may act, and what was last seen."""
+"""The tables beside the configuration: history, tokens and keys, leadership, last reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from firsthop_geodata.addresses import Address
 
 
 class StoreRow(Base):
-    """One row: which store this is, and the numbers that must outlive a process."""
+    """One row: the identity of this store, and numbers that outlive a process."""
 
     __tablename__ = "store"
     __table_args__ = (CheckConstraint("one", name="one_row"),)
@@ -45,7 +45,7 @@ class LeaderRow(Base):
     term: Mapped[int] = mapped_column(BigInteger)
     """Rises with every leader."""
     holder: Mapped[str]
-    """A name that each process makes for itself."""
+    """A random name of the process."""
     url: Mapped[str]
     pid: Mapped[int]
     """The database session that holds the lock."""
@@ -85,7 +85,7 @@ class AuditRow(Base):
 
 
 class TokenRow(Base):
-    """Who may call: only the digest of the secret is kept."""
+    """A token: only the digest of its secret is stored."""
 
     __tablename__ = "token"
     __table_args__ = (CheckConstraint("octet_length(digest) = 32", name="digest"),)
@@ -102,9 +102,9 @@ class TokenRow(Base):
 
 
 class KeyRow(Base):
-    """One generation of credential keys, sealed; a retired one keeps its row and loses its secret.
+    """One generation of credential keys, encrypted; a retired one keeps its row, not its secret.
 
-    Ids go round (6 bits); generations never do.
+    Ids (6 bits) are reused, generations never.
     """
 
     __tablename__ = "key"
@@ -127,9 +127,9 @@ class KeyRow(Base):
 
 
 class VerdictRow(Base):
-    """The last verdict on a relay: what a restart goes on with.
+    """The last verdict on a relay, from which the next leader continues.
 
-    Relays come and go, so there is no reference to them.
+    There is no foreign key to relays, which may be deleted at any time.
     """
 
     __tablename__ = "verdict"
@@ -140,11 +140,11 @@ class VerdictRow(Base):
     since: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     reason: Mapped[str]
     families: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
-    """Of each address that is checked; empty: not known."""
+    """The verdict on each probed address; empty: not known."""
 
 
 class RelayPastRow(Base):
-    """What a relay was from a moment on, until its next row; null: it was no longer there."""
+    """The status of a relay from a time on, until its next row; null: it was removed."""
 
     __tablename__ = "relay_past"
     __table_args__ = (Index("ix_relay_past_relay_at", "relay", "at"),)
@@ -153,7 +153,7 @@ class RelayPastRow(Base):
     relay: Mapped[str] = mapped_column(SlugText)
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     number: Mapped[int] = mapped_column(BigInteger)
-    """Of the status that said so first."""
+    """Of the first status snapshot that had it."""
     status: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
@@ -182,7 +182,7 @@ class TransceiverStatusRow(Base):
 
 
 class RttPartRow(Base):
-    """A part of what is known of round trips; all of them in their order are the whole."""
+    """A part of the learned ledger of round trips; all parts in order are the whole."""
 
     __tablename__ = "rtt_part"
 
@@ -192,9 +192,8 @@ class RttPartRow(Base):
 
 
 class GuidancePastRow(Base):
-    """Prices or latency that edges were told from a moment on: a whole snapshot, or what changed
-    since the row of the same kind before it, as `firsthop_controlplane.history.guidance_log` writes
-    it.
+    """Prices or latency published from a time on: a whole snapshot, or the changes since the row
+    before of the same kind, as `firsthop_controlplane.history.guidance_log` writes them.
     """
 
     __tablename__ = "guidance_past"
@@ -210,4 +209,4 @@ class GuidancePastRow(Base):
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     whole: Mapped[bool]
     content: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """Null, in a row that is whole: what they were told from then on is not known."""
+    """Null, in a whole row: what was published from then on is not known."""

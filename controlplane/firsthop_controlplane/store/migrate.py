@@ -1,4 +1,4 @@
-"""Bring a database to this release's schema; safe when several processes start at once."""
+"""Migrates a database to this release's schema; safe when several processes start at once."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from firsthop_controlplane.store.engine import create_engine
 
 MIGRATION_LOCK = 0x66697273746D6967  # "firstmig"
 STATEMENT_TIMEOUT_S = 300
-"""The lock time-out is that of every session: a migration that waits for a table holds up all
-who come after it, so it gives up."""
+"""The lock time-out is that of every session: a migration that waits for a table blocks all later
+queries of it, so it gives up."""
 TURN_TIMEOUT_S = 120
 """How long to wait for another process that is migrating."""
 
 
 class MigrationError(ControlPlaneError):
-    """The schema cannot be brought to this release."""
+    """The database cannot be migrated to this release's schema."""
 
 
 def script_folder() -> Path:
-    """Where the migrations are: inside the package of a wheel, at the top of a checkout."""
+    """The folder of the migrations: inside the package of a wheel, at the top of a checkout."""
     shipped = Path(__file__).parents[1] / "migrations"
     checkout = Path(__file__).parents[3] / "migrations"
     for folder in (shipped, checkout):

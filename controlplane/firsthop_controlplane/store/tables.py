@@ -1,8 +1,8 @@
-"""The tables of what operators configure: one column a field of `firsthop_steering.plan.model`.
+"""The tables of the configuration: one column per field of `firsthop_steering.plan.model`.
 
 Column names are field names, so rows and models are converted without a list of fields. Rules
-within one row stand here as constraints as well; those between rows are deferred to the commit,
-because a change set may pass through states that break them.
+within one row are constraints here as well; those between rows are deferred to the commit, because
+a change set may pass through states that break them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SlugText = Text(collation="C")
 
 
 class Base(DeclarativeBase):
-    """All tables; constraint names are fixed, so migrations can name them."""
+    """The base of all tables; constraint names are fixed, so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -182,7 +182,7 @@ class TransceiverRow(Configured):
 
 
 class WireIdRow(Base):
-    """Every wire id ever given, to whom: credentials outlive what they name."""
+    """Every wire id ever assigned, and its owner: credentials outlive the objects they refer to."""
 
     __tablename__ = "wire_id"
     __table_args__ = (

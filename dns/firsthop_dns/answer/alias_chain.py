@@ -69,16 +69,16 @@ class Trail:
         self._go(target, len(self.octets) - len(target))
         return True
 
-    def _go(self, name: bytes, place: int) -> None:
-        self._name, self._name_at = name, self._start + place
+    def _go(self, name: bytes, offset: int) -> None:
+        self._name, self._name_at = name, self._start + offset
 
     def _leads_on(self, node: MappedName) -> MappedName | None:
         """The node of the next link; None at the end, whose records have been added."""
-        longer = len(self._name) != len(node.name)
-        if node.cut and (longer or self._qtype != DS):
+        has_suffix = len(self._name) != len(node.name)
+        if node.cut and (has_suffix or self._qtype != DS):
             self._add(node, node.types[REFERRAL])
             return None
-        if longer:
+        if has_suffix:
             if node.renames:
                 return node
             source = self._zones.wildcard(node)
@@ -90,23 +90,23 @@ class Trail:
             return node  # a wildcard's alias, whose chain is not known beforehand
         if node.service is not None or (node.whoami and self._qtype == TXT):
             return None  # a tailored answer is cached by itself (RFC 7871 §7.2.1)
-        place = node.types.get(self._qtype, node.types.get(OTHER_TYPES))
-        if place is None:
+        offset = node.types.get(self._qtype, node.types.get(OTHER_TYPES))
+        if offset is None:
             self._deny(NOERROR)
         else:
-            self._add(node, place)
+            self._add(node, offset)
         return None
 
     def _deny(self, rcode: int) -> None:
         self._append(self._zone.denial, self._zone.apex)
         self.rcode = rcode
 
-    def _add(self, node: MappedName, place: int) -> bytes:
-        return self._append(place, node.name)
+    def _add(self, node: MappedName, offset: int) -> bytes:
+        return self._append(offset, node.name)
 
-    def _append(self, place: int, base: bytes) -> bytes:
+    def _append(self, offset: int, base: bytes) -> bytes:
         """Adds a body, without its spare records, and gives its octets."""
-        body = self._zones.body(place)
+        body = self._zones.body(offset)
         body_at = self._start + len(self.octets)
         octets = body.moved(base, self._name_at, len(self._name), body_at)[: body.spare_at]
         answers, authorities, additionals, _ = body.counts

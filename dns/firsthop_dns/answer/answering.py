@@ -76,12 +76,12 @@ class Answering:
     """One query."""
 
     __slots__ = (
-        "_asked",
         "_client",
         "_genuine",
         "_now",
         "_peer",
         "_query",
+        "_query_size",
         "_scope",
         "_slot",
         "_tables",
@@ -91,14 +91,14 @@ class Answering:
 
     def __init__(
         self,
-        asked: int,
+        query_size: int,
         query: Query,
         peer: PeerAddress,
         tables: Tables,
         now: float,
         transport: TransportKind,
     ) -> None:
-        self._asked = asked
+        self._query_size = query_size
         """Octets of the query."""
         self._query = query
         self._peer = peer
@@ -151,10 +151,10 @@ class Answering:
         if node is None:  # no upward referral (RFC 8906 §3)
             return Response(REFUSED, False, error=NOT_AUTHORITATIVE)
         self._zone = node.zone.label
-        longer = len(query.name) != len(node.name)
-        if node.cut and (longer or query.qtype != DS):
+        has_suffix = len(query.name) != len(node.name)
+        if node.cut and (has_suffix or query.qtype != DS):
             return self._stored(node.types[REFERRAL], node)
-        if not longer:
+        if not has_suffix:
             return self._at(node)
         if node.renames:
             return self._followed(node)
@@ -170,21 +170,21 @@ class Answering:
             return self._steered(node, node.service)
         if node.whoami and qtype == TXT:
             return self._whoami(node)
-        place = node.types.get(qtype)
-        if place is None and qtype == ANY:
-            place = node.types.get(CNAME)
-            if place is None and (node.types or node.whoami or node.service is not None):
+        offset = node.types.get(qtype)
+        if offset is None and qtype == ANY:
+            offset = node.types.get(CNAME)
+            if offset is None and (node.types or node.whoami or node.service is not None):
                 return Response(NOERROR, True, 1, octets=_MINIMAL_ANY)
-        if place is None:
-            place = node.types.get(OTHER_TYPES)
-        if place is not None:
-            return self._stored(place, node)
+        if offset is None:
+            offset = node.types.get(OTHER_TYPES)
+        if offset is not None:
+            return self._stored(offset, node)
         if CNAME in node.types:  # a wildcard's
             return self._followed(node)
         return self._negative(NOERROR, node.zone)
 
-    def _stored(self, place: int, node: MappedName) -> Response:
-        body = self._tables.zones.body(place)
+    def _stored(self, offset: int, node: MappedName) -> Response:
+        body = self._tables.zones.body(offset)
         answers, authorities, additionals, spare = body.counts
         return Response(
             body.rcode,
@@ -237,13 +237,13 @@ class Answering:
         record = _RECORD.pack(_POINTER, TXT, IN, 0, len(data)) + data
         return Response(NOERROR, True, 1, octets=record)
 
-    def _negative(self, rcode: int, zone: ZoneView, most: int | None = None) -> Response:
-        """NXDOMAIN or NODATA with the zone's SOA (RFC 2308 §2), to live at most `most` seconds."""
+    def _negative(self, rcode: int, zone: ZoneView, limit: int | None = None) -> Response:
+        """NXDOMAIN or NODATA with the zone's SOA (RFC 2308 §2), to live at most `limit` seconds."""
         body = self._tables.zones.body(zone.denial)
         octets = body.behind(zone.apex, len(self._query.name))
-        if most is not None and most < zone.negative_ttl:
+        if limit is not None and limit < zone.negative_ttl:
             ttl = behind_owner(octets) + _TTL
-            octets = octets[:ttl] + most.to_bytes(4, "big") + octets[ttl + 4 :]
+            octets = octets[:ttl] + limit.to_bytes(4, "big") + octets[ttl + 4 :]
         return Response(rcode, True, 0, 1, octets=octets)
 
     def _slipped(self, outcome: Response, cookie: bytes) -> Response:
@@ -260,15 +260,15 @@ class Answering:
         opt = b"" if edns is None else self._opt(outcome, cookie)
         size = 12 + len(query.question) + len(octets) + len(opt)
         room = self._room()
-        most = room if self._genuine else min(room, MAX_GAIN * self._asked)
+        limit = room if self._genuine else min(room, MAX_GAIN * self._query_size)
         truncated = outcome.truncated
         if outcome.spare:
-            if size <= most:
+            if size <= limit:
                 additionals += outcome.spare
             else:
                 size -= len(octets) - outcome.spare_at
                 octets = octets[: outcome.spare_at]
-        if truncated or size > most:
+        if truncated or size > limit:
             if not truncated and size <= room:
                 self._tables.counters.count(WITHHELD)
             self._slot = None  # nothing of the region goes out

@@ -57,7 +57,7 @@ class FastLane:
 
     __slots__ = (
         "_kind",
-        "_most",
+        "_limit",
         "_notice",
         "_steered",
         "_zones",
@@ -74,9 +74,9 @@ class FastLane:
         self._steered = steered
         self._kind = STEERED.index(qtype)
         self._notice = instance.notice
-        asked = 12 + len(steered.node.name) + 4 + _OPT_OCTETS + _SUBNET_24_OCTETS
-        longest = min(PLAIN_PAYLOAD, MAX_GAIN * asked)
-        self._most = longest - asked - len(self._notice)
+        query_size = 12 + len(steered.node.name) + 4 + _OPT_OCTETS + _SUBNET_24_OCTETS
+        longest = min(PLAIN_PAYLOAD, MAX_GAIN * query_size)
+        self._limit = longest - query_size - len(self._notice)
         """Octets of the longest RRset that every client may have, strangers too."""
         self.lookup = steered.table.lookup
         self.variants: list[Variant | None] = [None] * (len(steered.table.answers) + 1)
@@ -90,7 +90,7 @@ class FastLane:
         if answer < 0:
             return None
         count, rrset = self._zones.rrset(self._steered.index, answer, self._kind)
-        if not rrset or len(rrset) > self._most:
+        if not rrset or len(rrset) > self._limit:
             return None
         options = len(self._notice) + _SUBNET_24_OCTETS
         plain, dnssec_ok = (

@@ -131,15 +131,15 @@ def _drop(tables: Tables, transport: TransportKind, reason: str) -> None:
 
 
 def _reply_without_data(
-    asked: Dataless, peer: PeerAddress, tables: Tables, now: float, transport: TransportKind
+    query: Dataless, peer: PeerAddress, tables: Tables, now: float, transport: TransportKind
 ) -> bytes | None:
     """An rcode without data; OPT goes back whenever one came (RFC 6891 §6.1.1, §7)."""
-    rcode = asked.rcode
-    cookie, valid = check_cookie(asked.edns, peer, transport, now, cookies=tables.instance.cookies)
+    rcode = query.rcode
+    cookie, valid = check_cookie(query.edns, peer, transport, now, cookies=tables.instance.cookies)
     if rcode == NOERROR:  # a cookie and nothing else (RFC 7873 §5.4)
         if not cookie:
             rcode = FORMERR
-        elif not valid and asked.edns and len(asked.edns.cookie or b"") > CLIENT_PART:
+        elif not valid and query.edns and len(query.edns.cookie or b"") > CLIENT_PART:
             rcode = BADCOOKIE
     if not valid and transport <= UDP6:
         verdict = tables.limit(limits.ERROR, peer[0], transport == UDP6, now)
@@ -149,11 +149,11 @@ def _reply_without_data(
     tables.counters.asked("", 0, transport)
     tables.counters.answered("", rcode)
     if rcode == NOTIMP:  # RFC 8906 §3.1.4: opcode copied, every other flag 0
-        flags = QR | asked.flags & _OPCODE | NOTIMP
+        flags = QR | query.flags & _OPCODE | NOTIMP
     else:
-        flags = QR | asked.flags & RD | rcode & 0xF
+        flags = QR | query.flags & RD | rcode & 0xF
     opt = b""
-    if asked.edns is not None:
-        opt = write_opt(asked.edns.dnssec_ok, rcode, cookie)
-    counts = HEADER.pack(flags, 1 if asked.question else 0, 0, 0, 1 if opt else 0)
-    return asked.identity + counts + asked.question + opt
+    if query.edns is not None:
+        opt = write_opt(query.edns.dnssec_ok, rcode, cookie)
+    counts = HEADER.pack(flags, 1 if query.question else 0, 0, 0, 1 if opt else 0)
+    return query.identity + counts + query.question + opt

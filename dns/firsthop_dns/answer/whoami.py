@@ -39,7 +39,7 @@ def whoami_strings(tables: Tables, zone: ZoneView, asker: Asker, now: float) -> 
     lines = [f"resolver={host} transport={TRANSPORTS[asker.transport][0]}"]
     lines.append(f"ecs={_subnet_text(asker.subnet)}")
     if tables.geo is not None:
-        lines += _place(tables.geo, asker.client or resolver)
+        lines += _location(tables.geo, asker.client or resolver)
     here = [service for service in tables.services if service.node.zone is zone]
     lines += [_decision(service, asker.client, resolver, now) for service in here[:_MAX_SERVICES]]
     guidance = "".join(f" {kind}={number}" for kind, number in tables.guidance.items())
@@ -55,16 +55,16 @@ def _subnet_text(subnet: Subnet | None) -> str:
     return f"{ip_address(padded)}/{subnet.source}"
 
 
-def _place(geo: GeoTable, client: ClientKey) -> Iterator[str]:
+def _location(geo: GeoTable, client: ClientKey) -> Iterator[str]:
     family, key, _ = client
     cell = geo.find_cell(family, key)
     if cell == NO_CELL:
         yield "place=unknown"
     else:
-        place = geo.cell(cell)
+        location = geo.cell(cell)
         yield (
-            f"country={place.country or 'unknown'} continent={place.continent or 'unknown'}"
-            f" coordinates={place.latitude:.2f},{place.longitude:.2f} cell={cell}"
+            f"country={location.country or 'unknown'} continent={location.continent or 'unknown'}"
+            f" coordinates={location.latitude:.2f},{location.longitude:.2f} cell={cell}"
         )
     yield f"asn={geo.find_asn(family, key) or 'unknown'}"
 
@@ -73,17 +73,17 @@ def _decision(
     service: SteeredNameSlot, client: ClientKey | None, resolver: ClientKey, now: float
 ) -> str:
     answer, scope = service.choose(client, resolver)
-    said = service.table.answers[answer]
-    words = [_word(service.table.standings[relay], now) for relay in said.relays]
+    named = service.table.answers[answer]
+    reasons = [_reason(service.table.answer_reasons[relay], now) for relay in named.relays]
     return (
-        f"service={service.table.id} region={said.region or 'none'} outcome={said.outcome}"
-        f" answer={answer} scope={scope} relays={','.join(said.relays) or 'none'}"
-        f" by={','.join(words) or 'none'}"
+        f"service={service.table.id} region={named.region or 'none'} outcome={named.outcome}"
+        f" answer={answer} scope={scope} relays={','.join(named.relays) or 'none'}"
+        f" by={','.join(reasons) or 'none'}"
     )
 
 
-def _word(word: AnswerReason, now: float) -> str:
+def _reason(reason: AnswerReason, now: float) -> str:
     """Whose word a relay is answered by, and for how long it stands: `local/12s`."""
-    if word.since is None:
-        return word.source
-    return f"{word.source}/{max(0, int(now - word.since))}s"
+    if reason.since is None:
+        return reason.source
+    return f"{reason.source}/{max(0, int(now - reason.since))}s"

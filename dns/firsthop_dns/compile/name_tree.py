@@ -57,8 +57,8 @@ class NameTree:
             self._make(name)
         for index, zone in enumerate(document.zones):
             self._add_records(index, zone)
-        for place, name in enumerate(services):
-            self.nodes[name].service = place
+        for index, name in enumerate(services):
+            self.nodes[name].service = index
         for apex, index in self.apexes.items():
             if apex != ROOT and self.zone_of(parent(apex)) is not None:
                 # A zone inside a zone makes the names between the two.

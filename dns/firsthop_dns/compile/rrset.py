@@ -129,22 +129,22 @@ class BodyWriter:
     def _add_name(self, name: bytes) -> None:
         suffix, written = name, 0
         while suffix != ROOT:
-            place = self._names.get(suffix)
-            if place is not None:
+            offset = self._names.get(suffix)
+            if offset is not None:
                 self._remember(name, self._start + len(self._octets), until=suffix)
                 self._octets += name[:written]
                 self._pointers.append(len(self._octets))
-                self._octets += (_POINTER | place).to_bytes(2, "big")
+                self._octets += (_POINTER | offset).to_bytes(2, "big")
                 return
             written += suffix[0] + 1
             suffix = parent(suffix)
         self._remember(name, self._start + len(self._octets))
         self._octets += name
 
-    def _remember(self, name: bytes, place: int, until: bytes = ROOT) -> None:
-        while name != until and place < _POINTER_END:
-            self._names.setdefault(name, place)
-            place += name[0] + 1
+    def _remember(self, name: bytes, offset: int, until: bytes = ROOT) -> None:
+        while name != until and offset < _POINTER_END:
+            self._names.setdefault(name, offset)
+            offset += name[0] + 1
             name = parent(name)
 
 
@@ -188,13 +188,13 @@ def plain_body(rrset: RRset) -> Body | None:
     """The body of a question's own RRset without names in it, or None: the common case, quickly."""
     records: list[bytes] = []
     pointers = []
-    place = 0
+    offset = 0
     for value in rrset.values:
         parts = value.parts
         if len(parts) != 1 or isinstance(parts[0], CompressibleName):
             return None
-        pointers.append(place)
-        place += 12 + len(parts[0])
+        pointers.append(offset)
+        offset += 12 + len(parts[0])
         records.append(_OWNER + _FIXED.pack(rrset.type, IN, rrset.ttl, len(parts[0])) + parts[0])
     octets = b"".join(records)
     if len(octets) > LARGEST_BODY:

@@ -68,16 +68,16 @@ def static_zones(document: Document, serial: int) -> bytes:
     bodies = Bodies(tree, serial)
     heap = _Heap()
     zones = [heap.zone(apex, index, bodies, tree) for apex, index in tree.apexes.items()]
-    places = {name: heap.node(name, node, bodies, tree) for name, node in tree.nodes.items()}
-    services = [places[to_wire(service.name)] for service in document.services]
-    hashed = sorted((crc32(name), place) for name, place in places.items())
+    offsets = {name: heap.node(name, node, bodies, tree) for name, node in tree.nodes.items()}
+    services = [offsets[to_wire(service.name)] for service in document.services]
+    hashed = sorted((crc32(name), offset) for name, offset in offsets.items())
     deepest = max(map(depth, tree.nodes), default=0)
     counts = STATIC.pack(len(zones), len(services), len(hashed), deepest)
     start = len(counts) + 4 * (len(zones) + len(services) + 2 * len(hashed))
     tables = [
-        *(start + place for place in (*zones, *services)),
+        *(start + offset for offset in (*zones, *services)),
         *(number for number, _ in hashed),
-        *(start + place for _, place in hashed),
+        *(start + offset for _, offset in hashed),
     ]
     return counts + struct.pack(f"<{len(tables)}I", *tables) + heap.octets(start)
 
@@ -108,7 +108,7 @@ class _Heap:
         return b"".join(
             chunk
             if isinstance(chunk, bytes)
-            else b"".join(TYPE.pack(kind, start + place) for kind, place in chunk)
+            else b"".join(TYPE.pack(kind, start + offset) for kind, offset in chunk)
             for chunk in self._chunks
         )
 
@@ -116,29 +116,29 @@ class _Heap:
         """Adds a zone's apex and the place of what denies for it."""
         zone = tree.zones[index]
         denial = self._body(bodies.negative(apex, index))
-        place = self._put(ZONE.pack(len(apex), min(zone.ttl, zone.minimum)) + apex)
+        offset = self._put(ZONE.pack(len(apex), min(zone.ttl, zone.minimum)) + apex)
         self._point([(OTHER_TYPES, denial)])
-        return place
+        return offset
 
     def node(self, name: bytes, node: NameNode, bodies: Bodies, tree: NameTree) -> int:
         """Adds a name with the bodies of all its types."""
         types = [(kind, self._body(body)) for kind, body in bodies.of(name, node)]
         service = 0 if node.service is None else node.service + 1
-        place = self._put(
+        offset = self._put(
             NODE.pack(node.zone, service, _flags(name, node, tree), len(name), len(types)) + name
         )
         self._point(types)
-        return place
+        return offset
 
     def _point(self, types: list[tuple[int, int]]) -> None:
         self._chunks.append(types)
         self._size += TYPE.size * len(types)
 
     def _put(self, chunk: bytes) -> int:
-        place = self._size
+        offset = self._size
         self._chunks.append(chunk)
         self._size += len(chunk)
-        return place
+        return offset
 
     def _body(self, body: Body) -> int:
         head = BODY.pack(

@@ -15,7 +15,7 @@ from firsthop_dns.answer.client_keys import UDP4, UDP6, PeerAddress
 from firsthop_dns.answer.counters import SEND_ERRORS
 from firsthop_dns.answer.respond import respond
 from firsthop_dns.serve.error_boundary import ErrorBoundary
-from firsthop_dns.serve.listening import IP_PKTINFO
+from firsthop_net.listening import IP_PKTINFO
 
 BATCH: Final = 64
 BUFFER_SIZE: Final = 4096

@@ -56,15 +56,15 @@ class StoredBody:
         moved = bytearray(self.octets)
         owner = name_at if base.startswith(_WILDCARD_LABEL) else name_at + name - len(base)
         inside, behind = name_at + name - len(base), body_at - len(base) - 4
-        for place in self.pointers:
-            pointer = (moved[place] & 0x3F) << 8 | moved[place + 1]
+        for offset in self.pointers:
+            pointer = (moved[offset] & 0x3F) << 8 | moved[offset + 1]
             if pointer == _QUESTION_AT:
                 pointer = owner
             elif pointer < _QUESTION_AT + len(base):
                 pointer += inside - _QUESTION_AT
             else:
                 pointer += behind - _QUESTION_AT
-            moved[place : place + 2] = (0xC000 | pointer).to_bytes(2, "big")
+            moved[offset : offset + 2] = (0xC000 | pointer).to_bytes(2, "big")
         return bytes(moved)
 
     def behind(self, base: bytes, name: int) -> bytes:
@@ -128,10 +128,12 @@ class Zones:
         zones, services, names, self._deepest = STATIC.unpack_from(self._static)
         end = STATIC.size + 4 * (zones + services + 2 * names)
         numbers = self._static[STATIC.size : end].cast("I")
-        self.zones = tuple(self._read_zone(place) for place in numbers[:zones])
+        self.zones = tuple(self._read_zone(offset) for offset in numbers[:zones])
         self._hashes = numbers[zones + services : zones + services + names]
-        self._places = numbers[zones + services + names :]
-        self.services = tuple(self._read_node(place) for place in numbers[zones : zones + services])
+        self._offsets = numbers[zones + services + names :]
+        self.services = tuple(
+            self._read_node(offset) for offset in numbers[zones : zones + services]
+        )
         """The node of every service, in the table's order."""
         self._nodes: dict[bytes, MappedName] = {}
         self._bodies: dict[int, StoredBody] = {}
@@ -176,18 +178,18 @@ class Zones:
             return None
         return self._node(_WILDCARD_LABEL + encloser.name)
 
-    def body(self, place: int) -> StoredBody:
+    def body(self, offset: int) -> StoredBody:
         """The body at a place that a node or zone names."""
-        body = self._bodies.get(place)
+        body = self._bodies.get(offset)
         if body is None:
             rcode, authoritative, *counts, pointers, length, spare_at = BODY.unpack_from(
-                self._static, place
+                self._static, offset
             )
-            start = place + BODY.size
+            start = offset + BODY.size
             end = start + POINTER.size * pointers
             moving = (each for (each,) in POINTER.iter_unpack(self._static[start:end]))
             first, second, third, spare = counts
-            body = self._bodies[place] = StoredBody(
+            body = self._bodies[offset] = StoredBody(
                 rcode,
                 bool(authoritative),
                 (first, second, third, spare),
@@ -199,8 +201,10 @@ class Zones:
 
     def rrset(self, service: int, answer: int, kind: int) -> tuple[int, bytes]:
         """Count and records of an answer; `kind` is the place of its type in `layout.STEERED`."""
-        place = len(STEERED) * (self._firsts[service] + answer) + kind
-        return self._records[place], bytes(self._rrsets[self._ends[place] : self._ends[place + 1]])
+        offset = len(STEERED) * (self._firsts[service] + answer) + kind
+        return self._records[offset], bytes(
+            self._rrsets[self._ends[offset] : self._ends[offset + 1]]
+        )
 
     def _node(self, name: bytes) -> MappedName | None:
         node = self._nodes.get(name)
@@ -209,24 +213,24 @@ class Zones:
         wanted = crc32(name)
         index = bisect_left(self._hashes, wanted)
         while index < len(self._hashes) and self._hashes[index] == wanted:
-            node = self._read_node(self._places[index])
+            node = self._read_node(self._offsets[index])
             if node.name == name:
                 self._nodes[name] = node
                 return node
             index += 1
         return None
 
-    def _read_node(self, place: int) -> MappedName:
-        zone, service, flags, length, types = NODE.unpack_from(self._static, place)
-        start = place + NODE.size
+    def _read_node(self, offset: int) -> MappedName:
+        zone, service, flags, length, types = NODE.unpack_from(self._static, offset)
+        start = offset + NODE.size
         name = bytes(self._static[start : start + length])
         end = start + length + types * TYPE.size
         listed = dict(TYPE.iter_unpack(self._static[start + length : end]))
         return MappedName(name, self.zones[zone], service - 1 if service else None, flags, listed)
 
-    def _read_zone(self, place: int) -> ZoneView:
-        length, ttl = ZONE.unpack_from(self._static, place)
-        start = place + ZONE.size
+    def _read_zone(self, offset: int) -> ZoneView:
+        length, ttl = ZONE.unpack_from(self._static, offset)
+        start = offset + ZONE.size
         apex = bytes(self._static[start : start + length])
         _, denial = TYPE.unpack_from(self._static, start + length)
         return ZoneView(apex, ttl, denial)

@@ -130,8 +130,8 @@ def _read_subnet(data: bytes) -> Subnet | None:
         return None
     family, source, scope = _SUBNET_HEAD.unpack_from(data)
     # Family 0 with nothing in it is how dig writes +subnet=0; any other family is unknown.
-    most = _ADDRESS_BITS.get(family, -1)
-    if source > most or scope:
+    max_bits = _ADDRESS_BITS.get(family, -1)
+    if source > max_bits or scope:
         return None
     address = data[4:]
     if len(address) != (source + 7) // 8:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 ROOT = b"\0"
-LONGEST = 255
-"""Octets of a name with its length octets and root (RFC 1035 §2.3.4)."""
 
 
 def parent(name: bytes) -> bytes:

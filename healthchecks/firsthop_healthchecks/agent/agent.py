@@ -25,7 +25,8 @@ from firsthop_healthchecks.agent.load import (
 )
 from firsthop_healthchecks.agent.notices import Notices
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.controlplane import ControlPlaneCallError, keep_doing
+from firsthop_healthchecks.controlplane import keep_doing
+from firsthop_net.api_session import ControlPlaneCallError
 from firsthop_steering.feed.reports import RelayReport
 
 REPORT_S = 2.0
@@ -36,7 +37,7 @@ log = structlog.get_logger("firsthop.agent")
 
 
 class AgentIngest(Protocol):
-    """What an agent needs of the control plane; raises ControlPlaneError."""
+    """What an agent needs of the control plane; raises ControlPlaneCallError."""
 
     async def send_relay_report(self, relay: str, report: RelayReport) -> None: ...
 

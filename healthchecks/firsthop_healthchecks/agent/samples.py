@@ -10,7 +10,8 @@ from typing import NoReturn, Protocol
 import structlog
 
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.controlplane import CallRefused, keep_doing
+from firsthop_healthchecks.controlplane import keep_doing
+from firsthop_net.api_session import CallRefused
 from firsthop_steering.feed.measurements import SampleBatch
 from firsthop_steering.feed.sample_queue import SampleUploadQueue
 
@@ -20,7 +21,7 @@ log = structlog.get_logger("firsthop.agent")
 
 
 class SampleIngest(Protocol):
-    """What this needs of the control plane; raises ControlPlaneError."""
+    """What this needs of the control plane; raises ControlPlaneCallError."""
 
     async def send_samples(self, batch: SampleBatch) -> None: ...
 
@@ -45,18 +46,18 @@ class AgentSampleReporter:
         await keep_doing(self.tell, name="samples", every_s=EVERY_S)
 
     async def tell(self) -> None:
-        """All there is. Raises ControlPlaneError when a batch is to be sent again."""
+        """All there is. Raises ControlPlaneCallError when a batch is to be sent again."""
         while (batch := self._board.due(self._wall(), secrets.token_urlsafe(12))) is not None:
             try:
                 await self._control_plane.send_samples(batch)
             except CallRefused as error:
-                self._say_refused(str(error))
+                self._log_refused(str(error))
                 self._board.ended("refused")
             else:
                 self._refused = False
                 self._board.ended("told")
 
-    def _say_refused(self, reason: str) -> None:
+    def _log_refused(self, reason: str) -> None:
         """Of several in a row the first: the relay is no more, or the control plane is older."""
         if not self._refused:
             log.warning("samples.refused", reason=reason)

@@ -17,7 +17,8 @@ import structlog
 from firsthop_healthchecks.agent.agent import GOODBYE_S, REPORT_S
 from firsthop_healthchecks.agent.notices import Notices
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.controlplane import ControlPlaneCallError, NotKnownError, keep_doing
+from firsthop_healthchecks.controlplane import keep_doing
+from firsthop_net.api_session import ControlPlaneCallError, NotKnownError
 from firsthop_steering.feed.reports import TransceiverReport
 from firsthop_steering.plan.model import Transceiver
 from firsthop_steering.plan.registration import Registration
@@ -26,7 +27,7 @@ log = structlog.get_logger("firsthop.transceiver")
 
 
 class TransceiverIngest(Protocol):
-    """What a transceiver needs of the control plane; raises ControlPlaneError."""
+    """What a transceiver needs of the control plane; raises ControlPlaneCallError."""
 
     async def register_transceiver(self, name: str, given: Registration) -> Transceiver: ...
 
@@ -93,11 +94,11 @@ class Enrolment:
             await self._report()
 
     async def _register(self) -> None:
-        told = await self._control_plane.register_transceiver(self._name, self._registration)
+        registered = await self._control_plane.register_transceiver(self._name, self._registration)
         self._known = True
-        log.info("transceiver.registered", id=self._name, wire_id=told.wire_id)
-        if told.wire_id is not None and not self._wire_id.done():
-            self._wire_id.set_result(told.wire_id)
+        log.info("transceiver.registered", id=self._name, wire_id=registered.wire_id)
+        if registered.wire_id is not None and not self._wire_id.done():
+            self._wire_id.set_result(registered.wire_id)
 
     async def _report(self) -> None:
         report = TransceiverReport(

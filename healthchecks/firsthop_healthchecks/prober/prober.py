@@ -31,7 +31,7 @@ log = structlog.get_logger("firsthop.prober")
 
 
 class ProberIngest(Protocol):
-    """What a prober needs of the control plane; both calls raise ControlPlaneError."""
+    """What a prober needs of the control plane; both calls raise ControlPlaneCallError."""
 
     @property
     def waits(self) -> bool:

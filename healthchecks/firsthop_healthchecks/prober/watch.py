@@ -75,7 +75,7 @@ class Watch:
     def retarget(self, target: ProbeTarget) -> None:
         """Go on with a changed description; another place or kind of check starts from unknown."""
         before, self.target = self.target, target
-        if _place(target) != _place(before):
+        if _destination(target) != _destination(before):
             self.streak = Streak()
             self._since = self._checked_at = self._duration_ms = self._certificate_ends = None
             self._reason = ""
@@ -150,12 +150,12 @@ class Watch:
             )
             return
         if isinstance(outcome, Unable):
-            self._say_unable(outcome.reason)
-        elif _place(target) == _place(self.target) and began >= self._noted:
+            self._log_unable(outcome.reason)
+        elif _destination(target) == _destination(self.target) and began >= self._noted:
             self._unable, self._noted = "", began
             self._note(outcome)
 
-    def _say_unable(self, reason: str) -> None:
+    def _log_unable(self, reason: str) -> None:
         """Once for each cause: the view grows old, and stops counting, by itself."""
         if reason != self._unable:
             self._unable = reason
@@ -188,5 +188,5 @@ class Watch:
                 )
 
 
-def _place(target: ProbeTarget) -> tuple[object, ...]:
+def _destination(target: ProbeTarget) -> tuple[object, ...]:
     return target.kind, target.address, target.port

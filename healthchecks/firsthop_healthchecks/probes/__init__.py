@@ -69,5 +69,5 @@ def timed_out(target: ProbeTarget) -> Failed:
 
 def not_reached(error: OSError) -> Failed | Unable:
     """The operating system's words for why the target was not reached, and whose fault that is."""
-    words = (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
-    return Unable(words) if error.errno in _OUR_FAULT else Failed(words)
+    message = (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
+    return Unable(message) if error.errno in _OUR_FAULT else Failed(message)

@@ -25,8 +25,8 @@ def handshake_failed(error: ssl.SSLError) -> Failed:
     """OpenSSL's words; its numbers are no errno."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return Failed(f"certificate: {error.verify_message}")
-    words = (error.reason or "handshake failed").replace("_", " ").lower()
-    return Failed(f"TLS: {words}")
+    message = (error.reason or "handshake failed").replace("_", " ").lower()
+    return Failed(f"TLS: {message}")
 
 
 def validity(der: bytes, now: datetime, min_valid_days: int) -> Failed | datetime:

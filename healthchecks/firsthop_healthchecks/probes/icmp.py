@@ -39,7 +39,7 @@ class IcmpProbe:
         try:
             sock = _new_socket(version, self._source)
         except OSError as error:
-            return Unable(_words(error))
+            return Unable(_message(error))
         request, reply = TYPES[version]
         nonce = os.urandom(16)
         packet = _HEADER.pack(request, 0, 0, 0, 1) + nonce
@@ -55,7 +55,7 @@ def _new_socket(version: int, source: SourceAddresses) -> socket.socket:
     return source.new_socket(version, socket.SOCK_DGRAM, PROTOCOLS[version])
 
 
-def _words(error: OSError) -> str:
+def _message(error: OSError) -> str:
     refused = error.errno in _REFUSALS
     return PING_SOCKETS if refused else os.strerror(error.errno or errno.EIO)
 

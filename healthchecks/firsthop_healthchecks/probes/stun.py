@@ -119,7 +119,7 @@ class StunProbe:
 
     def _receive(self, packet: bytes, source: tuple[str, int], now: float) -> None:
         waiting = self._waiting.get(packet[8:20])
-        if waiting is None or waiting.answer.done() or not _same_place(source, waiting.target):
+        if waiting is None or waiting.answer.done() or not _same_address(source, waiting.target):
             return  # late, twice, or not ours
         try:
             message = parse(packet)
@@ -138,7 +138,7 @@ def _judge(message: Message, duration_ms: float) -> ProbeOutcome:
     return Failed(f"STUN error {code} {phrase}")
 
 
-def _same_place(source: tuple[str, int], target: ProbeTarget) -> bool:
+def _same_address(source: tuple[str, int], target: ProbeTarget) -> bool:
     if source[1] != target.port:
         return False
     return source[0] == str(target.address) or ip_address(source[0]) == target.address

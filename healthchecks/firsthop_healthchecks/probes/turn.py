@@ -121,8 +121,8 @@ def judge(
         return wanted
     if message.kind != TurnKind.ALLOCATED:
         code, phrase = error or (0, "not an Allocate success")
-        words = phrase.rstrip("\0")  # coturn counts its padding
-        return Failed(f"TURN error {code} {words}")
+        reason = phrase.rstrip("\0")  # coturn counts its padding
+        return Failed(f"TURN error {code} {reason}")
     if challenge is None:
         return Failed("it relays for anybody, without a credential")
     if not message.authentic(integrity_key(credential, challenge)):

@@ -2,22 +2,21 @@
 
 packets received = forwarded + answered + sum of dropped, by reason
 
-A reading is a value that travels from a worker to its supervisor, which adds readings up.
+A worker gives its supervisor a reading of them, which adds up the readings of all workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import Ending
+from firsthop_relay.flows.readings import CounterReading as CounterReading
+from firsthop_relay.flows.readings import MetricTable
+from firsthop_relay.flows.readings import add as add
 
-CounterReading = dict[str, dict[str, int]]
-"""Family → value of its label → count; a family without a label has the one value ``."""
-
-COUNTERS: Final = (
+_COUNTERS: Final = (
     ("packets_received", "", "Packets that came in, from clients and upstreams."),
     ("bytes_received", "", "Their payload."),
     ("packets_forwarded", "to", "Packets passed on, to upstreams and to clients."),
@@ -31,12 +30,13 @@ COUNTERS: Final = (
     ("streams_accepted", "", "TCP connections of clients."),
     ("streams_refused", "reason", "TCP connections closed before they had a flow."),
 )
-GAUGES: Final = (
+_GAUGES: Final = (
     ("sessions", "", "Sessions with a confirmed flow."),
     ("flows", "state", "Flows there are."),
     ("streams", "", "TCP connections there are."),
     ("draining", "", "1 while no new sessions are taken."),
 )
+RELAY_METRICS: Final = MetricTable("firsthop_relay", _COUNTERS, _GAUGES)
 STREAM_REFUSALS: Final = ("full", "prefix_full", "silent", "no_check")
 
 
@@ -62,10 +62,7 @@ class RelayPacketCounters:
 
     def reading(self) -> CounterReading:
         """All counters as a value."""
-        plain = (
-            "packets_received", "bytes_received", "packets_answered", "bytes_answered",
-            "flows_opened", "flows_confirmed", "flows_restored", "streams_accepted",
-        )  # fmt: skip
+        plain = [name for name, label, _ in _COUNTERS if not label]
         return {
             **{name: {"": getattr(self, name)} for name in plain},
             "packets_forwarded": {"upstream": self.to_upstream, "client": self.to_client},
@@ -75,17 +72,6 @@ class RelayPacketCounters:
         }
 
 
-def add(readings: Iterable[CounterReading]) -> CounterReading:
-    """One reading of many: family by family, label by label."""
-    total: CounterReading = {}
-    for reading in readings:
-        for family, values in reading.items():
-            sums = total.setdefault(family, {})
-            for label, count in values.items():
-                sums[label] = sums.get(label, 0) + count
-    return total
-
-
 def counted_only(reading: CounterReading) -> CounterReading:
     """What stays true of a process that has ended: its counters, not its gauges."""
-    return {family: reading[family] for family, *_ in COUNTERS if family in reading}
+    return {family: reading[family] for family, *_ in _COUNTERS if family in reading}

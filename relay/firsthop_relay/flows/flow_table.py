@@ -69,7 +69,7 @@ class FlowTable:
         self.limits = limits or Limits()
         self.draining = False
         """Whether flows of sessions that have none here are refused."""
-        self.census = FlowCounts(self.limits)
+        self.flow_counts = FlowCounts(self.limits)
         self.sessions = 0
         """Distinct ufrags with a confirmed flow."""
         self.sessions_elsewhere = 0
@@ -154,7 +154,7 @@ class FlowTable:
         if len(lane.flows.get(source, ())) >= FLOWS_PER_SOURCE:
             return Drop.SOURCE_FULL
         prefix = prefix_of(source[0])
-        refusal = self.census.refusal(prefix, len(known))
+        refusal = self.flow_counts.refusal(prefix, len(known))
         if refusal is not None:
             return refusal
         flow = Flow(lane, source, ufrag, upstream, now, prefix)
@@ -205,7 +205,7 @@ class FlowTable:
         self._events.append(Confirmed(flow, again))
 
     def _count_confirmed(self, flow: Flow) -> None:
-        self.census.confirmed()
+        self.flow_counts.confirmed()
         self.sessions += not any(each.confirmed for each in self._by_ufrag[flow.ufrag])
         flow.confirmed = True
 
@@ -228,7 +228,7 @@ class FlowTable:
         if upstream not in self.routes or source in lane.current:
             return None
         prefix = prefix_of(source[0])
-        if self.census.refusal(prefix, len(self._by_ufrag.get(ufrag, ()))) is not None:
+        if self.flow_counts.refusal(prefix, len(self._by_ufrag.get(ufrag, ()))) is not None:
             return None
         flow = Flow(lane, source, ufrag, upstream, now - age_s, prefix, quiet_since=now)
         self._enter(flow, now + self.limits.look_s)
@@ -242,7 +242,7 @@ class FlowTable:
         if flow.closed:
             return
         flow.closed = True
-        self.census.closed(flow.prefix, confirmed=flow.confirmed)
+        self.flow_counts.closed(flow.prefix, confirmed=flow.confirmed)
         _remove(flow.lane.flows, flow.source, flow)
         _remove(self._by_ufrag, flow.ufrag, flow)
         if flow.confirmed:
@@ -252,12 +252,12 @@ class FlowTable:
             flow.current = False
             del flow.lane.current[flow.source]
         self._events.append(Closed(flow, reason))
-        if len(self._timers) > 2 * self.census.total + AT_ONCE:
+        if len(self._timers) > 2 * self.flow_counts.total + AT_ONCE:
             self._timers = [each for each in self._timers if not each[2].closed]
             heapify(self._timers)
 
     def _enter(self, flow: Flow, look_at: float) -> None:
-        self.census.opened(flow.prefix)
+        self.flow_counts.opened(flow.prefix)
         flow.lane.flows.setdefault(flow.source, []).append(flow)
         self._by_ufrag.setdefault(flow.ufrag, []).append(flow)
         heappush(self._timers, (look_at, next(self._serial), flow))

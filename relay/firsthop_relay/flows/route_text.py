@@ -55,38 +55,38 @@ def _parsed(text: str | bytes) -> Any:
             raise RouteError(f"is not YAML: {' '.join(str(error).split())}") from None
 
 
-def _route(held: Any, place: str) -> Route:
-    members = _members(held, place, {"region", "upstreams"}, required={"region", "upstreams"})
-    region = _number(members["region"], f"{place}.region", _WIRE_ID)
-    entries = _entries(members["upstreams"], f"{place}.upstreams")
+def _route(held: Any, path: str) -> Route:
+    members = _members(held, path, {"region", "upstreams"}, required={"region", "upstreams"})
+    region = _number(members["region"], f"{path}.region", _WIRE_ID)
+    entries = _entries(members["upstreams"], f"{path}.upstreams")
     upstreams = tuple(_upstream(*each) for each in entries)
     if not upstreams:
-        raise RouteError(f"{place}.upstreams: needs at least one")
+        raise RouteError(f"{path}.upstreams: needs at least one")
     named = [each.wire_id for each in upstreams if each.wire_id is not None]
     if len(set(named)) != len(named):
-        raise RouteError(f"{place}: region {region}: a transceiver's wire_id stands twice")
+        raise RouteError(f"{path}: region {region}: a transceiver's wire_id stands twice")
     return Route(region, upstreams)
 
 
-def _upstream(held: Any, place: str) -> Upstream:
+def _upstream(held: Any, path: str) -> Upstream:
     known = {"host", "port", "wire_id", "weight", "state"}
-    members = _members(held, place, known, required={"host", "port"})
+    members = _members(held, path, known, required={"host", "port"})
     wire_id = members.get("wire_id")
     return Upstream(
-        host=_host(members["host"], f"{place}.host"),
-        port=_number(members["port"], f"{place}.port", _PORT),
-        wire_id=None if wire_id is None else _number(wire_id, f"{place}.wire_id", _WIRE_ID),
-        weight=_number(members.get("weight", 100), f"{place}.weight", _WEIGHT),
-        state=_state(members.get("state", State.ACTIVE), f"{place}.state"),
+        host=_host(members["host"], f"{path}.host"),
+        port=_number(members["port"], f"{path}.port", _PORT),
+        wire_id=None if wire_id is None else _number(wire_id, f"{path}.wire_id", _WIRE_ID),
+        weight=_number(members.get("weight", 100), f"{path}.weight", _WEIGHT),
+        state=_state(members.get("state", State.ACTIVE), f"{path}.state"),
     )
 
 
 def _members(
-    held: Any, place: str, known: set[str], required: frozenset[str] | set[str] = frozenset()
+    held: Any, path: str, known: set[str], required: frozenset[str] | set[str] = frozenset()
 ) -> Mapping[str, Any]:
     if not isinstance(held, dict):
-        raise RouteError(f"{place or 'routes'}: must be a mapping of {', '.join(sorted(known))}")
-    before = f"{place}." if place else ""
+        raise RouteError(f"{path or 'routes'}: must be a mapping of {', '.join(sorted(known))}")
+    before = f"{path}." if path else ""
     for name in held:
         if name not in known:
             raise RouteError(f"{before}{name}: is not a field; {', '.join(sorted(known))} are")
@@ -95,29 +95,29 @@ def _members(
     return held
 
 
-def _entries(held: Any, place: str) -> Iterator[tuple[Any, str]]:
+def _entries(held: Any, path: str) -> Iterator[tuple[Any, str]]:
     if not isinstance(held, list):
-        raise RouteError(f"{place}: must be a list")
-    return ((each, f"{place}.{number}") for number, each in enumerate(held))
+        raise RouteError(f"{path}: must be a list")
+    return ((each, f"{path}.{number}") for number, each in enumerate(held))
 
 
-def _number(held: Any, place: str, allowed: range) -> int:
+def _number(held: Any, path: str, allowed: range) -> int:
     if not isinstance(held, int) or isinstance(held, bool) or held not in allowed:
-        raise RouteError(f"{place}: must be a whole number from {allowed[0]} to {allowed[-1]}")
+        raise RouteError(f"{path}: must be a whole number from {allowed[0]} to {allowed[-1]}")
     return held
 
 
-def _host(held: Any, place: str) -> str:
+def _host(held: Any, path: str) -> str:
     try:
         if isinstance(held, str):
             return str(ip_address(held))
     except ValueError:
         pass
-    raise RouteError(f"{place}: must be an IPv4 or IPv6 address")
+    raise RouteError(f"{path}: must be an IPv4 or IPv6 address")
 
 
-def _state(held: Any, place: str) -> State:
+def _state(held: Any, path: str) -> State:
     try:
         return State(held)
     except ValueError:
-        raise RouteError(f"{place}: must be {', '.join(State)}") from None
+        raise RouteError(f"{path}: must be {', '.join(State)}") from None

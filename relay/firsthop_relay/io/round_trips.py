@@ -15,7 +15,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from itertools import dropwhile
 
-MOST = 1000
+MAX_ENTRIES = 1000
 """As many as one batch to the control plane may have."""
 _MIN_RTT_AT = 148
 """Of `tcpi_min_rtt` in `struct tcp_info` (linux/tcp.h), microseconds, since Linux 4.6."""
@@ -45,7 +45,7 @@ class ClientRoundTrips:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives seconds since 1970."""
         self._clock = clock
-        self._rows: deque[RoundTripRow] = deque(maxlen=MOST)
+        self._rows: deque[RoundTripRow] = deque(maxlen=MAX_ENTRIES)
         self._last = 0.0
 
     def note(self, host: str, rtt_ms: float) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from firsthop_relay.flows.counters import CounterReading, RelayPacketCounters
+from firsthop_relay.flows.counters import RelayPacketCounters
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import ClientSockaddr, Confirmed, Ending, Flow, Lane
 from firsthop_relay.flows.flow_table import STUN_BELOW, FlowTable
+from firsthop_relay.flows.readings import CounterReading
 from firsthop_relay.flows.routes import SocketAddress
 from firsthop_relay.io.round_trips import ClientRoundTrips
 from firsthop_relay.io.streams import StreamListener
@@ -51,7 +52,7 @@ class RelayServer:
     """Listening sockets that share one table, one set of upstreams and one set of counters."""
 
     def __init__(
-        self, table: FlowTable, *, most_files: int, clock: Callable[[], datetime] = _utc_now
+        self, table: FlowTable, *, max_files: int, clock: Callable[[], datetime] = _utc_now
     ) -> None:
         self.table = table
         self.counters = RelayPacketCounters()
@@ -64,7 +65,7 @@ class RelayServer:
         elsewhere."""
         self.udp: dict[socket.socket, Lane] = {}
         self.tcp: list[StreamListener] = []
-        self._most = most_files
+        self._max_files = max_files
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -112,12 +113,12 @@ class RelayServer:
 
     def reading(self) -> CounterReading:
         """All counters and gauges."""
-        census = self.table.census
+        flow_counts = self.table.flow_counts
         return self.counters.reading() | {
             "sessions": {"": self.table.sessions},
             "flows": {
-                "confirmed": census.total - census.unconfirmed,
-                "unconfirmed": census.unconfirmed,
+                "confirmed": flow_counts.total - flow_counts.unconfirmed,
+                "unconfirmed": flow_counts.unconfirmed,
             },
             "streams": {"": self._streams()},
             "draining": {"": int(self.table.draining)},
@@ -125,7 +126,7 @@ class RelayServer:
 
     def has_room(self) -> bool:
         """Whether one more socket leaves the reserve of descriptors untouched."""
-        return len(self.upstreams) + self._streams() < self._most
+        return len(self.upstreams) + self._streams() < self._max_files
 
     def _streams(self) -> int:
         return sum(len(each.streams) for each in self.tcp)

@@ -10,35 +10,45 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from firsthop_relay.flows.counters import COUNTERS, GAUGES, CounterReading
+from firsthop_relay.flows.counters import RELAY_METRICS
+from firsthop_relay.flows.readings import CounterReading, MetricTable
 from firsthop_relay.io.round_trips import RoundTripRow
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def families(reading: CounterReading) -> Iterator[Metric]:
+def families(reading: CounterReading, table: MetricTable) -> Iterator[Metric]:
     """The families of `/metrics`."""
-    for made, entries in ((CounterMetricFamily, COUNTERS), (GaugeMetricFamily, GAUGES)):
+    for made, entries in (
+        (CounterMetricFamily, table.counters),
+        (GaugeMetricFamily, table.gauges),
+    ):
         for name, label, meaning in entries:
-            family = made(f"firsthop_relay_{name}", meaning, labels=[label] if label else [])
+            family = made(f"{table.prefix}_{name}", meaning, labels=[label] if label else [])
             for value, count in reading.get(name, {}).items():
                 family.add_metric([value] if label else [], count)
             yield family
 
 
 class _Read(Collector):
-    def __init__(self, reading: CounterReading) -> None:
+    def __init__(self, reading: CounterReading, table: MetricTable) -> None:
         self._reading = reading
+        self._table = table
 
     def collect(self) -> Iterator[Metric]:
-        return families(self._reading)
+        return families(self._reading, self._table)
 
 
-def exposition(reading: CounterReading) -> bytes:
+def exposition(reading: CounterReading, table: MetricTable) -> bytes:
     """The text of `/metrics`."""
     registry = CollectorRegistry()
-    registry.register(_Read(reading))
+    registry.register(_Read(reading, table))
     return generate_latest(registry)
+
+
+def metrics_answer(reading: CounterReading, table: MetricTable) -> web.Response:
+    """The answer to `GET /metrics`."""
+    return web.Response(body=exposition(reading, table), headers={"Content-Type": CONTENT_TYPE})
 
 
 async def serve_metrics(
@@ -52,7 +62,7 @@ async def serve_metrics(
     """
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=exposition(reading()), headers={"Content-Type": CONTENT_TYPE})
+        return metrics_answer(reading(), RELAY_METRICS)
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")

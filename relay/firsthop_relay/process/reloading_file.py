@@ -29,8 +29,8 @@ class WatchedFile:
         self.path = path
         self._stamp: FileStamp | None = None
 
-    def read(self, most: int, *, secret: bool) -> bytes:
-        """Its bytes, `most` of them. Raises FileError that names the file and the fault."""
+    def read(self, limit: int, *, secret: bool) -> bytes:
+        """Its bytes, `limit` of them. Raises FileError that names the file and the fault."""
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -40,7 +40,7 @@ class WatchedFile:
                 mode = stat.S_IMODE(status.st_mode)
                 if secret and mode & _TOO_OPEN:
                     raise FileError(f"{self.path}: mode {mode:04o} is too open, use 0600")
-                return file.read(most)
+                return file.read(limit)
         except OSError as error:
             raise FileError(f"{self.path}: {error.strerror}") from error
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from firsthop_ice.ufrag import RouteKeys
 from firsthop_relay import log
-from firsthop_relay.flows.counters import CounterReading
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.limits import Limits
+from firsthop_relay.flows.readings import CounterReading
 from firsthop_relay.flows.route_text import read_routes
 from firsthop_relay.io.round_trips import RoundTripRow
 from firsthop_relay.io.server import RelayServer
@@ -42,9 +42,9 @@ class RelayWorker:
         predecessors: Sequence[socket.socket] = (),
         successor: socket.socket | None = None,
     ) -> None:
-        most = raise_file_limit() - RESERVE
+        max_files = raise_file_limit() - RESERVE
         self.table = FlowTable(limits=limits)
-        self.server = RelayServer(self.table, most_files=most)
+        self.server = RelayServer(self.table, max_files=max_files)
         self._predecessors = predecessors
         self._successor = successor
         self._journal_path = journal

@@ -1,6 +1,7 @@
-"""What is written down of a confirmed flow: one fixed record, checked, for one boot of a machine.
+"""The record of a confirmed flow: the one form that journal, take-over and Redis keep it in.
 
-Times are seconds of CLOCK_BOOTTIME, so no step of the wall clock makes a flow older or younger.
+128 bytes with a checksum. Times are seconds of a clock that writer and reader share: of the boot
+where both are on one machine, so no step of the wall clock ages a flow; UTC across machines.
 """
 
 from __future__ import annotations
@@ -9,25 +10,41 @@ import socket
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Literal, NamedTuple, Self
 
 from firsthop_ice.ufrag import UFRAG_LENGTH
 from firsthop_relay.flows.flow import ClientSockaddr
 from firsthop_relay.flows.routes import SocketAddress
 
-SLOT = 128
+RECORD_SIZE = 128
 _VERSION = 1
-# version, which of the addresses are IPv6; client, its scope; listener; upstream; our port to it
+# version, flags; client, its scope; listener; upstream; our port to it; ufrag; opened, seen
 _BODY = struct.Struct(">BB 16sHI 16sH 16sHH 31s dd")
 _CHECK = struct.Struct(">I")
 _FAMILIES = {False: (socket.AF_INET, 4), True: (socket.AF_INET6, 16)}
+# Flags: bits 0 to 2, whether client, listener and upstream are IPv6.
+_BY_TCP = 1 << 3
+
+
+class ListenerAddress(NamedTuple):
+    """What a client sends to."""
+
+    transport: Literal["udp", "tcp"]
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, sock: socket.socket) -> Self:
+        """That of a bound socket."""
+        transport: Literal["udp", "tcp"] = "tcp" if sock.type == socket.SOCK_STREAM else "udp"
+        return cls(transport, *sock.getsockname()[:2])
 
 
 @dataclass(frozen=True, slots=True)
 class FlowRecord:
     """A confirmed flow that was its source's current one."""
 
-    listener: SocketAddress
-    """The address that the client sends to."""
+    listener: ListenerAddress
     source: ClientSockaddr
     ufrag: bytes
     upstream: SocketAddress
@@ -38,34 +55,38 @@ class FlowRecord:
     """When the client was last known to be active."""
 
     def alive(self, now: float, *, idle_s: float, lifetime_s: float) -> bool:
-        """Whether the flow would still be there; a time to come is no time at all."""
+        """Whether the flow would still exist; times in the future are invalid."""
         return 0 <= now - self.seen_at < idle_s and 0 <= now - self.opened_at < lifetime_s
 
 
 def encode(record: FlowRecord) -> bytes:
-    """SLOT bytes, the first four a CRC-32 of the others."""
-    hosts = record.source[0].partition("%")[0], record.listener[0], record.upstream[0]
+    """RECORD_SIZE bytes, the first four a CRC-32 of the others."""
+    hosts = record.source[0].partition("%")[0], record.listener.host, record.upstream[0]
     six = [":" in host for host in hosts]
     client, listener, upstream = (
         socket.inet_pton(_FAMILIES[each][0], host) for each, host in zip(six, hosts, strict=True)
     )
     scope = record.source[3] if six[0] else 0
+    by_tcp = _BY_TCP if record.listener.transport == "tcp" else 0
     body = _BODY.pack(
-        _VERSION, six[0] | six[1] << 1 | six[2] << 2,
-        client, record.source[1], scope, listener, record.listener[1],
+        _VERSION, six[0] | six[1] << 1 | six[2] << 2 | by_tcp,
+        client, record.source[1], scope, listener, record.listener.port,
         upstream, record.upstream[1], record.port,
         record.ufrag, record.opened_at, record.seen_at,
-    ).ljust(SLOT - _CHECK.size, b"\0")  # fmt: skip
+    ).ljust(RECORD_SIZE - _CHECK.size, b"\0")  # fmt: skip
     return _CHECK.pack(zlib.crc32(body)) + body
 
 
-def decode(slot: bytes) -> FlowRecord | None:
-    """The record in a slot; None for an empty one, a torn one, or one of another version."""
-    body = slot[_CHECK.size :]
-    if len(slot) != SLOT or _CHECK.unpack_from(slot)[0] != zlib.crc32(body) or body[0] != _VERSION:
+def decode(data: bytes) -> FlowRecord | None:
+    """The record; None for an empty or torn one, one of another version, or other data."""
+    body = data[_CHECK.size :]
+    if len(data) != RECORD_SIZE or _CHECK.unpack_from(data)[0] != zlib.crc32(body):
         return None
     fields = _BODY.unpack_from(body)
-    six = [bool(fields[1] >> bit & 1) for bit in range(3)]
+    if fields[0] != _VERSION:
+        return None
+    flags = fields[1]
+    six = [bool(flags >> bit & 1) for bit in range(3)]
     client, listener, upstream = (
         socket.inet_ntop(_FAMILIES[each][0], packed[: _FAMILIES[each][1]])
         for each, packed in zip(six, (fields[2], fields[5], fields[7]), strict=True)
@@ -75,13 +96,13 @@ def decode(slot: bytes) -> FlowRecord | None:
     source: ClientSockaddr = (client, fields[3], 0, fields[4]) if six[0] else (client, fields[3])
     ufrag: bytes = fields[10]
     return FlowRecord(
-        (listener, fields[6]), source, ufrag[:UFRAG_LENGTH], (upstream, fields[8]),
-        fields[9], fields[11], fields[12],
+        ListenerAddress("tcp" if flags & _BY_TCP else "udp", listener, fields[6]),
+        source, ufrag[:UFRAG_LENGTH], (upstream, fields[8]), fields[9], fields[11], fields[12],
     )  # fmt: skip
 
 
 def _interface(scope: int) -> str:
-    """As the kernel names it beside a link-local address."""
+    """The name that the kernel gives beside a link-local address."""
     try:
         return socket.if_indextoname(scope)
     except OSError:

@@ -1,8 +1,11 @@
 """A worker gives its flows to its successor, sockets and all, so that no packet is lost.
 
-One record a batch over a Unix socket that keeps records apart: what the flows are as JSON, their
-upstream sockets and the clients' TCP connections as SCM_RIGHTS (unix(7)). What arrives meanwhile
-waits in those sockets.
+One message a batch over a Unix socket that keeps messages apart: JSON of flow records and of TCP
+connections, and their sockets as SCM_RIGHTS (unix(7)). What arrives meanwhile waits in those
+sockets.
+
+Between releases: a predecessor that does not send records yet is understood. A successor that does
+not know them closes the sockets and restores the flows from the journal, as after a crash.
 """
 
 from __future__ import annotations
@@ -11,28 +14,31 @@ import base64
 import contextlib
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
+from firsthop_relay.flows.flow import Flow
 from firsthop_relay.io.server import RelayServer
-from firsthop_relay.io.streams import StreamListener
+from firsthop_relay.io.streams import Stream, StreamListener
 from firsthop_relay.io.upstreams import is_connected_to
+from firsthop_relay.survival.flow_record import FlowRecord, ListenerAddress, decode, encode
+from firsthop_relay.survival.server_flows import ServerFlows, boot_time
 
 BATCH: Final = 100
-"""Linux takes 253 files in one record (SCM_MAX_FD)."""
-RECORD: Final = 128 * 1024
+"""Linux takes 253 files in one message (SCM_MAX_FD)."""
+MESSAGE_SIZE: Final = 128 * 1024
 PATIENCE_S: Final = 5.0
-"""Without a record for so long, the other side is taken to be gone."""
+"""Without a message for so long, the other side is taken to be gone."""
+_NO_LISTENER: Final[dict[str, Any]] = {"lane": [], "source": [], "upstream": ["", 0]}
+"""Beside every record: a successor that reads these fields instead finds no listener for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One record: descriptions and, in the same order, files."""
+    """One message: descriptions and, in the same order, files."""
 
-    said: dict[str, Any]
+    content: Mapping[str, Any]
     files: Sequence[int]
 
 
@@ -44,13 +50,14 @@ def give(server: RelayServer, channel: socket.socket) -> int:
     channel.settimeout(PATIENCE_S)
     flows = [flow for flow in server.upstreams.flows.values() if flow.current]
     streams = [(each, stream) for each in server.tcp for stream in each.streams.values()]
-    now = time.monotonic()
+    listeners, now = ServerFlows(server), boot_time()
     for some in _batches(streams):
-        said = {"streams": [_describe_stream(each, stream) for each, stream in some]}
-        _send(channel, said, [stream.sock.fileno() for _, stream in some])
+        content = {"streams": [_describe_stream(each, stream) for each, stream in some]}
+        _send(channel, content, [stream.sock.fileno() for _, stream in some])
     for batch in _batches(flows):
-        said = {"flows": [_describe(server, flow, now) for flow in batch]}
-        _send(channel, said, [flow.leg.fileno() for flow in batch])
+        records = [encode(listeners.record(flow, now=now)) for flow in batch]
+        content = {"flows": [{"record": _text(each)} | _NO_LISTENER for each in records]}
+        _send(channel, content, [flow.leg.fileno() for flow in batch])
     _send(channel, {"last": True}, [])
     return len(flows)
 
@@ -61,28 +68,36 @@ def receive(channel: socket.socket) -> list[Batch]:
     batches: list[Batch] = []
     with contextlib.suppress(OSError):
         while True:
-            record, files, _, _ = socket.recv_fds(channel, RECORD, BATCH, socket.MSG_CMSG_CLOEXEC)
-            said = json.loads(record) if record else {"last": True}
-            if said.get("last"):
+            message, files, _, _ = socket.recv_fds(
+                channel, MESSAGE_SIZE, BATCH, socket.MSG_CMSG_CLOEXEC
+            )
+            content = json.loads(message) if message else {"last": True}
+            if content.get("last"):
                 break
-            batches.append(Batch(said, files))
+            batches.append(Batch(content, files))
             channel.settimeout(PATIENCE_S)
     return batches
 
 
 def adopt(server: RelayServer, batches: Sequence[Batch]) -> int:
     """Make what was received the server's own; gives how many flows go on."""
-    adopted = 0
-    udp = {_address(sock): (lane, sock) for sock, lane in server.udp.items()}
-    tcp = {_address(each.sock): each for each in server.tcp}
+    adopted, now = 0, boot_time()
+    listeners = ServerFlows(server)
+    tcp = {ListenerAddress.of(each.sock): each for each in server.tcp}
     for batch in batches:
-        entries = [*batch.said.get("streams", ()), *batch.said.get("flows", ())]
+        entries = [*batch.content.get("streams", ()), *batch.content.get("flows", ())]
         for entry, file in zip(entries, batch.files, strict=True):
             sock = socket.socket(fileno=file)
             sock.setblocking(False)
             if "held" in entry:
                 _adopt_stream(tcp, entry, sock)
-            elif _adopt_flow(server, udp, tcp, entry, sock):
+                continue
+            record = _record(entry, now)
+
+            def attach(flow: Flow, sock: socket.socket = sock) -> bool:
+                return _attach(server, flow, sock)
+
+            if record is not None and listeners.resume(record, now=now, attach=attach):
                 adopted += 1
             else:
                 sock.close()
@@ -94,75 +109,51 @@ def _batches(entries: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield entries[first : first + BATCH]
 
 
-def _send(channel: socket.socket, said: dict[str, Any], files: Sequence[int]) -> None:
-    socket.send_fds(channel, [json.dumps(said).encode()], files)
+def _send(channel: socket.socket, content: Mapping[str, Any], files: Sequence[int]) -> None:
+    socket.send_fds(channel, [json.dumps(content).encode()], files)
 
 
-def _describe(server: RelayServer, flow: Flow, now: float) -> dict[str, Any]:
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _record(entry: Mapping[str, Any], now: float) -> FlowRecord | None:
+    if "record" in entry:
+        return decode(base64.b64decode(entry["record"]))
+    host, port = entry["upstream"]  # a predecessor without records
+    return FlowRecord(
+        _listener(entry), tuple(entry["source"]), entry["ufrag"].encode(), (host, port),
+        0, now - entry["age_s"], now,
+    )  # fmt: skip
+
+
+def _listener(entry: Mapping[str, Any]) -> ListenerAddress:
+    kind, host, port = entry["lane"]
+    return ListenerAddress("tcp" if kind == socket.SOCK_STREAM else "udp", host, port)
+
+
+def _attach(server: RelayServer, flow: Flow, sock: socket.socket) -> bool:
+    if not is_connected_to(sock, flow.upstream):
+        return False
+    server.upstreams.adopt(flow, sock)
+    return True
+
+
+def _describe_stream(listener: StreamListener, stream: Stream) -> dict[str, Any]:
     return {
-        "lane": _address(_listener_of(server, flow.lane)),
-        "source": flow.source,
-        "ufrag": flow.ufrag.decode(),
-        "upstream": flow.upstream,
-        "age_s": now - flow.opened_at,
-    }
-
-
-def _listener_of(server: RelayServer, lane: Lane) -> socket.socket:
-    for sock, each in server.udp.items():
-        if each is lane:
-            return sock
-    return next(each.sock for each in server.tcp if each.lane is lane)
-
-
-def _describe_stream(listener: StreamListener, stream: Any) -> dict[str, Any]:
-    return {
-        "lane": _address(listener.sock),
+        "lane": [socket.SOCK_STREAM, *listener.sock.getsockname()[:2]],
         "source": stream.source,
-        "held": base64.b64encode(stream.unframer.held).decode(),
-        "unsent": base64.b64encode(bytes(stream.unsent)).decode(),
+        "held": _text(stream.unframer.held),
+        "unsent": _text(bytes(stream.unsent)),
     }
-
-
-def _address(sock: socket.socket) -> tuple[Any, ...]:
-    return sock.type, *sock.getsockname()[:2]
 
 
 def _adopt_stream(
-    tcp: dict[tuple[Any, ...], StreamListener], entry: dict[str, Any], sock: socket.socket
+    tcp: Mapping[ListenerAddress, StreamListener], entry: Mapping[str, Any], sock: socket.socket
 ) -> None:
-    listener = tcp.get(tuple(entry["lane"]))
+    listener = tcp.get(_listener(entry))
     if listener is None:
         sock.close()
         return
     held, unsent = (base64.b64decode(entry[each]) for each in ("held", "unsent"))
     listener.adopt(sock, tuple(entry["source"]), held=held, unsent=unsent)
-
-
-def _adopt_flow(
-    server: RelayServer,
-    udp: dict[tuple[Any, ...], tuple[Lane, socket.socket]],
-    tcp: dict[tuple[Any, ...], StreamListener],
-    entry: dict[str, Any],
-    sock: socket.socket,
-) -> bool:
-    """False for a flow whose listener, connection, route or place is no more."""
-    reply: Callable[[bytes, ClientSockaddr], object]
-    where, source = tuple(entry["lane"]), tuple(entry["source"])
-    upstream = entry["upstream"][0], entry["upstream"][1]
-    if where in udp:
-        lane, listener = udp[where]
-        reply = listener.sendto
-    elif where in tcp and source in tcp[where].streams:
-        lane, reply = tcp[where].lane, tcp[where].streams[source].reply
-    else:
-        return False
-    if not is_connected_to(sock, upstream):
-        return False
-    flow = server.restore(
-        lane, source, entry["ufrag"].encode(), upstream, age_s=entry["age_s"], reply=reply
-    )
-    if flow is None:
-        return False
-    server.upstreams.adopt(flow, sock)
-    return True

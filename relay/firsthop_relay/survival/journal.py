@@ -15,13 +15,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
-from firsthop_relay.flows.routes import SocketAddress
-from firsthop_relay.io.upstreams import local_port
-from firsthop_relay.survival.flow_record import SLOT, FlowRecord, decode, encode
+from firsthop_relay.survival.flow_record import (
+    RECORD_SIZE,
+    FlowRecord,
+    ListenerAddress,
+    decode,
+    encode,
+)
+from firsthop_relay.survival.server_flows import boot_time, record_of
 
 _MAGIC = b"firsthop flows 1"
 _HEADER = 64
-_EMPTY = bytes(SLOT)
+_EMPTY = bytes(RECORD_SIZE)
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOCK_WITHIN_S = 5.0
 LOCK_PAUSE_S = 0.01
@@ -29,11 +34,6 @@ LOCK_PAUSE_S = 0.01
 
 class JournalError(Exception):
     """A journal that cannot be had; the message names the file and the fault."""
-
-
-def boot_time() -> float:
-    """Seconds since the machine was started, also while it slept."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Journal:
@@ -49,7 +49,7 @@ class Journal:
     ) -> None:
         """Opens or makes the file; blocks for up to LOCK_WITHIN_S. Raises JournalError."""
         self._clock = clock
-        self._listeners: dict[Lane, SocketAddress] = {}
+        self._listeners: dict[Lane, ListenerAddress] = {}
         self._slot_of: dict[tuple[Lane, ClientSockaddr], int] = {}
         self._owner: dict[int, Flow] = {}
         header = _MAGIC + (boot_id or BOOT_ID.read_bytes().strip()[:36])
@@ -58,7 +58,7 @@ class Journal:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 self._lock()
-                self._map = self._mapped(header, _HEADER + slots * SLOT)
+                self._map = self._mapped(header, _HEADER + slots * RECORD_SIZE)
             except BaseException:
                 os.close(self._file)
                 raise
@@ -88,15 +88,15 @@ class Journal:
 
     def records(self) -> Iterator[FlowRecord]:
         """What an earlier process wrote down. Its slots are free from now on."""
-        for at in range(_HEADER, len(self._map), SLOT):
-            slot = self._map[at : at + SLOT]
+        for at in range(_HEADER, len(self._map), RECORD_SIZE):
+            slot = self._map[at : at + RECORD_SIZE]
             if slot != _EMPTY:
-                self._map[at : at + SLOT] = _EMPTY
+                self._map[at : at + RECORD_SIZE] = _EMPTY
                 record = decode(slot)
                 if record is not None:
                     yield record
 
-    def serve(self, lane: Lane, listener: SocketAddress) -> None:
+    def serve(self, lane: Lane, listener: ListenerAddress) -> None:
         """Flows of `lane` are worth keeping: UDP, as a TCP connection ends with its process."""
         self._listeners[lane] = listener
 
@@ -135,13 +135,9 @@ class Journal:
         os.close(self._file)
 
     def _write(self, slot: int, flow: Flow) -> None:
-        now = self._clock()
-        record = FlowRecord(
-            self._listeners[flow.lane], flow.source, flow.ufrag, flow.upstream, local_port(flow),
-            now - (time.monotonic() - flow.opened_at), now,
-        )  # fmt: skip
+        record = record_of(flow, self._listeners[flow.lane], now=self._clock())
         self._put(slot, encode(record))
 
     def _put(self, slot: int, data: bytes) -> None:
-        at = _HEADER + slot * SLOT
-        self._map[at : at + SLOT] = data
+        at = _HEADER + slot * RECORD_SIZE
+        self._map[at : at + RECORD_SIZE] = data

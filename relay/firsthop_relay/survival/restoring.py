@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from firsthop_relay.flows.flow import Flow
 from firsthop_relay.io.server import RelayServer
-from firsthop_relay.survival.journal import Journal, boot_time
+from firsthop_relay.survival.journal import Journal
+from firsthop_relay.survival.server_flows import ServerFlows, boot_time
 
 
 def restore(server: RelayServer, journal: Journal) -> int:
@@ -12,29 +14,18 @@ def restore(server: RelayServer, journal: Journal) -> int:
     A flow goes on only by its old port: from another one the upstream would not know it. It is not
     restored when somebody else has that port, or its listener or route is no more.
     """
-    lanes = {}
-    for sock, lane in server.udp.items():
-        address = sock.getsockname()[:2]
-        lanes[address] = lane, sock.sendto
+    flows = ServerFlows(server)
+    for lane, address in flows.udp.items():
         journal.serve(lane, address)
     limits, now, restored = server.table.limits, boot_time(), 0
+    idle_s = limits.idle_s + limits.look_s
     for record in [*journal.records()]:
-        idle_s = limits.idle_s + limits.look_s
-        if record.listener not in lanes or not record.alive(
-            now, idle_s=idle_s, lifetime_s=limits.lifetime_s
-        ):
-            continue
-        lane, reply = lanes[record.listener]
-        flow = server.restore(
-            lane, record.source, record.ufrag, record.upstream,
-            age_s=now - record.opened_at, reply=reply,
-        )  # fmt: skip
-        if flow is None:
-            continue
-        if server.has_room() and server.upstreams.open(flow, port=record.port):
-            restored += 1
-        else:
-            server.end(flow, "socket")
+        if record.alive(now, idle_s=idle_s, lifetime_s=limits.lifetime_s):
+
+            def attach(flow: Flow, port: int = record.port) -> bool:
+                return server.has_room() and server.upstreams.open(flow, port=port)
+
+            restored += flows.resume(record, now=now, attach=attach)
     server.keepers.append(journal)
     for flow in server.upstreams.flows.values():
         if flow.current:

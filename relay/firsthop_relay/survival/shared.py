@@ -8,15 +8,16 @@ Nothing waits for it: writes are gathered, and a packet whose source is looked u
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from firsthop_relay import log
 from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
 from firsthop_relay.io.server import RelayServer
-from firsthop_relay.io.upstreams import local_port
+from firsthop_relay.survival.flow_record import decode, encode
+from firsthop_relay.survival.server_flows import ServerFlows
 
 PREFIX = "firsthop:flow:"
 TICK_S = 0.05
@@ -32,7 +33,7 @@ ASK_AGAIN_S = 2.0
 class Pipeline(Protocol):
     """As much of a Redis pipeline as is used."""
 
-    def set(self, name: str, value: str, *, ex: int) -> Any:
+    def set(self, name: str, value: bytes, *, ex: int) -> Any:
         """Write a key that expires after `ex` seconds."""
 
     async def execute(self) -> Any:
@@ -76,8 +77,8 @@ class SharedFlows:
         self._server = server
         self._store = store
         self._wall = wall
-        self._lanes = {lane: sock for sock, lane in server.udp.items()}
-        self._pending: dict[str, str] = {}
+        self._flows = ServerFlows(server)
+        self._pending: dict[str, bytes] = {}
         self._wanted: dict[tuple[Lane, ClientSockaddr], None] = {}
         self._asked: dict[tuple[Lane, ClientSockaddr], float] = {}
         self._failing = False
@@ -88,15 +89,9 @@ class SharedFlows:
 
     def keep(self, flow: Flow) -> None:
         """Write it at the next tick. TCP connections end with their process, so they are not."""
-        if flow.lane in self._lanes:
-            opened = self._wall() - (time.monotonic() - flow.opened_at)
-            said = {
-                "ufrag": flow.ufrag.decode(),
-                "upstream": flow.upstream,
-                "port": local_port(flow),
-                "opened": opened,
-            }
-            self._pending[self._key(flow.lane, flow.source)] = json.dumps(said)
+        if flow.lane in self._flows.udp:
+            record = self._flows.record(flow, now=self._wall())
+            self._pending[self._key(flow.lane, flow.source)] = encode(record)
 
     def touch(self, flow: Flow) -> None:
         """Its key shall not expire."""
@@ -108,8 +103,8 @@ class SharedFlows:
 
     def ask(self, lane: Lane, source: ClientSockaddr) -> None:
         """A packet came that belongs to no flow here: look for it at the next tick."""
-        place = lane, source
-        if lane in self._lanes and len(self._wanted) < ASKED_A_TICK and place not in self._asked:
+        place, udp = (lane, source), self._flows.udp
+        if lane in udp and len(self._wanted) < ASKED_A_TICK and place not in self._asked:
             self._wanted[place] = None
 
     # Redis
@@ -164,32 +159,23 @@ class SharedFlows:
             self._asked[place] = time.monotonic()
         values = await self._store.mget([self._key(*place) for place in wanted])
         for (lane, source), value in zip(wanted, values, strict=True):
-            if value is not None:
-                self._restore(lane, source, value)
+            if isinstance(value, bytes):
+                self._resume(lane, source, value)
 
-    def _restore(self, lane: Lane, source: ClientSockaddr, value: bytes | str) -> None:
+    def _resume(self, lane: Lane, source: ClientSockaddr, value: bytes) -> None:
         """By the old port where it can be had: on the same machine the upstream then knows it."""
-        try:
-            said: Mapping[str, Any] = json.loads(value)
-            ufrag, (host, port) = str(said["ufrag"]).encode(), said["upstream"]
-            own_port, opened = int(said["port"]), float(said["opened"])
-            upstream = str(host), int(port)
-        except (ValueError, LookupError, TypeError):
+        record, now, server = decode(value), self._wall(), self._server
+        if record is None or not now - record.opened_at < server.table.limits.lifetime_s:
             return
-        age_s = max(0.0, self._wall() - opened)
-        if age_s >= self._server.table.limits.lifetime_s:
-            return
-        sock = self._lanes[lane]
-        server = self._server
-        flow = server.restore(lane, source, ufrag, upstream, age_s=age_s, reply=sock.sendto)
-        if flow is None:
-            return
-        upstreams = server.upstreams
-        found = server.has_room() and (upstreams.open(flow, port=own_port) or upstreams.open(flow))
-        if not found:
-            server.end(flow, "socket")
+        # A fleet's addresses are one: what another relay calls its address is ours here.
+        record = replace(record, listener=self._flows.udp[lane], source=source)
+        port, upstreams = record.port, server.upstreams
+
+        def attach(flow: Flow) -> bool:
+            return server.has_room() and (upstreams.open(flow, port=port) or upstreams.open(flow))
+
+        self._flows.resume(record, now=now, attach=attach)
 
     def _key(self, lane: Lane, source: ClientSockaddr) -> str:
         """Of the client's address and the port it sends to: a fleet's addresses are one."""
-        port = self._lanes[lane].getsockname()[1]
-        return f"{PREFIX}{source[0]} {source[1]} {port}"
+        return f"{PREFIX}{source[0]} {source[1]} {self._flows.udp[lane].port}"

@@ -6,12 +6,31 @@ packets received = checks answered + packets passed on + sum of packets dropped,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-
+from firsthop_relay.flows.readings import CounterReading, MetricTable
 from firsthop_relay.transceiver.checks import CheckDrop
+
+TRANSCEIVER_METRICS: Final = MetricTable(
+    "firsthop_transceiver",
+    (
+        ("packets_received", "", "Datagrams that came in."),
+        ("bytes_received", "", "Their UDP payload."),
+        ("checks_answered", "", "Connectivity checks answered."),
+        ("packets_passed_on", "", "DTLS, SRTP and SRTCP given to sessions."),
+        ("packets_sent", "", "Datagrams of sessions, checks aside."),
+        ("bytes_sent", "", "Their UDP payload."),
+        ("packets_unsent", "", "Datagrams of sessions that the kernel refused."),
+        ("packets_dropped", "reason", "Datagrams that went nowhere."),
+        ("sessions", "result", "What became of sessions."),
+    ),
+    (
+        ("open_sessions", "", "Sessions now."),
+        ("accepting", "", "0 while it drains."),
+    ),
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -20,11 +39,11 @@ class TransceiverCounters:
 
     packets_received: int = 0
     bytes_received: int = 0
-    answered: int = 0
-    passed_on: int = 0
+    checks_answered: int = 0
+    packets_passed_on: int = 0
     packets_sent: int = 0
     bytes_sent: int = 0
-    unsent: int = 0
+    packets_unsent: int = 0
     dropped: dict[CheckDrop, int] = field(default_factory=lambda: dict.fromkeys(CheckDrop, 0))
     sessions: Counter[str] = field(default_factory=Counter)
     """By result: opened, or why not; restarted; connected; and why they ended."""
@@ -41,32 +60,13 @@ class TransceiverCounters:
         self.packets_sent += 1
         self.bytes_sent += len(packet)
 
-    def collect(self) -> Iterator[Metric]:
-        """The families of `/metrics` (prometheus_client calls it)."""
-        for name, value, meaning in (
-            ("packets_received", self.packets_received, "Datagrams that came in."),
-            ("bytes_received", self.bytes_received, "Their UDP payload."),
-            ("checks_answered", self.answered, "Connectivity checks answered."),
-            ("packets_passed_on", self.passed_on, "DTLS, SRTP and SRTCP given to sessions."),
-            ("packets_sent", self.packets_sent, "Datagrams of sessions, checks aside."),
-            ("bytes_sent", self.bytes_sent, "Their UDP payload."),
-            ("packets_unsent", self.unsent, "Datagrams of sessions that the kernel refused."),
-        ):
-            yield CounterMetricFamily(f"firsthop_transceiver_{name}", meaning, value=value)
-        yield self._labelled(
-            "packets_dropped", "Datagrams that went nowhere.", "reason", self.dropped
-        )
-        yield self._labelled("sessions", "What became of sessions.", "result", self.sessions)
-        for name, level, meaning in (
-            ("open_sessions", self.open_sessions(), "Sessions now."),
-            ("accepting", int(self.accepting()), "0 while it drains."),
-        ):
-            yield GaugeMetricFamily(f"firsthop_transceiver_{name}", meaning, value=level)
-
-    def _labelled(
-        self, name: str, meaning: str, label: str, values: dict[CheckDrop, int] | Counter[str]
-    ) -> Metric:
-        family = CounterMetricFamily(f"firsthop_transceiver_{name}", meaning, labels=[label])
-        for key, count in values.items():
-            family.add_metric([str(key)], count)
-        return family
+    def reading(self) -> CounterReading:
+        """All counters and gauges as a value."""
+        plain = [name for name, label, _ in TRANSCEIVER_METRICS.counters if not label]
+        return {
+            **{name: {"": getattr(self, name)} for name in plain},
+            "packets_dropped": {reason.value: count for reason, count in self.dropped.items()},
+            "sessions": dict(self.sessions),
+            "open_sessions": {"": self.open_sessions()},
+            "accepting": {"": int(self.accepting())},
+        }

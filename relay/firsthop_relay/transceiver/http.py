@@ -9,12 +9,9 @@ transceiver mints by itself, clients may ask as WHIP has it (RFC 9725): `POST /v
 from __future__ import annotations
 
 import json
-from http import HTTPStatus
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from prometheus_client import CollectorRegistry, generate_latest
 
 from firsthop_ice.sdp import (
     FRAGMENT_TYPE,
@@ -26,12 +23,12 @@ from firsthop_ice.sdp import (
     read_fragment,
     stripped_offer,
 )
-from firsthop_relay.io.listening import ListenError
-from firsthop_relay.process.metrics import CONTENT_TYPE
+from firsthop_net.listening import ListenError
+from firsthop_relay.process.metrics import metrics_answer
+from firsthop_relay.transceiver.counts import TRANSCEIVER_METRICS
 from firsthop_relay.transceiver.errors import SessionError
 from firsthop_relay.transceiver.sessions import Sessions
-
-log = structlog.get_logger("firsthop.transceiver")
+from firsthop_steering.feed.reason_phrases import reason_phrase
 
 SIGNATURE = "Firsthop-Signature"
 UFRAG = "Firsthop-Ufrag"
@@ -77,8 +74,6 @@ async def serve_http(sessions: Sessions, host: str, port: int) -> web.AppRunner:
 class _Door:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._registry = CollectorRegistry()
-        self._registry.register(sessions.counts)
 
     @web.middleware
     async def border(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -100,7 +95,7 @@ class _Door:
         offer = stripped_offer(_text(await _read(request, MEDIA_TYPE)))
         token = self._sessions.token(ufrag)
         answer, tag = await self._sessions.open(token, offer)
-        response = _said(answer_with(answer, self._candidates), MEDIA_TYPE, tag, status=201)
+        response = _response(answer_with(answer, self._candidates), MEDIA_TYPE, tag, status=201)
         response.headers["Location"] = f"/v1/sessions/{token}"
         return response
 
@@ -110,7 +105,7 @@ class _Door:
         body = await _read(request, MEDIA_TYPE)
         self._check(request, body)
         answer, tag = await self._sessions.open(token, stripped_offer(_text(body)))
-        return _said(answer, MEDIA_TYPE, tag, status=201)
+        return _response(answer, MEDIA_TYPE, tag, status=201)
 
     async def patch(self, request: web.Request) -> web.StreamResponse:
         """ICE restarted under a ufrag that the allocator minted, or we."""
@@ -125,7 +120,7 @@ class _Door:
         fragment, tag = self._sessions.restart(token, ufrag, asked, request.headers.get("If-Match"))
         if not signed:
             fragment = fragment_with(fragment, self._candidates)
-        return _said(fragment, FRAGMENT_TYPE, tag, status=200)
+        return _response(fragment, FRAGMENT_TYPE, tag, status=200)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """The session's end."""
@@ -136,9 +131,7 @@ class _Door:
 
     async def metrics(self, _: web.Request) -> web.Response:
         """For Prometheus."""
-        return web.Response(
-            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE}
-        )
+        return metrics_answer(self._sessions.counts.reading(), TRANSCEIVER_METRICS)
 
     async def healthz(self, _: web.Request) -> web.Response:
         """The process runs."""
@@ -179,13 +172,12 @@ def _text(body: bytes) -> str:
         raise SdpError("is not UTF-8 (RFC 8866 §5)") from None
 
 
-def _said(text: str, media_type: str, tag: str, *, status: int) -> web.Response:
+def _response(text: str, media_type: str, tag: str, *, status: int) -> web.Response:
     headers = {"Content-Type": media_type, "ETag": tag, "Cache-Control": "no-store"}
     return web.Response(body=text.encode(), status=status, headers=headers)
 
 
 def _problem(status: int, detail: str) -> web.Response:
-    title = HTTPStatus(status).phrase
-    value = {"title": title, "status": status, "detail": detail}
+    value = {"title": reason_phrase(status), "status": status, "detail": detail}
     headers = {"Content-Type": "application/problem+json"}
     return web.Response(body=json.dumps(value).encode(), status=status, headers=headers)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from firsthop_relay.io.listening import bind_udp
+from firsthop_net.listening import bind_udp
 from firsthop_relay.transceiver.checks import Answered, CheckDrop, CheckSource, answer_check
 from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.path import Path
@@ -96,7 +96,7 @@ class MediaPort:
         try:
             self._socket.sendto(packet, destination)
         except OSError:
-            self.counts.unsent += 1
+            self.counts.packets_unsent += 1
         else:
             self.counts.sent(packet)
 
@@ -146,7 +146,7 @@ class MediaPort:
             if isinstance(outcome, Answered):
                 self._answer(sock, outcome.answer, source)
             elif outcome is None:
-                self.counts.passed_on += 1
+                self.counts.packets_passed_on += 1
             else:
                 self.counts.dropped[outcome] += 1
 
@@ -156,4 +156,4 @@ class MediaPort:
         except OSError:
             self.counts.dropped[CheckDrop.SEND] += 1
         else:
-            self.counts.answered += 1
+            self.counts.checks_answered += 1

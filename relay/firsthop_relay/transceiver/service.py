@@ -8,19 +8,19 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
-from firsthop_ice.candidates import candidate_lines
+from firsthop_ice.candidates import UdpAddress, candidate_lines
 from firsthop_relay.process.reloading_file import FileError, KeyFile, RegionKeyFile
 from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.http import serve_http
 from firsthop_relay.transceiver.minting import Mint
 from firsthop_relay.transceiver.port import MediaPort
 from firsthop_relay.transceiver.sessions import Sessions
-from firsthop_steering.plan.model import Relay
 
 KEY_CHECK_S = 1.0
 LINGER_S = 3.0
@@ -105,7 +105,7 @@ async def _serve(
     sessions = Sessions(
         port,
         key_file.load(),
-        most=settings.sessions,
+        limit=settings.sessions,
         wire_id=wire_id,
         clock=_utc_now,
         mint=mint,
@@ -175,12 +175,7 @@ def _utc_now() -> datetime:
 
 def _candidates(relays: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
     """The relays' lines, each relay with its one address."""
-    named = []
-    for number, (host, port) in enumerate(relays, start=1):
-        family = "ipv6" if ":" in host else "ipv4"
-        fields = {"id": f"relay-{number}", "region": "here", family: host, "udp_port": port}
-        named.append(Relay.model_validate(fields))
-    return candidate_lines(named)
+    return candidate_lines([UdpAddress(ip_address(host), port) for host, port in relays])
 
 
 async def _keep(

@@ -35,18 +35,18 @@ class Sessions:
         port: MediaPort,
         keys: RegionKeys,
         *,
-        most: int,
+        limit: int,
         wire_id: int,
         clock: Callable[[], datetime],
         mint: Mint | None = None,
     ) -> None:
-        """`most`: sessions at a time. `wire_id`: this transceiver's own. `mint`: for sessions that
+        """`limit`: sessions at a time. `wire_id`: this transceiver's own. `mint`: for sessions that
         no allocator asks for."""
         self.mint = mint
         self.keys = keys
         self.draining = False
         self._port = port
-        self._most = most
+        self._limit = limit
         self._wire_id = wire_id
         self._clock = clock
         self._open: dict[str, Session] = {}
@@ -92,8 +92,8 @@ class Sessions:
         `offer` has gone through `stripped_offer`. The session's first ufrag is in the token.
         """
         name = self.named(token)
-        if self.draining or len(self._open) >= self._most:
-            why = "drains" if self.draining else f"has {self._most} sessions, and takes no more"
+        if self.draining or len(self._open) >= self._limit:
+            why = "drains" if self.draining else f"has {self._limit} sessions, and takes no more"
             raise SessionError(503, f"this transceiver {why}", "full")
         if token in self._open:
             raise SessionError(409, "this session is open already", "open_already")

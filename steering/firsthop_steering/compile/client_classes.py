@@ -19,7 +19,7 @@ from firsthop_steering.arrays import Ints, Keys
 from firsthop_steering.compile.preferences import numbered
 from firsthop_steering.compile.service_compiler import ServiceCompiler
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Pool, key_range
+from firsthop_steering.decision.topology import key_range
 from firsthop_steering.plan.model import Service
 
 LAST_KEY = {4: (1 << 32) - 1, 6: (1 << 64) - 1}
@@ -29,13 +29,13 @@ class ClientClasses:
     """Those of one service."""
 
     def __init__(self, steering: Steering, service: Service) -> None:
-        self.pool: Pool = "relays" if service.pool == "relays" else "signalling"
+        self.pool = service.answer_pool
         self.rules = steering.rules(service, self.pool)
         self._steering = steering
         self._geo = steering.topology.geo
         self._step = len(self.rules) + 2
 
-    def told_apart(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
+    def split_ranges(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
         """First and last keys of all ranges whose clients their cell alone does not tell.
 
         Those of rules by CIDR or AS number and of learned prefixes; they may overlap.
@@ -80,21 +80,21 @@ class ClientClasses:
                 speaking[here][~located[here] & (speaking[here] == len(self.rules))] += 1
         return self._columns(family, keys, places) * self._step + speaking
 
-    def settled(self, cohorts: Ints) -> Ints:
+    def settled(self, classes: Ints) -> Ints:
         """The same, where nobody asks a resolver: such clients count as not located."""
-        settled: Ints = cohorts - (cohorts % self._step == self._step - 1)
+        settled: Ints = classes - (classes % self._step == self._step - 1)
         return settled
 
-    def columns(self, cohorts: Ints) -> Ints:
+    def columns(self, classes: Ints) -> Ints:
         """The column of the RTT map that each cohort is in."""
-        return cohorts // self._step
+        return classes // self._step
 
     def decide(
-        self, answers: ServiceCompiler, cohorts: Ints, checkpoint: Callable[[], None] = lambda: None
+        self, answers: ServiceCompiler, classes: Ints, checkpoint: Callable[[], None] = lambda: None
     ) -> npt.NDArray[np.int32]:
         """The decision of each; `checkpoint` as in `firsthop_steering.compile.compiler`."""
         limit = self._steering.rtt.rtt_us(self.pool).shape[1] * self._step
-        distinct, inverse = numbered(cohorts, limit)
+        distinct, inverse = numbered(classes, limit)
         columns, speaking = np.divmod(distinct, self._step)
         decisions = np.full(len(distinct), answers.ask_resolver, dtype=np.int32)
         for number, rule in enumerate((*self.rules, None)):

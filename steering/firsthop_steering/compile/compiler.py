@@ -70,7 +70,7 @@ def compile_table(
                 "ecs": each.ecs,
                 "unlocated": each.unlocated,
                 "answers": [answer.to_json() for answer in each.answers],
-                "standings": each.standings,
+                "standings": each.answer_reasons,
             }
             for each in services
         ],
@@ -88,14 +88,14 @@ def compile_service(
     steering: Steering, service: Service, checkpoint: Callable[[], None] = lambda: None
 ) -> CompiledService:
     """One service's ranges, decisions and answers."""
-    cohorts = ClientClasses(steering, service)
-    pool = cohorts.pool
+    classes = ClientClasses(steering, service)
+    pool = classes.pool
     answers = ServiceCompiler(steering, service, pool)
-    starts4, cohorts4 = _ranges(steering, cohorts, 4)
+    starts4, classes4 = _ranges(steering, classes, 4)
     checkpoint()
-    starts6, cohorts6 = _ranges(steering, cohorts, 6)
+    starts6, classes6 = _ranges(steering, classes, 6)
     checkpoint()
-    decisions = cohorts.decide(answers, np.concatenate([cohorts4, cohorts6]), checkpoint)
+    decisions = classes.decide(answers, np.concatenate([classes4, classes6]), checkpoint)
     checkpoint()
     (unlocated_decision,) = answers.decide(None, np.array([steering.rtt.unlocated]))
     v6 = _merge(starts6, decisions[len(starts4) :], breaks=_EMBEDDED_IPV4)
@@ -110,23 +110,25 @@ def compile_service(
         np.array(answers.rows, dtype=np.uint32).reshape(-1, BUCKETS),
         v4,
         v6,
-        _standings(steering.candidates_up(service, pool).standings, answers.answers),
+        _answer_reasons(steering.candidates_up(service, pool).availabilities, answers.answers),
     )
 
 
-def _standings(
+def _answer_reasons(
     known: Mapping[str, Availability], answers: Iterable[Answer]
 ) -> dict[str, AnswerReason]:
     """Whose word it is that the relays of these answers are there."""
     named = {relay: known[relay] for answer in answers for relay in answer.relays}
     return {
-        relay: AnswerReason(stands.source, stands.since.timestamp() if stands.since else None)
-        for relay, stands in sorted(named.items())
+        relay: AnswerReason(
+            availability.source, availability.since.timestamp() if availability.since else None
+        )
+        for relay, availability in sorted(named.items())
     }
 
 
 def _ranges(
-    steering: Steering, cohorts: ClientClasses, family: Literal[4, 6]
+    steering: Steering, classes: ClientClasses, family: Literal[4, 6]
 ) -> tuple[npt.NDArray[np.uint64], Ints]:
     """Range starts of one family, and the cohort of each range."""
     geo = steering.topology.geo
@@ -136,12 +138,12 @@ def _ranges(
     blocks = [key_range(block) for block in SPECIAL_PURPOSE if block.version == family]
     blocks += [(first, end - 1) for first, end in _EMBEDDED_IPV4] if family == 6 else []
     special = np.array(blocks, dtype=np.uint64)
-    firsts, lasts = cohorts.told_apart(family)
+    firsts, lasts = classes.split_ranges(family)
     lasts = np.concatenate([lasts, special[:, 1]])
     behind = lasts[lasts < LAST_KEY[family]] + np.uint64(1)
     starts = _with_edges(cell_starts.astype(np.uint64), [firsts, special[:, 0], behind])
     places = np.searchsorted(cell_starts, starts.astype(cell_starts.dtype), side="right") - 1
-    return starts, cohorts.of_keys(family, starts, cells[places])
+    return starts, classes.of_keys(family, starts, cells[places])
 
 
 def _with_edges(

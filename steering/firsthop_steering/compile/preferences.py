@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from firsthop_steering.arrays import Ints
 
-Walk = tuple[tuple[int, ...], ...]
+PreferenceOrder = tuple[tuple[int, ...], ...]
 """Sites by index, in groups of equal score."""
 
 _TAKEN = np.iinfo(np.int64).max
@@ -17,7 +17,9 @@ _BEFORE_ALL = np.iinfo(np.int64).min
 """No score: biases make scores negative, so -1 would be one."""
 
 
-def walks_of(keys: Ints, full: npt.NDArray[np.bool_]) -> tuple[list[Walk], Ints]:
+def preference_orders(
+    keys: Ints, full: npt.NDArray[np.bool_]
+) -> tuple[list[PreferenceOrder], Ints]:
     """The distinct walks of many clients, and which one each has.
 
     `keys` has one row a site and one column a client, lowest first; `full` says which sites keep
@@ -29,7 +31,7 @@ def walks_of(keys: Ints, full: npt.NDArray[np.bool_]) -> tuple[list[Walk], Ints]
     asked |= np.arange(sites)[:, None]
     columns = np.arange(clients)
     which = np.zeros(clients, dtype=np.int64)
-    walked: list[tuple[int, ...]] = [()]
+    steps_taken: list[tuple[int, ...]] = [()]
     previous = np.full(clients, _BEFORE_ALL, dtype=np.int64)
     ended = np.zeros(clients, dtype=bool)
     while True:
@@ -45,16 +47,18 @@ def walks_of(keys: Ints, full: npt.NDArray[np.bool_]) -> tuple[list[Walk], Ints]
                 values[going] for values in (columns, site, key, tied, ended)
             )
         steps = (which[columns] * sites + site) * 2 + tied
-        distinct, places = numbered(steps, len(walked) * sites * 2)
-        which[columns] = len(walked) + places
-        walked += [(*walked[step // (2 * sites)], step % (2 * sites)) for step in distinct.tolist()]
+        distinct, places = numbered(steps, len(steps_taken) * sites * 2)
+        which[columns] = len(steps_taken) + places
+        steps_taken += [
+            (*steps_taken[step // (2 * sites)], step % (2 * sites)) for step in distinct.tolist()
+        ]
         asked[site, np.arange(len(columns))] = _TAKEN
         ended |= full[site]
         previous = key
-    used = sorted(np.unique(which).tolist(), key=walked.__getitem__)
-    place = np.zeros(len(walked), dtype=np.int64)
+    used = sorted(np.unique(which).tolist(), key=steps_taken.__getitem__)
+    place = np.zeros(len(steps_taken), dtype=np.int64)
     place[used] = np.arange(len(used))
-    return [_decode(walked[each]) for each in used], place[which]
+    return [_decode(steps_taken[each]) for each in used], place[which]
 
 
 def numbered(values: Ints, limit: int) -> tuple[Ints, Ints]:
@@ -71,7 +75,7 @@ def numbered(values: Ints, limit: int) -> tuple[Ints, Ints]:
     return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]
 
 
-def _decode(steps: Sequence[int]) -> Walk:
+def _decode(steps: Sequence[int]) -> PreferenceOrder:
     groups: list[list[int]] = []
     for step in steps:
         if step & 1:

@@ -33,7 +33,7 @@ class Field:
     """One element a site: whether it keeps all buckets."""
 
 
-def contested(highest: Ints, reliefs: Ints, full: Flags) -> Flags:
+def needs_priced_choice(highest: Ints, reliefs: Ints, full: Flags) -> Flags:
     """In which columns what a bucket pays may decide who comes first.
 
     `highest` are sites × columns, scores at list prices; `reliefs` how far they may fall. Only

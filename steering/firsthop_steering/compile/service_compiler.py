@@ -8,20 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from firsthop_steering.arrays import Ints
-from firsthop_steering.compile.preferences import Walk, walks_of
-from firsthop_steering.compile.priced_choice import Field, chosen_by_bucket, contested
+from firsthop_steering.compile.preferences import PreferenceOrder, preference_orders
+from firsthop_steering.compile.priced_choice import Field, chosen_by_bucket, needs_priced_choice
 from firsthop_steering.compile.table import ASK_RESOLVER, Answer
 from firsthop_steering.decision.charges import MAX_LEVEL, charged_us, charges_us
 from firsthop_steering.decision.decide import Steering, base_us, tier
 from firsthop_steering.decision.endpoints import addresses_by_bucket
 from firsthop_steering.decision.lifetime import Lifetimes
 from firsthop_steering.decision.outcome import DecisionOutcome
-from firsthop_steering.decision.rendezvous import BUCKETS, kept, tie_draws
+from firsthop_steering.decision.rendezvous import BUCKETS, kept_buckets, tie_draws
 from firsthop_steering.decision.topology import Pool, Rule
 from firsthop_steering.plan.model import Service
 
 _TIER_STEP = 1 << 36
-"""19 hours in microseconds, above any score; `walks_of` has room for 8,000 tiers of 8,000 sites."""
+"""19 hours in microseconds, above any score; `preference_orders` has room for 8,000 tiers of 8,000
+sites."""
 
 
 class ServiceCompiler:
@@ -35,7 +36,7 @@ class ServiceCompiler:
         self._prices = steering.prices_us(service, pool)
         self._lifetimes = Lifetimes(steering, service, pool)
         self._ids: dict[Answer, int] = {}
-        self._walks: dict[tuple[Walk, DecisionOutcome], int] = {}
+        self._orders: dict[tuple[PreferenceOrder, DecisionOutcome], int] = {}
         self._decision_ids: dict[bytes, int] = {}
         self._of_site: dict[tuple[int, DecisionOutcome], npt.NDArray[np.uint32]] = {}
         self.decisions: list[int] = [ASK_RESOLVER]
@@ -53,7 +54,7 @@ class ServiceCompiler:
         reasons, outcome = self._steering.eligibility(self._service, self._pool, rule)
         eligible = [index for index, reason in enumerate(reasons) if not reason]
         if not eligible:
-            return np.full(len(columns), self._constant(self._nowhere(outcome)))
+            return np.full(len(columns), self._constant(self._no_region(outcome)))
         sites = [self._sites[index] for index in eligible]
         weights = self._weights(outcome)
         listed = [self._prices[index] for index in eligible]
@@ -67,16 +68,16 @@ class ServiceCompiler:
             keys[row] += added[row]
         full = np.array([weights[index] == 100 for index in eligible])
         least = np.array([charged_us(price, MAX_LEVEL) for price in listed])
-        torn = contested(keys, prices - least, full)
-        if not torn.any():
-            return self._calm(keys, full, eligible, outcome)
+        priced = needs_priced_choice(keys, prices - least, full)
+        if not priced.any():
+            return self._unpriced(keys, full, eligible, outcome)
         decisions = np.empty(len(columns), dtype=np.int64)
-        decisions[torn] = self._torn(keys[:, torn] - prices[:, None], eligible, outcome)
-        if not torn.all():
-            decisions[~torn] = self._calm(keys[:, ~torn], full, eligible, outcome)
+        decisions[priced] = self._priced(keys[:, priced] - prices[:, None], eligible, outcome)
+        if not priced.all():
+            decisions[~priced] = self._unpriced(keys[:, ~priced], full, eligible, outcome)
         return decisions
 
-    def _calm(
+    def _unpriced(
         self,
         keys: Ints,
         full: npt.NDArray[np.bool_],
@@ -84,21 +85,21 @@ class ServiceCompiler:
         outcome: DecisionOutcome,
     ) -> Ints:
         """Of columns in which all buckets walk alike, but for equal scores."""
-        walks, which = walks_of(keys, full)
+        orders, which = preference_orders(keys, full)
         decisions = [
-            self._walk(tuple(tuple(eligible[i] for i in group) for group in walk), outcome)
-            for walk in walks
+            self._decision_of(tuple(tuple(eligible[i] for i in group) for group in order), outcome)
+            for order in orders
         ]
         return np.array(decisions)[which]
 
-    def _torn(self, keys: Ints, eligible: Sequence[int], outcome: DecisionOutcome) -> Ints:
+    def _priced(self, keys: Ints, eligible: Sequence[int], outcome: DecisionOutcome) -> Ints:
         """Of columns in which what buckets pay decides; `keys` are without prices."""
         weights, names = self._weights(outcome), [self._sites[index].id for index in eligible]
         sites = [*zip(eligible, names, strict=True)]
         field = Field(
             np.stack([charges_us(name, self._prices[index]) for index, name in sites]),
             np.stack([tie_draws(name) for name in names]),
-            np.stack([kept(name, weights[index]) for index, name in sites]),
+            np.stack([kept_buckets(name, weights[index]) for index, name in sites]),
             np.array([weights[index] == 100 for index in eligible]),
         )
         rows: dict[bytes, int] = {}
@@ -111,7 +112,7 @@ class ServiceCompiler:
             decisions.append(found)
         return np.array(decisions)
 
-    def _nowhere(self, outcome: DecisionOutcome) -> Answer:
+    def _no_region(self, outcome: DecisionOutcome) -> Answer:
         fallback = self._service.fallback if outcome == "fallback" else ()
         return Answer(
             "",
@@ -122,24 +123,24 @@ class ServiceCompiler:
             self._lifetimes.ttl(None),
         )
 
-    def _walk(self, walk: Walk, outcome: DecisionOutcome) -> int:
-        found = self._walks.get((walk, outcome))
+    def _decision_of(self, order: PreferenceOrder, outcome: DecisionOutcome) -> int:
+        found = self._orders.get((order, outcome))
         if found is None:
-            found = self._walks[(walk, outcome)] = self._decision(self._row(walk, outcome))
+            found = self._orders[(order, outcome)] = self._decision(self._row(order, outcome))
         return found
 
-    def _row(self, walk: Walk, outcome: DecisionOutcome) -> npt.NDArray[np.uint32]:
+    def _row(self, order: PreferenceOrder, outcome: DecisionOutcome) -> npt.NDArray[np.uint32]:
         """The answer of every bucket; see `decide._admit`."""
         chosen = np.full(BUCKETS, -1, dtype=np.int64)
         first, weights = None, self._weights(outcome)
-        for group in walk:
+        for group in order:
             members = np.array(group)
             hashes = np.stack([tie_draws(self._sites[index].id) for index in group])
             for place in np.argsort(hashes, axis=0, kind="stable"):
                 asked = members[place]
                 first = asked if first is None else first
                 for index in group:
-                    keeps = kept(self._sites[index].id, weights[index])
+                    keeps = kept_buckets(self._sites[index].id, weights[index])
                     keeps = (asked == index) & (chosen < 0) & keeps
                     chosen[keeps] = index
         assert first is not None

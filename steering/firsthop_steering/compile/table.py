@@ -106,7 +106,7 @@ class CompiledService:
     rows: npt.NDArray[np.uint32]
     v4: RangeTable
     v6: RangeTable
-    standings: dict[str, AnswerReason] = field(default_factory=dict)
+    answer_reasons: dict[str, AnswerReason] = field(default_factory=dict)
     """Of the relays in `answers`."""
 
 
@@ -119,11 +119,11 @@ class ServiceTable:
         "_unlocated",
         "_v4",
         "_v6",
+        "answer_reasons",
         "answers",
         "ecs",
         "id",
         "name",
-        "standings",
     )
 
     def __init__(self, meta: dict[str, Any], sections: SectionFile, place: int) -> None:
@@ -131,7 +131,9 @@ class ServiceTable:
         self.name: str = meta["name"]
         self.ecs: bool = meta["ecs"]
         self.answers: Sequence[Answer] = tuple(map(Answer.from_json, meta["answers"]))
-        self.standings = {relay: AnswerReason(*word) for relay, word in meta["standings"].items()}
+        self.answer_reasons = {
+            relay: AnswerReason(*word) for relay, word in meta["standings"].items()
+        }
         self._decisions: list[int] = sections.array(f"{place}.decisions", "<i4").tolist()
         self._unlocated: int = self._decisions[meta["unlocated"]]
         self._rows = sections.bytes(f"{place}.rows").cast("I")

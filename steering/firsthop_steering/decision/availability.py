@@ -27,7 +27,7 @@ class Availability(NamedTuple):
     """Of both addresses together."""
     families: Mapping[Family, Liveness]
     """Of each address where they are told apart."""
-    takes: bool
+    accepts_sessions: bool
     """Whether it takes new sessions at all."""
     share: int
     """Per cent of its weight."""
@@ -36,7 +36,7 @@ class Availability(NamedTuple):
 
     def answers(self, family: Family) -> bool:
         """Whether its address of this family may be answered with; `unknown` is never `down`."""
-        return self.takes and self.families.get(family, self.verdict) != "down"
+        return self.accepts_sessions and self.families.get(family, self.verdict) != "down"
 
 
 TARGET_UTILISATION = 0.85
@@ -47,26 +47,26 @@ EXPLORED_BELOW = TARGET_UTILISATION
 _UNKNOWN = RelayStatus()
 
 
-def told(endpoint: Endpoint, status: Status) -> RelayStatus:
+def reported_status(endpoint: Endpoint, status: Status) -> RelayStatus:
     """What a status says of `endpoint`: relays and transceivers have ids of their own."""
     known = status.relays if endpoint.probe is not None else status.transceivers
     return known.get(endpoint.id, _UNKNOWN)
 
 
-def unwilling(status: Status) -> frozenset[str]:
+def unavailable_transceivers(status: Status) -> frozenset[str]:
     """The transceivers that no new session is to be sent to, by their own word or silence."""
     return frozenset(
         name
         for name, each in status.transceivers.items()
-        if each.verdict == "down" or not _takes(each)
+        if each.verdict == "down" or not _accepts_sessions(each)
     )
 
 
-def _takes(status: RelayStatus) -> bool:
+def _accepts_sessions(status: RelayStatus) -> bool:
     return not status.draining and status.stops_at is None
 
 
-def standing(
+def availability_of(
     endpoint: Endpoint,
     status: RelayStatus,
     *,
@@ -84,23 +84,25 @@ def standing(
         return Availability("operator", forced.verdict, {}, up, 100, None)
     if status.crashed:
         return Availability("agent", "down", {}, False, status.share, status.reported_at)
-    takes = _takes(status)
+    accepts_sessions = _accepts_sessions(status)
     if endpoint.probe is None and status.verdict != "unknown":
-        return Availability("agent", status.verdict, {}, takes, status.share, status.since)
-    word = status.vantages.get(vantage) if vantage is not None else None
-    said = _said(word, distrusted) if word is not None else {}
-    if word is None or not said:
         return Availability(
-            "global", status.verdict, status.families, takes, status.share, status.since
+            "agent", status.verdict, {}, accepts_sessions, status.share, status.since
         )
-    families = {**status.families, **said} if word.families or distrusted else {}
-    verdict = together(families.values()) if families else word.verdict
-    return Availability("local", verdict, families, takes, status.share, word.since)
+    view = status.vantages.get(vantage) if vantage is not None else None
+    known = _known_of(view, distrusted) if view is not None else {}
+    if view is None or not known:
+        return Availability(
+            "global", status.verdict, status.families, accepts_sessions, status.share, status.since
+        )
+    families = {**status.families, **known} if view.families or distrusted else {}
+    verdict = together(families.values()) if families else view.verdict
+    return Availability("local", verdict, families, accepts_sessions, status.share, view.since)
 
 
-def _said(word: VantageVerdict, distrusted: Collection[Family]) -> dict[Family, Liveness]:
+def _known_of(view: VantageVerdict, distrusted: Collection[Family]) -> dict[Family, Liveness]:
     """What a vantage knows, address by address: where it knows nothing all the others are asked."""
-    families = word.families or dict.fromkeys(FAMILIES, word.verdict)
+    families = view.families or dict.fromkeys(FAMILIES, view.verdict)
     return {
         family: verdict
         for family, verdict in families.items()

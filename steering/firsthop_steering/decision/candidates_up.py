@@ -11,7 +11,12 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from firsthop_steering.decision.availability import FAMILIES, Availability, standing, told
+from firsthop_steering.decision.availability import (
+    FAMILIES,
+    Availability,
+    availability_of,
+    reported_status,
+)
 from firsthop_steering.decision.topology import Endpoint, Site
 from firsthop_steering.feed.snapshot import Status
 from firsthop_steering.plan.model import Family, State
@@ -27,7 +32,7 @@ class CandidatesUp:
     """Those that operators want, whatever their health."""
     weights: tuple[int, ...]
     """Per cent of clients that each site keeps of those who reach it."""
-    standings: dict[str, Availability]
+    availabilities: dict[str, Availability]
     """Of each endpoint by id."""
     full: tuple[bool, ...]
     """Whether a site has no room for more sessions, as its transceivers say."""
@@ -81,10 +86,10 @@ def _candidates_up(
     now: datetime,
     distrusted: frozenset[Family],
 ) -> CandidatesUp:
-    standings = {
-        each.id: standing(
+    availabilities = {
+        each.id: availability_of(
             each,
-            told(each, status),
+            reported_status(each, status),
             vantage=vantage,
             now=now,
             distrusted=distrusted,
@@ -96,12 +101,14 @@ def _candidates_up(
         tuple(each for each in site.endpoints if each.active and each.weight > 0) for site in sites
     )
     up = tuple(
-        tuple(filter(None, (_as_it_is(each, standings[each.id]) for each in field)))
+        tuple(filter(None, (_as_it_is(each, availabilities[each.id]) for each in field)))
         for field in configured
     )
-    weights = tuple(_weight(site, field, standings) for site, field in zip(sites, up, strict=True))
+    weights = tuple(
+        _weight(site, field, availabilities) for site, field in zip(sites, up, strict=True)
+    )
     full = tuple(_full(site, field, status) for site, field in zip(sites, up, strict=True))
-    return CandidatesUp(up, configured, weights, standings, full, distrusted)
+    return CandidatesUp(up, configured, weights, availabilities, full, distrusted)
 
 
 def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
@@ -110,28 +117,30 @@ def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
     One that does not say what it can carry may have room.
     """
     if site.capacity is not None:
-        carried = (told(each, status).sessions or 0 for each in site.endpoints)
+        carried = (reported_status(each, status).sessions or 0 for each in site.endpoints)
         if sum(carried) >= site.capacity:
             return True
-    loads = [told(each, status).load for each in up if each.probe is None]
+    loads = [reported_status(each, status).load for each in up if each.probe is None]
     return bool(loads) and all(load is not None and load >= 1 for load in loads)
 
 
-def _as_it_is(endpoint: Endpoint, stands: Availability) -> Endpoint | None:
+def _as_it_is(endpoint: Endpoint, availability: Availability) -> Endpoint | None:
     """The endpoint with the addresses that are up; None when there is none."""
-    ipv4 = endpoint.ipv4 if stands.answers("ipv4") else None
-    ipv6 = endpoint.ipv6 if stands.answers("ipv6") else None
+    ipv4 = endpoint.ipv4 if availability.answers("ipv4") else None
+    ipv6 = endpoint.ipv6 if availability.answers("ipv6") else None
     if ipv4 is None and ipv6 is None:
         return None
-    if ipv4 is endpoint.ipv4 and ipv6 is endpoint.ipv6 and stands.share == 100:
+    if ipv4 is endpoint.ipv4 and ipv6 is endpoint.ipv6 and availability.share == 100:
         return endpoint
-    return replace(endpoint, ipv4=ipv4, ipv6=ipv6, weight=endpoint.weight * stands.share / 100)
+    return replace(
+        endpoint, ipv4=ipv4, ipv6=ipv6, weight=endpoint.weight * availability.share / 100
+    )
 
 
-def _weight(site: Site, up: Sequence[Endpoint], standings: dict[str, Availability]) -> int:
+def _weight(site: Site, up: Sequence[Endpoint], availabilities: dict[str, Availability]) -> int:
     """The site's weight; of one where every relay starts slowly, the largest share of that.
 
     A relay that comes back beside one that was there takes nothing from their region.
     """
-    share = max((standings[each.id].share for each in up), default=100)
+    share = max((availabilities[each.id].share for each in up), default=100)
     return site.weight if share == 100 else -(-site.weight * share // 100)

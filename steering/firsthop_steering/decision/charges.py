@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from firsthop_steering.arrays import Ints
-from firsthop_steering.decision.rendezvous import BUCKETS, places
+from firsthop_steering.decision.rendezvous import BUCKETS, bucket_ranks
 from firsthop_steering.feed.snapshot import Prices
 
 RELIEF_MS = 3.0
@@ -32,7 +32,7 @@ def relief_levels(region: str) -> Ints:
     The order of buckets is another than the one that weights keep by, or that breaks ties: a
     region of weight 50 keeps half of those whom its price leaves.
     """
-    return places(f"relief of {region}") * LEVELS // BUCKETS
+    return bucket_ranks(f"relief of {region}") * LEVELS // BUCKETS
 
 
 def charged_us(price_us: int, level: int) -> int:

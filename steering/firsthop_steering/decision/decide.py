@@ -21,7 +21,7 @@ from firsthop_steering.decision.candidates_up import CandidatesUp, candidates_up
 from firsthop_steering.decision.charges import prices_in_force
 from firsthop_steering.decision.model import Candidate, Decision, Ranking
 from firsthop_steering.decision.outcome import DecisionOutcome
-from firsthop_steering.decision.rendezvous import bucket, kept, tie_draws
+from firsthop_steering.decision.rendezvous import bucket, kept_buckets, tie_draws
 from firsthop_steering.decision.rtt_map import RttMap, RttSource
 from firsthop_steering.decision.topology import Client, Endpoint, Pool, Rule, Site, Topology
 from firsthop_steering.feed.snapshot import Prices, Status
@@ -104,7 +104,7 @@ class Steering:
             found = self._rules[(service.id, pool)] = self.topology.rules(service, pool, self.now)
         return found
 
-    def why_not(
+    def ineligible_reasons(
         self, service: Service, pool: Pool, rule: Rule | None, *, ignore_health: bool
     ) -> list[str]:
         """For each site of the pool the reason why it may not answer; empty where it may."""
@@ -134,18 +134,18 @@ class Steering:
     def eligibility(
         self, service: Service, pool: Pool, rule: Rule | None
     ) -> tuple[list[str], DecisionOutcome]:
-        """`why_not`, and what that means: when nothing is left, `when_all_down` speaks."""
-        reasons = self.why_not(service, pool, rule, ignore_health=False)
+        """`ineligible_reasons`, and the outcome: `when_all_down` decides if all are ineligible."""
+        reasons = self.ineligible_reasons(service, pool, rule, ignore_health=False)
         if not all(reasons):
             return reasons, "steered"
         if service.when_all_down == "open" or pool == "media":
-            relaxed = self.why_not(service, pool, rule, ignore_health=True)
+            relaxed = self.ineligible_reasons(service, pool, rule, ignore_health=True)
             return (reasons, "closed") if all(relaxed) else (relaxed, "open")
         return reasons, service.when_all_down
 
     def decide(self, service: Service, client: Client) -> Decision:
         """Which region answers this client for this service."""
-        pool: Pool = "relays" if service.pool == "relays" else "signalling"
+        pool = service.answer_pool
         column = self.rtt.column(pool, client)
         return self._decide(service, client, pool, column)
 
@@ -162,13 +162,13 @@ class Steering:
                 self._memo.clear()
             ranking = self._memo[memo] = self._rank(service, pool, column, rule)
         drawn = bucket(client.family, client.key)
-        walk = ranking.candidates[: ranking.eligible]
-        chosen: int | None = 0 if walk else None
+        preferences = ranking.candidates[: ranking.eligible]
+        chosen: int | None = 0 if preferences else None
         if not ranking.admits_all:
-            walk = _in_order(walk, ranking.ties, drawn)
-            chosen = _admit(walk, drawn)
+            preferences = _in_order(preferences, ranking.ties, drawn)
+            chosen = _admit(preferences, drawn)
         return Decision(
-            service, client, column, ranking, walk, chosen, drawn, self.topology.plan.number,
+            service, client, column, ranking, preferences, chosen, drawn, self.topology.plan.number,
             self.status.number,
         )  # fmt: skip
 
@@ -196,8 +196,10 @@ class Steering:
             )
             for index, site in enumerate(self.topology.pools[pool])
         ]
-        candidates.sort(key=lambda each: (bool(each.dropped), each.tier, each.scores_us()[1]))
-        eligible = candidates[: sum(not each.dropped for each in candidates)]
+        candidates.sort(
+            key=lambda each: (bool(each.ineligible_reason), each.tier, each.scores_us()[1])
+        )
+        eligible = candidates[: sum(not each.ineligible_reason for each in candidates)]
         ties = _ties(eligible)
         return Ranking(
             tuple(candidates), len(eligible), outcome, rule, ties, _admits_all(eligible, ties)
@@ -234,13 +236,13 @@ def _ties(eligible: Sequence[Candidate]) -> tuple[slice, ...]:
 
 
 def _in_order(
-    walk: tuple[Candidate, ...], ties: Sequence[slice], drawn: int
+    preferences: tuple[Candidate, ...], ties: Sequence[slice], drawn: int
 ) -> tuple[Candidate, ...]:
     """The order in which clients of a bucket ask; equal scores by what the regions draw."""
-    ordered = [*walk]
+    ordered = [*preferences]
     for run in ties:
         ordered[run] = sorted(
-            walk[run],
+            preferences[run],
             key=lambda each: (
                 each.tier,
                 each.base_us + each.charged_us(drawn),
@@ -250,12 +252,12 @@ def _in_order(
     return tuple(ordered)
 
 
-def _admit(walk: Sequence[Candidate], drawn: int) -> int | None:
+def _admit(preferences: Sequence[Candidate], drawn: int) -> int | None:
     """The first site that keeps this bucket; what nobody keeps goes to the first of all."""
-    for index, each in enumerate(walk):
-        if kept(each.site.id, each.weight)[drawn]:
+    for index, each in enumerate(preferences):
+        if kept_buckets(each.site.id, each.weight)[drawn]:
             return index
-    return 0 if walk else None
+    return 0 if preferences else None
 
 
 def _admits_all(eligible: Sequence[Candidate], ties: Sequence[slice]) -> bool:

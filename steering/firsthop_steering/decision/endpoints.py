@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
-from firsthop_steering.decision.rendezvous import BUCKETS, races
+from firsthop_steering.decision.rendezvous import BUCKETS, rendezvous_draws
 from firsthop_steering.decision.topology import Endpoint
 
 Named = tuple[tuple[Endpoint, ...], tuple[IPv4Address, ...], tuple[IPv6Address, ...]]
@@ -25,7 +25,9 @@ def choose_endpoints(
     field = tuple(endpoints)
     if len(field) <= answers:
         return field
-    ordered = sorted(field, key=lambda each: (races(each.id, each.weight)[drawn], each.id))
+    ordered = sorted(
+        field, key=lambda each: (rendezvous_draws(each.id, each.weight)[drawn], each.id)
+    )
     return domains_apart(ordered)[:answers]
 
 

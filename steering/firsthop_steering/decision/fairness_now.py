@@ -19,7 +19,7 @@ def endangered(plan: Plan, status: Status, now: datetime) -> Iterator[DocumentFa
     for service in plan.document.services:
         if service.min_candidates == 1:
             continue
-        sites = pool_sites(plan, "relays" if service.pool == "relays" else "signalling")
+        sites = pool_sites(plan, service.answer_pool)
         up = candidates_up(sites, status, vantage=None, now=now).up
         places = [
             DomainLocation(site.id, each.domain)

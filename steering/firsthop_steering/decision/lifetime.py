@@ -53,15 +53,15 @@ class Lifetimes:
 
     def _turn_s(self, endpoint: Endpoint) -> float:
         """Seconds until this endpoint could be answered with, or no longer, at the earliest."""
-        stands = self._candidates_up.standings[endpoint.id]
+        availability = self._candidates_up.availabilities[endpoint.id]
         if not (endpoint.active and endpoint.weight and endpoint.probe):
             return math.inf
-        if stands.source == "operator":
+        if availability.source == "operator":
             until = endpoint.forced.until if endpoint.forced else None
             return math.inf if until is None else (until - self._steering.now).total_seconds()
-        if not (self._measured and stands.takes):
+        if not (self._measured and availability.accepts_sessions):
             return math.inf
-        verdicts = set(stands.families.values()) or {stands.verdict}
+        verdicts = set(availability.families.values()) or {availability.verdict}
         soonest = min(next_change_s(verdict, endpoint.probe) for verdict in verdicts)
         return min(soonest, self._step_s(endpoint))
 
@@ -74,7 +74,9 @@ class Lifetimes:
         if candidates_up.distrusted:
             probes = (each.probe for site, _ in sites for each in site.endpoints if each.active)
             soonest = min((next_change_s("down", each) for each in probes if each), default=soonest)
-        if any(stands.source == "local" for stands in candidates_up.standings.values()):
+        if any(
+            availability.source == "local" for availability in candidates_up.availabilities.values()
+        ):
             for family in FAMILIES:
                 there = [each for _, up in sites for each in up if getattr(each, family)]
                 soonest = min(soonest, max(map(self._turn_s, there), default=math.inf))
@@ -82,10 +84,10 @@ class Lifetimes:
 
     def _step_s(self, endpoint: Endpoint) -> float:
         """Seconds from one step of a slow start to the next; infinite for who has its share."""
-        stands: Availability = self._candidates_up.standings[endpoint.id]
-        if endpoint.probe is None or not stands.takes:
+        availability: Availability = self._candidates_up.availabilities[endpoint.id]
+        if endpoint.probe is None or not availability.accepts_sessions:
             return math.inf
-        return next_step_s(stands.share, endpoint.probe.slow_start_s)
+        return next_step_s(availability.share, endpoint.probe.slow_start_s)
 
 
 def _may_answer(service: Service, site: Site) -> bool:

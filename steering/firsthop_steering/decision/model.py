@@ -29,7 +29,7 @@ class Candidate:
     slowly."""
     up: int
     """Endpoints that may be answered with now."""
-    dropped: str
+    ineligible_reason: str
     """Why it is not eligible; empty when it is."""
     full: bool = False
     """It is asked after all others, as it has no room for more sessions."""
@@ -71,10 +71,10 @@ class Decision:
     column: int
     """Of `decision.rtt_map`: all clients in it have the same round trips and cell."""
     ranking: Ranking
-    walk: tuple[Candidate, ...]
+    preferences: tuple[Candidate, ...]
     """Eligible candidates in the order in which this client asks them."""
     chosen: int | None
-    """Index in `walk`; None when no region answers."""
+    """Index in `preferences`; None when no region answers."""
     bucket: int
     plan: int
     status: int
@@ -82,7 +82,7 @@ class Decision:
     @property
     def site(self) -> Site | None:
         """The region that was chosen."""
-        return None if self.chosen is None else self.walk[self.chosen].site
+        return None if self.chosen is None else self.preferences[self.chosen].site
 
     def charged_ms(self, candidate: Candidate) -> float:
         """What this client pays of a candidate's price."""
@@ -108,9 +108,9 @@ class Decision:
 
     def fate(self, candidate: Candidate) -> str:
         """What became of one candidate of `ranking`."""
-        if candidate.dropped:
-            return candidate.dropped
-        place = next(i for i, each in enumerate(self.walk) if each is candidate)
+        if candidate.ineligible_reason:
+            return candidate.ineligible_reason
+        place = next(i for i, each in enumerate(self.preferences) if each is candidate)
         if place == self.chosen:
             return "chosen"
         if candidate.full:

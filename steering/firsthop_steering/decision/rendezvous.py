@@ -48,7 +48,7 @@ def tie_draws(name: str) -> npt.NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=4096)
-def places(name: str) -> npt.NDArray[np.int64]:
+def bucket_ranks(name: str) -> npt.NDArray[np.int64]:
     """The place of each bucket (0 to 1,023) in the order of `name`."""
     place = np.empty(BUCKETS, dtype=np.int64)
     place[np.argsort(draws(name), kind="stable")] = np.arange(BUCKETS)
@@ -56,13 +56,13 @@ def places(name: str) -> npt.NDArray[np.int64]:
 
 
 @lru_cache(maxsize=4096)
-def kept(name: str, weight: int) -> npt.NDArray[np.bool_]:
+def kept_buckets(name: str, weight: int) -> npt.NDArray[np.bool_]:
     """Which buckets `name` keeps at `weight` per cent; raising the weight only adds buckets."""
-    return places(name) * 100 < weight * BUCKETS
+    return bucket_ranks(name) * 100 < weight * BUCKETS
 
 
 @lru_cache(maxsize=16384)
-def races(name: str, weight: float) -> npt.NDArray[np.float64]:
+def rendezvous_draws(name: str, weight: float) -> npt.NDArray[np.float64]:
     """Arrival time of `name` in each bucket's race; the first wins in proportion to its weight.
 
     Exponential draws of rate `weight`: P(first) = weight / sum of weights.

@@ -77,7 +77,9 @@ class RttMap:
         if old.plan is plan:
             return former if is_taught else cls(old, latency)
         topology = Topology(plan, geo, old)
-        before, now = ([(s.id, s.spot) for s in each.pools["relays"]] for each in (old, topology))
+        before, now = (
+            [(s.id, s.location) for s in each.pools["relays"]] for each in (old, topology)
+        )
         if latency is None or not is_taught or before != now:
             return cls(topology, latency)
         same = copy(former)

@@ -62,7 +62,7 @@ class Site:
     """Sessions that its endpoints may carry together, where operators say so."""
 
     @property
-    def spot(self) -> tuple[float, float]:
+    def location(self) -> tuple[float, float]:
         """Latitude and longitude."""
         return self.latitude, self.longitude
 
@@ -155,15 +155,17 @@ class Topology:
 
     def _taken_over(self, pool: Pool, former: Topology) -> npt.NDArray[np.int64]:
         """The former's rows of all sites that are where one was, and only the others anew."""
-        old, new = ([s.spot for s in each.pools[pool]] for each in (former, self))
+        old, new = ([s.location for s in each.pools[pool]] for each in (former, self))
         if old == new:
             return former._rtt[pool]
-        row = {spot: place for place, spot in enumerate(old)}
+        row = {location: place for place, location in enumerate(old)}
         rtt_us = np.empty((len(new), len(self._cells) + 1), dtype=np.int64)
-        for place, spot in enumerate(new):
-            if spot in row:
-                rtt_us[place] = former._rtt[pool][row[spot]]
-        moved = np.array([n for n, spot in enumerate(new) if spot not in row], dtype=np.int64)
+        for place, location in enumerate(new):
+            if location in row:
+                rtt_us[place] = former._rtt[pool][row[location]]
+        moved = np.array(
+            [n for n, location in enumerate(new) if location not in row], dtype=np.int64
+        )
         rtt_us[moved] = self._prior_us(pool, moved)
         return rtt_us
 

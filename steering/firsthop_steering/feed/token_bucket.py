@@ -18,10 +18,10 @@ class _Bucket:
 class TokenBuckets:
     """So many at once, and one more in so many seconds; whoever was silent longest is forgotten."""
 
-    def __init__(self, *, at_once: int, every_s: float, most_keys: int) -> None:
+    def __init__(self, *, at_once: int, every_s: float, max_keys: int) -> None:
         self._at_once = at_once
         self._every_s = every_s
-        self._most_keys = most_keys
+        self._max_keys = max_keys
         self._buckets: dict[Hashable, _Bucket] = {}
 
     def wait_s(self, key: Hashable, now: float) -> int:
@@ -30,7 +30,7 @@ class TokenBuckets:
         gained = max(0.0, now - bucket.at) / self._every_s
         bucket.left, bucket.at = min(self._at_once, bucket.left + gained), now
         self._buckets[key] = bucket  # at the end: the first is the one longest unheard of
-        if len(self._buckets) > self._most_keys:
+        if len(self._buckets) > self._max_keys:
             del self._buckets[next(iter(self._buckets))]
         if bucket.left < 1:
             return max(1, math.ceil((1 - bucket.left) * self._every_s))

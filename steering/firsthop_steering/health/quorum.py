@@ -49,7 +49,7 @@ class AddressView(NamedTuple):
     """Turns between passed and failed checks, each worth half after ALTERNATION_HALF_LIFE_S."""
 
 
-def sight(
+def updated_view(
     before: AddressView | None, verdict: Liveness, *, checked_at: float, cause: str, is_new: bool
 ) -> AddressView:
     """The sighting after a report; `is_new`: it tells of another check than `before`."""
@@ -73,7 +73,7 @@ def sight(
     )
 
 
-def vantage_words(
+def views_of_vantages(
     views: Mapping[str, AddressView],
     vantage_of: Mapping[str, str],
     *,
@@ -87,26 +87,26 @@ def vantage_words(
     vantage the majority of the fresh views that are not `unknown` decides; a tie keeps what the
     vantage said `before`.
     """
-    words: dict[str, AddressView] = {}
+    by_vantage: dict[str, AddressView] = {}
     shared: dict[str, list[AddressView]] = {}
     for prober, view in views.items():
         if -stale_after_s <= now - view.checked_at <= stale_after_s:
             vantage = vantage_of[prober]
-            if vantage in words:
-                shared.setdefault(vantage, [words[vantage]]).append(view)
+            if vantage in by_vantage:
+                shared.setdefault(vantage, [by_vantage[vantage]]).append(view)
             else:
-                words[vantage] = view
+                by_vantage[vantage] = view
     for vantage, several in shared.items():
         last = before.get(vantage)
-        words[vantage] = _one_word(several, last.verdict if last else "unknown")
-    return words
+        by_vantage[vantage] = _majority_view(several, last.verdict if last else "unknown")
+    return by_vantage
 
 
-def _one_word(views: Sequence[AddressView], previous: Liveness) -> AddressView:
-    said = Counter(view.verdict for view in views)
+def _majority_view(views: Sequence[AddressView], previous: Liveness) -> AddressView:
+    summary = Counter(view.verdict for view in views)
     verdict = previous
-    if said["up"] != said["down"]:
-        verdict = "up" if said["up"] > said["down"] else "down"
+    if summary["up"] != summary["down"]:
+        verdict = "up" if summary["up"] > summary["down"] else "down"
     causes = sorted(view.cause for view in views if view.verdict == verdict and view.cause)
     return AddressView(
         verdict,
@@ -124,19 +124,19 @@ def lower_median(values: Iterable[Number]) -> Number:
     return ranked[(len(ranked) - 1) // 2]
 
 
-def self_excluded(words: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
-    """The vantages whose own network is broken; `words` has one mapping for each relay.
+def self_excluded(views: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
+    """The vantages whose own network is broken; `views` has one mapping for each relay.
 
     Such a one sees most of all its targets down, while of more than half of those the others
     together say that they are up. Where the others agree, or are split, it is believed.
     """
-    every = list(words)
+    every = list(views)
     down: Counter[str] = Counter()
     contradicted: Counter[str] = Counter()
-    for said in every:
-        verdicts = [word.verdict for word in said.values()]
+    for summary in every:
+        verdicts = [view.verdict for view in summary.values()]
         if "down" in verdicts:
-            downs = [vantage for vantage, word in said.items() if word.verdict == "down"]
+            downs = [vantage for vantage, view in summary.items() if view.verdict == "down"]
             down.update(downs)
             if verdicts.count("up") > len(downs) - 1:
                 contradicted.update(downs)
@@ -145,9 +145,9 @@ def self_excluded(words: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
         return frozenset()
     known = Counter(
         vantage
-        for said in every
-        for vantage in suspects & said.keys()
-        if said[vantage].verdict != "unknown"
+        for summary in every
+        for vantage in suspects & summary.keys()
+        if summary[vantage].verdict != "unknown"
     )
     return frozenset(
         vantage
@@ -161,30 +161,30 @@ class Count(NamedTuple):
     """What the vantages that count say together, and the sentence that explains it."""
 
     verdict: Liveness
-    said: str
+    summary: str
     causes: str
     """Up to CAUSES_SHOWN of those who say down, each with its vantage; may be empty."""
     counted: tuple[AddressView, ...]
     """The words of the vantages that count; none: the verdict is frozen."""
 
 
-def count(words: Mapping[str, AddressView], excluded: frozenset[str], previous: Liveness) -> Count:
+def count(views: Mapping[str, AddressView], excluded: frozenset[str], previous: Liveness) -> Count:
     """One relay's verdict from the words of its fresh vantages.
 
     More than half of those that count, the undecided ones included, have to agree; otherwise
     `previous` stays, and so it does when nobody is left.
     """
-    out = sorted(excluded & words.keys()) if excluded else []
-    counted = {name: word for name, word in words.items() if name not in out} if out else words
+    out = sorted(excluded & views.keys()) if excluded else []
+    counted = {name: view for name, view in views.items() if name not in out} if out else views
     aside = f"; excluded: {', '.join(out[:CAUSES_SHOWN])}" if out else ""
     total = len(counted)
     if not total:
         return Count(previous, f"no vantage counts; frozen as {previous}{aside}", "", ())
-    said = [word.verdict for word in counted.values()]
-    up = said.count("up")
+    summary = [view.verdict for view in counted.values()]
+    up = summary.count("up")
     down: list[str] = []
     if up < total:  # of thousands nearly all are up everywhere
-        down = [name for name, word in counted.items() if word.verdict == "down"]
+        down = [name for name, view in counted.items() if view.verdict == "down"]
     verdict: Liveness = previous
     if 2 * up > total:
         verdict, votes = "up", f"up at {up} of {total} vantages"
@@ -196,8 +196,8 @@ def count(words: Mapping[str, AddressView], excluded: frozenset[str], previous: 
     return Count(verdict, votes + aside, causes, tuple(counted.values()))
 
 
-def _causes(words: Mapping[str, AddressView], down: Iterable[str]) -> str:
+def _causes(views: Mapping[str, AddressView], down: Iterable[str]) -> str:
     return ", ".join(
-        f"{name}: {words[name].cause[:CAUSE_LENGTH] or 'last check passed'}"
+        f"{name}: {views[name].cause[:CAUSE_LENGTH] or 'last check passed'}"
         for name in sorted(down)[:CAUSES_SHOWN]
     )

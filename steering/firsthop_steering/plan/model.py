@@ -264,6 +264,11 @@ class Service(Model):
         return self
 
     @property
+    def answer_pool(self) -> Literal["relays", "signalling"]:
+        """The pool of a topology whose endpoints answer: relays, or signalling addresses."""
+        return "relays" if self.pool == "relays" else "signalling"
+
+    @property
     def shortest_ttl(self) -> int:
         """`ttl_min`, or what stands for it."""
         return (self.ttl + 1) // 2 if self.ttl_min is None else self.ttl_min

@@ -35,7 +35,7 @@ MIN_ROOM = 0.02
 BUDGET_S = 3.0
 """After so long in one round the prices for further losses are left to the next."""
 
-Sheet = Mapping[str, float]
+PricesByRegion = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Rounds:
             least = lowest(before, elapsed_s=elapsed_s, ttl_s=ttl_s)
             found = _planned(problem, names, before, np.zeros(len(names)) if may_fall else least)
             eased_ = eased(before, found.prices, found.least, elapsed_s=elapsed_s, ttl_s=ttl_s)
-            return found, _sheet(eased_, names)
+            return found, _prices_by_region(eased_, names)
 
         problem = _problem(rows, supply.capacity, known)
         found, prices = planned(problem, held)
@@ -218,15 +218,15 @@ class Rounds:
                 ready = self.without.get(names[at])
                 begin = start if ready is None else self._vector(ready, names)
                 found = prices_without(problem, names, begin, at)
-                self.without[names[at]] = _sheet(found.prices, names)
+                self.without[names[at]] = _prices_by_region(found.prices, names)
             if is_late():
                 self._next = at + 1
                 return
         self._next = 0
 
     @staticmethod
-    def _vector(sheet: Sheet, names: list[str], nothing: float = 0.0) -> Floats:
-        return np.array([sheet.get(name, nothing) for name in names])
+    def _vector(prices: PricesByRegion, names: list[str], nothing: float = 0.0) -> Floats:
+        return np.array([prices.get(name, nothing) for name in names])
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ def _problem(rows: DemandRows, capacity: Floats, known: Calibrated) -> Transport
     return merged(problem_of(rows, room, known.each))[0]
 
 
-def _sheet(prices: Floats, names: list[str]) -> dict[str, float]:
+def _prices_by_region(prices: Floats, names: list[str]) -> dict[str, float]:
     return {
         name: round(price, 2)
         for name, price in zip(names, prices.tolist(), strict=True)
@@ -266,7 +266,7 @@ def _sheet(prices: Floats, names: list[str]) -> dict[str, float]:
     }
 
 
-def _differ(before: Sheet, now: Sheet, by_ms: float) -> bool:
+def _differ(before: PricesByRegion, now: PricesByRegion, by_ms: float) -> bool:
     return any(
         abs(before.get(name, 0.0) - now.get(name, 0.0)) > by_ms
         for name in before.keys() | now.keys()

@@ -20,7 +20,7 @@ SHARE = 0.03
 FIRST_SHARE = 0.75
 """Of the budget, for better first regions; the rest and what that leaves is for second ones, which
 clients need at once when a region dies."""
-MAX_OF_GROUP = 0.2
+MAX_GROUP_SHARE = 0.2
 """Of one group's allocations, however much the others leave over."""
 CONFIDENCE = 1.28
 """Standard deviations: the bound is above the truth in one case of ten. Surer, and much of the
@@ -40,7 +40,7 @@ class Exploration:
     """What may be found out: per group a rate (share of its allocations) and each region's pull."""
 
     rates: Floats
-    promise_ms: Floats
+    gain_ms: Floats
 
 
 def explore(
@@ -60,17 +60,17 @@ def explore(
     """
     may = open_regions.copy()
     np.put_along_axis(may, held[:, :1], False, axis=1)
-    first = _promise_ms(bounds_ms, rtt_ms, held[:, 0], may)
+    first = _gain_ms(bounds_ms, rtt_ms, held[:, 0], may)
     rates = _rates(first, demand, FIRST_SHARE * share * float(demand.sum()))
     if held.shape[1] < 2:
         return Exploration(rates, first)
     left = share * float(demand.sum()) - float((rates * demand).sum())
     content = first.max(axis=1) <= 0
-    second = _promise_ms(bounds_ms, rtt_ms, held[:, 1], may & content[:, None])
+    second = _gain_ms(bounds_ms, rtt_ms, held[:, 1], may & content[:, None])
     return Exploration(rates + _rates(second, demand, max(left, 0.0)), first + second)
 
 
-def _promise_ms(
+def _gain_ms(
     bounds_ms: Floats, rtt_ms: Floats, holders: Ints, may: npt.NDArray[np.bool_]
 ) -> Floats:
     """By how much the bound of each region that may be tried beats the holder's estimate, else 0.
@@ -81,32 +81,32 @@ def _promise_ms(
     return np.where(may, np.maximum(incumbent - bounds_ms, 0.0), 0.0)
 
 
-def _rates(promise: Floats, demand: Floats, budget: float) -> Floats:
+def _rates(gain: Floats, demand: Floats, budget: float) -> Floats:
     """The budget goes to groups by demand and by what is at stake, their greatest promise.
 
     What a group cannot use (MAX_OF_GROUP) goes to the others in the same way.
     """
-    stake = promise.max(axis=1) * demand
+    stake = gain.max(axis=1) * demand
     rates = np.zeros(len(demand))
     for _ in range(4):
-        wanting = (rates < MAX_OF_GROUP) & (stake > 0)
+        wanting = (rates < MAX_GROUP_SHARE) & (stake > 0)
         left = budget - float((rates * demand).sum())
         total = float(stake[wanting].sum())
         if total <= 0 or left <= 0:
             break
         share = left * stake[wanting] / total / demand[wanting]
-        rates[wanting] = np.minimum(rates[wanting] + share, MAX_OF_GROUP)
+        rates[wanting] = np.minimum(rates[wanting] + share, MAX_GROUP_SHARE)
     return rates
 
 
-def choose(promise: Floats, chance: Floats) -> Ints:
+def choose(gain: Floats, chance: Floats) -> Ints:
     """Regions to try for each group, drawn in proportion to promise squared, each at most once.
 
     `chance` is uniform in [0, 1): groups × CANDIDATES, and so is the result; −1 where nothing (or
     nothing further) promises. Drawing, rather than the best of all, lets many clients of one cell
     look at several regions at the same time.
     """
-    odds, drawn = promise**2, np.empty(chance.shape, dtype=np.int64)
+    odds, drawn = gain**2, np.empty(chance.shape, dtype=np.int64)
     for turn, at in enumerate(chance.T):
         total = np.cumsum(odds, axis=1)
         region = (total <= (at * total[:, -1])[:, None]).sum(axis=1)

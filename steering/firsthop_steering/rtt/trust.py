@@ -38,8 +38,6 @@ class Trust:
 
     def __init__(self) -> None:
         self._records: dict[int, _Record] = {}
-        self.doubted = 0
-        """Samples that were weighted down or refused for their source."""
 
     def weight(self, source: int) -> float:
         """1 for a source in line with its peers, 0 for one that is not."""
@@ -63,9 +61,7 @@ class Trust:
         compared = ~np.isnan(distance)
         for place, source in enumerate(sources.tolist()):
             self._note(source, distance[compared & (which == place)])
-        weights = np.array([self.weight(source) for source in sources.tolist()])[which]
-        self.doubted += int((weights < 1).sum())
-        return weights
+        return np.array([self.weight(source) for source in sources.tolist()])[which]
 
     def _note(self, source: int, distances: Floats) -> None:
         if not len(distances):

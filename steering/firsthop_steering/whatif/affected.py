@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Pool
 from firsthop_steering.plan.model import Service
 
 
@@ -24,7 +23,7 @@ def _services(steering: Steering) -> dict[str, Hashable]:
 
 
 def _inputs(steering: Steering, service: Service) -> Hashable:
-    pool: Pool = "relays" if service.pool == "relays" else "signalling"
+    pool = service.answer_pool
     field = steering.candidates_up(service, pool)
     sites = tuple(
         (

@@ -13,7 +13,7 @@ from typing import Any
 from firsthop_steering.decision.charges import charged_us, relief_levels
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.model import Candidate
-from firsthop_steering.decision.rendezvous import kept, tie_draws
+from firsthop_steering.decision.rendezvous import kept_buckets, tie_draws
 from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Service, State
 from firsthop_steering.whatif.hypothetical import Hypothetical
@@ -49,9 +49,9 @@ def counterfactual(
         changes.append(obstacle)
         question = after
     decision = question.decide()
-    mine = next((each for each in decision.walk if each.site.id == region), None)
+    mine = next((each for each in decision.preferences if each.site.id == region), None)
     if mine is not None and decision.chosen is not None and not question.holds:
-        gap = _gap_us(mine, decision.walk[decision.chosen], decision.bucket)
+        gap = _gap_us(mine, decision.preferences[decision.chosen], decision.bucket)
         price = _price(mine, gap, decision.bucket)
         bias, question = _bias(question, mine, gap)
         changes.append(bias)
@@ -79,7 +79,7 @@ _Found = tuple[NeededChange, Hypothetical] | None
 
 
 def _service(question: Hypothetical) -> _Found:
-    allowed = question.its.regions
+    allowed = question.hypothetical_service.regions
     if allowed is None or question.region in allowed:
         return None
     needed = (*allowed, question.region)
@@ -144,12 +144,16 @@ def _idle_by_weight(question: Hypothetical) -> _Found:
 
 def _down(question: Hypothetical) -> _Found:
     """And one of them has to be up, unless health is ignored."""
-    field = question.steering.candidates_up(question.its, question.pool)
+    field = question.steering.candidates_up(question.hypothetical_service, question.pool)
     wanted = field.configured[question.index]
     if field.up[question.index] or not wanted or question.ignores_health:
         return None
-    stands = field.standings[wanted[0].id]
-    word = stands.verdict if stands.takes or stands.verdict == "down" else "takes no new sessions"
+    availability = field.availabilities[wanted[0].id]
+    word = (
+        availability.verdict
+        if availability.accepts_sessions or availability.verdict == "down"
+        else "takes no new sessions"
+    )
     change = NeededChange(
         f"{question.endpoints}/{wanted[0].id}", "status", word, "up", "none of its endpoints is up"
     )  # fmt: skip
@@ -164,7 +168,7 @@ def _weight(question: Hypothetical) -> _Found:
     name = f"{question.collection}/{site.id}"
     says = f"weight {site.weight} does not keep this client's prefix"
     for weight in range(site.weight + 1, 101):
-        if kept(site.id, weight)[drawn]:
+        if kept_buckets(site.id, weight)[drawn]:
             after = question.changed(question.collection, site.id, weight=weight)
             if _keeps(after, drawn):
                 return NeededChange(name, "weight", site.weight, weight, says), after
@@ -174,20 +178,20 @@ def _weight(question: Hypothetical) -> _Found:
 
 def _keeps(question: Hypothetical, drawn: int) -> bool:
     weights = question.steering.weights(
-        question.its, question.pool, ignore_health=question.ignores_health
+        question.hypothetical_service, question.pool, ignore_health=question.ignores_health
     )
-    return bool(kept(question.region, weights[question.index])[drawn])
+    return bool(kept_buckets(question.region, weights[question.index])[drawn])
 
 
 def _tier(question: Hypothetical) -> _Found:
     """An override that prefers others is stronger than any bias."""
     decision = question.decide()
-    mine = next((each for each in decision.walk if each.site.id == question.region), None)
+    mine = next((each for each in decision.preferences if each.site.id == question.region), None)
     if mine is None or decision.chosen is None or decision.ranking.rule is None:
         return None
-    if mine.tier <= decision.walk[decision.chosen].tier:
+    if mine.tier <= decision.preferences[decision.chosen].tier:
         return None
-    ahead = decision.walk[decision.chosen].site.id
+    ahead = decision.preferences[decision.chosen].site.id
     return _reordered(question, f"override {decision.ranking.rule.id} puts {ahead} before it")
 
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from firsthop_geodata.addresses import special_block
-from firsthop_steering.decision.availability import Availability, told
+from firsthop_steering.decision.availability import Availability, reported_status
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
@@ -25,7 +25,7 @@ def explain(
     """
     client = steering.topology.client(address)
     decision = steering.decide(service, client)
-    pool: Pool = "relays" if service.pool == "relays" else "signalling"
+    pool = service.answer_pool
     media: dict[str, Any] | None = None
     if pool == "relays" and decision.site is not None and steering.topology.pools["media"]:
         regions = [site.id for site in steering.topology.pools["relays"]]
@@ -97,12 +97,12 @@ def _decision(
         "override": {"id": rule.id, "mode": rule.mode} if rule else None,
         "candidates": [
             _candidate(steering, decision, each, pool, cell)
-            for each in (*decision.walk, *_dropped(decision))
+            for each in (*decision.preferences, *_ineligible(decision))
         ],
     }
 
 
-def _dropped(decision: Decision) -> tuple[Candidate, ...]:
+def _ineligible(decision: Decision) -> tuple[Candidate, ...]:
     return decision.ranking.candidates[decision.ranking.eligible :]
 
 
@@ -111,7 +111,7 @@ def _candidate(
 ) -> dict[str, Any]:
     site = each.site
     index = next(i for i, other in enumerate(steering.topology.pools[pool]) if other is site)
-    standings = steering.candidates_up(decision.service, pool).standings
+    availabilities = steering.candidates_up(decision.service, pool).availabilities
     distance = None if cell is None else round(steering.topology.distance_km(pool, index, cell), 1)
     return {
         "region": site.id,
@@ -128,20 +128,20 @@ def _candidate(
         "state": site.state,
         "endpoints_up": each.up,
         "endpoints": {
-            endpoint.id: _words(steering, endpoint, standings[endpoint.id])
+            endpoint.id: _words(steering, endpoint, availabilities[endpoint.id])
             for endpoint in site.endpoints
         },
     }
 
 
-def _words(steering: Steering, endpoint: Endpoint, stands: Availability) -> str:
+def _words(steering: Steering, endpoint: Endpoint, availability: Availability) -> str:
     """The standing of an endpoint, whose word that is, and what is measured beside it."""
-    held = told(endpoint, steering.status)
+    held = reported_status(endpoint, steering.status)
     if endpoint.probe is None and held.verdict == "unknown":
         return "not probed"
-    words: list[str] = [stands.verdict]
-    words += [f"{family} {verdict}" for family, verdict in sorted(stands.families.items())]
-    if stands.source == "operator" and endpoint.forced is not None:
+    words: list[str] = [availability.verdict]
+    words += [f"{family} {verdict}" for family, verdict in sorted(availability.families.items())]
+    if availability.source == "operator" and endpoint.forced is not None:
         until = endpoint.forced.until
         words += [f"forced until {until:%Y-%m-%d %H:%M:%S} UTC" if until else "forced"]
         words += [f"measured {held.verdict}"]
@@ -151,11 +151,11 @@ def _words(steering: Steering, endpoint: Endpoint, stands: Availability) -> str:
         words += [f"goes down at {held.stops_at:%H:%M:%S} UTC"]
     elif held.draining:
         words += ["draining"]
-    if stands.source == "local":
-        since = f" since {stands.since:%H:%M:%S} UTC" if stands.since else ""
+    if availability.source == "local":
+        since = f" since {availability.since:%H:%M:%S} UTC" if availability.since else ""
         words += [f"seen from {steering.vantage}{since}", f"from all {held.verdict}"]
-    if stands.share < 100 and stands.verdict != "down":
-        words += [f"starting with {stands.share} % of its weight"]
+    if availability.share < 100 and availability.verdict != "down":
+        words += [f"starting with {availability.share} % of its weight"]
     return ", ".join(words)
 
 

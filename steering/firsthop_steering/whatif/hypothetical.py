@@ -23,12 +23,12 @@ class Hypothetical:
     region: str
 
     @property
-    def its(self) -> Service:
+    def hypothetical_service(self) -> Service:
         return self.steering.topology.services[self.service]
 
     @property
     def pool(self) -> Pool:
-        return "relays" if self.its.pool == "relays" else "signalling"
+        return self.hypothetical_service.answer_pool
 
     @property
     def collection(self) -> Literal["regions", "transceiver_regions"]:
@@ -50,7 +50,7 @@ class Hypothetical:
 
     def decide(self) -> Decision:
         """Where the client is sent now."""
-        return self.steering.decide(self.its, self.client)
+        return self.steering.decide(self.hypothetical_service, self.client)
 
     @property
     def holds(self) -> bool:

@@ -17,7 +17,7 @@ _Part = tuple[int, int, float]
 """Source, target, and the share of the buckets that goes from one to the other."""
 
 
-class Flows(NamedTuple):
+class Movement(NamedTuple):
     """Clients by where they were and where they are then; one element each."""
 
     weights: Floats
@@ -50,44 +50,44 @@ class Flows(NamedTuple):
         return counted.astype(np.float64).reshape(size, size)
 
 
-def together(flows: Sequence[Flows]) -> Flows:
+def together(movement: Sequence[Movement]) -> Movement:
     """The clients of all."""
-    return Flows(*(np.concatenate(each) for each in zip(*flows, strict=True)))
+    return Movement(*(np.concatenate(each) for each in zip(*movement, strict=True)))
 
 
-def flows_of(crowds: Sequence[SimPopulation], before: Sent, after: Sent) -> list[Flows]:
+def movements_of(populations: Sequence[SimPopulation], before: Sent, after: Sent) -> list[Movement]:
     """For each crowd where its clients were and are then."""
     known: dict[int, list[_Part]] = {}
     return [
-        _flows(
-            crowd,
+        _movement(
+            population,
             (before.rows, after.rows),
             (before.decisions[place], after.decisions[place]),
             (before.columns[place], after.columns[place]),
             known,
         )
-        for place, crowd in enumerate(crowds)
+        for place, population in enumerate(populations)
     ]
 
 
-def _flows(
-    crowd: SimPopulation,
+def _movement(
+    population: SimPopulation,
     rows: tuple[Codes, Codes],
     decisions: tuple[Ints, Ints],
     columns: tuple[Ints, Ints],
     known: dict[int, list[_Part]],
-) -> Flows:
+) -> Movement:
     """A range whose clients are told apart by buckets becomes an element for each pair of regions.
 
     What both decisions do to a bucket is known exactly; that a range has as many clients in one
     bucket as in another is an approximation for ranges of few prefixes. `known` keeps the parts of
     pairs of decisions that were met before.
     """
-    if (crowd.buckets != SPREAD).any():
+    if (population.buckets != SPREAD).any():
         sources, targets = (
-            row[chosen, crowd.buckets] for row, chosen in zip(rows, decisions, strict=True)
+            row[chosen, population.buckets] for row, chosen in zip(rows, decisions, strict=True)
         )
-        return Flows(crowd.weights, crowd.cells, *columns, sources, targets)
+        return Movement(population.weights, population.cells, *columns, sources, targets)
     pairs = decisions[0] * len(rows[1]) + decisions[1]
     distinct, which = numbered(pairs, len(rows[0]) * len(rows[1]))
     for pair in distinct.tolist():
@@ -98,9 +98,9 @@ def _flows(
     parts = np.array([len(each) for each in shares], dtype=np.int64)
     sources, targets, share = np.array([row for each in shares for row in each]).reshape(-1, 3).T
     element, row = _repeated(parts, which)
-    return Flows(
-        crowd.weights[element] * share[row],
-        crowd.cells[element],
+    return Movement(
+        population.weights[element] * share[row],
+        population.cells[element],
         columns[0][element],
         columns[1][element],
         sources.astype(np.int16)[row],

@@ -35,25 +35,26 @@ class SimPopulation:
     """NO_CELL where not located."""
     buckets: Ints
 
-    def within(self, cohorts: ClientClasses) -> Ints:
+    def within(self, classes: ClientClasses) -> Ints:
         """The cohort of each."""
         if self.keys is None:
-            return cohorts.of_cells()
-        return cohorts.settled(cohorts.of_keys(self.family, self.keys, self.cells))
+            return classes.of_cells()
+        return classes.settled(classes.of_keys(self.family, self.keys, self.cells))
 
 
-def everybody(
-    geo: GeoTable, family: Literal[4, 6], told_apart: Sequence[tuple[Keys, Keys]]
+def whole_population(
+    geo: GeoTable, family: Literal[4, 6], split_ranges: Sequence[tuple[Keys, Keys]]
 ) -> tuple[SimPopulation, SimPopulation]:
     """All keys that the geo table places: by cells, and what is told apart in ranges of its own.
 
-    `told_apart` are first and last keys of ranges (`ClientClasses.told_apart`); each element lies
-    within or without each of them. The others are counted once for a geo table, not range by range.
+    `split_ranges` are first and last keys of ranges (`ClientClasses.split_ranges`); each element
+    lies inside or outside each of them. The others are counted once for a geo table, not range by
+    range.
 
     An IPv4 address weighs 1. How much IPv6 space somebody has says nothing of how many they are, so
     the IPv6 ranges of a cell weigh as much as its IPv4 addresses do, in proportion to their sizes.
     """
-    pieces = geo.cut(family, *_parts(told_apart, LAST_KEY[family]))
+    pieces = geo.cut(family, *_parts(split_ranges, LAST_KEY[family]))
     located = pieces.cells != NO_CELL
     keys, cells = pieces.firsts[located], pieces.cells[located]
     sizes = (pieces.lasts[located] - keys).astype(np.float64) + 1
@@ -70,9 +71,9 @@ def everybody(
     )
 
 
-def _parts(told_apart: Sequence[tuple[Keys, Keys]], last: int) -> tuple[Keys, Keys]:
+def _parts(split_ranges: Sequence[tuple[Keys, Keys]], last: int) -> tuple[Keys, Keys]:
     """The union of these ranges, cut at the edges of each: ascending, apart from each other."""
-    firsts, lasts = (np.concatenate(ends) for ends in zip(*told_apart, strict=True))
+    firsts, lasts = (np.concatenate(ends) for ends in zip(*split_ranges, strict=True))
     ends = lasts[lasts < last] + np.uint64(1)
     edges = np.unique(np.concatenate([firsts, ends]))
     begun = np.searchsorted(np.sort(firsts), edges, side="right")
@@ -82,7 +83,7 @@ def _parts(told_apart: Sequence[tuple[Keys, Keys]], last: int) -> tuple[Keys, Ke
     return edges[inside], behind[inside]
 
 
-def listed(
+def listed_population(
     topology: Topology, addresses: Sequence[IPv4Address | IPv6Address], family: Literal[4, 6]
 ) -> SimPopulation:
     """Those of `addresses` that are clients of `family` once normalised; each counts once."""

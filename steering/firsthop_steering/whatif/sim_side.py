@@ -51,26 +51,26 @@ class SimSide:
 
     @property
     def pool(self) -> Pool:
-        return "relays" if self.service is None or self.service.pool == "relays" else "signalling"
+        return "relays" if self.service is None else self.service.answer_pool
 
-    def told_apart(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
-        """As `ClientClasses.told_apart`; without a service nobody is."""
+    def split_ranges(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
+        """As `ClientClasses.split_ranges`; without a service nobody is."""
         if self.service is None:
             return np.empty(0, np.uint64), np.empty(0, np.uint64)
-        return ClientClasses(self.steering, self.service).told_apart(family)
+        return ClientClasses(self.steering, self.service).split_ranges(family)
 
-    def sends(self, crowds: Sequence[SimPopulation], codes: Mapping[str, int]) -> Sent:
+    def sends(self, populations: Sequence[SimPopulation], codes: Mapping[str, int]) -> Sent:
         """Decides for all; `codes` numbers the regions. Without a service nobody is answered."""
         if self.service is None:
-            nothing = tuple(np.zeros(len(each.cells), dtype=np.int64) for each in crowds)
+            nothing = tuple(np.zeros(len(each.cells), dtype=np.int64) for each in populations)
             rows: Codes = np.full((1, BUCKETS), NOWHERE, dtype=np.int16)
             return Sent(rows, nothing, nothing)
-        cohorts = ClientClasses(self.steering, self.service)
-        answers = ServiceCompiler(self.steering, self.service, cohorts.pool)
-        mine = [each.within(cohorts) for each in crowds]
-        decisions = cohorts.decide(answers, np.concatenate(mine)).astype(np.int64)
+        classes = ClientClasses(self.steering, self.service)
+        answers = ServiceCompiler(self.steering, self.service, classes.pool)
+        mine = [each.within(classes) for each in populations]
+        decisions = classes.decide(answers, np.concatenate(mine)).astype(np.int64)
         ends = np.cumsum([len(each) for each in mine])[:-1]
-        columns = tuple(cohorts.columns(each) for each in mine)
+        columns = tuple(classes.columns(each) for each in mine)
         return Sent(_rows(answers, codes), tuple(np.split(decisions, ends)), columns)
 
     def capacity(self, region: str) -> int | None:

@@ -17,8 +17,12 @@ from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
-from firsthop_steering.whatif.sim_movement import Flows, flows_of, together
-from firsthop_steering.whatif.sim_population import SimPopulation, everybody, listed
+from firsthop_steering.whatif.sim_movement import Movement, movements_of, together
+from firsthop_steering.whatif.sim_population import (
+    SimPopulation,
+    listed_population,
+    whole_population,
+)
 from firsthop_steering.whatif.sim_side import NOWHERE, Codes, SimSide
 from firsthop_steering.whatif.simulation import CountryMove, Move, RegionLoad, Rtt, Simulation
 
@@ -49,18 +53,20 @@ def simulate(
     six: tuple[SimPopulation, ...]
     if clients is None:
         geo = after.topology.geo
-        four, six = (everybody(geo, f, [each.told_apart(f) for each in sides]) for f in FAMILIES)
+        four, six = (
+            whole_population(geo, f, [each.split_ranges(f) for each in sides]) for f in FAMILIES
+        )
     else:
-        four, six = ((listed(after.topology, clients, f),) for f in FAMILIES)
-    crowds = (*four, *six)
-    flows = flows_of(crowds, *(each.sends(crowds, codes) for each in sides))
+        four, six = ((listed_population(after.topology, clients, f),) for f in FAMILIES)
+    populations = (*four, *six)
+    movement = movements_of(populations, *(each.sends(populations, codes) for each in sides))
     if clients is None:
-        ipv4, ipv6 = together(flows[: len(four)]), together(flows[len(four) :])
-        return _told(sides, ipv4, codes, sessions, name=name, moved_ipv6=_share(ipv6.moved))
-    return _told(sides, together(flows), codes, sessions, name=name, moved_ipv6=None)
+        ipv4, ipv6 = together(movement[: len(four)]), together(movement[len(four) :])
+        return _simulation(sides, ipv4, codes, sessions, name=name, moved_ipv6=_share(ipv6.moved))
+    return _simulation(sides, together(movement), codes, sessions, name=name, moved_ipv6=None)
 
 
-def taken_as_lost(
+def with_lost_relays(
     status: Status, plan: Plan, relays: Collection[str], regions: Collection[str]
 ) -> Status:
     """The status if these relays, and those of these regions, were found down by all."""
@@ -99,9 +105,9 @@ def _distribution(rtt_us: Ints, weights: Floats) -> Rtt:
     return Rtt(mean_ms=round(mean, 3), p50_ms=p50, p95_ms=p95)
 
 
-def _told(
+def _simulation(
     sides: tuple[SimSide, SimSide],
-    flows: Flows,
+    movement: Movement,
     codes: dict[str, int],
     sessions: int | None,
     *,
@@ -109,23 +115,23 @@ def _told(
     moved_ipv6: float | None,
 ) -> Simulation:
     before, after = sides
-    total = float(flows.weights.sum())
-    matrix = flows.matrix(len(codes)) / (total or 1.0)
+    total = float(movement.weights.sum())
+    matrix = movement.matrix(len(codes)) / (total or 1.0)
     return Simulation(
         service=name,
         clients=round(total),
-        moved=_share(flows.moved),
+        moved=_share(movement.moved),
         lost=_share(matrix[:-1, -1].sum()),
         gained=_share(matrix[-1, :-1].sum()),
         moved_ipv6=moved_ipv6,
-        rtt_before=_rtt(before, flows.sources, flows.old_columns, flows.weights, codes),
-        rtt_after=_rtt(after, flows.targets, flows.new_columns, flows.weights, codes),
+        rtt_before=_rtt(before, movement.sources, movement.old_columns, movement.weights, codes),
+        rtt_after=_rtt(after, movement.targets, movement.new_columns, movement.weights, codes),
         moves=_moves(matrix, [*codes, None]),
         regions=tuple(
             _load(region, matrix[code].sum(), matrix[:, code].sum(), sides, sessions)
             for region, code in codes.items()
         ),
-        countries=_countries(flows, after.steering.topology.geo, total),
+        countries=_countries(movement, after.steering.topology.geo, total),
     )
 
 
@@ -162,15 +168,15 @@ def _utilisation(share: float, capacity: int | None, sessions: int | None) -> fl
     return round(float(share) * sessions / capacity, 4)
 
 
-def _countries(flows: Flows, geo: GeoTable, total: float) -> tuple[CountryMove, ...]:
+def _countries(movement: Movement, geo: GeoTable, total: float) -> tuple[CountryMove, ...]:
     known, code = geo.country_codes
     names = [*known, ""]  # of the unlocated, where the table has no "" itself
     nowhere = names.index("")
-    mine = np.full(len(flows.cells), nowhere, dtype=np.int64)
-    located = flows.cells != NO_CELL
-    mine[located] = code[flows.cells[located]]
-    everyone = np.bincount(mine, weights=flows.weights, minlength=len(names))
-    movers = np.bincount(mine, weights=flows.weights * flows.moving, minlength=len(names))
+    mine = np.full(len(movement.cells), nowhere, dtype=np.int64)
+    located = movement.cells != NO_CELL
+    mine[located] = code[movement.cells[located]]
+    everyone = np.bincount(mine, weights=movement.weights, minlength=len(names))
+    movers = np.bincount(mine, weights=movement.weights * movement.moving, minlength=len(names))
     return tuple(
         CountryMove(
             country=names[each],

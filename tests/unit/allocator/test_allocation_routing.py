@@ -273,7 +273,7 @@ def test_the_first_relay_is_where_the_decision_points(rng: random.Random) -> Non
         open_ = decision.ranking.outcome == "open"
         usable = {
             each.id
-            for candidate in decision.walk
+            for candidate in decision.preferences
             for each in usable_of(steering, candidate.site, ignore_health=open_)
         }
         assert {relay.id for relay in offered} <= usable

@@ -35,7 +35,7 @@ from firsthop_steering.feed.exploration_targets import (
     ExplorationTargets,
 )
 from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
-from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, SHARE
+from firsthop_steering.rtt.exploration import CANDIDATES, MAX_GROUP_SHARE, SHARE
 from support.allocator_world import BERLIN, NEW_YORK, NOWHERE, view_of
 from support.worlds import NOW, status_of
 
@@ -68,10 +68,10 @@ def latency(explore: ExplorationTargets, **fields: Any) -> Latency:
     return Latency(number=1, lineage="test", created_at=NOW, explore=explore, **fields)
 
 
-def promised(share: float = SHARE, rate: float = MAX_OF_GROUP, **gains: float) -> Latency:
+def promised(share: float = SHARE, rate: float = MAX_GROUP_SHARE, **gains: float) -> Latency:
     """Clients in Berlin may gain so much by regions."""
-    promise = ExplorationTarget(rate=rate, gain_ms=gains or FAR)
-    return latency(ExplorationTargets(share=share, places={HERE: promise}))
+    target = ExplorationTarget(rate=rate, gain_ms=gains or FAR)
+    return latency(ExplorationTargets(share=share, places={HERE: target}))
 
 
 def world(status: Status | None = None, **fields: Any) -> AllocatorView:
@@ -270,8 +270,8 @@ def is_fit(state: dict[str, Any]) -> bool:
 
 def test_a_measured_prefix_has_its_own_promise_and_no_other() -> None:
     """Where it has none, that of its place is not meant for it: more is known of it."""
-    place = ExplorationTarget(rate=MAX_OF_GROUP, gain_ms={"r8": 9.0})
-    own = ExplorationTarget(rate=MAX_OF_GROUP, gain_ms={"r10": 9.0})
+    place = ExplorationTarget(rate=MAX_GROUP_SHARE, gain_ms={"r8": 9.0})
+    own = ExplorationTarget(rate=MAX_GROUP_SHARE, gain_ms={"r10": 9.0})
     rows = {"10.1.1.0/24": (300,), "10.1.2.0/24": (300,)}
     explore = ExplorationTargets(share=SHARE, places={HERE: place}, prefixes={"10.1.1.0/24": own})
     known = latency(explore, regions=("r0",), base_ms=(4.0,), prefixes=rows)

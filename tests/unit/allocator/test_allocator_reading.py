@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_allocator.errors import MAX_FIELD, Problem
+from firsthop_allocator.errors import MAX_FIELD, Problem, RequestFault, unreadable, wrong
 from firsthop_allocator.http.reading import read_body, read_query
 from firsthop_allocator.http.schema import AllocationBody, RegionsQuery
 
@@ -142,3 +142,19 @@ def test_queries_are_as_strict() -> None:
         with pytest.raises(Problem) as caught:
             read_query(pairs, RegionsQuery)
         assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("found", "title", "kind"),
+    [
+        (unreadable("no JSON"), "Bad Request", "malformed"),
+        (Problem(413, "too long"), "Content Too Large", "request-entity-too-large"),
+        (wrong(422, RequestFault("ttl", "is negative")), "Unprocessable Content", "invalid"),
+        (Problem(422, "no offer"), "Unprocessable Content", "unprocessable-entity"),
+        (Problem(503, "soon", kind="not-ready"), "Service Unavailable", "not-ready"),
+    ],
+)
+def test_titles_are_standard_and_types_stay(found: Problem, title: str, kind: str) -> None:
+    """The title is the phrase of RFC 9110; the type is what callers have always had."""
+    document = found.to_json("id")
+    assert (document["title"], document["type"]) == (title, f"urn:firsthop:problem:{kind}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from datetime import timedelta
 from ipaddress import ip_network
@@ -19,16 +18,13 @@ from firsthop.addresses import format_listen, parse_listen
 from firsthop.document_files import DocumentFiles
 from firsthop.edge.compiling.tables import TableStore
 from firsthop.edge.following.file_source import load_keys, load_plan
-from firsthop.edge.isolation.isolated_planner import SILENT_S
-from firsthop.edge.reporting.observability import CounterBoard
+from firsthop.edge.reporting.counters import CounterBoard
 from firsthop.edge.settings import DnsOptions, EdgeSettings, FeedSettings
-from firsthop.edge.supervisor import Edge
 from firsthop.edge.workers.sockets import ListeningSockets
 from firsthop.edge.workers.worker_pool import EdgeWorkerPool
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
-from firsthop_steering.feed.guidance import NO_GUIDANCE
-from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, Status
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan
 from firsthop_steering.plan.document import DocumentError
 from support.worlds import NOW, europe_and_america, plan_of, status_of
 
@@ -187,7 +183,7 @@ def test_the_example_document_is_good() -> None:
     assert load_plan(root / "docs/examples/edge.yaml").document.services
 
 
-def test_keys_of_a_lone_edge_are_made_once(tmp_path: Path) -> None:
+def test_keys_of_an_edge_without_control_plane_are_made_once(tmp_path: Path) -> None:
     """Made on first use, private, and the same after a restart."""
     first = load_keys(tmp_path, NOW)
     assert load_keys(tmp_path, NOW) == first
@@ -285,69 +281,11 @@ def feed_settings(folder: Path) -> EdgeSettings:
     )
 
 
-async def test_answers_are_stale_when_the_control_plane_is_silent(tmp_path: Path) -> None:
-    """After a minute without it, until it is heard again."""
-    edge = Edge(feed_settings(tmp_path))
-    told: list[bool] = []
-    edge.crew = SimpleNamespace(tell_options=lambda _, stale: told.append(stale))  # type: ignore[assignment]
-    now = asyncio.get_running_loop().time()
-    for silence in (SILENT_S - 5, SILENT_S + 5):
-        edge._heard_at = now - silence
-        edge._tell_options()
-    assert edge.follower is not None
-    edge.follower.connected_to = "http://127.0.0.1:1"
-    edge._tell_options()
-    edge.follower.connected_to = ""
-    edge._tell_options()
-    assert told == [False, True, False, False]
-
-
-async def test_who_is_up_does_not_wait_for_a_plan_that_cannot_be_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The newest status goes with the last plan that could be compiled, and readiness says why."""
-    edge = Edge(feed_settings(tmp_path))
-    told: asyncio.Queue[str] = asyncio.Queue()
-    edge.crew = SimpleNamespace(  # type: ignore[assignment]
-        tell_options=lambda *_, **__: None,
-        tell_snapshots=lambda *_, **__: None,
-        tell_table=lambda path, _: told.put_nowait(path.stem),
-    )
-    edge.geo = europe_and_america()
-
-    def build(plan: Plan, status: Status, *_: object, **__: object) -> Path:
-        if plan.number == 2:
-            raise ValueError("no message holds it")
-        return Path(f"plan-{plan.number}-status-{status.number}.table")
-
-    monkeypatch.setattr(edge.tables, "build", build)
-    rebuilding = asyncio.create_task(edge._rebuild())
-    tables = []
-    for plan, status in ((1, 1), (2, 1), (2, 2), (3, 3)):
-        edge.shelf = SimpleNamespace(  # type: ignore[assignment]
-            plan=plan_of({}, number=plan),
-            status=status_of(status),
-            keys=None,
-            guidance=NO_GUIDANCE,
-        )
-        edge._changed.set()
-        async with asyncio.timeout(120):
-            tables.append(await told.get())
-    rebuilding.cancel()
-    assert tables == [
-        "plan-1-status-1",
-        "plan-1-status-1",
-        "plan-1-status-2",
-        "plan-3-status-3",
-    ]
-    assert edge.table_error == ""
-
-
 def test_options_are_told_when_they_change(tmp_path: Path) -> None:
     """Once each: keys that change bring other secrets."""
-    crew = EdgeWorkerPool(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
+    pool = EdgeWorkerPool(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
     told: list[dict[str, Any]] = []
-    crew._dns = [SimpleNamespace(tell=told.append)]  # type: ignore[list-item]
+    pool._dns = [SimpleNamespace(tell=told.append)]  # type: ignore[list-item]
     for keys in (None, None, keys_of(1, signing=1), keys_of(1, signing=1)):
-        crew.tell_options(keys, stale=False)
+        pool.tell_options(keys, stale=False)
     assert [len(each["options"]["cookie_secrets"]) for each in told] == [0, 2]

@@ -9,16 +9,19 @@ from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from firsthop.edge.compiling.in_force import InForce, WantedInputs
+from firsthop.edge.compiling.rebuild import Rebuilder
 from firsthop.edge.compiling.tables import TableStore
+from firsthop.edge.following.feed_source import FeedSource
+from firsthop.edge.following.follower import FeedFollower
+from firsthop.edge.following.geo_source import GeoTableSource
 from firsthop.edge.following.snapshot_store import SnapshotStore
-from firsthop.edge.reporting.observability import in_force
 from firsthop.edge.settings import EdgeSettings, FeedSettings
-from firsthop.edge.supervisor import Edge
 from firsthop.edge.workers.allocator_worker import _Views
 from firsthop.edge.workers.sockets import ListeningSockets
 from firsthop.edge.workers.worker_pool import EdgeWorkerPool
@@ -26,7 +29,7 @@ from firsthop_allocator.allocations.view import Holder
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.feed.guidance import NO_GUIDANCE, Guidance
-from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status, kind_of, seal
+from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status, seal
 from support.standin import keyset
 from support.worlds import NOW, europe_and_america, plan_of, prices_of, status_of
 
@@ -60,41 +63,54 @@ def region(path: Path) -> str:
     return table.answers[table.settle(4, BERLIN)].region
 
 
-def test_the_shelf_keeps_guidance(tmp_path: Path) -> None:
-    """A new shelf over the same folder steers by the same prices and round trips."""
-    shelf = SnapshotStore(tmp_path, KEY.public_key())
+def test_the_snapshot_store_keeps_guidance(tmp_path: Path) -> None:
+    """A new store over the same folder steers by the same prices and round trips."""
+    store = SnapshotStore(tmp_path, KEY.public_key())
     prices, latency = prices_of(fra=7.5), latency_of()
     for snapshot in (plan_of(DOCUMENT), prices, latency):
-        assert shelf.accept(seal(snapshot, KEY))
-    assert shelf.accept(seal(latency_of(number=8), KEY)) is None
+        assert store.accept(seal(snapshot, KEY))
+    assert store.accept(seal(latency_of(number=8), KEY)) is None
     again = SnapshotStore(tmp_path, KEY.public_key())
     again.load()
     assert again.guidance == Guidance(prices, latency)
     assert again.numbers() == {"plan": "1", "prices": "5", "latency": "9", "lineage": "test"}
 
 
+def fed(folder: Path) -> tuple[SnapshotStore, FeedSource]:
+    """A feed's source that is given its snapshots through the store."""
+    store = SnapshotStore(folder, KEY.public_key())
+    return store, FeedSource(store, FeedFollower(["http://127.0.0.1:1"], "t", store, print))
+
+
+def geo_source() -> GeoTableSource:
+    """One whose table is loaded."""
+    geo = GeoTableSource(None, None, cache=Path())
+    geo.table = europe_and_america()
+    return geo
+
+
 def test_guidance_of_another_store_does_not_count(tmp_path: Path) -> None:
     """Its regions only share their names with ours; the feed is asked for ours."""
-    edge = Edge(feed_settings(tmp_path))
-    assert edge.shelf is not None
-    edge.shelf.accept(seal(latency_of(lineage="former"), KEY))
-    edge.shelf.accept(seal(prices_of(fra=7.5), KEY))
-    assert edge.guidance == NO_GUIDANCE
-    edge.shelf.accept(seal(plan_of(DOCUMENT), KEY))
-    assert edge.guidance == Guidance(prices_of(fra=7.5))
-    assert "latency" not in edge.shelf.numbers()
+    store, source = fed(tmp_path)
+    wanted = WantedInputs(source, geo_source(), lambda: None)
+    store.accept(seal(latency_of(lineage="former"), KEY))
+    store.accept(seal(prices_of(fra=7.5), KEY))
+    assert wanted.guidance() == NO_GUIDANCE
+    store.accept(seal(plan_of(DOCUMENT), KEY))
+    assert wanted.guidance() == Guidance(prices_of(fra=7.5))
+    assert "latency" not in store.numbers()
 
 
 def test_prices_of_its_own_stand_for_those_received(tmp_path: Path) -> None:
-    """While an edge is alone; beside the round trips that it was told last."""
-    edge = Edge(feed_settings(tmp_path))
-    assert edge.shelf is not None
+    """While an edge is isolated; beside the round trips that it received last."""
+    store, source = fed(tmp_path)
+    own: list[Prices | None] = [prices_of(iad=3.0)]
+    wanted = WantedInputs(source, geo_source(), lambda: own[0])
     for snapshot in (plan_of(DOCUMENT), prices_of(fra=7.5), latency_of()):
-        edge.shelf.accept(seal(snapshot, KEY))
-    edge.lone.prices = prices_of(iad=3.0)
-    assert edge.guidance == Guidance(prices_of(iad=3.0), latency_of())
-    edge.lone.prices = None
-    assert edge.guidance == Guidance(prices_of(fra=7.5), latency_of())
+        store.accept(seal(snapshot, KEY))
+    assert wanted.guidance() == Guidance(prices_of(iad=3.0), latency_of())
+    own[0] = None
+    assert wanted.guidance() == Guidance(prices_of(fra=7.5), latency_of())
 
 
 def test_tables_are_named_by_guidance_too(tmp_path: Path) -> None:
@@ -144,25 +160,35 @@ Made = tuple[int, int, int, int]
 
 
 class Rebuilding:
-    """An edge whose tables are recorded; `latency` numbers in `failing` cannot be compiled."""
+    """A rebuild loop whose tables are recorded.
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.edge = Edge(feed_settings(folder))
-        self.edge.geo = europe_and_america()
+    Plans in `bad_plans` and latency numbers in `failing` cannot be compiled.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.store, self.source = fed(folder)
+        self.in_force, self.changed = InForce(), asyncio.Event()
         self.told: asyncio.Queue[str] = asyncio.Queue()
-        self.edge.crew = SimpleNamespace(  # type: ignore[assignment]
-            tell_options=lambda *_, **__: None,
+        pool = SimpleNamespace(
             tell_snapshots=lambda *_, **__: None,
             tell_table=lambda path, _: self.told.put_nowait(path.stem),
         )
+        tables = SimpleNamespace(build=self._build, has_mapped=self._has_mapped, disk_error="")
+        self.rebuilder = Rebuilder(
+            WantedInputs(self.source, geo_source(), lambda: None),
+            cast("TableStore", tables),
+            cast("EdgeWorkerPool", pool),
+            self.in_force,
+            changed=self.changed,
+            tell_options=lambda: None,
+        )
+        self.bad_plans: set[int] = set()
         self.failing: set[int] = set()
         self.held: set[int] = set()
         """Latencies whose compilation waits for `go`, after its map is there."""
         self.mapped: set[int] = {0}
         self.reached, self.go = asyncio.Event(), threading.Event()
         self._loop = asyncio.get_running_loop()
-        monkeypatch.setattr(self.edge.tables, "build", self._build)
-        monkeypatch.setattr(self.edge.tables, "has_mapped", self._has_mapped)
 
     def _has_mapped(self, _: Plan, __: GeoTable, latency: Latency | None) -> bool:
         return (latency.number if latency else 0) in self.mapped
@@ -179,7 +205,7 @@ class Rebuilding:
     ) -> Path:
         prices, latency = guidance.prices, guidance.latency
         number = latency.number if latency else 0
-        if number in self.failing:
+        if number in self.failing or plan.number in self.bad_plans:
             raise ValueError("it cannot be had")
         self.mapped.add(number)
         if number in self.held:
@@ -191,10 +217,9 @@ class Rebuilding:
 
     def change(self, *snapshots: Prices | Latency | Plan | Status) -> None:
         """As the follower does."""
-        assert self.edge.shelf is not None
         for each in snapshots:
-            assert self.edge.shelf.accept(seal(each, KEY)) is not None
-        self.edge._changed.set()
+            assert self.store.accept(seal(each, KEY)) is not None
+        self.changed.set()
 
     async def next(self) -> str:
         """The next table that workers are told of."""
@@ -203,9 +228,9 @@ class Rebuilding:
 
 
 @pytest.fixture
-async def rebuilding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rebuilding]:
-    made = Rebuilding(tmp_path, monkeypatch)
-    task = asyncio.create_task(made.edge._rebuild())
+async def rebuilding(tmp_path: Path) -> AsyncIterator[Rebuilding]:
+    made = Rebuilding(tmp_path)
+    task = asyncio.create_task(made.rebuilder.run())
     yield made
     made.go.set()
     task.cancel()
@@ -216,8 +241,8 @@ async def test_a_start_is_by_all_that_is_kept(rebuilding: Rebuilding) -> None:
     """So that the table on disk is found; and what is in force is told."""
     rebuilding.change(plan_of(DOCUMENT), status_of(1), prices_of(fra=1.0), latency_of(2))
     assert await rebuilding.next() == "1 1 5 2"
-    kinds = [kind_of(each) for each in in_force(rebuilding.edge)]
-    assert kinds == ["plan", "status", "prices", "latency"]
+    assert rebuilding.in_force.snapshots == (plan_of(DOCUMENT), status_of(1))
+    assert rebuilding.in_force.guidance == Guidance(prices_of(fra=1.0), latency_of(2))
 
 
 async def test_a_status_goes_before_round_trips_that_come_with_it(rebuilding: Rebuilding) -> None:
@@ -252,7 +277,26 @@ async def test_guidance_that_cannot_be_had_keeps_no_status_waiting(rebuilding: R
     rebuilding.change(status_of(3))
     while (table := await rebuilding.next()) != "1 3 0 2":
         assert table == "1 2 0 2"
-    assert "it cannot be had" in rebuilding.edge.table_error
+    assert "it cannot be had" in rebuilding.in_force.error
+
+
+async def test_who_is_up_does_not_wait_for_a_plan_that_cannot_be_had(
+    rebuilding: Rebuilding,
+) -> None:
+    """The newest status goes with the last plan that could be compiled; the reason is kept."""
+    rebuilding.bad_plans.add(2)
+    rebuilding.change(plan_of(DOCUMENT), status_of(1))
+    assert await rebuilding.next() == "1 1 0 0"
+    rebuilding.change(plan_of(DOCUMENT, number=2))
+    assert await rebuilding.next() == "1 1 0 0"
+    rebuilding.change(status_of(2))
+    while (table := await rebuilding.next()) != "1 2 0 0":
+        assert table == "1 1 0 0"
+    assert "it cannot be had" in rebuilding.in_force.error
+    rebuilding.change(plan_of(DOCUMENT, number=3), status_of(3))
+    while (table := await rebuilding.next()) != "3 3 0 0":
+        assert table == "1 2 0 0"
+    assert rebuilding.in_force.error == ""
 
 
 async def test_an_edge_starts_without_guidance_that_cannot_be_had(rebuilding: Rebuilding) -> None:
@@ -264,15 +308,15 @@ async def test_an_edge_starts_without_guidance_that_cannot_be_had(rebuilding: Re
 
 def test_the_allocator_is_sent_guidance_once(tmp_path: Path) -> None:
     """Not again with every status: round trips may be of megabytes."""
-    crew = EdgeWorkerPool(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
+    pool = EdgeWorkerPool(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
     told: list[dict[str, Any]] = []
-    crew._allocator = [SimpleNamespace(tell=told.append)]  # type: ignore[list-item]
+    pool._allocator = [SimpleNamespace(tell=told.append)]  # type: ignore[list-item]
     geo, plan = europe_and_america(), plan_of(DOCUMENT)
     for number, guidance in enumerate(
         (NO_GUIDANCE, Guidance(prices_of(fra=1.0)), Guidance(prices_of(fra=1.0)), NO_GUIDANCE)
     ):
-        same = Guidance(crew._guidance.prices) if number == 2 else guidance
-        crew.tell_snapshots(plan, status_of(number), None, geo=geo, guidance=same)
+        same = Guidance(pool._guidance.prices) if number == 2 else guidance
+        pool.tell_snapshots(plan, status_of(number), None, geo=geo, guidance=same)
     assert [each.get("prices", "absent") is not None for each in told] == [True, True, True, False]
     assert ["prices" in each for each in told] == [False, True, False, True]
 

@@ -34,7 +34,7 @@ async def test_a_child_that_always_ends_is_started_for_ever(
     """However often it ended, the pause stays a few seconds and nothing overflows."""
     monkeypatch.setattr("firsthop.up.children.STEADY_S", 600.0)  # a start may take long here
     said: list[str] = []
-    made = child(tmp_path, said, "no-such-command")
+    made = child(tmp_path, said, "relay", "--no-such-option")
     made.exits = 5000
     await made.start()
     await eventually(lambda: said, "it is said")

@@ -9,7 +9,7 @@ import pytest
 
 from firsthop_controlplane.health.health_state import HealthState
 from firsthop_controlplane.health.verdict import Verdict
-from firsthop_controlplane.health.verdicts import Verdicts
+from firsthop_controlplane.health.verdicts import VerdictEvaluator
 from firsthop_steering.feed.reports import ProbeReport, RelayReport, VantageView
 from firsthop_steering.health.depool import Shares
 from firsthop_steering.health.verdicts import Liveness
@@ -26,13 +26,13 @@ class SteppingClocks:
 
     def __init__(self, step_s: float, whose: tuple[str, ...]) -> None:
         self._step_s, self._whose = step_s, whose
-        self._observations = HealthState(
-            judgement=Verdicts(10, Shares()),
+        self._health = HealthState(
+            evaluator=VerdictEvaluator(10, Shares()),
             started_at=T0,
             report_stale_after_s=30,
             settle_s=3,
         )
-        self._observations.inherit({"r": Verdict("up", T0, "as before")}, {})
+        self._health.inherit({"r": Verdict("up", T0, "as before")}, {})
         self.turned: list[tuple[int, str]] = []
 
     def clock(self, name: str, second: float) -> datetime:
@@ -53,9 +53,9 @@ class SteppingClocks:
                     sent_at=self.clock(prober, second),
                     views=(view,),
                 )
-                self._observations.receive_results(report, now)
-            if self._observations.evaluate([RELAY], now):
-                self.turned.append((second, self._observations.standings["r"].verdict))
+                self._health.receive_results(report, now)
+            if self._health.evaluate([RELAY], now):
+                self.turned.append((second, self._health.verdicts["r"].verdict))
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
@@ -83,10 +83,10 @@ def test_a_step_turns_nothing_and_hides_nothing(step_s: float, whose: tuple[str,
 def test_an_agents_word_is_replaced_after_a_step_of_all_clocks(step_s: float) -> None:
     """What it says next counts, and a running agent is never thought to repeat itself."""
     world = SteppingClocks(step_s, ("agent", "control plane"))
-    heard = world._observations
+    health = world._health
     for second in (STEP_AT - 2, STEP_AT, STEP_AT + 2):
         now = world.clock("control plane", second)
         report = RelayReport(sequence=second, sent_at=now, draining=second > STEP_AT)
-        assert heard.receive_report("r", report, now)
-        heard.evaluate([RELAY], now)
-        assert heard.statuses([RELAY], now)["r"].draining == (second > STEP_AT)
+        assert health.receive_report("r", report, now)
+        health.evaluate([RELAY], now)
+        assert health.statuses([RELAY], now)["r"].draining == (second > STEP_AT)

@@ -22,8 +22,8 @@ from firsthop_controlplane.learning import exploring
 from firsthop_controlplane.learning.exploring import (
     REST_ROUNDS,
     Exploring,
+    exploration_targets,
     open_regions,
-    promises,
 )
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
@@ -36,7 +36,7 @@ from firsthop_steering.feed.exploration_targets import ExplorationTarget, Explor
 from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
 from firsthop_steering.planner.demand import Demand, DemandClients
 from firsthop_steering.planner.groups import CELL, NOBODY, ClientGroups, Wanted, wanted_of
-from firsthop_steering.rtt.exploration import CANDIDATES, MAX_OF_GROUP, SHARE
+from firsthop_steering.rtt.exploration import CANDIDATES, MAX_GROUP_SHARE, SHARE
 from firsthop_steering.rtt.samples import Samples, parse_prefix
 from support.allocator_world import KEYS, MEDIA
 from support.worlds import NOW, europe_and_america, plan_of, status_of
@@ -98,7 +98,9 @@ def found(
     learned = memory.learn(GROUND)
     publication.round(learned, GROUND)
     fields = {"is_open": EVERY, "share": SHARE, **given}
-    return promises(learned, GROUND, publication, wanted, fields["is_open"], fields["share"])
+    return exploration_targets(
+        learned, GROUND, publication, wanted, fields["is_open"], fields["share"]
+    )
 
 
 def cells(*counts: float) -> Wanted:
@@ -137,16 +139,16 @@ def test_nobody_looks_where_there_is_nobody_or_nothing() -> None:
 def test_prefixes_with_a_row_have_a_promise_of_their_own() -> None:
     """By demand, where there is some; else by samples."""
     rows = [("10.1.1.0/24", "fra", 60.0), ("10.1.2.0/24", "fra", 60.0)]
-    heard = found(rows=[*rows, *rows[:1] * 3], times=5)
-    assert heard.prefixes.keys() == {"10.1.1.0/24", "10.1.2.0/24"}
-    assert heard.places == {}
+    sampled = found(rows=[*rows, *rows[:1] * 3], times=5)
+    assert sampled.prefixes.keys() == {"10.1.1.0/24", "10.1.2.0/24"}
+    assert sampled.places == {}
     groups = np.array([parse_prefix("10.1.2.0/24"), CELL], dtype=np.uint64)
     wanted = wanted_of(DemandClients(("relay",) * 2, groups, np.array([1.0, 1.0])))
     asked = found(wanted, rows, times=5)
     assert asked.prefixes.keys() == {"10.1.2.0/24"}
-    assert asked.prefixes["10.1.2.0/24"].rate <= MAX_OF_GROUP
-    promise = asked.prefixes["10.1.2.0/24"].gain_ms
-    assert "fra" not in promise or max(promise.values()) > promise["fra"]
+    assert asked.prefixes["10.1.2.0/24"].rate <= MAX_GROUP_SHARE
+    target = asked.prefixes["10.1.2.0/24"].gain_ms
+    assert "fra" not in target or max(target.values()) > target["fra"]
 
 
 def test_demand_of_several_services_is_one() -> None:
@@ -162,7 +164,7 @@ def test_demand_of_several_services_is_one() -> None:
 def test_what_is_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The groups with most demand are weighed, and those that spend most are named."""
     monkeypatch.setattr(exploring, "MAX_WEIGHED", 3)
-    monkeypatch.setattr(exploring, "MAX_PROMISES", 1)
+    monkeypatch.setattr(exploring, "MAX_TARGETS", 1)
     rows = [(f"10.1.{n}.0/24", "fra", 60.0) for n in range(9)]
     groups = np.array([*(parse_prefix(each[0]) for each in rows), CELL, CELL + 1], dtype=np.uint64)
     counts = np.array([1.0] * 8 + [50.0, 40.0, 2.0])
@@ -197,7 +199,7 @@ def test_only_open_regions_are_looked_at() -> None:
     assert set(found(cells(1.0), is_open=is_open).places[BERLIN].gain_ms) == {"sto"}
 
 
-def telling(**rates: float) -> ExplorationTargets:
+def targets_of(**rates: float) -> ExplorationTargets:
     places = {
         name: ExplorationTarget(rate=rate, gain_ms={"fra": 5.0}) for name, rate in rates.items()
     }
@@ -208,25 +210,25 @@ def test_edges_are_told_at_once_and_then_seldom() -> None:
     """Of where to look alone only after a rest, and only if most of it is elsewhere now."""
     made = Exploring(SHARE)
     assert not made.round(ExplorationTargets())
-    assert made.round(telling(here=0.1))
-    assert made.telling() == telling(here=0.1)
-    assert not any(made.round(telling(there=0.1)) for _ in range(REST_ROUNDS))
-    assert made.round(telling(there=0.1))
-    assert not made.round(telling(here=0.1, there=0.04)), "most of it is where it was"
-    assert made.round(telling(here=0.04)), "there is little left to be found"
-    assert made.telling() == telling(here=0.04)
+    assert made.round(targets_of(here=0.1))
+    assert made.publish() == targets_of(here=0.1)
+    assert not any(made.round(targets_of(there=0.1)) for _ in range(REST_ROUNDS))
+    assert made.round(targets_of(there=0.1))
+    assert not made.round(targets_of(here=0.1, there=0.04)), "most of it is where it was"
+    assert made.round(targets_of(here=0.04)), "there is little left to be found"
+    assert made.publish() == targets_of(here=0.04)
 
 
 def test_the_next_leader_goes_on_from_what_was_told() -> None:
     """It knows no demand yet, so for a while it says nothing of its own."""
     heir = Exploring(SHARE)
-    heir.resume(telling(here=0.1))
+    heir.resume(targets_of(here=0.1))
     assert not any(heir.round(ExplorationTargets()) for _ in range(REST_ROUNDS))
     assert heir.round(ExplorationTargets())
     frugal = Exploring(0.0)
-    frugal.resume(telling(here=0.1))
+    frugal.resume(targets_of(here=0.1))
     assert frugal.round(ExplorationTargets()), "an operator who wants less of it does not wait"
-    frugal.telling()
+    frugal.publish()
     assert not frugal.round(ExplorationTargets())
 
 
@@ -293,10 +295,10 @@ class Mesh:
         learned = self.memory.learn(GROUND)
         is_news = self.publication.round(learned, GROUND)
         wanted = wanted_of(self.demand.clients(self.allocations))
-        now = promises(learned, GROUND, self.publication, wanted, EVERY, SHARE)
+        now = exploration_targets(learned, GROUND, self.publication, wanted, EVERY, SHARE)
         if self.exploring.round(now) or is_news:
             self.published += 1
-            told = self.publication.told
+            told = self.publication.shared
             assert told is not None
             self.latency = Latency(
                 number=self.published,
@@ -308,7 +310,7 @@ class Mesh:
                 scale=told.scale,
                 countries=dict(told.countries),
                 prefixes=self.publication.rows(),
-                explore=self.exploring.telling(),
+                explore=self.exploring.publish(),
             )
             self._see()
 

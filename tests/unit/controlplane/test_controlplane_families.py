@@ -8,9 +8,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from firsthop_controlplane.health.health_state import HealthState, news, urgent
+from firsthop_controlplane.health.health_state import HealthState
+from firsthop_controlplane.health.relay_verdict import REASON_LIMIT
+from firsthop_controlplane.health.status_changes import news, urgent
 from firsthop_controlplane.health.verdict import Verdict
-from firsthop_controlplane.health.verdicts import REASON_LIMIT, Excluded, Guarded, Verdicts
+from firsthop_controlplane.health.verdicts import Excluded, Guarded, VerdictEvaluator
 from firsthop_steering.feed.reports import ProbeReport, VantageView
 from firsthop_steering.feed.snapshot import RelayStatus, VantageVerdict
 from firsthop_steering.health.depool import Shares
@@ -41,8 +43,11 @@ class Observed:
 
     def __init__(self, relays: Iterable[Relay], shares: Shares = NO_LIMIT) -> None:
         self.relays = tuple(relays)
-        self.observations = HealthState(
-            judgement=Verdicts(10, shares), started_at=T0, report_stale_after_s=30, settle_s=3
+        self.health = HealthState(
+            evaluator=VerdictEvaluator(10, shares),
+            started_at=T0,
+            report_stale_after_s=30,
+            settle_s=3,
         )
 
     def see(self, vantage: str, seconds: float, seen: Seen, cause: str = "timeout") -> None:
@@ -65,14 +70,14 @@ class Observed:
         report = ProbeReport(
             prober=vantage, vantage=vantage, sent_at=at(seconds), views=tuple(views)
         )
-        assert self.observations.receive_results(report, at(seconds))
+        assert self.health.receive_results(report, at(seconds))
 
     def status(self, seconds: float, name: str = "r1") -> RelayStatus:
         return self.statuses(seconds)[name]
 
     def statuses(self, seconds: float) -> dict[str, RelayStatus]:
-        self.observations.evaluate(self.relays, at(seconds))
-        return self.observations.statuses(self.relays, at(seconds))
+        self.health.evaluate(self.relays, at(seconds))
+        return self.health.statuses(self.relays, at(seconds))
 
 
 def down(*names: str, family: Family = "ipv6") -> dict[tuple[str, Family], Liveness]:
@@ -122,7 +127,7 @@ def test_a_vantage_with_broken_ipv6_keeps_its_word_on_ipv4() -> None:
     world.see("b", 0, down("r1", family="ipv4"))
     world.see("c", 0, {})
     statuses = world.statuses(0)
-    assert world.observations.judgement.excluded == {Excluded("a", "ipv6")}
+    assert world.health.evaluator.excluded == {Excluded("a", "ipv6")}
     assert statuses["r1"].families == {"ipv4": "down", "ipv6": "up"}
     assert all(statuses[name].families["ipv6"] == "up" for name in names)
     assert statuses["r1"].vantages["a"].families == {"ipv4": "down"}
@@ -155,7 +160,7 @@ def test_when_the_ipv6_of_a_whole_fleet_falls_half_of_it_stays_and_it_is_said() 
         statuses = world.statuses(second)
     assert [statuses[f"r{n}"].families["ipv6"] for n in range(1, 9)] == ["down"] * 4 + ["up"] * 4
     assert {each.verdict for each in statuses.values()} == {"up"}
-    guarded = world.observations.judgement.guarded
+    guarded = world.health.evaluator.guarded
     assert guarded.keys() == {Guarded(f"r{n}", "ipv6") for n in range(5, 9)}
     assert "stays up, guarded, as 4 of 8 ipv6 addresses are down" in statuses["r8"].reason
 
@@ -171,7 +176,7 @@ def test_when_a_whole_fleet_falls_half_of_the_relays_stay() -> None:
     assert [statuses[f"r{n}"].verdict for n in range(1, 5)] == ["down", "down", "up", "up"]
     assert statuses["r4"].families == {"ipv4": "up", "ipv6": "up"}
     assert statuses["r4"].reason.startswith("stays up, guarded, as 2 of 4 relays are down by")
-    assert world.observations.judgement.guarded.keys() == {
+    assert world.health.evaluator.guarded.keys() == {
         Guarded("r3", "all"),
         Guarded("r4", "all"),
     }
@@ -194,7 +199,7 @@ def test_an_address_that_no_vantage_can_reach_does_not_keep_a_relay_alive() -> N
 def test_after_a_restart_addresses_stand_as_their_relay_until_they_are_judged() -> None:
     """What no vantage speaks of is unknown then, not up for good."""
     world = Observed([relay(1)])
-    world.observations.inherit({"r1": Verdict("up", at(-60), "as before")}, {})
+    world.health.inherit({"r1": Verdict("up", at(-60), "as before")}, {})
     early = world.status(1)
     assert (early.verdict, early.families) == ("up", {})
     world.see("a", 3, down("r1"))
@@ -203,7 +208,7 @@ def test_after_a_restart_addresses_stand_as_their_relay_until_they_are_judged() 
     assert judged.since == at(-60), "the relay did not turn"
 
     alone = Observed([relay(1)])
-    alone.observations.inherit({"r1": Verdict("up", at(-60), "as before")}, {})
+    alone.health.inherit({"r1": Verdict("up", at(-60), "as before")}, {})
     assert alone.status(4).families == {}
     view = VantageView(relay="r1", verdict="down", since=at(5), checked_at=at(5), reason="x")
     alone.report("a", 5, [view])
@@ -216,7 +221,7 @@ def test_an_address_that_is_new_starts_as_unknown() -> None:
     world.see("a", 0, down("r1"))
     assert world.status(0).families == {"ipv4": "up"}
     world.relays = (relay(1),)
-    world.observations.receive_results(
+    world.health.receive_results(
         ProbeReport(
             prober="a",
             vantage="a",

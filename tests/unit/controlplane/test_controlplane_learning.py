@@ -76,7 +76,7 @@ def test_a_region_keeps_its_number() -> None:
     assert numbers.number("more", present | {"more"}) is None
     assert numbers.number("more", (present | {"more"}) - {"r7"}) == 7
     assert numbers.freed == [7]
-    assert numbers.places(["more", "r2"])[[7, 2, 0]].tolist() == [0, 1, -1]
+    assert numbers.indices(["more", "r2"])[[7, 2, 0]].tolist() == [0, 1, -1]
 
 
 def test_what_is_known_of_a_region_that_lost_its_number_is_forgotten() -> None:

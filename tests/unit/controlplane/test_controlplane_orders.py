@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as shapes
 
-from firsthop_controlplane.learning.orders import AT_LEAST, UNSAID, PrefixOrders, joined
+from firsthop_controlplane.learning.orders import AT_LEAST, OMITTED, PrefixOrders, joined
 from firsthop_steering.arrays import Floats
 
 ONE = np.array([5], dtype=np.uint64)
@@ -22,7 +22,7 @@ def after(
 
 
 def ranked(orders: PrefixOrders) -> list[int]:
-    row = np.where(orders.tenths == UNSAID, 10**9, orders.tenths)[0]
+    row = np.where(orders.tenths == OMITTED, 10**9, orders.tenths)[0]
     return np.argsort(row, kind="stable").tolist()
 
 
@@ -57,7 +57,7 @@ def test_far_regions_are_left_to_the_cell_unless_that_makes_them_near() -> None:
     cell = np.full((1, len(rtt)), 250.0)
     cell[0, -1] = 30.0
     orders = PrefixOrders.empty(len(rtt)).next(ONE, np.array([rtt]), np.ones((1, len(rtt))), cell)
-    assert orders.tenths[0, AT_LEAST:].tolist() == [UNSAID, 3000]
+    assert orders.tenths[0, AT_LEAST:].tolist() == [OMITTED, 3000]
 
 
 @given(shapes.arrays(np.float64, (7, 12), elements=st.floats(1, 400)), st.data())
@@ -87,7 +87,7 @@ def test_what_is_published_is_in_the_order_held(rounds: list[Floats]) -> None:
     for rtt in rounds:
         orders = orders.next(prefixes, rtt, np.full_like(rtt, 5.0), np.full_like(rtt, 400.0))
         for row, held in zip(orders.tenths, orders.held, strict=True):
-            said = [each for each in row[held].tolist() if each != UNSAID]
+            said = [each for each in row[held].tolist() if each != OMITTED]
             assert said == sorted(set(said))
 
 

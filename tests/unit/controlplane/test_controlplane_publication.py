@@ -50,16 +50,16 @@ def learner(*rows: tuple[str, str, float], times: int = 10) -> Memory:
 
 def latency(made: Publication) -> Latency:
     """As it is published."""
-    assert made.told is not None
+    assert made.shared is not None
     return Latency(
         number=1,
         lineage="store",
         created_at=datetime.now(UTC),
         regions=made.regions,
-        ms_per_km=made.told.ms_per_km,
-        base_ms=made.told.base_ms,
-        scale=made.told.scale,
-        countries=dict(made.told.countries),
+        ms_per_km=made.shared.ms_per_km,
+        base_ms=made.shared.base_ms,
+        scale=made.shared.scale,
+        countries=dict(made.shared.countries),
         prefixes=made.rows(),
     )
 

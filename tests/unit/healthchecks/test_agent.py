@@ -9,7 +9,7 @@ import pytest
 
 from firsthop_healthchecks.agent.agent import Agent, HostCounters
 from firsthop_healthchecks.agent.load import LoadReading
-from firsthop_healthchecks.controlplane import ControlPlaneCallError
+from firsthop_net.api_session import ControlPlaneCallError
 from firsthop_steering.feed.reports import RelayReport
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

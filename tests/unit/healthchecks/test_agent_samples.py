@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from firsthop_healthchecks.agent.samples import AgentSampleReporter
-from firsthop_healthchecks.controlplane import CallRefused, ControlPlaneCallError
+from firsthop_net.api_session import CallRefused, ControlPlaneCallError
 from firsthop_steering.feed.measurements import MAX_SAMPLES, SampleBatch
 from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
 
@@ -24,7 +24,7 @@ class SamplingAgent:
         self.reporter = AgentSampleReporter(self, self.board, wall=lambda: NOW)
 
     def measured(self, many: int) -> None:
-        row = SampleRow("192.0.2.0/24", "fra-1", 12.5, NOW.timestamp(), True)
+        row = SampleRow("192.0.2.0/24", "fra-1", 12.5, NOW.timestamp())
         self.board.note([row] * many)
 
     async def send_samples(self, batch: SampleBatch) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from firsthop_healthchecks.agent.transceiver import Enrolment
-from firsthop_healthchecks.controlplane import ControlPlaneCallError, NotKnownError
+from firsthop_net.api_session import ControlPlaneCallError, NotKnownError
 from firsthop_steering.feed.reports import TransceiverReport
 from firsthop_steering.plan.model import Transceiver
 from firsthop_steering.plan.registration import Registration

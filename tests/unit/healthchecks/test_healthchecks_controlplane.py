@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientConnectionError
 
-from firsthop_healthchecks.controlplane import ControlPlaneCallError, ControlPlaneClient
+from firsthop_healthchecks.controlplane import ControlPlaneClient
+from firsthop_net.api_session import ControlPlaneCallError
 
 URLS = ["http://a:1", "http://b:1/", "http://c:1"]
 
@@ -38,7 +39,7 @@ class Session:
 
 def asking(session: Session, chance: float) -> ControlPlaneClient:
     made = ControlPlaneClient(URLS, "token", chance=lambda: chance)
-    made._session = session  # type: ignore[assignment]
+    made._session._session = session  # type: ignore[assignment]
     return made
 
 

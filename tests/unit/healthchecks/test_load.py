@@ -62,14 +62,16 @@ def test_a_relays_metrics_are_read() -> None:
 
 def test_the_reference_relays_own_metrics_are_read() -> None:
     """What the relay exports and what the agent reads are one set of names."""
-    from firsthop_relay.flows.counters import RelayPacketCounters
+    from firsthop_relay.flows.counters import RELAY_METRICS, RelayPacketCounters
     from firsthop_relay.flows.drops import Drop
     from firsthop_relay.process.metrics import exposition
 
     counters = RelayPacketCounters(packets_received=1, bytes_received=5)
     counters.dropped[Drop.NOT_A_CHECK] = 1
     reading = counters.reading() | {"sessions": {"": 3}}
-    assert read_metrics(exposition(reading).decode(), 7.0) == LoadReading(7.0, 1, 5, 1, 3)
+    assert read_metrics(exposition(reading, RELAY_METRICS).decode(), 7.0) == LoadReading(
+        7.0, 1, 5, 1, 3
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from firsthop_healthchecks import controlplane
-from firsthop_healthchecks.controlplane import ControlPlaneCallError, keep_doing
+from firsthop_healthchecks.controlplane import keep_doing
 from firsthop_healthchecks.prober.prober import Prober
 from firsthop_healthchecks.prober.statefile import StateFile
 from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome
 from firsthop_healthchecks.schedule import Schedule
+from firsthop_net.api_session import ControlPlaneCallError
 from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets
 
 

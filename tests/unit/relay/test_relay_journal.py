@@ -14,11 +14,17 @@ from hypothesis import strategies as st
 
 from firsthop_relay.flows.flow import ClientSockaddr, Flow, Lane
 from firsthop_relay.survival import journal as journal_module
-from firsthop_relay.survival.flow_record import SLOT, FlowRecord, decode, encode
+from firsthop_relay.survival.flow_record import (
+    RECORD_SIZE,
+    FlowRecord,
+    ListenerAddress,
+    decode,
+    encode,
+)
 from firsthop_relay.survival.journal import Journal, JournalError
 from support.relay_world import UPSTREAM
 
-LISTENER = ("192.0.2.10", 3478)
+LISTENER = ListenerAddress("udp", "192.0.2.10", 3478)
 SOURCES: list[ClientSockaddr] = [
     ("198.51.100.7", 40000),
     ("2001:db8::7", 1, 0, 0),
@@ -57,24 +63,35 @@ def opened(path: Path, lane: Lane, *, slots: int = 4, **options: Any) -> Journal
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("upstream", [UPSTREAM, ("2001:db8::9", 65535)])
-@pytest.mark.parametrize("listener", [LISTENER, ("2001:db8::1", 1)])
+@pytest.mark.parametrize("listener", [LISTENER, ListenerAddress("tcp", "2001:db8::1", 1)])
 def test_a_record_survives_its_slot(source: ClientSockaddr, upstream: Any, listener: Any) -> None:
     record = FlowRecord(listener, source, UFRAG, upstream, 65535, 0.5, 1e9)
-    assert len(encode(record)) == SLOT
+    assert len(encode(record)) == RECORD_SIZE
     assert decode(encode(record)) == record
 
 
-@given(st.integers(0, SLOT - 1), st.integers(1, 255))
+def test_the_form_stays() -> None:
+    """Journals and Redis entries of an earlier release hold this."""
+    slot = bytes.fromhex(
+        "ad4693a90100c63364070000000000000000000000009c4000000000c000020a0000000000000000"
+        "000000000d96c00002010000000000000000000000000d97c3504261764e456a514241674e6c626e"
+        "52796233423550363462337545464d656340240000000000004034"
+    ).ljust(RECORD_SIZE, b"\0")
+    assert decode(slot) == RECORD
+    assert encode(RECORD) == slot
+
+
+@given(st.integers(0, RECORD_SIZE - 1), st.integers(1, 255))
 def test_a_torn_record_is_ignored(at: int, change: int) -> None:
     slot = bytearray(encode(RECORD))
     slot[at] ^= change
     assert decode(bytes(slot)) is None
 
 
-@given(st.binary(max_size=2 * SLOT))
+@given(st.binary(max_size=2 * RECORD_SIZE))
 def test_junk_is_no_record(junk: bytes) -> None:
     assert decode(junk) is None
-    assert decode(junk[:SLOT].ljust(SLOT, b"\0")) is None
+    assert decode(junk[:RECORD_SIZE].ljust(RECORD_SIZE, b"\0")) is None
 
 
 @pytest.mark.parametrize(
@@ -140,7 +157,7 @@ def test_it_is_bounded_and_slots_come_back(tmp_path: Path, lane: Lane) -> None:
     journal.forget(flows[0])
     journal.forget(flows[2])
     journal.keep(flows[2])
-    assert (tmp_path / "flows").stat().st_size == 64 + 2 * SLOT
+    assert (tmp_path / "flows").stat().st_size == 64 + 2 * RECORD_SIZE
     journal.close()
     records = opened(tmp_path / "flows", lane, slots=2).records()
     assert {each.source[1] for each in records} == {1, 2}
@@ -170,7 +187,7 @@ def test_a_damaged_file_gives_what_is_whole(tmp_path: Path, lane: Lane) -> None:
         journal.keep(flow_of(lane, ("198.51.100.1", port)))
     journal.close()
     data = bytearray(path.read_bytes())
-    data[64 + SLOT + 40] ^= 1
+    data[64 + RECORD_SIZE + 40] ^= 1
     path.write_bytes(data)
     journal = opened(path, lane)
     assert {each.source[1] for each in journal.records()} == {0, 2}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firsthop_relay.io.round_trips import MOST, ClientRoundTrips
+from firsthop_relay.io.round_trips import MAX_ENTRIES, ClientRoundTrips
 
 
 def test_a_client_is_its_prefix() -> None:
@@ -31,7 +31,7 @@ def test_whoever_asks_for_what_is_newer_misses_nothing() -> None:
 def test_only_the_newest_are_held() -> None:
     """One batch of an agent."""
     kept = ClientRoundTrips(lambda: 100.0)
-    for n in range(MOST + 5):
+    for n in range(MAX_ENTRIES + 5):
         kept.note("192.0.2.1", float(n))
     values = [value for _, value, _ in kept.since(0.0)]
-    assert values == [float(n) for n in range(5, MOST + 5)]
+    assert values == [float(n) for n in range(5, MAX_ENTRIES + 5)]

@@ -161,8 +161,8 @@ def test_who_is_unwilling_gets_no_new_sessions_but_those_that_name_it() -> None:
     )
     ufrags = [bytes([n]) * 31 for n in range(64)]
 
-    def chosen(*unwilling: str) -> list[object]:
-        routes = routes_of(document, unwilling)
+    def chosen(*unavailable_transceivers: str) -> list[object]:
+        routes = routes_of(document, unavailable_transceivers)
         assert routes.resolve(7, 1, b"") == ("192.0.2.1", 1)
         return [routes.resolve(7, 0, each) for each in ufrags]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_ice.candidates import candidate_lines, priority
+from firsthop_ice.candidates import UdpAddress, candidate_lines, priority
 from firsthop_steering.plan.model import Relay
 
 # RFC 8839 §5.1 for host candidates, with RFC 6544 §4.5's tcptype.
@@ -79,3 +80,10 @@ def test_any_relays(values: list[tuple[bool, bool, int | None]], one_host: bool)
         if address is not None
     ]
     assert udp == expected
+
+
+def test_an_address_alone_has_one_line() -> None:
+    """A server that is no relay of the plan: one address, by UDP."""
+    for text in ("192.0.2.1", "2001:db8::1"):
+        (line,) = candidate_lines([UdpAddress(ip_address(text), 3479)])
+        assert line == f"candidate:1 1 udp 2130706431 {text} 3479 typ host"

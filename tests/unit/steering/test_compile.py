@@ -16,7 +16,7 @@ from firsthop_geodata.addresses import special_block
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_geodata.prefixes import normalise
 from firsthop_steering.compile.compiler import compile_table
-from firsthop_steering.compile.preferences import walks_of
+from firsthop_steering.compile.preferences import preference_orders
 from firsthop_steering.compile.sections import SectionError, SectionFile, write_sections
 from firsthop_steering.compile.table import ASK_RESOLVER, Answer, AnswerTable, ServiceTable
 from firsthop_steering.decision.decide import Steering
@@ -148,8 +148,8 @@ def test_a_table_knows_what_it_was_made_of() -> None:
 def test_scores_below_zero_are_scores() -> None:
     """A bias can make any score negative, -1 µs among them, which once was taken for a tie."""
     keys = np.array([[-1, -5, 3], [7, -5, -1]], dtype=np.int64)
-    walks, which = walks_of(keys, np.array([True, True]))
-    assert [walks[each] for each in which] == [((0,),), ((0, 1),), ((1,),)]
+    orders, which = preference_orders(keys, np.array([True, True]))
+    assert [orders[each] for each in which] == [((0,),), ((0, 1),), ((1,),)]
 
 
 def test_the_same_inputs_make_the_same_file() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_steering.compile.preferences import walks_of
-from firsthop_steering.compile.priced_choice import Field, chosen_by_bucket, contested
+from firsthop_steering.compile.preferences import preference_orders
+from firsthop_steering.compile.priced_choice import Field, chosen_by_bucket, needs_priced_choice
 from firsthop_steering.decision.charges import MAX_LEVEL, charged_us, charges_us
-from firsthop_steering.decision.rendezvous import BUCKETS, draws, kept
+from firsthop_steering.decision.rendezvous import BUCKETS, draws, kept_buckets
 
 COLUMNS = 12
 
@@ -27,13 +27,13 @@ def test_the_lowest_that_keeps_a_bucket_takes_it(seed: int, count: int) -> None:
     field = Field(
         np.stack([charges_us(*each) for each in zip(names, prices, strict=True)]),
         np.stack([draws(name) for name in names]),
-        np.stack([kept(*each) for each in zip(names, weights, strict=True)]),
+        np.stack([kept_buckets(*each) for each in zip(names, weights, strict=True)]),
         np.array(weights) == 100,
     )
     reliefs = np.array([price - charged_us(price, MAX_LEVEL) for price in prices])
     highest = keys + np.array(prices)[:, None]
-    torn = contested(highest, reliefs, field.full)
-    walks, which = walks_of(highest, field.full)
+    torn = needs_priced_choice(highest, reliefs, field.full)
+    orders, which = preference_orders(highest, field.full)
     for column, chosen in enumerate(chosen_by_bucket(keys, field)):
         scores = keys[:, column, None] + field.charged_us
         for drawn in range(0, BUCKETS, 7):
@@ -41,9 +41,9 @@ def test_the_lowest_that_keeps_a_bucket_takes_it(seed: int, count: int) -> None:
             takes = next((i for i in order if field.keeps[i, drawn]), order[0])
             assert chosen[drawn] == takes
             if not torn[column]:
-                walk = [*walks[which[column]]]
+                shared = [*orders[which[column]]]
                 groups = [
-                    next(g for g, group in enumerate(walk) if i in group)
-                    for i in order[: sum(map(len, walk))]
+                    next(g for g, group in enumerate(shared) if i in group)
+                    for i in order[: sum(map(len, shared))]
                 ]
                 assert groups == sorted(groups)

@@ -363,9 +363,9 @@ def test_steered_signalling_leaves_out_who_drains_or_is_silent() -> None:
 
     both = {"192.0.2.51", "192.0.2.52"}
     assert told() == told({}, {}) == told({"load": 1.5}, {"load": 1.5}) == ("eu", both)
-    for unwilling in ({"draining": True}, {"stops_at": NOW}, {"verdict": "down"}):
-        assert told(unwilling) == ("eu", {"192.0.2.52"})
-        assert told(unwilling, unwilling) == ("us", {"192.0.2.61"})
+    for unavailable_transceivers in ({"draining": True}, {"stops_at": NOW}, {"verdict": "down"}):
+        assert told(unavailable_transceivers) == ("eu", {"192.0.2.52"})
+        assert told(unavailable_transceivers, unavailable_transceivers) == ("us", {"192.0.2.61"})
 
 
 def test_embedded_ipv4_is_the_ipv4_client() -> None:

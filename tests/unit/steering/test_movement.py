@@ -9,7 +9,7 @@ import pytest
 
 from firsthop_geodata.prefixes import Cell, GeoTable, write_table
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.rendezvous import BUCKETS, bucket, kept, tie_draws
+from firsthop_steering.decision.rendezvous import BUCKETS, bucket, kept_buckets, tie_draws
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Latency
@@ -117,4 +117,4 @@ def test_half_the_weight_moves_half_also_between_twins(twins: tuple[str, str]) -
     one, other = twins
     own = tie_draws(one) < tie_draws(other)
     assert own.sum() == pytest.approx(BUCKETS / 2, rel=0.1)
-    assert kept(one, 50)[own].mean() == pytest.approx(0.5, abs=0.05)
+    assert kept_buckets(one, 50)[own].mean() == pytest.approx(0.5, abs=0.05)

@@ -21,7 +21,7 @@ from firsthop_steering.decision.charges import (
     relief_levels,
 )
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.rendezvous import BUCKETS, kept
+from firsthop_steering.decision.rendezvous import BUCKETS, kept_buckets
 from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.market import charged_ms, reliefs
@@ -170,5 +170,5 @@ def test_reliefs_say_nothing_of_who_is_kept() -> None:
     """Else a weight would keep all whom a price leaves, or none of them."""
     for name in ("fra", "vie", "gru"):
         generous = relief_levels(name) >= LEVELS // 2
-        both = (generous & kept(name, 50)).sum() / BUCKETS
+        both = (generous & kept_buckets(name, 50)).sum() / BUCKETS
         assert both == pytest.approx(0.25, abs=0.04)

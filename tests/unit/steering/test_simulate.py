@@ -19,7 +19,7 @@ from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.model import Region
-from firsthop_steering.whatif.simulate import simulate, taken_as_lost
+from firsthop_steering.whatif.simulate import simulate, with_lost_relays
 from firsthop_steering.whatif.simulation import Simulation
 from support.seeds import random_worlds
 from support.worlds import (
@@ -84,7 +84,7 @@ def test_single_clients_go_where_decide_sends_them(rng: random.Random) -> None:
             pair.append(decision.site.id if decision.site else None)
         moves[pair[0], pair[1]] += 1
         if decision.chosen is not None:
-            round_trips.append(decision.walk[decision.chosen].rtt_ms)
+            round_trips.append(decision.preferences[decision.chosen].rtt_ms)
     wanted = {pair: count for pair, count in moves.items() if pair[0] != pair[1]}
     assert {(m.source, m.target): round(m.share * 200) for m in told.moves} == wanted
     assert round(told.moved * 200) == sum(n for (old_, _), n in wanted.items() if old_)
@@ -137,7 +137,7 @@ def test_everybody_is_every_located_address(rng: random.Random) -> None:
         total += end - first
         moved += (end - first) * (old is not None and old != new)
         if decisions[1].chosen is not None:
-            spent += (end - first) * decisions[1].walk[decisions[1].chosen].rtt_ms
+            spent += (end - first) * decisions[1].preferences[decisions[1].chosen].rtt_ms
     told = simulate(sides[0], sides[1], NAME)
     assert told.clients == total
     assert told.moved == pytest.approx(moved / total, abs=1e-6)
@@ -175,12 +175,12 @@ def test_a_lost_region_loses_its_clients_to_others() -> None:
     now, topology = status_of(fra_0="up", nyc_0="up"), Topology(small(), geo)
     told = simulate(
         Steering(topology, now, NOW),
-        Steering(topology, taken_as_lost(now, plan, (), ("fra",)), NOW),
+        Steering(topology, with_lost_relays(now, plan, (), ("fra",)), NOW),
         NAME,
     )
     assert {(m.source, m.target) for m in told.moves} == {("fra", "nyc")}
     closed = Topology(plan, geo)
-    nobody = taken_as_lost(now, plan, ("fra-0",), ("nyc", "gru"))
+    nobody = with_lost_relays(now, plan, ("fra-0",), ("nyc", "gru"))
     told = simulate(Steering(closed, now, NOW), Steering(closed, nobody, NOW), NAME)
     assert (told.moved, told.lost) == (1, 1)
     assert told.rtt_after.mean_ms is None

@@ -17,7 +17,7 @@ from firsthop_steering.feed import snapshot as snapshots
 from firsthop_steering.feed.exploration_targets import (
     ExplorationTarget,
     ExplorationTargets,
-    place_name,
+    location_key,
 )
 from firsthop_steering.feed.snapshot import (
     CredentialKey,
@@ -186,7 +186,7 @@ def test_what_is_promised_travels_with_latency() -> None:
     explore = ExplorationTargets(
         share=0.03,
         prefixes={"10.1.2.0/24": promise, "2001:db8::/48": promise},
-        places={place_name(50.1109, -8.6821): promise},
+        places={location_key(50.1109, -8.6821): promise},
     )
     latency = Latency(number=1, lineage="store", created_at=NOW, explore=explore)
     assert unseal(seal(latency, KEY), KEY.public_key()) == latency

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.health.quorum import AddressView, count, self_excluded, sight, vantage_words
+from firsthop_steering.health.quorum import (
+    AddressView,
+    count,
+    self_excluded,
+    updated_view,
+    views_of_vantages,
+)
 from firsthop_steering.health.verdicts import Liveness
 
 NOW = 1_000_000.0
@@ -30,7 +36,7 @@ def word(
     """What one vantage says whose probers say `verdicts`; None: nothing fresh."""
     views = {f"p{i}": seen(each, age_s) for i, each in enumerate(verdicts)}
     last = {} if before is None else {"v": seen(before)}
-    words = vantage_words(
+    words = views_of_vantages(
         views, dict.fromkeys(views, "v"), before=last, now=NOW, stale_after_s=10.0
     )
     return words["v"].verdict if words else None
@@ -68,8 +74,8 @@ def test_one_of_three_never_decides(agreed: Liveness, lie: Liveness, previous: L
     """Whatever the third says, two that agree have their way; of two undecided nothing follows."""
     expected = previous if agreed == "unknown" else agreed
     for order in permutations(["a", "b", "liar"]):
-        said: dict[str, Liveness] = {each: lie if each == "liar" else agreed for each in order}
-        assert counted(said, previous) == expected
+        summary: dict[str, Liveness] = {each: lie if each == "liar" else agreed for each in order}
+        assert counted(summary, previous) == expected
 
 
 @pytest.mark.parametrize(
@@ -141,12 +147,12 @@ def test_no_vantage_is_excluded_that_another_confirms(
 def test_the_excluded_do_not_count_and_are_named() -> None:
     words = {"a": seen("up"), "b": seen("down", cause="timeout"), "c": seen("down")}
     without = count(words, frozenset("c"), "up")
-    assert (without.verdict, without.said) == (
+    assert (without.verdict, without.summary) == (
         "up",
         "up at 1, down at 1 of 2 vantages; stays up; excluded: c",
     )
     nobody = count({"c": seen("down")}, frozenset("c"), "up")
-    assert (nobody.verdict, nobody.said, nobody.counted) == (
+    assert (nobody.verdict, nobody.summary, nobody.counted) == (
         "up",
         "no vantage counts; frozen as up; excluded: c",
         (),
@@ -156,10 +162,10 @@ def test_the_excluded_do_not_count_and_are_named() -> None:
 def test_sentences_name_up_to_three_causes() -> None:
     """By vantage, in the order of the alphabet, cut to a length."""
     words = {name: seen("down", cause=f"{name} failed " + "x" * 200) for name in "dcba"}
-    said = count(words, frozenset(), "up")
-    assert said.said == "down at 4 of 4 vantages"
-    assert [each[:11] for each in said.causes.split(", ")] == [f"{v}: {v} failed" for v in "abc"]
-    assert len(said.causes) < 300
+    summary = count(words, frozenset(), "up")
+    assert summary.summary == "down at 4 of 4 vantages"
+    assert [each[:11] for each in summary.causes.split(", ")] == [f"{v}: {v} failed" for v in "abc"]
+    assert len(summary.causes) < 300
     assert count({"a": seen("up")}, frozenset(), "down")[1:3] == ("up at 1 of 1 vantages", "")
 
 
@@ -169,7 +175,9 @@ def after(outcomes: str, *, every_s: float = 1.0) -> AddressView:
     for at, outcome in enumerate(outcomes):
         cause = state.cause if state and outcome == "=" else "x" * (outcome == "-")
         down: Liveness = "down" if outcome == "-" else "up"
-        state = sight(state, down, checked_at=at * every_s, cause=cause, is_new=outcome != "=")
+        state = updated_view(
+            state, down, checked_at=at * every_s, cause=cause, is_new=outcome != "="
+        )
     assert state is not None
     return state
 
@@ -182,8 +190,8 @@ def test_sightings_count_checks_not_reports() -> None:
     assert 1.8 < after("+---+").alternations < 2.0
     assert after("+-+-+-+-+-").alternations > 5
     assert after("+-+", every_s=300).alternations == pytest.approx(1, abs=1e-5)
-    passed_once = sight(after("+---"), "down", checked_at=9.0, cause="", is_new=True)
-    again = sight(passed_once, "down", checked_at=10.0, cause="x", is_new=True)
+    passed_once = updated_view(after("+---"), "down", checked_at=9.0, cause="", is_new=True)
+    again = updated_view(passed_once, "down", checked_at=10.0, cause="x", is_new=True)
     assert (passed_once.unbroken, again.unbroken, again.failures) == (False, False, 1)
 
 
@@ -191,5 +199,5 @@ def test_sightings_count_checks_not_reports() -> None:
 def test_clock_steps_do_no_harm(step_s: float) -> None:
     """Backwards is no time at all, far ahead is an hour: nothing overflows, nothing grows."""
     before = after("+-+-")
-    later = sight(before, "up", checked_at=3 + step_s, cause="", is_new=True)
+    later = updated_view(before, "up", checked_at=3 + step_s, cause="", is_new=True)
     assert 1.0 <= later.alternations <= before.alternations + 1

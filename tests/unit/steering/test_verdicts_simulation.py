@@ -13,7 +13,7 @@ import pytest
 
 from firsthop_steering.health.damping import Damping, hold, turned
 from firsthop_steering.health.families import together
-from firsthop_steering.health.quorum import AddressView, count, sight
+from firsthop_steering.health.quorum import AddressView, count, updated_view
 from firsthop_steering.health.verdicts import Liveness, Streak, observe
 from firsthop_steering.plan.model import Probe
 
@@ -37,7 +37,7 @@ class Simulated:
         """One second: what the checks of each vantage found; the last may say `lie` instead."""
         for i, passed in enumerate(outcomes):
             streak = self._streaks[i] = observe(self._streaks[i], passed, RISE, FALL)
-            self._words["abc"[i]] = sight(
+            self._words["abc"[i]] = updated_view(
                 self._words.get("abc"[i]),
                 streak.verdict if i < 2 or lie is None else lie,
                 checked_at=float(self.second),
@@ -49,17 +49,22 @@ class Simulated:
 
     def _judge(self) -> None:
         before, now = self.verdict, float(self.second)
-        said = count(self._words, NOBODY, before)
-        if said.verdict == before:
+        summary = count(self._words, NOBODY, before)
+        if summary.verdict == before:
             return
         held = hold(
-            self._damping, said.verdict, previous=before, counted=said.counted, fall=FALL, now=now
+            self._damping,
+            summary.verdict,
+            previous=before,
+            counted=summary.counted,
+            fall=FALL,
+            now=now,
         )
         if held is not None:
             self._damping = held.state
             return
-        self._damping = turned(self._damping, said.verdict, before, now=now)
-        self.verdict = said.verdict
+        self._damping = turned(self._damping, summary.verdict, before, now=now)
+        self.verdict = summary.verdict
         if before != "unknown":
             self.turns.append(self.second)
 
@@ -90,12 +95,12 @@ def test_a_relay_with_two_addresses_that_fail_three_of_ten_checks_does_not_flap(
     for seed in range(SEEDS // 4):
         addresses = Simulated(), Simulated()
         dice = [losing(0.3, random.Random(f"{seed} {family}")) for family in (4, 6)]
-        said: list[Liveness] = []
+        summary: list[Liveness] = []
         for second in range(610):
             for address, passes in zip(addresses, dice, strict=True):
                 address.run(1, passes if second >= 10 else lambda: True)
-            said.append(together([address.verdict for address in addresses]))
-        turns = sum(before != after for before, after in itertools.pairwise(said[10:]))
+            summary.append(together([address.verdict for address in addresses]))
+        turns = sum(before != after for before, after in itertools.pairwise(summary[10:]))
         assert turns <= 2, seed
         assert all(len(address.turns) <= 2 for address in addresses), seed
         fallen += turns > 0

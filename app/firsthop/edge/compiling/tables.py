@@ -15,6 +15,8 @@ from pathlib import Path
 
 import structlog
 
+from firsthop.edge.following.expiry import expired
+from firsthop.edge.pruning import prune
 from firsthop_dns.compile.zone import encode_zones, static_zones
 from firsthop_dns.table import layout
 from firsthop_geodata.files import Writer, write_atomically, write_through
@@ -103,7 +105,7 @@ class TableStore:
             self.disk_error = str(error)
             return self._compiled_in_memory(steering, checkpoint)
         self.disk_error = ""
-        forget_old(self._folder, "answers-*.table", KEPT)
+        prune(self._folder, "answers-*.table", KEPT)
         return path
 
     def _map(self, plan: Plan, geo: GeoTable, latency: Latency | None) -> RttMap:
@@ -144,7 +146,7 @@ class TableStore:
         digest = hashlib.sha256(formats.encode())
         digest.update(plan.model_dump_json().encode())
         digest.update(status.model_dump_json().encode())
-        digest.update("|".join(sorted(ended(plan, now))).encode())
+        digest.update("|".join(sorted(expired(plan, now))).encode())
         for each in (guidance.prices, guidance.latency):
             if each is not None:
                 digest.update(self._digest(each).encode())
@@ -163,21 +165,3 @@ class TableStore:
         if self._static is None or self._static[0] is not plan:
             self._static = plan, static_zones(plan.document, serial)
         return encode_zones(plan.document, serial, services, static=self._static[1])
-
-
-def forget_old(folder: Path, pattern: str, kept: int) -> None:
-    """Removes all but the newest files of a cache; who maps one keeps it."""
-    files = sorted(folder.glob(pattern), key=lambda each: -each.stat().st_mtime)
-    for path in files[kept:]:
-        path.unlink(missing_ok=True)
-
-
-def ended(plan: Plan, now: datetime) -> frozenset[str]:
-    """The overrides and the operators' words on relays that hold no more at `now`."""
-    overrides = (f"override {each.id}" for each in plan.document.overrides if not each.active(now))
-    words = (
-        f"relay {each.id}"
-        for each in plan.document.relays
-        if each.forced is not None and not each.forced.active(now)
-    )
-    return frozenset((*overrides, *words))

@@ -2,20 +2,73 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from firsthop.document_files import DocumentFiles
+import structlog
+
+from firsthop.document_files import DocumentFiles, DocumentStamp
 from firsthop.secret_files import write_secret
+from firsthop_steering.feed.guidance import NO_GUIDANCE
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, Status
-from firsthop_steering.plan.document import Document, DocumentError, DocumentFault
+from firsthop_steering.plan.document import Document, DocumentError, DocumentFault, warnings_in
 from firsthop_steering.plan.model import Transceiver, TransceiverRegion
+
+log = structlog.get_logger(__name__)
 
 LINEAGE = "document"
 """Numbers of this lineage are when the newest of the document's files was modified, in seconds."""
+
+
+class FileSource:
+    """A `SnapshotSource`: a YAML document, and the keys that this edge made for itself."""
+
+    feed = None
+    connected_to = ""
+    guidance = NO_GUIDANCE
+    disk_error = ""
+
+    def __init__(self, path: Path, state_dir: Path) -> None:
+        self._path = path
+        self._state_dir = state_dir
+        self.plan: Plan | None = None
+        self.status: Status | None = None
+        self.keys: KeySet | None = None
+        self.files: Mapping[Path, DocumentStamp] = {}
+        self.document_error = ""
+
+    def load(self) -> None:
+        """Reads the document and the keys. Raises DocumentError."""
+        now = datetime.now(UTC)
+        files = DocumentFiles(self._path)
+        try:
+            self.plan = load_plan(self._path, files)
+        finally:  # a refused file is watched too: it may be mended
+            self.files = files.stamps
+        for warning in warnings_in(self.plan.document):
+            log.warning("document.warned", field=warning.field, rule=warning.rule)
+        self.status = empty_status(now)
+        self.keys = load_keys(self._state_dir, now)
+        self.document_error = ""
+
+    async def reload(self) -> None:
+        """The same in a thread; a document that is refused leaves the old one in use."""
+        try:
+            await asyncio.to_thread(self.load)
+        except DocumentError as error:
+            self.document_error = str(error)
+            log.error("document.refused", reason=str(error))
+
+    def save_pending(self) -> None:
+        """Nothing to do: the document is on disk already."""
+
+    async def run(self) -> None:
+        """Until cancelled; changes come by `reload`."""
+        await asyncio.Event().wait()
 
 
 def load_plan(path: Path, files: DocumentFiles | None = None) -> Plan:

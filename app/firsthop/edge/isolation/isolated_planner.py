@@ -1,8 +1,7 @@
-"""Prices of an edge that no control plane feeds: it plans for itself what the leader would plan.
+"""Prices that an edge plans for itself while no control plane feeds it.
 
-It knows its own answers, and asks relays what they carry (`firsthop.edge.isolation.relay_loads`);
-the planner is the leader's (`firsthop_steering.planner`). Begun when the feed has been silent for a
-while, and ended when it has been back for so long that a new leader can have planned.
+Its demand is what it answered itself; its supply is what relays report of their load
+(`firsthop.edge.isolation.relay_loads`); the planner is the leader's (`firsthop_steering.planner`).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 import numpy as np
 import structlog
 
+from firsthop.edge.isolation.detector import SILENT_S, IsolationDetector
 from firsthop.edge.isolation.relay_loads import INTERVAL_S, LoadWatch
 from firsthop.edge.reporting.demand import REPORT_S, DemandBoard, Totals
 from firsthop_geodata.prefixes import GeoTable
@@ -24,59 +24,36 @@ from firsthop_steering.feed.demand import DemandReport
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status
 from firsthop_steering.planner.demand import Demand
 from firsthop_steering.planner.groups import ClientGroups, supply_of
-from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S, Planner
+from firsthop_steering.planner.planner import WARM_UP_S, Planner
 from firsthop_steering.planner.rounds import Rounds
 
 log = structlog.get_logger(__name__)
 
-SILENT_S = 60.0
-"""Replicas hand over in seconds; whoever has heard none for so long is alone, and DNS answers are
-called stale."""
-RETURNED_S = WARM_UP_S + 2 * PLAN_S
-"""A leader that is new as well plans after so long. Its prices hold from then on."""
 LISTEN_S = 2 * INTERVAL_S
-"""By then every relay that can be heard has been."""
-HEARD_SHARE = 0.5
-"""Of all capacity: where less is heard of, the last prices hold."""
-LOOK_S = 1.0
-
-
-class IsolationDetector:
-    """Whether an edge is alone, by whether it is fed; seconds of a monotonic clock."""
-
-    def __init__(self, now: float) -> None:
-        self.alone = False
-        self._since = now
-        """When what is said now differed last from what is held: fed, or not."""
-
-    def look(self, *, fed: bool, now: float) -> bool:
-        """Whether that changes it."""
-        if fed != self.alone:  # fed and not alone, or neither: nothing is amiss
-            self._since = now
-        elif now - self._since >= (RETURNED_S if self.alone else SILENT_S):
-            self.alone, self._since = not self.alone, now
-            return True
-        return False
+"""After the start of isolation: by then every reachable relay has answered."""
+REACHED_SHARE = 0.5
+"""Of all capacity: while relays with less of it answer, the last prices stay."""
+TURN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class PlanningInputs:
-    """What there is to plan by: what is answered by, once there is a table."""
+    """What is in force at an edge, as the planner needs it; None until there is a table."""
 
     plan: Plan | None
     status: Status | None
     geo: GeoTable | None
     latency: Latency | None
     rtt: RttMap | None
-    """Of these, if a table was compiled by it."""
+    """Of the newest table, if one was compiled."""
     received: Prices | None
-    """The control plane's last."""
+    """The control plane's last prices."""
     fed: bool
     """Whether a control plane is connected."""
 
 
 class IsolatedPlanner:
-    """What one edge plans while it is alone; at other times it only counts its answers."""
+    """Plans one edge's prices while it is isolated; at other times it only counts its answers."""
 
     def __init__(
         self,
@@ -87,75 +64,78 @@ class IsolatedPlanner:
         clock: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
-        """`on_change` is called when there are other prices, or none any more."""
+        """`on_change` is called when the prices change, and when there are none any more."""
         self.prices: Prices | None = None
-        """In force instead of what was received; None: what was received holds."""
+        """To use in place of those received; None: those received stay in force."""
         self._board = board
         self._totals = totals
         self._loads = loads
         self._clock = clock
         self._on_change = on_change
-        self._solitude = IsolationDetector(clock())
+        self._detector = IsolationDetector(clock())
         self._planner = Planner(clock(), warm_up_s=WARM_UP_S)
-        self._counted_at = self._alone_at = clock()
-        self._client_groups: ClientGroups | None = None
+        self._counted_at = self._isolated_at = clock()
+        self._groups: ClientGroups | None = None
 
     @property
-    def alone(self) -> bool:
-        """Whether it plans for itself."""
-        return self._solitude.alone
+    def isolated(self) -> bool:
+        """Whether the edge plans for itself."""
+        return self._detector.isolated
 
-    async def run(self, seen: Callable[[], PlanningInputs]) -> None:
+    async def run(self, inputs: Callable[[], PlanningInputs]) -> None:
         """Until cancelled."""
         while True:
             try:
-                await self.turn(seen())
+                await self.turn(inputs())
             except Exception:
                 log.exception("planner.failed")
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(TURN_S)
 
-    async def turn(self, seen: PlanningInputs) -> None:
+    async def turn(self, inputs: PlanningInputs) -> None:
         """Counts, and plans if a round is due."""
         now = self._clock()
-        if self._solitude.look(fed=seen.fed, now=now):
-            self._change(seen.received, now)
-        if seen.plan is None or seen.status is None or seen.geo is None:
+        if self._detector.look(fed=inputs.fed, now=now):
+            self._change(inputs.received, now)
+        if inputs.plan is None or inputs.status is None or inputs.geo is None:
             self._board.forget(self._totals())
             return
-        client_groups = await self._chart(seen.plan, seen.geo, seen)
+        groups = await self._group(inputs.plan, inputs.geo, inputs)
         if now - self._counted_at >= REPORT_S:
             self._counted_at = now
-            self._count(client_groups)
-        if self.alone and now - self._alone_at >= LISTEN_S:
-            await self._plan(client_groups, seen.status, self.prices or seen.received)
+            self._count(groups)
+        if self.isolated and now - self._isolated_at >= LISTEN_S:
+            await self._plan(groups, inputs.status, self.prices or inputs.received)
 
-    async def _chart(self, plan: Plan, geo: GeoTable, seen: PlanningInputs) -> ClientGroups:
-        """The last one is kept; a table that was found on disk left no map behind."""
+    async def _group(self, plan: Plan, geo: GeoTable, inputs: PlanningInputs) -> ClientGroups:
+        """The client groups of these inputs; kept until they change.
 
-        def is_seen(rtt: RttMap | None) -> bool:
+        A table that was found on disk left no RTT map, so one is made.
+        """
+
+        def is_current(rtt: RttMap | None) -> bool:
             return (
                 rtt is not None
                 and rtt.topology.plan is plan
                 and rtt.topology.geo is geo
-                and rtt.latency is seen.latency
+                and rtt.latency is inputs.latency
             )
 
         def make() -> ClientGroups:
-            return ClientGroups.of(RttMap.following(seen.rtt, plan, geo, seen.latency))
+            return ClientGroups.of(RttMap.following(inputs.rtt, plan, geo, inputs.latency))
 
-        before = self._client_groups
-        if before is not None and is_seen(before.rtt):
+        before = self._groups
+        if before is not None and is_current(before.rtt):
             return before
-        self._client_groups = client_groups = await asyncio.to_thread(make)
+        self._groups = groups = await asyncio.to_thread(make)
         if before is not None and before.rtt.topology.geo is not geo:
-            self._planner.demand = Demand(self._clock())  # it was of other cells
-        return client_groups
+            self._planner.demand = Demand(self._clock())  # it counted other cells
+        return groups
 
     def _change(self, received: Prices | None, now: float) -> None:
         self._planner.rounds = Rounds()
-        if self.alone:
+        if self.isolated:
             log.warning("edge.isolated", reason=f"no control plane for {SILENT_S:.0f} s")
-            self._alone_at = now
+            self._isolated_at = now
             self._loads.start()
             if received is not None:
                 self._planner.rounds.hold(received)
@@ -166,32 +146,32 @@ class IsolatedPlanner:
             self.prices = None
             self._on_change()
 
-    def _count(self, client_groups: ClientGroups) -> None:
+    def _count(self, groups: ClientGroups) -> None:
         answers = self._board.due(self._totals())
         if answers:
             now = datetime.now(UTC)
             report = DemandReport(since=now, until=now, answers=answers)
-            self._planner.take(report, client_groups, self._clock())
+            self._planner.take(report, groups, self._clock())
             self._board.told(answers)
 
-    async def _plan(self, client_groups: ClientGroups, status: Status, held: Prices | None) -> None:
-        heard = {relay: each.sessions for relay, each in self._loads.loads().items()}
-        # It answers only some of all clients: without what relays say their number says nothing.
+    async def _plan(self, groups: ClientGroups, status: Status, held: Prices | None) -> None:
+        sessions = {relay: each.sessions for relay, each in self._loads.loads().items()}
         now = datetime.now(UTC)
-        steering = Steering(client_groups.rtt.topology, status, now, rtt=client_groups.rtt)
-        supply = await asyncio.to_thread(supply_of, steering, heard)
+        steering = Steering(groups.rtt.topology, status, now, rtt=groups.rtt)
+        supply = await asyncio.to_thread(supply_of, steering, sessions)
+        # This edge answers only some of all clients: most relays must have reported their load.
         room = np.where(np.isfinite(supply.capacity), supply.capacity, 0.0)
-        if room[np.isfinite(supply.sessions)].sum() < HEARD_SHARE * room.sum():
+        if room[np.isfinite(supply.sessions)].sum() < REACHED_SHARE * room.sum():
             return
         if not self._planner.due(steering, supply, self._clock()):
             return
-        work = self._planner.round(steering, client_groups, supply, self._clock)
+        work = self._planner.round(steering, groups, supply, self._clock)
         if work is None:
             return
         await asyncio.to_thread(work)
         rounds = self._planner.rounds
         if rounds.is_news(held):
-            number, lineage = held.number if held else 0, client_groups.plan.lineage
+            number, lineage = held.number if held else 0, groups.plan.lineage
             self.prices = rounds.snapshot(number, lineage=lineage, created_at=now)
             log.info("prices.planned", now=self.prices.now)
             self._on_change()

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from firsthop_steering.rtt.estimates import Estimates
 from firsthop_steering.rtt.exploration import (
     CANDIDATES,
-    MAX_OF_GROUP,
+    MAX_GROUP_SHARE,
     SHARE,
     choose,
     explore,
@@ -30,12 +30,12 @@ def test_the_budget_holds_and_closed_regions_are_left_alone(
     held = np.argsort(rtt, axis=1)
     found = explore(bounds, rtt, held, may, demand)
     assert (found.rates * demand).sum() <= SHARE * demand.sum() * (1 + 1e-9)
-    assert (found.rates <= MAX_OF_GROUP + 1e-9).all()
-    assert not found.promise_ms[~may].any()
-    assert not np.take_along_axis(found.promise_ms, held[:, :1], axis=1).any()
+    assert (found.rates <= MAX_GROUP_SHARE + 1e-9).all()
+    assert not found.gain_ms[~may].any()
+    assert not np.take_along_axis(found.gain_ms, held[:, :1], axis=1).any()
     second = np.take_along_axis(rtt, held[:, 1:2], axis=1)
-    assert (bounds < second)[found.promise_ms > 0].all()
-    assert (found.rates[(found.promise_ms <= 0).all(axis=1)] == 0).all()
+    assert (bounds < second)[found.gain_ms > 0].all()
+    assert (found.rates[(found.gain_ms <= 0).all(axis=1)] == 0).all()
 
 
 @given(_RTT, arrays(np.float64, (6, CANDIDATES), elements=st.floats(0, 1, exclude_max=True)))
@@ -64,5 +64,5 @@ def test_second_places_are_looked_at_once_first_ones_are_certain() -> None:
     rtt = np.array([[10.0, 30.0, 40.0]])
     bounds = np.array([[9.0, 20.0, 25.0]])
     found = explore(bounds, rtt, np.array([[0, 1, 2]]), np.ones((1, 3), bool), np.ones(1))
-    assert found.promise_ms[0].tolist() == [0.0, 10.0, 5.0]
+    assert found.gain_ms[0].tolist() == [0.0, 10.0, 5.0]
     assert 0 < found.rates[0] <= SHARE

@@ -1,0 +1,87 @@
+"""Snapshots of a control plane's feed, and the copies of them on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from firsthop.document_files import DocumentStamp
+from firsthop.edge.following.follower import FeedFollower
+from firsthop.edge.following.snapshot_store import SnapshotStore
+from firsthop.edge.following.source import FeedState
+from firsthop_steering.feed.guidance import Guidance
+from firsthop_steering.feed.snapshot import KeySet, Plan, Status
+
+
+class FeedSource:
+    """A `SnapshotSource`: `follower` writes into `store`."""
+
+    document_error = ""
+
+    def __init__(self, store: SnapshotStore, follower: FeedFollower) -> None:
+        self._store = store
+        self._follower = follower
+
+    @property
+    def plan(self) -> Plan | None:
+        """The newest plan."""
+        return self._store.plan
+
+    @property
+    def status(self) -> Status | None:
+        """The newest status; with a plan and no status yet, one in which nothing is measured."""
+        plan, status = self._store.plan, self._store.status
+        if status is None and plan is not None:
+            return Status(number=0, lineage=plan.lineage, created_at=plan.created_at)
+        return status
+
+    @property
+    def keys(self) -> KeySet | None:
+        """The newest credential keys."""
+        return self._store.keys
+
+    @property
+    def guidance(self) -> Guidance:
+        """The newest prices and learned round trips, of whatever lineage."""
+        return self._store.guidance
+
+    @property
+    def feed(self) -> FeedState:
+        """The connection, and what was refused."""
+        return FeedState(
+            urls=self._follower.urls,
+            last_error=self._follower.last_error,
+            refused=self._store.rejected,
+            last_refusal=self._store.last_rejection,
+            gaps=self._store.gaps,
+        )
+
+    @property
+    def connected_to(self) -> str:
+        """The replica that feeds this edge; empty while there is none."""
+        return self._follower.connected_to
+
+    @property
+    def files(self) -> Mapping[Path, DocumentStamp]:
+        """None is read again: only this process writes them."""
+        return {}
+
+    @property
+    def disk_error(self) -> str:
+        """Why the newest snapshots are not all on disk."""
+        return self._store.disk_error
+
+    def load(self) -> None:
+        """Takes the genuine snapshots on disk."""
+        self._store.load()
+
+    async def reload(self) -> None:
+        """Nothing to do: the feed sends what changes."""
+
+    def save_pending(self) -> None:
+        """Writes the snapshots that the disk did not take before."""
+        self._store.keep()
+
+    async def run(self) -> None:
+        """Follows the feed until cancelled."""
+        await self._follower.run()

@@ -1,0 +1,51 @@
+"""The geo table that an edge uses: of the configured databases, or of the bundled one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from firsthop.edge.pruning import prune
+from firsthop_geodata.errors import GeodataError
+from firsthop_geodata.mmdb import open_geodata
+from firsthop_geodata.prefixes import GeoTable
+
+log = structlog.get_logger(__name__)
+
+TABLES_KEPT = 3
+
+
+class GeoTableSource:
+    """Compiles the databases into `cache`, again after they changed."""
+
+    def __init__(self, city: Path | None, asn: Path | None, *, cache: Path) -> None:
+        """`city` and `asn`: MMDB files; None: the bundled database, and no ASNs."""
+        self.table: GeoTable | None = None
+        self.error = ""
+        """Why the newest databases are not in use; empty when they are."""
+        self._city = city
+        self._asn = asn
+        self._cache = cache
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are worth watching."""
+        return [path for path in (self._city, self._asn) if path]
+
+    async def load(self) -> None:
+        """Opens the databases of now. Raises GeodataError."""
+        table = await asyncio.to_thread(open_geodata, self._city, self._asn, self._cache)
+        if self.table is None or self.table.digest != table.digest:
+            self.table = table
+            prune(self._cache, "geo-*.fhg", TABLES_KEPT)
+        self.error = ""
+
+    async def reload(self) -> None:
+        """The same, but a database that is refused leaves the old one in use."""
+        try:
+            await self.load()
+        except GeodataError as error:
+            self.error = str(error)
+            log.error("geodata.refused", reason=str(error))

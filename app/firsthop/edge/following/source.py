@@ -1,0 +1,78 @@
+"""The interface of what an edge follows: a control plane's feed, or a document file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from firsthop.document_files import DocumentStamp
+from firsthop_steering.feed.guidance import Guidance
+from firsthop_steering.feed.snapshot import KeySet, Plan, Status
+
+
+@dataclass(frozen=True, slots=True)
+class FeedState:
+    """The connections to a control plane, for operators."""
+
+    urls: Sequence[str]
+    """All replicas."""
+    last_error: str
+    refused: Mapping[str, int]
+    """Snapshots not accepted, counted by where they came from (disk, feed)."""
+    last_refusal: str
+    gaps: int
+    """How often a whole status was requested."""
+
+
+class SnapshotSource(Protocol):
+    """Where plan, status, keys and guidance come from; all are the newest that are valid."""
+
+    @property
+    def plan(self) -> Plan | None:
+        """What operators want."""
+
+    @property
+    def status(self) -> Status | None:
+        """What is measured."""
+
+    @property
+    def keys(self) -> KeySet | None:
+        """The credential keys."""
+
+    @property
+    def guidance(self) -> Guidance:
+        """Prices and learned round trips."""
+
+    @property
+    def feed(self) -> FeedState | None:
+        """The connection to a control plane; None: this edge follows none."""
+
+    @property
+    def connected_to(self) -> str:
+        """URL of the control plane that feeds this edge; empty while there is none."""
+
+    @property
+    def files(self) -> Mapping[Path, DocumentStamp]:
+        """The files that were read, each with its stamp from before; `reload` reads them again."""
+
+    @property
+    def disk_error(self) -> str:
+        """Why a restart would begin with older snapshots; empty when it would not."""
+
+    @property
+    def document_error(self) -> str:
+        """Why the document on disk is not in use; empty when it is."""
+
+    def load(self) -> None:
+        """Read what is on disk. Raises DocumentError."""
+
+    async def reload(self) -> None:
+        """Read changed files again; on a fault keep the former content and log the reason."""
+
+    def save_pending(self) -> None:
+        """Write what the disk did not take before."""
+
+    async def run(self) -> None:
+        """Follow until cancelled."""

@@ -1,0 +1,48 @@
+"""When an edge counts as isolated from its control plane, and its answers as stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from firsthop.edge.following.source import SnapshotSource
+from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S
+
+SILENT_S = 60.0
+"""Replicas hand over in seconds. An edge without any for so long is isolated, and marks its DNS
+answers as stale."""
+RETURNED_S = WARM_UP_S + 2 * PLAN_S
+"""A leader that has just started, too, plans after so long. Its prices hold from then on."""
+
+
+class IsolationDetector:
+    """Whether an edge is isolated, by whether it is fed; seconds of a monotonic clock."""
+
+    def __init__(self, now: float) -> None:
+        self.isolated = False
+        self._since = now
+        """When an observation last agreed with `isolated`."""
+
+    def look(self, *, fed: bool, now: float) -> bool:
+        """Takes an observation; returns whether it changes `isolated`."""
+        if fed != self.isolated:  # the observation agrees
+            self._since = now
+        elif now - self._since >= (RETURNED_S if self.isolated else SILENT_S):
+            self.isolated, self._since = not self.isolated, now
+            return True
+        return False
+
+
+class FeedSilence:
+    """How long the control plane has not been connected, and so whether answers are stale."""
+
+    def __init__(self, source: SnapshotSource, *, clock: Callable[[], float]) -> None:
+        self._source = source
+        self._clock = clock
+        self._connected_at = clock()
+
+    def stale(self) -> bool:
+        """Call it often: a connection between two calls is not seen."""
+        now = self._clock()
+        if self._source.feed is None or self._source.connected_to:
+            self._connected_at = now
+        return now - self._connected_at > SILENT_S

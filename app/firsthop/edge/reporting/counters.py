@@ -1,0 +1,45 @@
+"""Sums of what workers count.
+
+A worker that was started again counts from 0, so what its dead predecessor counted is kept and
+added: a counter never falls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+MetricLabels = tuple[tuple[str, str], ...]
+Reported = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
+"""Metric name → (labels, value) as a worker reports it."""
+
+
+class CounterBoard:
+    """Sums of all workers' counters, dead ones included."""
+
+    def __init__(self) -> None:
+        self._running: dict[tuple[str, int], Reported] = {}
+        self._final: dict[tuple[str, MetricLabels], float] = {}
+
+    def report(self, worker: str, generation: int, counters: Reported) -> None:
+        """Takes the latest counters of a worker; those of an older generation are final."""
+        for key in [each for each in self._running if each[0] == worker and each[1] < generation]:
+            for place, value in _flat(self._running.pop(key)):
+                self._final[place] = self._final.get(place, 0) + value
+        self._running[(worker, generation)] = counters
+
+    def totals(self) -> dict[str, dict[MetricLabels, float]]:
+        """Metric name → labels → sum."""
+        sums = dict(self._final)
+        for counters in self._running.values():
+            for place, value in _flat(counters):
+                sums[place] = sums.get(place, 0) + value
+        totals: dict[str, dict[MetricLabels, float]] = {}
+        for (name, labels), value in sorted(sums.items()):
+            totals.setdefault(name, {})[labels] = value
+        return totals
+
+
+def _flat(counters: Reported) -> Iterator[tuple[tuple[str, MetricLabels], float]]:
+    for name, samples in counters.items():
+        for labels, value in samples:
+            yield (name, tuple(sorted(labels.items()))), value

@@ -1,0 +1,144 @@
+"""The metrics of an edge, collected at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from firsthop.edge.reporting.view import EdgeView
+from firsthop_steering.feed.snapshot import age_s, kind_of
+
+HELP = {
+    "firsthop_dns_requests_total": "DNS messages received",
+    "firsthop_dns_responses_total": "DNS messages sent",
+    "firsthop_dns_dropped_total": "DNS messages that got no answer, by reason",
+    "firsthop_region_answers_total": "Answers that named a region of a service",
+    "firsthop_allocations_total": "Allocation requests by result",
+    "firsthop_allocations_explored_total": "Allocations with a relay added to learn its round trip",
+}
+
+
+class EdgeCollector(Collector):
+    """The edge's metrics at the moment of a scrape."""
+
+    def __init__(self, view: EdgeView) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        """Counters of the workers, and the age and number of what is in force."""
+        for name, samples in self._view.reports.counters.totals().items():
+            labels = [label for label, _ in next(iter(samples))]
+            metric = CounterMetricFamily(name, HELP.get(name, name), labels=labels)
+            for values, value in samples.items():
+                metric.add_metric([text for _, text in values], value)
+            yield metric
+        yield from self._snapshots()
+        yield from self._verdicts()
+        yield from self._health()
+        yield from self._feed()
+        yield from self._samples()
+        yield from self._restarts()
+
+    def _snapshots(self) -> Iterator[Metric]:
+        now = datetime.now(UTC)
+        age = GaugeMetricFamily(
+            "firsthop_snapshot_age_seconds",
+            "Time since the control plane made the snapshot",
+            labels=["kind"],
+        )
+        number = GaugeMetricFamily(
+            "firsthop_snapshot_number", "Number of the snapshot in force", labels=["kind"]
+        )
+        for snapshot in self._view.snapshots:
+            kind = kind_of(snapshot)
+            age.add_metric([kind], age_s(snapshot, now))
+            number.add_metric([kind], snapshot.number)
+        yield age
+        yield number
+        refused = CounterMetricFamily(
+            "firsthop_snapshots_refused_total", "Snapshots not accepted", labels=["origin"]
+        )
+        feed = self._view.source.feed
+        for origin, count in (feed.refused if feed else {}).items():
+            refused.add_metric([origin], count)
+        yield refused
+
+    def _verdicts(self) -> Iterator[Metric]:
+        verdicts = GaugeMetricFamily(
+            "firsthop_verdict", "1 up, 0 down, 0.5 unknown", labels=["relay"]
+        )
+        plan, status = self._view.in_force.snapshots or (None, None)
+        for relay in plan.document.relays if plan else ():
+            held = status.relays.get(relay.id) if status else None
+            verdict = held.verdict if held else "unknown"
+            verdicts.add_metric([relay.id], {"up": 1.0, "down": 0.0}.get(verdict, 0.5))
+        yield verdicts
+
+    def _health(self) -> Iterator[Metric]:
+        view = self._view
+        yield GaugeMetricFamily(
+            "firsthop_table_stale",
+            "The newest snapshots could not be compiled; the table before is in use",
+            value=float(bool(view.in_force.error)),
+        )
+        yield GaugeMetricFamily(
+            "firsthop_disk_failed",
+            "What is in force could not be kept on disk; a restart begins with older data",
+            value=float(bool(view.disk_error)),
+        )
+        yield GaugeMetricFamily(
+            "firsthop_ready", "Every worker answers", value=1.0 if view.ready else 0.0
+        )
+        yield GaugeMetricFamily(
+            "firsthop_edge_alone",
+            "No control plane for a minute or more: it plans prices for itself",
+            value=float(view.isolated()),
+        )
+
+    def _feed(self) -> Iterator[Metric]:
+        feed = self._view.source.feed
+        connected_to = self._view.source.connected_to
+        yield GaugeMetricFamily(
+            "firsthop_feed_connected",
+            "The snapshot stream is open",
+            value=float(bool(connected_to)),
+        )
+        source = GaugeMetricFamily(
+            "firsthop_feed_source", "1: the replica that feeds this edge", labels=["url"]
+        )
+        if feed:
+            for url in feed.urls:
+                source.add_metric([url], float(connected_to == url))
+        yield source
+        yield CounterMetricFamily(
+            "firsthop_feed_gaps_total",
+            "Whole statuses requested, because deltas were missed or too many",
+            value=feed.gaps if feed else 0,
+        )
+
+    def _samples(self) -> Iterator[Metric]:
+        queue = self._view.reports.samples
+        samples = CounterMetricFamily(
+            "firsthop_samples_total",
+            "Round trips that clients measured, by outcome",
+            labels=["result"],
+        )
+        for result, count in queue.results.items():
+            samples.add_metric([result], count)
+        yield samples
+        yield GaugeMetricFamily(
+            "firsthop_samples_waiting",
+            "Round trips queued for upload to the control plane",
+            value=queue.waiting,
+        )
+
+    def _restarts(self) -> Iterator[Metric]:
+        restarts = CounterMetricFamily(
+            "firsthop_worker_restarts_total", "Workers that died", labels=["worker"]
+        )
+        for worker in self._view.workers:
+            restarts.add_metric([worker.name], worker.restarts)
+        yield restarts

@@ -1,0 +1,94 @@
+"""Every operation of the API, and how an application serves them."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from firsthop_controlplane.api import (
+    history,
+    keys,
+    machines,
+    measurements,
+    planning,
+    process,
+    records,
+    registration,
+    replicas,
+    resources,
+    simulate,
+    steering,
+    stream,
+    tokens,
+)
+from firsthop_controlplane.api.openapi import openapi
+from firsthop_controlplane.api.operations import Calling, Operation, answer_json, handler_of
+from firsthop_controlplane.measures import Measures
+
+
+def add_routes(router: web.UrlDispatcher, measures: Measures) -> None:
+    """Serve the whole API and its description, and count the requests."""
+    for operation in (*_operations(), _description()):
+        handler = _counted(operation, handler_of(operation), measures)
+        router.add_route(operation.method, operation.path, handler)
+
+
+def _operations() -> tuple[Operation, ...]:
+    """The whole API but its own description."""
+    return (
+        *process.OPERATIONS,
+        *(each for resource in resources.RESOURCES for each in resources.operations_of(resource)),
+        *records.OPERATIONS,
+        *history.OPERATIONS,
+        *steering.OPERATIONS,
+        *simulate.OPERATIONS,
+        *tokens.OPERATIONS,
+        *keys.OPERATIONS,
+        *machines.OPERATIONS,
+        *registration.OPERATIONS,
+        *measurements.OPERATIONS,
+        *planning.OPERATIONS,
+        *stream.OPERATIONS,
+        *replicas.OPERATIONS,
+    )
+
+
+def _counted(operation: Operation, handler: Handler, measures: Measures) -> Handler:
+    """The handler, with its outcome in the request counter."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        code = "error"
+        try:
+            response = await handler(request)
+            code = str(response.status)
+            return response
+        except Exception as error:
+            code = str(getattr(error, "status", "5xx"))
+            raise
+        finally:
+            measures.requests.labels(operation.name, code).inc()
+
+    return handle
+
+
+def _description() -> Operation:
+    """/openapi.json, which lists itself too."""
+    cache: dict[str, object] = {}
+
+    async def describe(calling: Calling) -> web.Response:
+        return answer_json(cache)
+
+    operation = Operation(
+        method="GET",
+        path="/openapi.json",
+        name="openapi",
+        summary="This description",
+        tag="process",
+        call=describe,
+        roles=None,
+        answer={"type": "object"},
+    )
+    cache.update(openapi((*_operations(), operation), version("firsthop")))
+    return operation

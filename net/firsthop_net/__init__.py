@@ -1,0 +1,1 @@
+"""What two processes need to talk: listening sockets, and calls to a control plane."""

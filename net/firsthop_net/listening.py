@@ -1,0 +1,99 @@
+"""Sockets bound to an address: UDP with large buffers, TCP that listens; shared by SO_REUSEPORT.
+
+The first socket of an address is bound alone, so nobody else's server is joined unnoticed; further
+ones of ours share it. The kernel then gives a client's packets always to the same socket, as long
+as the set of sockets stays. Whoever holds a socket keeps what is queued in it, also while no
+process reads: so sockets are bound in one process and read in others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from typing import Final
+
+BUFFER: Final = 4 * 1024 * 1024
+"""Octets, each way. The kernel's default of 208 KiB drops bursts; `net.core.rmem_max` and
+`wmem_max` bound the unprivileged."""
+BACKLOG: Final = 512
+"""Connections of one listening socket that may wait to be accepted."""
+
+# Linux's numbers, which Python names from 3.14 on, or not at all.
+IP_PKTINFO: Final[int] = getattr(socket, "IP_PKTINFO", 8)
+_SO_RCVBUFFORCE: Final = 33
+_SO_SNDBUFFORCE: Final = 32
+
+
+class ListenError(OSError):
+    """An address that cannot be listened on; the message names it."""
+
+    def __init__(self, transport: str, host: str, port: int, cause: OSError) -> None:
+        place = f"{transport} [{host}]:{port}" if ":" in host else f"{transport} {host}:{port}"
+        if cause.errno == errno.EADDRINUSE:
+            message = f"{place} is in use by another process"
+        else:
+            reason = os.strerror(cause.errno) if cause.errno else str(cause)
+            message = f"cannot listen on {place}: {reason}"
+        super().__init__(cause.errno, message)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def bind_udp(
+    host: str, port: int, *, shared: bool = False, destinations: bool = False
+) -> socket.socket:
+    """A socket that does not block; `shared` joins others at the address. Raises ListenError.
+
+    With `destinations` a socket at 0.0.0.0 or :: tells what address a datagram was sent to
+    (IP_PKTINFO, IPV6_PKTINFO).
+    """
+    sock = _unbound(host, socket.SOCK_DGRAM)
+    for option, force in (
+        (socket.SO_RCVBUF, _SO_RCVBUFFORCE),
+        (socket.SO_SNDBUF, _SO_SNDBUFFORCE),
+    ):
+        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        with contextlib.suppress(OSError):  # above the system's limit, where we may
+            sock.setsockopt(socket.SOL_SOCKET, force, BUFFER)
+    if destinations and not any(socket.inet_pton(sock.family, host)):
+        # Before it is bound: a datagram remembers its destination from its arrival on.
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    return _bound(sock, host, port, shared=shared)
+
+
+def bind_tcp(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that listens and does not block. Raises ListenError."""
+    sock = _unbound(host, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return _bound(sock, host, port, shared=shared)
+
+
+def _unbound(host: str, kind: socket.SocketKind) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, kind)
+    sock.setblocking(False)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return sock
+
+
+def _bound(sock: socket.socket, host: str, port: int, *, shared: bool) -> socket.socket:
+    try:
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+        # Afterwards for the first: it must find the port free, and others of ours may join it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if sock.type == socket.SOCK_STREAM:
+            sock.listen(BACKLOG)
+    except OSError as error:
+        transport = "TCP" if sock.type == socket.SOCK_STREAM else "UDP"
+        sock.close()
+        raise ListenError(transport, host, port, error) from error
+    return sock
