@@ -29,7 +29,7 @@ from support.waiting import DEADLINE_S, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FIRSTHOP = (sys.executable, "-m", "firsthop")
 TOKENS = re.compile(r"(\S+=(?:admin|edge|prober|allocator))\b")
 

@@ -179,7 +179,7 @@ def test_a_document_is_as_new_as_its_newest_file(tmp_path: Path) -> None:
 
 def test_the_example_document_is_good() -> None:
     """The one that the README starts."""
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     assert load_plan(root / "docs/examples/edge.yaml").document.services
 
 

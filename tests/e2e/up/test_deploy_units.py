@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.e2e
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = Path(__file__).parents[3] / "deploy"
 UNITS = ["firsthop-agent.service", "firsthop-prober.service"]
 MAX_EXPOSED = 2.0
 

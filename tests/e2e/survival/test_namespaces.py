@@ -63,7 +63,7 @@ time.sleep(1000)
 
 def test_what_a_crashed_run_left_is_swept_up() -> None:
     """Its namespaces and who lives in them; those of a living run stay."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     crashing = subprocess.Popen(
         [sys.executable, "-c", CRASHES], env=environment, stdout=subprocess.PIPE, text=True
     )
