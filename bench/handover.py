@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
 
 from firsthop.postgres.server import EmbeddedPostgres
-from support.replicas import Replicas, replicas, until
+from support.replicas import Replicas, replicas
+from support.waiting import eventually
 
 CAUSES = {
     "`kill -9`": signal.SIGKILL,
@@ -37,11 +38,11 @@ async def hand_over(made: Replicas, number: signal.Signals) -> float:
     leader, (other,) = await made.follow_one()
     leader.send(number)
     since = time.monotonic()
-    await until(lambda: made.leads(other), "the other leads")
+    await eventually(lambda: made.leads(other), "the other leads")
     taken = time.monotonic() - since
     if number == signal.SIGSTOP:
         leader.send(signal.SIGCONT)
-        await until(lambda: _one(made), "the stopped one has heard that it leads no more")
+        await eventually(lambda: _one(made), "the stopped one has heard that it leads no more")
     else:
         assert leader.process is not None
         await asyncio.to_thread(leader.process.wait, 30)

@@ -29,7 +29,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
 from support.allocator_server import BEARER
 from support.browsers import page, why_not
 from support.calls import RELAY_PORT, relay, world
-from support.media import until
+from support.waiting import eventually
 
 MODES = {
     "journal": "the same state folder",
@@ -62,7 +62,7 @@ async def store(folder: Path) -> AsyncIterator[str]:
         str(folder), stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        await until(socket.exists, "Redis is there")
+        await eventually(socket.exists, "Redis is there")
         yield f"unix://{socket}"
     finally:
         server.kill()

@@ -78,7 +78,7 @@ class Program:
         """SIGTERM; the exit status."""
         assert self._process is not None
         self._process.terminate()
-        return self._process.wait(timeout=15)
+        return self._process.wait(timeout=120)
 
     def child(self, *words: str) -> psutil.Process | None:
         """The first child process whose command line has all these words."""
@@ -161,7 +161,7 @@ class Database:
             self._loop.run_forever()
 
     def _wait(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=90)
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=180)
 
 
 def _die_with_parent() -> None:

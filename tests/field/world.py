@@ -94,11 +94,11 @@ class Field:
         self.database.start()
         for name in CONTROLPLANES:
             self.programs[name].start()
-            until(lambda name=name: self._serves(name), f"{name} serves", within=60)  # type: ignore[misc]
+            until(lambda name=name: self._serves(name), f"{name} serves")  # type: ignore[misc]
         status, said = self.call("POST", "/v1/changesets", {"document": document})
         assert status in (200, 201), said
         self.tend()
-        self.settle(within=120)
+        self.settle(within=240)
 
     def _document(self) -> dict[str, Any]:
         demo = demo_document(IPv4Network("10.77.1.0/24"), IPv4Network("10.77.2.0/24"))
@@ -190,7 +190,7 @@ class Field:
         """Where this edge sends each region's client; empty for one that it does not answer."""
         with self.clients.entered():
             return {
-                region: ask_once(query, self.edges[edge], within_s=1.0)
+                region: ask_once(query, self.edges[edge], within_s=5.0)
                 for region, query in self._queries.items()
             }
 
@@ -215,7 +215,7 @@ class Field:
             url = f"http://{self.programs[name].place.address}:{API_PORT}{path}"
             request = urllib.request.Request(url, method=method, data=data, headers=sent)
             try:
-                with self.clients.entered(), urllib.request.urlopen(request, timeout=5) as answer:
+                with self.clients.entered(), urllib.request.urlopen(request, timeout=30) as answer:
                     said = json.loads(answer.read() or b"null")
                     return answer.status, said, answer.headers.get("ETag", "")
             except urllib.error.HTTPError as error:
@@ -239,7 +239,7 @@ class Field:
 
     def _json(self, url: str) -> Any:
         try:
-            with self.clients.entered(), urllib.request.urlopen(url, timeout=2) as answer:
+            with self.clients.entered(), urllib.request.urlopen(url, timeout=30) as answer:
                 return json.loads(answer.read())
         except (OSError, ValueError):
             return None

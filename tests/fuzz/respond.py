@@ -5,7 +5,7 @@
 What must hold for any octets: nothing raises, both lanes agree, requests = responses + drops, a UDP
 reply has at most 1,232 octets and three times its query's, an error no more than its query and an
 OPT; dnspython reads every reply. What it finds becomes a case of
-`tests/unit/dns/test_dns_lanes.py`.
+`tests/unit/dns/answer/test_lanes.py`.
 """
 
 # ruff: noqa: E402  (as in bench/dns.py)

@@ -19,7 +19,7 @@ from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.worker import serve
 from support.allocator_world import view_of
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 TOKEN = "a-token-for-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 DIGESTS = frozenset([hashlib.sha256(TOKEN.encode()).hexdigest()])

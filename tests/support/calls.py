@@ -22,7 +22,7 @@ from support.allocator_server import running as running_allocator
 from support.allocator_world import KEYS, REGIONS, view_of
 from support.standin import Process, own_address
 
-CALL_S = 60.0
+CALL_S = 120.0
 """For a whole call under test, with the start of a browser on a busy machine."""
 MEDIA_PORT, SIGNALLING_PORT, RELAY_PORT = 3479, 8082, 3478
 RELAY_TCP_PORT, METRICS_PORT = 3480, 9000

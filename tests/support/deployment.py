@@ -49,7 +49,7 @@ def ask(
     options = [dns.edns.ECSOption.from_text(subnet)] if subnet else []
     query = dns.message.make_query(name, kind, use_edns=0, options=options)
     send = dns.query.tcp if tcp else dns.query.udp
-    return send(query, "127.0.0.1", port=port, timeout=10)
+    return send(query, "127.0.0.1", port=port, timeout=30)
 
 
 def addresses(message: dns.message.Message) -> list[str]:
@@ -117,7 +117,7 @@ class Deployment:
             return 0
         self.process.send_signal(signal.SIGINT)
         try:
-            return self.process.wait(timeout=30)
+            return self.process.wait(timeout=120)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             raise

@@ -59,7 +59,7 @@ class Edges:
         """What the edge in place says, or nothing."""
         url = f"http://127.0.0.1:{port or self.metrics}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:
+            with urllib.request.urlopen(url, timeout=30) as response:
                 return str(response.read().decode())
         except OSError:
             return ""

@@ -18,7 +18,7 @@ import aiohttp
 from support.browsers import SCRIPT
 
 FIREFOX = "/usr/bin/firefox-esr"
-START_S = 60.0
+START_S = 120.0
 PREFERENCES = {
     "media.navigator.permission.disabled": True,
     "media.navigator.streams.fake": True,

@@ -27,7 +27,7 @@ from firsthop_relay.io.framing import Unframer, frame
 from firsthop_steering.feed.snapshot import KeySet
 
 REGION = 7
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 LOST_S = 0.3
 """After so long a datagram on loopback is taken to be dropped."""
 RTP = b"\x80\x6f" + bytes(158)
@@ -116,9 +116,12 @@ class Client:
         self.sock.connect(relay)
 
     async def ask(self, packet: bytes, within: float = LOST_S) -> bytes | None:
-        """What comes back for `packet`, if anything does."""
+        """What comes back for `packet`, if anything does; for media no late answer to a check."""
         await asyncio.get_running_loop().sock_sendall(self.sock, packet)
-        return await self.hear(within)
+        answer = await self.hear(within)
+        while answer is not None and is_stun(answer) and not is_stun(packet):
+            answer = await self.hear(within)
+        return answer
 
     async def hear(self, within: float = LOST_S) -> bytes | None:
         """The next packet."""
@@ -183,6 +186,11 @@ class TcpClient:
 
     def close(self) -> None:
         self.writer.close()
+
+
+def is_stun(packet: bytes) -> bool:
+    """By its first octet (RFC 7983)."""
+    return packet[0] < 4
 
 
 def check(of: Credential) -> bytes:

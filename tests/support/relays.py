@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from aiohttp import ClientSession
 from firsthop_steering.feed.snapshot import KeySet
 from support.media import FarEnd, counters, far_end, write_routes
 from support.standin import Process, keyset, own_address, running, write_route_keys
+from support.waiting import eventually
 
 CLIENTS = 24
 """So that the kernel's hash gives some to every worker."""
@@ -96,11 +96,13 @@ async def started(options: Options, tmp_path: Path, far: FarEnd) -> AsyncIterato
 
 async def counted_by(options: Options, *, sessions: int) -> dict[str, float]:
     """The counters once the workers have reported so many sessions."""
-    async with asyncio.timeout(60):
-        while True:
-            counted = await counters(options.metrics)
-            if counted["sessions"] == sessions:
-                return counted
+
+    async def reported() -> dict[str, float] | None:
+        counted = await counters(options.metrics)
+        return counted if counted["sessions"] == sessions else None
+
+    found: dict[str, float] = await eventually(reported, f"{sessions} sessions are reported")
+    return found
 
 
 def workers_of(options: Options) -> list[psutil.Process]:
