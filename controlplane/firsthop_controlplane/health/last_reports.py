@@ -65,8 +65,8 @@ class LastReports(Generic[R]):
     def silence_s(self, name: str, now: datetime) -> float:
         """Seconds since a known machine reported last.
 
-        Reports that the previous leader received count as received at our start: the machine has had
-        no time to report to us.
+        Reports that the previous leader received count from our start: the machine has had no time
+        to report to us.
         """
         return (now - max(self.received[name].received_at, self._started_at)).total_seconds()
 

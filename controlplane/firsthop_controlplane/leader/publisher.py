@@ -38,7 +38,7 @@ class Publisher:
         return self._number + 1
 
     def publish(self, snapshot: Status | Prices | Latency, line: bytes | None = None) -> None:
-        """Put a snapshot with the next number into the feed; `line` is the same, if sealed already."""
+        """Put a snapshot with the next number into the feed; `line` is its sealed form, if made."""
         self._number = snapshot.number
         self._feed.publish(snapshot, line)
 
