@@ -1,4 +1,4 @@
-"""What a control plane does beside requests: its preparation, its tasks, and its orderly end."""
+"""What a control plane does beside requests: prepare the store, run tasks, save at the end."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def _prepare(deps: Deps, parts: Parts) -> None:
 
 
 async def _save(deps: Deps) -> None:
-    """Write what the loops hold and the store does not have yet, if that is quick."""
+    """Write what the store does not have yet, as far as the time for the shutdown allows."""
     with contextlib.suppress(Exception):
         async with asyncio.timeout(deps.settings.shutdown_s):
             await deps.status_loop.save()

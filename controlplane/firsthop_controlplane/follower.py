@@ -130,7 +130,7 @@ class StoreFollower:
 
     @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncIterator[asyncpg.Connection]:
-        """Wake up at every NOTIFY; a lost notification is made good by the next poll."""
+        """Wake up at every NOTIFY; a lost notification is noticed by the next poll."""
 
         def notified(*_: object) -> None:
             self._wake.set()

@@ -26,7 +26,7 @@ HIGHEST_NUMBER = 2**63 - 1
 
 
 class Changeset(Model):
-    """The whole configuration as it is to be; objects that it leaves out are deleted."""
+    """The desired configuration, whole; objects that it leaves out are deleted."""
 
     document: Document
     message: str = Field(default="", max_length=MESSAGE_LIMIT)

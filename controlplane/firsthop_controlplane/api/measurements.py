@@ -78,7 +78,7 @@ async def _measurements(calling: Calling) -> web.Response:
 def _memory(deps: Deps) -> Memory:
     memory = deps.latency.memory
     if memory is None:
-        raise Unavailable("what the leader before learned has not been read yet")
+        raise Unavailable("what the leader before learned is not read yet")
     return memory
 
 

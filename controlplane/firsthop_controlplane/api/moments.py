@@ -1,4 +1,4 @@
-"""A past time as it was: plan, status, prices and latency, as far as the store still has them."""
+"""What was in force at a past time: plan, status, prices and latency, as far as they are known."""
 
 from __future__ import annotations
 

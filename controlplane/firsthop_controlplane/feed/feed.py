@@ -145,7 +145,7 @@ class Feed:
     ) -> Iterator[Subscription]:
         """A new reader, which has `held` already; of the kinds in `ASKED_FOR` it takes `kinds`."""
         self._opened += 1
-        # Where the count starts is spread, so that not all readers get a whole status at once.
+        # The counts of readers start apart, so that not all get a whole status at once.
         sent = self._opened % WHOLE_EVERY
         taken = [kind for kind in ORDER if kind not in ASKED_FOR or kind in kinds]
         subscription = Subscription(self, held, taken, deltas=deltas, deltas_sent=sent)

@@ -1,4 +1,4 @@
-"""Removes transceivers that registered themselves and are gone from the configuration."""
+"""Removes transceivers from the configuration that registered themselves and are gone."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _NONE = timedelta(0)
 
 @dataclass(slots=True)
 class HealthState:
-    """Everything received since the start, on top of the verdicts of the leader before."""
+    """Everything received since the start, on top of the verdicts of the previous leader."""
 
     evaluator: VerdictEvaluator
     started_at: datetime
@@ -39,7 +39,7 @@ class HealthState:
     _probers: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     """When each prober's last report was sent, by its clock, and received, by ours."""
     _inherited: set[str] = field(default_factory=set)
-    """Relays whose verdict the leader before left."""
+    """Relays whose verdict the previous leader left."""
     _returned: dict[str, datetime] = field(default_factory=dict)
     """Since when a relay that was down is up again, during its slow start."""
     _evaluated_at: datetime | None = None
@@ -53,7 +53,7 @@ class HealthState:
     def inherit(
         self, verdicts: Mapping[str, Verdict], reports: Mapping[str, Received[RelayReport]]
     ) -> None:
-        """Continue from what the leader before left."""
+        """Continue from what the previous leader left."""
         self.verdicts.update(verdicts)
         self.agents.received.update(reports)
         self._inherited.update(verdicts)
@@ -140,7 +140,7 @@ class HealthState:
 
     def _settling(self, now: datetime) -> frozenset[str]:
         """Relays that keep the inherited verdict, until every prober has had time to report."""
-        # A clock that was set back to before the start does not make us young again.
+        # After a clock was set back to before the start, nothing settles again.
         young = _NONE <= now - self.started_at < timedelta(seconds=self.settle_s)
         return frozenset(self._inherited) if young else frozenset()
 

@@ -65,13 +65,13 @@ class LastReports(Generic[R]):
     def silence_s(self, name: str, now: datetime) -> float:
         """Seconds since a known machine reported last.
 
-        Reports that the leader before received count as received at our start: the machine has had
-        no time to report to us.
+        Reports that the previous leader received count from our start: the machine has had no time
+        to report to us.
         """
         return (now - max(self.received[name].received_at, self._started_at)).total_seconds()
 
     def has_reported(self, name: str) -> bool:
-        """Whether a known machine has reported to us, and not only to the leader before."""
+        """Whether a known machine has reported to us, and not only to the previous leader."""
         return self.received[name].received_at >= self._started_at
 
     def fresh(self, name: str, now: datetime) -> Received[R] | None:

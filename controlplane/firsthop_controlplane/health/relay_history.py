@@ -65,7 +65,7 @@ class RelayHistory:
                 self._noted[name] = each
 
     async def load(self, session: AsyncSession) -> None:
-        """Continue from what the leader before wrote."""
+        """Continue from what the previous leader wrote."""
         newest = await _rows_at(session, None)
         self._noted = {row.relay: _read(row) for row in newest if row.status is not None}
         self.pending = ()

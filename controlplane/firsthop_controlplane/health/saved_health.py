@@ -1,4 +1,4 @@
-"""RelayVerdicts and last reports in the store: what the next leader continues from."""
+"""Verdicts and last reports in the store: what the next leader continues from."""
 
 from __future__ import annotations
 

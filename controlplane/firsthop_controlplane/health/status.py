@@ -82,7 +82,7 @@ class StatusLoop:
         self._wake.set()
 
     async def lead(self, term: int) -> None:
-        """Begin a term from what the leader before left; raises what the database raises."""
+        """Begin a term from what the previous leader left; raises what the database raises."""
         async with AsyncSession(self._engine) as session:
             verdicts = await load_verdicts(session)
             reports = await load_relay_reports(session)

@@ -47,11 +47,11 @@ class TransceiverHealth:
         self.verdicts: dict[str, Verdict] = {}
         self._started_at = started_at
         self._waited_since: dict[str, datetime] = {}
-        """Since when a registered transceiver is waited for that never reported."""
+        """Since when a registered transceiver that never reported has been known."""
         self._guard = DepoolGuard("transceivers", Shares(region=1.0, all=shares.all))
 
     def inherit(self, reported: Mapping[str, tuple[Received[TransceiverReport], Verdict]]) -> None:
-        """Continue from what the leader before left."""
+        """Continue from what the previous leader left."""
         for name, (last, verdict) in reported.items():
             self.reports.received[name], self.verdicts[name] = last, verdict
 

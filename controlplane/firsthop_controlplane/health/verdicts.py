@@ -1,7 +1,7 @@
 """How verdicts on relays follow from the views of vantages: quorum, damping, depool guard.
 
 Each address is judged by itself, and a relay by its addresses. Drives the pure state machines of
-`firsthop_steering` and keeps their states in memory; the verdicts before are passed in. Knows
+`firsthop_steering` and keeps their states in memory; the previous verdicts are passed in. Knows
 nothing of agents, store or clock.
 """
 

@@ -139,7 +139,7 @@ class Election:
         return step
 
     async def _lead(self, old: LeadershipState, new: Leader) -> None:
-        """Begin to lead, once everything that the leader before left has been read."""
+        """Begin to lead, once everything that the previous leader left has been read."""
         try:
             await self._on_lead(new.term)
         except Exception as error:

@@ -138,7 +138,7 @@ class Peers:
                 raise ValueError(f"delta {snapshot.number} does not follow")
 
     async def _notify_predecessor(self) -> None:
-        """The leader before may be cut off from the database, and think that it leads still."""
+        """The previous leader may be cut off from the database, and think that it leads still."""
         leadership, now = self._leadership, self._leadership.clock()
         before = leadership.predecessor
         if before is None or not before.url or not leadership.leads or leadership.lease is None:

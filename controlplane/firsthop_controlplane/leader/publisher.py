@@ -38,7 +38,7 @@ class Publisher:
         return self._number + 1
 
     def publish(self, snapshot: Status | Prices | Latency, line: bytes | None = None) -> None:
-        """Put a snapshot with the next number into the feed; `line` is it sealed, if it is."""
+        """Put a snapshot with the next number into the feed; `line` is its sealed form, if made."""
         self._number = snapshot.number
         self._feed.publish(snapshot, line)
 
@@ -55,7 +55,7 @@ class Publisher:
         return True
 
     async def restore(self, snapshot: Prices | Latency) -> None:
-        """Publish what the leader before published last, unless the feed has something newer."""
+        """Publish what the previous leader published last, unless the feed has something newer."""
         line = await asyncio.to_thread(self._feed.sealed, snapshot)
         if supersedes(snapshot, self._feed.present(kind_of(snapshot))):
             self._feed.publish(snapshot, line)

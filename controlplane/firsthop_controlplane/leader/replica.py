@@ -1,6 +1,6 @@
-"""What this replica knows of the leadership: whether it leads itself, in which term, and who else.
+"""What this replica knows of the leadership: whether it leads, in which term, or who does.
 
-`Election` writes it; everything that reads or needs leave to publish is given it.
+`Election` writes it; everything that depends on the leadership reads it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class ReplicaLeadership:
         self.clock = clock
         self.state: LeadershipState = Standby()
         self.predecessor: Lease | None = None
-        """The lease of the leader before this one, while it may not know that it was replaced."""
+        """The lease of the previous leader this one, while it may not know that it was replaced."""
         self.hand_overs = 0
         """How often this replica began to lead."""
         self.lease_read_at: float | None = None
         """When the database last returned a lease."""
 
     def advertise(self, url: str) -> None:
-        """Other replicas are to reach this one at `url`, which is known once it listens."""
+        """Set the URL at which other replicas reach this one, once it listens."""
         self.url = url
 
     @property

@@ -177,7 +177,7 @@ class Exploring:
     """Since the last publication; the first one need not wait."""
 
     def resume(self, published: ExplorationTargets) -> None:
-        """Continue from what the leader before published."""
+        """Continue from what the previous leader published."""
         self.published, self.now, self.rounds = published, published, 0
 
     def of(

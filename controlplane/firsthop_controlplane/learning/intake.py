@@ -59,7 +59,7 @@ class Intake:
         self._new: dict[str, float] = {}
 
     def remember(self, batches: dict[str, float]) -> None:
-        """Add batches that the leader before accepted."""
+        """Add batches that the previous leader accepted."""
         self._seen.update(batches)
 
     def is_repeated(self, name: str) -> bool:

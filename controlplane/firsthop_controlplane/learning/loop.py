@@ -95,7 +95,7 @@ class LatencyLoop:
         """Samples were received since the last round."""
 
     def lead(self, term: int) -> None:
-        """Begin a term; `run` reads what the leader before left, which may take seconds."""
+        """Begin a term; `run` reads what the previous leader left, which may take seconds."""
         self._publisher.begin(term)
         self.memory, self.learned = None, None
         self._wake.set()
@@ -140,7 +140,7 @@ class LatencyLoop:
         return due and len(self._wanted()) > 0
 
     async def _begin(self) -> Memory:
-        """Read what the leader before left, and continue from it."""
+        """Read what the previous leader left, and continue from it."""
         term, memory = self._publisher.term, Memory()
         plan, guidance = self._feed.plan, self._feed.guidance
         received = guidance.within(plan.lineage).latency if plan is not None else None

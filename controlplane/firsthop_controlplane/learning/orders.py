@@ -43,7 +43,7 @@ class PrefixOrders:
 
     @classmethod
     def published(cls, prefixes: Keys, tenths: npt.NDArray[np.int32]) -> PrefixOrders:
-        """The rows of the leader before: order and RTTs are taken as those of the last round."""
+        """The rows of the previous leader: order and RTTs are taken as those of the last round."""
         rtt = np.where(tenths == OMITTED, np.nan, tenths / 10)
         held = np.argsort(rtt, axis=1, kind="stable").astype(np.int16)
         settled = np.zeros((len(prefixes), _packed(tenths.shape[1])), dtype=np.uint8)
@@ -84,7 +84,7 @@ class PrefixOrders:
         last = self.rtt_ms[rows].astype(np.float64)
         held = self.held[rows].astype(np.int64)
         omitted = np.isnan(last)
-        if omitted.any():  # published by the leader before: omitted regions come last
+        if omitted.any():  # published by the previous leader: omitted regions come last
             last = np.where(omitted, now, last)
             behind = np.take_along_axis(omitted, held, axis=1)
             ranked = np.where(behind, np.take_along_axis(now, held, axis=1), -1.0)

@@ -112,7 +112,7 @@ class PlannerLoop:
             await self._publish(plan)
 
     async def _begin(self, plan: Plan) -> None:
-        """Keep the prices that the leader before left, until there is cause for others."""
+        """Keep the prices that the previous leader left, until there is cause for others."""
         term, received = self._publisher.term, self._feed.guidance.within(plan.lineage).prices
         prices = await self.history.begin(received)
         if prices is not None:

@@ -99,7 +99,7 @@ class Publication:
 
     @classmethod
     def resumed(cls, latency: Latency) -> Publication:
-        """Continue from what the leader before published."""
+        """Continue from what the previous leader published."""
         count = len(latency.regions)
         names = [*latency.prefixes]
         keys = np.array([parse_prefix(name) for name in names], dtype=np.uint64)

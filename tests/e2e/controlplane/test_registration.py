@@ -231,16 +231,16 @@ async def test_who_registered_and_is_gone_leaves_the_plan(deployed: Any, databas
         settle_s=3.0,
     )
     old = TransceiverReport(sequence=1, sent_at=now - timedelta(hours=25))
-    observed.transceiver_health.last_reports.receive("eu-1", old, now - timedelta(hours=25))
+    observed.transceivers.reports.receive("eu-1", old, now - timedelta(hours=25))
     database = create_engine(database_url, application="test", statement_timeout_s=5)
     feed = Feed(Ed25519PrivateKey.generate())
     plan = (await deployed.get("/v1/document")).body
     feed.publish(
         Plan(number=1, lineage="a", created_at=now, document=Document.model_validate(plan))
     )
-    foresight = ChangeImpact(feed, None, guard_share=0.25, now=lambda: now)
+    impact = ChangeImpact(feed, None, guard_share=0.25, now=lambda: now)
     departures = Departures(
-        Revisions(database, lambda: now, foresight),
+        Revisions(database, lambda: now, impact),
         feed,
         lambda: observed,
         may_remove=lambda: True,
