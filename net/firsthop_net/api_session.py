@@ -65,20 +65,21 @@ class ApiSession:
             async with self._session.request(
                 method, url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                content = await response.read()
+                taken = 200 <= response.status < 300
+                content = await (response.read() if taken else response.content.read(REASON_LENGTH))
         except TimeoutError:
             raise NotServed(f"no answer in {self._timeout.total:g} s") from None
         except (ClientError, OSError, ValueError) as error:
             raise NotServed(str(error) or type(error).__name__) from None
         if seen and response.status == 304:
             return None, seen
-        if not 200 <= response.status < 300:
+        if not taken:
             raise _failure(response.status, content)
         return content, response.headers.get("ETag", "")
 
 
 def _failure(status: int, content: bytes) -> ControlPlaneCallError:
-    message = f"status {status}: {content[:REASON_LENGTH].decode('utf-8', 'replace')}"
+    message = f"status {status}: {content.decode('utf-8', 'replace')}"
     if status >= 500:
         return NotServed(message)
     if status == 404:

@@ -31,10 +31,11 @@ class Session:
         if isinstance(answer, Exception):
             raise answer
 
-        async def read() -> bytes:
+        async def read(_: int = -1) -> bytes:
             return b'{"targets": []}'
 
-        yield SimpleNamespace(status=answer, read=read, headers={})
+        content = SimpleNamespace(read=read)
+        yield SimpleNamespace(status=answer, read=read, content=content, headers={})
 
 
 def asking(session: Session, chance: float) -> ControlPlaneClient:
