@@ -11,8 +11,8 @@ from pathlib import Path
 from firsthop.commands.arguments import listen_list, number, option, switch
 from firsthop.relay.prebind import prebind
 from firsthop.relay.settings import RelaySettings
+from firsthop_net.listening import ListenError
 from firsthop_relay.flows.limits import Limits
-from firsthop_relay.io.listening import ListenError
 
 _DEFAULTS = Limits()
 

