@@ -94,8 +94,8 @@ def update(
             kept = " (the old file stays)" if outcome.path.exists() else ""
             typer.echo(f"firsthop geodata: {outcome.edition}: {outcome.reason}{kept}", err=True)
         else:
-            word = "updated to" if isinstance(outcome, Updated) else "is up to date:"
-            typer.echo(f"{outcome.path} {word} {outcome.date}")
+            outcome_text = "updated to" if isinstance(outcome, Updated) else "is up to date:"
+            typer.echo(f"{outcome.path} {outcome_text} {outcome.date}")
     if refused:
         raise typer.Exit(USAGE_EXIT)
 

@@ -46,11 +46,11 @@ class Explainer:
         address = parse_client(client)
         steering = self._steering(situation, vantage)
         service = steering.atlas.services[service_id]
-        said = explain(steering, service, address)
+        explanation = explain(steering, service, address)
         if want is not None:
             asker = steering.atlas.client(address)
-            said["want"] = counterfactual(steering, service, asker, want)
-        return said
+            explanation["want"] = counterfactual(steering, service, asker, want)
+        return explanation
 
     def effects(
         self,
@@ -106,5 +106,5 @@ class Explainer:
 
 def _sessions(status: Status) -> int | None:
     """The sum of the loads that agents report; None if none does."""
-    told = [each.sessions for each in status.relays.values() if each.sessions is not None]
-    return sum(told) if told else None
+    reported = [each.sessions for each in status.relays.values() if each.sessions is not None]
+    return sum(reported) if reported else None
