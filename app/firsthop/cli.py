@@ -30,8 +30,8 @@ def main() -> None:
         return
     from firsthop.command_line import build
 
-    words = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    build(words[0] if words else None)()
+    commands = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    build(commands[0] if commands else None)()
 
 
 def _log_level() -> str:

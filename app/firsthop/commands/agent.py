@@ -80,9 +80,9 @@ async def _report(
         loop.add_signal_handler(signal.SIGUSR2, beside.drain, False)
         tasks = [asyncio.create_task(beside.run())]
         if metrics_url:
-            endpoint = urlsplit(metrics_url)
-            port = endpoint.port or (443 if endpoint.scheme == "https" else 80)
-            presence = Presence(endpoint.hostname or "", port)
+            target = urlsplit(metrics_url)
+            port = target.port or (443 if target.scheme == "https" else 80)
+            presence = Presence(target.hostname or "", port)
             tasks.append(asyncio.create_task(presence.run(beside.found)))
             url = urljoin(metrics_url, "samples")
             queue = SampleUploadQueue()

@@ -153,7 +153,7 @@ def edge(
         typer.Option(
             envvar="FIRSTHOP_EDGE_REGION",
             callback=optional_slug,
-            help="The vantage here: its word on relays goes first where a service's view is local.",
+            help="Vantage of this edge: its verdicts take precedence where a view is local.",
         ),
     ] = None,
     take_over: Annotated[
@@ -161,7 +161,7 @@ def edge(
         typer.Option(
             "--take-over",
             envvar="FIRSTHOP_TAKE_OVER",
-            help="Take the place of an edge that runs on the same state folder, if there is one.",
+            help="Take over from an edge that runs on the same state folder, if there is one.",
         ),
     ] = False,
 ) -> None:

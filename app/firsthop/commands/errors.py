@@ -1,4 +1,4 @@
-"""How a command says that it failed."""
+"""How a command reports that it failed."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def share_of_relays(share: float, option: str) -> float:
 
 
 def share_of_clients(share: float, option: str) -> float:
-    """At least 0, where nobody may move, and at most 1; raises typer.BadParameter."""
+    """From 0, where no client may move, to 1; raises typer.BadParameter."""
     if not 0 <= share <= 1:
         raise typer.BadParameter(f"{share:g} is not from 0 to 1", param_hint=option)
     return share

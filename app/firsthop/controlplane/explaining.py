@@ -45,12 +45,12 @@ class Explainer:
         """
         address = parse_client(client)
         steering = self._steering(situation, vantage)
-        service = steering.topology.services[service_id]
-        answer = explain(steering, service, address)
+        service = steering.atlas.services[service_id]
+        explanation = explain(steering, service, address)
         if want is not None:
-            asker = steering.topology.client(address)
-            answer["want"] = counterfactual(steering, service, asker, want)
-        return answer
+            asker = steering.atlas.client(address)
+            explanation["want"] = counterfactual(steering, service, asker, want)
+        return explanation
 
     def effects(
         self,
@@ -106,5 +106,5 @@ class Explainer:
 
 def _sessions(status: Status) -> int | None:
     """The sum of the loads that agents report; None if none does."""
-    told = [each.sessions for each in status.relays.values() if each.sessions is not None]
-    return sum(told) if told else None
+    reported = [each.sessions for each in status.relays.values() if each.sessions is not None]
+    return sum(reported) if reported else None

@@ -73,7 +73,7 @@ def wire(
     """`changed` starts the rebuild loop; `reload` makes all files be read again."""
     tables, in_force = TableStore(settings.state_dir / "tables", vantage=settings.region), InForce()
     uploaded, own = DemandBoard(), DemandBoard()
-    # Without a control plane nobody would take from the boards.
+    # Without a control plane nothing would be taken from the boards.
     reports = WorkerReports([uploaded, own] if source.feed else [], retry=reload.set)
     workers = EdgeWorkerPool(settings, sockets, on_line=reports.take)
     isolation = IsolationPricing(

@@ -38,11 +38,11 @@ def _candidates() -> list[Path]:
     found += sorted(versions, key=lambda path: _number(path.parent.name), reverse=True)
     pg_config = shutil.which("pg_config")
     if pg_config is not None:
-        result = subprocess.run(  # noqa: S603
+        shown = subprocess.run(  # noqa: S603
             [pg_config, "--bindir"], capture_output=True, text=True, check=False, timeout=10
         )
-        if result.returncode == 0:
-            found.append(Path(result.stdout.strip()))
+        if shown.returncode == 0:
+            found.append(Path(shown.stdout.strip()))
     return found
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 
 async def end_orphan(data: Path, locks: Sequence[Path], patience_s: float) -> None:
-    """End what still serves `data`, and remove the lock files that nobody holds.
+    """Ends processes that still serve `data`, and removes lock files without an owner.
 
-    A server whose parent was killed is on its way down, or is told to go. The files of a server
+    A server whose parent was killed is ending, or is asked to end. The files of a server
     that is dead, or whose number now belongs to a stranger, are removed: PostgreSQL itself takes a
     zombie or a stranger for a running server and refuses to start.
     """

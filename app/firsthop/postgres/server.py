@@ -92,7 +92,7 @@ class EmbeddedPostgres:
         """Return when the server answers.
 
         Raises PostgresError: no binaries, the folder in use by another, no account to run as, or
-        the server's own last words.
+        the last lines of the server's log.
         """
         binaries = find_binaries()
         self.home.mkdir(parents=True, exist_ok=True)
@@ -226,7 +226,7 @@ class EmbeddedPostgres:
                 break
             except (OSError, asyncpg.PostgresError, TimeoutError) as error:
                 if self._process is None or self._process.returncode is not None:
-                    raise PostgresError(f"PostgreSQL did not start: {self._last_words()}") from None
+                    raise PostgresError(f"PostgreSQL did not start: {self._log_tail()}") from None
                 if asyncio.get_running_loop().time() > deadline:
                     raise PostgresError(f"PostgreSQL does not answer: {error}") from None
                 await asyncio.sleep(0.02)
@@ -236,9 +236,9 @@ class EmbeddedPostgres:
         finally:
             await connection.close()
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         lines = (self.home / "log").read_text(errors="replace").splitlines()
-        return " | ".join(lines[-4:]) or "it said nothing"
+        return " | ".join(lines[-4:]) or "its log is empty"
 
 
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}

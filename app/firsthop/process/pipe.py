@@ -32,7 +32,7 @@ class SupervisorPipe:
         writer, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout)
         return cls(writer)
 
-    async def news(self) -> AsyncIterator[dict[str, Any]]:
+    async def messages(self) -> AsyncIterator[dict[str, Any]]:
         """The supervisor's messages, until it is gone or ends this worker.
 
         SIGTERM ends them too: a worker finishes its answers even when all processes of a service
@@ -47,7 +47,7 @@ class SupervisorPipe:
         while line := await reader.readline():
             yield json.loads(line)
 
-    def say(self, **message: Any) -> None:
+    def send(self, **message: Any) -> None:
         """Sends one line that must arrive."""
         self._writer.write(json.dumps(message).encode() + b"\n")
 
@@ -55,5 +55,5 @@ class SupervisorPipe:
         """Sends one line, or skips it (False): the next report contains it all again."""
         if self._writer.get_write_buffer_size() >= UNREAD_LIMIT:
             return False
-        self.say(**message)
+        self.send(**message)
         return True

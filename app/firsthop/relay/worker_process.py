@@ -29,14 +29,14 @@ async def run(
     )
     reporting: asyncio.Task[None] | None = None
     try:
-        async for news in pipe.news():
+        async for news in pipe.messages():
             worker.tell(news)
-            pipe.say(loaded="yes")
+            pipe.send(loaded="yes")
             if "serve" in news and reporting is None:
                 reporting = asyncio.create_task(_report(pipe, worker))
             if "hand_over" in news:
                 await worker.hand_over()
-                pipe.say(handed_over=True, counters=worker.reading())
+                pipe.send(handed_over=True, counters=worker.reading())
     finally:
         if reporting is not None:
             reporting.cancel()

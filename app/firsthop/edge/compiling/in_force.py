@@ -1,4 +1,4 @@
-"""What is answered by now, and what should be: the two ends of the rebuild loop."""
+"""The inputs of the table in force, and the inputs of the table that should be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from firsthop_steering.feed.snapshot import KeySet, Plan, Prices, Status
 
 @dataclass(slots=True)
 class InForce:
-    """What the workers were last told to answer by; only the rebuild loop writes it."""
+    """What the workers answer by; only the rebuild loop writes it."""
 
     snapshots: tuple[Plan, Status] | None = None
     guidance: Guidance = NO_GUIDANCE
@@ -43,8 +43,7 @@ class WantedInputs:
         geo: GeoTableSource,
         own_prices: Callable[[], Prices | None],
     ) -> None:
-        """`own_prices`: planned by this edge, used in place of those received; None: there are
-        none."""
+        """`own_prices` returns prices that this edge planned, which replace those received."""
         self._source = source
         self._geo = geo
         self._own_prices = own_prices
@@ -69,7 +68,7 @@ class WantedInputs:
         plan, prices = self._source.plan, self._own_prices()
         if plan is None:
             return NO_GUIDANCE
-        received = self._source.guidance
-        return (received if prices is None else replace(received, prices=prices)).within(
-            plan.lineage
-        )
+        guidance = self._source.guidance
+        if prices is not None:
+            guidance = replace(guidance, prices=prices)
+        return guidance.within(plan.lineage)

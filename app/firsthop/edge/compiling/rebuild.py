@@ -41,7 +41,7 @@ class Rebuilder:
         changed: asyncio.Event,
         tell_options: Callable[[], None],
     ) -> None:
-        """`changed` is set by whoever changes an input; `tell_options` sends workers the rest."""
+        """`changed` is set by every change of an input; `tell_options` sends the DNS options."""
         self._wanted = wanted
         self._tables = tables
         self._workers = workers
@@ -65,7 +65,7 @@ class Rebuilder:
         While the new guidance is not mapped yet, a table with the former guidance is compiled
         first; a table that only brings new guidance gives way to a new plan or status.
         """
-        # The allocator decides without a table, so it is told whatever becomes of the table.
+        # The allocator needs no table, so the new snapshots go there at once.
         self._workers.tell_snapshots(
             wanted.plan,
             wanted.status,

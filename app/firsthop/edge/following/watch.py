@@ -34,7 +34,7 @@ class FileWatch:
         seen = self._seen
         self._seen = {path: stamp_of(path) for path in (*files, *read)}
         self._used |= read
-        if self._seen != seen:  # somebody may still be writing
+        if self._seen != seen:  # perhaps still being written
             return False
         before = self._seen | self._used
         self._used = before | self._seen

@@ -66,7 +66,7 @@ class IsolatedPlanner:
     ) -> None:
         """`on_change` is called when the prices change, and when there are none any more."""
         self.prices: Prices | None = None
-        """To use in place of those received; None: those received stay in force."""
+        """Replace those received while they are set."""
         self._board = board
         self._totals = totals
         self._loads = loads

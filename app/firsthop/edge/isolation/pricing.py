@@ -44,7 +44,7 @@ class IsolationPricing:
         )
 
     def prices(self) -> Prices | None:
-        """To use in place of those received; None: those received stay in force."""
+        """The edge's own prices, which replace those received; None: there are none."""
         return self._planner.prices
 
     def isolated(self) -> bool:

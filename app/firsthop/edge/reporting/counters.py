@@ -23,16 +23,16 @@ class CounterBoard:
     def report(self, worker: str, generation: int, counters: Reported) -> None:
         """Takes the latest counters of a worker; those of an older generation are final."""
         for key in [each for each in self._running if each[0] == worker and each[1] < generation]:
-            for place, value in _flat(self._running.pop(key)):
-                self._final[place] = self._final.get(place, 0) + value
+            for series, value in _flat(self._running.pop(key)):
+                self._final[series] = self._final.get(series, 0) + value
         self._running[(worker, generation)] = counters
 
     def totals(self) -> dict[str, dict[MetricLabels, float]]:
         """Metric name → labels → sum."""
         sums = dict(self._final)
         for counters in self._running.values():
-            for place, value in _flat(counters):
-                sums[place] = sums.get(place, 0) + value
+            for series, value in _flat(counters):
+                sums[series] = sums.get(series, 0) + value
         totals: dict[str, dict[MetricLabels, float]] = {}
         for (name, labels), value in sorted(sums.items()):
             totals.setdefault(name, {})[labels] = value

@@ -34,9 +34,7 @@ class EdgeSampleReporter:
         """Uploads batch by batch, until the queue is empty or a batch fails."""
         while (batch := self._queue.due(self._now(), secrets.token_urlsafe(12))) is not None:
             posted = await self._poster.post("/v1/measurements", batch.model_dump_json())
-            if (
-                posted.refused
-            ):  # it names a relay that was deleted, say, and would be refused for ever
+            if posted.refused:  # for ever: it names a deleted relay, for example
                 self._queue.ended("refused")
             elif posted.error:
                 return

@@ -60,7 +60,7 @@ async def _follow(
     """Makes a new view for every change."""
     views = _Views(pipe, holder, begin, vantage)
     try:
-        async for message in pipe.news():
+        async for message in pipe.messages():
             await views.take(message)
     finally:
         views.close()
@@ -100,7 +100,7 @@ class _Views:
             try:
                 self._geo, self._rtt = GeoTable.open(Path(known["geodata"])), None
             except GeodataError as error:
-                self._pipe.say(failure=str(error))
+                self._pipe.send(failure=str(error))
         if "plan" in changed:
             self._plan, self._rtt = Plan.model_validate_json(known["plan"]), None
         if "prices" in changed:
@@ -153,7 +153,7 @@ class _Views:
                 keys.allocator_tokens,
                 previous=self._holder.view,
             )
-        self._pipe.say(failure="", loaded=f"plan {plan.number} status {status.number}")
+        self._pipe.send(failure="", loaded=f"plan {plan.number} status {status.number}")
         self._begin.set()
 
 

@@ -34,7 +34,7 @@ async def run(pairs: Sequence[Pair]) -> None:
     known: dict[str, Any] = {}
     server: DnsServer | None = None
     try:
-        async for message in pipe.news():
+        async for message in pipe.messages():
             options = _changed(known, message)
             instance.update(options)
             known |= message
@@ -49,7 +49,7 @@ async def run(pairs: Sequence[Pair]) -> None:
             if tables is not None:
                 gc.collect()
                 gc.freeze()  # a table is never garbage; collections need not look at it
-                pipe.say(loaded=tables.digest, failure="")
+                pipe.send(loaded=tables.digest, failure="")
     finally:
         reporting.cancel()
         if server is not None:
@@ -75,7 +75,7 @@ async def _tables(
     try:
         return await asyncio.to_thread(_load, known["table"], known["geodata"], instance)
     except (SectionError, GeodataError, OSError) as error:
-        pipe.say(failure=str(error))
+        pipe.send(failure=str(error))
         return None
 
 

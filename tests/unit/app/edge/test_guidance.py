@@ -325,7 +325,7 @@ async def test_the_allocator_steers_by_guidance() -> None:
     """A status is in force while new round trips are laid out, and then these are too."""
     holder, begin = Holder(), asyncio.Event()
     said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    pipe: Any = SimpleNamespace(say=lambda **news: said.put_nowait(news))
+    pipe: Any = SimpleNamespace(send=lambda **news: said.put_nowait(news))
     views = _Views(pipe, holder, begin, None)
     news = {
         "plan": plan_of(DOCUMENT).model_dump_json(),

@@ -95,7 +95,7 @@ async def test_a_supervisor_that_does_not_read_stops_no_worker(
     pipe = await SupervisorPipe.open()
     for number in range(1000):
         pipe.report(counters="x" * 1000, number=number)
-    pipe.say(loaded="last")
+    pipe.send(loaded="last")
     reader = asyncio.StreamReader(limit=2**20)
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", buffering=0)
