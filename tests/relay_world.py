@@ -142,4 +142,4 @@ class Relay:
         """Nothing is kept of anybody."""
         table = self.table
         lane = self.lane
-        return not (lane.current or lane.flows or table.census.total or table._by_ufrag)
+        return not (lane.current or lane.flows or table.flow_counts.total or table._by_ufrag)

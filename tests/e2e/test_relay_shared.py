@@ -165,7 +165,7 @@ async def test_what_it_holds_is_not_believed(tmp_path: Path, change: dict[str, A
             assert await client.ask(RTP) is None
             assert memory.asked, "it was looked up"
             assert second.counters.flows_restored == 0
-            assert not second.table.census.total
+            assert not second.table.flow_counts.total
         client.close()
 
 

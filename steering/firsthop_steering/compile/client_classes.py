@@ -1,8 +1,8 @@
-"""Which clients of a service are decided alike, but for their bucket: those of one cohort.
+"""Client equivalence classes of a service: clients whose decisions differ by bucket only.
 
-A cohort is a column of the RTT map and the rule that speaks; it is packed into one number, column ×
-(rules + 2) + rule. The rule after the last stands for "none", and the one after that for "ask the
-resolver": a special-purpose block that nobody has placed.
+A class is a column of the RTT map together with the override that applies, packed into one number:
+column × (rules + 2) + rule. Rule number `len(rules)` means that no override applies; the number
+after it means "ask the resolver": an unlocated client in a special-purpose block.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAST_KEY = {4: (1 << 32) - 1, 6: (1 << 64) - 1}
 
 
 class ClientClasses:
-    """Those of one service."""
+    """The client classes of one service."""
 
     def __init__(self, steering: Steering, service: Service) -> None:
         self.pool: Pool = "relays" if service.pool == "relays" else "signalling"
@@ -36,9 +36,10 @@ class ClientClasses:
         self._step = len(self.rules) + 2
 
     def split_ranges(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
-        """First and last keys of all ranges whose clients their cell alone does not tell.
+        """First and last keys of all ranges whose class does not follow from their cell alone.
 
-        Those of rules by CIDR or AS number and of learned prefixes; they may overlap.
+        These are the ranges of overrides by CIDR or AS number and of learned prefixes; they may
+        overlap.
         """
         blocks = [key_range(r.cidr) for r in self.rules if r.cidr and r.cidr.version == family]
         cidrs = np.array(blocks, dtype=np.uint64).reshape(-1, 2)
@@ -53,17 +54,17 @@ class ClientClasses:
         )
 
     def of_cells(self) -> Ints:
-        """The cohort of each cell's clients, of whose address nothing else is known."""
+        """The class of each cell's clients outside all `split_ranges`."""
         cells = np.arange(len(self._geo), dtype=np.int64)
         return cells * self._step + self._speaking_of_places(cells)
 
     def of_keys(self, family: Literal[4, 6], keys: Keys, cells: npt.NDArray[np.uint32]) -> Ints:
-        """The cohort of each of the ascending `keys`, which lie in these cells or NO_CELL."""
+        """The class of each key; `keys` ascend, and `cells` holds the cell of each, or NO_CELL."""
         located = cells != NO_CELL
         places = np.where(located, cells, self._steering.rtt.unlocated).astype(np.int64)
         speaking = self._speaking_of_places(places)
         asns: npt.NDArray[np.uint32] | None = None
-        for number in reversed(range(len(self.rules))):  # the most specific has the last word
+        for number in reversed(range(len(self.rules))):  # the most specific rule is applied last
             rule = self.rules[number]
             if rule.cidr is not None:
                 if rule.cidr.version == family:
@@ -81,18 +82,18 @@ class ClientClasses:
         return self._columns(family, keys, places) * self._step + speaking
 
     def settled(self, classes: Ints) -> Ints:
-        """The same, where nobody asks a resolver: such clients count as not located."""
+        """Replaces "ask the resolver" by "no override": such clients count as unlocated."""
         settled: Ints = classes - (classes % self._step == self._step - 1)
         return settled
 
     def columns(self, classes: Ints) -> Ints:
-        """The column of the RTT map that each cohort is in."""
+        """The RTT column of each class."""
         return classes // self._step
 
     def decide(
         self, answers: ServiceCompiler, classes: Ints, checkpoint: Callable[[], None] = lambda: None
     ) -> npt.NDArray[np.int32]:
-        """The decision of each; `checkpoint` as in `firsthop_steering.compile.compiler`."""
+        """The decision of each class; `checkpoint` as in `compiler.compile_table`."""
         limit = self._steering.rtt.rtt_us(self.pool).shape[1] * self._step
         distinct, inverse = numbered(classes, limit)
         columns, speaking = np.divmod(distinct, self._step)
@@ -105,7 +106,7 @@ class ClientClasses:
         return decisions[inverse]
 
     def _speaking_of_places(self, places: Ints) -> Ints:
-        """The rule by country or continent that speaks of each cell; of no place none does."""
+        """The override by country or continent that applies to each cell; none if unlocated."""
         speaking = np.full(len(self._geo) + 1, len(self.rules), dtype=np.int64)
         for number in reversed(range(len(self.rules))):
             rule = self.rules[number]
@@ -126,7 +127,7 @@ class ClientClasses:
         return geo.v6_asn_starts, geo.v6_asns
 
     def _columns(self, family: Literal[4, 6], keys: Keys, places: Ints) -> Ints:
-        """The column of every key: that of the piece it lies in, else that of its place."""
+        """The RTT column of every key: that of the learned piece it lies in, else its cell's."""
         pieces = self._steering.rtt.pieces(self.pool, family)
         low = np.searchsorted(keys, pieces.firsts)
         counts = np.searchsorted(keys, pieces.lasts, side="right") - low
@@ -137,6 +138,6 @@ class ClientClasses:
 
 
 def _span(keys: Keys, first: int, last: int) -> slice:
-    """The keys from `first` to `last`."""
+    """The slice of the ascending `keys` from `first` to `last`."""
     low = np.searchsorted(keys, np.uint64(first))
     return slice(int(low), int(np.searchsorted(keys, np.uint64(last), side="right")))

@@ -1,4 +1,4 @@
-"""The walks of many clients at once: candidates in order, up to the one that keeps everybody."""
+"""Preference orders of many clients: candidates by score, up to the first that keeps everybody."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ import numpy.typing as npt
 from firsthop_steering.arrays import Ints
 
 PreferenceOrder = tuple[tuple[int, ...], ...]
-"""Sites by index, in groups of equal score."""
+"""Groups of site indexes; the sites of one group have equal scores."""
 
 _TAKEN = np.iinfo(np.int64).max
 _BEFORE_ALL = np.iinfo(np.int64).min
-"""No score: biases make scores negative, so -1 would be one."""
+"""Below any score. Biases can make scores negative, so -1 would not do."""
 
 
 def preference_orders(
     keys: Ints, full: npt.NDArray[np.bool_]
 ) -> tuple[list[PreferenceOrder], Ints]:
-    """The distinct walks of many clients, and which one each has.
+    """The distinct preference orders of many clients, and the index of each client's order.
 
-    `keys` has one row a site and one column a client, lowest first; `full` says which sites keep
-    everybody, after whose group no further one is ever asked. Keys times sites stay below 2^62.
+    `keys` are scores, sites × clients; lower scores come first. `full` marks the sites that keep
+    all clients: an order ends with the group of the first such site. Keys times sites must stay
+    below 2^62.
     """
     sites, clients = keys.shape
     bits = sites.bit_length()
-    asked = keys << bits  # score and site in one number: its least is both, and quickly found
+    asked = keys << bits  # score and site in one number, so one minimum finds both
     asked |= np.arange(sites)[:, None]
     columns = np.arange(clients)
     which = np.zeros(clients, dtype=np.int64)
@@ -62,10 +63,10 @@ def preference_orders(
 
 
 def numbered(values: Ints, limit: int) -> tuple[Ints, Ints]:
-    """The distinct values, ascending, and the place of each value among them.
+    """The distinct values, ascending, and the index of each value among them.
 
-    All are below `limit`. Marking each is several times as fast as sorting millions of them, but
-    takes memory for `limit`.
+    All values are in [0, `limit`). Marking is several times as fast as sorting millions of values,
+    but takes memory in proportion to `limit`.
     """
     if limit > 4 * len(values):
         distinct, places = np.unique(values, return_inverse=True)

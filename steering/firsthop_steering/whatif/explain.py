@@ -1,4 +1,4 @@
-"""A decision as JSON: every region with its numbers and its fate. Computes nothing again."""
+"""A decision as JSON: every region with its numbers and outcome. Recomputes nothing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from firsthop_steering.plan.model import Service
 def explain(
     steering: Steering, service: Service, address: IPv4Address | IPv6Address
 ) -> dict[str, Any]:
-    """Why a client of `service` is answered as it is, by DNS and by the allocator.
+    """Explains how DNS and the allocator answer a client of `service`.
 
-    Times are milliseconds, distances kilometres. `media` says the same of the transceiver region;
-    it is null where no relay region is chosen or there is no transceiver region.
+    Times are in milliseconds, distances in kilometres. `media` explains the choice of the
+    transceiver region; it is null if no relay region is chosen or no transceiver region exists.
     """
     client = steering.topology.client(address)
     decision = steering.decide(service, client)
@@ -49,7 +49,7 @@ def explain(
 
 
 def _view(steering: Steering, service: Service) -> str:
-    """Whose word on relays is believed first."""
+    """Which verdicts on relays take precedence."""
     if service.view == "global":
         return "global"
     if steering.vantage is None:
@@ -74,7 +74,7 @@ def _client(
 
 
 def _as_subnet(decision: Decision, address: IPv4Address | IPv6Address) -> str | None:
-    """What DNS does with a client subnet like this, where it does not decide as it does here."""
+    """How DNS treats an ECS subnet of this client, if it differs from this decision; else None."""
     block = special_block(address)
     if not decision.service.ecs:
         return "DNS answers by the resolver's address: the service has ecs off"
@@ -135,7 +135,7 @@ def _candidate(
 
 
 def _words(steering: Steering, endpoint: Endpoint, availability: Availability) -> str:
-    """The standing of an endpoint, whose word that is, and what is measured beside it."""
+    """An endpoint's effective health, its source, and the measured verdict if that differs."""
     held = reported_status(endpoint, steering.status)
     if endpoint.probe is None and held.verdict == "unknown":
         return "not probed"
@@ -160,7 +160,7 @@ def _words(steering: Steering, endpoint: Endpoint, availability: Availability) -
 
 
 def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, list[str] | int]:
-    """What DNS says: the endpoints named, the addresses of A and AAAA, and the TTL in seconds."""
+    """The DNS answer: endpoint ids, A and AAAA addresses, and the TTL in seconds."""
     service, outcome = decision.service, decision.ranking.outcome
     ttl = Lifetimes(steering, service, pool).ttl(decision.site)
     if decision.site is None:

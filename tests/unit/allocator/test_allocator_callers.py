@@ -15,7 +15,7 @@ from allocator_world import view_of
 from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.errors import AllocatorError, Problem
 from firsthop_allocator.http import openapi
-from firsthop_allocator.http.callers import Subject, cors_headers, has_token, subject
+from firsthop_allocator.http.callers import Subject, cors_headers, has_token, subject_of
 from firsthop_allocator.http.counts import BOUNDS_S, AllocatorCollector, AllocatorCounters
 from firsthop_allocator.settings import AllocatorSettings
 from worlds import NOW
@@ -81,18 +81,20 @@ def test_whom_it_is_for() -> None:
     wanted = ip_address("192.0.2.1")
     none: CIMultiDict[str] = CIMultiDict()
     forged = CIMultiDict([("X-Forwarded-For", "198.51.100.1"), ("Forwarded", "for=198.51.100.1")])
-    assert subject(forged, "10.0.0.1", wanted, PUBLIC, trusted=True) == Subject(wanted, "client_ip")
+    assert subject_of(forged, "10.0.0.1", wanted, PUBLIC, trusted=True) == Subject(
+        wanted, "client_ip"
+    )
     with pytest.raises(Problem) as caught:
-        subject(none, "203.0.113.9", wanted, PUBLIC, trusted=False)
+        subject_of(none, "203.0.113.9", wanted, PUBLIC, trusted=False)
     assert caught.value.status == 403
     assert caught.value.faults[0].field == "client_ip"
-    stranger = subject(forged, "203.0.113.9", None, PUBLIC, trusted=False)
+    stranger = subject_of(forged, "203.0.113.9", None, PUBLIC, trusted=False)
     assert stranger == Subject(ip_address("203.0.113.9"), "peer")
-    behind = subject(forged, "::ffff:10.0.0.1", None, PUBLIC, trusted=False)
+    behind = subject_of(forged, "::ffff:10.0.0.1", None, PUBLIC, trusted=False)
     assert behind == Subject(ip_address("198.51.100.1"), "forwarded")
     for headers, peer, status in ((none, "", 422), (CIMultiDict(Forwarded="x"), "10.0.0.1", 400)):
         with pytest.raises(Problem) as caught:
-            subject(headers, peer, None, PUBLIC, trusted=False)
+            subject_of(headers, peer, None, PUBLIC, trusted=False)
         assert caught.value.status == status
 
 

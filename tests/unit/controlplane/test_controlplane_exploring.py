@@ -164,7 +164,7 @@ def test_demand_of_several_services_is_one() -> None:
 def test_what_is_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The groups with most demand are weighed, and those that spend most are named."""
     monkeypatch.setattr(exploring, "MAX_WEIGHED", 3)
-    monkeypatch.setattr(exploring, "MAX_PROMISES", 1)
+    monkeypatch.setattr(exploring, "MAX_TARGETS", 1)
     rows = [(f"10.1.{n}.0/24", "fra", 60.0) for n in range(9)]
     groups = np.array([*(parse_prefix(each[0]) for each in rows), CELL, CELL + 1], dtype=np.uint64)
     counts = np.array([1.0] * 8 + [50.0, 40.0, 2.0])

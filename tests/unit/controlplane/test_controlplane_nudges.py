@@ -7,55 +7,55 @@ from firsthop_controlplane.health.recheck import MIN_PAUSE_S, SILENT_AFTER_S, Re
 
 def test_silence_nudges_once() -> None:
     """When it begins, not as long as it lasts; and again when the agent spoke in between."""
-    nudges = RecheckRequests()
-    nudges.listen({"fra-1": SILENT_AFTER_S, "fra-2": 0.0}, 100.0)
-    assert nudges.numbers == {}
-    nudges.listen({"fra-1": SILENT_AFTER_S + 1}, 101.0)
-    nudges.listen({"fra-1": SILENT_AFTER_S + 60}, 160.0)
-    assert nudges.raised == 1
-    nudges.listen({"fra-1": 0.0}, 161.0)
-    nudges.listen({"fra-1": SILENT_AFTER_S + 1}, 170.0)
-    assert (nudges.raised, nudges.numbers) == (2, {"fra-1": 170_000})
+    rechecks = RecheckRequests()
+    rechecks.listen({"fra-1": SILENT_AFTER_S, "fra-2": 0.0}, 100.0)
+    assert rechecks.numbers == {}
+    rechecks.listen({"fra-1": SILENT_AFTER_S + 1}, 101.0)
+    rechecks.listen({"fra-1": SILENT_AFTER_S + 60}, 160.0)
+    assert rechecks.raised == 1
+    rechecks.listen({"fra-1": 0.0}, 161.0)
+    rechecks.listen({"fra-1": SILENT_AFTER_S + 1}, 170.0)
+    assert (rechecks.raised, rechecks.numbers) == (2, {"fra-1": 170_000})
 
 
 def test_a_flapping_agent_makes_no_storm() -> None:
     """At most one nudge in five seconds for a relay; others are not held up."""
-    nudges = RecheckRequests()
+    rechecks = RecheckRequests()
     for at in range(100):
-        nudges.nudge("fra-1", at / 10)
-    assert nudges.raised == 10 / MIN_PAUSE_S
-    nudges.nudge("fra-2", 9.9)
-    assert (nudges.numbers["fra-2"], nudges.raised) == (9900, 3)
+        rechecks.nudge("fra-1", at / 10)
+    assert rechecks.raised == 10 / MIN_PAUSE_S
+    rechecks.nudge("fra-2", 9.9)
+    assert (rechecks.numbers["fra-2"], rechecks.raised) == (9900, 3)
 
 
 def test_what_happens_within_the_pause_is_looked_into_after_it() -> None:
     """A relay that came and went at once must not wait for its next check."""
-    nudges = RecheckRequests()
-    nudges.nudge("fra-1", 10.0)
-    nudges.nudge("fra-1", 11.0)
-    nudges.listen({}, 12.0)
-    assert nudges.raised == 1
-    nudges.listen({}, 10.0 + MIN_PAUSE_S)
-    nudges.listen({}, 100.0)
-    assert nudges.raised == 2
+    rechecks = RecheckRequests()
+    rechecks.nudge("fra-1", 10.0)
+    rechecks.nudge("fra-1", 11.0)
+    rechecks.listen({}, 12.0)
+    assert rechecks.raised == 1
+    rechecks.listen({}, 10.0 + MIN_PAUSE_S)
+    rechecks.listen({}, 100.0)
+    assert rechecks.raised == 2
 
 
 def test_a_clock_that_is_set_back_silences_nobody() -> None:
     """The pause is counted on either side, and numbers only rise."""
-    nudges = RecheckRequests()
-    nudges.nudge("fra-1", 10_000.0)
-    nudges.nudge("fra-1", 6_400.0)
-    assert nudges.numbers["fra-1"] == 10_000_001
+    rechecks = RecheckRequests()
+    rechecks.nudge("fra-1", 10_000.0)
+    rechecks.nudge("fra-1", 6_400.0)
+    assert rechecks.numbers["fra-1"] == 10_000_001
 
 
 def test_what_is_gone_is_forgotten() -> None:
     """And a relay of the same name begins anew."""
-    nudges = RecheckRequests()
-    nudges.nudge("fra-1", 1.0)
-    nudges.forget_all_but(["fra-2"])
-    nudges.nudge("fra-1", 1.5)
-    assert nudges.numbers == {"fra-1": 1500}
-    assert nudges.raised == 2
+    rechecks = RecheckRequests()
+    rechecks.nudge("fra-1", 1.0)
+    rechecks.forget_all_but(["fra-2"])
+    rechecks.nudge("fra-1", 1.5)
+    assert rechecks.numbers == {"fra-1": 1500}
+    assert rechecks.raised == 2
 
 
 def test_a_new_leader_asks_by_other_numbers() -> None:

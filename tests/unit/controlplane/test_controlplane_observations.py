@@ -163,6 +163,6 @@ def test_a_new_leader_gives_agents_time_before_they_are_silent() -> None:
     report = RelayReport(sequence=1, sent_at=_at(0))
     health_state.inherit({}, {"r": Received(report, _at(0))})
     health_state.evaluate([RELAY], _at(61))
-    assert health_state.nudges.raised == 0
+    assert health_state.rechecks.raised == 0
     health_state.evaluate([RELAY], _at(60 + SILENT_AFTER_S + 1))
-    assert health_state.nudges.raised == 1
+    assert health_state.rechecks.raised == 1
