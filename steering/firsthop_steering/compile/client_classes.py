@@ -56,30 +56,30 @@ class ClientClasses:
     def of_cells(self) -> Ints:
         """The class of each cell's clients outside all `split_ranges`."""
         cells = np.arange(len(self._geo), dtype=np.int64)
-        return cells * self._step + self._speaking_of_places(cells)
+        return cells * self._step + self._rules_of_columns(cells)
 
     def of_keys(self, family: Literal[4, 6], keys: Keys, cells: npt.NDArray[np.uint32]) -> Ints:
         """The class of each key; `keys` ascend, and `cells` holds the cell of each, or NO_CELL."""
         located = cells != NO_CELL
-        places = np.where(located, cells, self._steering.rtt.unlocated).astype(np.int64)
-        speaking = self._speaking_of_places(places)
+        columns = np.where(located, cells, self._steering.rtt.unlocated).astype(np.int64)
+        rules = self._rules_of_columns(columns)
         asns: npt.NDArray[np.uint32] | None = None
         for number in reversed(range(len(self.rules))):  # the most specific rule is applied last
             rule = self.rules[number]
             if rule.cidr is not None:
                 if rule.cidr.version == family:
-                    speaking[_span(keys, *key_range(rule.cidr))] = number
+                    rules[_span(keys, *key_range(rule.cidr))] = number
             elif rule.asn is not None:
                 if asns is None:
                     starts, values = self._asns(family)
                     sought = keys.astype(starts.dtype)
                     asns = values[np.searchsorted(starts, sought, side="right") - 1]
-                speaking[asns == rule.asn] = number
+                rules[asns == rule.asn] = number
         for block in SPECIAL_PURPOSE:
             if block.version == family:
                 here = _span(keys, *key_range(block))
-                speaking[here][~located[here] & (speaking[here] == len(self.rules))] += 1
-        return self._columns(family, keys, places) * self._step + speaking
+                rules[here][~located[here] & (rules[here] == len(self.rules))] += 1
+        return self._columns(family, keys, columns) * self._step + rules
 
     def settled(self, classes: Ints) -> Ints:
         """Replaces "ask the resolver" by "no override": such clients count as unlocated."""
@@ -96,18 +96,18 @@ class ClientClasses:
         """The decision of each class; `checkpoint` as in `compiler.compile_table`."""
         limit = self._steering.rtt.rtt_us(self.pool).shape[1] * self._step
         distinct, inverse = numbered(classes, limit)
-        columns, speaking = np.divmod(distinct, self._step)
+        columns, rules = np.divmod(distinct, self._step)
         decisions = np.full(len(distinct), answers.ask_resolver, dtype=np.int32)
         for number, rule in enumerate((*self.rules, None)):
-            members = np.flatnonzero(speaking == number)
+            members = np.flatnonzero(rules == number)
             if len(members):
                 checkpoint()
                 decisions[members] = answers.decide(rule, columns[members])
         return decisions[inverse]
 
-    def _speaking_of_places(self, places: Ints) -> Ints:
+    def _rules_of_columns(self, columns: Ints) -> Ints:
         """The override by country or continent that applies to each cell; none if unlocated."""
-        speaking = np.full(len(self._geo) + 1, len(self.rules), dtype=np.int64)
+        rules = np.full(len(self._geo) + 1, len(self.rules), dtype=np.int64)
         for number in reversed(range(len(self.rules))):
             rule = self.rules[number]
             wanted = rule.country or rule.continent
@@ -115,8 +115,8 @@ class ClientClasses:
                 known = self._geo.country_codes if rule.country else self._geo.continent_codes
                 names, codes = known
                 if wanted in names:
-                    speaking[:-1][codes == names.index(wanted)] = number
-        return speaking[places]
+                    rules[:-1][codes == names.index(wanted)] = number
+        return rules[columns]
 
     def _asns(
         self, family: Literal[4, 6]
@@ -126,13 +126,13 @@ class ClientClasses:
             return geo.v4_asn_starts, geo.v4_asns
         return geo.v6_asn_starts, geo.v6_asns
 
-    def _columns(self, family: Literal[4, 6], keys: Keys, places: Ints) -> Ints:
+    def _columns(self, family: Literal[4, 6], keys: Keys, columns: Ints) -> Ints:
         """The RTT column of every key: that of the learned piece it lies in, else its cell's."""
         pieces = self._steering.rtt.pieces(self.pool, family)
         low = np.searchsorted(keys, pieces.firsts)
         counts = np.searchsorted(keys, pieces.lasts, side="right") - low
         inside = np.arange(counts.sum()) + np.repeat(low - (np.cumsum(counts) - counts), counts)
-        columns = places.copy()
+        columns = columns.copy()
         columns[inside] = np.repeat(pieces.columns, counts)
         return columns
 

@@ -142,8 +142,8 @@ def _ranges(
     lasts = np.concatenate([lasts, special[:, 1]])
     behind = lasts[lasts < LAST_KEY[family]] + np.uint64(1)
     starts = _with_edges(cell_starts.astype(np.uint64), [firsts, special[:, 0], behind])
-    places = np.searchsorted(cell_starts, starts.astype(cell_starts.dtype), side="right") - 1
-    return starts, classes.of_keys(family, starts, cells[places])
+    indexes = np.searchsorted(cell_starts, starts.astype(cell_starts.dtype), side="right") - 1
+    return starts, classes.of_keys(family, starts, cells[indexes])
 
 
 def _with_edges(
@@ -151,9 +151,9 @@ def _with_edges(
 ) -> npt.NDArray[np.uint64]:
     """Inserts the edges in `more` into the ascending `starts`; fast if there are few edges."""
     edges = np.unique(np.concatenate([each.astype(np.uint64) for each in more]))
-    places = np.searchsorted(starts, edges)
-    new = starts[np.minimum(places, len(starts) - 1)] != edges
-    return np.insert(starts, places[new], edges[new])
+    indexes = np.searchsorted(starts, edges)
+    new = starts[np.minimum(indexes, len(starts) - 1)] != edges
+    return np.insert(starts, indexes[new], edges[new])
 
 
 def _merge(

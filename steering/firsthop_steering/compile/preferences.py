@@ -28,38 +28,36 @@ def preference_orders(
     """
     sites, clients = keys.shape
     bits = sites.bit_length()
-    asked = keys << bits  # score and site in one number, so one minimum finds both
-    asked |= np.arange(sites)[:, None]
+    composite = keys << bits  # score and site in one number, so one minimum finds both
+    composite |= np.arange(sites)[:, None]
     columns = np.arange(clients)
     which = np.zeros(clients, dtype=np.int64)
-    steps_taken: list[tuple[int, ...]] = [()]
+    paths: list[tuple[int, ...]] = [()]
     previous = np.full(clients, _BEFORE_ALL, dtype=np.int64)
     ended = np.zeros(clients, dtype=bool)
     while True:
-        least = asked.min(axis=0)
-        site, key = least & (1 << bits) - 1, least >> bits
+        lowest = composite.min(axis=0)
+        site, key = lowest & (1 << bits) - 1, lowest >> bits
         tied = key == previous
-        going = (least != _TAKEN) & (tied | ~ended)
-        if not going.any():
+        active = (lowest != _TAKEN) & (tied | ~ended)
+        if not active.any():
             break
-        if not going.all():
-            asked = asked[:, going]
+        if not active.all():
+            composite = composite[:, active]
             columns, site, key, tied, ended = (
-                values[going] for values in (columns, site, key, tied, ended)
+                values[active] for values in (columns, site, key, tied, ended)
             )
         steps = (which[columns] * sites + site) * 2 + tied
-        distinct, places = numbered(steps, len(steps_taken) * sites * 2)
-        which[columns] = len(steps_taken) + places
-        steps_taken += [
-            (*steps_taken[step // (2 * sites)], step % (2 * sites)) for step in distinct.tolist()
-        ]
-        asked[site, np.arange(len(columns))] = _TAKEN
+        distinct, indexes = numbered(steps, len(paths) * sites * 2)
+        which[columns] = len(paths) + indexes
+        paths += [(*paths[step // (2 * sites)], step % (2 * sites)) for step in distinct.tolist()]
+        composite[site, np.arange(len(columns))] = _TAKEN
         ended |= full[site]
         previous = key
-    used = sorted(np.unique(which).tolist(), key=steps_taken.__getitem__)
-    place = np.zeros(len(steps_taken), dtype=np.int64)
-    place[used] = np.arange(len(used))
-    return [_decode(steps_taken[each]) for each in used], place[which]
+    used = sorted(np.unique(which).tolist(), key=paths.__getitem__)
+    rank = np.zeros(len(paths), dtype=np.int64)
+    rank[used] = np.arange(len(used))
+    return [_decode(paths[each]) for each in used], rank[which]
 
 
 def numbered(values: Ints, limit: int) -> tuple[Ints, Ints]:
@@ -69,11 +67,11 @@ def numbered(values: Ints, limit: int) -> tuple[Ints, Ints]:
     but takes memory in proportion to `limit`.
     """
     if limit > 4 * len(values):
-        distinct, places = np.unique(values, return_inverse=True)
-        return distinct, places.reshape(-1)
-    seen = np.zeros(limit, dtype=bool)
-    seen[values] = True
-    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]
+        distinct, indexes = np.unique(values, return_inverse=True)
+        return distinct, indexes.reshape(-1)
+    present = np.zeros(limit, dtype=bool)
+    present[values] = True
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[values]
 
 
 def _decode(steps: Sequence[int]) -> PreferenceOrder:

@@ -38,18 +38,18 @@ def needs_priced_choice(highest: Ints, reliefs: Ints, full: Flags) -> Flags:
     `highest` are the scores at list prices, sites × columns; `reliefs` are the largest reliefs, one
     per site. Only sites up to the first that keeps all clients matter.
     """
-    torn = np.zeros(highest.shape[1], dtype=np.bool_)
+    priced_columns = np.zeros(highest.shape[1], dtype=np.bool_)
     priced = np.flatnonzero(reliefs)
     if not len(priced):
-        return torn
+        return priced_columns
     reach = highest[full].min(axis=0, initial=_NOBODY)
     for site in priced:
-        asked = np.flatnonzero(~torn & (highest[site] - reliefs[site] <= reach))
-        scores = highest[:, asked]
-        touching = scores - reliefs[:, None] <= np.minimum(scores[site], reach[asked])
+        contending = np.flatnonzero(~priced_columns & (highest[site] - reliefs[site] <= reach))
+        scores = highest[:, contending]
+        touching = scores - reliefs[:, None] <= np.minimum(scores[site], reach[contending])
         touching &= scores >= scores[site] - reliefs[site]
-        torn[asked] = touching.sum(axis=0) > 1  # every site overlaps itself
-    return torn
+        priced_columns[contending] = touching.sum(axis=0) > 1  # every site overlaps itself
+    return priced_columns
 
 
 def chosen_by_bucket(keys: Ints, field: Field) -> Iterator[npt.NDArray[np.int16]]:
@@ -57,26 +57,29 @@ def chosen_by_bucket(keys: Ints, field: Field) -> Iterator[npt.NDArray[np.int16]
     columns."""
     lows = keys + field.charged_us.min(axis=1)[:, None]
     highs = keys + field.charged_us.max(axis=1)[:, None]
-    asked = lows <= highs[field.full].min(axis=0, initial=_NOBODY)
+    contending = lows <= highs[field.full].min(axis=0, initial=_NOBODY)
     for first in range(0, keys.shape[1], _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
-        chosen = _lowest(keys[:, part], asked[:, part], field, field.keeps)
+        chosen = _lowest(keys[:, part], contending[:, part], field, field.keeps)
         left = np.flatnonzero((chosen < 0).any(axis=1))
         if len(left):
-            anybody = _lowest(
-                keys[:, part][:, left], asked[:, part][:, left], field, np.ones_like(field.keeps)
+            fallback = _lowest(
+                keys[:, part][:, left],
+                contending[:, part][:, left],
+                field,
+                np.ones_like(field.keeps),
             )
-            chosen[left] = np.where(chosen[left] < 0, anybody, chosen[left])
+            chosen[left] = np.where(chosen[left] < 0, fallback, chosen[left])
         yield from chosen
 
 
-def _lowest(keys: Ints, asked: Flags, field: Field, keeps: Flags) -> npt.NDArray[np.int16]:
+def _lowest(keys: Ints, contending: Flags, field: Field, keeps: Flags) -> npt.NDArray[np.int16]:
     """Columns × buckets: the lowest-scoring site among those asked that keep the bucket, or −1."""
     shape = keys.shape[1], keeps.shape[1]
     best = np.full(shape, _NOBODY, dtype=np.int64)
     chosen = np.full(shape, -1, dtype=np.int16)
-    for site in np.flatnonzero(asked.any(axis=1)):
-        rows = np.flatnonzero(asked[site])
+    for site in np.flatnonzero(contending.any(axis=1)):
+        rows = np.flatnonzero(contending[site])
         scores = keys[site, rows][:, None] + field.charged_us[site]
         better = scores < best[rows]
         equal = scores == best[rows]

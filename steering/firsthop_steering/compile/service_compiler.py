@@ -67,8 +67,8 @@ class ServiceCompiler:
             np.take(rtt[index], columns, out=keys[row], mode="clip")
             keys[row] += added[row]
         full = np.array([weights[index] == 100 for index in eligible])
-        least = np.array([charged_us(price, MAX_LEVEL) for price in listed])
-        priced = needs_priced_choice(keys, prices - least, full)
+        lowest = np.array([charged_us(price, MAX_LEVEL) for price in listed])
+        priced = needs_priced_choice(keys, prices - lowest, full)
         if not priced.any():
             return self._unpriced(keys, full, eligible, outcome)
         decisions = np.empty(len(columns), dtype=np.int64)
@@ -136,12 +136,12 @@ class ServiceCompiler:
         for group in order:
             members = np.array(group)
             hashes = np.stack([tie_draws(self._sites[index].id) for index in group])
-            for place in np.argsort(hashes, axis=0, kind="stable"):
-                asked = members[place]
-                first = asked if first is None else first
+            for ranked in np.argsort(hashes, axis=0, kind="stable"):
+                nth_site = members[ranked]
+                first = nth_site if first is None else first
                 for index in group:
                     keeps = kept_buckets(self._sites[index].id, weights[index])
-                    keeps = (asked == index) & (chosen < 0) & keeps
+                    keeps = (nth_site == index) & (chosen < 0) & keeps
                     chosen[keeps] = index
         assert first is not None
         return self._row_of(np.where(chosen < 0, first, chosen), outcome)

@@ -231,7 +231,7 @@ def _ties(eligible: Sequence[Candidate]) -> tuple[slice, ...]:
     lows, highs = ([(each.tier, each.scores_us()[end]) for each in eligible] for end in (0, 1))
     behind = [*accumulate(reversed(lows), min)][::-1]
     """For each candidate the lowest score from it onwards."""
-    cuts = [place for place in range(1, len(eligible)) if highs[place - 1] < behind[place]]
+    cuts = [index for index in range(1, len(eligible)) if highs[index - 1] < behind[index]]
     runs = pairwise((0, *cuts, len(eligible)))
     return tuple(slice(first, end) for first, end in runs if end - first > 1)
 
@@ -266,5 +266,5 @@ def _admits_all(eligible: Sequence[Candidate], ties: Sequence[slice]) -> bool:
         return True
     if any(each.price_us for run in ties for each in eligible[run]):
         return False
-    alone = not ties or ties[0].start > 0
-    return alone and (eligible[0].weight == 100 or len(eligible) == 1)
+    first_is_certain = not ties or ties[0].start > 0
+    return first_is_certain and (eligible[0].weight == 100 or len(eligible) == 1)

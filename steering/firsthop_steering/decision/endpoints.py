@@ -33,11 +33,11 @@ def choose_endpoints(
 
 def domains_apart(ordered: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     """Reorders endpoints: the first of every failure domain precedes the second of any."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     rounds = []
     for each in ordered:
-        seen[each.domain] = seen.get(each.domain, -1) + 1
-        rounds.append(seen[each.domain])
+        counts[each.domain] = counts.get(each.domain, -1) + 1
+        rounds.append(counts[each.domain])
     return tuple(
         each for _, each in sorted(zip(rounds, ordered, strict=True), key=lambda pair: pair[0])
     )

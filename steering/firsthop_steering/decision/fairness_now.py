@@ -21,11 +21,11 @@ def endangered(plan: Plan, status: Status, now: datetime) -> Iterator[DocumentFa
             continue
         sites = pool_sites(plan, "relays" if service.pool == "relays" else "signalling")
         up = candidates_up(sites, status, vantage=None, now=now).up
-        places = [
+        locations = [
             DomainLocation(site.id, each.domain)
             for site, endpoints in zip(sites, up, strict=True)
             if site.state is State.ACTIVE and site.weight > 0
             for each in endpoints
         ]
         ids = [site.id for site in sites]
-        yield from short_of(service, overrides, ids, places, "there are now")
+        yield from short_of(service, overrides, ids, locations, "there are now")

@@ -41,8 +41,8 @@ class Candidate:
 
     def scores_us(self) -> tuple[int, int]:
         """The lowest and the highest score of any bucket, in microseconds."""
-        least = charged_us(self.price_us, MAX_LEVEL)
-        return self.base_us + least, self.base_us + self.price_us
+        lowest = charged_us(self.price_us, MAX_LEVEL)
+        return self.base_us + lowest, self.base_us + self.price_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +111,11 @@ class Decision:
         """Why one candidate of `ranking` was chosen or not, in one sentence."""
         if candidate.ineligible_reason:
             return candidate.ineligible_reason
-        place = next(i for i, each in enumerate(self.preferences) if each is candidate)
-        if place == self.chosen:
+        rank = next(i for i, each in enumerate(self.preferences) if each is candidate)
+        if rank == self.chosen:
             return "chosen"
         if candidate.full:
             return "eligible, but full, so others are asked first"
-        if self.chosen is None or place > self.chosen:
+        if self.chosen is None or rank > self.chosen:
             return "eligible, but an earlier one kept the client"
         return f"weight {candidate.weight} does not keep this client's prefix"

@@ -59,10 +59,10 @@ def locate(geo: GeoTable, prefixes: Keys) -> tuple[Ints, Ints]:
         (~mask, four, geo.v4_starts, geo.v4_cells, geo.v4_asn_starts, geo.v4_asns),
         (mask, six, geo.v6_starts, geo.v6_cells, geo.v6_asn_starts, geo.v6_asns),
     ):
-        cells[where] = found[_places(starts, keys)]
-        asns[where] = as_found[_places(as_starts, keys)]
+        cells[where] = found[_indexes(starts, keys)]
+        asns[where] = as_found[_indexes(as_starts, keys)]
     return np.where(cells == NO_CELL, len(geo), cells), asns
 
 
-def _places(starts: npt.NDArray[np.unsignedinteger], keys: Keys) -> Ints:
+def _indexes(starts: npt.NDArray[np.unsignedinteger], keys: Keys) -> Ints:
     return np.searchsorted(starts, keys.astype(starts.dtype), side="right") - 1

@@ -51,9 +51,9 @@ def tie_draws(name: str) -> npt.NDArray[np.uint64]:
 @lru_cache(maxsize=4096)
 def bucket_ranks(name: str) -> npt.NDArray[np.int64]:
     """The rank (0 to 1,023) of each bucket in the order of `name`."""
-    place = np.empty(BUCKETS, dtype=np.int64)
-    place[np.argsort(draws(name), kind="stable")] = np.arange(BUCKETS)
-    return place
+    ranks = np.empty(BUCKETS, dtype=np.int64)
+    ranks[np.argsort(draws(name), kind="stable")] = np.arange(BUCKETS)
+    return ranks
 
 
 @lru_cache(maxsize=4096)

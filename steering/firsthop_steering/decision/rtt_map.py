@@ -119,8 +119,8 @@ class RttMap:
             parent, own = int(self._parents[learned]), self._measured[:, learned]
         source: RttSource = "unlocated"
         if parent != self.unlocated:
-            told = self.latency.countries if self.latency and pool == "relays" else {}
-            source = "country" if self.topology.geo.countries[parent] in told else "prior"
+            taught = self.latency.countries if self.latency and pool == "relays" else {}
+            source = "country" if self.topology.geo.countries[parent] in taught else "prior"
         named = self.latency.regions if self.latency else ()
         return [
             "prefix"
@@ -135,37 +135,37 @@ class RttMap:
         """All columns of the relays pool under `latency`."""
         located = self.topology.rtt_us("relays")[:, : self.unlocated].copy()
         index = {site.id: place for place, site in enumerate(self.topology.pools["relays"])}
-        told = np.flatnonzero([each in index for each in latency.regions])
-        sites = np.array([index[latency.regions[each]] for each in told], dtype=np.int64)
+        named_regions = np.flatnonzero([each in index for each in latency.regions])
+        sites = np.array([index[latency.regions[each]] for each in named_regions], dtype=np.int64)
         if self.unlocated:
-            located[sites] = self._of_cells(latency, told, sites)
+            located[sites] = self._of_cells(latency, named_regions, sites)
         mean = np.rint(located.mean(axis=1)) if self.unlocated else np.zeros(len(located))
         cells = np.column_stack([located, mean.astype(np.int64)])
-        return np.hstack([cells, self._of_prefixes(latency, told, sites, cells)])
+        return np.hstack([cells, self._of_prefixes(latency, named_regions, sites, cells)])
 
-    def _of_cells(self, latency: Latency, told: Ints, sites: Ints) -> Ints:
+    def _of_cells(self, latency: Latency, named_regions: Ints, sites: Ints) -> Ints:
         """Sites × cells: the prior, corrected by the deviation of the cell's country.
 
-        `told` are the indexes of `sites` in `latency.regions`.
+        `named_regions` are the indexes of `sites` in `latency.regions`.
         """
         expected = latency.ms_per_km * self.topology.distances_km("relays", sites)
-        expected += np.array(latency.base_ms, dtype=np.float64)[told, None]
+        expected += np.array(latency.base_ms, dtype=np.float64)[named_regions, None]
         codes, country = np.unique(np.array(self.topology.geo.countries), return_inverse=True)
         off = np.zeros((len(sites), len(codes)))
         for place, code in enumerate(codes.tolist()):
             if code in latency.countries:
-                off[:, place] = np.array(latency.countries[code])[told]
+                off[:, place] = np.array(latency.countries[code])[named_regions]
         if off.any():
             expected += spread_ms(expected) * latency.scale * off[:, country.reshape(-1)]
         return _microseconds(expected)
 
-    def _of_prefixes(self, latency: Latency, told: Ints, sites: Ints, cells: Ints) -> Ints:
+    def _of_prefixes(self, latency: Latency, named_regions: Ints, sites: Ints, cells: Ints) -> Ints:
         """Sites × learned columns, IPv4 before IPv6; also sets the pieces of both families."""
         if not latency.prefixes:
             return cells[:, :0]
         numbers = np.array([parse_prefix(each) for each in latency.prefixes], dtype=np.uint64)
         order = np.argsort(numbers)
-        rows = np.array(list(latency.prefixes.values()), dtype=np.float64)[order][:, told]
+        rows = np.array(list(latency.prefixes.values()), dtype=np.float64)[order][:, named_regions]
         found, measured, parents = [], [], []
         made = self.unlocated + 1
         families: tuple[Literal[4, 6], ...] = (4, 6)

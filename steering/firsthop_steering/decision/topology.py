@@ -158,11 +158,11 @@ class Topology:
         old, new = ([s.location for s in each.pools[pool]] for each in (former, self))
         if old == new:
             return former._rtt[pool]
-        row = {location: place for place, location in enumerate(old)}
+        row = {location: index for index, location in enumerate(old)}
         rtt_us = np.empty((len(new), len(self._cells) + 1), dtype=np.int64)
-        for place, location in enumerate(new):
+        for index, location in enumerate(new):
             if location in row:
-                rtt_us[place] = former._rtt[pool][row[location]]
+                rtt_us[index] = former._rtt[pool][row[location]]
         moved = np.array(
             [n for n, location in enumerate(new) if location not in row], dtype=np.int64
         )

@@ -56,10 +56,10 @@ def counterfactual(
         bias, question = _bias(question, mine, gap)
         changes.append(bias)
     enough = question.holds
-    told = [each for each in changes if each.needed is not None or not enough]
+    needed_changes = [each for each in changes if each.needed is not None or not enough]
     return {
         "region": region,
-        "changes": [asdict(each) for each in told],
+        "changes": [asdict(each) for each in needed_changes],
         "instead_of_bias": asdict(price) if price else None,
         "enough": enough,
     }
@@ -129,8 +129,8 @@ def _idle(question: Hypothetical) -> _Found:
         return NeededChange(name, question.endpoints, [], None, "it has no endpoints"), question
     first = max(site.endpoints, key=lambda each: each.weight)
     after = question.changed(question.endpoints, first.id, state=State.ACTIVE)
-    name, says = f"{question.endpoints}/{first.id}", "none of its endpoints is active"
-    return NeededChange(name, "state", "not active", State.ACTIVE.value, says), after
+    name, because = f"{question.endpoints}/{first.id}", "none of its endpoints is active"
+    return NeededChange(name, "state", "not active", State.ACTIVE.value, because), after
 
 
 def _idle_by_weight(question: Hypothetical) -> _Found:
@@ -138,8 +138,8 @@ def _idle_by_weight(question: Hypothetical) -> _Found:
     if not active or any(each.weight for each in active):
         return None
     after = question.changed(question.endpoints, active[0].id, weight=1)
-    name, says = f"{question.endpoints}/{active[0].id}", "its active endpoints have no weight"
-    return NeededChange(name, "weight", 0, 1, says), after
+    name, because = f"{question.endpoints}/{active[0].id}", "its active endpoints have no weight"
+    return NeededChange(name, "weight", 0, 1, because), after
 
 
 def _down(question: Hypothetical) -> _Found:
@@ -149,13 +149,14 @@ def _down(question: Hypothetical) -> _Found:
     if field.up[question.index] or not wanted or question.ignores_health:
         return None
     availability = field.availabilities[wanted[0].id]
-    word = (
+    status = (
         availability.verdict
         if availability.accepts_sessions or availability.verdict == "down"
         else "takes no new sessions"
     )
     change = NeededChange(
-        f"{question.endpoints}/{wanted[0].id}", "status", word, "up", "none of its endpoints is up"
+        f"{question.endpoints}/{wanted[0].id}", "status", status, "up",
+        "none of its endpoints is up",
     )  # fmt: skip
     return change, question.found_up(wanted[0].id)
 
@@ -166,14 +167,14 @@ def _weight(question: Hypothetical) -> _Found:
     if _keeps(question, drawn):
         return None
     name = f"{question.collection}/{site.id}"
-    says = f"weight {site.weight} does not keep this client's prefix"
+    because = f"weight {site.weight} does not keep this client's prefix"
     for weight in range(site.weight + 1, 101):
         if kept_buckets(site.id, weight)[drawn]:
             after = question.changed(question.collection, site.id, weight=weight)
             if _keeps(after, drawn):
-                return NeededChange(name, "weight", site.weight, weight, says), after
-    says += ", and it starts slowly"
-    return NeededChange(name, "weight", site.weight, None, says), question
+                return NeededChange(name, "weight", site.weight, weight, because), after
+    because += ", and it starts slowly"
+    return NeededChange(name, "weight", site.weight, None, because), question
 
 
 def _keeps(question: Hypothetical, drawn: int) -> bool:
@@ -217,12 +218,12 @@ def _gap_us(mine: Candidate, chosen: Candidate, drawn: int) -> int:
 def _bias(question: Hypothetical, mine: Candidate, gap: int) -> tuple[NeededChange, Hypothetical]:
     is_now, needed = mine.site.bias_us / 1000, (mine.site.bias_us + gap) / 1000
     name = f"{question.collection}/{mine.site.id}"
-    says = f"its score is {gap / 1000:g} ms too high for this client"
+    because = f"its score is {gap / 1000:g} ms too high for this client"
     if needed > MAX_BIAS_MS:
-        says += f", and no bias is more than {MAX_BIAS_MS:g} ms"
-        return NeededChange(name, "bias_ms", is_now, None, says), question
+        because += f", and no bias is more than {MAX_BIAS_MS:g} ms"
+        return NeededChange(name, "bias_ms", is_now, None, because), question
     after = question.changed(question.collection, mine.site.id, bias_ms=needed)
-    return NeededChange(name, "bias_ms", is_now, needed, says), after
+    return NeededChange(name, "bias_ms", is_now, needed, because), after
 
 
 def _price(mine: Candidate, gap: int, drawn: int) -> NeededChange | None:

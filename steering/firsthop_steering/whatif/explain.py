@@ -128,35 +128,35 @@ def _candidate(
         "state": site.state,
         "endpoints_up": each.up,
         "endpoints": {
-            endpoint.id: _words(steering, endpoint, availabilities[endpoint.id])
+            endpoint.id: _endpoint_text(steering, endpoint, availabilities[endpoint.id])
             for endpoint in site.endpoints
         },
     }
 
 
-def _words(steering: Steering, endpoint: Endpoint, availability: Availability) -> str:
+def _endpoint_text(steering: Steering, endpoint: Endpoint, availability: Availability) -> str:
     """An endpoint's effective health, its source, and the measured verdict if that differs."""
-    held = reported_status(endpoint, steering.status)
-    if endpoint.probe is None and held.verdict == "unknown":
+    reported = reported_status(endpoint, steering.status)
+    if endpoint.probe is None and reported.verdict == "unknown":
         return "not probed"
-    words: list[str] = [availability.verdict]
-    words += [f"{family} {verdict}" for family, verdict in sorted(availability.families.items())]
+    parts: list[str] = [availability.verdict]
+    parts += [f"{family} {verdict}" for family, verdict in sorted(availability.families.items())]
     if availability.source == "operator" and endpoint.forced is not None:
         until = endpoint.forced.until
-        words += [f"forced until {until:%Y-%m-%d %H:%M:%S} UTC" if until else "forced"]
-        words += [f"measured {held.verdict}"]
-    elif held.crashed:
-        words += ["crashed, as its agent says", f"measured {held.verdict}"]
-    elif held.stops_at is not None:
-        words += [f"goes down at {held.stops_at:%H:%M:%S} UTC"]
-    elif held.draining:
-        words += ["draining"]
+        parts += [f"forced until {until:%Y-%m-%d %H:%M:%S} UTC" if until else "forced"]
+        parts += [f"measured {reported.verdict}"]
+    elif reported.crashed:
+        parts += ["crashed, as its agent says", f"measured {reported.verdict}"]
+    elif reported.stops_at is not None:
+        parts += [f"goes down at {reported.stops_at:%H:%M:%S} UTC"]
+    elif reported.draining:
+        parts += ["draining"]
     if availability.source == "local":
         since = f" since {availability.since:%H:%M:%S} UTC" if availability.since else ""
-        words += [f"seen from {steering.vantage}{since}", f"from all {held.verdict}"]
+        parts += [f"seen from {steering.vantage}{since}", f"from all {reported.verdict}"]
     if availability.share < 100 and availability.verdict != "down":
-        words += [f"starting with {availability.share} % of its weight"]
-    return ", ".join(words)
+        parts += [f"starting with {availability.share} % of its weight"]
+    return ", ".join(parts)
 
 
 def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, list[str] | int]:
@@ -171,8 +171,8 @@ def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, lis
             "ipv6": [str(each) for each in spare if each.version == 6],
             "ttl": ttl,
         }
-    place = steering.topology.pools[pool].index(decision.site)
-    usable = steering.usable(service, pool, place, ignore_health=outcome == "open")
+    index = steering.topology.pools[pool].index(decision.site)
+    usable = steering.usable(service, pool, index, ignore_health=outcome == "open")
     named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
     return {
         "endpoints": [each.id for each in named],

@@ -45,8 +45,8 @@ class Movement(NamedTuple):
         """Weights, sources × targets; the last row and column stand for no region."""
         size = regions + 1
         sources, targets = self.sources.astype(np.int64), self.targets.astype(np.int64)
-        places = (sources % size) * size + targets % size
-        counted = np.bincount(places, weights=self.weights, minlength=size * size)
+        cells_of_matrix = (sources % size) * size + targets % size
+        counted = np.bincount(cells_of_matrix, weights=self.weights, minlength=size * size)
         return counted.astype(np.float64).reshape(size, size)
 
 
@@ -62,11 +62,11 @@ def movements_of(populations: Sequence[SimPopulation], before: Sent, after: Sent
         _movement(
             population,
             (before.rows, after.rows),
-            (before.decisions[place], after.decisions[place]),
-            (before.columns[place], after.columns[place]),
+            (before.decisions[index], after.decisions[index]),
+            (before.columns[index], after.columns[index]),
             known,
         )
-        for place, population in enumerate(populations)
+        for index, population in enumerate(populations)
     ]
 
 

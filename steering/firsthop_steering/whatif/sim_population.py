@@ -64,9 +64,11 @@ def whole_population(
     if family == 6:
         each = geo.v4_sizes / np.maximum(whole, 1)
         rest, sizes = rest * each, sizes * each[cells]
-    places = np.arange(len(geo), dtype=np.uint32)
+    cells_of_table = np.arange(len(geo), dtype=np.uint32)
     return (
-        SimPopulation(family, None, rest, places, np.full(len(rest), SPREAD, dtype=np.int64)),
+        SimPopulation(
+            family, None, rest, cells_of_table, np.full(len(rest), SPREAD, dtype=np.int64)
+        ),
         SimPopulation(family, keys, sizes, cells, np.full(len(keys), SPREAD, dtype=np.int64)),
     )
 
@@ -87,7 +89,7 @@ def listed_population(
     topology: Topology, addresses: Sequence[IPv4Address | IPv6Address], family: Literal[4, 6]
 ) -> SimPopulation:
     """The `addresses` that are of `family` once normalised; each weighs 1."""
-    keys = sorted(key for its, key, _ in map(normalise, addresses) if its == family)
+    keys = sorted(key for its_family, key, _ in map(normalise, addresses) if its_family == family)
     return SimPopulation(
         family,
         np.array(keys, dtype=np.uint64),

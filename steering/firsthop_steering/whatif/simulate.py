@@ -87,13 +87,13 @@ def _rtt(
     side: SimSide, regions: Codes, columns: Ints, weights: Floats, codes: Mapping[str, int]
 ) -> Rtt:
     """The RTT distribution of the clients that get a region."""
-    place = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
+    site_of_code = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
     for index, site in enumerate(side.steering.topology.pools[side.pool]):
-        place[codes[site.id]] = index
+        site_of_code[codes[site.id]] = index
     there = (regions != NOWHERE) & (weights > 0)
     if not there.any():
         return Rtt(mean_ms=None, p50_ms=None, p95_ms=None)
-    rtt_us = side.steering.rtt.rtt_us(side.pool)[place[regions[there]], columns[there]]
+    rtt_us = side.steering.rtt.rtt_us(side.pool)[site_of_code[regions[there]], columns[there]]
     return _distribution(rtt_us, weights[there])
 
 
