@@ -17,7 +17,7 @@ from firsthop_steering.feed.reports import ProbeReport
 from firsthop_steering.feed.snapshot import VantageVerdict
 from firsthop_steering.health.damping import Damping, hold, turned
 from firsthop_steering.health.depool import Shares
-from firsthop_steering.health.families import RelayAddress, probed, together
+from firsthop_steering.health.families import RelayAddress, combined_verdict, probed
 from firsthop_steering.health.quorum import Count, count
 from firsthop_steering.plan.model import Family, Liveness, Relay, State
 
@@ -274,7 +274,7 @@ def _verdict(addresses: Mapping[Family, _Measured], previous: Opinion | None) ->
         for verdict, _, is_seen in addresses.values()
         if is_seen or (was_judged and verdict != "unknown")
     ]
-    return together(seen or [each.verdict for each in addresses.values()])
+    return combined_verdict(seen or [each.verdict for each in addresses.values()])
 
 
 def _opinion(

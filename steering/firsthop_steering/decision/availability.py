@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from firsthop_steering.decision.topology import Endpoint
 from firsthop_steering.feed.snapshot import RelayStatus, Status, VantageVerdict
-from firsthop_steering.health.families import together
+from firsthop_steering.health.families import combined_verdict
 from firsthop_steering.plan.model import Family, Liveness, Relay
 
 AvailabilitySource = Literal["operator", "agent", "local", "global"]
@@ -98,7 +98,7 @@ def availability_of(
             "global", status.verdict, status.families, accepts_sessions, status.share, status.since
         )
     families = {**status.families, **known} if view.families or distrusted else {}
-    verdict = together(families.values()) if families else view.verdict
+    verdict = combined_verdict(families.values()) if families else view.verdict
     return Availability("local", verdict, families, accepts_sessions, status.share, view.since)
 
 

@@ -50,7 +50,7 @@ class Movement(NamedTuple):
         return counted.astype(np.float64).reshape(size, size)
 
 
-def together(movement: Sequence[Movement]) -> Movement:
+def concatenated(movement: Sequence[Movement]) -> Movement:
     """Concatenates movements."""
     return Movement(*(np.concatenate(each) for each in zip(*movement, strict=True)))
 

@@ -17,7 +17,7 @@ from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
-from firsthop_steering.whatif.sim_movement import Movement, movements_of, together
+from firsthop_steering.whatif.sim_movement import Movement, concatenated, movements_of
 from firsthop_steering.whatif.sim_population import (
     SimPopulation,
     listed_population,
@@ -61,9 +61,9 @@ def simulate(
     populations = (*four, *six)
     movement = movements_of(populations, *(each.sends(populations, codes) for each in sides))
     if clients is None:
-        ipv4, ipv6 = together(movement[: len(four)]), together(movement[len(four) :])
+        ipv4, ipv6 = concatenated(movement[: len(four)]), concatenated(movement[len(four) :])
         return _simulation(sides, ipv4, codes, sessions, name=name, moved_ipv6=_share(ipv6.moved))
-    return _simulation(sides, together(movement), codes, sessions, name=name, moved_ipv6=None)
+    return _simulation(sides, concatenated(movement), codes, sessions, name=name, moved_ipv6=None)
 
 
 def with_lost_relays(
