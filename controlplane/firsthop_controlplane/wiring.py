@@ -133,7 +133,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         planning=planner,
         measures=Measures(base.feed, leadership, latency),
         registering=TokenBuckets(
-            at_once=MAX_REGISTERED, every_s=REGISTER_EVERY_S, max_keys=MAX_REGISTERING
+            burst=MAX_REGISTERED, refill_s=REGISTER_EVERY_S, max_keys=MAX_REGISTERING
         ),
         now=parts.now,
         mint_probe=parts.mint_probe,

@@ -1,1 +1,1 @@
-"""Which relay? The pure core: no sockets, no clocks, no randomness."""
+"""Selects a relay for a client. Pure: time and chance are arguments, and nothing does I/O."""

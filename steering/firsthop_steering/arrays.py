@@ -1,4 +1,4 @@
-"""The array types of the package: names for NumPy arrays of one element type."""
+"""Names of NumPy array types by element type."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
-"""Prefixes or table keys."""
+"""Prefix numbers or table keys."""
 Mask = npt.NDArray[np.bool_]

@@ -46,9 +46,9 @@ class Racing:
         self._clock = clock
         self._entropy = entropy
         self._queue = queue
-        self._tickets = TokenBuckets(at_once=1, every_s=REPORT_EVERY_S, max_keys=MAX_KEPT)
+        self._tickets = TokenBuckets(burst=1, refill_s=REPORT_EVERY_S, max_keys=MAX_KEPT)
         self._prefixes = TokenBuckets(
-            at_once=PREFIX_AT_ONCE, every_s=PREFIX_EVERY_S, max_keys=MAX_KEPT
+            burst=PREFIX_AT_ONCE, refill_s=PREFIX_EVERY_S, max_keys=MAX_KEPT
         )
 
     def ticket(self, view: AllocatorView, body: RaceBody, subject: Subject) -> dict[str, Any]:

@@ -45,10 +45,10 @@ class Explainer:
         """
         address = parse_client(client)
         steering = self._steering(situation, vantage)
-        service = steering.atlas.services[service_id]
+        service = steering.topology.services[service_id]
         explanation = explain(steering, service, address)
         if want is not None:
-            asker = steering.atlas.client(address)
+            asker = steering.topology.client(address)
             explanation["want"] = counterfactual(steering, service, asker, want)
         return explanation
 

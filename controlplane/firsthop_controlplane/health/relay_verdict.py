@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from firsthop_controlplane.health.verdict import Verdict
-from firsthop_steering.health.families import together
+from firsthop_steering.health.families import combined_verdict
 from firsthop_steering.plan.model import Family, Liveness
 
 REASON_LIMIT = 500
@@ -46,7 +46,7 @@ def relay_liveness(
         for verdict, _, is_seen in addresses.values()
         if is_seen or (was_judged and verdict != "unknown")
     ]
-    return together(seen or [each.verdict for each in addresses.values()])
+    return combined_verdict(seen or [each.verdict for each in addresses.values()])
 
 
 def relay_verdict(

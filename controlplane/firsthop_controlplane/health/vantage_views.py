@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from firsthop_steering.feed.reports import ProbeReport
 from firsthop_steering.feed.snapshot import VantageVerdict
-from firsthop_steering.health.families import RelayAddress, probed, together
+from firsthop_steering.health.families import RelayAddress, combined_verdict, probed
 from firsthop_steering.health.quorum import (
     AddressView,
     self_excluded,
@@ -150,6 +150,6 @@ def _relay_view(
 ) -> VantageVerdict:
     if before is not None and before.families == families:
         return before
-    verdict = together(families.values())
+    verdict = combined_verdict(families.values())
     since = before.since if before is not None and before.verdict == verdict else now
     return VantageVerdict(verdict=verdict, since=since, families=families)

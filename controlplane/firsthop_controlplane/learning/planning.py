@@ -108,7 +108,7 @@ class PlannerLoop:
             return
         await asyncio.to_thread(work)
         is_ours = planner is self.planner and self._publisher.may_publish()
-        if is_ours and planner.rounds.is_news(self.published):
+        if is_ours and planner.rounds.differs_from(self.published):
             await self._publish(plan)
 
     async def _begin(self, plan: Plan) -> None:

@@ -1,1 +1,1 @@
-"""The decision for all clients at once: answer tables."""
+"""Compiles the decisions for all clients at once into answer tables."""

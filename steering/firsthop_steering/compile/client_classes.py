@@ -1,8 +1,8 @@
-"""Which clients of a service are decided alike, but for their bucket: those of one cohort.
+"""Client equivalence classes of a service: clients whose decisions differ by bucket only.
 
-A cohort is a column of the RTT map and the rule that speaks; it is packed into one number, column ×
-(rules + 2) + rule. The rule after the last stands for "none", and the one after that for "ask the
-resolver": a special-purpose block that nobody has placed.
+A class is a column of the RTT map together with the override that applies, packed into one number:
+column × (rules + 2) + rule. Rule number `len(rules)` means that no override applies; the number
+after it means "ask the resolver": an unlocated client in a special-purpose block.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAST_KEY = {4: (1 << 32) - 1, 6: (1 << 64) - 1}
 
 
 class ClientClasses:
-    """Those of one service."""
+    """The client classes of one service."""
 
     def __init__(self, steering: Steering, service: Service) -> None:
         self.pool = service.answer_pool
@@ -36,9 +36,10 @@ class ClientClasses:
         self._step = len(self.rules) + 2
 
     def split_ranges(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
-        """First and last keys of all ranges whose clients their cell alone does not tell.
+        """First and last keys of all ranges whose class does not follow from their cell alone.
 
-        Those of rules by CIDR or AS number and of learned prefixes; they may overlap.
+        These are the ranges of overrides by CIDR or AS number and of learned prefixes; they may
+        overlap.
         """
         blocks = [key_range(r.cidr) for r in self.rules if r.cidr and r.cidr.version == family]
         cidrs = np.array(blocks, dtype=np.uint64).reshape(-1, 2)
@@ -53,60 +54,60 @@ class ClientClasses:
         )
 
     def of_cells(self) -> Ints:
-        """The cohort of each cell's clients, of whose address nothing else is known."""
+        """The class of each cell's clients outside all `split_ranges`."""
         cells = np.arange(len(self._geo), dtype=np.int64)
-        return cells * self._step + self._speaking_of_places(cells)
+        return cells * self._step + self._rules_of_columns(cells)
 
     def of_keys(self, family: Literal[4, 6], keys: Keys, cells: npt.NDArray[np.uint32]) -> Ints:
-        """The cohort of each of the ascending `keys`, which lie in these cells or NO_CELL."""
+        """The class of each key; `keys` ascend, and `cells` holds the cell of each, or NO_CELL."""
         located = cells != NO_CELL
-        places = np.where(located, cells, self._steering.rtt.unlocated).astype(np.int64)
-        speaking = self._speaking_of_places(places)
+        columns = np.where(located, cells, self._steering.rtt.unlocated).astype(np.int64)
+        rules = self._rules_of_columns(columns)
         asns: npt.NDArray[np.uint32] | None = None
-        for number in reversed(range(len(self.rules))):  # the most specific has the last word
+        for number in reversed(range(len(self.rules))):  # the most specific rule is applied last
             rule = self.rules[number]
             if rule.cidr is not None:
                 if rule.cidr.version == family:
-                    speaking[_span(keys, *key_range(rule.cidr))] = number
+                    rules[_span(keys, *key_range(rule.cidr))] = number
             elif rule.asn is not None:
                 if asns is None:
                     starts, values = self._asns(family)
                     sought = keys.astype(starts.dtype)
                     asns = values[np.searchsorted(starts, sought, side="right") - 1]
-                speaking[asns == rule.asn] = number
+                rules[asns == rule.asn] = number
         for block in SPECIAL_PURPOSE:
             if block.version == family:
                 here = _span(keys, *key_range(block))
-                speaking[here][~located[here] & (speaking[here] == len(self.rules))] += 1
-        return self._columns(family, keys, places) * self._step + speaking
+                rules[here][~located[here] & (rules[here] == len(self.rules))] += 1
+        return self._columns(family, keys, columns) * self._step + rules
 
     def settled(self, classes: Ints) -> Ints:
-        """The same, where nobody asks a resolver: such clients count as not located."""
+        """Replaces "ask the resolver" by "no override": such clients count as unlocated."""
         settled: Ints = classes - (classes % self._step == self._step - 1)
         return settled
 
     def columns(self, classes: Ints) -> Ints:
-        """The column of the RTT map that each cohort is in."""
+        """The RTT column of each class."""
         return classes // self._step
 
     def decide(
         self, answers: ServiceCompiler, classes: Ints, checkpoint: Callable[[], None] = lambda: None
     ) -> npt.NDArray[np.int32]:
-        """The decision of each; `checkpoint` as in `firsthop_steering.compile.compiler`."""
+        """The decision of each class; `checkpoint` as in `compiler.compile_table`."""
         limit = self._steering.rtt.rtt_us(self.pool).shape[1] * self._step
         distinct, inverse = numbered(classes, limit)
-        columns, speaking = np.divmod(distinct, self._step)
+        columns, rules = np.divmod(distinct, self._step)
         decisions = np.full(len(distinct), answers.ask_resolver, dtype=np.int32)
         for number, rule in enumerate((*self.rules, None)):
-            members = np.flatnonzero(speaking == number)
+            members = np.flatnonzero(rules == number)
             if len(members):
                 checkpoint()
                 decisions[members] = answers.decide(rule, columns[members])
         return decisions[inverse]
 
-    def _speaking_of_places(self, places: Ints) -> Ints:
-        """The rule by country or continent that speaks of each cell; of no place none does."""
-        speaking = np.full(len(self._geo) + 1, len(self.rules), dtype=np.int64)
+    def _rules_of_columns(self, columns: Ints) -> Ints:
+        """The override by country or continent that applies to each cell; none if unlocated."""
+        rules = np.full(len(self._geo) + 1, len(self.rules), dtype=np.int64)
         for number in reversed(range(len(self.rules))):
             rule = self.rules[number]
             wanted = rule.country or rule.continent
@@ -114,8 +115,8 @@ class ClientClasses:
                 known = self._geo.country_codes if rule.country else self._geo.continent_codes
                 names, codes = known
                 if wanted in names:
-                    speaking[:-1][codes == names.index(wanted)] = number
-        return speaking[places]
+                    rules[:-1][codes == names.index(wanted)] = number
+        return rules[columns]
 
     def _asns(
         self, family: Literal[4, 6]
@@ -125,18 +126,18 @@ class ClientClasses:
             return geo.v4_asn_starts, geo.v4_asns
         return geo.v6_asn_starts, geo.v6_asns
 
-    def _columns(self, family: Literal[4, 6], keys: Keys, places: Ints) -> Ints:
-        """The column of every key: that of the piece it lies in, else that of its place."""
+    def _columns(self, family: Literal[4, 6], keys: Keys, columns: Ints) -> Ints:
+        """The RTT column of every key: that of the learned piece it lies in, else its cell's."""
         pieces = self._steering.rtt.pieces(self.pool, family)
         low = np.searchsorted(keys, pieces.firsts)
         counts = np.searchsorted(keys, pieces.lasts, side="right") - low
         inside = np.arange(counts.sum()) + np.repeat(low - (np.cumsum(counts) - counts), counts)
-        columns = places.copy()
+        columns = columns.copy()
         columns[inside] = np.repeat(pieces.columns, counts)
         return columns
 
 
 def _span(keys: Keys, first: int, last: int) -> slice:
-    """The keys from `first` to `last`."""
+    """The slice of the ascending `keys` from `first` to `last`."""
     low = np.searchsorted(keys, np.uint64(first))
     return slice(int(low), int(np.searchsorted(keys, np.uint64(last), side="right")))

@@ -1,9 +1,9 @@
-"""From an atlas and a status to the answer table, for all addresses at once.
+"""Compiles a topology and a status into the answer table for all addresses.
 
-The same rules as `firsthop_steering.decision.decide`, over arrays: a property test holds the two
-together. Clients are grouped into cohorts (`firsthop_steering.compile.client_classes`); each has a
-*walk*, the candidates in order up to the one that keeps everybody; equal walks share one decision;
-neighbouring ranges of one decision are merged.
+Applies the rules of `firsthop_steering.decision.decide` over arrays; a property test verifies that
+both agree. Clients are grouped into classes (`firsthop_steering.compile.client_classes`). Each
+class has a preference order: its candidates up to the first that keeps all clients. Equal
+preference orders share one decision, and adjacent ranges with the same decision are merged.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from firsthop_steering.decision.topology import key_range
 from firsthop_steering.plan.model import Service
 
 _EMBEDDED_IPV4 = ((0, 1), (0x0064FF9B00000000, 0x0064FF9B00000001), (0x2002 << 48, 0x2003 << 48))
-"""Key ranges whose addresses hold an IPv4 address, which is looked up instead; no IPv6 scope may
-reach into them: ::/64 (mapped), 64:ff9b::/64 (NAT64) and 2002::/16 (6to4)."""
+"""Key ranges whose addresses embed an IPv4 address, which is looked up instead: ::/64 (mapped),
+64:ff9b::/64 (NAT64) and 2002::/16 (6to4). No IPv6 scope may overlap them."""
 
 
 def compile_table(
@@ -48,10 +48,10 @@ def compile_table(
     write: Writer = write_atomically,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> str:
-    """Writes the table of all services to `path`; returns its digest.
+    """Writes the table of all services to `path` and returns its digest.
 
-    `more_sections` adds what others keep in the same file (the zones, by dns). `checkpoint` is
-    called between the steps of the work, and ends it by raising. Raises SectionError when the table
+    `more_sections` returns further sections for the same file (DNS adds the zones). `checkpoint` is
+    called between steps; it aborts the compilation by raising. Raises SectionError if the table
     cannot be written.
     """
     services = [
@@ -87,7 +87,7 @@ def compile_table(
 def compile_service(
     steering: Steering, service: Service, checkpoint: Callable[[], None] = lambda: None
 ) -> CompiledService:
-    """One service's ranges, decisions and answers."""
+    """Compiles one service's ranges, decisions and answers."""
     classes = ClientClasses(steering, service)
     pool = classes.pool
     answers = ServiceCompiler(steering, service, pool)
@@ -117,7 +117,7 @@ def compile_service(
 def _answer_reasons(
     known: Mapping[str, Availability], answers: Iterable[Answer]
 ) -> dict[str, AnswerReason]:
-    """Whose word it is that the relays of these answers are there."""
+    """For each relay in `answers` the source of its availability, and since when it holds."""
     named = {relay: known[relay] for answer in answers for relay in answer.relays}
     return {
         relay: AnswerReason(
@@ -130,7 +130,7 @@ def _answer_reasons(
 def _ranges(
     steering: Steering, classes: ClientClasses, family: Literal[4, 6]
 ) -> tuple[npt.NDArray[np.uint64], Ints]:
-    """Range starts of one family, and the cohort of each range."""
+    """Range starts of one family, and the client class of each range."""
     geo = steering.topology.geo
     cell_starts, cells = (
         (geo.v4_starts, geo.v4_cells) if family == 4 else (geo.v6_starts, geo.v6_cells)
@@ -142,18 +142,18 @@ def _ranges(
     lasts = np.concatenate([lasts, special[:, 1]])
     behind = lasts[lasts < LAST_KEY[family]] + np.uint64(1)
     starts = _with_edges(cell_starts.astype(np.uint64), [firsts, special[:, 0], behind])
-    places = np.searchsorted(cell_starts, starts.astype(cell_starts.dtype), side="right") - 1
-    return starts, classes.of_keys(family, starts, cells[places])
+    indexes = np.searchsorted(cell_starts, starts.astype(cell_starts.dtype), side="right") - 1
+    return starts, classes.of_keys(family, starts, cells[indexes])
 
 
 def _with_edges(
     starts: npt.NDArray[np.uint64], more: Sequence[npt.NDArray[Any]]
 ) -> npt.NDArray[np.uint64]:
-    """Ascending `starts`, cut at the edges in `more` as well; of those there may be few."""
+    """Inserts the edges in `more` into the ascending `starts`; fast if there are few edges."""
     edges = np.unique(np.concatenate([each.astype(np.uint64) for each in more]))
-    places = np.searchsorted(starts, edges)
-    new = starts[np.minimum(places, len(starts) - 1)] != edges
-    return np.insert(starts, places[new], edges[new])
+    indexes = np.searchsorted(starts, edges)
+    new = starts[np.minimum(indexes, len(starts) - 1)] != edges
+    return np.insert(starts, indexes[new], edges[new])
 
 
 def _merge(
@@ -161,7 +161,7 @@ def _merge(
     decisions: npt.NDArray[np.int32],
     breaks: Sequence[tuple[int, int]] = (),
 ) -> RangeTable:
-    """Joins neighbours of one decision, but never across a break."""
+    """Merges adjacent ranges with the same decision, but never across a break."""
     keep = np.ones(len(starts), dtype=bool)
     keep[1:] = decisions[1:] != decisions[:-1]
     edges = np.array([edge for pair in breaks for edge in pair], dtype=np.uint64)

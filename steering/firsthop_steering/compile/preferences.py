@@ -1,4 +1,4 @@
-"""The walks of many clients at once: candidates in order, up to the one that keeps everybody."""
+"""Preference orders of many clients: candidates by score, up to the first that keeps everybody."""
 
 from __future__ import annotations
 
@@ -10,69 +10,68 @@ import numpy.typing as npt
 from firsthop_steering.arrays import Ints
 
 PreferenceOrder = tuple[tuple[int, ...], ...]
-"""Sites by index, in groups of equal score."""
+"""Groups of site indexes; the sites of one group have equal scores."""
 
 _TAKEN = np.iinfo(np.int64).max
 _BEFORE_ALL = np.iinfo(np.int64).min
-"""No score: biases make scores negative, so -1 would be one."""
+"""Below any score. Biases can make scores negative, so -1 would not do."""
 
 
 def preference_orders(
     keys: Ints, full: npt.NDArray[np.bool_]
 ) -> tuple[list[PreferenceOrder], Ints]:
-    """The distinct walks of many clients, and which one each has.
+    """The distinct preference orders of many clients, and the index of each client's order.
 
-    `keys` has one row a site and one column a client, lowest first; `full` says which sites keep
-    everybody, after whose group no further one is ever asked. Keys times sites stay below 2^62.
+    `keys` are scores, sites × clients; lower scores come first. `full` marks the sites that keep
+    all clients: an order ends with the group of the first such site. Keys times sites must stay
+    below 2^62.
     """
     sites, clients = keys.shape
     bits = sites.bit_length()
-    asked = keys << bits  # score and site in one number: its least is both, and quickly found
-    asked |= np.arange(sites)[:, None]
+    composite = keys << bits  # score and site in one number, so one minimum finds both
+    composite |= np.arange(sites)[:, None]
     columns = np.arange(clients)
     which = np.zeros(clients, dtype=np.int64)
-    steps_taken: list[tuple[int, ...]] = [()]
+    paths: list[tuple[int, ...]] = [()]
     previous = np.full(clients, _BEFORE_ALL, dtype=np.int64)
     ended = np.zeros(clients, dtype=bool)
     while True:
-        least = asked.min(axis=0)
-        site, key = least & (1 << bits) - 1, least >> bits
+        lowest = composite.min(axis=0)
+        site, key = lowest & (1 << bits) - 1, lowest >> bits
         tied = key == previous
-        going = (least != _TAKEN) & (tied | ~ended)
-        if not going.any():
+        active = (lowest != _TAKEN) & (tied | ~ended)
+        if not active.any():
             break
-        if not going.all():
-            asked = asked[:, going]
+        if not active.all():
+            composite = composite[:, active]
             columns, site, key, tied, ended = (
-                values[going] for values in (columns, site, key, tied, ended)
+                values[active] for values in (columns, site, key, tied, ended)
             )
         steps = (which[columns] * sites + site) * 2 + tied
-        distinct, places = numbered(steps, len(steps_taken) * sites * 2)
-        which[columns] = len(steps_taken) + places
-        steps_taken += [
-            (*steps_taken[step // (2 * sites)], step % (2 * sites)) for step in distinct.tolist()
-        ]
-        asked[site, np.arange(len(columns))] = _TAKEN
+        distinct, indexes = numbered(steps, len(paths) * sites * 2)
+        which[columns] = len(paths) + indexes
+        paths += [(*paths[step // (2 * sites)], step % (2 * sites)) for step in distinct.tolist()]
+        composite[site, np.arange(len(columns))] = _TAKEN
         ended |= full[site]
         previous = key
-    used = sorted(np.unique(which).tolist(), key=steps_taken.__getitem__)
-    place = np.zeros(len(steps_taken), dtype=np.int64)
-    place[used] = np.arange(len(used))
-    return [_decode(steps_taken[each]) for each in used], place[which]
+    used = sorted(np.unique(which).tolist(), key=paths.__getitem__)
+    rank = np.zeros(len(paths), dtype=np.int64)
+    rank[used] = np.arange(len(used))
+    return [_decode(paths[each]) for each in used], rank[which]
 
 
 def numbered(values: Ints, limit: int) -> tuple[Ints, Ints]:
-    """The distinct values, ascending, and the place of each value among them.
+    """The distinct values, ascending, and the index of each value among them.
 
-    All are below `limit`. Marking each is several times as fast as sorting millions of them, but
-    takes memory for `limit`.
+    All values are in [0, `limit`). Marking is several times as fast as sorting millions of values,
+    but takes memory in proportion to `limit`.
     """
     if limit > 4 * len(values):
-        distinct, places = np.unique(values, return_inverse=True)
-        return distinct, places.reshape(-1)
-    seen = np.zeros(limit, dtype=bool)
-    seen[values] = True
-    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]
+        distinct, indexes = np.unique(values, return_inverse=True)
+        return distinct, indexes.reshape(-1)
+    present = np.zeros(limit, dtype=bool)
+    present[values] = True
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[values]
 
 
 def _decode(steps: Sequence[int]) -> PreferenceOrder:

@@ -1,8 +1,7 @@
-"""Clients between regions whose order depends on what their bucket pays, many columns at once.
+"""Chooses a site per bucket where the order of sites depends on prices, for many columns at once.
 
-The rules are those of `firsthop_steering.decision.decide`: of the sites that keep a bucket the one
-with the lowest score takes it, and where none does, the lowest of all; equal scores go by the
-draws.
+Applies the rules of `firsthop_steering.decision.decide`: a bucket goes to the site with the lowest
+score among those that keep it, or among all sites if none keeps it. Draws break ties.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from firsthop_steering.arrays import Ints
 
 _AT_ONCE = 1024
-"""Columns, with 1,024 buckets each: 8 MB an array."""
+"""Columns per batch; with 1,024 buckets each an array takes 8 MB."""
 _NOBODY = np.iinfo(np.int64).max
 
 Flags = npt.NDArray[np.bool_]
@@ -24,59 +23,63 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """The sites that contend, each array with one row a site and one column a bucket."""
+    """The eligible sites; arrays are sites × buckets unless noted."""
 
     charged_us: Ints
     draws: npt.NDArray[np.uint64]
     keeps: Flags
     full: Flags
-    """One element a site: whether it keeps all buckets."""
+    """One element per site: whether it keeps all buckets."""
 
 
 def needs_priced_choice(highest: Ints, reliefs: Ints, full: Flags) -> Flags:
-    """In which columns what a bucket pays may decide who comes first.
+    """Mask of the columns in which reliefs can change the order of sites.
 
-    `highest` are sites × columns, scores at list prices; `reliefs` how far they may fall. Only
-    sites up to the first that keeps everybody matter.
+    `highest` are the scores at list prices, sites × columns; `reliefs` are the largest reliefs, one
+    per site. Only sites up to the first that keeps all clients matter.
     """
-    torn = np.zeros(highest.shape[1], dtype=np.bool_)
+    priced_columns = np.zeros(highest.shape[1], dtype=np.bool_)
     priced = np.flatnonzero(reliefs)
     if not len(priced):
-        return torn
+        return priced_columns
     reach = highest[full].min(axis=0, initial=_NOBODY)
     for site in priced:
-        asked = np.flatnonzero(~torn & (highest[site] - reliefs[site] <= reach))
-        scores = highest[:, asked]
-        touching = scores - reliefs[:, None] <= np.minimum(scores[site], reach[asked])
+        contending = np.flatnonzero(~priced_columns & (highest[site] - reliefs[site] <= reach))
+        scores = highest[:, contending]
+        touching = scores - reliefs[:, None] <= np.minimum(scores[site], reach[contending])
         touching &= scores >= scores[site] - reliefs[site]
-        torn[asked] = touching.sum(axis=0) > 1  # it touches itself
-    return torn
+        priced_columns[contending] = touching.sum(axis=0) > 1  # every site overlaps itself
+    return priced_columns
 
 
 def chosen_by_bucket(keys: Ints, field: Field) -> Iterator[npt.NDArray[np.int16]]:
-    """For each column the site of each bucket; `keys` are sites × columns, before prices."""
+    """Yields for each column the site of each bucket; `keys` are scores before prices, sites ×
+    columns."""
     lows = keys + field.charged_us.min(axis=1)[:, None]
     highs = keys + field.charged_us.max(axis=1)[:, None]
-    asked = lows <= highs[field.full].min(axis=0, initial=_NOBODY)
+    contending = lows <= highs[field.full].min(axis=0, initial=_NOBODY)
     for first in range(0, keys.shape[1], _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
-        chosen = _lowest(keys[:, part], asked[:, part], field, field.keeps)
+        chosen = _lowest(keys[:, part], contending[:, part], field, field.keeps)
         left = np.flatnonzero((chosen < 0).any(axis=1))
         if len(left):
-            anybody = _lowest(
-                keys[:, part][:, left], asked[:, part][:, left], field, np.ones_like(field.keeps)
+            fallback = _lowest(
+                keys[:, part][:, left],
+                contending[:, part][:, left],
+                field,
+                np.ones_like(field.keeps),
             )
-            chosen[left] = np.where(chosen[left] < 0, anybody, chosen[left])
+            chosen[left] = np.where(chosen[left] < 0, fallback, chosen[left])
         yield from chosen
 
 
-def _lowest(keys: Ints, asked: Flags, field: Field, keeps: Flags) -> npt.NDArray[np.int16]:
-    """Columns × buckets: of the sites that are asked and keep a bucket the lowest, −1 for none."""
+def _lowest(keys: Ints, contending: Flags, field: Field, keeps: Flags) -> npt.NDArray[np.int16]:
+    """Columns × buckets: the lowest-scoring site among those asked that keep the bucket, or −1."""
     shape = keys.shape[1], keeps.shape[1]
     best = np.full(shape, _NOBODY, dtype=np.int64)
     chosen = np.full(shape, -1, dtype=np.int16)
-    for site in np.flatnonzero(asked.any(axis=1)):
-        rows = np.flatnonzero(asked[site])
+    for site in np.flatnonzero(contending.any(axis=1)):
+        rows = np.flatnonzero(contending[site])
         scores = keys[site, rows][:, None] + field.charged_us[site]
         better = scores < best[rows]
         equal = scores == best[rows]

@@ -1,7 +1,7 @@
-"""Answer tables as files: a container of named sections, with what it was made of as JSON.
+"""The file format of answer tables: named sections, and a section of JSON metadata.
 
-The container (`firsthop_geodata.container`) proves a file whole; it is written once and mapped by
-every process that reads it. Numbers are little-endian.
+The container (`firsthop_geodata.container`) verifies that a file is complete and unchanged. A file
+is written once and mapped by every process that reads it. Numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _META = "meta"
 
 
 class SectionError(ValueError):
-    """A file that is not what it should be; the message names file and rule."""
+    """A file is invalid or cannot be written; the message names the file and the fault."""
 
 
 def write_sections(
@@ -33,9 +33,9 @@ def write_sections(
     sections: Mapping[str, bytes | npt.NDArray[Any]],
     write: Writer = write_atomically,
 ) -> str:
-    """Writes the file (whole or not at all, by default), and returns its digest in hex.
+    """Writes the file (atomically by default) and returns its digest in hex.
 
-    Raises SectionError when it cannot be written.
+    Raises SectionError if it cannot be written.
     """
     blobs: dict[str, bytes] = {_META: json.dumps(meta, sort_keys=True).encode()}
     for name, section in sections.items():
@@ -47,9 +47,9 @@ def write_sections(
 
 
 class SectionFile:
-    """A mapped file; arrays and bytes are views of it and stay valid while they are held.
+    """A mapped file; its arrays and bytes are views that stay valid while they are referenced.
 
-    Raises SectionError when the file is missing, truncated, foreign or changed.
+    Raises SectionError if the file is missing, truncated, of another format, or altered.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,9 +65,9 @@ class SectionFile:
         return name in self._container.sections
 
     def bytes(self, name: str) -> memoryview:
-        """The octets of a section."""
+        """The contents of a section. Raises KeyError for an unknown name."""
         return self._container.sections[name]
 
     def array(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """The numbers of a section, one-dimensional and read-only."""
+        """The contents of a section as a one-dimensional, read-only array."""
         return np.frombuffer(self.bytes(name), dtype=dtype)

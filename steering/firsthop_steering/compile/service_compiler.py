@@ -1,4 +1,4 @@
-"""The distinct answers and decisions of one service, as its table is compiled."""
+"""Compiles the distinct answers and decisions of one service."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class ServiceCompiler:
         self.rows: list[npt.NDArray[np.uint32]] = []
 
     ask_resolver = 0
-    """The decision of clients whose address says nothing about them."""
+    """The decision for unlocated clients in special-purpose space."""
 
     @property
     def answers(self) -> list[Answer]:
         return list(self._ids)
 
     def decide(self, rule: Rule | None, columns: Ints) -> Ints:
-        """The decision of each column's clients under one rule."""
+        """The decision of each column's clients under one override, or under none."""
         reasons, outcome = self._steering.eligibility(self._service, self._pool, rule)
         eligible = [index for index, reason in enumerate(reasons) if not reason]
         if not eligible:
@@ -67,8 +67,8 @@ class ServiceCompiler:
             np.take(rtt[index], columns, out=keys[row], mode="clip")
             keys[row] += added[row]
         full = np.array([weights[index] == 100 for index in eligible])
-        least = np.array([charged_us(price, MAX_LEVEL) for price in listed])
-        priced = needs_priced_choice(keys, prices - least, full)
+        lowest = np.array([charged_us(price, MAX_LEVEL) for price in listed])
+        priced = needs_priced_choice(keys, prices - lowest, full)
         if not priced.any():
             return self._unpriced(keys, full, eligible, outcome)
         decisions = np.empty(len(columns), dtype=np.int64)
@@ -84,7 +84,7 @@ class ServiceCompiler:
         eligible: Sequence[int],
         outcome: DecisionOutcome,
     ) -> Ints:
-        """Of columns in which all buckets walk alike, but for equal scores."""
+        """Decisions of columns in which all buckets have one preference order, apart from ties."""
         orders, which = preference_orders(keys, full)
         decisions = [
             self._decision_of(tuple(tuple(eligible[i] for i in group) for group in order), outcome)
@@ -93,7 +93,7 @@ class ServiceCompiler:
         return np.array(decisions)[which]
 
     def _priced(self, keys: Ints, eligible: Sequence[int], outcome: DecisionOutcome) -> Ints:
-        """Of columns in which what buckets pay decides; `keys` are without prices."""
+        """Decisions of columns in which reliefs change the order; `keys` are before prices."""
         weights, names = self._weights(outcome), [self._sites[index].id for index in eligible]
         sites = [*zip(eligible, names, strict=True)]
         field = Field(
@@ -130,24 +130,24 @@ class ServiceCompiler:
         return found
 
     def _row(self, order: PreferenceOrder, outcome: DecisionOutcome) -> npt.NDArray[np.uint32]:
-        """The answer of every bucket; see `decide._admit`."""
+        """The answer id of every bucket for one preference order; see `decide._admit`."""
         chosen = np.full(BUCKETS, -1, dtype=np.int64)
         first, weights = None, self._weights(outcome)
         for group in order:
             members = np.array(group)
             hashes = np.stack([tie_draws(self._sites[index].id) for index in group])
-            for place in np.argsort(hashes, axis=0, kind="stable"):
-                asked = members[place]
-                first = asked if first is None else first
+            for ranked in np.argsort(hashes, axis=0, kind="stable"):
+                nth_site = members[ranked]
+                first = nth_site if first is None else first
                 for index in group:
                     keeps = kept_buckets(self._sites[index].id, weights[index])
-                    keeps = (asked == index) & (chosen < 0) & keeps
+                    keeps = (nth_site == index) & (chosen < 0) & keeps
                     chosen[keeps] = index
         assert first is not None
         return self._row_of(np.where(chosen < 0, first, chosen), outcome)
 
     def _row_of(self, chosen: Ints, outcome: DecisionOutcome) -> npt.NDArray[np.uint32]:
-        """The answer of every bucket, whose site is chosen."""
+        """The answer id of every bucket; `chosen` holds the site index of every bucket."""
         row = np.empty(BUCKETS, dtype=np.uint32)
         for index in np.flatnonzero(np.bincount(chosen)):
             here = chosen == index
@@ -158,7 +158,7 @@ class ServiceCompiler:
         return self._steering.weights(self._service, self._pool, ignore_health=outcome == "open")
 
     def _site_answers(self, index: int, outcome: DecisionOutcome) -> npt.NDArray[np.uint32]:
-        """Answer ids of one site, a bucket each."""
+        """The answer id of every bucket at one site."""
         found = self._of_site.get((index, outcome))
         if found is None:
             found = self._of_site[(index, outcome)] = self._choose(index, outcome)
@@ -185,7 +185,7 @@ class ServiceCompiler:
         return self._decision(np.full(BUCKETS, self._id(answer), dtype=np.uint32))
 
     def _decision(self, row: npt.NDArray[np.uint32]) -> int:
-        """The id of the decision with this row; rows of one answer are stored as that answer."""
+        """The id of the decision with this row; a row with a single answer is stored as its id."""
         found = self._decision_ids.get(row.tobytes())
         if found is None:
             found = self._decision_ids[row.tobytes()] = len(self.decisions)

@@ -1,7 +1,8 @@
-"""The compiled answer table: which answer a client gets, found by one bisection.
+"""The compiled answer table: one bisection finds a client's answer.
 
-Per service: sorted range starts → decision; a decision is one answer for all, or a row of 1,024
-answers, one a bucket. The file is mapped by every worker, named by its digest, and never changed.
+A service maps sorted range starts to decisions. A decision is a single answer, or a row of 1,024
+answers, one per bucket. The file is immutable, named by the digest of its inputs, and mapped by
+every worker.
 """
 
 from __future__ import annotations
@@ -23,34 +24,36 @@ from firsthop_steering.decision.rendezvous import bucket
 
 FORMAT = 3
 ASK_RESOLVER = -1
-"""In place of an answer id: the subnet says nothing about its client; see `ServiceTable.lookup`."""
+"""Used instead of an answer id if the subnet does not locate its client; see
+`ServiceTable.lookup`."""
 SPLIT_SCOPE = {4: 24, 6: 48}
-"""Prefix lengths that buckets are drawn from: the narrowest scope that a split can have."""
+"""Length of the prefix that determines the bucket, by family; no answer has a narrower scope
+because of buckets."""
 
 
 class AnswerReason(NamedTuple):
-    """Why a relay is answered with: whose word that is."""
+    """Which source made a relay available, and since when."""
 
     source: AvailabilitySource
     since: float | None
-    """Seconds since 1970; None where nobody says."""
+    """Seconds since 1970; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is said to the clients of one decision: a region, its relays and their addresses."""
+    """One possible answer: a region, its relays and their addresses."""
 
     region: str
-    """Empty where no region answers."""
+    """Empty if no region answers."""
     outcome: DecisionOutcome
     relays: tuple[str, ...]
     ipv4: tuple[IPv4Address, ...]
     ipv6: tuple[IPv6Address, ...]
     ttl: int
-    """Seconds; no longer than until health could change this answer (`lifetime`)."""
+    """Seconds; at most the time until health can change this answer (`decision.lifetime`)."""
 
     def to_json(self) -> list[Any]:
-        """As the table's meta keeps it."""
+        """The JSON form in the table's metadata."""
         return [
             self.region,
             self.outcome,
@@ -76,13 +79,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class RangeTable:
-    """Ranges that partition the keys of one family; `starts` is sorted and begins with 0."""
+    """Ranges that partition the keys of one family; `starts` is ascending and begins with 0."""
 
     starts: npt.NDArray[Any]
     decisions: npt.NDArray[np.int32]
 
     def index(self, bits: int) -> npt.NDArray[np.uint32]:
-        """Per value of the top 16 of `bits` the number of starts below it, and one at the end."""
+        """Number of starts below each value of the top 16 bits, then the total: 65,537 items."""
         tops = np.arange(65536, dtype=np.uint64) << np.uint64(bits - 16)
         below = np.searchsorted(self.starts, tops.astype(self.starts.dtype), side="left")
         return np.append(below, len(self.starts)).astype(np.uint32)
@@ -92,8 +95,8 @@ class RangeTable:
 class CompiledService:
     """One service's part of a table before it is written.
 
-    `decisions[d]` is an answer id, ASK_RESOLVER, or −2 − row of `rows`, whose 1,024 columns are
-    answer ids.
+    `decisions[d]` is an answer id, ASK_RESOLVER, or −2 − r, where row r of `rows` holds 1,024
+    answer ids, one per bucket.
     """
 
     id: str
@@ -101,13 +104,13 @@ class CompiledService:
     ecs: bool
     answers: tuple[Answer, ...]
     unlocated: int
-    """The decision of clients that cannot be located, where no override speaks of them."""
+    """The decision of unlocated clients to which no override applies."""
     decisions: npt.NDArray[np.int32]
     rows: npt.NDArray[np.uint32]
     v4: RangeTable
     v6: RangeTable
     answer_reasons: dict[str, AnswerReason] = field(default_factory=dict)
-    """Of the relays in `answers`."""
+    """By relay id, for all relays in `answers`."""
 
 
 class ServiceTable:
@@ -141,16 +144,15 @@ class ServiceTable:
         self._v6 = _views(sections, f"{place}.v6", "Q")
 
     def lookup(self, family: Literal[4, 6], key: int) -> tuple[int, int]:
-        """The answer for a client and its ECS scope.
+        """The answer id for a client, and its ECS scope as a prefix length.
 
         `key` is the IPv4 address, or the top 64 bits of the IPv6 address, of a normalised client
-        (`firsthop_geodata.prefixes.normalise`). Returns (answer id, scope prefix length): within
-        the scope, which is the widest aligned block inside the client's range, every client of
-        this table gets this answer (RFC 7871 §7.2.1).
+        (`firsthop_geodata.prefixes.normalise`). The scope is the widest aligned block inside the
+        client's range: every client in it gets the same answer (RFC 7871 §7.2.1).
 
-        The answer is ASK_RESOLVER for a special-purpose address that neither the geo table nor an
-        override places: DNS then answers by the resolver's address, and the scope is that of the
-        special-purpose block (RFC 7871 §10).
+        The answer id is ASK_RESOLVER for a special-purpose address that neither the geo table nor
+        an override locates: DNS then answers by the resolver's address, and the scope is that of
+        the special-purpose block (RFC 7871 §10).
         """
         if family == 4:
             (starts, decisions, index), bits, top = self._v4, 32, key >> 16
@@ -158,7 +160,7 @@ class ServiceTable:
             (starts, decisions, index), bits, top = self._v6, 64, key >> 48
         place = bisect_right(starts, key, index[top], index[top + 1])
         first = starts[place - 1]
-        # The block may hold neither the key before the range nor the one after it.
+        # The block must contain neither the key before the range nor the key after it.
         after = starts[place] if place < len(starts) else 1 << bits
         before = first - 1 if first else 1 << bits
         scope = bits + 1 - min((key ^ before).bit_length(), (key ^ after).bit_length())
@@ -170,9 +172,10 @@ class ServiceTable:
         return answer, scope
 
     def settle(self, family: Literal[4, 6], key: int) -> int:
-        """The answer id for one who stands at this very address, a resolver for instance.
+        """The answer id for a client known by its own address, such as a resolver.
 
-        As `decide` says: where `lookup` gives ASK_RESOLVER they count as not located.
+        Agrees with `Steering.decide`: where `lookup` returns ASK_RESOLVER the client counts as
+        unlocated.
         """
         answer, _ = self.lookup(family, key)
         if answer != ASK_RESOLVER:
@@ -183,7 +186,7 @@ class ServiceTable:
         return answer
 
     def ranges(self, family: Literal[4, 6]) -> tuple[Sequence[int], Sequence[int]]:
-        """Range starts and their decisions, for those who count or draw them."""
+        """Range starts and the decision of each range, for statistics and plots."""
         starts, decisions, _ = self._v4 if family == 4 else self._v6
         return starts, decisions
 
@@ -200,7 +203,7 @@ def _views(sections: SectionFile, prefix: str, starts: Literal["I", "Q"]) -> _Vi
 
 
 class AnswerTable:
-    """A table file, mapped. Raises SectionError when it is not one, whole and of this format."""
+    """A mapped table file. Raises SectionError if it is invalid or of another format version."""
 
     def __init__(self, sections: SectionFile) -> None:
         meta = sections.meta
@@ -211,7 +214,7 @@ class AnswerTable:
         self.plan: int = meta["plan"]
         self.status: int = meta["status"]
         self.guidance: dict[str, int] = meta.get("guidance", {})
-        """Numbers of the prices and the learned latency that it was made by, where there were."""
+        """Snapshot numbers of the prices and the latency it was compiled with, if any."""
         self.geodata: str = meta["geodata"]
         self.services = tuple(
             ServiceTable(each, sections, place) for place, each in enumerate(meta["services"])
@@ -224,7 +227,7 @@ class AnswerTable:
 
 
 def table_sections(services: Sequence[CompiledService]) -> dict[str, npt.NDArray[Any]]:
-    """Sections that `ServiceTable` reads, for `compile.sections.write_sections`."""
+    """The sections that `ServiceTable` reads."""
     sections: dict[str, npt.NDArray[Any]] = {}
     for place, service in enumerate(services):
         sections[f"{place}.decisions"] = service.decisions.astype("<i4")

@@ -1,1 +1,1 @@
-"""The decision: which region and which relays a client gets, and why."""
+"""The decision for one client: its region, its relays, and the reason."""

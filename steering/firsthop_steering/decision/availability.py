@@ -1,7 +1,8 @@
-"""What a relay is good for now, and by whose word: the operator's, its agent's, a vantage's, all's.
+"""Effective health of a relay, and which source decided it.
 
-The first of these that speaks is believed; of a transceiver there is only its own word. Knows one
-at a time, and no probes: verdicts are in the status already.
+Precedence: the operator's forced verdict, the relay's own agent, the local vantage, then the
+verdict of all vantages. A transceiver is judged by its own reports alone. This module looks at one
+endpoint at a time and reads verdicts from the status; it does not evaluate probes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from firsthop_steering.decision.topology import Endpoint
 from firsthop_steering.feed.snapshot import RelayStatus, Status, VantageVerdict
-from firsthop_steering.health.families import together
+from firsthop_steering.health.families import combined_verdict
 from firsthop_steering.plan.model import Family, Liveness, Relay
 
 AvailabilitySource = Literal["operator", "agent", "local", "global"]
@@ -20,41 +21,41 @@ FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
 
 class Availability(NamedTuple):
-    """One relay as answers see it."""
+    """Effective health of one relay or transceiver."""
 
     source: AvailabilitySource
     verdict: Liveness
-    """Of both addresses together."""
+    """Both address families combined."""
     families: Mapping[Family, Liveness]
-    """Of each address where they are told apart."""
+    """Per family; empty if the source gives one verdict for the whole relay."""
     accepts_sessions: bool
-    """Whether it takes new sessions at all."""
+    """False while it drains, is about to stop, has crashed, or is forced down."""
     share: int
-    """Per cent of its weight."""
+    """Per cent of its weight in effect; below 100 during a slow start."""
     since: datetime | None
-    """Since when this word stands."""
+    """When this verdict began; None if unknown, or if the operator forced it."""
 
     def answers(self, family: Family) -> bool:
-        """Whether its address of this family may be answered with; `unknown` is never `down`."""
+        """Whether answers may contain its address of this family; `unknown` counts as up."""
         return self.accepts_sessions and self.families.get(family, self.verdict) != "down"
 
 
 TARGET_UTILISATION = 0.85
-"""What the planner fills a region to: the rest is for noise, for the time until the next plan, and
-for the loss of a region."""
+"""Share of its capacity to which the planner fills a region. The rest covers noise, the time until
+the next plan, and the loss of another region."""
 EXPLORED_BELOW = TARGET_UTILISATION
-"""Used share of its capacity up to which nobody is sent to a relay just to learn of it."""
+"""Utilisation above which a relay is excluded from RTT exploration."""
 _UNKNOWN = RelayStatus()
 
 
 def reported_status(endpoint: Endpoint, status: Status) -> RelayStatus:
-    """What a status says of `endpoint`: relays and transceivers have ids of their own."""
+    """The status entry of `endpoint`; relays and transceivers have separate id spaces."""
     known = status.relays if endpoint.probe is not None else status.transceivers
     return known.get(endpoint.id, _UNKNOWN)
 
 
 def unavailable_transceivers(status: Status) -> frozenset[str]:
-    """The transceivers that no new session is to be sent to, by their own word or silence."""
+    """Ids of the transceivers that must not receive new sessions: draining, stopping or silent."""
     return frozenset(
         name
         for name, each in status.transceivers.items()
@@ -74,9 +75,10 @@ def availability_of(
     now: datetime,
     distrusted: Collection[Family] = (),
 ) -> Availability:
-    """The standing of `endpoint`; `vantage` is whose word goes before that of all, if any's.
+    """The effective health of `endpoint`.
 
-    Of the families in `distrusted` that vantage is not believed.
+    The verdict of `vantage`, if there is one, takes precedence over that of all vantages, except
+    for the families in `distrusted`.
     """
     forced = endpoint.forced
     if forced is not None and forced.active(now):
@@ -96,12 +98,12 @@ def availability_of(
             "global", status.verdict, status.families, accepts_sessions, status.share, status.since
         )
     families = {**status.families, **known} if view.families or distrusted else {}
-    verdict = together(families.values()) if families else view.verdict
+    verdict = combined_verdict(families.values()) if families else view.verdict
     return Availability("local", verdict, families, accepts_sessions, status.share, view.since)
 
 
 def _known_of(view: VantageVerdict, distrusted: Collection[Family]) -> dict[Family, Liveness]:
-    """What a vantage knows, address by address: where it knows nothing all the others are asked."""
+    """A vantage's verdict by family, without unknown and distrusted families."""
     families = view.families or dict.fromkeys(FAMILIES, view.verdict)
     return {
         family: verdict
@@ -111,8 +113,11 @@ def _known_of(view: VantageVerdict, distrusted: Collection[Family]) -> dict[Fami
 
 
 def may_be_explored(relay: Relay, status: RelayStatus) -> bool:
-    """Whether clients may be sent to it just to learn of it: not one that is down, drains, starts
-    slowly, or is as full as it ought to be. Where no load is told, it is not known to have any."""
+    """Whether RTT exploration may send clients to this relay.
+
+    A relay that is down, draining, in a slow start, or used up to EXPLORED_BELOW is excluded. A
+    relay that reports no load counts as empty.
+    """
     load = status.load
     if load is None and status.sessions is not None and relay.capacity:
         load = status.sessions / relay.capacity

@@ -1,8 +1,8 @@
-"""Who of one pool may be answered with, by one view: of each site its endpoints and its weight.
+"""The endpoints of one pool that may be answered with, as one vantage sees them, and site weights.
 
-A relay whose one address is down is listed without that address. A relay that starts slowly has
-less weight, and so has a site whose relays all do: the rest of its clients walk on. A transceiver
-that drains, or is silent, is not listed.
+A relay with one address down is listed without that address. A relay in a slow start has a reduced
+weight; if all relays of a site are in a slow start, the site's weight is reduced too, and the
+remaining clients go to their next preference. Draining and silent transceivers are not listed.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from firsthop_steering.plan.model import Family, State
 
 @dataclass(frozen=True, slots=True)
 class CandidatesUp:
-    """By the index of each site in its pool."""
+    """Endpoints and weights; each tuple is indexed by the site's position in its pool."""
 
     up: tuple[tuple[Endpoint, ...], ...]
-    """Those that are up, with the addresses that are, and the weights that they have now."""
+    """Endpoints that are up, reduced to the addresses that are up, with their current weights."""
     configured: tuple[tuple[Endpoint, ...], ...]
-    """Those that operators want, whatever their health."""
+    """Endpoints that operators enabled (active, weight above 0), regardless of health."""
     weights: tuple[int, ...]
-    """Per cent of clients that each site keeps of those who reach it."""
+    """Per cent of the clients reaching a site that the site keeps."""
     availabilities: dict[str, Availability]
-    """Of each endpoint by id."""
+    """By endpoint id."""
     full: tuple[bool, ...]
-    """Whether a site has no room for more sessions, as its transceivers say."""
+    """Whether the site's transceivers report that they have no room for more sessions."""
     distrusted: frozenset[Family] = frozenset()
-    """Of which addresses the vantage here is not believed, as by its word none would be left."""
+    """Families for which the local vantage is ignored because it would leave no endpoint up."""
 
 
 def candidates_up(
@@ -48,10 +48,12 @@ def candidates_up(
     now: datetime,
     allowed: Container[str] | None = None,
 ) -> CandidatesUp:
-    """The roster of `sites`. The word of `vantage` goes first, unless by it nobody is left.
+    """The endpoints of `sites` that are up.
 
-    That is seen of each family by itself, among the sites in `allowed` (None: all) that operators
-    want: a vantage that is cut off empties no service.
+    The verdicts of `vantage` take precedence, unless by them no endpoint of an address family is
+    left: then that family falls back to the verdicts of all vantages, so a vantage that is cut off
+    never empties a service. Only sites that operators enabled count for this, and of those only the
+    ids in `allowed` (None: all).
     """
     found = _candidates_up(sites, status, vantage, now, frozenset())
     if vantage is None:
@@ -69,7 +71,7 @@ def candidates_up(
 
 
 def _families(fields: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
-    """Of which families there is any address."""
+    """The families in which any endpoint has an address."""
     return frozenset(
         family
         for field in fields
@@ -112,9 +114,9 @@ def _candidates_up(
 
 
 def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
-    """Every transceiver that is up has all the sessions that it can carry, or the region has.
+    """Whether the region's capacity, or that of every transceiver up, is used completely.
 
-    One that does not say what it can carry may have room.
+    A transceiver without a known capacity counts as having room.
     """
     if site.capacity is not None:
         carried = (reported_status(each, status).sessions or 0 for each in site.endpoints)
@@ -125,7 +127,7 @@ def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
 
 
 def _as_it_is(endpoint: Endpoint, availability: Availability) -> Endpoint | None:
-    """The endpoint with the addresses that are up; None when there is none."""
+    """The endpoint reduced to the addresses that are up; None if none is."""
     ipv4 = endpoint.ipv4 if availability.answers("ipv4") else None
     ipv6 = endpoint.ipv6 if availability.answers("ipv6") else None
     if ipv4 is None and ipv6 is None:
@@ -138,9 +140,9 @@ def _as_it_is(endpoint: Endpoint, availability: Availability) -> Endpoint | None
 
 
 def _weight(site: Site, up: Sequence[Endpoint], availabilities: dict[str, Availability]) -> int:
-    """The site's weight; of one where every relay starts slowly, the largest share of that.
+    """The site's weight, times the largest share among its relays if all are in a slow start.
 
-    A relay that comes back beside one that was there takes nothing from their region.
+    A returning relay beside an established one does not reduce their region's weight.
     """
     share = max((availabilities[each.id].share for each in up), default=100)
     return site.weight if share == 100 else -(-site.weight * share // 100)

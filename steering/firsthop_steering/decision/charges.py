@@ -1,8 +1,8 @@
-"""What clients pay of a region's price: the price less a relief, which their bucket draws.
+"""The part of a region's price that a client pays: the price less a relief drawn by its bucket.
 
-So a group leaves a region little by little as its price rises, not all at once: any load can be
-reached by prices alone, however large a single group is, and a small change of a price moves few.
-A region without a price has no draws, so nothing is split for its sake.
+The relief makes a group of clients leave a region gradually as the price rises instead of all at
+once, so prices alone can reach any load however large one group is, and a small change of a price
+moves few clients. A region without a price has no relief and splits no range.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ from firsthop_steering.decision.rendezvous import BUCKETS, bucket_ranks
 from firsthop_steering.feed.snapshot import Prices
 
 RELIEF_MS = 3.0
-"""Wide enough that a step of a price is a small share of it, and far below what makes an RTT
-worse to anybody."""
+"""The largest relief. Large compared with one price step, small compared with an RTT difference
+that users notice."""
 LEVELS = 60
-"""Reliefs that buckets draw, 17 or 18 buckets each. With steps of 50 µs many places share a split,
-which the answer table stores once; with a relief of its own for each bucket every place had its
-own."""
+"""Number of distinct reliefs; each is drawn by 17 or 18 buckets. With steps of 50 µs many locations
+share one split, which the answer table stores once; a distinct relief per bucket would give almost
+every location a split of its own."""
 MAX_LEVEL = LEVELS - 1
 _RELIEF_US = round(RELIEF_MS * 1000)
 
 
 @lru_cache(maxsize=4096)
 def relief_levels(region: str) -> Ints:
-    """For each bucket 0 to 59: the sixtieths of the relief that it is spared, by name alone.
+    """For each bucket its relief in sixtieths (0 to 59), derived from the region's name alone.
 
-    The order of buckets is another than the one that weights keep by, or that breaks ties: a
-    region of weight 50 keeps half of those whom its price leaves.
+    The order of buckets is independent of those for weights and ties, so a region of weight 50
+    keeps half of the clients that its price leaves it.
     """
     return bucket_ranks(f"relief of {region}") * LEVELS // BUCKETS
 
 
 def charged_us(price_us: int, level: int) -> int:
-    """What is added to the score of a client with this level: the price itself at level 0."""
+    """What a client with this relief level pays, in microseconds; level 0 pays the full price."""
     return price_us - min(price_us, _RELIEF_US) * level // LEVELS
 
 
 def charges_us(region: str, price_us: int) -> Ints:
-    """The same for every bucket."""
+    """`charged_us` for every bucket: 1,024 numbers."""
     return price_us - min(price_us, _RELIEF_US) * relief_levels(region) // LEVELS
 
 
 def prices_in_force(
     prices: Prices | None, regions: Sequence[str], lost: Sequence[str]
 ) -> tuple[int, ...]:
-    """Microseconds for each of `regions` while no relay is up in those of `lost`.
+    """The price of each of `regions`, in microseconds, while those in `lost` have no relay up.
 
-    For the loss of one region the planner has prices ready; for that of several, and of those
-    only which it knows, the highest of theirs and of the ordinary ones.
+    If one region is lost and the planner has prepared prices for that loss, those apply. Otherwise
+    each region has the highest of its ordinary price and the prepared prices of the lost regions.
     """
     if prices is None:
         return (0,) * len(regions)

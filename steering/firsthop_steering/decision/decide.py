@@ -2,10 +2,10 @@
 
     eligible → score in ms, lowest first → admission by weight → relays of the region
 
-`Steering` binds the inputs that rarely change (atlas, status, what is learned and charged, the
-moment that expiries are judged by); `decide` then depends on service and client alone. A `Decision`
-carries every candidate with its numbers and what became of it: explain prints it, nothing computes
-it again.
+`Steering` binds the inputs that rarely change: topology, status, learned RTT, prices, and the time
+that expiries are compared with. `decide` then depends on service and client alone. A `Decision`
+carries every candidate with its numbers and its outcome, so explain prints it without computing
+anything again.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from firsthop_steering.plan.model import Service, State
 
 _MEMO_ENTRIES = 65_536
 _FULL_TIER = 1 << 32
-"""Behind every region of an override's list."""
+"""Added to the tier of a full region: it ranks behind every region of an override's list."""
 
 
 class Steering:
-    """Decisions under one plan and one status, as of one moment, at one place."""
+    """Decisions under one plan and one status, at one time, at one location."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Steering:
         rtt: RttMap | None = None,
         prices: Prices | None = None,
     ) -> None:
-        """`vantage` is the place of whoever answers: for services whose view is local.
+        """`vantage` names the location that answers; services whose view is local use its verdicts.
 
-        `rtt` is a map of this atlas; by default nothing is learned, and nothing charged.
+        `rtt` must be a map of `topology`; by default RTT is the geographic prior and prices are 0.
         """
         self.topology = topology
         self.status = status
@@ -61,7 +61,7 @@ class Steering:
         self._memo: dict[object, Ranking] = {}
 
     def candidates_up(self, service: Service, pool: Pool) -> CandidatesUp:
-        """Who may be answered with, in the view of this service."""
+        """The endpoints that may be answered with, in the view (local or global) of the service."""
         local = service.view == "local" and self.vantage is not None
         vantage, allowed = (self.vantage, service.regions) if local else (None, None)
         found = self._candidates.get((pool, vantage, allowed))
@@ -76,12 +76,12 @@ class Steering:
     def usable(
         self, service: Service, pool: Pool, site: int, *, ignore_health: bool
     ) -> tuple[Endpoint, ...]:
-        """The endpoints of a site, by its index in the pool, that may be answered with."""
+        """The endpoints that may be answered with; `site` is an index in the pool."""
         field = self.candidates_up(service, pool)
         return field.configured[site] if ignore_health else field.up[site]
 
     def weights(self, service: Service, pool: Pool, *, ignore_health: bool) -> Sequence[int]:
-        """What each site of the pool keeps, in per cent of those who reach it."""
+        """Per cent of the clients reaching each site of the pool that the site keeps."""
         if ignore_health:
             return [site.weight for site in self.topology.pools[pool]]
         return self.candidates_up(service, pool).weights
@@ -107,7 +107,7 @@ class Steering:
     def ineligible_reasons(
         self, service: Service, pool: Pool, rule: Rule | None, *, ignore_health: bool
     ) -> list[str]:
-        """For each site of the pool the reason why it may not answer; empty where it may."""
+        """For each site of the pool why it is not eligible; the empty string if it is."""
         allowed = service.transceiver_regions if pool == "media" else service.regions
         field = self.candidates_up(service, pool)
         reasons = []
@@ -144,13 +144,13 @@ class Steering:
         return reasons, service.when_all_down
 
     def decide(self, service: Service, client: Client) -> Decision:
-        """Which region answers this client for this service."""
-        pool = service.answer_pool
+        """The region that answers this client for this service."""
+        pool: Pool = "relays" if service.pool == "relays" else "signalling"
         column = self.rtt.column(pool, client)
         return self._decide(service, client, pool, column)
 
     def decide_media(self, service: Service, client: Client, relay_region: int) -> Decision:
-        """Which transceiver region takes the session, seen from the relay region's place."""
+        """The transceiver region for the session; RTT counts from `relay_region` (an index)."""
         return self._decide(service, client, "media", relay_region)
 
     def _decide(self, service: Service, client: Client, pool: Pool, column: int) -> Decision:
@@ -178,7 +178,8 @@ class Steering:
         base = base_us(self.topology.pools[pool], rtt).tolist()
         prices = self.prices_us(service, pool)
         field = self.candidates_up(service, pool)
-        # Only a session is refused where there is no room; what DNS says may be kept for long.
+        # Only media regions are demoted when full: a DNS answer may be cached for longer than the
+        # region stays full.
         full = field.full if pool == "media" else (False,) * len(field.full)
         weights = self.weights(service, pool, ignore_health=outcome == "open")
         candidates = [
@@ -206,31 +207,31 @@ class Steering:
         )
 
     def _rtt(self, pool: Pool, column: int) -> tuple[npt.NDArray[np.int64], Sequence[RttSource]]:
-        """One number a site, and where it comes from."""
+        """RTT of each site in microseconds, and its source."""
         if pool == "media":
             return self.topology.inner_rtt_us[:, column], ["prior"] * len(self.topology.pools[pool])
         return self.rtt.rtt_us(pool)[:, column], self.rtt.sources(pool, column)
 
 
 def base_us(sites: Sequence[Site], rtt_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """rtt − bias in microseconds, the score before prices; `rtt_us` has one row a site."""
+    """RTT − bias in microseconds: the score before prices. `rtt_us` has one row per site."""
     bias = np.array([site.bias_us for site in sites], dtype=np.int64)
     return rtt_us - bias.reshape(-1, *[1] * (rtt_us.ndim - 1))
 
 
 def tier(rule: Rule | None, site: str) -> int:
-    """The place of a region in an override's list; 0 for all where there is no such list."""
+    """Position of a region in an override's list; 0 for all regions if no list applies."""
     if rule is None or rule.mode == "avoid":
         return 0
     return rule.regions.index(site) if site in rule.regions else len(rule.regions)
 
 
 def _ties(eligible: Sequence[Candidate]) -> tuple[slice, ...]:
-    """Runs of candidates whose ranges of scores touch; `eligible` is in order of the highest."""
+    """Runs of candidates whose score ranges overlap; `eligible` is sorted by highest score."""
     lows, highs = ([(each.tier, each.scores_us()[end]) for each in eligible] for end in (0, 1))
     behind = [*accumulate(reversed(lows), min)][::-1]
-    """The lowest of each and all behind it."""
-    cuts = [place for place in range(1, len(eligible)) if highs[place - 1] < behind[place]]
+    """For each candidate the lowest score from it onwards."""
+    cuts = [index for index in range(1, len(eligible)) if highs[index - 1] < behind[index]]
     runs = pairwise((0, *cuts, len(eligible)))
     return tuple(slice(first, end) for first, end in runs if end - first > 1)
 
@@ -238,7 +239,7 @@ def _ties(eligible: Sequence[Candidate]) -> tuple[slice, ...]:
 def _in_order(
     preferences: tuple[Candidate, ...], ties: Sequence[slice], drawn: int
 ) -> tuple[Candidate, ...]:
-    """The order in which clients of a bucket ask; equal scores by what the regions draw."""
+    """The preference order of a bucket's clients; draws break ties between equal scores."""
     ordered = [*preferences]
     for run in ties:
         ordered[run] = sorted(
@@ -253,7 +254,7 @@ def _in_order(
 
 
 def _admit(preferences: Sequence[Candidate], drawn: int) -> int | None:
-    """The first site that keeps this bucket; what nobody keeps goes to the first of all."""
+    """Index of the first site that keeps this bucket; 0 if no site keeps it."""
     for index, each in enumerate(preferences):
         if kept_buckets(each.site.id, each.weight)[drawn]:
             return index
@@ -265,5 +266,5 @@ def _admits_all(eligible: Sequence[Candidate], ties: Sequence[slice]) -> bool:
         return True
     if any(each.price_us for run in ties for each in eligible[run]):
         return False
-    alone = not ties or ties[0].start > 0
-    return alone and (eligible[0].weight == 100 or len(eligible) == 1)
+    first_is_certain = not ties or ties[0].start > 0
+    return first_is_certain and (eligible[0].weight == 100 or len(eligible) == 1)

@@ -1,4 +1,4 @@
-"""Which endpoints of a region a client gets: in proportion to weight, failure domains apart."""
+"""Selects endpoints within a region: in proportion to weight, spread over failure domains."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from firsthop_steering.decision.rendezvous import BUCKETS, rendezvous_draws
 from firsthop_steering.decision.topology import Endpoint
 
 Named = tuple[tuple[Endpoint, ...], tuple[IPv4Address, ...], tuple[IPv6Address, ...]]
-"""The endpoints that an answer names, and their addresses by family."""
+"""The endpoints in an answer, their IPv4 addresses, and their IPv6 addresses."""
 
 
 def choose_endpoints(
     endpoints: Iterable[Endpoint], drawn: int, answers: int
 ) -> tuple[Endpoint, ...]:
-    """Up to `answers` endpoints for a bucket, in proportion to their weights.
+    """Up to `answers` endpoints for the bucket `drawn`, in proportion to their weights.
 
-    All of them, in order of their ids, when they fit: then every client gets the same answer, and
-    resolvers may share it widely. Otherwise the winners of the bucket's race, different failure
-    domains first.
+    If all endpoints fit, all are returned in their given order: every client then gets the same
+    answer, which resolvers can share widely. Otherwise those with the lowest rendezvous draws of
+    the bucket are returned, distinct failure domains first.
     """
     field = tuple(endpoints)
     if len(field) <= answers:
@@ -32,19 +32,19 @@ def choose_endpoints(
 
 
 def domains_apart(ordered: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """The same endpoints, the first of every failure domain before the second of any."""
-    seen: dict[str, int] = {}
+    """Reorders endpoints: the first of every failure domain precedes the second of any."""
+    counts: dict[str, int] = {}
     rounds = []
     for each in ordered:
-        seen[each.domain] = seen.get(each.domain, -1) + 1
-        rounds.append(seen[each.domain])
+        counts[each.domain] = counts.get(each.domain, -1) + 1
+        rounds.append(counts[each.domain])
     return tuple(
         each for _, each in sorted(zip(rounds, ordered, strict=True), key=lambda pair: pair[0])
     )
 
 
 def addresses(endpoints: Sequence[Endpoint], drawn: int, answers: int) -> Named:
-    """The endpoints that a DNS answer names, and their addresses, chosen apart per family."""
+    """The endpoints of a DNS answer and their addresses, chosen for each family separately."""
     four = choose_endpoints((each for each in endpoints if each.ipv4), drawn, answers)
     six = choose_endpoints((each for each in endpoints if each.ipv6), drawn, answers)
     named = tuple(dict.fromkeys((*four, *six)))
@@ -59,7 +59,7 @@ def addresses(endpoints: Sequence[Endpoint], drawn: int, answers: int) -> Named:
 def addresses_by_bucket(
     endpoints: tuple[Endpoint, ...], answers: int
 ) -> tuple[tuple[Named, ...], tuple[int, ...]]:
-    """`addresses` for all buckets: the distinct ones, and which one each bucket has."""
+    """`addresses` for all buckets: the distinct values, and the index of each bucket's value."""
     fits = max(
         sum(each.ipv4 is not None for each in endpoints),
         sum(each.ipv6 is not None for each in endpoints),

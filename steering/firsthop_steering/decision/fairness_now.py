@@ -1,4 +1,4 @@
-"""Which services have fewer failure domains than they are to have, as relays are now."""
+"""Services with fewer failure domains up than `min_candidates` requires."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from firsthop_zones.faults import DocumentFault
 
 
 def endangered(plan: Plan, status: Status, now: datetime) -> Iterator[DocumentFault]:
-    """A problem for each group of clients of a service; see `firsthop_steering.plan.fairness`."""
+    """One fault per service and client group; see `firsthop_steering.plan.fairness`."""
     overrides = [each for each in plan.document.overrides if each.active(now)]
     for service in plan.document.services:
         if service.min_candidates == 1:
             continue
         sites = pool_sites(plan, service.answer_pool)
         up = candidates_up(sites, status, vantage=None, now=now).up
-        places = [
+        locations = [
             DomainLocation(site.id, each.domain)
             for site, endpoints in zip(sites, up, strict=True)
             if site.state is State.ACTIVE and site.weight > 0
             for each in endpoints
         ]
         ids = [site.id for site in sites]
-        yield from short_of(service, overrides, ids, places, "there are now")
+        yield from short_of(service, overrides, ids, locations, "there are now")

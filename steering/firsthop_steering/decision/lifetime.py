@@ -1,4 +1,4 @@
-"""How long a DNS answer may be kept: no longer than until health could change it."""
+"""The TTL of a DNS answer: at most the time until a change of health could alter it."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Lifetimes:
         rising = min(steps, default=math.inf)
         doubted = self._doubted_s(sites)
         self._gain_s = min(down, rising, doubted)
-        """Until a region could take clients that it has not: one that is down, starts slowly, or is
-        judged by others when the vantage here is believed again, or no longer."""
+        """Seconds until some region could gain clients: one that is down comes back, a slow start
+        advances, or the local vantage starts or stops being trusted."""
 
     def ttl(self, site: Site | None) -> int:
-        """Seconds for answers of `site`; None stands for those in which no region answers.
+        """TTL in seconds of answers with `site`; None stands for answers without a region.
 
-        They change when a relay of this region turns, or when another region takes the client
-        because a relay comes back there or gets more of its share; never because of what falls
-        elsewhere. Draining, disabled and unprobed endpoints do not turn by probes, forced ones
-        when the operator's word ends, and where nobody probes nothing does.
+        An answer changes when a relay of its region changes verdict, or when another region gains
+        the client because a relay returns there or a slow start advances. A failure in another
+        region changes nothing. Probes do not change draining, disabled or unprobed endpoints; a
+        forced endpoint changes when the operator's order expires.
         """
         own_s = math.inf if site is None else self._soonest_s((site,))
         certain_s = min(self._service.ttl, own_s, self._gain_s)
@@ -52,7 +52,7 @@ class Lifetimes:
         )
 
     def _turn_s(self, endpoint: Endpoint) -> float:
-        """Seconds until this endpoint could be answered with, or no longer, at the earliest."""
+        """Earliest time in seconds at which this endpoint can become available or unavailable."""
         availability = self._candidates_up.availabilities[endpoint.id]
         if not (endpoint.active and endpoint.weight and endpoint.probe):
             return math.inf
@@ -66,9 +66,10 @@ class Lifetimes:
         return min(soonest, self._step_s(endpoint))
 
     def _doubted_s(self, sites: Sequence[tuple[Site, Sequence[Endpoint]]]) -> float:
-        """Seconds until the vantage here is believed again, or no longer, of addresses elsewhere.
+        """Seconds until the local vantage starts or stops being trusted for some family.
 
-        Again when one comes back by its word; no longer when the last has gone.
+        It is trusted again once it sees one endpoint up; it stops being trusted once it sees the
+        last one down.
         """
         candidates_up, soonest = self._candidates_up, math.inf
         if candidates_up.distrusted:
@@ -83,7 +84,7 @@ class Lifetimes:
         return soonest
 
     def _step_s(self, endpoint: Endpoint) -> float:
-        """Seconds from one step of a slow start to the next; infinite for who has its share."""
+        """Seconds per step of a slow start; infinite for an endpoint at its full share."""
         availability: Availability = self._candidates_up.availabilities[endpoint.id]
         if endpoint.probe is None or not availability.accepts_sessions:
             return math.inf

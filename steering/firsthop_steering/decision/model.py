@@ -1,4 +1,4 @@
-"""What a decision is made of: candidates with their numbers, their order, the choice and why."""
+"""The values of a decision: candidates with their numbers, ranking, choice and reason."""
 
 from __future__ import annotations
 
@@ -13,66 +13,67 @@ from firsthop_steering.plan.model import Service
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One region as the decision saw it; times in milliseconds, distance in kilometres."""
+    """One region as the decision saw it."""
 
     site: Site
     rtt_ms: float
     rtt_source: RttSource
     base_us: int
-    """RTT less bias, in microseconds: the score before prices."""
+    """RTT − bias, in microseconds: the score before prices."""
     price_us: int
-    """The list price; what a client pays of it is for its bucket to say."""
+    """The list price; the bucket determines which part of it a client pays."""
     tier: int
-    """Place in the override's list; equal for all where none speaks."""
+    """Position in the override's list; equal for all regions if no list applies."""
     weight: int
-    """Per cent that it keeps of those who reach it: less than its own while its relays start
-    slowly."""
+    """Per cent of the clients reaching it that it keeps; reduced while all relays start slowly."""
     up: int
-    """Endpoints that may be answered with now."""
+    """Number of endpoints that may be answered with."""
     ineligible_reason: str
-    """Why it is not eligible; empty when it is."""
+    """Empty if the region is eligible."""
     full: bool = False
-    """It is asked after all others, as it has no room for more sessions."""
+    """It has no room for more sessions and ranks behind all regions that have."""
 
     def charged_us(self, drawn: int) -> int:
-        """What clients of this bucket pay."""
+        """What clients of bucket `drawn` pay, in microseconds."""
         if not self.price_us:
             return 0
         return charged_us(self.price_us, int(relief_levels(self.site.id)[drawn]))
 
     def scores_us(self) -> tuple[int, int]:
-        """The lowest and the highest score of any bucket."""
-        least = charged_us(self.price_us, MAX_LEVEL)
-        return self.base_us + least, self.base_us + self.price_us
+        """The lowest and the highest score of any bucket, in microseconds."""
+        lowest = charged_us(self.price_us, MAX_LEVEL)
+        return self.base_us + lowest, self.base_us + self.price_us
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All candidates for clients of one column and rule: eligible ones first, in order of score at
-    list prices."""
+    """All candidates for the clients of one RTT column and rule.
+
+    Eligible candidates come first, sorted by score at list prices.
+    """
 
     candidates: tuple[Candidate, ...]
     eligible: int
     outcome: DecisionOutcome
     rule: Rule | None
     ties: tuple[slice, ...]
-    """Eligible ones, neighbours in `candidates`, whose order depends on the bucket."""
+    """Slices of `candidates` (eligible ones only) whose order depends on the bucket."""
     admits_all: bool
-    """The first keeps everybody and stands alone, and no price reorders those behind it: no bucket
-    has to be looked at."""
+    """The first candidate keeps all clients whatever their bucket, and no price reorders the rest;
+    so the bucket does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where one client is sent, and why."""
+    """The region chosen for one client, and the reason."""
 
     service: Service
     client: Client
     column: int
-    """Of `decision.rtt_map`: all clients in it have the same round trips and cell."""
+    """Column of the RTT map: all its clients have the same round trips and the same cell."""
     ranking: Ranking
     preferences: tuple[Candidate, ...]
-    """Eligible candidates in the order in which this client asks them."""
+    """Eligible candidates in this client's order."""
     chosen: int | None
     """Index in `preferences`; None when no region answers."""
     bucket: int
@@ -85,11 +86,11 @@ class Decision:
         return None if self.chosen is None else self.preferences[self.chosen].site
 
     def charged_ms(self, candidate: Candidate) -> float:
-        """What this client pays of a candidate's price."""
+        """The part of a candidate's price that this client pays."""
         return candidate.charged_us(self.bucket) / 1000
 
     def score_ms(self, candidate: Candidate) -> float:
-        """RTT − bias + what this client pays."""
+        """RTT − bias + the price that this client pays."""
         return (candidate.base_us + candidate.charged_us(self.bucket)) / 1000
 
     @property
@@ -107,14 +108,14 @@ class Decision:
         return what
 
     def fate(self, candidate: Candidate) -> str:
-        """What became of one candidate of `ranking`."""
+        """Why one candidate of `ranking` was chosen or not, in one sentence."""
         if candidate.ineligible_reason:
             return candidate.ineligible_reason
-        place = next(i for i, each in enumerate(self.preferences) if each is candidate)
-        if place == self.chosen:
+        rank = next(i for i, each in enumerate(self.preferences) if each is candidate)
+        if rank == self.chosen:
             return "chosen"
         if candidate.full:
             return "eligible, but full, so others are asked first"
-        if self.chosen is None or place > self.chosen:
+        if self.chosen is None or rank > self.chosen:
             return "eligible, but an earlier one kept the client"
         return f"weight {candidate.weight} does not keep this client's prefix"

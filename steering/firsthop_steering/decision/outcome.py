@@ -1,8 +1,9 @@
-"""What a decision may come to."""
+"""The possible outcomes of a decision."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 DecisionOutcome = Literal["steered", "open", "closed", "fallback"]
-"""A region by all rules; a region though none is up; nothing; or the service's spare addresses."""
+"""steered: a region by all rules. If no region is up, by `when_all_down`: open: a region regardless
+of health; closed: no answer; fallback: the service's fallback addresses."""

@@ -1,4 +1,4 @@
-"""A plan's regions over the geo data, as the RTT model needs them: distances, countries, places."""
+"""A plan's regions on the geo data, as the RTT model needs them: distances, countries, cells."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from firsthop_steering.rtt.samples import keys_of_prefixes
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """`regions` in the order of the terrain's columns; `nations` are ISO 3166 codes by number."""
+    """Geo data with the distances to a plan's regions.
+
+    `regions` are in the order of the terrain's columns. `nations` maps the terrain's country
+    numbers to ISO 3166 codes.
+    """
 
     geo: GeoTable
     regions: tuple[str, ...]
@@ -26,7 +30,7 @@ class Ground:
 
     @classmethod
     def of(cls, plan: Plan, geo: GeoTable) -> Ground:
-        """The ground that a plan stands on. Cells × regions floats: 40 MB for 100,000 × 50."""
+        """Computes cells × regions distances: 40 MB for 100,000 cells and 50 regions."""
         regions = sorted(plan.document.regions, key=lambda each: each.id)
         sites = unit_vectors([r.latitude for r in regions], [r.longitude for r in regions])
         cells = unit_vectors(geo.latitudes, geo.longitudes)
@@ -41,12 +45,12 @@ class Ground:
         )
 
     def locate(self, prefixes: Keys) -> tuple[Ints, Ints]:
-        """`locate` of this geo data."""
+        """`locate` with this geo data."""
         return locate(self.geo, prefixes)
 
 
 def locate(geo: GeoTable, prefixes: Keys) -> tuple[Ints, Ints]:
-    """The cell and the AS number of each prefix; the last cell is for those without a place."""
+    """The cell and the AS number of each prefix; an unlocated prefix has the cell `len(geo)`."""
     cells = np.empty(len(prefixes), dtype=np.int64)
     asns = np.empty(len(prefixes), dtype=np.int64)
     _, four = keys_of_prefixes(prefixes, 4)
@@ -55,10 +59,10 @@ def locate(geo: GeoTable, prefixes: Keys) -> tuple[Ints, Ints]:
         (~mask, four, geo.v4_starts, geo.v4_cells, geo.v4_asn_starts, geo.v4_asns),
         (mask, six, geo.v6_starts, geo.v6_cells, geo.v6_asn_starts, geo.v6_asns),
     ):
-        cells[where] = found[_places(starts, keys)]
-        asns[where] = as_found[_places(as_starts, keys)]
+        cells[where] = found[_indexes(starts, keys)]
+        asns[where] = as_found[_indexes(as_starts, keys)]
     return np.where(cells == NO_CELL, len(geo), cells), asns
 
 
-def _places(starts: npt.NDArray[np.unsignedinteger], keys: Keys) -> Ints:
+def _indexes(starts: npt.NDArray[np.unsignedinteger], keys: Keys) -> Ints:
     return np.searchsorted(starts, keys.astype(starts.dtype), side="right") - 1

@@ -1,9 +1,9 @@
-"""Stable draws: which clients a weight keeps, and which relay of several a client gets.
+"""Rendezvous hashing: which clients a weight keeps, and which of several relays a client gets.
 
-Clients are told apart by their prefix (IPv4 /24, IPv6 /48), folded into 1,024 buckets. Every region
-and relay has its own pseudo-random order of the buckets, drawn from its name alone; so a change of
-one weight moves only the clients of that one, the same ones on every edge (highest random weight,
-Thaler and Ravishankar 1998).
+A client's prefix (IPv4 /24, IPv6 /48) is hashed into one of 1,024 buckets. Every region and relay
+has its own pseudo-random order of the buckets, derived from its name alone. A change of one weight
+therefore moves only clients of that region or relay, and the same clients on every edge (highest
+random weight, Thaler and Ravishankar 1998).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def bucket(family: int, key: int) -> int:
 
 @lru_cache(maxsize=4096)
 def draws(name: str) -> npt.NDArray[np.uint64]:
-    """1,024 uniform 64-bit draws of `name`, one a bucket (splitmix64 from a BLAKE2b seed)."""
+    """1,024 uniform 64-bit draws of `name`, one per bucket (splitmix64 seeded by BLAKE2b)."""
     seed = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
     steps = np.arange(1, BUCKETS + 1, dtype=np.uint64) * np.uint64(STEP)
     z = steps + np.uint64(seed)
@@ -39,33 +39,37 @@ def draws(name: str) -> npt.NDArray[np.uint64]:
 
 
 def tie_draws(name: str) -> npt.NDArray[np.uint64]:
-    """Draws that decide between equal scores, the lower first; apart from those of weights.
+    """Draws that break ties between equal scores, lowest first.
 
-    By one and the same draw a region would be the first of just those buckets that its weight
-    keeps, and at half the weight it would lose a quarter of its clients instead of a half.
+    They are independent of the draws for weights. With the same draws a region would come first in
+    exactly those buckets that its weight keeps, and at half the weight it would lose a quarter of
+    its clients instead of half.
     """
     return draws(f"tie of {name}")
 
 
 @lru_cache(maxsize=4096)
 def bucket_ranks(name: str) -> npt.NDArray[np.int64]:
-    """The place of each bucket (0 to 1,023) in the order of `name`."""
-    place = np.empty(BUCKETS, dtype=np.int64)
-    place[np.argsort(draws(name), kind="stable")] = np.arange(BUCKETS)
-    return place
+    """The rank (0 to 1,023) of each bucket in the order of `name`."""
+    ranks = np.empty(BUCKETS, dtype=np.int64)
+    ranks[np.argsort(draws(name), kind="stable")] = np.arange(BUCKETS)
+    return ranks
 
 
 @lru_cache(maxsize=4096)
 def kept_buckets(name: str, weight: int) -> npt.NDArray[np.bool_]:
-    """Which buckets `name` keeps at `weight` per cent; raising the weight only adds buckets."""
+    """Mask of the buckets that `name` keeps at `weight` per cent.
+
+    Raising the weight only adds buckets.
+    """
     return bucket_ranks(name) * 100 < weight * BUCKETS
 
 
 @lru_cache(maxsize=16384)
 def rendezvous_draws(name: str, weight: float) -> npt.NDArray[np.float64]:
-    """Arrival time of `name` in each bucket's race; the first wins in proportion to its weight.
+    """For each bucket an exponential draw of rate `weight`; the lowest draw of a bucket wins.
 
-    Exponential draws of rate `weight`: P(first) = weight / sum of weights.
+    P(`name` wins) = weight / sum of weights.
     """
     uniform = ((draws(name) >> np.uint64(11)).astype(np.float64) + 0.5) / 2**53
     return -np.log(uniform) / weight

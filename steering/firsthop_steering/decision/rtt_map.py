@@ -1,9 +1,9 @@
-"""What round trip to expect between every client and every site of an atlas.
+"""Expected round-trip times between all clients and all sites of a topology.
 
-Clients are columns: one for each cell of the geo table, one for all that cannot be located, and one
-for each learned prefix (cut where its cell changes). Learned latency is of relay regions; other
-pools, and regions that it does not name, have the geographic prior. A map changes with the atlas or
-what is learned, never with health, load or prices.
+Clients are grouped into columns: one per cell of the geo table, one for all unlocated clients, and
+one per learned prefix (split where its cell changes). Learned latency covers relay regions; other
+pools, and regions without learned latency, use the geographic prior. A map changes with the
+topology or with learned latency, never with health, load or prices.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
 RttSource = Literal["prefix", "country", "prior", "unlocated"]
-"""Whose round trip it is: the client's prefix, its country, what is expected by distance, or that
-of everybody."""
+"""Source of an RTT: samples of the client's prefix, of its country, the prior by distance, or the
+mean over all cells."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnRanges:
-    """Key ranges of one family with a column of their own: ascending, apart from each other."""
+    """Key ranges of one family with a column of their own: ascending and disjoint."""
 
     firsts: npt.NDArray[np.uint64]
     lasts: npt.NDArray[np.uint64]
@@ -43,21 +43,21 @@ _NO_PIECES = ColumnRanges(np.empty(0, np.uint64), np.empty(0, np.uint64), np.emp
 
 
 class RttMap:
-    """The columns of one atlas under what is learned; see the module."""
+    """RTT columns of one topology under one learned latency; see the module."""
 
     def __init__(self, topology: Topology, latency: Latency | None = None) -> None:
         self.topology = topology
         self.latency = latency
         self.unlocated = len(topology.geo.latitudes)
-        """The column of clients that cannot be located."""
+        """The column of unlocated clients."""
         self._pieces: dict[int, ColumnRanges] = {4: _NO_PIECES, 6: _NO_PIECES}
         self._firsts: dict[int, array[int]] = {}
         self._lasts: dict[int, array[int]] = {}
         self._relays: Ints | None = None
         self._measured = np.zeros((len(topology.pools["relays"]), 0), dtype=np.bool_)
-        """Site × learned column: whether the prefix has a number of its own."""
+        """Sites × learned columns: whether the prefix has a measured value for the site."""
         self._parents = np.empty(0, dtype=np.int64)
-        """Of each learned column the one that it is in without it."""
+        """For each learned column the column that its clients would otherwise be in."""
         if latency is not None:
             self._relays = self._learned(latency)
             self._firsts = {f: array("Q", p.firsts.tolist()) for f, p in self._pieces.items()}
@@ -67,9 +67,10 @@ class RttMap:
     def following(
         cls, former: RttMap | None, plan: Plan, geo: GeoTable, latency: Latency | None
     ) -> RttMap:
-        """The map of a plan; what still holds of the former one is not worked out again.
+        """The map of a plan, reusing what is still valid of the `former` map.
 
-        That is all of it where sites stay where they are, and nothing over another geo table.
+        The whole map is reused if no site moved and `latency` is the same object; nothing is reused
+        with another geo table.
         """
         if former is None or former.topology.geo is not geo:
             return cls(Topology(plan, geo), latency)
@@ -87,17 +88,17 @@ class RttMap:
         return same
 
     def rtt_us(self, pool: Pool) -> Ints:
-        """Site × column in microseconds; pools other than relays have no learned columns.
+        """Sites × columns in microseconds; pools other than relays have no learned columns.
 
-        A client that cannot be located is given each site's mean over all cells, so it goes to the
-        site that is nearest to everybody.
+        The column of unlocated clients holds each site's mean over all cells, so they go to the
+        most central site.
         """
         if pool == "relays" and self._relays is not None:
             return self._relays
         return self.topology.rtt_us(pool)
 
     def pieces(self, pool: Pool, family: int) -> ColumnRanges:
-        """Where clients of this pool have a learned column."""
+        """The key ranges with a learned column."""
         return self._pieces[family] if pool == "relays" else _NO_PIECES
 
     def column(self, pool: Pool, client: Client) -> int:
@@ -110,7 +111,7 @@ class RttMap:
         return self.unlocated if client.cell is None else client.cell
 
     def sources(self, pool: Pool, column: int) -> list[RttSource]:
-        """For each site where its number in this column comes from."""
+        """For each site the source of its RTT in this column."""
         parent, sites = column, len(self.topology.pools[pool])
         own = np.zeros(sites, dtype=np.bool_)
         if column > self.unlocated:
@@ -118,8 +119,8 @@ class RttMap:
             parent, own = int(self._parents[learned]), self._measured[:, learned]
         source: RttSource = "unlocated"
         if parent != self.unlocated:
-            told = self.latency.countries if self.latency and pool == "relays" else {}
-            source = "country" if self.topology.geo.countries[parent] in told else "prior"
+            taught = self.latency.countries if self.latency and pool == "relays" else {}
+            source = "country" if self.topology.geo.countries[parent] in taught else "prior"
         named = self.latency.regions if self.latency else ()
         return [
             "prefix"
@@ -131,40 +132,40 @@ class RttMap:
         ]
 
     def _learned(self, latency: Latency) -> Ints:
-        """The columns of the relays pool."""
+        """All columns of the relays pool under `latency`."""
         located = self.topology.rtt_us("relays")[:, : self.unlocated].copy()
         index = {site.id: place for place, site in enumerate(self.topology.pools["relays"])}
-        told = np.flatnonzero([each in index for each in latency.regions])
-        sites = np.array([index[latency.regions[each]] for each in told], dtype=np.int64)
+        named_regions = np.flatnonzero([each in index for each in latency.regions])
+        sites = np.array([index[latency.regions[each]] for each in named_regions], dtype=np.int64)
         if self.unlocated:
-            located[sites] = self._of_cells(latency, told, sites)
+            located[sites] = self._of_cells(latency, named_regions, sites)
         mean = np.rint(located.mean(axis=1)) if self.unlocated else np.zeros(len(located))
         cells = np.column_stack([located, mean.astype(np.int64)])
-        return np.hstack([cells, self._of_prefixes(latency, told, sites, cells)])
+        return np.hstack([cells, self._of_prefixes(latency, named_regions, sites, cells)])
 
-    def _of_cells(self, latency: Latency, told: Ints, sites: Ints) -> Ints:
-        """Sites × cells: the prior, and by how much the country of a cell deviates from it.
+    def _of_cells(self, latency: Latency, named_regions: Ints, sites: Ints) -> Ints:
+        """Sites × cells: the prior, corrected by the deviation of the cell's country.
 
-        `told` are the places of `sites` in what is learned.
+        `named_regions` are the indexes of `sites` in `latency.regions`.
         """
         expected = latency.ms_per_km * self.topology.distances_km("relays", sites)
-        expected += np.array(latency.base_ms, dtype=np.float64)[told, None]
+        expected += np.array(latency.base_ms, dtype=np.float64)[named_regions, None]
         codes, country = np.unique(np.array(self.topology.geo.countries), return_inverse=True)
         off = np.zeros((len(sites), len(codes)))
         for place, code in enumerate(codes.tolist()):
             if code in latency.countries:
-                off[:, place] = np.array(latency.countries[code])[told]
+                off[:, place] = np.array(latency.countries[code])[named_regions]
         if off.any():
             expected += spread_ms(expected) * latency.scale * off[:, country.reshape(-1)]
         return _microseconds(expected)
 
-    def _of_prefixes(self, latency: Latency, told: Ints, sites: Ints, cells: Ints) -> Ints:
-        """Sites × pieces, in the order of the families; makes the pieces."""
+    def _of_prefixes(self, latency: Latency, named_regions: Ints, sites: Ints, cells: Ints) -> Ints:
+        """Sites × learned columns, IPv4 before IPv6; also sets the pieces of both families."""
         if not latency.prefixes:
             return cells[:, :0]
         numbers = np.array([parse_prefix(each) for each in latency.prefixes], dtype=np.uint64)
         order = np.argsort(numbers)
-        rows = np.array(list(latency.prefixes.values()), dtype=np.float64)[order][:, told]
+        rows = np.array(list(latency.prefixes.values()), dtype=np.float64)[order][:, named_regions]
         found, measured, parents = [], [], []
         made = self.unlocated + 1
         families: tuple[Literal[4, 6], ...] = (4, 6)
@@ -187,10 +188,11 @@ class RttMap:
 def _cut(
     topology: Topology, family: Literal[4, 6], firsts: npt.NDArray[np.uint64], made: int
 ) -> tuple[ColumnRanges, Ints, Ints]:
-    """Prefixes cut where their cell changes; of each piece the column without it, and its prefix.
+    """Splits prefixes where their cell changes.
 
-    What lies in special-purpose space and is not located stays out: DNS answers such a subnet by
-    the resolver's address (RFC 7871 §10), and a round trip says nothing of where it is.
+    Returns the pieces, the parent column of each piece, and the index of its prefix. Unlocated
+    pieces in special-purpose space are left out: DNS answers for such a subnet by the resolver's
+    address (RFC 7871 §10), and its RTT does not tell where it is.
     """
     lasts = firsts + np.uint64((1 << (8 if family == 4 else 16)) - 1)
     begin, end, cells, which = topology.geo.cut(family, firsts, lasts)
@@ -206,6 +208,6 @@ def _cut(
 
 
 def _microseconds(milliseconds: npt.NDArray[np.float64]) -> Ints:
-    """Whole ones, so that every machine orders alike; none is below 0."""
+    """Whole microseconds, so that every machine ranks alike; at least 0."""
     whole: Ints = np.rint(np.maximum(milliseconds, 0.0) * 1000).astype(np.int64)
     return whole

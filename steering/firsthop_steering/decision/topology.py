@@ -1,7 +1,7 @@
-"""A plan laid over a geo table: who may answer, where they stand, and the RTT from every cell.
+"""A plan combined with a geo table: sites, their endpoints, and the prior RTT from every cell.
 
-An atlas changes with the plan or the geo table only. Health and load are the status, which
-`firsthop_steering.decision.decide` lays on top.
+A topology changes with the plan or the geo table only. Health and load are in the status, which
+`firsthop_steering.decision.decide` adds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Pool = Literal["relays", "signalling", "media"]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address to answer with: a relay, or a transceiver's signalling or media address."""
+    """A relay, or a transceiver's signalling or media address."""
 
     id: str
     ipv4: IPv4Address | None
@@ -41,15 +41,15 @@ class Endpoint:
     weight: float
     active: bool
     probe: Probe | None
-    """How it is checked; None for a transceiver, of which only its own word is known."""
+    """None for a transceiver, which is not probed and is judged by its own reports."""
     domain: str
-    """What fails together with it; its own id where nothing is said."""
+    """Failure domain; the endpoint's own id if none is configured."""
     forced: Forced | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A region of a pool with the endpoints that stand there."""
+    """A region of a pool with its endpoints."""
 
     id: str
     latitude: float
@@ -59,17 +59,17 @@ class Site:
     state: State
     endpoints: tuple[Endpoint, ...]
     capacity: int | None = None
-    """Sessions that its endpoints may carry together, where operators say so."""
+    """Sessions that its endpoints may carry together, if operators limit that."""
 
     @property
     def location(self) -> tuple[float, float]:
-        """Latitude and longitude."""
+        """Latitude and longitude in degrees."""
         return self.latitude, self.longitude
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """An asker as the decision sees it: normalised address and where it is."""
+    """A client as the decision sees it: its normalised address and location."""
 
     family: Literal[4, 6]
     key: int
@@ -82,7 +82,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An override that is in force for a service and a pool."""
+    """An override in force for a service and a pool."""
 
     id: str
     mode: Literal["prefer", "only", "avoid"]
@@ -93,7 +93,7 @@ class Rule:
     continent: str | None
 
     def matches(self, client: Client) -> bool:
-        """Whether it speaks of this client."""
+        """Whether it applies to this client."""
         if self.cidr is not None:
             first, last = key_range(self.cidr)
             return self.cidr.version == client.family and first <= client.key <= last
@@ -105,16 +105,16 @@ class Rule:
 
 
 def key_range(network: IPv4Network | IPv6Network) -> tuple[int, int]:
-    """First and last key of a network; IPv6 keys are the top 64 bits."""
+    """First and last key of a network; an IPv6 key is the top 64 bits of an address."""
     shift = 0 if network.version == 4 else 64
     return int(network.network_address) >> shift, int(network.broadcast_address) >> shift
 
 
 class Topology:
-    """The lasting half of every decision; see the module."""
+    """Sites, clients and prior RTT of one plan on one geo table; see the module."""
 
     def __init__(self, plan: Plan, geo: GeoTable, former: Topology | None = None) -> None:
-        """`former` is one of the same geo table, whose round trips hold where a site still is."""
+        """`former` must be of the same geo table; RTTs of sites that have not moved are reused."""
         self.plan = plan
         self.geo = geo
         self.services = {service.id: service for service in plan.document.services}
@@ -133,15 +133,15 @@ class Topology:
         self._rtt: dict[Pool, npt.NDArray[np.int64]] = {}
         between = distances_km(self._vectors["media"], self._vectors["relays"])
         self.inner_rtt_us = prior_us(between)
-        """Media site × relay site, in microseconds."""
+        """Media sites × relay sites, in microseconds."""
         if former is not None:
             for pool in former._rtt:
                 self._rtt[pool] = self._taken_over(pool, former)
 
     def rtt_us(self, pool: Pool) -> npt.NDArray[np.int64]:
-        """The geographic prior, site × cell in microseconds; see `decision.rtt_map`.
+        """The geographic prior, sites × cells in microseconds; see `decision.rtt_map`.
 
-        The last column is for clients that cannot be located: each site's mean over all cells.
+        The last column is for unlocated clients: each site's mean over all cells.
         """
         if pool not in self._rtt:
             self._rtt[pool] = self._prior_us(pool, np.arange(len(self.pools[pool])))
@@ -154,15 +154,15 @@ class Topology:
         return np.column_stack([located, np.rint(mean).astype(np.int64)])
 
     def _taken_over(self, pool: Pool, former: Topology) -> npt.NDArray[np.int64]:
-        """The former's rows of all sites that are where one was, and only the others anew."""
+        """Reuses the rows of sites whose location exists in `former`; computes the others."""
         old, new = ([s.location for s in each.pools[pool]] for each in (former, self))
         if old == new:
             return former._rtt[pool]
-        row = {location: place for place, location in enumerate(old)}
+        row = {location: index for index, location in enumerate(old)}
         rtt_us = np.empty((len(new), len(self._cells) + 1), dtype=np.int64)
-        for place, location in enumerate(new):
+        for index, location in enumerate(new):
             if location in row:
-                rtt_us[place] = former._rtt[pool][row[location]]
+                rtt_us[index] = former._rtt[pool][row[location]]
         moved = np.array(
             [n for n, location in enumerate(new) if location not in row], dtype=np.int64
         )
@@ -170,17 +170,17 @@ class Topology:
         return rtt_us
 
     def distances_km(self, pool: Pool, sites: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Great circles from these sites of a pool, by index, to every cell."""
+        """Great-circle distances, sites × cells; `sites` are indexes in the pool."""
         return distances_km(self._vectors[pool][sites], self._cells)
 
     def distance_km(self, pool: Pool, site: int, cell: int) -> float:
-        """Great circle from a cell to a site."""
+        """Great-circle distance from a cell to a site."""
         return float(
             distances_km(self._vectors[pool][site : site + 1], self._cells[cell : cell + 1])[0, 0]
         )
 
     def service(self, id_or_name: str) -> Service | None:
-        """The service of that id, or of that domain name."""
+        """The service with that id or domain name."""
         name = id_or_name.lower().removesuffix(".") + "."
         return self.services.get(id_or_name) or next(
             (service for service in self.services.values() if service.name == name), None
@@ -200,8 +200,8 @@ class Topology:
     def rules(self, service: Service, pool: Pool, now: datetime) -> tuple[Rule, ...]:
         """The overrides in force, most specific first: CIDR by length, ASN, country, continent.
 
-        An override speaks to the pools whose regions it names; at the same match one that names
-        the service goes before one for all.
+        An override applies to the pools whose regions it names. Of equally specific overrides, one
+        that names the service precedes one for all services.
         """
         ids = {site.id for site in self.pools[pool]}
         speaking = [
@@ -215,16 +215,16 @@ class Topology:
 
 
 def pool_sites(plan: Plan, pool: Pool) -> tuple[Site, ...]:
-    """The regions of a pool with what stands there, in the order of their ids."""
+    """The regions of a pool with their endpoints, sorted by id."""
     if pool == "relays":
         return _relay_sites(plan)
     return _transceiver_sites(plan, signalling=pool == "signalling")
 
 
 def parse_client(text: str) -> IPv4Address | IPv6Address:
-    """The address in `192.0.2.1`, `2001:db8::1` or `192.0.2.0/24` (its first address).
+    """Parses an address, or a prefix such as `192.0.2.0/24`, of which the first address counts.
 
-    Raises ValueError that says so for anything else.
+    Raises ValueError for anything else.
     """
     try:
         if "/" in text:

@@ -1,1 +1,1 @@
-"""What processes tell each other: signed snapshots, deltas, reports, samples, demand."""
+"""Messages between processes: signed snapshots, deltas, reports, RTT samples and demand."""

@@ -1,4 +1,4 @@
-"""What changed from one status to the next, and how the next is made of that again."""
+"""Differences between two statuses: how a delta is computed, and how it is applied."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _Statuses = Mapping[str, RelayStatus]
 
 
 def delta_between(old: Status, new: Status) -> Delta:
-    """What a holder of `old` has to be told to hold `new`, of the same lineage."""
+    """The delta that turns `old` into `new`; both must have the same lineage."""
     return Delta(
         number=new.number,
         base=old.number,
@@ -24,12 +24,12 @@ def delta_between(old: Status, new: Status) -> Delta:
 
 
 def follows(delta: Delta, status: Status | None) -> bool:
-    """Whether `delta` starts from just this status; if not, something was missed."""
+    """Whether `delta` starts from exactly this status; if not, the reader missed something."""
     return status is not None and delta.lineage == status.lineage and delta.base == status.number
 
 
 def applied(delta: Delta, status: Status) -> Status:
-    """The status after `delta`, which `follows` it."""
+    """Applies `delta`, which must follow `status` (see `follows`)."""
     return Status(
         number=delta.number,
         lineage=delta.lineage,
@@ -48,6 +48,7 @@ def _gone(old: _Statuses, new: _Statuses) -> tuple[str, ...]:
 
 
 def _after(old: _Statuses, changed: _Statuses, gone: Collection[str]) -> dict[str, RelayStatus]:
-    """In the order of a sealed status: an edge names its tables by what it reads."""
+    """The new entries, sorted by id like those of a sealed status: an edge names its tables by the
+    digest of its inputs."""
     kept = {name: each for name, each in old.items() if name not in gone}
     return dict(sorted({**kept, **changed}.items()))

@@ -1,7 +1,7 @@
-"""Where demand comes from: what edges count of answers, and a sample of who got them.
+"""Demand reports of edges: counted answers, and a sample of the clients that got them.
 
-Answers are counted exactly, by service and region. Whose they were is only sampled: of some answers
-the client's prefix is noted, and stands for all answers of that region in the same report.
+Answers are counted exactly, by service and region. Clients are sampled: the prefixes noted for some
+answers represent all answers of that region in the same report.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from firsthop_steering.rtt.samples import prefix_of
 from firsthop_zones.model import Model
 
 SAMPLED = 7
-"""A DNS answer is noted when no bit of this is set in its region's count: every eighth."""
+"""Bit mask: a DNS answer is sampled if its region's count has none of these bits, every eighth."""
 MAX_NOTED = 500
-"""Between two looks, a second apart; what comes later in that second is not noted."""
+"""Samples kept between two calls of `take`, a second apart; further ones are dropped."""
 MAX_CLIENTS = 5000
-"""Different prefixes in one report."""
+"""Distinct prefixes in one report."""
 
 
 class AnswerSurvey:
-    """Who was answered since the last look; `what` says with what (service and region)."""
+    """The clients sampled since the last `take`; `what` identifies service and region."""
 
     __slots__ = ("_noted",)
 
@@ -34,37 +34,37 @@ class AnswerSurvey:
         self._noted: list[tuple[Hashable, int, int]] = []
 
     def note(self, what: Hashable, family: int, key: int) -> None:
-        """A client by family and key (`firsthop_geodata.prefixes.normalise`)."""
+        """Records a client by family and key (`firsthop_geodata.prefixes.normalise`)."""
         if len(self._noted) < MAX_NOTED:
             self._noted.append((what, family, key))
 
     def take(self) -> Counter[tuple[Hashable, int]]:
-        """How often each prefix was noted with what; begins anew."""
+        """Returns the count of each (`what`, prefix) and resets the survey."""
         noted, self._noted = self._noted, []
         return Counter((what, prefix_of(family, key)) for what, family, key in noted)
 
 
 def prefix_text(prefix: int) -> str:
-    """`192.0.2.0/24` or `2001:db8::/48`, of a number of `prefix_of`."""
+    """The text of a prefix number (`prefix_of`): `192.0.2.0/24` or `2001:db8::/48`."""
     if prefix < 1 << 24:
         return str(IPv4Network((prefix << 8, 24)))
     return str(IPv6Network(((prefix & (1 << 48) - 1) << 80, 48)))
 
 
 class AnswersOfRegion(Model):
-    """The answers of one service that named one region, and whose some of them were."""
+    """The answers of one service with one region, and a sample of their clients."""
 
     service: Slug
     source: Literal["dns", "allocations"]
     region: str = Field(max_length=63)
-    """What was answered with; where no region was, the outcome."""
+    """The region answered with; if there was none, the outcome."""
     answers: int = Field(ge=1, le=10**12)
     clients: dict[str, Annotated[int, Field(ge=1, le=10**9)]] = Field(min_length=1)
-    """`192.0.2.0/24` or `2001:db8::/48` → how often it was noted."""
+    """`192.0.2.0/24` or `2001:db8::/48` → number of samples."""
 
 
 class DemandReport(Model):
-    """What one edge answered between two moments."""
+    """The answers of one edge in an interval."""
 
     since: AwareDatetime
     until: AwareDatetime

@@ -1,7 +1,7 @@
-"""Where clients may look beside their own region: what the leader promises, and to whom.
+"""Exploration targets: further regions that the leader lets clients of a group measure.
 
-A client has the promise of its prefix where its prefix has a row of learned latency, else that of
-its place: coordinates, as cells have numbers of their own in every geo database.
+A client uses the target of its prefix if the prefix has a row of learned latency, else that of its
+location. Locations are named by coordinates, since cell numbers differ between geo databases.
 """
 
 from __future__ import annotations
@@ -16,36 +16,37 @@ from firsthop_steering.rtt.samples import parse_prefix
 from firsthop_zones.model import Model
 
 MAX_SHARE = 0.2
-"""Of all allocations; more is no exploration, but another way to steer."""
+"""Largest share of all allocations that explore; a larger one would steer, not explore."""
 MAX_TARGET_REGIONS = 6
-"""Regions that one promise names, those that may gain most: an allocation carries up to three and a
-ticket four by themselves, so there is one more for each in any case."""
+"""Regions per target, those with the largest possible gain. An allocation names up to three regions
+of its own and a ticket four, so there is always a further one."""
 MAX_TARGETS = 5000
-"""Of prefixes and places together, as the leader makes them: 100 octets each. A reader takes as
-many of either."""
+"""Targets of prefixes and locations together that a leader publishes, 100 octets each. A reader
+accepts this number of either kind."""
 MAX_GAIN_MS = 10_000.0
 
 
 class ExplorationTarget(Model):
-    """What clients of one group may find out."""
+    """The regions that one group of clients explores."""
 
     rate: float = Field(gt=0, le=MAX_GROUP_SHARE)
-    """Share of the group's allocations that look further."""
+    """Share of the group's allocations that explore."""
     gain_ms: dict[Slug, Annotated[float, Field(gt=0, le=MAX_GAIN_MS)]] = Field(
         min_length=1, max_length=MAX_TARGET_REGIONS
     )
-    """Region → by how much the lower bound of its RTT beats the region that it may pass."""
+    """Region → possible gain: the RTT of the region that it may replace less the lower confidence
+    bound of its own RTT."""
 
 
 class ExplorationTargets(Model):
-    """All of them; none, and a share of 0, where nothing is to be looked for."""
+    """All targets; empty, with a share of 0, if nothing is to be explored."""
 
     share: float = Field(default=0.0, ge=0, le=MAX_SHARE)
-    """Of all allocations: no allocator goes beyond, whatever the rates come to."""
+    """Share of all allocations that may explore; no allocator exceeds it, whatever the rates."""
     prefixes: dict[str, ExplorationTarget] = Field(default_factory=dict, max_length=MAX_TARGETS)
     """By `192.0.2.0/24` or `2001:db8::/48`."""
     places: dict[str, ExplorationTarget] = Field(default_factory=dict, max_length=MAX_TARGETS)
-    """By `location_key`."""
+    """By location (`location_key`)."""
 
     @field_validator("prefixes")
     @classmethod
@@ -56,5 +57,5 @@ class ExplorationTargets(Model):
 
 
 def location_key(latitude: float, longitude: float) -> str:
-    """Degrees to 4 decimals, which is 11 m: `50.1109,8.6821`."""
+    """Coordinates in degrees to 4 decimals (11 m): `50.1109,8.6821`."""
     return f"{latitude:.4f},{longitude:.4f}"

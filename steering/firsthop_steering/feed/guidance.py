@@ -1,6 +1,6 @@
-"""What the planner says beside plan and status: prices, and what is learned of round trips.
+"""Guidance of the planner: prices and learned latency, which supplement plan and status.
 
-An edge steers without any, and by the last ones when it is cut off.
+An edge works without guidance, and an isolated edge keeps using the last one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from firsthop_steering.feed.snapshot import Latency, Prices
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """Either may be absent."""
+    """The current prices and latency, either of which may be absent."""
 
     prices: Prices | None = None
     latency: Latency | None = None
 
     def within(self, lineage: str) -> Guidance:
-        """What of it is of this store: another one's regions only share their names with ours."""
+        """The part of this lineage: equal region ids of another store may be other regions."""
         prices, latency = self.prices, self.latency
         return Guidance(
             prices if prices and prices.lineage == lineage else None,

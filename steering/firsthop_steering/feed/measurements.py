@@ -1,4 +1,4 @@
-"""Samples of round-trip times as machines report them: who measured what to which relay, when."""
+"""RTT samples as machines report them, in batches."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from firsthop_steering.plan.model import Slug
 from firsthop_zones.model import Model
 
 MAX_SAMPLES = 1000
-"""In one batch: reading one holds up everything else for 30 ms."""
+"""Per batch: decoding a full batch blocks the event loop for 30 ms."""
 MAX_RTT_MS = 3000.0
-"""Whatever takes longer waited for something else than the path."""
+"""A longer time includes delays that are not of the path."""
 _WIDEST = {4: 24, 6: 48}
-"""Prefix lengths: what is learned is kept by these."""
+"""Shortest accepted prefix lengths, by family; learned latency is kept by these prefixes."""
 
 
 def _first_address(text: object) -> object:
-    """An address as it is; of a prefix its first, if it is no wider than what is kept."""
+    """Replaces a prefix by its first address. Raises ValueError if it is shorter than _WIDEST."""
     if not isinstance(text, str) or "/" not in text:
         return text
     network = ip_network(text, strict=False)
@@ -32,7 +32,7 @@ ClientAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_first_addr
 
 
 class Sample(Model):
-    """One round trip between a client and a relay, or some relay of a region."""
+    """One round trip between a client and a relay, or an unspecified relay of a region."""
 
     client: ClientAddress = Field(examples=["192.0.2.17", "2001:db8:1::/48"])
     """An address, or a prefix of at least /24 (IPv6: /48)."""
@@ -53,14 +53,14 @@ class SampleBatch(Model):
     """What one machine measured since its last batch."""
 
     batch: str = Field(pattern=r"^[A-Za-z0-9_-]{8,64}$")
-    """A name that its sender makes for it: the same batch again changes nothing."""
+    """An id chosen by the sender; a batch with a known id is ignored."""
     samples: tuple[Sample, ...] = Field(min_length=1, max_length=MAX_SAMPLES)
 
 
 class SamplesTaken(Model):
-    """What became of a batch."""
+    """The result of uploading a batch."""
 
     batch: str
     samples: int
-    """How many were taken; 0 of a batch that was taken before."""
+    """Number of samples accepted; 0 if the batch was accepted before."""
     repeated: bool

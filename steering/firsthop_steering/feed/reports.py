@@ -1,4 +1,4 @@
-"""What probers, agents and transceivers say to the control plane, and what probers are to check."""
+"""Reports of probers, agents and transceivers to the control plane, and the probers' targets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from firsthop_zones.model import Model
 
 
 class ProbeTarget(Model):
-    """One relay to check, with all that a prober needs to know of it.
+    """One relay address to check, with everything that a prober needs.
 
     The fields from `path` to `fall` are those of `firsthop_steering.plan.model.Probe`.
     """
 
     relay: Slug
     family: Family = "ipv4"
-    """Of `address`: what is found is said of this family alone."""
+    """The family of `address`; the result applies to this family alone."""
     kind: ProbeKind
     address: IPv4Address | IPv6Address
     port: Port
-    """An icmp check uses none."""
+    """Unused by icmp checks."""
     path: str = "/"
     expect_status: int = 200
     expect_body: str | None = None
@@ -36,22 +36,21 @@ class ProbeTarget(Model):
     rise: int = Field(ge=1)
     fall: int = Field(ge=1)
     ufrag: str | None = None
-    """For stun: a credential minted for the reserved region wire id 0, and its password; for path,
-    one of a session in the transceiver region; for turn, username and password."""
+    """The credential. stun: one for the reserved region wire id 0; path: one of a session in the
+    transceiver region; turn: the username. `password` belongs to it."""
     password: str | None = None
     nudge: int = Field(default=0, ge=0)
-    """When it is another number than before, check at once: something may have happened. 0 asks
-    nothing."""
+    """A change of this number asks for a check at once; 0 asks for nothing."""
 
 
 class ProbeTargets(Model):
-    """All that one prober is to check; it goes on with the last ones while nobody answers."""
+    """All targets of one prober, which keeps the last list while the control plane is away."""
 
     targets: tuple[ProbeTarget, ...]
 
 
 class VantageView(Model):
-    """How one address of a relay looks from one prober, after rise and fall."""
+    """One prober's view of one relay address, after rise and fall."""
 
     relay: Slug
     family: Family = "ipv4"
@@ -59,49 +58,49 @@ class VantageView(Model):
     since: AwareDatetime
     checked_at: AwareDatetime
     duration_ms: float | None = Field(default=None, ge=0)
-    """How long the last successful check took."""
+    """Duration of the last successful check."""
     certificate_ends: AwareDatetime | None = None
-    """When the certificate expires that the last successful check of kind tls was shown."""
+    """Expiry of the certificate presented in the last successful check of kind tls."""
     reason: str = Field(default="", max_length=200)
-    """Why the last check failed; empty when it succeeded."""
+    """Why the last check failed; empty if it succeeded."""
 
 
 class ProbeReport(Model):
-    """Everything that one prober sees now; each report replaces the one before."""
+    """All current views of one prober; each report replaces the previous one."""
 
     prober: Slug
     vantage: Slug
-    """Name of the place it looks from."""
+    """Name of the location from which it checks."""
     sent_at: AwareDatetime
     views: tuple[VantageView, ...] = Field(max_length=20_000)
 
 
 class Report(Model):
-    """What a machine says of itself: load, and whether it wants no new sessions."""
+    """A machine's report on itself: its load, and whether it accepts new sessions."""
 
     sequence: int = Field(ge=0)
-    """Rises with every report of one start."""
+    """Increases with every report; starts again when the machine restarts."""
     sent_at: AwareDatetime
     sessions: int = Field(default=0, ge=0)
     cpu: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     """Busy share of the host's processors, 0 to 1."""
     draining: bool = False
     stops_at: AwareDatetime | None = None
-    """When it goes down; it takes no new sessions until then."""
+    """When it will go down; it accepts no new sessions until then."""
 
 
 class TransceiverReport(Report):
-    """What a transceiver says of itself; nobody else speaks for it."""
+    """A transceiver's report on itself, the only source of its health."""
 
     capacity: int | None = Field(default=None, ge=1)
-    """Sessions it can carry; null: as the plan says."""
+    """Sessions it can carry; null: as in the plan."""
 
 
 class RelayReport(Report):
-    """What a relay's own agent says of it."""
+    """The report of a relay's own agent."""
 
     packets_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     bits_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     drops_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     crashed: bool = False
-    """The agent finds nobody where the relay should be."""
+    """The agent finds no relay process."""

@@ -1,7 +1,8 @@
-"""Samples that wait to be told to the control plane, in named batches. No clock, no chance.
+"""RTT samples queued for upload to the control plane, in named batches. Time is an argument.
 
-While the control plane is away they wait, up to a number and an age; the oldest go first. A batch
-is given again under its name until somebody says what became of it, so that none counts twice.
+While the control plane is away samples are kept up to a number and an age; the oldest are dropped
+first. A batch is offered again under the same name until its result is known, so that it never
+counts twice.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import NamedTuple
 from firsthop_steering.feed.measurements import MAX_SAMPLES, Sample, SampleBatch
 
 MAX_WAITING = 50_000
-"""12 MB; a control plane that is back is told all of it within a second."""
+"""12 MB; all of it can be uploaded within a second once the control plane is back."""
 OLDEST_S = 600.0
-"""The control plane takes none that are older than 15 minutes, and refuses a batch whole."""
+"""The control plane refuses a whole batch if one of its samples is older than 15 minutes."""
 
 
 class SampleRow(NamedTuple):
-    """A `Sample`, in little memory."""
+    """A compact `Sample`."""
 
     client: str
     """Prefix of the client."""
@@ -31,28 +32,28 @@ class SampleRow(NamedTuple):
 
 
 class SampleUploadQueue:
-    """What waits to be told, and the batch that is being told."""
+    """Samples waiting for upload, and the batch being uploaded."""
 
     def __init__(self) -> None:
         self.results = Counter(told=0, overflowed=0, old=0, refused=0)
-        """Samples by what became of them; those that are `waiting` are still to come."""
+        """Number of samples by result; those still `waiting` are not counted."""
         self._waiting: deque[SampleRow] = deque()
         self._batch: SampleBatch | None = None
 
     @property
     def waiting(self) -> int:
-        """How many are held."""
+        """Number of samples held, including the batch being uploaded."""
         return len(self._waiting) + (len(self._batch.samples) if self._batch else 0)
 
     def note(self, rows: Iterable[SampleRow]) -> None:
-        """What was measured, and would be taken for a `Sample`."""
+        """Adds samples; each row must be a valid `Sample`."""
         self._waiting.extend(rows)
         while len(self._waiting) > MAX_WAITING:
             self._waiting.popleft()
             self.results["overflowed"] += 1
 
     def due(self, now: datetime, name: str) -> SampleBatch | None:
-        """The batch to tell now: the one that was not taken, or one of the oldest by this name."""
+        """The batch to upload: the pending one, or a new one (`name`) of the oldest samples."""
         oldest = now.timestamp() - OLDEST_S
         if self._batch is not None and _age(self._batch) < oldest:
             self.ended("old")
@@ -61,7 +62,7 @@ class SampleUploadQueue:
         return self._batch
 
     def ended(self, result: str) -> None:
-        """This became of the batch."""
+        """Records the result of the pending batch."""
         if self._batch is not None:
             self.results[result] += len(self._batch.samples)
             self._batch = None
@@ -78,7 +79,7 @@ class SampleUploadQueue:
 
 
 def _age(batch: SampleBatch) -> float:
-    """When its oldest sample was measured: those of several sources are not in order."""
+    """When its oldest sample was measured; samples of several sources are not in order."""
     return min(each.at.timestamp() for each in batch.samples)
 
 

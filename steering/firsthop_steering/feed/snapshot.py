@@ -1,10 +1,10 @@
-"""Signed snapshots: what travels from the control plane to the edges, and lies on their disks.
+"""Signed snapshots: their models, and the envelope in which edges receive and store them.
 
-An envelope is one line of JSON. Its `payload` is a string, so what was signed is what is read: no
-canonical form has to be agreed on. A snapshot is accepted whole or refused with a reason.
+An envelope is one line of JSON. Its `payload` is a string, so the signed bytes are the bytes read
+and no canonical form is needed. A snapshot is accepted whole or refused with a reason.
 
-A reader may be older than what it reads: fields that it does not know are ignored at every depth,
-and what cannot be read rightly without knowing them names a feature in `requires`.
+A reader may be older than the writer: it ignores unknown fields at every depth. A snapshot that
+cannot be interpreted correctly without a new field names a feature in `requires`.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ from firsthop_zones.model import Model
 FORMAT = 1
 MAX_PRICE_MS = 1000.0
 MAX_MS = 10_000.0
-"""No round trip of two hosts on this planet takes longer; in size, for a base may be below 0."""
+"""Bound of RTTs in size (a base may be negative); no round trip on Earth takes longer."""
 MAX_LEARNED = 50_000
-"""Prefixes with a row of their own: with 50 regions a line of 13 MB, and 0.4 s to read."""
+"""Prefixes with a row of their own; with 50 regions a line of 13 MB, decoded in 0.4 s."""
 SnapshotKind = Literal["plan", "status", "keys", "delta", "prices", "latency"]
 FEATURES: frozenset[str] = frozenset()
-"""What `requires` may name: features beyond format 1 that this reader knows."""
+"""Features beyond format 1 that this reader knows and `requires` may name."""
 _ROWS_AT_ONCE = 500
 _FEATURE = re.compile(r"[a-z0-9-]{1,63}")
 
 
 class Plan(Model):
-    """What the operators want, as of one revision."""
+    """The operators' configuration, as of one revision."""
 
     number: int = Field(ge=0)
     """The revision's number; also the serial of every zone."""
     lineage: str = Field(min_length=1, max_length=64)
-    """The store that numbers these plans: numbers of different stores do not compare."""
+    """Id of the store that numbers these plans; numbers of different stores are not comparable."""
     created_at: AwareDatetime
     document: Document
 
 
 class VantageVerdict(Model):
-    """What one vantage says of one relay, while its views are fresh."""
+    """One vantage's verdict on one relay, from fresh views."""
 
     verdict: Liveness
     since: AwareDatetime
@@ -62,60 +62,59 @@ class VantageVerdict(Model):
 
 
 class RelayStatus(Model):
-    """What is known of one relay, or of a transceiver by its own word."""
+    """The measured and reported state of one relay or transceiver."""
 
     verdict: Liveness = "unknown"
-    """From the probes of all vantages, the better of both families; of a transceiver, whether it is
-    heard."""
+    """Of a relay: the verdict of all vantages, the better one of both families. Of a transceiver:
+    whether its reports arrive."""
     since: AwareDatetime | None = None
     families: dict[Family, Liveness] = Field(default_factory=dict)
-    """The verdict on each address that is checked."""
+    """The verdict on each probed address."""
     vantages: dict[Slug, VantageVerdict] = Field(default_factory=dict)
-    """What each vantage says by itself; one whose views are stale, or that is excluded, is not
-    named."""
+    """The verdict of each vantage; vantages with stale views and excluded ones are omitted."""
     share: int = Field(default=100, ge=1, le=100)
-    """Per cent of its weight while it starts slowly after it was down."""
+    """Per cent of its weight in effect; below 100 during a slow start after it was down."""
     draining: bool = False
     """Its own agent asks for no new sessions."""
     stops_at: AwareDatetime | None = None
-    """When it goes down, as its agent says; it drains until then."""
+    """When it will go down, as announced by its agent; it drains until then."""
     crashed: bool = False
-    """Its own agent says that it is not there. Nothing an agent says makes a relay better than the
-    probes find it."""
+    """Its own agent finds no relay process. An agent's report never makes a relay healthier than
+    the probes find it."""
     sessions: int | None = Field(default=None, ge=0)
     load: float | None = Field(default=None, ge=0)
-    """Used share of its capacity, 1.0 = full."""
+    """Used share of its capacity; 1.0 = full."""
     reported_at: AwareDatetime | None = None
     reason: str = ""
 
 
 class Status(Model):
-    """What is measured, newest word on each relay; a relay that is not named is `unknown`."""
+    """The latest state of all relays and transceivers; a relay that is not listed is `unknown`."""
 
     number: int = Field(ge=0)
     lineage: str = Field(min_length=1, max_length=64)
     created_at: AwareDatetime
     relays: dict[Slug, RelayStatus] = Field(default_factory=dict)
     transceivers: dict[Slug, RelayStatus] = Field(default_factory=dict)
-    """Those that report; the others are `unknown` as well."""
+    """The transceivers that report; the others are `unknown`."""
 
 
 class Delta(Model):
-    """What is different in the status `number` from the status `base` of the same lineage."""
+    """The difference from status `base` to status `number` of the same lineage."""
 
     number: int = Field(ge=0)
     base: int = Field(ge=0)
     lineage: str = Field(min_length=1, max_length=64)
     created_at: AwareDatetime
     relays: dict[Slug, RelayStatus] = Field(default_factory=dict)
-    """New or changed ones, whole."""
+    """New and changed entries, complete."""
     gone: tuple[Slug, ...] = ()
     transceivers: dict[Slug, RelayStatus] = Field(default_factory=dict)
     gone_transceivers: tuple[Slug, ...] = ()
 
 
 class Prices(Model):
-    """What the planner charges relay regions, in ms; one that is not named costs nothing."""
+    """The planner's prices of relay regions in ms; a region that is not listed has price 0."""
 
     number: int = Field(ge=0)
     lineage: str = Field(min_length=1, max_length=64)
@@ -124,36 +123,36 @@ class Prices(Model):
     without: dict[Slug, dict[Slug, Annotated[float, Field(ge=0, le=MAX_PRICE_MS)]]] = Field(
         default_factory=dict
     )
-    """What holds while the region of this name has no relay up: ready before it is lost."""
+    """Region → the prices that apply while this region has no relay up, prepared in advance."""
 
 
 class Latency(Model):
-    """What is learned of round trips to relay regions; see `firsthop_steering.rtt`.
+    """Learned round trips to relay regions; see `firsthop_steering.rtt`.
 
-    For a client it is the row of its prefix; else the prior of each region, to which its country
-    adds so many of the spreads that a path of that length has. A region that is not in `regions`,
-    and a place without a number, has the geographic prior.
+    A client's RTT is the value in the row of its prefix. Without a value it is the prior of the
+    region, plus the deviation of the client's country times the spread of a path of that length.
+    A region that is not in `regions` has the geographic prior.
     """
 
     number: int = Field(ge=0)
     lineage: str = Field(min_length=1, max_length=64)
     created_at: AwareDatetime
     regions: tuple[Slug, ...] = ()
-    """What the columns below stand for."""
+    """The regions of the columns below."""
     ms_per_km: float = Field(default=PRIOR_MS_PER_KM, ge=0, le=1)
     base_ms: tuple[Annotated[float, Field(ge=-MAX_MS, le=MAX_MS)], ...] = ()
     scale: float = Field(default=1.0, ge=0, le=100)
-    """How much wider paths scatter than `firsthop_steering.rtt.prior.spread_ms` expects."""
+    """Factor by which paths scatter more than `firsthop_steering.rtt.prior.spread_ms` expects."""
     countries: dict[str, tuple[Annotated[float, Field(ge=-100, le=100)], ...]] = Field(
         default_factory=dict
     )
-    """ISO 3166 code → deviation from the prior, in spreads of a path."""
+    """ISO 3166 code → deviations from the prior, in units of a path's spread."""
     prefixes: dict[str, tuple[Annotated[int, Field(ge=0, le=100_000)] | None, ...]] = Field(
         default_factory=dict, max_length=MAX_LEARNED
     )
     """`192.0.2.0/24` or `2001:db8::/48` → RTT in tenths of a millisecond."""
     explore: ExplorationTargets = Field(default_factory=ExplorationTargets)
-    """Where clients may look for better ones. Allocators go by it; answer tables do not."""
+    """Exploration targets, used by allocators and ignored by answer tables."""
 
     @model_validator(mode="after")
     def _has_a_number_a_region(self) -> Latency:
@@ -172,7 +171,7 @@ class Latency(Model):
 
 
 class CredentialKey(Model):
-    """One generation of secrets: `route` authenticates ufrags, `password` derives passwords."""
+    """One generation of keys: `route` authenticates ufrags, `password` derives passwords."""
 
     id: int = Field(ge=0, le=63)
     route: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -181,7 +180,7 @@ class CredentialKey(Model):
 
 
 class KeySet(Model):
-    """The credential keys in force; `signing` is the one that new credentials use."""
+    """The credential keys in force; new credentials use the key with the id `signing`."""
 
     number: int = Field(ge=0)
     lineage: str = Field(min_length=1, max_length=64)
@@ -189,7 +188,7 @@ class KeySet(Model):
     signing: int = Field(ge=0, le=63)
     keys: tuple[CredentialKey, ...] = Field(min_length=1)
     allocator_tokens: dict[str, AwareDatetime | None] = Field(default_factory=dict)
-    """SHA-256 in hex of every bearer token with the allocator role, and when it expires."""
+    """SHA-256 in hex of every bearer token with the allocator role → its expiry, or null."""
 
 
 Snapshot = Plan | Status | KeySet | Delta | Prices | Latency
@@ -206,30 +205,30 @@ _MODELS: dict[SnapshotKind, _Models] = {
 
 @dataclass(frozen=True, slots=True)
 class RejectedSnapshot:
-    """A snapshot that was not accepted, and why."""
+    """The reason why a snapshot was refused."""
 
     reason: str
 
 
 def _message(kind: str, requires: Sequence[str], payload: bytes) -> bytes:
-    """What is signed; neither a kind nor a feature holds a space or a NUL."""
+    """The signed message. It is unambiguous, as kinds and features contain no space and no NUL."""
     return b"firsthop snapshot v1\0" + " ".join((kind, *requires)).encode() + b"\0" + payload
 
 
 def kind_of(snapshot: Snapshot) -> SnapshotKind:
-    """The envelope's word for this snapshot."""
+    """The kind of a snapshot, as named in its envelope."""
     return next(kind for kind, model in _MODELS.items() if isinstance(snapshot, model))
 
 
 def key_name(key: Ed25519PublicKey) -> str:
-    """The first 16 hex digits of the SHA-256 of a public key: names it in envelopes."""
+    """The id of a public key in envelopes: the first 16 hex digits of its SHA-256."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
 def payload_of(snapshot: Snapshot) -> str:
     """A snapshot as JSON.
 
-    Many rows of latency are written a few at a time, so that a thread which does it gives way.
+    Rows of latency are encoded in small batches, so that a thread doing it yields to others.
     """
     rows = snapshot.prefixes if isinstance(snapshot, Latency) else {}
     fields = snapshot.model_dump(mode="json", exclude={"prefixes"} if rows else None)
@@ -245,9 +244,9 @@ def payload_of(snapshot: Snapshot) -> str:
 
 
 def seal(snapshot: Snapshot, key: Ed25519PrivateKey, requires: Sequence[str] = ()) -> bytes:
-    """One line (with its newline) that carries `snapshot` signed by `key`.
+    """The envelope of `snapshot`, signed by `key`: one line including its newline.
 
-    `requires` names, in order, the features that a reader must know to read it rightly.
+    `requires` names, in order, the features that a reader must know.
     """
     kind = kind_of(snapshot)
     payload = payload_of(snapshot).encode()
@@ -263,10 +262,9 @@ def seal(snapshot: Snapshot, key: Ed25519PrivateKey, requires: Sequence[str] = (
 
 
 def unseal(line: bytes, trusted: Ed25519PublicKey) -> Snapshot | RejectedSnapshot:
-    """The snapshot in `line` if `trusted` signed it and it holds together, else why not.
+    """The snapshot in `line` if `trusted` signed it and it is valid, else the reason for refusal.
 
-    A format, a kind or a required feature that this reader does not know is refused; a field that
-    it does not know is ignored.
+    An unknown format, kind or required feature is refused; unknown fields are ignored.
     """
     try:
         envelope = json.loads(line)
@@ -292,7 +290,7 @@ def unseal(line: bytes, trusted: Ed25519PublicKey) -> Snapshot | RejectedSnapsho
 
 
 def _requires(envelope: dict[str, object]) -> list[str]:
-    """An envelope without the list requires nothing. Raises TypeError."""
+    """The envelope's `requires`; empty if absent. Raises TypeError if it is malformed."""
     given = envelope.get("requires", [])
     if not isinstance(given, list):
         raise TypeError
@@ -315,10 +313,10 @@ def _read(model: _Models, kind: str, payload: bytes) -> Snapshot | RejectedSnaps
 
 
 def supersedes(new: Snapshot, old: Snapshot | None) -> bool:
-    """Whether `new` may take the place of `old`.
+    """Whether `new` may replace `old`.
 
-    Within one store numbers only rise, so a replayed snapshot changes nothing. Another store (a
-    fresh database) wins by its clock.
+    Within one lineage the higher number wins, so a replayed snapshot has no effect. A snapshot of
+    another lineage (a fresh database) wins if it was created later.
     """
     if old is None:
         return True
@@ -328,5 +326,5 @@ def supersedes(new: Snapshot, old: Snapshot | None) -> bool:
 
 
 def age_s(snapshot: Snapshot, now: datetime) -> float:
-    """Seconds since the control plane made it, never below 0."""
+    """Seconds since the control plane created it; at least 0."""
     return max(0.0, (now - snapshot.created_at).total_seconds())

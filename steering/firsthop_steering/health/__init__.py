@@ -1,1 +1,1 @@
-"""Is a relay up? Views, quorum, damping, depool limits, slow start."""
+"""Decides whether a relay is up: views, quorum, damping, depool limits, slow start."""

@@ -1,7 +1,8 @@
-"""Does a relay flap? A penalty for every turn of its verdict, and how restless its checks are.
+"""Flap damping: a penalty per change of verdict, and a limit on checks that alternate.
 
-Knows when a turn has to wait, not who voted. In the manner of RFC 2439, gentler: only turning up
-waits for a penalty to decay, and whoever fails outright is down at once.
+Decides whether a change has to wait, not how the verdict was formed. Modelled on RFC 2439, but
+milder: only a change to up waits for a penalty to decay, and a relay whose checks all fail is down
+at once.
 """
 
 from __future__ import annotations
@@ -25,29 +26,29 @@ HALF_LIFE_S = 60.0
 SUPPRESS_ABOVE = 2.5
 REUSE_BELOW = 1.0
 CEILING = 8.0
-"""So nobody waits longer than log2(CEILING / REUSE_BELOW) = 3 half-lives after its last turn."""
+"""Limits the wait after the last change to log2(CEILING / REUSE_BELOW) = 3 half-lives."""
 RESTLESS_ABOVE = 2.5
-"""Alternations. A clean outage has two, one at each end."""
+"""Alternations of checks. A clean outage has two, one at each end."""
 CALM_BELOW = 2.0
 UNSETTLED_ABOVE = 1.25
-"""More than the one alternation that an outage brings by itself."""
+"""More than the one alternation at the beginning of an outage."""
 PROBATION_S = 600.0
 
 
 class Damping(NamedTuple):
-    """One relay's past turns."""
+    """The damping state of one relay."""
 
     penalty: float = 0.0
     at: float = 0.0
-    """When `penalty` was what it says."""
+    """Time as of which `penalty` is given."""
     held: bool = False
-    """Turning up waits, until below the lower levels."""
+    """A change to up is suppressed until the values are below REUSE_BELOW and CALM_BELOW."""
     returned_at: float | None = None
-    """When it last turned from down to up."""
+    """When it last changed from down to up."""
 
 
 def turned(state: Damping, verdict: Liveness, previous: Liveness, *, now: float) -> Damping:
-    """The state after a turn. A first `up` is no turn: `unknown` counted as up already."""
+    """The state after a change of verdict. From unknown to up is no change, as both count as up."""
     if verdict == "up" and previous == "unknown":
         return state
     penalty = decayed(state.penalty, HALF_LIFE_S, elapsed_s(state.at, now)) + TURN_PENALTY
@@ -56,7 +57,7 @@ def turned(state: Damping, verdict: Liveness, previous: Liveness, *, now: float)
 
 
 class HeldTurn(NamedTuple):
-    """A turn that has to wait, and why."""
+    """A change of verdict that has to wait, and why."""
 
     state: Damping
     why: str
@@ -71,11 +72,11 @@ def hold(
     fall: int,
     now: float,
 ) -> HeldTurn | None:
-    """Whether the turn from `previous` to `verdict` has to wait; None: it may be made now.
+    """Whether the change from `previous` to `verdict` has to wait; None if not.
 
-    Turning up waits for a relay that has turned often or whose checks alternate. Turning down
-    waits in one case: a relay on probation, back from being down for less than PROBATION_S and
-    not settled since, has to fail outright.
+    A change to up waits if the verdict changed often or checks alternate. A change to down waits in
+    one case: a relay that returned less than PROBATION_S ago and whose checks alternate must fail
+    outright (`fails_outright`).
     """
     if verdict == "up" and previous == "down":
         return _hold_up(_not_ahead(state, now), counted, now)
@@ -90,7 +91,7 @@ def hold(
 
 
 def _not_ahead(state: Damping, now: float) -> Damping:
-    """After a clock was set back nobody waits until it has caught up."""
+    """Limits the state's time to `now`, in case the clock was set back."""
     return state._replace(at=now) if state.at > now else state
 
 
@@ -111,16 +112,17 @@ def _on_probation(state: Damping, now: float) -> bool:
 
 
 def restlessness(counted: Sequence[AddressView], now: float) -> float:
-    """Recent alternations between passed and failed checks, at the middle vantage."""
+    """Recent alternations between passed and failed checks: the lower median over vantages."""
     return lower_median(
-        decayed(word.alternations, ALTERNATION_HALF_LIFE_S, elapsed_s(word.checked_at, now))
-        for word in counted
+        decayed(view.alternations, ALTERNATION_HALF_LIFE_S, elapsed_s(view.checked_at, now))
+        for view in counted
     )
 
 
 def fails_outright(counted: Sequence[AddressView], fall: int) -> bool:
-    """At every vantage the last `fall` checks failed, or at more than half the last 2 · `fall`."""
-    down = [word for word in counted if word.verdict == "down"]
+    """Whether the last `fall` checks failed at every vantage, or the last 2 · `fall` at most of
+    them."""
+    down = [view for view in counted if view.verdict == "down"]
     if len(down) == len(counted) and all(w.unbroken or w.failures >= fall for w in down):
         return True
-    return 2 * sum(word.failures >= 2 * fall for word in down) > len(counted)
+    return 2 * sum(view.failures >= 2 * fall for view in down) > len(counted)

@@ -1,7 +1,7 @@
-"""How many relays may be down by measurement: beyond that, it is the measurement that is doubted.
+"""The depool limit: how many relays may be down before the measurement is distrusted.
 
-Knows relays (or their addresses of one family), their regions and since when they are measured
-down; not who measured it.
+Applies to relays or to their addresses of one family. Knows their regions and since when they are
+measured down, not the measurements.
 """
 
 from __future__ import annotations
@@ -12,47 +12,48 @@ from typing import NamedTuple
 
 
 class Shares(NamedTuple):
-    """The largest shares that may be down, 0 to 1; 1 is no limit. One relay always may."""
+    """The largest shares that may be down, 0 to 1; 1 means no limit. One relay always may be."""
 
     region: float = 0.5
-    """Of a region's relays."""
+    """Share of a region's relays."""
     all: float = 0.5
-    """Of all relays."""
+    """Share of all relays."""
 
 
 class Fallen(NamedTuple):
-    """A relay that is measured down, and has turned already or now would."""
+    """A relay that is measured down; its verdict has changed already, or would change now."""
 
     relay: str
     region: str
     since: float
-    """When it was first measured down, seconds."""
+    """When it was first measured down, in seconds."""
     is_down: bool
-    """It has turned already, and stays down."""
+    """Its verdict is down already, and stays so."""
 
 
 def limit(share: float, relays: int) -> int:
-    """How many of so many relays may be down."""
+    """How many of `relays` may be down; at least 1."""
     return max(1, int(share * relays))
 
 
 def guarded(
     fallen: Iterable[Fallen], relays: Mapping[str, int], shares: Shares, *, of: str = "relays"
 ) -> dict[str, str]:
-    """Which of the `fallen` may not turn, and why; `relays` counts all `of` each region.
+    """Relays of `fallen` whose verdict must not change to down, with the reason.
 
-    Those that fell first turn first, equals by id, so the order of `fallen` does not matter.
+    `relays` is the number of relays per region; `of` names what is counted in the reason. Relays
+    that fell first take precedence, then the lower id, so the order of `fallen` does not matter.
     """
     down: Counter[str] = Counter()
     total = sum(relays.values())
-    most = limit(shares.all, total)
+    max_down = limit(shares.all, total)
     refused: dict[str, str] = {}
     for each in sorted(fallen, key=lambda each: (not each.is_down, each.since, each.relay)):
         if not each.is_down:
             of_region = relays[each.region]
             if down[each.region] >= limit(shares.region, of_region):
                 refused[each.relay] = f"{down[each.region]} of {of_region} {of} in {each.region}"
-            elif down.total() >= most:
+            elif down.total() >= max_down:
                 refused[each.relay] = f"{down.total()} of {total} {of}"
             if each.relay in refused:
                 continue

@@ -1,4 +1,4 @@
-"""A relay's addresses, IPv4 and IPv6 apart: which are checked, and one verdict out of both."""
+"""A relay's address families: which are probed, and how their verdicts combine."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Collection
 from firsthop_steering.plan.model import Family, Liveness, Relay
 
 RelayAddress = tuple[str, Family]
-"""A relay's id, and which of its addresses."""
+"""A relay's id and the family of one of its addresses."""
 
 
 def probed(relay: Relay) -> tuple[Family, ...]:
-    """The families of the addresses that are checked, IPv4 first; all, unless the probe names some.
+    """The probed families, IPv4 first: those that the probe names, by default all.
 
-    Never empty: a relay has an address, and the probe names none that it has not.
+    Never empty: a relay has an address, and its probe may only name families that it has.
     """
     named = relay.probe.families
     found: list[Family] = []
@@ -24,8 +24,8 @@ def probed(relay: Relay) -> tuple[Family, ...]:
     return tuple(found)
 
 
-def together(verdicts: Collection[Liveness]) -> Liveness:
-    """A relay is up by any of its addresses, and down when all are: `unknown` is never `down`."""
+def combined_verdict(verdicts: Collection[Liveness]) -> Liveness:
+    """The combined verdict: up if any address is up, down if all are down, else unknown."""
     if "up" in verdicts:
         return "up"
     return "unknown" if "unknown" in verdicts or not verdicts else "down"

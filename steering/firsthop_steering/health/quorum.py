@@ -1,7 +1,7 @@
-"""What all vantages together say of a relay: by majority in each vantage, then between vantages.
+"""The verdict of all vantages on a relay: a majority within each vantage, then between vantages.
 
-Knows which word counts (fresh, and from a vantage that has not excluded itself), not what was said
-before that nor whether a relay flaps. Times are seconds on one clock, handed in.
+Only fresh views count, and only vantages whose own network is not broken. Knows no history and no
+damping. Times are seconds of one clock, given as arguments.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeVar
 from firsthop_steering.plan.model import Liveness
 
 EXCLUDED_FROM_SHARE = 0.6
-"""A vantage that sees this share of all its targets down may be what is broken."""
+"""A vantage that sees this share of its targets down may itself be broken."""
 EXCLUDED_FROM_TARGETS = 5
-"""With fewer targets than these, a share says nothing."""
+"""Minimum number of targets for that share to be significant."""
 ALTERNATION_HALF_LIFE_S = 15.0
 CAUSES_SHOWN = 3
 CAUSE_LENGTH = 80
@@ -24,35 +24,35 @@ Number = TypeVar("Number", int, float)
 
 
 def elapsed_s(before: float, now: float) -> float:
-    """Seconds from `before` to `now`, between 0 and an hour: clocks are set back and forth."""
+    """Seconds from `before` to `now`, limited to 0 and an hour in case a clock is set."""
     return min(max(now - before, 0.0), LONGEST_STEP_S)
 
 
 def decayed(value: float, half_life_s: float, seconds: float) -> float:
-    """What is left of `value` after `seconds`."""
+    """`value` after exponential decay for `seconds`."""
     return value * 0.5 ** (seconds / half_life_s) if value else 0.0
 
 
 class AddressView(NamedTuple):
-    """A relay as one prober, or one vantage, sees it now, and how its checks went of late."""
+    """One relay address as one prober, or one vantage, sees it, with its recent checks."""
 
     verdict: Liveness
     checked_at: float
-    """Of the last check, by our clock."""
+    """Time of the last check, by our clock."""
     cause: str = ""
-    """Why the last check failed; empty when it passed."""
+    """Why the last check failed; empty if it passed."""
     failures: int = 0
-    """Checks in a row that were seen to fail."""
+    """Consecutive failed checks that were reported."""
     unbroken: bool = False
-    """Down, and no check was seen to pass since it turned down."""
+    """Down, and no passed check was reported since."""
     alternations: float = 0.0
-    """Turns between passed and failed checks, each worth half after ALTERNATION_HALF_LIFE_S."""
+    """Changes between passed and failed checks, decaying with ALTERNATION_HALF_LIFE_S."""
 
 
 def updated_view(
     before: AddressView | None, verdict: Liveness, *, checked_at: float, cause: str, is_new: bool
 ) -> AddressView:
-    """The sighting after a report; `is_new`: it tells of another check than `before`."""
+    """The view after a report; `is_new` means that the report covers a new check."""
     failed = bool(cause)
     if before is None:
         return AddressView(verdict, checked_at, cause, int(failed), failed and verdict == "down")
@@ -81,11 +81,11 @@ def views_of_vantages(
     now: float,
     stale_after_s: float,
 ) -> dict[str, AddressView]:
-    """What each vantage says of one relay, from the `views` of its probers (prober to sighting).
+    """The view of each vantage on one relay address, from the `views` of its probers (by prober).
 
-    A view counts while its last check lies within `stale_after_s` of `now`, on either side. In a
-    vantage the majority of the fresh views that are not `unknown` decides; a tie keeps what the
-    vantage said `before`.
+    A view counts while its last check lies within `stale_after_s` of `now`, on either side. Within
+    a vantage the majority of the fresh views that are not unknown decides; a tie keeps the
+    vantage's verdict `before`.
     """
     by_vantage: dict[str, AddressView] = {}
     shared: dict[str, list[AddressView]] = {}
@@ -119,16 +119,16 @@ def _majority_view(views: Sequence[AddressView], previous: Liveness) -> AddressV
 
 
 def lower_median(values: Iterable[Number]) -> Number:
-    """The middle value, of two middle ones the lower: one liar cannot push it past the others."""
+    """The lower median: a single wrong value cannot move it beyond the others."""
     ranked = sorted(values)
     return ranked[(len(ranked) - 1) // 2]
 
 
 def self_excluded(views: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
-    """The vantages whose own network is broken; `views` has one mapping for each relay.
+    """The vantages whose own network is broken; `views` has one mapping (by vantage) per relay.
 
-    Such a one sees most of all its targets down, while of more than half of those the others
-    together say that they are up. Where the others agree, or are split, it is believed.
+    Such a vantage sees most of its targets down (EXCLUDED_FROM_SHARE), while most of these are up
+    according to the majority of the other vantages.
     """
     every = list(views)
     down: Counter[str] = Counter()
@@ -141,7 +141,7 @@ def self_excluded(views: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
             if verdicts.count("up") > len(downs) - 1:
                 contradicted.update(downs)
     suspects = {vantage for vantage, count in down.items() if 2 * contradicted[vantage] > count}
-    if not suspects:  # as nearly always: what is dead is dead for all
+    if not suspects:  # the usual case: a dead relay is down for all vantages
         return frozenset()
     known = Counter(
         vantage
@@ -158,21 +158,21 @@ def self_excluded(views: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
 
 
 class Count(NamedTuple):
-    """What the vantages that count say together, and the sentence that explains it."""
+    """The combined verdict of the vantages that count, and its explanation."""
 
     verdict: Liveness
     summary: str
     causes: str
-    """Up to CAUSES_SHOWN of those who say down, each with its vantage; may be empty."""
+    """The causes at up to CAUSES_SHOWN vantages that see it down; may be empty."""
     counted: tuple[AddressView, ...]
-    """The words of the vantages that count; none: the verdict is frozen."""
+    """The views of the vantages that count; empty if the verdict is frozen."""
 
 
 def count(views: Mapping[str, AddressView], excluded: frozenset[str], previous: Liveness) -> Count:
-    """One relay's verdict from the words of its fresh vantages.
+    """One relay's verdict from the views of its fresh vantages, by vantage.
 
-    More than half of those that count, the undecided ones included, have to agree; otherwise
-    `previous` stays, and so it does when nobody is left.
+    More than half of the vantages that count, including undecided ones, must agree; otherwise, and
+    if no vantage counts, `previous` is kept.
     """
     out = sorted(excluded & views.keys()) if excluded else []
     counted = {name: view for name, view in views.items() if name not in out} if out else views
@@ -183,7 +183,7 @@ def count(views: Mapping[str, AddressView], excluded: frozenset[str], previous: 
     summary = [view.verdict for view in counted.values()]
     up = summary.count("up")
     down: list[str] = []
-    if up < total:  # of thousands nearly all are up everywhere
+    if up < total:  # nearly all relays are up everywhere
         down = [name for name, view in counted.items() if view.verdict == "down"]
     verdict: Liveness = previous
     if 2 * up > total:

@@ -1,6 +1,7 @@
-"""How much of its weight a relay gets that has just come back from being down.
+"""Slow start: the share of its weight that a relay gets after it returns from being down.
 
-Five levels, each as long as the others: whoever was down is cold, and may fall again.
+The share rises in five levels of equal duration, since caches are cold and the relay may fail
+again.
 """
 
 from __future__ import annotations
@@ -8,15 +9,15 @@ from __future__ import annotations
 import math
 
 LEVEL = 20
-"""Per cent between one level and the next, and of the first."""
+"""The first level and the step between levels, in per cent."""
 STEPS = 100 // LEVEL - 1
 
 
 def share(returned_at: float | None, now: float, slow_start_s: float) -> int:
-    """Per cent of its weight, 20 to 100, at `now`; None: it did not return from being down.
+    """Per cent of its weight at `now`, 20 to 100; 100 if `returned_at` is None (never down).
 
-    The whole again `slow_start_s` after `returned_at`, at once if that is 0. Seconds on one clock;
-    a `now` before the return counts as the return.
+    The share is 100 again `slow_start_s` after `returned_at`. Times are seconds of one clock; a
+    `now` before the return counts as the return.
     """
     if returned_at is None or slow_start_s <= 0:
         return 100
@@ -25,5 +26,5 @@ def share(returned_at: float | None, now: float, slow_start_s: float) -> int:
 
 
 def next_step_s(share: int, slow_start_s: float) -> float:
-    """Seconds that a share lasts before it rises; infinite for 100."""
+    """Seconds for which a share lasts before it rises; infinite for 100."""
     return slow_start_s / STEPS if share < 100 else math.inf

@@ -1,8 +1,7 @@
-"""Is a relay up? From single checks to one prober's view; of other probers it knows nothing.
+"""One prober's verdict on a target, from single checks, by rise and fall.
 
-`observe` is a transition table over (verdict, outcome). `unknown` means that nobody has seen
-enough, and is never treated as `down`. Many views become one verdict in `quorum`, `damping` and
-`depool`.
+`observe` is a transition table over (verdict, outcome). `unknown` means not enough checks, and is
+never treated as `down`. `quorum`, `damping` and `depool` combine the views of many probers.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ Threshold = Literal["once", "rise", "fall"]
 
 @dataclass(frozen=True, slots=True)
 class Streak:
-    """One target as one prober sees it: the verdict, and outcomes in a row that contradict it."""
+    """One prober's state of a target: the verdict, and consecutive outcomes that contradict it."""
 
     verdict: Liveness = "unknown"
     against: int = 0
 
 
-# Two rules. An outcome that agrees with the verdict ends the streak against it (None). One that
-# contradicts it counts, and turns the verdict once the threshold is reached. A first success is
-# believed at once, because a relay that answers with our key is there; failures never are.
+# An outcome that agrees with the verdict resets the streak (None). An outcome that contradicts it
+# extends the streak, and changes the verdict at the threshold. A first success counts at once,
+# because a relay that answers with our key exists; a first failure does not.
 _TRANSITIONS: Mapping[tuple[Liveness, bool], tuple[Liveness, Threshold] | None] = {
     ("unknown", True): ("up", "once"),
     ("unknown", False): ("down", "fall"),
@@ -38,7 +37,7 @@ _TRANSITIONS: Mapping[tuple[Liveness, bool], tuple[Liveness, Threshold] | None] 
 
 
 def observe(state: Streak, ok: bool, rise: int, fall: int) -> Streak:
-    """The streak after one more check; `rise` and `fall` are outcomes in a row, at least 1."""
+    """The state after one more check; `rise` and `fall` are consecutive outcomes, at least 1."""
     transition = _TRANSITIONS[state.verdict, ok]
     if transition is None:
         return Streak(state.verdict)
@@ -50,11 +49,11 @@ def observe(state: Streak, ok: bool, rise: int, fall: int) -> Streak:
 
 
 def next_change_s(verdict: Liveness, probe: Probe) -> float:
-    """Seconds until checks can turn a relay between up and down at the earliest.
+    """Earliest time in seconds at which checks can change a relay between up and down.
 
-    The outcomes in a row that this takes, times the time from one check to the next; unknown
-    counts as up, as it does for answers. An answer that is kept no longer has not been overtaken
-    by what was measured when it was given (the rule is that of gdnsd's monitors). A streak that
-    has begun is not known here, so the first failure may be that much older.
+    This is the number of consecutive outcomes needed times the interval between checks; unknown
+    counts as up, as in answers. An answer cached for no longer than this cannot outlive a change of
+    health that had not begun when it was given (the rule of gdnsd's monitors). A streak that has
+    already begun is not known here, so a change may come earlier by its length.
     """
     return (probe.rise if verdict == "down" else probe.fall) * probe.interval_s

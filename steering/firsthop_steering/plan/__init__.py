@@ -1,1 +1,1 @@
-"""What operators want: the model, the document that holds it, and the rules between its objects."""
+"""The operators' configuration: models, the document of all objects, and rules between objects."""

@@ -1,7 +1,7 @@
-"""The declarative document: everything an operator configures, in one value.
+"""The declarative document: the whole configuration as one value, and the rules between objects.
 
-`apply`, `export`, revisions, snapshots and `edge --config` share it. This module knows what must
-hold between objects; what must hold within one stands at its model.
+`apply`, `export`, revisions, snapshots and `edge --config` share it. Rules within one object are in
+its model.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Document(Model):
     overrides: tuple[Override, ...] = ()
 
     def canonical(self) -> bytes:
-        """The one JSON text of this value: keys sorted, no spaces."""
+        """The canonical JSON text: keys sorted, no spaces."""
         return json.dumps(
             self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
         ).encode()
@@ -64,7 +64,7 @@ class Document(Model):
 
 
 def problems_in(document: Document) -> list[DocumentFault]:
-    """What does not hold between the document's objects; empty when it may be used."""
+    """Violated rules between the document's objects; empty if it is valid."""
     return [
         *_duplicates(document),
         *_relay_problems(document),
@@ -82,12 +82,12 @@ def problems_in(document: Document) -> list[DocumentFault]:
 
 
 def warnings_in(document: Document) -> list[DocumentFault]:
-    """What may be used, but is hardly meant: name servers without an address."""
+    """Valid but probably unintended settings: name servers without an address."""
     return list(zone_warnings(document.zones, document.services))
 
 
 def checked(document: Document) -> Document:
-    """The same document, or DocumentError with every problem in it."""
+    """Returns the document. Raises DocumentError with all its problems if it is invalid."""
     problems = problems_in(document)
     if problems:
         raise DocumentError(problems)
@@ -222,12 +222,12 @@ def _override_problems(document: Document) -> Iterator[DocumentFault]:
 
 
 def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Document:
-    """The document in a YAML text, checked.
+    """Reads and checks a document in YAML.
 
-    A zone may be `{file: path}`: `read_file` gives the text of a zone file by its path, and raises
-    OSError or UnicodeDecodeError; without it such zones are refused. Raises DocumentError whose
-    problems name field, rule and line: of a syntax error, an unknown or repeated key, a value out
-    of its range, a line of a zone file; references to nothing come without a line.
+    A zone may be `{file: path}`: `read_file` returns the text of a zone file by its path, or raises
+    OSError or UnicodeDecodeError; without `read_file` such zones are refused. Raises DocumentError,
+    whose problems name field, rule and line (syntax errors, unknown or repeated keys, values out of
+    range, faults in a zone file); dangling references have no line.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -264,20 +264,20 @@ def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Docum
 def _read_zone_files(
     raw: dict[str, Any], node: yaml.Node | None, read_file: Callable[[str], str] | None
 ) -> None:
-    """Puts zones in the place of `file:`."""
+    """Replaces zones of the form `{file: path}` by the contents of their zone files."""
     problems: list[DocumentFault] = []
     zones = raw.get("zones")
     if not isinstance(zones, list):
         return
-    for place, zone in enumerate(zones):
+    for index, zone in enumerate(zones):
         if not isinstance(zone, dict) or "file" not in zone:
             continue
         try:
-            zones[place] = _zone_file(zone, read_file)
+            zones[index] = _zone_file(zone, read_file)
         except DocumentError as error:
             problems += error.problems
         except ValueError as error:
-            path = ("zones", place, "file")
+            path = ("zones", index, "file")
             field = "/".join(map(str, path))
             problems.append(DocumentFault(field, str(error), _line(node, path)))
     if problems:
@@ -323,11 +323,11 @@ def _line(node: yaml.Node | None, path: tuple[int | str, ...]) -> int | None:
 
 def _repeated_keys(node: yaml.Node | None) -> Iterator[DocumentFault]:
     if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, value in node.value:
-            if key.value in seen:
+            if key.value in keys:
                 yield DocumentFault(str(key.value), "key is repeated", key.start_mark.line + 1)
-            seen.add(key.value)
+            keys.add(key.value)
             yield from _repeated_keys(value)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:

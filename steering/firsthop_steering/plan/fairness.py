@@ -1,8 +1,8 @@
-"""`min_candidates`: that no group of clients hangs on one failure domain.
+"""The rule `min_candidates`: no group of clients may depend on too few failure domains.
 
-A service's clients are grouped by the override that speaks of them, and those of whom none speaks
-are a group too. What fails together is a relay's `failure_domain`, or the relay alone; of the pool
-of transceivers each is alone.
+A service's clients are grouped by the override that applies to them; clients without an override
+form a group too. A relay belongs to its `failure_domain`, or is a domain of its own; each
+transceiver is a domain of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from firsthop_zones.faults import DocumentFault
 
 
 class DomainLocation(NamedTuple):
-    """Where a failure domain is; a domain may have several."""
+    """A failure domain in a region; a domain may span several regions."""
 
     region: str
     domain: str
@@ -34,16 +34,16 @@ def impossible(
     relays: tuple[Iterable[Region], Iterable[Relay]],
     transceivers: tuple[Iterable[TransceiverRegion], Iterable[Transceiver]],
 ) -> Iterator[DocumentFault]:
-    """Services that could not have enough if everything were up and active.
+    """Faults of services that lack failure domains even if everything is up and active.
 
-    Overrides that end by themselves are not looked at: what they do is for the status to tell.
+    Overrides that expire are ignored; the status warns about their effects.
     """
     lasting = [each for each in overrides if each.expires_at is None]
     ids = {
         "relays": {each.id for each in relays[0]},
         "transceivers": {each.id for each in transceivers[0]},
     }
-    places = {
+    locations = {
         "relays": [
             DomainLocation(each.region, each.failure_domain or each.id) for each in relays[1]
         ],
@@ -51,39 +51,40 @@ def impossible(
     }
     for service in services:
         pool = service.pool
-        yield from short_of(service, lasting, ids[pool], places[pool], "there are")
+        yield from short_of(service, lasting, ids[pool], locations[pool], "there are")
 
 
 def short_of(
     service: Service,
     overrides: Iterable[Override],
     regions: Collection[str],
-    places: Sequence[DomainLocation],
+    locations: Sequence[DomainLocation],
     there_are: str,
 ) -> Iterator[DocumentFault]:
-    """One problem a group that has fewer failure domains than the service wants.
+    """One fault per group of clients with fewer failure domains than `min_candidates`.
 
-    `regions` are all of the pool, `places` what may answer there.
+    `regions` are all regions of the pool, `locations` the domains that may answer. `there_are`
+    begins the count in the message.
     """
     wanted = service.min_candidates
     if wanted == 1:
-        return  # with none at all `when_all_down` speaks
+        return  # with no candidate at all `when_all_down` applies
     allowed = service.regions
-    mine = [each for each in places if allowed is None or each.region in allowed]
+    mine = [each for each in locations if allowed is None or each.region in allowed]
     groups: list[tuple[str, Callable[[DomainLocation], bool]]] = [("all clients", lambda _: True)]
     for override in overrides:
         speaks = override.service in (None, service.id) and set(regions) & set(override.regions)
         if speaks and override.mode != "prefer":
             groups.append((f"clients of override {override.id}", _admits(override)))
-    for who, admits in groups:
+    for clients, admits in groups:
         count = len({each.domain for each in mine if admits(each)})
         if count < wanted:
             yield DocumentFault(
                 f"services/{service.id}/min_candidates",
-                f"for {who} {there_are} {count} failure domains, and {wanted} are wanted",
+                f"for {clients} {there_are} {count} failure domains, and {wanted} are wanted",
             )
 
 
 def _admits(override: Override) -> Callable[[DomainLocation], bool]:
     only = override.mode == "only"
-    return lambda place: (place.region in override.regions) == only
+    return lambda location: (location.region in override.regions) == only

@@ -1,8 +1,8 @@
-"""The nouns of a plan: regions, relays, transceivers, services, overrides.
+"""The objects of a plan: regions, relays, transceivers, services, overrides.
 
-One schema serves the admin API, the declarative document, revisions and snapshots, so a field is
-described once, here (zones and records: `firsthop_zones.model`). What belongs together across
-objects (references, uniqueness) is checked in `firsthop_steering.plan.document`.
+One schema serves the admin API, the declarative document, revisions and snapshots, so each field is
+described once (zones and records: `firsthop_zones.model`). Rules between objects (references,
+uniqueness) are in `firsthop_steering.plan.document`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Latitude = Annotated[float, Field(ge=-90, le=90, description="Degrees north.")]
 Longitude = Annotated[float, Field(ge=-180, le=180, description="Degrees east.")]
 Weight = Annotated[
     int,
-    Field(ge=0, le=100, description="Per cent of those who reach it that it keeps; 0 drains."),
+    Field(ge=0, le=100, description="Per cent of the clients reaching it that it keeps; 0 drains."),
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
 WireId = Annotated[
@@ -44,7 +44,7 @@ WireId = Annotated[
 
 
 class Region(Model):
-    """A place where relays stand."""
+    """A location of relays."""
 
     id: Slug
     name: str = Field(default="", max_length=200)
@@ -52,7 +52,7 @@ class Region(Model):
     longitude: Longitude
     weight: Weight = 100
     bias_ms: float = Field(default=0.0, ge=-500, le=500, allow_inf_nan=False)
-    """Milliseconds taken off this region's score: positive draws clients, negative repels."""
+    """Milliseconds subtracted from this region's score: a positive bias attracts clients."""
     state: State = State.ACTIVE
 
 
@@ -70,20 +70,20 @@ _PROBE_FIELDS: dict[str, tuple[ProbeKind, ...]] = {
     "dns_name": ("dns",),
     "transceiver_region": ("path",),
 }
-"""The kinds of probe that read a field; those that all of them read are not named."""
+"""Field → the kinds of probe that use it; fields used by all kinds are not listed."""
 
 
 Family = Literal["ipv4", "ipv6"]
 Liveness = Literal["up", "down", "unknown"]
-"""`unknown`: nobody has seen enough. It is never treated as `down`."""
+"""`unknown` means not enough checks; it is never treated as `down`."""
 
 
 class Forced(Model):
-    """An operator's word on a relay, beside what is measured and stronger than that."""
+    """A verdict forced by an operator; it overrides measurement."""
 
     verdict: Literal["up", "down"]
     until: AwareDatetime | None = None
-    """When measurement has the word again; null: when the operator takes it back."""
+    """When it expires; null: when the operator removes it."""
     note: str = Field(default="", max_length=1000)
 
     def active(self, now: datetime) -> bool:
@@ -92,7 +92,7 @@ class Forced(Model):
 
 
 class Probe(Model):
-    """How one relay's liveness is checked, by every vantage."""
+    """How every vantage checks one relay's health."""
 
     kind: ProbeKind = "stun"
     port: Port | None = None
@@ -100,30 +100,30 @@ class Probe(Model):
     path: str = Field(default="/", max_length=1024, pattern=r"^/[!-~]*$")
     expect_status: int = Field(default=200, ge=100, le=599)
     expect_body: str | None = Field(default=None, min_length=1, max_length=1000)
-    """For http and https: text that the first 64 KiB of the body must hold (as UTF-8)."""
+    """For http and https: text that the first 64 KiB of the body must contain (as UTF-8)."""
     host: str | None = Field(
         default=None, max_length=253, pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$"
     )
-    """Name to ask for: the Host header of http and https, the server name (SNI) of TLS."""
+    """The Host header of http and https, and the server name (SNI) of TLS."""
     verify: bool = False
-    """For tls and https: the certificate must be trusted by the prober's system, and be for `host`,
-    or for the address when there is none."""
+    """For tls and https: the prober's system must trust the certificate, and it must be valid for
+    `host`, or for the address if there is no `host`."""
     min_valid_days: int = Field(default=0, ge=0, le=3650)
-    """For tls: fail so many days before the certificate expires; 0: when it has."""
+    """For tls: fail this many days before the certificate expires; 0: once it has expired."""
     dns_name: Annotated[DomainName | None, Field(validate_default=True)] = None
-    """For dns: the name to ask an A record of."""
+    """For dns: the name of which an A record is requested."""
     transceiver_region: Annotated[Slug | None, Field(validate_default=True)] = None
-    """For path: where the check is led through the relay; a transceiver there must answer it."""
+    """For path: the region to which the relay forwards the check, where a transceiver answers."""
     interval_s: float = Field(default=1.0, ge=0.1, le=3600)
     timeout_s: float = Field(default=0.8, ge=0.05, le=60)
     rise: int = Field(default=2, ge=1, le=100)
-    """Successes in a row that turn a vantage's view to up."""
+    """Consecutive successes that change a prober's view to up."""
     fall: int = Field(default=3, ge=1, le=100)
-    """Failures in a row that turn a vantage's view to down."""
+    """Consecutive failures that change a prober's view to down."""
     families: tuple[Family, ...] | None = Field(default=None, min_length=1, max_length=2)
     """Which of the relay's addresses are checked, each with a verdict of its own; null: all."""
     slow_start_s: float = Field(default=10.0, ge=0, le=3600)
-    """Seconds over which a relay that comes back from being down gets its whole share again."""
+    """Seconds over which a relay that returns from being down regains its full share."""
 
     @field_validator(*_PROBE_FIELDS)
     @classmethod
@@ -154,15 +154,15 @@ class Relay(Model):
     """Sessions it can carry; null: not known."""
     state: State = State.ACTIVE
     failure_domain: str | None = Field(default=None, max_length=63)
-    """What fails together (rack, site, provider); answers take different ones first."""
+    """Relays that fail together (rack, site, provider); answers prefer distinct domains."""
     probe: Probe = Probe()
     forced: Forced | None = None
 
     @model_validator(mode="after")
     def _probed_as_what_it_is(self) -> Relay:
-        """A TURN server has no relay's key, so a stun probe would find it dead for ever."""
+        """A TURN server does not know our keys, so it never answers a stun probe."""
         if self.kind == "turn" and self.probe.kind == "stun":
-            # Not before the fields are read: what such a validator hands on is no JSON any more.
+            # Not in a `before` validator: it would pass on Python values instead of JSON.
             object.__setattr__(self, "probe", self.probe.model_copy(update={"kind": "turn"}))
         return self
 
@@ -187,7 +187,7 @@ Cidr = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 
 class TransceiverRegion(Model):
-    """A place where sessions end; credentials name it by its wire id."""
+    """A location where sessions end; credentials contain its wire id."""
 
     id: Slug
     wire_id: WireId | None = None
@@ -197,15 +197,15 @@ class TransceiverRegion(Model):
     weight: Weight = 100
     bias_ms: float = Field(default=0.0, ge=-500, le=500, allow_inf_nan=False)
     capacity: int | None = Field(default=None, ge=1)
-    """Sessions that all its transceivers may carry together; null: what they say themselves."""
+    """Sessions that its transceivers may carry together; null: no limit besides their own."""
     state: State = State.ACTIVE
     networks: tuple[Cidr, ...] = Field(default=(), max_length=64)
-    """Where transceivers may register themselves: all their addresses must lie in these. With none
-    they are for operators alone to name."""
+    """Networks that must contain all addresses of a transceiver that registers itself. Without any,
+    transceivers cannot register."""
 
 
 class Transceiver(Model):
-    """One media end inside a transceiver region."""
+    """One server that terminates media, in a transceiver region."""
 
     id: Slug
     wire_id: WireId | None = None
@@ -218,42 +218,43 @@ class Transceiver(Model):
     signalling_port: Port | None = None
     weight: Weight = 100
     capacity: int | None = Field(default=None, ge=1)
-    """Sessions it can carry; null: what it says itself, if it does."""
+    """Sessions it can carry; null: the number it reports, if it does."""
     state: State = State.ACTIVE
     registered: bool = False
-    """It registered itself, and may change its addresses and capacity; a document that leaves it
-    out does not delete it."""
+    """It registered itself and may change its addresses and capacity; applying a document without
+    it does not delete it."""
 
 
 class Service(Model):
-    """A name whose answers are steered."""
+    """A domain name whose answers are steered."""
 
     id: Slug
     name: DomainName
     pool: Literal["relays", "transceivers"] = "relays"
     ttl: int = Field(default=30, ge=0, le=86400)
-    """Seconds that an answer is kept, or less: until checks could change it, down to `ttl_min`."""
+    """Largest TTL in seconds. An answer's TTL is shorter, down to `ttl_min`, if checks could change
+    it earlier."""
     ttl_min: int | None = Field(default=None, ge=0, le=86400)
-    """Least TTL, however soon checks could change the answer; null: half of `ttl`, rounded up, so
-    that quick checks do not have every resolver ask every few seconds."""
+    """Lower bound of the TTL, however soon checks could change the answer; null: half of `ttl`,
+    rounded up, so that frequent checks do not make every resolver ask every few seconds."""
     ttl_max: int = Field(default=300, ge=1, le=86400)
-    """What `ttl` may not exceed."""
+    """Upper bound of `ttl`."""
     answers: int = Field(default=1, ge=1, le=8)
     min_candidates: int = Field(default=1, ge=1, le=8)
-    """Failure domains that each group of clients is to have: those of no override, and those of
-    each. A document that cannot give so many is refused; while fewer are up, the status warns."""
+    """Failure domains required for each group of clients: those of each override, and the rest. A
+    document that cannot provide them is refused; while fewer are up, the status warns."""
     regions: tuple[Slug, ...] | None = None
     """Regions of the pool that may answer; null: all."""
     transceiver_regions: tuple[Slug, ...] | None = None
-    """Where sessions of this service may end; null: all."""
+    """Regions where sessions of this service may end; null: all."""
     when_all_down: Literal["open", "closed", "fallback"] = "open"
-    """With no relay up: ignore health, answer nothing, or answer with `fallback`."""
+    """If no relay is up: ignore health, answer nothing, or answer with `fallback`."""
     fallback: tuple[IPv4Address | IPv6Address, ...] = Field(default=(), max_length=8)
     ecs: bool = True
     """Whether EDNS client subnet is used for this name (RFC 7871)."""
     view: Literal["global", "local"] = "global"
-    """Whose verdict on relays an edge goes by: that of all vantages, or first that of the vantage
-    which bears the name of the edge's own region."""
+    """global: an edge uses the verdict of all vantages. local: the verdict of the vantage that is
+    named like the edge's own region takes precedence."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Service:
@@ -270,7 +271,7 @@ class Service(Model):
 
     @property
     def shortest_ttl(self) -> int:
-        """`ttl_min`, or what stands for it."""
+        """`ttl_min`, or its default."""
         return (self.ttl + 1) // 2 if self.ttl_min is None else self.ttl_min
 
 
@@ -289,7 +290,7 @@ class Override(Model):
     mode: Literal["prefer", "only", "avoid"]
     """prefer: these first, in order; only: these and no others, in order; avoid: never these."""
     service: Slug | None = None
-    """The service it is for; null: all."""
+    """The service to which it applies; null: all."""
     expires_at: AwareDatetime | None = None
     note: str = Field(default="", max_length=1000)
 

@@ -1,8 +1,8 @@
-"""What a transceiver says of where it is, and what of that may enter the plan.
+"""Registration of transceivers: what they announce, and what of that may enter the plan.
 
-The plan's table of transceivers is an allow-list: relays send to what stands in it and to nothing
-else. So a registration adds or moves only what itself registered, in the region of its token, and
-only to addresses in that region's `networks`. Pure.
+The plan's list of transceivers is an allow-list of the addresses to which relays send. A
+registration therefore only adds or changes transceivers that registered themselves, in the region
+of their token, with addresses in that region's `networks`. Pure.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from firsthop_zones.faults import DocumentFault
 from firsthop_zones.model import Model
 
 MAX_REGISTERED = 256
-"""Of one region: whoever steals a region's token fills neither plan nor route table, and as each
-stays for a day, uses up no more of the 65,535 wire ids than this in a day."""
-_SAID = ("host", "port", "signalling_ipv4", "signalling_ipv6", "signalling_port", "capacity")
+"""Registered transceivers per region. Limits the damage of a stolen token: plan and route table
+stay small, and as an entry lasts a day, at most this many of the 65,535 wire ids are used in a
+day."""
+_ANNOUNCED = ("host", "port", "signalling_ipv4", "signalling_ipv6", "signalling_port", "capacity")
 
 
 class Registration(Model):
-    """Where one transceiver is, and what it can carry."""
+    """One transceiver's addresses and capacity."""
 
     region: Slug
-    """The transceiver region that its token is for."""
+    """The transceiver region of its token."""
     host: IPv4Address | IPv6Address
-    """Where relays send media."""
+    """The address to which relays send media."""
     port: Port
     signalling_ipv4: IPv4Address | None = None
     signalling_ipv6: IPv6Address | None = None
@@ -36,15 +37,15 @@ class Registration(Model):
     capacity: int | None = Field(default=None, ge=1)
     """Sessions it can carry; null: not known."""
     wire_id: WireId | None = None
-    """The one it has, if it knows; null: to be told."""
+    """Its wire id, if it has one; null: to be assigned."""
 
 
 def problems_of(
     given: Registration, region: TransceiverRegion, present: Transceiver | None
 ) -> Iterator[DocumentFault]:
-    """Why `given` cannot be entered in its region; `present` is who has that id already.
+    """Why `given` cannot be registered in its region; `present` is the transceiver with this id.
 
-    A field is named by its name in the registration, and an id that is another's by `id`.
+    A fault names a field of the registration, or `id` if the id belongs to another region.
     """
     if present is not None and present.region != region.id:
         yield DocumentFault("id", f"is a transceiver of region {present.region}")
@@ -71,17 +72,17 @@ def problems_of(
 def entered(name: str, given: Registration, present: Transceiver | None) -> Transceiver:
     """The plan's transceiver `name` after a registration without problems.
 
-    What operators configured stays as it is, and so do weight and state of all.
+    A transceiver configured by operators is unchanged; weight and state are never changed.
     """
     if present is None:
         return Transceiver(id=name, registered=True, **dict(given))
     if not present.registered:
         return present
-    return present.model_copy(update={each: getattr(given, each) for each in _SAID})
+    return present.model_copy(update={each: getattr(given, each) for each in _ANNOUNCED})
 
 
 def _differing(given: Registration, present: Transceiver) -> Iterator[str]:
-    """The addresses that are not as configured; what it can carry is for it to say."""
-    for name in _SAID:
+    """Names of the fields other than capacity that differ from the configuration."""
+    for name in _ANNOUNCED:
         if name != "capacity" and getattr(given, name) != getattr(present, name):
             yield name

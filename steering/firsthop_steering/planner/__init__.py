@@ -1,4 +1,5 @@
-"""The planner: from demand, RTT and capacity to a price for every region, in milliseconds.
+"""The planner: computes a price in milliseconds for every region from demand, RTT and capacity.
 
-An edge adds the price to the score and needs nothing else of a plan.
+An edge adds the price to the region's score and needs nothing else of the planner's work (see
+docs/decisions/0014-prices-and-round-trips-are-columns-and-charges.md).
 """

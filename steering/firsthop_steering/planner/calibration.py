@@ -1,18 +1,18 @@
-"""How many sessions stand behind what was counted, by what relays carry.
+"""Estimates how many sessions each counted client stands for, from the load that relays report.
 
-Caches hide clients: a resolver asks once a TTL, however many are behind it, and a surge asks no
-more often. What relays carry hides nobody, but does not say where they are. Both together do. Each
-group has a *home*, the region that it would go to if nothing were charged, and the prices say
-which regions the clients of a home go to instead. So a number of sessions for each client of a
-home is looked for that explains what all regions carry, by the multiplicative rule of Richardson
-(1972) and Lucy (1974): expectation maximisation for counts (Shepp and Vardi 1982). Numbers stay
-positive, where nothing is reported nothing changes, and a home that asks much without any session
-counts for less. What a region carries beyond all that, unseen clients bring: those whom somebody
-else leads, and those of a home whom its mean does not tell of, for the caches that go to one
-region may have more behind them than the others.
+DNS caches hide clients: a resolver asks once per TTL however many clients are behind it, and a
+surge does not make it ask more often. Reported load counts all sessions, but does not tell where
+they come from. Both are combined. Each group of clients has a *home*, the region that it would use
+without prices; the prices determine to which regions the clients of a home go instead. For each
+home a number of sessions per client is fitted so that the load of all regions is explained, by the
+multiplicative rule of Richardson (1972) and Lucy (1974): expectation maximisation for counts (Shepp
+and Vardi 1982). Estimates stay positive, regions without reports change nothing, and a home with
+many requests but few sessions counts for less. The load that remains unexplained is attributed to
+unseen clients: clients that other systems steer, and clients above their home's mean, as the caches
+that use one region may hide more clients than others.
 
-Prices take a TTL to reach clients: those are, in equal parts, where prices led them in each moment
-of the last TTL. Without that every correction would be made twice.
+Prices take a TTL to reach clients. Clients are therefore assumed to be, in equal parts, where the
+prices of each moment of the last TTL led them. Otherwise every correction would be made twice.
 """
 
 from __future__ import annotations
@@ -26,48 +26,49 @@ import numpy as np
 from firsthop_steering.arrays import Floats
 
 HALF_S = 5.0
-"""In which half of a difference is corrected: a surge that no count shows is known after three
-reports. That some of a difference is chance moves nobody, for prices stay as long as they do."""
+"""Half-life of a difference between expected and reported load: a surge that no count shows is
+known after three reports. Corrections of mere noise move no clients, because prices that still
+suffice are kept."""
 UNSEEN_HALF_S, FORGOTTEN_HALF_S = 20.0, 600.0
-"""In which half of what no home can answer for is taken for unseen clients', and half of these for
-the homes' that can answer for them."""
+"""Half-lives: of unexplained load until it counts as unseen clients, and of unseen clients until
+they count as clients of the homes that can explain them."""
 NOISE = 10.0
-"""Sessions that are added to both sides of a comparison: small numbers differ by chance."""
+"""Sessions added to both sides of a comparison, since small numbers differ by chance."""
 MAX_RATIO, MIN_RATIO = 10.0, 0.5
-"""No report is believed to be further off in one step."""
+"""Bounds of the correction that one report makes."""
 UNSEEN = 0.02
-"""Of what a region carries, to begin with: clients of whom no answer tells. Who sees only a part of
-the world finds that there is more of them."""
+"""Initial share of a region's load that is attributed to unseen clients. An edge that sees only a
+part of the answers learns that it is more."""
 FAINTEST = 0.01
-"""Of what a client stands for on average: a home without sessions stands for no less, or it would
-take minutes to notice some."""
+"""Lower bound of a client's sessions, relative to the average: from 0 a home would take minutes to
+recover."""
 MAX_EACH = 10_000.0
-"""Sessions for a client."""
+"""Upper bound of the sessions of one client."""
 FIRST_STEPS = 50
-"""At the first report, when there is nothing to go by."""
+"""Iterations at the first report, when there is no previous estimate."""
 _MOMENT_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """In sessions: what a client of each home stands for, and what each region carries of clients
-    who are led by somebody else."""
+    """In sessions: `each`, per client of each home, and `unseen`, the load of each region that no
+    counted client explains."""
 
     each: Floats
     unseen: Floats
 
 
 class Calibration:
-    """From round to round, of regions by name."""
+    """The estimates, updated once per round; regions are matched by name."""
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
         self._each = np.empty(0)
-        """NaN for homes where nobody was seen."""
+        """NaN for homes that had no clients yet."""
         self._unseen = np.empty(0)
         self._led = deque[tuple[Floats, float]]()
-        """Where prices led the clients of each home (homes × regions), and for how many seconds;
-        the latest is first."""
+        """Past assignments, latest first: shares of each home's clients (homes × regions), and how
+        many seconds the prices behind them were in force."""
 
     def learn(
         self,
@@ -78,34 +79,35 @@ class Calibration:
         elapsed_s: float,
         lag_s: float,
     ) -> Calibrated:
-        """After one more report.
+        """Updates the estimates with one more report.
 
-        `flows` (homes × regions) are the clients that prices lead from a home to a region, those
-        that were in force for `elapsed_s`, since the report before; answers are kept for `lag_s`.
-        `sessions` are reported, NaN where they are not. There is something in both.
+        `flows` (homes × regions) are the clients that go from a home to a region under the prices
+        in force for the last `elapsed_s`, the time since the previous report. Answers are cached
+        for `lag_s`. `sessions` are reported per region, NaN where they are not. Neither may be all
+        zero.
         """
         clients = flows.sum(axis=1)
-        peopled, heard = np.asarray(clients > 0), np.isfinite(sessions)
-        now = flows / np.where(peopled, clients, 1.0)[:, None]
+        populated, reporting = np.asarray(clients > 0), np.isfinite(sessions)
+        now = flows / np.where(populated, clients, 1.0)[:, None]
         is_first = tuple(names) != self._names
         if is_first:
             self._names = tuple(names)
             self._each = np.full(len(clients), np.nan)
             self._led.clear()
-            self._unseen = np.where(heard, sessions, 0.0) * UNSEEN
-        fresh = peopled & np.isnan(self._each)
+            self._unseen = np.where(reporting, sessions, 0.0) * UNSEEN
+        fresh = populated & np.isnan(self._each)
         shares = self._follow(now, elapsed_s, lag_s)
         expected = clients @ shares
-        overall = float(sessions[heard].sum()) / max(float(expected[heard].sum()), 1e-9)
+        overall = float(sessions[reporting].sum()) / max(float(expected[reporting].sum()), 1e-9)
         self._each[fresh] = min(overall, MAX_EACH)
         step = 1.0 if is_first else _corrected(HALF_S, elapsed_s)
         for _ in range(FIRST_STEPS if is_first else 1):
-            found = np.where(peopled, self._each, 0.0) * clients @ shares + self._unseen
-            told = np.where(heard, sessions, found)
-            ratio = np.clip((told + NOISE) / (found + NOISE), MIN_RATIO, MAX_RATIO)
+            found = np.where(populated, self._each, 0.0) * clients @ shares + self._unseen
+            reported = np.where(reporting, sessions, found)
+            ratio = np.clip((reported + NOISE) / (found + NOISE), MIN_RATIO, MAX_RATIO)
             pulled = self._each * (shares @ ratio) ** step
-            np.clip(pulled, overall * FAINTEST, MAX_EACH, out=self._each, where=peopled)
-        each = np.where(peopled, self._each, 0.0)
+            np.clip(pulled, overall * FAINTEST, MAX_EACH, out=self._each, where=populated)
+        each = np.where(populated, self._each, 0.0)
         if not is_first:
             self._learn_unseen((each * clients)[:, None] * shares, shares, sessions, elapsed_s)
         return Calibrated(each, self._unseen.copy())
@@ -113,10 +115,11 @@ class Calibration:
     def _learn_unseen(
         self, there: Floats, shares: Floats, sessions: Floats, elapsed_s: float
     ) -> None:
-        """By what the sessions that homes have in each region leave unexplained."""
+        """Updates `unseen` from the load that `there` (homes × regions, sessions) leaves
+        unexplained."""
         led = there.sum(axis=0)
-        # How much homes can answer for: all, where all of their clients are in one region; nothing,
-        # where those that are there are few of theirs.
+        # The share of the load that a change of its homes' estimates could explain: all of it if
+        # all clients of those homes are in this region, little if only few of them are.
         theirs = (there * shares).sum(axis=0) / np.maximum(led, 1e-9)
         kept = self._unseen * 2 ** (-elapsed_s * theirs / FORGOTTEN_HALF_S)
         left = sessions - led - kept
@@ -125,7 +128,7 @@ class Calibration:
         self._unseen = np.where(np.isfinite(sessions), unseen, self._unseen)
 
     def _follow(self, now: Floats, elapsed_s: float, lag_s: float) -> Floats:
-        """Homes × regions: which share of a home's clients is where, who ask again once a lag."""
+        """Shares of each home's clients by region (homes × regions), averaged over the last lag."""
         self._led.appendleft((now, max(elapsed_s, _MOMENT_S)))
         lag_s = max(lag_s, _MOMENT_S)
         shares, since_s = np.zeros(now.shape), 0.0

@@ -1,7 +1,7 @@
-"""Clients who decide alike, and what each region costs them: the planner's problem.
+"""Groups clients that decide alike, and builds the planner's problem: demand, costs, capacities.
 
-A group is a prefix where something is known of it alone (a row of learned latency, an override by
-CIDR or AS), else a cell of the geo data.
+A group is a prefix if something applies to it alone (a row of learned latency, an override by CIDR
+or AS number), else a cell of the geo data.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from firsthop_steering.planner.problem import TransportProblem
 from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
 CELL = 1 << 60
-"""Marks a group that is a cell; the rest of the number is the cell's."""
+"""Flag of a group that is a cell; the lower bits are the cell's number."""
 MAX_GROUPS = 5000
 MAX_CARRIED = 2.0
-"""Of what a relay can carry."""
+"""Upper bound of a relay's reported sessions, relative to its capacity."""
 _MAX_SPLITS = 4
-"""Regions of a weight below 100 that are reckoned with, the lightest first: 16 kinds of client."""
+"""Regions with a weight below 100 that are modelled, lightest first: at most 16 kinds of client."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientGroups:
-    """What edges were last told of round trips, as the planner needs it."""
+    """The round trips that edges were last sent, and the prefixes that form groups of their own."""
 
     rtt: RttMap
     prefixes: Keys
-    """Those with a row of their own, ascending."""
+    """The prefixes with a row of learned latency, ascending."""
 
     @classmethod
     def of(cls, rtt: RttMap) -> ClientGroups:
@@ -54,40 +54,40 @@ class ClientGroups:
         """The group of each prefix."""
         overrides = self.plan.document.overrides
         cells, asns = locate(self.rtt.topology.geo, prefixes)
-        alone = np.isin(prefixes, self.prefixes)
-        alone |= np.isin(asns, [each.asn for each in overrides if each.asn is not None])
+        of_prefix = np.isin(prefixes, self.prefixes)
+        of_prefix |= np.isin(asns, [each.asn for each in overrides if each.asn is not None])
         for version in (4, 6):
             mask, keys = keys_of_prefixes(prefixes, version)
             order = np.argsort(keys)
-            places = np.flatnonzero(mask)[order]
+            indexes = np.flatnonzero(mask)[order]
             for each in overrides:
                 if each.cidr is not None and each.cidr.version == version:
                     first, last = key_range(each.cidr)
                     low, high = np.searchsorted(keys, [first, last + 1], sorter=order)
-                    alone[places[low:high]] = True
-        return np.where(alone, prefixes, cells.astype(np.uint64) | np.uint64(CELL))
+                    of_prefix[indexes[low:high]] = True
+        return np.where(of_prefix, prefixes, cells.astype(np.uint64) | np.uint64(CELL))
 
     def rtt_ms(self, groups: Keys) -> tuple[Floats, list[Client]]:
-        """What each group expects of each region, and a client who stands for it."""
+        """Expected RTT, groups × regions, and a representative client of each group."""
         is_cell = groups >= np.uint64(CELL)
         geo = self.rtt.topology.geo
         cells, asns = locate(geo, np.where(is_cell, np.uint64(0), groups))
         cells = np.where(is_cell, (groups & np.uint64(CELL - 1)).astype(np.int64), cells)
         cells = np.minimum(cells, len(geo))
         clients = [
-            self._client(group, cell, asn, alone=group < CELL)
+            self._client(group, cell, asn, of_prefix=group < CELL)
             for group, cell, asn in zip(groups.tolist(), cells.tolist(), asns.tolist(), strict=True)
         ]
         columns = [self.rtt.column("relays", client) for client in clients]
         return self.rtt.rtt_us("relays")[:, columns].T / 1000, clients
 
-    def _client(self, group: int, cell: int, asn: int, *, alone: bool) -> Client:
+    def _client(self, group: int, cell: int, asn: int, *, of_prefix: bool) -> Client:
         geo = self.rtt.topology.geo
         located = cell < len(geo)
         country = geo.countries[cell] if located else ""
         continent = geo.continents[cell] if located else ""
         where = cell if located else None
-        if not alone:  # of no prefix: no override by CIDR speaks of it, and no learned row
+        if not of_prefix:  # a cell: no override by CIDR or AS and no learned row applies
             return Client(4, -1, where, country, continent, 0)
         mask, keys = keys_of_prefixes(np.array([group], dtype=np.uint64), 6)
         if mask[0]:
@@ -97,7 +97,7 @@ class ClientGroups:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Clients at once, of prefixes and of cells; each is named once."""
+    """Concurrent clients by prefix and by cell; each prefix and each cell occurs once."""
 
     prefixes: Keys
     of_prefixes: Floats
@@ -112,7 +112,7 @@ NOBODY = Wanted(np.empty(0, np.uint64), np.empty(0), np.empty(0, np.int64), np.e
 
 
 def wanted_of(clients: DemandClients) -> Wanted:
-    """The clients of all services together, by prefix and by cell."""
+    """The clients of all services combined."""
     groups, which = np.unique(clients.groups, return_inverse=True)
     count = np.bincount(which, clients.count, len(groups)).astype(np.float64)
     cells = groups >= np.uint64(CELL)
@@ -122,16 +122,16 @@ def wanted_of(clients: DemandClients) -> Wanted:
 
 @dataclass(frozen=True, slots=True)
 class DemandRows:
-    """Groups × regions: `cost_ms` is rtt − bias, infinite where the group may not go."""
+    """One row per group; `cost_ms` (groups × regions) is RTT − bias, infinite if not allowed."""
 
     cost_ms: Floats
     clients: Floats
     homes: Ints
-    """The region of the least rtt − bias, wherever the group may go."""
+    """The region with the lowest RTT − bias, whether allowed or not."""
 
 
 def rows_of(clients: DemandClients, client_groups: ClientGroups, steering: Steering) -> DemandRows:
-    """The costs of all that want relays now; those whom nobody may serve are left out."""
+    """The rows of all clients of relay services; clients that no region may serve are left out."""
     costs, counts = [np.empty((0, len(steering.topology.pools["relays"])))], [np.empty(0)]
     homes = [np.empty(0, dtype=np.int64)]
     names = np.array(clients.services)
@@ -141,12 +141,12 @@ def rows_of(clients: DemandClients, client_groups: ClientGroups, steering: Steer
         if service is None or service.pool != "relays":
             continue
         here = names == name
-        rtt, who = client_groups.rtt_ms(clients.groups[here])
+        rtt, examples = client_groups.rtt_ms(clients.groups[here])
         cost, nearest = rtt - bias, (rtt - bias).argmin(axis=1)
         rules = steering.rules(service, "relays")
-        speaking = [next((rule for rule in rules if rule.matches(each)), None) for each in who]
-        for rule in {id(each): each for each in speaking}.values():
-            which = np.array([each is rule for each in speaking])
+        rule_of = [next((rule for rule in rules if rule.matches(each)), None) for each in examples]
+        for rule in {id(each): each for each in rule_of}.values():
+            which = np.array([each is rule for each in rule_of])
             for share, mask in _kinds(steering, service, rule):
                 costs.append(np.where(mask, cost[which], np.inf))
                 counts.append(clients.count[here][which] * share)
@@ -157,9 +157,9 @@ def rows_of(clients: DemandClients, client_groups: ClientGroups, steering: Steer
 
 
 def _kinds(steering: Steering, service: Service, rule: Rule | None) -> list[tuple[float, Mask]]:
-    """Kinds of clients by where they may go, and each kind's share: weights split them.
+    """The kinds of clients by the regions they may use, as (share of clients, mask of regions).
 
-    A region keeps its weight of those who reach it; to the others it is as if it were not there.
+    A region keeps a part of its clients according to its weight; the rest cannot use the region.
     """
     sites = steering.topology.pools["relays"]
     reasons, outcome = steering.eligibility(service, "relays", rule)
@@ -187,13 +187,14 @@ def _kinds(steering: Steering, service: Service, rule: Rule | None) -> list[tupl
 
 
 def _first_tier(mask: Mask, tiers: Ints) -> Mask:
-    """An override's list is gone through in its order, whatever the prices."""
+    """Restricts the mask to the best tier: an override's order outranks prices."""
     first: Mask = mask & (tiers == tiers[mask].min())
     return first
 
 
 def _bounded(rows: DemandRows) -> DemandRows:
-    """At most MAX_GROUPS: small ones join the largest whose nearest region is theirs."""
+    """At most MAX_GROUPS rows: a small group is merged into the largest one with the same nearest
+    region."""
     if len(rows.clients) <= MAX_GROUPS:
         return rows
     order = np.argsort(-rows.clients, kind="stable")
@@ -207,9 +208,12 @@ def _bounded(rows: DemandRows) -> DemandRows:
 
 
 def problem_of(rows: DemandRows, capacity: Floats, each: Floats) -> TransportProblem:
-    """`each`: the sessions that a client of each home stands for. `capacity` is infinite where
-    none is stated: there is always room then. A client that was counted is a cache which asks, so
-    what one stands for goes together."""
+    """The transport problem of `rows`, in sessions.
+
+    `each` is the number of sessions per client of each home. An infinite `capacity` (none stated)
+    is replaced by more than all demand. A counted client is a cache, so its sessions move together:
+    that is the problem's grain.
+    """
     demand = rows.clients * each[rows.homes]
     wants = float(demand.sum())
     room = np.where(np.isfinite(capacity), capacity, 10 * wants + 1)
@@ -220,37 +224,43 @@ def problem_of(rows: DemandRows, capacity: Floats, each: Floats) -> TransportPro
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """Of each region in their order: capacity (infinite: not stated), sessions that its relays
-    report (NaN: not all of them do), and whether it has relays, and none of them is up."""
+    """Capacity and load of each region.
+
+    `capacity` is infinite if a relay states none. `sessions` is NaN if not all relays report.
+    `lost` marks regions with enabled relays none of which is up.
+    """
 
     regions: Sequence[str]
     capacity: Floats
     sessions: Floats
     lost: Mask
     stated: bool = True
-    """Whether any relay of the plan says how much it can carry."""
+    """Whether any relay of the plan states a capacity."""
 
 
-def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Supply:
-    """What relays can carry and carry now: by the status, or, where somebody asked them, by what
-    was heard of them alone (sessions by relay). There, one that is silent beside others of its
-    region is taken to carry what they do. None is believed to carry twice what it can."""
+def supply_of(steering: Steering, asked_loads: Mapping[str, int] | None = None) -> Supply:
+    """Capacity and load of each region of `steering`.
+
+    Loads come from the status, or, if `asked_loads` is given, from these answers of the relays
+    alone (sessions by relay id); a relay that did not answer is then assumed to carry the mean of
+    its region. No relay is assumed to carry more than MAX_CARRIED times its capacity.
+    """
     plan, sites = steering.topology.plan, steering.topology.pools["relays"]
     stated = {relay.id: relay.capacity for relay in plan.document.relays}
-    told = steering.status.relays
+    statuses = steering.status.relays
     field = candidates_up(sites, steering.status, vantage=None, now=steering.now)
     capacity, sessions = np.zeros(len(sites)), np.zeros(len(sites))
     for at, up in enumerate(field.up):
         carried = []
         for each in up:
-            own, said = stated[each.id], told.get(each.id)
-            share = said.share / 100 if said else 1.0
-            capacity[at] += np.inf if own is None else own * share
-            reported = said.sessions if said else None
-            word = reported if heard is None else heard.get(each.id)
-            most = np.inf if own is None else MAX_CARRIED * own
-            carried.append(np.nan if word is None else min(float(word), most))
-        if heard is not None and not np.isnan(carried).all():
+            capacity_of, entry = stated[each.id], statuses.get(each.id)
+            share = entry.share / 100 if entry else 1.0
+            capacity[at] += np.inf if capacity_of is None else capacity_of * share
+            reported = entry.sessions if entry else None
+            sessions_of = reported if asked_loads is None else asked_loads.get(each.id)
+            limit = np.inf if capacity_of is None else MAX_CARRIED * capacity_of
+            carried.append(np.nan if sessions_of is None else min(float(sessions_of), limit))
+        if asked_loads is not None and not np.isnan(carried).all():
             carried = [float(np.nanmean(carried))] * len(carried)
         sessions[at] = sum(carried)
     lost = np.array(
@@ -263,7 +273,7 @@ def supply_of(steering: Steering, heard: Mapping[str, int] | None = None) -> Sup
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The clients of a round and the capacity of each region as if no region were lost."""
+    """The demand rows and capacities as they would be if no region were lost."""
 
     rows: DemandRows
     capacity: Floats
@@ -272,7 +282,7 @@ class Restored:
 def restored(
     clients: DemandClients, client_groups: ClientGroups, steering: Steering, lost: Mask
 ) -> Restored | None:
-    """What the return of the lost regions is planned by; None where none is lost."""
+    """Demand and capacity to plan for the return of lost regions; None if none is lost."""
     if not lost.any():
         return None
     field = candidates_up(

@@ -1,4 +1,4 @@
-"""What clients do at given prices.
+"""The assignment of clients to regions at given prices.
 
 A client pays the price less a relief of up to RELIEF_MS; see `firsthop_steering.decision.charges`.
 """
@@ -16,39 +16,38 @@ from firsthop_steering.decision.charges import LEVELS, RELIEF_MS, relief_levels
 from firsthop_steering.planner.problem import TransportProblem
 
 SIGMAS = 2.0
-"""Standard deviations that are allowed for."""
+"""Standard deviations of random load included in the margin."""
 _TIE_MS = 1e-3
-"""Equal scores are drawn apart at edges, by bucket. So they are here, by draws of the same kind."""
+"""Scale of the tie-breaking term: like edges, ties are broken at random per bucket."""
 _CHUNK = 1 << 17
-"""Clients that are looked at together: what fits the processor's cache."""
+"""Clients per batch, so that a batch fits the processor's cache."""
 
 
 def reliefs(regions: Sequence[str]) -> Floats:
-    """Buckets × regions, uniform in [0, 1): the share of the relief, by the region's name alone."""
+    """Buckets × regions, uniform in [0, 1): the relief as a share of RELIEF_MS."""
     return np.stack([relief_levels(name) / LEVELS for name in regions], axis=1)
 
 
 def charged_ms(prices: Floats, relief: Floats) -> Floats:
-    """What is added to a score: continuous in the price, and nothing where that is 0."""
+    """The charge in ms, buckets × regions; continuous in the price, and 0 for a price of 0."""
     return prices - np.minimum(prices, RELIEF_MS) * relief
 
 
 @dataclass(frozen=True, slots=True)
 class MarketOutcome:
-    """What prices come to: load a region, and the mean cost of a client in ms, without prices."""
+    """The result of prices: load per region, and the mean cost per client in ms without prices."""
 
     load: Floats
     mean_ms: float
     margin: Floats
-    """By how much chance may make a region's load more, because of groups that are divided between
-    it and others. They move in steps, for reliefs have LEVELS levels: half a step of the largest.
-    And who is behind one cache goes together (`TransportProblem.grain`): SIGMAS standard
-    deviations, where
-    each cache is for the region with the same chance. The greater of both."""
+    """By how much the load of each region may exceed `load` by chance, because of groups that are
+    divided between regions: the larger of half a step of the largest group (reliefs have LEVELS
+    levels) and SIGMAS standard deviations (clients behind one cache move together, see
+    `TransportProblem.grain`; caches choose independently)."""
 
 
 def outcome(problem: TransportProblem, prices: Floats, relief: Floats) -> MarketOutcome:
-    """Where everybody goes; `relief` are the `reliefs` of all buckets."""
+    """Assigns all demand at these prices; `relief` is the result of `reliefs`."""
     group, region, flow = flows(problem, prices, relief)
     load = np.bincount(region, flow, len(prices)).astype(np.float64)
     some = flow > 0
@@ -63,24 +62,24 @@ def outcome(problem: TransportProblem, prices: Floats, relief: Floats) -> Market
 
 
 def flows(problem: TransportProblem, prices: Floats, relief: Floats) -> tuple[Ints, Ints, Floats]:
-    """Groups, regions and the demand that goes from one to the other, flat.
+    """Demand from groups to regions as three parallel arrays: group, region, demand.
 
-    A region has clients of a group only if, with the whole relief, it is as good as the group's
-    best without any.
+    A region gets demand of a group only if its cost with the full relief is at most the group's
+    lowest cost without relief.
     """
     high = problem.cost_ms + prices
     low = high - np.minimum(prices, RELIEF_MS)
     contends = low <= high.min(axis=1, keepdims=True)
     contenders = contends.sum(axis=1)
-    calm = np.flatnonzero(contenders == 1)
-    parts = [(calm, contends[calm].argmax(axis=1), problem.demand[calm])]
+    undivided = np.flatnonzero(contenders == 1)
+    parts = [(undivided, contends[undivided].argmax(axis=1), problem.demand[undivided])]
     drawn = charged_ms(prices, relief) - _TIE_MS * relief
     charged = np.ascontiguousarray(drawn.T.astype(np.float32))
     at_once = max(_CHUNK // len(relief), 1)
     for count in np.unique(contenders[contenders > 1]).tolist():
-        torn = np.flatnonzero(contenders == count)
-        for start in range(0, len(torn), at_once):
-            rows = torn[start : start + at_once]
+        divided_groups = np.flatnonzero(contenders == count)
+        for start in range(0, len(divided_groups), at_once):
+            rows = divided_groups[start : start + at_once]
             near = np.nonzero(contends[rows])[1].reshape(len(rows), count)
             parts.append(_split(problem, rows, near, charged))
     group, region, flow = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -90,14 +89,14 @@ def flows(problem: TransportProblem, prices: Floats, relief: Floats) -> tuple[In
 def _split(
     problem: TransportProblem, rows: Ints, near: Ints, charged: npt.NDArray[np.float32]
 ) -> tuple[Ints, Ints, Floats]:
-    """The flows of groups that choose among the same number of regions, bucket by bucket."""
+    """The flows of groups that each choose among the same number of regions (`near`), by bucket."""
     own = np.take_along_axis(problem.cost_ms[rows], near, axis=1).astype(np.float32)
     best = own[:, 0, None] + charged[near[:, 0]]
-    place = np.zeros(best.shape, np.int8)
+    chosen = np.zeros(best.shape, np.int8)
     for column in range(1, near.shape[1]):
         score = own[:, column, None] + charged[near[:, column]]
-        np.copyto(place, np.int8(column), where=score < best)
+        np.copyto(chosen, np.int8(column), where=score < best)
         np.minimum(best, score, out=best)
-    taken = np.stack([(place == column).mean(axis=1) for column in range(near.shape[1])], axis=1)
+    taken = np.stack([(chosen == column).mean(axis=1) for column in range(near.shape[1])], axis=1)
     flow = taken * problem.demand[rows, None]
     return np.repeat(rows, near.shape[1]), near.ravel(), flow.ravel()

@@ -1,7 +1,6 @@
-"""Who plans: from what edges report of their answers to the prices that hold.
+"""The planner: takes demand reports of edges and computes the prices in force.
 
-The leader of the control planes is one, and so is an edge that has been left alone. Pure; the
-clock is an argument.
+The leading control plane runs one, and so does an edge that is isolated. The clock is an argument.
 """
 
 from __future__ import annotations
@@ -18,22 +17,23 @@ from firsthop_steering.planner.rounds import Rounds
 from firsthop_steering.rtt.samples import parse_prefix
 
 PLAN_S = 10.0
-"""From one round to the next, if nothing happens meanwhile."""
+"""Interval between rounds, unless an event requires an earlier one."""
 FULL_PLAN_S = 5.0
-"""While a region carries more than it can: as often as loads are reported."""
+"""Interval while a region exceeds its capacity: as often as loads are reported."""
 WARM_UP_S = 60.0
-"""Whoever begins holds the prices in force until it has heard of demand for so long."""
+"""A new planner keeps the prices in force until it has observed demand for this long."""
 MAX_TTL_S = 600.0
-"""Prices wait no longer for caches, or one service that is kept for a day would stop them all."""
+"""Upper bound of the TTL that prices wait for; one service with a TTL of a day must not stop all
+price changes."""
 MAX_SHARE, MIN_NOTES = 0.05, 8
-"""Of one report's clients of a region no prefix counts for more than the first share of them all,
-nor than the mean, unless it was noted less often than the second: a crowd is behind many."""
+"""In one report on a region a prefix counts at most for the larger of this share of all samples,
+the mean per prefix, and MIN_NOTES samples: a real surge comes from many prefixes."""
 MIN_ANSWERS = 100
-"""Nothing is planned on fewer."""
+"""Fewer answers are not enough to plan."""
 
 
 class Planner:
-    """Since one began, in seconds of a monotonic clock."""
+    """Demand and prices since the planner began; times are seconds of a monotonic clock."""
 
     def __init__(self, began_at: float, *, warm_up_s: float = WARM_UP_S) -> None:
         self.demand = Demand(began_at)
@@ -41,10 +41,10 @@ class Planner:
         self._warm_up_s = warm_up_s
         self._at = 0.0
         self._about: tuple[object, ...] = ()
-        """Plan and lost regions of the last round."""
+        """Plan number and lost regions of the last round."""
 
     def take(self, report: DemandReport, client_groups: ClientGroups, now: float) -> None:
-        """What one edge answered. Services that the plan does not know want nothing."""
+        """Adds the report of one edge. Services that are not in the plan are ignored."""
         services = client_groups.plan.document.services
         lasts = {each.id: each.ttl for each in services if each.pool == "relays"}
         for each in report.answers:
@@ -54,7 +54,7 @@ class Planner:
             groups = client_groups.groups_of(prefixes).tolist()
             counts, answers = list(each.clients.values()), each.answers
             if each.source == "dns":
-                before, counts = sum(counts), fair(counts)
+                before, counts = sum(counts), capped_counts(counts)
                 answers = max(round(answers * sum(counts) / before), 1)
             noted: dict[int, int] = {}
             for group, count in zip(groups, counts, strict=True):
@@ -64,8 +64,8 @@ class Planner:
         self.demand.reports += 1
 
     def due(self, steering: Steering, supply: Supply, now: float, plan_s: float = PLAN_S) -> bool:
-        """Whether a round is: after `plan_s`, sooner where a region is above its capacity, or
-        because one was lost or the plan changed."""
+        """Whether a round is due: after `plan_s`, earlier if a region exceeds its capacity, and at
+        once if a region was lost or the plan changed."""
         about = steering.topology.plan.number, tuple(supply.lost.tolist())
         if (supply.sessions > supply.capacity).any():
             plan_s = min(plan_s, FULL_PLAN_S)
@@ -78,15 +78,17 @@ class Planner:
         supply: Supply,
         clock: Callable[[], float],
     ) -> Callable[[], None] | None:
-        """What there is to work out, which takes seconds: call it in a thread. None where not
-        enough is known of demand. Reports that are taken meanwhile count in the next round."""
+        """Begins a round; returns the computation, which takes seconds and may run in a thread.
+
+        None if too little demand was observed. Reports taken meanwhile count in the next round.
+        """
         now = clock()
         elapsed_s, self._at = now - self._at, now
         self._about = steering.topology.plan.number, tuple(supply.lost.tolist())
-        heard_s = now - self.demand.began_at
-        if self.rounds.rest(supply):
+        observed_s = now - self.demand.began_at
+        if self.rounds.clear_if_calm(supply):
             return _nothing
-        if heard_s < self._warm_up_s or self.demand.answers < MIN_ANSWERS or not supply.regions:
+        if observed_s < self._warm_up_s or self.demand.answers < MIN_ANSWERS or not supply.regions:
             return None
         services = [each for each in client_groups.plan.document.services if each.pool == "relays"]
         self.demand.keep_only(each.id for each in services)
@@ -109,15 +111,15 @@ class Planner:
 
 
 def _nothing() -> None:
-    """There is nothing to work out: nothing is charged."""
+    """The computation of a round in which all prices are 0."""
 
 
-def fair(counts: list[int]) -> list[int]:
-    """How often each prefix counts that was noted so often: by MAX_SHARE and MIN_NOTES."""
-    most = max(max(counts), 1)
+def capped_counts(counts: list[int]) -> list[int]:
+    """Caps the sample counts of a report's prefixes by MAX_SHARE and MIN_NOTES."""
+    limit = max(max(counts), 1)
     while True:
-        total = sum(min(each, most) for each in counts)
+        total = sum(min(each, limit) for each in counts)
         cap = int(max(MAX_SHARE * total, total / len(counts), MIN_NOTES))
-        if cap >= most:
-            return [min(each, most) for each in counts]
-        most = cap
+        if cap >= limit:
+            return [min(each, limit) for each in counts]
+        limit = cap

@@ -1,4 +1,4 @@
-"""What is planned: groups with demand, regions with capacity, and the cost of each pair in ms."""
+"""The transport problem: groups with demand, regions with capacity, and the cost of each pair."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.decision.availability import TARGET_UTILISATION
 
 MAX_PRICE_MS = 500.0
-"""Worse than any detour on this planet: beyond, nobody has anywhere to go."""
+"""Larger than the cost of any detour on Earth; a higher price cannot move more clients."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransportProblem:
-    """`cost_ms` (groups × regions) is rtt − bias, infinite where a group may not go; demand and
-    capacity have one unit (sessions). Every group has a finite cost somewhere."""
+    """`cost_ms` (groups × regions) is RTT − bias, infinite if a group may not use a region. Demand
+    and capacity are in sessions. Every group has a finite cost for at least one region."""
 
     cost_ms: Floats
     demand: Floats
     capacity: Floats
     grain: float = 0.0
-    """Demand that decides as one: the sessions behind one cache. 0: each client by himself."""
+    """Demand that moves as a unit: the sessions behind one cache. 0: every client by itself."""
 
     @property
     def limits(self) -> Floats:
-        """What each region may be filled to.
+        """The load to which each region may be filled.
 
-        TARGET_UTILISATION, or midway between all demand over all capacity and full where that is
-        more: there has to be room to choose. Beyond all capacity everybody is overloaded alike.
+        TARGET_UTILISATION of its capacity, or midway between the overall utilisation and full if
+        that is higher, so that some freedom of choice remains. If demand exceeds all capacity, all
+        regions are overloaded equally.
         """
         load = float(self.demand.sum()) / max(float(self.capacity.sum()), 1e-9)
         share = max(TARGET_UTILISATION, (1 + load) / 2) if load < 1 else load * 1.001
@@ -37,7 +38,7 @@ class TransportProblem:
         return limits
 
     def without(self, region: int) -> TransportProblem:
-        """The same after a region is lost. Groups that may go nowhere else are left out."""
+        """The problem after the loss of a region; groups with no other region have no demand."""
         cost = self.cost_ms.copy()
         cost[:, region] = np.inf
         capacity = self.capacity.copy()
@@ -50,7 +51,7 @@ class TransportProblem:
 
 
 def merged(problem: TransportProblem) -> tuple[TransportProblem, Ints]:
-    """Groups with equal costs as one, and the new place of each: they decide alike."""
+    """Merges groups with equal costs, which decide alike; also returns each group's new index."""
     distinct, which = np.unique(problem.cost_ms, axis=0, return_inverse=True)
     which = which.reshape(-1)
     demand = np.bincount(which, problem.demand, len(distinct)).astype(np.float64)

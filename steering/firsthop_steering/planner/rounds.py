@@ -1,7 +1,7 @@
-"""From one planning round to the next: which prices hold, and which lie ready for a loss.
+"""The state between planning rounds: prices in force, and prices prepared for a region's loss.
 
-Pure, but for the clock that bounds how long a round may take. Regions are indices; what edges make
-of prices while regions are lost is `firsthop_steering.decision.charges.prices_in_force`.
+Pure except for the clock that bounds the duration of a round. Edges select the prices that apply
+while regions are lost by `firsthop_steering.decision.charges.prices_in_force`.
 """
 
 from __future__ import annotations
@@ -18,45 +18,46 @@ from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.calibration import Calibrated, Calibration
 from firsthop_steering.planner.groups import DemandRows, Restored, Supply, problem_of
 from firsthop_steering.planner.market import flows, outcome, reliefs
-from firsthop_steering.planner.plan import eased, lowest, plan_prices, prices_without
+from firsthop_steering.planner.plan import bounded_prices, plan_prices, price_floor, prices_without
 from firsthop_steering.planner.problem import TransportProblem, merged
 
 CALM = 0.7
-"""Of its capacity: while no region would carry more if nothing was charged, nothing is charged."""
+"""Utilisation below which a region is calm: if all regions are without prices, all prices are 0."""
 GROWN = 1.01
-"""By how much a region's capacity is multiplied at least before prices may fall at once."""
+"""Growth of a region's capacity from which prices may fall at once."""
 MIN_MS = 0.05
-"""A price below it is none."""
+"""A lower price is dropped."""
 NEWS_MS, SPARE_NEWS_MS = 0.1, 2.0
-"""Prices are published when one differs by more from what was published; of those that only lie
-ready, by more than the second: every change costs all edges a compilation."""
+"""Changes from which prices are published: of prices in force, and of prices prepared for a loss.
+Every publication costs all edges a compilation."""
 MIN_ROOM = 0.02
-"""Of its capacity: a region full of clients whom others lead is planned with no less."""
+"""Lower bound of the room that is planned with in a region, relative to its capacity, even if
+unseen clients fill it."""
 BUDGET_S = 3.0
-"""After so long in one round the prices for further losses are left to the next."""
+"""Time after which a round leaves the prices for further losses to the next round."""
 
 PricesByRegion = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the last round made of things, for operators. By region, clients at once."""
+    """The last round's view of demand and load, for operators; mappings are by region id."""
 
     demand: float
     scale: float
-    """Sessions that a client stands for, by what relays report; 1 where they do not."""
+    """Sessions per client, estimated from relays' reports; 1 without reports."""
     load: Mapping[str, float]
     capacity: Mapping[str, float]
-    """Infinite where none is stated."""
+    """Infinite if none is stated."""
     factors: Mapping[str, float]
-    """The same for the clients whose home each region is, over `scale`; see `calibration`."""
+    """Sessions per client by home region, relative to `scale`; see `calibration`."""
     worst: float
-    """The greatest load over limit that the wanted prices come to."""
+    """The largest ratio of load to limit under the wanted prices."""
 
 
 @dataclass(slots=True)
 class Rounds:
-    """Prices in force by region id; `without` has those that lie ready for the loss of one."""
+    """Prices in force by region id; `without` holds those prepared for the loss of each region."""
 
     now: dict[str, float] = field(default_factory=dict)
     without: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -65,29 +66,29 @@ class Rounds:
     _capacity: dict[str, float] = field(default_factory=dict)
     """By region id, in the last round."""
     _next: int = 0
-    """From which region the prices for losses are worked out."""
+    """Index of the region with whose loss the next round's preparation begins."""
 
     def hold(self, prices: Prices) -> None:
-        """These are in force, whoever worked them out."""
+        """Takes over published prices."""
         self.now = dict(prices.now)
         self.without = {name: dict(row) for name, row in prices.without.items()}
 
     def snapshot(self, number: int, *, lineage: str, created_at: datetime) -> Prices:
-        """What edges have to know."""
+        """The prices as a snapshot for edges."""
         rows = {name: dict(row) for name, row in self.without.items()}
         return Prices(
             number=number, lineage=lineage, created_at=created_at, now=dict(self.now), without=rows
         )
 
     def in_force(self, names: Sequence[str], lost: Sequence[str]) -> Floats:
-        """What edges charge for each region while these are lost."""
+        """The price in ms that edges apply to each region while the regions in `lost` are lost."""
         held = Prices.model_construct(now=self.now, without=self.without)
         return np.array(prices_in_force(held, names, lost)) / 1000
 
-    def rest(self, supply: Supply) -> bool:
-        """Charge nothing if any one region could carry the sessions of all; says whether so.
+    def clear_if_calm(self, supply: Supply) -> bool:
+        """Sets all prices to 0 if every region could carry all sessions; returns whether it did.
 
-        That holds whatever is known of demand, as long as every region reports its sessions.
+        Needs no knowledge of demand, but reports of sessions from every region with capacity.
         """
         is_open = supply.capacity > 0
         if not is_open.any() or np.isnan(supply.sessions[is_open]).any():
@@ -107,16 +108,16 @@ class Rounds:
         clock: Callable[[], float],
         restored: Restored | None = None,
     ) -> None:
-        """Plans, and eases what holds towards the plan.
+        """Plans, and moves the prices in force towards the plan.
 
-        `elapsed_s` is the time since the last round. `restored` is what the return of the lost
-        regions is planned by; without it `now` stays as it is while a region is lost.
+        `elapsed_s` is the time since the last round. `restored` holds demand and capacity for the
+        return of lost regions; without it `now` stays unchanged while a region is lost.
         """
         if not supply.stated:
-            self.now, self.without, self.view = {}, {}, None  # nobody says what is too much
+            self.now, self.without, self.view = {}, {}, None  # no relay states a capacity
             return
         if not (supply.capacity > 0).any():
-            return  # nobody is served, so nothing is learned of what is too much
+            return  # no region is up, so load tells nothing
         names = list(supply.regions)
         lost = [name for name, gone in zip(names, supply.lost, strict=True) if gone]
         held = self.in_force(names, lost)
@@ -125,10 +126,12 @@ class Rounds:
         started = clock()
 
         def planned(problem: TransportProblem, before: Floats) -> tuple[_Plan, dict[str, float]]:
-            least = lowest(before, elapsed_s=elapsed_s, ttl_s=ttl_s)
-            found = _planned(problem, names, before, np.zeros(len(names)) if may_fall else least)
-            eased_ = eased(before, found.prices, found.least, elapsed_s=elapsed_s, ttl_s=ttl_s)
-            return found, _prices_by_region(eased_, names)
+            floor = price_floor(before, elapsed_s=elapsed_s, ttl_s=ttl_s)
+            found = _planned(problem, names, before, np.zeros(len(names)) if may_fall else floor)
+            published = bounded_prices(
+                before, found.prices, found.floor, elapsed_s=elapsed_s, ttl_s=ttl_s
+            )
+            return found, _prices_by_region(published, names)
 
         problem = _problem(rows, supply.capacity, known)
         found, prices = planned(problem, held)
@@ -156,9 +159,9 @@ class Rounds:
             found.worst,
         )
 
-    def is_news(self, told: Prices | None) -> bool:
-        """Whether edges have to hear of it, who were told that."""
-        now, without = (told.now, told.without) if told else ({}, {})
+    def differs_from(self, published: Prices | None) -> bool:
+        """Whether the prices differ enough from those that edges were sent to publish them."""
+        now, without = (published.now, published.without) if published else ({}, {})
         return _differ(now, self.now, NEWS_MS) or any(
             _differ(without.get(name, {}), self.without.get(name, {}), SPARE_NEWS_MS)
             for name in without.keys() | self.without.keys()
@@ -167,16 +170,16 @@ class Rounds:
     def _learn_load(
         self, rows: DemandRows, supply: Supply, held: Floats, *, elapsed_s: float, lag_s: float
     ) -> Calibrated:
-        """How many sessions a client stands for, by its home."""
+        """Estimates sessions per client by home, and unseen load by region."""
         names, count = supply.regions, len(supply.regions)
-        heard = np.isfinite(supply.sessions) & (supply.capacity > 0)
+        reporting = np.isfinite(supply.sessions) & (supply.capacity > 0)
         problem = problem_of(rows, supply.capacity, np.ones(count))
         group, region, clients = flows(problem, held, reliefs(names))
-        expected = np.bincount(region, clients, count)[heard].sum()
-        if not heard.any() or expected <= 0:
+        expected = np.bincount(region, clients, count)[reporting].sum()
+        if not reporting.any() or expected <= 0:
             return Calibrated(np.ones(count), np.zeros(count))
-        if supply.sessions[heard].sum() <= 0:
-            # Whoever counts sessions and has none is believed: questions alone move nobody.
+        if supply.sessions[reporting].sum() <= 0:
+            # Relays that report no sessions are believed: requests alone justify no prices.
             self._calibration = Calibration()
             return Calibrated(np.zeros(count), np.zeros(count))
         lead = np.zeros((count, count))
@@ -184,16 +187,16 @@ class Rounds:
         return self._calibration.learn(
             names,
             lead,
-            np.where(heard, supply.sessions, np.nan),
+            np.where(reporting, supply.sessions, np.nan),
             elapsed_s=elapsed_s,
             lag_s=lag_s,
         )
 
     def _has_grown(self, supply: Supply) -> bool:
-        """Whether a region can carry more than in the last round: it is back, or starts slowly.
+        """Whether a region's capacity has grown since the last round (return, slow start).
 
-        Then the plan is another, and there is no reason to go there slowly: while caches turn from
-        one plan to the other, each region carries a mixture of what it does by both.
+        Prices may then fall at once: while caches change over, each region carries a mixture of its
+        loads under the old and the new plan.
         """
         return any(
             capacity > GROWN * self._capacity.get(name, np.inf)
@@ -208,13 +211,13 @@ class Rounds:
         start: Floats,
         is_late: Callable[[], bool],
     ) -> None:
-        """What will hold when one more region is lost, for as many as there is time for."""
+        """Prepares prices for the loss of each further region, until time runs out."""
         present = {*names}
         self.without = {name: row for name, row in self.without.items() if name in present}
         for offset in range(len(names)):
             at = (self._next + offset) % len(names)
             if names[at] not in lost and problem.capacity[at] > 0:
-                # From what lies ready: where that still does, it stays, and nobody has to be told.
+                # Prepared prices that still suffice are kept, so nothing has to be published.
                 ready = self.without.get(names[at])
                 begin = start if ready is None else self._vector(ready, names)
                 found = prices_without(problem, names, begin, at)
@@ -231,25 +234,25 @@ class Rounds:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Prices in ms, a region each: the wanted ones, and what may be charged at least."""
+    """The wanted prices and their lower bounds (`floor`), in ms per region."""
 
     wants: float
-    """Sessions in all."""
+    """Total demand in sessions."""
     prices: Floats
     worst: float
-    least: Floats
+    floor: Floats
 
 
-def _planned(problem: TransportProblem, names: list[str], before: Floats, least: Floats) -> _Plan:
-    """From the prices before. Nothing, at once, where no region is near its capacity."""
+def _planned(problem: TransportProblem, names: list[str], before: Floats, floor: Floats) -> _Plan:
+    """Plans from the prices `before`; all prices are 0 if no region is near its capacity."""
     nothing = np.zeros(len(names))
     wants = float(problem.demand.sum())
     free = outcome(problem, nothing, reliefs(names)).load if wants else nothing
     if (free <= CALM * problem.capacity).all():
         worst = float((free / np.maximum(problem.limits, 1e-9)).max())
         return _Plan(wants, nothing, worst, nothing)
-    found = plan_prices(problem, names, before, least)
-    return _Plan(wants, found.prices, found.worst, least)
+    found = plan_prices(problem, names, before, floor)
+    return _Plan(wants, found.prices, found.worst, floor)
 
 
 def _problem(rows: DemandRows, capacity: Floats, known: Calibrated) -> TransportProblem:

@@ -1,10 +1,11 @@
-"""Prices by Newton's method on the dual of the transport problem, smoothed.
+"""Computes prices by Newton's method on the smoothed dual of the transport problem.
 
-What groups pay in all, less what the limits are worth at these prices, is a concave function of
-the prices: its slope is each region's load over its limit, and where that is flat no price has to
-change. Smoothed by a logit choice it is curved everywhere, so that Newton's method gets there
-from any start in about twenty steps (Cominetti and San Martin 1994; as an auction's prices:
-Galichon, Optimal Transport Methods in Economics, 2016, chapter 7).
+The dual function, the groups' total cost at given prices less the value of the limits at these
+prices, is concave in the prices. Its gradient is each region's load minus its limit, so it is
+stationary where no price has to change. Smoothing by a logit choice makes it strictly concave, so
+Newton's method converges from any start in about twenty steps (Cominetti and San Martin 1994; for
+the interpretation as auction prices see Galichon, Optimal Transport Methods in Economics, 2016,
+chapter 7).
 """
 
 from __future__ import annotations
@@ -21,60 +22,63 @@ from firsthop_steering.planner.problem import MAX_PRICE_MS, TransportProblem
 Singles = npt.NDArray[np.float32]
 
 SOFTNESS_MS = 0.68
-"""Scale of the logit: two clients differ by as much as two uniform reliefs of RELIEF_MS do, a
-standard deviation of 1.2 ms."""
+"""Scale of the logit: differences between clients have the standard deviation of the difference of
+two uniform reliefs of RELIEF_MS, 1.2 ms."""
 _STEPS = 60
 _NEAR = 1e-3
-"""Of a target: near enough."""
+"""Tolerance, relative to a target."""
 _DAMPING = 1e-3
-"""Demand that a millisecond moves at least, of a target: so a step is finite where nobody is near
-a choice."""
+"""Minimum demand that a millisecond moves, relative to a target: keeps a step finite where no group
+is close to indifferent."""
 _MAX_STEP_MS = 60.0
 _MIN_STRIDE = 1e-3
 _OVERSHOT = 0.5
-"""A step may end where it goes down again if that is gently, at most so much of how it went up, and
-is higher all the same. Else it is halved."""
+"""A step may overshoot the maximum if the function still increases and its slope at the end is, in
+size, at most this share of the slope at the start. Otherwise the step is halved."""
 _BLOCK = 128
-"""Rows that are multiplied at a time: BLAS would start threads for more, which cost many times what
-they save."""
+"""Rows per matrix product: for more BLAS would start threads, which cost more than they save."""
 
 
 @dataclass(frozen=True, slots=True)
 class Smoothed:
-    """A problem whose groups choose by logit, at prices less their mean relief."""
+    """A transport problem with logit choice, at prices less their mean relief."""
 
     cost_ms: Singles
-    """Less the least of the group's."""
+    """Relative to the lowest cost of the group."""
     demand: Singles
     open: npt.NDArray[np.bool_]
-    """Regions that have a price: the others have no capacity."""
+    """Mask of the regions with capacity; only these have prices."""
 
     @classmethod
     def of(cls, problem: TransportProblem) -> Smoothed:
-        """Of a problem."""
+        """Smooths `problem`."""
         cost = problem.cost_ms - problem.cost_ms.min(axis=1, keepdims=True)
         return cls(cost.astype(np.float32), problem.demand.astype(np.float32), problem.capacity > 0)
 
     def load(self, prices: Floats) -> Floats:
-        """Of each region, at list prices."""
+        """The load of each region at list prices."""
         return self._load(self._choices(without_relief(prices))[0])
 
-    def settle(self, start: Floats, targets: Floats, least: Floats) -> Floats:
-        """The list prices at which no region has more than its target, and less only where it is
-        charged the `least` that it may be. They do not depend on the start."""
-        floor = without_relief(least)
-        mean = without_relief(np.clip(start, least, MAX_PRICE_MS))
-        most = float(without_relief(np.array(MAX_PRICE_MS)))
+    def settle(self, start: Floats, targets: Floats, floor: Floats) -> Floats:
+        """The list prices at which each region's load is its target, or below it if its price is at
+        its lower bound `floor`. The result does not depend on `start`."""
+        mean_floor = without_relief(floor)
+        mean = without_relief(np.clip(start, floor, MAX_PRICE_MS))
+        mean_ceiling = float(without_relief(np.array(MAX_PRICE_MS)))
         shares, paid = self._choices(mean)
         slope = self._load(shares) - targets
         for _ in range(_STEPS):
-            free = self.open & ((mean > floor) | (slope > 0)) & ((mean < most) | (slope < 0))
+            free = (
+                self.open
+                & ((mean > mean_floor) | (slope > 0))
+                & ((mean < mean_ceiling) | (slope < 0))
+            )
             if not free.any() or (np.abs(slope) / targets)[free].max() < _NEAR:
                 break
             step = self._newton(shares, slope, targets, free)
             stride = 1.0
             while True:
-                there = np.clip(mean + stride * step, floor, most)
+                there = np.clip(mean + stride * step, mean_floor, mean_ceiling)
                 shares, then_paid = self._choices(there)
                 after = self._load(shares) - targets
                 along = there - mean
@@ -87,7 +91,7 @@ class Smoothed:
         return with_relief(mean)
 
     def _choices(self, mean: Floats) -> tuple[Singles, float]:
-        """Groups × regions: the share of each group that chooses each; and what all pay."""
+        """Shares of each group per region (groups × regions), and the smoothed total cost."""
         score = (self.cost_ms + mean.astype(np.float32)) * np.float32(-1 / SOFTNESS_MS)
         best = score.max(axis=1, keepdims=True)
         score -= best
@@ -103,7 +107,7 @@ class Smoothed:
     def _newton(
         self, shares: Singles, slope: Floats, targets: Floats, free: npt.NDArray[np.bool_]
     ) -> Floats:
-        """The change of prices that would make the slope 0, were the curve a parabola."""
+        """The Newton step, limited to _MAX_STEP_MS per region."""
         at = np.flatnonzero(free)
         curve = (np.diag(self._load(shares)) - self._together(shares)) / SOFTNESS_MS
         matrix = curve[np.ix_(at, at)] + _DAMPING * np.diag(targets[at])
@@ -112,7 +116,7 @@ class Smoothed:
         return np.clip(step, -_MAX_STEP_MS, _MAX_STEP_MS)
 
     def _together(self, shares: Singles) -> Floats:
-        """Regions × regions: the demand-weighted sum of what groups give to both."""
+        """Regions × regions: sum over groups of demand × share in one × share in the other."""
         groups, regions = shares.shape
         blocks = -(-groups // _BLOCK)
         rows = np.zeros((blocks * _BLOCK, regions), np.float32)
@@ -123,11 +127,11 @@ class Smoothed:
 
 
 def without_relief(prices: Floats) -> Floats:
-    """What a client is charged on average: the reliefs are half of RELIEF_MS in the mean."""
+    """The mean charge at list prices: the mean relief is half of RELIEF_MS, or of the price."""
     mean: Floats = prices - np.minimum(prices, RELIEF_MS) / 2
     return mean
 
 
 def with_relief(mean: Floats) -> Floats:
-    """The list prices of which that is the mean."""
+    """The list prices with the given mean charge; the inverse of `without_relief`."""
     return mean + np.minimum(mean, RELIEF_MS / 2)

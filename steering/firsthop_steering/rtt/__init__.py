@@ -1,1 +1,1 @@
-"""Round-trip times learned from samples: what a client group may expect of every relay region."""
+"""Round-trip times learned from samples: estimates for client groups to every relay region."""

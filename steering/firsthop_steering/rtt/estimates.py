@@ -1,4 +1,4 @@
-"""What the model is asked with, and what it answers: estimates, uncertainty, origin."""
+"""Inputs and outputs of the RTT model: terrain, estimates, their uncertainty and source."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 from firsthop_steering.arrays import Floats, Ints, Keys
 
 SOURCES = ("prior", "country", "asn", "prefix")
-"""What an estimate mostly rests on, by the codes of `Estimates.source`."""
+"""The main source of an estimate; `Estimates.source` holds indexes of this tuple."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terrain:
-    """Cells × regions in km, and each cell's country by number.
+    """Distances, cells × regions in km, and each cell's country number.
 
-    The last cell stands for "not located": its distances are the means over all cells.
+    The last row is for unlocated prefixes: its distances are the means over all cells.
     """
 
     distances_km: Floats
@@ -27,14 +27,14 @@ class Terrain:
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """Groups × regions: milliseconds, standard deviation, and the code of what they rest on."""
+    """Estimates, groups × regions: mean and standard deviation in ms, and the source's code."""
 
     rtt_ms: Floats
     deviation_ms: Floats
     source: npt.NDArray[np.int8]
     least_ms: Floats
-    """What light needs; 0 where the place is not believed."""
+    """Physical lower bound by the speed of light; 0 if the location is not trusted."""
 
 
 Locate = Callable[[Keys], tuple[Ints, Ints]]
-"""Cells and AS numbers of prefixes, at the time of learning: the geo data may change."""
+"""Maps prefixes to cells and AS numbers, by the geo data in use when the model learns."""

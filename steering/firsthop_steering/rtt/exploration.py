@@ -1,8 +1,8 @@
-"""Which region a client may try beside its own, so that estimates can be wrong only for a while.
+"""Exploration: which further regions clients try, so that wrong estimates do not persist.
 
 Exploration is bounded (a share of all allocations), directed (only to regions whose lower
 confidence bound beats the incumbent) and harmless (never to a region that is loaded, draining or
-down; as extra candidates that the client races).
+down, and only as additional candidates of an ICE session).
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.estimates import Estimates
 
 SHARE = 0.03
-"""Of all allocations."""
+"""Share of all allocations that explore."""
 FIRST_SHARE = 0.75
-"""Of the budget, for better first regions; the rest and what that leaves is for second ones, which
-clients need at once when a region dies."""
+"""Share of the budget spent on a better first region. The rest, and what remains of this, is spent
+on the second region, which clients need at once if the first fails."""
 MAX_GROUP_SHARE = 0.2
-"""Of one group's allocations, however much the others leave over."""
+"""Upper bound of one group's exploring allocations, relative to all its allocations."""
 CONFIDENCE = 1.28
-"""Standard deviations: the bound is above the truth in one case of ten. Surer, and much of the
-budget goes to regions that are hardly ever better."""
+"""Standard deviations of the lower bound, which is above the truth in one case of ten. A wider
+bound would spend much of the budget on regions that are hardly ever better."""
 CANDIDATES = 2
-"""Regions that an allocation which explores carries beside its own. The client races them all at
-once, so the second costs it nothing, and tells as much as another allocation would."""
+"""Additional regions of an exploring allocation. The client checks all candidates in parallel, so
+the second costs nothing and yields as much as another allocation."""
 
 
 def lower_bounds_ms(estimates: Estimates) -> Floats:
-    """The least RTT to believe in: by confidence, and never faster than light."""
+    """Lower confidence bounds of RTT in ms, never below the bound by the speed of light."""
     return np.maximum(estimates.rtt_ms - CONFIDENCE * estimates.deviation_ms, estimates.least_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """What may be found out: per group a rate (share of its allocations) and each region's pull."""
+    """Per group its exploration rate (share of its allocations), and groups × regions: the possible
+    gain of each region, 0 if it is not worth exploring."""
 
     rates: Floats
     gain_ms: Floats
@@ -51,12 +52,12 @@ def explore(
     demand: Floats,
     share: float = SHARE,
 ) -> Exploration:
-    """Where to look, for groups whose order of regions is `held` (best first).
+    """Distributes the exploration budget over groups and regions.
 
-    A group looks for what may beat its first region. Those that can find nothing there share what
-    the others leave of the budget, and look whether their second is what it seems, or another
-    beats it: it is where they go when the first one dies. `open_regions` says for each group and
-    region whether it may be tried.
+    `held` (groups × regions) is each group's order of regions, best first. `open_regions` (groups ×
+    regions) marks the regions that may be tried. A group explores regions that may beat its first
+    region. Groups without such regions share the remaining budget and verify their second region,
+    or explore what may beat it, as they depend on it if the first fails.
     """
     may = open_regions.copy()
     np.put_along_axis(may, held[:, :1], False, axis=1)
@@ -71,20 +72,20 @@ def explore(
 
 
 def _gain_ms(
-    bounds_ms: Floats, rtt_ms: Floats, holders: Ints, may: npt.NDArray[np.bool_]
+    bounds_ms: Floats, rtt_ms: Floats, incumbents: Ints, may: npt.NDArray[np.bool_]
 ) -> Floats:
-    """By how much the bound of each region that may be tried beats the holder's estimate, else 0.
+    """By how much each allowed region's lower bound beats the incumbent's estimate, at least 0.
 
-    For the holder itself, where it may be tried, that is how uncertain it is.
+    For the incumbent itself, if it is allowed, this is its uncertainty.
     """
-    incumbent = np.take_along_axis(rtt_ms, holders[:, None], axis=1)
+    incumbent = np.take_along_axis(rtt_ms, incumbents[:, None], axis=1)
     return np.where(may, np.maximum(incumbent - bounds_ms, 0.0), 0.0)
 
 
 def _rates(gain: Floats, demand: Floats, budget: float) -> Floats:
-    """The budget goes to groups by demand and by what is at stake, their greatest promise.
+    """Splits the budget over groups in proportion to demand × largest possible gain.
 
-    What a group cannot use (MAX_OF_GROUP) goes to the others in the same way.
+    What exceeds a group's bound (MAX_GROUP_SHARE) is distributed to the others in the same way.
     """
     stake = gain.max(axis=1) * demand
     rates = np.zeros(len(demand))
@@ -100,16 +101,16 @@ def _rates(gain: Floats, demand: Floats, budget: float) -> Floats:
 
 
 def choose(gain: Floats, chance: Floats) -> Ints:
-    """Regions to try for each group, drawn in proportion to promise squared, each at most once.
+    """Draws distinct regions to try for each group, with probabilities proportional to gain².
 
-    `chance` is uniform in [0, 1): groups × CANDIDATES, and so is the result; −1 where nothing (or
-    nothing further) promises. Drawing, rather than the best of all, lets many clients of one cell
-    look at several regions at the same time.
+    `chance` is uniform in [0, 1), groups × CANDIDATES; the result has the same shape, with −1 where
+    no further region has a gain. Drawing, instead of taking the best region, lets the clients of
+    one cell explore several regions at the same time.
     """
     odds, drawn = gain**2, np.empty(chance.shape, dtype=np.int64)
-    for turn, at in enumerate(chance.T):
+    for nth, at in enumerate(chance.T):
         total = np.cumsum(odds, axis=1)
         region = (total <= (at * total[:, -1])[:, None]).sum(axis=1)
-        drawn[:, turn] = np.where(total[:, -1] > 0, np.minimum(region, odds.shape[1] - 1), -1)
-        np.put_along_axis(odds, np.maximum(drawn[:, turn], 0)[:, None], 0.0, axis=1)
+        drawn[:, nth] = np.where(total[:, -1] > 0, np.minimum(region, odds.shape[1] - 1), -1)
+        np.put_along_axis(odds, np.maximum(drawn[:, nth], 0)[:, None], 0.0, axis=1)
     return drawn

@@ -1,4 +1,4 @@
-"""Distances on the globe, and the round-trip time to expect where none was measured."""
+"""Great-circle distances, and the prior RTT by distance."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ EARTH_RADIUS_KM = 6371.0088
 """Mean radius R1 of the WGS 84 ellipsoid (IUGG)."""
 
 PRIOR_BASE_MS = 4.0
-"""Access network and first hops, there and back."""
+"""Access network and first hops, both directions."""
 
 PRIOR_MS_PER_KM = 0.015
-"""Light in fibre takes 0.01 ms per km there and back; real paths are about half as long again."""
+"""Light in fibre takes 0.01 ms per km for a round trip; real paths are about 1.5 times as long."""
 
 Vectors = npt.NDArray[np.float64]
 
@@ -28,7 +28,7 @@ def unit_vectors(latitudes: npt.ArrayLike, longitudes: npt.ArrayLike) -> Vectors
 
 
 def distances_km(sites: Vectors, points: Vectors) -> npt.NDArray[np.float64]:
-    """Great-circle distances, shape (sites, points), by the chord: exact for near points too."""
+    """Great-circle distances in km, sites × points, by chords, which are exact for near points."""
     squares = np.zeros((len(sites), len(points)))
     for axis in range(3):
         squares += (sites[:, axis, None] - points[None, :, axis]) ** 2
@@ -36,5 +36,5 @@ def distances_km(sites: Vectors, points: Vectors) -> npt.NDArray[np.float64]:
 
 
 def prior_us(distances: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """The geographic prior in whole microseconds, so that every machine orders alike."""
+    """The geographic prior in whole microseconds, so that every machine ranks alike."""
     return np.rint((PRIOR_BASE_MS + PRIOR_MS_PER_KM * distances) * 1000).astype(np.int64)

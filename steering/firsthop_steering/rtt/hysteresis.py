@@ -1,9 +1,8 @@
-"""When a group's order of regions changes: not for every estimate that crosses another.
+"""Hysteresis of a group's order of regions, so that it does not follow every small change.
 
-An order that rests on the prior is given up for the measured one as soon as that is certain
-enough. After that a region passes the other only if it is better by max(5 ms, 10 %) in two
-planning rounds. So every pair changes once for better knowledge, and from then on only for a real
-change.
+The order of a pair by the prior is replaced by the measured order once that is certain enough.
+After that a region passes another only if it is better by max(5 ms, 10 %) in two rounds. So each
+pair changes once because of better knowledge, and later only because of a real change.
 """
 
 from __future__ import annotations
@@ -17,36 +16,36 @@ from firsthop_steering.arrays import Floats, Ints, Mask
 MARGIN_MS = 5.0
 MARGIN_SHARE = 0.1
 CERTAIN = 1.0
-"""Deviations of a difference: wrong in one case of twenty."""
+"""Standard deviations of a difference; wrong in one case of twenty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Groups × regions, best first, with what the last round found."""
+    """The order of regions of each group, best first, with the estimates of the last round."""
 
     held: Ints
     rtt_ms: Floats
     """The last round's estimates, by region."""
     settled: Mask
-    """Groups × regions × regions: the pair has changed places on measured grounds. A byte each, so
-    12.5 MB for 5,000 groups and 50 regions."""
+    """Groups × regions × regions: whether the pair changed its order because of measurements. One
+    byte each: 12.5 MB for 5,000 groups and 50 regions."""
 
 
 def first_order(rtt_ms: Floats) -> Order:
-    """By the estimates alone, ties to the lower index."""
+    """The order by estimates alone; ties go to the lower index."""
     groups, regions = rtt_ms.shape
     held = np.argsort(rtt_ms, axis=1, kind="stable")
     return Order(held, rtt_ms, np.zeros((groups, regions, regions), dtype=bool))
 
 
 def reorder(order: Order, rtt_ms: Floats, deviation_ms: Floats) -> Order:
-    """The order after a round. Neighbours change places until nobody may pass the one before."""
+    """The order after a round: adjacent regions are swapped until no swap is allowed."""
     held, settled = order.held.copy(), order.settled.copy()
     quiet, turn = 0, 0
     while quiet < 2 and held.shape[1] > 1:
         left = np.arange(turn % 2, held.shape[1] - 1, 2)
-        rows, place = np.nonzero(_passes(order.rtt_ms, rtt_ms, deviation_ms, settled, held, left))
-        first, second = left[place], left[place] + 1
+        rows, pair = np.nonzero(_passes(order.rtt_ms, rtt_ms, deviation_ms, settled, held, left))
+        first, second = left[pair], left[pair] + 1
         ahead, behind = held[rows, first], held[rows, second]
         held[rows, first], held[rows, second] = behind, ahead
         settled[rows, ahead, behind] = settled[rows, behind, ahead] = True
@@ -58,7 +57,7 @@ def reorder(order: Order, rtt_ms: Floats, deviation_ms: Floats) -> Order:
 def _passes(
     before: Floats, now: Floats, deviation: Floats, settled: Mask, held: Ints, left: Ints
 ) -> Mask:
-    """Whether the right neighbour of each `left` goes before it: better in both rounds."""
+    """Whether the region after each position in `left` passes it: better in both rounds."""
     ahead, behind = held[:, left], held[:, left + 1]
     rows = np.arange(len(held))[:, None]
     gain = np.minimum(
@@ -71,9 +70,9 @@ def _passes(
 
 
 def published_ms(order: Order) -> Floats:
-    """Estimates that agree with the order held: none is below one that goes before it.
+    """Estimates consistent with the order: ascending along it, groups × regions.
 
-    A region that is better, but not by enough to pass, is published at the RTT of the one before.
+    A region that is better, but not by enough to pass, gets the RTT of the region before it.
     """
     ranked = np.maximum.accumulate(np.take_along_axis(order.rtt_ms, order.held, axis=1), axis=1)
     result = np.empty_like(ranked)

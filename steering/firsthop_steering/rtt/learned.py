@@ -1,4 +1,4 @@
-"""Everything that the samples so far say, as of one moment; see `firsthop_steering.rtt.tree`."""
+"""The fitted RTT model as of one time, and its estimates; see `firsthop_steering.rtt.tree`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firsthop_steering.rtt.prior import Prior, fit_prior, spread_ms
 from firsthop_steering.rtt.tree import LEVEL_VARIANCE, Posterior
 
 _SITES = 400
-"""Places that a doubted prefix is tried at: the ones with most prefixes."""
+"""Number of cells, those with most prefixes, at which a mislocated prefix is tried."""
 
 
 def learn(entries: Entries, terrain: Terrain, locate: Locate) -> Learned:
@@ -54,37 +54,37 @@ def learn(entries: Entries, terrain: Terrain, locate: Locate) -> Learned:
 
 
 def _scale(off_ms: Floats, spread: Floats) -> float:
-    """How much wider the paths scatter here than expected beforehand; 50 paths weigh half."""
+    """Factor by which paths scatter more than expected; 50 paths outweigh the prior value 1."""
     if not len(off_ms):
         return 1.0
-    seen = 1.4826 * float(np.median(np.abs(off_ms) / spread))
-    return float(np.clip((50 + len(off_ms) * seen) / (50 + len(off_ms)), 0.25, 4.0))
+    observed = 1.4826 * float(np.median(np.abs(off_ms) / spread))
+    return float(np.clip((50 + len(off_ms) * observed) / (50 + len(off_ms)), 0.25, 4.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The model as of one moment. Reads are vectorised; no state changes."""
+    """The fitted model as of one time; immutable, with vectorised reads."""
 
     terrain: Terrain
     prior: Prior
     scale: float
-    """How much wider paths scatter than expected beforehand."""
+    """Factor by which paths scatter more than `spread_ms` expects."""
     groups: Groups
     tree: LevelTree
     prefixes: Keys
     cells: Ints
     entries: Entries
     which: Ints
-    """The place in `prefixes` of each entry."""
+    """Index in `prefixes` of each entry."""
     spread: Floats
     noise: Floats
     access: Floats
     access_variance: Floats
     lost: npt.NDArray[np.bool_]
-    """Which prefixes are not where the geo data says."""
+    """Mask of the prefixes whose location in the geo data is wrong."""
 
     def of_groups(self, cells: Ints, asns: Ints) -> Estimates:
-        """What any client of these cells and ASes may expect."""
+        """Estimates for clients of these cells and AS numbers, cells × regions."""
         expected = self.prior.expect(self.terrain.distances_km[cells])
         spread = spread_ms(expected) * self.scale
         knows, source = self._inherited(self.groups.find(cells, asns), cells, prefix=False)
@@ -96,7 +96,7 @@ class Learned:
         )
 
     def of_prefixes(self, wanted: slice) -> Estimates:
-        """What the prefixes of `self.prefixes[wanted]` may expect."""
+        """Estimates for the prefixes `self.prefixes[wanted]`, prefixes × regions."""
         first, last, _ = wanted.indices(len(self.prefixes))
         cells, access = self.cells[first:last], self.access[first:last]
         expected = self.prior.expect(self.terrain.distances_km[cells])
@@ -109,21 +109,21 @@ class Learned:
         self._put_inherited(here, rows, mean, variance)
         strays = np.flatnonzero(self.lost[first:last])
         if len(strays):
-            mean[strays], variance[strays] = self._astray(strays + first)
+            mean[strays], variance[strays] = self._relocated(strays + first)
             source[strays] = 0
         own = 1 / self.noise[here]
         total = 1 / variance[rows] + own
         mean[rows] = (mean[rows] / variance[rows] + own * self.entries.mean_ms[here]) / total
         source[rows] = np.where(own * 2 > total, 3, source[rows])
         variance[rows] = 1 / total
-        least = placing.light_ms(self.terrain.distances_km[cells])
-        least[strays] = 0.0
-        return Estimates(mean, np.sqrt(variance), source, least)
+        lower_bound = placing.light_ms(self.terrain.distances_km[cells])
+        lower_bound[strays] = 0.0
+        return Estimates(mean, np.sqrt(variance), source, lower_bound)
 
     def _put_inherited(
         self, here: Ints, rows: tuple[Ints, Ints], mean: Floats, variance: Floats
     ) -> None:
-        """For measured paths: what the prefix expects of them without its own samples."""
+        """Sets, for measured paths, the expectation without the prefix's own samples."""
         path = Paths(
             self.which[here], self.entries.regions[here], self.entries.mean_ms[here],
             self.spread[here], self.noise[here],
@@ -137,7 +137,7 @@ class Learned:
     def _inherited(
         self, groups: Ints, cells: Ints, *, prefix: bool
     ) -> tuple[Posterior, npt.NDArray[np.int8]]:
-        """The posterior of the group, or of its country where nothing is known of the group."""
+        """The posterior of the group, or of its country if the group is unknown; and its source."""
         countries = self.terrain.countries[cells]
         mean = self.tree.countries.mean[countries]
         variance = (
@@ -148,16 +148,16 @@ class Learned:
         held = groups[known]
         mean[known] = self.tree.group_knows.mean[held]
         variance[known] = self.tree.group_knows.variance[held]
-        told = self.tree.groups.precision[held] * self.tree.group_expects.variance[held] > 1
-        source[known] = np.where(told, 2, source[known])
+        informed = self.tree.groups.precision[held] * self.tree.group_expects.variance[held] > 1
+        source[known] = np.where(informed, 2, source[known])
         within = np.full(len(cells), LEVEL_VARIANCE)
         within[known] = self.tree.groups.variance[held]
         if prefix:
             variance = variance + within[:, None]
         return Posterior(mean, variance), source.astype(np.int8)
 
-    def _astray(self, strays: Ints) -> tuple[Floats, Floats]:
-        """Expectations of prefixes that are at a wrong place, by the places that fit."""
+    def _relocated(self, strays: Ints) -> tuple[Floats, Floats]:
+        """Mean and variance for mislocated prefixes, from the cells that fit their paths."""
         renumber = np.full(len(self.prefixes), -1)
         renumber[strays] = np.arange(len(strays))
         here = renumber[self.which] >= 0
@@ -168,7 +168,7 @@ class Learned:
             renumber[self.which[here]], self.entries.regions[here], self.entries.mean_ms[here],
             self.noise[here] + ACCESS_MS**2,
         )  # fmt: skip
-        return placing.place_anew(
+        return placing.relocate(
             rows, self.cells[strays], sites, popular[sites].astype(np.float64) + 1.0,
             self.terrain.distances_km, self.prior,
         )  # fmt: skip

@@ -1,6 +1,6 @@
-"""What is kept of all samples: count, mean and spread of each (prefix, region), within a bound.
+"""Bounded storage of samples: count, mean and spread of each (prefix, region).
 
-Arrays sorted by key, 24 bytes an entry. Knows no places. Time is whole seconds, an argument.
+Arrays sorted by key, 24 bytes per entry. Knows no locations. Time is whole seconds, an argument.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from firsthop_steering.rtt.samples import REGION_BITS, Digest
 
 HALF_LIFE_S = 86_400.0
 MAX_COUNT = 32.0
-"""No entry weighs more samples than this: so a path that changes is followed within as many."""
+"""Upper bound of an entry's count, so that it follows a changed path within this many samples."""
 CLIP = 3.0
-"""A value further off than so many spreads is taken as being just so far off (Huber's psi)."""
+"""Deviations are clipped at this many spreads (Huber's psi)."""
 MIN_COUNT = 0.05
-"""An entry that has decayed to this says nothing any more and is dropped: after 9 days at most."""
+"""An entry whose count has decayed to this is ignored: after 9 days at most."""
 NOISE_BASE_MS, NOISE_SHARE = 1.0, 0.05
-"""Deviation to expect of a sample before any was seen: access jitter, and queues on the path."""
+"""Expected deviation of a sample before any was seen: access jitter, and queues on the path."""
 _SPREAD_PRIOR = 4.0
-"""Samples' worth of that expectation in an entry's spread."""
+"""Weight, in samples, of that expectation in an entry's noise."""
 _DEVIATION = 1.2533
-"""Standard deviation of a normal variable over its mean absolute deviation."""
+"""Ratio of standard deviation to mean absolute deviation of a normal variable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """The ledger as of one moment; `noise_ms` is the standard deviation of one sample."""
+    """The ledger as of one time; `noise_ms` is the standard deviation of one sample."""
 
     prefixes: Keys
     regions: Ints
@@ -41,7 +41,7 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRows:
-    """Entries as they are kept, undecayed, ascending by key: what is saved and read again."""
+    """Stored entries, not decayed, ascending by key: the form that is saved and restored."""
 
     keys: Keys
     count: npt.NDArray[np.float32]
@@ -53,7 +53,7 @@ class LedgerRows:
         return len(self.keys)
 
     def take(self, which: slice | npt.NDArray[np.bool_]) -> LedgerRows:
-        """Those of a slice or a mask."""
+        """The rows of a slice or a mask."""
         return LedgerRows(
             self.keys[which], self.count[which], self.mean_ms[which], self.spread_ms[which],
             self.touched[which],
@@ -61,15 +61,15 @@ class LedgerRows:
 
 
 def noise_ms(mean_ms: Floats) -> Floats:
-    """The standard deviation of a sample where none was measured."""
+    """Expected standard deviation of a sample with this mean RTT."""
     return NOISE_BASE_MS + NOISE_SHARE * mean_ms
 
 
 class Ledger:
-    """See the module. `most` bounds its entries; those not touched for longest go first."""
+    """See the module. `max_entries` bounds its entries; those not touched for longest go first."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_entries: int) -> None:
+        self.max_entries = max_entries
         self.evicted = 0
         self._keys: Keys = np.empty(0, dtype=np.uint64)
         self._count: npt.NDArray[np.float32] = np.empty(0, dtype=np.float32)
@@ -82,40 +82,40 @@ class Ledger:
 
     @property
     def bytes(self) -> int:
-        """Memory of the state."""
+        """Memory of the entries, in bytes."""
         arrays = (self._keys, self._count, self._mean, self._spread, self._touched)
         return sum(each.nbytes for each in arrays)
 
     def known(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], Floats, Floats, Floats]:
-        """For each key whether it has an entry, and that entry's (undecayed) count, mean, noise."""
+        """For each key: whether it has an entry, and its stored count, mean and noise."""
         if not len(self._keys):
             nothing = np.zeros(len(keys))
             return nothing.astype(bool), nothing, nothing, nothing
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        mean = self._mean[place].astype(np.float64)
-        count = self._count[place].astype(np.float64)
-        return self._keys[place] == keys, count, mean, self._noise(place)
+        slots = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        mean = self._mean[slots].astype(np.float64)
+        count = self._count[slots].astype(np.float64)
+        return self._keys[slots] == keys, count, mean, self._noise(slots)
 
     def add(self, batch: Digest, *, now: int) -> None:
-        """Takes a batch in; its keys are distinct and ascending."""
+        """Adds a batch; its keys must be distinct and ascending."""
         self._make_room(batch.keys, now=now)
-        place = np.searchsorted(self._keys, batch.keys)
-        count = self._decayed(place, now)
-        mean = self._mean[place].astype(np.float64)
-        noise = self._noise(place)
+        slots = np.searchsorted(self._keys, batch.keys)
+        count = self._decayed(slots, now)
+        mean = self._mean[slots].astype(np.float64)
+        noise = self._noise(slots)
         fresh = count < MIN_COUNT
         mean[fresh] = batch.value[fresh]
         off = np.clip(batch.value - mean, -CLIP * noise, CLIP * noise)
         after = np.minimum(count + batch.count, MAX_COUNT)
         share = np.where(fresh, 1.0, np.minimum(batch.count / np.maximum(after, 1e-9), 1.0))
-        spread = self._spread[place] + share * (np.abs(off) - self._spread[place])
-        self._spread[place] = np.where(fresh, 0.0, spread)
-        self._mean[place] = mean + share * off
-        self._count[place] = after
-        self._touched[place] = now
+        spread = self._spread[slots] + share * (np.abs(off) - self._spread[slots])
+        self._spread[slots] = np.where(fresh, 0.0, spread)
+        self._mean[slots] = mean + share * off
+        self._count[slots] = after
+        self._touched[slots] = now
 
     def entries(self, *, now: int) -> Entries:
-        """Everything that still counts."""
+        """All entries whose decayed count is at least MIN_COUNT."""
         everywhere = np.arange(len(self._keys))
         count = self._decayed(everywhere, now)
         alive = count >= MIN_COUNT
@@ -129,54 +129,54 @@ class Ledger:
         )
 
     def rows(self, *, since: int = 0) -> LedgerRows:
-        """Those that were written at `since` or later."""
+        """The rows written at `since` or later."""
         everything = LedgerRows(self._keys, self._count, self._mean, self._spread, self._touched)
         return everything.take(self._touched >= since)
 
     def put(self, rows: LedgerRows) -> None:
-        """Takes saved rows back, each in place of what is there of its key."""
+        """Restores saved rows; each replaces the entry of its key."""
         self._make_room(rows.keys, now=0)
-        place = np.searchsorted(self._keys, rows.keys)
-        self._count[place], self._mean[place] = rows.count, rows.mean_ms
-        self._spread[place], self._touched[place] = rows.spread_ms, rows.touched
+        slots = np.searchsorted(self._keys, rows.keys)
+        self._count[slots], self._mean[slots] = rows.count, rows.mean_ms
+        self._spread[slots], self._touched[slots] = rows.spread_ms, rows.touched
 
     def forget(self, regions: Ints) -> None:
-        """Drops what is known of these regions, by number."""
+        """Drops all entries of these region numbers."""
         of = (self._keys & np.uint64((1 << REGION_BITS) - 1)).astype(np.int64)
         self._keep(~np.isin(of, regions))
 
-    def _noise(self, place: Ints) -> Floats:
-        """Seen and expected deviation, by the samples behind each."""
-        count = self._count[place].astype(np.float64)
-        expected = noise_ms(self._mean[place].astype(np.float64))
-        seen = _DEVIATION * self._spread[place].astype(np.float64)
-        blend: Floats = (_SPREAD_PRIOR * expected + count * seen) / (_SPREAD_PRIOR + count)
+    def _noise(self, slots: Ints) -> Floats:
+        """Observed and expected deviation, weighted by their numbers of samples."""
+        count = self._count[slots].astype(np.float64)
+        expected = noise_ms(self._mean[slots].astype(np.float64))
+        observed = _DEVIATION * self._spread[slots].astype(np.float64)
+        blend: Floats = (_SPREAD_PRIOR * expected + count * observed) / (_SPREAD_PRIOR + count)
         return np.maximum(blend, expected / 4)
 
-    def _decayed(self, place: Ints, now: int) -> Floats:
-        age_s = np.maximum(now - self._touched[place].astype(np.float64), 0.0)
-        decayed: Floats = self._count[place].astype(np.float64) * np.exp2(-age_s / HALF_LIFE_S)
+    def _decayed(self, slots: Ints, now: int) -> Floats:
+        age_s = np.maximum(now - self._touched[slots].astype(np.float64), 0.0)
+        decayed: Floats = self._count[slots].astype(np.float64) * np.exp2(-age_s / HALF_LIFE_S)
         return decayed
 
     def _make_room(self, keys: Keys, *, now: int) -> None:
-        """Entries for new keys; beyond the bound the longest untouched ones make way."""
-        place = np.searchsorted(self._keys, keys)
-        held = np.minimum(place, max(len(self._keys) - 1, 0))
-        new = self._keys[held] != keys if len(self._keys) else np.ones(len(place), dtype=bool)
+        """Inserts entries for new keys; evicts the least recently written ones over the bound."""
+        slots = np.searchsorted(self._keys, keys)
+        held = np.minimum(slots, max(len(self._keys) - 1, 0))
+        new = self._keys[held] != keys if len(self._keys) else np.ones(len(slots), dtype=bool)
         if not new.any():
             return
-        where = place[new]
+        where = slots[new]
         self._keys = np.insert(self._keys, where, keys[new])
         self._count = np.insert(self._count, where, np.float32(0))
         self._mean = np.insert(self._mean, where, np.float32(0))
         self._spread = np.insert(self._spread, where, np.float32(0))
         self._touched = np.insert(self._touched, where, np.uint32(now))
-        over = len(self._keys) - self.most
+        over = len(self._keys) - self.max_entries
         if over > 0:
             self._evict(over, keys)
 
     def _evict(self, over: int, coming: Keys) -> None:
-        """Drops `over` entries, none of those that are written now."""
+        """Drops the `over` oldest entries, but none of the keys in `coming`."""
         written = np.zeros(len(self._keys), dtype=bool)
         written[np.searchsorted(self._keys, coming)] = True
         age = np.where(written, np.iinfo(np.int64).max, self._touched.astype(np.int64))

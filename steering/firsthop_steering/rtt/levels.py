@@ -1,4 +1,4 @@
-"""The levels of `firsthop_steering.rtt.tree` over measured paths: who belongs to which group."""
+"""Applies `firsthop_steering.rtt.tree` to measured paths: prefixes, AS × cell groups, countries."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from firsthop_steering.rtt.tree import (
 )
 
 ACCESS_MS = 5.0
-"""Deviation of last miles: what all paths of a prefix have in common."""
+"""Standard deviation of the last mile, the delay common to all paths of a prefix."""
 MAX_ACCESS = 3.0
-"""A common excess beyond so many deviations is not the last mile but a wrong place or path."""
+"""Bound in deviations: a larger common excess indicates a wrong location or path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Measured paths, a row each: prefix by place, region, ms off the prior, spread, noise."""
+    """Measured paths as parallel arrays: prefix index, region, deviation from the prior, spread,
+    and variance of the measured mean."""
 
     prefix: Ints
     region: Ints
@@ -37,9 +38,10 @@ class Paths:
 
 
 def common_ms(path: Paths, inherited: Floats, count: int) -> tuple[Floats, Floats]:
-    """What the paths of each prefix have in common, in ms, and the variance of that.
+    """The common delay of each prefix's paths in ms, and its variance.
 
-    Paths differ by their spread, so a single measured one is split between both in proportion.
+    The deviation of a single measured path is divided between common delay and the path's own
+    deviation in proportion to their variances.
     """
     weight = 1 / (path.spread_ms**2 + path.noise)
     precision = np.bincount(path.prefix, weight, count) + 1 / ACCESS_MS**2
@@ -50,7 +52,7 @@ def common_ms(path: Paths, inherited: Floats, count: int) -> tuple[Floats, Float
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """AS × cell groups: `of_prefix`, and each group's key and country."""
+    """AS × cell groups: each group's key and country, and the group index of each prefix."""
 
     keys: Ints
     countries: Ints
@@ -58,17 +60,17 @@ class Groups:
 
     @classmethod
     def of(cls, cells: Ints, asns: Ints, terrain: Terrain) -> Groups:
-        """The groups of prefixes."""
+        """The groups of prefixes with these cells and AS numbers."""
         keys, which = np.unique(group_key(cells, asns), return_inverse=True)
         return cls(keys, terrain.countries[keys & 0xFFFFFFFF], which)
 
     def find(self, cells: Ints, asns: Ints) -> Ints:
-        """Their places among the groups; −1 for one of which nothing is known."""
+        """Their group indexes; −1 for unknown groups."""
         wanted = group_key(cells, asns)
         if not len(self.keys):
             return np.full(len(wanted), -1)
-        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.where(self.keys[place] == wanted, place, -1)
+        index = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[index] == wanted, index, -1)
 
 
 def group_key(cells: Ints, asns: Ints) -> Ints:
@@ -77,7 +79,7 @@ def group_key(cells: Ints, asns: Ints) -> Ints:
 
 @dataclass(frozen=True, slots=True)
 class LevelTree:
-    """The levels, filled: what members say, and what prefixes and groups may expect."""
+    """The fitted levels: pooled evidence and posteriors of groups and countries."""
 
     groups: Pooled
     countries: Posterior
@@ -87,7 +89,7 @@ class LevelTree:
     members: Floats
     """Precision with which each path entered its group."""
     means: Floats
-    """And with which deviation."""
+    """Deviation with which each path entered its group."""
     of_prefix: Ints
 
     @classmethod
@@ -95,19 +97,19 @@ class LevelTree:
         cls, path: Paths, access: Floats, lost: npt.NDArray[np.bool_], groups: Groups,
         terrain: Terrain,
     ) -> LevelTree:  # fmt: skip
-        """Up and down once. Prefixes at a wrong place have no say."""
+        """One upward and one downward pass; mislocated prefixes (`lost`) have no weight."""
         regions = terrain.distances_km.shape[1]
         nations = int(terrain.countries.max(initial=0)) + 1
         means = (path.off_ms - access[path.prefix]) / path.spread_ms
-        said = Evidence(
+        evidence = Evidence(
             path.prefix, path.region, means, path.noise / path.spread_ms**2,
             (~lost[path.prefix]).astype(np.float64),
         )  # fmt: skip
-        pooled = pool(said, groups.of_prefix, (len(groups.keys), regions))
-        heard = np.nonzero(pooled.precision > 0)
+        pooled = pool(evidence, groups.of_prefix, (len(groups.keys), regions))
+        informed = np.nonzero(pooled.precision > 0)
         cells = Evidence(
-            heard[0], heard[1], pooled.mean[heard], 1 / pooled.precision[heard],
-            np.ones(len(heard[0])),
+            informed[0], informed[1], pooled.mean[informed], 1 / pooled.precision[informed],
+            np.ones(len(informed[0])),
         )  # fmt: skip
         above = pool(cells, groups.countries, (nations, regions))
         root = Posterior(np.zeros((nations, regions)), np.full((nations, regions), LEVEL_VARIANCE))
@@ -120,9 +122,10 @@ class LevelTree:
         )  # fmt: skip
 
     def inherited_of(self, path: Paths, rows_of: Ints | slice) -> tuple[Floats, Floats]:
-        """For each path what its prefix would expect without it: mean and deviation.
+        """For each path the expectation of its prefix without it: mean and standard deviation.
 
-        `path` are those rows of what the tree grew from."""
+        `path` must be the rows `rows_of` of the paths from which the tree was grown.
+        """
         members, means = self.members[rows_of], self.means[rows_of]
         group = self.of_prefix[path.prefix]
         rows = (group, path.region)

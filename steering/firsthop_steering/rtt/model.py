@@ -1,7 +1,7 @@
-"""The RTT model's state: samples in, what they say out.
+"""The state of the RTT model: takes samples and fits a `Learned` on request.
 
-Pure: time and the whereabouts of prefixes are arguments. `RttModel` keeps; `Learned` is what is
-kept, worked out, and answers for any group.
+Pure: time and the locations of prefixes are arguments. `RttModel` stores samples; `Learned` gives
+estimates for any group.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from firsthop_steering.rtt.samples import MAX_RTT_MS, MIN_RTT_MS, Samples, by_so
 from firsthop_steering.rtt.trust import Trust
 
 MAX_ENTRIES = 4_000_000
-"""(prefix, region) pairs kept: a million prefixes with four measured regions each."""
+"""Stored (prefix, region) pairs: a million prefixes with four measured regions each."""
 
 
 @dataclass(slots=True)
 class RttModel:
-    """What is kept. `counts` says what became of samples."""
+    """The stored samples and the trust in their sources; `counts` are samples by result."""
 
     ledger: Ledger = field(default_factory=lambda: Ledger(MAX_ENTRIES))
     trust: Trust = field(default_factory=Trust)
@@ -29,7 +29,7 @@ class RttModel:
     )
 
     def observe(self, samples: Samples, *, now: int) -> None:
-        """Takes a batch in; `now` in seconds, never falling."""
+        """Adds a batch; `now` is in seconds and must not decrease."""
         sane = (samples.rtt_ms >= MIN_RTT_MS) & (samples.rtt_ms <= MAX_RTT_MS)
         self.counts["out_of_range"] += int((~sane).sum())
         samples = by_source(samples.take(sane))
@@ -39,7 +39,7 @@ class RttModel:
         self.ledger.add(digest(samples, weights), now=now)
 
     def learn(self, terrain: Terrain, locate: Locate, *, now: int) -> Learned:
-        """Everything that the samples so far say."""
+        """Fits the model to all samples stored so far."""
         entries = self.ledger.entries(now=now)
         regions = terrain.distances_km.shape[1]
         known = entries.regions < regions

@@ -1,8 +1,9 @@
-"""Clients that are not where the geo data says, and where they may be instead.
+"""Mislocated prefixes: detects wrong locations in the geo data, and finds plausible ones.
 
-No packet outruns light: a round trip below `2·distance / (200 km/ms)` proves the location wrong.
-A prefix caught so, or by paths that fit nowhere near its place, stops inheriting from its cell; it
-may then be at any place of the others, in proportion to how well its measured paths fit there.
+A round trip below `2·distance / (200 km/ms)` is faster than light in fibre and proves the location
+wrong. A prefix with such a round trip, or with paths that do not fit its location, no longer
+inherits from its cell. Its RTTs are then averaged over the cells of other prefixes, weighted by the
+likelihood of its measured paths there.
 """
 
 from __future__ import annotations
@@ -14,32 +15,32 @@ from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.prior import LIGHT_MS_PER_KM, Prior, spread_ms
 
 SLACK_KM = 150.0
-"""A cell is a city or a region, not a point: so much nearer the client may really be."""
+"""A cell is a city or a region, not a point: a client may be nearer by this much."""
 MISFIT = 3.5
-"""Robust standard deviations off what its group measures, from which a place is doubted."""
-OWN_PLACE = 0.5
-"""Prior odds that a doubted place is right after all."""
+"""Robust standard deviations from its group's measurements above which a location is doubted."""
+OWN_CELL = 0.5
+"""Prior probability that a doubted location is correct after all."""
 _IMPOSSIBLE = 60.0
 _CHUNK = 512
 
 
 def outruns_light(rtt_ms: Floats, distances_km: Floats) -> npt.NDArray[np.bool_]:
-    """Which samples are too fast for the place that their clients are said to be at."""
+    """Mask of the RTTs that are too low for the assumed distances."""
     return rtt_ms < light_ms(distances_km)
 
 
 def light_ms(distances_km: Floats) -> Floats:
-    """What no round trip is below, for a client of that cell."""
+    """Lower bound of the RTT of a client in a cell at this distance."""
     return LIGHT_MS_PER_KM * np.maximum(distances_km - SLACK_KM, 0.0)
 
 
 def cost(standard: Floats) -> Floats:
-    """Minus log-likelihood of a standardised residual, with a heavy tail: log(1 + z²/4)·5/2
+    """Negative log-likelihood of a standardised residual with heavy tails: log(1 + z²/4)·5/2
     (Student's t with four degrees of freedom)."""
     return 2.5 * np.log1p(standard**2 / 4)
 
 
-def place_anew(
+def relocate(
     rows: tuple[Ints, Ints, Floats, Floats],
     own: Ints,
     candidates: Ints,
@@ -47,24 +48,23 @@ def place_anew(
     distances_km: Floats,
     prior: Prior,
 ) -> tuple[Floats, Floats]:
-    """Mean and variance of the RTT to every region, (prefixes × regions), by likely places.
+    """Mean and variance of the RTT, prefixes × regions, averaged over likely locations.
 
-    `rows` are the measured paths: prefix (0…, by `own`), region, RTT and its variance in ms;
-    `own` the cell that the geo data gives each prefix; `candidates` cells and their `odds`.
+    `rows` are the measured paths: prefix (an index of `own`), region, RTT in ms and its variance.
+    `own` are the cells that the geo data gives the prefixes. `candidates` are further cells, with
+    prior weights `odds`. `distances_km` are cells × regions.
     """
     prefix, region, rtt, variance = rows
-    places = distances_km[candidates]
-    expected = prior.expect(places)
+    distances = distances_km[candidates]
+    expected = prior.expect(distances)
     means, variances = [], []
     for start in range(0, len(own), _CHUNK):
         end = min(start + _CHUNK, len(own))
         here = (prefix >= start) & (prefix < end)
-        weight = np.full(
-            (end - start, len(candidates)), np.log(odds / odds.sum() * (1 - OWN_PLACE))
-        )
-        weight = np.column_stack([weight, np.full(end - start, np.log(OWN_PLACE))])
+        weight = np.full((end - start, len(candidates)), np.log(odds / odds.sum() * (1 - OWN_CELL)))
+        weight = np.column_stack([weight, np.full(end - start, np.log(OWN_CELL))])
         at = np.column_stack(
-            [places[:, region[here]].T, distances_km[own[prefix[here]], region[here]]]
+            [distances[:, region[here]].T, distances_km[own[prefix[here]], region[here]]]
         )
         fit = prior.base_ms[region[here]][:, None] + prior.ms_per_km * at
         off = rtt[here][:, None] - fit
@@ -80,7 +80,7 @@ def place_anew(
 
 
 def _mix(weight: Floats, expected: Floats, at_own: Floats) -> tuple[Floats, Floats]:
-    """First and second moment over the places; the last weight is that of a prefix's own."""
+    """First and second moments over the locations; the last weight is that of the own cell."""
     others, own = weight[:, :-1], weight[:, -1:]
     mean = others @ expected + own * at_own
     squared = others @ (expected**2 + spread_ms(expected) ** 2) + own * (

@@ -1,7 +1,7 @@
-"""The geographic prior `a·distance + b_region`, fitted to what was measured.
+"""The prior RTT `a·distance + b_region`, fitted to measurements.
 
-Where nothing was, it is the prior of `firsthop_steering.rtt.geography`: so an edge without samples
-orders regions by distance.
+Without measurements it is the prior of `firsthop_steering.rtt.geography`, so that an edge without
+samples ranks regions by distance.
 """
 
 from __future__ import annotations
@@ -14,54 +14,54 @@ from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.geography import PRIOR_BASE_MS, PRIOR_MS_PER_KM
 
 LIGHT_MS_PER_KM = 2 / 200
-"""There and back at 200 km a millisecond: the speed of light in glass."""
+"""Round trip at 200 km per millisecond, the speed of light in fibre."""
 MAX_MS_PER_KM = 0.05
 HUBER = 1.345
 """Huber's constant: 95 % efficient under normal errors."""
 SPREAD_BASE_MS, SPREAD_SHARE = 3.0, 0.15
-"""Deviation of a path from the prior: what is expected of it grows with its length."""
+"""Expected deviation of a path from the prior; it grows with the path's RTT."""
 _SLOPE_PATHS, _BASE_PATHS = 30.0, 10.0
-"""Measured paths that a region's base, and the slope, need to be believed half."""
+"""Weights of the initial slope and bases, in measured paths."""
 _MEAN_WEIGHT = 0.1
-"""What a measured path weighs on the average: (base spread / its own spread) squared."""
+"""Typical weight of a measured path: (base spread / its own spread) squared."""
 _REACH_KM = 2000.0
-"""A usual distance, which says what a slope does."""
+"""Typical distance, which scales the ridge penalty of the slope."""
 _ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """Milliseconds; one base a region."""
+    """The slope, and one base per region in ms."""
 
     ms_per_km: float
     base_ms: Floats
 
     def expect(self, distances_km: Floats, regions: Ints | slice = slice(None)) -> Floats:
-        """The RTT to expect; `regions` names the region of each distance (default: last axis)."""
+        """Expected RTT in ms; `regions` holds the region of each distance (default: last axis)."""
         expected: Floats = self.base_ms[regions] + self.ms_per_km * distances_km
         return expected
 
 
 def untaught(regions: int) -> Prior:
-    """What holds before anything was measured."""
+    """The prior without measurements."""
     return Prior(PRIOR_MS_PER_KM, np.full(regions, PRIOR_BASE_MS))
 
 
 def spread_ms(expected_ms: Floats) -> Floats:
-    """The deviation of a path whose prior is `expected_ms`."""
+    """The standard deviation of a path whose prior RTT is `expected_ms`."""
     return SPREAD_BASE_MS + SPREAD_SHARE * expected_ms
 
 
 def huber_weights(standard: Floats, constant: float = HUBER) -> Floats:
-    """1 for small standardised residuals, falling as 1/|z| beyond the constant."""
+    """Huber's weights: 1 for small standardised residuals, proportional to 1/|z| beyond."""
     return np.minimum(1.0, constant / np.maximum(np.abs(standard), 1e-9))
 
 
 def fit_prior(distances_km: Floats, regions: Ints, rtt_ms: Floats, *, count: int) -> Prior:
-    """Robust ridge regression by reweighting: one row a measured path, `count` regions.
+    """Robust ridge regression by iterative reweighting; one row per measured path.
 
-    The ridge draws to the untaught prior. The slope stays between light in glass and five times
-    that.
+    `count` is the number of regions. The ridge pulls towards the untaught prior. The slope is
+    limited to LIGHT_MS_PER_KM and MAX_MS_PER_KM.
     """
     prior = untaught(count)
     start = prior
@@ -76,7 +76,7 @@ def fit_prior(distances_km: Floats, regions: Ints, rtt_ms: Floats, *, count: int
 
 
 def _solve(distances: Floats, regions: Ints, rtt: Floats, weights: Floats, start: Prior) -> Prior:
-    """The slope with all bases eliminated (they are the weighted means of what is left)."""
+    """Solves for the slope with the bases eliminated; the bases are weighted mean residuals."""
     count = len(start.base_ms)
     tie = _BASE_PATHS * _MEAN_WEIGHT
     mass = np.bincount(regions, weights, count) + tie

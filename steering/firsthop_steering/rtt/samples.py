@@ -1,6 +1,6 @@
-"""Samples of round-trip times, and how a batch of them becomes one value a prefix and region.
+"""RTT samples as arrays, and how a batch is reduced to one value per prefix and region.
 
-Knows columns and robust statistics; knows nothing of places or of what was learned before.
+Also defines the numbers of prefixes (/24 and /48). Knows no locations and no earlier samples.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from firsthop_steering.arrays import Floats, Ints, Keys
 REGION_BITS = 10
 MAX_REGIONS = 1 << REGION_BITS
 MIN_RTT_MS, MAX_RTT_MS = 0.05, 5000.0
-"""Outside it is no round trip of two hosts on this planet, but a clock or a unit gone wrong."""
+"""Values outside are no RTTs between hosts on Earth, but errors of clock or unit."""
 _FAMILY_6 = 1 << 48
 PREFIX_LIMIT = _FAMILY_6 << 1
 """Above the number of every prefix."""
 
 
 def prefix_of(family: int, key: int) -> int:
-    """The number of the /24 or /48 that a key (IPv4 address, or top 64 bits of IPv6) lies in."""
+    """The number of the /24 or /48 that contains a key (IPv4 address, or top 64 bits of IPv6)."""
     return key >> 8 if family == 4 else _FAMILY_6 | key >> 16
 
 
 def parse_prefix(text: str) -> int:
-    """The number of the /24 or /48 written so, without host bits.
+    """The number of the prefix in `text`, an IPv4 /24 or an IPv6 /48 without host bits.
 
-    Raises ValueError that says so for anything else.
+    Raises ValueError for anything else.
     """
     try:
         if ":" in text:
@@ -47,7 +47,7 @@ def parse_prefix(text: str) -> int:
 
 
 def keys_of_prefixes(prefixes: Keys, family: int) -> tuple[npt.NDArray[np.bool_], Keys]:
-    """Which prefixes are of `family`, and the first key of each of those."""
+    """Mask of the prefixes of `family`, and the first key of each of those."""
     six = prefixes >= np.uint64(_FAMILY_6)
     if family == 4:
         return ~six, prefixes[~six] << np.uint64(8)
@@ -56,7 +56,7 @@ def keys_of_prefixes(prefixes: Keys, family: int) -> tuple[npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """A batch, one element a sample. `sources` says who reports: a token, not a client."""
+    """A batch as parallel arrays. `sources` identify the reporting tokens, not clients."""
 
     prefixes: Keys
     regions: Ints
@@ -67,20 +67,20 @@ class Samples:
         return len(self.rtt_ms)
 
     def take(self, which: npt.NDArray[np.bool_]) -> Samples:
-        """Those of a mask."""
+        """The samples of a mask."""
         return Samples(
             self.prefixes[which], self.regions[which], self.sources[which], self.rtt_ms[which]
         )
 
     @property
     def keys(self) -> Keys:
-        """Prefix and region in one number, which sorts by prefix first."""
+        """Prefix and region packed into one number that sorts by prefix first."""
         return self.prefixes << np.uint64(REGION_BITS) | self.regions.astype(np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """One value a key, ascending keys: the median of what the sources said, and how many did."""
+    """One value per key, keys ascending: the median over sources, and the number of sources."""
 
     keys: Keys
     value: Floats
@@ -88,10 +88,10 @@ class Digest:
 
 
 def by_source(samples: Samples) -> Samples:
-    """One sample a (prefix, region, source): the lower quartile of those that it reports.
+    """Reduces to one sample per (prefix, region, source): the lower quartile of its samples.
 
-    Queueing and retransmission only ever add time, so a low value is nearer to the path's own;
-    the minimum itself would lie lower the more samples there are, and favour the busy region.
+    Queueing and retransmission only add time, so a low value is closer to the path's RTT. The
+    minimum would fall with the number of samples and favour busy regions.
     """
     order = np.lexsort((samples.rtt_ms, samples.sources, samples.keys))
     keys, sources, rtt = samples.keys[order], samples.sources[order], samples.rtt_ms[order]
@@ -109,9 +109,9 @@ def by_source(samples: Samples) -> Samples:
 
 
 def digest(samples: Samples, weights: Floats) -> Digest:
-    """The weighted lower median over the sources of each key; no weight, no say."""
-    heard = weights > 0
-    samples, weights = samples.take(heard), weights[heard]
+    """The weighted lower median over the sources of each key; weights of 0 are ignored."""
+    weighted = weights > 0
+    samples, weights = samples.take(weighted), weights[weighted]
     order = np.lexsort((samples.rtt_ms, samples.keys))
     keys, rtt, weights = samples.keys[order], samples.rtt_ms[order], weights[order]
     first = np.ones(len(keys), dtype=bool)

@@ -1,13 +1,14 @@
-"""The tree of client groups: prefix, AS × cell, country. What a group has not measured it inherits.
+"""A hierarchical model of client groups: prefix, AS × cell, country; groups inherit from parents.
 
-All numbers are deviations from the prior, in units of the spread to expect of the path, so what a
-country's paths have in common carries over from near regions to far ones. Every level is a normal
-deviation from the one above, and the posterior is exact: up goes the weighted mean of a group's
-members, down comes the posterior of its parent *without its own share*. That is the shrinkage
+All numbers are deviations from the prior in units of a path's expected spread, so that a country's
+common deviation applies to near and far regions alike. Each level deviates normally from the level
+above, and the posterior is exact: an upward pass computes the weighted mean of each group's
+members, a downward pass passes each group the posterior of its parent *without its own share*. This
+is the shrinkage
 
     mu_l = (kappa_l mu_{l-1} + n y) / (kappa_l + n),   kappa_l = noise^2 / parent's variance
 
-with each kappa taken from how far groups were found apart (`between`), not from a constant.
+with each kappa estimated from the variance between groups (`between`), not a constant.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.prior import huber_weights
 
 LEVEL_VARIANCE = 1 / 3
-"""Before anything is known each of three levels has its third of a path's deviation."""
+"""Initially each of the three levels has a third of a path's variance."""
 _MIN_VARIANCE = 0.02
 _STRENGTH = 20.0
-"""Pairs (member, region) whose deviations weigh as much as what was expected beforehand."""
+"""Weight of the initial variance of a level, in (member, region) pairs."""
 _OWN_STRENGTH = 10.0
-"""The same for how far apart the members of one single group are."""
+"""Weight of a level's variance in the variance of one group, in (member, region) pairs."""
 _MEDIAN_OF_SQUARE = 0.4549
 """Median of the square of a standard normal variable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One row a (group, region) of a level: mean, its variance by itself, and trust (0 to 1)."""
+    """One row per (group, region) of a level: mean, its sampling variance, and trust (0 to 1)."""
 
     groups: Ints
     regions: Ints
@@ -43,29 +44,30 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """A level's members seen from above: sum of precisions and mean, shape (parents, regions)."""
+    """The members of a level pooled by parent: total precision and mean, parents × regions."""
 
     precision: Floats
     mean: Floats
     member_precision: Floats
-    """Of each row of the evidence, as it entered."""
+    """Precision with which each row of the evidence entered."""
     variance: Floats
-    """Between the members, a parent each."""
+    """Variance between members, one per parent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """Mean and variance, shape (groups, regions)."""
+    """Mean and variance, groups × regions."""
 
     mean: Floats
     variance: Floats
 
 
 def pool(evidence: Evidence, parents: Ints, count: tuple[int, int]) -> Pooled:
-    """Rows to their groups' parents; `parents[group]`, `count` = (parents, regions).
+    """Pools evidence by the parents of its groups.
 
-    Members that differ far from the others of their parent weigh less (Huber); a second look uses
-    the variance that the first has found.
+    `parents` holds the parent of each group; `count` is (number of parents, number of regions).
+    Outliers among the members of a parent weigh less (Huber); each of three iterations uses the
+    variance found by the previous one.
     """
     above = parents[evidence.groups]
     slots = above * count[1] + evidence.regions
@@ -87,13 +89,13 @@ def pool(evidence: Evidence, parents: Ints, count: tuple[int, int]) -> Pooled:
 def between(
     off: Floats, evidence: Evidence, above: Ints, slots: Ints, count: tuple[int, int]
 ) -> Floats:
-    """The variance between the members of each parent, from deviations off the parents' means.
+    """The variance between the members of each parent; `off` are deviations from its mean.
 
-    First one for the level, by medians; then each parent's own, drawn to that of the level.
+    The level's variance is estimated by medians; each parent's own is shrunk towards it.
     """
-    heard = evidence.trust > 0.5
-    size = np.bincount(slots[heard], minlength=count[0] * count[1])[slots]
-    usable = heard & (size >= 2)
+    trusted = evidence.trust > 0.5
+    size = np.bincount(slots[trusted], minlength=count[0] * count[1])[slots]
+    usable = trusted & (size >= 2)
     excess = off**2 * size / np.maximum(size - 1, 1) - evidence.variance
     pairs = int(usable.sum())
     level = LEVEL_VARIANCE
@@ -114,8 +116,8 @@ def between(
 def inherit(
     parent: Posterior, pooled: Pooled, evidence: Evidence, parents: Ints, between_members: Floats
 ) -> Posterior:
-    """What each group of a level may expect from its parent: the parent's posterior less the
-    group's own share, plus the variance between members."""
+    """Each group's expectation from its parent: the parent's posterior without the group's own
+    share, plus the variance between members."""
     precision = 1 / parent.variance[parents]
     weighted = precision * parent.mean[parents]
     rows = (evidence.groups, evidence.regions)
@@ -126,6 +128,6 @@ def inherit(
 
 
 def update(expected: Posterior, precision: Floats, mean: Floats) -> Posterior:
-    """A group's posterior from what it inherits and what its own members say."""
+    """A group's posterior from its inherited expectation and its members' evidence."""
     total = 1 / expected.variance + precision
     return Posterior((expected.mean / expected.variance + precision * mean) / total, 1 / total)

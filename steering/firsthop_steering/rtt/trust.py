@@ -1,7 +1,7 @@
-"""Whose samples are believed: a source that is far off its peers loses its weight, and is counted.
+"""Trust in sources of samples: a source that deviates from its peers loses its weight.
 
-A source is compared with what the others say of the same prefix and region: with the other
-sources of the batch where there are any, else with what is known already.
+A source is compared with its peers for the same prefix and region: with the other sources of the
+batch, or, if there are too few, with the ledger.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from firsthop_steering.rtt.ledger import Ledger, noise_ms
 from firsthop_steering.rtt.samples import Samples, digest
 
 MEMORY = 200.0
-"""Comparisons that a source is judged by, at most; older ones fade."""
+"""Upper bound of the comparisons that a source is judged by; older ones fade."""
 FEW = 10.0
-"""Below so many comparisons nobody is called off."""
+"""With fewer comparisons a source keeps its full weight."""
 SOUND, UNSOUND = 1.5, 4.0
-"""Mean distance from the peers, in deviations of a sample (0.8 where all is normal): full weight
-up to the one, none from the other on."""
+"""Mean distances from the peers, in deviations of a sample (0.8 if all is normal), up to which a
+source has full weight, and from which it has none."""
 FAR = 8.0
-"""No single comparison counts for more: one new path is no lie."""
+"""Upper bound of one comparison's distance, since a path may really have changed."""
 MAX_SOURCES = 4096
 
 
@@ -34,34 +34,38 @@ class _Record:
 
 
 class Trust:
-    """The sources' records. Bounded: the source with the fewest comparisons makes way."""
+    """The records of all sources; over the bound the one with the fewest comparisons is dropped."""
 
     def __init__(self) -> None:
         self._records: dict[int, _Record] = {}
+        self.doubted = 0
+        """Samples weighted down or ignored because of their source."""
 
     def weight(self, source: int) -> float:
-        """1 for a source in line with its peers, 0 for one that is not."""
+        """Weight of a source, from 1 (agrees with its peers) to 0."""
         held = self._records.get(source)
         if held is None or held.comparisons < FEW:
             return 1.0
         return float(np.clip((UNSOUND - held.distance) / (UNSOUND - SOUND), 0.0, 1.0))
 
     def records(self) -> dict[int, tuple[float, float]]:
-        """Comparisons and mean distance of each source: what is saved."""
+        """Comparisons and mean distance of each source, for saving."""
         return {source: (each.comparisons, each.distance) for source, each in self._records.items()}
 
     def restore(self, records: Mapping[int, tuple[float, float]]) -> None:
-        """Takes saved records in place of all there are."""
+        """Replaces all records by saved ones."""
         self._records = {source: _Record(*each) for source, each in records.items()}
 
     def weigh(self, samples: Samples, ledger: Ledger) -> Floats:
-        """Weights for a batch with one sample a source and key; the records learn from it."""
+        """Weights of a batch with one sample per source and key; also updates the records."""
         distance = _distances(samples, ledger)
         sources, which = np.unique(samples.sources, return_inverse=True)
         compared = ~np.isnan(distance)
-        for place, source in enumerate(sources.tolist()):
-            self._note(source, distance[compared & (which == place)])
-        return np.array([self.weight(source) for source in sources.tolist()])[which]
+        for index, source in enumerate(sources.tolist()):
+            self._note(source, distance[compared & (which == index)])
+        weights = np.array([self.weight(source) for source in sources.tolist()])[which]
+        self.doubted += int((weights < 1).sum())
+        return weights
 
     def _note(self, source: int, distances: Floats) -> None:
         if not len(distances):
@@ -76,16 +80,16 @@ class Trust:
 
 
 def _distances(samples: Samples, ledger: Ledger) -> Floats:
-    """How far each sample is off its peers, in deviations; NaN where it has none.
+    """Distance of each sample from its peers in deviations; NaN if it has none.
 
-    Three sources are needed: of two that differ, nobody can say which one lies.
+    Three sources are needed: of two that differ, it is unknown which one is wrong.
     """
-    heard = digest(samples, np.ones(len(samples)))
-    place = np.searchsorted(heard.keys, samples.keys)
-    crowded = heard.count[place] >= 3
+    digested = digest(samples, np.ones(len(samples)))
+    index = np.searchsorted(digested.keys, samples.keys)
+    has_peers = digested.count[index] >= 3
     known, count, mean, noise = ledger.known(samples.keys)
-    told = known & (count >= 5)
-    expected = np.where(crowded, heard.value[place], mean)
-    scale = np.where(crowded, noise_ms(expected), noise)
+    informed = known & (count >= 5)
+    expected = np.where(has_peers, digested.value[index], mean)
+    scale = np.where(has_peers, noise_ms(expected), noise)
     off = np.abs(samples.rtt_ms - expected) / np.maximum(scale, 1e-3)
-    return np.where(crowded | told, off, np.nan)
+    return np.where(has_peers | informed, off, np.nan)

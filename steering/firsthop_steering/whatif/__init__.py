@@ -1,1 +1,1 @@
-"""Explanations, counterfactuals and simulated changes."""
+"""Explains decisions, finds counterfactuals and simulates changes."""

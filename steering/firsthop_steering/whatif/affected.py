@@ -1,4 +1,4 @@
-"""Whether a change can move anybody at all, told without asking for anybody: most cannot."""
+"""A cheap pre-check before a simulation: which services could a change re-route?"""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from firsthop_steering.plan.model import Service
 
 
 def affected(before: Steering, after: Steering) -> tuple[str, ...]:
-    """The names of the services whose clients may move, by what decisions on regions are made of.
+    """Names of the services whose inputs to the choice of a region differ.
 
-    Both are of one geo table, and under the same prices and learned round trips.
+    Both steerings must share the geo table, prices and learned round trips.
     """
     old, new = _services(before), _services(after)
     names = sorted(old.keys() | new.keys())

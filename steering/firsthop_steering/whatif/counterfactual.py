@@ -1,7 +1,7 @@
-"""What would put a client on another region: each thing that stands in the way, and what would do.
+"""Which changes would send a client to another region: each obstacle, and how to remove it.
 
-Every change is tried: the decision is made again with it, by the same function. What is asked of
-operators is a field of the document; what only measurement can change is said as such.
+Every change is verified by repeating the decision with it. Changes name a field of the document;
+obstacles that only measurement can remove are reported as status.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MAX_BIAS_MS = 500.0
 
 @dataclass(frozen=True, slots=True)
 class NeededChange:
-    """One field that stands in the way; `needed` None: no value of it would do."""
+    """One field that keeps the client from the region; `needed` None: no value would help."""
 
     object: str
-    """Its path, like `regions/ams`."""
+    """Path of the object, like `regions/ams`."""
     field: str
     value: Any
     needed: Any
@@ -36,11 +36,11 @@ class NeededChange:
 def counterfactual(
     steering: Steering, service: Service, client: Client, region: str
 ) -> dict[str, Any]:
-    """What would have the client answered with `region`, a region of the service's pool.
+    """The changes with which the client would be answered with `region`, as JSON.
 
-    `changes` are needed all together, none where the client is there already; `enough` says whether
-    they do, and where they do not, one of them says why. `instead_of_bias` is the price that would
-    do as well as the bias.
+    `region` must be a region of the service's pool. All `changes` are needed together; the list is
+    empty if the client is sent there already. `enough` tells whether they suffice; if not, one of
+    them states why. `instead_of_bias` is a price with the same effect as the bias.
     """
     question = Hypothetical(steering, service.id, client, region)
     changes: list[NeededChange] = []
@@ -56,17 +56,17 @@ def counterfactual(
         bias, question = _bias(question, mine, gap)
         changes.append(bias)
     enough = question.holds
-    told = [each for each in changes if each.needed is not None or not enough]
+    needed_changes = [each for each in changes if each.needed is not None or not enough]
     return {
         "region": region,
-        "changes": [asdict(each) for each in told],
+        "changes": [asdict(each) for each in needed_changes],
         "instead_of_bias": asdict(price) if price else None,
         "enough": enough,
     }
 
 
 def _obstacles(question: Hypothetical) -> Iterator[tuple[NeededChange, Hypothetical]]:
-    """Each thing that stands in the way but the score, and the question once it is gone."""
+    """Yields each obstacle other than the score, and the question with it removed."""
     for find in (_service, _override, _state, _idle, _idle_by_weight, _down, _weight, _tier):
         while not question.holds and (found := find(question)) is not None:
             yield found
@@ -120,7 +120,7 @@ def _state(question: Hypothetical) -> _Found:
 
 
 def _idle(question: Hypothetical) -> _Found:
-    """At least one endpoint has to be wanted by operators."""
+    """Operators must have enabled at least one endpoint."""
     site = question.site
     if any(each.active for each in site.endpoints):
         return None
@@ -129,8 +129,8 @@ def _idle(question: Hypothetical) -> _Found:
         return NeededChange(name, question.endpoints, [], None, "it has no endpoints"), question
     first = max(site.endpoints, key=lambda each: each.weight)
     after = question.changed(question.endpoints, first.id, state=State.ACTIVE)
-    name, says = f"{question.endpoints}/{first.id}", "none of its endpoints is active"
-    return NeededChange(name, "state", "not active", State.ACTIVE.value, says), after
+    name, because = f"{question.endpoints}/{first.id}", "none of its endpoints is active"
+    return NeededChange(name, "state", "not active", State.ACTIVE.value, because), after
 
 
 def _idle_by_weight(question: Hypothetical) -> _Found:
@@ -138,42 +138,43 @@ def _idle_by_weight(question: Hypothetical) -> _Found:
     if not active or any(each.weight for each in active):
         return None
     after = question.changed(question.endpoints, active[0].id, weight=1)
-    name, says = f"{question.endpoints}/{active[0].id}", "its active endpoints have no weight"
-    return NeededChange(name, "weight", 0, 1, says), after
+    name, because = f"{question.endpoints}/{active[0].id}", "its active endpoints have no weight"
+    return NeededChange(name, "weight", 0, 1, because), after
 
 
 def _down(question: Hypothetical) -> _Found:
-    """And one of them has to be up, unless health is ignored."""
+    """At least one enabled endpoint must be up, unless health is ignored."""
     field = question.steering.candidates_up(question.hypothetical_service, question.pool)
     wanted = field.configured[question.index]
     if field.up[question.index] or not wanted or question.ignores_health:
         return None
     availability = field.availabilities[wanted[0].id]
-    word = (
+    status = (
         availability.verdict
         if availability.accepts_sessions or availability.verdict == "down"
         else "takes no new sessions"
     )
     change = NeededChange(
-        f"{question.endpoints}/{wanted[0].id}", "status", word, "up", "none of its endpoints is up"
+        f"{question.endpoints}/{wanted[0].id}", "status", status, "up",
+        "none of its endpoints is up",
     )  # fmt: skip
     return change, question.found_up(wanted[0].id)
 
 
 def _weight(question: Hypothetical) -> _Found:
-    """The least weight that keeps the client's bucket; the region may yet be asked too late."""
+    """The lowest weight that keeps the client's bucket; another region may still rank higher."""
     site, drawn = question.site, question.decide().bucket
     if _keeps(question, drawn):
         return None
     name = f"{question.collection}/{site.id}"
-    says = f"weight {site.weight} does not keep this client's prefix"
+    because = f"weight {site.weight} does not keep this client's prefix"
     for weight in range(site.weight + 1, 101):
         if kept_buckets(site.id, weight)[drawn]:
             after = question.changed(question.collection, site.id, weight=weight)
             if _keeps(after, drawn):
-                return NeededChange(name, "weight", site.weight, weight, says), after
-    says += ", and it starts slowly"
-    return NeededChange(name, "weight", site.weight, None, says), question
+                return NeededChange(name, "weight", site.weight, weight, because), after
+    because += ", and it starts slowly"
+    return NeededChange(name, "weight", site.weight, None, because), question
 
 
 def _keeps(question: Hypothetical, drawn: int) -> bool:
@@ -184,7 +185,7 @@ def _keeps(question: Hypothetical, drawn: int) -> bool:
 
 
 def _tier(question: Hypothetical) -> _Found:
-    """An override that prefers others is stronger than any bias."""
+    """An override that prefers other regions outranks any bias."""
     decision = question.decide()
     mine = next((each for each in decision.preferences if each.site.id == question.region), None)
     if mine is None or decision.chosen is None or decision.ranking.rule is None:
@@ -196,7 +197,7 @@ def _tier(question: Hypothetical) -> _Found:
 
 
 def _reordered(question: Hypothetical, because: str) -> _Found:
-    """The region first in the list of the override that speaks."""
+    """Moves the region to the front of the list of the override that applies."""
     rule = question.decide().ranking.rule
     assert rule is not None
     others = tuple(each for each in rule.regions if each != question.region)
@@ -208,7 +209,7 @@ def _reordered(question: Hypothetical, because: str) -> _Found:
 
 
 def _gap_us(mine: Candidate, chosen: Candidate, drawn: int) -> int:
-    """By how many microseconds the score has to fall to be asked before the chosen one."""
+    """Microseconds by which the score must fall to rank before the chosen region."""
     scores = [each.base_us + each.charged_us(drawn) for each in (mine, chosen)]
     wins_ties = tie_draws(mine.site.id)[drawn] < tie_draws(chosen.site.id)[drawn]
     return scores[0] - scores[1] + (0 if wins_ties else 1)
@@ -217,16 +218,16 @@ def _gap_us(mine: Candidate, chosen: Candidate, drawn: int) -> int:
 def _bias(question: Hypothetical, mine: Candidate, gap: int) -> tuple[NeededChange, Hypothetical]:
     is_now, needed = mine.site.bias_us / 1000, (mine.site.bias_us + gap) / 1000
     name = f"{question.collection}/{mine.site.id}"
-    says = f"its score is {gap / 1000:g} ms too high for this client"
+    because = f"its score is {gap / 1000:g} ms too high for this client"
     if needed > MAX_BIAS_MS:
-        says += f", and no bias is more than {MAX_BIAS_MS:g} ms"
-        return NeededChange(name, "bias_ms", is_now, None, says), question
+        because += f", and no bias is more than {MAX_BIAS_MS:g} ms"
+        return NeededChange(name, "bias_ms", is_now, None, because), question
     after = question.changed(question.collection, mine.site.id, bias_ms=needed)
-    return NeededChange(name, "bias_ms", is_now, needed, says), after
+    return NeededChange(name, "bias_ms", is_now, needed, because), after
 
 
 def _price(mine: Candidate, gap: int, drawn: int) -> NeededChange | None:
-    """The highest price below the present one with which the client would come."""
+    """The highest price, up to the present one, at which the client would be sent here."""
     level = int(relief_levels(mine.site.id)[drawn])
     allowed = mine.charged_us(drawn) - gap
     if allowed < 0:

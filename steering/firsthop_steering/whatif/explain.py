@@ -1,4 +1,4 @@
-"""A decision as JSON: every region with its numbers and its fate. Computes nothing again."""
+"""A decision as JSON: every region with its numbers and outcome. Recomputes nothing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from firsthop_steering.plan.model import Service
 def explain(
     steering: Steering, service: Service, address: IPv4Address | IPv6Address
 ) -> dict[str, Any]:
-    """Why a client of `service` is answered as it is, by DNS and by the allocator.
+    """Explains how DNS and the allocator answer a client of `service`.
 
-    Times are milliseconds, distances kilometres. `media` says the same of the transceiver region;
-    it is null where no relay region is chosen or there is no transceiver region.
+    Times are in milliseconds, distances in kilometres. `media` explains the choice of the
+    transceiver region; it is null if no relay region is chosen or no transceiver region exists.
     """
     client = steering.topology.client(address)
     decision = steering.decide(service, client)
@@ -49,7 +49,7 @@ def explain(
 
 
 def _view(steering: Steering, service: Service) -> str:
-    """Whose word on relays is believed first."""
+    """Which verdicts on relays take precedence."""
     if service.view == "global":
         return "global"
     if steering.vantage is None:
@@ -74,7 +74,7 @@ def _client(
 
 
 def _as_subnet(decision: Decision, address: IPv4Address | IPv6Address) -> str | None:
-    """What DNS does with a client subnet like this, where it does not decide as it does here."""
+    """How DNS treats an ECS subnet of this client, if it differs from this decision; else None."""
     block = special_block(address)
     if not decision.service.ecs:
         return "DNS answers by the resolver's address: the service has ecs off"
@@ -128,39 +128,39 @@ def _candidate(
         "state": site.state,
         "endpoints_up": each.up,
         "endpoints": {
-            endpoint.id: _words(steering, endpoint, availabilities[endpoint.id])
+            endpoint.id: _endpoint_text(steering, endpoint, availabilities[endpoint.id])
             for endpoint in site.endpoints
         },
     }
 
 
-def _words(steering: Steering, endpoint: Endpoint, availability: Availability) -> str:
-    """The standing of an endpoint, whose word that is, and what is measured beside it."""
-    held = reported_status(endpoint, steering.status)
-    if endpoint.probe is None and held.verdict == "unknown":
+def _endpoint_text(steering: Steering, endpoint: Endpoint, availability: Availability) -> str:
+    """An endpoint's effective health, its source, and the measured verdict if that differs."""
+    reported = reported_status(endpoint, steering.status)
+    if endpoint.probe is None and reported.verdict == "unknown":
         return "not probed"
-    words: list[str] = [availability.verdict]
-    words += [f"{family} {verdict}" for family, verdict in sorted(availability.families.items())]
+    parts: list[str] = [availability.verdict]
+    parts += [f"{family} {verdict}" for family, verdict in sorted(availability.families.items())]
     if availability.source == "operator" and endpoint.forced is not None:
         until = endpoint.forced.until
-        words += [f"forced until {until:%Y-%m-%d %H:%M:%S} UTC" if until else "forced"]
-        words += [f"measured {held.verdict}"]
-    elif held.crashed:
-        words += ["crashed, as its agent says", f"measured {held.verdict}"]
-    elif held.stops_at is not None:
-        words += [f"goes down at {held.stops_at:%H:%M:%S} UTC"]
-    elif held.draining:
-        words += ["draining"]
+        parts += [f"forced until {until:%Y-%m-%d %H:%M:%S} UTC" if until else "forced"]
+        parts += [f"measured {reported.verdict}"]
+    elif reported.crashed:
+        parts += ["crashed, as its agent says", f"measured {reported.verdict}"]
+    elif reported.stops_at is not None:
+        parts += [f"goes down at {reported.stops_at:%H:%M:%S} UTC"]
+    elif reported.draining:
+        parts += ["draining"]
     if availability.source == "local":
         since = f" since {availability.since:%H:%M:%S} UTC" if availability.since else ""
-        words += [f"seen from {steering.vantage}{since}", f"from all {held.verdict}"]
+        parts += [f"seen from {steering.vantage}{since}", f"from all {reported.verdict}"]
     if availability.share < 100 and availability.verdict != "down":
-        words += [f"starting with {availability.share} % of its weight"]
-    return ", ".join(words)
+        parts += [f"starting with {availability.share} % of its weight"]
+    return ", ".join(parts)
 
 
 def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, list[str] | int]:
-    """What DNS says: the endpoints named, the addresses of A and AAAA, and the TTL in seconds."""
+    """The DNS answer: endpoint ids, A and AAAA addresses, and the TTL in seconds."""
     service, outcome = decision.service, decision.ranking.outcome
     ttl = Lifetimes(steering, service, pool).ttl(decision.site)
     if decision.site is None:
@@ -171,8 +171,8 @@ def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, lis
             "ipv6": [str(each) for each in spare if each.version == 6],
             "ttl": ttl,
         }
-    place = steering.topology.pools[pool].index(decision.site)
-    usable = steering.usable(service, pool, place, ignore_health=outcome == "open")
+    index = steering.topology.pools[pool].index(decision.site)
+    usable = steering.usable(service, pool, index, ignore_health=outcome == "open")
     named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
     return {
         "endpoints": [each.id for each in named],

@@ -1,4 +1,4 @@
-"""A decision under changes that are supposed one after the other; nothing of them is real."""
+"""A decision under a sequence of hypothetical changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firsthop_steering.plan.model import Service
 
 @dataclass(frozen=True, slots=True)
 class Hypothetical:
-    """Where a client is sent, and one region that it might be sent to."""
+    """The question whether a client would be sent to one region under hypothetical changes."""
 
     steering: Steering
     service: str
@@ -36,12 +36,12 @@ class Hypothetical:
 
     @property
     def endpoints(self) -> Literal["relays", "transceivers"]:
-        """The collection of what stands in the regions."""
+        """The document's collection of the regions' endpoints."""
         return "relays" if self.pool == "relays" else "transceivers"
 
     @property
     def index(self) -> int:
-        """Of the region in its pool."""
+        """Index of the region in its pool."""
         return [site.id for site in self.steering.topology.pools[self.pool]].index(self.region)
 
     @property
@@ -49,7 +49,7 @@ class Hypothetical:
         return self.steering.topology.pools[self.pool][self.index]
 
     def decide(self) -> Decision:
-        """Where the client is sent now."""
+        """The decision under the changes so far."""
         return self.steering.decide(self.hypothetical_service, self.client)
 
     @property
@@ -60,11 +60,11 @@ class Hypothetical:
 
     @property
     def ignores_health(self) -> bool:
-        """Because none is up."""
+        """Whether the decision disregards health because no region is up."""
         return self.decide().ranking.outcome == "open"
 
     def changed(self, collection: str, id_: str, **fields: Any) -> Hypothetical:
-        """With other fields of one object; regions stay where they are, and so do round trips."""
+        """Changes fields of one object. Regions must not move, so round trips stay valid."""
         document = self.steering.topology.plan.document
         changed = tuple(
             each.model_copy(update=fields) if each.id == id_ else each
@@ -73,13 +73,13 @@ class Hypothetical:
         return self._under(document.model_copy(update={collection: changed}))
 
     def without_override(self, id_: str) -> Hypothetical:
-        """Without one override."""
+        """Removes one override."""
         document = self.steering.topology.plan.document
         left = tuple(each for each in document.overrides if each.id != id_)
         return self._under(document.model_copy(update={"overrides": left}))
 
     def found_up(self, endpoint: str) -> Hypothetical:
-        """As if a relay were measured up and not forced, or a transceiver heard."""
+        """Marks a relay as measured up and not forced, or a transceiver as reporting."""
         old, kind = self.steering, self.endpoints
         known = {**getattr(old.status, kind), endpoint: RelayStatus(verdict="up")}
         status = old.status.model_copy(update={kind: known})

@@ -1,4 +1,4 @@
-"""Clients by the region they had and the region they get: the outcome of two compiled services."""
+"""Movement of clients between regions, from the decisions of two compiled services."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from firsthop_steering.whatif.sim_population import SPREAD, SimPopulation
 from firsthop_steering.whatif.sim_side import NOWHERE, Codes, Sent
 
 _Part = tuple[int, int, float]
-"""Source, target, and the share of the buckets that goes from one to the other."""
+"""Source, target, and the share of the buckets that moves from one to the other."""
 
 
 class Movement(NamedTuple):
-    """Clients by where they were and where they are then; one element each."""
+    """Clients with their regions before and after the change; parallel arrays."""
 
     weights: Floats
     cells: npt.NDArray[np.uint32]
-    """NO_CELL where not located."""
+    """NO_CELL if not located."""
     old_columns: Ints
     new_columns: Ints
     sources: Codes
@@ -30,43 +30,43 @@ class Movement(NamedTuple):
 
     @property
     def moving(self) -> npt.NDArray[np.bool_]:
-        """Who had a region and gets another, or none."""
+        """Mask of the clients that had a region and get another, or none."""
         moving: npt.NDArray[np.bool_] = self.sources != self.targets
         moving &= self.sources != NOWHERE
         return moving
 
     @property
     def moved(self) -> float:
-        """The share of those who are moving; 0 of nobody."""
+        """Share of all clients that are moving; 0 if there are no clients."""
         total = float(self.weights.sum())
         return float(self.weights[self.moving].sum()) / total if total else 0.0
 
     def matrix(self, regions: int) -> Floats:
-        """Weights by source × target; the last row and column stand for none."""
+        """Weights, sources × targets; the last row and column stand for no region."""
         size = regions + 1
         sources, targets = self.sources.astype(np.int64), self.targets.astype(np.int64)
-        places = (sources % size) * size + targets % size
-        counted = np.bincount(places, weights=self.weights, minlength=size * size)
+        cells_of_matrix = (sources % size) * size + targets % size
+        counted = np.bincount(cells_of_matrix, weights=self.weights, minlength=size * size)
         return counted.astype(np.float64).reshape(size, size)
 
 
-def together(movement: Sequence[Movement]) -> Movement:
-    """The clients of all."""
+def concatenated(movement: Sequence[Movement]) -> Movement:
+    """Concatenates movements."""
     return Movement(*(np.concatenate(each) for each in zip(*movement, strict=True)))
 
 
 def movements_of(populations: Sequence[SimPopulation], before: Sent, after: Sent) -> list[Movement]:
-    """For each crowd where its clients were and are then."""
+    """The movement of each population's clients."""
     known: dict[int, list[_Part]] = {}
     return [
         _movement(
             population,
             (before.rows, after.rows),
-            (before.decisions[place], after.decisions[place]),
-            (before.columns[place], after.columns[place]),
+            (before.decisions[index], after.decisions[index]),
+            (before.columns[index], after.columns[index]),
             known,
         )
-        for place, population in enumerate(populations)
+        for index, population in enumerate(populations)
     ]
 
 
@@ -77,11 +77,11 @@ def _movement(
     columns: tuple[Ints, Ints],
     known: dict[int, list[_Part]],
 ) -> Movement:
-    """A range whose clients are told apart by buckets becomes an element for each pair of regions.
+    """The movement of one population.
 
-    What both decisions do to a bucket is known exactly; that a range has as many clients in one
-    bucket as in another is an approximation for ranges of few prefixes. `known` keeps the parts of
-    pairs of decisions that were met before.
+    A range whose decisions depend on the bucket is split into one element per pair of regions. The
+    regions of each bucket are exact; that clients of a range are spread evenly over buckets is an
+    approximation for ranges of few prefixes. `known` caches the parts of each pair of decisions.
     """
     if (population.buckets != SPREAD).any():
         sources, targets = (
@@ -109,7 +109,7 @@ def _movement(
 
 
 def _repeated(parts: Ints, which: Ints) -> tuple[Ints, Ints]:
-    """Each element once for every part of its pair: the element, and the part's row."""
+    """Repeats each element once per part of its pair: element indexes, and rows of the parts."""
     firsts = np.cumsum(parts) - parts
     if (parts == 1).all():
         return np.arange(len(which)), which
@@ -120,7 +120,7 @@ def _repeated(parts: Ints, which: Ints) -> tuple[Ints, Ints]:
 
 
 def _shares(before: Codes, after: Codes) -> list[_Part]:
-    """(source, target, share of the buckets) of one pair of decisions."""
+    """The parts (source, target, share of the buckets) of one pair of decisions."""
     packed = (before.astype(np.int64) << 16) + (after.astype(np.int64) - NOWHERE)
     pairs, counts = np.unique(packed, return_counts=True)
     return [

@@ -1,4 +1,4 @@
-"""Whom a simulation asks for: every located address of a family, or single clients."""
+"""The simulated clients: every located address of a family, or a list of addresses."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from firsthop_steering.decision.rendezvous import bucket
 from firsthop_steering.decision.topology import Topology
 
 SPREAD = -1
-"""The bucket of a range: its clients are in all buckets alike."""
+"""Bucket value of a range, whose clients are spread evenly over all buckets."""
 _ROUNDING = 1e-12
-"""Share of a cell that may be left of it by rounding, and is nobody."""
+"""Remainders of a cell below this share are rounding errors and count as empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimPopulation:
-    """Clients of one family, one element each: a range of addresses, a cell's, or one client."""
+    """Clients of one family; an element is an address range, the rest of a cell, or one client."""
 
     family: Literal[4, 6]
     keys: Keys | None
-    """The client, or the first key of the range, ascending; None: one element is all of a cell
-    that nothing but the cell tells anything about."""
+    """The client, or the first key of the range, ascending. None: element i stands for the clients
+    of cell i that are outside all split ranges."""
     weights: npt.NDArray[np.float64]
     cells: npt.NDArray[np.uint32]
-    """NO_CELL where not located."""
+    """NO_CELL if not located."""
     buckets: Ints
 
     def within(self, classes: ClientClasses) -> Ints:
-        """The cohort of each."""
+        """The client class of each element."""
         if self.keys is None:
             return classes.of_cells()
         return classes.settled(classes.of_keys(self.family, self.keys, self.cells))
@@ -45,14 +45,14 @@ class SimPopulation:
 def whole_population(
     geo: GeoTable, family: Literal[4, 6], split_ranges: Sequence[tuple[Keys, Keys]]
 ) -> tuple[SimPopulation, SimPopulation]:
-    """All keys that the geo table places: by cells, and what is told apart in ranges of its own.
+    """All keys that the geo table locates: one population by cell, and one of split ranges.
 
-    `split_ranges` are first and last keys of ranges (`ClientClasses.split_ranges`); each element
-    lies inside or outside each of them. The others are counted once for a geo table, not range by
-    range.
+    `split_ranges` are first and last keys of ranges (`ClientClasses.split_ranges`). Each element of
+    the second population lies entirely inside or outside each of them; the first population holds
+    the rest of each cell as one element.
 
-    An IPv4 address weighs 1. How much IPv6 space somebody has says nothing of how many they are, so
-    the IPv6 ranges of a cell weigh as much as its IPv4 addresses do, in proportion to their sizes.
+    An IPv4 address weighs 1. The amount of IPv6 space does not tell the number of clients, so the
+    IPv6 ranges of a cell together weigh as much as its IPv4 addresses, in proportion to their size.
     """
     pieces = geo.cut(family, *_parts(split_ranges, LAST_KEY[family]))
     located = pieces.cells != NO_CELL
@@ -64,15 +64,17 @@ def whole_population(
     if family == 6:
         each = geo.v4_sizes / np.maximum(whole, 1)
         rest, sizes = rest * each, sizes * each[cells]
-    places = np.arange(len(geo), dtype=np.uint32)
+    cells_of_table = np.arange(len(geo), dtype=np.uint32)
     return (
-        SimPopulation(family, None, rest, places, np.full(len(rest), SPREAD, dtype=np.int64)),
+        SimPopulation(
+            family, None, rest, cells_of_table, np.full(len(rest), SPREAD, dtype=np.int64)
+        ),
         SimPopulation(family, keys, sizes, cells, np.full(len(keys), SPREAD, dtype=np.int64)),
     )
 
 
 def _parts(split_ranges: Sequence[tuple[Keys, Keys]], last: int) -> tuple[Keys, Keys]:
-    """The union of these ranges, cut at the edges of each: ascending, apart from each other."""
+    """The union of these ranges, split at the edges of each: ascending and disjoint."""
     firsts, lasts = (np.concatenate(ends) for ends in zip(*split_ranges, strict=True))
     ends = lasts[lasts < last] + np.uint64(1)
     edges = np.unique(np.concatenate([firsts, ends]))
@@ -86,8 +88,8 @@ def _parts(split_ranges: Sequence[tuple[Keys, Keys]], last: int) -> tuple[Keys, 
 def listed_population(
     topology: Topology, addresses: Sequence[IPv4Address | IPv6Address], family: Literal[4, 6]
 ) -> SimPopulation:
-    """Those of `addresses` that are clients of `family` once normalised; each counts once."""
-    keys = sorted(key for its, key, _ in map(normalise, addresses) if its == family)
+    """The `addresses` that are of `family` once normalised; each weighs 1."""
+    keys = sorted(key for its_family, key, _ in map(normalise, addresses) if its_family == family)
     return SimPopulation(
         family,
         np.array(keys, dtype=np.uint64),

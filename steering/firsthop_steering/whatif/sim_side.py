@@ -1,4 +1,4 @@
-"""One of two steerings that are compared, for one service: what it does to clients."""
+"""One side of a comparison of two steerings: where it sends the clients of one service."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from firsthop_steering.plan.model import Service
 from firsthop_steering.whatif.sim_population import SimPopulation
 
 Codes = npt.NDArray[np.int16]
-"""Regions by number, NOWHERE for none."""
+"""Region numbers, or NOWHERE."""
 NOWHERE = -1
-"""The code of a client that no region answers."""
+"""The code of a client that gets no region."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Where the clients of some crowds are sent."""
+    """The regions to which some populations are sent."""
 
     rows: Codes
-    """Decision × bucket: the region's code."""
+    """Decisions × buckets: the region's code."""
     decisions: tuple[Ints, ...]
-    """For each crowd the decision of each element, an index of `rows`."""
+    """For each population the decision of each element, a row of `rows`."""
     columns: tuple[Ints, ...]
-    """For each crowd the column of the RTT map that each element is in."""
+    """For each population the RTT column of each element."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimSide:
-    """See the module; `service` is None where the plan has no service of that name."""
+    """One steering and one of its services; `service` is None if its plan has no such service."""
 
     steering: Steering
     service: Service | None
 
     @classmethod
     def of(cls, steering: Steering, name: str) -> SimSide:
-        """The side of the service of that domain name."""
+        """The side for the service with that domain name."""
         services = steering.topology.services.values()
         return cls(steering, next((each for each in services if each.name == name), None))
 
@@ -54,13 +54,13 @@ class SimSide:
         return "relays" if self.service is None else self.service.answer_pool
 
     def split_ranges(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
-        """As `ClientClasses.split_ranges`; without a service nobody is."""
+        """As `ClientClasses.split_ranges`; empty without a service."""
         if self.service is None:
             return np.empty(0, np.uint64), np.empty(0, np.uint64)
         return ClientClasses(self.steering, self.service).split_ranges(family)
 
     def sends(self, populations: Sequence[SimPopulation], codes: Mapping[str, int]) -> Sent:
-        """Decides for all; `codes` numbers the regions. Without a service nobody is answered."""
+        """Decides for all clients; `codes` numbers the regions. NOWHERE without a service."""
         if self.service is None:
             nothing = tuple(np.zeros(len(each.cells), dtype=np.int64) for each in populations)
             rows: Codes = np.full((1, BUCKETS), NOWHERE, dtype=np.int16)
@@ -74,7 +74,7 @@ class SimSide:
         return Sent(_rows(answers, codes), tuple(np.split(decisions, ends)), columns)
 
     def capacity(self, region: str) -> int | None:
-        """Sessions that the relays of a region which are up can carry."""
+        """Sessions that a region's relays that are up can carry; None if one states no capacity."""
         if self.service is None or self.pool != "relays":
             return None
         sites = [site.id for site in self.steering.topology.pools["relays"]]

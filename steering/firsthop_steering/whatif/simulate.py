@@ -1,8 +1,8 @@
-"""Two steerings compared, for every client at once: who moves, and what it costs them.
+"""Compares two steerings for all clients at once: which clients move, and how their RTT changes.
 
-Goes by the cohorts and decisions that tables are compiled of, which are what edges answer from; so
-it knows everything that decides (weights, overrides, health, prices) and repeats none of it.
-Regions are compared, not relays: who gets another relay of the same region has not moved.
+Uses the client classes and decisions from which tables are compiled, so it covers everything that
+edges answer by (weights, overrides, health, prices) without repeating any rule. Regions are
+compared, not relays: a client that gets another relay of the same region has not moved.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
-from firsthop_steering.whatif.sim_movement import Movement, movements_of, together
+from firsthop_steering.whatif.sim_movement import Movement, concatenated, movements_of
 from firsthop_steering.whatif.sim_population import (
     SimPopulation,
     listed_population,
@@ -28,9 +28,9 @@ from firsthop_steering.whatif.simulation import CountryMove, Move, RegionLoad, R
 
 FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
 COUNTRIES = 10
-"""How many are named."""
+"""Number of countries in a result."""
 _RTT_STEP_US = 10
-"""How finely percentiles are told."""
+"""Resolution of percentiles."""
 
 
 def simulate(
@@ -41,11 +41,11 @@ def simulate(
     *,
     sessions: int | None = None,
 ) -> Simulation:
-    """The service of that domain name under both.
+    """Compares the service with that domain name under both steerings.
 
-    `clients` None: all IPv4 addresses that the geo table places, and beside them the share of IPv6
-    that moves. `sessions` is how many there are in all, for utilisation. A name that is no service
-    answers nobody.
+    `clients` None stands for all IPv4 addresses that the geo table locates; the result then also
+    has the share of IPv6 clients that move. `sessions` is the total number of sessions, for
+    utilisation. A steering without that service gives no client a region.
     """
     sides = SimSide.of(before, name), SimSide.of(after, name)
     codes = {region: code for code, region in enumerate(_regions(sides))}
@@ -61,15 +61,15 @@ def simulate(
     populations = (*four, *six)
     movement = movements_of(populations, *(each.sends(populations, codes) for each in sides))
     if clients is None:
-        ipv4, ipv6 = together(movement[: len(four)]), together(movement[len(four) :])
+        ipv4, ipv6 = concatenated(movement[: len(four)]), concatenated(movement[len(four) :])
         return _simulation(sides, ipv4, codes, sessions, name=name, moved_ipv6=_share(ipv6.moved))
-    return _simulation(sides, together(movement), codes, sessions, name=name, moved_ipv6=None)
+    return _simulation(sides, concatenated(movement), codes, sessions, name=name, moved_ipv6=None)
 
 
 def with_lost_relays(
     status: Status, plan: Plan, relays: Collection[str], regions: Collection[str]
 ) -> Status:
-    """The status if these relays, and those of these regions, were found down by all."""
+    """The status with these relays, and all relays of these regions, measured down."""
     down = {
         each.id: RelayStatus(verdict="down", reason="taken as lost")
         for each in plan.document.relays
@@ -79,21 +79,21 @@ def with_lost_relays(
 
 
 def _regions(sides: tuple[SimSide, SimSide]) -> list[str]:
-    """The regions of either's pool, by name."""
+    """The ids of both pools' regions, sorted."""
     return sorted({s.id for side in sides for s in side.steering.topology.pools[side.pool]})
 
 
 def _rtt(
     side: SimSide, regions: Codes, columns: Ints, weights: Floats, codes: Mapping[str, int]
 ) -> Rtt:
-    """Over those whom a region answers."""
-    place = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
+    """The RTT distribution of the clients that get a region."""
+    site_of_code = np.full(len(codes) + 1, NOWHERE, dtype=np.int64)
     for index, site in enumerate(side.steering.topology.pools[side.pool]):
-        place[codes[site.id]] = index
+        site_of_code[codes[site.id]] = index
     there = (regions != NOWHERE) & (weights > 0)
     if not there.any():
         return Rtt(mean_ms=None, p50_ms=None, p95_ms=None)
-    rtt_us = side.steering.rtt.rtt_us(side.pool)[place[regions[there]], columns[there]]
+    rtt_us = side.steering.rtt.rtt_us(side.pool)[site_of_code[regions[there]], columns[there]]
     return _distribution(rtt_us, weights[there])
 
 
@@ -170,7 +170,7 @@ def _utilisation(share: float, capacity: int | None, sessions: int | None) -> fl
 
 def _countries(movement: Movement, geo: GeoTable, total: float) -> tuple[CountryMove, ...]:
     known, code = geo.country_codes
-    names = [*known, ""]  # of the unlocated, where the table has no "" itself
+    names = [*known, ""]  # for unlocated clients, if the table itself has no ""
     nowhere = names.index("")
     mine = np.full(len(movement.cells), nowhere, dtype=np.int64)
     located = movement.cells != NO_CELL

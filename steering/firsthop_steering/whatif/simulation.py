@@ -1,4 +1,4 @@
-"""What a simulation tells: shares of clients, round trips, and who is sent where instead."""
+"""The result of a simulation: shares of clients that move, round trips, and regional load."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from firsthop_steering.plan.model import Slug
 from firsthop_zones.model import Model
 
 Share = float
-"""0 to 1, of all clients asked for."""
+"""0 to 1, of all simulated clients."""
 
 
 class Rtt(Model):
-    """Round trips to expect of those who are answered with a region; null: nobody is."""
+    """Expected round trips of the clients that get a region; null if there are none."""
 
     mean_ms: float | None
     p50_ms: float | None
@@ -18,7 +18,7 @@ class Rtt(Model):
 
 
 class Move(Model):
-    """Clients who change from one region to another; null stands for no region."""
+    """Clients that change from one region to another; null stands for no region."""
 
     source: Slug | None
     target: Slug | None
@@ -32,48 +32,48 @@ class RegionLoad(Model):
     before: Share
     after: Share
     capacity: int | None
-    """Sessions that its relays which are up can carry after the change; null: one does not say."""
+    """Sessions that its relays that are up can carry after the change; null if not known."""
     utilisation_before: float | None
     utilisation_after: float | None
-    """1.0 = full; null where capacity, or the number of sessions, is not known."""
+    """1.0 = full; null if capacity or the number of sessions is not known."""
 
 
 class CountryMove(Model):
-    """Clients of one country who move."""
+    """Clients of one country that move."""
 
     country: str
-    """ISO 3166 code; empty where none is known."""
+    """ISO 3166 code; empty if unknown."""
     share: Share
-    """Of all clients."""
+    """Relative to all clients."""
     of_country: Share
-    """Of the clients of the country."""
+    """Relative to the clients of the country."""
 
 
 class Simulation(Model):
     """One service under two plans, two statuses, or both."""
 
     service: str
-    """Its name, by which clients ask."""
+    """The service's domain name."""
     clients: int
-    """How many were asked for: addresses, or entries of the list."""
+    """Number of simulated clients: addresses, or entries of the list."""
     moved: Share
-    """Who had a region and gets another, or none."""
+    """Clients that had a region and get another, or none."""
     lost: Share
-    """Of these, who gets none."""
+    """The part of `moved` that gets none."""
     gained: Share
-    """Who had none and gets one."""
+    """Clients that had no region and get one."""
     moved_ipv6: Share | None
-    """The same of IPv6 clients, of whom a place has as many as it has IPv4 addresses; null where
-    single clients are asked for."""
+    """`moved` of IPv6 clients, assuming as many per cell as IPv4 addresses; null if a list of
+    clients was given."""
     rtt_before: Rtt
     rtt_after: Rtt
     moves: tuple[Move, ...]
-    """From where to where, the largest first."""
+    """Largest share first."""
     regions: tuple[RegionLoad, ...]
     countries: tuple[CountryMove, ...]
-    """Those with most movers, the largest first."""
+    """The countries with most moving clients, largest share first."""
 
     @property
     def upset(self) -> Share:
-        """The larger share of both families: what the guard goes by."""
+        """The larger `moved` of both families, which the change guard compares with its limit."""
         return max(self.moved, self.moved_ipv6 or 0.0)

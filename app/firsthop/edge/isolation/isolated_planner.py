@@ -170,7 +170,7 @@ class IsolatedPlanner:
             return
         await asyncio.to_thread(work)
         rounds = self._planner.rounds
-        if rounds.is_news(held):
+        if rounds.differs_from(held):
             number, lineage = held.number if held else 0, groups.plan.lineage
             self.prices = rounds.snapshot(number, lineage=lineage, created_at=now)
             log.info("prices.planned", now=self.prices.now)

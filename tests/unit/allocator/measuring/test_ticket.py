@@ -122,7 +122,7 @@ def test_only_a_ticket_in_force_proves_anything() -> None:
 
 def test_pace() -> None:
     """So many at once, then one by one; a clock that steps back gives nothing away."""
-    pace = TokenBuckets(at_once=2, every_s=8.0, max_keys=2)
+    pace = TokenBuckets(burst=2, refill_s=8.0, max_keys=2)
     assert [pace.wait_s("a", 100.0) for _ in range(3)] == [0, 0, 8]
     assert pace.wait_s("a", 50.0) == 8
     assert pace.wait_s("a", 56.0) == 2

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from firsthop_steering.health.families import probed, together
+from firsthop_steering.health.families import combined_verdict, probed
 from firsthop_steering.health.slow_start import next_step_s, share
 from firsthop_steering.plan.model import Family, Liveness, Relay
 
@@ -46,7 +46,7 @@ def test_all_addresses_are_checked_unless_some_are_named(
 def test_a_relay_is_down_only_when_all_its_addresses_are(
     verdicts: tuple[Liveness, ...], verdict: Liveness
 ) -> None:
-    assert together(verdicts) == verdict
+    assert combined_verdict(verdicts) == verdict
 
 
 def test_a_share_rises_in_equal_steps_to_the_whole() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from firsthop_steering.health.damping import Damping, hold, turned
-from firsthop_steering.health.families import together
+from firsthop_steering.health.families import combined_verdict
 from firsthop_steering.health.quorum import AddressView, count, updated_view
 from firsthop_steering.health.verdicts import Liveness, Streak, observe
 from firsthop_steering.plan.model import Probe
@@ -99,7 +99,7 @@ def test_a_relay_with_two_addresses_that_fail_three_of_ten_checks_does_not_flap(
         for second in range(610):
             for address, passes in zip(addresses, dice, strict=True):
                 address.run(1, passes if second >= 10 else lambda: True)
-            summary.append(together([address.verdict for address in addresses]))
+            summary.append(combined_verdict([address.verdict for address in addresses]))
         turns = sum(before != after for before, after in itertools.pairwise(summary[10:]))
         assert turns <= 2, seed
         assert all(len(address.turns) <= 2 for address in addresses), seed

@@ -13,9 +13,9 @@ from firsthop_steering.planner.market import RELIEF_MS, charged_ms, outcome, rel
 from firsthop_steering.planner.plan import (
     MAX_FALL_MS,
     MAX_RISE_MS,
-    eased,
-    lowest,
+    bounded_prices,
     plan_prices,
+    price_floor,
     prices_without,
 )
 from firsthop_steering.planner.problem import TARGET_UTILISATION, TransportProblem, merged
@@ -259,6 +259,6 @@ def test_prices_move_no_faster_than_caches() -> None:
     """Up to 60 ms up and 5 ms down within a TTL; a longer silence allows no more."""
     before, wanted = np.array([0.0, 50.0, 10.0]), np.array([100.0, 0.0, 12.0])
     for elapsed_s, share in ((10.0, 1 / 3), (3000.0, 1.0)):
-        least = lowest(before, elapsed_s=elapsed_s, ttl_s=30)
-        found = eased(before, wanted, least, elapsed_s=elapsed_s, ttl_s=30)
+        floor = price_floor(before, elapsed_s=elapsed_s, ttl_s=30)
+        found = bounded_prices(before, wanted, floor, elapsed_s=elapsed_s, ttl_s=30)
         assert found == pytest.approx([MAX_RISE_MS * share, 50 - MAX_FALL_MS * share, 12.0])

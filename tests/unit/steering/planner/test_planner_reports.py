@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from worlds import NOW, europe_and_america, plan_of, status_of
 
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
@@ -16,8 +17,7 @@ from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.demand import AnswersOfRegion, DemandReport
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 from firsthop_steering.planner.groups import ClientGroups, restored, supply_of
-from firsthop_steering.planner.planner import MAX_SHARE, MIN_NOTES, PLAN_S, Planner, fair
-from support.worlds import NOW, europe_and_america, plan_of, status_of
+from firsthop_steering.planner.planner import MAX_SHARE, MIN_NOTES, PLAN_S, Planner, capped_counts
 
 GEO = europe_and_america()
 REGIONS: list[dict[str, Any]] = [
@@ -50,7 +50,7 @@ def crowd(count: int) -> dict[str, int]:
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=200))
 def test_no_prefix_counts_for_a_crowd(counts: list[int]) -> None:
     """More than its share it counts only where all are few; nobody counts for more than he is."""
-    found = fair(counts)
+    found = capped_counts(counts)
     most = max(MAX_SHARE * sum(found), sum(found) / len(found), MIN_NOTES)
     assert all(each <= most + 1 for each in found)
     assert all(0 < each <= before for each, before in zip(found, counts, strict=True))

@@ -277,16 +277,16 @@ def test_nothing_is_charged_where_hardly_anybody_is() -> None:
     """Whether anything is known of demand or not; but a region that is not heard of may be full."""
     held = {"fra": 70.0}, {"nyc": {"fra": 30.0}}
     rounds = Rounds(*held)
-    assert rounds.rest(supply(100.0, 50.0, 100.0, sessions=[20.0, 5.0, 10.0]))
+    assert rounds.clear_if_calm(supply(100.0, 50.0, 100.0, sessions=[20.0, 5.0, 10.0]))
     assert (rounds.now, rounds.without) == ({}, {})
     for sessions in ([20.0, 5.0, 11.0], [1.0, np.nan, 1.0]):
         rounds = Rounds(*held)
-        assert not rounds.rest(supply(100.0, 50.0, 100.0, sessions=sessions))
+        assert not rounds.clear_if_calm(supply(100.0, 50.0, 100.0, sessions=sessions))
         assert (rounds.now, rounds.without) == held
-    assert Rounds(*held).rest(
+    assert Rounds(*held).clear_if_calm(
         supply(100.0, 50.0, 50.0, sessions=[20.0, np.nan, 10.0], lost=[1])
     ) is (True)
-    assert not Rounds(*held).rest(supply(100.0, 50.0, 50.0, lost=[0, 1, 2]))
+    assert not Rounds(*held).clear_if_calm(supply(100.0, 50.0, 50.0, lost=[0, 1, 2]))
 
 
 @pytest.mark.parametrize("demand", [0.0, 0.01, 1.0])
@@ -357,11 +357,11 @@ def test_questions_without_sessions_move_nobody() -> None:
 def test_only_what_matters_is_news() -> None:
     """Compared with what was published, so that nothing creeps."""
     told = Prices(number=1, lineage="a", created_at=NOW, now={"fra": 5.0}, without={"nyc": {}})
-    assert not Rounds({"fra": 5.09}, {"nyc": {"fra": 1.9}}).is_news(told)
-    assert Rounds({"fra": 5.2}, {}).is_news(told)
-    assert Rounds({"fra": 5.0}, {"nyc": {"fra": 2.1}}).is_news(told)
-    assert Rounds().is_news(told)
-    assert not Rounds().is_news(None)
+    assert not Rounds({"fra": 5.09}, {"nyc": {"fra": 1.9}}).differs_from(told)
+    assert Rounds({"fra": 5.2}, {}).differs_from(told)
+    assert Rounds({"fra": 5.0}, {"nyc": {"fra": 2.1}}).differs_from(told)
+    assert Rounds().differs_from(told)
+    assert not Rounds().differs_from(None)
 
 
 def test_a_round_that_takes_long_leaves_losses_to_the_next() -> None:
