@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-Role = Literal["edge", "relay"]
+Program = Literal["edge", "relay"]
 """Names the files in the state folder: `edge.sock`, and `edge.lock`, which the running process
 locks (flock); the lock is handed over with the sockets."""
 READY: Final = b"ready"
@@ -65,11 +65,11 @@ class StateClaim:
         lock: int,
         listener: socket.socket,
         *,
-        role: Role,
+        program: Program,
         predecessor: socket.socket | None = None,
         inherited: Sequence[tuple[SocketKey, int]] = (),
     ) -> None:
-        self._role = role
+        self._program = program
         self._lock = lock
         self._listener = listener
         self.predecessor = predecessor
@@ -114,7 +114,7 @@ class StateClaim:
                     if conversation is None:
                         conversation = asyncio.create_task(_converse(successor, files))
                     else:
-                        _refuse(successor, f"another {self._role} is taking over just now")
+                        _refuse(successor, f"another {self._program} is taking over just now")
                         successor.close()
         finally:
             waiting.cancel()
@@ -139,34 +139,34 @@ class StateClaim:
         os.close(self._lock)
 
 
-async def claim(state_dir: Path, *, take_over: bool, role: Role = "edge") -> StateClaim:
+async def claim(state_dir: Path, *, take_over: bool, program: Program = "edge") -> StateClaim:
     """Claims `state_dir`, free or (with `take_over`) from a predecessor. Raises TakeOverError.
 
     With `take_over`, a process that is just ending is waited for, for ANSWER_S.
     """
-    lock = os.open(state_dir / f"{role}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(state_dir / f"{program}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + ANSWER_S
     folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
     # Whatever the length of the folder's path: an address of unix(7) has 107 octets.
-    address = f"/proc/self/fd/{folder}/{role}.sock"
+    address = f"/proc/self/fd/{folder}/{program}.sock"
     try:
         while True:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                (state_dir / f"{role}.sock").unlink(missing_ok=True)
-                return StateClaim(lock, _listen(address), role=role)
+                (state_dir / f"{program}.sock").unlink(missing_ok=True)
+                return StateClaim(lock, _listen(address), program=program)
             if not take_over:
                 raise TakeOverError(
-                    f"another {role} runs on the state folder {state_dir}; "
+                    f"another {program} runs on the state folder {state_dir}; "
                     "--take-over replaces it without losing a packet"
                 )
             with contextlib.suppress(OSError):  # nobody is there, or is just ending
-                inherited = await asyncio.to_thread(_inherit, address, role)
+                inherited = await asyncio.to_thread(_inherit, address, program)
                 os.close(lock)
                 return inherited
             if loop.time() > deadline:
-                raise TakeOverError(f"the {role} on {state_dir} neither hands over nor ends")
+                raise TakeOverError(f"the {program} on {state_dir} neither hands over nor ends")
             await asyncio.sleep(0.05)
     except BaseException:
         os.close(lock)
@@ -184,7 +184,7 @@ def _listen(address: str) -> socket.socket:
     return listener
 
 
-def _inherit(address: str, role: Role) -> StateClaim:
+def _inherit(address: str, program: Program) -> StateClaim:
     """A claim with everything that the predecessor holds. Raises OSError, TakeOverError."""
     predecessor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -198,7 +198,7 @@ def _inherit(address: str, role: Role) -> StateClaim:
     return StateClaim(
         ours[_LOCK],
         socket.socket(fileno=ours[_LISTENER]),
-        role=role,
+        program=program,
         predecessor=predecessor,
         inherited=[(key, file) for key, file in files if key not in ours],
     )

@@ -39,7 +39,7 @@ async def serve(settings: RelaySettings, prebound: Prebound) -> None:
         claimed = None
         if settings.state_dir is not None:
             settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            claimed = await claim(settings.state_dir, take_over=settings.take_over, role="relay")
+            claimed = await claim(settings.state_dir, take_over=settings.take_over, program="relay")
             stack.callback(claimed.close)
         sockets = RelaySockets(claimed.inherited if claimed else (), prebound)
         stack.callback(sockets.close)

@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from firsthop.commands import controlplane, zones
+from firsthop.commands.admin_api import AdminApi
 
 pytestmark = pytest.mark.database
 
@@ -190,7 +191,7 @@ async def test_an_import_loses_nobodys_change(
     """Somebody is faster between its reading and its change: it reads again."""
     file = tmp_path / "edge.zone"
     file.write_text(FILE.format(apex="edge.example."))
-    loop, real, raced = asyncio.get_running_loop(), zones.call, []
+    loop, real, raced = asyncio.get_running_loop(), AdminApi.call, []
 
     def late(*arguments: Any, **more: Any) -> Any:
         if not raced:
@@ -199,7 +200,7 @@ async def test_an_import_loses_nobodys_change(
             raced.append(asyncio.run_coroutine_threadsafe(made, loop).result(120))
         return real(*arguments, **more)
 
-    monkeypatch.setattr(zones, "call", late)
+    monkeypatch.setattr(AdminApi, "call", late)
     code, out, _ = await _firsthop(api, "zones", "import", str(file))
     assert (code, out.splitlines()[-1]) == (0, "revision 2")
     document = (await api.get("/v1/document")).body
