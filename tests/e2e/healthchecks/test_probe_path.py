@@ -80,7 +80,7 @@ async def test_a_relay_without_a_route_fails(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         write_routes(there.routes)
         there.relay.send(signal.SIGHUP)
-        await there.relay.said("routes_loaded")
+        await there.relay.said("routes.loaded")
         outcome = await checked(path_target(there.address[0], there.keys, timeout_s=0.3))
         assert isinstance(outcome, Failed)
         assert not there.far.sources
@@ -91,7 +91,7 @@ async def test_a_far_end_with_another_key_fails(tmp_path: Path) -> None:
     async with site(tmp_path) as there, far_end(keyset()) as impostor:
         write_routes(there.routes, impostor)
         there.relay.send(signal.SIGHUP)
-        await there.relay.said("routes_loaded")
+        await there.relay.said("routes.loaded")
         outcome = await checked(path_target(there.address[0], there.keys, timeout_s=0.3))
         assert isinstance(outcome, Failed)
         assert impostor.sources
