@@ -1,9 +1,9 @@
-"""CPU time that a control plane needs to judge a large fleet: what it does on every second.
+"""CPU time of a control plane's verdicts on a large fleet, which it evaluates every second.
 
     python bench/judge.py [--relays 2000] [--vantages 5] [--families 2] [--rounds 10]
 
-A round is one report of each vantage, with all its addresses checked anew, and one evaluation. All
-relays are up throughout; or every tenth one is seen up and down in turn, by all vantages.
+A round is one report of each vantage, with new checks of all addresses, and one evaluation. Either
+all relays stay up, or every tenth one alternates between up and down for all vantages.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -20,7 +20,7 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from firsthop_controlplane.health.health_state import HealthState, news
@@ -34,7 +34,7 @@ FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 REGIONS = 50
 TURNING = 10
-"""One relay of so many is down in every other round."""
+"""One in this many relays is down in every other round."""
 
 
 def fleet(count: int, families: int) -> list[Relay]:
@@ -53,7 +53,7 @@ def fleet(count: int, families: int) -> list[Relay]:
 def report(
     relays: list[Relay], families: int, vantage: str, now: datetime, down: int
 ) -> ProbeReport:
-    """What one vantage sees: of every TURNING relays the first `down` are down."""
+    """One vantage's report: of every TURNING relays the first `down` are down."""
     return ProbeReport(
         prober=vantage,
         vantage=vantage,
@@ -81,7 +81,7 @@ def spent(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Prints a line for each step of a round."""
+    """Prints one line per step of a round."""
     options = argparse.ArgumentParser(description="CPU time of the control plane's verdicts.")
     options.add_argument("--relays", type=int, default=2000)
     options.add_argument("--vantages", type=int, default=5)
@@ -108,16 +108,16 @@ def _rounds(
         settle_s=0.0,
     )
     steps: dict[str, list[float]] = {}
-    told = health_state.statuses(relays, START)
+    published = health_state.statuses(relays, START)
     for number in range(rounds + 1):
         now, down = START + timedelta(seconds=number), turning * (number % 2)
         reports = [report(relays, families, vantage, now, down) for vantage in vantages]
-        before, told = told, {}
+        before, published = published, {}
         work: dict[str, Callable[[], object]] = {
             "take the reports of all vantages": partial(_take, health_state, reports, now),
             "judge every relay": partial(health_state.evaluate, relays, now),
-            "say it to edges": partial(_say, health_state, relays, now, told),
-            "find whether it is news": partial(news, before, told),
+            "say it to edges": partial(_publish, health_state, relays, now, published),
+            "find whether it is news": partial(news, before, published),
         }
         for step, do in work.items():
             steps.setdefault(step, []).append(spent(do))
@@ -129,10 +129,10 @@ def _take(health_state: HealthState, reports: list[ProbeReport], now: datetime) 
         health_state.receive_results(each, now)
 
 
-def _say(
-    health_state: HealthState, relays: list[Relay], now: datetime, told: dict[str, RelayStatus]
+def _publish(
+    health_state: HealthState, relays: list[Relay], now: datetime, published: dict[str, RelayStatus]
 ) -> None:
-    told.update(health_state.statuses(relays, now))
+    published.update(health_state.statuses(relays, now))
 
 
 if __name__ == "__main__":

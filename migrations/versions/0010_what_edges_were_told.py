@@ -1,5 +1,4 @@
-"""All prices and latency that edges were told, not only the last, so that past answers can be
-explained.
+"""The history of published prices and latency, so that past answers can be explained.
 
 Revision 0010: after 0009. What was told last is the first row of its kind. The table that held it
 goes at once, for no release had it.
