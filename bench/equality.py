@@ -4,7 +4,7 @@
 
 A world is drawn by `tests/worlds.py`: geo table, plan with weights, biases and overrides, status,
 prices with rows for losses, learned countries and prefixes. A case is one client of it, whose
-answers by table, `decide` and `explain` are compared. Exits with 1 at the first difference.
+answer by table, by `decide` and by `explain` is compared. Ends with 1 at the first that differs.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)

@@ -20,7 +20,7 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
+# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from firsthop_controlplane.health.health_state import HealthState, news
@@ -108,16 +108,16 @@ def _rounds(
         settle_s=0.0,
     )
     steps: dict[str, list[float]] = {}
-    published = health_state.statuses(relays, START)
+    told = health_state.statuses(relays, START)
     for number in range(rounds + 1):
         now, down = START + timedelta(seconds=number), turning * (number % 2)
         reports = [report(relays, families, vantage, now, down) for vantage in vantages]
-        before, published = published, {}
+        before, told = told, {}
         work: dict[str, Callable[[], object]] = {
             "take the reports of all vantages": partial(_take, health_state, reports, now),
             "judge every relay": partial(health_state.evaluate, relays, now),
-            "say it to edges": partial(_publish, health_state, relays, now, published),
-            "find whether it is news": partial(news, before, published),
+            "say it to edges": partial(_say, health_state, relays, now, told),
+            "find whether it is news": partial(news, before, told),
         }
         for step, do in work.items():
             steps.setdefault(step, []).append(spent(do))
@@ -129,10 +129,10 @@ def _take(health_state: HealthState, reports: list[ProbeReport], now: datetime) 
         health_state.receive_results(each, now)
 
 
-def _publish(
-    health_state: HealthState, relays: list[Relay], now: datetime, published: dict[str, RelayStatus]
+def _say(
+    health_state: HealthState, relays: list[Relay], now: datetime, told: dict[str, RelayStatus]
 ) -> None:
-    published.update(health_state.statuses(relays, now))
+    told.update(health_state.statuses(relays, now))
 
 
 if __name__ == "__main__":

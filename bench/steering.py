@@ -2,7 +2,7 @@
 
     python bench/steering.py [--part rtt,memory,capacity,loop] [--seeds 2] [--mesh FILE] [--plots]
 
-See bench/README.md for the models and docs/steering.md for the figures.
+See bench/README.md for what is drawn and docs/steering.md for what it means.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)

@@ -1,8 +1,8 @@
-"""Records of a MaxMind DB, decoded in Python from bytes in memory, strictly and only once each.
+"""Decodes records of a MaxMind DB in Python from bytes in memory, strictly and each only once.
 
 Implements the data section of the MaxMind DB format specification 2.0. maxminddb's C reader is
-not used on files nobody has verified yet: it was seen to crash the process on damaged ones, and
-its Python decoder is six times slower, since it decodes shared parts again for every record.
+not used for unverified files, as damaged ones were seen to crash the process, and its Python
+decoder is six times slower, as it decodes shared parts again for every record.
 """
 
 from __future__ import annotations

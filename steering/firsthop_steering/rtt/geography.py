@@ -28,7 +28,7 @@ def unit_vectors(latitudes: npt.ArrayLike, longitudes: npt.ArrayLike) -> Vectors
 
 
 def distances_km(sites: Vectors, points: Vectors) -> npt.NDArray[np.float64]:
-    """Great-circle distances in km, sites × points; by chords, which are exact for near points."""
+    """Great-circle distances in km, sites × points, by chords, which are exact for near points."""
     squares = np.zeros((len(sites), len(points)))
     for axis in range(3):
         squares += (sites[:, axis, None] - points[None, :, axis]) ** 2
