@@ -1,7 +1,7 @@
 """The history of published prices and latency, so that past answers can be explained.
 
-Revision 0010: after 0009. The last published prices and latency become the first rows of their kinds. Their old table
-is dropped at once, as no release had it.
+Revision 0010: after 0009. The last published prices and latency become the first rows of their
+kinds. Their old table is dropped at once, as no release had it.
 """
 
 import json
