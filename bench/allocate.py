@@ -1,9 +1,9 @@
-"""Allocations: the pure function, and HTTP beside a bare aiohttp JSON handler in the same run.
+"""Benchmark of allocations: the pure function, and HTTP compared with a bare aiohttp JSON handler.
 
     .venv/bin/python bench/allocate.py [--seconds 2] [--rounds 5]
 
-Servers are processes of their own; rounds alternate between them. The figure is requests per second
-of *server CPU*, which a busy machine disturbs far less than requests per second of clock.
+Servers run in processes of their own; rounds alternate between them. The figure is requests per
+second of *server CPU*, which depends far less on other load than requests per second of time.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -29,7 +29,7 @@ from pathlib import Path
 
 import psutil
 
-# This file's folder would make `import dns` find its dns.py instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from aiohttp import web
@@ -48,7 +48,7 @@ from firsthop_steering.plan.document import Document, checked
 CLIENTS = 50_000
 """Distinct addresses, as in the DNS benchmark."""
 CELLS = 250
-"""Places, as in country data."""
+"""Number of locations, as in country data."""
 CONNECTIONS = 32
 TOKEN = "bench"
 CITIES = {
@@ -118,7 +118,7 @@ def _address(chance: random.Random) -> IPv4Address:
 
 
 def pure_us(weight: int, rounds: int) -> dict[str, float]:
-    """CPU microseconds of allocate() and of to_json(): first time for each client, and later."""
+    """CPU microseconds of allocate() and to_json(): first call per client, and later calls."""
     view = build_view(weight)
     chance = random.Random(2)
     now = datetime.now(UTC)
@@ -164,7 +164,7 @@ Server = Callable[[socket.socket], Awaitable[None]]
 
 
 class Running:
-    """One server process, and the CPU that it has used."""
+    """One server process and its CPU time."""
 
     def __init__(self, name: str, server: Server) -> None:
         self.name = name
@@ -193,7 +193,7 @@ def _run(server: Server, listen: socket.socket) -> None:
 
 
 class _Asker(asyncio.Protocol):
-    """One connection: the next request goes out when the answer is whole."""
+    """One connection: the next request is sent once the answer is complete."""
 
     def __init__(self, requests: list[bytes], status: bytes, until: float) -> None:
         self._requests = requests
@@ -240,7 +240,7 @@ class _Asker(asyncio.Protocol):
 
 
 async def load(port: int, status: bytes, seconds: float) -> list[float]:
-    """Latencies of all answers within the time, in seconds, lowest first."""
+    """Latencies of all answers within the time, in seconds, ascending."""
     loop = asyncio.get_running_loop()
     until = time.perf_counter() + seconds
     chance = random.Random(3)

@@ -1,4 +1,4 @@
-"""What the planner's prices come to, for bench/steering.py: overload, N−1, mean RTT and time."""
+"""Results of the planner's prices, for bench/steering.py: overload, N−1, mean RTT and time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firsthop_steering.planner.problem import TransportProblem
 from support.optimum import optimum
 
 SPARE = 0.02
-"""Of all demand: what the rest has room for beyond it, when the largest region is lost."""
+"""Spare capacity of the others when the largest region is lost, relative to all demand."""
 
 Build = Literal["as needed", "misjudged"]
 
@@ -28,45 +28,45 @@ class Planned:
     nearest_over: float
     over: float
     loss_over: float
-    """The worst of all single losses."""
+    """Worst case of all single losses."""
     loss_at_once: float
-    """When a region dies and its clients walk on under prices that do not know of it yet."""
+    """After a region fails, while the prices do not reflect it yet."""
     fullest: float
-    """Highest utilisation, losses included."""
+    """Highest utilisation, including losses."""
     nearest_ms: float
     optimum_ms: float
-    """The linear programme's, within the same limits."""
+    """Of the linear programme's optimum, within the same limits."""
     mean_ms: float
     cold_s: float
     again_s: float
-    """From those prices, after every group's demand has changed by 10 %."""
+    """Starting from those prices, after a change of every group's demand by 10 %."""
     losses_s: float
-    """For the losses of all regions, one after another."""
+    """For the loss of each region in turn."""
 
 
 def capacity_of(nearest: Floats, times: float, build: Build, draw: np.random.Generator) -> Floats:
-    """What each region can bear, `times` all demand in total, and at least a tenth of the mean.
+    """Capacity of each region: `times` all demand in total, and at least a tenth of the mean each.
 
-    *As needed*: by the demand that is nearest to it, but none so much that the others could not
-    bear all demand and SPARE; what that leaves over goes to the others in proportion.
-    *Misjudged*: that demand times a lognormal factor (sigma 0.25), and at most 6 % of all, far
-    below the need of the greatest.
+    *As needed*: in proportion to the demand nearest to the region, limited so that the other
+    regions can carry all demand plus SPARE; the excess is distributed to the others.
+    *Misjudged*: that demand times a lognormal factor (sigma 0.25), and at most 6 % of all demand,
+    far below the need of the largest region.
     """
     count, total = len(nearest), float(nearest.sum())
     if build == "as needed":
-        wanted, most = nearest, 1 - (1 + SPARE) / times
+        wanted, cap = nearest, 1 - (1 + SPARE) / times
     else:
-        wanted, most = nearest * draw.lognormal(0, 0.25, count), 0.06
+        wanted, cap = nearest * draw.lognormal(0, 0.25, count), 0.06
     wanted = np.maximum(wanted, total / count / 10)
     for _ in range(100):
-        wanted = np.minimum(wanted / wanted.sum(), most)
+        wanted = np.minimum(wanted / wanted.sum(), cap)
     return wanted * times * total / wanted.sum()
 
 
 def plan_world(
     world: World, names: Sequence[str], *, times: float, build: Build, seed: int
 ) -> Planned:
-    """Lognormal demand (sigma 1) over the prefixes, one group each, and every single loss."""
+    """Runs the planner: lognormal demand (sigma 1) per prefix, one group each, and all losses."""
     draw = np.random.default_rng(seed)
     count = len(names)
     demand = draw.lognormal(0, 1, len(world.rtt_ms))

@@ -1,12 +1,11 @@
-"""Time to compile an answer table: the bundled country data, and a made-up city database.
+"""Time to compile an answer table, for the bundled country data and a synthetic city database.
 
     python bench/compile.py [--regions 50] [--rounds 5] [--prefixes 0] [--priced 0]
 
-The city database has 100,000 places, 3 million IPv4 and a million IPv6 ranges, drawn at random. The
-slowest round is the first, which also works out the RTT of every place; each has a plan of its own,
-whose sites are where they were. `--prefixes` are learned ones, three in four of IPv4, whose round
-trips are those of some place but for some milliseconds; `--priced` regions have prices of 1 to
-20 ms.
+The city database has 100,000 cells, 3 million IPv4 and a million IPv6 ranges, drawn at random. The
+first round is the slowest, as it also computes the RTT of every cell; each round has a new plan
+with the same sites. `--prefixes` is the number of learned prefixes, three in four IPv4, with the
+round trips of a random cell plus some milliseconds; `--priced` regions have prices of 1 to 20 ms.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -24,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.ecs_cache import CITIES
@@ -40,24 +39,24 @@ from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status
 from firsthop_steering.plan.document import load_yaml
 from firsthop_steering.rtt.geography import distances_km, prior_us, unit_vectors
 
-PLACES = 100_000
+CELLS = 100_000
 V4_RANGES, V6_RANGES = 3_000_000, 1_000_000
 _NOWHERE = 0.05
-"""Share of the ranges without a place."""
+"""Share of the ranges without a location."""
 
 Ranges = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]
 
 
 def city_table(path: Path) -> GeoTable:
-    """Places spread evenly over the sphere, and ranges of whole /24s and /48s over them."""
+    """A geo table with cells spread evenly over the sphere, and ranges of whole /24s and /48s."""
     draw = np.random.default_rng(1)
-    latitudes = np.degrees(np.arcsin(draw.uniform(-0.9, 0.9, PLACES)))
-    longitudes = draw.uniform(-179, 179, PLACES)
+    latitudes = np.degrees(np.arcsin(draw.uniform(-0.9, 0.9, CELLS)))
+    longitudes = draw.uniform(-179, 179, CELLS)
 
     def ranges(count: int, bits: int, free: int) -> Ranges:
         drawn = draw.integers(1, 1 << bits - free, count, dtype=np.uint64) << np.uint64(free)
         starts = np.unique(np.append(drawn, np.uint64(0)))
-        cells = draw.integers(0, PLACES, len(starts)).astype(np.uint32)
+        cells = draw.integers(0, CELLS, len(starts)).astype(np.uint32)
         cells[draw.random(len(starts)) < _NOWHERE] = NO_CELL
         return starts, cells
 
@@ -74,19 +73,19 @@ def city_table(path: Path) -> GeoTable:
 
 
 def learned(plan: Plan, count: int) -> Latency:
-    """Rows for `count` prefixes anywhere: by distance from a random place, and up to 5 ms more."""
+    """Rows for `count` random prefixes: RTT by distance from a random location plus up to 5 ms."""
     draw = np.random.default_rng(2)
     regions = plan.document.regions
     latitudes = np.degrees(np.arcsin(draw.uniform(-0.9, 0.9, count)))
-    places = unit_vectors(latitudes, draw.uniform(-179, 179, count))
+    points = unit_vectors(latitudes, draw.uniform(-179, 179, count))
     sites = unit_vectors([r.latitude for r in regions], [r.longitude for r in regions])
-    expected = prior_us(distances_km(places, sites)) / 1000
+    expected = prior_us(distances_km(points, sites)) / 1000
     tenths = np.rint((expected + draw.uniform(0, 5, expected.shape)) * 10).astype(int)
     four = draw.integers(1 << 16, 200 << 16, count)
     six = draw.integers(0x2001 << 32, 0x3000 << 32, count)
     names = [
-        f"{n >> 16}.{n >> 8 & 255}.{n & 255}.0/24" if place % 4 else str(IPv6Network((m << 80, 48)))
-        for place, (n, m) in enumerate(zip(four.tolist(), six.tolist(), strict=True))
+        f"{n >> 16}.{n >> 8 & 255}.{n & 255}.0/24" if index % 4 else str(IPv6Network((m << 80, 48)))
+        for index, (n, m) in enumerate(zip(four.tolist(), six.tolist(), strict=True))
     ]
     return Latency(
         number=1,
@@ -99,7 +98,7 @@ def learned(plan: Plan, count: int) -> Latency:
 
 
 def charged(plan: Plan, count: int) -> Prices:
-    """Prices of 1 to 20 ms for every so-manieth region."""
+    """Prices of 1 to 20 ms for evenly chosen regions."""
     regions = [region.id for region in plan.document.regions]
     draw = np.random.default_rng(3)
     now = {id_: float(draw.uniform(1, 20)) for id_ in regions[:: len(regions) // count][:count]}
@@ -107,7 +106,7 @@ def charged(plan: Plan, count: int) -> Prices:
 
 
 def main() -> None:
-    """Prints a line a database."""
+    """Prints one line per database."""
     options = argparse.ArgumentParser(description="Time to compile an answer table.")
     options.add_argument("--regions", type=int, default=50, help=f"up to {len(CITIES)}")
     options.add_argument("--rounds", type=int, default=5)

@@ -1,9 +1,9 @@
-"""Credentials a second of CPU: minted, verified, refused, and their passwords derived.
+"""Credentials per second of CPU: minting, verification, rejection, and password derivation.
 
     python bench/credentials.py [--credentials 20000] [--rounds 5]
 
-Every ufrag is a new one, has 31 characters, and must decode to the region that it was minted for;
-one with a wrong tag must be refused.
+Every ufrag is new, has 31 characters, and must decode to the region it was minted for; a ufrag with
+a wrong tag must be rejected.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-# This file's folder would make `import dns` find its dns.py instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from firsthop_ice.region_keys import RegionKeys
@@ -48,12 +48,12 @@ def new_keys() -> CredentialKeys:
 
 
 def forged(ufrag: str) -> str:
-    """With another tag, as canonical as before."""
+    """The ufrag with a wrong tag, still canonical."""
     return ufrag[:-2] + ("A" if ufrag[-2] != "A" else "E") + ufrag[-1]
 
 
 def rate(work: Callable[[], object], count: int, rounds: int) -> float:
-    """The best round's, a second of this process's CPU."""
+    """Operations per second of this process's CPU in the best round."""
     best = float("inf")
     for _ in range(rounds):
         before = time.process_time()
@@ -63,7 +63,7 @@ def rate(work: Callable[[], object], count: int, rounds: int) -> float:
 
 
 def main() -> int:
-    """Run it; 0 when all were right."""
+    """Runs the benchmark; 0 if all results were right."""
     parser = argparse.ArgumentParser(description="Credentials a second of CPU.")
     parser.add_argument("--credentials", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)

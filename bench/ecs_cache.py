@@ -1,9 +1,9 @@
-"""Cache entries: how many ECS scopes answer the whole IPv4 space, beside gdnsd over the same map.
+"""ECS cache entries: the number of scopes that cover the IPv4 space, compared with gdnsd.
 
     python bench/ecs_cache.py [--regions 8,24,50]
 
-A resolver keeps one entry a scope (RFC 7871 §7.3.1), so fewer are better for it, and for us: each
-is asked again every TTL. See docs/performance.md.
+A resolver keeps one entry per scope (RFC 7871 §7.3.1) and queries each again every TTL, so fewer
+are better. See docs/performance.md.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -24,7 +24,7 @@ from ipaddress import IPv4Address
 from itertools import pairwise
 from pathlib import Path
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.load import wire_name
@@ -99,7 +99,7 @@ CITIES = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """The scopes of a whole walk, in order: first address, prefix length, the address answered."""
+    """All scopes in order: first address, prefix length, and the address answered."""
 
     blocks: tuple[tuple[int, int, bytes], ...]
     seconds: float
@@ -110,28 +110,28 @@ class Entries:
         return sum(length for _, length, _ in self.blocks) / len(self.blocks)
 
     def differing(self, other: Entries) -> float:
-        """The share of the address space that gets another answer from `other`."""
+        """Share of the address space with a different answer in `other`."""
         theirs = iter((*other.blocks, (1 << 32, 0, b"")))
         different = 0
-        (_, _, said), (until, _, following) = next(theirs), next(theirs)
+        (_, _, address), (until, _, following) = next(theirs), next(theirs)
         for (first, _, answer), (end, _, _) in pairwise((*self.blocks, (1 << 32, 0, b""))):
             while first < end:
                 upto = min(end, until)
-                different += (upto - first) * (answer != said)
+                different += (upto - first) * (answer != address)
                 if upto == until < 1 << 32:
-                    said, (until, _, following) = following, next(theirs)
+                    address, (until, _, following) = following, next(theirs)
                 first = upto
         return different / 2**32
 
 
 Ask = Callable[[int], tuple[bytes, int]]
-"""The address answered to a client, and the scope."""
+"""The address in a client's answer, and the scope."""
 
 
-def walk(ask: Ask) -> Entries:
-    """Asks for the first address of every scope, from 0.0.0.0 to the end.
+def enumerate_scopes(ask: Ask) -> Entries:
+    """Enumerates the scopes: queries the first address after each scope, from 0.0.0.0 to the end.
 
-    Raises ValueError when a scope reaches back into the one before it.
+    Raises ValueError if a scope overlaps the previous one.
     """
     started = time.monotonic()
     blocks = []
@@ -147,7 +147,7 @@ def walk(ask: Ask) -> Entries:
 
 
 def by_wire(sock: socket.socket) -> Ask:
-    """Asks a server, with the whole address as the client subnet."""
+    """Queries a server with the whole address as the client subnet."""
     question = wire_name(SERVICE) + b"\0\1\0\1"
     head = struct.pack(">5H", 0, 1, 0, 0, 1) + question
     tail = struct.pack(">BHHIH4H", 0, 41, 1232, 0, 12, 8, 8, 1, 32 << 8)
@@ -168,7 +168,7 @@ def by_wire(sock: socket.socket) -> Ask:
 
 
 def compiled(database: Path, regions: Sequence[Region], folder: Path) -> ServiceTable:
-    """The table that an edge compiles of the same document and database."""
+    """The table that an edge compiles from the same document and database."""
     now = datetime.now(UTC)
     plan = Plan(
         number=1, lineage="bench", created_at=now, document=load_yaml(firsthop.document(regions))
@@ -180,19 +180,19 @@ def compiled(database: Path, regions: Sequence[Region], folder: Path) -> Service
 
 
 def by_table(table: ServiceTable) -> Ask:
-    """Looks up, as if the resolver stood at 127.0.0.1."""
+    """Looks up in the table, for a resolver at 127.0.0.1."""
     resolver = table.settle(4, 0x7F000001)
 
     def ask(address: int) -> tuple[bytes, int]:
         answer, scope = table.lookup(4, address)
-        said = table.answers[resolver if answer == ASK_RESOLVER else answer]
-        return said.ipv4[0].packed, scope
+        compiled = table.answers[resolver if answer == ASK_RESOLVER else answer]
+        return compiled.ipv4[0].packed, scope
 
     return ask
 
 
-def walk_server(server: Server) -> Entries:
-    """Waits until it answers, and walks it."""
+def scopes_of_server(server: Server) -> Entries:
+    """Waits until the server answers, and enumerates its scopes."""
     deadline = time.monotonic() + START_TIMEOUT_S
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(_SILENCE_S)
@@ -207,11 +207,11 @@ def walk_server(server: Server) -> Entries:
                 if time.monotonic() > deadline:
                     raise StartError(f"{server.name} is silent:\n{server.tail()}") from None
                 time.sleep(0.05)
-        return walk(ask)
+        return enumerate_scopes(ask)
 
 
 def compare(database: Path, count: int) -> None:
-    """One size: our table, an edge over the wire, and gdnsd with and without failover lists."""
+    """Measures one number of regions: our table, an edge, and gdnsd with and without failover."""
     regions = CITIES[:count]
     with ExitStack() as stack:
         folders = [
@@ -219,15 +219,15 @@ def compare(database: Path, count: int) -> None:
             for _ in range(4)
         ]
         table = compiled(database, regions, folders[0])
-        ours = walk(by_table(table))
+        ours = enumerate_scopes(by_table(table))
         show(count, "Firsthop, by its table", ours)
         server = firsthop.start_edge(database, regions, folders[1])
         stack.callback(server.stop)
-        wired = walk_server(server)
+        wired = scopes_of_server(server)
         if wired.blocks != ours.blocks:
             raise ValueError("the edge gives other scopes than its table")
         show(count, "Firsthop, over the wire", wired)
-        # gdnsd gives addresses without a place its first datacentre: make it the one of ours.
+        # gdnsd answers unlocated addresses with its first datacentre: make that our region, too.
         spare = table.answers[table.settle(4, 0x7F000001)].region
         ordered = sorted(regions, key=lambda region: region.id != spare)
         for limit, folder in zip((3, 1), folders[2:], strict=True):
@@ -237,13 +237,13 @@ def compare(database: Path, count: int) -> None:
                 print(f"skipped gdnsd: {reason}")
                 return
             stack.callback(peer.stop)
-            theirs = walk_server(peer)
+            theirs = scopes_of_server(peer)
             show(count, f"gdnsd {peer.version}, lists of {limit}", theirs, other=ours)
 
 
-def show(count: int, who: str, entries: Entries, *, other: Entries | None = None) -> None:
-    """One row."""
-    row = f"{count:>7}  {who:<26} {len(entries.blocks):>8,}  /{entries.mean_length:5.2f}"
+def show(count: int, name: str, entries: Entries, *, other: Entries | None = None) -> None:
+    """Prints one row."""
+    row = f"{count:>7}  {name:<26} {len(entries.blocks):>8,}  /{entries.mean_length:5.2f}"
     if other is not None:
         ratio = len(other.blocks) / len(entries.blocks)
         row += f"  Firsthop has {ratio:.3f} of them; other answers: {other.differing(entries):.3%}"
@@ -251,7 +251,7 @@ def show(count: int, who: str, entries: Entries, *, other: Entries | None = None
 
 
 def main() -> int:
-    """Prints a row a server and size."""
+    """Prints one row per server and number of regions."""
     parser = argparse.ArgumentParser(description="ECS cache entries of the whole IPv4 space.")
     parser.add_argument("--regions", default="8,24,50", help=f"sizes, up to {len(CITIES)}")
     parser.add_argument("--database", type=Path, default=BUNDLED, help=".mmdb or .mmdb.xz")

@@ -1,4 +1,4 @@
-"""The answer table against the decision, in many random worlds: every answer must be the same.
+"""Compares answer table, decision and explanation in many random worlds: all must agree.
 
     python bench/equality.py [--cases 100000] [--seed 0]
 
@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(ROOT / "tests")
 
 from firsthop_steering.compile.compiler import compile_table
@@ -29,11 +29,11 @@ from firsthop_steering.whatif.explain import explain
 from support.worlds import folder, key_of, random_asker, random_geo, random_steering
 
 CLIENTS = 50
-"""Of each world."""
+"""Cases per world."""
 
 
 def main() -> None:
-    """Prints how many cases there were, and of which kinds."""
+    """Prints the number of cases, and of each kind."""
     options = argparse.ArgumentParser(description="Table, decision and explanation compared.")
     options.add_argument("--cases", type=int, default=100_000)
     options.add_argument("--seed", type=int, default=0)
@@ -57,10 +57,15 @@ def _world(seed: int, kinds: Counter[str]) -> None:
         address = random_asker(rng, steering)
         decision = steering.decide(service, steering.topology.client(address))
         answer = table.answers[table.settle(*key_of(address))]
-        said = explain(steering, service, address)
+        explained = explain(steering, service, address)
         by_table = (answer.region or None, answer.outcome, answer.relays, answer.ttl)
-        told = said["answer"]
-        by_explain = (said["region"], said["outcome"], tuple(told["endpoints"]), told["ttl"])
+        answered = explained["answer"]
+        by_explain = (
+            explained["region"],
+            explained["outcome"],
+            tuple(answered["endpoints"]),
+            answered["ttl"],
+        )
         region = decision.site.id if decision.site else None
         if by_table != by_explain or by_table[0] != region:
             sys.exit(f"seed {seed}, client {address}: {by_table} by table, {by_explain} by explain")

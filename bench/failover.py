@@ -1,10 +1,10 @@
-"""How long wrong answers last: from a fault to the last wrong answer of every edge, and back again.
+"""Time from a fault to the last wrong answer of every edge, and from its end to the right ones.
 
     python bench/failover.py [--trials 200] [--seed N] [--causes crash,kill,hole,drain,patch]
 
-A whole deployment in network namespaces (tests/field): three vantages at 1 s, three edges, one
-relay a region. Every trial breaks one relay at a random phase of the checks, asks every edge 125
-times a second for a client that is nearest to it, and mends it again. Needs root.
+A whole deployment in network namespaces (tests/field): three vantages that check every second,
+three edges, one relay per region. Each trial breaks one relay at a random phase of the checks,
+queries every edge 125 times a second for a client nearest to it, and repairs it. Needs root.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
 
@@ -36,35 +36,35 @@ from field.world import CLIENTS, Field
 from firsthop.up.demo import SERVICE
 
 POLL_S = 0.008
-SETTLED_S = 0.5  # so long every edge has to answer alike before a change is over
+SETTLED_S = 0.5  # a change ends when all edges have answered alike for so long
 SETTLED_ANSWERS = 20
 GIVE_UP_S = 90.0
-REST_S = 90.0  # between two falls of one relay: sooner, and damping (docs/health.md) holds it down
+REST_S = 90.0  # between failures of one relay, or damping (docs/health.md) delays its return
 
 Phase = Literal["failure", "recovery"]
 
 
 class Cause(NamedTuple):
-    """One way to make a relay's answers wrong, and to make them right again."""
+    """One way to make answers with a relay wrong, and to end that."""
 
     title: str
     break_: Callable[[Field, str], float]
-    """Gives the moment from which on answers with the relay are wrong, in seconds since 1970."""
+    """Returns the time from which answers with the relay are wrong, in seconds since 1970."""
     mend: Callable[[Field, str], float]
     known: Literal["verdict", "crashed", "draining", "plan"]
-    """What tells that the control plane knows: a turn of the verdict, a word of the relay's agent,
-    or the answer to an operator."""
+    """How the control plane detects it: a change of the verdict, a report of the relay's agent, or
+    an operator's request."""
 
 
 def crash(field: Field, region: str) -> float:
-    """The relay's process dies; its agent lives and says so."""
+    """Kills the relay's process; its agent keeps running and reports it."""
     at = time.time()
     field.programs[f"relay-{region}"].kill()
     return at
 
 
 def start(field: Field, region: str) -> float:
-    """The relay's process is started again, and counts from the moment at which it listens."""
+    """Starts the relay's process again; returns the time at which it listens."""
     relay = field.programs[f"relay-{region}"]
     since = time.time()
     relay.start()
@@ -72,7 +72,7 @@ def start(field: Field, region: str) -> float:
 
 
 def kill(field: Field, region: str) -> float:
-    """The relay's host dies: nobody is left to give notice."""
+    """Stops the relay's host, including the agent."""
     field.programs[f"agent-{region}"].kill()
     at = time.time()
     field.programs[f"relay-{region}"].kill()
@@ -80,7 +80,7 @@ def kill(field: Field, region: str) -> float:
 
 
 def restart(field: Field, region: str) -> float:
-    """The host is back, and counts from the moment at which the relay listens."""
+    """Starts the host again; returns the time at which the relay listens."""
     relay = field.programs[f"relay-{region}"]
     since = time.time()
     relay.start()
@@ -96,26 +96,26 @@ def _listening(relay: Program, since: float) -> float:
 
 
 def hole(field: Field, region: str) -> float:
-    """Every packet to and from the relay and its agent is lost."""
+    """Drops every packet to and from the relay and its agent."""
     at = time.time()
     field.programs[f"relay-{region}"].place.drop()
     return at
 
 
 def fill(field: Field, region: str) -> float:
-    """Packets pass again."""
+    """Lets packets pass again."""
     at = time.time()
     field.programs[f"relay-{region}"].place.mend()
     return at
 
 
 def drain(field: Field, region: str) -> float:
-    """The agent is told to say that no new sessions are wanted."""
+    """Makes the agent request no new sessions."""
     return _signal(field, region, signal.SIGUSR1)
 
 
 def undrain(field: Field, region: str) -> float:
-    """The agent is told to take that back."""
+    """Makes the agent withdraw that."""
     return _signal(field, region, signal.SIGUSR2)
 
 
@@ -126,7 +126,7 @@ def _signal(field: Field, region: str, number: signal.Signals) -> float:
 
 
 def weight(field: Field, region: str, value: int) -> float:
-    """An admin's PATCH of the region's weight, from before it is sent."""
+    """An admin's PATCH of the region's weight; counts from before it is sent."""
     path = f"/v1/regions/{region}"
     tag = field.etag(path)
     at = time.time()
@@ -150,31 +150,31 @@ CAUSES = {
 
 
 class Trial(NamedTuple):
-    """One change, in seconds from its moment on; the worst of all edges."""
+    """Durations of one change in seconds; the worst of all edges."""
 
     cause: str
     phase: Phase
     detection: float
-    """The control plane knows."""
+    """Until the control plane has detected it."""
     propagation: float
-    """From there: the last edge has been told."""
+    """From there until the last edge has the snapshot."""
     answer: float
-    """From there: the last edge has given its last wrong answer."""
+    """From there until the last wrong answer of any edge."""
     first_right: float
-    """The first right answer of any edge."""
+    """Until the first right answer of any edge."""
     last_wrong: float
-    """The last wrong answer of any edge."""
+    """Until the last wrong answer of any edge."""
 
 
 class Bench:
-    """Trials in a field that is up."""
+    """Runs trials in a running deployment."""
 
     def __init__(self, field: Field, poller: Poller, rng: random.Random) -> None:
         self._field, self._poller, self._rng = field, poller, rng
         self._fell_at = dict.fromkeys(field.regions, 0.0)
 
     def trial(self, name: str) -> Iterator[Trial]:
-        """Break and mend one relay; gives a trial each."""
+        """Breaks and repairs one relay; returns one trial for each."""
         cause = CAUSES[name]
         falls = cause.known in ("verdict", "crashed")
         region = self._rested() if falls else self._rng.choice(self._field.regions)
@@ -206,7 +206,7 @@ class Bench:
         started = change(self._field, region)
         known = time.time() if cause.known == "plan" else 0.0
         if cause.known in ("crashed", "draining"):
-            known = self._word_known(region, cause.known, phase == "failure")
+            known = self._report_known(region, cause.known, phase == "failure")
         heard = self._await(region, started, right)
         if cause.known == "verdict":
             since = self._field.status()["relays"][f"{region}-1"]["since"]
@@ -227,7 +227,7 @@ class Bench:
         )
 
     def _await(self, region: str, since: float, right: Callable[[str], bool]) -> list[Heard]:
-        """All answers from `since` on, once every edge has been right for a while."""
+        """All answers since `since`, once every edge has been right for a while."""
         end = time.time() + GIVE_UP_S
         while time.time() < end:
             time.sleep(0.05)
@@ -243,7 +243,7 @@ class Bench:
         status = self._field.status()
         raise RuntimeError(f"{region}: not settled within {GIVE_UP_S:.0f} s: {status}")
 
-    def _word_known(self, region: str, word: str, said: bool) -> float:
+    def _report_known(self, region: str, word: str, said: bool) -> float:
         end = time.time() + GIVE_UP_S
         while time.time() < end:
             status = self._field.status()
@@ -253,14 +253,14 @@ class Bench:
         raise RuntimeError(f"{region}: the notice never came")
 
     def _told(self, edge: str, kind: str, known: float) -> float:
-        # Clocks are one clock here, but an admin's answer may come after the edges' news.
+        # All times are of one clock, but the admin's response may come after the snapshots.
         lines = self._field.programs[edge].said("snapshot.accepted", known - 0.5)
         at = [float(line["at"]) for line in lines if line["kind"] == kind]
         return max(known, next((each for each in at if each >= known), at[-1] if at else known))
 
 
 def rank(values: Sequence[float], share: float) -> float:
-    """The smallest value that so large a share does not exceed."""
+    """The quantile: the smallest value that at least this share does not exceed."""
     return sorted(values)[max(0, math.ceil(len(values) * share) - 1)]
 
 
@@ -269,7 +269,7 @@ BUDGETS_S = {"crash": 1.0, "kill": 6.0, "hole": 6.0, "drain": 1.0, "patch": 1.0}
 
 
 def report(trials: Sequence[Trial]) -> bool:
-    """Print the tables; whether every budget of failures (p99) was met."""
+    """Prints the tables; returns whether all budgets (p99) were met."""
     met = True
     phases: tuple[Phase, ...] = ("failure", "recovery")
     for phase in phases:
@@ -293,7 +293,7 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def main() -> int:
-    """Run the trials; 1 when a budget is missed."""
+    """Runs the trials; 1 if a budget was missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
@@ -306,7 +306,7 @@ def main() -> int:
     rng = random.Random(given.seed)
     trials: list[Trial] = []
     with tempfile.TemporaryDirectory(prefix="fh-") as folder:
-        Path(folder).chmod(0o755)  # PostgreSQL runs as somebody else
+        Path(folder).chmod(0o755)  # PostgreSQL runs as another user
         with Field(Path(folder)) as field:
             poller = Poller(field.clients, field.edges, SERVICE, CLIENTS, every_s=POLL_S)
             poller.start()
@@ -322,7 +322,7 @@ def main() -> int:
 
 
 def _order(causes: str, rng: random.Random) -> Iterator[str]:
-    """Every cause equally often, in an order that nobody can keep step with."""
+    """Every cause equally often, in random order."""
     names = causes.split(",")
     for _ in itertools.count():
         yield from rng.sample(names, len(names))

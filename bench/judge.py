@@ -1,9 +1,9 @@
-"""CPU time that a control plane needs to judge a large fleet: what it does on every second.
+"""CPU time of a control plane's verdicts on a large fleet, which it evaluates every second.
 
     python bench/judge.py [--relays 2000] [--vantages 5] [--families 2] [--rounds 10]
 
-A round is one report of each vantage, with all its addresses checked anew, and one evaluation. All
-relays are up throughout; or every tenth one is seen up and down in turn, by all vantages.
+A round is one report of each vantage, with new checks of all addresses, and one evaluation. Either
+all relays stay up, or every tenth one alternates between up and down for all vantages.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -35,7 +35,7 @@ FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 REGIONS = 50
 TURNING = 10
-"""One relay of so many is down in every other round."""
+"""One in this many relays is down in every other round."""
 
 
 def fleet(count: int, families: int) -> list[Relay]:
@@ -54,7 +54,7 @@ def fleet(count: int, families: int) -> list[Relay]:
 def report(
     relays: list[Relay], families: int, vantage: str, now: datetime, down: int
 ) -> ProbeReport:
-    """What one vantage sees: of every TURNING relays the first `down` are down."""
+    """One vantage's report: of every TURNING relays the first `down` are down."""
     return ProbeReport(
         prober=vantage,
         vantage=vantage,
@@ -82,7 +82,7 @@ def spent(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Prints a line for each step of a round."""
+    """Prints one line per step of a round."""
     options = argparse.ArgumentParser(description="CPU time of the control plane's verdicts.")
     options.add_argument("--relays", type=int, default=2000)
     options.add_argument("--vantages", type=int, default=5)

@@ -1,10 +1,10 @@
-"""What junk leaves behind in a relay: memory of the flow table after ten million packets.
+"""Memory of a relay's flow table after ten million invalid packets.
 
     python bench/junk.py [--packets 10000000]
 
-Random packets, cut and forged checks and expired credentials, each from another source, beside one
-call. Exits with 1 when anything but a drop came of one, memory grew by more than 5 MiB, or the call
-does not go on.
+Sends random packets, truncated and forged checks and expired credentials, each from another source,
+beside one call. Exits with 1 if any of them was not dropped, if memory grew by more than 5 MiB, or
+if the call was interrupted.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-# This file's folder would make `import dns` find its dns.py instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
 
 from firsthop_relay.flows.drops import Drop
@@ -30,7 +30,7 @@ MAX_GROWTH = 5 * 2**20
 
 
 def main() -> int:
-    """Run it; 0 when nothing is left behind."""
+    """Runs the benchmark; 0 if no state was left."""
     parser = argparse.ArgumentParser(description="Memory of a flow table under junk.")
     parser.add_argument("--packets", type=int, default=10_000_000)
     packets: int = parser.parse_args().packets

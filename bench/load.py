@@ -1,9 +1,9 @@
 """A DNS load generator for one core: raw queries, each with its own ECS /24, every answer checked.
 
-Pure Python. Datagrams go through `sendmmsg` and `recvmmsg` (ctypes) between memory that is laid out
-once, and answers are checked with numpy after a lap, so the generator spends under 2 us a query and
-keeps even a C server busy. A window of queries is outstanding at any time; what stays unanswered
-for `LOSS_TIMEOUT_S` is counted as lost and asked again.
+Pure Python. Datagrams are sent and received by `sendmmsg` and `recvmmsg` (ctypes) in preallocated
+memory, and answers are checked with numpy after each lap, so the generator needs under 2 µs per
+query and keeps even a C server busy. A window of queries is outstanding at any time; a query
+unanswered for `LOSS_TIMEOUT_S` counts as lost and is repeated.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import numpy.typing as npt
 LOSS_TIMEOUT_S = 0.5
 MAX_RETRIES = 5
 ANSWER_BYTES = 512
-"""Room for one answer; a longer one counts as wrong (the right ones take some 90)."""
+"""Buffer size of one answer; longer ones count as wrong (right ones have some 90 octets)."""
 SPARE_ANSWERS = 4096
-"""Room for late answers of one lap, beside one a query."""
+"""Buffers for late answers of one lap, in addition to one per query."""
 SOCKET_BUFFER = 4 << 20
 
 _ECS = 8
@@ -91,7 +91,7 @@ class _Datagrams:
         self.lengths = np.frombuffer(self._headers, dtype=_LEN)["len"]
 
     def at(self, index: int) -> int:
-        """The address of the header of a row."""
+        """The address of a row's header."""
         return self._start + index * _SIZE
 
 
@@ -103,20 +103,20 @@ def wire_name(name: str) -> bytes:
 
 @dataclass
 class Tally:
-    """What came of the queries asked so far."""
+    """Results of the queries so far."""
 
     answered: int = 0
     wrong: int = 0
     lost: int = 0
-    """Unanswered within LOSS_TIMEOUT_S; each was asked again."""
+    """Queries unanswered within LOSS_TIMEOUT_S; each was repeated."""
     late: int = 0
-    """Second answers to a query that had been given up."""
+    """Late answers to queries that were repeated."""
     seconds: float = 0.0
     examples: list[str] = field(default_factory=list)
-    """The first few wrong answers, in words."""
+    """Descriptions of the first few wrong answers."""
 
     def add(self, other: Tally) -> None:
-        """Count another tally in."""
+        """Adds another tally."""
         self.answered += other.answered
         self.wrong += other.wrong
         self.lost += other.lost
@@ -140,10 +140,10 @@ class Load:
         window: int = 128,
         spin: bool = True,
     ) -> None:
-        """`networks` are /24s as 24-bit numbers, `addresses` the four octets each must get.
+        """`networks` are /24s as 24-bit numbers, `addresses` the right answer of each, four octets.
 
         With `spin` the receiver polls, so that no server pays for waking it; without, it sleeps
-        (one CPU only).
+        (for machines with one CPU).
         """
         if len(networks) > 1 << 16:
             raise ValueError("a query's id names its client: at most 65,536 of them")
@@ -177,7 +177,7 @@ class Load:
         return sock
 
     def lap(self, sock: socket.socket, count: int, *, check: bool = True) -> Tally:
-        """Ask the first `count` queries (at most all) once, and check every answer."""
+        """Sends the first `count` queries (at most all) once, and checks every answer."""
         count = min(count, self.count)
         tally = Tally()
         started = time.perf_counter()
@@ -190,7 +190,7 @@ class Load:
         return tally
 
     def _exchange(self, sock: socket.socket, count: int, tally: Tally) -> int:
-        """Send all, receive until every query is answered or given up; answers received."""
+        """Sends all queries until each is answered or given up; returns the number of answers."""
         fd = sock.fileno()
         sent = received = retries = 0
         target = count
@@ -200,7 +200,7 @@ class Load:
             if not len(missing):
                 return received
             if received == target:
-                # Late answers have filled slots; wait for those that are still due.
+                # Late answers occupy slots; wait for the outstanding ones.
                 target = min(received + len(missing), self._capacity)
                 if received == target:
                     raise RuntimeError("more late answers than there is room for")
@@ -217,7 +217,7 @@ class Load:
                 _sendmmsg(fd, self._queries.at(int(index)), 1, 0)
 
     def _run(self, fd: int, sent: int, received: int, target: int, count: int) -> tuple[int, int]:
-        """The hot loop: until `target` answers are in, or nothing came for LOSS_TIMEOUT_S."""
+        """The hot loop: until `target` answers arrived, or none for LOSS_TIMEOUT_S."""
         query_at, answer_at, window = self._queries.at, self._answers.at, self.window
         send, receive, clock = _sendmmsg, _recvmmsg, time.perf_counter
         deadline = clock() + LOSS_TIMEOUT_S
@@ -251,7 +251,7 @@ class Load:
         return np.flatnonzero(~seen[:count])
 
     def _check(self, slots: int, count: int, tally: Tally) -> None:
-        """Count right and wrong answers among the first `slots` received."""
+        """Counts right and wrong answers among the first `slots` received."""
         rows, ids = self._answers.rows[:slots], self._ids(slots)
         known = ids < count
         right = np.zeros(slots, np.bool_)
@@ -263,14 +263,14 @@ class Load:
         tally.answered += answered
         tally.late += slots - answered
         tally.wrong += len(wrong)
-        tally.examples += [self._in_words(int(slot), int(ids[slot])) for slot in wrong[:3]]
+        tally.examples += [self._described(int(slot), int(ids[slot])) for slot in wrong[:3]]
 
     def _right(
         self, rows: Bytes, lengths: npt.NDArray[np.uint32], ids: npt.NDArray[np.int64]
     ) -> Flags:
-        """Which rows are right: AA, NOERROR, our question, one A record with the address due.
+        """Mask of the right rows: AA, NOERROR, our question, one A record with the right address.
 
-        Only for the usual layout (the owner a pointer to the question); all else is for dnslib.
+        Only for the usual layout (owner is a pointer to the question); dnslib checks others.
         """
         end = 12 + len(self._question)
         answer = rows[:, end : end + 16]
@@ -288,17 +288,17 @@ class Load:
         return bytes(self._answers.rows[slot, : int(self._answers.lengths[slot])])
 
     def right(self, answer: bytes, index: int) -> bool:
-        """Whether an answer is right, by dnslib: some 100 us, for what has another layout."""
+        """Whether an answer of unusual layout is right, by dnslib, in some 100 µs."""
         try:
             message = dnslib.DNSRecord.parse(answer)
-        except Exception:  # dnslib raises more than DNSError; unreadable is wrong
+        except Exception:  # dnslib raises more than DNSError; an unreadable answer is wrong
             return False
         header = message.header
         found = [bytes(rr.rdata.data) for rr in message.rr if rr.rtype == dnslib.QTYPE.A]
         due = self.expected[index].tobytes()
         return bool(header.aa and not header.tc and header.rcode == 0 and found == [due])
 
-    def _in_words(self, slot: int, index: int) -> str:
+    def _described(self, slot: int, index: int) -> str:
         try:
             text = str(dnslib.DNSRecord.parse(self._answer(slot))).replace("\n", " | ")
         except Exception as error:
@@ -309,7 +309,7 @@ class Load:
         return f"for {self.prefix(index)} expected {due}, got {text}"
 
     def query(self, index: int) -> bytes:
-        """One query as it goes out."""
+        """One query in wire form."""
         return bytes(self._queries.rows[index])
 
     def prefix(self, index: int) -> str:
@@ -318,7 +318,7 @@ class Load:
         return f"{network >> 16}.{network >> 8 & 255}.{network & 255}.0/24"
 
     def scopes(self, sock: socket.socket, count: int) -> tuple[Counter[int], int]:
-        """Ask `count` queries and read their ECS options: scopes, and how many were not echoed.
+        """Sends `count` queries and reads ECS in the answers: scopes, and how many lack it.
 
         RFC 7871 §7.2.2: family, source prefix length and address come back as they were sent.
         """

@@ -1,14 +1,14 @@
 """Steering by load through caching resolvers: 70 simulated minutes, for bench/steering.py.
 
-Clients sit behind resolvers, the more of them the more of a group's demand there is; a resolver
-keeps its answer for the TTL and asks its edge again. So a price reaches clients little by little,
-load is seen late, and a surge shows in no count of answers: resolvers ask as often as before. What
-planners know is what they know in service: answers, of which every eighth is noted, reported every
-10 s, and the sessions of each region every 5 s. `Demand`, `Rounds` and `Calibration` are the
-product's own.
+Clients are behind resolvers, in proportion to their group's demand; a resolver caches its answer
+for the TTL and then queries its edge again. So a price reaches clients gradually, load is observed
+late, and a surge does not change the number of answers, as resolvers ask as often as before.
+Planners get the information they have in production: answers, one in eight sampled, reported every
+10 s, and the sessions of each region every 5 s. `Demand`, `Rounds` and `Calibration` are those of
+the product.
 
-Demand of one region's clients doubles within a minute, and stays so for half an hour; then that of
-another region's does. Everybody's demand also wanders.
+The demand of one region's clients doubles within a minute and stays so for half an hour; then that
+of another region does. All demand also fluctuates.
 """
 
 from __future__ import annotations
@@ -31,31 +31,32 @@ from firsthop_steering.planner.rounds import BUDGET_S, Rounds
 TTL_S, LOADS_S, ANSWERS_S, END_S = 30, 5, 10, 4200
 SURGES_S, SURGE_LASTS_S, RISE_S = (600, 2400), 1800, 60
 EDGES = 3
-CUT_AT_S, ALONE_AFTER_S = 570, 30
-"""Edges lose the planner for the hour that is left, and plan for themselves so much later."""
+CUT_AT_S, ISOLATED_AFTER_S = 570, 30
+"""Times in s: when edges lose the planner for the rest of the run, and how much later they plan
+themselves."""
 RESOLVERS = 20
 """A group, on average."""
 LOAD = 0.65
-"""Of all capacity, before the surge."""
+"""Demand before the surge, relative to all capacity."""
 DRAIN_ABOVE, RETURN_BELOW = 0.95, 0.80
 SETTLED_S = 120
-"""After a surge began: by then it should be answered."""
+"""Time after the beginning of a surge by which it should be handled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """What came of it."""
+    """The results of a run."""
 
     utilisation: Floats
     """Seconds × regions."""
     overload: Floats
-    """Share of all demand that is above capacity, by seconds from the first surge on."""
+    """Share of all demand above capacity, per second from the first surge on."""
     moved: float
     """Populations that changed their region."""
 
     @property
     def answered(self) -> Floats:
-        """Overload at the seconds that are not within two minutes of the beginning of a surge."""
+        """Overload, without the two minutes after the beginning of each surge."""
         second = SURGES_S[0] + np.arange(len(self.overload))
         fresh = [(second >= at) & (second < at + SETTLED_S) for at in SURGES_S]
         found: Floats = self.overload[~np.any(fresh, axis=0)]
@@ -63,8 +64,8 @@ class Hour:
 
     @property
     def swings(self) -> float:
-        """Turns of a region's utilisation by 10 points or more, a region, from ten minutes after
-        the first surge to the second."""
+        """Reversals of utilisation by 10 points or more, per region, from ten minutes after the
+        first surge to the second."""
         turns = 0
         for series in self.utilisation[SURGES_S[0] + 600 : SURGES_S[1]].T:
             last, direction = series[0], 0
@@ -82,22 +83,22 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What can be known at a second: answers so far of each group by edge, and load by region."""
+    """What is observable at one second: answers of each group by edge, and load by region."""
 
     second: int
     noted: Ints
-    """Edges × groups: how many of the last ANSWERS_S's answers were noted; empty in between."""
+    """Edges × groups: sampled answers of the last ANSWERS_S; empty in between."""
     answers: Ints
-    """Of each edge in the same time."""
+    """Answers of each edge in the same time."""
     load: Floats
 
 
 Controller = Callable[[Seen, Floats], tuple[Floats, Floats]]
-"""From what is seen and the prices (edges × regions) to new prices and drained regions."""
+"""Maps observations and prices (edges × regions) to new prices and drained regions."""
 
 
 class OnePlanner:
-    """The product's planner, over the answers of some edges."""
+    """The product's planner, with the answers of some edges."""
 
     def __init__(self, world: World, capacity: Floats, names: Sequence[str]) -> None:
         self.rounds = Rounds()
@@ -122,7 +123,7 @@ class OnePlanner:
         cost = self._cost[clients.groups.astype(np.int64)]
         supply = self._supply
         given = Supply(supply.regions, supply.capacity, seen.load, supply.lost)
-        late = count(step=BUDGET_S + 1)  # prices for losses are the capacity bench's
+        late = count(step=BUDGET_S + 1)  # bench/capacity.py covers the prices for losses
         self.rounds.round(
             DemandRows(cost, clients.count, cost.argmin(axis=1)),
             given,
@@ -135,33 +136,33 @@ class OnePlanner:
 
 
 def by_prices(
-    world: World, capacity: Floats, names: Sequence[str], alone: int = 0, *, held: bool = False
+    world: World, capacity: Floats, names: Sequence[str], isolated: int = 0, *, held: bool = False
 ) -> Controller:
-    """Firsthop's planner. It is not heard from CUT_AT_S on by the first `alone` edges: they plan
-    for themselves, or hold the last prices (`held`)."""
+    """Firsthop's planner. From CUT_AT_S on the first `isolated` edges do not receive its prices:
+    they plan themselves, or hold the last prices (`held`)."""
     leader = OnePlanner(world, capacity, names)
-    edges = [OnePlanner(world, capacity, names) for _ in range(alone)]
+    edges = [OnePlanner(world, capacity, names) for _ in range(isolated)]
     nothing = np.zeros(len(capacity))
 
     def control(seen: Seen, prices: Floats) -> tuple[Floats, Floats]:
         prices = prices.copy()
         cut = seen.second >= CUT_AT_S
         for edge in range(EDGES):
-            if edge < alone:
+            if edge < isolated:
                 edges[edge].hear(seen, edge)
-            if not (cut and edge < alone):
+            if not (cut and edge < isolated):
                 leader.hear(seen, edge)
         plan_s = FULL_PLAN_S if (seen.load > capacity).any() else PLAN_S
         if seen.second % int(plan_s):
             return prices, nothing
-        following = range(alone if cut else 0, EDGES)
+        following = range(isolated if cut else 0, EDGES)
         if following:
             prices[following] = leader.plan(seen, prices[following[0]])
-        for edge in range(alone if cut and not held else 0):
+        for edge in range(isolated if cut and not held else 0):
             own = edges[edge]
             if seen.second == CUT_AT_S:
                 own.rounds.now = dict(leader.rounds.now)
-            if seen.second >= CUT_AT_S + ALONE_AFTER_S:
+            if seen.second >= CUT_AT_S + ISOLATED_AFTER_S:
                 prices[edge] = own.plan(seen, prices[edge])
         return prices, nothing
 
@@ -169,7 +170,7 @@ def by_prices(
 
 
 def by_draining(capacity: Floats) -> Controller:
-    """On/off: a region above 95 % is taken out of the answers, until it is below 80 %."""
+    """On/off control: a region above 95 % is drained until it is below 80 %."""
     drained = np.zeros(len(capacity))
 
     def control(seen: Seen, prices: Floats) -> tuple[Floats, Floats]:
@@ -184,7 +185,7 @@ def by_draining(capacity: Floats) -> Controller:
 
 
 def uncontrolled(capacity: Floats) -> Controller:
-    """Nearest only."""
+    """No control: always the nearest region."""
     return lambda seen, prices: (prices, np.zeros(len(capacity)))
 
 
@@ -197,8 +198,8 @@ def simulate(
     *,
     session_s: float = 0.0,
 ) -> Hour:
-    """What comes of it. Sessions stay where they began, and last for `session_s` on average; 0:
-    clients go where their resolver was last told."""
+    """Runs the simulation. Sessions stay in their region and last `session_s` on average; 0:
+    clients follow their resolver's last answer."""
     draw = np.random.default_rng(seed)
     groups, regions = world.rtt_ms.shape
     base = draw.lognormal(0, 1, groups)
@@ -246,7 +247,7 @@ def simulate(
 
 
 def _surges(world: World, base: Floats) -> list[tuple[int, Floats]]:
-    """When, and whose demand doubles: the clients of the largest region, then of the next."""
+    """When and where demand doubles: clients of the largest region, then of the next."""
     nearest = world.rtt_ms.argmin(axis=1)
     largest = np.argsort(-np.bincount(nearest, base, world.rtt_ms.shape[1]), kind="stable")
     return [

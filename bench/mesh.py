@@ -1,7 +1,7 @@
-"""A world from a measured mesh of latencies; bench/README.md has both formats.
+"""Reads a world from a measured mesh of latencies; bench/README.md describes both formats.
 
-What a file lacks or gets wrong is said with the place in it. True RTTs are the file's, constant;
-noise is drawn. The client's place is the site's, unless it is to be misplaced.
+Errors name the location in the file. True RTTs are the file's and constant; noise is drawn. Clients
+are located at their site, unless they are drawn to be mislocated.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from bench.internet import Floats, Ints, World
 from firsthop_steering.rtt.geography import distances_km, unit_vectors
 
 FAR_MS = 10_000.0
-"""No round trip takes longer: then the unit is another."""
+"""Upper bound of RTTs; a larger value indicates another unit."""
 
 MIN_SITES = 3
-"""A client, and two relays to choose from."""
+"""A client and two relays."""
 
 
 class MeshError(Exception):
-    """The file is not a mesh, or not enough of one; the message says where."""
+    """The file is not a valid or sufficient mesh; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """Sites by row; `rtt_ms` has a column for each of `relays` (numbers of sites), NaN where
-    nothing was measured. Without relays there is a column for each site."""
+    """A mesh: `rtt_ms` is sites × `relays` (numbers of sites), or sites × sites without relays; NaN
+    where nothing was measured."""
 
     positions: Floats
     countries: list[str]
@@ -42,7 +42,7 @@ class Mesh:
 
 
 def mesh(path: Path, *, relays: int, per_site: int, misplaced: float, seed: int) -> World:
-    """A world of the file's relays, else of `relays` sites spread out by farthest point.
+    """A world with the file's relays, else with `relays` sites chosen by farthest point.
 
     Every other site is a client with `per_site` prefixes in one AS. Raises MeshError.
     """
@@ -72,14 +72,14 @@ def mesh(path: Path, *, relays: int, per_site: int, misplaced: float, seed: int)
 
 
 def read_mesh(path: Path) -> Mesh:
-    """What a file says, checked. Raises MeshError."""
+    """Reads and checks a file. Raises MeshError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as wrong:
         raise MeshError(f"cannot be read: {wrong}") from None
-    ids, places, named, rows = _read_json(text) if path.suffix == ".json" else _read_csv(text)
+    ids, locations, named, rows = _read_json(text) if path.suffix == ".json" else _read_csv(text)
     for kind, names in (("site", ids), ("relay", named or [])):
-        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
         if twice is not None:
             raise MeshError(f"{kind} {twice!r} is there twice")
     unknown = next((name for name in named or [] if name not in ids), None)
@@ -99,17 +99,17 @@ def read_mesh(path: Path) -> Mesh:
     rtt = np.array(
         [[_milliseconds(cell, name) for cell in row] for name, row in zip(ids, rows, strict=True)]
     )
-    if len(ids) == rtt.shape[1]:  # a path that was measured from its other end only
+    if len(ids) == rtt.shape[1]:  # a path that was measured in the other direction only
         rtt = np.where(np.isnan(rtt), rtt.T, rtt)
     relays = None if named is None else np.array([ids.index(name) for name in named])
     if relays is not None and rtt.shape[1] == len(ids):
         rtt = rtt[:, relays]
     positions = np.array(
         [(_degrees(a, 90, "latitude", n), _degrees(b, 180, "longitude", n))
-         for n, (a, b, _, _) in zip(ids, places, strict=True)]
+         for n, (a, b, _, _) in zip(ids, locations, strict=True)]
     )  # fmt: skip
-    asns = [asn or name for name, (_, _, _, asn) in zip(ids, places, strict=True)]
-    return Mesh(positions, [country for _, _, country, _ in places], asns, relays, rtt)
+    asns = [asn or name for name, (_, _, _, asn) in zip(ids, locations, strict=True)]
+    return Mesh(positions, [country for _, _, country, _ in locations], asns, relays, rtt)
 
 
 _Read = tuple[list[str], list[tuple[Any, Any, str, str]], list[str] | None, list[list[Any]]]
@@ -119,13 +119,13 @@ def _read_json(text: str) -> _Read:
     try:
         raw = json.loads(text)
         sites, rows, named = raw["sites"], raw["rtt_ms"], raw.get("relays")
-        ids = [str(each.get("id", place)) for place, each in enumerate(sites)]
-        places = [
+        ids = [str(each.get("id", index)) for index, each in enumerate(sites)]
+        locations = [
             (each["latitude"], each["longitude"], str(each.get("country") or ""),
              str(each.get("asn") or ""))
             for each in sites
         ]  # fmt: skip
-        return ids, places, named and [str(name) for name in named], [list(row) for row in rows]
+        return ids, locations, named and [str(name) for name in named], [list(row) for row in rows]
     except KeyError as wrong:
         raise MeshError(f"{wrong} is missing") from None
     except (ValueError, TypeError, AttributeError) as wrong:
@@ -141,8 +141,10 @@ def _read_csv(text: str) -> _Read:
     if short is not None:
         raise MeshError(f"the line of {short[0]!r} has {len(short)} cells, not {len(rows[0])}")
     ids, named = [row[0] for row in rows[1:]], rows[0][5:]
-    places: list[tuple[Any, Any, str, str]] = [(row[1], row[2], row[3], row[4]) for row in rows[1:]]
-    return ids, places, None if named == ids else named, [row[5:] for row in rows[1:]]
+    locations: list[tuple[Any, Any, str, str]] = [
+        (row[1], row[2], row[3], row[4]) for row in rows[1:]
+    ]
+    return ids, locations, None if named == ids else named, [row[5:] for row in rows[1:]]
 
 
 def _milliseconds(cell: Any, site: str) -> float:
@@ -157,18 +159,18 @@ def _milliseconds(cell: Any, site: str) -> float:
     return value
 
 
-def _degrees(cell: Any, most: int, name: str, site: str) -> float:
+def _degrees(cell: Any, limit: int, name: str, site: str) -> float:
     try:
         value = float(cell)
     except (TypeError, ValueError):
         value = np.nan
-    if not abs(value) <= most:
-        raise MeshError(f"{name} of site {site!r} is {cell!r}, not degrees within ±{most}")
+    if not abs(value) <= limit:
+        raise MeshError(f"{name} of site {site!r} is {cell!r}, not degrees within ±{limit}")
     return value
 
 
 def _complete(rtt: Floats) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Sites and relays of which every pair is measured: what misses most is left out first."""
+    """Sites and relays with all pairs measured; those that lack most are left out first."""
     missing = np.isnan(rtt)
     rows, columns = np.ones(len(rtt), dtype=bool), np.ones(rtt.shape[1], dtype=bool)
     while (left := missing & rows[:, None] & columns).any():
@@ -182,7 +184,7 @@ def _complete(rtt: Floats) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]
 
 
 def spread_out(positions: Floats, count: int) -> Ints:
-    """The first site and then always the one that is farthest from all chosen."""
+    """Farthest-point selection: the first site, then always the one farthest from all chosen."""
     vectors = unit_vectors(*positions.T)
     chosen = [0]
     nearest = distances_km(vectors[:1], vectors)[0]

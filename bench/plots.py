@@ -1,4 +1,4 @@
-"""Line charts as SVG, for the documents."""
+"""Draws line charts as SVG, for the documentation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def chart(
     *,
     across: str,
     up: str,
-    most: float | None = None,
+    ceiling: float | None = None,
 ) -> str:
-    """One chart of all lines over `at`; values above `most` are drawn at the upper edge."""
-    high = most or max(max(line) for line in lines.values()) * 1.05 or 1.0
+    """One chart of all lines over `at`; values above `ceiling` are clipped to the upper edge."""
+    high = ceiling or max(max(line) for line in lines.values()) * 1.05 or 1.0
     inner_width, inner_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def x(value: float) -> float:

@@ -1,11 +1,11 @@
-"""How many targets one prober checks on time: CPU, lateness, and failures, by count of targets.
+"""How many targets one prober can check on time: CPU, lateness and failures by number of targets.
 
     python bench/probes.py [--targets 1000,2000,5000] [--seconds 20] [--kind stun]
 
-One prober process on one CPU, as `firsthop prober` runs it: it reports its whole view every second
-to a stand-in of the control plane, on another CPU, beside the relay that answers (our own reference
-relay, `firsthop_relay.io.server`). All targets are one relay address under many names. Lateness is
-the time from a round's place in its schedule to the start of its check.
+One prober process on one CPU, as run by `firsthop prober`, reports its whole view every second to a
+stand-in of the control plane on another CPU, where the probed relay also runs
+(`firsthop_relay.io.server`). All targets are one relay address under many names. Lateness is the
+time from a check's scheduled start to its actual start.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -26,7 +26,7 @@ from ipaddress import ip_address
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from aiohttp import web
@@ -59,7 +59,7 @@ def keyset() -> KeySet:
 
 
 def targets(keys: KeySet, count: int, kind: str) -> ProbeTargets:
-    """`count` relays at 1 s, each with a credential of its own, as the control plane mints them."""
+    """`count` targets checked every second, each with its own credential, as in production."""
     now = datetime.now(UTC)
     made = []
     for number in range(count):
@@ -82,13 +82,13 @@ def targets(keys: KeySet, count: int, kind: str) -> ProbeTargets:
 
 
 def answer(count: int, kind: str, pipe: Connection) -> None:
-    """The other side, in a process of its own: relay, TCP listener, and control plane."""
+    """The other process: relay, TCP listener, and stand-in of the control plane."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     keys = keyset()
     views = [0]
 
     async def told(_: web.Request) -> web.Response:
-        # Fresh credentials at every pull, as from the real one: nothing is equal to the last time.
+        # New credentials at every request, like the real one, so that no target compares equal.
         body = targets(keys, count, kind).model_dump_json()
         return web.Response(text=body, content_type="application/json")
 
@@ -115,7 +115,7 @@ def answer(count: int, kind: str, pipe: Connection) -> None:
 
 
 class Watched:
-    """A probe that notes how late each check began and what came of it."""
+    """A probe that records the lateness and result of each check."""
 
     def __init__(self, probe: ProbeCheck) -> None:
         self._probe = probe
@@ -126,7 +126,7 @@ class Watched:
         self.reasons: dict[str, int] = {}
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
-        """One check, noted."""
+        """Runs and records one check."""
         self._note(target, asyncio.get_running_loop().time())
         outcome = await self._probe.check(target)
         self.checks += 1
@@ -136,11 +136,11 @@ class Watched:
         return outcome
 
     async def close(self) -> None:
-        """Close the probe."""
+        """Closes the probe."""
         await self._probe.close()
 
     def reset(self) -> None:
-        """Forget the warm-up."""
+        """Discards the results of the warm-up."""
         self.late.clear()
         self.reasons.clear()
         self.checks = self.passed = self.skipped = 0
@@ -160,7 +160,7 @@ class Watched:
 
 
 async def probe(kind: str, seconds: float) -> dict[str, float | str]:
-    """Run the prober for so long, and say how it went."""
+    """Runs the prober for some seconds and returns the results."""
     watched = Watched(probes_by_kind()[kind])
     with tempfile.TemporaryDirectory() as folder:
         async with ControlPlaneClient([f"http://{ADDRESS}:{API_PORT}"], "bench") as control_plane:
@@ -194,7 +194,7 @@ async def probe(kind: str, seconds: float) -> dict[str, float | str]:
 
 
 def main() -> None:
-    """Print one row for each count."""
+    """Prints one row per number of targets."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--targets", default="1000,2000,3000,4000,5000")
     parser.add_argument("--seconds", type=float, default=20.0)

@@ -1,4 +1,4 @@
-"""Relays side by side: CPU per forwarded packet of Firsthop, coturn and a plain C forwarder.
+"""CPU per forwarded packet of Firsthop's relay, coturn and a plain C forwarder.
 
     python bench/relay.py [--quick] [--rounds 5] [--packets 40000] [--flows 50,5000]
 
@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# This file's folder would make `import dns` find its dns.py instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.peers.process import AbsentError, StartError, cpu_between, pin
@@ -33,19 +33,19 @@ from bench.relays.flow import Flow, Peer, client, far_end
 from firsthop_relay.io.upstreams import raise_file_limit
 
 BUDGET = 1.2
-"""Design, §7: CPU a packet of the Python path, at most, in multiples of coturn's."""
+"""Budget: CPU per packet relative to coturn must not exceed this."""
 BURST = 64
 START_TIMEOUT_S = 30.0
 LATENCY_SAMPLES = 2000
 PACKET = b"\x80\x6f" + bytes(PAYLOAD - 2)
 FRAME_S = 0.020
-"""A call sends a packet each way so often."""
+"""Interval at which a call sends a packet each way."""
 SLOTS = 20
 
 
 @dataclass
 class Result:
-    """What one relay did in all rounds with one number of flows."""
+    """The results of one relay over all rounds with one number of flows."""
 
     name: str
     peer: Peer
@@ -55,11 +55,11 @@ class Result:
 
     @property
     def both_us(self) -> list[float]:
-        """CPU microseconds a packet, both ways alike, one figure a round."""
+        """CPU microseconds per packet, mean of both directions, one value per round."""
         return [(up + down) / 2 for up, down in zip(self.up_us, self.down_us, strict=True)]
 
     def ratio_to(self, other: Result) -> float:
-        """Median over the rounds of this relay's figure by the other's in the same round."""
+        """Median over the rounds of the ratio to the other relay's figure in the same round."""
         return statistics.median(a / b for a, b in zip(self.both_us, other.both_us, strict=True))
 
 
@@ -80,7 +80,7 @@ def arguments() -> argparse.Namespace:
 
 
 def open_flows(name: str, number: int, peer: Peer, count: int, far: socket.socket) -> Result:
-    """Open them all; the first one waits until the relay is there."""
+    """Opens all flows; the first one waits until the relay is up."""
     port, deadline = peer.server.port, time.monotonic() + START_TIMEOUT_S
     first = client(number, 0, port)
     while True:
@@ -100,7 +100,7 @@ def open_flows(name: str, number: int, peer: Peer, count: int, far: socket.socke
 
 
 def up(flows: list[Flow], far: socket.socket, first: int, count: int) -> None:
-    """`count` packets from clients, burst by burst; TimeoutError when one is lost."""
+    """Sends `count` packets from clients in bursts. Raises TimeoutError if one is lost."""
     for start in range(first, first + count, BURST):
         for each in range(start, start + BURST):
             flow = flows[each % len(flows)]
@@ -110,7 +110,7 @@ def up(flows: list[Flow], far: socket.socket, first: int, count: int) -> None:
 
 
 def down(flows: list[Flow], far: socket.socket, first: int, count: int) -> None:
-    """`count` packets to clients."""
+    """Sends `count` packets to clients in bursts."""
     for start in range(first, first + count, BURST):
         some = [flows[each % len(flows)] for each in range(start, start + BURST)]
         for flow in some:
@@ -129,7 +129,7 @@ def measure(result: Result, far: socket.socket, packets: int, round_number: int)
 
 
 def latency(send: socket.socket, prefix: bytes, far: socket.socket) -> list[float]:
-    """Microseconds from a client's send to the far end's receive, one packet at a time."""
+    """Microseconds from a client's send to the far end's receive, for single packets."""
     took = []
     for _ in range(LATENCY_SAMPLES):
         began = time.perf_counter_ns()
@@ -140,7 +140,7 @@ def latency(send: socket.socket, prefix: bytes, far: socket.socket) -> list[floa
 
 
 def paced(result: Result, far: socket.socket, calls: int, seconds: float) -> tuple[float, int, int]:
-    """Calls at 50 packets a second each way: the share of a core, packets sent, packets lost."""
+    """Runs calls at 50 packets a second each way: share of a core, packets sent, packets lost."""
     flows = result.flows[:calls]
     for sock in (far, *(flow.sock for flow in flows)):
         sock.setblocking(False)
@@ -165,7 +165,7 @@ def paced(result: Result, far: socket.socket, calls: int, seconds: float) -> tup
 
 
 def drained(sock: socket.socket) -> int:
-    """How many packets lay in a socket."""
+    """Drains a socket; returns the number of packets in it."""
     count = 0
     while True:
         try:
@@ -176,7 +176,7 @@ def drained(sock: socket.socket) -> int:
 
 
 def run(count: int, options: argparse.Namespace, cpus: tuple[int | None, int | None]) -> None:
-    """All relays with so many flows: rounds, table, delay, calls."""
+    """Measures all relays with one number of flows: rounds, delay, calls."""
     with ExitStack() as stack:
         far = stack.enter_context(far_end())
         results = []
@@ -209,7 +209,7 @@ def run(count: int, options: argparse.Namespace, cpus: tuple[int | None, int | N
 
 
 def report(count: int, results: list[Result]) -> None:
-    """The table, and the budget."""
+    """Prints the table, and checks the budget."""
     reference = next((each for each in results if each.name == REFERENCE), None)
     print(f"\n{count:,} flows, {PAYLOAD} bytes a packet")
     columns = "{:<10} {:>12} {:>8} {:>8} {:>15} {:>10}"
@@ -233,7 +233,7 @@ def report(count: int, results: list[Result]) -> None:
 
 
 def report_delay(results: list[Result], far: socket.socket, direct: list[float]) -> None:
-    """What a relay adds to a packet's way, above the same two sockets without it."""
+    """Prints the delay that a relay adds, compared with the same two sockets without it."""
     p50, p99 = (int(LATENCY_SAMPLES * share) for share in (0.5, 0.99))
     for each in results:
         took = latency(each.flows[0].sock, each.flows[0].prefix, far)
@@ -244,7 +244,7 @@ def report_delay(results: list[Result], far: socket.socket, direct: list[float])
 
 
 def main() -> int:
-    """Run it all."""
+    """Runs the benchmark."""
     options = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the relays are stopped
     raise_file_limit()

@@ -2,8 +2,8 @@
 
     python bench/respond.py [--queries 50000] [--rounds 5]
 
-Over a random map of a country database's size, 8 regions, distinct ECS /24s. The best of the rounds
-is shown: all else is other processes' noise.
+Uses a random map of a country database's size, 8 regions and distinct ECS /24s. Shows the best
+round, as slower ones include noise of other processes.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.peers.case import SERVICE
@@ -44,11 +44,11 @@ from firsthop_steering.plan.document import load_yaml
 from firsthop_zones.names import to_wire
 
 RANGES = 180_000
-"""As many IPv4 ranges as a country database has."""
+"""Number of IPv4 ranges of a country database."""
 
 
 def tables(folder: Path) -> Tables:
-    """The case of bench/dns.py over a random map: its shape does not depend on a download."""
+    """The case of bench/dns.py with a random map, independent of downloads."""
     plan = Plan(
         number=1, lineage="bench", created_at=datetime.now(UTC), document=load_yaml(document())
     )
@@ -72,7 +72,7 @@ def tables(folder: Path) -> Tables:
 
 
 def queries(count: int, tail: Callable[[bytes], bytes]) -> list[bytes]:
-    """Queries for the service, each of another /24."""
+    """Queries for the service, each with another /24."""
     question = to_wire(SERVICE) + bytes([0, 1, 0, 1])
     prefixes = random.Random(2).sample(range(1 << 24), count)
     return [
@@ -88,19 +88,19 @@ def _opt(options: bytes) -> bytes:
 
 
 def ecs(prefix: bytes) -> bytes:
-    """OPT with a /24, as public resolvers send it."""
+    """An OPT record with a /24, as public resolvers send it."""
     return _opt(struct.pack(">HHHBB", 8, 7, 1, 24, 0) + prefix)
 
 
 def ecs_and_cookie(prefix: bytes) -> bytes:
-    """The same with a cookie before it, as dig sends it."""
+    """The same preceded by a cookie, as dig sends it."""
     return _opt(
         struct.pack(">HH", 10, 8) + bytes(8) + struct.pack(">HHHBB", 8, 7, 1, 24, 0) + prefix
     )
 
 
 def best_us(rounds: int, packets: Sequence[bytes], act: Callable[[bytes], object]) -> float:
-    """CPU microseconds a call, of the best round."""
+    """CPU microseconds per call in the best round."""
     best = float("inf")
     for _ in range(rounds):
         started = time.process_time()
@@ -111,7 +111,7 @@ def best_us(rounds: int, packets: Sequence[bytes], act: Callable[[bytes], object
 
 
 def main() -> None:
-    """Prints one line a part."""
+    """Prints one line per part."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--queries", type=int, default=50_000)
     options.add_argument("--rounds", type=int, default=5)

@@ -1,10 +1,10 @@
-"""How long a call is silent when its relay is killed: a browser's audio, kill -9, a new process.
+"""Silence of a browser's call when its relay is killed by SIGKILL and started again.
 
     python bench/restart.py [--runs 20] [--modes journal,nothing,redis] [--busy 0]
 
-One Chromium call through `firsthop relay` to `firsthop transceiver` and back. Each run kills the
-relay with SIGKILL and starts another on its address at once. The gap is the largest step between
-the RTP timestamps of the audio that is heard. `--busy` adds processes that only burn CPU.
+One Chromium call runs through `firsthop relay` to `firsthop transceiver` and back. Each run kills
+the relay and immediately starts another on its address. The gap is the largest step between RTP
+timestamps of the received audio. `--busy` adds processes that only use CPU.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-# This file's folder would make `import dns` find its dns.py instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
 
 from support.allocator_server import BEARER
@@ -37,8 +37,8 @@ MODES = {
     "redis": "another relay with the same Redis, no journal",
 }
 BUDGET_S = {"journal": 0.5, "nothing": 3.0, "redis": 3.0}
-"""Issue D, must show 2: of every run."""
-SETTLED = 60  # packets of audio between two deaths, over a second
+"""Budget of the gap in every run."""
+SETTLED = 60  # packets of audio between two kills, over a second
 WITHIN_MS = 30_000
 MAX_S = 600.0
 BUSY = "while True: pass"
@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
 
 @asynccontextmanager
 async def store(folder: Path) -> AsyncIterator[str]:
-    """URL of a Redis of our own."""
+    """Starts a Redis server; yields its URL."""
     socket = folder / "redis.sock"
     server = await asyncio.create_subprocess_exec(
         "redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir",
@@ -70,8 +70,8 @@ async def store(folder: Path) -> AsyncIterator[str]:
 
 
 async def gaps(mode: str, runs: int) -> list[tuple[float, float, float]]:
-    """Of each run, in seconds: the gap by RTP timestamps, the silence by the clock, and how long
-    until the new process said that it listens."""
+    """For each run in seconds: the gap by RTP timestamps, the silence by the clock, and the time
+    until the new process listens."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-restart-")))
         options: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ async def gaps(mode: str, runs: int) -> list[tuple[float, float, float]]:
 
 
 def report(mode: str, found: list[tuple[float, float, float]]) -> bool:
-    """The figures of one mode; whether every run was within the budget."""
+    """Prints the results of one mode; returns whether every run was within the budget."""
     gap, quiet, down = (sorted(column) for column in zip(*found, strict=True))
     met = max(gap[-1], quiet[-1]) <= BUDGET_S[mode]
     print(f"{mode} ({MODES[mode]}), {len(found)} deaths:")
@@ -121,7 +121,7 @@ def report(mode: str, found: list[tuple[float, float, float]]) -> bool:
 
 
 async def main() -> int:
-    """Run it; 0 when every budget is met."""
+    """Runs the benchmark; 0 if every budget was met."""
     chosen = arguments()
     if reason := why_not():
         print(f"skipped: {reason}")

@@ -1,9 +1,9 @@
-"""CPU of the control plane's work on samples: taken in, saved, read again, learned from, published.
+"""CPU of the control plane's work on samples: intake, saving, loading, learning, publishing.
 
     python bench/samples.py [--samples 100000] [--prefixes 20000] [--regions 24]
 
-In one process, without HTTP and without a database; and how long each blocks an event loop, where
-it is not done in a thread.
+Runs in one process, without HTTP and database. Also shows how long each step blocks other threads,
+such as an event loop.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -22,7 +22,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
@@ -44,7 +44,7 @@ SENDER = Principal("allocator", "allocator", "allocator", None, None)
 
 
 def timed(what: str, work: Callable[[], T]) -> T:
-    """Prints CPU and how late another thread was at worst, which is what an event loop sees."""
+    """Prints CPU time, and the worst delay of another thread, as seen by an event loop."""
     late, stop = [0.0], threading.Event()
 
     def beat() -> None:
@@ -67,7 +67,7 @@ def timed(what: str, work: Callable[[], T]) -> T:
 
 
 def main() -> None:
-    """Prints a line for each step."""
+    """Prints one line per step."""
     options = argparse.ArgumentParser(description="Samples, from JSON to a snapshot.")
     options.add_argument("--samples", type=int, default=100_000)
     options.add_argument("--prefixes", type=int, default=20_000)

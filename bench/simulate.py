@@ -1,10 +1,9 @@
-"""Time to simulate a change for every client, over country data and a made-up city database.
+"""Time to simulate a change for all clients, for country data and a synthetic city database.
 
     python bench/simulate.py [--regions 50] [--rounds 3]
 
-Every fifth region goes to weight 50, each time by a plan that was not compared before. The first
-comparison also works out the round trips and counts the addresses of every place, once for a geo
-table.
+Every fifth region changes to weight 50, each time with a new plan. The first comparison also
+computes the round trips and counts the addresses of every cell, once per geo table.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -18,7 +17,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.compile import city_table
@@ -35,7 +34,7 @@ from firsthop_steering.whatif.simulate import simulate
 
 
 def main() -> None:
-    """Prints a line a database."""
+    """Prints one line per database."""
     options = argparse.ArgumentParser(description="Time to simulate a change for every client.")
     options.add_argument("--regions", type=int, default=50, help=f"up to {len(CITIES)}")
     options.add_argument("--rounds", type=int, default=3)
@@ -43,8 +42,8 @@ def main() -> None:
     now = datetime.now(UTC)
     before = load_yaml(document(CITIES[: chosen.regions]))
     regions = [
-        each.model_copy(update={"weight": 100 if place % 5 else 50})
-        for place, each in enumerate(before.regions)
+        each.model_copy(update={"weight": 100 if index % 5 else 50})
+        for index, each in enumerate(before.regions)
     ]
     after = before.model_copy(update={"regions": tuple(regions)})
     present = Plan(number=0, lineage="bench", created_at=now, document=before)
@@ -63,11 +62,11 @@ def main() -> None:
                 was = was or RttMap(Topology(present, geo))
                 then = RttMap.following(was, plan, geo, None)
                 old, new = (Steering(rtt.topology, status, now, rtt=rtt) for rtt in (was, then))
-                told = simulate(old, new, before.services[0].name)
+                result = simulate(old, new, before.services[0].name)
                 spent.append(time.process_time() - started)
             print(
                 f"{kind:8} {len(geo):>7,} cells x {chosen.regions} regions: CPU first "
-                f"{spent[0]:.2f} s, then {min(spent[1:]):.2f} s; {told.moved:.1%} of clients move"
+                f"{spent[0]:.2f} s, then {min(spent[1:]):.2f} s; {result.moved:.1%} of clients move"
             )
 
 

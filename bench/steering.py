@@ -1,4 +1,4 @@
-"""Who reaches the best region, whom capacity moves, and what caches make of it.
+"""Benchmark of steering: learned RTT, prices by capacity, and load control through caches.
 
     python bench/steering.py [--part rtt,memory,capacity,loop] [--seeds 2] [--mesh FILE] [--plots]
 
@@ -20,7 +20,7 @@ from typing import get_args
 
 import numpy as np
 
-# This file's folder would make `import dns` find dns.py beside it instead of dnspython.
+# With this folder on sys.path `import dns` would find bench/dns.py instead of dnspython.
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "tests")]
 
@@ -52,16 +52,16 @@ from firsthop_steering.rtt.samples import Samples
 ANSWERS_A_ROUND = 5
 AT = (0, 20, 100, 300)
 LASTS_H = 12.0
-"""The last answer is so many hours after the first."""
+"""Hours from the first answer to the last."""
 
 
 def by_distance(world: World) -> Floats:
-    """What gdnsd does with auto_dc_coords: great circle, nearest first."""
+    """gdnsd's auto_dc_coords: great-circle distance, nearest first."""
     return world.cell_distances_km[world.believed]
 
 
 def by_degrees(world: World) -> Floats:
-    """What PowerDNS's pickclosest does: Euclid over latitude and longitude in degrees."""
+    """PowerDNS's pickclosest: Euclidean distance of latitude and longitude in degrees."""
     at = world.cells[world.believed]
     across = np.abs(at[:, None, 1] - world.regions[None, :, 1])
     across = np.where(across > 180, 360 - across, across)
@@ -80,7 +80,7 @@ def by_country(world: World) -> Floats:
 
 
 def score(order: Ints, truth: Floats) -> str:
-    """A row's figures: share on the best, mean and p95 excess; and after the first one died."""
+    """A row's figures: share on the best region, mean and p95 excess; also after a failure."""
     excess, second = excesses(order, truth)
     return (
         f"{(excess <= 0).mean():7.1%} {excess.mean():7.2f} {np.percentile(excess, 95):7.1f}"
@@ -89,7 +89,7 @@ def score(order: Ints, truth: Floats) -> str:
 
 
 class Life:
-    """A world that is steered, measured and learned from, a planning round at a time."""
+    """A world that is steered, measured and learned, one planning round at a time."""
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
@@ -117,7 +117,7 @@ class Life:
         return self.model.learn(self.terrain, self._locate, now=now)
 
     def round(self, number: int, rounds: int) -> None:
-        """ANSWERS_A_ROUND answers a prefix, then a plan."""
+        """ANSWERS_A_ROUND answers per prefix, then a planning round."""
         now = int(LASTS_H * 3600 * number / rounds)
         truth = self.truth(number, rounds)
         prefixes = np.tile(np.arange(len(self.prefixes)), ANSWERS_A_ROUND)
@@ -155,13 +155,13 @@ class Life:
         )
 
     def truth(self, number: int, rounds: int) -> Floats:
-        """True RTTs in a round."""
+        """True RTTs in this round."""
         return self.world.rtt_at(LASTS_H * number / rounds, late=number * 2 > rounds)
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Mean excess over the best region in ms, by answers a prefix: alive, and after a death."""
+    """Mean excess over the best region in ms by answers per prefix, also after a failure."""
 
     answers: list[int]
     excess_ms: list[float]
@@ -170,7 +170,7 @@ class History:
 
 
 def excesses(order: Ints, truth: Floats) -> tuple[Floats, Floats]:
-    """How much longer than the best the first region is, and the second once the first is dead."""
+    """Excess RTT over the best region: of the first, and of the second if the first fails."""
     rows = np.arange(len(truth))
     dead = truth.copy()
     dead[rows, order[:, 0]] = np.inf
@@ -181,7 +181,7 @@ def excesses(order: Ints, truth: Floats) -> tuple[Floats, Floats]:
 
 
 def learn_and_compare(world: World, seed: int) -> History:
-    """Prints the table of a world."""
+    """Prints the table of one world."""
     print(f"{'':24}{'on best':>7} {'mean':>7} {'p95':>7}   {'2nd best':>7} {'mean':>7} {'p95':>7}")
     life = Life(world, seed)
     rounds = AT[-1] // ANSWERS_A_ROUND
@@ -216,7 +216,7 @@ def learn_and_compare(world: World, seed: int) -> History:
 
 
 def memory(prefixes: int) -> None:
-    """What so many prefixes with four measured regions each take, to keep and to read."""
+    """Memory and time of this many prefixes with four measured regions each."""
     draw = np.random.default_rng(1)
     places = [(each.latitude, each.longitude) for each in CITIES]
     world = synthetic(places, prefixes=1000, seed=1)
@@ -245,7 +245,7 @@ def memory(prefixes: int) -> None:
 
 
 def capacity_table(seed: int) -> None:
-    """The planner on 5,000 groups and 50 regions, and on 24 regions; every single loss."""
+    """The planner with 5,000 groups and 50 or 24 regions, including every single loss."""
     print(
         f"\ncapacity, seed {seed}: share of the demand above it (nearest only, planned, worst loss,"
         "\nworst loss not planned for), highest use; mean RTT in ms (nearest, optimum, planned); "
@@ -267,7 +267,7 @@ def capacity_table(seed: int) -> None:
 
 
 def loop_table(seed: int) -> dict[str, Hour]:
-    """Without control, by on/off drains, and by prices, of the leader or of edges left alone."""
+    """Compares no control, on/off drains, and prices of the leader or of isolated edges."""
     count = 24
     names = [each.id for each in CITIES[:count]]
     world = synthetic(
@@ -286,8 +286,8 @@ def loop_table(seed: int) -> dict[str, Hour]:
         "worst of all; moved; swings"
     )
 
-    def by(alone: int = 0, *, held: bool = False) -> Controller:
-        return by_prices(world, capacity, names, alone, held=held)
+    def by(isolated: int = 0, *, held: bool = False) -> Controller:
+        return by_prices(world, capacity, names, isolated, held=held)
 
     for name, control, session_s in (
         ("nearest", uncontrolled(capacity), 0.0),
@@ -310,7 +310,7 @@ def loop_table(seed: int) -> dict[str, Hour]:
 
 
 def write_plots(folder: Path, histories: list[History], hours: list[dict[str, Hour]]) -> None:
-    """The plots of docs/steering.md, of the first seed."""
+    """Writes the plots of docs/steering.md for the first seed."""
     folder.mkdir(parents=True, exist_ok=True)
     if histories:
         history = histories[0]
@@ -331,7 +331,7 @@ def write_plots(folder: Path, histories: list[History], hours: list[dict[str, Ho
             for name in ("nearest", "all cut off, held", "all cut off, alone", "prices")
         }
         (folder / "surge.svg").write_text(
-            chart(lines, minutes, across="minutes", up="use of the fullest region", most=3.0)
+            chart(lines, minutes, across="minutes", up="use of the fullest region", ceiling=3.0)
         )
 
 

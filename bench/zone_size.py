@@ -1,9 +1,9 @@
-"""What a large zone costs: to load, and for each query beside a small one.
+"""Cost of a large zone: time to load it, and CPU per query compared with a small zone.
 
     python bench/zone_size.py [--names 100000] [--queries 50000]
 
-Loading goes from a zone file to mapped tables, in this one process. Queries are for random names of
-the zone, once when nobody has asked for them before and once more; the best of the rounds is shown.
+Loading covers everything from the zone file to mapped tables, in one process. Queries are for
+random names of the zone, once for the first time and once again; the best round is shown.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, as in bench/respond.py)
@@ -44,7 +44,7 @@ HEAD = "$ORIGIN big.test.\n$TTL 300\n@ SOA ns host 1 7200 900 1209600 60\n@ NS n
 
 
 def zone_file(names: int) -> str:
-    """Two in three names have an address, the others AAAA, TXT or an alias."""
+    """A zone file in which two in three names have an A record, the others AAAA, TXT or CNAME."""
     lines = []
     for number in range(names):
         data = (
@@ -64,7 +64,7 @@ def _name(number: int) -> str:
 
 
 def load(folder: Path, names: int) -> tuple[Tables, float, float]:
-    """Tables of such a zone, and the seconds to read the file and to compile it."""
+    """Tables of such a zone, and the seconds to parse the file and to compile it."""
     (folder / "zone").write_text(zone_file(names))
     (folder / "edge.yaml").write_text("zones: [{ file: zone }]\n")
     write_table(folder / "geo", cells=[], v4=([0], [NO_CELL]))
@@ -83,7 +83,7 @@ def load(folder: Path, names: int) -> tuple[Tables, float, float]:
 
 
 def microseconds(tables: Tables, packets: list[bytes]) -> float:
-    """CPU for each query."""
+    """CPU per query."""
     started = time.process_time()
     for packet in packets:
         respond(packet, ("127.0.0.1", 53), tables, 0.0, UDP4)
@@ -91,7 +91,7 @@ def microseconds(tables: Tables, packets: list[bytes]) -> float:
 
 
 def main() -> None:
-    """Prints a line for each zone."""
+    """Prints one line per zone."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--names", type=int, default=100_000)
     options.add_argument("--queries", type=int, default=50_000)

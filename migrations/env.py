@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: over the connection that `migrate` opened."""
+"""Runs Alembic over the connection that `migrate` opened."""
 
 from alembic import context
 from sqlalchemy import Connection
@@ -7,7 +7,7 @@ from firsthop_controlplane.store import ledger, tables
 
 
 def run(connection: Connection) -> None:
-    """Each migration in a transaction of its own, so that one that fails leaves nothing behind."""
+    """Runs each migration in its own transaction, so that a failed one has no effect."""
     context.configure(
         connection=connection,
         target_metadata=tables.Base.metadata,

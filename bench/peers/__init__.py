@@ -1,4 +1,4 @@
-"""The servers that are measured side by side, in the order they take their turns.
+"""The DNS servers that are compared, in the order of their turns.
 
 A server is a module with `start_server(case, folder, cpu)`, which writes its configuration into
 `folder` (empty, temporary) and starts it as a child, or raises `AbsentError`. Nothing is installed.

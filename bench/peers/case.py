@@ -1,7 +1,7 @@
-"""The test case that every server is configured with: regions, country map, clients, expectations.
+"""The test case of all servers: regions, country map, clients, expected answers.
 
-Nothing here is Firsthop's code: what is right is found by geoip2 and the great circle alone, so a
-fault of our tables cannot hide in the expectation.
+Uses no code of Firsthop: expected answers are computed by geoip2 and great-circle distance, so that
+a fault of our tables cannot affect them.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ TTL = 30
 SEED = 20261122
 CLIENTS = 50_000
 COUNTRY_CAP = 1_500
-"""Most /24s of one country: uniform draws would give the United States 40 % of the clients."""
+"""Maximum of /24s per country; uniform draws would give the United States 40 % of the clients."""
 
 BUNDLED = Path(__file__).parents[2] / "geodata/firsthop_geodata/data/firsthop-city-country.mmdb.xz"
 
 _FIRST, _LAST = 1 << 16, (224 << 16) - 1
 """1.0.0.0/24 to 223.255.255.0/24, as 24-bit network numbers."""
 _STRIDE = 10_368_889
-"""Odd, near 2**24 divided by the golden ratio: its multiples visit every 24-bit number once and
-are spread evenly over the address space from the first draw on."""
+"""Odd, and near 2**24 divided by the golden ratio: its multiples visit every 24-bit number once and
+are evenly spread over the address space at any number of draws."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where an answer may point: id, degrees, the address that stands for it."""
+    """A region: id, position in degrees, and the address that represents it in answers."""
 
     id: str
     latitude: float
@@ -74,10 +74,10 @@ class Country:
 
 @dataclass(frozen=True)
 class Case:
-    """What every server serves and every answer is held against.
+    """The configuration of every server, and the expected answers.
 
     `database` is the uncompressed MMDB; `networks` are 24-bit network numbers (the upper three
-    octets) in the order they are asked, `expected` the region of each.
+    octets) in the order of the queries, `expected` the region of each.
     """
 
     database: Path
@@ -88,7 +88,7 @@ class Case:
 
     @cached_property
     def clients_by_region(self) -> Counter[str]:
-        """How many clients each region is nearest to."""
+        """Number of clients per expected region."""
         return Counter(region.id for region in self.expected)
 
 
@@ -109,7 +109,7 @@ def nearest(latitude: float, longitude: float) -> Region:
 
 
 def unpack(database: Path, folder: Path) -> Path:
-    """An `.mmdb` is used where it is, an `.mmdb.xz` unpacked into `folder`."""
+    """Returns the path of an `.mmdb`; unpacks an `.mmdb.xz` into `folder`."""
     if database.suffix != ".xz":
         return database.resolve()
     target = folder / database.stem
@@ -118,10 +118,10 @@ def unpack(database: Path, folder: Path) -> Path:
 
 
 def _country_map(database: Path) -> dict[str, Country]:
-    """Every country of the database to its nearest region.
+    """Maps every country of the database to its nearest region.
 
-    A country with several positions (a city-level file) gets the region of its most frequent one:
-    the peers' maps know countries only, and so must all.
+    A country with several positions (a city-level file) gets the region of its most frequent one,
+    since the peers' maps are by country.
     """
     positions: dict[str, Counter[tuple[str, float, float]]] = {}
     with maxminddb.open_database(database) as reader:
@@ -142,11 +142,11 @@ def _country_map(database: Path) -> dict[str, Country]:
 
 
 def build_case(database: Path, *, clients: int = CLIENTS) -> Case:
-    """Choose the map and the clients; the same database gives the same case.
+    """Chooses the map and the clients; the same database gives the same case.
 
-    A /24 is taken when one record covers it whole, with country and position, and when its own
-    position agrees with its country's row (always, in the bundled database). Raises ValueError
-    when the database does not hold enough of them.
+    A /24 is used if one record with country and position covers it, and if its own position agrees
+    with its country's row (always, in the bundled database). Raises ValueError if the database does
+    not have enough of them.
     """
     countries = _country_map(database)
     chosen: list[tuple[int, Region]] = []

@@ -1,4 +1,4 @@
-"""The floor: a C echo compiled from echo.c beside this file, where there is a compiler."""
+"""The lower bound: a UDP echo in C, compiled from echo.c if there is a compiler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCE = Path(__file__).with_name("echo.c")
 
 
 def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
-    """Compile and start it; it needs nothing of the case. Raises AbsentError."""
+    """Compiles and starts it; the case is not needed. Raises AbsentError."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise AbsentError("no C compiler (cc)")

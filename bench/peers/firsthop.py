@@ -1,6 +1,6 @@
 """Firsthop itself: `firsthop edge --config`, no control plane, one DNS worker.
 
-All CPU of the process tree counts: supervisor, DNS worker, allocator.
+The CPU of the whole process tree counts: supervisor, DNS worker, allocator.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.peers.process import AbsentError, Server, free_port, start
 
 
 def document(regions: Sequence[Region] = REGIONS) -> str:
-    """The declarative document, one relay a region; JSON is YAML."""
+    """The declarative document, one relay per region; JSON is valid YAML."""
     return json.dumps(
         {
             "regions": [
@@ -71,7 +71,7 @@ def start_edge(
     port = free_port()
     (folder / "document.yaml").write_text(document(regions))
     environment = {
-        # What else the caller has set for a deployment of theirs must not reach this edge.
+        # Settings in the caller's environment must not affect this edge.
         **{name: value for name, value in os.environ.items() if not name.startswith("FIRSTHOP_")},
         "FIRSTHOP_ALLOCATOR_LISTEN": f"127.0.0.1:{free_port()}",
         "FIRSTHOP_METRICS_LISTEN": f"127.0.0.1:{free_port()}",

@@ -1,7 +1,7 @@
-"""gdnsd with its geoip plugin: an explicit country map, or the nearest datacentres by itself.
+"""gdnsd with its geoip plugin: an explicit country map, or automatic nearest datacentres.
 
-In the country map a list has one datacentre (no failover order), which lets gdnsd merge networks as
-far as its answers allow: its best case. One UDP thread, as every server here has one.
+In the country map each list has one datacentre (no failover order), so that gdnsd can merge
+networks as far as its answers allow, which is its best case. One UDP thread, like all servers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.peers.process import AbsentError, Server, first_line, free_port, star
 
 
 def country_map(case: Case) -> str:
-    """The map of bench/dns.py: every country to its region."""
+    """The map of bench/dns.py: country → region."""
     rows = sorted(case.countries, key=lambda country: (country.continent, country.code))
     continents = "\n".join(
         f"      {continent} => {{ "
@@ -28,14 +28,14 @@ def country_map(case: Case) -> str:
 
 
 def nearest_map(regions: Sequence[Region], limit: int) -> str:
-    """Each address to its `limit` nearest regions, in order; the first regions where it has no
-    place."""
+    """Maps each address to its `limit` nearest regions in order; unlocated ones to the first
+    regions."""
     places = ", ".join(f"{each.id} => [{each.latitude}, {each.longitude}]" for each in regions)
     return f"auto_dc_coords => {{ {places} }}\n    auto_dc_limit => {limit}"
 
 
 def config(database: Path, regions: Sequence[Region], world: str, port: int, folder: Path) -> str:
-    """The text of gdnsd's `config`; `world` is what its map holds beside database and regions."""
+    """The text of gdnsd's `config`; `world` is the map's contents beside database and regions."""
     return f"""options => {{
   listen => [ 127.0.0.1:{port} ]
   udp_threads = 1
@@ -69,14 +69,14 @@ ns1 {TTL} A 127.0.0.1
 
 
 def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
-    """Write the files and start it over the case's country map; raises AbsentError."""
+    """Writes the files and starts it with the case's country map. Raises AbsentError."""
     return start_map(case.database, REGIONS, country_map(case), folder, cpu=cpu)
 
 
 def start_map(
     database: Path, regions: Sequence[Region], world: str, folder: Path, *, cpu: int | None = None
 ) -> Server:
-    """Write the files and start it over a map of these regions; raises AbsentError."""
+    """Writes the files and starts it with a map of these regions. Raises AbsentError."""
     program = shutil.which("gdnsd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         raise AbsentError("gdnsd is not installed (Debian: gdnsd)")

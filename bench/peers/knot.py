@@ -42,7 +42,7 @@ zone:
 
 
 def answers(case: Case) -> str:
-    """The text of the module's file: an address for every country."""
+    """The text of the module's map: an address for every country."""
     return f"{SERVICE}\n".replace(".\n", ".:\n") + "".join(
         f'  - geo: "{country.code}"\n    A: {country.region.address}\n'
         for country in case.countries
@@ -50,7 +50,7 @@ def answers(case: Case) -> str:
 
 
 def zone() -> str:
-    """The zone file; the module wants a default record of every name that it answers."""
+    """The zone file; the module needs a default record for every name that it answers."""
     return f"""{ZONE} {TTL} SOA ns1.{ZONE} hostmaster.{ZONE} 1 7200 900 1209600 60
 {ZONE} {TTL} NS ns1.{ZONE}
 ns1.{ZONE} {TTL} A 127.0.0.1
@@ -59,7 +59,7 @@ ns1.{ZONE} {TTL} A 127.0.0.1
 
 
 def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
-    """Write the files and start it; raises AbsentError."""
+    """Writes the files and starts it. Raises AbsentError."""
     program = shutil.which("knotd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         raise AbsentError("knotd is not installed (Debian: knot and knot-module-geoip)")

@@ -12,9 +12,9 @@ from bench.peers.process import AbsentError, Server, first_line, free_port, star
 def config(case: Case, port: int, folder: Path) -> str:
     """The text of pdns.conf.
 
-    One distributor thread means that the receiver answers by itself, without a queue between
-    threads: PowerDNS's cheapest way. Its caches keep their defaults; answers that depend on ECS
-    pass by them.
+    With one distributor thread the receiver answers itself, without a queue between threads, which
+    is PowerDNS's cheapest mode. Its caches have default settings; answers that depend on ECS bypass
+    them.
     """
     return f"""launch=geoip
 geoip-zones-file={folder}/zone.yaml
@@ -36,7 +36,7 @@ version-string=anonymous
 
 
 def zone(case: Case) -> str:
-    """The YAML zone: the service points at a name a country (`%cc`, lower case)."""
+    """The YAML zone: the service points to one name per country (`%cc`, lower case)."""
     apex = ZONE.rstrip(".")
     service = SERVICE.rstrip(".")
     countries = "".join(
@@ -63,7 +63,7 @@ def _modules() -> Path | None:
 
 
 def start_server(case: Case, folder: Path, cpu: int | None) -> Server:
-    """Write the files and start it; raises AbsentError."""
+    """Writes the files and starts it. Raises AbsentError."""
     program = shutil.which("pdns_server", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         raise AbsentError("pdns_server is not installed (Debian: pdns-server, pdns-backend-geoip)")

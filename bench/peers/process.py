@@ -1,4 +1,4 @@
-"""A server under test as a child process: started, measured by its CPU clock, stopped by its id."""
+"""A server under test as a child process: starting, CPU clocks, stopping."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class AbsentError(Exception):
-    """The server is not on this machine; the text says what is missing."""
+    """The server is not installed; the message says what is missing."""
 
 
 class StartError(RuntimeError):
-    """The server did not come up; the text holds the end of its log."""
+    """The server did not start; the message has the end of its log."""
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free for UDP and TCP just now."""
+    """A port of 127.0.0.1 that is currently free for UDP and TCP."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.bind(("127.0.0.1", 0))
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def first_line(command: Sequence[str], containing: str = "") -> str:
-    """The first line that a command prints (on either stream) with `containing` in it, or ''."""
+    """The first line of a command's output (both streams) that contains `containing`, or ''."""
     done = subprocess.run(
         command,
         stdout=subprocess.PIPE,
@@ -50,7 +50,7 @@ def first_line(command: Sequence[str], containing: str = "") -> str:
 
 
 def pin(cpu: int | None) -> None:
-    """Bind the calling process to one CPU; None leaves it as it is."""
+    """Pins the calling process to one CPU; None does nothing."""
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
 
@@ -79,7 +79,7 @@ def tree(root: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """Seconds of CPU by thread (user and system together), at one moment."""
+    """Seconds of CPU by thread (user plus system), at one time."""
 
     exact: Mapping[tuple[int, int], float]
     """By (process, thread), from schedstat: nanosecond resolution."""
@@ -106,8 +106,8 @@ def cpu_of(pids: Iterable[int]) -> Cpu:
 def cpu_between(before: Cpu, after: Cpu) -> float:
     """Seconds of CPU used from `before` to `after`.
 
-    schedstat's clocks, where the kernel has them. They forget a thread that has ended; stat does
-    not, so whichever says more holds, once stat's tick per reading is allowed for.
+    Uses schedstat where the kernel has it. It loses threads that have ended, stat does not; so the
+    larger of both counts, after subtracting stat's error of one tick per reading.
     """
     ticks = after.ticks - before.ticks
     if not after.exact:
@@ -126,7 +126,7 @@ class Server:
     process: subprocess.Popen[bytes]
     log: Path
     answers: bool = True
-    """False for the echo, whose datagrams are no answers and are not checked."""
+    """False for the echo, whose datagrams are not checked."""
 
     def cpu(self) -> Cpu:
         """CPU clocks of the whole process tree."""
@@ -135,11 +135,11 @@ class Server:
         return cpu_of(tree(self.process.pid))
 
     def tail(self) -> str:
-        """The end of what it logged."""
+        """The end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
     def stop(self) -> None:
-        """End it and whatever it started, by id: asked first, then killed."""
+        """Terminates it and its descendants by id; kills those that do not end."""
         pids = tree(self.process.pid)
         self.process.terminate()
         try:
@@ -147,7 +147,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        # A child that outlives its parent is in the parent's session, which is ours alone.
+        # A child that outlives its parent is still in the session created here.
         for pid in pids[1:]:
             try:
                 if os.getsid(pid) == self.process.pid:
@@ -167,7 +167,7 @@ def start(
     env: Mapping[str, str] | None = None,
     answers: bool = True,
 ) -> Server:
-    """Start `command` in a session of its own, pinned to `cpu`, its output in `folder`/log.
+    """Starts `command` in its own session, pinned to `cpu`, with its output in `folder`/log.
 
     `env` is its whole environment, by default this process's.
     """

@@ -1,4 +1,4 @@
-"""Relays to measure side by side: each starts one and opens flows through it."""
+"""The relays that are compared; each module starts one and opens flows through it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""coturn (Debian's), without authentication: an allocation and a channel for each flow."""
+"""coturn without authentication: one allocation and one channel per flow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANNEL_NUMBER, XOR_PEER, XOR_RELAYED, REQUESTED_TRANSPORT = 0x000C, 0x0012, 0x0
 
 
 def start_peer(folder: Path, flows: int, cpu: int | None) -> Peer:
-    """Start it with one relay thread. Raises AbsentError."""
+    """Starts it with one relay thread. Raises AbsentError."""
     program = shutil.which("turnserver")
     if program is None:
         raise AbsentError("no turnserver (Debian: coturn)")
@@ -36,7 +36,7 @@ def start_peer(folder: Path, flows: int, cpu: int | None) -> Peer:
 
 
 def _connect(sock: socket.socket, _: socket.socket) -> Flow:
-    """Allocate, and bind a channel to the far end, which also permits it."""
+    """Allocates, and binds a channel to the far end, which also installs the permission."""
     answer = _ask(sock, ALLOCATE, [(REQUESTED_TRANSPORT, bytes((17, 0, 0, 0)))])
     host, port = _address(answer[XOR_RELAYED])
     family_and_port = struct.pack(">BBH", 0, 1, FAR[1] ^ COOKIE >> 16)
@@ -47,7 +47,7 @@ def _connect(sock: socket.socket, _: socket.socket) -> Flow:
 
 
 def _ask(sock: socket.socket, method: int, attributes: list[tuple[int, bytes]]) -> dict[int, bytes]:
-    """The attributes of the success response; a refusal is an AssertionError."""
+    """The attributes of the success response. Raises AssertionError for an error response."""
     body = b"".join(struct.pack(">HH", kind, len(value)) + value for kind, value in attributes)
     sock.send(struct.pack(">HHI12s", method, len(body), COOKIE, secrets.token_bytes(12)) + body)
     answer = sock.recv(2048)

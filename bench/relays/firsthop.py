@@ -21,7 +21,7 @@ REGION = 7
 
 
 def start_peer(folder: Path, flows: int, cpu: int | None) -> Peer:
-    """Start it with fresh keys and a table that leads to the far end."""
+    """Starts it with new keys and a route table to the far end."""
     now = datetime.now(UTC)
     key = CredentialKey(
         id=1, route=secrets.token_hex(32), password=secrets.token_hex(32), created_at=now
@@ -48,7 +48,7 @@ def start_peer(folder: Path, flows: int, cpu: int | None) -> Peer:
 
 
 def _connect(keys: CredentialKeys, sock: socket.socket, far: socket.socket) -> Flow:
-    """A check and its answer, as of an ICE agent and a transceiver."""
+    """A connectivity check and its response, as by an ICE agent and a transceiver."""
     credential = mint(
         keys, region=REGION, transceiver=1, entropy=secrets.token_bytes(7),
         expires_at=datetime.now(UTC) + timedelta(hours=1),

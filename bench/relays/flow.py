@@ -1,4 +1,4 @@
-"""One flow of a load: a client's socket, how it frames a packet, and where the far end answers."""
+"""One flow: a client's socket, its packet framing, and the address to which the far end answers."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from bench.peers.process import Server
 
 HOST = "127.0.0.1"
 FAR = ("127.0.20.1", 20_000)
-"""All flows lead here."""
+"""Port of the far end of all flows."""
 PATIENCE_S = 5.0
 CLIENTS_PER_ADDRESS = 1000
 FIRST_PORT = 20_000
-"""Below the ephemeral ports, which are left to the relays."""
+"""Client ports, below the ephemeral ports, which the relays use."""
 
 
 @dataclass(slots=True)
 class Flow:
-    """Ready to be used."""
+    """An open flow."""
 
     sock: socket.socket
     """Connected to the relay."""
     prefix: bytes
-    """What the client writes before each packet: a TURN channel's header."""
+    """Prefix of each packet of the client: a TURN channel's header."""
     upstream: tuple[str, int]
-    """Of the relay's other leg, as the far end sees it."""
+    """The relay's address as seen by the far end."""
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Peer:
 
 
 def client(peer: int, number: int, port: int) -> socket.socket:
-    """The socket of client `number` (from 0) of a peer, connected to its relay's port."""
+    """The socket of client `number` (from 0) of a peer, connected to the relay."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     address, rest = divmod(number, CLIENTS_PER_ADDRESS)
     sock.bind((f"127.0.{41 + peer}.{1 + address}", FIRST_PORT + rest))
@@ -48,7 +48,7 @@ def client(peer: int, number: int, port: int) -> socket.socket:
 
 
 def far_end() -> socket.socket:
-    """The one socket where all flows end."""
+    """The socket of the far end of all flows."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     sock.bind(FAR)

@@ -1,4 +1,4 @@
-"""The floor: a C forwarder compiled from plain.c beside this file, where there is a compiler."""
+"""The lower bound: a forwarder in C, compiled from plain.c if there is a compiler."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOURCE = Path(__file__).with_name("plain.c")
 
 
 def start_peer(folder: Path, flows: int, cpu: int | None) -> Peer:
-    """Compile and start it. Raises AbsentError."""
+    """Compiles and starts it. Raises AbsentError."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise AbsentError("no C compiler (cc)")

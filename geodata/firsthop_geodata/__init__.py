@@ -1,1 +1,1 @@
-"""Where is this address? MaxMind databases compiled to packed prefix tables, and look-ups."""
+"""Geolocation: MaxMind databases compiled to packed prefix tables, and look-ups in them."""

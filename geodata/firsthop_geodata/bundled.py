@@ -1,7 +1,7 @@
-"""The default database that comes with the package: country-level, made by `geodata build`.
+"""The bundled default database: country-level, built by `geodata build`.
 
-Its sources and licences are in `geodata/NOTICE`. All addresses of a country have one position,
-so a city database (`FIRSTHOP_GEOIP_CITY`) serves large countries better.
+Its sources and licences are in `geodata/NOTICE`. All addresses of a country have one position, so a
+city database (`FIRSTHOP_GEOIP_CITY`) is better for large countries.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BUNDLED_FILE = "firsthop-city-country.mmdb.xz"
 
 
 def bundled_bytes() -> bytes:
-    """The committed file as it is, xz-compressed. Raises GeodataError when it is missing."""
+    """The packaged file, xz-compressed. Raises GeodataError if it is missing."""
     try:
         return files(__package__).joinpath("data", BUNDLED_FILE).read_bytes()
     except OSError as error:
@@ -24,7 +24,7 @@ def bundled_bytes() -> bytes:
 
 
 def bundled_database() -> bytes:
-    """The bundled MMDB, decompressed. Raises GeodataError when it is missing or damaged."""
+    """The bundled MMDB, decompressed. Raises GeodataError if it is missing or damaged."""
     try:
         return lzma.decompress(bundled_bytes())
     except lzma.LZMAError as error:

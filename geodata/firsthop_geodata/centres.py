@@ -1,8 +1,8 @@
-"""One position a country, for records that name a country but no coordinates.
+"""One position per country, for records that name a country but no coordinates.
 
 The table is data, `data/country-centres.tsv`, written by :mod:`firsthop_geodata.builder`: for
 each country the large city from which the population is nearest on average. It is not a
-geometric centre, so it is never in the sea and never in an uninhabited middle.
+geometric centre, so it is never in the sea nor in an uninhabited area.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Centre:
 
 
 def centres_bytes() -> bytes:
-    """The committed table as it is in the package: part of every compiled table's cache key."""
+    """The contents of the packaged table; they are part of every compiled table's cache key."""
     return files(__package__).joinpath("data", CENTRES_FILE).read_bytes()
 
 
@@ -52,5 +52,5 @@ def parse_centres(text: str) -> dict[str, Centre]:
 
 @cache
 def country_centres() -> dict[str, Centre]:
-    """The committed centres by ISO 3166 alpha-2 code (plus XK). Do not change the result."""
+    """The packaged centres by ISO 3166 alpha-2 code (plus XK). Do not modify the result."""
     return parse_centres(centres_bytes().decode("utf-8"))

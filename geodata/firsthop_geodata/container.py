@@ -1,10 +1,9 @@
-"""The file a table is kept in: named sections behind a header that proves them whole.
+"""The file format of tables: named sections after a header with a digest.
 
-Layout, little-endian: magic (8 bytes, which say what kind of table it is), format version (u32),
+Layout, little-endian: magic (8 bytes, which identify the kind of table), format version (u32),
 section count (u32), file length (u64), SHA-256 of everything else in the file (32 bytes); then per
 section its name (24 bytes, zero-padded), offset and length (u64 each); then the sections, each on a
-64-byte boundary.
-Knows nothing of what the sections mean.
+64-byte boundary. The contents of the sections are opaque.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.files import Buffer, Writer, write_atomically
 
-GEO_MAGIC = b"FHGEO\r\n\x1a"  # as PNG's: a transfer in text mode breaks it visibly
+GEO_MAGIC = b"FHGEO\r\n\x1a"  # like PNG's: a transfer in text mode corrupts it detectably
 FORMAT_VERSION = 2
 MAX_SECTIONS = 65536
 ALIGNMENT = 64
@@ -49,8 +48,8 @@ def write_sections(
 ) -> str:
     """Write the file (atomically, by default) and return its digest in hex.
 
-    Contents are bytes (or views of single bytes); equal sections give equal bytes. Raises
-    GeodataError when the file cannot be written.
+    Contents are bytes (or views of single bytes); equal sections give equal files. Raises
+    GeodataError if the file cannot be written.
     """
     directory, body, length = _layout(sections)
     fixed = _FIXED.pack(magic, FORMAT_VERSION, len(sections), length)
@@ -67,7 +66,7 @@ class Container:
     __slots__ = ("digest", "mapping", "path", "sections")
 
     def __init__(self, path: Path, *, magic: bytes = GEO_MAGIC) -> None:
-        """Map and verify ``path``; raises GeodataError naming the file and the rule it broke."""
+        """Map and verify ``path``. Raises GeodataError with the file and the violated rule."""
         self.path = path
         try:
             with path.open("rb") as stream:
@@ -85,11 +84,11 @@ class Container:
             raise
 
     def close(self) -> None:
-        """Forget the sections; the mapping ends now, or with the last view handed out."""
+        """Drop the sections; the file is unmapped now, or with the last view still in use."""
         self.sections = {}
         try:
             self.mapping.close()
-        except BufferError:  # somebody still holds a view: unmapped when that one goes
+        except BufferError:  # a view is still in use; the file is unmapped with it
             return
 
 

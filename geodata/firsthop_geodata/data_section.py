@@ -1,8 +1,8 @@
-"""Records of a MaxMind DB, decoded in Python from bytes in memory, strictly and only once each.
+"""Decodes records of a MaxMind DB in Python from bytes in memory, strictly and each only once.
 
 Implements the data section of the MaxMind DB format specification 2.0. maxminddb's C reader is
-not used on files nobody has verified yet: it was seen to crash the process on damaged ones, and
-its Python decoder is six times slower, since it decodes shared parts again for every record.
+not used for unverified files, as damaged ones were seen to crash the process, and its Python
+decoder is six times slower, as it decodes shared parts again for every record.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from typing import Any
 
 MAX_DEPTH = 32
-"""Nesting, pointers included; real records have six levels. Ends pointers that go in circles."""
+"""Nesting depth, including pointers; real records have six levels. Stops circular pointers."""
 
 _POINTER, _STRING, _DOUBLE, _BYTES, _UINT16, _UINT32, _MAP = range(1, 8)
 _INT32, _UINT64, _UINT128, _ARRAY = range(8, 12)
@@ -23,9 +23,9 @@ _float = struct.Struct(">f").unpack_from
 
 
 class DataSection:
-    """The part of ``buffer`` from ``base`` on; offsets count from ``base``.
+    """The data section: ``buffer`` from ``base`` on; offsets count from ``base``.
 
-    Values that records share are decoded once and shared: results must not be changed.
+    Values shared by records are decoded once, so results must not be modified.
     """
 
     __slots__ = ("_base", "_buffer", "_shared")
@@ -43,7 +43,7 @@ class DataSection:
             raise ValueError("a record runs past the end of the file") from error
 
     def _decode(self, at: int, depth: int) -> tuple[Any, int]:
-        """The value whose control byte is at ``at``, and where the next one begins."""
+        """The value whose control byte is at ``at``, and the offset of the next one."""
         if depth > MAX_DEPTH:
             raise ValueError("a record is nested too deeply")
         buffer = self._buffer

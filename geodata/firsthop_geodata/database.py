@@ -1,8 +1,8 @@
-"""What a MaxMind DB file says of every network: places and AS numbers, each record read once.
+"""Extracts locations and AS numbers of all networks from a MaxMind DB file.
 
-A file is read into memory once and opened with geoip2 first, so what geoip2 would not read is
-refused; then its search tree is walked with numpy and each distinct record is decoded. All or
-nothing: a fault anywhere refuses the file, as a GeodataError that names it and the rule.
+A file is read into memory and first opened with geoip2, so that files which geoip2 rejects are
+refused. Then its search tree is traversed with numpy, and each distinct record is decoded once. Any
+fault refuses the whole file with a GeodataError that names the file and the rule.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from firsthop_geodata.centres import country_centres
 from firsthop_geodata.data_section import DataSection
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.prefixes import NO_CELL, Cell
-from firsthop_geodata.records import LocationRecord, asn_of, place_of
+from firsthop_geodata.records import LocationRecord, asn_of, location_of
 from firsthop_geodata.search_tree import DATA_SEPARATOR, NOTHING, Leaves, read_tree
 
 GEOIP2_SAMPLE = 64
-"""Distinct records shown to geoip2 itself; all others are held to the same shape by us."""
-PLACE_TYPES = {"City": "city", "Country": "country", "Enterprise": "enterprise"}
+"""Number of distinct records checked by geoip2 itself; the others are checked here alike."""
+LOCATION_TYPES = {"City": "city", "Country": "country", "Enterprise": "enterprise"}
 ASN_TYPES = ("ASN", "ISP")
 
 T = TypeVar("T")
@@ -37,9 +37,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class GeoSource:
-    """A MaxMind DB that geoip2 accepts: its reader, type, age, records and networks.
+    """A MaxMind DB that geoip2 accepts: its reader, type, build time, records and networks.
 
-    ``nodes`` is the node count, which pointers in the leaves are counted from.
+    ``nodes`` is the node count, the base of the pointers in the leaves.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class GeoSource:
 
 
 class _NamedBytes(BytesIO):
-    """Bytes that maxminddb's Python reader takes for a file; its C reader is not for unverified
+    """Bytes that maxminddb's Python reader accepts as a file; its C reader is unsafe for unverified
     files (see :mod:`firsthop_geodata.data_section`)."""
 
     def __init__(self, content: bytes, path: Path) -> None:
@@ -63,7 +63,8 @@ class _NamedBytes(BytesIO):
 
 @contextmanager
 def opened(path: Path) -> Iterator[GeoSource]:
-    """Open a database with geoip2 and walk its tree. Any fault inside is a GeodataError."""
+    """Open a database with geoip2 and traverse its tree. Raises GeodataError for any fault,
+    also within the ``with`` block."""
     try:
         content = path.read_bytes()
         with geoip2.database.Reader(_NamedBytes(content, path), mode=maxminddb.MODE_FD) as model:
@@ -86,35 +87,37 @@ def opened(path: Path) -> Iterator[GeoSource]:
         raise GeodataError(path, f"cannot be read: {error.strerror or error}") from error
     except maxminddb.InvalidDatabaseError as error:
         raise GeodataError(path, f"is not a sound MaxMind DB: {error}") from error
-    except Exception as error:  # the border: a damaged file may break the libraries anyhow
+    except Exception as error:  # a damaged file may raise anything in the libraries
         raise GeodataError(path, f"is corrupt: {error or type(error).__name__}") from error
 
 
-def places(source: GeoSource) -> tuple[list[Cell], NDArray[np.uint32], NDArray[np.uint32]]:
+def locations(source: GeoSource) -> tuple[list[Cell], NDArray[np.uint32], NDArray[np.uint32]]:
     """Distinct cells sorted by country and position, and the cell id of each v4 and v6 network.
 
-    Raises GeodataError for a database of another kind and one in which nothing is located.
+    Raises GeodataError for a database of another kind or without any location.
     """
-    method = next((PLACE_TYPES[kind] for kind in PLACE_TYPES if kind in source.database_type), None)
+    method = next(
+        (LOCATION_TYPES[kind] for kind in LOCATION_TYPES if kind in source.database_type), None
+    )
     if method is None:
-        kinds = " or ".join(PLACE_TYPES)
+        kinds = " or ".join(LOCATION_TYPES)
         rule = f"has database_type {source.database_type!r}, which names no {kinds} database"
         raise GeodataError(source.path, rule)
     centres = country_centres()
     look_up = getattr(source.model, method)
-    found, v4, v6 = _decode(source, lambda record: place_of(record, centres), look_up)
+    found, v4, v6 = _decode(source, lambda record: location_of(record, centres), look_up)
     cells: list[Cell] = []
     ids: dict[LocationRecord | None, int] = {None: NO_CELL}
     last = None
-    for place in sorted({place for place in found if place is not None}):
-        country, latitude, longitude, continent, name = place
-        if place[:3] != last:
+    for location in sorted({location for location in found if location is not None}):
+        country, latitude, longitude, continent, name = location
+        if location[:3] != last:
             cells.append(Cell(latitude, longitude, country, continent, name))
-            last = place[:3]
-        ids[place] = len(cells) - 1
+            last = location[:3]
+        ids[location] = len(cells) - 1
     if not cells:
         raise GeodataError(source.path, "has no record with a country or a position as GeoIP2 has")
-    numbers = np.array([ids[place] for place in found], np.uint32)
+    numbers = np.array([ids[location] for location in found], np.uint32)
     return cells, numbers[v4], numbers[v6]
 
 
@@ -135,10 +138,10 @@ def _decode(
 ) -> tuple[list[T | None], NDArray[np.intp], NDArray[np.intp]]:
     """Decode each distinct record once: the values, and each network's index among them.
 
-    ``look_up`` is geoip2's own method, called on a sample so that it may object.
+    ``look_up`` is a method of geoip2's reader, called for a sample of records to validate them.
     """
     pointers = np.concatenate((source.v4.pointers, source.v6.pointers))
-    # Pointers are offsets into the file: a table by offset is far cheaper than sorting them.
+    # Pointers are file offsets: an array indexed by offset is far cheaper than sorting them.
     firsts = np.full(int(pointers.max()) + 1, -1, np.int32)
     firsts[pointers[::-1]] = np.arange(len(pointers) - 1, -1, -1, dtype=np.int32)
     distinct = np.flatnonzero(firsts >= 0)

@@ -1,4 +1,4 @@
-"""What goes wrong with geo data, and whose file it is: one root class, one line a message."""
+"""The package's error class; a message is one line with the file and the violated rule."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 class GeodataError(Exception):
-    """A geo file was refused: foreign, corrupt, unreadable or not to be written.
+    """A geo file was refused (of another kind, corrupt, unreadable) or could not be written.
 
-    ``path`` is the file (or folder, or URL) at fault and ``rule`` the rule it broke; ``str()``
-    is ``"<path>: <rule>"`` on one line. Whatever was in use before stays as it was.
+    ``path`` is the file (or folder, or URL) at fault and ``rule`` the violated rule; ``str()`` is
+    ``"<path>: <rule>"`` on one line. The file in use before is unchanged.
     """
 
     def __init__(self, path: Path | str, rule: str) -> None:

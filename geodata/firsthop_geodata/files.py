@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, synced, renamed over the old one."""
+"""Atomic file replacement: written to a temporary file, synced, and renamed over the old one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from firsthop_geodata.errors import GeodataError
 
 Buffer = bytes | memoryview
 Writer = Callable[[Path, Iterable[Buffer]], None]
-"""Puts chunks at a path, whole; raises GeodataError."""
+"""Writes chunks to a path, completely or not at all. Raises GeodataError."""
 
 
 def write_atomically(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644) -> None:
     """Write ``chunks`` to ``path`` so that readers see the old file or the new, never a part.
 
-    Folders are made as needed. Raises :class:`GeodataError` naming the file (permission, no
-    space, a folder in its place); the old file is then untouched and no temporary is left.
+    Creates missing folders. Raises :class:`GeodataError` naming the file (permission, no space, a
+    folder at ``path``); the old file is then unchanged and no temporary file is left.
     """
 
     def fill(temporary: Path) -> None:
@@ -30,9 +30,9 @@ def write_atomically(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644)
 
 
 def write_through(path: Path, chunks: Iterable[Buffer]) -> None:
-    """Write ``chunks`` into what ``path`` names, such as an open file under /proc.
+    """Write ``chunks`` in place, for example to an open file under /proc.
 
-    Nobody may read it before this returns. Raises :class:`GeodataError`.
+    It must not be read before this returns. Raises :class:`GeodataError`.
     """
     try:
         with path.open("wb") as stream:
@@ -43,9 +43,9 @@ def write_through(path: Path, chunks: Iterable[Buffer]) -> None:
 
 
 def replace_atomically(path: Path, fill: Callable[[Path], None], *, mode: int = 0o644) -> None:
-    """Let ``fill`` write (and check) a temporary file, then rename it to ``path``, all synced.
+    """Let ``fill`` write (and check) a temporary file, then sync it and rename it to ``path``.
 
-    Whatever ``fill`` raises is passed on with the temporary removed; OSErrors become
+    Exceptions of ``fill`` are passed on, with the temporary file removed; OSErrors become
     :class:`GeodataError`.
     """
     temporary: Path | None = None

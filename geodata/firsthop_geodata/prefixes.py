@@ -1,8 +1,8 @@
-"""Where is this address? The compiled prefix table: sorted ranges to cells, mapped read-only.
+"""The geo table: maps address ranges to cells and AS numbers; a mapped, read-only file.
 
-Knows addresses, cells and AS numbers; knows neither MMDB nor regions. Ranges of a family
-partition its whole space, adjacent ones differ, and a look-up is one bisection. IPv6 keys are
-the top 64 bits: nothing finer than a /64 is told apart.
+Knows neither MMDB nor regions. The ranges of a family partition its address space, adjacent ranges
+differ, and a look-up is one bisection. IPv6 keys are the top 64 bits of an address, so all
+addresses of a /64 have one cell.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from firsthop_geodata.files import Buffer
 __all__ = ["NO_CELL", "Cell", "GeoTable", "GeodataError", "Location", "normalise", "write_table"]
 
 NO_CELL: Final[int] = 0xFFFFFFFF
-"""The cell of addresses whose place is unknown."""
+"""The cell of addresses whose location is unknown."""
 
 _U32, _U64, _F64 = np.dtype("<u4"), np.dtype("<u8"), np.dtype("<f8")
 _RANGES: tuple[tuple[str, str, np.dtype[Any]], ...] = (
@@ -47,8 +47,8 @@ _TEXTS = ("countries", "continents", "names")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A place addresses share: degrees (WGS 84), ISO 3166 alpha-2 country or "", continent
-    (AF AN AS EU NA OC SA) or "", and the place's English name or ""."""
+    """A location shared by addresses: degrees (WGS 84), ISO 3166 alpha-2 country or "", continent
+    (AF AN AS EU NA OC SA) or "", and the city's English name or ""."""
 
     latitude: float
     longitude: float
@@ -58,21 +58,21 @@ class Cell:
 
 
 class RangePieces(NamedTuple):
-    """Key ranges cut where their cell changes: one element a piece."""
+    """Key ranges split where their cell changes; parallel arrays, one element per piece."""
 
     firsts: NDArray[np.uint64]
     lasts: NDArray[np.uint64]
     cells: NDArray[np.uint32]
     ranges: NDArray[np.int64]
-    """The range that each is a piece of."""
+    """Index of the range of each piece."""
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
     """The answer for one address.
 
-    ``asn`` is 0 when unknown. ``network`` is the widest aligned block around the address, in
-    the address's own family, of which every address has this same cell and ASN.
+    ``asn`` is 0 if unknown. ``network`` is the widest aligned block around the address, in the
+    address's own family, in which every address has the same cell and AS number.
     """
 
     cell_id: int | None
@@ -85,7 +85,7 @@ class GeoTable:
     """A compiled table. Arrays are read-only and indexed by cell id or by range."""
 
     def __init__(self, container: Container) -> None:
-        """Take over a verified container; raises GeodataError when it holds no geo table."""
+        """Take over a verified container. Raises GeodataError if it contains no geo table."""
         self._container = container
         sections, path = container.sections, container.path
         try:
@@ -109,7 +109,7 @@ class GeoTable:
         except (KeyError, TypeError, ValueError) as error:
             raise GeodataError(path, f"holds no geo table: {error!r}") from error
         _check(path, vars(self))
-        # Bisection reads single elements: a memoryview gives plain ints, thrice as fast as numpy.
+        # Bisection reads single elements: a memoryview is three times as fast as numpy for that.
         self._cells = {4: _views(self.v4_starts, self.v4_cells)}
         self._cells[6] = _views(self.v6_starts, self.v6_cells)
         self._asns = {4: _views(self.v4_asn_starts, self.v4_asns)}
@@ -119,8 +119,8 @@ class GeoTable:
     def open(cls, path: Path | str) -> GeoTable:
         """Map and verify a file that :func:`write_table` wrote.
 
-        Raises GeodataError naming the file and the rule: missing, foreign, of another version,
-        truncated, or not matching its digest.
+        Raises GeodataError with the file and the rule if it is missing, of another kind or version,
+        truncated, or does not match its digest.
         """
         return cls(Container(Path(path)))
 
@@ -129,24 +129,24 @@ class GeoTable:
         return len(self.countries)
 
     def cell(self, i: int) -> Cell:
-        """The cell with id ``i``; raises IndexError for an id that is not in this table."""
+        """The cell with id ``i``. Raises IndexError for an id that is not in this table."""
         if not 0 <= i < len(self.countries):
             raise IndexError(f"no cell {i}: the table has {len(self.countries)}")
         latitude, longitude = float(self.latitudes[i]), float(self.longitudes[i])
         return Cell(latitude, longitude, self.countries[i], self.continents[i], self.names[i])
 
     def find_cell(self, family: IPVersion, key: int) -> int:
-        """The cell id for a key of :func:`normalise`, :data:`NO_CELL` if there is none."""
+        """The cell id for a key of :func:`normalise`; :data:`NO_CELL` if there is none."""
         starts, cells = self._cells[family]
         return cells[bisect_right(starts, key) - 1]
 
     def find_asn(self, family: IPVersion, key: int) -> int:
-        """The AS number for a key of :func:`normalise`, 0 if unknown."""
+        """The AS number for a key of :func:`normalise`; 0 if unknown."""
         starts, asns = self._asns[family]
         return asns[bisect_right(starts, key) - 1]
 
     def locate(self, address: Address) -> Location:
-        """Everything known of an address, and the block it is known for."""
+        """The cell and AS number of an address, and the block that shares them."""
         family, key, embedded_bits = normalise(address)
         key_bits = 32 if family == 4 else 64
         first, last = 0, (1 << key_bits) - 1
@@ -174,44 +174,44 @@ class GeoTable:
     def cut(
         self, family: IPVersion, firsts: NDArray[np.uint64], lasts: NDArray[np.uint64]
     ) -> RangePieces:
-        """The ranges from each of ``firsts`` to each of ``lasts``, cut where the cell changes."""
+        """Splits the ranges from ``firsts`` to ``lasts`` (inclusive) where the cell changes."""
         starts, values = (
             (self.v4_starts, self.v4_cells) if family == 4 else (self.v6_starts, self.v6_cells)
         )
         low = np.searchsorted(starts, firsts.astype(starts.dtype), side="right") - 1
         counts = np.searchsorted(starts, lasts.astype(starts.dtype), side="right") - low
         which = np.repeat(np.arange(len(firsts)), counts)
-        place = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts) + low[which]
-        begin = np.maximum(firsts[which], starts[place].astype(np.uint64))
-        following = starts[np.minimum(place + 1, len(starts) - 1)].astype(np.uint64)
-        ends = place + 1 == len(starts)
+        index = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts) + low[which]
+        begin = np.maximum(firsts[which], starts[index].astype(np.uint64))
+        following = starts[np.minimum(index + 1, len(starts) - 1)].astype(np.uint64)
+        ends = index + 1 == len(starts)
         end = np.where(ends, lasts[which], np.minimum(lasts[which], following - np.uint64(1)))
-        return RangePieces(begin, end, values[place], which)
+        return RangePieces(begin, end, values[index], which)
 
     @cached_property
     def v4_sizes(self) -> NDArray[np.float64]:
-        """IPv4 addresses in each cell."""
+        """Number of IPv4 addresses in each cell."""
         return _sizes(self.v4_starts, self.v4_cells, 32, len(self))
 
     @cached_property
     def v6_sizes(self) -> NDArray[np.float64]:
-        """IPv6 keys in each cell."""
+        """Number of IPv6 keys (/64 networks) in each cell."""
         return _sizes(self.v6_starts, self.v6_cells, 64, len(self))
 
     @cached_property
     def country_codes(self) -> tuple[Sequence[str], NDArray[np.int64]]:
-        """The distinct countries, ascending, and the place of each cell's among them."""
+        """The distinct countries, ascending, and the index of each cell's country among them."""
         return _numbered(self.countries)
 
     @cached_property
     def continent_codes(self) -> tuple[Sequence[str], NDArray[np.int64]]:
-        """The distinct continents, ascending, and the place of each cell's among them."""
+        """The distinct continents, ascending, and the index of each cell's continent among them."""
         return _numbered(self.continents)
 
     def close(self) -> None:
-        """Let go of the file. Arrays handed out stay valid: the mapping goes with the last one.
+        """Release the file. Arrays in use stay valid; the file is unmapped with the last one.
 
-        The table itself must not be used afterwards. Closing twice does nothing.
+        The table must not be used afterwards. Closing twice has no effect.
         """
         for name, value in list(vars(self).items()):
             if isinstance(value, np.ndarray):
@@ -232,18 +232,18 @@ def _sizes(
 
 def _numbered(texts: Sequence[str]) -> tuple[Sequence[str], NDArray[np.int64]]:
     distinct = sorted(set(texts))
-    places = {text: place for place, text in enumerate(distinct)}
-    return distinct, np.array([places[text] for text in texts], dtype=np.int64)
+    numbers = {text: index for index, text in enumerate(distinct)}
+    return distinct, np.array([numbers[text] for text in texts], dtype=np.int64)
 
 
 def _views(starts: NDArray[Any], values: NDArray[Any]) -> tuple[Sequence[int], Sequence[int]]:
-    # A copy is made on big-endian machines only, where the file's order is not the native one.
+    # Copies on big-endian machines only, where the file's byte order is not the native one.
     native = [array.astype(array.dtype.newbyteorder("="), copy=False) for array in (starts, values)]
     return cast(Sequence[int], native[0].data), cast(Sequence[int], native[1].data)
 
 
 def _check(path: Path, table: dict[str, Any]) -> None:
-    """The invariants look-ups rely on; a violation means a writer's fault, not a torn file."""
+    """Checks the invariants of look-ups; a violation is a fault of the writer, not corruption."""
     size = len(table["latitudes"])
     if any(len(table[name]) != size for name in ("longitudes", *_TEXTS)):
         raise GeodataError(path, "has cell columns of different lengths")
@@ -265,14 +265,14 @@ def _check(path: Path, table: dict[str, Any]) -> None:
 def merge_ranges(
     starts: NDArray[Any], values: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[np.uint32]]:
-    """Drop every range whose value is that of the range before it."""
+    """Merge adjacent ranges with equal values."""
     keep = np.ones(len(starts), dtype=bool)
     keep[1:] = values[1:] != values[:-1]
     return starts[keep], values[keep]
 
 
 Ranges = tuple[Sequence[int] | NDArray[Any], Sequence[int] | NDArray[Any]]
-"""Range starts, the first 0 and ascending, and the value of each range."""
+"""Range starts (ascending from 0), and the value of each range."""
 
 
 def write_table(
@@ -289,9 +289,9 @@ def write_table(
     """Write a table atomically (temporary file, fsync, rename) and return its digest in hex.
 
     ``v4`` and ``v6`` map range starts (IPv4 addresses, top 64 bits of IPv6) to cell ids or
-    :data:`NO_CELL`, ``v4_asn`` and ``v6_asn`` to AS numbers; neighbours with one value are
-    merged. The same content gives the same bytes. Raises GeodataError, and leaves an old file
-    alone, when the content breaks a table's invariants or the file cannot be written.
+    :data:`NO_CELL`, ``v4_asn`` and ``v6_asn`` to AS numbers; adjacent ranges with equal values are
+    merged. The same content gives the same bytes. Raises GeodataError, with an old file unchanged,
+    if the content violates an invariant or the file cannot be written.
     """
     path = Path(path)
     table: dict[str, Any] = {

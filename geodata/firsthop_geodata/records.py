@@ -1,8 +1,8 @@
-"""GeoIP2-shaped records: what a City, Country or ASN record says, read strictly.
+"""Strict parsing of GeoIP2-shaped City, Country and ASN records.
 
 The shape is that of MaxMind's GeoIP2 and GeoLite2 databases (and DB-IP's): maps `country`,
-`continent`, `location`, `city` with `names`. Flat records, as some free databases have, are
-refused. Every refusal is a ValueError whose text is the rule; callers add the file's name.
+`continent`, `location`, `city` with `names`. Flat records, as in some free databases, are refused.
+Each refusal is a ValueError whose text is the rule; callers add the file's name.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ MAX_ASN = (1 << 32) - 1  # RFC 6793
 
 GeoRecord = dict[str, Any]
 LocationRecord = tuple[str, float, float, str, str]
-"""Country, latitude, longitude, continent, name: a plain tuple, since there are half a million
-and the garbage collector does not follow tuples of plain values."""
+"""Country, latitude, longitude, continent, name. A plain tuple, since there are half a million of
+them, and the garbage collector does not track tuples of plain values."""
 
 
-def place_of(record: object, centres: dict[str, Centre]) -> LocationRecord | None:
-    """The place a City or Country record names, None when it has neither position nor country.
+def location_of(record: object, centres: dict[str, Centre]) -> LocationRecord | None:
+    """The location in a City or Country record; None if it has neither position nor country.
 
-    Coordinates count unless they are missing or exactly (0, 0), which vendors write for "don't
-    know"; then the centre of the country does. A record without `country` falls back to
-    `registered_country`, where the addresses' holder is.
+    If the coordinates are missing or exactly (0, 0), which vendors use for "unknown", the centre of
+    the country is used. A record without `country` falls back to `registered_country`, the country
+    of the addresses' holder.
     """
     if not isinstance(record, dict):
         raise ValueError(f"has a record that is {_kind(record)}, not a map")
@@ -46,7 +46,7 @@ def place_of(record: object, centres: dict[str, Centre]) -> LocationRecord | Non
 
 
 def asn_of(record: object) -> int:
-    """The AS number of an ASN or ISP record (or of a City record's traits), 0 when it has none."""
+    """The AS number in an ASN or ISP record (or in a City record's traits); 0 if it has none."""
     if not isinstance(record, dict):
         raise ValueError(f"has a record that is {_kind(record)}, not a map")
     number = record.get("autonomous_system_number")
@@ -73,7 +73,7 @@ def _map(record: GeoRecord, key: str) -> GeoRecord:
 
 
 def _code(part: GeoRecord, key: str) -> str:
-    """A two-letter code, "" when it is missing or something else (some vendors write "-")."""
+    """A two-letter code; "" if it is missing or malformed (some vendors write "-")."""
     value = part.get(key)
     if isinstance(value, str) and len(value) == 2 and value.isascii() and value.isalpha():
         return value.upper()

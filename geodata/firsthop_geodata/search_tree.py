@@ -1,7 +1,7 @@
-"""The search tree of a MaxMind DB, walked breadth-first with numpy: networks to data pointers.
+"""The search tree of a MaxMind DB, traversed breadth-first with numpy: networks to data pointers.
 
-Implements the binary search tree section of the MaxMind DB format specification 2.0. Knows
-bits, not records: what a pointer's data mean is for :mod:`firsthop_geodata.records`.
+Implements the binary search tree section of the MaxMind DB format specification 2.0. The records
+behind pointers are parsed in :mod:`firsthop_geodata.records`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from firsthop_geodata.addresses import NAT64, SIX_TO_FOUR, V4_MAPPED
 from firsthop_geodata.errors import GeodataError
 
 NOTHING = 0
-"""The pointer of networks that have no record (real ones are larger than the node count)."""
+"""The pointer of networks without a record (real pointers are larger than the node count)."""
 
 DATA_SEPARATOR = 16
-"""Zero bytes between the tree and the data section; a pointer counts them as data."""
+"""Zero bytes between the tree and the data section; pointers count them as part of the data."""
 
 MAX_VISITS_PER_NODE = 4
-"""A tree's node has one parent. Writers may share equal subtrees, but not so often."""
+"""Limit of visits relative to the node count. A node of a tree has one parent; writers may share
+equal subtrees, but not this often."""
 SMALL_TREE = 1 << 16
-"""Visits that cost nothing worth refusing: below this any sharing is let through."""
+"""Number of visits below which any sharing of subtrees is accepted."""
 
 U64 = NDArray[np.uint64]
 U32 = NDArray[np.uint32]
@@ -34,12 +35,12 @@ _PRUNED: dict[int, tuple[tuple[int, int], ...]] = {
     16: ((SIX_TO_FOUR << 48, 0),),
     96: ((0, V4_MAPPED << 32), (NAT64 >> 32, 0)),
 }
-"""Subtrees, by depth and (top, low) halves of the address, that look-ups answer as IPv4: vendors
-alias or copy the IPv4 tree there, and it must not be walked again."""
+"""Subtrees, by depth and (top, low) halves of the address, that are looked up as IPv4. Vendors
+alias or copy the IPv4 tree there, and it must not be traversed again."""
 
 
 class Metadata(Protocol):
-    """What the tree's shape depends on; maxminddb's metadata has it."""
+    """The metadata that describe the tree; implemented by maxminddb's metadata."""
 
     @property
     def node_count(self) -> int: ...
@@ -54,7 +55,7 @@ class Leaves:
     """Networks in ascending order that partition an address space.
 
     ``top`` and ``low`` are the halves of the first address (IPv4: ``top`` is 0), ``pointers``
-    the file's record values, :data:`NOTHING` where there is no record.
+    the file's record values, :data:`NOTHING` if there is no record.
     """
 
     top: U64
@@ -64,7 +65,7 @@ class Leaves:
 
 @dataclass(frozen=True, slots=True)
 class SearchTree:
-    """Nodes as an (n, 2) array of record values, and where the IPv4 part begins."""
+    """Nodes as an (n, 2) array of record values, and the root of the IPv4 part."""
 
     path: Path
     nodes: U32
@@ -72,13 +73,13 @@ class SearchTree:
     v4_root: int
 
     def v4_leaves(self) -> Leaves:
-        """The networks of the IPv4 tree (in an IPv6 file, what lies below ::/96)."""
+        """The networks of the IPv4 tree (in an IPv6 file, the subtree ::/96)."""
         return self._walk(self.v4_root, 96, alias=None)
 
     def v6_leaves(self) -> Leaves:
-        """The networks of the IPv6 tree down to /64, without anything answered as IPv4.
+        """The networks of the IPv6 tree down to /64, without blocks that are looked up as IPv4.
 
-        Of records deeper than /64 the first of each /64 stands for it.
+        A /64 with deeper records is represented by the first of them.
         """
         if self.ip_version == 4:
             empty = np.zeros(1, np.uint64)
@@ -128,7 +129,7 @@ def _pruned(depth: int, top: U64, low: U64) -> NDArray[np.bool_]:
 
 def _sorted(found: list[tuple[U64, U64, U32]]) -> Leaves:
     top, low, pointers = (np.concatenate(column) for column in zip(*found, strict=True))
-    # Each depth is in order already, which a stable sort turns to account.
+    # Each depth is sorted already, which makes a stable sort fast.
     order = np.argsort(low, kind="stable")
     if np.any(top):
         order = order[np.argsort(top[order], kind="stable")]
@@ -136,10 +137,10 @@ def _sorted(found: list[tuple[U64, U64, U32]]) -> Leaves:
 
 
 def read_tree(path: Path, content: bytes, metadata: Metadata) -> SearchTree:
-    """Read the tree at the head of a file's content; every record must stay inside the file.
+    """Read the tree at the beginning of a file; every record must point inside the file.
 
-    Raises GeodataError for a size or version the format does not have, a truncated tree, and
-    records that point before the data section or past the end.
+    Raises GeodataError for an invalid record size or version, a truncated tree, or records that
+    point before the data section or past the end.
     """
     count, size, ip_version = metadata.node_count, metadata.record_size, metadata.ip_version
     if size not in (24, 28, 32) or ip_version not in (4, 6) or count < 1:
@@ -161,7 +162,7 @@ def read_tree(path: Path, content: bytes, metadata: Metadata) -> SearchTree:
 
 
 def decode_nodes(raw: NDArray[np.uint8], size: int) -> U32:
-    """Big-endian record pairs; those of 28 bits share their middle byte, left half first."""
+    """Decode big-endian record pairs; 28-bit records share the middle byte, left half first."""
     nodes = np.zeros((len(raw), 2), np.uint32)
     for half, columns in enumerate((range(size // 8), range(-(size // 8), 0))):
         for column in columns:
@@ -173,7 +174,7 @@ def decode_nodes(raw: NDArray[np.uint8], size: int) -> U32:
 
 
 def _v4_root(nodes: U32, ip_version: int) -> int:
-    """The record reached by 96 zero bits, or the leaf met on the way."""
+    """The record reached after 96 zero bits, or the leaf met on the way."""
     root = 0
     for _ in range(96 if ip_version == 6 else 0):
         if root >= len(nodes):

@@ -1,8 +1,8 @@
-"""Fetches databases as MaxMind's geoipupdate does: ask for the newest, download, verify, replace.
+"""Updates databases as MaxMind's geoipupdate does: query, download, verify, replace.
 
-Speaks the update service's HTTP API: `/geoip/updates/metadata` names each edition's date and
-MD5, `/geoip/databases/<edition>/download` gives a tar.gz with the `.mmdb` inside. A file is
-replaced only when the new one has the promised digest and opens as what it claims to be.
+Uses the update service's HTTP API: `/geoip/updates/metadata` returns each edition's date and MD5,
+`/geoip/databases/<edition>/download` a tar.gz with the `.mmdb` inside. A file is replaced only if
+the new one has that digest and is a valid database.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ DEFAULT_HOST = "https://updates.maxmind.com"
 TIMEOUT_SECONDS = 60.0
 MAX_METADATA_BYTES = 1 << 20
 MAX_DATABASE_BYTES = 4 << 30
-"""Bounds what a broken or hostile server can make us store; the largest edition is below 1 GB."""
+"""Limits what a faulty or hostile server can make us store; the largest edition is below 1 GB."""
 
 _EDITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateAccount:
-    """Credentials and editions, as geoipupdate's environment variables give them."""
+    """Credentials and editions, as in geoipupdate's environment variables."""
 
     account_id: str
     license_key: str = field(repr=False)
@@ -48,10 +48,10 @@ class UpdateAccount:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> UpdateAccount:
-        """Read GEOIPUPDATE_ACCOUNT_ID, _LICENSE_KEY, _EDITION_IDS (by spaces) and _HOST.
+        """Read GEOIPUPDATE_ACCOUNT_ID, _LICENSE_KEY, _EDITION_IDS (space-separated) and _HOST.
 
-        ``…_FILE`` variants of the first two name a file with the value. Raises GeodataError
-        naming the variable that is missing or cannot be read.
+        ``…_FILE`` variants of the first two name a file with the value. Raises GeodataError with
+        the variable that is missing or cannot be read.
         """
         account_id = _setting(environment, "GEOIPUPDATE_ACCOUNT_ID")
         license_key = _setting(environment, "GEOIPUPDATE_LICENSE_KEY")
@@ -64,7 +64,7 @@ class UpdateAccount:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """A new database is in place."""
+    """A new database was installed."""
 
     edition: str
     path: Path
@@ -73,7 +73,7 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """The database in place is the newest already; nothing was downloaded."""
+    """The installed database is the newest one; nothing was downloaded."""
 
     edition: str
     path: Path
@@ -82,7 +82,7 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class UpdateRefused:
-    """No new database: the one in place, if any, stays in use."""
+    """The update failed; the installed database, if any, stays in use."""
 
     edition: str
     path: Path
@@ -95,10 +95,10 @@ UpdateOutcome = Updated | Unchanged | UpdateRefused
 def update_database(
     directory: Path, account: UpdateAccount, *, timeout: float = TIMEOUT_SECONDS
 ) -> tuple[UpdateOutcome, ...]:
-    """Bring every edition of the account up to date in ``directory`` as ``<edition>.mmdb``.
+    """Update every edition of the account in ``directory`` as ``<edition>.mmdb``.
 
-    Each edition has its own outcome; one that is refused stops no other. ``timeout`` is seconds
-    without a byte. Raises GeodataError when the host may not be trusted with the licence key.
+    Each edition has its own outcome; a failure does not affect the others. ``timeout`` is in
+    seconds without any byte received. Raises GeodataError if the host must not get the licence key.
     """
     base = _base_url(account.host)
     outcomes: list[UpdateOutcome] = []
@@ -154,7 +154,7 @@ def _newest(base: str, account: UpdateAccount, edition: str, timeout: float) -> 
 
 
 def _download(url: str, account: UpdateAccount, edition: str, out: Path, timeout: float) -> None:
-    """Stream the archive to disk, then unpack the one member that is the database."""
+    """Stream the archive to disk, then extract the database from it."""
     try:
         with tempfile.TemporaryFile(dir=out.parent) as archive:
             with _request(url, account, timeout) as response:
@@ -187,7 +187,7 @@ def _copy(source: IO[bytes], target: IO[bytes], url: str) -> None:
 
 
 def _request(url: str, account: UpdateAccount, timeout: float) -> IO[bytes]:
-    """Open ``url`` with the account's credentials, which no redirect carries to another host."""
+    """Open ``url`` with the account's credentials; redirects do not pass them on."""
     request = urllib.request.Request(url)  # noqa: S310 - the scheme is checked by _base_url
     credentials = f"{account.account_id}:{account.license_key}".encode()
     token = base64.b64encode(credentials).decode("ascii")
@@ -199,7 +199,7 @@ def _request(url: str, account: UpdateAccount, timeout: float) -> IO[bytes]:
 
 
 class _SecureRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects (downloads are handed to a storage host), but never down to HTTP."""
+    """Follows redirects (downloads redirect to a storage host), but never to plain HTTP."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -212,7 +212,7 @@ class _SecureRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _base_url(url: str) -> str:
-    """``url`` without a trailing slash, if it is HTTPS or plain HTTP to this same machine."""
+    """``url`` without trailing slash. Raises GeodataError unless it is HTTPS or loopback HTTP."""
     parts = urllib.parse.urlsplit(url if "://" in url else f"https://{url}")
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
         raise GeodataError(url, "is not HTTPS: the licence key must not travel in clear")

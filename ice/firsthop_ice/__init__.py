@@ -1,1 +1,1 @@
-"""What do ICE peers say? STUN, TURN, SDP, candidates, ufrags, session tokens, region keys. Pure."""
+"""Messages and credentials of ICE: STUN, TURN, SDP, candidates, ufrags, tokens, keys. Pure."""

@@ -1,10 +1,10 @@
 """Relay addresses as ICE candidates and SDP lines (RFC 8839 §5.1), priorities by RFC 8445 §5.1.2.
 
-Every candidate is of type host: to the client the relay's address is the media server's own. Each
-has its own priority, because RFC 8445 §5.1.2.1 wants local preferences unique, and because equal
-ones would have libwebrtc order the pairs by one measured round trip and so undo weights, drains
-and prices. They differ in the local preference alone, so a client checks all of them at once and
-keeps the first that works: it still races, and steering breaks the tie.
+Every candidate is of type host: for the client the relay's address is that of the media server.
+Each has a unique priority, because RFC 8445 §5.1.2.1 requires unique local preferences, and because
+libwebrtc would order equal ones by a measured round trip and so undo weights, drains and prices.
+Priorities differ in the local preference alone, so a client checks all candidates in parallel,
+keeps the first that works, and prefers the order of steering among equals.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Protocol
 COMPONENT = 1
 """RTP, with RTCP multiplexed into it (RFC 8834 §4.5)."""
 HOST_TYPE_PREFERENCE = 126
-"""RFC 8445 §5.1.2.2 recommends it for host candidates."""
+"""Recommended for host candidates by RFC 8445 §5.1.2.2."""
 HOST_TCP_TYPE_PREFERENCE = 90
-"""Below every kind of UDP pair but relayed ones (RFC 6544 §4.2), the value that browsers use."""
+"""Below all UDP candidates except relayed ones (RFC 6544 §4.2); the value that browsers use."""
 PASSIVE_DIRECTION_PREFERENCE = 4
-"""Of a host candidate with tcptype passive (RFC 6544 §4.2)."""
+"""For a host candidate with tcptype passive (RFC 6544 §4.2)."""
 MAX_LOCAL_PREFERENCE = 65535
 MAX_OTHER_PREFERENCE = 8191
 """The low 13 bits of a TCP candidate's local preference."""
@@ -29,7 +29,7 @@ MAX_OTHER_PREFERENCE = 8191
 
 @dataclass(frozen=True, slots=True)
 class CandidateAddress:
-    """One transport address that a client can send media to."""
+    """One transport address to which a client can send media."""
 
     protocol: str
     """`udp` or `tcp`."""
@@ -38,7 +38,7 @@ class CandidateAddress:
     priority: int
 
     def candidate(self, foundation: int) -> str:
-        """The candidate-attribute of RFC 8839 §5.1; for TCP with RFC 6544 §4.5's tcptype."""
+        """The candidate attribute (RFC 8839 §5.1); for TCP with a tcptype (RFC 6544 §4.5)."""
         line = (
             f"candidate:{foundation} {COMPONENT} {self.protocol} {self.priority} "
             f"{self.address} {self.port} typ host"
@@ -47,7 +47,7 @@ class CandidateAddress:
 
 
 class Listening(Protocol):
-    """Where a relay, or any server that takes a session's packets, is reached."""
+    """The addresses of a relay, or of another server that receives a session's packets."""
 
     @property
     def ipv4(self) -> IPv4Address | None: ...
@@ -60,7 +60,7 @@ class Listening(Protocol):
 
     @property
     def tcp_port(self) -> int | None:
-        """None: not by TCP."""
+        """None if it has no TCP port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,10 @@ class UdpAddress:
 
 
 def candidate_lines(relays: Sequence[Listening]) -> tuple[str, ...]:
-    """The candidates of relays in rank order, UDP before TCP, IPv6 before IPv4 within a relay.
+    """The candidate lines of relays in rank order: UDP before TCP, and per relay IPv6 before IPv4.
 
-    So the families alternate over the ranks, as RFC 8421 §4 asks of dual-stack hosts. Candidates
-    with one address and protocol have one foundation (RFC 8445 §5.1.1.3).
+    Address families thus alternate, as RFC 8421 §4 recommends for dual-stack hosts. Candidates with
+    the same address and protocol share a foundation (RFC 8445 §5.1.1.3).
     """
     foundations: dict[tuple[str, str], int] = {}
     lines = []
@@ -113,16 +113,16 @@ def _addresses(relays: Sequence[Listening]) -> Iterator[tuple[Listening, str]]:
 
 
 def _udp(relays: Sequence[Listening]) -> Iterator[CandidateAddress]:
-    for place, (relay, address) in enumerate(_addresses(relays)):
-        local = MAX_LOCAL_PREFERENCE - place
+    for index, (relay, address) in enumerate(_addresses(relays)):
+        local = MAX_LOCAL_PREFERENCE - index
         yield CandidateAddress(
             "udp", address, relay.udp_port, priority(HOST_TYPE_PREFERENCE, local)
         )
 
 
 def _tcp(relays: Sequence[Listening]) -> Iterator[CandidateAddress]:
-    for place, (relay, address) in enumerate(_addresses(relays)):
+    for index, (relay, address) in enumerate(_addresses(relays)):
         if relay.tcp_port is not None:
-            local = (PASSIVE_DIRECTION_PREFERENCE << 13) + MAX_OTHER_PREFERENCE - place
+            local = (PASSIVE_DIRECTION_PREFERENCE << 13) + MAX_OTHER_PREFERENCE - index
             level = priority(HOST_TCP_TYPE_PREFERENCE, local)
             yield CandidateAddress("tcp", address, relay.tcp_port, level)

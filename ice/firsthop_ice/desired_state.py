@@ -1,4 +1,4 @@
-"""What an operator wants of a region, a relay, a transceiver: one word, for plans and routes."""
+"""The desired state of a region, relay or transceiver, as used by plans and route tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """What the operator wants; what is measured stands in the status."""
+    """The state that operators configure; measured state is in the status."""
 
     ACTIVE = "active"
     DRAINING = "draining"

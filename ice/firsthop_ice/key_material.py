@@ -1,4 +1,4 @@
-"""The keys that credentials are made of, as a key snapshot holds them."""
+"""Protocols of the keys from which credentials are derived, as key snapshots contain them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class CredentialKeyMaterial(Protocol):
-    """One generation of secrets; both are 32 bytes in hex."""
+    """One generation of keys; both keys are 32 bytes in hex."""
 
     @property
     def id(self) -> int:
@@ -23,11 +23,11 @@ class CredentialKeyMaterial(Protocol):
 
 
 class KeyMaterial(Protocol):
-    """All generations in force; `firsthop_steering.feed.snapshot.KeySet` is one."""
+    """All generations in force; implemented by `firsthop_steering.feed.snapshot.KeySet`."""
 
     @property
     def signing(self) -> int:
-        """The id of the generation that new credentials use."""
+        """The id of the generation for new credentials."""
 
     @property
     def keys(self) -> Sequence[CredentialKeyMaterial]: ...

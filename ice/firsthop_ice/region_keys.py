@@ -1,6 +1,6 @@
-"""What a transceiver holds: the password keys of its own region, by key id.
+"""The keys of a transceiver: the password keys of its own region, by key id.
 
-They derive the password of every ufrag of that region, and nothing of any other.
+They derive the password of every ufrag of that region, and of no other region.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _FORM = 'is not JSON of the form {"region": 7, "signing": 1, "password_keys": {"
 
 @dataclass(frozen=True, slots=True)
 class RegionKeys:
-    """A region's wire id (1..65535), and key id (0..63) to password key (32 bytes)."""
+    """A region's wire id (1..65535), and its password keys (32 bytes) by key id (0..63)."""
 
     region: int
     signing: int
-    """The id of the key that new credentials are made with."""
+    """The id of the key for new credentials."""
     by_id: Mapping[int, bytes] = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an id or a length that no credential can have."""
+        """Raise ValueError for an id or a length out of range."""
         if not 1 <= self.region <= 0xFFFF:
             raise ValueError(f"region {self.region} is not within 1 to 65535")
         if not self.by_id:
@@ -48,18 +48,18 @@ class RegionKeys:
 
     @classmethod
     def of(cls, keys: CredentialKeys, region: int) -> RegionKeys:
-        """What the region of this wire id gets of `keys`; ValueError as for the class."""
+        """Derives the keys of the region with this wire id. Raises ValueError as the class does."""
         by_id = {key_id: region_password_key(m, region) for key_id, m in keys.masters.items()}
         return cls(region, keys.signing, by_id)
 
     @classmethod
     def from_keyset(cls, keyset: KeyMaterial, region: int) -> RegionKeys:
-        """The same from a snapshot of keys."""
+        """As `of`, from a snapshot of keys."""
         return cls.of(CredentialKeys.from_keyset(keyset), region)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> RegionKeys:
-        """Read what `to_json` writes; ValueError names the fault."""
+        """Reads the output of `to_json`. Raises ValueError, which names the fault."""
         try:
             value = json.loads(text)
             region, signing = value["region"], value["signing"]
@@ -77,15 +77,15 @@ class RegionKeys:
         return cls(region, signing, {int(key_id): bytes.fromhex(key) for key_id, key in members})
 
     def to_json(self) -> str:
-        """The text that `from_json` reads. Secret: write it with mode 0600."""
+        """The JSON text for `from_json`. Secret: write it with mode 0600."""
         keys = {str(key_id): key.hex() for key_id, key in self.by_id.items()}
         value = {"region": self.region, "signing": self.signing, "password_keys": keys}
         return json.dumps(value)
 
     def password(self, ufrag: str | bytes) -> str | None:
-        """The password of a ufrag of this region under a key that is held; None for all others.
+        """The password of a ufrag of this region under one of these keys; None otherwise.
 
-        Its tag is not looked at: who knows the password had it from somebody with the master.
+        The ufrag's tag is not verified: only holders of the master key can issue its password.
         """
         claimed = claims(ufrag)
         if claimed is None or claimed.region != self.region:

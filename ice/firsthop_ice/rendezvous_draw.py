@@ -1,6 +1,7 @@
-"""One entrant's arrival in one bucket's race: what `rendezvous` works out for all buckets at once.
+"""Rendezvous draws of one bucket: the scalar variant without NumPy, for the relay's fast start.
 
-For who asks seldom and starts often (a relay): it takes a microsecond or two, and no numpy.
+`firsthop_steering.decision.rendezvous` computes the same for all buckets. A draw takes one or two
+microseconds.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ MIX_1: Final = 0xBF58476D1CE4E5B9
 MIX_2: Final = 0x94D049BB133111EB
 
 
-def draw(name: str, spot: int) -> int:
-    """The uniform 64-bit draw of `name` in one bucket (splitmix64 from a BLAKE2b seed)."""
+def draw(name: str, bucket: int) -> int:
+    """The uniform 64-bit draw of `name` in bucket `bucket` (splitmix64 seeded by BLAKE2b)."""
     seed = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
-    z = seed + (spot + 1) * STEP & MASK
+    z = seed + (bucket + 1) * STEP & MASK
     z = (z ^ z >> 30) * MIX_1 & MASK
     z = (z ^ z >> 27) * MIX_2 & MASK
     return z ^ z >> 31
 
 
-def arrival(name: str, weight: float, spot: int) -> float:
-    """Arrival time of `name` in the race of bucket `spot`; see `rendezvous.rendezvous_draws`."""
-    return -log(((draw(name, spot) >> 11) + 0.5) / 2**53) / weight
+def rendezvous_draw(name: str, weight: float, bucket: int) -> float:
+    """The exponential draw of `name` in bucket `bucket`; see `rendezvous.rendezvous_draws`."""
+    return -log(((draw(name, bucket) >> 11) + 0.5) / 2**53) / weight

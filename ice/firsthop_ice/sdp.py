@@ -1,8 +1,8 @@
-"""Session descriptions as far as a route touches them (RFC 8866, RFC 8839, RFC 9143): offers are
-judged and lose the client's candidates, answers get the relays', fragments carry an ICE restart.
+"""Edits the ICE parts of session descriptions (RFC 8866, RFC 8839, RFC 9143).
 
-Knows lines, not media: what a codec means is the transceiver's business. No text makes it raise
-anything but `SdpError`.
+Offers are checked and stripped of the client's candidates, answers get the relays' candidates, and
+fragments carry ICE restarts. Codecs are left to the transceiver. Invalid text raises `SdpError` and
+nothing else.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MAX_LENGTH = 64 * 1024
-"""Characters of an offer; Chromium's with one audio, one video and a data channel has 7,000."""
+"""Characters of an offer; Chromium's with audio, video and a data channel has 7,000."""
 MAX_SECTIONS = 16
-"""Media sections: more than a call has."""
+"""Media sections; a call has fewer."""
 MEDIA_TYPE = "application/sdp"
 FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
 
@@ -26,12 +26,12 @@ _MID = re.compile(r"[!-~]{1,32}", re.ASCII)
 
 
 class SdpError(ValueError):
-    """A description that is not taken, and the rule it breaks."""
+    """A description is refused; the message names the violated rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """What a client says when it restarts ICE (RFC 8840 §9): credential and first section."""
+    """A client's ICE restart (RFC 8840 §9): its credential and its first media section."""
 
     ufrag: str
     password: str
@@ -41,9 +41,9 @@ class Fragment:
 
 
 def stripped_offer(text: str) -> str:
-    """The offer without the client's candidates, lines ended by CRLF. Raises SdpError.
+    """The offer without the client's candidates, with CRLF line ends. Raises SdpError.
 
-    A client candidate left in would let a full ICE agent send media around the relay.
+    With a client candidate a full ICE agent could send media past the relay.
     """
     lines = _lines(text)
     session, *sections = _sections(lines)
@@ -65,10 +65,10 @@ def stripped_offer(text: str) -> str:
 
 
 def answer_with(text: str, candidates: Sequence[str]) -> str:
-    """A transceiver's answer in which `candidates` (without `a=`) are the only ones.
+    """A transceiver's answer with its candidates replaced by `candidates` (without `a=`).
 
-    They go into the first section, the answerer-tagged one of the bundle (RFC 9143 §7.3), and
-    `a=ice-lite` into the session (RFC 8839 §5.3). Raises SdpError.
+    They are put into the first section, the answerer-tagged one of the bundle (RFC 9143 §7.3), and
+    `a=ice-lite` into the session part (RFC 8839 §5.3). Raises SdpError.
     """
     kept = [line for line in _lines(text) if not line.startswith((*_CLIENTS_OWN, "a=ice-lite"))]
     session, *sections = _sections(kept)
@@ -81,7 +81,7 @@ def answer_with(text: str, candidates: Sequence[str]) -> str:
 
 
 def read_fragment(text: str) -> Fragment:
-    """The fragment with which a client restarts ICE. Raises SdpError."""
+    """Parses the fragment of a client's ICE restart. Raises SdpError."""
     session, *sections = _sections(_lines(text, first=""))
     tagged = [*(sections[0] if sections else []), *session]
     ufrag, password = _credential(tagged)
@@ -95,15 +95,15 @@ def read_fragment(text: str) -> Fragment:
     )
 
 
-def write_fragment(ufrag: str, password: str, asked: Fragment) -> str:
-    """The answer to `asked`, for `answer_with` to put candidates in."""
+def write_fragment(ufrag: str, password: str, restart: Fragment) -> str:
+    """The answer to `restart`, for `answer_with` to put candidates in."""
     return _text(
-        [asked.media, f"a=mid:{asked.mid}", f"a=ice-ufrag:{ufrag}", f"a=ice-pwd:{password}"]
+        [restart.media, f"a=mid:{restart.mid}", f"a=ice-ufrag:{ufrag}", f"a=ice-pwd:{password}"]
     )
 
 
 def fragment_with(text: str, candidates: Sequence[str]) -> str:
-    """A fragment in which `candidates` (without `a=`) are the only ones. Raises SdpError."""
+    """A fragment with its candidates replaced by `candidates` (without `a=`). Raises SdpError."""
     kept = [line for line in _lines(text, first="") if not line.startswith(_CLIENTS_OWN)]
     offered = [f"a={each}" for each in candidates]
     return _text(["a=ice-lite", *kept, *offered, "a=end-of-candidates"])
@@ -122,7 +122,7 @@ def _lines(text: str, *, first: str = "v=0") -> list[str]:
 
 
 def _sections(lines: Iterable[str]) -> list[list[str]]:
-    """The session's lines, then those of each media section."""
+    """The lines of the session part, then those of each media section."""
     sections: list[list[str]] = [[]]
     for line in lines:
         if line.startswith("m="):
@@ -132,7 +132,7 @@ def _sections(lines: Iterable[str]) -> list[list[str]]:
 
 
 def _check_bundle(session: list[str], sections: list[list[str]]) -> None:
-    """One transport for all (RFC 8843, and RFC 9725 §4.4.1 for WHIP): one route, one credential."""
+    """All sections must share one transport (RFC 8843; for WHIP RFC 9725 §4.4.1)."""
     mids = [_value(section, "a=mid:") for section in sections]
     group = _value(session, "a=group:BUNDLE ").split(" ")
     if not all(mids) or group[0] != mids[0] or set(group) != set(mids) or len(mids) != len(group):

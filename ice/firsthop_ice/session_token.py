@@ -1,11 +1,11 @@
-"""The name of a session in its URL, and the proof that an allocator asks: no store, no new secret.
+"""Session tokens in URLs, and signatures of allocator calls: stateless, from existing keys.
 
-A token is base64url without padding of 39 bytes: the 23 of the session's first ufrag, and the first
-16 of HMAC-SHA256(region password key, "firsthop session v1" + ufrag). It leads any allocator to the
-transceiver, and nobody can guess it from the ufrag, which travels in the clear.
+A token is base64url without padding of 39 bytes: the 23 bytes of the session's first ufrag, and the
+first 16 bytes of HMAC-SHA256(region password key, "firsthop session v1" + ufrag). Any allocator can
+find the transceiver from it, and it cannot be guessed from the ufrag, which is sent in the clear.
 
-An allocator signs what it asks of a transceiver under the same key, over method, token, new ufrag
-and body; a captured request repeats itself and nothing else.
+An allocator signs its calls to a transceiver with the same key, over method, token, new ufrag and
+body; a captured call can be replayed but not altered.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{TOKEN_LENGTH}}}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class SessionName:
-    """What a token says; believe it once `genuine` says so."""
+    """The unverified content of a token; verify it by `genuine`."""
 
     ufrag: str
     claimed: Decoded
     tag: bytes
 
     def genuine(self, password_key: bytes) -> bool:
-        """Whether it was made with this key, the one of its region and key id."""
+        """Whether it was made with this key, which must be that of its region and key id."""
         return hmac.compare_digest(self.tag, _tag(self.ufrag, password_key))
 
 
 def make_token(ufrag: str, password_key: bytes) -> str:
-    """The 52 characters that name the session which begins with `ufrag`."""
+    """The token, 52 characters, of the session whose first ufrag is `ufrag`."""
     return urlsafe_b64encode(b64decode(ufrag + "=") + _tag(ufrag, password_key)).decode()
 
 
 def read_token(token: str) -> SessionName | None:
-    """What `token` says, or None where it is no token; nothing in it is proved."""
+    """The content of `token`, unverified; None if it is malformed."""
     if not _TOKEN.fullmatch(token):
         return None
     raw = urlsafe_b64decode(token)
@@ -54,7 +54,7 @@ def read_token(token: str) -> SessionName | None:
 
 
 def sign_call(password_key: bytes, method: str, token: str, ufrag: str, body: bytes) -> str:
-    """43 characters that prove to a transceiver that an allocator asks this."""
+    """The signature, 43 characters, of an allocator's call to a transceiver."""
     parts = [method.encode(), token.encode(), ufrag.encode(), hashlib.sha256(body).digest()]
     digest = hmac.digest(password_key, b"firsthop call v1\0" + b"\0".join(parts), "sha256")
     return urlsafe_b64encode(digest).decode().rstrip("=")
@@ -63,7 +63,7 @@ def sign_call(password_key: bytes, method: str, token: str, ufrag: str, body: by
 def call_is_genuine(
     signature: str, password_key: bytes, method: str, token: str, ufrag: str, body: bytes
 ) -> bool:
-    """Whether `sign_call` made `signature` for just this; in constant time."""
+    """Whether `signature` is that of `sign_call` for this call; compares in constant time."""
     wanted = sign_call(password_key, method, token, ufrag, body)
     return hmac.compare_digest(signature.encode("utf-8", "surrogateescape"), wanted.encode())
 

@@ -1,7 +1,7 @@
-"""STUN Binding messages (RFC 8489): a strict reader, a writer, and a peek for the hot path.
+"""STUN Binding messages (RFC 8489): a strict parser, a builder, and a fast peek at the username.
 
-Knows short-term credentials with HMAC-SHA1 as ICE uses them (RFC 8445 §7), IPv4 and IPv6. Knows no
-sockets and keeps no state: transaction ids are arguments.
+Supports short-term credentials with HMAC-SHA1 as ICE uses them (RFC 8445 §7), IPv4 and IPv6. Keeps
+no state: transaction ids are arguments. Section numbers without an RFC refer to RFC 8489.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 MAGIC_COOKIE = 0x2112A442  # §5
 HEADER_LENGTH = 20
 TRANSACTION_ID_LENGTH = 12
-MAX_ATTRIBUTES = 32  # a Binding message of ICE has at most ten; more is somebody's game
+MAX_ATTRIBUTES = 32  # a Binding message of ICE has at most ten
 
 USERNAME = 0x0006
 MESSAGE_INTEGRITY = 0x0008
@@ -26,10 +26,10 @@ XOR_MAPPED_ADDRESS = 0x0020
 FINGERPRINT = 0x8028
 
 _COMPREHENSION_OPTIONAL = 0x8000  # §14: types from here on may be ignored
-# What a reader of Binding messages understands: §18.3 and RFC 8445 §16.1 (PRIORITY, USE-CANDIDATE).
+# Comprehension-required types known here: §18.3 and RFC 8445 §16.1 (PRIORITY, USE-CANDIDATE).
 _UNDERSTOOD = frozenset({0x0001, USERNAME, MESSAGE_INTEGRITY, ERROR_CODE, 0x001C, 0x001E})
 _UNDERSTOOD |= {XOR_MAPPED_ADDRESS, 0x0024, 0x0025}
-_AFTER_INTEGRITY = frozenset({0x001C, FINGERPRINT})  # §14.5: all else behind it is ignored
+_AFTER_INTEGRITY = frozenset({0x001C, FINGERPRINT})  # §14.5: other types after it are ignored
 _FINGERPRINT_XOR = 0x5354554E  # §14.7
 _HEADER = struct.Struct(">HHI12s")
 _ATTRIBUTE = struct.Struct(">HH")
@@ -38,7 +38,7 @@ _COOKIE = struct.pack(">I", MAGIC_COOKIE)
 
 
 class StunError(ValueError):
-    """Bytes that are not a well-formed STUN Binding message, or an attribute that is not one."""
+    """A malformed STUN message or attribute."""
 
 
 class StunMessageType(IntEnum):
@@ -52,13 +52,13 @@ class StunMessageType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A well-formed Binding message; a FINGERPRINT in it was right.
+    """A well-formed message; its FINGERPRINT, if any, was correct.
 
-    `attributes` are type and value in order, without those that stand behind MESSAGE-INTEGRITY.
+    `attributes` are (type, value) in order, without those after MESSAGE-INTEGRITY.
     """
 
     kind: IntEnum
-    """`StunMessageType`, or another method's where `parse` was asked to read that."""
+    """A member of the `kinds` given to `parse`, by default of `StunMessageType`."""
     transaction_id: bytes
     attributes: tuple[tuple[int, bytes], ...]
     packet: bytes
@@ -71,12 +71,12 @@ class Message:
 
     @property
     def fingerprinted(self) -> bool:
-        """Whether it carries a FINGERPRINT, as ICE demands (RFC 8445 §7.1)."""
+        """Whether it has a FINGERPRINT, as ICE requires (RFC 8445 §7.1)."""
         return self.get(FINGERPRINT) is not None
 
     @property
     def not_understood(self) -> tuple[int, ...]:
-        """Types below 0x8000 that this codec does not know: such a message must not be obeyed."""
+        """Unknown comprehension-required types (below 0x8000): reject a message with any (§14)."""
         return tuple(
             kind
             for kind, _ in self.attributes
@@ -84,7 +84,7 @@ class Message:
         )
 
     def authentic(self, password: str | bytes) -> bool:
-        """Whether its MESSAGE-INTEGRITY was made with `password` (§14.5), in constant time."""
+        """Whether its MESSAGE-INTEGRITY matches `password` (§14.5); compares in constant time."""
         if self.integrity_at is None:
             return False
         value = self.packet[self.integrity_at + 4 : self.integrity_at + 24]
@@ -92,12 +92,12 @@ class Message:
         return hmac.compare_digest(value, hmac.digest(_key(password), covered, "sha1"))
 
     def mapped_address(self) -> tuple[IPv4Address | IPv6Address, int] | None:
-        """Address and port in XOR-MAPPED-ADDRESS (§14.2), None without; StunError if malformed."""
+        """Address and port in XOR-MAPPED-ADDRESS (§14.2), or None. Raises StunError."""
         value = self.get(XOR_MAPPED_ADDRESS)
         return None if value is None else _read_address(value, self.transaction_id)
 
     def error(self) -> tuple[int, str] | None:
-        """Code 300 to 699 and phrase in ERROR-CODE (§14.8), None without; StunError otherwise."""
+        """Code (300 to 699) and phrase in ERROR-CODE (§14.8), or None. Raises StunError."""
         value = self.get(ERROR_CODE)
         if value is None:
             return None
@@ -107,15 +107,15 @@ class Message:
 
 
 def split_username(username: bytes) -> tuple[bytes, bytes]:
-    """What stands before and behind the first `:` (RFC 8445 §7.2.2): receiver's ufrag, sender's."""
+    """Splits at the first `:` (RFC 8445 §7.2.2): the receiver's ufrag and the sender's."""
     receiver, _, sender = username.partition(b":")
     return receiver, sender
 
 
 def peek_username(packet: bytes) -> bytes | None:
-    """USERNAME of what looks like a Binding request, None for all else; no bytes make it raise.
+    """The USERNAME in what looks like a Binding request, else None. Never raises.
 
-    Checks bounds only, so what it gives may be forged or cut; `parse` is the judge.
+    Checks bounds only, so the message may be forged or truncated; verify it by `parse`.
     """
     if len(packet) < HEADER_LENGTH or packet[:2] != _BINDING_REQUEST or packet[4:8] != _COOKIE:
         return None
@@ -133,10 +133,10 @@ def peek_username(packet: bytes) -> bytes | None:
 
 
 def parse(packet: bytes, *, kinds: type[IntEnum] = StunMessageType) -> Message:
-    """The Binding message that `packet` is from its first byte to its last; StunError says why not.
+    """Parses a packet that is exactly one message. Raises StunError with the reason.
 
-    `kinds` are the message types that it may have. Refused: other methods, a wrong length or
-    cookie (§5), attributes that do not fit or more than 32, a USERNAME that is not UTF-8,
+    `kinds` are the accepted message types. Refused are other types, a wrong length or cookie (§5),
+    attributes that do not fit, more than 32 attributes, a USERNAME that is not UTF-8, a
     MESSAGE-INTEGRITY of another size, and a FINGERPRINT that is wrong or not last (§14.7).
     """
     kind, transaction_id = _read_header(packet, kinds)
@@ -201,9 +201,9 @@ def build(
     *,
     password: str | bytes | None = None,
 ) -> bytes:
-    """A message with FINGERPRINT, before it MESSAGE-INTEGRITY if there is a `password`.
+    """Builds a message with a FINGERPRINT, preceded by a MESSAGE-INTEGRITY if `password` is given.
 
-    Raises StunError for a transaction id that is not 12 bytes, and for a message over 65,535.
+    Raises StunError for a transaction id that is not 12 bytes, or a message over 65,535 bytes.
     """
     if len(transaction_id) != TRANSACTION_ID_LENGTH:
         raise StunError("a transaction id has 12 bytes")
@@ -220,7 +220,7 @@ def build(
 
 
 def binding_request(transaction_id: bytes, username: bytes, password: str) -> bytes:
-    """An authenticated request as an ICE agent sends it, without its roles and priorities."""
+    """An authenticated request like that of an ICE agent, but without role and priority."""
     return build(StunMessageType.REQUEST, transaction_id, [(USERNAME, username)], password=password)
 
 
@@ -230,9 +230,9 @@ def binding_success(
     password: str | bytes,
     attributes: Iterable[tuple[int, bytes]] = (),
 ) -> bytes:
-    """The answer: `source` as address text and port, then `attributes`.
+    """A success response: `source` (address text, port) as mapped address, then `attributes`.
 
-    Without these, 64 bytes for IPv4, 76 for IPv6.
+    Without `attributes` it has 64 bytes for IPv4 and 76 for IPv6.
     """
     value = _address_value(ip_address(source[0]), source[1], transaction_id)
     attributes = [(XOR_MAPPED_ADDRESS, value), *attributes]
@@ -240,7 +240,7 @@ def binding_success(
 
 
 def binding_error(transaction_id: bytes, code: int, phrase: str, password: str | None) -> bytes:
-    """An error response (§6.3.4); `code` from 300 to 699 or StunError."""
+    """An error response (§6.3.4). Raises StunError for a `code` outside 300 to 699."""
     if not 300 <= code <= 699:
         raise StunError("an error code lies within 300 and 699")
     value = bytes((0, 0, *divmod(code, 100))) + phrase.encode()
@@ -248,7 +248,7 @@ def binding_error(transaction_id: bytes, code: int, phrase: str, password: str |
 
 
 def _key(password: str | bytes) -> bytes:
-    """§9.1.1; ICE passwords are ASCII (RFC 8839 §5.4), so OpaqueString changes nothing."""
+    """The HMAC key (§9.1.1). ICE passwords are ASCII (RFC 8839 §5.4): OpaqueString is a no-op."""
     return password.encode() if isinstance(password, str) else password
 
 
@@ -257,7 +257,7 @@ def _attribute(attribute: int, value: bytes) -> bytes:
 
 
 def _with_length(packet: bytes, end: int) -> bytes:
-    """`packet` whose length field says that it ends at `end` (§14.5, §14.7)."""
+    """`packet` with the length field set as if it ended at `end` (§14.5, §14.7)."""
     return packet[:2] + (end - HEADER_LENGTH).to_bytes(2, "big") + packet[4:]
 
 

@@ -1,10 +1,10 @@
-"""TURN servers (RFC 8656): credentials that end by themselves, and the messages of an Allocate.
+"""TURN (RFC 8656): time-limited credentials, and the messages of an Allocate.
 
-Any TURN server with a shared secret takes the credentials (draft-uberti-behave-turn-rest-00; coturn
-calls it `use-auth-secret`). The secret is derived from the password master of a credential key, so
-it is nobody's to keep: the control plane publishes it, allocators derive it again.
+Any TURN server with a shared secret accepts the credentials (draft-uberti-behave-turn-rest-00;
+coturn's `use-auth-secret`). The secret is derived from the password master key of a credential key,
+so it need not be stored: the control plane publishes it, and allocators derive it.
 
-Pure; time and chance are arguments.
+Pure; time and transaction ids are arguments.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from firsthop_ice.key_material import KeyMaterial
 from firsthop_ice.stun import USERNAME, Message, StunError, build
 
 PROBE_REALM = "probe"
-"""What a prober's username says in the place of a region: no client's does."""
+"""The name in a prober's username, in place of a region; no client's username has it."""
 LIFETIME = 0x000D
 XOR_RELAYED_ADDRESS = 0x0016
 REALM = 0x0014
@@ -43,7 +43,7 @@ class TurnKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TurnCredential:
-    """What a client gives to a TURN server."""
+    """A client's username and password at a TURN server."""
 
     username: str
     password: str = field(repr=False)
@@ -51,29 +51,29 @@ class TurnCredential:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a server wants a request to be signed with (RFC 8489 §9.2.3)."""
+    """Realm and nonce with which a server wants a request to be signed (RFC 8489 §9.2.3)."""
 
     realm: bytes
     nonce: bytes
 
 
 def turn_secret(master: bytes) -> str:
-    """The shared secret of TURN servers under a password master, as their configuration has it."""
+    """The shared secret of TURN servers for a password master key, as in their configuration."""
     return hmac.digest(master, b"firsthop turn v1", "sha256").hex()
 
 
 def turn_credential(secret: str, *, expires_at: datetime, name: str) -> TurnCredential:
-    """Good until `expires_at`, to the second; `name` says whose it is, in the server's log."""
+    """A credential valid until `expires_at`, to the second; `name` appears in the server's log."""
     username = f"{int(expires_at.timestamp())}:{name}"
     digest = hmac.digest(secret.encode(), username.encode(), "sha1")
     return TurnCredential(username, b64encode(digest).decode())
 
 
 def probe_credential(keys: KeyMaterial, *, expires_at: datetime) -> TurnCredential:
-    """What probers allocate with, under the signing key; it ends with the hour of `expires_at`.
+    """A prober's credential under the signing key, valid until the end of `expires_at`'s hour.
 
-    So it stays the same for an hour: a server that still knows a prober's port by another username
-    refuses it (437).
+    It stays the same for an hour, because a server that still has an allocation for the prober's
+    port with another username refuses with 437.
     """
     master = next(key.password for key in keys.keys if key.id == keys.signing)
     secret = turn_secret(bytes.fromhex(master))
@@ -82,14 +82,14 @@ def probe_credential(keys: KeyMaterial, *, expires_at: datetime) -> TurnCredenti
 
 
 def secrets_file(keys: KeyMaterial) -> str:
-    """Lines for coturn's configuration: the secrets of all keys, the signing one first."""
+    """Lines for coturn's configuration: the secrets of all keys, the signing key's first."""
     ordered = sorted(keys.keys, key=lambda key: key.id != keys.signing)
     lines = [f"static-auth-secret={turn_secret(bytes.fromhex(key.password))}" for key in ordered]
     return "\n".join(["use-auth-secret", *lines]) + "\n"
 
 
 def username_expiry(username: str) -> int | None:
-    """When a username of ours says that it ends, in seconds since 1970; None for another."""
+    """The expiry in a username made by `turn_credential`, in seconds since 1970; else None."""
     seconds, _, name = username.partition(":")
     return int(seconds) if name and seconds.isascii() and seconds.isdigit() else None
 
@@ -99,8 +99,8 @@ def allocate_request(
     credential: TurnCredential | None = None,
     challenge: Challenge | None = None,
 ) -> bytes:
-    """An Allocate for UDP (RFC 8656 §7.1); the first one is sent without credential, and refused
-    with the challenge."""
+    """An Allocate request for UDP (RFC 8656 §7.1); the first one is sent without a credential and
+    refused with the challenge."""
     attributes = [(REQUESTED_TRANSPORT, _UDP)]
     return _request(TurnKind.ALLOCATE, transaction_id, attributes, credential, challenge)
 
@@ -108,14 +108,16 @@ def allocate_request(
 def release_request(
     transaction_id: bytes, credential: TurnCredential, challenge: Challenge
 ) -> bytes:
-    """A Refresh that gives the allocation back (RFC 8656 §8.1: lifetime 0)."""
+    """A Refresh request that releases the allocation (RFC 8656 §8.1: lifetime 0)."""
     attributes = [(LIFETIME, bytes(4))]
     return _request(TurnKind.REFRESH, transaction_id, attributes, credential, challenge)
 
 
 def challenge_in(message: Message) -> Challenge | None:
-    """Realm and nonce of a refusal for want of a credential, or of a fresh nonce; None for other
-    answers. Raises StunError for one that is malformed."""
+    """The challenge in a 401 (no credential) or 438 (stale nonce) response; None for others.
+
+    Raises StunError if it is malformed.
+    """
     error = message.error()
     if message.kind != TurnKind.REFUSED or error is None or error[0] not in (401, 438):
         return None

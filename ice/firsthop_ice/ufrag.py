@@ -1,15 +1,15 @@
-"""The credential codec: an ICE ufrag that names a transceiver region, and its password.
+"""The credential codec: an ICE ufrag that encodes a transceiver region, and its password.
 
 A ufrag is base64 without padding of 23 bytes, big-endian (`docs/credentials.md` has the table):
 
     0       format version (high 2 bits), key id (low 6 bits)
     1..2    transceiver region wire id; 0 is reserved for probes, answered by the relay itself
-    3..4    transceiver wire id; 0 is any of the region. In a probe: 1 may ask for a relay's load
+    3..4    transceiver wire id; 0: any of the region. In a probe 1 permits querying a relay's load
     5..7    expiry, units of 16 s since 2026-01-01T00:00Z
     8..14   56 random bits
     15..22  first 8 bytes of HMAC-SHA256(route key, "firsthop ufrag v1" + bytes 0..14)
 
-Knows no addresses: wire ids resolve in the reader's own table. Time and chance are arguments.
+Knows no addresses: readers resolve wire ids by their own tables. Time and entropy are arguments.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ PASSWORD_LENGTH = 32  # RFC 8839 §5.4: 22 to 256
 ENTROPY_LENGTH = 7
 KEY_LENGTH = 32
 PROBE_REGION = 0
-LOAD_READER = 1  # stands for the transceiver in a probe's ufrag
-PROBE_LIFETIME = timedelta(hours=24)  # so that probers outlive the control plane for a day
+LOAD_READER = 1  # in place of the transceiver in a probe's ufrag
+PROBE_LIFETIME = timedelta(hours=24)  # probing continues for a day without the control plane
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 EXPIRY_UNIT = timedelta(seconds=16)
 
@@ -52,12 +52,12 @@ UfragFault = Literal[
 
 @dataclass(frozen=True, slots=True)
 class RouteKeys:
-    """Key id (0..63) to route key (32 bytes): all that a relay holds."""
+    """Route keys (32 bytes) by key id (0..63): the only keys of a relay."""
 
     by_id: Mapping[int, bytes] = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an id or a length that no credential can have."""
+        """Raise ValueError for an id or a length out of range."""
         if not self.by_id:
             raise ValueError("needs at least one route key")
         for key_id, key in self.by_id.items():
@@ -68,7 +68,7 @@ class RouteKeys:
 
     @classmethod
     def from_keyset(cls, keyset: KeyMaterial) -> RouteKeys:
-        """The route half of `keyset`; ValueError when an id stands twice."""
+        """The route keys of `keyset`. Raises ValueError for a duplicate id."""
         by_id = {key.id: bytes.fromhex(key.route) for key in keyset.keys}
         if len(by_id) != len(keyset.keys):
             raise ValueError("a key id stands twice in the key set")
@@ -76,7 +76,7 @@ class RouteKeys:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> RouteKeys:
-        """Read `{"route_keys": {"<id>": "<64 hex digits>"}}`; ValueError names the fault."""
+        """Reads `{"route_keys": {"<id>": "<64 hex digits>"}}`. Raises ValueError with the fault."""
         try:
             members = json.loads(text)["route_keys"].items()
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -89,13 +89,13 @@ class RouteKeys:
         return cls({int(key_id): bytes.fromhex(key) for key_id, key in members})
 
     def to_json(self) -> str:
-        """The text that `from_json` reads. Secret: write it with mode 0600."""
+        """The JSON text for `from_json`. Secret: write it with mode 0600."""
         return json.dumps({"route_keys": {str(i): key.hex() for i, key in self.by_id.items()}})
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialKeys:
-    """What an allocator holds: route keys, password masters by the same ids, the signing id."""
+    """The keys of an allocator: route keys, password master keys by the same ids, signing id."""
 
     signing: int
     routes: RouteKeys
@@ -103,7 +103,7 @@ class CredentialKeys:
 
     @classmethod
     def from_keyset(cls, keyset: KeyMaterial) -> CredentialKeys:
-        """The keys of a snapshot; ValueError when the signing id is missing or one stands twice."""
+        """The keys of a snapshot. Raises ValueError for a missing signing id or a duplicate id."""
         routes = RouteKeys.from_keyset(keyset)
         if keyset.signing not in routes.by_id:
             raise ValueError(f"signing key {keyset.signing} is not in the key set")
@@ -113,7 +113,7 @@ class CredentialKeys:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a client gets: 31 + 32 ICE characters (RFC 8839 §5.4), good until `expires_at`."""
+    """A client's ufrag and password: 31 and 32 ICE characters (RFC 8839 §5.4)."""
 
     ufrag: str
     password: str = field(repr=False)
@@ -123,7 +123,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A ufrag whose tag is right and whose time has not passed."""
+    """The contents of a ufrag; from `decode` verified and not expired."""
 
     version: int
     key_id: int
@@ -135,14 +135,14 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class RejectedUfrag:
-    """A ufrag that opens nothing, and why."""
+    """Why a ufrag was rejected."""
 
     reason: UfragFault
 
 
 @lru_cache(maxsize=1024)
 def region_password_key(master: bytes, region: int) -> bytes:
-    """32 bytes that a transceiver of `region` holds in place of the master."""
+    """The 32-byte password key of a region, held by its transceivers instead of the master key."""
     return hmac.digest(master, region.to_bytes(2, "big"), "sha256")
 
 
@@ -154,7 +154,7 @@ def password_for(ufrag: str | bytes, password_key: bytes) -> str:
 
 
 def probe_password(ufrag: str | bytes, route_key: bytes) -> str:
-    """The password of a probe's ufrag: from the route key, as a relay holds no other."""
+    """The password of a probe's ufrag; derived from the route key, as relays hold no other key."""
     return password_for(ufrag, hmac.digest(route_key, b"firsthop probe v1", "sha256"))
 
 
@@ -168,8 +168,8 @@ def mint(
 ) -> Credential:
     """A credential for `region` (1..65535), signed by the signing key.
 
-    `expires_at` is rounded up to 16 s; `entropy` is 7 random bytes, never used twice.
-    Raises ValueError naming the rule that an argument breaks.
+    `expires_at` is rounded up to 16 s. `entropy` is 7 random bytes that must never be reused.
+    Raises ValueError, which names the violated rule, for an argument out of range.
     """
     ufrag, ends_at = mint_ufrag(
         keys.routes.by_id[keys.signing],
@@ -192,7 +192,7 @@ def mint_ufrag(
     expires_at: datetime,
     entropy: bytes,
 ) -> tuple[str, datetime]:
-    """A ufrag alone, for who derives its password elsewhere, and when it ends; errors as `mint`."""
+    """A ufrag without its password, and its expiry; arguments and errors as for `mint`."""
     if not 1 <= region <= 0xFFFF:
         raise ValueError(f"region wire id {region} is not within 1 to 65535 (0 is for probes)")
     units = _expiry_units(expires_at)
@@ -201,7 +201,7 @@ def mint_ufrag(
 
 
 def mint_probe_credential(keyset: KeyMaterial, *, now: datetime, entropy: bytes) -> Credential:
-    """One of a probe for the next 24 h; errors as `mint`."""
+    """A probe's credential for the next 24 h; errors as for `mint`."""
     keys = CredentialKeys.from_keyset(keyset)
     return mint_probe(keys, expires_at=now + PROBE_LIFETIME, entropy=entropy)
 
@@ -209,9 +209,9 @@ def mint_probe_credential(keyset: KeyMaterial, *, now: datetime, entropy: bytes)
 def mint_probe(
     keys: CredentialKeys, *, expires_at: datetime, entropy: bytes, reads_load: bool = False
 ) -> Credential:
-    """A credential that relays answer by themselves; arguments and errors as for `mint`.
+    """A credential for checks that relays answer themselves; arguments and errors as for `mint`.
 
-    One that `reads_load` is told how many sessions they carry, so it is given to nobody else.
+    `reads_load` permits querying a relay's number of sessions; such credentials are only for edges.
     """
     route_key = keys.routes.by_id[keys.signing]
     units = _expiry_units(expires_at)
@@ -224,10 +224,10 @@ def mint_probe(
 def mint_path_credential(
     keyset: KeyMaterial, *, region: int, holder: str, now: datetime
 ) -> Credential:
-    """One of a session in `region` (1..65535) for probes through a relay to there and back.
+    """A session credential of `region` (1..65535) for probes through a relay to that region.
 
-    The same one for `holder` within an hour, so that its checks stay one flow at each relay; good
-    for 24 h more. Errors as `mint`.
+    It is the same for one `holder` within an hour, so that its checks stay one flow at each relay,
+    and valid for 24 h more. Errors as for `mint`.
     """
     keys = CredentialKeys.from_keyset(keyset)
     hour = now.replace(minute=0, second=0, microsecond=0)
@@ -238,9 +238,9 @@ def mint_path_credential(
 
 
 def decode(ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime) -> Decoded | RejectedUfrag:
-    """What `ufrag` says if a key of `route_keys` signed it and it holds at `now`, else why not.
+    """The contents of `ufrag` if a key of `route_keys` signed it and it is valid at `now`.
 
-    Takes any string or bytes and raises nothing; the tag is compared in constant time.
+    Accepts any string or bytes and never raises; compares the tag in constant time.
     """
     raw = _raw(ufrag)
     if isinstance(raw, RejectedUfrag):
@@ -255,19 +255,19 @@ def decode(ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime) -> Decod
 
 
 def claims(ufrag: str | bytes) -> Decoded | None:
-    """What `ufrag` says, believed without a key and past its expiry; None if it is none of ours."""
+    """The contents of `ufrag`, with neither tag nor expiry verified; None if it is malformed."""
     raw = _raw(ufrag)
     return None if isinstance(raw, RejectedUfrag) else _unpack(raw)
 
 
 def claimed_expiry(ufrag: str | bytes) -> datetime | None:
-    """When `ufrag` says that it expires, believed without a key; None if it is no ufrag of ours."""
+    """The expiry in `ufrag`, unverified; None if it is malformed."""
     claimed = claims(ufrag)
     return None if claimed is None else claimed.expires_at
 
 
 def _raw(ufrag: str | bytes) -> bytes | RejectedUfrag:
-    """The 23 bytes of what is spelt like a ufrag of this version; nothing in them is checked."""
+    """The 23 bytes of a well-formed ufrag of this version; their contents are unverified."""
     text = ufrag.encode("ascii", "replace") if isinstance(ufrag, str) else bytes(ufrag)
     if len(text) != UFRAG_LENGTH:
         return RejectedUfrag("length")

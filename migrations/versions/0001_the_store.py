@@ -1,4 +1,4 @@
-"""The store: configuration, its history, tokens, keys, and what was last seen.
+"""The store: configuration and its history, tokens, keys, and the last measured state.
 
 Revision 0001: the first.
 """
@@ -328,7 +328,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_transceiver_region", "transceiver", ["region"])
-    # Numbers of different stores do not compare: the lineage tells stores apart.
+    # Numbers of different stores are not comparable: the lineage identifies the store.
     op.execute(
         "INSERT INTO store (one, lineage, created_at, status_number, keys_number, keys_changed_at)"
         " VALUES (true, gen_random_uuid()::text, now(), 0, 0, now())"

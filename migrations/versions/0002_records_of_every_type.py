@@ -20,7 +20,7 @@ NAMES = (
     ("service", "name"),
 )
 MARKED = '([";()@$])'
-"""What names without escapes held as it is, and canonical text escapes."""
+"""Characters that old names contain unescaped and that canonical text escapes."""
 
 
 def _escaped(text: sa.ColumnElement[str]) -> sa.Function[str]:

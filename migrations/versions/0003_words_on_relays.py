@@ -1,4 +1,4 @@
-"""An operator's word on a relay, and whose verdict a service's edges go by.
+"""Verdicts forced by operators, and the view (global or local) of a service.
 
 Revision 0003: after 0002. Both columns may be absent from rows that the release before writes.
 """

@@ -1,4 +1,4 @@
-"""The lease of the control plane that leads, in place of numbers that each reserved for itself.
+"""The lease of the leading control plane; replaces status numbers reserved by each one.
 
 Revision 0004: after 0003. The first term lies above every status number that was ever reserved.
 """

@@ -1,4 +1,4 @@
-"""Verdicts by address: who leads next goes on with them, and not with the relay's for both.
+"""Verdicts by address family, so that a new leader continues with them.
 
 Revision 0005: after 0004. Rows that the release before writes have none.
 """

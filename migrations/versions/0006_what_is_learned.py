@@ -1,4 +1,4 @@
-"""What is learned of round trips, and the prices and latency that edges were last told.
+"""Learned round trips, and the last published prices and latency.
 
 Revision 0006: after 0005.
 """

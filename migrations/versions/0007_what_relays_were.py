@@ -1,4 +1,4 @@
-"""How relays stood at past moments, so that past answers can be explained.
+"""The history of relays' states, so that past answers can be explained.
 
 Revision 0007: after 0006. A row is written when something changes that answers depend on.
 """

@@ -1,4 +1,4 @@
-"""How many failure domains the clients of a service are to have.
+"""The number of failure domains that a service requires (`min_candidates`).
 
 Revision 0008: after 0007. Rows that the release before writes want one.
 """

@@ -1,4 +1,4 @@
-"""Transceivers that register themselves and report: where they may, which they are, what they said.
+"""Transceivers that register themselves: allowed networks, registrations, and reports.
 
 Revision 0009: after 0008. Rows that the release before writes are operators'.
 """

@@ -1,8 +1,7 @@
-"""All prices and latency that edges were told, not only the last, so that past answers can be
-explained.
+"""The history of published prices and latency, so that past answers can be explained.
 
-Revision 0010: after 0009. What was told last is the first row of its kind. The table that held it
-goes at once, for no release had it.
+Revision 0010: after 0009. The last published prices and latency become the first rows of their
+kinds. Their old table is dropped at once, as no release had it.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""What may a zone hold? Names, record types, rdata, rules between records, zone files. Pure."""
+"""DNS zones: names, record types, rdata, rules between records, and zone files. Pure."""

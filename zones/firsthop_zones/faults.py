@@ -1,4 +1,4 @@
-"""What is wrong with a document: one fault, and all of them together."""
+"""Faults of a document, and the error that carries all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class DocumentFault:
-    """One fault: the field's path (`relays/fra-1/region`), the rule, and the line of the text."""
+    """One fault: the field's path (`relays/fra-1/region`), the violated rule, and the text line."""
 
     field: str
     rule: str
@@ -19,7 +19,7 @@ class DocumentFault:
 
 
 class DocumentError(ValueError):
-    """A document that is refused whole; `problems` says why, one a fault."""
+    """A document is refused as a whole; `problems` has one entry per fault."""
 
     def __init__(self, problems: list[DocumentFault]) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))

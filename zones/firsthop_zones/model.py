@@ -1,4 +1,4 @@
-"""Zones and records as operators write them.
+"""Models of zones and records as operators write them.
 
 One schema serves the admin API, the declarative document, zone files, revisions and snapshots.
 """
@@ -22,7 +22,7 @@ DomainName = Annotated[
 ]
 
 LONGEST_RDATA = 4 * 65536
-"""Characters: every octet of the longest RDATA as `\\DDD`, and quotes."""
+"""Characters: every octet of the longest RDATA written as `\\DDD`, plus quotes."""
 RecordType = Annotated[
     str,
     Field(
@@ -50,7 +50,7 @@ class Record(Model):
 
     @cached_property
     def parsed(self) -> Rdata:
-        """The data as octets; read once, when the record is made."""
+        """The data in wire form, parsed once, when the record is created."""
         return parse_rdata(self.type, self.rdata)
 
     @model_validator(mode="after")
@@ -60,7 +60,7 @@ class Record(Model):
 
 
 class Zone(Model):
-    """A zone that the edge is authoritative for; its serial is the plan's number."""
+    """A zone for which edges are authoritative; its serial is the plan's number."""
 
     apex: DomainName
     primary: DomainName
@@ -81,11 +81,11 @@ class Zone(Model):
 
 
 class SteeredName(Protocol):
-    """A service, as far as zones are concerned: a name that is answered by steering."""
+    """The part of a service that zones need: a name that is answered by steering."""
 
     @property
     def id(self) -> str: ...
 
     @property
     def name(self) -> str:
-        """Canonical text of the domain name."""
+        """The domain name in canonical text."""

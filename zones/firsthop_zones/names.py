@@ -1,7 +1,7 @@
-r"""Domain names between text (RFC 1035 §5.1) and wire form (§3.1), any octet in any label.
+r"""Converts domain names between text (RFC 1035 §5.1) and wire form (§3.1), any octet in any label.
 
-Both forms given here are lower case, since names compare so (RFC 4343 §3), and there is one text a
-wire name: whether two names are one may be asked of either form.
+Both results are lower case, as names compare case-insensitively (RFC 4343 §3), and each wire name
+has one canonical text, so either form can be compared for equality.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ _TEXT = {octet: _octet_text(octet) for octet in range(256)}
 
 
 def to_wire(text: str) -> bytes:
-    r"""The wire form, lower-cased, of an absolute name; its last dot may be left out.
+    r"""The lower-case wire form of an absolute name; the last dot may be omitted.
 
-    Takes `\DDD` and `\X`. Raises ValueError that names the rule: an empty label, a label over 63
-    octets, a name over 255, a bad escape, a character that must be written as an escape.
+    Accepts the escapes `\DDD` and `\X`. Raises ValueError, which names the rule, for an empty
+    label, a label over 63 octets, a name over 255 octets, a bad escape, or a character that must be
+    escaped.
     """
     if text == ".":
         return ROOT
@@ -87,7 +88,7 @@ def _fault(text: str, at: int) -> str:
 
 
 def to_text(wire: bytes) -> str:
-    """The canonical text of a whole, uncompressed wire name: lower case, absolute, escaped."""
+    """The canonical text of an uncompressed wire name: lower case, absolute, escaped."""
     if wire == ROOT:
         return "."
     lower, labels, at = wire.lower(), [], 0
@@ -105,7 +106,7 @@ def canonical(text: str) -> str:
 
 
 def parent(text: str) -> str:
-    """The name above: `b.example.` of `a.b.example.`. Raises ValueError for the root."""
+    """The parent of a name: `b.example.` for `a.b.example.`. Raises ValueError for the root."""
     if text == ".":
         raise ValueError("the root has no name above it")
     if "\\" in text:

@@ -1,7 +1,7 @@
-r"""The presentation form of record types that dnspython knows, and of unknown ones.
+r"""Reads the presentation form of record types by dnspython, and of unknown types (RFC 3597 §5).
 
-What dnspython takes too kindly is refused here: comments, relative names, a second line. What it
-raises becomes a ValueError with a rule.
+Stricter than dnspython: comments, relative names and further lines are refused. Its exceptions
+become ValueErrors that name the rule.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _KNOWN = frozenset(TYPES.values())
 
 
 class _Tokenizer(dns.tokenizer.Tokenizer):
-    """dnspython's, which reads names as we do and knows no origin."""
+    """dnspython's tokenizer, but names are parsed by `names.to_wire` and must be absolute."""
 
     def as_name(
         self,
@@ -56,9 +56,9 @@ class _Tokenizer(dns.tokenizer.Tokenizer):
 
 
 def read(code: int, text: str) -> bytes:
-    """RDATA, uncompressed, with lower-case names, in its type's form or as `\\# length hex`.
+    """Reads RDATA in its type's form or as `\\# length hex`.
 
-    Raises ValueError that names the rule.
+    Returns it uncompressed with lower-case names. Raises ValueError, which names the rule.
     """
     if text.lstrip().startswith("\\#"):
         return _generic(code, text.strip())
@@ -67,7 +67,7 @@ def read(code: int, text: str) -> bytes:
         raise ValueError(r"must be \# length hex: the type has no other form here (RFC 3597 §5)")
     try:
         value = _single(code, text)
-    except Exception as error:  # whatever it is, the text is at fault
+    except Exception as error:  # any exception of dnspython means that the text is invalid
         raise ValueError(f"must be {form}{_reason(error)}") from None
     return _octets(value)
 
@@ -116,7 +116,7 @@ def _octets(value: dns.rdata.Rdata) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """What dnspython says, where that is more than its exception's name."""
-    said = str(error).strip()
-    plain = isinstance(error, dns.exception.DNSException) and said == (error.msg or "")
-    return "" if not said or plain else f": {said}"
+    """dnspython's message, unless it is only the default text of the exception."""
+    message = str(error).strip()
+    plain = isinstance(error, dns.exception.DNSException) and message == (error.msg or "")
+    return "" if not message or plain else f": {message}"

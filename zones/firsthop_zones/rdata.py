@@ -1,7 +1,7 @@
-r"""Record data: presentation form (RFC 1035 §5.1, RFC 3597 §5) read into wire form.
+r"""Parses record data from presentation form (RFC 1035 §5.1, RFC 3597 §5) into wire form.
 
-So a bad record is refused when it is entered and not when it is asked for. The commonest types are
-read by hand, since a zone may hold 100,000 of them; dnspython reads the others.
+A bad record is thus refused when it is entered, not when it is queried. The most common types have
+parsers here, since a zone may contain 100,000 records; dnspython parses the others.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _MX = re.compile(r"([0-9]{1,5})\s+(\S.*)", re.DOTALL)
 
 
 class CompressibleName(bytes):
-    """A wire name, lower case, that a message may compress.
+    """A lower-case wire name that a message may compress.
 
-    Only in RDATA of types of RFC 1035 (RFC 3597 §4).
+    Only RDATA of the types in RFC 1035 may be compressed (RFC 3597 §4).
     """
 
     __slots__ = ()
@@ -55,7 +55,7 @@ class CompressibleName(bytes):
 
 @dataclass(frozen=True, slots=True)
 class Rdata:
-    """A record's data: its RDATA is the parts one behind the other."""
+    """A record's data: the RDATA is the concatenation of the parts."""
 
     type: int
     parts: tuple[bytes, ...]
@@ -63,12 +63,12 @@ class Rdata:
 
     @property
     def wire(self) -> bytes:
-        """RDATA with no name compressed."""
+        """RDATA without compression."""
         return b"".join(self.parts)
 
 
 def domain_name(text: str) -> str:
-    """The canonical text of a name: `Edge.Example` → `edge.example.`; `.` is the root.
+    """The canonical text of a name: `Edge.Example` → `edge.example.`; the root is `.`.
 
     Raises ValueError as `names.to_wire` does.
     """
@@ -76,9 +76,9 @@ def domain_name(text: str) -> str:
 
 
 def character_strings(text: str) -> tuple[bytes, ...]:
-    r"""The strings of a TXT record, quoted or bare, with `\"` and `\DDD` escapes resolved.
+    r"""The strings of a TXT record, quoted or unquoted, with `\"` and `\DDD` escapes resolved.
 
-    Raises ValueError for an open quote, a bad escape, and strings over 255 octets.
+    Raises ValueError for an unclosed quote, a bad escape, or a string over 255 octets.
     """
     raw = text.encode()
     strings = []
@@ -155,10 +155,10 @@ _BY_HAND: dict[int, Callable[[str], tuple[bytes, ...]]] = {
 
 
 def parse_rdata(type_name: str, text: str) -> Rdata:
-    r"""The data of a record of `type_name`, in the type's own form or as `\# length hex`.
+    r"""Parses the data of a record of `type_name`, in the type's own form or as `\# length hex`.
 
-    Names in it are taken as absolute, their last dot may be left out, and become lower case.
-    Raises ValueError that names the type and the rule the text breaks.
+    Names are absolute, with or without their last dot, and become lower case. Raises ValueError,
+    which names the type and the violated rule.
     """
     code = type_code(type_name)
     try:
@@ -175,7 +175,7 @@ def parse_rdata(type_name: str, text: str) -> Rdata:
 
 
 def _split(code: int, wire: bytes) -> tuple[bytes, ...]:
-    """The parts of RDATA that was read as one."""
+    """Splits RDATA into parts as `Rdata` has them."""
     if code == MX:
         return wire[:2], CompressibleName(wire[2:])
     return (CompressibleName(wire) if code in (NS, CNAME, PTR) else wire,)

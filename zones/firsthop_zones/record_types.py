@@ -1,4 +1,4 @@
-"""Types of records by mnemonic and number, and which of them a zone may not hold, and why."""
+"""Record types by mnemonic and number, and the types that zones must not contain."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TYPES = {
     "URI": 256,
     "CAA": 257,
 }
-"""Mnemonics that records may have; all other types are written `TYPE65280` (RFC 3597 §5)."""
+"""Mnemonics allowed for records; other types are written like `TYPE65280` (RFC 3597 §5)."""
 _MNEMONICS = {code: mnemonic for mnemonic, code in TYPES.items()}
 _SIGNING = {
     "SIG": 24,
@@ -66,14 +66,14 @@ _REFUSED = {
 _CODES = {**TYPES, **_SIGNING, **_META, "SOA": SOA, "NULL": 10, "ZONEMD": 63}
 _GENERIC = re.compile(r"TYPE([0-9]{1,5})")
 PATTERN = rf"^({'|'.join(TYPES)}|TYPE[0-9]{{1,5}})$"
-"""What a record's type may look like; some numbers are refused."""
+"""Syntax of a record's type; some numbers are refused all the same."""
 
 
-@lru_cache(maxsize=256)  # asked three times a record
+@lru_cache(maxsize=256)  # called three times per record
 def type_code(name: str) -> int:
-    """The number of a type that a record may have, by mnemonic or `TYPE65280`, in any case.
+    """The number of a type, given by mnemonic or as `TYPE65280`, case-insensitive.
 
-    Raises ValueError that says why a record cannot have it.
+    Raises ValueError, which states the reason, for a type that records must not have.
     """
     upper = name.upper() if name.isascii() else name
     code = _CODES.get(upper)
@@ -90,10 +90,10 @@ def type_code(name: str) -> int:
 
 
 def type_name(code: int) -> str:
-    """The mnemonic of a type that records may have, or else `TYPE65280` (RFC 3597 §5)."""
+    """The mnemonic of a type if it has one in `TYPES`, else a text like `TYPE65280`."""
     return _MNEMONICS.get(code) or f"TYPE{code}"
 
 
 def canonical_type(name: str) -> str:
-    """The one way to write a type: `TYPE1` → `A`. Raises ValueError as `type_code` does."""
+    """The canonical text of a type: `TYPE1` → `A`. Raises ValueError as `type_code` does."""
     return type_name(type_code(name))

@@ -1,7 +1,7 @@
-"""What must hold between the records of the zones, the zones and the services.
+"""Rules between the records of zones, between zones, and between zones and services.
 
-Each rule is one about names, so all of it is linear in the records: every name is looked at once,
-and from it upwards to its apex.
+All checks are linear in the number of records: each name is examined once, together with the names
+above it up to its apex.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from firsthop_zones.record_types import AAAA, CNAME, DNAME, DS, NS, A, type_name
 _ADDRESSES = frozenset((A, AAAA))
 _AT_A_CUT = frozenset((NS, DS))
 LARGEST_RRSET = 60_000
-"""Octets of RDATA and 12 for each record: a message holds it, behind a chain of aliases too."""
+"""Octets of RDATA plus 12 per record; an RRset of this size fits a message, even after a chain of
+aliases."""
 _NOT_AT_WILDCARDS = frozenset((NS, DS, DNAME))
 
 
 def zone_of(name: str, apexes: Container[str]) -> str | None:
-    """The most specific apex that `name` (canonical text) lies in, or None."""
+    """The most specific apex at or above `name` (canonical text), or None."""
     while name not in apexes:
         if name == ".":
             return None
@@ -33,14 +34,14 @@ def zone_of(name: str, apexes: Container[str]) -> str | None:
 
 @dataclass(slots=True)
 class _Contents:
-    """A zone's records by name, and the names that change what lies below them."""
+    """A zone's records by name, and the names that affect the names below them."""
 
     zone: Zone
     types: dict[str, set[int]] = field(default_factory=dict)
     aliases: dict[tuple[str, int], set[Rdata]] = field(default_factory=dict)
-    """CNAME and DNAME by owner and type: each may be there once."""
+    """CNAME and DNAME data by owner and type; each may occur once."""
     cuts: dict[str, set[str]] = field(default_factory=dict)
-    """Delegated names and their servers."""
+    """Delegated names and their name servers."""
     dnames: set[str] = field(default_factory=set)
     sizes: dict[tuple[str, int], int] = field(default_factory=dict)
     """Octets by owner and type."""
@@ -68,7 +69,7 @@ class _Contents:
             self.cuts.setdefault(owner, set()).add(to_text(value.parts[0]))
 
     def octets(self, owner: str, code: int) -> int:
-        """Those of an RRset, at a delegation with the addresses of its servers."""
+        """The size of an RRset; of a delegation including its servers' addresses."""
         found = self.sizes[owner, code]
         if code == NS and owner in self.cuts:
             for server in self.cuts[owner]:
@@ -94,7 +95,7 @@ class _Contents:
 
 
 def _up_to(name: str, apex: str) -> Iterator[str]:
-    """The name and those above it, as far as the apex."""
+    """The name and the names above it, up to the apex."""
     yield name
     while name != apex:
         name = parent(name)
@@ -104,7 +105,7 @@ def _up_to(name: str, apex: str) -> Iterator[str]:
 def zone_problems(
     zones: Sequence[Zone], services: Sequence[SteeredName]
 ) -> Iterator[DocumentFault]:
-    """What makes these zones unfit to be served, with these services in them."""
+    """Faults that prevent these zones and services from being served."""
     apexes = {zone.apex for zone in zones}
     steered = {service.name for service in services}
     contents = {zone.apex: _Contents.of(zone) for zone in zones}
@@ -133,7 +134,7 @@ def _faults(
     steered: Container[str],
     servers: Container[str],
 ) -> Iterator[tuple[int, str]]:
-    """The rules that the records at one name break, each with the type at fault."""
+    """The rules violated by the records at one name, each with the record type at fault."""
     apex = contents.zone.apex
     home = zone_of(owner, apexes)
     if home != apex:
@@ -166,7 +167,7 @@ def _of_a_zone_inside(
     apexes: Container[str],
     servers: Container[str],
 ) -> frozenset[int]:
-    """What a zone may say at names of a zone inside it that is served here too: its delegation."""
+    """Record types allowed at names of a child zone that is served here too: its delegation."""
     if home in (None, ".") or zone_of(parent(home), apexes) != contents.zone.apex:
         return _NOTHING
     allowed = _AT_A_CUT if owner == home and owner in contents.cuts else _NOTHING
@@ -186,7 +187,7 @@ def _alias_faults(contents: _Contents, owner: str, types: set[int]) -> Iterator[
 def _below_faults(
     contents: _Contents, owner: str, types: set[int], servers: Container[str]
 ) -> Iterator[tuple[int, str]]:
-    """What a DNAME or a delegation at or above a name leaves no room for."""
+    """Records excluded by a DNAME above a name, or by a delegation at or above it."""
     dname = contents.dname_over(owner)
     if dname is not None:
         rule = f"nothing stands below the DNAME of {dname} (RFC 6672 §2.4)"
@@ -195,7 +196,7 @@ def _below_faults(
     if cut is None:
         return
     allowed = _AT_A_CUT if owner == cut else frozenset()
-    if owner in servers:  # of a sibling as well (RFC 9471 §2.2)
+    if owner in servers:  # also of a sibling delegation (RFC 9471 §2.2)
         allowed |= _ADDRESSES
     rule = f"{cut} is delegated: NS and DS at it and addresses of its servers, nothing else"
     for code in sorted(types - allowed):
@@ -216,15 +217,15 @@ def _service_faults(contents: _Contents, name: str) -> Iterator[str]:
 def zone_warnings(
     zones: Sequence[Zone], services: Iterable[SteeredName]
 ) -> Iterator[DocumentFault]:
-    """Name servers of these zones, and of what they delegate, that nobody would find.
+    """Name servers of these zones and their delegations that cannot be resolved.
 
-    A server inside a zone here needs its address in it (RFC 9471 §2.1), unless it is of another
-    delegation, whose servers know it.
+    A server whose name is in a zone here needs an address in it (RFC 9471 §2.1), unless it lies in
+    another delegation, whose servers know its address.
     """
     contents = {zone.apex: _Contents.of(zone) for zone in zones}
     steered = {service.name for service in services}
 
-    def lost(server: str, cut: str | None) -> bool:
+    def unresolvable(server: str, cut: str | None) -> bool:
         apex = zone_of(server, contents)
         if apex is None or server in steered:
             return False
@@ -234,13 +235,13 @@ def zone_warnings(
 
     for apex, each in contents.items():
         for server in each.zone.name_servers:
-            if lost(server, None):
+            if unresolvable(server, None):
                 yield DocumentFault(
                     f"zones/{apex}/name_servers", f"{server} has no address in the zone"
                 )
         for cut, servers in each.cuts.items():
             for server in sorted(servers):
-                if lost(server, cut):
+                if unresolvable(server, cut):
                     rule = f"{server} has no address in the zone: its delegation lacks glue"
                     yield DocumentFault(f"zones/{apex}/records/{cut}/NS", rule)
 

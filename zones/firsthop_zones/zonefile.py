@@ -1,7 +1,7 @@
-"""Zone files (RFC 1035 §5) read into zones, whole or not at all.
+"""Reads zone files (RFC 1035 §5) into zones; a file with any fault is refused.
 
-`$ORIGIN` and `$TTL` (RFC 2308 §4) are taken. `$INCLUDE` is refused, since a file given by others
-must not make us read another; `$GENERATE` is, since it is BIND's own and no standard's.
+Supports `$ORIGIN` and `$TTL` (RFC 2308 §4). `$INCLUDE` is refused because an uploaded file must not
+make us read another one, `$GENERATE` because it is a non-standard extension of BIND.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from firsthop_zones.record_types import canonical_type
 from firsthop_zones.rules import zone_of, zone_problems
 from firsthop_zones.zonefile_entries import Entry, ZoneSyntaxError, entries
 
-MAX_TOLD = 20
-"""Problems told of one file; the rest is the same mistake, mostly."""
+MAX_FAULTS = 20
+"""Faults reported per file; further ones are mostly repetitions."""
 LARGEST_TTL = 2**31 - 1
 """RFC 2181 §8."""
 _NAMES_IN = {
@@ -38,7 +38,7 @@ _NAMES_IN = {
     "SRV": (3,),
     "SVCB": (1,),
 }
-"""Which words of a type's data are names, and so may be relative to the origin."""
+"""Type → positions of the domain names in its data, which may be relative to the origin."""
 _CLASSES = re.compile(r"IN|CH|HS|CS|NONE|ANY|CLASS[0-9]{1,5}", re.IGNORECASE)
 _TTL = re.compile(r"(?:[0-9]+[smhdw])+|[0-9]+", re.IGNORECASE)
 _TTL_PART = re.compile(r"([0-9]+)([a-z]?)")
@@ -48,7 +48,7 @@ _OPEN_QUOTE = re.compile(r'(?:[^"\\]|\\.)*"')
 
 
 class _Line(NamedTuple):
-    """A record with its names made absolute; no TTL where nothing before it says one."""
+    """A record with absolute names; `ttl` is None if no TTL was stated so far."""
 
     line: int
     owner: str
@@ -59,7 +59,7 @@ class _Line(NamedTuple):
 
 @dataclass(slots=True)
 class _Reader:
-    """What stands for the words that a line leaves out."""
+    """The parser's state: defaults for the fields that a line omits, and the records so far."""
 
     origin: str | None
     owner: str | None = None
@@ -68,7 +68,7 @@ class _Reader:
     lines: list[_Line] = field(default_factory=list)
 
     def take(self, entry: Entry) -> None:
-        """One entry. Raises ValueError with the rule that it breaks."""
+        """Processes one entry. Raises ValueError, which names the violated rule."""
         words = entry.words
         if entry.owned:
             first = words[0]
@@ -103,7 +103,7 @@ class _Reader:
             self.origin = self._name(words[0])
 
     def _ttl_and_class(self, words: list[str]) -> tuple[int | None, int]:
-        """The TTL, if there is one, and where the type is: both may stand in either order."""
+        """The TTL, if any, and the position of the type; TTL and class may be in either order."""
         ttl: int | None = None
         classed = False
         for at, word in enumerate(words):
@@ -124,7 +124,8 @@ class _Reader:
         if positions is None or words[:1] == ["\\#"]:
             return words
         return [
-            self._name(word) if place in positions else word for place, word in enumerate(words)
+            self._name(word) if position in positions else word
+            for position, word in enumerate(words)
         ]
 
     def _name(self, word: str) -> str:
@@ -140,13 +141,13 @@ class _Reader:
 
 
 def _ends_escaped(word: str) -> bool:
-    """Whether the last character, a dot, belongs to a label."""
+    """Whether the final dot is escaped and so belongs to a label."""
     before = word[:-1]
     return (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
 
 def seconds(word: str) -> int:
-    """A TTL: seconds, or with units like `1h30m`. Raises ValueError."""
+    """Parses a TTL in seconds, or with units like `1h30m`. Raises ValueError."""
     if not _TTL.fullmatch(word) or len(word) > 32:
         raise ValueError(f"{word[:20]} is no TTL")
     total = sum(int(number) * _UNITS[unit] for number, unit in _TTL_PART.findall(word.lower()))
@@ -156,11 +157,11 @@ def seconds(word: str) -> int:
 
 
 def read_zone(text: str, *, source: str, apex: str | None) -> Zone:
-    """The zone in the text of a zone file; equal records are there once, at their least TTL.
+    """Parses a zone file; duplicate records are merged with their lowest TTL.
 
-    `apex`: what relative names are below until an `$ORIGIN`, and what the zone must be; None: what
-    its SOA says. The SOA's serial is not kept: the plan's number takes its place. Raises
-    DocumentError: each problem has `source` as its field, the rule, and the line.
+    `apex` is the initial origin of relative names and the required owner of the SOA; None: the
+    owner of the SOA. The SOA's serial is dropped, as the plan's number replaces it. Raises
+    DocumentError, whose faults have `source` as their field, the rule, and the line.
     """
     try:
         expected = None if apex is None else names.canonical(apex)
@@ -189,12 +190,12 @@ def _lines(text: str, apex: str | None, source: str) -> list[_Line]:
 
 def _raise(problems: list[DocumentFault]) -> None:
     if problems:
-        raise DocumentError(problems[:MAX_TOLD])
+        raise DocumentError(problems[:MAX_FAULTS])
 
 
 def _zone(lines: list[_Line], expected: str | None, source: str) -> Zone:
     start = _start_of_authority(lines, expected, source)
-    minimum = seconds(start.words[6])  # where nothing says a TTL, as before RFC 2308
+    minimum = seconds(start.words[6])  # the default TTL if none is stated, as before RFC 2308
     servers, rest = [], []
     for each in lines:
         line = each if each.ttl is not None else each._replace(ttl=minimum)
@@ -210,7 +211,7 @@ def _zone(lines: list[_Line], expected: str | None, source: str) -> Zone:
     if not servers:
         problems.append(DocumentFault(source, f"the apex {start.owner} has no NS", start.line))
     _raise(problems)
-    zone = _made(start, at_apex, records, source)
+    zone = _zone_of(start, at_apex, records, source)
     _raise([*_broken_rules(zone, rest, source)])
     return zone
 
@@ -238,7 +239,7 @@ def _start_of_authority(lines: list[_Line], expected: str | None, source: str) -
 def _records(
     lines: list[_Line], apex: str, source: str, problems: list[DocumentFault]
 ) -> tuple[Record, ...]:
-    """The records, equal ones folded (RFC 2181 §5); what is wrong goes into `problems`."""
+    """The records without duplicates (RFC 2181 §5); faults are appended to `problems`."""
     found: dict[tuple[str, Rdata], Record] = {}
     for line, owner, ttl, type_, words in lines:
         if zone_of(owner, (apex,)) is None:
@@ -261,12 +262,12 @@ def _rule(error: ValidationError) -> str:
     return message.removeprefix("Value error, ")
 
 
-def _made(
+def _zone_of(
     start: _Line, servers: tuple[Record, ...], records: tuple[Record, ...], source: str
 ) -> Zone:
     primary, contact, _, *times = start.words
     refresh, retry, expire, minimum = map(seconds, times)
-    least = min((each.ttl for each in servers), default=start.ttl)
+    lowest_ttl = min((each.ttl for each in servers), default=start.ttl)
     try:
         return Zone(
             apex=start.owner,
@@ -278,7 +279,7 @@ def _made(
             minimum=minimum,
             ttl=start.ttl or 0,
             name_servers=tuple(to_text(each.parsed.parts[0]) for each in servers),
-            name_servers_ttl=None if least == start.ttl else least,
+            name_servers_ttl=None if lowest_ttl == start.ttl else lowest_ttl,
             records=records,
         )
     except ValidationError as error:
@@ -287,7 +288,7 @@ def _made(
 
 
 def _broken_rules(zone: Zone, lines: list[_Line], source: str) -> Iterator[DocumentFault]:
-    """What the zone's records break between them, told by their lines."""
+    """Violated rules between the zone's records, with the lines of the records."""
     problems = list(zone_problems([zone], []))
     if not problems:
         return

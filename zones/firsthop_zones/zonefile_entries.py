@@ -1,7 +1,7 @@
-"""Zone files as entries of words (RFC 1035 §5.1): lines, parentheses, quotes, comments.
+"""Splits zone files into entries of words (RFC 1035 §5.1): lines, parentheses, quotes, comments.
 
-Knows nothing of what the words mean. Written by hand for speed: dnspython's reader takes 7 s for
-100,000 names, goes by characters, and leaves out names that are not of the zone without a word.
+Does not interpret the words. Used instead of dnspython's reader, which takes 7 s for 100,000 names
+and silently skips names outside the zone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _SIMPLE = re.compile(r"[\t !#-'*-:<-\[\]-~]*")
-"""A line without quotes, escapes, parentheses and comments: nearly all of them."""
+"""A line without quotes, escapes, parentheses and comments, as most lines are."""
 _PIECE = re.compile(
     r"""[ \t\r]*(?:
       (?P<comment>;.*)
@@ -22,11 +22,11 @@ _PIECE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _BLANKS = " \t\r"
-"""Carriage returns end lines or stand somewhere by mistake; no word holds one unquoted."""
+"""Carriage returns occur at line ends or by mistake; no unquoted word contains one."""
 
 
 class ZoneSyntaxError(ValueError):
-    """A line that cannot be taken apart; `line` counts from 1."""
+    """A line that cannot be split into words; `line` counts from 1."""
 
     def __init__(self, line: int, rule: str) -> None:
         super().__init__(rule)
@@ -35,18 +35,18 @@ class ZoneSyntaxError(ValueError):
 
 
 class Entry(NamedTuple):
-    """One record or directive, whatever number of lines it takes."""
+    """One record or directive, which may span several lines."""
 
     line: int
-    """Its first, from 1."""
+    """Its first line, from 1."""
     owned: bool
-    """Whether it begins with an owner, or leaves out the last one's."""
+    """Whether it begins with an owner; otherwise the last owner applies."""
     words: list[str]
-    """As written, with quotes and escapes."""
+    """As written, including quotes and escapes."""
 
 
 def entries(text: str) -> Iterator[Entry]:
-    """All entries that hold words. Raises ZoneSyntaxError."""
+    """Yields all entries that contain words. Raises ZoneSyntaxError."""
     words: list[str] = []
     depth = start = 0
     owned = False
@@ -57,15 +57,15 @@ def entries(text: str) -> Iterator[Entry]:
         if _SIMPLE.fullmatch(line):
             words += line.split()
         else:
-            depth = _take_apart(line, number, words, depth)
+            depth = _split_line(line, number, words, depth)
         if words and not depth:
             yield Entry(start, owned, words)
     if depth:
         raise ZoneSyntaxError(start, "a parenthesis is left open")
 
 
-def _take_apart(line: str, number: int, words: list[str], depth: int) -> int:
-    """Adds the words of a line; returns how many parentheses are open after it."""
+def _split_line(line: str, number: int, words: list[str], depth: int) -> int:
+    """Appends the words of a line; returns the number of open parentheses after it."""
     at, end = 0, len(line.rstrip(_BLANKS))
     while at < end:
         match = _PIECE.match(line, at)

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from firsthop_ice.desired_state import State
-from firsthop_ice.rendezvous_draw import BUCKETS, arrival
+from firsthop_ice.rendezvous_draw import BUCKETS, rendezvous_draw
 
 if TYPE_CHECKING:  # a relay reads no plan
     from firsthop_steering.plan.document import Document
@@ -102,7 +102,7 @@ class RouteTable:
 
 def _arrival(upstream: Upstream, spot: int) -> tuple[float, SocketAddress]:
     host, port = upstream.address
-    return arrival(f"{host} {port}", upstream.weight, spot), (host, port)
+    return rendezvous_draw(f"{host} {port}", upstream.weight, spot), (host, port)
 
 
 def routes_of(document: Document, unwilling: Container[str] = frozenset()) -> RouteTable:

@@ -54,7 +54,7 @@ def learn(entries: Entries, terrain: Terrain, locate: Locate) -> Learned:
 
 
 def _scale(off_ms: Floats, spread: Floats) -> float:
-    """Factor by which paths scatter more than expected; 50 paths outweigh the prior value 1."""
+    """Factor by which paths scatter more than expected; its prior value 1 weighs as 50 paths."""
     if not len(off_ms):
         return 1.0
     observed = 1.4826 * float(np.median(np.abs(off_ms) / spread))

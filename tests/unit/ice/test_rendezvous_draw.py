@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_ice.rendezvous_draw import BUCKETS, arrival, draw
+from firsthop_ice.rendezvous_draw import BUCKETS, draw, rendezvous_draw
 from firsthop_steering.decision.rendezvous import draws, rendezvous_draws
 
 
@@ -14,6 +14,6 @@ from firsthop_steering.decision.rendezvous import draws, rendezvous_draws
 def test_one_by_one_equals_all_at_once(name: str, weight: int, spot: int) -> None:
     """So relays, which draw one by one, choose as everybody else would."""
     assert draw(name, spot) == draws(name)[spot]
-    assert arrival(name, weight, spot) == pytest.approx(
+    assert rendezvous_draw(name, weight, spot) == pytest.approx(
         rendezvous_draws(name, weight)[spot], rel=1e-14
     )
