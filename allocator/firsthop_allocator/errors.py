@@ -9,7 +9,7 @@ from firsthop_steering.feed.reason_phrases import reason_phrase
 
 TYPE_PREFIX = "urn:firsthop:problem:"
 _KINDS = {400: "malformed", 422: "invalid"}
-"""As the control plane calls them."""
+"""The same names as the control plane's."""
 _FORMER_PHRASES = {413: "request-entity-too-large", 422: "unprocessable-entity"}
 """Types made of phrases that RFC 9110 renamed: callers may depend on them, so they stay."""
 MAX_FIELD = 100

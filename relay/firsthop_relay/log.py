@@ -26,17 +26,17 @@ async def ready() -> None:
 
 
 def info(event: str, **keys: object) -> None:
-    """An event that an operator may want to know of."""
+    """Log an event at level info."""
     _write("info", event, keys)
 
 
 def error(event: str, **keys: object) -> None:
-    """One that an operator should look after."""
+    """Log an event at level error."""
     _write("error", event, keys)
 
 
 def exception(event: str, **keys: object) -> None:
-    """The same, with the exception that is being handled."""
+    """Log an event at level error, with the exception that is being handled."""
     _write("exception", event, keys)
 
 

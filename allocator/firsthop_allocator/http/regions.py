@@ -20,8 +20,7 @@ _UNKNOWN = RelayStatus()
 
 
 def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dict[str, Any]:
-    """The answer, JSON-ready: eligible regions in the order in which the client asks them, then
-    those that are out."""
+    """The answer, JSON-ready: eligible regions in preference order, then the others."""
     client = view.steering.topology.client(subject.address)
     decision = view.steering.decide(service, client)
     location = view.tables.location(client.cell)

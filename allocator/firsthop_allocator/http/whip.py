@@ -204,7 +204,7 @@ def _found(view: AllocatorView, request: web.Request) -> Whereabouts:
 
 
 def _passed_on(response: TransceiverResponse) -> Problem:
-    """A transceiver's refusal in its own words; its faults are not the caller's."""
+    """A transceiver's refusal with its own detail; 503 for its faults."""
     if response.status in (404, 409, 412, 415, 422, 428):
         return Problem(response.status, response.detail)
     log.error("transceiver.failed", status=response.status, reason=response.detail)

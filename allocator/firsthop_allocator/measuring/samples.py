@@ -45,7 +45,7 @@ class SampleQueue:
             self.results["overflowed"] += 1
 
     def first(self, limit: int) -> list[MeasuredRow]:
-        """The oldest, which stay until they are `passed`."""
+        """The oldest samples, which stay until `passed`."""
         return list(islice(self._waiting, limit))
 
     def passed(self, rows: int) -> None:

@@ -59,7 +59,7 @@ class Transceivers:
         ufrag: str = "",
         if_match: str | None = None,
     ) -> TransceiverResponse | None:
-        """Its answer, or None where there is none; then it rests."""
+        """Its answer; None without one, and then it rests."""
         headers = {"Firsthop-Signature": sign_call(password_key, method, token, ufrag, body)}
         for name, value in (
             ("Content-Type", media_type),

@@ -89,7 +89,7 @@ class Trail:
         if CNAME in node.types and OTHER_TYPES not in node.types:
             return node  # a wildcard's alias: its chain is not known before the query
         if node.service is not None or (node.whoami and self._qtype == TXT):
-            return None  # a tailored answer is cached by itself (RFC 7871 §7.2.1)
+            return None  # a tailored answer is cached on its own (RFC 7871 §7.2.1)
         offset = node.types.get(self._qtype, node.types.get(OTHER_TYPES))
         if offset is None:
             self._deny(NOERROR)

@@ -77,7 +77,7 @@ class FastLane:
         query_size = 12 + len(steered.node.name) + 4 + _OPT_OCTETS + _SUBNET_24_OCTETS
         longest = min(PLAIN_PAYLOAD, MAX_GAIN * query_size)
         self._limit = longest - query_size - len(self._notice)
-        """Octets of the longest RRset that every client may have, strangers too."""
+        """Octets of the longest RRset that may be sent to an unproved address."""
         self.lookup = steered.table.lookup
         self.variants: list[Variant | None] = [None] * (len(steered.table.answers) + 1)
         """By answer; the last, for `ASK_RESOLVER`, stays None."""

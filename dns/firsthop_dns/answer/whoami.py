@@ -19,7 +19,7 @@ from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.compile.table import AnswerReason
 
 _MAX_SERVICES = 4
-"""Decisions told: the reply is longer than the query, and must not be worth forging one for."""
+"""Decisions listed: a longer reply would make the server a useful amplifier."""
 _LONGEST_STRING = 255
 
 

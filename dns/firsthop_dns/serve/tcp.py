@@ -54,7 +54,7 @@ class TcpConnections:
         return TcpConnection(self)
 
     def admit(self, connection: TcpConnection, client: str) -> None:
-        """Takes a connection in; at a limit the longest idle one makes room."""
+        """Adds a connection; at a limit the longest idle one is closed."""
         if self._per_client[client] >= MAX_PER_CLIENT:
             self.end_longest_idle(client)
         elif len(self._open) >= MAX_CONNECTIONS:

@@ -58,7 +58,7 @@ class AgentSampleReporter:
                 self._board.ended("told")
 
     def _log_refused(self, reason: str) -> None:
-        """Of several in a row the first: the relay is no more, or the control plane is older."""
+        """Logs the first of several refusals: the relay is deleted, or the control plane older."""
         if not self._refused:
             log.warning("samples.refused", reason=reason)
         self._refused = True

@@ -156,7 +156,7 @@ class Watch:
             self._note(outcome)
 
     def _log_unable(self, reason: str) -> None:
-        """Once for each cause: the view grows old, and stops counting, by itself."""
+        """Logs each cause once; the view grows stale, and stops counting, by itself."""
         if reason != self._unable:
             self._unable = reason
             relay, family = self.target.relay, self.target.family

@@ -68,6 +68,6 @@ def timed_out(target: ProbeTarget) -> Failed:
 
 
 def not_reached(error: OSError) -> Failed | Unable:
-    """The operating system's words for why the target was not reached, and whose fault that is."""
+    """The outcome of a check that an OSError ended, with the system's message."""
     message = (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
     return Unable(message) if error.errno in _OUR_FAULT else Failed(message)

@@ -68,7 +68,7 @@ class FlowTable:
         self.routes = routes or RouteTable()
         self.limits = limits or Limits()
         self.draining = False
-        """Whether flows of sessions that have none here are refused."""
+        """Whether sessions without a flow here are refused."""
         self.flow_counts = FlowCounts(self.limits)
         self.sessions = 0
         """Distinct ufrags with a confirmed flow."""

@@ -16,7 +16,7 @@ from ipaddress import ip_network
 from itertools import dropwhile
 
 MAX_ENTRIES = 1000
-"""As many as one batch to the control plane may have."""
+"""The size of one batch to the control plane."""
 _MIN_RTT_AT = 148
 """Of `tcpi_min_rtt` in `struct tcp_info` (linux/tcp.h), microseconds, since Linux 4.6."""
 _UNKNOWN = (0, 0xFFFFFFFF)
