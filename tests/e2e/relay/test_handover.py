@@ -17,6 +17,7 @@ from firsthop_relay.flows.route_text import read_routes
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival import handover
 from support.media import (
+    PATIENCE_S,
     REGION,
     RTP,
     Client,
@@ -46,7 +47,7 @@ async def talk(clients: list[Client], sent: list[int], stop: asyncio.Event) -> l
         while not stop.is_set():
             number += 1
             packet = RTP + number.to_bytes(4, "big")
-            missed += await client.ask(packet, 5) != packet
+            missed += await client.ask(packet, PATIENCE_S) != packet  # late is not lost
             sent[0] += 1
             await asyncio.sleep(PACE_S)
         return missed
@@ -96,7 +97,7 @@ def in_process(far: FarEnd, sock: socket.socket) -> RelayServer:
     """A relay in this process that listens at a socket."""
     host, port = far.address
     route = f"{{region: {REGION}, upstreams: [{{host: {host}, port: {port}}}]}}"
-    server = RelayServer(FlowTable(routes=read_routes(f"routes: [{route}]")), most_files=100)
+    server = RelayServer(FlowTable(routes=read_routes(f"routes: [{route}]")), max_files=100)
     server.listen(sock)
     return server
 
