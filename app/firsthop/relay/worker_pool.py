@@ -13,7 +13,8 @@ from firsthop.process.workers import Worker
 from firsthop.relay.settings import RelaySettings
 from firsthop.relay.sockets import RelaySockets
 from firsthop_relay import log
-from firsthop_relay.flows.counters import CounterReading, add, counted_only
+from firsthop_relay.flows.counters import counted_only
+from firsthop_relay.flows.readings import CounterReading, add
 from firsthop_relay.io.round_trips import ClientRoundTrips, RoundTripRow
 from firsthop_relay.process.worker import RelayWorker
 

@@ -10,9 +10,7 @@ import socket
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from firsthop_net.listening import ListenError
-from firsthop_net.listening import bind_tcp as bind_tcp
-from firsthop_net.listening import bind_udp as bind_udp
+from firsthop_net.listening import ListenError, bind_tcp, bind_udp
 
 _PORT_ATTEMPTS = 50
 

@@ -12,9 +12,7 @@ from typing import Final, get_args
 
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import Ending
-from firsthop_relay.flows.readings import CounterReading as CounterReading
-from firsthop_relay.flows.readings import MetricTable
-from firsthop_relay.flows.readings import add as add
+from firsthop_relay.flows.readings import CounterReading, MetricTable
 
 _COUNTERS: Final = (
     ("packets_received", "", "Packets that came in, from clients and upstreams."),

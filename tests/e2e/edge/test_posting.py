@@ -6,7 +6,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from firsthop.edge.reporting.posting import REASON_LENGTH, Poster
+from firsthop.edge.reporting.posting import Poster
+from firsthop_net.api_session import REASON_LENGTH
 
 pytestmark = pytest.mark.e2e
 

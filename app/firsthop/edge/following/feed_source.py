@@ -49,7 +49,7 @@ class FeedSource:
     def feed(self) -> FeedState:
         """The connection, and what was refused."""
         return FeedState(
-            urls=self._follower.urls,
+            urls=self._follower.replicas.urls,
             last_error=self._follower.last_error,
             refused=self._store.rejected,
             last_refusal=self._store.last_rejection,

@@ -10,6 +10,7 @@ import aiohttp
 import structlog
 
 from firsthop.edge.following.snapshot_store import FeedGapError, SnapshotStore
+from firsthop_net.replicas import Replicas
 from firsthop_steering.feed.snapshot import Snapshot, kind_of
 
 log = structlog.get_logger(__name__)
@@ -37,7 +38,7 @@ class FeedFollower:
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`chance` gives numbers in [0, 1): which replica is the first, and jitter."""
-        self.urls = list(urls)
+        self.replicas = Replicas(urls, chance=chance)
         self._token = token
         self._store = store
         self._on_change = on_change
@@ -49,19 +50,19 @@ class FeedFollower:
     async def run(self) -> None:
         """Until cancelled; every failure leads to the next replica after a jittered pause."""
         timeout = aiohttp.ClientTimeout(total=None, connect=3.0, sock_read=SILENCE_S)
-        pause, attempt = BACKOFF_S[0], int(self._chance() * len(self.urls))
+        pause = BACKOFF_S[0]
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
-                url = self.urls[attempt % len(self.urls)]
-                attempt += 1
+                url = self.replicas.url
                 try:
                     await self._follow(session, url)
                     self.last_error = "the feed ended the stream"
-                except FeedGapError as error:
+                    self.replicas.failed(url)
+                except FeedGapError as error:  # ask the same replica for a whole status
                     self.last_error = f"{url}: {error}"
-                    attempt -= 1  # ask the same replica for a whole status
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     self.last_error = f"{url}: {str(error) or type(error).__name__}"
+                    self.replicas.failed(url)
                 if self.connected_to:
                     log.warning("feed.lost", url=self.connected_to, reason=self.last_error)
                     pause = BACKOFF_S[0]
@@ -71,7 +72,7 @@ class FeedFollower:
 
     async def _follow(self, session: aiohttp.ClientSession, url: str) -> None:
         async with session.get(
-            f"{url.rstrip('/')}/v1/snapshots/stream",
+            f"{url}/v1/snapshots/stream",
             params=self._store.numbers() | {"deltas": "true", "kinds": TAKEN},
             headers={"Authorization": f"Bearer {self._token}"},
         ) as response:

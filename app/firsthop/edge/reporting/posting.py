@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import aiohttp
 import structlog
+
+from firsthop_net.api_session import ApiSession, CallRefused, ControlPlaneCallError
 
 log = structlog.get_logger(__name__)
 
 TIMEOUT_S = 5.0
-REASON_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,12 @@ class Poster:
 
     def __init__(self, token: str, url: Callable[[], str]) -> None:
         """`url` gives the control plane that is followed; empty while none is."""
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._session = ApiSession(token, timeout_s=TIMEOUT_S)
         self._url = url
-        self._session: aiohttp.ClientSession | None = None
         self._errors: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout)
+        await self._session.__aenter__()
         return self
 
     async def __aexit__(
@@ -47,8 +45,7 @@ class Poster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._session.__aexit__(kind, error, trace)
 
     async def post(self, path: str, body: str) -> Posted:
         """Raises nothing; the first of several failures in a row goes to the log."""
@@ -59,17 +56,11 @@ class Poster:
         return posted
 
     async def _post(self, path: str, body: str) -> Posted:
-        if self._session is None:
-            raise RuntimeError("Poster is used outside `async with`")
         url = self._url()
         if not url:
             return Posted("no control plane is followed")
         try:
-            async with self._session.post(url.rstrip("/") + path, data=body) as response:
-                if response.status < 300:
-                    return Posted("")
-                reason = (await response.content.read(REASON_LENGTH)).decode("utf-8", "replace")
-                refused = response.status in (400, 413, 422)
-                return Posted(f"answers {response.status}: {reason}", refused)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return Posted(str(error) or type(error).__name__)
+            await self._session.call("POST", url.rstrip("/") + path, body.encode())
+        except ControlPlaneCallError as error:
+            return Posted(str(error), isinstance(error, CallRefused))
+        return Posted("")

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from firsthop.addresses import Listen, format_listen
 from firsthop.edge.settings import EdgeSettings
 from firsthop.process.takeover import SocketKey
-from firsthop_dns.serve.listening import Pair, bind_pair, bind_tcp, bind_udp, join_pair
+from firsthop_dns.serve.listening import Pair, bind_pair, join_pair
+from firsthop_net.listening import bind_tcp, bind_udp
 
 DNS, ALLOCATOR, METRICS = "dns", "allocator", "metrics"
 
