@@ -32,7 +32,6 @@ from firsthop_controlplane.settings import Settings
 from firsthop_controlplane.store.migrate import migrate
 from firsthop_geodata.prefixes import GeoTable
 
-DEADLINE_S = 120.0
 TEMPLATE = "firsthop_template"
 SPEED_OVER_SAFETY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 

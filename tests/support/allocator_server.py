@@ -18,8 +18,8 @@ from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.worker import serve
 from support.allocator_world import view_of
+from support.waiting import DEADLINE_S
 
-DEADLINE_S = 120.0
 TOKEN = "a-token-for-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 DIGESTS = frozenset([hashlib.sha256(TOKEN.encode()).hexdigest()])

@@ -64,6 +64,13 @@ class FedEdge:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
+    def patched(self, code: str) -> str:
+        """A PYTHONPATH by which every process of this edge first runs that code."""
+        patches = self.state.parent / "patches"
+        patches.mkdir(exist_ok=True)
+        (patches / "sitecustomize.py").write_text(code)
+        return os.pathsep.join(filter(None, (str(patches), os.environ.get("PYTHONPATH"))))
+
     @contextmanager
     def running(self, *before: str, **environment: str) -> Iterator[FedEdge]:
         """While the context is open; `before` is a command that becomes the edge."""

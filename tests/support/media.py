@@ -25,9 +25,9 @@ from firsthop_ice.ufrag import (
 )
 from firsthop_relay.io.framing import Unframer, frame
 from firsthop_steering.feed.snapshot import KeySet
+from support.waiting import DEADLINE_S
 
 REGION = 7
-PATIENCE_S = 120.0
 LOST_S = 0.3
 """After so long a datagram on loopback is taken to be dropped."""
 RTP = b"\x80\x6f" + bytes(158)
@@ -145,11 +145,11 @@ class Client:
 
     async def connect(self, of: Credential) -> None:
         """Check, as agents do, until one is answered."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             while not await self.check(of):
                 pass
 
-    async def echo(self, packet: bytes = RTP, within: float = PATIENCE_S) -> bool:
+    async def echo(self, packet: bytes = RTP, within: float = DEADLINE_S) -> bool:
         """Whether the far end gave `packet` back."""
         return await self.ask(packet, within) == packet
 
@@ -171,7 +171,7 @@ class TcpClient:
 
     async def hear(self) -> bytes | None:
         """The next packet; None when the relay has closed the connection."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(DEADLINE_S):
             while not self._packets:
                 data = await self._reader.read(65536)
                 if not data:

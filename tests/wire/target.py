@@ -15,9 +15,8 @@ import dns.rdatatype
 import dns.rrset
 
 from firsthop_dns.serve.server import DnsServer
+from support.waiting import DEADLINE_S
 
-DEADLINE_S = 120.0
-"""For a busy machine; nothing waits that long when all is well."""
 FOREIGN_DEADLINE_S = 2.0
 """A foreign server that is silent is so on purpose."""
 COOKIE = 10

@@ -19,13 +19,12 @@ from firsthop_dns.serve.accept import ACCEPT_FAILURES
 from firsthop_dns.serve.listening import bind, bind_pair, join_pair
 from firsthop_dns.serve.server import DnsServer
 from firsthop_dns.serve.tcp import BATCH, MAX_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
-from support.waiting import until
+from support.waiting import DEADLINE_S, until
 
 pytestmark = pytest.mark.transports
 
 Target = Any  # conftest.Target
 MakeServer = Callable[..., Any]
-DEADLINE_S = 120.0
 
 
 def framed(packet: bytes) -> bytes:

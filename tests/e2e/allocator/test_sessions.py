@@ -35,13 +35,13 @@ from support.calls import (
     world,
 )
 from support.standin import own_address
+from support.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.e2e
 
 OFFER_TYPE = {"Content-Type": "application/sdp"}
 FRAGMENT_TYPE = {"Content-Type": "application/trickle-ice-sdpfrag"}
 FRAGMENT = "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n"
-DEADLINE_S = 120.0
 
 
 async def call(

@@ -165,4 +165,4 @@ async def test_what_is_overtaken_is_forgotten(database_url: str) -> None:
     rows = await connection.fetch("SELECT relay, number FROM relay_past ORDER BY relay, number")
     assert [tuple(row) for row in rows] == [("a", 2), ("a", 30), ("b", 1), ("c", 40)]
     await connection.close()
-    await asyncio.wait_for(engine.dispose(), 5)
+    await asyncio.wait_for(engine.dispose(), 60)

@@ -220,7 +220,7 @@ async def test_bytes_that_are_no_http(api: Any) -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(text)
         writer.write_eof()
-        await asyncio.wait_for(reader.read(), 5)
+        await asyncio.wait_for(reader.read(), 60)
         writer.close()
     assert (await api.get("/healthz")).status == 200
 

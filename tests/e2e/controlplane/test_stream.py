@@ -12,11 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop_steering.feed.snapshot import Plan, Snapshot, kind_of, unseal
-from support.waiting import eventually
+from support.waiting import DEADLINE_S, eventually
 
 pytestmark = pytest.mark.database
 FRA = {"id": "fra", "latitude": 50.11, "longitude": 8.68}
-DEADLINE_S = 120.0
 LINE_LIMIT = 2**26
 
 

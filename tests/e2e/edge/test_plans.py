@@ -63,7 +63,6 @@ async def test_alone_it_sends_some_elsewhere_when_a_relay_says_that_it_is_full(
     key = Ed25519PrivateKey.generate()
     public = tmp_path / "snapshot.pub"
     public.write_text(key.public_key().public_bytes_raw().hex())
-    (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
     api = f"http://127.0.0.1:{free_port()}"
     edge = FedEdge(tmp_path, api=api, token="nobody", key=public)
 
@@ -75,7 +74,7 @@ async def test_alone_it_sends_some_elsewhere_when_a_relay_says_that_it_is_full(
         calls = [(Client(there.address), credential(there.keys)) for _ in range(CLIENTS)]
         for client, its in calls:
             await client.connect(its)
-        with edge.running(PYTHONPATH=str(tmp_path)):
+        with edge.running(PYTHONPATH=edge.patched(IMPATIENT)):
             async with asyncio.timeout(120):
                 await asyncio.to_thread(until, edge.ready, "the edge is ready")
                 assert (await asyncio.to_thread(sent)).keys() == {there.address[0]}

@@ -21,10 +21,10 @@ from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival.flow_record import decode, encode
 from firsthop_relay.survival.shared import ASKED_A_TICK, SharedFlows
 from firsthop_steering.feed.snapshot import KeySet
-from support.media import PATIENCE_S, REGION, RTP, Client, FarEnd, credential, far_end
+from support.media import REGION, RTP, Client, FarEnd, credential, far_end
 from support.relays import Options, counted_by, started
 from support.standin import keyset, own_address, write_route_keys
-from support.waiting import eventually
+from support.waiting import DEADLINE_S, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -92,7 +92,7 @@ async def relay(
 
 async def until_echoed(client: Client) -> None:
     """Media alone, without any check, until it comes back."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(DEADLINE_S):
         while not await client.echo(within=0.1):
             pass
 

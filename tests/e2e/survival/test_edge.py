@@ -56,8 +56,7 @@ def test_an_edge_starts_from_snapshots_that_are_days_old(tmp_path: Path) -> None
     for each in snapshots:
         (edge.state / f"snapshots/{kind_of(each)}.snapshot").write_bytes(seal(each, key))
     # A minute without a control plane is long for a test: one second is as good.
-    (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
-    with edge.running(PYTHONPATH=str(tmp_path)):
+    with edge.running(PYTHONPATH=edge.patched(IMPATIENT)):
         until(edge.ready, "the edge is ready")
         assert edge.answer() == [IAD]
         said = edge.said()

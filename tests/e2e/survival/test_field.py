@@ -13,11 +13,9 @@ from field.programs import Program
 from field.world import CLIENTS, CONTROLPLANES, EDGES, VANTAGES, Field
 from firsthop.up.demo import SERVICE
 from soak.run import soak
-from support.waiting import until
+from support.waiting import DEADLINE_S, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.database, pytest.mark.xdist_group("deployment")]
-
-PATIENCE_S = 120.0
 
 
 def relay_status(field: Field, region: str) -> Any:
@@ -64,7 +62,7 @@ def test_a_prober_that_is_cut_off_changes_nothing(field: Field) -> None:
     finally:
         field.programs[VANTAGES[0]].place.mend()
         dead.start()
-    field.settle(within=PATIENCE_S)
+    field.settle(within=DEADLINE_S)
     until(
         lambda: "of 3 vantages" in reasons(field)["fra-1"],
         "three vantages count again",
@@ -119,7 +117,7 @@ def test_with_all_probers_gone_verdicts_freeze_and_say_since_when(field: Field) 
         for name in VANTAGES:
             field.programs[name].start()
         dead.start()
-    field.settle(within=PATIENCE_S)
+    field.settle(within=DEADLINE_S)
 
 
 KILLED = [CONTROLPLANES[0], EDGES[0], "worker", VANTAGES[0], "relay-sin", "agent-sin", "database"]
@@ -149,7 +147,7 @@ def test_kill_9_of_anything_is_survived(field: Field, name: str) -> None:
         until_moved(field, "sin")
     until(lambda: name in ("worker", "database") or not field.programs[name].alive, "it is dead")
     field.tend()
-    field.settle(within=PATIENCE_S)
+    field.settle(within=DEADLINE_S)
     if name == "worker":
         until(lambda: field.answers(EDGES[0]) == before[others[0]], "another worker answers")
 

@@ -21,7 +21,7 @@ from firsthop_steering.feed.snapshot import Prices
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class World:
+class LeadingReplica:
     """One replica that leads in term 3, its feed, and a clock."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class World:
 
 async def test_numbers_rise_within_the_term() -> None:
     """A number that was used is never used again, and a later term's are all higher."""
-    world = World()
+    world = LeadingReplica()
     for each in (1, 2, 3):
         assert world.publisher.next_number == first_number(3) + each
         assert await world.publisher.publish_large(world.prices())
@@ -52,11 +52,11 @@ async def test_numbers_rise_within_the_term() -> None:
 
 async def test_nothing_is_published_when_the_leadership_ends_while_it_is_sealed() -> None:
     """Another leads by then, this replica is unsure, or it leads in another term."""
-    world = World()
+    world = LeadingReplica()
     made = world.prices()
     world.leadership.state = Standby()
     assert not await world.publisher.publish_large(made)
-    world = World()
+    world = LeadingReplica()
     world.now = UNSURE_S
     assert not world.publisher.may_publish()
     assert not await world.publisher.publish_large(made)
@@ -66,7 +66,7 @@ async def test_nothing_is_published_when_the_leadership_ends_while_it_is_sealed(
 
 async def test_what_the_leader_before_left_never_replaces_anything_newer() -> None:
     """It is published as it is, with the number of its own term."""
-    world = World()
+    world = LeadingReplica()
     left = world.prices(first_number(2) + 9)
     await world.publisher.restore(left)
     assert world.feed.guidance.prices == left
