@@ -142,4 +142,6 @@ class Relay:
         """Nothing is kept of anybody."""
         table = self.table
         listener = self.listener
-        return not (listener.current or listener.flows or table.census.total or table._by_ufrag)
+        return not (
+            listener.current or listener.flows or table.flow_counts.total or table._by_ufrag
+        )

@@ -17,7 +17,6 @@ from firsthop_relay.flows.route_text import read_routes
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival import handover
 from support.media import (
-    PATIENCE_S,
     REGION,
     RTP,
     Client,
@@ -32,6 +31,7 @@ from support.media import (
 )
 from support.relays import CLIENTS, Options, counted_by, started, workers_of
 from support.standin import keyset, own_address, running, write_route_keys
+from support.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.e2e
 PACE_S = 0.02
@@ -47,7 +47,7 @@ async def talk(clients: list[Client], sent: list[int], stop: asyncio.Event) -> l
         while not stop.is_set():
             number += 1
             packet = RTP + number.to_bytes(4, "big")
-            missed += await client.ask(packet, PATIENCE_S) != packet  # late is not lost
+            missed += await client.ask(packet, DEADLINE_S) != packet  # late is not lost
             sent[0] += 1
             await asyncio.sleep(PACE_S)
         return missed

@@ -175,7 +175,7 @@ class Lives(RuleBasedStateMachine):
     def caps_hold_and_counts_add_up(self) -> None:
         table, listener = self.relay.table, self.relay.listener
         assert listener.current == self.current
-        assert table.census.total == len(self.alive) <= LIMITS.flows
+        assert table.flow_counts.total == len(self.alive) <= LIMITS.flows
         unconfirmed = self.alive.keys() - self.confirmed
         assert table.flow_counts.unconfirmed == len(unconfirmed) <= LIMITS.unconfirmed
         assert table.sessions == len({flow.ufrag for flow in self.confirmed})
@@ -184,8 +184,8 @@ class Lives(RuleBasedStateMachine):
             by_ufrag[flow.ufrag] = by_ufrag.get(flow.ufrag, 0) + 1
         assert max(by_ufrag.values(), default=0) <= ADDRESSES_PER_UFRAG
         assert max(map(len, listener.flows.values()), default=0) <= FLOWS_PER_SOURCE
-        assert sum(table.census._by_prefix.values()) == len(self.alive)
-        assert max(table.census._by_prefix.values(), default=0) <= LIMITS.flows_per_prefix
+        assert sum(table.flow_counts._by_prefix.values()) == len(self.alive)
+        assert max(table.flow_counts._by_prefix.values(), default=0) <= LIMITS.flows_per_prefix
         assert self.relay.wall >= WALL
 
 

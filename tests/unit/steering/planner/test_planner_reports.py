@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import NOW, europe_and_america, plan_of, status_of
 
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
@@ -18,6 +17,7 @@ from firsthop_steering.feed.demand import AnswersOfRegion, DemandReport
 from firsthop_steering.feed.snapshot import RelayStatus, Status
 from firsthop_steering.planner.groups import ClientGroups, restored, supply_of
 from firsthop_steering.planner.planner import MAX_SHARE, MIN_NOTES, PLAN_S, Planner, capped_counts
+from support.worlds import NOW, europe_and_america, plan_of, status_of
 
 GEO = europe_and_america()
 REGIONS: list[dict[str, Any]] = [
