@@ -86,10 +86,8 @@ class Planner:
         elapsed_s, self._at = now - self._at, now
         self._about = steering.topology.plan.number, tuple(supply.lost.tolist())
         observed_s = now - self.demand.began_at
-        if self.rounds.clear_if_calm(supply):
-            return _nothing
         if observed_s < self._warm_up_s or self.demand.answers < MIN_ANSWERS or not supply.regions:
-            return None
+            return _nothing if self.rounds.clear_if_calm(supply) else None
         services = [each for each in client_groups.plan.document.services if each.pool == "relays"]
         self.demand.keep_only(each.id for each in services)
         clients, rounds = self.demand.clients(now), self.rounds

@@ -88,15 +88,12 @@ class Rounds:
     def clear_if_calm(self, supply: Supply) -> bool:
         """Sets all prices to 0 if every region could carry all sessions; returns whether it did.
 
-        Needs no knowledge of demand, but reports of sessions from every region with capacity.
+        For rounds that cannot be planned, because too little is known of demand.
         """
-        is_open = supply.capacity > 0
-        if not is_open.any() or np.isnan(supply.sessions[is_open]).any():
-            return False
-        is_idle = bool(supply.sessions[is_open].sum() <= CALM * supply.capacity[is_open].min())
-        if is_idle:
+        is_calm = _is_calm(supply)
+        if is_calm:
             self.now, self.without = {}, {}
-        return is_idle
+        return is_calm
 
     def round(
         self,
@@ -122,12 +119,13 @@ class Rounds:
         lost = [name for name, gone in zip(names, supply.lost, strict=True) if gone]
         held = self.in_force(names, lost)
         known = self._learn_load(rows, supply, held, elapsed_s=elapsed_s, lag_s=ttl_s)
-        may_fall = self._has_grown(supply)
+        is_calm, may_fall = _is_calm(supply), self._has_grown(supply)
         started = clock()
 
         def planned(problem: TransportProblem, before: Floats) -> tuple[_Plan, dict[str, float]]:
             floor = price_floor(before, elapsed_s=elapsed_s, ttl_s=ttl_s)
-            found = _planned(problem, names, before, np.zeros(len(names)) if may_fall else floor)
+            floor = np.zeros(len(names)) if may_fall else floor
+            found = _planned(problem, names, before, floor, is_calm=is_calm)
             published = bounded_prices(
                 before, found.prices, found.floor, elapsed_s=elapsed_s, ttl_s=ttl_s
             )
@@ -142,7 +140,7 @@ class Rounds:
         if lost and restored is not None:
             whole = _problem(restored.rows, restored.capacity, known)
             _, self.now = planned(whole, self._vector(self.now, names))
-        if found.wants:
+        if found.wants and not is_calm:
             self._prepare(problem, names, lost, found.prices, lambda: clock() - started > BUDGET_S)
         else:
             self.without = {}
@@ -243,12 +241,22 @@ class _Plan:
     floor: Floats
 
 
-def _planned(problem: TransportProblem, names: list[str], before: Floats, floor: Floats) -> _Plan:
+def _is_calm(supply: Supply) -> bool:
+    """Whether every region could carry all sessions, by the reports of all that have capacity."""
+    is_open = supply.capacity > 0
+    if not is_open.any() or np.isnan(supply.sessions[is_open]).any():
+        return False
+    return bool(supply.sessions[is_open].sum() <= CALM * supply.capacity[is_open].min())
+
+
+def _planned(
+    problem: TransportProblem, names: list[str], before: Floats, floor: Floats, *, is_calm: bool
+) -> _Plan:
     """Plans from the prices `before`; all prices are 0 if no region is near its capacity."""
     nothing = np.zeros(len(names))
     wants = float(problem.demand.sum())
     free = outcome(problem, nothing, reliefs(names)).load if wants else nothing
-    if (free <= CALM * problem.capacity).all():
+    if is_calm or (free <= CALM * problem.capacity).all():
         worst = float((free / np.maximum(problem.limits, 1e-9)).max())
         return _Plan(wants, nothing, worst, nothing)
     found = plan_prices(problem, names, before, floor)

@@ -83,7 +83,7 @@ async def test_without_a_rule_the_body_is_not_waited_for() -> None:
     async def speak(writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD + b"Content-Length: 100\r\n\r\n")
         await writer.drain()
-        await asyncio.sleep(120)
+        await asyncio.Event().wait()
 
     assert isinstance(await outcome_of(speak, timeout_s=60.0), Passed)
 

@@ -289,6 +289,19 @@ def test_nothing_is_charged_where_hardly_anybody_is() -> None:
     assert not Rounds(*held).clear_if_calm(supply(100.0, 50.0, 50.0, lost=[0, 1, 2]))
 
 
+def test_a_load_that_is_gone_is_charged_and_shown_no_more() -> None:
+    """In the round that first hears of it: prices, prepared prices and the operators' view."""
+    rounds = Rounds()
+    turn(rounds, supply(100.0, 200.0, 200.0, sessions=[95.0, 45.0, 50.0]), times=8)
+    assert rounds.now["fra"] > 0
+    turn(rounds, supply(100.0, 200.0, 200.0, sessions=[2.0, 1.0, 1.0]))
+    assert (rounds.now, rounds.without) == ({}, {})
+    assert rounds.view is not None
+    before = rounds.view.demand
+    turn(rounds, supply(100.0, 200.0, 200.0, sessions=[2.0, 1.0, 1.0]), times=8)
+    assert rounds.view.demand < before / 2
+
+
 @pytest.mark.parametrize("demand", [0.0, 0.01, 1.0])
 def test_six_losses_in_a_row_leave_no_trace(demand: float) -> None:
     """Each region that is back is charged nothing at once, whatever was lost before."""
