@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from firsthop import command_line
@@ -19,16 +18,16 @@ from firsthop.document_files import DocumentFiles
 from firsthop.edge.compiling.tables import TableStore
 from firsthop.edge.following.file_source import load_keys, load_plan
 from firsthop.edge.reporting.counters import CounterBoard
-from firsthop.edge.settings import DnsOptions, EdgeSettings, FeedSettings
+from firsthop.edge.settings import DnsOptions
 from firsthop.edge.workers.sockets import ListeningSockets
 from firsthop.edge.workers.worker_pool import EdgeWorkerPool
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan
 from firsthop_steering.plan.document import DocumentError
+from support.edge_settings import feed_settings
 from support.worlds import NOW, europe_and_america, plan_of, status_of
 
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 DOCUMENT = {
     "regions": [{"id": "fra", "latitude": 50, "longitude": 8}],
     "relays": [{"id": "fra-1", "region": "fra", "ipv4": "192.0.2.1"}],
@@ -267,18 +266,6 @@ def test_a_bad_option_is_refused(tmp_path: Path, option: str, value: str, rule: 
     assert option in result.output
     assert rule in result.output
     assert not state.exists()
-
-
-def feed_settings(folder: Path) -> EdgeSettings:
-    """Of an edge that follows a control plane and listens nowhere."""
-    return EdgeSettings(
-        source=FeedSettings(urls=["http://127.0.0.1:1"], token="t", trusted=KEY.public_key()),
-        state_dir=folder,
-        dns=[],
-        dns_workers=0,
-        allocator=[],
-        metrics=[],
-    )
 
 
 def test_options_are_told_when_they_change(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop.edge.compiling.in_force import InForce, WantedInputs
 from firsthop.edge.compiling.rebuild import Rebuilder
@@ -21,7 +20,6 @@ from firsthop.edge.following.feed_source import FeedSource
 from firsthop.edge.following.follower import FeedFollower
 from firsthop.edge.following.geo_source import GeoTableSource
 from firsthop.edge.following.snapshot_store import SnapshotStore
-from firsthop.edge.settings import EdgeSettings, FeedSettings
 from firsthop.edge.workers.allocator_worker import _Views
 from firsthop.edge.workers.sockets import ListeningSockets
 from firsthop.edge.workers.worker_pool import EdgeWorkerPool
@@ -30,10 +28,10 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.feed.guidance import NO_GUIDANCE, Guidance
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status, seal
+from support.edge_settings import KEY, feed_settings
 from support.standin import keyset
 from support.worlds import NOW, europe_and_america, plan_of, prices_of, status_of
 
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 REGIONS = [
     {"id": "fra", "latitude": 50, "longitude": 8},
     {"id": "iad", "latitude": 39, "longitude": -77},
@@ -141,18 +139,6 @@ def test_tables_are_named_by_guidance_too(tmp_path: Path) -> None:
     assert AnswerTable.open(made["latency"]).guidance == {"latency": 9}
     again = TableStore(tmp_path).build(plan, status, geo, NOW, Guidance(latency=latency_of()))
     assert again == made["latency"], "found, though everything is another object"
-
-
-def feed_settings(folder: Path) -> EdgeSettings:
-    """Of an edge that follows a control plane and listens nowhere."""
-    return EdgeSettings(
-        source=FeedSettings(urls=["http://127.0.0.1:1"], token="t", trusted=KEY.public_key()),
-        state_dir=folder,
-        dns=[],
-        dns_workers=0,
-        allocator=[],
-        metrics=[],
-    )
 
 
 Made = tuple[int, int, int, int]
