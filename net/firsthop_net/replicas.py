@@ -1,4 +1,4 @@
-"""Which replica of a control plane is asked: one until it fails, then the next. Pure."""
+"""Which replica of a control plane is asked: one until it fails, then the next."""
 
 from __future__ import annotations
 
