@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import version
 
 from aiohttp import web
@@ -73,12 +74,13 @@ def _counted(operation: Operation, handler: Handler, measures: Measures) -> Hand
     return handle
 
 
+@functools.cache
 def _description() -> Operation:
-    """/openapi.json, which lists itself too."""
-    cache: dict[str, object] = {}
+    """/openapi.json, which lists itself too; made once in a process, as that takes long."""
+    document: dict[str, object] = {}
 
     async def describe(calling: Calling) -> web.Response:
-        return answer_json(cache)
+        return answer_json(document)
 
     operation = Operation(
         method="GET",
@@ -90,5 +92,5 @@ def _description() -> Operation:
         roles=None,
         answer={"type": "object"},
     )
-    cache.update(openapi((*_operations(), operation), version("firsthop")))
+    document.update(openapi((*_operations(), operation), version("firsthop")))
     return operation
