@@ -1,4 +1,4 @@
-"""The package's errors: `AllocatorError` is the operator's, `Problem` goes to the caller."""
+"""The package's errors: `AllocatorError` is for the operator, `Problem` for the caller."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from firsthop_steering.feed.reason_phrases import reason_phrase
 
 TYPE_PREFIX = "urn:firsthop:problem:"
 _KINDS = {400: "malformed", 422: "invalid"}
-"""The same names as the control plane's."""
+"""Last parts of problem types by status, the same as the control plane's."""
 _FORMER_PHRASES = {413: "request-entity-too-large", 422: "unprocessable-entity"}
-"""Types made of phrases that RFC 9110 renamed: callers may depend on them, so they stay."""
+"""Last parts of problem types whose status phrase RFC 9110 renamed; callers may depend on them."""
 MAX_FIELD = 100
-"""Characters of a field's name in a problem: an unknown key is the caller's own text."""
+"""Most characters of a field's name in a problem: an unknown name is text from the caller."""
 
 
 class AllocatorError(ValueError):
@@ -30,17 +30,17 @@ class RequestFault:
 
 @dataclass(eq=False)
 class Problem(Exception):  # noqa: N818 - the RFC's word
-    """A problem detail (RFC 9457) on its way to the caller; `detail` is a sentence."""
+    """A problem detail (RFC 9457) for the caller; `detail` is a sentence."""
 
     status: int
     detail: str
     faults: tuple[RequestFault, ...] = ()
     kind: str = ""
-    """Last part of its type; default: the status's phrase."""
+    """Last part of its type; if empty, it is made from the status's phrase."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self, request_id: str) -> dict[str, object]:
-        """The body; `errors` is there when fields are at fault."""
+        """The body; it has `errors` if fields are at fault."""
         title = reason_phrase(self.status)
         document: dict[str, object] = {
             "type": TYPE_PREFIX + (self.kind or _phrase_kind(self.status)),
@@ -57,13 +57,13 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 
 
 def wrong(status: int, *faults: RequestFault, kind: str = "") -> Problem:
-    """A problem whose detail is its faults."""
+    """A problem whose detail lists its faults."""
     detail = "; ".join(f"{fault.field[:MAX_FIELD]}: {fault.rule}" for fault in faults)
     return Problem(status, detail, faults, kind or _KINDS.get(status, ""))
 
 
 def unreadable(detail: str) -> Problem:
-    """400, where no field can be named."""
+    """A problem with status 400 that names no field."""
     return Problem(400, detail, kind=_KINDS[400])
 
 

@@ -1,4 +1,4 @@
-"""The allocator as a task of a process: listens, serves, and stops in good order."""
+"""The allocator as a task of a process: listens, serves, and stops gracefully."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ async def serve(
     on_listening: Callable[[str, int], None] = lambda _host, _port: None,
     counts: AllocatorCounters | None = None,
 ) -> None:
-    """Serves on `listen` (a bound socket, which is closed in the end, or host and port).
+    """Serves on `listen`: host and port, or a bound socket, which is closed at the end.
 
-    `on_listening` hears the address once connections are accepted. Returns after `stop` is set and
-    the requests under way have ended, or GRACE_S have passed; OSError when it cannot listen.
+    Calls `on_listening` with each address once connections are accepted. After `stop` is set,
+    returns when the requests under way have ended, or after GRACE_S. Raises OSError if it cannot
+    listen.
     """
     counts = counts or AllocatorCounters()
     app = create_app(holder, settings, counts=counts)

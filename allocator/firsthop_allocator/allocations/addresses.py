@@ -1,4 +1,4 @@
-"""Client addresses: parsing of unicast hosts, and one form of each address."""
+"""Client addresses: parses unicast addresses, and gives each address its one canonical form."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from firsthop_geodata.addresses import Address
 
 RULE = "must be the IPv4 or IPv6 address of one host"
 MAX_LENGTH = 45
-"""Characters of the longest spelling, IPv6 with IPv4 at its end."""
+"""Characters of the longest spelling: IPv6 that ends in dotted IPv4."""
 
 
 def plain(address: Address) -> Address:
-    """The same address without scope id; IPv4 where dual-stack sockets say ::ffff:0:0/96."""
+    """The same address without scope id; as IPv4 if it is IPv4-mapped (::ffff:0:0/96)."""
     if isinstance(address, IPv4Address):
         return address
     return address.ipv4_mapped or (IPv6Address(int(address)) if address.scope_id else address)
 
 
 def parse_host(text: str) -> Address:
-    """The address in `text`; ValueError for anything but one unicast host.
+    """The address in `text`. Raises ValueError unless it is the address of one unicast host.
 
-    Prefixes, scope ids, :: and multicast are refused, as no client has such an address.
+    Prefixes, scope ids, ::, 0.0.0.0 and multicast are refused, as no client has such an address.
     """
     try:
         if len(text) > MAX_LENGTH or "%" in text:

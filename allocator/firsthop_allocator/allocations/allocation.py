@@ -17,15 +17,15 @@ from firsthop_ice.turn import TurnCredential, turn_credential
 from firsthop_ice.ufrag import Credential
 
 DEFAULT_TTL_S = 3600
-"""Long enough for a call set-up that was put off; a flow outlives its credential anyway."""
+"""Seconds: long enough for a delayed call set-up. Open flows outlive their credential."""
 MIN_TTL_S = 60
-"""With less, it would expire before a slow client, or slow signalling, has used it."""
+"""Seconds: with fewer, a slow client or slow signalling could use the credential too late."""
 MAX_TTL_S = 86_400
-"""A leaked credential opens flows for a day at most; keys are kept for longer than that."""
+"""Seconds: a leaked credential opens flows for a day at most. Keys are kept for longer."""
 MAX_EXCLUDED = 64
-"""Relays that one request may rule out: more than a client can have tried."""
+"""Most relays that one request may rule out: more than a client can have tried."""
 ID_ENTROPY_LENGTH = 12
-"""Octets of an allocation's id: 10^12 allocations meet by chance once in 10^5 such sets."""
+"""Octets of an allocation's id: among 10^12 ids, two are equal with a probability of 10^-5."""
 _ID_END = ufrag.ENTROPY_LENGTH + ID_ENTROPY_LENGTH
 ENTROPY_LENGTH = _ID_END + CHANCE_LENGTH
 
@@ -37,18 +37,19 @@ class AllocationRequest:
     """The parameters of an allocation; `ttl` in seconds, within MIN_TTL_S and MAX_TTL_S."""
 
     address: IPv4Address | IPv6Address
-    """The client's, and not IPv4 in disguise."""
+    """The client's address, never an IPv4-mapped one."""
     source: ClientSource
-    """Where the address is from."""
+    """Where the address was read."""
     service: str | None = None
-    """Id or domain name; null: the first service by id whose pool is relays."""
+    """Id or domain name; None: the first service by id whose pool is relays."""
     ttl: int = DEFAULT_TTL_S
     transceiver_region: str | None = None
     """The only region where the session may end; None: any."""
     exclude_relays: frozenset[str] = frozenset()
     """Ids that the client found to be unreachable; unknown ones rule out nothing."""
     may_explore: bool = False
-    """Whether there is allowance left to explore; ignored where a region or relays are named."""
+    """Whether the allowance permits exploration; ignored if a region is pinned or relays are
+    excluded."""
 
     def chance(self, drawn: bytes) -> bytes | None:
         """`drawn` if the request may explore; None if it is pinned or excludes relays."""
@@ -64,16 +65,16 @@ class Allocation:
     created_s: int
     """Seconds since 1970."""
     expires_s: int
-    """When the credential expires: up to 16 s later than asked for."""
+    """When the credential expires, in seconds since 1970: up to 16 s later than asked for."""
     request: AllocationRequest
     route: SessionRoute
     credential: Credential
     turn: TurnCredential | None
-    """For the TURN servers of the route, if there are any."""
+    """The credential for the route's TURN servers; None if it has none."""
 
     @property
     def ttl(self) -> int:
-        """Seconds from making to expiry."""
+        """Seconds from creation to expiry."""
         return self.expires_s - self.created_s
 
     def to_json(self) -> bytes:
@@ -101,7 +102,8 @@ def allocate(
 ) -> Allocation | AllocationRefused:
     """Relays and a credential for `request` at `now`, or why there are none.
 
-    `entropy` is ENTROPY_LENGTH random bytes, never used twice; ValueError for another length.
+    `entropy` is ENTROPY_LENGTH random bytes, never used twice. Raises ValueError if it has another
+    length.
     """
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")

@@ -1,7 +1,7 @@
-"""The JSON of an allocation by members, which sessions, tickets and regions use as well.
+"""The JSON members of an allocation; sessions, tickets and regions use some of them as well.
 
-What does not depend on the request is kept as text: json.dumps of a whole answer takes 20 us, and
-only the credential is new each time.
+Members that do not depend on the request are kept as text: json.dumps of a whole answer takes
+20 us, though only the credential is new each time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SDP_MLINE_INDEX = 0
 """Media are bundled, so the candidates of the first m-line serve all (RFC 8843 §7.1)."""
 
 _UFRAG, _PASSWORD = "{ufrag}", "{password}"
-"""Where the credential goes; no slug, address or ICE character is a brace."""
+"""Placeholders for the credential; slugs, addresses and ICE strings contain no braces."""
 
 
 def dump(value: object) -> str:
@@ -39,14 +39,14 @@ def utc_text(at: datetime) -> str:
 
 @lru_cache(4096)
 def utc_text_of(seconds: int) -> str:
-    """The same of a time in seconds since 1970."""
+    """`utc_text` of a time in seconds since 1970."""
     return utc_text(datetime.fromtimestamp(seconds, UTC))
 
 
 def location(
     country: str | None = None, latitude: float | None = None, longitude: float | None = None
 ) -> ClientLocation:
-    """Where a client is, with its text."""
+    """The location of a client, with its JSON text."""
     members = {"country": country, "latitude": latitude, "longitude": longitude}
     return ClientLocation(country, latitude, longitude, dump(members)[1:-1])
 
@@ -68,12 +68,12 @@ def client_text(address: Address, source: str, at: ClientLocation) -> str:
 
 
 def decision_members(plan: int, status: int, reason: str) -> dict[str, object]:
-    """The object `decision`: by which plan and status, and why."""
+    """The object `decision`: the numbers of its plan and status, and its reason."""
     return {"plan": plan, "status": status, "reason": reason}
 
 
 def relay_members(relay: Relay) -> dict[str, object]:
-    """The members of one of `relays` that depend on the relay alone."""
+    """The members of an entry of `relays` that depend on the relay alone."""
     members: dict[str, object] = relay.model_dump(
         mode="json", include={"id", "region", "ipv4", "ipv6", "udp_port", "tcp_port"}
     )
@@ -91,7 +91,7 @@ def relays_text(text: SessionText, offers: Sequence[Offer]) -> str:
 
 
 def _offer_members(rank: int, offer: Offer) -> str:
-    """Those that depend on the client as well; by hand, as answers differ in them most."""
+    """The members that depend on the client as well; formatted by hand, as they vary most."""
     distance = "null" if offer.distance_km is None else offer.distance_km
     since = f'"{utc_text(offer.availability.since)}"' if offer.availability.since else "null"
     return (
@@ -101,7 +101,7 @@ def _offer_members(rank: int, offer: Offer) -> str:
 
 
 def session_text(relays: Sequence[Relay]) -> SessionText:
-    """The members that name addresses, cut where the credential goes in."""
+    """The members that name addresses, split where the credential is inserted."""
     candidates = candidate_lines(relays)
     template = dump(
         {

@@ -1,8 +1,8 @@
 """Exploration: relays that a client is offered only to measure them. Pure.
 
-What there is to be learned, the leader promises (`firsthop_steering.feed.exploration_targets`).
-Here it is seen whether a promised region may be looked at now, and that no more than the share
-explores.
+The leader decides which regions are worth measuring, as exploration targets
+(`firsthop_steering.feed.exploration_targets`). This module decides whether such a region may be
+explored now, and limits how many allocations explore.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from firsthop_steering.rtt.exploration import CANDIDATES, MAX_GROUP_SHARE, choos
 from firsthop_steering.rtt.samples import prefix_of
 
 MAX_SAVED: Final = 10.0
-"""Allocations that may explore one after another when for long none had reason to."""
+"""Most allocations that may explore one directly after another, after a long time without any."""
 _DRAWS = Struct(f">{1 + CANDIDATES}I")
 CHANCE_LENGTH: Final = _DRAWS.size
-"""Random octets of one allocation: whether it explores, and which regions."""
+"""Random octets of one allocation, which decide whether it explores, and which regions."""
 _UNKNOWN = RelayStatus()
 
 Pick = tuple[ReachableRelay, Candidate]
 
 
 class Allowance:
-    """How many allocations of one process may still explore: never more than the share of those
-    that there were, but for sessions that are being opened at the same time."""
+    """How many allocations of one process may still explore, so that no more than the given share
+    of all does. Sessions that are being opened at the same time may exceed it."""
 
     def __init__(self) -> None:
         self._saved = 0.0
 
     @property
     def is_left(self) -> bool:
-        """Whether the next one may."""
+        """Whether the next allocation may explore."""
         return self._saved >= 1
 
     def count(self, share: float, *, explores: bool) -> None:
-        """One more allocation was made: it adds the share, and takes a whole if it explores."""
+        """Count one more allocation: it adds `share`, and uses up 1 if it explores."""
         self._saved = min(self._saved + share, MAX_SAVED) - explores if share else 0.0
 
 
 def target_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | None:
-    """What the client of `decision` may find out; None for a pinned one, of whom an override
-    speaks, and where no promise was made."""
+    """The exploration target for the client of `decision`; None if it has none, if an override
+    applies to it, or if its region was not chosen by steering."""
     latency, client = view.steering.rtt.latency, decision.client
     if latency is None or not latency.explore.share:
         return None
     if decision.ranking.rule is not None or decision.ranking.outcome != "steered":
         return None
-    if decision.column > view.steering.rtt.unlocated:  # of its prefix more is known than of places
+    if decision.column > view.steering.rtt.unlocated:  # its prefix tells more than its location
         return latency.explore.prefixes.get(prefix_text(prefix_of(client.family, client.key)))
     if client.cell is None:
         return None
@@ -69,7 +69,7 @@ def target_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | No
 def explored(
     view: AllocatorView, decision: Decision, held: Container[str], chance: bytes
 ) -> tuple[Pick, ...]:
-    """One relay each of the regions that this client looks at beside those in `held`; mostly none.
+    """One relay for each region that this client explores besides those in `held`; mostly none.
 
     `chance` is CHANCE_LENGTH random octets.
     """
@@ -89,7 +89,8 @@ def drawn(
     held: Container[str],
     draws: list[float],
 ) -> tuple[Pick, ...]:
-    """As many promised regions as there are draws in [0, 1), if so many may be looked at."""
+    """Relays of regions of `target` that may be explored now, drawn by gain: one for each of
+    `draws`, which are in [0, 1), or fewer if there are fewer such regions."""
     may = [
         (target.gain_ms[candidate.site.id], (relay, candidate))
         for relay, candidate in _open(view, decision)
@@ -103,7 +104,7 @@ def drawn(
 
 
 def _open(view: AllocatorView, decision: Decision) -> Iterator[Pick]:
-    """The first relay of each region that may be looked at: not one that the planner charges."""
+    """For each region without a price, its first relay that may be explored now."""
     statuses = view.steering.status.relays
     availabilities = view.steering.candidates_up(decision.service, "relays").availabilities
     for candidate in decision.preferences:

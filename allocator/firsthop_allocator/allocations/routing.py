@@ -3,7 +3,7 @@
 Regions are chosen by `firsthop_steering.decision.decide`, exactly as for DNS; this module turns two
 of its decisions into a `SessionRoute`. Pure.
 
-Fallback addresses of a service are for DNS: they have no port and route no ufrag, so here
+Fallback addresses of a service are for DNS: they have no port and do not route by ufrag, so here
 `when_all_down: fallback` means closed.
 """
 
@@ -20,15 +20,17 @@ from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Relay, Service
 
 MAX_TURN = 2
-"""Browsers warn of slow starts with five or more TURN and STUN servers."""
+"""Most TURN servers of an answer; with five or more, browsers warn of a slow start."""
 MAX_RELAYS = 3
-"""Answers of the system that Firsthop follows carry three, so that a client races them."""
+"""Most relays of an answer, beside those to explore; the client checks all of them at once. The
+system that Firsthop follows answers with three."""
 
 _NONE: frozenset[str] = frozenset()
 
 
 def steered_service(view: AllocatorView, wanted: str | None) -> Service | AllocationRefused:
-    """The service of that id or name, or the default one; its pool is relays."""
+    """The service with the id or name `wanted`, or the default one if that is None; its pool must
+    be relays."""
     if wanted is None:
         return view.tables.default_service or AllocationRefused(
             "no_relay", None, "the plan has no service whose pool is relays"
@@ -53,7 +55,8 @@ def find_route(
 ) -> SessionRoute | AllocationRefused:
     """The route of `client`; `pinned` names a transceiver region, `excluded` relays.
 
-    By `chance`, CHANCE_LENGTH random octets, it may get relays to explore at the end of the list.
+    `chance` is CHANCE_LENGTH random octets, or None. With them, a few clients also get relays to
+    explore, at the end of the list.
     """
     decision = view.steering.decide(service, client)
     if decision.chosen is None:
@@ -70,7 +73,7 @@ def find_route(
     if chance is not None and picks:
         extra = explored(view, decision, {each.relay.region for each, _ in picks}, chance)
     reason = _reason(decision, picks or turn)
-    # With the view these name all that a route says: the round trips follow from service, column
+    # Within one view the key determines the route: the round trips follow from service, column
     # and relays, and a column has one cell.
     named = (name for (name, _), _ in (*picks, *extra, *turn))
     key = (service.id, decision.column, media, reason, len(picks), len(extra), *named)
@@ -87,7 +90,7 @@ def find_route(
 def find_relays(
     view: AllocatorView, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
 ) -> tuple[Relay, ...] | AllocationRefused:
-    """The relays of `client` alone, for a session whose end is settled."""
+    """The relays of `client`, for a session whose transceiver is settled."""
     decision = view.steering.decide(service, client)
     if decision.chosen is None:
         return AllocationRefused("no_relay", None, f"service {service.id}: {decision.reason}")
@@ -110,10 +113,11 @@ def media_regions(
 def _pick(
     view: AllocatorView, decision: Decision, excluded: frozenset[str], *, turn: bool = False
 ) -> list[Pick]:
-    """The first relays of the chosen region, then of those that the client would ask next; or
-    those of kind turn.
+    """The first relays of the chosen region, then of the regions that the client would ask next;
+    with `turn`, TURN servers instead of relays.
 
-    Regions that it asked before come last: their weight did not keep it.
+    Regions that precede the chosen one in preference order come last: their weight did not keep
+    the client.
     """
     preferences, chosen = decision.preferences, decision.chosen
     ignore_health = decision.ranking.outcome == "open"
@@ -135,7 +139,7 @@ def _pick(
 
 
 def _reason(decision: Decision, picks: list[Pick]) -> str:
-    """Why these relays; `exclude_relays` may have emptied the region that was chosen."""
+    """Why these relays are offered; `exclude_relays` may rule out the whole chosen region."""
     assert decision.site is not None
     if picks[0][1].site is decision.site:
         return decision.reason
@@ -187,7 +191,7 @@ def _route(
 
 
 def _turn_urls(servers: Iterable[Relay]) -> bytes:
-    """RFC 7065, UDP before TCP; empty for none."""
+    """The URLs of `servers` (RFC 7065) as a JSON array, UDP before TCP; empty if there are none."""
     found = list(servers)
     transports = [("udp", each.udp_port, each) for each in found]
     transports += [("tcp", each.tcp_port, each) for each in found if each.tcp_port]

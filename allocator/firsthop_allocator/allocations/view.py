@@ -1,9 +1,9 @@
 """One plan, status and key set, prepared for allocations.
 
-A view is immutable: each snapshot makes a new one, which replaces the former by one assignment in
-`Holder`. Values with few inputs (the text of a set of relays, a distance, the order of a region's
-relays) are cached on first use, in caches of bounded size. `PlanTables` holds what does not depend
-on the status, so views of one plan share it.
+A view is immutable: for each snapshot a new view is made, and one assignment in `Holder` replaces
+the old one. Values with few inputs (the text of a set of relays, a distance, the order of a
+region's relays) are cached on first use, in caches of bounded size. `PlanTables` holds data that do
+not depend on the status, so views of one plan share it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ReachableRelay(NamedTuple):
     """A relay with those of its addresses that may be offered now."""
 
     name: str
-    """Its id, and which address, when it is one of two."""
+    """The relay's id; if it has two addresses and one may not be offered, also which one."""
     relay: Relay
 
 
@@ -54,25 +54,25 @@ class PlanTables:
         self.relays = {relay.id: relay for relay in document.relays if relay.kind == "relay"}
         """Only these route by ufrag; a TURN server would not understand the credential."""
         self._offered: dict[str, Relay] = {}
-        """Of each name of a `ReachableRelay` its relay: at most three a relay."""
+        """Relays by the name of their `ReachableRelay`: at most three names per relay."""
         self.turn_servers = {each.id: each for each in document.relays if each.kind == "turn"}
         self.region_index = {site.id: index for index, site in enumerate(topology.pools["relays"])}
         self.wire_ids = {region.id: region.wire_id for region in document.transceiver_regions}
         steered = (each for each in document.services if each.pool == "relays")
         self.transceivers = _by_region(document.transceivers)
-        """Those that may get new sessions, by region."""
+        """Transceivers that may get new sessions, by region."""
         self.transceiver_at = _by_wire_ids(document)
-        """All that can be called, by the wire ids of their region and their own."""
+        """Transceivers with a signalling address, by the wire id of their region and their own."""
         self.default_service: Service | None = min(steered, key=lambda each: each.id, default=None)
-        """The one that a request without a service is for: the first by id."""
+        """The service of a request that names none: the first by id."""
         self.orders = lru_cache(_ORDERS)(self._orders)
         self.distance_km = lru_cache(_CACHED_LOCATIONS)(self._distance_km)
         self.location = lru_cache(_CACHED_LOCATIONS)(self._location)
         self.session_text = lru_cache(_RELAY_SETS)(self._session_text)
 
     def _orders(self, usable: tuple[Endpoint, ...], turn: bool) -> RelayOrders:
-        """For each bucket the order of these relays, or TURN servers: by weight, failure domains
-        apart first."""
+        """For each bucket the order of these relays, or with `turn` TURN servers: by a rendezvous
+        draw with their weights, so that the first ones are in different failure domains."""
         named = self.turn_servers if turn else self.relays
         field = [each for each in usable if each.id in named]
         if not field:
@@ -88,7 +88,7 @@ class PlanTables:
         return tuple(orders)
 
     def _reachable(self, endpoint: Endpoint, named: Mapping[str, Relay]) -> ReachableRelay:
-        """The relay of `endpoint` without the address that it does not have."""
+        """The relay of `endpoint`, without an address that `endpoint` lacks."""
         name, relay = endpoint.id, named[endpoint.id]
         for family in FAMILIES:
             if getattr(relay, family) is not None and getattr(endpoint, family) is None:
@@ -101,7 +101,7 @@ class PlanTables:
         return round(self.topology.distance_km("relays", self.region_index[region], cell), 1)
 
     def _location(self, cell: int | None) -> ClientLocation:
-        """The place of a cell; coordinates to 4 decimals, which is 11 m."""
+        """The location of a cell; coordinates have 4 decimals, which is 11 m."""
         country, latitude, longitude = None, None, None
         if cell is not None:
             geo = self.topology.geo
@@ -115,7 +115,7 @@ class PlanTables:
 
 
 class AllocatorView:
-    """One plan, one status and one key set; see the module."""
+    """One plan, one status and one key set; see the module's docstring."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class AllocatorView:
     ) -> None:
         """`tokens`: SHA-256 in hex of the bearer tokens with role allocator, and their expiry.
 
-        `previous` lends what it has laid out, where it is of the same plan.
+        The tables of `previous` are reused if it has the same plan.
         """
         self.steering = steering
         self.keys = keys
@@ -141,7 +141,7 @@ class AllocatorView:
 
     @property
     def exploration_share(self) -> float:
-        """The share of allocations that may carry a relay just to learn of it."""
+        """The share of allocations that may contain a relay only to measure it."""
         latency = self.steering.rtt.latency
         return latency.explore.share if latency else 0.0
 
@@ -154,8 +154,8 @@ class AllocatorView:
         ignore_health: bool,
         turn: bool = False,
     ) -> tuple[ReachableRelay, ...]:
-        """The relays of a region that a service may offer now, in the order of a bucket; or those
-        of kind turn."""
+        """The relays of a region that a service may offer now, in the order for bucket `drawn`;
+        with `turn`, its TURN servers instead."""
         key = service.id, region, ignore_health, turn
         orders = self._relays.get(key)
         if orders is None:
@@ -165,11 +165,11 @@ class AllocatorView:
         return orders[drawn]
 
     def kept_route(self, key: tuple[object, ...]) -> SessionRoute | None:
-        """The route that was kept for `key`."""
+        """The route that was kept for `key`; None if there is none."""
         return self._routes.get(key)
 
     def keep_route(self, key: tuple[object, ...], route: SessionRoute) -> None:
-        """Keeps it, in place of all others when there are too many."""
+        """Keep `route` for `key`; if too many are kept, first drop all of them."""
         if len(self._routes) >= _ROUTES:
             self._routes.clear()
         self._routes[key] = route

@@ -1,4 +1,4 @@
-"""The demo page: a browser calls itself by way of the nearest relay.
+"""The demo page: a browser calls itself through the nearest relay.
 
 It loads files of this server only; a content security policy enforces that.
 """
@@ -28,7 +28,7 @@ _HIDDEN = b' hidden id="kill"'
 
 
 def answer(path: str, *, stage: bool) -> web.Response:
-    """The file at one of `PATHS`; `stage` shows the button that kills a relay."""
+    """The file at one of `PATHS`; with `stage`, the page shows the button that kills a relay."""
     name, media_type = PATHS[path]
     body = files(__package__).joinpath(name).read_bytes()
     if stage:

@@ -1,6 +1,7 @@
-"""The demo's button that kills a relay, which `firsthop up` does.
+"""Kills a relay for the demo page by a request to `firsthop up`, which runs the relays.
 
-It is called over a Unix socket in its state folder, one line of JSON each way.
+`firsthop up` listens on a Unix socket in its state folder. Request and reply are one line of JSON
+each.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ ANSWER_S = 5.0
 
 
 async def kill(stage: Path, relay: str) -> dict[str, Any]:
-    """`{"killed": relay, "pid": …, "back_in_s": …}`; Problem 404 for a relay it does not run, 503
-    when it does not answer."""
+    """Returns `{"killed": relay, "pid": …, "back_in_s": …}`.
+
+    Raises Problem 404 if `firsthop up` does not run that relay, and 503 if it does not answer.
+    """
     try:
         async with asyncio.timeout(ANSWER_S):
             reply: dict[str, Any] = json.loads(await _reply_to(stage, {"kill": relay}))
     except (OSError, ValueError) as error:
-        raise Problem(503, "the demo's stage does not answer") from error
+        raise Problem(503, "firsthop up does not answer") from error
     if "refused" in reply:
         raise Problem(404, str(reply["refused"]))
     return reply
 
 
 async def _reply_to(stage: Path, question: dict[str, str]) -> bytes:
-    # Whatever the length of the folder's path: an address of unix(7) has 107 octets.
+    # By way of /proc: the folder's path may be longer than the 107 octets of a unix(7) address.
     folder = os.open(stage.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{stage.name}")

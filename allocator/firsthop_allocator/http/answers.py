@@ -32,7 +32,7 @@ def problem_answer(problem: Problem, request_id: str) -> web.Response:
 
 
 def refusal(refused: AllocationRefused) -> Problem:
-    """422 where a field is at fault, else 503: what is missing may be there soon."""
+    """A problem with status 422 if a field is at fault, else 503, as a retry may succeed soon."""
     if refused.field is not None:
         return wrong(422, RequestFault(refused.field, refused.rule))
     return Problem(503, refused.rule, kind=refused.reason.replace("_", "-"), headers=RETRY)

@@ -1,6 +1,7 @@
 """The allocator over HTTP: its routes, and the one place where faults become responses.
 
-Thin: bodies are read by `reading`, callers known by `callers`, allocations made by `allocation`.
+Other modules do the work: `reading` parses bodies, `callers` identifies callers, `allocation`
+allocates.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def create_app(
     entropy: Callable[[int], bytes] = os.urandom,
     counts: AllocatorCounters | None = None,
 ) -> web.Application:
-    """The application; it answers by whatever view `holder` has when a request comes."""
+    """The application; it answers each request with the view that `holder` has at that time."""
     api = _Api(holder, settings, clock, entropy, counts or AllocatorCounters())
     app = web.Application(client_max_size=MAX_OFFER)
     app.cleanup_ctx.append(_transceivers)
@@ -144,7 +145,7 @@ class _Api:
         return answer
 
     async def _border(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Adds id and CORS fields to every response; turns faults into problem documents."""
+        """Adds request id and CORS fields to each response; turns faults into problem documents."""
         started = perf_counter()
         given = request.headers.get("X-Request-Id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
@@ -154,7 +155,7 @@ class _Api:
             response = problem_answer(problem, request_id)
         except Exception:
             log.exception("allocator.failed", path=request.path, request_id=request_id)
-            response = problem_answer(Problem(500, "our fault; the log has it"), request_id)
+            response = problem_answer(Problem(500, "internal error; details are logged"), request_id)
         headers = response.headers
         headers["X-Request-Id"] = request_id
         if self._settings.cors_origins:
@@ -174,7 +175,7 @@ class _Api:
         except web.HTTPException as error:
             raise Problem(error.status, error.reason.lower()) from None
         except (HttpProcessingError, web.RequestPayloadError) as error:
-            raise unreadable("the body does not arrive as its header says") from error
+            raise unreadable("the body does not match its header fields") from error
 
     async def allocations(self, request: web.Request) -> web.StreamResponse:
         view, trusted = self._admit(request)
@@ -215,7 +216,7 @@ class _Api:
         return json_answer(self._racing.ticket(view, body, subject), status=201)
 
     async def samples(self, request: web.Request) -> web.StreamResponse:
-        """From holders of a ticket; no token is needed, as beacons cannot carry one."""
+        """Takes samples from ticket holders; no token is needed, as beacons cannot carry one."""
         view = self._view()
         body = read_body(await read_octets(request), SamplesBody)
         subject = subject_of(request.headers, _peer(request), None, self._settings, trusted=False)
@@ -261,7 +262,7 @@ class _Api:
         return demo.answer(request.path, stage=self._settings.demo_stage is not None)
 
     async def kill_relay(self, request: web.Request) -> web.StreamResponse:
-        """Needs a token, even where allocations are public."""
+        """Needs a token, even if allocations are public."""
         _, trusted = self._admit(request)
         if not trusted:
             raise needs_token()
@@ -270,7 +271,7 @@ class _Api:
         return json_answer(done, status=200)
 
     async def elsewhere(self, request: web.Request) -> web.StreamResponse:
-        """404, or 405 where the path is right."""
+        """Raises Problem 405 if the path exists, else 404."""
         allowed = allowed_methods(request.path)
         if allowed is None:
             raise Problem(404, "nothing is at this path; /openapi.json lists what is")
@@ -285,25 +286,25 @@ class _Api:
         return view, query, subject
 
     def _admit(self, request: web.Request) -> tuple[AllocatorView, bool]:
-        """The view in force, and whether the caller bears a token; Problem 503 or 401."""
+        """The view in force, and whether the caller has a token. Raises Problem 503, 400 or 401."""
         view = self._view()
         return view, has_token(request.headers, self._settings, view.tokens, self._clock())
 
     def _view(self) -> AllocatorView:
-        """The view in force; Problem 503."""
+        """The view in force. Raises Problem 503 if there is none."""
         if self._holder.view is None:
             raise Problem(503, self._holder.reason, kind="not-ready", headers=RETRY)
         return self._holder.view
 
 
 async def _transceivers(app: web.Application) -> AsyncIterator[None]:
-    """The client of transceivers, while the application runs."""
+    """The HTTP client for transceivers, while the application runs."""
     app[_CLIENT] = client = Transceivers()
     yield
     await client.close()
 
 
 def _peer(request: web.Request) -> str:
-    """The socket's other end; "" for a Unix socket, or where it has gone."""
+    """The address of the socket's peer; "" for a Unix socket, or if the peer has disconnected."""
     name = request.transport.get_extra_info("peername") if request.transport else None
     return str(name[0]) if isinstance(name, tuple) else ""

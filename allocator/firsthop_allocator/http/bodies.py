@@ -23,7 +23,7 @@ async def read_octets(request: web.Request, limit: int = MAX_BODY) -> bytes:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 body = await request.read()
     except ConnectionError:
-        raise unreadable("the caller has gone") from None
+        raise unreadable("the caller has disconnected") from None
     except TimeoutError:
         raise Problem(408, f"the body did not arrive within {BODY_TIMEOUT_S} s") from None
     if len(body) > limit:  # without a Content-Length

@@ -27,14 +27,14 @@ _INVALID = f'{_CHALLENGE}, error="invalid_token"'
 
 
 class Headers(Protocol):
-    """Header fields by case-insensitive name; every line of a name."""
+    """Header fields by case-insensitive name, each with all its lines."""
 
     def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The client that an answer is for, and where its address is from."""
+    """The client that an answer is for, and where its address was read."""
 
     address: Address
     source: ClientSource
@@ -42,7 +42,7 @@ class Subject:
     def request(
         self, asked: AllocationBody | SessionQuery, *, may_explore: bool
     ) -> AllocationRequest:
-        """The allocation that is asked for on its behalf."""
+        """The allocation request for this client with the parameters in `asked`."""
         return AllocationRequest(
             address=self.address,
             source=self.source,
@@ -60,10 +60,11 @@ def has_token(
     tokens: Mapping[str, datetime | None],
     now: datetime,
 ) -> bool:
-    """Whether the caller bears an accepted token: of the settings, or of `tokens` and unexpired.
+    """Whether the caller has an accepted token: one of the settings, or an unexpired one of
+    `tokens`.
 
-    Raises Problem 401 for none where the allocator is not public, and for a wrong one anywhere: a
-    caller who believes to be authorised must learn that it is not.
+    Raises Problem 401 if there is no token and the allocator is not public. Raises 401 for a wrong
+    token even on a public allocator: a caller that sends one must learn that it is not authorised.
     """
     lines = headers.getall("Authorization", ())
     if not lines:
@@ -79,7 +80,7 @@ def has_token(
 
 
 def needs_token() -> Problem:
-    """401 for a caller without a token."""
+    """The problem (401) for a caller without a token."""
     return _unauthorised("a bearer token with role allocator is needed", _CHALLENGE)
 
 
@@ -91,10 +92,11 @@ def subject_of(
     *,
     trusted: bool,
 ) -> Subject:
-    """Whom the answer is for. `peer` is the socket's address, "" where it has none.
+    """The client that the answer is for. `peer` is the address of the socket's peer, "" if it has
+    none.
 
-    Raises Problem 403 when `wanted` is given without a token, 400 for a field of a trusted proxy
-    that cannot be read, and 422 where nobody says an address.
+    Raises Problem 403 if `wanted` is given without a token, 400 if a field of a trusted proxy
+    cannot be parsed, and 422 if neither `wanted` nor `peer` gives an address.
     """
     if wanted is not None:
         if not trusted:
@@ -116,7 +118,7 @@ def subject_of(
 
 
 def cors_headers(origin: str | None, settings: AllocatorSettings) -> Mapping[str, str]:
-    """What a browser must be told before a page of `origin` may read the answer (Fetch §3.3)."""
+    """The fields with which a browser lets a page of `origin` read the answer (Fetch §3.3)."""
     if not settings.cors_origins:
         return {}
     if "*" in settings.cors_origins:
@@ -142,7 +144,7 @@ def _accepted(
     tokens: Mapping[str, datetime | None],
     now: datetime,
 ) -> bool:
-    """Compares with every digest, so timing does not reveal which one matched."""
+    """Compares with every digest, so that timing does not reveal which one matched."""
     if not token:
         return False
     digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

@@ -27,7 +27,7 @@ from firsthop_steering.feed.demand import AnswerSurvey
 from firsthop_steering.feed.snapshot import age_s
 
 BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
-"""Upper ends of the duration buckets; the budget's p99 is 10 ms, the body's time-out 5 s."""
+"""Upper bounds of the duration buckets; the budget's p99 is 10 ms, a body's time-out 5 s."""
 
 
 class AllocatorCounters:
@@ -35,13 +35,14 @@ class AllocatorCounters:
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
-        """By route and status."""
+        """HTTP requests by route and status."""
         self.allocations: Counter[tuple[str, str, str]] = Counter()
-        """By service, region of the first relay and result; "" where it failed before."""
+        """Allocations asked for, by service, region of the first relay, and result. Service and
+        region may be "" if the request failed."""
         self.explored: Counter[tuple[str, str]] = Counter()
-        """Allocations with a relay to explore, by service and its region."""
+        """Allocations with a relay to explore, by service and that relay's region."""
         self.allowance = Allowance()
-        """How many more may explore."""
+        """How many more allocations may explore."""
         self.survey = AnswerSurvey()
         """A sample of the clients, by service and region."""
         self.samples = SampleQueue()
@@ -56,7 +57,7 @@ class AllocatorCounters:
         subject: Subject,
         share: float,
     ) -> None:
-        """One more allocation, and who got it; `share` of them may explore."""
+        """Count one more allocation and its client; `share` of all allocations may explore."""
         self.allocations[route.service, route.entry, result] += 1
         self.explored.update((route.service, region) for region in route.explored)
         self.allowance.count(share, explores=bool(route.explored))
@@ -64,12 +65,12 @@ class AllocatorCounters:
         self.survey.note((route.service, route.entry), family, key)
 
     def observe(self, seconds: float) -> None:
-        """How long one allocation request took, from its head to its answer."""
+        """Count the duration of one allocation request, from its head to its answer."""
         self._durations[bisect_left(BOUNDS_S, seconds)] += 1
         self._seconds += seconds
 
     def durations(self) -> tuple[list[tuple[str, float]], float]:
-        """Cumulative buckets as Prometheus wants them, and the sum."""
+        """Cumulative buckets as Prometheus needs them, and the sum in seconds."""
         ends = [*map(str, BOUNDS_S), "+Inf"]
         totals = map(float, accumulate(self._durations))
         return list(zip(ends, totals, strict=True)), self._seconds
@@ -101,7 +102,7 @@ class AllocatorCollector(Collector):
         yield allocations
         explored = CounterMetricFamily(
             "firsthop_allocations_explored",
-            "Allocations that carried a relay just to learn of it, by its region",
+            "Allocations with a relay that was offered only to be measured, by its region",
             labels=("service", "region"),
         )
         for pair, value in list(self._counts.explored.items()):
@@ -109,7 +110,7 @@ class AllocatorCollector(Collector):
         yield explored
         samples = CounterMetricFamily(
             "firsthop_client_samples",
-            "Round trips that browsers reported; overflowed ones were taken before",
+            "Round trips that browsers reported; overflowed ones were counted as taken before",
             labels=("result",),
         )
         for result, value in self._counts.samples.results.items():

@@ -1,8 +1,8 @@
-"""The client behind reverse proxies: Forwarded (RFC 7239), X-Forwarded-For, from the right.
+"""Finds the client behind reverse proxies, from Forwarded (RFC 7239) or X-Forwarded-For.
 
-Only the peer's address is certain. While the nearest hop is a trusted proxy, the entry that it
-added names the hop before; the first hop that is not trusted is the client. Entries further left
-are the client's own claim and are ignored.
+Only the peer's address is certain. Each trusted proxy has appended the address of the hop before
+it, so entries are followed from right to left; the first address that is not a trusted proxy is the
+client. Entries further left are the client's own claim and are ignored.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from firsthop_allocator.allocations.addresses import parse_host
 from firsthop_geodata.addresses import Address, Network
 
 MAX_HOPS = 16
-"""Proxies in a row; a longer chain is a loop or an attack."""
+"""Most proxies in a row; a longer chain is a loop or an attack."""
 MAX_FIELD_LENGTH = 8192
-"""Octets of all field lines together that are parsed."""
+"""Most octets of a field, all its lines together; a longer one is refused."""
 
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 §5.6.2
@@ -31,7 +31,7 @@ _NODE = re.compile(  # RFC 7239 §6, and bare IPv6 as X-Forwarded-For has it
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A field that is not used: its name, and the rule that it breaks."""
+    """A field that cannot be used: its name, and the rule that it breaks."""
 
     field: str
     rule: str
@@ -46,8 +46,8 @@ def client_behind(
 ) -> tuple[Address, str] | Malformed:
     """The client's address, and its source: `peer`, `forwarded` or `x-forwarded-for`.
 
-    Field lines are in the order of the message. Where both fields are there they must agree: a
-    proxy that writes one of them passes on what the client wrote into the other.
+    Field lines are in the order of the message. If both fields are present, they must give the same
+    address: a proxy that writes one of them passes on whatever the client wrote into the other.
     """
     if not _is_trusted(peer, trusted):
         return peer, "peer"
@@ -65,7 +65,8 @@ def client_behind(
 
 
 def _walk(field: str, text: str, trusted: Sequence[Network]) -> Address | Malformed | None:
-    """The rightmost address that is not trusted, or the leftmost of all; None for no entry."""
+    """The rightmost address that is not a trusted proxy, or the leftmost if all are; None if there
+    is no entry."""
     if len(text) > MAX_FIELD_LENGTH:
         return Malformed(field, f"is longer than {MAX_FIELD_LENGTH} octets")
     entries = _forwarded(text) if field == "forwarded" else _listed(text)
@@ -75,11 +76,11 @@ def _walk(field: str, text: str, trusted: Sequence[Network]) -> Address | Malfor
     for hop, entry in enumerate(reversed(entries)):
         address = _node(entry)
         if address is None:
-            return Malformed(field, "an entry that counts names no IP address")
+            return Malformed(field, "an entry that leads to the client has no IP address")
         if not _is_trusted(address, trusted):
             return address
         if hop + 1 == MAX_HOPS:
-            return Malformed(field, f"passes more than {MAX_HOPS} proxies")
+            return Malformed(field, f"lists more than {MAX_HOPS} proxies")
     return address
 
 
@@ -88,7 +89,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _forwarded(text: str) -> list[str] | None:
-    """The `for` of every element, "" where it has none; None when the grammar is broken."""
+    """The `for` parameter of every element, "" if it has none; None if the syntax is wrong."""
     nodes: list[str] = []
     for element in _elements(text):
         if element is None:
@@ -99,7 +100,8 @@ def _forwarded(text: str) -> list[str] | None:
 
 
 def _elements(text: str) -> Iterator[dict[str, str] | None]:
-    """Elements as parameter maps, empty ones too (RFC 9110 §5.6.1.2); None ends a broken field."""
+    """Yields each element as a map of its parameters, also empty elements (RFC 9110 §5.6.1.2). If
+    the syntax is wrong, yields None and stops."""
     position, element = 0, dict[str, str]()
     text = text.strip(" \t")
     while True:

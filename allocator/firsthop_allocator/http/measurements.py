@@ -1,7 +1,8 @@
 """Browser measurements over HTTP: tickets, the script that uses them, and their samples.
 
-Only report rates are kept. The client's address is that of the connection, or from its proxy. A
-report proves only that its sender has a ticket; false samples affect the sender's prefix only.
+Of clients, only the rates of their reports are kept, and samples until they are sent on. The
+client's address is the connection's, or the one that a trusted proxy gives. A report proves only
+that its sender has a ticket; false samples affect the sender's prefix only.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from firsthop_steering.feed.token_bucket import TokenBuckets
 
 RACES, SAMPLES, SNIPPET = "/v1/races", "/v1/samples", "/v1/race.js"
 REPORT_EVERY_S = 60.0
-"""Of one ticket."""
+"""Seconds between two reports of one ticket."""
 PREFIX_AT_ONCE, PREFIX_EVERY_S = 30, 2.0
-"""Reports of one /24 or /48, which may be a carrier's NAT; a few a minute teach all there is."""
+"""Reports of one /24 or /48, which may be a carrier's NAT: 30 at once, then one every 2 s."""
 MAX_KEPT = 20_000
-"""Tickets and prefixes whose pace is known, each; 4 MB."""
+"""Most tickets, and most prefixes, whose report rates are kept; 4 MB."""
 _SNIPPET_HEADERS = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
 
 
@@ -52,7 +53,7 @@ class Racing:
         )
 
     def ticket(self, view: AllocatorView, body: RaceBody, subject: Subject) -> dict[str, Any]:
-        """The ticket of a client as JSON; Problem 422 or 503 where there is none."""
+        """A ticket for a client as JSON. Raises Problem 422 or 503 if there is none."""
         service = steered_service(view, body.service)
         if isinstance(service, AllocationRefused):
             raise refusal(service)
@@ -64,7 +65,8 @@ class Racing:
         return made.to_json()
 
     def take(self, view: AllocatorView, body: SamplesBody, subject: Subject) -> dict[str, Any]:
-        """The answer to a report, all of which is then taken; Problem 403, 422 or 429."""
+        """Take all samples of a report; returns the answer. Raises Problem 403, 422 or 429, and
+        takes none."""
         now = self._clock()
         fault = refusal_of(view, body.username_fragment, body.password, now)
         if fault is not None:
@@ -81,7 +83,7 @@ class Racing:
         wait_s = wait_s or self._prefixes.wait_s(prefix, at)
         if wait_s:
             self._queue.results["limited"] += len(body.samples)
-            detail = "this ticket, or this network, has reported often enough for now"
+            detail = "too many reports with this ticket, or from this network"
             raise Problem(429, detail, headers={"Retry-After": str(wait_s)})
         self._queue.put(prefix, [(each.relay, each.rtt_ms) for each in body.samples], at)
         return {"samples": len(body.samples)}

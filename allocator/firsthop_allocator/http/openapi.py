@@ -1,4 +1,4 @@
-"""/openapi.json (3.1), written from the models that requests are checked with."""
+"""/openapi.json (OpenAPI 3.1), made from the models that validate requests."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _allocate() -> dict[str, Any]:
 def _open_session() -> dict[str, Any]:
     return {
         "operationId": "openSession",
-        "summary": "An offer answered by way of the relays nearest to the client (RFC 9725)",
+        "summary": "Answer an offer, with the relays nearest to the client as candidates (RFC 9725)",
         "parameters": _query(SessionQuery),
         "requestBody": {"required": True, "content": _sdp(MEDIA_TYPE)},
         "responses": {
@@ -100,7 +100,7 @@ def _open_session() -> dict[str, Any]:
                 "headers": {
                     "Location": _header("The session's URL"),
                     "ETag": _header("Names the ICE session"),
-                    "Firsthop-Route": _header("JSON: relays, transceiver, and why"),
+                    "Firsthop-Route": _header("JSON: relays, transceiver, and decision"),
                 },
                 "content": _sdp(MEDIA_TYPE),
             },
@@ -113,12 +113,12 @@ def _restart_session() -> dict[str, Any]:
     if_match = {"name": "If-Match", "in": "header", "required": True, "schema": {"const": "*"}}
     return {
         "operationId": "restartSession",
-        "summary": "ICE restarted on the same route (RFC 9725 §4.3.3); candidates are not taken",
+        "summary": "Restart ICE on the same route (RFC 9725 §4.3.3); candidates are not accepted",
         "parameters": [_TOKEN, if_match, *_query(SessionQuery)],
         "requestBody": {"required": True, "content": _sdp(FRAGMENT_TYPE)},
         "responses": {
             "200": {
-                "description": "The new credential, and the relays of now",
+                "description": "The new credential, and the current relays",
                 "headers": {"ETag": _header("Names the new ICE session")},
                 "content": _sdp(FRAGMENT_TYPE),
             },
@@ -130,7 +130,7 @@ def _restart_session() -> dict[str, Any]:
 def _end_session() -> dict[str, Any]:
     return {
         "operationId": "endSession",
-        "summary": "The session's end",
+        "summary": "End the session",
         "parameters": [_TOKEN],
         "responses": {"200": {"description": "Ended"}, **_problems((401, 404, 503))},
     }
@@ -139,7 +139,7 @@ def _end_session() -> dict[str, Any]:
 def _regions() -> dict[str, Any]:
     return {
         "operationId": "rankRegions",
-        "summary": "All regions as they are ranked for one client",
+        "summary": "All regions, ranked for one client",
         "parameters": _query(RegionsQuery),
         "responses": {
             "200": {"description": "Ranked", "content": _json("RegionsAnswer")},
@@ -177,7 +177,7 @@ def _samples() -> dict[str, Any]:
 def _snippet() -> dict[str, Any]:
     return {
         "operationId": "snippet",
-        "summary": "A module for web pages: races, and reports",
+        "summary": "A JavaScript module for web pages: measures relays and reports the samples",
         "security": [],
         "responses": {
             "200": {
@@ -225,6 +225,6 @@ def _as(model: str, media_type: str) -> dict[str, Any]:
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a query parameter, which is there or not but never null."""
+    """The schema of a query parameter, which may be absent but is never null."""
     choices = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
     return choices[0] if choices else schema

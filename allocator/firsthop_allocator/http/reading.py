@@ -19,7 +19,7 @@ class _RepeatedKeyError(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Readers differ on which of two equal keys counts (RFC 8259 §4), so neither does."""
+    """Parsers differ on which of two equal keys counts (RFC 8259 §4), so such text is refused."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise _RepeatedKeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
@@ -27,7 +27,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 _decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant).decode
@@ -69,7 +69,7 @@ def _fault(location: tuple[int | str, ...], message: str) -> RequestFault:
 
 
 def _brief(error: Exception) -> str:
-    """The parser's message, without the text that it read."""
+    """The parser's message, without the text that it parsed."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""GET /v1/regions: all regions as one client's decision ranks them. Pure."""
+"""GET /v1/regions: all regions, ranked for one client by its decision. Pure."""
 
 from __future__ import annotations
 

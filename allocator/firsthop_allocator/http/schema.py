@@ -28,7 +28,7 @@ from firsthop_steering.feed.measurements import MAX_RTT_MS
 from firsthop_steering.plan.model import Slug
 
 MAX_SAMPLES = 16
-"""Of one report; a ticket names five relays."""
+"""Most samples of one report; a ticket names five relays."""
 
 
 def _host(value: object) -> Address:
@@ -39,7 +39,7 @@ def _host(value: object) -> Address:
 
 By = Annotated[
     availability.AvailabilitySource,
-    Field(description="Whose word the verdict is: local is that of the edge's own region."),
+    Field(description="What decided the verdict; local: the vantage in the edge's region."),
 ]
 _HOST_SCHEMA = {"type": "string", "maxLength": MAX_LENGTH, "examples": ["198.51.100.7"]}
 Host = Annotated[Any, BeforeValidator(_host), WithJsonSchema(_HOST_SCHEMA)]
@@ -66,7 +66,7 @@ class RegionsQuery(_Strict):
 
     service: ServiceName | None = None
     client_ip: Host | None = None
-    """The client's address, from callers with a token; default: the address they ask from."""
+    """The client's address, which needs a token; default: the address that the request is from."""
 
 
 class RaceBody(RegionsQuery):
@@ -77,9 +77,9 @@ class AllocationBody(RegionsQuery):
     """What POST /v1/allocations takes; every field may be left out or null."""
 
     ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S)] | None = DEFAULT_TTL_S
-    """Seconds that the credential opens new flows for; rounded up to 16 s of the clock."""
+    """Seconds for which the credential opens new flows; the expiry is rounded up to 16 s."""
     transceiver_region: Slug | None = None
-    """Where the session must end; default: steered."""
+    """The region of the session's transceiver; default: steered."""
     exclude_relays: Annotated[list[Slug], Field(max_length=MAX_EXCLUDED)] | None = None
     """Relays that the client found to be unreachable."""
 
@@ -93,11 +93,11 @@ class SessionQuery(RegionsQuery):
     """What POST and PATCH of /v1/sessions take in their query: an allocation's fields as text."""
 
     ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S, strict=False)] = DEFAULT_TTL_S
-    """Seconds that the credential opens new flows for; rounded up to 16 s of the clock."""
+    """Seconds for which the credential opens new flows; the expiry is rounded up to 16 s."""
     transceiver_region: Slug | None = None
-    """Where the session must end; default: steered."""
+    """The region of the session's transceiver; default: steered."""
     exclude_relays: Annotated[str, Field(max_length=MAX_EXCLUDED * 64)] = ""
-    """Ids of relays that the client found to be unreachable, with commas between them."""
+    """Comma-separated ids of relays that the client found to be unreachable."""
 
     @property
     def excluded(self) -> frozenset[str]:
@@ -106,17 +106,17 @@ class SessionQuery(RegionsQuery):
 
 
 class MeasuredRelay(_Strict):
-    """The least round trip of some checks to one relay."""
+    """The shortest round trip of several checks to one relay."""
 
     relay: Slug
     rtt_ms: Annotated[float, Field(gt=0, le=MAX_RTT_MS, allow_inf_nan=False)]
 
 
 class SamplesBody(_Strict):
-    """What POST /v1/samples takes; the media type does not matter, as a beacon says text/plain."""
+    """What POST /v1/samples takes; with any media type, as beacons are sent as text/plain."""
 
     username_fragment: Annotated[str, Field(max_length=32)]
-    """Of the ticket."""
+    """The ticket's username fragment."""
     password: Annotated[str, Field(max_length=64)]
     samples: Annotated[list[MeasuredRelay], Field(min_length=1, max_length=MAX_SAMPLES)]
 
@@ -124,12 +124,12 @@ class SamplesBody(_Strict):
     @classmethod
     def _each_once(cls, samples: list[MeasuredRelay]) -> list[MeasuredRelay]:
         if len({each.relay for each in samples}) < len(samples):
-            raise ValueError("must name each relay once")
+            raise ValueError("must not name a relay twice")
         return samples
 
 
 class ClientPlace(BaseModel):
-    """The client and its location; no coordinates where it cannot be located."""
+    """The client and its location; coordinates are null if it cannot be located."""
 
     ip: str
     country: str | None
@@ -139,7 +139,7 @@ class ClientPlace(BaseModel):
 
 
 class OfferedRelay(BaseModel):
-    """One relay to send media to, best first."""
+    """One relay to send media to; rank 1 is the best."""
 
     id: str
     region: str
@@ -172,7 +172,7 @@ class IceCandidate(BaseModel):
 
 
 class IceServer(BaseModel):
-    """RTCIceServer; the credential ends with the allocation."""
+    """RTCIceServer; the credential expires with the allocation."""
 
     urls: list[str]
     username: str
@@ -180,7 +180,7 @@ class IceServer(BaseModel):
 
 
 class DecisionNote(BaseModel):
-    """Plan and status of the decision, and its reason."""
+    """The decision's plan number, status number, and reason."""
 
     plan: int
     status: int
@@ -188,11 +188,11 @@ class DecisionNote(BaseModel):
 
 
 class AllocationNote(DecisionNote):
-    """The same, and regions that are explored."""
+    """The decision's plan number, status number, reason, and explored regions."""
 
     explored: list[Slug]
-    """Regions of the last relays, which are there to be measured, as they may be better than known;
-    mostly none."""
+    """Regions of the last relays, which are offered only to be measured, as they may be better than
+    expected; mostly empty."""
 
 
 class AllocationAnswer(BaseModel):
@@ -204,19 +204,19 @@ class AllocationAnswer(BaseModel):
     ttl: int
     client: ClientPlace
     relays: list[OfferedRelay]
-    """Empty only where the plan's relays are all TURN servers."""
+    """Empty only if only TURN servers can be offered."""
     transceiver_region: str
     ice_parameters: IceParameters
     candidates: list[IceCandidate]
     sdp: list[str]
     ice_servers: list[IceServer]
-    """The nearest healthy TURN servers; empty where the plan has none."""
+    """The nearest healthy TURN servers; empty if the plan has none."""
     key_id: int
     decision: AllocationNote
 
 
 class RelayState(BaseModel):
-    """One relay of a region: desired state, measured health, and whether it is answered with."""
+    """One relay of a region: desired state, measured health, and whether answers may contain it."""
 
     id: str
     state: Literal["active", "draining", "disabled"]
@@ -224,16 +224,16 @@ class RelayState(BaseModel):
     by: By
     since: datetime | None
     share: int
-    """Per cent of its weight, while it starts slowly after it was down."""
+    """Per cent of its weight that it has; below 100 during slow start after it was down."""
     draining: bool
     answers: bool
-    """Whether it may be answered with now."""
+    """Whether answers may contain it now."""
     answers_ipv4: bool
     answers_ipv6: bool
 
 
 class RankedRegion(BaseModel):
-    """One region, as ranked for the caller."""
+    """One region, as ranked for the client."""
 
     id: str
     rank: int
@@ -265,9 +265,10 @@ class RacedRelay(BaseModel):
     id: str
     region: str
     rtt_ms: float
-    """What is expected."""
+    """The expected round trip."""
     sdp: str
-    """The answer to give to a peer connection of its own that offers one data channel."""
+    """The SDP answer for a peer connection that offers one data channel; use a separate peer
+    connection for each relay."""
 
 
 class RaceAnswer(BaseModel):
@@ -280,10 +281,10 @@ class RaceAnswer(BaseModel):
 
 
 class SamplesAnswer(BaseModel):
-    """Acceptance of samples."""
+    """The acceptance of a report."""
 
     samples: int
-    """How many were taken: all."""
+    """Number of samples taken: all of the report."""
 
 
 class FieldFault(BaseModel):
@@ -302,4 +303,4 @@ class ProblemAnswer(BaseModel):
     detail: str
     request_id: str
     errors: list[FieldFault] | None = None
-    """There when fields are at fault."""
+    """Present if fields are at fault."""

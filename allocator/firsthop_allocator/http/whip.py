@@ -1,7 +1,7 @@
 """Sessions over HTTP (WHIP, RFC 9725): an offer in, an answer with relay candidates out.
 
-The allocator decides and mints, a transceiver of the chosen region answers. No session state is
-kept here: the session's URL is enough to find it again.
+The allocator chooses the route and mints the credential; a transceiver of the chosen region answers
+the offer. No session state is kept here: the session's URL is enough to find the session again.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ log = structlog.get_logger(__name__)
 
 PATH = "/v1/sessions"
 _ASK_ANOTHER = (401, 404, 503)
-"""Statuses of a transceiver that do not depend on the offer: it is full, drains, or lacks a new
-key."""
+"""Statuses of a transceiver that do not depend on the offer: the transceiver is full, drains, or
+does not have a new key yet."""
 
 
 class Whip:
-    """The handlers. `transceivers` gives the client, once the application runs."""
+    """The handlers. `transceivers` returns the HTTP client for transceivers of a running
+    application."""
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class Whip:
         query: SessionQuery,
         subject: Subject,
     ) -> web.Response:
-        """200 with a new credential on the same route, and the relays of now (RFC 9725 §4.3.3)."""
+        """200 with a new credential on the same route, and the current relays (RFC 9725 §4.3.3)."""
         body = (await _text(request, FRAGMENT_TYPE)).encode()
         at = _found(view, request)
         service = steered_service(view, query.service)
@@ -168,7 +169,7 @@ class Whip:
         self, request: web.Request, at: Whereabouts, method: str, *, body: bytes = b"",
         ufrag: str = "",
     ) -> TransceiverResponse:  # fmt: skip
-        """What the session's transceiver says, where it says yes; Problem for anything else."""
+        """The response of the session's transceiver, with status 200. Raises Problem otherwise."""
         response = await self._transceivers(request).ask(
             method,
             at.transceiver,
@@ -189,7 +190,7 @@ class Whip:
 
 
 def stripped(text: str) -> str:
-    """The offer without the client's candidates; Problem 422 for one that cannot be answered."""
+    """The offer without the client's candidates. Raises Problem 422 if it cannot be answered."""
     try:
         return stripped_offer(text)
     except SdpError as error:
@@ -204,7 +205,7 @@ def _found(view: AllocatorView, request: web.Request) -> Whereabouts:
 
 
 def _passed_on(response: TransceiverResponse) -> Problem:
-    """A transceiver's refusal with its own detail; 503 for its faults."""
+    """The problem for a transceiver's refusal, with the transceiver's detail; 503 if it failed."""
     if response.status in (404, 409, 412, 415, 422, 428):
         return Problem(response.status, response.detail)
     log.error("transceiver.failed", status=response.status, reason=response.detail)

@@ -1,1 +1,1 @@
-"""Tickets that browsers measure round trips by, and the samples they send back."""
+"""Tickets with which browsers measure round trips, and the samples that they send back."""

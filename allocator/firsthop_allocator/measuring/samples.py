@@ -15,10 +15,10 @@ from firsthop_steering.feed.demand import prefix_text
 from firsthop_steering.rtt.samples import prefix_of
 
 MAX_WAITING = 5000
-"""Samples; more than an edge passes on in a minute, and half a megabyte."""
+"""Most samples that wait: more than an edge uploads in a minute; they take half a megabyte."""
 
 MeasuredRow = tuple[str, str, float, float]
-"""Prefix of the client, relay, ms, and when, in seconds since 1970."""
+"""The client's prefix, the relay's id, the round trip in ms, and the time in seconds since 1970."""
 
 
 def prefix_number(address: Address) -> int:
@@ -28,11 +28,11 @@ def prefix_number(address: Address) -> int:
 
 
 class SampleQueue:
-    """Samples that are not taken yet; when there are too many, the oldest are dropped."""
+    """Samples that wait for upload; if there are too many, the oldest are dropped."""
 
     def __init__(self) -> None:
         self.results = Counter(taken=0, limited=0, overflowed=0)
-        """Samples by result; `overflowed` ones were counted as taken before."""
+        """Number of samples by result; an `overflowed` sample was counted as `taken` before."""
         self._waiting: deque[MeasuredRow] = deque()
 
     def put(self, prefix: int, measured: Iterable[tuple[str, float]], at: float) -> None:
@@ -45,10 +45,10 @@ class SampleQueue:
             self.results["overflowed"] += 1
 
     def first(self, limit: int) -> list[MeasuredRow]:
-        """The oldest samples, which stay until `passed`."""
+        """The oldest samples, `limit` at most; they stay in the queue until `passed` is called."""
         return list(islice(self._waiting, limit))
 
     def passed(self, rows: int) -> None:
-        """Remove so many of the oldest, as they were taken."""
+        """Remove the `rows` oldest samples, which the edge has taken over."""
         for _ in range(rows):
             self._waiting.popleft()

@@ -1,7 +1,7 @@
 """Measurement tickets: relays for a browser to check, and a credential for its report. Pure.
 
-It is a probe credential: relays answer its checks themselves, so the browser measures the round
-trip to the relay, without the way on to a transceiver.
+The credential is a probe credential: relays answer its checks themselves, so the browser measures
+the round trip to the relay, without the path from there to a transceiver.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Relay, Service
 
 NEAREST = 4
-"""One relay each of the client's first regions."""
+"""Number of the client's most preferred regions of which one relay each is measured."""
 RACED = NEAREST + 1
-"""And one of another region: one that is promised to be better, else any, for what the map has in
-the wrong place is found by such."""
+"""Most relays of a ticket. The last is of another region: of an exploration target if the client
+has one, else of any region, which reveals clients that the geo data locate wrongly."""
 LIFETIME = timedelta(minutes=5)
-"""To load a page and measure; rounded up to 16 s."""
+"""Validity of a ticket: time to load a page and measure. The expiry is rounded up to 16 s."""
 ENTROPY_LENGTH = 2 + ufrag.ENTROPY_LENGTH
 
 _ANSWER = (
@@ -37,8 +37,8 @@ _ANSWER = (
     "a=sctp-port:5000\r\na=setup:active\r\na=fingerprint:sha-256 {fingerprint}\r\n"
     "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\n{candidates}a=end-of-candidates\r\n"
 )
-"""RFC 8841. The far end would open DTLS (RFC 8842 §5.3) and never does, so the browser sends checks
-and nothing else."""
+"""An SDP answer (RFC 8841) that leaves it to the relay to start DTLS (RFC 8842 §5.3). The relay
+never does, so the browser sends ICE checks and nothing else."""
 _NOBODY = ":".join(["00"] * 32)
 
 Raced = tuple[Relay, Candidate]
@@ -96,7 +96,7 @@ def ticket(
         near.append(_another(view, decision, near, rest, int.from_bytes(entropy[:2], "big")))
     try:
         credential = mint_probe(view.keys, expires_at=now + LIFETIME, entropy=entropy[2:])
-    except ValueError as error:  # the only argument that the world can spoil is the time
+    except ValueError as error:  # only the time can be out of range
         return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
     return Ticket(credential, tuple((relay, each.rtt_ms) for relay, each in near))
 
@@ -104,8 +104,8 @@ def ticket(
 def _another(
     view: AllocatorView, decision: Decision, near: list[Raced], rest: list[Raced], chance: int
 ) -> Raced:
-    """By `chance`, 16 bits: a region that is promised to the client and may be looked at, else one
-    of `rest`. So a ticket names no more relays for what is promised."""
+    """A relay of one more region: of the client's exploration target if it may be explored now,
+    else of one of `rest`. `chance` is 16 random bits."""
     target = target_of(view, decision)
     if target is not None:
         held = {candidate.site.id for _, candidate in near}
@@ -117,14 +117,14 @@ def _another(
 def refusal_of(
     view: AllocatorView, name: str, password: str, now: datetime
 ) -> tuple[str, str] | None:
-    """Which field of a ticket's credential is wrong and why; None for a genuine one."""
+    """Which field of a ticket's credential is wrong and why; None if the credential is genuine."""
     decoded = ufrag.decode(name, view.keys.routes, now=now)
     if isinstance(decoded, RejectedUfrag):
-        rule = "has expired" if decoded.reason == "expired" else "is of no ticket"
+        rule = "has expired" if decoded.reason == "expired" else "does not belong to a ticket"
         return "username_fragment", rule
     if decoded.region != PROBE_REGION:
-        return "username_fragment", "is of a session, not of a ticket"
+        return "username_fragment", "belongs to a session, not to a ticket"
     expected = probe_password(name, view.keys.routes.by_id[decoded.key_id])
     if not hmac.compare_digest(expected.encode(), password.encode("utf-8", "replace")):
-        return "password", "is not the one of this username_fragment"
+        return "password", "does not belong to this username_fragment"
     return None

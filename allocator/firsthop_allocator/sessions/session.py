@@ -1,7 +1,7 @@
-"""Opening a session: the transceivers to ask in order, each with a credential of its own.
+"""Opening a session: which transceivers to ask, in which order, each with its own credential.
 
-Pure: time and chance are arguments. No state is kept: from a session's token every allocator finds
-its transceiver again.
+Pure: time and chance are arguments. No state is kept: any allocator can find a session's
+transceiver from the session's token.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from firsthop_steering.feed.snapshot import Status
 from firsthop_steering.plan.model import Relay, Service, Transceiver
 
 MAX_ATTEMPTS = 4
-"""Transceivers that one request may ask: enough to skip dead ones, but not all."""
+"""Most transceivers that one request asks: enough to get past some dead ones."""
 ENTROPY_LENGTH = 2 + MAX_ATTEMPTS * ufrag.ENTROPY_LENGTH + CHANCE_LENGTH
 
 
@@ -61,7 +61,7 @@ class Opening:
 
 
 def _noted(offer: Offer) -> dict[str, object]:
-    """A relay as in an allocation, without the fields that the candidates have."""
+    """Id, region, addresses and expected round trip of a relay; its ports are in the candidates."""
     members = relay_members(offer.relay)
     kept = ("id", "region", "ipv4", "ipv6")
     return {name: members[name] for name in kept} | {"rtt_ms": offer.rtt_ms}
@@ -75,12 +75,13 @@ def openings(
     entropy: bytes,
     resting: frozenset[str] = frozenset(),
 ) -> tuple[Opening, ...] | AllocationRefused:
-    """Whom to ask for the session of `request`, the best first; `resting` are asked last.
+    """The transceivers to ask for the session of `request`, the best first.
 
-    So are those that say they drain or are full, or say nothing any more.
+    Regions are in the order of the decision. In each region a rendezvous draw by weight orders the
+    transceivers, differently for each session. Those in `resting` (ids) come after all others, as
+    do those that report a drain or full load, or have stopped reporting.
 
-    The regions in the order of the decision, each region's transceivers in a race by weight that
-    every session draws anew. `entropy` is ENTROPY_LENGTH random bytes, never used twice.
+    `entropy` is ENTROPY_LENGTH random bytes, never used twice.
     """
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
@@ -110,12 +111,13 @@ def openings(
     try:
         made = _mint(view, request, service, client, asked[:MAX_ATTEMPTS], now, entropy[2:])
         return tuple(made)
-    except ValueError as error:  # the only argument that the world can spoil is the time
+    except ValueError as error:  # only the time can be out of range
         return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
 
 
 def _unlikely(status: Status) -> frozenset[str]:
-    """Transceivers that would refuse a session, by their last reports, which may be outdated."""
+    """Transceivers that would refuse a session according to their last reports, which may be
+    outdated."""
     full = {name for name, each in status.transceivers.items() if (each.load or 0) >= 1}
     return unavailable_transceivers(status) | full
 
@@ -149,8 +151,8 @@ def _mint(
 
 
 def candidates(relays: Sequence[Relay], transceiver: Transceiver) -> tuple[str, ...]:
-    """Candidates for the client: of the relays, or, where it has TURN servers only, of the
-    transceiver itself, which they must reach."""
+    """Candidates for the client: those of the relays. If there are none, because the client gets
+    TURN servers only, that of the transceiver itself, which the TURN servers must reach."""
     if relays:
         return candidate_lines(relays)
     return candidate_lines([UdpAddress(transceiver.host, transceiver.port)])
@@ -166,8 +168,8 @@ class Whereabouts:
 
 
 def whereabouts(view: AllocatorView, token: str) -> Whereabouts | None:
-    """The session that `token` names; None if no allocator of this deployment made it, or its key
-    or transceiver is no longer in the plan."""
+    """The session that `token` names; None if no allocator of this deployment made the token, or if
+    its key or transceiver is no longer in the plan."""
     name = read_token(token)
     if name is None:
         return None

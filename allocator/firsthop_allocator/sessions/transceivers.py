@@ -11,10 +11,10 @@ from firsthop_ice.session_token import sign_call
 from firsthop_steering.plan.model import Transceiver
 
 CONNECT_S = 1.0
-"""For connections inside the operator's network: the delay by a dead transceiver."""
+"""Seconds to connect, inside the operator's network; the delay that a dead transceiver causes."""
 TOTAL_S = 5.0
 REST_S = 5.0
-"""How long a transceiver that did not answer is asked after all others."""
+"""Seconds for which a transceiver that did not answer is asked after all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class TransceiverResponse:
     tag: str
     """Its ETag."""
     detail: str
-    """Its own words on a refusal."""
+    """The transceiver's reason for a refusal; empty if it did not refuse."""
 
 
 class Transceivers:
-    """A client of all transceivers of the plan. Open it in a running loop; `close` it."""
+    """The HTTP client for all transceivers of the plan. Create it in a running loop; `close` it."""
 
     def __init__(self) -> None:
         timeout = aiohttp.ClientTimeout(total=TOTAL_S, sock_connect=CONNECT_S)
@@ -42,7 +42,8 @@ class Transceivers:
         await self._http.close()
 
     def resting(self, now: float) -> frozenset[str]:
-        """Ids of those that have not answered lately; `now` by the clock given to `ask`."""
+        """Ids of the transceivers that failed to answer within the last REST_S; `now` is on the
+        clock that `ask` uses."""
         self._rests = {each: until for each, until in self._rests.items() if until > now}
         return frozenset(self._rests)
 
@@ -59,7 +60,8 @@ class Transceivers:
         ufrag: str = "",
         if_match: str | None = None,
     ) -> TransceiverResponse | None:
-        """Its answer; None without one, and then it rests."""
+        """The transceiver's response. None if it does not answer: then `resting` contains it for
+        REST_S."""
         headers = {"Firsthop-Signature": sign_call(password_key, method, token, ufrag, body)}
         for name, value in (
             ("Content-Type", media_type),
@@ -89,7 +91,7 @@ def _detail(text: str) -> str:
     try:
         return str(json.loads(text)["detail"])
     except (ValueError, KeyError, TypeError):
-        return "it gives no reason"
+        return "the transceiver gives no reason"
 
 
 def _url(transceiver: Transceiver, token: str) -> str:
