@@ -1,7 +1,7 @@
-"""The relay's log: structlog, imported with the first line.
+"""The relay's log: structlog, imported when the first line is logged.
 
-A relay that restarts forwards first: importing structlog and its dependencies takes as long as
-importing everything that a relay needs before its first packet.
+A relay that restarts starts to forward before that: importing structlog and its dependencies takes
+as long as importing everything that a relay needs before its first packet.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ _before_first: list[Callable[[], None]] = []
 
 
 def before_first_line(prepare: Callable[[], None]) -> None:
-    """Register a call to be made once, before the first line is logged."""
+    """Register a function to be called once, before the first line is logged."""
     _before_first.append(prepare)
 
 
 async def ready() -> None:
     """Import structlog in a thread, while the loop goes on forwarding, and set it up."""
-    import asyncio  # sockets are bound before it is imported
+    import asyncio  # imported here, so that sockets are bound first
 
     await asyncio.to_thread(import_module, "structlog")
     _prepare()

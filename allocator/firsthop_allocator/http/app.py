@@ -155,7 +155,7 @@ class _Api:
             response = problem_answer(problem, request_id)
         except Exception:
             log.exception("allocator.failed", path=request.path, request_id=request_id)
-            response = problem_answer(Problem(500, "internal error; details are logged"), request_id)
+            response = problem_answer(Problem(500, "internal error, which is logged"), request_id)
         headers = response.headers
         headers["X-Request-Id"] = request_id
         if self._settings.cors_origins:

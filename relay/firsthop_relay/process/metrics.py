@@ -56,9 +56,9 @@ async def serve_metrics(
     round_trips: Callable[[float], list[RoundTripRow]],
     sock: socket.socket,
 ) -> web.AppRunner:
-    """Serve on a socket that listens until the runner's `cleanup()`.
+    """Serve on the listening socket `sock` until the runner's `cleanup()`.
 
-    `round_trips` gives those that were measured after a time, in seconds since 1970.
+    `round_trips` returns the round trips measured after a time, in seconds since 1970.
     """
 
     async def metrics(_: web.Request) -> web.Response:

@@ -13,24 +13,24 @@ from firsthop_relay.flows.routes import RouteTable
 
 KEYS_SIZE = 64 * 1024  # 64 keys take 5 KiB
 ROUTES_SIZE = 16 * 1024 * 1024
-_TOO_OPEN = 0o027  # group may read (mounted secrets), others may not even that
+_TOO_OPEN = 0o027  # the group may read (mounted secrets), others may not
 
 FileStamp = tuple[int, int, int]
 
 
 class FileError(Exception):
-    """A file that cannot be used, and why; the content loaded before stays in force."""
+    """A file that cannot be used, and why; content loaded earlier stays in force."""
 
 
 class WatchedFile:
-    """One path, whichever file is there."""
+    """One path, at which the file may be replaced."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stamp: FileStamp | None = None
 
     def read(self, limit: int, *, secret: bool) -> bytes:
-        """Its bytes, `limit` of them. Raises FileError that names the file and the fault."""
+        """The file's first `limit` bytes. Raises FileError that names the file and the fault."""
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -49,7 +49,7 @@ class WatchedFile:
         try:
             stamp = _stamp(self.path.stat())
         except OSError:
-            return False  # while it is missing, the loaded content stays in force
+            return False  # while the file is missing, the loaded content stays in force
         before, self._stamp = self._stamp, stamp
         return stamp != before
 
@@ -58,7 +58,7 @@ class KeyFile(WatchedFile):
     """JSON of route keys (`RouteKeys.from_json`), mode 0600 or 0640."""
 
     def load(self) -> RouteKeys:
-        """Read it now. Raises FileError."""
+        """Read the file now. Raises FileError."""
         try:
             return RouteKeys.from_json(self.read(KEYS_SIZE, secret=True))
         except ValueError as error:
@@ -69,7 +69,7 @@ class RegionKeyFile(WatchedFile):
     """JSON of a region's password keys (`RegionKeys.from_json`), mode 0600 or 0640."""
 
     def load(self) -> RegionKeys:
-        """Read it now. Raises FileError."""
+        """Read the file now. Raises FileError."""
         try:
             return RegionKeys.from_json(self.read(KEYS_SIZE, secret=True))
         except ValueError as error:
@@ -80,7 +80,7 @@ class RouteFile(WatchedFile):
     """YAML or JSON of routes (`read_routes`)."""
 
     def load(self) -> RouteTable:
-        """Read it now. Raises FileError."""
+        """Read the file now. Raises FileError."""
         try:
             return read_routes(self.read(ROUTES_SIZE, secret=False))
         except RouteError as error:

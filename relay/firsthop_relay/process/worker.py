@@ -1,7 +1,7 @@
 """One worker process of a relay: commands from its supervisor, and the life of its server.
 
-It does not read at first: packets wait in its sockets until it has keys and is told to serve, so
-that the flows of a predecessor come first.
+The worker does not read its sockets at first: packets wait in them until the worker has taken over
+the flows of a predecessor and its supervisor commands it to serve.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from firsthop_relay.survival.shared import SharedFlows, connect
 class RelayWorker:
     """Create it inside a running loop; it owns the sockets that it is given.
 
-    `predecessors` and `successor` are Unix sockets that flows come from and go to.
+    `predecessors` and `successor` are Unix sockets over which flows are taken over and handed over.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class RelayWorker:
             self.server.listen(sock)
 
     def tell(self, news: Mapping[str, Any]) -> None:
-        """What has changed: `route_keys`, `routes` (texts), `draining`, `sessions_elsewhere`,
-        `flow_store`, `serve`."""
+        """Apply the changes in `news`: `route_keys`, `routes` (texts), `draining`,
+        `sessions_elsewhere`, `flow_store`, `serve`."""
         if "route_keys" in news:
             self.table.keys = RouteKeys.from_json(news["route_keys"])
         if "routes" in news:
@@ -79,7 +79,7 @@ class RelayWorker:
             channel.close()
             try:
                 flows = handover.adopt(self.server, batches)
-            except (ValueError, LookupError, TypeError):  # of a release with another format
+            except (ValueError, LookupError, TypeError):  # from a release with another format
                 log.exception("flows.inheritance_failed")
             else:
                 log.info("flows.inherited", flows=flows)
@@ -99,7 +99,7 @@ class RelayWorker:
             log.info("flows.restored", flows=restored)
 
     async def _open_journal(self, path: Path) -> int | JournalError:
-        """Restore flows, except where the source has one already; gives how many go on."""
+        """Restore flows, except those whose source has a flow already; returns how many go on."""
         try:
             journal = await asyncio.to_thread(Journal, path, self.table.limits.flows)
         except JournalError as error:  # the relay runs without it
@@ -108,12 +108,12 @@ class RelayWorker:
         return restore(self.server, journal)
 
     async def serving(self) -> None:
-        """Wait until it forwards, if it was told to."""
+        """Wait until the worker forwards, if it was commanded to serve."""
         if self._serving is not None:
             await asyncio.shield(self._serving)
 
     async def hand_over(self) -> None:
-        """Give all flows to the successor, and stop."""
+        """Hand all flows over to the successor, and stop."""
         self.server.pause()
         if self._successor is not None:
             try:
@@ -129,7 +129,7 @@ class RelayWorker:
         return self.server.reading()
 
     def round_trips(self, since: float) -> list[RoundTripRow]:
-        """Round trips to clients by TCP, noted after `since`, in seconds since 1970."""
+        """Round trips to TCP clients, noted after `since`, which is in seconds since 1970."""
         return self.server.round_trips.since(since)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Replaces the ICE of aiortc 1.16 by our ICE-lite agent; the only module that uses its internals.
+"""Replaces the ICE of aiortc 1.16 with our ICE-lite agent; the only module that uses its internals.
 
 `RTCPeerConnection` creates its gatherer, and with it ICE credential and sockets, and takes no
-arguments for them. So the gatherer's class is replaced once, by one that uses the connection which
-`ice_of` has put into a context variable; without one it behaves as aiortc's own.
+arguments for them. So this module replaces the gatherer's class, once. The new class uses the
+connection that `ice_of` has put into a context variable; if there is none, it behaves as aiortc's.
 
 The connection sends no checks and ignores the peer's candidates. Its own candidate is a placeholder
 (aiortc does not start without one), and it sends to the address that its `Path` selects.
@@ -25,11 +25,11 @@ from firsthop_relay.transceiver.path import Path
 from firsthop_relay.transceiver.port import MediaPort
 
 MAX_QUEUE = 512
-"""Datagrams that a session may leave unread: five seconds of audio and video."""
+"""Most datagrams that a session may leave unread: five seconds of audio and video."""
 _PLACEHOLDER = Candidate(
     foundation="1", component=1, transport="udp", priority=1, host="0.0.0.0", port=9, type="host"
 )
-"""RFC 8840 §4.1.1: the address of a section whose candidates come by other means."""
+"""The address of a media section whose candidates are sent by other means (RFC 8840 §4.1.1)."""
 
 
 class LiteConnection(Connection):
@@ -66,13 +66,13 @@ class LiteConnection(Connection):
         """Ignores a peer's candidates: its checks show its addresses."""
 
     async def connect(self) -> None:
-        """Wait until the peer has chosen an address; ConnectionError when closed before."""
+        """Wait until the peer has chosen an address. Raises ConnectionError if closed before."""
         await self._ready.wait()
         if self._closing:
             raise ConnectionError("closed before the peer has chosen an address")
 
     async def recvfrom(self) -> tuple[bytes, int]:
-        """The next datagram, and the component, always 1; ConnectionError once closed."""
+        """The next datagram, and the component, always 1. Raises ConnectionError once closed."""
         if self._closing:
             raise ConnectionError("closed")
         received = await self._queue.get()
@@ -81,9 +81,9 @@ class LiteConnection(Connection):
         return received
 
     async def sendto(self, data: bytes, component: int) -> None:
-        """Send to the selected address; ConnectionError without one, or once closed."""
+        """Send to the selected address. Raises ConnectionError if there is none, or once closed."""
         if self._closing or self.path.selected is None:
-            raise ConnectionError("there is nobody to send to")
+            raise ConnectionError("there is no address to send to")
         self._port.send(data, self.path.selected)
 
     async def close(self) -> None:
@@ -116,8 +116,8 @@ aiortc.rtcpeerconnection.RTCIceGatherer = _Gatherer  # type: ignore[attr-defined
 
 @contextmanager
 def ice_of(connection: LiteConnection) -> Iterator[RTCPeerConnection]:
-    """A peer connection over `connection`; describe it within the context, before any await of
-    others' making: all media are bundled, so it makes exactly one gatherer."""
+    """A peer connection over `connection`. Create its description within this context, as the
+    gatherer is created then: exactly one, since all media are bundled."""
     token = _laid_ready.set(connection)
     try:
         # No servers: the default asks a public STUN server.

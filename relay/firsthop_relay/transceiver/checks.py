@@ -1,6 +1,6 @@
 """Answers one connectivity check as an ICE-lite agent (RFC 8445 §2.5, §7.3). Pure.
 
-It answers only senders that know the password of a ufrag, and never sends checks itself.
+Only senders that know the password of a ufrag are answered. The agent never sends checks itself.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ class CheckDrop(StrEnum):
     """Reasons for dropping a datagram; each is a counter."""
 
     UFRAG = "ufrag"
-    """A check for a ufrag of no session and of no key of this region, or that has expired."""
+    """A check whose ufrag belongs to no session, and was made with no key of this region or has
+    expired."""
     STUN = "stun"
-    """STUN, but no Binding request with a USERNAME."""
+    """STUN, but not a Binding request with a USERNAME."""
     MALFORMED = "malformed"
     NO_FINGERPRINT = "no_fingerprint"
     INTEGRITY = "integrity"
     NOT_UNDERSTOOD = "not_understood"
     SOURCE = "source"
-    """Not STUN, and from an address without a genuine check."""
+    """Not STUN, and from an address that sent no genuine check."""
     QUEUE = "queue"
     """The queue of its session is full."""
     SEND = "send"
@@ -47,7 +48,7 @@ class CheckDrop(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A genuine check: the answer, and whether the peer nominated this address by it."""
+    """A genuine check: its answer, and whether the peer nominated this address with it."""
 
     ufrag: bytes
     answer: bytes
@@ -58,10 +59,10 @@ class Answered:
 def answer_check(
     packet: bytes, source: CheckSource, password_of: Callable[[bytes], str | None]
 ) -> Answered | CheckDrop:
-    """The answer to a check from `source`; `password_of` knows the ufrags that are answered.
+    """The answer to a check from `source`; `password_of` returns a ufrag's password, or None.
 
-    Raises nothing, whatever the bytes. A peer in the controlled role is told to switch (§7.3.1.1),
-    as a lite agent never controls.
+    Raises nothing, whatever the bytes. A peer in the controlled role gets error 487, so that it
+    switches (§7.3.1.1), as a lite agent never controls.
     """
     username = peek_username(packet)
     if username is None:

@@ -16,26 +16,26 @@ from firsthop_relay.transceiver.checks import CheckDrop
 TRANSCEIVER_METRICS: Final = MetricTable(
     "firsthop_transceiver",
     (
-        ("packets_received", "", "Datagrams that came in."),
-        ("bytes_received", "", "Their UDP payload."),
+        ("packets_received", "", "Datagrams received."),
+        ("bytes_received", "", "UDP payload of datagrams received."),
         ("checks_answered", "", "Connectivity checks answered."),
-        ("packets_passed_on", "", "DTLS, SRTP and SRTCP given to sessions."),
-        ("packets_sent", "", "Datagrams of sessions, checks aside."),
-        ("bytes_sent", "", "Their UDP payload."),
-        ("packets_unsent", "", "Datagrams of sessions that the kernel refused."),
-        ("packets_dropped", "reason", "Datagrams that went nowhere."),
-        ("sessions", "result", "What became of sessions."),
+        ("packets_passed_on", "", "DTLS, SRTP and SRTCP datagrams passed on to sessions."),
+        ("packets_sent", "", "Datagrams that sessions sent, without answers to checks."),
+        ("bytes_sent", "", "UDP payload of datagrams that sessions sent."),
+        ("packets_unsent", "", "Datagrams of sessions that the kernel refused to send."),
+        ("packets_dropped", "reason", "Datagrams dropped."),
+        ("sessions", "result", "Sessions by event: opened, refused, connected, restarted, ended."),
     ),
     (
-        ("open_sessions", "", "Sessions now."),
-        ("accepting", "", "0 while it drains."),
+        ("open_sessions", "", "Open sessions."),
+        ("accepting", "", "0 while the transceiver drains, else 1."),
     ),
 )
 
 
 @dataclass(slots=True, eq=False)
 class TransceiverCounters:
-    """Since the process started. Every reason to drop is there from the start, with 0."""
+    """Counts since the process started. Every drop reason is present from the start, with 0."""
 
     packets_received: int = 0
     bytes_received: int = 0
@@ -46,17 +46,17 @@ class TransceiverCounters:
     packets_unsent: int = 0
     dropped: dict[CheckDrop, int] = field(default_factory=lambda: dict.fromkeys(CheckDrop, 0))
     sessions: Counter[str] = field(default_factory=Counter)
-    """By result: opened, or why not; restarted; connected; and why they ended."""
+    """Sessions by result: opened, or why refused; restarted; connected; why ended."""
     open_sessions: Callable[[], int] = lambda: 0
     accepting: Callable[[], bool] = lambda: True
 
     def received(self, packet: bytes) -> None:
-        """Count a datagram in; one of the outcomes must follow."""
+        """Count a received datagram; the caller must then count one outcome."""
         self.packets_received += 1
         self.bytes_received += len(packet)
 
     def sent(self, packet: bytes) -> None:
-        """Count a datagram of a session out."""
+        """Count a datagram that a session sent."""
         self.packets_sent += 1
         self.bytes_sent += len(packet)
 

@@ -19,7 +19,7 @@ def _echo_channel(channel: RTCDataChannel) -> None:
 
 
 def consume_unsent(connection: RTCPeerConnection) -> list[asyncio.Task[None]]:
-    """Tasks that read and discard tracks which the peer does not receive, so they do not pile up.
+    """Tasks that read and discard tracks that are not sent back, so that media do not pile up.
 
     Call it once the answer is applied.
     """

@@ -11,4 +11,4 @@ class SessionError(Exception):
         self.status = status
         self.detail = detail
         self.kind = kind
-        """A word for counters and for the problem's type."""
+        """A word for the counters."""

@@ -1,9 +1,9 @@
 """The transceiver's HTTP API: sessions for allocators, `/metrics`, `/healthz` and `/readyz`.
 
 Allocators call `PUT`, `PATCH` and `DELETE` of `/v1/sessions/{token}`, each call signed
-(`firsthop_ice.session_token`); descriptions have no candidates in either direction. Where the
-transceiver mints by itself, clients use WHIP (RFC 9725): `POST /v1/sessions`, then `PATCH` and
-`DELETE` of its Location.
+(`firsthop_ice.session_token`); offers and answers contain no candidates. If the transceiver mints
+credentials itself, clients use WHIP (RFC 9725): `POST /v1/sessions`, then `PATCH` and `DELETE` of
+its Location.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class _Door:
         return _response(answer, MEDIA_TYPE, tag, status=201)
 
     async def patch(self, request: web.Request) -> web.StreamResponse:
-        """Restart ICE with a ufrag that the allocator minted, or this transceiver."""
+        """Restart ICE with a ufrag that the allocator or this transceiver minted."""
         body = await _read(request, FRAGMENT_TYPE)
         token, signed = request.match_info["token"], SIGNATURE in request.headers
         if signed:
@@ -138,7 +138,7 @@ class _Door:
         return web.Response(text="ok\n")
 
     async def readyz(self, _: web.Request) -> web.Response:
-        """Whether it accepts new sessions."""
+        """Whether the transceiver accepts new sessions."""
         draining = self._sessions.draining
         return web.json_response({"ready": not draining}, status=503 if draining else 200)
 
@@ -147,7 +147,8 @@ class _Door:
         return self._sessions.mint.candidates if self._sessions.mint else ()
 
     def _check(self, request: web.Request, body: bytes) -> str:
-        """The ufrag that the allocator names, "" for none; SessionError without a signature."""
+        """The ufrag that the allocator names, "" if it names none. Raises SessionError if the call
+        has no valid signature."""
         ufrag = request.headers.get(UFRAG, "")
         self._sessions.check_call(
             request.headers.get(SIGNATURE, ""),

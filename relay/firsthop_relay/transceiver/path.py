@@ -1,6 +1,6 @@
-"""The address that a session's packets are sent to, and for how long (consent). Pure.
+"""The address to which a session's packets are sent, and for how long (consent). Pure.
 
-Times are seconds of a monotonic clock.
+Times are seconds on a monotonic clock.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from firsthop_relay.transceiver.checks import CheckSource
 
 MAX_SOURCES = 8
-"""Addresses of a session at a time: three relays in two families, and a client that moves."""
+"""Most addresses of a session at a time: three relays in two families, and a client that moves."""
 SILENCE_S = 3.0
-"""Longer than libwebrtc's interval between checks of the selected pair (2.5 s)."""
+"""Seconds without a packet after which an address counts as silent; more than libwebrtc's interval
+between checks of the selected pair (2.5 s)."""
 CONSENT_S = 30.0
-"""How long packets are sent to a peer after its last check (RFC 7675 §5.1)."""
+"""Seconds for which packets are sent to a peer after its last check (RFC 7675 §5.1)."""
 
 
 @dataclass(slots=True)
@@ -23,22 +24,23 @@ class Path:
 
     began: float
     selected: CheckSource | None = None
-    """The address packets are sent to; None until the peer has chosen."""
+    """The address to which packets are sent; None until the peer has chosen one."""
     _sources: dict[CheckSource, float] = field(default_factory=dict)
-    """Addresses with a genuine check, and when their last packet came; oldest check first."""
+    """Addresses that sent a genuine check, with the time of their last packet; oldest check first.
+    """
     _checked: float | None = None
 
     @property
     def sources(self) -> tuple[CheckSource, ...]:
-        """Addresses with a genuine check, the latest last."""
+        """Addresses that sent a genuine check, the latest last."""
         return tuple(self._sources)
 
     def check(self, source: CheckSource, now: float, *, nominated: bool) -> CheckSource | None:
-        """Note a genuine check from `source`; gives the address that is dropped for it, if any.
+        """Note a genuine check from `source`; returns the address that is dropped for it, if any.
 
-        The peer chooses with USE-CANDIDATE (RFC 8445 §8.1.1). A peer that nominates only once, as
-        aioice does, and then appears at another address, because its relay or NAT lost its state,
-        is followed as soon as its former address is silent.
+        The peer chooses an address with USE-CANDIDATE (RFC 8445 §8.1.1). Some peers, such as
+        aioice, nominate only once. If such a peer appears at another address, because its relay or
+        NAT lost its state, that address is selected as soon as the former one is silent.
         """
         self._sources.pop(source, None)
         self._sources[source] = self._checked = now
@@ -60,7 +62,8 @@ class Path:
         return now - (self.began if self._checked is None else self._checked) > CONSENT_S
 
     def _is_silent(self, now: float) -> bool:
-        """Whether nothing came from the selected address for SILENCE_S; False without one."""
+        """Whether no packet came from the selected address for SILENCE_S; False if there is none.
+        """
         if self.selected is None:
             return False
         return now - self._sources.get(self.selected, self.began) > SILENCE_S

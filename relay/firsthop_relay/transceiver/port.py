@@ -1,8 +1,8 @@
 """The one UDP port of all sessions: its drain loop, and which session a datagram is for.
 
-A STUN request is assigned by its ufrag, whatever its source: after an ICE restart, or by another
-relay or a rebound NAT, known sessions come from new addresses. Other packets are assigned by their
-source address, according to the last genuine check from there.
+The ufrag of a STUN request decides to which session it belongs, whatever its source: known sessions
+send from new addresses after an ICE restart, through another relay, or if a NAT rebinds. Any other
+packet belongs to the session of the last genuine check from its source address.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.path import Path
 
 DRAIN = 64
-"""Datagrams a wake-up, so that sessions and timers run in between."""
+"""Most datagrams read per wake-up, so that sessions and timers run in between."""
 DATAGRAM = 65_535
 _FIRST_OF_STUN = 3
-"""First octets 0 to 3 are STUN (RFC 7983 §7)."""
+"""A packet is STUN if its first octet is 0 to 3 (RFC 7983 §7)."""
 MAX_UFRAGS = 2
-"""Of one session: after a restart the former is valid until the next (RFC 8445 §9)."""
+"""Most ufrags of one session: after a restart, the former ufrag is valid until the next restart
+(RFC 8445 §9)."""
 
 
 class PortSession(Protocol):
@@ -36,7 +37,7 @@ class PortSession(Protocol):
         """The path has an address to send to."""
 
     def take(self, packet: bytes) -> bool:
-        """DTLS, SRTP or SRTCP from the peer; False when there is no room for it."""
+        """Take DTLS, SRTP or SRTCP from the peer; False if there is no room for it."""
 
 
 class MediaPort:
@@ -48,15 +49,15 @@ class MediaPort:
         self.counts = counts
         self.clock = clock
         self.derive: Callable[[bytes], str | None] = lambda _: None
-        """The password of a ufrag without a session, from keys alone: so probes through a relay are
-        answered without opening anything."""
+        """Derives the password of a ufrag without a session, from keys alone, so that probes
+        through a relay are answered without opening a session."""
         self._socket: socket.socket | None = None
         self._by_ufrag: dict[bytes, tuple[PortSession, str]] = {}
         self._by_source: dict[CheckSource, PortSession] = {}
         self._ufrags: dict[int, list[bytes]] = {}
 
     def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Bind and start to read in the running loop. Gives the address; raises ListenError."""
+        """Bind, and start to read in the running loop. Returns the address. Raises ListenError."""
         sock = bind_udp(host, port)
         asyncio.get_running_loop().add_reader(sock, self._drain, sock)
         self._socket = sock
@@ -71,7 +72,8 @@ class MediaPort:
             self._socket = None
 
     def admit(self, peer: PortSession, ufrag: str, password: str) -> None:
-        """Assign checks for `ufrag` to this peer; of its older ufrags only the last stays valid."""
+        """Assign checks for `ufrag` to this peer; of its older ufrags only the latest stays valid.
+        """
         ufrags = self._ufrags.setdefault(id(peer), [])
         ufrags.append(ufrag.encode())
         self._by_ufrag[ufrags[-1]] = peer, password
@@ -90,7 +92,7 @@ class MediaPort:
             self._release(source, peer)
 
     def send(self, packet: bytes, destination: CheckSource) -> None:
-        """Send one datagram; one that the kernel refuses is counted and lost."""
+        """Send one datagram; if the kernel refuses it, it is counted and lost."""
         if self._socket is None:
             return
         try:

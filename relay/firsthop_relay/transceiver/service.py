@@ -24,9 +24,9 @@ from firsthop_relay.transceiver.sessions import Sessions
 
 KEY_CHECK_S = 1.0
 LINGER_S = 3.0
-"""After the drain is announced, until all edges and relays know of it."""
+"""Seconds after the drain is announced until all edges and relays have received it."""
 LOOK_S = 0.1
-"""How often a draining transceiver checks whether its last session has ended."""
+"""Seconds between two checks whether the last session of a draining transceiver has ended."""
 
 log = structlog.get_logger("firsthop.transceiver")
 
@@ -36,22 +36,22 @@ class TransceiverSettings:
     """The options of `firsthop transceiver`."""
 
     listen: tuple[str, int]
-    """UDP, for all sessions."""
+    """UDP address for all sessions."""
     signalling: tuple[str, int]
-    """TCP, for allocators and operators."""
+    """TCP address for allocators and operators."""
     keys: Path
-    """The region's password keys."""
+    """File with the region's password keys."""
     wire_id: int | None
-    """This transceiver's own, as in the plan; ufrags for another one are refused. None: assigned at
-    registration."""
+    """The wire id of this transceiver in the plan; ufrags for another transceiver are refused.
+    None: the wire id is assigned at registration."""
     sessions: int
-    """The most at a time."""
+    """Most sessions at a time."""
     route_keys: Path | None = None
-    """For minting here, so that clients need no allocator."""
+    """File with route keys, to mint credentials here, so that clients need no allocator."""
     relays: tuple[tuple[str, int], ...] = ()
-    """The relays that answers then offer, best first."""
+    """The relays that answers offer if credentials are minted here, best first."""
     grace_s: float | None = None
-    """How long open sessions may go on after SIGTERM; None: not at all."""
+    """Seconds for which open sessions may go on after SIGTERM; None: they end at once."""
 
 
 class Speaker(Protocol):
@@ -71,14 +71,14 @@ class Speaker(Protocol):
 
 
 async def serve_transceiver(settings: TransceiverSettings, speaker: Speaker | None = None) -> None:
-    """Run until cancelled. Raises ListenError or FileError when it cannot start.
+    """Run until cancelled. Raises ListenError or FileError if it cannot start.
 
-    A `speaker` registers it, gives its wire id and reports. When it is cancelled and has a grace
-    period, it takes no new sessions and ends with its last one, or after that time; a second
-    cancellation ends it at once.
+    A `speaker` registers the transceiver, gets its wire id, and reports. If there is a grace
+    period, the transceiver takes no new sessions after a cancellation, and ends with its last
+    session or after the grace period; a second cancellation ends it at once.
 
-    SIGUSR1 starts a drain, SIGUSR2 ends it. SIGHUP, or a change of the key file, reloads the keys;
-    an unusable file is logged, and the keys in force stay.
+    SIGUSR1 starts a drain, SIGUSR2 ends it. SIGHUP, or a change of a key file, reloads the keys; if
+    a file is unusable, that is logged, and the keys in force stay.
     """
     key_file = RegionKeyFile(settings.keys)
     route_file = KeyFile(settings.route_keys) if settings.route_keys else None
@@ -138,7 +138,8 @@ async def _serve(
 
 @contextlib.asynccontextmanager
 async def _speaking(speaker: Speaker | None) -> AsyncIterator[None]:
-    """Reports meanwhile, and at the end that this transceiver is gone. Its errors are ours."""
+    """Runs `speaker` within the context, then reports that this transceiver has ended. An error of
+    `speaker` cancels the caller, and is raised at the end."""
     if speaker is None:
         yield
         return

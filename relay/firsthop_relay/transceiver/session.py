@@ -1,4 +1,4 @@
-"""One session: answers an offer, restarts ICE, ends."""
+"""One session: answers an offer, restarts ICE, and ends."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from firsthop_relay.transceiver.port import MediaPort
 log = structlog.get_logger("firsthop.transceiver")
 
 CONNECT_S = 30.0
-"""From the answer to a completed DTLS handshake; ICE checks may take about 40 s (RFC 8445)."""
+"""Seconds from the offer to a completed DTLS handshake; RFC 8445 lets ICE checks take about 40 s.
+"""
 
 
 class Session:
-    """A peer connection behind the shared port; `ufrag` is the one of its last ICE restart."""
+    """A peer connection behind the shared port; `ufrag` is that of its latest ICE session."""
 
     def __init__(self, port: MediaPort, ufrag: str, password: str) -> None:
         self.ufrag = ufrag
@@ -53,7 +54,7 @@ class Session:
     def restart(self, ufrag: str, password: str) -> bool:
         """Accept checks for `ufrag` too; the media description stays (RFC 9725 §4.3.3).
 
-        False, with nothing changed, for a ufrag that is in use already.
+        Returns False, and changes nothing, if the ufrag is in use already.
         """
         if self._port.knows(ufrag):
             return False
@@ -62,7 +63,7 @@ class Session:
         return True
 
     def why_over(self) -> str:
-        """Why the session should be closed now; empty while it should not."""
+        """Why the session should be closed now; empty if it should not."""
         if self._peer is not None and self._peer.connectionState in ("failed", "closed"):
             return "failed"
         if self._ice.path.expired(self._port.clock()):
@@ -72,7 +73,7 @@ class Session:
         return ""
 
     async def close(self) -> None:
-        """End it: nothing more is sent to the peer or accepted from it."""
+        """End the session: nothing more is sent to the peer or accepted from it."""
         if self._closed:
             return
         self._closed = True

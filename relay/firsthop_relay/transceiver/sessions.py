@@ -1,7 +1,7 @@
 """The sessions of a transceiver by token: open, restart, end, and sweep those that are over.
 
-Calls are authorised here, by the region's password keys alone: nothing is looked up elsewhere, and
-credentials of any allocator of the deployment are accepted.
+Calls are authorised here, with the region's password keys alone: no other service is asked, and
+credentials from any allocator of the deployment are accepted.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Sessions:
         clock: Callable[[], datetime],
         mint: Mint | None = None,
     ) -> None:
-        """`limit`: sessions at a time. `wire_id`: this transceiver's own. `mint`: for sessions that
-        no allocator asks for."""
+        """`limit` is the most sessions at a time, `wire_id` that of this transceiver. `mint` mints
+        credentials for sessions that clients open without an allocator."""
         self.mint = mint
         self.keys = keys
         self.draining = False
@@ -56,11 +56,12 @@ class Sessions:
 
     @property
     def counts(self) -> TransceiverCounters:
-        """The counters of the port, which serve for the whole transceiver."""
+        """The counters of the port, which are those of the whole transceiver."""
         return self._port.counts
 
     def named(self, token: str) -> SessionName:
-        """The session that `token` names, verified by a key of this region. SessionError 404."""
+        """The session that `token` names, verified with a key of this region. Raises SessionError
+        404."""
         name = read_token(token)
         key = None if name is None else self.keys.by_id.get(name.claimed.key_id)
         mine = name is not None and name.claimed.region == self.keys.region
@@ -77,9 +78,10 @@ class Sessions:
             raise SessionError(401, "this is not signed with a key of this region", "signature")
 
     def fresh_ufrag(self) -> str:
-        """A ufrag minted here; SessionError 401 where only allocators may open sessions."""
+        """A ufrag minted here. Raises SessionError 401 if only allocators may open sessions, 503 if
+        a key is missing."""
         if self.mint is None:
-            raise SessionError(401, "sessions are asked for at an allocator", "signature")
+            raise SessionError(401, "only allocators may open sessions here; ask an allocator", "signature")
         return self.mint.ufrag(self.keys, self._wire_id)
 
     def token(self, ufrag: str) -> str:
@@ -112,8 +114,8 @@ class Sessions:
     ) -> tuple[str, str]:
         """The fragment with the new credential, without candidates, and the new entity-tag.
 
-        RFC 9725 §4.3: without If-Match 428; `*` restarts; anything else is trickle, which is
-        refused: 412 for another tag than the session's, else 422.
+        Raises SessionError as in RFC 9725 §4.3: 428 without If-Match. `*` means a restart, anything
+        else trickle ICE, which is refused: 412 if the tag is not the session's, else 422.
         """
         session = self._open.get(token)
         if session is None:
@@ -123,7 +125,7 @@ class Sessions:
         if if_match.strip() != "*":
             if if_match.strip() != etag(session.ufrag):
                 raise SessionError(412, "the session has another entity-tag", "precondition")
-            rule = "candidates are not taken: the relays learn a client's addresses from its checks"
+            rule = "candidates are not accepted: relays learn the client's addresses from its checks"
             raise SessionError(422, rule, "trickle")
         password = self._password(ufrag)
         if not session.restart(ufrag, password):
@@ -148,7 +150,7 @@ class Sessions:
                     await self._end(token, why)
 
     async def close(self) -> None:
-        """End all of them."""
+        """End all sessions."""
         await asyncio.gather(*(self._end(token, "stopped") for token in list(self._open)))
 
     def _password(self, ufrag: str) -> str:
@@ -160,7 +162,7 @@ class Sessions:
         return password
 
     def _derived(self, ufrag: str | bytes) -> str | None:
-        """The same, or None."""
+        """The password of an unexpired ufrag for this transceiver; None for any other ufrag."""
         claimed = claims(ufrag)
         if claimed is None or claimed.transceiver not in (0, self._wire_id):
             return None

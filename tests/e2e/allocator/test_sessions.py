@@ -149,7 +149,7 @@ async def test_an_ice_restart_keeps_the_session(tmp_path: Path) -> None:
         assert (await patch())[0] == 428
         assert (await patch(If_Match='"another"'))[0] == 412
         status, problem, _ = await patch(If_Match=headers["ETag"])
-        assert (status, "candidates are not taken" in problem) == (422, True)
+        assert (status, "candidates are not accepted" in problem) == (422, True)
         assert (await patch("a=mid:0\r\n", If_Match="*"))[0] == 422
         assert (await patch(If_Match="*", **OFFER_TYPE))[0] == 415
         status, fragment, renewed = await patch(If_Match="*")
