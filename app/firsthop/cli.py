@@ -1,7 +1,7 @@
-"""`firsthop COMMAND`: starts a relay directly, and other commands by the whole command line.
+"""`firsthop COMMAND`: starts a relay directly, and all other commands through typer.
 
-Calls wait for a relay that restarts. The libraries for the options of the other commands, and for
-logs, take twice as long to import as a relay takes until it forwards.
+Calls are interrupted while a relay restarts. The libraries for logs and for the options of the
+other commands take twice as long to import as a relay needs to start forwarding without them.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def _log_level() -> str:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Requests SIGTERM from the kernel for when the parent process dies (prctl(2))."""
+    """Makes the kernel send SIGTERM to this process when its parent dies (prctl(2))."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
     if os.getppid() != parent:
-        sys.exit("the parent is gone already")
+        sys.exit("the parent process has already ended")

@@ -47,7 +47,7 @@ _WHATEVER_FOLLOWS: dict[str, Any] = {
     "context_settings": {"ignore_unknown_options": True, "allow_extra_args": True},
 }
 _EXTRAS = {"transceiver": "transceiver"}
-"""Extras of commands whose libraries are not in the extra `controlplane`."""
+"""Command → the extra with its libraries, if that is not `controlplane`."""
 
 
 def build(wanted: str | None = None) -> typer.Typer:
@@ -85,7 +85,10 @@ def build(wanted: str | None = None) -> typer.Typer:
 
 
 def _not_installed(command: str, error: ModuleNotFoundError) -> Callable[[], None]:
-    """Replaces a command whose libraries are not installed; a missing module of ours is a bug."""
+    """A stand-in for a command whose libraries are not installed.
+
+    If one of our own modules is missing, that is a bug, and `error` is raised again.
+    """
     missing = error.name or ""
     if missing.startswith("firsthop"):
         raise error
@@ -100,7 +103,7 @@ def _not_installed(command: str, error: ModuleNotFoundError) -> Callable[[], Non
 
 
 def _at_once(name: str) -> Callable[[typer.Context], None]:
-    """Represents a fast-starting command in the list, and after global options."""
+    """A fast-starting command for typer, which lists it and runs it after global options."""
     start = import_module(AT_ONCE[name]).main
 
     def command(context: typer.Context) -> None:

@@ -9,7 +9,7 @@ import sys
 def configure(*, level: str = "info", json: bool | None = None) -> None:
     """Sends structlog and the standard library's loggers to stderr.
 
-    `json`: one JSON object a line; default: unless stderr is a terminal.
+    `json`: whether each line is a JSON object; by default it is unless stderr is a terminal.
     """
     import structlog  # slow to import; a relay forwards before it logs
 

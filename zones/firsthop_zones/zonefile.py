@@ -23,9 +23,9 @@ from firsthop_zones.rules import zone_of, zone_problems
 from firsthop_zones.zonefile_entries import Entry, ZoneSyntaxError, entries
 
 MAX_FAULTS = 20
-"""Faults reported per file; further ones are mostly repetitions."""
+"""Maximum number of faults reported per file; further ones are mostly repetitions."""
 LARGEST_TTL = 2**31 - 1
-"""RFC 2181 §8."""
+"""Seconds (RFC 2181 §8)."""
 _NAMES_IN = {
     "CNAME": (0,),
     "DNAME": (0,),
@@ -48,7 +48,7 @@ _OPEN_QUOTE = re.compile(r'(?:[^"\\]|\\.)*"')
 
 
 class _Line(NamedTuple):
-    """A record with absolute names; `ttl` is None if no TTL was stated so far."""
+    """A record with absolute names; `ttl` is None if neither it nor a line above it states one."""
 
     line: int
     owner: str
@@ -68,7 +68,7 @@ class _Reader:
     lines: list[_Line] = field(default_factory=list)
 
     def take(self, entry: Entry) -> None:
-        """Processes one entry. Raises ValueError, which names the violated rule."""
+        """Processes one entry. Raises ValueError with the violated rule."""
         words = entry.words
         if entry.owned:
             first = words[0]
@@ -94,9 +94,9 @@ class _Reader:
 
     def _direct(self, directive: str, words: list[str]) -> None:
         if directive not in ("$ORIGIN", "$TTL"):
-            raise ValueError(f"{directive} is not taken: a zone is one file, of records")
+            raise ValueError(f"{directive} is not supported; only $ORIGIN and $TTL are")
         if len(words) != 1:
-            raise ValueError(f"{directive} has one argument")
+            raise ValueError(f"{directive} needs exactly one argument")
         if directive == "$TTL":
             self.default_ttl = seconds(words[0])
         else:
@@ -130,7 +130,7 @@ class _Reader:
 
     def _name(self, word: str) -> str:
         if '"' in word and _OPEN_QUOTE.match(word):
-            raise ValueError("a name stands without quotes")
+            raise ValueError("a name must not be quoted")
         if word.endswith(".") and not _ends_escaped(word):
             return names.canonical(word)
         if self.origin is None:
@@ -149,7 +149,7 @@ def _ends_escaped(word: str) -> bool:
 def seconds(word: str) -> int:
     """Parses a TTL in seconds, or with units like `1h30m`. Raises ValueError."""
     if not _TTL.fullmatch(word) or len(word) > 32:
-        raise ValueError(f"{word[:20]} is no TTL")
+        raise ValueError(f"{word[:20]} is not a TTL")
     total = sum(int(number) * _UNITS[unit] for number, unit in _TTL_PART.findall(word.lower()))
     if total > LARGEST_TTL:
         raise ValueError(f"a TTL is at most {LARGEST_TTL} s (RFC 2181 §8)")
@@ -159,9 +159,10 @@ def seconds(word: str) -> int:
 def read_zone(text: str, *, source: str, apex: str | None) -> Zone:
     """Parses a zone file; duplicate records are merged with their lowest TTL.
 
-    `apex` is the initial origin of relative names and the required owner of the SOA; None: the
-    owner of the SOA. The SOA's serial is dropped, as the plan's number replaces it. Raises
-    DocumentError, whose faults have `source` as their field, the rule, and the line.
+    `apex` is the initial origin of relative names, and the SOA must belong to it. If it is None,
+    the zone's apex is the owner of the SOA, and an $ORIGIN must precede the first relative name.
+    The SOA's serial is dropped, as the plan's number replaces it. Raises DocumentError; its faults
+    have `source` as their field.
     """
     try:
         expected = None if apex is None else names.canonical(apex)
@@ -224,7 +225,7 @@ def _start_of_authority(lines: list[_Line], expected: str | None, source: str) -
         raise DocumentError([DocumentFault(source, "there is more than one SOA", starts[1].line)])
     start = starts[0]
     if expected not in (None, start.owner):
-        rule = f"the SOA is of {start.owner}, not of {expected}"
+        rule = f"the SOA belongs to {start.owner}, not to {expected}"
         raise DocumentError([DocumentFault(source, rule, start.line)])
     try:
         if len(start.words) != 7 or not _SERIAL.fullmatch(start.words[2]):
@@ -288,7 +289,7 @@ def _zone_of(
 
 
 def _broken_rules(zone: Zone, lines: list[_Line], source: str) -> Iterator[DocumentFault]:
-    """Violated rules between the zone's records, with the lines of the records."""
+    """Violated rules between the zone's records, each with the line of its record."""
     problems = list(zone_problems([zone], []))
     if not problems:
         return

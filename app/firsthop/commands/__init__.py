@@ -1,4 +1,4 @@
-"""The commands of `firsthop`, a module each. This file imports none of them."""
+"""The commands of `firsthop`, one module per command or group. This file imports none of them."""
 
 AT_ONCE = {
     "relay": "firsthop.commands.relay",

@@ -1,4 +1,4 @@
-"""Calls of the admin API from the command line, and the options that say where it is."""
+"""Calls of the admin API from the command line, and the options for its address and token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from firsthop.commands.options import STATE_DIR
 
 TIMEOUT_S = 30.0
 CHANGE_TIMEOUT_S = 600.0
-"""A change of 100,000 records takes a control plane a while; it is waited for."""
+"""Timeout of a change; one of 100,000 records takes a control plane much longer than a read."""
 
 Force = Annotated[
     bool,
@@ -44,17 +44,17 @@ _StateDir = Annotated[
 
 
 class ApiError(Exception):
-    """Why a call failed, in lines for the person at the terminal."""
+    """A failed call; the message is for people and may have several lines."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
-        """Of the answer, if there was one."""
+        """Status code of the answer; None if there was no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdminApi:
-    """One control plane's API; paths begin behind `/v1/`."""
+    """One control plane's API; paths are relative to `/v1/`."""
 
     url: str
     token: str | None
@@ -126,9 +126,10 @@ class AdminApi:
 
 
 def calls_api(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose parameter `api` is read from the options --api, --token and --state-dir.
+    """A command whose parameter `api` is made from the options --api, --token and --state-dir.
 
-    An ApiError that it raises ends it with a line on stderr.
+    If it raises ApiError, the message (one or more lines) is printed on stderr and the exit status
+    is 1.
     """
 
     @functools.wraps(command)
@@ -150,11 +151,11 @@ def calls_api(command: Callable[..., None]) -> Callable[..., None]:
 def _options(
     *, api: _Url = "http://127.0.0.1:8080", token: _Token = None, state_dir: _StateDir = STATE_DIR
 ) -> None:
-    """Stands for the options that `calls_api` adds."""
+    """Never called; its signature holds the options that `calls_api` adds."""
 
 
 def _problem(error: urllib.error.HTTPError) -> str:
-    """A problem document (RFC 9457) as lines: what, then each field and rule."""
+    """A problem document (RFC 9457) as text: title, detail, and one line per field and rule."""
     try:
         problem = json.loads(error.read())
         faults = [f"  {each['field']}: {each['rule']}" for each in problem.get("errors", ())]

@@ -44,7 +44,7 @@ def agent(
         ),
     ] = None,
     drain: Annotated[
-        bool, typer.Option("--drain", help="Start draining: ask for no new sessions.")
+        bool, typer.Option("--drain", help="Begin with a drain: report that no sessions may come.")
     ] = False,
     grace: Annotated[
         float | None,
@@ -52,7 +52,7 @@ def agent(
             envvar="FIRSTHOP_AGENT_GRACE_S",
             min=0,
             max=86400,
-            help="On SIGTERM, report that the relay ends in so many seconds.",
+            help="On SIGTERM, report that the relay ends in this number of seconds.",
         ),
     ] = None,
 ) -> None:

@@ -14,7 +14,7 @@ TIMEOUT_S = 10.0
 
 def allocate(
     client: Annotated[
-        str | None, typer.Option(help="Address of the client; default: that of this machine.")
+        str | None, typer.Option(help="Address of the client; default: this machine's.")
     ] = None,
     service: Annotated[
         str | None, typer.Option(help="Id or name of the service; default: the first.")

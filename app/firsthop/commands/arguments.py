@@ -22,7 +22,10 @@ def option(
     default: Any = None,
     required: bool = False,
 ) -> None:
-    """An option with a value; one that reads lists may be repeated. Empty variables are ignored."""
+    """Adds an option with a value, which may be repeated if `read` returns a list.
+
+    An empty environment variable counts as unset.
+    """
     given = os.environ.get(variable) or None
     options.add_argument(
         flag,
@@ -36,7 +39,7 @@ def option(
 
 
 def switch(options: ArgumentParser, flag: str, variable: str, meaning: str) -> None:
-    """An option without a value."""
+    """Adds an option without a value."""
     given = os.environ.get(variable, "").lower()
     if given not in _YES | _NO:
         options.error(f"{variable}: must be true or false, not {given!r}")
@@ -45,7 +48,7 @@ def switch(options: ArgumentParser, flag: str, variable: str, meaning: str) -> N
 
 
 class _Gathered(Action):
-    """The command line replaces the environment, which argparse knows as the default."""
+    """Appends to lists from the command line, but replaces the default (the environment's)."""
 
     def __call__(
         self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: Any = None
@@ -56,7 +59,7 @@ class _Gathered(Action):
 
 
 def listen_list(text: str) -> list[Listen]:
-    """Addresses between commas."""
+    """Parses comma-separated addresses. Raises ArgumentTypeError."""
     try:
         return parse_listen(text)
     except ValueError as error:
@@ -66,7 +69,7 @@ def listen_list(text: str) -> list[Listen]:
 def number(
     kind: type[int] | type[float], minimum: float, maximum: float = float("inf")
 ) -> Callable[[str], Any]:
-    """A number within bounds."""
+    """A parser for numbers within these bounds."""
 
     def read(text: str) -> int | float:
         try:

@@ -1,4 +1,4 @@
-"""`firsthop controlplane`, and what goes with its store: migrate, token, apply, export."""
+"""`firsthop controlplane`, and commands that change or read its store: migrate, token, apply, …"""
 
 from __future__ import annotations
 
@@ -92,13 +92,16 @@ def controlplane(
         float,
         typer.Option(
             envvar="FIRSTHOP_DEPOOL_REGION_SHARE",
-            help="Largest share of a region's relays that measurements may take out of service.",
+            help="Largest share of a region's relays that measurements may take out of service;"
+            " 1: no limit.",
         ),
     ] = Shares().region,
     depool_share: Annotated[
         float,
         typer.Option(
-            envvar="FIRSTHOP_DEPOOL_SHARE", help="The same for all relays together; 1: no limit."
+            envvar="FIRSTHOP_DEPOOL_SHARE",
+            help="Largest share of all relays that measurements may take out of service;"
+            " 1: no limit.",
         ),
     ] = Shares().all,
     guard_share: Annotated[
@@ -113,8 +116,8 @@ def controlplane(
         float,
         typer.Option(
             envvar="FIRSTHOP_EXPLORATION_SHARE",
-            help="Share of allocations with an extra relay to learn its round trip; 0: none,"
-            " at most 0.2.",
+            help="Share of allocations that get an extra relay, to learn its round trip; at most"
+            " 0.2; 0: none.",
         ),
     ] = SHARE,
     past_kept_days: Annotated[
@@ -122,7 +125,8 @@ def controlplane(
         typer.Option(
             min=0,
             envvar="FIRSTHOP_PAST_KEPT_DAYS",
-            help="Days that explain --at goes back: relay states, prices, learned round trips.",
+            help="Days for which relay states, prices and learned round trips are kept for"
+            " explain --at.",
         ),
     ] = PAST_KEPT_DAYS,
     geoip_city: GeoipCity = None,
@@ -155,7 +159,7 @@ def controlplane(
 
 def _share_to_explore(share: float) -> float:
     if not 0 <= share <= MAX_SHARE:
-        rule = f"{share:g} is not from 0 to {MAX_SHARE:g}"
+        rule = f"must be from 0 to {MAX_SHARE:g}, not {share:g}"
         raise typer.BadParameter(rule, param_hint="--exploration-share")
     return share
 
@@ -176,7 +180,7 @@ def create(
     role: Annotated[str, typer.Option(help="viewer, operator, admin, edge, prober, agent, …")],
     api: AdminApi,
     scope: Annotated[
-        str | None, typer.Option(help="What the role is limited to: an agent's relay, …")
+        str | None, typer.Option(help="What the role is limited to, such as an agent's relay.")
     ] = None,
     expires_at: Annotated[
         datetime | None, typer.Option(help="Expiry in UTC; default: never.")
@@ -184,7 +188,8 @@ def create(
     database_url: Annotated[
         str | None,
         typer.Option(
-            envvar="FIRSTHOP_DATABASE_URL", help="Write to this database, not by the API."
+            envvar="FIRSTHOP_DATABASE_URL",
+            help="Write to this database instead of calling the API.",
         ),
     ] = None,
 ) -> None:
@@ -205,7 +210,7 @@ def create(
 @token.command("bootstrap")
 def bootstrap(
     directory: Annotated[
-        Path, typer.Argument(help="Folder for machine.tokens and one NAME.token for each machine.")
+        Path, typer.Argument(help="Folder for machine.tokens and one NAME.token per machine.")
     ],
     machines: Annotated[
         list[str], typer.Argument(help="Machines, each as NAME=ROLE or NAME=ROLE:SCOPE.")
@@ -248,7 +253,7 @@ def apply(
     ] = "",
     force: Force = False,
 ) -> None:
-    """Replace the configuration by a document; objects that it does not name are deleted."""
+    """Replace the configuration with a document; objects that it does not name are deleted."""
     try:
         document = read_document(file)
         body = {
@@ -267,7 +272,7 @@ def apply(
 
 
 def print_changes(applied: dict[str, Any]) -> None:
-    """Print what a change set did, and its warnings on standard error."""
+    """Prints the changes of a change set, and its warnings on standard error."""
     for warning in applied["warnings"]:
         typer.echo(f"warning: {warning['field']}: {warning['rule']}", err=True)
     for change in applied["changes"]:

@@ -55,7 +55,7 @@ def edge(
         Path | None,
         typer.Option(
             envvar="FIRSTHOP_SNAPSHOT_KEY",
-            help="File with the public key that snapshots are verified by (snapshot.pub).",
+            help="File with the public key with which snapshots are verified (snapshot.pub).",
         ),
     ] = None,
     state_dir: StateDir = Path(".firsthop/edge"),
@@ -65,7 +65,7 @@ def edge(
     dns_workers: Annotated[
         int,
         typer.Option(
-            envvar="FIRSTHOP_DNS_WORKERS", min=0, max=256, help="DNS processes; 0: one a core."
+            envvar="FIRSTHOP_DNS_WORKERS", min=0, max=256, help="DNS processes; 0: one per core."
         ),
     ] = 0,
     nsid: Annotated[
@@ -80,7 +80,7 @@ def edge(
         typer.Option(
             envvar="FIRSTHOP_DNS_RATE_LIMIT",
             min=0,
-            help="Steered answers a second to one /24 or /56, other answers in proportion;"
+            help="Steered answers per second to one /24 or /56, other answers in proportion;"
             " 0: no limit.",
         ),
     ] = TAILORED_A_SECOND,
@@ -88,7 +88,7 @@ def edge(
         str,
         typer.Option(
             envvar="FIRSTHOP_DNS_RATE_LIMIT_EXEMPT",
-            help="Networks without that limit, comma-separated; `none`: no network.",
+            help="Networks exempt from the rate limit, comma-separated; `none`: no network.",
         ),
     ] = "127.0.0.0/8,::1/128",
     ecs_from: Annotated[
@@ -103,8 +103,8 @@ def edge(
         Path | None,
         typer.Option(
             envvar="FIRSTHOP_DNS_COOKIE_SECRETS",
-            help="File with one or two DNS cookie secrets, 32 hex digits a line; the first signs."
-            " Default: derived from the credential keys.",
+            help="File with one or two DNS cookie secrets, each a line of 32 hex digits; the first"
+            " signs. Default: derived from the credential keys.",
         ),
     ] = None,
     allocator: Annotated[
@@ -115,7 +115,7 @@ def edge(
         bool,
         typer.Option(
             envvar="FIRSTHOP_ALLOCATOR_PUBLIC",
-            help="Serve clients without a token, each for its own address only.",
+            help="Serve clients without a token, each only for its own address.",
         ),
     ] = False,
     trusted_proxies: Annotated[

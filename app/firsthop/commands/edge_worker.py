@@ -55,7 +55,7 @@ def _inherited(files: str) -> list[socket.socket]:
 
 
 def _run(worker: Coroutine[None, None, None]) -> None:
-    """Runs it; an error goes to stderr, and the supervisor starts it again."""
+    """Runs the worker; an OSError is printed on stderr and ends the process with status 1."""
     try:
         asyncio.run(worker)
     except OSError as error:

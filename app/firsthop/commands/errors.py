@@ -6,6 +6,9 @@ import typer
 
 
 def fail(message: str) -> typer.Exit:
-    """Prints one line on stderr; returns the exception to raise: exit status 1."""
+    """Prints `message` (one or more lines) on stderr, and returns the exception to raise.
+
+    The command then ends with status 1.
+    """
     typer.echo(f"firsthop: {message}", err=True)
     return typer.Exit(1)

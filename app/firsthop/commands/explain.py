@@ -1,4 +1,4 @@
-"""`firsthop explain`: why a client is answered as it is."""
+"""`firsthop explain`: why a client gets the answer that it gets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ def explain(
     api: AdminApi,
     vantage: Annotated[
         str | None,
-        typer.Option(help="Vantage of the edge that answers; matters where views are local."),
+        typer.Option(help="Vantage of the edge that answers; used if the service's view is local."),
     ] = None,
     want: Annotated[
-        str | None, typer.Option(help="Region: also show what would send the client there.")
+        str | None,
+        typer.Option(help="Region: also show which changes would send the client there."),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option(help="Explain a past time (RFC 3339), or a revision by its number."),
+        typer.Option(help="Past time (RFC 3339), or number of a revision, to explain."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the whole answer as JSON (it always is).")
+        bool, typer.Option("--json", help="No effect: the answer is always printed as JSON.")
     ] = False,
 ) -> None:
     """Explain which region a client is sent to, and why each other region is not chosen."""

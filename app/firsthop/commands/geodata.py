@@ -48,7 +48,7 @@ def _environment_path(name: str) -> Path | None:
 @app.command()
 def build(
     out: Annotated[
-        Path | None, typer.Option(help="File to write; a name that ends in .xz is compressed.")
+        Path | None, typer.Option(help="File to write; compressed if its name ends in .xz.")
     ] = None,
     centres: Annotated[
         Path | None,
@@ -106,7 +106,7 @@ def lookup(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     state_dir: StateDir = STATE_DIR,
 ) -> None:
-    """Show where an address is, by FIRSTHOP_GEOIP_CITY and _ASN or the bundled database."""
+    """Look an address up in FIRSTHOP_GEOIP_CITY and FIRSTHOP_GEOIP_ASN, or the bundled database."""
     try:
         address = ip_address(ip)
     except ValueError:

@@ -1,4 +1,4 @@
-"""`firsthop keys`: the generations of credential keys; no secret passes here."""
+"""`firsthop keys`: lists and rotates the credential keys; never shows their secrets."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ def list_(api: AdminApi) -> None:
 def rotate(api: AdminApi) -> None:
     """Create a key that signs new credentials; those signed by older keys are still accepted."""
     made = api.call("POST", "keys", body={})
-    typer.echo(f"key {made['id']} signs now")
+    typer.echo(f"key {made['id']} now signs new credentials")

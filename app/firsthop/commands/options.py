@@ -1,6 +1,6 @@
-"""Options that several commands have, and how their texts are read.
+"""Options that several commands have, and parsers of their texts.
 
-Each refusal names the option and the rule, and exits with code 2.
+A parser that refuses a text names the option and the rule; the exit status is then 2.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GeoipAsn = Annotated[
 
 
 def listen_option(variable: str, purpose: str, *, several: bool = False) -> Any:
-    """The option of a listening address, or of `several`, which may also be none."""
+    """An option for one listening address, or with `several` for any number of them."""
     text = f"ADDRESS:PORT for {purpose}"
     return typer.Option(
         envvar=variable,
@@ -57,7 +57,7 @@ def listen_list(text: str, option: str) -> list[Listen]:
 
 
 def listen_one(text: str, option: str) -> Listen:
-    """Exactly one address; raises typer.BadParameter."""
+    """Parses exactly one address; raises typer.BadParameter."""
     addresses = listen_list(text, option)
     if len(addresses) != 1:
         raise typer.BadParameter("must be one ADDRESS:PORT", param_hint=option)
@@ -65,7 +65,7 @@ def listen_one(text: str, option: str) -> Listen:
 
 
 def network(text: str, option: str) -> IPv4Network | IPv6Network:
-    """A CIDR; raises typer.BadParameter."""
+    """Parses a CIDR; raises typer.BadParameter."""
     try:
         return ip_network(text)
     except ValueError as error:
@@ -73,23 +73,24 @@ def network(text: str, option: str) -> IPv4Network | IPv6Network:
 
 
 def networks(text: str, option: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """The CIDRs of a comma-separated list; `none` gives none."""
+    """The CIDRs of a comma-separated list; `none` stands for the empty list."""
     if text.strip() == NONE:
         return ()
     return tuple(network(each, option) for each in items(text))
 
 
 def share_of_relays(share: float, option: str) -> float:
-    """Above 0, as one relay may always be down, and at most 1; raises typer.BadParameter."""
+    """Checks that it is above 0, as one relay may always be down, and at most 1; else raises
+    typer.BadParameter."""
     if not 0 < share <= 1:
-        raise typer.BadParameter(f"{share:g} is not above 0 and at most 1", param_hint=option)
+        raise typer.BadParameter(f"must be above 0 and at most 1, not {share:g}", param_hint=option)
     return share
 
 
 def share_of_clients(share: float, option: str) -> float:
-    """From 0, where no client may move, to 1; raises typer.BadParameter."""
+    """Checks that it is from 0 (no client may move) to 1; else raises typer.BadParameter."""
     if not 0 <= share <= 1:
-        raise typer.BadParameter(f"{share:g} is not from 0 to 1", param_hint=option)
+        raise typer.BadParameter(f"must be from 0 to 1, not {share:g}", param_hint=option)
     return share
 
 
@@ -99,14 +100,14 @@ def items(text: str) -> list[str]:
 
 
 def http_url(value: str) -> str:
-    """Refuse what no HTTP client can reach; raises typer.BadParameter."""
+    """Returns an HTTP URL unchanged. Raises typer.BadParameter for other text."""
     if not value.startswith(("http://", "https://")):
         raise typer.BadParameter(f"{value!r} must start with http:// or https://")
     return value
 
 
 def http_urls(value: str) -> str:
-    """The same for every URL of a comma-separated list, and refuse an empty one."""
+    """Like `http_url`, for a comma-separated list with at least one URL."""
     urls = items(value)
     for url in urls:
         http_url(url)
@@ -126,7 +127,7 @@ ApiUrls = Annotated[
 
 
 def bearer_token(token: str | None, token_file: Path | None) -> str:
-    """The token itself, or the first line of its file; BadParameter when there is neither."""
+    """The token in `token_file`, or else `token`. Raises typer.BadParameter if there is none."""
     if token_file is not None:
         try:
             token = token_file.read_text().strip()

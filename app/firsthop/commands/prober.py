@@ -28,7 +28,7 @@ def prober(
     vantage: Annotated[
         str,
         typer.Option(
-            envvar="FIRSTHOP_VANTAGE", callback=slug, help="Vantage: the place that it probes from."
+            envvar="FIRSTHOP_VANTAGE", callback=slug, help="Vantage from which it probes."
         ),
     ],
     token: Annotated[
@@ -37,13 +37,13 @@ def prober(
     token_file: TokenFile = None,
     state_dir: Annotated[
         Path,
-        typer.Option(envvar="FIRSTHOP_STATE_DIR", help="Folder where the last targets are kept."),
+        typer.Option(envvar="FIRSTHOP_STATE_DIR", help="Folder in which the targets are kept."),
     ] = Path(".firsthop"),
     source: Annotated[
         str,
         typer.Option(
             envvar="FIRSTHOP_PROBE_SOURCE",
-            help="Source address of probes: IPv4, IPv6, or both with a comma between.",
+            help="Source address of probes: IPv4, IPv6, or both, separated by a comma.",
         ),
     ] = "",
 ) -> None:

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run one relay. SIGUSR1 starts a drain, SIGUSR2 ends it."""
     settings = _settings(arguments)
     bound = prebind(settings)
-    from firsthop.process.running import run_until_signal  # all of asyncio: two thirds of a start
+    from firsthop.process.running import run_until_signal  # asyncio takes two thirds of the start
     from firsthop.process.takeover import TakeOverError
     from firsthop.relay.supervisor import serve
     from firsthop_relay.process.reloading_file import FileError
@@ -92,7 +92,7 @@ def _options() -> ArgumentParser:
     )  # fmt: skip
     option(
         options, "--workers", "FIRSTHOP_RELAY_WORKERS",
-        "Worker processes; 0: one a core; default: 1.",
+        "Worker processes; 0: one per core; default: 1.",
         read=number(int, 0, 256), default=1,
     )  # fmt: skip
     option(
@@ -106,16 +106,21 @@ def _options() -> ArgumentParser:
     )  # fmt: skip
     option(
         options, "--flow-store", "FIRSTHOP_FLOW_STORE",
-        "redis:// URL of the store that relays behind one address share their flows in;"
+        "redis:// URL of the store in which relays behind one address share their flows;"
         " default: none.",
         default="",
     )  # fmt: skip
     for flag, what, minimum, default in (
-        ("--max-flows", "Most flows, of all workers together", 1, _DEFAULTS.flows),
-        ("--max-unconfirmed", "Most unconfirmed flows among them", 1, _DEFAULTS.unconfirmed),
+        ("--max-flows", "Maximum number of flows of all workers", 1, _DEFAULTS.flows),
+        (
+            "--max-unconfirmed",
+            "Maximum number of unconfirmed flows of all workers",
+            1,
+            _DEFAULTS.unconfirmed,
+        ),
         (
             "--max-flows-per-prefix",
-            "Most flows of one /24 or IPv6 /56",
+            "Maximum number of flows of one /24 or IPv6 /56",
             1,
             _DEFAULTS.flows_per_prefix,
         ),
@@ -135,7 +140,7 @@ def _options() -> ArgumentParser:
 
 
 def _check_redis(options: ArgumentParser, url: str) -> None:
-    """Refuse what no client of Redis can use, before the workers try."""
+    """Refuses a URL that the Redis client cannot use, before the workers try it."""
     if url:
         from firsthop_relay.survival.shared import connect
 

@@ -1,8 +1,8 @@
 """`firsthop regions|relays|…`: lists the configuration, and changes it one object at a time.
 
-Every change is a PATCH of the version that was just read, so nobody else's change is undone; the
-command prints each changed field, and the revision. It knows paths, not models: the API checks the
-fields.
+A change is a PATCH of the version that was just read (If-Match), so it cannot undo another change.
+The command prints each changed field and the revision. This module does not know the models: the
+API checks the fields.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ COLUMNS = {
     "services": ("id", "name", "pool", "ttl", "answers", "when_all_down"),
     "overrides": ("id", "cidr", "asn", "country", "continent", "mode", "regions", "expires_at"),
 }
-"""The collections, and the fields that `list` shows of each."""
+"""Collection → the fields that `list` shows."""
 DRAINABLE = ("regions", "relays", "transceiver-regions", "transceivers")
 Identity = Annotated[str, typer.Argument(metavar="ID", help="Id of the object.")]
 Fields = Annotated[
     list[str],
     typer.Argument(
         metavar="FIELD=VALUE...",
-        help='VALUE is JSON (50, null, ["fra"]) or text; a nested FIELD is written probe.fall',
+        help='VALUE is JSON (50, null, ["fra"]) or text; dots select nested fields (probe.fall)',
     ),
 ]
 
@@ -80,7 +80,7 @@ def drain(
     identity: Identity,
     api: AdminApi,
     undo: Annotated[
-        bool, typer.Option("--undo", help="End the drain: send new clients again.")
+        bool, typer.Option("--undo", help="End the drain, so that new clients are sent again.")
     ] = False,
     force: Force = False,
 ) -> None:
@@ -101,12 +101,12 @@ def change(api: AdminApi, path: str, patch: dict[str, Any], *, force: bool) -> N
         if before.get(name) != value
     ]
     typer.echo(
-        "\n".join([*lines, f"revision {version.strip(chr(34))}"] if lines else ["as before"])
+        "\n".join([*lines, f"revision {version.strip(chr(34))}"] if lines else ["nothing differs"])
     )
 
 
 def read_fields(texts: Sequence[str]) -> dict[str, Any]:
-    """The patch in `a=1 b.c=x`; raises typer.BadParameter."""
+    """Parses texts like `a=1` and `b.c=x` into a patch. Raises typer.BadParameter."""
     patch: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -117,7 +117,7 @@ def read_fields(texts: Sequence[str]) -> dict[str, Any]:
         for each in outer:
             inner = inner.setdefault(each, {})
             if not isinstance(inner, dict):
-                rule = f"{name} lies inside a field that is given a value too"
+                rule = f"{name} is part of a field that is set too"
                 raise typer.BadParameter(rule, param_hint="FIELD=VALUE")
         inner[last] = _value(value)
     return patch
@@ -135,7 +135,7 @@ def _one(path: str, identity: str) -> str:
 
 
 def forcing(force: bool) -> dict[str, str]:
-    """The query that overrules the guard."""
+    """The query parameters that override the guard; none without `force`."""
     return {"force": "true"} if force else {}
 
 
@@ -144,7 +144,7 @@ def _print(value: Any) -> None:
 
 
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Rows under their names, columns as wide as needed; a hyphen stands for an absent value."""
+    """Prints rows in aligned columns under the columns' names; `-` stands for an absent value."""
     cells = [[*columns], *([_cell(row[name]) for name in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:

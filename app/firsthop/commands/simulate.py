@@ -27,20 +27,20 @@ def simulate(
         Path | None, typer.Option("--file", "-f", help="YAML document to simulate; - is stdin.")
     ] = None,
     lose_region: Annotated[
-        list[str] | None, typer.Option(help="Region whose relays are all down; repeatable.")
+        list[str] | None, typer.Option(help="Simulate this region's relays as down; repeatable.")
     ] = None,
     lose_relay: Annotated[
-        list[str] | None, typer.Option(help="Relay that is down; repeatable.")
+        list[str] | None, typer.Option(help="Simulate this relay as down; repeatable.")
     ] = None,
     clients: Annotated[
         Path | None,
         typer.Option(
-            help="File of client addresses and prefixes, one a line; - is stdin."
-            " Default: every address."
+            help="File of client addresses and prefixes, one per line; - is stdin."
+            " Default: all addresses."
         ),
     ] = None,
     service: Annotated[
-        str | None, typer.Option(help="Id or name of the service; default: each.")
+        str | None, typer.Option(help="Id or name of the service; default: all services.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole answer as JSON.")
@@ -73,7 +73,7 @@ def simulate(
 
 
 def print_effects(effects: Sequence[dict[str, Any]]) -> None:
-    """Print of each service how many clients move, from where to where, and their round trips."""
+    """Prints for each service how many clients move, from where to where, and the round trips."""
     for each in effects:
         before, after = each["rtt_before"], each["rtt_after"]
         typer.echo(f"{each['service']}: {each['moved']:.1%} of clients move")

@@ -11,7 +11,7 @@ _SLUG = TypeAdapter(Slug)
 
 
 def slug(value: str) -> str:
-    """Refuse text that is not a valid id."""
+    """Returns a valid id unchanged. Raises typer.BadParameter for other text."""
     try:
         return str(_SLUG.validate_python(value))
     except ValidationError:
@@ -20,5 +20,5 @@ def slug(value: str) -> str:
 
 
 def optional_slug(value: str | None) -> str | None:
-    """The same for an optional id: an empty variable counts as unset."""
+    """Like `slug`, for an optional id: an empty variable counts as unset."""
     return slug(value) if value else None

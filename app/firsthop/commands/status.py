@@ -1,4 +1,4 @@
-"""`firsthop status`: what is known of every relay and transceiver."""
+"""`firsthop status`: the state of every relay and transceiver."""
 
 from __future__ import annotations
 

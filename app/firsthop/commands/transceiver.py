@@ -30,7 +30,8 @@ from firsthop_steering.plan.registration import Registration
 
 MAX_RELAYS = 3
 MAX_SESSIONS = 100
-"""Each echoed audio stream is decoded and encoded again; see the relay's README for its cost."""
+"""Default of --sessions. It is low because each echoed audio stream is decoded and encoded again;
+see the relay's README for the cost."""
 
 
 def transceiver(
@@ -62,7 +63,7 @@ def transceiver(
             envvar="FIRSTHOP_TRANSCEIVER_WIRE_ID",
             min=1,
             max=65535,
-            help="This transceiver's wire id in the plan; may be left out with --id.",
+            help="This transceiver's wire id in the plan; optional with --id.",
         ),
     ] = None,
     route_keys: Annotated[
@@ -84,7 +85,9 @@ def transceiver(
     sessions: Annotated[
         int,
         typer.Option(
-            envvar="FIRSTHOP_TRANSCEIVER_SESSIONS", min=1, help="Most sessions at a time."
+            envvar="FIRSTHOP_TRANSCEIVER_SESSIONS",
+            min=1,
+            help="Maximum number of concurrent sessions.",
         ),
     ] = MAX_SESSIONS,
     transceiver_id: Annotated[
@@ -93,8 +96,8 @@ def transceiver(
             "--id",
             envvar="FIRSTHOP_TRANSCEIVER_ID",
             callback=optional_slug,
-            help="Id in the plan: register under it, and report load. Needs --region, --api-url and"
-            " a token.",
+            help="Id in the plan under which it registers and reports load. Needs --region,"
+            " --api-url and a token.",
         ),
     ] = None,
     region: Annotated[
@@ -136,8 +139,8 @@ def transceiver(
             envvar="FIRSTHOP_TRANSCEIVER_GRACE_S",
             min=0,
             max=86400,
-            help="On SIGTERM take no new sessions, and end after the last one or after so many"
-            " seconds; a second SIGTERM ends it at once.",
+            help="On SIGTERM accept no new sessions, and end after the last one, at the latest"
+            " after this number of seconds; a second SIGTERM ends it at once.",
         ),
     ] = None,
 ) -> None:
@@ -158,11 +161,11 @@ def transceiver(
     )
     if transceiver_id is None:
         if wire_id is None:
-            raise typer.BadParameter("is needed without --id", param_hint="--wire-id")
+            raise typer.BadParameter("is required without --id", param_hint="--wire-id")
         service = serve_transceiver(settings)
     else:
         if region is None:
-            raise typer.BadParameter("is needed with --id", param_hint="--region")
+            raise typer.BadParameter("is required with --id", param_hint="--region")
         media = _announced(announce, settings.listen, "--announce")
         door = _announced(announce_signalling, settings.signalling, "--announce-signalling")
         registration = _registration(region, media, door, sessions, wire_id)
@@ -187,10 +190,10 @@ async def _enrolled(
 
 
 def _announced(text: str, listen: Listen, option: str) -> Listen:
-    """The address that others reach; raises typer.BadParameter where none can be derived."""
+    """The address that others can reach. Raises typer.BadParameter if it cannot be derived."""
     host, port = listen_one(text, option) if text else listen
     if ip_address(host).is_unspecified or port == 0:
-        rule = f"must name an address and a port that others reach, not {host} port {port}"
+        rule = f"must be an address and port that others can reach, not {host} port {port}"
         raise typer.BadParameter(rule, param_hint=option)
     return host, port
 
@@ -210,5 +213,5 @@ def _registration(
     }
     try:
         return Registration.model_validate(fields)
-    except ValidationError as error:  # an address with a scope, say
+    except ValidationError as error:  # for example, an address with a scope id
         raise typer.BadParameter(error.errors()[0]["msg"], param_hint="--announce") from None

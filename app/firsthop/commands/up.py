@@ -1,4 +1,4 @@
-"""`firsthop up`."""
+"""`firsthop up`: everything on one machine."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def up(
         str,
         typer.Option(
             envvar="FIRSTHOP_TRANSCEIVER_NETWORK",
-            help="The same for the demo's transceivers.",
+            help="Loopback network of the demo's transceivers; read at the first start only.",
         ),
     ] = "127.0.20.0/24",
     database_url: Annotated[
         str | None,
         typer.Option(
             envvar="FIRSTHOP_DATABASE_URL",
-            help="URL of a PostgreSQL to use; default: start one of its own.",
+            help="URL of an existing PostgreSQL database; default: start a server of its own.",
         ),
     ] = None,
     geoip_city: GeoipCity = None,

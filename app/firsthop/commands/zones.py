@@ -16,7 +16,7 @@ from firsthop_zones.model import Zone
 from firsthop_zones.zonefile import read_zone
 
 TRIES = 3
-"""Attempts, as others may change the configuration between reading and writing it."""
+"""Number of attempts: others may change the configuration between reading and writing it."""
 CHANGED_MEANWHILE = 412
 
 app = typer.Typer(help="Import zones into the configuration.", no_args_is_help=True)
@@ -30,11 +30,11 @@ def _zones() -> None:
 @app.command("import")
 @calls_api
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Zone files (RFC 1035), one zone each.")],
+    files: Annotated[list[Path], typer.Argument(help="Zone files (RFC 1035), one per zone.")],
     api: AdminApi,
     apex: Annotated[
         str | None,
-        typer.Option(help="Apex of the zone, when there is one file; default: its $ORIGIN."),
+        typer.Option(help="Apex of the zone, if there is one file; default: the owner of its SOA."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
@@ -59,9 +59,9 @@ def import_(
 
 
 def _read(files: list[Path], apex: str | None) -> dict[str, Zone]:
-    """The zones by apex; ends the command with every fault by file and line."""
+    """The zones by apex. Ends the command if there are faults; each is printed with its line."""
     if apex is not None and len(files) > 1:
-        raise typer.BadParameter("goes with one file only", param_hint="--apex")
+        raise typer.BadParameter("can be used with one file only", param_hint="--apex")
     zones: dict[str, Zone] = {}
     faults: list[str] = []
     for file in files:
@@ -74,7 +74,7 @@ def _read(files: list[Path], apex: str | None) -> dict[str, Zone]:
             faults += [f"  {each.field}:{each.line or 1}: {each.rule}" for each in error.problems]
         else:
             if zone.apex in zones:
-                faults.append(f"  {file}: another file is of zone {zone.apex} too")
+                faults.append(f"  {file}: another file also has zone {zone.apex}")
             zones[zone.apex] = zone
     if faults:
         raise fail("\n".join(["zones import: refused, nothing was changed:", *faults]))

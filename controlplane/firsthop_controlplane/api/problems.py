@@ -46,9 +46,9 @@ SCHEMA: Mapping[str, Any] = {
 
 
 def faults(error: ValidationError, prefix: str = "") -> list[BrokenRule]:
-    """Pydantic's errors as field and rule.
+    """Pydantic's errors as pairs of field and rule.
 
-    `too_short` is left out where items of the list are at fault: pydantic counts valid items only.
+    `too_short` is omitted if the list has invalid items, because pydantic counts only valid ones.
     """
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     within = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
@@ -61,7 +61,7 @@ def faults(error: ValidationError, prefix: str = "") -> list[BrokenRule]:
 
 
 def _path(prefix: str, location: tuple[int | str, ...]) -> str:
-    """The path of a field, without the parts that name a validator instead of a field."""
+    """The path of a field; parts of `location` that name a validator are omitted."""
     fields = [str(part) for part in location if not (isinstance(part, str) and "[" in part)]
     return "/".join([prefix, *fields] if prefix else fields) or "body"
 
@@ -85,13 +85,13 @@ def problem(
 
 
 def _of_http(error: web.HTTPException) -> tuple[Refused, dict[str, str]]:
-    """The refusal for an error of aiohttp: no such path, wrong method, body too large."""
+    """The refusal, and headers, for an error of aiohttp: unknown path, wrong method, large body."""
     phrase = reason_phrase(error.status)
     kind = phrase.lower().replace(" ", "-")
     kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
     detail = {
-        404: "Nothing is at this path; /openapi.json lists what is.",
-        405: f"This path takes {error.headers.get('Allow', 'other methods')}.",
+        404: "There is nothing at this path; /openapi.json lists all paths.",
+        405: f"Methods allowed at this path: {error.headers.get('Allow', 'others')}.",
     }.get(error.status, error.text or phrase)
     return Refused(error.status, kind, detail), kept
 
@@ -106,25 +106,25 @@ def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str,
         return _of_http(error)
     if bad_value(error):
         log.warning("api.value_refused", path=request.path, error=str(error))
-        rule = "the database cannot hold a value of it"
+        rule = "the database cannot store one of its values"
         return Refused(422, "invalid", rule, [BrokenRule("body", rule)]), {}
     if isinstance(error, NoLeader):
         log.warning("api.no_leader", path=request.path, error=str(error))
-        detail = "No control plane that leads can be reached now; ask again, here or elsewhere."
+        detail = "The leading control plane cannot be reached now. Retry here or at another one."
         return Refused(503, "no-leader", detail), {"Retry-After": "1"}
     if isinstance(error, Unavailable) or unavailable(error):
         log.warning("api.unavailable", path=request.path, error=f"{type(error).__name__}: {error}")
-        detail = "The database cannot be asked now. Edges go on with what they have."
+        detail = "The database cannot be reached now. Edges keep answering from their snapshots."
         refused = Refused(503, "unavailable", detail)
         return refused, {"Retry-After": "1"}
     log.exception("api.failed", path=request.path, request_id=request.get(REQUEST_ID))
-    detail = "This is our fault; the log has it under the request_id."
+    detail = "An internal error, which the control plane logged with this request_id."
     return Refused(500, "internal", detail), {}
 
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The outermost middleware: gives the request its id, and turns errors into documents."""
+    """The outermost middleware: assigns the request id, and turns errors into problem documents."""
     offered = request.headers.get("X-Request-Id", "")
     request[REQUEST_ID] = offered if _OFFERED_ID.fullmatch(offered) else secrets.token_hex(8)
     response: web.StreamResponse

@@ -74,7 +74,7 @@ def chosen_by_bucket(keys: Ints, field: Field) -> Iterator[npt.NDArray[np.int16]
 
 
 def _lowest(keys: Ints, contending: Flags, field: Field, keeps: Flags) -> npt.NDArray[np.int16]:
-    """Columns × buckets: the lowest-scoring site among those asked that keep the bucket, or −1."""
+    """Columns × buckets: the lowest-scoring site in `contending` that keeps the bucket, or −1."""
     shape = keys.shape[1], keeps.shape[1]
     best = np.full(shape, _NOBODY, dtype=np.int64)
     chosen = np.full(shape, -1, dtype=np.int16)

@@ -21,7 +21,7 @@ from firsthop_steering.decision.topology import Pool, Rule
 from firsthop_steering.plan.model import Service
 
 _TIER_STEP = 1 << 36
-"""19 hours in microseconds, above any score; `preference_orders` has room for 8,000 tiers of 8,000
+"""19 hours in microseconds, above any score; `preference_orders` has room for 8,000 tiers and 8,000
 sites."""
 
 
@@ -50,7 +50,7 @@ class ServiceCompiler:
         return list(self._ids)
 
     def decide(self, rule: Rule | None, columns: Ints) -> Ints:
-        """The decision of each column's clients under one override, or under none."""
+        """The decision of each column's clients; `rule` is the override that applies, if any."""
         reasons, outcome = self._steering.eligibility(self._service, self._pool, rule)
         eligible = [index for index, reason in enumerate(reasons) if not reason]
         if not eligible:
@@ -93,7 +93,8 @@ class ServiceCompiler:
         return np.array(decisions)[which]
 
     def _priced(self, keys: Ints, eligible: Sequence[int], outcome: DecisionOutcome) -> Ints:
-        """Decisions of columns in which reliefs change the order; `keys` are before prices."""
+        """Decisions of columns in which reliefs change the order; `keys` are scores without
+        prices."""
         weights, names = self._weights(outcome), [self._sites[index].id for index in eligible]
         sites = [*zip(eligible, names, strict=True)]
         field = Field(
@@ -185,7 +186,8 @@ class ServiceCompiler:
         return self._decision(np.full(BUCKETS, self._id(answer), dtype=np.uint32))
 
     def _decision(self, row: npt.NDArray[np.uint32]) -> int:
-        """The id of the decision with this row; a row with a single answer is stored as its id."""
+        """The id of the decision with this row; a row of one repeated answer is stored as the
+        answer's id."""
         found = self._decision_ids.get(row.tobytes())
         if found is None:
             found = self._decision_ids[row.tobytes()] = len(self.decisions)

@@ -25,9 +25,9 @@ class Availability(NamedTuple):
 
     source: AvailabilitySource
     verdict: Liveness
-    """Both address families combined."""
+    """The verdict on both address families combined."""
     families: Mapping[Family, Liveness]
-    """Per family; empty if the source gives one verdict for the whole relay."""
+    """The verdict on each family; empty if the source gives one verdict for the whole relay."""
     accepts_sessions: bool
     """False while it drains, is about to stop, has crashed, or is forced down."""
     share: int
@@ -44,7 +44,7 @@ TARGET_UTILISATION = 0.85
 """Share of its capacity to which the planner fills a region. The rest covers noise, the time until
 the next plan, and the loss of another region."""
 EXPLORED_BELOW = TARGET_UTILISATION
-"""Utilisation above which a relay is excluded from RTT exploration."""
+"""A relay is excluded from RTT exploration if its utilisation is this or higher."""
 _UNKNOWN = RelayStatus()
 
 
@@ -78,7 +78,7 @@ def availability_of(
     """The effective health of `endpoint`.
 
     The verdict of `vantage`, if there is one, takes precedence over that of all vantages, except
-    for the families in `distrusted`.
+    for the families in `distrusted`, in which the vantage seems to be cut off.
     """
     forced = endpoint.forced
     if forced is not None and forced.active(now):
@@ -115,8 +115,8 @@ def _known_of(view: VantageVerdict, distrusted: Collection[Family]) -> dict[Fami
 def may_be_explored(relay: Relay, status: RelayStatus) -> bool:
     """Whether RTT exploration may send clients to this relay.
 
-    A relay that is down, draining, in a slow start, or used up to EXPLORED_BELOW is excluded. A
-    relay that reports no load counts as empty.
+    A relay is excluded if it is down, draining or in a slow start, or if its utilisation is at
+    least EXPLORED_BELOW. A relay that reports no load counts as empty.
     """
     load = status.load
     if load is None and status.sessions is not None and relay.capacity:

@@ -33,9 +33,9 @@ class CandidatesUp:
     weights: tuple[int, ...]
     """Per cent of the clients reaching a site that the site keeps."""
     availabilities: dict[str, Availability]
-    """By endpoint id."""
+    """Endpoint id → its availability."""
     full: tuple[bool, ...]
-    """Whether the site's transceivers report that they have no room for more sessions."""
+    """Whether the site has no room for more sessions, according to its transceivers' reports."""
     distrusted: frozenset[Family] = frozenset()
     """Families for which the local vantage is ignored because it would leave no endpoint up."""
 
@@ -50,10 +50,10 @@ def candidates_up(
 ) -> CandidatesUp:
     """The endpoints of `sites` that are up.
 
-    The verdicts of `vantage` take precedence, unless by them no endpoint of an address family is
-    left: then that family falls back to the verdicts of all vantages, so a vantage that is cut off
-    never empties a service. Only sites that operators enabled count for this, and of those only the
-    ids in `allowed` (None: all).
+    The verdicts of `vantage` take precedence. If they leave no endpoint of an address family up,
+    that family falls back to the verdicts of all vantages, so a vantage that is cut off never
+    empties a service. Only the sites that operators enabled and whose ids are in `allowed` (None:
+    all) count for this.
     """
     found = _candidates_up(sites, status, vantage, now, frozenset())
     if vantage is None:

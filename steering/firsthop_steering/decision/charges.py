@@ -30,7 +30,7 @@ def relief_levels(region: str) -> Ints:
     """For each bucket its relief in sixtieths (0 to 59), derived from the region's name alone.
 
     The order of buckets is independent of those for weights and ties, so a region of weight 50
-    keeps half of the clients that its price leaves it.
+    keeps half of the clients that its price does not drive away.
     """
     return bucket_ranks(f"relief of {region}") * LEVELS // BUCKETS
 

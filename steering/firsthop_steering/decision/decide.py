@@ -47,7 +47,8 @@ class Steering:
     ) -> None:
         """`vantage` names the location that answers; services whose view is local use its verdicts.
 
-        `rtt` must be a map of `topology`; by default RTT is the geographic prior and prices are 0.
+        `rtt` must be a map of `topology`; by default it is the geographic prior. Default prices
+        are 0.
         """
         self.topology = topology
         self.status = status
@@ -107,7 +108,7 @@ class Steering:
     def ineligible_reasons(
         self, service: Service, pool: Pool, rule: Rule | None, *, ignore_health: bool
     ) -> list[str]:
-        """For each site of the pool why it is not eligible; the empty string if it is."""
+        """For each site of the pool the reason why it is not eligible; empty if it is eligible."""
         allowed = service.transceiver_regions if pool == "media" else service.regions
         field = self.candidates_up(service, pool)
         reasons = []
@@ -150,7 +151,7 @@ class Steering:
         return self._decide(service, client, pool, column)
 
     def decide_media(self, service: Service, client: Client, relay_region: int) -> Decision:
-        """The transceiver region for the session; RTT counts from `relay_region` (an index)."""
+        """The transceiver region for the session; RTT is that from `relay_region` (an index)."""
         return self._decide(service, client, "media", relay_region)
 
     def _decide(self, service: Service, client: Client, pool: Pool, column: int) -> Decision:

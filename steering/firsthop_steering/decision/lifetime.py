@@ -31,7 +31,7 @@ class Lifetimes:
         rising = min(steps, default=math.inf)
         doubted = self._doubted_s(sites)
         self._gain_s = min(down, rising, doubted)
-        """Seconds until some region could gain clients: one that is down comes back, a slow start
+        """Seconds until some region could gain clients because a region returns, a slow start
         advances, or the local vantage starts or stops being trusted."""
 
     def ttl(self, site: Site | None) -> int:
@@ -69,7 +69,7 @@ class Lifetimes:
         """Seconds until the local vantage starts or stops being trusted for some family.
 
         It is trusted again once it sees one endpoint up; it stops being trusted once it sees the
-        last one down.
+        last endpoint down.
         """
         candidates_up, soonest = self._candidates_up, math.inf
         if candidates_up.distrusted:

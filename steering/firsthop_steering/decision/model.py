@@ -25,13 +25,14 @@ class Candidate:
     tier: int
     """Position in the override's list; equal for all regions if no list applies."""
     weight: int
-    """Per cent of the clients reaching it that it keeps; reduced while all relays start slowly."""
+    """Per cent that it keeps of the clients who reach it; reduced while all its relays are in a
+    slow start."""
     up: int
     """Number of endpoints that may be answered with."""
     ineligible_reason: str
     """Empty if the region is eligible."""
     full: bool = False
-    """It has no room for more sessions and ranks behind all regions that have."""
+    """Whether it has no room for more sessions; it then ranks behind all regions that have room."""
 
     def charged_us(self, drawn: int) -> int:
         """What clients of bucket `drawn` pay, in microseconds."""
@@ -75,7 +76,7 @@ class Decision:
     preferences: tuple[Candidate, ...]
     """Eligible candidates in this client's order."""
     chosen: int | None
-    """Index in `preferences`; None when no region answers."""
+    """Index in `preferences`; None if no region answers."""
     bucket: int
     plan: int
     status: int
@@ -115,7 +116,7 @@ class Decision:
         if rank == self.chosen:
             return "chosen"
         if candidate.full:
-            return "eligible, but full, so others are asked first"
+            return "eligible, but full, so others take precedence"
         if self.chosen is None or rank > self.chosen:
             return "eligible, but an earlier one kept the client"
         return f"weight {candidate.weight} does not keep this client's prefix"

@@ -67,7 +67,7 @@ class RttMap:
     def following(
         cls, former: RttMap | None, plan: Plan, geo: GeoTable, latency: Latency | None
     ) -> RttMap:
-        """The map of a plan, reusing what is still valid of the `former` map.
+        """The map of a plan, which reuses the still valid parts of the `former` map.
 
         The whole map is reused if no site moved and `latency` is the same object; nothing is reused
         with another geo table.

@@ -114,7 +114,7 @@ class Topology:
     """Sites, clients and prior RTT of one plan on one geo table; see the module."""
 
     def __init__(self, plan: Plan, geo: GeoTable, former: Topology | None = None) -> None:
-        """`former` must be of the same geo table; RTTs of sites that have not moved are reused."""
+        """`former` must use the same geo table; RTTs of sites that have not moved are reused."""
         self.plan = plan
         self.geo = geo
         self.services = {service.id: service for service in plan.document.services}
@@ -222,7 +222,7 @@ def pool_sites(plan: Plan, pool: Pool) -> tuple[Site, ...]:
 
 
 def parse_client(text: str) -> IPv4Address | IPv6Address:
-    """Parses an address, or a prefix such as `192.0.2.0/24`, of which the first address counts.
+    """Parses an address, or a prefix such as `192.0.2.0/24`, which stands for its first address.
 
     Raises ValueError for anything else.
     """

@@ -18,11 +18,13 @@ from firsthop_steering.rtt.samples import prefix_of
 from firsthop_zones.model import Model
 
 SAMPLED = 7
-"""Bit mask: a DNS answer is sampled if its region's count has none of these bits, every eighth."""
+"""Bit mask: a DNS answer is sampled if its region's count has none of these bits, so every eighth
+answer is."""
 MAX_NOTED = 500
-"""Samples kept between two calls of `take`, a second apart; further ones are dropped."""
+"""Maximum number of samples kept between two calls of `take`, one second apart; further ones are
+dropped."""
 MAX_CLIENTS = 5000
-"""Distinct prefixes in one report."""
+"""Maximum number of distinct prefixes in one report."""
 
 
 class AnswerSurvey:
@@ -57,7 +59,7 @@ class AnswersOfRegion(Model):
     service: Slug
     source: Literal["dns", "allocations"]
     region: str = Field(max_length=63)
-    """The region answered with; if there was none, the outcome."""
+    """The region of the answers; the outcome if there was no region."""
     answers: int = Field(ge=1, le=10**12)
     clients: dict[str, Annotated[int, Field(ge=1, le=10**9)]] = Field(min_length=1)
     """`192.0.2.0/24` or `2001:db8::/48` → number of samples."""

@@ -18,11 +18,12 @@ from firsthop_zones.model import Model
 MAX_SHARE = 0.2
 """Largest share of all allocations that explore; a larger one would steer, not explore."""
 MAX_TARGET_REGIONS = 6
-"""Regions per target, those with the largest possible gain. An allocation names up to three regions
-of its own and a ticket four, so there is always a further one."""
+"""Maximum number of regions per target; those with the largest possible gain are taken. Without
+exploration an allocation names up to three regions and a ticket four, so there is always a further
+one."""
 MAX_TARGETS = 5000
-"""Targets of prefixes and locations together that a leader publishes, 100 octets each. A reader
-accepts this number of either kind."""
+"""Maximum number of targets that a leader publishes for prefixes and locations together, 100 octets
+each. A reader accepts this number of each kind."""
 MAX_GAIN_MS = 10_000.0
 
 
@@ -34,8 +35,8 @@ class ExplorationTarget(Model):
     gain_ms: dict[Slug, Annotated[float, Field(gt=0, le=MAX_GAIN_MS)]] = Field(
         min_length=1, max_length=MAX_TARGET_REGIONS
     )
-    """Region → possible gain: the RTT of the region that it may replace less the lower confidence
-    bound of its own RTT."""
+    """Region → possible gain in ms: the RTT of the region that it may replace, minus the lower
+    confidence bound of its own RTT."""
 
 
 class ExplorationTargets(Model):

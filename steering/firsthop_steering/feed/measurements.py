@@ -1,4 +1,4 @@
-"""RTT samples as machines report them, in batches."""
+"""RTT samples in the batches in which machines report them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from firsthop_steering.plan.model import Slug
 from firsthop_zones.model import Model
 
 MAX_SAMPLES = 1000
-"""Per batch: decoding a full batch blocks the event loop for 30 ms."""
+"""Maximum number of samples per batch; decoding a full batch blocks the event loop for 30 ms."""
 MAX_RTT_MS = 3000.0
-"""A longer time includes delays that are not of the path."""
+"""Upper bound of a sample; a longer time includes delays outside the path."""
 _WIDEST = {4: 24, 6: 48}
 """Shortest accepted prefix lengths, by family; learned latency is kept by these prefixes."""
 
@@ -24,7 +24,7 @@ def _first_address(text: object) -> object:
         return text
     network = ip_network(text, strict=False)
     if network.prefixlen < _WIDEST[network.version]:
-        raise ValueError(f"a prefix is /{_WIDEST[network.version]} or longer")
+        raise ValueError(f"a prefix must be /{_WIDEST[network.version]} or longer")
     return str(network.network_address)
 
 

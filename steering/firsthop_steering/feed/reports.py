@@ -36,15 +36,15 @@ class ProbeTarget(Model):
     rise: int = Field(ge=1)
     fall: int = Field(ge=1)
     ufrag: str | None = None
-    """The credential. stun: one for the reserved region wire id 0; path: one of a session in the
-    transceiver region; turn: the username. `password` belongs to it."""
+    """The ufrag or username to which `password` belongs. stun: a ufrag with the reserved region
+    wire id 0; path: the ufrag of a session in the transceiver region; turn: the username."""
     password: str | None = None
     nudge: int = Field(default=0, ge=0)
-    """A change of this number asks for a check at once; 0 asks for nothing."""
+    """A change of this number requests a check at once; 0 requests nothing."""
 
 
 class ProbeTargets(Model):
-    """All targets of one prober, which keeps the last list while the control plane is away."""
+    """All targets of one prober, which keeps the last list while no control plane is reachable."""
 
     targets: tuple[ProbeTarget, ...]
 

@@ -1,8 +1,8 @@
 """RTT samples queued for upload to the control plane, in named batches. Time is an argument.
 
-While the control plane is away samples are kept up to a number and an age; the oldest are dropped
-first. A batch is offered again under the same name until its result is known, so that it never
-counts twice.
+While no control plane is reachable, samples are kept up to a number and an age; the oldest are
+dropped first. A batch is uploaded again under the same name until its result is known, so that it
+never counts twice.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import NamedTuple
 from firsthop_steering.feed.measurements import MAX_SAMPLES, Sample, SampleBatch
 
 MAX_WAITING = 50_000
-"""12 MB; all of it can be uploaded within a second once the control plane is back."""
+"""Maximum number of samples kept: 12 MB, which can be uploaded within a second once a control plane
+is reachable."""
 OLDEST_S = 600.0
-"""The control plane refuses a whole batch if one of its samples is older than 15 minutes."""
+"""Age at which samples are dropped. The control plane refuses a whole batch if one of its samples
+is older than 15 minutes."""
 
 
 class SampleRow(NamedTuple):
@@ -79,7 +81,7 @@ class SampleUploadQueue:
 
 
 def _age(batch: SampleBatch) -> float:
-    """When its oldest sample was measured; samples of several sources are not in order."""
+    """Time of the batch's oldest sample; samples of several sources are not in order."""
     return min(each.at.timestamp() for each in batch.samples)
 
 

@@ -32,9 +32,10 @@ from firsthop_zones.model import Model
 FORMAT = 1
 MAX_PRICE_MS = 1000.0
 MAX_MS = 10_000.0
-"""Bound of RTTs in size (a base may be negative); no round trip on Earth takes longer."""
+"""Bound of the absolute value of an RTT or base; no round trip on Earth takes longer."""
 MAX_LEARNED = 50_000
-"""Prefixes with a row of their own; with 50 regions a line of 13 MB, decoded in 0.4 s."""
+"""Maximum number of prefixes with rows of their own. With 50 regions these make a line of 13 MB,
+which is decoded in 0.4 s."""
 SnapshotKind = Literal["plan", "status", "keys", "delta", "prices", "latency"]
 FEATURES: frozenset[str] = frozenset()
 """Features beyond format 1 that this reader knows and `requires` may name."""
@@ -75,7 +76,7 @@ class RelayStatus(Model):
     share: int = Field(default=100, ge=1, le=100)
     """Per cent of its weight in effect; below 100 during a slow start after it was down."""
     draining: bool = False
-    """Its own agent asks for no new sessions."""
+    """Its own agent requests that it get no new sessions."""
     stops_at: AwareDatetime | None = None
     """When it will go down, as announced by its agent; it drains until then."""
     crashed: bool = False
@@ -138,7 +139,7 @@ class Latency(Model):
     lineage: str = Field(min_length=1, max_length=64)
     created_at: AwareDatetime
     regions: tuple[Slug, ...] = ()
-    """The regions of the columns below."""
+    """The region of each column of the fields below."""
     ms_per_km: float = Field(default=PRIOR_MS_PER_KM, ge=0, le=1)
     base_ms: tuple[Annotated[float, Field(ge=-MAX_MS, le=MAX_MS)], ...] = ()
     scale: float = Field(default=1.0, ge=0, le=100)
@@ -160,11 +161,11 @@ class Latency(Model):
         if len(set(self.regions)) != count:
             raise ValueError("regions: each must be named once")
         if len(self.base_ms) != count:
-            raise ValueError(f"base_ms: must have {count} numbers, one a region")
+            raise ValueError(f"base_ms: must have {count} numbers, one per region")
         for name, rows in (("countries", self.countries), ("prefixes", self.prefixes)):
             odd = next((key for key, row in rows.items() if len(row) != count), None)
             if odd is not None:
-                raise ValueError(f"{name}/{odd}: must have {count} numbers, one a region")
+                raise ValueError(f"{name}/{odd}: must have {count} numbers, one per region")
         for prefix in self.prefixes:
             parse_prefix(prefix)
         return self
@@ -244,7 +245,7 @@ def payload_of(snapshot: Snapshot) -> str:
 
 
 def seal(snapshot: Snapshot, key: Ed25519PrivateKey, requires: Sequence[str] = ()) -> bytes:
-    """The envelope of `snapshot`, signed by `key`: one line including its newline.
+    """The envelope of `snapshot`, signed with `key`: one line including its newline.
 
     `requires` names, in order, the features that a reader must know.
     """
@@ -262,7 +263,7 @@ def seal(snapshot: Snapshot, key: Ed25519PrivateKey, requires: Sequence[str] = (
 
 
 def unseal(line: bytes, trusted: Ed25519PublicKey) -> Snapshot | RejectedSnapshot:
-    """The snapshot in `line` if `trusted` signed it and it is valid, else the reason for refusal.
+    """The snapshot in `line` if it is valid and signed with `trusted`, else the reason for refusal.
 
     An unknown format, kind or required feature is refused; unknown fields are ignored.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class _Bucket:
-    """Tokens left of one key, as of a time."""
+    """The tokens that one key had left at time `at`."""
 
     left: float
     at: float

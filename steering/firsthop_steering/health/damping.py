@@ -31,7 +31,7 @@ RESTLESS_ABOVE = 2.5
 """Alternations of checks. A clean outage has two, one at each end."""
 CALM_BELOW = 2.0
 UNSETTLED_ABOVE = 1.25
-"""More than the one alternation at the beginning of an outage."""
+"""Alternations of checks; an outage begins with one."""
 PROBATION_S = 600.0
 
 
@@ -48,7 +48,7 @@ class Damping(NamedTuple):
 
 
 def turned(state: Damping, verdict: Liveness, previous: Liveness, *, now: float) -> Damping:
-    """The state after a change of verdict. From unknown to up is no change, as both count as up."""
+    """The state after a change of verdict; unknown to up is no change, as both count as up."""
     if verdict == "up" and previous == "unknown":
         return state
     penalty = decayed(state.penalty, HALF_LIFE_S, elapsed_s(state.at, now)) + TURN_PENALTY
@@ -72,7 +72,7 @@ def hold(
     fall: int,
     now: float,
 ) -> HeldTurn | None:
-    """Whether the change from `previous` to `verdict` has to wait; None if not.
+    """Why the change from `previous` to `verdict` has to wait; None if it need not wait.
 
     A change to up waits if the verdict changed often or checks alternate. A change to down waits in
     one case: a relay that returned less than PROBATION_S ago and whose checks alternate must fail

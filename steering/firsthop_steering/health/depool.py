@@ -1,7 +1,7 @@
 """The depool limit: how many relays may be down before the measurement is distrusted.
 
-Applies to relays or to their addresses of one family. Knows their regions and since when they are
-measured down, not the measurements.
+It applies to relays or to their addresses of one family. This module knows their regions and since
+when they are measured down, not the measurements.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Shares(NamedTuple):
-    """The largest shares that may be down, 0 to 1; 1 means no limit. One relay always may be."""
+    """The largest shares that may be down, 0 to 1; 1 means no limit. One relay may always be."""
 
     region: float = 0.5
     """Share of a region's relays."""
@@ -28,7 +28,7 @@ class Fallen(NamedTuple):
     since: float
     """When it was first measured down, in seconds."""
     is_down: bool
-    """Its verdict is down already, and stays so."""
+    """Whether its verdict is down already; it then stays down."""
 
 
 def limit(share: float, relays: int) -> int:
@@ -41,8 +41,9 @@ def guarded(
 ) -> dict[str, str]:
     """Relays of `fallen` whose verdict must not change to down, with the reason.
 
-    `relays` is the number of relays per region; `of` names what is counted in the reason. Relays
-    that fell first take precedence, then the lower id, so the order of `fallen` does not matter.
+    `relays` is the number of relays per region; `of` is the noun that the reason uses for them.
+    Relays that fell first take precedence, then the lower id, so the order of `fallen` does not
+    matter.
     """
     down: Counter[str] = Counter()
     total = sum(relays.values())

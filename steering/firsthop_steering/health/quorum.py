@@ -1,7 +1,7 @@
 """The verdict of all vantages on a relay: a majority within each vantage, then between vantages.
 
-Only fresh views count, and only vantages whose own network is not broken. Knows no history and no
-damping. Times are seconds of one clock, given as arguments.
+Only fresh views count, and only vantages whose own network is not broken. History and damping are
+not considered here. Times are seconds of one clock, given as arguments.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Count(NamedTuple):
     verdict: Liveness
     summary: str
     causes: str
-    """The causes at up to CAUSES_SHOWN vantages that see it down; may be empty."""
+    """The causes reported by up to CAUSES_SHOWN vantages that see it down; may be empty."""
     counted: tuple[AddressView, ...]
     """The views of the vantages that count; empty if the verdict is frozen."""
 

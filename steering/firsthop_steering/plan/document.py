@@ -111,7 +111,7 @@ def _duplicates(document: Document) -> Iterator[DocumentFault]:
     for collection, ids in collections.items():
         for each in sorted(_repeated(ids)):
             yield DocumentFault(
-                f"{collection}/{each}", "must be unique: it is there more than once"
+                f"{collection}/{each}", "must be unique, but occurs more than once"
             )
 
 
@@ -137,7 +137,7 @@ def _relay_problems(document: Document) -> Iterator[DocumentFault]:
                 if other != relay.id:
                     yield DocumentFault(
                         f"relays/{relay.id}/ipv{address.version}",
-                        f"{address} {transport} port {port} is relay {other}'s already",
+                        f"{address} {transport} port {port} already belongs to relay {other}",
                     )
 
 
@@ -158,7 +158,8 @@ def _transceiver_problems(document: Document) -> Iterator[DocumentFault]:
                 other = ids.setdefault(value.wire_id, value.id)
                 if other != value.id:
                     yield DocumentFault(
-                        f"{collection}/{value.id}/wire_id", f"{value.wire_id} is {other}'s already"
+                        f"{collection}/{value.id}/wire_id",
+                        f"{value.wire_id} already belongs to {other}",
                     )
     taken: dict[tuple[object, int], str] = {}
     for each in document.transceivers:
@@ -166,7 +167,7 @@ def _transceiver_problems(document: Document) -> Iterator[DocumentFault]:
         if other != each.id:
             yield DocumentFault(
                 f"transceivers/{each.id}/port",
-                f"{each.host} port {each.port} is transceiver {other}'s already",
+                f"{each.host} port {each.port} already belongs to transceiver {other}",
             )
 
 
@@ -224,10 +225,9 @@ def _override_problems(document: Document) -> Iterator[DocumentFault]:
 def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Document:
     """Reads and checks a document in YAML.
 
-    A zone may be `{file: path}`: `read_file` returns the text of a zone file by its path, or raises
-    OSError or UnicodeDecodeError; without `read_file` such zones are refused. Raises DocumentError,
-    whose problems name field, rule and line (syntax errors, unknown or repeated keys, values out of
-    range, faults in a zone file); dangling references have no line.
+    A zone may be `{file: path}`: `read_file` returns the text of the zone file at a path, or raises
+    OSError or UnicodeDecodeError; without `read_file` such zones are refused. Raises DocumentError.
+    Its problems name field, rule and, except for dangling references, the line.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -264,7 +264,7 @@ def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Docum
 def _read_zone_files(
     raw: dict[str, Any], node: yaml.Node | None, read_file: Callable[[str], str] | None
 ) -> None:
-    """Replaces zones of the form `{file: path}` by the contents of their zone files."""
+    """Replaces zones of the form `{file: path}` with the contents of their zone files."""
     problems: list[DocumentFault] = []
     zones = raw.get("zones")
     if not isinstance(zones, list):
@@ -287,11 +287,11 @@ def _read_zone_files(
 def _zone_file(zone: dict[str, Any], read_file: Callable[[str], str] | None) -> Zone:
     path, apex = zone["file"], zone.get("apex")
     if read_file is None:
-        raise ValueError("names a file, and none is read here: write the zone out")
+        raise ValueError("zone files cannot be read here; the document must contain the zone")
     if not isinstance(path, str) or not isinstance(apex, str | None):
-        raise ValueError("must be a path, and apex beside it a name")
+        raise ValueError("must be a path; an apex beside it must be a name")
     if others := sorted(map(str, zone.keys() - {"file", "apex"})):
-        raise ValueError(f"only apex may stand beside it, not {', '.join(others)}")
+        raise ValueError(f"only apex is allowed beside it, not {', '.join(others)}")
     try:
         text = read_file(path)
     except (OSError, UnicodeDecodeError) as error:

@@ -1,8 +1,8 @@
 """The rule `min_candidates`: no group of clients may depend on too few failure domains.
 
 A service's clients are grouped by the override that applies to them; clients without an override
-form a group too. A relay belongs to its `failure_domain`, or is a domain of its own; each
-transceiver is a domain of its own.
+form a group too. A relay without a `failure_domain` is a domain of its own, and so is every
+transceiver.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def short_of(
     """One fault per group of clients with fewer failure domains than `min_candidates`.
 
     `regions` are all regions of the pool, `locations` the domains that may answer. `there_are`
-    begins the count in the message.
+    precedes the count in the message.
     """
     wanted = service.min_candidates
     if wanted == 1:
-        return  # with no candidate at all `when_all_down` applies
+        return  # if there is no candidate at all, `when_all_down` applies
     allowed = service.regions
     mine = [each for each in locations if allowed is None or each.region in allowed]
     groups: list[tuple[str, Callable[[DomainLocation], bool]]] = [("all clients", lambda _: True)]
@@ -81,7 +81,7 @@ def short_of(
         if count < wanted:
             yield DocumentFault(
                 f"services/{service.id}/min_candidates",
-                f"for {clients} {there_are} {count} failure domains, and {wanted} are wanted",
+                f"for {clients} {there_are} {count} failure domains; {wanted} are required",
             )
 
 

@@ -27,7 +27,7 @@ Slug = Annotated[
     str,
     Field(
         pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-        description="Short name: lower-case letters, digits and inner hyphens, 1 to 63.",
+        description="Short name: 1 to 63 lower-case letters, digits and inner hyphens.",
         examples=["fra"],
     ),
 ]
@@ -35,7 +35,13 @@ Latitude = Annotated[float, Field(ge=-90, le=90, description="Degrees north.")]
 Longitude = Annotated[float, Field(ge=-180, le=180, description="Degrees east.")]
 Weight = Annotated[
     int,
-    Field(ge=0, le=100, description="Per cent of the clients reaching it that it keeps; 0 drains."),
+    Field(
+        ge=0,
+        le=100,
+        description="Of a region: per cent that it keeps of the clients who reach it in their"
+        " preference order. Of a relay or transceiver: its share of its region's clients, relative"
+        " to the weights of the others there. 0: no new clients.",
+    ),
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
 WireId = Annotated[
@@ -83,7 +89,7 @@ class Forced(Model):
 
     verdict: Literal["up", "down"]
     until: AwareDatetime | None = None
-    """When it expires; null: when the operator removes it."""
+    """When it expires; null: it holds until the operator removes it."""
     note: str = Field(default="", max_length=1000)
 
     def active(self, now: datetime) -> bool:
@@ -109,11 +115,13 @@ class Probe(Model):
     """For tls and https: the prober's system must trust the certificate, and it must be valid for
     `host`, or for the address if there is no `host`."""
     min_valid_days: int = Field(default=0, ge=0, le=3650)
-    """For tls: fail this many days before the certificate expires; 0: once it has expired."""
+    """For tls: the check fails from this many days before the certificate expires; 0: from its
+    expiry."""
     dns_name: Annotated[DomainName | None, Field(validate_default=True)] = None
     """For dns: the name of which an A record is requested."""
     transceiver_region: Annotated[Slug | None, Field(validate_default=True)] = None
-    """For path: the region to which the relay forwards the check, where a transceiver answers."""
+    """For path: the transceiver region to which the relay forwards the check; a transceiver there
+    answers it."""
     interval_s: float = Field(default=1.0, ge=0.1, le=3600)
     timeout_s: float = Field(default=0.8, ge=0.05, le=60)
     rise: int = Field(default=2, ge=1, le=100)
@@ -121,7 +129,7 @@ class Probe(Model):
     fall: int = Field(default=3, ge=1, le=100)
     """Consecutive failures that change a prober's view to down."""
     families: tuple[Family, ...] | None = Field(default=None, min_length=1, max_length=2)
-    """Which of the relay's addresses are checked, each with a verdict of its own; null: all."""
+    """The families of the addresses that are checked, each with its own verdict; null: all."""
     slow_start_s: float = Field(default=10.0, ge=0, le=3600)
     """Seconds over which a relay that returns from being down regains its full share."""
 
@@ -130,12 +138,14 @@ class Probe(Model):
     def _read_by_its_kind(cls, value: object, about: ValidationInfo) -> object:
         kind, name = about.data.get("kind"), str(about.field_name)
         if kind == "dns" and name == "dns_name" and value is None:
-            raise ValueError("a dns probe needs a name to ask for")
+            raise ValueError("a dns probe needs a name to query")
         if kind == "path" and name == "transceiver_region" and value is None:
-            raise ValueError("a path probe needs a transceiver region to lead to")
+            raise ValueError("a path probe needs a transceiver region")
         given = value != cls.model_fields[name].default
         if given and kind is not None and kind not in _PROBE_FIELDS[name]:
-            raise ValueError(f"not of {kind} probes; only for {', '.join(_PROBE_FIELDS[name])}")
+            raise ValueError(
+                f"does not apply to {kind} probes; only to {', '.join(_PROBE_FIELDS[name])}"
+            )
         return value
 
 
@@ -160,9 +170,10 @@ class Relay(Model):
 
     @model_validator(mode="after")
     def _probed_as_what_it_is(self) -> Relay:
-        """A TURN server does not know our keys, so it never answers a stun probe."""
+        """Replaces a stun probe of a TURN server, which does not know our keys and never answers
+        it, with a turn probe."""
         if self.kind == "turn" and self.probe.kind == "stun":
-            # Not in a `before` validator: it would pass on Python values instead of JSON.
+            # A `before` validator would pass on Python values instead of JSON.
             object.__setattr__(self, "probe", self.probe.model_copy(update={"kind": "turn"}))
         return self
 
@@ -200,8 +211,8 @@ class TransceiverRegion(Model):
     """Sessions that its transceivers may carry together; null: no limit besides their own."""
     state: State = State.ACTIVE
     networks: tuple[Cidr, ...] = Field(default=(), max_length=64)
-    """Networks that must contain all addresses of a transceiver that registers itself. Without any,
-    transceivers cannot register."""
+    """Networks that must contain all addresses of a transceiver that registers itself. If there are
+    none, transceivers cannot register."""
 
 
 class Transceiver(Model):
@@ -218,11 +229,11 @@ class Transceiver(Model):
     signalling_port: Port | None = None
     weight: Weight = 100
     capacity: int | None = Field(default=None, ge=1)
-    """Sessions it can carry; null: the number it reports, if it does."""
+    """Sessions it can carry; null: the number that it reports, if any."""
     state: State = State.ACTIVE
     registered: bool = False
-    """It registered itself and may change its addresses and capacity; applying a document without
-    it does not delete it."""
+    """Whether it registered itself. It may then change its addresses and capacity, and applying a
+    document without it does not delete it."""
 
 
 class Service(Model):
@@ -233,7 +244,7 @@ class Service(Model):
     pool: Literal["relays", "transceivers"] = "relays"
     ttl: int = Field(default=30, ge=0, le=86400)
     """Largest TTL in seconds. An answer's TTL is shorter, down to `ttl_min`, if checks could change
-    it earlier."""
+    the answer earlier."""
     ttl_min: int | None = Field(default=None, ge=0, le=86400)
     """Lower bound of the TTL, however soon checks could change the answer; null: half of `ttl`,
     rounded up, so that frequent checks do not make every resolver ask every few seconds."""
@@ -241,8 +252,9 @@ class Service(Model):
     """Upper bound of `ttl`."""
     answers: int = Field(default=1, ge=1, le=8)
     min_candidates: int = Field(default=1, ge=1, le=8)
-    """Failure domains required for each group of clients: those of each override, and the rest. A
-    document that cannot provide them is refused; while fewer are up, the status warns."""
+    """Number of failure domains that each group of clients must have: the clients of each override
+    form a group, and so do all others. A document that cannot provide them is refused; while fewer
+    are up, the status has a warning."""
     regions: tuple[Slug, ...] | None = None
     """Regions of the pool that may answer; null: all."""
     transceiver_regions: tuple[Slug, ...] | None = None
@@ -253,8 +265,8 @@ class Service(Model):
     ecs: bool = True
     """Whether EDNS client subnet is used for this name (RFC 7871)."""
     view: Literal["global", "local"] = "global"
-    """global: an edge uses the verdict of all vantages. local: the verdict of the vantage that is
-    named like the edge's own region takes precedence."""
+    """global: an edge uses the verdict of all vantages. local: the verdict of the vantage with the
+    name of the edge's own region takes precedence."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Service:
@@ -288,7 +300,8 @@ class Override(Model):
     continent: Literal["AF", "AN", "AS", "EU", "NA", "OC", "SA"] | None = None
     regions: tuple[Slug, ...] = Field(min_length=1)
     mode: Literal["prefer", "only", "avoid"]
-    """prefer: these first, in order; only: these and no others, in order; avoid: never these."""
+    """prefer: these regions first, in this order; only: these and no others, in this order; avoid:
+    never these."""
     service: Slug | None = None
     """The service to which it applies; null: all."""
     expires_at: AwareDatetime | None = None
@@ -300,7 +313,7 @@ class Override(Model):
         if sum(match is not None for match in matches) != 1:
             raise ValueError("needs exactly one of cidr, asn, country, continent")
         if isinstance(self.cidr, IPv6Network) and self.cidr.prefixlen > 64:
-            raise ValueError("cidr: IPv6 clients are told apart up to /64")
+            raise ValueError("cidr: an IPv6 network must be /64 or wider")
         if isinstance(self.cidr, IPv6Network) and self.cidr.subnet_of(_SIX_TO_FOUR):
             raise ValueError("cidr: 6to4 clients are IPv4 clients; give their IPv4 network")
         return self

@@ -1,4 +1,4 @@
-"""Registration of transceivers: what they announce, and what of that may enter the plan.
+"""Registration of transceivers: what they announce, and which part of it may enter the plan.
 
 The plan's list of transceivers is an allow-list of the addresses to which relays send. A
 registration therefore only adds or changes transceivers that registered themselves, in the region
@@ -17,9 +17,9 @@ from firsthop_zones.faults import DocumentFault
 from firsthop_zones.model import Model
 
 MAX_REGISTERED = 256
-"""Registered transceivers per region. Limits the damage of a stolen token: plan and route table
-stay small, and as an entry lasts a day, at most this many of the 65,535 wire ids are used in a
-day."""
+"""Maximum number of registered transceivers per region. It limits the damage that a stolen token
+can do: plan and route table stay small, and since an entry lasts a day, at most this many of the
+65,535 wire ids are used per day."""
 _ANNOUNCED = ("host", "port", "signalling_ipv4", "signalling_ipv6", "signalling_port", "capacity")
 
 
@@ -51,7 +51,9 @@ def problems_of(
         yield DocumentFault("id", f"is a transceiver of region {present.region}")
         return
     if present is not None and given.wire_id not in (None, present.wire_id):
-        yield DocumentFault("wire_id", f"is {present.wire_id}, and credentials in use name it")
+        yield DocumentFault(
+            "wire_id", f"must stay {present.wire_id}, which credentials in use contain"
+        )
     if present is not None and not present.registered:
         for name in _differing(given, present):
             yield DocumentFault(name, f"is configured by operators as {getattr(present, name)}")

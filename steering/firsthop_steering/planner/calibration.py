@@ -8,11 +8,11 @@ home a number of sessions per client is fitted so that the load of all regions i
 multiplicative rule of Richardson (1972) and Lucy (1974): expectation maximisation for counts (Shepp
 and Vardi 1982). Estimates stay positive, regions without reports change nothing, and a home with
 many requests but few sessions counts for less. The load that remains unexplained is attributed to
-unseen clients: clients that other systems steer, and clients above their home's mean, as the caches
-that use one region may hide more clients than others.
+unseen clients: clients that other systems steer, and clients in excess of their home's mean, as the
+caches that use one region may hide more clients than others.
 
-Prices take a TTL to reach clients. Clients are therefore assumed to be, in equal parts, where the
-prices of each moment of the last TTL led them. Otherwise every correction would be made twice.
+Prices take a TTL to reach clients. It is therefore assumed that an equal part of the clients
+follows the prices of each moment of the last TTL. Otherwise every correction would be made twice.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_RATIO, MIN_RATIO = 10.0, 0.5
 """Bounds of the correction that one report makes."""
 UNSEEN = 0.02
 """Initial share of a region's load that is attributed to unseen clients. An edge that sees only a
-part of the answers learns that it is more."""
+part of the answers learns a larger share."""
 FAINTEST = 0.01
 """Lower bound of a client's sessions, relative to the average: from 0 a home would take minutes to
 recover."""
@@ -83,8 +83,8 @@ class Calibration:
 
         `flows` (homes × regions) are the clients that go from a home to a region under the prices
         in force for the last `elapsed_s`, the time since the previous report. Answers are cached
-        for `lag_s`. `sessions` are reported per region, NaN where they are not. Neither may be all
-        zero.
+        for `lag_s`. `sessions` are the reported sessions of each region, NaN for a region without
+        reports. Neither `flows` nor `sessions` may be all zero.
         """
         clients = flows.sum(axis=1)
         populated, reporting = np.asarray(clients > 0), np.isfinite(sessions)

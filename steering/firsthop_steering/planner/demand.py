@@ -53,7 +53,7 @@ class Demand:
     ) -> None:
         """Adds answers of a service that are cached for `lasts_s`.
 
-        `groups` maps groups to the numbers in which they were sampled.
+        `groups` maps each group to the number of its samples.
         """
         now = max(now, self._epoch)
         if now - self._epoch > 20 * HALF_LIFE_S:

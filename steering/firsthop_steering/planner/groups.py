@@ -30,12 +30,13 @@ MAX_GROUPS = 5000
 MAX_CARRIED = 2.0
 """Upper bound of a relay's reported sessions, relative to its capacity."""
 _MAX_SPLITS = 4
-"""Regions with a weight below 100 that are modelled, lightest first: at most 16 kinds of client."""
+"""Maximum number of regions with a weight below 100 that are modelled, lightest first; they make at
+most 16 kinds of client."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientGroups:
-    """The round trips that edges were last sent, and the prefixes that form groups of their own."""
+    """The round trips last sent to edges, and the prefixes that form groups of their own."""
 
     rtt: RttMap
     prefixes: Keys
@@ -227,7 +228,7 @@ class Supply:
     """Capacity and load of each region.
 
     `capacity` is infinite if a relay states none. `sessions` is NaN if not all relays report.
-    `lost` marks regions with enabled relays none of which is up.
+    `lost` marks the regions that have enabled relays, but none that is up.
     """
 
     regions: Sequence[str]
@@ -241,9 +242,9 @@ class Supply:
 def supply_of(steering: Steering, asked_loads: Mapping[str, int] | None = None) -> Supply:
     """Capacity and load of each region of `steering`.
 
-    Loads come from the status, or, if `asked_loads` is given, from these answers of the relays
-    alone (sessions by relay id); a relay that did not answer is then assumed to carry the mean of
-    its region. No relay is assumed to carry more than MAX_CARRIED times its capacity.
+    Loads come from the status or, if `asked_loads` is given, only from it: sessions by id of the
+    relays that answered. A relay that did not answer is then assumed to carry the mean of its
+    region. No relay is assumed to carry more than MAX_CARRIED times its capacity.
     """
     plan, sites = steering.topology.plan, steering.topology.pools["relays"]
     stated = {relay.id: relay.capacity for relay in plan.document.relays}

@@ -18,7 +18,7 @@ from firsthop_steering.planner.problem import TransportProblem
 SIGMAS = 2.0
 """Standard deviations of random load included in the margin."""
 _TIE_MS = 1e-3
-"""Scale of the tie-breaking term: like edges, ties are broken at random per bucket."""
+"""Scale of the term that breaks ties, at random per bucket as edges do."""
 _CHUNK = 1 << 17
 """Clients per batch, so that a batch fits the processor's cache."""
 

@@ -15,7 +15,8 @@ from firsthop_steering.planner.smooth import Smoothed
 _ROUNDS = 12
 """Corrections of the smoothed solution by the load of clients that choose by bucket."""
 _MIN_OVER = 0.001
-"""Tolerated excess, relative to a limit: a large group moves in steps of a sixtieth."""
+"""Excess that is always tolerated, relative to a limit: a large group moves in steps of a
+sixtieth."""
 _MIN_TARGET = 0.01
 """Lower bound of a region's target load, relative to its limit."""
 _LITTLE = 0.01
@@ -44,8 +45,8 @@ class _Tolerance:
 
 
 _NEW, _HELD = _Tolerance(0.02, 0.04, np.inf), _Tolerance(0.03, 0.1, 0.15)
-"""Tolerances for new prices and for prices in force. The latter are wider, or the few caches that
-fill a small region would move back and forth forever."""
+"""Tolerances for new prices and for prices in force. The latter are wider; otherwise the few caches
+that fill a small region would move back and forth forever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def _slack(problem: TransportProblem) -> float:
 
 def _left_for_chance(margin: Floats, limits: Floats, slack: float) -> Floats:
     """How far the target of each region lies below its limit: its random margin, but at most half
-    the limit, and in total at most half of the free room, or no prices would suffice."""
+    the limit. The total is at most half of the free room; otherwise no prices would suffice."""
     margin = np.minimum(margin, limits / 2)
     return margin * min(slack / 2 / max(float(margin.sum()), 1e-9), 1.0)
 

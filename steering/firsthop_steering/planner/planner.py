@@ -26,8 +26,8 @@ MAX_TTL_S = 600.0
 """Upper bound of the TTL that prices wait for; one service with a TTL of a day must not stop all
 price changes."""
 MAX_SHARE, MIN_NOTES = 0.05, 8
-"""In one report on a region a prefix counts at most for the larger of this share of all samples,
-the mean per prefix, and MIN_NOTES samples: a real surge comes from many prefixes."""
+"""In one report on a region a prefix counts at most for the largest of: this share of all samples,
+the mean per prefix, and MIN_NOTES samples. A real surge comes from many prefixes."""
 MIN_ANSWERS = 100
 """Fewer answers are not enough to plan."""
 
@@ -80,7 +80,8 @@ class Planner:
     ) -> Callable[[], None] | None:
         """Begins a round; returns the computation, which takes seconds and may run in a thread.
 
-        None if too little demand was observed. Reports taken meanwhile count in the next round.
+        Returns None if too little demand was observed. Reports taken during the computation count
+        in the next round.
         """
         now = clock()
         elapsed_s, self._at = now - self._at, now

@@ -22,17 +22,18 @@ from firsthop_steering.planner.plan import bounded_prices, plan_prices, price_fl
 from firsthop_steering.planner.problem import TransportProblem, merged
 
 CALM = 0.7
-"""Utilisation below which a region is calm: if all regions are without prices, all prices are 0."""
+"""Utilisation up to which a region is calm. If all regions would be calm without prices, all prices
+are 0."""
 GROWN = 1.01
 """Growth of a region's capacity from which prices may fall at once."""
 MIN_MS = 0.05
 """A lower price is dropped."""
 NEWS_MS, SPARE_NEWS_MS = 0.1, 2.0
-"""Changes from which prices are published: of prices in force, and of prices prepared for a loss.
+"""Changes above which prices are published: of prices in force, and of prices prepared for a loss.
 Every publication costs all edges a compilation."""
 MIN_ROOM = 0.02
-"""Lower bound of the room that is planned with in a region, relative to its capacity, even if
-unseen clients fill it."""
+"""Lower bound of the room that a plan assumes in a region, relative to its capacity, even if unseen
+clients fill the region."""
 BUDGET_S = 3.0
 """Time after which a round leaves the prices for further losses to the next round."""
 
@@ -158,7 +159,7 @@ class Rounds:
         )
 
     def differs_from(self, published: Prices | None) -> bool:
-        """Whether the prices differ enough from those that edges were sent to publish them."""
+        """Whether the prices differ enough from the `published` ones to be published too."""
         now, without = (published.now, published.without) if published else ({}, {})
         return _differ(now, self.now, NEWS_MS) or any(
             _differ(without.get(name, {}), self.without.get(name, {}), SPARE_NEWS_MS)
@@ -177,7 +178,7 @@ class Rounds:
         if not reporting.any() or expected <= 0:
             return Calibrated(np.ones(count), np.zeros(count))
         if supply.sessions[reporting].sum() <= 0:
-            # Relays that report no sessions are believed: requests alone justify no prices.
+            # Reports of no sessions are trusted: requests alone do not justify prices.
             self._calibration = Calibration()
             return Calibrated(np.zeros(count), np.zeros(count))
         lead = np.zeros((count, count))

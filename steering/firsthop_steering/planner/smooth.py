@@ -36,7 +36,7 @@ _OVERSHOT = 0.5
 """A step may overshoot the maximum if the function still increases and its slope at the end is, in
 size, at most this share of the slope at the start. Otherwise the step is halved."""
 _BLOCK = 128
-"""Rows per matrix product: for more BLAS would start threads, which cost more than they save."""
+"""Rows per matrix product; with more, BLAS would start threads, which cost more than they save."""
 
 
 @dataclass(frozen=True, slots=True)

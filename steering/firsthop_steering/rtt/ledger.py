@@ -1,6 +1,7 @@
 """Bounded storage of samples: count, mean and spread of each (prefix, region).
 
-Arrays sorted by key, 24 bytes per entry. Knows no locations. Time is whole seconds, an argument.
+Arrays sorted by key, 24 bytes per entry. Locations are not known here. Time is an argument, in
+whole seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_COUNT = 32.0
 CLIP = 3.0
 """Deviations are clipped at this many spreads (Huber's psi)."""
 MIN_COUNT = 0.05
-"""An entry whose count has decayed to this is ignored: after 9 days at most."""
+"""An entry is ignored once its count has decayed below this, after 9 days at most."""
 NOISE_BASE_MS, NOISE_SHARE = 1.0, 0.05
 """Expected deviation of a sample before any was seen: access jitter, and queues on the path."""
 _SPREAD_PRIOR = 4.0
@@ -66,7 +67,8 @@ def noise_ms(mean_ms: Floats) -> Floats:
 
 
 class Ledger:
-    """See the module. `max_entries` bounds its entries; those not touched for longest go first."""
+    """Samples of at most `max_entries` keys; the least recently written entries are dropped
+    first."""
 
     def __init__(self, max_entries: int) -> None:
         self.max_entries = max_entries

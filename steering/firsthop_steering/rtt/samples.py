@@ -1,6 +1,7 @@
 """RTT samples as arrays, and how a batch is reduced to one value per prefix and region.
 
-Also defines the numbers of prefixes (/24 and /48). Knows no locations and no earlier samples.
+Also defines the numbers of prefixes (/24 and /48). Locations and earlier samples are not known
+here.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from firsthop_steering.arrays import Floats, Ints, Keys
 REGION_BITS = 10
 MAX_REGIONS = 1 << REGION_BITS
 MIN_RTT_MS, MAX_RTT_MS = 0.05, 5000.0
-"""Values outside are no RTTs between hosts on Earth, but errors of clock or unit."""
+"""Values outside these bounds are errors of a clock or unit, not RTTs between hosts on Earth."""
 _FAMILY_6 = 1 << 48
 PREFIX_LIMIT = _FAMILY_6 << 1
-"""Above the number of every prefix."""
+"""Larger than every prefix number."""
 
 
 def prefix_of(family: int, key: int) -> int:

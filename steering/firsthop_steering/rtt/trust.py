@@ -16,7 +16,7 @@ from firsthop_steering.rtt.ledger import Ledger, noise_ms
 from firsthop_steering.rtt.samples import Samples, digest
 
 MEMORY = 200.0
-"""Upper bound of the comparisons that a source is judged by; older ones fade."""
+"""Upper bound of the comparisons by which a source is judged; older ones fade."""
 FEW = 10.0
 """With fewer comparisons a source keeps its full weight."""
 SOUND, UNSOUND = 1.5, 4.0
@@ -34,7 +34,8 @@ class _Record:
 
 
 class Trust:
-    """The records of all sources; over the bound the one with the fewest comparisons is dropped."""
+    """The records of up to MAX_SOURCES sources; beyond, the one with the fewest comparisons is
+    dropped."""
 
     def __init__(self) -> None:
         self._records: dict[int, _Record] = {}

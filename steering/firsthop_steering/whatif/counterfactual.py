@@ -23,7 +23,7 @@ MAX_BIAS_MS = 500.0
 
 @dataclass(frozen=True, slots=True)
 class NeededChange:
-    """One field that keeps the client from the region; `needed` None: no value would help."""
+    """One field that keeps the client from the region; `needed` is None if no value would help."""
 
     object: str
     """Path of the object, like `regions/ams`."""
@@ -39,8 +39,8 @@ def counterfactual(
     """The changes with which the client would be answered with `region`, as JSON.
 
     `region` must be a region of the service's pool. All `changes` are needed together; the list is
-    empty if the client is sent there already. `enough` tells whether they suffice; if not, one of
-    them states why. `instead_of_bias` is a price with the same effect as the bias.
+    empty if the client is sent there already. `enough` is whether they suffice; if not, one of them
+    states why. `instead_of_bias` is a price with the same effect as the change of the bias.
     """
     question = Hypothetical(steering, service.id, client, region)
     changes: list[NeededChange] = []

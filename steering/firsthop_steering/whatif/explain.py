@@ -77,12 +77,12 @@ def _as_subnet(decision: Decision, address: IPv4Address | IPv6Address) -> str | 
     """How DNS treats an ECS subnet of this client, if it differs from this decision; else None."""
     block = special_block(address)
     if not decision.service.ecs:
-        return "DNS answers by the resolver's address: the service has ecs off"
+        return "DNS answers by the resolver's address: ECS is off for the service"
     if block is None or decision.client.cell is not None or decision.ranking.rule is not None:
         return None
     return (
         f"DNS answers by the resolver's address: {block} is special-purpose space, which neither "
-        "the geo data nor an override places (RFC 7871 §10)"
+        "the geo data nor an override locates (RFC 7871 §10)"
     )
 
 

@@ -54,13 +54,14 @@ class SimSide:
         return "relays" if self.service is None else self.service.answer_pool
 
     def split_ranges(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
-        """As `ClientClasses.split_ranges`; empty without a service."""
+        """Like `ClientClasses.split_ranges`; empty if there is no service."""
         if self.service is None:
             return np.empty(0, np.uint64), np.empty(0, np.uint64)
         return ClientClasses(self.steering, self.service).split_ranges(family)
 
     def sends(self, populations: Sequence[SimPopulation], codes: Mapping[str, int]) -> Sent:
-        """Decides for all clients; `codes` numbers the regions. NOWHERE without a service."""
+        """Decides for all clients; `codes` numbers the regions. All are NOWHERE if there is no
+        service."""
         if self.service is None:
             nothing = tuple(np.zeros(len(each.cells), dtype=np.int64) for each in populations)
             rows: Codes = np.full((1, BUCKETS), NOWHERE, dtype=np.int16)
@@ -74,7 +75,8 @@ class SimSide:
         return Sent(_rows(answers, codes), tuple(np.split(decisions, ends)), columns)
 
     def capacity(self, region: str) -> int | None:
-        """Sessions that a region's relays that are up can carry; None if one states no capacity."""
+        """Sessions that the relays of a region that are up can carry; None if one of them states no
+        capacity."""
         if self.service is None or self.pool != "relays":
             return None
         sites = [site.id for site in self.steering.topology.pools["relays"]]

@@ -1,7 +1,7 @@
 """Compares two steerings for all clients at once: which clients move, and how their RTT changes.
 
-Uses the client classes and decisions from which tables are compiled, so it covers everything that
-edges answer by (weights, overrides, health, prices) without repeating any rule. Regions are
+It uses the client classes and decisions from which tables are compiled, so it covers everything on
+which answers depend (weights, overrides, health, prices) without repeating any rule. Regions are
 compared, not relays: a client that gets another relay of the same region has not moved.
 """
 
@@ -28,7 +28,7 @@ from firsthop_steering.whatif.simulation import CountryMove, Move, RegionLoad, R
 
 FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
 COUNTRIES = 10
-"""Number of countries in a result."""
+"""Maximum number of countries in a result."""
 _RTT_STEP_US = 10
 """Resolution of percentiles."""
 

@@ -32,7 +32,7 @@ class RegionLoad(Model):
     before: Share
     after: Share
     capacity: int | None
-    """Sessions that its relays that are up can carry after the change; null if not known."""
+    """Sessions that its relays can carry that are up after the change; null if not known."""
     utilisation_before: float | None
     utilisation_after: float | None
     """1.0 = full; null if capacity or the number of sessions is not known."""
