@@ -2,7 +2,7 @@
 
 packets received = forwarded + answered + sum of dropped, by reason
 
-A worker gives its supervisor a reading of them, which adds up the readings of all workers.
+A worker sends readings of them to its supervisor, which adds up the readings of all workers.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from firsthop_relay.flows.flow import Ending
 from firsthop_relay.flows.readings import CounterReading, MetricTable
 
 _COUNTERS: Final = (
-    ("packets_received", "", "Packets that came in, from clients and upstreams."),
-    ("bytes_received", "", "Their payload."),
-    ("packets_forwarded", "to", "Packets passed on, to upstreams and to clients."),
+    ("packets_received", "", "Packets received from clients and upstreams."),
+    ("bytes_received", "", "Payload of the received packets."),
+    ("packets_forwarded", "to", "Packets forwarded to upstreams and to clients."),
     ("packets_answered", "", "Authenticated probes answered."),
     ("bytes_answered", "", "Payload of the answers."),
-    ("packets_dropped", "reason", "Packets that went no further."),
+    ("packets_dropped", "reason", "Packets dropped."),
     ("flows_opened", "", "Flows opened by a first check."),
     ("flows_confirmed", "", "Flows that an upstream confirmed."),
     ("flows_restored", "", "Flows of an earlier process that go on."),
@@ -30,9 +30,9 @@ _COUNTERS: Final = (
 )
 _GAUGES: Final = (
     ("sessions", "", "Sessions with a confirmed flow."),
-    ("flows", "state", "Flows there are."),
-    ("streams", "", "TCP connections there are."),
-    ("draining", "", "1 while no new sessions are taken."),
+    ("flows", "state", "Current flows."),
+    ("streams", "", "Current TCP connections of clients."),
+    ("draining", "", "1 while the relay takes no new sessions."),
 )
 RELAY_METRICS: Final = MetricTable("firsthop_relay", _COUNTERS, _GAUGES)
 STREAM_REFUSALS: Final = ("full", "prefix_full", "silent", "no_check")
@@ -40,7 +40,7 @@ STREAM_REFUSALS: Final = ("full", "prefix_full", "silent", "no_check")
 
 @dataclass(slots=True, eq=False)
 class RelayPacketCounters:
-    """Since the process started. Every reason is there from the start, with 0."""
+    """Counts since the process started; each reason is present from the start, with 0."""
 
     packets_received: int = 0
     bytes_received: int = 0
@@ -71,5 +71,5 @@ class RelayPacketCounters:
 
 
 def counted_only(reading: CounterReading) -> CounterReading:
-    """The counters of a reading without its gauges: all that holds for a process that has ended."""
+    """The counters of a reading without its gauges, as for a process that has ended."""
     return {family: reading[family] for family, *_ in _COUNTERS if family in reading}

@@ -12,7 +12,7 @@ from firsthop_relay.flows.limits import TRANSACTIONS
 from firsthop_relay.flows.routes import SocketAddress
 
 ClientSockaddr = tuple[Any, ...]
-"""As `recvfrom` gives it: address text, port (and flow label, scope for IPv6)."""
+"""A client's address as `recvfrom` returns it: text, port (for IPv6 also flow label and scope)."""
 Ending = Literal["unconfirmed", "idle", "lifetime", "socket", "stream"]
 
 
@@ -32,34 +32,34 @@ class Flow:
     prefix: Prefix
     confirmed: bool = False
     current: bool = False
-    """Whether packets of its source that are not STUN follow it."""
+    """Whether packets of its source that are not STUN are forwarded by this flow."""
     taken: int = 0
-    """Packets from the client; the hot path counts them here."""
+    """Number of packets accepted from the client; the hot path counts them here."""
     passed: int = 0
-    """Packets from the upstream while unconfirmed."""
+    """Number of packets passed from the upstream to the client while unconfirmed."""
     checks: deque[bytes] = field(default_factory=lambda: deque(maxlen=TRANSACTIONS))
-    """Ids of forwarded checks; a success response to one makes this flow the current one."""
+    """Transaction ids of forwarded checks; a success response to one makes the flow current."""
     closed: bool = False
     quiet_since: float = 0.0
     taken_before: int = 0
     leg: Any = None
-    """The upstream socket, which the shell sets; None until it is open."""
+    """The upstream socket, set by `Upstreams`; None until it is open."""
     send: Callable[[bytes], int] = _no_socket
-    """Sends one datagram to the upstream; set by the shell."""
+    """Sends one datagram to the upstream; set by `Upstreams`."""
     take: Callable[[int], bytes] = _no_socket
-    """Receives a datagram of the upstream, of so many bytes at most; set by the shell."""
+    """Receives one datagram from the upstream, up to the given size; set by `Upstreams`."""
     reply: Callable[[bytes, ClientSockaddr], object] = _no_socket
-    """Sends one packet to the client; set by the shell."""
+    """Sends one packet to the client; set by the server."""
 
 
 class ListenerFlows:
-    """The flows of one listening address; two addresses may have clients of the same address."""
+    """The flows of one listening address; a client may have flows at several of them."""
 
     __slots__ = ("current", "flows")
 
     def __init__(self) -> None:
         self.current: dict[ClientSockaddr, Flow] = {}
-        """By source; the hot path looks up nothing else."""
+        """The current flow of each source; the hot path looks up nothing else."""
         self.flows: dict[ClientSockaddr, list[Flow]] = {}
 
 
@@ -69,7 +69,7 @@ class Confirmed:
 
     flow: Flow
     again: bool
-    """Whether it was confirmed before, and another one of its source was current since."""
+    """Whether it had been confirmed before, and another flow of its source was current since."""
 
 
 @dataclass(frozen=True, slots=True)

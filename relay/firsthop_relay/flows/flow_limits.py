@@ -12,7 +12,7 @@ Prefix = bytes
 
 
 def prefix_of(host: str) -> Prefix:
-    """The /24 or /56 of an address text; an IPv6 zone is left out."""
+    """The /24 or /56 that contains an address (as text); an IPv6 zone is ignored."""
     packed = ip_address(host).packed
     return packed[:3] if len(packed) == 4 else packed[:7]
 
@@ -27,7 +27,7 @@ class FlowCounts:
         self._by_prefix: dict[Prefix, int] = {}
 
     def refusal(self, prefix: Prefix, of_ufrag: int) -> Drop | None:
-        """Which limit one more flow would exceed; `of_ufrag`: flows of its ufrag so far."""
+        """The limit that one more flow would exceed; `of_ufrag` flows have the same ufrag."""
         if of_ufrag >= ADDRESSES_PER_UFRAG:
             return Drop.UFRAG_FULL
         if self._by_prefix.get(prefix, 0) >= self._limits.flows_per_prefix:
@@ -49,7 +49,7 @@ class FlowCounts:
         self.unconfirmed -= 1
 
     def closed(self, prefix: Prefix, *, confirmed: bool) -> None:
-        """Count a flow out."""
+        """Remove a closed flow from the counts."""
         self.total -= 1
         self.unconfirmed -= not confirmed
         left = self._by_prefix[prefix] - 1

@@ -4,8 +4,9 @@
          └──────── UNCONFIRMED_S ──▶ closed
 
 A STUN check is routed by the ufrag in it, which is verified before any state is kept. All other
-packets follow the flow that their source address confirmed last. The shell opens a socket for a new
-flow that `receive` returns, and learns from `next_event` that flows have ended.
+packets use the flow that their source address confirmed last. The server (`io.server`) opens a
+socket for a new flow that `receive` returns; `next_event` returns flows that were confirmed or have
+ended.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from firsthop_relay.flows.responder import answer_probe
 from firsthop_relay.flows.routes import RouteTable, SocketAddress
 
 STUN_BELOW = 4  # RFC 7983 §7: a first byte of 0 to 3 is STUN
-AT_ONCE = 512  # flows looked at in one call of `handle_timer`
+AT_ONCE = 512  # flows examined by one call of `handle_timer`
 _SUCCESS = StunMessageType.SUCCESS.to_bytes(2, "big")
 _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 
@@ -73,7 +74,7 @@ class FlowTable:
         self.sessions = 0
         """Distinct ufrags with a confirmed flow."""
         self.sessions_elsewhere = 0
-        """Those of the relay's other processes, as they last reported."""
+        """Sessions of the relay's other processes, as they last reported."""
         self._by_ufrag: dict[bytes, list[Flow]] = {}
         self._timers: list[tuple[float, int, Flow]] = []
         self._serial = count()
@@ -90,10 +91,10 @@ class FlowTable:
         now: float,
         wall: datetime,
     ) -> Flow | bytes | Drop:
-        """The flow to forward a packet by, the answer to it, or why to drop it. Raises nothing.
+        """The flow that forwards a packet, the answer to it, or why it is dropped. Never raises.
 
-        `now` is monotonic seconds; `wall` is the time by which credentials expire. The shell's hot
-        path does the same as the first two lines without a call.
+        `now` is in monotonic seconds; `wall` is wall time, to which expiries are compared. The
+        server's hot path inlines the first two lines.
         """
         flow = listener.current.get(source)
         if flow is not None and packet and packet[0] >= STUN_BELOW:
@@ -111,7 +112,7 @@ class FlowTable:
     def _by_address(
         self, listener: ListenerFlows, packet: bytes, source: ClientSockaddr
     ) -> Flow | Drop:
-        """A packet without USERNAME: a STUN response or indication, or of an unknown source."""
+        """Handle a packet without USERNAME: other STUN, or from a source with no current flow."""
         flow = listener.current.get(source)
         if flow is not None:
             flow.taken += 1
@@ -140,7 +141,7 @@ class FlowTable:
         now: float,
         wall: datetime,
     ) -> Flow | bytes | Drop:
-        """Checks tag, message, route and limits before any state is kept."""
+        """Check tag, message, route and limits before any state is kept."""
         if self.keys is None:
             return Drop.UFRAG_UNKNOWN_KEY
         decoded = decode(ufrag, self.keys, now=wall)
@@ -173,7 +174,7 @@ class FlowTable:
         return RelayLoad(self.sessions + self.sessions_elsewhere, self.draining)
 
     def _upstream(self, ufrag: bytes, decoded: Decoded) -> SocketAddress | None:
-        """The upstream that its session has already, else by the route table."""
+        """The upstream that its session already has; otherwise the route table's."""
         for flow in self._by_ufrag.get(ufrag, ()):
             if flow.confirmed and flow.upstream in self.routes:
                 return flow.upstream
@@ -182,10 +183,10 @@ class FlowTable:
     # A packet from an upstream
 
     def returned(self, flow: Flow, packet: bytes, *, now: float) -> Drop | None:
-        """None to forward a packet of the flow's upstream to the client, else why it is dropped.
+        """Why a packet from the flow's upstream is dropped; None: forward it to the client.
 
         The success response to a check that the flow has forwarded makes the flow its source's
-        current one. The shell's hot path does not call this for current flows.
+        current one. The server's hot path does not call this for current flows.
         """
         if flow.current:
             return None
@@ -229,10 +230,10 @@ class FlowTable:
         age_s: float,
         now: float,
     ) -> Flow | None:
-        """Add a flow that another process confirmed, `age_s` old; None if it is not admitted.
+        """Add a flow, `age_s` old, that another process confirmed; None if it is refused.
 
-        Its upstream must be in the route table, its source have no current flow, and the limits
-        leave room.
+        Its upstream must be in the route table, its source must not have a current flow, and the
+        limits must leave room.
         """
         if upstream not in self.routes or source in listener.current:
             return None
@@ -280,7 +281,7 @@ class FlowTable:
     def handle_timer(self, *, now: float) -> list[Flow]:
         """End flows that have timed out; returns the confirmed ones that were recently active.
 
-        It looks at AT_ONCE flows at most; `get_timer` says whether more are due.
+        It examines at most AT_ONCE flows; if more are due, `get_timer` returns a time in the past.
         """
         active = []
         for _ in range(AT_ONCE):
@@ -316,7 +317,7 @@ def _is_stun(packet: bytes) -> bool:
 
 
 def _ill_formed(packet: bytes) -> Drop | None:
-    """Why a check may not open a flow; only its transceiver can verify the password."""
+    """Why a check may not open a flow, if so; only its transceiver can verify the password."""
     try:
         request = parse(packet)
     except StunError:
@@ -327,7 +328,7 @@ def _ill_formed(packet: bytes) -> Drop | None:
 
 
 def _remove(lists: dict[Any, list[Flow]], key: Any, flow: Flow) -> None:
-    """Leaves no empty list behind."""
+    """Remove a flow from its list, and the list if it is then empty."""
     flows = lists[key]
     flows.remove(flow)
     if not flows:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 UNCONFIRMED_PACKETS = 16
-"""Forwarded for an unconfirmed flow, each way. An ICE agent repeats a check every 50 ms to 0.5 s,
-so this outlasts a round trip to a far transceiver; it also bounds what a spoofed source is sent."""
+"""Packets forwarded for an unconfirmed flow, each way. An ICE agent repeats a check every 50 to
+500 ms, so 16 outlast a round trip to a far transceiver; a spoofed source is sent no more either."""
 UNCONFIRMED_S = 4.0
-"""How long a flow waits for the upstream's success response."""
+"""Seconds for which a flow waits for the upstream's success response."""
 FLOWS_PER_SOURCE = 4
-"""Of one address and port: the one in use, those before it, and an ICE restart."""
+"""Flows of one source address and port: the current one, earlier ones, and an ICE restart's."""
 ADDRESSES_PER_UFRAG = 8
-"""A client has as many candidate pairs with one relay: families, interfaces, UDP and TCP."""
-LOOKS_AN_IDLE_TIME = 4
+"""Flows of one ufrag. A client has no more candidate pairs with one relay: families, interfaces,
+UDP and TCP."""
+LOOKS_AN_IDLE_TIME = 4  # timer checks of a flow per `idle_s`
 TRANSACTIONS = 16
-"""Outstanding checks of a flow whose answer would confirm it."""
+"""Latest checks of a flow; the answer to any of them confirms it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +24,16 @@ class Limits:
     """Configurable limits of a flow table."""
 
     flows: int = 20_000
-    """Total; each takes a socket."""
+    """Flows in total; each takes a socket."""
     unconfirmed: int = 5_000
-    """Of the total, so that a flood of credentials leaves room for confirmed sessions."""
+    """Unconfirmed flows among them, so that a flood of credentials leaves room for sessions."""
     flows_per_prefix: int = 2_000
-    """Of one IPv4 /24 or IPv6 /56."""
+    """Flows of one IPv4 /24 or IPv6 /56."""
     idle_s: float = 30.0
-    """Without a packet from the client; consent ends after as long (RFC 7675 §5.1)."""
+    """Seconds without a packet from the client after which a flow ends; ICE consent expires after
+    the same time (RFC 7675 §5.1)."""
     lifetime_s: float = 86_400.0
-    """Since it was opened, also while it is active."""
+    """Seconds after which a flow ends, even if it is active."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a limit that would let nothing pass."""
@@ -41,11 +43,11 @@ class Limits:
 
     @property
     def look_s(self) -> float:
-        """Seconds between two checks of a flow: how late an idle one may be noticed."""
+        """Seconds between two timer checks of a flow; an idle flow is noticed at most this late."""
         return self.idle_s / LOOKS_AN_IDLE_TIME
 
     def shared_by(self, workers: int) -> Limits:
-        """The limits of each of so many processes: the kernel spreads clients over all."""
+        """The limits of each of `workers` processes, over which the kernel spreads clients."""
         return Limits(
             -(-self.flows // workers),
             -(-self.unconfirmed // workers),

@@ -1,4 +1,4 @@
-"""A reading of counters, as a value that travels between processes, and its metric families."""
+"""A reading of counters, as a value that processes send to each other, and its metric families."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 CounterReading = dict[str, dict[str, int]]
-"""Family → value of its label → count; a family without a label has the one value ``."""
+"""Family → value of its label → count; a family without a label has one value, the empty string."""
 MetricEntry = tuple[str, str, str]
-"""Name of the family, its label or ``, and the help text."""
+"""Name of the family, its label (empty if it has none), and the help text."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricTable:
-    """The families of one kind of process; `prefix` stands before each name."""
+    """The families of one kind of process; each name is prefixed with `prefix`."""
 
     prefix: str
     counters: tuple[MetricEntry, ...]
@@ -21,7 +21,7 @@ class MetricTable:
 
 
 def add(readings: Iterable[CounterReading]) -> CounterReading:
-    """One reading of many: family by family, label by label."""
+    """The sum of readings, by family and label."""
     total: CounterReading = {}
     for reading in readings:
         for family, values in reading.items():

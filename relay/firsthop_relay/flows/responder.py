@@ -16,8 +16,8 @@ def answer_probe(
 ) -> bytes | Drop:
     """A success response of 64 or 76 bytes; the shortest request that gets one has 88.
 
-    A request that asks for the `load` and may have it (None: it may not) has 92 at least, and gets
-    76 or 88. `source` is address text and port. Raises nothing, whatever the bytes.
+    If `load` is given and the request has a RELAY-LOAD attribute, the response contains the load:
+    76 or 88 bytes, for a request of at least 92. `source` is address text and port. Never raises.
     """
     try:
         request = parse(packet)

@@ -38,16 +38,16 @@ def read_routes(text: str | bytes) -> RouteTable:
     members = _members({} if held is None else held, "", {"routes"})
     routes = [_route(*each) for each in _entries(members.get("routes", []), "routes")]
     if len({each.region for each in routes}) != len(routes):
-        raise RouteError("a region stands twice")
+        raise RouteError("a region appears twice")
     return RouteTable(routes)
 
 
 def _parsed(text: str | bytes) -> Any:
-    """Reads JSON first: it is YAML too, and takes a hundredth of the time."""
+    """Try JSON first: it is YAML too, and its parser takes a hundredth of the time."""
     try:
         return json.loads(text)
     except ValueError:
-        import yaml  # what the control plane publishes is JSON: few relays need it
+        import yaml  # few relays need it: the control plane publishes JSON
 
         try:
             return yaml.safe_load(text)
@@ -64,7 +64,7 @@ def _route(held: Any, path: str) -> Route:
         raise RouteError(f"{path}.upstreams: needs at least one")
     named = [each.wire_id for each in upstreams if each.wire_id is not None]
     if len(set(named)) != len(named):
-        raise RouteError(f"{path}: region {region}: a transceiver's wire_id stands twice")
+        raise RouteError(f"{path}: region {region}: a transceiver's wire_id appears twice")
     return Route(region, upstreams)
 
 

@@ -30,14 +30,14 @@ class Upstream:
     """Address text, as `ipaddress` writes it."""
     port: int
     wire_id: int | None = None
-    """The transceiver's; None: a relay, which serves all transceivers of the region."""
+    """The transceiver's wire id; None for a relay, which serves all transceivers of the region."""
     weight: int = 100
     state: State = State.ACTIVE
-    """Draining: only for credentials that name it; disabled: for none."""
+    """A draining upstream is used only by credentials that name it, a disabled one by none."""
 
     @property
     def address(self) -> SocketAddress:
-        """For a socket."""
+        """Host and port, as a socket takes them."""
         return self.host, self.port
 
 
@@ -50,7 +50,7 @@ class Route:
 
 
 class RouteTable:
-    """Wire ids to addresses; replaced whole, never changed."""
+    """Maps wire ids to addresses; immutable, and replaced as a whole."""
 
     def __init__(self, routes: Iterable[Route] = ()) -> None:
         self._by_region: Mapping[int, Route] = {each.region: each for each in routes}
@@ -75,10 +75,10 @@ class RouteTable:
         return tuple(self._by_region.values())
 
     def resolve(self, region: int, transceiver: int, ufrag: bytes) -> SocketAddress | None:
-        """The next hop for a ufrag with these wire ids, None without a route.
+        """The next hop for a ufrag with these wire ids; None if there is no route.
 
-        A transceiver that the credential names is used also while it drains. Otherwise, and among
-        relays, a rendezvous draw on the ufrag decides, so all workers and relays choose alike.
+        A transceiver that the credential names is used even if it is draining. Otherwise, and among
+        relays, a rendezvous draw on the ufrag decides, so all workers and relays choose the same.
         """
         route = self._by_region.get(region)
         if route is None:

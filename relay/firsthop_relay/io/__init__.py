@@ -1,1 +1,1 @@
-"""Sockets: UDP, ICE-TCP, one upstream socket a flow."""
+"""Sockets: UDP, ICE-TCP, one upstream socket per flow."""

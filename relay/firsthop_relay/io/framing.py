@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LONGEST_FIRST = 2048
-"""Bytes of the first packet, a check; a longer one is refused as not ICE."""
+"""Bytes at most of the first packet, which must be a check; a longer one is not ICE."""
 
 
 class FramingError(ValueError):
@@ -22,7 +22,7 @@ class Unframer:
         self.held = held
         """The received part of an incomplete packet."""
         self.trusted = trusted
-        """Whether packets may be longer than a check, and may follow each other."""
+        """Whether packets may be longer than a check, and `feed` may return several."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The packets that `data` completes. Raises FramingError."""
@@ -31,12 +31,12 @@ class Unframer:
         while len(data) >= at + 2:
             size = int.from_bytes(data[at : at + 2], "big")
             if not self.trusted and (size > LONGEST_FIRST or not size):
-                raise FramingError("the first packet is no check")
+                raise FramingError("the first packet is not a check")
             if len(data) < at + 2 + size:
                 break
             packets.append(data[at + 2 : at + 2 + size])
             at += 2 + size
             if not self.trusted:
-                break  # whether there is a second one depends on the first
+                break  # the caller judges the first packet before it reads the next
         self.held = data[at:]
         return packets

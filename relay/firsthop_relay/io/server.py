@@ -1,4 +1,4 @@
-"""The relay's asyncio shell round the pure flow table: sockets, drain loop, timers."""
+"""The relay's asyncio server around the pure flow table: sockets, reading loop, timers."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from firsthop_relay.io.round_trips import ClientRoundTrips
 from firsthop_relay.io.streams import StreamListener
 from firsthop_relay.io.upstreams import Upstreams
 
-DRAIN = 64  # datagrams a wake-up and listener, so that other sockets and timers get their turn
-DRAIN_UPSTREAMS = 256  # for all upstreams together
+DRAIN = 64  # datagrams per wake-up of a listener, so that other sockets and timers do not wait
+DRAIN_UPSTREAMS = 256  # datagrams per wake-up of all upstreams together
 DATAGRAM = 65_535
-SHORTEST_PAUSE_S = 0.05  # between two looks at the timers
+SHORTEST_PAUSE_S = 0.05  # between two runs of the timers
 
 
 class Keeper(Protocol):
     """Stores confirmed flows for another process."""
 
     def keep(self, flow: Flow) -> None:
-        """A flow was confirmed."""
+        """Store a flow that was confirmed."""
 
     def touch(self, flow: Flow) -> None:
-        """Its client was recently active."""
+        """Note that the flow's client was recently active."""
 
     def forget(self, flow: Flow) -> None:
-        """It has ended."""
+        """Note that the flow has ended."""
 
 
 _ELSEWHERE = (Drop.NOT_A_CHECK, Drop.UFRAG_EXPIRED)
@@ -57,12 +57,12 @@ class RelayServer:
         self.table = table
         self.counters = RelayPacketCounters()
         self.round_trips = ClientRoundTrips()
-        """To clients that come by TCP."""
+        """Round trips to TCP clients."""
         self.upstreams = Upstreams()
         self.keepers: list[Keeper] = []
         self.ask: Callable[[ListenerFlows, ClientSockaddr], None] = _nobody
-        """Called for a source without a flow here, or whose credential has expired: another relay
-        may know its flow."""
+        """Called with a source that has no flow here or whose credential has expired: another relay
+        may have its flow."""
         self.udp: dict[socket.socket, ListenerFlows] = {}
         self.tcp: list[StreamListener] = []
         self._max_files = max_files
@@ -72,7 +72,7 @@ class RelayServer:
         self._reading = False
 
     def listen(self, sock: socket.socket) -> None:
-        """Serve a bound UDP socket, or a TCP socket that listens, once `start` was called."""
+        """Add a bound UDP socket or a listening TCP socket, to be served from `start` on."""
         sock.setblocking(False)  # it may come from another process
         if sock.type == socket.SOCK_STREAM:
             self.tcp.append(StreamListener(self, sock))
@@ -140,7 +140,7 @@ class RelayServer:
         for _ in range(DRAIN):
             try:
                 packet, source = receive(DATAGRAM)
-            except OSError:  # empty, or the ICMP error of an earlier answer: wait for the next
+            except OSError:  # nothing left, or the ICMP error of an earlier answer
                 break
             packets += 1
             size += len(packet)
@@ -166,9 +166,9 @@ class RelayServer:
         source: ClientSockaddr,
         reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Drop | None:
-        """Do what the table decides for a client's packet; why it was dropped, if it was.
+        """Forward, answer or drop a client's packet; returns the reason if it was dropped.
 
-        The packet has been counted as received. `reply` sends to the client.
+        The caller has counted the packet as received. `reply` sends to the client.
         """
         now = self._loop.time()
         outcome = self.table.receive(listener, packet, source, now=now, wall=self._clock())
@@ -219,7 +219,7 @@ class RelayServer:
     # From upstreams
 
     def _drain_upstreams(self) -> None:
-        """Read one datagram of each ready socket in turn, DRAIN_UPSTREAMS in all."""
+        """Read one datagram from each ready socket in turn, at most DRAIN_UPSTREAMS in all."""
         poll, flows = self.upstreams.poll, self.upstreams.flows.get
         left = DRAIN_UPSTREAMS
         packets = size = forwarded = 0

@@ -1,7 +1,7 @@
-"""ICE-TCP (RFC 6544): clients that reach the relay by TCP only; upstream it is UDP all the same.
+"""ICE-TCP (RFC 6544), for clients that reach the relay only by TCP; to upstreams it is UDP.
 
-A connection is one client address of its listener. Until its first packet has opened a flow it is a
-stranger: strangers are limited in number, time and memory.
+A connection counts as one client address of its listener. Until its first packet has opened a flow,
+it is called a stranger: strangers are limited in number, time and memory.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ACCEPT_AT_ONCE = 16
 ACCEPT_PAUSE_S = 1.0
 CHUNK = 65_536
 STRANGERS = 1024
-"""Connections of one listener that have no flow yet; further ones are closed at once."""
+"""Connections of one listener that may lack a flow; further ones are closed at once."""
 STRANGERS_PER_PREFIX = 64
 UNSENT = 128 * 1024
-"""Bytes queued for a slow client; more would be stale media, so whole packets are dropped."""
+"""Bytes queued at most for a slow client; then packets are dropped, as they would be stale."""
 
 
 class StreamOwner(Protocol):
@@ -46,7 +46,7 @@ class StreamOwner(Protocol):
         source: ClientSockaddr,
         reply: Callable[[bytes, ClientSockaddr], object],
     ) -> Drop | None:
-        """Process a client's packet; None: it was answered or forwarded."""
+        """Forward, answer or drop a client's packet; returns the reason if it was dropped."""
 
     def end(self, flow: Flow, reason: Ending) -> None:
         """End a flow."""
@@ -66,7 +66,7 @@ class Stream:
         self._listener = listener
 
     def reply(self, packet: bytes, _: ClientSockaddr) -> int:
-        """Send one whole packet to the client. Raises OSError when it is dropped."""
+        """Send one whole packet to the client. Raises OSError if it is dropped."""
         framed = frame(packet)
         if self.unsent:
             if len(self.unsent) + len(framed) > UNSENT:
@@ -93,7 +93,7 @@ class StreamListener:
         self._reading = False
 
     def start(self) -> None:
-        """Accept, and read what was accepted."""
+        """Accept connections, and read from them."""
         self._reading = True
         self._loop.add_reader(self.sock, self._accept)
         for stream in self.streams.values():
@@ -102,7 +102,7 @@ class StreamListener:
                 self.wait_to_send(stream)
 
     def pause(self) -> None:
-        """Read from nobody."""
+        """Stop accepting and reading."""
         self._reading = False
         self._loop.remove_reader(self.sock)
         for stream in self.streams.values():
@@ -118,7 +118,7 @@ class StreamListener:
     def adopt(
         self, sock: socket.socket, source: ClientSockaddr, *, held: bytes, unsent: bytes
     ) -> Stream:
-        """Add a connection of another process, with its unread and unsent bytes."""
+        """Add a connection taken over from another process, with its unread and unsent bytes."""
         stream = Stream(self, sock, source)
         stream.unframer = Unframer(held, trusted=True)
         stream.unsent += unsent
@@ -142,7 +142,7 @@ class StreamListener:
                 sock, source = self.sock.accept()
             except BlockingIOError:
                 return
-            except OSError:  # no descriptor or memory: the kernel holds what comes meanwhile
+            except OSError:  # no descriptor or memory: meanwhile the kernel queues connections
                 self._loop.remove_reader(self.sock)
                 self._loop.call_later(ACCEPT_PAUSE_S, self._accept_again)
                 return
@@ -207,7 +207,7 @@ class StreamListener:
             stream.unframer.trusted = True
             self._known(stream)
             self._measure(stream)
-        elif drop is None:  # a probe: it is answered, and done
+        elif drop is None:  # a probe, which has been answered
             self._end(stream)
         else:
             self._refuse(stream, "no_check")
@@ -245,13 +245,13 @@ class StreamListener:
             stream.sock.close()
 
     def _measure(self, stream: Stream) -> None:
-        """Note its round trip, once it has a flow and when it ends; never of strangers."""
+        """Note the connection's round trip, when it gets a flow and when it ends."""
         rtt_ms = least_rtt_ms(stream.sock)
         if rtt_ms is not None:
             self._server.round_trips.note(stream.source[0], rtt_ms)
 
     def _known(self, stream: Stream) -> None:
-        """It is not a stranger any more: it has a flow, or is closed."""
+        """Remove the connection from the strangers: it has a flow now, or is closed."""
         same = self._strangers.get(stream.prefix)
         if same is not None:
             same.discard(stream.source)

@@ -1,6 +1,6 @@
-"""The upstream sockets: one connected UDP socket a flow, read through an epoll of their own.
+"""The upstream sockets: one connected UDP socket per flow, read through their own epoll.
 
-To the event loop thousands of sockets are one reader, as an epoll is itself a readable file. A
+The epoll is itself a readable file, so thousands of sockets are one reader of the event loop. A
 ready socket costs a dictionary look-up instead of a callback of the loop.
 """
 
@@ -18,11 +18,11 @@ RESERVE = 128
 """File descriptors left for listeners, logs, metrics and key files."""
 
 UNLIMITED = 1 << 20
-"""The kernel's own limit (fs.nr_open), where the process has none."""
+"""The kernel's own limit (fs.nr_open), used if the process has none."""
 
 
 def raise_file_limit() -> int:
-    """Raise the soft limit to the hard one; gives how many files this process may open."""
+    """Raise the soft limit to the hard one; returns how many files this process may open."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = UNLIMITED
@@ -43,7 +43,7 @@ class Upstreams:
         return len(self.flows)
 
     def fileno(self) -> int:
-        """Readable while any upstream is."""
+        """The epoll's descriptor, which is readable while any upstream socket is."""
         return self._epoll.fileno()
 
     def open(self, flow: Flow, *, port: int = 0) -> bool:
@@ -76,11 +76,11 @@ class Upstreams:
         sock: socket.socket | None = flow.leg
         if sock is not None:
             del self.flows[sock.fileno()]
-            sock.close()  # which also leaves the epoll
+            sock.close()  # this also removes it from the epoll
             flow.leg = None
 
     def close_all(self) -> None:
-        """All sockets, and the epoll."""
+        """Close all sockets, and the epoll."""
         for flow in [*self.flows.values()]:
             self.close(flow)
         self._epoll.close()

@@ -1,7 +1,7 @@
-"""The record of a confirmed flow: the one form that journal, take-over and Redis keep it in.
+"""The record of a confirmed flow, as the journal, the take-over and Redis store it.
 
-128 bytes with a checksum. Times are seconds of a clock that writer and reader share: of the boot
-where both are on one machine, so no step of the wall clock ages a flow; UTC across machines.
+128 bytes with a checksum. Times are seconds of a clock that writer and reader share: since the boot
+if both are on one machine, so no step of the wall clock ages a flow; else since 1970.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BY_TCP = 1 << 3
 
 
 class ListenerAddress(NamedTuple):
-    """What a client sends to."""
+    """The address that a client sends to."""
 
     transport: Literal["udp", "tcp"]
     host: str
@@ -35,7 +35,7 @@ class ListenerAddress(NamedTuple):
 
     @classmethod
     def of(cls, sock: socket.socket) -> Self:
-        """That of a bound socket."""
+        """The address of a bound socket."""
         transport: Literal["udp", "tcp"] = "tcp" if sock.type == socket.SOCK_STREAM else "udp"
         return cls(transport, *sock.getsockname()[:2])
 
@@ -49,13 +49,13 @@ class FlowRecord:
     ufrag: bytes
     upstream: SocketAddress
     port: int
-    """Of our socket, as the upstream sees it."""
+    """The local port of the upstream socket."""
     opened_at: float
     seen_at: float
     """When the client was last known to be active."""
 
     def alive(self, now: float, *, idle_s: float, lifetime_s: float) -> bool:
-        """Whether the flow would still exist; times in the future are invalid."""
+        """Whether the flow would still exist; False if a time lies in the future."""
         return 0 <= now - self.seen_at < idle_s and 0 <= now - self.opened_at < lifetime_s
 
 
@@ -78,7 +78,7 @@ def encode(record: FlowRecord) -> bytes:
 
 
 def decode(data: bytes) -> FlowRecord | None:
-    """The record; None for an empty or torn one, one of another version, or other data."""
+    """The record in `data`; None if it is empty, torn, of another version, or not a record."""
     body = data[_CHECK.size :]
     if len(data) != RECORD_SIZE or _CHECK.unpack_from(data)[0] != zlib.crc32(body):
         return None
@@ -102,7 +102,7 @@ def decode(data: bytes) -> FlowRecord | None:
 
 
 def _interface(scope: int) -> str:
-    """The name that the kernel gives beside a link-local address."""
+    """The interface name that the kernel appends to a link-local address."""
     try:
         return socket.if_indextoname(scope)
     except OSError:

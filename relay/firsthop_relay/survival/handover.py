@@ -1,11 +1,12 @@
-"""A worker gives its flows to its successor, sockets and all, so that no packet is lost.
+"""A worker hands its flows and their sockets over to its successor, so that no packet is lost.
 
-One message a batch over a Unix socket that keeps messages apart: JSON of flow records and of TCP
-connections, and their sockets as SCM_RIGHTS (unix(7)). What arrives meanwhile waits in those
-sockets.
+Each batch is one message over a Unix socket that preserves message boundaries: JSON of flow records
+and of TCP connections, and their sockets as SCM_RIGHTS (unix(7)). Packets that arrive meanwhile
+wait in those sockets.
 
-Between releases: a predecessor that does not send records yet is understood. A successor that does
-not know them closes the sockets and restores the flows from the journal, as after a crash.
+Between releases: messages of a predecessor that does not send records yet are understood. A
+successor that does not know records closes the sockets and restores the flows from the journal, as
+after a crash.
 """
 
 from __future__ import annotations
@@ -26,26 +27,26 @@ from firsthop_relay.survival.flow_record import FlowRecord, ListenerAddress, dec
 from firsthop_relay.survival.server_flows import ServerFlows, boot_time
 
 BATCH: Final = 100
-"""Linux takes 253 files in one message (SCM_MAX_FD)."""
+"""Sockets in one message; Linux allows 253 (SCM_MAX_FD)."""
 MESSAGE_SIZE: Final = 128 * 1024
 PATIENCE_S: Final = 5.0
-"""Without a message for so long, the other side is taken to be gone."""
+"""Seconds without a message after which the other side is considered gone."""
 _NO_LISTENER: Final[dict[str, Any]] = {"lane": [], "source": [], "upstream": ["", 0]}
-"""Beside every record: a successor that reads these fields instead finds no listener for it."""
+"""Fields added to every record: an older successor reads only them, and finds no listener."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One message: descriptions and, in the same order, files."""
+    """One message: descriptions and, in the same order, file descriptors."""
 
     content: Mapping[str, Any]
     files: Sequence[int]
 
 
 def give(server: RelayServer, channel: socket.socket) -> int:
-    """Send all confirmed flows of a server that is paused; gives how many went.
+    """Send all confirmed flows of a paused server; returns their number.
 
-    Raises OSError when nobody takes them.
+    Raises OSError if the successor does not receive them.
     """
     channel.settimeout(PATIENCE_S)
     flows = [flow for flow in server.upstreams.flows.values() if flow.current]
@@ -63,7 +64,7 @@ def give(server: RelayServer, channel: socket.socket) -> int:
 
 
 def receive(channel: socket.socket) -> list[Batch]:
-    """All that a predecessor gives; nothing if it is gone. Blocks as long as it takes."""
+    """All batches of a predecessor; none if it is gone. Blocks until it sends or ends."""
     channel.setblocking(True)
     batches: list[Batch] = []
     with contextlib.suppress(OSError):
@@ -80,7 +81,7 @@ def receive(channel: socket.socket) -> list[Batch]:
 
 
 def adopt(server: RelayServer, batches: Sequence[Batch]) -> int:
-    """Make what was received the server's own; gives how many flows go on."""
+    """Add the received flows and connections to the server; returns how many flows go on."""
     adopted, now = 0, boot_time()
     listeners = ServerFlows(server)
     tcp = {ListenerAddress.of(each.sock): each for each in server.tcp}

@@ -47,7 +47,7 @@ class Journal:
         boot_id: bytes | None = None,
         clock: Callable[[], float] = boot_time,
     ) -> None:
-        """Opens or makes the file; blocks for up to LOCK_WITHIN_S. Raises JournalError."""
+        """Open or create the file; blocks for up to LOCK_WITHIN_S. Raises JournalError."""
         self._clock = clock
         self._addresses: dict[ListenerFlows, ListenerAddress] = {}
         self._slot_of: dict[tuple[ListenerFlows, ClientSockaddr], int] = {}
@@ -67,7 +67,7 @@ class Journal:
         self._free = list(reversed(range(slots)))
 
     def _lock(self) -> None:
-        """Waits a while, as a predecessor may be just ending."""
+        """Wait up to LOCK_WITHIN_S, as a predecessor may be about to end."""
         deadline = time.monotonic() + LOCK_WITHIN_S
         while True:
             try:
@@ -97,11 +97,11 @@ class Journal:
                     yield record
 
     def serve(self, listener: ListenerFlows, address: ListenerAddress) -> None:
-        """Keep flows of a UDP listener; those of TCP end with the process."""
+        """Keep flows of this UDP listener; flows over TCP end with the process."""
         self._addresses[listener] = address
 
     def keep(self, flow: Flow) -> None:
-        """Write the flow, over an earlier one of its source."""
+        """Write the flow; it replaces an earlier one of its source."""
         if flow.listener not in self._addresses:
             return
         key = flow.listener, flow.source

@@ -9,10 +9,10 @@ from firsthop_relay.survival.server_flows import ServerFlows, boot_time
 
 
 def restore(server: RelayServer, journal: Journal) -> int:
-    """Restore live flows and write the journal from now on; gives how many flows go on.
+    """Restore live flows and write the journal from now on; returns how many flows go on.
 
     A flow goes on only with its old port, as the upstream would not know another one. It is not
-    restored when that port is taken, or its listener or route no longer exists.
+    restored if that port is taken, or its listener or route no longer exists.
     """
     flows = ServerFlows(server)
     for listener, address in flows.udp.items():

@@ -1,4 +1,4 @@
-"""A server's flows as records, and records as a server's flows again."""
+"""Converts a server's flows to records, and records to flows of a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Reply = Callable[[bytes, ClientSockaddr], object]
 
 
 def boot_time() -> float:
-    """Seconds since the machine was started, also while it slept."""
+    """Seconds since the machine was started, including the time that it slept."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -27,7 +27,7 @@ def record_of(flow: Flow, listener: ListenerAddress, *, now: float) -> FlowRecor
 
 
 class ServerFlows:
-    """Flows of one server by the addresses that it listens at; made once it has its sockets."""
+    """Flows of one server by listening address; create it once the server has its sockets."""
 
     def __init__(self, server: RelayServer) -> None:
         self._server = server
@@ -41,14 +41,14 @@ class ServerFlows:
         }
 
     def record(self, flow: Flow, *, now: float) -> FlowRecord:
-        """The same as `record_of`."""
+        """The record of a flow of this server; see `record_of`."""
         return record_of(flow, self._addresses[flow.listener], now=now)
 
     def resume(self, record: FlowRecord, *, now: float, attach: Callable[[Flow], bool]) -> bool:
-        """Continue a flow; `attach` gives it its upstream socket, or says that there is none.
+        """Continue a flow; `attach` gives it an upstream socket, and returns whether it could.
 
-        False where its listener, its TCP connection, its route or its socket no longer exists, or
-        a limit of the table forbids it.
+        Returns False if its listener, TCP connection, route or socket no longer exists, or if a
+        limit of the table forbids it.
         """
         found = self._listener(record)
         if found is None:

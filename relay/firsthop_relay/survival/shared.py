@@ -1,8 +1,8 @@
-"""Flows shared by a fleet of relays behind one address, in a Redis that may fail at any time.
+"""Flows shared by a fleet of relays behind one address, through a Redis that may fail at any time.
 
 A relay that takes over the address can forward its clients' packets before their next check, and
-calls go on whose credential has expired. Nothing waits for Redis: writes are batched, and a packet
-whose source has to be looked up is dropped.
+sessions whose credential has expired go on. Nothing waits for Redis: writes are batched, and a
+packet whose source has to be looked up is dropped.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from firsthop_relay.survival.server_flows import ServerFlows
 PREFIX = "firsthop:flow:"
 TICK_S = 0.05
 PAUSE_S = 1.0
-"""After a failure; pending writes are kept, pending look-ups are not."""
+"""Pause after a failure, in seconds; pending writes are kept, pending look-ups are not."""
 PATIENCE_S = 1.0
 ASKED_A_TICK = 200
-"""Keys; so junk from a million sources causes look-ups of 4,000 keys a second at most."""
+"""Keys looked up per tick, so junk from a million sources causes at most 4,000 per second."""
 ASKED_KEPT = 65_536
 ASK_AGAIN_S = 2.0
 
@@ -37,7 +37,7 @@ class Pipeline(Protocol):
         """Write a key that expires after `ex` seconds."""
 
     async def execute(self) -> Any:
-        """Send it all."""
+        """Send all writes."""
 
 
 class Store(Protocol):
@@ -54,8 +54,8 @@ class Store(Protocol):
 
 
 def connect(url: str) -> Store:
-    """A client of the Redis at `url`. Raises ImportError without the extra, ValueError for a URL
-    that is none."""
+    """A client of the Redis at `url`. Raises ImportError if the extra is not installed, ValueError
+    for an invalid URL."""
     from redis.asyncio import Redis  # an optional extra
 
     client: Store = Redis.from_url(
@@ -88,7 +88,7 @@ class SharedFlows:
     # The server's `Keeper`
 
     def keep(self, flow: Flow) -> None:
-        """Write it at the next tick. TCP connections end with their process, so they are not."""
+        """Write a UDP flow at the next tick; TCP connections end with their process."""
         if flow.listener in self._flows.udp:
             record = self._flows.record(flow, now=self._wall())
             self._pending[self._key(flow.listener, flow.source)] = encode(record)
@@ -110,14 +110,14 @@ class SharedFlows:
     # Redis
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Write and look up flows until cancelled."""
         try:
             while True:
                 await asyncio.sleep(TICK_S)
                 try:
                     async with asyncio.timeout(PATIENCE_S):
                         await self._tick()
-                except Exception as error:  # of whatever kind: nothing may end this loop
+                except Exception as error:  # any error, as none may end this loop
                     if not self._failing:
                         log.error("flow_store.lost", reason=f"{type(error).__name__}: {error}")
                     self._failing = True
@@ -163,11 +163,11 @@ class SharedFlows:
                 self._resume(listener, source, value)
 
     def _resume(self, listener: ListenerFlows, source: ClientSockaddr, value: bytes) -> None:
-        """With the old port if it is free: on the same machine the upstream then knows it."""
+        """Use the old port if it is free: on the same machine the upstream then knows the flow."""
         record, now, server = decode(value), self._wall(), self._server
         if record is None or not now - record.opened_at < server.table.limits.lifetime_s:
             return
-        # A fleet's addresses are one: what another relay calls its address is ours here.
+        # All relays of a fleet have one address, which another relay may record as another text.
         record = replace(record, listener=self._flows.udp[listener], source=source)
         port, upstreams = record.port, server.upstreams
 
@@ -177,5 +177,5 @@ class SharedFlows:
         self._flows.resume(record, now=now, attach=attach)
 
     def _key(self, listener: ListenerFlows, source: ClientSockaddr) -> str:
-        """Of the client's address and the port it sends to: a fleet's addresses are one."""
+        """Names the client's address and the port it sends to; a fleet shares the host address."""
         return f"{PREFIX}{source[0]} {source[1]} {self._flows.udp[listener].port}"

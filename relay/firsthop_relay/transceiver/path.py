@@ -62,8 +62,7 @@ class Path:
         return now - (self.began if self._checked is None else self._checked) > CONSENT_S
 
     def _is_silent(self, now: float) -> bool:
-        """Whether no packet came from the selected address for SILENCE_S; False if there is none.
-        """
+        """Whether the selected address, if any, has sent nothing for SILENCE_S."""
         if self.selected is None:
             return False
         return now - self._sources.get(self.selected, self.began) > SILENCE_S

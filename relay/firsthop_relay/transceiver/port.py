@@ -72,8 +72,7 @@ class MediaPort:
             self._socket = None
 
     def admit(self, peer: PortSession, ufrag: str, password: str) -> None:
-        """Assign checks for `ufrag` to this peer; of its older ufrags only the latest stays valid.
-        """
+        """Assign checks for `ufrag` to this peer; its latest older ufrag stays valid too."""
         ufrags = self._ufrags.setdefault(id(peer), [])
         ufrags.append(ufrag.encode())
         self._by_ufrag[ufrags[-1]] = peer, password

@@ -81,7 +81,9 @@ class Sessions:
         """A ufrag minted here. Raises SessionError 401 if only allocators may open sessions, 503 if
         a key is missing."""
         if self.mint is None:
-            raise SessionError(401, "only allocators may open sessions here; ask an allocator", "signature")
+            raise SessionError(
+                401, "only allocators may open sessions here; ask an allocator", "signature"
+            )
         return self.mint.ufrag(self.keys, self._wire_id)
 
     def token(self, ufrag: str) -> str:
@@ -125,7 +127,9 @@ class Sessions:
         if if_match.strip() != "*":
             if if_match.strip() != etag(session.ufrag):
                 raise SessionError(412, "the session has another entity-tag", "precondition")
-            rule = "candidates are not accepted: relays learn the client's addresses from its checks"
+            rule = (
+                "candidates are not accepted: relays learn the client's addresses from its checks"
+            )
             raise SessionError(422, rule, "trickle")
         password = self._password(ufrag)
         if not session.restart(ufrag, password):

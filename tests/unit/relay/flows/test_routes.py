@@ -105,12 +105,12 @@ def test_a_table_survives_its_own_text() -> None:
         (
             "routes: [{region: 1, upstreams: [{host: 192.0.2.1, port: 1, wire_id: 1},"
             " {host: 192.0.2.1, port: 2, wire_id: 1}]}]",
-            "stands twice",
+            "appears twice",
         ),
         (
             "routes: [{region: 1, upstreams: [{host: 192.0.2.1, port: 1}]},"
             " {region: 1, upstreams: [{host: 192.0.2.1, port: 1}]}]",
-            "a region stands twice",
+            "a region appears twice",
         ),
     ],
 )
