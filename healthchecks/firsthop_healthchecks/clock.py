@@ -1,4 +1,4 @@
-"""Wall time, for stamps and expiries; schedules run on the loop's monotonic clock."""
+"""Wall time, for timestamps and expiries; schedules use the loop's monotonic clock."""
 
 from __future__ import annotations
 

@@ -28,9 +28,10 @@ from firsthop_steering.plan.model import Transceiver
 from firsthop_steering.plan.registration import Registration
 from firsthop_zones.model import Model
 
-TIMEOUT_S = 3.0  # a half-open connection may not cost a failover more than this
-WAIT_S = 2.0  # for targets to change; well below the time-out
-COALESCE_S = 0.05  # verdicts that turn together are reported together
+TIMEOUT_S = 3.0  # a half-open connection delays a failover by at most this
+
+WAIT_S = 2.0  # how long a call waits for changed targets; well below the time-out
+COALESCE_S = 0.05  # verdicts that change within this time are reported together
 
 log = structlog.get_logger("firsthop.controlplane")
 
@@ -38,8 +39,8 @@ log = structlog.get_logger("firsthop.controlplane")
 class ControlPlaneClient:
     """HTTP client of the ingest side of the admin API; use it as an async context manager.
 
-    Stays with one replica until that does not answer or cannot serve; the next call goes to the
-    next one. All calls raise ControlPlaneCallError.
+    It uses one replica until that does not answer or cannot serve; the next call then goes to the
+    next replica. All calls raise ControlPlaneCallError.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class ControlPlaneClient:
     ) -> None:
         """`urls` are roots of the replicas' APIs without `/v1`; `token` is a bearer token.
 
-        `chance` gives a number in [0, 1): which replica is the first.
+        `chance` returns a number in [0, 1), which selects the first replica.
         """
         self._replicas = Replicas(urls, chance=chance)
         self._session = ApiSession(token, timeout_s=timeout_s)
@@ -73,7 +74,7 @@ class ControlPlaneClient:
     async def probe_targets(self) -> ProbeTargets | None:
         """The targets of this prober, as soon as they differ from the last ones.
 
-        None when they do not change within 2 s.
+        None if they do not change within 2 s.
         """
         path = f"/v1/probes/targets?wait={WAIT_S:g}"
         content, tag = await self._call("GET", path, seen=self._tag)
@@ -98,7 +99,7 @@ class ControlPlaneClient:
         await self._call("POST", path, report.model_dump_json().encode())
 
     async def register_transceiver(self, name: str, given: Registration) -> Transceiver:
-        """Register transceiver `name`; gives its entry in the plan."""
+        """Register transceiver `name`; returns its entry in the plan."""
         body = given.model_dump_json().encode()
         content, _ = await self._call("PUT", f"/v1/transceivers/{name}", body)
         try:
@@ -114,19 +115,19 @@ class ControlPlaneClient:
     async def send_samples(self, batch: SampleBatch) -> None:
         """Upload round trips of clients; repeating a batch is harmless.
 
-        CallRefused when they would never be taken.
+        Raises CallRefused if the batch would never be accepted.
         """
         await self._call("POST", "/v1/measurements", batch.model_dump_json().encode())
 
     @property
     def url(self) -> str:
-        """The replica that is asked next."""
+        """The replica that is called next."""
         return self._replicas.url
 
     async def _call(
         self, method: str, path: str, body: bytes | None = None, *, seen: str = ""
     ) -> tuple[bytes | None, str]:
-        """The content and its tag; None instead of a content whose tag was `seen`."""
+        """The content and its ETag; None instead of the content if its ETag is `seen`."""
         url = self._replicas.url
         try:
             return await self._session.call(method, url + path, body, seen=seen)
@@ -136,10 +137,10 @@ class ControlPlaneClient:
 
 
 async def read_targets(body: bytes) -> ProbeTargets:
-    """The targets in `body`, read in slices between which checks go on.
+    """The targets in `body`, parsed in slices, between which checks go on.
 
-    Fields that this release does not know are ignored. Reading five thousand targets at once would
-    hold up everything for 60 ms. Raises ControlPlaneCallError.
+    Fields that this release does not know are ignored. Parsing five thousand targets at once would
+    delay everything else by 60 ms. Raises ControlPlaneCallError.
     """
     targets: list[ProbeTarget] = []
     at: tuple[str | int, ...] = ()
@@ -158,7 +159,7 @@ async def read_targets(body: bytes) -> ProbeTargets:
 
 
 class _Untyped(Model):
-    """`ProbeTargets` before its targets are read."""
+    """`ProbeTargets` before its targets are parsed."""
 
     targets: tuple[dict[str, Any], ...]
 
@@ -172,9 +173,9 @@ async def keep_doing(
 ) -> NoReturn:
     """Do one `exchange` now, and again every `every_s`, or 50 ms after `wake` is set.
 
-    After a ControlPlaneCallError it waits longer each time, with jitter, up to 5 s, and logs once
-    that the control plane is lost and once that it is back. What could not be sent is not kept:
-    the next exchange sends what is true then.
+    After each ControlPlaneCallError in a row the pause is longer, with jitter, up to 5 s. The loss
+    of the control plane is logged once, and its return once. Content that could not be sent is not
+    kept: the next exchange sends the state at that time.
     """
     loop = asyncio.get_running_loop()
     failures = 0

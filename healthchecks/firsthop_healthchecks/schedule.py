@@ -28,7 +28,7 @@ class Schedule:
 
     @classmethod
     def of(cls, key: str, *, start: float, interval_s: float) -> Schedule:
-        """The schedule of `key`, the same one whenever it is asked for."""
+        """The schedule of `key`; equal arguments give equal schedules."""
         digest = blake2b(key.encode(), digest_size=16).digest()
         return cls(start, interval_s, _share(digest[:4]), digest[4:])
 
@@ -39,7 +39,7 @@ class Schedule:
         return self.start + (self.phase + number + jitter) * self.interval_s
 
     def next_round(self, last: int, now: float) -> int:
-        """The first round after `last` whose time is not over at `now`; others are skipped."""
+        """The first round after `last` whose time is not before `now`; earlier ones are skipped."""
         number = math.floor((now - self.start) / self.interval_s - self.phase - JITTER)
         number = max(number, last + 1)
         while self.at(number) < now:
@@ -52,6 +52,6 @@ def _share(digest: bytes) -> float:
 
 
 def backoff_s(failures: int, chance: float) -> float:
-    """Seconds to wait after so many failures in a row (1 is the first), never above 5."""
+    """Seconds to wait after `failures` failures in a row (at least 1), never above 5."""
     ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 10))
     return ceiling * (0.5 + chance / 2)

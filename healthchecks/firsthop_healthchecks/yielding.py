@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import TypeVar
 
-SLICE = 100  # a millisecond or so of whatever is done with thousands of targets
+SLICE = 100  # any work on this many targets takes about a millisecond
 
 Item = TypeVar("Item")
 

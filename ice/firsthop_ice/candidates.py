@@ -3,8 +3,8 @@
 Every candidate is of type host: for the client the relay's address is that of the media server.
 Each has a unique priority, because RFC 8445 §5.1.2.1 requires unique local preferences, and because
 libwebrtc would order equal ones by a measured round trip and so undo weights, drains and prices.
-Priorities differ in the local preference alone, so a client checks all candidates in parallel,
-keeps the first that works, and prefers the order of steering among equals.
+Priorities of one transport protocol differ only in the local preference, so a client checks all
+candidates in parallel, keeps the first that works, and prefers the order of steering among equals.
 """
 
 from __future__ import annotations
@@ -65,24 +65,24 @@ class Listening(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UdpAddress:
-    """One address that takes a session's packets by UDP, and nothing more of its server."""
+    """One UDP address of a server that receives a session's packets, without its others."""
 
     host: IPv4Address | IPv6Address
     udp_port: int
 
     @property
     def ipv4(self) -> IPv4Address | None:
-        """The address, if it is of that family."""
+        """The address if it is IPv4, else None."""
         return self.host if isinstance(self.host, IPv4Address) else None
 
     @property
     def ipv6(self) -> IPv6Address | None:
-        """The same."""
+        """The address if it is IPv6, else None."""
         return self.host if isinstance(self.host, IPv6Address) else None
 
     @property
     def tcp_port(self) -> None:
-        """Not by TCP."""
+        """None: it has no TCP port."""
         return
 
 

@@ -1,6 +1,6 @@
 """The keys of a transceiver: the password keys of its own region, by key id.
 
-They derive the password of every ufrag of that region, and of no other region.
+The password of every ufrag of that region derives from them, but of no other region's ufrag.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class RegionKeys:
         return json.dumps(value)
 
     def password(self, ufrag: str | bytes) -> str | None:
-        """The password of a ufrag of this region under one of these keys; None otherwise.
+        """The password of a ufrag; None if its region or its key is not among these.
 
         The ufrag's tag is not verified: only holders of the master key can issue its password.
         """

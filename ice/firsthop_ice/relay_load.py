@@ -66,8 +66,8 @@ def load_attribute(load: RelayLoad) -> tuple[int, bytes]:
 def read_load(packet: bytes, password: str) -> RelayLoad | NoLoad:
     """The load in a response to a request with this password. Never raises.
 
-    The caller must compare the transaction ids, as old responses are authentic too. Of a longer
-    value (a later release) the first 8 bytes are read.
+    The caller must compare the transaction ids, as old responses are authentic too. If the value is
+    longer than 8 bytes (a later release), only the first 8 are read.
     """
     try:
         message = parse(packet)

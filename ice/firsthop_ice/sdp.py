@@ -43,7 +43,7 @@ class Fragment:
 def stripped_offer(text: str) -> str:
     """The offer without the client's candidates, with CRLF line ends. Raises SdpError.
 
-    With a client candidate a full ICE agent could send media past the relay.
+    With a client's candidate, a full ICE agent could send media without the relay.
     """
     lines = _lines(text)
     session, *sections = _sections(lines)
@@ -52,7 +52,7 @@ def stripped_offer(text: str) -> str:
     if len(sections) > MAX_SECTIONS:
         raise SdpError(f"has more than {MAX_SECTIONS} media sections")
     if "a=ice-lite" in session:
-        raise SdpError("is of an ice-lite agent, and so is this end: nobody would check (RFC 8445)")
+        raise SdpError("comes from an ice-lite agent, as is this end: neither would send checks")
     _check_bundle(session, sections)
     for section in sections:
         if _value([*section, *session], "a=setup:") not in ("actpass", "passive"):
@@ -60,7 +60,7 @@ def stripped_offer(text: str) -> str:
     tagged = [*sections[0], *session]
     _credential(tagged)
     if not _value(tagged, "a=fingerprint:"):
-        raise SdpError("has no a=fingerprint: media are encrypted by DTLS")
+        raise SdpError("has no a=fingerprint: media are encrypted with DTLS")
     return _text(line for line in lines if not line.startswith(_CLIENTS_OWN))
 
 
@@ -96,7 +96,7 @@ def read_fragment(text: str) -> Fragment:
 
 
 def write_fragment(ufrag: str, password: str, restart: Fragment) -> str:
-    """The answer to `restart`, for `answer_with` to put candidates in."""
+    """The answer to `restart`; `fragment_with` adds candidates to it."""
     return _text(
         [restart.media, f"a=mid:{restart.mid}", f"a=ice-ufrag:{ufrag}", f"a=ice-pwd:{password}"]
     )

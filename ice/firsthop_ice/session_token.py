@@ -27,7 +27,7 @@ _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{TOKEN_LENGTH}}}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class SessionName:
-    """The unverified content of a token; verify it by `genuine`."""
+    """The unverified content of a token; verify it with `genuine`."""
 
     ufrag: str
     claimed: Decoded

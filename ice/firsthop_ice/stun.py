@@ -115,7 +115,7 @@ def split_username(username: bytes) -> tuple[bytes, bytes]:
 def peek_username(packet: bytes) -> bytes | None:
     """The USERNAME in what looks like a Binding request, else None. Never raises.
 
-    Checks bounds only, so the message may be forged or truncated; verify it by `parse`.
+    Checks bounds only, so the message may be forged or truncated; verify it with `parse`.
     """
     if len(packet) < HEADER_LENGTH or packet[:2] != _BINDING_REQUEST or packet[4:8] != _COOKIE:
         return None
@@ -242,7 +242,7 @@ def binding_success(
 def binding_error(transaction_id: bytes, code: int, phrase: str, password: str | None) -> bytes:
     """An error response (§6.3.4). Raises StunError for a `code` outside 300 to 699."""
     if not 300 <= code <= 699:
-        raise StunError("an error code lies within 300 and 699")
+        raise StunError("an error code must be from 300 to 699")
     value = bytes((0, 0, *divmod(code, 100))) + phrase.encode()
     return build(StunMessageType.ERROR, transaction_id, [(ERROR_CODE, value)], password=password)
 

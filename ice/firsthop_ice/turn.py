@@ -51,7 +51,7 @@ class TurnCredential:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Realm and nonce with which a server wants a request to be signed (RFC 8489 §9.2.3)."""
+    """The realm and nonce with which a request must be signed (RFC 8489 §9.2.3)."""
 
     realm: bytes
     nonce: bytes
@@ -123,7 +123,7 @@ def challenge_in(message: Message) -> Challenge | None:
         return None
     realm, nonce = message.get(REALM), message.get(NONCE)
     if not realm or not nonce or len(realm) > _MAX_NONCE or len(nonce) > _MAX_NONCE:
-        raise StunError("a challenge without a realm and a nonce")
+        raise StunError("a challenge without a valid realm and nonce")
     return Challenge(realm, nonce)
 
 

@@ -9,7 +9,8 @@ A ufrag is base64 without padding of 23 bytes, big-endian (`docs/credentials.md`
     8..14   56 random bits
     15..22  first 8 bytes of HMAC-SHA256(route key, "firsthop ufrag v1" + bytes 0..14)
 
-Knows no addresses: readers resolve wire ids by their own tables. Time and entropy are arguments.
+It contains no addresses: readers look up wire ids in their own tables. Time and entropy are
+arguments.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class RouteKeys:
         """The route keys of `keyset`. Raises ValueError for a duplicate id."""
         by_id = {key.id: bytes.fromhex(key.route) for key in keyset.keys}
         if len(by_id) != len(keyset.keys):
-            raise ValueError("a key id stands twice in the key set")
+            raise ValueError("a key id appears twice in the key set")
         return cls(by_id)
 
     @classmethod
@@ -123,7 +124,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The contents of a ufrag; from `decode` verified and not expired."""
+    """The contents of a ufrag; those that `decode` returns are verified and not expired."""
 
     version: int
     key_id: int
@@ -166,7 +167,7 @@ def mint(
     expires_at: datetime,
     entropy: bytes,
 ) -> Credential:
-    """A credential for `region` (1..65535), signed by the signing key.
+    """A credential for `region` (1..65535), signed with the signing key.
 
     `expires_at` is rounded up to 16 s. `entropy` is 7 random bytes that must never be reused.
     Raises ValueError, which names the violated rule, for an argument out of range.
@@ -226,8 +227,8 @@ def mint_path_credential(
 ) -> Credential:
     """A session credential of `region` (1..65535) for probes through a relay to that region.
 
-    It is the same for one `holder` within an hour, so that its checks stay one flow at each relay,
-    and valid for 24 h more. Errors as for `mint`.
+    It stays the same for one `holder` within an hour, so that the holder's checks stay one flow at
+    each relay; it is valid for 24 h after that hour. Errors as for `mint`.
     """
     keys = CredentialKeys.from_keyset(keyset)
     hour = now.replace(minute=0, second=0, microsecond=0)
@@ -285,7 +286,7 @@ def _expiry_units(expires_at: datetime) -> int:
     units = -((EPOCH - expires_at) // EXPIRY_UNIT)  # rounded up
     if not 1 <= units < 1 << 24:
         last = EPOCH + ((1 << 24) - 1) * EXPIRY_UNIT
-        raise ValueError(f"expires_at must lie after {EPOCH:%Y-%m-%d} and by {last:%Y-%m-%d %H:%M}")
+        raise ValueError(f"expires_at must be after {EPOCH:%Y-%m-%d}, until {last:%Y-%m-%d %H:%M}")
     return units
 
 
@@ -302,7 +303,7 @@ def _pack(
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
     wide = _HEADER.pack(VERSION << 6 | key_id, region, transceiver, units, entropy)
-    signed = wide[:5] + wide[6:]  # the expiry's high byte, always 0
+    signed = wide[:5] + wide[6:]  # leaves out the high byte of the expiry, which is always 0
     return b2a_base64(signed + _tag(route_key, signed), newline=False)[:UFRAG_LENGTH].decode()
 
 

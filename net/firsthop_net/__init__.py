@@ -1,1 +1,1 @@
-"""What two processes need to talk: listening sockets, and calls to a control plane."""
+"""Communication between processes: listening sockets, and calls to a control plane."""

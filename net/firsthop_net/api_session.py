@@ -8,20 +8,20 @@ from typing import Self
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 REASON_LENGTH = 200
-"""Octets of a refusal that its error repeats."""
+"""Octets of a refusal's body that the error message contains."""
 _REFUSALS = (400, 413, 422)
 
 
 class ControlPlaneCallError(Exception):
-    """It did not answer, or did not answer as agreed; the message says which."""
+    """The control plane did not answer, or not as expected; the message says which."""
 
 
 class CallRefused(ControlPlaneCallError):  # noqa: N818 - the base class names the error
-    """What was sent is wrong, so it would not be taken later either."""
+    """The content that was sent is invalid, so a repetition would be refused too."""
 
 
 class NotKnownError(ControlPlaneCallError):
-    """It does not know the object that the call is about."""
+    """The control plane does not know the object that the call is about."""
 
 
 class NotServed(ControlPlaneCallError):  # noqa: N818 - the base class names the error
@@ -52,7 +52,7 @@ class ApiSession:
     async def call(
         self, method: str, url: str, body: bytes | None = None, *, seen: str = ""
     ) -> tuple[bytes | None, str]:
-        """The content and its ETag; None instead of a content whose tag was `seen`.
+        """The content and its ETag; None instead of the content if its ETag is `seen`.
 
         Raises ControlPlaneCallError.
         """

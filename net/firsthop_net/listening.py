@@ -1,9 +1,9 @@
-"""Sockets bound to an address: UDP with large buffers, TCP that listens; shared by SO_REUSEPORT.
+"""Sockets bound to an address, shared with SO_REUSEPORT: UDP with large buffers, listening TCP.
 
-The first socket of an address is bound alone, so nobody else's server is joined unnoticed; further
-ones of ours share it. The kernel then gives a client's packets always to the same socket, as long
-as the set of sockets stays. Whoever holds a socket keeps what is queued in it, also while no
-process reads: so sockets are bound in one process and read in others.
+The first socket at an address is bound without sharing, which fails if another server has the
+address; our further sockets share it. The kernel then delivers a client's packets always to the
+same socket, as long as the set of sockets does not change. Queued packets stay in a socket while
+any process holds it, even if none reads it: so sockets are bound in one process and read in others.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import socket
 from typing import Final
 
 BUFFER: Final = 4 * 1024 * 1024
-"""Octets, each way. The kernel's default of 208 KiB drops bursts; `net.core.rmem_max` and
-`wmem_max` bound the unprivileged."""
+"""Octets of the receive buffer and of the send buffer. The kernel's default of 208 KiB loses
+packets of bursts; `net.core.rmem_max` and `wmem_max` limit unprivileged processes."""
 BACKLOG: Final = 512
 """Connections of one listening socket that may wait to be accepted."""
 
@@ -45,10 +45,10 @@ class ListenError(OSError):
 def bind_udp(
     host: str, port: int, *, shared: bool = False, destinations: bool = False
 ) -> socket.socket:
-    """A socket that does not block; `shared` joins others at the address. Raises ListenError.
+    """A non-blocking socket; if `shared`, it joins others at the address. Raises ListenError.
 
-    With `destinations` a socket at 0.0.0.0 or :: tells what address a datagram was sent to
-    (IP_PKTINFO, IPV6_PKTINFO).
+    With `destinations` a socket at 0.0.0.0 or :: returns with each datagram the address that it was
+    sent to (IP_PKTINFO, IPV6_PKTINFO).
     """
     sock = _unbound(host, socket.SOCK_DGRAM)
     for option, force in (
@@ -56,10 +56,10 @@ def bind_udp(
         (socket.SO_SNDBUF, _SO_SNDBUFFORCE),
     ):
         sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
-        with contextlib.suppress(OSError):  # above the system's limit, where we may
+        with contextlib.suppress(OSError):  # above the system's limit, if permitted
             sock.setsockopt(socket.SOL_SOCKET, force, BUFFER)
     if destinations and not any(socket.inet_pton(sock.family, host)):
-        # Before it is bound: a datagram remembers its destination from its arrival on.
+        # Set before binding, so that the kernel records the destination of every datagram.
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         else:
@@ -68,7 +68,7 @@ def bind_udp(
 
 
 def bind_tcp(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A socket that listens and does not block. Raises ListenError."""
+    """A listening, non-blocking socket. Raises ListenError."""
     sock = _unbound(host, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return _bound(sock, host, port, shared=shared)
@@ -88,7 +88,7 @@ def _bound(sock: socket.socket, host: str, port: int, *, shared: bool) -> socket
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
-        # Afterwards for the first: it must find the port free, and others of ours may join it.
+        # The first socket sets it after binding, which needs a free port; others can then join it.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if sock.type == socket.SOCK_STREAM:
             sock.listen(BACKLOG)

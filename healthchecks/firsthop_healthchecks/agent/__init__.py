@@ -1,1 +1,1 @@
-"""Reports from beside a relay or a transceiver: load, drain, crash, stop."""
+"""Reports of a relay's agent and of a transceiver: load, drain, crash, stop."""

@@ -1,7 +1,7 @@
 """The agent beside one relay: reports its load, its drain, its crash and its stop.
 
-It reads the relay's `/metrics` if there is one, else the host's counters; the CPU load is always
-the host's. A silent agent never marks its relay down.
+It reads the relay's `/metrics` if their URL is given, else the host's counters; the CPU load is
+always the host's. An agent that stops reporting never marks its relay down.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class AgentIngest(Protocol):
 
 
 class CounterSource(Protocol):
-    """Where readings come from."""
+    """A source of load readings."""
 
     async def read(self, at: float) -> LoadReading | None:
-        """Counters as of `at` (monotonic seconds); None when there is nobody to ask."""
+        """The counters at `at` (monotonic seconds); None if they cannot be read."""
         ...
 
 
@@ -54,7 +54,7 @@ class HostCounters:
     """All network interfaces of this host."""
 
     async def read(self, at: float) -> LoadReading | None:
-        """What came in since the host started."""
+        """Packets and octets received since the host started."""
         network = psutil.net_io_counters()
         return LoadReading(at, network.packets_recv, network.bytes_recv, network.dropin)
 
@@ -69,7 +69,7 @@ class RelayCounters:
         self._lost = False
 
     async def read(self, at: float) -> LoadReading | None:
-        """None while the relay does not answer, which is logged once."""
+        """The relay's counters; None while it does not answer, which is logged once."""
         try:
             async with self._session.get(self._url, timeout=self._timeout) as response:
                 response.raise_for_status()
@@ -96,7 +96,7 @@ class Agent:
         wall: Callable[[], datetime] = utc_now,
         cpu_percent: Callable[[], float] = psutil.cpu_percent,
     ) -> None:
-        """`relay` is the relay's id; `draining` is what the first report says."""
+        """`relay` is the relay's id; `draining` applies from the first report on."""
         self._relay = relay
         self._control_plane = control_plane
         self._counters = counters
@@ -113,18 +113,18 @@ class Agent:
         await keep_doing(self._report, name="relay report", every_s=REPORT_S, wake=changed)
 
     def drain(self, draining: bool) -> None:
-        """Ask for no new sessions, or for sessions again."""
+        """Report that the relay takes no new sessions, or that it takes them again."""
         if self._notices.drain(draining):
             log.info("agent.draining" if draining else "agent.accepting", relay=self._relay)
 
     def found(self, there: bool) -> None:
-        """The relay's process exists, or does not; see `Presence`."""
+        """Report whether the relay's process exists; see `Presence`."""
         if there == self._crashed:
             self._crashed = not there
             self._notices.changed.set()
 
     async def stop(self, grace_s: float) -> None:
-        """Announce that the relay stops in so many seconds; give up after two."""
+        """Announce that the relay stops in `grace_s` seconds; gives up after 2 s."""
         stops_at = self._wall() + timedelta(seconds=grace_s)
         self._notices.stop(stops_at)
         with contextlib.suppress(ControlPlaneCallError, TimeoutError):

@@ -20,7 +20,7 @@ class MetricsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LoadReading:
-    """Counters since some start: packets and bytes received, packets dropped; sessions now."""
+    """Packets and bytes received and packets dropped, since some start; current sessions."""
 
     at: float
     """Seconds of a monotonic clock."""
@@ -40,7 +40,7 @@ class Load:
 
 
 def load_between(before: LoadReading | None, after: LoadReading) -> Load:
-    """All zero without a reading before; counters that fell started again from zero."""
+    """The rates, or zeros if there is no earlier reading. A counter that fell began at zero."""
     if before is None or after.at <= before.at:
         return Load()
     seconds = after.at - before.at
@@ -67,7 +67,7 @@ def read_metrics(text: str, at: float) -> LoadReading:
         raise MetricsError(f"not in the Prometheus text format: {error}") from error
     missing = [name for name in (PACKETS, BYTES, DROPPED) if name not in sums]
     if missing:
-        raise MetricsError(f"without {', '.join(missing)}")
+        raise MetricsError(f"missing: {', '.join(missing)}")
     if not all(math.isfinite(value) and value >= 0 for value in sums.values()):
-        raise MetricsError("with a value that no counter has")
+        raise MetricsError("a value is negative or not finite")
     return LoadReading(at, sums[PACKETS], sums[BYTES], sums[DROPPED], int(sums.get(SESSIONS, 0)))

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Notices:
-    """`sequence` rises over restarts, since it starts from the clock."""
+    """The sequence number starts from the clock, so it also rises over restarts."""
 
     def __init__(self, wall: Callable[[], datetime], *, draining: bool = False) -> None:
         self.draining = draining
@@ -20,7 +20,7 @@ class Notices:
         self._sequence = int(wall().timestamp() * 1000)
 
     def drain(self, draining: bool) -> bool:
-        """Ask for no new sessions, or for sessions again; whether that is news."""
+        """Report no new sessions, or sessions again; returns whether that is a change."""
         if draining == self.draining:
             return False
         self.draining = draining
@@ -28,7 +28,7 @@ class Notices:
         return True
 
     def stop(self, at: datetime) -> None:
-        """Drain, and stop at `at`."""
+        """Report a drain, and a stop at `at`."""
         self.draining, self.stops_at = True, at
         self.changed.set()
 

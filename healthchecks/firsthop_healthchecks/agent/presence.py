@@ -1,7 +1,7 @@
-"""Detects a crashed relay at once, by a TCP connection that is held open to its process.
+"""Detects a crashed relay at once, through a TCP connection that is held open to its process.
 
 When a process dies, the kernel closes its connections and refuses new ones. Only a refusal counts
-as absence: a server that does not answer, or answers slowly, is left to the probes.
+as a crash: whether a server that does not answer is down is left to the probes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import structlog
 
-LOOK_S = 0.2  # at least, from one connection to the next
+LOOK_S = 0.2  # minimum from one connection attempt to the next
 CONNECT_S = 1.0
 BACK_FIRST_S = 0.5
 BACK_MAX_S = 32.0
@@ -28,8 +28,8 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Presence:
     """Watches `host`:`port` and reports changes; at first the process is assumed to exist.
 
-    A relay that crashes repeatedly does not flap: it is back when it has run for half a second, and
-    for twice as long after each further crash within a minute, up to 32 s.
+    A relay that crashes repeatedly does not flap: it counts as back when it has run for 0.5 s. This
+    time doubles with each further crash within a minute, up to 32 s.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -41,7 +41,7 @@ class Presence:
         self._crashed_at = float("-inf")
 
     async def run(self, found: Callable[[bool], None]) -> NoReturn:
-        """Watch until cancelled; `found` is told whether it is there whenever that changes."""
+        """Watch until cancelled; calls `found` with whether the process exists, on each change."""
         loop = asyncio.get_running_loop()
         while True:
             next_at = loop.time() + LOOK_S
@@ -50,13 +50,13 @@ class Presence:
             except ConnectionRefusedError:
                 self._refused(found)
             except (OSError, TimeoutError):
-                pass  # a full queue, a lost route: nothing is known of the relay
+                pass  # such as a full queue or a lost route: no evidence about the relay
             else:
                 await self._hold(connection, found)
             await asyncio.sleep(next_at - loop.time())
 
     async def _connect(self) -> Connection:
-        """Raises ConnectionRefusedError when every address of the host refuses; else OSError."""
+        """Raises ConnectionRefusedError if every address of the host refuses; else OSError."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_S):
             found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
@@ -116,7 +116,7 @@ async def _first_of(addresses: Iterable[str], port: int) -> Connection:
 
 
 async def _end_of(reader: asyncio.StreamReader) -> None:
-    """Read until the end; no data is expected, as none was asked for."""
+    """Read until the end; no data is expected, as nothing was requested."""
     with suppress(OSError):
         while await reader.read(4096):
             pass

@@ -20,7 +20,7 @@ from firsthop_steering.feed.sample_queue import OLDEST_S, SampleRow, SampleUploa
 EVERY_S = 10.0
 TIMEOUT_S = 1.0
 MAX_ROWS = 1000
-"""A relay holds no more."""
+"""Rows read at once; a relay keeps no more."""
 
 
 class RelayRoundTrips:
@@ -35,7 +35,7 @@ class RelayRoundTrips:
         board: SampleUploadQueue,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`relay` is the relay's id, `url` its `/samples`; what is older than now is left out."""
+        """`relay` is the relay's id, `url` its `/samples`; earlier round trips are left out."""
         self._relay = relay
         self._url = url
         self._session = session
@@ -44,7 +44,7 @@ class RelayRoundTrips:
         self._since = wall().timestamp()
 
     async def run(self) -> NoReturn:
-        """Until cancelled."""
+        """Read every 10 s until cancelled."""
         while True:
             await self.read()
             await asyncio.sleep(EVERY_S)
@@ -54,13 +54,13 @@ class RelayRoundTrips:
         oldest = self._wall().timestamp() - OLDEST_S
         for row in await self._rows(max(self._since, oldest)):
             with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError):
-                self._since = max(self._since, row["at"])  # as it is: a datetime would round it
+                self._since = max(self._since, row["at"])  # unrounded, unlike a datetime
                 when = datetime.fromtimestamp(row["at"], UTC)
                 read = Sample.model_validate({**row, "relay": self._relay, "at": when})
                 self._board.note([SampleRow(str(read.client), self._relay, read.rtt_ms, row["at"])])
 
     async def _rows(self, since: float) -> list[dict[str, Any]]:
-        """The relay's rows, the oldest first; none while it does not answer as agreed."""
+        """The relay's rows, the oldest first; none if it does not answer as expected."""
         try:
             timeout = ClientTimeout(total=TIMEOUT_S)
             query = {"since": repr(since)}

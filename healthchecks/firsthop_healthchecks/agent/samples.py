@@ -1,4 +1,4 @@
-"""Uploads an agent's RTT samples to the control plane, in batches that are counted once."""
+"""Uploads an agent's RTT samples to the control plane, in batches that each count only once."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class AgentSampleReporter:
         self._refused = False
 
     async def run(self) -> NoReturn:
-        """Until cancelled."""
+        """Upload every 10 s until cancelled."""
         await keep_doing(self.tell, name="samples", every_s=EVERY_S)
 
     async def tell(self) -> None:
-        """Upload all. Raises ControlPlaneCallError when a batch must be sent again."""
+        """Upload all samples. Raises ControlPlaneCallError if a batch must be sent again."""
         while (batch := self._board.due(self._wall(), secrets.token_urlsafe(12))) is not None:
             try:
                 await self._control_plane.send_samples(batch)
@@ -58,7 +58,7 @@ class AgentSampleReporter:
                 self._board.ended("told")
 
     def _log_refused(self, reason: str) -> None:
-        """Logs the first of several refusals: the relay is deleted, or the control plane older."""
+        """Log the first of several refusals: the relay was deleted, or the control plane is old."""
         if not self._refused:
             log.warning("samples.refused", reason=reason)
         self._refused = True

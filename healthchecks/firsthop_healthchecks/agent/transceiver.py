@@ -1,6 +1,7 @@
 """Registers a transceiver and reports its load, its drain and its stop.
 
-It registers until that succeeds, reports every 2 s, and registers again when it is not known.
+It tries to register until that succeeds, reports every 2 s, and registers again if the control
+plane does not know it.
 """
 
 from __future__ import annotations
@@ -58,22 +59,22 @@ class Enrolment:
         cpu_percent()  # psutil measures between calls; the first result means nothing
 
     async def wire_id(self) -> int:
-        """The wire id, once registered; `run` has to run meanwhile."""
+        """The wire id, once registered; `run` must be running meanwhile."""
         return await asyncio.shield(self._wire_id)
 
     async def run(self) -> NoReturn:
-        """Until cancelled."""
+        """Register and report until cancelled."""
         exchange, changed = self._exchange, self._notices.changed
         await keep_doing(exchange, name="transceiver report", every_s=REPORT_S, wake=changed)
 
     def begin(self, sessions: Callable[[], int]) -> None:
-        """Start to report, now that it takes sessions; before, it only registers."""
+        """Start to report, as the transceiver takes sessions now; before, it only registers."""
         self._sessions = sessions
         self._begun = True
         self._notices.changed.set()
 
     def drain(self, draining: bool) -> None:
-        """Ask for no new sessions, or for sessions again."""
+        """Report that it takes no new sessions, or that it takes them again."""
         self._notices.drain(draining)
 
     def stop(self, at: datetime) -> None:
@@ -81,7 +82,7 @@ class Enrolment:
         self._notices.stop(at)
 
     async def end(self, now: datetime) -> None:
-        """Report that it has stopped; give up after two seconds."""
+        """Report that it has stopped; gives up after 2 s."""
         self._notices.stop(now)
         with contextlib.suppress(ControlPlaneCallError, TimeoutError):
             async with asyncio.timeout(GOODBYE_S):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gc
 
-# New objects until the youngest are looked at, rounds of those until the middle ones are, and
-# rounds of those until all are. Cycles come from errors only, a few kilobytes a thousand.
+# New objects per collection of the young generation, young collections per collection of the
+# middle one, and middle ones per full one. Only errors create cycles, a few kilobytes per thousand.
 THRESHOLDS = (50_000, 20, 100)
 
 

@@ -24,7 +24,7 @@ from firsthop_steering.health.families import RelayAddress
 
 PULL_S = 5.0
 REPORT_S = 1.0
-MAX_TARGETS = 20_000  # what one ProbeReport holds: addresses, so half as many relays with both
+MAX_TARGETS = 20_000  # addresses in one ProbeReport; a relay with both families counts twice
 
 
 log = structlog.get_logger("firsthop.prober")
@@ -35,7 +35,7 @@ class ProberIngest(Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether `probe_targets` waits for a change, or answers at once."""
+        """Whether `probe_targets` waits for a change, rather than answering at once."""
         ...
 
     async def probe_targets(self) -> ProbeTargets | None: ...
@@ -56,7 +56,7 @@ class Prober:
         probes: Mapping[str, ProbeCheck],
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`prober` is its id, `vantage` the place that it checks from."""
+        """`prober` is its id, `vantage` the id of the vantage that it checks from."""
         self._prober = prober
         self._vantage = vantage
         self._control_plane = control_plane

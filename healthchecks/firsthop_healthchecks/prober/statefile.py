@@ -1,7 +1,7 @@
-"""The last targets on disk, so that a prober starts while the control plane is away.
+"""The last targets on disk, so that a prober can start without the control plane.
 
-They hold probe credentials: the file has mode 0600, and a reader of it can at most ask relays
-whether they are alive.
+They contain probe credentials, so the file has mode 0600; with them one can only check whether
+relays are alive.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = structlog.get_logger("firsthop.prober")
 
 
 class StateFile:
-    """One file, replaced whole."""
+    """One file, replaced as a whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

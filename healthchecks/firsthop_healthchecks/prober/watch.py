@@ -1,4 +1,4 @@
-"""Watches one target: checks on its own schedule, and the view that results."""
+"""Watches one target: checks it on its own schedule, and keeps the resulting view."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firsthop_steering.health.verdicts import Streak, observe
 
 FIRST_CHECK_WITHIN_S = 1.0
 CLOSE_LOOK_S = 0.2
-"""Between checks of a target after a recheck was asked for."""
+"""Seconds between checks of a target after a recheck was requested."""
 REASON_LENGTH = 200  # VantageView.reason
 
 log = structlog.get_logger("firsthop.prober")
@@ -35,9 +35,9 @@ class Watch:
         start: float,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`probe` gives the probe of a target's kind; `turned` is called when the verdict turns.
+        """`probe` returns the probe for a target; `turned` is called when the verdict changes.
 
-        Checks follow the `Schedule` of `key` from `start` on, a time of the loop.
+        Checks follow the `Schedule` of `key` from `start` (loop time) on.
         """
         self.target = target
         self.streak = Streak()
@@ -65,7 +65,7 @@ class Watch:
         self._task = asyncio.create_task(self._run())
 
     def stop(self) -> asyncio.Task[None] | None:
-        """Stop checking; gives the task to wait for, if it was started."""
+        """Stop checking; returns the task to wait for, if it was started."""
         if self._closely is not None:
             self._closely.cancel()
         if self._task is not None:
@@ -73,7 +73,7 @@ class Watch:
         return self._task
 
     def retarget(self, target: ProbeTarget) -> None:
-        """Apply a changed description; another address or kind of check starts from unknown."""
+        """Apply a changed target; a new kind, address or port starts from unknown."""
         before, self.target = self.target, target
         if _destination(target) != _destination(before):
             self.streak = Streak()
@@ -137,14 +137,14 @@ class Watch:
     async def check(self) -> None:
         """Check once and note the result, unless the target's address has changed meanwhile.
 
-        Rechecks overlap: a result of a check that began before the latest noted one is dropped, as
-        it would turn the verdict back.
+        Rechecks overlap: the result of a check that began before the latest noted one is dropped,
+        as it is out of date.
         """
         target, began = self.target, asyncio.get_running_loop().time()
         try:
             outcome = await self._probe(target).check(target)
         except Exception:
-            # Our own fault, not the target's: this is no observation, and other checks go on.
+            # A fault of the prober, not of the target: there is no result, and other checks go on.
             log.exception(
                 "probe.failed", relay=target.relay, family=target.family, kind=target.kind
             )
@@ -156,7 +156,7 @@ class Watch:
             self._note(outcome)
 
     def _log_unable(self, reason: str) -> None:
-        """Logs each cause once; the view grows stale, and stops counting, by itself."""
+        """Log each cause once; the view becomes stale by itself, and then does not count."""
         if reason != self._unable:
             self._unable = reason
             relay, family = self.target.relay, self.target.family

@@ -1,6 +1,6 @@
 """The interface of all kinds of probes: one check of one target, and its outcomes.
 
-Each kind is one file here; `README.md` one folder up says how to add one.
+Each kind is one file here; `healthchecks/README.md` describes how to add one.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from firsthop_steering.feed.reports import ProbeTarget
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """The target answered as it should, after so many milliseconds."""
+    """The target answered correctly after `duration_ms`."""
 
     duration_ms: float
     certificate_ends: datetime | None = None
-    """When the certificate that was shown expires."""
+    """When the server's certificate expires, if the kind reads it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The target did not; the reason is a few words for people."""
+    """The target did not answer correctly; the reason is a few words for people."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unable:
-    """The check could not be made, by a fault of this host: it is no observation."""
+    """The check could not be made because of a fault of this host; it has no result."""
 
     reason: str
 
@@ -68,6 +68,6 @@ def timed_out(target: ProbeTarget) -> Failed:
 
 
 def not_reached(error: OSError) -> Failed | Unable:
-    """The outcome of a check that an OSError ended, with the system's message."""
+    """The outcome of a check that ended with an OSError; the reason is the system's message."""
     message = (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
     return Unable(message) if error.errno in _OUR_FAULT else Failed(message)

@@ -30,7 +30,7 @@ def handshake_failed(error: ssl.SSLError) -> Failed:
 
 
 def validity(der: bytes, now: datetime, min_valid_days: int) -> Failed | datetime:
-    """Its expiry, if it is valid now and for so many days more; else a reason with the date."""
+    """The certificate's expiry if it is valid for `min_valid_days` more; else why it is not."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc

@@ -1,6 +1,6 @@
 """One request and one answer over a connected datagram socket; used by dns and icmp.
 
-The kernel drops datagrams of other sources; the kind of probe judges those of the target.
+The kernel drops datagrams from other sources; each kind of probe judges those from the target.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from firsthop_steering.feed.reports import ProbeTarget
 DATAGRAM = 65535
 
 Judge = Callable[[bytes], "Failed | str | None"]
-"""None: the answer, and right; Failed: the answer, and wrong; words: why it is not the answer."""
+"""Judges a packet. None: the correct answer; Failed: a wrong answer; text: why it is no answer."""
 
 
 async def exchange(
@@ -23,8 +23,8 @@ async def exchange(
 ) -> ProbeOutcome:
     """Send `packet` once and wait for its answer until the target's time-out.
 
-    Other packets do not end the check, as they may be forged; if no answer follows, the last one's
-    fault is the reason.
+    Packets that are not an answer do not end the check, as they may be forged; if no answer
+    follows, the check fails with what was wrong with the last of them.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()

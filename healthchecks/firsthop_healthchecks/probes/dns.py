@@ -15,11 +15,11 @@ from firsthop_healthchecks.probes.datagram import exchange
 from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
 
-PAYLOAD = 1232  # what passes every path unfragmented
+PAYLOAD = 1232  # passes every path unfragmented
 
 
 class DnsProbe:
-    """Asks over UDP for A of `target.dns_name`, with EDNS (RFC 6891), once.
+    """Sends one query over UDP, with EDNS (RFC 6891), for the A records of `target.dns_name`.
 
     Id and source port are random and the question is compared, so answers cannot be forged blindly.
     """
@@ -28,9 +28,9 @@ class DnsProbe:
         self._source = source
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
-        """Passed on NOERROR with a record in the answer section."""
+        """Passed if the answer is NOERROR with a record in its answer section."""
         if target.dns_name is None:
-            return Unable("no name to ask for")
+            return Unable("no name to query")
         query = dns.message.make_query(target.dns_name, "A", use_edns=0, payload=PAYLOAD)
         return await exchange(
             target,
@@ -44,7 +44,7 @@ class DnsProbe:
 
 
 def judge(query: dns.message.Message, packet: bytes) -> Failed | str | None:
-    """What `packet` is to `query` (see `datagram.Judge`)."""
+    """Judge `packet` as an answer to `query` (see `datagram.Judge`)."""
     try:
         answer = dns.message.from_wire(packet)
     except (dns.exception.DNSException, ValueError):

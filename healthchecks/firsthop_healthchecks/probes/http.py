@@ -1,4 +1,4 @@
-"""HTTP and HTTPS: one GET gives the expected status, and a body that holds the expected text."""
+"""HTTP and HTTPS: one GET returns the expected status, and a body with the expected text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from firsthop_healthchecks.probes.certificates import context, handshake_failed
 from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
 
-BODY = 64 * 1024  # octets of a body that are read, and only for a body rule
+BODY = 64 * 1024  # octets read of a body, which is read only if `expect_body` is set
 
 
 class HttpProbe:
@@ -35,7 +35,7 @@ class HttpProbe:
         self._sessions: dict[int, ClientSession] = {}
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
-        """Passed when the headers have come with `expect_status`, and `expect_body` is found."""
+        """Passed if the status is `expect_status`, and the body contains `expect_body` if set."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:

@@ -1,4 +1,4 @@
-"""ICMP echo, where the system lets everybody send it (ping sockets of Linux and macOS).
+"""ICMP echo, if the system lets every user send it (ping sockets of Linux and macOS).
 
 It shows that the host is up, not the relay on it: the weakest of all kinds.
 """
@@ -25,16 +25,16 @@ _HEADER = struct.Struct(">BBHHH")  # type, code, checksum, identifier, sequence 
 
 
 class IcmpProbe:
-    """Sends one echo request; the kernel fills in checksum and identifier, and sorts the replies.
+    """Sends one echo request; the kernel sets checksum and identifier, and filters the replies.
 
-    16 random octets come back in the right reply only.
+    Only the matching reply contains the request's 16 random octets.
     """
 
     def __init__(self, source: SourceAddresses = ANY) -> None:
         self._source = source
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
-        """Passed on the echo reply; Unable where the system has no ping sockets for us."""
+        """Passed if the echo reply comes; Unable if the system permits no ping sockets."""
         version = target.address.version
         try:
             sock = _new_socket(version, self._source)
@@ -61,7 +61,7 @@ def _message(error: OSError) -> str:
 
 
 def judge(reply: int, nonce: bytes, packet: bytes) -> str | None:
-    """Whether `packet` is the echo reply with our octets (see `datagram.Judge`)."""
+    """Judge whether `packet` is the echo reply with our octets (see `datagram.Judge`)."""
     if len(packet) < _HEADER.size or packet[0] != reply:
-        return "answer is no echo reply"
+        return "answer is not an echo reply"
     return None if packet[_HEADER.size :] == nonce else "echo of something else"

@@ -1,4 +1,4 @@
-"""The table of all kinds: what a target may ask for (`ProbeTarget.kind`), and who does it."""
+"""The table of all kinds of probes: names (`ProbeTarget.kind`), and the classes that check."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ KINDS: Mapping[ProbeKind, Callable[[SourceAddresses], ProbeCheck]] = {
     "dns": DnsProbe,
     "icmp": IcmpProbe,
     "turn": TurnProbe,
-    "path": StunProbe,  # the same packets: only its credential leads further
+    "path": StunProbe,  # the same packets, which a relay forwards because of their credential
 }
 
 
 def probes_by_kind(source: SourceAddresses = ANY) -> dict[str, ProbeCheck]:
-    """A fresh probe of every kind; their checks set out from `source`."""
+    """A new probe of every kind; their checks are sent from `source`."""
     return {kind: make(source) for kind, make in KINDS.items()}

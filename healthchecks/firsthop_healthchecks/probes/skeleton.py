@@ -1,4 +1,4 @@
-"""Template of a new kind of probe: copy this file, and follow `README.md` one folder up.
+"""Template of a new kind of probe: copy this file, and follow `healthchecks/README.md`.
 
 It is a complete kind, tested like the others, but in no table, so it cannot be configured: UDP echo
 (RFC 862), which sends a few octets and expects the same ones back.
@@ -17,9 +17,9 @@ from firsthop_steering.feed.reports import ProbeTarget
 
 
 class SkeletonProbe:
-    """Say what is sent, what is read, and what is left alone. One instance serves all targets.
+    """State what is sent, what is read, and what is ignored. One instance serves all targets.
 
-    What all checks share (a socket, a session) is made at the first check and kept here.
+    Whatever all checks share (a socket, a session) is created at the first check and kept here.
     """
 
     def __init__(self, source: SourceAddresses = ANY) -> None:
@@ -30,10 +30,11 @@ class SkeletonProbe:
         """Check once: Passed with milliseconds, Failed with a reason, or Unable.
 
         The rules: end within `target.timeout_s`; measure with the loop's time; raise nothing, so
-        map OSError by `not_reached`, which knows whose fault an errno is; say Unable when nothing
-        was learned of the target; name neither target nor time in a reason; treat every octet
-        that comes back as hostile, and read no more of them than the check needs. `exchange`
-        keeps all of them for kinds of one datagram, `tcp.py` shows them for a connection.
+        convert OSError with `not_reached`, which tells this host's faults from the target's; return
+        Unable if the check shows nothing about the target; name neither target nor time in a
+        reason; treat every octet that comes back as hostile, and read no more than the check
+        needs. `exchange` follows these rules for kinds with one datagram; `tcp.py` is an example
+        with a connection.
         """
         nonce = os.urandom(16)
         return await exchange(
@@ -44,7 +45,7 @@ class SkeletonProbe:
         )
 
     async def close(self) -> None:
-        """Release what the checks share; here it is nothing."""
+        """Release what the checks share; nothing here."""
 
 
 def judge(nonce: bytes, packet: bytes) -> str | None:

@@ -9,14 +9,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 @dataclass(frozen=True, slots=True)
 class SourceAddresses:
-    """One address a family; None leaves the choice to the system's routes."""
+    """One address per family; None leaves the choice to the system's routes."""
 
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
 
     @classmethod
     def parse(cls, text: str) -> SourceAddresses:
-        """From addresses with commas between them; empty: none. Raises ValueError."""
+        """Parse addresses separated by commas; an empty text gives none. Raises ValueError."""
         source = cls()
         for each in filter(None, (part.strip() for part in text.split(","))):
             address = ip_address(each)
@@ -34,7 +34,7 @@ class SourceAddresses:
         return None if address is None else str(address)
 
     def new_socket(self, version: int, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
-        """A new non-blocking socket that sends from here. Raises OSError."""
+        """A new non-blocking socket that sends from the source address. Raises OSError."""
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         sock = socket.socket(family, kind, protocol)
         try:

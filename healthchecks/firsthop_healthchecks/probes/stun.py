@@ -1,6 +1,6 @@
 """Authenticated STUN through the relay's own media port.
 
-All checks share one UDP socket a family. An answer counts when its transaction id is outstanding,
+All checks share one UDP socket per family. An answer counts if its transaction id is outstanding,
 it comes from the target's address, and its MESSAGE-INTEGRITY was made with the probe's password: so
 only holders of the route key can make a dead relay look alive.
 """
@@ -31,7 +31,7 @@ from firsthop_steering.feed.reports import ProbeTarget
 
 BUFFER = 4 * 1024 * 1024  # thousands of checks may be outstanding at once
 DATAGRAM = 2048
-DRAIN = 10_000  # all there is: a smaller share falls behind the timers that send
+DRAIN = 10_000  # in effect all datagrams: reading fewer would fall behind the timers that send
 EXPIRY_MARGIN = timedelta(minutes=1)  # relays use their own clocks
 
 
@@ -60,12 +60,12 @@ class StunProbe:
         self._waiting: dict[bytes, _Waiting] = {}
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
-        """Passed when the relay answered with a right MESSAGE-INTEGRITY."""
+        """Passed if the relay answers with a valid MESSAGE-INTEGRITY."""
         if target.ufrag is None or target.password is None:
-            return Unable("no credential to probe with")
+            return Unable("no probe credential")
         expires_at = claimed_expiry(target.ufrag)
         if expires_at is None or expires_at <= self._wall() + EXPIRY_MARGIN:
-            return Unable("the credential to probe with has expired")
+            return Unable("the probe credential has expired")
         loop = asyncio.get_running_loop()
         transaction_id = os.urandom(12)
         username = target.ufrag.encode() + b":probe"
@@ -102,7 +102,7 @@ class StunProbe:
         return sock
 
     def _give_up(self, waiting: _Waiting) -> None:
-        """Time-out; but if this process was paused, the answer may be in the socket's queue."""
+        """Time out, unless the answer waits in the socket because this process was paused."""
         if not waiting.answer.done():
             self._drain(self._sockets[waiting.target.address.version])
         if not waiting.answer.done():
@@ -120,7 +120,7 @@ class StunProbe:
     def _receive(self, packet: bytes, source: tuple[str, int], now: float) -> None:
         waiting = self._waiting.get(packet[8:20])
         if waiting is None or waiting.answer.done() or not _same_address(source, waiting.target):
-            return  # late, twice, or not ours
+            return  # late, a duplicate, or not ours
         try:
             message = parse(packet)
             if not message.authentic(waiting.password):

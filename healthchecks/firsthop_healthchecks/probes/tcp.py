@@ -17,7 +17,7 @@ class TcpProbe:
         self._source = source
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
-        """Passed once the handshake is done."""
+        """Passed if the handshake completes."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:

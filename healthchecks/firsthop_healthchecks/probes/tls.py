@@ -28,7 +28,7 @@ class TlsProbe:
         self._wall = wall
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
-        """Passed after the handshake, when the certificate is valid for `min_valid_days` more."""
+        """Passed after the handshake if the certificate is valid for `min_valid_days` more."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:

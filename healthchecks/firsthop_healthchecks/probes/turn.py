@@ -1,8 +1,8 @@
-"""A TURN server, checked by an Allocate with long-term credentials, as of a client (RFC 8656).
+"""Checks a TURN server with a client's Allocate request and long-term credentials (RFC 8656).
 
 Two round trips from one port: the challenge, and the allocation, which is released at once. The
-answer counts when it carries a relayed address and its MESSAGE-INTEGRITY was made with our
-credential: so only its holders can make a dead server look alive.
+answer counts if it contains a relayed address and its MESSAGE-INTEGRITY was made with our
+credential: so only holders of that credential can make a dead server look alive.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ROUNDS = 3  # the challenge, one stale nonce (RFC 8489 §9.2.5), the allocation
 
 
 class TurnProbe:
-    """One socket a check: an allocation belongs to the address that asked for it."""
+    """Uses one socket per check, as an allocation belongs to the address that requested it."""
 
     def __init__(
         self, source: SourceAddresses = ANY, *, wall: Callable[[], datetime] = utc_now
@@ -52,12 +52,12 @@ class TurnProbe:
         self._wall = wall
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
-        """Passed when the server relayed; its time is that of both round trips."""
+        """Passed if the server grants an allocation; the duration is that of both round trips."""
         if target.ufrag is None or target.password is None:
-            return Unable("no credential to probe with")
+            return Unable("no probe credential")
         expiry = username_expiry(target.ufrag)
         if expiry is None or expiry <= self._wall().timestamp() + MARGIN_S:
-            return Unable("the credential to probe with has expired")
+            return Unable("the probe credential has expired")
         credential = TurnCredential(target.ufrag, target.password)
         try:
             async with asyncio.timeout(target.timeout_s):
@@ -93,11 +93,11 @@ async def _allocate(sock: socket.socket, credential: TurnCredential) -> ProbeOut
         took_ms = (loop.time() - started) * 1000
         await loop.sock_sendall(sock, release_request(os.urandom(12), credential, challenge))
         return Passed(took_ms)
-    return Failed("it wants another nonce every time")
+    return Failed("it requires another nonce every time")
 
 
 async def _answer(sock: socket.socket, transaction_id: bytes) -> bytes:
-    """The next datagram of this transaction; others may be late, or anybody's."""
+    """The next datagram of this transaction; others, late or forged, are ignored."""
     loop = asyncio.get_running_loop()
     while True:
         packet = await loop.sock_recv(sock, DATAGRAM)
@@ -108,9 +108,9 @@ async def _answer(sock: socket.socket, transaction_id: bytes) -> bytes:
 def judge(
     packet: bytes, credential: TurnCredential, challenge: Challenge | None
 ) -> Challenge | Failed | None:
-    """What to sign the next request with, why the server fails, or None where it relays.
+    """The challenge for the next request, why the check fails, or None if an allocation is granted.
 
-    Raises StunError for what is no TURN message.
+    Raises StunError if `packet` is not a TURN message.
     """
     message = parse(packet, kinds=TurnKind)
     wanted = challenge_in(message)

@@ -155,7 +155,7 @@ async def test_a_port_where_nobody_is_fails_at_once() -> None:
     target = stun_target(own_address(), KEYS, kind="dns", dns_name="a.example.", timeout_s=5.0)
     assert await probe.check(target) == Failed("Connection refused")
     assert await probe.check(target.model_copy(update={"dns_name": None})) == Unable(
-        "no name to ask for"
+        "no name to query"
     )
     await probe.close()
 

@@ -154,7 +154,7 @@ async def test_a_forged_answer_does_not_spoil_the_real_one() -> None:
 async def test_stun_needs_a_credential_and_a_way_out() -> None:
     probe = StunProbe()
     bare = stun_target("127.0.0.1", KEYS, ufrag=None)
-    assert await probe.check(bare) == Unable("no credential to probe with")
+    assert await probe.check(bare) == Unable("no probe credential")
     nowhere = stun_target("255.255.255.255", KEYS)
     assert await probe.check(nowhere) == Unable("Permission denied")
     assert not probe._waiting
@@ -165,7 +165,7 @@ async def test_an_expired_credential_votes_nobody_down() -> None:
     """A day without the control plane makes the prober mute, not the relays dead."""
     late = StunProbe(wall=lambda: datetime.now(UTC) + timedelta(hours=24))
     outcome = await late.check(stun_target(own_address(), KEYS))
-    assert outcome == Unable("the credential to probe with has expired")
+    assert outcome == Unable("the probe credential has expired")
     await late.close()
 
 

@@ -66,7 +66,7 @@ async def test_a_probe_allocates_as_a_client_does(tmp_path: Path) -> None:
         refused = await probe.check(target(server.address, turn_secret(b"another" * 5)))
         assert refused == Failed("TURN error 401: it does not take the deployment's secret")
         old = await probe.check(target(server.address, ufrag="1000:probe"))
-        assert old == Unable("the credential to probe with has expired")
+        assert old == Unable("the probe credential has expired")
         none = await probe.check(target(server.address, ufrag=None))
         assert isinstance(none, Unable)
         await server.kill()

@@ -77,10 +77,10 @@ def test_the_reference_relays_own_metrics_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", "without firsthop_relay_packets_received_total, firsthop_relay_bytes"),
-        (TEXT.replace("1000", "NaN"), "no counter has"),
-        (TEXT.replace("1000", "-1"), "no counter has"),
-        (TEXT.replace("12", "+Inf"), "no counter has"),
+        ("", "missing: firsthop_relay_packets_received_total, firsthop_relay_bytes"),
+        (TEXT.replace("1000", "NaN"), "negative or not finite"),
+        (TEXT.replace("1000", "-1"), "negative or not finite"),
+        (TEXT.replace("12", "+Inf"), "negative or not finite"),
         ("firsthop_relay_sessions x", "text format"),
         ("<html>", "."),
     ],

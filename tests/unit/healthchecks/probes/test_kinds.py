@@ -60,7 +60,7 @@ def test_an_echo_reply_must_bring_our_octets_back() -> None:
     assert icmp.judge(0, nonce, bytes(8) + nonce) is None
     assert icmp.judge(129, nonce, b"\x81" + bytes(7) + nonce) is None
     assert icmp.judge(0, nonce, bytes(8) + nonce[::-1]) == "echo of something else"
-    assert icmp.judge(0, nonce, b"\3" + bytes(7) + nonce) == "answer is no echo reply"
+    assert icmp.judge(0, nonce, b"\3" + bytes(7) + nonce) == "answer is not an echo reply"
 
 
 def test_a_source_is_one_address_a_family() -> None:
