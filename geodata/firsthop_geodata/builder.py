@@ -102,7 +102,7 @@ def _pieces(
 
 
 def scan_v4(octet: int) -> list[Run]:
-    """Delegations inside one /8: by /24, and by address where a /24 has several holders."""
+    """Delegations inside one /8: by /24, or by address if a /24 has several holders."""
     stems = [f"{octet}.{second}.{third}." for second in range(256) for third in range(256)]
     columns = [iptocc.country_code([f"{stem}{last}" for stem in stems]) for last in V4_PROBES]
 
@@ -119,7 +119,7 @@ def scan_v4(octet: int) -> list[Run]:
 
 
 def scan_v6(group: int) -> list[Run]:
-    """Delegations inside one /16: by /32, and by /48 where a /32 has several holders."""
+    """Delegations inside one /16: by /32, or by /48 if a /32 has several holders."""
     stems = [f"{group:x}:{second:x}:" for second in range(1 << 16)]
     columns = [iptocc.country_code([f"{stem}{third}::" for stem in stems]) for third in V6_PROBES]
     tails = [f"{third:x}::" for third in range(1 << 16)]
@@ -191,7 +191,7 @@ def _database(v4: list[Run], v6: list[Run], epoch: int, sources: str) -> bytes:
     centres, european = compute_centres(), european_centre()
     for code in sorted(networks):
         writer.insert_network(IPSet(networks[code]), record(code, centres, european))
-    meta = writer._build_meta  # the library stamps the time of day; its only hook is this method
+    meta = writer._build_meta  # overriding this is the only way to set another time than now
     writer._build_meta = lambda: meta() | {"build_epoch": epoch}  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "database.mmdb"

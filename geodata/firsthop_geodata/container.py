@@ -84,7 +84,7 @@ class Container:
             raise
 
     def close(self) -> None:
-        """Drop the sections; the file is unmapped now, or with the last view still in use."""
+        """Drop the sections; the file is unmapped now, or when the last view is released."""
         self.sections = {}
         try:
             self.mapping.close()

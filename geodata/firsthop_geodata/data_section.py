@@ -1,4 +1,4 @@
-"""Decodes records of a MaxMind DB in Python from bytes in memory, strictly and each only once.
+"""A strict decoder in Python of MaxMind DB records in memory; each value is decoded only once.
 
 Implements the data section of the MaxMind DB format specification 2.0. maxminddb's C reader is
 not used for unverified files, as damaged ones were seen to crash the process, and its Python
@@ -88,7 +88,7 @@ class DataSection:
         for _ in range(size):
             key, at = decode(at, depth + 1)
             if type(key) is not str:
-                raise ValueError("a record has a map key that is no text")
+                raise ValueError("a record has a map key that is not text")
             found[key], at = decode(at, depth + 1)
         return found, at
 

@@ -1,8 +1,8 @@
 """Extracts locations and AS numbers of all networks from a MaxMind DB file.
 
 A file is read into memory and first opened with geoip2, so that files which geoip2 rejects are
-refused. Then its search tree is traversed with numpy, and each distinct record is decoded once. Any
-fault refuses the whole file with a GeodataError that names the file and the rule.
+refused. Then its search tree is traversed with numpy, and each distinct record is decoded once. If
+there is any fault, the whole file is refused with a GeodataError that names the file and the rule.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from firsthop_geodata.records import LocationRecord, asn_of, location_of
 from firsthop_geodata.search_tree import DATA_SEPARATOR, NOTHING, Leaves, read_tree
 
 GEOIP2_SAMPLE = 64
-"""Number of distinct records checked by geoip2 itself; the others are checked here alike."""
+"""Number of distinct records checked by geoip2 itself; this package checks all of them."""
 LOCATION_TYPES = {"City": "city", "Country": "country", "Enterprise": "enterprise"}
 ASN_TYPES = ("ASN", "ISP")
 
@@ -116,7 +116,7 @@ def locations(source: GeoSource) -> tuple[list[Cell], NDArray[np.uint32], NDArra
             last = location[:3]
         ids[location] = len(cells) - 1
     if not cells:
-        raise GeodataError(source.path, "has no record with a country or a position as GeoIP2 has")
+        raise GeodataError(source.path, "has no record with a GeoIP2-shaped country or position")
     numbers = np.array([ids[location] for location in found], np.uint32)
     return cells, numbers[v4], numbers[v6]
 
@@ -128,7 +128,7 @@ def as_numbers(source: GeoSource) -> tuple[NDArray[np.uint32], NDArray[np.uint32
         raise GeodataError(source.path, rule)
     found, v4, v6 = _decode(source, asn_of, None)
     if not any(found):
-        raise GeodataError(source.path, "has no record with an AS number as GeoIP2 has")
+        raise GeodataError(source.path, "has no record with a GeoIP2-shaped AS number")
     numbers = np.array([number or 0 for number in found], np.uint32)
     return numbers[v4], numbers[v6]
 
@@ -169,7 +169,7 @@ def _ask_geoip2(source: GeoSource, look_up: Callable[[Any], object], address: ob
     try:
         look_up(address)
     except (TypeError, AttributeError) as error:
-        rule = f"has a record for {address} that geoip2 refuses, not GeoIP2-shaped: {error}"
+        rule = f"has a record for {address} that geoip2 rejects, not GeoIP2-shaped: {error}"
         raise GeodataError(source.path, rule) from error
 
 

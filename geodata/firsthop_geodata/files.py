@@ -32,7 +32,7 @@ def write_atomically(path: Path, chunks: Iterable[Buffer], *, mode: int = 0o644)
 def write_through(path: Path, chunks: Iterable[Buffer]) -> None:
     """Write ``chunks`` in place, for example to an open file under /proc.
 
-    It must not be read before this returns. Raises :class:`GeodataError`.
+    The file must not be read before this returns. Raises :class:`GeodataError`.
     """
     try:
         with path.open("wb") as stream:

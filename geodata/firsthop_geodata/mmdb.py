@@ -1,7 +1,7 @@
 """Compiles MaxMind DB files (any GeoIP2-shaped City or Country database) to geo tables.
 
-Any fault refuses the whole file and leaves the old table unchanged. Compiled tables are cached in a
-folder, named by the digest of their inputs.
+If a file has any fault, it is refused as a whole, and the old table stays unchanged. Compiled
+tables are cached in a folder; the digest of their inputs is their name.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def open_geodata(city: Path | None, asn: Path | None, cache_dir: Path) -> GeoTab
 def _cached(target: Path) -> GeoTable | None:
     try:
         return GeoTable.open(target)
-    except GeodataError:  # not there yet, or damaged: compiled anew in its place
+    except GeodataError:  # missing, or damaged: it will be compiled again
         return None
 
 

@@ -135,7 +135,7 @@ def compute_centres() -> dict[str, Centre]:
 
 
 def european_centre() -> Centre:
-    """The position for addresses delegated to the code "EU", which is no country."""
+    """The position for addresses delegated to the code "EU", which is not a country."""
     towns = towns_by_country()
     town, radius = median_town(town for code in sorted(EUROPEAN_UNION) for town in towns[code])
     latitude, longitude = round(town.latitude, 4), round(town.longitude, 4)

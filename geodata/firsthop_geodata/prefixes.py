@@ -255,11 +255,11 @@ def _check(path: Path, table: dict[str, Any]) -> None:
     for starts_name, values_name, _ in _RANGES:
         starts, values = table[starts_name], table[values_name]
         if len(starts) == 0 or len(starts) != len(values) or starts[0] != 0:
-            raise GeodataError(path, f"{starts_name} does not begin at 0 with one value a range")
+            raise GeodataError(path, f"{starts_name} does not begin at 0 with one value per range")
         if np.any(starts[1:] <= starts[:-1]) or np.any(values[1:] == values[:-1]):
             raise GeodataError(path, f"{starts_name} is not sorted and merged")
         if "cells" in values_name and np.any((values >= size) & (values != NO_CELL)):
-            raise GeodataError(path, f"{values_name} names a cell that is not there")
+            raise GeodataError(path, f"{values_name} names a missing cell")
 
 
 def merge_ranges(

@@ -97,8 +97,9 @@ def update_database(
 ) -> tuple[UpdateOutcome, ...]:
     """Update every edition of the account in ``directory`` as ``<edition>.mmdb``.
 
-    Each edition has its own outcome; a failure does not affect the others. ``timeout`` is in
-    seconds without any byte received. Raises GeodataError if the host must not get the licence key.
+    Each edition has its own outcome; a failure does not affect the others. A download fails after
+    ``timeout`` seconds in which no byte arrives. Raises GeodataError if the host must not be sent
+    the licence key.
     """
     base = _base_url(account.host)
     outcomes: list[UpdateOutcome] = []
@@ -125,7 +126,7 @@ def _update(
     def fill(temporary: Path) -> None:
         _download(url, account, edition, temporary, timeout)
         if _md5(temporary) != md5:
-            raise GeodataError(url, "the database does not have the MD5 that was promised")
+            raise GeodataError(url, "the database does not have the MD5 in the metadata")
         try:
             verify_mmdb(temporary)
         except GeodataError as error:
@@ -149,7 +150,7 @@ def _newest(base: str, account: UpdateAccount, edition: str, timeout: float) -> 
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise GeodataError(url, "the answer is not update metadata for this edition") from error
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", date) or not re.fullmatch(r"[0-9a-f]{32}", md5):
-        raise GeodataError(url, "the metadata have no proper date and MD5")
+        raise GeodataError(url, "the metadata have no valid date and MD5")
     return date, md5
 
 
@@ -215,7 +216,7 @@ def _base_url(url: str) -> str:
     """``url`` without trailing slash. Raises GeodataError unless it is HTTPS or loopback HTTP."""
     parts = urllib.parse.urlsplit(url if "://" in url else f"https://{url}")
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
-        raise GeodataError(url, "is not HTTPS: the licence key must not travel in clear")
+        raise GeodataError(url, "is not HTTPS: the licence key must not be sent in clear text")
     return parts.geturl().rstrip("/")
 
 
@@ -240,7 +241,7 @@ def _setting(environment: Mapping[str, str], name: str) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        hint = ": are account id and licence key right?" if error.code in (401, 403) else ""
+        hint = ": check the account id and the licence key" if error.code in (401, 403) else ""
         return f"the server answers {error.code} {error.reason}{hint}"
     return f"cannot be fetched: {error or type(error).__name__}"
 

@@ -22,7 +22,7 @@ _TTL, _DATA = 4, 10
 
 
 class Trail:
-    """The links found so far, as records behind the question of one message."""
+    """The links found so far, as records after the question of one message."""
 
     def __init__(self, zones: Zones, zone: ZoneView, name: bytes, qtype: int) -> None:
         self.rcode = NOERROR
@@ -36,7 +36,7 @@ class Trail:
         self._seen = {name}
 
     def follow(self, node: MappedName) -> None:
-        """Follow the chain of the query name, which `node` is an ancestor or the wildcard of."""
+        """Follow the chain of the query name; `node` is its ancestor with a DNAME, or wildcard."""
         for _ in range(LONGEST_CHAIN):
             if not self._link(node) or self._qtype in (CNAME, ANY) or self._name in self._seen:
                 return
@@ -50,7 +50,7 @@ class Trail:
             node = following
 
     def _link(self, node: MappedName) -> bool:
-        """Adds the link from the present name; False where the next name would be too long."""
+        """Adds the link from the current name; False if the next name would be too long."""
         if not node.renames:
             alias = self._add(node, node.types[CNAME])
             data = behind_owner(alias) + _DATA
@@ -73,7 +73,7 @@ class Trail:
         self._name, self._name_at = name, self._start + offset
 
     def _leads_on(self, node: MappedName) -> MappedName | None:
-        """The node of the next link; None at the end, whose records have been added."""
+        """The node of the next link; None at the end of the chain, once its records are added."""
         has_suffix = len(self._name) != len(node.name)
         if node.cut and (has_suffix or self._qtype != DS):
             self._add(node, node.types[REFERRAL])
@@ -89,7 +89,7 @@ class Trail:
         if CNAME in node.types and OTHER_TYPES not in node.types:
             return node  # a wildcard's alias: its chain is not known before the query
         if node.service is not None or (node.whoami and self._qtype == TXT):
-            return None  # a tailored answer is cached on its own (RFC 7871 §7.2.1)
+            return None  # a tailored answer is cached separately (RFC 7871 §7.2.1)
         offset = node.types.get(self._qtype, node.types.get(OTHER_TYPES))
         if offset is None:
             self._deny(NOERROR)
@@ -105,7 +105,7 @@ class Trail:
         return self._append(offset, node.name)
 
     def _append(self, offset: int, base: bytes) -> bytes:
-        """Adds a body, without its spare records, and gives its octets."""
+        """Adds a body, without its spare records, and returns its octets."""
         body = self._zones.body(offset)
         body_at = self._start + len(self.octets)
         octets = body.moved(base, self._name_at, len(self._name), body_at)[: body.spare_at]

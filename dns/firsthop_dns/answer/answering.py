@@ -60,20 +60,20 @@ from firsthop_steering.feed.demand import SAMPLED
 
 QR, AA, TC, RD = 0x8000, 0x0400, 0x0200, 0x0100
 HEADER = struct.Struct(">HHHHH")
-"""Flags and the four counts, behind the id."""
+"""Flags and the four counts, which follow the id."""
 _LARGEST_TCP = 65_535
 _FIRST_META, _LAST_META = 129, 254
 """QTYPEs and meta-TYPEs that no RRset has (RFC 6895 §3.1): transfers, TSIG, TKEY, MAILB …"""
 _RECORD = struct.Struct(">HHHIH")
 _POINTER = 0xC00C
 _TTL = 4
-"""Where the TTL stands, counted from the type of a record."""
+"""Offset of the TTL from the type of a record."""
 _MINIMAL_ANY = _RECORD.pack(_POINTER, HINFO, IN, 3600, 9) + b"\x07RFC8482\x00"
 """The answer to ANY (RFC 8482 §4.2)."""
 
 
 class Answering:
-    """One query."""
+    """Answers one query."""
 
     __slots__ = (
         "_client",
@@ -107,7 +107,7 @@ class Answering:
         self._transport = transport
         self._zone = ""
         self._scope = 0
-        """RFC 7871 §7.2.1: 0 for answers that are the same for everybody, also negative ones."""
+        """The answer's scope: 0 if it is the same for all clients or negative (RFC 7871 §7.2.1)."""
         self._slot: int | None = None
         """The counter slot of the answering region, counted when the reply is sent."""
         self._client: ClientKey | None = None
@@ -116,7 +116,7 @@ class Answering:
         """Whether the source address of the query is proved (TCP, or a valid cookie)."""
 
     def reply(self, verdict: int | None = None) -> bytes | None:
-        """The whole answer; None when the rate limit drops it, whose `verdict` may be known."""
+        """The whole reply; None if the rate limit drops it; `verdict` is its verdict, if known."""
         query, tables = self._query, self._tables
         cookie, valid = check_cookie(
             query.edns, self._peer, self._transport, self._now, cookies=tables.instance.cookies
@@ -179,7 +179,7 @@ class Answering:
             offset = node.types.get(OTHER_TYPES)
         if offset is not None:
             return self._stored(offset, node)
-        if CNAME in node.types:  # a wildcard's
+        if CNAME in node.types:  # only at a wildcard
             return self._followed(node)
         return self._negative(NOERROR, node.zone)
 
@@ -222,9 +222,9 @@ class Answering:
         return Response(NOERROR, True, count, octets=octets, tailored=service.table.ecs)
 
     def _whoami(self, node: MappedName) -> Response:
-        """TXT that says how the server sees the requester; TTL 0, as it is valid for them only.
+        """TXT that shows how the server sees the requester; TTL 0, as it is valid for it only.
 
-        It is far longer than the query, so over UDP only for proved source addresses.
+        It is far longer than the query, so over UDP only proved source addresses get it.
         """
         if not self._genuine:
             return Response(NOERROR, True, truncated=True)
@@ -238,7 +238,7 @@ class Answering:
         return Response(NOERROR, True, 1, octets=record)
 
     def _negative(self, rcode: int, zone: ZoneView, limit: int | None = None) -> Response:
-        """NXDOMAIN or NODATA with the zone's SOA (RFC 2308 §2), to live at most `limit` seconds."""
+        """NXDOMAIN or NODATA with the zone's SOA (RFC 2308 §2), with a TTL of at most `limit`."""
         body = self._tables.zones.body(zone.denial)
         octets = body.behind(zone.apex, len(self._query.name))
         if limit is not None and limit < zone.negative_ttl:
@@ -305,7 +305,7 @@ class Answering:
         if edns.keepalive and self._transport > UDP6:  # RFC 7828 §3.2.1: never over UDP
             options.append(keepalive_option(instance.tcp_idle_s))
         if edns.subnet is not None and outcome.rcode != FORMERR:
-            # Once asked, ECS is in every answer but FORMERR (RFC 7871 §7.2.1).
+            # If the query has ECS, every answer but FORMERR has it too (RFC 7871 §7.2.1).
             options.append(subnet_option(edns.subnet, self._scope))
         return write_opt(edns.dnssec_ok, outcome.rcode, b"".join(options))
 

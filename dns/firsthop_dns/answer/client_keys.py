@@ -1,6 +1,7 @@
 """Requester addresses and client subnets as keys of the answer table.
 
-The rules of `firsthop_geodata.addresses.normalise`, on octets: no address objects per query.
+It applies the rules of `firsthop_geodata.addresses.normalise` to octets, which needs no address
+objects per query.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ UDP4, UDP6, TCP4, TCP6 = range(4)
 TransportKind = int
 
 PeerAddress = tuple[str, int] | tuple[str, int, int, int]
-"""The address of a requester as `socket.recvfrom` gives it."""
+"""The address of a requester as `socket.recvfrom` returns it."""
 ClientKey = tuple[Literal[4, 6], int, int]
 """Family and key for `ServiceTable.lookup`, and the bits to add to the scope (`normalise`)."""
 
@@ -25,18 +26,18 @@ _SIX_TO_FOUR = b"\x20\x02"
 _V4_MAPPED = bytes(10) + b"\xff\xff"
 _NAT64 = b"\x00\x64\xff\x9b" + bytes(8)
 _SHARED = (0, 0x0064_FF9B << 32)
-"""Keys of both: IPv4 addresses and others lie within these /64s."""
+"""Keys of /64s that contain both addresses with embedded IPv4 and others."""
 
 
 def key_of_subnet(subnet: Subnet) -> ClientKey:
-    """The key of an option with a family; its address is padded with zeros."""
+    """The key of a subnet of family 1 or 2; its address is padded with zeros."""
     if subnet.family == 1:
         return 4, int.from_bytes(subnet.address.ljust(4, b"\0"), "big"), 0
     return _key_of_ipv6(subnet.address.ljust(16, b"\0"))
 
 
 def key_of_peer(peer: PeerAddress, transport: TransportKind) -> ClientKey:
-    """The key of the sender of a packet: a resolver, mostly."""
+    """The key of the sender of a packet, usually a resolver."""
     if transport in (UDP4, TCP4):
         return 4, int.from_bytes(inet_aton(peer[0]), "big"), 0
     return _key_of_ipv6(inet_pton(AF_INET6, peer[0].partition("%")[0]))

@@ -1,7 +1,7 @@
 """DNS counters: plain integers in one list.
 
-A slot is taken once per set of labels; counting a packet is then `values[slot] += 1`. They add up:
-requests = responses + drops. The exporter adds the values of all workers.
+Each set of labels has a slot, so counting a packet is `values[slot] += 1`. The counters are
+consistent: requests = responses + drops. The exporter adds up the values of all workers.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ class DnsCounters:
                     found = len(self._keys)
                     self.values.append(0)
                     self._keys.append(key)
-                    self._slots[key] = found  # last: once it is found it may be counted
+                    self._slots[key] = found  # last, as other threads may then find and use it
         return found
 
     def labels(self, slot: int) -> dict[str, str]:
-        """Of the metric that is counted there."""
+        """The labels of the metric that is counted in `slot`."""
         return dict(self._keys[slot][1])
 
     def requests(self, zone: str, kind: str) -> int:
-        """The slot of requests of a zone and type over transport 0; those of the others follow."""
+        """The slot of a zone's requests of a type over transport 0; other transports' follow it."""
         found = self._blocks.get((zone, kind))
         if found is None:
             with self._growing:
@@ -104,7 +104,7 @@ class DnsCounters:
         return found
 
     def asked(self, zone: str, qtype: int, transport: int) -> None:
-        """Count a request; the zone is empty where the name is in none of ours."""
+        """Count a request; `zone` is empty if the name is in none of our zones."""
         kind = TYPE_LABELS.get(qtype, OTHER_TYPE)
         self.values[self.requests(zone, kind) + transport] += 1
 

@@ -1,7 +1,7 @@
 """One generation of a worker's data: mapped answer table, zones, and counter slots.
 
 Built once for each table, outside the packet path; `respond` only reads it. Encoded answers are
-memoised when they are first given.
+memoised when they are first sent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTable
 
 Variant = tuple[int, bytes, bytes, int]
-"""Records; RRset and OPT up to FAMILY with DO clear; the same with DO set; slot of the region."""
+"""Number of records; RRset and OPT up to FAMILY with DO clear; the same with DO set; the region's
+counter slot."""
 
 _SUBNET_24 = bytes.fromhex("0008 0007 0001")
 """A client subnet option of family 1 with three octets, up to FAMILY."""
@@ -28,7 +29,7 @@ _OPT_OCTETS = 11
 
 
 class SteeredNameSlot:
-    """One service as the zones know it."""
+    """One service: its index, its node in the zones, its table, its counter slots."""
 
     __slots__ = ("index", "node", "slots", "table")
 
@@ -37,10 +38,10 @@ class SteeredNameSlot:
         self.node = node
         self.table = table
         self.slots = slots
-        """Counter slots of regions, by answer."""
+        """Counter slot of the region of each answer."""
 
     def choose(self, client: ClientKey | None, resolver: ClientKey) -> tuple[int, int]:
-        """The answer for a client subnet, and its scope; by the resolver where it has none."""
+        """Answer and scope for a client subnet; if it does not decide, the resolver's answer."""
         answer, scope = ASK_RESOLVER, 0
         if client is not None and self.table.ecs:
             family, key, embedded = client
@@ -53,7 +54,7 @@ class SteeredNameSlot:
 
 
 class FastLane:
-    """The data by which `respond` answers one steered name and type on its fast lane."""
+    """The data with which `respond` answers one steered name and type on its fast lane."""
 
     __slots__ = (
         "_kind",
@@ -80,7 +81,7 @@ class FastLane:
         """Octets of the longest RRset that may be sent to an unproved address."""
         self.lookup = steered.table.lookup
         self.variants: list[Variant | None] = [None] * (len(steered.table.answers) + 1)
-        """By answer; the last, for `ASK_RESOLVER`, stays None."""
+        """Encoded answers, by answer; the last one, for `ASK_RESOLVER`, stays None."""
         label = steered.node.zone.label
         self.requests = instance.counters.requests(label, TYPE_LABELS[qtype])
         self.noerror = instance.counters.response(label, RCODE_NAMES[NOERROR])
@@ -110,7 +111,7 @@ class FastLane:
 
 
 class Tables:
-    """One generation. Raises SectionError when `table` has no readable zones."""
+    """One generation. Raises SectionError if `table` has no readable zones."""
 
     ready = True
 
@@ -152,7 +153,7 @@ class Tables:
 
     def _lanes(self, services: Sequence[SteeredNameSlot]) -> dict[bytes, FastLane]:
         """Fast lanes by the octets of the question in lower case: name, type, class."""
-        if self.instance.ecs_from is not None:  # depends on the resolver
+        if self.instance.ecs_from is not None:  # whether subnets are used depends on the resolver
             return {}
         return {
             each.node.name + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big"): FastLane(

@@ -18,10 +18,10 @@ from firsthop_dns.wire.extended_errors import NO_REACHABLE_AUTHORITY
 from firsthop_steering.feed.demand import AnswerSurvey
 
 TCP_IDLE_S = 10.0
-"""Without a whole query for so long a TCP connection ends (RFC 7766 §6.2.3: a few seconds)."""
+"""Seconds without a whole query after which a TCP connection is closed (RFC 7766 §6.2.3)."""
 MAX_NSID = 58
-"""Octets of `nsid`: with so many, a refusal of the shortest question that asks for it is three
-times as long as that question, the most that a stranger may get (`edns.MAX_GAIN`)."""
+"""Octets of `nsid` at most: with these, the refusal of the shortest question that requests NSID is
+three times as long as the question, the limit for unproved addresses (`edns.MAX_GAIN`)."""
 _Network = IPv4Network | IPv6Network
 
 
@@ -42,21 +42,21 @@ class Instance:
     def __init__(self, counters: DnsCounters) -> None:
         self.counters = counters
         self.survey = AnswerSurvey()
-        """A sample of the clients, by the counter slot of the region that they were given."""
+        """A sample of the clients, by the counter slot of the region in their answer."""
         self.limits = RateLimit()
         self.cookies: Cookies | None = None
         """None: no secret, so cookies are ignored."""
         self.nsid = b""
-        """What NSID tells (RFC 5001); nothing when empty, at most MAX_NSID octets."""
+        """The content of NSID (RFC 5001), at most MAX_NSID octets; if empty, NSID is not sent."""
         self.ecs_from: tuple[_Network, ...] | None = None
         """Resolvers whose client subnet is used; None: all."""
         self.tcp_idle_s = TCP_IDLE_S
         self.notice = b""
-        """The EDNS option of steered answers that says they are stale; empty while they are not."""
+        """The EDNS option that marks steered answers as stale; empty while they are not."""
 
     @classmethod
     def of(cls, counters: DnsCounters, options: Mapping[str, Any]) -> Instance:
-        """One with these options; see `update`."""
+        """An instance with these options; see `update`."""
         made = cls(counters)
         made.update(options)
         return made
@@ -86,7 +86,7 @@ class Instance:
 
 
 def _limits(tailored: int | None, exempt: Sequence[str] | None) -> RateLimit:
-    """Limits for so many tailored answers a second, others in proportion; 0: no limit."""
+    """Limits: `tailored` answers per second, other kinds in proportion; 0: no limit."""
     networks = LOOPBACK if exempt is None else tuple(map(ip_network, exempt))
     if tailored is None:
         return RateLimit(exempt=networks)

@@ -1,7 +1,7 @@
-"""Response-rate limiting: replies of a kind per network and second.
+"""Response-rate limiting: replies of one kind per network and second.
 
-Forged source addresses turn replies against a victim. Each /24 or /56 (the usual sizes of an
-assignment) has a count per kind of reply in windows of one second. Beyond the limit half of the
+Queries with forged source addresses direct replies at a victim. Each /24 or /56 (the usual sizes of
+an assignment) has a count per kind of reply in windows of one second. Above the limit half of the
 replies are dropped; the others are sent truncated, or as BADCOOKIE, so an honest resolver retries
 over TCP or with a cookie, and is then not limited. Knows no messages, no cookies and no clock.
 """
@@ -16,22 +16,22 @@ from socket import AF_INET6, inet_aton, inet_pton
 from firsthop_geodata.addresses import Network
 
 TAILORED, ANSWER, NEGATIVE, REFERRAL, ERROR = range(5)
-"""Kinds of replies: with data for a client subnet; with data that is everybody's; NXDOMAIN or
-NODATA; to a delegation; any other rcode."""
+"""Kinds of replies: data for a client subnet; data that is the same for all clients; NXDOMAIN or
+NODATA; a referral; any other rcode."""
 PASS, SLIP, DROP = range(3)
-"""Verdicts: send it; send its short form, truncated or BADCOOKIE; send nothing."""
+"""Verdicts: send the reply; send its short form, truncated or BADCOOKIE; send nothing."""
 
 MAX_PREFIXES = 16_384
-"""Prefixes of a kind that are told apart within a window. Further ones share as many counts, by a
-hash that nobody outside can foresee: so a flood of forged senders cannot hide another flood, and
-costs at most 11 MB, and 3 ms at the end of a window."""
+"""Prefixes with their own count, per kind and window. Further ones share as many counts, by a hash
+that outsiders cannot predict: so a flood of forged senders cannot hide another flood, and costs at
+most 11 MB, and 3 ms at the end of a window."""
 
 TAILORED_A_SECOND = 2000
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 """Replies to loopback stay on the machine."""
 
 _Prefix = str | bytes | int
-"""Of IPv4 the text before the last dot, of IPv6 seven octets, of a shared count its number."""
+"""For IPv4 the text before the last dot, for IPv6 seven octets, for a shared count its number."""
 _Block = tuple[int, int]
 """Mask and address of a network."""
 _EXEMPT = -(1 << 60)
@@ -41,14 +41,14 @@ _EXEMPT = -(1 << 60)
 class RateLimit:
     """Counts the replies of one worker; a network's packets spread over all workers of an edge.
 
-    Limits are replies a second and prefix, 0 for none. Those of ANSWER, NEGATIVE and REFERRAL are
-    NSD's default `rrl-ratelimit`: a resolver asks for them once a TTL. TAILORED is NSD's default
-    `rrl-whitelist-ratelimit`, since a public resolver that sends client subnets asks once a TTL
-    for each of many networks. ERROR is less: an honest resolver that is told REFUSED does not ask
-    on.
+    Limits are replies per second and prefix; 0 means no limit. Those of ANSWER, NEGATIVE and
+    REFERRAL are NSD's default `rrl-ratelimit`: a resolver needs such a reply once per TTL. TAILORED
+    is NSD's default `rrl-whitelist-ratelimit`, since a public resolver that sends client subnets
+    needs one per TTL for each of many networks. ERROR is lower: an honest resolver that gets
+    REFUSED does not repeat the query.
 
-    Members of an exempt network are never limited. If it is narrower than a prefix, they still use
-    up the share of their neighbours.
+    Members of an exempt network are never limited. If it is narrower than a prefix, their replies
+    still count towards the limit of the others in the prefix.
     """
 
     __slots__ = ("_counts", "_end", "_limits", "_narrow", "_start", "_wide")
@@ -104,9 +104,9 @@ class RateLimit:
     def _beyond(
         self, counts: dict[_Prefix, int], prefix: _Prefix, excess: int, peer: tuple[str, bool]
     ) -> int:
-        """The verdict beyond the limit, where exempt networks still pass."""
+        """The verdict above the limit; exempt networks still pass."""
         own = _prefix(*peer)
-        # Once a window is enough, unless the count is shared.
+        # Checking once per window is enough, unless the count is shared.
         if (excess == 1 or own != prefix) and _within(peer, self._wide[peer[1]]):
             counts[prefix] = _EXEMPT if own == prefix else counts[prefix] - 1
             return PASS
@@ -134,7 +134,7 @@ def _within(peer: tuple[str, bool], blocks: Sequence[_Block]) -> bool:
     host, ipv6 = peer
     octets = inet_pton(AF_INET6, host.partition("%")[0]) if ipv6 else inet_aton(host)
     address = int.from_bytes(octets, "big")
-    for mask, network in blocks:  # noqa: SIM110  any() costs twice as much, for each of a flood
+    for mask, network in blocks:  # noqa: SIM110  any() costs twice as much for each packet of a flood
         if address & mask == network:
             return True
     return False

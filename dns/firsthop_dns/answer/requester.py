@@ -19,7 +19,7 @@ from firsthop_dns.wire.query import Query
 
 
 def client_of(query: Query, peer: PeerAddress, instance: Instance) -> ClientKey | None:
-    """The client that a resolver names; None where it names none, or may not."""
+    """The client that a resolver names; None if it names none, or its subnets are not used."""
     subnet = query.edns.subnet if query.edns else None
     # SOURCE 0 asks for no tailoring (RFC 7871 §7.1.2).
     if subnet is None or not subnet.source or not instance.takes_subnets_of(peer):

@@ -1,9 +1,9 @@
-"""One function from wire to wire answers every DNS message, over UDP and TCP alike.
+"""One function answers every DNS message, from octets to octets, over UDP and TCP.
 
     packet → fast lane: a plain query with one IPv4 /24 client subnet for a steered name
            → slow lane: everything else, by the strict parser
 
-Both give the same octets; a property test holds them together. No sockets, no clocks, no logs.
+Both return the same octets, which a property test checks. No sockets, no clocks, no logs.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _PLAIN = {
 def respond(
     packet: bytes, peer: PeerAddress, tables: Tables, now: float, transport: TransportKind
 ) -> bytes | None:
-    """The reply to one DNS message, or None when it must stay unanswered.
+    """The reply to one DNS message, or None if it must stay unanswered.
 
-    `peer` is the sender as `socket.recvfrom` gives it, `now` seconds since 1970. Never raises for
+    `peer` is the sender as `socket.recvfrom` returns it, `now` seconds since 1970. Never raises for
     any octets; every message is counted once as a request, and once as a response or a drop.
     """
     heads = _PLAIN.get(packet[2:12])
@@ -104,7 +104,7 @@ def _strictly(
     transport: TransportKind,
     verdict: int | None,
 ) -> bytes | None:
-    """The slow lane; `verdict` is that of the rate limit if the fast lane has asked it."""
+    """The slow lane; `verdict` is the rate limit's, if the fast lane has obtained it already."""
     parsed = parse(packet)
     if isinstance(parsed, Dropped):
         _drop(tables, transport, parsed.reason)
@@ -118,7 +118,7 @@ def _strictly(
 
 
 def failure(packet: bytes, tables: Tables, transport: TransportKind) -> bytes:
-    """SERVFAIL for a packet on which `respond` raised: a fault of ours."""
+    """SERVFAIL for a packet on which `respond` raised, which is a fault of this program."""
     tables.counters.asked("", 0, transport)
     tables.counters.answered("", SERVFAIL)
     flags = QR | SERVFAIL | int.from_bytes(packet[2:4], "big") & RD

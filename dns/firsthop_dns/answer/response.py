@@ -11,7 +11,8 @@ from firsthop_dns.wire.edns import NOERROR, NXDOMAIN, YXDOMAIN
 class Response(NamedTuple):
     """Rcode, AA, counts of answer, authority and additional records, and their octets.
 
-    `spare` are that many additional records at `spare_at`, to be left out where they do not fit.
+    `spare` is the number of further additional records, from offset `spare_at` of `octets` on,
+    which are left out if they do not fit.
     """
 
     rcode: int

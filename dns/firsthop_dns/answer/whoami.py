@@ -1,6 +1,6 @@
 """The answer to `whoami.<zone>`: how the server sees the requester, what it would answer and why.
 
-Strings of key=value, one subject each. Anybody can query it, so it holds no secrets.
+Each string has key=value pairs on one subject. Anybody can query it, so it contains no secrets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.compile.table import AnswerReason
 
 _MAX_SERVICES = 4
-"""Decisions listed: a longer reply would make the server a useful amplifier."""
+"""Decisions listed at most: a longer reply would make the server a useful amplifier."""
 _LONGEST_STRING = 255
 
 
@@ -83,7 +83,7 @@ def _decision(
 
 
 def _reason(reason: AnswerReason, now: float) -> str:
-    """Whose word a relay is answered by, and for how long it stands: `local/12s`."""
+    """The source of a relay's availability, and for how long it has applied: `local/12s`."""
     if reason.since is None:
         return reason.source
     return f"{reason.source}/{max(0, int(now - reason.since))}s"

@@ -42,7 +42,7 @@ class Bodies:
         return writer.body()
 
     def of(self, name: bytes, node: NameNode) -> Iterator[tuple[int, Body]]:
-        """A node's bodies by type; see `layout.TYPE` for those that stand for no one type."""
+        """A node's bodies by type; see `layout.TYPE` for those that serve several types."""
         if node.cut:
             yield REFERRAL, self._referral(name, node)
             if DS in node.rrsets:  # the parent's own (RFC 4035 §3.1.4.1)
@@ -84,7 +84,7 @@ class Bodies:
         return writer.body(authoritative=False)
 
     def _delegate(self, writer: BodyWriter, cut: bytes, node: NameNode) -> None:
-        """NS of the cut; all in-domain glue, then what else is known (RFC 9471 §2)."""
+        """NS of the cut; all in-domain glue, then other known addresses (RFC 9471 §2)."""
         writer.add(cut, node.rrsets[NS], AUTHORITY)
         targets = dict.fromkeys(node.rrsets[NS].names)
         for section, inside in ((ADDITIONAL, True), (SPARE, False)):
@@ -105,7 +105,7 @@ class Bodies:
         """The bodies of an alias for each type that its end has, and for all others.
 
         The chain is followed inside the zone (RFC 1034 §4.3.2) and ends before a steered name,
-        whose answer must be cached on its own (RFC 7871 §7.2.1). The rcode is that of the last
+        whose answer must be cached separately (RFC 7871 §7.2.1). The rcode is that of the last
         name (RFC 6604 §3).
         """
         links: list[Link] = [(name, node.rrsets[CNAME])]
@@ -140,7 +140,7 @@ class Bodies:
         return self._ending(name, links, node.zone, NOERROR)
 
     def _left(self, name: bytes, links: list[Link], end: bytes, zone: int) -> Body:
-        """A chain that leaves our data, with the delegation where the next name is below a cut."""
+        """A chain that leaves our data; with a referral if its next name is at or below a cut."""
         writer = _writer(name, links)
         if self._tree.zone_of(end) == zone:
             cut = self._tree.closest(end)
@@ -151,7 +151,7 @@ class Bodies:
     def _step(self, name: bytes, zone: int) -> tuple[list[Link], int, NameNode | None] | None:
         """The continuation of a chain at `name`: further links and an rcode, or its final node.
 
-        None when the name is answered elsewhere: another zone, a delegation, a steered name.
+        None if the name is answered elsewhere: another zone, a delegation, a steered name.
         """
         tree = self._tree
         if tree.zone_of(name) != zone:

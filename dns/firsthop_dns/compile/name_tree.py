@@ -60,7 +60,7 @@ class NameTree:
             self.nodes[name].service = index
         for apex, index in self.apexes.items():
             if apex != ROOT and self.zone_of(parent(apex)) is not None:
-                # A zone inside a zone makes the names between the two.
+                # A zone inside another makes the names between the two apexes exist.
                 self.nodes[apex].parent = self._make(parent(apex)).zone
             zone = document.zones[index]
             own = self.nodes[apex].rrsets
@@ -77,13 +77,13 @@ class NameTree:
             name = parent(name)
 
     def closest(self, name: bytes) -> bytes:
-        """The nearest name above that exists, in a zone of ours (RFC 4592 §3.3.1)."""
+        """A name in a zone of ours if it exists, else its closest encloser (RFC 4592 §3.3.1)."""
         while name not in self.nodes:
             name = parent(name)
         return name
 
     def addresses(self, name: bytes) -> Iterable[RRset]:
-        """The A and AAAA RRsets of a name as additional data: static, and glue too."""
+        """The A and AAAA RRsets of a name as additional data: static records, else glue."""
         node = self.nodes.get(name)
         own: Mapping[int, RRset] = node.rrsets if node is not None and not node.cut else {}
         own = own or self.glue.get(name, {})

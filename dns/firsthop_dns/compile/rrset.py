@@ -1,8 +1,8 @@
 """RRsets, and answer bodies made of them when a table is compiled.
 
-A body is the part of a message behind its question. Names in it may point into the question (RFC
-1035 §4.1.4). For questions longer than the name that the body was made for, it lists the pointers
-that have to be moved.
+A body is the part of a message after its question. Names in it may point into the question (RFC
+1035 §4.1.4). It lists its pointers, which must be adjusted if the question is longer than the name
+that the body was made for.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["ADDRESSES", "Body", "BodyWriter", "RRset", "ZoneError"]
 
 ADDRESSES = (A, AAAA)
 LARGEST_BODY = 65_535 - 12 - 259 - 128
-"""So that header, longest question, body and OPT fit a message (RFC 1035 §4.2.2)."""
+"""Octets at most, so header, longest question, body and OPT fit a message (RFC 1035 §4.2.2)."""
 _POINTER = 0xC000
 _POINTER_END = 0x2000
-"""Names behind it are not pointed at. A pointer reaches to 0x3FFF, and a body may come to stand
-behind `layout.LONGEST_CHAIN` links of a DNAME and a CNAME each, some 4,500 octets."""
+"""Offset from which on names get no pointers. A pointer can reach 0x3FFF, and a body may be moved
+behind `layout.LONGEST_CHAIN` links of a DNAME and a CNAME each, about 4,500 octets."""
 _QUESTION_AT = 12
 _FIXED = struct.Struct(">HHIH")
 _OWNER = b"\xc0\x0c"
@@ -54,10 +54,10 @@ class RRset:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The records of an answer behind its question.
+    """The records of an answer, after its question.
 
     `counts` are those of the four sections of this module; the spare records begin at `spare_at`.
-    `pointers` are the places of all compression pointers, for those who move the body.
+    `pointers` are the offsets of all compression pointers, which are needed to move the body.
     """
 
     rcode: int
@@ -112,7 +112,7 @@ class BodyWriter:
             self._spare_at = len(self._octets)
 
     def body(self, rcode: int = 0, *, authoritative: bool = True) -> Body:
-        """What was collected. Raises ZoneError when no message can hold it."""
+        """The body of the records so far. Raises ZoneError if it fits no message."""
         if len(self._octets) > LARGEST_BODY:
             owner = to_text(self._base)
             raise ZoneError(f"{owner}: {len(self._octets)} octets of records fit no message")
@@ -149,7 +149,7 @@ class BodyWriter:
 
 
 def rrsets(records: Iterable[Record]) -> dict[int, RRset]:
-    """The records of one owner as RRsets; the least TTL of a type stands for all of it."""
+    """The records of one owner as RRsets, each with the least TTL of its records."""
     values: dict[int, dict[Rdata, int]] = {}
     for record in records:
         value = record.parsed
@@ -176,7 +176,7 @@ def name_servers(zone: Zone) -> RRset:
 def alias(owner: bytes, prefix: int, target: bytes, ttl: int) -> RRset | None:
     """The CNAME that a DNAME makes for `owner`, whose first `prefix` octets go before `target`.
 
-    None when the name would be too long (RFC 6672 §2.2).
+    None if the name would be too long (RFC 6672 §2.2).
     """
     name = owner[:prefix] + target
     if len(name) > 255:
@@ -185,7 +185,7 @@ def alias(owner: bytes, prefix: int, target: bytes, ttl: int) -> RRset | None:
 
 
 def plain_body(rrset: RRset) -> Body | None:
-    """The body of a question's own RRset without names in it, or None: the common case, quickly."""
+    """The body of the question's own RRset, made fast; None if it has names or is too long."""
     records: list[bytes] = []
     pointers = []
     offset = 0

@@ -21,7 +21,7 @@ _Addresses = Sequence[IPv4Address | IPv6Address]
 
 
 class SteeredAnswer(Protocol):
-    """One answer, as needed here; `firsthop_steering.compile.table.Answer` is one."""
+    """One answer, as needed here; implemented by `firsthop_steering.compile.table.Answer`."""
 
     @property
     def ttl(self) -> int: ...
@@ -34,7 +34,7 @@ class SteeredAnswer(Protocol):
 
 
 class SteeredService(Protocol):
-    """A service, as needed here; `CompiledService` and `ServiceTable` are such."""
+    """A service, as needed here; implemented by `CompiledService` and `ServiceTable`."""
 
     @property
     def name(self) -> str: ...
@@ -56,7 +56,7 @@ class Endpoints:
                 self._found[each.id] = each.signalling_port, own
 
     def by_port(self, answer: SteeredAnswer) -> dict[int | None, tuple[_Addresses, _Addresses]]:
-        """The answer's addresses by the port behind them; None where no port is known."""
+        """The answer's addresses by their port; None if their port is not known."""
         ports: dict[int | None, set[object]] = {}
         for name in answer.relays:
             port, own = self._found[name]

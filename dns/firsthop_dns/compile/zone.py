@@ -49,9 +49,9 @@ def encode_zones(
 ) -> bytes:
     """The section `dns` of a table file.
 
-    `services` come in the document's order, which is that of the table. `static` is what
-    `static_zones` gave for the same document and serial, if the caller kept it. Raises ZoneError
-    when records do not fit a message.
+    `services` are in the document's order, which is that of the table. `static` is the result of
+    `static_zones` for the same document and serial, if the caller kept it. Raises ZoneError if
+    records do not fit a message.
     """
     if [each.name for each in services] != [each.name for each in document.services]:
         raise ValueError("the services are not the document's, in its order")
@@ -97,14 +97,14 @@ def _answers(document: Document, services: Sequence[SteeredService]) -> bytes:
 
 
 class _Heap:
-    """Lays out zones, nodes and bodies one behind the other; places count from its start."""
+    """Lays out zones, nodes and bodies one after the other; offsets count from its start."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes | list[tuple[int, int]]] = []
         self._size = 0
 
     def octets(self, start: int) -> bytes:
-        """All of it; the places of bodies are made to count from `start` octets before it."""
+        """The whole heap; offsets of bodies in it count from `start` octets before it."""
         return b"".join(
             chunk
             if isinstance(chunk, bytes)
@@ -113,7 +113,7 @@ class _Heap:
         )
 
     def zone(self, apex: bytes, index: int, bodies: Bodies, tree: NameTree) -> int:
-        """Adds a zone's apex and the place of what denies for it."""
+        """Adds a zone's apex and the offset of its body of negative answers."""
         zone = tree.zones[index]
         denial = self._body(bodies.negative(apex, index))
         offset = self._put(ZONE.pack(len(apex), min(zone.ttl, zone.minimum)) + apex)

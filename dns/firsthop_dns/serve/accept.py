@@ -1,4 +1,4 @@
-"""Accepts TCP connections; full file tables and floods cost a pause, not a busy loop.
+"""Accepts TCP connections; when accepting fails, it pauses instead of looping.
 
 asyncio's own server would set a backlog of 100, and log every failure with a traceback.
 """
@@ -17,12 +17,12 @@ SEND_KERNEL: Final = 256 * 1024
 ACCEPT_BATCH: Final = 64
 """Connections accepted before other work runs."""
 ACCEPT_PAUSE_S: Final = 0.1
-"""After accepting failed: retrying at once would be a busy loop until a file is closed."""
+"""Seconds to wait after a failure: retrying at once would be a busy loop until a file is closed."""
 ACCEPT_FAILURES: Final = "firsthop_dns_tcp_accept_failures_total"
 
 
 class TcpAcceptor:
-    """Accepts what connects to one listening socket until it is closed; owns the socket."""
+    """Accepts the connections of one listening socket until `finish`; owns the socket."""
 
     def __init__(self, sock: socket.socket, connections: TcpConnections) -> None:
         self._sock = sock
@@ -30,7 +30,7 @@ class TcpAcceptor:
         self._loop = asyncio.get_running_loop()
         self._starting: set[asyncio.Task[object]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        # Connections inherit them.
+        # Accepted connections inherit both sizes.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_KERNEL)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_KERNEL)
 
@@ -54,7 +54,7 @@ class TcpAcceptor:
         await asyncio.gather(*self._starting, return_exceptions=True)
 
     def _accept(self) -> bool:
-        """Accepts a batch; False when none is left."""
+        """Accepts a batch; False if no connection is left."""
         for _ in range(ACCEPT_BATCH):
             try:
                 sock, _ = self._sock.accept()

@@ -16,11 +16,11 @@ from firsthop_dns.answer.respond import failure
 log = structlog.get_logger(__name__)
 
 LOG_PAUSE_S = 10.0
-"""Between two lines: such a packet can be sent at line rate."""
+"""Seconds between two lines in the log, as such packets can be sent at line rate."""
 
 
 class ErrorBoundary:
-    """`tables` is replaced by one assignment; every message is answered from one generation."""
+    """One assignment replaces `tables`, so every message is answered from one generation."""
 
     __slots__ = ("_quiet_until", "tables")
 
@@ -38,7 +38,7 @@ class ErrorBoundary:
         self.tables.counters.dropped(reason)
 
     def failed(self, packet: bytes, transport: TransportKind) -> bytes:
-        """The reply to a packet that raised; call it in the except clause."""
+        """The reply to a packet on which answering raised; call it in the except clause."""
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + LOG_PAUSE_S

@@ -1,6 +1,6 @@
 """Listening sockets of a DNS server: UDP and TCP at one address, one pair for each worker process.
 
-They are bound here and read elsewhere (`firsthop_net.listening` says why that loses nothing).
+They are bound in one process and read in others (see `firsthop_net.listening`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PORT_ATTEMPTS = 50
 
 
 class Pair(NamedTuple):
-    """What one worker reads at one address."""
+    """The sockets that one worker reads at one address."""
 
     udp: socket.socket
     tcp: socket.socket
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
 
 def bind(listen: Sequence[tuple[str, int]]) -> list[Pair]:
-    """One pair for every address, or none: raises ListenError for the first one not available."""
+    """One pair for every address. Raises ListenError if one is not available; then binds none."""
     pairs: list[Pair] = []
     try:
         for host, port in listen:
@@ -47,7 +47,7 @@ def bind(listen: Sequence[tuple[str, int]]) -> list[Pair]:
 
 
 def bind_pair(host: str, port: int) -> Pair:
-    """The first pair of an address; port 0 takes any that both can have. Raises ListenError."""
+    """The first pair of an address; port 0: any port free for both. Raises ListenError."""
     for left in reversed(range(1 if port else _PORT_ATTEMPTS)):
         udp = bind_udp(host, port, destinations=True)
         try:
@@ -60,7 +60,7 @@ def bind_pair(host: str, port: int) -> Pair:
 
 
 def join_pair(pair: Pair) -> Pair:
-    """One more at the address of `pair`, to share its clients. Raises ListenError."""
+    """Another pair at the address of `pair`, which shares its clients. Raises ListenError."""
     host, port = pair.address
     udp = bind_udp(host, port, shared=True, destinations=True)
     try:

@@ -16,7 +16,7 @@ from firsthop_dns.serve.tcp import TcpConnections
 from firsthop_dns.serve.udp import UdpShell
 
 STOP_S = 2.0
-"""How long queries that have arrived are still answered when the server stops."""
+"""Seconds for which queries that have arrived are still answered when the server stops."""
 
 
 class DnsServer:
@@ -29,7 +29,7 @@ class DnsServer:
         self._udp: list[UdpShell] = []
         self._tcp: list[TcpAcceptor] = []
         self.addresses = [pair.address for pair in pairs]
-        """Where it listens, in the order of `pairs`."""
+        """The addresses that it listens at, in the order of `pairs`."""
 
     @property
     def tables(self) -> Tables:
@@ -51,7 +51,7 @@ class DnsServer:
             acceptor.start()
 
     async def stop(self) -> None:
-        """Answers what has arrived, then closes everything; stopping twice does nothing."""
+        """Answers queries that have arrived, then closes everything; a second call does nothing."""
         deadline = asyncio.get_running_loop().time() + STOP_S
         udp, tcp, self._udp, self._tcp = self._udp, self._tcp, [], []
         await asyncio.gather(

@@ -1,8 +1,7 @@
-"""DNS over TCP (RFC 7766): pipelined queries, in order, with bounds on everything a peer can hold.
+"""DNS over TCP (RFC 7766): pipelined queries, in order, with limits on what a peer can use.
 
-A peer's cost is bounded in time (idle, slow to read), in number (connections in all and from one
-address; beyond that the longest idle one is closed) and in size (one message in, a window of
-answers out).
+The limits are on time (idle, slow to read), on connections (in all and from one address; above that
+the longest idle one is closed) and on size (one received message, a window of unsent answers).
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from firsthop_dns.answer.respond import respond
 from firsthop_dns.serve.error_boundary import ErrorBoundary
 
 MAX_CONNECTIONS: Final = 512
-"""Well below the 1,024 files that a process may usually open."""
+"""Connections in all: well below the 1,024 files that a process may usually open."""
 MAX_PER_CLIENT: Final = 64
-"""From one IPv4 address or IPv6 /64."""
+"""Connections from one IPv4 address or IPv6 /64."""
 BATCH: Final = 64
-"""Queries answered before other connections get their turn."""
+"""Queries answered before other connections are served."""
 WRITE_WINDOW: Final = 256 * 1024
 """Octets of answers queued for a slow reader before reading from it stops."""
 READ_WINDOW: Final = 2 + 65_535 + 256 * 1024
-"""One message and one read of asyncio: the most that is kept."""
+"""Octets kept of received messages at most: one message and one read of asyncio."""
 QUIET_S: Final = 0.5
-"""A connection that is silent for so long is closed when the server stops."""
+"""Seconds without a query after which a connection is closed when the server stops."""
 FLUSH_S: Final = 0.5
-"""For the last answers to clients that ask until the server has stopped."""
+"""Seconds for the last answers to clients that send queries until the server has stopped."""
 
 
 class TcpConnections:
@@ -65,13 +64,13 @@ class TcpConnections:
         self.guard.count(TCP_CONNECTIONS)
 
     def heard(self, connection: TcpConnection) -> None:
-        """A connection has just sent a whole query."""
+        """Note that a connection has just sent a whole query."""
         client = self._open.pop(connection, None)
         if client is not None:
             self._open[connection] = client
 
     def forget(self, connection: TcpConnection) -> None:
-        """A connection has ended; calling it twice does nothing."""
+        """Remove a connection that has ended; a second call does nothing."""
         client = self._open.pop(connection, None)
         if client is not None:
             self._per_client[client] -= 1
@@ -83,7 +82,7 @@ class TcpConnections:
     async def finish(self, deadline: float) -> None:
         """Closes each connection once it is quiet, and the others at `deadline` (loop time).
 
-        New connections may still ask, and all queries received are answered.
+        New connections are still served, and all queries received are answered.
         """
         self.idle_s = min(self.idle_s, QUIET_S)
         for connection in list(self._open):
@@ -192,7 +191,7 @@ class TcpConnection(asyncio.Protocol):
         self._transport.abort()
 
     def _answer(self) -> None:
-        """Answers up to `BATCH` whole messages, and comes back for the others."""
+        """Answers up to `BATCH` whole messages, and schedules the others."""
         self._scheduled = False
         replies, taken, more = self._take()
         if taken:
@@ -244,7 +243,7 @@ class TcpConnection(asyncio.Protocol):
         elif self._finishing:
             self.end()
         else:
-            self.abort()  # a slow reader has had its time
+            self.abort()  # also if it reads too slowly
 
 
 def _client(peer: PeerAddress, kind: int) -> str:

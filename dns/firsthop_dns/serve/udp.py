@@ -1,6 +1,6 @@
-"""UDP without asyncio's transport: drains its socket by up to 64 datagrams a wake-up.
+"""UDP without asyncio's transport: reads up to 64 datagrams per wake-up.
 
-That is five times as fast as a DatagramProtocol, and other sockets still get their turn.
+That is five times as fast as a DatagramProtocol, and other sockets are still served in between.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from firsthop_net.listening import IP_PKTINFO
 
 BATCH: Final = 64
 BUFFER_SIZE: Final = 4096
-"""Queries are far shorter; one that is cut here ends as FORMERR."""
+"""Octets read of a datagram: queries are far shorter, and one that is cut gets FORMERR."""
 OWN_ADDRESS: Final = "own_address"
 """Reason for dropping a datagram from an address we listen at: we would answer ourselves."""
 
@@ -29,7 +29,7 @@ Control = list[tuple[int, int, bytes]]
 
 
 class UdpShell:
-    """Answers what comes in at one socket until it is closed; owns the socket.
+    """Answers the datagrams of one socket until `finish`; owns the socket.
 
     `own` are all addresses that the server listens at.
     """
@@ -63,7 +63,7 @@ class UdpShell:
         self._sock.close()
 
     def _drain_one_address(self) -> bool:
-        """Answers a batch; False when nothing is left."""
+        """Answers a batch; False if nothing is left."""
         receive, send = self._sock.recvfrom, self._sock.sendto
         guard, transport, own_ports = self._guard, self._transport, self._own_ports
         tables, now = guard.tables, time.time()
@@ -89,8 +89,8 @@ class UdpShell:
         return True
 
     def _drain_wildcard(self) -> bool:
-        """The same for 0.0.0.0 and ::, where a reply must leave from the address that was asked
-        (RFC 2181 §4.1): a client would not know one from another."""
+        """The same for 0.0.0.0 and ::, where a reply must be sent from the address that was queried
+        (RFC 2181 §4.1): a client ignores replies from others."""
         guard, transport, own_ports = self._guard, self._transport, self._own_ports
         tables, now = guard.tables, time.time()
         for _ in range(BATCH):

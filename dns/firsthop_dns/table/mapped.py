@@ -1,7 +1,7 @@
 """Reads zones and RRsets of a mapped table by wire name; see `layout`.
 
-A name's record is read at its first query and kept. Nothing is loaded ahead, so swapping to a new
-table takes the same time for zones of any size.
+A name's node is read at its first query and kept. Nothing is loaded in advance, so swapping to a
+new table takes the same time for zones of any size.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _QUESTION_AT = 12
 
 @dataclass(frozen=True, slots=True)
 class StoredBody:
-    """The records behind a question; see `rrset.Body`."""
+    """The records after a question; see `rrset.Body`."""
 
     rcode: int
     authoritative: bool
@@ -48,10 +48,10 @@ class StoredBody:
     pointers: tuple[int, ...]
 
     def moved(self, base: bytes, name_at: int, name: int, body_at: int) -> bytes:
-        """The octets where the question's place is taken by a longer name, or one elsewhere.
+        """The octets, adjusted to a name that is longer than `base`, or at another offset.
 
-        `base` is the name that the body was made for. What is asked for ends in it, has `name`
-        octets and stands at `name_at` of the message; the body is to stand at `body_at`.
+        `base` is the name that the body was made for. The name in the message ends in it, has
+        `name` octets and is at offset `name_at`; the body will be at offset `body_at`.
         """
         moved = bytearray(self.octets)
         owner = name_at if base.startswith(_WILDCARD_LABEL) else name_at + name - len(base)
@@ -68,14 +68,14 @@ class StoredBody:
         return bytes(moved)
 
     def behind(self, base: bytes, name: int) -> bytes:
-        """The octets behind a question for a name of so many octets that ends in `base`."""
+        """The octets after a question whose name has `name` octets and ends in `base`."""
         if name == len(base) or not self.pointers:
             return self.octets
         return self.moved(base, _QUESTION_AT, name, _QUESTION_AT + name + 4)
 
 
 class ZoneView:
-    """What a negative answer needs of a zone."""
+    """The data of a zone that a negative answer needs."""
 
     __slots__ = ("apex", "denial", "label", "negative_ttl")
 
@@ -83,14 +83,14 @@ class ZoneView:
         self.apex = apex
         self.negative_ttl = negative_ttl
         self.denial = denial
-        """The place of the body that denies: the SOA, with the TTL of negative answers."""
+        """The offset of the body of negative answers: the SOA with their TTL."""
         self.label = b".".join(_labels(apex)).decode("ascii", "backslashreplace") + "."
         """The apex as text, for metrics."""
 
 
 @dataclass(frozen=True, slots=True)
 class MappedName:
-    """A name that exists. `service` counts in the table's order; `types` gives places of bodies."""
+    """A name that exists. `service` indexes the table's services; `types` has offsets of bodies."""
 
     name: bytes
     zone: ZoneView
@@ -150,7 +150,7 @@ class Zones:
 
     @classmethod
     def of(cls, table: AnswerTable) -> Zones:
-        """Those of a mapped table."""
+        """The zones of a mapped table."""
         if SECTION not in table.sections:
             raise SectionError(f"{table.sections.path}: holds no section {SECTION}")
         return cls(table.sections.bytes(SECTION))
@@ -158,7 +158,8 @@ class Zones:
     def find(self, name: bytes) -> MappedName | None:
         """The node of `name`, or else that of its closest encloser (RFC 4592 §3.3.1).
 
-        None when the name lies in no zone. Looks at no more names than the deepest one has labels.
+        None if the name lies in no zone. It looks up no more names than the deepest one has labels,
+        and the root.
         """
         node = self._nodes.get(name)
         if node is not None:
@@ -179,7 +180,7 @@ class Zones:
         return self._node(_WILDCARD_LABEL + encloser.name)
 
     def body(self, offset: int) -> StoredBody:
-        """The body at a place that a node or zone names."""
+        """The body at an offset that a node or zone contains."""
         body = self._bodies.get(offset)
         if body is None:
             rcode, authoritative, *counts, pointers, length, spare_at = BODY.unpack_from(
@@ -200,7 +201,7 @@ class Zones:
         return body
 
     def rrset(self, service: int, answer: int, kind: int) -> tuple[int, bytes]:
-        """Count and records of an answer; `kind` is the place of its type in `layout.STEERED`."""
+        """Count and records of an answer; `kind` is the index of its type in `layout.STEERED`."""
         offset = len(STEERED) * (self._firsts[service] + answer) + kind
         return self._records[offset], bytes(
             self._rrsets[self._ends[offset] : self._ends[offset + 1]]

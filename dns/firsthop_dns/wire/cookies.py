@@ -16,20 +16,20 @@ from siphash24 import siphash24
 SECRET = 16
 """Octets of a server secret (RFC 9018 §4.4)."""
 MAX_SECRETS = 2
-"""One that signs and one that is leaving or arriving (RFC 9018 §5)."""
+"""The signing secret, and one that is being phased in or out (RFC 9018 §5)."""
 OLDEST_S = 3600
-"""Older cookies are refused (RFC 9018 §4.3)."""
+"""Age in seconds above which cookies are refused (RFC 9018 §4.3)."""
 FUTURE_S = 300
-"""Clocks of servers behind one address may differ by so much (RFC 9018 §4.3)."""
+"""Seconds by which clocks of servers behind one address may differ (RFC 9018 §4.3)."""
 RENEWED_S = 1800
-"""Older cookies are replaced (RFC 9018 §4.3)."""
+"""Age in seconds above which cookies are replaced (RFC 9018 §4.3)."""
 
 CLIENT_PART = 8
-"""Octets (RFC 7873 §4.1)."""
+"""Octets of a cookie's client part (RFC 7873 §4.1)."""
 _WHOLE = 24
 _VERSION = 1
 _STAMPED = struct.Struct(">8sBxxxI")
-"""Client part, version, reserved zeros, time: what is hashed, with the address behind it."""
+"""Client part, version, reserved zeros, time; these are hashed, followed by the address."""
 _STAMP = struct.Struct(">I")
 _LABEL = b"firsthop dns cookie v1"
 _DAY_S = 86_400
@@ -41,7 +41,7 @@ class Cookies:
     __slots__ = ("_secrets", "_signing")
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
-        """ValueError unless there are one or two secrets of 16 octets."""
+        """Raises ValueError unless there are one or two secrets of 16 octets."""
         if not 1 <= len(secrets) <= MAX_SECRETS:
             raise ValueError(f"{len(secrets)} cookie secrets, must be 1 or {MAX_SECRETS}")
         if any(len(secret) != SECRET for secret in secrets):
@@ -50,7 +50,7 @@ class Cookies:
         self._signing = self._secrets[0]
 
     def check(self, cookie: bytes, address: bytes, now: float) -> tuple[bool, bytes]:
-        """Whether `cookie` was made for this client, and the one to send back.
+        """Whether `cookie` was made for this client, and the cookie to send back.
 
         `cookie` is an option's whole content, 8 or 16 to 40 octets; `address` the client's, 4 or
         16 octets in network order; `now` in seconds since 1970. Never raises for any octets.
@@ -83,7 +83,7 @@ def _hash(octets: bytes, secret: bytes) -> bytes:
 
 
 def derived_secrets(key: bytes, now: float) -> tuple[bytes, bytes]:
-    """Today's secret and yesterday's, out of a key that all edges of a fleet share.
+    """Today's and yesterday's secrets, derived from a key that all edges of a fleet share.
 
     So edges behind one anycast address agree without being configured, and no secret is used for
     much longer than a day (RFC 7873 §7.1). While a new key spreads, edges without it refuse its
@@ -98,9 +98,10 @@ def derived_secrets(key: bytes, now: float) -> tuple[bytes, bytes]:
 
 
 def read_secrets(text: str) -> tuple[bytes, ...]:
-    """Secrets as operators share them: one or two lines of 32 hex digits, the first one signs.
+    """Parses secrets as operators share them: one or two lines of 32 hex digits; the first signs.
 
-    Blank lines and what stands behind `#` are ignored. ValueError names the line, never a secret.
+    Blank lines and text after `#` are ignored. Raises ValueError, which names the line but never a
+    secret.
     """
     secrets: list[bytes] = []
     for number, line in enumerate(text.splitlines(), 1):

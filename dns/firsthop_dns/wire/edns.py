@@ -30,11 +30,12 @@ PAYLOAD = 1232
 PLAIN_PAYLOAD = 512
 """The most a client without EDNS takes over UDP (RFC 1035 §4.2.1)."""
 MAX_GAIN = 3
-"""A stranger, who may have forged the address that we answer, gets over UDP at most so many times
-the octets that came: what QUIC sends to an address not yet validated (RFC 9000 §8.1)."""
+"""A UDP reply to an unproved source address, which may be forged, has at most this many times the
+octets of the query: the limit of QUIC for addresses not yet validated (RFC 9000 §8.1)."""
 DO = 0x8000
 MAX_OPTIONS = 64
-"""Far more than are defined; thousands of empty ones would cost more than a hundred queries."""
+"""Options accepted in one OPT record: far more than are defined. Thousands of empty ones would
+cost more than a hundred queries."""
 _NSID, _SUBNET, _COOKIE, _KEEPALIVE, _EXTENDED_ERROR = 3, 8, 10, 11, 15
 _COOKIE_LENGTHS = frozenset((8, *range(16, 41)))
 """The client's part alone, or with a server's part of 8 to 32 octets (RFC 7873 §5.2.2)."""
@@ -48,12 +49,12 @@ _REPLY_SUBNET = struct.Struct(">HHHBB")
 
 
 class Subnet(NamedTuple):
-    """A client subnet option: `family` 1 or 2 (0 only with nothing in it), `source` in bits."""
+    """A client subnet option: `family` 1 or 2 (0 only if it is empty), `source` in bits."""
 
     family: int
     source: int
     address: bytes
-    """As few octets as hold `source` bits."""
+    """As many octets as `source` bits need."""
 
 
 class Edns(NamedTuple):
@@ -64,21 +65,21 @@ class Edns(NamedTuple):
     subnet: Subnet | None
     fault: int
     cookie: bytes | None = None
-    """The first cookie option whole: 8 octets of the client's, then none or 8 to 32 of a server's.
+    """Content of the first cookie option: client part (8 octets), server part (none or 8 to 32).
 
-    Read beside a fault in another option too: whoever sends a cookie may discard every reply
-    without one (RFC 7873 §5.3).
+    It is read even if another option is faulty: a client that sends a cookie may discard every
+    reply without one (RFC 7873 §5.3).
     """
     nsid: bool = False
-    """Asked for; what the option holds is ignored (RFC 5001 §2.2)."""
+    """Whether the option was sent; its content is ignored (RFC 5001 §2.2)."""
     keepalive: bool = False
-    """Asked for; over UDP this must be ignored (RFC 7828 §3.3.1)."""
+    """Whether the option was sent; over UDP it must be ignored (RFC 7828 §3.3.1)."""
 
 
 def read_opt(payload: int, ttl: int, options: bytes) -> Edns:
     """An OPT record from its CLASS, TTL and RDATA; never raises."""
-    dnssec_ok = bool(ttl & DO)  # other flags mean nothing to us (RFC 6891 §6.1.4)
-    if ttl >> 16 & 0xFF:  # the version comes before any look at the options (RFC 6891 §6.1.3)
+    dnssec_ok = bool(ttl & DO)  # other flags are ignored (RFC 6891 §6.1.4)
+    if ttl >> 16 & 0xFF:  # the version is checked before the options (RFC 6891 §6.1.3)
         return Edns(payload, dnssec_ok, None, BADVERS)
     if not options:
         return Edns(payload, dnssec_ok, None, NOERROR)
@@ -90,7 +91,7 @@ def read_opt(payload: int, ttl: int, options: bytes) -> Edns:
 
 
 def _read_options(payload: int, dnssec_ok: bool, options: bytes) -> Edns:
-    """Any number of options; a fault in one leaves the others read, but for a client subnet."""
+    """Any number of options; after a faulty one the others are read, but no subnet is returned."""
     fault, subnet, cookie, nsid, keepalive = NOERROR, None, None, False, False
     position, end, left = 0, len(options), MAX_OPTIONS
     while position < end:
@@ -108,7 +109,7 @@ def _read_options(payload: int, dnssec_ok: bool, options: bytes) -> Edns:
             if found is None or subnet is not None:
                 fault = FORMERR
             subnet = found
-        elif code == _COOKIE and cookie is None:  # the first alone counts (RFC 7873 §5.2)
+        elif code == _COOKIE and cookie is None:  # only the first counts (RFC 7873 §5.2)
             if length in _COOKIE_LENGTHS:
                 cookie = options[position - length : position]
             else:
@@ -116,7 +117,7 @@ def _read_options(payload: int, dnssec_ok: bool, options: bytes) -> Edns:
         elif code == _NSID:
             nsid = True
         elif code == _KEEPALIVE:
-            # It should be empty (RFC 7828 §3.2.1). That binds clients; servers are told no error.
+            # Clients should send it empty (RFC 7828 §3.2.1); no error is defined for servers.
             keepalive = True
         # All others are ignored (RFC 6891 §6.1.2).
     if fault:
@@ -125,11 +126,11 @@ def _read_options(payload: int, dnssec_ok: bool, options: bytes) -> Edns:
 
 
 def _read_subnet(data: bytes) -> Subnet | None:
-    """The option's content, or None when it breaks a rule of RFC 7871 §6 or §7.2.1."""
+    """The option's content, or None if it breaks a rule of RFC 7871 §6 or §7.2.1."""
     if len(data) < 4:
         return None
     family, source, scope = _SUBNET_HEAD.unpack_from(data)
-    # Family 0 with nothing in it is how dig writes +subnet=0; any other family is unknown.
+    # dig sends +subnet=0 as family 0 without an address; any other family is unknown.
     max_bits = _ADDRESS_BITS.get(family, -1)
     if source > max_bits or scope:
         return None
@@ -144,30 +145,30 @@ def _read_subnet(data: bytes) -> Subnet | None:
 def write_opt(dnssec_ok: bool, rcode: int, options: bytes) -> bytes:
     """The OPT record of a reply with the upper bits of `rcode`: version 0, DO copied (RFC 3225 §3).
 
-    `options` are those below, joined; at most 65,535 octets.
+    `options` are results of the functions below, joined; at most 65,535 octets.
     """
     flags = DO if dnssec_ok else 0
     return _REPLY.pack(0, OPT, PAYLOAD, rcode >> 4, 0, flags, len(options)) + options
 
 
 def subnet_option(subnet: Subnet, scope: int) -> bytes:
-    """FAMILY, SOURCE and ADDRESS as they came, and our SCOPE in bits (RFC 7871 §7.2.1)."""
+    """FAMILY, SOURCE and ADDRESS as received, and our SCOPE in bits (RFC 7871 §7.2.1)."""
     family, source, address = subnet
     return _REPLY_SUBNET.pack(_SUBNET, 4 + len(address), family, source, scope) + address
 
 
 def cookie_option(cookie: bytes) -> bytes:
-    """A cookie with both its parts, as `cookies.Cookies.check` gives it (RFC 7873 §4)."""
+    """A cookie with both its parts, as `cookies.Cookies.check` returns it (RFC 7873 §4)."""
     return _PAIR.pack(_COOKIE, len(cookie)) + cookie
 
 
 def nsid_option(nsid: bytes) -> bytes:
-    """The name of this server, any octets; only for those who asked (RFC 5001 §2.2)."""
+    """The name of this server (any octets); sent only if requested (RFC 5001 §2.2)."""
     return _PAIR.pack(_NSID, len(nsid)) + nsid
 
 
 def keepalive_option(idle_s: float) -> bytes:
-    """How long a TCP connection may idle, to 100 ms, at most 6,553.5 s (RFC 7828 §3.1).
+    """How long a TCP connection may be idle, in 100 ms, at most 6,553.5 s (RFC 7828 §3.1).
 
     0 asks the client to close at once (RFC 7828 §3.4).
     """

@@ -11,7 +11,7 @@ ROOT = b"\0"
 
 
 def parent(name: bytes) -> bytes:
-    """The name without its first label; the root has none and must not be asked."""
+    """The name without its first label; undefined for the root, which has no label."""
     return name[name[0] + 1 :]
 
 
@@ -23,7 +23,7 @@ def ancestors(name: bytes) -> Iterator[bytes]:
 
 
 def behind_owner(record: bytes) -> int:
-    """Where the type stands in a record whose owner is a pointer, or the root, which is none."""
+    """The offset of the type in a record whose owner is a pointer or the root."""
     return 2 if record[0] else 1
 
 

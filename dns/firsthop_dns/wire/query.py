@@ -4,7 +4,7 @@
     Dataless   to be answered with an rcode and no data
     Query      one well-formed question of opcode QUERY
 
-Knows the shape of messages, not what any name means.
+It checks the form of messages, not the meaning of names.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _NAME_END = 12 + 255
 
 
 class Dropped(NamedTuple):
-    """Not to be answered: two servers would answer each other for ever."""
+    """A packet that must not be answered: two servers might answer each other for ever."""
 
     reason: str
 
 
 class Dataless(NamedTuple):
-    """Answered with `rcode` alone: NOERROR where only a cookie was asked for.
+    """A query that is answered with `rcode` alone; NOERROR if it requests only a cookie.
 
     `flags` and `identity` are as received, `question` is empty if it could not be read.
     """
@@ -50,7 +50,7 @@ class Dataless(NamedTuple):
 
 
 class Query(NamedTuple):
-    """One question; `name` is its lower-cased wire name, `question` the octets as they came."""
+    """One question; `name` is its lower-cased wire name, `question` the octets as received."""
 
     identity: bytes
     flags: int
@@ -66,7 +66,7 @@ RESPONSE = Dropped("response")
 
 
 def parse(packet: bytes) -> Query | Dataless | Dropped:
-    """The query in `packet`, or how to treat it otherwise."""
+    """The query in `packet`, or how to treat a packet that contains none."""
     if len(packet) < 12:
         return SHORT
     _, flags, questions, answers, authorities, additionals = _HEADER.unpack_from(packet)
@@ -90,7 +90,7 @@ def parse(packet: bytes) -> Query | Dataless | Dropped:
         return Dataless(identity, flags, NOTIMP, b"", edns)
     if not questions and well_formed and edns is not None and edns.cookie is not None:
         return Dataless(identity, flags, edns.fault, b"", edns)  # RFC 7873 §5.4
-    # RFC 9619 §4: one question; IXFR alone brings a record of its own (RFC 1995 §3).
+    # RFC 9619 §4: one question; only IXFR has a further record, its SOA (RFC 1995 §3).
     brought = 1 if qtype == IXFR and authorities == 1 else 0
     if not well_formed or questions != 1 or answers + authorities != brought:
         return Dataless(identity, flags, FORMERR, question, edns)
@@ -100,9 +100,10 @@ def parse(packet: bytes) -> Query | Dataless | Dropped:
 
 
 def _end_of_question(packet: bytes) -> int:
-    """The offset behind the question at 12; 0 when it is none.
+    """The offset after the question at 12; 0 if the question is malformed.
 
-    No pointers (nothing stands before it to point at), no label above 63 octets (RFC 1035 §4.1.4).
+    It may contain no pointers, as no name precedes it, and no label above 63 octets (RFC 1035
+    §4.1.4).
     """
     size = len(packet)
     offset = 12
@@ -119,10 +120,10 @@ def _end_of_question(packet: bytes) -> int:
 
 
 def _read_records(packet: bytes, offset: int, others: int, last: int) -> tuple[bool, Edns | None]:
-    """Walks all records behind the question: are they well-formed to the end, and the OPT if any.
+    """Whether all records after the question are well-formed to the end; and the OPT if any.
 
-    `last` counts those of the additional section, the only place of an OPT; at most one, owned by
-    the root (RFC 6891 §6.1.1).
+    `last` is the number of records in the additional section. Only that section may contain an OPT:
+    at most one, owned by the root (RFC 6891 §6.1.1).
     """
     total = others + last
     if total > MAX_RECORDS:
@@ -146,7 +147,7 @@ def _read_records(packet: bytes, offset: int, others: int, last: int) -> tuple[b
 
 
 def _end_of_owner(packet: bytes, offset: int) -> int:
-    """The offset behind a record's owner, which may end in a pointer backwards; 0 if it is none."""
+    """The offset after a record's owner, which may end in a backward pointer; 0 if malformed."""
     start, size = offset, len(packet)
     while offset < size and offset - start < 255:
         length = packet[offset]

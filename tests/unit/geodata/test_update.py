@@ -169,7 +169,7 @@ FAULTS: dict[str, tuple[Callable[[Vendor], None], str]] = {
     "metadata no JSON": (_set(metadata=b"<html>"), "not update metadata"),
     "metadata of another shape": (_set(metadata=b'{"databases": [1]}'), "not update metadata"),
     "metadata of no edition": (_set(metadata=b'{"databases": []}'), "not update metadata"),
-    "a date that is a path": (_set(date="../../etc"), "no proper date"),
+    "a date that is a path": (_set(date="../../etc"), "no valid date"),
     "redirect to plain HTTP": (_set(redirect="http://192.0.2.1/x"), "not HTTPS"),
     "redirect to a file": (_set(redirect="file:///etc/passwd"), "not allowed"),
 }
