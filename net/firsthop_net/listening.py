@@ -30,12 +30,12 @@ class ListenError(OSError):
     """An address that cannot be listened on; the message names it."""
 
     def __init__(self, transport: str, host: str, port: int, cause: OSError) -> None:
-        place = f"{transport} [{host}]:{port}" if ":" in host else f"{transport} {host}:{port}"
+        address = f"{transport} [{host}]:{port}" if ":" in host else f"{transport} {host}:{port}"
         if cause.errno == errno.EADDRINUSE:
-            message = f"{place} is in use by another process"
+            message = f"{address} is in use by another process"
         else:
             reason = os.strerror(cause.errno) if cause.errno else str(cause)
-            message = f"cannot listen on {place}: {reason}"
+            message = f"cannot listen on {address}: {reason}"
         super().__init__(cause.errno, message)
 
     def __str__(self) -> str:

@@ -211,13 +211,13 @@ class Answering:
         client = client_of(self._query, self._peer, self._tables.instance)
         answer, scope = service.choose(client, resolver)
         self._client = client if client is not None and service.table.ecs else resolver
-        said = service.table.answers[answer]
+        chosen = service.table.answers[answer]
         count, octets = self._tables.zones.rrset(index, answer, STEERED.index(self._query.qtype))
-        if octets or not said.region:
+        if octets or not chosen.region:
             self._slot = service.slots[answer]
         if not octets:
             # Resolvers cache negative answers for all clients (RFC 7871 §7.4): a short TTL.
-            return self._negative(NOERROR, node.zone, said.ttl)
+            return self._negative(NOERROR, node.zone, chosen.ttl)
         self._scope = scope
         return Response(NOERROR, True, count, octets=octets, tailored=service.table.ecs)
 

@@ -35,7 +35,7 @@ class Presence:
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._there = True
+        self._exists = True
         self._back_since: float | None = None
         self._back_after_s = BACK_FIRST_S
         self._crashed_at = float("-inf")
@@ -66,10 +66,10 @@ class Presence:
         """Wait until either side ends the connection."""
         reader, writer = connection
         try:
-            if not self._there:
+            if not self._exists:
                 if not await self._lasts(reader):
                     return
-                self._there, self._back_since = True, None
+                self._exists, self._back_since = True, None
                 log.info("relay.returned", host=self._host, port=self._port)
                 found(True)
             await _end_of(reader)
@@ -93,12 +93,12 @@ class Presence:
 
     def _refused(self, found: Callable[[bool], None]) -> None:
         self._back_since = None
-        if not self._there:
+        if not self._exists:
             return
         now = asyncio.get_running_loop().time()
-        restless = now - self._crashed_at < STEADY_S
-        self._back_after_s = min(BACK_MAX_S, self._back_after_s * 2) if restless else BACK_FIRST_S
-        self._there, self._crashed_at = False, now
+        again_soon = now - self._crashed_at < STEADY_S
+        self._back_after_s = min(BACK_MAX_S, self._back_after_s * 2) if again_soon else BACK_FIRST_S
+        self._exists, self._crashed_at = False, now
         log.warning("relay.crashed", host=self._host, port=self._port)
         found(False)
 

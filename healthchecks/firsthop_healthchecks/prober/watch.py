@@ -55,7 +55,7 @@ class Watch:
         self._noted = float("-inf")
         """Start of the latest check that was taken into account."""
         self._task: asyncio.Task[None] | None = None
-        self._closely: asyncio.Task[None] | None = None
+        self._recheck_task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Check within a second, and then in every round.
@@ -66,8 +66,8 @@ class Watch:
 
     def stop(self) -> asyncio.Task[None] | None:
         """Stop checking; returns the task to wait for, if it was started."""
-        if self._closely is not None:
-            self._closely.cancel()
+        if self._recheck_task is not None:
+            self._recheck_task.cancel()
         if self._task is not None:
             self._task.cancel()
         return self._task
@@ -82,12 +82,12 @@ class Watch:
         if target.interval_s != before.interval_s and self._task is not None:
             self.stop()
             self.start()
-        busy = self._closely is not None and not self._closely.done()
+        busy = self._recheck_task is not None and not self._recheck_task.done()
         nudged = target.nudge not in (0, before.nudge)
         if nudged and self._task is not None and not busy:
-            self._closely = asyncio.create_task(self._look_closely())
+            self._recheck_task = asyncio.create_task(self._recheck())
 
-    async def _look_closely(self) -> None:
+    async def _recheck(self) -> None:
         """Check every 0.2 s until the verdict is settled, beside the scheduled rounds."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self.target.rise + self.target.fall):
@@ -117,7 +117,7 @@ class Watch:
         schedule = Schedule.of(self._key, start=self._start, interval_s=interval_s)
         if interval_s > FIRST_CHECK_WITHIN_S:
             await asyncio.sleep(schedule.phase * FIRST_CHECK_WITHIN_S)
-            await self._come_to_know()
+            await self._check_until_known()
         number = -1
         while True:
             now = loop.time()
@@ -125,7 +125,7 @@ class Watch:
             await asyncio.sleep(schedule.at(number) - now)
             await self.check()
 
-    async def _come_to_know(self) -> None:
+    async def _check_until_known(self) -> None:
         """Check every second at first, so rarely checked targets are not unknown for long."""
         for _ in range(self.target.fall - 1):
             await self.check()

@@ -32,10 +32,10 @@ def write_routes(table: RouteTable) -> str:
 def read_routes(text: str | bytes) -> RouteTable:
     """The table in a YAML or JSON text. Raises RouteError."""
     try:
-        held = _parsed(text)
+        value = _parsed(text)
     except RecursionError:
         raise RouteError("is nested too deeply") from None
-    members = _members({} if held is None else held, "", {"routes"})
+    members = _members({} if value is None else value, "", {"routes"})
     routes = [_route(*each) for each in _entries(members.get("routes", []), "routes")]
     if len({each.region for each in routes}) != len(routes):
         raise RouteError("a region appears twice")
@@ -55,8 +55,8 @@ def _parsed(text: str | bytes) -> Any:
             raise RouteError(f"is not YAML: {' '.join(str(error).split())}") from None
 
 
-def _route(held: Any, path: str) -> Route:
-    members = _members(held, path, {"region", "upstreams"}, required={"region", "upstreams"})
+def _route(value: Any, path: str) -> Route:
+    members = _members(value, path, {"region", "upstreams"}, required={"region", "upstreams"})
     region = _number(members["region"], f"{path}.region", _WIRE_ID)
     entries = _entries(members["upstreams"], f"{path}.upstreams")
     upstreams = tuple(_upstream(*each) for each in entries)
@@ -68,9 +68,9 @@ def _route(held: Any, path: str) -> Route:
     return Route(region, upstreams)
 
 
-def _upstream(held: Any, path: str) -> Upstream:
+def _upstream(value: Any, path: str) -> Upstream:
     known = {"host", "port", "wire_id", "weight", "state"}
-    members = _members(held, path, known, required={"host", "port"})
+    members = _members(value, path, known, required={"host", "port"})
     wire_id = members.get("wire_id")
     return Upstream(
         host=_host(members["host"], f"{path}.host"),
@@ -82,42 +82,42 @@ def _upstream(held: Any, path: str) -> Upstream:
 
 
 def _members(
-    held: Any, path: str, known: set[str], required: frozenset[str] | set[str] = frozenset()
+    value: Any, path: str, known: set[str], required: frozenset[str] | set[str] = frozenset()
 ) -> Mapping[str, Any]:
-    if not isinstance(held, dict):
+    if not isinstance(value, dict):
         raise RouteError(f"{path or 'routes'}: must be a mapping of {', '.join(sorted(known))}")
     before = f"{path}." if path else ""
-    for name in held:
+    for name in value:
         if name not in known:
             raise RouteError(f"{before}{name}: is not a field; {', '.join(sorted(known))} are")
-    for name in sorted(required - held.keys()):
+    for name in sorted(required - value.keys()):
         raise RouteError(f"{before}{name}: is missing")
-    return held
+    return value
 
 
-def _entries(held: Any, path: str) -> Iterator[tuple[Any, str]]:
-    if not isinstance(held, list):
+def _entries(value: Any, path: str) -> Iterator[tuple[Any, str]]:
+    if not isinstance(value, list):
         raise RouteError(f"{path}: must be a list")
-    return ((each, f"{path}.{number}") for number, each in enumerate(held))
+    return ((each, f"{path}.{number}") for number, each in enumerate(value))
 
 
-def _number(held: Any, path: str, allowed: range) -> int:
-    if not isinstance(held, int) or isinstance(held, bool) or held not in allowed:
+def _number(value: Any, path: str, allowed: range) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value not in allowed:
         raise RouteError(f"{path}: must be a whole number from {allowed[0]} to {allowed[-1]}")
-    return held
+    return value
 
 
-def _host(held: Any, path: str) -> str:
+def _host(value: Any, path: str) -> str:
     try:
-        if isinstance(held, str):
-            return str(ip_address(held))
+        if isinstance(value, str):
+            return str(ip_address(value))
     except ValueError:
         pass
     raise RouteError(f"{path}: must be an IPv4 or IPv6 address")
 
 
-def _state(held: Any, path: str) -> State:
+def _state(value: Any, path: str) -> State:
     try:
-        return State(held)
+        return State(value)
     except ValueError:
         raise RouteError(f"{path}: must be {', '.join(State)}") from None

@@ -87,22 +87,22 @@ class RouteTable:
             for each in route.upstreams:
                 if each.wire_id == transceiver:
                     return None if each.state == State.DISABLED else each.address
-        able = [
+        eligible = [
             each
             for each in route.upstreams
             if each.state == State.ACTIVE
             and each.weight > 0
             and (each.wire_id is None or not transceiver)
         ]
-        if not able:
+        if not eligible:
             return None
-        spot = int.from_bytes(blake2b(ufrag, digest_size=2).digest()) % BUCKETS
-        return min(able, key=lambda each: _arrival(each, spot)).address
+        bucket = int.from_bytes(blake2b(ufrag, digest_size=2).digest()) % BUCKETS
+        return min(eligible, key=lambda each: _draw_of(each, bucket)).address
 
 
-def _arrival(upstream: Upstream, spot: int) -> tuple[float, SocketAddress]:
+def _draw_of(upstream: Upstream, bucket: int) -> tuple[float, SocketAddress]:
     host, port = upstream.address
-    return rendezvous_draw(f"{host} {port}", upstream.weight, spot), (host, port)
+    return rendezvous_draw(f"{host} {port}", upstream.weight, bucket), (host, port)
 
 
 def routes_of(document: Document, unwilling: Container[str] = frozenset()) -> RouteTable:
@@ -114,12 +114,12 @@ def routes_of(document: Document, unwilling: Container[str] = frozenset()) -> Ro
     """
     routes = []
     for region in document.transceiver_regions:
-        held = [
+        transceivers = [
             each
             for each in document.transceivers
             if each.region == region.id and each.wire_id is not None
         ]
-        active = [each for each in held if each.state == State.ACTIVE and each.weight > 0]
+        active = [each for each in transceivers if each.state == State.ACTIVE and each.weight > 0]
         some_left = any(each.id not in unwilling for each in active)
         upstreams = tuple(
             Upstream(
@@ -131,7 +131,7 @@ def routes_of(document: Document, unwilling: Container[str] = frozenset()) -> Ro
                 if some_left and each in active and each.id in unwilling
                 else each.state,
             )
-            for each in held
+            for each in transceivers
         )
         if region.wire_id is not None and upstreams and region.state != State.DISABLED:
             routes.append(Route(region.wire_id, upstreams))

@@ -37,10 +37,10 @@ class Keeper(Protocol):
         """Note that the flow has ended."""
 
 
-_ELSEWHERE = (Drop.NOT_A_CHECK, Drop.UFRAG_EXPIRED)
+_MAYBE_ELSEWHERE = (Drop.NOT_A_CHECK, Drop.UFRAG_EXPIRED)
 
 
-def _nobody(_: ListenerFlows, __: ClientSockaddr) -> None:
+def _ask_nowhere(_: ListenerFlows, __: ClientSockaddr) -> None:
     """The default of `ask`: flows are not shared."""
 
 
@@ -60,7 +60,7 @@ class RelayServer:
         """Round trips to TCP clients."""
         self.upstreams = Upstreams()
         self.keepers: list[Keeper] = []
-        self.ask: Callable[[ListenerFlows, ClientSockaddr], None] = _nobody
+        self.ask: Callable[[ListenerFlows, ClientSockaddr], None] = _ask_nowhere
         """Called with a source that has no flow here or whose credential has expired: another relay
         may have its flow."""
         self.udp: dict[socket.socket, ListenerFlows] = {}
@@ -181,7 +181,7 @@ class RelayServer:
             drop = outcome
         if drop is not None:
             self.counters.dropped[drop] += 1
-            if drop in _ELSEWHERE:
+            if drop in _MAYBE_ELSEWHERE:
                 self.ask(listener, source)
         return drop
 

@@ -154,7 +154,7 @@ class StreamListener:
             elif self._is_full():
                 self._refuse(stream, "full")
             else:
-                self._welcome(stream)
+                self._admit(stream)
 
     def _accept_again(self) -> None:
         if self._reading:
@@ -164,7 +164,7 @@ class StreamListener:
         strangers = sum(map(len, self._strangers.values()))
         return strangers >= STRANGERS or not self._server.has_room()
 
-    def _welcome(self, stream: Stream) -> None:
+    def _admit(self, stream: Stream) -> None:
         stream.sock.setblocking(False)
         stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.streams[stream.source] = stream
@@ -205,7 +205,7 @@ class StreamListener:
             return
         if stream.source in self.listener_flows.flows:
             stream.unframer.trusted = True
-            self._known(stream)
+            self._remove_stranger(stream)
             self._measure(stream)
         elif drop is None:  # a probe, which has been answered
             self._end(stream)
@@ -234,7 +234,7 @@ class StreamListener:
             self._server.end(flow, "stream")
 
     def _forget(self, stream: Stream) -> None:
-        self._known(stream)
+        self._remove_stranger(stream)
         if stream.unframer.trusted:
             self._measure(stream)
         if self.streams.get(stream.source) is stream:
@@ -250,7 +250,7 @@ class StreamListener:
         if rtt_ms is not None:
             self._server.round_trips.note(stream.source[0], rtt_ms)
 
-    def _known(self, stream: Stream) -> None:
+    def _remove_stranger(self, stream: Stream) -> None:
         """Remove the connection from the strangers: it has a flow now, or is closed."""
         same = self._strangers.get(stream.prefix)
         if same is not None:

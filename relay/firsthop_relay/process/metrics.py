@@ -19,12 +19,14 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 def families(reading: CounterReading, table: MetricTable) -> Iterator[Metric]:
     """The families of `/metrics`."""
-    for made, entries in (
+    for family_class, entries in (
         (CounterMetricFamily, table.counters),
         (GaugeMetricFamily, table.gauges),
     ):
         for name, label, meaning in entries:
-            family = made(f"{table.prefix}_{name}", meaning, labels=[label] if label else [])
+            family = family_class(
+                f"{table.prefix}_{name}", meaning, labels=[label] if label else []
+            )
             for value, count in reading.get(name, {}).items():
                 family.add_metric([value] if label else [], count)
             yield family
