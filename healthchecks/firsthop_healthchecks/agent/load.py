@@ -15,7 +15,7 @@ SESSIONS = "firsthop_relay_sessions"
 
 
 class MetricsError(ValueError):
-    """A text that is not a relay's metrics; the message says what is missing."""
+    """A text that is not a relay's metrics; the message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Load:
 
 
 def load_between(before: LoadReading | None, after: LoadReading) -> Load:
-    """The rates, or zeros if there is no earlier reading. A counter that fell began at zero."""
+    """The rates; zeros if there is no earlier reading. A counter that fell restarted from zero."""
     if before is None or after.at <= before.at:
         return Load()
     seconds = after.at - before.at

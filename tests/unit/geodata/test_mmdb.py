@@ -228,11 +228,11 @@ def test_as_numbers(make_mmdb: MakeMmdb, tmp_path: Path) -> None:
 FLAT = {"1.0.0.0/8": {"country_code": "DE", "latitude": "52.5", "longitude": "13.4"}}
 REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
     "another kind": (NETWORKS, "GeoIP2-Domain", "database_type 'GeoIP2-Domain'"),
-    "flat": (FLAT, "Flat-City", "no record with a country"),
+    "flat": (FLAT, "Flat-City", "no record with a GeoIP2-shaped country"),
     "flat country": ({"1.0.0.0/8": {"country": "DE"}}, "Flat-Country", "not GeoIP2-shaped"),
     "flat city": ({"1.0.0.0/8": BERLIN | {"city": "Berlin"}}, "Flat-City", "not GeoIP2-shaped"),
     "not a map": ({"1.0.0.0/8": "DE"}, "Test-City", "Expected record to be a dict"),
-    "empty": ({"1.0.0.0/8": {}}, "Test-City", "no record with a country"),
+    "empty": ({"1.0.0.0/8": {}}, "Test-City", "no record with a GeoIP2-shaped country"),
     "text": ({"1.0.0.0/8": place("DE", "x", 1.0)}, "Test-City", "not on the globe"),  # type: ignore[arg-type]
     "off": ({"1.0.0.0/8": place("DE", 90.5, 1.0)}, "Test-City", "not on the globe"),
     "nan": ({"1.0.0.0/8": place("DE", float("nan"), 1.0)}, "Test-City", "not on the globe"),
