@@ -181,12 +181,13 @@ async def test_mutated_documents(api: Any) -> None:
 
 async def test_paths_queries_and_methods_that_are_not_there(api: Any) -> None:
     """404, 405 with Allow, 400 for queries; as problems, with the request's id."""
+    chance = random.Random(20260102)
     for method, path, _ in await _operations(api):
-        for word in WORDS:
+        for word in chance.sample(WORDS, 4):
             headers = {"If-Match": '"1"'}
             answer = await api.call(method, _path(path, word), {}, headers=headers)
             _problem(answer, (method, path, word))
-        for query in QUERIES:
+        for query in chance.sample(QUERIES, 4):
             answer = await api.call("GET", _path(path, "x") + "?" + query)
             _problem(answer, (path, query))
     for method in ("PUT", "TRACE", "OPTIONS"):
