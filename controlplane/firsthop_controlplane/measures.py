@@ -16,7 +16,7 @@ _VERDICT_VALUES = {"up": 1.0, "down": 0.0, "unknown": -1.0}
 
 
 class _Collector(Collector):
-    """Gauges of the present snapshots, of the leadership and of samples."""
+    """Metrics of the newest snapshots, of the leadership and of samples."""
 
     def __init__(self, feed: Feed, leadership: ReplicaLeadership, latency: LatencyLoop) -> None:
         self._feed = feed
