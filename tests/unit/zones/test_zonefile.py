@@ -147,12 +147,12 @@ def test_the_apex_is_given_or_said() -> None:
         ("x A", "needs a type and data"),
         ("x MX 10", "x.a.test. MX: rdata of MX"),
         ("x TXT a\\", "a backslash ends the line"),
-        ('x TXT "a', "a quote is left open"),
-        ("x TXT ( a", "a parenthesis is left open"),
+        ('x TXT "a', "a quote is not closed"),
+        ("x TXT ( a", "a parenthesis is not closed"),
         ("x TXT a )", "a parenthesis is closed"),
         ("x", "needs a type and data"),
         ("x 300 IN", "needs a type and data"),
-        ("x BOGUS a", "BOGUS is no type known here"),
+        ("x BOGUS a", "BOGUS is not a known type"),
         ("x RRSIG a", "signed zone"),
         ("x CH TXT a", "class CH is not served"),
         ("x 2147483648 A 192.0.2.1", "RFC 2181 §8"),
@@ -168,8 +168,8 @@ def test_the_apex_is_given_or_said() -> None:
         ("$ORIGIN a b", "$ORIGIN needs exactly one argument"),
         ("@ SOA ns1 host 1 1 1 1 1", "more than one SOA"),
         ("x SOA ns1 host 1 1 1 1 1", "more than one SOA"),
-        ("ns1 CNAME x\nns1 A 192.0.2.1", "ns1.a.test. CNAME: a CNAME stands alone"),
-        ("d DNAME x\n\ny.d A 192.0.2.1", "y.d.a.test. A: nothing stands below the DNAME"),
+        ("ns1 CNAME x\nns1 A 192.0.2.1", "ns1.a.test. CNAME: a CNAME must be alone"),
+        ("d DNAME x\n\ny.d A 192.0.2.1", "y.d.a.test. A: no record may be below the DNAME"),
         ("s NS x.\n\ny.s TXT a", "y.s.a.test. TXT: s.a.test. is delegated"),
         ("@ NS \\# 1 ff", "a.test. NS: rdata of NS"),
     ],
@@ -267,9 +267,9 @@ def test_a_document_takes_a_zone_from_a_file() -> None:
         with pytest.raises(DocumentError) as caught:
             loaded(zone, z=HEAD)
         assert str(caught.value).startswith(rule)
-    with pytest.raises(DocumentError, match="line 1: zones/0/file: names a file, and none"):
+    with pytest.raises(DocumentError, match="line 1: zones/0/file: zone files cannot be read here"):
         load_yaml("zones: [{file: z}]")
-    with pytest.raises(DocumentError, match=r"services/s/name: x\.a\.test\. is of another"):
+    with pytest.raises(DocumentError, match=r"services/s/name: x\.a\.test\. belongs to another"):
         load_yaml(
             "zones: [{file: z}]\nservices: [{id: s, name: x.a.test}]", lambda _: HEAD + "x NS n.\n"
         )

@@ -98,7 +98,7 @@ REFUSED = [
     (
         records(("a.edge.example", "CNAME", "c."), ("a.edge.example", "CNAME", "b.")),
         "zones/edge.example./records/a.edge.example./CNAME",
-        "one CNAME",
+        "only one CNAME",
     ),
     (
         records(("other.", "A", "192.0.2.1")),
