@@ -122,7 +122,7 @@ class StoreFollower:
         self.store = StoreReachability(False, reason)
 
     async def _wait(self) -> None:
-        """Until a notification arrives, or the next poll is due."""
+        """Wait until a notification arrives, or the next poll is due."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll_s):
                 await self._wake.wait()

@@ -210,7 +210,7 @@ OPERATIONS = (
     ),
     Operation(
         method="POST", path="/v1/changesets", name="changeset", tag="history", roles=OPERATORS,
-        summary="Replace the whole configuration by a document", call=_changeset,
+        summary="Replace the whole configuration with a document", call=_changeset,
         body=Changeset, large=True, answer=Applied, status=201, if_match="may",
         refusals=(409, 422),
     ),

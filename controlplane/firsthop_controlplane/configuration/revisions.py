@@ -119,7 +119,7 @@ class Revisions:
         force: bool = False,
         base: Callable[[int], None] | None = None,
     ) -> ChangeOutcome[None]:
-        """Replace the whole configuration by `target`.
+        """Replace the whole configuration with `target`.
 
         `base` is called with the newest revision's number; it raises Refused if `target` was
         derived from another revision.

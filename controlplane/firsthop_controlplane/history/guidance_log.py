@@ -229,7 +229,7 @@ async def _number_at(session: AsyncSession, kind: SnapshotKind, at: datetime) ->
 async def _rows(
     session: AsyncSession, kind: SnapshotKind, number: int | None
 ) -> Sequence[bytes | None]:
-    """Contents from the last whole row up to `number` on (None: of all rows)."""
+    """Contents of the last whole row up to `number` (None: no limit), and of the rows after it."""
     row = GuidancePastRow
     until = [row.kind == kind] if number is None else [row.kind == kind, row.number <= number]
     first = await session.scalar(select(func.max(row.number)).where(*until, row.whole))
