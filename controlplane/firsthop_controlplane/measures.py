@@ -55,7 +55,9 @@ class _Collector(Collector):
             "firsthop_transceiver_load", "Share of the capacity in use.", labels=["transceiver"]
         )
         draining = GaugeMetricFamily(
-            "firsthop_transceiver_draining", "1: no new sessions are wanted.", labels=["transceiver"]
+            "firsthop_transceiver_draining",
+            "1: no new sessions are wanted.",
+            labels=["transceiver"],
         )
         for name, each in known.items():
             verdicts.add_metric([name], _VERDICT_VALUES[each.verdict])
@@ -95,12 +97,16 @@ class _Collector(Collector):
         )
         if leadership.lease is not None:
             yield GaugeMetricFamily(
-                "firsthop_leader_term", "Term of the last known leader.", value=leadership.lease.term
+                "firsthop_leader_term",
+                "Term of the last known leader.",
+                value=leadership.lease.term,
             )
         age_s = leadership.lease_age_s()
         if age_s is not None:
             yield GaugeMetricFamily(
-                "firsthop_leader_lease_age_seconds", "Seconds since the lease was renewed.", value=age_s
+                "firsthop_leader_lease_age_seconds",
+                "Seconds since the lease was renewed.",
+                value=age_s,
             )
         yield CounterMetricFamily(
             "firsthop_leaderships_total",

@@ -96,8 +96,8 @@ class Explainer:
         of_plan = [each for each in self._maps if each.topology.plan is plan]
         found = next((each for each in of_plan if each.latency is latency), None)
         if found is None:
-            taught = [each for each in self._maps if each.latency is latency]
-            former = next(iter((*of_plan, *taught, *self._maps)), None)
+            of_latency = [each for each in self._maps if each.latency is latency]
+            former = next(iter((*of_plan, *of_latency, *self._maps)), None)
             found = RttMap.following(former, plan, self.geo, latency)
             others = [each for each in self._maps if each.topology.plan is not plan]
             self._maps = (*others[-1:], found)

@@ -240,5 +240,5 @@ def _is_measured(relay: Relay, now: datetime) -> bool:
     return relay.state is State.ACTIVE and not forced
 
 
-def _with_causes(said: str, counted: Count) -> str:
-    return f"{said} ({counted.causes})" if counted.causes else said
+def _with_causes(reason: str, counted: Count) -> str:
+    return f"{reason} ({counted.causes})" if counted.causes else reason

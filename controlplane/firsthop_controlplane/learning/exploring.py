@@ -137,11 +137,11 @@ def _groups(learned: Learned, ground: Ground, publication: Publication, wanted: 
     orders, shared = publication.orders, publication.shared
     assert shared is not None
     if len(wanted):
-        of_rows = _of(orders.prefixes, wanted.prefixes, wanted.of_prefixes)
+        of_rows = _values_of(orders.prefixes, wanted.prefixes, wanted.of_prefixes)
     else:
         counts = learned.entries.count
         samples = np.bincount(learned.which, counts, len(learned.prefixes)).astype(np.float64)
-        of_rows = _of(orders.prefixes, learned.prefixes, samples)
+        of_rows = _values_of(orders.prefixes, learned.prefixes, samples)
     rows = np.flatnonzero(of_rows > 0)
     here = (wanted.cells < len(ground.geo)) & (wanted.of_cells > 0)
     cells = wanted.cells[here]
@@ -157,7 +157,7 @@ def _groups(learned: Learned, ground: Ground, publication: Publication, wanted: 
     )
 
 
-def _of(prefixes: Keys, among: Keys, values: Floats) -> Floats:
+def _values_of(prefixes: Keys, among: Keys, values: Floats) -> Floats:
     """The value of each of `prefixes` in the ascending `among`; 0 if it does not occur there."""
     if not len(among):
         return np.zeros(len(prefixes))

@@ -135,9 +135,9 @@ def _still(
     before: npt.NDArray[np.int32], now: npt.NDArray[np.int32], held: Ints
 ) -> npt.NDArray[np.bool_]:
     """Which rows may stay as published: those with the same order in which no RTT moved far."""
-    said = (before != OMITTED) & (now != OMITTED)
+    in_both = (before != OMITTED) & (now != OMITTED)
     band = np.maximum(STILL_MS * 10, STILL_SHARE * now)
-    near = (~said | (np.abs(before - now) <= band)).all(axis=1)
+    near = (~in_both | (np.abs(before - now) <= band)).all(axis=1)
     ranked = np.take_along_axis(
         np.where(before == OMITTED, np.iinfo(np.int32).max, before), held, 1
     )

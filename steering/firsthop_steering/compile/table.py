@@ -135,7 +135,7 @@ class ServiceTable:
         self.ecs: bool = meta["ecs"]
         self.answers: Sequence[Answer] = tuple(map(Answer.from_json, meta["answers"]))
         self.answer_reasons = {
-            relay: AnswerReason(*word) for relay, word in meta["standings"].items()
+            relay: AnswerReason(*reason) for relay, reason in meta["standings"].items()
         }
         self._decisions: list[int] = sections.array(f"{place}.decisions", "<i4").tolist()
         self._unlocated: int = self._decisions[meta["unlocated"]]
