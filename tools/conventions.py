@@ -1,8 +1,8 @@
-"""Checks of this house that no linter knows: names, log events, docstrings, sizes of folders.
+"""Checks the project's own conventions: names, log events, docstrings, sizes of folders.
 
     python tools/conventions.py FOLDER…
 
-Prints one line a violation, `file:line: rule`, and exits with 1 if there is any.
+Prints one line per violation, `file:line: rule`, and exits with 1 if there are any.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 MAX_MODULES = 16
-"""In one folder; more get sub-folders."""
+"""Largest number of modules in one folder; more need sub-folders."""
 ONE_FILE_A_NOUN = frozenset({"api", "commands"})
-"""Folders that may have more: each file is one noun of a list that users see."""
+"""Folders without this limit, because users see one noun per file."""
 LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
 EVENT = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 """`noun.verb`, as in `snapshot.accepted`."""
 
 
 class Violation(NamedTuple):
-    """One broken rule, and where."""
+    """A broken rule and its location."""
 
     path: Path
     line: int
@@ -43,7 +43,7 @@ class Module(NamedTuple):
 
 
 def violations(modules: list[Module]) -> Iterator[Violation]:
-    """Everything that is wrong, in the order of the rules."""
+    """All violations, in the order of the rules."""
     for module in modules:
         yield from _docstring(module)
         yield from _events(module)
@@ -74,7 +74,7 @@ def _is_log_call(function: ast.expr) -> bool:
 
 
 def _texts(argument: ast.expr) -> Iterator[str]:
-    """The events that an argument may be; a formatted part stands for a noun."""
+    """The possible event names of an argument; a formatted part counts as a noun."""
     match argument:
         case ast.Constant(value=str() as text):
             yield text
@@ -88,7 +88,7 @@ def _texts(argument: ast.expr) -> Iterator[str]:
 
 
 def _names_defined_twice(modules: list[Module]) -> Iterator[Violation]:
-    """Public classes and type aliases of all packages have names of their own."""
+    """Public classes and type aliases must have different names in all packages."""
     places: dict[str, list[tuple[Path, int]]] = defaultdict(list)
     for module in modules:
         for node in module.tree.body:
@@ -102,7 +102,7 @@ def _names_defined_twice(modules: list[Module]) -> Iterator[Violation]:
 
 
 def _type_name(node: ast.stmt) -> str | None:
-    """The name of a class, or of an assignment that is written like one: `Slug = Annotated[…]`."""
+    """The name of a class, or of an assignment that looks like a type's: `Slug = Annotated[…]`."""
     if isinstance(node, ast.ClassDef):
         return node.name
     if isinstance(node, ast.Assign) and len(node.targets) == 1:

@@ -1,1 +1,1 @@
-"""The composition root: commands, settings, the edge's processes, and everything on one machine."""
+"""The composition root: commands, settings, the edge's processes, and `firsthop up`."""

@@ -6,13 +6,13 @@ from ipaddress import ip_address
 
 Listen = tuple[str, int]
 NONE = "none"
-"""Stands for no address, as an empty environment variable counts as unset."""
+"""Means no address; an empty environment variable cannot, as it counts as unset."""
 
 
 def parse_listen(text: str) -> list[Listen]:
     """The (host, port) pairs of a comma-separated list; `none` (or an empty text) gives none.
 
-    Raises ValueError that names the entry and the rule.
+    Raises ValueError with the entry and the rule that it breaks.
     """
     if text.strip() == NONE:
         return []
@@ -34,5 +34,5 @@ def _parse_one(entry: str) -> Listen:
 
 
 def format_listen(host: str, port: int) -> str:
-    """The inverse of `parse_listen` for one pair."""
+    """One pair as text that `parse_listen` reads."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""The files of a declarative document: the document, and the zone files that it names."""
+"""The files of a declarative document: the document itself, and the zone files that it names."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from firsthop_steering.plan.document import Document, load_yaml
 
 DocumentStamp = tuple[int, int]
-"""Modification time in ns since 1970 and size; zeros for a file that is not there."""
+"""Modification time in ns since 1970, and size; zeros if the file does not exist."""
 
 
 def stamp_of(path: Path) -> DocumentStamp:
-    """The stamp of a file now; another one means that the file has changed."""
+    """The present stamp of a file; if it differs from an earlier one, the file has changed."""
     try:
         found = path.stat()
     except OSError:
@@ -21,20 +21,20 @@ def stamp_of(path: Path) -> DocumentStamp:
 
 
 class DocumentFiles:
-    """Reads a document; `stamps` are of every file that this involved, readable or not."""
+    """Reads a document; `stamps` has every file that this involved, readable or not."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.stamps: dict[Path, DocumentStamp] = {}
-        """Each is taken before the file is read."""
+        """The stamp of each file, taken before it is read."""
 
     @property
     def modified_ns(self) -> int:
-        """When the newest of them was modified, in ns since 1970."""
+        """When the newest of the files was modified, in ns since 1970."""
         return max((modified for modified, _ in self.stamps.values()), default=0)
 
     def load(self) -> Document:
-        """The document, whole. Raises OSError, UnicodeDecodeError, DocumentError."""
+        """The whole document. Raises OSError, UnicodeDecodeError, DocumentError."""
         self.stamps.clear()
         return load_yaml(self._read(self._path), lambda name: self._read(self._path.parent / name))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_secret(path: Path, content: str | bytes) -> None:
-    """Replaces a file whole, mode 0600, or raises OSError and leaves the old one."""
+    """Replaces a file as a whole, with mode 0600; if it raises OSError, the old file remains."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     data = content.encode() if isinstance(content, str) else content
     try:

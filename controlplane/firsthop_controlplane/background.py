@@ -1,4 +1,4 @@
-"""What a control plane does beside requests: prepare the store, run tasks, save at the end."""
+"""What a control plane does besides serving: prepare the store, run tasks, save at the end."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def _prepare(deps: Deps, parts: Parts) -> None:
 
 
 async def _save(deps: Deps) -> None:
-    """Write what the store does not have yet, as far as the time for the shutdown allows."""
+    """Write what the store does not have yet, within the time limit of the shutdown."""
     with contextlib.suppress(Exception):
         async with asyncio.timeout(deps.settings.shutdown_s):
             await deps.status_loop.save()
@@ -90,7 +90,7 @@ async def _bootstrap(deps: Deps, given: Sequence[BootstrapToken], now: datetime)
 
 
 async def _follow_bootstrap(deps: Deps, parts: Parts) -> None:
-    """Upsert the bootstrap tokens whenever they change: machines may be added while we run."""
+    """Upsert the bootstrap tokens whenever they change: machines may be added at run time."""
     done: Sequence[BootstrapToken] = ()
     while True:
         try:
@@ -104,7 +104,7 @@ async def _follow_bootstrap(deps: Deps, parts: Parts) -> None:
 
 
 async def _follow_transceivers(deps: Deps, parts: Parts) -> None:
-    """Publish anew when other transceivers take sessions: relays read files, and no statuses."""
+    """Publish again if other transceivers take sessions: relays read files, not statuses."""
     feed, known = deps.feed, frozenset[str]()
     while True:
         plan, keys, status = feed.plan, feed.keys, feed.status

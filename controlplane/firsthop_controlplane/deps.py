@@ -38,7 +38,7 @@ MintProbe = Callable[[KeySet, datetime], tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """`explain` is None where the control plane was started without geo data."""
+    """`explain` is None if the control plane was started without geo data."""
 
     settings: Settings
     engine: AsyncEngine
@@ -47,7 +47,7 @@ class Deps:
     guidance_history: GuidanceHistory
     """Prices and latency at past times."""
     past_lock: asyncio.Lock
-    """Past answers are explained one at a time: each may need its own map of round trips."""
+    """Held while a past answer is explained: each may need its own map of round trips."""
     feed: Feed
     keyring: Keyring
     tokens: TokenBook
@@ -60,7 +60,7 @@ class Deps:
     planning: PlannerLoop
     measures: Measures
     registering: TokenBuckets
-    """Limits how often one token may change where its transceivers are."""
+    """Limits how often one token may change its registered transceivers."""
     now: Callable[[], datetime]
     mint_probe: MintProbe
     explain: Explain | None
@@ -71,9 +71,9 @@ class Deps:
         return self.status_loop.health
 
     async def principal(self, secret: str) -> Principal | None:
-        """The owner of a token: from memory, so that it works without the database, else from it.
+        """The owner of a token: from memory if it is known there, otherwise from the database.
 
-        A token that is not in memory may have been made a moment ago on another replica.
+        Memory works without the database, but lacks tokens just created on another replica.
         """
         known = self.tokens.find(secret)
         if known is not None:
@@ -83,13 +83,14 @@ class Deps:
             row = await session.scalar(query)
         if row is None:
             return None
-        await self.took_effect()  # so that a stream opened with it is not ended as unauthorised
+        await self.took_effect()  # so that a stream opened with this token is not ended at once
         return Principal(row.id, row.name, row.role, row.scope, row.expires_at)
 
     async def took_effect(self) -> None:
         """Read what was just committed, so that it is in force here before the caller is answered.
 
-        The change stands even if the database cannot be reached any more; the follower catches up.
+        If the database cannot be reached any more, the change is still valid, and the follower
+        reads it later.
         """
         try:
             await self.follower.refresh()

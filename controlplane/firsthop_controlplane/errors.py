@@ -1,4 +1,4 @@
-"""The package's errors: `Refused` is the caller's fault, `Unavailable` and `NoLeader` are ours."""
+"""The package's errors: the caller causes `Refused`; we cause `Unavailable` and `NoLeader`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Refused(ControlPlaneError):  # noqa: N818 - an answer, not a failure
     def __init__(
         self, status: int, kind: str, detail: str, errors: Sequence[BrokenRule] = ()
     ) -> None:
-        """`kind` is the last part of the document's type; its title is the status's phrase."""
+        """`kind` is the last part of the document's type; the status gives its title."""
         super().__init__(detail)
         self.status = status
         self.kind = kind
@@ -41,7 +41,7 @@ class Refused(ControlPlaneError):  # noqa: N818 - an answer, not a failure
 
 
 class TooMany(Refused):
-    """429: a limit on one caller; the same request may be made again after a while."""
+    """429: one caller reached a limit; it may repeat the request after a while."""
 
     def __init__(self, detail: str, *, retry_after_s: int) -> None:
         super().__init__(429, "too-many", detail)
@@ -59,7 +59,7 @@ def forbidden(detail: str, errors: Iterable[BrokenRule] = ()) -> Refused:
 
 
 def not_found(detail: str) -> Refused:
-    """404."""
+    """404: there is no such thing."""
     return Refused(404, "not-found", detail)
 
 
@@ -69,12 +69,12 @@ def conflict(detail: str, errors: Iterable[BrokenRule] = ()) -> Refused:
 
 
 def lost_race(detail: str) -> Refused:
-    """412: If-Match names a version that is no longer the present one."""
+    """412: If-Match names a version that is no longer the newest."""
     return Refused(412, "changed-meanwhile", detail)
 
 
 def unconditional() -> Refused:
-    """428: a change must say which version it starts from."""
+    """428: a change must name the version that it starts from."""
     return Refused(
         428,
         "if-match-required",
@@ -83,7 +83,7 @@ def unconditional() -> Refused:
 
 
 def invalid(errors: Iterable[BrokenRule]) -> Refused:
-    """422: the request can be parsed, and breaks the rules named."""
+    """422: the request can be parsed, but breaks the given rules."""
     faults = tuple(errors)
     detail = "; ".join(f"{fault.field}: {fault.rule}" for fault in faults[:3])
     if len(faults) > 3:

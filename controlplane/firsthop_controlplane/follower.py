@@ -1,6 +1,6 @@
-"""Follows changes of the store: plans, keys and tokens, by NOTIFY and by polling.
+"""Follows changes of the store: plans, keys and tokens, with NOTIFY and polling.
 
-Keeps what it has while the database is unreachable.
+While the database cannot be reached, the values last read stay in force.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class StoreFollower:
         self.store = StoreReachability(False, "not asked yet")
 
     async def refresh(self) -> None:
-        """Read what is new; raises what the database raises."""
+        """Read what is new; raises the database's errors."""
         async with self._lock, AsyncSession(self._engine) as session:
             before = self._feed.plan, self._feed.keys
             await self._read_plan(session)
-            # Every change to tokens and keys is audited, so a newer entry shows a change of either.
+            # Every change of tokens or keys is audited, so a newer entry may mean one.
             newest = await session.scalar(select(func.max(AuditRow.id))) or 0
             if newest != self._seen_audit:
                 await self._tokens.load(session)
@@ -122,7 +122,7 @@ class StoreFollower:
         self.store = StoreReachability(False, reason)
 
     async def _wait(self) -> None:
-        """Until a notification arrives, or the next poll is due."""
+        """Wait until a notification arrives, or the next poll is due."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll_s):
                 await self._wake.wait()

@@ -16,7 +16,7 @@ _VERDICT_VALUES = {"up": 1.0, "down": 0.0, "unknown": -1.0}
 
 
 class _Collector(Collector):
-    """Gauges of the present snapshots, of the leadership and of samples."""
+    """Metrics of the newest snapshots, of the leadership and of samples."""
 
     def __init__(self, feed: Feed, leadership: ReplicaLeadership, latency: LatencyLoop) -> None:
         self._feed = feed
@@ -26,7 +26,7 @@ class _Collector(Collector):
     def collect(self) -> Iterator[Metric]:
         feed = self._feed
         yield GaugeMetricFamily(
-            "firsthop_feed_readers", "Edges on the snapshot stream.", value=feed.readers
+            "firsthop_feed_readers", "Readers of the snapshot stream.", value=feed.readers
         )
         numbers = GaugeMetricFamily(
             "firsthop_snapshot_number", "Number of the newest snapshot.", labels=["kind"]
@@ -52,10 +52,12 @@ class _Collector(Collector):
             "firsthop_transceiver_verdict", "1 up, 0 down, -1 unknown.", labels=["transceiver"]
         )
         loads = GaugeMetricFamily(
-            "firsthop_transceiver_load", "Used share of its capacity.", labels=["transceiver"]
+            "firsthop_transceiver_load", "Share of the capacity in use.", labels=["transceiver"]
         )
         draining = GaugeMetricFamily(
-            "firsthop_transceiver_draining", "1: it wants no new sessions.", labels=["transceiver"]
+            "firsthop_transceiver_draining",
+            "1: no new sessions are wanted.",
+            labels=["transceiver"],
         )
         for name, each in known.items():
             verdicts.add_metric([name], _VERDICT_VALUES[each.verdict])
@@ -69,7 +71,7 @@ class _Collector(Collector):
         if memory is None:
             return
         samples = CounterMetricFamily(
-            "firsthop_rtt_samples_total", "Samples by what became of them.", labels=["outcome"]
+            "firsthop_rtt_samples_total", "Samples by outcome.", labels=["outcome"]
         )
         ledger = memory.model.ledger
         doubted = memory.model.counts["doubted_source"]
@@ -77,10 +79,10 @@ class _Collector(Collector):
             samples.add_metric([outcome], count)
         yield samples
         yield GaugeMetricFamily(
-            "firsthop_rtt_entries", "Prefixes × regions of which something is known.", len(ledger)
+            "firsthop_rtt_entries", "Pairs of prefix and region that have samples.", len(ledger)
         )
         yield CounterMetricFamily(
-            "firsthop_rtt_evicted_total", "Entries dropped as there were too many.", ledger.evicted
+            "firsthop_rtt_evicted_total", "Entries dropped because of their number.", ledger.evicted
         )
         yield GaugeMetricFamily(
             "firsthop_rtt_unsaved",
@@ -95,12 +97,16 @@ class _Collector(Collector):
         )
         if leadership.lease is not None:
             yield GaugeMetricFamily(
-                "firsthop_leader_term", "Term of the leader last seen.", value=leadership.lease.term
+                "firsthop_leader_term",
+                "Term of the last known leader.",
+                value=leadership.lease.term,
             )
         age_s = leadership.lease_age_s()
         if age_s is not None:
             yield GaugeMetricFamily(
-                "firsthop_leader_lease_age_seconds", "Since the leader renewed.", value=age_s
+                "firsthop_leader_lease_age_seconds",
+                "Seconds since the lease was renewed.",
+                value=age_s,
             )
         yield CounterMetricFamily(
             "firsthop_leaderships_total",

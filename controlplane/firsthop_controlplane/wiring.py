@@ -46,10 +46,10 @@ from firsthop_steering.plan.registration import MAX_REGISTERED
 
 PROBE_ENTROPY_BYTES = 7
 REGISTER_EVERY_S = 10.0
-"""A token may register a whole region of transceivers at once, then change one in so long: each
-change is a revision, and the history is kept for ever."""
+"""A token may register a whole region of transceivers at once; afterwards, one change per this
+time. Each change makes a revision, and revisions are kept forever."""
 MAX_REGISTERING = 10_000
-"""Tokens whose rate of registrations is tracked."""
+"""Number of tokens whose rate of registrations is tracked."""
 
 
 def utc_now() -> datetime:
@@ -64,24 +64,24 @@ def mint_probe(keyset: KeySet, now: datetime) -> tuple[str, str]:
 
 
 BootstrapSource = Callable[[], Sequence[BootstrapToken]]
-"""Returns the tokens that the store is to hold, as of now."""
+"""Returns the tokens that the store must hold now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the composition root passes in: keys, geo data, hooks."""
+    """What the composition root passes in: keys, geo data, callbacks."""
 
     signing_key: Ed25519PrivateKey
     master_key: bytes
     explain: Explain | None = None
     geo: GeoTable | None = None
-    """Locates clients, to learn of their round trips; None: nothing is learned."""
+    """Locates clients, so that their round trips can be learned; None: nothing is learned."""
     admin_token_file: Path | None = None
-    """Where the first admin token is written; None: nowhere, tokens come from elsewhere."""
+    """File to which the first admin token is written; None: tokens are created elsewhere."""
     bootstrap: BootstrapSource = tuple
     publish: Callable[[Plan, KeySet, Status | None], None] = lambda *_: None
-    """Called for every new plan and key set, and when other transceivers take sessions: for
-    processes that read files instead of the feed."""
+    """Called for every new plan and key set, and if other transceivers take sessions: writes the
+    files of processes that do not read the feed."""
     mint_probe: MintProbe = mint_probe
     now: Callable[[], datetime] = utc_now
 
@@ -103,7 +103,7 @@ class _Base:
 
 
 def wire(settings: Settings, parts: Parts) -> Deps:
-    """All parts of one control plane; nothing runs yet."""
+    """Make all parts of one control plane; start nothing."""
     engine = create_engine(
         settings.database_url, application=SERVICE, statement_timeout_s=STATEMENT_TIMEOUT_S
     )

@@ -1,6 +1,6 @@
 """The store: configuration and its history, tokens, keys, and the last measured state.
 
-Revision 0001: the first.
+Revision 0001: the first revision.
 """
 
 import sqlalchemy as sa

@@ -1,8 +1,8 @@
 """Records of every type, and names of any octets.
 
-Revision 0002: after 0001, which knew six types and names without escapes. `service.ttl_min` may be
-NULL, which stands for half of `ttl`; its check stays, since a comparison with NULL refuses nothing.
-The old default of 1 had no effect until now; it becomes NULL, or every TTL would fall to seconds.
+Revision 0002: after 0001, which had six types, and names without escapes. `service.ttl_min` may now
+be NULL, which means half of `ttl`; its check remains, since a comparison with NULL refuses nothing.
+The old default of 1 had no effect before; it becomes NULL, so that TTLs do not fall to seconds.
 """
 
 import sqlalchemy as sa

@@ -1,6 +1,6 @@
 """Verdicts forced by operators, and the view (global or local) of a service.
 
-Revision 0003: after 0002. Both columns may be absent from rows that the release before writes.
+Revision 0003: after 0002. Rows that the previous release writes need neither column.
 """
 
 import sqlalchemy as sa

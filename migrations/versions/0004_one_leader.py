@@ -1,6 +1,6 @@
-"""The lease of the leading control plane; replaces status numbers reserved by each one.
+"""The lease of the leading control plane; replaces status numbers reserved by each control plane.
 
-Revision 0004: after 0003. The first term lies above every status number that was ever reserved.
+Revision 0004: after 0003. The first term's numbers are greater than all reserved ones.
 """
 
 import sqlalchemy as sa

@@ -1,6 +1,6 @@
 """Verdicts by address family, so that a new leader continues with them.
 
-Revision 0005: after 0004. Rows that the release before writes have none.
+Revision 0005: after 0004. Rows that the previous release writes have no such verdicts.
 """
 
 import sqlalchemy as sa

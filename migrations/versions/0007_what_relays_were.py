@@ -1,6 +1,6 @@
-"""The history of relays' states, so that past answers can be explained.
+"""The history of relays' statuses, so that past answers can be explained.
 
-Revision 0007: after 0006. A row is written when something changes that answers depend on.
+Revision 0007: after 0006. A row is written for every change that affects answers.
 """
 
 import sqlalchemy as sa

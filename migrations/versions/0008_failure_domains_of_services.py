@@ -1,6 +1,6 @@
 """The number of failure domains that a service requires (`min_candidates`).
 
-Revision 0008: after 0007. Rows that the release before writes want one.
+Revision 0008: after 0007. Rows that the previous release writes require one domain.
 """
 
 import sqlalchemy as sa

@@ -1,6 +1,6 @@
 """Transceivers that register themselves: allowed networks, registrations, and reports.
 
-Revision 0009: after 0008. Rows that the release before writes are operators'.
+Revision 0009: after 0008. Rows that the previous release writes count as operators' own.
 """
 
 import sqlalchemy as sa

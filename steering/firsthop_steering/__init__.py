@@ -1,1 +1,1 @@
-"""Selects a relay for a client. Pure: time and chance are arguments, and nothing does I/O."""
+"""Selects a relay for a client. Pure: time and randomness are arguments, and nothing does I/O."""

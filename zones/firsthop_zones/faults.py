@@ -1,4 +1,4 @@
-"""Faults of a document, and the error that carries all of them."""
+"""Faults of a document, and the error that contains all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class DocumentFault:
-    """One fault: the field's path (`relays/fra-1/region`), the violated rule, and the text line."""
+    """One fault: the field's path (`relays/fra-1/region`), the broken rule, and the text line."""
 
     field: str
     rule: str
@@ -19,7 +19,7 @@ class DocumentFault:
 
 
 class DocumentError(ValueError):
-    """A document is refused as a whole; `problems` has one entry per fault."""
+    """A document is refused as a whole; `problems` has all faults that are reported."""
 
     def __init__(self, problems: list[DocumentFault]) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))

@@ -22,7 +22,7 @@ DomainName = Annotated[
 ]
 
 LONGEST_RDATA = 4 * 65536
-"""Characters: every octet of the longest RDATA written as `\\DDD`, plus quotes."""
+"""Characters in which every octet of the longest RDATA can be written as `\\DDD`, with quotes."""
 RecordType = Annotated[
     str,
     Field(
@@ -50,7 +50,7 @@ class Record(Model):
 
     @cached_property
     def parsed(self) -> Rdata:
-        """The data in wire form, parsed once, when the record is created."""
+        """The data in wire form, parsed only once, when the record is created."""
         return parse_rdata(self.type, self.rdata)
 
     @model_validator(mode="after")
@@ -66,7 +66,7 @@ class Zone(Model):
     primary: DomainName
     """Host name of the primary server (SOA MNAME)."""
     contact: DomainName
-    """Mailbox of the person in charge as a domain name (SOA RNAME)."""
+    """Mailbox of the person responsible, as a domain name (SOA RNAME)."""
     refresh: Ttl = 7200
     retry: Ttl = 900
     expire: Ttl = 1209600
@@ -81,7 +81,7 @@ class Zone(Model):
 
 
 class SteeredName(Protocol):
-    """The part of a service that zones need: a name that is answered by steering."""
+    """The fields of a service that zones need: a name that steering answers."""
 
     @property
     def id(self) -> str: ...

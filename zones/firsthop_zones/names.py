@@ -1,7 +1,7 @@
 r"""Converts domain names between text (RFC 1035 §5.1) and wire form (§3.1), any octet in any label.
 
-Both results are lower case, as names compare case-insensitively (RFC 4343 §3), and each wire name
-has one canonical text, so either form can be compared for equality.
+Both results are lower case, as names are compared without regard to case (RFC 4343 §3). Each wire
+name has one canonical text, so names in either form can be compared for equality.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 
 ROOT = b"\0"
 LONGEST_LABEL = 63
-"""Octets (RFC 1035 §2.3.4)."""
+"""Octets of the longest label (RFC 1035 §2.3.4)."""
 LONGEST_NAME = 255
-"""Octets of a wire name with its length octets and the root (RFC 1035 §2.3.4)."""
+"""Octets of the longest wire name, with its length octets and the root (RFC 1035 §2.3.4)."""
 LONGEST_TEXT = 1004
 """Characters of the longest canonical text: 250 octets, each as `\\DDD`, and four dots."""
 
@@ -34,14 +34,13 @@ _TEXT = {octet: _octet_text(octet) for octet in range(256)}
 def to_wire(text: str) -> bytes:
     r"""The lower-case wire form of an absolute name; the last dot may be omitted.
 
-    Accepts the escapes `\DDD` and `\X`. Raises ValueError, which names the rule, for an empty
-    label, a label over 63 octets, a name over 255 octets, a bad escape, or a character that must be
-    escaped.
+    Accepts the escapes `\DDD` and `\X`. Raises ValueError with the broken rule: an empty label, a
+    label over 63 octets, a name over 255 octets, a bad escape, or a character that must be escaped.
     """
     if text == ".":
         return ROOT
     if text == "@":
-        raise _refused("@ stands for an origin, and there is none here")
+        raise _refused("@ stands for an origin, but there is none here")
     wire = bytearray()
     for label in _labels(text):
         if not label:
@@ -81,10 +80,10 @@ def _labels(text: str) -> list[bytes]:
 
 def _fault(text: str, at: int) -> str:
     if text[at] == "\\":
-        return r"an escape is \DDD or \X, X no digit (RFC 1035 §5.1)"
+        return r"an escape is \DDD or \X, where X is not a digit (RFC 1035 §5.1)"
     if text[at].isascii():
         return r"spaces and control characters are written \DDD (RFC 1035 §5.1)"
-    return r"what is not ASCII is written \DDD, or in Punycode (RFC 3492)"
+    return r"characters that are not ASCII are written \DDD, or in Punycode (RFC 3492)"
 
 
 def to_text(wire: bytes) -> str:
@@ -99,7 +98,7 @@ def to_text(wire: bytes) -> str:
 
 
 def canonical(text: str) -> str:
-    """The canonical text of a name. Raises ValueError as `to_wire` does."""
+    """The canonical text of a name. Raises ValueError like `to_wire`."""
     if len(text) < LONGEST_NAME and _PLAIN.fullmatch(text):
         return text
     return to_text(to_wire(text))

@@ -1,7 +1,7 @@
-r"""Reads the presentation form of record types by dnspython, and of unknown types (RFC 3597 §5).
+r"""Parses the presentation form of record types with dnspython, and of unknown types (RFC 3597 §5).
 
-Stricter than dnspython: comments, relative names and further lines are refused. Its exceptions
-become ValueErrors that name the rule.
+Stricter than dnspython: comments, relative names and more than one line are refused. Exceptions of
+dnspython become ValueErrors with the broken rule.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ class _Tokenizer(dns.tokenizer.Tokenizer):
 def read(code: int, text: str) -> bytes:
     """Reads RDATA in its type's form or as `\\# length hex`.
 
-    Returns it uncompressed with lower-case names. Raises ValueError, which names the rule.
+    Returns it uncompressed with lower-case names. Raises ValueError with the broken rule.
     """
     if text.lstrip().startswith("\\#"):
         return _generic(code, text.strip())
     form = _FORM_OF.get(code)
     if form is None:
-        raise ValueError(r"must be \# length hex: the type has no other form here (RFC 3597 §5)")
+        raise ValueError(r"must be \# length hex: this type has no other form (RFC 3597 §5)")
     try:
         value = _single(code, text)
     except Exception as error:  # any exception of dnspython means that the text is invalid
@@ -76,9 +76,9 @@ def _single(code: int, text: str) -> dns.rdata.Rdata:
     tokens = _Tokenizer(text.strip())
     value = dns.rdata.from_text(dns.rdataclass.IN, _type(code), tokens, relativize=False)
     if value.rdcomment is not None:
-        raise ValueError("a ; begins a comment: quote the string that holds it")
+        raise ValueError("a ; begins a comment: quote the string that contains it")
     if not tokens.get().is_eof():
-        raise ValueError("a record is one line")
+        raise ValueError("a record must be on one line")
     return value
 
 
@@ -90,14 +90,14 @@ def _generic(code: int, text: str) -> bytes:
     match = _GENERIC.fullmatch(text)
     wire = bytes.fromhex("".join(match[2].split())) if match and _even(match[2]) else None
     if match is None or wire is None or len(wire) != int(match[1]):
-        raise ValueError(r"must be \# and as many octets in hex as said (RFC 3597 §5)")
+        raise ValueError(r"must be \#, a length and as many octets in hex (RFC 3597 §5)")
     if code not in _KNOWN:
         return wire
     try:
         value = dns.rdata.from_wire(dns.rdataclass.IN, _type(code), wire, 0, len(wire))
         faithful = value.to_wire() == wire
     except Exception as error:
-        raise ValueError(f"these octets are none of this type{_reason(error)}") from None
+        raise ValueError(f"these octets are not valid for this type{_reason(error)}") from None
     if not faithful:
         raise ValueError("a name in these octets is compressed (RFC 3597 §4)")
     return _octets(value)

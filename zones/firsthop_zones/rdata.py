@@ -1,7 +1,7 @@
 r"""Parses record data from presentation form (RFC 1035 §5.1, RFC 3597 §5) into wire form.
 
-A bad record is thus refused when it is entered, not when it is queried. The most common types have
-parsers here, since a zone may contain 100,000 records; dnspython parses the others.
+So a bad record is refused when it is entered, not when it is queried. This module parses the most
+common types itself, since a zone may contain 100,000 records; dnspython parses the others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 LARGEST = 65535
-"""Octets: RDLENGTH has 16 bits (RFC 1035 §3.2.1)."""
+"""Octets of the longest RDATA: RDLENGTH has 16 bits (RFC 1035 §3.2.1)."""
 
 _TOKEN = re.compile(rb'\s*(?:"((?:[^"\\]|\\.)*)"|((?:[^\s"\\;]|\\.)+))(?=\s|\Z)', re.DOTALL)
 _BLANK = re.compile(rb"\s*\Z")
@@ -55,7 +55,7 @@ class CompressibleName(bytes):
 
 @dataclass(frozen=True, slots=True)
 class Rdata:
-    """A record's data: the RDATA is the concatenation of the parts."""
+    """A record's data; the RDATA is the concatenation of the parts."""
 
     type: int
     parts: tuple[bytes, ...]
@@ -70,7 +70,7 @@ class Rdata:
 def domain_name(text: str) -> str:
     """The canonical text of a name: `Edge.Example` → `edge.example.`; the root is `.`.
 
-    Raises ValueError as `names.to_wire` does.
+    Raises ValueError like `names.to_wire`.
     """
     return names.canonical(text)
 
@@ -78,7 +78,7 @@ def domain_name(text: str) -> str:
 def character_strings(text: str) -> tuple[bytes, ...]:
     r"""The strings of a TXT record, quoted or unquoted, with `\"` and `\DDD` escapes resolved.
 
-    Raises ValueError for an unclosed quote, a bad escape, or a string over 255 octets.
+    Raises ValueError if a quote is not closed, an escape is bad, or a string exceeds 255 octets.
     """
     raw = text.encode()
     strings = []
@@ -86,14 +86,14 @@ def character_strings(text: str) -> tuple[bytes, ...]:
     while not _BLANK.match(raw, position):
         match = _TOKEN.match(raw, position)
         if match is None:
-            raise ValueError("must be character strings: quote those that hold spaces or ;")
+            raise ValueError("must be character strings: quote those that contain spaces or ;")
         quoted, bare = match.groups()
         strings.append(_unescaped(bare if quoted is None else quoted))
         position = match.end()
     if not strings:
-        raise ValueError("must hold at least one character string")
+        raise ValueError("must contain at least one character string")
     if any(len(string) > 255 for string in strings):
-        raise ValueError("a character string holds at most 255 octets (RFC 1035 §3.3)")
+        raise ValueError("a character string has at most 255 octets (RFC 1035 §3.3)")
     return tuple(strings)
 
 
@@ -104,7 +104,7 @@ def _unescaped(string: bytes) -> bytes:
 def _unescape(match: re.Match[bytes]) -> bytes:
     code = match.group(1)
     if not code:
-        raise ValueError(r"an escape is \DDD or \X, X no digit (RFC 1035 §5.1)")
+        raise ValueError(r"an escape is \DDD or \X, where X is not a digit (RFC 1035 §5.1)")
     if not code.isdigit():
         return code
     if int(code) > 255:
@@ -157,8 +157,8 @@ _BY_HAND: dict[int, Callable[[str], tuple[bytes, ...]]] = {
 def parse_rdata(type_name: str, text: str) -> Rdata:
     r"""Parses the data of a record of `type_name`, in the type's own form or as `\# length hex`.
 
-    Names are absolute, with or without their last dot, and become lower case. Raises ValueError,
-    which names the type and the violated rule.
+    Names are absolute, with or without their last dot, and become lower case. Raises ValueError
+    with the type and the broken rule.
     """
     code = type_code(type_name)
     try:
@@ -168,14 +168,14 @@ def parse_rdata(type_name: str, text: str) -> Rdata:
         else:
             parts = by_hand(text)
         if sum(map(len, parts)) > LARGEST:
-            raise ValueError("holds at most 65535 octets (RFC 1035 §3.2.1)")
+            raise ValueError("has at most 65535 octets (RFC 1035 §3.2.1)")
     except ValueError as error:
         raise ValueError(f"rdata of {type_name}: {error}") from None
     return Rdata(code, parts)
 
 
 def _split(code: int, wire: bytes) -> tuple[bytes, ...]:
-    """Splits RDATA into parts as `Rdata` has them."""
+    """Splits RDATA into the parts of `Rdata`."""
     if code == MX:
         return wire[:2], CompressibleName(wire[2:])
     return (CompressibleName(wire) if code in (NS, CNAME, PTR) else wire,)

@@ -59,21 +59,21 @@ _META = {
 _REFUSED = {
     SOA: "its values are fields of the zone",
     10: "NULL is not allowed in zones (RFC 1035 §3.3.10)",
-    63: "ZONEMD is of one serial, and the serial here is the plan's number",
-    **dict.fromkeys(_SIGNING.values(), "belongs to a signed zone, and zones are not signed here"),
-    **dict.fromkeys((0, 41, *range(128, 256)), "is of questions and messages (RFC 6895 §3.1)"),
+    63: "ZONEMD is only valid for one serial, which is the plan's number here",
+    **dict.fromkeys(_SIGNING.values(), "belongs to a signed zone, but zones here are not signed"),
+    **dict.fromkeys((0, 41, *range(128, 256)), "is only for queries and messages (RFC 6895 §3.1)"),
 }
 _CODES = {**TYPES, **_SIGNING, **_META, "SOA": SOA, "NULL": 10, "ZONEMD": 63}
 _GENERIC = re.compile(r"TYPE([0-9]{1,5})")
 PATTERN = rf"^({'|'.join(TYPES)}|TYPE[0-9]{{1,5}})$"
-"""Syntax of a record's type; some numbers are refused all the same."""
+"""Syntax of a record's type; some of the numbers that match are refused nevertheless."""
 
 
 @lru_cache(maxsize=256)  # called three times per record
 def type_code(name: str) -> int:
     """The number of a type, given by mnemonic or as `TYPE65280`, case-insensitive.
 
-    Raises ValueError, which states the reason, for a type that records must not have.
+    Raises ValueError with the reason if records must not have the type.
     """
     upper = name.upper() if name.isascii() else name
     code = _CODES.get(upper)
@@ -81,7 +81,7 @@ def type_code(name: str) -> int:
         match = _GENERIC.fullmatch(upper)
         if match is None or int(match[1]) > 65535:
             raise ValueError(
-                f"{name[:20]} is no type known here; write TYPE and its number (RFC 3597 §5)"
+                f"{name[:20]} is not a known type; write TYPE and its number (RFC 3597 §5)"
             )
         code = int(match[1])
     if code in _REFUSED:
@@ -90,10 +90,10 @@ def type_code(name: str) -> int:
 
 
 def type_name(code: int) -> str:
-    """The mnemonic of a type if it has one in `TYPES`, else a text like `TYPE65280`."""
+    """The mnemonic of a type if it has one in `TYPES`, otherwise a text like `TYPE65280`."""
     return _MNEMONICS.get(code) or f"TYPE{code}"
 
 
 def canonical_type(name: str) -> str:
-    """The canonical text of a type: `TYPE1` → `A`. Raises ValueError as `type_code` does."""
+    """The canonical text of a type: `TYPE1` → `A`. Raises ValueError like `type_code`."""
     return type_name(type_code(name))

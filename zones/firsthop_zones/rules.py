@@ -18,13 +18,13 @@ from firsthop_zones.record_types import AAAA, CNAME, DNAME, DS, NS, A, type_name
 _ADDRESSES = frozenset((A, AAAA))
 _AT_A_CUT = frozenset((NS, DS))
 LARGEST_RRSET = 60_000
-"""Octets of RDATA plus 12 per record; an RRset of this size fits a message, even after a chain of
-aliases."""
+"""Octets of RDATA plus 12 per record; an RRset of this size fits into a message, even after a chain
+of aliases."""
 _NOT_AT_WILDCARDS = frozenset((NS, DS, DNAME))
 
 
 def zone_of(name: str, apexes: Container[str]) -> str | None:
-    """The most specific apex at or above `name` (canonical text), or None."""
+    """The most specific apex at or above `name` (canonical text); None if there is none."""
     while name not in apexes:
         if name == ".":
             return None
@@ -44,7 +44,7 @@ class _Contents:
     """Delegated names and their name servers."""
     dnames: set[str] = field(default_factory=set)
     sizes: dict[tuple[str, int], int] = field(default_factory=dict)
-    """Octets by owner and type."""
+    """Octets of each RRset, by owner and type."""
 
     @classmethod
     def of(cls, zone: Zone) -> _Contents:
@@ -69,7 +69,7 @@ class _Contents:
             self.cuts.setdefault(owner, set()).add(to_text(value.parts[0]))
 
     def octets(self, owner: str, code: int) -> int:
-        """The size of an RRset; of a delegation including its servers' addresses."""
+        """The size of an RRset; for a delegation, with its servers' addresses."""
         found = self.sizes[owner, code]
         if code == NS and owner in self.cuts:
             for server in self.cuts[owner]:
@@ -105,7 +105,7 @@ def _up_to(name: str, apex: str) -> Iterator[str]:
 def zone_problems(
     zones: Sequence[Zone], services: Sequence[SteeredName]
 ) -> Iterator[DocumentFault]:
-    """Faults that prevent these zones and services from being served."""
+    """Faults that prevent serving these zones and services."""
     apexes = {zone.apex for zone in zones}
     steered = {service.name for service in services}
     contents = {zone.apex: _Contents.of(zone) for zone in zones}
@@ -119,7 +119,7 @@ def zone_problems(
         apex = zone_of(service.name, apexes)
         if apex is None:
             yield DocumentFault(
-                f"services/{service.id}/name", f"{service.name} lies outside every zone"
+                f"services/{service.id}/name", f"{service.name} is outside every zone"
             )
             continue
         for rule in _service_faults(contents[apex], service.name):
@@ -134,29 +134,29 @@ def _faults(
     steered: Container[str],
     servers: Container[str],
 ) -> Iterator[tuple[int, str]]:
-    """The rules violated by the records at one name, each with the record type at fault."""
+    """The rules broken by the records at one name, each with the type of the record."""
     apex = contents.zone.apex
     home = zone_of(owner, apexes)
     if home != apex:
         rule = f"the owner is not a name of zone {apex}"
-        rule += f": it lies in {home}" if home else ""
+        rule += f": it is in {home}" if home else ""
         allowed = _of_a_zone_inside(contents, owner, home, apexes, servers)
         yield from ((code, rule) for code in sorted(types - allowed))
         return
     if owner in steered:
-        rule = "the owner is a steered service, which holds no static record"
+        rule = "the owner is a steered service, which must not have static records"
         yield from ((code, rule) for code in sorted(types))
     yield from _alias_faults(contents, owner, types)
     for code in sorted(types):
         if contents.octets(owner, code) > LARGEST_RRSET:
-            yield code, f"its records have more than {LARGEST_RRSET:,} octets: they fit no message"
+            yield code, f"its records have more than {LARGEST_RRSET:,} octets: no message fits them"
     if owner == apex and NS in types:
         yield NS, "the servers of the apex are the zone's name_servers"
     if DS in types and owner not in contents.cuts:
-        yield DS, "stands beside the NS of a delegation only (RFC 4035 §2.4)"
+        yield DS, "is only allowed beside the NS of a delegation (RFC 4035 §2.4)"
     if owner.startswith("*."):
         for code in sorted(types & _NOT_AT_WILDCARDS):
-            yield code, "does not stand at a wildcard (RFC 4592 §4)"
+            yield code, "is not allowed at a wildcard (RFC 4592 §4)"
     yield from _below_faults(contents, owner, types, servers)
 
 
@@ -167,7 +167,7 @@ def _of_a_zone_inside(
     apexes: Container[str],
     servers: Container[str],
 ) -> frozenset[int]:
-    """Record types allowed at names of a child zone that is served here too: its delegation."""
+    """Record types allowed at names of a child zone that is also served here: its delegation."""
     if home in (None, ".") or zone_of(parent(home), apexes) != contents.zone.apex:
         return _NOTHING
     allowed = _AT_A_CUT if owner == home and owner in contents.cuts else _NOTHING
@@ -177,20 +177,20 @@ def _of_a_zone_inside(
 def _alias_faults(contents: _Contents, owner: str, types: set[int]) -> Iterator[tuple[int, str]]:
     if CNAME in types:
         if len(types) > 1 or owner == contents.zone.apex:
-            yield CNAME, "a CNAME stands alone at its name (RFC 1034 §3.6.2)"
+            yield CNAME, "a CNAME must be alone at its name (RFC 1034 §3.6.2)"
         if len(contents.aliases[owner, CNAME]) > 1:
-            yield CNAME, "a name has one CNAME only (RFC 2181 §10.1)"
+            yield CNAME, "a name may have only one CNAME (RFC 2181 §10.1)"
     if DNAME in types and len(contents.aliases[owner, DNAME]) > 1:
-        yield DNAME, "a name has one DNAME only (RFC 6672 §2.4)"
+        yield DNAME, "a name may have only one DNAME (RFC 6672 §2.4)"
 
 
 def _below_faults(
     contents: _Contents, owner: str, types: set[int], servers: Container[str]
 ) -> Iterator[tuple[int, str]]:
-    """Records excluded by a DNAME above a name, or by a delegation at or above it."""
+    """Records that a DNAME above the name, or a delegation at or above it, does not allow."""
     dname = contents.dname_over(owner)
     if dname is not None:
-        rule = f"nothing stands below the DNAME of {dname} (RFC 6672 §2.4)"
+        rule = f"no record may be below the DNAME of {dname} (RFC 6672 §2.4)"
         yield from ((code, rule) for code in sorted(types))
     cut = contents.cut_over(owner)
     if cut is None:
@@ -198,20 +198,20 @@ def _below_faults(
     allowed = _AT_A_CUT if owner == cut else frozenset()
     if owner in servers:  # also of a sibling delegation (RFC 9471 §2.2)
         allowed |= _ADDRESSES
-    rule = f"{cut} is delegated: NS and DS at it and addresses of its servers, nothing else"
+    rule = f"{cut} is delegated: only its NS, its DS and its servers' addresses are allowed"
     for code in sorted(types - allowed):
         yield code, f"{rule} (RFC 1034 §4.2.1)"
 
 
 def _service_faults(contents: _Contents, name: str) -> Iterator[str]:
     if name.startswith("*."):
-        yield "a service has one name: it cannot be a wildcard"
+        yield "a service has one name, so it cannot be a wildcard"
     cut = contents.cut_over(name)
     if cut is not None:
-        yield f"{name} is of another's zone: {cut} is delegated"
+        yield f"{name} belongs to another zone: {cut} is delegated"
     dname = contents.dname_over(name)
     if dname is not None:
-        yield f"nothing stands below the DNAME of {dname} (RFC 6672 §2.4)"
+        yield f"no record may be below the DNAME of {dname} (RFC 6672 §2.4)"
 
 
 def zone_warnings(
@@ -219,8 +219,8 @@ def zone_warnings(
 ) -> Iterator[DocumentFault]:
     """Name servers of these zones and their delegations that cannot be resolved.
 
-    A server whose name is in a zone here needs an address in it (RFC 9471 §2.1), unless it lies in
-    another delegation, whose servers know its address.
+    If a server's name is in a zone here, that zone must have its address (RFC 9471 §2.1), unless
+    the name is in another delegation, whose servers have its address.
     """
     contents = {zone.apex: _Contents.of(zone) for zone in zones}
     steered = {service.name for service in services}

@@ -57,7 +57,7 @@ def target_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | No
         return None
     if decision.ranking.rule is not None or decision.ranking.outcome != "steered":
         return None
-    if decision.column > view.steering.rtt.unlocated:  # its prefix tells more than its location
+    if decision.column > view.steering.rtt.unlocated:  # a column of learned prefixes, not of a cell
         return latency.explore.prefixes.get(prefix_text(prefix_of(client.family, client.key)))
     if client.cell is None:
         return None

@@ -1,8 +1,8 @@
 """Browser measurements over HTTP: tickets, the script that uses them, and their samples.
 
-Of clients, only the rates of their reports are kept, and samples until they are sent on. The
-client's address is the connection's, or the one that a trusted proxy gives. A report proves only
-that its sender has a ticket; false samples affect the sender's prefix only.
+The allocator keeps the report rate of each ticket and prefix, and samples until they are passed
+on. The client's address is the connection's, or the one that a trusted proxy gives. A report proves
+only that its sender has a ticket; false samples affect only the sender's prefix.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REPORT_EVERY_S = 60.0
 PREFIX_AT_ONCE, PREFIX_EVERY_S = 30, 2.0
 """Reports of one /24 or /48, which may be a carrier's NAT: 30 at once, then one every 2 s."""
 MAX_KEPT = 20_000
-"""Most tickets, and most prefixes, whose report rates are kept; 4 MB."""
+"""Largest number of tickets, and of prefixes, whose report rates are kept; 4 MB."""
 _SNIPPET_HEADERS = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
 
 
@@ -65,8 +65,8 @@ class Racing:
         return made.to_json()
 
     def take(self, view: AllocatorView, body: SamplesBody, subject: Subject) -> dict[str, Any]:
-        """Take all samples of a report; returns the answer. Raises Problem 403, 422 or 429, and
-        takes none."""
+        """Accept all samples of a report, or none; returns the answer. Raises Problem 403, 422 or
+        429."""
         now = self._clock()
         fault = refusal_of(view, body.username_fragment, body.password, now)
         if fault is not None:

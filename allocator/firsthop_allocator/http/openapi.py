@@ -91,7 +91,7 @@ def _allocate() -> dict[str, Any]:
 def _open_session() -> dict[str, Any]:
     return {
         "operationId": "openSession",
-        "summary": "Answer an offer, with candidates of the relays nearest to the client (RFC 9725)",
+        "summary": "Answer an offer with candidates of the relays nearest to the client (RFC 9725)",
         "parameters": _query(SessionQuery),
         "requestBody": {"required": True, "content": _sdp(MEDIA_TYPE)},
         "responses": {

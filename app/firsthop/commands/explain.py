@@ -29,7 +29,8 @@ def explain(
         typer.Option(help="Past time (RFC 3339), or number of a revision, to explain."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="No effect: the answer is always printed as JSON.")
+        bool,
+        typer.Option("--json", help="Accepted as in other commands; the output is always JSON."),
     ] = False,
 ) -> None:
     """Explain which region a client is sent to, and why each other region is not chosen."""

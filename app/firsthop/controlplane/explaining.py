@@ -21,9 +21,9 @@ from firsthop_steering.whatif.simulation import Simulation
 
 
 class Explainer:
-    """Over one geo table; keeps the RTT maps of the last two plans.
+    """Explains with one geo table; keeps the RTT maps of the last two plans.
 
-    Raises GeodataError at its making when the databases cannot be used.
+    The constructor raises GeodataError if the databases cannot be used.
     """
 
     def __init__(self, city: Path | None, asn: Path | None, cache_dir: Path) -> None:
@@ -39,9 +39,9 @@ class Explainer:
         *,
         want: str | None = None,
     ) -> Mapping[str, Any]:
-        """As `/v1/explain` answers, for an edge at `vantage`.
+        """The content of a `/v1/explain` response, for an edge at `vantage`.
 
-        Raises ValueError when the client cannot be read.
+        Raises ValueError if `client` is malformed.
         """
         address = parse_client(client)
         steering = self._steering(situation, vantage)
@@ -60,9 +60,9 @@ class Explainer:
         *,
         service: str | None = None,
     ) -> tuple[Simulation, ...]:
-        """The effect on the clients of every service, or of the one with this name.
+        """How the clients of every service move, or only of the service with this name.
 
-        `clients` None: of all that the geo table places.
+        `clients` None: all addresses that the geo table locates.
         """
         old, new = (self._steering(each, None) for each in (before, after))
         sessions = _sessions(before.status)
@@ -74,7 +74,7 @@ class Explainer:
         )
 
     def changes(self, before: Situation, after: Situation) -> tuple[Simulation, ...]:
-        """The same of every service whose clients may move, under the same guidance."""
+        """How all clients move, for every service whose clients may move; the guidance stays."""
         old, new = (self._steering(each, None) for each in (before, after))
         sessions = _sessions(before.status)
         return tuple(simulate(old, new, name, sessions=sessions) for name in affected(old, new))
@@ -92,12 +92,12 @@ class Explainer:
         )
 
     def _map(self, plan: Plan, latency: Latency | None) -> RttMap:
-        """Cached by identity: plans and latency snapshots are immutable."""
+        """The RTT map of a plan; cached by identity, as plans and latency are immutable."""
         of_plan = [each for each in self._maps if each.topology.plan is plan]
         found = next((each for each in of_plan if each.latency is latency), None)
         if found is None:
-            taught = [each for each in self._maps if each.latency is latency]
-            former = next(iter((*of_plan, *taught, *self._maps)), None)
+            of_latency = [each for each in self._maps if each.latency is latency]
+            former = next(iter((*of_plan, *of_latency, *self._maps)), None)
             found = RttMap.following(former, plan, self.geo, latency)
             others = [each for each in self._maps if each.topology.plan is not plan]
             self._maps = (*others[-1:], found)
@@ -105,6 +105,6 @@ class Explainer:
 
 
 def _sessions(status: Status) -> int | None:
-    """The sum of the loads that agents report; None if none does."""
+    """The sum of the sessions that agents report; None if no agent reports."""
     reported = [each.sessions for each in status.relays.values() if each.sessions is not None]
     return sum(reported) if reported else None

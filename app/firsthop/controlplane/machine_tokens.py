@@ -1,4 +1,4 @@
-"""Tokens of machines, created before the control plane runs: a file that it reads."""
+"""Creates the tokens of machines before the control plane runs, in a file that it reads."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from firsthop.secret_files import write_secret
 
 
 class MachineTokens:
-    """One token for each process, created on first use; file mode 0600.
+    """One token for each process, created on first use; the file has mode 0600.
 
-    The file is what `firsthop controlplane --bootstrap-tokens` reads. ValueError names one that
-    does not hold tokens.
+    `firsthop controlplane --bootstrap-tokens` reads this file. The constructor raises ValueError if
+    the file has other content.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,7 +24,7 @@ class MachineTokens:
             try:
                 self._tokens = {each["name"]: each for each in json.loads(path.read_text())}
             except (ValueError, TypeError, KeyError):
-                rule = "must be a JSON list of tokens; remove it, and new ones are made"
+                rule = "must be a JSON list of tokens; if you remove it, new ones are made"
                 raise ValueError(f"{path}: {rule}") from None
 
     def add(self, names: Iterable[tuple[str, str, str | None]]) -> None:

@@ -41,12 +41,12 @@ from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
 DATABASE_PATIENCE_S = 30.0
-"""A database that starts together with us is waited for."""
+"""How long to wait for a database, which may start together with us."""
 _TOKENS = TypeAdapter(tuple[BootstrapToken, ...])
 
 
 class StartError(Exception):
-    """Why it could not start; one line for the person at the terminal."""
+    """The reason why the control plane could not start, as one line for the terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +56,8 @@ class ControlPlaneOptions:
     settings: Settings
     state_dir: Path
     publish_dir: Path | None = None
-    """Where `snapshot.pub`, `route.keys`, `routes.json`, `regions/` and `turn.secrets` go, for
-    other machines; None: the state folder."""
+    """Folder for the files of other machines: `snapshot.pub`, `route.keys`, `routes.json`,
+    `regions/` and `turn.secrets`; None: the state folder."""
     bootstrap_tokens: Path | None = None
 
 
@@ -86,7 +86,7 @@ async def _serve(options: ControlPlaneOptions, explainer: Explainer) -> None:
 async def running_controlplane(
     options: ControlPlaneOptions, explain: Explain | None = None, geo: GeoTable | None = None
 ) -> AsyncIterator[tuple[str, ...]]:
-    """The URLs of a control plane that serves while the context is open."""
+    """Serve while the context is open; returns the control plane's URLs."""
     settings = options.settings
     options.state_dir.mkdir(parents=True, exist_ok=True)
     publish_dir = options.publish_dir or options.state_dir
@@ -114,8 +114,8 @@ async def running_controlplane(
 
 
 def _publish(plan: Plan, keys: KeySet, status: Status | None, publish_dir: Path) -> None:
-    """Writes for relays, transceivers and TURN servers the secrets that each needs and no others;
-    and the relays' routes, which are not secret."""
+    """Writes the files of relays, transceivers and TURN servers: to each the secrets that it needs,
+    and to relays the routes, which are not secret."""
     drained = unavailable_transceivers(status) if status is not None else frozenset[str]()
     publish_routes(write_routes(routes_of(plan.document, drained)), publish_dir)
     publish_route_keys(keys, publish_dir)
@@ -124,7 +124,7 @@ def _publish(plan: Plan, keys: KeySet, status: Status | None, publish_dir: Path)
 
 
 class BootstrapFile:
-    """A file of tokens that its writer may extend while we run."""
+    """A file of tokens, to which its writer may add some at run time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -132,7 +132,7 @@ class BootstrapFile:
         self._tokens: Sequence[BootstrapToken] = ()
 
     def __call__(self) -> Sequence[BootstrapToken]:
-        """The tokens in the file now. Raises StartError when it cannot be read."""
+        """The tokens now in the file. Raises StartError if it cannot be read."""
         try:
             status = self._path.stat()
             seen = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -147,7 +147,7 @@ class BootstrapFile:
 
 
 def _reason(error: ValidationError | Refused) -> str:
-    """The fault, without the secrets beside it."""
+    """The fault, without the secrets next to it."""
     if isinstance(error, Refused):
         return error.detail
     fault = error.errors(include_input=False, include_url=False)[0]
@@ -166,7 +166,7 @@ async def _migrated(url: str) -> None:
             if not unavailable(error):
                 raise StartError(f"the database cannot be used: {_first_line(error)}") from error
             if asyncio.get_running_loop().time() > deadline:
-                raise StartError(f"the database does not answer: {_first_line(error)}") from None
+                raise StartError(f"the database cannot be reached: {_first_line(error)}") from None
             log.info("database.awaited", reason=_first_line(error))
             await asyncio.sleep(0.5)
 

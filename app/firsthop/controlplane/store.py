@@ -1,4 +1,4 @@
-"""Creates tokens directly in the database, for when no API or no token is available."""
+"""Creates tokens directly in the database, if the API is not available or no token is known."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The edge: a supervisor that follows snapshots and compiles, and workers that answer."""
+"""The edge: a supervisor that follows snapshots and compiles tables, and workers that answer."""

@@ -1,4 +1,4 @@
-"""The parts of an edge, wired: which part reads what, and which loops make it run."""
+"""Makes and connects the parts of an edge, and lists the loops that run them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from firsthop.edge.workers.worker_pool import EdgeWorkerPool
 
 @dataclass(frozen=True, slots=True)
 class EdgeParts:
-    """What a supervisor needs of an edge."""
+    """The parts of an edge that its supervisor uses."""
 
     workers: EdgeWorkerPool
     view: EdgeView
     received: asyncio.Event
-    """Set by each message of a worker; readiness may follow from it."""
+    """Set by each message of a worker, since it may change the readiness."""
     loops: Sequence[Callable[[], Awaitable[object]]]
     """Each runs until cancelled."""
 
@@ -43,7 +43,7 @@ class EdgeParts:
 async def load_source(
     settings: EdgeSettings, changed: asyncio.Event
 ) -> tuple[SnapshotSource, GeoTableSource]:
-    """Snapshots and geo data, with what is on disk. Raises GeodataError, DocumentError."""
+    """Load the snapshots and geo data on disk. Raises GeodataError, DocumentError."""
     cache = settings.state_dir / "geodata"
     geo = GeoTableSource(settings.geoip_city, settings.geoip_asn, cache=cache)
     await geo.load()
@@ -70,10 +70,10 @@ def wire(
     changed: asyncio.Event,
     reload: asyncio.Event,
 ) -> EdgeParts:
-    """`changed` starts the rebuild loop; `reload` makes all files be read again."""
+    """`changed` starts the rebuild loop; `reload` makes the edge read all files again."""
     tables, in_force = TableStore(settings.state_dir / "tables", vantage=settings.region), InForce()
     uploaded, own = DemandBoard(), DemandBoard()
-    # Without a control plane nothing would be taken from the boards.
+    # Without a control plane, nothing would remove the content of the boards.
     reports = WorkerReports([uploaded, own] if source.feed else [], retry=reload.set)
     workers = EdgeWorkerPool(settings, sockets, on_line=reports.take)
     isolation = IsolationPricing(

@@ -28,7 +28,7 @@ class FeedSettings:
 
 @dataclass(frozen=True, slots=True)
 class AllocatorOptions:
-    """Which clients the allocator serves, and which proxies it trusts for their addresses."""
+    """The clients that the allocator serves, and the proxies whose client addresses it trusts."""
 
     public: bool = False
     trusted_proxies: tuple[Network, ...] = ()
@@ -37,7 +37,7 @@ class AllocatorOptions:
     demo_stage: Path | None = None
 
     def arguments(self) -> list[str]:
-        """As command line of the allocator's process."""
+        """The options as arguments of the allocator's process."""
         arguments = ["--public"] if self.public else []
         arguments += ["--demo"] if self.demo else []
         arguments += ["--demo-stage", str(self.demo_stage)] if self.demo_stage else []
@@ -50,22 +50,22 @@ class AllocatorOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsOptions:
-    """How DNS workers answer, beside the table."""
+    """Options of DNS workers that are not in the table."""
 
     nsid: str = ""
-    """NSID string returned to clients that request it (RFC 5001); empty: none."""
+    """NSID string, returned to clients that request it (RFC 5001); empty: none."""
     rate_limit: int = TAILORED_A_SECOND
-    """Tailored answers per second and prefix, other replies in proportion; 0: no limit."""
+    """Tailored answers per second and prefix; other replies in proportion. 0: no limit."""
     rate_limit_exempt: tuple[Network, ...] = LOOPBACK
     ecs_from: tuple[Network, ...] | None = None
     """Resolvers whose client subnet (ECS) is used; None: all."""
     cookie_secrets: tuple[str, ...] = field(default=(), repr=False)
-    """In hex, the first one signs; none: derived from the credential key that signs."""
+    """In hex; the first one signs. Empty: derived from the credential key that signs."""
 
     def message(
         self, keys: KeySet | None, *, stale: bool, workers: int, now: datetime
     ) -> dict[str, Any]:
-        """The JSON form for one of `workers`, among which the kernel spreads all queries.
+        """The JSON form for one of `workers`, over which the kernel spreads all queries.
 
         `stale`: the control plane has not been connected for a while.
         """
@@ -81,7 +81,7 @@ class DnsOptions:
 
 
 def _secrets_from(keys: KeySet | None, now: datetime) -> tuple[str, ...]:
-    """The same on all edges of a fleet, so that a resolver's cookie holds at every one."""
+    """Equal on all edges of a fleet, so that each accepts a resolver's cookie from any other."""
     signing = [each for each in keys.keys if each.id == keys.signing] if keys else []
     return tuple(
         secret.hex()
@@ -92,7 +92,7 @@ def _secrets_from(keys: KeySet | None, now: datetime) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """`source` is a control plane's feed, or a YAML document for an edge without one."""
+    """`source` is a control plane's feed, or a YAML document if the edge has no control plane."""
 
     source: FeedSettings | Path
     state_dir: Path
@@ -105,6 +105,6 @@ class EdgeSettings:
     allocator_options: AllocatorOptions = field(default_factory=AllocatorOptions)
     dns_options: DnsOptions = field(default_factory=DnsOptions)
     region: str | None = None
-    """The vantage of this edge: its verdicts take precedence where a service's view is local."""
+    """The vantage of this edge: its verdicts take precedence if a service's view is local."""
     take_over: bool = False
-    """Whether it takes over from an edge that runs on the same state folder."""
+    """Whether it takes over from an edge that runs with the same state folder."""

@@ -1,7 +1,7 @@
-"""The edge's supervisor process: owns signals, take-over, and the lifetimes of all parts.
+"""The edge's supervisor process: handles signals and take-over, and starts and stops all parts.
 
-It never touches a query. Whatever changes an input (a snapshot, a file, an expiry, own prices) sets
-one event; the rebuild loop waits for it, compiles, and tells the workers.
+It processes no queries. Every change of an input (a snapshot, a file, an expiry, own prices) sets
+one event; the rebuild loop waits for it, compiles, and notifies the workers.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from firsthop.process.takeover import READY_WITHIN_S, StateClaim, TakeOverError,
 log = structlog.get_logger(__name__)
 
 GC_THRESHOLDS = (100_000, 50, 100)
-"""A document of 100,000 records is no garbage; looking for some would take a third of its time."""
+"""A document of 100,000 records is not garbage; scanning it would take a third of the time."""
 UNREADY_AFTER_S = 1.0
-"""Queries wait so long for a first table, which takes less from disk; then they are refused."""
+"""Queries wait this long for a first table, which loads faster from disk; then they are refused."""
 
 
 async def run_edge(settings: EdgeSettings) -> None:
-    """Until SIGTERM or SIGINT, or until another edge has taken over.
+    """Run until SIGTERM or SIGINT, or until another edge has taken over.
 
-    Raises PortInUseError, TakeOverError, GeodataError, DocumentError at start.
+    Raises PortInUseError, TakeOverError, GeodataError, DocumentError at the start.
     """
     gc.set_threshold(*GC_THRESHOLDS)
     stop, reload, changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -53,7 +53,7 @@ async def run_edge(settings: EdgeSettings) -> None:
 async def _serve(
     parts: EdgeParts, sockets: ListeningSockets, claimed: StateClaim, stop: asyncio.Event
 ) -> None:
-    """Until `stop` is set, a successor has taken over, or a part fails."""
+    """Serve until `stop` is set, a successor has taken over, or a part fails."""
     runner = web.AppRunner(create_observability_app(parts.view), access_log=None)
     await runner.setup()
     running = [loop() for loop in parts.loops]
@@ -64,7 +64,7 @@ async def _serve(
         for task in done:
             task.result()
     finally:
-        # Before the workers stop: what they close last is then closed for good.
+        # Before the workers stop, so that the sockets close for good when the last worker stops.
         sockets.close()
         for task in tasks:
             task.cancel()
@@ -74,7 +74,7 @@ async def _serve(
 async def _hold(
     parts: EdgeParts, sockets: ListeningSockets, claimed: StateClaim, runner: web.AppRunner
 ) -> None:
-    """Takes over from a predecessor, if there is one; returns when a successor has taken over."""
+    """Takes over from a predecessor, if there is one; returns once a successor has taken over."""
     if claimed.predecessor is not None:
         await _until_ready(parts)
         await claimed.take()
@@ -87,12 +87,12 @@ async def _hold(
 
 
 async def _until_ready(parts: EdgeParts) -> None:
-    """Until every worker answers by a table. Raises TakeOverError when that takes too long."""
+    """Wait until every worker has a table. Raises TakeOverError if that takes too long."""
     try:
         async with asyncio.timeout(READY_WITHIN_S):
             while not parts.view.ready:
                 await parts.received.wait()
                 parts.received.clear()
     except TimeoutError:
-        rule = f"not ready within {READY_WITHIN_S:.0f} s, so the other edge goes on"
+        rule = f"not ready within {READY_WITHIN_S:.0f} s, so the other edge keeps running"
         raise TakeOverError(f"{rule}: {parts.view.in_force.error or 'no table'}") from None

@@ -1,1 +1,1 @@
-"""A PostgreSQL of our own, for where no URL is given."""
+"""Our own PostgreSQL server, used if no database URL is given."""

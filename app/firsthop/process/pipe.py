@@ -1,6 +1,6 @@
 """The worker's end of the pipe to its supervisor: JSON lines on standard input and output.
 
-Writing never waits: a supervisor that is stopped must not block its workers.
+Writing never blocks, so a stopped supervisor does not block its workers.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 LINE_LIMIT = 2**26
 UNREAD_LIMIT = 2**16
-"""With so many octets unread, reports are skipped until the supervisor reads again."""
+"""While more octets than this are unread, reports are skipped."""
 
 
 class SupervisorPipe:
-    """Open it inside the worker's event loop."""
+    """The pipe of one worker; open it inside the worker's event loop."""
 
     def __init__(self, writer: asyncio.WriteTransport) -> None:
         self._writer = writer
 
     @classmethod
     async def open(cls) -> SupervisorPipe:
-        """Takes over standard output; signals other than SIGTERM are left to the supervisor."""
+        """Take over standard output; signals other than SIGTERM are left to the supervisor."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: None)
@@ -33,9 +33,9 @@ class SupervisorPipe:
         return cls(writer)
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """The supervisor's messages, until it is gone or ends this worker.
+        """The supervisor's messages, until it ends or stops this worker.
 
-        SIGTERM ends them too: a worker finishes its answers even when all processes of a service
+        SIGTERM ends them too, so a worker finishes its answers even if all processes of a service
         are stopped at once.
         """
         loop = asyncio.get_running_loop()
@@ -48,11 +48,11 @@ class SupervisorPipe:
             yield json.loads(line)
 
     def send(self, **message: Any) -> None:
-        """Sends one line that must arrive."""
+        """Send one line that must arrive."""
         self._writer.write(json.dumps(message).encode() + b"\n")
 
     def report(self, **message: Any) -> bool:
-        """Sends one line, or skips it (False): the next report contains it all again."""
+        """Send one line, or skip it (returns False): the next report contains its content again."""
         if self._writer.get_write_buffer_size() >= UNREAD_LIMIT:
             return False
         self.send(**message)

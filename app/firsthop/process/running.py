@@ -9,7 +9,7 @@ from contextlib import suppress
 
 
 def run_until_signal(service: Coroutine[None, None, None]) -> None:
-    """Run `service` to its end, or cancel it on SIGTERM or SIGINT and return normally."""
+    """Run `service` until it ends; on SIGTERM or SIGINT cancel it and return normally."""
     asyncio.run(_cancelled_by_signals(service))
 
 

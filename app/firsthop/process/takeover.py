@@ -7,8 +7,8 @@
     "ready", when all of them do       →
                                        ←   "yours", to one successor; then it drains and ends
 
-Until "yours" the predecessor goes on: a successor that fails or is killed does no harm. File
-descriptors travel as SCM_RIGHTS (unix(7)); the socket has mode 0600.
+Until "yours" the predecessor continues: a successor that fails or is killed does no harm. File
+descriptors are passed as SCM_RIGHTS (unix(7)); the socket has mode 0600.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 Program = Literal["edge", "relay"]
-"""Names the files in the state folder: `edge.sock`, and `edge.lock`, which the running process
+"""Determines the files in the state folder: `edge.sock`, and `edge.lock`, which the running process
 locks (flock); the lock is handed over with the sockets."""
 READY: Final = b"ready"
 YOURS: Final = b"yours"
 READY_WITHIN_S: Final = 60.0
-"""A successor whose workers are not ready by then gives up."""
+"""Seconds within which a successor's workers must be ready; otherwise it gives up."""
 PATIENCE_S: Final = READY_WITHIN_S + 10.0
-"""So long the predecessor waits for it."""
+"""Seconds for which the predecessor waits for its successor."""
 ANSWER_S: Final = 5.0
-"""For the other side to answer at once; also for a process that is ending to end."""
+"""Seconds for the other side to answer a request, or for a process that is ending to end."""
 _FILES_PER_RECORD = 128
-"""Linux takes 253 in one message (SCM_MAX_FD, unix(7))."""
+"""Linux accepts 253 in one message (SCM_MAX_FD, unix(7))."""
 _RECORD = 65_536
 
 
@@ -44,7 +44,7 @@ class SocketKey(NamedTuple):
 
     use: str
     address: str
-    """As in the settings: a port 0 stays 0."""
+    """As in the settings: port 0 stays 0."""
     transport: str
     """`udp` or `tcp`."""
 
@@ -54,7 +54,7 @@ _LOCK = SocketKey("takeover", "lock", "file")
 
 
 class TakeOverError(Exception):
-    """A state folder cannot be claimed; the message says why."""
+    """A state folder cannot be claimed; the message contains the reason."""
 
 
 class StateClaim:
@@ -73,14 +73,14 @@ class StateClaim:
         self._lock = lock
         self._listener = listener
         self.predecessor = predecessor
-        """The connection to the predecessor while it still answers; None once it does not."""
+        """The connection to the predecessor; None if there is none, or after the take-over."""
         self.inherited = inherited
         """The predecessor's listening sockets."""
 
     async def take(self) -> None:
-        """Tells the predecessor to stop, and returns when it has agreed or is gone.
+        """Request the predecessor to stop; return when it has agreed or ended.
 
-        It waits without a limit: after the request only the answer says which of both goes on.
+        This waits without a limit, since only the answer determines which of the two continues.
         """
         if self.predecessor is None:
             return
@@ -88,7 +88,7 @@ class StateClaim:
         answer = b""
         with self.predecessor as predecessor:
             predecessor.setblocking(False)
-            with contextlib.suppress(OSError):  # gone: nobody else holds its sockets
+            with contextlib.suppress(OSError):  # it has ended, so no one else has its sockets
                 await loop.sock_sendall(predecessor, READY)
                 answer = await loop.sock_recv(predecessor, _RECORD)
         if answer not in (YOURS, b""):
@@ -96,7 +96,7 @@ class StateClaim:
         self.predecessor = None
 
     async def give(self, files: Sequence[tuple[SocketKey, int]]) -> None:
-        """Hands over to a successor that connects; returns when one has taken over."""
+        """Offer hand-over to every successor that connects; return when one has taken over."""
         files = [*files, (_LISTENER, self._listener.fileno()), (_LOCK, self._lock)]
         conversation: asyncio.Task[bool] | None = None
         waiting = asyncio.create_task(self._next())
@@ -114,7 +114,7 @@ class StateClaim:
                     if conversation is None:
                         conversation = asyncio.create_task(_converse(successor, files))
                     else:
-                        _refuse(successor, f"another {self._program} is taking over just now")
+                        _refuse(successor, f"another {self._program} is taking over now")
                         successor.close()
         finally:
             waiting.cancel()
@@ -132,7 +132,7 @@ class StateClaim:
                 return successor
 
     def close(self) -> None:
-        """Releases the folder, unless a successor has taken it over."""
+        """Release the folder, unless a successor has taken it over."""
         self._listener.close()
         if self.predecessor is not None:
             self.predecessor.close()
@@ -140,15 +140,15 @@ class StateClaim:
 
 
 async def claim(state_dir: Path, *, take_over: bool, program: Program = "edge") -> StateClaim:
-    """Claims `state_dir`, free or (with `take_over`) from a predecessor. Raises TakeOverError.
+    """Claim `state_dir`: a free one, or (with `take_over`) a predecessor's. Raises TakeOverError.
 
-    With `take_over`, a process that is just ending is waited for, for ANSWER_S.
+    With `take_over`, waits up to ANSWER_S for a process that is ending.
     """
     lock = os.open(state_dir / f"{program}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + ANSWER_S
     folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
-    # Whatever the length of the folder's path: an address of unix(7) has 107 octets.
+    # Works for any length of the folder's path; an address of unix(7) has only 107 octets.
     address = f"/proc/self/fd/{folder}/{program}.sock"
     try:
         while True:
@@ -161,7 +161,7 @@ async def claim(state_dir: Path, *, take_over: bool, program: Program = "edge") 
                     f"another {program} runs on the state folder {state_dir}; "
                     "--take-over replaces it without losing a packet"
                 )
-            with contextlib.suppress(OSError):  # nobody is there, or is just ending
+            with contextlib.suppress(OSError):  # no process listens, or it is ending
                 inherited = await asyncio.to_thread(_inherit, address, program)
                 os.close(lock)
                 return inherited
@@ -185,7 +185,7 @@ def _listen(address: str) -> socket.socket:
 
 
 def _inherit(address: str, program: Program) -> StateClaim:
-    """A claim with everything that the predecessor holds. Raises OSError, TakeOverError."""
+    """A claim with everything that the predecessor has. Raises OSError, TakeOverError."""
     predecessor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         predecessor.settimeout(ANSWER_S)
@@ -217,14 +217,14 @@ def _receive_files(predecessor: socket.socket) -> list[tuple[SocketKey, int]]:
             raise TakeOverError(message["refused"])
         keys = [SocketKey(*each) for each in message["files"]]
         if flags & socket.MSG_CTRUNC or len(keys) != len(received):
-            raise TakeOverError("the sockets do not fit: this process may not open enough files")
+            raise TakeOverError("too many sockets: this process may not open enough files")
         files += zip(keys, received, strict=True)
         if message["last"]:
             return files
 
 
 async def _converse(successor: socket.socket, files: Sequence[tuple[SocketKey, int]]) -> bool:
-    """Offers the files to a successor; returns whether it has taken over."""
+    """Offer the files to a successor; returns whether it has taken over."""
     loop = asyncio.get_running_loop()
     with successor:
         try:

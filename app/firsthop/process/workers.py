@@ -1,8 +1,8 @@
-"""The supervisor's end: starts worker processes, exchanges messages with them, restarts them.
+"""The supervisor's end of the pipe: starts and restarts worker processes, exchanges messages.
 
-A line of JSON goes to a worker for every change (`{"table": …}`), and lines come back:
-`{"loaded": digest}` when the change is in use, `{"counters": …}` every second. A worker ends when
-its standard input does, so none outlives its supervisor.
+Every change is sent to a worker as a line of JSON (`{"table": …}`). The worker answers
+`{"loaded": digest}` when it uses the change, and sends `{"counters": …}` every second. A worker
+ends when its standard input ends, so none outlives its supervisor.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from firsthop.process.ending import end_process
 
 RESTART_PAUSE_S = (0.05, 2.0)
 STOP_GRACE_S = 6.0
-"""More than DNS (2.5 s) and allocator (5 s) take to finish what they have begun."""
+"""More than DNS (2.5 s) and allocator (5 s) need to finish their requests."""
 LINE_LIMIT = 2**24
 
 
 class Worker:
-    """One worker, kept running; a new process is first sent the newest value of every key.
+    """One worker, kept running; each new process is first sent the newest value of every key.
 
     `files` are descriptors (listening sockets) that each of its processes inherits.
     """
@@ -46,13 +46,13 @@ class Worker:
         self._outbox: deque[dict[str, Any]] = deque()
         self._wake = asyncio.Event()
         self.loaded = ""
-        """Digest of the table in use; empty until there is one."""
+        """Digest of the table in use; empty if there is none yet."""
         self.failure = ""
-        """Why it could not use the newest values; empty when it could."""
+        """Why the worker could not use the newest values; empty if it could."""
         self.restarts = 0
 
     def tell(self, news: dict[str, Any]) -> None:
-        """Sends changed values; of a key that was not sent yet only the newest value is."""
+        """Send changed values; if a key has an unsent value, only the newest is sent."""
         self._state.update(news)
         if self._outbox:
             self._outbox[-1].update(news)
@@ -62,11 +62,11 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
+        """The process id; None if the process does not run."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def run(self) -> None:
-        """Until cancelled; then the process is stopped."""
+        """Keep the worker running until cancelled; then stop its process."""
         pause = RESTART_PAUSE_S[0]
         while True:
             started = asyncio.get_running_loop().time()

@@ -1,1 +1,1 @@
-"""A relay put together: sockets, workers, files that change, metrics, and its successor."""
+"""The process of a relay: sockets, workers, watched files, metrics, take-over."""

@@ -1,4 +1,4 @@
-"""Binds a relay's UDP addresses before the rest is imported, so that early packets are queued."""
+"""Binds a relay's UDP addresses before other imports, so that early packets are queued."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from firsthop.relay.settings import RelaySettings
 from firsthop_net.listening import ListenError, bind_udp
 
 Prebound = dict[str, socket.socket]
-"""Sockets by address, as `format_listen` writes it."""
+"""Sockets by address, in the form of `format_listen`."""
 
 
 def prebind(settings: RelaySettings) -> Prebound:
-    """Sockets of the addresses that can be bound; `RelaySockets` reports why others cannot."""
+    """Bind the addresses that can be bound; for the others, `RelaySockets` reports the reason."""
     bound: Prebound = {}
     if not settings.take_over:
         for each in settings.udp:

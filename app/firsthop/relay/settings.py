@@ -12,7 +12,7 @@ from firsthop_relay.flows.limits import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelaySettings:
-    """One relay process and its workers."""
+    """Settings of one relay with all its workers."""
 
     udp: Sequence[Listen]
     tcp: Sequence[Listen] = ()
@@ -21,10 +21,10 @@ class RelaySettings:
     metrics: Listen | None = None
     workers: int = 1
     limits: Limits = field(default_factory=Limits)
-    """For all workers together."""
+    """Limits of all workers together."""
     state_dir: Path | None = None
-    """Holds the flow journal; None: no journal, and no take-over."""
+    """The folder of the flow journals; None: no journal, and no take-over."""
     flow_store: str = field(default="", repr=False)
-    """URL of the Redis in which a fleet shares its flows; empty: none."""
+    """URL of the Redis through which a fleet shares flows; empty: none."""
     take_over: bool = False
-    """Whether it takes over from a relay that runs on the same state folder."""
+    """Whether it takes over from a relay that runs with the same state folder."""

@@ -15,10 +15,10 @@ UDP, TCP, METRICS, FLOWS = "udp", "tcp", "metrics", "flows"
 
 
 class RelaySockets:
-    """The sockets by use and address; those of a predecessor, if there is one, are kept.
+    """The sockets by use and address; if there is a predecessor, its sockets are kept.
 
-    Every worker also has a Unix socket pair, through which its flows go to a successor; the other
-    end is among the files that the successor receives.
+    Every worker also has a Unix socket pair, through which it sends its flows to a successor. The
+    successor receives the other end with the other files.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class RelaySockets:
             (UDP, address): [sock] for address, sock in prebound.items()
         }
         self.predecessors: list[socket.socket] = []
-        """Unix sockets that carry the flows of a predecessor's workers."""
+        """Unix sockets from which the flows of a predecessor's workers arrive."""
         self._channels: list[tuple[socket.socket, socket.socket]] = []
         for key, file in inherited:
             sock = socket.socket(fileno=file)
-            # Python must know, too: its dup() would otherwise make them block, here and in the
-            # predecessor, as the flag belongs to the open file that both share.
+            # Python must know this as well. Otherwise its dup() would make them blocking, here and
+            # in the predecessor, as both share the open file that has the flag.
             sock.setblocking(False)
             if key.use == FLOWS:
                 self.predecessors.append(sock)
@@ -43,7 +43,7 @@ class RelaySockets:
                 self._held.setdefault((key.use, key.address), []).append(sock)
 
     def bind(self, settings: RelaySettings) -> None:
-        """Binds the missing addresses, closes those not in `settings`. Raises ListenError."""
+        """Bind missing addresses, close those not in `settings`. Raises ListenError."""
         wanted: set[tuple[str, str]] = set()
         for use, listen, count in (
             (UDP, settings.udp, settings.workers),
@@ -79,16 +79,16 @@ class RelaySockets:
         ]
 
     def predecessors_of(self, worker: int, workers: int) -> list[socket.socket]:
-        """The sources of the flows that this worker receives: those of its own sockets."""
+        """The sources of the flows that this worker receives, which are those of its sockets."""
         return self.predecessors[worker::workers]
 
     def channel(self, worker: int) -> socket.socket:
-        """The end of its Unix socket pair that the worker writes its flows into."""
+        """The end of the worker's Unix socket pair to which it writes its flows."""
         return self._channels[worker][0]
 
     @property
     def metrics(self) -> socket.socket | None:
-        """The socket of the metrics."""
+        """The socket of the metrics; None if there are no metrics."""
         return next((each[0] for (use, _), each in self._held.items() if use == METRICS), None)
 
     def bound(self) -> list[tuple[str, str, int]]:
@@ -112,7 +112,7 @@ class RelaySockets:
         ]
 
     def close(self) -> None:
-        """Closes all of them in this process."""
+        """Close all sockets in this process."""
         for sockets in self._held.values():
             for sock in sockets:
                 sock.close()

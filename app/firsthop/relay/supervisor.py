@@ -33,7 +33,7 @@ FILE_CHECK_S = 1.0
 async def serve(settings: RelaySettings, prebound: Prebound) -> None:
     """Run until cancelled, or until a successor has taken over; `prebound` are its first sockets.
 
-    Raises ListenError, FileError, TakeOverError when it cannot start.
+    Raises ListenError, FileError, TakeOverError if it cannot start.
     """
     async with contextlib.AsyncExitStack() as stack:
         claimed = None
@@ -52,7 +52,7 @@ class _Relay:
     ) -> None:
         self._keys = KeyFile(settings.route_keys)
         self._routes = RouteFile(settings.routes) if settings.routes else None
-        # Before any address is bound, so that a relay with bad files fails for that reason only.
+        # Before any address is bound, so that bad files are the only reported reason.
         first = self._load_keys() | self._load_routes()
         sockets.bind(settings)
         self._sockets = sockets
@@ -67,7 +67,7 @@ class _Relay:
         loop = asyncio.get_running_loop()
         running = asyncio.create_task(self._workers.run())
         runner = None
-        # Before it is announced as running: unhandled, each of these signals ends the process.
+        # Before the relay is announced as running, as each of these signals would end the process.
         loop.add_signal_handler(signal.SIGHUP, self._reload, True)
         for number, draining in ((signal.SIGUSR1, True), (signal.SIGUSR2, False)):
             loop.add_signal_handler(number, self._drain, draining)
@@ -90,14 +90,14 @@ class _Relay:
             await asyncio.gather(running, return_exceptions=True)
 
     async def _serve_metrics(self, sock: socket.socket) -> AppRunner:
-        """Imports the libraries in a thread, as the loop forwards meanwhile."""
+        """Import the libraries in a thread, since the event loop must forward meanwhile."""
         await asyncio.to_thread(import_module, "firsthop_relay.process.metrics")
         from firsthop_relay.process.metrics import serve_metrics
 
         return await serve_metrics(self._workers.reading, self._workers.round_trips, sock)
 
     async def _take_over(self) -> None:
-        """Stop a predecessor once the workers are up; packets wait in the sockets meanwhile."""
+        """Stop a predecessor once the workers are ready; meanwhile packets wait in the sockets."""
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 await self._workers.ready()
@@ -118,7 +118,7 @@ class _Relay:
                     await self._workers.hand_over()
                 log.info("relay.handed_over")
         except TimeoutError:
-            log.error("flows.handover_failed", reason="the workers do not answer")
+            log.error("flows.handover_failed", reason="the workers do not respond")
         finally:
             watching.cancel()
 
@@ -128,7 +128,7 @@ class _Relay:
             self._reload(False)
 
     def _reload(self, asked: bool) -> None:
-        """Read the changed files again, or all files when asked to."""
+        """Read the changed files again, or all files if asked to."""
         if asked or self._keys.changed():
             self._tell(self._load_keys, "route_keys")
         if self._routes is not None and (asked or self._routes.changed()):

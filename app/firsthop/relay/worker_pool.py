@@ -1,4 +1,4 @@
-"""The workers of a relay: one within this process, or several processes of their own."""
+"""The workers of a relay: one within this process, or several processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from firsthop_relay.process.worker import RelayWorker
 
 HAND_OVER_WITHIN_S = 10.0
 SHARE_AFTER_S = 0.2
-"""Collects the reports of workers that report one after the other."""
+"""Delay that collects the reports of several workers."""
 
 
 def journal_path(settings: RelaySettings, worker: int) -> Path | None:
@@ -29,7 +29,7 @@ def journal_path(settings: RelaySettings, worker: int) -> Path | None:
 
 
 class RelayWorkerPool(Protocol):
-    """The workers of a relay, as its supervisor sees them."""
+    """The workers of a relay, in the form that its supervisor uses."""
 
     def tell(self, news: Mapping[str, Any]) -> None:
         """See `RelayWorker.tell`."""
@@ -38,19 +38,19 @@ class RelayWorkerPool(Protocol):
         """The sum over all workers."""
 
     def round_trips(self, since: float) -> list[RoundTripRow]:
-        """Those of all workers; see `RelayWorker.round_trips`."""
+        """The round trips of all workers; see `RelayWorker.round_trips`."""
 
     async def ready(self) -> None:
         """Return when all workers have started."""
 
     async def serving(self) -> None:
-        """Return when the workers in this process forward."""
+        """Return when the workers in this process forward packets."""
 
     async def hand_over(self) -> None:
-        """Return when all workers have handed over their flows, and stopped."""
+        """Return when all workers have handed over their flows and stopped."""
 
     async def run(self) -> None:
-        """Until cancelled; on return all workers have stopped."""
+        """Run until cancelled; on return all workers have stopped."""
 
 
 class SingleWorker:
@@ -75,7 +75,7 @@ class SingleWorker:
         return self._worker.round_trips(since)
 
     async def ready(self) -> None:
-        """At once."""
+        """Return at once."""
 
     async def serving(self) -> None:
         await self._worker.serving()
@@ -93,8 +93,8 @@ class SingleWorker:
 class WorkerProcesses:
     """Several worker processes; one that dies is restarted, and reads its flows from its journal.
 
-    Each is sent the number of sessions that the others carry, whenever that changes. The number
-    comes from their reports of every second: it is 1.2 s old at most, and needs no shared memory.
+    Each is sent the number of sessions of the other workers whenever that changes. The number is
+    the sum of their reports every second, so it is at most 1.2 s old and needs no shared memory.
     """
 
     def __init__(self, settings: RelaySettings, sockets: RelaySockets) -> None:
@@ -111,7 +111,7 @@ class WorkerProcesses:
         self._final: list[CounterReading] = []
         self._round_trips = ClientRoundTrips()
         self._elsewhere: dict[str, int] = {}
-        """The number that each worker was last sent."""
+        """The number last sent to each worker."""
         self._sharing: asyncio.TimerHandle | None = None
 
     def _worker(self, number: int, sockets: RelaySockets, count: int, options: list[str]) -> Worker:
@@ -140,7 +140,7 @@ class WorkerProcesses:
             await self._news()
 
     async def serving(self) -> None:
-        """At once: there are none."""
+        """Return at once: no worker is in this process."""
 
     async def hand_over(self) -> None:
         self.tell({"hand_over": True})
@@ -149,7 +149,7 @@ class WorkerProcesses:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(log.ready())  # for the death of a worker
+            group.create_task(log.ready())  # needed when a worker dies
             for worker in self._workers:
                 group.create_task(worker.run())
 

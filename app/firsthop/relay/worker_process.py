@@ -22,7 +22,7 @@ async def run(
     predecessors: Sequence[socket.socket],
     successor: socket.socket,
 ) -> None:
-    """Until the supervisor is gone."""
+    """Run until the supervisor ends."""
     pipe = await SupervisorPipe.open()
     worker = RelayWorker(
         sockets, limits=limits, journal=journal, predecessors=predecessors, successor=successor
@@ -44,8 +44,8 @@ async def run(
 
 
 async def _report(pipe: SupervisorPipe, worker: RelayWorker) -> None:
-    """Reports every second, once the flows of the process before it have arrived: before that it
-    would report none, and the other workers would count with that."""
+    """Report every second, once the flows of the previous process have arrived: an earlier report
+    would have no sessions, and mislead the other workers."""
     await worker.serving()
     reported = 0.0
     while True:

@@ -1,1 +1,1 @@
-"""Everything on one machine: PostgreSQL, control plane, edge, probers, relays and their agents."""
+"""A deployment on one machine: PostgreSQL, control plane, edge, probers, relays, agents."""

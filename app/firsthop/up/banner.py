@@ -8,7 +8,7 @@ from firsthop.up.settings import UpSettings
 
 
 def banner(settings: UpSettings, allocator_secret: str | None) -> str:
-    """URLs, where the tokens are, and what to try; with a secret also the demo's page."""
+    """URLs, token files and things to try; with a secret also the URL of the demo page."""
     dns_host, dns_port = settings.dns
     dig = f"dig @{dns_host} -p {dns_port}"
     api = f"http://{format_listen(*settings.controlplane)}"
@@ -35,7 +35,7 @@ Try, from another terminal:
   1. Ask as a client in Germany, then in Brazil:
      {dig} {SERVICE} A +subnet=91.0.0.0/24 +short
      {dig} {SERVICE} A +subnet=200.160.0.0/24 +short
-  2. See how you were seen, and why:
+  2. See how you were located, and why:
      {dig} whoami.{ZONE} TXT +subnet=91.0.0.0/24 +short
      curl -s {bearer} '{api}/v1/explain?service=relay&client=91.0.0.1'
   3. Get ICE credentials for that client:
@@ -47,5 +47,5 @@ Try, from another terminal:
      curl -s -XPATCH {bearer} -H 'If-Match: *' \\
        -H 'Content-Type: application/json' {api}/v1/regions/fra -d '{{"weight": 50}}'
 {talk if allocator_secret else ""}
-Ctrl-C stops everything; the next start goes on from here.
+Ctrl-C stops everything; the next start continues with the same state.
 """

@@ -1,4 +1,4 @@
-"""Child processes of `firsthop up`, each with a log file; restarted when they die."""
+"""Child processes of `firsthop up`, each with a log file; restarted if they die."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from firsthop.process.ending import end_process
 
 STOP_GRACE_S = 5.0
 STEADY_S = 10.0
-"""A child that ran for so long is restarted without a growing pause."""
+"""A child that ran for this long is restarted without a growing pause."""
 
 
 class Child:
     """`python -m firsthop ARGUMENTS`, kept running until `stop`.
 
-    It has a session of its own, so that Ctrl-C reaches the parent only, and ends with the parent.
+    It has its own session, so that Ctrl-C reaches only the parent, and it ends with the parent.
     """
 
     def __init__(
@@ -46,21 +46,21 @@ class Child:
         self._stopping = False
         self._started = 0.0
         self.exits = 0
-        """How often it ended since it last ran for STEADY_S."""
+        """How often it has ended since it last ran for STEADY_S."""
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
+        """The process id; None if the process does not run."""
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if self._process and running else None
 
     async def start(self) -> None:
-        """Starts the process, and restarts it whenever it ends."""
+        """Start the process, and restart it whenever it ends."""
         await self._spawn()
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """Ends the process: SIGTERM, and SIGKILL after a grace period."""
+        """End the process with SIGTERM, and with SIGKILL after a grace period."""
         self._stopping = True
         if self._process is not None:
             await end_process(self._process, self._process.terminate, grace_s=STOP_GRACE_S)
@@ -69,7 +69,7 @@ class Child:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def kill(self) -> int | None:
-        """Kills the process, which is restarted as after a crash; returns its pid if it ran."""
+        """Kill the process, which is restarted as after a crash; returns its pid if it ran."""
         pid = self.pid
         if pid is not None and self._process is not None:
             self._process.kill()
@@ -115,7 +115,7 @@ class Child:
             await self._spawn_again()
 
     async def _spawn_again(self) -> None:
-        """Retries until the process starts: the cause of a failure (a full disk) may pass."""
+        """Retry until the process starts: the cause of a failure (such as a full disk) may pass."""
         while not self._stopping:
             try:
                 await self._spawn()

@@ -9,11 +9,11 @@ from pathlib import Path
 from firsthop.postgres.server import EmbeddedPostgres, PostgresError
 
 RETRY_S = 5.0
-"""After a restart that failed."""
+"""Delay after a failed restart."""
 
 
 class EmbeddedDatabase:
-    """An embedded server that is restarted when it dies."""
+    """An embedded server that is restarted if it dies."""
 
     def __init__(self, state_dir: Path, say: Callable[[str], None]) -> None:
         self._server = EmbeddedPostgres(state_dir)
@@ -21,13 +21,13 @@ class EmbeddedDatabase:
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
-        """Starts the server; returns its URL. Raises PostgresError."""
+        """Start the server; returns its URL. Raises PostgresError."""
         await self._server.start()
         self._keeping = asyncio.create_task(self._keep())
         return self._server.url
 
     async def stop(self) -> None:
-        """Stops the server, if it was started."""
+        """Stop the server, if it was started."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)

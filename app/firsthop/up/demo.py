@@ -1,4 +1,4 @@
-"""The demo deployment: eight regions in real cities, relays on loopback, two ends for media."""
+"""The demo deployment: eight regions in real cities, relays on loopback, two transceivers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ TRANSCEIVER_REGIONS = (("us-east", 39.04, -77.49), ("eu-central", 50.11, 8.68))
 
 
 def demo_document(relays: IPv4Network, transceivers: IPv4Network) -> Document:
-    """Relay N of 8 at host N of `relays`, UDP 3478; transceiver N of 2 at host N of `transceivers`,
-    UDP 3479 and HTTP 8082.
+    """The demo's document. Relay N of 8 has host N of `relays` and UDP port 3478; transceiver N of
+    2 has host N of `transceivers`, UDP port 3479 and HTTP port 8082.
 
-    IPv6 addresses are of the documentation prefix (RFC 3849) and not bound, so not probed either.
+    IPv6 addresses are from the documentation prefix (RFC 3849); they are not bound, so not probed.
     """
     return Document.model_validate(
         {

@@ -1,4 +1,4 @@
-"""Whether the parts of a deployment answer, and the document that its control plane has stored."""
+"""Checks whether the parts of a deployment answer, and stores the demo's document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firsthop_steering.plan.document import Document
 
 
 class DemoRefusedError(Exception):
-    """The control plane does not take the demo's document."""
+    """The control plane does not accept the demo's document."""
 
 
 async def is_ready(api: str) -> bool:
@@ -27,7 +27,7 @@ async def is_ready(api: str) -> bool:
 
 
 async def seeded_document(api: str, token: str, demo: Document) -> Document:
-    """The stored document; the demo's, which is stored first, if there was none yet.
+    """The stored document; if there is none yet, the demo's is stored first.
 
     Every wire id in it is assigned. Raises DemoRefusedError.
     """
@@ -52,7 +52,7 @@ async def _document(session: aiohttp.ClientSession, api: str) -> Document:
 
 
 def dns_answers(dns: Listen) -> bool:
-    """Whether a query for the demo service gets an answer other than SERVFAIL: a table is there."""
+    """Whether a query for the demo service gets an answer other than SERVFAIL: the table exists."""
     labels = b"".join(bytes([len(x)]) + x.encode() for x in SERVICE.rstrip(".").split("."))
     query = struct.pack(">6H", 1, 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
     family = socket.AF_INET6 if ":" in dns[0] else socket.AF_INET

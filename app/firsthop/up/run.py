@@ -1,6 +1,6 @@
-"""`firsthop up`: brings up a whole deployment on this machine, and takes it down again.
+"""`firsthop up`: starts a whole deployment on this machine, and stops it again.
 
-Whatever has state from an earlier run starts at once: the edge answers from its disk while the
+Parts that have state from an earlier run start at once: the edge answers from its disk while the
 control plane is still starting.
 """
 
@@ -33,7 +33,7 @@ START_DEADLINE_S = 60.0
 
 
 class UpError(Exception):
-    """Why the deployment could not start; the message is for the person at the terminal."""
+    """The reason why the deployment could not start, as a message for the terminal."""
 
 
 class Up:
@@ -54,7 +54,7 @@ class Up:
         self._api = f"http://{format_listen(*settings.controlplane)}"
 
     async def run(self) -> None:
-        """Until SIGINT or SIGTERM. Raises UpError, PortInUseError, or what PostgreSQL raises."""
+        """Run until SIGINT or SIGTERM. Raises UpError, PortInUseError, or PostgreSQL's errors."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -112,7 +112,7 @@ class Up:
         self._say(banner(settings, self._tokens["signalling"] if _has_transceivers() else None))
 
     async def _document(self) -> Document:
-        """The stored document; the demo's, if nothing was stored yet."""
+        """The stored document; the demo's if nothing was stored yet."""
         settings = self._settings
         demo = demo_document(settings.relay_network, settings.transceiver_network)
         token = (self._state / "admin.token").read_text().strip()
@@ -122,7 +122,7 @@ class Up:
             raise UpError(str(error)) from None
 
     async def _start_field(self, document: Document) -> None:
-        """Relays, transceivers, probers and agents."""
+        """Start relays, transceivers, probers and agents."""
         await self._start_children(self._specs.relays(document))
         if _has_transceivers():
             await self._start_children(self._specs.transceivers(document))
@@ -154,7 +154,7 @@ class Up:
     async def _until(
         self, what: str, condition: Callable[[], Awaitable[bool]], child: Child | None = None
     ) -> None:
-        """Waits for a condition; fails early when `child`, which it depends on, keeps dying."""
+        """Wait for a condition; fail early if `child`, on which it depends, dies repeatedly."""
         deadline = asyncio.get_running_loop().time() + START_DEADLINE_S
         while not await condition():
             if child is not None and child.exits >= 3:
@@ -176,7 +176,7 @@ def _exists(path: Path) -> Callable[[], Awaitable[bool]]:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds the state folder; raises UpError when another run does."""
+    """Lock the state folder; raises UpError if another run has locked it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:

@@ -1,4 +1,4 @@
-"""The child processes of a deployment: arguments and environment of each."""
+"""The child processes of a deployment: their arguments and environments."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from firsthop_steering.plan.document import Document
 from firsthop_steering.plan.model import Relay
 
 RELAY_RESTART_S = 20.0
-"""Long enough to watch the answers move away from a killed relay, and back."""
+"""Long enough to see the answers move away from a killed relay, and back."""
 VANTAGES = ("vantage-a", "vantage-b", "vantage-c")
 AGENT_PORT = 9154
-"""TCP port at a demo relay's own address where its agent reads its counters."""
+"""TCP port, at a demo relay's own address, at which its agent reads the relay's counters."""
 LOOPBACK = IPv4Network("127.0.0.0/8")
 
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """One child process."""
+    """How to start one child process."""
 
     name: str
     arguments: list[str]
     environment: dict[str, str]
     restart_after_s: float = 0.0
     needs: Path | None = None
-    """A file that must be there before it starts."""
+    """A file that must exist before it starts."""
 
 
 class ChildSpecs:
@@ -112,7 +112,7 @@ class ChildSpecs:
             )
 
     def probers(self) -> Iterator[ChildSpec]:
-        """One prober for each vantage."""
+        """One prober per vantage."""
         for vantage in VANTAGES:
             environment = {
                 **self._machine(vantage),
@@ -123,7 +123,7 @@ class ChildSpecs:
             yield ChildSpec(f"prober-{vantage}", ["prober"], environment)
 
     def agents(self, document: Document) -> Iterator[ChildSpec]:
-        """One agent beside each relay."""
+        """One agent per relay."""
         for relay in _local(document):
             environment = {
                 **self._machine(f"agent-{relay.id}"),

@@ -17,7 +17,7 @@ NAME = "stage.sock"
 
 
 class Stage:
-    """Answers on a Unix socket that only this user may connect to, one request a connection."""
+    """Answers on a Unix socket to which only this user may connect, one request per connection."""
 
     def __init__(self, state_dir: Path, relay: Callable[[str], Child | None]) -> None:
         self.path = state_dir / NAME
@@ -25,11 +25,11 @@ class Stage:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Starts listening."""
+        """Start listening."""
         self.path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
         os.fchmod(listener.fileno(), 0o600)  # before bind: never open to others
-        # Whatever the length of the folder's path: an address of unix(7) has 107 octets.
+        # Works for any length of the folder's path; an address of unix(7) has only 107 octets.
         folder = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY)
         try:
             listener.bind(f"/proc/self/fd/{folder}/{NAME}")
@@ -38,7 +38,7 @@ class Stage:
         self._server = await asyncio.start_unix_server(self._answer, sock=listener)
 
     async def stop(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         if self._server is not None:
             self._server.close()
             self.path.unlink(missing_ok=True)

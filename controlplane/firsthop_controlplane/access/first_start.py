@@ -1,4 +1,4 @@
-"""Creates what is missing before the first request: keys, an admin token, bootstrap tokens."""
+"""Creates what is missing before the first request: keys, admin token, bootstrap tokens."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ async def first_keys(session: AsyncSession, keyring: Keyring, now: datetime) -> 
 async def admin_token(session: AsyncSession, file: Path, now: datetime) -> None:
     """Write an admin token to `file`, unless it has one that the store knows.
 
-    The file is written before the commit. A crash between the two leaves a token that the store
-    does not know, so such a file is written again.
+    The file is written before the commit. A crash between the two leaves a token in the file that
+    the store does not know; the next start then writes a new one.
     """
     await lock(session)
     held = read_secret(file)

@@ -1,4 +1,4 @@
-"""Secrets in files: written whole or not at all, readable by their owner only."""
+"""Secrets in files: each is written whole or not at all; only the owner can read it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from firsthop_steering.feed.snapshot import KeySet, Plan
 
 
 class BadKeyFile(ControlPlaneError):  # noqa: N818
-    """A key file without a valid key."""
+    """A key file does not contain a valid key."""
 
 
 def write_private(path: Path, content: str, *, replace: bool = True) -> bool:
@@ -47,7 +47,7 @@ def read_secret(path: Path) -> str | None:
 
 
 def _secret(path: Path) -> bytes:
-    """32 bytes in hex at `path`, created on first use."""
+    """32 bytes, in hex at `path`; created on first use."""
     if not path.exists():
         write_private(path, secrets.token_hex(32) + "\n", replace=False)
     try:
@@ -60,14 +60,14 @@ def _secret(path: Path) -> bytes:
 
 
 def master_key(state_dir: Path) -> bytes:
-    """The key that seals the credential keys in the store: `<state>/master.key`."""
+    """The key that encrypts the credential keys in the store: `<state>/master.key`."""
     return _secret(state_dir / "master.key")
 
 
 def signing_key(state_dir: Path, publish_dir: Path) -> Ed25519PrivateKey:
-    """The key that signs snapshots: `<state>/snapshot.key`; its public part: `snapshot.pub`.
+    """The private key that signs snapshots, `<state>/snapshot.key`; writes `snapshot.pub` too.
 
-    Edges hold the public part; replicas share the same private one.
+    Edges have the public key; all replicas share the private one.
     """
     key = Ed25519PrivateKey.from_private_bytes(_secret(state_dir / "snapshot.key"))
     public = key.public_key().public_bytes_raw().hex() + "\n"
@@ -79,7 +79,7 @@ def signing_key(state_dir: Path, publish_dir: Path) -> Ed25519PrivateKey:
 
 
 def publish_region_keys(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
-    """Write the keys for transceivers to `regions/<region id>.keys`, and remove stale files."""
+    """Write each region's transceiver keys to `regions/<region id>.keys`; remove stale files."""
     folder = publish_dir / "regions"
     wanted = {
         f"{region.id}.keys": RegionKeys.from_keyset(keys, region.wire_id).to_json()
@@ -95,14 +95,14 @@ def publish_region_keys(plan: Plan, keys: KeySet, publish_dir: Path) -> None:
 
 
 def publish_turn_secrets(keys: KeySet, publish_dir: Path) -> None:
-    """Write the secrets for TURN servers to `turn.secrets`, a part of their configuration."""
+    """Write the secrets of TURN servers to `turn.secrets`, which their configuration includes."""
     path, text = publish_dir / "turn.secrets", secrets_file(keys)
     if read_secret(path) != text.strip():
         write_private(path, text)
 
 
 def publish_routes(text: str, publish_dir: Path) -> None:
-    """Write the relays' table of transceivers to `routes.json`; it contains no secret."""
+    """Write the relays' table of transceivers, which has no secrets, to `routes.json`."""
     path = publish_dir / "routes.json"
     if read_secret(path) != text:
         write_private(path, text)
@@ -110,7 +110,7 @@ def publish_routes(text: str, publish_dir: Path) -> None:
 
 
 def publish_route_keys(keys: KeySet, publish_dir: Path) -> None:
-    """Write the keys by which relays verify credentials to `route.keys`: no password keys."""
+    """Write the keys with which relays verify credentials, not the password keys."""
     path, text = publish_dir / "route.keys", RouteKeys.from_keyset(keys).to_json()
     if read_secret(path) != text.strip():
         write_private(path, text)

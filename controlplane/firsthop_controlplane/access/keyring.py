@@ -1,7 +1,7 @@
 """The credential keys: encrypted in the store, decrypted in memory, rotated by generation.
 
-Encrypted with AES-256-GCM under the master key, which is in a file and never in the store. The
-generation is authenticated with the key, so that no row can be replaced by another.
+The cipher is AES-256-GCM with the master key, which is in a file and never in the store. It
+authenticates each key's generation too, so that rows cannot be exchanged.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from firsthop_steering.feed.snapshot import CredentialKey, KeySet
 from firsthop_zones.model import Model
 
 KEY_IDS = 64
-"""6 bits of a ufrag."""
+"""Number of key ids: a ufrag has 6 bits for one."""
 _NONCE_BYTES = 12
 ALLOCATOR = "allocator"
 """The role whose tokens edges verify themselves."""
 
 
 class KeysCannotBeOpened(ControlPlaneError):  # noqa: N818
-    """The master key is not the one that sealed the store's keys."""
+    """The store's keys were encrypted with another master key."""
 
 
 class KeyEntry(Model):
@@ -46,7 +46,7 @@ class KeyEntry(Model):
 
 
 class KeyPatch(Model):
-    """The body that makes this generation the one that signs new credentials."""
+    """The body of a request to sign new credentials with this generation."""
 
     signing: bool
 
@@ -63,7 +63,7 @@ class Keyring:
         return nonce + self._cipher.encrypt(nonce, text, _context(generation))
 
     def open(self, row: KeyRow) -> CredentialKey:
-        """Decrypt the key of a row in force; KeysCannotBeOpened under another master key."""
+        """Decrypt the key of a row in force; raises KeysCannotBeOpened if it cannot."""
         sealed = row.sealed or b""
         try:
             text = self._cipher.decrypt(
@@ -77,7 +77,7 @@ class Keyring:
         return CredentialKey(id=row.id, created_at=row.created_at, **json.loads(text))
 
     async def load(self, session: AsyncSession) -> KeySet | None:
-        """The keys in force, oldest first; None before the first."""
+        """The keys in force, oldest first; None if there are none yet."""
         store = await store_row(session)
         rows = await live_keys(session)
         signing = [row.id for row in rows if row.signing]
@@ -93,7 +93,7 @@ class Keyring:
         )
 
     async def rotate(self, session: AsyncSession, actor: Actor, now: datetime) -> KeyRow:
-        """Add a generation and sign with it; the old ones stay accepted."""
+        """Add a generation that signs from now on; the older ones stay valid."""
         await lock(session)
         rows = await live_keys(session)
         generation = (await session.scalar(select(func.max(KeyRow.generation))) or 0) + 1
@@ -115,7 +115,7 @@ class Keyring:
     async def sign_with(
         self, session: AsyncSession, row: KeyRow, actor: Actor, now: datetime
     ) -> None:
-        """Make `row` the signing key: undoes a rotation."""
+        """Make `row` the signing key, for example to undo a rotation."""
         if row.signing:
             return
         await _no_signer(session, await live_keys(session))
@@ -123,7 +123,7 @@ class Keyring:
         await _changed(session, actor, "changed", row, now)
 
     async def retire(self, session: AsyncSession, row: KeyRow, actor: Actor, now: datetime) -> None:
-        """Retire `row`: no longer accept it, and delete its secrets."""
+        """Retire `row`: it is no longer accepted, and its secrets are deleted."""
         if row.signing:
             raise conflict(f"key {row.id} signs new credentials: rotate first")
         row.sealed, row.retired_at = None, now
@@ -152,7 +152,7 @@ async def live_keys(session: AsyncSession) -> Sequence[KeyRow]:
 
 
 async def _next_id(session: AsyncSession, taken: set[int]) -> int:
-    """The free id after the newest one's: ids are reused as late as possible."""
+    """The first free id after the newest generation's, so that ids are reused late."""
     newest = await session.scalar(select(KeyRow.id).order_by(KeyRow.generation.desc()).limit(1))
     start = 0 if newest is None else newest + 1
     for step in range(KEY_IDS):

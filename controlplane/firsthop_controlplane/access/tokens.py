@@ -1,6 +1,6 @@
-"""Bearer tokens and their roles, and a copy in memory for when the store is unreachable.
+"""Bearer tokens and their roles, and a copy in memory for times when the store is unreachable.
 
-A token is 32 random bytes. The store has their SHA-256, unsalted, as they are random.
+A token is 32 random bytes. The store has its SHA-256, which needs no salt as tokens are random.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ VIEWERS = frozenset({"viewer", "operator", "admin"})
 OPERATORS = frozenset({"operator", "admin"})
 ADMINS = frozenset({"admin"})
 REPLICAS = frozenset({"replica"})
-"""Other control planes: no token of the store has this role, their secret is derived from the
-master key."""
+"""Other control planes. No token in the store has this role: replicas derive a common secret from
+the master key."""
 SCOPED = {"agent": "a relay", "transceiver": "a transceiver region"}
-"""Roles that must have a scope, and of what."""
+"""Roles that need a scope, and what their scope names."""
 MAY_BE_SCOPED = frozenset({*SCOPED, "prober", "edge", "allocator"})
 SECRET_BYTES = 32
 
@@ -38,10 +38,10 @@ class TokenDraft(Model):
     """The fields of a new token."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[!-~]([ -~]*[!-~])?$")
-    """Unique; named in revisions and in the audit."""
+    """Unique; revisions and audit entries contain it."""
     role: Role
     scope: Slug | None = None
-    """The relay of an agent, the region of a transceiver, the name of a prober."""
+    """The relay of an agent, the region of a transceiver, or the name of a prober."""
     expires_at: AwareDatetime | None = None
 
     @model_validator(mode="after")
@@ -62,13 +62,13 @@ class TokenEntry(TokenDraft):
 
 
 class TokenCreated(TokenEntry):
-    """A new token with its secret: the only answer that has it."""
+    """A new token with its secret, which no other response contains."""
 
     secret: str
 
 
 class BootstrapToken(TokenDraft):
-    """A token with a given secret; upserted by name at every start."""
+    """A token with a given secret; upserted by name at every start, and after changes."""
 
     secret: str = Field(min_length=32, max_length=200, pattern=r"^[!-~]+$")
 
@@ -131,7 +131,7 @@ class TokenBook:
         self._by_digest = {row.digest: _principal(row) for row in rows}
 
     def find(self, secret: str) -> Principal | None:
-        """The owner of a secret; its expiry is not checked here."""
+        """The owner of a secret; does not check its expiry."""
         digest = digest_of(secret)
         if hmac.compare_digest(digest, self._replica):
             return Principal("replica", "replica", "replica", None, None)

@@ -1,1 +1,1 @@
-"""The admin API: operations described once, from which routes and OpenAPI follow."""
+"""The admin API: routes and the OpenAPI document are derived from one list of operations."""

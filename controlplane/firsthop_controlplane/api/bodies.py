@@ -1,7 +1,8 @@
-"""Strict parsing of JSON bodies: what two parsers could understand differently is refused.
+"""Strict parsing of JSON bodies: refuses what two parsers could understand differently.
 
-UTF-8, one object, no repeated key, no NaN, integers that every JSON reader holds exactly (RFC 7493
-§2.2), no NUL and no lone surrogate in strings (PostgreSQL holds neither).
+A body must be one object in UTF-8, without repeated keys or NaN. Its integers must be exact in
+every JSON reader (RFC 7493 §2.2). Strings must have no NUL and no lone surrogate, as PostgreSQL
+can store neither.
 """
 
 from __future__ import annotations
@@ -21,29 +22,29 @@ from firsthop_controlplane.errors import Refused, invalid, malformed
 
 EXACT_INTEGER = 2**53 - 1
 BODY_TIMEOUT_S = 30
-"""A body that arrives slowly must not hold a handler for ever."""
+"""Limits how long a body that arrives slowly can occupy a handler."""
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 _READS_ITSELF = frozenset({"cidr", "networks"})
-"""Fields whose validator turns text into values that pydantic's strict JSON mode refuses."""
+"""Fields whose validator accepts text, which pydantic's strict JSON mode would refuse."""
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise malformed(f"The body is not JSON: {name} is no JSON number.")
+    raise malformed(f"The body is not JSON: {name} is not a JSON number.")
 
 
 def _integer(text: str) -> int:
     if len(text) > 17 or abs(int(text)) > EXACT_INTEGER:
-        raise malformed("An integer beyond ±(2^53 − 1) is not held exactly (RFC 7493 §2.2).")
+        raise malformed("An integer beyond ±(2^53 − 1) is not exact in every reader (RFC 7493).")
     return int(text)
 
 
 def _number(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise malformed("The body holds a number beyond what a double can.")
+        raise malformed("A number in the body exceeds the range of a double.")
     return value + 0.0  # −0.0 becomes 0.0: JSONB does not keep the sign, digests would differ
 
 
@@ -51,7 +52,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise malformed(f"The key {key!r} is there twice.")
+            raise malformed(f"The key {key!r} occurs twice.")
         found[key] = value
     for text in (*found, *(value for value in found.values() if isinstance(value, str))):
         check_text(text)
@@ -70,13 +71,13 @@ def _texts(values: list[Any]) -> None:
 
 
 def check_text(text: str) -> None:
-    """Raises Refused (400) for what UTF-8 or PostgreSQL cannot hold."""
+    """Raises Refused (400) if UTF-8 or PostgreSQL cannot represent the text."""
     if _NOT_TEXT.search(text):
-        raise malformed("A string holds a NUL or a lone surrogate.")
+        raise malformed("A string contains a NUL or a lone surrogate.")
 
 
 def parse(raw: bytes) -> Any:
-    """The JSON value in `raw`; Refused (400) if it is none."""
+    """The JSON value in `raw`; raises Refused (400) if there is none."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -121,10 +122,10 @@ async def raw_body(request: web.Request, limit: int) -> bytes:
             async for chunk in request.content.iter_any():
                 body += chunk
                 if len(body) > limit:
-                    detail = f"A body here has at most {limit} bytes."
+                    detail = f"The body of this request may have at most {limit} bytes."
                     raise Refused(413, "too-large", detail)
     except TimeoutError:
-        detail = f"The body did not come within {BODY_TIMEOUT_S} s."
+        detail = f"The body did not arrive within {BODY_TIMEOUT_S} s."
         raise Refused(408, "too-slow", detail) from None
     except (web.RequestPayloadError, ClientError, HttpProcessingError, ValueError) as error:
         raise malformed(f"The body cannot be read: {type(error).__name__}.") from None
@@ -132,7 +133,7 @@ async def raw_body(request: web.Request, limit: int) -> bytes:
 
 
 def validated(model: type[M], value: dict[str, Any], prefix: str = "") -> M:
-    """The model in a JSON object, without type coercion; Refused (422) with every fault."""
+    """A JSON object as a model, without type coercion; raises Refused (422) with all faults."""
     text = json.dumps(value)
     try:
         try:

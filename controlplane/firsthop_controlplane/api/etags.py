@@ -18,8 +18,8 @@ def etag(version: int) -> str:
 def require(fields: Sequence[str], version: int) -> None:
     """Check that a change starts from `version`.
 
-    Raises Refused: 428 without If-Match, 412 if it names other versions, 400 if it is no tag.
-    A weak tag never matches, since If-Match compares strongly.
+    Raises Refused: 428 without If-Match, 412 if it names other versions, 400 if it has no tag.
+    A weak tag never matches, since If-Match uses the strong comparison.
     """
     if not fields:
         raise unconditional()
@@ -30,4 +30,4 @@ def require(fields: Sequence[str], version: int) -> None:
     if not all(tags):
         raise malformed('If-Match must be an entity tag like "17".')
     if not any(tag and not tag[1] and tag[2] == str(version) for tag in tags):
-        raise lost_race(f"It is at version {etag(version)} now: read it again, then change it.")
+        raise lost_race(f"The version is {etag(version)} now: read it again, then change it.")

@@ -1,4 +1,4 @@
-"""Endpoints of whole documents and their history: change sets, revisions, the audit."""
+"""Endpoints of whole documents and their history: change sets, revisions, audit entries."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ HIGHEST_NUMBER = 2**63 - 1
 
 
 class Changeset(Model):
-    """The desired configuration, whole; objects that it leaves out are deleted."""
+    """The whole desired configuration; objects that it does not contain are deleted."""
 
     document: Document
     message: str = Field(default="", max_length=MESSAGE_LIMIT)
     dry_run: bool = False
-    """Return what would change, and change nothing."""
+    """Only return what would change."""
     force: bool = False
-    """Make the change, even if it moves more clients than the guard allows."""
+    """Make the change even if it moves more clients than the guard allows."""
 
 
 class ObjectChange(Model):
-    """One object that differs."""
+    """An object that the change created, changed or deleted."""
 
     object: str
     """Its path, like `regions/fra`."""
@@ -52,13 +52,13 @@ class Applied(Model):
     """The result of a change set, or of a restored revision."""
 
     revision: int | None
-    """The revision it made; null when nothing differed, or on a dry run."""
+    """The revision that it made; null if nothing differed, or on a dry run."""
     dry_run: bool
     changes: tuple[ObjectChange, ...]
     warnings: tuple[Warned, ...]
-    """On the configuration after the change: name servers without an address."""
+    """About the configuration after the change: name servers without an address."""
     effects: tuple[Simulation, ...] | None
-    """How the clients of each affected service move; null where there is no geo data."""
+    """How the clients of each affected service move; null if there is no geo data."""
 
 
 class RevisionEntry(Model):
@@ -79,7 +79,7 @@ class Revision(RevisionEntry):
 
 
 class AuditEntry(Model):
-    """Who did what to which object."""
+    """One audited action: who changed which object, and how."""
 
     id: int
     at: AwareDatetime
@@ -94,10 +94,10 @@ class AuditEntry(Model):
 
 
 class AuditQuery(Page):
-    """Which entries."""
+    """Which audit entries to list."""
 
     object: str | None = Field(default=None, max_length=1024)
-    """Only those of this object, like `regions/fra`."""
+    """Only entries of this object, like `regions/fra`."""
     revision: int | None = Field(default=None, ge=0, le=HIGHEST_NUMBER)
 
 
@@ -142,7 +142,7 @@ async def _document(calling: Calling) -> web.Response:
     newest = select(RevisionRow).order_by(RevisionRow.number.desc()).limit(1)
     async with calling.deps.revisions.session() as session:
         row = await session.scalar(newest)
-    # From one row: the tables could be read half at one revision and half at the next.
+    # From one row: a revision could be committed between two reads of the tables.
     headers = {"ETag": etag(row.number if row else 0)}
     return answer(Document.model_validate(row.document) if row else Document(), headers=headers)
 
@@ -210,7 +210,7 @@ OPERATIONS = (
     ),
     Operation(
         method="POST", path="/v1/changesets", name="changeset", tag="history", roles=OPERATORS,
-        summary="Make the whole configuration what this document says", call=_changeset,
+        summary="Replace the whole configuration with a document", call=_changeset,
         body=Changeset, large=True, answer=Applied, status=201, if_match="may",
         refusals=(409, 422),
     ),
@@ -231,7 +231,7 @@ OPERATIONS = (
     ),
     Operation(
         method="GET", path="/v1/audit", name="audit", tag="history", roles=VIEWERS,
-        summary="Who did what, newest first", call=_audit, query=AuditQuery, answer=AuditEntry,
+        summary="Audited actions, newest first", call=_audit, query=AuditQuery, answer=AuditEntry,
         listed=True,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Endpoints of credential keys: rotate, list, go back, retire. Secrets are never returned."""
+"""Endpoints of credential keys: list, rotate, undo, retire. They never return secrets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from firsthop_zones.model import Model
 
 
 class KeyDraft(Model):
-    """An empty body: the control plane draws the secrets and the id."""
+    """An empty body: the control plane generates the secrets and the id."""
 
 
 async def _row(session: AsyncSession, calling: Calling) -> KeyRow:
@@ -39,7 +39,7 @@ def _shown(row: KeyRow, *, status: int = 200) -> web.Response:
 
 
 def _version(row: KeyRow) -> int:
-    """Ids are reused after 64 rotations, so the generation is part of the version."""
+    """Includes the generation, because ids are reused after 64 rotations."""
     return row.generation * 1_000_000 + row.version
 
 
@@ -48,7 +48,7 @@ async def _list(calling: Calling) -> web.Response:
     async with calling.deps.revisions.session() as session:
         rows = await live_keys(session)
     if page.cursor is not None and not page.cursor.isdecimal():
-        raise malformed("cursor: take it from next_cursor.")
+        raise malformed("cursor: use the next_cursor of the last page.")
     start = int(page.cursor[:3]) if page.cursor else 0
     items = [(str(start + n), key_entry(row)) for n, row in enumerate(rows[start:], start=1)]
     return page_of(items[: page.limit + 1], page)
@@ -72,7 +72,7 @@ async def _change(calling: Calling) -> web.Response:
     patch, deps = calling.read(KeyPatch), calling.deps
     if not patch.signing:
         raise invalid(
-            [BrokenRule("signing", "can only be given: make another key the signing one")]
+            [BrokenRule("signing", "cannot be set to false: make another key the signing one")]
         )
     async with deps.revisions.session() as session, session.begin():
         await lock(session)
@@ -104,7 +104,7 @@ OPERATIONS = (
     ),
     Operation(
         method="POST", path=_MANY, name="create_keys", tag="keys", roles=ADMINS,
-        summary="Rotate: a new key signs, the others stay accepted", call=_rotate, body=KeyDraft,
+        summary="Rotate: a new key signs, the others stay valid", call=_rotate, body=KeyDraft,
         answer=KeyEntry, status=201, etag=True, refusals=(409,),
     ),
     Operation(
@@ -114,12 +114,12 @@ OPERATIONS = (
     ),
     Operation(
         method="PATCH", path=_ONE, name="change_keys", tag="keys", roles=ADMINS,
-        summary="Sign with this key: the way back from a rotation", call=_change, body=KeyPatch,
+        summary="Sign with this key, to undo a rotation", call=_change, body=KeyPatch,
         answer=KeyEntry, etag=True, if_match="must", refusals=(404, 422),
     ),
     Operation(
         method="DELETE", path=_ONE, name="delete_keys", tag="keys", roles=ADMINS,
-        summary="Retire a key: credentials under it are refused", call=_retire, status=204,
+        summary="Retire a key: its credentials are refused from then on", call=_retire, status=204,
         if_match="must", refusals=(404, 409),
     ),
 )  # fmt: skip

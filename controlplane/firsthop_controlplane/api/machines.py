@@ -1,4 +1,4 @@
-"""Endpoints of agents, transceivers and probers: on the leader, also without the database."""
+"""Endpoints of agents, transceivers and probers: they work on the leader without a database."""
 
 from __future__ import annotations
 
@@ -79,32 +79,32 @@ def _check_clock(report: Report, now: datetime, deps: Deps) -> None:
 
 def _taken(deps: Deps, is_newer: bool) -> web.Response:
     if not is_newer:
-        raise conflict("a newer report was received", [BrokenRule("sequence", "is old")])
+        raise conflict("a newer report was received", [BrokenRule("sequence", "is not newer")])
     deps.status_loop.wake()
     return web.Response(status=204)
 
 
 async def _results(calling: Calling) -> web.Response:
-    """Receive all views of one prober, which replace its last ones."""
+    """Receive all views of one prober, which replace its previous ones."""
     deps, report = calling.deps, calling.read(ProbeReport)
     scope = calling.principal.scope if calling.principal else None
     if scope is not None and scope != report.prober:
         raise forbidden(f"This token is for prober {scope}.")
     if not deps.health.receive_results(report, deps.now()):
-        raise conflict("newer results were received", [BrokenRule("sent_at", "is old")])
+        raise conflict("newer results were received", [BrokenRule("sent_at", "is not newer")])
     deps.status_loop.wake()
     return web.Response(status=204)
 
 
 class TargetsQuery(QueryParameters):
-    """Whether to wait for a change."""
+    """Query parameters of the addresses to check."""
 
     wait: float = Field(default=0.0, ge=0, le=25)
     """Seconds to wait for a change, if If-None-Match has the present ETag."""
 
 
 async def _targets(calling: Calling) -> web.Response:
-    """The addresses to check now, with fresh credentials; 304 where nothing has changed."""
+    """The addresses to check now, with fresh credentials; 304 if nothing changed."""
     deps, seen = calling.deps, calling.request.headers.get("If-None-Match", "")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(calling.query.wait):
@@ -121,14 +121,14 @@ async def _targets(calling: Calling) -> web.Response:
         if relay.state in _PROBED:
             targets += [_target(calling, relay, family) for family in probed(relay)]
         if number % 100 == 0:
-            await asyncio.sleep(0)  # minting for thousands of relays must not delay the rest
+            await asyncio.sleep(0)  # minting for thousands of relays must not delay other tasks
     return answer(ProbeTargets(targets=tuple(targets)), headers={"ETag": tag})
 
 
 def _tag(deps: Deps) -> str:
-    """The ETag of the present targets: it changes whenever a prober should read them again.
+    """The ETag of the present targets: changes whenever probers should read them again.
 
-    That includes the time when their credentials are to be renewed.
+    That is also whenever their credentials should be renewed.
     """
     plan, keys, health = deps.feed.plan, deps.feed.keys, deps.health
     parts = (
@@ -145,7 +145,7 @@ def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
     probe = relay.probe
     ufrag, password = _credential(calling, probe)
     address = relay.ipv4 if family == "ipv4" else relay.ipv6
-    assert address is not None  # such are probed
+    assert address is not None  # a probed family has an address
     by_udp = dict.fromkeys(("stun", "path", "turn"), relay.udp_port)
     own = {**by_udp, "dns": DNS_PORT}.get(probe.kind, relay.tcp_port)
     return ProbeTarget(
@@ -161,7 +161,7 @@ def _target(calling: Calling, relay: Relay, family: Family) -> ProbeTarget:
 
 
 def _credential(calling: Calling, probe: Probe) -> tuple[str, str] | tuple[None, None]:
-    """The ufrag and password to probe with, for the kinds that take one."""
+    """The ufrag and password to probe with, for the kinds of probe that need them."""
     deps = calling.deps
     if probe.kind not in ("stun", "path", "turn"):
         return None, None

@@ -1,4 +1,4 @@
-"""Endpoints of round-trip times: samples in, learned latency of a client out. On the leader."""
+"""Endpoints of round-trip times, on the leader: receive samples, return learned latency."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MAX_FAULTS = 20
 
 
 async def _measurements(calling: Calling) -> web.Response:
-    """Receive a batch of samples, whole or not at all."""
+    """Receive a batch of samples: all of them, or none."""
     deps, principal = calling.deps, calling.principal
     assert principal is not None
     memory, plan = _memory(deps), deps.feed.plan
@@ -69,7 +69,7 @@ async def _measurements(calling: Calling) -> web.Response:
     wait_s = memory.intake.wait_s(source_number(principal.id), count, now.timestamp())
     if wait_s > 0:
         counts["limited"] += count
-        detail = f"A token may bring {SAMPLES_PER_S} samples a second, and {BURST} at once."
+        detail = f"A token may upload {SAMPLES_PER_S} samples per second, and {BURST} at once."
         raise TooMany(detail, retry_after_s=int(wait_s))
     memory.intake.take(name, samples, now.timestamp())
     return answer(SamplesTaken(batch=batch.batch, samples=count, repeated=False))
@@ -78,14 +78,14 @@ async def _measurements(calling: Calling) -> web.Response:
 def _memory(deps: Deps) -> Memory:
     memory = deps.latency.memory
     if memory is None:
-        raise Unavailable("what the leader before learned is not read yet")
+        raise Unavailable("the samples of previous leaders have not been read yet")
     return memory
 
 
 def samples_of(
     batch: SampleBatch, principal: Principal, plan: Plan, memory: Memory, now: datetime
 ) -> Samples:
-    """A batch as columns. Refused: 403 for a relay of another token, 422 for invalid samples."""
+    """A batch as columns; raises Refused: 403 for a relay of another token, 422 for faults."""
     regions = {relay.id: relay.region for relay in plan.document.relays}
     present = {region.id for region in plan.document.regions}
     oldest, newest = now - timedelta(seconds=OLDEST_S), now + timedelta(seconds=AHEAD_S)
@@ -98,7 +98,7 @@ def samples_of(
             raise forbidden(detail)
         number = memory.numbers.number(region, present) if fault is None else None
         if fault is None and number is None:
-            fault = BrokenRule("region", f"more than {MAX_REGIONS} regions are not learned of")
+            fault = BrokenRule("region", f"round trips to only {MAX_REGIONS} regions are learned")
         if fault is not None:
             faults.append(BrokenRule(f"samples/{index}/{fault.field}", fault.rule))
             if len(faults) >= MAX_FAULTS:
@@ -120,7 +120,7 @@ def samples_of(
 def _checked(
     sample: Sample, regions: dict[str, str], present: set[str], oldest: datetime, newest: datetime
 ) -> tuple[BrokenRule | None, str]:
-    """What is wrong with a sample, by plan and clock; or the region that it measures."""
+    """The broken rule of a sample, given plan and clock, or the region that it measures."""
     if sample.relay is not None and sample.relay not in regions:
         return BrokenRule("relay", f"there is no relay {sample.relay}"), ""
     region = regions[sample.relay] if sample.relay is not None else str(sample.region)
@@ -134,14 +134,14 @@ def _checked(
 
 
 class LatencyQuery(QueryParameters):
-    """Which client."""
+    """Which client's latency to return."""
 
     client: str = Field(min_length=1, max_length=64)
     """An address or a prefix."""
 
 
 class LatencyToRegion(Model):
-    """The round-trip time to expect between a client and a region's relays."""
+    """The expected round-trip time between a client and a region's relays."""
 
     region: Slug
     rtt_ms: float
@@ -150,9 +150,9 @@ class LatencyToRegion(Model):
     source: str
     """What the estimate is mainly based on: prefix, asn (AS × cell), country or prior."""
     samples: float
-    """Samples of this prefix, by weight: half after a day."""
+    """Samples of this prefix, weighted by age: the weight halves in a day."""
     published_ms: float | None
-    """The value that edges use; null where they use country and distance."""
+    """The value that edges use; null if they use country and distance."""
 
 
 class LatencyOfClient(Model):
@@ -161,10 +161,10 @@ class LatencyOfClient(Model):
     client: str
     prefix: str
     country: str
-    """ISO 3166; empty: not known."""
+    """ISO 3166 code; empty if not known."""
     learned_at: datetime | None
     explore: ExplorationTarget | None
-    """Where allocators may look for a better region; null: nowhere."""
+    """The region that allocators may explore for this client; null if there is none."""
     regions: tuple[LatencyToRegion, ...]
 
 
@@ -236,7 +236,7 @@ OPERATIONS = (
     ),
     Operation(
         method="GET", path="/v1/latency", name="latency", tag="steering", roles=VIEWERS,
-        summary="What is learned of a client's round trips", call=_latency, query=LatencyQuery,
+        summary="A client's learned round-trip times", call=_latency, query=LatencyQuery,
         answer=LatencyOfClient, refusals=(404, 503), leader_only=True,
     ),
 )  # fmt: skip

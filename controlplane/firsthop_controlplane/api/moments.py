@@ -1,4 +1,4 @@
-"""What was in force at a past time: plan, status, prices and latency, as far as they are known."""
+"""What was in force at a past time: plan, status, prices and latency, if they are known."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Moment:
     time: datetime
     plan: Plan
     status: Status | None
-    """None: no longer known, or not yet."""
+    """None: no longer known, or not yet made at that time."""
     prices: PastSnapshot[Prices]
     latency: PastSnapshot[Latency]
 
     @property
     def guidance(self) -> Guidance:
-        """The prices and latency that edges had, as far as they are known."""
+        """The prices and latency that edges had, if they are known."""
         return Guidance(self.prices.snapshot, self.latency.snapshot)
 
     def to_json(self) -> dict[str, Any]:
-        """As it is given in answers."""
+        """This moment as it is shown in explanations."""
         return {
             "time": self.time.isoformat(),
             "revision": self.plan.number,
@@ -50,7 +50,7 @@ class Moment:
 
 
 async def moment(deps: Deps, text: str) -> Moment:
-    """What was in force at a time (RFC 3339), or when the revision of a number was made.
+    """What was in force at a time (RFC 3339), or when the revision with this number was made.
 
     Raises Refused: 400 if `text` is neither, or in the future; 404 if there was no plan.
     """
@@ -102,5 +102,5 @@ def _time(text: str, now: datetime) -> datetime:
         rule = "must be a revision's number, or a time with its offset from UTC (RFC 3339)"
         raise malformed(f"at: {rule}", [BrokenRule("at", rule)]) from None
     if time > now:
-        raise malformed("at: lies ahead", [BrokenRule("at", "lies ahead")])
+        raise malformed("at: is in the future", [BrokenRule("at", "is in the future")])
     return time

@@ -66,7 +66,7 @@ def _operation(operation: Operation, references: Mapping[Any, Json], schemas: Js
 
 
 def _partial(reference: Json, schemas: Json) -> Json:
-    """The same model with every field optional, as a schema of its own."""
+    """A separate schema in which every field of the model is optional."""
     name = reference["$ref"].rpartition("/")[2]
     properties = {
         field: {key: value for key, value in schema.items() if key != "default"}
@@ -140,7 +140,7 @@ def _answer(operation: Operation, references: Mapping[Any, Json]) -> Json:
 
 
 def _refusal(operation: Operation, status: int) -> Json:
-    """A problem document; but 503 of readyz has the form of its 200."""
+    """A problem document; but readyz answers 503 in the same form as 200."""
     if operation.name == "readyz" and isinstance(operation.answer, Mapping) and status == 503:
         content: Json = {operation.media_type: {"schema": dict(operation.answer)}}
     else:

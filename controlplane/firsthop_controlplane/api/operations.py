@@ -1,4 +1,4 @@
-"""Operations of the API, and how a request becomes a typed call of one."""
+"""Operations of the API, and the conversion of a request to a typed call of one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Call = Callable[["Calling"], Awaitable[web.StreamResponse]]
 
 
 class QueryParameters(BaseModel):
-    """Query parameters; unknown ones are refused, so that typing errors are noticed."""
+    """Query parameters; unknown ones are refused, so that misspelt ones are noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -31,12 +31,12 @@ class Forcing(QueryParameters):
     """Query parameters of changes that may move clients."""
 
     force: bool = False
-    """Make the change, even if it moves more clients than the guard allows."""
+    """Make the change even if it moves more clients than the guard allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method on one path; `roles` None means without a token."""
+    """One method on one path; no token is needed if `roles` is None."""
 
     method: str
     path: str
@@ -55,7 +55,7 @@ class Operation:
     listed: bool = False
     etag: bool = False
     if_match: Literal["must", "may"] | None = None
-    """Whether a change must or may name the version that it starts from."""
+    """Whether a change must, or may, name the version that it starts from."""
     media_type: str = "application/json"
     refusals: tuple[int, ...] = field(default=())
     leader_only: bool = False
@@ -87,7 +87,7 @@ class Calling:
 
 
 def handler_of(operation: Operation) -> Handler:
-    """The aiohttp handler: token, role, query and body, then the operation itself."""
+    """The aiohttp handler: checks token, role, query and body, then runs the operation."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         deps = request.app[DEPS]
@@ -119,7 +119,7 @@ async def _authorised(operation: Operation, request: web.Request, deps: Deps) ->
         raise _unauthorised("This token has expired.")
     if principal.role not in operation.roles:
         wanted = ", ".join(sorted(operation.roles))
-        detail = f"A token of role {principal.role} may not do this; it takes {wanted}."
+        detail = f"A token of role {principal.role} may not do this; allowed roles: {wanted}."
         raise forbidden(detail)
     return principal
 
@@ -133,7 +133,7 @@ def _query(model: type[QueryParameters], request: web.Request) -> QueryParameter
     for name, value in request.query.items():
         check_text(name + value)
         if name in given:
-            raise malformed(f"The query parameter {name!r} is there twice.")
+            raise malformed(f"The query parameter {name!r} occurs twice.")
         given[name] = value
     try:
         return model.model_validate(given)
@@ -146,7 +146,7 @@ def _query(model: type[QueryParameters], request: web.Request) -> QueryParameter
 def answer(
     value: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """A model as JSON."""
+    """A response with a model as JSON."""
     return web.Response(
         text=value.model_dump_json(),
         status=status,
@@ -156,7 +156,7 @@ def answer(
 
 
 def answer_json(value: Any, *, status: int = 200) -> web.Response:
-    """Plain values as JSON."""
+    """A response with plain values as JSON."""
     response = web.json_response(value, status=status)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -1,4 +1,4 @@
-"""Pagination of lists: `limit` and `cursor`, the last id of the page before."""
+"""Pagination of lists: a page has `limit` items and starts after the id in `cursor`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Page(QueryParameters):
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=10_000)
     cursor: str | None = Field(default=None, max_length=254)
-    """`next_cursor` of the page before."""
+    """`next_cursor` of the previous page."""
 
 
 def after_name(query: Select[Any], column: InstrumentedAttribute[str], page: Page) -> Select[Any]:
-    """Sort by a text column, from the cursor on; one row more than the page, to detect the end."""
+    """Sort by a text column, after the cursor; one row more than a page, to detect the end."""
     if page.cursor is not None:
         if not _CURSOR.fullmatch(page.cursor):
-            raise malformed("cursor: take it from next_cursor.")
+            raise malformed("cursor: use the next_cursor of the last page.")
         query = query.where(column > page.cursor)
     return query.order_by(column).limit(page.limit + 1)
 
@@ -39,16 +39,16 @@ def after_name(query: Select[Any], column: InstrumentedAttribute[str], page: Pag
 def before_number(
     query: Select[Any], column: InstrumentedAttribute[int], page: Page
 ) -> Select[Any]:
-    """Sort by a number, newest first, from the cursor on; one row more than the page."""
+    """Sort by a number, newest first, after the cursor; one row more than a page."""
     if page.cursor is not None:
         if not _NUMBER.fullmatch(page.cursor):
-            raise malformed("cursor: take it from next_cursor.")
+            raise malformed("cursor: use the next_cursor of the last page.")
         query = query.where(column < int(page.cursor))
     return query.order_by(column.desc()).limit(page.limit + 1)
 
 
 def page_of(items: Sequence[tuple[str, BaseModel]], page: Page) -> web.Response:
-    """The answer for pairs of cursor and item, of which there may be one more than the limit."""
+    """The response for pairs of cursor and item, which may be one more than the limit."""
     shown = items[: page.limit]
     more = len(items) > len(shown)
     return answer_json(

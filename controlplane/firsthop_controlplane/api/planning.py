@@ -1,4 +1,4 @@
-"""Endpoints of the planner: demand from edges in, prices out. On the leader."""
+"""Endpoints of the planner: receive demand from edges, return prices; on the leader."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EDGES = frozenset({"edge"})
 
 
 async def _demand(calling: Calling) -> web.Response:
-    """Receive how many answers an edge gave since its last report, by client prefix."""
+    """Receive the number of answers that an edge gave since its last report, by client prefix."""
     deps, report = calling.deps, calling.read(DemandReport)
     off_s = (report.until - deps.now()).total_seconds()
     if abs(off_s) > deps.settings.clock_skew_s:
@@ -36,35 +36,35 @@ async def _demand(calling: Calling) -> web.Response:
 
 
 class PricedRegion(Model):
-    """One region in the plan of prices."""
+    """One region's price, load and capacity."""
 
     region: Slug
     price_ms: float
-    """The price in force as long as no further region is lost."""
+    """The price in force while no other region is lost."""
     load: float
     """Sessions that the plan assigns to it."""
     capacity: float | None
-    """In sessions; null: not configured, so there is always room."""
+    """In sessions; null: not configured, so it is not limited."""
     factor: float
     """Sessions per client of this region, relative to the mean (`scale`)."""
 
 
 class PricesView(Model):
-    """Prices and their reasons; empty while no capacity is configured, or demand is not known."""
+    """Prices and their reasons; empty if no capacity is configured, or demand is not known."""
 
     number: int
     published_at: datetime | None
     answers: int
     """Answers that edges have reported to this leader."""
     demand: float
-    """Concurrent sessions."""
+    """In concurrent sessions."""
     scale: float
     """Sessions per answer, estimated from the session counts of agents."""
     worst: float
-    """The greatest ratio of planned load to limit; above 1 demand does not fit."""
+    """The greatest ratio of planned load to limit; above 1, the demand exceeds the capacity."""
     regions: tuple[PricedRegion, ...]
     without: dict[Slug, dict[Slug, float]]
-    """The prices while a region is lost, by that region."""
+    """By lost region: the prices in force while it is lost."""
 
 
 async def _prices(calling: Calling) -> web.Response:
@@ -101,12 +101,12 @@ async def _prices(calling: Calling) -> web.Response:
 OPERATIONS = (
     Operation(
         method="POST", path="/v1/demand", name="demand", tag="machines", roles=EDGES,
-        summary="The demand that an edge answered", call=_demand, body=DemandReport, status=204,
-        refusals=(422, 503), leader_only=True,
+        summary="Receive the demand that an edge served", call=_demand, body=DemandReport,
+        status=204, refusals=(422, 503), leader_only=True,
     ),
     Operation(
         method="GET", path="/v1/prices", name="prices", tag="steering", roles=VIEWERS,
-        summary="Prices of regions, and why", call=_prices, answer=PricesView,
+        summary="Prices of regions, and their reasons", call=_prices, answer=PricesView,
         refusals=(503,), leader_only=True,
     ),
 )  # fmt: skip

@@ -30,7 +30,7 @@ async def _ready(calling: Calling) -> web.Response:
     deps = calling.deps
     reasons = []
     if not deps.follower.store.ok:
-        reasons.append(f"the database does not answer: {deps.follower.store.reason}")
+        reasons.append(f"the database cannot be reached: {deps.follower.store.reason}")
     for name, snapshot in (
         ("plan", deps.feed.plan),
         ("status", deps.feed.status),

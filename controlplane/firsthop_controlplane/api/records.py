@@ -1,4 +1,4 @@
-"""Endpoints of a zone's records. Each has an id here; in documents they have none."""
+"""Endpoints of a zone's records. Records have ids only here, not in documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoint by which transceivers register themselves in the configuration."""
+"""The endpoint with which transceivers register themselves in the configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRANSCEIVERS_ONLY = frozenset({"transceiver"})
 
 
 async def _register(calling: Calling) -> web.Response:
-    """Register a transceiver; a new one, or another address, makes a revision."""
+    """Register a transceiver; makes a revision if it is new, or its address changed."""
     try:
         name = slug(calling.part("id"))
     except ValueError:
@@ -31,13 +31,13 @@ async def _register(calling: Calling) -> web.Response:
     assert calling.principal is not None
     wait_s = deps.registering.wait_s(calling.principal.id, deps.now().timestamp())
     if wait_s:
-        detail = "this token has registered often enough for now"
+        detail = "this token has made too many registrations"
         raise TooMany(detail, retry_after_s=wait_s)
 
     async def add(session: AsyncSession) -> TransceiverRow:
         return await enter(session, name, given)
 
-    # Not guarded: operators configured where transceivers may be, and no one is there to confirm.
+    # Not guarded: operators have configured where transceivers may be, and nobody could confirm.
     outcome = await deps.revisions.change(add, calling.actor, force=True)
     await deps.took_effect()
     is_new = any(each.action == "created" for each in outcome.changes)
@@ -46,7 +46,7 @@ async def _register(calling: Calling) -> web.Response:
 
 
 def check_region(calling: Calling, region: str) -> None:
-    """Raises Refused (403) for another region than that of the caller's token."""
+    """Raises Refused (403) if the caller's token is for another region."""
     scope = calling.principal.scope if calling.principal else None
     if scope != region:
         rule = f"this token is for transceiver region {scope}"
@@ -57,8 +57,8 @@ def check_region(calling: Calling, region: str) -> None:
 def _unchanged(calling: Calling, name: str, given: Registration) -> Transceiver | None:
     """The transceiver in the plan, if `given` changes nothing: most registrations are restarts.
 
-    This needs no database. Neither it nor a refusal counts against the token's rate: one
-    transceiver with a wrong address must not use up what the others of its region may do.
+    This needs no database. Unchanged and refused registrations do not count against the token's
+    rate, so that one transceiver with a wrong address does not use up the rate of its region.
     """
     plan = calling.deps.feed.plan
     regions = plan.document.transceiver_regions if plan else ()

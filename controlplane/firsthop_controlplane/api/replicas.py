@@ -1,4 +1,4 @@
-"""The endpoint between control planes: notice of another leader."""
+"""The endpoint between control planes: a leader announces itself."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from firsthop_zones.model import Model
 
 
 class LeaderNotice(Model):
-    """Its sender leads, in this term."""
+    """The sender leads, in this term."""
 
     term: int = Field(ge=0, lt=2**53)
     url: str = Field(max_length=1000)
-    """Where the sender is reached."""
+    """The URL at which the sender is reached."""
 
 
 async def _leader(calling: Calling) -> web.Response:
@@ -27,7 +27,7 @@ async def _leader(calling: Calling) -> web.Response:
 OPERATIONS = (
     Operation(
         method="POST", path="/v1/replicas/leader", name="leader_notice", tag="replicas",
-        roles=REPLICAS, summary="Another control plane leads", call=_leader, body=LeaderNotice,
+        roles=REPLICAS, summary="Announce that the caller leads", call=_leader, body=LeaderNotice,
         status=204, refusals=(422,),
     ),
 )  # fmt: skip

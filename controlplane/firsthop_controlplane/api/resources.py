@@ -1,4 +1,4 @@
-"""Endpoints of the configured collections: one description each, from which five follow."""
+"""Endpoints of the configured collections: each description of one gives five operations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _zone_without_records() -> type[Model]:
         if name != "records"
     }
     return create_model(
-        "Zone", __base__=Model, __doc__="A zone; its records are at /records.", **fields
+        "Zone", __base__=Model, __doc__="A zone; the path /records has its records.", **fields
     )
 
 
@@ -54,7 +54,7 @@ class Resource:
         return self.collection.key
 
     def identity(self, calling: Calling) -> str:
-        """The id in the path; Refused (404) for a malformed one."""
+        """The id in the path; raises Refused (404) if it is malformed."""
         try:
             return self.identify(calling.part("id"))
         except ValueError:
@@ -71,7 +71,7 @@ class Resource:
         return self.model.model_validate(values)
 
     def shown(self, row: Configured, *, status: int = 200) -> web.Response:
-        """The object with its ETag, and its Location if it is new."""
+        """A response with the object and its ETag, and its Location if it is new."""
         headers = {"ETag": etag(row.version)}
         if status == 201:
             identity = quote(self.collection.identity(row), safe="")
@@ -80,9 +80,9 @@ class Resource:
 
 
 def slug(text: str) -> str:
-    """An id from a path; ValueError if it is malformed."""
+    """An id from a path; raises ValueError if it is malformed."""
     if not _SLUG.fullmatch(text):
-        raise ValueError("no slug")
+        raise ValueError("not a slug")
     return text
 
 
@@ -110,9 +110,9 @@ RESOURCES = (
 
 
 def merged(model: type[BaseModel], present: BaseModel, patch: dict[str, Any], key: str) -> Any:
-    """The object with a patch applied: inner objects field by field, null as a value."""
+    """The object with a patch applied: to inner objects field by field; null is a value."""
     if key in patch and patch[key] != getattr(present, key):
-        raise invalid([BrokenRule(key, "cannot be changed: make a new one")])
+        raise invalid([BrokenRule(key, "cannot be changed: make a new object")])
     return validated(model, _patched(present.model_dump(mode="json"), patch))
 
 
@@ -208,7 +208,7 @@ def _deleter(resource: Resource) -> Any:
 
 
 def operations_of(resource: Resource) -> list[Operation]:
-    """The operations list, create, read, change and delete."""
+    """The five operations: list, create, read, change, delete."""
     many, one = f"/v1/{resource.path}", f"/v1/{resource.path}/{{id}}"
     word, noun = resource.collection.name, resource.noun
     reads: dict[str, Any] = {"tag": resource.path, "roles": VIEWERS, "answer": resource.model}

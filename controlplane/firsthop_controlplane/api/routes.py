@@ -30,14 +30,14 @@ from firsthop_controlplane.measures import Measures
 
 
 def add_routes(router: web.UrlDispatcher, measures: Measures) -> None:
-    """Serve the whole API and its description, and count the requests."""
+    """Add routes for the whole API and its description; count the requests."""
     for operation in (*_operations(), _description()):
         handler = _counted(operation, handler_of(operation), measures)
         router.add_route(operation.method, operation.path, handler)
 
 
 def _operations() -> tuple[Operation, ...]:
-    """The whole API but its own description."""
+    """The whole API except its own description."""
     return (
         *process.OPERATIONS,
         *(each for resource in resources.RESOURCES for each in resources.operations_of(resource)),
@@ -57,7 +57,7 @@ def _operations() -> tuple[Operation, ...]:
 
 
 def _counted(operation: Operation, handler: Handler, measures: Measures) -> Handler:
-    """The handler, with its outcome in the request counter."""
+    """Wrap a handler so that it counts its requests by status."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         code = "error"
@@ -76,7 +76,7 @@ def _counted(operation: Operation, handler: Handler, measures: Measures) -> Hand
 
 @functools.cache
 def _description() -> Operation:
-    """/openapi.json, which lists itself too; made once in a process, as that takes long."""
+    """/openapi.json, which lists itself too; made once per process, as this takes long."""
     document: dict[str, object] = {}
 
     async def describe(calling: Calling) -> web.Response:

@@ -1,4 +1,4 @@
-"""The endpoint of simulations: where clients would go under another plan, or without relays."""
+"""The endpoint of simulations: how clients would move under another plan, or without relays."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class SimulationRequest(Model):
     """A hypothetical plan or loss, and the clients to simulate."""
 
     document: Document | None = None
-    """The hypothetical configuration, whole; null: the present one."""
+    """The whole hypothetical configuration; null: the present one."""
     lost_regions: tuple[Slug, ...] = ()
     """Regions whose relays are assumed to be down."""
     lost_relays: tuple[Slug, ...] = ()
     service: str | None = Field(default=None, min_length=1, max_length=254)
-    """A service's id, or its name; null: each."""
+    """A service's id or name; null: every service."""
     clients: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
         default=None, min_length=1, max_length=MAX_CLIENTS
     )
-    """Addresses, or prefixes by their first address, each of which counts once; null: every address
-    that can be located. An empty list is refused: it would find that nothing moves."""
+    """Addresses or prefixes, each counted once; of a prefix, its first address is simulated. Null:
+    every address that can be located. An empty list is refused: nothing could move."""
 
 
 class SimulationAnswer(Model):
@@ -87,7 +87,7 @@ async def _simulate(calling: Calling) -> web.Response:
 
 
 def _clients(texts: Iterable[str]) -> Iterator[IPv4Address | IPv6Address | BrokenRule]:
-    """Each client, or what is wrong with it."""
+    """Each client, or the rule that it breaks."""
     for index, text in enumerate(texts):
         try:
             yield parse_client(text)
@@ -96,7 +96,7 @@ def _clients(texts: Iterable[str]) -> Iterator[IPv4Address | IPv6Address | Broke
 
 
 def _unknown(wanted: SimulationRequest, document: Document) -> Iterator[BrokenRule]:
-    """Faults for lost regions and relays that are not configured."""
+    """Broken rules: lost regions and relays that are not configured."""
     regions = {each.id for each in document.regions}
     relays = {each.id for each in document.relays}
     for field, names, known in (
@@ -111,7 +111,7 @@ def _unknown(wanted: SimulationRequest, document: Document) -> Iterator[BrokenRu
 OPERATIONS = (
     Operation(
         method="POST", path="/v1/simulate", name="simulate", tag="steering", roles=VIEWERS,
-        summary="Where clients would go under another plan, or without some relays",
+        summary="How clients would move under another plan, or without some relays",
         call=_simulate, body=SimulationRequest, large=True, answer=SimulationAnswer,
         refusals=(404, 422, 501, 503),
     ),

@@ -1,4 +1,4 @@
-"""Endpoints of the present status, and of explanations: why a client is sent where."""
+"""Endpoints of the present status, and of explanations of decisions."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class ExplainQuery(QueryParameters):
     """Which decision to explain."""
 
     service: str = Field(min_length=1, max_length=254)
-    """A service's id, or its name."""
+    """A service's id or name."""
     client: str = Field(min_length=1, max_length=64)
     """An address or a prefix."""
     vantage: Slug | None = None
-    """The vantage of the answering edge, for services whose view is local."""
+    """The vantage of the answering edge, for services with a local view."""
     want: Slug | None = None
-    """A region: explain what would send the client there."""
+    """A region: explain what would send the client to it."""
     at: str | None = Field(default=None, min_length=1, max_length=64)
-    """A past time (RFC 3339), or the number of a revision: when that was made."""
+    """A past time (RFC 3339), or a revision's number for the time when it was made."""
 
 
 class Warned(Model):
-    """A part of the configuration that is accepted, but probably a mistake."""
+    """A part of the configuration that is accepted but is probably a mistake."""
 
     field: str
     """Its path, like `zones/edge.example./name_servers`."""
@@ -64,32 +64,32 @@ class LeaderView(Model):
     url: str
     """The leader's URL; empty while it is not known."""
     term: int | None
-    """Rises with every leader; status numbers start from it."""
+    """Rises with every leader; the leader's status numbers start from it."""
     lease_age_s: float | None
     """Seconds since the leader renewed its lease."""
     followed: bool
-    """Whether this control plane leads, or follows the leader's stream."""
+    """Whether this control plane leads, or receives the leader's stream."""
 
 
 class StatusAnswer(Status):
-    """The published status, who made it, and what operators force."""
+    """The published status, its leader, and the verdicts that operators force."""
 
     leader: LeaderView
     forced: dict[Slug, Forced] = Field(default_factory=dict)
-    """Verdicts that operators force now: they override what is measured and reported."""
+    """Verdicts that operators force now: they override measurements and reports."""
     reports: dict[Slug, RelayReport] = Field(default_factory=dict)
     """The last report of each relay's agent; empty on replicas that do not lead."""
     transceiver_reports: dict[Slug, TransceiverReport] = Field(default_factory=dict)
-    """The last report of each transceiver; likewise."""
+    """The last report of each transceiver; empty on replicas that do not lead."""
     certificates: dict[Slug, AwareDatetime] = Field(default_factory=dict)
-    """When the certificate of a relay that is probed by tls expires, by its earliest address;
-    likewise."""
+    """When certificates of relays probed with tls expire: the earliest expiry of each relay's
+    addresses; empty on replicas that do not lead."""
     warnings: tuple[Warned, ...] = ()
     """Services that have fewer failure domains up than their min_candidates."""
 
 
 def leader_view(deps: Deps) -> LeaderView:
-    """The leader, the age of its lease, and whether it is followed here."""
+    """The leader, the age of its lease, and whether this control plane follows it."""
     leadership, age_s = deps.leadership, deps.leadership.lease_age_s()
     lease = leadership.lease
     return LeaderView(
@@ -130,7 +130,7 @@ async def _status(calling: Calling) -> web.Response:
 def _unpublished(
     deps: Deps, status: Status
 ) -> tuple[dict[Slug, RelayReport], dict[Slug, TransceiverReport], dict[Slug, datetime]]:
-    """Last reports of agents and transceivers, and expiries of certificates: edges need none."""
+    """Last reports of agents and transceivers, and expiries of certificates; edges get none."""
     health = deps.health
     ends = {name: health.evaluator.certificate_ends(name) for name in status.relays}
     return (
@@ -176,7 +176,7 @@ def _present(deps: Deps) -> Situation:
 
 
 def _past(deps: Deps, then: Moment) -> Situation:
-    """The past situation; what is not known is left out, as present values would mislead."""
+    """The past situation; parts that are not known are omitted, as present ones would mislead."""
     status = then.status or deps.change_impact.empty_status()
     return Situation(then.plan, status, then.time, then.guidance)
 
@@ -195,7 +195,7 @@ def no_geo_data() -> Refused:
 
 
 def find_service(services: Iterable[Service], id_or_name: str) -> Service:
-    """The service of this id or name; Refused (404) when there is none."""
+    """The service with this id or name; raises Refused (404) if there is none."""
     names = {id_or_name}
     with contextlib.suppress(ValueError):
         names.add(domain_name(id_or_name))
@@ -210,12 +210,12 @@ _OBJECT: dict[str, Any] = {"type": "object", "description": "The decision, with 
 OPERATIONS = (
     Operation(
         method="GET", path="/v1/status", name="status", tag="steering", roles=VIEWERS,
-        summary="The status of every relay and transceiver, and who leads", call=_status,
+        summary="The status of every relay and transceiver, and the leader", call=_status,
         answer=StatusAnswer, refusals=(503,),
     ),
     Operation(
         method="GET", path="/v1/explain", name="explain", tag="steering", roles=VIEWERS,
-        summary="Why a client is sent where it is sent", call=_explain, query=ExplainQuery,
+        summary="Explain why a client gets its answer", call=_explain, query=ExplainQuery,
         answer=_OBJECT, refusals=(404, 501, 503),
     ),
 )  # fmt: skip

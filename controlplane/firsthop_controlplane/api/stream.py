@@ -1,6 +1,6 @@
 """The endpoint of the snapshot stream: sealed snapshots, one per line, until the reader leaves.
 
-Empty lines are heartbeats. Works while the database is unreachable.
+Empty lines are heartbeats. The stream works without the database.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HIGHEST = 2**63 - 1
 
 
 class StreamQuery(QueryParameters):
-    """The snapshots that the reader has already: they are not sent again."""
+    """The newest snapshots that the reader has, and what it wants to receive."""
 
     lineage: str | None = Field(default=None, max_length=64)
     plan: int | None = Field(default=None, ge=0, le=_HIGHEST)
@@ -35,10 +35,10 @@ class StreamQuery(QueryParameters):
     prices: int | None = Field(default=None, ge=0, le=_HIGHEST)
     latency: int | None = Field(default=None, ge=0, le=_HIGHEST)
     kinds: str = Field(default="", max_length=200, pattern=r"^[a-z,]*$")
-    """Kinds to send beside plan, status and keys: `prices`, `latency`, separated by commas. Unknown
-    kinds are ignored."""
+    """Kinds to send in addition to plan, status and keys: `prices`, `latency`, separated by commas.
+    Unknown kinds are ignored."""
     deltas: bool = False
-    """Send a status as its changes, where the reader is not too far behind."""
+    """Send only the changes of a status, unless the reader is too far behind."""
 
     def held(self) -> ReaderState:
         kinds = ("plan", "status", "keys", "prices", "latency")
@@ -48,7 +48,7 @@ class StreamQuery(QueryParameters):
 
 async def _stream(calling: Calling) -> web.StreamResponse:
     if not _still_allowed(calling):
-        raise NoLeader("a replica asked one that does not lead")
+        raise NoLeader("a replica tried to follow one that does not lead")
     response = web.StreamResponse(headers={"Cache-Control": "no-store"})
     response.content_type = MEDIA_TYPE
     request, deps = calling.request, calling.deps
@@ -56,7 +56,7 @@ async def _stream(calling: Calling) -> web.StreamResponse:
     transport = request.transport
     if transport is None:
         return response
-    # So that a write returns once the kernel has taken it all: then the reader keeps up.
+    # With no buffer, a write returns once the kernel has taken all of it: then the reader keeps up.
     transport.set_write_buffer_limits(high=0)
     query: StreamQuery = calling.query
     taken = query.kinds.split(",")
@@ -75,7 +75,7 @@ async def _stream(calling: Calling) -> web.StreamResponse:
 async def _send(response: web.StreamResponse, subscription: Subscription, calling: Calling) -> None:
     settings = calling.deps.settings
     while not subscription.closed:
-        # Spread, so that heartbeats to all readers do not fall into one moment.
+        # Random, so that heartbeats to all readers do not coincide.
         patience_s = settings.heartbeat_s * random.uniform(0.7, 1.0)  # noqa: S311
         lines = await subscription.next(patience_s)
         if not _still_allowed(calling):
@@ -88,9 +88,9 @@ async def _send(response: web.StreamResponse, subscription: Subscription, callin
 
 
 def _still_allowed(calling: Calling) -> bool:
-    """False once the token was revoked or has expired: its stream ends.
+    """False if the token was revoked or has expired: its stream ends.
 
-    For replicas it is false once this one does not lead: they are to follow the leader itself.
+    For replicas, false if this one does not lead: they must follow the leader itself.
     """
     deps = calling.deps
     if calling.principal is not None and calling.principal.role in REPLICAS:
@@ -108,7 +108,7 @@ _LINES: dict[str, Any] = {
 OPERATIONS = (
     Operation(
         method="GET", path="/v1/snapshots/stream", name="stream", tag="machines", roles=READERS,
-        summary="Plan, keys, status and the kinds asked for, now and as they change",
+        summary="Plan, keys, status and the requested other kinds, now and after every change",
         call=_stream, query=StreamQuery, answer=_LINES, media_type=MEDIA_TYPE,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Endpoints of tokens: the secret is returned once, and the last admin token stays."""
+"""Endpoints of tokens: a secret is returned once, and the last admin token cannot be deleted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from firsthop_zones.model import Model
 
 
 class TokenPatch(Model):
-    """The fields of a token that may change; another role takes another token."""
+    """The fields of a token that may change; another role needs another token."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[!-~]([ -~]*[!-~])?$")
     expires_at: AwareDatetime | None = None
@@ -79,7 +79,7 @@ async def _create(calling: Calling) -> web.Response:
     draft, secret = calling.read(TokenDraft), new_secret()
     now = calling.deps.now()
     if draft.expires_at is not None and draft.expires_at <= now:
-        raise invalid([BrokenRule("expires_at", "lies in the past")])
+        raise invalid([BrokenRule("expires_at", "is in the past")])
     async with calling.deps.revisions.session() as session, session.begin():
         await lock(session)
         await _unique_name(session, draft.name)

@@ -1,1 +1,1 @@
-"""How configuration changes: revisions, their audit, and their impact on clients."""
+"""Changes of the configuration: revisions, their audit, and their impact on clients."""

@@ -1,4 +1,4 @@
-"""The author of a change, as revisions and the audit name it."""
+"""The author of a change, as recorded in revisions and audit entries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Actor:
 
 
 def peer_address(remote: str | None) -> IPv4Address | IPv6Address | None:
-    """The address of a socket's peer; None where there is none (a Unix socket)."""
+    """The address of a socket's peer; None if it has none (a Unix socket)."""
     try:
         return ip_address((remote or "").partition("%")[0])
     except ValueError:

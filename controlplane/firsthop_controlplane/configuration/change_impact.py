@@ -20,14 +20,14 @@ _STEERS = ("regions", "relays", "transceiver_regions", "transceivers", "services
 """The collections that a decision depends on; zones are not among them."""
 _MOVES_SHOWN = 3
 _LINEAGE = "comparison"
-"""Of plans and statuses that are compared and never published."""
+"""Lineage of plans and statuses that are only compared, never published."""
 
 
 SimulatedClients = Sequence[IPv4Address | IPv6Address] | None
 
 
 class Explain(Protocol):
-    """Explains and compares decisions: knows where clients are. Called in a thread."""
+    """Explains and compares decisions, with geo data to locate clients. Called in a thread."""
 
     def __call__(
         self,
@@ -39,10 +39,10 @@ class Explain(Protocol):
         *,
         want: str | None = None,
     ) -> Mapping[str, Any]:
-        """Why an edge at `vantage` answers a client as it does.
+        """Why an edge at `vantage` gives a client its answer.
 
-        And what would send it to the region `want`, which must be one of the service's pool. Raises
-        ValueError if `client` is malformed.
+        Also what would send the client to the region `want`, which must be one of the service's
+        pool. Raises ValueError if `client` is malformed.
         """
 
     def effects(
@@ -53,13 +53,13 @@ class Explain(Protocol):
         *,
         service: str | None = None,
     ) -> tuple[Simulation, ...]:
-        """How the clients of each service move, or of the one service of this name.
+        """How the clients of each service move, or only of the service with this name.
 
         `clients` None: all addresses that can be located.
         """
 
     def changes(self, before: Situation, after: Situation, /) -> tuple[Simulation, ...]:
-        """The same, for each service that the change could re-route; all clients."""
+        """How all clients move, for each service that the change could re-route."""
 
 
 class ChangeImpact:
@@ -73,7 +73,7 @@ class ChangeImpact:
         guard_share: float,
         now: Callable[[], datetime],
     ) -> None:
-        """`explain` None: without geo data no impact is known, and every change is allowed."""
+        """`explain` None: without geo data, impact is not known and every change is allowed."""
         self._feed = feed
         self._explain = explain
         self._guard_share = guard_share
@@ -83,9 +83,9 @@ class ChangeImpact:
     async def compare(
         self, before: Document, after: Document, number: int
     ) -> tuple[Simulation, ...] | None:
-        """How the clients of each service move that `after` could re-route.
+        """How clients move, for each service that `after` could re-route.
 
-        `before` is revision `number`. None: there is no geo data.
+        `before` is revision `number`. Returns None if there is no geo data.
         """
         if self._explain is None:
             return None
@@ -101,7 +101,7 @@ class ChangeImpact:
     async def simulate(
         self, before: Situation, after: Situation, clients: SimulatedClients, *, service: str | None
     ) -> tuple[Simulation, ...]:
-        """As `Explain.effects`, one at a time: each may keep a core busy for seconds."""
+        """Like `Explain.effects`; runs one at a time, since each may use a core for seconds."""
         if self._explain is None:
             return ()
         async with self._one_at_a_time:
@@ -125,19 +125,19 @@ class ChangeImpact:
         return Status(number=0, lineage=_LINEAGE, created_at=self._now())
 
     def guard(self, effects: tuple[Simulation, ...] | None) -> None:
-        """Raises Refused (409) when more clients of a service would move than the guard allows."""
+        """Raises Refused (409) if more clients of a service would move than the guard allows."""
         beyond = [each for each in effects or () if each.upset > self._guard_share]
         if beyond:
             rules = [BrokenRule(f"services/{each.service}", _rule(each)) for each in beyond]
             detail = (
                 f"{rules[0].field}: {rules[0].rule}; the guard allows {self._guard_share:.0%}. "
-                "Nothing was changed; send force if it is meant."
+                "Nothing was changed; to make the change anyway, send force."
             )
             raise Refused(409, "guarded", detail, rules)
 
 
 def _rule(effect: Simulation) -> str:
-    """How many clients move, from where to where."""
+    """How many clients would move, and between which regions."""
     rule = f"would move {effect.moved:.1%} of the clients"
     if effect.moved_ipv6 is not None and effect.moved_ipv6 > effect.moved:
         rule += f", {effect.moved_ipv6:.1%} of those with IPv6"

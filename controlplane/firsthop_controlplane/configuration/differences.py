@@ -1,4 +1,4 @@
-"""The differences between two documents, object by object: for audit, diffs and messages."""
+"""The differences between two documents, object by object, for audit, diffs and messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RDATA_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One object that differs; `before` and `after` are its JSON."""
+    """An object that differs; `before` and `after` are its JSON, None if it does not exist."""
 
     object: str
     before: Values | None
@@ -67,7 +67,7 @@ def _objects(document: Document) -> Iterator[Mapping[str, Model]]:
 
 
 def _short(rdata: str) -> str:
-    """Long data as its beginning and its digest: names are indexed, and shown to operators."""
+    """Long data shortened to its beginning and a digest: names are indexed, and displayed."""
     if len(rdata) <= RDATA_SHOWN:
         return rdata
     return f"{rdata[:RDATA_SHOWN]}…{hashlib.sha256(rdata.encode()).hexdigest()[:16]}"
@@ -80,7 +80,7 @@ def _json(value: Model | None) -> Values | None:
 
 
 def repeated_records(document: Document) -> Iterator[BrokenRule]:
-    """Faults for records that are there twice, in any notation: an RRset is a set (RFC 2181 §5)."""
+    """Broken rules: records that occur twice, in any notation; an RRset is a set (RFC 2181 §5)."""
     for zone in document.zones:
         times = Counter((record.owner, record.parsed) for record in zone.records)
         if len(times) == len(zone.records):
@@ -89,11 +89,11 @@ def repeated_records(document: Document) -> Iterator[BrokenRule]:
             if times.pop((record.owner, record.parsed), 1) > 1:
                 yield BrokenRule(
                     f"zones/{zone.apex}/records/{record.owner}/{record.type}",
-                    f"an RRset is a set (RFC 2181 §5): {record.rdata} is there more than once",
+                    f"an RRset is a set (RFC 2181 §5): {record.rdata} occurs more than once",
                 )
 
 
 def summary(changes: tuple[Difference, ...]) -> str:
-    """The message of a revision whose author gave none."""
+    """The message of a revision if its author gave none."""
     shown = "; ".join(str(change) for change in changes[:3])
     return f"{shown}; and {len(changes) - 3} more" if len(changes) > 3 else shown

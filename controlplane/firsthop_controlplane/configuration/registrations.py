@@ -1,4 +1,4 @@
-"""Writes transceivers that register themselves into the configuration."""
+"""Enters transceivers that register themselves into the configuration."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from firsthop_zones.faults import DocumentFault
 
 
 async def enter(session: AsyncSession, name: str, given: Registration) -> TransceiverRow:
-    """Create or change the row of transceiver `name`. Raises Refused.
+    """Create or change the row of transceiver `name`; raises Refused.
 
-    A transceiver that was removed before gets the wire id that it had.
+    A transceiver that was removed earlier gets its previous wire id.
     """
     region_row = await session.get(TransceiverRegionRow, given.region)
     if region_row is None:
@@ -47,9 +47,9 @@ async def enter(session: AsyncSession, name: str, given: Registration) -> Transc
 
 
 def check_room(region: str, registered: int) -> None:
-    """Raises Refused (409) if a region has as many registered transceivers as it may."""
+    """Raises Refused (409) if a region has the maximum number of registered transceivers."""
     if registered >= MAX_REGISTERED:
-        rule = f"{region} has {MAX_REGISTERED} registered transceivers, the most"
+        rule = f"{region} has the maximum of {MAX_REGISTERED} registered transceivers"
         raise conflict(f"there is no room: {rule}", [BrokenRule("region", rule)])
 
 
@@ -59,7 +59,7 @@ def no_region(name: str) -> Refused:
 
 
 def refuse(problems: Iterable[DocumentFault], present: Transceiver | None) -> None:
-    """Raises Refused if there are problems: 409 if they are conflicts with `present`, else 422."""
+    """Raises Refused if there are problems: 409 if they conflict with `present`, otherwise 422."""
     faults = [BrokenRule(each.field, each.rule) for each in problems]
     if not faults:
         return

@@ -1,6 +1,6 @@
-"""Every change of the configuration, as a revision: the one way to make one.
+"""Revisions: the only way to change the configuration.
 
-Changes are serialised by an advisory lock. One transaction holds the change, the check of the whole
+An advisory lock serialises changes. One transaction contains the change, the check of the whole
 document after it, the revision, the audit and the notification; a refused change leaves nothing.
 """
 
@@ -37,7 +37,7 @@ from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
 
 CHANNEL = "firsthop"
-"""The channel of NOTIFY; the payload is what changed: revision, tokens or keys."""
+"""The channel of NOTIFY; its payload is what changed: revision, tokens or keys."""
 CHANGE_LOCK = 0x6669727374686F70  # "firsthop"
 MESSAGE_LIMIT = 1000
 
@@ -54,7 +54,7 @@ class ChangeOutcome(Generic[T]):
     revision: int | None
     document: Document
     effects: tuple[Simulation, ...] | None
-    """How clients move; None without geo data."""
+    """How clients move; None if there is no geo data."""
 
 
 class Revisions:
@@ -119,10 +119,10 @@ class Revisions:
         force: bool = False,
         base: Callable[[int], None] | None = None,
     ) -> ChangeOutcome[None]:
-        """Replace the whole configuration by `target`.
+        """Replace the whole configuration with `target`.
 
-        `base` is given the newest revision's number and raises Refused if `target` was not made
-        from that one.
+        `base` is called with the newest revision's number; it raises Refused if `target` was
+        derived from another revision.
         """
 
         async def replace(session: AsyncSession) -> None:
@@ -167,7 +167,7 @@ async def notify(session: AsyncSession, payload: str) -> None:
 
 
 async def newest_number(session: AsyncSession) -> int:
-    """The newest revision's number; 0 before the first."""
+    """The newest revision's number; 0 if there is none."""
     return await session.scalar(select(func.max(RevisionRow.number))) or 0
 
 
@@ -178,7 +178,7 @@ def _stamp(session: AsyncSession, number: int) -> None:
 
 
 async def _flushed(session: AsyncSession, before: Document, faults: list[BrokenRule]) -> Document:
-    """The document after the change, as the database has it."""
+    """The document after the change, as read from the database."""
     if faults:
         raise invalid(faults)
     await session.flush()
@@ -221,7 +221,7 @@ def audit(
     after: dict[str, object] | None = None,
     revision: int | None = None,
 ) -> AuditRow:
-    """An audit row: who did what to which object."""
+    """An audit row: who changed which object, and how."""
     return AuditRow(
         at=at,
         author=actor.name,
@@ -260,7 +260,7 @@ async def _add_audit(
 
 
 def _present_wire_ids(target: Document, present: Document) -> Document:
-    """`target` with the present wire ids of its objects, which credentials in use contain."""
+    """`target` with the present wire ids of its objects: credentials in use contain them."""
     parts: dict[str, tuple[Model, ...]] = {}
     for collection in (TRANSCEIVER_REGIONS, TRANSCEIVERS):
         now = {each.id: each.wire_id for each in getattr(present, collection.name)}

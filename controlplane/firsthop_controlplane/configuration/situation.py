@@ -11,7 +11,7 @@ from firsthop_steering.feed.snapshot import Plan, Status
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Plan, status and guidance, and the time at which overrides and the like expire or not."""
+    """Plan, status and guidance, and the time for which overrides and the like are checked."""
 
     plan: Plan
     status: Status

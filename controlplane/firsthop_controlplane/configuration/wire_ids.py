@@ -1,7 +1,7 @@
 """Assigns the 16-bit wire ids of transceiver regions and transceivers: random, never reused.
 
-A credential contains the wire id of its transceiver region and may outlive the region, so an id
-belongs to its first owner for ever; only the same object, restored, may have it again.
+A credential contains the wire id of its transceiver region and may outlive the region. So an id
+belongs to its first owner forever; only the same object, if restored, may have it again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _KINDS: dict[type, str] = {
 
 
 async def assign(session: AsyncSession) -> list[BrokenRule]:
-    """Assign ids to new rows and record them; returns faults for ids of other owners."""
+    """Assign ids to new rows and record them; returns broken rules: ids of other owners."""
     faults = [
-        BrokenRule(f"{_KINDS[type(row)]}/{row.id}/wire_id", "cannot be taken away")
+        BrokenRule(f"{_KINDS[type(row)]}/{row.id}/wire_id", "cannot be removed")
         for row in session.dirty
         if type(row) in _KINDS and row.wire_id is None
     ]
@@ -46,7 +46,7 @@ async def _assign_one(
     elif row.wire_id in owners:
         if owners[row.wire_id] == row.id:
             return []
-        rule = f"{row.wire_id} was {owners[row.wire_id]}'s, and wire ids are never reused"
+        rule = f"{row.wire_id} belonged to {owners[row.wire_id]}, and wire ids are never reused"
         return [BrokenRule(f"{kind}/{row.id}/wire_id", rule)]
     session.add(WireIdRow(kind=kind, number=row.wire_id, owner=row.id))
     return []
@@ -59,7 +59,7 @@ async def _given(session: AsyncSession, kind: str) -> list[WireIdRow]:
 
 
 async def had(session: AsyncSession, transceiver: str) -> int | None:
-    """The wire id that a transceiver of this name had before; None if there was none."""
+    """The previous wire id of a transceiver with this name; None if it had none."""
     row = WireIdRow
     query = select(row.number).where(row.kind == "transceivers", row.owner == transceiver)
     found: int | None = await session.scalar(query.order_by(row.number).limit(1))
@@ -69,15 +69,15 @@ async def had(session: AsyncSession, transceiver: str) -> int | None:
 def _draw(kind: str, taken: object) -> int:
     free = [number for number in range(1, HIGHEST + 1) if number not in taken]  # type: ignore[operator]
     if not free:
-        raise conflict(f"all {HIGHEST} wire ids of {kind} have been given")
+        raise conflict(f"all {HIGHEST} wire ids of {kind} are assigned")
     return secrets.choice(free)
 
 
 def changed(before: Document, after: Document) -> Iterator[BrokenRule]:
-    """Faults for objects whose wire id changed."""
+    """Broken rules: objects whose wire id changed."""
     for kind in _KINDS.values():
         was = {each.id: each.wire_id for each in getattr(before, kind)}
         for each in getattr(after, kind):
             if was.get(each.id, each.wire_id) != each.wire_id:
-                rule = f"cannot be changed: credentials in use name {was[each.id]}"
+                rule = f"cannot be changed: credentials in use contain {was[each.id]}"
                 yield BrokenRule(f"{kind}/{each.id}/wire_id", rule)

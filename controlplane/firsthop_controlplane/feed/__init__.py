@@ -1,1 +1,1 @@
-"""The newest snapshot of each kind, and the readers that they are streamed to."""
+"""The newest snapshot of each kind, and their stream to readers."""

@@ -1,4 +1,4 @@
-"""An asyncio event that wakes everyone who waits, and is then unset again."""
+"""An asyncio event that wakes all waiting tasks and is then unset again."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 
 
 class BroadcastEvent:
-    """Notified when something may have changed; each waiter looks for itself what did."""
+    """Notified if something may have changed; each waiting task checks what did."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def notify(self) -> None:
-        """Wake everyone who waits now; later waiters wait for the next call."""
+        """Wake all tasks that wait now; tasks that wait later need the next call."""
         self._event.set()
         self._event = asyncio.Event()
 

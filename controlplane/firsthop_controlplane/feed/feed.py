@@ -1,7 +1,7 @@
 """The newest snapshot of each kind, sealed, and the subscriptions of its readers.
 
-A snapshot is sealed once for all readers, and a status also as deltas from each of the last few. A
-slow reader gets the newest of each kind, never a queue of old ones.
+A snapshot is sealed once for all readers; a status also as deltas from each of the last few
+statuses. A slow reader gets the newest snapshot of each kind, never a queue of old ones.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ from firsthop_steering.feed.snapshot import (
 )
 
 ORDER: tuple[SnapshotKind, ...] = ("plan", "keys", "status", "prices", "latency")
-"""The order of sending: a status needs its plan, so plans go first; large snapshots go last."""
+"""Order of sending: plans first, since a status needs its plan; large snapshots last."""
 ASKED_FOR: frozenset[SnapshotKind] = frozenset({"prices", "latency"})
-"""Sent only to readers that ask for them: older releases refuse kinds that they do not know."""
+"""Sent only to readers that request them: older releases refuse unknown kinds."""
 RECENT = 32
-"""Statuses that a delta may start from; a reader that is further behind gets a whole status."""
+"""Number of past statuses that a delta may start from; older readers get a whole status."""
 WHOLE_EVERY = 100
-"""Deltas between two whole statuses, so that an edge need not keep more than these."""
+"""Largest number of deltas between two whole statuses, which limits what edges must keep."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderState:
-    """The snapshots that a reader has already: numbers of one lineage."""
+    """The snapshots that a reader already has: their numbers, in one lineage."""
 
     lineage: str | None = None
     numbers: Mapping[SnapshotKind, int] | None = None
 
 
 class Feed:
-    """The present snapshot of each kind, and the readers of them."""
+    """The present snapshot of each kind, and its readers."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
         self._current: dict[SnapshotKind, Snapshot] = {}
         self._lines: dict[SnapshotKind, bytes] = {}
-        """The present snapshots sealed, each on its first use."""
+        """The present snapshots, sealed; each is sealed on first use."""
         self._recent: deque[Status] = deque(maxlen=RECENT)
         """The statuses before the present one."""
         self._deltas: dict[int, bytes] = {}
-        """Sealed deltas to the present status, by the number of the status that they start from."""
+        """Sealed deltas to the present status, by the number of their base status."""
         self._readers: set[Subscription] = set()
         self._opened = 0
         self._closed = False
         self.published = BroadcastEvent()
-        """Notified with every snapshot, for tasks of this process."""
+        """Notified of every snapshot, for tasks of this process."""
 
     @property
     def plan(self) -> Plan | None:
@@ -94,7 +94,7 @@ class Feed:
         return len(self._readers)
 
     def sealed(self, snapshot: Snapshot) -> bytes:
-        """A snapshot's line; changes nothing, so a large snapshot can be sealed in a thread."""
+        """A snapshot's line. Changes nothing, so a thread can seal a large snapshot."""
         return seal(snapshot, self._key)
 
     def publish(
@@ -102,7 +102,7 @@ class Feed:
     ) -> None:
         """Make this the present snapshot of its kind, and wake every reader.
 
-        `line` is the snapshot sealed, if that was done already.
+        `line` is the sealed snapshot, if the caller has sealed it already.
         """
         kind = kind_of(snapshot)
         if isinstance(snapshot, Status):
@@ -143,9 +143,9 @@ class Feed:
     def subscribe(
         self, held: ReaderState, *, deltas: bool = False, kinds: Container[str] = ()
     ) -> Iterator[Subscription]:
-        """A new reader, which has `held` already; of the kinds in `ASKED_FOR` it takes `kinds`."""
+        """Add a reader that already has `held`; of the kinds in `ASKED_FOR` it gets `kinds`."""
         self._opened += 1
-        # The counts of readers start apart, so that not all get a whole status at once.
+        # Readers start with different counts, so that not all get a whole status at once.
         sent = self._opened % WHOLE_EVERY
         taken = [kind for kind in ORDER if kind not in ASKED_FOR or kind in kinds]
         subscription = Subscription(self, held, taken, deltas=deltas, deltas_sent=sent)
@@ -158,14 +158,14 @@ class Feed:
             self._readers.discard(subscription)
 
     def close(self) -> None:
-        """End every stream, also those that are opened later."""
+        """End every stream, including those opened later."""
         self._closed = True
         for reader in self._readers:
             reader.close()
 
 
 class Subscription:
-    """One reader: what it was sent last, and what it is to be sent next."""
+    """One reader: which snapshots it has, and which lines it needs next."""
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class Subscription:
         self.closed = False
 
     def wake(self) -> None:
-        """Check for something new."""
+        """Make `next` check for new lines."""
         self._wake.set()
 
     def close(self) -> None:
@@ -194,7 +194,7 @@ class Subscription:
         self._wake.set()
 
     async def next(self, patience_s: float) -> bytes:
-        """All new lines, as soon as there are any; empty after `patience_s`."""
+        """All new lines, as soon as there are any; empty if none come within `patience_s`."""
         lines = self._news() if self._wake.is_set() else b""
         if not lines and not self.closed:
             self._wake.clear()
@@ -211,7 +211,7 @@ class Subscription:
         return b"".join(self._line(kind) for kind in self._kinds)
 
     def _line(self, kind: SnapshotKind) -> bytes:
-        """The line that brings the reader to the present snapshot of a kind; empty if it has it."""
+        """The line that gives the reader the present snapshot of a kind; empty if it has it."""
         snapshot = self._feed.present(kind)
         if snapshot is None:
             return b""

@@ -1,4 +1,4 @@
-"""Removes transceivers from the configuration that registered themselves and are gone."""
+"""Removes transceivers that registered themselves and have stopped reporting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACTOR = Actor("firsthop")
 
 
 class Departures:
-    """Looks once a minute, on the replica that leads."""
+    """Checks once a minute, on the replica that leads."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Departures:
         self._now = now
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
             await asyncio.sleep(EVERY_S)
             try:
@@ -54,7 +54,7 @@ class Departures:
                     log.exception("departure.failed")
 
     async def look(self) -> None:
-        """Remove those that are gone now, in one revision. Raises what the store raises."""
+        """Remove all transceivers that are gone now, in one revision; raises the store's errors."""
         plan = self._feed.plan
         if plan is None or not self._may_remove():
             return
@@ -68,7 +68,7 @@ class Departures:
                 if row is not None and row.registered:
                     await session.delete(row)
 
-        message = f"not heard for a day: {', '.join(names)}"
+        message = f"no report for a day: {', '.join(names)}"
         # Not guarded: they have been down for a day, so this moves no client.
         await self._revisions.change(remove, ACTOR, message=message, removes=True, force=True)
         log.info("transceivers.removed", transceivers=names)

@@ -1,4 +1,4 @@
-"""The depool guard over time: which relays, addresses or transceivers were measured down first."""
+"""The depool guard over time: it remembers which were measured down first."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from firsthop_steering.plan.model import Relay, Transceiver
 
 @dataclass(slots=True)
 class DepoolGuard:
-    """Remembers since when those are measured down whose verdict may not turn down."""
+    """Remembers since when each is measured down that the guard keeps from turning down."""
 
     of: str
-    """What it counts, for reasons: relays, ipv6 addresses, transceivers."""
+    """What it guards, for use in reasons: relays, ipv6 addresses, transceivers."""
     shares: Shares
     _down_since: dict[str, float] = field(default_factory=dict)
 
     def refused(
         self, measured_down: Mapping[str, bool], present: Iterable[Relay | Transceiver], at: float
     ) -> dict[str, str]:
-        """Those whose verdict may not turn down, and why.
+        """The names whose verdict may not turn down, and why.
 
-        `measured_down` has those of `present` that are measured down; True: their verdict is down
-        already.
+        `measured_down` has the names from `present` that are measured down; the value is True if
+        the verdict is already down.
         """
         if all(measured_down.values()):
             self._down_since = {}

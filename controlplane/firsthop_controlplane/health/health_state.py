@@ -1,7 +1,7 @@
-"""The health of all relays and transceivers under one leader, and the status that follows.
+"""The health of all relays and transceivers under one leader, and the resulting status.
 
-`VerdictEvaluator` decides who is up; this module knows whose reports arrive in order, since when a
-verdict holds, and how far a relay's slow start has come. No clock, no store.
+`VerdictEvaluator` makes the verdicts; this module checks the order of reports, and tracks since
+when a verdict holds and how far a relay's slow start is. It has no clock and no store.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class HealthState:
     report_stale_after_s: float
     settle_s: float
     verdicts: dict[str, Verdict] = field(default_factory=dict)
-    """On each relay."""
+    """The verdict on each relay."""
     agents: LastReports[RelayReport] = field(init=False)
     transceivers: TransceiverHealth = field(init=False)
     rechecks: RecheckRequests = field(default_factory=RecheckRequests)
     _probers: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
-    """When each prober's last report was sent, by its clock, and received, by ours."""
+    """When each prober sent its last report, by its clock, and when we received it, by ours."""
     _inherited: set[str] = field(default_factory=set)
-    """Relays whose verdict the previous leader left."""
+    """Relays whose verdict comes from the previous leader."""
     _returned: dict[str, datetime] = field(default_factory=dict)
-    """Since when a relay that was down is up again, during its slow start."""
+    """Relays in slow start: when each turned from down to up."""
     _evaluated_at: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -53,15 +53,15 @@ class HealthState:
     def inherit(
         self, verdicts: Mapping[str, Verdict], reports: Mapping[str, Received[RelayReport]]
     ) -> None:
-        """Continue from what the previous leader left."""
+        """Continue from the verdicts and reports of the previous leader."""
         self.verdicts.update(verdicts)
         self.agents.received.update(reports)
         self._inherited.update(verdicts)
 
     def receive_results(self, report: ProbeReport, now: datetime) -> bool:
-        """Replace what a prober reported before; False if that was newer.
+        """Replace a prober's previous report; returns False if that one was newer.
 
-        Times are shifted to our clock, so that a prober whose clock is off is not thought stale.
+        Times are shifted to our clock, so that views do not seem stale if the prober's is wrong.
         """
         if self._is_overtaken(report, now):
             return False
@@ -74,13 +74,13 @@ class HealthState:
         if last is None:
             return False
         sent_at, received_at = last
-        # After a prober's clock was set back, its reports are accepted once the last one is stale;
-        # at once if ours was set back, for the same clock may have set both.
+        # If a prober's clock was set back, we accept its reports again once the last one is stale;
+        # at once if ours was set back too, since the two may be the same clock.
         recent = _NONE <= now - received_at < timedelta(seconds=self.evaluator.stale_after_s)
         return recent and report.sent_at < sent_at
 
     def receive_report(self, relay: str, report: RelayReport, now: datetime) -> bool:
-        """Replace an agent's last report; False if that was newer."""
+        """Replace an agent's last report; returns False if that one was newer."""
         last = self.agents.received.get(relay)
         if not self.agents.receive(relay, report, now):
             return False
@@ -90,7 +90,7 @@ class HealthState:
         return True
 
     def evaluate(self, relays: Iterable[Relay], now: datetime) -> set[str]:
-        """Judge every relay again; returns those whose verdict turned."""
+        """Evaluate every relay; returns those whose verdict turned."""
         present = {relay.id: relay for relay in relays}
         for gone in self.verdicts.keys() - present.keys():
             del self.verdicts[gone]
@@ -108,7 +108,7 @@ class HealthState:
         return turned
 
     def _set(self, name: str, verdict: Verdict) -> bool:
-        """Take over a verdict; whether it turned."""
+        """Store a verdict; returns whether it turned."""
         before = self.verdicts.get(name)
         self.verdicts[name] = verdict
         if before is not None and before.verdict == verdict.verdict:
@@ -118,7 +118,7 @@ class HealthState:
         return True
 
     def _follow_clock(self, now: datetime) -> None:
-        """When the clock was set back, shift slow starts by the step: none takes longer."""
+        """If the clock was set back, shift slow starts back too, so that none takes longer."""
         if self._evaluated_at is not None and now < self._evaluated_at:
             step = self._evaluated_at - now
             self._returned = {name: at - step for name, at in self._returned.items()}
@@ -132,15 +132,15 @@ class HealthState:
                 del self._returned[name]
 
     def _share(self, relay: Relay, now: datetime) -> int:
-        """Percent of its weight that a relay has during its slow start."""
+        """The percentage of its weight that a relay has during its slow start."""
         returned = self._returned.get(relay.id)
         if returned is None:
             return 100
         return share(returned.timestamp(), now.timestamp(), relay.probe.slow_start_s)
 
     def _settling(self, now: datetime) -> frozenset[str]:
-        """Relays that keep the inherited verdict, until every prober has had time to report."""
-        # After a clock was set back to before the start, nothing settles again.
+        """Relays that keep the inherited verdict until every prober has had time to report."""
+        # If the clock was set back to before the start, nothing settles again.
         young = _NONE <= now - self.started_at < timedelta(seconds=self.settle_s)
         return frozenset(self._inherited) if young else frozenset()
 

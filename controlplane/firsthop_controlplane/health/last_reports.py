@@ -1,7 +1,7 @@
 """The last report of each machine: accepted in order, and valid while it is fresh.
 
-Agents report on relays, transceivers on themselves; verdicts are made elsewhere. No clock, no
-store.
+Agents report on relays, and transceivers on themselves; other modules make verdicts. This module
+has no clock and no store.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ R = TypeVar("R", bound=Report)
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[R]):
-    """A machine's last report, and when it was received by our clock."""
+    """A machine's last report, and when we received it, by our clock."""
 
     report: R
     received_at: datetime
@@ -28,14 +28,14 @@ class LastReports(Generic[R]):
     """The last report of each machine of one kind."""
 
     def __init__(self, started_at: datetime, stale_after_s: float) -> None:
-        """A report is valid for `stale_after_s`. Silence is counted from `started_at` at most."""
+        """A report is valid for `stale_after_s`. Silence starts at `started_at` or later."""
         self.received: dict[str, Received[R]] = {}
         self._started_at = started_at
         self._stale_after = timedelta(seconds=stale_after_s)
         self._last_look_at: datetime | None = None
 
     def receive(self, name: str, report: R, now: datetime) -> bool:
-        """Replace a machine's last report; False if the new one is older.
+        """Replace a machine's last report; returns False if the new one is older.
 
         Sequence numbers restart with the machine: a lower one is accepted if it was sent later.
         """
@@ -52,7 +52,7 @@ class LastReports(Generic[R]):
         self.received = {name: each for name, each in self.received.items() if name in present}
 
     def follow_clock(self, now: datetime) -> None:
-        """When the clock was set back, shift all times by the step, so that ages stay correct."""
+        """If the clock was set back, shift all times by the step, so that ages stay correct."""
         if self._last_look_at is not None and now < self._last_look_at:
             step = self._last_look_at - now
             self.received = {
@@ -63,10 +63,10 @@ class LastReports(Generic[R]):
         self._last_look_at = now
 
     def silence_s(self, name: str, now: datetime) -> float:
-        """Seconds since a known machine reported last.
+        """Seconds since the last report of a machine that has reported.
 
-        Reports that the previous leader received count from our start: the machine has had no time
-        to report to us.
+        For reports that only the previous leader received, seconds since our start: the machine has
+        had no time to report to us.
         """
         return (now - max(self.received[name].received_at, self._started_at)).total_seconds()
 
@@ -75,7 +75,7 @@ class LastReports(Generic[R]):
         return self.received[name].received_at >= self._started_at
 
     def fresh(self, name: str, now: datetime) -> Received[R] | None:
-        """The last report if it is valid: while fresh, and until the stop that it announces."""
+        """The last report if it is valid: while fresh, or until the stop that it announces."""
         last = self.received.get(name)
         if last is None:
             return None

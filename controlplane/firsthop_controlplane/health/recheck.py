@@ -1,7 +1,7 @@
-"""Requests that probers recheck a relay at once: a number per relay, raised by each request.
+"""Requests that probers recheck a relay at once: a number per relay, which each request raises.
 
-A silent agent, a crash and a return are reasons to recheck, never verdicts. No clock: times are
-seconds on one clock, passed in.
+A relay is rechecked if its agent falls silent, or reports a crash or its end; none of these is a
+verdict. This module has no clock: callers pass in times, as seconds on one clock.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 SILENT_AFTER_S = 6.0
-"""Three missed reports (agents report every 2 s)."""
+"""Time of three missed reports: agents report every 2 s."""
 MIN_PAUSE_S = 5.0
-"""Between two requests for one relay: a flapping agent must not make all probers flood it."""
+"""Time between two requests for one relay, so that a flapping agent does not cause a flood."""
 
 
 @dataclass(slots=True)
 class RecheckRequests:
-    """Request numbers under one leader: milliseconds since 1970, so each leader's are new."""
+    """Request numbers, as milliseconds since 1970, so that each leader's numbers are new."""
 
     numbers: dict[str, int] = field(default_factory=dict)
     count: int = 0
-    """Requests so far, of all relays."""
+    """Number of requests so far, for all relays."""
     _requested_at: dict[str, float] = field(default_factory=dict)
     _silent: set[str] = field(default_factory=set)
     _postponed: set[str] = field(default_factory=set)
 
     def request(self, relay: str, now: float) -> None:
-        """Have `relay` rechecked now, or when the pause since the last request is over."""
+        """Request a recheck of `relay` now, or when the pause since the last one is over."""
         if abs(now - self._requested_at.get(relay, -MIN_PAUSE_S)) < MIN_PAUSE_S:
             self._postponed.add(relay)
             return
@@ -37,7 +37,7 @@ class RecheckRequests:
         self.count += 1
 
     def update(self, silent_for_s: Mapping[str, float], now: float) -> None:
-        """Request every relay whose agent has just become silent, and the postponed ones.
+        """Request rechecks of relays whose agent just fell silent, and the postponed ones.
 
         `silent_for_s` has the seconds since each agent's last report. Called every second.
         """

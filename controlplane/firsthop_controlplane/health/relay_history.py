@@ -1,7 +1,7 @@
-"""The status of relays at past times: one row for each change that answers depend on.
+"""The status of relays at past times: one row for each change that affects answers.
 
-A row is in force until the relay's next one, also while no control plane ran: edges continue with
-the last status they have. Load is not kept.
+A row is in force until the relay's next one, even while no control plane runs: edges continue with
+their last status. Load is not stored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from firsthop_steering.feed.snapshot import RelayStatus, Status
 
 FORGET_EVERY = timedelta(hours=1)
 MAX_PENDING = 10_000
-"""Changes that wait while the database is unreachable; beyond it the oldest are dropped."""
+"""Number of changes kept while the database is unreachable; then the oldest are dropped."""
 _NOT_KEPT = {"sessions", "load", "reported_at"}
 _ROWS_AT_ONCE = 1000
 
@@ -32,12 +32,12 @@ class RelayChange:
     relay: str
     at: datetime
     number: int
-    """Of the first status snapshot that had it."""
+    """Number of the first status that had this change."""
     status: RelayStatus | None
 
 
 class RelayHistory:
-    """Changes that the leader has to write to the store, which keeps them for a while."""
+    """Changes that the leader must write to the store, which keeps them for `keep`."""
 
     def __init__(self, keep: timedelta) -> None:
         self._keep = keep
@@ -47,7 +47,7 @@ class RelayHistory:
         """Changes that are not yet in the store."""
 
     def note(self, status: Status, *, local: bool) -> None:
-        """Compare a new status with the last; `local`: some service decides by single vantages."""
+        """Compare a status with the last one; `local`: some service uses views of one vantage."""
         new, old = status.relays, self._noted
         changed: list[tuple[str, RelayStatus | None]] = [
             (name, each)
@@ -65,7 +65,7 @@ class RelayHistory:
                 self._noted[name] = each
 
     async def load(self, session: AsyncSession) -> None:
-        """Continue from what the previous leader wrote."""
+        """Continue from the rows of the previous leader."""
         newest = await _rows_at(session, None)
         self._noted = {row.relay: _read(row) for row in newest if row.status is not None}
         self.pending = ()
@@ -73,7 +73,7 @@ class RelayHistory:
     async def write(
         self, session: AsyncSession, changes: Sequence[RelayChange], now: datetime
     ) -> None:
-        """Write `changes`, and once an hour delete what is too old."""
+        """Write `changes`, and once an hour delete old rows."""
         for start in range(0, len(changes), _ROWS_AT_ONCE):
             rows = [_row(each) for each in changes[start : start + _ROWS_AT_ONCE]]
             await session.execute(insert(RelayPastRow), rows)
@@ -82,13 +82,13 @@ class RelayHistory:
             self._forgot_at = now
 
     def written(self, changes: Sequence[RelayChange]) -> None:
-        """Drop `changes` from the pending ones: they are in the store."""
+        """Remove `changes` from the pending ones, as they are in the store."""
         done = set(map(id, changes))
         self.pending = tuple(each for each in self.pending if id(each) not in done)
 
 
 async def forget(session: AsyncSession, before: datetime) -> None:
-    """Delete rows that were replaced before that time; what was in force then is kept."""
+    """Delete rows that were replaced before that time; rows in force at that time are kept."""
     later = aliased(RelayPastRow)
     overtaken = (
         select(later.id)
@@ -101,9 +101,9 @@ async def forget(session: AsyncSession, before: datetime) -> None:
 async def relays_at(
     session: AsyncSession, at: datetime
 ) -> tuple[int, Mapping[str, RelayStatus]] | None:
-    """Every relay's status at that time, and the number of the snapshot that changed one last.
+    """Every relay's status at that time, and the number of the snapshot with the last change.
 
-    None: nothing was written by then.
+    None if no row is as old.
     """
     rows = await _rows_at(session, at)
     if not rows:
@@ -113,7 +113,7 @@ async def relays_at(
 
 
 async def _rows_at(session: AsyncSession, at: datetime | None) -> Sequence[RelayPastRow]:
-    """The newest row of each relay up to a time; None: of all."""
+    """The newest row of each relay up to a time; `at` None: up to now."""
     row = RelayPastRow
     newest = func.row_number().over(partition_by=row.relay, order_by=(row.at.desc(), row.id.desc()))
     ranked = select(row.id, newest.label("place"))

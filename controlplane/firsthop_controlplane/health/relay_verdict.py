@@ -1,4 +1,4 @@
-"""How the verdict on a relay follows from the verdicts on its addresses."""
+"""Combines the verdicts on a relay's addresses into the verdict on the relay."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ REASON_LIMIT = 500
 
 
 class AddressVerdict(NamedTuple):
-    """What was found for one address, after quorum, damping and guard."""
+    """The verdict on one address, after quorum, damping and guard."""
 
     verdict: Liveness
     reason: str
     is_seen: bool
-    """Some vantage has a view of it that counts."""
+    """Whether some vantage has a view of it that counts."""
 
 
 def previous_liveness(previous: Verdict | None, family: Family) -> Liveness:
     """The previous verdict on one address.
 
-    Where only the relay's verdict is known it stands for each address, until they are judged. An
-    address that is new beside others is unknown.
+    If only the relay's verdict is known, it stands for each address until they are evaluated. A
+    new address of a relay whose other address has a verdict is unknown.
     """
     if previous is None:
         return "unknown"
@@ -36,7 +36,7 @@ def previous_liveness(previous: Verdict | None, family: Family) -> Liveness:
 def relay_liveness(
     addresses: Mapping[Family, AddressVerdict], previous: Verdict | None
 ) -> Liveness:
-    """A relay's, from its addresses; one that no vantage ever saw is ignored beside another.
+    """A relay's verdict from its addresses; one that no vantage ever saw is ignored beside another.
 
     Otherwise a relay with an IPv6 address that no prober can reach would never be down.
     """
@@ -55,7 +55,7 @@ def relay_verdict(
     kept: str | None,
     now: datetime,
 ) -> Verdict:
-    """The relay's verdict; `kept` is why the guard keeps the previous one."""
+    """The relay's verdict; `kept` is the reason if the guard keeps the previous one."""
     verdict, reason = relay_liveness(addresses, previous), _reason(addresses)
     if kept is not None:
         verdict = previous.verdict if previous else "unknown"
@@ -68,7 +68,7 @@ def relay_verdict(
 def _families(
     addresses: Mapping[Family, AddressVerdict], previous: Verdict | None
 ) -> dict[Family, Liveness]:
-    """The verdict on each address; one that was only taken from the relay's is not passed on."""
+    """The verdict on each address; one that was only taken from the relay's is not included."""
     if previous is not None and previous.families:
         return {family: verdict for family, (verdict, _, _) in addresses.items()}
     if not any(is_seen for _, _, is_seen in addresses.values()):
@@ -83,7 +83,7 @@ _WORST_FIRST = {"down": 0, "unknown": 1, "up": 2}
 
 
 def _reason(addresses: Mapping[Family, AddressVerdict]) -> str:
-    """The reason of the one address, or of both, the worse first; both are shortened if need be."""
+    """The reason of the only address, or of both, the worse first; shortened if too long."""
     parts = [f"{family}: {reason}" for family, (_, reason, _) in addresses.items()]
     if len(parts) == 1:
         return next(iter(addresses.values())).reason

@@ -1,4 +1,4 @@
-"""Verdicts and last reports in the store: what the next leader continues from."""
+"""Verdicts and last reports in the store, from which the next leader continues."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from firsthop_controlplane.store.ledger import RelayStatusRow, TransceiverStatus
 from firsthop_steering.feed.reports import RelayReport, TransceiverReport
 
 ROWS_AT_ONCE = 1000
-"""A statement has at most 32,767 parameters."""
+"""Limited because a statement has at most 32,767 parameters."""
 RelayVerdicts = dict[str, Verdict]
 RelayReports = dict[str, Received[RelayReport]]
 ReportedTransceivers = dict[str, tuple[Received[TransceiverReport], Verdict]]
-"""Transceivers that have reported: the last report, and the verdict."""
+"""Transceivers that have reported: their last report and verdict."""
 _Table = type[VerdictRow] | type[RelayStatusRow] | type[TransceiverStatusRow]
 
 
@@ -32,7 +32,7 @@ async def load_verdicts(session: AsyncSession) -> RelayVerdicts:
 
 
 async def save_verdicts(session: AsyncSession, old: RelayVerdicts, new: RelayVerdicts) -> None:
-    """Write what changed from `old`, which the store has."""
+    """Write the differences from `old`, which is in the store."""
     rows = [
         {
             "relay": name,
@@ -57,7 +57,7 @@ async def load_relay_reports(session: AsyncSession) -> RelayReports:
 
 
 async def save_relay_reports(session: AsyncSession, old: RelayReports, new: RelayReports) -> None:
-    """Write what changed from `old`, which the store has."""
+    """Write the differences from `old`, which is in the store."""
     rows = [
         {
             "relay": name,
@@ -85,7 +85,7 @@ async def load_transceivers(session: AsyncSession) -> ReportedTransceivers:
 async def save_transceivers(
     session: AsyncSession, old: ReportedTransceivers, new: ReportedTransceivers
 ) -> None:
-    """Write what changed from `old`, which the store has."""
+    """Write the differences from `old`, which is in the store."""
     rows = [
         {
             "transceiver": name,
@@ -107,7 +107,7 @@ async def _upsert(
     rows: list[dict[str, object]],
     gone: Collection[str],
 ) -> None:
-    """Write rows of a table whose key is one name, and delete those of `gone`."""
+    """Write rows of a table whose key is one name, and delete the rows named in `gone`."""
     (key,) = table.__mapper__.primary_key
     for start in range(0, len(rows), ROWS_AT_ONCE):
         statement = insert(table).values(rows[start : start + ROWS_AT_ONCE])

@@ -1,7 +1,7 @@
 """The loop that publishes the health state as numbered statuses, on the replica that leads.
 
-Verdicts and drains are published at once, load at most once a second. Continues while the database
-is unreachable; a number is never used twice, since every leader numbers within its own term.
+It publishes verdicts and drains at once, load at most once per second. It works without the
+database; no number is used twice, since every leader numbers within its own term.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SAVE_S = 1.0
 
 
 class StatusLoop:
-    """Evaluates on every report and every second; `wake` requests an evaluation now."""
+    """Evaluates on every report and every second; `wake` makes it evaluate at once."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class StatusLoop:
         now: Callable[[], datetime],
         history: RelayHistory,
     ) -> None:
-        """`new_health` makes the state of a leader that starts at a time and knows nothing yet."""
+        """`new_health` makes the empty state of a leader that starts at the given time."""
         self._history = history
         self._engine = engine
         self._feed = feed
@@ -67,14 +67,14 @@ class StatusLoop:
         self._interval_s = interval_s
         self._now = now
         self.health = new_health(now())
-        """Of the present leadership; empty while another replica leads."""
+        """The state of the present leadership; empty while another replica leads."""
         self.evaluated = BroadcastEvent()
         """Notified after every evaluation, which may have requested rechecks."""
         self._wake = asyncio.Event()
         self._save_soon = asyncio.Event()
         self._published_at: datetime | None = None
         self._saved: tuple[RelayVerdicts, RelayReports, ReportedTransceivers] = {}, {}, {}
-        """What the store has."""
+        """The values in the store."""
         self._guarded: set[Guarded] = set()
         self._excluded: frozenset[Excluded] = frozenset()
 
@@ -82,7 +82,7 @@ class StatusLoop:
         self._wake.set()
 
     async def lead(self, term: int) -> None:
-        """Begin a term from what the previous leader left; raises what the database raises."""
+        """Begin a term with the previous leader's state; raises the database's errors."""
         async with AsyncSession(self._engine) as session:
             verdicts = await load_verdicts(session)
             reports = await load_relay_reports(session)
@@ -105,8 +105,8 @@ class StatusLoop:
             except Exception:
                 log.exception("status.evaluation_failed")
             self.evaluated.notify()
-            # Rest as long as the evaluation took: however many relays and probers there are, half
-            # of the time is left to everything else.
+            # Pause for as long as the evaluation took, so that half of the time is left to
+            # everything else, for any number of relays and probers.
             await asyncio.sleep(loop.time() - began)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
@@ -114,7 +114,7 @@ class StatusLoop:
             self._wake.clear()
 
     def evaluate(self) -> None:
-        """Judge all relays and transceivers of the plan, and publish a status if one is due."""
+        """Evaluate all relays and transceivers of the plan; publish a status if one is due."""
         plan, status = self._feed.plan, self._feed.status
         if plan is None or not self._publisher.may_publish():
             return
@@ -141,14 +141,14 @@ class StatusLoop:
         self._save_soon.set()
 
     def _log_doubts(self) -> None:
-        """Log where measurements are not trusted, once per change: operators have to look."""
+        """Log once per change which measurements are not trusted: operators must check them."""
         evaluator = self.health.evaluator
         for each in sorted(evaluator.guarded.keys() - self._guarded):
             log.warning("verdict.guarded", **each._asdict(), reason=evaluator.guarded[each])
         for each in sorted(self._guarded - evaluator.guarded.keys()):
             log.info("verdict.guard_ended", **each._asdict())
         for vantage in sorted(evaluator.excluded - self._excluded):
-            hint = "it sees most relays down, alone"
+            hint = "only this vantage sees most relays down"
             log.warning("vantage.excluded", **vantage._asdict(), hint=hint)
         for vantage in sorted(self._excluded - evaluator.excluded):
             log.info("vantage.restored", **vantage._asdict())
@@ -167,9 +167,9 @@ class StatusLoop:
         self._published_at = status.created_at
 
     async def save_always(self) -> None:
-        """Keep the store's copy of verdicts and reports fresh, for the next leader.
+        """Keep the store's copy of verdicts and reports up to date, for the next leader.
 
-        It is at most a second old, and written at once when a verdict turned.
+        The copy is at most a second old; it is written at once if a verdict turned.
         """
         while True:
             with contextlib.suppress(TimeoutError):
@@ -183,7 +183,7 @@ class StatusLoop:
                     log.exception("status.save_failed")
 
     async def save(self) -> None:
-        """Write what changed since the last time, unless another replica leads."""
+        """Write the changes since the last save, unless another replica leads."""
         if not self._publisher.may_publish():
             return
         health, changes = self.health, self._history.pending

@@ -1,4 +1,4 @@
-"""Which changes of a status edges must know at once (who is up), and which soon (how loaded)."""
+"""Which changes of a status are sent to edges at once (verdicts), and which soon (load)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from firsthop_steering.feed.snapshot import RelayStatus
 
 
 def urgent(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus], *, local: bool) -> bool:
-    """Whether edges must know at once: another verdict, share, or notice of an agent.
+    """Whether edges must get the new status at once: a verdict, share or agent's notice changed.
 
-    Views of single vantages are urgent where some edge decides by them (`local`).
+    Views of single vantages are urgent if some edge decides by them (`local`).
     """
     return {name: steers(each, local=local) for name, each in old.items()} != {
         name: steers(each, local=local) for name, each in new.items()
@@ -34,7 +34,7 @@ _NO_NEWS = frozenset({"reason", "reported_at"})
 
 
 def news(old: Mapping[str, RelayStatus], new: Mapping[str, RelayStatus]) -> bool:
-    """Whether anything differs but the wording of a reason and the time of a report."""
+    """Whether more differs than the text of a reason and the time of a report."""
     return {name: _compared(each) for name, each in old.items()} != {
         name: _compared(each) for name, each in new.items()
     }

@@ -1,8 +1,8 @@
-"""Verdicts on transceivers, by their own reports: nobody probes them. No clock, no store.
+"""Verdicts on transceivers, from their own reports: nothing probes them. No clock, no store.
 
-A transceiver that reports is up; it is down when it has been silent for too long, or has stopped
-as it announced. One that never reported is unknown, or down if it registered itself: then it
-has to report.
+A transceiver that reports is up; it is down if it has been silent for too long, or has stopped as
+announced. One that has never reported is unknown; but if it registered itself, it is down, since
+it must report.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from firsthop_steering.health.depool import Shares
 from firsthop_steering.plan.model import Liveness, State, Transceiver
 
 GONE_AFTER = timedelta(hours=24)
-"""Longer than any session whose credential names it (a credential is good for a day at most)."""
+"""Longer than any session whose credential names it: a credential is valid for at most a day."""
 SURE_AFTER = timedelta(minutes=10)
-"""A new leader gives everyone this long to report before it takes anyone for gone."""
+"""Time that a new leader gives transceivers to report before it treats any as gone."""
 
 
 class _Finding(NamedTuple):
-    """What follows for one transceiver from its reports."""
+    """The result for one transceiver from its reports."""
 
     verdict: Liveness
     reason: str
     is_announced: bool = False
-    """It announced that it stops; silence may as well be our own network's fault."""
+    """Whether it announced its stop; mere silence could be a fault of our own network."""
 
 
 class TransceiverHealth:
-    """The last report of each transceiver, and the verdicts that follow."""
+    """The last report of each transceiver, and the resulting verdicts."""
 
     def __init__(self, started_at: datetime, stale_after_s: float, shares: Shares) -> None:
-        """At most the share of all may be down by silence: if more are silent, we are cut off.
+        """Silence may take down at most the share `all`: if more are silent, we are cut off.
 
-        A whole region may be down, so that its sessions go elsewhere.
+        A whole region may be down, so that its sessions move to another one.
         """
         self.reports: LastReports[TransceiverReport] = LastReports(started_at, stale_after_s)
         self.verdicts: dict[str, Verdict] = {}
         self._started_at = started_at
         self._waited_since: dict[str, datetime] = {}
-        """Since when a registered transceiver that never reported has been known."""
+        """Registered transceivers that never reported: since when we know each."""
         self._guard = DepoolGuard("transceivers", Shares(region=1.0, all=shares.all))
 
     def inherit(self, reported: Mapping[str, tuple[Received[TransceiverReport], Verdict]]) -> None:
-        """Continue from what the previous leader left."""
+        """Continue from the reports and verdicts of the previous leader."""
         for name, (last, verdict) in reported.items():
             self.reports.received[name], self.verdicts[name] = last, verdict
 
     def reported(self) -> dict[str, tuple[Received[TransceiverReport], Verdict]]:
-        """What the next leader has to know of those that have reported."""
+        """What the next leader needs: the last report and the verdict of those that reported."""
         return {
             name: (last, self.verdicts[name])
             for name, last in self.reports.received.items()
@@ -64,7 +64,7 @@ class TransceiverHealth:
         }
 
     def evaluate(self, transceivers: Iterable[Transceiver], now: datetime) -> set[str]:
-        """Judge every transceiver again; returns those whose verdict turned."""
+        """Evaluate every transceiver; returns those whose verdict turned."""
         present = {each.id: each for each in transceivers}
         self._forget(present, now)
         self.reports.follow_clock(now)
@@ -75,7 +75,7 @@ class TransceiverHealth:
         return {name for name, each in found.items() if self._set(name, each, now)}
 
     def _forget(self, present: Mapping[str, Transceiver], now: datetime) -> None:
-        """Drop what is no longer configured, and old reports of what operators configured."""
+        """Drop those no longer configured, and old reports of those that operators configured."""
         known = {
             name
             for name, each in present.items()
@@ -103,11 +103,11 @@ class TransceiverHealth:
             return _Finding("down", "it registered, and never reported")
         stops_at = last.report.stops_at
         if stops_at is not None and stops_at <= now:
-            reason = f"ended at {stops_at:%H:%M:%S} UTC, as it said"
+            reason = f"ended at {stops_at:%H:%M:%S} UTC, as announced"
             return _Finding("down", reason, is_announced=True)
         if self.reports.silence_s(name, now) > SILENT_AFTER_S:
             received = f"{last.received_at:%Y-%m-%d %H:%M:%S}"
-            return _Finding("down", f"is silent; its last report came at {received} UTC")
+            return _Finding("down", f"is silent; its last report arrived at {received} UTC")
         verdict = self.verdicts.get(name)
         if verdict is not None and not self.reports.has_reported(name):
             return _Finding(verdict.verdict, verdict.reason)
@@ -119,7 +119,7 @@ class TransceiverHealth:
     def _guarded(
         self, present: Mapping[str, Transceiver], found: Mapping[str, _Finding], now: datetime
     ) -> dict[str, str]:
-        """Those that stay as they are although silent, and why: too many would be down by it."""
+        """Silent ones that keep their verdict, and why: otherwise too many would be down."""
         counted = [
             each
             for name, each in present.items()
@@ -135,7 +135,7 @@ class TransceiverHealth:
         return self._guard.refused(silent, counted, now.timestamp())
 
     def _set(self, name: str, found: _Finding, now: datetime) -> bool:
-        """Take over a finding; whether it turned the verdict."""
+        """Store a finding; returns whether the verdict turned."""
         verdict = self.verdicts.get(name)
         if verdict is None and found.verdict == "unknown":
             return False
@@ -149,7 +149,7 @@ class TransceiverHealth:
     def statuses(
         self, transceivers: Iterable[Transceiver], now: datetime
     ) -> dict[str, RelayStatus]:
-        """The published status of those that report, in the order of their ids."""
+        """The published status of those that have a verdict, in the order of their ids."""
         known = sorted((each.id, each) for each in transceivers if each.id in self.verdicts)
         return {name: self._status(each, now) for name, each in known}
 

@@ -1,7 +1,7 @@
-"""What each prober last reported of each address, and the view of each vantage that follows.
+"""The last report of each prober on each address, and the resulting view of each vantage.
 
-Keeps reports until they are replaced; whether one is still fresh is decided anew at each `update`.
-Knows nothing of verdicts.
+Reports are kept until they are replaced; each `update` checks anew which are fresh. This module
+makes no verdicts.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ class VantageViews:
 
     stale_after_s: float
     views: dict[RelayAddress, dict[str, AddressView]] = field(default_factory=dict)
-    """Of each address, by vantage."""
+    """Views of each address, by vantage."""
     excluded: dict[Family, frozenset[str]] = field(default_factory=dict)
-    """Vantages whose own network of that family is broken."""
+    """Vantages whose own network is broken, by address family."""
     of_relays: dict[str, dict[str, VantageVerdict]] = field(default_factory=dict)
-    """The view of each relay as a whole, by vantage; without the excluded ones."""
+    """The view of each whole relay, by vantage; without the excluded vantages."""
     certificates: dict[RelayAddress, datetime] = field(default_factory=dict)
-    """When the certificate at an address expires, by the last prober that was shown one."""
+    """When the certificate at an address expires, according to the last prober that received it."""
     _reported: dict[RelayAddress, dict[str, AddressView]] = field(default_factory=dict)
-    """Of each address, by prober."""
+    """Views of each address, by prober."""
     _counted: dict[RelayAddress, dict[str, Liveness]] = field(default_factory=dict)
-    """Of each address, by vantage; without the excluded ones."""
+    """Liveness of each address, by vantage; without the excluded vantages."""
     _vantage_of: dict[str, str] = field(default_factory=dict)
     _checks: dict[str, dict[RelayAddress, datetime]] = field(default_factory=dict)
-    """When a prober last checked each address, by its own clock: tells new checks from old ones."""
+    """When a prober last checked each address, by its own clock; separates new from old checks."""
 
     def take(self, report: ProbeReport, *, ahead_s: float) -> None:
-        """Replace what a prober reported before; its clock is `ahead_s` ahead of ours."""
+        """Replace a prober's previous report; its clock is `ahead_s` ahead of ours."""
         prober = report.prober
         old = {address: views.pop(prober, None) for address, views in self._reported.items()}
         before = self._checks.get(prober, {})
@@ -66,7 +66,7 @@ class VantageViews:
         self._vantage_of[prober] = report.vantage
 
     def update(self, relays: Mapping[str, Relay], now: datetime) -> None:
-        """Work out the view of every vantage of every address that is to be checked."""
+        """Compute the view of every vantage of every probed address."""
         addresses = {
             (name, family): relay for name, relay in relays.items() for family in probed(relay)
         }
@@ -90,19 +90,19 @@ class VantageViews:
             self._vantage_of,
             before=before,
             now=at,
-            # Three missed checks, where checks are rarer than the common limit.
+            # Three missed checks, if checks are rarer than the common limit.
             stale_after_s=max(self.stale_after_s, 3 * probe.interval_s + probe.timeout_s),
         )
 
     def _self_excluded(self) -> dict[Family, frozenset[str]]:
-        """By family: a vantage whose IPv6 is broken still counts for IPv4."""
+        """Excluded by family: a vantage whose IPv6 is broken still counts for IPv4."""
         by_family: dict[Family, list[Mapping[str, AddressView]]] = {}
         for (_, family), views in self.views.items():
             by_family.setdefault(family, []).append(views)
         return {family: self_excluded(views) for family, views in by_family.items()}
 
     def _update_relays(self, now: datetime) -> None:
-        """Renew the views of those relays of which some vantage has another view now."""
+        """Update the views of the relays for which some vantage's view changed."""
         before = self._counted
         self._counted = {
             address: _without(views, self.excluded[address[1]])
@@ -134,7 +134,7 @@ class VantageViews:
         }
 
     def last_check(self, address: RelayAddress) -> datetime | None:
-        """When any prober last checked this address, by our clock; None: none reports on it."""
+        """When any prober last checked this address, by our clock; None if none reports on it."""
         views = self._reported.get(address)
         if not views:
             return None

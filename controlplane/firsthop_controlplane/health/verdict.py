@@ -1,4 +1,4 @@
-"""The verdict on one relay or transceiver: all vantages together, or its own reports."""
+"""The verdict on one relay or transceiver: from all vantages together, or from its reports."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ class Verdict:
     since: datetime
     reason: str
     families: Mapping[Family, Liveness] = field(default_factory=dict)
-    """The verdict on each probed address; empty: none was judged by itself yet."""
+    """The verdict on each probed address; empty until addresses are evaluated separately."""

@@ -1,8 +1,8 @@
-"""How verdicts on relays follow from the views of vantages: quorum, damping, depool guard.
+"""Makes verdicts on relays from the views of vantages: quorum, damping, depool guard.
 
-Each address is judged by itself, and a relay by its addresses. Drives the pure state machines of
-`firsthop_steering` and keeps their states in memory; the previous verdicts are passed in. Knows
-nothing of agents, store or clock.
+Each address gets a verdict, and a relay the one that follows from its addresses. This module drives
+the pure state machines of `firsthop_steering` and keeps their states in memory; previous verdicts
+are passed in. It does not depend on agents, store or clock.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ class Guarded(NamedTuple):
 
 
 class Excluded(NamedTuple):
-    """A vantage whose network of one family is broken."""
+    """A vantage whose network of one address family is broken."""
 
     vantage: str
     family: Family
 
 
 _Found = dict[str, dict[Family, AddressVerdict]]
-"""By relay and family."""
+"""The verdicts on addresses, by relay and family."""
 
 
 class VerdictEvaluator:
-    """The views of all vantages, and how verdicts turned of late."""
+    """The views of all vantages, and recent turns of verdicts."""
 
     def __init__(self, stale_after_s: float, shares: Shares) -> None:
-        """A view is fresh for `stale_after_s`, at least; at most `shares` may be down."""
+        """A view is fresh for at least `stale_after_s`; at most `shares` may be down."""
         self.stale_after_s = stale_after_s
         self.shares = shares
         self.excluded: frozenset[Excluded] = frozenset()
-        """As of the last `evaluate`."""
+        """Vantages excluded by the last `evaluate`."""
         self.guarded: dict[Guarded, str] = {}
-        """What the guard keeps from turning down, and why; as of the last `evaluate`."""
+        """What the guard kept from turning down in the last `evaluate`, and why."""
         self._views = VantageViews(stale_after_s)
         self._damping: dict[RelayAddress, Damping] = {}
         self._relay_guard = DepoolGuard("relays", shares)
@@ -68,15 +68,15 @@ class VerdictEvaluator:
         }
 
     def take(self, report: ProbeReport, *, ahead_s: float) -> None:
-        """Replace what a prober reported before; its clock is `ahead_s` ahead of ours."""
+        """Replace a prober's previous report; its clock is `ahead_s` ahead of ours."""
         self._views.take(report, ahead_s=ahead_s)
 
     def views(self, relay: str) -> Mapping[str, VantageVerdict]:
-        """The view that each vantage that counts has of a relay, as of the last `evaluate`."""
+        """The view of a relay by each vantage that counts, as of the last `evaluate`."""
         return self._views.of_relays.get(relay, {})
 
     def certificate_ends(self, relay: str) -> datetime | None:
-        """When the first certificate of a relay expires; None where none was shown."""
+        """When the first of a relay's certificates expires; None if no prober received one."""
         known = self._views.certificates
         ends = [known[relay, family] for family in FAMILIES if (relay, family) in known]
         return min(ends, default=None)
@@ -89,7 +89,7 @@ class VerdictEvaluator:
         settling: frozenset[str],
         now: datetime,
     ) -> dict[str, Verdict]:
-        """Every relay's verdict, from the previous ones and the views of now.
+        """Every relay's verdict, from the previous ones and the present views.
 
         A relay that is `settling` keeps its verdict, and is not in the result.
         """
@@ -176,11 +176,11 @@ class VerdictEvaluator:
     ) -> dict[str, str]:
         """Undo turns to down that would leave too few up; returns the relays kept, and why.
 
-        Only active relays count, and not those that an operator forces: their verdicts change no
-        answer, so they must neither use up the share that may be down nor be kept.
+        Only active relays that no operator forces count. The verdicts of others change no answer,
+        so they must neither use up the share that may be down nor be kept.
 
-        Relays first, then the addresses of each family: the IPv6 of a whole fleet must not go down
-        either, though every relay is up by its IPv4.
+        Relays first, then the addresses of each family: the IPv6 addresses of a whole fleet must
+        not go down either, even if every relay is up by its IPv4 address.
         """
         active, at = [each for each in relays.values() if _is_measured(each, now)], now.timestamp()
         self.guarded = {}
@@ -235,10 +235,10 @@ class VerdictEvaluator:
 
 
 def _is_measured(relay: Relay, now: datetime) -> bool:
-    """Whether measurement, and no operator, decides if this relay is answered with."""
+    """Whether measurements, not an operator, decide whether answers contain this relay."""
     forced = relay.forced is not None and relay.forced.active(now)
     return relay.state is State.ACTIVE and not forced
 
 
-def _with_causes(said: str, counted: Count) -> str:
-    return f"{said} ({counted.causes})" if counted.causes else said
+def _with_causes(reason: str, counted: Count) -> str:
+    return f"{reason} ({counted.causes})" if counted.causes else reason

@@ -1,14 +1,14 @@
-"""The log of published prices and latency: whole snapshots, and the changes that follow each.
+"""The log of published prices and latency: whole snapshots, each followed by changes.
 
-A whole snapshot is written again once the changes since the last one are as long. The newest entry
-is what the next leader continues from; the others explain past answers. Numbers belong to the
-leader's term, and each term begins with a whole snapshot: so a leader may write without a check
-that it leads still, and rows that it writes late are parts of its own term. While the database is
-unreachable rows wait; if they become too many, a row says that this time is not known.
+A whole snapshot is written again once the changes since the last one are as long. The next leader
+continues from the newest entry; the others explain past answers. Numbers belong to the leader's
+term, and each term begins with a whole snapshot. So a leader may write without checking that it
+still leads: rows that it writes late belong to its own term. While the database is unreachable,
+rows wait; if there are too many, one row records that this time is not known.
 
-The content of a row is JSON, compressed: one merge patch (RFC 7396) per line, applied one after
-another. A whole row starts from nothing, others from the row before. Lines are short, because a
-thread that parses a long one blocks all others.
+The content of a row is compressed JSON: merge patches (RFC 7396), one per line, applied in order. A
+whole row starts from an empty object, others from the previous row. Lines are short, because a
+thread that parses a long one blocks all other threads.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ T = TypeVar("T", Latency, Prices)
 
 log = structlog.get_logger(__name__)
 MIN_CHANGED = 4096
-"""Octets of changes that may follow a whole snapshot, however short it is."""
+"""Octets of changes that may follow a whole snapshot, even if it is shorter."""
 MAX_CHANGES = 500
-"""Rows that may follow a whole snapshot: as many are read for a past time."""
+"""Rows that may follow a whole snapshot: reading a past time reads all of them."""
 MAX_PENDING = 32_000_000
 """Octets of rows that may wait while the database is unreachable."""
 AGAIN_S = 5.0
-"""Pause before rows that could not be written are tried again."""
+"""Seconds before rows that could not be written are tried again."""
 FORGET_EVERY = timedelta(hours=1)
 _LINES_AT_ONCE = 1000
-"""Learned prefixes per line."""
+"""Number of learned prefixes per line."""
 _ROWS_AT_ONCE = 200
 _DAMAGED = (ValueError, TypeError, AttributeError, KeyError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
 class PastSnapshot(Generic[T]):
-    """The snapshot that edges had at a time, if `known`; None: they had none."""
+    """The snapshot that edges had at a time, if it is `known`; None: they had none."""
 
     known: bool
     snapshot: T | None = None
@@ -64,11 +64,11 @@ class _Row:
     at: datetime
     whole: bool
     content: bytes | None
-    """None: what was published from then on is not known."""
+    """None: it is not known what was published from then on."""
 
 
 class GuidanceLog(Generic[T]):
-    """Writes what one leader publishes of one kind."""
+    """Logs the snapshots of one kind that one leader publishes."""
 
     def __init__(
         self,
@@ -85,18 +85,18 @@ class GuidanceLog(Generic[T]):
         self._now = now
         self._kept = kept
         self._last: T | None = None
-        """What the rows of this term add up to; None: the next one must be whole."""
+        """The snapshot that the rows of this term result in; None: the next row must be whole."""
         self._whole = self._changed = self._changes = 0
-        """Octets of the newest whole row; octets and number of the changes after it."""
+        """Octets of the newest whole row; octets of the changes after it; their number."""
         self._pending: tuple[_Row, ...] = ()
         self._news = asyncio.Event()
         self._forgot_at: datetime | None = None
         self._error = ""
 
     async def begin(self, received: T | None) -> T | None:
-        """Begin a term; returns what was published last: as stored, or `received` if newer.
+        """Begin a term; returns the last published snapshot: as stored, or `received` if newer.
 
-        `received` is what this replica received as a standby. Raises what the database raises.
+        `received` is the one that this replica received as a standby. Raises the database's errors.
         """
         self._last = None
         async with AsyncSession(self._engine) as session:
@@ -141,7 +141,7 @@ class GuidanceLog(Generic[T]):
         return row
 
     async def run(self) -> None:
-        """Write logged rows until cancelled; tries again while the database is unreachable."""
+        """Write logged rows until cancelled; retries while the database is unreachable."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -150,7 +150,7 @@ class GuidanceLog(Generic[T]):
                 self._news.set()
 
     async def save(self) -> bool:
-        """Write all waiting rows, and once an hour delete old ones; False if that failed."""
+        """Write all waiting rows, and once an hour delete old ones; returns False on failure."""
         try:
             while rows := self._pending[:_ROWS_AT_ONCE]:
                 async with AsyncSession(self._engine) as session, session.begin():
@@ -175,7 +175,7 @@ class GuidanceLog(Generic[T]):
         return True
 
     def _insert(self, row: _Row) -> Any:
-        """Insert a row unless it is there already; a row that marks a loss replaces it."""
+        """Insert a row unless it exists; a row that marks a loss replaces the existing one."""
         statement = insert(GuidancePastRow).values(kind=self._kind, **asdict(row))
         if row.content is not None:
             return statement.on_conflict_do_nothing()
@@ -185,7 +185,7 @@ class GuidanceLog(Generic[T]):
 
 
 class GuidanceHistory:
-    """The snapshots of past times; caches the last one read of each kind, which may be large."""
+    """Snapshots of past times; caches the last one of each kind, since it may be large."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -221,7 +221,7 @@ async def forget(session: AsyncSession, kind: SnapshotKind, before: datetime) ->
 
 
 async def _number_at(session: AsyncSession, kind: SnapshotKind, at: datetime) -> int | None:
-    """The greatest number of a row up to a time: the clocks of leaders may differ."""
+    """The greatest number up to a time; times may not ascend with it, as leaders' clocks differ."""
     row = GuidancePastRow
     return await session.scalar(select(func.max(row.number)).where(row.kind == kind, row.at <= at))
 
@@ -229,7 +229,7 @@ async def _number_at(session: AsyncSession, kind: SnapshotKind, at: datetime) ->
 async def _rows(
     session: AsyncSession, kind: SnapshotKind, number: int | None
 ) -> Sequence[bytes | None]:
-    """The contents of the last whole row up to a number (None: of all), and of those after it."""
+    """Contents of the last whole row up to `number` (None: no limit), and of the rows after it."""
     row = GuidancePastRow
     until = [row.kind == kind] if number is None else [row.kind == kind, row.number <= number]
     first = await session.scalar(select(func.max(row.number)).where(*until, row.whole))
@@ -242,7 +242,7 @@ async def _rows(
 async def _decoded(
     rows: Sequence[bytes | None], kind: SnapshotKind, model: type[T]
 ) -> PastSnapshot[T]:
-    """The snapshot that contents add up to, a whole one first; unknown if one is damaged."""
+    """The snapshot that the contents result in, a whole one first; unknown if one is damaged."""
     contents = [each for each in rows if each is not None]
     if not rows or len(contents) < len(rows):
         return PastSnapshot(known=False)
@@ -264,8 +264,8 @@ def _read(contents: Sequence[bytes], model: type[T]) -> T | None:
     if model is not Latency:
         return model.model_validate(made, extra="ignore")
     rows = made.pop("prefixes", {})
-    # Rows were validated when they were published, and doing so again takes long. They are sorted
-    # as in a published snapshot, because edges name their tables by the digest of what they read.
+    # Rows were validated before publication; validating them again takes long. They are sorted as
+    # in a published snapshot, because edges name their tables by the digest of what they read.
     prefixes = {name: tuple(rows[name]) for name in sorted(rows, key=parse_prefix)}
     return model.model_validate(made, extra="ignore").model_copy(update={"prefixes": prefixes})
 
@@ -276,7 +276,7 @@ def _whole_row(snapshot: Latency | Prices) -> _Row:
 
 
 def _fields(snapshot: Latency | Prices) -> dict[str, Any]:
-    """The fields as JSON values; the many rows of latency unconverted."""
+    """The fields as JSON values; the many rows of latency are not converted."""
     fields = snapshot.model_dump(mode="json", exclude={"prefixes"})
     if isinstance(snapshot, Latency):
         fields["prefixes"] = snapshot.prefixes
@@ -288,7 +288,7 @@ def _content(fields: Mapping[str, Any]) -> bytes:
 
 
 def _lines(fields: Mapping[str, Any]) -> Iterator[bytes]:
-    """The lines of a row: learned prefixes a few at a time."""
+    """The lines of a row; a line has a limited number of learned prefixes."""
     rest = {name: value for name, value in fields.items() if name != "prefixes"}
     yield json.dumps(rest, separators=(",", ":")).encode()
     rows = iter(fields.get("prefixes", {}).items())

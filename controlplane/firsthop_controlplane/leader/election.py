@@ -1,6 +1,6 @@
-"""Leader election over PostgreSQL: one session that holds the lock, one row that holds the lease.
+"""Leader election with PostgreSQL: a session that holds a lock, and a row that is the lease.
 
-Finds out what the database says; `leadership` decides what follows from it.
+This module reads and writes the database; `leadership` decides the next state.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from firsthop_controlplane.store.engine import unavailable
 
 log = structlog.get_logger(__name__)
 PATIENCE_S = 1.0
-"""A database that takes longer counts as unreachable: a look must end well before `UNSURE_S`."""
+"""A slower database counts as unreachable: a look must end well before `UNSURE_S`."""
 LEADER_LOCK = 0x66697273_6C656164
 _HIGH, _LOW = LEADER_LOCK >> 32, LEADER_LOCK & 0xFFFFFFFF
-# Lock and lease in one statement: the process cannot be suspended between them.
+# Lock and lease in one statement, so that the process cannot be suspended between them.
 _ACQUIRE = text(
     "WITH got AS MATERIALIZED (SELECT pg_try_advisory_lock(:lock) AS ok) "
     "UPDATE leader SET term = term + 1, holder = :holder, url = :url, pid = pg_backend_pid(), "
@@ -57,7 +57,7 @@ _LEASE = text(
     "SELECT term, holder, url, "
     "extract(epoch FROM clock_timestamp() - renewed_at)::float8 AS age_s FROM leader"
 )
-# Checked again in the statement itself: a lease that was renewed meanwhile is left alone.
+# The statement itself checks again, so that a lease renewed meanwhile is not ended.
 _END_HOLDER = text(
     "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN leader ON leader.pid = l.pid "
     "WHERE l.locktype = 'advisory' AND l.granted AND l.classid = :high AND l.objid = :low "
@@ -78,9 +78,9 @@ class Election:
         on_lead: Callable[[int], Awaitable[None]],
         on_sure: Callable[[], None],
     ) -> None:
-        """`on_lead` is given the term before anything is published in it.
+        """`on_lead` is called with the term before anything is published in it.
 
-        `on_sure` is called when a leader may publish again after it was unsure, or at its start.
+        `on_sure` is called when a leader starts, or may publish again after it was unsure.
         """
         self._engine = engine
         self._leadership = leadership
@@ -92,7 +92,7 @@ class Election:
         self._has_lock = False
 
     async def run(self) -> None:
-        """Look, and renew the lease, until cancelled."""
+        """Look at the database and renew the lease, until cancelled."""
         while True:
             started = self._clock()
             step = await self.look()
@@ -103,7 +103,7 @@ class Election:
             await asyncio.sleep(max(0.05, started + pause - self._clock()))
 
     async def look(self) -> Step:
-        """Look at the database once, and change the state by what is found."""
+        """Look at the database once, and change the state accordingly."""
         asked_at = self._clock()
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -120,7 +120,7 @@ class Election:
         return step
 
     async def outranked(self, term: int, url: str) -> None:
-        """A peer claims the leadership in `term`: stand by, if the own term is lower."""
+        """A peer claims the leadership in `term`: become a standby if our term is lower."""
         await self._become(Outranked(Lease(term, "", url)), self._clock())
 
     async def _become(self, finding: Finding, asked_at: float) -> Step:
@@ -139,7 +139,7 @@ class Election:
         return step
 
     async def _lead(self, old: LeadershipState, new: Leader) -> None:
-        """Begin to lead, once everything that the previous leader left has been read."""
+        """Begin to lead, once the previous leader's state has been read."""
         try:
             await self._on_lead(new.term)
         except Exception as error:
@@ -165,7 +165,7 @@ class Election:
         return HeldLease(lease) if self._has_lock else Taken(lease)
 
     async def _take(self, connection: AsyncConnection) -> bool:
-        """Whether this replica has lock and lease now: acquired, acquired again, or renewed."""
+        """Take or renew lock and lease; returns whether this replica has both."""
         state = self._leadership.state
         values: dict[str, object] = {"holder": self._holder, "url": self._leadership.url}
         if isinstance(state, Leader):
@@ -178,7 +178,7 @@ class Election:
         return (await connection.execute(statement, values)).one_or_none() is not None
 
     async def _end_holder(self) -> None:
-        """End the database session that has the lock, if its lease is stale or our own."""
+        """End the database session that has the lock, if its lease is stale or ours."""
         values = {"high": _HIGH, "low": _LOW, "holder": self._holder, "stale": STALE_S}
         with contextlib.suppress(Exception):
             async with asyncio.timeout(PATIENCE_S):
@@ -194,7 +194,7 @@ class Election:
         return self._connection
 
     async def _disconnect(self) -> None:
-        """Close the session, and with it the lock."""
+        """Close the session, which releases the lock."""
         connection, self._connection, self._has_lock = self._connection, None, False
         if connection is not None:
             with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""Communication with other control planes: following the leader's stream, forwarding calls."""
+"""Communication with other control planes: follows the leader's stream, forwards calls."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from firsthop_steering.feed.snapshot import (
 
 log = structlog.get_logger(__name__)
 SILENCE_S = 5.0
-"""The stream has a heartbeat every 2 s."""
+"""Seconds without data after which the stream is dead; it has a heartbeat every 2 s."""
 RETRY_S = 0.2
 LOOK_S = 0.1
-"""How late a change of the leader is noticed."""
+"""Seconds between two checks whether the leader changed."""
 NOTIFY_S = 2.0
-"""Between two attempts to notify a former leader that it was replaced."""
+"""Seconds between two attempts to notify a former leader that it was replaced."""
 FORWARD_S = 2.5
-"""Less than the 3 s that a prober waits for an answer."""
+"""Time-out of a forwarded call: less than the 3 s that a prober waits for a response."""
 MAX_LINE = 64 * 2**20
 FORWARDED = "X-Firsthop-Forwarded"
 _PASSED_ON = ("Content-Type", "Retry-After", "ETag", "Cache-Control")
 
 
 def replica_secret(master_key: bytes) -> str:
-    """The bearer token between replicas, derived from the master key that all of them have."""
+    """The bearer token between replicas, derived from the master key, which all of them have."""
     return hmac.new(master_key, b"firsthop replica v1", hashlib.sha256).hexdigest()
 
 
@@ -61,18 +61,18 @@ class Peers:
         self._session: aiohttp.ClientSession | None = None
         self._notified_at = -NOTIFY_S
         self.connected_to = ""
-        """URL of the leader whose stream is followed; empty while none is."""
+        """URL of the leader whose stream is followed; empty if none is."""
         self.last_error = ""
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
-        """Open the HTTP session; calls need it."""
+        """Open the HTTP session that calls need."""
         async with aiohttp.ClientSession(auto_decompress=False) as self._session:
             yield
         self._session = None
 
     async def run(self) -> None:
-        """Follow the leader, or as leader notify the one before, until cancelled."""
+        """Follow the leader, or as leader notify the previous one, until cancelled."""
         while True:
             url = self._leadership.leader_url()
             if url and url != self._leadership.url:
@@ -118,10 +118,10 @@ class Peers:
                     self.accept(line)
 
     def accept(self, line: bytes) -> None:
-        """Publish a received status, whole or as delta, or guidance; other kinds are ignored.
+        """Publish a received status, delta or guidance; other kinds are ignored.
 
-        Plans and keys come from the store. Raises ValueError if a delta does not follow: then the
-        stream is opened again.
+        Plans and keys come from the store. Raises ValueError if a delta does not follow the present
+        status; then the stream is opened again.
         """
         snapshot, present = unseal(line, self._trusted), self._feed.status
         if isinstance(snapshot, RejectedSnapshot):
@@ -138,7 +138,7 @@ class Peers:
                 raise ValueError(f"delta {snapshot.number} does not follow")
 
     async def _notify_predecessor(self) -> None:
-        """The previous leader may be cut off from the database, and think that it leads still."""
+        """Notify the previous leader, which cannot know of us if it cannot reach the database."""
         leadership, now = self._leadership, self._leadership.clock()
         before = leadership.predecessor
         if before is None or not before.url or not leadership.leads or leadership.lease is None:
@@ -158,9 +158,9 @@ class Peers:
                     leadership.predecessor = None
 
     async def forward(self, request: web.Request, body: bytes) -> web.Response:
-        """The leader's answer to a call that only it can serve. Raises NoLeader.
+        """The leader's response to a call that only the leader can serve; raises NoLeader.
 
-        If the leader changes meanwhile the caller is answered at once, so that it asks again.
+        If the leader changes meanwhile, the caller gets an error at once, so that it tries again.
         """
         url = self._leadership.leader_url()
         if not url or FORWARDED in request.headers:
@@ -170,7 +170,7 @@ class Peers:
             while not calling.done():
                 await asyncio.wait({calling}, timeout=LOOK_S)
                 if not calling.done() and self._leadership.leader_url() != url:
-                    raise NoLeader("another leads now")
+                    raise NoLeader("the leader changed during the call")
             return calling.result()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoLeader(f"the leader {url}: {str(error) or type(error).__name__}") from None

@@ -1,4 +1,4 @@
-"""How a leader publishes one kind of snapshot: its term, the next number, and whether it may."""
+"""Publishes a leader's snapshots of one kind: checks the leadership, numbers within the term."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Publisher:
         self._leadership = leadership
         self.term = 0
         self._number = 0
-        """The last number that was used."""
+        """The number of the last snapshot."""
 
     def begin(self, term: int) -> None:
-        """Number within `term` from now on."""
+        """Number snapshots within `term` from now on."""
         self.term, self._number = term, first_number(term)
 
     @property
@@ -34,18 +34,18 @@ class Publisher:
 
     @property
     def next_number(self) -> int:
-        """The number that the next snapshot is to have."""
+        """The number for the next snapshot."""
         return self._number + 1
 
     def publish(self, snapshot: Status | Prices | Latency, line: bytes | None = None) -> None:
-        """Put a snapshot with the next number into the feed; `line` is its sealed form, if made."""
+        """Put a snapshot with the next number into the feed; `line` is its sealed form, or None."""
         self._number = snapshot.number
         self._feed.publish(snapshot, line)
 
     async def publish_large(self, snapshot: Prices | Latency) -> bool:
-        """Seal a snapshot in a thread, as it may be many megabytes, then publish it.
+        """Seal a snapshot in a thread, as it may have many megabytes, then publish it.
 
-        False if the leadership ended meanwhile: nothing was published.
+        Returns False if the leadership ended meanwhile: then nothing was published.
         """
         term = self.term
         line = await asyncio.to_thread(self._feed.sealed, snapshot)
@@ -55,7 +55,7 @@ class Publisher:
         return True
 
     async def restore(self, snapshot: Prices | Latency) -> None:
-        """Publish what the previous leader published last, unless the feed has something newer."""
+        """Publish the previous leader's last snapshot, unless the feed has a newer one."""
         line = await asyncio.to_thread(self._feed.sealed, snapshot)
         if supersedes(snapshot, self._feed.present(kind_of(snapshot))):
             self._feed.publish(snapshot, line)

@@ -1,6 +1,6 @@
-"""What this replica knows of the leadership: whether it leads, in which term, or who does.
+"""The state of leadership as this replica knows it: whether it leads, the term, the leader.
 
-`Election` writes it; everything that depends on the leadership reads it.
+`Election` writes it; all code that depends on the leadership reads it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from firsthop_controlplane.leader.leadership import (
 
 
 class ReplicaLeadership:
-    """The present state of one replica; a standby until an election says otherwise."""
+    """The present state of one replica; a standby until it wins an election."""
 
     def __init__(self, *, url: str, clock: Callable[[], float]) -> None:
-        """`url` is where other replicas reach this one; `clock` is monotonic, in seconds."""
+        """Other replicas reach this one at `url`; `clock` is monotonic, in seconds."""
         self.url = url
         self.clock = clock
         self.state: LeadershipState = Standby()
         self.predecessor: Lease | None = None
-        """The lease of the previous leader this one, while it may not know that it was replaced."""
+        """The lease of this leader's predecessor, until that one knows that it was replaced."""
         self.hand_overs = 0
-        """How often this replica began to lead."""
+        """Number of times that this replica began to lead."""
         self.lease_read_at: float | None = None
         """When the database last returned a lease."""
 
@@ -48,11 +48,11 @@ class ReplicaLeadership:
         return may_publish(self.state, self.clock())
 
     def lease_age_s(self) -> float | None:
-        """Seconds since the leader renewed, as far as this replica knows."""
+        """Seconds since the leader renewed its lease; None if this replica knows no lease."""
         if self.lease is None or self.lease_read_at is None:
             return None
         return self.lease.age_s + self.clock() - self.lease_read_at
 
     def leader_url(self) -> str:
-        """Where the leader is; empty if that is this replica, or not known."""
+        """The leader's URL; empty if this replica leads, or the URL is not known."""
         return self.lease.url if self.lease is not None and not self.leads else ""

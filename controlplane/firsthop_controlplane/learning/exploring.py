@@ -1,7 +1,7 @@
-"""Exploration targets: where clients may look for better regions, and when these are published.
+"""Computes exploration targets, the regions that clients may try, and decides when to publish.
 
-Groups are the prefixes that have a row of their own, and locations for all others. They are
-weighted by demand, or by samples while no demand was reported. No clock, no store.
+Groups are the prefixes that have their own row, and locations for all others. They are weighted by
+demand, or by samples if no demand has been reported. No clock, no store.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from firsthop_steering.rtt.exploration import explore, lower_bounds_ms
 from firsthop_steering.rtt.learned import Learned
 
 MAX_WEIGHED = 20_000
-"""Groups that share the budget, those with most demand: 64 MB for 50 regions."""
+"""Number of groups that share the budget, those with most demand: 64 MB for 50 regions."""
 MIN_RATE = 0.0005
-"""A target that is tried less often than once in 2,000 allocations is omitted."""
+"""A target tried less often than once in 2,000 allocations is omitted."""
 REST_ROUNDS = 10
-"""Rounds between two publications for changed targets alone."""
+"""Rounds between two publications that differ only in targets."""
 CHANGED = 0.5
-"""Share of the budget that must go elsewhere for such a publication."""
+"""Share of the budget that must move for such a publication."""
 _UNKNOWN = RelayStatus()
 
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """Prefixes and after them cells: their estimates, lower bounds and order of regions.
+    """Prefixes, then cells, with their estimates, lower bounds and order of regions.
 
     Floats are groups × regions; `demand` has one number per group."""
 
@@ -54,7 +54,7 @@ class _Groups:
     demand: Floats
 
     def with_most_demand(self) -> _Groups:
-        """The groups with most demand, if there are too many."""
+        """Only the groups with most demand, if there are too many."""
         if len(self.demand) <= MAX_WEIGHED:
             return self
         kept = np.sort(np.argpartition(-self.demand, MAX_WEIGHED - 1)[:MAX_WEIGHED])
@@ -79,9 +79,9 @@ class _Groups:
 def open_regions(
     plan: Plan, status: Status | None, prices: Prices | None, regions: tuple[str, ...]
 ) -> Mask:
-    """Which regions may be explored: with an active relay that is up, and not charged for.
+    """The regions that may be explored: not priced, with an active relay that is up.
 
-    Allocators check again, by what they know."""
+    Allocators check again, with what they know."""
     relays, charged = status.relays if status else {}, prices.now if prices else {}
     open_ones = {
         each.region
@@ -106,7 +106,7 @@ def exploration_targets(
     is_open: Mask,
     share: float,
 ) -> ExplorationTargets:
-    """The targets after a round of `publication`; `share` is of all allocations."""
+    """The targets after a round of `publication`; `share` is the share of all allocations."""
     groups = _groups(learned, ground, publication, wanted).with_most_demand()
     if not share or not len(groups.demand) or not is_open.any():
         return ExplorationTargets()
@@ -137,11 +137,11 @@ def _groups(learned: Learned, ground: Ground, publication: Publication, wanted: 
     orders, shared = publication.orders, publication.shared
     assert shared is not None
     if len(wanted):
-        of_rows = _of(orders.prefixes, wanted.prefixes, wanted.of_prefixes)
+        of_rows = _values_of(orders.prefixes, wanted.prefixes, wanted.of_prefixes)
     else:
         counts = learned.entries.count
         samples = np.bincount(learned.which, counts, len(learned.prefixes)).astype(np.float64)
-        of_rows = _of(orders.prefixes, learned.prefixes, samples)
+        of_rows = _values_of(orders.prefixes, learned.prefixes, samples)
     rows = np.flatnonzero(of_rows > 0)
     here = (wanted.cells < len(ground.geo)) & (wanted.of_cells > 0)
     cells = wanted.cells[here]
@@ -157,8 +157,8 @@ def _groups(learned: Learned, ground: Ground, publication: Publication, wanted: 
     )
 
 
-def _of(prefixes: Keys, among: Keys, values: Floats) -> Floats:
-    """The value of each of `prefixes`, found in the ascending `among`; 0 if it is not there."""
+def _values_of(prefixes: Keys, among: Keys, values: Floats) -> Floats:
+    """The value of each of `prefixes` in the ascending `among`; 0 if it does not occur there."""
     if not len(among):
         return np.zeros(len(prefixes))
     place = np.minimum(np.searchsorted(among, prefixes), len(among) - 1)
@@ -167,23 +167,23 @@ def _of(prefixes: Keys, among: Keys, values: Floats) -> Floats:
 
 @dataclass(slots=True)
 class Exploring:
-    """The published exploration targets, and those of now."""
+    """The published exploration targets, and the present ones."""
 
     share: float
-    """Of all allocations; 0: no exploration."""
+    """Share of all allocations that may explore; 0: no exploration."""
     published: ExplorationTargets = field(default_factory=ExplorationTargets)
     now: ExplorationTargets = field(default_factory=ExplorationTargets)
     rounds: int = REST_ROUNDS
-    """Since the last publication; the first one need not wait."""
+    """Rounds since the last publication; the first publication need not wait."""
 
     def resume(self, published: ExplorationTargets) -> None:
-        """Continue from what the previous leader published."""
+        """Continue from the targets that the previous leader published."""
         self.published, self.now, self.rounds = published, published, 0
 
     def of(
         self, prefix: str, cell: int, ground: Ground, *, has_row: bool
     ) -> ExplorationTarget | None:
-        """The published target of a prefix in a cell, looked up as allocators do."""
+        """The published target of a prefix in a cell, looked up the way allocators do it."""
         if has_row:
             return self.published.prefixes.get(prefix)
         geo = ground.geo
@@ -193,14 +193,14 @@ class Exploring:
         return self.published.places.get(name)
 
     def round(self, now: ExplorationTargets) -> bool:
-        """Take over `now`; whether it is worth publishing by itself."""
+        """Store the targets of a round; returns whether they alone are worth publishing."""
         self.now, self.rounds = now, self.rounds + 1
         if self.published.share > self.share:  # an operator reduced the share
             return True
         return self.rounds > REST_ROUNDS and _is_changed(self.published, now)
 
     def publish(self) -> ExplorationTargets:
-        """The targets for the next snapshot, which now count as published."""
+        """The targets for the next snapshot; they count as published from now on."""
         self.published, self.rounds = self.now, 0
         return self.now
 
@@ -212,7 +212,7 @@ def _is_changed(before: ExplorationTargets, now: ExplorationTargets) -> bool:
 
 
 def _tries(targets: ExplorationTargets) -> dict[tuple[str, str], float]:
-    """How often each group tries each region, as `rtt.exploration.choose` draws the first."""
+    """How often each group tries each region first, as `rtt.exploration.choose` draws it."""
     tries = {}
     for name, each in (*targets.prefixes.items(), *targets.places.items()):
         whole = sum(gain**2 for gain in each.gain_ms.values())

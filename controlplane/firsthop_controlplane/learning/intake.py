@@ -1,4 +1,4 @@
-"""Accepts batches of samples: a rate limit per source, and no batch twice. No clock, no store."""
+"""Accepts batches of samples, each once, and limits each source's rate. No clock, no store."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from firsthop_steering.rtt.samples import Samples
 
 SAMPLES_PER_S = 1000
 BURST = 20_000
-"""The limits of one token: samples a second on average, and at once."""
+"""Limits of one token: samples per second on average, and samples at once."""
 OLDEST_S, AHEAD_S = 900.0, 60.0
-"""The greatest age of a sample, and how far it may lie in the future, by our clock."""
+"""Greatest age of a sample, and how far it may be in the future, by our clock."""
 MAX_SOURCES = 10_000
 BATCHES_KEPT_S = 2000.0
-"""How long names of batches are kept; in a later repetition all samples are too old."""
+"""How long names of batches are kept; if a batch is repeated later, its samples are too old."""
 MAX_BATCHES = 200_000
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """The token bucket of a source: samples left, as of a time."""
+    """The token bucket of a source: samples left at a time."""
 
     left: float
     at: float
 
 
 def source_number(token: str) -> int:
-    """A token's id as the number that the model gives a source: 56 bits."""
+    """The number of a source in the model, derived from its token's id: 56 bits."""
     return int.from_bytes(hashlib.sha256(token.encode()).digest()[:7])
 
 
 def batch_name(token: str, batch: str) -> str:
-    """A name of a batch that is unique over all sources: 24 hex digits."""
+    """A name of a batch that is unique among all sources: 24 hex digits."""
     return hashlib.sha256(f"{token}\0{batch}".encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """Samples to be learned from, and the names of their batches, with times of receipt."""
+    """Samples to learn from, and the names of their batches with times of receipt."""
 
     samples: Samples
     batches: dict[str, float]
 
 
 class Intake:
-    """Batches received and not yet learned from. Times are seconds on one clock."""
+    """Batches that were received but not yet learned from. Times are seconds on one clock."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(("taken", "repeated", "refused", "limited"), 0)
@@ -63,16 +63,16 @@ class Intake:
         self._seen.update(batches)
 
     def is_repeated(self, name: str) -> bool:
-        """Whether the batch of this name was accepted already."""
+        """Whether a batch with this name was accepted already."""
         return name in self._seen
 
     def wait_s(self, source: int, count: int, now: float) -> float:
-        """0 if the source may send `count` samples, which then count; else seconds until it may."""
+        """0 if the source may send `count` samples, which then count; else seconds to wait."""
         bucket = self._buckets.pop(source, None) or _Bucket(BURST, now)
         bucket.left = min(BURST, bucket.left + max(0.0, now - bucket.at) * SAMPLES_PER_S)
         bucket.at = now
         self._buckets[source] = (
-            bucket  # moved to the end: the first one is that of the source idle for longest
+            bucket  # moved to the end, so that the first bucket belongs to the longest idle source
         )
         if len(self._buckets) > MAX_SOURCES:
             del self._buckets[next(iter(self._buckets))]
@@ -88,7 +88,7 @@ class Intake:
         self.counts["taken"] += len(samples)
 
     def drain(self, now: float) -> Drained:
-        """Remove and return everything that waits."""
+        """Remove and return all waiting batches."""
         while self._seen:
             oldest = next(iter(self._seen))
             if len(self._seen) <= MAX_BATCHES and now - self._seen[oldest] < BATCHES_KEPT_S:

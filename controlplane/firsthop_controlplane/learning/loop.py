@@ -1,7 +1,7 @@
 """The leader's loop over samples: observe, save, learn, publish latency.
 
-Work that takes long is done in a thread, one step after another. While the database is unreachable
-samples are still learned from; they are saved when it is back.
+Slow work is done in a thread, one step after another. While the database is unreachable, samples
+are still learned from, and saved later.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from firsthop_steering.rtt.learned import Learned
 
 log = structlog.get_logger(__name__)
 OBSERVE_S = 2.0
-"""How long samples wait to be added to the ledger, together with later ones."""
+"""Seconds for which samples wait, so that many are added to the ledger together."""
 SAVE_S = 20.0
-"""The samples of so long are lost in a hand-over, at most, while the store answers."""
+"""Seconds between two saves: a hand-over loses at most these samples, while the store works."""
 LEARN_S = 30.0
 REST = 4.0
-"""The pause after learning, at least, as a multiple of the time that it took."""
+"""Shortest pause after learning, as a multiple of the time that the learning took."""
 EXPLORE_S = 60.0
-"""Exploration targets are renewed this often without new samples, because demand moves."""
+"""Exploration targets are renewed this often even without new samples, because demand moves."""
 
 
 class LatencyLoop:
@@ -63,14 +63,14 @@ class LatencyLoop:
         learn_s: float = LEARN_S,
         exploration_share: float = SHARE,
     ) -> None:
-        """`wanted` returns where clients are. `now` is the time of day, `clock` is monotonic.
+        """`wanted` returns where clients are. `now` is the time of day; `clock` is monotonic.
 
-        Without geo data samples are kept, and not learned from. `exploration_share` is of all
-        allocations; 0: none. The log of what was published is kept for `kept`.
+        Without geo data, samples are kept but not learned from. `exploration_share` is the share of
+        all allocations that may explore; 0: none. The history of publications is kept for `kept`.
         """
         self._engine = engine
         self.history = GuidanceLog(engine, Latency, now=now, kept=kept)
-        """The log of what was published."""
+        """The log of published latency."""
         self._feed = feed
         self._publisher = Publisher(feed, leadership)
         self._geo = geo
@@ -80,28 +80,28 @@ class LatencyLoop:
         self._wanted = wanted
         self._wake = asyncio.Event()
         self.memory: Memory | None = None
-        """None while another replica leads, and until what it left has been read."""
+        """None while another replica leads, and until the previous leader's state is read."""
         self.ground: Ground | None = None
         self._regions: tuple[Region, ...] = ()
         self.learned: Learned | None = None
-        """As of the last round."""
+        """The result of the last round."""
         self.learned_at: datetime | None = None
         self.publication = Publication()
         self.exploring = Exploring(exploration_share)
         self.save_error = ""
-        """Why the last save failed; empty if it did not."""
+        """The reason why the last save failed; empty if it succeeded."""
         self._learn_at = self._save_at = self._explore_at = 0.0
         self._is_new = False
-        """Samples were received since the last round."""
+        """Whether samples were received since the last round."""
 
     def lead(self, term: int) -> None:
-        """Begin a term; `run` reads what the previous leader left, which may take seconds."""
+        """Begin a term; `run` reads the previous leader's state, which may take seconds."""
         self._publisher.begin(term)
         self.memory, self.learned = None, None
         self._wake.set()
 
     async def run(self) -> None:
-        """Take turns until cancelled."""
+        """Run turns until cancelled."""
         while True:
             try:
                 await self.turn()
@@ -114,7 +114,7 @@ class LatencyLoop:
             self._wake.clear()
 
     async def turn(self) -> None:
-        """Do what is due now."""
+        """Do the steps that are due now."""
         if not self._publisher.leads:
             self.memory = self.learned = None
         if not self._publisher.may_publish():
@@ -135,19 +135,19 @@ class LatencyLoop:
             self._explore_at = started + EXPLORE_S
 
     def _explore_due(self) -> bool:
-        """Whether exploration targets are to be renewed although no samples came."""
+        """Whether exploration targets must be renewed even without new samples."""
         due = self.exploring.share > 0 and self._clock() >= self._explore_at
         return due and len(self._wanted()) > 0
 
     async def _begin(self) -> Memory:
-        """Read what the previous leader left, and continue from it."""
+        """Read the previous leader's state, and continue from it."""
         term, memory = self._publisher.term, Memory()
         plan, guidance = self._feed.plan, self._feed.guidance
         received = guidance.within(plan.lineage).latency if plan is not None else None
         latency = await self.history.begin(received)
         try:
             await asyncio.to_thread(memory.restore, await store.load_parts(self._engine))
-        except (ValueError, zlib.error) as error:  # start from nothing rather than not at all
+        except (ValueError, zlib.error) as error:  # better to start from nothing than not at all
             log.error("latency.store_refused", reason=str(error))
             memory = Memory()
             memory.start_over()
@@ -173,7 +173,7 @@ class LatencyLoop:
         await asyncio.to_thread(memory.observe, drained, now=at, kept_s=BATCHES_KEPT_S)
 
     async def save(self) -> None:
-        """Write what changed since the last save, or everything once the parts have become long."""
+        """Write what changed since the last save, or everything if the parts are too long."""
         memory = self.memory
         if memory is None or not memory.is_changed or not self._publisher.may_publish():
             return
@@ -198,7 +198,7 @@ class LatencyLoop:
             self.save_error = ""
 
     async def _learn(self, memory: Memory) -> None:
-        """One round: learn from everything known now, and publish latency if it changed."""
+        """Run one round: learn from all samples, and publish latency if it changed."""
         plan = self._feed.plan
         if plan is None or self._geo is None or not plan.document.regions:
             return
@@ -216,13 +216,13 @@ class LatencyLoop:
                 await self.history.note(latency)
 
     def _round(self, learned: Learned, ground: Ground, wanted: Wanted, is_open: Mask) -> bool:
-        """Work out what to publish; whether it is worth publishing."""
+        """Compute what to publish; returns whether it is worth publishing."""
         is_news, share = self.publication.round(learned, ground), self.exploring.share
         targets = exploration_targets(learned, ground, self.publication, wanted, is_open, share)
         return self.exploring.round(targets) or is_news
 
     async def ground_of(self, plan: Plan, geo: GeoTable) -> Ground:
-        """Where a plan's regions are, beside the cells of clients; cached for the last regions."""
+        """The locations of a plan's regions and of clients' cells; cached for the last regions."""
         regions = plan.document.regions
         if self.ground is None or self._regions != regions:
             ground = await asyncio.to_thread(Ground.of, plan, geo)
@@ -232,7 +232,7 @@ class LatencyLoop:
     def _snapshot(self, number: int, lineage: str) -> Latency:
         shared = self.publication.shared
         assert shared is not None
-        return Latency.model_construct(  # validating so many numbers again would take long
+        return Latency.model_construct(  # validating this many numbers again would take long
             number=number,
             lineage=lineage,
             created_at=self._now(),

@@ -1,6 +1,6 @@
-"""Everything that a leader has learned in its term: samples received, ledger, region numbers.
+"""Everything that a leader has learned in its term: received samples, ledger, region numbers.
 
-No clock and no store: times are whole seconds, saved parts are passed in and out.
+No clock and no store: times are whole seconds; the caller loads and saves the parts.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from firsthop_steering.rtt.model import RttModel
 from firsthop_steering.rtt.samples import PREFIX_LIMIT, REGION_BITS
 
 ROWS_A_PART = 250_000
-"""6 MB: the size of a part when everything is written again."""
+"""Size of a part (6 MB) when everything is written again."""
 _SLACK_ROWS, _MAX_PARTS = 100_000, 500
 
 
 @dataclass(slots=True)
 class Memory:
-    """Observes and learns in one thread at a time; `intake` belongs to the event loop."""
+    """One thread at a time observes and learns; `intake` belongs to the event loop."""
 
     intake: Intake = field(default_factory=Intake)
     model: RttModel = field(default_factory=RttModel)
@@ -34,15 +34,15 @@ class Memory:
     parts: int = 0
     """The number of parts in the store."""
     logged: int = 0
-    """Rows in these parts, with outdated ones."""
+    """Number of rows in these parts, including outdated ones."""
     saved_to: int = 0
     _now: int = 0
     _unsaved: dict[str, float] = field(default_factory=dict)
     _remembered: dict[str, float] = field(default_factory=dict)
-    """Batches of the last half hour: they are written with everything."""
+    """Batches of the last half hour, which `whole` includes."""
 
     def restore(self, contents: Iterable[bytes]) -> None:
-        """Read saved parts, oldest first. Raises ValueError for a damaged one."""
+        """Read saved parts, oldest first; raises ValueError if one is damaged."""
         for content in contents:
             part = unpack(content)
             self.model.ledger.put(_of_prefixes(part.rows))
@@ -56,13 +56,13 @@ class Memory:
         self.saved_to = self._now
 
     def start_over(self) -> None:
-        """Make the next save replace everything in the store, which cannot be read."""
+        """Make the next save replace everything in the store, because it cannot be read."""
         self.parts = _MAX_PARTS + 1
 
     def observe(self, drained: Drained, *, now: float, kept_s: float) -> None:
         """Add samples to the ledger. Names of batches are kept for `kept_s`.
 
-        Where the clock was set back the latest time is used: nothing becomes younger.
+        If the clock was set back, the latest time is used, so that nothing becomes younger.
         """
         self._now = max(self._now, int(now))
         if self.numbers.freed:
@@ -79,7 +79,7 @@ class Memory:
 
     @property
     def is_changed(self) -> bool:
-        """Whether anything is to be saved."""
+        """Whether there is anything to save."""
         return bool(self._unsaved)
 
     def is_long(self) -> bool:
@@ -87,7 +87,7 @@ class Memory:
         return self.parts > _MAX_PARTS or self.logged > 2 * len(self.model.ledger) + _SLACK_ROWS
 
     def changes(self) -> tuple[bytes, int]:
-        """What changed since the last save as a packed part, and its number of rows."""
+        """The changes since the last save as a packed part, and its number of rows."""
         rows = self.model.ledger.rows(since=self.saved_to)
         part = Part(rows, self.numbers.names, self._unsaved, self.model.trust.records())
         return pack(part), len(rows)
@@ -101,7 +101,7 @@ class Memory:
             yield pack(Part(some, self.numbers.names, batches, trust)), len(some)
 
     def saved(self, sizes: Iterable[int], *, anew: bool) -> None:
-        """Note that parts of these sizes were written: beside the present ones, or in their place.
+        """Note that parts of these sizes were written; `anew`: they replaced all previous ones.
 
         Rows that change later in the same second are saved again next time.
         """
@@ -111,7 +111,7 @@ class Memory:
         self.saved_to, self._unsaved = self._now, {}
 
     def learn(self, ground: Ground) -> Learned:
-        """What follows from all samples of the plan's regions, as of now."""
+        """Learn from all samples of the plan's regions."""
         entries = self.model.ledger.entries(now=self._now)
         places = self.numbers.indices(ground.regions)
         regions = places[entries.regions] if len(places) else entries.regions
@@ -124,5 +124,5 @@ class Memory:
 
 
 def _of_prefixes(rows: LedgerRows) -> LedgerRows:
-    """Without rows whose number is no prefix's: earlier versions kept measured hosts that way."""
+    """Only rows whose number is a prefix's: earlier versions stored measured hosts as well."""
     return rows.take(rows.keys < np.uint64(PREFIX_LIMIT << REGION_BITS))

@@ -11,20 +11,20 @@ from firsthop_steering.rtt.samples import MAX_REGIONS
 
 
 class RegionNumbers:
-    """Region names by number. Numbers of removed regions are reused once all are taken."""
+    """Region names by number. Once all numbers are taken, those of removed regions are reused."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self._names = list(names)
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self.freed: list[int] = []
-        """Numbers that were reused: ledger entries under them must be deleted."""
+        """Numbers that were reused: their old ledger entries must be deleted."""
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._names)
 
     def number(self, region: str, present: Container[str]) -> int | None:
-        """The region's number; None if regions that are `present` have all of them."""
+        """The region's number; None if all numbers belong to regions that are `present`."""
         found = self._numbers.get(region)
         if found is not None:
             return found
@@ -41,6 +41,6 @@ class RegionNumbers:
         return None
 
     def indices(self, regions: Sequence[str]) -> Ints:
-        """For each number the index of its region in `regions`; −1 where it is missing."""
+        """For each number, the index of its region in `regions`; −1 if it is missing."""
         index = {name: at for at, name in enumerate(regions)}
         return np.array([index.get(name, -1) for name in self._names], dtype=np.int64)

@@ -12,11 +12,11 @@ from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.rtt.hysteresis import Order, first_order, published_ms, reorder
 
 OMITTED = -1
-"""Instead of tenths of a millisecond: the region is far, and readers use the cell's estimate."""
+"""Replaces tenths of a millisecond if a region is far: readers use the cell's estimate."""
 FAR_MS, AT_LEAST = 50.0, 8
-"""A region this much slower than the best is omitted, unless it is among the nearest so many."""
+"""A region slower than the best by `FAR_MS` is omitted, unless it is among the `AT_LEAST` best."""
 STILL_MS, STILL_SHARE = 3.0, 0.1
-"""A row in the same order changes only if some RTT moved by more than both."""
+"""A row whose order is the same changes only if some RTT moved by more than both limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class PrefixOrders:
 
     @classmethod
     def published(cls, prefixes: Keys, tenths: npt.NDArray[np.int32]) -> PrefixOrders:
-        """The rows of the previous leader: order and RTTs are taken as those of the last round."""
+        """The rows of the previous leader, with their order and RTTs as those of the last round."""
         rtt = np.where(tenths == OMITTED, np.nan, tenths / 10)
         held = np.argsort(rtt, axis=1, kind="stable").astype(np.int16)
         settled = np.zeros((len(prefixes), _packed(tenths.shape[1])), dtype=np.uint8)
@@ -54,7 +54,7 @@ class PrefixOrders:
     ) -> PrefixOrders:
         """The rows of `prefixes` (ascending) after a round.
 
-        `elsewhere_ms` is what a reader uses for a region that a row omits.
+        For a region that a row omits, readers use `elsewhere_ms`.
         """
         count = rtt_ms.shape[1]
         order = first_order(rtt_ms)
@@ -79,7 +79,7 @@ class PrefixOrders:
         )
 
     def _before(self, rows: Ints, now: Floats) -> Order:
-        """The last round of these rows; for omitted values those of now are taken."""
+        """The last round of these rows; present values replace omitted ones."""
         count = now.shape[1]
         last = self.rtt_ms[rows].astype(np.float64)
         held = self.held[rows].astype(np.int64)
@@ -93,9 +93,9 @@ class PrefixOrders:
         return Order(held, last, settled.reshape(-1, count, count).astype(bool))
 
     def moved(self, columns: Sequence[int]) -> PrefixOrders:
-        """The same rows with other regions: column i is the old `columns[i]`, or new if that is −1.
+        """The same rows for other regions: column i is the old `columns[i]`, or new if that is −1.
 
-        The hysteresis starts over.
+        The hysteresis starts again.
         """
         at = np.asarray(columns, dtype=np.int64)
         tenths = np.full((len(self.prefixes), len(at)), OMITTED, dtype=np.int32)
@@ -104,7 +104,7 @@ class PrefixOrders:
 
 
 def joined(parts: Sequence[PrefixOrders], regions: int) -> PrefixOrders:
-    """Concatenate chunks, whose prefixes ascend."""
+    """Concatenate chunks with ascending prefixes."""
     parts = parts or [PrefixOrders.empty(regions)]
     return PrefixOrders(
         *(
@@ -119,7 +119,7 @@ def _packed(regions: int) -> int:
 
 
 def _tenths(order: Order, elsewhere_ms: Floats) -> npt.NDArray[np.int32]:
-    """Whole tenths of a millisecond, strictly ascending in the held order: no two regions tie."""
+    """Whole tenths of a millisecond, strictly ascending in the held order: no two are equal."""
     ranked = np.take_along_axis(published_ms(order), order.held, axis=1)
     steps = np.arange(ranked.shape[1])
     rising = np.maximum.accumulate(np.rint(ranked * 10).astype(np.int64) - steps, axis=1) + steps
@@ -134,10 +134,10 @@ def _tenths(order: Order, elsewhere_ms: Floats) -> npt.NDArray[np.int32]:
 def _still(
     before: npt.NDArray[np.int32], now: npt.NDArray[np.int32], held: Ints
 ) -> npt.NDArray[np.bool_]:
-    """Rows that may stay as published: they give the same order, and no RTT is far off."""
-    said = (before != OMITTED) & (now != OMITTED)
+    """Which rows may stay as published: those with the same order in which no RTT moved far."""
+    in_both = (before != OMITTED) & (now != OMITTED)
     band = np.maximum(STILL_MS * 10, STILL_SHARE * now)
-    near = (~said | (np.abs(before - now) <= band)).all(axis=1)
+    near = (~in_both | (np.abs(before - now) <= band)).all(axis=1)
     ranked = np.take_along_axis(
         np.where(before == OMITTED, np.iinfo(np.int32).max, before), held, 1
     )

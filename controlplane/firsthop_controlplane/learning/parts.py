@@ -1,7 +1,7 @@
-"""The file format of the learned ledger: each part has what changed since the part before.
+"""The file format of the learned ledger: each part has the changes since the previous part.
 
-All parts in order add up to the whole ledger. A batch of samples and its name are in the same part,
-so a batch that is sent again to the next leader is counted exactly once.
+All parts in order result in the whole ledger. A batch of samples and its name are in the same part,
+so a batch that is also sent to the next leader is counted exactly once.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("touched", "<u4"),
 )
 _LEVEL = 1
-"""Of zlib: halves the size in a tenth of the time of the default level."""
+"""Level of zlib; it halves the size in a tenth of the default level's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows that changed; all region names by number, and the trust records of sources."""
+    """Changed rows; all region names, by number; the trust records of sources."""
 
     rows: LedgerRows
     regions: Sequence[str]
@@ -53,7 +53,7 @@ def pack(part: Part) -> bytes:
 
 
 def unpack(content: bytes) -> Part:
-    """Decode a part. Raises ValueError if it is none."""
+    """Decode a part; raises ValueError if `content` is not one."""
     try:
         raw = zlib.decompress(content)
         line, _, body = raw.partition(b"\n")
@@ -71,7 +71,7 @@ def unpack(content: bytes) -> Part:
             {int(source): (float(n), float(d)) for source, n, d in head["trust"]},
         )
     except (zlib.error, KeyError, TypeError) as error:
-        raise ValueError(f"no part of what is learned: {error!r}") from None
+        raise ValueError(f"not a part of the learned ledger: {error!r}") from None
 
 
 def _column(body: bytes, kind: str, count: int, at: int) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""The leader's loop over demand: plans prices every ten seconds, or as soon as there is cause.
+"""The leader's loop over demand: plans prices every ten seconds, or at once if there is a cause.
 
 Causes are a region that is full or lost, and a new plan.
 """
@@ -27,7 +27,7 @@ from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S, Planner
 
 log = structlog.get_logger(__name__)
 LOOK_S = 0.5
-"""How late a lost region is noticed; edges have prices ready for it."""
+"""Seconds between two checks for a cause; edges already have prices for each lost region."""
 
 
 class PlannerLoop:
@@ -46,10 +46,10 @@ class PlannerLoop:
         plan_s: float = PLAN_S,
         warm_up_s: float = WARM_UP_S,
     ) -> None:
-        """`now` is the time of day and `clock` is monotonic, in seconds. Without geo data nothing
-        is planned. The log of what was published is kept for `kept`."""
+        """`now` is the time of day; `clock` is monotonic, in seconds. Without geo data nothing is
+        planned. The history of publications is kept for `kept`."""
         self.history = GuidanceLog(engine, Prices, now=now, kept=kept)
-        """The log of what was published."""
+        """The log of published prices."""
         self._feed = feed
         self._publisher = Publisher(feed, leadership)
         self._geo = geo
@@ -63,23 +63,23 @@ class PlannerLoop:
         self._groups: ClientGroups | None = None
 
     def lead(self, term: int) -> None:
-        """Begin a term without any demand; `run` reads the prices in force."""
+        """Begin a term with no demand; `run` reads the prices in force."""
         self._publisher.begin(term)
         self._begun = False
         self.planner = Planner(self._clock(), warm_up_s=self._warm_up_s)
 
     async def take(self, report: DemandReport) -> None:
-        """Add the demand that one edge reports. Services that are not in the plan are ignored."""
+        """Add the demand that one edge reports; services that are not in the plan are ignored."""
         plan = self._feed.plan
         if plan is not None and self._geo is not None:
             self.planner.take(report, await self._groups_of(plan, self._geo), self._clock())
 
     def wanted(self) -> Wanted:
-        """Where clients are, by the demand reported to this leader."""
+        """Where clients are, according to the demand reported to this leader."""
         return wanted_of(self.planner.demand.clients(self._clock()))
 
     async def run(self) -> None:
-        """Take turns until cancelled."""
+        """Run turns until cancelled."""
         while True:
             try:
                 await self.turn()
@@ -112,7 +112,7 @@ class PlannerLoop:
             await self._publish(plan)
 
     async def _begin(self, plan: Plan) -> None:
-        """Keep the prices that the previous leader left, until there is cause for others."""
+        """Keep the prices that the previous leader published, until there is cause for others."""
         term, received = self._publisher.term, self._feed.guidance.within(plan.lineage).prices
         prices = await self.history.begin(received)
         if prices is not None:
@@ -125,7 +125,7 @@ class PlannerLoop:
         self._begun = True
 
     async def _groups_of(self, plan: Plan, geo: GeoTable) -> ClientGroups:
-        """The round-trip map that edges have, and the groups of clients on it; cached."""
+        """The round-trip map that edges have, with its groups of clients; cached."""
         latency, cached = self._feed.guidance.within(plan.lineage).latency, self._groups
         is_same = cached is not None and cached.rtt.topology.plan is plan
         if cached is not None and is_same and cached.rtt.latency is latency:

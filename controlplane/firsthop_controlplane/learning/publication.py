@@ -1,4 +1,4 @@
-"""Which learned latency is published, and when it has changed enough. No clock, no store."""
+"""Chooses which learned latency is published, and when it changed enough. No clock, no store."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from firsthop_steering.rtt.prior import spread_ms
 from firsthop_steering.rtt.samples import keys_of_prefixes, parse_prefix
 
 MAX_NUMBERS = 2_500_000
-"""Prefixes × regions: some 13 MB of JSON, one line of the feed."""
+"""Limit on prefixes × regions: about 13 MB of JSON, in one line of the feed."""
 _CHUNK = 2000
 _ASN = 2
-"""Code of `Estimates.source`: lower ones add nothing to the estimate of the country."""
+"""Code in `Estimates.source`: lower ones do not improve the country's estimate."""
 PRIOR_STILL_MS, COUNTRY_STILL = 1.0, 0.1
-"""The shared part is published again when some number moved by so much: milliseconds at a usual
-distance, and spreads of a path."""
+"""The shared part is published again if some number moved by more: the prior by milliseconds at a
+usual distance, the others by spreads of a path."""
 _USUAL_KM = 2000.0
 _FAINT = 0.02
-"""Spreads: a country that deviates by less everywhere is omitted."""
+"""In spreads: a country whose every deviation is smaller is omitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedLatency:
-    """The part shared by all prefixes: the prior, its spread, and the countries that deviate."""
+    """The part common to all prefixes: the prior, its spread, and the countries that deviate."""
 
     ms_per_km: float
     base_ms: tuple[float, ...]
@@ -42,7 +42,7 @@ class SharedLatency:
 
     @classmethod
     def of(cls, learned: Learned, ground: Ground) -> SharedLatency:
-        """The shared part of what was learned, rounded as it is published."""
+        """The shared part of what was learned, rounded for publication."""
         deviations = np.round(learned.tree.countries.mean, 3)
         named = {
             ground.nations[number]: tuple(row.tolist())
@@ -57,7 +57,7 @@ class SharedLatency:
         )
 
     def is_still(self, before: SharedLatency) -> bool:
-        """Whether it differs from `before` so little that `before` may stay published."""
+        """Whether it differs so little from `before` that `before` may stay published."""
         slope = abs(self.ms_per_km - before.ms_per_km) * _USUAL_KM
         if len(self.base_ms) != len(before.base_ms) or slope > PRIOR_STILL_MS:
             return False
@@ -74,7 +74,7 @@ class SharedLatency:
         )
 
     def expected_ms(self, cells: Ints, ground: Ground) -> Floats:
-        """What a reader uses for cells without a row of their own: cells × regions."""
+        """The RTT that a reader uses for cells without their own row: cells × regions."""
         terrain = ground.terrain
         prior = np.asarray(self.base_ms) + self.ms_per_km * terrain.distances_km[cells]
         table = np.zeros((len(ground.nations), len(self.base_ms)))
@@ -87,7 +87,7 @@ class SharedLatency:
 
 @dataclass(slots=True)
 class Publication:
-    """The latency published last, from which the next one follows."""
+    """The latency published last, from which the next one is derived."""
 
     regions: tuple[str, ...] = ()
     shared: SharedLatency | None = None
@@ -95,11 +95,11 @@ class Publication:
     bounds_ms: npt.NDArray[np.float32] = field(
         default_factory=lambda: np.empty((0, 0), dtype=np.float32)
     )
-    """Lower bounds of the RTTs in each row of `orders`, as of the last round."""
+    """Lower bounds of the RTTs in each row of `orders`, from the last round."""
 
     @classmethod
     def resumed(cls, latency: Latency) -> Publication:
-        """Continue from what the previous leader published."""
+        """Continue from the latency that the previous leader published."""
         count = len(latency.regions)
         names = [*latency.prefixes]
         keys = np.array([parse_prefix(name) for name in names], dtype=np.uint64)
@@ -112,7 +112,7 @@ class Publication:
         return cls(latency.regions, shared, PrefixOrders.published(keys[order], tenths))
 
     def round(self, learned: Learned, ground: Ground) -> bool:
-        """Take over what was learned; whether it is worth publishing."""
+        """Compute the next publication; returns whether it is worth publishing."""
         moved = ground.regions != self.regions
         if moved:
             at = {name: column for column, name in enumerate(self.regions)}
@@ -153,7 +153,7 @@ class Publication:
         return joined(parts, len(ground.regions))
 
     def row(self, prefix: int) -> dict[str, float]:
-        """The published row of one prefix: ms by region."""
+        """The published row of one prefix: milliseconds by region."""
         orders, regions = self.orders, self.regions
         place = int(np.searchsorted(orders.prefixes, np.uint64(prefix)))
         if place == len(orders.prefixes) or int(orders.prefixes[place]) != prefix:
@@ -164,7 +164,7 @@ class Publication:
         }
 
     def rows(self) -> dict[str, tuple[int | None, ...]]:
-        """All rows by prefix, as a snapshot has them."""
+        """All rows by prefix, in the form of a snapshot."""
         rows: dict[str, tuple[int | None, ...]] = {}
         names = _names(self.orders.prefixes)
         for first in range(
@@ -177,10 +177,10 @@ class Publication:
 
 
 def _worth_a_row(learned: Learned, ground: Ground, shared: SharedLatency) -> Ints:
-    """Indices of the prefixes to publish, ascending: those with more than a country's estimate.
+    """Indices of the prefixes to publish, ascending: those known better than their country.
 
-    If they are too many, those with the greatest gain by a row of their own are taken: milliseconds
-    times samples, which represent clients.
+    If there are too many, those that gain most by their own row are taken: milliseconds saved times
+    samples, which stand for clients.
     """
     found, gains = [], []
     samples = np.bincount(learned.which, learned.entries.count, len(learned.prefixes))

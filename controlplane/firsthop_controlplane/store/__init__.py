@@ -1,1 +1,1 @@
-"""The tables, how they are reached, and how they are read as one document."""
+"""The tables, the connection to them, and their conversion to one document."""

@@ -1,4 +1,4 @@
-"""Reads and writes the configuration tables as models: rows ↔ one `Document`."""
+"""Converts the rows of the configuration tables to one `Document`, and back."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Collection:
     key: str = "id"
 
     def identity(self, thing: Any) -> str:
-        """The id of a model or of a row."""
+        """The id of a model or row."""
         return str(getattr(thing, self.key))
 
     def columns(self) -> list[str]:
@@ -64,7 +64,7 @@ class Collection:
         return self.row(**self.values(value))
 
     def write(self, row: Configured, value: BaseModel) -> None:
-        """Set what differs, so that an equal row is not touched."""
+        """Set the columns that differ, so that an equal row is not touched."""
         for name, wanted in self.values(value).items():
             if getattr(row, name) != wanted:
                 setattr(row, name, wanted)
@@ -95,18 +95,18 @@ COLLECTIONS = (
     OVERRIDES,
 )
 RECORDS = Collection("records", Record, RecordRow)
-"""A part of zones; rows have an id, which the document does not show."""
+"""Records are parts of zones; their rows have an id that documents do not contain."""
 
 RecordKey = tuple[str, str, str, str]
 
 
 def record_key(zone: str, record: Record | RecordRow) -> RecordKey:
-    """What identifies a record: its zone, owner, type and data, not its TTL."""
+    """The identity of a record: zone, owner, type and data, but not TTL."""
     return zone, record.owner, record.type, record.rdata
 
 
 def new_record(zone: str, record: Record) -> RecordRow:
-    """A row with an id of its own."""
+    """A row with a new id."""
     return RecordRow(id=secrets.token_hex(6), zone=zone, **RECORDS.values(record))
 
 
@@ -118,9 +118,10 @@ async def rows_of(session: AsyncSession, collection: Collection) -> dict[str, Co
 
 
 async def load_document(session: AsyncSession, like: Document | None = None) -> Document:
-    """The whole configuration, every collection in the order of its ids.
+    """The whole configuration, every collection ordered by id.
 
-    Records that `like` has too are taken from it: a zone may have 100,000, and few change at once.
+    Records that are also in `like` are taken from there: a zone may have 100,000, of which few
+    change at once.
     """
     records = await _records(session, like)
     parts: dict[str, list[Model]] = {}
@@ -156,8 +157,8 @@ async def _records(session: AsyncSession, like: Document | None) -> dict[str, li
 async def replace_document(session: AsyncSession, target: Document) -> None:
     """Make the tables equal to `target`; equal rows are not touched.
 
-    Transceivers that registered themselves stay as long as their region does: a document that an
-    operator wrote cannot list them all.
+    Transceivers that registered themselves are kept as long as their region exists, because an
+    operator's document cannot list them all.
     """
     for collection in COLLECTIONS:
         rows = await rows_of(session, collection)
@@ -181,7 +182,7 @@ def _registered_itself(row: Configured, target: Document) -> bool:
 
 
 def _with_wire_id(row: Configured, value: Model) -> Model:
-    """The value with the row's wire id, where the document leaves it out."""
+    """The value with the row's wire id, if the document has none."""
     if isinstance(value, TransceiverRegion | Transceiver) and value.wire_id is None:
         kept = row.wire_id  # type: ignore[attr-defined]
         return value.model_copy(update={"wire_id": kept})

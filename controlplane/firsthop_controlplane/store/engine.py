@@ -1,4 +1,4 @@
-"""Database connections: URL, pool, time-outs, and which errors mean that it is unreachable."""
+"""Database connections: URL, pool, time-outs; which errors mean that it is unreachable."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from firsthop_controlplane.errors import ControlPlaneError
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 10
-"""Every statement takes less than a second; one that takes ten waits for something broken."""
+"""Every normal statement takes less than a second; one that takes this long waits in vain."""
 LOCK_TIMEOUT_S = 5
-"""How long a change waits for the changes before it; then it is refused with 503."""
+"""How long a change waits for earlier changes; then it is refused with 503."""
 _TRY_LATER = (
     "08",  # connection exception
     "53",  # insufficient resources
@@ -42,19 +42,19 @@ _LOST = (
 
 
 class BadDatabaseUrl(ControlPlaneError):  # noqa: N818
-    """FIRSTHOP_DATABASE_URL cannot be used as it stands."""
+    """FIRSTHOP_DATABASE_URL cannot be used."""
 
 
 def database_url(text: str) -> URL:
-    """The URL for asyncpg, from the forms of libpq, Heroku or SQLAlchemy."""
+    """A URL for asyncpg, from a URL for libpq, Heroku or SQLAlchemy."""
     try:
         url = make_url(text)
     except ArgumentError:
-        raise BadDatabaseUrl("the database URL cannot be read as a URL") from None
+        raise BadDatabaseUrl("the database URL is not a valid URL") from None
     if url.drivername.partition("+")[0] not in ("postgres", "postgresql"):
         raise BadDatabaseUrl(f"the database must be postgresql://…, not {url.drivername}://…")
     query = dict(url.query)
-    if "sslmode" in query:  # asyncpg's own name for libpq's
+    if "sslmode" in query:  # libpq's name for what asyncpg calls ssl
         query["ssl"] = query.pop("sslmode")
     return url.set(drivername="postgresql+asyncpg", query=query)
 
@@ -72,7 +72,7 @@ def create_engine(url: str, *, application: str, statement_timeout_s: float) -> 
 
 
 def create_lone_engine(url: str, *, application: str, statement_timeout_s: float) -> AsyncEngine:
-    """An engine without a pool, for one session that is held for the life of the process."""
+    """An engine without a pool, for one session that lasts as long as the process."""
     return create_async_engine(
         database_url(url),
         poolclass=NullPool,
@@ -83,7 +83,7 @@ def create_lone_engine(url: str, *, application: str, statement_timeout_s: float
 def _session(application: str, statement_timeout_s: float) -> dict[str, object]:
     return {
         "timeout": CONNECT_TIMEOUT_S,
-        # The server's own time-outs do not help when the network swallows its answer.
+        # The server's own time-outs do not help if the network loses its response.
         "command_timeout": statement_timeout_s + 5,
         "server_settings": {
             "application_name": application,
@@ -96,7 +96,7 @@ def _session(application: str, statement_timeout_s: float) -> dict[str, object]:
 
 
 def sqlstate(error: BaseException) -> str:
-    """PostgreSQL's five-letter code of an error, empty where it has none."""
+    """PostgreSQL's five-character code of an error; empty if it has none."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return str(getattr(original, "sqlstate", None) or "")
 
@@ -113,7 +113,7 @@ def unavailable(error: BaseException) -> bool:
 
 
 def bad_value(error: BaseException) -> bool:
-    """Whether the database or its driver refused a value or a row: the caller's fault."""
+    """Whether the database or its driver refused a value or a row, which the caller sent."""
     each: BaseException | None = error
     while each is not None:
         if isinstance(each, asyncpg.DataError) or sqlstate(each).startswith(("22", "23", "54")):

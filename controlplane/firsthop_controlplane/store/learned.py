@@ -1,4 +1,4 @@
-"""Reads and writes the learned ledger, as parts. Only the leader of the present term writes."""
+"""Reads and writes the learned ledger, in parts. Only the leader of the present term writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def load_parts(engine: AsyncEngine) -> list[bytes]:
 async def save_parts(
     engine: AsyncEngine, term: int, contents: Sequence[bytes], now: datetime, *, anew: bool
 ) -> bool:
-    """Append parts, or replace all parts (`anew`); False if another replica leads."""
+    """Append parts, or replace all parts (`anew`); returns False if another replica leads."""
     async with AsyncSession(engine) as session, session.begin():
         if not await _leads(session, term):
             return False
@@ -30,12 +30,12 @@ async def save_parts(
             await session.execute(delete(RttPartRow))
         for content in contents:
             await session.execute(insert(RttPartRow).values(written_at=now, content=content))
-        if not await _leads(session, term):  # writing may have taken long
+        if not await _leads(session, term):  # check again, as writing may have taken long
             await session.rollback()
             return False
     return True
 
 
 async def _leads(session: AsyncSession, term: int) -> bool:
-    """Whether this term is the present one. The row is not locked, as its lease must be renewed."""
+    """Whether this term is the present one. The row is not locked, so that it can be renewed."""
     return bool(await session.scalar(select(LeaderRow.term)) == term)

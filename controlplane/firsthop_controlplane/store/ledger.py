@@ -1,4 +1,4 @@
-"""The tables beside the configuration: history, tokens and keys, leadership, last reports."""
+"""The tables other than the configuration: history, tokens and keys, leadership, last reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from firsthop_geodata.addresses import Address
 
 
 class StoreRow(Base):
-    """One row: the identity of this store, and numbers that outlive a process."""
+    """The only row: the identity of this store, and numbers that outlive a process."""
 
     __tablename__ = "store"
     __table_args__ = (CheckConstraint("one", name="one_row"),)
@@ -36,7 +36,7 @@ class StoreRow(Base):
 
 
 class LeaderRow(Base):
-    """One row: the lease of the control plane that leads."""
+    """The only row: the lease of the control plane that leads."""
 
     __tablename__ = "leader"
     __table_args__ = (CheckConstraint("one", name="one_row"),)
@@ -45,7 +45,7 @@ class LeaderRow(Base):
     term: Mapped[int] = mapped_column(BigInteger)
     """Rises with every leader."""
     holder: Mapped[str]
-    """A random name of the process."""
+    """A random name of the leader's process."""
     url: Mapped[str]
     pid: Mapped[int]
     """The database session that holds the lock."""
@@ -53,7 +53,7 @@ class LeaderRow(Base):
 
 
 class RevisionRow(Base):
-    """One accepted change: the whole document after it."""
+    """One accepted change, with the whole document after it."""
 
     __tablename__ = "revision"
 
@@ -67,7 +67,7 @@ class RevisionRow(Base):
 
 
 class AuditRow(Base):
-    """Who did what to which object, from where, and how it was before and after."""
+    """One action: who changed which object, from where, with its values before and after."""
 
     __tablename__ = "audit"
     __table_args__ = (Index("ix_audit_object", "object", "id"),)
@@ -85,7 +85,7 @@ class AuditRow(Base):
 
 
 class TokenRow(Base):
-    """A token: only the digest of its secret is stored."""
+    """A token; the store has only a digest of its secret."""
 
     __tablename__ = "token"
     __table_args__ = (CheckConstraint("octet_length(digest) = 32", name="digest"),)
@@ -102,9 +102,9 @@ class TokenRow(Base):
 
 
 class KeyRow(Base):
-    """One generation of credential keys, encrypted; a retired one keeps its row, not its secret.
+    """One generation of credential keys, encrypted; a retired one keeps its row but not its secret.
 
-    Ids (6 bits) are reused, generations never.
+    Ids (6 bits) are reused, generations are not.
     """
 
     __tablename__ = "key"
@@ -144,7 +144,7 @@ class VerdictRow(Base):
 
 
 class RelayPastRow(Base):
-    """The status of a relay from a time on, until its next row; null: it was removed."""
+    """The status of a relay from a time until its next row; null: it was removed."""
 
     __tablename__ = "relay_past"
     __table_args__ = (Index("ix_relay_past_relay_at", "relay", "at"),)
@@ -153,7 +153,7 @@ class RelayPastRow(Base):
     relay: Mapped[str] = mapped_column(SlugText)
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     number: Mapped[int] = mapped_column(BigInteger)
-    """Of the first status snapshot that had it."""
+    """Number of the first status that had this change."""
     status: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
@@ -182,7 +182,7 @@ class TransceiverStatusRow(Base):
 
 
 class RttPartRow(Base):
-    """A part of the learned ledger of round trips; all parts in order are the whole."""
+    """A part of the learned ledger of round trips; all parts in order result in the ledger."""
 
     __tablename__ = "rtt_part"
 
@@ -192,8 +192,8 @@ class RttPartRow(Base):
 
 
 class GuidancePastRow(Base):
-    """Prices or latency published from a time on: a whole snapshot, or the changes since the row
-    before of the same kind, as `firsthop_controlplane.history.guidance_log` writes them.
+    """Prices or latency published from a time on: a whole snapshot, or the changes since the
+    previous row of this kind, as `firsthop_controlplane.history.guidance_log` writes them.
     """
 
     __tablename__ = "guidance_past"
@@ -205,8 +205,8 @@ class GuidancePastRow(Base):
 
     kind: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    """Of the snapshot; 0: none was in force."""
+    """Number of the snapshot; 0: none was in force."""
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     whole: Mapped[bool]
     content: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """Null, in a whole row: what was published from then on is not known."""
+    """Null, in a whole row: it is not known what was published from then on."""

@@ -1,4 +1,4 @@
-"""Migrates a database to this release's schema; safe when several processes start at once."""
+"""Migrates a database to this release's schema; several processes may start at once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from firsthop_controlplane.store.engine import create_engine
 
 MIGRATION_LOCK = 0x66697273746D6967  # "firstmig"
 STATEMENT_TIMEOUT_S = 300
-"""The lock time-out is that of every session: a migration that waits for a table blocks all later
-queries of it, so it gives up."""
+"""The lock time-out is the usual one: while a migration waits for a table it blocks all later
+queries of that table, so it must give up soon."""
 TURN_TIMEOUT_S = 120
 """How long to wait for another process that is migrating."""
 
@@ -27,7 +27,7 @@ class MigrationError(ControlPlaneError):
 
 
 def script_folder() -> Path:
-    """The folder of the migrations: inside the package of a wheel, at the top of a checkout."""
+    """The folder of the migrations: in a wheel inside the package, in a checkout at the top."""
     shipped = Path(__file__).parents[1] / "migrations"
     checkout = Path(__file__).parents[3] / "migrations"
     for folder in (shipped, checkout):
@@ -54,7 +54,7 @@ async def migrate(url: str) -> str:
             await guard.execution_options(isolation_level="AUTOCOMMIT")
             await _take_turn(guard)
             await connection.run_sync(_upgrade)
-            await guard.invalidate()  # its session ends here, and the lock with it
+            await guard.invalidate()  # ends its session, which releases the lock
     finally:
         await engine.dispose()
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()

@@ -1,7 +1,7 @@
 """The tables of the configuration: one column per field of `firsthop_steering.plan.model`.
 
 Column names are field names, so rows and models are converted without a list of fields. Rules
-within one row are constraints here as well; those between rows are deferred to the commit, because
+within one row are constraints here as well. Rules between rows are checked at the commit, because
 a change set may pass through states that break them.
 """
 
@@ -27,7 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from firsthop_geodata.addresses import Address, Network
 
 SlugText = Text(collation="C")
-"""Ids and names sort by bytes, the same under every database's locale."""
+"""Ids and names sort by bytes, in the same order under every database's locale."""
 
 
 class Base(DeclarativeBase):
@@ -57,7 +57,7 @@ class Configured(Base):
     __abstract__ = True
 
     version: Mapped[int] = mapped_column(BigInteger)
-    """The revision that last changed this row: its ETag."""
+    """The revision that last changed this row; its ETag."""
 
 
 def _within(column: str, low: int, high: int) -> CheckConstraint:

@@ -1,8 +1,8 @@
-"""Client equivalence classes of a service: clients whose decisions differ by bucket only.
+"""Client classes of a service: clients of one class get decisions that differ only by bucket.
 
 A class is a column of the RTT map together with the override that applies, packed into one number:
 column × (rules + 2) + rule. Rule number `len(rules)` means that no override applies; the number
-after it means "ask the resolver": an unlocated client in a special-purpose block.
+after it means "use the resolver": an unlocated client in a special-purpose block.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class ClientClasses:
         self._step = len(self.rules) + 2
 
     def split_ranges(self, family: Literal[4, 6]) -> tuple[Keys, Keys]:
-        """First and last keys of all ranges whose class does not follow from their cell alone.
+        """First and last keys of all ranges whose class depends on more than their cell.
 
-        These are the ranges of overrides by CIDR or AS number and of learned prefixes; they may
+        These are the ranges of overrides by CIDR or AS number, and of learned prefixes; they may
         overlap.
         """
         blocks = [key_range(r.cidr) for r in self.rules if r.cidr and r.cidr.version == family]
@@ -46,7 +46,7 @@ class ClientClasses:
         pieces = self._steering.rtt.pieces(self.pool, family)
         starts, values = self._asns(family)
         hit = np.flatnonzero(np.isin(values, [r.asn for r in self.rules if r.asn is not None]))
-        after = np.append(starts[1:].astype(np.uint64), np.uint64(0))  # less 1: the last key
+        after = np.append(starts[1:].astype(np.uint64), np.uint64(0))  # minus 1: the last key
         asn_lasts = np.minimum(after[hit] - np.uint64(1), np.uint64(LAST_KEY[family]))
         return (
             np.concatenate([cidrs[:, 0], starts[hit].astype(np.uint64), pieces.firsts]),
@@ -54,12 +54,12 @@ class ClientClasses:
         )
 
     def of_cells(self) -> Ints:
-        """The class of each cell's clients outside all `split_ranges`."""
+        """The class of each cell's clients that are outside all `split_ranges`."""
         cells = np.arange(len(self._geo), dtype=np.int64)
         return cells * self._step + self._rules_of_columns(cells)
 
     def of_keys(self, family: Literal[4, 6], keys: Keys, cells: npt.NDArray[np.uint32]) -> Ints:
-        """The class of each key; `keys` ascend, and `cells` holds the cell of each, or NO_CELL."""
+        """The class of each key; `keys` ascend, and `cells` has the cell of each, or NO_CELL."""
         located = cells != NO_CELL
         columns = np.where(located, cells, self._steering.rtt.unlocated).astype(np.int64)
         rules = self._rules_of_columns(columns)
@@ -82,7 +82,7 @@ class ClientClasses:
         return self._columns(family, keys, columns) * self._step + rules
 
     def settled(self, classes: Ints) -> Ints:
-        """Replaces "ask the resolver" by "no override": such clients count as unlocated."""
+        """Replaces "use the resolver" by "no override": such clients count as unlocated."""
         settled: Ints = classes - (classes % self._step == self._step - 1)
         return settled
 
@@ -106,7 +106,7 @@ class ClientClasses:
         return decisions[inverse]
 
     def _rules_of_columns(self, columns: Ints) -> Ints:
-        """The override by country or continent that applies to each cell; none if unlocated."""
+        """The override by country or continent that applies to each column's cell, if any."""
         rules = np.full(len(self._geo) + 1, len(self.rules), dtype=np.int64)
         for number in reversed(range(len(self.rules))):
             rule = self.rules[number]
@@ -127,7 +127,7 @@ class ClientClasses:
         return geo.v6_asn_starts, geo.v6_asns
 
     def _columns(self, family: Literal[4, 6], keys: Keys, columns: Ints) -> Ints:
-        """The RTT column of every key: that of the learned piece it lies in, else its cell's."""
+        """The RTT column of every key: of the learned piece that contains it, or of its cell."""
         pieces = self._steering.rtt.pieces(self.pool, family)
         low = np.searchsorted(keys, pieces.firsts)
         counts = np.searchsorted(keys, pieces.lasts, side="right") - low

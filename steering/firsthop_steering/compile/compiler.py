@@ -1,6 +1,6 @@
 """Compiles a topology and a status into the answer table for all addresses.
 
-Applies the rules of `firsthop_steering.decision.decide` over arrays; a property test verifies that
+Applies the rules of `firsthop_steering.decision.decide` to arrays; a property test verifies that
 both agree. Clients are grouped into classes (`firsthop_steering.compile.client_classes`). Each
 class has a preference order: its candidates up to the first that keeps all clients. Equal
 preference orders share one decision, and adjacent ranges with the same decision are merged.
@@ -117,7 +117,7 @@ def compile_service(
 def _answer_reasons(
     known: Mapping[str, Availability], answers: Iterable[Answer]
 ) -> dict[str, AnswerReason]:
-    """For each relay in `answers` the source of its availability, and since when it holds."""
+    """For each relay in `answers`, the source of its availability, and since when it holds."""
     named = {relay: known[relay] for answer in answers for relay in answer.relays}
     return {
         relay: AnswerReason(

@@ -1,4 +1,4 @@
-"""Preference orders of many clients: candidates by score, up to the first that keeps everybody."""
+"""Preference orders of many clients: candidates by score, up to the first that keeps all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PreferenceOrder = tuple[tuple[int, ...], ...]
 
 _TAKEN = np.iinfo(np.int64).max
 _BEFORE_ALL = np.iinfo(np.int64).min
-"""Below any score. Biases can make scores negative, so -1 would not do."""
+"""Lower than any score. Biases can make scores negative, so -1 would not be low enough."""
 
 
 def preference_orders(
@@ -23,8 +23,8 @@ def preference_orders(
     """The distinct preference orders of many clients, and the index of each client's order.
 
     `keys` are scores, sites × clients; lower scores come first. `full` marks the sites that keep
-    all clients: an order ends with the group of the first such site. Keys times sites must stay
-    below 2^62.
+    all clients: an order ends with the group of the first such site. Keys times sites must be less
+    than 2^62.
     """
     sites, clients = keys.shape
     bits = sites.bit_length()
@@ -64,7 +64,7 @@ def numbered(values: Ints, limit: int) -> tuple[Ints, Ints]:
     """The distinct values, ascending, and the index of each value among them.
 
     All values are in [0, `limit`). Marking is several times as fast as sorting millions of values,
-    but takes memory in proportion to `limit`.
+    but needs memory in proportion to `limit`.
     """
     if limit > 4 * len(values):
         distinct, indexes = np.unique(values, return_inverse=True)

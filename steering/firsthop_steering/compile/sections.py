@@ -23,7 +23,7 @@ _META = "meta"
 
 
 class SectionError(ValueError):
-    """A file is invalid or cannot be written; the message names the file and the fault."""
+    """A file is invalid or cannot be written; the message has the file and the fault."""
 
 
 def write_sections(

@@ -24,7 +24,7 @@ from firsthop_steering.decision.rendezvous import bucket
 
 FORMAT = 3
 ASK_RESOLVER = -1
-"""Used instead of an answer id if the subnet does not locate its client; see
+"""Used instead of an answer id if the client subnet cannot be located; see
 `ServiceTable.lookup`."""
 SPLIT_SCOPE = {4: 24, 6: 48}
 """Length of the prefix that determines the bucket, by family; no answer has a narrower scope
@@ -65,7 +65,7 @@ class Answer:
 
     @classmethod
     def from_json(cls, raw: list[Any]) -> Answer:
-        """The inverse of `to_json`."""
+        """The answer whose `to_json` is `raw`."""
         region, outcome, relays, ipv4, ipv6, ttl = raw
         return cls(
             region,
@@ -110,7 +110,7 @@ class CompiledService:
     v4: RangeTable
     v6: RangeTable
     answer_reasons: dict[str, AnswerReason] = field(default_factory=dict)
-    """By relay id, for all relays in `answers`."""
+    """Reasons by relay id, for all relays in `answers`."""
 
 
 class ServiceTable:
@@ -135,7 +135,7 @@ class ServiceTable:
         self.ecs: bool = meta["ecs"]
         self.answers: Sequence[Answer] = tuple(map(Answer.from_json, meta["answers"]))
         self.answer_reasons = {
-            relay: AnswerReason(*word) for relay, word in meta["standings"].items()
+            relay: AnswerReason(*reason) for relay, reason in meta["standings"].items()
         }
         self._decisions: list[int] = sections.array(f"{place}.decisions", "<i4").tolist()
         self._unlocated: int = self._decisions[meta["unlocated"]]
@@ -214,7 +214,7 @@ class AnswerTable:
         self.plan: int = meta["plan"]
         self.status: int = meta["status"]
         self.guidance: dict[str, int] = meta.get("guidance", {})
-        """Snapshot numbers of the prices and the latency it was compiled with, if any."""
+        """Numbers of the prices and latency with which it was compiled, if any."""
         self.geodata: str = meta["geodata"]
         self.services = tuple(
             ServiceTable(each, sections, place) for place, each in enumerate(meta["services"])

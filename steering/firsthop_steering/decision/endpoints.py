@@ -44,7 +44,7 @@ def domains_apart(ordered: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
 
 
 def addresses(endpoints: Sequence[Endpoint], drawn: int, answers: int) -> Named:
-    """The endpoints of a DNS answer and their addresses, chosen for each family separately."""
+    """The endpoints of a DNS answer and their addresses, chosen separately for each family."""
     four = choose_endpoints((each for each in endpoints if each.ipv4), drawn, answers)
     six = choose_endpoints((each for each in endpoints if each.ipv6), drawn, answers)
     named = tuple(dict.fromkeys((*four, *six)))

@@ -1,4 +1,4 @@
-"""A plan's regions on the geo data, as the RTT model needs them: distances, countries, cells."""
+"""The geo data and regions that the RTT model needs: distances, countries, cells."""
 
 from __future__ import annotations
 

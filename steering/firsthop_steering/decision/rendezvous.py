@@ -58,9 +58,9 @@ def bucket_ranks(name: str) -> npt.NDArray[np.int64]:
 
 @lru_cache(maxsize=4096)
 def kept_buckets(name: str, weight: int) -> npt.NDArray[np.bool_]:
-    """Mask of the buckets that `name` keeps at `weight` per cent.
+    """Mask of the buckets that `name` keeps if its weight is `weight` per cent.
 
-    Raising the weight only adds buckets.
+    A higher weight only adds buckets.
     """
     return bucket_ranks(name) * 100 < weight * BUCKETS
 

@@ -18,7 +18,7 @@ class Guidance:
     latency: Latency | None = None
 
     def within(self, lineage: str) -> Guidance:
-        """The part of this lineage: equal region ids of another store may be other regions."""
+        """The part with this lineage: in another store, equal region ids may mean other regions."""
         prices, latency = self.prices, self.latency
         return Guidance(
             prices if prices and prices.lineage == lineage else None,

@@ -11,9 +11,9 @@ RelayAddress = tuple[str, Family]
 
 
 def probed(relay: Relay) -> tuple[Family, ...]:
-    """The probed families, IPv4 first: those that the probe names, by default all.
+    """The families to probe, IPv4 first: those listed in the probe, by default all.
 
-    Never empty: a relay has an address, and its probe may only name families that it has.
+    Never empty: a relay has an address, and its probe may only list families that the relay has.
     """
     named = relay.probe.families
     found: list[Family] = []
@@ -25,7 +25,7 @@ def probed(relay: Relay) -> tuple[Family, ...]:
 
 
 def combined_verdict(verdicts: Collection[Liveness]) -> Liveness:
-    """The combined verdict: up if any address is up, down if all are down, else unknown."""
+    """The combined verdict: up if any address is up, down if all are down, otherwise unknown."""
     if "up" in verdicts:
         return "up"
     return "unknown" if "unknown" in verdicts or not verdicts else "down"

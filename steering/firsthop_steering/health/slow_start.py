@@ -14,10 +14,10 @@ STEPS = 100 // LEVEL - 1
 
 
 def share(returned_at: float | None, now: float, slow_start_s: float) -> int:
-    """Per cent of its weight at `now`, 20 to 100; 100 if `returned_at` is None (never down).
+    """Percentage of its weight at `now`, 20 to 100; 100 if `returned_at` is None (never down).
 
-    The share is 100 again `slow_start_s` after `returned_at`. Times are seconds of one clock; a
-    `now` before the return counts as the return.
+    The share is 100 again `slow_start_s` after `returned_at`. Times are seconds on one clock; a
+    `now` before the return counts as the time of the return.
     """
     if returned_at is None or slow_start_s <= 0:
         return 100
@@ -26,5 +26,5 @@ def share(returned_at: float | None, now: float, slow_start_s: float) -> int:
 
 
 def next_step_s(share: int, slow_start_s: float) -> float:
-    """Seconds for which a share lasts before it rises; infinite for 100."""
+    """Seconds before a share rises; infinite for 100."""
     return slow_start_s / STEPS if share < 100 else math.inf

@@ -1,6 +1,6 @@
 """One prober's verdict on a target, from single checks, by rise and fall.
 
-`observe` is a transition table over (verdict, outcome). `unknown` means not enough checks, and is
+`observe` is a transition table over (verdict, outcome). `unknown` means too few checks, and is
 never treated as `down`. `quorum`, `damping` and `depool` combine the views of many probers.
 """
 

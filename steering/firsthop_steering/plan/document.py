@@ -110,9 +110,7 @@ def _duplicates(document: Document) -> Iterator[DocumentFault]:
     }
     for collection, ids in collections.items():
         for each in sorted(_repeated(ids)):
-            yield DocumentFault(
-                f"{collection}/{each}", "must be unique, but occurs more than once"
-            )
+            yield DocumentFault(f"{collection}/{each}", "must be unique, but occurs more than once")
 
 
 def _relay_problems(document: Document) -> Iterator[DocumentFault]:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from firsthop_steering.arrays import Floats, Ints, Keys
 
 SOURCES = ("prior", "country", "asn", "prefix")
-"""The main source of an estimate; `Estimates.source` holds indexes of this tuple."""
+"""Main sources of estimates; `Estimates.source` has indexes into this tuple."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terrain:
-    """Distances, cells × regions in km, and each cell's country number.
+    """Distances, cells × regions in km, and the country number of each cell.
 
     The last row is for unlocated prefixes: its distances are the means over all cells.
     """
@@ -37,4 +37,4 @@ class Estimates:
 
 
 Locate = Callable[[Keys], tuple[Ints, Ints]]
-"""Maps prefixes to cells and AS numbers, by the geo data in use when the model learns."""
+"""Maps prefixes to cells and AS numbers, with the geo data in use when the model learns."""

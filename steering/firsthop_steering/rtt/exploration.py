@@ -1,4 +1,4 @@
-"""Exploration: which further regions clients try, so that wrong estimates do not persist.
+"""Exploration: which other regions clients try, so that wrong estimates do not persist.
 
 Exploration is bounded (a share of all allocations), directed (only to regions whose lower
 confidence bound beats the incumbent) and harmless (never to a region that is loaded, draining or
@@ -18,8 +18,8 @@ from firsthop_steering.rtt.estimates import Estimates
 SHARE = 0.03
 """Share of all allocations that explore."""
 FIRST_SHARE = 0.75
-"""Share of the budget spent on a better first region. The rest, and what remains of this, is spent
-on the second region, which clients need at once if the first fails."""
+"""Share of the budget spent on a better first region. The rest, including what remains of this, is
+spent on the second region, which clients need at once if the first fails."""
 MAX_GROUP_SHARE = 0.2
 """Upper bound of one group's exploring allocations, relative to all its allocations."""
 CONFIDENCE = 1.28
@@ -85,7 +85,7 @@ def _gain_ms(
 def _rates(gain: Floats, demand: Floats, budget: float) -> Floats:
     """Splits the budget over groups in proportion to demand × largest possible gain.
 
-    What exceeds a group's bound (MAX_GROUP_SHARE) is distributed to the others in the same way.
+    The excess over a group's bound (MAX_GROUP_SHARE) is distributed to the others in the same way.
     """
     stake = gain.max(axis=1) * demand
     rates = np.zeros(len(demand))

@@ -9,7 +9,7 @@ EARTH_RADIUS_KM = 6371.0088
 """Mean radius R1 of the WGS 84 ellipsoid (IUGG)."""
 
 PRIOR_BASE_MS = 4.0
-"""Access network and first hops, both directions."""
+"""Delay of the access network and first hops, in both directions."""
 
 PRIOR_MS_PER_KM = 0.015
 """Light in fibre takes 0.01 ms per km for a round trip; real paths are about 1.5 times as long."""

@@ -1,8 +1,8 @@
 """Hysteresis of a group's order of regions, so that it does not follow every small change.
 
-The order of a pair by the prior is replaced by the measured order once that is certain enough.
-After that a region passes another only if it is better by max(5 ms, 10 %) in two rounds. So each
-pair changes once because of better knowledge, and later only because of a real change.
+The measured order of a pair replaces its order by the prior once it is certain enough. After that,
+a region passes another only if it is better by max(5 ms, 10 %) in two rounds. So each pair changes
+once because of better knowledge, and later only because of a real change.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from firsthop_steering.arrays import Floats, Ints, Mask
 MARGIN_MS = 5.0
 MARGIN_SHARE = 0.1
 CERTAIN = 1.0
-"""Standard deviations of a difference; wrong in one case of twenty."""
+"""Standard deviations by which a difference must exceed 0; this is wrong in one case of twenty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Paths:
 def common_ms(path: Paths, inherited: Floats, count: int) -> tuple[Floats, Floats]:
     """The common delay of each prefix's paths in ms, and its variance.
 
-    The deviation of a single measured path is divided between common delay and the path's own
+    The deviation of a single measured path is divided between the common delay and the path's own
     deviation in proportion to their variances.
     """
     weight = 1 / (path.spread_ms**2 + path.noise)
@@ -65,7 +65,7 @@ class Groups:
         return cls(keys, terrain.countries[keys & 0xFFFFFFFF], which)
 
     def find(self, cells: Ints, asns: Ints) -> Ints:
-        """Their group indexes; −1 for unknown groups."""
+        """The index of each group; −1 if the group is unknown."""
         wanted = group_key(cells, asns)
         if not len(self.keys):
             return np.full(len(wanted), -1)
@@ -122,7 +122,7 @@ class LevelTree:
         )  # fmt: skip
 
     def inherited_of(self, path: Paths, rows_of: Ints | slice) -> tuple[Floats, Floats]:
-        """For each path the expectation of its prefix without it: mean and standard deviation.
+        """For each path, the expectation from other paths only: mean and standard deviation.
 
         `path` must be the rows `rows_of` of the paths from which the tree was grown.
         """

@@ -20,7 +20,7 @@ MAX_ENTRIES = 4_000_000
 
 @dataclass(slots=True)
 class RttModel:
-    """The stored samples and the trust in their sources; `counts` are samples by result."""
+    """The stored samples and the trust in their sources; `counts` has samples by result."""
 
     ledger: Ledger = field(default_factory=lambda: Ledger(MAX_ENTRIES))
     trust: Trust = field(default_factory=Trust)

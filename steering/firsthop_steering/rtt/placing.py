@@ -15,7 +15,7 @@ from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.prior import LIGHT_MS_PER_KM, Prior, spread_ms
 
 SLACK_KM = 150.0
-"""A cell is a city or a region, not a point: a client may be nearer by this much."""
+"""A cell is a city or region, not a point: a client may be nearer than its cell by this much."""
 MISFIT = 3.5
 """Robust standard deviations from its group's measurements above which a location is doubted."""
 OWN_CELL = 0.5

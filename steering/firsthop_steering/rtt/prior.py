@@ -31,7 +31,7 @@ _ROUNDS = 8
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """The slope, and one base per region in ms."""
+    """The slope in ms per km, and one base per region in ms."""
 
     ms_per_km: float
     base_ms: Floats

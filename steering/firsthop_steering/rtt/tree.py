@@ -21,7 +21,7 @@ from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.rtt.prior import huber_weights
 
 LEVEL_VARIANCE = 1 / 3
-"""Initially each of the three levels has a third of a path's variance."""
+"""Initial variance: each of the three levels has a third of a path's variance."""
 _MIN_VARIANCE = 0.02
 _STRENGTH = 20.0
 """Weight of the initial variance of a level, in (member, region) pairs."""

@@ -1,4 +1,4 @@
-"""A cheap pre-check before a simulation: which services could a change re-route?"""
+"""A cheap check before a simulation: which services the change could re-route."""
 
 from __future__ import annotations
 

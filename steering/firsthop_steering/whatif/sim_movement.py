@@ -14,7 +14,7 @@ from firsthop_steering.whatif.sim_population import SPREAD, SimPopulation
 from firsthop_steering.whatif.sim_side import NOWHERE, Codes, Sent
 
 _Part = tuple[int, int, float]
-"""Source, target, and the share of the buckets that moves from one to the other."""
+"""Source, target, and the share of the buckets that moves from source to target."""
 
 
 class Movement(NamedTuple):
@@ -30,7 +30,7 @@ class Movement(NamedTuple):
 
     @property
     def moving(self) -> npt.NDArray[np.bool_]:
-        """Mask of the clients that had a region and get another, or none."""
+        """Mask of the clients that had a region and get another one, or none."""
         moving: npt.NDArray[np.bool_] = self.sources != self.targets
         moving &= self.sources != NOWHERE
         return moving

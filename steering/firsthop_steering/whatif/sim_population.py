@@ -88,7 +88,7 @@ def _parts(split_ranges: Sequence[tuple[Keys, Keys]], last: int) -> tuple[Keys, 
 def listed_population(
     topology: Topology, addresses: Sequence[IPv4Address | IPv6Address], family: Literal[4, 6]
 ) -> SimPopulation:
-    """The `addresses` that are of `family` once normalised; each weighs 1."""
+    """The `addresses` that have `family` after normalisation; each weighs 1."""
     keys = sorted(key for its_family, key, _ in map(normalise, addresses) if its_family == family)
     return SimPopulation(
         family,

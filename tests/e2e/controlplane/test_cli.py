@@ -74,7 +74,7 @@ async def test_keys_are_rotated(api: Any) -> None:
     after = (await _done(api, "keys", "list")).splitlines()
     assert len(after) == len(before) + 1
     signing = next(line.split()[0] for line in after if "True" in line)
-    assert told == f"key {signing} signs now\n"
+    assert told == f"key {signing} now signs new credentials\n"
 
 
 REFUSED: list[Any] = [

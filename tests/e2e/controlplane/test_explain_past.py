@@ -109,7 +109,7 @@ async def test_a_past_answer_is_explained(
     for at, status, rule in (
         (before.isoformat(), 404, "no revision as old as"),
         ("99", 404, "no revision 99"),
-        ((_now() + timedelta(hours=1)).isoformat(), 400, "lies ahead"),
+        ((_now() + timedelta(hours=1)).isoformat(), 400, "is in the future"),
         ("2026-11-24T12:00:00", 400, "must be a revision's number, or a time"),
         ("yesterday", 400, "must be a revision's number, or a time"),
     ):

@@ -112,5 +112,5 @@ async def test_a_service_may_want_several_failure_domains(api: Any) -> None:
     (warning,) = (await api.get("/v1/status")).body["warnings"]
     assert warning == {
         "field": "services/relay/min_candidates",
-        "rule": "for all clients there are now 3 failure domains, and 4 are wanted",
+        "rule": "for all clients there are now 3 failure domains; 4 are required",
     }

@@ -228,7 +228,7 @@ async def test_a_socket_folder_of_somebody_else_is_refused(folder: Path) -> None
     elsewhere.mkdir()
     place.symlink_to(elsewhere)
     try:
-        with pytest.raises(PostgresError, match="must be a folder of ours"):
+        with pytest.raises(PostgresError, match="must be a folder that we own"):
             await EmbeddedPostgres(state, settings=FAST).start()
         assert elsewhere.exists()
     finally:

@@ -195,7 +195,7 @@ async def test_a_transceiver_speaks_for_itself_and_others_of_its_region(deployed
     status = (await deployed.get("/v1/status")).body
     assert status["transceiver_reports"]["eu-1"]["cpu"] == 0.5
     again = await deployed.call("POST", path, said, token=token)
-    assert (again.status, again.rules) == (409, {"sequence": "is old"})
+    assert (again.status, again.rules) == (409, {"sequence": "is not newer"})
     late = report(8) | {"sent_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}
     skewed = await deployed.call("POST", path, late, token=token)
     assert (skewed.status, set(skewed.rules)) == (422, {"sent_at"})
@@ -262,6 +262,6 @@ async def test_who_registered_and_is_gone_leaves_the_plan(deployed: Any, databas
         return bool((await deployed.get(PATH)).status == 404)
 
     await eventually(gone, "it is no longer in the plan")
-    assert (await revision(deployed))["message"] == "not heard for a day: eu-1"
+    assert (await revision(deployed))["message"] == "no report for a day: eu-1"
     assert (await revision(deployed))["author"] == "firsthop"
     assert (await put(deployed, token)).body == made

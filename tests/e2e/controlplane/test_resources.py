@@ -132,7 +132,7 @@ async def test_referential_mistakes_are_refused_with_field_and_rule(api: Any) ->
     assert lost.rules["relays/x/region"] == "names no region: nowhere"
     twin = await api.call("POST", "/v1/relays", RELAY | {"id": "x"})
     assert twin.status == 422
-    assert "fra-1's already" in twin.rules["relays/x/ipv4"]
+    assert "already belongs to relay fra-1" in twin.rules["relays/x/ipv4"]
     outside = await api.call("POST", "/v1/services", {"id": "x", "name": "relay.example.net"})
     assert outside.status == 422
     assert "outside every zone" in outside.rules["services/x/name"]

@@ -172,9 +172,9 @@ async def test_bad_zone_files_change_nothing(api: Any, tmp_path: Path) -> None:
     assert f"{bad}:3: x.b.example. A: rdata of A" in err
     assert f"{bad}:4: x.other. is not a name of zone b.example." in err
     code, _, err = await _firsthop(api, *arguments, "--apex", "b.example")
-    assert (code, "goes with one file only" in err) == (2, True)
+    assert (code, "can be used with one file only" in err) == (2, True)
     code, _, err = await _firsthop(api, "zones", "import", str(good), str(good))
-    assert f"{good}: another file is of zone edge.example. too" in err
+    assert f"{good}: another file also has zone edge.example." in err
     code, _, err = await _firsthop(api, "zones", "import", str(tmp_path / "none"))
     assert "cannot be read" in err
     assert (await api.get("/v1/document")).headers["ETag"] == '"0"'

@@ -101,7 +101,7 @@ def test_it_takes_a_changed_zone_file(edge: Edges) -> None:
     zone.write_text(ZONE_FILE)
     until(lambda: www() == ["192.0.2.2"], "the zone is in force")
     zone.write_text(ZONE_FILE + "www CNAME x\n")
-    rule = "line 7: files.zone: www.files.example. CNAME: a CNAME stands alone"
+    rule = "line 7: files.zone: www.files.example. CNAME: a CNAME must be alone"
     until(lambda: rule in edge.get("/readyz"), "the fault is told")
     assert www() == ["192.0.2.2"]
     zone.write_text(ZONE_FILE.replace("192.0.2.2", "192.0.2.3"))

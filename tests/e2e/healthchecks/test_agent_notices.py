@@ -121,7 +121,7 @@ async def test_an_agent_that_lies_raises_nothing(field: WatchedRelay) -> None:
             assert said.status == 204
             assert await field.is_(verdict="down")
             again = await field.api.call("POST", path, report, token=field.agent_token)
-            assert (again.status, again.rules) == (409, {"sequence": "is old"})
+            assert (again.status, again.rules) == (409, {"sequence": "is not newer"})
 
 
 async def test_a_stop_is_announced(field: WatchedRelay) -> None:

@@ -45,7 +45,7 @@ async def test_a_field_of_another_kind_is_refused_by_name(api: Any) -> None:
     refused = await api.patch("/v1/relays/fra-1", {"probe": {"expect_body": "ok"}})
     assert refused.status == 422
     assert "expect_body" in str(refused.body)
-    assert "only for http, https" in str(refused.body)
+    assert "only to http, https" in str(refused.body)
     changed = await api.patch(
         "/v1/relays/fra-1", {"probe": {"kind": "dns", "dns_name": "A.example"}}
     )

@@ -1,4 +1,4 @@
-"""The inputs of the table in force, and the inputs of the table that should be."""
+"""The inputs of the table in force, and the inputs of the table that should be in force."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from firsthop_steering.feed.snapshot import KeySet, Plan, Prices, Status
 
 @dataclass(slots=True)
 class InForce:
-    """What the workers answer by; only the rebuild loop writes it."""
+    """What the workers use to answer; only the rebuild loop changes it."""
 
     snapshots: tuple[Plan, Status] | None = None
     guidance: Guidance = NO_GUIDANCE
     table: str = ""
-    """Name of the table file; empty while there is none."""
+    """Name of the table file; empty if there is none yet."""
     error: str = ""
-    """Why the newest inputs made no table, so that an older one stays in use."""
+    """Why the newest inputs gave no table, so that an older one remains in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableInputs:
-    """Everything that a table is compiled from, but the time."""
+    """Everything that a table is compiled from, except the time."""
 
     plan: Plan
     status: Status
@@ -35,7 +35,7 @@ class TableInputs:
 
 
 class WantedInputs:
-    """What should be in force, read afresh at each call."""
+    """The inputs that should be in force; every call reads them anew."""
 
     def __init__(
         self,
@@ -43,20 +43,20 @@ class WantedInputs:
         geo: GeoTableSource,
         own_prices: Callable[[], Prices | None],
     ) -> None:
-        """`own_prices` returns prices that this edge planned, which replace those received."""
+        """`own_prices` returns prices that this edge planned; they replace the received ones."""
         self._source = source
         self._geo = geo
         self._own_prices = own_prices
 
     def now(self) -> TableInputs | None:
-        """None until there are a plan, a status and geo data."""
+        """The present inputs; None if plan, status or geo data are missing."""
         plan, status, geo = self._source.plan, self._source.status, self._geo.table
         if plan is None or status is None or geo is None:
             return None
         return TableInputs(plan, status, geo, self.guidance())
 
     def superseded(self, inputs: TableInputs) -> bool:
-        """Whether there is another plan or status by now."""
+        """Whether the plan or status has changed since."""
         return self._source.plan is not inputs.plan or self._source.status != inputs.status
 
     def keys(self) -> KeySet | None:
@@ -64,7 +64,7 @@ class WantedInputs:
         return self._source.keys
 
     def guidance(self) -> Guidance:
-        """Prices and round trips for the plan; those of another lineage do not count."""
+        """Prices and round trips for the plan; those of another lineage are omitted."""
         plan, prices = self._source.plan, self._own_prices()
         if plan is None:
             return NO_GUIDANCE

@@ -1,6 +1,6 @@
 """The rebuild loop: compiles a table whenever its inputs change, and puts it in force.
 
-It decides what goes first, what gives way, and what is tried again when.
+It decides which inputs are compiled first, which compilation is abandoned, and when to retry.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from firsthop.edge.workers.worker_pool import EdgeWorkerPool
 log = structlog.get_logger(__name__)
 
 RETRY_S = 2.0
-"""After a failure whose cause may pass: a full disk, a damaged file."""
+"""Delay after a failure whose cause may pass, such as a full disk or a damaged file."""
 DISK_RETRY_S = 10.0
-"""How often a table in memory is compiled again, to see whether the disk takes it."""
+"""How often a table in memory is compiled again, in case the disk accepts it now."""
 
 
 class SupersededError(Exception):
-    """A table compiled for new guidance only is out of date: plan or status have changed."""
+    """Plan or status changed during a compilation that was only for new guidance."""
 
 
 class Rebuilder:
@@ -41,7 +41,7 @@ class Rebuilder:
         changed: asyncio.Event,
         tell_options: Callable[[], None],
     ) -> None:
-        """`changed` is set by every change of an input; `tell_options` sends the DNS options."""
+        """Every change of an input sets `changed`; `tell_options` sends the DNS options."""
         self._wanted = wanted
         self._tables = tables
         self._workers = workers
@@ -50,7 +50,7 @@ class Rebuilder:
         self._tell_options = tell_options
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Rebuild after every change, until cancelled."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -60,12 +60,12 @@ class Rebuilder:
                 await self._rebuild(wanted)
 
     async def _rebuild(self, wanted: TableInputs) -> None:
-        """Plan and status do not wait for new guidance.
+        """Compile the wanted inputs; a plan or status does not wait for new guidance.
 
-        While the new guidance is not mapped yet, a table with the former guidance is compiled
-        first; a table that only brings new guidance gives way to a new plan or status.
+        While the new guidance has no map yet, a table with the former guidance is compiled first. A
+        table that only brings new guidance is abandoned for a new plan or status.
         """
-        # The allocator needs no table, so the new snapshots go there at once.
+        # The allocator needs no table, so it gets the new snapshots at once.
         self._workers.tell_snapshots(
             wanted.plan,
             wanted.status,
@@ -92,13 +92,13 @@ class Rebuilder:
         except SupersededError:
             return
         if not made and (former.plan is not first.plan or former.guidance != first.guidance):
-            # A new status must not wait for a plan, or for guidance, that cannot be compiled.
+            # A new status must not wait for a plan or guidance that cannot be compiled.
             await self._compile(former, newest=False)
 
     async def _compile(self, inputs: TableInputs, *, newest: bool, give_way: bool = False) -> bool:
-        """Puts the table of `inputs` in force; False if it cannot be compiled: tried again later.
+        """Put the table of `inputs` in force; returns False if it cannot be compiled (it retries).
 
-        Raises SupersededError when it is to give way and plan or status have changed.
+        Raises SupersededError if `give_way` is set and plan or status have changed.
         """
 
         def checkpoint() -> None:
@@ -132,7 +132,7 @@ class Rebuilder:
         return True
 
     def _failed(self, inputs: TableInputs, reason: str) -> None:
-        """Called while the exception is handled, which goes to the log once."""
+        """Called while the exception is handled; logs each reason once."""
         if reason != self._in_force.error:
             log.exception(
                 "table.compile_failed", plan=inputs.plan.number, status=inputs.status.number

@@ -1,7 +1,7 @@
 """Table files of an edge, compiled from snapshots and named by the digest of their inputs.
 
-So a restart with unchanged snapshots compiles nothing: the file is there already. A table that the
-disk does not take is kept in memory, and used from there.
+So a restart with unchanged snapshots compiles nothing: the file already exists. If the disk does
+not accept a table, it is kept in memory and used from there.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status, kind_
 log = structlog.get_logger(__name__)
 
 KEPT = 4
-"""Table files that stay on disk: workers may still map the one before the newest."""
+"""Number of table files kept on disk: workers may still have mapped the second newest."""
 KEPT_IN_MEMORY = 2
-"""The newest, and the one that a worker may be about to open."""
+"""Number of tables kept in memory: the newest, and the one that a worker may be about to open."""
 
 
 class TableStore:
     """Builds and finds table files in one folder."""
 
     def __init__(self, folder: Path, *, vantage: str | None = None) -> None:
-        """`vantage`: the edge's region, for services whose view is local."""
+        """`vantage`: the edge's region, for services with a local view."""
         self.disk_error = ""
-        """Why the newest table is in memory only; empty when it is on disk."""
+        """Why the newest table is in memory only; empty if it is on disk."""
         self._folder = folder
         self._vantage = vantage
         self._in_memory: deque[int] = deque()
         """File descriptors of the tables in memory."""
         self._rtt: RttMap | None = None
-        """Kept, with its topology, over changes of status and prices."""
+        """Kept, with its topology, when status or prices change."""
         self._digests: dict[str, tuple[Prices | Latency, str]] = {}
-        """Of the newest prices and latency, by kind: one may have megabytes."""
+        """Digests of the newest prices and latency, by kind: one may have megabytes."""
         self._static: tuple[Plan, bytes] | None = None
         """The compiled records of the zones, which do not depend on the status."""
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def rtt(self) -> RttMap | None:
-        """The RTT map of the newest table that was compiled; None before the first."""
+        """The RTT map of the last compiled table; None if none was compiled."""
         return self._rtt
 
     def has_mapped(self, plan: Plan, geo: GeoTable, latency: Latency | None) -> bool:
-        """Whether there is an RTT map of `latency`, or one must be made whatever the latency is."""
+        """Whether an RTT map of `latency` exists, or one must be made for any latency."""
         rtt = self._rtt
         if rtt is None or rtt.topology.plan is not plan or rtt.topology.geo is not geo:
             return True
@@ -78,9 +78,9 @@ class TableStore:
         *,
         checkpoint: Callable[[], None] = lambda: None,
     ) -> Path:
-        """The table of these inputs; blocks for as long as the compilation takes.
+        """The table of these inputs; blocks while it is compiled.
 
-        `checkpoint` is called now and then; an exception that it raises ends the compilation.
+        `checkpoint` is called from time to time; an exception that it raises ends the compilation.
         """
         path = self._folder / f"answers-{self._name(plan, status, geo, now, guidance)}.table"
         if path.exists():
@@ -113,7 +113,7 @@ class TableStore:
         return self._rtt
 
     def _compiled_in_memory(self, steering: Steering, checkpoint: Callable[[], None]) -> Path:
-        """A table in memory, which workers open by the file descriptor of this process."""
+        """A table in memory, which workers open through the file descriptor of this process."""
         while len(self._in_memory) >= KEPT_IN_MEMORY:
             os.close(self._in_memory.popleft())
         descriptor = os.memfd_create("firsthop-table")

@@ -1,1 +1,1 @@
-"""Where an edge's inputs come from: the feed and its copy on disk, a document, geo databases."""
+"""The sources of an edge's inputs: feed and snapshot store, document files, geo databases."""

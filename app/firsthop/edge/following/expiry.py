@@ -1,4 +1,4 @@
-"""What a plan limits in time: overrides, and forced states of relays."""
+"""Parts of a plan that expire: overrides, and forced states of relays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from firsthop_steering.feed.snapshot import Plan
 
 
 def expired(plan: Plan, now: datetime) -> frozenset[str]:
-    """Names the overrides and forced states of relays that are not in force at `now`."""
+    """The names of overrides and forced states of relays that are not in force at `now`."""
     overrides = (f"override {each.id}" for each in plan.document.overrides if not each.active(now))
     forced = (
         f"relay {each.id}"

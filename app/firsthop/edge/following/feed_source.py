@@ -1,4 +1,4 @@
-"""Snapshots of a control plane's feed, and the copies of them on disk."""
+"""Snapshots from a control plane's feed, and their copies on disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FeedSource:
 
     @property
     def status(self) -> Status | None:
-        """The newest status; with a plan and no status yet, one in which nothing is measured."""
+        """The newest status; if there is a plan but no status yet, one with no measurements."""
         plan, status = self._store.plan, self._store.status
         if status is None and plan is not None:
             return Status(number=0, lineage=plan.lineage, created_at=plan.created_at)
@@ -42,12 +42,12 @@ class FeedSource:
 
     @property
     def guidance(self) -> Guidance:
-        """The newest prices and learned round trips, of whatever lineage."""
+        """The newest prices and learned round trips, of any lineage."""
         return self._store.guidance
 
     @property
     def feed(self) -> FeedState:
-        """The connection, and what was refused."""
+        """The state of the connection, and the refused snapshots."""
         return FeedState(
             urls=self._follower.replicas.urls,
             last_error=self._follower.last_error,
@@ -58,28 +58,28 @@ class FeedSource:
 
     @property
     def connected_to(self) -> str:
-        """The replica that feeds this edge; empty while there is none."""
+        """The replica that feeds this edge; empty if there is none."""
         return self._follower.connected_to
 
     @property
     def files(self) -> Mapping[Path, DocumentStamp]:
-        """None is read again: only this process writes them."""
+        """No files: only this process writes them, so none need be read again."""
         return {}
 
     @property
     def disk_error(self) -> str:
-        """Why the newest snapshots are not all on disk."""
+        """Why the disk lacks some of the newest snapshots; empty if it has all."""
         return self._store.disk_error
 
     def load(self) -> None:
-        """Takes the genuine snapshots on disk."""
+        """Loads the genuine snapshots on disk."""
         self._store.load()
 
     async def reload(self) -> None:
-        """Nothing to do: the feed sends what changes."""
+        """Does nothing: the feed sends all changes."""
 
     def save_pending(self) -> None:
-        """Writes the snapshots that the disk did not take before."""
+        """Writes the snapshots that could not be written to disk before."""
         self._store.save_pending()
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""An edge without a control plane: plan, status and keys made from a YAML document."""
+"""The source of an edge without a control plane: makes plan, status and keys from a document."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from firsthop_steering.plan.model import Transceiver, TransceiverRegion
 log = structlog.get_logger(__name__)
 
 LINEAGE = "document"
-"""The number of a plan of this lineage is the time in seconds when the newest of its files was
-modified."""
+"""The lineage of plans from documents. A plan's number is the time, in seconds, when the newest of
+its files was modified."""
 
 
 class FileSource:
-    """A `SnapshotSource`: a YAML document, and the keys that this edge made for itself."""
+    """A `SnapshotSource` for a YAML document, with keys that this edge made itself."""
 
     feed = None
     connected_to = ""
@@ -48,7 +48,7 @@ class FileSource:
         files = DocumentFiles(self._path)
         try:
             self.plan = load_plan(self._path, files)
-        finally:  # a refused file is watched too: it may be mended
+        finally:  # a refused file is watched too, as it may be corrected
             self.files = files.stamps
         for warning in warnings_in(self.plan.document):
             log.warning("document.warned", field=warning.field, rule=warning.rule)
@@ -57,7 +57,7 @@ class FileSource:
         self.document_error = ""
 
     async def reload(self) -> None:
-        """The same in a thread; a document that is refused leaves the old one in use."""
+        """Load in a thread; if the document is refused, the old one remains in use."""
         try:
             await asyncio.to_thread(self.load)
         except DocumentError as error:
@@ -65,18 +65,18 @@ class FileSource:
             log.error("document.refused", reason=str(error))
 
     def save_pending(self) -> None:
-        """Nothing to do: the document is on disk already."""
+        """Does nothing: the document is on disk already."""
 
     async def run(self) -> None:
-        """Until cancelled; changes come by `reload`."""
+        """Waits until cancelled; `reload` brings the changes."""
         await asyncio.Event().wait()
 
 
 def load_plan(path: Path, files: DocumentFiles | None = None) -> Plan:
     """The plan in the document at `path` and in the zone files that it names.
 
-    `files`, made for the same path, lists afterwards which files were read. Raises DocumentError as
-    `load_yaml` does, and when a wire id is missing: without a control plane none is assigned.
+    `files`, made for the same path, lists afterwards which files were read. Raises DocumentError
+    like `load_yaml`, and if a wire id is missing: without a control plane, nothing assigns one.
     """
     files = files or DocumentFiles(path)
     try:
@@ -109,15 +109,15 @@ def _without_wire_id(document: Document) -> list[DocumentFault]:
 
 
 def empty_status(now: datetime) -> Status:
-    """Nothing is measured: every relay is `unknown`, which does not count as `down`."""
+    """A status with no measurements: every relay is `unknown`, which does not count as `down`."""
     return Status(number=0, lineage=LINEAGE, created_at=now)
 
 
 def load_keys(state_dir: Path, now: datetime) -> KeySet:
     """The credential keys of this edge, made on first use: `credential.keys`, `allocator.token`.
 
-    Both files have mode 0600. Relays verify with the keys' `route` part. Raises DocumentError that
-    names the file that cannot be read or written.
+    Both files have mode 0600. Relays verify with the keys' `route` part. Raises DocumentError with
+    the file if it cannot be read or written.
     """
     try:
         return _load_keys(state_dir, now)

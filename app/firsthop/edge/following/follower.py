@@ -16,17 +16,17 @@ from firsthop_steering.feed.snapshot import Snapshot, kind_of
 log = structlog.get_logger(__name__)
 
 TAKEN = "prices,latency"
-"""Kinds of snapshot that the feed sends on request only."""
+"""Kinds of snapshot that the feed sends only on request."""
 SILENCE_S = 7.0
-"""The feed sends a heartbeat every 2 s; after this long without a byte the connection is dead."""
+"""The feed sends a heartbeat every 2 s; a connection silent for this long is dead."""
 MAX_LINE = 64 * 2**20
-"""A longer line is no snapshot; bounds memory against a broken feed."""
+"""A longer line is not a snapshot; this limits memory if the feed is broken."""
 BACKOFF_S = (0.1, 3.3)
-"""Pauses between attempts, the first and the longest; with jitter of a half, up to 5 s."""
+"""The shortest and the longest pause between attempts; with jitter of a half, up to 5 s."""
 
 
 class FeedFollower:
-    """One connection at a time; `on_change` is called for every snapshot that was accepted."""
+    """Has one connection at a time; calls `on_change` for every accepted snapshot."""
 
     def __init__(
         self,
@@ -37,18 +37,18 @@ class FeedFollower:
         *,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`chance` gives numbers in [0, 1): which replica is the first, and jitter."""
+        """`chance` gives numbers in [0, 1), to choose the first replica and for jitter."""
         self.replicas = Replicas(urls, chance=chance)
         self._token = token
         self._store = store
         self._on_change = on_change
         self._chance = chance
         self.connected_to = ""
-        """The replica that feeds this edge; empty while there is none."""
+        """The replica that feeds this edge; empty if there is none."""
         self.last_error = ""
 
     async def run(self) -> None:
-        """Until cancelled; every failure leads to the next replica after a jittered pause."""
+        """Follow until cancelled; after each failure, try the next replica after a random pause."""
         timeout = aiohttp.ClientTimeout(total=None, connect=3.0, sock_read=SILENCE_S)
         pause = BACKOFF_S[0]
         async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -58,7 +58,7 @@ class FeedFollower:
                     await self._follow(session, url)
                     self.last_error = "the feed ended the stream"
                     self.replicas.failed(url)
-                except FeedGapError as error:  # ask the same replica for a whole status
+                except FeedGapError as error:  # request a whole status from the same replica
                     self.last_error = f"{url}: {error}"
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     self.last_error = f"{url}: {str(error) or type(error).__name__}"
@@ -85,7 +85,7 @@ class FeedFollower:
                     self._on_change(snapshot)
 
     def _received(self, url: str) -> None:
-        """Only a replica that sends something, if only a heartbeat, counts as connected."""
+        """Only a replica that sends octets, for example a heartbeat, counts as connected."""
         if self.connected_to != url:
             self.connected_to = url
             log.info("feed.followed", url=url)
@@ -94,7 +94,7 @@ class FeedFollower:
 async def _lines(
     content: aiohttp.StreamReader, on_octets: Callable[[], None]
 ) -> AsyncIterator[bytes]:
-    """The lines that are not empty; empty ones are heartbeats. `on_octets` is called for all."""
+    """Lines that are not empty; empty ones are heartbeats. `on_octets` is called for all octets."""
     buffer = bytearray()
     async for chunk in content.iter_any():
         on_octets()

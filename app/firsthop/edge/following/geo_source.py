@@ -1,4 +1,4 @@
-"""The geo table that an edge uses: of the configured databases, or of the bundled one."""
+"""The geo table that an edge uses: from the configured databases, or the bundled one."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ TABLES_KEPT = 3
 
 
 class GeoTableSource:
-    """Compiles the databases into `cache`, again after they changed."""
+    """Compiles the databases into `cache`, and again after they change."""
 
     def __init__(self, city: Path | None, asn: Path | None, *, cache: Path) -> None:
-        """`city` and `asn`: MMDB files; None: the bundled database, and no ASNs."""
+        """`city` and `asn` are MMDB files; None: the bundled database, and no ASNs."""
         self.table: GeoTable | None = None
         self.error = ""
-        """Why the newest databases are not in use; empty when they are."""
+        """Why the newest databases are not in use; empty if they are."""
         self._city = city
         self._asn = asn
         self._cache = cache
 
     @property
     def files(self) -> list[Path]:
-        """The files that are worth watching."""
+        """The files to watch."""
         return [path for path in (self._city, self._asn) if path]
 
     async def load(self) -> None:
-        """Opens the databases of now. Raises GeodataError."""
+        """Opens the present databases. Raises GeodataError."""
         table = await asyncio.to_thread(open_geodata, self._city, self._asn, self._cache)
         if self.table is None or self.table.digest != table.digest:
             self.table = table
@@ -43,7 +43,7 @@ class GeoTableSource:
         self.error = ""
 
     async def reload(self) -> None:
-        """The same, but a database that is refused leaves the old one in use."""
+        """Like `load`, but if a database is refused, the old one remains in use."""
         try:
             await self.load()
         except GeodataError as error:

@@ -1,8 +1,8 @@
-"""The newest accepted snapshots, in memory and on disk: an edge starts from them.
+"""The newest accepted snapshots, in memory and on disk; an edge starts with those on disk.
 
-Each kind is one file of one sealed line; the status has a second file, of the deltas since. A file
-is verified like a line from the network: a tampered one is refused and logged, and the edge waits
-for the feed.
+Each kind has a file of one sealed line; the status has a second file, with the deltas since. Files
+are verified like lines from the network: one that was tampered with is refused and logged, and the
+edge waits for the feed.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ log = structlog.get_logger(__name__)
 
 KINDS: tuple[SnapshotKind, ...] = ("plan", "status", "keys", "prices", "latency")
 DELTAS_KEPT = 400
-"""After so many since the last whole status a whole one is requested. The feed sends one four
-times as often anyway."""
+"""Limit on deltas since the last whole status, after which a whole one is requested; the feed
+normally sends one four times as often."""
 
 
 class FeedGapError(ValueError):
-    """A delta does not start from the status that is held: a whole status is needed."""
+    """A delta does not start from the status that the edge has, so a whole status is needed."""
 
 
 class SnapshotStore:
@@ -51,14 +51,14 @@ class SnapshotStore:
         self._trusted = trusted
         self._held: dict[SnapshotKind, Snapshot] = {}
         self.rejected: dict[str, int] = {}
-        """Refused snapshots, counted by where they came from (disk, feed)."""
+        """Number of refused snapshots, by origin (disk, feed)."""
         self.last_rejection = ""
         self.gaps = 0
         """How often a whole status had to be requested."""
         self.disk_error = ""
-        """Why the newest snapshots are not all on disk; empty when they are."""
+        """Why the disk lacks some of the newest snapshots; empty if it has all."""
         self._lines: dict[SnapshotKind, list[bytes]] = {}
-        """The sealed lines of each kind: one, for the status the whole one and the deltas since."""
+        """The sealed lines of each kind: one, but the status may have deltas after it."""
         self._unsaved: set[SnapshotKind] = set()
         self._whole_due = False
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class SnapshotStore:
 
     @property
     def guidance(self) -> Guidance:
-        """The newest prices and learned round trips; in force until others arrive."""
+        """The newest prices and learned round trips; in force until newer ones arrive."""
         prices, latency = self._held.get("prices"), self._held.get("latency")
         return Guidance(
             prices if isinstance(prices, Prices) else None,
@@ -91,7 +91,7 @@ class SnapshotStore:
         )
 
     def load(self) -> None:
-        """Reads the files that are genuine."""
+        """Reads the genuine files."""
         for kind in KINDS:
             path = self._path(kind)
             line = self._read(path)
@@ -107,7 +107,7 @@ class SnapshotStore:
         self._load_deltas()
 
     def _load_deltas(self) -> None:
-        """Applies the deltas on disk up to the first that is not genuine or does not follow."""
+        """Applies the deltas on disk up to the first one that is not genuine or does not follow."""
         for line in (self._read(self._deltas) or b"").splitlines():
             delta, status = unseal(line, self._trusted), self.status
             if isinstance(delta, RejectedSnapshot):
@@ -117,7 +117,7 @@ class SnapshotStore:
             elif status is not None and not supersedes(delta, status):
                 continue  # older than the whole status: left by a crash
             elif status is None or not follows(delta, status):
-                fault = f"delta {delta.number} does not follow what is before it"
+                fault = f"delta {delta.number} does not follow the previous one"
             else:
                 self._held["status"] = applied(delta, status)
                 self._lines["status"].append(line + b"\n")
@@ -136,9 +136,9 @@ class SnapshotStore:
             return None
 
     def accept(self, line: bytes) -> Snapshot | None:
-        """Takes a sealed line from the feed; returns the snapshot if it is new, else None.
+        """Takes a sealed line from the feed; returns the snapshot if it is new, otherwise None.
 
-        Raises FeedGapError when a whole status must be requested.
+        Raises FeedGapError if a whole status must be requested.
         """
         line = line.rstrip(b"\n") + b"\n"  # the stream's line ends were removed
         snapshot = unseal(line, self._trusted)
@@ -148,7 +148,7 @@ class SnapshotStore:
         kind: SnapshotKind = "status" if isinstance(snapshot, Delta) else kind_of(snapshot)
         held = self._held.get(kind)
         if self._whole_due and snapshot == held:
-            self._write(kind, line)  # held already, but on disk only with deltas that are not valid
+            self._write(kind, line)  # in memory already, but the deltas on disk are not valid
         if not supersedes(snapshot, held):
             return None
         if isinstance(snapshot, Delta):
@@ -175,7 +175,7 @@ class SnapshotStore:
         return FeedGapError(reason)
 
     def numbers(self) -> dict[str, str]:
-        """The numbers of what is held, as query parameters of the feed."""
+        """The numbers of the present snapshots, as query parameters of the feed."""
         plan = self.plan
         held: dict[str, str] = {
             kind: str(snapshot.number)
@@ -196,7 +196,7 @@ class SnapshotStore:
         return self._folder / "status.deltas"
 
     def _write(self, kind: SnapshotKind, line: bytes) -> None:
-        """Replaces the file; a full disk costs the copy, not the service."""
+        """Replaces the file; if the disk is full, only the copy is lost, not the service."""
         self._lines[kind] = [line]
         if kind == "status":
             self._whole_due = False
@@ -204,7 +204,7 @@ class SnapshotStore:
         self.save_pending()
 
     def _append(self, line: bytes) -> None:
-        """Appends a delta to the file, unless the file must be rewritten anyway."""
+        """Appends a delta to the file, unless the whole file must be rewritten."""
         self._lines["status"].append(line)
         if self._whole_due or "status" in self._unsaved:
             self._unsaved.add("status")
@@ -220,7 +220,7 @@ class SnapshotStore:
             self._save_failed(self._deltas, error)
 
     def save_pending(self) -> None:
-        """Writes what the disk did not take before; logs the first failure of several."""
+        """Writes what could not be written before; logs only the first of several failures."""
         for kind in sorted(self._unsaved):
             try:
                 self._put(kind)

@@ -1,4 +1,4 @@
-"""The interface of what an edge follows: a control plane's feed, or a document file."""
+"""The interface of an edge's source: a control plane's feed, or a document file."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 
 @dataclass(frozen=True, slots=True)
 class FeedState:
-    """The connections to a control plane, for operators."""
+    """The state of the connections to a control plane, for operators."""
 
     urls: Sequence[str]
     """All replicas."""
     last_error: str
     refused: Mapping[str, int]
-    """Snapshots not accepted, counted by where they came from (disk, feed)."""
+    """Number of refused snapshots, by origin (disk, feed)."""
     last_refusal: str
     gaps: int
     """How often a whole status was requested."""
 
 
 class SnapshotSource(Protocol):
-    """Where plan, status, keys and guidance come from; all are the newest that are valid."""
+    """The source of plan, status, keys and guidance: the newest valid ones."""
 
     @property
     def plan(self) -> Plan | None:
-        """What operators want."""
+        """The newest plan: what operators configured."""
 
     @property
     def status(self) -> Status | None:
-        """What is measured."""
+        """The newest status: what was measured."""
 
     @property
     def keys(self) -> KeySet | None:
@@ -47,32 +47,32 @@ class SnapshotSource(Protocol):
 
     @property
     def feed(self) -> FeedState | None:
-        """The connection to a control plane; None: this edge follows none."""
+        """The connection to a control plane; None if this edge follows none."""
 
     @property
     def connected_to(self) -> str:
-        """URL of the control plane that feeds this edge; empty while there is none."""
+        """URL of the control plane that feeds this edge; empty if there is none."""
 
     @property
     def files(self) -> Mapping[Path, DocumentStamp]:
-        """The files that were read, each with its stamp from before; `reload` reads them again."""
+        """The files that were read, with stamps from before reading; `reload` reads them again."""
 
     @property
     def disk_error(self) -> str:
-        """Why a restart would begin with older snapshots; empty when it would not."""
+        """Why a restart would begin with older snapshots; empty if it would not."""
 
     @property
     def document_error(self) -> str:
-        """Why the document on disk is not in use; empty when it is."""
+        """Why the document on disk is not in use; empty if it is."""
 
     def load(self) -> None:
-        """Read what is on disk. Raises DocumentError."""
+        """Read the files on disk. Raises DocumentError."""
 
     async def reload(self) -> None:
-        """Read changed files again; on a fault keep the former content and log the reason."""
+        """Read changed files again; on a fault, keep the former content and log the reason."""
 
     def save_pending(self) -> None:
-        """Write what the disk did not take before."""
+        """Write what could not be written to disk before."""
 
     async def run(self) -> None:
         """Follow until cancelled."""

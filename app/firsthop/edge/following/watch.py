@@ -1,4 +1,4 @@
-"""Watches what changes without a message: files, and what a plan limits in time."""
+"""Watches inputs that change without a message: files, and parts of a plan that expire."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ INTERVAL_S = 1.0
 
 
 class FileWatch:
-    """Tells changed files from unchanged ones, by size and time of modification."""
+    """Detects changed files, by size and time of modification."""
 
     def __init__(self) -> None:
         self._used: dict[Path, DocumentStamp] = {}
-        """Of each file when it was read."""
+        """The stamp of each file when it was read."""
         self._seen: dict[Path, DocumentStamp] = {}
-        """Of each file at the last look."""
+        """The stamp of each file at the last look."""
 
     def changed(self, files: Iterable[Path], read: Mapping[Path, DocumentStamp]) -> bool:
         """Whether `files` and those in `read` must be read again.
 
-        `read` has stamps from before each file was read; a file without one was read before the
-        first look.
+        `read` has the stamp of each file from before it was read; a file without a stamp was read
+        before the first look.
         """
         seen = self._seen
         self._seen = {path: stamp_of(path) for path in (*files, *read)}
@@ -42,7 +42,7 @@ class FileWatch:
 
 
 class InputWatch:
-    """Looks every second; reloads changed files, and reports changes to `on_change`."""
+    """Checks every second; reloads changed files, and reports changes to `on_change`."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class InputWatch:
         on_look: Callable[[], None],
         on_change: Callable[[], None],
     ) -> None:
-        """`reload`, when set, makes it read all files at once; `on_look` is called every second."""
+        """If `reload` is set, all files are read at once; `on_look` is called every second."""
         self._source = source
         self._geo = geo
         self._reload = reload
@@ -62,7 +62,7 @@ class InputWatch:
         self._files = FileWatch()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Check until cancelled."""
         known = self._expired()
         self._files_changed()
         while True:

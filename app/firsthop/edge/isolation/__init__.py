@@ -1,1 +1,1 @@
-"""An edge without its control plane: detection, relays' loads, prices of its own."""
+"""An edge without its control plane: detection, loads of relays, its own prices."""

@@ -1,4 +1,4 @@
-"""When an edge counts as isolated from its control plane, and its answers as stale."""
+"""Decides when an edge is isolated from its control plane, and when its answers are stale."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from firsthop.edge.following.source import SnapshotSource
 from firsthop_steering.planner.planner import PLAN_S, WARM_UP_S
 
 SILENT_S = 60.0
-"""Replicas hand over in seconds. An edge without any for so long is isolated, and marks its DNS
-answers as stale."""
+"""Replicas hand over in seconds. An edge with no replica for this long is isolated, and marks its
+DNS answers as stale."""
 RETURNED_S = WARM_UP_S + 2 * PLAN_S
-"""A leader that has just started, too, plans after so long. Its prices hold from then on."""
+"""Even a leader that just started has planned after this time, so its prices are used from then."""
 
 
 class IsolationDetector:
-    """Whether an edge is isolated, by whether it is fed; seconds of a monotonic clock."""
+    """Whether an edge is isolated, given whether it is fed; times are monotonic seconds."""
 
     def __init__(self, now: float) -> None:
         self.isolated = False
@@ -23,7 +23,7 @@ class IsolationDetector:
         """When an observation last agreed with `isolated`."""
 
     def look(self, *, fed: bool, now: float) -> bool:
-        """Takes an observation; returns whether it changes `isolated`."""
+        """Process an observation; returns whether it changes `isolated`."""
         if fed != self.isolated:  # the observation agrees
             self._since = now
         elif now - self._since >= (RETURNED_S if self.isolated else SILENT_S):
@@ -33,7 +33,7 @@ class IsolationDetector:
 
 
 class FeedSilence:
-    """How long the control plane has not been connected, and so whether answers are stale."""
+    """How long no control plane has been connected, and whether answers are therefore stale."""
 
     def __init__(self, source: SnapshotSource, *, clock: Callable[[], float]) -> None:
         self._source = source
@@ -41,7 +41,7 @@ class FeedSilence:
         self._connected_at = clock()
 
     def stale(self) -> bool:
-        """Call it often: a connection between two calls is not seen."""
+        """Whether answers are stale. Call often: connections between two calls are not noticed."""
         now = self._clock()
         if self._source.feed is None or self._source.connected_to:
             self._connected_at = now

@@ -1,7 +1,7 @@
 """Prices that an edge plans for itself while no control plane feeds it.
 
-Its demand is what it answered itself; its supply is what relays report of their load
-(`firsthop.edge.isolation.relay_loads`); the planner is the leader's (`firsthop_steering.planner`).
+Its demand is its own answers; its supply is the load that relays report to it
+(`firsthop.edge.isolation.relay_loads`); its planner is the leader's (`firsthop_steering.planner`).
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from firsthop_steering.planner.rounds import Rounds
 log = structlog.get_logger(__name__)
 
 LISTEN_S = 2 * INTERVAL_S
-"""After the start of isolation: by then every reachable relay has answered."""
+"""Delay after the start of isolation: by then every reachable relay has answered."""
 REACHED_SHARE = 0.5
-"""Of all capacity: while relays with less of it answer, the last prices stay."""
+"""Share of all capacity: if the relays that answer have less, the last prices stay in force."""
 TURN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class PlanningInputs:
-    """What is in force at an edge, as the planner needs it; None until there is a table."""
+    """The inputs in force at an edge, for the planner; some are None until there is a table."""
 
     plan: Plan | None
     status: Status | None
     geo: GeoTable | None
     latency: Latency | None
     rtt: RttMap | None
-    """Of the newest table, if one was compiled."""
+    """The map of the newest table, if one was compiled."""
     received: Prices | None
     """The control plane's last prices."""
     fed: bool
@@ -53,7 +53,7 @@ class PlanningInputs:
 
 
 class IsolatedPlanner:
-    """Plans one edge's prices while it is isolated; at other times it only counts its answers."""
+    """Plans one edge's prices while it is isolated; otherwise it only counts its answers."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class IsolatedPlanner:
         clock: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
-        """`on_change` is called when the prices change, and when there are none any more."""
+        """`on_change` is called if the prices change, and when they end."""
         self.prices: Prices | None = None
-        """Replace those received while they are set."""
+        """These replace the received prices, unless None."""
         self._board = board
         self._totals = totals
         self._loads = loads
@@ -83,7 +83,7 @@ class IsolatedPlanner:
         return self._detector.isolated
 
     async def run(self, inputs: Callable[[], PlanningInputs]) -> None:
-        """Until cancelled."""
+        """Run turns until cancelled."""
         while True:
             try:
                 await self.turn(inputs())
@@ -92,7 +92,7 @@ class IsolatedPlanner:
             await asyncio.sleep(TURN_S)
 
     async def turn(self, inputs: PlanningInputs) -> None:
-        """Counts, and plans if a round is due."""
+        """Count answers, and plan if a round is due."""
         now = self._clock()
         if self._detector.look(fed=inputs.fed, now=now):
             self._change(inputs.received, now)
@@ -109,7 +109,7 @@ class IsolatedPlanner:
     async def _group(self, plan: Plan, geo: GeoTable, inputs: PlanningInputs) -> ClientGroups:
         """The client groups of these inputs; kept until they change.
 
-        A table that was found on disk left no RTT map, so one is made.
+        If the table was already on disk, it gave no RTT map, so one is made.
         """
 
         def is_current(rtt: RttMap | None) -> bool:
@@ -128,7 +128,7 @@ class IsolatedPlanner:
             return before
         self._groups = groups = await asyncio.to_thread(make)
         if before is not None and before.rtt.topology.geo is not geo:
-            self._planner.demand = Demand(self._clock())  # it counted other cells
+            self._planner.demand = Demand(self._clock())  # the old one counts other cells
         return groups
 
     def _change(self, received: Prices | None, now: float) -> None:
@@ -159,7 +159,7 @@ class IsolatedPlanner:
         now = datetime.now(UTC)
         steering = Steering(groups.rtt.topology, status, now, rtt=groups.rtt)
         supply = await asyncio.to_thread(supply_of, steering, sessions)
-        # This edge answers only some of all clients: most relays must have reported their load.
+        # This edge serves only some of all clients, so most relays must have reported their load.
         room = np.where(np.isfinite(supply.capacity), supply.capacity, 0.0)
         if room[np.isfinite(supply.sessions)].sum() < REACHED_SHARE * room.sum():
             return

@@ -1,4 +1,4 @@
-"""Isolation pricing of a whole edge: the planner and the relays' loads, with their inputs."""
+"""Isolation pricing of a whole edge: the planner and the load of relays, with their inputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from firsthop_steering.feed.snapshot import Prices
 
 
 class IsolationPricing:
-    """Detects isolation, asks relays for their load while it lasts, and plans prices."""
+    """Detects isolation; during it, requests relays' loads and plans prices."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class IsolationPricing:
         totals: Callable[[], Totals],
         on_change: Callable[[], None],
     ) -> None:
-        """`board` and `totals`: what this edge answered; `on_change`: there are other prices."""
+        """`board` and `totals`: this edge's answers; `on_change` is called for other prices."""
         self._source = source
         self._geo = geo
         self._tables = tables
@@ -44,15 +44,15 @@ class IsolationPricing:
         )
 
     def prices(self) -> Prices | None:
-        """The edge's own prices, which replace those received; None: there are none."""
+        """The edge's own prices, which replace the received ones; None if there are none."""
         return self._planner.prices
 
     def isolated(self) -> bool:
-        """Whether the edge plans prices for itself."""
+        """Whether the edge plans its own prices."""
         return self._planner.isolated
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         await asyncio.gather(self._loads.run(), self._planner.run(self._inputs))
 
     def _inputs(self) -> PlanningInputs:

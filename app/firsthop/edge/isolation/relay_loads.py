@@ -1,8 +1,7 @@
-"""Asks relays how many sessions they carry, for an edge that is isolated.
+"""Requests the number of sessions from relays, for an edge that is isolated.
 
-Relays report their load to the control plane. An edge that has lost it asks them instead, by probes
-that it makes with its credential keys (`firsthop_ice.relay_load`). How the loads are used is not
-known here.
+Relays report their load to the control plane. An edge without one asks the relays, with probes that
+it makes with its credential keys (`firsthop_ice.relay_load`). This module does not use the loads.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S = 5.0
 JITTER = 0.1
-"""A round takes so much more or less, so that edges that were isolated together drift apart."""
+"""Random variation of a round's duration, so that edges isolated together do not stay in step."""
 SHORTEST_PAUSE_S = 0.002
-"""Between two datagrams: at most 500 a second."""
+"""Pause between two datagrams: at most 500 per second."""
 KNOWN_S = 15.0
-"""A load expires after so long: two answers in a row may be lost."""
+"""A load expires after this time, so that two answers in a row may be lost."""
 CREDENTIAL_LIFETIME = timedelta(minutes=5)
-"""Leaves room for the relays' clocks to differ."""
+"""Long enough for relays' clocks that differ from ours."""
 DATAGRAM = 2048
 DRAIN = 64
 
 Askable = tuple[str, IPv4Address | IPv6Address, int]
-"""A relay's id, an address to ask, and its port."""
+"""A relay's id, one of its addresses, and its port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +65,10 @@ class _Question:
 
 
 def askable(plan: Plan, relays_up: CandidatesUp) -> list[Askable]:
-    """The relays of `plan` that are up, in the order of their ids, without TURN servers.
+    """The relays of `plan` that are up, ordered by id, without TURN servers.
 
-    `relays_up` is of the plan's relays. A relay with two addresses that are up is listed with both,
-    as an edge may have only one of the families.
+    `relays_up` has the plan's relays. A relay with two addresses that are up is listed with both,
+    since the edge may have only one of the families.
     """
     relays = {relay.id: relay for relay in plan.document.relays if relay.kind == "relay"}
     found: dict[str, list[Askable]] = {}
@@ -82,16 +81,16 @@ def askable(plan: Plan, relays_up: CandidatesUp) -> list[Askable]:
 
 
 class LoadBoard:
-    """The outstanding question to each address, and the last answer of each relay. Pure."""
+    """The outstanding question to each address, and the last load of each relay. Pure."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter(asked=0, not_sent=0, heard=0, stray=0)
-        """Counts questions by whether they were sent, and datagrams by what they were: `heard`,
-        `stray` (answers no outstanding question) or a reason of `NoLoad`."""
+        """Counts questions by whether they were sent, and datagrams by kind: `heard` (a load),
+        `stray` (the response to no outstanding question) or a reason of `NoLoad`."""
         self._questions: dict[bytes, _Question] = {}
-        """The outstanding ones, by transaction id."""
+        """The outstanding questions, by transaction id."""
         self._newest: dict[Askable, bytes] = {}
-        """The transaction id of the last question to each."""
+        """The transaction id of the last question to each address."""
         self._loads: dict[str, ReportedLoad] = {}
 
     def question(self, askable: Askable, credential: Credential, transaction_id: bytes) -> bytes:
@@ -103,7 +102,7 @@ class LoadBoard:
         return load_request(transaction_id, credential)
 
     def receive(self, packet: bytes, source: tuple[str, int], now: float) -> None:
-        """A datagram from an address and port. Raises nothing, whatever the bytes."""
+        """Process a datagram from an address and port; never raises, for any content."""
         transaction_id = packet[8 : 8 + TRANSACTION_ID_LENGTH]
         question = self._questions.get(transaction_id)
         if question is None or not question.is_of(source):
@@ -130,10 +129,10 @@ class LoadBoard:
 
 
 class LoadWatch:
-    """Asks every relay about every five seconds, evenly spread, between `start` and `stop`.
+    """Between `start` and `stop`, asks every relay about every five seconds, evenly spread.
 
-    At 500 datagrams a second a round of more than some 2,000 addresses takes longer than five
-    seconds, and of more than 6,000 some are unknown between.
+    At 500 datagrams per second, a round of more than about 2,000 addresses takes longer than five
+    seconds; with more than about 6,000, some loads expire before the next round.
     """
 
     def __init__(
@@ -145,7 +144,7 @@ class LoadWatch:
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`relays` and `keys` are called before every round; without keys no relay is asked."""
+        """`relays` and `keys` are called before every round; without keys, no relay is asked."""
         self.board = LoadBoard()
         self._relays = relays
         self._keys = keys
@@ -161,7 +160,7 @@ class LoadWatch:
         self._asking.set()
 
     def stop(self) -> None:
-        """Stop asking; the loads known so far expire."""
+        """Stop asking; the known loads expire."""
         self._asking.clear()
 
     def loads(self) -> dict[str, ReportedLoad]:
@@ -169,7 +168,7 @@ class LoadWatch:
         return self.board.loads(self._clock())
 
     async def run(self) -> None:
-        """Until cancelled. Raises what its callables raise."""
+        """Run until cancelled. Raises the exceptions of its callables."""
         try:
             while True:
                 if not self._asking.is_set():
@@ -196,7 +195,7 @@ class LoadWatch:
             await self._sleep(max(due - self._clock(), SHORTEST_PAUSE_S))
 
     def _credential(self) -> Credential | None:
-        """One for a round; None without keys, or when they or the clock are not valid."""
+        """A credential for one round; None without keys, or if the keys or the clock are wrong."""
         keys = self._keys()
         if keys is None:
             return None
@@ -230,7 +229,7 @@ class LoadWatch:
         for _ in range(DRAIN):
             try:
                 packet, source = sock.recvfrom(DATAGRAM)
-            except OSError:  # no more datagrams, or an ICMP error: wait for the next
+            except OSError:  # no more datagrams, or an ICMP error: wait for the next datagram
                 return
             self.board.receive(packet, source, self._clock())
 

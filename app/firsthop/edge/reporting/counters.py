@@ -1,7 +1,7 @@
-"""Sums of what workers count.
+"""Sums of the workers' counters.
 
-A worker that was started again counts from 0, so what its dead predecessor counted is kept and
-added: a counter never falls.
+A restarted worker counts from 0, so the last counts of its predecessor are kept and added: a sum
+never falls.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 MetricLabels = tuple[tuple[str, str], ...]
 Reported = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
-"""Metric name → (labels, value) as a worker reports it."""
+"""Metric name → pairs of labels and value, as a worker reports it."""
 
 
 class CounterBoard:
-    """Sums of all workers' counters, dead ones included."""
+    """Sums of all workers' counters, including those of workers that ended."""
 
     def __init__(self) -> None:
         self._running: dict[tuple[str, int], Reported] = {}
         self._final: dict[tuple[str, MetricLabels], float] = {}
 
     def report(self, worker: str, generation: int, counters: Reported) -> None:
-        """Takes the latest counters of a worker; those of an older generation are final."""
+        """Takes a worker's latest counters; those of its older generations become final."""
         for key in [each for each in self._running if each[0] == worker and each[1] < generation]:
             for series, value in _flat(self._running.pop(key)):
                 self._final[series] = self._final.get(series, 0) + value

@@ -1,6 +1,6 @@
-"""Reports an edge's answers to the control plane every ten seconds; drops any older than a minute.
+"""Reports an edge's answers to the control plane every ten seconds; drops those a minute old.
 
-Workers count answers and sample the clients; see `firsthop_steering.feed.demand`.
+Workers count answers and sample clients; see `firsthop_steering.feed.demand`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from firsthop_steering.feed.demand import MAX_CLIENTS, AnswersOfRegion, DemandRe
 
 REPORT_S = 10.0
 OLDEST_S = 60.0
-"""Answers that could not be reported for so long are of no use any more."""
+"""Answers that could not be reported for this long are useless."""
 
 AnswerSource = Literal["dns", "allocations"]
 AnswerLabels = tuple[AnswerSource, str, str]
@@ -26,21 +26,21 @@ _TAKEN = ("allocated", "session")
 
 
 class DemandBoard:
-    """Sampled clients that are not reported yet, and the counts of answers that they stand for."""
+    """Sampled clients that are not reported yet, and the counts of answers that they represent."""
 
     def __init__(self) -> None:
         self._clients: dict[AnswerLabels, dict[str, int]] = {}
         self._reported: dict[AnswerLabels, float] = {}
-        """How much of each count was reported."""
+        """The part of each count that was reported."""
 
     def note(self, source: AnswerSource, rows: Iterable[tuple[str, str, str, int]]) -> None:
-        """Rows of service, region, prefix and how often."""
+        """Add rows of service, region, prefix and count."""
         for service, region, prefix, count in rows:
             clients = self._clients.setdefault((source, service, region), {})
             clients[prefix] = clients.get(prefix, 0) + count
 
     def forget(self, totals: Totals) -> None:
-        """Drops the clients and the counts so far: they are too old to be reported."""
+        """Drop all clients and counts so far, because they are too old to be reported."""
         self._reported = dict(_counts(totals))
         self._clients.clear()
 
@@ -62,14 +62,14 @@ class DemandBoard:
         )
 
     def reported(self, answers: Iterable[AnswersOfRegion]) -> None:
-        """These answers have arrived."""
+        """Note that the control plane has received these answers."""
         for each in answers:
             labels: AnswerLabels = each.source, each.service, each.region
             self._reported[labels] = self._reported.get(labels, 0) + each.answers
         self._clients.clear()
 
     def _fewer(self) -> dict[AnswerLabels, dict[str, int]]:
-        """The sampled clients; a random part of them if they are too many for a report."""
+        """The sampled clients, or a random part if they are too many for a report."""
         flat = [(labels, each) for labels, noted in self._clients.items() for each in noted]
         if len(flat) > MAX_CLIENTS:
             flat = random.sample(flat, MAX_CLIENTS)
@@ -101,7 +101,7 @@ class DemandReporter:
         self._totals = totals
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Report until cancelled."""
         since = datetime.now(UTC)
         while True:
             await asyncio.sleep(REPORT_S * random.uniform(0.9, 1.1))  # noqa: S311
@@ -113,7 +113,7 @@ class DemandReporter:
                 since = until
 
     async def _report(self, since: datetime, until: datetime) -> bool:
-        """Posts what is due; False if it must be tried again."""
+        """Post the answers that are due; returns False if that must be tried again."""
         answers = self._board.due(self._totals())
         if not answers:
             return True

@@ -22,13 +22,13 @@ HELP = {
 
 
 class EdgeCollector(Collector):
-    """The edge's metrics at the moment of a scrape."""
+    """The edge's metrics at the time of a scrape."""
 
     def __init__(self, view: EdgeView) -> None:
         self._view = view
 
     def collect(self) -> Iterator[Metric]:
-        """Counters of the workers, and the age and number of what is in force."""
+        """Counters of the workers, and the age and number of the snapshots in force."""
         for name, samples in self._view.reports.counters.totals().items():
             labels = [label for label, _ in next(iter(samples))]
             metric = CounterMetricFamily(name, HELP.get(name, name), labels=labels)
@@ -81,12 +81,12 @@ class EdgeCollector(Collector):
         view = self._view
         yield GaugeMetricFamily(
             "firsthop_table_stale",
-            "The newest snapshots could not be compiled; the table before is in use",
+            "The newest snapshots could not be compiled; the previous table is in use",
             value=float(bool(view.in_force.error)),
         )
         yield GaugeMetricFamily(
             "firsthop_disk_failed",
-            "What is in force could not be kept on disk; a restart begins with older data",
+            "The data in force could not be saved to disk; a restart begins with older data",
             value=float(bool(view.disk_error)),
         )
         yield GaugeMetricFamily(
@@ -94,7 +94,7 @@ class EdgeCollector(Collector):
         )
         yield GaugeMetricFamily(
             "firsthop_edge_alone",
-            "No control plane for a minute or more: it plans prices for itself",
+            "No control plane for a minute or more: the edge plans its own prices",
             value=float(view.isolated()),
         )
 

@@ -14,7 +14,7 @@ from firsthop_steering.feed.snapshot import age_s, kind_of
 
 
 def readiness(view: EdgeView) -> dict[str, Any]:
-    """The body of `/readyz`: whether it is ready, the snapshots in force and their age, errors."""
+    """The body of `/readyz`: readiness, the snapshots in force with their age, and errors."""
     now, feed, table = datetime.now(UTC), view.source.feed, view.geo.table
     return {
         "ready": view.ready,

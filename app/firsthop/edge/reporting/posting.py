@@ -21,16 +21,16 @@ class Posted:
     """The outcome of a POST."""
 
     error: str
-    """Why it was not accepted; empty when it was."""
+    """Why the report was not accepted; empty if it was."""
     refused: bool = False
-    """The report is invalid, so it would not be accepted later either."""
+    """Whether the report is invalid, so that it would not be accepted later either."""
 
 
 class Poster:
-    """Use it as an async context manager."""
+    """Posts reports with one HTTP session; use it as an async context manager."""
 
     def __init__(self, token: str, url: Callable[[], str]) -> None:
-        """`url` gives the control plane that is followed; empty while none is."""
+        """`url` returns the URL of the control plane that is followed; empty if there is none."""
         self._session = ApiSession(token, timeout_s=TIMEOUT_S)
         self._url = url
         self._errors: dict[str, str] = {}
@@ -48,7 +48,7 @@ class Poster:
         await self._session.__aexit__(kind, error, trace)
 
     async def post(self, path: str, body: str) -> Posted:
-        """Raises nothing; the first of several failures in a row goes to the log."""
+        """Post a report; never raises. Logs the first of several failures in a row."""
         posted = await self._post(path, body)
         if posted.error and not self._errors.get(path):
             log.warning("report.failed", path=path, url=self._url(), reason=posted.error)

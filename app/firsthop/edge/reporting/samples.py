@@ -25,16 +25,16 @@ class EdgeSampleReporter:
         self._now = now
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Upload until cancelled."""
         while True:
             await asyncio.sleep(REPORT_S * random.uniform(0.9, 1.1))  # noqa: S311
             await self.upload()
 
     async def upload(self) -> None:
-        """Uploads batch by batch, until the queue is empty or a batch fails."""
+        """Upload batch by batch, until the queue is empty or a batch fails."""
         while (batch := self._queue.due(self._now(), secrets.token_urlsafe(12))) is not None:
             posted = await self._poster.post("/v1/measurements", batch.model_dump_json())
-            if posted.refused:  # for ever: it names a deleted relay, for example
+            if posted.refused:  # forever: a sample's relay was deleted, for example
                 self._queue.ended("refused")
             elif posted.error:
                 return

@@ -1,4 +1,4 @@
-"""What an edge uploads to the control plane that it follows: demand, and measured round trips."""
+"""Uploads demand and measured round trips to the control plane that the edge follows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firsthop.edge.reporting.worker_reports import WorkerReports
 async def upload(
     source: SnapshotSource, reports: WorkerReports, demand: DemandBoard, *, token: str
 ) -> None:
-    """Until cancelled; to the replica that `source` is connected to."""
+    """Upload until cancelled, to the replica to which `source` is connected."""
     async with Poster(token, lambda: source.connected_to) as poster:
         answers = DemandReporter(poster, demand, reports.counters.totals)
         samples = EdgeSampleReporter(poster, reports.samples, now=lambda: datetime.now(UTC))

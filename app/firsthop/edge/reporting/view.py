@@ -1,4 +1,4 @@
-"""What metrics and readiness are read from: the parts of an edge, and what follows from them."""
+"""The parts of an edge that metrics and readiness are read from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firsthop_steering.feed.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class EdgeView:
-    """The parts themselves, so that each look at them is current."""
+    """References to the parts, so that every read gives present values."""
 
     source: SnapshotSource
     geo: GeoTableSource
@@ -25,16 +25,16 @@ class EdgeView:
     reports: WorkerReports
     workers: Sequence[Worker]
     isolated: Callable[[], bool]
-    """Whether the edge plans prices for itself."""
+    """Whether the edge plans its own prices."""
 
     @property
     def ready(self) -> bool:
-        """Whether every worker answers by some table."""
+        """Whether every worker has a table."""
         return self.in_force.snapshots is not None and all(each.loaded for each in self.workers)
 
     @property
     def snapshots(self) -> list[Snapshot]:
-        """The snapshots in force; older than those received while no table can be compiled."""
+        """The snapshots in force; older than the received ones while no table can be compiled."""
         guidance = self.in_force.guidance
         plan_and_status = self.in_force.snapshots or ()
         held = (*plan_and_status, self.source.keys, guidance.prices, guidance.latency)
@@ -42,5 +42,5 @@ class EdgeView:
 
     @property
     def disk_error(self) -> str:
-        """Why a restart would not begin with what is in force now; empty when it would."""
+        """Why a restart would begin with older data than that in force; empty if it would not."""
         return self.source.disk_error or self.tables.disk_error

@@ -1,4 +1,4 @@
-"""What the workers of an edge report, sorted: counters, clients, samples, failures."""
+"""Distributes the reports of an edge's workers: counters, clients, samples, failures."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
 log = structlog.get_logger(__name__)
 
 RETRY_S = 2.0
-"""After a worker could not use a table: the file may be damaged, so files are read again."""
+"""Delay until files are read again after a worker could not use a table, which may be damaged."""
 
 
 class WorkerReports:
     """Receives the messages of all workers."""
 
     def __init__(self, boards: Sequence[DemandBoard], *, retry: Callable[[], None]) -> None:
-        """Every board is given the clients; `retry` is called some time after a failure."""
+        """Every board gets all clients; `retry` is called some time after a failure."""
         self.counters = CounterBoard()
         self.samples = SampleUploadQueue()
         self.received = asyncio.Event()
-        """Set by each message; readiness may follow from it."""
+        """Set by each message, since it may change the readiness."""
         self._boards = boards
         self._retry = retry
 
     def take(self, worker: Worker, message: dict[str, Any]) -> None:
-        """A message of one worker."""
+        """Process a message from one worker."""
         self.received.set()
         if "counters" in message:
             self.counters.report(worker.name, worker.restarts, message["counters"])

@@ -24,13 +24,13 @@ from firsthop_steering.feed.snapshot import KeySet, Latency, Plan, Prices, Statu
 
 REPORT_INTERVAL_S = 1.0
 SAMPLES_A_LINE = 500
-"""Each has about 80 octets."""
+"""Samples per line of a report; each has about 80 octets."""
 
 
 async def run(
     sockets: Sequence[socket.socket], settings: AllocatorSettings, *, vantage: str | None
 ) -> None:
-    """Until the supervisor is gone; `vantage` is the edge's own region.
+    """Run until the supervisor ends; `vantage` is the edge's own region.
 
     Requests wait in the sockets until there is a view, or the supervisor sends `unready`.
     """
@@ -57,7 +57,7 @@ async def run(
 async def _follow(
     pipe: SupervisorPipe, holder: Holder, begin: asyncio.Event, vantage: str | None
 ) -> None:
-    """Makes a new view for every change."""
+    """Make a new view for every change."""
     views = _Views(pipe, holder, begin, vantage)
     try:
         async for message in pipe.messages():
@@ -67,10 +67,10 @@ async def _follow(
 
 
 class _Views:
-    """Makes allocator views of the supervisor's messages, keeping geo table, topology and RTT map.
+    """Makes allocator views from the supervisor's messages; keeps geo table, topology and RTT map.
 
-    New round trips are mapped in a thread. Meanwhile the former ones stay in use, so that a new
-    status does not wait for them; a new plan does.
+    A thread maps new round trips. Meanwhile the former ones remain in use, so that a new status
+    does not wait for the map; a new plan does.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class _Views:
             self._mapping.cancel()
 
     async def take(self, message: dict[str, Any]) -> None:
-        """Puts changed values in use."""
+        """Use changed values in a new view."""
         known = self._known
         changed = {key for key, value in message.items() if known.get(key) != value}
         known.update(message)
@@ -123,7 +123,7 @@ class _Views:
         self._show()
 
     async def _map(self) -> None:
-        """Until the newest round trips are in use."""
+        """Map round trips until the newest are in use."""
         try:
             while self._rtt is not None and self._rtt.latency is not self._latency:
                 before = self._rtt

@@ -1,4 +1,4 @@
-"""One DNS worker: maps the table that the supervisor names, answers from it, counts."""
+"""One DNS worker: maps the table that the supervisor names, answers from it, counts answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPORT_INTERVAL_S = 1.0
 
 
 async def run(pairs: Sequence[Pair]) -> None:
-    """Until the supervisor is gone. A table that cannot be opened leaves the old one in use.
+    """Run until the supervisor ends. If a table cannot be opened, the old one remains in use.
 
     Queries wait in their sockets until there is a table, or the supervisor sends `unready`.
     """
@@ -48,7 +48,7 @@ async def run(pairs: Sequence[Pair]) -> None:
                 await server.start()
             if tables is not None:
                 gc.collect()
-                gc.freeze()  # a table is never garbage; collections need not look at it
+                gc.freeze()  # a table is never garbage, so collections need not scan it
                 pipe.send(loaded=tables.digest, failure="")
     finally:
         reporting.cancel()

@@ -1,6 +1,6 @@
 """The listening sockets of an edge: bound once, read by its workers, handed to its successor.
 
-They belong to the supervisor, so packets queued in them survive the worker that reads them.
+The supervisor owns them, so packets queued in them survive the worker that reads them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ DNS, ALLOCATOR, METRICS = "dns", "allocator", "metrics"
 
 
 class PortInUseError(Exception):
-    """A listening address is taken; the message names it."""
+    """A listening address is in use; the message contains it."""
 
 
 class ListeningSockets:
-    """The sockets by use and address; those of a predecessor, if there is one, are kept."""
+    """The sockets by use and address; if there is a predecessor, its sockets are kept."""
 
     def __init__(self, inherited: Iterable[tuple[SocketKey, int]] = ()) -> None:
         held: dict[SocketKey, list[socket.socket]] = {}
@@ -38,7 +38,7 @@ class ListeningSockets:
         }
 
     def bind(self, settings: EdgeSettings) -> None:
-        """Binds the missing addresses, closes those not in `settings`. Raises PortInUseError."""
+        """Bind missing addresses, close those not in `settings`. Raises PortInUseError."""
         try:
             wanted = [format_listen(*listen) for listen in settings.dns]
             for listen, address in zip(settings.dns, wanted, strict=True):
@@ -65,7 +65,7 @@ class ListeningSockets:
     def share(self, worker: int, workers: int) -> list[Pair]:
         """The pairs that one of `workers` reads: at least one of every address.
 
-        Several, when there are more pairs than workers: closing one would lose its queued packets.
+        More if there are more pairs than workers, since closing a pair would lose its packets.
         """
         return [pair for pairs in self._dns.values() for pair in pairs[worker::workers]]
 
@@ -85,7 +85,7 @@ class ListeningSockets:
         return files + [(SocketKey(*key, transport="tcp"), sock.fileno()) for key, sock in streams]
 
     def close(self) -> None:
-        """Closes all of them in this process; with the last process queued packets are lost."""
+        """Close all sockets in this process; their queued packets are lost if no other has them."""
         for pairs in self._dns.values():
             for pair in pairs:
                 pair.close()
@@ -94,7 +94,7 @@ class ListeningSockets:
 
 
 def check_free(listen: Sequence[Listen], kinds: Sequence[socket.SocketKind]) -> None:
-    """Raises PortInUseError for an address that another process listens on."""
+    """Raises PortInUseError if another process listens on one of the addresses."""
     for host, port in listen:
         for kind in kinds:
             try:

@@ -1,4 +1,4 @@
-"""The workers of an edge: which sockets each one reads, and the messages to them."""
+"""The workers of an edge: their sockets, and the messages to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 
 
 class EdgeWorkerPool:
-    """DNS workers, and the allocator if there is one; each starts with its `Worker.run`."""
+    """DNS workers, and the allocator if there is one; `Worker.run` starts each."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class EdgeWorkerPool:
         self._allocator = [*self._allocator_worker()]
         self._options: dict[str, Any] = {}
         self._guidance = NO_GUIDANCE
-        """As the allocator has it."""
+        """The guidance that the allocator has."""
 
     @property
     def workers(self) -> list[Worker]:
@@ -40,7 +40,7 @@ class EdgeWorkerPool:
         return self._dns + self._allocator
 
     def tell_table(self, path: Path, geo: GeoTable) -> None:
-        """Has DNS answered from this table."""
+        """Make DNS workers answer from this table."""
         for worker in self._dns:
             worker.tell({"table": str(path), "geodata": str(geo.path)})
 
@@ -53,7 +53,7 @@ class EdgeWorkerPool:
         geo: GeoTable,
         guidance: Guidance,
     ) -> None:
-        """Has allocations made by these snapshots; the zones' records are left out."""
+        """Make the allocator use these snapshots, sent without the zones' records."""
         zones = tuple(zone.model_copy(update={"records": ()}) for zone in plan.document.zones)
         document = plan.document.model_copy(update={"zones": zones})
         bare = plan.model_copy(update={"document": document})
@@ -63,7 +63,7 @@ class EdgeWorkerPool:
             "keys": keys.model_dump_json() if keys else None,
             "geodata": str(geo.path),
         }
-        for kind in ("prices", "latency"):  # may have megabytes, so only when it has changed
+        for kind in ("prices", "latency"):  # may have megabytes, so only sent after a change
             new = getattr(guidance, kind)
             if new is not getattr(self._guidance, kind):
                 news[kind] = new.model_dump_json() if new else None
@@ -82,7 +82,7 @@ class EdgeWorkerPool:
                 worker.tell({"options": options})
 
     def tell_unready(self) -> None:
-        """Has workers without a table or plan refuse requests, rather than let them wait."""
+        """Make workers without a table or plan refuse requests, instead of letting them wait."""
         for worker in self.workers:
             worker.tell({"unready": True})
 

@@ -46,7 +46,7 @@ def test_a_share_is_above_0_and_at_most_1(
     code, output = start(tmp_path, option, share)
     assert code == 2
     assert option in output
-    assert "is not above 0 and at most 1" in output
+    assert "must be above 0 and at most 1" in output
     assert not started
 
 
@@ -58,7 +58,7 @@ def test_the_guard_share_of_a_change(tmp_path: Path, started: list[ControlPlaneO
     assert [each.settings.guard_share for each in started] == [0.25, 0.0, 1.0]
     code, output = start(tmp_path, "--guard-share", "1.5")
     assert (code, len(started)) == (2, 3)
-    assert "1.5 is not from 0 to 1" in output
+    assert "must be from 0 to 1, not 1.5" in output
 
 
 def test_the_share_that_explores(tmp_path: Path, started: list[ControlPlaneOptions]) -> None:
@@ -71,4 +71,4 @@ def test_the_share_that_explores(tmp_path: Path, started: list[ControlPlaneOptio
         code, output = start(tmp_path, "--exploration-share", share)
         assert (code, len(started)) == (2, 3)
         assert "--exploration-share" in output
-        assert "is not from 0 to 0.2" in output
+        assert "must be from 0 to 0.2" in output

@@ -39,7 +39,7 @@ def test_relays_of_one_failure_domain_are_one_candidate() -> None:
     assert _problems(domains={"fra-1": None, "fra-2": None}) == []
     assert _problems(domains={"fra-1": "rack", "iad-1": "other"}) == []
     assert _problems(domains={"fra-1": "carrier", "iad-1": "carrier"}) == [
-        "for all clients there are 1 failure domains, and 2 are wanted"
+        "for all clients there are 1 failure domains; 2 are required"
     ]
     assert _problems(domains={}, wanted=1) == [], "when_all_down speaks of that"
 
@@ -66,7 +66,7 @@ def test_a_group_is_whom_an_override_speaks_of(override: dict[str, Any], count: 
     )
     fields["services"].append({"id": "other", "name": "o.edge.example."})
     found = [each.rule for each in problems_in(plan_of(fields).document) if each.field == FIELD]
-    rule = f"for clients of override o there are {count} failure domains, and 2 are wanted"
+    rule = f"for clients of override o there are {count} failure domains; 2 are required"
     assert found == ([] if count is None else [rule])
 
 
@@ -78,7 +78,7 @@ def test_what_is_down_drained_or_overridden_now_is_warned_of() -> None:
     assert list(endangered(plan, status_of(), NOW)) == []
     (warning,) = endangered(plan, status_of(fra_1="down"), NOW)
     assert warning.field == FIELD
-    assert warning.rule == "for all clients there are now 1 failure domains, and 2 are wanted"
+    assert warning.rule == "for all clients there are now 1 failure domains; 2 are required"
     fields["regions"][0]["weight"] = 0
     assert problems_in(Document.model_validate({**fields, "zones": plan.document.zones})) == []
     assert len(list(endangered(plan_of(fields), status_of(), NOW))) == 1

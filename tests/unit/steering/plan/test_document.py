@@ -53,14 +53,22 @@ def records(*each: tuple[str, str, str]) -> dict[str, Any]:
 
 REFUSED = [
     (more("regions"), "regions/fra", "unique"),
-    (more("relays", id="fra-2"), "relays/fra-2/ipv4", "fra-1's already"),
+    (more("relays", id="fra-2"), "relays/fra-2/ipv4", "already belongs to relay fra-1"),
     (
         more("relays", id="b", ipv4="192.0.2.2", udp_port=1, region="xx"),
         "relays/b/region",
         "no region",
     ),
-    (more("transceiver_regions", id="us"), "transceiver_regions/us/wire_id", "eu's already"),
-    (more("transceivers", id="b", wire_id=3), "transceivers/b/port", "eu-1's already"),
+    (
+        more("transceiver_regions", id="us"),
+        "transceiver_regions/us/wire_id",
+        "7 already belongs to eu",
+    ),
+    (
+        more("transceivers", id="b", wire_id=3),
+        "transceivers/b/port",
+        "already belongs to transceiver eu-1",
+    ),
     (
         more("transceivers", id="b", port=2, wire_id=3, region="x"),
         "transceivers/b/region",
@@ -90,7 +98,7 @@ REFUSED = [
     (
         records(("a.edge.example", "CNAME", "c."), ("a.edge.example", "CNAME", "b.")),
         "zones/edge.example./records/a.edge.example./CNAME",
-        "one CNAME",
+        "only one CNAME",
     ),
     (
         records(("other.", "A", "192.0.2.1")),
@@ -143,7 +151,7 @@ def test_relays_may_share_an_address_on_other_ports() -> None:
         (
             Override,
             {"id": "a", "mode": "only", "regions": ["b"], "cidr": "2001:db8::/65"},
-            "up to /64",
+            "/64 or wider",
         ),
         (
             Override,
