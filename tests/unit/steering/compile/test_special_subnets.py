@@ -150,7 +150,7 @@ def test_explain_says_whose_address_dns_takes() -> None:
     for plain in ("10.1.1.1", "192.0.2.1", "8.8.8.8"):
         assert explain(steering, service, ip_address(plain))["client"]["as_subnet"] is None
     without = service.model_copy(update={"ecs": False})
-    assert "ecs off" in explain(steering, without, ip_address("8.8.8.8"))["client"]["as_subnet"]
+    assert "ECS is off" in explain(steering, without, ip_address("8.8.8.8"))["client"]["as_subnet"]
 
 
 def test_the_blocks_are_ascending_and_apart() -> None:
