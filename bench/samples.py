@@ -28,8 +28,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import numpy as np
 
 from firsthop_controlplane.access.tokens import Principal
-from firsthop_controlplane.api.bodies import parse_object, validated
 from firsthop_controlplane.api.measurements import samples_of
+from firsthop_controlplane.bodies.json_text import parse_object
+from firsthop_controlplane.bodies.validation import validated
 from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication

@@ -11,8 +11,11 @@ from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from firsthop_controlplane.access.call_budgets import CallBudgets
 from firsthop_controlplane.access.keyring import Keyring
 from firsthop_controlplane.access.tokens import Principal, TokenBook, digest_of
+from firsthop_controlplane.bodies.intake import Intake
+from firsthop_controlplane.bodies.reading import BodyReader
 from firsthop_controlplane.configuration.change_impact import ChangeImpact, Explain
 from firsthop_controlplane.configuration.revisions import Revisions
 from firsthop_controlplane.feed.feed import Feed
@@ -59,6 +62,9 @@ class Deps:
     latency: LatencyLoop
     planning: PlannerLoop
     measures: Measures
+    budgets: CallBudgets
+    body_reader: BodyReader
+    intake: Intake
     registering: TokenBuckets
     """Limits how often one token may change its registered transceivers."""
     now: Callable[[], datetime]
@@ -70,14 +76,16 @@ class Deps:
         """The health state under the present leadership; empty while another replica leads."""
         return self.status_loop.health
 
-    async def principal(self, secret: str) -> Principal | None:
+    async def principal(self, secret: str, address: str | None) -> Principal | None:
         """The owner of a token: from memory if it is known there, otherwise from the database.
 
-        Memory works without the database, but lacks tokens just created on another replica.
+        Memory works without the database, but lacks tokens just created on another replica. Raises
+        TooMany if `address` has sent too many unknown tokens.
         """
         known = self.tokens.find(secret)
         if known is not None:
             return known
+        self.budgets.spend_unknown(address, self.now().timestamp())
         query = select(TokenRow).where(TokenRow.digest == digest_of(secret))
         async with self.revisions.session() as session:
             row = await session.scalar(query)

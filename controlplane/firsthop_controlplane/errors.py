@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+MAX_FAULTS = 20
+"""Broken rules in one answer."""
+
 
 class ControlPlaneError(Exception):
     """The root of this package's errors."""
@@ -38,6 +41,10 @@ class Refused(ControlPlaneError):  # noqa: N818 - an answer, not a failure
         self.kind = kind
         self.detail = detail
         self.errors = tuple(errors)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A refusal may come from another process."""
+        return type(self), (self.status, self.kind, self.detail, self.errors)
 
 
 class TooMany(Refused):
@@ -83,9 +90,9 @@ def unconditional() -> Refused:
 
 
 def invalid(errors: Iterable[BrokenRule]) -> Refused:
-    """422: the request can be parsed, but breaks the given rules."""
+    """422: the request can be parsed, but breaks the given rules; the first ones are listed."""
     faults = tuple(errors)
     detail = "; ".join(f"{fault.field}: {fault.rule}" for fault in faults[:3])
     if len(faults) > 3:
         detail += f"; and {len(faults) - 3} more"
-    return Refused(422, "invalid", detail, faults)
+    return Refused(422, "invalid", detail, faults[:MAX_FAULTS])

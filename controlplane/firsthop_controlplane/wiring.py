@@ -13,8 +13,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from firsthop_controlplane.access.call_budgets import CallBudgets
 from firsthop_controlplane.access.keyring import Keyring
 from firsthop_controlplane.access.tokens import BootstrapToken, TokenBook
+from firsthop_controlplane.bodies.intake import Intake
+from firsthop_controlplane.bodies.reading import BodyReader
 from firsthop_controlplane.configuration.change_impact import ChangeImpact, Explain
 from firsthop_controlplane.configuration.revisions import Revisions
 from firsthop_controlplane.deps import Deps, MintProbe
@@ -132,6 +135,9 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         latency=latency,
         planning=planner,
         measures=Measures(base.feed, leadership, latency),
+        budgets=CallBudgets(),
+        body_reader=BodyReader(),
+        intake=Intake(),
         registering=TokenBuckets(
             burst=MAX_REGISTERED, refill_s=REGISTER_EVERY_S, max_keys=MAX_REGISTERING
         ),

@@ -24,8 +24,8 @@ from firsthop_controlplane.access.keyfiles import (
     signing_key,
 )
 from firsthop_controlplane.access.tokens import BootstrapToken
-from firsthop_controlplane.api.bodies import parse
 from firsthop_controlplane.app import addresses, create_app
+from firsthop_controlplane.bodies.json_text import parse
 from firsthop_controlplane.configuration.change_impact import Explain
 from firsthop_controlplane.deps import DEPS
 from firsthop_controlplane.errors import ControlPlaneError, Refused

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from firsthop_controlplane.access.keyring import token_changed
 from firsthop_controlplane.access.tokens import TokenDraft, entry, new_row, new_secret
-from firsthop_controlplane.api.bodies import validated
+from firsthop_controlplane.bodies.validation import validated
 from firsthop_controlplane.configuration.actor import Actor
 from firsthop_controlplane.configuration.revisions import lock, open_session
 from firsthop_controlplane.errors import BrokenRule, conflict

@@ -201,6 +201,6 @@ OPERATIONS = (
     Operation(
         method="POST", path="/v1/probes/results", name="probe_results", tag="machines",
         roles=PROBERS, summary="The views of one prober", call=_results, body=ProbeReport,
-        large=True, status=204, refusals=(409, 422, 503), leader_only=True,
+        status=204, refusals=(409, 422, 503), leader_only=True,
     ),
 )  # fmt: skip

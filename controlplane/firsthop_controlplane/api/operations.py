@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from aiohttp import web
@@ -11,8 +11,10 @@ from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from firsthop_controlplane.access.tokens import Principal
-from firsthop_controlplane.api.bodies import check_text, json_object, raw_body, validated
-from firsthop_controlplane.api.problems import REQUEST_ID, faults
+from firsthop_controlplane.api.problems import REQUEST_ID
+from firsthop_controlplane.bodies.json_text import check_text
+from firsthop_controlplane.bodies.reading import check_media_type
+from firsthop_controlplane.bodies.validation import faults
 from firsthop_controlplane.configuration.actor import Actor, peer_address
 from firsthop_controlplane.deps import DEPS, Deps
 from firsthop_controlplane.errors import Refused, forbidden, malformed
@@ -70,7 +72,10 @@ class Calling:
     deps: Deps
     principal: Principal | None
     query: Any
-    body: dict[str, Any]
+    body: BaseModel | None
+    """The body as the operation's model; None if it has none, or is partial."""
+    patch: dict[str, Any]
+    """A partial body; empty for other operations."""
 
     @property
     def actor(self) -> Actor:
@@ -82,8 +87,9 @@ class Calling:
         return self.request.match_info[name]
 
     def read(self, model: type[M]) -> M:
-        """The body as a model."""
-        return validated(model, self.body)
+        """The body, which is of the operation's model."""
+        assert isinstance(self.body, model)
+        return self.body
 
 
 def handler_of(operation: Operation) -> Handler:
@@ -92,18 +98,43 @@ def handler_of(operation: Operation) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         deps = request.app[DEPS]
         principal = await _authorised(operation, request, deps)
+        if principal is not None:
+            deps.budgets.spend(principal.id, deps.now().timestamp())
         if operation.leader_only and not deps.leadership.leads:
-            limit = deps.settings.changeset_limit
-            return await deps.peers.forward(request, await raw_body(request, limit))
+            return await deps.peers.forward(request, await _raw(operation, request, deps))
         query = _query(operation.query, request)
-        body: dict[str, Any] = {}
+        calling = Calling(request, deps, principal, query, None, {})
         if operation.body is not None:
-            settings = deps.settings
-            limit = settings.changeset_limit if operation.large else settings.body_limit
-            body = await json_object(request, limit)
-        return await operation.call(Calling(request, deps, principal, query, body))
+            calling = await _with_body(operation, operation.body, calling)
+        return await operation.call(calling)
 
     return handle
+
+
+async def _with_body(operation: Operation, model: type[BaseModel], calling: Calling) -> Calling:
+    """The call with its body, which is charged to the token."""
+    check_media_type(calling.request)
+    deps = calling.deps
+    raw = await _raw(operation, calling.request, deps)
+    refused: Refused | None = None
+    try:
+        if operation.partial:
+            return replace(calling, patch=await deps.intake.json_object(raw))
+        body = await deps.intake.model(model, raw, is_document=operation.large)
+        return replace(calling, body=body)
+    except Refused as error:
+        refused = error
+        raise
+    finally:
+        if calling.principal is not None:
+            now = deps.now().timestamp()
+            deps.budgets.charge(calling.principal.id, now, len(raw), refused)
+
+
+async def _raw(operation: Operation, request: web.Request, deps: Deps) -> bytes:
+    settings = deps.settings
+    limit = settings.changeset_limit if operation.large else settings.body_limit
+    return await deps.body_reader.read(request, limit)
 
 
 async def _authorised(operation: Operation, request: web.Request, deps: Deps) -> Principal | None:
@@ -112,7 +143,7 @@ async def _authorised(operation: Operation, request: web.Request, deps: Deps) ->
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise _unauthorised("Send a token: Authorization: Bearer …")
-    principal = await deps.principal(secret.strip())
+    principal = await deps.principal(secret.strip(), request.remote)
     if principal is None:
         raise _unauthorised("This token is not known.")
     if not principal.valid(deps.now()):

@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import ValidationError
 
 from firsthop_controlplane.errors import BrokenRule, NoLeader, Refused, TooMany, Unavailable
 from firsthop_controlplane.store.engine import bad_value, unavailable
@@ -43,27 +42,6 @@ SCHEMA: Mapping[str, Any] = {
         },
     },
 }
-
-
-def faults(error: ValidationError, prefix: str = "") -> list[BrokenRule]:
-    """Pydantic's errors as pairs of field and rule.
-
-    `too_short` is omitted if the list has invalid items, because pydantic counts only valid ones.
-    """
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
-    within = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
-    found = [
-        BrokenRule(_path(prefix, each["loc"]), each["msg"].removeprefix("Value error, "))
-        for each in errors
-        if each["type"] != "too_short" or each["loc"] not in within
-    ]
-    return list(dict.fromkeys(found))
-
-
-def _path(prefix: str, location: tuple[int | str, ...]) -> str:
-    """The path of a field; parts of `location` that name a validator are omitted."""
-    fields = [str(part) for part in location if not (isinstance(part, str) and "[" in part)]
-    return "/".join([prefix, *fields] if prefix else fields) or "body"
 
 
 def problem(

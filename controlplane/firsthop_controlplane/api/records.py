@@ -95,7 +95,7 @@ async def _change(calling: Calling) -> web.Response:
     async def overlay(session: AsyncSession) -> RecordRow:
         row = await _row(session, calling)
         require(calling.request.headers.getall("If-Match", []), row.version)
-        RECORDS.write(row, merged(RecordEntry, _entry(row), calling.body, "id"))
+        RECORDS.write(row, merged(RecordEntry, _entry(row), calling.patch, "id"))
         return row
 
     outcome = await calling.deps.revisions.change(overlay, calling.actor)

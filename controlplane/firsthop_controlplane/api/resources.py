@@ -14,10 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from firsthop_controlplane.access.tokens import OPERATORS, VIEWERS
-from firsthop_controlplane.api.bodies import validated
 from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Forcing, Operation, answer
 from firsthop_controlplane.api.pages import Page, after_name, page_of
+from firsthop_controlplane.bodies.validation import validated
 from firsthop_controlplane.errors import BrokenRule, conflict, invalid, not_found
 from firsthop_controlplane.store import configuration
 from firsthop_controlplane.store.configuration import Collection
@@ -174,7 +174,7 @@ def _changer(resource: Resource) -> Any:
         async def overlay(session: AsyncSession) -> Configured:
             row = await resource.row(session, identity)
             require(calling.request.headers.getall("If-Match", []), row.version)
-            value = merged(resource.model, resource.read(row), calling.body, resource.key)
+            value = merged(resource.model, resource.read(row), calling.patch, resource.key)
             resource.collection.write(row, value)
             return row
 

@@ -100,7 +100,7 @@ async def _change(calling: Calling) -> web.Response:
         require(calling.request.headers.getall("If-Match", []), row.version)
         before = entry(row).model_dump(mode="json")
         present = TokenPatch(name=row.name, expires_at=row.expires_at)
-        wanted: TokenPatch = merged(TokenPatch, present, calling.body, "")
+        wanted: TokenPatch = merged(TokenPatch, present, calling.patch, "")
         await _unique_name(session, wanted.name, but=row.id)
         if wanted != present:
             row.name, row.expires_at = wanted.name, wanted.expires_at

@@ -29,13 +29,22 @@ class TokenBuckets:
 
     def wait_s(self, key: Hashable, now: float) -> int:
         """Takes a token and returns 0; without a token, returns the whole seconds to wait."""
+        bucket = self._refilled(key, now)
+        if bucket.left < 1:
+            return max(1, math.ceil((1 - bucket.left) * self._refill_s))
+        bucket.left -= 1
+        return 0
+
+    def charge(self, key: Hashable, now: float, tokens: float) -> None:
+        """Takes tokens for work that was done; what is left may fall below 0, to −burst."""
+        bucket = self._refilled(key, now)
+        bucket.left = max(-float(self._burst), bucket.left - tokens)
+
+    def _refilled(self, key: Hashable, now: float) -> _Bucket:
         bucket = self._buckets.pop(key, None) or _Bucket(self._burst, now)
         gained = max(0.0, now - bucket.at) / self._refill_s
         bucket.left, bucket.at = min(self._burst, bucket.left + gained), now
         self._buckets[key] = bucket  # moved to the end, so the first is the least recently used
         if len(self._buckets) > self._max_keys:
             del self._buckets[next(iter(self._buckets))]
-        if bucket.left < 1:
-            return max(1, math.ceil((1 - bucket.left) * self._refill_s))
-        bucket.left -= 1
-        return 0
+        return bucket

@@ -1,0 +1,1 @@
+"""Request bodies: whatever they hold, the work on them and the answer are bounded."""

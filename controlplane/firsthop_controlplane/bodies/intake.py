@@ -1,0 +1,100 @@
+"""From the bytes of a body to its model, without holding the event loop for long.
+
+A body of a few kilobytes is handled at once. Larger ones take turns, so that other requests are
+served in between; a whole document is parsed and validated in a child process of bounded memory,
+because `json` and pydantic hold the interpreter's lock all the while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import sys
+from typing import Any, TypeVar, cast
+
+import structlog
+from pydantic import BaseModel
+
+from firsthop_controlplane.bodies.json_text import check_size, parse_object
+from firsthop_controlplane.bodies.validation import validated
+from firsthop_controlplane.errors import Refused, Unavailable
+
+log = structlog.get_logger(__name__)
+
+SMALL = 2**12
+"""Bytes of a body that is handled without waiting for a turn."""
+MAX_INLINE = 2**16
+"""Bytes of a document that is handled in the serving process."""
+CHECK_TIMEOUT_S = 30.0
+"""Seconds after which the check of a document is given up."""
+MAX_WAITING = 8
+"""Documents that may wait for their check."""
+CHILD = (sys.executable, "-m", "firsthop_controlplane.bodies.child")
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Intake:
+    """Parses and validates bodies, at most one larger one at a time."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._child = asyncio.Lock()
+        self._waiting = 0
+
+    async def json_object(self, raw: bytes) -> dict[str, Any]:
+        """The JSON object in `raw`. Raises Refused (400, 413)."""
+        check_size(raw)
+        if len(raw) <= SMALL:
+            return parse_object(raw)
+        async with self._turn:
+            return parse_object(raw)
+
+    async def model(self, model: type[M], raw: bytes, *, is_document: bool) -> M:
+        """The model in `raw`. Raises Refused (400, 413, 422), or Unavailable."""
+        if is_document and len(raw) > MAX_INLINE:
+            return await self._in_child(model, raw)
+        check_size(raw)
+        if len(raw) <= SMALL:
+            return validated(model, parse_object(raw))
+        async with self._turn:
+            value = parse_object(raw)
+            await asyncio.sleep(0)  # others are served between the two halves
+            return validated(model, value)
+
+    async def _in_child(self, model: type[M], raw: bytes) -> M:
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable("other documents are being checked")
+        self._waiting += 1
+        try:
+            async with self._child:
+                found = await _checked_in_child(model, raw)
+        finally:
+            self._waiting -= 1
+        if isinstance(found, Refused):
+            raise found
+        return cast("M", found)
+
+
+async def _checked_in_child(model: type[BaseModel], raw: bytes) -> object:
+    """The model or the refusal that a child process finds."""
+    child = await asyncio.create_subprocess_exec(
+        *CHILD,
+        f"{model.__module__}:{model.__qualname__}",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            found, _ = await child.communicate(raw)
+    except TimeoutError:
+        detail = f"The document could not be checked within {CHECK_TIMEOUT_S:g} s."
+        return Refused(413, "too-large", detail)
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode != 0:
+        log.warning("document_check.failed", exit_status=child.returncode, bytes=len(raw))
+        return Refused(413, "too-large", "The document needs too much memory to be checked.")
+    return await asyncio.to_thread(pickle.loads, found)
