@@ -10,7 +10,7 @@ import typer
 from firsthop.commands.admin_api import AdminApi, ApiError, calls_api
 from firsthop.commands.controlplane import print_changes
 from firsthop.commands.errors import fail
-from firsthop_controlplane.configuration.revisions import MESSAGE_LIMIT
+from firsthop_controlplane.bodies.documents import MAX_MESSAGE
 from firsthop_steering.plan.document import DocumentError
 from firsthop_zones.model import Zone
 from firsthop_zones.zonefile import read_zone
@@ -45,7 +45,7 @@ def import_(
 ) -> None:
     """Create or replace the zones in zone files, in one change; other zones and services stay."""
     zones = _read(files, apex)
-    text = message or f"import {', '.join(zones)}"[:MESSAGE_LIMIT]
+    text = message or f"import {', '.join(zones)}"[:MAX_MESSAGE]
     change = {"message": text, "dry_run": dry_run}
     for left in reversed(range(TRIES)):
         try:

@@ -14,8 +14,9 @@ from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Forcing, Operation, answer
 from firsthop_controlplane.api.pages import Page, before_number, page_of
 from firsthop_controlplane.api.steering import Warned
+from firsthop_controlplane.bodies.documents import Changeset
 from firsthop_controlplane.configuration.differences import Difference
-from firsthop_controlplane.configuration.revisions import MESSAGE_LIMIT, ChangeOutcome
+from firsthop_controlplane.configuration.revisions import ChangeOutcome
 from firsthop_controlplane.errors import not_found
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_steering.plan.document import Document, warnings_in
@@ -23,17 +24,6 @@ from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
 
 HIGHEST_NUMBER = 2**63 - 1
-
-
-class Changeset(Model):
-    """The whole desired configuration; objects that it does not contain are deleted."""
-
-    document: Document
-    message: str = Field(default="", max_length=MESSAGE_LIMIT)
-    dry_run: bool = False
-    """Only return what would change."""
-    force: bool = False
-    """Make the change even if it moves more clients than the guard allows."""
 
 
 class ObjectChange(Model):

@@ -6,40 +6,19 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated
 
 from aiohttp import web
-from pydantic import Field
 
 from firsthop_controlplane.access.tokens import VIEWERS
 from firsthop_controlplane.api.operations import Calling, Operation, answer
 from firsthop_controlplane.api.steering import find_service, no_geo_data
+from firsthop_controlplane.bodies.documents import SimulationRequest
 from firsthop_controlplane.errors import BrokenRule, Unavailable, invalid
 from firsthop_steering.decision.topology import parse_client
 from firsthop_steering.plan.document import Document, problems_in
-from firsthop_steering.plan.model import Slug
 from firsthop_steering.whatif.simulate import with_lost_relays
 from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
-
-MAX_CLIENTS = 100_000
-
-
-class SimulationRequest(Model):
-    """A hypothetical plan or loss, and the clients to simulate."""
-
-    document: Document | None = None
-    """The whole hypothetical configuration; null: the present one."""
-    lost_regions: tuple[Slug, ...] = ()
-    """Regions whose relays are assumed to be down."""
-    lost_relays: tuple[Slug, ...] = ()
-    service: str | None = Field(default=None, min_length=1, max_length=254)
-    """A service's id or name; null: every service."""
-    clients: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_CLIENTS
-    )
-    """Addresses or prefixes, each counted once; of a prefix, its first address is simulated. Null:
-    every address that can be located. An empty list is refused: nothing could move."""
 
 
 class SimulationAnswer(Model):

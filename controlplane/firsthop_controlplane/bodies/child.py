@@ -23,7 +23,7 @@ MAX_MEMORY = 2**31
 def main(name: str) -> None:
     """Check the document on standard input; ends with status 1 if memory does not suffice."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-    os.nice(10)  # verdicts come first
+    os.nice(5)  # verdicts come first
     module, _, qualname = name.partition(":")
     model = getattr(importlib.import_module(module), qualname)
     try:

@@ -25,7 +25,7 @@ SMALL = 2**12
 """Bytes of a body that is handled without waiting for a turn."""
 MAX_INLINE = 2**16
 """Bytes of a document that is handled in the serving process."""
-CHECK_TIMEOUT_S = 30.0
+CHECK_TIMEOUT_S = 60.0
 """Seconds after which the check of a document is given up."""
 MAX_WAITING = 8
 """Documents that may wait for their check."""

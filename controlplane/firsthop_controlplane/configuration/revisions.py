@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from firsthop_controlplane.bodies.documents import MAX_MESSAGE
 from firsthop_controlplane.configuration import wire_ids
 from firsthop_controlplane.configuration.actor import Actor
 from firsthop_controlplane.configuration.change_impact import ChangeImpact
@@ -39,7 +40,6 @@ from firsthop_zones.model import Model
 CHANNEL = "firsthop"
 """The channel of NOTIFY; its payload is what changed: revision, tokens or keys."""
 CHANGE_LOCK = 0x6669727374686F70  # "firsthop"
-MESSAGE_LIMIT = 1000
 
 T = TypeVar("T")
 ChangeOperation = Callable[[AsyncSession], Awaitable[T]]
@@ -205,7 +205,7 @@ def _revision(
         number=parent + 1,
         parent=parent,
         author=actor.name,
-        message=message[:MESSAGE_LIMIT],
+        message=message[:MAX_MESSAGE],
         created_at=at,
         document=document.model_dump(mode="json"),
         digest=document.digest(),

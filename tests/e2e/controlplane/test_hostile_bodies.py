@@ -38,7 +38,7 @@ async def test_a_large_document_is_checked_in_a_child_and_applied(api: Any) -> N
 
 HOSTILE = {
     "objects": lambda: b'{"document":{"regions":[' + b",".join([b"{}"] * 30_000) + b"]}}",
-    "depth": lambda: b'{"document":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+    "depth": lambda: b'{"document":' + b"[" * 40_000 + b"]" * 40_000 + b"}",
     "keys": lambda: b'{"document":{' + b",".join(b'"%d":1' % n for n in range(10_000)) + b"}}",
 }
 
@@ -53,7 +53,7 @@ async def test_a_hostile_document_is_refused_with_few_words(api: Any, path: str,
         assert (await api.get("/healthz")).status == 200
         answered += 1
     answer = await asking
-    assert answer.status in (400, 413, 422)
+    assert answer.status in (400, 422), answer
     assert len(json.dumps(answer.body)) < 8_192
     assert answered > 1
 

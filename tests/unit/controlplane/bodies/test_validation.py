@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from firsthop_controlplane.api.history import Changeset
-from firsthop_controlplane.api.simulate import SimulationRequest
+from firsthop_controlplane.bodies.documents import Changeset, SimulationRequest
 from firsthop_controlplane.bodies.json_text import MAX_KEYS, check_size, parse_object
 from firsthop_controlplane.bodies.validation import validated
 from firsthop_controlplane.errors import MAX_FAULTS, Refused
