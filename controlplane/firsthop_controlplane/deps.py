@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from firsthop_controlplane.access.call_budgets import CallBudgets
 from firsthop_controlplane.access.keyring import Keyring
 from firsthop_controlplane.access.tokens import Principal, TokenBook, digest_of
-from firsthop_controlplane.bodies.intake import Intake
+from firsthop_controlplane.bodies.checker import BodyChecker
 from firsthop_controlplane.bodies.reading import BodyReader
 from firsthop_controlplane.configuration.change_impact import ChangeImpact, Explain
 from firsthop_controlplane.configuration.revisions import Revisions
@@ -64,7 +64,7 @@ class Deps:
     measures: Measures
     budgets: CallBudgets
     body_reader: BodyReader
-    intake: Intake
+    body_checker: BodyChecker
     registering: TokenBuckets
     """Limits how often one token may change its registered transceivers."""
     now: Callable[[], datetime]

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from firsthop_controlplane.access.call_budgets import CallBudgets
 from firsthop_controlplane.access.keyring import Keyring
 from firsthop_controlplane.access.tokens import BootstrapToken, TokenBook
-from firsthop_controlplane.bodies.intake import Intake
+from firsthop_controlplane.bodies.checker import BodyChecker
 from firsthop_controlplane.bodies.reading import BodyReader
 from firsthop_controlplane.configuration.change_impact import ChangeImpact, Explain
 from firsthop_controlplane.configuration.revisions import Revisions
@@ -137,7 +137,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         measures=Measures(base.feed, leadership, latency),
         budgets=CallBudgets(),
         body_reader=BodyReader(),
-        intake=Intake(),
+        body_checker=BodyChecker(),
         registering=TokenBuckets(
             burst=MAX_REGISTERED, refill_s=REGISTER_EVERY_S, max_keys=MAX_REGISTERING
         ),

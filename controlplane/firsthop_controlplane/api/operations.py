@@ -119,8 +119,8 @@ async def _with_body(operation: Operation, model: type[BaseModel], calling: Call
     refused: Refused | None = None
     try:
         if operation.partial:
-            return replace(calling, patch=await deps.intake.json_object(raw))
-        body = await deps.intake.model(model, raw, is_document=operation.large)
+            return replace(calling, patch=await deps.body_checker.json_object(raw))
+        body = await deps.body_checker.model(model, raw, is_document=operation.large)
         return replace(calling, body=body)
     except Refused as error:
         refused = error

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from firsthop_controlplane.access import call_budgets
-from firsthop_controlplane.bodies.intake import MAX_INLINE
+from firsthop_controlplane.bodies.checker import MAX_INLINE
 
 pytestmark = pytest.mark.database
 

@@ -34,7 +34,7 @@ CHILD = (sys.executable, "-m", "firsthop_controlplane.bodies.child")
 M = TypeVar("M", bound=BaseModel)
 
 
-class Intake:
+class BodyChecker:
     """Parses and validates bodies, at most one larger one at a time."""
 
     def __init__(self) -> None:
