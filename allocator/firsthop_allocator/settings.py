@@ -15,8 +15,6 @@ MAX_OFFER = 64 * 1024
 """Most octets of a session description; `firsthop_ice.sdp` allows as many characters."""
 BODY_TIMEOUT_S = 5.0
 """Seconds for a whole body to arrive, so that slow senders do not occupy connections for long."""
-KEEPALIVE_S = 30.0
-"""Seconds for a whole request head to arrive, and seconds that a connection may be idle."""
 LINGER_S = 1.0
 """Seconds for the rest of a refused body to arrive, so that its sender can read the answer."""
 GRACE_S = 5.0

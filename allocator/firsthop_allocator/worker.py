@@ -13,7 +13,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.http.app import create_app
 from firsthop_allocator.http.counts import AllocatorCounters
-from firsthop_allocator.settings import GRACE_S, KEEPALIVE_S, LINGER_S, AllocatorSettings
+from firsthop_allocator.settings import GRACE_S, LINGER_S, AllocatorSettings
+from firsthop_net.http_server import HttpRunner
 
 BACKLOG = 1024
 """Connections that may wait to be accepted while the process is busy."""
@@ -36,11 +37,10 @@ async def serve(
     """
     counts = counts or AllocatorCounters()
     app = create_app(holder, settings, counts=counts)
-    runner = web.AppRunner(
+    runner = HttpRunner(
         app,
-        access_log=None,
+        proxies=settings.trusted_proxies,
         logger=_protocol_logger(counts),
-        keepalive_timeout=KEEPALIVE_S,
         lingering_time=LINGER_S,
         shutdown_timeout=GRACE_S,
     )

@@ -34,6 +34,7 @@ from firsthop_controlplane.store.engine import unavailable
 from firsthop_controlplane.store.migrate import migrate
 from firsthop_controlplane.wiring import Parts
 from firsthop_geodata.prefixes import GeoTable
+from firsthop_net.http_server import HttpRunner
 from firsthop_relay.flows.route_text import write_routes
 from firsthop_relay.flows.routes import routes_of
 from firsthop_steering.decision.availability import unavailable_transceivers
@@ -101,7 +102,7 @@ async def running_controlplane(
     )
     await _migrated(settings.database_url)
     app = create_app(settings, parts)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_s)
+    runner = HttpRunner(app, shutdown_timeout=settings.shutdown_s)
     try:
         await runner.setup()
         await _listen(runner, settings)

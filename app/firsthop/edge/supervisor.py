@@ -19,6 +19,7 @@ from firsthop.edge.reporting.observability import create_observability_app
 from firsthop.edge.settings import EdgeSettings
 from firsthop.edge.workers.sockets import METRICS, ListeningSockets
 from firsthop.process.takeover import READY_WITHIN_S, StateClaim, TakeOverError, claim
+from firsthop_net.http_server import HttpRunner
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,7 @@ async def _serve(
     parts: EdgeParts, sockets: ListeningSockets, claimed: StateClaim, stop: asyncio.Event
 ) -> None:
     """Serve until `stop` is set, a successor has taken over, or a part fails."""
-    runner = web.AppRunner(create_observability_app(parts.view), access_log=None)
+    runner = HttpRunner(create_observability_app(parts.view))
     await runner.setup()
     running = [loop() for loop in parts.loops]
     running += [_hold(parts, sockets, claimed, runner), stop.wait()]

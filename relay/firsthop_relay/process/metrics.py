@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from firsthop_net.http_server import HttpRunner
 from firsthop_relay.flows.counters import RELAY_METRICS
 from firsthop_relay.flows.readings import CounterReading, MetricTable
 from firsthop_relay.io.round_trips import RoundTripRow
@@ -81,7 +82,7 @@ async def serve_metrics(
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz)])
     app.add_routes([web.get("/samples", samples)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = HttpRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.SockSite(runner, sock).start()
     return runner

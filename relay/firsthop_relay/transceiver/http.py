@@ -23,6 +23,7 @@ from firsthop_ice.sdp import (
     read_fragment,
     stripped_offer,
 )
+from firsthop_net.http_server import HttpRunner
 from firsthop_net.listening import ListenError
 from firsthop_relay.process.metrics import metrics_answer
 from firsthop_relay.transceiver.counts import TRANSCEIVER_METRICS
@@ -33,7 +34,6 @@ from firsthop_steering.feed.reason_phrases import reason_phrase
 SIGNATURE = "Firsthop-Signature"
 UFRAG = "Firsthop-Ufrag"
 GRACE_S = 2.0
-KEEPALIVE_S = 30.0
 
 
 def create_app(sessions: Sessions) -> web.Application:
@@ -56,12 +56,7 @@ def create_app(sessions: Sessions) -> web.Application:
 
 async def serve_http(sessions: Sessions, host: str, port: int) -> web.AppRunner:
     """Serve on `host`:`port` until the runner's `cleanup()`. Raises ListenError."""
-    runner = web.AppRunner(
-        create_app(sessions),
-        access_log=None,
-        shutdown_timeout=GRACE_S,
-        keepalive_timeout=KEEPALIVE_S,
-    )
+    runner = HttpRunner(create_app(sessions), shutdown_timeout=GRACE_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
