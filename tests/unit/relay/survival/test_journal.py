@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firsthop_ice.answered_checks import AnsweredChecks
 from firsthop_relay.flows.flow import ClientSockaddr, Flow, ListenerFlows
 from firsthop_relay.survival import journal as journal_module
 from firsthop_relay.survival.flow_record import (
@@ -47,7 +48,8 @@ class Leg:
 def flow_of(
     listener: ListenerFlows, source: ClientSockaddr = SOURCES[0], *, port: int = 50000
 ) -> Flow:
-    flow = Flow(listener, source, UFRAG, UPSTREAM, time.monotonic() - 5, b"", confirmed=True)
+    at = time.monotonic() - 5
+    flow = Flow(listener, source, UFRAG, UPSTREAM, at, b"", AnsweredChecks(1), at, confirmed=True)
     flow.leg = Leg(port)
     return flow
 

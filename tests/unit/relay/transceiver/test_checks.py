@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firsthop_ice.session_over import is_session_over
 from firsthop_ice.stun import USERNAME, StunMessageType, build, parse
 from firsthop_relay.transceiver.checks import (
     ICE_CONTROLLED,
@@ -23,6 +26,7 @@ from firsthop_relay.transceiver.port import MAX_UFRAGS, MediaPort
 UFRAG, PASSWORD = "server", "a-password-of-32-characters-long"
 HOME, AWAY = ("192.0.2.1", 5000), ("198.51.100.1", 6000)
 MEDIA = b"\x80media"
+_serial = count(1)
 
 
 def check(
@@ -32,11 +36,11 @@ def check(
     nominate: bool = False,
     kind: StunMessageType = StunMessageType.REQUEST,
 ) -> bytes:
-    """A check as a browser sends it."""
+    """A check as a browser sends it, each with a transaction id of its own."""
     attributes = [(USERNAME, f"{ufrag}:client".encode()), *more]
     if nominate:
         attributes.append((USE_CANDIDATE, b""))
-    return build(kind, b"transaction1", attributes, password=password)
+    return build(kind, next(_serial).to_bytes(12, "big"), attributes, password=password)
 
 
 @dataclass
@@ -187,6 +191,29 @@ def test_a_forged_check_moves_nothing(port: MediaPort, peer: StubPeer, clock: Cl
     assert port.receive(MEDIA, AWAY) is CheckDrop.SOURCE
 
 
+def test_a_replayed_check_moves_nothing(port: MediaPort, peer: StubPeer, clock: Clock) -> None:
+    """It is answered, as one that is repeated must be, and its sender gets no other packet."""
+    sniffed = check(nominate=True)
+    port.receive(sniffed, HOME)
+    for _ in range(10):
+        clock.now += SILENCE_S
+        port.receive(check(), HOME)
+        assert isinstance(port.receive(sniffed, AWAY), Answered)
+        assert peer.path.sources == (HOME,)
+        assert peer.path.selected == HOME
+        assert port.receive(MEDIA, AWAY) is CheckDrop.SOURCE
+
+
+def test_a_replayed_check_keeps_no_session_open(
+    port: MediaPort, peer: StubPeer, clock: Clock
+) -> None:
+    sniffed = check(nominate=True)
+    port.receive(sniffed, HOME)
+    clock.now = CONSENT_S + 0.1
+    port.receive(sniffed, HOME)
+    assert peer.path.expired(clock.now)
+
+
 def test_a_probe_from_keys_alone_is_answered_and_opens_nothing(
     port: MediaPort, peer: StubPeer
 ) -> None:
@@ -240,6 +267,27 @@ def test_a_forgotten_peer_leaves_nothing_behind(port: MediaPort, peer: StubPeer)
     assert port.receive(MEDIA, AWAY) is None
     assert not port.knows(UFRAG)
     assert port.knows("other")
+
+
+async def test_relays_learn_that_a_session_is_over(clock: Clock) -> None:
+    """At each address that is still its own."""
+    port, peer, other = MediaPort(TransceiverCounters(), clock=clock), StubPeer(), StubPeer()
+    port.admit(peer, UFRAG, PASSWORD)
+    port.admit(other, "other", PASSWORD)
+    address = port.listen("127.0.0.1", 0)
+    relays = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
+    for each in relays:
+        each.connect(address)
+        each.settimeout(5)
+        port.receive(check(), each.getsockname())
+    port.receive(check(ufrag="other"), relays[2].getsockname())
+    port.forget(peer)
+    port.send(MEDIA, relays[2].getsockname())
+    assert all(is_session_over(each.recv(100)) for each in relays[:2])
+    assert relays[2].recv(100) == MEDIA
+    port.close()
+    for each in relays:
+        each.close()
 
 
 def test_a_session_with_too_much_to_read_loses_the_rest(port: MediaPort, peer: StubPeer) -> None:
