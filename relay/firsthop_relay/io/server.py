@@ -284,6 +284,8 @@ class RelayServer:
         if flow is not None:
             flow.reply = reply
             self.counters.flows_restored += 1
+            for each in self.tcp:
+                each.flow_restored(flow)
         return flow
 
     def end(self, flow: Flow, reason: Ending) -> None:
