@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+from firsthop_ice.session_over import session_over_indication
 from firsthop_ice.stun import USERNAME, StunMessageType, binding_success, build
 from firsthop_ice.ufrag import (
     Credential,
@@ -86,6 +87,11 @@ def success(request: bytes) -> bytes:
     return binding_success(request[8:20], ("192.0.2.100", 1), "of the transceiver")
 
 
+def session_over() -> bytes:
+    """What a transceiver sends when it ends a session."""
+    return session_over_indication(next(_serial).to_bytes(12, "big"))
+
+
 class Relay:
     """A table with one listener and a clock that only the test moves."""
 
@@ -114,11 +120,16 @@ class Relay:
         """From the flow's upstream."""
         return self.table.returned(flow, packet, now=self.now)
 
-    def connect(self, ufrag: str, source: ClientSockaddr = CLIENT) -> Flow:
-        """A confirmed flow."""
+    def checked(self, ufrag: str, source: ClientSockaddr = CLIENT) -> Flow:
+        """The flow of a check that was answered."""
         flow, packet = self.open(ufrag, source)
         assert self.returned(flow, success(packet)) is None
-        assert flow.confirmed
+        return flow
+
+    def connect(self, ufrag: str, source: ClientSockaddr = CLIENT) -> Flow:
+        """The current flow of a source."""
+        flow = self.checked(ufrag, source)
+        assert flow.current
         return flow
 
     def advance(self, seconds: float, *, talking: tuple[Flow, ...] = ()) -> None:

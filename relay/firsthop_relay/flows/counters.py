@@ -23,6 +23,7 @@ _COUNTERS: Final = (
     ("packets_dropped", "reason", "Packets dropped."),
     ("flows_opened", "", "Flows opened by a first check."),
     ("flows_confirmed", "", "Flows that an upstream confirmed."),
+    ("flows_held", "", "Confirmed flows whose client address had another session's media."),
     ("flows_restored", "", "Flows of an earlier process that go on."),
     ("flows_closed", "reason", "Flows that ended."),
     ("streams_accepted", "", "TCP connections of clients."),
@@ -51,6 +52,7 @@ class RelayPacketCounters:
     dropped: dict[Drop, int] = field(default_factory=lambda: dict.fromkeys(Drop, 0))
     flows_opened: int = 0
     flows_confirmed: int = 0
+    flows_held: int = 0
     flows_restored: int = 0
     flows_closed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(get_args(Ending), 0))
     streams_accepted: int = 0

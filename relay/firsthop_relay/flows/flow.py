@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from firsthop_ice.answered_checks import AnsweredChecks
 from firsthop_relay.flows.flow_limits import Prefix
 from firsthop_relay.flows.limits import TRANSACTIONS
 from firsthop_relay.flows.routes import SocketAddress
 
 ClientSockaddr = tuple[Any, ...]
 """A client's address as `recvfrom` returns it: text, port (for IPv6 also flow label and scope)."""
-Ending = Literal["unconfirmed", "idle", "lifetime", "socket", "stream"]
+Ending = Literal["unconfirmed", "idle", "lifetime", "replaced", "socket", "stream"]
 
 
 def _no_socket(*_: Any) -> Any:
@@ -30,15 +31,26 @@ class Flow:
     upstream: SocketAddress
     opened_at: float
     prefix: Prefix
+    answered: AnsweredChecks
+    """Shared by the flows of a ufrag."""
+    consented_at: float
+    """When a check of it was last answered; before the first answer, when it was opened."""
     confirmed: bool = False
+    """Whether a check of it was answered."""
     current: bool = False
     """Whether packets of its source that are not STUN are forwarded by this flow."""
+    carried: bool = False
+    """Whether it is its source's current flow, or was."""
+    reclaimed: bool = False
+    """Whether it became current again in place of a flow that was opened later."""
+    over: bool = False
+    """Whether its transceiver has reported that the session is over."""
     taken: int = 0
     """Number of packets accepted from the client; the hot path counts them here."""
     passed: int = 0
     """Number of packets passed from the upstream to the client while unconfirmed."""
     checks: deque[bytes] = field(default_factory=lambda: deque(maxlen=TRANSACTIONS))
-    """Transaction ids of forwarded checks; a success response to one makes the flow current."""
+    """Transaction ids of forwarded checks; a success response to one confirms the flow."""
     closed: bool = False
     quiet_since: float = 0.0
     taken_before: int = 0
@@ -69,7 +81,14 @@ class Confirmed:
 
     flow: Flow
     again: bool
-    """Whether it had been confirmed before, and another flow of its source was current since."""
+    """Whether it had been confirmed before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Event: the flow was confirmed, but its source's media belong to another session."""
+
+    flow: Flow
 
 
 @dataclass(frozen=True, slots=True)

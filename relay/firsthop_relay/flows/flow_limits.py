@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.limits import ADDRESSES_PER_UFRAG, Limits
+from firsthop_relay.flows.limits import Limits
 
 Prefix = bytes
 """The first 3 bytes of an IPv4 address, the first 7 of an IPv6 address."""
@@ -26,10 +26,8 @@ class FlowCounts:
         self.unconfirmed = 0
         self._by_prefix: dict[Prefix, int] = {}
 
-    def refusal(self, prefix: Prefix, of_ufrag: int) -> Drop | None:
-        """The limit that one more flow would exceed; `of_ufrag` flows have the same ufrag."""
-        if of_ufrag >= ADDRESSES_PER_UFRAG:
-            return Drop.UFRAG_FULL
+    def refusal(self, prefix: Prefix) -> Drop | None:
+        """The limit that one more flow would exceed."""
         if self._by_prefix.get(prefix, 0) >= self._limits.flows_per_prefix:
             return Drop.PREFIX_FULL
         if self.unconfirmed >= self._limits.unconfirmed:

@@ -4,9 +4,9 @@
          └──────── UNCONFIRMED_S ──▶ closed
 
 A STUN check is routed by the ufrag in it, which is verified before any state is kept. All other
-packets use the flow that their source address confirmed last. The server (`io.server`) opens a
-socket for a new flow that `receive` returns; `next_event` returns flows that were confirmed or have
-ended.
+packets use the current flow of their source address (see `precedence`). The server (`io.server`)
+opens a socket for a new flow that `receive` returns; `next_event` returns flows that were confirmed
+or have ended.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any
 
+from firsthop_ice.answered_checks import AnsweredChecks
 from firsthop_ice.relay_load import RelayLoad
+from firsthop_ice.session_over import is_session_over
 from firsthop_ice.stun import (
     HEADER_LENGTH,
     MAGIC_COOKIE,
@@ -37,14 +39,25 @@ from firsthop_ice.ufrag import (
     probe_password,
 )
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import ClientSockaddr, Closed, Confirmed, Ending, Flow, ListenerFlows
+from firsthop_relay.flows.flow import (
+    ClientSockaddr,
+    Closed,
+    Confirmed,
+    Ending,
+    Flow,
+    Held,
+    ListenerFlows,
+)
 from firsthop_relay.flows.flow_limits import FlowCounts, prefix_of
 from firsthop_relay.flows.limits import (
+    ADDRESSES_PER_UFRAG,
+    ANSWERED_CHECKS,
     FLOWS_PER_SOURCE,
     UNCONFIRMED_PACKETS,
     UNCONFIRMED_S,
     Limits,
 )
+from firsthop_relay.flows.precedence import is_earlier, replaceable, yields
 from firsthop_relay.flows.responder import answer_probe
 from firsthop_relay.flows.routes import RouteTable, SocketAddress
 
@@ -78,7 +91,7 @@ class FlowTable:
         self._by_ufrag: dict[bytes, list[Flow]] = {}
         self._timers: list[tuple[float, int, Flow]] = []
         self._serial = count()
-        self._events: deque[Confirmed | Closed] = deque()
+        self._events: deque[Confirmed | Held | Closed] = deque()
 
     # A packet from a client
 
@@ -128,8 +141,7 @@ class FlowTable:
         if not flow.confirmed and flow.taken >= UNCONFIRMED_PACKETS:
             return Drop.UNCONFIRMED
         flow.taken += 1
-        if not flow.current:
-            flow.checks.append(packet[8:HEADER_LENGTH])
+        flow.checks.append(packet[8:HEADER_LENGTH])
         return flow
 
     def _first_check(
@@ -154,21 +166,46 @@ class FlowTable:
         fault = _ill_formed(packet)
         if fault is not None:
             return fault
+        known = self._by_ufrag.get(ufrag, ())
+        if known and packet[8:HEADER_LENGTH] in known[0].answered:
+            return Drop.REPLAYED
         upstream = self._upstream(ufrag, decoded)
         if upstream is None:
             return Drop.NO_ROUTE
-        known = self._by_ufrag.get(ufrag, [])
         if self.draining and not any(flow.confirmed for flow in known):
             return Drop.DRAINING
-        if len(listener.flows.get(source, ())) >= FLOWS_PER_SOURCE:
-            return Drop.SOURCE_FULL
-        prefix = prefix_of(source[0])
-        refusal = self.flow_counts.refusal(prefix, len(known))
+        flow = self._flow(listener, source, ufrag, upstream, now)
+        refusal = self.flow_counts.refusal(flow.prefix) or self._make_place(flow, now)
         if refusal is not None:
             return refusal
-        flow = Flow(listener, source, ufrag, upstream, now, prefix)
         self._enter(flow, now + UNCONFIRMED_S)
         return self._checked(flow, packet)
+
+    def _flow(
+        self,
+        listener: ListenerFlows,
+        source: ClientSockaddr,
+        ufrag: bytes,
+        upstream: SocketAddress,
+        now: float,
+    ) -> Flow:
+        """A flow that has not been entered yet."""
+        known = self._by_ufrag.get(ufrag)
+        answered = known[0].answered if known else AnsweredChecks(ANSWERED_CHECKS)
+        return Flow(listener, source, ufrag, upstream, now, prefix_of(source[0]), answered, now)
+
+    def _make_place(self, flow: Flow, now: float) -> Drop | None:
+        """End flows of its source and ufrag that must give their place to it; or why none can."""
+        for flows, most, full in (
+            (flow.listener.flows.get(flow.source, ()), FLOWS_PER_SOURCE, Drop.SOURCE_FULL),
+            (self._by_ufrag.get(flow.ufrag, ()), ADDRESSES_PER_UFRAG, Drop.UFRAG_FULL),
+        ):
+            if len(flows) >= most:
+                replaced = replaceable(flows, now=now)
+                if replaced is None:
+                    return full
+                self.close(replaced, "replaced")
+        return None
 
     def _load(self) -> RelayLoad:
         return RelayLoad(self.sessions + self.sessions_elsewhere, self.draining)
@@ -185,33 +222,48 @@ class FlowTable:
     def returned(self, flow: Flow, packet: bytes, *, now: float) -> Drop | None:
         """Why a packet from the flow's upstream is dropped; None: forward it to the client.
 
-        The success response to a check that the flow has forwarded makes the flow its source's
-        current one. The server's hot path does not call this for current flows.
+        The first success response to a check that the flow has forwarded confirms the flow, and
+        makes it its source's current one if no other session has the source. The server's hot path
+        calls this for current flows only if the packet is STUN.
         """
-        if flow.current:
-            return None
         if packet[:2] == _SUCCESS and packet[4:8] == _COOKIE and packet[8:20] in flow.checks:
-            self._confirm(flow, now)
+            self._answered(flow, packet[8:20], now)
+        elif is_session_over(packet):
+            flow.over = True
+        if flow.carried:
             return None
         if flow.confirmed:
-            return None
+            return None if _is_stun(packet) else Drop.OCCUPIED
         if flow.passed >= UNCONFIRMED_PACKETS or not _is_stun(packet):
             return Drop.UNCONFIRMED
         flow.passed += 1
         return None
 
-    def _confirm(self, flow: Flow, now: float) -> None:
-        before = flow.listener.current.get(flow.source)
-        if before is not None:
-            before.current = False
-        flow.listener.current[flow.source] = flow
-        flow.current = True
-        flow.checks.clear()
+    def _answered(self, flow: Flow, transaction_id: bytes, now: float) -> None:
+        """Note that a check of the flow was answered; a second answer proves nothing."""
+        if transaction_id in flow.answered:
+            return
+        flow.answered.add(transaction_id)
+        flow.consented_at = now
+        if flow.current:
+            return
         again = flow.confirmed
         if not again:
             self._count_confirmed(flow)
             flow.quiet_since = now
-        self._events.append(Confirmed(flow, again))
+        holder = flow.listener.current.get(flow.source)
+        if holder is None or yields(holder, flow, self.routes, now=now):
+            self._make_current(flow, holder)
+            self._events.append(Confirmed(flow, again))
+        elif not again:
+            self._events.append(Held(flow))
+
+    def _make_current(self, flow: Flow, holder: Flow | None) -> None:
+        if holder is not None:
+            holder.current = False
+            flow.reclaimed |= is_earlier(flow, holder)
+        flow.listener.current[flow.source] = flow
+        flow.current = flow.carried = True
 
     def _count_confirmed(self, flow: Flow) -> None:
         self.flow_counts.confirmed()
@@ -237,14 +289,13 @@ class FlowTable:
         """
         if upstream not in self.routes or source in listener.current:
             return None
-        prefix = prefix_of(source[0])
-        if self.flow_counts.refusal(prefix, len(self._by_ufrag.get(ufrag, ()))) is not None:
+        flow = self._flow(listener, source, ufrag, upstream, now)
+        flow.opened_at, flow.quiet_since = now - age_s, now
+        if self.flow_counts.refusal(flow.prefix) or self._make_place(flow, now):
             return None
-        flow = Flow(listener, source, ufrag, upstream, now - age_s, prefix, quiet_since=now)
         self._enter(flow, now + self.limits.look_s)
         self._count_confirmed(flow)
-        flow.current = True
-        listener.current[source] = flow
+        self._make_current(flow, None)
         return flow
 
     def close(self, flow: Flow, reason: Ending) -> None:
@@ -307,7 +358,7 @@ class FlowTable:
             return "lifetime"
         return "idle" if now - flow.quiet_since >= self.limits.idle_s else None
 
-    def next_event(self) -> Confirmed | Closed | None:
+    def next_event(self) -> Confirmed | Held | Closed | None:
         """The oldest event that has not been returned yet."""
         return self._events.popleft() if self._events else None
 

@@ -17,6 +17,17 @@ UDP and TCP."""
 LOOKS_AN_IDLE_TIME = 4  # timer checks of a flow per `idle_s`
 TRANSACTIONS = 16
 """Latest checks of a flow; the answer to any of them confirms it."""
+ANSWERED_CHECKS = 128
+"""Answered checks that are remembered for each ufrag, so that replays of them prove nothing: five
+minutes of them at libwebrtc's interval of 2.5 s."""
+ANSWERED_WITHIN_S = 0.5
+"""Seconds for which a flow that was never current keeps its place from new ones of its source or
+ufrag, so that a far transceiver can answer; also bounds how many flows a storm can open."""
+CHECKED_WITHIN_S = 6.0
+"""Seconds within which a client repeats its check (RFC 7675 §5.1: at most 5 s plus 20 %)."""
+CONSENT_S = 30.0
+"""Seconds after the last answered check for which a flow keeps its source's media from the flows of
+other sessions (RFC 7675 §5.1)."""
 
 
 @dataclass(frozen=True, slots=True)

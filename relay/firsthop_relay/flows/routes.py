@@ -60,6 +60,12 @@ class RouteTable:
             for each in route.upstreams
             if each.state != State.DISABLED
         )
+        self._transceivers = frozenset(
+            each.address
+            for route in self._by_region.values()
+            for each in route.upstreams
+            if each.wire_id is not None
+        )
 
     def __len__(self) -> int:
         """Number of regions."""
@@ -68,6 +74,10 @@ class RouteTable:
     def __contains__(self, address: SocketAddress) -> bool:
         """Whether packets may be sent to this address."""
         return address in self._allowed
+
+    def is_transceiver(self, address: SocketAddress) -> bool:
+        """Whether this is the address of one transceiver, not of a further relay."""
+        return address in self._transceivers
 
     @property
     def routes(self) -> tuple[Route, ...]:

@@ -10,7 +10,14 @@ from typing import Protocol
 
 from firsthop_relay.flows.counters import RelayPacketCounters
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import ClientSockaddr, Confirmed, Ending, Flow, ListenerFlows
+from firsthop_relay.flows.flow import (
+    ClientSockaddr,
+    Closed,
+    Confirmed,
+    Ending,
+    Flow,
+    ListenerFlows,
+)
 from firsthop_relay.flows.flow_table import STUN_BELOW, FlowTable
 from firsthop_relay.flows.readings import CounterReading
 from firsthop_relay.flows.routes import SocketAddress
@@ -37,6 +44,7 @@ class Keeper(Protocol):
         """Note that the flow has ended."""
 
 
+_NOT_STUN = bytes([STUN_BELOW])
 _MAYBE_ELSEWHERE = (Drop.NOT_A_CHECK, Drop.UFRAG_EXPIRED)
 
 
@@ -189,6 +197,7 @@ class RelayServer:
         self, flow: Flow, packet: bytes, reply: Callable[[bytes, ClientSockaddr], object]
     ) -> Drop | None:
         if flow.leg is None:
+            self._follow_events()  # a flow that it replaces leaves its descriptor
             self.counters.flows_opened += 1
             if not (self.has_room() and self.upstreams.open(flow)):
                 self.end(flow, "socket")
@@ -238,7 +247,7 @@ class RelayServer:
                     continue
                 packets += 1
                 size += len(packet)
-                if not flow.current and self._held_back(flow, packet):
+                if (not flow.current or packet[:1] < _NOT_STUN) and self._held_back(flow, packet):
                     continue
                 try:
                     flow.reply(packet, flow.source)
@@ -275,6 +284,8 @@ class RelayServer:
         if flow is not None:
             flow.reply = reply
             self.counters.flows_restored += 1
+            for each in self.tcp:
+                each.flow_restored(flow)
         return flow
 
     def end(self, flow: Flow, reason: Ending) -> None:
@@ -285,17 +296,23 @@ class RelayServer:
     def _follow_events(self) -> None:
         while (event := self.table.next_event()) is not None:
             flow = event.flow
-            if isinstance(event, Confirmed):
+            if isinstance(event, Closed):
+                self._closed(flow, event.reason)
+            elif isinstance(event, Confirmed):
                 self.counters.flows_confirmed += not event.again
                 for keeper in self.keepers:
                     keeper.keep(flow)
-                continue
-            self.counters.flows_closed[event.reason] += 1
-            for keeper in self.keepers:
-                keeper.forget(flow)
-            self.upstreams.close(flow)
-            for each in self.tcp:
-                each.flow_ended(flow)
+            else:
+                self.counters.flows_confirmed += 1
+                self.counters.flows_held += 1
+
+    def _closed(self, flow: Flow, reason: Ending) -> None:
+        self.counters.flows_closed[reason] += 1
+        for keeper in self.keepers:
+            keeper.forget(flow)
+        self.upstreams.close(flow)
+        for each in self.tcp:
+            each.flow_ended(flow)
 
     def _arm(self) -> None:
         """Schedule the next call of the table's timers."""

@@ -16,7 +16,7 @@ from firsthop_relay.flows.counters import RelayPacketCounters
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import ClientSockaddr, Ending, Flow, ListenerFlows
 from firsthop_relay.flows.flow_limits import Prefix, prefix_of
-from firsthop_relay.flows.limits import UNCONFIRMED_S
+from firsthop_relay.flows.limits import CHECKED_WITHIN_S, UNCONFIRMED_S
 from firsthop_relay.io.framing import FramingError, Unframer, frame
 from firsthop_relay.io.round_trips import ClientRoundTrips, least_rtt_ms
 
@@ -118,16 +118,25 @@ class StreamListener:
     def adopt(
         self, sock: socket.socket, source: ClientSockaddr, *, held: bytes, unsent: bytes
     ) -> Stream:
-        """Add a connection taken over from another process, with its unread and unsent bytes."""
+        """Add a connection taken over from another process, with its unread and unsent bytes.
+
+        It is a stranger until its flow is restored, or its client's next check opens one.
+        """
         stream = Stream(self, sock, source)
-        stream.unframer = Unframer(held, trusted=True)
+        stream.unframer = Unframer(held)
         stream.unsent += unsent
-        self.streams[source] = stream
+        self._add_stranger(stream, CHECKED_WITHIN_S)
         return stream
 
     def wait_to_send(self, stream: Stream) -> None:
         """Send the queued bytes when the socket is writable."""
         self._loop.add_writer(stream.sock, self._send_rest, stream)
+
+    def flow_restored(self, flow: Flow) -> None:
+        """Treat a connection that was taken over as its flow's."""
+        stream = self.streams.get(flow.source)
+        if flow.listener is self.listener_flows and stream is not None:
+            self._welcome(stream)
 
     def flow_ended(self, flow: Flow) -> None:
         """Close the connection of a client that has no flow left."""
@@ -167,14 +176,21 @@ class StreamListener:
     def _admit(self, stream: Stream) -> None:
         stream.sock.setblocking(False)
         stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.streams[stream.source] = stream
-        self._strangers.setdefault(stream.prefix, set()).add(stream.source)
-        self._loop.call_later(UNCONFIRMED_S, self._end_silent, stream)
+        self._add_stranger(stream, UNCONFIRMED_S)
         self._loop.add_reader(stream.sock, self._read, stream)
 
+    def _add_stranger(self, stream: Stream, patience_s: float) -> None:
+        self.streams[stream.source] = stream
+        self._strangers.setdefault(stream.prefix, set()).add(stream.source)
+        self._loop.call_later(patience_s, self._end_silent, stream)
+
     def _end_silent(self, stream: Stream) -> None:
-        if stream.source in self._strangers.get(stream.prefix, ()):
+        if self.streams.get(stream.source) is stream and not stream.unframer.trusted:
             self._refuse(stream, "silent")
+
+    def _welcome(self, stream: Stream) -> None:
+        stream.unframer.trusted = True
+        self._remove_stranger(stream)
 
     def _read(self, stream: Stream) -> None:
         try:
@@ -204,8 +220,7 @@ class StreamListener:
         if stream.unframer.trusted:
             return
         if stream.source in self.listener_flows.flows:
-            stream.unframer.trusted = True
-            self._remove_stranger(stream)
+            self._welcome(stream)
             self._measure(stream)
         elif drop is None:  # a probe, which has been answered
             self._end(stream)

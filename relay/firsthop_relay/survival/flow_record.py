@@ -78,7 +78,10 @@ def encode(record: FlowRecord) -> bytes:
 
 
 def decode(data: bytes) -> FlowRecord | None:
-    """The record in `data`; None if it is empty, torn, of another version, or not a record."""
+    """The record in `data`; None if it is empty, torn, of another version, or not a record.
+
+    A listener has clients of its own address family only.
+    """
     body = data[_CHECK.size :]
     if len(data) != RECORD_SIZE or _CHECK.unpack_from(data)[0] != zlib.crc32(body):
         return None
@@ -87,6 +90,8 @@ def decode(data: bytes) -> FlowRecord | None:
         return None
     flags = fields[1]
     six = [bool(flags >> bit & 1) for bit in range(3)]
+    if six[0] != six[1]:
+        return None
     client, listener, upstream = (
         socket.inet_ntop(_FAMILIES[each][0], packed[: _FAMILIES[each][1]])
         for each, packed in zip(six, (fields[2], fields[5], fields[7]), strict=True)

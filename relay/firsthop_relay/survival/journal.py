@@ -7,9 +7,11 @@ ignored; without them a relay learns its flows again from the next checks.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +38,12 @@ class JournalError(Exception):
     """A journal that cannot be opened; the message names the file and the fault."""
 
 
+def _check_ours(status: os.stat_result) -> None:
+    """Raise PermissionError if other users can write the file, and so divert flows."""
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(errno.EPERM, "must be a file that only the relay's user can write")
+
+
 class Journal:
     """One file of one worker, locked while it is open; `slots` is how many flows it holds."""
 
@@ -57,6 +65,7 @@ class Journal:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
+                _check_ours(os.fstat(self._file))
                 self._lock()
                 self._map = self._mapped(header, _HEADER + slots * RECORD_SIZE)
             except BaseException:

@@ -51,6 +51,7 @@ class Answered:
     """A genuine check: its answer, and whether the peer nominated this address with it."""
 
     ufrag: bytes
+    transaction_id: bytes
     answer: bytes
     accepted: bool
     nominated: bool
@@ -76,10 +77,10 @@ def answer_check(
         return request
     if request.get(ICE_CONTROLLED) is not None:
         conflict = binding_error(request.transaction_id, 487, "Role Conflict", password)
-        return Answered(ufrag, conflict, accepted=False, nominated=False)
+        return Answered(ufrag, request.transaction_id, conflict, accepted=False, nominated=False)
     answer = binding_success(request.transaction_id, source, password)
     nominated = request.get(USE_CANDIDATE) is not None
-    return Answered(ufrag, answer, accepted=True, nominated=nominated)
+    return Answered(ufrag, request.transaction_id, answer, accepted=True, nominated=nominated)
 
 
 def _genuine(packet: bytes, password: str) -> Message | CheckDrop:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from firsthop_ice.answered_checks import AnsweredChecks
 from firsthop_relay.transceiver.checks import CheckSource
 
 MAX_SOURCES = 8
@@ -14,6 +15,8 @@ MAX_SOURCES = 8
 SILENCE_S = 3.0
 """Seconds without a packet after which an address counts as silent; more than libwebrtc's interval
 between checks of the selected pair (2.5 s)."""
+ANSWERED_CHECKS = 1024
+"""Answered checks of a session that are remembered, so that replays of them select no address."""
 CONSENT_S = 30.0
 """Seconds for which packets are sent to a peer after its last check (RFC 7675 §5.1)."""
 
@@ -23,6 +26,7 @@ class Path:
     """One session's addresses."""
 
     began: float
+    answered: AnsweredChecks = field(default_factory=lambda: AnsweredChecks(ANSWERED_CHECKS))
     selected: CheckSource | None = None
     """The address to which packets are sent; None until the peer has chosen one."""
     _sources: dict[CheckSource, float] = field(default_factory=dict)

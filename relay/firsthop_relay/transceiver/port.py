@@ -8,11 +8,14 @@ packet belongs to the session of the last genuine check from its source address.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+from firsthop_ice.session_over import session_over_indication
+from firsthop_ice.stun import TRANSACTION_ID_LENGTH
 from firsthop_net.listening import bind_udp
 from firsthop_relay.transceiver.checks import Answered, CheckDrop, CheckSource, answer_check
 from firsthop_relay.transceiver.counts import TransceiverCounters
@@ -84,11 +87,13 @@ class MediaPort:
         return ufrag.encode() in self._by_ufrag
 
     def forget(self, peer: PortSession) -> None:
-        """Remove a peer, with its ufrags and addresses."""
+        """Remove a peer, with its ufrags and addresses; relays learn that its session is over."""
         for ufrag in self._ufrags.pop(id(peer), ()):
             del self._by_ufrag[ufrag]
         for source in peer.path.sources:
-            self._release(source, peer)
+            if self._by_source.get(source) is peer:
+                self._release(source, peer)
+                self.send(session_over_indication(os.urandom(TRANSACTION_ID_LENGTH)), source)
 
     def send(self, packet: bytes, destination: CheckSource) -> None:
         """Send one datagram; if the kernel refuses it, it is counted and lost."""
@@ -118,9 +123,10 @@ class MediaPort:
 
     def _vouched(self, source: CheckSource, answered: Answered, now: float) -> None:
         peer, _ = self._by_ufrag[answered.ufrag]
-        before = self._by_source.get(source)
-        if before is not peer:
-            self._by_source[source] = peer
+        if answered.transaction_id in peer.path.answered:
+            return  # repeated, or replayed by somebody
+        peer.path.answered.add(answered.transaction_id)
+        self._by_source[source] = peer
         given_up = peer.path.check(source, now, nominated=answered.nominated)
         if given_up is not None:
             self._release(given_up, peer)

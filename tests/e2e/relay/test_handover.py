@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from firsthop_net.listening import bind_udp
+from firsthop_net.listening import bind_tcp, bind_udp
 from firsthop_relay.flows.flow_table import FlowTable
 from firsthop_relay.flows.route_text import read_routes
+from firsthop_relay.io import streams
 from firsthop_relay.io.server import RelayServer
 from firsthop_relay.survival import handover
 from support.media import (
@@ -31,7 +32,7 @@ from support.media import (
 )
 from support.relays import CLIENTS, Options, counted_by, started, workers_of
 from support.standin import keyset, own_address, running, write_route_keys
-from support.waiting import DEADLINE_S
+from support.waiting import DEADLINE_S, eventually
 
 pytestmark = pytest.mark.e2e
 PACE_S = 0.02
@@ -141,6 +142,34 @@ async def test_a_predecessor_of_an_earlier_release_is_understood(former: bool) -
         assert adopted.opened_at == pytest.approx(flow.opened_at, abs=0.5)
         for server in (old, new):
             server.close()
+        client.close()
+
+
+async def test_a_connection_without_a_flow_does_not_outlive_a_take_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It gets the time of one check, as from the predecessor; so none can be held open for ever."""
+    monkeypatch.setattr(streams, "UNCONFIRMED_S", 3600)
+    monkeypatch.setattr(streams, "CHECKED_WITHIN_S", 0.1)
+    host = own_address()
+    async with far_end(keyset()) as far:
+        sock = bind_tcp(host, 443)
+        new = in_process(far, sock.dup())
+        old = in_process(far, sock)
+        old.start()
+        client = await TcpClient.connect((host, 443))
+        client.writer.write(b"\0")  # the first half of a length
+        await eventually(lambda: old.reading()["streams"][""], "the connection is accepted")
+        old.pause()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            handover.give(old, ours)
+            handover.adopt(new, handover.receive(theirs))
+        old.close()
+        new.start()
+        assert await client.hear() is None
+        assert new.counters.streams_refused["silent"] == 1
+        new.close()
         client.close()
 
 

@@ -1,4 +1,4 @@
-"""Random lives of a flow table beside a model that knows only who was answered by whom."""
+"""Random lives of a flow table beside a model that knows only who was answered when."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from hypothesis.stateful import (
 
 from firsthop_ice.ufrag import Credential
 from firsthop_relay.flows.drops import Drop
-from firsthop_relay.flows.flow import ClientSockaddr, Closed, Confirmed, Flow
+from firsthop_relay.flows.flow import ClientSockaddr, Closed, Confirmed, Flow, Held
 from firsthop_relay.flows.limits import (
     ADDRESSES_PER_UFRAG,
+    ANSWERED_WITHIN_S,
+    CHECKED_WITHIN_S,
+    CONSENT_S,
     FLOWS_PER_SOURCE,
     UNCONFIRMED_PACKETS,
     UNCONFIRMED_S,
@@ -53,6 +56,9 @@ class Lives(RuleBasedStateMachine):
         self.confirmed: set[Flow] = set()
         self.heard: dict[Flow, float] = {}
         """When its client was last heard."""
+        self.answered: dict[Flow, float] = {}
+        """When a check of it was last answered."""
+        self.carried: set[Flow] = set()
 
     @rule(target=credentials, transceiver=st.integers(0, 2), lifetime=st.sampled_from([20, 3600]))
     def mint(self, transceiver: int, lifetime: int) -> Credential:
@@ -92,13 +98,20 @@ class Lives(RuleBasedStateMachine):
         flow, packet = answered
         if flow.closed:
             return
-        was_current = flow.current
-        if self.relay.returned(flow, packet) is None and packet[8:20] and not was_current:
-            if flow.current:
-                self.current[flow.source] = flow
-                self.confirmed.add(flow)
-            else:
-                assert flow.confirmed or flow.passed <= UNCONFIRMED_PACKETS
+        holder = self.current.get(flow.source)
+        assert self.relay.returned(flow, packet) is None
+        assert flow.confirmed, "each check is answered once, and by its own flow"
+        self.confirmed.add(flow)
+        self.answered[flow] = self.relay.now
+        if flow.current:
+            assert self.may_replace(holder, flow)
+            self.current[flow.source] = flow
+            self.carried.add(flow)
+
+    def may_replace(self, holder: Flow | None, flow: Flow) -> bool:
+        """An empty or a silent source; or another ufrag of the same transceiver."""
+        silent = holder is None or self.relay.now - self.answered[holder] >= CONSENT_S
+        return silent or holder is flow or holder.upstream == flow.upstream
 
     @rule(source=sources, packet=st.sampled_from([RTP, DTLS]))
     def media(self, source: ClientSockaddr, packet: bytes) -> None:
@@ -144,7 +157,7 @@ class Lives(RuleBasedStateMachine):
             if isinstance(event, Closed):
                 self._ended(flow, event.reason)
             else:
-                assert isinstance(event, Confirmed)
+                assert isinstance(event, Confirmed | Held)
         assert self.alive.keys() == {
             flow for each in self.relay.listener.flows.values() for flow in each
         }
@@ -158,6 +171,10 @@ class Lives(RuleBasedStateMachine):
             assert now - self.heard[flow] >= LIMITS.idle_s
         if reason == "lifetime":
             assert now - flow.opened_at >= LIMITS.lifetime_s
+        if reason == "replaced" and flow in self.carried:
+            assert now - self.answered[flow] > CHECKED_WITHIN_S
+        elif reason == "replaced":
+            assert now - flow.opened_at > ANSWERED_WITHIN_S
         self.alive.pop(flow, None)
         self.confirmed.discard(flow)
         if self.current.get(flow.source) is flow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firsthop_ice.answered_checks import AnsweredChecks
 from firsthop_relay.flows.flow import ClientSockaddr, Flow, ListenerFlows
+from firsthop_relay.flows.flow_limits import prefix_of
 from firsthop_relay.survival import journal as journal_module
 from firsthop_relay.survival.flow_record import (
     RECORD_SIZE,
@@ -47,7 +50,8 @@ class Leg:
 def flow_of(
     listener: ListenerFlows, source: ClientSockaddr = SOURCES[0], *, port: int = 50000
 ) -> Flow:
-    flow = Flow(listener, source, UFRAG, UPSTREAM, time.monotonic() - 5, b"", confirmed=True)
+    at = time.monotonic() - 5
+    flow = Flow(listener, source, UFRAG, UPSTREAM, at, b"", AnsweredChecks(1), at, confirmed=True)
     flow.leg = Leg(port)
     return flow
 
@@ -65,9 +69,12 @@ def opened(path: Path, listener: ListenerFlows, *, slots: int = 4, **options: An
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("upstream", [UPSTREAM, ("2001:db8::9", 65535)])
-@pytest.mark.parametrize("listener", [LISTENER, ListenerAddress("tcp", "2001:db8::1", 1)])
-def test_a_record_survives_its_slot(source: ClientSockaddr, upstream: Any, listener: Any) -> None:
-    record = FlowRecord(listener, source, UFRAG, upstream, 65535, 0.5, 1e9)
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_record_survives_its_slot(source: ClientSockaddr, upstream: Any, transport: Any) -> None:
+    host = "2001:db8::1" if ":" in source[0] else "192.0.2.10"
+    record = FlowRecord(
+        ListenerAddress(transport, host, 3478), source, UFRAG, upstream, 65535, 0.5, 1e9
+    )
     assert len(encode(record)) == RECORD_SIZE
     assert decode(encode(record)) == record
 
@@ -90,6 +97,18 @@ def test_a_torn_record_is_ignored(at: int, change: int) -> None:
     assert decode(bytes(slot)) is None
 
 
+@given(st.binary(min_size=RECORD_SIZE - 5, max_size=RECORD_SIZE - 5))
+def test_a_forged_record_makes_nothing_raise(body: bytes) -> None:
+    """With a checksum and version, but any content: no record, or one that a relay can restore."""
+    body = b"\1" + body
+    record = decode(zlib.crc32(body).to_bytes(4, "big") + body)
+    if record is not None:
+        record.alive(20.0, idle_s=30, lifetime_s=100)
+        prefix_of(record.source[0])
+        assert (":" in record.source[0]) == (":" in record.listener.host)
+        assert len(record.source) == (4 if ":" in record.listener.host else 2)
+
+
 @given(st.binary(max_size=2 * RECORD_SIZE))
 def test_junk_is_no_record(junk: bytes) -> None:
     assert decode(junk) is None
@@ -108,8 +127,11 @@ def test_a_record_is_alive_for_its_idle_time(now: float, alive: bool) -> None:
 
 def test_what_was_kept_is_there_for_the_next(tmp_path: Path, listener: ListenerFlows) -> None:
     journal = opened(tmp_path / "flows", listener, clock=lambda: 100.0)
+    by_ipv6 = ListenerFlows()
+    journal.serve(by_ipv6, ListenerAddress("udp", "2001:db8::10", 3478))
     for number, source in enumerate(SOURCES):
-        journal.keep(flow_of(listener, source, port=50000 + number))
+        at = by_ipv6 if ":" in source[0] else listener
+        journal.keep(flow_of(at, source, port=50000 + number))
     journal.close()
     records = [*opened(tmp_path / "flows", listener).records()]
     assert {each.source: each.port for each in records} == {
@@ -174,6 +196,15 @@ def test_streams_are_not_kept(tmp_path: Path, listener: ListenerFlows) -> None:
     assert not [*journal.records()]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_user_is_refused(tmp_path: Path, listener: ListenerFlows) -> None:
+    """Who wrote it may name any upstream of the table for any client."""
+    (tmp_path / "flows").touch(mode=0o600)
+    os.chown(tmp_path / "flows", 65534, 65534)
+    with pytest.raises(JournalError, match="only the relay's user can write"):
+        opened(tmp_path / "flows", listener)
+
+
 def test_another_boot_or_size_begins_anew(tmp_path: Path, listener: ListenerFlows) -> None:
     for options in ({"boot_id": b"1"}, {"boot_id": b"2"}, {"boot_id": b"2", "slots": 5}):
         journal = opened(tmp_path / "flows", listener, **options)
@@ -207,6 +238,13 @@ def test_what_cannot_be_a_journal_is_refused_by_name(
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(JournalError, match="link"):
         opened(tmp_path / "link", listener)
+    (tmp_path / "shared").touch(mode=0o600)
+    (tmp_path / "shared").chmod(0o620)
+    with pytest.raises(JournalError, match="shared: must be a file that only the relay's user"):
+        opened(tmp_path / "shared", listener)
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(JournalError, match="pipe"):
+        opened(tmp_path / "pipe", listener)
     journal = opened(tmp_path / "flows", listener)
     with pytest.raises(JournalError, match="Resource temporarily unavailable"):
         opened(tmp_path / "flows", listener)

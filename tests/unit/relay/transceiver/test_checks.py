@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firsthop_ice.session_over import is_session_over
 from firsthop_ice.stun import USERNAME, StunMessageType, build, parse
 from firsthop_relay.transceiver.checks import (
     ICE_CONTROLLED,
@@ -23,6 +25,7 @@ from firsthop_relay.transceiver.port import MAX_UFRAGS, MediaPort
 UFRAG, PASSWORD = "server", "a-password-of-32-characters-long"
 HOME, AWAY = ("192.0.2.1", 5000), ("198.51.100.1", 6000)
 MEDIA = b"\x80media"
+_serial = count(1)
 
 
 def check(
@@ -32,11 +35,11 @@ def check(
     nominate: bool = False,
     kind: StunMessageType = StunMessageType.REQUEST,
 ) -> bytes:
-    """A check as a browser sends it."""
+    """A check as a browser sends it, each with a transaction id of its own."""
     attributes = [(USERNAME, f"{ufrag}:client".encode()), *more]
     if nominate:
         attributes.append((USE_CANDIDATE, b""))
-    return build(kind, b"transaction1", attributes, password=password)
+    return build(kind, next(_serial).to_bytes(12, "big"), attributes, password=password)
 
 
 @dataclass
@@ -187,6 +190,29 @@ def test_a_forged_check_moves_nothing(port: MediaPort, peer: StubPeer, clock: Cl
     assert port.receive(MEDIA, AWAY) is CheckDrop.SOURCE
 
 
+def test_a_replayed_check_moves_nothing(port: MediaPort, peer: StubPeer, clock: Clock) -> None:
+    """It is answered, as one that is repeated must be, and its sender gets no other packet."""
+    sniffed = check(nominate=True)
+    port.receive(sniffed, HOME)
+    for _ in range(10):
+        clock.now += SILENCE_S
+        port.receive(check(), HOME)
+        assert isinstance(port.receive(sniffed, AWAY), Answered)
+        assert peer.path.sources == (HOME,)
+        assert peer.path.selected == HOME
+        assert port.receive(MEDIA, AWAY) is CheckDrop.SOURCE
+
+
+def test_a_replayed_check_keeps_no_session_open(
+    port: MediaPort, peer: StubPeer, clock: Clock
+) -> None:
+    sniffed = check(nominate=True)
+    port.receive(sniffed, HOME)
+    clock.now = CONSENT_S + 0.1
+    port.receive(sniffed, HOME)
+    assert peer.path.expired(clock.now)
+
+
 def test_a_probe_from_keys_alone_is_answered_and_opens_nothing(
     port: MediaPort, peer: StubPeer
 ) -> None:
@@ -240,6 +266,23 @@ def test_a_forgotten_peer_leaves_nothing_behind(port: MediaPort, peer: StubPeer)
     assert port.receive(MEDIA, AWAY) is None
     assert not port.knows(UFRAG)
     assert port.knows("other")
+
+
+def test_relays_learn_that_a_session_is_over(
+    port: MediaPort, peer: StubPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, at each address that is still its own."""
+    sent: list[tuple[bytes, object]] = []
+    monkeypatch.setattr(port, "send", lambda *packet: sent.append(packet))
+    third = ("192.0.2.3", 7000)
+    port.admit(StubPeer(), "other", PASSWORD)
+    for source in (HOME, AWAY, third):
+        port.receive(check(), source)
+    port.receive(check(ufrag="other"), third)
+    port.forget(peer)
+    port.forget(peer)
+    assert [source for _, source in sent] == [HOME, AWAY]
+    assert all(is_session_over(packet) for packet, _ in sent)
 
 
 def test_a_session_with_too_much_to_read_loses_the_rest(port: MediaPort, peer: StubPeer) -> None:
