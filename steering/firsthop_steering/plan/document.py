@@ -290,8 +290,10 @@ def _zone_file(zone: dict[str, Any], read_file: Callable[[str], str] | None) -> 
         raise ValueError(f"only apex is allowed beside it, not {', '.join(others)}")
     try:
         text = read_file(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} cannot be read: octet {error.start} is not UTF-8") from None
     return read_zone(text, source=path, apex=apex)
 
 
