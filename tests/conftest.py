@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
+os.environ["FIRSTHOP_ALLOW_LOOPBACK"] = "1"  # relays and transceivers of tests are there
 settings.register_profile("firsthop", deadline=None, print_blob=True)
 settings.load_profile("firsthop")
 

@@ -1,7 +1,13 @@
-"""The files of a declarative document: the document itself, and the zone files that it names."""
+"""The files of a declarative document: the document itself, and the zone files that it names.
+
+Whoever writes a document need not be allowed to read what the process reading it can: in CI it
+comes from a pull request. So it names zone files below its own folder only.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -9,6 +15,8 @@ from firsthop_steering.plan.document import Document, load_yaml
 
 DocumentStamp = tuple[int, int]
 """Modification time in ns since 1970, and size; zeros if the file does not exist."""
+MAX_OCTETS = 64 * 2**20
+"""Maximum size of a document and its zone files together; a million records take 40 MiB."""
 
 
 def stamp_of(path: Path) -> DocumentStamp:
@@ -25,6 +33,7 @@ class DocumentFiles:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._left = MAX_OCTETS
         self.stamps: dict[Path, DocumentStamp] = {}
         """The stamp of each file, taken before it is read."""
 
@@ -36,11 +45,38 @@ class DocumentFiles:
     def load(self) -> Document:
         """The whole document. Raises OSError, UnicodeDecodeError, DocumentError."""
         self.stamps.clear()
-        return load_yaml(self._read(self._path), lambda name: self._read(self._path.parent / name))
+        self._left = MAX_OCTETS
+        self.stamps[self._path] = stamp_of(self._path)
+        with self._path.open("rb") as file:
+            return load_yaml(self._text(file.read(self._left + 1)), self._zone_file)
 
-    def _read(self, path: Path) -> str:
-        self.stamps[path] = stamp_of(path)
-        return path.read_text(encoding="utf-8-sig")
+    def load_from_stdin(self) -> Document:
+        """Like `load`, with the document on standard input; zone files are relative to `path`."""
+        self._left = MAX_OCTETS
+        return load_yaml(self._text(sys.stdin.buffer.read(self._left + 1)), self._zone_file)
+
+    def _zone_file(self, name: str) -> str:
+        """The text of a zone file. Raises OSError, and ValueError if it may not be read."""
+        folder = self._path.parent
+        real = (folder / name).resolve()
+        if not real.is_relative_to(folder.resolve()):
+            raise ValueError("must be a file below the document's folder, and no link out of it")
+        self.stamps[folder / name] = stamp_of(real)
+        with open(real, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("must be a regular file")
+            return self._text(file.read(self._left + 1))
+
+    def _text(self, octets: bytes) -> str:
+        self._left -= len(octets)
+        if self._left < 0:
+            raise OSError(f"the document and its zone files have more than {MAX_OCTETS} octets")
+        return octets.decode("utf-8-sig")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens neither a link, which was resolved before, nor waits for the writer of a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def read_document(path: Path) -> Document:
@@ -48,6 +84,5 @@ def read_document(path: Path) -> Document:
 
     Raises OSError, UnicodeDecodeError, DocumentError.
     """
-    if str(path) != "-":
-        return DocumentFiles(path).load()
-    return load_yaml(sys.stdin.read(), lambda name: Path(name).read_text(encoding="utf-8"))
+    files = DocumentFiles(path)
+    return files.load_from_stdin() if str(path) == "-" else files.load()

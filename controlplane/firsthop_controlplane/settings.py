@@ -23,6 +23,8 @@ class Settings:
     """0: any free port."""
     advertise_url: str = ""
     """The URL at which other control planes reach this one; empty: the one it listens on."""
+    allow_loopback: bool = False
+    """Whether relays, transceivers and fallbacks may have loopback addresses."""
     body_limit: int = 2**20
     """Largest size of a request in bytes, after decompression."""
     changeset_limit: int = 32 * 2**20

@@ -120,7 +120,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
     return Deps(
         settings=settings,
         engine=engine,
-        revisions=Revisions(engine, parts.now, impact),
+        revisions=Revisions(engine, parts.now, impact, allow_loopback=settings.allow_loopback),
         change_impact=impact,
         guidance_history=GuidanceHistory(engine),
         past_lock=asyncio.Lock(),

@@ -203,7 +203,7 @@ async def start_api(database_url: str, tmp_path: Path) -> AsyncIterator[StartApi
             **settings: Any,
         ) -> Api:
             options = ControlPlaneOptions(
-                settings=Settings(database_url=url, port=0, **settings),
+                settings=Settings(database_url=url, port=0, **{"allow_loopback": True, **settings}),
                 state_dir=state_dir,
                 bootstrap_tokens=bootstrap_tokens,
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from firsthop_zones.visible import visible
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentFault:
@@ -15,7 +17,7 @@ class DocumentFault:
 
     def __str__(self) -> str:
         where = f"line {self.line}: " if self.line else ""
-        return f"{where}{self.field}: {self.rule}"
+        return f"{where}{visible(self.field)}: {visible(self.rule)}"
 
 
 class DocumentError(ValueError):

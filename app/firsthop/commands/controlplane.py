@@ -15,6 +15,7 @@ from firsthop.commands.admin_api import AdminApi, ApiError, Force, calls_api
 from firsthop.commands.errors import fail
 from firsthop.commands.options import (
     STATE_DIR,
+    AllowLoopback,
     GeoipAsn,
     GeoipCity,
     StateDir,
@@ -40,6 +41,7 @@ from firsthop_steering.feed.exploration_targets import MAX_SHARE
 from firsthop_steering.health.depool import Shares
 from firsthop_steering.plan.document import DocumentError
 from firsthop_steering.rtt.exploration import SHARE
+from firsthop_zones.visible import visible
 
 DatabaseUrl = Annotated[
     str,
@@ -88,6 +90,7 @@ def controlplane(
             " default: --state-dir.",
         ),
     ] = None,
+    allow_loopback: AllowLoopback = False,
     depool_region_share: Annotated[
         float,
         typer.Option(
@@ -140,6 +143,7 @@ def controlplane(
             host=host,
             port=port,
             advertise_url=advertise,
+            allow_loopback=allow_loopback,
             depool_region_share=share_of_relays(depool_region_share, "--depool-region-share"),
             depool_share=share_of_relays(depool_share, "--depool-share"),
             guard_share=share_of_clients(guard_share, "--guard-share"),
@@ -274,7 +278,7 @@ def apply(
 def print_changes(applied: dict[str, Any]) -> None:
     """Prints the changes of a change set, and its warnings on standard error."""
     for warning in applied["warnings"]:
-        typer.echo(f"warning: {warning['field']}: {warning['rule']}", err=True)
+        typer.echo(visible(f"warning: {warning['field']}: {warning['rule']}"), err=True)
     for change in applied["changes"]:
         fields = f": {', '.join(change['fields'])}" if change["action"] == "changed" else ""
         typer.echo(f"{change['action']:8} {change['object']}{fields}")

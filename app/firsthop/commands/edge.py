@@ -11,6 +11,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.commands.options import (
+    AllowLoopback,
     ApiUrls,
     GeoipAsn,
     GeoipCity,
@@ -46,6 +47,7 @@ def edge(
             envvar="FIRSTHOP_CONFIG", help="YAML document to answer from, without a control plane."
         ),
     ] = None,
+    allow_loopback: AllowLoopback = False,
     api: ApiUrls = "http://127.0.0.1:8080",
     token: Annotated[
         str, typer.Option(envvar="FIRSTHOP_TOKEN", help="Bearer token with the role edge.")
@@ -168,6 +170,7 @@ def edge(
     """Answer DNS and allocations from snapshots of a control plane, or from a document."""
     settings = EdgeSettings(
         source=config or _feed(api, token, token_file, snapshot_key),
+        allow_loopback=allow_loopback,
         state_dir=state_dir.resolve(),
         dns=listen_list(dns, "--dns"),
         dns_workers=dns_workers or len(os.sched_getaffinity(0)),

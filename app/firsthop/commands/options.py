@@ -22,6 +22,14 @@ StateDir = Annotated[
     ),
 ]
 STATE_DIR = Path(".firsthop")
+AllowLoopback = Annotated[
+    bool,
+    typer.Option(
+        "--allow-loopback",
+        envvar="FIRSTHOP_ALLOW_LOOPBACK",
+        help="Accept loopback addresses of relays, transceivers and fallbacks.",
+    ),
+]
 TokenFile = Annotated[
     Path | None,
     typer.Option(envvar="FIRSTHOP_TOKEN_FILE", help="File that holds the bearer token."),

@@ -16,6 +16,7 @@ import typer
 import yaml
 
 from firsthop.commands.admin_api import AdminApi, Force, calls_api
+from firsthop_zones.visible import visible
 
 COLUMNS = {
     "regions": ("id", "name", "weight", "bias_ms", "state"),
@@ -154,8 +155,8 @@ def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(map(str, value)) or "-"
-    return "-" if value in (None, "") else str(value)
+        return visible(",".join(map(str, value))) or "-"
+    return "-" if value in (None, "") else visible(str(value))
 
 
 regions = collection("regions")

@@ -6,6 +6,7 @@ import typer
 
 from firsthop.commands.admin_api import AdminApi, calls_api
 from firsthop.commands.resources import print_table
+from firsthop_zones.visible import visible
 
 COLUMNS = ("verdict", "since", "draining", "sessions", "load", "reason")
 
@@ -19,5 +20,5 @@ def status(api: AdminApi) -> None:
         if known or kind == "relay":
             print_table([{kind: name, **each} for name, each in known], (kind, *COLUMNS))
     for each in body["warnings"]:
-        typer.echo(f"warning: {each['field']}: {each['rule']}", err=True)
+        typer.echo(visible(f"warning: {each['field']}: {each['rule']}"), err=True)
     typer.echo(f"status {body['number']} of {body['created_at']}")

@@ -55,7 +55,7 @@ async def load_source(
 def _source(settings: EdgeSettings, changed: asyncio.Event) -> SnapshotSource:
     feed = settings.source
     if not isinstance(feed, FeedSettings):
-        return FileSource(feed, settings.state_dir)
+        return FileSource(feed, settings.state_dir, allow_loopback=settings.allow_loopback)
     store = SnapshotStore(settings.state_dir / "snapshots", feed.trusted)
     follower = FeedFollower(feed.urls, feed.token, store, lambda _: changed.set())
     return FeedSource(store, follower)

@@ -106,5 +106,7 @@ class EdgeSettings:
     dns_options: DnsOptions = field(default_factory=DnsOptions)
     region: str | None = None
     """The vantage of this edge: its verdicts take precedence if a service's view is local."""
+    allow_loopback: bool = False
+    """Whether the document may have loopback addresses; a control plane decides for its edges."""
     take_over: bool = False
     """Whether it takes over from an edge that runs with the same state folder."""

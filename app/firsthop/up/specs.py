@@ -48,6 +48,7 @@ class ChildSpecs:
             "controlplane",
             ["controlplane", "--bootstrap-tokens", str(self._tokens.path)],
             {
+                "FIRSTHOP_ALLOW_LOOPBACK": "1",
                 "FIRSTHOP_DATABASE_URL": database_url,
                 "FIRSTHOP_CONTROLPLANE_LISTEN": format_listen(*self._settings.controlplane),
                 "FIRSTHOP_STATE_DIR": str(self._state),

@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from firsthop_controlplane.store.ledger import TokenRow
-from firsthop_steering.plan.model import Slug
+from firsthop_steering.plan.model import AwareTime, Slug
 from firsthop_zones.model import Model
 
 Role = Literal["viewer", "operator", "admin", "edge", "prober", "agent", "allocator", "transceiver"]
@@ -42,7 +42,7 @@ class TokenDraft(Model):
     role: Role
     scope: Slug | None = None
     """The relay of an agent, the region of a transceiver, or the name of a prober."""
-    expires_at: AwareDatetime | None = None
+    expires_at: AwareTime | None = None
 
     @model_validator(mode="after")
     def _scoped(self) -> TokenDraft:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,6 +24,7 @@ from firsthop_controlplane.api.resources import merged, slug
 from firsthop_controlplane.configuration.revisions import lock
 from firsthop_controlplane.errors import BrokenRule, conflict, invalid, not_found
 from firsthop_controlplane.store.ledger import TokenRow
+from firsthop_steering.plan.model import AwareTime
 from firsthop_zones.model import Model
 
 
@@ -31,7 +32,7 @@ class TokenPatch(Model):
     """The fields of a token that may change; another role needs another token."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[!-~]([ -~]*[!-~])?$")
-    expires_at: AwareDatetime | None = None
+    expires_at: AwareTime | None = None
 
 
 async def _row(session: AsyncSession, calling: Calling) -> TokenRow:

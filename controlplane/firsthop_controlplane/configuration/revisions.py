@@ -6,7 +6,7 @@ document after it, the revision, the audit and the notification; a refused chang
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -33,6 +33,7 @@ from firsthop_controlplane.store.configuration import (
 )
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_controlplane.store.tables import Configured, RecordRow
+from firsthop_steering.plan.admission import admission_problems
 from firsthop_steering.plan.document import Document, problems_in
 from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
@@ -61,8 +62,15 @@ class Revisions:
     """The revisions of one store."""
 
     def __init__(
-        self, engine: AsyncEngine, now: Callable[[], datetime], change_impact: ChangeImpact
+        self,
+        engine: AsyncEngine,
+        now: Callable[[], datetime],
+        change_impact: ChangeImpact,
+        *,
+        allow_loopback: bool = False,
     ) -> None:
+        """`allow_loopback`: whether loopback addresses may be configured."""
+        self._allow_loopback = allow_loopback
         self._engine = engine
         self._now = now
         self._change_impact = change_impact
@@ -94,6 +102,7 @@ class Revisions:
             faults = await wire_ids.assign(session)
             _stamp(session, parent + 1)
             after = await _flushed(session, before, faults)
+            faults += self._inadmissible(before, after)
             _check(before, after, faults, removes=removes)
             changes = differences(before, after)
             effects = await self._change_impact.compare(before, after, parent)
@@ -108,6 +117,13 @@ class Revisions:
             await _add_audit(session, changes, actor, parent + 1, at)
             await notify(session, "revision")
         return ChangeOutcome(value, changes, parent + 1, after, effects)
+
+    def _inadmissible(self, before: Document, after: Document) -> Iterator[BrokenRule]:
+        """What must not enter the configuration; what is there from an older release may stay."""
+        known = {*admission_problems(before, allow_loopback=self._allow_loopback)}
+        for each in admission_problems(after, allow_loopback=self._allow_loopback):
+            if each not in known:
+                yield BrokenRule(each.field, each.rule)
 
     async def apply(
         self,

@@ -47,12 +47,12 @@ def _parsed(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        import yaml  # few relays need it: the control plane publishes JSON
+        from firsthop_steering.plan.yaml_text import read_yaml  # loads libyaml; few relays need it
 
         try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RouteError(f"is not YAML: {' '.join(str(error).split())}") from None
+            return read_yaml(text if isinstance(text, str) else text.decode()).value()
+        except ValueError as error:
+            raise RouteError(str(error)) from None
 
 
 def _route(value: Any, path: str) -> Route:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
-
 from pydantic import AwareDatetime, Field
 
-from firsthop_steering.plan.model import Family, Liveness, Port, ProbeKind, Slug
+from firsthop_steering.plan.model import Family, IpAddress, Liveness, Port, ProbeKind, Slug
 from firsthop_zones.model import Model
 
 
@@ -20,7 +18,7 @@ class ProbeTarget(Model):
     family: Family = "ipv4"
     """The family of `address`; the result applies to this family alone."""
     kind: ProbeKind
-    address: IPv4Address | IPv6Address
+    address: IpAddress
     port: Port
     """Unused by icmp checks."""
     path: str = "/"

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from firsthop_steering.plan.fairness import impossible
@@ -24,10 +23,11 @@ from firsthop_steering.plan.model import (
     Transceiver,
     TransceiverRegion,
 )
+from firsthop_steering.plan.yaml_text import YamlNode, read_yaml
 from firsthop_zones.faults import DocumentError, DocumentFault
 from firsthop_zones.model import Model, Zone
 from firsthop_zones.rules import zone_of, zone_problems, zone_warnings
-from firsthop_zones.zonefile import read_zone
+from firsthop_zones.zonefile import MAX_FAULTS, read_zone
 
 __all__ = [
     "Document",
@@ -225,49 +225,46 @@ def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Docum
 
     A zone may be `{file: path}`: `read_file` returns the text of the zone file at a path, or raises
     OSError or UnicodeDecodeError; without `read_file` such zones are refused. Raises DocumentError.
-    Its problems name field, rule and, except for dangling references, the line.
+    Its problems name field, rule and, except for dangling references, the line. Types are as strict
+    as in JSON.
     """
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except RecursionError:
-        raise DocumentError([DocumentFault("document", "is nested too deeply")]) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        rule = f"is not YAML: {getattr(error, 'problem', None) or error}"
-        raise DocumentError(
-            [DocumentFault("document", rule, mark.line + 1 if mark else None)]
-        ) from None
+    root = read_yaml(text)
+    raw = root.value()
     if not isinstance(raw, dict):
         raise DocumentError([DocumentFault("document", "must be a mapping of collections", 1)])
-    repeated = list(_repeated_keys(node))
-    if repeated:
-        raise DocumentError(repeated)
-    _read_zone_files(raw, node, read_file)
+    from_files = _zones_in_files(raw, root, read_file)
+    written = [i for i in range(len(raw.get("zones") or ())) if i not in from_files]
+    if from_files:
+        raw["zones"] = [raw["zones"][i] for i in written]
     try:
-        return checked(Document.model_validate(raw))
+        document = Document.model_validate_json(json.dumps(raw), strict=True)
     except ValidationError as error:
         raise DocumentError(
-            [
-                DocumentFault(
-                    "/".join(str(part) for part in fault["loc"]) or "document",
-                    _rule(fault),
-                    _line(node, fault["loc"]),
-                )
-                for fault in error.errors()
-            ]
+            [_fault(each, root, written) for each in error.errors()[:MAX_FAULTS]]
         ) from None
+    if from_files:
+        zones = from_files | dict(zip(written, document.zones, strict=True))
+        document = document.model_copy(update={"zones": tuple(zones[i] for i in sorted(zones))})
+    return checked(document)
 
 
-def _read_zone_files(
-    raw: dict[str, Any], node: yaml.Node | None, read_file: Callable[[str], str] | None
-) -> None:
-    """Replaces zones of the form `{file: path}` with the contents of their zone files."""
+def _fault(error: Any, root: YamlNode, written: list[int]) -> DocumentFault:
+    """A fault with its line; `written` has the places in the text of the zones that were read."""
+    path: tuple[int | str, ...] = error["loc"]
+    if path[:1] == ("zones",) and len(path) > 1:
+        path = ("zones", written[int(path[1])], *path[2:])
+    field = "/".join(map(str, path)) or "document"
+    return DocumentFault(field, _rule(error), root.line_of(path))
+
+
+def _zones_in_files(
+    raw: dict[str, Any], root: YamlNode, read_file: Callable[[str], str] | None
+) -> dict[int, Zone]:
+    """The zones of the form `{file: path}`, by their places in the list."""
     problems: list[DocumentFault] = []
-    zones = raw.get("zones")
-    if not isinstance(zones, list):
-        return
-    for index, zone in enumerate(zones):
+    zones: dict[int, Zone] = {}
+    listed = raw.get("zones")
+    for index, zone in enumerate(listed if isinstance(listed, list) else ()):
         if not isinstance(zone, dict) or "file" not in zone:
             continue
         try:
@@ -277,9 +274,10 @@ def _read_zone_files(
         except ValueError as error:
             path = ("zones", index, "file")
             field = "/".join(map(str, path))
-            problems.append(DocumentFault(field, str(error), _line(node, path)))
+            problems.append(DocumentFault(field, str(error), root.line_of(path)))
     if problems:
         raise DocumentError(problems)
+    return zones
 
 
 def _zone_file(zone: dict[str, Any], read_file: Callable[[str], str] | None) -> Zone:
@@ -292,41 +290,13 @@ def _zone_file(zone: dict[str, Any], read_file: Callable[[str], str] | None) -> 
         raise ValueError(f"only apex is allowed beside it, not {', '.join(others)}")
     try:
         text = read_file(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} cannot be read: octet {error.start} is not UTF-8") from None
     return read_zone(text, source=path, apex=apex)
 
 
 def _rule(fault: Any) -> str:
     message: str = fault["msg"]
     return message.removeprefix("Value error, ")
-
-
-def _line(node: yaml.Node | None, path: tuple[int | str, ...]) -> int | None:
-    """The line of the deepest node that exists on `path`."""
-    line = None if node is None else node.start_mark.line + 1
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            entry = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if entry is None:
-                break
-            line, node = entry[0].start_mark.line + 1, entry[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
-
-
-def _repeated_keys(node: yaml.Node | None) -> Iterator[DocumentFault]:
-    if isinstance(node, yaml.MappingNode):
-        keys: set[str] = set()
-        for key, value in node.value:
-            if key.value in keys:
-                yield DocumentFault(str(key.value), "key is repeated", key.start_mark.line + 1)
-            keys.add(key.value)
-            yield from _repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _repeated_keys(value)

@@ -7,6 +7,7 @@ uniqueness) are in `firsthop_steering.plan.document`.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Annotated, Literal
@@ -48,6 +49,41 @@ WireId = Annotated[
     int, Field(ge=1, le=65535, description="16-bit id inside credentials; never reused.")
 ]
 
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
+    r"([Zz]|[-+][0-9]{2}:[0-9]{2})"
+)
+
+
+def _no_number(given: object) -> object:
+    """Refuses what ipaddress and datetime would read as a value: false as 0.0.0.0, 0 as 1970."""
+    if isinstance(given, int | float | bytes):
+        raise ValueError("must be text")
+    return given
+
+
+def _network(given: object) -> object:
+    if isinstance(given, str):
+        ip_network(given)  # its message is better than that of a union
+    return _no_number(given)
+
+
+def _time(given: object) -> object:
+    """Refuses also text that pydantic would read as seconds since 1970."""
+    if not isinstance(given, str):
+        return _no_number(given)
+    if not _RFC3339.fullmatch(given):
+        rule = "must be a time with its offset from UTC (RFC 3339), like 2026-12-31T18:00:00Z"
+        raise ValueError(rule)
+    return datetime.fromisoformat(given.upper())
+
+
+Ipv4 = Annotated[IPv4Address, BeforeValidator(_no_number)]
+Ipv6 = Annotated[IPv6Address, BeforeValidator(_no_number)]
+IpAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_no_number)]
+Cidr = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+AwareTime = Annotated[AwareDatetime, BeforeValidator(_time)]
+
 
 class Region(Model):
     """A location of relays."""
@@ -88,7 +124,7 @@ class Forced(Model):
     """A verdict forced by an operator; it overrides measurement."""
 
     verdict: Literal["up", "down"]
-    until: AwareDatetime | None = None
+    until: AwareTime | None = None
     """When it expires; null: it holds until the operator removes it."""
     note: str = Field(default="", max_length=1000)
 
@@ -155,8 +191,8 @@ class Relay(Model):
     id: Slug
     region: Slug
     kind: Literal["relay", "turn"] = "relay"
-    ipv4: IPv4Address | None = None
-    ipv6: IPv6Address | None = None
+    ipv4: Ipv4 | None = None
+    ipv6: Ipv6 | None = None
     udp_port: Port = 3478
     tcp_port: Port | None = None
     weight: Weight = 100
@@ -190,13 +226,6 @@ class Relay(Model):
         return self
 
 
-def _network(text: object) -> object:
-    return ip_network(text, strict=True) if isinstance(text, str) else text
-
-
-Cidr = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-
-
 class TransceiverRegion(Model):
     """A location where sessions end; credentials contain its wire id."""
 
@@ -222,10 +251,10 @@ class Transceiver(Model):
     wire_id: WireId | None = None
     """Assigned at random by the control plane when absent."""
     region: Slug
-    host: IPv4Address | IPv6Address
+    host: IpAddress
     port: Port
-    signalling_ipv4: IPv4Address | None = None
-    signalling_ipv6: IPv6Address | None = None
+    signalling_ipv4: Ipv4 | None = None
+    signalling_ipv6: Ipv6 | None = None
     signalling_port: Port | None = None
     weight: Weight = 100
     capacity: int | None = Field(default=None, ge=1)
@@ -261,7 +290,7 @@ class Service(Model):
     """Regions where sessions of this service may end; null: all."""
     when_all_down: Literal["open", "closed", "fallback"] = "open"
     """If no relay is up: ignore health, answer nothing, or answer with `fallback`."""
-    fallback: tuple[IPv4Address | IPv6Address, ...] = Field(default=(), max_length=8)
+    fallback: tuple[IpAddress, ...] = Field(default=(), max_length=8)
     ecs: bool = True
     """Whether EDNS client subnet is used for this name (RFC 7871)."""
     view: Literal["global", "local"] = "global"
@@ -304,7 +333,7 @@ class Override(Model):
     never these."""
     service: Slug | None = None
     """The service to which it applies; null: all."""
-    expires_at: AwareDatetime | None = None
+    expires_at: AwareTime | None = None
     note: str = Field(default="", max_length=1000)
 
     @model_validator(mode="after")

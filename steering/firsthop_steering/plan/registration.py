@@ -8,11 +8,19 @@ of their token, with addresses in that region's `networks`. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address
 
 from pydantic import Field
 
-from firsthop_steering.plan.model import Port, Slug, Transceiver, TransceiverRegion, WireId
+from firsthop_steering.plan.model import (
+    IpAddress,
+    Ipv4,
+    Ipv6,
+    Port,
+    Slug,
+    Transceiver,
+    TransceiverRegion,
+    WireId,
+)
 from firsthop_zones.faults import DocumentFault
 from firsthop_zones.model import Model
 
@@ -28,11 +36,11 @@ class Registration(Model):
 
     region: Slug
     """The transceiver region of its token."""
-    host: IPv4Address | IPv6Address
+    host: IpAddress
     """The address to which relays send media."""
     port: Port
-    signalling_ipv4: IPv4Address | None = None
-    signalling_ipv6: IPv6Address | None = None
+    signalling_ipv4: Ipv4 | None = None
+    signalling_ipv6: Ipv6 | None = None
     signalling_port: Port | None = None
     capacity: int | None = Field(default=None, ge=1)
     """Sessions it can carry; null: not known."""

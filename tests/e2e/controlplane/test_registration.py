@@ -249,7 +249,7 @@ async def test_who_registered_and_is_gone_leaves_the_plan(deployed: Any, databas
     )
     impact = ChangeImpact(feed, None, guard_share=0.25, now=lambda: now)
     departures = Departures(
-        Revisions(database, lambda: now, impact),
+        Revisions(database, lambda: now, impact, allow_loopback=True),
         feed,
         lambda: observed,
         may_remove=lambda: True,

@@ -223,3 +223,34 @@ async def test_wire_ids_are_drawn_kept_and_never_reused(api: Any) -> None:
     assert other.body["wire_id"] != wire_id
     restored = await api.call("POST", "/v1/revisions/1/restore")
     assert restored.status == 200, "the same region, which keeps the wire id that it has now"
+
+
+async def test_addresses_that_no_client_could_use_are_refused(start_api: Any) -> None:
+    """Nor may an operator make probers look at addresses of that kind, or forge log lines."""
+    api = await start_api(allow_loopback=False)
+    region = {"id": "fra", "latitude": 50.1, "longitude": 8.7}
+    await api.made("/v1/regions", region)
+    for address in ("169.254.169.254", "127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1"):
+        made = await api.call(
+            "POST", "/v1/relays", json={"id": "r", "region": "fra", "ipv4": address}
+        )
+        assert (made.status, [*made.rules]) == (422, ["relays/r/ipv4"])
+    made = await api.call(
+        "POST", "/v1/regions", json=region | {"id": "b", "name": "B\nrelay.crashed\x1b[2J"}
+    )
+    assert (made.status, [*made.rules]) == (422, ["regions/b/name"])
+    await api.made("/v1/relays", {"id": "r", "region": "fra", "ipv4": "10.0.0.1"})
+
+
+async def test_what_an_older_release_accepted_may_stay(start_api: Any, database_url: str) -> None:
+    """It does not hinder other changes, and can be corrected."""
+    api = await start_api()
+    relay = {"id": "r", "region": "fra", "ipv4": "127.0.0.1"}
+    await api.made("/v1/regions", {"id": "fra", "latitude": 50.1, "longitude": 8.7})
+    await api.made("/v1/relays", relay)
+    await api.stop()
+    api = await start_api(allow_loopback=False)
+    await api.made("/v1/regions", {"id": "b", "latitude": 50.1, "longitude": 8.7})
+    assert (
+        await api.call("POST", "/v1/relays", json=relay | {"id": "s", "udp_port": 9})
+    ).status == 422

@@ -15,6 +15,7 @@ from firsthop.document_files import DocumentFiles, DocumentStamp
 from firsthop.secret_files import write_secret
 from firsthop_steering.feed.guidance import NO_GUIDANCE
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, Status
+from firsthop_steering.plan.admission import admission_problems
 from firsthop_steering.plan.document import Document, DocumentError, DocumentFault, warnings_in
 from firsthop_steering.plan.model import Transceiver, TransceiverRegion
 
@@ -33,8 +34,9 @@ class FileSource:
     guidance = NO_GUIDANCE
     disk_error = ""
 
-    def __init__(self, path: Path, state_dir: Path) -> None:
+    def __init__(self, path: Path, state_dir: Path, *, allow_loopback: bool = False) -> None:
         self._path = path
+        self._allow_loopback = allow_loopback
         self._state_dir = state_dir
         self.plan: Plan | None = None
         self.status: Status | None = None
@@ -47,7 +49,7 @@ class FileSource:
         now = datetime.now(UTC)
         files = DocumentFiles(self._path)
         try:
-            self.plan = load_plan(self._path, files)
+            self.plan = load_plan(self._path, files, allow_loopback=self._allow_loopback)
         finally:  # a refused file is watched too, as it may be corrected
             self.files = files.stamps
         for warning in warnings_in(self.plan.document):
@@ -72,20 +74,24 @@ class FileSource:
         await asyncio.Event().wait()
 
 
-def load_plan(path: Path, files: DocumentFiles | None = None) -> Plan:
+def load_plan(
+    path: Path, files: DocumentFiles | None = None, *, allow_loopback: bool = False
+) -> Plan:
     """The plan in the document at `path` and in the zone files that it names.
 
     `files`, made for the same path, lists afterwards which files were read. Raises DocumentError
-    like `load_yaml`, and if a wire id is missing: without a control plane, nothing assigns one.
+    like `load_yaml`, and if the document has what must not enter a configuration, or lacks a wire
+    id: without a control plane, nothing assigns one.
     """
     files = files or DocumentFiles(path)
     try:
         document = files.load()
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError([DocumentFault(str(path), f"cannot be read: {error}")]) from None
-    missing = [*_without_wire_id(document)]
-    if missing:
-        raise DocumentError(missing)
+    problems = [*admission_problems(document, allow_loopback=allow_loopback)]
+    problems += _without_wire_id(document)
+    if problems:
+        raise DocumentError(problems)
     return Plan(
         number=files.modified_ns // 10**9,
         lineage=LINEAGE,

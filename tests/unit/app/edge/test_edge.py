@@ -147,6 +147,19 @@ def test_a_document_on_its_own_needs_wire_ids(tmp_path: Path) -> None:
     assert load_plan(path).number == int(path.stat().st_mtime)
 
 
+def test_a_document_has_loopback_addresses_only_if_they_are_allowed(tmp_path: Path) -> None:
+    """And never addresses that no client could use: no control plane refuses them for this edge."""
+    path = tmp_path / "edge.yaml"
+    region, relay = "regions: [{id: fra, latitude: 1, longitude: 1}]", "{id: r, region: fra, ipv4: "
+    path.write_text(f"{region}\nrelays: [{relay}127.0.0.1}}]\n")
+    assert load_plan(path, allow_loopback=True).document.relays
+    with pytest.raises(DocumentError, match=r"relays/r/ipv4: no client could use 127\.0\.0\.1"):
+        load_plan(path)
+    path.write_text(f"{region}\nrelays: [{relay}169.254.169.254}}]\n")
+    with pytest.raises(DocumentError, match="it is link-local"):
+        load_plan(path, allow_loopback=True)
+
+
 ZONE_FILE = """$ORIGIN a.test.
 $TTL 300
 @ SOA ns1 host 1 7200 900 1209600 60

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from firsthop_controlplane.bodies.json_text import EXACT_INTEGER, parse, parse_object
 from firsthop_controlplane.bodies.validation import validated
 from firsthop_controlplane.errors import Refused
-from firsthop_steering.plan.model import Override, Region
+from firsthop_steering.plan.model import Override, Region, TransceiverRegion
 
 _TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 _JSON = st.recursive(
@@ -79,3 +79,22 @@ def test_types_are_not_guessed_at() -> None:
     with pytest.raises(Refused) as caught:
         validated(Override, override | {"cidr": "10.0.0.1/8", "asn": "1"})
     assert {fault.field for fault in caught.value.errors} == {"cidr", "asn"}
+
+
+@pytest.mark.parametrize("value", [False, True, 0, 167772160, 1.5, ["10.0.0.0/8"], {}, ""])
+def test_only_text_is_a_network(value: object) -> None:
+    """`false` was 0.0.0.0/32, an override for nobody; other types were other networks."""
+    override = {"id": "o", "cidr": value, "regions": ["fra"], "mode": "only"}
+    region = {"id": "eu", "latitude": 1, "longitude": 1, "networks": [value]}
+    for model, body in ((Override, override), (TransceiverRegion, region)):
+        with pytest.raises(Refused) as caught:
+            validated(model, body)
+        assert {each.field.split("/")[0] for each in caught.value.errors} <= {"cidr", "networks"}
+
+
+@pytest.mark.parametrize("value", [0, False, "1767225600", "2026-12-31", "2026-12-31T18:00:00"])
+def test_only_a_time_with_its_offset_is_a_time(value: object) -> None:
+    """Neither seconds since 1970, as a number or text, nor a local time."""
+    override = {"id": "o", "asn": 1, "regions": ["fra"], "mode": "only", "expires_at": value}
+    with pytest.raises(Refused):
+        validated(Override, override)

@@ -172,3 +172,12 @@ def test_who_is_unwilling_gets_no_new_sessions_but_those_that_name_it() -> None:
     stayed = [pair for pair in zip(before, after, strict=True) if pair[0] != ("192.0.2.1", 1)]
     assert all(old == new for old, new in stayed), "nobody else is moved"
     assert chosen("eu-1", "eu-2", "eu-3") == before
+
+
+@pytest.mark.parametrize(
+    "text", ["a: &a [x, x]\nroutes: [*a, *a]", "[" * 100_000, b"\xff", "routes: !!set {a}"]
+)
+def test_hostile_yaml_is_refused(text: str | bytes) -> None:
+    """Aliases can stand for gigabytes; every text is a table or a RouteError."""
+    with pytest.raises(RouteError):
+        read_routes(text)

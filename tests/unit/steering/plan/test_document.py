@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from firsthop_steering.plan import yaml_text
 from firsthop_steering.plan.document import Document, DocumentError, checked, load_yaml
 from firsthop_steering.plan.model import Override, Relay, Service
 from support.worlds import ZONE
@@ -196,6 +198,83 @@ def test_yaml_faults_name_their_line() -> None:
     assert yaml_problems("")[0].endswith("must be a mapping of collections")
     assert yaml_problems("regions: 5")[0].startswith("line 1: regions: ")
     assert "names no region" in yaml_problems(YAML.replace("region: fra", "region: xx"))[0]
+
+
+ALIASES = [
+    "a: &a [x, x]\nb: &b [*a, *a]\nregions: [*b, *b]",
+    "regions: &a [*a]",
+    "x: &x {id: fra}\nregions:\n- <<: *x",
+]
+
+
+@pytest.mark.parametrize("text", ALIASES)
+def test_aliases_are_refused(text: str) -> None:
+    """A few lines of aliases stand for gigabytes, or for a value without an end."""
+    assert "aliases (*name) are not supported" in yaml_problems(text)[0]
+
+
+def test_yaml_beyond_its_bounds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Depth, length and the number of reported faults have bounds; tags make no objects."""
+    assert yaml_problems("[" * 100_000) == ["line 1: document: is nested too deeply"]
+    assert "tags" in yaml_problems("regions: !!set {a, b}")[0]
+    assert "tags" in yaml_problems("regions: !!python/object/apply:os.abort []")[0]
+    assert len(yaml_problems("regions: [" + "{}, " * 1000 + "]")) == 20
+    monkeypatch.setattr(yaml_text, "MAX_CHARACTERS", 10)
+    assert yaml_problems("regions: []") == ["document: has more than 10 characters"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("    ipv4: 3221225985", "line 9: relays/0/ipv4: must be text"),
+        ("    ipv4: false", "line 9: relays/0/ipv4: must be text"),
+        ("    ipv4: 192.0.2.1\n    weight: '5'", "line 10: relays/0/weight: Input should be"),
+        ("    ipv4: 192.0.2.1\n    weight: true", "line 10: relays/0/weight: Input should be"),
+        ("    ipv4: 192.0.2.1\n    udp_port: 0x10", "line 10: relays/0/udp_port: Input should be"),
+        (
+            "    ipv4: 192.0.2.1\n    forced: {verdict: up, until: 1767225600}",
+            "line 10: relays/0/forced/until: must be text",
+        ),
+        (
+            "    ipv4: 192.0.2.1\n    forced: {verdict: up, until: '1767225600'}",
+            "line 10: relays/0/forced/until: must be a time with its offset",
+        ),
+    ],
+)
+def test_yaml_types_are_as_strict_as_those_of_json(line: str, problem: str) -> None:
+    """No number, boolean or text is taken for a value of another type."""
+    text = YAML.replace("    ipv4: 192.0.2.1", line)
+    assert yaml_problems(text)[0].startswith(problem)
+
+
+def test_yaml_reads_what_is_written() -> None:
+    """YAML 1.1 would read these as a number in base 60, and as a date."""
+    text = YAML.replace("192.0.2.1", "192.0.2.1\n    ipv6: 2001:10:20:30:40:50:1:2")
+    text += "    forced: {verdict: up, until: 2026-12-31T18:00:00+01:00}\n"
+    (relay,) = load_yaml(text).relays
+    assert str(relay.ipv6) == "2001:10:20:30:40:50:1:2"
+    assert relay.forced is not None
+    assert relay.forced.until == datetime(2026, 12, 31, 17, tzinfo=UTC)
+
+
+def test_zones_in_files_keep_their_places_and_lines() -> None:
+    """A fault in a written zone names its place and line, with zones from files around it."""
+    zone = "@ 60 IN SOA ns.{0} h.{0} 1 1 1 1 1\n@ 60 IN NS ns.x.\n"
+    text = (
+        "zones:\n- file: a\n- {apex: b.test., primary: ns.x., contact: h.x., name_servers: [ns.x.]}"
+        "\n- file: c\n"
+    )
+
+    def read(name: str) -> str:
+        return f"$ORIGIN {name}.test.\n" + zone.format(f"{name}.test.")
+
+    assert [each.apex for each in load_yaml(text, read).zones] == ["a.test.", "b.test.", "c.test."]
+    with pytest.raises(DocumentError) as caught:
+        load_yaml(text.replace("contact", "kontakt"), read)
+    assert [str(each) for each in caught.value.problems] == [
+        "line 3: zones/1/contact: Field required",
+        "line 3: zones/1/kontakt: Extra inputs are not permitted",
+    ]
 
 
 @given(st.text(max_size=200))
