@@ -37,11 +37,11 @@ from firsthop_controlplane.learning.publication import Publication
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.feed.measurements import MAX_SAMPLES, SampleBatch
-from firsthop_steering.feed.snapshot import Plan
+from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan
 from firsthop_steering.plan.document import Document
 
 T = TypeVar("T")
-SENDER = Principal("allocator", "allocator", "allocator", None, None)
+SENDER = Principal("operator", "operator", "operator", None, None)
 
 
 def timed(what: str, work: Callable[[], T]) -> T:
@@ -86,6 +86,8 @@ def main() -> None:
     ]
     document = Document.model_validate({"regions": regions, "relays": relays})
     plan = Plan(number=1, lineage="bench", created_at=now, document=document)
+    key = CredentialKey(id=1, route="00" * 32, password="00" * 32, created_at=now)
+    keys = KeySet(number=1, lineage="bench", created_at=now, signing=1, keys=(key,))
     clients = draw.integers(0x01000000, 0xDF000000, chosen.prefixes)
     rows = zip(
         draw.choice(clients, chosen.samples).tolist(),
@@ -110,7 +112,7 @@ def main() -> None:
         for number, body in enumerate(bodies):
             began = time.perf_counter()
             batch = validated(SampleBatch, parse_object(body))
-            taken = samples_of(batch, SENDER, plan, memory, now)
+            taken, _ = samples_of(batch, SENDER, plan, keys, memory, now)
             memory.intake.take(str(number), taken, now.timestamp())
             slowest = max(slowest, time.perf_counter() - began)
 

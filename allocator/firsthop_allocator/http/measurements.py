@@ -1,8 +1,8 @@
 """Browser measurements over HTTP: tickets, the script that uses them, and their samples.
 
 The allocator keeps the report rate of each ticket and prefix, and samples until they are passed
-on. The client's address is the connection's, or the one that a trusted proxy gives. A report proves
-only that its sender has a ticket; false samples affect only the sender's prefix.
+on. The client's address is the connection's, or the one that a trusted proxy gives. A report counts
+once, for the relays of its ticket, and only from the network to which the ticket was issued.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from firsthop_allocator.errors import Problem, RequestFault, wrong
 from firsthop_allocator.http.answers import refusal
 from firsthop_allocator.http.callers import Subject
 from firsthop_allocator.http.schema import RaceBody, SamplesBody
-from firsthop_allocator.measuring.samples import SampleQueue, prefix_number
-from firsthop_allocator.measuring.ticket import ENTROPY_LENGTH, refusal_of, ticket
+from firsthop_allocator.measuring.samples import SampleQueue
+from firsthop_allocator.measuring.ticket import ENTROPY_LENGTH, LIFETIME, prefix_number, ticket
+from firsthop_ice.ufrag import EXPIRY_UNIT
+from firsthop_steering.feed.ticket_proof import TicketClaim, not_named, read_proof
 from firsthop_steering.feed.token_bucket import TokenBuckets
 
 RACES, SAMPLES, SNIPPET = "/v1/races", "/v1/samples", "/v1/race.js"
-REPORT_EVERY_S = 60.0
-"""Seconds between two reports of one ticket."""
+KEPT_S = (LIFETIME + EXPIRY_UNIT).total_seconds()
+"""Seconds for which a used ticket is remembered, which is until it has expired."""
 PREFIX_AT_ONCE, PREFIX_EVERY_S = 30, 2.0
 """Reports of one /24 or /48, which may be a carrier's NAT: 30 at once, then one every 2 s."""
 MAX_KEPT = 20_000
@@ -47,7 +49,7 @@ class Racing:
         self._clock = clock
         self._entropy = entropy
         self._queue = queue
-        self._tickets = TokenBuckets(burst=1, refill_s=REPORT_EVERY_S, max_keys=MAX_KEPT)
+        self._tickets = TokenBuckets(burst=1, refill_s=KEPT_S, max_keys=MAX_KEPT)
         self._prefixes = TokenBuckets(
             burst=PREFIX_AT_ONCE, refill_s=PREFIX_EVERY_S, max_keys=MAX_KEPT
         )
@@ -57,36 +59,44 @@ class Racing:
         service = steered_service(view, body.service)
         if isinstance(service, AllocationRefused):
             raise refusal(service)
-        client = view.steering.topology.client(subject.address)
         entropy = self._entropy(ENTROPY_LENGTH)
-        made = ticket(view, service, client, now=self._clock(), entropy=entropy)
+        made = ticket(view, service, subject.address, now=self._clock(), entropy=entropy)
         if isinstance(made, AllocationRefused):
             raise refusal(made)
         return made.to_json()
 
     def take(self, view: AllocatorView, body: SamplesBody, subject: Subject) -> dict[str, Any]:
-        """Accept all samples of a report, or none; returns the answer. Raises Problem 403, 422 or
-        429."""
-        now = self._clock()
-        fault = refusal_of(view, body.username_fragment, body.password, now)
-        if fault is not None:
-            raise wrong(403, RequestFault(*fault))
-        strange = [
-            RequestFault(f"samples/{index}/relay", "names no relay that can be measured")
-            for index, each in enumerate(body.samples)
-            if each.relay not in view.tables.relays
-        ]
-        if strange:
-            raise wrong(422, *strange)
-        prefix, at = prefix_number(subject.address), now.timestamp()
-        wait_s = self._tickets.wait_s(body.username_fragment, at)
-        wait_s = wait_s or self._prefixes.wait_s(prefix, at)
+        """Accept all samples of a report, or none; returns the answer.
+
+        Raises Problem 403 or 429.
+        """
+        now, prefix = self._clock(), prefix_number(subject.address)
+        claim = _claimed(view, body, prefix, now)
+        at = now.timestamp()
+        wait_s = self._tickets.wait_s(claim.nonce, at) or self._prefixes.wait_s(prefix, at)
         if wait_s:
             self._queue.results["limited"] += len(body.samples)
-            detail = "too many reports with this ticket, or from this network"
+            detail = "this ticket was used already, or this network sends too many reports"
             raise Problem(429, detail, headers={"Retry-After": str(wait_s)})
-        self._queue.put(prefix, [(each.relay, each.rtt_ms) for each in body.samples], at)
+        measured = [(each.relay, each.rtt_ms) for each in body.samples]
+        self._queue.put(prefix, measured, at, body.proof)
         return {"samples": len(body.samples)}
+
+
+def _claimed(view: AllocatorView, body: SamplesBody, prefix: int, now: datetime) -> TicketClaim:
+    """What the ticket of a report from `prefix` permits. Raises Problem 403."""
+    claim = read_proof(body.proof, view.keys.routes)
+    if claim is None:
+        raise wrong(403, RequestFault("proof", "belongs to no ticket of this deployment"))
+    if now >= claim.expires_at:
+        raise wrong(403, RequestFault("proof", "has expired"))
+    if prefix != claim.prefix:
+        raise wrong(403, RequestFault("proof", "was issued to a client of another network"))
+    strange = not_named(claim, [each.relay for each in body.samples])
+    if strange:
+        rule = "is not a relay of this ticket"
+        raise wrong(403, *(RequestFault(f"samples/{each}/relay", rule) for each in strange))
+    return claim
 
 
 def snippet() -> web.Response:

@@ -164,7 +164,7 @@ def _samples() -> dict[str, Any]:
     content = _json("SamplesBody")
     return {
         "operationId": "reportSamples",
-        "summary": "Round trips that a browser measured with a ticket, which is its credential",
+        "summary": "Round trips that a browser measured with a ticket, whose proof it needs",
         "security": [],
         "requestBody": {"required": True, "content": content | _as("SamplesBody", "text/plain")},
         "responses": {

@@ -37,10 +37,9 @@ export async function race(allocator = "", ticket = null) {
   ticket ??= await (await fetch(`${allocator}/v1/races`, { method: "POST" })).json();
   const all = await Promise.all(ticket.relays.map(measured));
   const samples = all.filter(({ rtt_ms }) => rtt_ms < 3000);
-  const { username_fragment, password } = ticket;
+  const { proof } = ticket;
   if (samples.length) {
-    navigator.sendBeacon(
-      `${allocator}/v1/samples`, JSON.stringify({ username_fragment, password, samples }));
+    navigator.sendBeacon(`${allocator}/v1/samples`, JSON.stringify({ proof, samples }));
   }
   return samples;
 }

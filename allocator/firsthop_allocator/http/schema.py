@@ -25,6 +25,7 @@ from firsthop_allocator.allocations.allocation import (
 from firsthop_geodata.addresses import Address
 from firsthop_steering.decision import availability
 from firsthop_steering.feed.measurements import MAX_RTT_MS
+from firsthop_steering.feed.ticket_proof import MAX_PROOF
 from firsthop_steering.plan.model import Slug
 
 MAX_SAMPLES = 16
@@ -115,9 +116,8 @@ class MeasuredRelay(_Strict):
 class SamplesBody(_Strict):
     """What POST /v1/samples takes; with any media type, as beacons are sent as text/plain."""
 
-    username_fragment: Annotated[str, Field(max_length=32)]
-    """The ticket's username fragment."""
-    password: Annotated[str, Field(max_length=64)]
+    proof: Annotated[str, Field(max_length=MAX_PROOF)]
+    """The ticket's proof."""
     samples: Annotated[list[MeasuredRelay], Field(min_length=1, max_length=MAX_SAMPLES)]
 
     @field_validator("samples")
@@ -272,11 +272,13 @@ class RacedRelay(BaseModel):
 
 
 class RaceAnswer(BaseModel):
-    """Relays to measure, and the credential that authenticates the samples."""
+    """Relays to measure, the credential for the checks, and the proof for the report."""
 
     expires_at: datetime
     username_fragment: str
     password: str
+    proof: str
+    """Binds the report to the client's network and to these relays."""
     relays: list[RacedRelay]
 
 

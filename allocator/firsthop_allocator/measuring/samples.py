@@ -9,22 +9,14 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from itertools import islice
 
-from firsthop_geodata.addresses import Address
-from firsthop_geodata.prefixes import normalise
 from firsthop_steering.feed.demand import prefix_text
-from firsthop_steering.rtt.samples import prefix_of
 
 MAX_WAITING = 5000
 """Most samples that wait: more than an edge uploads in a minute; they take half a megabyte."""
 
-MeasuredRow = tuple[str, str, float, float]
-"""The client's prefix, the relay's id, the round trip in ms, and the time in seconds since 1970."""
-
-
-def prefix_number(address: Address) -> int:
-    """The number of a client's /24 or /48."""
-    family, key, _ = normalise(address)
-    return prefix_of(family, key)
+MeasuredRow = tuple[str, str, float, float, str]
+"""The client's prefix, the relay's id, the round trip in ms, the time in seconds since 1970, and
+the proof of the ticket."""
 
 
 class SampleQueue:
@@ -35,9 +27,11 @@ class SampleQueue:
         """Number of samples by result; an `overflowed` sample was counted as `taken` before."""
         self._waiting: deque[MeasuredRow] = deque()
 
-    def put(self, prefix: int, measured: Iterable[tuple[str, float]], at: float) -> None:
-        """Add round trips (relay, ms) that a client measured."""
-        rows = [(prefix_text(prefix), relay, rtt_ms, at) for relay, rtt_ms in measured]
+    def put(
+        self, prefix: int, measured: Iterable[tuple[str, float]], at: float, proof: str
+    ) -> None:
+        """Add round trips (relay, ms) that a client measured with a ticket."""
+        rows = [(prefix_text(prefix), relay, rtt_ms, at, proof) for relay, rtt_ms in measured]
         self.results["taken"] += len(rows)
         self._waiting.extend(rows)
         while len(self._waiting) > MAX_WAITING:

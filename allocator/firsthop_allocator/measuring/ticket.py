@@ -1,12 +1,12 @@
-"""Measurement tickets: relays for a browser to check, and a credential for its report. Pure.
+"""Measurement tickets: relays for a browser to check, and the proof for its report. Pure.
 
 The credential is a probe credential: relays answer its checks themselves, so the browser measures
-the round trip to the relay, without the path from there to a transceiver.
+the round trip to the relay, without the path from there to a transceiver. The proof binds the
+report to the client's prefix and to the relays of the ticket.
 """
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,12 +15,15 @@ from firsthop_allocator.allocations.answer_json import utc_text
 from firsthop_allocator.allocations.exploring import drawn, target_of
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_geodata.addresses import Address
+from firsthop_geodata.prefixes import normalise
 from firsthop_ice import ufrag
 from firsthop_ice.candidates import candidate_lines
-from firsthop_ice.ufrag import PROBE_REGION, Credential, RejectedUfrag, mint_probe, probe_password
+from firsthop_ice.ufrag import Credential, CredentialKeys, mint_probe
 from firsthop_steering.decision.model import Candidate, Decision
-from firsthop_steering.decision.topology import Client
+from firsthop_steering.feed.ticket_proof import TicketClaim, seat_of
 from firsthop_steering.plan.model import Relay, Service
+from firsthop_steering.rtt.samples import prefix_of
 
 NEAREST = 4
 """Number of the client's most preferred regions of which one relay each is measured."""
@@ -49,6 +52,7 @@ class Ticket:
     """A credential, and the relays to check with it, in preference order."""
 
     credential: Credential
+    proof: str
     relays: tuple[tuple[Relay, float], ...]
     """Each with the expected round trip in ms."""
 
@@ -58,6 +62,7 @@ class Ticket:
             "expires_at": utc_text(self.credential.expires_at),
             "username_fragment": self.credential.ufrag,
             "password": self.credential.password,
+            "proof": self.proof,
             "relays": [self._relay(*each) for each in self.relays],
         }
 
@@ -74,12 +79,12 @@ class Ticket:
 
 
 def ticket(
-    view: AllocatorView, service: Service, client: Client, *, now: datetime, entropy: bytes
+    view: AllocatorView, service: Service, address: Address, *, now: datetime, entropy: bytes
 ) -> Ticket | AllocationRefused:
-    """A ticket for `client` at `now`; `entropy` is ENTROPY_LENGTH random bytes."""
+    """A ticket for the client at `address`; `entropy` is ENTROPY_LENGTH random bytes."""
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
-    decision = view.steering.decide(service, client)
+    decision = view.steering.decide(service, view.steering.topology.client(address))
     ignore_health = decision.ranking.outcome == "open"
     firsts: list[Raced] = []
     for candidate in decision.preferences:
@@ -98,7 +103,26 @@ def ticket(
         credential = mint_probe(view.keys, expires_at=now + LIFETIME, entropy=entropy[2:])
     except ValueError as error:  # only the time can be out of range
         return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
-    return Ticket(credential, tuple((relay, each.rtt_ms) for relay, each in near))
+    relays = tuple((relay, each.rtt_ms) for relay, each in near)
+    claim = TicketClaim(
+        prefix=prefix_number(address),
+        seat=_seat(address, view.keys),
+        nonce=entropy[2:].hex(),
+        relays=tuple(relay.id for relay, _ in relays),
+        expires_at=credential.expires_at,
+    )
+    return Ticket(credential, claim.proof(view.keys.routes, view.keys.signing), relays)
+
+
+def prefix_number(address: Address) -> int:
+    """The number of a client's /24 or /48."""
+    family, key, _ = normalise(address)
+    return prefix_of(family, key)
+
+
+def _seat(address: Address, keys: CredentialKeys) -> int:
+    family, key, _ = normalise(address)
+    return seat_of(key if family == 4 else key >> 8, keys.routes, keys.signing)
 
 
 def _another(
@@ -112,19 +136,3 @@ def _another(
         for (_, relay), candidate in drawn(view, decision, target, held, [chance / 2**16]):
             return relay, candidate
     return rest[chance % len(rest)]
-
-
-def refusal_of(
-    view: AllocatorView, name: str, password: str, now: datetime
-) -> tuple[str, str] | None:
-    """Which field of a ticket's credential is wrong and why; None if the credential is genuine."""
-    decoded = ufrag.decode(name, view.keys.routes, now=now)
-    if isinstance(decoded, RejectedUfrag):
-        rule = "has expired" if decoded.reason == "expired" else "does not belong to a ticket"
-        return "username_fragment", rule
-    if decoded.region != PROBE_REGION:
-        return "username_fragment", "belongs to a session, not to a ticket"
-    expected = probe_password(name, view.keys.routes.by_id[decoded.key_id])
-    if not hmac.compare_digest(expected.encode(), password.encode("utf-8", "replace")):
-        return "password", "does not belong to this username_fragment"
-    return None

@@ -23,13 +23,13 @@ from firsthop_controlplane.errors import (
     malformed,
     not_found,
 )
+from firsthop_controlplane.learning.evidence import SampleEvidence
 from firsthop_controlplane.learning.intake import (
     AHEAD_S,
     BURST,
     OLDEST_S,
     SAMPLES_PER_S,
     batch_name,
-    source_number,
 )
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_geodata.prefixes import normalise
@@ -37,7 +37,7 @@ from firsthop_steering.decision.placement import Ground
 from firsthop_steering.decision.topology import parse_client
 from firsthop_steering.feed.exploration_targets import ExplorationTarget
 from firsthop_steering.feed.measurements import Sample, SampleBatch, SamplesTaken
-from firsthop_steering.feed.snapshot import Plan
+from firsthop_steering.feed.snapshot import KeySet, Plan
 from firsthop_steering.plan.model import Slug
 from firsthop_steering.rtt.estimates import SOURCES
 from firsthop_steering.rtt.learned import Learned
@@ -52,9 +52,9 @@ async def _measurements(calling: Calling) -> web.Response:
     """Receive a batch of samples: all of them, or none."""
     deps, principal = calling.deps, calling.principal
     assert principal is not None
-    memory, plan = _memory(deps), deps.feed.plan
-    if plan is None:
-        raise Unavailable("no plan has been read yet")
+    memory, plan, keys = _memory(deps), deps.feed.plan, deps.feed.keys
+    if plan is None or keys is None:
+        raise Unavailable("plan and keys have not been read yet")
     batch = calling.read(SampleBatch)
     name, count = batch_name(principal.id, batch.batch), len(batch.samples)
     counts, now = memory.intake.counts, deps.now()
@@ -62,17 +62,18 @@ async def _measurements(calling: Calling) -> web.Response:
         counts["repeated"] += count
         return answer(SamplesTaken(batch=batch.batch, samples=0, repeated=True))
     try:
-        samples = samples_of(batch, principal, plan, memory, now)
+        samples, uses = samples_of(batch, principal, plan, keys, memory, now)
     except Refused:
         counts["refused"] += count
         raise
-    wait_s = memory.intake.wait_s(source_number(principal.id), count, now.timestamp())
+    wait_s = memory.intake.wait_s(principal.id, count, now.timestamp())
     if wait_s > 0:
         counts["limited"] += count
         detail = f"A token may upload {SAMPLES_PER_S} samples per second, and {BURST} at once."
         raise TooMany(detail, retry_after_s=int(wait_s))
-    memory.intake.take(name, samples, now.timestamp())
-    return answer(SamplesTaken(batch=batch.batch, samples=count, repeated=False))
+    counts["repeated"] += count - len(samples)
+    memory.intake.take(name, samples, now.timestamp(), uses)
+    return answer(SamplesTaken(batch=batch.batch, samples=len(samples), repeated=False))
 
 
 def _memory(deps: Deps) -> Memory:
@@ -83,38 +84,53 @@ def _memory(deps: Deps) -> Memory:
 
 
 def samples_of(
-    batch: SampleBatch, principal: Principal, plan: Plan, memory: Memory, now: datetime
-) -> Samples:
-    """A batch as columns; raises Refused: 403 for a relay of another token, 422 for faults."""
+    batch: SampleBatch,
+    principal: Principal,
+    plan: Plan,
+    keys: KeySet,
+    memory: Memory,
+    now: datetime,
+) -> tuple[Samples, list[str]]:
+    """The samples of a batch as columns, and which tickets or sessions they use.
+
+    Samples whose ticket or session was used before are left out. Raises Refused: 403 for a sample
+    that this token may not report, 422 for other faults.
+    """
     regions = {relay.id: relay.region for relay in plan.document.relays}
     present = {region.id for region in plan.document.regions}
     oldest, newest = now - timedelta(seconds=OLDEST_S), now + timedelta(seconds=AHEAD_S)
+    evidence = SampleEvidence.of(principal, plan, keys)
     faults: list[BrokenRule] = []
-    prefixes, numbers = [], []
+    rows: list[tuple[int, int, int, float]] = []
+    uses: dict[str, None] = {}
     for index, sample in enumerate(batch.samples):
         fault, region = _checked(sample, regions, present, oldest, newest)
-        if fault is None and principal.role == "agent" and sample.relay != principal.scope:
-            detail = f"samples/{index}/relay: this token is for relay {principal.scope}."
-            raise forbidden(detail)
         number = memory.numbers.number(region, present) if fault is None else None
         if fault is None and number is None:
             fault = BrokenRule("region", f"round trips to only {MAX_REGIONS} regions are learned")
-        if fault is not None:
+        if fault is not None or number is None:
+            assert fault is not None
             faults.append(BrokenRule(f"samples/{index}/{fault.field}", fault.rule))
             if len(faults) >= MAX_FAULTS:
                 break
             continue
-        family, key, _ = normalise(sample.client)
-        prefixes.append(prefix_of(family, key))
-        numbers.append(number)
+        prefix = prefix_of(*normalise(sample.client)[:2])
+        witness = evidence.of_sample(sample, prefix)
+        if isinstance(witness, str):
+            raise forbidden(f"samples/{index}/{witness}.")
+        if not (witness.use in uses or memory.intake.is_used(witness.use)):
+            rows.append((prefix, number, witness.source, sample.rtt_ms))
+        if witness.use:
+            uses[witness.use] = None
     if faults:
         raise invalid(faults)
+    prefixes, numbers, sources, rtt_ms = zip(*rows, strict=True) if rows else ((),) * 4
     return Samples(
         np.array(prefixes, dtype=np.uint64),
         np.array(numbers, dtype=np.int64),
-        np.full(len(prefixes), source_number(principal.id), dtype=np.int64),
-        np.array([sample.rtt_ms for sample in batch.samples]),
-    )
+        np.array(sources, dtype=np.int64),
+        np.array(rtt_ms, dtype=np.float64),
+    ), list(uses)
 
 
 def _checked(

@@ -1,9 +1,10 @@
-"""Accepts batches of samples, each once, and limits each source's rate. No clock, no store."""
+"""Accepts batches of samples, each once, and limits each token's rate. No clock, no store."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,19 +20,16 @@ MAX_SOURCES = 10_000
 BATCHES_KEPT_S = 2000.0
 """How long names of batches are kept; if a batch is repeated later, its samples are too old."""
 MAX_BATCHES = 200_000
+MAX_USES = 200_000
+"""Most uses of tickets and sessions that are remembered, 30 MB; the oldest are dropped first."""
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """The token bucket of a source: samples left at a time."""
+    """The token bucket of an API token: samples left at a time."""
 
     left: float
     at: float
-
-
-def source_number(token: str) -> int:
-    """The number of a source in the model, derived from its token's id: 56 bits."""
-    return int.from_bytes(hashlib.sha256(token.encode()).digest()[:7])
 
 
 def batch_name(token: str, batch: str) -> str:
@@ -53,7 +51,8 @@ class Intake:
     def __init__(self) -> None:
         self.counts = dict.fromkeys(("taken", "repeated", "refused", "limited"), 0)
         """Samples by outcome."""
-        self._buckets: dict[int, _Bucket] = {}
+        self._buckets: dict[str, _Bucket] = {}
+        self._used: dict[str, float] = {}
         self._seen: dict[str, float] = {}
         self._waiting: list[Samples] = []
         self._new: dict[str, float] = {}
@@ -66,13 +65,17 @@ class Intake:
         """Whether a batch with this name was accepted already."""
         return name in self._seen
 
-    def wait_s(self, source: int, count: int, now: float) -> float:
-        """0 if the source may send `count` samples, which then count; else seconds to wait."""
-        bucket = self._buckets.pop(source, None) or _Bucket(BURST, now)
+    def is_used(self, use: str) -> bool:
+        """Whether a ticket or session was used for this relay already."""
+        return use in self._used
+
+    def wait_s(self, token: str, count: int, now: float) -> float:
+        """0 if the token may send `count` samples, which then count; else seconds to wait."""
+        bucket = self._buckets.pop(token, None) or _Bucket(BURST, now)
         bucket.left = min(BURST, bucket.left + max(0.0, now - bucket.at) * SAMPLES_PER_S)
         bucket.at = now
-        self._buckets[source] = (
-            bucket  # moved to the end, so that the first bucket belongs to the longest idle source
+        self._buckets[token] = (
+            bucket  # moved to the end, so that the first bucket belongs to the longest idle token
         )
         if len(self._buckets) > MAX_SOURCES:
             del self._buckets[next(iter(self._buckets))]
@@ -81,22 +84,29 @@ class Intake:
         bucket.left -= count
         return 0.0
 
-    def take(self, name: str, samples: Samples, now: float) -> None:
-        """Accept a batch that is neither refused nor repeated."""
+    def take(self, name: str, samples: Samples, now: float, uses: Iterable[str] = ()) -> None:
+        """Accept a batch that is neither refused nor repeated, and whose samples are not used."""
         self._seen[name] = self._new[name] = now
+        self._used.update(dict.fromkeys(uses, now))
         self._waiting.append(samples)
         self.counts["taken"] += len(samples)
 
     def drain(self, now: float) -> Drained:
         """Remove and return all waiting batches."""
-        while self._seen:
-            oldest = next(iter(self._seen))
-            if len(self._seen) <= MAX_BATCHES and now - self._seen[oldest] < BATCHES_KEPT_S:
-                break
-            del self._seen[oldest]
+        _drop_old(self._seen, MAX_BATCHES, now)
+        _drop_old(self._used, MAX_USES, now)
         waiting, new = self._waiting, self._new
         self._waiting, self._new = [], {}
         return Drained(_joined(waiting), new)
+
+
+def _drop_old(times: dict[str, float], most: int, now: float) -> None:
+    """Drop what is older than BATCHES_KEPT_S, and the oldest beyond `most`."""
+    while times:
+        oldest = next(iter(times))
+        if len(times) <= most and now - times[oldest] < BATCHES_KEPT_S:
+            break
+        del times[oldest]
 
 
 def _joined(parts: list[Samples]) -> Samples:

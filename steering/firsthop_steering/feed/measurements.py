@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
+from firsthop_steering.feed.ticket_proof import MAX_PROOF
 from firsthop_steering.plan.model import Slug
 from firsthop_zones.model import Model
 
@@ -41,6 +42,10 @@ class Sample(Model):
     rtt_ms: float = Field(gt=0, le=MAX_RTT_MS, allow_inf_nan=False)
     at: AwareDatetime
     """When it was measured."""
+    proof: str | None = Field(default=None, max_length=MAX_PROOF)
+    """The proof of the ticket with which it was measured; required from edges and allocators."""
+    session: str | None = Field(default=None, max_length=32)
+    """The username fragment of the client's session; required from transceivers."""
 
     @model_validator(mode="after")
     def _one_end(self) -> Sample:
@@ -62,5 +67,6 @@ class SamplesTaken(Model):
 
     batch: str
     samples: int
-    """Number of samples accepted; 0 if the batch was accepted before."""
+    """Number of samples accepted, without those whose ticket or session was used before; 0 if the
+    batch was accepted before."""
     repeated: bool

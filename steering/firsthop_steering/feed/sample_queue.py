@@ -31,6 +31,8 @@ class SampleRow(NamedTuple):
     rtt_ms: float
     at: float
     """Seconds since 1970."""
+    proof: str | None = None
+    """The proof of a browser's ticket."""
 
 
 class SampleUploadQueue:

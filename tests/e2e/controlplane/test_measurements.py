@@ -83,7 +83,7 @@ async def _told(api: Any, client: str) -> dict[str, Any]:
 
 async def test_samples_are_learned_from_and_say_so(deployed: Any) -> None:
     """A client that reaches New York faster than Frankfurt, whatever the map says."""
-    secret = await deployed.token_of("allocator")
+    secret = await deployed.token_of("operator")
     batch = _batch(
         *(_sample(rtt_ms=120.0) for _ in range(9)),
         *(_sample(client="198.51.100.0/24", relay=None, region="nyc") for _ in range(9)),
@@ -157,7 +157,7 @@ NONSENSE: list[Any] = [
 
 async def test_nonsense_is_refused_by_name(deployed: Any) -> None:
     """The whole batch, with the place of the sample; and then nothing of it is learned."""
-    secret = await deployed.token_of("allocator")
+    secret = await deployed.token_of("operator")
     for fields, field, rule in NONSENSE:
         batch = _batch(_sample(), _sample(**fields))
         answer = await deployed.call("POST", PATH, batch, token=secret)
@@ -171,7 +171,7 @@ async def test_nonsense_is_refused_by_name(deployed: Any) -> None:
 
 async def test_a_list_is_not_called_short_for_its_faulty_items(deployed: Any) -> None:
     """One rule was broken, so one is named."""
-    secret = await deployed.token_of("allocator")
+    secret = await deployed.token_of("operator")
     batch = _batch(_sample(client="0.0.0.0/0"))
     answer = await deployed.call("POST", PATH, batch, token=secret)
     assert [*answer.rules] == ["samples/0/client"]
@@ -181,7 +181,7 @@ async def test_a_list_is_not_called_short_for_its_faulty_items(deployed: Any) ->
 
 async def test_batches_are_bounded_and_named(deployed: Any) -> None:
     """By the number of samples, and by the name that makes a repetition harmless."""
-    secret = await deployed.token_of("allocator")
+    secret = await deployed.token_of("operator")
     for body, field in (
         (_batch(), "samples"),
         (_batch(*[_sample()] * (MAX_SAMPLES + 1)), "samples"),
@@ -199,7 +199,7 @@ async def test_a_token_that_brings_too_much_is_told_when_to_come_again(
     """And its batch was not taken: it may be sent again."""
     a_second = 10  # less than a busy machine brings
     monkeypatch.setattr("firsthop_controlplane.learning.intake.SAMPLES_PER_S", a_second)
-    secret = await deployed.token_of("transceiver", "eu")
+    secret = await deployed.token_of("admin")
     answers = [
         await deployed.call("POST", PATH, _batch(*[_sample()] * MAX_SAMPLES), token=secret)
         for _ in range(BURST // MAX_SAMPLES + 2)
@@ -207,24 +207,24 @@ async def test_a_token_that_brings_too_much_is_told_when_to_come_again(
     refused = next(each for each in answers if each.status == 429)
     assert str(BURST) in refused.body["detail"]
     assert 1 <= int(refused.headers["Retry-After"]) <= MAX_SAMPLES / a_second
-    other = await deployed.token_of("allocator")
+    other = await deployed.token_of("operator")
     assert (await deployed.call("POST", PATH, _batch(_sample()), token=other)).status == 200
 
 
 CALLERS: list[Any] = [
     ("agent", "fra-1", 200),
     ("agent", "nyc-1", 403),
-    ("allocator", None, 200),
-    ("transceiver", "eu", 200),
+    ("allocator", None, 403),
+    ("transceiver", "eu", 403),
     ("operator", None, 200),
     ("viewer", None, 403),
-    ("edge", None, 200),
+    ("edge", None, 403),
     ("prober", None, 403),
 ]
 
 
 async def test_who_may_bring_samples(deployed: Any) -> None:
-    """An agent those of its own relay only."""
+    """Without a ticket or a session only operators, and an agent those of its own relay."""
     for role, scope, status in CALLERS:
         secret = await deployed.token_of(role, scope)
         answer = await deployed.call("POST", PATH, _batch(_sample()), token=secret)

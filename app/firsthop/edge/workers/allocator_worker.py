@@ -23,8 +23,8 @@ from firsthop_steering.feed.demand import prefix_text
 from firsthop_steering.feed.snapshot import KeySet, Latency, Plan, Prices, Status
 
 REPORT_INTERVAL_S = 1.0
-SAMPLES_A_LINE = 500
-"""Samples per line of a report; each has about 80 octets."""
+SAMPLES_A_LINE = 250
+"""Samples per line of a report; each has about 250 octets."""
 
 
 async def run(

@@ -299,9 +299,8 @@ def made_ticket(view: AllocatorView, seed: int = 0) -> Ticket:
     service = view.tables.default_service
     assert service is not None
     chance = random.Random(seed).randbytes(2)
-    where = view.steering.topology.client(ip_address(BERLIN))
     entropy = chance + bytes(TICKET_ENTROPY - 2)
-    found = ticket(view, service, where, now=NOW, entropy=entropy)
+    found = ticket(view, service, ip_address(BERLIN), now=NOW, entropy=entropy)
     assert isinstance(found, Ticket), found
     return found
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
 
 from firsthop_allocator.allocations.view import AllocatorView
-from firsthop_allocator.measuring.samples import MAX_WAITING, SampleQueue, prefix_number
+from firsthop_allocator.measuring.samples import MAX_WAITING, SampleQueue
 from firsthop_allocator.measuring.ticket import (
     ENTROPY_LENGTH,
-    LIFETIME,
     NEAREST,
     RACED,
     Ticket,
-    refusal_of,
+    prefix_number,
     ticket,
 )
 from firsthop_ice.stun import binding_request, parse
-from firsthop_ice.ufrag import decode, mint, probe_password
+from firsthop_ice.ufrag import probe_password
 from firsthop_relay.flows.responder import answer_probe
+from firsthop_steering.feed.ticket_proof import MAX_PROOF, read_proof
 from firsthop_steering.feed.token_bucket import TokenBuckets
 from support.allocator_world import BERLIN, KEYS, NEW_YORK, all_down, view_of
 from support.worlds import NOW, status_of
@@ -36,9 +35,8 @@ RELAYS: list[dict[str, Any]] = [
 def made(view: AllocatorView, client: str = BERLIN, seed: int = 0) -> Ticket:
     service = view.tables.default_service
     assert service is not None
-    where = view.steering.topology.client(ip_address(client))
     entropy = seed.to_bytes(2, "big") + bytes(range(ENTROPY_LENGTH - 2))
-    found = ticket(view, service, where, now=NOW, entropy=entropy)
+    found = ticket(view, service, ip_address(client), now=NOW, entropy=entropy)
     assert isinstance(found, Ticket), found
     return found
 
@@ -68,8 +66,7 @@ def test_a_relay_that_is_down_is_not_measured() -> None:
     view = view_of(all_down(), service={"when_all_down": "closed"})
     service = view.tables.default_service
     assert service is not None
-    where = view.steering.topology.client(ip_address(BERLIN))
-    refused = ticket(view, service, where, now=NOW, entropy=bytes(ENTROPY_LENGTH))
+    refused = ticket(view, service, ip_address(BERLIN), now=NOW, entropy=bytes(ENTROPY_LENGTH))
     assert not isinstance(refused, Ticket)
     assert refused.reason == "no_relay"
 
@@ -94,30 +91,34 @@ def test_relays_answer_its_checks_by_themselves() -> None:
         assert (each["id"], each["rtt_ms"]) == (relay.id, rtt_ms)
 
 
-def test_only_a_ticket_in_force_proves_anything() -> None:
-    """Not a session's credential, not another's password, not yesterday's."""
-    view = view_of()
-    genuine, other = made(view).credential, made(view, seed=9)
-    assert refusal_of(view, genuine.ufrag, genuine.password, NOW) is None
-    later = NOW + LIFETIME + timedelta(seconds=16)
-    assert refusal_of(view, genuine.ufrag, genuine.password, later) == (
-        "username_fragment", "has expired",
-    )  # fmt: skip
-    assert other.credential == genuine, "the region drawn is no part of the credential"
-    forged = genuine.password[:-1] + ("A" if genuine.password[-1] != "A" else "B")
-    for password in (forged, "", "é" * 32, "\ud800"):
-        refused = refusal_of(view, genuine.ufrag, password, NOW)
-        assert refused is not None
-        assert refused[0] == "password"
-    for name in ("", "x" * 31, genuine.ufrag[:-1] + "é", genuine.ufrag[::-1]):
-        refused = refusal_of(view, name, genuine.password, NOW)
-        assert refused is not None
-        assert refused[0] == "username_fragment"
-    session = mint(KEYS, region=7, expires_at=NOW + LIFETIME, entropy=bytes(7))
-    refused = refusal_of(view, session.ufrag, session.password, NOW)
-    assert refused is not None
-    assert refused[0] == "username_fragment"
-    assert decode(session.ufrag, KEYS.routes, now=NOW)
+def test_the_proof_names_the_network_and_the_relays() -> None:
+    """So a report of another network, or about another relay, is not covered by it."""
+    for client in (BERLIN, "2001:db8:1:2::3"):
+        found = made(view_of(), client)
+        claim = read_proof(found.proof, KEYS.routes)
+        assert claim is not None
+        assert claim.prefix == prefix_number(ip_address(client))
+        assert claim.relays == tuple(ids(found))
+        assert claim.expires_at == found.credential.expires_at
+        assert claim.nonce == bytes(range(ENTROPY_LENGTH - 2)).hex()
+    long = [
+        {"id": f"{n}{'x' * 61}{n}", "region": f"r{n}", "ipv4": f"192.0.2.{n}"} for n in range(9)
+    ]
+    assert len(made(view_of(regions=MANY, relays=long)).proof) <= MAX_PROOF
+
+
+def test_an_address_has_one_seat_and_a_network_several() -> None:
+    """One client of a network is one source; many clients are several."""
+
+    def seat(client: str, seed: int) -> int:
+        claim = read_proof(made(view_of(), client, seed=seed).proof, KEYS.routes)
+        assert claim is not None
+        return claim.seat
+
+    assert len({seat(BERLIN, seed) for seed in range(9)}) == 1
+    assert len({seat(f"10.1.1.{host}", 0) for host in range(40)}) == 8
+    assert len({seat(f"2001:db8:1:2::{host}", 0) for host in range(9)}) == 1, "one subscriber"
+    assert len({seat(f"2001:db8:1:{net}00::1", 0) for net in range(10, 99)}) == 8
 
 
 def test_pace() -> None:
@@ -137,11 +138,11 @@ def test_the_queue_keeps_the_newest_and_prefixes_only() -> None:
     queue = SampleQueue()
     for n in range(MAX_WAITING + 3):
         client = ip_address("198.51.100.7" if n % 2 else "2001:db8:1:2::3")
-        queue.put(prefix_number(client), [("fra-1", n + 1.0)], 0.0)
+        queue.put(prefix_number(client), [("fra-1", n + 1.0)], 0.0, "proof")
     first = queue.first(2)
     assert first == queue.first(2) == [
-        ("198.51.100.0/24", "fra-1", 4.0, 0.0),
-        ("2001:db8:1::/48", "fra-1", 5.0, 0.0),
+        ("198.51.100.0/24", "fra-1", 4.0, 0.0, "proof"),
+        ("2001:db8:1::/48", "fra-1", 5.0, 0.0, "proof"),
     ]  # fmt: skip
     queue.passed(2)
     assert queue.first(1)[0][2] == 6.0

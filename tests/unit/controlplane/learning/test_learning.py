@@ -48,12 +48,12 @@ def known(memory: Memory) -> list[tuple[int, float, float]]:
 def test_a_source_brings_a_burst_and_then_its_rate() -> None:
     """And is told how long to wait; another source is not held up by it."""
     intake = Intake()
-    assert intake.wait_s(1, BURST, 0.0) == 0
-    assert intake.wait_s(1, 2 * SAMPLES_PER_S, 0.0) == 2
-    assert intake.wait_s(2, BURST, 0.0) == 0
-    assert intake.wait_s(1, 2 * SAMPLES_PER_S, 2.0) == 0
-    assert intake.wait_s(1, 1, 2.0) > 0
-    assert intake.wait_s(1, 1, 1.0) > 0, "a clock that goes back gives nothing"
+    assert intake.wait_s("a", BURST, 0.0) == 0
+    assert intake.wait_s("a", 2 * SAMPLES_PER_S, 0.0) == 2
+    assert intake.wait_s("b", BURST, 0.0) == 0
+    assert intake.wait_s("a", 2 * SAMPLES_PER_S, 2.0) == 0
+    assert intake.wait_s("a", 1, 2.0) > 0
+    assert intake.wait_s("a", 1, 1.0) > 0, "a clock that goes back gives nothing"
 
 
 def test_a_batch_has_its_name_from_its_sender() -> None:
