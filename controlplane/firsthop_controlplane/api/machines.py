@@ -85,7 +85,7 @@ def _taken(deps: Deps, is_newer: bool) -> web.Response:
 
 
 async def _results(calling: Calling) -> web.Response:
-    """Receive all views of one prober, which replace its previous ones."""
+    """Receive the views of one prober, or a part of them, which replace its previous ones."""
     deps, report = calling.deps, calling.read(ProbeReport)
     scope = calling.principal.scope if calling.principal else None
     if scope is not None and scope != report.prober:
@@ -201,6 +201,6 @@ OPERATIONS = (
     Operation(
         method="POST", path="/v1/probes/results", name="probe_results", tag="machines",
         roles=PROBERS, summary="The views of one prober", call=_results, body=ProbeReport,
-        large=True, status=204, refusals=(409, 422, 503), leader_only=True,
+        status=204, refusals=(409, 422, 503), leader_only=True,
     ),
 )  # fmt: skip

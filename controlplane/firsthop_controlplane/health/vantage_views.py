@@ -42,27 +42,34 @@ class VantageViews:
     _counted: dict[RelayAddress, dict[str, Liveness]] = field(default_factory=dict)
     """Liveness of each address, by vantage; without the excluded vantages."""
     _vantage_of: dict[str, str] = field(default_factory=dict)
-    _checks: dict[str, dict[RelayAddress, datetime]] = field(default_factory=dict)
-    """When a prober last checked each address, by its own clock; separates new from old checks."""
+    _checks: dict[str, dict[RelayAddress, tuple[int, datetime]]] = field(default_factory=dict)
+    """The part of each prober's report that has an address, and when the prober last checked it,
+    by its own clock, which separates new from old checks."""
 
     def take(self, report: ProbeReport, *, ahead_s: float) -> None:
-        """Replace a prober's previous report; its clock is `ahead_s` ahead of ours."""
+        """Replace a part of a prober's previous report; its clock is `ahead_s` ahead of ours."""
         prober = report.prober
-        old = {address: views.pop(prober, None) for address, views in self._reported.items()}
-        before = self._checks.get(prober, {})
-        checks = self._checks[prober] = {}
+        checks = self._checks.setdefault(prober, {})
+        before = dict(checks)
+        for address, (part, _) in before.items():
+            if part == report.part or part > report.parts:
+                del checks[address]
         for view in report.views:
             address = view.relay, view.family
-            self._reported.setdefault(address, {})[prober] = updated_view(
-                old.get(address),
+            views = self._reported.setdefault(address, {})
+            _, last = before.get(address, (0, None))
+            views[prober] = updated_view(
+                views.get(prober),
                 view.verdict,
                 checked_at=view.checked_at.timestamp() - ahead_s,
                 cause=view.reason,
-                is_new=before.get(address) != view.checked_at,
+                is_new=last != view.checked_at,
             )
-            checks[address] = view.checked_at
+            checks[address] = report.part, view.checked_at
             if view.certificate_ends is not None:
                 self.certificates[address] = view.certificate_ends
+        for address in before.keys() - checks.keys():
+            self._reported.get(address, {}).pop(prober, None)
         self._vantage_of[prober] = report.vantage
 
     def update(self, relays: Mapping[str, Relay], now: datetime) -> None:
@@ -73,6 +80,8 @@ class VantageViews:
         for gone in self._reported.keys() - addresses.keys():
             del self._reported[gone]
             self.certificates.pop(gone, None)
+            for checks in self._checks.values():
+                checks.pop(gone, None)
         at, before = now.timestamp(), self.views
         self.views = {
             address: self._views_of(address, relay, before.get(address, {}), at)
