@@ -109,10 +109,10 @@ def wire(settings: Settings, parts: Parts) -> Deps:
     )
     leadership = ReplicaLeadership(url=settings.advertise_url, clock=time.monotonic)
     base = _Base(settings, parts, engine, Feed(parts.signing_key), leadership)
-    status_loop, planner = _status_loop(base), _planner_loop(base)
-    latency = _latency_loop(base, planner)
     secret = replica_secret(parts.master_key)
     keyring, tokens = Keyring(parts.master_key), TokenBook(secret)
+    status_loop, planner = _status_loop(base, tokens), _planner_loop(base)
+    latency = _latency_loop(base, planner)
     impact = ChangeImpact(base.feed, parts.explain, guard_share=settings.guard_share, now=parts.now)
     return Deps(
         settings=settings,
@@ -141,7 +141,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
     )
 
 
-def _status_loop(base: _Base) -> StatusLoop:
+def _status_loop(base: _Base, tokens: TokenBook) -> StatusLoop:
     settings = base.settings
 
     def new_health(now: datetime) -> HealthState:
@@ -161,6 +161,7 @@ def _status_loop(base: _Base) -> StatusLoop:
         interval_s=settings.status_interval_s,
         now=base.parts.now,
         history=RelayHistory(base.kept),
+        is_valid=tokens.is_valid,
     )
 
 
@@ -216,6 +217,6 @@ def _follower(
         keyring,
         tokens,
         poll_s=base.settings.poll_s,
-        on_plan=status_loop.wake,
+        on_change=status_loop.wake,
         publish=base.parts.publish,
     )

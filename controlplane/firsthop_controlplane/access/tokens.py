@@ -28,9 +28,9 @@ ADMINS = frozenset({"admin"})
 REPLICAS = frozenset({"replica"})
 """Other control planes. No token in the store has this role: replicas derive a common secret from
 the master key."""
-SCOPED = {"agent": "a relay", "transceiver": "a transceiver region"}
+SCOPED = {"agent": "a relay", "transceiver": "a transceiver region", "prober": "a vantage"}
 """Roles that need a scope, and what their scope names."""
-MAY_BE_SCOPED = frozenset({*SCOPED, "prober", "edge", "allocator"})
+MAY_BE_SCOPED = frozenset({*SCOPED, "edge", "allocator"})
 SECRET_BYTES = 32
 
 
@@ -41,13 +41,14 @@ class TokenDraft(Model):
     """Unique; revisions and audit entries contain it."""
     role: Role
     scope: Slug | None = None
-    """The relay of an agent, the region of a transceiver, or the name of a prober."""
+    """The relay of an agent, the region of a transceiver, or the vantage of a prober."""
     expires_at: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _scoped(self) -> TokenDraft:
         if self.role in SCOPED and self.scope is None:
-            raise ValueError(f"scope: a token of role {self.role} is for {SCOPED[self.role]}")
+            rule = f"a token of role {self.role} is for {SCOPED[self.role]}, which the scope names"
+            raise ValueError(f"scope: {rule}")
         if self.scope is not None and self.role not in MAY_BE_SCOPED:
             raise ValueError(f"scope: a token of role {self.role} has none")
         return self
@@ -123,12 +124,19 @@ class TokenBook:
     def __init__(self, replica_secret: str) -> None:
         self._replica = digest_of(replica_secret)
         self._by_digest: dict[bytes, Principal] = {}
+        self._by_id: dict[str, Principal] = {}
 
     async def load(self, session: AsyncSession) -> None:
         self.replace(await session.scalars(select(TokenRow)))
 
     def replace(self, rows: Iterable[TokenRow]) -> None:
         self._by_digest = {row.digest: _principal(row) for row in rows}
+        self._by_id = {each.id: each for each in self._by_digest.values()}
+
+    def is_valid(self, name: str, now: datetime) -> bool:
+        """Whether the token with this id exists and has not expired."""
+        principal = self._by_id.get(name)
+        return principal is not None and principal.valid(now)
 
     def find(self, secret: str) -> Principal | None:
         """The owner of a secret; does not check its expiry."""

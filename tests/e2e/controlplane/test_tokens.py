@@ -112,6 +112,7 @@ async def test_the_last_admin_stays(api: Any) -> None:
 
 SENSELESS: list[Any] = [
     {"name": "x", "role": "agent"},
+    {"name": "x", "role": "prober"},
     {"name": "x", "role": "viewer", "scope": "fra-1"},
     {"name": "x", "role": "root"},
     {"name": " x", "role": "viewer"},
@@ -145,7 +146,7 @@ async def test_bootstrap_tokens_follow_their_file(start_api: Any, tmp_path: Path
     """Present at the start; later additions and changed secrets are in force within a second."""
     file = tmp_path / "tokens.json"
     edge = {"name": "edge", "role": "edge", "scope": None, "secret": "e" * 43}
-    prober = {"name": "p", "role": "prober", "scope": None, "secret": "p" * 43}
+    prober = {"name": "p", "role": "prober", "scope": "a", "secret": "p" * 43}
     file.write_text(json.dumps([edge]))
     api = await start_api(bootstrap_tokens=file, poll_s=0.05)
     assert (await api.get("/v1/regions", token="e" * 43)).status == 403, "known, of another role"

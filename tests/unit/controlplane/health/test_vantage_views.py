@@ -8,11 +8,12 @@ from ipaddress import IPv4Address
 import pytest
 from pydantic import ValidationError
 
-from firsthop_controlplane.health.vantage_views import VantageViews
+from firsthop_controlplane.health.vantage_views import ReportingProber, VantageViews
 from firsthop_steering.feed.reports import ProbeReport, VantageView
 from firsthop_steering.plan.model import Liveness, Relay
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PROBER = ReportingProber("token", "p")
 
 
 def relays(*names: str) -> dict[str, Relay]:
@@ -35,12 +36,12 @@ def said(views: VantageViews, *names: str) -> dict[str, Liveness]:
 def test_a_part_replaces_the_part_of_its_number() -> None:
     """Views of the other parts stay, and so does a view that moves to another part."""
     views = VantageViews(10)
-    views.take(report(1, 2, a="up", b="up"), ahead_s=0)
-    views.take(report(2, 2, c="down", d="up"), ahead_s=0)
+    views.take(report(1, 2, a="up", b="up"), PROBER, ahead_s=0)
+    views.take(report(2, 2, c="down", d="up"), PROBER, ahead_s=0)
     assert said(views, *"abcd") == {"a": "up", "b": "up", "c": "down", "d": "up"}
-    views.take(report(1, 2, a="down", d="down"), ahead_s=0)
+    views.take(report(1, 2, a="down", d="down"), PROBER, ahead_s=0)
     assert said(views, *"abcd") == {"a": "down", "c": "down", "d": "down"}
-    views.take(report(2, 2, c="up"), ahead_s=0)
+    views.take(report(2, 2, c="up"), PROBER, ahead_s=0)
     assert said(views, *"abcd") == {"a": "down", "c": "up", "d": "down"}
 
 
@@ -48,20 +49,20 @@ def test_parts_beyond_the_last_are_dropped() -> None:
     """A whole report, as older probers send it, replaces all parts."""
     views = VantageViews(10)
     for part, name in enumerate("abc", start=1):
-        views.take(report(part, 3, **{name: "up"}), ahead_s=0)
-    views.take(report(1, 2, a="up"), ahead_s=0)
+        views.take(report(part, 3, **{name: "up"}), PROBER, ahead_s=0)
+    views.take(report(1, 2, a="up"), PROBER, ahead_s=0)
     assert said(views, *"abc") == {"a": "up", "b": "up"}
-    views.take(report(c="up"), ahead_s=0)
+    views.take(report(c="up"), PROBER, ahead_s=0)
     assert said(views, *"abc") == {"c": "up"}
 
 
 def test_addresses_that_are_not_configured_are_forgotten() -> None:
     """A prober cannot fill the memory with names that it invents."""
     views = VantageViews(10)
-    views.take(report(a="up", b="up"), ahead_s=0)
+    views.take(report(a="up", b="up"), PROBER, ahead_s=0)
     said(views, "b")
     assert views._reported.keys() == {("b", "ipv4")}
-    assert views._checks["p"].keys() == {("b", "ipv4")}
+    assert views._checks[PROBER].keys() == {("b", "ipv4")}
 
 
 @pytest.mark.parametrize(("part", "parts"), [(0, 1), (2, 1), (1, 0), (1, 101)])
