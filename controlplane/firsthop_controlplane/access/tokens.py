@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from firsthop_controlplane.store.ledger import TokenRow
+from firsthop_controlplane.store.ledger import RevokedSecretRow, TokenRow
 from firsthop_steering.plan.model import Slug
 from firsthop_zones.model import Model
 
@@ -69,7 +69,7 @@ class TokenCreated(TokenEntry):
 
 
 class BootstrapToken(TokenDraft):
-    """A token with a given secret; upserted by name at every start, and after changes."""
+    """A token with a given secret, which is added unless the store ever had that secret."""
 
     secret: str = Field(min_length=32, max_length=200, pattern=r"^[!-~]+$")
 
@@ -110,6 +110,13 @@ def new_row(draft: TokenDraft, secret: str, author: str, now: datetime) -> Token
         expires_at=draft.expires_at,
         version=1,
     )
+
+
+async def revoke(session: AsyncSession, row: TokenRow, now: datetime) -> None:
+    """Delete a token for ever: no bootstrap restores its secret."""
+    session.add(RevokedSecretRow(digest=row.digest, name=row.name, revoked_at=now))
+    await session.delete(row)
+    await session.flush()
 
 
 def entry(row: TokenRow) -> TokenEntry:
