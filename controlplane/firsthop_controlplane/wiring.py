@@ -108,7 +108,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         settings.database_url, application=SERVICE, statement_timeout_s=STATEMENT_TIMEOUT_S
     )
     leadership = ReplicaLeadership(url=settings.advertise_url, clock=time.monotonic)
-    base = _Base(settings, parts, engine, Feed(parts.signing_key), leadership)
+    base = _Base(settings, parts, engine, Feed(parts.signing_key, parts.now), leadership)
     secret = replica_secret(parts.master_key)
     keyring, tokens = Keyring(parts.master_key), TokenBook(secret)
     status_loop, planner = _status_loop(base, tokens), _planner_loop(base)
