@@ -168,7 +168,7 @@ def quantile(values: list[float], share: float) -> float:
 async def run(options: argparse.Namespace, folder: Path, database_url: str) -> None:
     port = free_port()
     tokens = MachineTokens(folder / "machine.tokens")
-    tokens.add([(each, each, None) for each in ("admin", "edge", "prober")])
+    tokens.add([("admin", "admin", None), ("edge", "edge", None), ("prober", "prober", "a")])
     environment = {
         "FIRSTHOP_DATABASE_URL": database_url,
         "FIRSTHOP_STATE_DIR": str(folder / "state"),

@@ -127,7 +127,7 @@ def _rounds(
 
 def _take(health: HealthState, reports: list[ProbeReport], now: datetime) -> None:
     for each in reports:
-        health.receive_results(each, now)
+        health.receive_results(each, now, token=each.vantage)
 
 
 def _say(

@@ -90,7 +90,7 @@ async def _bootstrap(deps: Deps, given: Sequence[BootstrapToken], now: datetime)
 
 
 async def _follow_bootstrap(deps: Deps, parts: Parts) -> None:
-    """Upsert the bootstrap tokens whenever they change: machines may be added at run time."""
+    """Add the bootstrap tokens whenever they change: machines may be added at run time."""
     done: Sequence[BootstrapToken] = ()
     while True:
         try:

@@ -46,15 +46,16 @@ class StoreFollower:
         tokens: TokenBook,
         *,
         poll_s: float,
-        on_plan: Callable[[], None],
+        on_change: Callable[[], None],
         publish: Callable[[Plan, KeySet, Status | None], None],
     ) -> None:
+        """`on_change` is called for every new plan, and after tokens were read again."""
         self._engine = engine
         self._feed = feed
         self._keyring = keyring
         self._tokens = tokens
         self._poll_s = poll_s
-        self._on_plan = on_plan
+        self._on_change = on_change
         self._publish = publish
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -70,6 +71,7 @@ class StoreFollower:
             newest = await session.scalar(select(func.max(AuditRow.id))) or 0
             if newest != self._seen_audit:
                 await self._tokens.load(session)
+                self._on_change()
                 await self._read_keys(session)
                 self._seen_audit = newest
             plan, keys = self._feed.plan, self._feed.keys
@@ -93,7 +95,7 @@ class StoreFollower:
                 document=document,
             )
         )
-        self._on_plan()
+        self._on_change()
 
     async def _read_keys(self, session: AsyncSession) -> None:
         keys = await self._keyring.load(session)

@@ -28,7 +28,7 @@ class Settings:
     body_limit: int = 2**20
     """Largest size of a request in bytes, after decompression."""
     changeset_limit: int = 32 * 2**20
-    """Larger limit, for requests with whole documents or probe results."""
+    """Larger limit, for requests with whole documents."""
     heartbeat_s: float = 2.0
     """How often an idle stream sends a heartbeat."""
     stuck_after_s: float = 30.0

@@ -111,11 +111,11 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         settings.database_url, application=SERVICE, statement_timeout_s=STATEMENT_TIMEOUT_S
     )
     leadership = ReplicaLeadership(url=settings.advertise_url, clock=time.monotonic)
-    base = _Base(settings, parts, engine, Feed(parts.signing_key), leadership)
-    status_loop, planner = _status_loop(base), _planner_loop(base)
-    latency = _latency_loop(base, planner)
+    base = _Base(settings, parts, engine, Feed(parts.signing_key, parts.now), leadership)
     secret = replica_secret(parts.master_key)
     keyring, tokens = Keyring(parts.master_key), TokenBook(secret)
+    status_loop, planner = _status_loop(base, tokens), _planner_loop(base)
+    latency = _latency_loop(base, planner)
     impact = ChangeImpact(base.feed, parts.explain, guard_share=settings.guard_share, now=parts.now)
     return Deps(
         settings=settings,
@@ -147,7 +147,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
     )
 
 
-def _status_loop(base: _Base) -> StatusLoop:
+def _status_loop(base: _Base, tokens: TokenBook) -> StatusLoop:
     settings = base.settings
 
     def new_health(now: datetime) -> HealthState:
@@ -167,6 +167,7 @@ def _status_loop(base: _Base) -> StatusLoop:
         interval_s=settings.status_interval_s,
         now=base.parts.now,
         history=RelayHistory(base.kept),
+        is_valid=tokens.is_valid,
     )
 
 
@@ -222,6 +223,6 @@ def _follower(
         keyring,
         tokens,
         poll_s=base.settings.poll_s,
-        on_plan=status_loop.wake,
+        on_change=status_loop.wake,
         publish=base.parts.publish,
     )

@@ -90,8 +90,12 @@ class ControlPlaneClient:
         return bool(self._tag)
 
     async def send_probe_report(self, report: ProbeReport) -> None:
-        """Replace this prober's previous report."""
-        await self._call("POST", "/v1/probes/results", report.model_dump_json().encode())
+        """Replace the part of the same number of this prober's previous report.
+
+        Defaults are left out: older control planes know no parts, and refuse unknown fields.
+        """
+        body = report.model_dump_json(exclude_defaults=True).encode()
+        await self._call("POST", "/v1/probes/results", body)
 
     async def send_relay_report(self, relay: str, report: RelayReport) -> None:
         """Report on `relay`."""

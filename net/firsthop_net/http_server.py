@@ -10,13 +10,13 @@ from typing import Any
 
 from aiohttp import web
 
-Network = IPv4Network | IPv6Network
+_Network = IPv4Network | IPv6Network
 
 HEAD_TIMEOUT_S = 30.0
 """Seconds for a whole request head to arrive, and seconds that a connection may be idle."""
 MAX_PER_ADDRESS = 512
 """Open connections of one IPv4 address, or of one IPv6 network of 64 bits."""
-LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+LOOPBACK: tuple[_Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 class HttpRunner(web.AppRunner):
@@ -30,7 +30,7 @@ class HttpRunner(web.AppRunner):
         self,
         app: web.Application,
         *,
-        proxies: Sequence[Network] = (),
+        proxies: Sequence[_Network] = (),
         max_per_address: int = MAX_PER_ADDRESS,
         **more: Any,
     ) -> None:
@@ -47,7 +47,7 @@ class HttpRunner(web.AppRunner):
 class _AddressLimit:
     """Counts the connections of each address."""
 
-    def __init__(self, most: int, unlimited: Sequence[Network]) -> None:
+    def __init__(self, most: int, unlimited: Sequence[_Network]) -> None:
         self._most = most
         self._unlimited = unlimited
         self._open: Counter[object] = Counter()

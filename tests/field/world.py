@@ -144,7 +144,7 @@ class Field:
         self._program(place.name, place, "edge", environment)
 
     def _prober(self, place: Place) -> None:
-        environment = self._machine(place.name, "prober") | {
+        environment = self._machine(place.name, "prober", place.name) | {
             "FIRSTHOP_PROBER_ID": place.name,
             "FIRSTHOP_VANTAGE": place.name,
         }

@@ -72,7 +72,8 @@ class Replicas:
         self._session = session
         tokens = folder / "machine.tokens"
         self._tokens = MachineTokens(tokens)
-        self._tokens.add([(each, each, None) for each in ("admin", "edge", "prober")])
+        self._tokens.add([("admin", "admin", None), ("edge", "edge", None)])
+        self._tokens.add([("prober", "prober", "a")])
         self._environment = {
             "FIRSTHOP_DATABASE_URL": database_url,
             "FIRSTHOP_STATE_DIR": str(folder / "state"),

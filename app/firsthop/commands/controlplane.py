@@ -78,7 +78,7 @@ def controlplane(
         Path | None,
         typer.Option(
             envvar="FIRSTHOP_BOOTSTRAP_TOKENS",
-            help="JSON file of tokens to create and update: [{name, role, scope, secret}, …].",
+            help="JSON file of tokens to add, unless revoked: [{name, role, scope, secret}, …].",
         ),
     ] = None,
     publish_dir: Annotated[

@@ -60,6 +60,14 @@ def edge(
             help="File with the public key with which snapshots are verified (snapshot.pub).",
         ),
     ] = None,
+    accept_old_snapshots: Annotated[
+        bool,
+        typer.Option(
+            "--accept-old-snapshots",
+            envvar="FIRSTHOP_ACCEPT_OLD_SNAPSHOTS",
+            help="Accept snapshots of any age from the feed, even if this edge has none yet.",
+        ),
+    ] = False,
     state_dir: StateDir = Path(".firsthop/edge"),
     dns: Annotated[
         str, listen_option("FIRSTHOP_DNS_LISTEN", "DNS over UDP and TCP", several=True)
@@ -169,7 +177,7 @@ def edge(
 ) -> None:
     """Answer DNS and allocations from snapshots of a control plane, or from a document."""
     settings = EdgeSettings(
-        source=config or _feed(api, token, token_file, snapshot_key),
+        source=config or _feed(api, token, token_file, snapshot_key, any_age=accept_old_snapshots),
         allow_loopback=allow_loopback,
         state_dir=state_dir.resolve(),
         dns=listen_list(dns, "--dns"),
@@ -203,7 +211,9 @@ def edge(
         raise typer.Exit(1) from None
 
 
-def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | None) -> FeedSettings:
+def _feed(
+    api: str, token: str, token_file: Path | None, snapshot_key: Path | None, *, any_age: bool
+) -> FeedSettings:
     if snapshot_key is None:
         raise typer.BadParameter("give --config, or a token and --snapshot-key for a control plane")
     try:
@@ -213,7 +223,8 @@ def _feed(api: str, token: str, token_file: Path | None, snapshot_key: Path | No
             f"{snapshot_key}: must hold an Ed25519 public key in hex: {error}",
             param_hint="--snapshot-key",
         ) from None
-    return FeedSettings(urls=items(api), token=bearer_token(token, token_file), trusted=trusted)
+    secret = bearer_token(token, token_file)
+    return FeedSettings(urls=items(api), token=secret, trusted=trusted, any_age=any_age)
 
 
 def _nsid(text: str) -> str:

@@ -28,12 +28,15 @@ class MachineTokens:
                 raise ValueError(f"{path}: {rule}") from None
 
     def add(self, names: Iterable[tuple[str, str, str | None]]) -> None:
-        """Creates the missing ones of these (name, role, scope), and writes the file."""
+        """Creates the missing ones of these (name, role, scope), and writes the file.
+
+        A token whose role or scope differs gets a new secret, which replaces the old one.
+        """
         for name, role, scope in names:
-            self._tokens.setdefault(
-                name,
-                {"name": name, "role": role, "scope": scope, "secret": secrets.token_urlsafe(32)},
-            )
+            held = self._tokens.get(name)
+            if held is None or (held["role"], held.get("scope")) != (role, scope):
+                made = {"name": name, "role": role, "scope": scope}
+                self._tokens[name] = made | {"secret": secrets.token_urlsafe(32)}
         write_secret(self.path, json.dumps(list(self._tokens.values()), indent=1))
 
     def __getitem__(self, name: str) -> str:

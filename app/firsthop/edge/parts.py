@@ -56,7 +56,8 @@ def _source(settings: EdgeSettings, changed: asyncio.Event) -> SnapshotSource:
     feed = settings.source
     if not isinstance(feed, FeedSettings):
         return FileSource(feed, settings.state_dir, allow_loopback=settings.allow_loopback)
-    store = SnapshotStore(settings.state_dir / "snapshots", feed.trusted)
+    folder = settings.state_dir / "snapshots"
+    store = SnapshotStore(folder, feed.trusted, any_age=feed.any_age)
     follower = FeedFollower(feed.urls, feed.token, store, lambda _: changed.set())
     return FeedSource(store, follower)
 

@@ -24,6 +24,8 @@ class FeedSettings:
     urls: Sequence[str]
     token: str
     trusted: Ed25519PublicKey
+    any_age: bool = False
+    """Whether the first snapshots of the feed may be of any age."""
 
 
 @dataclass(frozen=True, slots=True)

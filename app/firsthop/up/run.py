@@ -89,7 +89,7 @@ class Up:
             [
                 ("edge", "edge", None),
                 ("signalling", "allocator", None),
-                *((vantage, "prober", None) for vantage in VANTAGES),
+                *((vantage, "prober", vantage) for vantage in VANTAGES),
             ]
         )
         await self._stage.start()

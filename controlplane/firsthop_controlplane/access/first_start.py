@@ -19,11 +19,12 @@ from firsthop_controlplane.access.tokens import (
     entry,
     new_row,
     new_secret,
+    revoke,
 )
 from firsthop_controlplane.configuration.actor import Actor
 from firsthop_controlplane.configuration.revisions import lock
 from firsthop_controlplane.errors import ControlPlaneError
-from firsthop_controlplane.store.ledger import TokenRow
+from firsthop_controlplane.store.ledger import RevokedSecretRow, TokenRow
 
 log = structlog.get_logger(__name__)
 STARTER = Actor("first start")
@@ -31,7 +32,7 @@ BOOTSTRAP = Actor("bootstrap")
 
 
 class BadBootstrap(ControlPlaneError):  # noqa: N818
-    """Bootstrap tokens conflict with each other, or with those of the store."""
+    """Bootstrap tokens conflict with each other."""
 
 
 async def first_keys(session: AsyncSession, keyring: Keyring, now: datetime) -> None:
@@ -81,32 +82,43 @@ async def _known(session: AsyncSession, secret: str) -> bool:
 
 
 async def bootstrap(session: AsyncSession, given: Sequence[BootstrapToken], now: datetime) -> None:
-    """Upsert the given tokens by name; equal ones are not touched."""
+    """Add the given tokens whose secrets the store never had.
+
+    A token with a new secret replaces the one of the same name. A secret that was deleted or
+    replaced stays revoked, and what was changed since a token was added stays as it is.
+    """
     await lock(session)
+    _check_distinct(given)
     for each in given:
-        row = await session.scalar(select(TokenRow).where(TokenRow.name == each.name))
         digest = digest_of(each.secret)
-        taken = await session.scalar(select(TokenRow).where(TokenRow.digest == digest))
-        if taken is not None and taken is not row:
-            raise BadBootstrap(f"{each.name} has the same secret as token {taken.name}")
-        await _upsert(session, row, each, now)
+        held = await session.scalar(select(TokenRow).where(TokenRow.digest == digest))
+        if held is not None:
+            if (held.role, held.scope) != (each.role, each.scope):
+                reason = "another role or scope needs another secret"
+                log.warning("bootstrap.token_skipped", token=each.name, reason=reason)
+        elif (revoked := await session.get(RevokedSecretRow, digest)) is not None:
+            reason = f"it was revoked at {revoked.revoked_at:%Y-%m-%d %H:%M:%S} UTC"
+            log.info("bootstrap.token_skipped", token=each.name, reason=reason)
+        else:
+            await _add(session, each, now)
     await session.flush()
 
 
-async def _upsert(
-    session: AsyncSession, row: TokenRow | None, given: BootstrapToken, now: datetime
-) -> None:
-    wanted = (given.role, given.scope, digest_of(given.secret), given.expires_at)
-    if row is not None and (row.role, row.scope, row.digest, row.expires_at) == wanted:
-        return
-    before = None
-    if row is None:
-        row = new_row(given, given.secret, BOOTSTRAP.name, now)
-        session.add(row)
-    else:
-        before = entry(row).model_dump(mode="json")
-        row.role, row.scope, row.digest, row.expires_at = wanted
-        row.version += 1
+def _check_distinct(given: Sequence[BootstrapToken]) -> None:
+    names: dict[str, str] = {}
+    for each in given:
+        other = names.setdefault(each.secret, each.name)
+        if other != each.name:
+            raise BadBootstrap(f"{each.name} has the same secret as token {other}")
+
+
+async def _add(session: AsyncSession, given: BootstrapToken, now: datetime) -> None:
+    replaced = await session.scalar(select(TokenRow).where(TokenRow.name == given.name))
+    if replaced is not None:
+        before = entry(replaced).model_dump(mode="json")
+        await revoke(session, replaced, now)
+        await token_changed(session, BOOTSTRAP, "deleted", replaced, now, before=before)
+    row = new_row(given, given.secret, BOOTSTRAP.name, now)
+    session.add(row)
     after = entry(row).model_dump(mode="json")
-    action = "created" if before is None else "changed"
-    await token_changed(session, BOOTSTRAP, action, row, now, before=before, after=after)
+    await token_changed(session, BOOTSTRAP, "created", row, now, after=after)

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from firsthop_controlplane.store.ledger import TokenRow
+from firsthop_controlplane.store.ledger import RevokedSecretRow, TokenRow
 from firsthop_steering.plan.model import AwareTime, Slug
 from firsthop_zones.model import Model
 
@@ -28,9 +28,9 @@ ADMINS = frozenset({"admin"})
 REPLICAS = frozenset({"replica"})
 """Other control planes. No token in the store has this role: replicas derive a common secret from
 the master key."""
-SCOPED = {"agent": "a relay", "transceiver": "a transceiver region"}
+SCOPED = {"agent": "a relay", "transceiver": "a transceiver region", "prober": "a vantage"}
 """Roles that need a scope, and what their scope names."""
-MAY_BE_SCOPED = frozenset({*SCOPED, "prober", "edge", "allocator"})
+MAY_BE_SCOPED = frozenset({*SCOPED, "edge", "allocator"})
 SECRET_BYTES = 32
 
 
@@ -41,13 +41,14 @@ class TokenDraft(Model):
     """Unique; revisions and audit entries contain it."""
     role: Role
     scope: Slug | None = None
-    """The relay of an agent, the region of a transceiver, or the name of a prober."""
+    """The relay of an agent, the region of a transceiver, or the vantage of a prober."""
     expires_at: AwareTime | None = None
 
     @model_validator(mode="after")
     def _scoped(self) -> TokenDraft:
         if self.role in SCOPED and self.scope is None:
-            raise ValueError(f"scope: a token of role {self.role} is for {SCOPED[self.role]}")
+            rule = f"a token of role {self.role} is for {SCOPED[self.role]}, which the scope names"
+            raise ValueError(f"scope: {rule}")
         if self.scope is not None and self.role not in MAY_BE_SCOPED:
             raise ValueError(f"scope: a token of role {self.role} has none")
         return self
@@ -68,7 +69,7 @@ class TokenCreated(TokenEntry):
 
 
 class BootstrapToken(TokenDraft):
-    """A token with a given secret; upserted by name at every start, and after changes."""
+    """A token with a given secret, which is added unless the store ever had that secret."""
 
     secret: str = Field(min_length=32, max_length=200, pattern=r"^[!-~]+$")
 
@@ -111,6 +112,13 @@ def new_row(draft: TokenDraft, secret: str, author: str, now: datetime) -> Token
     )
 
 
+async def revoke(session: AsyncSession, row: TokenRow, now: datetime) -> None:
+    """Delete a token for ever: no bootstrap restores its secret."""
+    session.add(RevokedSecretRow(digest=row.digest, name=row.name, revoked_at=now))
+    await session.delete(row)
+    await session.flush()
+
+
 def entry(row: TokenRow) -> TokenEntry:
     return TokenEntry.model_construct(
         **{name: getattr(row, name) for name in TokenEntry.model_fields}
@@ -123,12 +131,19 @@ class TokenBook:
     def __init__(self, replica_secret: str) -> None:
         self._replica = digest_of(replica_secret)
         self._by_digest: dict[bytes, Principal] = {}
+        self._by_id: dict[str, Principal] = {}
 
     async def load(self, session: AsyncSession) -> None:
         self.replace(await session.scalars(select(TokenRow)))
 
     def replace(self, rows: Iterable[TokenRow]) -> None:
         self._by_digest = {row.digest: _principal(row) for row in rows}
+        self._by_id = {each.id: each for each in self._by_digest.values()}
+
+    def is_valid(self, name: str, now: datetime) -> bool:
+        """Whether the token with this id exists and has not expired."""
+        principal = self._by_id.get(name)
+        return principal is not None and principal.valid(now)
 
     def find(self, secret: str) -> Principal | None:
         """The owner of a secret; does not check its expiry."""

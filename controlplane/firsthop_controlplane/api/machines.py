@@ -22,6 +22,7 @@ from firsthop_controlplane.errors import (
     invalid,
     not_found,
 )
+from firsthop_controlplane.health.last_reports import MAX_STOP_AHEAD
 from firsthop_ice.turn import probe_credential
 from firsthop_ice.ufrag import PROBE_LIFETIME, mint_path_credential
 from firsthop_steering.feed.reports import (
@@ -53,8 +54,9 @@ async def _report(calling: Calling) -> web.Response:
     if plan is None or all(relay.id != name for relay in plan.document.relays):
         raise not_found(f"there is no relay {name}")
     report, now = calling.read(RelayReport), deps.now()
-    _check_clock(report, now, deps)
-    return _taken(deps, deps.health.receive_report(name, report, now))
+    _check_times(report, now, deps)
+    token = calling.principal.id
+    return _taken(deps, deps.health.receive_report(name, report, now, token=token))
 
 
 async def _transceiver_report(calling: Calling) -> web.Response:
@@ -65,16 +67,21 @@ async def _transceiver_report(calling: Calling) -> web.Response:
     if transceiver is None:
         raise not_found(f"there is no transceiver {name}")
     check_region(calling, transceiver.region)
-    report, now = calling.read(TransceiverReport), deps.now()
-    _check_clock(report, now, deps)
-    return _taken(deps, deps.health.transceivers.reports.receive(name, report, now))
+    assert calling.principal is not None
+    report, now, token = calling.read(TransceiverReport), deps.now(), calling.principal.id
+    _check_times(report, now, deps)
+    return _taken(deps, deps.health.transceivers.reports.receive(name, report, now, token=token))
 
 
-def _check_clock(report: Report, now: datetime, deps: Deps) -> None:
+def _check_times(report: Report, now: datetime, deps: Deps) -> None:
     ahead = (report.sent_at - now).total_seconds()
     if abs(ahead) > deps.settings.clock_skew_s:
         rule = f"is {ahead:+.0f} s off our clock; {deps.settings.clock_skew_s:.0f} s are allowed"
         raise invalid([BrokenRule("sent_at", rule)])
+    if report.stops_at is not None and report.stops_at - report.sent_at > MAX_STOP_AHEAD:
+        hours = MAX_STOP_AHEAD.total_seconds() / 3600
+        rule = f"is too far ahead: at most {hours:.0f} h are allowed"
+        raise invalid([BrokenRule("stops_at", rule)])
 
 
 def _taken(deps: Deps, is_newer: bool) -> web.Response:
@@ -85,12 +92,18 @@ def _taken(deps: Deps, is_newer: bool) -> web.Response:
 
 
 async def _results(calling: Calling) -> web.Response:
-    """Receive all views of one prober, which replace its previous ones."""
+    """Receive the views of one prober, or a part of them, which replace its previous ones."""
     deps, report = calling.deps, calling.read(ProbeReport)
-    scope = calling.principal.scope if calling.principal else None
-    if scope is not None and scope != report.prober:
-        raise forbidden(f"This token is for prober {scope}.")
-    if not deps.health.receive_results(report, deps.now()):
+    assert calling.principal is not None
+    scope = calling.principal.scope
+    if scope is None:  # made by an older release
+        raise forbidden(
+            "This token names no vantage: make one with the scope of its vantage, and revoke it."
+        )
+    if scope != report.vantage:
+        detail = f"This token is for vantage {scope}, not for {report.vantage}."
+        raise forbidden(detail, [BrokenRule("vantage", "is not the token's")])
+    if not deps.health.receive_results(report, deps.now(), token=calling.principal.id):
         raise conflict("newer results were received", [BrokenRule("sent_at", "is not newer")])
     deps.status_loop.wake()
     return web.Response(status=204)

@@ -16,6 +16,7 @@ from firsthop_controlplane.access.tokens import (
     entry,
     new_row,
     new_secret,
+    revoke,
 )
 from firsthop_controlplane.api.etags import etag, require
 from firsthop_controlplane.api.operations import Calling, Operation, answer
@@ -121,10 +122,9 @@ async def _delete(calling: Calling) -> web.Response:
         await lock(session)
         row = await _row(session, calling)
         require(calling.request.headers.getall("If-Match", []), row.version)
-        before = entry(row).model_dump(mode="json")
-        await session.delete(row)
+        before, now = entry(row).model_dump(mode="json"), calling.deps.now()
+        await revoke(session, row, now)
         await _an_admin_stays(session, calling)
-        now = calling.deps.now()
         await token_changed(session, calling.actor, "deleted", row, now, before=before)
     await calling.deps.took_effect()
     return web.Response(status=204)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop_controlplane.feed.broadcast_event import BroadcastEvent
 from firsthop_steering.feed.deltas import delta_between
+from firsthop_steering.feed.envelope import STAMPED_EVERY, stamped
 from firsthop_steering.feed.guidance import Guidance
 from firsthop_steering.feed.snapshot import (
     KeySet,
@@ -50,11 +52,16 @@ class ReaderState:
 class Feed:
     """The present snapshot of each kind, and its readers."""
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
+    def __init__(
+        self, key: Ed25519PrivateKey, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._key = key
+        self._now = now
         self._current: dict[SnapshotKind, Snapshot] = {}
         self._lines: dict[SnapshotKind, bytes] = {}
         """The present snapshots, sealed; each is sealed on first use."""
+        self._stamped: dict[SnapshotKind, tuple[int, bytes]] = {}
+        """The lines of `_lines` with a stamp, and the hour of the stamp."""
         self._recent: deque[Status] = deque(maxlen=RECENT)
         """The statuses before the present one."""
         self._deltas: dict[int, bytes] = {}
@@ -111,6 +118,7 @@ class Feed:
             self._deltas.clear()
         self._current[kind] = snapshot
         self._lines.pop(kind, None)
+        self._stamped.pop(kind, None)
         if line is not None:
             self._lines[kind] = line
         for reader in self._readers:
@@ -122,10 +130,16 @@ class Feed:
         return self._current.get(kind)
 
     def line(self, kind: SnapshotKind) -> bytes:
-        """The present snapshot of this kind, sealed."""
-        line = self._lines.get(kind)
-        if line is None:
-            line = self._lines[kind] = seal(self._current[kind], self._key)
+        """The present snapshot of this kind, sealed, and stamped within the present hour."""
+        now = self._now()
+        hour = int(now.timestamp() // STAMPED_EVERY.total_seconds())
+        known = self._stamped.get(kind)
+        if known is not None and known[0] == hour:
+            return known[1]
+        if kind not in self._lines:
+            self._lines[kind] = seal(self._current[kind], self._key)
+        line = stamped(self._lines[kind], self._key, now)
+        self._stamped[kind] = hour, line
         return line
 
     def delta(self, base: int) -> bytes | None:

@@ -6,13 +6,14 @@ when a verdict holds and how far a relay's slow start is. It has no clock and no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from firsthop_controlplane.health.last_reports import LastReports, Received
 from firsthop_controlplane.health.recheck import RecheckRequests
 from firsthop_controlplane.health.transceiver_health import TransceiverHealth
+from firsthop_controlplane.health.vantage_views import ReportingProber
 from firsthop_controlplane.health.verdict import Verdict
 from firsthop_controlplane.health.verdicts import VerdictEvaluator
 from firsthop_steering.feed.reports import ProbeReport, RelayReport
@@ -21,6 +22,10 @@ from firsthop_steering.health.slow_start import share
 from firsthop_steering.plan.model import Relay
 
 _NONE = timedelta(0)
+MAX_PROBERS = 8
+"""Number of probers that may report with one token; a further one replaces the longest silent."""
+FORGET_PROBERS_AFTER = timedelta(minutes=10)
+"""A prober that has been silent for this time while another one reported is forgotten."""
 
 
 @dataclass(slots=True)
@@ -36,7 +41,7 @@ class HealthState:
     agents: LastReports[RelayReport] = field(init=False)
     transceivers: TransceiverHealth = field(init=False)
     rechecks: RecheckRequests = field(default_factory=RecheckRequests)
-    _probers: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    _probers: dict[ReportingProber, tuple[datetime, datetime]] = field(default_factory=dict)
     """When each prober sent its last report, by its clock, and when we received it, by ours."""
     _inherited: set[str] = field(default_factory=set)
     """Relays whose verdict comes from the previous leader."""
@@ -58,19 +63,32 @@ class HealthState:
         self.agents.received.update(reports)
         self._inherited.update(verdicts)
 
-    def receive_results(self, report: ProbeReport, now: datetime) -> bool:
-        """Replace a prober's previous report; returns False if that one was newer.
+    def receive_results(self, report: ProbeReport, now: datetime, *, token: str) -> bool:
+        """Replace a part of a prober's previous report; returns False if that one was newer.
 
-        Times are shifted to our clock, so that views do not seem stale if the prober's is wrong.
+        `token` is the id of the token that it was sent with. Times are shifted to our clock, so
+        that views do not seem stale if the prober's is wrong.
         """
-        if self._is_overtaken(report, now):
+        prober = ReportingProber(token, report.prober)
+        if self._is_overtaken(prober, report, now):
             return False
-        self.evaluator.take(report, ahead_s=(report.sent_at - now).total_seconds())
-        self._probers[report.prober] = report.sent_at, now
+        self._make_room(prober)
+        self.evaluator.take(report, prober, ahead_s=(report.sent_at - now).total_seconds())
+        self._probers[prober] = report.sent_at, now
         return True
 
-    def _is_overtaken(self, report: ProbeReport, now: datetime) -> bool:
-        last = self._probers.get(report.prober)
+    def _make_room(self, prober: ReportingProber) -> None:
+        """Forget the longest silent of the token's other probers if they are too many."""
+        others = [each for each in self._probers if each.token == prober.token and each != prober]
+        if len(others) >= MAX_PROBERS:
+            self._forget(min(others, key=lambda each: self._probers[each][1]))
+
+    def _forget(self, prober: ReportingProber) -> None:
+        self.evaluator.forget(prober)
+        del self._probers[prober]
+
+    def _is_overtaken(self, prober: ReportingProber, report: ProbeReport, now: datetime) -> bool:
+        last = self._probers.get(prober)
         if last is None:
             return False
         sent_at, received_at = last
@@ -79,15 +97,25 @@ class HealthState:
         recent = _NONE <= now - received_at < timedelta(seconds=self.evaluator.stale_after_s)
         return recent and report.sent_at < sent_at
 
-    def receive_report(self, relay: str, report: RelayReport, now: datetime) -> bool:
+    def receive_report(self, relay: str, report: RelayReport, now: datetime, *, token: str) -> bool:
         """Replace an agent's last report; returns False if that one was newer."""
         last = self.agents.received.get(relay)
-        if not self.agents.receive(relay, report, now):
+        if not self.agents.receive(relay, report, now, token=token):
             return False
         crashed = last is not None and last.report.crashed
         if report.crashed != crashed:
             self.rechecks.request(relay, now.timestamp())
         return True
+
+    def keep_only(self, is_valid: Callable[[str], bool]) -> None:
+        """Drop what was sent with tokens that are not valid any more; forget silent probers."""
+        self.agents.keep_only(is_valid)
+        self.transceivers.reports.keep_only(is_valid)
+        newest = max((at for _, at in self._probers.values()), default=None)
+        for prober, (_, at) in list(self._probers.items()):
+            is_silent = newest is not None and newest - at > FORGET_PROBERS_AFTER
+            if is_silent or not is_valid(prober.token):
+                self._forget(prober)
 
     def evaluate(self, relays: Iterable[Relay], now: datetime) -> set[str]:
         """Evaluate every relay; returns those whose verdict turned."""

@@ -6,7 +6,7 @@ has no clock and no store.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 from firsthop_steering.feed.reports import Report
 
 R = TypeVar("R", bound=Report)
+MAX_STOP_AHEAD = timedelta(hours=24)
+"""How far ahead a machine may announce its stop: as long as a credential can be valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Received(Generic[R]):
 
     report: R
     received_at: datetime
+    token: str | None = None
+    """Id of the token that it was sent with; None: received by an older release."""
 
 
 class LastReports(Generic[R]):
@@ -34,18 +38,26 @@ class LastReports(Generic[R]):
         self._stale_after = timedelta(seconds=stale_after_s)
         self._last_look_at: datetime | None = None
 
-    def receive(self, name: str, report: R, now: datetime) -> bool:
+    def receive(self, name: str, report: R, now: datetime, *, token: str) -> bool:
         """Replace a machine's last report; returns False if the new one is older.
 
         Sequence numbers restart with the machine: a lower one is accepted if it was sent later.
+        Only a fresh report that was sent with the same token can be newer, so that no report, with
+        whatever number and time, keeps another machine out for longer than it is fresh.
         """
         last = self.received.get(name)
-        if last is not None:
+        if last is not None and last.token == token and now - last.received_at <= self._stale_after:
             before = (last.report.sequence, last.report.sent_at)
             if report.sequence <= before[0] and report.sent_at <= before[1]:
                 return False
-        self.received[name] = Received(report, now)
+        self.received[name] = Received(report, now, token)
         return True
+
+    def keep_only(self, is_valid: Callable[[str], bool]) -> None:
+        """Drop reports that were sent with tokens that are not valid any more."""
+        for name, each in list(self.received.items()):
+            if each.token is not None and not is_valid(each.token):
+                del self.received[name]
 
     def forget_all_but(self, present: Container[str]) -> None:
         """Drop machines that are no longer configured."""
@@ -80,6 +92,6 @@ class LastReports(Generic[R]):
         if last is None:
             return None
         stops_at = last.report.stops_at
-        if stops_at is not None and now < stops_at:
+        if stops_at is not None and now < min(stops_at, last.received_at + MAX_STOP_AHEAD):
             return last
         return last if now - last.received_at <= self._stale_after else None

@@ -51,7 +51,9 @@ async def load_relay_reports(session: AsyncSession) -> RelayReports:
     """The last report of each agent."""
     rows = await session.scalars(select(RelayStatusRow))
     return {
-        row.relay: Received(RelayReport.model_validate(row.report, extra="ignore"), row.received_at)
+        row.relay: Received(
+            RelayReport.model_validate(row.report, extra="ignore"), row.received_at, row.token
+        )
         for row in rows
     }
 
@@ -62,6 +64,7 @@ async def save_relay_reports(session: AsyncSession, old: RelayReports, new: Rela
         {
             "relay": name,
             "received_at": each.received_at,
+            "token": each.token,
             "report": each.report.model_dump(mode="json"),
         }
         for name, each in sorted(new.items())
@@ -75,7 +78,11 @@ async def load_transceivers(session: AsyncSession) -> ReportedTransceivers:
     rows = await session.scalars(select(TransceiverStatusRow))
     return {
         row.transceiver: (
-            Received(TransceiverReport.model_validate(row.report, extra="ignore"), row.received_at),
+            Received(
+                TransceiverReport.model_validate(row.report, extra="ignore"),
+                row.received_at,
+                row.token,
+            ),
             Verdict(row.verdict, row.since, row.reason),  # type: ignore[arg-type]
         )
         for row in rows
@@ -90,6 +97,7 @@ async def save_transceivers(
         {
             "transceiver": name,
             "received_at": last.received_at,
+            "token": last.token,
             "report": last.report.model_dump(mode="json"),
             "verdict": verdict.verdict,
             "since": verdict.since,

@@ -57,8 +57,11 @@ class StatusLoop:
         interval_s: float,
         now: Callable[[], datetime],
         history: RelayHistory,
+        is_valid: Callable[[str, datetime], bool],
     ) -> None:
-        """`new_health` makes the empty state of a leader that starts at the given time."""
+        """`new_health` makes the empty state of a leader that starts at the given time; `is_valid`
+        says whether the token with an id is valid at a time."""
+        self._is_valid = is_valid
         self._history = history
         self._engine = engine
         self._feed = feed
@@ -120,6 +123,7 @@ class StatusLoop:
             return
         now, document = self._now(), plan.document
         health = self.health
+        health.keep_only(lambda token: self._is_valid(token, now))
         for name in health.evaluate(document.relays, now):
             self._log_turn(health.verdicts[name], relay=name)
         for name in health.transceivers.evaluate(document.transceivers, now):

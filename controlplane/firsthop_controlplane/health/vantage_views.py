@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from firsthop_steering.feed.reports import ProbeReport
 from firsthop_steering.feed.snapshot import VantageVerdict
@@ -24,6 +25,14 @@ from firsthop_steering.plan.model import Family, Liveness, Relay
 NOBODY: frozenset[str] = frozenset()
 
 
+class ReportingProber(NamedTuple):
+    """One prober: no token can speak for the prober of another token, whatever name it uses."""
+
+    token: str
+    """Id of the token that it reports with."""
+    name: str
+
+
 @dataclass(slots=True)
 class VantageViews:
     """The last report of every prober, and the views of every vantage as of the last `update`."""
@@ -37,33 +46,47 @@ class VantageViews:
     """The view of each whole relay, by vantage; without the excluded vantages."""
     certificates: dict[RelayAddress, datetime] = field(default_factory=dict)
     """When the certificate at an address expires, according to the last prober that received it."""
-    _reported: dict[RelayAddress, dict[str, AddressView]] = field(default_factory=dict)
+    _reported: dict[RelayAddress, dict[ReportingProber, AddressView]] = field(default_factory=dict)
     """Views of each address, by prober."""
     _counted: dict[RelayAddress, dict[str, Liveness]] = field(default_factory=dict)
     """Liveness of each address, by vantage; without the excluded vantages."""
-    _vantage_of: dict[str, str] = field(default_factory=dict)
-    _checks: dict[str, dict[RelayAddress, datetime]] = field(default_factory=dict)
-    """When a prober last checked each address, by its own clock; separates new from old checks."""
+    _vantage_of: dict[ReportingProber, str] = field(default_factory=dict)
+    _checks: dict[ReportingProber, dict[RelayAddress, tuple[int, datetime]]] = field(
+        default_factory=dict
+    )
+    """The part of each prober's report that has an address, and when the prober last checked it,
+    by its own clock, which separates new from old checks."""
 
-    def take(self, report: ProbeReport, *, ahead_s: float) -> None:
-        """Replace a prober's previous report; its clock is `ahead_s` ahead of ours."""
-        prober = report.prober
-        old = {address: views.pop(prober, None) for address, views in self._reported.items()}
-        before = self._checks.get(prober, {})
-        checks = self._checks[prober] = {}
+    def take(self, report: ProbeReport, prober: ReportingProber, *, ahead_s: float) -> None:
+        """Replace a part of a prober's previous report; its clock is `ahead_s` ahead of ours."""
+        checks = self._checks.setdefault(prober, {})
+        before = dict(checks)
+        for address, (part, _) in before.items():
+            if part == report.part or part > report.parts:
+                del checks[address]
         for view in report.views:
             address = view.relay, view.family
-            self._reported.setdefault(address, {})[prober] = updated_view(
-                old.get(address),
+            views = self._reported.setdefault(address, {})
+            _, last = before.get(address, (0, None))
+            views[prober] = updated_view(
+                views.get(prober),
                 view.verdict,
                 checked_at=view.checked_at.timestamp() - ahead_s,
                 cause=view.reason,
-                is_new=before.get(address) != view.checked_at,
+                is_new=last != view.checked_at,
             )
-            checks[address] = view.checked_at
+            checks[address] = report.part, view.checked_at
             if view.certificate_ends is not None:
                 self.certificates[address] = view.certificate_ends
+        for address in before.keys() - checks.keys():
+            self._reported.get(address, {}).pop(prober, None)
         self._vantage_of[prober] = report.vantage
+
+    def forget(self, prober: ReportingProber) -> None:
+        """Drop everything that a prober reported."""
+        for address in self._checks.pop(prober, {}):
+            self._reported.get(address, {}).pop(prober, None)
+        self._vantage_of.pop(prober, None)
 
     def update(self, relays: Mapping[str, Relay], now: datetime) -> None:
         """Compute the view of every vantage of every probed address."""
@@ -73,6 +96,8 @@ class VantageViews:
         for gone in self._reported.keys() - addresses.keys():
             del self._reported[gone]
             self.certificates.pop(gone, None)
+            for checks in self._checks.values():
+                checks.pop(gone, None)
         at, before = now.timestamp(), self.views
         self.views = {
             address: self._views_of(address, relay, before.get(address, {}), at)

@@ -18,7 +18,7 @@ from firsthop_controlplane.health.relay_verdict import (
     relay_liveness,
     relay_verdict,
 )
-from firsthop_controlplane.health.vantage_views import NOBODY, VantageViews
+from firsthop_controlplane.health.vantage_views import NOBODY, ReportingProber, VantageViews
 from firsthop_controlplane.health.verdict import Verdict
 from firsthop_steering.feed.reports import ProbeReport
 from firsthop_steering.feed.snapshot import VantageVerdict
@@ -67,9 +67,13 @@ class VerdictEvaluator:
             family: DepoolGuard(f"{family} addresses", shares) for family in FAMILIES
         }
 
-    def take(self, report: ProbeReport, *, ahead_s: float) -> None:
-        """Replace a prober's previous report; its clock is `ahead_s` ahead of ours."""
-        self._views.take(report, ahead_s=ahead_s)
+    def take(self, report: ProbeReport, prober: ReportingProber, *, ahead_s: float) -> None:
+        """Replace a part of a prober's previous report; its clock is `ahead_s` ahead of ours."""
+        self._views.take(report, prober, ahead_s=ahead_s)
+
+    def forget(self, prober: ReportingProber) -> None:
+        """Drop everything that a prober reported."""
+        self._views.forget(prober)
 
     def views(self, relay: str) -> Mapping[str, VantageVerdict]:
         """The view of a relay by each vantage that counts, as of the last `evaluate`."""

@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
+    ForeignKey,
     Identity,
     Index,
     LargeBinary,
@@ -101,6 +102,32 @@ class TokenRow(Base):
     version: Mapped[int]
 
 
+class RevokedSecretRow(Base):
+    """A secret that was deleted or replaced: a start with bootstrap tokens does not restore it."""
+
+    __tablename__ = "revoked_secret"
+    __table_args__ = (CheckConstraint("octet_length(digest) = 32", name="digest"),)
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    name: Mapped[str]
+    """The name that its token had."""
+    revoked_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class TokenUseRow(Base):
+    """How often requests with a token had one outcome, and when the last one had it."""
+
+    __tablename__ = "token_use"
+
+    token: Mapped[str] = mapped_column(
+        SlugText, ForeignKey("token.id", ondelete="CASCADE"), primary_key=True
+    )
+    outcome: Mapped[str] = mapped_column(primary_key=True)
+    """`accepted`, or the reason of the refusal."""
+    count: Mapped[int] = mapped_column(BigInteger)
+    last_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
 class KeyRow(Base):
     """One generation of credential keys, encrypted; a retired one keeps its row but not its secret.
 
@@ -164,6 +191,8 @@ class RelayStatusRow(Base):
 
     relay: Mapped[str] = mapped_column(SlugText, primary_key=True)
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    token: Mapped[str | None]
+    """Id of the token that it was sent with; null: written by an older release."""
     report: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
@@ -175,6 +204,8 @@ class TransceiverStatusRow(Base):
 
     transceiver: Mapped[str] = mapped_column(SlugText, primary_key=True)
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    token: Mapped[str | None]
+    """Id of the token that it was sent with; null: written by an older release."""
     report: Mapped[dict[str, Any]] = mapped_column(JSONB)
     verdict: Mapped[str]
     since: Mapped[datetime] = mapped_column(DateTime(timezone=True))

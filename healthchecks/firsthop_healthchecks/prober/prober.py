@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
+from zlib import crc32
 
 import structlog
 
@@ -24,7 +25,8 @@ from firsthop_steering.health.families import RelayAddress
 
 PULL_S = 5.0
 REPORT_S = 1.0
-MAX_TARGETS = 20_000  # addresses in one ProbeReport; a relay with both families counts twice
+MAX_TARGETS = 20_000  # addresses; a relay with both families counts twice
+VIEWS_PER_PART = 1000  # on average; even if every check fails, a part then stays below 1 MiB
 
 
 log = structlog.get_logger("firsthop.prober")
@@ -90,18 +92,28 @@ class Prober:
             for probe in self._probes.values():
                 await probe.close()
 
-    async def report(self) -> ProbeReport:
-        """The current views; targets that were never checked are left out."""
-        views: list[VantageView] = []
-        async for watch in unhurried(list(self._watches.values())):
+    async def reports(self) -> tuple[ProbeReport, ...]:
+        """The current views in parts; targets that were never checked are left out.
+
+        An address keeps its part as long as the number of parts stays the same.
+        """
+        count = max(1, -(-len(self._watches) // VIEWS_PER_PART))
+        views: list[list[VantageView]] = [[] for _ in range(count)]
+        async for (relay, family), watch in unhurried(list(self._watches.items())):
             view = watch.view()
             if view is not None:
-                views.append(view)
-        return ProbeReport(
-            prober=self._prober,
-            vantage=self._vantage,
-            sent_at=self._wall(),
-            views=tuple(views),
+                views[crc32(f"{relay} {family}".encode()) % count].append(view)
+        sent_at = self._wall()
+        return tuple(
+            ProbeReport(
+                prober=self._prober,
+                vantage=self._vantage,
+                sent_at=sent_at,
+                part=number,
+                parts=count,
+                views=tuple(each),
+            )
+            for number, each in enumerate(views, start=1)
         )
 
     async def _pull(self) -> None:
@@ -113,7 +125,8 @@ class Prober:
             self._pull_again.set()
 
     async def _report(self) -> None:
-        await self._control_plane.send_probe_report(await self.report())
+        for part in await self.reports():
+            await self._control_plane.send_probe_report(part)
 
     async def _follow(self, targets: ProbeTargets) -> None:
         self._targets = targets

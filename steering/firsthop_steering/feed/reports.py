@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, Field
+import re
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from firsthop_steering.plan.model import Family, IpAddress, Liveness, Port, ProbeKind, Slug
 from firsthop_zones.model import Model
+
+MAX_VIEWS = 4000
+"""Number of views in one part of a probe report, which then stays below 1 MiB."""
+MAX_PARTS = 100
+"""Number of parts of a probe report."""
+_NOT_PRINTABLE = re.compile(r"[^ -~]")
+
+
+def printable(text: str) -> str:
+    """The text with `?` for everything but printable ASCII: it may come from the target."""
+    return _NOT_PRINTABLE.sub("?", text)
+
+
+Reason = Annotated[str, Field(max_length=200), AfterValidator(printable)]
+"""A few words for people, which logs and terminals may show."""
 
 
 class ProbeTarget(Model):
@@ -59,18 +77,31 @@ class VantageView(Model):
     """Duration of the last successful check."""
     certificate_ends: AwareDatetime | None = None
     """Expiry of the certificate presented in the last successful check of kind tls."""
-    reason: str = Field(default="", max_length=200)
+    reason: Reason = ""
     """Why the last check failed; empty if it succeeded."""
 
 
 class ProbeReport(Model):
-    """All current views of one prober; each report replaces the previous one."""
+    """All current views of one prober, or one part of them.
+
+    A report replaces the part of the same number; parts beyond `parts` are dropped.
+    """
 
     prober: Slug
     vantage: Slug
     """Name of the location from which it checks."""
     sent_at: AwareDatetime
-    views: tuple[VantageView, ...] = Field(max_length=20_000)
+    part: int = Field(default=1, ge=1)
+    """Number of this part, from 1."""
+    parts: int = Field(default=1, ge=1, le=MAX_PARTS)
+    """Number of parts that the prober's views are sent in."""
+    views: tuple[VantageView, ...] = Field(max_length=MAX_VIEWS)
+
+    @model_validator(mode="after")
+    def _numbered(self) -> Self:
+        if self.part > self.parts:
+            raise ValueError(f"part: must be at most parts, {self.parts}")
+        return self
 
 
 class Report(Model):

@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
+from firsthop_steering.feed.envelope import open_envelope
 from firsthop_steering.feed.exploration_targets import ExplorationTargets
 from firsthop_steering.plan.document import Document, problems_in
 from firsthop_steering.plan.model import Family, Liveness, Slug
@@ -268,7 +269,7 @@ def unseal(line: bytes, trusted: Ed25519PublicKey) -> Snapshot | RejectedSnapsho
     An unknown format, kind or required feature is refused; unknown fields are ignored.
     """
     try:
-        envelope = json.loads(line)
+        envelope = open_envelope(line)
         version, kind, requires = envelope["format"], envelope["kind"], _requires(envelope)
         signature = base64.b64decode(envelope["signature"], validate=True)
         payload: bytes = envelope["payload"].encode()

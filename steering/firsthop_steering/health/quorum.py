@@ -21,6 +21,7 @@ CAUSES_SHOWN = 3
 CAUSE_LENGTH = 80
 LONGEST_STEP_S = 3600.0
 Number = TypeVar("Number", int, float)
+Key = TypeVar("Key")
 
 
 def elapsed_s(before: float, now: float) -> float:
@@ -74,8 +75,8 @@ def updated_view(
 
 
 def views_of_vantages(
-    views: Mapping[str, AddressView],
-    vantage_of: Mapping[str, str],
+    views: Mapping[Key, AddressView],
+    vantage_of: Mapping[Key, str],
     *,
     before: Mapping[str, AddressView],
     now: float,

@@ -92,9 +92,9 @@ async def test_a_path_probe_leads_to_its_transceiver_region(api: Any) -> None:
 
 async def test_the_majority_of_probers_decides(deployed: Any) -> None:
     """Two of three say down: down, and the status number rises by one for each turn."""
-    secret = await deployed.token_of("prober")
+    secrets = {each: await deployed.token_of("prober", each) for each in "abc"}
     number = (await deployed.get("/v1/status")).body["number"]
-    for prober in ("a", "b", "c"):
+    for prober, secret in secrets.items():
         assert await _results(deployed, secret, _report(prober, "up", "fra-1")) == 204
 
     async def is_(verdict: str) -> bool:
@@ -102,9 +102,9 @@ async def test_the_majority_of_probers_decides(deployed: Any) -> None:
 
     await eventually(lambda: is_("up"), "the relay is up")
     assert (await deployed.get("/v1/status")).body["number"] == number + 1
-    await _results(deployed, secret, _report("a", "down", "fra-1"))
+    await _results(deployed, secrets["a"], _report("a", "down", "fra-1"))
     assert await is_("up")
-    await _results(deployed, secret, _report("b", "down", "fra-1"))
+    await _results(deployed, secrets["b"], _report("b", "down", "fra-1"))
     await eventually(lambda: is_("down"), "the relay is down")
     assert (await deployed.get("/v1/status")).body["number"] == number + 2
     assert (await _relay(deployed, "fra-2"))["verdict"] == "unknown"
@@ -177,11 +177,69 @@ async def test_an_older_probe_report_does_not_replace_a_newer_one(deployed: Any)
     assert await _results(deployed, secret, _report("a", "down", "fra-1", at=older)) == 409
 
 
-async def test_a_prober_token_with_a_scope_is_for_that_prober(deployed: Any) -> None:
-    """One prober cannot vote as another."""
-    secret = await deployed.token_of("prober", "a")
-    assert await _results(deployed, secret, _report("a", "up", "fra-1")) == 204
-    assert await _results(deployed, secret, _report("b", "up", "fra-1")) == 403
+async def test_a_prober_speaks_for_its_own_vantage_only(deployed: Any, database_url: str) -> None:
+    """Vantages that it invents are refused by name, and all vantages of a token without a scope,
+    as older releases made them.
+    """
+    secret = await deployed.token_of("prober", "vantage-a")
+    for vantage in ("vantage-b", *(f"invented-{number}" for number in range(7))):
+        body = _report(vantage, "down", "fra-1")
+        answer = await deployed.call("POST", "/v1/probes/results", body, token=secret)
+        assert answer.status == 403
+        detail = f"This token is for vantage vantage-a, not for {vantage}."
+        assert (answer.body["detail"], [*answer.rules]) == (detail, ["vantage"])
+    assert (await _relay(deployed, "fra-1"))["verdict"] == "unknown"
+    assert await _results(deployed, secret, _report("vantage-a", "up", "fra-1")) == 204
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE token SET scope = NULL WHERE role = 'prober'")
+    await connection.close()
+    other = await deployed.token_of("viewer")  # makes the control plane read tokens again
+    assert (await deployed.get("/v1/status", token=other)).status == 200
+    body = _report("vantage-a", "up", "fra-1")
+    answer = await deployed.call("POST", "/v1/probes/results", body, token=secret)
+    assert (answer.status, "names no vantage" in answer.body["detail"]) == (403, True)
+
+
+async def test_what_a_deleted_token_said_ends_with_it(deployed: Any) -> None:
+    """At once, in the status and in the store, whatever number and times it claimed."""
+    now = _now()
+    made = {}
+    for name, role, scope in (("x", "agent", "fra-1"), ("v", "prober", "a")):
+        body = {"name": name, "role": role, "scope": scope}
+        made[role] = (await deployed.made("/v1/tokens", body)).body
+    path = "/v1/relays/fra-1/reports"
+    forged = {
+        "sequence": 2**53 - 1,
+        "sent_at": (now + timedelta(seconds=299)).isoformat(),
+        "draining": True,
+        "crashed": True,
+    }
+    endless = forged | {"stops_at": "9998-01-01T00:00:00Z"}
+    refused = await deployed.call("POST", path, endless, token=made["agent"]["secret"])
+    assert (refused.status, [*refused.rules]) == (422, ["stops_at"])
+    day = forged | {"stops_at": (now + timedelta(hours=23)).isoformat()}
+    answer = await deployed.call("POST", path, day, token=made["agent"]["secret"])
+    assert answer.status == 204
+    secret = made["prober"]["secret"]
+    assert await _results(deployed, secret, _report("a", "down", "fra-1")) == 204
+
+    async def is_told() -> bool:
+        relay = await _relay(deployed, "fra-1")
+        return (relay["crashed"], relay["verdict"], [*relay["vantages"]]) == (True, "down", ["a"])
+
+    await eventually(is_told, "what they said is in the status")
+    for each in made.values():
+        assert (await deployed.delete(f"/v1/tokens/{each['id']}")).status == 204
+
+    async def is_over() -> bool:
+        relay = await _relay(deployed, "fra-1")
+        said = relay["crashed"], relay["draining"], relay["stops_at"], relay["vantages"]
+        return said == (False, False, None, {})
+
+    await eventually(is_over, "it is in the status no more")
+    real = {"sequence": 1, "sent_at": _now().isoformat()}
+    again = await deployed.token_of("agent", "fra-1")
+    assert (await deployed.call("POST", path, real, token=again)).status == 204
 
 
 async def test_a_prober_whose_clock_is_off_is_heard(deployed: Any) -> None:

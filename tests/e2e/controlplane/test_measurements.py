@@ -219,7 +219,7 @@ CALLERS: list[Any] = [
     ("operator", None, 200),
     ("viewer", None, 403),
     ("edge", None, 403),
-    ("prober", None, 403),
+    ("prober", "a", 403),
 ]
 
 

@@ -98,7 +98,7 @@ class Tokens:
         roles = operation.get("description", "Roles: admin.")
         if "replica" in roles and "admin" not in roles:
             return replica_secret(bytes.fromhex((self._api.state_dir / "master.key").read_text()))
-        scopes = {"prober": None, "agent": "x", "edge": None, "transceiver": "x"}
+        scopes = {"prober": "x", "agent": "x", "edge": None, "transceiver": "x"}
         for role, scope in scopes.items():
             if role in roles and "admin" not in roles:
                 if role not in self._secrets:

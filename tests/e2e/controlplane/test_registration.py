@@ -240,7 +240,7 @@ async def test_who_registered_and_is_gone_leaves_the_plan(deployed: Any, databas
         settle_s=3.0,
     )
     old = TransceiverReport(sequence=1, sent_at=now - timedelta(hours=25))
-    observed.transceivers.reports.receive("eu-1", old, now - timedelta(hours=25))
+    observed.transceivers.reports.receive("eu-1", old, now - timedelta(hours=25), token=token)
     database = create_engine(database_url, application="test", statement_timeout_s=5)
     feed = Feed(Ed25519PrivateKey.generate())
     plan = (await deployed.get("/v1/document")).body

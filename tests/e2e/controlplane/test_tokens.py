@@ -112,6 +112,7 @@ async def test_the_last_admin_stays(api: Any) -> None:
 
 SENSELESS: list[Any] = [
     {"name": "x", "role": "agent"},
+    {"name": "x", "role": "prober"},
     {"name": "x", "role": "viewer", "scope": "fra-1"},
     {"name": "x", "role": "root"},
     {"name": " x", "role": "viewer"},
@@ -145,7 +146,7 @@ async def test_bootstrap_tokens_follow_their_file(start_api: Any, tmp_path: Path
     """Present at the start; later additions and changed secrets are in force within a second."""
     file = tmp_path / "tokens.json"
     edge = {"name": "edge", "role": "edge", "scope": None, "secret": "e" * 43}
-    prober = {"name": "p", "role": "prober", "scope": None, "secret": "p" * 43}
+    prober = {"name": "p", "role": "prober", "scope": "a", "secret": "p" * 43}
     file.write_text(json.dumps([edge]))
     api = await start_api(bootstrap_tokens=file, poll_s=0.05)
     assert (await api.get("/v1/regions", token="e" * 43)).status == 403, "known, of another role"
@@ -160,6 +161,34 @@ async def test_bootstrap_tokens_follow_their_file(start_api: Any, tmp_path: Path
     assert (await api.get("/v1/regions", token="e" * 43)).status == 401
     names = [each["name"] for each in (await api.get("/v1/tokens")).body["items"]]
     assert sorted(names) == ["admin", "edge", "p"]
+
+
+async def test_a_deleted_bootstrap_token_stays_deleted(start_api: Any, tmp_path: Path) -> None:
+    """Over restarts and changes of the file; so does an expiry. Only a new secret comes in."""
+    file = tmp_path / "tokens.json"
+    stolen = {"name": "edge-a", "role": "viewer", "scope": None, "secret": "a" * 43}
+    limited = {"name": "edge-b", "role": "viewer", "scope": None, "secret": "b" * 43}
+    file.write_text(json.dumps([stolen, limited]))
+    api = await start_api(bootstrap_tokens=file)
+    ids = {each["name"]: each["id"] for each in (await api.get("/v1/tokens")).body["items"]}
+    assert (await api.delete(f"/v1/tokens/{ids['edge-a']}")).status == 204
+    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    change = {"expires_at": past, "name": "renamed"}
+    assert (await api.patch(f"/v1/tokens/{ids['edge-b']}", change)).status == 200
+    await api.stop()
+
+    async def refused(api: Any) -> list[int]:
+        return [(await api.get("/v1/status", token=each * 43)).status for each in "ab"]
+
+    again = await start_api(bootstrap_tokens=file, poll_s=0.05)
+    assert await refused(again) == [401, 401]
+    file.write_text(json.dumps([stolen | {"name": "other"}, stolen | {"secret": "c" * 43}]))
+
+    async def added() -> bool:
+        return (await again.get("/v1/status", token="c" * 43)).status == 200
+
+    await eventually(added, "the new secret works")
+    assert await refused(again) == [401, 401]
 
 
 async def test_keys_rotate_go_back_and_retire(api: Any) -> None:

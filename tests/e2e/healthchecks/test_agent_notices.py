@@ -76,7 +76,7 @@ async def field(api: Any, tmp_path: Path) -> AsyncIterator[WatchedRelay]:
         "relays": [{"id": "fra-1", "region": "fra", "ipv4": address, "probe": probe}],
     }
     await api.made("/v1/changesets", {"document": document})
-    agent, prober = await api.token_of("agent", "fra-1"), await api.token_of("prober")
+    agent, prober = await api.token_of("agent", "fra-1"), await api.token_of("prober", "lab")
     return WatchedRelay(api, address, tmp_path, agent, prober)
 
 

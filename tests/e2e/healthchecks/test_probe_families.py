@@ -33,7 +33,7 @@ async def test_the_address_that_is_not_bound_is_down_and_the_relay_is_up(
     prober = running(
         "prober",
         FIRSTHOP_API_URL=api.url,
-        FIRSTHOP_TOKEN=await api.token_of("prober", "p-1"),
+        FIRSTHOP_TOKEN=await api.token_of("prober", "lab"),
         FIRSTHOP_PROBER_ID="p-1",
         FIRSTHOP_VANTAGE="lab",
         FIRSTHOP_STATE_DIR=str(tmp_path / "prober"),

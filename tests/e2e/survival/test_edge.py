@@ -105,10 +105,10 @@ async def deployed(start_api: Any) -> Any:
     return api
 
 
-async def tell(api: Any, secret: str, **verdicts: str) -> None:
+async def tell(api: Any, secrets: dict[str, str], **verdicts: str) -> None:
     """What three vantages see."""
     now = datetime.now(UTC).isoformat()
-    for vantage in ("a", "b", "c"):
+    for vantage, secret in secrets.items():
         views = [
             {"relay": name.replace("_", "-"), "verdict": said, "since": now, "checked_at": now}
             for name, said in verdicts.items()
@@ -120,8 +120,8 @@ async def tell(api: Any, secret: str, **verdicts: str) -> None:
 @pytest.mark.skipif(bool(no_mounts()), reason=no_mounts())
 async def test_an_edge_with_a_full_disk_takes_new_statuses(deployed: Any, tmp_path: Path) -> None:
     """It answers by each, also after kill -9 of its worker, says what is wrong, and recovers."""
-    secret = await deployed.token_of("prober")
-    await tell(deployed, secret, fra_1="up", iad_1="up")
+    secrets = {each: await deployed.token_of("prober", each) for each in "abc"}
+    await tell(deployed, secrets, fra_1="up", iad_1="up")
     edge = FedEdge(
         tmp_path,
         api=deployed.url,
@@ -140,13 +140,13 @@ async def test_an_edge_with_a_full_disk_takes_new_statuses(deployed: Any, tmp_pa
         assert edge.process is not None
         disk = Path(f"/proc/{edge.process.pid}/root{edge.state}")
         filler = await asyncio.to_thread(fill, disk)
-        await tell(deployed, secret, fra_1="down", iad_1="up")
+        await tell(deployed, secrets, fra_1="down", iad_1="up")
         await holds(lambda: edge.answer() == [IAD], "the status is in force")
         await holds(lambda: "No space left" in (edge.said()["disk_error"] or ""), "it is told")
         assert "No space left" in edge.log.read_text()
         os.kill(edge.said()["workers"]["dns-0"]["pid"], signal.SIGKILL)
         await holds(lambda: edge.answer() == [IAD], "another worker answers the same")
-        await tell(deployed, secret, fra_1="up", iad_1="up")
+        await tell(deployed, secrets, fra_1="up", iad_1="up")
         await holds(lambda: edge.answer() == [FRA], "so is the next one")
         filler.unlink()
         await holds(lambda: edge.said()["disk_error"] is None, "all is on disk again")

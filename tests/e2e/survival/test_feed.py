@@ -306,7 +306,7 @@ async def test_a_gap_in_the_deltas_is_closed_by_a_whole_status(tmp_path: Path) -
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    shelf = SnapshotStore(tmp_path / "snapshots", key.public_key())
+    shelf = SnapshotStore(tmp_path / "snapshots", key.public_key(), any_age=True)
     edge = FollowingEdge(shelf, [f"http://{host}:{port}"], "token", 0.0)
     async with edge.running():
 

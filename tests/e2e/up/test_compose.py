@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.database]
 
 ROOT = Path(__file__).parents[3]
 FIRSTHOP = (sys.executable, "-m", "firsthop")
-TOKENS = re.compile(r"(\S+=(?:admin|edge|prober|allocator))\b")
+TOKENS = re.compile(r"(\S+=(?:admin|edge|prober|allocator)(?::\S+)?)(?=\s)")
 
 
 class Compose:

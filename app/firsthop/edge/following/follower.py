@@ -21,6 +21,8 @@ SILENCE_S = 7.0
 """The feed sends a heartbeat every 2 s; a connection silent for this long is dead."""
 MAX_LINE = 64 * 2**20
 """A longer line is not a snapshot; this limits memory if the feed is broken."""
+MAX_LINE_S = 120.0
+"""A replica that sends a line slower than this is left: 13 MB take this long at 0.9 Mbit/s."""
 BACKOFF_S = (0.1, 3.3)
 """The shortest and the longest pause between attempts; with jitter of a half, up to 5 s."""
 
@@ -78,7 +80,8 @@ class FeedFollower:
         ) as response:
             if response.status != 200:
                 raise ValueError(f"the feed answers {response.status} {response.reason}")
-            async for line in _lines(response.content, lambda: self._received(url)):
+            chunks, clock = response.content.iter_any(), asyncio.get_running_loop().time
+            async for line in _lines(chunks, lambda: self._received(url), clock):
                 snapshot = self._store.accept(line)
                 if snapshot is not None:
                     log.info("snapshot.accepted", kind=kind_of(snapshot), number=snapshot.number)
@@ -92,17 +95,25 @@ class FeedFollower:
 
 
 async def _lines(
-    content: aiohttp.StreamReader, on_octets: Callable[[], None]
+    chunks: AsyncIterator[bytes], on_octets: Callable[[], None], clock: Callable[[], float]
 ) -> AsyncIterator[bytes]:
-    """Lines that are not empty; empty ones are heartbeats. `on_octets` is called for all octets."""
-    buffer = bytearray()
-    async for chunk in content.iter_any():
+    """Lines that are not empty; empty ones are heartbeats. `on_octets` is called for all octets.
+
+    `clock` is in seconds. Raises ValueError for a line that is too long or takes too long.
+    """
+    buffer, began = bytearray(), clock()
+    async for chunk in chunks:
         on_octets()
-        buffer += chunk
-        *lines, rest = buffer.split(b"\n")
-        for line in lines:
-            if line:
-                yield bytes(line)
-        buffer = bytearray(rest)
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            buffer += end
+            if buffer:
+                yield bytes(buffer)
+            buffer, began = bytearray(), clock()
+        buffer += rest
         if len(buffer) > MAX_LINE:
             raise ValueError(f"a line of the feed is longer than {MAX_LINE} octets")
+        if buffer and clock() - began > MAX_LINE_S:
+            raise ValueError(f"a line of the feed takes more than {MAX_LINE_S:.0f} s")
+        if not buffer:
+            began = clock()

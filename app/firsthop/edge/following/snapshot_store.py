@@ -8,6 +8,8 @@ edge waits for the feed.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firsthop.secret_files import write_secret
 from firsthop_steering.feed.deltas import applied, follows
+from firsthop_steering.feed.envelope import stamp_fault
 from firsthop_steering.feed.guidance import Guidance
 from firsthop_steering.feed.snapshot import (
     Delta,
@@ -43,12 +46,26 @@ class FeedGapError(ValueError):
     """A delta does not start from the status that the edge has, so a whole status is needed."""
 
 
+class OldFeedError(ValueError):
+    """The feed sends snapshots of the past to an edge that has none; another may be right."""
+
+
 class SnapshotStore:
     """Holds one snapshot of each kind; `folder` is created with mode 0700."""
 
-    def __init__(self, folder: Path, trusted: Ed25519PublicKey) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        trusted: Ed25519PublicKey,
+        *,
+        any_age: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`any_age`: the feed's first snapshots may be of any age."""
         self._folder = folder
         self._trusted = trusted
+        self._any_age = any_age
+        self._now = now
         self._held: dict[SnapshotKind, Snapshot] = {}
         self.rejected: dict[str, int] = {}
         """Number of refused snapshots, by origin (disk, feed)."""
@@ -138,7 +155,8 @@ class SnapshotStore:
     def accept(self, line: bytes) -> Snapshot | None:
         """Takes a sealed line from the feed; returns the snapshot if it is new, otherwise None.
 
-        Raises FeedGapError if a whole status must be requested.
+        The first one of a kind must be of the present; later ones have higher numbers. Raises
+        FeedGapError if a whole status must be requested, and OldFeedError.
         """
         line = line.rstrip(b"\n") + b"\n"  # the stream's line ends were removed
         snapshot = unseal(line, self._trusted)
@@ -151,12 +169,22 @@ class SnapshotStore:
             self._write(kind, line)  # in memory already, but the deltas on disk are not valid
         if not supersedes(snapshot, held):
             return None
+        if held is None and not isinstance(snapshot, Delta):
+            self._check_age(kind, line)
         if isinstance(snapshot, Delta):
             self._apply(snapshot, line)
         else:
             self._held[kind] = snapshot
             self._write(kind, line)
         return snapshot
+
+    def _check_age(self, kind: SnapshotKind, line: bytes) -> None:
+        """Raises OldFeedError for a snapshot of the past, which somebody may have kept and sent."""
+        fault = None if self._any_age else stamp_fault(line, self._trusted, self._now())
+        if fault is not None:
+            reason = f"{kind}: {fault}; --accept-old-snapshots takes it all the same"
+            self._refuse("feed", reason)
+            raise OldFeedError(reason)
 
     def _apply(self, delta: Delta, line: bytes) -> None:
         status = self.status

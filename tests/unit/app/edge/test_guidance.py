@@ -63,12 +63,12 @@ def region(path: Path) -> str:
 
 def test_the_snapshot_store_keeps_guidance(tmp_path: Path) -> None:
     """A new store over the same folder steers by the same prices and round trips."""
-    store = SnapshotStore(tmp_path, KEY.public_key())
+    store = SnapshotStore(tmp_path, KEY.public_key(), any_age=True)
     prices, latency = prices_of(fra=7.5), latency_of()
     for snapshot in (plan_of(DOCUMENT), prices, latency):
         assert store.accept(seal(snapshot, KEY))
     assert store.accept(seal(latency_of(number=8), KEY)) is None
-    again = SnapshotStore(tmp_path, KEY.public_key())
+    again = SnapshotStore(tmp_path, KEY.public_key(), any_age=True)
     again.load()
     assert again.guidance == Guidance(prices, latency)
     assert again.numbers() == {"plan": "1", "prices": "5", "latency": "9", "lineage": "test"}
@@ -76,7 +76,7 @@ def test_the_snapshot_store_keeps_guidance(tmp_path: Path) -> None:
 
 def fed(folder: Path) -> tuple[SnapshotStore, FeedSource]:
     """A feed's source that is given its snapshots through the store."""
-    store = SnapshotStore(folder, KEY.public_key())
+    store = SnapshotStore(folder, KEY.public_key(), any_age=True)
     return store, FeedSource(store, FeedFollower(["http://127.0.0.1:1"], "t", store, print))
 
 

@@ -55,7 +55,7 @@ def view_of(source: SnapshotSource, folder: Path, *, loaded: str = "") -> EdgeVi
 
 def feed(folder: Path) -> tuple[SnapshotStore, FeedFollower, FeedSource]:
     """One that is not connected."""
-    store = SnapshotStore(folder / "snapshots", KEY.public_key())
+    store = SnapshotStore(folder / "snapshots", KEY.public_key(), any_age=True)
     follower = FeedFollower(["http://a", "http://b"], "t", store, print)
     return store, follower, FeedSource(store, follower)
 

@@ -54,9 +54,9 @@ def test_a_fault_deep_in_a_long_list_keeps_its_path() -> None:
 
 def test_a_list_that_is_too_long_is_not_looked_at() -> None:
     """Its length is the only fault."""
-    found = refused(ProbeReport, REPORT | {"views": [{}] * 20_001})
+    found = refused(ProbeReport, REPORT | {"views": [{}] * 4_001})
     assert fields(found) == ["views"]
-    assert "20,001 items" in found.errors[0].rule
+    assert "4,001 items" in found.errors[0].rule
 
 
 def test_an_object_has_so_many_keys() -> None:

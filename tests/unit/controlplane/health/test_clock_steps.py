@@ -53,7 +53,7 @@ class SteppingClocks:
                     sent_at=self.clock(prober, second),
                     views=(view,),
                 )
-                self._health.receive_results(report, now)
+                self._health.receive_results(report, now, token=report.vantage)
             if self._health.evaluate([RELAY], now):
                 self.turned.append((second, self._health.verdicts["r"].verdict))
 
@@ -87,6 +87,6 @@ def test_an_agents_word_is_replaced_after_a_step_of_all_clocks(step_s: float) ->
     for second in (STEP_AT - 2, STEP_AT, STEP_AT + 2):
         now = world.clock("control plane", second)
         report = RelayReport(sequence=second, sent_at=now, draining=second > STEP_AT)
-        assert health.receive_report("r", report, now)
+        assert health.receive_report("r", report, now, token="t")
         health.evaluate([RELAY], now)
         assert health.statuses([RELAY], now)["r"].draining == (second > STEP_AT)

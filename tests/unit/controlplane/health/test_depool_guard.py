@@ -49,7 +49,7 @@ class Fleet:
                 for each in self.relays
             )
             report = ProbeReport(prober=vantage, vantage=vantage, sent_at=now, views=views)
-            assert self.health.receive_results(report, now)
+            assert self.health.receive_results(report, now, token=vantage)
         self.health.evaluate(self.relays, now)
         verdicts = self.health.verdicts
         return {name for name, each in verdicts.items() if each.verdict == "down"}

@@ -70,7 +70,7 @@ class Observed:
         report = ProbeReport(
             prober=vantage, vantage=vantage, sent_at=at(seconds), views=tuple(views)
         )
-        assert self.health.receive_results(report, at(seconds))
+        assert self.health.receive_results(report, at(seconds), token=vantage)
 
     def status(self, seconds: float, name: str = "r1") -> RelayStatus:
         return self.statuses(seconds)[name]
@@ -229,6 +229,7 @@ def test_an_address_that_is_new_starts_as_unknown() -> None:
             views=(VantageView(relay="r1", verdict="up", since=at(0), checked_at=at(1)),),
         ),
         at(1),
+        token="a",
     )
     assert world.status(1).families == {"ipv4": "up", "ipv6": "unknown"}
 

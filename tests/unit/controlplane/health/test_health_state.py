@@ -44,6 +44,10 @@ def _report(
     return ProbeReport(prober=prober, vantage=prober, sent_at=sent_at, views=(view,))
 
 
+def _results(health: HealthState, report: ProbeReport, at: float) -> bool:
+    return health.receive_results(report, _at(at), token=report.vantage)
+
+
 def _verdict(health: HealthState, at: float) -> str:
     health.evaluate([RELAY], _at(at))
     return health.verdicts["r"].verdict
@@ -52,13 +56,13 @@ def _verdict(health: HealthState, at: float) -> str:
 def test_a_report_replaces_the_one_before() -> None:
     """What a prober no longer mentions, it no longer says."""
     health = _health()
-    health.receive_results(_report("a", "up", 0), _at(0))
-    health.receive_results(_report("b", "up", 0), _at(0))
+    _results(health, _report("a", "up", 0), 0)
+    _results(health, _report("b", "up", 0), 0)
     assert _verdict(health, 0) == "up"
     for prober in ("a", "b"):
-        health.receive_results(_report(prober, "down", 1, relay="other"), _at(1))
+        _results(health, _report(prober, "down", 1, relay="other"), 1)
     assert _verdict(health, 1) == "up", "nobody to ask leaves it as it is"
-    health.receive_results(_report("a", "down", 2), _at(2))
+    _results(health, _report("a", "down", 2), 2)
     assert _verdict(health, 2) == "down"
 
 
@@ -66,9 +70,9 @@ def test_a_report_replaces_the_one_before() -> None:
 def test_a_probers_clock_does_not_matter(skew: float) -> None:
     """Views are moved onto our clock: they count for 10 s from when they came, and no longer."""
     health = _health()
-    assert health.receive_results(_report("a", "down", 0, skew), _at(0))
+    assert _results(health, _report("a", "down", 0, skew), 0)
     assert _verdict(health, 0) == "down"
-    assert health.receive_results(_report("b", "up", 9, -skew), _at(9))
+    assert _results(health, _report("b", "up", 9, -skew), 9)
     assert _verdict(health, 9) == "down", "a tie"
     assert _verdict(health, 11) == "up", "the older view is stale"
 
@@ -76,18 +80,18 @@ def test_a_probers_clock_does_not_matter(skew: float) -> None:
 def test_an_overtaken_report_is_not_taken_unless_the_clock_was_set_back() -> None:
     """Within 10 s the later word stands; after that, a clock that went back is believed."""
     health = _health()
-    assert health.receive_results(_report("a", "up", 100), _at(0))
-    assert not health.receive_results(_report("a", "down", 99), _at(1))
-    assert health.receive_results(_report("a", "down", 50), _at(11))
+    assert _results(health, _report("a", "up", 100), 0)
+    assert not _results(health, _report("a", "down", 99), 1)
+    assert _results(health, _report("a", "down", 50), 11)
 
 
 def test_rarely_checked_relays_are_not_stale_between_checks() -> None:
     """Three intervals, where those are longer than the common limit."""
     rare = RELAY.model_copy(update={"probe": Probe(interval_s=60)})
     health = _health()
-    health.receive_results(_report("a", "down", 0), _at(0))
-    health.receive_results(_report("b", "up", 0), _at(0))
-    health.receive_results(_report("c", "up", 150), _at(150))
+    _results(health, _report("a", "down", 0), 0)
+    _results(health, _report("b", "up", 0), 0)
+    _results(health, _report("c", "up", 150), 150)
     health.evaluate([rare], _at(150))
     assert health.verdicts["r"].verdict == "up"
     assert "2 of 3" in health.verdicts["r"].reason
@@ -97,10 +101,10 @@ def test_after_a_restart_verdicts_stand_until_the_probers_had_time() -> None:
     """The first prober to report does not decide alone."""
     health = _health(started=100)
     health.inherit({"r": Verdict("up", _at(5), "as before")}, {})
-    health.receive_results(_report("a", "down", 100.5), _at(100.5))
+    _results(health, _report("a", "down", 100.5), 100.5)
     assert _verdict(health, 100.5) == "up"
     for prober in ("b", "c"):
-        health.receive_results(_report(prober, "up", 101.5), _at(101.5))
+        _results(health, _report(prober, "up", 101.5), 101.5)
     assert _verdict(health, 103.5) == "up"
     assert health.verdicts["r"].since == _at(5)
 
@@ -111,7 +115,7 @@ def test_agents_words_count_in_order_and_for_a_while() -> None:
 
     def say(sequence: int, sent: float) -> bool:
         report = RelayReport(sequence=sequence, sent_at=_at(sent), sessions=50, draining=True)
-        return health.receive_report("r", report, _at(sent))
+        return health.receive_report("r", report, _at(sent), token="t")
 
     assert [say(1, 0), say(3, 2), say(2, 1), say(3, 2), say(0, 3), say(1, 4)] == [
         *(True, True, False, False, True, True)
@@ -125,9 +129,9 @@ def test_agents_words_count_in_order_and_for_a_while() -> None:
 def test_what_left_the_plan_is_forgotten() -> None:
     """A relay that comes back under an old id starts as unknown."""
     health = _health()
-    health.receive_results(_report("a", "down", 0), _at(0))
+    _results(health, _report("a", "down", 0), 0)
     report = RelayReport(sequence=1, sent_at=_at(0))
-    health.receive_report("r", report, _at(0))
+    health.receive_report("r", report, _at(0), token="t")
     assert _verdict(health, 0) == "down"
     health.evaluate([], _at(1))
     assert (health.verdicts, health.agents.received) == ({}, {})
@@ -153,7 +157,7 @@ def test_a_stop_that_was_announced_is_not_forgotten_before_it_comes() -> None:
     """However long the grace is; after that the agent is as silent as any other."""
     health = _health()
     report = RelayReport(sequence=1, sent_at=_at(0), draining=True, stops_at=_at(100))
-    health.receive_report("r", report, _at(0))
+    health.receive_report("r", report, _at(0), token="t")
     assert health.statuses([RELAY], _at(99))["r"].draining
     assert not health.statuses([RELAY], _at(101))["r"].draining
 

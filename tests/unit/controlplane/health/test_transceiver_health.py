@@ -37,7 +37,7 @@ class Transceivers:
         self.sequence += 1
         report = TransceiverReport(sequence=self.sequence, sent_at=at(second), **fields)
         for name in names or [each.id for each in self.all]:
-            assert self.health.reports.receive(name, report, at(second))
+            assert self.health.reports.receive(name, report, at(second), token="t")
 
     def verdicts(self, second: float) -> dict[str, str]:
         self.health.evaluate(self.all, at(second))
@@ -108,9 +108,9 @@ def test_old_and_repeated_reports_are_refused() -> None:
     reports = world.health.reports
     for sequence, sent in ((1, 10), (1, 9), (0, 9)):
         old = TransceiverReport(sequence=sequence, sent_at=at(sent))
-        assert not reports.receive("eu-1", old, at(11))
+        assert not reports.receive("eu-1", old, at(11), token="t")
     begun_again = TransceiverReport(sequence=0, sent_at=at(11))
-    assert reports.receive("eu-1", begun_again, at(11))
+    assert reports.receive("eu-1", begun_again, at(11), token="t")
 
 
 def test_a_new_leader_changes_nothing_before_it_has_listened() -> None:

@@ -13,12 +13,12 @@ import pytest
 
 from firsthop_healthchecks import controlplane
 from firsthop_healthchecks.controlplane import keep_doing
-from firsthop_healthchecks.prober.prober import Prober
+from firsthop_healthchecks.prober.prober import VIEWS_PER_PART, Prober
 from firsthop_healthchecks.prober.statefile import StateFile
 from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome
 from firsthop_healthchecks.schedule import Schedule
 from firsthop_net.api_session import ControlPlaneCallError
-from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets
+from firsthop_steering.feed.reports import ProbeReport, ProbeTarget, ProbeTargets, VantageView
 
 
 def targets(*relays: str, port: int = 3478) -> ProbeTargets:
@@ -242,13 +242,56 @@ async def test_a_forgotten_relay_is_not_reported(tmp_path: Path) -> None:
     async def story(prober: Prober) -> None:
         await world.until({f"r-{n}": "up" for n in range(250)})
         world.told = targets("r-0")
-        reporting = asyncio.create_task(prober.report())
+        reporting = asyncio.create_task(prober.reports())
         await asyncio.sleep(0)
         await prober._pull()
         await reporting
-        assert [view.relay for view in (await prober.report()).views] == ["r-0"]
+        (report,) = await prober.reports()
+        assert [view.relay for view in report.views] == ["r-0"]
 
     await with_prober(world, tmp_path / "state", story)
+
+
+async def test_views_of_many_relays_are_sent_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each relay is in one part, and stays in it while other relays come and go."""
+    monkeypatch.setattr("firsthop_healthchecks.prober.prober.VIEWS_PER_PART", 20)
+    world, names = ProbeSource(), [f"r-{n}" for n in range(50)]
+    world.told = targets(*names)
+
+    async def parts(prober: Prober) -> dict[str, int]:
+        reports = await prober.reports()
+        assert [(each.part, each.parts) for each in reports] == [(1, 3), (2, 3), (3, 3)]
+        return {view.relay: each.part for each in reports for view in each.views}
+
+    async def story(prober: Prober) -> None:
+        await world.next(lambda: sum(len(each.views) for each in world.reports[-3:]) == 50)
+        before = await parts(prober)
+        assert sorted(before) == sorted(names)
+        world.told = targets(*names[1:])
+        await prober._pull()
+        del before["r-0"]
+        assert await parts(prober) == before
+
+    await with_prober(world, tmp_path / "state", story)
+
+
+def test_a_full_part_is_below_a_mebibyte() -> None:
+    """Even if all checks fail, with the longest names and reasons, which a target may write."""
+    reason = '\0"é' * 67
+    view = {
+        "relay": "r" * 63,
+        "family": "ipv6",
+        "verdict": "down",
+        "since": "2026-01-01T00:00:00.123456Z",
+        "checked_at": "2026-01-01T00:00:00.123456Z",
+        "certificate_ends": "2026-01-01T00:00:00.123456Z",
+        "duration_ms": 1234.567890123,
+        "reason": reason[:200],
+    }
+    size = len(VantageView.model_validate(view).model_dump_json())
+    assert 1.3 * VIEWS_PER_PART * size < 2**20, "with room for an uneven spread"
 
 
 async def test_targets_are_read_as_the_model_reads_them() -> None:

@@ -1,0 +1,41 @@
+"""How an edge reads the stream: hostile feeds take bounded memory and time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from firsthop.edge.following.follower import MAX_LINE_S, SILENCE_S, _lines
+
+
+async def read(chunks: Sequence[bytes], *, every_s: float = 0.0) -> list[bytes]:
+    """The lines in chunks of which each arrives `every_s` after the previous one."""
+    now = 0.0
+
+    async def arriving() -> AsyncIterator[bytes]:
+        nonlocal now
+        for chunk in chunks:
+            now += every_s
+            yield chunk
+
+    return [line async for line in _lines(arriving(), lambda: None, lambda: now)]
+
+
+async def test_lines_may_be_cut_anywhere() -> None:
+    text = b"one\n\n\ntwo\nthree\n\nunfinished"
+    for size in range(1, len(text) + 1):
+        chunks = [text[at : at + size] for at in range(0, len(text), size)]
+        assert await read(chunks) == [b"one", b"two", b"three"]
+
+
+async def test_a_line_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is too long, or an octet comes just before the silence would be noticed."""
+    every_s = SILENCE_S - 0.1
+    with pytest.raises(ValueError, match="takes more than 120 s"):
+        await read([b"x"] * 100, every_s=every_s)
+    assert await read([b"x"] * int(MAX_LINE_S / every_s) + [b"\n"], every_s=every_s)
+    assert await read([b"\n"] * 100, every_s=every_s) == [], "heartbeats for ever are no line"
+    monkeypatch.setattr("firsthop.edge.following.follower.MAX_LINE", 1000)
+    with pytest.raises(ValueError, match="longer than 1000 octets"):
+        await read([b"x" * 100] * 11)
