@@ -192,7 +192,7 @@ def test_close_leaves_arrays_handed_out(table: GeoTable) -> None:
         ({"v4": ([], [])}, "begin at 0"),
         ({"v4": ([0, 5, 5], [0, 1, 2])}, "not sorted"),
         ({"v4": ([0, 9, 5], [0, 1, 2])}, "not sorted"),
-        ({"v6": ([0], [3])}, "not there"),
+        ({"v6": ([0], [3])}, "missing cell"),
         ({"cells": [Cell(0.0, 0.0, "", "")]}, "(0, 0)"),
         ({"cells": [Cell(91.0, 0.0, "", "")]}, "off the globe"),
         ({"cells": [Cell(float("nan"), 0.0, "", "")]}, "off the globe"),
