@@ -90,7 +90,12 @@ def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str,
         log.warning("api.no_leader", path=request.path, error=str(error))
         detail = "The leading control plane cannot be reached now. Retry here or at another one."
         return Refused(503, "no-leader", detail), {"Retry-After": "1"}
-    if isinstance(error, Unavailable) or unavailable(error):
+    if isinstance(error, Unavailable):
+        log.warning("api.unavailable", path=request.path, error=str(error))
+        reason = str(error)
+        detail = f"{reason[:1].upper()}{reason[1:]}. Edges keep answering from their snapshots."
+        return Refused(503, "unavailable", detail), {"Retry-After": "1"}
+    if unavailable(error):
         log.warning("api.unavailable", path=request.path, error=f"{type(error).__name__}: {error}")
         detail = "The database cannot be reached now. Edges keep answering from their snapshots."
         refused = Refused(503, "unavailable", detail)

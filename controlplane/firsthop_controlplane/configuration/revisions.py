@@ -6,7 +6,9 @@ document after it, the revision, the audit and the notification; a refused chang
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -24,7 +26,7 @@ from firsthop_controlplane.configuration.differences import (
     repeated_records,
     summary,
 )
-from firsthop_controlplane.errors import BrokenRule, conflict, invalid, not_found
+from firsthop_controlplane.errors import BrokenRule, Unavailable, conflict, invalid, not_found
 from firsthop_controlplane.store.configuration import (
     TRANSCEIVER_REGIONS,
     TRANSCEIVERS,
@@ -40,6 +42,10 @@ from firsthop_zones.model import Model
 
 CHANNEL = "firsthop"
 """The channel of NOTIFY; its payload is what changed: revision, tokens or keys."""
+MAX_WAITING = 64
+"""Changes that may wait for their turn in this process."""
+TURN_TIMEOUT_S = 10.0
+"""How long a change waits for its turn, in seconds; then it is refused with 503."""
 CHANGE_LOCK = 0x6669727374686F70  # "firsthop"
 
 T = TypeVar("T")
@@ -74,6 +80,8 @@ class Revisions:
         self._engine = engine
         self._now = now
         self._change_impact = change_impact
+        self._turn = asyncio.Lock()
+        self._waiting = 0
 
     def session(self) -> AsyncSession:
         """A session of this store; see `open_session`."""
@@ -92,9 +100,10 @@ class Revisions:
         """Run `operation` on the tables and commit what it did as a revision.
 
         Raises Refused: 422 with every broken rule; 409 if the operation `removes` something that
-        other objects refer to, or moves too many clients without `force`.
+        other objects refer to, or moves too many clients without `force`. Raises Unavailable if its
+        turn does not come.
         """
-        async with self.session() as session, session.begin() as transaction:
+        async with self._in_turn(), self.session() as session, session.begin() as transaction:
             await lock(session)
             parent = await newest_number(session)
             before = await load_document(session)
@@ -124,6 +133,28 @@ class Revisions:
         for each in admission_problems(after, allow_loopback=self._allow_loopback):
             if each not in known:
                 yield BrokenRule(each.field, each.rule)
+
+    @contextlib.asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        """Holds this process's turn to change the configuration.
+
+        A change that waits has no database connection, so that reads always find one. Raises
+        Unavailable if too many changes wait, or for too long.
+        """
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable("too many other changes are waiting")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(TURN_TIMEOUT_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise Unavailable("other changes are under way") from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def apply(
         self,

@@ -10,6 +10,7 @@ import pytest
 
 from firsthop_controlplane.access import call_budgets
 from firsthop_controlplane.bodies.checker import MAX_INLINE
+from firsthop_controlplane.configuration import revisions
 
 pytestmark = pytest.mark.database
 
@@ -96,3 +97,31 @@ async def test_an_address_may_try_so_many_tokens(
     statuses = [(await api.get("/v1/regions", token=f"fh_{n}")).status for n in range(6)]
     assert statuses == [401] * 5 + [429]
     assert (await api.get("/v1/regions")).status == 200
+
+
+async def test_writers_wait_without_a_connection(
+    start_api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one change holds the database, reads are served; writers wait, or hear 503."""
+    monkeypatch.setattr(revisions, "MAX_WAITING", 30)
+    api = await start_api()
+    entered, leave = asyncio.Event(), asyncio.Event()
+    original = revisions.lock
+
+    async def held(session: Any) -> None:
+        await original(session)
+        entered.set()
+        await leave.wait()
+
+    monkeypatch.setattr(revisions, "lock", held)
+    bodies = [REGION | {"id": f"r-{number}"} for number in range(40)]
+    writing = [asyncio.ensure_future(api.call("POST", "/v1/regions", body)) for body in bodies]
+    await entered.wait()
+    assert (await api.get("/v1/regions")).status == 200
+    done, _ = await asyncio.wait(writing, return_when=asyncio.FIRST_COMPLETED)
+    assert {each.result().status for each in done} == {503}
+    assert all(each.result().headers["Retry-After"] for each in done)
+    leave.set()
+    statuses = [(await each).status for each in writing]
+    assert statuses.count(201) == 31
+    assert len((await api.get("/v1/regions?limit=100")).body["items"]) == 31
