@@ -104,6 +104,7 @@ async def test_writers_wait_without_a_connection(
 ) -> None:
     """While one change holds the database, reads are served; writers wait, or hear 503."""
     monkeypatch.setattr(revisions, "MAX_WAITING", 30)
+    monkeypatch.setattr(revisions, "TURN_TIMEOUT_S", 300.0)
     api = await start_api()
     entered, leave = asyncio.Event(), asyncio.Event()
     original = revisions.lock
