@@ -45,6 +45,7 @@ class Keeper(Protocol):
 
 
 _NOT_STUN = bytes([STUN_BELOW])
+"""Every STUN packet, and an empty one, compares below it."""
 _MAYBE_ELSEWHERE = (Drop.NOT_A_CHECK, Drop.UFRAG_EXPIRED)
 
 
@@ -247,7 +248,7 @@ class RelayServer:
                     continue
                 packets += 1
                 size += len(packet)
-                if (not flow.current or packet[:1] < _NOT_STUN) and self._held_back(flow, packet):
+                if (not flow.current or packet < _NOT_STUN) and self._held_back(flow, packet):
                     continue
                 try:
                     flow.reply(packet, flow.source)

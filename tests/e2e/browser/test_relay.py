@@ -103,6 +103,28 @@ async def test_a_killed_relay_is_no_end_of_a_call(tmp_path: Path, journal: bool)
         assert (await here.transceivers[0].counts())['sessions_total{result="opened"}'] == 1
 
 
+async def test_an_ice_restart_goes_on_through_the_relay(tmp_path: Path) -> None:
+    """No source is held for the former credential, and media do not pause."""
+    async with (
+        world(tmp_path) as (here, _),
+        relay(tmp_path, here.transceivers) as between,
+        page(f"{here.allocator.url}/healthz") as tab,
+    ):
+        here.plan([(between.address, RELAY_PORT)])
+        await tab.evaluate(OPEN, [here.url, BEARER])
+        await tab.evaluate("heard()")
+        await tab.evaluate("watch_gaps()")
+        await tab.evaluate("restart_ice()")
+        await tab.evaluate("echo('after the restart')")
+
+        async def two_credentials() -> bool:
+            return (await between.counts())["flows_confirmed_total"] >= 2
+
+        await eventually(two_credentials, "the relay has a flow of the new credential")
+        assert await tab.evaluate("largest_gap(50, 15000)") < 1
+        assert (await between.counts())["flows_held_total"] == 0
+
+
 async def test_a_rebound_nat_is_followed_and_leaves_no_flow_behind(tmp_path: Path) -> None:
     """Every packet comes from another port at once; the next check vouches for it."""
     async with (
