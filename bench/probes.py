@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from aiohttp import web
 from firsthop_healthchecks.controlplane import ControlPlaneClient
 from firsthop_healthchecks.prober.prober import Prober
 from firsthop_healthchecks.prober.statefile import StateFile
+from firsthop_healthchecks.prober.target_policy import TargetPolicy
 from firsthop_healthchecks.probes import Failed, Passed, ProbeCheck, ProbeOutcome
 from firsthop_healthchecks.probes.kinds import probes_by_kind
 from firsthop_healthchecks.schedule import Schedule
@@ -168,6 +169,7 @@ async def probe(kind: str, seconds: float) -> dict[str, float | str]:
                 control_plane=control_plane,
                 state=StateFile(Path(folder) / "state"),
                 probes={kind: watched},
+                policy=TargetPolicy(allowed=(ip_network("127.0.0.0/8"),)),
             )
             watched.start = asyncio.get_running_loop().time()
             running = asyncio.create_task(prober.run())

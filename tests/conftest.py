@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 os.environ["FIRSTHOP_ALLOW_LOOPBACK"] = "1"  # relays and transceivers of tests are there
+os.environ["FIRSTHOP_ALLOW_TARGETS"] = "127.0.0.0/8,::1/128,0.0.0.0/0,::/0"
 settings.register_profile("firsthop", deadline=None, print_blob=True)
 settings.load_profile("firsthop")
 

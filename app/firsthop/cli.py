@@ -21,6 +21,7 @@ from firsthop_relay.log import before_first_line
 
 def main() -> None:
     """Entry point of the `firsthop` script."""
+    os.umask(0o077)  # files of ours are ours, whatever the umask was; open ones are made so
     parent = os.environ.pop("FIRSTHOP_END_WITH_PARENT", "")
     if parent:
         _end_with_parent(int(parent))

@@ -180,7 +180,10 @@ class Process:
 @asynccontextmanager
 async def running(command: str, *arguments: str, **environment: str) -> AsyncIterator[Process]:
     """`firsthop command arguments`, killed at the end if it still lives."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("FIRSTHOP_")}
+    set_for_all = ("FIRSTHOP_ALLOW_LOOPBACK", "FIRSTHOP_ALLOW_TARGETS")  # by conftest
+    inherited = {
+        k: v for k, v in os.environ.items() if not k.startswith("FIRSTHOP_") or k in set_for_all
+    }
     process = Process(
         await asyncio.create_subprocess_exec(
             sys.executable,

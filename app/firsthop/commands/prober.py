@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from firsthop.commands.options import ApiUrls, TokenFile, bearer_token, items
+from firsthop.commands.options import ApiUrls, TokenFile, bearer_token, items, networks
 from firsthop.commands.slugs import slug
 from firsthop.process.running import run_until_signal
 from firsthop_healthchecks.controlplane import ControlPlaneClient
 from firsthop_healthchecks.prober.gc_tuning import collect_seldom
 from firsthop_healthchecks.prober.prober import Prober
 from firsthop_healthchecks.prober.statefile import StateFile
-from firsthop_healthchecks.probes import ProbeCheck
+from firsthop_healthchecks.prober.target_policy import TargetPolicy
 from firsthop_healthchecks.probes.kinds import probes_by_kind
 from firsthop_healthchecks.probes.source import SourceAddresses
 
@@ -46,6 +45,21 @@ def prober(
             help="Source address of probes: IPv4, IPv6, or both, separated by a comma.",
         ),
     ] = "",
+    allow_targets: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_ALLOW_TARGETS",
+            help="CIDRs, comma-separated: check addresses in these networks only. Default: all but"
+            " loopback, link-local, multicast and metadata addresses, and http only globally.",
+        ),
+    ] = "",
+    deny_targets: Annotated[
+        str,
+        typer.Option(
+            envvar="FIRSTHOP_DENY_TARGETS",
+            help="CIDRs, comma-separated: never check addresses in these networks.",
+        ),
+    ] = "",
 ) -> None:
     """Probe all relays from one vantage, and report the results to the control plane."""
     secret = bearer_token(token, token_file)
@@ -54,19 +68,20 @@ def prober(
         probes = probes_by_kind(SourceAddresses.parse(source))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--source") from None
+    policy = TargetPolicy(
+        allowed=networks(allow_targets, "--allow-targets"),
+        denied=networks(deny_targets, "--deny-targets"),
+    )
     collect_seldom()
-    run_until_signal(_probe(api_url, secret, prober_id, vantage, state, probes))
 
+    async def probe() -> None:
+        async with ControlPlaneClient(items(api_url), secret) as control_plane:
+            await Prober(
+                *(prober_id, vantage),
+                control_plane=control_plane,
+                state=state,
+                probes=probes,
+                policy=policy,
+            ).run()
 
-async def _probe(
-    api_url: str,
-    token: str,
-    prober_id: str,
-    vantage: str,
-    state: StateFile,
-    probes: Mapping[str, ProbeCheck],
-) -> None:
-    async with ControlPlaneClient(items(api_url), token) as control_plane:
-        await Prober(
-            prober_id, vantage, control_plane=control_plane, state=state, probes=probes
-        ).run()
+    run_until_signal(probe())

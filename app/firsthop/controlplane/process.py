@@ -15,6 +15,7 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from firsthop.controlplane.explaining import Explainer
+from firsthop.open_folders import make_readable
 from firsthop_controlplane.access.keyfiles import (
     master_key,
     publish_region_keys,
@@ -91,6 +92,7 @@ async def running_controlplane(
     settings = options.settings
     options.state_dir.mkdir(parents=True, exist_ok=True)
     publish_dir = options.publish_dir or options.state_dir
+    make_readable(publish_dir)
     parts = Parts(
         signing_key=signing_key(options.state_dir, publish_dir),
         master_key=master_key(options.state_dir),

@@ -17,7 +17,7 @@ def banner(settings: UpSettings, allocator_secret: str | None) -> str:
     allocator_token = settings.state_dir / "allocator.token"
     bearer = f'-H "Authorization: Bearer $(cat {admin})"'
     talk = f"""
-  6. Talk to yourself through the nearest relay, in a browser on this machine:
+  6. Talk to yourself through the nearest relay, in a browser on this machine, within an hour:
      {allocator}/demo#token={allocator_secret}
 """
     return f"""

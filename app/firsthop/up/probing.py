@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from datetime import datetime, timedelta
 
 import aiohttp
 
@@ -12,6 +13,10 @@ from firsthop.addresses import Listen
 from firsthop.up.demo import SERVICE
 from firsthop_dns.wire.edns import SERVFAIL
 from firsthop_steering.plan.document import Document
+
+DEMO_PAGE = "demo-page"
+DEMO_TOKEN_LIFETIME = timedelta(hours=1)
+"""For this long the URL that `firsthop up` prints can be used."""
 
 
 class DemoRefusedError(Exception):
@@ -43,6 +48,25 @@ async def seeded_document(api: str, token: str, demo: Document) -> Document:
             if response.status >= 400:
                 raise DemoRefusedError(f"the demo was refused: {await response.text()}")
         return await _document(session, api)
+
+
+async def new_demo_token(api: str, token: str, now: datetime) -> str:
+    """The secret of a new token for the demo page; the one of an earlier start is deleted.
+
+    It is printed in a URL, so it lasts for DEMO_TOKEN_LIFETIME only. Raises aiohttp.ClientError.
+    """
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(headers=headers, raise_for_status=True) as session:
+        async with session.get(f"{api}/v1/tokens", params={"limit": "10000"}) as response:
+            known = (await response.json())["items"]
+        for each in known:
+            if each["name"] == DEMO_PAGE:
+                old = f"{api}/v1/tokens/{each['id']}"
+                await session.delete(old, headers={"If-Match": "*"})
+        expires_at = (now + DEMO_TOKEN_LIFETIME).isoformat()
+        body = {"name": DEMO_PAGE, "role": "allocator", "expires_at": expires_at}
+        async with session.post(f"{api}/v1/tokens", json=body) as response:
+            return str((await response.json())["secret"])
 
 
 async def _document(session: aiohttp.ClientSession, api: str) -> Document:

@@ -12,18 +12,26 @@ import fcntl
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
 from firsthop.addresses import format_listen
 from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.edge.workers.sockets import check_free
+from firsthop.open_folders import make_passable
 from firsthop.secret_files import write_secret
 from firsthop.up.banner import banner
 from firsthop.up.children import Child
 from firsthop.up.database import EmbeddedDatabase
 from firsthop.up.demo import demo_document
-from firsthop.up.probing import DemoRefusedError, dns_answers, is_ready, seeded_document
+from firsthop.up.probing import (
+    DemoRefusedError,
+    dns_answers,
+    is_ready,
+    new_demo_token,
+    seeded_document,
+)
 from firsthop.up.settings import UpSettings
 from firsthop.up.specs import VANTAGES, ChildSpec, ChildSpecs
 from firsthop.up.stage import Stage
@@ -109,7 +117,7 @@ class Up:
         )
         await self._start_field(document)
         write_secret(self._state / "allocator.token", self._tokens["signalling"] + "\n")
-        self._say(banner(settings, self._tokens["signalling"] if _has_transceivers() else None))
+        self._say(banner(settings, await self._demo_secret() if _has_transceivers() else None))
 
     async def _document(self) -> Document:
         """The stored document; the demo's if nothing was stored yet."""
@@ -120,6 +128,10 @@ class Up:
             return await seeded_document(self._api, token, demo)
         except DemoRefusedError as error:
             raise UpError(str(error)) from None
+
+    async def _demo_secret(self) -> str:
+        token = (self._state / "admin.token").read_text().strip()
+        return await new_demo_token(self._api, token, datetime.now(UTC))
 
     async def _start_field(self, document: Document) -> None:
         """Start relays, transceivers, probers and agents."""
@@ -177,7 +189,7 @@ def _exists(path: Path) -> Callable[[], Awaitable[bool]]:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Lock the state folder; raises UpError if another run has locked it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_passable(path.parent)
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -120,6 +120,7 @@ class ChildSpecs:
                 "FIRSTHOP_PROBER_ID": vantage,
                 "FIRSTHOP_VANTAGE": vantage,
                 "FIRSTHOP_STATE_DIR": str(self._state / vantage),
+                "FIRSTHOP_ALLOW_TARGETS": f"{LOOPBACK},::1/128,0.0.0.0/0,::/0",
             }
             yield ChildSpec(f"prober-{vantage}", ["prober"], environment)
 

@@ -17,6 +17,7 @@ import structlog
 from firsthop_healthchecks.clock import utc_now
 from firsthop_healthchecks.controlplane import keep_doing
 from firsthop_healthchecks.prober.statefile import StateFile
+from firsthop_healthchecks.prober.target_policy import RefusedCheck, TargetPolicy
 from firsthop_healthchecks.prober.watch import Watch
 from firsthop_healthchecks.probes import ProbeCheck
 from firsthop_healthchecks.yielding import unhurried
@@ -56,6 +57,7 @@ class Prober:
         control_plane: ProberIngest,
         state: StateFile,
         probes: Mapping[str, ProbeCheck],
+        policy: TargetPolicy,
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
         """`prober` is its id, `vantage` the id of the vantage that it checks from."""
@@ -64,6 +66,7 @@ class Prober:
         self._control_plane = control_plane
         self._state = state
         self._probes = probes
+        self._policy = policy
         self._wall = wall
         self._targets: ProbeTargets | None = None
         self._watches: dict[RelayAddress, Watch] = {}
@@ -157,4 +160,5 @@ class Prober:
         return self._watches.pop(address).stop()
 
     def _probe(self, target: ProbeTarget) -> ProbeCheck:
-        return self._probes[target.kind]
+        refusal = self._policy.refusal(target)
+        return self._probes[target.kind] if refusal is None else RefusedCheck(refusal)

@@ -204,12 +204,13 @@ def _alone(folder: Path) -> dict[str, str]:
 
 
 def test_a_bad_document_at_start_names_its_line(tmp_path: Path) -> None:
-    """Nothing is served by half a document."""
+    """Nothing is served by half a document; its folder is its own, whatever the umask is."""
     document = tmp_path / "edge.yaml"
     document.write_text(EXAMPLE.read_text().replace("latitude: 50.11", "latitude: 500", 1))
     started = subprocess.run(
         [sys.executable, "-m", "firsthop", "edge", "--config", str(document)],
         env=_alone(tmp_path),
+        umask=0,
         capture_output=True,
         text=True,
         timeout=180,
@@ -217,6 +218,9 @@ def test_a_bad_document_at_start_names_its_line(tmp_path: Path) -> None:
     )
     assert started.returncode == 1
     assert "line 3: regions/0/latitude" in started.stderr
+    state = tmp_path / "state"
+    assert state.stat().st_mode & 0o777 == 0o700
+    assert not [each for each in state.rglob("*") if each.stat().st_mode & 0o022]
 
 
 def test_a_foreign_geo_database_is_refused_at_start(tmp_path: Path) -> None:

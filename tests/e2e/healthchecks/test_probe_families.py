@@ -60,7 +60,7 @@ async def test_only_the_families_of_the_probe_are_targets(api: Any) -> None:
     """Each address with a credential of its own."""
     relays = [
         {"id": "fra-1", "region": "fra", "ipv4": "127.0.10.1", "ipv6": "::1"},
-        {"id": "fra-2", "region": "fra", "ipv4": "127.0.10.2", "ipv6": "::2",
+        {"id": "fra-2", "region": "fra", "ipv4": "127.0.10.2", "ipv6": "2001:db8::2",
          "probe": {"families": ["ipv6"]}},
     ]  # fmt: skip
     await api.made("/v1/changesets", {"document": {"regions": REGIONS, "relays": relays}})
@@ -68,6 +68,6 @@ async def test_only_the_families_of_the_probe_are_targets(api: Any) -> None:
     assert [(each["relay"], each["family"], each["address"]) for each in targets] == [
         ("fra-1", "ipv4", "127.0.10.1"),
         ("fra-1", "ipv6", "::1"),
-        ("fra-2", "ipv6", "::2"),
+        ("fra-2", "ipv6", "2001:db8::2"),
     ]
     assert len({each["ufrag"] for each in targets}) == 3

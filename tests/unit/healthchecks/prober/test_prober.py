@@ -15,6 +15,7 @@ from firsthop_healthchecks import controlplane
 from firsthop_healthchecks.controlplane import keep_doing
 from firsthop_healthchecks.prober.prober import VIEWS_PER_PART, Prober
 from firsthop_healthchecks.prober.statefile import StateFile
+from firsthop_healthchecks.prober.target_policy import TargetPolicy
 from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome
 from firsthop_healthchecks.schedule import Schedule
 from firsthop_net.api_session import ControlPlaneCallError
@@ -48,6 +49,7 @@ class ProbeSource:
         self.told = targets("fra-1", "nyc-1")
         self.dead: set[str] = set()
         self.dead_addresses: set[str] = set()
+        self.checked: set[str] = set()
         self.reports: list[ProbeReport] = []
         self.closed = False
         self.forgetful = False
@@ -67,6 +69,7 @@ class ProbeSource:
         self._news.set()
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
+        self.checked.add(target.relay)
         dead = target.relay in self.dead or str(target.address) in self.dead_addresses
         return Failed("dead") if dead else Passed(1.0)
 
@@ -95,7 +98,13 @@ class ProbeSource:
 async def with_prober(
     world: ProbeSource, path: Path, story: Callable[[Prober], Awaitable[None]]
 ) -> None:
-    prober = Prober("p-1", "lab", control_plane=world, state=StateFile(path), probes={"tcp": world})
+    prober = Prober(
+        *("p-1", "lab"),
+        control_plane=world,
+        state=StateFile(path),
+        probes={"tcp": world},
+        policy=TargetPolicy(),
+    )
     running = asyncio.create_task(prober.run())
     try:
         await story(prober)
@@ -150,7 +159,11 @@ async def test_the_addresses_of_a_relay_are_not_checked_in_step() -> None:
     world = ProbeSource()
     four = targets("fra-1").targets[0]
     prober = Prober(
-        "p", "lab", control_plane=world, state=StateFile(Path("unused")), probes={"tcp": world}
+        *("p", "lab"),
+        control_plane=world,
+        state=StateFile(Path("unused")),
+        probes={"tcp": world},
+        policy=TargetPolicy(),
     )
     keys = {
         prober._watch(four)._key,
@@ -372,3 +385,17 @@ async def test_a_wake_brings_the_next_exchange_forward() -> None:
         await done.wait()
     task.cancel()
     assert exchanges == 4
+
+
+async def test_what_the_policy_refuses_is_not_checked(tmp_path: Path) -> None:
+    """A metadata address has no view, whatever answers there; the relay beside it has one."""
+    world = ProbeSource()
+    metadata = ip_address("169.254.169.254")
+    secret = targets("secret").targets[0].model_copy(update={"address": metadata})
+    world.told = ProbeTargets(targets=(secret, *targets("fra-1").targets))
+
+    async def story(prober: Prober) -> None:
+        await world.until({"fra-1": "up"})
+
+    await with_prober(world, tmp_path / "state", story)
+    assert world.checked == {"fra-1"}

@@ -6,7 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from firsthop_steering.plan.admission import admission_problems, unusable
+from firsthop_steering.plan.addresses import unusable
+from firsthop_steering.plan.admission import admission_problems
 from firsthop_steering.plan.document import Document
 from firsthop_zones.faults import DocumentFault
 
