@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop_controlplane.access.keyring import Keyring
+from firsthop_controlplane.access.token_use import TokenUses
 from firsthop_controlplane.access.tokens import Principal, TokenBook, digest_of
 from firsthop_controlplane.configuration.change_impact import ChangeImpact, Explain
 from firsthop_controlplane.configuration.revisions import Revisions
@@ -51,6 +52,7 @@ class Deps:
     feed: Feed
     keyring: Keyring
     tokens: TokenBook
+    token_uses: TokenUses
     follower: StoreFollower
     leadership: ReplicaLeadership
     election: Election

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop_controlplane.access.keyring import Keyring
+from firsthop_controlplane.access.token_use import TokenUses
 from firsthop_controlplane.access.tokens import BootstrapToken, TokenBook
 from firsthop_controlplane.configuration.change_impact import ChangeImpact, Explain
 from firsthop_controlplane.configuration.revisions import Revisions
@@ -110,7 +111,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
     leadership = ReplicaLeadership(url=settings.advertise_url, clock=time.monotonic)
     base = _Base(settings, parts, engine, Feed(parts.signing_key, parts.now), leadership)
     secret = replica_secret(parts.master_key)
-    keyring, tokens = Keyring(parts.master_key), TokenBook(secret)
+    keyring, tokens, uses = Keyring(parts.master_key), TokenBook(secret), TokenUses()
     status_loop, planner = _status_loop(base, tokens), _planner_loop(base)
     latency = _latency_loop(base, planner)
     impact = ChangeImpact(base.feed, parts.explain, guard_share=settings.guard_share, now=parts.now)
@@ -124,6 +125,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         feed=base.feed,
         keyring=keyring,
         tokens=tokens,
+        token_uses=uses,
         follower=_follower(base, keyring, tokens, status_loop),
         leadership=leadership,
         election=_election(base, status_loop, latency, planner),
@@ -131,7 +133,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         status_loop=status_loop,
         latency=latency,
         planning=planner,
-        measures=Measures(base.feed, leadership, latency),
+        measures=Measures(base.feed, leadership, latency, uses),
         registering=TokenBuckets(
             burst=MAX_REGISTERED, refill_s=REGISTER_EVERY_S, max_keys=MAX_REGISTERING
         ),

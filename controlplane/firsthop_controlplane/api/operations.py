@@ -17,6 +17,7 @@ from firsthop_controlplane.configuration.actor import Actor, peer_address
 from firsthop_controlplane.deps import DEPS, Deps
 from firsthop_controlplane.errors import Refused, forbidden, malformed
 
+PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 M = TypeVar("M", bound=BaseModel)
 Call = Callable[["Calling"], Awaitable[web.StreamResponse]]
 
@@ -95,6 +96,7 @@ def handler_of(operation: Operation) -> Handler:
         if operation.leader_only and not deps.leadership.leads:
             limit = deps.settings.changeset_limit
             return await deps.peers.forward(request, await raw_body(request, limit))
+        deps.token_uses.used(principal, deps.now())
         query = _query(operation.query, request)
         body: dict[str, Any] = {}
         if operation.body is not None:
@@ -115,6 +117,7 @@ async def _authorised(operation: Operation, request: web.Request, deps: Deps) ->
     principal = await deps.principal(secret.strip())
     if principal is None:
         raise _unauthorised("This token is not known.")
+    request[PRINCIPAL] = principal
     if not principal.valid(deps.now()):
         raise _unauthorised("This token has expired.")
     if principal.role not in operation.roles:
