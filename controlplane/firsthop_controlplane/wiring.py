@@ -112,7 +112,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
     base = _Base(settings, parts, engine, Feed(parts.signing_key, parts.now), leadership)
     secret = replica_secret(parts.master_key)
     keyring, tokens, uses = Keyring(parts.master_key), TokenBook(secret), TokenUses()
-    status_loop, planner = _status_loop(base, tokens), _planner_loop(base)
+    status_loop, planner = _status_loop(base, tokens), _planner_loop(base, tokens)
     latency = _latency_loop(base, planner)
     impact = ChangeImpact(base.feed, parts.explain, guard_share=settings.guard_share, now=parts.now)
     return Deps(
@@ -167,7 +167,7 @@ def _status_loop(base: _Base, tokens: TokenBook) -> StatusLoop:
     )
 
 
-def _planner_loop(base: _Base) -> PlannerLoop:
+def _planner_loop(base: _Base, tokens: TokenBook) -> PlannerLoop:
     return PlannerLoop(
         base.engine,
         base.feed,
@@ -177,6 +177,7 @@ def _planner_loop(base: _Base) -> PlannerLoop:
         clock=time.monotonic,
         plan_s=base.settings.plan_interval_s,
         warm_up_s=base.settings.plan_warm_up_s,
+        is_valid=tokens.is_valid,
         kept=base.kept,
     )
 

@@ -43,20 +43,20 @@ _SAVE = text(
 class Use(NamedTuple):
     """How often something happened, and when it did last."""
 
-    count: int
+    times: int
     last_at: datetime
 
     def plus(self, other: Use | None) -> Use:
         """Both together."""
         if other is None:
             return self
-        return Use(self.count + other.count, max(self.last_at, other.last_at))
+        return Use(self.times + other.times, max(self.last_at, other.last_at))
 
 
 class _Window(NamedTuple):
     """The refusals of one caller since the window began."""
 
-    count: int
+    times: int
     began_at: datetime
 
 
@@ -108,8 +108,8 @@ class TokenUses:
         window = self._windows.get(key, _Window(0, now))
         if abs(now - window.began_at) >= ABUSE_WITHIN:
             window = _Window(0, now)
-        self._windows[key] = _Window(window.count + 1, window.began_at)
-        if window.count + 1 == ABUSE_AFTER:
+        self._windows[key] = _Window(window.times + 1, window.began_at)
+        if window.times + 1 == ABUSE_AFTER:
             self.abuses[role] += 1
             log.warning("token.abused", token=name, role=role, last_reason=reason, peer=peer)
 
@@ -130,7 +130,7 @@ class TokenUses:
         if not unsaved:
             return
         rows = [
-            {"token": token, "outcome": outcome, "count": use.count, "last_at": use.last_at}
+            {"token": token, "outcome": outcome, "count": use.times, "last_at": use.last_at}
             for token, uses in sorted(unsaved.items())
             for outcome, use in uses.items()
         ]

@@ -65,8 +65,8 @@ async def _with_use(
             UsedToken.model_construct(
                 **dict(entry(row)),
                 last_used_at=max((use.last_at for use in own.values()), default=None),
-                uses=own[ACCEPTED].count if ACCEPTED in own else 0,
-                refusals={name: use.count for name, use in sorted(own.items()) if name != ACCEPTED},
+                uses=own[ACCEPTED].times if ACCEPTED in own else 0,
+                refusals={name: use.times for name, use in sorted(own.items()) if name != ACCEPTED},
             )
         )
     return found
