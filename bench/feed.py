@@ -80,7 +80,7 @@ async def _read_streams(port: int, token: str, edges: int, whole: bool, pipe: Co
         writer.write(request)
         while line := await reader.readline():
             if b'"kind":"status"' in line or b'"kind":"delta"' in line:
-                number = int(NUMBER.findall(line[:500])[0])
+                number = int(NUMBER.findall(line[:1000])[0])
                 heard.setdefault(number, []).append(time.monotonic())
                 octets[number] = len(line)
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "drain": ("firsthop.commands.resources", "drain"),
     "status": ("firsthop.commands.status", "status"),
     "keys": ("firsthop.commands.keys", "app"),
-    "token": ("firsthop.commands.controlplane", "token"),
+    "token": ("firsthop.commands.token", "app"),
     "explain": ("firsthop.commands.explain", "explain"),
     "simulate": ("firsthop.commands.simulate", "simulate"),
     "allocate": ("firsthop.commands.allocate", "allocate"),

@@ -18,7 +18,7 @@ def create_app(settings: Settings, parts: Parts) -> web.Application:
     """The application; the database must have been migrated when it starts."""
     app = web.Application(middlewares=[problems], client_max_size=settings.changeset_limit)
     deps = app[DEPS] = wire(settings, parts)
-    add_routes(app.router, deps.measures)
+    add_routes(app.router, deps)
 
     async def run_tasks(_: web.Application) -> AsyncIterator[None]:
         async with running(deps, parts):

@@ -32,6 +32,7 @@ async def running(deps: Deps, parts: Parts) -> AsyncIterator[None]:
                 deps.election.run(),
                 deps.peers.run(),
                 deps.follower.run(),
+                deps.token_uses.save_always(deps.engine, deps.now),
                 deps.status_loop.run(),
                 deps.status_loop.save_always(),
                 deps.latency.run(),
@@ -67,6 +68,7 @@ async def _save(deps: Deps) -> None:
     """Write what the store does not have yet, within the time limit of the shutdown."""
     with contextlib.suppress(Exception):
         async with asyncio.timeout(deps.settings.shutdown_s):
+            await deps.token_uses.save(deps.engine)
             await deps.status_loop.save()
             await deps.latency.history.save()
             await deps.planning.history.save()

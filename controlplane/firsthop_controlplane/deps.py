@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop_controlplane.access.call_budgets import CallBudgets
 from firsthop_controlplane.access.keyring import Keyring
+from firsthop_controlplane.access.token_use import TokenUses
 from firsthop_controlplane.access.tokens import Principal, TokenBook, digest_of
 from firsthop_controlplane.bodies.checker import BodyChecker
 from firsthop_controlplane.bodies.reading import BodyReader
@@ -54,6 +55,7 @@ class Deps:
     feed: Feed
     keyring: Keyring
     tokens: TokenBook
+    token_uses: TokenUses
     follower: StoreFollower
     leadership: ReplicaLeadership
     election: Election

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from firsthop_controlplane.access.token_use import TokenUses
 from firsthop_controlplane.feed.feed import ORDER, Feed
 from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.learning.loop import LatencyLoop
@@ -16,9 +17,12 @@ _VERDICT_VALUES = {"up": 1.0, "down": 0.0, "unknown": -1.0}
 
 
 class _Collector(Collector):
-    """Metrics of the newest snapshots, of the leadership and of samples."""
+    """Metrics of the newest snapshots, of the leadership, of samples and of tokens."""
 
-    def __init__(self, feed: Feed, leadership: ReplicaLeadership, latency: LatencyLoop) -> None:
+    def __init__(
+        self, feed: Feed, leadership: ReplicaLeadership, latency: LatencyLoop, uses: TokenUses
+    ) -> None:
+        self._uses = uses
         self._feed = feed
         self._leadership = leadership
         self._latency = latency
@@ -45,6 +49,24 @@ class _Collector(Collector):
         yield from self._transceiver_metrics()
         yield from self._leadership_metrics()
         yield from self._sample_metrics()
+        yield from self._token_metrics()
+
+    def _token_metrics(self) -> Iterator[Metric]:
+        refusals = CounterMetricFamily(
+            "firsthop_token_refusals_total",
+            "Refused requests by the token's role (empty: no known token) and the reason.",
+            labels=["role", "reason"],
+        )
+        for (role, reason), count in self._uses.refusals.items():
+            refusals.add_metric([role, reason], count)
+        abuses = CounterMetricFamily(
+            "firsthop_token_abuses_total",
+            "How often the holder of a token was refused 20 times within a minute.",
+            labels=["role"],
+        )
+        for role, count in self._uses.abuses.items():
+            abuses.add_metric([role], count)
+        yield from (refusals, abuses)
 
     def _transceiver_metrics(self) -> Iterator[Metric]:
         known = self._feed.status.transceivers if self._feed.status else {}
@@ -118,9 +140,11 @@ class _Collector(Collector):
 class Measures:
     """One application's metrics, in a registry of its own."""
 
-    def __init__(self, feed: Feed, leadership: ReplicaLeadership, latency: LatencyLoop) -> None:
+    def __init__(
+        self, feed: Feed, leadership: ReplicaLeadership, latency: LatencyLoop, uses: TokenUses
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Collector(feed, leadership, latency))
+        self._registry.register(_Collector(feed, leadership, latency, uses))
         self.requests = Counter(
             "firsthop_api_requests",
             "Requests by operation and status.",

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from firsthop_controlplane.access.call_budgets import CallBudgets
 from firsthop_controlplane.access.keyring import Keyring
+from firsthop_controlplane.access.token_use import TokenUses
 from firsthop_controlplane.access.tokens import BootstrapToken, TokenBook
 from firsthop_controlplane.bodies.checker import BodyChecker
 from firsthop_controlplane.bodies.reading import BodyReader
@@ -113,8 +114,8 @@ def wire(settings: Settings, parts: Parts) -> Deps:
     leadership = ReplicaLeadership(url=settings.advertise_url, clock=time.monotonic)
     base = _Base(settings, parts, engine, Feed(parts.signing_key, parts.now), leadership)
     secret = replica_secret(parts.master_key)
-    keyring, tokens = Keyring(parts.master_key), TokenBook(secret)
-    status_loop, planner = _status_loop(base, tokens), _planner_loop(base)
+    keyring, tokens, uses = Keyring(parts.master_key), TokenBook(secret), TokenUses()
+    status_loop, planner = _status_loop(base, tokens), _planner_loop(base, tokens)
     latency = _latency_loop(base, planner)
     impact = ChangeImpact(base.feed, parts.explain, guard_share=settings.guard_share, now=parts.now)
     return Deps(
@@ -127,6 +128,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         feed=base.feed,
         keyring=keyring,
         tokens=tokens,
+        token_uses=uses,
         follower=_follower(base, keyring, tokens, status_loop),
         leadership=leadership,
         election=_election(base, status_loop, latency, planner),
@@ -134,10 +136,10 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         status_loop=status_loop,
         latency=latency,
         planning=planner,
-        measures=Measures(base.feed, leadership, latency),
         budgets=CallBudgets(),
         body_reader=BodyReader(),
         body_checker=BodyChecker(),
+        measures=Measures(base.feed, leadership, latency, uses),
         registering=TokenBuckets(
             burst=MAX_REGISTERED, refill_s=REGISTER_EVERY_S, max_keys=MAX_REGISTERING
         ),
@@ -171,7 +173,7 @@ def _status_loop(base: _Base, tokens: TokenBook) -> StatusLoop:
     )
 
 
-def _planner_loop(base: _Base) -> PlannerLoop:
+def _planner_loop(base: _Base, tokens: TokenBook) -> PlannerLoop:
     return PlannerLoop(
         base.engine,
         base.feed,
@@ -181,6 +183,7 @@ def _planner_loop(base: _Base) -> PlannerLoop:
         clock=time.monotonic,
         plan_s=base.settings.plan_interval_s,
         warm_up_s=base.settings.plan_warm_up_s,
+        is_valid=tokens.is_valid,
         kept=base.kept,
     )
 

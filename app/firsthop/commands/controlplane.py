@@ -1,15 +1,13 @@
-"""`firsthop controlplane`, and commands that change or read its store: migrate, token, apply, …"""
+"""`firsthop controlplane`, and commands that change or read its store: migrate, apply, export."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
-from pydantic import ValidationError
 
 from firsthop.commands.admin_api import AdminApi, ApiError, Force, calls_api
 from firsthop.commands.errors import fail
@@ -27,12 +25,8 @@ from firsthop.commands.options import (
 )
 from firsthop.commands.simulate import print_effects
 from firsthop.controlplane.explaining import Explainer
-from firsthop.controlplane.machine_tokens import MachineTokens
 from firsthop.controlplane.process import ControlPlaneOptions, StartError, run_controlplane
-from firsthop.controlplane.store import create_token
 from firsthop.document_files import read_document
-from firsthop.secret_files import write_secret
-from firsthop_controlplane.access.tokens import TokenDraft
 from firsthop_controlplane.errors import ControlPlaneError
 from firsthop_controlplane.settings import GUARD_SHARE, PAST_KEPT_DAYS, Settings
 from firsthop_controlplane.store.migrate import migrate as migrate_store
@@ -51,13 +45,6 @@ DatabaseUrl = Annotated[
         show_envvar=True,
     ),
 ]
-
-token = typer.Typer(help="Create tokens for people and machines.", no_args_is_help=True)
-
-
-@token.callback()
-def _tokens() -> None:
-    """Create tokens for people and machines."""
 
 
 def controlplane(
@@ -175,74 +162,6 @@ def migrate(database_url: DatabaseUrl) -> None:
     except (ControlPlaneError, OSError) as error:
         raise fail(f"migrate: {error}") from None
     typer.echo(f"the schema is at {head}")
-
-
-@token.command("create")
-@calls_api
-def create(
-    name: Annotated[str, typer.Option(help="Name of the token, shown in the audit log.")],
-    role: Annotated[str, typer.Option(help="viewer, operator, admin, edge, prober, agent, …")],
-    api: AdminApi,
-    scope: Annotated[
-        str | None, typer.Option(help="What the role is limited to, such as an agent's relay.")
-    ] = None,
-    expires_at: Annotated[
-        datetime | None, typer.Option(help="Expiry in UTC; default: never.")
-    ] = None,
-    database_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="FIRSTHOP_DATABASE_URL",
-            help="Write to this database instead of calling the API.",
-        ),
-    ] = None,
-) -> None:
-    """Create a token and print its secret, which is shown only once."""
-    draft: dict[str, Any] = {"name": name, "role": role, "scope": scope}
-    if expires_at is not None:
-        draft["expires_at"] = expires_at.replace(tzinfo=UTC).isoformat()
-    try:
-        if database_url:
-            typer.echo(asyncio.run(create_token(database_url, draft)))
-        else:
-            made = api.call("POST", "tokens", body=draft)
-            typer.echo(made["secret"])
-    except (ApiError, ControlPlaneError, OSError) as error:
-        raise fail(f"token create: {error}") from None
-
-
-@token.command("bootstrap")
-def bootstrap(
-    directory: Annotated[
-        Path, typer.Argument(help="Folder for machine.tokens and one NAME.token per machine.")
-    ],
-    machines: Annotated[
-        list[str], typer.Argument(help="Machines, each as NAME=ROLE or NAME=ROLE:SCOPE.")
-    ],
-) -> None:
-    """Create token files before the first start of a control plane (see its --bootstrap-tokens)."""
-    directory.mkdir(parents=True, exist_ok=True)
-    tokens = MachineTokens(directory / "machine.tokens")
-    wanted = [_machine(each) for each in machines]
-    tokens.add(wanted)
-    for name, _, _ in wanted:
-        write_secret(directory / f"{name}.token", tokens[name] + "\n")
-        typer.echo(directory / f"{name}.token")
-
-
-def _machine(text: str) -> tuple[str, str, str | None]:
-    name, equals, role = text.partition("=")
-    role, colon, scope = role.partition(":")
-    try:
-        TokenDraft.model_validate({"name": name, "role": role, "scope": scope if colon else None})
-    except ValidationError as error:
-        rule = error.errors()[0]["msg"]
-        raise typer.BadParameter(
-            f"{text!r}: must be NAME=ROLE or NAME=ROLE:SCOPE: {rule}"
-        ) from None
-    if not equals or "/" in name:
-        raise typer.BadParameter(f"{text!r}: must be NAME=ROLE or NAME=ROLE:SCOPE")
-    return name, role, scope if colon else None
 
 
 @calls_api

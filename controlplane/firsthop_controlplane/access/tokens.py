@@ -62,6 +62,17 @@ class TokenEntry(TokenDraft):
     created_by: str
 
 
+class UsedToken(TokenEntry):
+    """A token without its secret, and how it was used."""
+
+    last_used_at: AwareDatetime | None
+    """When a request with it was last accepted or refused."""
+    uses: int
+    """Number of requests that it allowed."""
+    refusals: dict[str, int]
+    """Number of refused requests by reason: the last part of the problem's type, or `expired`."""
+
+
 class TokenCreated(TokenEntry):
     """A new token with its secret, which no other response contains."""
 

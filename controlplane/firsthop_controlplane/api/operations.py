@@ -19,6 +19,7 @@ from firsthop_controlplane.configuration.actor import Actor, peer_address
 from firsthop_controlplane.deps import DEPS, Deps
 from firsthop_controlplane.errors import Refused, forbidden, malformed
 
+PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 M = TypeVar("M", bound=BaseModel)
 Call = Callable[["Calling"], Awaitable[web.StreamResponse]]
 
@@ -102,6 +103,7 @@ def handler_of(operation: Operation) -> Handler:
             deps.budgets.spend(principal.id, deps.now().timestamp())
         if operation.leader_only and not deps.leadership.leads:
             return await deps.peers.forward(request, await _raw(operation, request, deps))
+        deps.token_uses.used(principal, deps.now())
         query = _query(operation.query, request)
         calling = Calling(request, deps, principal, query, None, {})
         if operation.body is not None:
@@ -146,6 +148,7 @@ async def _authorised(operation: Operation, request: web.Request, deps: Deps) ->
     principal = await deps.principal(secret.strip(), request.remote)
     if principal is None:
         raise _unauthorised("This token is not known.")
+    request[PRINCIPAL] = principal
     if not principal.valid(deps.now()):
         raise _unauthorised("This token has expired.")
     if principal.role not in operation.roles:

@@ -31,7 +31,8 @@ async def _demand(calling: Calling) -> web.Response:
                 parse_prefix(text)
             except ValueError as error:
                 raise invalid([BrokenRule(f"answers/{index}/clients", str(error))]) from None
-    await deps.planning.take(report)
+    assert calling.principal is not None
+    await deps.planning.take(report, token=calling.principal.id)
     return web.Response(status=204)
 
 

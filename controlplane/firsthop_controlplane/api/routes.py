@@ -25,14 +25,21 @@ from firsthop_controlplane.api import (
     tokens,
 )
 from firsthop_controlplane.api.openapi import openapi
-from firsthop_controlplane.api.operations import Calling, Operation, answer_json, handler_of
-from firsthop_controlplane.measures import Measures
+from firsthop_controlplane.api.operations import (
+    PRINCIPAL,
+    Calling,
+    Operation,
+    answer_json,
+    handler_of,
+)
+from firsthop_controlplane.deps import Deps
+from firsthop_controlplane.errors import Refused
 
 
-def add_routes(router: web.UrlDispatcher, measures: Measures) -> None:
-    """Add routes for the whole API and its description; count the requests."""
+def add_routes(router: web.UrlDispatcher, deps: Deps) -> None:
+    """Add routes for the whole API and its description; count the requests and refusals."""
     for operation in (*_operations(), _description()):
-        handler = _counted(operation, handler_of(operation), measures)
+        handler = _counted(operation, handler_of(operation), deps)
         router.add_route(operation.method, operation.path, handler)
 
 
@@ -56,8 +63,8 @@ def _operations() -> tuple[Operation, ...]:
     )
 
 
-def _counted(operation: Operation, handler: Handler, measures: Measures) -> Handler:
-    """Wrap a handler so that it counts its requests by status."""
+def _counted(operation: Operation, handler: Handler, deps: Deps) -> Handler:
+    """Wrap a handler so that it counts its requests by status, and refusals by token."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         code = "error"
@@ -66,10 +73,13 @@ def _counted(operation: Operation, handler: Handler, measures: Measures) -> Hand
             code = str(response.status)
             return response
         except Exception as error:
+            if isinstance(error, Refused):
+                principal, peer = request.get(PRINCIPAL), request.remote
+                deps.token_uses.refused(principal, error.kind, deps.now(), peer=peer)
             code = str(getattr(error, "status", "5xx"))
             raise
         finally:
-            measures.requests.labels(operation.name, code).inc()
+            deps.measures.requests.labels(operation.name, code).inc()
 
     return handle
 

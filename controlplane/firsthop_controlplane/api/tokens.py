@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from firsthop_controlplane.access.keyring import token_changed
+from firsthop_controlplane.access.token_use import ACCEPTED
 from firsthop_controlplane.access.tokens import (
     ADMINS,
+    Role,
     TokenCreated,
     TokenDraft,
     TokenEntry,
+    UsedToken,
     entry,
     new_row,
     new_secret,
     revoke,
 )
 from firsthop_controlplane.api.etags import etag, require
-from firsthop_controlplane.api.operations import Calling, Operation, answer
+from firsthop_controlplane.api.operations import Calling, Operation, QueryParameters, answer
 from firsthop_controlplane.api.pages import Page, after_name, page_of
 from firsthop_controlplane.api.resources import merged, slug
 from firsthop_controlplane.configuration.revisions import lock
@@ -50,6 +55,24 @@ def _shown(row: TokenRow) -> web.Response:
     return answer(entry(row), headers={"ETag": etag(row.version)})
 
 
+async def _with_use(
+    session: AsyncSession, calling: Calling, rows: Sequence[TokenRow]
+) -> list[UsedToken]:
+    uses = await calling.deps.token_uses.of(session, [row.id for row in rows])
+    found = []
+    for row in rows:
+        own = uses.get(row.id, {})
+        found.append(
+            UsedToken.model_construct(
+                **dict(entry(row)),
+                last_used_at=max((use.last_at for use in own.values()), default=None),
+                uses=own[ACCEPTED].times if ACCEPTED in own else 0,
+                refusals={name: use.times for name, use in sorted(own.items()) if name != ACCEPTED},
+            )
+        )
+    return found
+
+
 async def _unique_name(session: AsyncSession, name: str, but: str = "") -> None:
     query = select(TokenRow).where(TokenRow.name == name, TokenRow.id != but)
     if await session.scalar(query) is not None:
@@ -68,13 +91,15 @@ async def _an_admin_stays(session: AsyncSession, calling: Calling) -> None:
 async def _list(calling: Calling) -> web.Response:
     page: Page = calling.query
     async with calling.deps.revisions.session() as session:
-        rows = await session.scalars(after_name(select(TokenRow), TokenRow.id, page))
-        return page_of([(row.id, entry(row)) for row in rows], page)
+        rows = (await session.scalars(after_name(select(TokenRow), TokenRow.id, page))).all()
+        return page_of([(each.id, each) for each in await _with_use(session, calling, rows)], page)
 
 
 async def _read(calling: Calling) -> web.Response:
     async with calling.deps.revisions.session() as session:
-        return _shown(await _row(session, calling))
+        row = await _row(session, calling)
+        (shown,) = await _with_use(session, calling, [row])
+        return answer(shown, headers={"ETag": etag(row.version)})
 
 
 async def _create(calling: Calling) -> web.Response:
@@ -130,12 +155,46 @@ async def _delete(calling: Calling) -> web.Response:
     return web.Response(status=204)
 
 
+class RoleQuery(QueryParameters):
+    """Query parameters of the revocation of several tokens."""
+
+    role: Role
+    """All tokens of this role are revoked; of role admin, all but the caller's."""
+
+
+class RevokedTokens(Model):
+    """The names of the tokens that were revoked."""
+
+    revoked: tuple[str, ...]
+
+
+async def _delete_all(calling: Calling) -> web.Response:
+    role, caller = calling.query.role, calling.principal
+    async with calling.deps.revisions.session() as session, session.begin():
+        await lock(session)
+        query = select(TokenRow).where(TokenRow.role == role).order_by(TokenRow.name)
+        rows = [
+            row
+            for row in await session.scalars(query)
+            if role != "admin" or caller is None or row.id != caller.id
+        ]
+        now = calling.deps.now()
+        for row in rows:
+            before = entry(row).model_dump(mode="json")
+            await revoke(session, row, now)
+            await token_changed(session, calling.actor, "deleted", row, now, before=before)
+        await _an_admin_stays(session, calling)
+    await calling.deps.took_effect()
+    return answer(RevokedTokens(revoked=tuple(row.name for row in rows)))
+
+
 _MANY, _ONE = "/v1/tokens", "/v1/tokens/{id}"
 
 OPERATIONS = (
     Operation(
         method="GET", path=_MANY, name="list_tokens", tag="tokens", roles=ADMINS,
-        summary="List tokens, without their secrets", call=_list, query=Page, answer=TokenEntry,
+        summary="List tokens and their use, without their secrets", call=_list, query=Page,
+        answer=UsedToken,
         listed=True,
     ),
     Operation(
@@ -145,8 +204,8 @@ OPERATIONS = (
     ),
     Operation(
         method="GET", path=_ONE, name="read_tokens", tag="tokens", roles=ADMINS,
-        summary="One token, without its secret", call=_read, answer=TokenEntry, etag=True,
-        refusals=(404,),
+        summary="One token and its use, without its secret", call=_read, answer=UsedToken,
+        etag=True, refusals=(404,),
     ),
     Operation(
         method="PATCH", path=_ONE, name="change_tokens", tag="tokens", roles=ADMINS,
@@ -156,5 +215,10 @@ OPERATIONS = (
     Operation(
         method="DELETE", path=_ONE, name="delete_tokens", tag="tokens", roles=ADMINS,
         summary="Revoke a token", call=_delete, status=204, if_match="must", refusals=(404, 409),
+    ),
+    Operation(
+        method="DELETE", path=_MANY, name="delete_all_tokens", tag="tokens", roles=ADMINS,
+        summary="Revoke all tokens of a role", call=_delete_all, query=RoleQuery,
+        answer=RevokedTokens, refusals=(409,),
     ),
 )  # fmt: skip

@@ -60,7 +60,7 @@ async def load_relay_reports(session: AsyncSession) -> RelayReports:
 
 async def save_relay_reports(session: AsyncSession, old: RelayReports, new: RelayReports) -> None:
     """Write the differences from `old`, which is in the store."""
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "relay": name,
             "received_at": each.received_at,
@@ -93,7 +93,7 @@ async def save_transceivers(
     session: AsyncSession, old: ReportedTransceivers, new: ReportedTransceivers
 ) -> None:
     """Write the differences from `old`, which is in the store."""
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "transceiver": name,
             "received_at": last.received_at,

@@ -43,11 +43,14 @@ class PlannerLoop:
         now: Callable[[], datetime],
         clock: Callable[[], float],
         kept: timedelta,
+        is_valid: Callable[[str, datetime], bool],
         plan_s: float = PLAN_S,
         warm_up_s: float = WARM_UP_S,
     ) -> None:
         """`now` is the time of day; `clock` is monotonic, in seconds. Without geo data nothing is
-        planned. The history of publications is kept for `kept`."""
+        planned. The history of publications is kept for `kept`. `is_valid` says whether the token
+        with an id is valid at a time."""
+        self._is_valid = is_valid
         self.history = GuidanceLog(engine, Prices, now=now, kept=kept)
         """The log of published prices."""
         self._feed = feed
@@ -68,11 +71,15 @@ class PlannerLoop:
         self._begun = False
         self.planner = Planner(self._clock(), warm_up_s=self._warm_up_s)
 
-    async def take(self, report: DemandReport) -> None:
-        """Add the demand that one edge reports; services that are not in the plan are ignored."""
+    async def take(self, report: DemandReport, *, token: str) -> None:
+        """Add the demand that an edge reports with the token of this id.
+
+        Services that are not in the plan are ignored.
+        """
         plan = self._feed.plan
         if plan is not None and self._geo is not None:
-            self.planner.take(report, await self._groups_of(plan, self._geo), self._clock())
+            groups = await self._groups_of(plan, self._geo)
+            self.planner.take(report, groups, self._clock(), source=token)
 
     def wanted(self) -> Wanted:
         """Where clients are, according to the demand reported to this leader."""
@@ -89,7 +96,9 @@ class PlannerLoop:
             await asyncio.sleep(LOOK_S)
 
     async def turn(self) -> None:
-        """Plan once, if that is due."""
+        """Plan once, if that is due, without the demand of tokens that are not valid any more."""
+        now = self._now()
+        self.planner.demand.keep_sources(lambda token: self._is_valid(token, now))
         plan, status = self._feed.plan, self._feed.status
         if not self._publisher.may_publish() or plan is None or status is None or self._geo is None:
             return

@@ -43,8 +43,10 @@ class Planner:
         self._about: tuple[object, ...] = ()
         """Plan number and lost regions of the last round."""
 
-    def take(self, report: DemandReport, client_groups: ClientGroups, now: float) -> None:
-        """Adds the report of one edge. Services that are not in the plan are ignored."""
+    def take(
+        self, report: DemandReport, client_groups: ClientGroups, now: float, *, source: str = ""
+    ) -> None:
+        """Adds the report of one edge, the `source`; services not in the plan are ignored."""
         services = client_groups.plan.document.services
         lasts = {each.id: each.ttl for each in services if each.pool == "relays"}
         for each in report.answers:
@@ -60,7 +62,9 @@ class Planner:
             for group, count in zip(groups, counts, strict=True):
                 noted[group] = noted.get(group, 0) + count
             lasts_s = ALLOCATION_S if each.source == "allocations" else max(lasts[each.service], 1)
-            self.demand.take(each.service, noted, answers=answers, lasts_s=lasts_s, now=now)
+            self.demand.take(
+                each.service, noted, answers=answers, lasts_s=lasts_s, now=now, source=source
+            )
         self.demand.reports += 1
 
     def due(self, steering: Steering, supply: Supply, now: float, plan_s: float = PLAN_S) -> bool:

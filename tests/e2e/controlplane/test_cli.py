@@ -117,3 +117,22 @@ async def test_an_operators_word_on_a_relay_is_kept_and_taken_back(api: Any) -> 
     assert (code, "forced/verdict" in error) == (1, True), error
     await _done(api, "relays", "set", "fra-1", "forced=null")
     assert yaml.safe_load(await _done(api, "relays", "show", "fra-1"))["forced"] is None
+
+
+async def test_tokens_are_listed_and_revoked(api: Any) -> None:
+    """By name, or all of a role; an unknown name revokes nothing."""
+    for name in ("a", "b", "c"):
+        await _done(api, "token", "create", "--name", f"edge-{name}", "--role", "edge")
+    await _done(api, "token", "create", "--name", "p", "--role", "prober", "--scope", "fra")
+    header, *rows = (await _done(api, "token", "list")).splitlines()
+    assert header.split()[:3] == ["name", "role", "scope"]
+    named = [row.split()[0] for row in rows]
+    assert named == ["admin", "edge-a", "edge-b", "edge-c", "p"]
+    code, _, error = await _firsthop(api, "token", "revoke", "edge-a", "nobody")
+    assert (code, "no token nobody" in error) == (1, True)
+    assert await _done(api, "token", "revoke", "edge-a") == "revoked edge-a\n"
+    told = await _done(api, "token", "revoke", "--all-of", "edge")
+    assert told.splitlines() == ["revoked edge-b", "revoked edge-c"]
+    assert len((await _done(api, "token", "list")).splitlines()) == 3
+    code, _, error = await _firsthop(api, "token", "revoke")
+    assert (code, "--all-of" in error) == (2, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,8 +49,8 @@ async def test_the_database_goes_away_and_comes_back(
 
     headers = {"Authorization": f"Bearer {edge}"}
     async with api.session.get(f"{api.url}/v1/snapshots/stream", headers=headers) as stream:
-        kinds = [(await stream.content.readuntil(b"\n"))[:30] for _ in range(3)]
-        assert [b"plan" in kinds[0], b"keys" in kinds[1], b"status" in kinds[2]] == [True] * 3
+        lines = [json.loads(await stream.content.readuntil(b"\n")) for _ in range(3)]
+        assert [line["kind"] for line in lines] == ["plan", "keys", "status"]
         now = datetime.now(UTC).isoformat()
         view = {"relay": "fra-1", "verdict": "up", "since": now, "checked_at": now}
         report = {"prober": "a", "vantage": "a", "sent_at": now, "views": [view]}

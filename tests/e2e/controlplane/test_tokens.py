@@ -191,6 +191,57 @@ async def test_a_deleted_bootstrap_token_stays_deleted(start_api: Any, tmp_path:
     assert await refused(again) == [401, 401]
 
 
+async def test_the_use_of_tokens_is_counted_and_kept(start_api: Any) -> None:
+    """Last use, and refusals by reason; over a restart, and in metrics."""
+    api = await start_api()
+    made = await api.made("/v1/tokens", {"name": "p", "role": "prober", "scope": "a"})
+    one, secret = f"/v1/tokens/{made.body['id']}", made.body["secret"]
+    fresh = (await api.get(one)).body
+    assert (fresh["last_used_at"], fresh["uses"], fresh["refusals"]) == (None, 0, {})
+    before = datetime.now(UTC)
+    assert (await api.get("/v1/probes/targets", token=secret)).status == 200
+    assert (await api.get("/v1/regions", token=secret)).status == 403
+    report = {"prober": "x", "vantage": "b", "sent_at": before.isoformat(), "views": []}
+    for _ in range(20):
+        answer = await api.call("POST", "/v1/probes/results", report, token=secret)
+        assert answer.status == 403
+    assert (await api.call("POST", "/v1/probes/results", {}, token=secret)).status == 422
+    past = (before - timedelta(days=1)).isoformat()
+    assert (await api.patch(one, {"expires_at": past})).status == 200
+    assert (await api.get("/v1/probes/targets", token=secret)).status == 401
+
+    def is_counted(shown: dict[str, Any]) -> bool:
+        refusals = {"expired": 1, "forbidden": 21, "invalid": 1}
+        at = datetime.fromisoformat(shown["last_used_at"])
+        return (shown["uses"], shown["refusals"]) == (22, refusals) and at >= before
+
+    assert is_counted((await api.get(one)).body)
+    listed = {each["name"]: each for each in (await api.get("/v1/tokens")).body["items"]}
+    assert is_counted(listed["p"])
+    metrics = (await api.get("/metrics")).body.decode()
+    assert 'firsthop_token_refusals_total{reason="forbidden",role="prober"} 21.0' in metrics
+    assert 'firsthop_token_abuses_total{role="prober"} 1.0' in metrics
+    await api.stop()
+    again = await start_api()
+    assert is_counted((await again.get(one)).body)
+
+
+async def test_all_tokens_of_a_role_are_revoked_at_once(api: Any) -> None:
+    """Of role admin all but the caller's own; other roles are not touched."""
+    secrets = {role: [await api.token_of(role) for _ in range(2)] for role in ("edge", "viewer")}
+    other = (await api.made("/v1/tokens", {"name": "two", "role": "admin"})).body["secret"]
+    answer = await api.call("DELETE", "/v1/tokens?role=viewer")
+    assert (answer.status, len(answer.body["revoked"])) == (200, 2)
+    for secret in secrets["viewer"]:
+        assert (await api.get("/v1/status", token=secret)).status == 401
+    for secret in secrets["edge"]:
+        assert (await api.get("/v1/status", token=secret)).status == 403
+    assert (await api.call("DELETE", "/v1/tokens?role=admin")).body == {"revoked": ["two"]}
+    assert (await api.get("/v1/tokens", token=other)).status == 401
+    assert (await api.get("/v1/tokens")).status == 200
+    assert (await api.call("DELETE", "/v1/tokens")).status == 400, "a role must be given"
+
+
 async def test_keys_rotate_go_back_and_retire(api: Any) -> None:
     """The newest signs; another may be made to; the signing one stays; secrets never leave."""
     (first,) = (await api.get("/v1/keys")).body["items"]

@@ -119,3 +119,16 @@ def test_machine_tokens_that_are_none_are_named(tmp_path: Path) -> None:
     tokens.add([("edge", "edge", None)])
     assert MachineTokens(path)["edge"] == tokens["edge"]
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_machine_token_with_another_scope_gets_another_secret(tmp_path: Path) -> None:
+    """So the control plane replaces it: older releases made probers' tokens without a scope."""
+    path = tmp_path / "machine.tokens"
+    tokens = MachineTokens(path)
+    tokens.add([("vantage-a", "prober", None)])
+    old = tokens["vantage-a"]
+    tokens.add([("vantage-a", "prober", "vantage-a")])
+    new = tokens["vantage-a"]
+    assert new != old
+    tokens.add([("vantage-a", "prober", "vantage-a")])
+    assert MachineTokens(path)["vantage-a"] == new

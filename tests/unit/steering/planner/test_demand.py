@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from firsthop_steering.planner import demand
-from firsthop_steering.planner.demand import HALF_LIFE_S, Demand
+from firsthop_steering.planner.demand import HALF_LIFE_S, MAX_TIMES, Demand
 
 
 def total(known: Demand, now: float) -> float:
@@ -60,3 +60,27 @@ def test_the_largest_groups_stand_for_the_rest(monkeypatch: pytest.MonkeyPatch) 
     clients = known.clients(1.0)
     assert len(clients.groups) <= 16
     assert total(known, 1.0) == pytest.approx((66 + 1100) / 2, rel=0.05)
+
+
+def test_one_source_never_drowns_the_others() -> None:
+    """Whatever number it reports, of them a share is left; and it ends with its source."""
+    known = Demand(0.0)
+    for source in ("a", "b"):
+        known.take("s", {1: 1}, answers=100, lasts_s=30, now=1.0, source=source)
+    honest = total(known, 1.0)
+    known.take("s", {2: 1}, answers=10**12, lasts_s=30, now=1.0, source="thief")
+    assert total(known, 1.0) == pytest.approx(honest * (1 + MAX_TIMES))
+    known.keep_sources(lambda source: source != "thief")
+    assert known.clients(1.0).groups.tolist() == [1]
+    assert total(known, 1.0) == pytest.approx(honest)
+
+
+def test_a_source_with_many_groups_does_not_push_out_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demand, "MAX_ENTRIES", 20)
+    known = Demand(0.0)
+    known.take("s", dict.fromkeys(range(5), 1), answers=5, lasts_s=30, now=1.0, source="a")
+    for group in range(100, 200):
+        known.take("s", {group: 1}, answers=1000, lasts_s=30, now=1.0, source="thief")
+    assert set(range(5)) <= set(known.clients(1.0).groups.tolist())
