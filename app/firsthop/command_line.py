@@ -35,6 +35,7 @@ COMMANDS = {
     "drain": ("firsthop.commands.resources", "drain"),
     "status": ("firsthop.commands.status", "status"),
     "keys": ("firsthop.commands.keys", "app"),
+    "measurements": ("firsthop.commands.measurements", "app"),
     "token": ("firsthop.commands.controlplane", "token"),
     "explain": ("firsthop.commands.explain", "explain"),
     "simulate": ("firsthop.commands.simulate", "simulate"),
