@@ -131,16 +131,18 @@ class Life:
         place, turn = np.nonzero(extra >= 0)
         prefixes = np.concatenate([prefixes, prefixes[curious[place]]])
         regions = np.concatenate([regions, extra[place, turn]])
-        self.model.observe(
-            Samples(
-                prefixes.astype(np.uint64), regions, self.draw.integers(0, 50, len(prefixes)),
-                self.world.sample(truth[prefixes, regions], prefixes, self.draw),
-            ),
-            now=now,
+        samples = Samples(
+            prefixes.astype(np.uint64), regions, self.draw.integers(0, 50, len(prefixes)),
+            self.world.sample(truth[prefixes, regions], prefixes, self.draw),
         )  # fmt: skip
+        self.model.observe(self.reported(samples, number), now=now)
         began = time.perf_counter()
         self._plan(now)
         self.learn_s.append(time.perf_counter() - began)
+
+    def reported(self, samples: Samples, number: int) -> Samples:
+        """What arrives of the honest samples of a round; `bench/liars.py` adds others."""
+        return samples
 
     def _plan(self, now: int) -> None:
         self.learned = self._learn(now)

@@ -36,6 +36,7 @@ COMMANDS = {
     "status": ("firsthop.commands.status", "status"),
     "keys": ("firsthop.commands.keys", "app"),
     "token": ("firsthop.commands.token", "app"),
+    "measurements": ("firsthop.commands.measurements", "app"),
     "explain": ("firsthop.commands.explain", "explain"),
     "simulate": ("firsthop.commands.simulate", "simulate"),
     "allocate": ("firsthop.commands.allocate", "allocate"),

@@ -96,15 +96,28 @@ class _Collector(Collector):
             "firsthop_rtt_samples_total", "Samples by outcome.", labels=["outcome"]
         )
         ledger = memory.model.ledger
-        doubted = memory.model.counts["doubted_source"]
-        for outcome, count in {**memory.intake.counts, "doubted": doubted}.items():
+        for outcome, count in memory.intake.counts.items():
             samples.add_metric([outcome], count)
         yield samples
+        learned = self._latency.learned
+        yield GaugeMetricFamily("firsthop_rtt_reports", "Samples that are kept.", len(ledger))
         yield GaugeMetricFamily(
-            "firsthop_rtt_entries", "Pairs of prefix and region that have samples.", len(ledger)
+            "firsthop_rtt_entries",
+            "Pairs of prefix and region that have samples.",
+            len(learned.entries) if learned else 0,
+        )
+        yield GaugeMetricFamily(
+            "firsthop_rtt_doubted",
+            "Pairs whose samples do not count, because others or the speed of light contradict.",
+            int(learned.doubtful.sum()) if learned else 0,
+        )
+        yield GaugeMetricFamily(
+            "firsthop_rtt_discredited",
+            "Samples that do not count, because others contradict their token.",
+            learned.discredited if learned else 0,
         )
         yield CounterMetricFamily(
-            "firsthop_rtt_evicted_total", "Entries dropped because of their number.", ledger.evicted
+            "firsthop_rtt_evicted_total", "Samples dropped because of their number.", ledger.evicted
         )
         yield GaugeMetricFamily(
             "firsthop_rtt_unsaved",

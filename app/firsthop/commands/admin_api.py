@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -129,19 +130,23 @@ def calls_api(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter `api` is made from the options --api, --token and --state-dir.
 
     If it raises ApiError, the message (one or more lines) is printed on stderr and the exit status
-    is 1.
+    is 1. A command may have a parameter `token` of its own; the bearer token is then read from the
+    environment or the state folder only.
     """
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for each in signature.parameters.values() if each.name != "api"]
+    names = {each.name for each in own}
 
     @functools.wraps(command)
-    def with_options(*, api: str, token: str | None, state_dir: Path, **options: Any) -> None:
+    def with_options(*, api: str, state_dir: Path, **options: Any) -> None:
+        bearer = os.environ.get("FIRSTHOP_TOKEN") if "token" in names else options.pop("token")
         try:
-            command(api=AdminApi(api, token, state_dir), **options)
+            command(api=AdminApi(api, bearer, state_dir), **options)
         except ApiError as error:
             raise fail(str(error)) from None
 
-    signature = inspect.signature(command, eval_str=True)
-    own = [each for each in signature.parameters.values() if each.name != "api"]
-    parameters = [*own, *inspect.signature(_options, eval_str=True).parameters.values()]
+    common = inspect.signature(_options, eval_str=True).parameters.values()
+    parameters = [*own, *(each for each in common if each.name not in names)]
     with_options.__annotations__ = {each.name: each.annotation for each in parameters}
     # Typer reads the options of a command from its signature.
     with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

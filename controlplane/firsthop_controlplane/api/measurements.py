@@ -9,9 +9,11 @@ from ipaddress import IPv4Network, IPv6Network
 import numpy as np
 from aiohttp import web
 from pydantic import Field
+from sqlalchemy import select
 
 from firsthop_controlplane.access.tokens import OPERATORS, VIEWERS, Principal
 from firsthop_controlplane.api.operations import Calling, Operation, QueryParameters, answer
+from firsthop_controlplane.configuration.revisions import audit
 from firsthop_controlplane.deps import Deps
 from firsthop_controlplane.errors import (
     BrokenRule,
@@ -24,6 +26,7 @@ from firsthop_controlplane.errors import (
     not_found,
 )
 from firsthop_controlplane.learning.evidence import SampleEvidence
+from firsthop_controlplane.learning.forgetting import ReportSelector, ReportsForgotten
 from firsthop_controlplane.learning.intake import (
     AHEAD_S,
     BURST,
@@ -32,6 +35,7 @@ from firsthop_controlplane.learning.intake import (
     batch_name,
 )
 from firsthop_controlplane.learning.memory import Memory
+from firsthop_controlplane.store.ledger import TokenRow
 from firsthop_geodata.prefixes import normalise
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.decision.topology import parse_client
@@ -149,6 +153,23 @@ def _checked(
     return None, region
 
 
+async def _forget(calling: Calling) -> web.Response:
+    """Remove reports, and what was learned from them."""
+    deps, selector = calling.deps, calling.read(ReportSelector)
+    _memory(deps)
+    async with deps.revisions.session() as session, session.begin():
+        if selector.token is not None:
+            query = select(TokenRow.id).where(TokenRow.name == selector.token)
+            token = await session.scalar(query) or selector.token
+            selector = selector.model_copy(update={"token": token})
+        after = selector.model_dump(mode="json", exclude_none=True)
+        session.add(audit(calling.actor, "forgotten", "measurements", deps.now(), None, after))
+    dropped = await deps.latency.forget(selector.mask)
+    if dropped is None:
+        raise Unavailable("the store cannot be written now: the next start would know them again")
+    return answer(ReportsForgotten(reports=dropped))
+
+
 class LatencyQuery(QueryParameters):
     """Which client's latency to return."""
 
@@ -166,7 +187,7 @@ class LatencyToRegion(Model):
     source: str
     """What the estimate is mainly based on: prefix, asn (AS × cell), country or prior."""
     samples: float
-    """Samples of this prefix, weighted by age: the weight halves in a day."""
+    """Samples of this prefix that agree, weighted by age: the weight halves in a day."""
     published_ms: float | None
     """The value that edges use; null if they use country and distance."""
 
@@ -249,6 +270,11 @@ OPERATIONS = (
         roles=MEASURERS, summary="Round-trip times that a machine measured", call=_measurements,
         body=SampleBatch, answer=SamplesTaken, refusals=(422, 429, 503),
         leader_only=True,
+    ),
+    Operation(
+        method="POST", path="/v1/measurements/forget", name="forget_measurements", tag="steering",
+        roles=OPERATORS, summary="Remove samples, and what was learned from them", call=_forget,
+        body=ReportSelector, answer=ReportsForgotten, refusals=(422, 503), leader_only=True,
     ),
     Operation(
         method="GET", path="/v1/latency", name="latency", tag="steering", roles=VIEWERS,

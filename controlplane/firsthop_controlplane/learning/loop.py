@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import numpy as np
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -33,6 +34,7 @@ from firsthop_steering.plan.model import Region
 from firsthop_steering.planner.groups import Wanted
 from firsthop_steering.rtt.exploration import SHARE
 from firsthop_steering.rtt.learned import Learned
+from firsthop_steering.rtt.ledger import LedgerRows
 
 log = structlog.get_logger(__name__)
 OBSERVE_S = 2.0
@@ -79,6 +81,8 @@ class LatencyLoop:
         self._learn_s = learn_s
         self._wanted = wanted
         self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
+        """Held while memory and publication change."""
         self.memory: Memory | None = None
         """None while another replica leads, and until the previous leader's state is read."""
         self.ground: Ground | None = None
@@ -104,7 +108,8 @@ class LatencyLoop:
         """Run turns until cancelled."""
         while True:
             try:
-                await self.turn()
+                async with self._lock:
+                    await self.turn()
             except Exception as error:
                 if not unavailable(error):
                     log.exception("latency.failed")
@@ -171,6 +176,28 @@ class LatencyLoop:
         drained = memory.intake.drain(at)
         self._is_new |= len(drained.samples) > 0
         await asyncio.to_thread(memory.observe, drained, now=at, kept_s=BATCHES_KEPT_S)
+
+    async def forget(self, select: Callable[[LedgerRows], Mask]) -> int | None:
+        """Remove selected reports and all that was learned from them; returns their number.
+
+        Returns None if they could not be removed from the store; they are as soon as it can be
+        written. Latency is learned again at once, and the order of regions of the prefixes that
+        were reported starts anew.
+        """
+        async with self._lock:
+            memory = self.memory
+            if memory is None or not self._publisher.may_publish():
+                return None
+            await self._observe(memory)
+            rows = memory.model.ledger.rows()
+            which = await asyncio.to_thread(select, rows)
+            dropped = await asyncio.to_thread(memory.forget, which)
+            self.publication.start_over(np.unique(rows.prefixes[which]))
+            await self.save()
+            self._learn_at, self._is_new = self._clock(), True
+        self._wake.set()
+        log.info("measurements.forgotten", reports=dropped)
+        return None if self.save_error else dropped
 
     async def save(self) -> None:
         """Write what changed since the last save, or everything if the parts are too long."""

@@ -13,9 +13,10 @@ import numpy as np
 from firsthop_controlplane.learning.intake import Drained, Intake
 from firsthop_controlplane.learning.numbers import RegionNumbers
 from firsthop_controlplane.learning.parts import Part, pack, unpack
+from firsthop_steering.arrays import Mask
 from firsthop_steering.decision.placement import Ground
 from firsthop_steering.rtt.learned import Learned, learn
-from firsthop_steering.rtt.ledger import Entries, LedgerRows
+from firsthop_steering.rtt.ledger import LedgerRows
 from firsthop_steering.rtt.model import RttModel
 from firsthop_steering.rtt.samples import PREFIX_LIMIT, REGION_BITS
 
@@ -35,7 +36,8 @@ class Memory:
     """The number of parts in the store."""
     logged: int = 0
     """Number of rows in these parts, including outdated ones."""
-    saved_to: int = 0
+    saved_to: int = -1
+    """The time of the newest saved rows; what is observed later gets a later time."""
     _now: int = 0
     _unsaved: dict[str, float] = field(default_factory=dict)
     _remembered: dict[str, float] = field(default_factory=dict)
@@ -44,14 +46,15 @@ class Memory:
     def restore(self, contents: Iterable[bytes]) -> None:
         """Read saved parts, oldest first; raises ValueError if one is damaged."""
         for content in contents:
-            part = unpack(content)
-            self.model.ledger.put(_of_prefixes(part.rows))
-            self.model.trust.restore(part.trust)
+            part, ledger = unpack(content), self.model.ledger
+            if part.is_means:
+                ledger.forget(np.isin(ledger.rows().keys, part.rows.keys))
+            ledger.put(_of_prefixes(part.rows))
             self.numbers = RegionNumbers(part.regions)
             self._remembered |= part.batches
             self.parts += 1
             self.logged += len(part.rows)
-            self._now = max(self._now, int(part.rows.touched.max(initial=0)))
+            self._now = max(self._now, int(part.rows.at.max(initial=0)))
         self.intake.remember(self._remembered)
         self.saved_to = self._now
 
@@ -64,9 +67,9 @@ class Memory:
 
         If the clock was set back, the latest time is used, so that nothing becomes younger.
         """
-        self._now = max(self._now, int(now))
+        self._now = max(self._now, int(now), self.saved_to + 1)
         if self.numbers.freed:
-            self.model.ledger.forget(np.array(self.numbers.freed))
+            self.forget(np.isin(self.model.ledger.rows().regions, self.numbers.freed))
             self.numbers.freed.clear()
         if len(drained.samples):
             self.model.observe(drained.samples, now=self._now)
@@ -77,10 +80,20 @@ class Memory:
                 break
             del self._remembered[name]
 
+    def forget(self, which: Mask) -> int:
+        """Drop the reports of a mask of the ledger's rows; returns their number.
+
+        The next save replaces all parts, since older ones have these reports.
+        """
+        dropped = self.model.ledger.forget(which)
+        if dropped:
+            self.start_over()
+        return dropped
+
     @property
     def is_changed(self) -> bool:
         """Whether there is anything to save."""
-        return bool(self._unsaved)
+        return bool(self._unsaved) or self.parts > _MAX_PARTS
 
     def is_long(self) -> bool:
         """Whether so many rows are outdated that everything should be written again."""
@@ -88,23 +101,20 @@ class Memory:
 
     def changes(self) -> tuple[bytes, int]:
         """The changes since the last save as a packed part, and its number of rows."""
-        rows = self.model.ledger.rows(since=self.saved_to)
-        part = Part(rows, self.numbers.names, self._unsaved, self.model.trust.records())
+        rows = self.model.ledger.rows(since=self.saved_to + 1)
+        part = Part(rows, self.numbers.names, self._unsaved)
         return pack(part), len(rows)
 
     def whole(self) -> Iterator[tuple[bytes, int]]:
         """Everything as packed parts, each with its number of rows."""
-        rows, trust = self.model.ledger.rows(), self.model.trust.records()
+        rows = self.model.ledger.rows()
         for first in range(0, max(len(rows), 1), ROWS_A_PART):
             some = rows.take(slice(first, first + ROWS_A_PART))
             batches = {} if first else self._remembered
-            yield pack(Part(some, self.numbers.names, batches, trust)), len(some)
+            yield pack(Part(some, self.numbers.names, batches)), len(some)
 
     def saved(self, sizes: Iterable[int], *, anew: bool) -> None:
-        """Note that parts of these sizes were written; `anew`: they replaced all previous ones.
-
-        Rows that change later in the same second are saved again next time.
-        """
+        """Note that parts of these sizes were written; `anew`: they replaced all previous ones."""
         sizes = list(sizes)
         self.parts = len(sizes) + (0 if anew else self.parts)
         self.logged = sum(sizes) + (0 if anew else self.logged)
@@ -112,15 +122,12 @@ class Memory:
 
     def learn(self, ground: Ground) -> Learned:
         """Learn from all samples of the plan's regions."""
-        entries = self.model.ledger.entries(now=self._now)
+        rows = self.model.ledger.alive(now=self._now)
         places = self.numbers.indices(ground.regions)
-        regions = places[entries.regions] if len(places) else entries.regions
+        regions = places[rows.regions] if len(places) else rows.regions
         here = regions >= 0
-        entries = Entries(
-            entries.prefixes[here], regions[here], entries.count[here], entries.mean_ms[here],
-            entries.noise_ms[here],
-        )  # fmt: skip
-        return learn(entries, ground.terrain, ground.locate)
+        moved = rows.take(here).moved(regions[here])
+        return learn(moved, ground.terrain, ground.locate, now=self._now)
 
 
 def _of_prefixes(rows: LedgerRows) -> LedgerRows:

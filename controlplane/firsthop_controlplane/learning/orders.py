@@ -92,6 +92,11 @@ class PrefixOrders:
         settled = np.unpackbits(self.settled[rows], axis=1, count=count * count)
         return Order(held, last, settled.reshape(-1, count, count).astype(bool))
 
+    def without(self, prefixes: Keys) -> PrefixOrders:
+        """The rows of all other prefixes."""
+        stay = ~np.isin(self.prefixes, prefixes)
+        return PrefixOrders(*(getattr(self, name)[stay] for name in PrefixOrders.__slots__))
+
     def moved(self, columns: Sequence[int]) -> PrefixOrders:
         """The same rows for other regions: column i is the old `columns[i]`, or new if that is −1.
 

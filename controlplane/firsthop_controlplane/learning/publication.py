@@ -111,6 +111,10 @@ class Publication:
         shared = SharedLatency(latency.ms_per_km, latency.base_ms, latency.scale, latency.countries)
         return cls(latency.regions, shared, PrefixOrders.published(keys[order], tenths))
 
+    def start_over(self, prefixes: Keys) -> None:
+        """Forget the order of these prefixes, so that nothing holds it in the next round."""
+        self.orders = self.orders.without(prefixes)
+
     def round(self, learned: Learned, ground: Ground) -> bool:
         """Compute the next publication; returns whether it is worth publishing."""
         moved = ground.regions != self.regions

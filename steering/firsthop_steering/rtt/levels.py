@@ -94,16 +94,16 @@ class LevelTree:
 
     @classmethod
     def grow(
-        cls, path: Paths, access: Floats, lost: npt.NDArray[np.bool_], groups: Groups,
+        cls, path: Paths, access: Floats, trusted: npt.NDArray[np.bool_], groups: Groups,
         terrain: Terrain,
     ) -> LevelTree:  # fmt: skip
-        """One upward and one downward pass; mislocated prefixes (`lost`) have no weight."""
+        """One upward and one downward pass; only the `trusted` paths have weight."""
         regions = terrain.distances_km.shape[1]
         nations = int(terrain.countries.max(initial=0)) + 1
         means = (path.off_ms - access[path.prefix]) / path.spread_ms
         evidence = Evidence(
             path.prefix, path.region, means, path.noise / path.spread_ms**2,
-            (~lost[path.prefix]).astype(np.float64),
+            trusted.astype(np.float64),
         )  # fmt: skip
         pooled = pool(evidence, groups.of_prefix, (len(groups.keys), regions))
         informed = np.nonzero(pooled.precision > 0)

@@ -1,8 +1,4 @@
-"""RTT samples as arrays, and how a batch is reduced to one value per prefix and region.
-
-Also defines the numbers of prefixes (/24 and /48). Locations and earlier samples are not known
-here.
-"""
+"""RTT samples as arrays, and the numbers of prefixes (/24 and /48)."""
 
 from __future__ import annotations
 
@@ -57,7 +53,7 @@ def keys_of_prefixes(prefixes: Keys, family: int) -> tuple[npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """A batch as parallel arrays. `sources` identify the reporting tokens, not clients."""
+    """A batch as parallel arrays; `sources` are numbers of `firsthop_steering.rtt.sources`."""
 
     prefixes: Keys
     regions: Ints
@@ -77,55 +73,3 @@ class Samples:
     def keys(self) -> Keys:
         """Prefix and region packed into one number that sorts by prefix first."""
         return self.prefixes << np.uint64(REGION_BITS) | self.regions.astype(np.uint64)
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """One value per key, keys ascending: the median over sources, and the number of sources."""
-
-    keys: Keys
-    value: Floats
-    count: Floats
-
-
-def by_source(samples: Samples) -> Samples:
-    """Reduces to one sample per (prefix, region, source): the lower quartile of its samples.
-
-    Queueing and retransmission only add time, so a low value is closer to the path's RTT. The
-    minimum would fall with the number of samples and favour busy regions.
-    """
-    order = np.lexsort((samples.rtt_ms, samples.sources, samples.keys))
-    keys, sources, rtt = samples.keys[order], samples.sources[order], samples.rtt_ms[order]
-    first = np.ones(len(keys), dtype=bool)
-    first[1:] = (keys[1:] != keys[:-1]) | (sources[1:] != sources[:-1])
-    starts = np.flatnonzero(first)
-    sizes = np.diff(np.append(starts, len(keys)))
-    picked = order[starts + (sizes - 1) // 4]
-    return Samples(
-        samples.prefixes[picked],
-        samples.regions[picked],
-        samples.sources[picked],
-        rtt[starts + (sizes - 1) // 4],
-    )
-
-
-def digest(samples: Samples, weights: Floats) -> Digest:
-    """The weighted lower median over the sources of each key; weights of 0 are ignored."""
-    weighted = weights > 0
-    samples, weights = samples.take(weighted), weights[weighted]
-    order = np.lexsort((samples.rtt_ms, samples.keys))
-    keys, rtt, weights = samples.keys[order], samples.rtt_ms[order], weights[order]
-    first = np.ones(len(keys), dtype=bool)
-    first[1:] = keys[1:] != keys[:-1]
-    starts = np.flatnonzero(first)
-    if not len(starts):
-        return Digest(keys, rtt, weights)
-    total = np.add.reduceat(weights, starts)
-    sizes = np.diff(np.append(starts, len(keys)))
-    so_far = np.cumsum(weights)
-    before = np.repeat(so_far[starts] - weights[starts], sizes)
-    short = (so_far - before) * 2 < np.repeat(total, sizes) - 1e-9
-    median = np.minimum(
-        starts + np.add.reduceat(short.astype(np.int64), starts), starts + sizes - 1
-    )
-    return Digest(keys[starts], rtt[median], total)

@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from firsthop_steering.arrays import Ints
 
-SourceKind = Literal["browser", "allocator", "transceiver", "agent", "operator"]
-"""A browser reports for itself, with a ticket and through an edge; all others for clients."""
+SourceKind = Literal["browser", "allocator", "transceiver", "agent", "operator", "unknown"]
+"""A browser reports for itself, with a ticket and through an edge. Allocators, transceivers and
+agents report for their clients. Unknown are samples that were learned before sources were kept."""
 KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
+_ALONE = [KINDS.index(each) for each in ("browser", "operator", "unknown")]
 _TOKEN_BITS, _SEAT_BITS = 48, 3
 _TOKEN_MASK = (1 << _TOKEN_BITS) - 1
 
@@ -44,5 +46,5 @@ def kinds_of(sources: Ints) -> Ints:
 
 
 def are_clients(sources: Ints) -> npt.NDArray[np.bool_]:
-    """Mask of the sources that report for themselves."""
-    return kinds_of(sources) == 0
+    """Mask of the sources that may speak for a prefix alone: its clients, and operators."""
+    return np.isin(kinds_of(sources), _ALONE)

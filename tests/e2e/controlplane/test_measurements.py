@@ -24,16 +24,15 @@ from firsthop_controlplane.leader.leadership import Lease
 from firsthop_controlplane.leader.replica import ReplicaLeadership
 from firsthop_controlplane.learning.intake import BURST, batch_name
 from firsthop_controlplane.learning.loop import LatencyLoop
-from firsthop_controlplane.learning.parts import Part, pack
 from firsthop_controlplane.store.engine import create_engine
 from firsthop_geodata.mmdb import open_geodata
 from firsthop_steering.feed.measurements import MAX_SAMPLES
 from firsthop_steering.feed.snapshot import Latency, Plan
 from firsthop_steering.plan.document import Document
 from firsthop_steering.planner.groups import NOBODY
-from firsthop_steering.rtt.ledger import LedgerRows
 from firsthop_steering.rtt.samples import REGION_BITS, Samples
 from support.geodata import compiled_geodata
+from support.old_ledger import part_of_means
 from support.waiting import eventually
 from support.worlds import ZONE
 
@@ -101,7 +100,7 @@ async def test_samples_are_learned_from_and_say_so(deployed: Any) -> None:
     await eventually(learned, "the samples are learned from, and published")
     told = await _told(deployed, "198.51.100.200")
     assert told["nyc"]["rtt_ms"] < 40 < 80 < told["fra"]["rtt_ms"]
-    assert told["nyc"]["samples"] == told["fra"]["samples"] == pytest.approx(1.0, abs=0.01)
+    assert told["nyc"]["samples"] == told["fra"]["samples"] == pytest.approx(9.0, abs=0.01)
     assert told["nyc"]["published_ms"] < told["fra"]["published_ms"]
     other = await _told(deployed, "203.0.113.9")
     assert other["nyc"]["source"] != "prefix"
@@ -110,6 +109,42 @@ async def test_samples_are_learned_from_and_say_so(deployed: Any) -> None:
     assert 'firsthop_rtt_samples_total{outcome="taken"} 18.0' in metrics
     assert 'firsthop_rtt_samples_total{outcome="repeated"} 18.0' in metrics
     assert "firsthop_rtt_entries 2.0" in metrics
+
+
+async def test_what_is_forgotten_is_gone_from_the_answers(deployed: Any) -> None:
+    """By its sender, whose token was deleted meanwhile: what edges get is what it was before."""
+    client, far = "198.51.100.7", {"relay": "nyc-1", "rtt_ms": 12.0}
+    before = await _told(deployed, client)
+    made = (await deployed.made("/v1/tokens", {"name": "thief", "role": "operator"})).body
+    batch = _batch(*[_sample(rtt_ms=150.0)] * 9, *[_sample(**far)] * 9)
+    assert (await deployed.call("POST", PATH, batch, token=made["secret"])).status == 200
+
+    async def published() -> bool:
+        return (await _told(deployed, client)).get("nyc", {}).get("published_ms") is not None
+
+    await eventually(published, "the lie is published")
+    for body, status in (({"token": made["id"]}, 403), ({}, 422), ({"prefix": "x"}, 422)):
+        viewer = await deployed.token_of("viewer")
+        token = {"token": viewer} if status == 403 else {}
+        answer = await deployed.call("POST", f"{PATH}/forget", body, **token)
+        assert answer.status == status, answer
+    where = f"/v1/tokens/{made['id']}"
+    assert (await deployed.call("DELETE", where, headers={"If-Match": "*"})).status == 204
+    assert await published(), "a deleted token's reports stay until they are forgotten"
+    answer = await deployed.call("POST", f"{PATH}/forget", {"token": made["id"]})
+    assert (answer.status, answer.body) == (200, {"reports": 18})
+
+    async def gone() -> bool:
+        told = await _told(deployed, client)
+        return bool(told) and all(each["published_ms"] is None for each in told.values())
+
+    await eventually(gone, "edges no longer get it")
+    after = await _told(deployed, client)
+    assert {name: each["rtt_ms"] for name, each in after.items()} == {
+        name: each["rtt_ms"] for name, each in before.items()
+    } or not before
+    again = await deployed.call("POST", f"{PATH}/forget", {"token": "thief"})
+    assert again.body == {"reports": 0}
 
 
 async def test_demand_alone_makes_edges_look_round(deployed: Any) -> None:
@@ -370,11 +405,12 @@ async def test_old_rows_of_measured_hosts_are_read_and_dropped(
 ) -> None:
     """What an earlier version stored under a prefix's number with bit 49 set, beside clients."""
     prefix = _prefix("8.8.8.0")
-    keys = np.array([prefix << REGION_BITS, (prefix | 1 << 49) << REGION_BITS], dtype=np.uint64)
-    two = np.ones(2, dtype=np.float32)
-    touched = np.full(2, int(time.time()), dtype=np.uint32)
-    rows = LedgerRows(keys, two, np.array([20, 90], dtype=np.float32), 0 * two, touched)
-    content = pack(Part(rows, ("fra", "nyc"), {}, {}))
+    now = int(time.time())
+    means = [
+        (prefix << REGION_BITS, 3, 20.0, now),
+        ((prefix | 1 << 49) << REGION_BITS, 1, 90.0, now),
+    ]
+    content = part_of_means(("fra", "nyc"), *means, batches={})
     connection = await asyncpg.connect(database_url)
     await connection.execute(
         "INSERT INTO rtt_part (written_at, content) VALUES (now(), $1)", content
@@ -385,7 +421,7 @@ async def test_old_rows_of_measured_hosts_are_read_and_dropped(
     assert leader.loop.memory is not None
     assert leader.loop.learned is not None
     assert leader.loop.learned.prefixes.tolist() == [prefix]
-    assert leader.loop.learned.entries.mean_ms.tolist() == [20.0]
+    assert leader.loop.learned.entries.mean_ms.tolist() == pytest.approx([20.0])
 
 
 async def test_samples_are_learned_from_while_the_database_is_away(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,8 +17,10 @@ from firsthop_controlplane.learning.intake import (
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.numbers import RegionNumbers
 from firsthop_controlplane.learning.parts import Part, pack, unpack
-from firsthop_steering.rtt.ledger import Ledger, LedgerRows
+from firsthop_steering.rtt.ledger import Ledger
 from firsthop_steering.rtt.samples import MAX_REGIONS, REGION_BITS, Samples
+from firsthop_steering.rtt.sources import source_number
+from support.old_ledger import part_of_means
 
 START = 1_800_000_000
 
@@ -40,9 +40,10 @@ def observe(memory: Memory, name: str, brought: Samples, now: int) -> None:
     memory.observe(memory.intake.drain(now), now=now, kept_s=BATCHES_KEPT_S)
 
 
-def known(memory: Memory) -> list[tuple[int, float, float]]:
+def known(memory: Memory) -> list[tuple[int, int, float]]:
+    """Key, source and ms of each report."""
     rows = memory.model.ledger.rows()
-    return list(zip(rows.keys.tolist(), rows.count.tolist(), rows.mean_ms.tolist(), strict=True))
+    return list(zip(rows.keys.tolist(), rows.sources.tolist(), rows.rtt_ms.tolist(), strict=True))
 
 
 def test_a_source_brings_a_burst_and_then_its_rate() -> None:
@@ -85,7 +86,11 @@ def test_what_is_known_of_a_region_that_lost_its_number_is_forgotten() -> None:
     observe(memory, "b1", samples((1, 7, 5.0), (1, 8, 6.0)), START)
     memory.numbers.freed.append(7)
     observe(memory, "b2", samples((1, 7, 90.0)), START)
-    assert known(memory) == [(1 << REGION_BITS | 7, 1.0, 90.0), (1 << REGION_BITS | 8, 1.0, 6.0)]
+    assert known(memory) == [(1 << REGION_BITS | 7, 1, 90.0), (1 << REGION_BITS | 8, 1, 6.0)]
+    heir = Memory()
+    heir.restore(content for content, _ in memory.whole())
+    assert memory.is_long(), "older parts still have it, so all are written again"
+    assert known(heir) == known(memory)
 
 
 rows = st.lists(
@@ -111,7 +116,6 @@ def test_the_parts_in_their_order_are_the_whole(
             assert known(heir) == known(memory)
             assert (heir.parts, heir.logged) == (memory.parts, memory.logged)
             assert heir.numbers.names == memory.numbers.names
-            assert heir.model.trust.records() == memory.model.trust.records()
             assert all(heir.intake.is_repeated(f"batch{each}") for each in range(number + 1))
 
 
@@ -134,8 +138,8 @@ def test_a_clock_that_goes_back_makes_nothing_younger() -> None:
     observe(memory, "batch1", samples((1, 0, 5.0)), START)
     memory.saved([1], anew=False)
     observe(memory, "batch2", samples((2, 0, 5.0)), START - 3600)
-    assert memory.changes()[1] == 2
-    assert memory.model.ledger.rows().touched.tolist() == [START, START]
+    assert memory.changes()[1] == 1
+    assert memory.model.ledger.rows().at.tolist() == [START, START + 1]
 
 
 def test_outdated_parts_are_not_kept_for_ever() -> None:
@@ -151,42 +155,41 @@ def test_outdated_parts_are_not_kept_for_ever() -> None:
     assert memory.is_long()
 
 
+def test_means_of_earlier_versions_are_read() -> None:
+    """Each as several reports of an unknown source; a later one replaces an earlier one."""
+    first, second = 1 << REGION_BITS, 2 << REGION_BITS | 1
+    old = [
+        part_of_means(
+            "ab", (first, 1, 5.0, START), (second, 20, 7.0, START), batches={"batch1": 0}
+        ),
+        part_of_means("ab", (second, 3, 9.0, START + 5), batches={"batch2": 0}),
+    ]
+    heir = Memory()
+    heir.restore(old)
+    unknown = source_number("unknown", "")
+    assert known(heir) == [
+        (1 << REGION_BITS, unknown, 5.0),
+        *[(2 << REGION_BITS | 1, unknown, 9.0)] * 3,
+    ]
+    assert heir.numbers.names == ("a", "b")
+    assert heir.intake.is_repeated("batch1")
+    observe(heir, "batch3", samples((1, 0, 6.0)), START + 9)
+    third = Memory()
+    third.restore([*old, heir.changes()[0]])
+    assert known(third) == known(heir)
+
+
 def test_old_rows_of_measured_hosts_are_dropped() -> None:
     """Earlier versions kept them with bit 49 of the prefix set; clients' rows beside them stay."""
-    last_prefix = (1 << 49) - 1
-    old = Memory()
-    old.numbers = RegionNumbers(["a"])
-    observe(old, "batch1", samples((1, 0, 5.0), (last_prefix, 0, 6.0)), START)
-    observe(old, "batch2", samples((1 << 49 | 1, 0, 60.0), (1 << 49 | 2, 0, 70.0)), START)
-    assert len(known(old)) == 4
+    rows = [(1 << REGION_BITS, 1, 5.0, START), (1 << 49 + REGION_BITS, 1, 60.0, START)]
     heir = Memory()
-    heir.restore(content for content, _ in old.whole())
-    assert known(heir) == [(1 << REGION_BITS, 1.0, 5.0), (last_prefix << REGION_BITS, 1.0, 6.0)]
-    assert heir.intake.is_repeated("batch2"), "the batch was taken, though its rows are gone"
-    assert [size for _, size in heir.whole()] == [2]
+    heir.restore([part_of_means("a", *rows, batches={"batch1": START})])
+    assert [key for key, _, _ in known(heir)] == [1 << REGION_BITS]
+    assert heir.intake.is_repeated("batch1"), "the batch was taken, though its rows are gone"
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"nonsense", pack(Part(Ledger(1).rows(), (), {}, {}))[:9]]
-)
+@pytest.mark.parametrize("content", [b"", b"nonsense", pack(Part(Ledger(1).rows(), (), {}))[:9]])
 def test_a_damaged_part_is_refused(content: bytes) -> None:
     """Whatever is wrong with it, as a ValueError."""
     with pytest.raises(ValueError, match=r"no part|Error"):
         unpack(content)
-
-
-def test_a_ledger_takes_rows_back_within_its_bound() -> None:
-    """Over what is there, and of what is too much the longest untouched goes first."""
-    ledger = Ledger(3)
-    some = LedgerRows(
-        np.array([1, 2, 3], dtype=np.uint64),
-        np.ones(3, dtype=np.float32),
-        np.array([5, 6, 7], dtype=np.float32),
-        np.zeros(3, dtype=np.float32),
-        np.array([10, 30, 20], dtype=np.uint32),
-    )
-    ledger.put(some)
-    ledger.put(replace(some, keys=np.array([2, 3, 4], dtype=np.uint64)))
-    assert ledger.rows().keys.tolist() == [2, 3, 4]
-    assert ledger.rows().mean_ms.tolist() == [5, 6, 7]
-    assert ledger.rows(since=20).keys.tolist() == [3, 4]

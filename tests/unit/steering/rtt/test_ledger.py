@@ -1,83 +1,107 @@
-"""What is kept of samples, and for how long."""
+"""What is kept of reports, for how long, and what is removed."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_steering.rtt.ledger import HALF_LIFE_S, MAX_COUNT, MIN_COUNT, Ledger
-from firsthop_steering.rtt.samples import Digest
-
-
-def batch(*rows: tuple[int, float, float]) -> Digest:
-    """Rows of key, ms, count."""
-    ordered = sorted(rows)
-    return Digest(
-        np.array([row[0] for row in ordered], dtype=np.uint64),
-        np.array([row[1] for row in ordered]),
-        np.array([row[2] for row in ordered]),
-    )
-
-
-def test_counts_halve_in_a_day() -> None:
-    """So yesterday's path weighs half of today's, and after nine days it is forgotten."""
-    ledger = Ledger(10)
-    ledger.add(batch((5, 20.0, 8.0)), now=0)
-    assert ledger.entries(now=int(HALF_LIFE_S)).count.tolist() == [4.0]
-    assert ledger.entries(now=int(HALF_LIFE_S)).mean_ms.tolist() == [20.0]
-    assert len(ledger.entries(now=int(9 * HALF_LIFE_S)).count) == 0
-    ledger.add(batch((5, 90.0, 1.0)), now=int(9 * HALF_LIFE_S))
-    assert ledger.entries(now=int(9 * HALF_LIFE_S)).mean_ms.tolist() == [90.0]
-
-
-def test_an_outlier_moves_little() -> None:
-    """One retransmission of a second among twenty samples of 20 ms."""
-    ledger = Ledger(10)
-    for _ in range(19):
-        ledger.add(batch((5, 20.0, 1.0)), now=0)
-    ledger.add(batch((5, 1020.0, 1.0)), now=0)
-    assert ledger.entries(now=0).mean_ms[0] < 21.0
-
-
-def test_a_new_path_is_followed() -> None:
-    """A path that has really changed is no outlier for long, whatever was before."""
-    ledger = Ledger(10)
-    ledger.add(batch((5, 20.0, 10_000.0)), now=0)
-    for _ in range(int(4 * MAX_COUNT)):
-        ledger.add(batch((5, 80.0, 1.0)), now=0)
-    assert ledger.entries(now=0).mean_ms[0] == pytest.approx(80.0, abs=6)
-
-
-@given(
-    st.lists(
-        st.dictionaries(st.integers(0, 60), st.floats(1, 300), min_size=1, max_size=8),
-        min_size=1,
-        max_size=12,
-    )
+from firsthop_steering.rtt.ledger import (
+    HALF_LIFE_S,
+    MAX_REPORTS,
+    Ledger,
+    LedgerRows,
 )
-def test_the_bound_holds_and_the_longest_untouched_go(rounds: list[dict[int, float]]) -> None:
-    """Never more entries than `most`; of the keys of the last batches none is missing."""
+from firsthop_steering.rtt.samples import Samples
+
+
+def batch(*rows: tuple[int, int, float]) -> Samples:
+    """Rows of prefix, source, ms, all about region 0."""
+    return Samples(
+        np.array([row[0] for row in rows], dtype=np.uint64),
+        np.zeros(len(rows), dtype=np.int64),
+        np.array([row[1] for row in rows], dtype=np.int64),
+        np.array([row[2] for row in rows]),
+    )
+
+
+def kept(ledger: Ledger) -> list[tuple[int, int, float]]:
+    """Prefix, source and ms of each report."""
+    rows = ledger.rows()
+    return list(
+        zip(rows.prefixes.tolist(), rows.sources.tolist(), rows.rtt_ms.tolist(), strict=True)
+    )
+
+
+def test_weights_halve_in_a_day() -> None:
+    """So yesterday's path weighs half of today's, and after nine days it is ignored."""
     ledger = Ledger(10)
-    newest: dict[int, int] = {}
-    for now, values in enumerate(rounds):
-        ledger.add(batch(*((key, ms, 1.0) for key, ms in values.items())), now=now)
-        newest.update(dict.fromkeys(values, now))
-        assert len(ledger) <= 10
-    held = set((ledger.entries(now=len(rounds)).prefixes).tolist())
-    assert len(newest) - len(ledger) == 0 or len(ledger) == 10
-    assert held <= {key >> 10 for key in newest}
+    ledger.add(batch((5, 1, 20.0)), now=0)
+    assert ledger.rows().weights(now=int(HALF_LIFE_S)).tolist() == [0.5]
+    assert len(ledger.alive(now=int(9 * HALF_LIFE_S))) == 1
+    assert len(ledger.alive(now=int(9.1 * HALF_LIFE_S))) == 0
+
+
+def test_a_source_that_reports_often_displaces_no_other() -> None:
+    """Of many reports about one path its newest stay, beside one of each other source."""
+    ledger = Ledger(1000)
+    ledger.add(batch(*((5, source, 20.0) for source in range(1, 9))), now=0)
+    for now in range(1, 100):
+        ledger.add(batch((5, 0, float(now))), now=now)
+    rows = kept(ledger)
+    assert len(rows) == MAX_REPORTS
+    assert {source for _, source, _ in rows} == {*range(9)}
+    loud = [ms for _, source, ms in rows if source == 0]
+    assert loud == [float(now) for now in range(100 - len(loud), 100)]
+
+
+def test_over_the_bound_the_token_with_most_reports_loses() -> None:
+    """A flood of one token evicts its own reports, the oldest first."""
+    ledger = Ledger(6)
+    ledger.add(batch((1, 7, 1.0), (2, 7, 1.0)), now=0)
+    for now in range(1, 9):
+        ledger.add(batch((10 + now, 9, 1.0)), now=now)
+    assert [row[:2] for row in kept(ledger)] == [
+        (1, 7),
+        (2, 7),
+        *((10 + n, 9) for n in range(5, 9)),
+    ]
+    assert ledger.evicted == 4
     assert ledger.bytes == 24 * len(ledger)
 
 
-def test_eviction_spares_what_was_touched_last() -> None:
-    """And counts what went."""
-    ledger = Ledger(3)
-    for now, key in enumerate((1024, 2048, 3072)):
-        ledger.add(batch((key, 10.0, 1.0)), now=now)
-    ledger.add(batch((1024, 10.0, 1.0)), now=3)
-    ledger.add(batch((4096, 10.0, 1.0)), now=4)
-    assert ledger.entries(now=4).prefixes.tolist() == [1, 3, 4]
-    assert ledger.evicted == 1
-    assert ledger.entries(now=4).count.min() >= MIN_COUNT
+batches = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 40), st.floats(1, 99, width=32)),
+        min_size=1,
+        max_size=30,
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(batches, st.data())
+def test_the_same_is_kept_however_it_arrives(
+    rounds: list[list[tuple[int, int, float]]], data: st.DataObject
+) -> None:
+    """In batches, or restored from parts: what one leader has, the next one has too."""
+    ledger, parts = Ledger(10_000), list[LedgerRows]()
+    for now, rows in enumerate(rounds):
+        ledger.add(batch(*rows), now=now)
+        parts.append(ledger.rows(since=now))
+    heir = Ledger(10_000)
+    for part in parts:
+        heir.put(part)
+    assert kept(heir) == kept(ledger)
+    keys = ledger.rows().keys
+    assert (np.diff(keys.astype(np.int64)) >= 0).all()
+    assert np.unique(keys, return_counts=True)[1].max() <= MAX_REPORTS
+
+
+def test_what_is_forgotten_is_gone() -> None:
+    """All of one source, nothing of another."""
+    ledger = Ledger(10)
+    ledger.add(batch((1, 7, 1.0), (1, 8, 2.0), (2, 7, 3.0)), now=0)
+    assert ledger.forget(ledger.rows().sources == 7) == 2
+    assert kept(ledger) == [(1, 8, 2.0)]

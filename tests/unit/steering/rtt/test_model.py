@@ -106,7 +106,7 @@ def test_a_sample_faster_than_light_proves_the_place_wrong() -> None:
     for prefix in (3, 8, 13, 4, 9):
         for region in range(REGIONS):
             measured(model, prefix, region, np.full(10, PRIOR[prefix % 5, region]))
-    measured(model, 5, 2, np.full(5, 8.0))
+    measured(model, 5, 2, np.full(10, 8.0))
     learned = learn(model)
     assert learned.prefixes[learned.lost].tolist() == [5]
     rtt, _ = row(learned, 5)
@@ -115,25 +115,6 @@ def test_a_sample_faster_than_light_proves_the_place_wrong() -> None:
     assert rtt[1] > 60
     neighbours = learned.of_groups(np.array([0]), np.array([5]))
     assert neighbours.rtt_ms[0, 2] > LIGHT_MS_PER_KM * 5800
-
-
-def test_a_liar_is_weighted_down_and_counted() -> None:
-    """One source of ten claims 5 ms to everywhere; the others see what there is."""
-    model = RttModel()
-    draw = np.random.default_rng(1)
-    for _ in range(30):
-        prefixes = np.repeat(np.arange(4), 10).astype(np.uint64)
-        sources = np.tile(np.arange(10), 4)
-        truth = PRIOR[prefixes.astype(int), 2]
-        rtt = np.where(sources == 9, 5.0, truth + draw.exponential(1.0, 40))
-        model.observe(Samples(prefixes, np.full(40, 2), sources, rtt), now=0)
-    assert model.trust.weight(9) == 0.0
-    assert min(model.trust.weight(source) for source in range(9)) > 0.9
-    assert model.counts["doubted_source"] > 50
-    before = row(learn(model), 0)[0][2]
-    measured(model, 0, 2, np.full(50, 5.0), source=9)
-    assert row(learn(model), 0)[0][2] == pytest.approx(before)
-    assert before == pytest.approx(PRIOR[0, 2], rel=0.05)
 
 
 def test_values_that_are_no_round_trip_are_counted_and_left_out() -> None:
