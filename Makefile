@@ -19,10 +19,10 @@ up: $(VENV)/up.stamp ## Run everything on this machine, with a demo deployment
 test coverage: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(VENV)/dev.stamp ## Run all tests (needs nothing but Python; starts its own PostgreSQL)
-	$(BIN)/pytest --numprocesses 4 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 coverage: $(VENV)/dev.stamp ## Run all tests, and show what of all packages they reach
-	$(BIN)/pytest --numprocesses 4 --dist loadgroup --cov --cov-report term:skip-covered \
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --cov --cov-report term:skip-covered \
 		--cov-fail-under 95
 
 check: $(VENV)/dev.stamp ## Format, lint, types, import contracts and conventions

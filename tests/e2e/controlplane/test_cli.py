@@ -41,7 +41,7 @@ async def test_an_object_is_made_listed_changed_and_deleted(api: Any) -> None:
     assert told.splitlines()[2].startswith("revision ")
     shown = yaml.safe_load(await _done(api, "regions", "show", "fra"))
     assert (shown["weight"], shown["bias_ms"]) == (50, -2.5)
-    assert await _done(api, "regions", "set", "fra", "weight=50") == "as before\n"
+    assert await _done(api, "regions", "set", "fra", "weight=50") == "nothing differs\n"
     assert await _done(api, "regions", "delete", "fra") == "deleted\n"
     assert len((await _done(api, "regions", "list")).splitlines()) == 1
 
@@ -81,7 +81,7 @@ REFUSED: list[Any] = [
     (("regions", "show", "nowhere"), 1, "404"),
     (("regions", "create", "fra", "latitude=91", "longitude=0"), 1, "latitude"),
     (("regions", "create", "fra", "latitude"), 2, "must be FIELD=VALUE"),
-    (("regions", "create", "fra", "name=x", "name.y=1"), 2, "is given a value too"),
+    (("regions", "create", "fra", "name=x", "name.y=1"), 2, "is part of a field that is set too"),
     (("overrides", "delete", "../regions/fra"), 1, "404"),
 ]
 

@@ -154,7 +154,7 @@ async def test_a_start_that_cannot_be_says_why_in_one_line(tmp_path: Path) -> No
     """Exit code 1, no traceback."""
     for command, url, reason in (
         ("controlplane", "mysql://x/y", "must be postgresql://"),
-        ("migrate", "not a url", "cannot be read"),
+        ("migrate", "not a url", "not a valid URL"),
     ):
         environment = {"FIRSTHOP_DATABASE_URL": url, "FIRSTHOP_STATE_DIR": str(tmp_path)}
         code, _, err = await _firsthop(command, environment=environment)
