@@ -24,6 +24,7 @@ import typer
 from typer.testing import CliRunner
 
 from firsthop.commands import controlplane as commands
+from firsthop.commands import token as token_commands
 from firsthop.postgres.account import account_for
 from firsthop.postgres.server import EmbeddedPostgres, PostgresError
 from support.waiting import DEADLINE_S, eventually
@@ -64,7 +65,7 @@ async def _command(
     app = typer.Typer()
     for name, command in (("apply", commands.apply), ("export", commands.export)):
         app.command(name)(command)
-    app.add_typer(commands.token, name="token")
+    app.add_typer(token_commands.app, name="token")
     run = CliRunner().invoke
     result = await asyncio.to_thread(run, app, arguments, env=environment, input=stdin)
     return result.exit_code, result.stdout, result.stderr

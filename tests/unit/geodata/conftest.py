@@ -28,6 +28,10 @@ def _alias(writer: MMDBWriter, network: str) -> None:
     node[int(bits[-1])] = v4
 
 
+BUILD_EPOCH = 1_767_225_600
+"""Seconds since 1970 in every database that a test makes."""
+
+
 @pytest.fixture
 def make_mmdb(tmp_path: Path) -> MakeMmdb:
     """Write a database of {network: record}, least specific first, and give its path."""
@@ -45,7 +49,8 @@ def make_mmdb(tmp_path: Path) -> MakeMmdb:
             writer.insert_network(IPSet([network]), record)
         for network in aliases:
             _alias(writer, network)
-        path = tmp_path / name
+        path, meta = tmp_path / name, writer._build_meta
+        writer._build_meta = lambda: meta() | {"build_epoch": BUILD_EPOCH}  # not that of the clock
         writer.to_db_file(str(path))
         return path
 
