@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-MAX_FAULTS = 20
-"""Broken rules in one answer."""
+from firsthop_zones.faults import MAX_FAULTS
 
 
 class ControlPlaneError(Exception):

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from firsthop_zones.visible import visible
 
+MAX_FAULTS = 20
+"""Faults that one refusal lists at most; further ones are mostly repetitions."""
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentFault:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from firsthop_zones import names
-from firsthop_zones.faults import DocumentError, DocumentFault
+from firsthop_zones.faults import MAX_FAULTS, DocumentError, DocumentFault
 from firsthop_zones.model import Record, Zone
 from firsthop_zones.names import to_text
 from firsthop_zones.rdata import Rdata
@@ -22,8 +22,6 @@ from firsthop_zones.record_types import canonical_type
 from firsthop_zones.rules import zone_of, zone_problems
 from firsthop_zones.zonefile_entries import Entry, ZoneSyntaxError, entries
 
-MAX_FAULTS = 20
-"""Maximum number of faults reported per file; further ones are mostly repetitions."""
 LARGEST_TTL = 2**31 - 1
 """Seconds (RFC 2181 §8)."""
 _NAMES_IN = {

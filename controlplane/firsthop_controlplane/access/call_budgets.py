@@ -9,17 +9,19 @@ BURST = 2_000
 """Units of a token that has not been used for a while."""
 REFILL_S = 0.005
 """Seconds until one unit is added."""
-UNIT_BYTES = 2**14
-"""Bytes of a body that cost one unit."""
+UNIT_BYTES = 2**15
+"""Bytes of a body that cost one unit: a prober of 10,000 relays in both families sends 20 parts of
+170 KB a second, which cost 124 units of the 200."""
 MAX_BODY_UNITS = 200
 """What a body costs at most: whole documents are few, and checked in a child process."""
 WRONG_FACTOR = 10
 """How many times more a body costs that is refused."""
 UNKNOWN_BURST = 100
+"""Unknown tokens that one address may try at once: each is looked up in the database."""
 UNKNOWN_REFILL_S = 0.1
-"""Tries of unknown tokens from one address: each asks the database."""
-MAX_KEYS = 10_000
-"""Tokens, and addresses, that are remembered."""
+"""Seconds until it may try one more."""
+MAX_CALLERS = 10_000
+"""Tokens, and as many addresses, that are remembered."""
 _WRONG = frozenset({400, 408, 413, 422})
 
 
@@ -27,9 +29,9 @@ class CallBudgets:
     """The budgets of all tokens, and of addresses that try unknown ones. Time is an argument."""
 
     def __init__(self) -> None:
-        self._tokens = TokenBuckets(burst=BURST, refill_s=REFILL_S, max_keys=MAX_KEYS)
+        self._tokens = TokenBuckets(burst=BURST, refill_s=REFILL_S, max_keys=MAX_CALLERS)
         self._unknown = TokenBuckets(
-            burst=UNKNOWN_BURST, refill_s=UNKNOWN_REFILL_S, max_keys=MAX_KEYS
+            burst=UNKNOWN_BURST, refill_s=UNKNOWN_REFILL_S, max_keys=MAX_CALLERS
         )
 
     def spend(self, token: str, now: float) -> None:

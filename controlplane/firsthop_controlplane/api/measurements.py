@@ -46,10 +46,10 @@ from firsthop_steering.plan.model import Slug
 from firsthop_steering.rtt.estimates import SOURCES
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.samples import MAX_REGIONS, Samples, prefix_of
+from firsthop_zones.faults import MAX_FAULTS
 from firsthop_zones.model import Model
 
 MEASURERS = OPERATORS | {"edge", "allocator", "transceiver", "agent"}
-MAX_FAULTS = 20
 
 
 async def _measurements(calling: Calling) -> web.Response:
@@ -74,7 +74,7 @@ async def _measurements(calling: Calling) -> web.Response:
     if wait_s > 0:
         counts["limited"] += count
         detail = f"A token may upload {SAMPLES_PER_S} samples per second, and {BURST} at once."
-        raise TooMany(detail, retry_after_s=int(wait_s))
+        raise TooMany(detail, retry_after_s=wait_s)
     counts["repeated"] += count - len(samples)
     memory.intake.take(name, samples, now.timestamp(), uses)
     return answer(SamplesTaken(batch=batch.batch, samples=len(samples), repeated=False))

@@ -15,9 +15,10 @@ from typing import Any, TypeVar, cast
 import structlog
 from pydantic import BaseModel
 
+from firsthop_controlplane.bodies.child import OUT_OF_MEMORY
 from firsthop_controlplane.bodies.json_text import check_size, parse_object
 from firsthop_controlplane.bodies.validation import validated
-from firsthop_controlplane.errors import Refused, Unavailable
+from firsthop_controlplane.errors import ControlPlaneError, Refused, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +95,11 @@ async def _checked_in_child(model: type[BaseModel], raw: bytes) -> object:
         if child.returncode is None:
             child.kill()
             await child.wait()
-    if child.returncode != 0:
-        log.warning("document_check.failed", exit_status=child.returncode, bytes=len(raw))
+    status = child.returncode
+    assert status is not None
+    if status == OUT_OF_MEMORY or status < 0:  # the kernel may have killed it
+        log.warning("document_check.killed", exit_status=status, bytes=len(raw))
         return Refused(413, "too-large", "The document needs too much memory to be checked.")
+    if status != 0:
+        raise ControlPlaneError(f"the check of a document ended with status {status}")
     return await asyncio.to_thread(pickle.loads, found)

@@ -16,12 +16,14 @@ from firsthop_controlplane.bodies.json_text import parse_object
 from firsthop_controlplane.bodies.validation import validated
 from firsthop_controlplane.errors import Refused
 
+OUT_OF_MEMORY = 3
+"""Exit status if memory does not suffice."""
 MAX_MEMORY = 2**31
-"""Bytes of address space; a valid document of 32 MiB needs about half of it."""
+"""Bytes of address space of this process."""
 
 
 def main(name: str) -> None:
-    """Check the document on standard input; ends with status 1 if memory does not suffice."""
+    """Check the document on standard input; exits with OUT_OF_MEMORY if memory does not suffice."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     os.nice(5)  # verdicts come first
     module, _, qualname = name.partition(":")
@@ -31,7 +33,7 @@ def main(name: str) -> None:
     except Refused as refused:
         found = refused
     except MemoryError:
-        sys.exit(1)
+        sys.exit(OUT_OF_MEMORY)
     sys.stdout.buffer.write(pickle.dumps(found))
 
 

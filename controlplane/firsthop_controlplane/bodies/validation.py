@@ -18,7 +18,8 @@ from annotated_types import MaxLen
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from firsthop_controlplane.errors import MAX_FAULTS, BrokenRule, invalid
+from firsthop_controlplane.errors import BrokenRule, invalid
+from firsthop_zones.faults import MAX_FAULTS
 
 SLICE_SIZE = 200
 """Items of a list, keys of the items included, that are validated at once."""
@@ -26,6 +27,7 @@ MAX_LISTED = 1_000
 """Faults of one validation that are turned into texts; if there are more, only their number is."""
 MAX_NAME = 64
 """Characters of an unknown key that are repeated in an answer."""
+
 M = TypeVar("M", bound=BaseModel)
 
 

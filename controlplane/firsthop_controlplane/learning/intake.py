@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from firsthop_steering.feed.token_bucket import TokenBuckets
 from firsthop_steering.rtt.samples import Samples
 
 SAMPLES_PER_S = 1000
@@ -22,14 +22,6 @@ BATCHES_KEPT_S = 2000.0
 MAX_BATCHES = 200_000
 MAX_USES = 200_000
 """Most uses of tickets and sessions that are remembered, 30 MB; the oldest are dropped first."""
-
-
-@dataclass(slots=True)
-class _Bucket:
-    """The token bucket of an API token: samples left at a time."""
-
-    left: float
-    at: float
 
 
 def batch_name(token: str, batch: str) -> str:
@@ -51,7 +43,7 @@ class Intake:
     def __init__(self) -> None:
         self.counts = dict.fromkeys(("taken", "repeated", "refused", "limited"), 0)
         """Samples by outcome."""
-        self._buckets: dict[str, _Bucket] = {}
+        self._rates = TokenBuckets(burst=BURST, refill_s=1 / SAMPLES_PER_S, max_keys=MAX_SOURCES)
         self._used: dict[str, float] = {}
         self._seen: dict[str, float] = {}
         self._waiting: list[Samples] = []
@@ -69,20 +61,9 @@ class Intake:
         """Whether a ticket or session was used for this relay already."""
         return use in self._used
 
-    def wait_s(self, token: str, count: int, now: float) -> float:
+    def wait_s(self, token: str, count: int, now: float) -> int:
         """0 if the token may send `count` samples, which then count; else seconds to wait."""
-        bucket = self._buckets.pop(token, None) or _Bucket(BURST, now)
-        bucket.left = min(BURST, bucket.left + max(0.0, now - bucket.at) * SAMPLES_PER_S)
-        bucket.at = now
-        self._buckets[token] = (
-            bucket  # moved to the end, so that the first bucket belongs to the longest idle token
-        )
-        if len(self._buckets) > MAX_SOURCES:
-            del self._buckets[next(iter(self._buckets))]
-        if count > bucket.left:
-            return math.ceil((count - bucket.left) / SAMPLES_PER_S)
-        bucket.left -= count
-        return 0.0
+        return self._rates.wait_s(token, now, count)
 
     def take(self, name: str, samples: Samples, now: float, uses: Iterable[str] = ()) -> None:
         """Accept a batch that is neither refused nor repeated, and whose samples are not used."""

@@ -27,12 +27,12 @@ class TokenBuckets:
         self._max_keys = max_keys
         self._buckets: dict[Hashable, _Bucket] = {}
 
-    def wait_s(self, key: Hashable, now: float) -> int:
-        """Takes a token and returns 0; without a token, returns the whole seconds to wait."""
+    def wait_s(self, key: Hashable, now: float, tokens: int = 1) -> int:
+        """Takes `tokens` and returns 0; if too few are left, returns the whole seconds to wait."""
         bucket = self._refilled(key, now)
-        if bucket.left < 1:
-            return max(1, math.ceil((1 - bucket.left) * self._refill_s))
-        bucket.left -= 1
+        if bucket.left < tokens:
+            return max(1, math.ceil((tokens - bucket.left) * self._refill_s))
+        bucket.left -= tokens
         return 0
 
     def charge(self, key: Hashable, now: float, tokens: float) -> None:

@@ -24,10 +24,10 @@ from firsthop_steering.plan.model import (
     TransceiverRegion,
 )
 from firsthop_steering.plan.yaml_text import YamlNode, read_yaml
-from firsthop_zones.faults import DocumentError, DocumentFault
+from firsthop_zones.faults import MAX_FAULTS, DocumentError, DocumentFault
 from firsthop_zones.model import Model, Zone
 from firsthop_zones.rules import zone_of, zone_problems, zone_warnings
-from firsthop_zones.zonefile import MAX_FAULTS, read_zone
+from firsthop_zones.zonefile import read_zone
 
 __all__ = [
     "Document",

@@ -12,8 +12,9 @@ import pytest
 from firsthop_controlplane.bodies.documents import Changeset, SimulationRequest
 from firsthop_controlplane.bodies.json_text import MAX_KEYS, check_size, parse_object
 from firsthop_controlplane.bodies.validation import validated
-from firsthop_controlplane.errors import MAX_FAULTS, Refused
+from firsthop_controlplane.errors import Refused
 from firsthop_steering.feed.reports import ProbeReport, RelayReport
+from firsthop_zones.faults import MAX_FAULTS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
 VIEW = {"relay": "fra", "verdict": "up", "since": NOW, "checked_at": NOW}
