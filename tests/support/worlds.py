@@ -37,6 +37,19 @@ ZONE = {
 }
 
 
+TWO_REGIONS = {
+    "regions": [
+        {"id": "fra", "latitude": 50.11, "longitude": 8.68},
+        {"id": "nyc", "latitude": 40.71, "longitude": -74.01},
+    ],
+    "relays": [
+        {"id": "fra-1", "region": "fra", "ipv4": "127.0.10.1"},
+        {"id": "nyc-1", "region": "nyc", "ipv4": "127.0.10.2"},
+    ],
+}  # fmt: skip
+"""Two regions with one relay each."""
+
+
 @cache
 def folder() -> Path:
     """A scratch folder of this test process."""
