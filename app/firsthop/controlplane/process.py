@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import signal
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ async def _until_signalled(options: ControlPlaneOptions, explainer: Explainer) -
 async def _serve(options: ControlPlaneOptions, explainer: Explainer) -> None:
     try:
         async with running_controlplane(options, explainer, explainer.geo):
+            gc.freeze()  # code and schemas are never garbage, so collections need not scan them
             await asyncio.Event().wait()
     except ControlPlaneError as error:
         raise StartError(str(error)) from None
