@@ -10,9 +10,9 @@ from pathlib import Path
 from firsthop_allocator.errors import AllocatorError
 
 MAX_BODY = 16 * 1024
-"""Most octets of a request body; the longest sensible one names 64 relays in under 5 KiB."""
+"""Maximum octets of a request body; the longest sensible one names 64 relays in under 5 KiB."""
 MAX_OFFER = 64 * 1024
-"""Most octets of a session description; `firsthop_ice.sdp` allows as many characters."""
+"""Maximum octets of a session description; `firsthop_ice.sdp` allows as many characters."""
 BODY_TIMEOUT_S = 5.0
 """Seconds for a whole body to arrive, so that slow senders do not occupy connections for long."""
 LINGER_S = 1.0
@@ -20,7 +20,7 @@ LINGER_S = 1.0
 GRACE_S = 5.0
 """Seconds for requests under way to end when the process stops."""
 RETRY_AFTER_S = 5
-"""Retry-After of a 503, in seconds: within this time answers contain a relay that has returned."""
+"""Retry-After of a 503, in seconds; a relay that returns is in answers by then."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[A-Za-z0-9.:\[\]-]+", re.ASCII)

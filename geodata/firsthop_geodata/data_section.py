@@ -1,4 +1,4 @@
-"""A strict decoder in Python of MaxMind DB records in memory; each value is decoded only once.
+"""A strict decoder in Python of MaxMind DB records in memory; shared values are decoded once.
 
 Implements the data section of the MaxMind DB format specification 2.0. maxminddb's C reader is
 not used for unverified files, as damaged ones were seen to crash the process, and its Python

@@ -3,8 +3,8 @@
 Every candidate is of type host: for the client the relay's address is that of the media server.
 Each has a unique priority, because RFC 8445 §5.1.2.1 requires unique local preferences, and because
 libwebrtc would order equal ones by a measured round trip and so undo weights, drains and prices.
-Priorities of one transport protocol differ only in the local preference, so a client checks all
-candidates in parallel, keeps the first that works, and prefers the order of steering among equals.
+Priorities of one transport protocol differ only in the local preference. A client checks all
+candidates in parallel; among pairs that work, it prefers the order of steering.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COMPONENT = 1
 HOST_TYPE_PREFERENCE = 126
 """Recommended for host candidates by RFC 8445 §5.1.2.2."""
 HOST_TCP_TYPE_PREFERENCE = 90
-"""Below all UDP candidates except relayed ones (RFC 6544 §4.2); the value that browsers use."""
+"""Below all UDP candidates except relayed ones (RFC 6544 §4.2); the value of Chromium."""
 PASSIVE_DIRECTION_PREFERENCE = 4
 """For a host candidate with tcptype passive (RFC 6544 §4.2)."""
 MAX_LOCAL_PREFERENCE = 65535
@@ -65,7 +65,7 @@ class Listening(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UdpAddress:
-    """One UDP address of a server that receives a session's packets, without its others."""
+    """One of the UDP addresses of a server that receives a session's packets."""
 
     host: IPv4Address | IPv6Address
     udp_port: int

@@ -18,7 +18,7 @@ from firsthop_ice.turn import TurnCredential
 from firsthop_steering.plan.model import Relay
 
 ICE_LITE = True
-"""Relays and transceivers only answer checks (RFC 8445 §2.5)."""
+"""Neither relays nor transceivers send checks of their own (RFC 8445 §2.5)."""
 SDP_MID = "0"
 SDP_MLINE_INDEX = 0
 """Media are bundled, so the candidates of the first m-line serve all (RFC 8843 §7.1)."""

@@ -23,7 +23,7 @@ from firsthop_steering.rtt.exploration import CANDIDATES, MAX_GROUP_SHARE, choos
 from firsthop_steering.rtt.samples import prefix_of
 
 MAX_SAVED: Final = 10.0
-"""Most allocations that may explore one directly after another, after a long time without any."""
+"""Maximum number of allocations that may explore in a row, after a long time without any."""
 _DRAWS = Struct(f">{1 + CANDIDATES}I")
 CHANCE_LENGTH: Final = _DRAWS.size
 """Random octets of one allocation, which decide whether it explores, and which regions."""

@@ -4,7 +4,7 @@ Regions are chosen by `firsthop_steering.decision.decide`, exactly as for DNS; t
 of its decisions into a `SessionRoute`. Pure.
 
 Fallback addresses of a service are for DNS: they have no port and do not route by ufrag, so here
-`when_all_down: fallback` means closed.
+`when_all_down: fallback` is treated as `closed`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Relay, Service
 
 MAX_TURN = 2
-"""Most TURN servers of an answer; with five or more, browsers warn of a slow start."""
+"""Maximum number of TURN servers of an answer; with five or more, browsers warn of a slow start."""
 MAX_RELAYS = 3
-"""Most relays of an answer, beside those to explore; the client checks all of them at once. The
-system that Firsthop follows answers with three."""
+"""Maximum number of relays of an answer, beside those to explore; the client checks all at once."""
 
 _NONE: frozenset[str] = frozenset()
 
@@ -116,8 +115,8 @@ def _pick(
     """The first relays of the chosen region, then of the regions that the client would ask next;
     with `turn`, TURN servers instead of relays.
 
-    Regions that precede the chosen one in preference order come last: their weight did not keep
-    the client.
+    Regions that precede the chosen one in preference order come last: the client's bucket lies
+    outside their weight.
     """
     preferences, chosen = decision.preferences, decision.chosen
     ignore_health = decision.ranking.outcome == "open"

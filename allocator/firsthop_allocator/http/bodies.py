@@ -11,7 +11,7 @@ from firsthop_allocator.settings import BODY_TIMEOUT_S, MAX_BODY
 
 
 async def read_octets(request: web.Request, limit: int = MAX_BODY) -> bytes:
-    """The whole body. Raises Problem 408, 413 or 415."""
+    """The whole body. Raises Problem 400, 408, 413 or 415."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise wrong(415, RequestFault("Content-Encoding", "must not be used"))
     if (request.content_length or 0) > limit:

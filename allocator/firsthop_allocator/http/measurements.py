@@ -73,10 +73,12 @@ class Racing:
         now, prefix = self._clock(), prefix_number(subject.address)
         claim = _claimed(view, body, prefix, now)
         at = now.timestamp()
-        wait_s = self._tickets.wait_s(claim.nonce, at) or self._prefixes.wait_s(prefix, at)
+        # The prefix first: a report that is refused for its network does not use up its ticket.
+        wait_s, detail = self._prefixes.wait_s(prefix, at), "this network sends too many reports"
+        if not wait_s:
+            wait_s, detail = self._tickets.wait_s(claim.nonce, at), "this ticket was used already"
         if wait_s:
             self._queue.results["limited"] += len(body.samples)
-            detail = "this ticket was used already, or this network sends too many reports"
             raise Problem(429, detail, headers={"Retry-After": str(wait_s)})
         measured = [(each.relay, each.rtt_ms) for each in body.samples]
         self._queue.put(prefix, measured, at, body.proof)

@@ -29,7 +29,7 @@ from firsthop_steering.feed.ticket_proof import MAX_PROOF
 from firsthop_steering.plan.model import Slug
 
 MAX_SAMPLES = 16
-"""Most samples of one report; a ticket names five relays."""
+"""Maximum number of samples of one report; a ticket names five relays."""
 
 
 def _host(value: object) -> Address:
@@ -50,7 +50,7 @@ ServiceName = Annotated[
         min_length=1,
         max_length=254,
         pattern=r"^[!-~]+$",
-        description="Id or domain name of the service; default: the first by id.",
+        description="Id or domain name of the service; default: the first of pool relays, by id.",
         examples=["relay.edge.example."],
     ),
 ]
@@ -78,7 +78,8 @@ class AllocationBody(RegionsQuery):
     """What POST /v1/allocations takes; every field may be left out or null."""
 
     ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S)] | None = DEFAULT_TTL_S
-    """Seconds for which the credential opens new flows; the expiry is rounded up to 16 s."""
+    """Seconds for which the credential opens new flows; its expiry is rounded up to a multiple of
+    16 s."""
     transceiver_region: Slug | None = None
     """The region of the session's transceiver; default: steered."""
     exclude_relays: Annotated[list[Slug], Field(max_length=MAX_EXCLUDED)] | None = None
@@ -91,10 +92,11 @@ class AllocationBody(RegionsQuery):
 
 
 class SessionQuery(RegionsQuery):
-    """What POST and PATCH of /v1/sessions take in their query: an allocation's fields as text."""
+    """The query of POST and PATCH of /v1/sessions; PATCH ignores `transceiver_region`."""
 
     ttl: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S, strict=False)] = DEFAULT_TTL_S
-    """Seconds for which the credential opens new flows; the expiry is rounded up to 16 s."""
+    """Seconds for which the credential opens new flows; its expiry is rounded up to a multiple of
+    16 s."""
     transceiver_region: Slug | None = None
     """The region of the session's transceiver; default: steered."""
     exclude_relays: Annotated[str, Field(max_length=MAX_EXCLUDED * 64)] = ""
@@ -210,7 +212,7 @@ class AllocationAnswer(BaseModel):
     candidates: list[IceCandidate]
     sdp: list[str]
     ice_servers: list[IceServer]
-    """The nearest healthy TURN servers; empty if the plan has none."""
+    """TURN servers of the regions that the client prefers; empty if the plan has none."""
     key_id: int
     decision: AllocationNote
 

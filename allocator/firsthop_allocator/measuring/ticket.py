@@ -28,10 +28,11 @@ from firsthop_steering.rtt.samples import prefix_of
 NEAREST = 4
 """Number of the client's most preferred regions of which one relay each is measured."""
 RACED = NEAREST + 1
-"""Most relays of a ticket. The last is of another region: of an exploration target if the client
-has one, else of any region, which reveals clients that the geo data locate wrongly."""
+"""Maximum number of relays of a ticket. The last is of one more region: of the client's exploration
+target, else any region, which reveals clients that the geo data locate wrongly."""
 LIFETIME = timedelta(minutes=5)
-"""Validity of a ticket: time to load a page and measure. The expiry is rounded up to 16 s."""
+"""Validity of a ticket: time to load a page and measure. The expiry is rounded up to a multiple
+of 16 s."""
 ENTROPY_LENGTH = 2 + ufrag.ENTROPY_LENGTH
 
 _ANSWER = (

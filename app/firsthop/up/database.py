@@ -1,4 +1,4 @@
-"""The database of a deployment: a given one, or an embedded server that is kept running."""
+"""The embedded database server of a deployment, which is kept running."""
 
 from __future__ import annotations
 

@@ -27,11 +27,11 @@ BATCH: Final = 64
 WRITE_WINDOW: Final = 256 * 1024
 """Octets of answers queued for a slow reader before reading from it stops."""
 READ_WINDOW: Final = 2 + 65_535 + 256 * 1024
-"""Octets kept of received messages at most: one message and one read of asyncio."""
+"""Octets of received messages above which reading pauses: one message and one read of asyncio."""
 QUIET_S: Final = 0.5
 """Seconds without a query after which a connection is closed when the server stops."""
 FLUSH_S: Final = 0.5
-"""Seconds for the last answers to clients that send queries until the server has stopped."""
+"""Seconds, after the deadline of a stop, for queued answers to be sent."""
 
 
 class TcpConnections:
@@ -49,7 +49,7 @@ class TcpConnections:
         return len(self._open)
 
     def connect(self) -> TcpConnection:
-        """A protocol for one connection; give it to `loop.create_server`."""
+        """A protocol for one connection; pass this method to `loop.create_server`."""
         return TcpConnection(self)
 
     def admit(self, connection: TcpConnection, client: str) -> None:
@@ -82,7 +82,7 @@ class TcpConnections:
     async def finish(self, deadline: float) -> None:
         """Closes each connection once it is quiet, and the others at `deadline` (loop time).
 
-        New connections are still served, and all queries received are answered.
+        New connections are still served, and queries are answered until the deadline.
         """
         self.idle_s = min(self.idle_s, QUIET_S)
         for connection in list(self._open):

@@ -108,7 +108,7 @@ class Agent:
         cpu_percent()  # psutil measures between calls; the first result means nothing
 
     async def run(self) -> NoReturn:
-        """Report until cancelled: every 2 s, and at once when draining changes."""
+        """Report until cancelled: every 2 s, and at once when draining or the process changes."""
         changed = self._notices.changed
         await keep_doing(self._report, name="relay report", every_s=REPORT_S, wake=changed)
 

@@ -9,7 +9,10 @@ from typing import Any
 
 
 class Notices:
-    """The sequence number starts from the clock, so it also rises over restarts."""
+    """What an agent reports beside load: whether it drains, when it stops, and a sequence number.
+
+    The sequence starts from the clock, so it also rises over restarts.
+    """
 
     def __init__(self, wall: Callable[[], datetime], *, draining: bool = False) -> None:
         self.draining = draining
@@ -20,7 +23,7 @@ class Notices:
         self._sequence = int(wall().timestamp() * 1000)
 
     def drain(self, draining: bool) -> bool:
-        """Report no new sessions, or sessions again; returns whether that is a change."""
+        """Report that new sessions are refused, or taken again; returns whether it changed."""
         if draining == self.draining:
             return False
         self.draining = draining

@@ -22,13 +22,13 @@ from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.path import Path
 
 DRAIN = 64
-"""Most datagrams read per wake-up, so that sessions and timers run in between."""
+"""Maximum number of datagrams read per wake-up, so that sessions and timers run in between."""
 DATAGRAM = 65_535
-_FIRST_OF_STUN = 3
-"""A packet is STUN if its first octet is 0 to 3 (RFC 7983 §7)."""
+_MAX_STUN_OCTET = 3
+"""The highest first octet of a STUN packet (RFC 7983 §7)."""
 MAX_UFRAGS = 2
-"""Most ufrags of one session: after a restart, the former ufrag is valid until the next restart
-(RFC 8445 §9)."""
+"""Maximum number of ufrags of one session: after a restart, the former one is valid until the next
+restart (RFC 8445 §9)."""
 
 
 class PortSession(Protocol):
@@ -37,7 +37,7 @@ class PortSession(Protocol):
     path: Path
 
     def chosen(self) -> None:
-        """The path has an address to send to."""
+        """Called when a check was accepted, so that the path has an address to send to."""
 
     def take(self, packet: bytes) -> bool:
         """Take DTLS, SRTP or SRTCP from the peer; False if there is no room for it."""
@@ -75,7 +75,7 @@ class MediaPort:
             self._socket = None
 
     def admit(self, peer: PortSession, ufrag: str, password: str) -> None:
-        """Assign checks for `ufrag` to this peer; its latest older ufrag stays valid too."""
+        """Assign checks for `ufrag` to this peer; the ufrag before it stays valid too."""
         ufrags = self._ufrags.setdefault(id(peer), [])
         ufrags.append(ufrag.encode())
         self._by_ufrag[ufrags[-1]] = peer, password
@@ -109,7 +109,7 @@ class MediaPort:
     def receive(self, packet: bytes, source: CheckSource) -> Answered | CheckDrop | None:
         """Process one datagram: an answer, a reason to drop it, or None if it was passed on."""
         now = self.clock()
-        if packet and packet[0] <= _FIRST_OF_STUN:
+        if packet and packet[0] <= _MAX_STUN_OCTET:
             answered = answer_check(packet, source, self._password_of)
             of_session = isinstance(answered, Answered) and answered.ufrag in self._by_ufrag
             if isinstance(answered, Answered) and of_session and answered.accepted:

@@ -43,7 +43,7 @@ class ExplorationTargets(Model):
     """All targets; empty, with a share of 0, if nothing is to be explored."""
 
     share: float = Field(default=0.0, ge=0, le=MAX_SHARE)
-    """Share of all allocations that may explore; no allocator exceeds it, whatever the rates."""
+    """Share of all allocations that may explore; sessions opened at one time may exceed it."""
     prefixes: dict[str, ExplorationTarget] = Field(default_factory=dict, max_length=MAX_TARGETS)
     """By `192.0.2.0/24` or `2001:db8::/48`."""
     places: dict[str, ExplorationTarget] = Field(default_factory=dict, max_length=MAX_TARGETS)

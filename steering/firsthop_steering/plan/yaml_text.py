@@ -2,7 +2,8 @@
 
 A short YAML text can stand for a value of exponential or endless size (aliases), or for something
 other than what a reader sees: YAML 1.1 reads `2001:10:20:30:40:50:1:2` as a number. So aliases and
-tags are refused, and only what JSON has is more than text: null, true and false, decimal numbers.
+tags are refused. Of unquoted scalars only nulls, truth values (with YAML 1.1's `yes`, `no`, `on`
+and `off`) and decimal numbers are converted; all others are text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import yaml
 from firsthop_zones.faults import DocumentError, DocumentFault
 
 MAX_CHARACTERS = 32 * 2**20
-"""Maximum length of a text: as many as the admin API takes octets in a change set."""
+"""Maximum length of a text; a change set at the admin API may have as many octets."""
 MAX_DEPTH = 32
 """Maximum number of collections inside each other; a document needs 6."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -40,7 +41,7 @@ class YamlNode:
     content: Scalar | dict[str, YamlNode] | list[YamlNode]
 
     def value(self) -> Any:
-        """The value as `json.loads` would return it."""
+        """The value in the types of `json.loads`."""
         if isinstance(self.content, dict):
             return {key: each.value() for key, each in self.content.items()}
         if isinstance(self.content, list):
@@ -77,7 +78,9 @@ def read_yaml(text: str) -> YamlNode:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         rule = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
-        line = min(mark.line, text.count("\n")) + 1 if mark else None  # at its end, not after it
+        line = (
+            min(mark.line, text.count("\n")) + 1 if mark else None
+        )  # an error at the end is on the last line
         raise _refused(f"is not YAML: {rule}", line) from None
     if reader.repeated:
         raise DocumentError(reader.repeated)

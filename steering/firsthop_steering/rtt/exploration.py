@@ -1,8 +1,8 @@
 """Exploration: which other regions clients try, so that wrong estimates do not persist.
 
 Exploration is bounded (a share of all allocations), directed (only to regions whose lower
-confidence bound beats the incumbent) and harmless (never to a region that is loaded, draining or
-down, and only as additional candidates of an ICE session).
+confidence bound beats the incumbent) and harmless (never to a region that is down, draining, or at
+85 % of its capacity or more; as an additional candidate of an ICE session, or by a ticket).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONFIDENCE = 1.28
 bound would spend much of the budget on regions that are hardly ever better."""
 CANDIDATES = 2
 """Additional regions of an exploring allocation. The client checks all candidates in parallel, so
-the second costs nothing and yields as much as another allocation."""
+the second costs no time."""
 
 
 def lower_bounds_ms(estimates: Estimates) -> Floats:

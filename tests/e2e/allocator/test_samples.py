@@ -13,6 +13,7 @@ from firsthop_allocator.http.schema import MAX_SAMPLES, RaceAnswer, SamplesAnswe
 from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
 from support.allocator_server import BEARER, DIGESTS, LOOPBACK, Running, faulty_fields, running
 from support.allocator_world import BERLIN, NEW_YORK, SAO_PAULO
+from support.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -118,15 +119,20 @@ async def test_a_ticket_reports_once_and_a_network_not_for_ever(server: Running)
     status, _, headers = await posted(server, "/v1/samples", report(first), here)
     assert status == 429
     assert int(headers["Retry-After"]) > 300, "by then it has expired"
-    statuses = [
-        (await posted(server, "/v1/samples", report(await ticket(server, SAO_PAULO)), here))[0]
-        for _ in range(PREFIX_AT_ONCE + 2)
-    ]
-    assert statuses[: PREFIX_AT_ONCE - 1] == [202] * (PREFIX_AT_ONCE - 1)
+    statuses = [202]
+    while statuses[-1] == 202 and len(statuses) < 2 * PREFIX_AT_ONCE:
+        refused = await ticket(server, SAO_PAULO)
+        statuses.append((await posted(server, "/v1/samples", report(refused), here))[0])
     assert statuses[-1] == 429
+    assert len(statuses) > PREFIX_AT_ONCE - 2
     elsewhere = {**BEACON, "X-Forwarded-For": NEW_YORK}
     other = await ticket(server, NEW_YORK)
     assert (await posted(server, "/v1/samples", report(other), elsewhere))[0] == 202
+
+    async def taken() -> bool:
+        return (await posted(server, "/v1/samples", report(refused), here))[0] == 202
+
+    await eventually(taken, "a report that was refused for its network is taken later")
 
 
 async def test_the_snippet_is_small_and_for_pages_of_allowed_origins(server: Running) -> None:
