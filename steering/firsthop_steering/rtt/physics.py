@@ -29,10 +29,11 @@ def between_regions_km(distances_km: Floats) -> Floats:
     return bound
 
 
-def contradicted(entries: Entries, which: Ints, distances_km: Floats) -> Mask:
+def contradicted(entries: Entries, which: Ints, distances_km: Floats, share: float = 1.0) -> Mask:
     """Mask of the entries that others of their prefix outvote; `which` is the index of the prefix.
 
-    Entries whose own votes are divided neither accuse nor fall.
+    An entry falls if the votes against it are at least `share` of its own. Entries whose own votes
+    are divided neither accuse nor fall.
     """
     least_ms = LIGHT_MS_PER_KM * (between_regions_km(distances_km) - SLACK_KM)
     single = np.flatnonzero(entries.doubt_ms <= 0)
@@ -47,5 +48,5 @@ def contradicted(entries: Entries, which: Ints, distances_km: Floats) -> Mask:
         against[first] += votes[second]
         against[second] += votes[first]
     fallen = np.zeros(len(entries), dtype=bool)
-    fallen[single] = (against > 0) & (against >= votes)
+    fallen[single] = (against > 0) & (against >= share * votes)
     return fallen

@@ -7,6 +7,7 @@ import pytest
 
 from firsthop_steering.arrays import Floats, Ints, Keys
 from firsthop_steering.rtt.estimates import Terrain
+from firsthop_steering.rtt.exploration import lower_bounds_ms
 from firsthop_steering.rtt.geography import (
     PRIOR_BASE_MS,
     PRIOR_MS_PER_KM,
@@ -135,6 +136,31 @@ def test_a_network_without_other_clients_moves_only_by_many(world: Deployment) -
     world.report([HONEST + 5] * 9, SYD, 9.0)
     assert of(world.learned(), HONEST + 5).argmin() == SYD
     assert world.moved_ms() < 1.0
+
+
+def test_as_many_lies_do_not_hide_a_wrong_place(world: Deployment) -> None:
+    """Clients in Sydney that the geo data places in Berlin, and as many reports of half a
+    millisecond about both regions: no place is next to both, so the slower side is right."""
+    for region, rtt_ms in ((SYD, 9.0), (FRA, 290.0)):
+        for seat in range(8):
+            world.report([HONEST] * 2, region, np.array([0.5, rtt_ms]), seat=seat)
+    found = of(world.learned(), HONEST)
+    assert found[FRA] > 200
+    assert found.argmin() == SYD
+    assert world.moved_ms() < 1.0
+
+
+def test_a_surprisingly_slow_path_is_believed_half_until_others_agree(world: Deployment) -> None:
+    """Nobody is sent there on the word of one client that it is fast, nor in spite of it."""
+    expected = of(world.learned(), BERLIN)[SYD]
+    world.report([BERLIN], SYD, expected + 400)
+    found = world.learned()
+    assert of(found, BERLIN)[SYD] == pytest.approx(expected + 200, abs=20)
+    estimates = found.of_prefixes(slice(0, 1))
+    assert lower_bounds_ms(estimates)[0, SYD] < expected + 30, "so clients go on to try it"
+    assert world.moved_ms(but=(BERLIN,)) < 2.0, "through the prior, of forty prefixes"
+    world.report([BERLIN] * 3, SYD, expected + 400, seats=True)
+    assert of(world.learned(), BERLIN)[SYD] > expected + 350
 
 
 @pytest.mark.parametrize("kind", ["agent", "allocator", "transceiver"])
