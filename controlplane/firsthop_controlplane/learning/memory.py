@@ -15,10 +15,9 @@ from firsthop_controlplane.learning.numbers import RegionNumbers
 from firsthop_controlplane.learning.parts import Part, pack, unpack
 from firsthop_steering.arrays import Mask
 from firsthop_steering.decision.placement import Ground
-from firsthop_steering.rtt.model import learn
 from firsthop_steering.rtt.learned import Learned
 from firsthop_steering.rtt.ledger import LedgerRows
-from firsthop_steering.rtt.model import RttModel
+from firsthop_steering.rtt.model import RttModel, learn
 from firsthop_steering.rtt.samples import PREFIX_LIMIT, REGION_BITS
 
 ROWS_A_PART = 250_000
