@@ -44,7 +44,7 @@ class Learned:
     doubtful: Mask
     """Mask of the entries that do not count."""
     slow: Mask
-    """Mask of the doubtful entries that are surprisingly slow: each may be true as well as false."""
+    """Mask of doubtful entries that are surprisingly slow: each may be as well true as false."""
     discredited: int
     """Number of reports that do not count because of their token."""
 
