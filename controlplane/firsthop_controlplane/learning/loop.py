@@ -234,19 +234,27 @@ class LatencyLoop:
         self.learned, self.learned_at = learned, self._now()
         prices = self._feed.guidance.within(plan.lineage).prices
         is_open = open_regions(plan, self._feed.status, prices, ground.regions)
-        is_news = await asyncio.to_thread(self._round, learned, ground, self._wanted(), is_open)
-        if is_news and self._publisher.may_publish() and memory is self.memory:
-            number = self._publisher.next_number
-            latency = await asyncio.to_thread(self._snapshot, number, plan.lineage)
-            if await self._publisher.publish_large(latency):
-                log.info("latency.published", number=number, prefixes=len(latency.prefixes))
-                await self.history.note(latency)
+        await asyncio.to_thread(self._round, learned, ground, self._wanted(), is_open)
+        if self.publication.is_due and memory is self.memory:
+            await self._publish(plan.lineage)
 
-    def _round(self, learned: Learned, ground: Ground, wanted: Wanted, is_open: Mask) -> bool:
-        """Compute what to publish; returns whether it is worth publishing."""
-        is_news, share = self.publication.round(learned, ground), self.exploring.share
-        targets = exploration_targets(learned, ground, self.publication, wanted, is_open, share)
-        return self.exploring.round(targets) or is_news
+    async def _publish(self, lineage: str) -> None:
+        """Publish latency; what could not be published stays due for the next round."""
+        publication, number = self.publication, self._publisher.next_number
+        latency = await asyncio.to_thread(self._snapshot, number, lineage)
+        if await self._publisher.publish_large(latency):
+            publication.is_due = False
+            log.info("latency.published", number=number, prefixes=len(latency.prefixes))
+            await self.history.note(latency)
+        else:
+            self._is_new = True
+
+    def _round(self, learned: Learned, ground: Ground, wanted: Wanted, is_open: Mask) -> None:
+        """Compute what to publish."""
+        publication, share = self.publication, self.exploring.share
+        publication.round(learned, ground)
+        targets = exploration_targets(learned, ground, publication, wanted, is_open, share)
+        publication.is_due |= self.exploring.round(targets)
 
     async def ground_of(self, plan: Plan, geo: GeoTable) -> Ground:
         """The locations of a plan's regions and of clients' cells; cached for the last regions."""

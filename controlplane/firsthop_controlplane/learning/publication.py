@@ -96,6 +96,8 @@ class Publication:
         default_factory=lambda: np.empty((0, 0), dtype=np.float32)
     )
     """Lower bounds of the RTTs in each row of `orders`, from the last round."""
+    is_due: bool = False
+    """Whether it differs from what was published last; whoever publishes it sets this to False."""
 
     @classmethod
     def resumed(cls, latency: Latency) -> Publication:
@@ -113,10 +115,12 @@ class Publication:
 
     def start_over(self, prefixes: Keys) -> None:
         """Forget the order of these prefixes, so that nothing holds it in the next round."""
+        known = len(self.orders.prefixes)
         self.orders = self.orders.without(prefixes)
+        self.is_due |= len(self.orders.prefixes) < known
 
     def round(self, learned: Learned, ground: Ground) -> bool:
-        """Compute the next publication; returns whether it is worth publishing."""
+        """Compute the next publication; returns whether it is due."""
         moved = ground.regions != self.regions
         if moved:
             at = {name: column for column, name in enumerate(self.regions)}
@@ -128,12 +132,13 @@ class Publication:
         before, former = self.orders, self.shared
         self.orders = self._next(learned, ground, shared, _worth_a_row(learned, ground, shared))
         self.shared = shared
-        return (
+        self.is_due |= (
             moved
             or shared is not former
             or not np.array_equal(before.prefixes, self.orders.prefixes)
             or not np.array_equal(before.tenths, self.orders.tenths)
         )
+        return self.is_due
 
     def _next(
         self, learned: Learned, ground: Ground, shared: SharedLatency, wanted: Ints

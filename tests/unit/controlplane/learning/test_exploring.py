@@ -297,6 +297,7 @@ class Mesh:
         wanted = wanted_of(self.demand.clients(self.allocations))
         now = exploration_targets(learned, GROUND, self.publication, wanted, EVERY, SHARE)
         if self.exploring.round(now) or is_news:
+            self.publication.is_due = False
             self.published += 1
             told = self.publication.shared
             assert told is not None

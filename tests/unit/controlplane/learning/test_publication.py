@@ -83,7 +83,11 @@ def test_rows_are_of_what_was_measured() -> None:
     assert nyc == pytest.approx(200, abs=50)
     assert made.row(parse_prefix("198.51.100.0/24"))["fra"] == pytest.approx(fra / 10)
     assert made.row(parse_prefix("203.0.113.0/24")) == {}
+    assert made.round(memory.learn(GROUND), GROUND), "it is due until it was published"
+    made.is_due = False
     assert not made.round(memory.learn(GROUND), GROUND)
+    made.start_over(np.array([parse_prefix("198.51.100.0/24")], dtype=np.uint64))
+    assert made.is_due, "a row that is gone is news, whatever the next round finds"
 
 
 def test_who_goes_on_from_a_snapshot_has_no_news() -> None:
@@ -109,6 +113,7 @@ def test_a_new_region_is_told_at_once() -> None:
     made.round(memory.learn(GROUND), GROUND)
     more = {"id": "ams", "latitude": 52.37, "longitude": 4.9}
     ground = Ground.of(plan_of({"regions": [*DOCUMENT["regions"], more]}), GEO)
+    made.is_due = False
     assert made.round(memory.learn(ground), ground)
     told = latency(made)
     assert told.regions == ("ams", "fra", "nyc")
