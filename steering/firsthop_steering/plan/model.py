@@ -44,6 +44,7 @@ Weight = Annotated[
         " to the weights of the others there. 0: no new clients.",
     ),
 ]
+HttpStatus = Annotated[int, Field(ge=100, le=599)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 WireId = Annotated[
     int, Field(ge=1, le=65535, description="16-bit id inside credentials; never reused.")
@@ -140,7 +141,10 @@ class Probe(Model):
     port: Port | None = None
     """Default: the UDP port for stun, turn and path, 53 for dns, else the TCP port."""
     path: str = Field(default="/", max_length=1024, pattern=r"^/[!-~]*$")
-    expect_status: int = Field(default=200, ge=100, le=599)
+    expect_status: (
+        HttpStatus | Annotated[tuple[HttpStatus, ...], Field(min_length=1, max_length=20)]
+    ) = 200
+    """For http and https: the status code of a healthy relay, or a list of them."""
     expect_body: str | None = Field(default=None, min_length=1, max_length=1000)
     """For http and https: text that the first 64 KiB of the body must contain (as UTF-8)."""
     host: str | None = Field(
