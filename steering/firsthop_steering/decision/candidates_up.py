@@ -3,6 +3,7 @@
 A relay with one address down is listed without that address. A relay in a slow start has a reduced
 weight; if all relays of a site are in a slow start, the site's weight is reduced too, and the
 remaining clients go to their next preference. Draining and silent transceivers are not listed.
+Beside those up, the endpoints are listed that remain when health, and when drains are ignored.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ class CandidatesUp:
     """Endpoints that are up, reduced to the addresses that are up, with their current weights."""
     configured: tuple[tuple[Endpoint, ...], ...]
     """Endpoints that operators enabled (active, weight above 0), regardless of health."""
+    drained: tuple[tuple[Endpoint, ...], ...]
+    """Endpoints that operators did not disable, regardless of health: the last resort. Those of
+    weight 0 have weight 1 here."""
     weights: tuple[int, ...]
     """Per cent of the clients reaching a site that the site keeps."""
     availabilities: dict[str, Availability]
@@ -102,6 +106,10 @@ def _candidates_up(
     configured = tuple(
         tuple(each for each in site.endpoints if each.active and each.weight > 0) for site in sites
     )
+    drained = tuple(
+        tuple(_weighty(each) for each in site.endpoints if each.state is not State.DISABLED)
+        for site in sites
+    )
     up = tuple(
         tuple(filter(None, (_as_it_is(each, availabilities[each.id]) for each in field)))
         for field in configured
@@ -110,7 +118,12 @@ def _candidates_up(
         _weight(site, field, availabilities) for site, field in zip(sites, up, strict=True)
     )
     full = tuple(_full(site, field, status) for site, field in zip(sites, up, strict=True))
-    return CandidatesUp(up, configured, weights, availabilities, full, distrusted)
+    return CandidatesUp(up, configured, drained, weights, availabilities, full, distrusted)
+
+
+def _weighty(endpoint: Endpoint) -> Endpoint:
+    """A rendezvous draw needs a weight above 0."""
+    return endpoint if endpoint.weight else replace(endpoint, weight=1)
 
 
 def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:

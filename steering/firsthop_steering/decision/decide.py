@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import accumulate, pairwise
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,9 @@ from firsthop_steering.decision.topology import Client, Endpoint, Pool, Rule, Si
 from firsthop_steering.feed.snapshot import Prices, Status
 from firsthop_steering.plan.model import Service, State
 
+Ignored = Sequence[Literal["health", "drains"]]
+"""What `when_all_down: open` ignores."""
+_LAST_RESORTS: tuple[Ignored, ...] = (("health",), ("health", "drains"))
 _MEMO_ENTRIES = 65_536
 _FULL_TIER = 1 << 32
 """Added to the tier of a full region: it ranks behind every region of an override's list."""
@@ -77,9 +81,14 @@ class Steering:
     def usable(
         self, service: Service, pool: Pool, site: int, *, ignore_health: bool
     ) -> tuple[Endpoint, ...]:
-        """The endpoints that may be answered with; `site` is an index in the pool."""
+        """The endpoints that may be answered with; `site` is an index in the pool.
+
+        With `ignore_health` those that operators enabled; if there are none, those that they drain.
+        """
         field = self.candidates_up(service, pool)
-        return field.configured[site] if ignore_health else field.up[site]
+        if not ignore_health:
+            return field.up[site]
+        return field.configured[site] or field.drained[site]
 
     def weights(self, service: Service, pool: Pool, *, ignore_health: bool) -> Sequence[int]:
         """Per cent of the clients reaching each site of the pool that the site keeps."""
@@ -106,7 +115,7 @@ class Steering:
         return found
 
     def ineligible_reasons(
-        self, service: Service, pool: Pool, rule: Rule | None, *, ignore_health: bool
+        self, service: Service, pool: Pool, rule: Rule | None, ignored: Ignored = ()
     ) -> list[str]:
         """For each site of the pool the reason why it is not eligible; empty if it is eligible."""
         allowed = service.transceiver_regions if pool == "media" else service.regions
@@ -119,13 +128,15 @@ class Steering:
                 reason = f"override {rule.id} allows only {', '.join(rule.regions)}"
             elif rule is not None and rule.mode == "avoid" and site.id in rule.regions:
                 reason = f"override {rule.id} avoids it"
+            elif "drains" in ignored and site.state is not State.DISABLED and field.drained[index]:
+                reason = ""
             elif site.state is not State.ACTIVE:
                 reason = f"its state is {site.state}"
             elif site.weight == 0:
                 reason = "its weight is 0"
             elif not field.configured[index]:
                 reason = "none of its endpoints is active"
-            elif not ignore_health and not field.up[index]:
+            elif "health" not in ignored and not field.up[index]:
                 reason = "none of its endpoints is up"
             else:
                 reason = ""
@@ -135,13 +146,20 @@ class Steering:
     def eligibility(
         self, service: Service, pool: Pool, rule: Rule | None
     ) -> tuple[list[str], DecisionOutcome]:
-        """`ineligible_reasons`, and the outcome: `when_all_down` decides if all are ineligible."""
-        reasons = self.ineligible_reasons(service, pool, rule, ignore_health=False)
+        """`ineligible_reasons`, and the outcome: `when_all_down` decides if all are ineligible.
+
+        Open ignores health; if operators have drained everything, it ignores drains as well. For
+        sessions only health is ignored: a refusal says why, and does not stay in caches.
+        """
+        reasons = self.ineligible_reasons(service, pool, rule)
         if not all(reasons):
             return reasons, "steered"
         if service.when_all_down == "open" or pool == "media":
-            relaxed = self.ineligible_reasons(service, pool, rule, ignore_health=True)
-            return (reasons, "closed") if all(relaxed) else (relaxed, "open")
+            for ignored in _LAST_RESORTS[:1] if pool == "media" else _LAST_RESORTS:
+                relaxed = self.ineligible_reasons(service, pool, rule, ignored)
+                if not all(relaxed):
+                    return relaxed, "open"
+            return reasons, "closed"
         return reasons, service.when_all_down
 
     def decide(self, service: Service, client: Client) -> Decision:

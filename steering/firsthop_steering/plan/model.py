@@ -169,7 +169,8 @@ class Probe(Model):
     fall: int = Field(default=3, ge=1, le=100)
     """Consecutive failures that change a prober's view to down."""
     families: tuple[Family, ...] | None = Field(default=None, min_length=1, max_length=2)
-    """The families of the addresses that are checked, each with its own verdict; null: all."""
+    """The families of the addresses that are in service: checked, each with its own verdict, and
+    answered; null: all."""
     slow_start_s: float = Field(default=10.0, ge=0, le=3600)
     """Seconds over which a relay that returns from being down regains its full share."""
 
@@ -293,7 +294,8 @@ class Service(Model):
     transceiver_regions: tuple[Slug, ...] | None = None
     """Regions where sessions of this service may end; null: all."""
     when_all_down: Literal["open", "closed", "fallback"] = "open"
-    """If no relay is up: ignore health, answer nothing, or answer with `fallback`."""
+    """If no relay is up and takes new clients: open ignores health, and drains too if operators
+    drain all (what is disabled stays out); closed answers nothing; fallback: with `fallback`."""
     fallback: tuple[IpAddress, ...] = Field(default=(), max_length=8)
     ecs: bool = True
     """Whether EDNS client subnet is used for this name (RFC 7871)."""

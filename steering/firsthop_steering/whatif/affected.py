@@ -28,7 +28,8 @@ def _inputs(steering: Steering, service: Service) -> Hashable:
     sites = tuple(
         (
             site.id, site.latitude, site.longitude, site.weight, site.bias_us, site.state,
-            bool(field.up[index]), bool(field.configured[index]), field.weights[index],
+            bool(field.up[index]), bool(field.configured[index]), bool(field.drained[index]),
+            field.weights[index],
         )
         for index, site in enumerate(steering.topology.pools[pool])
     )  # fmt: skip
