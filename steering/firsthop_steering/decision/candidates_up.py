@@ -20,7 +20,7 @@ from firsthop_steering.decision.availability import (
 )
 from firsthop_steering.decision.topology import Endpoint, Site
 from firsthop_steering.feed.snapshot import Status
-from firsthop_steering.plan.model import Family, State
+from firsthop_steering.plan.model import Family, Service, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,42 @@ def candidates_up(
     missed = _families(found.configured[index] for index in wanted)
     missed -= _families(found.up[index] for index in wanted)
     return _candidates_up(sites, status, vantage, now, missed) if missed else found
+
+
+def of_family(field: CandidatesUp, sites: Sequence[Site], family: Family) -> CandidatesUp:
+    """The endpoints of `field` with an address of `family`, reduced to that address."""
+    up, configured, drained = (
+        tuple(tuple(filter(None, (_only(family, each) for each in site))) for site in layer)
+        for layer in (field.up, field.configured, field.drained)
+    )
+    weights = tuple(_weight(*each, field.availabilities) for each in zip(sites, up, strict=True))
+    return replace(field, up=up, configured=configured, drained=drained, weights=weights)
+
+
+def _only(family: Family, endpoint: Endpoint) -> Endpoint | None:
+    if getattr(endpoint, family) is None:
+        return None
+    if family == "ipv4":
+        return replace(endpoint, ipv6=None)
+    return replace(endpoint, ipv4=None)
+
+
+def families_differ(field: CandidatesUp, sites: Sequence[Site], service: Service) -> bool:
+    """Whether some of the regions of `service` lack a family that others of them have.
+
+    Compares the addresses that are up, and those that remain when health and drains are ignored.
+    """
+    mine = [
+        index
+        for index, site in enumerate(sites)
+        if site.state is not State.DISABLED
+        and (service.regions is None or site.id in service.regions)
+    ]
+    for layer in (field.up, field.configured, field.drained):
+        had = [_families([layer[index]]) for index in mine if layer[index]]
+        if len(set(had)) > 1:
+            return True
+    return False
 
 
 def _families(fields: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:

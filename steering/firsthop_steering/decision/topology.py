@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from firsthop_geodata.prefixes import NO_CELL, GeoTable, normalise
 from firsthop_steering.feed.snapshot import Plan
-from firsthop_steering.health.families import probed
 from firsthop_steering.plan.model import (
+    Family,
     Forced,
     Override,
     Probe,
@@ -90,6 +90,11 @@ class Client:
     country: str
     continent: str
     asn: int
+
+    @property
+    def address_family(self) -> Family:
+        """The family of the relays' addresses that it can surely reach."""
+        return "ipv4" if self.family == 4 else "ipv6"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +290,7 @@ def _site(region: Region | TransceiverRegion, endpoints: Sequence[Endpoint]) -> 
 def _relay_sites(plan: Plan) -> tuple[Site, ...]:
     endpoints: dict[str, list[Endpoint]] = {}
     for relay in plan.document.relays:
-        families = probed(relay)  # the others are not in service
+        families = relay.families_in_service  # the others are not in service
         endpoints.setdefault(relay.region, []).append(
             Endpoint(
                 relay.id,

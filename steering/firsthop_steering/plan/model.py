@@ -209,6 +209,20 @@ class Relay(Model):
     probe: Probe = Probe()
     forced: Forced | None = None
 
+    @property
+    def families_in_service(self) -> tuple[Family, ...]:
+        """The families of the addresses that are checked and answered, IPv4 first.
+
+        Never empty: a relay has an address, and its probe may only list families that it has.
+        """
+        listed = self.probe.families
+        had: dict[Family, object] = {"ipv4": self.ipv4, "ipv6": self.ipv6}
+        return tuple(
+            family
+            for family, address in had.items()
+            if address is not None and (listed is None or family in listed)
+        )
+
     @model_validator(mode="after")
     def _probed_as_what_it_is(self) -> Relay:
         """Replaces a stun probe of a TURN server, which does not know our keys and never answers
@@ -297,6 +311,10 @@ class Service(Model):
     """If no relay is up and takes new clients: open ignores health, and drains too if operators
     drain all (what is disabled stays out); closed answers nothing; fallback: with `fallback`."""
     fallback: tuple[IpAddress, ...] = Field(default=(), max_length=8)
+    families: Literal["separate", "together"] = "separate"
+    """separate: IPv4 and IPv6 addresses are each of the nearest region that has such addresses, so
+    clients with one family are always served. together: both are of the nearest region, and none of
+    a family that it lacks."""
     ecs: bool = True
     """Whether EDNS client subnet is used for this name (RFC 7871)."""
     view: Literal["global", "local"] = "global"
