@@ -3,9 +3,9 @@
     python bench/equality.py [--cases 100000] [--seed 0]
 
 A world is drawn by `tests/support/worlds.py`: geo table, plan with weights, biases and overrides,
-status, prices with rows for losses, learned countries and prefixes. A case is one client of it,
-whose answer by table, by `decide` and by `explain` is compared. Ends with 1 at the first that
-differs.
+status, prices with rows for losses, learned countries and prefixes. A case is one client of it
+and one address family, whose answer by table, by `decide` and by `explain` is compared. Ends with 1
+at the first that differs.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -25,6 +25,7 @@ sys.path[0] = str(ROOT / "tests")
 
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.decision.availability import FAMILIES
 from firsthop_steering.whatif.explain import explain
 from support.worlds import folder, key_of, random_asker, random_geo, random_steering
 
@@ -53,11 +54,13 @@ def _world(seed: int, kinds: Counter[str]) -> None:
     path = folder() / "equality.table"
     compile_table(steering, path)
     table = AnswerTable.open(path).services[0]
-    for _ in range(CLIENTS):
-        address = random_asker(rng, steering)
-        decision = steering.decide(service, steering.topology.client(address))
-        answer = table.answers[table.settle(*key_of(address))]
-        explained = explain(steering, service, address)
+    for number in range(CLIENTS):
+        address, family = random_asker(rng, steering), FAMILIES[number % 2]
+        steered = steering.of(service, family)
+        decision = steered.decide(service, steering.topology.client(address))
+        asked = table.aaaa if family == "ipv6" else table
+        answer = asked.answers[asked.settle(*key_of(address))]
+        explained = explain(steering, service, address, family)
         by_table = (answer.region or None, answer.outcome, answer.relays, answer.ttl)
         answered = explained["answer"]
         by_explain = (
@@ -70,6 +73,7 @@ def _world(seed: int, kinds: Counter[str]) -> None:
         if by_table != by_explain or by_table[0] != region:
             sys.exit(f"seed {seed}, client {address}: {by_table} by table, {by_explain} by explain")
         kinds["cases"] += 1
+        kinds["families apart"] += steered is not steering
         kinds[f"outcome {answer.outcome}"] += 1
         kinds["override"] += decision.ranking.rule is not None
         kinds["kept by weight"] += bool(decision.chosen)

@@ -89,8 +89,9 @@ class UdpAddress:
 def candidate_lines(relays: Sequence[Listening]) -> tuple[str, ...]:
     """The candidate lines of relays in rank order: UDP before TCP, and per relay IPv6 before IPv4.
 
-    Address families thus alternate, as RFC 8421 §4 recommends for dual-stack hosts. Candidates with
-    the same address and protocol share a foundation (RFC 8445 §5.1.1.3).
+    Address families thus alternate, as RFC 8421 §4 recommends for dual-stack hosts. Relays that
+    follow one without IPv6 are offered by IPv4 alone, so that the ranking wins with every client.
+    Candidates with the same address and protocol share a foundation (RFC 8445 §5.1.1.3).
     """
     foundations: dict[tuple[str, str], int] = {}
     lines = []
@@ -106,8 +107,15 @@ def priority(type_preference: int, local_preference: int) -> int:
 
 
 def _addresses(relays: Sequence[Listening]) -> Iterator[tuple[Listening, str]]:
+    """The addresses to offer: no IPv6 behind the first relay without it.
+
+    The priority of a pair starts from the lower priority of its two candidates (RFC 8445 §6.1.2.3),
+    mostly the client's own, and clients put their IPv6 first: they would use the farther relay.
+    """
+    offers_ipv6 = True
     for relay in relays:
-        for address in (relay.ipv6, relay.ipv4):
+        offers_ipv6 = offers_ipv6 and relay.ipv6 is not None
+        for address in (relay.ipv6 if offers_ipv6 else None, relay.ipv4):
             if address is not None:
                 yield relay, str(address)
 

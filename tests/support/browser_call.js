@@ -76,6 +76,14 @@
       each.requestsSent + each.bytesSent > 0).map((each) => remotes.get(each.remoteCandidateId)))];
   };
 
+  // The remote end of the pair that media go over.
+  window.selected_end = async () => {
+    const all = new Map((await stats(window.call.connection)).map((each) => [each.id, each]));
+    const transport = [...all.values()].find((each) => each.type === "transport");
+    const remote = all.get(all.get(transport.selectedCandidatePairId).remoteCandidateId);
+    return `${remote.address}:${remote.port}`;
+  };
+
   // Types of the local candidates of those pairs.
   window.local_kinds = async () => {
     const all = await stats(window.call.connection);

@@ -139,7 +139,7 @@ def random_plan(rng: random.Random) -> Plan:
 
     In some plans most regions are much alike, so that little decides between them.
     """
-    alike = rng.random() < 0.4
+    alike, mixed = rng.random() < 0.4, rng.random() < 0.7
     ids = [f"r{number}" for number in range(rng.choice([1, 2, 5, 9]))]
     spot = (rng.uniform(-60, 60), rng.uniform(-170, 170))
     regions = []
@@ -163,8 +163,13 @@ def random_plan(rng: random.Random) -> Plan:
         {
             "id": f"{id_}-{k}",
             "region": id_,
-            "ipv4": f"10.{number}.0.{k + 1}" if rng.random() < 0.8 else None,
-            "ipv6": f"2001:db8:{number}::{k + 1}",
+            **rng.choice(
+                [
+                    {"ipv4": f"10.{number}.0.{k + 1}", "ipv6": f"2001:db8:{number}::{k + 1}"},
+                    {"ipv4": f"10.{number}.0.{k + 1}"},
+                    {"ipv6": f"2001:db8:{number}::{k + 1}"},
+                ][: 3 if mixed else 1]
+            ),
             "weight": rng.choice([100, 10, 0]),
             "state": rng.choice(["active"] * 5 + ["disabled"]),
             "failure_domain": rng.choice([None, "a", "b"]),
@@ -183,6 +188,7 @@ def random_plan(rng: random.Random) -> Plan:
         "ttl_min": rng.choice([None, 0, 30]),
         "regions": rng.choice([None, rng.sample(ids, rng.randint(1, len(ids)))]),
         "view": rng.choice(["global", "local"]),
+        "families": rng.choice(["separate", "separate", "together"]),
     }
     return plan_of(
         {

@@ -9,7 +9,7 @@ Fallback addresses of a service are for DNS: they have no port and do not route 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from firsthop_allocator.allocations.answer_json import decision_members, dump, relays_text
 from firsthop_allocator.allocations.exploring import Pick, explored
@@ -57,11 +57,12 @@ def find_route(
     `chance` is CHANCE_LENGTH random octets, or None. With them, a few clients also get relays to
     explore, at the end of the list.
     """
-    decision = view.steering.decide(service, client)
+    decisions = decide_relays(view, service, client)
+    decision = decisions[0]
     if decision.chosen is None:
         return AllocationRefused("no_relay", None, f"service {service.id}: {decision.reason}")
-    picks = _pick(view, decision, excluded)
-    turn = _pick(view, decision, excluded, turn=True) if view.tables.turn_servers else []
+    picks = _pick(view, decisions, excluded)
+    turn = _pick(view, decisions, excluded, turn=True) if view.tables.turn_servers else []
     if not picks and not turn:
         return _nothing_to_offer(service, excluded)
     entry = view.tables.region_index[(picks or turn)[0][0].relay.region]
@@ -90,10 +91,11 @@ def find_relays(
     view: AllocatorView, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
 ) -> tuple[Relay, ...] | AllocationRefused:
     """The relays of `client`, for a session whose transceiver is settled."""
-    decision = view.steering.decide(service, client)
-    if decision.chosen is None:
-        return AllocationRefused("no_relay", None, f"service {service.id}: {decision.reason}")
-    picks = _pick(view, decision, excluded)
+    decisions = decide_relays(view, service, client)
+    if decisions[0].chosen is None:
+        reason = decisions[0].reason
+        return AllocationRefused("no_relay", None, f"service {service.id}: {reason}")
+    picks = _pick(view, decisions, excluded)
     if not picks and not view.tables.turn_servers:
         return _nothing_to_offer(service, excluded)
     return tuple(each.relay for each, _ in picks)
@@ -109,18 +111,54 @@ def media_regions(
     return tuple(each.site.id for each in (*preferences[chosen:], *preferences[:chosen]))
 
 
+def decide_relays(view: AllocatorView, service: Service, client: Client) -> tuple[Decision, ...]:
+    """The decisions that order the relays for `client`, the first one first.
+
+    If the service steers families separately and its regions differ, the first is that of the
+    family of the client's address, which the client can surely reach; the second is that of both.
+    """
+    whole = view.steering
+    mine = whole.of(service, client.address_family)
+    if mine is whole:
+        return (whole.decide(service, client),)
+    decisions = (mine.decide(service, client), whole.decide(service, client))
+    return decisions if decisions[0].chosen is not None else decisions[1:]
+
+
 def _pick(
-    view: AllocatorView, decision: Decision, excluded: frozenset[str], *, turn: bool = False
+    view: AllocatorView,
+    decisions: Sequence[Decision],
+    excluded: frozenset[str],
+    *,
+    turn: bool = False,
 ) -> list[Pick]:
-    """The first relays of the chosen region, then of the regions that the client would ask next;
-    with `turn`, TURN servers instead of relays.
+    """The first relays in the order of `decisions`; with `turn`, TURN servers instead of relays.
+
+    Of two decisions the first orders the relays with an address of the client's family, and the
+    second those that are left.
+    """
+    picks: list[Pick] = []
+    taken = set(excluded)
+    for nth, decision in enumerate(decisions):
+        family = decision.client.address_family if nth < len(decisions) - 1 else None
+        for each, candidate in _ordered(view, decision, turn=turn):
+            if each.relay.id in taken or (family and getattr(each.relay, family) is None):
+                continue
+            taken.add(each.relay.id)
+            picks.append((each, candidate))
+            if len(picks) == (MAX_TURN if turn else MAX_RELAYS):
+                return picks
+    return picks
+
+
+def _ordered(view: AllocatorView, decision: Decision, *, turn: bool) -> Iterator[Pick]:
+    """The relays of the chosen region, then of the regions that the client would ask next.
 
     Regions that precede the chosen one in preference order come last: the client's bucket lies
     outside their weight.
     """
     preferences, chosen = decision.preferences, decision.chosen
     ignore_health = decision.ranking.outcome == "open"
-    picks: list[Pick] = []
     for candidate in (*preferences[chosen:], *preferences[:chosen]) if chosen else preferences:
         for each in view.relays_at(
             decision.service,
@@ -129,12 +167,7 @@ def _pick(
             ignore_health=ignore_health,
             turn=turn,
         ):
-            if each.relay.id in excluded:
-                continue
-            picks.append((each, candidate))
-            if len(picks) == (MAX_TURN if turn else MAX_RELAYS):
-                return picks
-    return picks
+            yield each, candidate
 
 
 def _reason(decision: Decision, picks: list[Pick]) -> str:

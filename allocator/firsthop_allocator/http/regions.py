@@ -9,6 +9,7 @@ from firsthop_allocator.allocations.answer_json import (
     decision_members,
     utc_text,
 )
+from firsthop_allocator.allocations.routing import decide_relays
 from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_allocator.http.callers import Subject
 from firsthop_steering.decision.model import Candidate, Decision
@@ -22,7 +23,7 @@ _UNKNOWN = RelayStatus()
 def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dict[str, Any]:
     """The answer, JSON-ready: eligible regions in preference order, then the others."""
     client = view.steering.topology.client(subject.address)
-    decision = view.steering.decide(service, client)
+    decision = decide_relays(view, service, client)[0]
     location = view.tables.location(client.cell)
     out = [each for each in decision.ranking.candidates if each.ineligible_reason]
     return {

@@ -20,6 +20,10 @@ def explain(
         str | None,
         typer.Option(help="Vantage of the edge that answers; used if the service's view is local."),
     ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(help="ipv4 or ipv6: the addresses it asks for; default: the client's own."),
+    ] = None,
     want: Annotated[
         str | None,
         typer.Option(help="Region: also show which changes would send the client there."),
@@ -34,8 +38,9 @@ def explain(
     ] = False,
 ) -> None:
     """Explain which region a client is sent to, and why each other region is not chosen."""
-    wanted = {"service": service, "client": client, "vantage": vantage, "want": want, "at": at}
-    query = {name: value for name, value in wanted.items() if value is not None}
+    wanted = {"vantage": vantage, "family": family, "want": want, "at": at}
+    query = {"service": service, "client": client}
+    query |= {name: value for name, value in wanted.items() if value is not None}
     try:
         answer = api.call("GET", "explain", query)
     except ApiError as error:

@@ -13,6 +13,7 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import parse_client
 from firsthop_steering.feed.snapshot import Latency, Plan, Status
+from firsthop_steering.plan.model import Family
 from firsthop_steering.whatif.affected import affected
 from firsthop_steering.whatif.counterfactual import counterfactual
 from firsthop_steering.whatif.explain import explain
@@ -38,18 +39,20 @@ class Explainer:
         vantage: str | None,
         *,
         want: str | None = None,
+        family: Family | None = None,
     ) -> Mapping[str, Any]:
         """The content of a `/v1/explain` response, for an edge at `vantage`.
 
-        Raises ValueError if `client` is malformed.
+        `family` is that of the addresses that the client asks for; None: its own. Raises ValueError
+        if `client` is malformed.
         """
         address = parse_client(client)
         steering = self._steering(situation, vantage)
         service = steering.topology.services[service_id]
-        explanation = explain(steering, service, address)
+        explanation = explain(steering, service, address, family)
         if want is not None:
             asker = steering.topology.client(address)
-            explanation["want"] = counterfactual(steering, service, asker, want)
+            explanation["want"] = counterfactual(steering, service, asker, want, family)
         return explanation
 
     def effects(

@@ -27,7 +27,8 @@ def demo_document(relays: IPv4Network, transceivers: IPv4Network) -> Document:
     """The demo's document. Relay N of 8 has host N of `relays` and UDP port 3478; transceiver N of
     2 has host N of `transceivers`, UDP port 3479 and HTTP port 8082.
 
-    IPv6 addresses are from the documentation prefix (RFC 3849); they are not bound, so not probed.
+    IPv6 addresses are from the documentation prefix (RFC 3849); they are not bound, so they are not
+    probed and not answered.
     """
     return Document.model_validate(
         {

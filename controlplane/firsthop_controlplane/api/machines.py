@@ -33,7 +33,6 @@ from firsthop_steering.feed.reports import (
     Report,
     TransceiverReport,
 )
-from firsthop_steering.health.families import probed
 from firsthop_steering.plan.model import Family, Probe, Relay, State
 
 AGENTS = frozenset({"agent"})
@@ -132,7 +131,7 @@ async def _targets(calling: Calling) -> web.Response:
     targets = []
     for number, relay in enumerate(plan.document.relays, start=1):
         if relay.state in _PROBED:
-            targets += [_target(calling, relay, family) for family in probed(relay)]
+            targets += [_target(calling, relay, family) for family in relay.families_in_service]
         if number % 100 == 0:
             await asyncio.sleep(0)  # minting for thousands of relays must not delay other tasks
     return answer(ProbeTargets(targets=tuple(targets)), headers={"ETag": tag})

@@ -28,7 +28,7 @@ from firsthop_steering.decision.fairness_now import endangered
 from firsthop_steering.feed.reports import RelayReport, TransceiverReport
 from firsthop_steering.feed.snapshot import Status
 from firsthop_steering.plan.document import Document
-from firsthop_steering.plan.model import Forced, Service, Slug
+from firsthop_steering.plan.model import Family, Forced, Service, Slug
 from firsthop_zones.model import Model
 from firsthop_zones.rdata import domain_name
 
@@ -42,6 +42,9 @@ class ExplainQuery(QueryParameters):
     """An address or a prefix."""
     vantage: Slug | None = None
     """The vantage of the answering edge, for services with a local view."""
+    family: Family | None = None
+    """The family of the addresses that the client asks for (A or AAAA), for services that steer
+    families separately; null: that of the client."""
     want: Slug | None = None
     """A region: explain what would send the client to it."""
     at: str | None = Field(default=None, min_length=1, max_length=64)
@@ -160,7 +163,7 @@ async def _explained(calling: Calling, situation: Situation) -> dict[str, Any]:
     service = find_service(document.services, query.service)
     if query.want is not None:
         _check_wanted(document, service, query.want)
-    explain = partial(deps.explain, want=query.want)
+    explain = partial(deps.explain, want=query.want, family=query.family)
     try:
         found = await asyncio.to_thread(explain, situation, service.id, query.client, query.vantage)
     except ValueError as error:

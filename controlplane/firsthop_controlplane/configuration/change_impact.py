@@ -14,6 +14,7 @@ from firsthop_controlplane.errors import BrokenRule, Refused
 from firsthop_controlplane.feed.feed import Feed
 from firsthop_steering.feed.snapshot import Plan, Status
 from firsthop_steering.plan.document import Document
+from firsthop_steering.plan.model import Family
 from firsthop_steering.whatif.simulation import Simulation
 
 _STEERS = ("regions", "relays", "transceiver_regions", "transceivers", "services", "overrides")
@@ -38,6 +39,7 @@ class Explain(Protocol):
         /,
         *,
         want: str | None = None,
+        family: Family | None = None,
     ) -> Mapping[str, Any]:
         """Why an edge at `vantage` gives a client its answer.
 

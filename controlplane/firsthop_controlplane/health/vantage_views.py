@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from firsthop_steering.feed.reports import ProbeReport
 from firsthop_steering.feed.snapshot import VantageVerdict
-from firsthop_steering.health.families import RelayAddress, combined_verdict, probed
+from firsthop_steering.health.families import RelayAddress, combined_verdict
 from firsthop_steering.health.quorum import (
     AddressView,
     self_excluded,
@@ -91,7 +91,9 @@ class VantageViews:
     def update(self, relays: Mapping[str, Relay], now: datetime) -> None:
         """Compute the view of every vantage of every probed address."""
         addresses = {
-            (name, family): relay for name, relay in relays.items() for family in probed(relay)
+            (name, family): relay
+            for name, relay in relays.items()
+            for family in relay.families_in_service
         }
         for gone in self._reported.keys() - addresses.keys():
             del self._reported[gone]

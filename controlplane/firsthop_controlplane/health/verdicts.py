@@ -24,7 +24,7 @@ from firsthop_steering.feed.reports import ProbeReport
 from firsthop_steering.feed.snapshot import VantageVerdict
 from firsthop_steering.health.damping import Damping, hold, turned
 from firsthop_steering.health.depool import Shares
-from firsthop_steering.health.families import RelayAddress, probed
+from firsthop_steering.health.families import RelayAddress
 from firsthop_steering.health.quorum import Count, count
 from firsthop_steering.plan.model import Family, Liveness, Relay, State
 
@@ -122,7 +122,7 @@ class VerdictEvaluator:
     ) -> dict[Family, AddressVerdict]:
         return {
             family: self._measure_address(relay, family, previous_liveness(previous, family), at)
-            for family in probed(relay)
+            for family in relay.families_in_service
         }
 
     def _measure_address(

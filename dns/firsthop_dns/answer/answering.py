@@ -209,7 +209,7 @@ class Answering:
         service = self._tables.services[index]
         resolver = key_of_peer(self._peer, self._transport)
         client = client_of(self._query, self._peer, self._tables.instance)
-        answer, scope = service.choose(client, resolver)
+        answer, scope = service.choose(client, resolver, self._query.qtype)
         self._client = client if client is not None and service.table.ecs else resolver
         chosen = service.table.answers[answer]
         count, octets = self._tables.zones.rrset(index, answer, STEERED.index(self._query.qtype))

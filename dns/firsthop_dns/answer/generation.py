@@ -40,17 +40,22 @@ class SteeredNameSlot:
         self.slots = slots
         """Counter slot of the region of each answer."""
 
-    def choose(self, client: ClientKey | None, resolver: ClientKey) -> tuple[int, int]:
+    def choose(self, client: ClientKey | None, resolver: ClientKey, qtype: int) -> tuple[int, int]:
         """Answer and scope for a client subnet; if it does not decide, the resolver's answer."""
+        table = self.table_for(qtype)
         answer, scope = ASK_RESOLVER, 0
-        if client is not None and self.table.ecs:
+        if client is not None and table.ecs:
             family, key, embedded = client
-            answer, scope = self.table.lookup(family, key)
+            answer, scope = table.lookup(family, key)
             scope += embedded
         if answer == ASK_RESOLVER:
             family, key, _ = resolver
-            answer = self.table.settle(family, key)
+            answer = table.settle(family, key)
         return answer, scope
+
+    def table_for(self, qtype: int) -> ServiceTable:
+        """The table that decides for queries of a type."""
+        return self.table.aaaa if qtype == AAAA else self.table
 
 
 class FastLane:
@@ -79,7 +84,7 @@ class FastLane:
         longest = min(PLAIN_PAYLOAD, MAX_GAIN * query_size)
         self._limit = longest - query_size - len(self._notice)
         """Octets of the longest RRset that may be sent to an unproved address."""
-        self.lookup = steered.table.lookup
+        self.lookup = steered.table_for(qtype).lookup
         self.variants: list[Variant | None] = [None] * (len(steered.table.answers) + 1)
         """Encoded answers, by answer; the last one, for `ASK_RESOLVER`, stays None."""
         label = steered.node.zone.label
@@ -166,9 +171,17 @@ class Tables:
 
 
 def _region_slots(service: ServiceTable, counters: DnsCounters) -> list[int]:
+    """The counter slot of each answer; with the family of its addresses if the other family's may
+    be of another region, for the planner."""
+    apart = service.aaaa_answers
     return [
         counters.slot(
-            REGION_ANSWERS, {"service": service.id, "region": answer.region or answer.outcome}
+            REGION_ANSWERS,
+            {
+                "service": service.id,
+                "region": answer.region or answer.outcome,
+                "family": "" if apart is None else "ipv4" if index < apart else "ipv6",
+            },
         )
-        for answer in service.answers
+        for index, answer in enumerate(service.answers)
     ]

@@ -15,6 +15,7 @@ from firsthop_dns.answer.counters import TRANSPORTS
 from firsthop_dns.answer.generation import SteeredNameSlot, Tables
 from firsthop_dns.table.mapped import ZoneView
 from firsthop_dns.wire.edns import Subnet
+from firsthop_dns.wire.query import AAAA, A
 from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.compile.table import AnswerReason
 
@@ -41,7 +42,11 @@ def whoami_strings(tables: Tables, zone: ZoneView, asker: Asker, now: float) -> 
     if tables.geo is not None:
         lines += _location(tables.geo, asker.client or resolver)
     here = [service for service in tables.services if service.node.zone is zone]
-    lines += [_decision(service, asker.client, resolver, now) for service in here[:_MAX_SERVICES]]
+    lines += [
+        _decision(service, asker.client, resolver, now, qtype)
+        for service in here[:_MAX_SERVICES]
+        for qtype in ((A,) if service.table.aaaa is service.table else (A, AAAA))
+    ]
     guidance = "".join(f" {kind}={number}" for kind, number in tables.guidance.items())
     lines.append(f"plan={tables.plan} status={tables.status}{guidance} table={tables.digest[:16]}")
     lines.append(f"time={datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}")
@@ -70,13 +75,18 @@ def _location(geo: GeoTable, client: ClientKey) -> Iterator[str]:
 
 
 def _decision(
-    service: SteeredNameSlot, client: ClientKey | None, resolver: ClientKey, now: float
+    service: SteeredNameSlot,
+    client: ClientKey | None,
+    resolver: ClientKey,
+    now: float,
+    qtype: int,
 ) -> str:
-    answer, scope = service.choose(client, resolver)
+    answer, scope = service.choose(client, resolver, qtype)
     named = service.table.answers[answer]
     reasons = [_reason(service.table.answer_reasons[relay], now) for relay in named.relays]
+    kind = " type=AAAA" if qtype == AAAA else ""
     return (
-        f"service={service.table.id} region={named.region or 'none'} outcome={named.outcome}"
+        f"service={service.table.id}{kind} region={named.region or 'none'} outcome={named.outcome}"
         f" answer={answer} scope={scope} relays={','.join(named.relays) or 'none'}"
         f" by={','.join(reasons) or 'none'}"
     )

@@ -5,8 +5,6 @@ Each kind is one file here; `healthchecks/README.md` describes how to add one.
 
 from __future__ import annotations
 
-import errno
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -39,16 +37,6 @@ class Unable:
 
 ProbeOutcome = Passed | Failed | Unable
 
-# Errors of this host, not of the target: a vantage without IPv6, or without free sockets, must not
-# mark a relay down.
-_OUR_FAULT = frozenset(
-    {
-        *(errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT),
-        *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN),
-        *(errno.EACCES, errno.EPERM),
-    }
-)
-
 
 class ProbeCheck(Protocol):
     """A kind of check; one instance serves all targets of its kind."""
@@ -65,9 +53,3 @@ class ProbeCheck(Protocol):
 def timed_out(target: ProbeTarget) -> Failed:
     """The outcome of a check without an answer."""
     return Failed(f"no answer in {target.timeout_s:g} s")
-
-
-def not_reached(error: OSError) -> Failed | Unable:
-    """The outcome of a check that ended with an OSError; the reason is the system's message."""
-    message = (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
-    return Unable(message) if error.errno in _OUR_FAULT else Failed(message)

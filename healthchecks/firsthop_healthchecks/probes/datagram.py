@@ -9,7 +9,8 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, not_reached, timed_out
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, timed_out
+from firsthop_healthchecks.probes.source import SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
 
 DATAGRAM = 65535
@@ -19,7 +20,12 @@ Judge = Callable[[bytes], "Failed | str | None"]
 
 
 async def exchange(
-    target: ProbeTarget, open_socket: Callable[[], socket.socket], *, packet: bytes, judge: Judge
+    target: ProbeTarget,
+    source: SourceAddresses,
+    *,
+    packet: bytes,
+    judge: Judge,
+    protocol: int = 0,
 ) -> ProbeOutcome:
     """Send `packet` once and wait for its answer until the target's time-out.
 
@@ -28,10 +34,10 @@ async def exchange(
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
-    silence = timed_out(target)
+    version, silence = target.address.version, timed_out(target)
     try:
         async with asyncio.timeout(target.timeout_s):
-            with open_socket() as sock:
+            with source.new_socket(version, socket.SOCK_DGRAM, protocol) as sock:
                 sock.connect((str(target.address), target.port))  # sends nothing: never blocks
                 await loop.sock_sendall(sock, packet)
                 while True:
@@ -44,4 +50,4 @@ async def exchange(
     except TimeoutError:
         return silence
     except OSError as error:
-        return not_reached(error)
+        return source.not_reached(target, error)

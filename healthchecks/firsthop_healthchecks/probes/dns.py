@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from functools import partial
 
 import dns.exception
@@ -34,7 +33,7 @@ class DnsProbe:
         query = dns.message.make_query(target.dns_name, "A", use_edns=0, payload=PAYLOAD)
         return await exchange(
             target,
-            partial(self._source.new_socket, target.address.version, socket.SOCK_DGRAM),
+            self._source,
             packet=query.to_wire(),
             judge=partial(judge, query),
         )

@@ -16,7 +16,7 @@ from aiohttp import (
 )
 from yarl import URL
 
-from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, not_reached, timed_out
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, timed_out
 from firsthop_healthchecks.probes.certificates import context, handshake_failed
 from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
@@ -35,7 +35,7 @@ class HttpProbe:
         self._sessions: dict[int, ClientSession] = {}
 
     async def check(self, target: ProbeTarget) -> ProbeOutcome:
-        """Passed if the status is `expect_status`, and the body contains `expect_body` if set."""
+        """Passed if `expect_status` has the status, and the body contains `expect_body` if set."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
@@ -51,7 +51,7 @@ class HttpProbe:
         except TimeoutError:
             return timed_out(target)
         except OSError as error:
-            return _not_reached(error)
+            return self._not_reached(target, error)
         except (ClientError, ValueError) as error:
             return Failed(str(error) or type(error).__name__)
         return wrong or Passed((loop.time() - started) * 1000)
@@ -74,10 +74,17 @@ class HttpProbe:
             )
         return self._sessions[version]
 
+    def _not_reached(self, target: ProbeTarget, error: OSError) -> ProbeOutcome:
+        cause = error.__cause__
+        if isinstance(error, ClientSSLError) and isinstance(cause, ssl.SSLError):
+            return handshake_failed(cause)
+        return self._source.not_reached(target, error)
+
 
 async def _judge(response: ClientResponse, target: ProbeTarget) -> Failed | None:
-    if response.status != target.expect_status:
-        return Failed(f"status {response.status}, expected {target.expect_status}")
+    if response.status not in target.expected_statuses:
+        expected = " or ".join(map(str, target.expected_statuses))
+        return Failed(f"status {response.status}, expected {expected}")
     if target.expect_body is None:
         return None
     wanted, body = target.expect_body.encode(), b""
@@ -87,13 +94,6 @@ async def _judge(response: ClientResponse, target: ProbeTarget) -> Failed | None
             break
         body += more
     return None if wanted in body else Failed("body without the expected text")
-
-
-def _not_reached(error: OSError) -> ProbeOutcome:
-    cause = error.__cause__
-    if isinstance(error, ClientSSLError) and isinstance(cause, ssl.SSLError):
-        return handshake_failed(cause)
-    return not_reached(error)
 
 
 def _url(target: ProbeTarget) -> URL:

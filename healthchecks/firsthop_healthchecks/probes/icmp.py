@@ -37,22 +37,22 @@ class IcmpProbe:
         """Passed if the echo reply comes; Unable if the system permits no ping sockets."""
         version = target.address.version
         try:
-            sock = _new_socket(version, self._source)
+            self._source.new_socket(version, socket.SOCK_DGRAM, PROTOCOLS[version]).close()
         except OSError as error:
             return Unable(_message(error))
         request, reply = TYPES[version]
         nonce = os.urandom(16)
         packet = _HEADER.pack(request, 0, 0, 0, 1) + nonce
         return await exchange(
-            target, lambda: sock, packet=packet, judge=partial(judge, reply, nonce)
+            target,
+            self._source,
+            packet=packet,
+            judge=partial(judge, reply, nonce),
+            protocol=PROTOCOLS[version],
         )
 
     async def close(self) -> None:
         """Nothing is shared."""
-
-
-def _new_socket(version: int, source: SourceAddresses) -> socket.socket:
-    return source.new_socket(version, socket.SOCK_DGRAM, PROTOCOLS[version])
 
 
 def _message(error: OSError) -> str:

@@ -7,7 +7,6 @@ It is a complete kind, tested like the others, but in no table, so it cannot be 
 from __future__ import annotations
 
 import os
-import socket
 from functools import partial
 
 from firsthop_healthchecks.probes import ProbeOutcome
@@ -30,19 +29,14 @@ class SkeletonProbe:
         """Check once: Passed with milliseconds, Failed with a reason, or Unable.
 
         The rules: end within `target.timeout_s`; measure with the loop's time; raise nothing, so
-        convert OSError with `not_reached`, which tells this host's faults from the target's; return
-        Unable if the check shows nothing about the target; name neither target nor time in a
-        reason; treat every octet that comes back as hostile, and read no more than the check
-        needs. `exchange` follows these rules for kinds with one datagram; `tcp.py` is an example
-        with a connection.
+        convert OSError with `self._source.not_reached`, which separates this host's faults from the
+        target's; return Unable if the check shows nothing about the target; name neither target nor
+        time in a reason; treat every octet that comes back as hostile, and read no more than the
+        check needs. `exchange` follows these rules for kinds with one datagram; `tcp.py` is an
+        example with a connection.
         """
         nonce = os.urandom(16)
-        return await exchange(
-            target,
-            partial(self._source.new_socket, target.address.version, socket.SOCK_DGRAM),
-            packet=nonce,
-            judge=partial(judge, nonce),
-        )
+        return await exchange(target, self._source, packet=nonce, judge=partial(judge, nonce))
 
     async def close(self) -> None:
         """Release what the checks share; nothing here."""

@@ -1,10 +1,28 @@
-"""Source addresses of a prober's checks, and sockets bound to them."""
+"""Source addresses of a prober's checks, sockets bound to them, and whose fault their errors are.
+
+A router or firewall on the path can cause most errors of a socket by ICMP (RFC 792; RFC 4443 §3.1),
+the lack of a route included. So an error is this host's only if it cannot come from the network, or
+if the same address cannot be reached by a socket that sends nothing.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from firsthop_healthchecks.probes import Failed, Unable
+from firsthop_steering.feed.reports import ProbeTarget
+
+_NO_SOCKET = frozenset(
+    {
+        *(errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN),
+    }
+)
+"""Errors that no packet causes: no source address or port, no protocol, no socket or memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,25 @@ class SourceAddresses:
             sock.close()
             raise
         return sock
+
+    def not_reached(self, target: ProbeTarget, error: OSError) -> Failed | Unable:
+        """The outcome of a check that ended with `error`; the reason is the system's message.
+
+        Unable if the fault is proven to be this host's, and Failed if it may be the target's: a
+        vantage without IPv6 marks no relay down, and a relay whose network refuses packets is down.
+        """
+        ours = error.errno in _NO_SOCKET or not self._has_route(target)
+        message = (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
+        return Unable(message) if ours else Failed(message)
+
+    def _has_route(self, target: ProbeTarget) -> bool:
+        """Whether this host's own routing table leads to the target; no packet is sent."""
+        try:
+            with self.new_socket(target.address.version, socket.SOCK_DGRAM) as sock:
+                sock.connect((str(target.address), target.port))
+        except OSError:
+            return False
+        return True
 
 
 ANY = SourceAddresses()

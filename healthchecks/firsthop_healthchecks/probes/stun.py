@@ -21,7 +21,6 @@ from firsthop_healthchecks.probes import (
     Passed,
     ProbeOutcome,
     Unable,
-    not_reached,
     timed_out,
 )
 from firsthop_healthchecks.probes.source import ANY, SourceAddresses
@@ -79,7 +78,7 @@ class StunProbe:
             sock.sendto(packet, (str(target.address), target.port))
             return await answer
         except OSError as error:
-            return not_reached(error)
+            return self._source.not_reached(target, error)
         finally:
             timer.cancel()
             del self._waiting[transaction_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from firsthop_healthchecks.probes import Passed, ProbeOutcome, not_reached, timed_out
+from firsthop_healthchecks.probes import Passed, ProbeOutcome, timed_out
 from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
 
@@ -27,7 +27,7 @@ class TcpProbe:
         except TimeoutError:
             return timed_out(target)
         except OSError as error:
-            return not_reached(error)
+            return self._source.not_reached(target, error)
         return Passed((loop.time() - started) * 1000)
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from firsthop_healthchecks.clock import utc_now
-from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, not_reached, timed_out
+from firsthop_healthchecks.probes import Failed, Passed, ProbeOutcome, timed_out
 from firsthop_healthchecks.probes.certificates import context, handshake_failed, validity
 from firsthop_healthchecks.probes.source import ANY, SourceAddresses
 from firsthop_steering.feed.reports import ProbeTarget
@@ -39,7 +39,7 @@ class TlsProbe:
         except ssl.SSLError as error:
             return handshake_failed(error)
         except OSError as error:
-            return not_reached(error)
+            return self._source.not_reached(target, error)
         if der is None:
             return Failed("no certificate")
         duration_ms = (loop.time() - started) * 1000

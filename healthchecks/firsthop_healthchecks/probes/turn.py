@@ -19,7 +19,6 @@ from firsthop_healthchecks.probes import (
     Passed,
     ProbeOutcome,
     Unable,
-    not_reached,
     timed_out,
 )
 from firsthop_healthchecks.probes.source import ANY, SourceAddresses
@@ -67,7 +66,7 @@ class TurnProbe:
         except TimeoutError:
             return timed_out(target)
         except OSError as error:
-            return not_reached(error)
+            return self._source.not_reached(target, error)
 
     async def close(self) -> None:
         """Checks share nothing."""

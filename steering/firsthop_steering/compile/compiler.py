@@ -9,6 +9,7 @@ preference orders share one decision, and adjacent ranges with the same decision
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,14 +23,16 @@ from firsthop_steering.compile.client_classes import LAST_KEY, ClientClasses
 from firsthop_steering.compile.sections import write_sections
 from firsthop_steering.compile.service_compiler import ServiceCompiler
 from firsthop_steering.compile.table import (
+    ASK_RESOLVER,
     FORMAT,
     Answer,
     AnswerReason,
+    ClientRanges,
     CompiledService,
     RangeTable,
     table_sections,
 )
-from firsthop_steering.decision.availability import Availability
+from firsthop_steering.decision.availability import FAMILIES, Availability
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS
 from firsthop_steering.decision.topology import key_range
@@ -69,6 +72,8 @@ def compile_table(
                 "name": each.name,
                 "ecs": each.ecs,
                 "unlocated": each.unlocated,
+                "aaaa": each.aaaa
+                and {"unlocated": each.aaaa.unlocated, "answers": each.aaaa_answers},
                 "answers": [answer.to_json() for answer in each.answers],
                 "standings": each.answer_reasons,
             }
@@ -87,7 +92,17 @@ def compile_table(
 def compile_service(
     steering: Steering, service: Service, checkpoint: Callable[[], None] = lambda: None
 ) -> CompiledService:
-    """Compiles one service's ranges, decisions and answers."""
+    """Compiles one service's ranges, decisions and answers; of each family by itself if they may be
+    answered with different regions."""
+    if not steering.separates(service):
+        return _compile(steering, service, checkpoint)
+    four, six = (_compile(steering.only(family), service, checkpoint) for family in FAMILIES)
+    return _with_aaaa(four, six)
+
+
+def _compile(
+    steering: Steering, service: Service, checkpoint: Callable[[], None]
+) -> CompiledService:
     classes = ClientClasses(steering, service)
     pool = classes.pool
     answers = ServiceCompiler(steering, service, pool)
@@ -111,6 +126,26 @@ def compile_service(
         v4,
         v6,
         _answer_reasons(steering.candidates_up(service, pool).availabilities, answers.answers),
+    )
+
+
+def _with_aaaa(four: CompiledService, six: CompiledService) -> CompiledService:
+    """One service with the answers of both; `six` is for AAAA, its ids follow those of `four`."""
+    answers, rows, decisions = len(four.answers), len(four.rows), len(four.decisions)
+    ids = six.decisions
+    moved = np.where(ids >= 0, ids + answers, np.where(ids == ASK_RESOLVER, ids, ids - rows))
+    return replace(
+        four,
+        answers=(*four.answers, *six.answers),
+        decisions=np.concatenate([four.decisions, moved]).astype(np.int32),
+        rows=np.concatenate([four.rows, six.rows + np.uint32(answers)]).astype(np.uint32),
+        aaaa=ClientRanges(
+            six.unlocated + decisions,
+            RangeTable(six.v4.starts, six.v4.decisions + np.int32(decisions)),
+            RangeTable(six.v6.starts, six.v6.decisions + np.int32(decisions)),
+        ),
+        aaaa_answers=answers,
+        answer_reasons=four.answer_reasons | six.answer_reasons,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -22,7 +23,7 @@ from firsthop_steering.decision.availability import AvailabilitySource
 from firsthop_steering.decision.outcome import DecisionOutcome
 from firsthop_steering.decision.rendezvous import bucket
 
-FORMAT = 3
+FORMAT = 4
 ASK_RESOLVER = -1
 """Used instead of an answer id if the client subnet cannot be located; see
 `ServiceTable.lookup`."""
@@ -91,6 +92,14 @@ class RangeTable:
         return np.append(below, len(self.starts)).astype(np.uint32)
 
 
+class ClientRanges(NamedTuple):
+    """The decisions of all clients; see `CompiledService`."""
+
+    unlocated: int
+    v4: RangeTable
+    v6: RangeTable
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledService:
     """One service's part of a table before it is written.
@@ -111,6 +120,11 @@ class CompiledService:
     v6: RangeTable
     answer_reasons: dict[str, AnswerReason] = field(default_factory=dict)
     """Reasons by relay id, for all relays in `answers`."""
+    aaaa: ClientRanges | None = None
+    """For AAAA queries, if families are steered separately and not all regions have both; then
+    `v4`, `v6` and `unlocated` are for all other queries."""
+    aaaa_answers: int = 0
+    """If `aaaa` is given: index of its first answer in `answers`."""
 
 
 class ServiceTable:
@@ -122,6 +136,8 @@ class ServiceTable:
         "_unlocated",
         "_v4",
         "_v6",
+        "aaaa",
+        "aaaa_answers",
         "answer_reasons",
         "answers",
         "ecs",
@@ -138,10 +154,21 @@ class ServiceTable:
             relay: AnswerReason(*reason) for relay, reason in meta["standings"].items()
         }
         self._decisions: list[int] = sections.array(f"{place}.decisions", "<i4").tolist()
-        self._unlocated: int = self._decisions[meta["unlocated"]]
         self._rows = sections.bytes(f"{place}.rows").cast("I")
-        self._v4 = _views(sections, f"{place}.v4", "I")
-        self._v6 = _views(sections, f"{place}.v6", "Q")
+        self._read(meta["unlocated"], sections, f"{place}.")
+        self.aaaa: ServiceTable = self
+        """The table for AAAA queries: this one, unless families are steered separately."""
+        apart = meta.get("aaaa")
+        if apart is not None:
+            self.aaaa = copy(self)
+            self.aaaa._read(apart["unlocated"], sections, f"{place}.aaaa.")
+        self.aaaa_answers: int | None = apart and apart["answers"]
+        """Index in `answers` of the first one for AAAA queries; None if there is one table."""
+
+    def _read(self, unlocated: int, sections: SectionFile, prefix: str) -> None:
+        self._unlocated: int = self._decisions[unlocated]
+        self._v4 = _views(sections, f"{prefix}v4", "I")
+        self._v6 = _views(sections, f"{prefix}v6", "Q")
 
     def lookup(self, family: Literal[4, 6], key: int) -> tuple[int, int]:
         """The answer id for a client, and its ECS scope as a prefix length.
@@ -232,11 +259,19 @@ def table_sections(services: Sequence[CompiledService]) -> dict[str, npt.NDArray
     for place, service in enumerate(services):
         sections[f"{place}.decisions"] = service.decisions.astype("<i4")
         sections[f"{place}.rows"] = service.rows.astype("<u4")
-        for family, ranges, starts, bits in (
-            ("v4", service.v4, "<u4", 32),
-            ("v6", service.v6, "<u8", 64),
-        ):
-            sections[f"{place}.{family}.starts"] = ranges.starts.astype(starts)
-            sections[f"{place}.{family}.decisions"] = ranges.decisions.astype("<i4")
-            sections[f"{place}.{family}.index"] = ranges.index(bits)
+        sections |= _range_sections(f"{place}.", service.v4, service.v6)
+        if service.aaaa is not None:
+            sections |= _range_sections(f"{place}.aaaa.", service.aaaa.v4, service.aaaa.v6)
+    return sections
+
+
+def _range_sections(prefix: str, v4: RangeTable, v6: RangeTable) -> dict[str, npt.NDArray[Any]]:
+    sections: dict[str, npt.NDArray[Any]] = {}
+    for family, ranges, starts, bits in (
+        ("v4", v4, "<u4", 32),
+        ("v6", v6, "<u8", 64),
+    ):
+        sections[f"{prefix}{family}.starts"] = ranges.starts.astype(starts)
+        sections[f"{prefix}{family}.decisions"] = ranges.decisions.astype("<i4")
+        sections[f"{prefix}{family}.index"] = ranges.index(bits)
     return sections

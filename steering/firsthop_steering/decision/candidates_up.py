@@ -3,6 +3,7 @@
 A relay with one address down is listed without that address. A relay in a slow start has a reduced
 weight; if all relays of a site are in a slow start, the site's weight is reduced too, and the
 remaining clients go to their next preference. Draining and silent transceivers are not listed.
+Beside those up, the endpoints are listed that remain when health, and when drains are ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from firsthop_steering.decision.availability import (
 )
 from firsthop_steering.decision.topology import Endpoint, Site
 from firsthop_steering.feed.snapshot import Status
-from firsthop_steering.plan.model import Family, State
+from firsthop_steering.plan.model import Family, Service, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class CandidatesUp:
     """Endpoints that are up, reduced to the addresses that are up, with their current weights."""
     configured: tuple[tuple[Endpoint, ...], ...]
     """Endpoints that operators enabled (active, weight above 0), regardless of health."""
+    drained: tuple[tuple[Endpoint, ...], ...]
+    """Endpoints that operators did not disable, regardless of health: the last resort. Those of
+    weight 0 have weight 1 here."""
     weights: tuple[int, ...]
     """Per cent of the clients reaching a site that the site keeps."""
     availabilities: dict[str, Availability]
@@ -70,6 +74,42 @@ def candidates_up(
     return _candidates_up(sites, status, vantage, now, missed) if missed else found
 
 
+def of_family(field: CandidatesUp, sites: Sequence[Site], family: Family) -> CandidatesUp:
+    """The endpoints of `field` with an address of `family`, reduced to that address."""
+    up, configured, drained = (
+        tuple(tuple(filter(None, (_only(family, each) for each in site))) for site in layer)
+        for layer in (field.up, field.configured, field.drained)
+    )
+    weights = tuple(_weight(*each, field.availabilities) for each in zip(sites, up, strict=True))
+    return replace(field, up=up, configured=configured, drained=drained, weights=weights)
+
+
+def _only(family: Family, endpoint: Endpoint) -> Endpoint | None:
+    if getattr(endpoint, family) is None:
+        return None
+    if family == "ipv4":
+        return replace(endpoint, ipv6=None)
+    return replace(endpoint, ipv4=None)
+
+
+def families_differ(field: CandidatesUp, sites: Sequence[Site], service: Service) -> bool:
+    """Whether some of the regions of `service` lack a family that others of them have.
+
+    Compares the addresses that are up, and those that remain when health and drains are ignored.
+    """
+    mine = [
+        index
+        for index, site in enumerate(sites)
+        if site.state is not State.DISABLED
+        and (service.regions is None or site.id in service.regions)
+    ]
+    for layer in (field.up, field.configured, field.drained):
+        had = [_families([layer[index]]) for index in mine if layer[index]]
+        if len(set(had)) > 1:
+            return True
+    return False
+
+
 def _families(fields: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
     """The families in which any endpoint has an address."""
     return frozenset(
@@ -102,6 +142,10 @@ def _candidates_up(
     configured = tuple(
         tuple(each for each in site.endpoints if each.active and each.weight > 0) for site in sites
     )
+    drained = tuple(
+        tuple(_weighty(each) for each in site.endpoints if each.state is not State.DISABLED)
+        for site in sites
+    )
     up = tuple(
         tuple(filter(None, (_as_it_is(each, availabilities[each.id]) for each in field)))
         for field in configured
@@ -110,7 +154,12 @@ def _candidates_up(
         _weight(site, field, availabilities) for site, field in zip(sites, up, strict=True)
     )
     full = tuple(_full(site, field, status) for site, field in zip(sites, up, strict=True))
-    return CandidatesUp(up, configured, weights, availabilities, full, distrusted)
+    return CandidatesUp(up, configured, drained, weights, availabilities, full, distrusted)
+
+
+def _weighty(endpoint: Endpoint) -> Endpoint:
+    """A rendezvous draw needs a weight above 0."""
+    return endpoint if endpoint.weight else replace(endpoint, weight=1)
 
 
 def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:

@@ -13,11 +13,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import accumulate, pairwise
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from firsthop_steering.decision.candidates_up import CandidatesUp, candidates_up
+from firsthop_steering.decision.candidates_up import (
+    CandidatesUp,
+    candidates_up,
+    families_differ,
+    of_family,
+)
 from firsthop_steering.decision.charges import prices_in_force
 from firsthop_steering.decision.model import Candidate, Decision, Ranking
 from firsthop_steering.decision.outcome import DecisionOutcome
@@ -25,8 +31,11 @@ from firsthop_steering.decision.rendezvous import bucket, kept_buckets, tie_draw
 from firsthop_steering.decision.rtt_map import RttMap, RttSource
 from firsthop_steering.decision.topology import Client, Endpoint, Pool, Rule, Site, Topology
 from firsthop_steering.feed.snapshot import Prices, Status
-from firsthop_steering.plan.model import Service, State
+from firsthop_steering.plan.model import Family, Service, State
 
+Ignored = Sequence[Literal["health", "drains"]]
+"""What `when_all_down: open` ignores."""
+_LAST_RESORTS: tuple[Ignored, ...] = (("health",), ("health", "drains"))
 _MEMO_ENTRIES = 65_536
 _FULL_TIER = 1 << 32
 """Added to the tier of a full region: it ranks behind every region of an override's list."""
@@ -60,6 +69,47 @@ class Steering:
         self._rules: dict[tuple[str, Pool], tuple[Rule, ...]] = {}
         self._charges: dict[tuple[str, Pool], tuple[int, ...]] = {}
         self._memo: dict[object, Ranking] = {}
+        self.family: Family | None = None
+        """The family of the addresses that are decided about; None: both, from one region."""
+        self._whole: Steering | None = None
+        """The steering of both families, if this is that of one."""
+        self._of_family: dict[Family, Steering] = {}
+        self._differs: dict[str, bool] = {}
+
+    def of(self, service: Service, family: Family | None) -> Steering:
+        """The steering that decides about the addresses of `family` for `service`; this one if the
+        service steers families together, or if all of its regions have the same ones."""
+        if family is None or not self.separates(service):
+            return self
+        return self.only(family)
+
+    def separates(self, service: Service) -> bool:
+        """Whether the two families may be answered with different regions."""
+        return service.families == "separate" and self.families_differ(service)
+
+    def families_differ(self, service: Service) -> bool:
+        """Whether some regions of the service lack a family that others have."""
+        found = self._differs.get(service.id)
+        if found is None:
+            pool = service.answer_pool
+            field, sites = self.candidates_up(service, pool), self.topology.pools[pool]
+            found = self._differs[service.id] = families_differ(field, sites, service)
+        return found
+
+    def only(self, family: Family) -> Steering:
+        """The steering that decides as if endpoints had addresses of `family` alone."""
+        found = self._of_family.get(family)
+        if found is None:
+            found = self._of_family[family] = Steering(
+                self.topology,
+                self.status,
+                self.now,
+                vantage=self.vantage,
+                rtt=self.rtt,
+                prices=self.prices,
+            )
+            found.family, found._whole, found._rules = family, self, self._rules
+        return found
 
     def candidates_up(self, service: Service, pool: Pool) -> CandidatesUp:
         """The endpoints that may be answered with, in the view (local or global) of the service."""
@@ -67,19 +117,35 @@ class Steering:
         vantage, allowed = (self.vantage, service.regions) if local else (None, None)
         found = self._candidates.get((pool, vantage, allowed))
         if found is None:
-            sites = self.topology.pools[pool]
-            found = candidates_up(
-                sites, self.status, vantage=vantage, now=self.now, allowed=allowed
-            )
+            found = self._find_candidates(service, pool, vantage, allowed)
             self._candidates[pool, vantage, allowed] = found
         return found
+
+    def _find_candidates(
+        self,
+        service: Service,
+        pool: Pool,
+        vantage: str | None,
+        allowed: tuple[str, ...] | None,
+    ) -> CandidatesUp:
+        sites = self.topology.pools[pool]
+        if self._whole is None or self.family is None:
+            return candidates_up(sites, self.status, vantage=vantage, now=self.now, allowed=allowed)
+        field = self._whole.candidates_up(service, pool)
+        # Media regions are reached by relays, whatever the client's family.
+        return field if pool == "media" else of_family(field, sites, self.family)
 
     def usable(
         self, service: Service, pool: Pool, site: int, *, ignore_health: bool
     ) -> tuple[Endpoint, ...]:
-        """The endpoints that may be answered with; `site` is an index in the pool."""
+        """The endpoints that may be answered with; `site` is an index in the pool.
+
+        With `ignore_health` those that operators enabled; if there are none, those that they drain.
+        """
         field = self.candidates_up(service, pool)
-        return field.configured[site] if ignore_health else field.up[site]
+        if not ignore_health:
+            return field.up[site]
+        return field.configured[site] or field.drained[site]
 
     def weights(self, service: Service, pool: Pool, *, ignore_health: bool) -> Sequence[int]:
         """Per cent of the clients reaching each site of the pool that the site keeps."""
@@ -88,7 +154,12 @@ class Steering:
         return self.candidates_up(service, pool).weights
 
     def prices_us(self, service: Service, pool: Pool) -> tuple[int, ...]:
-        """The list price of each site, in microseconds; only relay regions have prices."""
+        """The list price of each site, in microseconds; only relay regions have prices.
+
+        A region that has relays up, but none of this family, is not lost.
+        """
+        if self._whole is not None:
+            return self._whole.prices_us(service, pool)
         found = self._charges.get((service.id, pool))
         if found is None:
             sites = [site.id for site in self.topology.pools[pool]]
@@ -106,7 +177,7 @@ class Steering:
         return found
 
     def ineligible_reasons(
-        self, service: Service, pool: Pool, rule: Rule | None, *, ignore_health: bool
+        self, service: Service, pool: Pool, rule: Rule | None, ignored: Ignored = ()
     ) -> list[str]:
         """For each site of the pool the reason why it is not eligible; empty if it is eligible."""
         allowed = service.transceiver_regions if pool == "media" else service.regions
@@ -119,29 +190,46 @@ class Steering:
                 reason = f"override {rule.id} allows only {', '.join(rule.regions)}"
             elif rule is not None and rule.mode == "avoid" and site.id in rule.regions:
                 reason = f"override {rule.id} avoids it"
+            elif "drains" in ignored and site.state is not State.DISABLED and field.drained[index]:
+                reason = ""
             elif site.state is not State.ACTIVE:
                 reason = f"its state is {site.state}"
             elif site.weight == 0:
                 reason = "its weight is 0"
             elif not field.configured[index]:
-                reason = "none of its endpoints is active"
-            elif not ignore_health and not field.up[index]:
-                reason = "none of its endpoints is up"
+                lacks = self._whole and self._whole.candidates_up(service, pool).configured[index]
+                reason = f"none of its endpoints is active{self._and_has if lacks else ''}"
+            elif "health" not in ignored and not field.up[index]:
+                lacks = self._whole and self._whole.candidates_up(service, pool).up[index]
+                reason = f"none of its endpoints is up{self._and_has if lacks else ''}"
             else:
                 reason = ""
             reasons.append(reason)
         return reasons
 
+    @property
+    def _and_has(self) -> str:
+        return f" and has an {'IPv6' if self.family == 'ipv6' else 'IPv4'} address"
+
     def eligibility(
         self, service: Service, pool: Pool, rule: Rule | None
     ) -> tuple[list[str], DecisionOutcome]:
-        """`ineligible_reasons`, and the outcome: `when_all_down` decides if all are ineligible."""
-        reasons = self.ineligible_reasons(service, pool, rule, ignore_health=False)
+        """`ineligible_reasons`, and the outcome: `when_all_down` decides if all are ineligible.
+
+        Open ignores health; if operators have drained everything, it ignores drains as well. For
+        sessions only health is ignored: a refusal says why, and does not stay in caches.
+        """
+        reasons = self.ineligible_reasons(service, pool, rule)
         if not all(reasons):
             return reasons, "steered"
+        if self._whole and self._whole.eligibility(service, pool, rule)[1] == "steered":
+            return reasons, "closed"  # the other family is up: no address is better than a dead one
         if service.when_all_down == "open" or pool == "media":
-            relaxed = self.ineligible_reasons(service, pool, rule, ignore_health=True)
-            return (reasons, "closed") if all(relaxed) else (relaxed, "open")
+            for ignored in _LAST_RESORTS[:1] if pool == "media" else _LAST_RESORTS:
+                relaxed = self.ineligible_reasons(service, pool, rule, ignored)
+                if not all(relaxed):
+                    return relaxed, "open"
+            return reasons, "closed"
         return reasons, service.when_all_down
 
     def decide(self, service: Service, client: Client) -> Decision:

@@ -27,7 +27,7 @@ class Lifetimes:
             if _may_answer(service, site)
         ]
         down = self._soonest_s(site for site, up in sites if not up)
-        steps = (self._step_s(each) for site, _ in sites for each in site.endpoints)
+        steps = (self._step_s(each) for site, _ in sites for each in self._endpoints(site))
         rising = min(steps, default=math.inf)
         doubted = self._doubted_s(sites)
         self._gain_s = min(down, rising, doubted)
@@ -48,8 +48,16 @@ class Lifetimes:
 
     def _soonest_s(self, sites: Iterable[Site]) -> float:
         return min(
-            (self._turn_s(each) for site in sites for each in site.endpoints), default=math.inf
+            (self._turn_s(each) for site in sites for each in self._endpoints(site)),
+            default=math.inf,
         )
+
+    def _endpoints(self, site: Site) -> Sequence[Endpoint]:
+        """The endpoints of a site that may have a part in answers."""
+        family = self._steering.family
+        if family is None:
+            return site.endpoints
+        return [each for each in site.endpoints if getattr(each, family) is not None]
 
     def _turn_s(self, endpoint: Endpoint) -> float:
         """Earliest time in seconds at which this endpoint can become available or unavailable."""
@@ -62,6 +70,8 @@ class Lifetimes:
         if not (self._measured and availability.accepts_sessions):
             return math.inf
         verdicts = set(availability.families.values()) or {availability.verdict}
+        if self._steering.family is not None:
+            verdicts = {availability.families.get(self._steering.family, availability.verdict)}
         soonest = min(next_change_s(verdict, endpoint.probe) for verdict in verdicts)
         return min(soonest, self._step_s(endpoint))
 
@@ -73,7 +83,8 @@ class Lifetimes:
         """
         candidates_up, soonest = self._candidates_up, math.inf
         if candidates_up.distrusted:
-            probes = (each.probe for site, _ in sites for each in site.endpoints if each.active)
+            endpoints = (each for site, _ in sites for each in self._endpoints(site))
+            probes = (each.probe for each in endpoints if each.active)
             soonest = min((next_change_s("down", each) for each in probes if each), default=soonest)
         if any(
             availability.source == "local" for availability in candidates_up.availabilities.values()

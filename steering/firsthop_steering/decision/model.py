@@ -105,7 +105,8 @@ class Decision:
         if self.chosen > 0:
             what = f"kept by weight after {self.chosen} nearer did not keep this client"
         if self.ranking.outcome == "open":
-            what += "; no relay is up, so health is ignored"
+            also = " and drains are" if self.preferences[self.chosen].site.drained else " is"
+            what += f"; no relay is up, so health{also} ignored"
         return what
 
     def fate(self, candidate: Candidate) -> str:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from firsthop_geodata.prefixes import NO_CELL, GeoTable, normalise
 from firsthop_steering.feed.snapshot import Plan
 from firsthop_steering.plan.model import (
+    Family,
     Forced,
     Override,
     Probe,
@@ -39,12 +40,17 @@ class Endpoint:
     ipv4: IPv4Address | None
     ipv6: IPv6Address | None
     weight: float
-    active: bool
+    state: State
     probe: Probe | None
     """None for a transceiver, which is not probed and is judged by its own reports."""
     domain: str
     """Failure domain; the endpoint's own id if none is configured."""
     forced: Forced | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether operators let it take new clients; its weight may still be 0."""
+        return self.state is State.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,12 @@ class Site:
         """Latitude and longitude in degrees."""
         return self.latitude, self.longitude
 
+    @property
+    def drained(self) -> bool:
+        """Whether operators let it take no new clients, whatever its health."""
+        takes = any(each.active and each.weight > 0 for each in self.endpoints)
+        return self.state is not State.ACTIVE or self.weight == 0 or not takes
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -78,6 +90,11 @@ class Client:
     country: str
     continent: str
     asn: int
+
+    @property
+    def address_family(self) -> Family:
+        """The family of the relays' addresses that it can surely reach."""
+        return "ipv4" if self.family == 4 else "ipv6"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,13 +290,14 @@ def _site(region: Region | TransceiverRegion, endpoints: Sequence[Endpoint]) -> 
 def _relay_sites(plan: Plan) -> tuple[Site, ...]:
     endpoints: dict[str, list[Endpoint]] = {}
     for relay in plan.document.relays:
+        families = relay.families_in_service  # the others are not in service
         endpoints.setdefault(relay.region, []).append(
             Endpoint(
                 relay.id,
-                relay.ipv4,
-                relay.ipv6,
+                relay.ipv4 if "ipv4" in families else None,
+                relay.ipv6 if "ipv6" in families else None,
                 relay.weight,
-                relay.state is State.ACTIVE,
+                relay.state,
                 relay.probe,
                 relay.failure_domain or relay.id,
                 relay.forced,
@@ -302,7 +320,7 @@ def _transceiver_sites(plan: Plan, *, signalling: bool) -> tuple[Site, ...]:
             ipv4 = each.host if isinstance(each.host, IPv4Address) else None
             ipv6 = each.host if isinstance(each.host, IPv6Address) else None
         endpoints.setdefault(each.region, []).append(
-            Endpoint(each.id, ipv4, ipv6, each.weight, each.state is State.ACTIVE, None, each.id)
+            Endpoint(each.id, ipv4, ipv6, each.weight, each.state, None, each.id)
         )
     return tuple(
         _site(region, endpoints.get(region.id, ()))

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from firsthop_steering.plan.model import Slug
+from firsthop_steering.plan.model import Family, Slug
 from firsthop_steering.rtt.samples import prefix_of
 from firsthop_zones.model import Model
 
@@ -60,6 +60,8 @@ class AnswersOfRegion(Model):
     source: Literal["dns", "allocations"]
     region: str = Field(max_length=63)
     """The region of the answers; the outcome if there was no region."""
+    family: Family | None = None
+    """The family of the addresses, if the regions of the two families may differ."""
     answers: int = Field(ge=1, le=10**12)
     clients: dict[str, Annotated[int, Field(ge=1, le=10**9)]] = Field(min_length=1)
     """`192.0.2.0/24` or `2001:db8::/48` → number of samples."""

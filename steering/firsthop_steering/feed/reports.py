@@ -40,7 +40,7 @@ class ProbeTarget(Model):
     port: Port
     """Unused by icmp checks."""
     path: str = "/"
-    expect_status: int = 200
+    expect_status: int | tuple[int, ...] = 200
     expect_body: str | None = None
     host: str | None = None
     verify: bool = False
@@ -57,6 +57,12 @@ class ProbeTarget(Model):
     password: str | None = None
     nudge: int = Field(default=0, ge=0)
     """A change of this number requests a check at once; 0 requests nothing."""
+
+    @property
+    def expected_statuses(self) -> tuple[int, ...]:
+        """The HTTP status codes with which a check passes."""
+        given = self.expect_status
+        return (given,) if isinstance(given, int) else given
 
 
 class ProbeTargets(Model):

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from firsthop_steering.plan.fairness import impossible
+from firsthop_steering.plan.families import mixed_families
 from firsthop_steering.plan.model import (
     Override,
     Region,
@@ -82,8 +83,12 @@ def problems_in(document: Document) -> list[DocumentFault]:
 
 
 def warnings_in(document: Document) -> list[DocumentFault]:
-    """Valid but probably unintended settings: name servers without an address."""
-    return list(zone_warnings(document.zones, document.services))
+    """Valid but probably unintended settings: name servers without an address, and services whose
+    regions have different address families."""
+    return [
+        *zone_warnings(document.zones, document.services),
+        *mixed_families(document.services, document.overrides, document.regions, document.relays),
+    ]
 
 
 def checked(document: Document) -> Document:

@@ -44,6 +44,7 @@ Weight = Annotated[
         " to the weights of the others there. 0: no new clients.",
     ),
 ]
+HttpStatus = Annotated[int, Field(ge=100, le=599)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 WireId = Annotated[
     int, Field(ge=1, le=65535, description="16-bit id inside credentials; never reused.")
@@ -140,7 +141,10 @@ class Probe(Model):
     port: Port | None = None
     """Default: the UDP port for stun, turn and path, 53 for dns, else the TCP port."""
     path: str = Field(default="/", max_length=1024, pattern=r"^/[!-~]*$")
-    expect_status: int = Field(default=200, ge=100, le=599)
+    expect_status: (
+        HttpStatus | Annotated[tuple[HttpStatus, ...], Field(min_length=1, max_length=20)]
+    ) = 200
+    """For http and https: the status code of a healthy relay, or a list of them."""
     expect_body: str | None = Field(default=None, min_length=1, max_length=1000)
     """For http and https: text that the first 64 KiB of the body must contain (as UTF-8)."""
     host: str | None = Field(
@@ -165,7 +169,8 @@ class Probe(Model):
     fall: int = Field(default=3, ge=1, le=100)
     """Consecutive failures that change a prober's view to down."""
     families: tuple[Family, ...] | None = Field(default=None, min_length=1, max_length=2)
-    """The families of the addresses that are checked, each with its own verdict; null: all."""
+    """The families of the addresses that are in service: checked, each with its own verdict, and
+    answered; null: all."""
     slow_start_s: float = Field(default=10.0, ge=0, le=3600)
     """Seconds over which a relay that returns from being down regains its full share."""
 
@@ -203,6 +208,20 @@ class Relay(Model):
     """Relays that fail together (rack, site, provider); answers prefer distinct domains."""
     probe: Probe = Probe()
     forced: Forced | None = None
+
+    @property
+    def families_in_service(self) -> tuple[Family, ...]:
+        """The families of the addresses that are checked and answered, IPv4 first.
+
+        Never empty: a relay has an address, and its probe may only list families that it has.
+        """
+        listed = self.probe.families
+        had: dict[Family, object] = {"ipv4": self.ipv4, "ipv6": self.ipv6}
+        return tuple(
+            family
+            for family, address in had.items()
+            if address is not None and (listed is None or family in listed)
+        )
 
     @model_validator(mode="after")
     def _probed_as_what_it_is(self) -> Relay:
@@ -289,8 +308,13 @@ class Service(Model):
     transceiver_regions: tuple[Slug, ...] | None = None
     """Regions where sessions of this service may end; null: all."""
     when_all_down: Literal["open", "closed", "fallback"] = "open"
-    """If no relay is up: ignore health, answer nothing, or answer with `fallback`."""
+    """If no relay is up and takes new clients: open ignores health, and drains too if operators
+    drain all (what is disabled stays out); closed answers nothing; fallback: with `fallback`."""
     fallback: tuple[IpAddress, ...] = Field(default=(), max_length=8)
+    families: Literal["separate", "together"] = "separate"
+    """separate: IPv4 and IPv6 addresses are each of the nearest region that has such addresses, so
+    clients with one family are always served. together: both are of the nearest region, and none of
+    a family that it lacks."""
     ecs: bool = True
     """Whether EDNS client subnet is used for this name (RFC 7871)."""
     view: Literal["global", "local"] = "global"

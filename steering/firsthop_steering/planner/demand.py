@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firsthop_steering.arrays import Floats, Keys
+from firsthop_steering.plan.model import Family
 
 HALF_LIFE_S = 600.0
 ALLOCATION_S = 300.0
@@ -28,8 +29,8 @@ reports, makes the clients of all others vanish."""
 MIN_OBSERVED_S = 60.0
 """Lower bound of the observed time: the first reports cover a time before the planner began."""
 _TAU_S = HALF_LIFE_S / math.log(2)
-_Mass = dict[tuple[str, int], float]
-"""By service and group, in client-seconds."""
+_Mass = dict[tuple[str, int, Family | None], float]
+"""By service, group and family of the addresses asked for, in client-seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,9 @@ class DemandClients:
     services: tuple[str, ...]
     groups: Keys
     count: Floats
+    families: tuple[Family | None, ...] = ()
+    """The family of the addresses that each asks for, if the regions of both may differ; empty: of
+    none."""
 
 
 class Demand:
@@ -63,10 +67,12 @@ class Demand:
         lasts_s: float,
         now: float,
         source: str = "",
+        family: Family | None = None,
     ) -> None:
         """Adds answers of a service that are cached for `lasts_s`, as `source` reports them.
 
-        `groups` maps each group to the number of its samples.
+        `groups` maps each group to the number of its samples; `family` is that of the addresses,
+        if the regions of both families may differ.
         """
         now = max(now, self._epoch)
         if now - self._epoch > 20 * HALF_LIFE_S:
@@ -75,7 +81,7 @@ class Demand:
         each = answers * lasts_s / noted * 2 ** ((now - self._epoch) / HALF_LIFE_S)
         mass = self._masses.setdefault(source, {})
         for group, count in groups.items():
-            pair = service, group
+            pair = service, group, family
             mass[pair] = mass.get(pair, 0.0) + each * count
         self.answers += answers
         if sum(map(len, self._masses.values())) > MAX_ENTRIES:
@@ -90,9 +96,10 @@ class Demand:
         whole = _TAU_S * (1 - math.exp(-observed_s / _TAU_S))
         scale = 2 ** (-max(now - self._epoch, 0.0) / HALF_LIFE_S) / whole
         return DemandClients(
-            tuple(service for service, _ in mass),
-            np.array([group for _, group in mass], dtype=np.uint64),
+            tuple(service for service, _, _ in mass),
+            np.array([group for _, group, _ in mass], dtype=np.uint64),
             np.array(list(mass.values()), dtype=np.float64) * scale,
+            tuple(family for _, _, family in mass),
         )
 
     def _bounded_sum(self) -> _Mass:

@@ -136,19 +136,20 @@ def rows_of(clients: DemandClients, client_groups: ClientGroups, steering: Steer
     costs, counts = [np.empty((0, len(steering.topology.pools["relays"])))], [np.empty(0)]
     homes = [np.empty(0, dtype=np.int64)]
     names = np.array(clients.services)
+    families = clients.families or (None,) * len(clients.services)
     bias = np.array([site.bias_us / 1000 for site in steering.topology.pools["relays"]])
-    for name in sorted(set(clients.services)):
+    for name, family in sorted(set(zip(clients.services, families, strict=True)), key=str):
         service = steering.topology.services.get(name)
         if service is None or service.pool != "relays":
             continue
-        here = names == name
+        here = (names == name) & np.array([each == family for each in families])
         rtt, examples = client_groups.rtt_ms(clients.groups[here])
         cost, nearest = rtt - bias, (rtt - bias).argmin(axis=1)
         rules = steering.rules(service, "relays")
         rule_of = [next((rule for rule in rules if rule.matches(each)), None) for each in examples]
         for rule in {id(each): each for each in rule_of}.values():
             which = np.array([each is rule for each in rule_of])
-            for share, mask in _kinds(steering, service, rule):
+            for share, mask in _kinds(steering.of(service, family), service, rule):
                 costs.append(np.where(mask, cost[which], np.inf))
                 counts.append(clients.count[here][which] * share)
                 homes.append(nearest[which])

@@ -63,7 +63,13 @@ class Planner:
                 noted[group] = noted.get(group, 0) + count
             lasts_s = ALLOCATION_S if each.source == "allocations" else max(lasts[each.service], 1)
             self.demand.take(
-                each.service, noted, answers=answers, lasts_s=lasts_s, now=now, source=source
+                each.service,
+                noted,
+                answers=answers,
+                lasts_s=lasts_s,
+                now=now,
+                source=source,
+                family=each.family,
             )
         self.demand.reports += 1
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
+from firsthop_steering.decision.availability import FAMILIES
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.plan.model import Service
+from firsthop_steering.decision.topology import Endpoint
+from firsthop_steering.plan.model import Family, Service
 
 
 def affected(before: Steering, after: Steering) -> tuple[str, ...]:
@@ -28,8 +30,21 @@ def _inputs(steering: Steering, service: Service) -> Hashable:
     sites = tuple(
         (
             site.id, site.latitude, site.longitude, site.weight, site.bias_us, site.state,
-            bool(field.up[index]), bool(field.configured[index]), field.weights[index],
+            bool(field.up[index]), bool(field.configured[index]), bool(field.drained[index]),
+            field.weights[index], _families(field.up[index]), _families(field.drained[index]),
         )
         for index, site in enumerate(steering.topology.pools[pool])
     )  # fmt: skip
-    return pool, service.regions, service.when_all_down, steering.rules(service, pool), sites
+    return (
+        pool,
+        service.families,
+        service.regions,
+        service.when_all_down,
+        steering.rules(service, pool),
+        sites,
+    )
+
+
+def _families(endpoints: Iterable[Endpoint]) -> frozenset[Family]:
+    """The families of their addresses: each may be steered by itself."""
+    return frozenset(f for each in endpoints for f in FAMILIES if getattr(each, f) is not None)

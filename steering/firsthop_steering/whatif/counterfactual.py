@@ -15,7 +15,7 @@ from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.model import Candidate
 from firsthop_steering.decision.rendezvous import kept_buckets, tie_draws
 from firsthop_steering.decision.topology import Client
-from firsthop_steering.plan.model import Service, State
+from firsthop_steering.plan.model import Family, Service, State
 from firsthop_steering.whatif.hypothetical import Hypothetical
 
 MAX_BIAS_MS = 500.0
@@ -34,15 +34,20 @@ class NeededChange:
 
 
 def counterfactual(
-    steering: Steering, service: Service, client: Client, region: str
+    steering: Steering,
+    service: Service,
+    client: Client,
+    region: str,
+    family: Family | None = None,
 ) -> dict[str, Any]:
     """The changes with which the client would be answered with `region`, as JSON.
 
-    `region` must be a region of the service's pool. All `changes` are needed together; the list is
-    empty if the client is sent there already. `enough` is whether they suffice; if not, one of them
-    states why. `instead_of_bias` is a price with the same effect as the change of the bias.
+    `family` is that of the addresses asked for; None: the client's own. `region` must be a region
+    of the service's pool. All `changes` are needed together; the list is empty if the client is
+    sent there already. `enough` is whether they suffice; if not, one of them states why.
+    `instead_of_bias` is a price with the same effect as the change of the bias.
     """
-    question = Hypothetical(steering, service.id, client, region)
+    question = Hypothetical(steering, service.id, client, region, family)
     changes: list[NeededChange] = []
     price: NeededChange | None = None
     for obstacle, after in _obstacles(question):
@@ -67,7 +72,7 @@ def counterfactual(
 
 def _obstacles(question: Hypothetical) -> Iterator[tuple[NeededChange, Hypothetical]]:
     """Yields each obstacle other than the score, and the question with it removed."""
-    for find in (_service, _override, _state, _idle, _idle_by_weight, _down, _weight, _tier):
+    for find in _FINDERS:
         while not question.holds and (found := find(question)) is not None:
             yield found
             if found[0].needed is None:
@@ -142,9 +147,23 @@ def _idle_by_weight(question: Hypothetical) -> _Found:
     return NeededChange(name, "weight", 0, 1, because), after
 
 
+def _family(question: Hypothetical) -> _Found:
+    """An enabled endpoint must have an address of the family that is asked for."""
+    service, pool, at = question.hypothetical_service, question.pool, question.index
+    enabled = question.steering.candidates_up(service, pool).configured[at]
+    if not enabled or question.mine.candidates_up(service, pool).configured[at]:
+        return None
+    because = "the service steers families separately, and none of its endpoints has this one"
+    family = str(question.mine.family)
+    change = NeededChange(
+        f"{question.endpoints}/{enabled[0].id}", family, None, None, because
+    )  # fmt: skip
+    return change, question
+
+
 def _down(question: Hypothetical) -> _Found:
     """At least one enabled endpoint must be up, unless health is ignored."""
-    field = question.steering.candidates_up(question.hypothetical_service, question.pool)
+    field = question.mine.candidates_up(question.hypothetical_service, question.pool)
     wanted = field.configured[question.index]
     if field.up[question.index] or not wanted or question.ignores_health:
         return None
@@ -178,7 +197,7 @@ def _weight(question: Hypothetical) -> _Found:
 
 
 def _keeps(question: Hypothetical, drawn: int) -> bool:
-    weights = question.steering.weights(
+    weights = question.mine.weights(
         question.hypothetical_service, question.pool, ignore_health=question.ignores_health
     )
     return bool(kept_buckets(question.region, weights[question.index])[drawn])
@@ -243,3 +262,6 @@ def _price(mine: Candidate, gap: int, drawn: int) -> NeededChange | None:
         f"regions/{mine.site.id}", "price_ms", mine.price_us / 1000, low / 1000,
         "the planner charges it",
     )  # fmt: skip
+
+
+_FINDERS = (*(_service, _override, _state, _idle, _idle_by_weight, _family, _down, _weight, _tier),)

@@ -6,24 +6,32 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from firsthop_geodata.addresses import special_block
-from firsthop_steering.decision.availability import Availability, reported_status
+from firsthop_steering.decision.availability import FAMILIES, Availability, reported_status
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.decision.topology import Client, Endpoint, Pool
-from firsthop_steering.plan.model import Service
+from firsthop_steering.plan.model import Family, Service
 
 
 def explain(
-    steering: Steering, service: Service, address: IPv4Address | IPv6Address
+    steering: Steering,
+    service: Service,
+    address: IPv4Address | IPv6Address,
+    family: Family | None = None,
 ) -> dict[str, Any]:
     """Explains how DNS and the allocator answer a client of `service`.
+
+    `family` is that of the addresses it asks for; None: its own. It matters if the service steers
+    families separately and not all regions have both; else `family` is null in the result. `answer`
+    has the addresses of both, and `by_family` the region of each.
 
     Times are in milliseconds, distances in kilometres. `media` explains the choice of the
     transceiver region; it is null if no relay region is chosen or no transceiver region exists.
     """
     client = steering.topology.client(address)
+    whole, steering = steering, steering.of(service, family or client.address_family)
     decision = steering.decide(service, client)
     pool = service.answer_pool
     media: dict[str, Any] | None = None
@@ -41,9 +49,10 @@ def explain(
         "plan": decision.plan,
         "status": decision.status,
         "view": _view(steering, service),
+        "family": steering.family,
         "bucket": decision.bucket,
         **_decision(steering, decision, pool, client.cell),
-        "answer": _answer(steering, decision, pool),
+        **_answers(whole, steering, decision, pool),
         "media": media,
     }
 
@@ -157,6 +166,19 @@ def _endpoint_text(steering: Steering, endpoint: Endpoint, availability: Availab
     if availability.share < 100 and availability.verdict != "down":
         parts += [f"starting with {availability.share} % of its weight"]
     return ", ".join(parts)
+
+
+def _answers(whole: Steering, steering: Steering, decision: Decision, pool: Pool) -> dict[str, Any]:
+    """The DNS answer with the addresses of both families, and the region of each family."""
+    answer: dict[str, Any] = _answer(steering, decision, pool)
+    regions = {}
+    for family in FAMILIES:
+        other = whole.of(decision.service, family)
+        found = other.decide(decision.service, decision.client)
+        regions[family] = found.site.id if found.site else None
+        if other is not steering:
+            answer[family] = _answer(other, found, pool)[family]
+    return {"answer": answer, "by_family": regions}
 
 
 def _answer(steering: Steering, decision: Decision, pool: Pool) -> dict[str, list[str] | int]:

@@ -10,7 +10,7 @@ from firsthop_steering.decision.model import Decision
 from firsthop_steering.decision.topology import Client, Pool, Site, Topology
 from firsthop_steering.feed.snapshot import RelayStatus
 from firsthop_steering.plan.document import Document
-from firsthop_steering.plan.model import Service
+from firsthop_steering.plan.model import Family, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class Hypothetical:
     service: str
     client: Client
     region: str
+    family: Family | None = None
+    """Of the addresses that are asked for; None: the client's own."""
 
     @property
     def hypothetical_service(self) -> Service:
@@ -50,7 +52,13 @@ class Hypothetical:
 
     def decide(self) -> Decision:
         """The decision under the changes so far."""
-        return self.steering.decide(self.hypothetical_service, self.client)
+        return self.mine.decide(self.hypothetical_service, self.client)
+
+    @property
+    def mine(self) -> Steering:
+        """The steering of the addresses that the client asks for."""
+        family = self.family or self.client.address_family
+        return self.steering.of(self.hypothetical_service, family)
 
     @property
     def holds(self) -> bool:

@@ -8,11 +8,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.arrays import Floats, Ints
 from firsthop_steering.compile.preferences import numbered
 from firsthop_steering.whatif.sim_population import SPREAD, SimPopulation
 from firsthop_steering.whatif.sim_side import NOWHERE, Codes, Sent
+from firsthop_steering.whatif.simulation import CountryMove
 
+MAX_COUNTRIES = 10
+"""Maximum number of countries in a result."""
 _Part = tuple[int, int, float]
 """Source, target, and the share of the buckets that moves from source to target."""
 
@@ -41,6 +45,26 @@ class Movement(NamedTuple):
         total = float(self.weights.sum())
         return float(self.weights[self.moving].sum()) / total if total else 0.0
 
+    def countries(self, geo: GeoTable) -> tuple[CountryMove, ...]:
+        """The countries with most moving clients, largest share first; at most MAX_COUNTRIES."""
+        known, code = geo.country_codes
+        names = [*known, ""]  # for unlocated clients, if the table itself has no ""
+        mine = np.full(len(self.cells), names.index(""), dtype=np.int64)
+        located = self.cells != NO_CELL
+        mine[located] = code[self.cells[located]]
+        everyone = np.bincount(mine, weights=self.weights, minlength=len(names))
+        movers = np.bincount(mine, weights=self.weights * self.moving, minlength=len(names))
+        total = float(self.weights.sum())
+        return tuple(
+            CountryMove(
+                country=names[each],
+                share=share(movers[each] / total),
+                of_country=share(movers[each] / everyone[each]),
+            )
+            for each in np.argsort(-movers, kind="stable")[:MAX_COUNTRIES].tolist()
+            if movers[each] > 0
+        )
+
     def matrix(self, regions: int) -> Floats:
         """Weights, sources × targets; the last row and column stand for no region."""
         size = regions + 1
@@ -48,6 +72,11 @@ class Movement(NamedTuple):
         cells_of_matrix = (sources % size) * size + targets % size
         counted = np.bincount(cells_of_matrix, weights=self.weights, minlength=size * size)
         return counted.astype(np.float64).reshape(size, size)
+
+
+def share(value: float) -> float:
+    """A share as results have it: 0 to 1, six decimals."""
+    return round(min(max(float(value), 0.0), 1.0), 6)
 
 
 def concatenated(movement: Sequence[Movement]) -> Movement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from firsthop_steering.compile.service_compiler import ServiceCompiler
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rendezvous import BUCKETS
 from firsthop_steering.decision.topology import Pool
-from firsthop_steering.plan.model import Service
+from firsthop_steering.plan.model import Family, Service
 from firsthop_steering.whatif.sim_population import SimPopulation
 
 Codes = npt.NDArray[np.int16]
@@ -48,6 +48,26 @@ class SimSide:
         """The side for the service with that domain name."""
         services = steering.topology.services.values()
         return cls(steering, next((each for each in services if each.name == name), None))
+
+    def asked(self, family: Family) -> SimSide:
+        """This side as it answers with addresses of `family`."""
+        if self.service is None:
+            return self
+        return replace(self, steering=self.steering.of(self.service, family))
+
+    def only(self, family: Family) -> SimSide:
+        """As `asked`, also if the service steers families together."""
+        return replace(self, steering=self.steering.only(family))
+
+    @property
+    def families_differ(self) -> bool:
+        """Whether some regions of the service lack a family that others have."""
+        return self.service is not None and self.steering.families_differ(self.service)
+
+    @property
+    def separates(self) -> bool:
+        """Whether the two families may be answered with different regions."""
+        return self.service is not None and self.steering.separates(self.service)
 
     @property
     def pool(self) -> Pool:

@@ -13,22 +13,21 @@ from typing import Literal
 
 import numpy as np
 
-from firsthop_geodata.prefixes import NO_CELL, GeoTable
 from firsthop_steering.arrays import Floats, Ints
+from firsthop_steering.decision import availability
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.feed.snapshot import Plan, RelayStatus, Status
-from firsthop_steering.whatif.sim_movement import Movement, concatenated, movements_of
+from firsthop_steering.whatif.sim_families import family_costs
+from firsthop_steering.whatif.sim_movement import Movement, concatenated, movements_of, share
 from firsthop_steering.whatif.sim_population import (
     SimPopulation,
     listed_population,
     whole_population,
 )
 from firsthop_steering.whatif.sim_side import NOWHERE, Codes, SimSide
-from firsthop_steering.whatif.simulation import CountryMove, Move, RegionLoad, Rtt, Simulation
+from firsthop_steering.whatif.simulation import Move, RegionLoad, Rtt, Simulation
 
 FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
-COUNTRIES = 10
-"""Maximum number of countries in a result."""
 _RTT_STEP_US = 10
 """Resolution of percentiles."""
 
@@ -58,12 +57,34 @@ def simulate(
         )
     else:
         four, six = ((listed_population(after.topology, clients, f),) for f in FAMILIES)
-    populations = (*four, *six)
-    movement = movements_of(populations, *(each.sends(populations, codes) for each in sides))
+    ipv4, ipv6 = _movements(sides, four, six, codes)
+    costs = family_costs(sides[1], four if clients is None else (*four, *six), codes)
     if clients is None:
-        ipv4, ipv6 = concatenated(movement[: len(four)]), concatenated(movement[len(four) :])
-        return _simulation(sides, ipv4, codes, sessions, name=name, moved_ipv6=_share(ipv6.moved))
-    return _simulation(sides, concatenated(movement), codes, sessions, name=name, moved_ipv6=None)
+        moved_ipv6: float | None = share(concatenated(ipv6).moved)
+    else:
+        ipv4, moved_ipv6 = [*ipv4, *ipv6], None
+    found = _simulation(
+        sides, concatenated(ipv4), codes, sessions, name=name, moved_ipv6=moved_ipv6
+    )
+    return found.model_copy(update={"families": costs})
+
+
+def _movements(
+    sides: tuple[SimSide, SimSide],
+    four: tuple[SimPopulation, ...],
+    six: tuple[SimPopulation, ...],
+    codes: Mapping[str, int],
+) -> tuple[list[Movement], list[Movement]]:
+    """The movement of clients with IPv4 and with IPv6 addresses, each asking for its own family."""
+    if any(each.separates for each in sides):
+        v4, v6 = (tuple(each.asked(family) for each in sides) for family in availability.FAMILIES)
+        return (
+            movements_of(four, *(each.sends(four, codes) for each in v4)),
+            movements_of(six, *(each.sends(six, codes) for each in v6)),
+        )
+    whole = (*four, *six)
+    movement = movements_of(whole, *(each.sends(whole, codes) for each in sides))
+    return movement[: len(four)], movement[len(four) :]
 
 
 def with_lost_relays(
@@ -120,9 +141,9 @@ def _simulation(
     return Simulation(
         service=name,
         clients=round(total),
-        moved=_share(movement.moved),
-        lost=_share(matrix[:-1, -1].sum()),
-        gained=_share(matrix[-1, :-1].sum()),
+        moved=share(movement.moved),
+        lost=share(matrix[:-1, -1].sum()),
+        gained=share(matrix[-1, :-1].sum()),
         moved_ipv6=moved_ipv6,
         rtt_before=_rtt(before, movement.sources, movement.old_columns, movement.weights, codes),
         rtt_after=_rtt(after, movement.targets, movement.new_columns, movement.weights, codes),
@@ -131,17 +152,13 @@ def _simulation(
             _load(region, matrix[code].sum(), matrix[:, code].sum(), sides, sessions)
             for region, code in codes.items()
         ),
-        countries=_countries(movement, after.steering.topology.geo, total),
+        countries=movement.countries(after.steering.topology.geo),
     )
-
-
-def _share(value: float) -> float:
-    return round(min(max(float(value), 0.0), 1.0), 6)
 
 
 def _moves(matrix: Floats, names: Sequence[str | None]) -> tuple[Move, ...]:
     found = [
-        Move(source=names[i], target=names[j], share=_share(matrix[i, j]))
+        Move(source=names[i], target=names[j], share=share(matrix[i, j]))
         for i, j in np.argwhere(matrix > 0).tolist()
         if i != j
     ]
@@ -154,8 +171,8 @@ def _load(
     was, now = (side.capacity(region) for side in sides)
     return RegionLoad(
         region=region,
-        before=_share(old),
-        after=_share(new),
+        before=share(old),
+        after=share(new),
         capacity=now,
         utilisation_before=_utilisation(old, was, sessions),
         utilisation_after=_utilisation(new, now, sessions),
@@ -166,23 +183,3 @@ def _utilisation(share: float, capacity: int | None, sessions: int | None) -> fl
     if not capacity or sessions is None:
         return None
     return round(float(share) * sessions / capacity, 4)
-
-
-def _countries(movement: Movement, geo: GeoTable, total: float) -> tuple[CountryMove, ...]:
-    known, code = geo.country_codes
-    names = [*known, ""]  # for unlocated clients, if the table itself has no ""
-    nowhere = names.index("")
-    mine = np.full(len(movement.cells), nowhere, dtype=np.int64)
-    located = movement.cells != NO_CELL
-    mine[located] = code[movement.cells[located]]
-    everyone = np.bincount(mine, weights=movement.weights, minlength=len(names))
-    movers = np.bincount(mine, weights=movement.weights * movement.moving, minlength=len(names))
-    return tuple(
-        CountryMove(
-            country=names[each],
-            share=_share(movers[each] / total),
-            of_country=_share(movers[each] / everyone[each]),
-        )
-        for each in np.argsort(-movers, kind="stable")[:COUNTRIES].tolist()
-        if movers[each] > 0
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from firsthop_steering.plan.model import Slug
 from firsthop_zones.model import Model
 
@@ -49,6 +51,27 @@ class CountryMove(Model):
     """Relative to the clients of the country."""
 
 
+class FamilyCosts(Model):
+    """What `families: separate` and `families: together` cost whom, after the change.
+
+    Clients are counted as if each had both families; the RTT of a region does not depend on them.
+    """
+
+    setting: Literal["separate", "together"]
+    farther_ipv6: Share
+    """separate: clients who get an IPv6 address of a farther region than their IPv4 address; those
+    who prefer IPv6 go there."""
+    farther_ipv6_ms: float | None
+    """By how much it is farther, on average; null if it is for none."""
+    farther_ipv6_countries: tuple[CountryMove, ...]
+    """Where the families are answered with different regions."""
+    without_ipv4: Share
+    """together: clients who get no IPv4 address, because their nearest region has none."""
+    without_ipv6: Share
+    """together: clients who get no IPv6 address. Resolvers may keep that for other clients."""
+    without_ipv6_countries: tuple[CountryMove, ...]
+
+
 class Simulation(Model):
     """One service under two plans, two statuses, or both."""
 
@@ -72,6 +95,8 @@ class Simulation(Model):
     regions: tuple[RegionLoad, ...]
     countries: tuple[CountryMove, ...]
     """The countries with most moving clients, largest share first."""
+    families: FamilyCosts | None = None
+    """Null if all regions that answer have the same address families."""
 
     @property
     def upset(self) -> Share:

@@ -148,3 +148,19 @@ async def test_a_rebound_nat_is_followed_and_leaves_no_flow_behind(tmp_path: Pat
         await eventually(one_flow, "the old flow is gone")
         await tab.evaluate("echo('and still there')")
         assert (await here.transceivers[0].counts())["open_sessions"] == 1
+
+
+async def test_a_far_relay_with_ipv6_does_not_beat_the_near_one_without(tmp_path: Path) -> None:
+    """A browser ranks pairs by its own preference for IPv6 before it looks at our priorities."""
+    async with (
+        world(tmp_path) as (here, _),
+        relay(tmp_path, here.transceivers, "--listen", f"[::1]:{RELAY_PORT}") as between,
+        page(f"{here.allocator.url}/healthz") as tab,
+    ):
+        near = {"id": "near", "region": "fra", "ipv4": between.address, "weight": 100}
+        far = {"id": "far", "region": "fra", "ipv4": "127.99.99.99", "ipv6": "::1", "weight": 1}
+        here.plan([], relays=[near, far])
+        made = await tab.evaluate(OPEN, [here.url, BEARER])
+        assert [each["id"] for each in made["route"]["relays"]] == ["near", "far"]
+        await tab.evaluate("heard()")
+        assert await tab.evaluate("selected_end()") == f"{between.address}:{RELAY_PORT}"

@@ -187,7 +187,7 @@ async def test_an_edge_goes_by_its_own_vantage_where_the_service_wants_it(world:
         world.down["eu"] = {("fra-1", "ipv6"), ("iad-1", "ipv6")}
         await answer(FRA, FRA, FRA, FRA)
         world.down["eu"] = {("fra-1", "ipv6")}
-        await answer((["192.0.2.1"], []), FRA, FRA, FRA)
+        await answer((FRA[0], IAD[1]), FRA, FRA, FRA)  # each family is steered by itself
         world.misses("eu")
         await answer(FRA, FRA, FRA, FRA)
 

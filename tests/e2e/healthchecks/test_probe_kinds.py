@@ -231,7 +231,9 @@ async def test_http_judges_the_status() -> None:
     await runner.setup()
     await web.TCPSite(runner, address, 3478).start()
 
-    async def check(path: str, expect_status: int = 200, timeout_s: float = 5) -> ProbeOutcome:
+    async def check(
+        path: str, expect_status: int | tuple[int, ...] = 200, timeout_s: float = 5
+    ) -> ProbeOutcome:
         return await probe.check(
             stun_target(
                 *(address, KEYS),
@@ -247,6 +249,8 @@ async def test_http_judges_the_status() -> None:
     assert await check("/nowhere") == Failed("status 404, expected 200")
     assert isinstance(await check("/nowhere", 404), Passed)
     assert isinstance(await check("/moved", 302), Passed)
+    assert isinstance(await check("/moved", (200, 302)), Passed)
+    assert await check("/moved", (200, 204)) == Failed("status 302, expected 200 or 204")
     assert await check("/slow", timeout_s=0.2) == Failed("no answer in 0.2 s")
     enough.set()
     await runner.cleanup()

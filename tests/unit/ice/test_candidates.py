@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,11 +76,45 @@ def test_any_relays(values: list[tuple[bool, bool, int | None]], one_host: bool)
     udp = [(each["address"], int(each["port"])) for each in parsed if each["protocol"] == "udp"]
     expected = [
         (str(address), each.udp_port)
-        for each in relays
-        for address in (each.ipv6, each.ipv4)
+        for rank, each in enumerate(relays)
+        for address in (each.ipv6 if all(r.ipv6 for r in relays[:rank]) else None, each.ipv4)
         if address is not None
     ]
     assert udp == expected
+
+
+CLIENTS = {
+    "IPv6 far above IPv4": (40 << 8, 35 << 8),
+    "IPv6 just above IPv4": (32512, 32511),
+    "IPv6 as high as ours": (65535, 65279),
+    "all alike": (65535, 65535),
+    "IPv4 above IPv6": (65279, 65535),
+}
+"""Local preferences of a client's IPv6 and IPv4 addresses; browsers put IPv6 first."""
+
+
+@pytest.mark.parametrize("stack", CLIENTS)
+@given(
+    values=st.lists(st.sampled_from([(True, True), (True, False)]), min_size=1, max_size=4),
+    dead=st.sets(st.integers(1, 4)),
+)
+def test_the_ranking_wins_with_every_stack(
+    stack: str, values: list[tuple[bool, bool]], dead: set[int]
+) -> None:
+    """The pair of highest priority (RFC 8445 §6.1.2.3) that works is of the first relay that is
+    alive, although a client prefers its own IPv6 whatever the candidates' priorities say."""
+    relays = [relay(n, ipv6=f"2001:db8::{n}" if six else None)
+              for n, (_, six) in enumerate(values, start=1)]  # fmt: skip
+    pairs = []
+    for each in map(fields, candidate_lines(relays)):
+        own = priority(126, CLIENTS[stack][":" not in each["address"]])
+        theirs = int(each["priority"])
+        rank = int(re.split(r"[.:]", each["address"])[-1])
+        value = (min(own, theirs) << 32) + 2 * max(own, theirs) + (own > theirs)
+        pairs.append((value, rank))
+    alive = [rank for _, rank in sorted(pairs, reverse=True) if rank not in dead]
+    if alive:
+        assert alive[0] == min(alive)
 
 
 def test_an_address_alone_has_one_line() -> None:

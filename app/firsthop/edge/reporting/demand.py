@@ -9,18 +9,20 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, cast
 
 from firsthop.edge.reporting.posting import Poster
 from firsthop_steering.feed.demand import MAX_CLIENTS, AnswersOfRegion, DemandReport
+from firsthop_steering.plan.model import Family
 
 REPORT_S = 10.0
 OLDEST_S = 60.0
 """Answers that could not be reported for this long are useless."""
 
 AnswerSource = Literal["dns", "allocations"]
-AnswerLabels = tuple[AnswerSource, str, str]
-"""Source, service and region."""
+AnswerLabels = tuple[AnswerSource, str, str, Family | None]
+"""Source, service, region, and family if the regions of both families may differ."""
+SurveyRow = tuple[str, str, str, int] | tuple[str, str, str, int, str]
 Totals = Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]
 _TAKEN = ("allocated", "session")
 
@@ -33,10 +35,11 @@ class DemandBoard:
         self._reported: dict[AnswerLabels, float] = {}
         """The part of each count that was reported."""
 
-    def note(self, source: AnswerSource, rows: Iterable[tuple[str, str, str, int]]) -> None:
-        """Add rows of service, region, prefix and count."""
-        for service, region, prefix, count in rows:
-            clients = self._clients.setdefault((source, service, region), {})
+    def note(self, source: AnswerSource, rows: Iterable[SurveyRow]) -> None:
+        """Add rows of service, region, prefix, count and, if it matters, family."""
+        for service, region, prefix, count, *family in rows:
+            labels: AnswerLabels = source, service, region, _family(*family)
+            clients = self._clients.setdefault(labels, {})
             clients[prefix] = clients.get(prefix, 0) + count
 
     def forget(self, totals: Totals) -> None:
@@ -53,18 +56,19 @@ class DemandBoard:
                 service=service,
                 source=source,
                 region=region,
-                answers=round(counts[source, service, region] - reported),
+                family=family,
+                answers=round(counts[labels] - reported),
                 clients=noted,
             )
-            for (source, service, region), noted in clients.items()
-            if counts.get((source, service, region), 0)
-            > (reported := self._reported.get((source, service, region), 0))
+            for labels, noted in clients.items()
+            for source, service, region, family in (labels,)
+            if counts.get(labels, 0) > (reported := self._reported.get(labels, 0))
         )
 
     def reported(self, answers: Iterable[AnswersOfRegion]) -> None:
         """Note that the control plane has received these answers."""
         for each in answers:
-            labels: AnswerLabels = each.source, each.service, each.region
+            labels: AnswerLabels = each.source, each.service, each.region, each.family
             self._reported[labels] = self._reported.get(labels, 0) + each.answers
         self._clients.clear()
 
@@ -82,14 +86,18 @@ class DemandBoard:
 def _counts(totals: Totals) -> Iterator[tuple[AnswerLabels, float]]:
     for labels, value in totals.get("firsthop_region_answers_total", {}).items():
         of = dict(labels)
-        yield ("dns", of["service"], of["region"]), value
+        yield ("dns", of["service"], of["region"], _family(of.get("family", ""))), value
     allocations: dict[AnswerLabels, float] = {}
     for labels, value in totals.get("firsthop_allocations_total", {}).items():
         of = dict(labels)
         if of["result"] in _TAKEN:
-            key: AnswerLabels = "allocations", of["service"], of["region"]
+            key: AnswerLabels = "allocations", of["service"], of["region"], None
             allocations[key] = allocations.get(key, 0) + value
     yield from allocations.items()
+
+
+def _family(label: str = "") -> Family | None:
+    return cast(Family, label) if label else None
 
 
 class DemandReporter:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from firsthop.edge.reporting.counters import MetricLabels
 from firsthop.edge.reporting.view import EdgeView
 from firsthop_steering.feed.snapshot import age_s, kind_of
 
@@ -30,6 +31,8 @@ class EdgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Counters of the workers, and the age and number of the snapshots in force."""
         for name, samples in self._view.reports.counters.totals().items():
+            if name == "firsthop_region_answers_total":
+                samples = _without_family(samples)  # it is for the planner
             labels = [label for label, _ in next(iter(samples))]
             metric = CounterMetricFamily(name, HELP.get(name, name), labels=labels)
             for values, value in samples.items():
@@ -142,3 +145,11 @@ class EdgeCollector(Collector):
         for worker in self._view.workers:
             restarts.add_metric([worker.name], worker.restarts)
         yield restarts
+
+
+def _without_family(samples: Mapping[MetricLabels, float]) -> dict[MetricLabels, float]:
+    sums: dict[MetricLabels, float] = {}
+    for labels, value in samples.items():
+        kept = tuple(each for each in labels if each[0] != "family")
+        sums[kept] = sums.get(kept, 0) + value
+    return sums

@@ -89,7 +89,7 @@ async def _report(pipe: SupervisorPipe, instance: Instance) -> None:
     while True:
         await asyncio.sleep(REPORT_INTERVAL_S)
         clients = [
-            (labels["service"], labels["region"], prefix_text(prefix), count)
+            (labels["service"], labels["region"], prefix_text(prefix), count, labels["family"])
             for (slot, prefix), count in instance.survey.take().items()
             for labels in (counters.labels(cast(int, slot)),)
         ]

@@ -7,8 +7,9 @@ import json
 import random
 from base64 import b64encode
 from collections import Counter
+from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -19,7 +20,7 @@ from firsthop_allocator.allocations.view import AllocatorView
 from firsthop_allocator.http.schema import AllocationAnswer
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
-from firsthop_steering.decision.topology import Topology
+from firsthop_steering.decision.topology import Client, Topology
 from firsthop_steering.feed.snapshot import Plan
 from support.allocator_world import (
     BERLIN,
@@ -247,6 +248,34 @@ def _with_media(plan: Plan) -> Plan:
     return Plan.model_validate({**plan.model_dump(mode="json"), "document": document})
 
 
+def test_the_first_relay_has_an_address_of_the_clients_family() -> None:
+    """A client with IPv6 alone is served; one that has IPv4 too still gets the nearest as well."""
+    relays = [
+        each | {"ipv6": f"2001:db8::{n}" if n == 2 else None} for n, each in enumerate(RELAYS)
+    ]
+    far = relays[2]["region"]
+    for families in ("separate", "together"):
+        view = view_of(relays=relays, service={"families": families})
+        four, six = (
+            find_route(view, view.steering.topology.services["relay"], client)
+            for client in (_located(view, 4), _located(view, 6))
+        )
+        assert not isinstance(four, AllocationRefused)
+        assert not isinstance(six, AllocationRefused)
+        assert four.offers[0].relay.region == "fra"
+        assert len(six.offers) == MAX_RELAYS
+        first = six.offers[0].relay
+        assert (first.region, first.ipv6 is None) == (
+            (far, False) if families == "separate" else ("fra", True)
+        )
+
+
+def _located(view: AllocatorView, family: Literal[4, 6]) -> Client:
+    """A client in Berlin, where the map has no IPv6."""
+    client = view.steering.topology.client(ip_address(BERLIN))
+    return replace(client, family=family, key=client.key if family == 4 else 0x20010DB8 << 32)
+
+
 @random_worlds(60)
 def test_the_first_relay_is_where_the_decision_points(rng: random.Random) -> None:
     """In random worlds: allocation and decision agree, warm and cold views agree, and only relays
@@ -260,7 +289,10 @@ def test_the_first_relay_is_where_the_decision_points(rng: random.Random) -> Non
     warm, service = AllocatorView(steering, KEYS), topology.services["s"]
     for _ in range(40):
         client = topology.client(random_asker(rng, steering))
-        decision = steering.decide(service, client)
+        decision = whole = steering.decide(service, client)
+        first = steering.of(service, client.address_family).decide(service, client)
+        if first.site is not None:
+            decision = first
         route = find_route(warm, service, client)
         assert route == find_route(AllocatorView(steering, KEYS), service, client)
         if decision.site is None:
@@ -273,7 +305,7 @@ def test_the_first_relay_is_where_the_decision_points(rng: random.Random) -> Non
         open_ = decision.ranking.outcome == "open"
         usable = {
             each.id
-            for candidate in decision.preferences
+            for candidate in whole.preferences
             for each in usable_of(steering, candidate.site, ignore_health=open_)
         }
         assert {relay.id for relay in offered} <= usable

@@ -34,6 +34,24 @@ def test_answers_wait_for_a_client_who_stands_for_them() -> None:
     assert [each.answers for each in board.due(_totals(dns=12))] == [3]
 
 
+def test_families_with_regions_of_their_own_are_reported_apart() -> None:
+    """The planner must know which clients may only go where IPv6 is."""
+    board = DemandBoard()
+    totals: Any = {
+        "firsthop_region_answers_total": {
+            (("family", family), ("region", "fra"), ("service", "relay")): count
+            for family, count in (("", 7), ("ipv4", 3), ("ipv6", 2))
+        }
+    }
+    rows = [("relay", "fra", "192.0.2.0/24", 1, family) for family in ("", "ipv4", "ipv6")]
+    board.note("dns", rows)
+    due = board.due(totals)
+    assert [(each.family, each.answers) for each in due] == [(None, 7), ("ipv4", 3), ("ipv6", 2)]
+    board.reported(due)
+    board.note("dns", rows)
+    assert board.due(totals) == ()
+
+
 def test_allocations_count_when_somebody_got_one() -> None:
     """By their own kind: a session is not an answer that a resolver keeps."""
     board = DemandBoard()

@@ -95,6 +95,15 @@ def test_an_edge_that_has_nothing_says_so(tmp_path: Path) -> None:
     assert samples(view)['firsthop_snapshots_refused_total{origin="feed"}'] == 1
 
 
+def test_answers_of_a_region_are_one_metric_whatever_their_family(tmp_path: Path) -> None:
+    view = view_of(feed(tmp_path)[2], tmp_path)
+    labels = {"service": "relay", "region": "fra"}
+    counted = [({**labels, "family": "ipv4"}, 3), ({**labels, "family": "ipv6"}, 2)]
+    view.reports.counters.report("dns-0", 1, {"firsthop_region_answers_total": counted})
+    found = samples(view)
+    assert found['firsthop_region_answers_total{region="fra",service="relay"}'] == 5
+
+
 def test_what_is_in_force_is_shown(tmp_path: Path) -> None:
     """Not what was received since; metrics and readiness agree."""
     store, follower, source = feed(tmp_path)

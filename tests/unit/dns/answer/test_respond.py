@@ -114,11 +114,24 @@ def test_odd_bits_of_the_subnet_are_echoed(ask: Ask) -> None:
     assert (option.address, option.srclen, option.scopelen) == ("198.51.100.192", 27, 0)
 
 
-def test_ipv6_answers_and_their_absence(ask: Ask) -> None:
-    """A region without IPv6 is NODATA for AAAA: not for long, and for everybody (§7.4)."""
+def test_a_region_without_ipv6_leaves_aaaa_to_the_next(ask: Ask) -> None:
+    """Negative answers count for everybody (RFC 7871 §7.4), so near tyo it is not NODATA; the scope
+    of each type is that of its own answers."""
     answer = ask("geo.example.test", "AAAA", subnet="198.51.100.0/25")
     assert texts(answer) == ["geo.example.test. 20 IN AAAA 2001:db8:b::21"]
-    answer = ask("geo.example.test", "AAAA", subnet="203.0.113.0/24")
+    near_tyo = "203.0.113.0/24"
+    assert texts(ask("geo.example.test", subnet=near_tyo)) == [
+        "geo.example.test. 20 IN A 192.0.2.31"
+    ]
+    answer = ask("geo.example.test", "AAAA", subnet=near_tyo)
+    assert answer.answer
+    assert scope(answer) not in (None, 0)
+    assert len(ask("geo.example.test", "HTTPS", subnet=near_tyo).answer) == 1
+
+
+def test_families_together_are_both_of_the_nearest_region(ask: Ask) -> None:
+    """NODATA for AAAA where it has none: not for long, and for everybody (§7.4)."""
+    answer = ask("both.example.test", "AAAA", subnet="203.0.113.0/24")
     assert (answer.rcode(), answer.answer, soa_ttl(answer)) == (0, [], 20)
     assert scope(answer) == 0
 

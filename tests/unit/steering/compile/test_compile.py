@@ -19,10 +19,12 @@ from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.preferences import preference_orders
 from firsthop_steering.compile.sections import SectionError, SectionFile, write_sections
 from firsthop_steering.compile.table import ASK_RESOLVER, Answer, AnswerTable, ServiceTable
+from firsthop_steering.decision.availability import FAMILIES
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
 from firsthop_steering.decision.lifetime import Lifetimes
 from firsthop_steering.decision.topology import Topology
+from firsthop_steering.plan.model import Family
 from support.worlds import (
     NOW,
     europe_and_america,
@@ -44,9 +46,12 @@ def compiled(steering: Steering) -> ServiceTable:
     return AnswerTable.open(path).services[0]
 
 
-def decided(steering: Steering, address: IPv4Address | IPv6Address) -> Answer:
-    """The answer that follows from `decide`."""
-    service = next(iter(steering.topology.services.values()))
+def decided(
+    whole: Steering, address: IPv4Address | IPv6Address, family: Family | None = None
+) -> Answer:
+    """The answer that follows from `decide`, to a query for addresses of `family`."""
+    service = next(iter(whole.topology.services.values()))
+    steering = whole.of(service, family)
     decision = steering.decide(service, steering.topology.client(address))
     outcome = decision.ranking.outcome
     ttl = Lifetimes(steering, service, "relays").ttl(decision.site)
@@ -80,12 +85,13 @@ def test_the_table_says_what_decide_says(seed: int) -> None:
     scope it names."""
     rng = random.Random(seed)
     steering = random_steering(rng, random_geo(rng, rng.choice([1, 3, 20])))
-    table = compiled(steering)
-    for _ in range(40):
-        address = random_asker(rng, steering)
+    both = compiled(steering)
+    for number in range(40):
+        address, asked = random_asker(rng, steering), FAMILIES[number % 2]
+        table = both.aaaa if asked == "ipv6" else both
         family, key = key_of(address)
         answer, scope = table.lookup(family, key)
-        assert table.answers[table.settle(family, key)] == decided(steering, address)
+        assert table.answers[table.settle(family, key)] == decided(steering, address, asked)
         assert (answer == ASK_RESOLVER) == unplaced(steering, address)
         assert answer in (ASK_RESOLVER, table.settle(family, key))
         bits = 32 if family == 4 else 64

@@ -217,3 +217,18 @@ def test_explain_says_whose_word_it_is() -> None:
     assert said["view"] == "local: that of here, then that of all"
     now = {each["region"]: (each["weight"], each["weight_now"]) for each in said["candidates"]}
     assert now == {"fra": (100, 100), "iad": (100, 40)}
+
+
+@pytest.mark.parametrize(
+    ("families", "answered"), [(["ipv4"], "192.0.2.1"), (["ipv6"], "2001:db8::1")]
+)
+@pytest.mark.parametrize("ignore_health", [True, False])
+def test_an_address_that_is_not_probed_is_not_in_service(
+    families: list[str], answered: str, ignore_health: bool
+) -> None:
+    """Nothing would notice that it is dead; an operator's word on the relay changes nothing."""
+    forced = {"verdict": "up"}
+    steering = world([relay("fra-1", 1, probe={"families": families}, forced=forced)])
+    (fra, _) = steering.topology.pools["relays"]
+    (found,) = usable_of(steering, fra, ignore_health=ignore_health)
+    assert [str(each) for each in (found.ipv4, found.ipv6) if each] == [answered]

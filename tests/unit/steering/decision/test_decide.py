@@ -223,6 +223,33 @@ def test_when_all_down_open_ignores_health_and_nothing_else() -> None:
     assert "health is ignored" in decide(drained, BERLIN).reason
 
 
+def everything_drained(how: dict[str, Any], *, regions: bool) -> dict[str, Any]:
+    """The regions, or the relays, of the world, drained by `how`."""
+    if regions:
+        return {"regions": changed(fra=how, iad=how, gru=how)}
+    return {"relays": [each | how for each in RELAYS]}
+
+
+@pytest.mark.parametrize("how", [{"state": "draining"}, {"weight": 0}], ids=str)
+@pytest.mark.parametrize("regions", [True, False])
+def test_when_all_is_drained_open_ignores_drains_too(how: dict[str, Any], regions: bool) -> None:
+    """An operator who drains the last relay does not take the service away from its clients."""
+    drained = everything_drained(how, regions=regions)
+    for status in (status_of(), ALL_DOWN):
+        decision = decide(world(status, **drained), BERLIN)
+        assert decision.site is not None
+        assert (decision.site.id, decision.ranking.outcome) == ("fra", "open")
+        assert "health and drains are ignored" in decision.reason
+    closed = world(**drained, service={"when_all_down": "closed"})
+    assert decide(closed, BERLIN).ranking.outcome == "closed"
+
+
+@pytest.mark.parametrize("regions", [True, False])
+def test_what_is_disabled_is_not_even_a_last_resort(regions: bool) -> None:
+    disabled = everything_drained({"state": "disabled"}, regions=regions)
+    assert decide(world(**disabled), BERLIN).ranking.outcome == "closed"
+
+
 def test_when_all_down_closed_and_fallback_choose_no_region() -> None:
     """The outcome says which; the fallback's addresses are the service's."""
     closed = world(ALL_DOWN, service={"when_all_down": "closed"})

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from firsthop_steering.health.families import combined_verdict, probed
+from firsthop_steering.health.families import combined_verdict
 from firsthop_steering.health.slow_start import next_step_s, share
 from firsthop_steering.plan.model import Family, Liveness, Relay
 
@@ -29,7 +29,7 @@ def test_all_addresses_are_checked_unless_some_are_named(
     relay = Relay.model_validate(
         {"id": "r", "region": "fra", **addresses, "probe": {"families": families}}
     )
-    assert probed(relay) == checked
+    assert relay.families_in_service == checked
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,19 @@ def test_what_another_kind_reads_may_stand_at_its_default() -> None:
     assert Probe.model_validate(whole | {"kind": "tcp"}).kind == "tcp"
 
 
+def test_an_http_probe_may_accept_several_status_codes() -> None:
+    fields = {"kind": "http", "port": 80, "expect_status": [200, 204, 301]}
+    probe = Probe.model_validate(fields)
+    assert probe.expect_status == (200, 204, 301)
+    assert probe.model_dump(mode="json")["expect_status"] == [200, 204, 301]
+
+
+@pytest.mark.parametrize("statuses", [[], [200, 99], 600, [600], "2xx", [200] * 21])
+def test_status_codes_outside_http_are_refused(statuses: object) -> None:
+    with pytest.raises(ValidationError, match="expect_status"):
+        Probe.model_validate({"kind": "http", "port": 80, "expect_status": statuses})
+
+
 @pytest.mark.parametrize("probe", [{"kind": "icmp"}, {"kind": "dns", "dns_name": "a.example"}])
 def test_dns_and_icmp_need_no_tcp_port(probe: dict[str, Any]) -> None:
     fields = {"id": "a", "region": "b", "ipv4": "192.0.2.1", "probe": probe}

@@ -66,6 +66,25 @@ def fields(found: DemandRows) -> list[list[int]]:
     return [np.flatnonzero(np.isfinite(row)).tolist() for row in found.cost_ms]
 
 
+def test_clients_who_ask_for_ipv6_may_only_go_where_it_is() -> None:
+    """If families are steered separately; together both go where the nearest region is."""
+    relays = [
+        each | ({} if each["region"] == "fra" else {"ipv6": f"2001:db8::{n}"})
+        for n, each in enumerate(RELAYS)
+    ]
+    clients = DemandClients(
+        ("relay",) * 3,
+        np.array([BERLIN] * 3, dtype=np.uint64),
+        np.array([5.0, 3.0, 2.0]),
+        (None, "ipv4", "ipv6"),
+    )
+    for families, allowed in (("separate", [1, 2]), ("together", [0, 1, 2])):
+        services = [SERVICE | {"families": families}]
+        found = rows_of(clients, chart(), steering_of(relays=relays, services=services))
+        by_clients = dict(zip(found.clients.tolist(), fields(found), strict=True))
+        assert by_clients == {5.0: [0, 1, 2], 3.0: [0, 1, 2], 2.0: allowed}
+
+
 def test_costs_are_what_edges_rank_by() -> None:
     """The same round trips less the same bias, to the microsecond's rounding."""
     region = {**REGIONS[0], "bias_ms": 7.0}

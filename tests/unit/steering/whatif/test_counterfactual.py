@@ -28,7 +28,8 @@ from support.worlds import (
 
 
 def _region(steering: Steering, client: Any) -> str | None:
-    site = steering.decide(steering.topology.services["s"], client).site
+    service = steering.topology.services["s"]
+    site = steering.of(service, client.address_family).decide(service, client).site
     return site.id if site else None
 
 

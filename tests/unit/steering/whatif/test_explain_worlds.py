@@ -10,6 +10,7 @@ import pytest
 
 from firsthop_steering.compile.compiler import compile_table
 from firsthop_steering.compile.table import AnswerTable
+from firsthop_steering.decision.availability import FAMILIES
 from firsthop_steering.decision.charges import RELIEF_MS
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.endpoints import addresses
@@ -33,16 +34,17 @@ from support.worlds import (
 def test_it_says_what_is_decided(rng: random.Random) -> None:
     """Every region is there once with a fate, one is chosen if any, the score is the sum of what
     is shown, and the answer is that of the table."""
-    steering = random_steering(rng, random_geo(rng, 9))
-    topology = steering.topology
+    whole = random_steering(rng, random_geo(rng, 9))
+    topology = whole.topology
     plan, service = topology.plan, topology.services["s"]
     path = folder() / "explained.table"
-    compile_table(steering, path)
+    compile_table(whole, path)
     table = AnswerTable.open(path).services[0]
     for _ in range(25):
-        address = random_asker(rng, steering)
+        address, family = random_asker(rng, whole), rng.choice(FAMILIES)
+        steering = whole.of(service, family)
         decision = steering.decide(service, topology.client(address))
-        said = explain(steering, service, address)
+        said = explain(whole, service, address, family)
         json.dumps(said)
         names = [each["region"] for each in said["candidates"]]
         assert sorted(names) == sorted(each.id for each in plan.document.regions)
@@ -56,20 +58,19 @@ def test_it_says_what_is_decided(rng: random.Random) -> None:
             open_ = decision.ranking.outcome == "open"
             usable = usable_of(steering, decision.site, ignore_health=open_)
             named, ipv4, ipv6 = addresses(usable, decision.bucket, service.answers)
-            assert said["answer"] == {
-                "endpoints": [each.id for each in named],
-                "ipv4": list(map(str, ipv4)),
-                "ipv6": list(map(str, ipv6)),
-                "ttl": Lifetimes(steering, service, "relays").ttl(decision.site),
-            }
+            ttl = Lifetimes(steering, service, "relays").ttl(decision.site)
+            assert said["answer"]["endpoints"] == [each.id for each in named]
+            assert said["answer"]["ttl"] == ttl
+            mine = ipv4 if family == "ipv4" else ipv6
+            assert said["answer"][family] == list(map(str, mine))
         for each in said["candidates"]:
             total = each["rtt_ms"] - each["bias_ms"] + each["charged_ms"]
             assert each["score_ms"] == pytest.approx(total, abs=1e-6)
             assert 0 <= each["price_ms"] - each["charged_ms"] <= min(each["price_ms"], RELIEF_MS)
-        answer = table.answers[table.settle(*key_of(address))]
-        assert (said["region"] or "") == answer.region
-        assert said["answer"]["ipv4"] == list(map(str, answer.ipv4))
-        assert said["answer"]["ipv6"] == list(map(str, answer.ipv6))
+        for asked, by in (("ipv4", table), ("ipv6", table.aaaa)):
+            answer = by.answers[by.settle(*key_of(address))]
+            assert (said["by_family"][asked] or "") == answer.region
+            assert said["answer"][asked] == list(map(str, getattr(answer, asked)))
 
 
 def test_a_signalling_service_has_no_second_choice() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
@@ -38,6 +39,10 @@ def flows_by_ranges(sides: list[Steering], family: Literal[4, 6]) -> Flows:
     """Keys by region before and after, an IPv6 key weighed by its cell's IPv4 addresses."""
     geo = sides[0].topology.geo
     compiled = [compile_service(each, each.topology.services["s"]) for each in sides]
+    if family == 6:  # its clients ask for AAAA
+        compiled = [
+            each if each.aaaa is None else replace(each, **each.aaaa._asdict()) for each in compiled
+        ]
     starts = geo.v4_starts if family == 4 else geo.v6_starts
     edges = {*starts.tolist(), 1 << (32 if family == 4 else 64)}
     for each in compiled:

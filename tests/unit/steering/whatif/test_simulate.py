@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 from firsthop_geodata.prefixes import NO_CELL, Cell, GeoTable, write_table
 from firsthop_steering.decision.decide import Steering
+from firsthop_steering.decision.model import Decision
 from firsthop_steering.decision.rtt_map import RttMap
 from firsthop_steering.decision.topology import Topology
 from firsthop_steering.feed.snapshot import Plan, Status
@@ -36,6 +37,14 @@ from support.worlds import (
 )
 
 NAME = "s.edge.example."
+
+
+def _decide(steering: Steering, address: IPv4Address | IPv6Address) -> Decision:
+    """As DNS answers to a query of the client's own family."""
+    service, client = steering.topology.services["s"], steering.topology.client(address)
+    return steering.of(service, client.address_family).decide(service, client)
+
+
 SIZE = 1 << 24
 """Addresses in each of the three located /8 of `europe_and_america`."""
 
@@ -80,7 +89,7 @@ def test_single_clients_go_where_decide_sends_them(rng: random.Random) -> None:
     for address in clients:
         pair = []
         for each in (old, new):
-            decision = each.decide(each.topology.services["s"], each.topology.client(address))
+            decision = _decide(each, address)
             pair.append(decision.site.id if decision.site else None)
         moves[pair[0], pair[1]] += 1
         if decision.chosen is not None:
@@ -127,10 +136,7 @@ def test_everybody_is_every_located_address(rng: random.Random) -> None:
         edges |= {*pieces.firsts.tolist(), *(last + 1 for last in pieces.lasts.tolist())}
     moved, total, spent = 0, 0, 0.0
     for first, end in pairwise(sorted(edges)):
-        decisions = [
-            each.decide(each.topology.services["s"], each.topology.client(IPv4Address(first)))
-            for each in sides
-        ]
+        decisions = [_decide(each, IPv4Address(first)) for each in sides]
         if decisions[0].client.cell is None:
             continue
         old, new = (each.site.id if each.site else None for each in decisions)
