@@ -50,7 +50,7 @@ class Sessions:
         self._wire_id = wire_id
         self._clock = clock
         self._open: dict[str, Session] = {}
-        port.derive = self._derived
+        port.probe_password_of = self._derived
         self.counts.open_sessions = lambda: len(self._open)
         self.counts.accepting = lambda: not self.draining
 
