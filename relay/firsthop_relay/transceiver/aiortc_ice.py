@@ -1,5 +1,7 @@
 """Replaces the ICE of aiortc 1.16 with our ICE-lite agent; the only module that uses its internals.
 
+It also extends the cipher suites of aiortc's certificates, which exclude peers with RSA keys.
+
 `RTCPeerConnection` creates its gatherer, and with it ICE credential and sockets, and takes no
 arguments for them. So this module replaces the gatherer's class, once. The new class uses the
 connection that `ice_of` has put into a context variable; if there is none, it behaves as aiortc's.
@@ -18,14 +20,30 @@ from contextvars import ContextVar
 import aiortc.rtcpeerconnection
 from aioice import Candidate, Connection
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection
+from aiortc import RTCCertificate
 from aiortc.rtcconfiguration import RTCIceServer, RTCIceTransportPolicy
+from aiortc.rtcdtlstransport import SRTPProtectionProfile
 from aiortc.rtcicetransport import RTCIceGatherer
+from OpenSSL import SSL
 
 from firsthop_relay.transceiver.path import Path
 from firsthop_relay.transceiver.port import MediaPort
 
 MAX_QUEUE = 512
 """Most datagrams that a session may leave unread: five seconds of audio and video."""
+_CIPHERS = ":".join(
+    f"ECDHE-{signature}-{cipher}"
+    for cipher in (
+        "AES128-GCM-SHA256",
+        "CHACHA20-POLY1305",
+        "AES256-GCM-SHA384",
+        "AES128-SHA",
+        "AES256-SHA",
+    )
+    for signature in ("ECDSA", "RSA")
+)
+"""Cipher suites of DTLS, the best first. aiortc's have ECDSA only; the peer's certificate may be RSA
+(RFC 8827 §6.5), and is then the server's, as the transceiver is the DTLS client."""
 _PLACEHOLDER = Candidate(
     foundation="1", component=1, transport="udp", priority=1, host="0.0.0.0", port=9, type="host"
 )
@@ -111,7 +129,15 @@ class _Gatherer(RTCIceGatherer):
             self._connection = ready
 
 
+class _Certificate(RTCCertificate):
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        context = super()._create_ssl_context(srtp_profiles)
+        context.set_cipher_list(_CIPHERS.encode())
+        return context
+
+
 aiortc.rtcpeerconnection.RTCIceGatherer = _Gatherer  # type: ignore[attr-defined]
+aiortc.rtcpeerconnection.RTCCertificate = _Certificate  # type: ignore[attr-defined]
 
 
 @contextmanager
