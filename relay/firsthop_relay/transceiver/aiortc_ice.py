@@ -19,8 +19,7 @@ from contextvars import ContextVar
 
 import aiortc.rtcpeerconnection
 from aioice import Candidate, Connection
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection
-from aiortc import RTCCertificate
+from aiortc import RTCBundlePolicy, RTCCertificate, RTCConfiguration, RTCPeerConnection
 from aiortc.rtcconfiguration import RTCIceServer, RTCIceTransportPolicy
 from aiortc.rtcdtlstransport import SRTPProtectionProfile
 from aiortc.rtcicetransport import RTCIceGatherer
@@ -42,7 +41,7 @@ _CIPHERS = ":".join(
     )
     for signature in ("ECDSA", "RSA")
 )
-"""Cipher suites of DTLS, the best first. aiortc's have ECDSA only; the peer's certificate may be RSA
+"""Cipher suites of DTLS, the best first. aiortc's have ECDSA only; a peer's certificate may be RSA
 (RFC 8827 §6.5), and is then the server's, as the transceiver is the DTLS client."""
 _PLACEHOLDER = Candidate(
     foundation="1", component=1, transport="udp", priority=1, host="0.0.0.0", port=9, type="host"

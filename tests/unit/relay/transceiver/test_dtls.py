@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import aiortc.rtcpeerconnection
@@ -63,10 +64,8 @@ def shake_hands(one: SSL.Connection, other: SSL.Connection) -> None:
                 end.do_handshake()
             except SSL.WantReadError:
                 waiting = True
-            try:
+            with contextlib.suppress(SSL.WantReadError):
                 far.bio_write(end.bio_read(65536))
-            except SSL.WantReadError:
-                pass
         if not waiting:
             return
     raise AssertionError("the handshake does not end")
