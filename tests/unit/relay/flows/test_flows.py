@@ -258,6 +258,17 @@ def test_draining_takes_no_new_session(relay: Relay) -> None:
     assert isinstance(relay.receive(check(ufrag), ELSEWHERE), Flow)
 
 
+def test_many_sessions_come_from_one_address_and_port(relay: Relay) -> None:
+    """A client that has one port for all its calls, or a carrier's NAT: 64 of them are answered as
+    long as they check, and the next one is refused, for a reason that is counted."""
+    flows = [relay.checked(credential().ufrag) for _ in range(64)]
+    for _ in range(3):
+        relay.now += 2.5
+        for flow in flows:
+            assert relay.checked(flow.ufrag.decode()) is flow
+    assert relay.receive(check(credential().ufrag)) is Drop.SOURCE_FULL
+
+
 def test_caps_of_ufrag_and_source(relay: Relay) -> None:
     ufrag = credential().ufrag
     for number in range(ADDRESSES_PER_UFRAG):
