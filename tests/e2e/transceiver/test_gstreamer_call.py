@@ -32,6 +32,7 @@ def _is_here() -> bool:
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.interop,
     pytest.mark.skipif(not _is_here(), reason="GStreamer's webrtcbin and its Python are absent"),
     pytest.mark.skipif(bool(no_namespaces()), reason=no_namespaces()),
     pytest.mark.xdist_group("deployment"),
