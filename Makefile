@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := geodata ice zones net steering dns allocator healthchecks relay controlplane app
 
 .DEFAULT_GOAL := help
-.PHONY: help up test coverage check format bench bench-dns bench-failover bench-relay bench-steering soak clean
+.PHONY: help up test interop coverage check format bench bench-dns bench-failover bench-relay bench-steering soak clean
 
 help: ## List the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,11 +19,15 @@ up: $(VENV)/up.stamp ## Run everything on this machine, with a demo deployment
 test coverage: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(VENV)/dev.stamp ## Run all tests (needs nothing but Python; starts its own PostgreSQL)
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m 'not interop'
+
+interop: $(VENV)/dev.stamp ## Calls of browsers and other WebRTC stacks (absent ones are skipped)
+	$(BIN)/pytest tests/e2e/transceiver tests/e2e/browser/test_call.py \
+		tests/e2e/browser/test_firefox_call.py tests/e2e/allocator/test_sessions.py
 
 coverage: $(VENV)/dev.stamp ## Run all tests, and show what of all packages they reach
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --cov --cov-report term:skip-covered \
-		--cov-fail-under 95
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m 'not interop' --cov \
+		--cov-report term:skip-covered --cov-fail-under 95
 
 check: $(VENV)/dev.stamp ## Format, lint, types, import contracts and conventions
 	$(BIN)/ruff format --check .

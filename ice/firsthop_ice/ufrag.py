@@ -238,8 +238,11 @@ def mint_path_credential(
     return mint(keys, region=region, expires_at=expires_at, entropy=entropy)
 
 
-def decode(ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime) -> Decoded | RejectedUfrag:
-    """The contents of `ufrag` if a key of `route_keys` signed it and it is valid at `now`.
+def decode(
+    ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime | None
+) -> Decoded | RejectedUfrag:
+    """The contents of `ufrag` if a key of `route_keys` signed it and it is valid at `now`; with
+    None, its expiry is not compared.
 
     Accepts any string or bytes and never raises; compares the tag in constant time.
     """
@@ -252,7 +255,7 @@ def decode(ufrag: str | bytes, route_keys: RouteKeys, *, now: datetime) -> Decod
     if not hmac.compare_digest(raw[_SIGNED_LENGTH:], _tag(route_key, raw[:_SIGNED_LENGTH])):
         return RejectedUfrag("tag")
     decoded = _unpack(raw)
-    return decoded if now < decoded.expires_at else RejectedUfrag("expired")
+    return decoded if now is None or now < decoded.expires_at else RejectedUfrag("expired")
 
 
 def claims(ufrag: str | bytes) -> Decoded | None:

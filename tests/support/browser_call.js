@@ -13,7 +13,7 @@
   const stats = async (connection) => [...(await connection.getStats()).values()];
 
   // Opens a session at `url`; the call is kept as window.call.
-  window.open_call = async (url, headers, { audio = false, policy = "all", servers = [] } = {}) => {
+  window.open_call = async (url, headers, { audio = false, video = false, policy = "all", servers = [] } = {}) => {
     const began = performance.now();
     const connection = new RTCPeerConnection({
       bundlePolicy: "max-bundle", iceTransportPolicy: policy, iceServers: servers,
@@ -21,11 +21,11 @@
     const channel = connection.createDataChannel("echo");
     const messages = [];
     channel.onmessage = (event) => messages.push(event.data);
-    if (audio) {
-      const media = await navigator.mediaDevices.getUserMedia({ audio: true });
+    if (audio || video) {
+      const media = await navigator.mediaDevices.getUserMedia({ audio, video });
       media.getTracks().forEach((track) => connection.addTrack(track, media));
       connection.ontrack = (event) => {
-        const player = new Audio();
+        const player = document.createElement(event.track.kind);
         player.srcObject = event.streams[0];
         player.play();
       };
@@ -66,6 +66,20 @@
     return found && found.totalAudioEnergy > 0 && found.packetsReceived > 20 &&
       { energy: found.totalAudioEnergy, packets: found.packetsReceived };
   }, "audio with energy");
+
+  // Frames of the video that came back and were decoded.
+  window.pictures = async () => {
+    const found = (await stats(window.call.connection)).find(
+      (each) => each.type === "inbound-rtp" && each.kind === "video");
+    return found ? found.framesDecoded : 0;
+  };
+
+  // The milliseconds until `more` further pictures have come back.
+  window.more_pictures = async (more, within) => {
+    const [began, before] = [performance.now(), await pictures()];
+    await until(async () => await pictures() >= before + more, "the picture", within);
+    return performance.now() - began;
+  };
 
   // Candidate pairs that checks or media went over: the remote ends as ADDRESS:PORT.
   window.remote_ends = async () => {

@@ -146,6 +146,8 @@ class Forwarder:
         self.address = address or own_address()
         self._nat = nat
         self.packets = {"in": 0, "out": 0}
+        self.dead = False
+        """Whether it drops everything."""
         self.clients: set[str] = set()
         self.ufrags: set[str] = set()
         """Those of the checks that came in."""
@@ -186,6 +188,8 @@ class Forwarder:
 
     def _forward(self) -> None:
         packet, client = self._front.recvfrom(2048)
+        if self.dead:
+            return
         self.clients.add(client[0])
         username = peek_username(packet)
         if username is not None:
@@ -206,8 +210,10 @@ class Forwarder:
         return flow
 
     def _return(self, flow: socket.socket, client: tuple[str, int]) -> None:
-        self.packets["out"] += 1
-        self._front.sendto(flow.recv(2048), client)
+        packet = flow.recv(2048)
+        if not self.dead:
+            self.packets["out"] += 1
+            self._front.sendto(packet, client)
 
 
 def _bound(host: str, port: int) -> socket.socket:

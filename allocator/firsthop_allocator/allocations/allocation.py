@@ -130,9 +130,14 @@ def allocate(
         return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
     created_s, expires_s = int(now.timestamp()), int(credential.expires_at.timestamp())
     identity = entropy[ufrag.ENTROPY_LENGTH : _ID_END].hex()
-    turn = None
-    if route.turn_urls:
-        turn = turn_credential(
-            view.turn_secret, expires_at=credential.expires_at, name=str(route.wire_id)
-        )
+    turn = turn_of(view, route, expires_at=credential.expires_at)
     return Allocation(identity, created_s, expires_s, request, route, credential, turn)
+
+
+def turn_of(
+    view: AllocatorView, route: SessionRoute, *, expires_at: datetime
+) -> TurnCredential | None:
+    """The credential for the TURN servers of a route; None if it has none."""
+    if not route.turn_urls:
+        return None
+    return turn_credential(view.turn_secret, expires_at=expires_at, name=str(route.wire_id))

@@ -141,6 +141,14 @@ def _sdp_lines(candidates: Sequence[str]) -> list[str]:
     ]
 
 
+def ice_server_links(turn: TurnCredential | None, urls: bytes) -> tuple[str, ...]:
+    """The values of Link fields, one for each URL (RFC 9725 §4.6); `urls` is a JSON array."""
+    if turn is None:
+        return ()
+    given = f'username="{turn.username}"; credential="{turn.password}"; credential-type="password"'
+    return tuple(f'<{url}>; rel="ice-server"; {given}' for url in json.loads(urls))
+
+
 def ice_servers_text(turn: TurnCredential | None, urls: bytes) -> bytes:
     """The member `ice_servers`, as RTCPeerConnection takes it; `urls` is a JSON array."""
     if turn is None:

@@ -97,9 +97,10 @@ def create_app(
     app.cleanup_ctx.append(_transceivers)
     app.router.add_post(ALLOCATIONS, api.bordered(api.allocations))
     app.router.add_get(REGIONS, api.bordered(api.regions))
-    app.router.add_post(SESSIONS, api.bordered(api.open_session))
-    app.router.add_patch(SESSION, api.bordered(api.restart_session))
-    app.router.add_delete(SESSION, api.bordered(api.end_session))
+    for end in ("", "/"):
+        app.router.add_post(SESSIONS + end, api.bordered(api.open_session))
+        app.router.add_patch(SESSION + end, api.bordered(api.restart_session))
+        app.router.add_delete(SESSION + end, api.bordered(api.end_session))
     app.router.add_post(RACES, api.bordered(api.races))
     app.router.add_post(SAMPLES, api.bordered(api.samples))
     app.router.add_get(SNIPPET, api.bordered(api.snippet))
@@ -168,7 +169,7 @@ class _Api:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "OPTIONS" and allowed_methods(request.path):
-            posts = {"Accept-Post": MEDIA_TYPE} if request.path == SESSIONS else {}
+            posts = {"Accept-Post": MEDIA_TYPE} if route_of(request.path) == SESSIONS else {}
             return web.Response(status=204, headers={**_PREFLIGHT, **posts})
         try:
             return await handler(request)

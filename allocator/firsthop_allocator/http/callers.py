@@ -129,7 +129,9 @@ def cors_headers(origin: str | None, settings: AllocatorSettings) -> Mapping[str
 
 
 _EXPOSED = {
-    "Access-Control-Expose-Headers": "ETag, Firsthop-Route, Location, Retry-After, X-Request-Id"
+    "Access-Control-Expose-Headers": (
+        "ETag, Firsthop-Route, Link, Location, Retry-After, X-Request-Id"
+    )
 }
 
 

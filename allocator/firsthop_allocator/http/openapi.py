@@ -100,6 +100,7 @@ def _open_session() -> dict[str, Any]:
                 "headers": {
                     "Location": _header("The session's URL"),
                     "ETag": _header("Names the ICE session"),
+                    "Link": _header('TURN servers with credentials: rel="ice-server"'),
                     "Firsthop-Route": _header("JSON: relays, transceiver, and decision"),
                 },
                 "content": _sdp(MEDIA_TYPE),

@@ -24,11 +24,14 @@ _METHODS = {
 
 def allowed_methods(path: str) -> str | None:
     """The methods of a path; None for an unknown path."""
-    return _OF_SESSION if route_of(path) == SESSION else _METHODS.get(path)
+    route = route_of(path)
+    return _OF_SESSION if route == SESSION else _METHODS.get(route)
 
 
 def route_of(path: str) -> str:
-    """The label of a path in metrics."""
+    """The label of a path in metrics. Paths of sessions may end with a slash, as users write it."""
+    if path.startswith(SESSIONS):
+        path = path.removesuffix("/")
     if path in _METHODS:
         return path
     inside, _, token = path.rpartition("/")

@@ -12,6 +12,8 @@ from datetime import datetime
 import structlog
 from aiohttp import web
 
+from firsthop_allocator.allocations.allocation import turn_of
+from firsthop_allocator.allocations.answer_json import ice_server_links
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import find_relays, steered_service
 from firsthop_allocator.allocations.view import AllocatorView
@@ -123,8 +125,9 @@ class Whip:
             raise _passed_on(response)
         self._counts.granted(route, "session", subject, view.exploration_share)
         relays = [offer.relay for offer in route.offers]
+        turn = turn_of(view, route, expires_at=opening.credential.expires_at)
         suffix = f"?service={query.service}" if query.service else ""
-        return _answer(
+        answer = _answer(
             answer_with(response.body, candidates(relays, opening.transceiver)),
             MEDIA_TYPE,
             response.tag,
@@ -134,6 +137,9 @@ class Whip:
                 "Firsthop-Route": opening.note(view),
             },
         )
+        for link in ice_server_links(turn, route.turn_urls):
+            answer.headers.add("Link", link)
+        return answer
 
     async def restart(
         self,
@@ -179,7 +185,7 @@ class Whip:
             body=body,
             media_type=FRAGMENT_TYPE if body else "",
             ufrag=ufrag,
-            if_match=request.headers.get("If-Match"),
+            if_match=", ".join(request.headers.getall("If-Match", ())) or None,
         )
         if response is None:
             detail = "the session's transceiver does not answer"
@@ -216,7 +222,9 @@ async def _text(request: web.Request, media_type: str) -> str:
     if request.content_type != media_type:
         fault = RequestFault("Content-Type", f"must be {media_type}")
         problem = wrong(415, fault)
-        problem.headers = {"Accept-Post": MEDIA_TYPE}
+        problem.headers = {
+            "Accept-Post" if request.method == "POST" else "Accept-Patch": media_type
+        }
         raise problem
     try:
         return (await read_octets(request, MAX_OFFER)).decode("utf-8")

@@ -24,6 +24,7 @@ from firsthop_healthchecks.probes import (
     timed_out,
 )
 from firsthop_healthchecks.probes.source import ANY, SourceAddresses
+from firsthop_ice.path_probe import path_probe_request
 from firsthop_ice.stun import Message, StunError, StunMessageType, binding_request, parse
 from firsthop_ice.ufrag import claimed_expiry
 from firsthop_steering.feed.reports import ProbeTarget
@@ -68,7 +69,8 @@ class StunProbe:
         loop = asyncio.get_running_loop()
         transaction_id = os.urandom(12)
         username = target.ufrag.encode() + b":probe"
-        packet = binding_request(transaction_id, username, target.password)
+        request = path_probe_request if target.kind == "path" else binding_request
+        packet = request(transaction_id, username, target.password)
         answer: asyncio.Future[ProbeOutcome] = loop.create_future()
         waiting = _Waiting(target, target.password, loop.time(), answer, timed_out(target))
         self._waiting[transaction_id] = waiting

@@ -52,6 +52,7 @@ from firsthop_relay.flows.flow_limits import FlowCounts, prefix_of
 from firsthop_relay.flows.limits import (
     ADDRESSES_PER_UFRAG,
     ANSWERED_CHECKS,
+    CONSENT_S,
     FLOWS_PER_SOURCE,
     UNCONFIRMED_PACKETS,
     UNCONFIRMED_S,
@@ -156,7 +157,7 @@ class FlowTable:
         """Check tag, message, route and limits before any state is kept."""
         if self.keys is None:
             return Drop.UFRAG_UNKNOWN_KEY
-        decoded = decode(ufrag, self.keys, now=wall)
+        decoded = decode(ufrag, self.keys, now=None if self._lives(ufrag, now) else wall)
         if isinstance(decoded, RejectedUfrag):
             return Drop("ufrag_" + decoded.reason)
         if decoded.region == PROBE_REGION:
@@ -180,6 +181,13 @@ class FlowTable:
             return refusal
         self._enter(flow, now + UNCONFIRMED_S)
         return self._checked(flow, packet)
+
+    def _lives(self, ufrag: bytes, now: float) -> bool:
+        """Whether its session has consent here: then it may move after its credential expired."""
+        return any(
+            flow.confirmed and not flow.over and now - flow.consented_at < CONSENT_S
+            for flow in self._by_ufrag.get(ufrag, ())
+        )
 
     def _flow(
         self,

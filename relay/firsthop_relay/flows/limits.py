@@ -9,8 +9,9 @@ UNCONFIRMED_PACKETS = 16
 500 ms, so 16 outlast a round trip to a far transceiver; a spoofed source is sent no more either."""
 UNCONFIRMED_S = 4.0
 """Seconds for which a flow waits for the upstream's success response."""
-FLOWS_PER_SOURCE = 4
-"""Flows of one source address and port: the current one, earlier ones, and an ICE restart's."""
+FLOWS_PER_SOURCE = 64
+"""Flows of one source address and port, which may be that of many sessions: of a client that uses
+one port for all its calls, or of a carrier's NAT. Only the current one carries media."""
 ADDRESSES_PER_UFRAG = 8
 """Flows of one ufrag. A client has no more candidate pairs with one relay: families, interfaces,
 UDP and TCP."""

@@ -1,5 +1,8 @@
 """Replaces the ICE of aiortc 1.16 with our ICE-lite agent; the only module that uses its internals.
 
+It also replaces the cipher suites of aiortc's certificates, which exclude peers with RSA keys, and
+the buffer of its video receivers.
+
 `RTCPeerConnection` creates its gatherer, and with it ICE credential and sockets, and takes no
 arguments for them. So this module replaces the gatherer's class, once. The new class uses the
 connection that `ice_of` has put into a context variable; if there is none, it behaves as aiortc's.
@@ -15,17 +18,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import aiortc.rtcdtlstransport
 import aiortc.rtcpeerconnection
 from aioice import Candidate, Connection
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection
+from aiortc import RTCBundlePolicy, RTCCertificate, RTCConfiguration, RTCPeerConnection
 from aiortc.rtcconfiguration import RTCIceServer, RTCIceTransportPolicy
+from aiortc.rtcdtlstransport import RtpReceiver, RtpRouter, RtpSender, SRTPProtectionProfile
 from aiortc.rtcicetransport import RTCIceGatherer
+from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
+from aiortc.rtcrtpreceiver import RTCRtpReceiver
+from aiortc.rtp import RTCP_PSFB_FIR, AnyRtcpPacket, RtcpPsfbPacket
+from OpenSSL import SSL
 
 from firsthop_relay.transceiver.path import Path
+from firsthop_relay.transceiver.pictures import KEYFRAME_TESTS, PictureBuffer
 from firsthop_relay.transceiver.port import MediaPort
 
 MAX_QUEUE = 512
 """Most datagrams that a session may leave unread: five seconds of audio and video."""
+_CIPHERS = ":".join(
+    f"ECDHE-{signature}-{cipher}"
+    for cipher in (
+        "AES128-GCM-SHA256",
+        "CHACHA20-POLY1305",
+        "AES256-GCM-SHA384",
+        "AES128-SHA",
+        "AES256-SHA",
+    )
+    for signature in ("ECDSA", "RSA")
+)
+"""Cipher suites of DTLS, the best first. aiortc's have ECDSA only; a peer's certificate may be RSA
+(RFC 8827 §6.5), and is then the server's, as the transceiver is the DTLS client."""
 _PLACEHOLDER = Candidate(
     foundation="1", component=1, transport="udp", priority=1, host="0.0.0.0", port=9, type="host"
 )
@@ -111,7 +134,44 @@ class _Gatherer(RTCIceGatherer):
             self._connection = ready
 
 
+class _Certificate(RTCCertificate):
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        context = super()._create_ssl_context(srtp_profiles)
+        context.set_cipher_list(_CIPHERS.encode())
+        return context
+
+
+class _Receiver(RTCRtpReceiver):
+    async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
+        tests = {
+            codec.payloadType or 0: KEYFRAME_TESTS[codec.name]
+            for codec in parameters.codecs
+            if codec.name in KEYFRAME_TESTS
+        }
+        if tests:
+            self._RTCRtpReceiver__jitter_buffer = PictureBuffer(tests)
+        await super().receive(parameters)
+
+
+class _Router(RtpRouter):
+    def route_rtcp(self, packet: AnyRtcpPacket) -> set[RtpReceiver | RtpSender]:
+        """Also finds the senders that a FIR names, whose media source is 0 (RFC 5104 §4.3.1.2)."""
+        found = super().route_rtcp(packet)
+        if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_FIR:
+            named = {int.from_bytes(packet.fci[at : at + 4], "big") for at in _fir_entries(packet)}
+            found |= {sender for ssrc, sender in self.senders.items() if ssrc in named}
+        return found
+
+
+def _fir_entries(packet: RtcpPsfbPacket) -> range:
+    """Offsets of the entries of a FIR: 8 bytes each, an SSRC first (RFC 5104 §4.3.1.1)."""
+    return range(0, len(packet.fci) - 7, 8)
+
+
+aiortc.rtcdtlstransport.RtpRouter = _Router  # type: ignore[misc]
+aiortc.rtcpeerconnection.RTCRtpReceiver = _Receiver  # type: ignore[attr-defined]
 aiortc.rtcpeerconnection.RTCIceGatherer = _Gatherer  # type: ignore[attr-defined]
+aiortc.rtcpeerconnection.RTCCertificate = _Certificate  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from firsthop_ice.path_probe import is_path_probe
 from firsthop_ice.stun import (
     Message,
     StunError,
@@ -21,6 +22,8 @@ from firsthop_ice.stun import (
 )
 
 CheckSource = tuple[str, int]
+PasswordOf = Callable[[bytes], str | None]
+"""Returns the password of a ufrag, or None."""
 
 USE_CANDIDATE = 0x0025
 ICE_CONTROLLED = 0x8029
@@ -30,8 +33,7 @@ class CheckDrop(StrEnum):
     """Reasons for dropping a datagram; each is a counter."""
 
     UFRAG = "ufrag"
-    """A check whose ufrag belongs to no session, and was made with no key of this region or has
-    expired."""
+    """A check whose ufrag belongs to no session, and that is no probe of this region."""
     STUN = "stun"
     """STUN, but not a Binding request with a USERNAME."""
     MALFORMED = "malformed"
@@ -58,9 +60,16 @@ class Answered:
 
 
 def answer_check(
-    packet: bytes, source: CheckSource, password_of: Callable[[bytes], str | None]
+    packet: bytes,
+    source: CheckSource,
+    password_of: PasswordOf,
+    probe_password_of: PasswordOf = lambda _: None,
 ) -> Answered | CheckDrop:
-    """The answer to a check from `source`; `password_of` returns a ufrag's password, or None.
+    """The answer to a check from `source`.
+
+    `password_of` returns the password of a session's ufrag, or None. A check with another ufrag is
+    answered only if it is marked as a probe and made with the password of `probe_password_of`: an
+    answer grants consent (RFC 7675 §5.1), which only an existing session may have.
 
     Raises nothing, whatever the bytes. A peer in the controlled role gets error 487, so that it
     switches (§7.3.1.1), as a lite agent never controls.
@@ -69,12 +78,15 @@ def answer_check(
     if username is None:
         return CheckDrop.STUN
     ufrag, _ = split_username(username)
-    password = password_of(ufrag)
+    session_password = password_of(ufrag)
+    password = session_password or probe_password_of(ufrag)
     if password is None:
         return CheckDrop.UFRAG
     request = _genuine(packet, password)
     if isinstance(request, CheckDrop):
         return request
+    if session_password is None and not is_path_probe(request):
+        return CheckDrop.UFRAG
     if request.get(ICE_CONTROLLED) is not None:
         conflict = binding_error(request.transaction_id, 487, "Role Conflict", password)
         return Answered(ufrag, request.transaction_id, conflict, accepted=False, nominated=False)

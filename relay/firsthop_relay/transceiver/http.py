@@ -43,9 +43,12 @@ def create_app(sessions: Sessions) -> web.Application:
     app.add_routes(
         [
             web.post("/v1/sessions", door.post),
+            web.post("/v1/sessions/", door.post),
             web.put("/v1/sessions/{token}", door.put),
             web.patch("/v1/sessions/{token}", door.patch),
+            web.patch("/v1/sessions/{token}/", door.patch),
             web.delete("/v1/sessions/{token}", door.delete),
+            web.delete("/v1/sessions/{token}/", door.delete),
             web.get("/metrics", door.metrics),
             web.get("/healthz", door.healthz),
             web.get("/readyz", door.readyz),
@@ -77,7 +80,11 @@ class _Door:
             return await handler(request)
         except SessionError as error:
             self._sessions.counts.sessions[f"refused_{error.kind}"] += 1
-            return _problem(error.status, error.detail)
+            response = _problem(error.status, error.detail)
+            if error.status == 415:
+                taken = FRAGMENT_TYPE if request.method == "PATCH" else MEDIA_TYPE
+                response.headers[f"Accept-{request.method.capitalize()}"] = taken
+            return response
         except SdpError as error:
             self._sessions.counts.sessions["refused_offer"] += 1
             return _problem(422, f"the description {error}")
@@ -112,7 +119,8 @@ class _Door:
             ufrag = self._sessions.fresh_ufrag()
             self._sessions.named(token)
         asked = read_fragment(_text(body))
-        fragment, tag = self._sessions.restart(token, ufrag, asked, request.headers.get("If-Match"))
+        if_match = ", ".join(request.headers.getall("If-Match", ())) or None
+        fragment, tag = self._sessions.restart(token, ufrag, asked, if_match)
         if not signed:
             fragment = fragment_with(fragment, self._candidates)
         return _response(fragment, FRAGMENT_TYPE, tag, status=200)

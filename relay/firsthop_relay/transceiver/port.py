@@ -17,7 +17,13 @@ from typing import Protocol
 from firsthop_ice.session_over import session_over_indication
 from firsthop_ice.stun import TRANSACTION_ID_LENGTH
 from firsthop_net.listening import bind_udp
-from firsthop_relay.transceiver.checks import Answered, CheckDrop, CheckSource, answer_check
+from firsthop_relay.transceiver.checks import (
+    Answered,
+    CheckDrop,
+    CheckSource,
+    PasswordOf,
+    answer_check,
+)
 from firsthop_relay.transceiver.counts import TransceiverCounters
 from firsthop_relay.transceiver.path import Path
 
@@ -51,7 +57,7 @@ class MediaPort:
     ) -> None:
         self.counts = counts
         self.clock = clock
-        self.derive: Callable[[bytes], str | None] = lambda _: None
+        self.probe_password_of: PasswordOf = lambda _: None
         """Derives the password of a ufrag without a session, from keys alone, so that probes
         through a relay are answered without opening a session."""
         self._socket: socket.socket | None = None
@@ -110,7 +116,7 @@ class MediaPort:
         """Process one datagram: an answer, a reason to drop it, or None if it was passed on."""
         now = self.clock()
         if packet and packet[0] <= _MAX_STUN_OCTET:
-            answered = answer_check(packet, source, self._password_of)
+            answered = answer_check(packet, source, self._password_of, self.probe_password_of)
             of_session = isinstance(answered, Answered) and answered.ufrag in self._by_ufrag
             if isinstance(answered, Answered) and of_session and answered.accepted:
                 self._vouched(source, answered, now)
@@ -139,7 +145,7 @@ class MediaPort:
 
     def _password_of(self, ufrag: bytes) -> str | None:
         found = self._by_ufrag.get(ufrag)
-        return self.derive(ufrag) if found is None else found[1]
+        return None if found is None else found[1]
 
     def _drain(self, sock: socket.socket) -> None:
         for _ in range(DRAIN):

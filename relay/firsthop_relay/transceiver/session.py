@@ -8,10 +8,16 @@ from collections.abc import Callable
 import structlog
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
+from firsthop_ice.sdp_sections import answerable, completed
 from firsthop_relay.transceiver.aiortc_ice import LiteConnection, ice_of
 from firsthop_relay.transceiver.echo import consume_unsent, echo
 from firsthop_relay.transceiver.errors import SessionError
 from firsthop_relay.transceiver.port import MediaPort
+
+_UNANSWERABLE = (
+    "the offer has media that cannot be answered: audio must be Opus, G.722, PCMU or PCMA, video "
+    "VP8 or H.264, and application a data channel over SCTP"
+)
 
 log = structlog.get_logger("firsthop.transceiver")
 
@@ -40,16 +46,15 @@ class Session:
             echo(peer)
             peer.on("connectionstatechange", lambda: self._changed(peer, on_connected))
             try:
-                await peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+                described = RTCSessionDescription(answerable(offer), "offer")
+                await peer.setRemoteDescription(described)
                 await peer.setLocalDescription(await peer.createAnswer())
             except Exception as error:
-                # aiortc's parser raises ValueError, KeyError, AssertionError …
+                # aiortc raises ValueError, KeyError, AssertionError … in words of its own.
                 log.info("offer.refused", fault=type(error).__name__, reason=str(error))
-                raise SessionError(
-                    422, f"the offer cannot be answered: {error}", "offer"
-                ) from error
+                raise SessionError(422, _UNANSWERABLE, "offer") from error
         self._readers = consume_unsent(peer)
-        return str(peer.localDescription.sdp)
+        return completed(str(peer.localDescription.sdp), offer)
 
     def restart(self, ufrag: str, password: str) -> bool:
         """Accept checks for `ufrag` too; the media description stays (RFC 9725 §4.3.3).

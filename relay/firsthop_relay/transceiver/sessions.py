@@ -50,7 +50,7 @@ class Sessions:
         self._wire_id = wire_id
         self._clock = clock
         self._open: dict[str, Session] = {}
-        port.derive = self._derived
+        port.probe_password_of = self._derived
         self.counts.open_sessions = lambda: len(self._open)
         self.counts.accepting = lambda: not self.draining
 
@@ -116,16 +116,18 @@ class Sessions:
     ) -> tuple[str, str]:
         """The fragment with the new credential, without candidates, and the new entity-tag.
 
-        Raises SessionError as in RFC 9725 §4.3: 428 without If-Match. `*` means a restart, anything
-        else trickle ICE, which is refused: 412 if the tag is not the session's, else 422.
+        Raises SessionError as in RFC 9725 §4.3: 428 without If-Match. `*`, which the RFC writes in
+        quotes, means a restart. Tags mean trickle ICE, which is refused: 412 if none of them is the
+        session's, else 422.
         """
         session = self._open.get(token)
         if session is None:
             raise SessionError(404, "there is no such session here", "unknown")
         if if_match is None:
             raise SessionError(428, "If-Match is needed", "precondition")
-        if if_match.strip() != "*":
-            if if_match.strip() != etag(session.ufrag):
+        if if_match.strip() not in ("*", '"*"'):
+            # Compared as a whole (RFC 9110 §13.1.1): a weak tag is another one.
+            if etag(session.ufrag) not in (each.strip() for each in if_match.split(",")):
                 raise SessionError(412, "the session has another entity-tag", "precondition")
             rule = (
                 "candidates are not accepted: relays learn the client's addresses from its checks"

@@ -21,6 +21,7 @@ from aiortc.mediastreams import AudioStreamTrack
 from firsthop_healthchecks.probes import Failed, Passed
 from firsthop_healthchecks.probes.stun import StunProbe
 from firsthop_ice.session_token import read_token, sign_call
+from firsthop_ice.turn import turn_credential, username_expiry
 from firsthop_ice.ufrag import Decoded, claims, decode, mint
 from firsthop_steering.feed.reports import ProbeTarget
 from support.allocator_server import BEARER, Running
@@ -147,12 +148,15 @@ async def test_an_ice_restart_keeps_the_session(tmp_path: Path) -> None:
             return await call(here.allocator, "PATCH", location, body, **{**FRAGMENT_TYPE, **more})
 
         assert (await patch())[0] == 428
-        assert (await patch(If_Match='"another"'))[0] == 412
-        status, problem, _ = await patch(If_Match=headers["ETag"])
-        assert (status, "candidates are not accepted" in problem) == (422, True)
+        for another in ('"another"', f"W/{headers['ETag']}", '"a", "b"'):
+            assert (await patch(If_Match=another))[0] == 412, another
+        for tags in (headers["ETag"], f'"another", {headers["ETag"]}'):
+            status, problem, _ = await patch(If_Match=tags)
+            assert (status, "candidates are not accepted" in problem) == (422, True)
         assert (await patch("a=mid:0\r\n", If_Match="*"))[0] == 422
-        assert (await patch(If_Match="*", **OFFER_TYPE))[0] == 415
-        status, fragment, renewed = await patch(If_Match="*")
+        status, _, fields = await patch(If_Match="*", **OFFER_TYPE)
+        assert (status, fields["Accept-Patch"]) == (415, "application/trickle-ice-sdpfrag")
+        status, fragment, renewed = await patch(If_Match='"*"')
         assert status == 200, fragment
         assert renewed["Content-Type"].startswith("application/trickle-ice-sdpfrag")
         before, after = claims(ufrag_of(answer)), claims(ufrag_of(fragment))
@@ -194,15 +198,52 @@ async def test_what_is_no_offer_is_refused_by_a_rule(tmp_path: Path) -> None:
         for query in ("?ttl=1", "?ttl=x", "?service=nowhere", "?transceiver_region=mars", "?x=1"):
             assert (await post(offer, query))[0] == 422, query
         # The rules know lines; what aiortc cannot read in them is the client's fault too.
-        status, problem, _ = await post(re.sub("a=fingerprint:.*", "a=fingerprint:x", offer))
+        status, problem, _ = await post(re.sub("a=sctp-port:.*", "a=sctp-port:x", offer))
         assert (status, "cannot be answered" in problem) == (422, True)
         counted = await here.transceivers[0].counts()
         assert counted["open_sessions"] == 0
         for method in ("GET", "PUT", "DELETE"):
             assert (await call(here.allocator, method, "/v1/sessions"))[0] == 405
         assert (await call(here.allocator, "GET", "/v1/sessions/x"))[0] == 405
+        assert (await call(here.allocator, "DELETE", "/v1/sessions/x/"))[0] == 404
+        status, _, headers = await post(offer, "/")
+        assert status == 201
+        assert (await call(here.allocator, "DELETE", f"{headers['Location']}/"))[0] == 200
         assert (await call(here.allocator, "DELETE", "/v1/sessions/x"))[0] == 404
         assert (await call(here.allocator, "DELETE", "/v1/sessions/" + "A" * 52))[0] == 404
+
+
+async def test_turn_servers_come_as_links_with_a_credential_that_ends(tmp_path: Path) -> None:
+    """RFC 9725 §4.6: one for each URL, as many as an allocation would give."""
+    async with world(tmp_path) as (here, _), client() as caller:
+        host, port = here.relays[0]
+        relays = [
+            {"id": "fra-1", "region": "fra", "ipv4": host, "udp_port": port},
+            {"id": "turn", "kind": "turn", "region": "fra", "ipv4": "192.0.2.30", "tcp_port": 443},
+        ]
+        here.plan([], relays=relays)
+        offer = await caller.offer()
+        status, answer, headers = await call(
+            here.allocator, "POST", "/v1/sessions?ttl=600", offer, **OFFER_TYPE
+        )
+        assert status == 201, answer
+        links = headers.getall("Link")
+        assert [each.partition(";")[0] for each in links] == [
+            "<turn:192.0.2.30:3478?transport=udp>",
+            "<turn:192.0.2.30:443?transport=tcp>",
+        ]
+        assert "192.0.2.30" not in answer
+        fields = dict(re.findall(r'([a-z-]+)="([^"]*)"', links[0]))
+        assert (fields["rel"], fields["credential-type"]) == ("ice-server", "password")
+        expiry = username_expiry(fields["username"])
+        assert expiry is not None
+        assert 590 < expiry - datetime.now(UTC).timestamp() < 620
+        made = turn_credential(
+            here.allocator.holder.view.turn_secret,
+            expires_at=datetime.fromtimestamp(expiry, UTC),
+            name="7",
+        )
+        assert fields["credential"] == made.password
 
 
 async def test_a_dead_transceiver_costs_a_try_and_a_dead_region_goes_to_the_next(

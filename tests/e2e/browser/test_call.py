@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from support.allocator_server import BEARER
 from support.browsers import page, why_not
 from support.calls import world
 from support.waiting import eventually
+
+OUTAGE_S = 2.0
+"""Longer than a lost packet can be sent again for."""
 
 pytestmark = [
     pytest.mark.e2e,
@@ -69,3 +73,20 @@ async def test_a_relay_that_forgets_the_call_is_no_end_of_it(tmp_path: Path) -> 
         relay.forget()
         await tab.evaluate("echo('after', 10000)")
         assert (await here.transceivers[0].counts())['sessions_total{result="opened"}'] == 1
+
+
+async def test_the_picture_is_back_soon_after_an_outage(tmp_path: Path) -> None:
+    """Both ends ask for keyframes until one comes: the echo is seen again within two seconds."""
+    async with (
+        world(tmp_path, through=True) as (here, relay),
+        page(f"{here.allocator.url}/healthz") as tab,
+    ):
+        assert relay is not None
+        await tab.evaluate(
+            "([url, headers]) => open_call(url, headers, {video: true})", [here.url, BEARER]
+        )
+        await tab.evaluate("more_pictures(30, 10000)")
+        relay.dead = True
+        asyncio.get_running_loop().call_later(OUTAGE_S, setattr, relay, "dead", False)
+        await tab.evaluate(f"new Promise((done) => setTimeout(done, {OUTAGE_S * 1000}))")
+        assert await tab.evaluate("more_pictures(5, 10000)") < 2000

@@ -18,12 +18,14 @@ from firsthop_ice.sdp import (
     write_fragment,
 )
 
+DIGEST = ":".join(["AB"] * 32)
 SESSION = ["v=0", "o=- 1 2 IN IP4 127.0.0.1", "s=-", "t=0 0", "a=group:BUNDLE 0 1"]
-ICE = ["a=ice-ufrag:abcd", "a=ice-pwd:0123456789012345678901", "a=fingerprint:sha-256 AA:BB"]
+ICE = ["a=ice-ufrag:abcd", "a=ice-pwd:0123456789012345678901", f"a=fingerprint:sha-256 {DIGEST}"]
 AUDIO = [
     "m=audio 5000 UDP/TLS/RTP/SAVPF 111",
     "c=IN IP4 192.0.2.9",
     "a=mid:0",
+    "a=rtcp-mux",
     *ICE,
     "a=setup:actpass",
     "a=candidate:1 1 udp 2122260223 192.0.2.9 5000 typ host",
@@ -48,6 +50,10 @@ def without(lines: list[str], *prefixes: str) -> list[str]:
     return [line for line in lines if not line.startswith(prefixes)]
 
 
+def changed(lines: list[str], old: str, new: str) -> list[str]:
+    return [line.replace(old, new) for line in lines]
+
+
 @pytest.mark.parametrize("end", ["\r\n", "\n"])
 def test_an_offer_loses_the_clients_candidates_and_nothing_else(end: str) -> None:
     """A candidate left in would let media go around the relay."""
@@ -70,6 +76,19 @@ def test_an_offer_loses_the_clients_candidates_and_nothing_else(end: str) -> Non
         ([*SESSION, "a=setup:active", *without([*AUDIO, *DATA], "a=setup")], "actpass"),
         ([*SESSION, "a=ice-lite", *AUDIO, *DATA], "ice-lite"),
         ([*without(SESSION, "a=group"), "a=group:BUNDLE 1 0", *AUDIO, *DATA], "first one first"),
+        (without(OFFER, "a=rtcp-mux"), "rtcp-mux"),
+        (changed(OFFER, DIGEST, "AB"), "digest by sha-256"),
+        (changed(OFFER, DIGEST, "none"), "octets in hex"),
+        (changed(OFFER, "sha-256", "md5"), "digest by sha-256"),
+        (changed(without(OFFER, "a=fingerprint"), "UDP/TLS/RTP", "RTP"), "without DTLS"),
+        (changed(OFFER, "m=audio 5000", "m=audio x"), "audio, video or application"),
+        (
+            changed(
+                changed(OFFER, "m=audio 5000", "m=audio 0"), "m=application 9", "m=application 0"
+            ),
+            "port is not 0",
+        ),
+        (changed(OFFER, "BUNDLE 0 1", "BUNDLE 0 1 2"), "every section"),
         ([*OFFER, "no line"], "TYPE=VALUE"),
         ([*OFFER, "a=\0"], "TYPE=VALUE"),
         ([*SESSION, *AUDIO, *DATA * 16], "16 media"),
@@ -82,6 +101,24 @@ def test_an_offer_that_cannot_be_answered_is_refused_by_a_rule(lines: list[str],
         stripped_offer(text(lines))
 
 
+def test_clients_without_bundle_are_told_what_to_set() -> None:
+    with pytest.raises(SdpError, match="webrtcbin bundle-policy=max-bundle"):
+        stripped_offer(text(without(OFFER, "a=group")))
+
+
+def test_blanks_that_mean_nothing_are_accepted() -> None:
+    """At the end of an attribute, and a tab in the session's name."""
+    blank = changed(changed(OFFER, "a=rtcp-mux", "a=rtcp-mux "), "s=-", "s=a\tsession")
+    assert "a=rtcp-mux\r\n" in stripped_offer(text(blank))
+
+
+def test_other_profiles_are_accepted_with_dtls() -> None:
+    """RFC 8829 §5.1.2; and RTCP on its own port is not offered by `rtcp-mux-only` (RFC 8858)."""
+    stripped_offer(text(changed(OFFER, "UDP/TLS/RTP/SAVPF", "RTP/SAVPF")))
+    stripped_offer(text(changed(OFFER, "a=rtcp-mux", "a=rtcp-mux-only")))
+    stripped_offer(text(changed(OFFER, "sha-256", "SHA-256")))
+
+
 def test_an_answer_has_the_relays_candidates_and_no_others() -> None:
     """In the first section; and it says that its agent is lite, once, in the session."""
     answer = answer_with(text(["v=0", "s=-", "a=ice-lite", *AUDIO, *DATA]), RELAYS).split("\r\n")
@@ -91,6 +128,12 @@ def test_an_answer_has_the_relays_candidates_and_no_others() -> None:
     assert offered == [f"a={RELAYS[0]}"]
     assert answer.index("a=mid:0") < answer.index(offered[0]) < answer.index("a=mid:1")
     assert answer.count("a=end-of-candidates") == 1
+
+
+def test_candidates_go_to_the_first_section_that_is_not_rejected() -> None:
+    rejected = ["m=audio 0 UDP/TLS/RTP/SAVPF 111", "a=mid:9"]
+    answer = answer_with(text([*SESSION, *rejected, *DATA]), RELAYS).split("\r\n")
+    assert answer.index("a=mid:1") < answer.index(f"a={RELAYS[0]}")
 
 
 def test_an_answer_without_media_is_none() -> None:

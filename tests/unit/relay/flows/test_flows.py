@@ -9,6 +9,7 @@ from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import Closed, Confirmed, Flow
 from firsthop_relay.flows.limits import (
     ADDRESSES_PER_UFRAG,
+    CONSENT_S,
     FLOWS_PER_SOURCE,
     UNCONFIRMED_PACKETS,
     UNCONFIRMED_S,
@@ -26,6 +27,7 @@ from support.relay_world import (
     Relay,
     check,
     credential,
+    session_over,
     success,
 )
 
@@ -197,6 +199,30 @@ def test_an_expired_credential_opens_nothing_and_ends_nothing(relay: Relay) -> N
     relay.advance(600, talking=(flow,))
     assert relay.receive(check(minted.ufrag)) is flow
     assert relay.receive(RTP) is flow
+    assert relay.receive(check(credential(lifetime=60).ufrag), ELSEWHERE) is Drop.UFRAG_EXPIRED
+
+
+def test_a_session_moves_after_its_credential_has_expired(relay: Relay) -> None:
+    """A NAT gives a publisher of days another port: media go on from there, to the same upstream,
+    as often as it happens. Once the session has lost consent, its ufrag opens nothing."""
+    minted = credential(transceiver=0, lifetime=60)
+    flow = relay.connect(minted.ufrag)
+    for port in range(3):
+        relay.advance(3600, talking=(flow,))
+        relay.checked(minted.ufrag, flow.source)
+        moved = relay.connect(minted.ufrag, ("203.0.113.9", 5000 + port))
+        assert moved.upstream == flow.upstream
+        flow = moved
+    relay.advance(CONSENT_S, talking=(flow,))
+    assert relay.receive(check(minted.ufrag), ELSEWHERE) is Drop.UFRAG_EXPIRED
+
+
+def test_a_session_that_is_over_moves_nowhere_after_expiry(relay: Relay) -> None:
+    minted = credential(lifetime=60)
+    flow = relay.connect(minted.ufrag)
+    relay.advance(600, talking=(flow,))
+    relay.checked(minted.ufrag, flow.source)
+    relay.returned(flow, session_over())
     assert relay.receive(check(minted.ufrag), ELSEWHERE) is Drop.UFRAG_EXPIRED
 
 
@@ -230,6 +256,17 @@ def test_draining_takes_no_new_session(relay: Relay) -> None:
     assert relay.receive(check(credential().ufrag), ELSEWHERE) is Drop.DRAINING
     assert relay.receive(RTP) is flow
     assert isinstance(relay.receive(check(ufrag), ELSEWHERE), Flow)
+
+
+def test_many_sessions_come_from_one_address_and_port(relay: Relay) -> None:
+    """A client that has one port for all its calls, or a carrier's NAT: 64 of them are answered as
+    long as they check, and the next one is refused, for a reason that is counted."""
+    flows = [relay.checked(credential().ufrag) for _ in range(64)]
+    for _ in range(3):
+        relay.now += 2.5
+        for flow in flows:
+            assert relay.checked(flow.ufrag.decode()) is flow
+    assert relay.receive(check(credential().ufrag)) is Drop.SOURCE_FULL
 
 
 def test_caps_of_ufrag_and_source(relay: Relay) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firsthop_ice.path_probe import PATH_PROBE, path_probe_request
 from firsthop_ice.session_over import is_session_over
 from firsthop_ice.stun import USERNAME, StunMessageType, build, parse
 from firsthop_relay.transceiver.checks import (
@@ -217,13 +218,31 @@ def test_a_probe_from_keys_alone_is_answered_and_opens_nothing(
     port: MediaPort, peer: StubPeer
 ) -> None:
     """Its ufrag has no session: the way there and back is proved, and no address vouched for."""
-    port.derive = lambda ufrag: PASSWORD if ufrag == b"probe" else None
-    outcome = port.receive(check(ufrag="probe", nominate=True), HOME)
+    port.probe_password_of = lambda ufrag: PASSWORD if ufrag == b"probe" else None
+    outcome = port.receive(check((PATH_PROBE, b""), ufrag="probe", nominate=True), HOME)
     assert isinstance(outcome, Answered)
     assert parse(outcome.answer).authentic(PASSWORD)
     assert port.receive(MEDIA, HOME) is CheckDrop.SOURCE
     assert peer.path.selected is None
-    assert port.receive(check(ufrag="other"), HOME) is CheckDrop.UFRAG
+    assert port.receive(check((PATH_PROBE, b""), ufrag="other"), HOME) is CheckDrop.UFRAG
+
+
+def test_only_sessions_that_exist_and_marked_probes_get_consent(
+    port: MediaPort, peer: StubPeer
+) -> None:
+    """A client of a session that is gone notices it: its checks stay unanswered, although the
+    transceiver can derive their password (RFC 7675 §5.1)."""
+    port.probe_password_of = lambda _: PASSWORD
+    assert isinstance(port.receive(check(nominate=True), HOME), Answered)
+    port.forget(peer)
+    assert port.receive(check(nominate=True), HOME) is CheckDrop.UFRAG
+    restarted = MediaPort(TransceiverCounters(), clock=Clock())
+    restarted.probe_password_of = lambda _: PASSWORD
+    assert restarted.receive(check(nominate=True), HOME) is CheckDrop.UFRAG
+    probe = path_probe_request(bytes(12), f"{UFRAG}:probe".encode(), PASSWORD)
+    assert isinstance(restarted.receive(probe, HOME), Answered)
+    forged = path_probe_request(bytes(12), f"{UFRAG}:probe".encode(), "x" * 32)
+    assert restarted.receive(forged, HOME) is CheckDrop.INTEGRITY
 
 
 def test_addresses_of_a_session_are_bounded(port: MediaPort, peer: StubPeer) -> None:
