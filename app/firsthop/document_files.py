@@ -13,8 +13,9 @@ from pathlib import Path
 
 from firsthop_steering.plan.document import Document, load_yaml
 
-DocumentStamp = tuple[int, int]
-"""Modification time in ns since 1970, and size; zeros if the file does not exist."""
+DocumentStamp = tuple[int, int, int, int]
+"""Modification time in ns since 1970, size, inode and time of status change, which no program can
+set back; zeros if the file does not exist."""
 MAX_OCTETS = 64 * 2**20
 """Maximum size of a document and its zone files together; a million records take 40 MiB."""
 
@@ -24,8 +25,8 @@ def stamp_of(path: Path) -> DocumentStamp:
     try:
         found = path.stat()
     except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
+        return 0, 0, 0, 0
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns
 
 
 class DocumentFiles:
@@ -40,7 +41,7 @@ class DocumentFiles:
     @property
     def modified_ns(self) -> int:
         """When the newest of the files was modified, in ns since 1970."""
-        return max((modified for modified, _ in self.stamps.values()), default=0)
+        return max((modified for modified, *_ in self.stamps.values()), default=0)
 
     def load(self) -> Document:
         """The whole document. Raises OSError, UnicodeDecodeError, DocumentError."""
@@ -58,7 +59,10 @@ class DocumentFiles:
     def _zone_file(self, name: str) -> str:
         """The text of a zone file. Raises OSError, and ValueError if it may not be read."""
         folder = self._path.parent
-        real = (folder / name).resolve()
+        try:
+            real = (folder / name).resolve()
+        except RuntimeError:  # before Python 3.13
+            raise ValueError("is a link that leads to itself") from None
         if not real.is_relative_to(folder.resolve()):
             raise ValueError("must be a file below the document's folder, and no link out of it")
         self.stamps[folder / name] = stamp_of(real)

@@ -128,13 +128,13 @@ def _file_digest(path: Path) -> bytes:
         raise GeodataError(path, f"cannot be read: {error.strerror}") from error
 
 
-def _stamps(*paths: Path | None) -> list[tuple[int, int, int]]:
+def _stamps(*paths: Path | None) -> list[tuple[int, int, int, int]]:
     """What changes when a file is replaced or written to."""
     try:
         stats = [path.stat() for path in paths if path is not None]
     except OSError as error:
         raise GeodataError(error.filename, f"cannot be read: {error.strerror}") from error
-    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+    return [(each.st_ino, each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in stats]
 
 
 @contextmanager

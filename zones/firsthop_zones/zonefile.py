@@ -181,6 +181,9 @@ def _lines(text: str, apex: str | None, source: str) -> list[_Line]:
                 reader.take(entry)
             except ValueError as error:
                 problems.append(DocumentFault(source, str(error), entry.line))
+            except Exception as error:
+                error.add_note(f"{source}, line {entry.line}")
+                raise
     except ZoneSyntaxError as fault:
         problems.append(DocumentFault(source, fault.rule, fault.line))
     _raise(problems)

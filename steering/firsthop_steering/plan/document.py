@@ -233,7 +233,9 @@ def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Docum
     if not isinstance(raw, dict):
         raise DocumentError([DocumentFault("document", "must be a mapping of collections", 1)])
     from_files = _zones_in_files(raw, root, read_file)
-    written = [i for i in range(len(raw.get("zones") or ())) if i not in from_files]
+    listed = raw.get("zones")
+    count = len(listed) if isinstance(listed, list) else 0
+    written = [i for i in range(count) if i not in from_files]
     if from_files:
         raw["zones"] = [raw["zones"][i] for i in written]
     try:

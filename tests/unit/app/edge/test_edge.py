@@ -183,7 +183,7 @@ def test_a_document_is_as_new_as_its_newest_file(tmp_path: Path) -> None:
     plan = load_plan(path, files)
     assert (plan.number, plan.created_at.timestamp()) == (2_000_000, 2_000_000)
     assert plan.document.zones[0].records[0].owner == "ns1.a.test."
-    assert files.stamps[zone] == (2_000_000 * 10**9, len(ZONE_FILE))
+    assert files.stamps[zone][:2] == (2_000_000 * 10**9, len(ZONE_FILE))
     zone.write_text(ZONE_FILE + "ns1 CNAME x\n")
     with pytest.raises(DocumentError, match=r"line 6: zones/a\.zone: ns1\.a\.test\. CNAME: "):
         load_plan(path)
