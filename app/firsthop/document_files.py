@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from firsthop_steering.plan.document import Document, load_yaml
+from firsthop_steering.plan.document import Document, DocumentFault, load_yaml
 
 DocumentStamp = tuple[int, int, int, int]
 """Modification time in ns since 1970, size, inode and time of status change, which no program can
@@ -43,13 +44,13 @@ class DocumentFiles:
         """When the newest of the files was modified, in ns since 1970."""
         return max((modified for modified, *_ in self.stamps.values()), default=0)
 
-    def load(self) -> Document:
-        """The whole document. Raises OSError, UnicodeDecodeError, DocumentError."""
+    def load(self, also: Callable[[Document], Iterable[DocumentFault]] = lambda _: ()) -> Document:
+        """The whole document; `also` as of `load_yaml`. Raises OSError and DocumentError."""
         self.stamps.clear()
         self._left = MAX_OCTETS
         self.stamps[self._path] = stamp_of(self._path)
         with self._path.open("rb") as file:
-            return load_yaml(self._text(file.read(self._left + 1)), self._zone_file)
+            return load_yaml(self._text(file.read(self._left + 1)), self._zone_file, also=also)
 
     def load_from_stdin(self) -> Document:
         """Like `load`, with the document on standard input; zone files are relative to `path`."""

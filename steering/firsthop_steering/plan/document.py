@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,12 +34,14 @@ __all__ = [
     "Document",
     "DocumentError",
     "DocumentFault",
-    "checked",
     "load_yaml",
     "problems_in",
     "warnings_in",
     "zone_of",
 ]
+
+
+_YAML_1_1_WORDS = frozenset(("yes", "no", "on", "off", "y", "n"))
 
 
 class Document(Model):
@@ -84,14 +87,6 @@ def problems_in(document: Document) -> list[DocumentFault]:
 def warnings_in(document: Document) -> list[DocumentFault]:
     """Valid but probably unintended settings: name servers without an address."""
     return list(zone_warnings(document.zones, document.services))
-
-
-def checked(document: Document) -> Document:
-    """Returns the document. Raises DocumentError with all its problems if it is invalid."""
-    problems = problems_in(document)
-    if problems:
-        raise DocumentError(problems)
-    return document
 
 
 def _repeated(values: Iterable[Any]) -> set[Any]:
@@ -220,13 +215,18 @@ def _override_problems(document: Document) -> Iterator[DocumentFault]:
             )
 
 
-def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Document:
+def load_yaml(
+    text: str,
+    read_file: Callable[[str], str] | None = None,
+    *,
+    also: Callable[[Document], Iterable[DocumentFault]] = lambda _: (),
+) -> Document:
     """Reads and checks a document in YAML.
 
     A zone may be `{file: path}`: `read_file` returns the text of the zone file at a path, or raises
-    OSError or UnicodeDecodeError; without `read_file` such zones are refused. Raises DocumentError.
-    Its problems name field, rule and, except for dangling references, the line. Types are as strict
-    as in JSON.
+    OSError or UnicodeDecodeError; without `read_file` such zones are refused. `also` finds further
+    problems. Raises DocumentError, whose problems name field, rule and line. Types are as strict as
+    in JSON.
     """
     root = read_yaml(text)
     raw = root.value()
@@ -247,7 +247,36 @@ def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Docum
     if from_files:
         zones = from_files | dict(zip(written, document.zones, strict=True))
         document = document.model_copy(update={"zones": tuple(zones[i] for i in sorted(zones))})
-    return checked(document)
+    problems = [*problems_in(document), *also(document)]
+    if problems:
+        places = _places(document)
+        raise DocumentError([_located(each, places, root) for each in problems])
+    return document
+
+
+def _places(document: Document) -> dict[str, tuple[int | str, ...]]:
+    """The paths in the text of the objects that problems name; of records, too."""
+    places: dict[str, tuple[int | str, ...]] = {}
+    for collection in Document.model_fields:
+        for index, each in enumerate(getattr(document, collection)):
+            name = each.apex if isinstance(each, Zone) else each.id
+            places[f"{collection}/{name}"] = collection, index
+    for index, zone in enumerate(document.zones):
+        for number, record in enumerate(zone.records):
+            place = f"zones/{zone.apex}/records/{record.owner}/{record.type}"
+            places.setdefault(place, ("zones", index, "records", number))
+    return places
+
+
+def _located(
+    problem: DocumentFault, places: dict[str, tuple[int | str, ...]], root: YamlNode
+) -> DocumentFault:
+    """The problem with the line of the deepest value that its field names."""
+    name, rest = problem.field, list[str]()
+    while name not in places and "/" in name:
+        name, _, last = name.rpartition("/")
+        rest.insert(0, last)
+    return replace(problem, line=root.line_of((*places.get(name, (name,)), *rest)))
 
 
 def _fault(error: Any, root: YamlNode, written: list[int]) -> DocumentFault:
@@ -256,7 +285,17 @@ def _fault(error: Any, root: YamlNode, written: list[int]) -> DocumentFault:
     if path[:1] == ("zones",) and len(path) > 1:
         path = ("zones", written[int(path[1])], *path[2:])
     field = "/".join(map(str, path)) or "document"
-    return DocumentFault(field, _rule(error), root.line_of(path))
+    return DocumentFault(field, _yaml_rule(error), root.line_of(path))
+
+
+def _yaml_rule(error: Any) -> str:
+    """The broken rule, with what to write in YAML instead of a value of another type."""
+    given = error["input"]
+    if error["type"] == "string_type" and isinstance(given, int | float):
+        return "must be text: write it in quotes"
+    if error["type"] == "bool_type" and str(given).lower() in _YAML_1_1_WORDS:
+        return f"must be true or false: YAML 1.2 reads {given} as text"
+    return _rule(error)
 
 
 def _zones_in_files(

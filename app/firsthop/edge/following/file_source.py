@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,14 +86,15 @@ def load_plan(
     id: without a control plane, nothing assigns one.
     """
     files = files or DocumentFiles(path)
+
+    def also(document: Document) -> Iterator[DocumentFault]:
+        yield from admission_problems(document, allow_loopback=allow_loopback)
+        yield from _without_wire_id(document)
+
     try:
-        document = files.load()
+        document = files.load(also)
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError([DocumentFault(str(path), f"cannot be read: {error}")]) from None
-    problems = [*admission_problems(document, allow_loopback=allow_loopback)]
-    problems += _without_wire_id(document)
-    if problems:
-        raise DocumentError(problems)
     made_s = min(max(0, files.modified_ns // 10**9), _LAST_S)
     return Plan(
         number=made_s,
