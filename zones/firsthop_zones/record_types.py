@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 
 A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, DNAME, DS = 1, 2, 5, 6, 12, 15, 16, 28, 39, 43
+SVCB, HTTPS = 64, 65
 
 TYPES = {
     "A": A,
@@ -27,8 +28,8 @@ TYPES = {
     "TLSA": 52,
     "SMIMEA": 53,
     "OPENPGPKEY": 61,
-    "SVCB": 64,
-    "HTTPS": 65,
+    "SVCB": SVCB,
+    "HTTPS": HTTPS,
     "URI": 256,
     "CAA": 257,
 }

@@ -35,9 +35,9 @@ APEX = "t."
 Records = dict[str, dict[str, list[str]]]
 
 
-def tables(folder: Path, *zones: dict[str, Any]) -> Tables:
-    """What answers for these zones; there are no services."""
-    document = Document.model_validate({"zones": zones})
+def tables(folder: Path, *zones: dict[str, Any], **more: Any) -> Tables:
+    """What answers for these zones, and for what else a document has."""
+    document = Document.model_validate({"zones": zones, **more})
     assert problems_in(document) == []
     plan = Plan(number=1, lineage="test", created_at=NOW, document=document)
     status = Status(number=1, lineage="test", created_at=NOW)
@@ -278,3 +278,43 @@ def test_ds_at_the_end_of_an_alias(tmp_path: Path) -> None:
         assert ask(made, name, "A").authority[0].rdtype == dns.rdatatype.NS
     for name in ("two.t.", "bare.all.t."):
         assert ask(made, name, "DS").authority[0].rdtype == dns.rdatatype.SOA
+
+
+def test_a_steered_name_has_other_types_too(tmp_path: Path) -> None:
+    """Mail, policy and certificates at an apex whose addresses are steered; the rest is NODATA."""
+    mail = {"MX": ["10 mail.other."], "TXT": ['"v=spf1 -all"'], "CAA": ['0 issue "ca.example"']}
+    made = tables(
+        tmp_path,
+        zone("t.", {"t.": mail}),
+        regions=[{"id": "fra", "latitude": 50, "longitude": 8}],
+        relays=[{"id": "fra-1", "region": "fra", "ipv4": "192.0.2.10"}],
+        services=[{"id": "apex", "name": "t."}],
+    )
+    for kind, (rdata,) in mail.items():
+        assert [each.to_text() for each in ask(made, "t.", kind).answer[0]] == [rdata]
+    assert [each.to_text() for each in ask(made, "t.", "A").answer[0]] == ["192.0.2.10"]
+    assert ask(made, "t.", "HTTPS").answer
+    assert len(ask(made, "t.", "NS").answer[0]) == 1
+    for kind in ("AAAA", "CNAME", "SRV"):
+        assert (ask(made, "t.", kind).answer, ask(made, "t.", kind).rcode()) == ([], 0)
+
+
+def test_hidden_records_change_no_answer(tmp_path: Path) -> None:
+    """What lies at and below a delegation, or in a zone inside, is as if it were not there."""
+    plain: Records = {"s.t.": {"NS": ["ns.s.t."]}, "ns.s.t.": {"A": ["192.0.2.1"]}}
+    hidden: Records = {
+        "s.t.": {"NS": ["ns.s.t."], "TXT": ["x"], "A": ["192.0.2.9"], "DNAME": ["y."]},
+        "ns.s.t.": {"A": ["192.0.2.1"], "TXT": ["x"]},
+        "c.s.t.": {"CNAME": ["z."], "TXT": ["x"]},
+        "*.s.t.": {"TXT": ["x"]},
+        "b.s.t.": {"NS": ["ns.s.t."]},
+        "x.i.t.": {"A": ["192.0.2.3"]},
+    }
+    sections = [
+        encode_zones(Document.model_validate({"zones": zones}), 1, [])
+        for zones in (
+            [zone("t.", each), zone("i.t.", {"a.i.t.": {"A": ["192.0.2.2"]}})]
+            for each in (plain, hidden)
+        )
+    ]
+    assert sections[0] == sections[1]
