@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from firsthop_steering.plan.document import Document, DocumentFault, load_yaml
+from firsthop_zones.faults import text_of
 
 DocumentStamp = tuple[int, int, int, int]
 """Modification time in ns since 1970, size, inode and time of status change, which no program can
@@ -50,12 +51,14 @@ class DocumentFiles:
         self._left = MAX_OCTETS
         self.stamps[self._path] = stamp_of(self._path)
         with self._path.open("rb") as file:
-            return load_yaml(self._text(file.read(self._left + 1)), self._zone_file, also=also)
+            text = self._text(file.read(self._left + 1), str(self._path))
+        return load_yaml(text, self._zone_file, also=also)
 
     def load_from_stdin(self) -> Document:
         """Like `load`, with the document on standard input; zone files are relative to `path`."""
         self._left = MAX_OCTETS
-        return load_yaml(self._text(sys.stdin.buffer.read(self._left + 1)), self._zone_file)
+        text = self._text(sys.stdin.buffer.read(self._left + 1), "standard input")
+        return load_yaml(text, self._zone_file)
 
     def _zone_file(self, name: str) -> str:
         """The text of a zone file. Raises OSError, and ValueError if it may not be read."""
@@ -70,13 +73,13 @@ class DocumentFiles:
         with open(real, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError("must be a regular file")
-            return self._text(file.read(self._left + 1))
+            return self._text(file.read(self._left + 1), name)
 
-    def _text(self, octets: bytes) -> str:
+    def _text(self, octets: bytes, source: str) -> str:
         self._left -= len(octets)
         if self._left < 0:
             raise OSError(f"the document and its zone files have more than {MAX_OCTETS} octets")
-        return octets.decode("utf-8-sig")
+        return text_of(octets, source)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -87,7 +90,7 @@ def _without_waiting(path: str, flags: int) -> int:
 def read_document(path: Path) -> Document:
     """The document in a file, or on standard input (`-`) with zone files in the working directory.
 
-    Raises OSError, UnicodeDecodeError, DocumentError.
+    Raises OSError, DocumentError.
     """
     files = DocumentFiles(path)
     return files.load_from_stdin() if str(path) == "-" else files.load()

@@ -7,14 +7,14 @@ make us read another one, `$GENERATE` because it is a non-standard extension of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from firsthop_zones import names
-from firsthop_zones.faults import MAX_FAULTS, DocumentError, DocumentFault
+from firsthop_zones.faults import MAX_FAULTS, DocumentError, DocumentFault, broken_rule
 from firsthop_zones.model import Record, Zone
 from firsthop_zones.names import to_text
 from firsthop_zones.rdata import Rdata
@@ -25,18 +25,27 @@ from firsthop_zones.zonefile_entries import Entry, ZoneSyntaxError, entries
 LARGEST_TTL = 2**31 - 1
 """Seconds (RFC 2181 §8)."""
 _NAMES_IN = {
+    "AFSDB": (1,),
     "CNAME": (0,),
     "DNAME": (0,),
+    "DSYNC": (3,),
     "HTTPS": (1,),
+    "KX": (1,),
+    "LP": (1,),
     "MX": (1,),
     "NAPTR": (5,),
     "NS": (0,),
+    "NSAP-PTR": (0,),
     "PTR": (0,),
+    "PX": (1, 2),
     "RP": (0, 1),
+    "RT": (1,),
     "SRV": (3,),
     "SVCB": (1,),
 }
 """Type → positions of the domain names in its data, which may be relative to the origin."""
+_GATEWAYS = {"AMTRELAY": (2, 3), "IPSECKEY": (1, 3)}
+"""Type → positions of a gateway's kind and of the gateway, which is a name if the kind is 3."""
 _CLASSES = re.compile(r"IN|CH|HS|CS|NONE|ANY|CLASS[0-9]{1,5}", re.IGNORECASE)
 _TTL = re.compile(r"(?:[0-9]+[smhdw])+|[0-9]+", re.IGNORECASE)
 _TTL_PART = re.compile(r"([0-9]+)([a-z]?)")
@@ -118,8 +127,8 @@ class _Reader:
     def _absolute(self, type_: str, words: list[str]) -> list[str]:
         if type_ == "SOA":
             return [self._name(word) for word in words[:2]] + words[2:]
-        positions = _NAMES_IN.get(type_)
-        if positions is None or words[:1] == ["\\#"]:
+        positions = _name_positions(type_, words)
+        if not positions or words[:1] == ["\\#"]:
             return words
         return [
             self._name(word) if position in positions else word
@@ -136,6 +145,16 @@ class _Reader:
         if word == "@":
             return self.origin
         return names.canonical(f"{word}.{self.origin.removeprefix('.')}")
+
+
+def _name_positions(type_: str, words: Sequence[str]) -> Sequence[int]:
+    """The positions of the domain names among the words of a record's data."""
+    if type_ == "HIP":  # algorithm, tag and key, then rendezvous servers (RFC 8005 §6)
+        return range(3, len(words))
+    if type_ in _GATEWAYS:
+        kind, gateway = _GATEWAYS[type_]
+        return (gateway,) if words[kind : kind + 1] == ["3"] else ()
+    return _NAMES_IN.get(type_, ())
 
 
 def _ends_escaped(word: str) -> bool:
@@ -213,7 +232,7 @@ def _zone(lines: list[_Line], expected: str | None, source: str) -> Zone:
     if not servers:
         problems.append(DocumentFault(source, f"the apex {start.owner} has no NS", start.line))
     _raise(problems)
-    zone = _zone_of(start, at_apex, records, source)
+    zone = _zone_of(start, at_apex, records, source=source, last_line=servers[-1].line)
     _raise([*_broken_rules(zone, rest, source)])
     return zone
 
@@ -252,7 +271,9 @@ def _records(
         try:
             record = Record(owner=owner, type=type_, ttl=ttl or 0, rdata=" ".join(words))
         except ValidationError as error:
-            problems.append(DocumentFault(source, f"{owner} {type_}: {_rule(error)}", line))
+            problems.append(
+                DocumentFault(source, f"{owner} {type_}: {broken_rule(error.errors()[0])}", line)
+            )
             continue
         key = (owner, record.parsed)
         same = found.get(key)
@@ -261,14 +282,15 @@ def _records(
     return tuple(found.values())
 
 
-def _rule(error: ValidationError) -> str:
-    message: str = error.errors()[0]["msg"]
-    return message.removeprefix("Value error, ")
-
-
 def _zone_of(
-    start: _Line, servers: tuple[Record, ...], records: tuple[Record, ...], source: str
+    start: _Line,
+    servers: tuple[Record, ...],
+    records: tuple[Record, ...],
+    *,
+    source: str,
+    last_line: int,
 ) -> Zone:
+    """`last_line` is the line of the apex's last NS."""
     primary, contact, _, *times = start.words
     refresh, retry, expire, minimum = map(seconds, times)
     lowest_ttl = min((each.ttl for each in servers), default=start.ttl)
@@ -287,8 +309,8 @@ def _zone_of(
             records=records,
         )
     except ValidationError as error:
-        rule = f"NS of the apex {start.owner}: {_rule(error)}"
-        raise DocumentError([DocumentFault(source, rule, start.line)]) from None
+        rule = f"NS of the apex {start.owner}: {broken_rule(error.errors()[0])}"
+        raise DocumentError([DocumentFault(source, rule, last_line)]) from None
 
 
 def _broken_rules(zone: Zone, lines: list[_Line], source: str) -> Iterator[DocumentFault]:

@@ -189,7 +189,7 @@ def apply(
     except DocumentError as error:
         lines = "\n".join(f"  {file}: {problem}" for problem in error.problems)
         raise fail(f"apply: refused, nothing was changed:\n{lines}") from None
-    except (ApiError, OSError, UnicodeDecodeError) as error:
+    except (ApiError, OSError) as error:
         raise fail(f"apply: {error}") from None
     print_changes(applied)
 

@@ -12,6 +12,7 @@ from firsthop.commands.controlplane import print_changes
 from firsthop.commands.errors import fail
 from firsthop_controlplane.bodies.documents import MAX_MESSAGE
 from firsthop_steering.plan.document import DocumentError
+from firsthop_zones.faults import text_of
 from firsthop_zones.model import Zone
 from firsthop_zones.zonefile import read_zone
 
@@ -66,9 +67,9 @@ def _read(files: list[Path], apex: str | None) -> dict[str, Zone]:
     faults: list[str] = []
     for file in files:
         try:
-            text = file.read_text(encoding="utf-8-sig")
+            text = text_of(file.read_bytes(), str(file))
             zone = read_zone(text, source=str(file), apex=apex)
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             faults.append(f"  {file}: cannot be read: {error}")
         except DocumentError as error:
             faults += [f"  {each.field}:{each.line or 1}: {each.rule}" for each in error.problems]

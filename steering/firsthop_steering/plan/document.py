@@ -25,7 +25,7 @@ from firsthop_steering.plan.model import (
     TransceiverRegion,
 )
 from firsthop_steering.plan.yaml_text import YamlNode, read_yaml
-from firsthop_zones.faults import MAX_FAULTS, DocumentError, DocumentFault
+from firsthop_zones.faults import MAX_FAULTS, DocumentError, DocumentFault, broken_rule
 from firsthop_zones.model import Model, Zone
 from firsthop_zones.rules import zone_of, zone_problems, zone_warnings
 from firsthop_zones.zonefile import read_zone
@@ -224,7 +224,7 @@ def load_yaml(
     """Reads and checks a document in YAML.
 
     A zone may be `{file: path}`: `read_file` returns the text of the zone file at a path, or raises
-    OSError or UnicodeDecodeError; without `read_file` such zones are refused. `also` finds further
+    OSError or DocumentError; without `read_file` such zones are refused. `also` finds further
     problems. Raises DocumentError, whose problems name field, rule and line. Types are as strict as
     in JSON.
     """
@@ -295,7 +295,7 @@ def _yaml_rule(error: Any) -> str:
         return "must be text: write it in quotes"
     if error["type"] == "bool_type" and str(given).lower() in _YAML_1_1_WORDS:
         return f"must be true or false: YAML 1.2 reads {given} as text"
-    return _rule(error)
+    return broken_rule(error)
 
 
 def _zones_in_files(
@@ -333,11 +333,4 @@ def _zone_file(zone: dict[str, Any], read_file: Callable[[str], str] | None) -> 
         text = read_file(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} cannot be read: octet {error.start} is not UTF-8") from None
     return read_zone(text, source=path, apex=apex)
-
-
-def _rule(fault: Any) -> str:
-    message: str = fault["msg"]
-    return message.removeprefix("Value error, ")

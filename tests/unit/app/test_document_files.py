@@ -43,6 +43,14 @@ def refusal(folder: Path, name: str) -> str:
     return str(problem)
 
 
+def test_octets_that_are_no_text_are_placed(folder: Path) -> None:
+    """Latin-1 in a zone file: file, line and column, from one document as from the other."""
+    (folder / "zones/a.zone").write_bytes(ZONE.encode() + b"; K\xf6ln\n")
+    assert refusal(folder, "zones/a.zone") == (
+        "line 5: zones/a.zone: column 4: octet 0xF6 is not UTF-8; convert the file"
+    )
+
+
 @pytest.mark.parametrize("name", ["../secret", "zones/../../secret", "out", "up/secret"])
 def test_files_outside_of_its_folder_are_not_opened(folder: Path, name: str) -> None:
     """A pull request must not read the files of the CI that applies it."""

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from firsthop_steering.plan.document import DocumentError, load_yaml
+from firsthop_zones.faults import text_of
 from firsthop_zones.model import Zone
 from firsthop_zones.zonefile import read_zone
 
@@ -198,6 +199,44 @@ def test_a_fault_is_told_with_its_line(line: str, rule: str) -> None:
 def test_a_zone_needs_a_start_and_servers(text: str, rule: str) -> None:
     """Exactly one SOA, and one NS at least, at the apex."""
     assert rule in faults(text)[0]
+
+
+def test_names_in_data_are_relative_to_the_origin() -> None:
+    """In the data of every type that has some; gateways are names only if they say so."""
+    lines = (
+        "x KX 1 k\nx AFSDB 1 k\nx PX 1 k k\nx IPSECKEY 1 3 2 k AQNR\nx LP 1 k\n"
+        "x AMTRELAY 1 0 3 k\nx HIP 2 20 AQNR k\nx RT 1 k\nx NSAP-PTR k\nx DSYNC CDS NOTIFY 1 k\n"
+    )
+    name = b"\x01k\x01a\x04test\x00"
+    records = read(HEAD + lines).records
+    assert len(records) == 10
+    assert all(name in each.parsed.wire for each in records)
+    (other,) = read(HEAD + "x IPSECKEY 1 1 2 192.0.2.1 AQNR\n").records
+    assert b"\xc0\x00\x02\x01" in other.parsed.wire
+
+
+def test_types_of_former_days_are_types() -> None:
+    """SPF beside TXT, as many zones still have it."""
+    text = HEAD + '@ IN TXT "v=spf1 -all"\n@ IN SPF "v=spf1 -all"\n'
+    assert [each.type for each in read(text).records] == ["TXT", "SPF"]
+
+
+def test_limits_speak_of_the_thing() -> None:
+    """Of name servers, at the last of them."""
+    (told,) = faults(HEAD + "".join(f"@ NS n{n}.other.test.\n" for n in range(14)))
+    assert told.startswith(
+        f"{HEAD.count(chr(10)) + 14}: NS of the apex a.test.: has 15 name servers"
+    )
+    assert told.endswith("at most 13 are allowed")
+
+
+def test_octets_that_are_no_text_have_a_place() -> None:
+    """Line and column, so that an editor finds them, also in a comment."""
+    with pytest.raises(DocumentError) as caught:
+        text_of("$TTL 300\n; é K".encode() + b"\xf6ln office\n", "x.zone")
+    rule = "line 2: x.zone: column 6: octet 0xF6 is not UTF-8; convert the file"
+    assert [str(each) for each in caught.value.problems] == [rule]
+    assert text_of(b"\xef\xbb\xbf@", "x.zone") == "@"
 
 
 def test_what_a_transfer_prints_is_a_zone() -> None:

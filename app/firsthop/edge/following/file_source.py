@@ -93,7 +93,7 @@ def load_plan(
 
     try:
         document = files.load(also)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DocumentError([DocumentFault(str(path), f"cannot be read: {error}")]) from None
     made_s = min(max(0, files.modified_ns // 10**9), _LAST_S)
     return Plan(
