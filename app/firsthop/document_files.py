@@ -52,16 +52,19 @@ class DocumentFiles:
         self.stamps[self._path] = stamp_of(self._path)
         with self._path.open("rb") as file:
             text = self._text(file.read(self._left + 1), str(self._path))
-        return load_yaml(text, self._zone_file, also=also)
+        return load_yaml(text, self.zone_file, also=also)
 
     def load_from_stdin(self) -> Document:
         """Like `load`, with the document on standard input; zone files are relative to `path`."""
         self._left = MAX_OCTETS
         text = self._text(sys.stdin.buffer.read(self._left + 1), "standard input")
-        return load_yaml(text, self._zone_file)
+        return load_yaml(text, self.zone_file)
 
-    def _zone_file(self, name: str) -> str:
-        """The text of a zone file. Raises OSError, and ValueError if it may not be read."""
+    def zone_file(self, name: str) -> str:
+        """The text of a file below the document's folder, relative to it.
+
+        Raises OSError, and ValueError if it may not be read.
+        """
         folder = self._path.parent
         try:
             real = (folder / name).resolve()

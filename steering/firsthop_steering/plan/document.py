@@ -333,4 +333,4 @@ def _zone_file(zone: dict[str, Any], read_file: Callable[[str], str] | None) -> 
         text = read_file(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
-    return read_zone(text, source=path, apex=apex)
+    return read_zone(text, source=path, apex=apex, read_file=read_file)

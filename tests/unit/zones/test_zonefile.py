@@ -163,8 +163,18 @@ def test_the_apex_is_given_or_said() -> None:
         ('"x" A 192.0.2.1', "must not be quoted"),
         ('x CNAME "y"', "must not be quoted"),
         ("höhe A 192.0.2.1", "Punycode"),
-        ("$INCLUDE /etc/passwd", "$INCLUDE is not supported"),
-        ("$GENERATE 1-9 x$ A 192.0.2.$", "$GENERATE is not supported"),
+        ("$INCLUDE /etc/passwd", "$INCLUDE is not supported here"),
+        ("$INCLUDE", "needs a file"),
+        ("$UNKNOWN x", "$UNKNOWN is not supported"),
+        ("$GENERATE 1-9", "$GENERATE needs a range, an owner"),
+        ("$GENERATE 9-1 x$ A 192.0.2.$", "the range of $GENERATE must be"),
+        ("$GENERATE 1-9/0 x$ A 192.0.2.$", "the range of $GENERATE must be"),
+        ("$GENERATE 0-65536 x$ A 192.0.2.1", "at most 65,536 records"),
+        ("$GENERATE 1-2 x${0,999} A 192.0.2.1", "its width at most 255"),
+        ("$GENERATE 1-2 x${-2} A 192.0.2.1", "is at least 0"),
+        ("$GENERATE 1-2 x${1,2,z} A 192.0.2.1", "a modifier of $GENERATE must be"),
+        ("$GENERATE 254-256 x$ A 192.0.2.$", "x256.a.test. A: rdata of A"),
+        ("$GENERATE 1-2 x CNAME c$", "a name may have only one CNAME"),
         ("$TTL", "$TTL needs exactly one argument"),
         ("$ORIGIN a b", "$ORIGIN needs exactly one argument"),
         ("@ SOA ns1 host 1 1 1 1 1", "more than one SOA"),
@@ -199,6 +209,74 @@ def test_a_fault_is_told_with_its_line(line: str, rule: str) -> None:
 def test_a_zone_needs_a_start_and_servers(text: str, rule: str) -> None:
     """Exactly one SOA, and one NS at least, at the apex."""
     assert rule in faults(text)[0]
+
+
+def test_generated_records_are_those_of_bind() -> None:
+    """The patterns of its manual: numbers, offsets, widths, bases, nibbles, and a plain `$`."""
+    zone = read(
+        HEAD
+        + "$GENERATE 1-2 h$ 60 IN A 192.0.2.$\n"
+        + "$GENERATE 8-16/8 p${-1,3,d}.${0,2,x} CNAME $.z\n"
+        + '$GENERATE 1-1 a\\$$$ TXT "${0,4,X} $"\n'
+        + "$GENERATE 18-18 ${0,3,n}.${4095,0,N}.rev PTR h${1}\n"
+        + "x A 192.0.2.9\n"
+    )
+    assert [(each.owner, each.ttl, each.type, each.rdata) for each in zone.records] == [
+        ("h1.a.test.", 60, "A", "192.0.2.1"),
+        ("h2.a.test.", 60, "A", "192.0.2.2"),
+        ("p007.08.a.test.", 300, "CNAME", "8.z.a.test."),
+        ("p015.10.a.test.", 300, "CNAME", "16.z.a.test."),
+        (r"a\$\$.a.test.", 300, "TXT", '"0001 1"'),
+        ("2.1.1.1.0.1.rev.a.test.", 300, "PTR", "h19.a.test."),
+        ("x.a.test.", 300, "A", "192.0.2.9"),
+    ]
+
+
+def test_included_files_are_read_in_place() -> None:
+    """Relative to the including file; with their own origin, after which the former one holds."""
+    files = {
+        "z/sub/one.inc": "@ A 192.0.2.1\nb A 192.0.2.2\n$ORIGIN x.\n",
+        "z/two.inc": "d 9 A 192.0.2.3\n$INCLUDE 'three.inc\nd A y\n",
+    }
+
+    def read_file(path: str) -> str:
+        if path not in files:
+            raise FileNotFoundError(2, "No such file or directory")
+        return files[path]
+
+    text = HEAD + "c A 192.0.2.9\n$INCLUDE sub/one.inc o\n A 192.0.2.10\ne A 192.0.2.11\n"
+    zone = read_zone(text, source="z/a.zone", apex=None, read_file=read_file)
+    assert [(each.owner, each.rdata) for each in zone.records] == [
+        ("c.a.test.", "192.0.2.9"),
+        ("o.a.test.", "192.0.2.1"),
+        ("b.o.a.test.", "192.0.2.2"),
+        ("c.a.test.", "192.0.2.10"),
+        ("e.a.test.", "192.0.2.11"),
+    ]
+    with pytest.raises(DocumentError) as caught:
+        read_zone(HEAD + "$INCLUDE two.inc", source="z/a.zone", apex=None, read_file=read_file)
+    assert [str(each) for each in caught.value.problems] == [
+        "line 2: z/two.inc: z/'three.inc cannot be read: No such file or directory",
+    ]
+    files["z/two.inc"] = "d A y\n"
+    with pytest.raises(DocumentError) as caught:
+        read_zone(HEAD + "$INCLUDE two.inc", source="z/a.zone", apex=None, read_file=read_file)
+    assert str(caught.value).startswith("line 1: z/two.inc: d.a.test. A: rdata of A")
+
+
+@pytest.mark.parametrize(
+    ("includes", "rule"),
+    [
+        ({"a": "b", "b": "a"}, "line 1: b: a includes itself"),
+        ({f"f{n}": f"f{n + 1}" for n in range(9)} | {"a": "f0"}, "8 deep"),
+        ({"a": "b\n$INCLUDE " * 1000 + "b", "b": ""}, "at most 1,000 files"),
+    ],
+)
+def test_includes_have_bounds(includes: dict[str, str], rule: str) -> None:
+    """In depth and number; a file that includes itself, also through others, is refused."""
+    files = {name: f"$INCLUDE {each}\n" if each else "" for name, each in includes.items()}
+    with pytest.raises(DocumentError, match=rule):
+        read_zone(files["a"], source="a", apex="a.test.", read_file=files.__getitem__)
 
 
 def test_names_in_data_are_relative_to_the_origin() -> None:
