@@ -27,7 +27,7 @@ MAX_WARNINGS = 100
 LARGEST_RRSET = 60_000
 """Octets of RDATA plus 12 per record; an RRset of this size fits into a message, even after a chain
 of aliases."""
-_NOT_AT_WILDCARDS = frozenset((NS, DS, DNAME))
+_ODD_AT_WILDCARDS = frozenset((NS, DNAME))
 
 
 _NOTHING: frozenset[int] = frozenset()
@@ -197,11 +197,8 @@ def _faults(
             yield code, f"its records have more than {LARGEST_RRSET:,} octets: no message fits them"
     if owner == apex and NS in types:
         yield NS, "the servers of the apex are the zone's name_servers"
-    if DS in types and owner not in contents.cuts:
-        yield DS, "is only allowed beside the NS of a delegation (RFC 4035 §2.4)"
-    if owner.startswith("*."):
-        for code in sorted(types & _NOT_AT_WILDCARDS):
-            yield code, "is not allowed at a wildcard (RFC 4592 §4)"
+    if owner == apex and DS in types:
+        yield DS, "belongs to the parent zone (RFC 4035 §2.4)"
     dname = contents.dname_over(owner)
     if dname is not None:
         rule = f"no record may be below the DNAME of {dname} (RFC 6672 §2.4)"
@@ -282,6 +279,14 @@ def _record_warnings(contents: _Contents) -> Iterator[DocumentFault]:
     for (owner, code), rule in contents.hidden.items():
         place = f"{where}/{owner}/{type_name(code)}"
         yield DocumentFault(place, f"is left out of answers: {rule}")
+    for owner, types in contents.types.items():
+        if DS in types and NS not in types:
+            yield DocumentFault(
+                f"{where}/{owner}/DS", "has no delegation beside it (RFC 4035 §2.4)"
+            )
+        for code in sorted(types & _ODD_AT_WILDCARDS) if owner.startswith("*.") else ():
+            rule = "has no effect on the names that the wildcard covers (RFC 4592 §4)"
+            yield DocumentFault(f"{where}/{owner}/{type_name(code)}", rule)
     for owner, code in sorted(contents.unequal):
         if (owner, code) not in contents.hidden:
             rule = (

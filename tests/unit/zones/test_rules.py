@@ -78,7 +78,6 @@ def test_what_may_stand(records: Records) -> None:
 BAD: list[tuple[Records, str, str]] = [
     ([("", "NS", "ns.other.")], "a.test./NS", "name_servers"),
     ([("", *DS)], "a.test./DS", "RFC 4035 §2.4"),
-    ([("x", *DS)], "x.a.test./DS", "RFC 4035 §2.4"),
     ([("", "CNAME", "x.")], "a.test./CNAME", "alone"),
     ([("c", "CNAME", "x."), ("c", *TXT)], "c.a.test./CNAME", "alone"),
     ([("c", "CNAME", "x."), ("c", "CNAME", "y.")], "c.a.test./CNAME", "only one CNAME"),
@@ -86,8 +85,6 @@ BAD: list[tuple[Records, str, str]] = [
     ([("d", "DNAME", "x."), ("d", "DNAME", "y.")], "d.a.test./DNAME", "only one DNAME"),
     ([("d", "DNAME", "x."), ("b.d", *A)], "b.d.a.test./A", "below the DNAME of d.a.test."),
     ([("", "DNAME", "x."), ("c.b", *TXT)], "c.b.a.test./TXT", "below the DNAME of a.test."),
-    ([("*", *NS_OUT)], "*.a.test./NS", "RFC 4592 §4"),
-    ([("*.x", "DNAME", "x.")], "*.x.a.test./DNAME", "RFC 4592 §4"),
 ]
 
 
@@ -156,9 +153,20 @@ def test_a_service_shares_its_name_with_other_types(name: str) -> None:
         assert "answers this type itself" in rule
 
 
-def test_a_wildcard_is_no_delegation() -> None:
-    """Neither its NS nor its DS may stand."""
-    assert told(("*", *NS_OUT), ("*", *DS)).keys() == {"*.a.test./NS", "*.a.test./DS"}
+@pytest.mark.parametrize(
+    ("place", "rule", "record"),
+    [
+        ("*.x.a.test./NS", "no effect on the names that the wildcard covers", ("*.x", *NS_OUT)),
+        ("*.a.test./DNAME", "no effect on the names that", ("*", "DNAME", "x.")),
+        ("x.a.test./DS", "has no delegation beside it", ("x", *DS)),
+    ],
+)
+def test_what_is_odd_is_warned_of(place: str, rule: str, record: tuple[str, str, str]) -> None:
+    """Other name servers load it, and answer with it at its own name."""
+    assert told(record) == {}
+    (warning,) = warned(["ns.other."], record)
+    assert warning.startswith(f"zones/a.test./records/{place}: ")
+    assert rule in warning
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,8 @@ class Algorithm:
 
     def __init__(self, records: Records) -> None:
         self.records = records
-        self.cuts = {name for name, types in records.items() if "NS" in types}
+        cuts = {name for name, types in records.items() if "NS" in types}
+        self.cuts = {name for name in cuts if not any(below(name, cut) for cut in cuts)}
         own = [name for name in records if not any(below(name, cut) for cut in self.cuts)]
         self.exist = {APEX} if f"*.{APEX}" in records else {APEX, f"whoami.{APEX}"}
         for name in own:
@@ -161,27 +162,23 @@ def random_name(draw: random.Random, most: int = 3) -> str:
 
 
 def random_zone(draw: random.Random) -> Records:
-    """Records that the loader takes: no data beside a CNAME, or below a cut or a DNAME."""
+    """Records that the loader takes: no data beside a CNAME, or below a DNAME that is in force."""
     records: Records = {}
     for _ in range(draw.randrange(1, 10)):
         name, kind = random_name(draw), draw.choice(["A", "A", "TXT", "CNAME", "NS", "DNAME", "MX"])
-        wild = name.startswith("*.")
-        if name in records or (wild and kind in ("NS", "DNAME")):
+        held = records.get(name, {})
+        if kind in held or (held and "CNAME" in {*held, kind}):
             continue
         rdata = {"A": "192.0.2.1", "TXT": '"x"', "MX": f"5 {random_name(draw)}"}.get(kind)
         if kind == "DNAME":
             rdata = f"d{random_name(draw, 1)}"
-        records[name] = {kind: [rdata or random_name(draw)]}
+        records.setdefault(name, {})[kind] = [rdata or random_name(draw)]
         if kind == "CNAME" and draw.random() < 0.1:
             records[name] = {kind: ["else.where."]}
-    for name in list(records):
-        tops = [
-            other
-            for other, types in records.items()
-            if below(name, other) and ("NS" in types or "DNAME" in types)
-        ]
-        if tops:
-            del records[name]
+    cuts = [name for name, types in records.items() if "NS" in types]
+    for renamed in [name for name, types in records.items() if "DNAME" in types]:
+        if not any(renamed == cut or below(renamed, cut) for cut in cuts):
+            records = {name: each for name, each in records.items() if not below(name, renamed)}
     return records
 
 
