@@ -22,7 +22,7 @@ from firsthop_geodata.database import LOCATION_TYPES, as_numbers, locations, ope
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.prefixes import GeoTable, write_table
 
-COMPILER_VERSION = 1
+COMPILER_VERSION = 2
 """Increment it if the same databases compile to another table, which invalidates cached ones."""
 
 
