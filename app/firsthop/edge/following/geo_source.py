@@ -30,6 +30,11 @@ class GeoTableSource:
         """The files to watch."""
         return [path for path in (self._city, self._asn) if path]
 
+    @property
+    def digest(self) -> str:
+        """The digest of the table in use; empty if there is none yet."""
+        return self.table.digest if self.table else ""
+
     async def load(self) -> None:
         """Opens the present databases. Raises GeodataError."""
         table = await asyncio.to_thread(open_geodata, self._city, self._asn, self._cache)
