@@ -106,6 +106,43 @@ def test_any_octets_in_a_document(folder: Path, at: int, lost: int, put: bytes) 
         assert error.problems
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "rule"),
+    [
+        (
+            "regions: [fra]",
+            "expires_at: 2026-11-31T00:00:00Z\n    regions: [fra]",
+            "overrides/0/expires_at: day is out of range",
+        ),
+        (
+            "regions: [fra]",
+            "expires_at: 2026-11-30T25:00:00Z\n    regions: [fra]",
+            "overrides/0/expires_at: hour must be in 0..23",
+        ),
+        (
+            "regions: [fra]",
+            "expires_at: 0000-11-30T00:00:00Z\n    regions: [fra]",
+            "overrides/0/expires_at: year 0 is out of range",
+        ),
+        ("ttl: 30", "ttl: " + "9" * 5000, "services/0/ttl: Input should be a valid integer"),
+        ("ttl: 30", "ttl: !!int abc", "document: tags"),
+        ("ttl: 30", "ttl: &a [*a]", "document: aliases"),
+        ("ipv4: 192.0.2.10", "ipv4: 0.0.0.0", "relays/fra-1/ipv4: no client could use 0.0.0.0"),
+        ("services:", "services: 5\nother:", "services: "),
+    ],
+)
+def test_impossible_values_are_refused_at_their_line(
+    folder: Path, before: str, after: str, rule: str
+) -> None:
+    """Each has ended an edge, or another server, once."""
+    text = EXAMPLE.read_text()
+    line = text[: text.index(before)].count("\n") + 1
+    path = folder / "impossible.yaml"
+    path.write_text(text.replace(before, after, 1))
+    with pytest.raises(DocumentError, match=f"line {line}: {rule}"):
+        load_plan(path)
+
+
 @pytest.mark.parametrize("seconds", [-(10**10), -5, 0, 1, 2**31, 2**33])
 def test_a_document_of_any_time(folder: Path, seconds: int) -> None:
     """Files from before 1970, and of the far future, are files like others."""
