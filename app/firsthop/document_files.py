@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from firsthop_steering.plan.document import Document, load_yaml
+from firsthop_steering.plan.document import Document, DocumentFault, load_yaml
+from firsthop_zones.faults import text_of
 
-DocumentStamp = tuple[int, int]
-"""Modification time in ns since 1970, and size; zeros if the file does not exist."""
+DocumentStamp = tuple[int, int, int, int]
+"""Modification time in ns since 1970, size, inode and time of status change, which no program can
+set back; zeros if the file does not exist."""
 MAX_OCTETS = 64 * 2**20
 """Maximum size of a document and its zone files together; a million records take 40 MiB."""
 
@@ -24,8 +27,8 @@ def stamp_of(path: Path) -> DocumentStamp:
     try:
         found = path.stat()
     except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
+        return 0, 0, 0, 0
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns
 
 
 class DocumentFiles:
@@ -40,38 +43,46 @@ class DocumentFiles:
     @property
     def modified_ns(self) -> int:
         """When the newest of the files was modified, in ns since 1970."""
-        return max((modified for modified, _ in self.stamps.values()), default=0)
+        return max((modified for modified, *_ in self.stamps.values()), default=0)
 
-    def load(self) -> Document:
-        """The whole document. Raises OSError, UnicodeDecodeError, DocumentError."""
+    def load(self, also: Callable[[Document], Iterable[DocumentFault]] = lambda _: ()) -> Document:
+        """The whole document; `also` as of `load_yaml`. Raises OSError and DocumentError."""
         self.stamps.clear()
         self._left = MAX_OCTETS
         self.stamps[self._path] = stamp_of(self._path)
         with self._path.open("rb") as file:
-            return load_yaml(self._text(file.read(self._left + 1)), self._zone_file)
+            text = self._text(file.read(self._left + 1), str(self._path))
+        return load_yaml(text, self.zone_file, also=also)
 
     def load_from_stdin(self) -> Document:
         """Like `load`, with the document on standard input; zone files are relative to `path`."""
         self._left = MAX_OCTETS
-        return load_yaml(self._text(sys.stdin.buffer.read(self._left + 1)), self._zone_file)
+        text = self._text(sys.stdin.buffer.read(self._left + 1), "standard input")
+        return load_yaml(text, self.zone_file)
 
-    def _zone_file(self, name: str) -> str:
-        """The text of a zone file. Raises OSError, and ValueError if it may not be read."""
+    def zone_file(self, name: str) -> str:
+        """The text of a file below the document's folder, relative to it.
+
+        Raises OSError, and ValueError if it may not be read.
+        """
         folder = self._path.parent
-        real = (folder / name).resolve()
+        try:
+            real = (folder / name).resolve()
+        except RuntimeError:  # before Python 3.13
+            raise ValueError("is a link that leads to itself") from None
         if not real.is_relative_to(folder.resolve()):
             raise ValueError("must be a file below the document's folder, and no link out of it")
         self.stamps[folder / name] = stamp_of(real)
         with open(real, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError("must be a regular file")
-            return self._text(file.read(self._left + 1))
+            return self._text(file.read(self._left + 1), name)
 
-    def _text(self, octets: bytes) -> str:
+    def _text(self, octets: bytes, source: str) -> str:
         self._left -= len(octets)
         if self._left < 0:
             raise OSError(f"the document and its zone files have more than {MAX_OCTETS} octets")
-        return octets.decode("utf-8-sig")
+        return text_of(octets, source)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -82,7 +93,7 @@ def _without_waiting(path: str, flags: int) -> int:
 def read_document(path: Path) -> Document:
     """The document in a file, or on standard input (`-`) with zone files in the working directory.
 
-    Raises OSError, UnicodeDecodeError, DocumentError.
+    Raises OSError, DocumentError.
     """
     files = DocumentFiles(path)
     return files.load_from_stdin() if str(path) == "-" else files.load()

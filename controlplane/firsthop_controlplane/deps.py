@@ -72,6 +72,8 @@ class Deps:
     now: Callable[[], datetime]
     mint_probe: MintProbe
     explain: Explain | None
+    geodata: str
+    """The digest of the geo data that `explain` uses; empty if there are none."""
 
     @property
     def health(self) -> HealthState:

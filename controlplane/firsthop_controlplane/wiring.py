@@ -146,6 +146,7 @@ def wire(settings: Settings, parts: Parts) -> Deps:
         now=parts.now,
         mint_probe=parts.mint_probe,
         explain=parts.explain,
+        geodata=parts.geo.digest if parts.geo else "",
     )
 
 

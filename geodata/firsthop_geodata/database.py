@@ -111,9 +111,9 @@ def locations(source: GeoSource) -> tuple[list[Cell], NDArray[np.uint32], NDArra
     last = None
     for location in sorted({location for location in found if location is not None}):
         country, latitude, longitude, continent, name = location
-        if location[:3] != last:
+        if location[:4] != last:  # of several names the first one stays
             cells.append(Cell(latitude, longitude, country, continent, name))
-            last = location[:3]
+            last = location[:4]
         ids[location] = len(cells) - 1
     if not cells:
         raise GeodataError(source.path, "has no record with a GeoIP2-shaped country or position")

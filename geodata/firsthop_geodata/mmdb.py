@@ -22,7 +22,7 @@ from firsthop_geodata.database import LOCATION_TYPES, as_numbers, locations, ope
 from firsthop_geodata.errors import GeodataError
 from firsthop_geodata.prefixes import GeoTable, write_table
 
-COMPILER_VERSION = 1
+COMPILER_VERSION = 2
 """Increment it if the same databases compile to another table, which invalidates cached ones."""
 
 
@@ -128,13 +128,13 @@ def _file_digest(path: Path) -> bytes:
         raise GeodataError(path, f"cannot be read: {error.strerror}") from error
 
 
-def _stamps(*paths: Path | None) -> list[tuple[int, int, int]]:
+def _stamps(*paths: Path | None) -> list[tuple[int, int, int, int]]:
     """What changes when a file is replaced or written to."""
     try:
         stats = [path.stat() for path in paths if path is not None]
     except OSError as error:
         raise GeodataError(error.filename, f"cannot be read: {error.strerror}") from error
-    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+    return [(each.st_ino, each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in stats]
 
 
 @contextmanager

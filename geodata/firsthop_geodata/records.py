@@ -12,7 +12,9 @@ from typing import Any
 
 from firsthop_geodata.centres import Centre
 
-CONTINENTS = frozenset(("AF", "AN", "AS", "EU", "NA", "OC", "SA"))
+CONTINENTS = {"AF": "CG", "AN": "AQ", "AS": "NP", "EU": "CZ", "NA": "US", "OC": "AU", "SA": "BO"}
+"""Continent → the country whose centre stands for addresses of which nothing else is known: the one
+from which the people of the continent are near on average."""
 MAX_ASN = (1 << 32) - 1  # RFC 6793
 
 GeoRecord = dict[str, Any]
@@ -22,27 +24,39 @@ them, and the garbage collector does not track tuples of plain values."""
 
 
 def location_of(record: object, centres: dict[str, Centre]) -> LocationRecord | None:
-    """The location in a City or Country record; None if it has neither position nor country.
+    """The location in a City or Country record; None if it has no position, country or continent.
 
     If the coordinates are missing or exactly (0, 0), which vendors use for "unknown", the centre of
-    the country is used. A record without `country` falls back to `registered_country`, the country
-    of the addresses' holder.
+    the country is used, else that of the continent (CONTINENTS). A record without `country` falls
+    back to `registered_country`, the country of the addresses' holder, unless that is on another
+    continent than the record's: then only the continent is known.
     """
     if not isinstance(record, dict):
         raise ValueError(f"has a record that is {_kind(record)}, not a map")
-    country = _code(_map(record, "country") or _map(record, "registered_country"), "iso_code")
     continent = _code(_map(record, "continent"), "code")
-    centre = centres.get(country)
     if continent not in CONTINENTS:
-        continent = centre.continent if centre else ""
+        continent = ""
+    country = _country(record, centres, continent)
+    centre = centres.get(country)
+    continent = continent or (centre.continent if centre else "")
     name = _english(_map(record, "city"))
     position = _position(_map(record, "location"))
     if position is None:
-        if centre is None:
+        nearest = centre or centres.get(CONTINENTS.get(continent, ""))
+        if nearest is None:
             return None
-        position = centre.latitude, centre.longitude
-        name = name or centre.place
+        position = nearest.latitude, nearest.longitude
+        name = name or (centre.place if centre else "")
     return country, *position, continent, name
+
+
+def _country(record: GeoRecord, centres: dict[str, Centre], continent: str) -> str:
+    if country := _map(record, "country"):
+        return _code(country, "iso_code")
+    holder = _code(_map(record, "registered_country"), "iso_code")
+    centre = centres.get(holder)
+    elsewhere = centre is not None and continent not in ("", centre.continent)
+    return "" if elsewhere else holder
 
 
 def asn_of(record: object) -> int:

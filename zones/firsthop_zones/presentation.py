@@ -62,9 +62,10 @@ def read(code: int, text: str) -> bytes:
     """
     if text.lstrip().startswith("\\#"):
         return _generic(code, text.strip())
-    form = _FORM_OF.get(code)
-    if form is None:
-        raise ValueError(r"must be \# length hex: this type has no other form (RFC 3597 §5)")
+    if _known_by_number_only(code):
+        rule = r"must be \# length hex, such as \# 4 c0000201"
+        raise ValueError(f"{rule}: no other form of this type is known (RFC 3597 §5)")
+    form = _FORM_OF.get(code, "the text form of this type")
     try:
         value = _single(code, text)
     except Exception as error:  # any exception of dnspython means that the text is invalid
@@ -80,6 +81,12 @@ def _single(code: int, text: str) -> dns.rdata.Rdata:
     if not tokens.get().is_eof():
         raise ValueError("a record must be on one line")
     return value
+
+
+def _known_by_number_only(code: int) -> bool:
+    """Whether dnspython has no text form of the type."""
+    reader = dns.rdata.get_rdata_class(dns.rdataclass.IN, _type(code))  # type: ignore[no-untyped-call]
+    return issubclass(reader, dns.rdata.GenericRdata)
 
 
 def _type(code: int) -> dns.rdatatype.RdataType:

@@ -5,35 +5,11 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, DNAME, DS = 1, 2, 5, 6, 12, 15, 16, 28, 39, 43
+import dns.rdatatype
 
-TYPES = {
-    "A": A,
-    "NS": NS,
-    "CNAME": CNAME,
-    "PTR": PTR,
-    "HINFO": 13,
-    "MX": MX,
-    "TXT": TXT,
-    "RP": 17,
-    "AAAA": AAAA,
-    "LOC": 29,
-    "SRV": 33,
-    "NAPTR": 35,
-    "CERT": 37,
-    "DNAME": DNAME,
-    "DS": DS,
-    "SSHFP": 44,
-    "TLSA": 52,
-    "SMIMEA": 53,
-    "OPENPGPKEY": 61,
-    "SVCB": 64,
-    "HTTPS": 65,
-    "URI": 256,
-    "CAA": 257,
-}
-"""Mnemonics allowed for records; other types are written like `TYPE65280` (RFC 3597 §5)."""
-_MNEMONICS = {code: mnemonic for mnemonic, code in TYPES.items()}
+A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, DNAME, DS = 1, 2, 5, 6, 12, 15, 16, 28, 39, 43
+SVCB, HTTPS = 64, 65
+
 _SIGNING = {
     "SIG": 24,
     "NXT": 30,
@@ -63,6 +39,14 @@ _REFUSED = {
     **dict.fromkeys(_SIGNING.values(), "belongs to a signed zone, but zones here are not signed"),
     **dict.fromkeys((0, 41, *range(128, 256)), "is only for queries and messages (RFC 6895 §3.1)"),
 }
+TYPES = {
+    dns.rdatatype.to_text(each): int(each)
+    for each in dns.rdatatype.RdataType
+    if each not in _REFUSED
+}
+"""Mnemonics allowed for records: all that dnspython knows. Other types are written like `TYPE65280`
+(RFC 3597 §5)."""
+_MNEMONICS = {code: mnemonic for mnemonic, code in TYPES.items()}
 _CODES = {**TYPES, **_SIGNING, **_META, "SOA": SOA, "NULL": 10, "ZONEMD": 63}
 _GENERIC = re.compile(r"TYPE([0-9]{1,5})")
 PATTERN = rf"^({'|'.join(TYPES)}|TYPE[0-9]{{1,5}})$"
@@ -81,7 +65,8 @@ def type_code(name: str) -> int:
         match = _GENERIC.fullmatch(upper)
         if match is None or int(match[1]) > 65535:
             raise ValueError(
-                f"{name[:20]} is not a known type; write TYPE and its number (RFC 3597 §5)"
+                f"{name[:20]} is not a known type: write TYPE and its number, and the data as"
+                r" \# length hex (RFC 3597 §5)"
             )
         code = int(match[1])
     if code in _REFUSED:

@@ -1,26 +1,36 @@
 """Rules between the records of zones, between zones, and between zones and services.
 
-All checks are linear in the number of records: each name is examined once, together with the names
-above it up to its apex.
+Records that no query can reach are *hidden*: data below a delegation, or in a zone inside that is
+served here too. They are warned of and never served, as in other name servers. All checks are
+linear in the number of records: each name is examined once, together with the names above it up to
+its apex.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from firsthop_zones.faults import DocumentFault
 from firsthop_zones.model import SteeredName, Zone
 from firsthop_zones.names import parent, to_text
 from firsthop_zones.rdata import Rdata
-from firsthop_zones.record_types import AAAA, CNAME, DNAME, DS, NS, A, type_name
+from firsthop_zones.record_types import AAAA, CNAME, DNAME, DS, HTTPS, NS, SVCB, A, type_name
 
 _ADDRESSES = frozenset((A, AAAA))
 _AT_A_CUT = frozenset((NS, DS))
+_STEERED = frozenset((A, AAAA, CNAME, SVCB, HTTPS))
+"""Types that a service answers at its name, so that no static record may have them there."""
+MAX_WARNINGS = 100
+"""Warnings about one zone's hidden records and TTLs at most; further ones are repetitions."""
 LARGEST_RRSET = 60_000
 """Octets of RDATA plus 12 per record; an RRset of this size fits into a message, even after a chain
 of aliases."""
-_NOT_AT_WILDCARDS = frozenset((NS, DS, DNAME))
+_ODD_AT_WILDCARDS = frozenset((NS, DNAME))
+
+
+_NOTHING: frozenset[int] = frozenset()
 
 
 def zone_of(name: str, apexes: Container[str]) -> str | None:
@@ -45,15 +55,48 @@ class _Contents:
     dnames: set[str] = field(default_factory=set)
     sizes: dict[tuple[str, int], int] = field(default_factory=dict)
     """Octets of each RRset, by owner and type."""
+    ttls: dict[tuple[str, int], int] = field(default_factory=dict)
+    """The lowest TTL of each RRset."""
+    unequal: set[tuple[str, int]] = field(default_factory=set)
+    """RRsets whose records have several TTLs."""
+    hidden: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Records that are not in the fields above, by owner and type, and why."""
 
     @classmethod
-    def of(cls, zone: Zone) -> _Contents:
+    def of(cls, zone: Zone, apexes: Collection[str]) -> _Contents:
         contents = cls(zone)
         for record in zone.records:
-            contents._add(record.owner, record.parsed)
+            contents._add(record.owner, record.parsed, record.ttl)
+        contents._hide(apexes)
         return contents
 
-    def _add(self, owner: str, value: Rdata) -> None:
+    def _hide(self, apexes: Collection[str]) -> None:
+        """Removes what no query can reach; delegations below others go first."""
+        if not self.cuts and len(apexes) < 2:
+            return
+        for name in [name for name in self.cuts if self.cut_over(name) != name]:
+            del self.cuts[name]
+        servers = set().union(*self.cuts.values())
+        for owner, types in list(self.types.items()):
+            home = zone_of(owner, apexes)
+            cut = self.cut_over(owner)
+            if home not in (None, self.zone.apex):
+                allowed = _of_a_zone_inside(self, owner, home, apexes, servers)
+                rule = f"it is in zone {home}, which is served here too"
+            elif cut is not None:
+                allowed = _AT_A_CUT if owner == cut else _NOTHING
+                # also of a sibling delegation (RFC 9471 §2.2)
+                allowed |= _ADDRESSES if owner in servers else _NOTHING
+                rule = f"{cut} is delegated (RFC 1034 §4.2.1)"
+            else:
+                continue
+            for code in types - allowed:
+                self.hidden[owner, code] = rule
+            self.types[owner] = types & allowed
+            if DNAME not in allowed:
+                self.dnames.discard(owner)
+
+    def _add(self, owner: str, value: Rdata, ttl: int) -> None:
         present = self.types.get(owner)
         if present is None:
             self.types[owner] = {value.type}
@@ -61,6 +104,10 @@ class _Contents:
             present.add(value.type)
         where = owner, value.type
         self.sizes[where] = self.sizes.get(where, 0) + 12 + sum(map(len, value.parts))
+        lowest = self.ttls.setdefault(where, ttl)
+        if ttl != lowest:
+            self.unequal.add(where)
+            self.ttls[where] = min(ttl, lowest)
         if value.type in (CNAME, DNAME):
             self.aliases.setdefault((owner, value.type), set()).add(value)
         if value.type == DNAME:
@@ -108,11 +155,10 @@ def zone_problems(
     """Faults that prevent serving these zones and services."""
     apexes = {zone.apex for zone in zones}
     steered = {service.name for service in services}
-    contents = {zone.apex: _Contents.of(zone) for zone in zones}
+    contents = {zone.apex: _Contents.of(zone, apexes) for zone in zones}
     for each in contents.values():
-        servers = set().union(*each.cuts.values())
         for owner, types in each.types.items():
-            for code, rule in _faults(each, owner, types, apexes, steered, servers):
+            for code, rule in _faults(each, owner, types, apexes, steered):
                 where = f"zones/{each.zone.apex}/records/{owner}/{type_name(code)}"
                 yield DocumentFault(where, rule)
     for service in services:
@@ -132,32 +178,31 @@ def _faults(
     types: set[int],
     apexes: Container[str],
     steered: Container[str],
-    servers: Container[str],
 ) -> Iterator[tuple[int, str]]:
     """The rules broken by the records at one name, each with the type of the record."""
     apex = contents.zone.apex
     home = zone_of(owner, apexes)
-    if home != apex:
+    if home is None:
         rule = f"the owner is not a name of zone {apex}"
-        rule += f": it is in {home}" if home else ""
-        allowed = _of_a_zone_inside(contents, owner, home, apexes, servers)
-        yield from ((code, rule) for code in sorted(types - allowed))
+        yield from ((code, rule) for code in sorted(types))
+        return
+    if home != apex:
         return
     if owner in steered:
-        rule = "the owner is a steered service, which must not have static records"
-        yield from ((code, rule) for code in sorted(types))
+        rule = "the owner is a steered service, which answers this type itself"
+        yield from ((code, rule) for code in sorted(types & _STEERED))
     yield from _alias_faults(contents, owner, types)
     for code in sorted(types):
         if contents.octets(owner, code) > LARGEST_RRSET:
             yield code, f"its records have more than {LARGEST_RRSET:,} octets: no message fits them"
     if owner == apex and NS in types:
         yield NS, "the servers of the apex are the zone's name_servers"
-    if DS in types and owner not in contents.cuts:
-        yield DS, "is only allowed beside the NS of a delegation (RFC 4035 §2.4)"
-    if owner.startswith("*."):
-        for code in sorted(types & _NOT_AT_WILDCARDS):
-            yield code, "is not allowed at a wildcard (RFC 4592 §4)"
-    yield from _below_faults(contents, owner, types, servers)
+    if owner == apex and DS in types:
+        yield DS, "belongs to the parent zone (RFC 4035 §2.4)"
+    dname = contents.dname_over(owner)
+    if dname is not None:
+        rule = f"no record may be below the DNAME of {dname} (RFC 6672 §2.4)"
+        yield from ((code, rule) for code in sorted(types))
 
 
 def _of_a_zone_inside(
@@ -184,25 +229,6 @@ def _alias_faults(contents: _Contents, owner: str, types: set[int]) -> Iterator[
         yield DNAME, "a name may have only one DNAME (RFC 6672 §2.4)"
 
 
-def _below_faults(
-    contents: _Contents, owner: str, types: set[int], servers: Container[str]
-) -> Iterator[tuple[int, str]]:
-    """Records that a DNAME above the name, or a delegation at or above it, does not allow."""
-    dname = contents.dname_over(owner)
-    if dname is not None:
-        rule = f"no record may be below the DNAME of {dname} (RFC 6672 §2.4)"
-        yield from ((code, rule) for code in sorted(types))
-    cut = contents.cut_over(owner)
-    if cut is None:
-        return
-    allowed = _AT_A_CUT if owner == cut else frozenset()
-    if owner in servers:  # also of a sibling delegation (RFC 9471 §2.2)
-        allowed |= _ADDRESSES
-    rule = f"{cut} is delegated: only its NS, its DS and its servers' addresses are allowed"
-    for code in sorted(types - allowed):
-        yield code, f"{rule} (RFC 1034 §4.2.1)"
-
-
 def _service_faults(contents: _Contents, name: str) -> Iterator[str]:
     if name.startswith("*."):
         yield "a service has one name, so it cannot be a wildcard"
@@ -217,12 +243,13 @@ def _service_faults(contents: _Contents, name: str) -> Iterator[str]:
 def zone_warnings(
     zones: Sequence[Zone], services: Iterable[SteeredName]
 ) -> Iterator[DocumentFault]:
-    """Name servers of these zones and their delegations that cannot be resolved.
+    """What is valid but hardly meant: hidden records, unequal TTLs, unresolvable name servers.
 
     If a server's name is in a zone here, that zone must have its address (RFC 9471 §2.1), unless
     the name is in another delegation, whose servers have its address.
     """
-    contents = {zone.apex: _Contents.of(zone) for zone in zones}
+    apexes = {zone.apex for zone in zones}
+    contents = {zone.apex: _Contents.of(zone, apexes) for zone in zones}
     steered = {service.name for service in services}
 
     def unresolvable(server: str, cut: str | None) -> bool:
@@ -234,6 +261,7 @@ def zone_warnings(
         return contents[apex].cut_over(server) in (None, cut)
 
     for apex, each in contents.items():
+        yield from islice(_record_warnings(each), MAX_WARNINGS)
         for server in each.zone.name_servers:
             if unresolvable(server, None):
                 yield DocumentFault(
@@ -246,4 +274,22 @@ def zone_warnings(
                     yield DocumentFault(f"zones/{apex}/records/{cut}/NS", rule)
 
 
-_NOTHING: frozenset[int] = frozenset()
+def _record_warnings(contents: _Contents) -> Iterator[DocumentFault]:
+    where = f"zones/{contents.zone.apex}/records"
+    for (owner, code), rule in contents.hidden.items():
+        place = f"{where}/{owner}/{type_name(code)}"
+        yield DocumentFault(place, f"is left out of answers: {rule}")
+    for owner, types in contents.types.items():
+        if DS in types and NS not in types:
+            yield DocumentFault(
+                f"{where}/{owner}/DS", "has no delegation beside it (RFC 4035 §2.4)"
+            )
+        for code in sorted(types & _ODD_AT_WILDCARDS) if owner.startswith("*.") else ():
+            rule = "has no effect on the names that the wildcard covers (RFC 4592 §4)"
+            yield DocumentFault(f"{where}/{owner}/{type_name(code)}", rule)
+    for owner, code in sorted(contents.unequal):
+        if (owner, code) not in contents.hidden:
+            rule = (
+                f"its records have several TTLs: all are served with {contents.ttls[owner, code]}"
+            )
+            yield DocumentFault(f"{where}/{owner}/{type_name(code)}", f"{rule} (RFC 2181 §5.2)")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from firsthop.commands.admin_api import AdminApi, ApiError, Force, calls_api
 from firsthop.commands.errors import fail
@@ -34,6 +33,7 @@ from firsthop_geodata.errors import GeodataError
 from firsthop_steering.feed.exploration_targets import MAX_SHARE
 from firsthop_steering.health.depool import Shares
 from firsthop_steering.plan.document import DocumentError
+from firsthop_steering.plan.yaml_text import write_yaml
 from firsthop_steering.rtt.exploration import SHARE
 from firsthop_zones.visible import visible
 
@@ -189,7 +189,7 @@ def apply(
     except DocumentError as error:
         lines = "\n".join(f"  {file}: {problem}" for problem in error.problems)
         raise fail(f"apply: refused, nothing was changed:\n{lines}") from None
-    except (ApiError, OSError, UnicodeDecodeError) as error:
+    except (ApiError, OSError) as error:
         raise fail(f"apply: {error}") from None
     print_changes(applied)
 
@@ -217,4 +217,4 @@ def export(api: AdminApi) -> None:
         document = api.call("GET", "document")
     except ApiError as error:
         raise fail(f"export: {error}") from None
-    typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+    typer.echo(write_yaml(document), nl=False)

@@ -1,6 +1,8 @@
-"""How a command reports that it failed."""
+"""How a command reports that it failed, or that its output may be wrong."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import typer
 
@@ -16,3 +18,9 @@ def fail(message: str) -> typer.Exit:
     """
     typer.echo(f"firsthop: {visible_lines(message)}", err=True)
     return typer.Exit(1)
+
+
+def warn_of_geodata(answer: dict[str, Any]) -> None:
+    """Prints on stderr that edges have other geo data than the control plane, if it says so."""
+    if warning := answer.get("geodata", {}).get("warning"):
+        typer.echo(visible_lines(f"warning: {warning}"), err=True)

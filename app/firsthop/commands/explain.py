@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from firsthop.commands.admin_api import AdminApi, ApiError, calls_api
-from firsthop.commands.errors import fail
+from firsthop.commands.errors import fail, warn_of_geodata
 
 
 @calls_api
@@ -45,4 +45,5 @@ def explain(
         answer = api.call("GET", "explain", query)
     except ApiError as error:
         raise fail(f"explain: {error}") from None
+    warn_of_geodata(answer)
     typer.echo(json.dumps(answer, indent=2))

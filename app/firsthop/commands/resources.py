@@ -13,9 +13,9 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-import yaml
 
 from firsthop.commands.admin_api import AdminApi, Force, calls_api
+from firsthop_steering.plan.yaml_text import write_yaml
 from firsthop_zones.visible import visible
 
 COLUMNS = {
@@ -141,7 +141,7 @@ def forcing(force: bool) -> dict[str, str]:
 
 
 def _print(value: Any) -> None:
-    typer.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+    typer.echo(write_yaml(value), nl=False)
 
 
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:

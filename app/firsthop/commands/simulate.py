@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from firsthop.commands.admin_api import AdminApi, ApiError, calls_api
-from firsthop.commands.errors import fail
+from firsthop.commands.errors import fail, warn_of_geodata
 from firsthop.commands.resources import print_table
 from firsthop.document_files import read_document
 from firsthop_steering.plan.document import DocumentError
@@ -61,6 +61,7 @@ def simulate(
         raise fail(f"simulate: the document cannot be used:\n{lines}") from None
     except (ApiError, OSError, UnicodeDecodeError) as error:
         raise fail(f"simulate: {error}") from None
+    warn_of_geodata(answer)
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +12,10 @@ import typer
 from firsthop.commands.admin_api import AdminApi, ApiError, calls_api
 from firsthop.commands.controlplane import print_changes
 from firsthop.commands.errors import fail
+from firsthop.document_files import DocumentFiles
 from firsthop_controlplane.bodies.documents import MAX_MESSAGE
 from firsthop_steering.plan.document import DocumentError
+from firsthop_zones.faults import text_of
 from firsthop_zones.model import Zone
 from firsthop_zones.zonefile import read_zone
 
@@ -66,9 +70,9 @@ def _read(files: list[Path], apex: str | None) -> dict[str, Zone]:
     faults: list[str] = []
     for file in files:
         try:
-            text = file.read_text(encoding="utf-8-sig")
-            zone = read_zone(text, source=str(file), apex=apex)
-        except (OSError, UnicodeDecodeError) as error:
+            text = text_of(file.read_bytes(), str(file))
+            zone = read_zone(text, source=str(file), apex=apex, read_file=_below(file))
+        except OSError as error:
             faults.append(f"  {file}: cannot be read: {error}")
         except DocumentError as error:
             faults += [f"  {each.field}:{each.line or 1}: {each.rule}" for each in error.problems]
@@ -79,6 +83,12 @@ def _read(files: list[Path], apex: str | None) -> dict[str, Zone]:
     if faults:
         raise fail("\n".join(["zones import: refused, nothing was changed:", *faults]))
     return zones
+
+
+def _below(file: Path) -> Callable[[str], str]:
+    """Reads the files that a zone file includes, which must be below its folder."""
+    files = DocumentFiles(file)
+    return lambda path: files.zone_file(os.path.relpath(path, file.parent))
 
 
 def _replaced(document: dict[str, Any], zones: dict[str, Zone]) -> list[Any]:

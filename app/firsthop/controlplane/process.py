@@ -133,14 +133,14 @@ class BootstrapFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, ...] | None = None
         self._tokens: Sequence[BootstrapToken] = ()
 
     def __call__(self) -> Sequence[BootstrapToken]:
         """The tokens now in the file. Raises StartError if it cannot be read."""
         try:
             status = self._path.stat()
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+            seen = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
             if seen != self._seen:
                 self._tokens = _TOKENS.validate_python(parse(self._path.read_bytes()))
         except OSError as error:

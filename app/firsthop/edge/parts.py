@@ -47,18 +47,20 @@ async def load_source(
     cache = settings.state_dir / "geodata"
     geo = GeoTableSource(settings.geoip_city, settings.geoip_asn, cache=cache)
     await geo.load()
-    source = _source(settings, changed)
+    source = _source(settings, geo, changed)
     source.load()
     return source, geo
 
 
-def _source(settings: EdgeSettings, changed: asyncio.Event) -> SnapshotSource:
+def _source(settings: EdgeSettings, geo: GeoTableSource, changed: asyncio.Event) -> SnapshotSource:
     feed = settings.source
     if not isinstance(feed, FeedSettings):
         return FileSource(feed, settings.state_dir, allow_loopback=settings.allow_loopback)
     folder = settings.state_dir / "snapshots"
     store = SnapshotStore(folder, feed.trusted, any_age=feed.any_age)
-    follower = FeedFollower(feed.urls, feed.token, store, lambda _: changed.set())
+    follower = FeedFollower(
+        feed.urls, feed.token, store, lambda _: changed.set(), geodata=lambda: geo.digest
+    )
     return FeedSource(store, follower)
 
 

@@ -11,7 +11,12 @@ from aiohttp import web
 
 from firsthop_controlplane.access.tokens import VIEWERS
 from firsthop_controlplane.api.operations import Calling, Operation, answer
-from firsthop_controlplane.api.steering import find_service, no_geo_data
+from firsthop_controlplane.api.steering import (
+    GeodataView,
+    find_service,
+    geodata_view,
+    no_geo_data,
+)
 from firsthop_controlplane.bodies.documents import SimulationRequest
 from firsthop_controlplane.errors import BrokenRule, Unavailable, invalid
 from firsthop_steering.decision.topology import parse_client
@@ -28,6 +33,7 @@ class SimulationAnswer(Model):
     """The revision that the simulation compares with."""
     status: int
     effects: tuple[Simulation, ...]
+    geodata: GeodataView
 
 
 async def _simulate(calling: Calling) -> web.Response:
@@ -62,7 +68,14 @@ async def _simulate(calling: Calling) -> web.Response:
         None if clients is None else [each for each in clients if not isinstance(each, BrokenRule)],
         service=name,
     )
-    return answer(SimulationAnswer(plan=present.number, status=was.status.number, effects=effects))
+    return answer(
+        SimulationAnswer(
+            plan=present.number,
+            status=was.status.number,
+            effects=effects,
+            geodata=geodata_view(deps),
+        )
+    )
 
 
 def _clients(texts: Iterable[str]) -> Iterator[IPv4Address | IPv6Address | BrokenRule]:

@@ -143,6 +143,30 @@ def _unpublished(
     )
 
 
+class GeodataView(Model):
+    """Which geo data this control plane explains with, and which its edges answer with."""
+
+    digest: str
+    """Of this control plane's; empty if it was started without."""
+    edges: dict[str, int]
+    """The number of edges that follow this control plane, by the digest of their geo data."""
+    warning: str
+    """Why edges may answer otherwise than is said here; empty if all have the same geo data."""
+
+
+def geodata_view(deps: Deps) -> GeodataView:
+    """The geo data here and at the edges that are connected to this control plane."""
+    edges = deps.feed.geodata()
+    others = sum(count for digest, count in edges.items() if digest != deps.geodata)
+    warning = ""
+    if others:
+        warning = (
+            f"{others} of {sum(edges.values())} edges here have other geo data than this control "
+            "plane, so they may locate clients elsewhere: give all the same databases"
+        )
+    return GeodataView(digest=deps.geodata, edges=edges, warning=warning)
+
+
 async def _explain(calling: Calling) -> web.Response:
     deps, query = calling.deps, calling.query
     if deps.explain is None:
@@ -168,7 +192,7 @@ async def _explained(calling: Calling, situation: Situation) -> dict[str, Any]:
         found = await asyncio.to_thread(explain, situation, service.id, query.client, query.vantage)
     except ValueError as error:
         raise malformed(f"client: {error}", [BrokenRule("client", str(error))]) from None
-    return dict(found)
+    return {**found, "geodata": geodata_view(deps).model_dump()}
 
 
 def _present(deps: Deps) -> Situation:

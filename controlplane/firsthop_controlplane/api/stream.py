@@ -39,6 +39,8 @@ class StreamQuery(QueryParameters):
     Unknown kinds are ignored."""
     deltas: bool = False
     """Send only the changes of a status, unless the reader is too far behind."""
+    geodata: str = Field(default="", max_length=64, pattern=r"^[0-9a-f]*$")
+    """The digest of the reader's geo data, for `explain` and `simulate`."""
 
     def held(self) -> ReaderState:
         kinds = ("plan", "status", "keys", "prices", "latency")
@@ -60,7 +62,10 @@ async def _stream(calling: Calling) -> web.StreamResponse:
     transport.set_write_buffer_limits(high=0)
     query: StreamQuery = calling.query
     taken = query.kinds.split(",")
-    with deps.feed.subscribe(query.held(), deltas=query.deltas, kinds=taken) as subscription:
+    held = query.held()
+    with deps.feed.subscribe(
+        held, deltas=query.deltas, kinds=taken, geodata=query.geodata
+    ) as subscription:
         try:
             await _send(response, subscription, calling)
         except TimeoutError:

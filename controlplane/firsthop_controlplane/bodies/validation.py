@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from firsthop_controlplane.errors import BrokenRule, invalid
-from firsthop_zones.faults import MAX_FAULTS
+from firsthop_zones.faults import MAX_FAULTS, broken_rule, count_rule
 
 SLICE_SIZE = 200
 """Items of a list, keys of the items included, that are validated at once."""
@@ -53,10 +53,10 @@ def faults(error: ValidationError, prefix: str = "", *, skipped: int = 0) -> lis
     """
     if error.error_count() > MAX_LISTED:
         return [BrokenRule(prefix or "body", f"has {error.error_count():,} faults")]
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    errors = error.errors(include_url=False, include_input=False)
     within = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
     found = [
-        BrokenRule(_path(prefix, each["loc"], skipped), each["msg"].removeprefix("Value error, "))
+        BrokenRule(_path(prefix, each["loc"], skipped), broken_rule(each))
         for each in errors
         if each["type"] != "too_short" or each["loc"] not in within
     ]
@@ -98,8 +98,7 @@ def _list_faults(
             yield from _faults_within(field.model, [(here, given)])
         elif isinstance(given, list):
             if field.max_length is not None and len(given) > field.max_length:
-                rule = f"has {len(given):,} items; at most {field.max_length:,} are allowed"
-                yield BrokenRule(here, rule)
+                yield BrokenRule(here, count_rule(name, len(given), field.max_length))
                 return
             yield from _faults_within(
                 field.model, ((f"{here}/{index}", each) for index, each in enumerate(given))

@@ -7,7 +7,7 @@ statuses. A slow reader gets the newest snapshot of each kind, never a queue of 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,6 +100,10 @@ class Feed:
     def readers(self) -> int:
         return len(self._readers)
 
+    def geodata(self) -> dict[str, int]:
+        """The number of readers with geo data, by its digest."""
+        return dict(Counter(each.geodata for each in self._readers if each.geodata))
+
     def sealed(self, snapshot: Snapshot) -> bytes:
         """A snapshot's line. Changes nothing, so a thread can seal a large snapshot."""
         return seal(snapshot, self._key)
@@ -155,14 +159,23 @@ class Feed:
 
     @contextmanager
     def subscribe(
-        self, held: ReaderState, *, deltas: bool = False, kinds: Container[str] = ()
+        self,
+        held: ReaderState,
+        *,
+        deltas: bool = False,
+        kinds: Container[str] = (),
+        geodata: str = "",
     ) -> Iterator[Subscription]:
-        """Add a reader that already has `held`; of the kinds in `ASKED_FOR` it gets `kinds`."""
+        """Add a reader that already has `held`; of the kinds in `ASKED_FOR` it gets `kinds`.
+
+        `geodata` is the digest of its geo data; empty if it has none.
+        """
         self._opened += 1
         # Readers start with different counts, so that not all get a whole status at once.
         sent = self._opened % WHOLE_EVERY
         taken = [kind for kind in ORDER if kind not in ASKED_FOR or kind in kinds]
         subscription = Subscription(self, held, taken, deltas=deltas, deltas_sent=sent)
+        subscription.geodata = geodata
         if self._closed:
             subscription.close()
         self._readers.add(subscription)
@@ -198,6 +211,8 @@ class Subscription:
         self._wake = asyncio.Event()
         self._wake.set()
         self.closed = False
+        self.geodata = ""
+        """The digest of the reader's geo data; empty if it has none."""
 
     def wake(self) -> None:
         """Make `next` check for new lines."""

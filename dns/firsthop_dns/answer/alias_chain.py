@@ -56,7 +56,7 @@ class Trail:
             data = behind_owner(alias) + _DATA
             self._go(alias[data:], len(self.octets) - len(alias) + data)
             return True
-        dname = self._add(node, node.types[DNAME])
+        dname = self._add(node, node.types[DNAME], literal=True)
         fields = behind_owner(dname)
         target = self._name[: len(self._name) - len(node.name)] + dname[fields + _DATA :]
         if len(target) > _LONGEST_NAME:  # RFC 6672 §2.2
@@ -76,7 +76,7 @@ class Trail:
         """The node of the next link; None at the end of the chain, once its records are added."""
         has_suffix = len(self._name) != len(node.name)
         if node.cut and (has_suffix or self._qtype != DS):
-            self._add(node, node.types[REFERRAL])
+            self._add(node, node.types[REFERRAL], literal=True)
             return None
         if has_suffix:
             if node.renames:
@@ -101,14 +101,15 @@ class Trail:
         self._append(self._zone.denial, self._zone.apex)
         self.rcode = rcode
 
-    def _add(self, node: MappedName, offset: int) -> bytes:
-        return self._append(offset, node.name)
+    def _add(self, node: MappedName, offset: int, *, literal: bool = False) -> bytes:
+        return self._append(offset, node.name, literal=literal)
 
-    def _append(self, offset: int, base: bytes) -> bytes:
+    def _append(self, offset: int, base: bytes, *, literal: bool = False) -> bytes:
         """Adds a body, without its spare records, and returns its octets."""
         body = self._zones.body(offset)
         body_at = self._start + len(self.octets)
-        octets = body.moved(base, self._name_at, len(self._name), body_at)[: body.spare_at]
+        octets = body.moved(base, self._name_at, len(self._name), body_at, literal=literal)
+        octets = octets[: body.spare_at]
         answers, authorities, additionals, _ = body.counts
         self.octets += octets
         self.answers += answers

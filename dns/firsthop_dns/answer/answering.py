@@ -153,7 +153,7 @@ class Answering:
         self._zone = node.zone.label
         has_suffix = len(query.name) != len(node.name)
         if node.cut and (has_suffix or query.qtype != DS):
-            return self._stored(node.types[REFERRAL], node)
+            return self._stored(node.types[REFERRAL], node, literal=True)
         if not has_suffix:
             return self._at(node)
         if node.renames:
@@ -183,7 +183,8 @@ class Answering:
             return self._followed(node)
         return self._negative(NOERROR, node.zone)
 
-    def _stored(self, offset: int, node: MappedName) -> Response:
+    def _stored(self, offset: int, node: MappedName, *, literal: bool = False) -> Response:
+        """A stored body; `literal` if it belongs to a name above, even if that begins with `*`."""
         body = self._tables.zones.body(offset)
         answers, authorities, additionals, spare = body.counts
         return Response(
@@ -192,7 +193,7 @@ class Answering:
             answers,
             authorities,
             additionals,
-            body.behind(node.name, len(self._query.name)),
+            body.behind(node.name, len(self._query.name), literal=literal),
             spare,
             body.spare_at,
         )

@@ -108,8 +108,8 @@ class NameTree:
             if cut is not None:
                 glue = {kind: own[kind] for kind in ADDRESSES if kind in own}
                 self.glue[name] = glue
-                if cut == name:
-                    node.rrsets = {k: v for k, v in own.items() if k not in glue}
+                if cut == name:  # all else is hidden (see `firsthop_zones.rules`)
+                    node.rrsets = {kind: own[kind] for kind in (NS, DS) if kind in own}
 
     def _make(self, name: bytes) -> NameNode:
         """The node of a name; those above it exist too (RFC 4592 §2.2.2)."""

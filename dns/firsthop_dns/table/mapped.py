@@ -47,14 +47,18 @@ class StoredBody:
     octets: bytes
     pointers: tuple[int, ...]
 
-    def moved(self, base: bytes, name_at: int, name: int, body_at: int) -> bytes:
+    def moved(
+        self, base: bytes, name_at: int, name: int, body_at: int, *, literal: bool = False
+    ) -> bytes:
         """The octets, adjusted to a name that is longer than `base`, or at another offset.
 
         `base` is the name that the body was made for. The name in the message ends in it, has
-        `name` octets and is at offset `name_at`; the body will be at offset `body_at`.
+        `name` octets and is at offset `name_at`; the body will be at offset `body_at`. The owner of
+        a wildcard's records is the whole name, unless they are `literal`.
         """
         moved = bytearray(self.octets)
-        owner = name_at if base.startswith(_WILDCARD_LABEL) else name_at + name - len(base)
+        synthesised = base.startswith(_WILDCARD_LABEL) and not literal
+        owner = name_at if synthesised else name_at + name - len(base)
         inside, behind = name_at + name - len(base), body_at - len(base) - 4
         for offset in self.pointers:
             pointer = (moved[offset] & 0x3F) << 8 | moved[offset + 1]
@@ -67,11 +71,11 @@ class StoredBody:
             moved[offset : offset + 2] = (0xC000 | pointer).to_bytes(2, "big")
         return bytes(moved)
 
-    def behind(self, base: bytes, name: int) -> bytes:
+    def behind(self, base: bytes, name: int, *, literal: bool = False) -> bytes:
         """The octets after a question whose name has `name` octets and ends in `base`."""
         if name == len(base) or not self.pointers:
             return self.octets
-        return self.moved(base, _QUESTION_AT, name, _QUESTION_AT + name + 4)
+        return self.moved(base, _QUESTION_AT, name, _QUESTION_AT + name + 4, literal=literal)
 
 
 class ZoneView:

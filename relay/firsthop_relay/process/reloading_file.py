@@ -15,7 +15,7 @@ KEYS_SIZE = 64 * 1024  # 64 keys take 5 KiB
 ROUTES_SIZE = 16 * 1024 * 1024
 _TOO_OPEN = 0o027  # the group may read (mounted secrets), others may not
 
-FileStamp = tuple[int, int, int]
+FileStamp = tuple[int, ...]
 
 
 class FileError(Exception):
@@ -88,4 +88,4 @@ class RouteFile(WatchedFile):
 
 
 def _stamp(status: os.stat_result) -> FileStamp:
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size

@@ -1,5 +1,5 @@
 """What must not enter the configuration, though a stored document with it stays readable: addresses
-that no client could use, and control characters in names and notes. Pure.
+that no client could use, countries that do not exist, control characters in names and notes. Pure.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from firsthop_steering.plan.addresses import unusable
+from firsthop_steering.plan.countries import country_fault
 from firsthop_steering.plan.document import Document
 from firsthop_zones.faults import DocumentFault
 from firsthop_zones.visible import CONTROL, visible_lines
@@ -21,6 +22,10 @@ def admission_problems(document: Document, *, allow_loopback: bool) -> Iterator[
         why = unusable(address, allow_loopback=allow_loopback)
         if why is not None:
             yield DocumentFault(field, f"no client could use {address}: it {why}")
+    for override in document.overrides:
+        fault = country_fault(override.country) if override.country else None
+        if fault is not None:
+            yield DocumentFault(f"overrides/{override.id}/country", fault)
     for field, text in _lines(document):
         if CONTROL.search(text):
             yield DocumentFault(field, "must be one line without control characters")

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,7 +26,7 @@ from firsthop_steering.plan.model import (
     TransceiverRegion,
 )
 from firsthop_steering.plan.yaml_text import YamlNode, read_yaml
-from firsthop_zones.faults import MAX_FAULTS, DocumentError, DocumentFault
+from firsthop_zones.faults import MAX_FAULTS, DocumentError, DocumentFault, broken_rule
 from firsthop_zones.model import Model, Zone
 from firsthop_zones.rules import zone_of, zone_problems, zone_warnings
 from firsthop_zones.zonefile import read_zone
@@ -34,12 +35,14 @@ __all__ = [
     "Document",
     "DocumentError",
     "DocumentFault",
-    "checked",
     "load_yaml",
     "problems_in",
     "warnings_in",
     "zone_of",
 ]
+
+
+_YAML_1_1_WORDS = frozenset(("yes", "no", "on", "off", "y", "n"))
 
 
 class Document(Model):
@@ -89,14 +92,6 @@ def warnings_in(document: Document) -> list[DocumentFault]:
         *zone_warnings(document.zones, document.services),
         *mixed_families(document.services, document.overrides, document.regions, document.relays),
     ]
-
-
-def checked(document: Document) -> Document:
-    """Returns the document. Raises DocumentError with all its problems if it is invalid."""
-    problems = problems_in(document)
-    if problems:
-        raise DocumentError(problems)
-    return document
 
 
 def _repeated(values: Iterable[Any]) -> set[Any]:
@@ -225,20 +220,27 @@ def _override_problems(document: Document) -> Iterator[DocumentFault]:
             )
 
 
-def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Document:
+def load_yaml(
+    text: str,
+    read_file: Callable[[str], str] | None = None,
+    *,
+    also: Callable[[Document], Iterable[DocumentFault]] = lambda _: (),
+) -> Document:
     """Reads and checks a document in YAML.
 
     A zone may be `{file: path}`: `read_file` returns the text of the zone file at a path, or raises
-    OSError or UnicodeDecodeError; without `read_file` such zones are refused. Raises DocumentError.
-    Its problems name field, rule and, except for dangling references, the line. Types are as strict
-    as in JSON.
+    OSError or DocumentError; without `read_file` such zones are refused. `also` finds further
+    problems. Raises DocumentError, whose problems name field, rule and line. Types are as strict as
+    in JSON.
     """
     root = read_yaml(text)
     raw = root.value()
     if not isinstance(raw, dict):
         raise DocumentError([DocumentFault("document", "must be a mapping of collections", 1)])
     from_files = _zones_in_files(raw, root, read_file)
-    written = [i for i in range(len(raw.get("zones") or ())) if i not in from_files]
+    listed = raw.get("zones")
+    count = len(listed) if isinstance(listed, list) else 0
+    written = [i for i in range(count) if i not in from_files]
     if from_files:
         raw["zones"] = [raw["zones"][i] for i in written]
     try:
@@ -250,7 +252,36 @@ def load_yaml(text: str, read_file: Callable[[str], str] | None = None) -> Docum
     if from_files:
         zones = from_files | dict(zip(written, document.zones, strict=True))
         document = document.model_copy(update={"zones": tuple(zones[i] for i in sorted(zones))})
-    return checked(document)
+    problems = [*problems_in(document), *also(document)]
+    if problems:
+        places = _places(document)
+        raise DocumentError([_located(each, places, root) for each in problems])
+    return document
+
+
+def _places(document: Document) -> dict[str, tuple[int | str, ...]]:
+    """The paths in the text of the objects that problems name; of records, too."""
+    places: dict[str, tuple[int | str, ...]] = {}
+    for collection in Document.model_fields:
+        for index, each in enumerate(getattr(document, collection)):
+            name = each.apex if isinstance(each, Zone) else each.id
+            places[f"{collection}/{name}"] = collection, index
+    for index, zone in enumerate(document.zones):
+        for number, record in enumerate(zone.records):
+            place = f"zones/{zone.apex}/records/{record.owner}/{record.type}"
+            places.setdefault(place, ("zones", index, "records", number))
+    return places
+
+
+def _located(
+    problem: DocumentFault, places: dict[str, tuple[int | str, ...]], root: YamlNode
+) -> DocumentFault:
+    """The problem with the line of the deepest value that its field names."""
+    name, rest = problem.field, list[str]()
+    while name not in places and "/" in name:
+        name, _, last = name.rpartition("/")
+        rest.insert(0, last)
+    return replace(problem, line=root.line_of((*places.get(name, (name,)), *rest)))
 
 
 def _fault(error: Any, root: YamlNode, written: list[int]) -> DocumentFault:
@@ -259,7 +290,17 @@ def _fault(error: Any, root: YamlNode, written: list[int]) -> DocumentFault:
     if path[:1] == ("zones",) and len(path) > 1:
         path = ("zones", written[int(path[1])], *path[2:])
     field = "/".join(map(str, path)) or "document"
-    return DocumentFault(field, _rule(error), root.line_of(path))
+    return DocumentFault(field, _yaml_rule(error), root.line_of(path))
+
+
+def _yaml_rule(error: Any) -> str:
+    """The broken rule, with what to write in YAML instead of a value of another type."""
+    given = error["input"]
+    if error["type"] == "string_type" and isinstance(given, int | float):
+        return "must be text: write it in quotes"
+    if error["type"] == "bool_type" and str(given).lower() in _YAML_1_1_WORDS:
+        return f"must be true or false: YAML 1.2 reads {given} as text"
+    return broken_rule(error)
 
 
 def _zones_in_files(
@@ -297,11 +338,4 @@ def _zone_file(zone: dict[str, Any], read_file: Callable[[str], str] | None) -> 
         text = read_file(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} cannot be read: octet {error.start} is not UTF-8") from None
-    return read_zone(text, source=path, apex=apex)
-
-
-def _rule(fault: Any) -> str:
-    message: str = fault["msg"]
-    return message.removeprefix("Value error, ")
+    return read_zone(text, source=path, apex=apex, read_file=read_file)

@@ -1,9 +1,9 @@
-"""Reads YAML text as JSON values, each with the line where it is.
+"""Reads YAML text as JSON values, each with the line where it is; writes what it reads alike.
 
-A short YAML text can stand for a value of exponential or endless size (aliases), or for something
-other than what a reader sees: YAML 1.1 reads `2001:10:20:30:40:50:1:2` as a number. So aliases and
-tags are refused. Of unquoted scalars only nulls, truth values (with YAML 1.1's `yes`, `no`, `on`
-and `off`) and decimal numbers are converted; all others are text.
+Unquoted scalars are read by the core schema of YAML 1.2.2 (§10.3.2): YAML 1.1 would read
+`2001:10:20:30:40:50:1:2` as a number, `030` as 24, `NO` as false and dates as something else than
+text. Infinities and NaN are text, as JSON has none. A short text can stand for a value of
+exponential or endless size, so aliases are refused, and so are tags.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ MAX_DEPTH = 32
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
-    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
-_NUMBER = re.compile(r"[-+]?(?:[0-9]{1,17}\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]{1,2})?")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
+_OTHER_BASE = re.compile(r"0o[0-7]{1,20}|0x[0-9a-fA-F]{1,15}")
+_NUMBER = re.compile(
+    r"[-+]?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})(?:[eE][-+]?[0-9]{1,2})?"
+)
+"""Longer numbers stay text: no field takes one, and a double would not hold it."""
 
 Scalar = str | int | float | bool | None
 
@@ -162,4 +166,23 @@ def _scalar(text: str) -> Scalar:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         return int(text)
+    if _OTHER_BASE.fullmatch(text):
+        return int(text, 0)
     return float(text) if _NUMBER.fullmatch(text) else text
+
+
+def write_yaml(value: Any) -> str:
+    """The YAML text of a JSON value; `read_yaml` reads the same value from it."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML quotes what YAML 1.1 does not read as text; this one also what YAML 1.2 does not."""
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> Any:
+    style = None if isinstance(_scalar(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text_node)

@@ -127,6 +127,25 @@ async def test_a_past_answer_is_explained(
     }
 
 
+async def test_other_geo_data_of_edges_are_said(start_api: Any) -> None:
+    """By explain and simulate, with how many edges answer by which; none while all agree."""
+    explainer = Explainer(None, None, compiled_geodata())
+    api = await start_api(explain=explainer, geo=explainer.geo)
+    await api.made("/v1/changesets", {"document": DOCUMENT})
+    token = (await api.made("/v1/tokens", {"name": "e", "role": "edge"})).body["secret"]
+    headers, url = {"Authorization": f"Bearer {token}"}, f"{api.url}/v1/snapshots/stream"
+    same, other = explainer.geo.digest, "ab" * 32
+    async with api.session.get(url, params={"geodata": same}, headers=headers):
+        said = (await api.get(EXPLAIN)).body["geodata"]
+        assert said == {"digest": same, "edges": {same: 1}, "warning": ""}
+        async with api.session.get(url, params={"geodata": other}, headers=headers):
+            said = (await api.get(EXPLAIN)).body["geodata"]
+            assert said["edges"] == {same: 1, other: 1}
+            assert said["warning"].startswith("1 of 2 edges here have other geo data")
+            simulated = await api.call("POST", "/v1/simulate", {})
+            assert simulated.body["geodata"] == said
+
+
 async def test_what_would_put_a_client_elsewhere(start_api: Any, tmp_path: Path) -> None:
     """The bias that is told moves the client; a region of no such pool is refused."""
     api = await start_api(explain=Explainer(None, None, compiled_geodata()))

@@ -79,6 +79,16 @@ def test_it_answers_and_takes_a_changed_document(edge: Edges) -> None:
     assert "names no region" not in edge.get("/readyz")
 
 
+def test_a_table_is_activated_when_it_answers(edge: Edges) -> None:
+    """From the moment of the log line on, every worker answers from the new table."""
+    good = edge.document.read_text()
+    before = edge.log.read_text().count("table.activated")
+    edge.document.write_text(good.replace("ipv4: 192.0.2.10,", "ipv4: 192.0.2.78,"))
+    until(lambda: edge.log.read_text().count("table.activated") > before, "it is in force")
+    answers = [edge.answer("91.0.0.0/24") for _ in range(16)]  # from ports of either worker
+    assert answers == [["192.0.2.78"]] * 16
+
+
 ZONE_FILE = """$ORIGIN files.example.
 $TTL 300
 @ SOA ns1 host 1 7200 900 1209600 60

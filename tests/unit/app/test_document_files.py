@@ -43,6 +43,29 @@ def refusal(folder: Path, name: str) -> str:
     return str(problem)
 
 
+def test_included_files_are_below_the_folder_and_watched(folder: Path) -> None:
+    """As zone files are, and relative to the zone file; a way out is refused at its line."""
+    zone = folder / "zones/a.zone"
+    (folder / "zones/hosts.inc").write_text("www 60 A 192.0.2.2\n")
+    zone.write_text(ZONE + "$INCLUDE hosts.inc\n")
+    document = folder / "document.yaml"
+    document.write_text("zones:\n- file: zones/a.zone\n")
+    files = document_files.DocumentFiles(document)
+    assert [each.owner for each in files.load().zones[0].records] == ["ns1.a.test.", "www.a.test."]
+    assert folder / "zones/hosts.inc" in files.stamps
+    for way_out in ("../../secret", "../out", "/etc/hostname"):
+        zone.write_text(ZONE + f"$INCLUDE {way_out}\n")
+        assert refusal(folder, "zones/a.zone").startswith("line 5: zones/a.zone: must be a file")
+
+
+def test_octets_that_are_no_text_are_placed(folder: Path) -> None:
+    """Latin-1 in a zone file: file, line and column, from one document as from the other."""
+    (folder / "zones/a.zone").write_bytes(ZONE.encode() + b"; K\xf6ln\n")
+    assert refusal(folder, "zones/a.zone") == (
+        "line 5: zones/a.zone: column 4: octet 0xF6 is not UTF-8; convert the file"
+    )
+
+
 @pytest.mark.parametrize("name", ["../secret", "zones/../../secret", "out", "up/secret"])
 def test_files_outside_of_its_folder_are_not_opened(folder: Path, name: str) -> None:
     """A pull request must not read the files of the CI that applies it."""

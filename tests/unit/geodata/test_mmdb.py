@@ -197,6 +197,28 @@ def test_nothing_is_at_zero_zero(make_mmdb: MakeMmdb, tmp_path: Path) -> None:
     assert (found[8].country, found[8].continent, found[8].latitude) == ("", "", 10.0)
 
 
+def test_a_continent_is_known_without_its_country(make_mmdb: MakeMmdb, tmp_path: Path) -> None:
+    """Who holds addresses does not move them to another continent; overrides for it match."""
+    europe = {"continent": {"code": "EU"}}
+    networks = {
+        "1.0.0.0/8": europe | {"registered_country": {"iso_code": "US"}},
+        "2.0.0.0/8": europe | {"registered_country": {"iso_code": "DE"}},
+        "3.0.0.0/8": europe,
+        "4.0.0.0/8": {"registered_country": {"iso_code": "US"}},
+        "5.0.0.0/8": {"continent": {"code": "XX"}},
+        "6.0.0.0/8": europe | {"country": {"iso_code": "US"}},
+    }
+    path = make_mmdb(networks, database_type="GeoLite2-Country")
+    table = compile_mmdb(path, None, tmp_path / "t.fhg")
+    cells = [table.locate(ip_address(f"{number}.1.1.1")).cell for number in range(1, 7)]
+    found = [(cell.country, cell.continent) if cell else None for cell in cells]
+    assert found == [("", "EU"), ("DE", "EU"), ("", "EU"), ("US", "NA"), None, ("US", "EU")]
+    prague = country_centres()["CZ"]
+    assert cells[0] is not None
+    assert (cells[0].latitude, cells[0].longitude) == (prague.latitude, prague.longitude)
+    assert cells[0] == cells[2]
+
+
 def test_country_database(make_mmdb: MakeMmdb, tmp_path: Path) -> None:
     """Country records have no location: addresses are at the country's centre."""
     networks = {"1.0.0.0/8": {"country": {"iso_code": "BR"}}, "2a00::/12": {}}

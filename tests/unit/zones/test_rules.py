@@ -78,7 +78,6 @@ def test_what_may_stand(records: Records) -> None:
 BAD: list[tuple[Records, str, str]] = [
     ([("", "NS", "ns.other.")], "a.test./NS", "name_servers"),
     ([("", *DS)], "a.test./DS", "RFC 4035 §2.4"),
-    ([("x", *DS)], "x.a.test./DS", "RFC 4035 §2.4"),
     ([("", "CNAME", "x.")], "a.test./CNAME", "alone"),
     ([("c", "CNAME", "x."), ("c", *TXT)], "c.a.test./CNAME", "alone"),
     ([("c", "CNAME", "x."), ("c", "CNAME", "y.")], "c.a.test./CNAME", "only one CNAME"),
@@ -86,18 +85,6 @@ BAD: list[tuple[Records, str, str]] = [
     ([("d", "DNAME", "x."), ("d", "DNAME", "y.")], "d.a.test./DNAME", "only one DNAME"),
     ([("d", "DNAME", "x."), ("b.d", *A)], "b.d.a.test./A", "below the DNAME of d.a.test."),
     ([("", "DNAME", "x."), ("c.b", *TXT)], "c.b.a.test./TXT", "below the DNAME of a.test."),
-    ([("sub", *NS_OUT), ("sub", *TXT)], "sub.a.test./TXT", "sub.a.test. is delegated"),
-    ([("sub", *NS_OUT), ("sub", *A)], "sub.a.test./A", "sub.a.test. is delegated"),
-    ([("sub", *NS_OUT), ("x.y.sub", *A)], "x.y.sub.a.test./A", "sub.a.test. is delegated"),
-    ([("sub", *NS_OUT), ("b.sub", *NS_OUT)], "b.sub.a.test./NS", "sub.a.test. is delegated"),
-    (
-        [("sub", "NS", "ns.sub.a.test."), ("ns.sub", *TXT)],
-        "ns.sub.a.test./TXT",
-        "sub.a.test. is delegated",
-    ),
-    ([("sub", *NS_OUT), ("sub", "DNAME", "x.")], "sub.a.test./DNAME", "delegated"),
-    ([("*", *NS_OUT)], "*.a.test./NS", "RFC 4592 §4"),
-    ([("*.x", "DNAME", "x.")], "*.x.a.test./DNAME", "RFC 4592 §4"),
 ]
 
 
@@ -109,16 +96,84 @@ def test_what_may_not_stand(records: Records, place: str, rule: str) -> None:
     assert rule in found[place]
 
 
-def test_a_wildcard_is_no_delegation() -> None:
-    """Neither its NS nor its DS may stand."""
-    assert told(("*", *NS_OUT), ("*", *DS)).keys() == {"*.a.test./NS", "*.a.test./DS"}
+HIDDEN: dict[str, Records] = {
+    "sub.a.test./TXT": [("sub", *NS_OUT), ("sub", *TXT)],
+    "sub.a.test./A": [("sub", *NS_OUT), ("sub", *A)],
+    "sub.a.test./DNAME": [("sub", *NS_OUT), ("sub", "DNAME", "x.")],
+    "x.y.sub.a.test./A": [("sub", *NS_OUT), ("x.y.sub", *A)],
+    "b.sub.a.test./NS": [("sub", *NS_OUT), ("b.sub", *NS_OUT)],
+    "ns.sub.a.test./TXT": [("sub", "NS", "ns.sub.a.test."), ("ns.sub", *A), ("ns.sub", *TXT)],
+    "ns.b.sub.a.test./A": [
+        ("sub", *NS_OUT),
+        ("ns.b.sub", *A),
+        ("b.sub", "NS", "ns.b.sub.a.test."),
+    ],
+    "d.sub.a.test./DNAME": [("sub", *NS_OUT), ("d.sub", "DNAME", "x."), ("x.d.sub", *A)],
+    "c.sub.a.test./CNAME": [("sub", *NS_OUT), ("c.sub", "CNAME", "x."), ("c.sub", *A)],
+}
+
+
+@pytest.mark.parametrize(("place", "records"), HIDDEN.items(), ids=HIDDEN)
+def test_what_a_delegation_hides_is_warned_of(place: str, records: Records) -> None:
+    """As other name servers do, which load such zones: they are transferred to them every day."""
+    assert told(*records) == {}
+    found = warned(["ns.other."], *records)
+    rule = "is left out of answers: sub.a.test. is delegated (RFC 1034 §4.2.1)"
+    assert f"zones/a.test./records/{place}: {rule}" in found
+
+
+def test_warnings_have_a_bound() -> None:
+    """A delegation may hide a hundred thousand records."""
+    records: Records = [("sub", *NS_OUT), *((f"x{n}.sub", *A) for n in range(1000))]
+    assert len(warned(["ns.other."], *records)) == 100
+
+
+def test_an_rrset_has_one_ttl() -> None:
+    """The lowest that its records have; that others are not in use is warned of."""
+    made = document(("a.test.", [("x", *A), ("x", "A", "192.0.2.2"), ("y", *A)])).model_dump()
+    made["zones"][0]["records"][0]["ttl"] = 60
+    found = [str(each) for each in warnings_in(Document.model_validate(made))]
+    rule = "its records have several TTLs: all are served with 60 (RFC 2181 §5.2)"
+    assert found == [f"zones/a.test./records/x.a.test./A: {rule}"]
+
+
+@pytest.mark.parametrize("name", ["", "relay"])
+def test_a_service_shares_its_name_with_other_types(name: str) -> None:
+    """Only addresses, aliases and service bindings are the service's own, at an apex too."""
+    at = f"{name}.a.test.".lstrip(".")
+    mail: Records = [
+        (name, "MX", "10 mail.other."),
+        (name, *TXT),
+        (name, "CAA", '0 issue "ca.example"'),
+        (f"_25._tcp.{name}".rstrip("."), "TLSA", "3 1 1 " + "cd" * 32),
+    ]
+    assert told(*mail, s=at) == {}
+    for own in (A, ("AAAA", "2001:db8::1"), ("HTTPS", "1 ."), ("SVCB", "1 .")):
+        (rule,) = told(*mail, (name, *own), s=at).values()
+        assert "answers this type itself" in rule
+
+
+@pytest.mark.parametrize(
+    ("place", "rule", "record"),
+    [
+        ("*.x.a.test./NS", "no effect on the names that the wildcard covers", ("*.x", *NS_OUT)),
+        ("*.a.test./DNAME", "no effect on the names that", ("*", "DNAME", "x.")),
+        ("x.a.test./DS", "has no delegation beside it", ("x", *DS)),
+    ],
+)
+def test_what_is_odd_is_warned_of(place: str, rule: str, record: tuple[str, str, str]) -> None:
+    """Other name servers load it, and answer with it at its own name."""
+    assert told(record) == {}
+    (warning,) = warned(["ns.other."], record)
+    assert warning.startswith(f"zones/a.test./records/{place}: ")
+    assert rule in warning
 
 
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("t.a.test.", "must not have static records"),
-        ("sub.a.test.", "must not have static records"),
+        ("c.a.test.", "answers this type itself"),
+        ("sub.a.test.", "sub.a.test. is delegated"),
         ("x.sub.a.test.", "sub.a.test. is delegated"),
         ("x.d.a.test.", "below the DNAME of d.a.test."),
         ("*.a.test.", "cannot be a wildcard"),
@@ -127,7 +182,7 @@ def test_a_wildcard_is_no_delegation() -> None:
 )
 def test_services_have_a_name_to_themselves(name: str, rule: str) -> None:
     """Not of another zone, not below an alias, not many names at once."""
-    records = [("t", *TXT), ("sub", *NS_OUT), ("d", "DNAME", "x.")]
+    records = [("c", "CNAME", "x."), ("sub", *NS_OUT), ("d", "DNAME", "x.")]
     assert any(rule in each for each in told(*records, s=name).values())
 
 
@@ -141,9 +196,11 @@ def test_a_name_belongs_to_its_most_specific_zone() -> None:
     """A document's zone below another's delegation is that delegation's business."""
     inner = ("c.b.a.test.", [("x", *A)])
     assert not problems_in(document(("a.test.", [("b", *NS_OUT)]), inner))
-    (problem,) = problems_in(document(("a.test.", [("x.c.b", *A)]), inner))
-    assert problem.field == "zones/a.test./records/x.c.b.a.test./A"
-    assert "it is in c.b.a.test." in problem.rule
+    hiding = document(("a.test.", [("x.c.b", *A)]), inner)
+    assert not problems_in(hiding)
+    (warning,) = warnings_in(hiding)
+    assert warning.field == "zones/a.test./records/x.c.b.a.test./A"
+    assert "it is in zone c.b.a.test." in warning.rule
     service = document(("a.test.", [("b", *NS_OUT)]), inner, services={"s": "s.c.b.a.test."})
     assert not problems_in(service)
 
@@ -223,10 +280,11 @@ def test_a_zone_may_delegate_to_one_that_is_served_here_too() -> None:
     inner = ("sub.a.test.", [("ns", *A)])
     assert problems_in(document(("a.test.", records), inner)) == []
     for extra in (("sub", *TXT), ("x.sub", *A), ("ns.sub", *TXT)):
-        (problem,) = problems_in(document(("a.test.", [*records, extra]), inner))
-        assert problem.rule == "the owner is not a name of zone a.test.: it is in sub.a.test."
-    problems = problems_in(document(("a.test.", [("sub", *DS)]), inner))
-    assert len(problems) == 1
+        both = document(("a.test.", [*records, extra]), inner)
+        assert problems_in(both) == []
+        (warning,) = warnings_in(both)
+        assert "it is in zone sub.a.test., which is served here too" in warning.rule
+    assert len(warnings_in(document(("a.test.", [("sub", *DS)]), inner))) == 1
 
 
 def test_what_fits_no_message_is_refused() -> None:

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from firsthop_steering.plan.document import DocumentError, load_yaml
+from firsthop_zones.faults import text_of
 from firsthop_zones.model import Zone
 from firsthop_zones.zonefile import read_zone
 
@@ -162,15 +163,24 @@ def test_the_apex_is_given_or_said() -> None:
         ('"x" A 192.0.2.1', "must not be quoted"),
         ('x CNAME "y"', "must not be quoted"),
         ("höhe A 192.0.2.1", "Punycode"),
-        ("$INCLUDE /etc/passwd", "$INCLUDE is not supported"),
-        ("$GENERATE 1-9 x$ A 192.0.2.$", "$GENERATE is not supported"),
+        ("$INCLUDE /etc/passwd", "$INCLUDE is not supported here"),
+        ("$INCLUDE", "needs a file"),
+        ("$UNKNOWN x", "$UNKNOWN is not supported"),
+        ("$GENERATE 1-9", "$GENERATE needs a range, an owner"),
+        ("$GENERATE 9-1 x$ A 192.0.2.$", "the range of $GENERATE must be"),
+        ("$GENERATE 1-9/0 x$ A 192.0.2.$", "the range of $GENERATE must be"),
+        ("$GENERATE 0-65536 x$ A 192.0.2.1", "at most 65,536 records"),
+        ("$GENERATE 1-2 x${0,999} A 192.0.2.1", "its width at most 255"),
+        ("$GENERATE 1-2 x${-2} A 192.0.2.1", "is at least 0"),
+        ("$GENERATE 1-2 x${1,2,z} A 192.0.2.1", "a modifier of $GENERATE must be"),
+        ("$GENERATE 254-256 x$ A 192.0.2.$", "x256.a.test. A: rdata of A"),
+        ("$GENERATE 1-2 x CNAME c$", "a name may have only one CNAME"),
         ("$TTL", "$TTL needs exactly one argument"),
         ("$ORIGIN a b", "$ORIGIN needs exactly one argument"),
         ("@ SOA ns1 host 1 1 1 1 1", "more than one SOA"),
         ("x SOA ns1 host 1 1 1 1 1", "more than one SOA"),
         ("ns1 CNAME x\nns1 A 192.0.2.1", "ns1.a.test. CNAME: a CNAME must be alone"),
         ("d DNAME x\n\ny.d A 192.0.2.1", "y.d.a.test. A: no record may be below the DNAME"),
-        ("s NS x.\n\ny.s TXT a", "y.s.a.test. TXT: s.a.test. is delegated"),
         ("@ NS \\# 1 ff", "a.test. NS: rdata of NS"),
     ],
 )
@@ -199,6 +209,124 @@ def test_a_fault_is_told_with_its_line(line: str, rule: str) -> None:
 def test_a_zone_needs_a_start_and_servers(text: str, rule: str) -> None:
     """Exactly one SOA, and one NS at least, at the apex."""
     assert rule in faults(text)[0]
+
+
+def test_generated_records_are_those_of_bind() -> None:
+    """The patterns of its manual: numbers, offsets, widths, bases, nibbles, and a plain `$`."""
+    zone = read(
+        HEAD
+        + "$GENERATE 1-2 h$ 60 IN A 192.0.2.$\n"
+        + "$GENERATE 8-16/8 p${-1,3,d}.${0,2,x} CNAME $.z\n"
+        + '$GENERATE 1-1 a\\$$$ TXT "${0,4,X} $"\n'
+        + "$GENERATE 18-18 ${0,3,n}.${4095,0,N}.rev PTR h${1}\n"
+        + "x A 192.0.2.9\n"
+    )
+    assert [(each.owner, each.ttl, each.type, each.rdata) for each in zone.records] == [
+        ("h1.a.test.", 60, "A", "192.0.2.1"),
+        ("h2.a.test.", 60, "A", "192.0.2.2"),
+        ("p007.08.a.test.", 300, "CNAME", "8.z.a.test."),
+        ("p015.10.a.test.", 300, "CNAME", "16.z.a.test."),
+        (r"a\$\$.a.test.", 300, "TXT", '"0001 1"'),
+        ("2.1.1.1.0.1.rev.a.test.", 300, "PTR", "h19.a.test."),
+        ("x.a.test.", 300, "A", "192.0.2.9"),
+    ]
+
+
+def test_included_files_are_read_in_place() -> None:
+    """Relative to the including file; with their own origin, after which the former one holds."""
+    files = {
+        "z/sub/one.inc": "@ A 192.0.2.1\nb A 192.0.2.2\n$ORIGIN x.\n",
+        "z/two.inc": "d 9 A 192.0.2.3\n$INCLUDE 'three.inc\nd A y\n",
+    }
+
+    def read_file(path: str) -> str:
+        if path not in files:
+            raise FileNotFoundError(2, "No such file or directory")
+        return files[path]
+
+    text = HEAD + "c A 192.0.2.9\n$INCLUDE sub/one.inc o\n A 192.0.2.10\ne A 192.0.2.11\n"
+    zone = read_zone(text, source="z/a.zone", apex=None, read_file=read_file)
+    assert [(each.owner, each.rdata) for each in zone.records] == [
+        ("c.a.test.", "192.0.2.9"),
+        ("o.a.test.", "192.0.2.1"),
+        ("b.o.a.test.", "192.0.2.2"),
+        ("c.a.test.", "192.0.2.10"),
+        ("e.a.test.", "192.0.2.11"),
+    ]
+    with pytest.raises(DocumentError) as caught:
+        read_zone(HEAD + "$INCLUDE two.inc", source="z/a.zone", apex=None, read_file=read_file)
+    assert [str(each) for each in caught.value.problems] == [
+        "line 2: z/two.inc: z/'three.inc cannot be read: No such file or directory",
+    ]
+    files["z/two.inc"] = "d A y\n"
+    with pytest.raises(DocumentError) as caught:
+        read_zone(HEAD + "$INCLUDE two.inc", source="z/a.zone", apex=None, read_file=read_file)
+    assert str(caught.value).startswith("line 1: z/two.inc: d.a.test. A: rdata of A")
+
+
+@pytest.mark.parametrize(
+    ("includes", "rule"),
+    [
+        ({"a": "b", "b": "a"}, "line 1: b: a includes itself"),
+        ({f"f{n}": f"f{n + 1}" for n in range(9)} | {"a": "f0"}, "8 deep"),
+        ({"a": "b\n$INCLUDE " * 1000 + "b", "b": ""}, "at most 1,000 files"),
+    ],
+)
+def test_includes_have_bounds(includes: dict[str, str], rule: str) -> None:
+    """In depth and number; a file that includes itself, also through others, is refused."""
+    files = {name: f"$INCLUDE {each}\n" if each else "" for name, each in includes.items()}
+    with pytest.raises(DocumentError, match=rule):
+        read_zone(files["a"], source="a", apex="a.test.", read_file=files.__getitem__)
+
+
+def test_names_in_data_are_relative_to_the_origin() -> None:
+    """In the data of every type that has some; gateways are names only if they say so."""
+    lines = (
+        "x KX 1 k\nx AFSDB 1 k\nx PX 1 k k\nx IPSECKEY 1 3 2 k AQNR\nx LP 1 k\n"
+        "x AMTRELAY 1 0 3 k\nx HIP 2 20 AQNR k\nx RT 1 k\nx NSAP-PTR k\nx DSYNC CDS NOTIFY 1 k\n"
+    )
+    name = b"\x01k\x01a\x04test\x00"
+    records = read(HEAD + lines).records
+    assert len(records) == 10
+    assert all(name in each.parsed.wire for each in records)
+    (other,) = read(HEAD + "x IPSECKEY 1 1 2 192.0.2.1 AQNR\n").records
+    assert b"\xc0\x00\x02\x01" in other.parsed.wire
+
+
+def test_types_of_former_days_are_types() -> None:
+    """SPF beside TXT, as many zones still have it."""
+    text = HEAD + '@ IN TXT "v=spf1 -all"\n@ IN SPF "v=spf1 -all"\n'
+    assert [each.type for each in read(text).records] == ["TXT", "SPF"]
+
+
+def test_limits_speak_of_the_thing() -> None:
+    """Of name servers, at the last of them."""
+    (told,) = faults(HEAD + "".join(f"@ NS n{n}.other.test.\n" for n in range(14)))
+    assert told.startswith(
+        f"{HEAD.count(chr(10)) + 14}: NS of the apex a.test.: has 15 name servers"
+    )
+    assert told.endswith("at most 13 are allowed")
+
+
+def test_octets_that_are_no_text_have_a_place() -> None:
+    """Line and column, so that an editor finds them, also in a comment."""
+    with pytest.raises(DocumentError) as caught:
+        text_of("$TTL 300\n; é K".encode() + b"\xf6ln office\n", "x.zone")
+    rule = "line 2: x.zone: column 6: octet 0xF6 is not UTF-8; convert the file"
+    assert [str(each) for each in caught.value.problems] == [rule]
+    assert text_of(b"\xef\xbb\xbf@", "x.zone") == "@"
+
+
+def test_what_a_transfer_prints_is_a_zone() -> None:
+    """`dig axfr`: comments around it, absolute names, and the SOA once more at its end."""
+    soa = "z.test.\t\t\t300\tIN\tSOA\tns1.z.test. host.z.test. 1 7200 900 1209600 60\n"
+    zone = read(
+        f"\n; <<>> DiG 9.18 <<>> axfr z.test @192.0.2.1\n;; global options: +cmd\n{soa}"
+        "z.test.\t\t\t300\tIN\tNS\tns1.z.test.\nns1.z.test.\t\t300\tIN\tA\t192.0.2.1\n"
+        f"{soa};; Query time: 0 msec\n;; XFR size: 4 records (messages 1, bytes 200)\n",
+        "z.test.",
+    )
+    assert (zone.name_servers, len(zone.records)) == (("ns1.z.test.",), 1)
 
 
 def test_faults_are_told_together_but_not_without_end() -> None:

@@ -121,12 +121,10 @@ class Rebuilder:
             self._failed(inputs, f"{type(error).__name__}: {error}")
             return False
         plan, status, held = inputs.plan, inputs.status, self._in_force
-        if held.table != path.stem:
-            log.info("table.activated", table=path.name, plan=plan.number, status=status.number)
         held.table, held.snapshots, held.guidance = path.stem, (plan, status), inputs.guidance
         if newest:
             held.error = ""
-        self._workers.tell_table(path, inputs.geo)
+        self._workers.tell_table(path, inputs.geo, plan=plan.number, status=status.number)
         if self._tables.disk_error:
             self._try_again(DISK_RETRY_S)
         return True

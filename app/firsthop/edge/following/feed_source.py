@@ -7,6 +7,7 @@ from pathlib import Path
 
 from firsthop.document_files import DocumentStamp
 from firsthop.edge.following.follower import FeedFollower
+from firsthop.edge.following.refusals import Refusals
 from firsthop.edge.following.snapshot_store import SnapshotStore
 from firsthop.edge.following.source import FeedState
 from firsthop_steering.feed.guidance import Guidance
@@ -15,8 +16,6 @@ from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 
 class FeedSource:
     """A `SnapshotSource`: `follower` writes into `store`."""
-
-    document_error = ""
 
     def __init__(self, store: SnapshotStore, follower: FeedFollower) -> None:
         self._store = store
@@ -65,6 +64,11 @@ class FeedSource:
     def files(self) -> Mapping[Path, DocumentStamp]:
         """No files: only this process writes them, so none need be read again."""
         return {}
+
+    @property
+    def refusals(self) -> Refusals:
+        """Of snapshots, from the feed and from the disk."""
+        return self._store.refusals
 
     @property
     def disk_error(self) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
 from firsthop.document_files import DocumentFiles, DocumentStamp
+from firsthop.edge.following.refusals import Refusals
 from firsthop.secret_files import write_secret
 from firsthop_steering.feed.guidance import NO_GUIDANCE
 from firsthop_steering.feed.snapshot import CredentialKey, KeySet, Plan, Status
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 LINEAGE = "document"
 """The lineage of plans from documents. A plan's number is the time, in seconds, when the newest of
 its files was modified."""
+_LAST_S = 253_402_300_799
+"""The end of the year 9999, in seconds since 1970. File systems have times before and after."""
 
 
 class FileSource:
@@ -42,7 +45,7 @@ class FileSource:
         self.status: Status | None = None
         self.keys: KeySet | None = None
         self.files: Mapping[Path, DocumentStamp] = {}
-        self.document_error = ""
+        self.refusals = Refusals("document")
 
     def load(self) -> None:
         """Reads the document and the keys. Raises DocumentError."""
@@ -56,15 +59,14 @@ class FileSource:
             log.warning("document.warned", field=warning.field, rule=warning.rule)
         self.status = empty_status(now)
         self.keys = load_keys(self._state_dir, now)
-        self.document_error = ""
+        self.refusals.reason = ""
 
     async def reload(self) -> None:
         """Load in a thread; if the document is refused, the old one remains in use."""
         try:
             await asyncio.to_thread(self.load)
-        except DocumentError as error:
-            self.document_error = str(error)
-            log.error("document.refused", reason=str(error))
+        except Exception as error:
+            self.refusals.add(error, DocumentError)
 
     def save_pending(self) -> None:
         """Does nothing: the document is on disk already."""
@@ -84,18 +86,20 @@ def load_plan(
     id: without a control plane, nothing assigns one.
     """
     files = files or DocumentFiles(path)
+
+    def also(document: Document) -> Iterator[DocumentFault]:
+        yield from admission_problems(document, allow_loopback=allow_loopback)
+        yield from _without_wire_id(document)
+
     try:
-        document = files.load()
-    except (OSError, UnicodeDecodeError) as error:
+        document = files.load(also)
+    except OSError as error:
         raise DocumentError([DocumentFault(str(path), f"cannot be read: {error}")]) from None
-    problems = [*admission_problems(document, allow_loopback=allow_loopback)]
-    problems += _without_wire_id(document)
-    if problems:
-        raise DocumentError(problems)
+    made_s = min(max(0, files.modified_ns // 10**9), _LAST_S)
     return Plan(
-        number=files.modified_ns // 10**9,
+        number=made_s,
         lineage=LINEAGE,
-        created_at=datetime.fromtimestamp(files.modified_ns / 1e9, UTC),
+        created_at=datetime.fromtimestamp(made_s, UTC),
         document=document,
     )
 

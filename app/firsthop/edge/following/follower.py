@@ -27,6 +27,10 @@ BACKOFF_S = (0.1, 3.3)
 """The shortest and the longest pause between attempts; with jitter of a half, up to 5 s."""
 
 
+class NewGeodataError(Exception):
+    """The edge's geo data have changed, so the control plane must be told again."""
+
+
 class FeedFollower:
     """Has one connection at a time; calls `on_change` for every accepted snapshot."""
 
@@ -37,13 +41,18 @@ class FeedFollower:
         store: SnapshotStore,
         on_change: Callable[[Snapshot], None],
         *,
+        geodata: Callable[[], str] = lambda: "",
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`chance` gives numbers in [0, 1), to choose the first replica and for jitter."""
+        """`geodata` gives the digest of this edge's geo data, empty if there are none.
+
+        `chance` gives numbers in [0, 1), to choose the first replica and for jitter.
+        """
         self.replicas = Replicas(urls, chance=chance)
         self._token = token
         self._store = store
         self._on_change = on_change
+        self._geodata = geodata
         self._chance = chance
         self.connected_to = ""
         """The replica that feeds this edge; empty if there is none."""
@@ -60,7 +69,7 @@ class FeedFollower:
                     await self._follow(session, url)
                     self.last_error = "the feed ended the stream"
                     self.replicas.failed(url)
-                except FeedGapError as error:  # request a whole status from the same replica
+                except (FeedGapError, NewGeodataError) as error:  # follow the same replica again
                     self.last_error = f"{url}: {error}"
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     self.last_error = f"{url}: {str(error) or type(error).__name__}"
@@ -73,22 +82,29 @@ class FeedFollower:
                 pause = min(pause * 2, BACKOFF_S[1])
 
     async def _follow(self, session: aiohttp.ClientSession, url: str) -> None:
+        geodata = self._geodata()
+        wanted = {"deltas": "true", "kinds": TAKEN, **({"geodata": geodata} if geodata else {})}
         async with session.get(
             f"{url}/v1/snapshots/stream",
-            params=self._store.numbers() | {"deltas": "true", "kinds": TAKEN},
+            params=self._store.numbers() | wanted,
             headers={"Authorization": f"Bearer {self._token}"},
         ) as response:
             if response.status != 200:
                 raise ValueError(f"the feed answers {response.status} {response.reason}")
             chunks, clock = response.content.iter_any(), asyncio.get_running_loop().time
-            async for line in _lines(chunks, lambda: self._received(url), clock):
+            async for line in _lines(chunks, lambda: self._received(url, geodata), clock):
                 snapshot = self._store.accept(line)
                 if snapshot is not None:
                     log.info("snapshot.accepted", kind=kind_of(snapshot), number=snapshot.number)
                     self._on_change(snapshot)
 
-    def _received(self, url: str) -> None:
-        """Only a replica that sends octets, for example a heartbeat, counts as connected."""
+    def _received(self, url: str, geodata: str) -> None:
+        """Only a replica that sends octets, for example a heartbeat, counts as connected.
+
+        Raises NewGeodataError if the replica knows other geo data than are in use.
+        """
+        if self._geodata() != geodata:
+            raise NewGeodataError("the geo data have changed")
         if self.connected_to != url:
             self.connected_to = url
             log.info("feed.followed", url=url)

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from firsthop.edge.following.refusals import Refusals
 from firsthop.secret_files import write_secret
 from firsthop_steering.feed.deltas import applied, follows
 from firsthop_steering.feed.envelope import stamp_fault
@@ -70,6 +71,7 @@ class SnapshotStore:
         self.rejected: dict[str, int] = {}
         """Number of refused snapshots, by origin (disk, feed)."""
         self.last_rejection = ""
+        self.refusals = Refusals("snapshot")
         self.gaps = 0
         """How often a whole status had to be requested."""
         self.disk_error = ""
@@ -111,17 +113,27 @@ class SnapshotStore:
         """Reads the genuine files."""
         for kind in KINDS:
             path = self._path(kind)
-            line = self._read(path)
-            if line is None:
-                continue
-            snapshot = unseal(line, self._trusted)
-            if isinstance(snapshot, RejectedSnapshot):
-                self._refuse("disk", f"{path}: {snapshot.reason}")
-            elif kind_of(snapshot) != kind:
-                self._refuse("disk", f"{path}: holds a {kind_of(snapshot)} snapshot")
-            else:
-                self._held[kind], self._lines[kind] = snapshot, [line]
-        self._load_deltas()
+            try:
+                self._load_kind(kind, path)
+            except Exception as error:
+                self._fault("disk", error, f"file {path}")
+        try:
+            self._load_deltas()
+        except Exception as error:
+            self._fault("disk", error, f"file {self._deltas}")
+            self._whole_due = True
+
+    def _load_kind(self, kind: SnapshotKind, path: Path) -> None:
+        line = self._read(path)
+        if line is None:
+            return
+        snapshot = unseal(line, self._trusted)
+        if isinstance(snapshot, RejectedSnapshot):
+            self._refuse("disk", f"{path}: {snapshot.reason}")
+        elif kind_of(snapshot) != kind:
+            self._refuse("disk", f"{path}: holds a {kind_of(snapshot)} snapshot")
+        else:
+            self._held[kind], self._lines[kind] = snapshot, [line]
 
     def _load_deltas(self) -> None:
         """Applies the deltas on disk up to the first one that is not genuine or does not follow."""
@@ -158,6 +170,15 @@ class SnapshotStore:
         The first one of a kind must be of the present; later ones have higher numbers. Raises
         FeedGapError if a whole status must be requested, and OldFeedError.
         """
+        try:
+            return self._take(line)
+        except (FeedGapError, OldFeedError):
+            raise
+        except Exception as error:
+            self._fault("feed", error)
+            return None
+
+    def _take(self, line: bytes) -> Snapshot | None:
         line = line.rstrip(b"\n") + b"\n"  # the stream's line ends were removed
         snapshot = unseal(line, self._trusted)
         if isinstance(snapshot, RejectedSnapshot):
@@ -276,4 +297,13 @@ class SnapshotStore:
     def _refuse(self, origin: str, reason: str) -> None:
         self.rejected[origin] = self.rejected.get(origin, 0) + 1
         self.last_rejection = f"{origin}: {reason}"
+        self.refusals.content += 1
         log.error("snapshot.refused", origin=origin, reason=reason)
+
+    def _fault(self, origin: str, error: Exception, *places: str) -> None:
+        """Refuses a snapshot by a fault of ours, while the exception is handled."""
+        for place in places:
+            error.add_note(place)
+        self.refusals.add(error)
+        self.rejected[origin] = self.rejected.get(origin, 0) + 1
+        self.last_rejection = f"{origin}: {self.refusals.reason}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from firsthop.document_files import DocumentStamp
+from firsthop.edge.following.refusals import Refusals
 from firsthop_steering.feed.guidance import Guidance
 from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 
@@ -62,8 +63,8 @@ class SnapshotSource(Protocol):
         """Why a restart would begin with older snapshots; empty if it would not."""
 
     @property
-    def document_error(self) -> str:
-        """Why the document on disk is not in use; empty if it is."""
+    def refusals(self) -> Refusals:
+        """What was refused: documents, or snapshots."""
 
     def load(self) -> None:
         """Read the files on disk. Raises DocumentError."""

@@ -17,7 +17,7 @@ INTERVAL_S = 1.0
 
 
 class FileWatch:
-    """Detects changed files, by size and time of modification."""
+    """Detects changed files, by their stamps."""
 
     def __init__(self) -> None:
         self._used: dict[Path, DocumentStamp] = {}

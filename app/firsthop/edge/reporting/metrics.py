@@ -68,6 +68,18 @@ class EdgeCollector(Collector):
         for origin, count in (feed.refused if feed else {}).items():
             refused.add_metric([origin], count)
         yield refused
+        yield from self._inputs()
+
+    def _inputs(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "firsthop_inputs_refused_total",
+            "Changed inputs not taken: for their content, or by a fault of this program",
+            labels=["input", "cause"],
+        )
+        for each in (self._view.source.refusals, self._view.geo.refusals):
+            refused.add_metric([each.input, "content"], each.content)
+            refused.add_metric([each.input, "fault"], each.faults)
+        yield refused
 
     def _verdicts(self) -> Iterator[Metric]:
         verdicts = GaugeMetricFamily(

@@ -32,11 +32,11 @@ def readiness(view: EdgeView) -> dict[str, Any]:
         "refused": feed.last_refusal or None if feed else None,
         "table_error": view.in_force.error or None,
         "disk_error": view.disk_error or None,
-        "document_error": view.source.document_error or None,
+        "document_error": None if feed else view.source.refusals.reason or None,
         "geodata": {
             "digest": table.digest if table else None,
             "type": table.database_type if table else None,
-            "error": view.geo.error or None,
+            "error": view.geo.refusals.reason or None,
         },
         "workers": {
             worker.name: {

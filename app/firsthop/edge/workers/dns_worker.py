@@ -49,7 +49,7 @@ async def run(pairs: Sequence[Pair]) -> None:
             if tables is not None:
                 gc.collect()
                 gc.freeze()  # a table is never garbage, so collections need not scan it
-                pipe.send(loaded=tables.digest, failure="")
+                pipe.send(loaded=tables.digest, table=known["table"], failure="")
     finally:
         reporting.cancel()
         if server is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firsthop.edge.settings import EdgeSettings
+from firsthop.edge.workers.activation import TableActivation
 from firsthop.edge.workers.sockets import ALLOCATOR, ListeningSockets
 from firsthop.process.workers import Worker
 from firsthop_geodata.prefixes import GeoTable
@@ -33,16 +34,23 @@ class EdgeWorkerPool:
         self._options: dict[str, Any] = {}
         self._guidance = NO_GUIDANCE
         """The guidance that the allocator has."""
+        self._activation = TableActivation([each.name for each in self._dns])
 
     @property
     def workers(self) -> list[Worker]:
         """DNS workers, then the allocator."""
         return self._dns + self._allocator
 
-    def tell_table(self, path: Path, geo: GeoTable) -> None:
-        """Make DNS workers answer from this table."""
+    def tell_table(self, path: Path, geo: GeoTable, *, plan: int, status: int) -> None:
+        """Make DNS workers answer from this table, of the plan and status with these numbers."""
         for worker in self._dns:
             worker.tell({"table": str(path), "geodata": str(geo.path)})
+        self._activation.want(path, plan=plan, status=status)
+
+    def _take(self, worker: Worker, message: dict[str, Any]) -> None:
+        if "table" in message:
+            self._activation.held(worker.name, message["table"])
+        self._on_line(worker, message)
 
     def tell_snapshots(
         self,
@@ -103,4 +111,4 @@ class EdgeWorkerPool:
 
     def _worker(self, name: str, arguments: Sequence[str], files: Sequence[int]) -> Worker:
         command = ["edge-worker", *arguments, "--sockets", ",".join(map(str, files))]
-        return Worker(name, command, files=files, on_line=self._on_line)
+        return Worker(name, command, files=files, on_line=self._take)

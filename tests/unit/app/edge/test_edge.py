@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from firsthop import command_line
@@ -19,6 +20,7 @@ from firsthop.edge.compiling.tables import TableStore
 from firsthop.edge.following.file_source import load_keys, load_plan
 from firsthop.edge.reporting.counters import CounterBoard
 from firsthop.edge.settings import DnsOptions
+from firsthop.edge.workers.activation import TableActivation
 from firsthop.edge.workers.sockets import ListeningSockets
 from firsthop.edge.workers.worker_pool import EdgeWorkerPool
 from firsthop_geodata.prefixes import GeoTable
@@ -183,7 +185,7 @@ def test_a_document_is_as_new_as_its_newest_file(tmp_path: Path) -> None:
     plan = load_plan(path, files)
     assert (plan.number, plan.created_at.timestamp()) == (2_000_000, 2_000_000)
     assert plan.document.zones[0].records[0].owner == "ns1.a.test."
-    assert files.stamps[zone] == (2_000_000 * 10**9, len(ZONE_FILE))
+    assert files.stamps[zone][:2] == (2_000_000 * 10**9, len(ZONE_FILE))
     zone.write_text(ZONE_FILE + "ns1 CNAME x\n")
     with pytest.raises(DocumentError, match=r"line 6: zones/a\.zone: ns1\.a\.test\. CNAME: "):
         load_plan(path)
@@ -289,3 +291,23 @@ def test_options_are_told_when_they_change(tmp_path: Path) -> None:
     for keys in (None, None, keys_of(1, signing=1), keys_of(1, signing=1)):
         pool.tell_options(keys, stale=False)
     assert [len(each["options"]["cookie_secrets"]) for each in told] == [0, 2]
+
+
+def test_a_table_is_activated_when_all_workers_answer_from_it() -> None:
+    """Whoever waits for the log line gets no SERVFAIL: it is not written for a part of them."""
+    activation = TableActivation(["dns-0", "dns-1"])
+    with capture_logs() as logged:
+        activation.want(Path("a.table"), plan=1, status=1)
+        activation.held("dns-0", "a.table")
+        assert not logged
+        activation.want(Path("b.table"), plan=2, status=1)
+        activation.held("dns-1", "a.table")
+        activation.held("dns-1", "b.table")
+        assert not logged
+        for _ in range(2):  # a worker that starts again loads the same
+            activation.held("dns-0", "b.table")
+        TableActivation([]).want(Path("c.table"), plan=3, status=1)
+    assert [(each["event"], each["plan"]) for each in logged] == [
+        ("table.activated", 2),
+        ("table.activated", 3),
+    ]

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firsthop.edge.following.follower import MAX_LINE_S, SILENCE_S, _lines
+from firsthop.edge.following.follower import (
+    MAX_LINE_S,
+    SILENCE_S,
+    FeedFollower,
+    NewGeodataError,
+    _lines,
+)
+from firsthop.edge.following.snapshot_store import SnapshotStore
 
 
 async def read(chunks: Sequence[bytes], *, every_s: float = 0.0) -> list[bytes]:
@@ -39,3 +48,15 @@ async def test_a_line_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("firsthop.edge.following.follower.MAX_LINE", 1000)
     with pytest.raises(ValueError, match="longer than 1000 octets"):
         await read([b"x" * 100] * 11)
+
+
+def test_changed_geo_data_are_reported_anew(tmp_path: Path) -> None:
+    """A control plane that knows the digest of former geo data is followed again."""
+    store = SnapshotStore(tmp_path / "snapshots", Ed25519PrivateKey.generate().public_key())
+    geodata = ["a1"]
+    follower = FeedFollower(["http://a"], "t", store, print, geodata=lambda: geodata[-1])
+    follower._received("http://a", "a1")
+    assert follower.connected_to == "http://a"
+    geodata.append("b2")
+    with pytest.raises(NewGeodataError):
+        follower._received("http://a", "a1")

@@ -157,7 +157,7 @@ class Rebuilding:
         self.told: asyncio.Queue[str] = asyncio.Queue()
         pool = SimpleNamespace(
             tell_snapshots=lambda *_, **__: None,
-            tell_table=lambda path, _: self.told.put_nowait(path.stem),
+            tell_table=lambda path, _, **numbers: self.told.put_nowait(path.stem),
         )
         tables = SimpleNamespace(build=self._build, has_mapped=self._has_mapped, disk_error="")
         self.rebuilder = Rebuilder(

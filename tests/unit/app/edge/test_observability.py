@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry, generate_latest
 
+from firsthop.document_files import DocumentStamp, stamp_of
 from firsthop.edge.compiling.in_force import InForce
 from firsthop.edge.compiling.tables import TableStore
 from firsthop.edge.following.feed_source import FeedSource
@@ -149,6 +150,10 @@ def test_what_is_in_force_is_shown(tmp_path: Path) -> None:
         "firsthop_feed_gaps_total": 0,
         "firsthop_samples_waiting": 0,
         'firsthop_worker_restarts_total{worker="dns-0"}': 2,
+        'firsthop_inputs_refused_total{cause="content",input="geodata"}': 0,
+        'firsthop_inputs_refused_total{cause="content",input="snapshot"}': 0,
+        'firsthop_inputs_refused_total{cause="fault",input="geodata"}': 0,
+        'firsthop_inputs_refused_total{cause="fault",input="snapshot"}': 0,
     } | {name: 0 for name in found if name.startswith("firsthop_samples_total")}
 
 
@@ -179,11 +184,11 @@ def test_a_file_is_read_again_once_it_stays_as_it_is(tmp_path: Path) -> None:
     """Whoever still writes is waited for; a change from between reading and looking is seen."""
     path, watch = tmp_path / "file", FileWatch()
 
-    def write(text: str, seconds: int) -> tuple[int, int]:
+    def write(text: str, seconds: int) -> DocumentStamp:
         path.write_text(text)
         when = (NOW + timedelta(seconds=seconds)).timestamp()
         os.utime(path, (when, when))
-        return int(when) * 10**9, len(text)
+        return stamp_of(path)
 
     first, second = write("a", 0), write("ab", 1)
     assert [watch.changed([], {path: first}) for _ in range(2)] == [False, True]
@@ -191,4 +196,19 @@ def test_a_file_is_read_again_once_it_stays_as_it_is(tmp_path: Path) -> None:
     write("abc", 2)
     assert [watch.changed([path], {}) for _ in range(3)] == [False, True, False]
     path.unlink()
+    assert [watch.changed([path], {}) for _ in range(3)] == [False, True, False]
+
+
+@pytest.mark.parametrize("place", ["new file", "same file"])
+def test_a_file_of_equal_size_and_time_is_read_again(tmp_path: Path, place: str) -> None:
+    """As copies that keep times make them, and images where every file has the time 1."""
+    path, watch = tmp_path / "file", FileWatch()
+    path.write_text("a")
+    os.utime(path, (1, 1))
+    watch.changed([], {path: stamp_of(path)})
+    written = tmp_path / "new" if place == "new file" else path
+    written.write_text("b")
+    os.utime(written, (1, 1))
+    if written != path:
+        written.rename(path)
     assert [watch.changed([path], {}) for _ in range(3)] == [False, True, False]

@@ -57,7 +57,7 @@ def test_a_list_that_is_too_long_is_not_looked_at() -> None:
     """Its length is the only fault."""
     found = refused(ProbeReport, REPORT | {"views": [{}] * 4_001})
     assert fields(found) == ["views"]
-    assert "4,001 items" in found.errors[0].rule
+    assert "4,001 views" in found.errors[0].rule
 
 
 def test_an_object_has_so_many_keys() -> None:

@@ -210,3 +210,13 @@ async def test_a_whole_status_comes_among_the_deltas_not_for_all_at_once() -> No
     assert len(wholes[one]) == len(wholes[two]) == 2
     assert not {*wholes[one]} & {*wholes[two]}
     assert wholes[one][1] - wholes[one][0] == WHOLE_EVERY + 1
+
+
+async def test_the_geo_data_of_readers_are_counted() -> None:
+    """While they are connected; readers that name none, as older edges and replicas, are not."""
+    feed = Feed(KEY)
+    with feed.subscribe(ReaderState()), feed.subscribe(ReaderState(), geodata="a1"):
+        with feed.subscribe(ReaderState(), geodata="a1"):
+            assert feed.geodata() == {"a1": 2}
+        assert feed.geodata() == {"a1": 1}
+    assert feed.geodata() == {}

@@ -35,9 +35,9 @@ APEX = "t."
 Records = dict[str, dict[str, list[str]]]
 
 
-def tables(folder: Path, *zones: dict[str, Any]) -> Tables:
-    """What answers for these zones; there are no services."""
-    document = Document.model_validate({"zones": zones})
+def tables(folder: Path, *zones: dict[str, Any], **more: Any) -> Tables:
+    """What answers for these zones, and for what else a document has."""
+    document = Document.model_validate({"zones": zones, **more})
     assert problems_in(document) == []
     plan = Plan(number=1, lineage="test", created_at=NOW, document=document)
     status = Status(number=1, lineage="test", created_at=NOW)
@@ -101,7 +101,8 @@ class Algorithm:
 
     def __init__(self, records: Records) -> None:
         self.records = records
-        self.cuts = {name for name, types in records.items() if "NS" in types}
+        cuts = {name for name, types in records.items() if "NS" in types}
+        self.cuts = {name for name in cuts if not any(below(name, cut) for cut in cuts)}
         own = [name for name in records if not any(below(name, cut) for cut in self.cuts)]
         self.exist = {APEX} if f"*.{APEX}" in records else {APEX, f"whoami.{APEX}"}
         for name in own:
@@ -161,27 +162,23 @@ def random_name(draw: random.Random, most: int = 3) -> str:
 
 
 def random_zone(draw: random.Random) -> Records:
-    """Records that the loader takes: no data beside a CNAME, or below a cut or a DNAME."""
+    """Records that the loader takes: no data beside a CNAME, or below a DNAME that is in force."""
     records: Records = {}
     for _ in range(draw.randrange(1, 10)):
         name, kind = random_name(draw), draw.choice(["A", "A", "TXT", "CNAME", "NS", "DNAME", "MX"])
-        wild = name.startswith("*.")
-        if name in records or (wild and kind in ("NS", "DNAME")):
+        held = records.get(name, {})
+        if kind in held or (held and "CNAME" in {*held, kind}):
             continue
         rdata = {"A": "192.0.2.1", "TXT": '"x"', "MX": f"5 {random_name(draw)}"}.get(kind)
         if kind == "DNAME":
             rdata = f"d{random_name(draw, 1)}"
-        records[name] = {kind: [rdata or random_name(draw)]}
+        records.setdefault(name, {})[kind] = [rdata or random_name(draw)]
         if kind == "CNAME" and draw.random() < 0.1:
             records[name] = {kind: ["else.where."]}
-    for name in list(records):
-        tops = [
-            other
-            for other, types in records.items()
-            if below(name, other) and ("NS" in types or "DNAME" in types)
-        ]
-        if tops:
-            del records[name]
+    cuts = [name for name, types in records.items() if "NS" in types]
+    for renamed in [name for name, types in records.items() if "DNAME" in types]:
+        if not any(renamed == cut or below(renamed, cut) for cut in cuts):
+            records = {name: each for name, each in records.items() if not below(name, renamed)}
     return records
 
 
@@ -278,3 +275,43 @@ def test_ds_at_the_end_of_an_alias(tmp_path: Path) -> None:
         assert ask(made, name, "A").authority[0].rdtype == dns.rdatatype.NS
     for name in ("two.t.", "bare.all.t."):
         assert ask(made, name, "DS").authority[0].rdtype == dns.rdatatype.SOA
+
+
+def test_a_steered_name_has_other_types_too(tmp_path: Path) -> None:
+    """Mail, policy and certificates at an apex whose addresses are steered; the rest is NODATA."""
+    mail = {"MX": ["10 mail.other."], "TXT": ['"v=spf1 -all"'], "CAA": ['0 issue "ca.example"']}
+    made = tables(
+        tmp_path,
+        zone("t.", {"t.": mail}),
+        regions=[{"id": "fra", "latitude": 50, "longitude": 8}],
+        relays=[{"id": "fra-1", "region": "fra", "ipv4": "192.0.2.10"}],
+        services=[{"id": "apex", "name": "t."}],
+    )
+    for kind, (rdata,) in mail.items():
+        assert [each.to_text() for each in ask(made, "t.", kind).answer[0]] == [rdata]
+    assert [each.to_text() for each in ask(made, "t.", "A").answer[0]] == ["192.0.2.10"]
+    assert ask(made, "t.", "HTTPS").answer
+    assert len(ask(made, "t.", "NS").answer[0]) == 1
+    for kind in ("AAAA", "CNAME", "SRV"):
+        assert (ask(made, "t.", kind).answer, ask(made, "t.", kind).rcode()) == ([], 0)
+
+
+def test_hidden_records_change_no_answer(tmp_path: Path) -> None:
+    """What lies at and below a delegation, or in a zone inside, is as if it were not there."""
+    plain: Records = {"s.t.": {"NS": ["ns.s.t."]}, "ns.s.t.": {"A": ["192.0.2.1"]}}
+    hidden: Records = {
+        "s.t.": {"NS": ["ns.s.t."], "TXT": ["x"], "A": ["192.0.2.9"], "DNAME": ["y."]},
+        "ns.s.t.": {"A": ["192.0.2.1"], "TXT": ["x"]},
+        "c.s.t.": {"CNAME": ["z."], "TXT": ["x"]},
+        "*.s.t.": {"TXT": ["x"]},
+        "b.s.t.": {"NS": ["ns.s.t."]},
+        "x.i.t.": {"A": ["192.0.2.3"]},
+    }
+    sections = [
+        encode_zones(Document.model_validate({"zones": zones}), 1, [])
+        for zones in (
+            [zone("t.", each), zone("i.t.", {"a.i.t.": {"A": ["192.0.2.2"]}})]
+            for each in (plain, hidden)
+        )
+    ]
+    assert sections[0] == sections[1]

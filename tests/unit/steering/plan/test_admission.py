@@ -6,8 +6,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from firsthop_geodata.centres import country_centres
 from firsthop_steering.plan.addresses import unusable
 from firsthop_steering.plan.admission import admission_problems
+from firsthop_steering.plan.countries import COUNTRIES
 from firsthop_steering.plan.document import Document
 from firsthop_zones.faults import DocumentFault
 
@@ -96,6 +98,23 @@ def test_names_and_notes_have_no_control_characters() -> None:
     }.items():
         assert [each.field for each in problems(**parts)] == [field]
     assert problems(overrides=[override | {"note": "two\nlines\tساڵ\u200cها"}]) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"), [("UK", "did you mean GB"), ("ZZ", "no country"), ("EU", "continent: EU")]
+)
+def test_countries_exist(code: str, hint: str) -> None:
+    """An override for a code that no geo record has would match nobody, in silence."""
+    override = {"id": "o", "country": code, "regions": ["fra"], "mode": "only"}
+    (problem,) = problems(overrides=[override])
+    assert (problem.field, hint in problem.rule) == ("overrides/o/country", True)
+    assert problems(overrides=[override | {"country": "NO"}]) == []
+
+
+def test_countries_of_geo_data_are_known() -> None:
+    """Each that has a centre; the two others have no city."""
+    assert COUNTRIES - country_centres().keys() == {"BV", "HM"}
+    assert country_centres().keys() <= COUNTRIES
 
 
 def test_a_fault_is_one_line_without_control_characters() -> None:

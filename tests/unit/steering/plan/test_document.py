@@ -6,13 +6,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from firsthop_steering.plan import yaml_text
-from firsthop_steering.plan.document import Document, DocumentError, checked, load_yaml
+from firsthop_steering.plan.document import (
+    Document,
+    DocumentError,
+    DocumentFault,
+    load_yaml,
+    problems_in,
+)
 from firsthop_steering.plan.model import Override, Relay, Service
+from firsthop_steering.plan.yaml_text import read_yaml, write_yaml
 from support.worlds import ZONE
 
 GOOD: dict[str, Any] = {
@@ -28,16 +35,13 @@ GOOD: dict[str, Any] = {
 
 def problems(**changes: Any) -> dict[str, str]:
     """Field → rule of what is wrong with the good document once changed."""
-    try:
-        checked(Document.model_validate({**GOOD, **changes}))
-    except DocumentError as error:
-        return {problem.field: problem.rule for problem in error.problems}
-    return {}
+    found = problems_in(Document.model_validate({**GOOD, **changes}))
+    return {problem.field: problem.rule for problem in found}
 
 
 def test_a_good_document_is_taken_and_normalised() -> None:
     """Names become lower-case and absolute."""
-    document = checked(Document.model_validate(GOOD))
+    document = Document.model_validate(GOOD)
     assert document.services[0].name == "s.edge.example."
     assert Document.model_validate_json(document.canonical()).digest() == document.digest()
 
@@ -230,7 +234,15 @@ def test_yaml_beyond_its_bounds_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         ("    ipv4: false", "line 9: relays/0/ipv4: must be text"),
         ("    ipv4: 192.0.2.1\n    weight: '5'", "line 10: relays/0/weight: Input should be"),
         ("    ipv4: 192.0.2.1\n    weight: true", "line 10: relays/0/weight: Input should be"),
-        ("    ipv4: 192.0.2.1\n    udp_port: 0x10", "line 10: relays/0/udp_port: Input should be"),
+        ("    ipv4: 192.0.2.1\n    udp_port: 1e3", "line 10: relays/0/udp_port: Input should be"),
+        (
+            "    ipv4: 192.0.2.1\n    failure_domain: 2",
+            "line 10: relays/0/failure_domain: must be text: write",
+        ),
+        (
+            "    ipv4: 192.0.2.1\n    probe: {verify: yes}",
+            "line 10: relays/0/probe/verify: must be true or false",
+        ),
         (
             "    ipv4: 192.0.2.1\n    forced: {verdict: up, until: 1767225600}",
             "line 10: relays/0/forced/until: must be text",
@@ -255,6 +267,73 @@ def test_yaml_reads_what_is_written() -> None:
     assert str(relay.ipv6) == "2001:10:20:30:40:50:1:2"
     assert relay.forced is not None
     assert relay.forced.until == datetime(2026, 12, 31, 17, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("030", 30),
+        ("-0x1F", "-0x1F"),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("017", 17),
+        ("1e3", 1000.0),
+        ("1_000", "1_000"),
+        ("190:20:30", "190:20:30"),
+        (".inf", ".inf"),
+        ("1e999", "1e999"),
+        ("9" * 5000, "9" * 5000),
+        ("2026-11-31", "2026-11-31"),
+        ("NO", "NO"),
+        ("yes", "yes"),
+        ("True", True),
+        ("NULL", None),
+        ("=", "="),
+        ("<<", "<<"),
+    ],
+)
+def test_unquoted_values_are_those_of_the_core_schema(written: str, value: object) -> None:
+    """YAML 1.2.2 §10.3.2, without infinities; what is written back is read alike."""
+    assert read_yaml(f"a: {written}").value() == {"a": value}
+    assert read_yaml(f"a: '{written}'").value() == {"a": written}
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("C",)), max_size=20))
+@example("1e3")
+@example("0o17")
+@example("NO")
+@example("2001:10:20:30:40:50:1:2")
+def test_what_is_written_is_read_alike(text: str) -> None:
+    """An exported document is the document, whatever its texts look like."""
+    assert read_yaml(write_yaml({"a": [text, 1, 1.5, None, True]})).value() == {
+        "a": [text, 1, 1.5, None, True]
+    }
+
+
+def test_an_address_and_a_country_are_what_is_written() -> None:
+    """`2001:10:20:30:40:50:10:20` is that address, `NO` is Norway, and a TTL of 030 is 30 s."""
+    document = load_yaml(
+        YAML.replace("192.0.2.1", "192.0.2.1\n    ipv6: 2001:10:20:30:40:50:10:20")
+        + "overrides: [{id: b, country: NO, mode: only, regions: [fra]}]\n"
+        + "zones: [{apex: z.test., primary: a.b., contact: a.b., name_servers: [a.b.], ttl: 030}]\n"
+    )
+    assert str(document.relays[0].ipv6) == "2001:10:20:30:40:50:10:20"
+    assert document.overrides[0].country == "NO"
+    assert document.zones[0].ttl == 30
+
+
+def test_rules_between_objects_have_lines() -> None:
+    """So have those of one object that are found after reading, and those of the caller."""
+    text = YAML.replace("region: fra", "region: xx") + (
+        "zones:\n- {apex: z.test., primary: a.b., contact: a.b., name_servers: [a.b.],\n"
+        "   records: [\n    {owner: a.z.test., type: A, rdata: 192.0.2.1},\n"
+        "    {owner: a.z.test., type: CNAME, rdata: b.}]}\n"
+    )
+    found = yaml_problems(text)
+    assert found[0].startswith("line 8: relays/fra-1/region: names no region")
+    assert found[1].startswith("line 14: zones/z.test./records/a.z.test./CNAME: a CNAME must")
+    with pytest.raises(DocumentError, match="line 4: regions/fra/latitude: too far north"):
+        load_yaml(YAML, also=lambda _: [DocumentFault("regions/fra/latitude", "too far north")])
 
 
 def test_zones_in_files_keep_their_places_and_lines() -> None:
