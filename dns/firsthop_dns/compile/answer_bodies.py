@@ -53,22 +53,25 @@ class Bodies:
             return
         for kind, rrset in node.rrsets.items():
             plain = None if kind in (DNAME, HTTPS, SVCB) else plain_body(rrset)
-            yield kind, plain or self._own(name, rrset)
+            yield kind, plain or self._own(name, rrset, node.zone)
         if node.parent is not None:
             yield DS, self._delegated(name, node, node.parent)
 
-    def _own(self, name: bytes, rrset: RRset) -> Body:
+    def _own(self, name: bytes, rrset: RRset, zone: int) -> Body:
         writer = BodyWriter(name)
         writer.add(name, rrset)
         if rrset.type in (HTTPS, SVCB):  # RFC 9460 §4.1
             targets = (_service_target(value.parts[0]) for value in rrset.values)
             for target in dict.fromkeys(name if each == ROOT else each for each in targets):
-                self._add_addresses(writer, target, SPARE)
+                if target != name or not name.startswith(WILDCARD):
+                    self._add_addresses(writer, target, SPARE)
+        if rrset.type == NS:
+            for target in dict.fromkeys(rrset.names):
+                if self._tree.zone_of(target) == zone:
+                    self._add_addresses(writer, target, SPARE)
         return writer.body()
 
     def _add_addresses(self, writer: BodyWriter, name: bytes, section: int) -> None:
-        if name.startswith(WILDCARD):
-            return
         for rrset in self._tree.addresses(name):
             writer.add(name, rrset, section)
 
@@ -112,7 +115,7 @@ class Bodies:
         rcode, found = NOERROR, None
         while True:
             end = links[-1][1].names[0]
-            looped = any(owner == end for owner, rrset in links if rrset.type == CNAME)
+            looped = _loops(links, end)
             step = None if looped else self._step(end, node.zone)
             if step is None or (step[0] and len(links) >= LONGEST_CHAIN):
                 yield OTHER_TYPES, self._left(name, links, end, node.zone)
@@ -187,6 +190,14 @@ class Bodies:
         apex = next(apex for apex, index in self._tree.apexes.items() if index == zone)
         writer.add(apex, self._negative[zone], AUTHORITY)
         return writer.body(rcode)
+
+
+def _loops(links: Iterable[Link], end: bytes) -> bool:
+    """Whether a chain to `end` would not end, which a DNAME into its own subtree ensures."""
+    return any(
+        owner == end if rrset.type == CNAME else within(rrset.names[0], owner)
+        for owner, rrset in links
+    )
 
 
 def _writer(name: bytes, links: Iterable[Link]) -> BodyWriter:

@@ -228,6 +228,43 @@ def test_glue_inside_the_cut_is_told_whole_or_not_at_all(tmp_path: Path) -> None
     assert siblings == {"ns1.sub.t.", "ns.t."}
 
 
+def test_glue_whose_name_begins_with_an_asterisk(tmp_path: Path) -> None:
+    """RFC 9471 §3.1: in-domain glue like any other; `*` in data is a plain label."""
+    records: Records = {"sub.t.": {"NS": ["*.sub.t."]}, "*.sub.t.": {"A": ["192.0.2.9"]}}
+    answer = ask(tables(tmp_path, zone(APEX, records)), "x.sub.t.", "A")
+    assert [str(each) for each in answer.additional] == ["*.sub.t. 300 IN A 192.0.2.9"]
+
+
+def test_an_answer_with_name_servers_brings_their_addresses(tmp_path: Path) -> None:
+    """Those of the zone, where there is room."""
+    records: Records = {"ns.t.": {"A": ["192.0.2.53"], "AAAA": ["2001:db8::53"]}}
+    made = tables(tmp_path, zone(APEX, records))
+    told = [str(each) for each in ask(made, "t.", "NS", UDP4).additional]
+    assert told == ["ns.t. 300 IN A 192.0.2.53", "ns.t. 3600 IN AAAA 2001:db8::53"]
+    records["ns.t."]["A"] = [f"192.0.2.{number}" for number in range(40)]
+    answer = ask(tables(tmp_path, zone(APEX, records)), "t.", "NS", UDP4)
+    assert (len(answer.answer), answer.additional) == (1, [])
+    assert not answer.flags & dns.flags.TC
+
+
+def test_a_dname_that_nests_itself_is_applied_once(tmp_path: Path) -> None:
+    """As NSD does; its chain would not end, and Knot gives up after some links."""
+    records: Records = {
+        "a.t.": {"DNAME": ["b.a.t."]},
+        "own.t.": {"DNAME": ["own.t."]},
+        "alias.t.": {"CNAME": ["x.a.t."]},
+        "up.t.": {"DNAME": ["t."]},
+        "*.w.t.": {"CNAME": ["x.a.t."]},
+    }
+    made = tables(tmp_path, zone(APEX, records))
+    for name, links in (("x.a", 1), ("x.own", 1), ("alias", 2), ("y.w", 2)):
+        answer = ask(made, f"{name}.t.", "A")
+        assert answer.rcode() == dns.rcode.NOERROR
+        assert answer.authority == []
+        assert sum(each.rdtype == dns.rdatatype.CNAME for each in answer.answer) == links
+    assert ask(made, "x.up.up.t.", "A").rcode() == dns.rcode.NXDOMAIN  # twice, and it ends
+
+
 def test_a_name_too_long_for_its_dname(tmp_path: Path) -> None:
     """RFC 6672 §2.2: YXDOMAIN, with the DNAME."""
     target = ".".join(["y" * 63] * 3) + "."
