@@ -55,8 +55,8 @@ def main() -> None:
             return
         assert fast[:2] == packet[:2]
         assert transport > UDP6 or len(fast) <= 1232
-        assert fast[3] & 0xF in (0, 3, 6) or len(fast) <= max(len(packet), 12) + LONGEST_OPT
-        dns.message.from_wire(fast)
+        assert fast[3] & 0xF in (0, 3, 6, 9) or len(fast) <= max(len(packet), 12) + LONGEST_OPT
+        dns.message.from_wire(fast, keyring=False)
 
     folder = next((Path(each) for each in sys.argv[1:] if not each.startswith("-")), None)
     if folder is not None:
