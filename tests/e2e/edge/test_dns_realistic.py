@@ -120,7 +120,7 @@ def _resolved(port: int, name: str, kind: str) -> dns.message.Message | None:
     """The resolver's answer; None if it has none yet."""
     asked = dns.message.make_query(name, kind, use_edns=0)
     try:
-        answer = dns.query.udp_with_fallback(asked, "127.0.0.1", port=port, timeout=5)[0]
+        answer = dns.query.udp_with_fallback(asked, "127.0.0.1", port=port, timeout=1)[0]
     except (OSError, dns.exception.DNSException):
         return None
     return None if answer.rcode() == dns.rcode.SERVFAIL else answer
