@@ -100,7 +100,7 @@ NAMES = [
     "ns",
     "x",
 ]
-TYPES = ("A", "NS", "CNAME", "TXT", "DNAME", "DS")
+TYPES = ("A", "NS", "CNAME", "TXT", "MX", "DNAME", "DS")
 _HEAD = "$TTL 300\n@ SOA ns host 1 7200 900 1209600 60\n@ NS ns\nns A 192.0.2.1\n"
 
 

@@ -22,7 +22,7 @@ from firsthop_dns.compile.rrset import (
 from firsthop_dns.table.layout import LONGEST_CHAIN, OTHER_TYPES, REFERRAL
 from firsthop_dns.wire.edns import NOERROR, NXDOMAIN, YXDOMAIN
 from firsthop_dns.wire.names import ROOT, within
-from firsthop_dns.wire.query import CNAME, DNAME, DS, HTTPS, NS, SVCB
+from firsthop_dns.wire.query import CNAME, DNAME, DS, HTTPS, MX, NS, SRV, SVCB
 from firsthop_zones.rdata import Rdata
 
 Link = tuple[bytes, RRset]
@@ -52,7 +52,7 @@ class Bodies:
             yield from self._alias(name, node)
             return
         for kind, rrset in node.rrsets.items():
-            plain = None if kind in (DNAME, HTTPS, SVCB) else plain_body(rrset)
+            plain = None if kind in (DNAME, HTTPS, SRV, SVCB) else plain_body(rrset)
             yield kind, plain or self._own(name, rrset, node.zone)
         if node.parent is not None:
             yield DS, self._delegated(name, node, node.parent)
@@ -60,15 +60,12 @@ class Bodies:
     def _own(self, name: bytes, rrset: RRset, zone: int) -> Body:
         writer = BodyWriter(name)
         writer.add(name, rrset)
-        if rrset.type in (HTTPS, SVCB):  # RFC 9460 §4.1
-            targets = (_service_target(value.parts[0]) for value in rrset.values)
-            for target in dict.fromkeys(name if each == ROOT else each for each in targets):
-                if target != name or not name.startswith(WILDCARD):
-                    self._add_addresses(writer, target, SPARE)
-        if rrset.type == NS:
-            for target in dict.fromkeys(rrset.names):
-                if self._tree.zone_of(target) == zone:
-                    self._add_addresses(writer, target, SPARE)
+        bound = rrset.type in (HTTPS, SVCB)  # addresses of all our zones (RFC 9460 §4.1)
+        for target in dict.fromkeys(_target(name, rrset.type, each) for each in rrset.values):
+            if target is None or (target == name and name.startswith(WILDCARD)):
+                continue
+            if bound or self._tree.zone_of(target) == zone:
+                self._add_addresses(writer, target, SPARE)
         return writer.body()
 
     def _add_addresses(self, writer: BodyWriter, name: bytes, section: int) -> None:
@@ -209,6 +206,18 @@ def _writer(name: bytes, links: Iterable[Link]) -> BodyWriter:
 
 def _body(name: bytes, links: Iterable[Link], *, rcode: int = NOERROR) -> Body:
     return _writer(name, links).body(rcode)
+
+
+def _target(owner: bytes, kind: int, value: Rdata) -> bytes | None:
+    """The host that a record names, whose addresses are additional data; None: another type."""
+    if kind in (NS, MX):
+        return value.parts[-1]
+    if kind == SRV:
+        return value.parts[0][6:]
+    if kind in (HTTPS, SVCB):
+        target = _service_target(value.parts[0])
+        return owner if target == ROOT else target
+    return None
 
 
 def _service_target(rdata: bytes) -> bytes:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from firsthop_dns.wire.edns import FORMERR, NOERROR, NOTAUTH, NOTIMP, OPT, Edns, read_opt
 from firsthop_dns.wire.tsig import TSIG, Tsig, read_tsig
 
-A, NS, CNAME, SOA, HINFO, MX, TXT, AAAA, DNAME, DS = 1, 2, 5, 6, 13, 15, 16, 28, 39, 43
+A, NS, CNAME, SOA, HINFO, MX, TXT, AAAA, SRV, DNAME, DS = 1, 2, 5, 6, 13, 15, 16, 28, 33, 39, 43
 SVCB, HTTPS = 64, 65
 NXNAME, IXFR, AXFR, ANY, CAA = 128, 251, 252, 255, 257
 IN = 1

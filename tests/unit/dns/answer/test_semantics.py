@@ -247,6 +247,21 @@ def test_an_answer_with_name_servers_brings_their_addresses(tmp_path: Path) -> N
     assert not answer.flags & dns.flags.TC
 
 
+def test_answers_with_hosts_bring_their_addresses(tmp_path: Path) -> None:
+    """RFC 1035 §3.3.9, RFC 2782: of MX and SRV too, also where a wildcard has them."""
+    records: Records = {
+        "m.t.": {"MX": ["5 mx.w.t.", "9 mx.else.", "9 sub.t."], "SRV": ["1 2 3 mx.w.t."]},
+        "*.w.t.": {"A": ["192.0.2.7"], "MX": ["5 *.w.t."]},
+        "sub.t.": {"NS": ["ns.w.t."]},
+    }
+    made = tables(tmp_path, zone(APEX, records))
+    for kind in ("MX", "SRV"):
+        told = [str(each) for each in ask(made, "m.t.", kind).additional]
+        assert told == ["mx.w.t. 300 IN A 192.0.2.7"]
+    assert ask(made, "x.w.t.", "MX").additional == []
+    assert [str(each.name) for each in ask(made, "x.sub.t.", "A").additional] == ["ns.w.t."]
+
+
 def test_a_dname_that_nests_itself_is_applied_once(tmp_path: Path) -> None:
     """As NSD does; its chain would not end, and Knot gives up after some links."""
     records: Records = {
