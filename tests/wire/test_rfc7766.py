@@ -18,7 +18,13 @@ from firsthop_dns.answer.instance import TCP_IDLE_S
 from firsthop_dns.serve.accept import ACCEPT_FAILURES
 from firsthop_dns.serve.listening import bind, bind_pair, join_pair
 from firsthop_dns.serve.server import DnsServer
-from firsthop_dns.serve.tcp import BATCH, MAX_PER_CLIENT, READ_WINDOW, WRITE_WINDOW
+from firsthop_dns.serve.tcp import (
+    BATCH,
+    MAX_PER_CLIENT,
+    READ_WINDOW,
+    REFUSED,
+    WRITE_WINDOW,
+)
 from support.waiting import DEADLINE_S, until
 
 pytestmark = pytest.mark.transports
@@ -175,6 +181,14 @@ def test_slow_readers_end(serve: MakeServer) -> None:
         until(lambda: len(target.server._connections) == 0, "all connections are closed")
 
 
+def answered(stream: socket.socket) -> bool:
+    """Whether the server answers a query on this connection."""
+    with contextlib.suppress(OSError):
+        stream.sendall(framed(queries(1)[0]))
+        return len(messages(stream, 1)) == 1
+    return False
+
+
 def test_all_clients_have_so_many_connections(
     serve: MakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,31 +196,73 @@ def test_all_clients_have_so_many_connections(
     monkeypatch.setattr("firsthop_dns.serve.tcp.MAX_CONNECTIONS", 8)
     target = serve(idle_s=3600.0)
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(target.connect()) for _ in range(9)]
-        streams[-1].sendall(framed(queries(1)[0]))
-        assert messages(streams[-1], 1)
+        streams = [stack.enter_context(target.connect()) for _ in range(8)]
+        assert all(answered(each) for each in streams)
+        streams.append(stack.enter_context(target.connect()))
+        assert answered(streams[-1])
         assert ended(streams[0])
         assert len(target.server._connections) == 8
+
+
+def test_connections_wait_while_no_other_is_idle(
+    serve: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's query is lost: those beyond the limit are accepted once others are answered."""
+    monkeypatch.setattr("firsthop_dns.serve.tcp.MAX_CONNECTIONS", 8)
+    target = serve(idle_s=3600.0)
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(target.connect()) for _ in range(20)]
+        assert all(answered(each) for each in streams)
+
+
+def test_connections_that_send_nothing_keep_nobody_out(
+    serve: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while without a query they count as idle; half a query is none."""
+    monkeypatch.setattr("firsthop_dns.serve.tcp.MAX_CONNECTIONS", 8)
+    monkeypatch.setattr("firsthop_dns.serve.tcp.UNREAD_S", 0.2)
+    target = serve(idle_s=3600.0)
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(target.connect()) for _ in range(8)]
+        for stream in streams:
+            stream.sendall(b"\0\7")
+        assert answered(stack.enter_context(target.connect()))
 
 
 def test_one_client_has_so_many_connections(serve: MakeServer) -> None:
     """RFC 9210 §4.2: the longest idle makes room, and the newest is answered."""
     target = serve(idle_s=3600.0)
-    (asked,) = queries(1)
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(target.connect()) for _ in range(MAX_PER_CLIENT)]
-        until(
-            lambda: len(target.server._connections) == MAX_PER_CLIENT,
-            "those above the limit are closed",
-        )
-        streams[0].sendall(framed(asked))
-        assert messages(streams[0], 1)
-        newest = stack.enter_context(target.connect())
-        newest.sendall(framed(asked))
-        assert messages(newest, 1)
+        assert all(answered(each) for each in streams)
+        assert answered(streams[0])
+        assert answered(stack.enter_context(target.connect()))
         assert ended(streams[1])
-        streams[0].sendall(framed(asked))
-        assert messages(streams[0], 1)
+        assert answered(streams[0])
+
+
+@pytest.mark.parametrize("count", [150, 400, 1000])
+def test_every_connection_of_a_burst_is_answered(serve: MakeServer, count: int) -> None:
+    """All of one client, each with its query sent at once, none cut for another."""
+    target = serve(idle_s=3600.0)
+    asked = framed(queries(1)[0])
+    with contextlib.ExitStack() as stack:
+        streams = []
+        for _ in range(count):
+            streams.append(stack.enter_context(target.connect()))
+            streams[-1].sendall(asked)
+        assert sum(bool(messages(each, 1)) for each in streams) == count
+
+
+def test_a_client_s_connections_beyond_its_share_are_refused_unread(serve: MakeServer) -> None:
+    """Where all connect before any of them asks: those within the share are answered."""
+    target = serve(idle_s=3600.0)
+    counters = target.server.tables.counters
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(target.connect()) for _ in range(MAX_PER_CLIENT + 50)]
+        until(lambda: counters.total(REFUSED) == 50, "those beyond the share are refused")
+        assert [answered(each) for each in streams] == [True] * MAX_PER_CLIENT + [False] * 50
+        assert counters.total("firsthop_dns_requests_total") == MAX_PER_CLIENT
 
 
 def test_a_storm_of_connections_from_one_address_harms_no_other(serve: MakeServer) -> None:

@@ -36,6 +36,7 @@ from firsthop.process.takeover import TakeOverError
 from firsthop_dns.answer.instance import MAX_NSID
 from firsthop_dns.answer.rate_limit import TAILORED_A_SECOND
 from firsthop_dns.wire.cookies import read_secrets
+from firsthop_dns.wire.edns import PAYLOAD, PLAIN_PAYLOAD
 from firsthop_geodata.errors import GeodataError
 from firsthop_steering.plan.document import DocumentError
 
@@ -101,6 +102,15 @@ def edge(
             help="Networks exempt from the rate limit, comma-separated; `none`: no network.",
         ),
     ] = "127.0.0.0/8,::1/128",
+    max_udp: Annotated[
+        int,
+        typer.Option(
+            envvar="FIRSTHOP_DNS_MAX_UDP",
+            min=PLAIN_PAYLOAD,
+            max=PAYLOAD,
+            help="Octets of a DNS reply over UDP at most; longer ones are sent over TCP.",
+        ),
+    ] = PAYLOAD,
     ecs_from: Annotated[
         str,
         typer.Option(
@@ -196,6 +206,7 @@ def edge(
         dns_options=DnsOptions(
             nsid=_nsid(nsid),
             rate_limit=rate_limit,
+            max_udp=max_udp,
             rate_limit_exempt=networks(rate_limit_exempt, "--rate-limit-exempt"),
             ecs_from=networks(ecs_from, "--ecs-from") if ecs_from.strip() else None,
             cookie_secrets=_cookie_secrets(cookie_secrets),

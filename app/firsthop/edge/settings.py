@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from firsthop.addresses import Listen
 from firsthop_dns.answer.rate_limit import LOOPBACK, TAILORED_A_SECOND
 from firsthop_dns.wire.cookies import derived_secrets
+from firsthop_dns.wire.edns import PAYLOAD
 from firsthop_geodata.addresses import Network
 from firsthop_steering.feed.snapshot import KeySet
 
@@ -57,8 +58,11 @@ class DnsOptions:
     nsid: str = ""
     """NSID string, returned to clients that request it (RFC 5001); empty: none."""
     rate_limit: int = TAILORED_A_SECOND
-    """Tailored answers per second and prefix; other replies in proportion. 0: no limit."""
+    """Tailored answers per second and prefix; other replies, and octets, in proportion. 0: no
+    limit."""
     rate_limit_exempt: tuple[Network, ...] = LOOPBACK
+    max_udp: int = PAYLOAD
+    """Octets of a UDP reply at most, 512 to 1232."""
     ecs_from: tuple[Network, ...] | None = None
     """Resolvers whose client subnet (ECS) is used; None: all."""
     cookie_secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -76,6 +80,7 @@ class DnsOptions:
             "nsid": self.nsid,
             "rate_limit": -(-self.rate_limit // workers),
             "rate_limit_exempt": [str(each) for each in exempt],
+            "max_udp": self.max_udp,
             "ecs_from": None if ecs_from is None else [str(each) for each in ecs_from],
             "cookie_secrets": [*(self.cookie_secrets or _secrets_from(keys, now))],
             "stale": stale,

@@ -12,7 +12,7 @@ import struct
 from firsthop_dns.table.layout import LONGEST_CHAIN, OTHER_TYPES, REFERRAL
 from firsthop_dns.table.mapped import MappedName, Zones, ZoneView
 from firsthop_dns.wire.edns import NOERROR, NXDOMAIN, YXDOMAIN
-from firsthop_dns.wire.names import behind_owner
+from firsthop_dns.wire.names import behind_owner, within
 from firsthop_dns.wire.query import ANY, CNAME, DNAME, DS, IN, TXT
 
 _LONGEST_NAME = 255
@@ -38,7 +38,7 @@ class Trail:
     def follow(self, node: MappedName) -> None:
         """Follow the chain of the query name; `node` is its ancestor with a DNAME, or wildcard."""
         for _ in range(LONGEST_CHAIN):
-            if not self._link(node) or self._qtype in (CNAME, ANY) or self._name in self._seen:
+            if self._link(node) or self._qtype in (CNAME, ANY) or self._name in self._seen:
                 return
             self._seen.add(self._name)
             found = self._zones.find(self._name)
@@ -50,24 +50,28 @@ class Trail:
             node = following
 
     def _link(self, node: MappedName) -> bool:
-        """Adds the link from the current name; False if the next name would be too long."""
+        """Adds the link from the current name; True if it is the last.
+
+        That is so if the next name is too long, or if a DNAME leads into its own subtree.
+        """
         if not node.renames:
             alias = self._add(node, node.types[CNAME])
             data = behind_owner(alias) + _DATA
             self._go(alias[data:], len(self.octets) - len(alias) + data)
-            return True
+            return False
         dname = self._add(node, node.types[DNAME], literal=True)
         fields = behind_owner(dname)
-        target = self._name[: len(self._name) - len(node.name)] + dname[fields + _DATA :]
+        top = dname[fields + _DATA :]
+        target = self._name[: len(self._name) - len(node.name)] + top
         if len(target) > _LONGEST_NAME:  # RFC 6672 §2.2
             self.rcode = YXDOMAIN
-            return False
+            return True
         ttl = int.from_bytes(dname[fields + _TTL : fields + _TTL + 4], "big")
         owner = 0xC000 | self._name_at
         self.octets += _RECORD.pack(owner, CNAME, IN, ttl, len(target)) + target
         self.answers += 1
         self._go(target, len(self.octets) - len(target))
-        return True
+        return within(top, node.name)
 
     def _go(self, name: bytes, offset: int) -> None:
         self._name, self._name_at = name, self._start + offset

@@ -12,7 +12,7 @@ import struct
 from firsthop_dns.answer import rate_limit as limits
 from firsthop_dns.answer.alias_chain import Trail
 from firsthop_dns.answer.client_keys import UDP6, ClientKey, PeerAddress, TransportKind, key_of_peer
-from firsthop_dns.answer.counters import SLIPPED, WITHHELD
+from firsthop_dns.answer.counters import SLIPPED
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.requester import check_cookie, client_of
 from firsthop_dns.answer.response import Response, kind_of
@@ -22,11 +22,9 @@ from firsthop_dns.table.mapped import MappedName, ZoneView
 from firsthop_dns.wire.edns import (
     BADCOOKIE,
     FORMERR,
-    MAX_GAIN,
     NOERROR,
     NXDOMAIN,
     OPT,
-    PAYLOAD,
     PLAIN_PAYLOAD,
     REFUSED,
     SERVFAIL,
@@ -122,18 +120,30 @@ class Answering:
             query.edns, self._peer, self._transport, self._now, cookies=tables.instance.cookies
         )
         self._genuine = valid or self._transport > UDP6
-        outcome = self._outcome()
+        found = self._outcome()
+        opt = b"" if query.edns is None else self._opt(found, cookie)
+        outcome = self._fitted(found, len(opt))
         if not self._genuine:
-            kind = kind_of(outcome)
+            kind = kind_of(found)
             if verdict is None:
-                verdict = tables.limit(kind, self._peer[0], self._transport == UDP6, self._now)
+                verdict = self._verdict(kind, self._size(outcome, len(opt)))
             if verdict == limits.DROP:
                 tables.counters.asked(self._zone, query.qtype, self._transport)
                 tables.counters.dropped("rate_limit")
                 return None
             if verdict == limits.SLIP and kind != limits.ERROR:
                 outcome = self._slipped(outcome, cookie)
-        return self._message(outcome, cookie)
+                opt = b"" if query.edns is None else self._opt(outcome, cookie)
+        return self._message(outcome, opt)
+
+    def _verdict(self, kind: int, size: int) -> int:
+        """The rate limit's verdict on a reply of `size` octets to an address that is not proved."""
+        tables, host, ipv6 = self._tables, self._peer[0], self._transport == UDP6
+        verdict = tables.limit(kind, host, ipv6, self._now)
+        gain = size - limits.MAX_GAIN * self._query_size
+        if verdict != limits.PASS or gain <= 0:
+            return verdict
+        return tables.gain_limit(gain, host, ipv6, self._now)
 
     def _outcome(self) -> Response:
         query, tables = self._query, self._tables
@@ -255,33 +265,33 @@ class Answering:
             return Response(BADCOOKIE, False)
         return Response(outcome.rcode, outcome.authoritative, truncated=True)
 
-    def _message(self, outcome: Response, cookie: bytes) -> bytes:
-        query, edns = self._query, self._query.edns
-        rcode, authoritative, answers, authorities, additionals, octets, *_ = outcome
-        opt = b"" if edns is None else self._opt(outcome, cookie)
-        size = 12 + len(query.question) + len(octets) + len(opt)
+    def _size(self, outcome: Response, opt_octets: int) -> int:
+        """Octets of the message."""
+        return 12 + len(self._query.question) + len(outcome.octets) + opt_octets
+
+    def _fitted(self, outcome: Response, opt_octets: int) -> Response:
+        """`outcome` within the room for it: without its spare records, else truncated."""
         room = self._room()
-        limit = room if self._genuine else min(room, MAX_GAIN * self._query_size)
-        truncated = outcome.truncated
+        if self._size(outcome, opt_octets) <= room:
+            return outcome.with_spare() if outcome.spare else outcome
         if outcome.spare:
-            if size <= limit:
-                additionals += outcome.spare
-            else:
-                size -= len(octets) - outcome.spare_at
-                octets = octets[: outcome.spare_at]
-        if truncated or size > limit:
-            if not truncated and size <= room:
-                self._tables.counters.count(WITHHELD)
-            self._slot = None  # no answer of the region is sent
-            # RRsets are sent whole or not at all (RFC 2181 §9).
-            truncated, answers, authorities, additionals, octets = True, 0, 0, 0, b""
+            outcome = outcome.without_spare()
+            if self._size(outcome, opt_octets) <= room:
+                return outcome
+        self._slot = None  # no answer of the region is sent
+        # RRsets are sent whole or not at all (RFC 2181 §9).
+        return Response(outcome.rcode, outcome.authoritative, truncated=True)
+
+    def _message(self, outcome: Response, opt: bytes) -> bytes:
+        query = self._query
+        rcode, authoritative, answers, authorities, additionals, octets, *_ = outcome
         self._tables.counters.asked(self._zone, query.qtype, self._transport)
         self._tables.counters.answered(self._zone, rcode)
         if self._slot is not None:
             self._count(self._slot)
         flags = QR | query.flags & RD | rcode & 0xF
         flags |= AA if authoritative else 0
-        flags |= TC if truncated else 0
+        flags |= TC if outcome.truncated else 0
         counts = HEADER.pack(flags, 1, answers, authorities, additionals + (1 if opt else 0))
         return b"".join((query.identity, counts, query.question, octets, opt))
 
@@ -317,4 +327,4 @@ class Answering:
         if self._query.edns is None:
             return PLAIN_PAYLOAD
         # Below 512 means 512 (RFC 6891 §6.2.3).
-        return max(PLAIN_PAYLOAD, min(self._query.edns.payload, PAYLOAD))
+        return max(PLAIN_PAYLOAD, min(self._query.edns.payload, self._tables.instance.max_udp))

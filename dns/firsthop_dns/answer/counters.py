@@ -17,7 +17,6 @@ RESPONSES = "firsthop_dns_responses_total"
 DROPPED = "firsthop_dns_dropped_total"
 REGION_ANSWERS = "firsthop_region_answers_total"
 SLIPPED = "firsthop_dns_slipped_total"
-WITHHELD = "firsthop_dns_withheld_total"
 SEND_ERRORS = "firsthop_dns_send_errors_total"
 TCP_CONNECTIONS = "firsthop_dns_tcp_connections_total"
 

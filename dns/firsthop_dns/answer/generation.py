@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from firsthop_dns.answer.client_keys import ClientKey
 from firsthop_dns.answer.counters import REGION_ANSWERS, TYPE_LABELS, DnsCounters
 from firsthop_dns.answer.instance import Instance
+from firsthop_dns.answer.rate_limit import MAX_GAIN
 from firsthop_dns.table.layout import STEERED
 from firsthop_dns.table.mapped import MappedName, Zones
-from firsthop_dns.wire.edns import DO, MAX_GAIN, NOERROR, OPT, PAYLOAD, PLAIN_PAYLOAD, RCODE_NAMES
+from firsthop_dns.wire.edns import DO, NOERROR, OPT, PAYLOAD, PLAIN_PAYLOAD, RCODE_NAMES
 from firsthop_dns.wire.query import AAAA, IN, A
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import ASK_RESOLVER, AnswerTable, ServiceTable
@@ -83,7 +84,7 @@ class FastLane:
         query_size = 12 + len(steered.node.name) + 4 + _OPT_OCTETS + _SUBNET_24_OCTETS
         longest = min(PLAIN_PAYLOAD, MAX_GAIN * query_size)
         self._limit = longest - query_size - len(self._notice)
-        """Octets of the longest RRset that may be sent to an unproved address."""
+        """Octets of the longest RRset that every client accepts and that needs no budget."""
         self.lookup = steered.table_for(qtype).lookup
         self.variants: list[Variant | None] = [None] * (len(steered.table.answers) + 1)
         """Encoded answers, by answer; the last one, for `ASK_RESOLVER`, stays None."""
@@ -92,7 +93,7 @@ class FastLane:
         self.noerror = instance.counters.response(label, RCODE_NAMES[NOERROR])
 
     def fill(self, answer: int) -> Variant | None:
-        """Encodes and keeps an answer; None if it is empty, or too long for some clients."""
+        """Encodes and keeps an answer; None if it is empty, or too long for this lane."""
         if answer < 0:
             return None
         count, rrset = self._zones.rrset(self._steered.index, answer, self._kind)
@@ -145,6 +146,7 @@ class Tables:
         self.values = instance.counters.values
         self.survey = instance.survey
         self.limit = instance.limits.verdict
+        self.gain_limit = instance.limits.gain_verdict
 
     @classmethod
     def unready(cls, instance: Instance) -> Tables:

@@ -11,9 +11,15 @@ from typing import Any
 
 from firsthop_dns.answer.client_keys import PeerAddress
 from firsthop_dns.answer.counters import DnsCounters
-from firsthop_dns.answer.rate_limit import LOOPBACK, RateLimit
+from firsthop_dns.answer.rate_limit import (
+    GAIN_A_SECOND,
+    LOOPBACK,
+    SERVER_GAIN_A_SECOND,
+    TAILORED_A_SECOND,
+    RateLimit,
+)
 from firsthop_dns.wire.cookies import Cookies
-from firsthop_dns.wire.edns import extended_error
+from firsthop_dns.wire.edns import PAYLOAD, extended_error
 from firsthop_dns.wire.extended_errors import NO_REACHABLE_AUTHORITY
 from firsthop_steering.feed.demand import AnswerSurvey
 
@@ -21,7 +27,7 @@ TCP_IDLE_S = 10.0
 """Seconds without a whole query after which a TCP connection is closed (RFC 7766 §6.2.3)."""
 MAX_NSID = 58
 """Octets of `nsid` at most: with these, the refusal of the shortest question that requests NSID is
-three times as long as the question, the limit for unproved addresses (`edns.MAX_GAIN`)."""
+three times as long as the question: no error needs a budget of octets (`rate_limit.MAX_GAIN`)."""
 _Network = IPv4Network | IPv6Network
 
 
@@ -33,6 +39,7 @@ class Instance:
         "counters",
         "ecs_from",
         "limits",
+        "max_udp",
         "notice",
         "nsid",
         "survey",
@@ -44,6 +51,8 @@ class Instance:
         self.survey = AnswerSurvey()
         """A sample of the clients, by the counter slot of the region in their answer."""
         self.limits = RateLimit()
+        self.max_udp = PAYLOAD
+        """Octets of a UDP reply at most, 512 to PAYLOAD; a longer one is sent as TC."""
         self.cookies: Cookies | None = None
         """None: no secret, so cookies are ignored."""
         self.nsid = b""
@@ -67,6 +76,8 @@ class Instance:
             self.nsid = options["nsid"].encode()
         if "rate_limit" in options or "rate_limit_exempt" in options:
             self.limits = _limits(options.get("rate_limit"), options.get("rate_limit_exempt"))
+        if "max_udp" in options:
+            self.max_udp = options["max_udp"]
         if "ecs_from" in options:
             networks = options["ecs_from"]
             self.ecs_from = None if networks is None else tuple(map(ip_network, networks))
@@ -86,7 +97,7 @@ class Instance:
 
 
 def _limits(tailored: int | None, exempt: Sequence[str] | None) -> RateLimit:
-    """Limits: `tailored` answers per second, other kinds in proportion; 0: no limit."""
+    """Limits: `tailored` answers per second, all else in proportion; 0: no limit."""
     networks = LOOPBACK if exempt is None else tuple(map(ip_network, exempt))
     if tailored is None:
         return RateLimit(exempt=networks)
@@ -97,5 +108,7 @@ def _limits(tailored: int | None, exempt: Sequence[str] | None) -> RateLimit:
         negative=rarer,
         referral=rarer,
         error=errors,
+        gain=tailored * GAIN_A_SECOND // TAILORED_A_SECOND,
+        server_gain=tailored * SERVER_GAIN_A_SECOND // TAILORED_A_SECOND,
         exempt=networks,
     )

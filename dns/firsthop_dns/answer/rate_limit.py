@@ -1,9 +1,11 @@
-"""Response-rate limiting: replies of one kind per network and second.
+"""Response-rate limiting: replies of one kind per network and second, and octets gained by them.
 
 Queries with forged source addresses direct replies at a victim. Each /24 or /56 (the usual sizes of
 an assignment) has a count per kind of reply in windows of one second. Above the limit half of the
 replies are dropped; the others are sent truncated, or as BADCOOKIE, so an honest resolver retries
-over TCP or with a cookie, and is then not limited. Knows no messages, no cookies and no clock.
+over TCP or with a cookie, and is then not limited. Replies of more than `MAX_GAIN` times their
+query also have a budget of octets, for each network and for the whole server; beyond it they are
+sent truncated, and none is dropped. Knows no messages, no cookies and no clock.
 """
 
 from __future__ import annotations
@@ -15,18 +17,25 @@ from socket import AF_INET6, inet_aton, inet_pton
 
 from firsthop_geodata.addresses import Network
 
-TAILORED, ANSWER, NEGATIVE, REFERRAL, ERROR = range(5)
+TAILORED, ANSWER, NEGATIVE, REFERRAL, ERROR, _GAIN = range(6)
 """Kinds of replies: data for a client subnet; data that is the same for all clients; NXDOMAIN or
-NODATA; a referral; any other rcode."""
+NODATA; a referral; any other rcode. The last one counts octets, not replies: `gain_verdict`."""
 PASS, SLIP, DROP = range(3)
 """Verdicts: send the reply; send its short form, truncated or BADCOOKIE; send nothing."""
 
-MAX_PREFIXES = 16_384
+MAX_PREFIXES = 12_000
 """Prefixes with their own count, per kind and window. Further ones share as many counts, by a hash
 that outsiders cannot predict: so a flood of forged senders cannot hide another flood, and costs at
-most 11 MB, and 3 ms at the end of a window."""
+most 14 MB, and 3 ms at the end of a window."""
 
+MAX_GAIN = 3
+"""The limit of QUIC for addresses that are not validated (RFC 9000 §8.1): replies of up to this
+many times the octets of their query need no budget of octets."""
 TAILORED_A_SECOND = 2000
+GAIN_A_SECOND = 48_000
+"""Octets, above `MAX_GAIN` times those of the queries, in the replies to one network."""
+SERVER_GAIN_A_SECOND = 1_000_000
+"""The same in the replies to all networks together."""
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 """Replies to loopback stay on the machine."""
 
@@ -45,13 +54,24 @@ class RateLimit:
     REFERRAL are NSD's default `rrl-ratelimit`: a resolver needs such a reply once per TTL. TAILORED
     is NSD's default `rrl-whitelist-ratelimit`, since a public resolver that sends client subnets
     needs one per TTL for each of many networks. ERROR is lower: an honest resolver that gets
-    REFUSED does not repeat the query.
+    REFUSED does not repeat the query. `gain` has room for 200 replies of 390 octets to queries of
+    50: a network that a flood names gets three times the flood's octets at most, once the flood has
+    some 500 queries a second. `server_gain` bounds what many quiet networks get together.
 
     Members of an exempt network are never limited. If it is narrower than a prefix, their replies
     still count towards the limit of the others in the prefix.
     """
 
-    __slots__ = ("_counts", "_end", "_limits", "_narrow", "_start", "_wide")
+    __slots__ = (
+        "_counts",
+        "_end",
+        "_gain",
+        "_limits",
+        "_narrow",
+        "_server_gain",
+        "_start",
+        "_wide",
+    )
 
     def __init__(
         self,
@@ -61,11 +81,16 @@ class RateLimit:
         negative: int = 200,
         referral: int = 200,
         error: int = 100,
+        gain: int = GAIN_A_SECOND,
+        server_gain: int = SERVER_GAIN_A_SECOND,
         exempt: Iterable[Network] = LOOPBACK,
     ) -> None:
-        self._limits = (tailored, answer, negative, referral, error)
-        if min(self._limits) < 0:
-            raise ValueError("a limit is a number of replies, or 0 for none")
+        self._limits = (tailored, answer, negative, referral, error, gain)
+        self._server_gain = server_gain
+        self._gain = 0
+        """Octets above `MAX_GAIN` times the queries that were sent in this window."""
+        if min(*self._limits, server_gain) < 0:
+            raise ValueError("a limit is a number of replies or octets, or 0 for none")
         self._counts: tuple[dict[_Prefix, int], ...] = tuple({} for _ in self._limits)
         self._start = self._end = 0.0
         self._wide: tuple[list[_Block], list[_Block]] = ([], [])
@@ -79,10 +104,22 @@ class RateLimit:
                 prefix = _prefix(str(network.network_address), ipv6)
                 self._narrow.setdefault(prefix, []).append(block)
 
-    def verdict(self, kind: int, peer_host: str, ipv6: bool, now: float) -> int:
+    def gain_verdict(self, octets: int, peer_host: str, ipv6: bool, now: float) -> int:
+        """PASS or SLIP for a reply that has `octets` more than `MAX_GAIN` times its query.
+
+        None is dropped: a client whose replies are long, but few, loses nothing.
+        """
+        if self._is_exempt(peer_host, ipv6):
+            return PASS
+        if self.verdict(_GAIN, peer_host, ipv6, now, octets) != PASS:
+            return SLIP
+        self._gain += octets
+        return SLIP if 0 < self._server_gain < self._gain else PASS
+
+    def verdict(self, kind: int, peer_host: str, ipv6: bool, now: float, cost: int = 1) -> int:
         """The verdict on a reply of `kind` to the address `peer_host` at `now`, in seconds.
 
-        Every call counts. A clock that jumps, either way, begins a new window.
+        Every call counts, for `cost`. A clock that jumps, either way, begins a new window.
         """
         limit = self._limits[kind]
         if not limit:
@@ -92,14 +129,20 @@ class RateLimit:
         counts = self._counts[kind]
         # The expression for IPv4 is `_prefix` without a call: most packets pass here.
         prefix = _prefix(peer_host, ipv6) if ipv6 else peer_host.rpartition(".")[0]
-        count = counts.get(prefix, 0) + 1
-        if count == 1 and len(counts) >= MAX_PREFIXES:
+        count = counts.get(prefix, 0) + cost
+        if count == cost and len(counts) >= MAX_PREFIXES:
             prefix = hash(prefix) % MAX_PREFIXES
-            count = counts.get(prefix, 0) + 1
+            count = counts.get(prefix, 0) + cost
         counts[prefix] = count
         if count <= limit:
             return PASS
         return self._beyond(counts, prefix, count - limit, (peer_host, ipv6))
+
+    def _is_exempt(self, peer_host: str, ipv6: bool) -> bool:
+        peer = peer_host, ipv6
+        if _within(peer, self._wide[ipv6]):
+            return True
+        return bool(self._narrow) and _within(peer, self._narrow.get(_prefix(*peer), ()))
 
     def _beyond(
         self, counts: dict[_Prefix, int], prefix: _Prefix, excess: int, peer: tuple[str, bool]
@@ -119,6 +162,7 @@ class RateLimit:
     def _begin(self, now: float) -> None:
         self._start = math.floor(now)
         self._end = self._start + 1
+        self._gain = 0
         for counts in self._counts:
             counts.clear()
 

@@ -155,5 +155,7 @@ def _reply_without_data(
     opt = b""
     if query.edns is not None:
         opt = write_opt(query.edns.dnssec_ok, rcode, cookie)
-    counts = HEADER.pack(flags, 1 if query.question else 0, 0, 0, 1 if opt else 0)
-    return query.identity + counts + query.question + opt
+    tsig = b"" if query.tsig is None else query.tsig.refused(now)
+    additionals = (1 if opt else 0) + (1 if tsig else 0)
+    counts = HEADER.pack(flags, 1 if query.question else 0, 0, 0, additionals)
+    return query.identity + counts + query.question + opt + tsig

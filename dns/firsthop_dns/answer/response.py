@@ -29,6 +29,14 @@ class Response(NamedTuple):
     tailored: bool = False
     """Whether it depends on the client subnet, so resolvers ask once for each network."""
 
+    def with_spare(self) -> Response:
+        """The response with its spare records as additional ones."""
+        return self._replace(additionals=self.additionals + self.spare, spare=0)
+
+    def without_spare(self) -> Response:
+        """The response without its spare records."""
+        return self._replace(octets=self.octets[: self.spare_at], spare=0)
+
 
 def kind_of(outcome: Response) -> int:
     """The class that the rate limit counts an outcome in."""

@@ -22,7 +22,7 @@ from firsthop_dns.compile.rrset import (
 from firsthop_dns.table.layout import LONGEST_CHAIN, OTHER_TYPES, REFERRAL
 from firsthop_dns.wire.edns import NOERROR, NXDOMAIN, YXDOMAIN
 from firsthop_dns.wire.names import ROOT, within
-from firsthop_dns.wire.query import CNAME, DNAME, DS, HTTPS, NS, SVCB
+from firsthop_dns.wire.query import CNAME, DNAME, DS, HTTPS, MX, NS, SRV, SVCB
 from firsthop_zones.rdata import Rdata
 
 Link = tuple[bytes, RRset]
@@ -52,23 +52,23 @@ class Bodies:
             yield from self._alias(name, node)
             return
         for kind, rrset in node.rrsets.items():
-            plain = None if kind in (DNAME, HTTPS, SVCB) else plain_body(rrset)
-            yield kind, plain or self._own(name, rrset)
+            plain = None if kind in (DNAME, HTTPS, SRV, SVCB) else plain_body(rrset)
+            yield kind, plain or self._own(name, rrset, node.zone)
         if node.parent is not None:
             yield DS, self._delegated(name, node, node.parent)
 
-    def _own(self, name: bytes, rrset: RRset) -> Body:
+    def _own(self, name: bytes, rrset: RRset, zone: int) -> Body:
         writer = BodyWriter(name)
         writer.add(name, rrset)
-        if rrset.type in (HTTPS, SVCB):  # RFC 9460 §4.1
-            targets = (_service_target(value.parts[0]) for value in rrset.values)
-            for target in dict.fromkeys(name if each == ROOT else each for each in targets):
+        bound = rrset.type in (HTTPS, SVCB)  # addresses of all our zones (RFC 9460 §4.1)
+        for target in dict.fromkeys(_target(name, rrset.type, each) for each in rrset.values):
+            if target is None or (target == name and name.startswith(WILDCARD)):
+                continue
+            if bound or self._tree.zone_of(target) == zone:
                 self._add_addresses(writer, target, SPARE)
         return writer.body()
 
     def _add_addresses(self, writer: BodyWriter, name: bytes, section: int) -> None:
-        if name.startswith(WILDCARD):
-            return
         for rrset in self._tree.addresses(name):
             writer.add(name, rrset, section)
 
@@ -112,7 +112,7 @@ class Bodies:
         rcode, found = NOERROR, None
         while True:
             end = links[-1][1].names[0]
-            looped = any(owner == end for owner, rrset in links if rrset.type == CNAME)
+            looped = _loops(links, end)
             step = None if looped else self._step(end, node.zone)
             if step is None or (step[0] and len(links) >= LONGEST_CHAIN):
                 yield OTHER_TYPES, self._left(name, links, end, node.zone)
@@ -189,6 +189,14 @@ class Bodies:
         return writer.body(rcode)
 
 
+def _loops(links: Iterable[Link], end: bytes) -> bool:
+    """Whether a chain to `end` would not end, which a DNAME into its own subtree ensures."""
+    return any(
+        owner == end if rrset.type == CNAME else within(rrset.names[0], owner)
+        for owner, rrset in links
+    )
+
+
 def _writer(name: bytes, links: Iterable[Link]) -> BodyWriter:
     writer = BodyWriter(name)
     for owner, rrset in links:
@@ -198,6 +206,18 @@ def _writer(name: bytes, links: Iterable[Link]) -> BodyWriter:
 
 def _body(name: bytes, links: Iterable[Link], *, rcode: int = NOERROR) -> Body:
     return _writer(name, links).body(rcode)
+
+
+def _target(owner: bytes, kind: int, value: Rdata) -> bytes | None:
+    """The host that a record names, whose addresses are additional data; None: another type."""
+    if kind in (NS, MX):
+        return value.parts[-1]
+    if kind == SRV:
+        return value.parts[0][6:]
+    if kind in (HTTPS, SVCB):
+        target = _service_target(value.parts[0])
+        return owner if target == ROOT else target
+    return None
 
 
 def _service_target(rdata: bytes) -> bytes:

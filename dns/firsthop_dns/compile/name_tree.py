@@ -83,11 +83,23 @@ class NameTree:
         return name
 
     def addresses(self, name: bytes) -> Iterable[RRset]:
-        """The A and AAAA RRsets of a name as additional data: static records, else glue."""
-        node = self.nodes.get(name)
+        """The A and AAAA RRsets of a name as additional data: static records, else glue.
+
+        A wildcard's are those of the names that it covers.
+        """
+        node = self.nodes.get(name) or self._wildcard_over(name)
         own: Mapping[int, RRset] = node.rrsets if node is not None and not node.cut else {}
         own = own or self.glue.get(name, {})
         return [own[kind] for kind in ADDRESSES if kind in own]
+
+    def _wildcard_over(self, name: bytes) -> NameNode | None:
+        if self.zone_of(name) is None:
+            return None
+        closest = self.closest(name)
+        encloser = self.nodes[closest]
+        if encloser.cut or DNAME in encloser.rrsets:
+            return None
+        return self.nodes.get(WILDCARD + closest)
 
     def _add_records(self, index: int, zone: Zone) -> None:
         apex = to_wire(zone.apex)

@@ -1,27 +1,35 @@
 """DNS over TCP (RFC 7766): pipelined queries, in order, with limits on what a peer can use.
 
-The limits are on time (idle, slow to read), on connections (in all and from one address; above that
-the longest idle one is closed) and on size (one received message, a window of unsent answers).
+The limits are on time (idle, slow to read), on size (one received message, a window of unsent
+answers) and on connections, in all and from one address. At a limit on connections the longest idle
+one is closed. One whose query has not been read is never closed for another: while none is idle,
+others wait in the backlog, and those of a client with too many are refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
+import termios
 import time
 from collections import Counter
 from typing import Final
 
-from firsthop_dns.answer.client_keys import TCP4, TCP6, PeerAddress
+from firsthop_dns.answer.client_keys import TCP4, TCP6, PeerAddress, TransportKind
 from firsthop_dns.answer.counters import TCP_CONNECTIONS
 from firsthop_dns.answer.respond import respond
 from firsthop_dns.serve.error_boundary import ErrorBoundary
 
 MAX_CONNECTIONS: Final = 512
 """Connections in all: well below the 1,024 files that a process may usually open."""
-MAX_PER_CLIENT: Final = 64
-"""Connections from one IPv4 address or IPv6 /64."""
+MAX_PER_CLIENT: Final = 256
+"""Connections from one IPv4 address or IPv6 /64: half of all, enough for a resolver's burst."""
+UNREAD_S: Final = 2.0
+"""Seconds that a connection has for its next query before it counts as idle: a lost segment is sent
+again after one second (RFC 6298 §2). One that has been answered is idle at once."""
+REFUSED: Final = "firsthop_dns_tcp_refused_total"
 BATCH: Final = 64
 """Queries answered before other connections are served."""
 WRITE_WINDOW: Final = 256 * 1024
@@ -35,12 +43,13 @@ FLUSH_S: Final = 0.5
 
 
 class TcpConnections:
-    """All connections of one server, the longest idle first."""
+    """All connections of one server."""
 
     def __init__(self, guard: ErrorBoundary, *, idle_s: float) -> None:
         self.guard = guard
         self.idle_s = idle_s
         self._open: dict[TcpConnection, str] = {}
+        """The client of each, longest without a query first."""
         self._per_client: Counter[str] = Counter()
         self.none_open = asyncio.Event()
         self.none_open.set()
@@ -48,20 +57,25 @@ class TcpConnections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def connect(self) -> TcpConnection:
-        """A protocol for one connection; pass this method to `loop.create_server`."""
-        return TcpConnection(self)
+    def has_room(self) -> bool:
+        """Whether one more connection may be accepted, perhaps in place of an idle one."""
+        return len(self._open) < MAX_CONNECTIONS or self._longest_idle() is not None
 
-    def admit(self, connection: TcpConnection, client: str) -> None:
-        """Adds a connection; at a limit the longest idle one is closed."""
+    def admit(self, peer: PeerAddress, *, ipv6: bool) -> TcpConnection | None:
+        """The protocol of an accepted connection; None if its client has too many in use."""
+        client = _client(peer, ipv6)
         if self._per_client[client] >= MAX_PER_CLIENT:
-            self.end_longest_idle(client)
+            if not self.end_longest_idle(client):
+                self.guard.count(REFUSED)
+                return None
         elif len(self._open) >= MAX_CONNECTIONS:
             self.end_longest_idle()
+        connection = TcpConnection(self, peer, TCP6 if ipv6 else TCP4)
         self._open[connection] = client
         self._per_client[client] += 1
         self.none_open.clear()
         self.guard.count(TCP_CONNECTIONS)
+        return connection
 
     def heard(self, connection: TcpConnection) -> None:
         """Note that a connection has just sent a whole query."""
@@ -99,24 +113,32 @@ class TcpConnections:
             async with asyncio.timeout_at(deadline):
                 await self.none_open.wait()
 
-    def end_longest_idle(self, client: str | None = None) -> None:
-        """Closes the longest idle of this client's connections, or of all."""
+    def end_longest_idle(self, client: str | None = None) -> bool:
+        """Closes the longest idle of this client's connections, or of all; False: none is idle."""
+        connection = self._longest_idle(client)
+        if connection is None:
+            return False
+        connection.abort()
+        return True
+
+    def _longest_idle(self, client: str | None = None) -> TcpConnection | None:
         for connection, owner in self._open.items():
-            if client is None or owner == client:
-                connection.abort()
-                return
+            if (client is None or owner == client) and connection.is_idle():
+                return connection
+        return None
 
 
 class TcpConnection(asyncio.Protocol):
     """One connection: frames in, frames out."""
 
-    def __init__(self, connections: TcpConnections) -> None:
+    def __init__(self, connections: TcpConnections, peer: PeerAddress, kind: TransportKind) -> None:
         self._connections = connections
         self._guard = connections.guard
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
-        self._peer: PeerAddress = ("", 0)
-        self._kind = TCP4
+        self._peer = peer
+        self._kind = kind
+        self._answered = False
         self._writable = True
         self._ended = False
         self._finishing = False
@@ -128,18 +150,10 @@ class TcpConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         sock: socket.socket = transport.get_extra_info("socket")
-        peer = transport.get_extra_info("peername")
-        if not peer:  # reset before it was accepted
-            self._ended = True
-            transport.abort()
-            return
-        self._peer = peer
-        self._kind = TCP6 if sock.family == socket.AF_INET6 else TCP4
         # Else Nagle's algorithm holds each answer of a pipeline for the ACK of the one before.
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_write_buffer_limits(high=WRITE_WINDOW)
-        self._connections.admit(self, _client(self._peer, self._kind))
         self._last_query = self._loop.time()
         self._timer = self._loop.call_later(self._connections.idle_s, self._check_idle)
 
@@ -171,6 +185,22 @@ class TcpConnection(asyncio.Protocol):
             self._timer.cancel()
         self._connections.forget(self)
 
+    def is_idle(self) -> bool:
+        """Whether no query that has arrived, and no answer, is lost if it is closed now."""
+        if self._timer is None:  # not connected yet
+            return False
+        if self._loop.time() - self._last_query < UNREAD_S:
+            answered = self._answered and not self._buffer
+            if not answered or self._transport.get_write_buffer_size():
+                return False
+        return not self._writable or not self._has_unread()
+
+    def _has_unread(self) -> bool:
+        """Whether the kernel has octets for it."""
+        waiting = bytearray(4)
+        fcntl.ioctl(self._transport.get_extra_info("socket"), termios.FIONREAD, waiting)
+        return any(waiting)
+
     def finish(self) -> None:
         """Close in good order after QUIET_S without a query, as the server stops."""
         self._finishing = True
@@ -197,6 +227,7 @@ class TcpConnection(asyncio.Protocol):
         if taken:
             del self._buffer[:taken]
             self._last_query = self._loop.time()
+            self._answered = True
             self._connections.heard(self)
         if replies and not self._transport.is_closing():
             self._transport.write(b"".join(replies))
@@ -246,8 +277,8 @@ class TcpConnection(asyncio.Protocol):
             self.abort()  # also if it reads too slowly
 
 
-def _client(peer: PeerAddress, kind: int) -> str:
-    if kind == TCP4:
+def _client(peer: PeerAddress, ipv6: bool) -> str:
+    if not ipv6:
         return peer[0]
     packed = socket.inet_pton(socket.AF_INET6, peer[0].partition("%")[0])
     return packed[:8].hex()

@@ -10,6 +10,7 @@ import struct
 from typing import NamedTuple
 
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, YXDOMAIN = range(7)
+NOTAUTH = 9
 BADVERS = 16
 BADCOOKIE = 23
 RCODE_NAMES = {
@@ -20,18 +21,17 @@ RCODE_NAMES = {
     NOTIMP: "NOTIMP",
     REFUSED: "REFUSED",
     YXDOMAIN: "YXDOMAIN",
+    NOTAUTH: "NOTAUTH",
     BADVERS: "BADVERS",
     BADCOOKIE: "BADCOOKIE",
 }
 
 OPT = 41
 PAYLOAD = 1232
-"""The UDP payload we offer and never exceed: fits every path unfragmented (RFC 9715 §3.2)."""
+"""The UDP payload we offer and never exceed: fits every path unfragmented (RFC 9715 §3.2).
+Operators may lower what is sent (`instance.Instance.max_udp`)."""
 PLAIN_PAYLOAD = 512
 """The most a client without EDNS takes over UDP (RFC 1035 §4.2.1)."""
-MAX_GAIN = 3
-"""A UDP reply to an unproved source address, which may be forged, has at most this many times the
-octets of the query: the limit of QUIC for addresses not yet validated (RFC 9000 §8.1)."""
 DO = 0x8000
 MAX_OPTIONS = 64
 """Options accepted in one OPT record: far more than are defined. Thousands of empty ones would

@@ -12,9 +12,10 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from firsthop_dns.wire.edns import FORMERR, NOERROR, NOTIMP, OPT, Edns, read_opt
+from firsthop_dns.wire.edns import FORMERR, NOERROR, NOTAUTH, NOTIMP, OPT, Edns, read_opt
+from firsthop_dns.wire.tsig import TSIG, Tsig, read_tsig
 
-A, NS, CNAME, SOA, HINFO, MX, TXT, AAAA, DNAME, DS = 1, 2, 5, 6, 13, 15, 16, 28, 39, 43
+A, NS, CNAME, SOA, HINFO, MX, TXT, AAAA, SRV, DNAME, DS = 1, 2, 5, 6, 13, 15, 16, 28, 33, 39, 43
 SVCB, HTTPS = 64, 65
 NXNAME, IXFR, AXFR, ANY, CAA = 128, 251, 252, 255, 257
 IN = 1
@@ -47,6 +48,8 @@ class Dataless(NamedTuple):
     rcode: int
     question: bytes
     edns: Edns | None
+    tsig: Tsig | None = None
+    """Of a query that is signed; the reply to it has one too."""
 
 
 class Query(NamedTuple):
@@ -85,7 +88,7 @@ def parse(packet: bytes) -> Query | Dataless | Dropped:
         qtype, qclass = _PAIR.unpack_from(question, len(question) - 4)
     elif questions:
         return Dataless(identity, flags, NOTIMP if opcode else FORMERR, b"", None)
-    well_formed, edns = _read_records(packet, end, answers + authorities, additionals)
+    well_formed, edns, tsig = _read_records(packet, end, answers + authorities, additionals)
     if opcode:  # RFC 8906 §3.1.4: opcode and id go back, nothing else
         return Dataless(identity, flags, NOTIMP, b"", edns)
     if not questions and well_formed and edns is not None and edns.cookie is not None:
@@ -94,6 +97,8 @@ def parse(packet: bytes) -> Query | Dataless | Dropped:
     brought = 1 if qtype == IXFR and authorities == 1 else 0
     if not well_formed or questions != 1 or answers + authorities != brought:
         return Dataless(identity, flags, FORMERR, question, edns)
+    if tsig is not None:  # nothing else of it may be looked at (RFC 8945 §5.2.1)
+        return Dataless(identity, flags, NOTAUTH, question, edns, tsig)
     if edns is not None and edns.fault != NOERROR:
         return Dataless(identity, flags, edns.fault, question, edns)
     return Query(identity, flags, name, qtype, qclass, question, edns)
@@ -119,31 +124,39 @@ def _end_of_question(packet: bytes) -> int:
     return end if offset <= _NAME_END and end <= size else 0
 
 
-def _read_records(packet: bytes, offset: int, others: int, last: int) -> tuple[bool, Edns | None]:
-    """Whether all records after the question are well-formed to the end; and the OPT if any.
+def _read_records(
+    packet: bytes, offset: int, others: int, last: int
+) -> tuple[bool, Edns | None, Tsig | None]:
+    """Whether all records after the question are well-formed to the end; OPT and TSIG if any.
 
-    `last` is the number of records in the additional section. Only that section may contain an OPT:
-    at most one, owned by the root (RFC 6891 §6.1.1).
+    `last` is the number of records in the additional section. Only that section may contain an OPT,
+    at most one, owned by the root (RFC 6891 §6.1.1), and TSIG as its last record (RFC 8945 §5.1).
     """
     total = others + last
     if total > MAX_RECORDS:
-        return False, None
+        return False, None, None
     size = len(packet)
     edns: Edns | None = None
+    tsig: Tsig | None = None
     for index in range(total):
+        owner_at = offset
         rooted = offset < size and not packet[offset]
         offset = offset + 1 if rooted else _end_of_owner(packet, offset)
         if not offset or offset + 10 > size:
-            return False, edns
+            return False, edns, None
         kind, payload, ttl, length = _RECORD.unpack_from(packet, offset)
         offset += 10 + length
         if offset > size:
-            return False, edns
+            return False, edns, None
         if kind == OPT:
             if index < others or not rooted or edns is not None:
-                return False, edns
+                return False, edns, None
             edns = read_opt(payload, ttl, packet[offset - length : offset])
-    return offset == size, edns
+        elif kind == TSIG:
+            tsig = read_tsig(packet, owner_at, offset - length - 10)
+            if tsig is None or index < others or index + 1 < total:
+                return False, edns, None
+    return offset == size, edns, tsig
 
 
 def _end_of_owner(packet: bytes, offset: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.peers.process import Server, first_line, free_port, start
@@ -9,8 +10,9 @@ from bench.peers.process import Server, first_line, free_port, start
 from wire.servers.same import APEX, COOKIE_SECRET, NSID, ZONE_FILE, program
 
 
-def config(port: int, folder: Path) -> str:
+def config(port: int, folder: Path, zones: Mapping[str, Path]) -> str:
     """The text of knot.conf."""
+    files = "\n".join(f'  - domain: {apex}\n    file: "{file}"' for apex, file in zones.items())
     return f"""server:
     rundir: "{folder}"
     listen: 127.0.0.1@{port}
@@ -31,20 +33,21 @@ mod-cookies:
 template:
   - id: default
     global-module: mod-cookies/all
-zone:
-  - domain: {APEX}
-    file: "{ZONE_FILE}"
     journal-content: none
     zonefile-load: whole
     zonefile-sync: -1
+zone:
+{files}
 """
 
 
-def start_server(folder: Path) -> tuple[Server, frozenset[str]]:
+def start_server(
+    folder: Path, zones: Mapping[str, Path] = {APEX: ZONE_FILE}
+) -> tuple[Server, frozenset[str]]:
     """Writes the files and starts it; raises AbsentError."""
     knotd = program("knotd", "knot")
     port = free_port()
-    (folder / "knot.conf").write_text(config(port, folder))
+    (folder / "knot.conf").write_text(config(port, folder, zones))
     version = first_line([knotd, "-V"], "version").rpartition(" ")[2]
     command = [knotd, "-c", folder / "knot.conf"]
     return start("Knot", command, version=version, port=port, folder=folder, cpu=None), frozenset()

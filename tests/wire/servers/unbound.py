@@ -10,11 +10,14 @@ from bench.peers.process import AbsentError, Server, first_line, free_port, star
 from wire.servers.same import program
 
 
-def config(port: int, upstream: int, zones: Sequence[str], folder: Path) -> str:
+def config(
+    port: int, upstream: int, zones: Sequence[str], folder: Path, *, minimising: bool
+) -> str:
     """The text of unbound.conf: no traffic but to `upstream`, nothing kept beyond its TTL."""
     stubs = "".join(
         f"stub-zone:\n    name: {zone}\n    stub-addr: 127.0.0.1@{upstream}\n" for zone in zones
     )
+    minimised = "yes" if minimising else "no"
     return f"""server:
     interface: 127.0.0.1
     port: {port}
@@ -34,8 +37,8 @@ def config(port: int, upstream: int, zones: Sequence[str], folder: Path) -> str:
     client-subnet-always-forward: yes
     max-client-subnet-ipv4: 24
     max-client-subnet-ipv6: 48
-    qname-minimisation: yes
-    qname-minimisation-strict: yes
+    qname-minimisation: {minimised}
+    qname-minimisation-strict: {minimised}
     use-caps-for-id: yes
     minimal-responses: no
     rrset-roundrobin: no
@@ -47,14 +50,18 @@ remote-control:
 {stubs}"""
 
 
-def start_server(upstream: int, zones: Sequence[str], folder: Path) -> Server:
+def start_server(
+    upstream: int, zones: Sequence[str], folder: Path, *, minimising: bool = True
+) -> Server:
     """Writes the file and starts it; raises AbsentError."""
     unbound = program("unbound", "unbound")
     modules = first_line([unbound, "-V"], "Linked modules")
     if "subnetcache" not in modules:
         raise AbsentError("this unbound has no module subnetcache")
     port = free_port()
-    (folder / "unbound.conf").write_text(config(port, upstream, zones, folder))
+    (folder / "unbound.conf").write_text(
+        config(port, upstream, zones, folder, minimising=minimising)
+    )
     version = first_line([unbound, "-V"], "Version").rpartition(" ")[2]
     command = [unbound, "-d", "-p", "-c", folder / "unbound.conf"]
     return start("Unbound", command, version=version, port=port, folder=folder, cpu=None)

@@ -226,6 +226,7 @@ def test_dns_options_as_workers_are_told_them() -> None:
         nsid="fra-1",
         rate_limit=50,
         rate_limit_exempt=(ip_network("192.0.2.0/24"),),
+        max_udp=1000,
         ecs_from=(ip_network("2001:db8::/32"),),
         cookie_secrets=("ab" * 16,),
     )
@@ -233,6 +234,7 @@ def test_dns_options_as_workers_are_told_them() -> None:
         "nsid": "fra-1",
         "rate_limit": 13,
         "rate_limit_exempt": ["192.0.2.0/24"],
+        "max_udp": 1000,
         "ecs_from": ["2001:db8::/32"],
         "cookie_secrets": ["ab" * 16],
         "stale": True,

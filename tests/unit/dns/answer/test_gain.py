@@ -1,4 +1,4 @@
-"""Forging questions gains nobody much: what strangers get over UDP, and who gets all of it."""
+"""Forged queries gain nobody much, and ordinary answers are never sent over TCP for that."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firsthop_dns.answer.client_keys import TCP4, UDP4
-from firsthop_dns.answer.counters import WITHHELD, DnsCounters
+from firsthop_dns.answer.counters import DnsCounters
 from firsthop_dns.answer.generation import Tables
 from firsthop_dns.answer.instance import MAX_NSID, Instance
+from firsthop_dns.answer.rate_limit import GAIN_A_SECOND, SERVER_GAIN_A_SECOND
 from firsthop_dns.answer.respond import respond
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
@@ -24,8 +25,8 @@ from wire.corpus import KINDS, corpus
 from wire.sample import Compiled, compiled, zone
 
 PEER = ("192.0.2.200", 5353)
+ELSEWHERE = ("198.51.100.200", 5353)
 NOW = 1_800_000_000.0
-Sample = tuple[AnswerTable, GeoTable]
 OWNERS = sorted({str(name) for name, _ in zone().iterate_rdatasets()})
 NAMES = [*OWNERS, "geo.example.test", "open.example.test", "whoami.example.test", "apex.test", "."]
 CLIENT = b"abcdefgh"
@@ -46,42 +47,144 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     return compiled(folder)
 
 
+ORDINARY = [
+    ("shop.test", kind) for kind in ("A", "AAAA", "NS", "SOA", "MX", "TXT", "CAA", "ANY", "HTTPS")
+]
+ORDINARY += [
+    ("mail2026._domainkey.shop.test", "TXT"),
+    ("_dmarc.shop.test", "TXT"),
+    ("_sip._udp.shop.test", "SRV"),
+    *((name, kind) for name in ("cdn.shop.test", "www.shop.test") for kind in ("A", "AAAA")),
+    ("a.cloud.shop.test", "A"),
+    ("nosuch.shop.test", "A"),
+    ("x.dev.shop.test", "A"),
+]
+"""Queries for a zone as companies have them."""
+
+
+@pytest.fixture(scope="module")
+def realistic(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """That zone."""
+    return compiled(tmp_path_factory.mktemp("realistic"), name="realistic.yaml")
+
+
 def edge(suite: Compiled, **options: Any) -> Tables:
-    """An edge that has much to say beside its answers, and no rate limit."""
-    told = {"cookie_secrets": ["00" * 16], "nsid": "n" * MAX_NSID, "stale": True, "rate_limit": 0}
+    """An edge that has much to say beside its answers."""
+    told = {"cookie_secrets": ["00" * 16], "nsid": "n" * MAX_NSID, "stale": True}
     return Tables(suite[0], Instance.of(DnsCounters(), {**told, **options}), geo=suite[1])
 
 
-def test_no_packet_of_the_corpus_brings_more_than_three_times_its_octets(suite: Compiled) -> None:
-    """10,000 packets, names with long answers too; some of them would bring more over TCP."""
+def query(name: str, kind: str, *options: dns.edns.Option, payload: int = 1232) -> bytes:
+    """A query with EDNS."""
+    made = dns.message.make_query(name, kind, use_edns=0, options=options, payload=payload)
+    return made.to_wire()
+
+
+def test_a_quiet_network_gets_every_ordinary_answer_at_once(realistic: Compiled) -> None:
+    """No TC to a stranger, with EDNS and without; what has more than 512 octets needs EDNS."""
+    tables = edge(realistic, nsid="", stale=False)
+    for name, kind in ORDINARY:
+        reply = respond(query(name, kind), PEER, tables, NOW, UDP4) or b""
+        assert not reply[2] & 2, (name, kind)
+        plain = dns.message.make_query(name, kind).to_wire()
+        reply = respond(plain, PEER, tables, NOW, UDP4) or b""
+        whole = respond(plain, PEER, tables, NOW, TCP4) or b""
+        assert bool(reply[2] & 2) is (len(whole) > 512), (name, kind)
+    assert tables.counters.total("firsthop_dns_slipped_total") == 0
+
+
+@pytest.mark.parametrize("rate", [500, 1000, 5000])
+def test_a_flood_that_names_a_network_gains_at_most_three_times(
+    realistic: Compiled, rate: int
+) -> None:
+    """Of the longest answers, for some seconds; clients elsewhere get all of it at once."""
+    tables = edge(realistic, nsid="", stale=False)
+    packet = query("mail2026._domainkey.shop.test", "TXT")
+    sent, whole = 0, 0
+    for number in range(2 * rate):
+        now = NOW + number / rate
+        sent += len(respond(packet, PEER, tables, now, UDP4) or b"")
+        if not number % 50:
+            reply = respond(packet, ELSEWHERE, tables, now, UDP4) or b""
+            whole += bool(dns.message.from_wire(reply).answer)
+    assert sent <= 3 * len(packet) * 2 * rate
+    assert whole == 2 * rate / 50
+
+
+def test_no_flood_of_any_queries_gains_more_than_the_budget(suite: Compiled) -> None:
+    """10,000 packets of the corpus in one second, with the rate limit's replies counted out."""
     tables = edge(suite)
-    longer = 0
+    came = sent = longer = 0
     for packet, _ in corpus(10_000, seed=65, long_answers=True):
         reply = respond(packet, PEER, tables, NOW, UDP4) or b""
-        assert len(reply) <= 3 * len(packet), packet.hex()
-        longer += len(respond(packet, PEER, tables, NOW, TCP4) or b"") > 3 * len(packet)
-    assert longer > 100
+        came, sent = came + len(packet), sent + len(reply)
+        longer += len(reply) > 3 * len(packet)
+    assert longer > 20
+    assert sent <= 3 * came
+
+
+def test_beyond_the_budget_long_replies_are_truncated_and_none_is_lost(suite: Compiled) -> None:
+    """Until the second is over; a client's cookie gets BADCOOKIE, so that it needs no TCP."""
+    tables = edge(suite, rate_limit=20_000, nsid="")
+    packet = query("big.example.test", "TXT")
+    replies = [respond(packet, PEER, tables, NOW, UDP4) or b"" for _ in range(1800)]
+    whole = [each for each in replies if not each[2] & 2]
+    gain = len(whole[0]) - 3 * len(packet)
+    assert all(replies)
+    assert len(whole) == 10 * GAIN_A_SECOND // gain
+    assert len(replies[-1]) <= len(packet) + 6  # its extended error
+    short = respond(query("www.example.test", "A"), PEER, tables, NOW, UDP4) or b""
+    assert dns.message.from_wire(short).answer
+    client = query("big.example.test", "TXT", OPTIONS[0])
+    told = dns.message.from_wire(respond(client, PEER, tables, NOW, UDP4) or b"")
+    assert told.rcode() == dns.rcode.BADCOOKIE
+    again = respond(query("big.example.test", "TXT", *told.options), PEER, tables, NOW, UDP4)
+    assert len(dns.message.from_wire(again or b"").answer[0]) == 3
+    for peer, now, transport in ((PEER, NOW + 1, UDP4), (ELSEWHERE, NOW, UDP4), (PEER, NOW, TCP4)):
+        assert not (respond(packet, peer, tables, now, transport) or b"")[2] & 2
+
+
+def test_a_flood_that_names_many_networks_is_bounded_for_the_whole_server(suite: Compiled) -> None:
+    """Each of them is quiet; what is answered beyond the budget is TC, and short answers go out."""
+    tables = edge(suite, nsid="", stale=False)
+    packet = query("big.example.test", "TXT")
+    came = sent = 0
+    for number in range(4000):
+        reply = respond(packet, (f"10.{number >> 8}.{number & 255}.1", 9), tables, NOW, UDP4)
+        assert reply
+        came, sent = came + len(packet), sent + len(reply)
+    assert sent <= SERVER_GAIN_A_SECOND + 3 * came
+    reply = respond(query("www.example.test", "A"), ELSEWHERE, tables, NOW, UDP4) or b""
+    assert dns.message.from_wire(reply).answer
+    assert not (respond(packet, ("127.0.0.1", 9), tables, NOW, UDP4) or b"")[2] & 2  # exempt
 
 
 @given(
     st.sampled_from(NAMES),
     st.sampled_from(KINDS),
     st.none() | st.lists(st.sampled_from(OPTIONS), max_size=4),
-    st.sampled_from([0, 512, 1232, 65535]),
+    st.sampled_from([0, 512, 700, 1232, 65535]),
+    st.sampled_from([512, 900, 1232]),
 )
 def test_a_stranger_gets_what_everybody_gets_or_is_sent_to_tcp(
-    suite: Compiled, name: str, kind: str, options: list[dns.edns.Option] | None, payload: int
+    suite: Compiled,
+    name: str,
+    kind: str,
+    options: list[dns.edns.Option] | None,
+    payload: int,
+    max_udp: int,
 ) -> None:
-    """Three times at most; else the rcode and TC with question and OPT, and no part of the rest."""
-    tables = edge(suite)
-    query = dns.message.make_query(
+    """Within the room that it offers and the operator's bound; else TC, and no part of the rest."""
+    tables = edge(suite, max_udp=max_udp)
+    made = dns.message.make_query(
         name, kind, use_edns=False if options is None else 0, options=options, payload=payload
     )
-    packet = query.to_wire()
+    packet = made.to_wire()
     octets, all_of_it = (respond(packet, PEER, tables, NOW, each) for each in (UDP4, TCP4))
     assert octets is not None
     assert all_of_it is not None
-    assert len(octets) <= 3 * len(packet)
+    room = 512 if options is None else max(512, min(payload, max_udp))
+    assert len(octets) <= room
     reply, whole = dns.message.from_wire(octets), dns.message.from_wire(all_of_it)
     assert (reply.rcode(), reply.question, reply.edns) == (
         whole.rcode(),
@@ -90,6 +193,7 @@ def test_a_stranger_gets_what_everybody_gets_or_is_sent_to_tcp(
     )
     if reply.flags & dns.flags.TC:
         assert reply.answer == reply.authority == reply.additional == []
+        assert len(all_of_it) > room or name.startswith("whoami")
     else:
         assert (reply.answer, reply.authority) == (whole.answer, whole.authority)
 
@@ -97,42 +201,20 @@ def test_a_stranger_gets_what_everybody_gets_or_is_sent_to_tcp(
 @pytest.mark.parametrize("size", [MAX_NSID, MAX_NSID + 1])
 def test_the_longest_nsid_is_just_no_lever(suite: Compiled, size: int) -> None:
     """The worst case is a refusal of the shortest question; a longer NSID would gain more."""
-    asked = dns.message.make_query(".", "A", use_edns=0, options=[OPTIONS[1]])
-    packet = asked.to_wire()
+    packet = query(".", "A", OPTIONS[1])
     reply = respond(packet, PEER, edge(suite, nsid="n" * size), NOW, UDP4)
     assert reply is not None
     assert dns.message.from_wire(reply).rcode() == dns.rcode.REFUSED
     assert (len(reply) <= 3 * len(packet)) is (size == MAX_NSID)
 
 
-def test_who_shows_its_address_gets_all_that_it_has_room_for(suite: Compiled) -> None:
-    """A valid cookie over UDP, or TCP; what is withheld from others is counted, and only that."""
-    tables = edge(suite, nsid="")
-    assert tables.instance.cookies is not None
-    address = bytes(map(int, PEER[0].split(".")))
-    cookie = tables.instance.cookies.check(CLIENT, address, NOW)[1]
-
-    def ask(name: str, cookie: bytes, transport: int = UDP4) -> dns.message.Message:
-        options = [dns.edns.GenericOption(10, cookie)]
-        packet = dns.message.make_query(name, "TXT", use_edns=0, options=options).to_wire()
-        return dns.message.from_wire(respond(packet, PEER, tables, NOW, transport) or b"")
-
-    assert len(ask("big.example.test", cookie).answer[0]) == 3
-    assert len(ask("big.example.test", CLIENT, TCP4).answer[0]) == 3
-    assert ask("huge.example.test", cookie).flags & dns.flags.TC  # above 1,232 octets for anybody
-    assert ask("huge.example.test", CLIENT).flags & dns.flags.TC
-    assert tables.counters.total(WITHHELD) == 0
-    for refused in (CLIENT, CLIENT + bytes(16)):
-        answer = ask("big.example.test", refused)
-        assert (answer.flags & dns.flags.TC, answer.answer) == (dns.flags.TC, [])
-    assert tables.counters.total(WITHHELD) == 2
-
-
-def test_what_is_withheld_is_no_answer_of_a_region(sample: Sample) -> None:
+def test_what_is_truncated_is_no_answer_of_a_region(
+    sample: tuple[AnswerTable, GeoTable],
+) -> None:
     """It is counted when it goes out, over TCP: else every such client would count twice."""
-    tables = Tables(sample[0], Instance.of(DnsCounters(), {}), geo=sample[1])
+    tables = Tables(sample[0], Instance.of(DnsCounters(), {"rate_limit": 1}), geo=sample[1])
     packet = dns.message.make_query("many.example.test", "AAAA").to_wire()
     for transport, answers in ((UDP4, 0), (TCP4, 1)):
         assert respond(packet, PEER, tables, NOW, transport) is not None
         assert tables.counters.total("firsthop_region_answers_total") == answers
-    assert tables.counters.total(WITHHELD) == 1
+    assert tables.counters.total("firsthop_dns_slipped_total") == 1

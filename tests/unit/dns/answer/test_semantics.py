@@ -209,7 +209,7 @@ def test_random_zones_answer_by_the_algorithm(tmp_path: Path, rng: random.Random
 
 
 def test_glue_inside_the_cut_is_told_whole_or_not_at_all(tmp_path: Path) -> None:
-    """RFC 9471 §2: in-domain glue or TC; glue of others only where it adds little."""
+    """RFC 9471 §2: in-domain glue or TC; glue of others where there is room."""
     hosts = [f"ns{number}.sub.t." for number in range(12)]
     records: Records = {host: {"A": ["192.0.2.9"], "AAAA": ["2001:db8::9"]} for host in hosts}
     records["sub.t."] = {"NS": hosts}
@@ -223,7 +223,58 @@ def test_glue_inside_the_cut_is_told_whole_or_not_at_all(tmp_path: Path) -> None
     assert (cut_short.answer, cut_short.authority, cut_short.additional) == ([], [], [])
     siblings = {str(each.name) for each in ask(made, "x.other.t.", "A").additional}
     assert siblings == {"ns1.sub.t.", "ns.t."}
-    assert ask(made, "x.other.t.", "A", UDP4).additional == []
+
+
+def test_glue_whose_name_begins_with_an_asterisk(tmp_path: Path) -> None:
+    """RFC 9471 §3.1: in-domain glue like any other; `*` in data is a plain label."""
+    records: Records = {"sub.t.": {"NS": ["*.sub.t."]}, "*.sub.t.": {"A": ["192.0.2.9"]}}
+    answer = ask(tables(tmp_path, zone(APEX, records)), "x.sub.t.", "A")
+    assert [str(each) for each in answer.additional] == ["*.sub.t. 300 IN A 192.0.2.9"]
+
+
+def test_an_answer_with_name_servers_brings_their_addresses(tmp_path: Path) -> None:
+    """Those of the zone, where there is room."""
+    records: Records = {"ns.t.": {"A": ["192.0.2.53"], "AAAA": ["2001:db8::53"]}}
+    made = tables(tmp_path, zone(APEX, records))
+    told = [str(each) for each in ask(made, "t.", "NS", UDP4).additional]
+    assert told == ["ns.t. 300 IN A 192.0.2.53", "ns.t. 300 IN AAAA 2001:db8::53"]
+    records["ns.t."]["A"] = [f"192.0.2.{number}" for number in range(40)]
+    answer = ask(tables(tmp_path, zone(APEX, records)), "t.", "NS", UDP4)
+    assert (len(answer.answer), answer.additional) == (1, [])
+    assert not answer.flags & dns.flags.TC
+
+
+def test_answers_with_hosts_bring_their_addresses(tmp_path: Path) -> None:
+    """RFC 1035 §3.3.9, RFC 2782: of MX and SRV too, also where a wildcard has them."""
+    records: Records = {
+        "m.t.": {"MX": ["5 mx.w.t.", "9 mx.else.", "9 sub.t."], "SRV": ["1 2 3 mx.w.t."]},
+        "*.w.t.": {"A": ["192.0.2.7"], "MX": ["5 *.w.t."]},
+        "sub.t.": {"NS": ["ns.w.t."]},
+    }
+    made = tables(tmp_path, zone(APEX, records))
+    for kind in ("MX", "SRV"):
+        told = [str(each) for each in ask(made, "m.t.", kind).additional]
+        assert told == ["mx.w.t. 300 IN A 192.0.2.7"]
+    assert ask(made, "x.w.t.", "MX").additional == []
+    assert [str(each.name) for each in ask(made, "x.sub.t.", "A").additional] == ["ns.w.t."]
+
+
+def test_a_dname_that_nests_itself_is_applied_once(tmp_path: Path) -> None:
+    """As NSD does; its chain would not end, and Knot gives up after some links."""
+    records: Records = {
+        "a.t.": {"DNAME": ["b.a.t."]},
+        "own.t.": {"DNAME": ["own.t."]},
+        "alias.t.": {"CNAME": ["x.a.t."]},
+        "up.t.": {"DNAME": ["t."]},
+        "*.w.t.": {"CNAME": ["x.a.t."]},
+    }
+    made = tables(tmp_path, zone(APEX, records))
+    for name, links in (("x.a", 1), ("x.own", 1), ("alias", 2), ("y.w", 2)):
+        answer = ask(made, f"{name}.t.", "A")
+        assert answer.rcode() == dns.rcode.NOERROR
+        assert answer.authority == []
+        assert sum(each.rdtype == dns.rdatatype.CNAME for each in answer.answer) == links
+    assert ask(made, "x.up.up.t.", "A").rcode() == dns.rcode.NXDOMAIN  # twice, and it ends
 
 
 def test_a_name_too_long_for_its_dname(tmp_path: Path) -> None:
@@ -238,14 +289,14 @@ def test_a_name_too_long_for_its_dname(tmp_path: Path) -> None:
 
 
 def test_a_service_binding_brings_its_target_s_addresses(tmp_path: Path) -> None:
-    """RFC 9460 §4.1; to strangers over UDP only while the reply stays small."""
+    """RFC 9460 §4.1: where there is room."""
     records: Records = {
         "web.t.": {"HTTPS": ["1 pool.t. alpn=h2"], "A": ["192.0.2.1"]},
-        "pool.t.": {"A": [f"192.0.2.{n}" for n in range(20)]},
+        "pool.t.": {"A": [f"192.0.2.{n}" for n in range(40)]},
         "self.t.": {"HTTPS": ["1 . alpn=h2"], "A": ["192.0.2.1"]},
     }
     made = tables(tmp_path, zone(APEX, records))
-    assert len(ask(made, "web.t.", "HTTPS").additional[0]) == 20
+    assert len(ask(made, "web.t.", "HTTPS").additional[0]) == 40
     assert ask(made, "web.t.", "HTTPS", UDP4).additional == []
     assert [str(each.name) for each in ask(made, "self.t.", "HTTPS", UDP4).additional] == [
         "self.t."

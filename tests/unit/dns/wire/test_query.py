@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firsthop_dns.wire.edns import BADVERS, FORMERR, NOTIMP, Subnet
+from firsthop_dns.wire.edns import BADVERS, FORMERR, NOTAUTH, NOTIMP, Subnet
 from firsthop_dns.wire.query import RESPONSE, SHORT, Dataless, Query, parse
 
 NAME = b"\x03www\x07example\x04test\x00"
@@ -172,14 +172,53 @@ def test_the_version_is_looked_at_before_the_options() -> None:
 
 
 def test_records_beside_opt_are_passed_over() -> None:
-    """TSIG and SIG(0) come in queries too; IXFR brings the SOA it has (RFC 1995 §3)."""
-    tsig = b"\x03key\xc0\x0c" + struct.pack(">HHIH", 250, 255, 0, 4) + b"sign"
-    read = parse(message(records=opt() + tsig, counts=(1, 0, 0, 2)))
+    """SIG(0) comes in queries too; IXFR brings the SOA it has (RFC 1995 §3)."""
+    sig = b"\x03key\xc0\x0c" + struct.pack(">HHIH", 24, 255, 0, 4) + b"sign"
+    read = parse(message(records=opt() + sig, counts=(1, 0, 0, 2)))
     assert isinstance(read, Query)
     ixfr = NAME + b"\x00\xfb\x00\x01"
     soa = b"\xc0\x0c" + struct.pack(">HHIH", 6, 1, 0, 2) + b"\0\0"
     assert isinstance(parse(message(ixfr, soa, counts=(1, 0, 1, 0))), Query)
     assert isinstance(parse(message(QUESTION, soa, counts=(1, 0, 1, 0))), Dataless)
+
+
+ALGORITHM = b"\x0bhmac-sha256\0"
+SIGNED = ALGORITHM + bytes(6) + struct.pack(">HH", 300, 4) + b"sign" + struct.pack(">HHH", 7, 0, 0)
+
+
+def tsig(data: bytes = SIGNED, *, owner: bytes = b"\x03key\xc0\x0c", kind: int = 255) -> bytes:
+    """A TSIG record."""
+    return owner + struct.pack(">HHIH", 250, kind, 0, len(data)) + data
+
+
+def test_a_signed_query_names_a_key_that_is_unknown() -> None:
+    """RFC 8945 §5.2.1; the key's name may be compressed, and the reply's is not."""
+    read = parse(message(records=opt() + tsig(), counts=(1, 0, 0, 2)))
+    assert isinstance(read, Dataless)
+    assert (read.rcode, read.edns is not None) == (NOTAUTH, True)
+    assert read.tsig == (b"\x03key" + NAME, ALGORITHM, 300, 7)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        tsig() + opt(),  # not the last
+        tsig() + tsig(),
+        tsig(SIGNED[:-1]),
+        tsig(SIGNED + b"x"),
+        tsig(b""),
+        tsig(b"\xc0\x0c" + SIGNED[len(ALGORITHM) :]),  # names in data are not compressed
+        tsig(kind=1),
+        tsig(owner=b"\x03key\xc0\x04"),
+        tsig(owner=b"\xc0\x00"),
+    ],
+)
+def test_a_malformed_tsig(records: bytes) -> None:
+    """RFC 8945 §5.1: FORMERR."""
+    count = 2 if len(records) > len(tsig()) + 8 else 1
+    read = parse(message(records=records, counts=(1, 0, 0, count)))
+    assert isinstance(read, Dataless)
+    assert (read.rcode, read.tsig) == (FORMERR, None)
 
 
 def test_the_longest_name_is_read() -> None:
