@@ -27,7 +27,7 @@ from pip._internal.commands import create_command
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "requirements"
-PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 INCLUDE = re.compile(r"^-r (\S+)\.txt$", re.MULTILINE)
 INDEX_FORMAT = "application/vnd.pypi.simple.v1+json"
 """The index's JSON form, PEP 691."""
@@ -143,11 +143,14 @@ def write() -> None:
     ask = hash_source()
     members: dict[str, set[str]] = {}
     for lock in wanted:
+        needed = closure(lock.requirements, resolved)
         included = set[str]().union(*(members[each] for each in lock.includes))
-        members[lock.name] = closure(lock.requirements, resolved) | included
-        own = [resolved[name] for name in sorted(members[lock.name] - included)]
-        text = render(lock, [(each, ask(each)) for each in own])
-        (FOLDER / f"{lock.name}.txt").write_text(text)
+        members[lock.name] = needed.keys() | included
+        entries = [
+            entry(resolved[name], needed[name], ask(resolved[name]))
+            for name in sorted(needed.keys() - included)
+        ]
+        (FOLDER / f"{lock.name}.txt").write_text(render(lock, entries))
 
 
 def kept() -> dict[str, str]:
@@ -198,21 +201,21 @@ def _distribution(metadata: Mapping[str, Any]) -> Distribution:
     )
 
 
-def closure(requirements: list[Requirement], resolved: Mapping[str, Distribution]) -> set[str]:
-    """Names that the requirements need in any of `ENVIRONMENTS`."""
-    waiting = [(canonicalize_name(each.name), frozenset(each.extras)) for each in requirements]
-    seen: set[tuple[str, frozenset[str]]] = set()
+def closure(
+    requirements: Iterable[Requirement], resolved: Mapping[str, Distribution]
+) -> dict[str, frozenset[str]]:
+    """What the requirements need in any of `ENVIRONMENTS`: name → extras."""
+    found: dict[str, frozenset[str]] = {}
+    waiting = [*requirements]
     while waiting:
-        name, extras = item = waiting.pop()
-        if item in seen:
-            continue
-        seen.add(item)
-        waiting += [
-            (canonicalize_name(each.name), frozenset(each.extras))
-            for each in (resolved[name].requires if name in resolved else ())
-            if _applies(each, extras)
-        ]
-    return {name for name, _ in seen}
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        extras = found.get(name, frozenset()) | requirement.extras
+        if found.get(name) != extras:
+            found[name] = extras
+            needs = resolved[name].requires if name in resolved else ()
+            waiting += [each for each in needs if _applies(each, extras)]
+    return found
 
 
 def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
@@ -252,14 +255,17 @@ def is_file_of(filename: str, distribution: Distribution) -> bool:
     return len(parts) > 1 and parts[1] == distribution.version
 
 
-def render(lock: Lock, own: list[tuple[Distribution, list[str]]]) -> str:
+def entry(distribution: Distribution, extras: frozenset[str], digests: list[str]) -> str:
+    """A distribution's lines of a lock file; pip asks for the extras that others require of it."""
+    selected = f"[{','.join(sorted(extras))}]" if extras else ""
+    options = "".join(f" \\\n    --hash=sha256:{digest}" for digest in digests)
+    return f"{distribution.name}{selected}=={distribution.version}{options}"
+
+
+def render(lock: Lock, entries: list[str]) -> str:
     """The text of a lock file."""
-    lines = ["# Written by `make lock`. Install it with `pip install --require-hashes -r`."]
-    lines += [f"-r {each}.txt" for each in lock.includes]
-    for distribution, digests in own:
-        options = "".join(f" \\\n    --hash=sha256:{digest}" for digest in digests)
-        lines.append(f"{distribution.name}=={distribution.version}{options}")
-    return "\n".join(lines) + "\n"
+    head = "# Written by `make lock`. Install it with `pip install --require-hashes -r`."
+    return "\n".join([head, *(f"-r {each}.txt" for each in lock.includes), *entries]) + "\n"
 
 
 if __name__ == "__main__":
