@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import structlog
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -123,15 +124,19 @@ async def test_replicas_serve_one_store(start_api: Any) -> None:
 async def test_a_change_that_cannot_get_its_turn_is_told_to_try_later(
     start_api: Any, database_url: str
 ) -> None:
-    """The lock time-out ends the wait with 503, not with a request that hangs."""
+    """The lock time-out ends the wait with 503, not with a request that hangs; the log has neither
+    a statement nor its values."""
     engine = create_engine(database_url, application="test", statement_timeout_s=30)
     api = await start_api()
     async with engine.begin() as connection:
         await connection.execute(
             text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": 0x6669727374686F70}
         )
-        answer = await api.call("POST", "/v1/regions", FRA)
+        with structlog.testing.capture_logs() as logged:
+            answer = await api.call("POST", "/v1/regions", FRA)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    (line,) = (each for each in logged if each["event"] == "api.unavailable")
+    assert line["error"] == "LockNotAvailableError (55P03)"
     await engine.dispose()
     assert (await api.call("POST", "/v1/regions", FRA)).status == 201
 
