@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes --requirement requirements/build.txt --requirement
 EDITABLE := $(PIP) --no-deps --no-build-isolation --editable .
+MINUTES ?= 30
 SOURCES := geodata ice zones net steering dns allocator healthchecks relay controlplane app
 
 .DEFAULT_GOAL := help
-.PHONY: help up test coverage check format lock bench bench-dns bench-failover bench-relay bench-steering soak clean
+.PHONY: help up test coverage check format fuzz lock bench bench-dns bench-failover bench-relay bench-steering soak clean
 
 help: ## List the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +19,7 @@ up: $(VENV)/up.stamp ## Run everything on this machine, with a demo deployment
 	@exec $(BIN)/firsthop up
 
 # Tests start hundreds of processes: each finds its modules compiled.
-test coverage: export PYTHONDONTWRITEBYTECODE :=
+test coverage fuzz: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(VENV)/dev.stamp ## Run all tests (needs nothing but Python; starts its own PostgreSQL)
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
@@ -38,6 +39,11 @@ check: $(VENV)/dev.stamp ## Format, lint, types, import contracts, conventions a
 format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: $(VENV)/dev.stamp ## Draw hostile inputs anew for MINUTES=30, in rounds of a few minutes
+	@end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
+		FIRSTHOP_HYPOTHESIS=fuzz $(BIN)/pytest -q --numprocesses 2 -m fuzz $(ARGUMENTS) || exit; \
+	done
 
 lock: $(VENV)/dev.stamp ## Write requirements/ anew, for the dependencies that pyproject.toml names
 	$(BIN)/python tools/lock.py write
